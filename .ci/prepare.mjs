@@ -1,0 +1,126 @@
+// Makes a checkout ready to run; does nothing where nothing is missing. Plain Node, since it runs before anything is installed.
+//
+//   node .ci/prepare.mjs            installs the packages
+//     --tests                       ... and provides redis-server and Chromium for the tests
+//     --redis                       ... and provides redis-server, unless REDIS_URL names one
+//     --build | --build=lib         ... and builds lib and sample-app, or lib alone, where dist is older than the sources
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+process.chdir(root);
+const wants = new Set(process.argv.slice(2));
+
+installPackages();
+if (wants.has('--tests')) providePrograms([redisServer(), chromium()]);
+else if (wants.has('--redis') && !process.env['REDIS_URL']) providePrograms([redisServer()]);
+if (wants.has('--build') || wants.has('--build=lib')) build('lib', 'index.js', []);
+if (wants.has('--build')) build('sample-app', 'main.js', ['dist/lib/index.js']);
+
+/**
+ * Installs what package-lock.json says, unless node_modules holds it. Not `npm ci`: that refuses a lock file which lacks the binaries of
+ * another platform, as npm writes it where a registry does not have them all (npm/cli#4828).
+ */
+function installPackages() {
+  if (packagesAreInstalled()) return;
+  say('Installing packages (once, about a minute) ...');
+  const npm = process.env['npm_execpath'];
+  const [command, first] = npm ? [process.execPath, [npm]] : ['npm', []];
+  const args = [...first, 'install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'];
+  if (!run(command, args)) give('The packages could not be installed; see above what npm says.');
+}
+
+/** npm writes node_modules/.package-lock.json last, so a broken-off install is seen; contents are compared, as file times change with every checkout. */
+function packagesAreInstalled() {
+  const installedFile = 'node_modules/.package-lock.json';
+  if (!existsSync(installedFile)) return false;
+  const wanted = JSON.parse(readFileSync('package-lock.json', 'utf8')).packages;
+  const installed = JSON.parse(readFileSync(installedFile, 'utf8')).packages;
+  return Object.entries(wanted).every(
+    ([path, { version, optional, link }]) =>
+      path === '' || link || (optional && !installed[path]) || installed[path]?.version === version,
+  );
+}
+
+function redisServer() {
+  return { name: 'redis-server', package: 'redis-server', found: isOnPath('redis-server') };
+}
+
+function chromium() {
+  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+  const macApp = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome';
+  return { name: 'Chromium', package: 'chromium', found: names.some(isOnPath) || existsSync(macApp) };
+}
+
+function isOnPath(program) {
+  return (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
+}
+
+/**
+ * Installs missing programs where that needs nobody's consent: apt-get is there and we are root or sudo asks for no password.
+ * Debian starts a redis service after installing it; nothing here uses its port, every server is started on a free one.
+ */
+function providePrograms(programs) {
+  const missing = programs.filter(({ found }) => !found);
+  if (missing.length === 0) return;
+  const names = missing.map(({ name }) => name).join(' and ');
+  const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...missing.map((program) => program.package)];
+  const asRoot = rootPrefix();
+  if (asRoot) {
+    say(`Installing ${names} ...`);
+    if (runQuietly([...asRoot, 'apt-get', 'update']) && runQuietly([...asRoot, ...install])) return;
+  }
+  give(`Please install ${names} (on Debian and Ubuntu: sudo ${install.join(' ')}), then run this again.`);
+}
+
+/** What to put before a command that must be run as root; undefined where there is no way, or no apt-get. */
+function rootPrefix() {
+  if (!isOnPath('apt-get')) return undefined;
+  if (process.getuid?.() === 0) return [];
+  return isOnPath('sudo') && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0
+    ? ['sudo', '-n']
+    : undefined;
+}
+
+/** Builds one project of nest-cli.json if a source, a setting or something it `needs` is younger than its `entry`. */
+function build(project, entry, needs) {
+  const sources = [project, 'tsconfig.json', 'nest-cli.json', ...needs];
+  if (modified(join('dist', project, entry)) >= Math.max(...sources.map(newest))) return;
+  say(`Building ${project} ...`);
+  if (!run(process.execPath, ['node_modules/@nestjs/cli/bin/nest.js', 'build', project])) {
+    give(`${project} could not be built; see above.`);
+  }
+}
+
+/** The time of the last change to a file or below a folder; a folder's own time counts, which tells of deletions. */
+function newest(path) {
+  const entries = existsSync(path) && statSync(path).isDirectory() ? readdirSync(path) : [];
+  return Math.max(modified(path), ...entries.map((entry) => newest(join(path, entry))));
+}
+
+function modified(path) {
+  return existsSync(path) ? statSync(path).mtimeMs : 0;
+}
+
+function run(command, args) {
+  return spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0;
+}
+
+function runQuietly([command, ...args]) {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const { status, stderr } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8', env });
+  if (status !== 0) say(stderr.trim());
+  return status === 0;
+}
+
+function say(text) {
+  console.log(text);
+}
+
+/** Gives up with one sentence. */
+function give(text) {
+  console.error(text);
+  process.exit(1);
+}

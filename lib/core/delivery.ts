@@ -1,0 +1,79 @@
+import { matchTemplate } from '../protocol/channel-name.js';
+import type { Codec } from '../protocol/codec.js';
+import type { Listener } from './listener.js';
+
+/**
+ * One message on its way to the listeners of this node. What is made of the message for many receivers
+ * (its frame, for one) belongs here, so that it is made once.
+ */
+export class Delivery {
+  /** What the message looks like to receivers of event streams; filled by the first that needs it. */
+  frame: unknown = undefined;
+
+  constructor(
+    readonly message: unknown,
+    readonly channel: string,
+    private readonly codec: Codec,
+    readonly origin: 'local' | 'global',
+    readonly node: string,
+    /** Milliseconds since 1970. */
+    readonly postedAt: number,
+    /** How many posts led to this one, each made by a listener of the one before. */
+    readonly depth: number,
+    /** The template whose listeners alone are meant; all listeners of the channel otherwise. */
+    readonly template: string | undefined = undefined,
+  ) {}
+
+  /** The wire name of the message's class; `undefined` for plain values. */
+  get type(): string | undefined {
+    return this.codec.typeOf(this.message);
+  }
+}
+
+/** What a listener is told about a message, beside the message itself. */
+export class MessageContext {
+  readonly #delivery: Delivery;
+  readonly #listener: Listener;
+
+  /** @internal */
+  constructor(delivery: Delivery, listener: Listener) {
+    this.#delivery = delivery;
+    this.#listener = listener;
+  }
+
+  /** The name of the channel that the message was posted to, parameters filled in. */
+  get channel(): string {
+    return this.#delivery.channel;
+  }
+
+  /** The parameters of the channel, by the template that the listener was registered with; else empty. */
+  get params(): Readonly<Record<string, string>> {
+    const { segments } = this.#listener;
+    return (segments && matchTemplate(segments, this.channel.split('/'))) ?? {};
+  }
+
+  /** The wire name of the message's class; `undefined` for plain values. */
+  get type(): string | undefined {
+    return this.#delivery.type;
+  }
+
+  /** `local`: posted on this node. `global`: came from another one. */
+  get origin(): 'local' | 'global' {
+    return this.#delivery.origin;
+  }
+
+  /** The id of the node it was posted on; empty where a part that is not of this library sent it. */
+  get node(): string {
+    return this.#delivery.node;
+  }
+
+  /** When it was posted, by the poster's clock, in milliseconds since 1970. */
+  get postedAt(): number {
+    return this.#delivery.postedAt;
+  }
+
+  /** Aborted when the session that the listener belongs to closes: pass it on to what the listener starts. */
+  get signal(): AbortSignal {
+    return this.#listener.session.signal;
+  }
+}

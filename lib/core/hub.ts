@@ -1,0 +1,282 @@
+import { randomUUID } from 'node:crypto';
+import { of, type Observable } from 'rxjs';
+import { Channel, ChannelTemplate, postableName, type AnyListenableChannel, type AnyPostableChannel } from '../protocol/channel.js';
+import { RESERVED_PREFIX, checkChannelName, describe, quote } from '../protocol/channel-name.js';
+import { Codec } from '../protocol/codec.js';
+import { decodeEnvelope, encodeEnvelope, envelopePrefix, type Envelope } from '../protocol/envelope.js';
+import { ConfigurationError, InvalidMessageError, LimitExceededError, MessagingError, RedisNotEnabledError } from '../protocol/errors.js';
+import { DEFAULT_LIMITS, exceedsBytes, type Limits } from '../protocol/limits.js';
+import { typeName } from '../protocol/serializable.js';
+import { TypeRegistry } from '../protocol/type-registry.js';
+import { ChannelDefinitions } from './channel-definitions.js';
+import { Delivery } from './delivery.js';
+import { Dispatcher } from './dispatcher.js';
+import { Listener, type MessageListener } from './listener.js';
+import type { ListenerList } from './listener-list.js';
+import { ListenerRegistry } from './listener-registry.js';
+import type { Reporter } from './reporter.js';
+import type { Session } from './session.js';
+import { Sessions } from './sessions.js';
+import type { Transport, TransportStatus } from './transport.js';
+
+/**
+ * How far a post reaches. `local`: this process. `global`: every server too, and an error without Redis.
+ * `auto`: global where Redis is configured, else local.
+ */
+export type PostScope = 'local' | 'global' | 'auto';
+
+/** Options of a post. */
+export interface PostOptions {
+  /** Short for `scope: 'global'`. */
+  global?: boolean;
+  /** @defaultValue 'local' */
+  scope?: PostScope;
+}
+
+/** What a hub is made of. */
+export interface HubOptions {
+  /** Where failures are told that have no caller. */
+  readonly reporter: Reporter;
+  /** Carries messages to other nodes; without one there are none. */
+  readonly transport?: Transport | undefined;
+  readonly limits?: Partial<Limits> | undefined;
+}
+
+const DELIVERED = Promise.resolve(true);
+// A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
+// keep the process busy for ever where plain recursion would have failed.
+const MAX_DEPTH = 10_000;
+
+/** One node's registry of channels and listeners: takes posts, delivers locally, hands on to the transport. */
+export class Hub {
+  /** Tells this node from others. */
+  readonly node = randomUUID();
+  readonly types = new TypeRegistry();
+  readonly codec = new Codec(this.types);
+  readonly sessions = new Sessions();
+  /** The session of what belongs to the application, not to a request; ends with the hub. */
+  readonly root = this.sessions.open();
+  private readonly limits: Limits;
+  private readonly definitions = new ChannelDefinitions(this.types);
+  private readonly channels: ListenerRegistry;
+  private readonly dispatcher: Dispatcher;
+  private readonly reporter: Reporter;
+  private readonly transport: Transport | undefined;
+  private readonly ownPrefix = envelopePrefix(this.node);
+  private held: Delivery[] | undefined = undefined;
+
+  constructor(options: HubOptions) {
+    this.reporter = options.reporter;
+    this.transport = options.transport;
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.dispatcher = new Dispatcher(options.reporter);
+    this.channels = new ListenerRegistry(options.transport);
+  }
+
+  /** The message whose listeners are being called right now. */
+  get delivering(): Delivery | undefined {
+    return this.dispatcher.current;
+  }
+
+  /** Whether there is a transport to other nodes. */
+  get isClustered(): boolean {
+    return this.transport !== undefined;
+  }
+
+  /** How the link to the other nodes is; without a transport always ready. */
+  get status(): Observable<TransportStatus> {
+    return this.transport?.status ?? of({ state: 'ready' });
+  }
+
+  /** Connects to the other nodes, where there is a transport; see {@link Transport.start}. */
+  async start(): Promise<void> {
+    await this.transport?.start((payload, subscription, channel) => this.receive(payload, subscription, channel));
+  }
+
+  /**
+   * Posts a message. When it returns, the local listeners have run, in the order of registration; unless
+   * it was called by a listener of the same channel, in which case they run once the message being
+   * delivered has reached all of them.
+   *
+   * @returns `true`: delivered here and, if global, accepted by the broker. `false`: the broker did not
+   *   accept it; local listeners have got it all the same. Never rejects.
+   * @throws MessagingError for misuse, before anything is delivered
+   */
+  post(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
+    const name = typeof channel === 'string' ? channel : channel?.name;
+    const list = this.channels.get(name);
+    this.checkPostable(channel, list);
+    const isGlobal = options !== undefined && this.isGlobal(options);
+    const depth = this.dispatcher.current === undefined ? 0 : this.dispatcher.current.depth + 1;
+    if (depth > MAX_DEPTH) {
+      throw new LimitExceededError(
+        `Channel ${quote(name)}: ${MAX_DEPTH} posts, each made by a listener of the one before; a listener posts without end`,
+      );
+    }
+    const delivery = new Delivery(message, name, this.codec, 'local', this.node, Date.now(), depth);
+    // Handed on before it is delivered here: a listener may post in turn, and what it posts comes later.
+    const accepted = isGlobal ? this.publish(channel, delivery) : DELIVERED;
+    if (this.held !== undefined) this.hold(delivery);
+    this.enqueue(delivery, list);
+    return accepted;
+  }
+
+  /**
+   * Registers a listener in a session.
+   *
+   * @param label - what logs call it; the function's name otherwise
+   * @throws MessagingError for what is no channel or no function
+   */
+  listen(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
+    const listener = this.prepare(channel, call, session, label);
+    this.attach(listener);
+    return listener;
+  }
+
+  /** Makes a listener that is not called yet; {@link attach} registers it. */
+  prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
+    if (typeof call !== 'function') {
+      throw new MessagingError('INVALID_LISTENER', `A listener is a function (message, context) => …, not ${describe(call)}`);
+    }
+    const isDefined = channel instanceof Channel || channel instanceof ChannelTemplate;
+    if (!isDefined) {
+      const segments = checkChannelName(channel) === 'template' ? channel.split('/') : undefined;
+      return new Listener(channel, undefined, segments, call, session, label);
+    }
+    const { definition } = channel;
+    this.definitions.use(definition);
+    return new Listener(channel.name, definition, definition.segments, call, session, label);
+  }
+
+  attach(listener: Listener): void {
+    this.channels.add(listener);
+    listener.session.own(listener);
+  }
+
+  /**
+   * Keeps a copy of every post from now on for listeners that are not ready yet. They get them by
+   * {@link release}.
+   */
+  holdPosts(): void {
+    this.held ??= [];
+  }
+
+  /** Delivers the posts held to these prepared listeners, in the order of posting, then registers them. */
+  release(listeners: readonly Listener[]): void {
+    // Posts that a listener makes meanwhile are appended to what is held, so that no listener sees them
+    // before the older ones.
+    const held = this.held ?? [];
+    for (const delivery of held) {
+      for (const listener of listeners) {
+        if (!listener.closed && listener.hears(delivery.channel)) this.dispatcher.deliver(delivery, listener);
+      }
+    }
+    this.held = undefined;
+    for (const listener of listeners) {
+      if (!listener.closed) this.attach(listener);
+    }
+  }
+
+  /** Closes all sessions, and with them all listeners and streams, then the transport. */
+  async close(): Promise<void> {
+    this.sessions.close('shutdown');
+    await this.transport?.close();
+  }
+
+  /** Takes what another node published; what is no message of its channel is reported and goes no further. */
+  private receive(payload: string, subscription: string, channel: string): void {
+    // Local listeners have got it when it was posted.
+    if (payload.startsWith(this.ownPrefix)) return;
+    const list = this.channels.get(subscription);
+    const template = list === undefined ? this.channels.getTemplate(subscription) : undefined;
+    const audience = list ?? template;
+    if (audience === undefined) return;
+    let delivery: Delivery;
+    try {
+      if (exceedsBytes(payload, this.limits.maxMessageBytes)) {
+        throw new InvalidMessageError(`it is longer than limits.maxMessageBytes (${this.limits.maxMessageBytes})`);
+      }
+      const envelope = decodeEnvelope(payload);
+      const message = this.codec.decode(envelope.data, envelope.type ?? this.foreignType(envelope, audience), envelope.meta);
+      const { node = '', postedAt = Date.now() } = envelope;
+      delivery = new Delivery(message, channel, this.codec, 'global', node, postedAt, 0, template?.name);
+    } catch (error) {
+      this.reporter.messageRejected({ channel, error: error as Error });
+      return;
+    }
+    this.enqueue(delivery, list ?? this.channels.get(channel));
+  }
+
+  /** The class of what a stock client sent, who cannot say it: the channel's. */
+  private foreignType(envelope: Envelope, list: ListenerList): string | undefined {
+    const type = envelope.node === undefined ? list.definition?.type : undefined;
+    return type && typeName(type);
+  }
+
+  private publish(channel: AnyPostableChannel, { channel: name, message, postedAt }: Delivery): Promise<boolean> {
+    const payload = encodeEnvelope(name, this.node, postedAt, this.codec.encode(message));
+    if (exceedsBytes(payload, this.limits.maxMessageBytes)) {
+      throw new LimitExceededError(
+        `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${this.limits.maxMessageBytes})`,
+      );
+    }
+    const interop = typeof channel === 'string' ? undefined : channel.definition.options.interop;
+    return this.transport!.publish(name, payload, { interop });
+  }
+
+  private isGlobal({ global, scope = global ? 'global' : 'local', ...others }: PostOptions): boolean {
+    const unknown = Object.keys(others)[0];
+    if (unknown === 'id') throw new ConfigurationError('postMessage: option "id" needs a channel with history, which is not supported yet');
+    if (unknown !== undefined) throw new ConfigurationError(`postMessage: unknown option "${unknown}"; the options are: global, scope`);
+    if (scope !== 'local' && scope !== 'global' && scope !== 'auto') {
+      throw new ConfigurationError(`postMessage: option "scope" must be 'local', 'global' or 'auto', not ${describe(scope)}`);
+    }
+    if (scope === 'global' && this.transport === undefined) throw new RedisNotEnabledError();
+    return scope !== 'local' && this.transport !== undefined;
+  }
+
+  private checkPostable(channel: AnyPostableChannel, list: ListenerList | undefined): void {
+    if (channel instanceof Channel) {
+      if (list === undefined || list.definition !== channel.definition) this.definitions.use(channel.definition);
+    } else if (list === undefined || channel.startsWith(RESERVED_PREFIX)) {
+      // A name that is listened to has been checked, except that the library listens to reserved ones.
+      postableName(channel);
+    }
+  }
+
+  private hold(delivery: Delivery): void {
+    if (this.held!.length < MAX_DEPTH) {
+      this.held!.push(delivery);
+    } else {
+      const error = new LimitExceededError(`more than ${MAX_DEPTH} posts before the application was ready; @OnMessage handlers will not see this one`);
+      this.reporter.messageRejected({ channel: delivery.channel, error });
+    }
+  }
+
+  /** Delivers now, or after the message of the same channel that is being delivered. */
+  private enqueue(delivery: Delivery, known: ListenerList | undefined): void {
+    if (known === undefined && !this.channels.hasTemplates) return;
+    const list = known ?? this.channels.getOrCreate(delivery.channel);
+    if (list.isBusy) {
+      list.wait(delivery);
+      return;
+    }
+    list.isBusy = true;
+    this.dispatcher.dispatch(delivery, this.audience(delivery, list));
+    while (list.waiting.length > 0) {
+      for (const next of list.takeWaiting()) this.dispatcher.dispatch(next, this.audience(next, list));
+    }
+    list.isBusy = false;
+    if (list.isEmpty) this.channels.drop(list);
+  }
+
+  /**
+   * Who a message is for. What comes from the transport comes once for each subscription that it matches,
+   * and each time is for the listeners of that one subscription.
+   */
+  private audience(delivery: Delivery, list: ListenerList): readonly ListenerList[] {
+    if (delivery.template !== undefined) return this.channels.getTemplate(delivery.template)?.alone ?? [];
+    if (delivery.origin === 'global' || !this.channels.hasTemplates) return list.alone;
+    return [list, ...this.channels.matchTemplates(delivery.channel)];
+  }
+}

@@ -1,0 +1,81 @@
+import type { ChannelDefinition } from '../protocol/channel.js';
+import type { Delivery } from './delivery.js';
+import type { Listener } from './listener.js';
+
+// Below this many a list is not worth compacting.
+const MIN_COMPACTION = 32;
+// Shared by all idle lists, never written to: a post must not cost an array that is hardly ever needed.
+const NONE_WAITING: Delivery[] = [];
+
+/**
+ * The listeners of one channel or template, in the order of registration. Adding and removing cost O(1)
+ * amortised, also while the list is being walked: removed listeners are marked and swept out later.
+ */
+export class ListenerList {
+  /** Resolves when the broker has confirmed the node's interest in this name. */
+  interest: Promise<void> | undefined = undefined;
+  /** How the first listener that named a definition defines the channel. */
+  definition: ChannelDefinition | undefined = undefined;
+  /** Whether a message of this channel is being delivered. */
+  isBusy = false;
+  /** Messages that wait until the one being delivered has reached every listener. */
+  waiting: Delivery[] = NONE_WAITING;
+  /** This list alone, as an argument that need not be made anew for each message. */
+  readonly alone: readonly ListenerList[] = [this];
+  private listeners: Listener[] = [];
+  private closedCount = 0;
+  private walks = 0;
+
+  constructor(
+    /** The channel's name or the template. */
+    readonly name: string,
+    /** Called when the last listener has left. */
+    private readonly onEmpty: (list: ListenerList) => void,
+  ) {}
+
+  get isEmpty(): boolean {
+    return this.listeners.length === this.closedCount;
+  }
+
+  add(listener: Listener): void {
+    this.listeners.push(listener);
+  }
+
+  noteClosed(): void {
+    this.closedCount++;
+    this.sweep();
+    if (this.isEmpty) this.onEmpty(this);
+  }
+
+  wait(delivery: Delivery): void {
+    if (this.waiting === NONE_WAITING) this.waiting = [];
+    this.waiting.push(delivery);
+  }
+
+  /** Takes the messages that wait. */
+  takeWaiting(): readonly Delivery[] {
+    const { waiting } = this;
+    this.waiting = NONE_WAITING;
+    return waiting;
+  }
+
+  /**
+   * Begins a walk. The caller visits indexes 0 to `length - 1` as of now, skips closed listeners, and
+   * calls {@link endWalk}. Listeners added meanwhile come behind and are not visited.
+   */
+  beginWalk(): readonly Listener[] {
+    this.walks++;
+    return this.listeners;
+  }
+
+  endWalk(): void {
+    this.walks--;
+    this.sweep();
+  }
+
+  private sweep(): void {
+    if (this.walks > 0 || this.closedCount < MIN_COMPACTION || this.closedCount * 2 < this.listeners.length) return;
+    this.listeners = this.listeners.filter((listener) => !listener.closed);
+    this.closedCount = 0;
+  }
+}

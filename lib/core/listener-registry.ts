@@ -1,0 +1,68 @@
+import type { Listener } from './listener.js';
+import { ListenerList } from './listener-list.js';
+import { Templates } from './templates.js';
+import type { Transport } from './transport.js';
+
+/**
+ * Which listeners there are on which channels and templates. Keeps the transport's interests equal to
+ * the names that are listened to.
+ */
+export class ListenerRegistry {
+  private readonly lists = new Map<string, ListenerList>();
+  private readonly templates = new Templates();
+  private registrations = 0;
+
+  constructor(private readonly transport: Transport | undefined) {}
+
+  get hasTemplates(): boolean {
+    return !this.templates.isEmpty;
+  }
+
+  get(name: string): ListenerList | undefined {
+    return this.lists.get(name);
+  }
+
+  getTemplate(template: string): ListenerList | undefined {
+    return this.templates.get(template);
+  }
+
+  /** The lists of all templates that a channel's name is of. */
+  matchTemplates(name: string): readonly ListenerList[] {
+    return this.templates.match(name);
+  }
+
+  /** The list of a channel, which a message being delivered needs to have even without a listener of its own. */
+  getOrCreate(name: string): ListenerList {
+    let list = this.lists.get(name);
+    if (list === undefined) this.lists.set(name, (list = this.create(name)));
+    return list;
+  }
+
+  add(listener: Listener): void {
+    const list = listener.isTemplate ? this.getOrCreateTemplate(listener.channel) : this.getOrCreate(listener.channel);
+    list.definition ??= listener.definition;
+    if (this.transport) list.interest ??= this.transport.subscribe(list.name);
+    listener.attach(list, this.registrations++);
+  }
+
+  /** Forgets a list without listeners. */
+  drop(list: ListenerList): void {
+    if (this.lists.get(list.name) === list) this.lists.delete(list.name);
+    else this.templates.remove(list);
+    if (list.interest !== undefined) this.transport?.unsubscribe(list.name);
+    list.interest = undefined;
+  }
+
+  private getOrCreateTemplate(template: string): ListenerList {
+    let list = this.templates.get(template);
+    if (list === undefined) this.templates.add((list = this.create(template)));
+    return list;
+  }
+
+  private create(name: string): ListenerList {
+    return new ListenerList(name, (empty) => {
+      // While a message is being delivered the list still orders the posts of its channel.
+      if (!empty.isBusy) this.drop(empty);
+    });
+  }
+}

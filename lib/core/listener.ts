@@ -1,0 +1,93 @@
+import { matchTemplate } from '../protocol/channel-name.js';
+import type { ChannelDefinition } from '../protocol/channel.js';
+import type { MessageContext } from './delivery.js';
+import type { ListenerList } from './listener-list.js';
+import type { Session } from './session.js';
+
+/**
+ * Called with each message. What it returns is ignored, but for a promise: its rejection is caught and
+ * reported like an error thrown.
+ */
+export type MessageListener<T = unknown> = (message: T, context: MessageContext) => unknown;
+
+/** The handle of a listener's registration. Fits where RxJS takes an `Unsubscribable`. */
+export interface MessageSubscription extends Disposable {
+  /** The name or template that was listened to. */
+  readonly channel: string;
+  /** Whether it has ended, by `unsubscribe()` or with its session. */
+  readonly closed: boolean;
+  /**
+   * Resolves once no later global post can be missed: at once without Redis, else when Redis has confirmed
+   * the subscription. Resolves, too, when the registration ends first. Never rejects.
+   */
+  readonly ready: Promise<void>;
+  /** Ends the registration. The listener is not called again, not even for a message being delivered. */
+  unsubscribe(): void;
+}
+
+/** A function on a channel: the registration and its handle in one. */
+export class Listener implements MessageSubscription {
+  closed = false;
+  /** Place in the order of registration, over all channels of the hub. */
+  order = 0;
+  /** Called when the session ends, after the registration has. */
+  onSessionClose: (() => void) | undefined = undefined;
+  private list: ListenerList | undefined = undefined;
+  private becameReady: Promise<void> | undefined = undefined;
+  private resolveReady: (() => void) | undefined = undefined;
+
+  constructor(
+    readonly channel: string,
+    readonly definition: ChannelDefinition | undefined,
+    /** The segments of the template that names the parameters, where there is one. */
+    readonly segments: readonly string[] | undefined,
+    readonly call: MessageListener<never>,
+    readonly session: Session,
+    private readonly label: string | undefined,
+  ) {}
+
+  /** What logs call it. */
+  get name(): string {
+    return this.label ?? (this.call.name || 'anonymous listener');
+  }
+
+  /** Whether it listens to all channels of a template. */
+  get isTemplate(): boolean {
+    return this.segments !== undefined && (this.definition === undefined || this.definition.name === this.channel);
+  }
+
+  /** Whether a message of this channel is for it. */
+  hears(channel: string): boolean {
+    return channel === this.channel || (this.isTemplate && matchTemplate(this.segments!, channel.split('/')) !== undefined);
+  }
+
+  get ready(): Promise<void> {
+    this.becameReady ??= new Promise((resolve) => {
+      if (this.list === undefined) return resolve();
+      this.resolveReady = resolve;
+      void this.list.interest?.then(resolve);
+    });
+    return this.becameReady;
+  }
+
+  /** Joins the list that calls it. */
+  attach(list: ListenerList, order: number): void {
+    this.order = order;
+    this.list = list;
+    list.add(this);
+  }
+
+  unsubscribe(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.session.release(this);
+    const list = this.list;
+    this.list = undefined;
+    this.resolveReady?.();
+    list?.noteClosed();
+  }
+
+  [Symbol.dispose](): void {
+    this.unsubscribe();
+  }
+}

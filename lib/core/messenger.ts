@@ -1,0 +1,133 @@
+import type { Observable } from 'rxjs';
+import { RevokedAuthenticationUser, type RevokedAuthentication } from '../protocol/authentication.js';
+import type { AnyPostableChannel, Channel, ChannelTemplate, ListenableChannel } from '../protocol/channel.js';
+import { classOf } from '../protocol/serializable.js';
+import { describe } from '../protocol/channel-name.js';
+import { UnserializableError } from '../protocol/errors.js';
+import type { Class, Message } from '../protocol/message.js';
+import { messagesFrom } from '../protocol/source.js';
+import type { Hub, PostOptions } from './hub.js';
+import { iterate, type IterateOptions } from './iteration.js';
+import type { MessageListener, MessageSubscription } from './listener.js';
+import type { Revocations } from './revocations.js';
+import type { Session } from './session.js';
+import { createStream } from './stream.js';
+
+/**
+ * Posting and listening; what is registered belongs to a session. `SessionMessages` and
+ * `MessagingService` differ in nothing but whose session that is.
+ */
+export abstract class Messenger {
+  /** @internal */
+  protected constructor(
+    protected readonly hub: Hub,
+    protected readonly revocations: Revocations,
+  ) {}
+
+  /** The session that registrations belong to. */
+  protected abstract sessionFor(action: string): Session;
+
+  /**
+   * Posts a message: by default to the listeners of this process, with `{ global: true }` to those of
+   * every server as well.
+   *
+   * When it returns, the local listeners have run, in the order of registration. Listeners of one channel
+   * see posts in the order in which they were made; a post made by a listener of the same channel waits
+   * until the message being delivered has reached all of them. Local listeners share the instance.
+   *
+   * @returns `true`: delivered here and, if global, accepted by Redis. `false`: Redis did not accept it in
+   *   time; local listeners have got it all the same. Never rejects, so the call needs no `await`.
+   * @throws RedisNotEnabledError for a global post without Redis
+   * @throws InvalidChannelError for a wrong name, or a template without its parameters
+   * @throws UnserializableError for a global post of what cannot travel, with the path to it
+   * @throws LimitExceededError for a global post longer than `limits.maxMessageBytes`
+   *
+   * All of them are thrown at once, before anything is delivered.
+   * @example
+   * ```ts
+   * await messages.postMessage(UserUpdates, new UserUpdate(7, 'Ada'), { global: true });
+   * ```
+   */
+  postMessage<T>(channel: Channel<T>, message: NoInfer<T>, options?: PostOptions): Promise<boolean>;
+  postMessage(channel: string, message: unknown, options?: PostOptions): Promise<boolean>;
+  postMessage(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
+    return this.hub.post(channel, message, options);
+  }
+
+  /**
+   * Posts a message to everybody who listens to this source and message class; on every server where Redis
+   * is configured.
+   *
+   * @param source - an instance of a class with `@MessageSource` or a keyed `@Serializable`, or a `SourceRef`
+   * @param options - as in {@link postMessage}; the scope is `auto` where none is given
+   * @returns as {@link postMessage}
+   * @throws ConfigurationError for a source without a key
+   */
+  sendMessage(source: object, message: Message, options: PostOptions = { scope: 'auto' }): Promise<boolean> {
+    const type = typeof message === 'object' && message !== null ? classOf(message) : undefined;
+    if (type === undefined) {
+      throw new UnserializableError('message', `${describe(message)} has no class; sendMessage sends instances of a class`);
+    }
+    return this.hub.post(messagesFrom(source, type as unknown as Class), message, options);
+  }
+
+  /**
+   * Calls a function with each message of a channel until the session closes. Its errors, sync or async,
+   * are caught, logged and reported; other listeners still run. A function added twice is called twice.
+   *
+   * @throws SessionClosedError after the session has closed
+   * @throws InvalidChannelError for a wrong name
+   */
+  addListener<T>(channel: Channel<T> | ChannelTemplate<T>, listener: MessageListener<T>): MessageSubscription;
+  addListener<T = unknown>(channel: string, listener: MessageListener<T>): MessageSubscription;
+  addListener<T>(channel: ListenableChannel<T>, listener: MessageListener<T>): MessageSubscription {
+    return this.hub.listen(channel, listener, this.openSessionFor('addListener'));
+  }
+
+  /** Ends the registrations of this function on this channel that were made in this session. Unknown: nothing happens. */
+  removeListener<T>(channel: ListenableChannel<T>, listener: MessageListener<T>): void {
+    const name = typeof channel === 'string' ? channel : channel.name;
+    for (const registration of this.sessionFor('removeListener').registrations(name, listener)) registration.unsubscribe();
+  }
+
+  /**
+   * The messages of a channel as a hot Observable: each subscription listens from then on. Completes when
+   * the session closes.
+   *
+   * @throws SessionClosedError after the session has closed
+   */
+  createStream<T>(channel: Channel<T> | ChannelTemplate<T>): Observable<T>;
+  createStream<T = unknown>(channel: string): Observable<T>;
+  createStream<T>(channel: ListenableChannel<T>): Observable<T> {
+    return createStream(this.hub, channel, this.openSessionFor('createStream'));
+  }
+
+  /**
+   * The messages of a channel for `for await`, with a bounded buffer. Ends when the session closes.
+   *
+   * @throws SessionClosedError after the session has closed
+   */
+  iterate<T>(channel: Channel<T> | ChannelTemplate<T>, options?: IterateOptions): AsyncIterable<T>;
+  iterate<T = unknown>(channel: string, options?: IterateOptions): AsyncIterable<T>;
+  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions): AsyncIterable<T> {
+    return iterate(this.hub, channel, this.openSessionFor('iterate'), options);
+  }
+
+  /**
+   * Ends every session whose authentication is withdrawn, with its listeners and streams: on this server
+   * before it returns, whatever Redis does, and on every other one.
+   *
+   * @param what - all sign-ins of the user (default), one of them, or those that hold one of some scopes
+   * @returns `false` where Redis did not accept it in time, so that other servers were not told
+   * @throws ConfigurationError for arguments that name nobody
+   */
+  revokeAuthentication(userId: string | number, what: RevokedAuthentication = new RevokedAuthenticationUser()): Promise<boolean> {
+    return this.revocations.revoke(userId, what);
+  }
+
+  private openSessionFor(action: string): Session {
+    const session = this.sessionFor(action);
+    session.assertOpen(action);
+    return session;
+  }
+}

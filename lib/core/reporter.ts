@@ -1,0 +1,41 @@
+import type { MessageContext } from './delivery.js';
+
+/** Where a failure happened, for logs and for `onListenerError`. */
+export interface ListenerFailure {
+  readonly channel: string;
+  /** The listener's name: of the function, or `Class.method` of an `@OnMessage` handler. */
+  readonly listener: string;
+  readonly context: MessageContext;
+}
+
+/** What arrived and could not be delivered. */
+export interface Rejection {
+  readonly channel: string;
+  readonly error: Error;
+}
+
+/** An event stream that ended other than its handler meant it to. */
+export interface StreamFailure {
+  /** `Class.method` of the `@Sse()` handler. */
+  readonly handler: string;
+  readonly error: unknown;
+}
+
+/** A reader that was cut off because it left too many bytes waiting. */
+export interface SlowConsumer {
+  /** `Class.method` of the `@Sse()` handler. */
+  readonly handler: string;
+  readonly bufferedBytes: number;
+}
+
+/** Where the engine tells of failures that have no caller to tell. Must not throw. */
+export interface Reporter {
+  /** A listener threw, or its promise rejected. The others have run all the same. */
+  listenerFailed(error: unknown, failure: ListenerFailure): void;
+  /** Something that arrived was not a message of its channel and was not delivered. */
+  messageRejected(rejection: Rejection): void;
+  /** The source of an event stream failed after the stream had begun. */
+  streamFailed(failure: StreamFailure): void;
+  /** A reader was too slow and has been cut off. */
+  slowConsumer(consumer: SlowConsumer): void;
+}

@@ -1,0 +1,144 @@
+import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { SessionClosedError } from '../protocol/errors.js';
+import type { Listener } from './listener.js';
+
+/** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked`, or the app shut down. */
+export type SessionCloseReason = 'ended' | 'revoked' | 'shutdown';
+
+/** How a session is opened. */
+export interface SessionOptions {
+  /** Who is behind it. A function is asked when the answer is first needed, and again until it is not `null`. */
+  readonly auth?: AuthenticationInfo | null | (() => AuthenticationInfo | null) | undefined;
+  /** Closes the session when aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The lifetime of one request or stream on a server. What is registered in it ends with it.
+ */
+export class Session implements Disposable, AsyncDisposable {
+  #id: string | undefined;
+  #auth: AuthenticationInfo | null = null;
+  #controller: AbortController | undefined;
+  #closeReason: SessionCloseReason | undefined;
+  #listeners: Set<Listener> | undefined;
+  #onClose: Set<(reason: SessionCloseReason) => void> | undefined;
+  readonly #askAuth: (() => AuthenticationInfo | null) | undefined;
+  readonly #forget: (session: Session) => void;
+
+  /** @internal */
+  constructor(options: SessionOptions, forget: (session: Session) => void) {
+    this.#forget = forget;
+    if (typeof options.auth === 'function') this.#askAuth = options.auth;
+    else this.#auth = options.auth ?? null;
+    if (options.signal) this.#follow(options.signal);
+  }
+
+  /** Unique and unguessable. */
+  get id(): string {
+    return (this.#id ??= randomUUID());
+  }
+
+  /** Who is behind the session; `null` while nobody has signed in. */
+  get auth(): AuthenticationInfo | null {
+    return (this.#auth ??= this.#askAuth?.() ?? null);
+  }
+
+  get closed(): boolean {
+    return this.#closeReason !== undefined;
+  }
+
+  /** Why it closed; `undefined` while it is open. */
+  get closeReason(): SessionCloseReason | undefined {
+    return this.#closeReason;
+  }
+
+  /** Aborted when the session closes. */
+  get signal(): AbortSignal {
+    // Made on demand: most sessions are never asked, and a controller costs more than all the rest.
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.closed) this.#controller.abort();
+    }
+    return this.#controller.signal;
+  }
+
+  /** Ends the session: its listeners are removed, its streams complete, its signal is aborted. Idempotent. */
+  close(): void {
+    this.end('ended');
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  /**
+   * Runs a function when the session closes; at once where it has.
+   *
+   * @returns takes the function back
+   * @internal
+   */
+  onClose(run: (reason: SessionCloseReason) => void): () => void {
+    if (this.#closeReason !== undefined) {
+      run(this.#closeReason);
+      return () => {};
+    }
+    const registered = (this.#onClose ??= new Set());
+    registered.add(run);
+    return () => void registered.delete(run);
+  }
+
+  /** @internal */
+  assertOpen(action: string): void {
+    if (this.closed) throw new SessionClosedError(action);
+  }
+
+  /** @internal */
+  own(listener: Listener): void {
+    (this.#listeners ??= new Set()).add(listener);
+  }
+
+  /** @internal */
+  release(listener: Listener): void {
+    this.#listeners?.delete(listener);
+  }
+
+  /**
+   * The open registrations of a function on a channel or template.
+   * @internal
+   */
+  registrations(channel: string, call: unknown): Listener[] {
+    if (this.#listeners === undefined) return [];
+    return [...this.#listeners].filter((listener) => listener.call === call && listener.channel === channel);
+  }
+
+  /** @internal */
+  end(reason: SessionCloseReason): void {
+    if (this.closed) return;
+    this.#closeReason = reason;
+    this.#forget(this);
+    const listeners = this.#listeners ?? [];
+    this.#listeners = undefined;
+    for (const listener of listeners) listener.unsubscribe();
+    this.#controller?.abort();
+    // First those who ask for the reason, since a stream that completes would say that it came to its end.
+    for (const run of this.#onClose ?? []) run(reason);
+    this.#onClose = undefined;
+    for (const listener of listeners) listener.onSessionClose?.();
+  }
+
+  #follow(signal: AbortSignal): void {
+    // One signal may well end a thousand sessions; that is no leak to be warned of.
+    setMaxListeners(0, signal);
+    const close = () => this.close();
+    this.onClose(() => signal.removeEventListener('abort', close));
+    if (signal.aborted) close();
+    else signal.addEventListener('abort', close, { once: true });
+  }
+}

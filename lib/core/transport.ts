@@ -1,0 +1,69 @@
+import type { Observable } from 'rxjs';
+
+/**
+ * How the link to the broker is.
+ *
+ * - `connecting`: not yet reached since the start
+ * - `ready`: posts are accepted and every interest is registered at the broker
+ * - `waiting`: lost or refused; the next attempt comes by itself
+ * - `closed`: by `close()`, for good
+ */
+export interface TransportStatus {
+  readonly state: 'connecting' | 'ready' | 'waiting' | 'closed';
+  /** Why it is not ready, where a failure was seen. */
+  readonly error?: Error | undefined;
+}
+
+/**
+ * Takes what other nodes published.
+ *
+ * @param payload - as it was published
+ * @param subscription - the name or template, as given to {@link Transport.subscribe}, that it came through;
+ *   a payload that matches several subscriptions comes once for each
+ * @param channel - the name it was published on
+ */
+export type TransportReceiver = (payload: string, subscription: string, channel: string) => void;
+
+/**
+ * Carries payloads between nodes; local delivery is not its matter. At most once, and in the order of
+ * publishing for one channel and one publisher.
+ */
+export interface Transport {
+  /** The current status, then every change; completes when closed. */
+  readonly status: Observable<TransportStatus>;
+
+  /**
+   * Connects. Resolves also where the broker cannot be reached: it is then tried again until `close()`.
+   *
+   * @throws (rejects) where trying again cannot help: wrong credentials, a missing package
+   */
+  start(receiver: TransportReceiver): Promise<void>;
+
+  /**
+   * Hands a payload to the broker. Never rejects.
+   *
+   * @returns whether the broker accepted it, in time; `false` promises that it will not be sent later
+   *   unless the link broke while the broker was answering
+   */
+  publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean>;
+
+  /**
+   * Registers interest in a channel or, by a template, in all of its channels. May be called before `start`.
+   * Idempotent.
+   *
+   * @returns resolves once nothing published from now on can be missed, or once the interest is dropped; never rejects
+   */
+  subscribe(name: string): Promise<void>;
+
+  /** Drops the interest, at the latest a little later. */
+  unsubscribe(name: string): void;
+
+  /** Ends the link and frees everything. Publishing resolves with `false` from now on. */
+  close(): Promise<void>;
+}
+
+/** How one payload is published. */
+export interface PublishOptions {
+  /** Whether parts that are not of this library shall hear it. `undefined`: as the transport is set. */
+  readonly interop?: boolean | undefined;
+}

@@ -1,0 +1,65 @@
+// The public API of the server. Whatever is not named here is private.
+export { Ctx, Payload } from './nest/message-params.js';
+export { MessageRequest } from './nest/message-request.js';
+export { Messages } from './nest/messages.decorator.js';
+export { MessagingModule } from './nest/messaging.module.js';
+export { MessagingService } from './nest/messaging.service.js';
+export { OnMessage } from './nest/on-message.decorator.js';
+export { SessionMessages } from './nest/session-messages.js';
+export { Sse } from './nest/sse.decorator.js';
+export {
+  Channel,
+  ChannelTemplate,
+  ConfigurationError,
+  defineChannel,
+  ERROR_CODES,
+  InvalidChannelError,
+  InvalidMessageError,
+  LimitExceededError,
+  Message,
+  MessageSource,
+  messagesFrom,
+  MessagingError,
+  RedisNotEnabledError,
+  RevokedAuthenticationAuthId,
+  RevokedAuthenticationScope,
+  RevokedAuthenticationUser,
+  Serializable,
+  SessionClosedError,
+  SourceRef,
+  sourceRef,
+  TransportUnavailableError,
+  UnserializableError,
+} from './protocol/index.js';
+
+export type { MessageContext } from './core/delivery.js';
+export type { PostOptions, PostScope } from './core/hub.js';
+export type { IterateOptions } from './core/iteration.js';
+export type { MessageListener, MessageSubscription } from './core/listener.js';
+export type { ListenerFailure } from './core/reporter.js';
+export type { Session, SessionCloseReason, SessionOptions } from './core/session.js';
+export type { PublishOptions, Transport, TransportReceiver, TransportStatus } from './core/transport.js';
+export type {
+  MessagingModuleAsyncOptions,
+  MessagingModuleOptions,
+  MessagingOptions,
+  MessagingOptionsFactory,
+  SessionScope,
+  SseOptions,
+} from './nest/messaging-options.js';
+export type { SseRouteOptions } from './nest/sse.decorator.js';
+export type {
+  AuthenticationInfo,
+  ChannelOptions,
+  ChannelParams,
+  Class,
+  DefinedChannel,
+  ErrorCode,
+  Limits,
+  ListenableChannel,
+  MessageSourceOptions,
+  ParameterNames,
+  PostableChannel,
+  RevokedAuthentication,
+  SerializableOptions,
+} from './protocol/index.js';

@@ -1,0 +1,61 @@
+import { Logger } from '@nestjs/common';
+import type { ListenerFailure, Rejection, Reporter, SlowConsumer, StreamFailure } from '../core/reporter.js';
+import { quote } from '../protocol/channel-name.js';
+
+// How many kinds of rejection are told apart before the log says no more of new ones.
+const MAX_KINDS = 1_000;
+
+/** Tells the application's log, and its `onListenerError`, of failures that have no caller. */
+export class LoggingReporter implements Reporter {
+  private readonly logger = new Logger('Messaging');
+  private readonly rejectedKinds = new Set<string>();
+
+  constructor(private readonly onListenerError?: (error: unknown, failure: ListenerFailure) => unknown) {}
+
+  listenerFailed(error: unknown, failure: ListenerFailure): void {
+    this.logger.error(`Listener ${failure.listener} failed on channel ${quote(failure.channel)}: ${textOf(error)}`, stackOf(error));
+    this.tellApplication(error, failure);
+  }
+
+  messageRejected({ channel, error }: Rejection): void {
+    // Whoever sends one wrong message sends a thousand: each kind is told once.
+    const kind = `${channel} ${error.message.replace(/\d+/g, '#')}`;
+    if (this.rejectedKinds.has(kind) || this.rejectedKinds.size >= MAX_KINDS) return;
+    this.rejectedKinds.add(kind);
+    this.logger.error(`A message on channel ${quote(channel)} was not delivered: ${error.message} (further ones of this kind are not logged)`);
+  }
+
+  streamFailed({ handler, error }: StreamFailure): void {
+    this.logger.error(`The stream of ${handler} failed and was ended: ${textOf(error)}`, stackOf(error));
+  }
+
+  slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {
+    this.logger.warn(`A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it (sse.maxBufferedBytes)`);
+  }
+
+  /** Something else went wrong that nobody waits for. */
+  warn(text: string): void {
+    this.logger.warn(text);
+  }
+
+  log(text: string): void {
+    this.logger.log(text);
+  }
+
+  private tellApplication(error: unknown, failure: ListenerFailure): void {
+    const failed = (cause: unknown) => this.logger.error(`onListenerError failed: ${textOf(cause)}`, stackOf(cause));
+    try {
+      void Promise.resolve(this.onListenerError?.(error, failure)).catch(failed);
+    } catch (cause) {
+      failed(cause);
+    }
+  }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function stackOf(error: unknown): string | undefined {
+  return error instanceof Error ? error.stack : undefined;
+}

@@ -1,0 +1,53 @@
+import { Injectable, Optional, createParamDecorator, type ExecutionContext, type PipeTransform } from '@nestjs/common';
+import type { Session } from '../core/session.js';
+import { Hub } from '../core/hub.js';
+import { Revocations } from '../core/revocations.js';
+import { LocalSessions } from './local-sessions.js';
+import { RequestSessions } from './request-sessions.js';
+import { SessionMessages } from './session-messages.js';
+
+/** Makes the {@link SessionMessages} of a request; a pipe, since that is what Nest injects into a parameter. */
+@Injectable()
+export class SessionMessagesPipe implements PipeTransform<ExecutionContext, SessionMessages> {
+  constructor(
+    private readonly hub: Hub,
+    private readonly revocations: Revocations,
+    private readonly sessions: RequestSessions,
+    @Optional() private readonly local?: LocalSessions,
+  ) {}
+
+  transform(context: ExecutionContext): SessionMessages {
+    return new SessionMessages(this.hub, this.revocations, this.finder(context));
+  }
+
+  private finder(context: ExecutionContext): (action: string) => Session {
+    switch (context.getType<string>()) {
+      case 'http':
+        return () => this.sessions.of(context.switchToHttp().getRequest());
+      case 'ws':
+        return () => this.sessions.of(context.switchToWs().getClient());
+      case 'message':
+        // A singleton's handler has a session of its own only where sessions are found by AsyncLocalStorage.
+        return this.local ? (action) => this.local!.current(action) : () => this.hub.root;
+      default:
+        return () => this.sessions.of(context.getArgByIndex(1));
+    }
+  }
+}
+
+const WithContext = createParamDecorator((_data: unknown, context: ExecutionContext) => context);
+
+/**
+ * The request's {@link SessionMessages} as a parameter: for controllers that shall stay singletons.
+ *
+ * @example
+ * ```ts
+ * @Sse('users')
+ * users(@Messages() messages: SessionMessages) {
+ *   return messages.createStream(UserUpdates);
+ * }
+ * ```
+ */
+export function Messages(): ParameterDecorator {
+  return WithContext(SessionMessagesPipe);
+}

@@ -1,0 +1,101 @@
+import type { InjectionToken, ModuleMetadata, OptionalFactoryDependency, Type } from '@nestjs/common';
+import type { ListenerFailure } from '../core/reporter.js';
+import type { Transport } from '../core/transport.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import type { Limits } from '../protocol/limits.js';
+import type { RedisOption } from '../transport/redis-options.js';
+
+/**
+ * How `SessionMessages` finds its session.
+ *
+ * - `request`: it is a request-scoped provider of Nest, and so is whatever injects it.
+ * - `async-local`: it is a singleton that finds the session by AsyncLocalStorage. Same behaviour at a
+ *   fraction of the cost of request scope; outside of requests and messages there is no session, and
+ *   listening throws.
+ */
+export type SessionScope = 'request' | 'async-local';
+
+/** How event streams of `@Sse()` are kept. */
+export interface SseOptions {
+  /**
+   * Time between two heartbeat comments on a stream, in milliseconds; 0: none.
+   * @defaultValue 15_000
+   */
+  heartbeatMs?: number | undefined;
+  /**
+   * How long a browser waits before it reconnects, in milliseconds.
+   * @defaultValue the browser's own, about 3 seconds
+   */
+  retryMs?: number | undefined;
+  /**
+   * How many bytes may wait for one slow reader before it is cut off.
+   * @defaultValue 1_048_576
+   */
+  maxBufferedBytes?: number | undefined;
+}
+
+/** Options of the module that may come from a factory. All are optional: without any, messages stay in the process. */
+export interface MessagingOptions {
+  /**
+   * The Redis that joins servers: ioredis options, a URL, an ioredis instance, or a function that makes one.
+   * Without it there is one process, and everything else works.
+   */
+  redis?: RedisOption | undefined;
+  /** Instead of `redis`: a transport of your own, or a `MemoryTransport` in tests. */
+  transport?: Transport | undefined;
+  /**
+   * Before every Redis channel and key, so that applications can share a Redis.
+   * @defaultValue 'messaging:'
+   */
+  prefix?: string | undefined;
+  /**
+   * Tells who is behind a request; `null`: nobody. Asked when the session is first needed, after the guards
+   * have run. What it throws is logged and counts as nobody.
+   * @defaultValue reads `request.user`, where that has a `userId`
+   */
+  authenticate?: ((request: never) => AuthenticationInfo | null) | undefined;
+  /** How event streams are kept. */
+  sse?: SseOptions | undefined;
+  /** Bounds that keep any input from growing memory without end. */
+  limits?: Partial<Limits> | undefined;
+  /** Told of each listener's failure, beside the log. */
+  onListenerError?: ((error: unknown, failure: ListenerFailure) => void) | undefined;
+}
+
+/** What must be known before any factory has run. */
+export interface MessagingModuleExtras {
+  /** @defaultValue 'request' */
+  scope?: SessionScope | undefined;
+  /**
+   * Whether every module of the application sees the providers without importing this one.
+   * @defaultValue true
+   */
+  global?: boolean | undefined;
+}
+
+/** Options of `MessagingModule.forRoot()`. */
+export interface MessagingModuleOptions extends MessagingOptions, MessagingModuleExtras {}
+
+/** A class that makes the options; for `useClass` and `useExisting`. */
+export interface MessagingOptionsFactory {
+  createMessagingOptions(): Promise<MessagingOptions> | MessagingOptions;
+}
+
+/** Options of `MessagingModule.forRootAsync()`: one of `useFactory`, `useClass` and `useExisting`. */
+export interface MessagingModuleAsyncOptions extends MessagingModuleExtras {
+  imports?: ModuleMetadata['imports'] | undefined;
+  // oxlint-disable-next-line typescript/no-explicit-any -- the arguments are what `inject` names
+  useFactory?: ((...dependencies: any[]) => Promise<MessagingOptions> | MessagingOptions) | undefined;
+  inject?: (InjectionToken | OptionalFactoryDependency)[] | undefined;
+  useClass?: Type<MessagingOptionsFactory> | undefined;
+  useExisting?: Type<MessagingOptionsFactory> | undefined;
+}
+
+/** The options with their defaults filled in. */
+export interface ResolvedMessagingOptions extends MessagingOptions {
+  readonly prefix: string;
+  readonly sse: { readonly heartbeatMs: number; readonly retryMs: number | undefined; readonly maxBufferedBytes: number };
+}
+
+/** The token of {@link ResolvedMessagingOptions}. */
+export const MESSAGING_OPTIONS = Symbol('MESSAGING_OPTIONS');

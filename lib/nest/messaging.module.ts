@@ -1,0 +1,183 @@
+import {
+  ConfigurableModuleBuilder,
+  Module,
+  Optional,
+  Scope,
+  type BeforeApplicationShutdown,
+  type DynamicModule,
+  type MiddlewareConsumer,
+  type NestModule,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+  type Provider,
+} from '@nestjs/common';
+import { DiscoveryModule, HttpAdapterHost, ModulesContainer, REQUEST } from '@nestjs/core';
+import { pairwise } from 'rxjs';
+import { Hub } from '../core/hub.js';
+import { Revocations } from '../core/revocations.js';
+import type { Session } from '../core/session.js';
+import type { TransportStatus } from '../core/transport.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import { EventStreams } from '../sse/event-streams.js';
+import { RedisTransport } from '../transport/redis-transport.js';
+import { installRequestHooks } from './http-exchange.js';
+import { LocalSessions } from './local-sessions.js';
+import { LoggingReporter } from './logging-reporter.js';
+import { MessageHandlers } from './message-handlers.js';
+import {
+  MESSAGING_OPTIONS,
+  type MessagingModuleAsyncOptions,
+  type MessagingModuleExtras,
+  type MessagingModuleOptions,
+  type MessagingOptions,
+  type ResolvedMessagingOptions,
+} from './messaging-options.js';
+import { MessagingService } from './messaging.service.js';
+import { RequestSessions } from './request-sessions.js';
+import { SessionMessages } from './session-messages.js';
+import { checkAsyncOptions, checkExtras, resolveOptions } from './validate-options.js';
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<MessagingOptions>()
+  .setClassMethodName('forRoot')
+  .setFactoryMethodName('createMessagingOptions')
+  .setExtras<MessagingModuleExtras>({ scope: 'request', global: true }, (definition, { scope, global }) => {
+    checkExtras({ scope, global });
+    const providers = scope === 'async-local' ? ASYNC_LOCAL : REQUEST_SCOPED;
+    return {
+      ...definition,
+      global: global ?? true,
+      providers: [...(definition.providers ?? []), ...providers],
+      // What decorators need in the modules that use them, beside the two that are injected by name.
+      exports: [SessionMessages, MessagingService, Hub, Revocations, EventStreams, RequestSessions, ...(scope === 'async-local' ? [LocalSessions] : [])],
+    };
+  })
+  .build();
+
+const REQUEST_SCOPED: Provider[] = [
+  {
+    provide: SessionMessages,
+    scope: Scope.REQUEST,
+    inject: [Hub, Revocations, RequestSessions, REQUEST],
+    useFactory: (hub: Hub, revocations: Revocations, sessions: RequestSessions, request: unknown) => {
+      // Found on first use: most requests only post, which needs no session.
+      let session: Session | undefined;
+      return new SessionMessages(hub, revocations, () => (session ??= sessions.of(request)));
+    },
+  },
+];
+
+const ASYNC_LOCAL: Provider[] = [
+  LocalSessions,
+  {
+    provide: SessionMessages,
+    inject: [Hub, Revocations, LocalSessions],
+    useFactory: (hub: Hub, revocations: Revocations, local: LocalSessions) =>
+      new SessionMessages(hub, revocations, (action) => local.current(action)),
+  },
+];
+
+const ENGINE: Provider[] = [
+  { provide: MESSAGING_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOptions },
+  {
+    provide: LoggingReporter,
+    inject: [MESSAGING_OPTIONS],
+    useFactory: ({ onListenerError }: ResolvedMessagingOptions) => new LoggingReporter(onListenerError),
+  },
+  { provide: Hub, inject: [MESSAGING_OPTIONS, LoggingReporter], useFactory: createHub },
+  { provide: Revocations, inject: [Hub], useFactory: (hub: Hub) => new Revocations(hub) },
+  {
+    provide: EventStreams,
+    inject: [Hub, LoggingReporter, MESSAGING_OPTIONS],
+    useFactory: (hub: Hub, reporter: LoggingReporter, { sse }: ResolvedMessagingOptions) => new EventStreams(hub, reporter, sse),
+  },
+];
+
+/**
+ * The module: import `MessagingModule.forRoot()` once, in the application's root module. Its providers
+ * are global.
+ *
+ * @example
+ * ```ts
+ * @Module({ imports: [MessagingModule.forRoot({ redis: process.env.REDIS_URL })] })
+ * class AppModule {}
+ * ```
+ */
+@Module({
+  imports: [DiscoveryModule],
+  providers: [...ENGINE, RequestSessions, MessagingService, MessageHandlers],
+})
+export class MessagingModule
+  extends ConfigurableModuleClass
+  implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
+{
+  constructor(
+    private readonly hub: Hub,
+    private readonly streams: EventStreams,
+    private readonly reporter: LoggingReporter,
+    private readonly http: HttpAdapterHost,
+    modules: ModulesContainer,
+    @Optional() private readonly local?: LocalSessions,
+  ) {
+    super();
+    const count = [...modules.values()].filter(({ metatype }) => metatype === MessagingModule).length;
+    if (count > 1) {
+      throw new ConfigurationError(
+        `MessagingModule is configured ${count} times in this application, which would make ${count} that do not hear each other; ` +
+          'import MessagingModule.forRoot() once, in the root module: its providers are global',
+      );
+    }
+  }
+
+  /** @throws ConfigurationError for `scope` and `global`; the application does not start with other wrong options */
+  static override forRoot(options: MessagingModuleOptions = {}): DynamicModule {
+    return super.forRoot(options);
+  }
+
+  /** Like {@link forRoot}, with options that a factory makes. */
+  static override forRootAsync(options: MessagingModuleAsyncOptions): DynamicModule {
+    checkAsyncOptions(options);
+    return super.forRootAsync(options as Parameters<typeof ConfigurableModuleClass.forRootAsync>[0]);
+  }
+
+  /** @internal */
+  configure(_consumer: MiddlewareConsumer): void {
+    const { local } = this;
+    installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
+  }
+
+  /** @internal */
+  async onModuleInit(): Promise<void> {
+    this.hub.status.pipe(pairwise()).subscribe(([before, now]) => this.logStatus(before, now));
+    try {
+      await this.hub.start();
+    } catch (error) {
+      await this.hub.close();
+      throw error;
+    }
+  }
+
+  /** @internal */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.streams.drain();
+  }
+
+  /** @internal */
+  async onApplicationShutdown(): Promise<void> {
+    await this.hub.close();
+  }
+
+  private logStatus(before: TransportStatus, { state, error }: TransportStatus): void {
+    if (state === 'waiting') {
+      this.reporter.warn(`${error?.message ?? 'Redis cannot be reached'}; messages stay on this server until it can`);
+    } else if (state === 'ready' && before.state === 'waiting') {
+      this.reporter.log('Redis is back: messages reach the other servers again');
+    }
+  }
+}
+
+function createHub({ redis, transport, prefix, limits }: ResolvedMessagingOptions, reporter: LoggingReporter): Hub {
+  const hub = new Hub({ reporter, limits, transport: transport ?? (redis && new RedisTransport(redis, { prefix })) });
+  // Until the handlers are found, which is when all modules are ready.
+  hub.holdPosts();
+  return hub;
+}

@@ -1,0 +1,99 @@
+import { RequestMapping, RequestMethod, Res, createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import type { Observable } from 'rxjs';
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import { SseExchange, SseExchangePipe, type SseRoute } from './sse-exchange.js';
+
+/** Options of {@link Sse}. */
+export interface SseRouteOptions {
+  /**
+   * Time between two heartbeat comments, in milliseconds; 0: none.
+   * @defaultValue the module's `sse.heartbeatMs`
+   */
+  heartbeatMs?: number;
+  /** Scopes that the request's authentication must have, all of them: 401 without one, 403 without a scope. */
+  requiredScopes?: readonly string[];
+  /**
+   * The HTTP method. A browser's EventSource knows GET only.
+   * @defaultValue RequestMethod.GET
+   */
+  method?: RequestMethod;
+}
+
+type Stream = Observable<unknown> | AsyncIterable<unknown>;
+type StreamHandler = (...args: never[]) => Stream | Promise<Stream>;
+
+const Exchange = createParamDecorator((_data: unknown, context: ExecutionContext) => context);
+const OPTIONS = ['heartbeatMs', 'requiredScopes', 'method'];
+
+/**
+ * Answers requests with a stream of server-sent events: each message that the method's Observable (or a
+ * promise of one, or AsyncIterable) gives becomes one event. A message of a class is an event of that
+ * class's name; a plain value is a `message` event. The data is the message as JSON.
+ *
+ * Guards, pipes and interceptors run before the stream begins, and what fails before the first byte is
+ * answered by exception filters. The source is released as soon as the client has gone. When it completes,
+ * the browser is told, and does not reconnect; when it fails, the browser reconnects.
+ *
+ * @throws ConfigurationError for unknown or wrong options
+ * @example
+ * ```ts
+ * @Sse('users')
+ * users(): Observable<UserUpdate> {
+ *   return this.messages.createStream(UserUpdates);
+ * }
+ * ```
+ */
+export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}) {
+  return <Handler extends StreamHandler>(
+    target: object,
+    key: string | symbol,
+    descriptor: TypedPropertyDescriptor<Handler>,
+  ): TypedPropertyDescriptor<Handler> => {
+    const { method = RequestMethod.GET, ...routeOptions } = options;
+    const name = `${target.constructor.name}.${String(key)}`;
+    checkOptions(name, options);
+    const original = descriptor.value as unknown as (...args: unknown[]) => unknown;
+    const count = parameterCount(target, key, original);
+    const route: SseRoute = { ...routeOptions, handler: name };
+    // With the response as a parameter Nest leaves the answer to the handler.
+    Res()(target, key, count);
+    Exchange(SseExchangePipe)(target, key, count + 1);
+    const wrapped = function (this: unknown, ...args: unknown[]): unknown {
+      const exchange = args[count + 1];
+      // Called by other code, a test for one, it is the method as it was written.
+      if (!(exchange instanceof SseExchange)) return original.apply(this, args);
+      return exchange.answer(route, () => original.apply(this, args.slice(0, count)));
+    };
+    Object.defineProperty(wrapped, 'name', { value: original.name });
+    // What decorators below this one have said of the method.
+    for (const metadataKey of Reflect.getOwnMetadataKeys(original)) {
+      Reflect.defineMetadata(metadataKey, Reflect.getOwnMetadata(metadataKey, original), wrapped);
+    }
+    descriptor.value = wrapped as unknown as Handler;
+    RequestMapping({ path, method })(target, key, descriptor);
+    return descriptor;
+  };
+}
+
+function parameterCount(target: object, key: string | symbol, handler: (...args: unknown[]) => unknown): number {
+  const decorated = (Reflect.getMetadata(ROUTE_ARGS_METADATA, target.constructor, key) ?? {}) as Record<string, { index: number }>;
+  return Math.max(handler.length, ...Object.values(decorated).map(({ index }) => index + 1));
+}
+
+function checkOptions(handler: string, options: SseRouteOptions): void {
+  const fail = (problem: string) => {
+    throw new ConfigurationError(`@Sse() on ${handler}: ${problem}`);
+  };
+  for (const option of Object.keys(options)) {
+    if (!OPTIONS.includes(option)) fail(`unknown option "${option}"; the options are: ${OPTIONS.join(', ')}`);
+  }
+  const { heartbeatMs, requiredScopes } = options;
+  if (heartbeatMs !== undefined && !(Number.isInteger(heartbeatMs) && heartbeatMs >= 0 && heartbeatMs < 2 ** 31)) {
+    fail(`option "heartbeatMs" must be a whole number of at least 0, not ${describe(heartbeatMs)}`);
+  }
+  if (requiredScopes !== undefined && !(Array.isArray(requiredScopes) && requiredScopes.every((scope) => typeof scope === 'string'))) {
+    fail(`option "requiredScopes" must be an array of strings, not ${describe(requiredScopes)}`);
+  }
+}

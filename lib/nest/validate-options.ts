@@ -1,0 +1,109 @@
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import { validateRedisOption } from '../transport/redis-options.js';
+import type { MessagingModuleExtras, MessagingOptions, ResolvedMessagingOptions } from './messaging-options.js';
+
+/** Says what a value should have been; `undefined` where it is right. */
+type Check = (value: unknown, path: string) => string | undefined;
+
+const flag: Check = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
+const callback: Check = (value) => (typeof value === 'function' ? undefined : 'a function');
+const wholeNumber =
+  (least: number): Check =>
+  (value) =>
+    // Timers of Node hold no more than 31 bits.
+    Number.isInteger(value) && (value as number) >= least && (value as number) < 2 ** 31
+      ? undefined
+      : `a whole number of at least ${least}`;
+
+const MODULE: Record<string, Check> = {
+  redis: (value) => {
+    validateRedisOption(value);
+    return undefined;
+  },
+  transport: (value) => (typeof (value as { publish?: unknown } | null)?.publish === 'function' ? undefined : 'a Transport'),
+  // What Redis' patterns treat specially would have to be escaped wherever a person uses the prefix.
+  prefix: (value) => (typeof value === 'string' && /^[\w:.\-/{}]*$/.test(value) ? undefined : 'a string of letters, digits and "_:.-/{}"'),
+  authenticate: callback,
+  sse: (value, path) =>
+    checkAll(value, path, { heartbeatMs: wholeNumber(0), retryMs: wholeNumber(0), maxBufferedBytes: wholeNumber(1) }),
+  limits: (value, path) => checkAll(value, path, { maxMessageBytes: wholeNumber(1) }),
+  onListenerError: callback,
+  gateway: (value) => (value === false ? undefined : 'false: the gateway for clients is not supported yet'),
+};
+
+const EXTRAS: Record<string, Check> = {
+  scope: (value) => (value === 'request' || value === 'async-local' ? undefined : "'request' or 'async-local'"),
+  global: flag,
+};
+
+const ASYNC: Record<string, Check> = {
+  ...EXTRAS,
+  imports: (value) => (Array.isArray(value) ? undefined : 'an array'),
+  inject: (value) => (Array.isArray(value) ? undefined : 'an array'),
+  useFactory: callback,
+  useClass: callback,
+  useExisting: callback,
+};
+
+/**
+ * Checks what a factory or `forRoot()` gave and fills in the defaults.
+ *
+ * @throws ConfigurationError that names the option
+ */
+export function resolveOptions(options: MessagingOptions): ResolvedMessagingOptions {
+  const path = 'MessagingModule';
+  for (const extra of Object.keys(EXTRAS)) {
+    if (typeof options === 'object' && options !== null && extra in options) {
+      throw new ConfigurationError(
+        `${path}: option "${extra}" must be known before a factory runs; give it to forRootAsync() itself, beside useFactory`,
+      );
+    }
+  }
+  checkAll(options, path, MODULE);
+  if (options.redis !== undefined && options.transport !== undefined) {
+    throw new ConfigurationError(`${path}: give either "redis" or "transport", not both`);
+  }
+  return {
+    ...options,
+    prefix: options.prefix ?? 'messaging:',
+    sse: {
+      heartbeatMs: options.sse?.heartbeatMs ?? 15_000,
+      retryMs: options.sse?.retryMs,
+      maxBufferedBytes: options.sse?.maxBufferedBytes ?? 1_048_576,
+    },
+  };
+}
+
+/** @throws ConfigurationError that names the option */
+export function checkExtras(extras: MessagingModuleExtras): void {
+  const { scope, global } = extras;
+  checkAll({ scope, global }, 'MessagingModule', EXTRAS);
+}
+
+/** @throws ConfigurationError unless exactly one way to make the options is given */
+export function checkAsyncOptions(options: object): void {
+  const path = 'MessagingModule.forRootAsync()';
+  checkAll(options, path, ASYNC);
+  const ways = ['useFactory', 'useClass', 'useExisting'].filter((way) => (options as Record<string, unknown>)[way] !== undefined);
+  if (ways.length !== 1) {
+    throw new ConfigurationError(`${path}: give exactly one of useFactory, useClass and useExisting, not ${ways.length}`);
+  }
+}
+
+function checkAll(options: unknown, path: string, checks: Record<string, Check>): undefined {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ConfigurationError(`${path}: the options must be an object, not ${describe(options)}`);
+  }
+  for (const [option, value] of Object.entries(options)) {
+    const check = Object.hasOwn(checks, option) ? checks[option] : undefined;
+    if (check === undefined) {
+      throw new ConfigurationError(`${path}: unknown option "${option}"; the options are: ${Object.keys(checks).join(', ')}`);
+    }
+    const expected = value === undefined ? undefined : check(value, `${path}: ${option}`);
+    if (expected !== undefined) {
+      throw new ConfigurationError(`${path}: option "${option}" must be ${expected}, not ${describe(value)}`);
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,147 @@
+import { InvalidChannelError } from './errors.js';
+
+/** The longest channel name, in UTF-16 code units, parameters filled in. */
+export const MAX_CHANNEL_NAME_LENGTH = 255;
+
+/** Names that begin with this belong to the library. */
+export const RESERVED_PREFIX = 'messaging:';
+
+const PARAMETER_NAME = /^[A-Za-z_]\w*$/;
+// Control characters would let a name break a line of a log or of an event stream, a lone surrogate
+// cannot be written as UTF-8, and `*` is kept free for patterns.
+const FORBIDDEN = /[\p{Cc}\p{Cs}*]/u;
+
+/**
+ * Checks a channel name or template that an application gave.
+ *
+ * @returns whether the name is a template, that is, has a segment `:parameter`
+ * @throws InvalidChannelError that names the fault
+ */
+export function checkChannelName(name: unknown): 'name' | 'template' {
+  if (typeof name !== 'string') {
+    throw new InvalidChannelError(
+      `A channel is a string or the result of defineChannel(), not ${describe(name)}`,
+    );
+  }
+  if (name.startsWith(RESERVED_PREFIX)) {
+    throw new InvalidChannelError(`Channel ${quote(name)}: names that begin with "${RESERVED_PREFIX}" are reserved`);
+  }
+  return checkSyntax(name);
+}
+
+/** Like {@link checkChannelName} for a name whose reserved prefix the library itself has put there. */
+export function checkSyntax(name: string): 'name' | 'template' {
+  if (name.length === 0) {
+    throw new InvalidChannelError('A channel name must not be empty');
+  }
+  if (name.length > MAX_CHANNEL_NAME_LENGTH) {
+    throw new InvalidChannelError(
+      `Channel ${quote(name)} has ${name.length} characters; the limit is ${MAX_CHANNEL_NAME_LENGTH}`,
+    );
+  }
+  const forbidden = FORBIDDEN.exec(name);
+  if (forbidden) {
+    const what = forbidden[0] === '*' ? '"*"' : `the character U+${hex(forbidden[0])}`;
+    throw new InvalidChannelError(`Channel ${quote(name)} contains ${what}, which is not allowed in a name`);
+  }
+  if (!name.includes('/:') && !name.startsWith(':')) return 'name';
+  const names = parameterNames(name);
+  const wrong = names.find((parameter) => !PARAMETER_NAME.test(parameter));
+  if (wrong !== undefined) {
+    throw new InvalidChannelError(
+      `Channel ${quote(name)}: ":${wrong}" is no parameter; write ":" and a name, as in "rooms/:roomId"`,
+    );
+  }
+  if (new Set(names).size !== names.length) {
+    throw new InvalidChannelError(`Channel ${quote(name)} names a parameter twice`);
+  }
+  return 'template';
+}
+
+/** The parameters of a template in the order in which they stand: `rooms/:roomId` has `roomId`. */
+export function parameterNames(template: string): string[] {
+  return template
+    .split('/')
+    .filter((segment) => segment.startsWith(':'))
+    .map((segment) => segment.slice(1));
+}
+
+/**
+ * Puts parameters into a template.
+ *
+ * @throws InvalidChannelError where one is missing, unknown, empty, or would change the number of segments
+ */
+export function fillTemplate(template: string, params: Readonly<Record<string, unknown>>): string {
+  const expected = parameterNames(template);
+  const unknown = Object.keys(params).find((name) => !expected.includes(name));
+  if (unknown !== undefined) {
+    throw new InvalidChannelError(`Channel ${quote(template)} has no parameter "${unknown}"`);
+  }
+  const filled = template
+    .split('/')
+    .map((segment) => (segment.startsWith(':') ? parameterValue(template, segment.slice(1), params) : segment))
+    .join('/');
+  checkSyntax(filled);
+  return filled;
+}
+
+function parameterValue(template: string, name: string, params: Readonly<Record<string, unknown>>): string {
+  const value = Object.hasOwn(params, name) ? params[name] : undefined;
+  if (typeof value !== 'string' && typeof value !== 'number') {
+    throw new InvalidChannelError(
+      `Channel ${quote(template)} needs its parameter "${name}" as a string or a number, not ${describe(value)}`,
+    );
+  }
+  const text = String(value);
+  if (text === '' || text.includes('/') || text.startsWith(':')) {
+    throw new InvalidChannelError(
+      `Channel ${quote(template)}: parameter "${name}" is ${quote(text)}; it must not be empty, contain "/" or begin with ":"`,
+    );
+  }
+  return text;
+}
+
+/**
+ * Compares a name with a template, segment by segment, in time linear in the name's length.
+ *
+ * @returns the parameters, or `undefined` where the name is not of this template
+ */
+export function matchTemplate(template: readonly string[], name: readonly string[]): Record<string, string> | undefined {
+  if (template.length !== name.length) return undefined;
+  // Without a prototype: a parameter may be called `constructor`.
+  const params: Record<string, string> = Object.create(null) as Record<string, string>;
+  for (let index = 0; index < template.length; index++) {
+    const expected = template[index]!;
+    const actual = name[index]!;
+    if (expected.startsWith(':')) {
+      if (actual === '') return undefined;
+      params[expected.slice(1)] = actual;
+    } else if (expected !== actual) {
+      return undefined;
+    }
+  }
+  return params;
+}
+
+/** A name as it may stand in a log line or an error text: quoted, escaped, not too long. */
+export function quote(name: string): string {
+  const text = JSON.stringify(name);
+  return text.length > 100 ? `${text.slice(0, 99)}…"` : text;
+}
+
+/** What a wrong value is, in a word or two, for error texts. */
+export function describe(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'string') return quote(value);
+  if (typeof value === 'object') {
+    const name = (Object.getPrototypeOf(value) as object | null)?.constructor?.name;
+    return name && name !== 'Object' ? `an instance of ${name}` : 'an object';
+  }
+  if (typeof value === 'function') return value.name ? `the function ${value.name}` : 'a function';
+  return String(value);
+}
+
+function hex(character: string): string {
+  return character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
+}

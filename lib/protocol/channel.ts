@@ -1,0 +1,186 @@
+import { RESERVED_PREFIX, checkChannelName, checkSyntax, describe, fillTemplate, quote } from './channel-name.js';
+import { ConfigurationError, InvalidChannelError } from './errors.js';
+import type { Class } from './message.js';
+
+/** The names of a template's parameters, at compile time: `rooms/:roomId` has `roomId`. */
+export type ParameterNames<Name extends string> = Name extends `${infer Head}/${infer Tail}`
+  ? ParameterNames<Head> | ParameterNames<Tail>
+  : Name extends `:${infer Parameter}`
+    ? Parameter
+    : never;
+
+/** What {@link ChannelTemplate.for} takes. */
+export type ChannelParams<Name extends string> = { readonly [Parameter in ParameterNames<Name>]: string | number };
+
+/** Options of {@link defineChannel}. */
+export interface ChannelOptions {
+  /**
+   * Publish posts of this channel on its plain name, one packet a message, so that the stock Redis
+   * transport of `@nestjs/microservices` hears them.
+   * @defaultValue the module's `redis.interop`
+   */
+  interop?: boolean;
+}
+
+// Named in the design and refused until they do what they say: an option that is accepted and
+// ignored would be a promise broken in silence.
+const NOT_YET_SUPPORTED = ['history', 'clients', 'requiredScopes', 'slowConsumer', 'conflateBy'];
+
+/** What a channel, or all channels of a template, have in common. Immutable. */
+export class ChannelDefinition<T = unknown> {
+  /**
+   * A template's name, split; `undefined` for a channel without parameters.
+   * @internal
+   */
+  readonly segments: readonly string[] | undefined;
+
+  /** @internal */
+  constructor(
+    /** The name, or the template with its parameters as `:parameter`. */
+    readonly name: string,
+    /** The class of the messages, where one was given. */
+    readonly type: Class<T> | undefined,
+    readonly options: Readonly<ChannelOptions>,
+  ) {
+    this.segments = name.includes('/:') || name.startsWith(':') ? name.split('/') : undefined;
+  }
+
+  /** Whether two definitions of one name say the same. */
+  equals(other: ChannelDefinition): boolean {
+    return this === other || (this.type === other.type && this.options.interop === other.options.interop);
+  }
+}
+
+/** A named stream of messages of one type. */
+export class Channel<T = unknown> {
+  // A compile-time mark: without it a Channel<A> could be passed where a Channel<B> is due.
+  declare protected readonly message: (message: T) => T;
+
+  /** @internal */
+  constructor(
+    readonly name: string,
+    readonly definition: ChannelDefinition<T>,
+  ) {}
+}
+
+/** Many channels under one definition, told apart by parameters: all rooms. */
+export class ChannelTemplate<T = unknown, Name extends string = string> {
+  declare protected readonly message: (message: T) => T;
+
+  /** @internal */
+  constructor(
+    readonly name: Name,
+    readonly definition: ChannelDefinition<T>,
+  ) {}
+
+  /**
+   * The channel of these parameters.
+   *
+   * @throws InvalidChannelError where a parameter is missing, unknown, empty, contains "/" or begins with ":"
+   * @example
+   * ```ts
+   * RoomMessages.for({ roomId: 42 }).name; // 'rooms/42'
+   * ```
+   */
+  for(params: ChannelParams<Name>): Channel<T> {
+    return new Channel(fillTemplate(this.name, params), this.definition);
+  }
+}
+
+/** Where messages may be posted: a channel, or its name. */
+export type PostableChannel<T = unknown> = Channel<T> | string;
+
+/** What may be listened to: also a template, which stands for all of its channels. */
+export type ListenableChannel<T = unknown> = Channel<T> | ChannelTemplate<T> | string;
+
+// oxlint-disable typescript/no-explicit-any -- a channel is invariant in its message type; only `any` stands for all
+/** {@link PostableChannel} of whatever messages. */
+export type AnyPostableChannel = PostableChannel<any>;
+
+/** {@link ListenableChannel} of whatever messages. */
+export type AnyListenableChannel = ListenableChannel<any>;
+// oxlint-enable typescript/no-explicit-any
+
+/** What {@link defineChannel} gives: a template where the name has parameters. */
+export type DefinedChannel<T, Name extends string> = [ParameterNames<Name>] extends [never]
+  ? Channel<T>
+  : ChannelTemplate<T, Name>;
+
+/**
+ * Defines a channel, or with parameters in its name (`rooms/:roomId`) a template of channels. Call it
+ * once for each name, at the top of a file that the posting and the listening code import.
+ *
+ * @param name - 1 to 255 characters, without control characters and `*`, not beginning with `messaging:`
+ * @param type - the class of the messages; leave it out for plain values and name the type instead:
+ *   `defineChannel<Tick>('ticks')`
+ * @throws InvalidChannelError for a name that cannot be used
+ * @throws ConfigurationError for a type that is no class, and for unknown options
+ * @example
+ * ```ts
+ * const UserUpdates = defineChannel('user_updates', UserUpdate);
+ * const RoomMessages = defineChannel('rooms/:roomId', ChatMessage);
+ * ```
+ */
+export function defineChannel<T, const Name extends string>(
+  name: Name,
+  type: Class<T>,
+  options?: ChannelOptions,
+): DefinedChannel<T, Name>;
+export function defineChannel<T = unknown, const Name extends string = string>(
+  name: Name,
+  type?: undefined,
+  options?: ChannelOptions,
+): DefinedChannel<T, Name>;
+export function defineChannel(name: string, type?: Class, options: ChannelOptions = {}): Channel | ChannelTemplate {
+  const kind = checkChannelName(name);
+  if (type !== undefined && typeof type !== 'function') {
+    throw new ConfigurationError(`defineChannel(${quote(name)}): the second argument is the class of its messages, not ${describe(type)}`);
+  }
+  checkOptions(name, options);
+  return create(kind, new ChannelDefinition(name, type, Object.freeze({ ...options })));
+}
+
+/** A channel of the library's own, under the reserved prefix. */
+export function reservedChannel<T>(name: string, type?: Class<T>): Channel<T> | ChannelTemplate<T> {
+  const full = RESERVED_PREFIX + name;
+  return create(checkSyntax(full), new ChannelDefinition(full, type, {}));
+}
+
+function create<T>(kind: 'name' | 'template', definition: ChannelDefinition<T>): Channel<T> | ChannelTemplate<T> {
+  return kind === 'template'
+    ? new ChannelTemplate(definition.name, definition)
+    : new Channel(definition.name, definition);
+}
+
+function checkOptions(name: string, options: object): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ConfigurationError(`defineChannel(${quote(name)}): the options must be an object, not ${describe(options)}`);
+  }
+  for (const [option, value] of Object.entries(options)) {
+    if (NOT_YET_SUPPORTED.includes(option)) {
+      throw new ConfigurationError(`defineChannel(${quote(name)}): option "${option}" is not supported yet`);
+    }
+    if (option !== 'interop') {
+      throw new ConfigurationError(`defineChannel(${quote(name)}): unknown option "${option}"; the options are: interop`);
+    }
+    if (value !== undefined && typeof value !== 'boolean') {
+      throw new ConfigurationError(`defineChannel(${quote(name)}): option "interop" must be true or false, not ${describe(value)}`);
+    }
+  }
+}
+
+/**
+ * The name under which something may be posted to.
+ *
+ * @throws InvalidChannelError for what is no channel, and for a template
+ */
+export function postableName(channel: unknown): string {
+  if (channel instanceof Channel) return channel.name;
+  const name = channel instanceof ChannelTemplate ? channel.name : channel;
+  if (channel instanceof ChannelTemplate || checkChannelName(name) === 'template') {
+    throw new InvalidChannelError(
+      `Channel ${quote(name as string)} is a template: it can be listened to; to post, fill its parameters with .for({ … })`,
+    );
+  }
+  return name as string;
+}

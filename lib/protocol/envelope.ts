@@ -1,0 +1,73 @@
+import type { EncodedMessage } from './codec.js';
+import { InvalidMessageError } from './errors.js';
+
+/** The version of the envelope. A node drops, with a report, what says another. */
+export const ENVELOPE_VERSION = 1;
+
+/** A message with its metadata, as it arrived. */
+export interface Envelope {
+  /** The message as plain JSON values. */
+  readonly data: unknown;
+  readonly type?: string | undefined;
+  readonly meta?: unknown;
+  /** The node it was posted on; none where a stock client of Nest sent it. */
+  readonly node?: string | undefined;
+  /** When it was posted, in milliseconds since 1970; none where a stock client sent it. */
+  readonly postedAt?: number | undefined;
+}
+
+/**
+ * Writes an envelope. It is a superset of the event packet of Nest's own Redis transport, so that stock
+ * parts understand it: they read `pattern` and `data` and ignore the rest. The metadata comes first, so
+ * that a node can tell its own envelopes by their first characters, without parsing them.
+ */
+export function encodeEnvelope(channel: string, node: string, postedAt: number, message: EncodedMessage): string {
+  let text = `${envelopePrefix(node)},"at":${postedAt}`;
+  if (message.type !== undefined) text += `,"type":${JSON.stringify(message.type)}`;
+  if (message.meta !== undefined) text += `,"meta":${message.meta}`;
+  return `${text}},"pattern":${JSON.stringify(channel)},"data":${message.data}}`;
+}
+
+/** How every envelope that a node writes begins. */
+export function envelopePrefix(node: string): string {
+  return `{"metadata":{"v":${ENVELOPE_VERSION},"node":${JSON.stringify(node)}`;
+}
+
+/**
+ * Reads an envelope of ours, or a plain event packet of Nest's stock client.
+ *
+ * @throws InvalidMessageError that says what is wrong with it
+ */
+export function decodeEnvelope(payload: string): Envelope {
+  const packet = parse(payload);
+  if (!isObject(packet) || !Object.hasOwn(packet, 'pattern')) {
+    throw new InvalidMessageError('it is no envelope: an object with "pattern" and "data" is expected');
+  }
+  if (Object.hasOwn(packet, 'id')) {
+    throw new InvalidMessageError('it is a request (it has an "id"); only a @MessagePattern handler answers requests');
+  }
+  const metadata = packet['metadata'];
+  if (!isObject(metadata) || !Object.hasOwn(metadata, 'v')) {
+    return { data: packet['data'] };
+  }
+  const { v, node, at, type, meta } = metadata;
+  if (v !== ENVELOPE_VERSION) {
+    throw new InvalidMessageError(`its envelope has version ${String(v)}; this node reads version ${ENVELOPE_VERSION}`);
+  }
+  if (typeof node !== 'string' || typeof at !== 'number' || (type !== undefined && typeof type !== 'string')) {
+    throw new InvalidMessageError('the metadata of its envelope is damaged');
+  }
+  return { data: packet['data'], type, meta, node, postedAt: at };
+}
+
+function parse(payload: string): unknown {
+  try {
+    return JSON.parse(payload);
+  } catch (error) {
+    throw new InvalidMessageError(`it is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,108 @@
+/**
+ * Every code a {@link MessagingError} may carry, with what a caller can do about it.
+ * `retryable`: the same call may succeed later without a change of code or configuration.
+ * docs/errors.md is held equal to this table by a test.
+ */
+export const ERROR_CODES = {
+  CONFIGURATION: { retryable: false, meaning: 'an option, a decorator or a channel definition is wrong' },
+  REDIS_NOT_ENABLED: { retryable: false, meaning: 'a global post was asked for, but the module has no `redis`' },
+  INVALID_CHANNEL: { retryable: false, meaning: 'a channel name or its parameters cannot be used as given' },
+  INVALID_LISTENER: { retryable: false, meaning: 'a listener is not a function' },
+  UNSERIALIZABLE: { retryable: false, meaning: 'a value inside a message cannot travel; the error names its path' },
+  INVALID_MESSAGE: { retryable: false, meaning: 'what arrived is not a message of its channel' },
+  LIMIT_EXCEEDED: { retryable: false, meaning: 'a limit of the module was reached' },
+  NO_SESSION: { retryable: false, meaning: '`SessionMessages` was used where no request or message is being handled' },
+  SESSION_CLOSED: { retryable: false, meaning: 'the session had ended before the call' },
+  TRANSPORT_UNAVAILABLE: { retryable: true, meaning: 'the broker cannot be reached' },
+} as const satisfies Record<string, { retryable: boolean; meaning: string }>;
+
+/** One of the keys of {@link ERROR_CODES}. */
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/**
+ * The one base class of everything this library throws. Branch on `code`; the text is for people
+ * and names the option, path or channel at fault together with the fix.
+ */
+export class MessagingError extends Error {
+  /** What went wrong, for programs. */
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+
+  /** Whether the same call may succeed later without any change. */
+  get retryable(): boolean {
+    return ERROR_CODES[this.code].retryable;
+  }
+}
+
+/** An option, a decorator or a channel definition is wrong; thrown at start-up or at the call. */
+export class ConfigurationError extends MessagingError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('CONFIGURATION', message, options);
+  }
+}
+
+/** A global post or `scope: 'global'` without `redis` in the module's options. Nothing was delivered. */
+export class RedisNotEnabledError extends MessagingError {
+  constructor() {
+    super(
+      'REDIS_NOT_ENABLED',
+      'Redis needs to be enabled to use this method: pass `redis` to MessagingModule.forRoot(), ' +
+        "or post with scope 'auto', which stays on this server where there is no Redis",
+    );
+  }
+}
+
+/** A channel name or the parameters of a template cannot be used as given. */
+export class InvalidChannelError extends MessagingError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('INVALID_CHANNEL', message, options);
+  }
+}
+
+/** A value inside a message cannot travel. */
+export class UnserializableError extends MessagingError {
+  /** Where the value stands, from the message down: `message.order.repository`. */
+  readonly path: string;
+
+  constructor(path: string, problem: string) {
+    super('UNSERIALIZABLE', `${path}: ${problem}`);
+    this.path = path;
+  }
+}
+
+/** What arrived over the wire is not a message of its channel; it is never delivered. */
+export class InvalidMessageError extends MessagingError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('INVALID_MESSAGE', message, options);
+  }
+}
+
+/** A limit of the module was reached; the text names the limit and its value. */
+export class LimitExceededError extends MessagingError {
+  constructor(message: string) {
+    super('LIMIT_EXCEEDED', message);
+  }
+}
+
+/** The session had ended before the call. Posting still works; listening does not. */
+export class SessionClosedError extends MessagingError {
+  constructor(action: string) {
+    super(
+      'SESSION_CLOSED',
+      `${action} was called after its session had closed. A session ends with its request or stream; ` +
+        'inject MessagingService for what must live longer',
+    );
+  }
+}
+
+/** The broker cannot be reached. */
+export class TransportUnavailableError extends MessagingError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('TRANSPORT_UNAVAILABLE', message, options);
+  }
+}

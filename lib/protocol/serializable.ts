@@ -1,0 +1,99 @@
+import { describe } from './channel-name.js';
+import { ConfigurationError } from './errors.js';
+import type { Class } from './message.js';
+
+/** What a decorator says of a class. */
+export interface ClassInfo {
+  /** `data` travels by value, `source` as a reference. */
+  readonly kind: 'data' | 'source';
+  /** Its name on the wire: stable under minification and renaming of the class. */
+  readonly name: string;
+  /** The property that holds the primary key; makes instances possible sources. */
+  readonly key?: string | undefined;
+}
+
+/** Options of {@link Serializable}. */
+export interface SerializableOptions {
+  /**
+   * The name on the wire. Give one where the code is minified or the class may be renamed.
+   * @defaultValue the name of the class
+   */
+  name?: string;
+  /** The property that holds the primary key. With it, instances may be sources of messages. */
+  key?: string;
+}
+
+/** Options of {@link MessageSource}. */
+export interface MessageSourceOptions {
+  /** @defaultValue the name of the class */
+  name?: string;
+  /** The property that holds the key which tells this source from others of its class. */
+  key: string;
+}
+
+// On the class itself and under a registered symbol, so that a class declared through the server's
+// entry is known to the client's entry even where a bundler made two copies of this file.
+const INFO = Symbol.for('nestjs-messaging:class');
+const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
+
+/**
+ * Declares a class whose instances may travel in messages, at any depth. Own properties travel; the
+ * constructor is not run on arrival.
+ *
+ * @throws ConfigurationError for a name that cannot stand on the wire
+ * @example
+ * ```ts
+ * @Serializable({ name: 'user', key: 'id' })
+ * class User {
+ *   constructor(readonly id: number, readonly name: string) {}
+ * }
+ * ```
+ */
+export function Serializable(options: SerializableOptions = {}): ClassDecorator {
+  return (target) => declare(target, '@Serializable', { kind: 'data', ...options });
+}
+
+/**
+ * Declares a service that may be the source of messages: `sendMessage(this, message)`. Inside a message
+ * it travels as a reference, never by value.
+ *
+ * @throws ConfigurationError without a key
+ */
+export function MessageSource(options: MessageSourceOptions): ClassDecorator {
+  return (target) => {
+    if (typeof options?.key !== 'string') {
+      throw new ConfigurationError(`@MessageSource on ${target.name}: "key" must name the property that tells one ${target.name} from another`);
+    }
+    declare(target, '@MessageSource', { kind: 'source', ...options });
+  };
+}
+
+function declare(target: Function, decorator: string, info: { kind: ClassInfo['kind']; name?: string; key?: string }): void {
+  const name = info.name ?? target.name;
+  if (typeof name !== 'string' || !TYPE_NAME.test(name)) {
+    throw new ConfigurationError(
+      `${decorator} on ${target.name}: the name ${describe(name)} must have 1 to 100 characters and no "/", ":", "*" or control character`,
+    );
+  }
+  if (info.key !== undefined && (typeof info.key !== 'string' || info.key === '')) {
+    throw new ConfigurationError(`${decorator} on ${target.name}: "key" must be the name of a property, not ${describe(info.key)}`);
+  }
+  Object.defineProperty(target, INFO, { value: { ...info, name } satisfies ClassInfo });
+}
+
+/** What a decorator said of exactly this class; a subclass does not inherit it. */
+export function classInfo(target: Function): ClassInfo | undefined {
+  return Object.hasOwn(target, INFO) ? (target as unknown as { [INFO]: ClassInfo })[INFO] : undefined;
+}
+
+/** The name of a class on the wire. */
+export function typeName(target: Class | Function): string {
+  return classInfo(target)?.name ?? target.name;
+}
+
+/** The class that made an object, or `undefined` for plain objects and those without a prototype. */
+export function classOf(value: object): Function | undefined {
+  const prototype = Object.getPrototypeOf(value) as { constructor?: unknown } | null;
+  if (prototype === null || prototype === Object.prototype) return undefined;
+  return typeof prototype.constructor === 'function' ? prototype.constructor : undefined;
+}

@@ -1,0 +1,84 @@
+import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
+import { describe, fillTemplate } from './channel-name.js';
+import { ConfigurationError } from './errors.js';
+import type { Class } from './message.js';
+import { classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
+
+/** Names a source without holding it: by its class and its primary key. */
+export class SourceRef {
+  /** @internal */
+  constructor(
+    /** The wire name of the source's class. */
+    readonly type: string,
+    readonly key: string,
+  ) {}
+}
+
+/**
+ * Names a source that this program has no instance of.
+ *
+ * @example
+ * ```ts
+ * sourceRef('ChatServer', 'lobby');
+ * ```
+ */
+export function sourceRef(type: string | Class, key: string | number): SourceRef {
+  const name = typeof type === 'string' ? type : typeName(type);
+  return new SourceRef(name, checkKey(name, key));
+}
+
+/**
+ * The channel of what a source sends: all messages of one class from one source. Two sources are the
+ * same if their class and their key are.
+ *
+ * @param source - an instance of a class with `@MessageSource` or a keyed `@Serializable`, a
+ *   {@link SourceRef}, or such a class itself: the template over all of its instances, with the parameter `key`
+ * @param type - the class of the messages
+ * @throws ConfigurationError for a source without a key
+ */
+export function messagesFrom<T>(source: Class, type: Class<T>): ChannelTemplate<T>;
+export function messagesFrom<T>(source: object, type: Class<T>): Channel<T>;
+export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | ChannelTemplate<T> {
+  if (typeof type !== 'function') {
+    throw new ConfigurationError(`messagesFrom: the second argument is the class of the messages, not ${describe(type)}`);
+  }
+  const sourceType =
+    typeof source === 'function' ? keyedInfo(source).name : source instanceof SourceRef ? source.type : keyedInfo(classOfSource(source)).name;
+  const all = reservedChannel(`from/${sourceType}/:key/${typeName(type)}`, type) as ChannelTemplate<T>;
+  if (typeof source === 'function') return all;
+  return new Channel(fillTemplate(all.name, { key: sourceKey(source) }), all.definition);
+}
+
+function classOfSource(source: object): Function {
+  const target = typeof source === 'object' && source !== null ? classOf(source) : undefined;
+  if (target === undefined) {
+    throw new ConfigurationError(
+      `A source is an instance of a class with @MessageSource or a keyed @Serializable, not ${describe(source)}`,
+    );
+  }
+  return target;
+}
+
+function keyedInfo(target: Function): ClassInfo & { key: string } {
+  const info = classInfo(target);
+  if (info?.key === undefined) {
+    throw new ConfigurationError(
+      `${target.name} cannot be a source: give it @MessageSource({ key }) or @Serializable({ key })`,
+    );
+  }
+  return info as ClassInfo & { key: string };
+}
+
+function sourceKey(source: object): string {
+  if (source instanceof SourceRef) return source.key;
+  const info = keyedInfo(classOfSource(source));
+  return checkKey(info.name, (source as Record<string, unknown>)[info.key]);
+}
+
+function checkKey(type: string, key: unknown): string {
+  if ((typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint') || key === '') {
+    throw new ConfigurationError(`A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`);
+  }
+  // A key is the application's data and may hold anything; in a name it must be one segment.
+  return encodeURIComponent(String(key)).replaceAll('*', '%2A');
+}

@@ -1,0 +1,122 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Hub } from '../core/hub.js';
+import type { Reporter } from '../core/reporter.js';
+import type { Session } from '../core/session.js';
+import { SseConnection, destroyResponse, type RawResponse } from './connection.js';
+import { drainFrame, encodeFrame } from './frame.js';
+import { Heartbeat } from './heartbeat.js';
+import { EventStream } from './event-stream.js';
+import type { MessageStream } from './stream-source.js';
+
+/** How event streams are kept, for all of an application. */
+export interface EventStreamOptions {
+  /** Time between two heartbeat comments; 0: none. */
+  readonly heartbeatMs: number;
+  /** How long a browser waits before it reconnects; `undefined`: as it likes, about 3 s. */
+  readonly retryMs: number | undefined;
+  /** How many bytes may wait for one slow reader. */
+  readonly maxBufferedBytes: number;
+}
+
+/** One request for an event stream. */
+export interface StreamRequest {
+  readonly response: RawResponse;
+  readonly session: Session;
+  /** The handler's name, for logs. */
+  readonly handler: string;
+  /** Time between two heartbeat comments, where it is not the application's. */
+  readonly heartbeatMs?: number | undefined;
+  /** Called just before the head is written. */
+  readonly beforeHead?: (() => void) | undefined;
+}
+
+const DRAIN_TIMEOUT_MS = 400;
+// Browsers that lose a server together must not all come to the next one in the same moment.
+const DRAIN_RETRY_MS = { min: 500, spread: 2_500 };
+
+/** The open event streams of one application. */
+export class EventStreams {
+  private readonly open = new Set<EventStream>();
+  private readonly heartbeat = new Heartbeat();
+  private draining = false;
+
+  constructor(
+    private readonly hub: Hub,
+    private readonly reporter: Reporter,
+    private readonly options: EventStreamOptions,
+  ) {}
+
+  /** Whether the application shuts down and takes no more streams. */
+  get isDraining(): boolean {
+    return this.draining;
+  }
+
+  /** How many streams are open. */
+  get size(): number {
+    return this.open.size;
+  }
+
+  /**
+   * Answers a request with a stream of messages.
+   *
+   * @returns resolves once the head is written, or the client has gone
+   * @throws (rejects) what the stream fails with before the head is written; nothing has been sent then
+   */
+  serve(stream: MessageStream, request: StreamRequest): Promise<void> {
+    const connection = new SseConnection(request.response, this.options);
+    const eventStream = new EventStream(connection, request, (message) => this.encode(message, request.handler), this.reporter);
+    this.open.add(eventStream);
+    const stopHeartbeat = this.heartbeat.add(eventStream, request.heartbeatMs ?? this.options.heartbeatMs);
+    request.response.once('close', () => {
+      stopHeartbeat();
+      this.open.delete(eventStream);
+      eventStream.noteClosed();
+    });
+    return eventStream.start(stream);
+  }
+
+  /**
+   * Ends all streams: each browser is told to come back after a time of its own. Resolves when the ends
+   * have been handed to the network; readers that do not take theirs are cut off.
+   */
+  async drain(): Promise<void> {
+    this.draining = true;
+    if (this.open.size === 0) return;
+    const ended = [...this.open].map((stream) => stream.drain(drainFrame(DRAIN_RETRY_MS.min + Math.random() * DRAIN_RETRY_MS.spread)));
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_TIMEOUT_MS)));
+    await Promise.race([Promise.all(ended), timeout]);
+    clearTimeout(timer);
+    for (const stream of this.open) stream.cutOff();
+    // A turn of the event loop, in which node takes the sockets back as idle: only those does the HTTP
+    // server close at once, for the others it waits until their keep-alive time is over.
+    await nextTurn();
+  }
+
+  /** Refuses a request that comes while streams are drained, in the way that makes a browser try again. */
+  refuse(response: RawResponse): void {
+    destroyResponse(response);
+  }
+
+  /**
+   * A message as a frame. Streams that send the message being delivered right now share one frame, filtered
+   * streams included: it belongs to the message, not to the stream.
+   *
+   * @returns `undefined` where it cannot be sent, which has been reported
+   */
+  private encode(message: unknown, handler: string): Buffer | undefined {
+    const { delivering } = this.hub;
+    try {
+      if (delivering === undefined || delivering.message !== message) return this.frameOf(message);
+      return (delivering.frame ??= this.frameOf(message)) as Buffer;
+    } catch (error) {
+      this.reporter.messageRejected({ channel: delivering?.channel ?? handler, error: error as Error });
+      return undefined;
+    }
+  }
+
+  private frameOf(message: unknown): Buffer {
+    const { data, type } = this.hub.codec.encode(message);
+    return encodeFrame({ event: type, data });
+  }
+}

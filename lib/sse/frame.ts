@@ -1,0 +1,56 @@
+import { quote } from '../protocol/channel-name.js';
+import { ConfigurationError } from '../protocol/errors.js';
+
+/** The fields of one event (HTML Living Standard, 9.2.6). */
+export interface FrameFields {
+  /** The event's name; a browser dispatches it as `message` where there is none. */
+  readonly event?: string | undefined;
+  /** What a browser sends as `Last-Event-ID` when it reconnects. */
+  readonly id?: string | undefined;
+  /** Any text; line breaks in it arrive as `\n`. */
+  readonly data: string;
+  /** How long a browser waits before it reconnects. */
+  readonly retryMs?: number | undefined;
+}
+
+/**
+ * The one function that writes events.
+ *
+ * @throws ConfigurationError for an event name or id with a line break, which would let data become another
+ *   event, or with NUL, for which a browser ignores the id
+ */
+export function encodeFrame({ event, id, data, retryMs }: FrameFields): Buffer {
+  let text = '';
+  if (event !== undefined) text += `event: ${checkField('event', event)}\n`;
+  if (id !== undefined) text += `id: ${checkField('id', id)}\n`;
+  if (retryMs !== undefined) text += `retry: ${Math.round(retryMs)}\n`;
+  for (const line of data.split(/\r\n|\r|\n/)) text += `data: ${line}\n`;
+  return Buffer.from(`${text}\n`);
+}
+
+/** A comment: keeps the connection busy, and is not seen by the page. */
+export const COMMENT_FRAME = Buffer.from(':\n\n');
+
+/**
+ * The id of the last event of a stream that shall not be resumed. A browser reconnects whatever ends a
+ * stream; it then sends this id, is answered 204, and stops, without the server remembering anything.
+ */
+export const END_ID = 'messaging:end';
+
+/** Ends a stream that is complete. */
+export const END_FRAME = encodeFrame({ event: 'messaging:end', id: END_ID, data: '{}' });
+
+/** Ends a stream whose authentication was withdrawn. */
+export const REVOKED_FRAME = encodeFrame({ event: 'messaging:revoked', id: END_ID, data: '{}' });
+
+/** Ends a stream of a server that shuts down; the browser comes back, to another server, after this time. */
+export function drainFrame(retryMs: number): Buffer {
+  return encodeFrame({ event: 'messaging:drain', retryMs, data: '{}' });
+}
+
+function checkField(field: string, value: string): string {
+  if (/[\r\n\0]/.test(value)) {
+    throw new ConfigurationError(`The field "${field}" of an event must not contain CR, LF or NUL: ${quote(value)}`);
+  }
+  return value;
+}

@@ -1,0 +1,69 @@
+/**
+ * What this library uses of an ioredis `Redis` or `Cluster`, of ioredis 5 and later. Structural, so that
+ * applications without ioredis need no types of it.
+ */
+export interface RedisClient {
+  /** Which of ioredis' states it is in: `wait`, `connecting`, `connect`, `ready`, `reconnecting`, `end` and others. */
+  readonly status: string;
+  readonly options: object;
+  /** Whether it is a `Cluster`. */
+  readonly isCluster: boolean;
+  connect(): Promise<unknown>;
+  disconnect(reconnect?: boolean): void;
+  duplicate(override?: object): RedisClient;
+  ping(): Promise<unknown>;
+  publish(channel: string, payload: string): Promise<unknown>;
+  subscribe(...channels: string[]): Promise<unknown>;
+  psubscribe(...patterns: string[]): Promise<unknown>;
+  unsubscribe(...channels: string[]): Promise<unknown>;
+  punsubscribe(...patterns: string[]): Promise<unknown>;
+  on(event: string, listener: (...args: never[]) => void): unknown;
+  off(event: string, listener: (...args: never[]) => void): unknown;
+}
+
+/** Whether a value is a client of ioredis; those of other libraries lack its `status`. */
+export function isRedisClient(value: unknown): value is RedisClient {
+  if (typeof value !== 'object' || value === null) return false;
+  const client = value as Partial<RedisClient>;
+  return (
+    typeof client.status === 'string' &&
+    typeof client.options === 'object' &&
+    typeof client.duplicate === 'function' &&
+    typeof client.psubscribe === 'function'
+  );
+}
+
+/** Where a client connects to, for error texts: never with its credentials. */
+export function addressOf(client: RedisClient): string {
+  if (client.isCluster) {
+    const [first] = (client as { startupNodes?: unknown[] }).startupNodes ?? [];
+    if (typeof first !== 'object' || first === null) return 'the Redis Cluster';
+    const { host = 'localhost', port = 6379 } = first as { host?: string; port?: number };
+    return `the Redis Cluster at ${host}:${port}`;
+  }
+  const { path, host = 'localhost', port = 6379, sentinels, name } = client.options as Record<string, unknown>;
+  if (Array.isArray(sentinels) && sentinels.length > 0) return `Redis, the master "${String(name)}" of the Sentinels,`;
+  return typeof path === 'string' && path !== '' ? `Redis at ${path}` : `Redis at ${String(host)}:${String(port)}`;
+}
+
+/** Whether Redis itself answered so, as against a link that failed. */
+export function isReply(error: Error): boolean {
+  return error.name === 'ReplyError';
+}
+
+// WRONGPASS and NOAUTH are of Redis 6 and later; the ERR forms are older.
+const REFUSALS = /^(WRONGPASS|NOAUTH|NOPERM|DENIED|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index)/;
+
+/** Whether Redis refuses a connection such that trying again with the same options is no use. */
+export function isRefusal(error: Error): boolean {
+  return REFUSALS.test(error.message);
+}
+
+/** What went wrong, in words; also where an error has none, as ECONNREFUSED of several addresses. */
+export function causeOf(error: Error): string {
+  // A Cluster reports that all nodes failed and keeps why.
+  const { lastNodeError, errors, code } = error as Error & { lastNodeError?: Error; errors?: Error[]; code?: string };
+  if (lastNodeError) return causeOf(lastNodeError);
+  if (error.message !== '') return error.message;
+  return errors?.map((each) => each.message).join('; ') || code || error.name;
+}

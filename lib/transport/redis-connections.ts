@@ -1,0 +1,123 @@
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import { Backoff } from './backoff.js';
+import { isRedisClient, type RedisClient } from './redis-client.js';
+import type { RedisConnectionOptions, RedisSettings } from './redis-options.js';
+
+/** A connection that the transport owns, with what spaces its attempts. */
+export interface OwnedConnection {
+  readonly client: RedisClient;
+  readonly backoff: Backoff;
+}
+
+/** Makes a client of ioredis; what is loaded only where the application has not brought its own. */
+export type RedisConstructor = new (...args: unknown[]) => RedisClient;
+
+// Redis is told at most this long to finish before its socket is destroyed.
+const DISCONNECT_TIMEOUT_MS = 100;
+
+/** What the transport's promises rest on: it resends, resubscribes and queues itself, or does not. */
+const BEHAVIOUR = {
+  autoResubscribe: false,
+  autoResendUnfulfilledCommands: false,
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: null,
+  disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+  keyPrefix: '',
+};
+
+/**
+ * Makes the connection for commands and the one for subscriptions, not connected yet unless a factory
+ * has done so.
+ *
+ * @throws ConfigurationError where ioredis is missing or a factory gives something else
+ */
+export async function createConnections(
+  { source, url }: RedisSettings,
+  load: () => Promise<RedisConstructor> = loadIoredis,
+): Promise<{ commands: OwnedConnection; subscriber: OwnedConnection }> {
+  if (typeof source === 'function') {
+    const commands = adopt(source);
+    const subscriber = adopt(source);
+    if (commands.client === subscriber.client) {
+      throw new ConfigurationError('Option "redis": the function must make a new connection each time it is called; it gave the same one twice');
+    }
+    return { commands, subscriber };
+  }
+  if (isRedisClient(source)) return { commands: duplicate(source), subscriber: duplicate(source) };
+  const Redis = await load();
+  const connect = (role: string): OwnedConnection => {
+    const backoff = new Backoff();
+    const options = { connectionName: `nestjs-messaging:${role}`, ...given(source), ...owned(source, backoff) };
+    const client = url === undefined ? new Redis(options) : new Redis(url, options);
+    return { client, backoff };
+  };
+  return { commands: connect('commands'), subscriber: connect('subscriber') };
+}
+
+/** @throws ConfigurationError that says to install ioredis */
+export async function loadIoredis(): Promise<RedisConstructor> {
+  try {
+    const { Redis } = await import('ioredis');
+    return Redis as unknown as RedisConstructor;
+  } catch (error) {
+    throw new ConfigurationError('Option "redis" needs the package ioredis, which is not installed: npm install ioredis', {
+      cause: error,
+    });
+  }
+}
+
+function duplicate(client: RedisClient): OwnedConnection {
+  const backoff = new Backoff();
+  if (!client.isCluster) return { client: client.duplicate({ ...owned(client.options, backoff, defaultRetry(client)) }), backoff };
+  // A Cluster takes other nodes first, then options. It has to queue until it has found its nodes.
+  const { clusterRetryStrategy, redisOptions } = client.options as { clusterRetryStrategy?: unknown; redisOptions?: object };
+  const options = {
+    lazyConnect: true,
+    keyPrefix: '',
+    clusterRetryStrategy: typeof clusterRetryStrategy === 'function' ? clusterRetryStrategy : () => backoff.next(),
+    redisOptions: { ...redisOptions, disconnectTimeout: DISCONNECT_TIMEOUT_MS, autoResendUnfulfilledCommands: false, keyPrefix: '' },
+  };
+  const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): RedisClient };
+  return { client: cluster.duplicate([], options), backoff };
+}
+
+function adopt(factory: () => RedisClient): OwnedConnection {
+  const client = factory();
+  if (!isRedisClient(client)) {
+    throw new ConfigurationError(`Option "redis": the function must give an ioredis Redis or Cluster, not ${describe(client)}`);
+  }
+  const backoff = new Backoff();
+  if (!client.isCluster) {
+    // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
+    Object.assign(client.options, BEHAVIOUR, { retryStrategy: retryStrategy(client.options, backoff, defaultRetry(client)) });
+  }
+  return { client, backoff };
+}
+
+function owned(options: RedisConnectionOptions, backoff: Backoff, usual?: unknown): object {
+  // Redis answers PUBLISH and SUBSCRIBE while it loads its data, and INFO, by which ioredis checks for that, may
+  // be forbidden to us. With Sentinels it also tells whether this is the master.
+  const enableReadyCheck = options.enableReadyCheck === true && usual === undefined;
+  return {
+    ...BEHAVIOUR,
+    lazyConnect: true,
+    monitor: false,
+    enableReadyCheck: enableReadyCheck || options.sentinels != null,
+    retryStrategy: retryStrategy(options, backoff, usual),
+  };
+}
+
+/** The application's own, if it is that; ioredis puts a usual one where none was given. */
+function retryStrategy({ retryStrategy: own }: RedisConnectionOptions, backoff: Backoff, usual: unknown): () => unknown {
+  return typeof own === 'function' && own !== usual ? (own as () => unknown) : () => backoff.next();
+}
+
+function defaultRetry(client: RedisClient): unknown {
+  return (client.constructor as { defaultOptions?: RedisConnectionOptions }).defaultOptions?.retryStrategy;
+}
+
+/** Without what is `undefined`, which would hide the defaults of ioredis. */
+function given(options: object): object {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
