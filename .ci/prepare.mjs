@@ -21,7 +21,7 @@ if (wants.has('--build')) build('sample-app', 'main.js', ['dist/lib/index.js']);
 
 /**
  * Installs what package-lock.json says, unless node_modules holds it. Not `npm ci`: that refuses a lock file which lacks the binaries of
- * another platform, as npm writes it where a registry does not have them all (npm/cli#4828).
+ * another platform, as npm writes it where a registry does not have them all.
  */
 function installPackages() {
   if (packagesAreInstalled()) return;

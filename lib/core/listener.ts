@@ -63,9 +63,10 @@ export class Listener implements MessageSubscription {
 
   get ready(): Promise<void> {
     this.becameReady ??= new Promise((resolve) => {
-      if (this.list === undefined) return resolve();
+      const interest = this.list?.interest;
+      if (interest === undefined) return resolve();
       this.resolveReady = resolve;
-      void this.list.interest?.then(resolve);
+      void interest.then(resolve);
     });
     return this.becameReady;
   }

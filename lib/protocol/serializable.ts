@@ -62,13 +62,19 @@ export function Serializable(options: SerializableOptions = {}): ClassDecorator 
 export function MessageSource(options: MessageSourceOptions): ClassDecorator {
   return (target) => {
     if (typeof options?.key !== 'string') {
-      throw new ConfigurationError(`@MessageSource on ${target.name}: "key" must name the property that tells one ${target.name} from another`);
+      throw new ConfigurationError(
+        `@MessageSource on ${target.name}: "key" must name the property that tells one ${target.name} from another`,
+      );
     }
     declare(target, '@MessageSource', { kind: 'source', ...options });
   };
 }
 
-function declare(target: Function, decorator: string, info: { kind: ClassInfo['kind']; name?: string; key?: string }): void {
+function declare(
+  target: Function,
+  decorator: string,
+  info: { kind: ClassInfo['kind']; name?: string; key?: string },
+): void {
   const name = info.name ?? target.name;
   if (typeof name !== 'string' || !TYPE_NAME.test(name)) {
     throw new ConfigurationError(
@@ -76,9 +82,31 @@ function declare(target: Function, decorator: string, info: { kind: ClassInfo['k
     );
   }
   if (info.key !== undefined && (typeof info.key !== 'string' || info.key === '')) {
-    throw new ConfigurationError(`${decorator} on ${target.name}: "key" must be the name of a property, not ${describe(info.key)}`);
+    throw new ConfigurationError(
+      `${decorator} on ${target.name}: "key" must be the name of a property, not ${describe(info.key)}`,
+    );
   }
   Object.defineProperty(target, INFO, { value: { ...info, name } satisfies ClassInfo });
+  if (info.kind === 'data') remember(name, target);
+}
+
+// The other half of the decorator's metadata: from a name to the classes that bear it. Held weakly, so that a class
+// that nobody uses any more, from a test or a module that was loaded anew, leaves no trace.
+const DECLARED = Symbol.for('nestjs-messaging:declared');
+
+function declaredByName(): Map<string, WeakRef<Class>[]> {
+  const holder = globalThis as { [DECLARED]?: Map<string, WeakRef<Class>[]> };
+  return (holder[DECLARED] ??= new Map<string, WeakRef<Class>[]>());
+}
+
+function remember(name: string, target: Function): void {
+  const living = (declaredByName().get(name) ?? []).filter((reference) => reference.deref() !== undefined);
+  declaredByName().set(name, [...living, new WeakRef(target as unknown as Class)]);
+}
+
+/** Every class that a `@Serializable` in this process gave this name, whichever application it belongs to. */
+export function declaredClasses(name: string): Class[] {
+  return (declaredByName().get(name) ?? []).flatMap((reference) => reference.deref() ?? []);
 }
 
 /** What a decorator said of exactly this class; a subclass does not inherit it. */

@@ -28,6 +28,16 @@ export function sourceRef(type: string | Class, key: string | number): SourceRef
 }
 
 /**
+ * The name of a source, as it stands in a message instead of the source itself.
+ *
+ * @throws ConfigurationError for a source without a key
+ */
+export function toSourceRef(source: object): SourceRef {
+  if (source instanceof SourceRef) return source;
+  return new SourceRef(keyedInfo(classOfSource(source)).name, sourceKey(source));
+}
+
+/**
  * The channel of what a source sends: all messages of one class from one source. Two sources are the
  * same if their class and their key are.
  *

@@ -1,15 +1,24 @@
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { typeName } from './serializable.js';
+import { classInfo, declaredClasses, typeName } from './serializable.js';
 
-/** The classes that one application's messages may be instances of, by their wire names. */
+/**
+ * The classes that one application's messages may be instances of, or hold instances of, by their wire names.
+ *
+ * It learns them in three ways: the application registers them (the hub does so for the classes of its channels), it
+ * sends an instance of one, or a decorator declared one and nobody else has that name. So an application in the same
+ * process, or another test, may have another class of the same name: only where it is unclear which of them is meant
+ * does anything fail, and registering the right one makes it clear.
+ */
 export class TypeRegistry {
   private readonly classes = new Map<string, Class>();
+  private readonly names = new Map<Function, string>();
 
   /**
    * Makes a class known under its wire name.
    *
-   * @throws ConfigurationError where another class has that name already: its messages would arrive as the wrong class
+   * @throws ConfigurationError where this application uses another class of that name: its messages would arrive as
+   *   the wrong class
    */
   register(type: Class): void {
     const name = typeName(type);
@@ -21,13 +30,46 @@ export class TypeRegistry {
       );
     }
     this.classes.set(name, type);
+    this.names.set(type, name);
   }
 
+  /**
+   * The class of a name.
+   *
+   * @throws ConfigurationError where decorators declared several classes of that name and this application has neither
+   *   registered nor sent one of them
+   */
   resolve(name: string): Class | undefined {
-    return this.classes.get(name);
+    const known = this.classes.get(name);
+    if (known !== undefined) return known;
+    const declared = declaredClasses(name);
+    if (declared.length > 1) {
+      throw new ConfigurationError(
+        `${declared.length} classes are called "${name}", and it is not clear which one is meant; ` +
+          "give them different names with @Serializable({ name: '…' }), or register the one that this application uses",
+      );
+    }
+    return declared[0];
   }
 
+  /** Whether this application is known to use a class. */
   has(type: Function): boolean {
-    return this.classes.get(typeName(type)) === type;
+    return this.names.has(type);
+  }
+
+  /**
+   * The name under which an instance of a class is sent.
+   *
+   * @param isMessage - whether it is the message itself, whose class needs no decorator if it extends Message
+   * @returns `undefined` for a class whose instances may not travel
+   * @throws ConfigurationError where this application uses another class of that name
+   * @internal
+   */
+  nameToSend(type: Function, isMessage: boolean): string | undefined {
+    const known = this.names.get(type);
+    if (known !== undefined) return known;
+    if (!isMessage && classInfo(type)?.kind !== 'data') return undefined;
+    this.register(type as Class);
+    return this.names.get(type);
   }
 }

@@ -17,8 +17,10 @@ export interface RedisClient {
   psubscribe(...patterns: string[]): Promise<unknown>;
   unsubscribe(...channels: string[]): Promise<unknown>;
   punsubscribe(...patterns: string[]): Promise<unknown>;
-  on(event: string, listener: (...args: never[]) => void): unknown;
-  off(event: string, listener: (...args: never[]) => void): unknown;
+  // oxlint-disable-next-line typescript/no-explicit-any -- so do ioredis' own types, which are to fit
+  on(event: string, listener: (...args: any[]) => void): unknown;
+  // oxlint-disable-next-line typescript/no-explicit-any -- as above
+  off(event: string, listener: (...args: any[]) => void): unknown;
 }
 
 /** Whether a value is a client of ioredis; those of other libraries lack its `status`. */
@@ -44,6 +46,16 @@ export function addressOf(client: RedisClient): string {
   const { path, host = 'localhost', port = 6379, sentinels, name } = client.options as Record<string, unknown>;
   if (Array.isArray(sentinels) && sentinels.length > 0) return `Redis, the master "${String(name)}" of the Sentinels,`;
   return typeof path === 'string' && path !== '' ? `Redis at ${path}` : `Redis at ${String(host)}:${String(port)}`;
+}
+
+/**
+ * Where to publish. A Cluster takes any node for it, a random one each time, which would not keep the order:
+ * it is always the same one, as long as that is there.
+ */
+export function publishingNode(client: RedisClient): RedisClient {
+  if (!client.isCluster) return client;
+  const [node] = (client as unknown as { nodes(role: 'master'): RedisClient[] }).nodes('master');
+  return node ?? client;
 }
 
 /** Whether Redis itself answered so, as against a link that failed. */

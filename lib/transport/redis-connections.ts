@@ -2,7 +2,8 @@ import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { Backoff } from './backoff.js';
 import { isRedisClient, type RedisClient } from './redis-client.js';
-import type { RedisConnectionOptions, RedisSettings } from './redis-options.js';
+import type { RedisConnectionOptions } from './redis-connection-options.js';
+import type { RedisSettings } from './redis-options.js';
 
 /** A connection that the transport owns, with what spaces its attempts. */
 export interface OwnedConnection {
@@ -40,7 +41,9 @@ export async function createConnections(
     const commands = adopt(source);
     const subscriber = adopt(source);
     if (commands.client === subscriber.client) {
-      throw new ConfigurationError('Option "redis": the function must make a new connection each time it is called; it gave the same one twice');
+      throw new ConfigurationError(
+        'Option "redis": the function must make a new connection each time it is called; it gave the same one twice',
+      );
     }
     return { commands, subscriber };
   }
@@ -48,35 +51,51 @@ export async function createConnections(
   const Redis = await load();
   const connect = (role: string): OwnedConnection => {
     const backoff = new Backoff();
-    const options = { connectionName: `nestjs-messaging:${role}`, ...given(source), ...owned(source, backoff) };
+    const options = {
+      connectionName: `nestjs-messaging:${role}`,
+      ...given(source),
+      ...owned(source, backoff, source.enableReadyCheck === true),
+    };
     const client = url === undefined ? new Redis(options) : new Redis(url, options);
     return { client, backoff };
   };
   return { commands: connect('commands'), subscriber: connect('subscriber') };
 }
 
-/** @throws ConfigurationError that says to install ioredis */
-export async function loadIoredis(): Promise<RedisConstructor> {
+/**
+ * Loads ioredis, which is not needed by whoever brings a client or uses no Redis.
+ *
+ * @throws ConfigurationError that says to install it
+ */
+export async function loadIoredis(load: () => Promise<object> = () => import('ioredis')): Promise<RedisConstructor> {
   try {
-    const { Redis } = await import('ioredis');
-    return Redis as unknown as RedisConstructor;
-  } catch (error) {
-    throw new ConfigurationError('Option "redis" needs the package ioredis, which is not installed: npm install ioredis', {
-      cause: error,
-    });
+    const { Redis } = (await load()) as { Redis: RedisConstructor };
+    return Redis;
+  } catch (cause) {
+    const message = 'Option "redis" needs the package ioredis, which cannot be loaded; npm install ioredis';
+    throw new ConfigurationError(message, { cause });
   }
 }
 
 function duplicate(client: RedisClient): OwnedConnection {
   const backoff = new Backoff();
-  if (!client.isCluster) return { client: client.duplicate({ ...owned(client.options, backoff, defaultRetry(client)) }), backoff };
+  if (!client.isCluster)
+    return { client: client.duplicate(owned(client.options, backoff, false, defaultRetry(client))), backoff };
   // A Cluster takes other nodes first, then options. It has to queue until it has found its nodes.
-  const { clusterRetryStrategy, redisOptions } = client.options as { clusterRetryStrategy?: unknown; redisOptions?: object };
+  const { clusterRetryStrategy, redisOptions } = client.options as {
+    clusterRetryStrategy?: unknown;
+    redisOptions?: object;
+  };
   const options = {
     lazyConnect: true,
     keyPrefix: '',
     clusterRetryStrategy: typeof clusterRetryStrategy === 'function' ? clusterRetryStrategy : () => backoff.next(),
-    redisOptions: { ...redisOptions, disconnectTimeout: DISCONNECT_TIMEOUT_MS, autoResendUnfulfilledCommands: false, keyPrefix: '' },
+    redisOptions: {
+      ...redisOptions,
+      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+      autoResendUnfulfilledCommands: false,
+      keyPrefix: '',
+    },
   };
   const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): RedisClient };
   return { client: cluster.duplicate([], options), backoff };
@@ -85,31 +104,38 @@ function duplicate(client: RedisClient): OwnedConnection {
 function adopt(factory: () => RedisClient): OwnedConnection {
   const client = factory();
   if (!isRedisClient(client)) {
-    throw new ConfigurationError(`Option "redis": the function must give an ioredis Redis or Cluster, not ${describe(client)}`);
+    throw new ConfigurationError(
+      `Option "redis": the function must give an ioredis Redis or Cluster, not ${describe(client)}`,
+    );
   }
   const backoff = new Backoff();
   if (!client.isCluster) {
     // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
-    Object.assign(client.options, BEHAVIOUR, { retryStrategy: retryStrategy(client.options, backoff, defaultRetry(client)) });
+    Object.assign(client.options, BEHAVIOUR, {
+      retryStrategy: retryStrategy(client.options, backoff, defaultRetry(client)),
+    });
   }
   return { client, backoff };
 }
 
-function owned(options: RedisConnectionOptions, backoff: Backoff, usual?: unknown): object {
-  // Redis answers PUBLISH and SUBSCRIBE while it loads its data, and INFO, by which ioredis checks for that, may
-  // be forbidden to us. With Sentinels it also tells whether this is the master.
-  const enableReadyCheck = options.enableReadyCheck === true && usual === undefined;
+function owned(options: RedisConnectionOptions, backoff: Backoff, enableReadyCheck: boolean, usual?: unknown): object {
   return {
     ...BEHAVIOUR,
     lazyConnect: true,
     monitor: false,
+    // Redis answers PUBLISH and SUBSCRIBE while it loads its data; and INFO, by which ioredis checks for that, may
+    // be forbidden to us. But with Sentinels it also tells whether this is the master.
     enableReadyCheck: enableReadyCheck || options.sentinels != null,
     retryStrategy: retryStrategy(options, backoff, usual),
   };
 }
 
 /** The application's own, if it is that; ioredis puts a usual one where none was given. */
-function retryStrategy({ retryStrategy: own }: RedisConnectionOptions, backoff: Backoff, usual: unknown): () => unknown {
+function retryStrategy(
+  { retryStrategy: own }: RedisConnectionOptions,
+  backoff: Backoff,
+  usual: unknown,
+): () => unknown {
   return typeof own === 'function' && own !== usual ? (own as () => unknown) : () => backoff.next();
 }
 

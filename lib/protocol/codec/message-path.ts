@@ -4,6 +4,10 @@ const MAX_SHOWN = 12;
 export class MessagePath {
   private readonly segments: (string | number | { readonly text: string })[] = [];
 
+  get isRoot(): boolean {
+    return this.segments.length === 0;
+  }
+
   /** Goes down: by a property's name, an index, or a text that stands as it is. */
   enter(segment: string | number | { readonly text: string }): void {
     this.segments.push(segment);

@@ -1,0 +1,86 @@
+// What it costs to post a message to 1, 10 and 1,000 listeners in the process, against the emitters that
+// one would take otherwise.
+import { EventEmitter } from 'node:events';
+import { EventEmitter2 } from '@nestjs/event-emitter';
+import { MessagingModule, MessagingService, defineChannel } from 'nestjs-messaging';
+import { Subject } from 'rxjs';
+import type { BenchOptions } from './run.js';
+import { startApplication } from './support/application.js';
+import { Tally, compareCalls, type CallCase } from './support/calls.js';
+import type { Goal } from './support/compare.js';
+
+class UserUpdate {
+  readonly weight = 1;
+}
+
+const UserUpdates = defineChannel('users/:audience', UserUpdate);
+const SUBJECT = 'RxJS Subject';
+const ROUNDS = 40;
+
+/**
+ * How much of the Subject's time a post may take, by the number of listeners. Many first: once the calling
+ * code has met many listeners, as in an application, the engine no longer inlines the one.
+ */
+const LISTENER_GOALS = [
+  [1_000, 0.7],
+  [10, 1],
+  [1, 3],
+] as const;
+
+const message = new UserUpdate();
+const tally = new Tally();
+
+export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
+  const app = await startApplication({ imports: [MessagingModule.forRoot()] });
+  for (const [listeners, ratio] of LISTENER_GOALS) {
+    const cases = [...emitters(listeners), ...ours(app.get(MessagingService), listeners, { base: SUBJECT, ratio })];
+    await compareCalls({ title: `post to ${listeners} listeners`, cases, tally, perCall: listeners, rounds });
+  }
+  await app.close();
+}
+
+function emitters(count: number): CallCase[] {
+  const subject = new Subject<UserUpdate>();
+  const emitter = new EventEmitter().setMaxListeners(0);
+  const emitter2 = new EventEmitter2({ maxListeners: 0 });
+  for (let index = 0; index < count; index++) {
+    subject.subscribe(listener(index));
+    emitter.on('update', listener(index));
+    emitter2.on('update', listener(index));
+  }
+  return [
+    { name: SUBJECT, call: () => subject.next(message) },
+    { name: 'node EventEmitter', call: () => void emitter.emit('update', message) },
+    { name: 'EventEmitter2', call: () => void emitter2.emit('update', message) },
+  ];
+}
+
+function ours(messaging: MessagingService, count: number, goal: Goal): CallCase[] {
+  const together = UserUpdates.for({ audience: `one-session-${count}` });
+  const apart = UserUpdates.for({ audience: `own-sessions-${count}` });
+  const session = messaging.openSession();
+  for (let index = 0; index < count; index++) {
+    session.addListener(together, listener(index));
+    messaging.openSession().addListener(apart, listener(index));
+  }
+  return [
+    { name: 'by Channel', goal, call: () => void messaging.postMessage(together, message) },
+    { name: 'by string', goal, call: () => void messaging.postMessage(together.name, message) },
+    { name: 'by Channel, a session each', goal, call: () => void messaging.postMessage(apart, message) },
+  ];
+}
+
+// As in an application, listeners are not all the same function: each of these has its own code, which
+// keeps the engine from inlining one of them into the loop that calls them.
+const KINDS: readonly (() => (update: UserUpdate) => void)[] = [
+  () => (update) => void (tally.total += update.weight),
+  () => (update) => void (tally.total += update.weight | 0),
+  () => (update) => void (tally.total += update.weight * 1),
+  () => (update) => void (tally.total += update.weight - 0),
+  () => (update) => void (tally.total += +update.weight),
+  () => (update) => void (tally.total += update.weight ^ 0),
+];
+
+function listener(index: number): (update: UserUpdate) => void {
+  return KINDS[index % KINDS.length]!();
+}

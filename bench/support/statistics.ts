@@ -1,0 +1,25 @@
+/** The value that a share of the others lies below: 0.5 is the median. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const place = (sorted.length - 1) * share;
+  const below = sorted[Math.floor(place)]!;
+  const above = sorted[Math.ceil(place)]!;
+  return below + (above - below) * (place - Math.floor(place));
+}
+
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** How far the middle half of the values reaches, as a share of the median. */
+export function spread(values: readonly number[]): number {
+  return (quantile(values, 0.75) - quantile(values, 0.25)) / median(values);
+}
+
+/**
+ * The ratio of two series whose values were taken in turn, pair by pair. What disturbs a whole round
+ * disturbs both of a pair and so leaves their ratio alone.
+ */
+export function medianRatio(values: readonly number[], base: readonly number[]): number {
+  return median(values.map((value, index) => value / base[index]!));
+}

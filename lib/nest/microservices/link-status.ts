@@ -1,0 +1,32 @@
+import { distinctUntilChanged, filter, firstValueFrom, from, map, merge, of, switchMap, type Observable } from 'rxjs';
+import type { Hub } from '../../core/hub.js';
+import type { TransportStatus } from '../../core/transport.js';
+
+/** How the link to the other servers is, in the words of Nest's own transports. */
+export type LinkStatus = 'connecting' | 'connected' | 'reconnecting' | 'disconnected';
+
+const WORDS = {
+  connecting: 'connecting',
+  ready: 'connected',
+  waiting: 'reconnecting',
+  closed: 'disconnected',
+} as const satisfies Record<TransportStatus['state'], LinkStatus>;
+
+/** The status of what uses the hub's link while it is open, and is `disconnected` while it is not. */
+export function linkStatus(hub: Hub, isOpen: Observable<boolean>): Observable<LinkStatus> {
+  return isOpen.pipe(
+    switchMap((open) => (open ? hub.status.pipe(map(({ state }) => WORDS[state])) : of('disconnected' as const))),
+    distinctUntilChanged(),
+  );
+}
+
+/**
+ * Resolves once nothing that other servers send to these listeners can be missed. Does not wait for a
+ * broker that cannot be reached, or is not connected to yet: this server goes on without the others.
+ */
+export async function whenHeard(hub: Hub, listeners: readonly { readonly ready: Promise<void> }[]): Promise<void> {
+  if (!hub.isClustered) return;
+  const heard = from(Promise.all(listeners.map(({ ready }) => ready)));
+  const isAway = hub.status.pipe(filter(({ state }) => state !== 'ready'));
+  await firstValueFrom(merge(heard, isAway), { defaultValue: undefined });
+}

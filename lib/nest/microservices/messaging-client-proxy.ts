@@ -1,0 +1,106 @@
+import { Injectable } from '@nestjs/common';
+import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
+import { BehaviorSubject, from, map, type Observable } from 'rxjs';
+import type { Hub } from '../../core/hub.js';
+import { Channel, ChannelTemplate, type AnyPostableChannel } from '../../protocol/channel.js';
+import { describe } from '../../protocol/channel-name.js';
+import { InvalidChannelError, TransportUnavailableError } from '../../protocol/errors.js';
+import { MessagingService } from '../messaging.service.js';
+import { hubOf } from './hub-of.js';
+import { linkStatus, type LinkStatus } from './link-status.js';
+import { eventChannel, requestChannel, type RequestChannel } from './pattern.js';
+import { PendingRequests } from './pending-requests.js';
+import type { RequestPacket } from './request-reply.js';
+
+/**
+ * A `ClientProxy` over the messages of the application, with which a `MessagingServer` is reached: on this
+ * server, and where Redis is configured on every other. Inject it; it is a provider like any other.
+ *
+ * A request that no server has a handler for is never answered: give it an end by RxJS's `timeout()`.
+ *
+ * @example
+ * ```ts
+ * @Module({ imports: [MessagingModule.forRoot()], providers: [MessagingClientProxy, Orders] })
+ * class AppModule {}
+ *
+ * @Injectable()
+ * class Orders {
+ *   constructor(private readonly client: MessagingClientProxy) {}
+ *
+ *   price(order: Order): Promise<number> {
+ *     return firstValueFrom(this.client.send<number>('price', order).pipe(timeout(5_000)));
+ *   }
+ * }
+ * ```
+ */
+@Injectable()
+export class MessagingClientProxy extends ClientProxy<Record<never, never>, LinkStatus> {
+  private readonly hub: Hub;
+  private readonly isOpen = new BehaviorSubject(true);
+  private requests: PendingRequests | undefined = undefined;
+
+  /** @throws ConfigurationError for anything but a MessagingService */
+  constructor(private readonly messaging: MessagingService) {
+    super();
+    this.hub = hubOf(messaging, 'new MessagingClientProxy()');
+  }
+
+  /** How the link to the other servers is; `disconnected` after {@link close}, until it is used again. */
+  override get status(): Observable<LinkStatus> {
+    return linkStatus(this.hub, this.isOpen);
+  }
+
+  /** Prepares to take answers. Needs no call: {@link send} does it. */
+  override async connect(): Promise<void> {
+    if (this.requests === undefined || this.requests.closed) this.requests = new PendingRequests(this.hub);
+    this.isOpen.next(true);
+    await this.requests.ready();
+  }
+
+  /** Requests that wait for answers get an error. It may be used again afterwards. */
+  override close(): void {
+    this.isOpen.next(false);
+    this.requests?.close();
+    this.requests = undefined;
+  }
+
+  /** The MessagingService that it was made with. */
+  override unwrap<T = MessagingService>(): T {
+    return this.messaging as T;
+  }
+
+  /**
+   * Sends a request when the Observable is subscribed to, anew for each subscription. Of several servers
+   * that answer, the first is heard; unsubscribing ends its work. What a handler throws is an error of the
+   * Observable, in Nest's form `{ status: 'error', message }`.
+   *
+   * @throws InvalidChannelError for a pattern that is no channel name
+   */
+  override send<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
+    this.requestChannel(pattern);
+    return super.send<TResult, TInput>(pattern, data);
+  }
+
+  /**
+   * Posts to the channel that the pattern names, at once, with scope `auto`. The Observable only tells how
+   * that went: it completes after one `undefined`, or fails with a `TransportUnavailableError` where Redis
+   * did not accept the post; listeners of this server have got it all the same.
+   *
+   * @param pattern - a channel's name, a pattern of Nest's, or a channel
+   * @throws InvalidChannelError for a pattern that is no channel name
+   * @throws UnserializableError for what cannot travel
+   */
+  override emit<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
+    // Nil data is an error in Nest, which the base class gives.
+    if (data === undefined || data === null) return super.emit<TResult, TInput>(pattern, data);
+    return from(this.post(pattern, data)).pipe(map((result) => result as TResult));
+  }
+
+  protected override publish({ pattern, data }: ReadPacket, callback: (packet: WritePacket) => void): () => void {
+    return this.requests!.send(this.requestChannel(pattern), data, callback);
+  }
+
+  protected override async dispatchEvent<T = void>({ pattern, data }: ReadPacket): Promise<T> {
+    return (await this.post(pattern, data)) as T;
+  }
+}

@@ -1,0 +1,67 @@
+import type { WritePacket } from '@nestjs/microservices';
+import { Subject } from 'rxjs';
+import type { Hub } from '../../core/hub.js';
+import type { Channel } from '../../protocol/channel.js';
+import { replyChannel, type ReplyMessage, type RequestMessage } from './request-reply.js';
+
+/** A request that is being answered. */
+export class RunningRequest {
+  /** Emits, or fails, to end the answers before their time. */
+  readonly ended = new Subject<void>();
+  /** Why an answer could not be sent, which has ended the answers. */
+  unsendable: Error | undefined = undefined;
+  private readonly channel: Channel<ReplyMessage>;
+  private lastReply: Promise<unknown> = Promise.resolve();
+  private isStopped = false;
+
+  constructor(
+    private readonly hub: Hub,
+    private readonly request: RequestMessage,
+    /** Who answers. */
+    private readonly from: string,
+  ) {
+    this.channel = replyChannel(request.replyTo);
+  }
+
+  /** Sends an answer, in the order of the calls. Never throws. */
+  reply({ err, response, isDisposed }: WritePacket): void {
+    if (this.isStopped) return;
+    try {
+      this.post(err === undefined ? { response, isDisposed } : { err: asErrorObject(err), isDisposed: true });
+    } catch (error) {
+      this.unsendable = error as Error;
+      this.post({ err: { status: 'error', message: 'Internal server error' }, isDisposed: true });
+      this.stop();
+    }
+  }
+
+  /** Ends the answers; nobody wants them any more. */
+  stop(): void {
+    this.isStopped = true;
+    this.ended.next();
+  }
+
+  /** Ends the answers with an error that tells the caller why, and waits until it is on its way. */
+  async abort(message: string): Promise<void> {
+    this.ended.error({ status: 'error', message });
+    // Nest sends answers in a later tick.
+    await new Promise((resolve) => setImmediate(resolve));
+    await this.lastReply;
+  }
+
+  private post({ err, response, isDisposed }: WritePacket): void {
+    const reply: ReplyMessage = {
+      id: this.request.id,
+      from: this.from,
+      ...(response !== undefined && { response: response as unknown }),
+      ...(err !== undefined && { err: err as unknown }),
+      ...(isDisposed && { isDisposed }),
+    };
+    this.lastReply = this.hub.post(this.channel, reply, { scope: 'auto' });
+  }
+}
+
+/** Nest's form of an error on the wire. Also of what an exception filter of the application gave: no stack goes out. */
+function asErrorObject(error: unknown): unknown {
+  return error instanceof Error ? { status: 'error', message: error.message } : error;
+}

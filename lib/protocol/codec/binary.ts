@@ -1,0 +1,71 @@
+import type { TypedArrayTag } from './builtin-type.js';
+
+/** Any of the classes of numbers in a row. */
+export type TypedArray = ArrayBufferView & { readonly length: number; [index: number]: number | bigint };
+
+/** Arrays of bytes read as Base64, as bytes do all over JSON; rows of other numbers as the numbers they are. */
+export function encodeTypedArray(tag: TypedArrayTag, array: TypedArray): unknown {
+  if (isOfBytes(tag)) return toBase64(array);
+  return Array.from({ length: array.length }, (_, index) => {
+    const value = array[index]!;
+    if (typeof value === 'bigint') return value.toString();
+    if (Object.is(value, -0)) return '-0';
+    return Number.isFinite(value) ? value : String(value);
+  });
+}
+
+/** @returns `undefined` where the data is none of such an array */
+export function decodeTypedArray(tag: TypedArrayTag, data: unknown): object | undefined {
+  const type = (globalThis as unknown as Record<string, new (source: number | ArrayBuffer) => TypedArray>)[tag];
+  if (type === undefined) return undefined;
+  if (isOfBytes(tag)) {
+    const bytes = fromBase64(data);
+    return bytes && new type(bytes.buffer);
+  }
+  if (!Array.isArray(data)) return undefined;
+  const isOfBigInts = tag.startsWith('Big');
+  const array = new type(data.length);
+  for (let index = 0; index < data.length; index++) {
+    const value = isOfBigInts ? toBigInt(data[index]) : toNumber(data[index]);
+    if (value === undefined) return undefined;
+    array[index] = value;
+    // What does not fit into the type would have been changed in silence.
+    if (!Object.is(array[index], value)) return undefined;
+  }
+  return array;
+}
+
+/** The bytes of a view, or of a buffer, as Base64 (RFC 4648, section 4). */
+export function toBase64(source: ArrayBufferView | ArrayBuffer): string {
+  const bytes = ArrayBuffer.isView(source)
+    ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
+    : new Uint8Array(source);
+  let text = '';
+  for (let start = 0; start < bytes.length; start += 4096) {
+    // In pieces, because each byte becomes an argument, and their number has an end.
+    text += String.fromCharCode(...bytes.subarray(start, start + 4096));
+  }
+  return btoa(text);
+}
+
+/** @returns `undefined` where the data is no Base64 */
+export function fromBase64(data: unknown): Uint8Array<ArrayBuffer> | undefined {
+  if (typeof data !== 'string' || data.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(data)) return undefined;
+  const text = atob(data);
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
+  return bytes;
+}
+
+function isOfBytes(tag: TypedArrayTag): boolean {
+  return tag === 'Uint8Array' || tag === 'Uint8ClampedArray';
+}
+
+function toNumber(data: unknown): number | undefined {
+  if (typeof data === 'number') return data;
+  return data === 'NaN' || data === 'Infinity' || data === '-Infinity' || data === '-0' ? Number(data) : undefined;
+}
+
+function toBigInt(data: unknown): bigint | undefined {
+  return typeof data === 'string' && /^-?\d{1,20}$/.test(data) ? BigInt(data) : undefined;
+}

@@ -1,0 +1,41 @@
+import { InvalidMessageError } from '../errors.js';
+import { MAX_DEPTH } from './codec-limits.js';
+
+/**
+ * Checks what `JSON.parse` made of a message before anything is done with it: the depth of its nesting, and names that
+ * would turn a later copy of it, by whatever code, into a change of a prototype. Everything that arrives passes here
+ * once; where nothing has to be restored, this is all that decoding costs.
+ *
+ * @throws InvalidMessageError that names the fault
+ */
+export function checkJson(value: unknown): void {
+  if (typeof value === 'object' && value !== null) check(value, 1);
+}
+
+/** Whether a property of this name with this value is refused, both when sending and on arrival. */
+export function isPolluting(key: string, value: unknown): boolean {
+  if (key === '__proto__') return true;
+  return key === 'constructor' && typeof value === 'object' && value !== null && Object.hasOwn(value, 'prototype');
+}
+
+function check(object: object, depth: number): void {
+  if (depth > MAX_DEPTH) throw new InvalidMessageError(`it is nested deeper than ${MAX_DEPTH} levels`);
+  if (Array.isArray(object)) {
+    for (let index = 0; index < object.length; index++) {
+      const value: unknown = object[index];
+      if (typeof value === 'object' && value !== null) check(value, depth + 1);
+    }
+    return;
+  }
+  const properties = object as Record<string, unknown>;
+  for (const key in properties) {
+    // A call of isPolluting() for each property would double the time that this takes.
+    if (key === '__proto__') throw new InvalidMessageError('it has a property "__proto__"');
+    const value = properties[key];
+    if (typeof value !== 'object' || value === null) continue;
+    if (key === 'constructor' && isPolluting(key, value)) {
+      throw new InvalidMessageError('it has a property "constructor.prototype"');
+    }
+    check(value, depth + 1);
+  }
+}

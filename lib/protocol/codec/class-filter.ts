@@ -1,0 +1,26 @@
+/** A property as it is to leave. */
+export interface OutgoingProperty {
+  /** Its name in the data. */
+  readonly name: string;
+  /** Its name in the instance, under which it arrives again. */
+  readonly property: string;
+  readonly value: unknown;
+  /** The class whose rules hold for plain objects in this value, and in the Map, Set or array that it is. */
+  readonly type?: Function | undefined;
+}
+
+/**
+ * Decides what of an instance leaves the process. What it does not name is not even looked at. The protocol knows no
+ * implementation: a browser needs none.
+ */
+export interface ClassFilter {
+  /** Whether there are rules for instances of this class. */
+  appliesTo(type: Function): boolean;
+  /**
+   * What leaves of an object, asked only where {@link appliesTo} said yes.
+   *
+   * @param object - an instance of the class, or a plain object that stands for one
+   * @param keys - the properties that leave where no rule says otherwise
+   */
+  properties(object: object, type: Function, keys: readonly string[]): readonly OutgoingProperty[];
+}

@@ -1,0 +1,73 @@
+import { sourceRef, type SourceRef } from '../source.js';
+import { decodeTypedArray, fromBase64 } from './binary.js';
+import { isTypedArrayTag } from './builtin-type.js';
+import { MAX_BIGINT_DIGITS } from './codec-limits.js';
+
+const NUMBERS: ReadonlySet<string> = new Set(['NaN', 'Infinity', '-Infinity', '-0']);
+
+/** Whether a tag is that of a value which is no object, undefined excepted. */
+export function isPrimitiveTag(tag: string): boolean {
+  return tag === 'bigint' || NUMBERS.has(tag);
+}
+
+/** @returns `undefined` where the data is none of that */
+export function decodePrimitive(tag: string, data: unknown): number | bigint | undefined {
+  if (tag !== 'bigint') return Number(tag);
+  return isInteger(data) ? BigInt(data) : undefined;
+}
+
+/**
+ * Reads an object that has no parts.
+ *
+ * @returns `undefined` where the tag is not known or the data is none of that
+ * @throws SyntaxError or TypeError of a class of the language that does not take the data
+ */
+export function decodeValue(tag: string, data: unknown): object | undefined {
+  if (isTypedArrayTag(tag)) return decodeTypedArray(tag, data);
+  switch (tag) {
+    case 'Date':
+      return decodeDate(data);
+    case 'RegExp':
+      return decodeRegExp(data);
+    case 'URL':
+      return typeof data === 'string' ? new URL(data) : undefined;
+    case 'ArrayBuffer':
+      return fromBase64(data)?.buffer;
+    case 'DataView': {
+      const bytes = fromBase64(data);
+      return bytes && new DataView(bytes.buffer);
+    }
+    case 'source':
+      return decodeSource(data);
+    default:
+      return undefined;
+  }
+}
+
+function isInteger(data: unknown): data is string {
+  return typeof data === 'string' && data.length <= MAX_BIGINT_DIGITS && /^-?\d+$/.test(data);
+}
+
+function decodeDate(data: unknown): Date | undefined {
+  if (data === null) return new Date(Number.NaN);
+  // The length first: Date reads any text, and takes its time.
+  if (typeof data !== 'string' || data.length > 40) return undefined;
+  const date = new Date(data);
+  // Only what toISOString() writes: Date would read "1" as a day of this engine's choice.
+  return !Number.isNaN(date.getTime()) && date.toISOString() === data ? date : undefined;
+}
+
+function decodeRegExp(data: unknown): RegExp | undefined {
+  if (typeof data !== 'string' || !data.startsWith('/')) return undefined;
+  const end = data.lastIndexOf('/');
+  return end === 0 ? undefined : new RegExp(data.slice(1, end), data.slice(end + 1));
+}
+
+function decodeSource(data: unknown): SourceRef | undefined {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
+  const { type, key } = data as Record<string, unknown>;
+  if (typeof type !== 'string' || typeof key !== 'string') return undefined;
+  const source = sourceRef(type, decodeURIComponent(key));
+  // Keys become part of a channel's name; one that was not escaped could name another channel.
+  return source.key === key ? source : undefined;
+}

@@ -1,0 +1,227 @@
+import { describe, quote } from '../channel-name.js';
+import { InvalidMessageError } from '../errors.js';
+import type { TypeRegistry } from '../type-registry.js';
+import { isErrorTag } from './builtin-type.js';
+import { isPolluting } from './check-json.js';
+import { MAX_REGEXP_CHARACTERS } from './codec-limits.js';
+import { decodeError } from './decode-error.js';
+import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
+import { MessagePath } from './message-path.js';
+import { CLASS_MARK } from './note.js';
+
+/** A note as it may have arrived: its form is checked, what stands in it is not. */
+interface ReadNote {
+  readonly tag: string;
+  readonly parts: Readonly<Record<string, unknown>> | undefined;
+  readonly id: number | undefined;
+  readonly names: Readonly<Record<string, unknown>> | undefined;
+}
+
+type Properties = Record<string, unknown>;
+
+/**
+ * Restores one message in place: what `JSON.parse` made becomes the message. Use it once, after `checkJson`. It goes
+ * where notes lead and the data follows, so its depth and its time are bounded by those of the data.
+ */
+export class Decoder {
+  private readonly restored = new Map<number, unknown>();
+  private readonly path = new MessagePath();
+  private regExpCharacters = 0;
+
+  constructor(private readonly types: TypeRegistry) {}
+
+  /**
+   * @param type - the wire name of the message's class, where the envelope says one
+   * @throws InvalidMessageError that names the place and the fault
+   */
+  decode(data: unknown, type: string | undefined, meta: unknown): unknown {
+    if (type === undefined) return meta === undefined ? data : this.restore(data, meta);
+    const note = meta === undefined ? EMPTY : this.read(meta);
+    if (note.tag !== '') this.fail(`it is called a ${quote(type)} and a ${quote(note.tag)} at once`);
+    return this.instance(data, type, note);
+  }
+
+  private restore(data: unknown, meta: unknown): unknown {
+    if (typeof meta === 'number') return this.reference(meta);
+    if (typeof meta === 'string') {
+      if (meta === 'undefined') return undefined;
+      if (isPrimitiveTag(meta)) return decodePrimitive(meta, data) ?? this.fail(`${describe(data)} is no ${meta}`);
+    }
+    const note = this.read(meta);
+    switch (note.tag) {
+      case '':
+      case 'null-prototype':
+        return this.container(data, note);
+      case 'Map':
+        return this.map(data, note);
+      case 'Set':
+        return this.set(data, note);
+      default:
+        if (note.tag.startsWith(CLASS_MARK)) return this.instance(data, note.tag.slice(1), note);
+        return isErrorTag(note.tag) ? this.error(data, note) : this.value(data, note);
+    }
+  }
+
+  private read(meta: unknown): ReadNote {
+    if (typeof meta === 'string') return { ...EMPTY, tag: meta };
+    if (isRecord(meta)) return { ...EMPTY, parts: meta };
+    if (Array.isArray(meta) && meta.length <= 4) {
+      const [tag, parts, id, names] = meta as unknown[];
+      const isWellFormed =
+        typeof tag === 'string' &&
+        (parts === undefined || isRecord(parts)) &&
+        (id === undefined || (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0)) &&
+        (names === undefined || isRecord(names));
+      if (isWellFormed) return { tag, parts, id: id === 0 ? undefined : id, names };
+    }
+    return this.fail(`the note to it is none: ${describe(meta)}`);
+  }
+
+  private reference(id: number): unknown {
+    if (!this.restored.has(id)) this.fail(`it refers to ${id}, which did not come before it`);
+    return this.restored.get(id);
+  }
+
+  private register(note: ReadNote, value: unknown): void {
+    if (note.id === undefined) return;
+    if (this.restored.has(note.id)) this.fail(`${note.id} is there twice`);
+    this.restored.set(note.id, value);
+  }
+
+  private container(data: unknown, note: ReadNote): object {
+    if (typeof data !== 'object' || data === null) return this.fail(`${describe(data)} has no parts`);
+    if (Array.isArray(data)) {
+      if (note.tag !== '' || note.names !== undefined) this.fail('an array has neither prototype nor names');
+      this.register(note, data);
+      this.items(data, note.parts);
+      return data;
+    }
+    if (note.tag === 'null-prototype') Object.setPrototypeOf(data, null);
+    this.register(note, data);
+    this.properties(data as Properties, note);
+    return data;
+  }
+
+  private items(items: unknown[], parts: ReadNote['parts'], atHole: 'isHole' | 'isNoHole' = 'isHole'): void {
+    if (parts === undefined) return;
+    for (const key of Object.keys(parts)) {
+      const index = Number(key);
+      if (String(index) !== key || !(index in items)) this.fail(`it has no item ${quote(key)}`);
+      if (parts[key] === 'hole' && atHole === 'isHole') {
+        delete items[index];
+        continue;
+      }
+      this.path.enter(index);
+      items[index] = this.restore(items[index], parts[key]);
+      this.path.leave();
+    }
+  }
+
+  // Everything assigned here is there already as the object's own, so no setter of a class runs.
+  private properties(object: Properties, { parts, names }: ReadNote): void {
+    if (parts !== undefined) {
+      for (const key of Object.keys(parts)) {
+        if (parts[key] === 'undefined' && !Object.hasOwn(object, key)) {
+          this.define(object, key, undefined);
+          continue;
+        }
+        if (!Object.hasOwn(object, key)) this.fail(`it has no property ${quote(key)}`);
+        this.path.enter(key);
+        const value = this.restore(object[key], parts[key]);
+        this.checkProperty(key, value);
+        object[key] = value;
+        this.path.leave();
+      }
+    }
+    if (names !== undefined) this.rename(object, names);
+  }
+
+  private rename(object: Properties, names: Properties): void {
+    const renamed = Object.keys(names).map((key) => {
+      const name = names[key];
+      if (typeof name !== 'string' || !Object.hasOwn(object, key)) return this.fail(`it has no property ${quote(key)}`);
+      const value = object[key];
+      delete object[key];
+      return [name, value] as const;
+    });
+    for (const [name, value] of renamed) this.define(object, name, value);
+  }
+
+  private define(object: object, key: string, value: unknown): void {
+    this.checkProperty(key, value);
+    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+  }
+
+  // The data has been checked; this is what a note could still smuggle in.
+  private checkProperty(key: string, value: unknown): void {
+    if (isPolluting(key, value)) this.fail(`it has a property ${quote(key)} that could change a prototype`);
+  }
+
+  private instance(data: unknown, name: string, note: ReadNote): object {
+    const type = this.types.resolve(name);
+    if (type === undefined) return this.fail(`its type ${quote(name)} is not known here`);
+    if (!isRecord(data)) return this.fail(`it is called a ${name}, but its data is ${describe(data)}`);
+    const prototype = type.prototype as object;
+    if (prototype instanceof Error) return this.error(data, note, prototype);
+    // In place: half the time of copying the properties to a new object. They stay the object's own, whatever the
+    // class has in its prototype, and no code of the class runs.
+    Object.setPrototypeOf(data, prototype);
+    this.register(note, data);
+    this.properties(data, note);
+    return data;
+  }
+
+  private error(data: unknown, note: ReadNote, prototype?: object): Error {
+    if (!isRecord(data)) return this.fail(`it is called an error, but its data is ${describe(data)}`);
+    const { error, fill } = decodeError(note.tag, prototype);
+    this.register(note, error);
+    this.properties(data, note);
+    fill(data);
+    return error;
+  }
+
+  private map(data: unknown, note: ReadNote): Map<unknown, unknown> {
+    const map = new Map<unknown, unknown>();
+    if (!Array.isArray(data) || !data.every(isPair)) return this.fail('a Map is an array of pairs');
+    this.register(note, map);
+    this.items(data, note.parts, 'isNoHole');
+    for (const [key, value] of data as [unknown, unknown][]) map.set(key, value);
+    if (map.size !== data.length) this.fail('a Map has each key once');
+    return map;
+  }
+
+  private set(data: unknown, note: ReadNote): Set<unknown> {
+    const set = new Set<unknown>();
+    if (!Array.isArray(data)) return this.fail('a Set is an array');
+    this.register(note, set);
+    this.items(data, note.parts, 'isNoHole');
+    for (const value of data) set.add(value);
+    if (set.size !== data.length) this.fail('a Set has each value once');
+    return set;
+  }
+
+  private value(data: unknown, note: ReadNote): object {
+    if (note.tag === 'RegExp') {
+      this.regExpCharacters += typeof data === 'string' ? data.length : 0;
+      if (this.regExpCharacters > MAX_REGEXP_CHARACTERS) this.fail('its regular expressions are too long');
+    }
+    const value = decodeValue(note.tag, data);
+    if (value === undefined) return this.fail(`${describe(data)} is no ${quote(note.tag)}`);
+    this.register(note, value);
+    return value;
+  }
+
+  private fail(reason: string): never {
+    throw new InvalidMessageError(this.path.isRoot ? reason : `${this.path.toString()}: ${reason}`);
+  }
+}
+
+const EMPTY: ReadNote = { tag: '', parts: undefined, id: undefined, names: undefined };
+
+function isPair(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 2;
+}
+
+function isRecord(value: unknown): value is Properties {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

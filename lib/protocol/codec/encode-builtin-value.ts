@@ -1,0 +1,13 @@
+import { encodeTypedArray, toBase64, type TypedArray } from './binary.js';
+import { isTypedArrayTag, type BuiltinTag } from './builtin-type.js';
+
+/** What a value of the language without parts of its own reads as in JSON. */
+export function encodeBuiltinValue(tag: BuiltinTag, value: object): unknown {
+  if (isTypedArrayTag(tag)) return encodeTypedArray(tag, value as TypedArray);
+  if (tag === 'Date') {
+    const date = value as Date;
+    return Number.isNaN(date.getTime()) ? null : date.toISOString();
+  }
+  if (tag === 'ArrayBuffer' || tag === 'DataView') return toBase64(value as ArrayBuffer | DataView);
+  return String(value); // RegExp: /source/flags; URL: its href
+}

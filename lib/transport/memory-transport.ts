@@ -1,0 +1,119 @@
+import { ReplaySubject, type Observable } from 'rxjs';
+import type { Transport, TransportReceiver, TransportStatus } from '../core/transport.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
+import type { MemoryBroker } from './memory-broker.js';
+import { Deferred } from './deferred.js';
+import { isTemplate, matchesTemplate } from './redis-names.js';
+
+interface Interest {
+  readonly segments: readonly string[] | undefined;
+  isRegistered: boolean;
+  ready: Deferred | undefined;
+}
+
+/**
+ * One node of a {@link MemoryBroker}: the contract of a transport without a network, for tests and for several
+ * applications in one process. Never delivers inside `publish`.
+ */
+export class MemoryTransport implements Transport {
+  readonly status: Observable<TransportStatus>;
+  private readonly changes = new ReplaySubject<TransportStatus>(1);
+  private readonly interests = new Map<string, Interest>();
+  private readonly early: (() => void)[] = [];
+  private receiver: TransportReceiver | undefined = undefined;
+  private current: TransportStatus = { state: 'connecting' };
+
+  constructor(private readonly broker: MemoryBroker) {
+    this.status = this.changes.asObservable();
+    this.changes.next(this.current);
+  }
+
+  async start(receiver: TransportReceiver): Promise<void> {
+    if (this.receiver || this.isClosed) return;
+    this.receiver = receiver;
+    this.broker.join(this);
+    for (const publish of this.early.splice(0)) publish();
+    await this.broker.turn();
+  }
+
+  publish(channel: string, payload: string): Promise<boolean> {
+    if (this.isClosed) return Promise.resolve(false);
+    if (this.receiver) return this.broker.publish(channel, payload);
+    return new Promise((resolve) => {
+      this.early.push(() => resolve(this.isClosed ? false : this.broker.publish(channel, payload)));
+    });
+  }
+
+  subscribe(name: string): Promise<void> {
+    if (this.isClosed) return Promise.resolve();
+    let interest = this.interests.get(name);
+    if (interest === undefined) {
+      interest = {
+        segments: isTemplate(name) ? name.split('/') : undefined,
+        isRegistered: false,
+        ready: new Deferred(),
+      };
+      this.interests.set(name, interest);
+      if (this.current.state === 'ready') this.broker.request(() => this.register());
+    }
+    return interest.ready?.promise ?? Promise.resolve();
+  }
+
+  unsubscribe(name: string): void {
+    this.interests.get(name)?.ready?.resolve();
+    this.interests.delete(name);
+  }
+
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.broker.leave(this);
+    for (const name of [...this.interests.keys()]) this.unsubscribe(name);
+    this.become({ state: 'closed' });
+    this.changes.complete();
+    for (const publish of this.early.splice(0)) publish();
+  }
+
+  /** The broker can be reached. @internal */
+  connected(): void {
+    if (this.isClosed || this.current.state === 'ready') return;
+    this.register();
+    this.become({ state: 'ready' });
+  }
+
+  /** The broker cannot be reached, and has forgotten the interests. @internal */
+  disconnected(): void {
+    if (this.isClosed) return;
+    for (const interest of this.interests.values()) {
+      interest.isRegistered = false;
+      interest.ready ??= new Deferred();
+    }
+    this.become({ state: 'waiting', error: new TransportUnavailableError('The memory broker is cut off') });
+  }
+
+  /** Takes what was published, once for each interest. @internal */
+  deliver(channel: string, payload: string): void {
+    // What a receiver drops or adds meanwhile changes nothing for this payload.
+    for (const [name, { segments, isRegistered }] of [...this.interests]) {
+      if (!isRegistered) continue;
+      const isMatch = segments ? matchesTemplate(name, segments, channel) : name === channel;
+      if (isMatch) this.receiver?.(payload, name, channel);
+    }
+  }
+
+  private get isClosed(): boolean {
+    return this.current.state === 'closed';
+  }
+
+  private register(): void {
+    for (const interest of this.interests.values()) {
+      interest.isRegistered = true;
+      interest.ready?.resolve();
+      interest.ready = undefined;
+    }
+  }
+
+  private become(status: TransportStatus): void {
+    this.current = status;
+    this.changes.next(status);
+  }
+}

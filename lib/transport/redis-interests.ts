@@ -1,0 +1,130 @@
+import { Deferred } from './deferred.js';
+import { isTemplate, type RedisNames, type RedisTopic } from './redis-names.js';
+
+/** How long a dropped interest is kept, so that taking it up again costs nothing. */
+export const LINGER_MS = 1_000;
+
+/** What Redis is subscribed to, or shall be. */
+export interface Topic extends RedisTopic {
+  /** Templates may share a pattern. */
+  readonly interests: ReadonlySet<Interest>;
+  state: 'unregistered' | 'requested' | 'registered';
+}
+
+/** A name or template that is listened to. */
+export interface Interest {
+  readonly name: string;
+  /** Of a template. */
+  readonly segments: readonly string[];
+  readonly topics: readonly Topic[];
+  /** When it may be forgotten; `undefined` while it is wanted. */
+  readonly expiresAt: number | undefined;
+  /** Resolves when all topics are registered or the interest is dropped; `undefined` after that. */
+  ready: Deferred | undefined;
+}
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/** What is listened to, or was a moment ago, and by which topics of Redis it is heard. */
+export class RedisInterests {
+  private readonly interests = new Map<string, Interest>();
+  private readonly channels = new Map<string, Topic>();
+  private readonly patterns = new Map<string, Topic>();
+  private readonly dropped = new Set<Interest>();
+  private timer: NodeJS.Timeout | undefined = undefined;
+
+  /**
+   * @param forgotten - told of the topics that nobody has wanted for a while; they are no longer known here
+   */
+  constructor(
+    private readonly names: RedisNames,
+    private readonly forgotten: (topics: readonly Topic[]) => void,
+  ) {}
+
+  /** The topic that a message came by. */
+  topicOf(key: string, isPattern: boolean): Topic | undefined {
+    return (isPattern ? this.patterns : this.channels).get(key);
+  }
+
+  *topics(): Iterable<Topic> {
+    yield* this.channels.values();
+    yield* this.patterns.values();
+  }
+
+  take(name: string): Interest {
+    const interest: Writable<Interest> | undefined = this.interests.get(name);
+    if (interest === undefined) return this.create(name);
+    interest.expiresAt = undefined;
+    this.dropped.delete(interest);
+    return interest;
+  }
+
+  /** @returns the interest, unless it had been dropped before or never was */
+  drop(name: string): Interest | undefined {
+    const interest: Writable<Interest> | undefined = this.interests.get(name);
+    if (interest === undefined || interest.expiresAt !== undefined) return undefined;
+    interest.ready?.resolve();
+    interest.ready = undefined;
+    interest.expiresAt = performance.now() + LINGER_MS;
+    this.dropped.add(interest);
+    this.timer ??= setTimeout(this.forget, LINGER_MS).unref();
+    return interest;
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+    for (const { ready } of this.interests.values()) ready?.resolve();
+    for (const known of [this.interests, this.channels, this.patterns, this.dropped]) known.clear();
+  }
+
+  private create(name: string): Interest {
+    const topics: Topic[] = [];
+    const segments = isTemplate(name) ? name.split('/') : [];
+    const interest: Interest = { name, segments, topics, expiresAt: undefined, ready: undefined };
+    for (const wanted of this.names.toSubscribe(name)) {
+      const known = wanted.isPattern ? this.patterns : this.channels;
+      let topic = known.get(wanted.key);
+      if (topic === undefined)
+        known.set(wanted.key, (topic = { ...wanted, interests: new Set(), state: 'unregistered' }));
+      (topic.interests as Set<Interest>).add(interest);
+      topics.push(topic);
+    }
+    this.interests.set(name, interest);
+    return interest;
+  }
+
+  private readonly forget = (): void => {
+    const now = performance.now();
+    const unused: Topic[] = [];
+    this.timer = undefined;
+    for (const interest of this.dropped) {
+      // They stand in the order in which they were dropped.
+      if (interest.expiresAt! > now) {
+        this.timer = setTimeout(this.forget, interest.expiresAt! - now).unref();
+        break;
+      }
+      this.dropped.delete(interest);
+      this.interests.delete(interest.name);
+      for (const topic of interest.topics) {
+        (topic.interests as Set<Interest>).delete(interest);
+        if (topic.interests.size > 0) continue;
+        (topic.isPattern ? this.patterns : this.channels).delete(topic.key);
+        unused.push(topic);
+      }
+    }
+    this.forgotten(unused);
+  };
+}
+
+/** Whether somebody listens, as against having done so a moment ago. */
+export function isWanted(topic: Topic): boolean {
+  for (const { expiresAt } of topic.interests) {
+    if (expiresAt === undefined) return true;
+  }
+  return false;
+}
+
+/** Whether Redis has acknowledged all that an interest is heard by. */
+export function isHeard({ topics }: Interest): boolean {
+  return topics.every(({ state }) => state === 'registered');
+}

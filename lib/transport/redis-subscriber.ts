@@ -1,0 +1,232 @@
+import type { TransportReceiver } from '../core/transport.js';
+import { quote } from '../protocol/channel-name.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
+import { Backoff } from './backoff.js';
+import { Deferred } from './deferred.js';
+import { isReply } from './redis-client.js';
+import { RedisInterests, isHeard, isWanted, type Topic } from './redis-interests.js';
+import type { RedisLink } from './redis-link.js';
+import type { RedisNames } from './redis-names.js';
+
+/** How many channels one SUBSCRIBE names at most, so that Redis is not held up by one command. */
+export const MAX_BATCH = 512;
+
+/**
+ * Keeps Redis subscribed to what is listened to, whatever becomes of the link, and hands over what comes.
+ * Requests are sent in batches, once a turn of the event loop.
+ */
+export class RedisSubscriber {
+  private readonly interests: RedisInterests;
+  private requested = new Set<Topic>();
+  // What the link had to register again when it came up and has not yet.
+  private readonly restoring = new Set<Topic>();
+  private readonly refusals = new Map<Topic, TransportUnavailableError>();
+  private readonly backoff = new Backoff();
+  private link: RedisLink | undefined = undefined;
+  private receiver: TransportReceiver | undefined = undefined;
+  // Answers to what an earlier connection was asked mean nothing for this one.
+  private session = 0;
+  private flushing: NodeJS.Immediate | undefined = undefined;
+  private retrying: NodeJS.Timeout | undefined = undefined;
+  private isClosed = false;
+
+  /** @param changed - told when {@link isRegistered} or {@link error} may have changed */
+  constructor(
+    private readonly names: RedisNames,
+    private readonly changed: () => void,
+  ) {
+    this.interests = new RedisInterests(names, (topics) => this.unregister(topics));
+  }
+
+  /** Whether all that was wanted when the link came up is registered, and nothing has been refused since. */
+  get isRegistered(): boolean {
+    return this.restoring.size === 0 && this.refusals.size === 0;
+  }
+
+  /** What Redis does not let us hear, where there is such. */
+  get error(): TransportUnavailableError | undefined {
+    return this.refusals.values().next().value;
+  }
+
+  /** Gives it the link to subscribe over, and who gets what comes; once. */
+  attach(link: RedisLink, receiver: TransportReceiver): void {
+    this.link = link;
+    this.receiver = receiver;
+    link.client.on('message', this.receive);
+    link.client.on('pmessage', this.receiveByPattern);
+  }
+
+  /** See {@link Transport.subscribe}. */
+  subscribe(name: string): Promise<void> {
+    if (this.isClosed) return Promise.resolve();
+    const interest = this.interests.take(name);
+    if (isHeard(interest)) return Promise.resolve();
+    for (const topic of interest.topics) this.request(topic);
+    interest.ready ??= new Deferred();
+    return interest.ready.promise;
+  }
+
+  /** See {@link Transport.unsubscribe}. */
+  unsubscribe(name: string): void {
+    const interest = this.interests.drop(name);
+    if (interest === undefined) return;
+    // What nobody wants does not keep the transport from being ready.
+    let isChange = false;
+    for (const topic of interest.topics) {
+      if (isWanted(topic)) continue;
+      isChange = this.restoring.delete(topic) || isChange;
+      isChange = this.refusals.delete(topic) || isChange;
+    }
+    if (isChange) this.changed();
+  }
+
+  /** The link is up, with nothing registered: registers everything. */
+  up(): void {
+    this.session++;
+    for (const topic of this.interests.topics()) {
+      if (!isWanted(topic)) continue;
+      this.restoring.add(topic);
+      this.request(topic);
+    }
+    this.flush();
+    this.changed();
+  }
+
+  /** The link is down. */
+  down(): void {
+    this.session++;
+    clearTimeout(this.retrying);
+    this.retrying = undefined;
+    this.requested.clear();
+    this.restoring.clear();
+    this.refusals.clear();
+    for (const topic of this.interests.topics()) topic.state = 'unregistered';
+  }
+
+  close(): void {
+    this.down();
+    this.isClosed = true;
+    clearImmediate(this.flushing);
+    this.interests.close();
+    this.link?.client.off('message', this.receive);
+    this.link?.client.off('pmessage', this.receiveByPattern);
+  }
+
+  private request(topic: Topic): void {
+    if (!this.link?.isUp || topic.state !== 'unregistered' || this.refusals.has(topic)) return;
+    this.requested.add(topic);
+    this.flushing ??= setImmediate(() => this.flush());
+  }
+
+  private flush(): void {
+    clearImmediate(this.flushing);
+    this.flushing = undefined;
+    const topics = [...this.requested].filter(isWanted);
+    this.requested = new Set();
+    for (const isPattern of [false, true]) {
+      const alike = topics.filter((topic) => topic.isPattern === isPattern);
+      for (let index = 0; index < alike.length; index += MAX_BATCH) {
+        this.register(alike.slice(index, index + MAX_BATCH), isPattern);
+      }
+    }
+  }
+
+  private register(topics: readonly Topic[], isPattern: boolean): void {
+    const { session } = this;
+    const { client } = this.link!;
+    for (const topic of topics) topic.state = 'requested';
+    const keys = topics.map(keyOf);
+    (isPattern ? client.psubscribe(...keys) : client.subscribe(...keys)).then(
+      () => {
+        if (session === this.session) this.registered(topics);
+      },
+      (error: Error) => {
+        if (session === this.session) this.refused(topics, isPattern, error);
+      },
+    );
+  }
+
+  private registered(topics: readonly Topic[]): void {
+    let isChange = false;
+    for (const topic of topics) {
+      topic.state = 'registered';
+      isChange = this.restoring.delete(topic) || isChange;
+      isChange = this.refusals.delete(topic) || isChange;
+      for (const interest of topic.interests) {
+        if (interest.ready === undefined || !isHeard(interest)) continue;
+        interest.ready.resolve();
+        interest.ready = undefined;
+      }
+    }
+    if (this.refusals.size === 0) this.backoff.reset();
+    if (isChange) this.changed();
+  }
+
+  private refused(topics: readonly Topic[], isPattern: boolean, error: Error): void {
+    for (const topic of topics) topic.state = 'unregistered';
+    const wanted = topics.filter(isWanted);
+    if (!isReply(error)) {
+      // The link is about to be down, or a Cluster has no node for it yet.
+      for (const topic of wanted) this.requested.add(topic);
+    } else if (topics.length > 1) {
+      // Redis takes a batch whole or not at all: it is halved until what Redis does not take stands alone.
+      const half = wanted.length >> 1;
+      for (const part of [wanted.slice(0, half), wanted.slice(half)]) {
+        if (part.length > 0) this.register(part, isPattern);
+      }
+      return;
+    } else {
+      for (const topic of topics) this.restoring.delete(topic);
+      for (const topic of wanted) this.refusals.set(topic, this.describe(topic, error));
+      this.changed();
+    }
+    this.retrying ??= setTimeout(this.retry, this.backoff.next());
+  }
+
+  private readonly retry = (): void => {
+    this.retrying = undefined;
+    // They stay among the refusals until Redis takes them.
+    for (const topic of this.refusals.keys()) this.requested.add(topic);
+    this.flush();
+  };
+
+  private describe({ key, isPattern, isPlain }: Topic, cause: Error): TransportUnavailableError {
+    const hint = isPlain ? '; without stock parts of Nest to hear, set option "redis.interop" to false' : '';
+    return new TransportUnavailableError(
+      `${this.link!.address} refuses ${isPattern ? 'PSUBSCRIBE' : 'SUBSCRIBE'} ${quote(key)}: ${cause.message}${hint}`,
+      { cause },
+    );
+  }
+
+  private unregister(topics: readonly Topic[]): void {
+    if (!this.link?.isUp) return;
+    const { client } = this.link;
+    for (let index = 0; index < topics.length; index += MAX_BATCH) {
+      const batch = topics.slice(index, index + MAX_BATCH).filter(({ state }) => state !== 'unregistered');
+      const channels = batch.filter((topic) => !topic.isPattern).map(keyOf);
+      const patterns = batch.filter((topic) => topic.isPattern).map(keyOf);
+      // Where it fails the link is broken, and with it the subscription.
+      if (channels.length > 0) client.unsubscribe(...channels).catch(() => undefined);
+      if (patterns.length > 0) client.punsubscribe(...patterns).catch(() => undefined);
+    }
+  }
+
+  private readonly receive = (key: string, payload: string): void => {
+    const topic = this.interests.topicOf(key, false);
+    if (topic === undefined) return;
+    for (const { name } of topic.interests) this.receiver!(payload, name, name);
+  };
+
+  private readonly receiveByPattern = (pattern: string, key: string, payload: string): void => {
+    const topic = this.interests.topicOf(pattern, true);
+    if (topic === undefined) return;
+    for (const { name, segments } of topic.interests) {
+      const channel = this.names.match(key, name, segments, topic.isPlain);
+      if (channel !== undefined) this.receiver!(payload, name, channel);
+    }
+  };
+}
+
+function keyOf(topic: Topic): string {
+  return topic.key;
+}

@@ -1,0 +1,413 @@
+import { Controller, Get, Inject, Injectable, Module, Post, Scope, type ModuleMetadata } from '@nestjs/common';
+import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
+import { describe, expect, test } from '@jest/globals';
+import request from 'supertest';
+import { firstValueFrom } from 'rxjs';
+import {
+  ConfigurationError,
+  defineChannel,
+  Message,
+  Messages,
+  MessageSource,
+  MessagingModule,
+  MessagingService,
+  messagesFrom,
+  Serializable,
+  SessionClosedError,
+  SessionMessages,
+  sourceRef,
+  type MessagingModuleOptions,
+  type MessagingOptions,
+  type MessagingOptionsFactory,
+  type Session,
+} from 'nestjs-messaging';
+import { ADAPTER_NAMES, createApp, startApp } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
+
+const Ticks = defineChannel<number>('ticks');
+
+/** What starting an application with these options fails with. */
+async function startupError(metadata: ModuleMetadata): Promise<Error> {
+  try {
+    const { app } = await createApp(metadata);
+    await app.close();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('The application started');
+}
+
+describe('the options', () => {
+  test.each<[unknown, string]>([
+    [{ redsi: 'redis://x' }, 'unknown option "redsi"'],
+    [{ sse: { heartbeat: 1 } }, 'MessagingModule: sse: unknown option "heartbeat"'],
+    [{ sse: { heartbeatMs: -1 } }, 'MessagingModule: sse: option "heartbeatMs" must be a whole number of at least 0, not -1'],
+    [{ sse: { heartbeatMs: 2 ** 31 } }, 'option "heartbeatMs" must be'],
+    [{ sse: { maxBufferedBytes: '1 MB' } }, 'option "maxBufferedBytes" must be a whole number of at least 1, not "1 MB"'],
+    [{ limits: { maxMessageBytes: 0 } }, 'MessagingModule: limits: option "maxMessageBytes" must be'],
+    [{ limits: [] }, 'MessagingModule: limits: the options must be an object, not an array'],
+    [{ prefix: 'a*' }, 'option "prefix" must be'],
+    [{ authenticate: 'user' }, 'option "authenticate" must be a function'],
+    [{ onListenerError: {} }, 'option "onListenerError" must be a function'],
+    [{ gateway: { path: 'messages' } }, 'the gateway for clients is not supported yet'],
+    [{ transport: {} }, 'option "transport" must be a Transport'],
+    [{ redis: 'redis://x', transport: { publish() {} } }, 'give either "redis" or "transport"'],
+    [{ redis: 6379 }, 'redis'],
+    ['redis://x', 'the options must be an object'],
+  ])('%j stop the application at its start, named', async (options, text) => {
+    const error = await startupError({ imports: [MessagingModule.forRootAsync({ useFactory: () => options as MessagingOptions })] });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain(text);
+  });
+
+  test.each<[unknown, string]>([
+    [{ scope: 'session' }, `option "scope" must be 'request' or 'async-local', not "session"`],
+    [{ global: 'yes' }, 'option "global" must be true or false'],
+  ])('%j are refused where they are written', (options, text) => {
+    expect(() => MessagingModule.forRoot(options as MessagingModuleOptions)).toThrow(text);
+  });
+
+  test('of forRootAsync need exactly one way to be made', () => {
+    expect(() => MessagingModule.forRootAsync({})).toThrow('exactly one of useFactory, useClass and useExisting, not 0');
+    expect(() => MessagingModule.forRootAsync({ useFactory: () => ({}), useFactry: 1 } as never)).toThrow('unknown option "useFactry"');
+  });
+
+  test('scope and global cannot come from a factory, which runs too late for them', async () => {
+    const error = await startupError({
+      imports: [MessagingModule.forRootAsync({ useFactory: () => ({ scope: 'async-local' }) as MessagingOptions })],
+    });
+    expect(error.message).toContain('option "scope" must be known before a factory runs');
+  });
+
+  test('may come from useFactory with injected parts, from useClass and from useExisting', async () => {
+    const failures: unknown[] = [];
+    @Injectable()
+    class Settings implements MessagingOptionsFactory {
+      createMessagingOptions = () => Promise.resolve({ onListenerError: (error: unknown) => failures.push((error as Error).message) });
+    }
+    @Module({ providers: [Settings], exports: [Settings] })
+    class SettingsModule {}
+    const ways = [
+      MessagingModule.forRootAsync({ imports: [SettingsModule], inject: [Settings], useFactory: (settings: Settings) => settings.createMessagingOptions() }),
+      MessagingModule.forRootAsync({ useClass: Settings }),
+      MessagingModule.forRootAsync({ imports: [SettingsModule], useExisting: Settings }),
+    ];
+    for (const [index, way] of ways.entries()) {
+      await using running = await startApp({ imports: [way] });
+      const messaging = running.app.get(MessagingService);
+      messaging.addListener('x', () => {
+        throw new Error(`failure ${index}`);
+      });
+      await messaging.postMessage('x', 1);
+    }
+    expect(failures).toEqual(['failure 0', 'failure 1', 'failure 2']);
+  });
+
+  test('onListenerError that fails itself is logged and stops nobody', async () => {
+    const onListenerError = () => {
+      throw new Error('sink is broken');
+    };
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ onListenerError })] });
+    const messaging = running.app.get(MessagingService);
+    const seen: unknown[] = [];
+    messaging.addListener('x', () => {
+      throw new Error('listener is broken');
+    });
+    messaging.addListener('x', (message) => seen.push(message));
+
+    await messaging.postMessage('x', 1);
+    await running.app.close();
+
+    expect(seen).toEqual([1]);
+    expect(running.logger.problems).toEqual([
+      'error Listener anonymous listener failed on channel "x": listener is broken',
+      'error onListenerError failed: sink is broken',
+    ]);
+  });
+});
+
+describe('the module', () => {
+  test('configured twice in one application stops it at its start', async () => {
+    @Module({ imports: [MessagingModule.forRoot()] })
+    class FeatureModule {}
+    const error = await startupError({ imports: [MessagingModule.forRoot(), FeatureModule] });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain('MessagingModule is configured 2 times');
+  });
+
+  test('imported as one and the same object by two modules is one', async () => {
+    const messaging = MessagingModule.forRoot();
+    @Module({ imports: [messaging] })
+    class FeatureModule {}
+    await using running = await startApp({ imports: [messaging, FeatureModule] });
+    expect(running.app.get(MessagingService)).toBeDefined();
+  });
+
+  test('that is not global is seen only by modules that import it', async () => {
+    @Injectable()
+    class Feature {
+      constructor(readonly messaging: MessagingService) {}
+    }
+    @Module({ providers: [Feature] })
+    class FeatureModule {}
+    const error = await startupError({ imports: [MessagingModule.forRoot({ global: false }), FeatureModule] });
+    expect(error.message).toContain('MessagingService');
+  });
+
+  test('of two applications in one process delivers to its own listeners only', async () => {
+    await using one = await startApp({ imports: [MessagingModule.forRoot()] });
+    await using two = await startApp({ imports: [MessagingModule.forRoot()] });
+    const seen: string[] = [];
+    one.app.get(MessagingService).addListener(Ticks, () => seen.push('one'));
+    two.app.get(MessagingService).addListener(Ticks, () => seen.push('two'));
+
+    await one.app.get(MessagingService).postMessage(Ticks, 1);
+
+    expect(seen).toEqual(['one']);
+  });
+
+  test('works without HTTP, in an application context', async () => {
+    @Module({ imports: [MessagingModule.forRoot()] })
+    class WorkerModule {}
+    const app = await NestFactory.createApplicationContext(WorkerModule, { logger: false });
+    const messaging = app.get(MessagingService);
+    const seen: unknown[] = [];
+    const subscription = messaging.addListener(Ticks, (tick) => seen.push(tick));
+    await subscription.ready;
+    await messaging.postMessage(Ticks, 1);
+    await app.close();
+    await messaging.postMessage(Ticks, 2);
+    expect(seen).toEqual([1]);
+    expect(subscription.closed).toBe(true);
+  });
+
+  test('works in a testing module that is compiled but not initialised', async () => {
+    const testing = await Test.createTestingModule({ imports: [MessagingModule.forRoot()] }).compile();
+    const messages = await testing.resolve(SessionMessages);
+    const seen: unknown[] = [];
+    messages.addListener('x', (message) => seen.push(message));
+    await testing.get(MessagingService).postMessage('x', 1);
+    expect(seen).toEqual([1]);
+    await testing.close();
+  });
+
+  test('without Redis is ready at once', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    expect(await firstValueFrom(running.app.get(MessagingService).status)).toEqual({ state: 'ready' });
+  });
+});
+
+describe('MessagingService', () => {
+  test('opens sessions of its own that end by hand, by using, and by a signal', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const messaging = running.app.get(MessagingService);
+    const controller = new AbortController();
+    const seen: unknown[] = [];
+    const byHand = messaging.openSession({ auth: { userId: 'ada' } });
+    const bySignal = messaging.openSession({ signal: controller.signal });
+    byHand.addListener('x', () => seen.push('by hand'));
+    bySignal.addListener('x', () => seen.push('by signal'));
+    {
+      await using byUsing = messaging.openSession();
+      byUsing.addListener('x', () => seen.push('by using'));
+      await messaging.postMessage('x', 1);
+    }
+    controller.abort();
+    byHand.session.close();
+    await messaging.postMessage('x', 2);
+    expect(seen).toEqual(['by hand', 'by signal', 'by using']);
+    expect(() => byHand.addListener('x', () => {})).toThrow(SessionClosedError);
+    expect(() => byHand.createStream('x')).toThrow(SessionClosedError);
+    expect(() => byHand.iterate('x')).toThrow(SessionClosedError);
+    await expect(byHand.postMessage('x', 3)).resolves.toBe(true);
+  });
+
+  test('removes exactly the registrations of a function on a channel', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const messaging = running.app.get(MessagingService);
+    const seen: unknown[] = [];
+    const listener = (message: unknown) => seen.push(message);
+    messaging.addListener('a', listener);
+    messaging.addListener('a', listener);
+    messaging.addListener('b', listener);
+    const other = messaging.openSession();
+    other.addListener('a', listener);
+
+    messaging.removeListener('a', listener);
+    messaging.removeListener('a', () => {});
+    messaging.removeListener('never used', listener);
+    await messaging.postMessage('a', 'a');
+    await messaging.postMessage('b', 'b');
+
+    expect(seen).toEqual(['a', 'b']);
+  });
+
+  test('sends from a source to those who listen to this source and class, by value of its key', async () => {
+    class Said extends Message {
+      constructor(readonly text: string) {
+        super();
+      }
+    }
+    class Left extends Message {}
+    @Serializable({ key: 'id' })
+    class Room {
+      constructor(readonly id: string) {}
+    }
+    @MessageSource({ name: 'chat', key: 'region' })
+    class ChatServer {
+      readonly region = 'eu/1*';
+    }
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const messaging = running.app.get(MessagingService);
+    const seen: unknown[] = [];
+    messaging.addListener(messagesFrom(new Room('lobby'), Said), ({ text }) => seen.push(`lobby: ${text}`));
+    messaging.addListener(messagesFrom(sourceRef('Room', 'lobby'), Left), () => seen.push('lobby: left'));
+    messaging.addListener(messagesFrom(Room, Said), ({ text }, { params }) => seen.push(`all: ${text} in ${params['key']}`));
+    messaging.addListener(messagesFrom(new ChatServer(), Said), ({ text }) => seen.push(`chat: ${text}`));
+
+    await messaging.sendMessage(new Room('lobby'), new Said('hello'));
+    await messaging.sendMessage(sourceRef(Room, 'lobby'), new Left());
+    await messaging.sendMessage(new Room('cellar'), new Said('boo'));
+    await messaging.sendMessage(new ChatServer(), new Said('welcome'));
+
+    expect(seen).toEqual(['lobby: hello', 'all: hello in lobby', 'lobby: left', 'all: boo in cellar', 'chat: welcome']);
+    expect(() => messaging.sendMessage(new Room(''), new Said('x'))).toThrow('A Room needs a key to be a source');
+    expect(() => messaging.sendMessage({}, new Said('x'))).toThrow('A source is an instance of a class');
+    expect(() => messaging.sendMessage(new Room('x'), { text: 'x' })).toThrow('sendMessage sends instances of a class');
+  });
+});
+
+describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
+  describe.each(['request', 'async-local'] as const)('with scope %s', (scope) => {
+    const sessions = new Queue<Session>();
+
+    @Injectable()
+    class Service {
+      constructor(readonly messages: SessionMessages) {}
+    }
+    @Controller()
+    class TestController {
+      constructor(
+        private readonly messages: SessionMessages,
+        private readonly service: Service,
+      ) {}
+
+      @Get('listen')
+      listen(@Messages() parameter: SessionMessages) {
+        const seen: unknown[] = [];
+        this.messages.addListener(Ticks, (tick) => seen.push(tick));
+        void this.service.messages.postMessage(Ticks, 1);
+        sessions.push(this.messages.session);
+        const isOne = this.service.messages.session === this.messages.session && parameter.session === this.messages.session;
+        return { seen, isOne, isOpen: !this.messages.session.closed, auth: this.messages.session.auth };
+      }
+
+      @Post('body')
+      async body() {
+        await new Promise((resolve) => setImmediate(resolve));
+        sessions.push(this.messages.session);
+        return { isOpen: !this.messages.session.closed };
+      }
+
+      @Get('fail')
+      fail(): never {
+        sessions.push(this.messages.session);
+        throw new Error('broken');
+      }
+    }
+
+    const start = (options: MessagingModuleOptions = {}) =>
+      startApp({ imports: [MessagingModule.forRoot({ scope, ...options })], controllers: [TestController], providers: [Service] }, { adapter });
+
+    const closed = (session: Session) => new Promise<void>((resolve) => (session.closed ? resolve() : session.signal.addEventListener('abort', () => resolve())));
+
+    test('gives whatever handles a request the same session, which closes when the response has', async () => {
+      await using running = await start();
+      for (const _ of [1, 2]) {
+        const { body } = await request(running.url).get('/listen').expect(200);
+        expect(body).toEqual({ seen: [1], isOne: true, isOpen: true, auth: null });
+        await closed(await sessions.next());
+      }
+    });
+
+    test('keeps the session open while a request with a body is handled, and closes it after', async () => {
+      await using running = await start();
+      const { body } = await request(running.url).post('/body').send({ some: 'x'.repeat(10_000) }).expect(201);
+      expect(body).toEqual({ isOpen: true });
+      await closed(await sessions.next());
+    });
+
+    test('closes the session of a request that fails', async () => {
+      await using running = await start();
+      await request(running.url).get('/fail').expect(500);
+      await closed(await sessions.next());
+    });
+
+    test('asks the option authenticate who is behind the request', async () => {
+      const authenticate = ({ headers }: { headers: Record<string, string> }) => (headers['x-user'] ? { userId: headers['x-user'] } : null);
+      await using running = await start({ authenticate });
+      const { body } = await request(running.url).get('/listen').set('x-user', 'ada');
+      expect(body.auth).toEqual({ userId: 'ada' });
+      await closed(await sessions.next());
+    });
+
+    test.each<[string, () => never]>([
+      ['throws', () => { throw new Error('no database'); }],
+      ['gives a promise', (() => Promise.resolve({ userId: 'ada' })) as () => never],
+      ['gives no user', (() => ({ name: 'ada' })) as () => never],
+    ])('lets nobody in where authenticate %s', async (_case, authenticate) => {
+      await using running = await start({ authenticate });
+      const { body } = await request(running.url).get('/listen').expect(200);
+      expect(body.auth).toBeNull();
+      await sessions.next();
+      expect(running.logger.problems[0]).toMatch(/^warn Option "authenticate" (failed|gave)/);
+    });
+  });
+});
+
+describe('SessionMessages where there is no request', () => {
+  test('belongs, in request scope, to a session of its own that ends with the application', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const [one, two] = [await running.app.resolve(SessionMessages), await running.app.resolve(SessionMessages)];
+    expect(one.session).toBe(one.session);
+    expect(one.session).not.toBe(two.session);
+    await running.app.close();
+    expect(one.session.closeReason).toBe('shutdown');
+  });
+
+  test('of scope async-local posts, but says that listening needs a session', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ scope: 'async-local' })] });
+    const messages = running.app.get(SessionMessages);
+    await expect(messages.postMessage('x', 1)).resolves.toBe(true);
+    expect(() => messages.addListener('x', () => {})).toThrow('inject MessagingService instead');
+  });
+
+  test('of a socket ends when the socket disconnects', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const { EventEmitter } = await import('node:events');
+    const { ContextIdFactory } = await import('@nestjs/core');
+    const socket = new EventEmitter();
+    const moduleRef = running.app.get(ModuleRef);
+    const contextId = ContextIdFactory.create();
+    moduleRef.registerRequestByContextId(socket, contextId);
+    const { session } = await moduleRef.resolve(SessionMessages, contextId, { strict: false });
+    expect(session.closed).toBe(false);
+    socket.emit('disconnect');
+    expect(session.closed).toBe(true);
+  });
+
+  test('tolerates a request that is nothing HTTP knows', async () => {
+    @Injectable({ scope: Scope.REQUEST })
+    class Holder {
+      constructor(
+        readonly messages: SessionMessages,
+        @Inject(REQUEST) readonly request: unknown,
+      ) {}
+    }
+    await using running = await startApp({ imports: [MessagingModule.forRoot()], providers: [Holder] });
+    const holder = await running.app.resolve(Holder);
+    expect(holder.request).toBeUndefined();
+    expect(holder.messages.session.auth).toBeNull();
+  });
+});

@@ -1,0 +1,612 @@
+import http from 'node:http';
+import http2 from 'node:http2';
+import { once } from 'node:events';
+import {
+  BadRequestException,
+  Body,
+  Catch,
+  Controller,
+  ForbiddenException,
+  Get,
+  Header,
+  Injectable,
+  Param,
+  ParseIntPipe,
+  Query,
+  RequestMethod,
+  UseFilters,
+  UseGuards,
+  UseInterceptors,
+  type ArgumentsHost,
+  type CallHandler,
+  type CanActivate,
+  type ExceptionFilter,
+  type ExecutionContext,
+  type INestApplication,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import compression from 'compression';
+import { concat, EMPTY, filter, from, map, NEVER, Observable, of, Subject, throwError, timer } from 'rxjs';
+import {
+  defineChannel,
+  Messages,
+  MessagingModule,
+  MessagingService,
+  RevokedAuthenticationAuthId,
+  Serializable,
+  SessionMessages,
+  Sse,
+  type MessagingModuleOptions,
+} from 'nestjs-messaging';
+import { ADAPTERS, createApp, startApp, type AdapterName } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
+import { SseClient } from '../support/sse-client.js';
+
+class UserUpdate {
+  constructor(
+    readonly id: number,
+    readonly name: string,
+  ) {}
+}
+
+@Serializable({ name: 'room-update' })
+class RoomUpdate {
+  constructor(readonly room: string) {}
+}
+
+const Users = defineChannel('user_updates', UserUpdate);
+const Rooms = defineChannel('rooms/:roomId', RoomUpdate);
+
+/** What sources of streams tell of themselves. */
+let told = new Queue<string>();
+let gate = new Subject<void>();
+beforeEach(() => {
+  told = new Queue();
+  gate = new Subject();
+});
+
+/** A source that gives nothing and tells when it is let go. */
+const watched = (name: string) =>
+  new Observable<never>(() => {
+    told.push(`${name} subscribed`);
+    return () => told.push(`${name} released`);
+  });
+
+@Injectable()
+class ReadsUser implements CanActivate {
+  canActivate(context: ExecutionContext) {
+    const request = context.switchToHttp().getRequest<{ headers: Record<string, string>; user?: unknown }>();
+    const [userId, authId, scopes] = (request.headers['x-user'] ?? '').split(' ');
+    if (userId) request.user = { userId, authId, scopes: scopes?.split(',') };
+    return request.headers['x-banned'] === undefined;
+  }
+}
+
+@Injectable()
+class Noting implements NestInterceptor {
+  intercept(_context: ExecutionContext, next: CallHandler) {
+    told.push('intercepted');
+    return next.handle().pipe(map(() => 'what an interceptor makes of it is not sent'));
+  }
+}
+
+@Catch(BadRequestException)
+class Teapot implements ExceptionFilter {
+  catch(error: BadRequestException, host: ArgumentsHost) {
+    const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: unknown): void } }>();
+    response.status(418).send({ teapot: error.message });
+  }
+}
+
+@Controller()
+@UseGuards(ReadsUser)
+class StreamsController {
+  constructor(private readonly messages: SessionMessages) {}
+
+  @Sse('users')
+  users() {
+    return this.messages.createStream(Users);
+  }
+
+  @Sse('filtered')
+  filtered() {
+    return this.messages.createStream(Users).pipe(filter(({ id }) => id % 2 === 0));
+  }
+
+  @Sse('rooms/:roomId')
+  async room(@Param('roomId', ParseIntPipe) roomId: number, @Messages() messages: SessionMessages) {
+    await new Promise((resolve) => setImmediate(resolve));
+    return messages.createStream(Rooms.for({ roomId }));
+  }
+
+  @Sse('values')
+  values() {
+    return from([{ a: 1 }, 'text', 7, true, null, [1, 2], new RoomUpdate('x'), { data: 'd', id: 'i', type: 't' }, 'two\nlines']);
+  }
+
+  @Sse('iterable')
+  async *iterable() {
+    try {
+      yield new RoomUpdate('first');
+      yield 2;
+      told.push('generator waits');
+      await new Promise(() => {});
+    } finally {
+      told.push('generator released');
+    }
+  }
+
+  @Sse('loop')
+  loop() {
+    return this.messages.iterate(Users);
+  }
+
+  @Sse('finite')
+  finite() {
+    return of('one', 'two');
+  }
+
+  @Sse('empty')
+  empty() {
+    return EMPTY;
+  }
+
+  @Sse('quiet')
+  quiet() {
+    return watched('quiet');
+  }
+
+  @Sse('beating', { heartbeatMs: 20 })
+  beating() {
+    return NEVER;
+  }
+
+  @Sse('slow-start')
+  async slowStart() {
+    told.push('handler entered');
+    await new Promise((resolve) => gate.subscribe(resolve));
+    told.push('handler left');
+    return watched('slow');
+  }
+
+  @Sse('throws')
+  @UseFilters(Teapot)
+  throws(@Query('kind') kind: string): Observable<unknown> | Promise<Observable<unknown>> {
+    if (kind === 'sync') throw new BadRequestException('sync');
+    if (kind === 'observable') return throwError(() => new BadRequestException('observable'));
+    if (kind === 'soon') return from(Promise.reject(new BadRequestException('soon')));
+    return Promise.reject(new BadRequestException('async'));
+  }
+
+  @Sse('late')
+  late() {
+    return concat(of('fine'), timer(1).pipe(map(() => { throw new Error('secret of the server'); })));
+  }
+
+  @Sse('unsendable')
+  unsendable() {
+    return from([1, { call: () => 1 }, 2]);
+  }
+
+  @Sse('wrong')
+  wrong(): never {
+    return { not: 'a stream' } as never;
+  }
+
+  @Sse('scoped', { requiredScopes: ['chat', 'read'] })
+  scoped() {
+    return of('let in');
+  }
+
+  @Sse('posted', { method: RequestMethod.POST })
+  posted(@Body() body: { from: number }) {
+    return concat(of(body), this.messages.createStream(Users));
+  }
+
+  @Sse('noted')
+  @UseInterceptors(Noting)
+  @Header('x-own', 'set')
+  noted() {
+    return of('sent as it is');
+  }
+
+  @Get('revoke')
+  revoke() {
+    return this.messages.revokeAuthentication('ada', new RevokedAuthenticationAuthId('phone'));
+  }
+}
+
+const start = async (adapter: AdapterName, options: MessagingModuleOptions = {}, configure?: (app: INestApplication) => void) => {
+  const running = await startApp(
+    { imports: [MessagingModule.forRoot(options)], controllers: [StreamsController] },
+    { adapter, ...(configure && { configure }) },
+  );
+  return { ...running, messaging: running.app.get(MessagingService) };
+};
+
+const path = (app: INestApplication) => app.get(HttpAdapterHost).httpAdapter.getType();
+
+describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) => {
+  test('sends messages of a channel as events named after their class, with the right headers', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/users`);
+    expect(client.status).toBe(200);
+    expect(client.headers).toMatchObject({
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+    });
+
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
+    void running.messaging.postMessage(Users, new UserUpdate(2, 'Grace'));
+
+    expect(await client.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
+    expect(await client.next()).toEqual(['UserUpdate', { id: 2, name: 'Grace' }]);
+  });
+
+  test('sends the head and the first bytes at once, before there is any message', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/quiet`);
+    expect(await client.comments.next()).toBe('');
+    expect(await told.next()).toBe('quiet subscribed');
+  });
+
+  test('tells the browser how long to wait, where the option says so', async () => {
+    await using running = await start(adapter, { sse: { retryMs: 1234 } });
+    await using client = await SseClient.connect(`${running.url}/finite`);
+    await client.ended;
+    expect(client.retryMs).toBe(1234);
+  });
+
+  test('sends any value as one event: instances by class, the rest as messages, none taken for SSE fields', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/values`);
+    await client.ended;
+    expect(client.events.pending.map(({ event, data }) => [event, JSON.parse(data) as unknown])).toEqual([
+      ['message', { a: 1 }],
+      ['message', 'text'],
+      ['message', 7],
+      ['message', true],
+      ['message', null],
+      ['message', [1, 2]],
+      ['room-update', { room: 'x' }],
+      ['message', { data: 'd', id: 'i', type: 't' }],
+      ['message', 'two\nlines'],
+      ['messaging:end', {}],
+    ]);
+  });
+
+  test('takes a promise of a stream, with parameters, pipes and the session of the request', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/rooms/7`);
+    await client.comments.next();
+    void running.messaging.postMessage(Rooms.for({ roomId: 8 }), new RoomUpdate('other'));
+    void running.messaging.postMessage(Rooms.for({ roomId: 7 }), new RoomUpdate('mine'));
+    expect(await client.next()).toEqual(['room-update', { room: 'mine' }]);
+  });
+
+  test('takes an AsyncIterable, and releases it when the client leaves', async () => {
+    await using running = await start(adapter);
+    {
+      await using client = await SseClient.connect(`${running.url}/iterable`);
+      expect(await client.next()).toEqual(['room-update', { room: 'first' }]);
+      expect(await client.next()).toEqual(['message', 2]);
+      expect(await told.next()).toBe('generator waits');
+    }
+    // A generator that waits cannot be interrupted; one that listens through the session ends with it.
+    await using loop = await SseClient.connect(`${running.url}/loop`);
+    await loop.comments.next();
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
+    expect(await loop.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
+  });
+
+  test('encodes a message once, however many streams it goes to, filtered ones included', async () => {
+    await using running = await start(adapter);
+    const clients = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => SseClient.connect(`${running.url}/${n % 2 ? 'users' : 'filtered'}`)),
+    );
+    for (const client of clients) await client.comments.next();
+    let encoded = 0;
+    const update = new UserUpdate(2, 'Ada');
+    Object.defineProperty(update, 'counted', { enumerable: true, get: () => ++encoded });
+
+    void running.messaging.postMessage(Users, update);
+
+    for (const client of clients) expect((await client.next())[0]).toBe('UserUpdate');
+    // A property is read once to be checked and once to be written.
+    expect(encoded).toBeLessThanOrEqual(2);
+    for (const client of clients) await client[Symbol.asyncDispose]();
+  });
+
+  test('ends a stream that completes so that a browser does not come back for ever', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/finite`);
+    await client.ended;
+    expect(client.events.pending).toEqual([
+      { event: 'message', id: undefined, data: '"one"' },
+      { event: 'message', id: undefined, data: '"two"' },
+      { event: 'messaging:end', id: 'messaging:end', data: '{}' },
+    ]);
+
+    const again = await fetch(`${running.url}/finite`, { headers: { 'last-event-id': 'messaging:end' } });
+    expect([again.status, await again.text()]).toEqual([204, '']);
+  });
+
+  test('ends a stream that completes without a message', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/empty`);
+    expect(await client.next()).toEqual(['messaging:end', {}]);
+    await client.ended;
+  });
+
+  test('releases the source when the client leaves, and closes the session', async () => {
+    await using running = await start(adapter);
+    const client = await SseClient.connect(`${running.url}/quiet`);
+    expect(await told.next()).toBe('quiet subscribed');
+    client.abort();
+    expect(await told.next()).toBe('quiet released');
+  });
+
+  test('does not subscribe to the source of a client that has left while the handler was busy', async () => {
+    await using running = await start(adapter);
+    const controller = new AbortController();
+    const gone = fetch(`${running.url}/slow-start`, { signal: controller.signal }).catch(() => 'gone');
+    expect(await told.next()).toBe('handler entered');
+    controller.abort();
+    expect(await gone).toBe('gone');
+    // The server has noticed when it answers the next request on its own connection.
+    await (await fetch(`${running.url}/finite`)).text();
+    gate.next();
+    expect(await told.next()).toBe('handler left');
+    await (await fetch(`${running.url}/finite`)).text();
+    expect(told.pending).toEqual([]);
+  });
+
+  test.each(['sync', 'async', 'observable', 'soon'])('renders an error before the first byte through filters: %s', async (kind) => {
+    await using running = await start(adapter);
+    const response = await fetch(`${running.url}/throws?kind=${kind}`);
+    expect([response.status, await response.json()]).toEqual([418, { teapot: kind }]);
+  });
+
+  test('answers what guards and pipes refuse as any other route does', async () => {
+    await using running = await start(adapter);
+    expect((await fetch(`${running.url}/users`, { headers: { 'x-banned': '1' } })).status).toBe(403);
+    expect((await fetch(`${running.url}/rooms/none`)).status).toBe(400);
+  });
+
+  test('ends a stream that fails later without telling the client why, so that it comes back', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/late`);
+    await client.ended;
+    expect(client.events.pending).toEqual([{ event: 'message', id: undefined, data: '"fine"' }]);
+    expect(running.logger.problems).toEqual(['error The stream of StreamsController.late failed and was ended: secret of the server']);
+  });
+
+  test('reports a message that cannot be sent, with its path, and goes on with the others', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/unsendable`);
+    await client.ended;
+    expect(client.events.pending.map(({ data }) => data)).toEqual(['1', '2', '{}']);
+    expect(running.logger.problems[0]).toContain('message.call');
+  });
+
+  test('answers 500 and says in the log what the handler should have returned', async () => {
+    await using running = await start(adapter);
+    const response = await fetch(`${running.url}/wrong`);
+    expect(response.status).toBe(500);
+    expect(await response.text()).not.toContain('Observable');
+    expect(running.logger.problems.join()).toContain('StreamsController.wrong returned an object; a handler of @Sse() returns');
+  });
+
+  test('answers HEAD with the headers alone and does not run the handler', async () => {
+    await using running = await start(adapter);
+    const response = await fetch(`${running.url}/quiet`, { method: 'HEAD' });
+    expect([response.status, response.headers.get('content-type')]).toEqual([200, 'text/event-stream']);
+    expect(await response.text()).toBe('');
+    expect(told.pending).toEqual([]);
+  });
+
+  test('sends heartbeat comments', async () => {
+    await using running = await start(adapter, { sse: { heartbeatMs: 0 } });
+    await using client = await SseClient.connect(`${running.url}/beating`);
+    expect(await client.comments.take(4)).toEqual(['', '', '', '']);
+  });
+
+  test('streams the answer to a POST with a body', async () => {
+    await using running = await start(adapter);
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ from: 3 }) };
+    await using client = await SseClient.connect(`${running.url}/posted`, init);
+    expect(client.status).toBe(200);
+    expect(await client.next()).toEqual(['message', { from: 3 }]);
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
+    expect(await client.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
+  });
+
+  test('runs interceptors around the handler, keeps @Header, CORS and prefix, and sends messages as they are', async () => {
+    await using running = await start(adapter, {}, (app) => {
+      app.enableCors({ origin: 'http://page.example' });
+      app.setGlobalPrefix('api');
+    });
+    await using client = await SseClient.connect(`${running.url}/api/noted`, { headers: { origin: 'http://page.example' } });
+    expect(await client.next()).toEqual(['message', 'sent as it is']);
+    expect(await told.next()).toBe('intercepted');
+    expect(client.headers['x-own']).toBe('set');
+    expect(client.headers['access-control-allow-origin']).toBe('http://page.example');
+  });
+
+  test('lets in only those who have the required scopes', async () => {
+    await using running = await start(adapter);
+    const status = async (user?: string) => (await fetch(`${running.url}/scoped`, { headers: user ? { 'x-user': user } : {} })).status;
+    expect(await status()).toBe(401);
+    expect(await status('ada phone read')).toBe(403);
+    expect(await status('ada phone read,chat')).toBe(200);
+  });
+
+  test('ends the streams of a revoked sign-in, and only those, and tells the browser not to come back', async () => {
+    await using running = await start(adapter);
+    const open = (user: string) => SseClient.connect(`${running.url}/users`, { headers: { 'x-user': user } });
+    await using phone = await open('ada phone');
+    await using laptop = await open('ada laptop');
+    await phone.comments.next();
+    await laptop.comments.next();
+
+    expect(await (await fetch(`${running.url}/revoke`)).json()).toBe(true);
+
+    await phone.ended;
+    expect(phone.events.pending).toEqual([{ event: 'messaging:revoked', id: 'messaging:end', data: '{}' }]);
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
+    expect((await laptop.next())[0]).toBe('UserUpdate');
+  });
+
+  test('refuses a stream whose sign-in was revoked while the handler was busy', async () => {
+    await using running = await start(adapter);
+    const answer = fetch(`${running.url}/slow-start`, { headers: { 'x-user': 'ada phone' } });
+    expect(await told.next()).toBe('handler entered');
+    await running.messaging.revokeAuthentication('ada');
+    gate.next();
+    expect((await answer).status).toBe(401);
+    expect(await told.next()).toBe('handler left');
+    expect(told.pending).toEqual([]);
+  });
+
+  test('cuts off a reader that leaves more than maxBufferedBytes waiting, and no other', async () => {
+    await using running = await start(adapter, { sse: { maxBufferedBytes: 100_000 } });
+    await using reader = await SseClient.connect(`${running.url}/users`);
+    await using stalled = await SseClient.connect(`${running.url}/users`);
+    stalled.stall();
+    const name = 'x'.repeat(50_000);
+    let count = 0;
+    while (running.logger.problems.length === 0) {
+      void running.messaging.postMessage(Users, new UserUpdate(count++, name));
+      expect(await reader.next()).toEqual(['UserUpdate', { id: count - 1, name }]);
+    }
+    expect(running.logger.problems[0]).toMatch(/^warn A reader of StreamsController.users was cut off: \d+ bytes were waiting/);
+    stalled.resume();
+    await stalled.ended;
+    void running.messaging.postMessage(Users, new UserUpdate(-1, 'still here'));
+    expect(await reader.next()).toEqual(['UserUpdate', { id: -1, name: 'still here' }]);
+  });
+
+  test('ends open streams when the application closes, in well under a second, with a time to come back', async () => {
+    const running = await start(adapter);
+    const clients = await Promise.all(Array.from({ length: 20 }, () => SseClient.connect(`${running.url}/users`)));
+    for (const client of clients) await client.comments.next();
+    const before = performance.now();
+
+    await running.app.close();
+
+    // Far above what it takes, far below the keep-alive time that a server waits for idle sockets.
+    expect(performance.now() - before).toBeLessThan(2_000);
+    for (const client of clients) {
+      await client.ended;
+      expect(await client.next()).toEqual(['messaging:drain', {}]);
+      expect(client.retryMs).toBeGreaterThanOrEqual(500);
+    }
+    expect(new Set(clients.map(({ retryMs }) => retryMs)).size).toBeGreaterThan(10);
+  });
+
+  test('cuts off readers that do not take the end of their stream', async () => {
+    const running = await start(adapter);
+    const stalled = await SseClient.connect(`${running.url}/users`);
+    stalled.stall();
+    const name = 'x'.repeat(900_000);
+    for (let n = 0; n < 3; n++) void running.messaging.postMessage(Users, new UserUpdate(n, name));
+    const before = performance.now();
+    await running.app.close();
+    expect(performance.now() - before).toBeLessThan(2_000);
+    await stalled[Symbol.asyncDispose]();
+  });
+
+  test('is an ordinary method to whoever calls it directly', async () => {
+    const { app } = await createApp({ imports: [MessagingModule.forRoot()], controllers: [StreamsController] }, { adapter });
+    await app.init();
+    const controller = await app.resolve(StreamsController);
+    expect(controller.finite()).toBeInstanceOf(Observable);
+    expect(controller.finite.name).toBe('finite');
+    expect(path(app)).toBe(adapter.toLowerCase());
+    await app.close();
+  });
+
+  test('gives no warning of listeners with many streams on one connection after another', async () => {
+    const warnings: Error[] = [];
+    const note = (warning: Error) => warnings.push(warning);
+    process.on('warning', note);
+    await using running = await start(adapter);
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    for (let n = 0; n < 30; n++) {
+      const [response] = (await once(http.get(`${running.url}/finite`, { agent }), 'response')) as [http.IncomingMessage];
+      response.resume();
+      await once(response, 'end');
+    }
+    agent.destroy();
+    process.off('warning', note);
+    expect(warnings.filter(({ name }) => name === 'MaxListenersExceededWarning')).toEqual([]);
+  });
+});
+
+describe('@Sse()', () => {
+  test.each([
+    [{ heartbeat: 1 }, 'unknown option "heartbeat"'],
+    [{ heartbeatMs: -1 }, 'option "heartbeatMs" must be'],
+    [{ requiredScopes: 'chat' }, 'option "requiredScopes" must be an array of strings'],
+  ])('with %j is refused where it is written', (options, text) => {
+    expect(() => {
+      class Wrong {
+        @Sse('x', options as never)
+        stream() {
+          return EMPTY;
+        }
+      }
+      return Wrong;
+    }).toThrow(text);
+  });
+
+  test('behind compressing middleware arrives event by event', async () => {
+    await using running = await start('Express', {}, (app) => app.use(compression({ threshold: 0 })));
+    await using client = await SseClient.connect(`${running.url}/users`, { headers: { 'accept-encoding': 'gzip' } });
+    await client.comments.next();
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
+    expect(await client.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
+  });
+
+  test('over HTTP/2 streams, releases on cancel, and ends when the application closes', async () => {
+    const { NestFactory } = await import('@nestjs/core');
+    const { Module } = await import('@nestjs/common');
+    @Module({ imports: [MessagingModule.forRoot()], controllers: [StreamsController] })
+    class AppModule {}
+    const app = await NestFactory.create(AppModule, new FastifyAdapter({ http2: true } as never), { logger: false });
+    await app.listen(0, '127.0.0.1');
+    const session = http2.connect(await app.getUrl());
+    const open = async (pathname: string) => {
+      const stream = session.request({ ':path': pathname });
+      const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders & { ':status': number }];
+      const chunks = new Queue<string>();
+      stream.setEncoding('utf8').on('data', chunks.push);
+      return { stream, headers, chunks, closed: once(stream, 'close') };
+    };
+    const users = await open('/users');
+    expect(users.headers[':status']).toBe(200);
+    expect(users.headers['content-type']).toBe('text/event-stream');
+    expect(await users.chunks.next()).toBe(':\n\n');
+    void app.get(MessagingService).postMessage(Users, new UserUpdate(1, 'Ada'));
+    expect(await users.chunks.next()).toBe('event: UserUpdate\ndata: {"id":1,"name":"Ada"}\n\n');
+
+    const quiet = await open('/quiet');
+    expect(await told.next()).toBe('quiet subscribed');
+    quiet.stream.close(http2.constants.NGHTTP2_CANCEL);
+    expect(await told.next()).toBe('quiet released');
+
+    const head = session.request({ ':path': '/users', ':method': 'HEAD' });
+    const [headHeaders] = (await once(head, 'response')) as [Record<string, unknown>];
+    expect(headHeaders[':status']).toBe(200);
+
+    const closing = app.close();
+    expect(await users.chunks.next()).toMatch(/^event: messaging:drain\nretry: \d+\ndata: {}\n\n$/);
+    await users.closed;
+    session.close();
+    await closing;
+  });
+});

@@ -1,0 +1,627 @@
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { filter, firstValueFrom } from 'rxjs';
+import type { TransportStatus } from '../../lib/core/transport.js';
+import { ConfigurationError, TransportUnavailableError } from '../../lib/protocol/errors.js';
+import { MAX_PENDING_BYTES } from '../../lib/transport/redis-publisher.js';
+import type { RedisOption } from '../../lib/transport/redis-options.js';
+import { RedisTransport, type RedisTransportSettings } from '../../lib/transport/redis-transport.js';
+import { Queue } from '../support/queue.js';
+import { RedisProbe } from '../support/redis-probe.js';
+import { RedisServer, type RedisServerOptions } from '../support/redis-server.js';
+
+type Received = [payload: string, subscription: string, channel: string];
+
+const noise: unknown[][] = [];
+const cleanUp: (() => unknown)[] = [];
+const onUnhandled = (error: unknown): void => void noise.push(['unhandled rejection', error]);
+
+beforeEach(() => {
+  for (const method of ['log', 'warn', 'error'] as const) {
+    jest.spyOn(console, method).mockImplementation((...args) => void noise.push(args));
+  }
+  process.on('unhandledRejection', onUnhandled);
+});
+
+afterEach(async () => {
+  for (const action of cleanUp.splice(0).reverse()) await action();
+  // Rejections that nobody handles are told after the microtasks.
+  await new Promise(setImmediate);
+  process.off('unhandledRejection', onUnhandled);
+  jest.restoreAllMocks();
+  expect(noise.splice(0)).toEqual([]);
+});
+
+async function startServer(options?: RedisServerOptions): Promise<RedisServer> {
+  const server = await RedisServer.start(options);
+  cleanUp.push(() => server.kill());
+  return server;
+}
+
+function probe(server: RedisServer): RedisProbe {
+  const created = new RedisProbe(server.url);
+  cleanUp.push(() => created[Symbol.dispose]());
+  return created;
+}
+
+function create(redis: RedisOption, settings?: RedisTransportSettings): RedisTransport {
+  const transport = new RedisTransport(redis, settings);
+  cleanUp.push(() => transport.close());
+  return transport;
+}
+
+async function node(
+  redis: RedisOption,
+  names: string[] = [],
+  settings?: RedisTransportSettings,
+): Promise<[RedisTransport, Queue<Received>]> {
+  const transport = create(redis, settings);
+  const received = new Queue<Received>();
+  await transport.start((...args) => received.push(args));
+  await reached(transport, 'ready');
+  await Promise.all(names.map((name) => transport.subscribe(name)));
+  return [transport, received];
+}
+
+function statusOf(transport: RedisTransport): Promise<TransportStatus> {
+  return firstValueFrom(transport.status);
+}
+
+function reached(transport: RedisTransport, state: TransportStatus['state'], text = ''): Promise<TransportStatus> {
+  const fits = (status: TransportStatus): boolean =>
+    status.state === state && (status.error?.message ?? '').includes(text);
+  return firstValueFrom(transport.status.pipe(filter(fits)));
+}
+
+/** A server that takes connections and never answers. */
+async function silentServer(): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => void sockets.add(socket.on('error', () => undefined)));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  cleanUp.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+async function within<T>(milliseconds: number, action: () => Promise<T>): Promise<T> {
+  const before = performance.now();
+  const result = await action();
+  expect(performance.now() - before).toBeLessThan(milliseconds);
+  return result;
+}
+
+describe('At the start', () => {
+  test('a wrong password is an error with the text of Redis, and no connection is left', async () => {
+    const server = await startServer({ password: 'right' });
+    const transport = create({ host: '127.0.0.1', port: server.port, password: 'wrong' });
+    const failure = await transport.start(() => undefined).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(ConfigurationError);
+    expect((failure as Error).message).toContain(`Redis at ${server.address} refuses the connection: WRONGPASS`);
+    expect((await statusOf(transport)).state).toBe('closed');
+    expect(await transport.publish('news', 'no')).toBe(false);
+    expect(await probe(server).clients()).toEqual([]);
+  });
+
+  test('a missing password is an error with the text of Redis', async () => {
+    const server = await startServer({ password: 'right' });
+    const transport = create(`redis://${server.address}`);
+    await expect(transport.start(() => undefined)).rejects.toThrow(/refuses the connection: NOAUTH/);
+  });
+
+  test('a missing or wrong password is noticed with the older protocol, too', async () => {
+    const server = await startServer({ password: 'right' });
+    for (const [password, text] of [
+      [undefined, /NOAUTH/],
+      ['wrong', /WRONGPASS/],
+    ] as const) {
+      const transport = create({ port: server.port, host: '127.0.0.1', password, protocol: 2 });
+      await expect(transport.start(() => undefined)).rejects.toThrow(text);
+    }
+  });
+
+  test('a user whom Redis does not know is an error with the text of Redis', async () => {
+    const server = await startServer();
+    const transport = create({ port: server.port, host: '127.0.0.1', username: 'nobody', password: 'secret' });
+    await expect(transport.start(() => undefined)).rejects.toThrow(/WRONGPASS/);
+  });
+
+  test('a database that Redis does not have is an error', async () => {
+    const server = await startServer();
+    await expect(create(`${server.url}/99`).start(() => undefined)).rejects.toThrow(/DB index is out of range/);
+  });
+
+  test('a password where Redis wants none is no error', async () => {
+    const server = await startServer();
+    await node(`redis://:needless@${server.address}`);
+  });
+
+  test('a Redis that is not there does not hold up the application, and is named', async () => {
+    const server = await startServer();
+    await server.kill();
+    const transport = create(server.url);
+    await within(1_000, () => transport.start(() => undefined));
+    const { state, error } = await statusOf(transport);
+    expect(state).toBe('waiting');
+    expect(error).toBeInstanceOf(TransportUnavailableError);
+    expect(error?.message).toBe(`Redis at ${server.address} cannot be reached: connect ECONNREFUSED ${server.address}`);
+    await server.restart();
+    await reached(transport, 'ready');
+  });
+
+  test('a failure at several addresses of one host has a text, too', async () => {
+    const server = await startServer();
+    await server.kill();
+    const transport = create({ host: 'localhost', port: server.port });
+    await transport.start(() => undefined);
+    expect((await statusOf(transport)).error?.message).toMatch(/cannot be reached: .*ECONNREFUSED/);
+  });
+
+  test('a host without an address is named', async () => {
+    const transport = create({ host: 'redis.invalid' });
+    await transport.start(() => undefined);
+    await reached(transport, 'waiting', 'Redis at redis.invalid:6379 cannot be reached: getaddrinfo');
+  });
+
+  test('a Redis that does not answer is not waited for longer than two seconds', async () => {
+    const transport = create({ host: '127.0.0.1', port: await silentServer() });
+    await within(3_000, () => transport.start(() => undefined));
+    expect((await statusOf(transport)).state).toBe('connecting');
+    await within(800, () => transport.close());
+  });
+
+  test('a Redis whose errors carry a password does not tell it', async () => {
+    const server = await startServer();
+    await server.kill();
+    const transport = create(`redis://user:hunter2@${server.address}`);
+    await transport.start(() => undefined);
+    expect(JSON.stringify(await statusOf(transport), Object.getOwnPropertyNames(Error.prototype))).not.toContain(
+      'hunter2',
+    );
+    expect((await statusOf(transport)).error?.message).not.toContain('hunter2');
+  });
+});
+
+describe('While running', () => {
+  test('there are exactly two connections, and few SUBSCRIBEs, however many channels', async () => {
+    const server = await startServer();
+    const { clients, calls } = bound(probe(server));
+    const [transport] = await node(server.url);
+    const before = await calls('subscribe');
+    const names = Array.from({ length: 1_000 }, (_, index) => `channel/${index}`);
+    await Promise.all(names.map((name) => transport.subscribe(name)));
+    await Promise.all(names.map((name) => transport.publish(name, 'x')));
+    expect((await clients()).map(({ name }) => name).sort()).toEqual([
+      'nestjs-messaging:commands',
+      'nestjs-messaging:subscriber',
+    ]);
+    // Two names each, 512 a command.
+    expect((await calls('subscribe')) - before).toBe(4);
+  });
+
+  test('an interest that is taken up again soon costs nothing, and one that is not leaves Redis', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const [transport] = await node(server.url, ['news', 'rooms/:id', 'kept']);
+    const monitor = await looker.redis.monitor();
+    cleanUp.push(() => monitor.disconnect());
+    const commands = new Queue<string>();
+    monitor.on('monitor', (_: string, args: string[]) => commands.push(args.join(' ')));
+    transport.unsubscribe('news');
+    await transport.subscribe('news');
+    transport.unsubscribe('news');
+    transport.unsubscribe('rooms/:id');
+    expect(await commands.until((command) => !command.startsWith('ping'))).toBe('unsubscribe messaging:news news');
+    expect(await commands.next()).toBe('punsubscribe messaging:rooms/* rooms/*');
+    expect(await looker.channels()).toEqual(['kept', 'messaging:kept']);
+  });
+
+  test('templates with one pattern share it until the last one goes', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const [a, atA] = await node(server.url, ['rooms/:id', 'rooms/:roomId', 'end']);
+    expect(await looker.redis.pubsub('NUMPAT')).toBe(2);
+    a.unsubscribe('rooms/:id');
+    const monitor = await looker.redis.monitor();
+    cleanUp.push(() => monitor.disconnect());
+    // The linger of another interest ends after that of the first.
+    await a.subscribe('marker');
+    a.unsubscribe('marker');
+    await new Promise<void>((resolve) => {
+      monitor.on('monitor', (_: string, [command]: string[]) => command === 'unsubscribe' && resolve());
+    });
+    await a.publish('rooms/1', 'x');
+    await a.publish('end', 'end');
+    expect((await atA.take(2)).map(([, subscription]) => subscription)).toEqual(['rooms/:roomId', 'end']);
+  });
+
+  test('broken connections come back, with every interest once and nothing that was dropped', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const [a, atA] = await node(server.url, ['news', 'rooms/:id', 'dropped']);
+    a.unsubscribe('dropped');
+    const lost = reached(a, 'waiting', 'closed the connection');
+    await looker.cutClients();
+    expect((await lost).error?.message).toBe(`Redis at ${server.address} closed the connection`);
+    await reached(a, 'ready');
+    expect(await looker.channels()).toEqual(['messaging:news', 'news']);
+    expect(await looker.redis.pubsub('NUMPAT')).toBe(2);
+    await a.publish('rooms/1', 'room');
+    await a.publish('news', 'end');
+    expect(await atA.take(2)).toEqual([
+      ['room', 'rooms/:id', 'rooms/1'],
+      ['end', 'news', 'news'],
+    ]);
+    expect(await looker.clients()).toHaveLength(2);
+  });
+
+  test('statuses do not repeat themselves during an outage', async () => {
+    const server = await startServer();
+    const [a] = await node({ url: server.url, retryStrategy: () => 5 });
+    const statuses: string[] = [];
+    let attempts = 0;
+    a.status.subscribe(({ state, error }) => statuses.push(`${state} ${error?.message ?? ''}`));
+    await server.kill();
+    await reached(a, 'waiting', 'ECONNREFUSED');
+    await new Promise<void>((resolve) => {
+      // A port that nobody listens to refuses a few attempts more.
+      const counter = setInterval(() => ++attempts > 5 && (clearInterval(counter), resolve()), 10);
+    });
+    await server.restart();
+    await reached(a, 'ready');
+    expect(new Set(statuses).size).toBe(statuses.length - 1);
+  });
+
+  test('a password that is changed is told, and is tried again until it is right', async () => {
+    const server = await startServer({ password: 'first' });
+    const looker = probe(server);
+    const [a] = await node({ url: server.url, publishTimeoutMs: 50 }, ['news']);
+    await looker.redis.config('SET', 'requirepass', 'second');
+    await looker.cutClients();
+    const { error } = await reached(a, 'waiting', 'WRONGPASS');
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(await a.publish('news', 'no')).toBe(false);
+    await looker.redis.config('SET', 'requirepass', 'first');
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'yes')).toBe(true);
+  });
+
+  test('a retryStrategy of the application is used, and one that gives up does not end the attempts', async () => {
+    const server = await startServer();
+    const times: number[] = [];
+    const retryStrategy = (attempt: number): number | null => (times.push(attempt), attempt < 3 ? 1 : null);
+    const [a] = await node({ url: server.url, retryStrategy });
+    await server.kill();
+    await reached(a, 'waiting', 'ECONNREFUSED');
+    while (!times.includes(3)) await new Promise((resolve) => setTimeout(resolve, 5));
+    await server.restart();
+    await reached(a, 'ready');
+  });
+
+  test('a link whose other end has fallen silent is cut, and comes back', async () => {
+    const server = await startServer();
+    const [a, atA] = await node(server.url, ['news'], { heartbeatMs: 60 });
+    server.pause();
+    await reached(a, 'waiting', 'it does not answer');
+    server.resume();
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'hello')).toBe(true);
+    expect((await atA.next())[0]).toBe('hello');
+  });
+
+  test('a quiet link is not cut by the heartbeat', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const [a] = await node(server.url, [], { heartbeatMs: 20 });
+    const states: string[] = [];
+    a.status.subscribe(({ state }) => states.push(state));
+    const before = await looker.calls('ping');
+    while ((await looker.calls('ping')) < before + 10);
+    expect(states).toEqual(['ready']);
+  });
+});
+
+describe('A post', () => {
+  test('waits for Redis in order, and is sent when Redis is back in time', async () => {
+    const server = await startServer();
+    const [a, atA] = await node({ url: server.url, publishTimeoutMs: 10_000 }, ['news']);
+    await server.kill();
+    await reached(a, 'waiting');
+    const payloads = Array.from({ length: 200 }, (_, index) => String(index));
+    const accepted = Promise.all(payloads.map((payload) => a.publish('news', payload)));
+    await server.restart();
+    expect((await accepted).every(Boolean)).toBe(true);
+    // The subscriber may come back after the posts have gone; what it got is in order.
+    await reached(a, 'ready');
+    await a.publish('news', 'end');
+    const got: string[] = [];
+    for (let [payload] = await atA.next(); payload !== 'end'; [payload] = await atA.next()) got.push(payload);
+    expect(got).toEqual(payloads.slice(payloads.length - got.length));
+  });
+
+  test('that waited too long is not accepted and is never sent', async () => {
+    const server = await startServer();
+    const [a, atA] = await node({ url: server.url, publishTimeoutMs: 100 }, ['news']);
+    await server.kill();
+    await reached(a, 'waiting');
+    const accepted = await within(1_000, () => Promise.all([a.publish('news', 'late'), a.publish('news', 'late')]));
+    expect(accepted).toEqual([false, false]);
+    await server.restart();
+    await reached(a, 'ready');
+    await a.publish('news', 'end');
+    expect((await atA.next())[0]).toBe('end');
+  });
+
+  test('waits from before the start, and no longer than its time', async () => {
+    const transport = create({ port: 1, host: '127.0.0.1', publishTimeoutMs: 50 });
+    expect(await within(1_000, () => transport.publish('news', 'no'))).toBe(false);
+  });
+
+  test('each waits for its own time', async () => {
+    const transport = create({ port: 1, host: '127.0.0.1', publishTimeoutMs: 100 });
+    const settled: string[] = [];
+    const first = transport.publish('news', '1').then(() => settled.push('first'));
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    const second = transport.publish('news', '2').then(() => settled.push('second'));
+    await first;
+    expect(settled).toEqual(['first']);
+    await second;
+  });
+
+  test('in flight when the link breaks is not accepted, and not sent again', async () => {
+    const server = await startServer();
+    const [a, atA] = await node({ url: server.url, publishTimeoutMs: 10_000 }, ['news']);
+    server.pause();
+    const pending = [a.publish('news', 'lost'), a.publish('news', 'lost')];
+    await new Promise(setImmediate);
+    await within(2_000, async () => {
+      await server.kill();
+      expect(await Promise.all(pending)).toEqual([false, false]);
+    });
+    await server.restart();
+    await reached(a, 'ready');
+    await a.publish('news', 'end');
+    expect((await atA.next())[0]).toBe('end');
+  });
+
+  test('that Redis does not answer in time is not accepted', async () => {
+    const server = await startServer();
+    const [a] = await node({ url: server.url, publishTimeoutMs: 100 });
+    server.pause();
+    expect(await within(1_000, () => a.publish('news', 'no'))).toBe(false);
+    server.resume();
+    while (!(await a.publish('news', 'yes')));
+    expect((await statusOf(a)).state).toBe('ready');
+  });
+
+  test('is never doubled nor out of order when the link breaks in the midst of many', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const [a] = await node(server.url);
+    const [, atB] = await node(server.url, ['news']);
+    const accepted: number[] = [];
+    const isAccepted = async (index: number): Promise<void> => {
+      if (await a.publish('news', String(index))) accepted.push(index);
+    };
+    const all: Promise<void>[] = [];
+    const { id } = (await looker.clients()).find(({ name }) => name === 'nestjs-messaging:commands')!;
+    for (let index = 0; index < 3_000; index++) {
+      all.push(isAccepted(index));
+      if (index === 1_000) void looker.redis.client('KILL', 'ID', id!);
+      if (index % 100 === 0) await new Promise(setImmediate);
+    }
+    await Promise.all(all);
+    await a.publish('news', 'end');
+    const got: number[] = [];
+    for (let [payload] = await atB.next(); payload !== 'end'; [payload] = await atB.next()) got.push(Number(payload));
+    expect(got).toEqual([...new Set(got)].sort((x, y) => x - y));
+    expect(accepted.filter((index) => !got.includes(index))).toEqual([]);
+    expect(accepted.length).toBeGreaterThan(1_000);
+  });
+
+  test('is not accepted where too much waits already', async () => {
+    const transport = create({ port: 1, host: '127.0.0.1', publishTimeoutMs: 60_000 });
+    const half = 'x'.repeat(MAX_PENDING_BYTES / 2);
+    const waiting = [transport.publish('news', half), transport.publish('news', half)];
+    expect(await transport.publish('news', 'x')).toBe(false);
+    await transport.close();
+    expect(await Promise.all(waiting)).toEqual([false, false]);
+  });
+
+  test('frees its bytes when it is accepted, when it has waited too long, and when the link breaks', async () => {
+    const server = await startServer();
+    const [a] = await node({ url: server.url, publishTimeoutMs: 1_000 });
+    const all = 'x'.repeat(MAX_PENDING_BYTES);
+    expect(await a.publish('news', all)).toBe(true);
+    server.pause();
+    expect(await a.publish('news', all)).toBe(false);
+    // Redis may still take it: its bytes are in use.
+    expect(await within(100, () => a.publish('news', 'x'))).toBe(false);
+    await server.kill();
+    await reached(a, 'waiting');
+    expect(await a.publish('news', all)).toBe(false);
+    const waiting = a.publish('news', 'x');
+    await server.restart();
+    expect(await waiting).toBe(true);
+  });
+
+  test('that Redis refuses is not accepted, and the status says why', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    await looker.redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
+    const [a] = await node({
+      port: server.port,
+      host: '127.0.0.1',
+      username: 'app',
+      password: 'secret',
+      interop: false,
+    });
+    expect(await a.publish('news', 'yes')).toBe(true);
+    await looker.redis.acl('SETUSER', 'app', 'resetchannels');
+    // Redis ends connections whose channels are withdrawn; those that come back may do without.
+    await looker.redis.acl('SETUSER', 'app', '-publish');
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'no')).toBe(false);
+    expect((await reached(a, 'ready', 'refuses PUBLISH: NOPERM')).state).toBe('ready');
+  });
+});
+
+describe('A subscription', () => {
+  test('that Redis refuses leaves the others alone, is told, and is tried again', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    await looker.redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:good*');
+    const [a, atA] = await node({
+      port: server.port,
+      host: '127.0.0.1',
+      username: 'app',
+      password: 'secret',
+      interop: false,
+    });
+    const [b] = await node({ url: server.url, interop: false });
+    const good = Array.from({ length: 20 }, (_, index) => `good/${index}`);
+    const bad = a.subscribe('bad');
+    await Promise.all(good.map((name) => a.subscribe(name)));
+    const { error } = await reached(a, 'waiting', 'refuses SUBSCRIBE "messaging:bad": NOPERM');
+    expect(error).toBeInstanceOf(TransportUnavailableError);
+    for (const name of good) await b.publish(name, name);
+    expect((await atA.take(20)).map(([, , channel]) => channel)).toEqual(good);
+    await looker.redis.acl('SETUSER', 'app', '&messaging:bad');
+    await bad;
+    await reached(a, 'ready');
+    await b.publish('bad', 'hello');
+    expect(await atA.next()).toEqual(['hello', 'bad', 'bad']);
+  });
+
+  test('that Redis refuses and nobody wants any more does not keep the status from being ready', async () => {
+    const server = await startServer();
+    await probe(server).redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
+    const [a] = await node({ port: server.port, host: '127.0.0.1', username: 'app', password: 'secret' });
+    const refused = a.subscribe('news');
+    const { error } = await reached(a, 'waiting', 'refuses SUBSCRIBE "news"');
+    expect(error?.message).toContain('set option "redis.interop" to false');
+    a.unsubscribe('news');
+    await refused;
+    await reached(a, 'ready');
+  });
+
+  test('asked for during an outage is registered before the status is ready', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const [a] = await node(server.url, ['news']);
+    await server.kill();
+    await reached(a, 'waiting');
+    const later = [a.subscribe('later'), a.subscribe('rooms/:id')];
+    const dropped = a.subscribe('dropped');
+    a.unsubscribe('dropped');
+    await dropped;
+    await server.restart();
+    await reached(a, 'ready');
+    await Promise.all(later);
+    expect(await looker.channels()).toEqual(['later', 'messaging:later', 'messaging:news', 'news']);
+  });
+});
+
+describe('Closing', () => {
+  test('takes well under a second with a Redis that hangs, and leaves nothing pending', async () => {
+    const server = await startServer();
+    const [a] = await node({ url: server.url, publishTimeoutMs: 60_000 });
+    server.pause();
+    const pending = [a.publish('news', 'no'), a.subscribe('news')];
+    await new Promise(setImmediate);
+    await within(800, () => a.close());
+    expect(await Promise.all(pending)).toEqual([false, undefined]);
+    expect((await statusOf(a)).state).toBe('closed');
+    server.resume();
+    const looker = probe(server);
+    while ((await looker.clients()).length > 0);
+  });
+
+  test('takes well under a second between two attempts', async () => {
+    const server = await startServer();
+    const [a] = await node({ url: server.url, retryStrategy: () => 60_000 });
+    await server.kill();
+    await reached(a, 'waiting');
+    await within(800, () => a.close());
+  });
+
+  test('sends what was published just before', async () => {
+    const server = await startServer();
+    const [, atB] = await node(server.url, ['news']);
+    const [a] = await node(server.url);
+    void a.publish('news', 'goodbye');
+    await a.close();
+    expect((await atB.next())[0]).toBe('goodbye');
+  });
+});
+
+describe('Connections of the application', () => {
+  test('are duplicated, and neither used nor ended', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const own = new Redis(server.url, { connectionName: 'own', keyPrefix: 'app:' });
+    cleanUp.push(() => own.disconnect());
+    await once(own, 'ready');
+    const options = { ...own.options };
+    const [a, atA] = await node(own, ['news']);
+    expect(await looker.clients()).toHaveLength(3);
+    await a.publish('news', 'hello');
+    expect(await atA.next()).toEqual(['hello', 'news', 'news']);
+    expect(await looker.channels()).toEqual(['messaging:news', 'news']);
+    await looker.cutClients();
+    await reached(a, 'ready');
+    await a.close();
+    expect({ ...own.options }).toEqual(options);
+    expect(await own.ping()).toBe('PONG');
+    expect((await looker.clients()).map(({ name }) => name)).toEqual(['own']);
+  });
+
+  test('made by a factory are two, and end with the transport', async () => {
+    const server = await startServer();
+    const looker = probe(server);
+    const made: Redis[] = [];
+    const factory = (): Redis => {
+      const redis = new Redis(server.url);
+      made.push(redis);
+      return redis;
+    };
+    const [a, atA] = await node(factory, ['news']);
+    expect(made).toHaveLength(2);
+    await looker.cutClients();
+    await reached(a, 'waiting');
+    await reached(a, 'ready');
+    await a.publish('news', 'hello');
+    expect(await atA.next()).toEqual(['hello', 'news', 'news']);
+    server.pause();
+    const pending = a.publish('news', 'lost');
+    await server.kill();
+    expect(await pending).toBe(false);
+    await server.restart();
+    await reached(a, 'ready');
+    await a.publish('news', 'end');
+    expect((await atA.next())[0]).toBe('end');
+    await a.close();
+    expect(made.map(({ status }) => status)).toEqual(['end', 'end']);
+  });
+
+  test('must be new ones each time', async () => {
+    const own = new Redis({ lazyConnect: true });
+    await expect(create(() => own).start(() => undefined)).rejects.toThrow(/gave the same one twice/);
+    await expect(create(() => 'redis' as never).start(() => undefined)).rejects.toThrow(
+      /must give an ioredis Redis or Cluster, not "redis"/,
+    );
+  });
+
+  test('need no ioredis of the library’s', async () => {
+    const server = await startServer();
+    const load = (): Promise<never> => Promise.reject(new Error('not installed'));
+    await node(() => new Redis(server.url), [], { load });
+  });
+});
+
+function bound(looker: RedisProbe): Pick<RedisProbe, 'clients' | 'calls'> {
+  return { clients: () => looker.clients(), calls: (command) => looker.calls(command) };
+}

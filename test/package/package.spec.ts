@@ -1,0 +1,232 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { build } from 'esbuild';
+import { execFileSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+interface Manifest {
+  name: string;
+  version: string;
+  exports: Record<string, unknown>;
+  dependencies?: Record<string, string>;
+  peerDependencies: Record<string, string>;
+  peerDependenciesMeta: Record<string, { optional: boolean }>;
+}
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest;
+const dependencies = Object.keys(manifest.dependencies ?? {});
+const peers = Object.keys(manifest.peerDependencies);
+const requiredPeers = peers.filter((peer) => !manifest.peerDependenciesMeta[peer]?.optional);
+
+let folder: string;
+let tarball: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'nestjs-messaging-package-'));
+  run(root, '.ci/prepare.mjs', '--build=lib');
+  execFileSync('npm', ['pack', '--ignore-scripts', '--loglevel=error', '--pack-destination', folder], {
+    cwd: root,
+    stdio: 'pipe',
+  });
+  tarball = join(folder, `${manifest.name}-${manifest.version}.tgz`);
+  execFileSync('tar', ['-xzf', tarball, '-C', folder]);
+}, 60_000);
+
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Runs a script or a tool of this repository in Node and gives its output; its failure is the test's. */
+function run(cwd: string, ...args: string[]): string {
+  try {
+    return execFileSync(process.execPath, args, { cwd, encoding: 'utf8', stdio: 'pipe' });
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    throw new Error(`node ${args.join(' ')} failed:\n${stdout}${stderr}`, { cause: error });
+  }
+}
+
+function tool(path: string): string {
+  return join(root, 'node_modules', path);
+}
+
+/** Creates a project of which nothing is installed but the packed files and the packages named. */
+function createProject(name: string, packages: string[]): string {
+  const project = join(folder, name);
+  mkdirSync(join(project, 'node_modules'), { recursive: true });
+  cpSync(join(folder, 'package'), join(project, 'node_modules', manifest.name), { recursive: true });
+  for (const installed of packages) {
+    const link = join(project, 'node_modules', installed);
+    mkdirSync(dirname(link), { recursive: true });
+    symlinkSync(tool(installed), link, 'junction');
+  }
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ name, private: true, type: 'module' }));
+  return project;
+}
+
+function entry(subpath: string): string {
+  return join(manifest.name, subpath);
+}
+
+/** The names that a module exports when Node loads it in that project. */
+function namesOf(project: string, code: string): string[] {
+  return JSON.parse(
+    run(project, '--input-type=module', '-e', `${code}; console.log(JSON.stringify(Object.keys(loaded)))`),
+  ) as string[];
+}
+
+function importFrom(project: string, subpath: string): string[] {
+  return namesOf(project, `const loaded = await import('${entry(subpath)}')`);
+}
+
+function packedFiles(): string[] {
+  return readdirSync(join(folder, 'package'), { recursive: true, encoding: 'utf8' }).map((file) =>
+    file.replaceAll('\\', '/'),
+  );
+}
+
+describe('The packed files', () => {
+  it('satisfy publint', () => {
+    expect(run(root, tool('publint/src/cli.js'), 'run', tarball, '--strict')).toContain('All good!');
+  });
+
+  it('have types that resolve from ES modules and bundlers', () => {
+    expect(() =>
+      run(root, tool('@arethetypeswrong/cli/dist/index.js'), tarball, '--profile', 'esm-only'),
+    ).not.toThrow();
+  });
+
+  it('are the built library, its sources, its licence and its documents, and nothing else', () => {
+    const foreign = packedFiles().filter(
+      (file) => !/^(dist|dist\/lib|lib)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(file),
+    );
+
+    expect(foreign).toEqual([]);
+    expect(packedFiles().filter((file) => /\.spec\.|tsconfig|tsbuildinfo/.test(file))).toEqual([]);
+    expect(packedFiles()).toEqual(
+      expect.arrayContaining(['LICENSE', 'README.md', 'dist/lib/index.js', 'dist/lib/index.d.ts']),
+    );
+  });
+
+  it('hold every source that a source map or a declaration map leads to', () => {
+    const maps = packedFiles().filter((file) => file.endsWith('.map'));
+    const dangling = maps.filter((file) => {
+      const path = join(folder, 'package', file);
+      const { sources } = JSON.parse(readFileSync(path, 'utf8')) as { sources: string[] };
+      return !sources.every((source) => existsSync(resolve(dirname(path), source)));
+    });
+
+    expect(maps).toContain('dist/lib/index.d.ts.map');
+    expect(dangling).toEqual([]);
+  });
+
+  it('hold every Lua script beside the code that loads it', () => {
+    const scripts = packedFiles().filter((file) => file.startsWith('dist/lib/') && file.endsWith('.lua'));
+    const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.lua'),
+    );
+
+    expect(scripts.toSorted()).toEqual(sources.map((file) => `dist/lib/${file.replaceAll('\\', '/')}`).toSorted());
+  });
+});
+
+describe('A project that installed the package', () => {
+  it.each(Object.keys(manifest.exports).filter((subpath) => subpath !== './package.json'))('imports %s', (subpath) => {
+    const project = createProject(`import-${subpath.replace(/\W/g, '')}`, [...dependencies, ...peers]);
+
+    expect(importFrom(project, subpath)).not.toEqual([]);
+  });
+
+  it('needs no optional peer for anything but ./microservices', () => {
+    const project = createProject('without-optional-peers', [...dependencies, ...requiredPeers]);
+
+    expect(importFrom(project, '.')).toContain('MessagingModule');
+    expect(importFrom(project, './testing')).not.toEqual([]);
+  });
+
+  it('needs no peer at all for ./client', () => {
+    const project = createProject('client-alone', dependencies);
+
+    expect(importFrom(project, './client')).not.toEqual([]);
+  });
+
+  it('gets the same classes with require() as with import', () => {
+    const project = createProject('commonjs', [...dependencies, ...peers]);
+    const load = `const require = (await import('node:module')).createRequire(import.meta.url)`;
+    const same = `const loaded = (await import('nestjs-messaging')).MessagingModule === require('nestjs-messaging').MessagingModule ? { same: 1 } : {}`;
+
+    expect(namesOf(project, `${load}; ${same}`)).toEqual(['same']);
+  });
+
+  it('compiles against the declarations of every entry, with their own mistakes shown', () => {
+    const project = createProject('types', [...dependencies, ...peers, '@types/node']);
+    const subpaths = Object.keys(manifest.exports).filter((subpath) => subpath !== './package.json');
+    writeFileSync(
+      join(project, 'consumer.ts'),
+      subpaths.map((subpath, index) => `export * as entry${index} from '${entry(subpath)}';\n`).join(''),
+    );
+
+    const compiler = tool('typescript/bin/tsc');
+    const options = [
+      '--noEmit',
+      '--strict',
+      '--target',
+      'es2022',
+      '--module',
+      'nodenext',
+      '--types',
+      'node',
+      '--experimentalDecorators',
+    ];
+    const errors = declarationErrors(() => run(project, compiler, 'consumer.ts', ...options));
+
+    expect(errors).toEqual([]);
+  });
+
+  it('bundles ./client for the browser without a Node module, Nest or RxJS', async () => {
+    const project = createProject('browser', dependencies);
+
+    const { metafile, outputFiles } = await build({
+      stdin: { contents: `export * from '${entry('./client')}'`, resolveDir: project },
+      absWorkingDir: project,
+      bundle: true,
+      format: 'esm',
+      platform: 'browser',
+      metafile: true,
+      write: false,
+      logLevel: 'silent',
+    });
+    const inputs = Object.keys(metafile.inputs);
+
+    expect(inputs).toContain('node_modules/nestjs-messaging/dist/lib/client/index.js');
+    expect(inputs.filter((file) => /@nestjs|rxjs|reflect-metadata|ioredis/.test(file))).toEqual([]);
+    expect(inputs.filter((file) => /\/lib\/(core|transport|sse|nest|testing)\//.test(file))).toEqual([]);
+    expect(outputFiles[0]?.text).not.toMatch(/['"]node:|\brequire\(/);
+  });
+});
+
+/** The compiler's complaints about our declarations; what it says about those of other packages is not our concern. */
+function declarationErrors(compile: () => string): string[] {
+  try {
+    compile();
+    return [];
+  } catch (error) {
+    const lines = String(error)
+      .split('\n')
+      .filter((line) => /error TS\d+/.test(line));
+    return lines.filter((line) => /^(consumer\.ts|node_modules\/nestjs-messaging\/)|^error /.test(line));
+  }
+}

@@ -1,0 +1,75 @@
+import 'reflect-metadata';
+import type { INestApplication, LoggerService, ModuleMetadata } from '@nestjs/common';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+
+/** The HTTP adapters of Nest; suites of streams run on all of them. */
+export const ADAPTERS = {
+  Express: () => new ExpressAdapter(),
+  Fastify: () => new FastifyAdapter(),
+} as const;
+
+export type AdapterName = keyof typeof ADAPTERS;
+export const ADAPTER_NAMES = Object.keys(ADAPTERS) as AdapterName[];
+
+/** Keeps what an application logs; prints nothing. */
+export class RecordingLogger implements LoggerService {
+  readonly lines: string[] = [];
+
+  log(message: unknown): void {
+    this.record('log', message);
+  }
+
+  warn(message: unknown): void {
+    this.record('warn', message);
+  }
+
+  error(message: unknown): void {
+    this.record('error', message);
+  }
+
+  /** The warnings and errors. */
+  get problems(): string[] {
+    return this.lines.filter((line) => !line.startsWith('log '));
+  }
+
+  private record(level: string, message: unknown): void {
+    this.lines.push(`${level} ${message instanceof Error ? message.message : String(message)}`);
+  }
+}
+
+export interface TestApp extends AsyncDisposable {
+  readonly app: INestApplication;
+  readonly url: string;
+  readonly logger: RecordingLogger;
+}
+
+export interface TestAppOptions {
+  readonly adapter?: AdapterName;
+  /** Called before the application is initialised. */
+  readonly configure?: (app: INestApplication) => void | Promise<void>;
+}
+
+/** Starts an application on a free port of the loopback interface. */
+export async function startApp(metadata: ModuleMetadata, options: TestAppOptions = {}): Promise<TestApp> {
+  const { app, logger } = await createApp(metadata, options);
+  await options.configure?.(app);
+  await app.listen(0, '127.0.0.1');
+  return {
+    app,
+    logger,
+    url: await app.getUrl(),
+    [Symbol.asyncDispose]: () => app.close(),
+  };
+}
+
+/** Makes an application that is not initialised. */
+export async function createApp(metadata: ModuleMetadata, { adapter = 'Express' }: TestAppOptions = {}) {
+  @Module(metadata)
+  class AppModule {}
+  const logger = new RecordingLogger();
+  const app = await NestFactory.create(AppModule, ADAPTERS[adapter](), { logger, abortOnError: false });
+  return { app, logger };
+}

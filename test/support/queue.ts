@@ -1,0 +1,37 @@
+/** Waits for what comes, in order, so that nothing is missed and no test has to sleep. */
+export class Queue<T> {
+  private readonly items: T[] = [];
+  private readonly waiting: ((item: T) => void)[] = [];
+
+  readonly push = (item: T): void => {
+    const next = this.waiting.shift();
+    if (next) next(item);
+    else this.items.push(item);
+  };
+
+  /** The next item; waits for it. */
+  next(): Promise<T> {
+    if (this.items.length > 0) return Promise.resolve(this.items.shift()!);
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  /** The next so many items. */
+  async take(count: number): Promise<T[]> {
+    const taken: T[] = [];
+    while (taken.length < count) taken.push(await this.next());
+    return taken;
+  }
+
+  /** The next item that fits; drops those before it. */
+  async until(fits: (item: T) => boolean): Promise<T> {
+    for (;;) {
+      const item = await this.next();
+      if (fits(item)) return item;
+    }
+  }
+
+  /** What has come and was not taken. */
+  get pending(): readonly T[] {
+    return this.items;
+  }
+}

@@ -1,0 +1,25 @@
+import type { ListenerFailure, Rejection, Reporter, SlowConsumer, StreamFailure } from '../../lib/core/reporter.js';
+
+/** Keeps what the engine reports. */
+export class RecordingReporter implements Reporter {
+  readonly listenerFailures: (ListenerFailure & { error: unknown })[] = [];
+  readonly rejections: Rejection[] = [];
+  readonly streamFailures: StreamFailure[] = [];
+  readonly slowConsumers: SlowConsumer[] = [];
+
+  listenerFailed(error: unknown, failure: ListenerFailure): void {
+    this.listenerFailures.push({ ...failure, error });
+  }
+
+  messageRejected(rejection: Rejection): void {
+    this.rejections.push(rejection);
+  }
+
+  streamFailed(failure: StreamFailure): void {
+    this.streamFailures.push(failure);
+  }
+
+  slowConsumer(consumer: SlowConsumer): void {
+    this.slowConsumers.push(consumer);
+  }
+}

@@ -1,0 +1,54 @@
+import { Redis } from 'ioredis';
+import { Queue } from './queue.js';
+
+/** One connection of Redis' `CLIENT LIST`. */
+export type RedisClientInfo = Readonly<Record<string, string>>;
+
+/** Looks at a Redis from outside, and acts on it, by a plain connection of its own. */
+export class RedisProbe implements Disposable {
+  readonly redis: Redis;
+
+  constructor(url: string) {
+    this.redis = new Redis(url, { connectionName: 'probe' });
+    this.redis.on('error', () => undefined);
+  }
+
+  /** All connections but those of probes. */
+  async clients(): Promise<RedisClientInfo[]> {
+    const list = (await this.redis.client('LIST')) as string;
+    const clients = list
+      .trim()
+      .split('\n')
+      .map((line) => Object.fromEntries(line.split(' ').map((field) => field.split(/=(.*)/s) as [string, string])));
+    return clients.filter((client) => client['name'] !== 'probe');
+  }
+
+  /** Breaks all connections but this one. */
+  async cutClients(): Promise<void> {
+    for (const { id } of await this.clients()) await this.redis.client('KILL', 'ID', id!);
+  }
+
+  /** How often a command was called since the server started, by its name in lower case. */
+  async calls(command: string): Promise<number> {
+    const info = await this.redis.info('commandstats');
+    return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(info)?.[1] ?? 0);
+  }
+
+  /** The channels that anybody is subscribed to, sorted. */
+  async channels(): Promise<string[]> {
+    return ((await this.redis.pubsub('CHANNELS')) as string[]).sort();
+  }
+
+  /** Gets what is published, by a connection of its own, until that is disconnected. */
+  static async listen(url: string, pattern = '*'): Promise<Queue<[channel: string, payload: string]> & Disposable> {
+    const redis = new Redis(url, { connectionName: 'probe' });
+    const queue = new Queue<[string, string]>();
+    redis.on('pmessage', (_, channel: string, payload: string) => queue.push([channel, payload]));
+    await redis.psubscribe(pattern);
+    return Object.assign(queue, { [Symbol.dispose]: () => redis.disconnect() });
+  }
+
+  [Symbol.dispose](): void {
+    this.redis.disconnect();
+  }
+}

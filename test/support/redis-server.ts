@@ -1,0 +1,128 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { createInterface } from 'node:readline';
+
+/** How a {@link RedisServer} is started. */
+export interface RedisServerOptions {
+  readonly password?: string;
+  /** More arguments of redis-server. */
+  readonly args?: readonly string[];
+}
+
+/** A real redis-server without persistence, on a free port, that a test may stop, kill, pause and restart. */
+export class RedisServer implements AsyncDisposable {
+  private child: ChildProcess | undefined = undefined;
+  private watchdog: ChildProcess | undefined = undefined;
+
+  private constructor(
+    readonly port: number,
+    private readonly options: RedisServerOptions,
+  ) {}
+
+  static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
+    for (let attempt = 1; ; attempt++) {
+      const server = new RedisServer(await freePort(), options);
+      try {
+        await server.restart();
+        return server;
+      } catch (error) {
+        // Another process may have taken the port since it was found free.
+        if (attempt === 5) throw error;
+      }
+    }
+  }
+
+  get url(): string {
+    const { password } = this.options;
+    return `redis://${password === undefined ? '' : `:${password}@`}127.0.0.1:${this.port}`;
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  /** Starts again, empty, on the same port; ready for connections when it resolves. */
+  async restart(): Promise<void> {
+    await this.stop();
+    const { password, args = [] } = this.options;
+    const fixed = [
+      '--port',
+      String(this.port),
+      '--bind',
+      '127.0.0.1',
+      '--save',
+      '',
+      '--appendonly',
+      'no',
+      '--dir',
+      tmpdir(),
+    ];
+    const all = [...fixed, ...(password === undefined ? [] : ['--requirepass', password]), ...args];
+    const child = spawn('redis-server', all, { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.child = child;
+    this.watchdog = watch(child.pid!);
+    const lines: string[] = [];
+    await new Promise<void>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('exit', () => reject(new Error(`redis-server ended: ${lines.slice(-5).join('\n')}`)));
+      createInterface(child.stdout).on('line', (line) => {
+        lines.push(line);
+        if (line.includes('Ready to accept connections')) resolve();
+      });
+    });
+  }
+
+  /** Ends it in order, if it runs. */
+  stop(): Promise<void> {
+    return this.end('SIGTERM');
+  }
+
+  /** Ends it without a word, as a crash does. */
+  kill(): Promise<void> {
+    return this.end('SIGKILL');
+  }
+
+  /** Makes it hang: connections stay, and nothing is answered. */
+  pause(): void {
+    this.child?.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.child?.kill('SIGCONT');
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.kill();
+  }
+
+  private async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const { child, watchdog } = this;
+    this.child = undefined;
+    this.watchdog = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return void watchdog?.kill();
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    child.kill('SIGCONT');
+    await ended;
+    watchdog?.kill('SIGKILL');
+  }
+}
+
+/** Kills a process when this one is gone, however it went: its input then ends. */
+function watch(pid: number): ChildProcess {
+  const watchdog = spawn('sh', ['-c', `cat >/dev/null; kill -KILL ${pid}`], { stdio: ['pipe', 'ignore', 'ignore'] });
+  watchdog.unref();
+  (watchdog.stdin as unknown as { unref(): void }).unref();
+  return watchdog;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}

@@ -1,0 +1,193 @@
+import { describe, expect, it } from '@jest/globals';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { basename, dirname, join, normalize } from 'node:path/posix';
+import { URL, fileURLToPath } from 'node:url';
+import ts from 'typescript';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What each layer of lib/ may import: other layers, and packages (`node:*` and `@nestjs/*` stand for all of a kind). */
+const LAYERS: Record<string, { layers: string[]; packages: string[] }> = {
+  protocol: { layers: [], packages: ['class-validator', 'class-transformer'] },
+  core: { layers: ['protocol'], packages: ['rxjs', 'node:*'] },
+  transport: { layers: ['protocol', 'core'], packages: ['rxjs', 'ioredis', 'node:*'] },
+  sse: { layers: ['protocol', 'core'], packages: ['rxjs', 'node:*', 'http'] },
+  nest: {
+    layers: ['protocol', 'core', 'transport', 'sse'],
+    packages: ['rxjs', 'ioredis', 'reflect-metadata', '@nestjs/*', 'node:*', 'http'],
+  },
+  client: { layers: ['protocol'], packages: ['eventsource-parser'] },
+  testing: { layers: ['protocol', 'core', 'transport'], packages: ['rxjs', 'ioredis', 'node:*'] },
+  index: { layers: ['protocol', 'core', 'transport', 'sse', 'nest'], packages: [] },
+};
+
+const HTTP = /^(node:)?(http|https|http2)$|^(express|fastify|@types\/express)(\/|$)|^@nestjs\/platform-/;
+
+const WORDS = '[a-z0-9]+(-[a-z0-9]+)*';
+const KEBAB_CASE = new RegExp(`^lib/(${WORDS}/)*${WORDS}\\.ts$|^lib/nest/(${WORDS}/)*${WORDS}\\.[a-z]+\\.ts$`);
+
+interface ImportStatement {
+  file: string;
+  layer: string;
+  specifier: string;
+}
+
+function sourceFiles(): string[] {
+  const entries = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' });
+  return entries.map((entry) => `lib/${entry.replaceAll('\\', '/')}`).filter((file) => file.endsWith('.ts'));
+}
+
+function read(file: string): string {
+  return readFileSync(join(root, file), 'utf8');
+}
+
+function readJson(file: string): unknown {
+  return JSON.parse(read(file));
+}
+
+/** `lib/core/hub.ts` is in `core`, `lib/index.ts` is a layer of its own. */
+function layerOf(file: string): string {
+  return file.split('/')[1]?.replace(/\.ts$/, '') ?? '';
+}
+
+/** All of lib's imports: static, dynamic, of types alone, and re-exports. */
+function imports(): ImportStatement[] {
+  return sourceFiles().flatMap((file) => {
+    const { importedFiles } = ts.preProcessFile(read(file), true, true);
+    return importedFiles.map(({ fileName }) => ({ file, layer: layerOf(file), specifier: fileName }));
+  });
+}
+
+function isAllowed({ file, layer, specifier }: ImportStatement): boolean {
+  const allowed = LAYERS[layer];
+  if (!allowed) return false;
+  if (specifier.startsWith('.')) {
+    const target = layerOf(normalize(join(dirname(file), specifier)));
+    return target === layer || allowed.layers.includes(target);
+  }
+  return allowed.packages.includes(kindOf(specifier));
+}
+
+function kindOf(specifier: string): string {
+  if (HTTP.test(specifier)) return 'http';
+  if (isBuiltin(specifier)) return 'node:*';
+  if (specifier.startsWith('@nestjs/')) return '@nestjs/*';
+  return specifier.split('/')[0] ?? specifier;
+}
+
+describe('The layers of lib/', () => {
+  it('are all named in the import rule, and nothing lies beside them', () => {
+    const unknown = sourceFiles().filter((file) => !LAYERS[layerOf(file)]);
+
+    expect(sourceFiles()).not.toEqual([]);
+    expect(unknown).toEqual([]);
+  });
+
+  it('import one way only: protocol <- core <- { transport, sse } <- nest, client -> protocol, testing -> transport', () => {
+    const refused = imports()
+      .filter((statement) => !isAllowed(statement))
+      .map(({ file, specifier }) => `${file} imports ${specifier}`);
+
+    expect(refused).toEqual([]);
+  });
+
+  it.each([
+    ['lib/protocol/codec.ts', 'node:crypto'],
+    ['lib/protocol/codec.ts', 'rxjs'],
+    ['lib/protocol/codec.ts', '../core/hub.js'],
+    ['lib/core/hub.ts', '@nestjs/common'],
+    ['lib/core/hub.ts', 'ioredis'],
+    ['lib/core/hub.ts', 'node:http'],
+    ['lib/core/hub.ts', '../transport/memory.js'],
+    ['lib/transport/redis.ts', 'http2'],
+    ['lib/transport/redis.ts', '../sse/frame.js'],
+    ['lib/sse/connection.ts', '@nestjs/common'],
+    ['lib/sse/connection.ts', '../nest/module.js'],
+    ['lib/client/client.ts', '../core/hub.js'],
+    ['lib/client/client.ts', 'node:timers'],
+    ['lib/testing/harness.ts', '../nest/module.js'],
+    ['lib/index.ts', './testing/index.js'],
+    ['lib/nest/module.ts', '../index.js'],
+    ['lib/utils/things.ts', './more.js'],
+  ])('would be broken by %s importing %s', (file, specifier) => {
+    expect(isAllowed({ file, layer: layerOf(file), specifier })).toBe(false);
+  });
+
+  it('leave the HTTP types to sse/ and nest/', () => {
+    const touching = imports().filter(({ specifier }) => HTTP.test(specifier));
+
+    expect(
+      [...new Set(touching.map(({ layer }) => layer))].filter((layer) => layer !== 'sse' && layer !== 'nest'),
+    ).toEqual([]);
+  });
+});
+
+describe('A file of lib/', () => {
+  it('has at most 400 lines', () => {
+    const long = sourceFiles().filter((file) => read(file).trimEnd().split('\n').length > 400);
+
+    expect(long).toEqual([]);
+  });
+
+  it('has a name in kebab-case, and so have the folders above it; in nest/ with the suffix that Nest gives to its kind', () => {
+    const misnamed = sourceFiles().filter((file) => !KEBAB_CASE.test(file));
+
+    expect(misnamed).toEqual([]);
+  });
+
+  it('is not a catch-all', () => {
+    const vague = sourceFiles().filter((file) =>
+      /(^|-)(util|utils|helper|helpers|common|misc|manager)$/.test(basename(file, '.ts')),
+    );
+
+    expect(vague).toEqual([]);
+  });
+});
+
+interface Manifest {
+  exports: Record<string, string | { types: string; default: string }>;
+  jest: { moduleNameMapper: Record<string, string | string[]> };
+}
+
+/** `./dist/lib/index.js` is built from `lib/index.ts`. */
+function sourceOf(built: string): string {
+  return built.replace('./dist/', '').replace(/\.js$/, '.ts');
+}
+
+describe('An entry of the package', () => {
+  const manifest = readJson('package.json') as Manifest;
+  const entries = Object.entries(manifest.exports).flatMap(([entry, target]) =>
+    typeof target === 'string'
+      ? []
+      : [{ name: `nestjs-messaging${entry.slice(1)}`, target, source: sourceOf(target.default) }],
+  );
+
+  it.each(entries)('exists as a source: $name', ({ source, target }) => {
+    expect(existsSync(join(root, source))).toBe(true);
+    expect(target.types).toBe(target.default.replace(/\.js$/, '.d.ts'));
+  });
+
+  it.each(entries)('means the same source to TypeScript and to Jest: $name', ({ name, source }) => {
+    const config = ts.getParsedCommandLineOfConfigFile(
+      join(root, 'tsconfig.json'),
+      {},
+      { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => {} },
+    );
+    const resolved = ts.resolveModuleName(
+      name,
+      join(root, 'test/unit/any.spec.ts'),
+      config?.options ?? {},
+      ts.sys,
+      undefined,
+      undefined,
+      ts.ModuleKind.ESNext,
+    );
+    const [pattern, target] = Object.entries(manifest.jest.moduleNameMapper).find(([regExp]) =>
+      new RegExp(regExp).test(name),
+    ) ?? ['', ''];
+
+    expect(resolved.resolvedModule?.resolvedFileName).toBe(join(root, source));
+    expect(name.replace(new RegExp(pattern), String(target))).toBe(`<rootDir>/${source}`);
+  });
+});

@@ -1,0 +1,356 @@
+import { describe, expect, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import type { MessageContext } from '../../../lib/core/delivery.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
+import {
+  ConfigurationError,
+  InvalidChannelError,
+  LimitExceededError,
+  MessagingError,
+  RedisNotEnabledError,
+} from '../../../lib/protocol/errors.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+class UserUpdate {
+  constructor(readonly id: number) {}
+}
+
+const Updates = defineChannel('user_updates', UserUpdate);
+const Rooms = defineChannel<string, 'rooms/:roomId'>('rooms/:roomId');
+
+function setup() {
+  const reporter = new RecordingReporter();
+  const hub = new Hub({ reporter });
+  const session = hub.sessions.open();
+  const seen: unknown[] = [];
+  return { reporter, hub, session, seen };
+}
+
+describe('a post', () => {
+  test('has reached every local listener, in the order of registration, when the call returns', () => {
+    const { hub, session, seen } = setup();
+    for (const name of ['a', 'b', 'c']) hub.listen(Updates, () => seen.push(name), session);
+
+    void hub.post(Updates, new UserUpdate(1));
+
+    expect(seen).toEqual(['a', 'b', 'c']);
+  });
+
+  test('gives all listeners the very instance that was posted', () => {
+    const { hub, session, seen } = setup();
+    hub.listen(Updates, (update: UserUpdate) => seen.push(update), session);
+    hub.listen('user_updates', (update) => seen.push(update), session);
+    const update = new UserUpdate(1);
+
+    void hub.post('user_updates', update);
+
+    expect(seen[0]).toBe(update);
+    expect(seen[1]).toBe(update);
+  });
+
+  test('resolves with true without other servers, whether or not somebody listens', async () => {
+    const { hub, session } = setup();
+    await expect(hub.post('nobody', 1)).resolves.toBe(true);
+    hub.listen('somebody', () => {}, session);
+    await expect(hub.post('somebody', 1, { scope: 'auto' })).resolves.toBe(true);
+  });
+
+  test('made by a listener of the same channel waits until all listeners have got the first', () => {
+    const { hub, session, seen } = setup();
+    hub.listen('steps', (step: never) => { if (step === 1) void hub.post('steps', 2); seen.push(`a${step}`); }, session);
+    hub.listen('steps', (step) => seen.push(`b${step}`), session);
+
+    void hub.post('steps', 1);
+
+    expect(seen).toEqual(['a1', 'b1', 'a2', 'b2']);
+  });
+
+  test('made by a listener of another channel is delivered before the call returns', () => {
+    const { hub, session, seen } = setup();
+    hub.listen('outer', () => { void hub.post('inner', 'x'); seen.push('outer done'); }, session);
+    hub.listen('inner', () => seen.push('inner'), session);
+
+    void hub.post('outer', 'x');
+
+    expect(seen).toEqual(['inner', 'outer done']);
+  });
+
+  test('that a listener makes again and again without end fails instead of hanging the process', () => {
+    const { hub, session, reporter } = setup();
+    let count = 0;
+    hub.listen('loop', () => { count++; void hub.post('loop', count); }, session);
+
+    void hub.post('loop', 0);
+
+    expect(count).toBe(10_001);
+    expect(reporter.listenerFailures).toHaveLength(1);
+    expect(reporter.listenerFailures[0]!.error).toBeInstanceOf(LimitExceededError);
+  });
+
+  test.each([
+    ['an empty name', '', 'must not be empty'],
+    ['256 characters', 'x'.repeat(256), 'the limit is 255'],
+    ['a line break', 'a\nb', 'U+000A'],
+    ['an asterisk', 'users.*', '"*"'],
+    ['a lone surrogate', 'a\ud800', 'U+D800'],
+    ['the reserved prefix', 'messaging:revocations', 'reserved'],
+    ['a template without its parameters', 'rooms/:roomId', 'is a template'],
+    ['a parameter without a name', 'rooms/:', 'is no parameter'],
+    ['a parameter twice', ':a/:a', 'names a parameter twice'],
+    ['no channel at all', undefined, 'not undefined'],
+    ['a number', 7, 'not 7'],
+  ])('to %s is refused with the fault named', (_case, channel, fault) => {
+    const { hub } = setup();
+    expect(() => hub.post(channel as string, 1)).toThrow(InvalidChannelError);
+    expect(() => hub.post(channel as string, 1)).toThrow(fault);
+  });
+
+  test('to a defined template without its parameters is refused and says how to fill them', () => {
+    const { hub } = setup();
+    expect(() => hub.post(Rooms as never, 'x')).toThrow('.for({ … })');
+  });
+
+  test('to a reserved name stays refused when the library itself listens there', () => {
+    const { hub, session } = setup();
+    const { definition } = Updates;
+    hub.listen(new (Updates.constructor as never as new (...args: unknown[]) => typeof Updates)('messaging:own', definition), () => {}, session);
+    expect(() => hub.post('messaging:own', 1)).toThrow('reserved');
+  });
+
+  test.each([
+    [{ global: true }, RedisNotEnabledError, 'Redis needs to be enabled to use this method'],
+    [{ scope: 'global' }, RedisNotEnabledError, 'Redis needs to be enabled to use this method'],
+    [{ scope: 'planet' }, ConfigurationError, '"planet"'],
+    [{ globl: true }, ConfigurationError, 'unknown option "globl"'],
+    [{ id: 'x' }, ConfigurationError, 'history, which is not supported yet'],
+  ])('with the options %j is refused before anybody gets it', (options, type, text) => {
+    const { hub, session, seen } = setup();
+    hub.listen('channel', () => seen.push('called'), session);
+
+    expect(() => hub.post('channel', 1, options as never)).toThrow(type);
+    expect(() => hub.post('channel', 1, options as never)).toThrow(text);
+    expect(seen).toEqual([]);
+  });
+});
+
+describe('a listener', () => {
+  test('that throws is reported with its name and channel, and the next ones still run', () => {
+    const { hub, session, seen, reporter } = setup();
+    const failure = new Error('broken');
+    hub.listen('channel', function breaks() { throw failure; }, session);
+    hub.listen('channel', () => seen.push('next'), session);
+
+    void hub.post('channel', 1);
+
+    expect(seen).toEqual(['next']);
+    expect(reporter.listenerFailures).toMatchObject([{ error: failure, channel: 'channel', listener: 'breaks' }]);
+  });
+
+  test('whose promise rejects is reported the same way', async () => {
+    const { hub, session, reporter } = setup();
+    const failure = new Error('later');
+    hub.listen('channel', async () => { throw failure; }, session);
+
+    await hub.post('channel', 1);
+
+    expect(reporter.listenerFailures).toMatchObject([{ error: failure, channel: 'channel' }]);
+  });
+
+  test('added twice is called twice, and ending one registration leaves the other', () => {
+    const { hub, session, seen } = setup();
+    const listener = () => seen.push('called');
+    const first = hub.listen('channel', listener, session);
+    hub.listen('channel', listener, session);
+
+    void hub.post('channel', 1);
+    first.unsubscribe();
+    void hub.post('channel', 2);
+
+    expect(seen).toHaveLength(3);
+  });
+
+  test('on two channels keeps the one when the other ends', () => {
+    const { hub, session, seen } = setup();
+    const listener = (message: unknown) => seen.push(message);
+    hub.listen('a', listener, session).unsubscribe();
+    hub.listen('b', listener, session);
+
+    void hub.post('a', 'to a');
+    void hub.post('b', 'to b');
+
+    expect(seen).toEqual(['to b']);
+  });
+
+  test('that ends while a message is being delivered does not get that message any more', () => {
+    const { hub, session, seen } = setup();
+    hub.listen('channel', () => second.unsubscribe(), session);
+    const second = hub.listen('channel', () => seen.push('second'), session);
+
+    void hub.post('channel', 1);
+
+    expect(second.closed).toBe(true);
+    expect(seen).toEqual([]);
+  });
+
+  test('added while a message is being delivered gets the next message, not that one', () => {
+    const { hub, session, seen } = setup();
+    hub.listen('channel', (n) => { if (n === 1) hub.listen('channel', (m) => seen.push(m), session); }, session);
+
+    void hub.post('channel', 1);
+    void hub.post('channel', 2);
+
+    expect(seen).toEqual([2]);
+  });
+
+  test.each([undefined, null, 'text', {}])('that is %p is refused', (listener) => {
+    const { hub, session } = setup();
+    expect(() => hub.listen('channel', listener as never, session)).toThrow(MessagingError);
+    expect(() => hub.listen('channel', listener as never, session)).toThrow('A listener is a function');
+  });
+
+  test('on a template hears all of its channels and is told the parameters', () => {
+    const { hub, session, seen } = setup();
+    hub.listen(Rooms, (text: string, { channel, params }: MessageContext) => seen.push([text, channel, { ...params }]), session);
+    hub.listen('rooms/:any', (text, { params }) => seen.push([text, params['any']]), session);
+
+    void hub.post(Rooms.for({ roomId: 42 }), 'hello');
+    void hub.post('rooms/1/topic', 'deeper');
+    void hub.post('rooms', 'shorter');
+
+    expect(seen).toEqual([
+      ['hello', 'rooms/42', { roomId: '42' }],
+      ['hello', '42'],
+    ]);
+  });
+
+  test('on a template and one on a channel of it run in the order of registration', () => {
+    const { hub, session, seen } = setup();
+    hub.listen('rooms/1', () => seen.push('1st'), session);
+    hub.listen(Rooms, () => seen.push('2nd'), session);
+    hub.listen('rooms/1', () => seen.push('3rd'), session);
+    hub.listen('rooms/:x', () => seen.push('4th'), session);
+
+    void hub.post('rooms/1', 'x');
+
+    expect(seen).toEqual(['1st', '2nd', '3rd', '4th']);
+  });
+
+  test('on a channel with parameters filled in is told them', () => {
+    const { hub, session, seen } = setup();
+    hub.listen(Rooms.for({ roomId: 'a b' }), (_text, { params }) => seen.push({ ...params }), session);
+
+    void hub.post('rooms/a b', 'x');
+
+    expect(seen).toEqual([{ roomId: 'a b' }]);
+  });
+
+  test('is told channel, type, origin, node and time', () => {
+    const { hub, session } = setup();
+    let context!: MessageContext;
+    hub.listen(Updates, (_update, given) => { context = given; }, session);
+    const before = Date.now();
+
+    void hub.post(Updates, new UserUpdate(1));
+
+    expect(context).toMatchObject({ channel: 'user_updates', type: 'UserUpdate', origin: 'local', node: hub.node });
+    expect(context.postedAt).toBeGreaterThanOrEqual(before);
+    expect(context.postedAt).toBeLessThanOrEqual(Date.now());
+    expect(context.signal.aborted).toBe(false);
+    session.close();
+    expect(context.signal.aborted).toBe(true);
+  });
+
+  test('of many can end in any order without slowing the others down or missing a message', () => {
+    const { hub, session, seen } = setup();
+    const listeners = Array.from({ length: 500 }, (_, n) => hub.listen('channel', () => seen.push(n), session));
+    for (const [n, listener] of listeners.entries()) if (n % 3 !== 0) listener.unsubscribe();
+
+    void hub.post('channel', 'x');
+
+    expect(seen).toEqual(Array.from({ length: 167 }, (_, n) => n * 3));
+  });
+});
+
+describe('a channel', () => {
+  test('defined twice in one way is one channel', () => {
+    const { hub, session, seen } = setup();
+    hub.listen(defineChannel('twice', UserUpdate), (update: UserUpdate) => seen.push(update.id), session);
+    void hub.post(defineChannel('twice', UserUpdate), new UserUpdate(3));
+    expect(seen).toEqual([3]);
+  });
+
+  test('defined twice in different ways is refused where the second is used', () => {
+    const { hub, session } = setup();
+    class Other {}
+    hub.listen(defineChannel('twice', UserUpdate), () => {}, session);
+    expect(() => hub.post(defineChannel('twice', Other), new Other())).toThrow(ConfigurationError);
+    expect(() => hub.listen(defineChannel('twice', Other), () => {}, session)).toThrow('Channel "twice" is defined twice');
+  });
+
+  test('of a class whose name another class of the application has is refused', () => {
+    const { hub, session } = setup();
+    hub.listen(Updates, () => {}, session);
+    const namesake = { UserUpdate: class UserUpdate {} }.UserUpdate;
+    expect(() => hub.listen(defineChannel('other', namesake), () => {}, session)).toThrow('Two message classes are called "UserUpdate"');
+  });
+
+  test.each([
+    [{ history: { maxMessages: 10 } }, 'option "history" is not supported yet'],
+    [{ clients: true }, 'option "clients" is not supported yet'],
+    [{ histroy: {} }, 'unknown option "histroy"'],
+    [{ interop: 'yes' }, 'option "interop" must be true or false'],
+  ])('with the options %j is refused', (options, text) => {
+    expect(() => defineChannel('optioned', undefined, options as never)).toThrow(ConfigurationError);
+    expect(() => defineChannel('optioned', undefined, options as never)).toThrow(text);
+  });
+
+  test.each([
+    [{}, 'needs its parameter "roomId"'],
+    [{ roomId: '' }, 'must not be empty'],
+    [{ roomId: 'a/b' }, 'contain "/"'],
+    [{ roomId: ':x' }, 'begin with ":"'],
+    [{ roomId: 'x', floor: 1 }, 'no parameter "floor"'],
+    [{ roomId: {} }, 'as a string or a number'],
+  ])('of a template with the parameters %j is refused', (params, text) => {
+    expect(() => Rooms.for(params as never)).toThrow(InvalidChannelError);
+    expect(() => Rooms.for(params as never)).toThrow(text);
+  });
+});
+
+describe('posts held for handlers that are not ready', () => {
+  test('reach them in the order of posting, before anything they cause', () => {
+    const { hub, session, seen } = setup();
+    hub.holdPosts();
+    void hub.post('a', 1);
+    void hub.post('b', 2);
+    void hub.post('a', 3);
+
+    hub.release([
+      hub.prepare('a', (n: never) => { seen.push(`a${n}`); if (n === 1) void hub.post('a', 9); }, session),
+      hub.prepare('b', (n) => seen.push(`b${n}`), session),
+    ]);
+    void hub.post('a', 4);
+
+    expect(seen).toEqual(['a1', 'b2', 'a3', 'a9', 'a4']);
+  });
+
+  test('have reached other listeners at once, and not again', () => {
+    const { hub, session, seen } = setup();
+    hub.holdPosts();
+    hub.listen('a', (n) => seen.push(`early ${n}`), session);
+    void hub.post('a', 1);
+    expect(seen).toEqual(['early 1']);
+
+    hub.release([hub.prepare('a', (n) => seen.push(`late ${n}`), session)]);
+
+    expect(seen).toEqual(['early 1', 'late 1']);
+  });
+
+  test('are bounded, and what is too much is reported', () => {
+    const { hub, reporter } = setup();
+    hub.holdPosts();
+    for (let n = 0; n <= 10_000; n++) void hub.post('a', n);
+    expect(reporter.rejections).toHaveLength(1);
+    expect(reporter.rejections[0]!.error).toBeInstanceOf(LimitExceededError);
+  });
+});

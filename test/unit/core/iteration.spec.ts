@@ -1,0 +1,80 @@
+import { describe, expect, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import { iterate, type IterateOptions } from '../../../lib/core/iteration.js';
+import { ConfigurationError, LimitExceededError } from '../../../lib/protocol/errors.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+function setup(options?: IterateOptions) {
+  const hub = new Hub({ reporter: new RecordingReporter() });
+  const session = hub.sessions.open();
+  const iterable = iterate<number>(hub, 'numbers', session, options);
+  return { hub, session, iterable, post: (n: number) => void hub.post('numbers', n) };
+}
+
+describe('an iteration', () => {
+  test('gives the messages posted since it began, in order, waiting for what is to come', async () => {
+    const { iterable, post } = setup();
+    const iterator = iterable[Symbol.asyncIterator]();
+    post(1);
+    const [first, second] = [iterator.next(), iterator.next()];
+    post(2);
+    expect(await first).toEqual({ value: 1, done: false });
+    expect(await second).toEqual({ value: 2, done: false });
+  });
+
+  test('ends when the session closes, after what was still waiting to be taken', async () => {
+    const { iterable, post, session } = setup();
+    const taken: number[] = [];
+    const loop = (async () => {
+      for await (const n of iterable) taken.push(n);
+    })();
+    post(1);
+    post(2);
+    session.close();
+    await loop;
+    expect(taken).toEqual([1, 2]);
+  });
+
+  test('stops listening when the loop is left', async () => {
+    const { hub, iterable, post } = setup();
+    const left = (async () => {
+      for await (const n of iterable) if (n === 1) break;
+    })();
+    post(1);
+    await left;
+    const again = iterable[Symbol.asyncIterator]();
+    post(2);
+    expect(await again.next()).toEqual({ value: 2, done: false });
+    await again.return!();
+    await expect(hub.post('numbers', 3)).resolves.toBe(true);
+    expect(await again.next()).toEqual({ value: undefined, done: true });
+  });
+
+  test('that is too slow fails with the limit named, after the messages that fit', async () => {
+    const { iterable, post } = setup({ maxBuffered: 2 });
+    const iterator = iterable[Symbol.asyncIterator]();
+    [1, 2, 3, 4].forEach(post);
+    expect(await iterator.next()).toEqual({ value: 1, done: false });
+    expect(await iterator.next()).toEqual({ value: 2, done: false });
+    await expect(iterator.next()).rejects.toThrow(LimitExceededError);
+    expect(await iterator.next()).toEqual({ value: undefined, done: true });
+  });
+
+  test('that may drop the oldest keeps the newest', async () => {
+    const { iterable, post } = setup({ maxBuffered: 2, overflow: 'dropOldest' });
+    const iterator = iterable[Symbol.asyncIterator]();
+    [1, 2, 3, 4].forEach(post);
+    expect(await iterator.next()).toEqual({ value: 3, done: false });
+    expect(await iterator.next()).toEqual({ value: 4, done: false });
+  });
+
+  test('begun after the session has closed is over at once', async () => {
+    const { iterable, session } = setup();
+    session.close();
+    expect(await iterable[Symbol.asyncIterator]().next()).toEqual({ value: undefined, done: true });
+  });
+
+  test.each([{ maxBuffered: 0 }, { maxBuffered: 1.5 }, { overflow: 'ignore' }])('with %j is refused', (options) => {
+    expect(() => setup(options as IterateOptions)).toThrow(ConfigurationError);
+  });
+});

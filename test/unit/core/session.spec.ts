@@ -1,0 +1,189 @@
+import { describe, expect, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import { createStream } from '../../../lib/core/stream.js';
+import { Revocations } from '../../../lib/core/revocations.js';
+import {
+  RevokedAuthenticationAuthId,
+  RevokedAuthenticationScope,
+  RevokedAuthenticationUser,
+} from '../../../lib/protocol/authentication.js';
+import { ConfigurationError } from '../../../lib/protocol/errors.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+function setup() {
+  const hub = new Hub({ reporter: new RecordingReporter() });
+  return { hub, revocations: new Revocations(hub), seen: [] as unknown[] };
+}
+
+describe('a session that closes', () => {
+  test('ends its listeners and no others', () => {
+    const { hub, seen } = setup();
+    const [one, two] = [hub.sessions.open(), hub.sessions.open()];
+    const shared = (message: unknown) => seen.push(message);
+    const listener = hub.listen('channel', shared, one);
+    hub.listen('channel', shared, two);
+
+    one.close();
+    void hub.post('channel', 'x');
+
+    expect(listener.closed).toBe(true);
+    expect(seen).toEqual(['x']);
+  });
+
+  test('completes its streams', () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    createStream(hub, 'channel', session).subscribe({ next: (m) => seen.push(m), complete: () => seen.push('complete') });
+
+    void hub.post('channel', 1);
+    session.close();
+    void hub.post('channel', 2);
+
+    expect(seen).toEqual([1, 'complete']);
+  });
+
+  test('completes a stream that is subscribed to later', () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    const stream = createStream(hub, 'channel', session);
+    session.close();
+
+    stream.subscribe({ complete: () => seen.push('complete') });
+
+    expect(seen).toEqual(['complete']);
+  });
+
+  test('aborts its signal, also one that is asked for afterwards', () => {
+    const { hub } = setup();
+    const [asked, late] = [hub.sessions.open(), hub.sessions.open()];
+    const { signal } = asked;
+    asked.close();
+    late.close();
+    expect(signal.aborted).toBe(true);
+    expect(late.signal.aborted).toBe(true);
+  });
+
+  test('does so once, however often it is closed', () => {
+    const { hub } = setup();
+    const session = hub.sessions.open();
+    let count = 0;
+    session.onClose(() => count++);
+    session.close();
+    session.close();
+    expect(count).toBe(1);
+    expect(session.closeReason).toBe('ended');
+  });
+
+  test('is no longer counted among the open ones', () => {
+    const { hub } = setup();
+    const before = hub.sessions.size;
+    const session = hub.sessions.open();
+    expect(hub.sessions.size).toBe(before + 1);
+    session.close();
+    expect(hub.sessions.size).toBe(before);
+  });
+});
+
+describe('a session', () => {
+  test('closes when the signal it was opened with is aborted', () => {
+    const { hub } = setup();
+    const controller = new AbortController();
+    const session = hub.sessions.open({ signal: controller.signal });
+    controller.abort();
+    expect(session.closed).toBe(true);
+  });
+
+  test('opened with an aborted signal is closed from the start', () => {
+    const { hub } = setup();
+    expect(hub.sessions.open({ signal: AbortSignal.abort() }).closed).toBe(true);
+  });
+
+  test('closes at the end of a using block', () => {
+    const { hub } = setup();
+    let outside;
+    {
+      using session = hub.sessions.open();
+      outside = session;
+    }
+    expect(outside.closed).toBe(true);
+  });
+
+  test('opened after the hub has closed is closed from the start', async () => {
+    const { hub } = setup();
+    const open = hub.sessions.open();
+    await hub.close();
+    expect(open.closeReason).toBe('shutdown');
+    expect(hub.sessions.open().closed).toBe(true);
+  });
+
+  test('asks who is behind it until it is told, then remembers', () => {
+    const { hub } = setup();
+    const answers = [null, { userId: 'ada' }, { userId: 'bob' }];
+    const session = hub.sessions.open({ auth: () => answers.shift() ?? null });
+    expect(session.auth).toBeNull();
+    expect(session.auth).toEqual({ userId: 'ada' });
+    expect(session.auth).toEqual({ userId: 'ada' });
+  });
+
+  test('has an id of its own', () => {
+    const { hub } = setup();
+    const session = hub.sessions.open();
+    expect(session.id).toMatch(/^[0-9a-f-]{36}$/);
+    expect(session.id).toBe(session.id);
+    expect(session.id).not.toBe(hub.sessions.open().id);
+  });
+});
+
+describe('a revocation', () => {
+  const people = [
+    { userId: 'ada', authId: 'phone', scopes: ['read', 'write'] },
+    { userId: 'ada', authId: 'laptop', scopes: ['read'] },
+    { userId: 'bob', authId: 'phone', scopes: ['write'] },
+  ];
+  const closedBy = async (userId: string | number, what: unknown) => {
+    const { hub, revocations } = setup();
+    const sessions = people.map((auth) => hub.sessions.open({ auth }));
+    const nobody = hub.sessions.open();
+    const told = revocations.revoke(userId, what);
+    const closed = sessions.map(({ closeReason }) => closeReason === 'revoked');
+    expect(nobody.closed).toBe(false);
+    expect(await told).toBe(true);
+    return closed;
+  };
+
+  test('of a user ends all sessions of that user before it returns', async () => {
+    expect(await closedBy('ada', new RevokedAuthenticationUser())).toEqual([true, true, false]);
+  });
+
+  test('of one sign-in ends that one', async () => {
+    expect(await closedBy('ada', new RevokedAuthenticationAuthId('phone'))).toEqual([true, false, false]);
+  });
+
+  test('of scopes ends the sessions of the user that hold one of them', async () => {
+    expect(await closedBy('ada', new RevokedAuthenticationScope(['write', 'admin']))).toEqual([true, false, false]);
+    expect(await closedBy('ada', new RevokedAuthenticationScope(['admin']))).toEqual([false, false, false]);
+  });
+
+  test('takes a number and its decimal string for the same user', async () => {
+    const { hub, revocations } = setup();
+    const session = hub.sessions.open({ auth: { userId: 7 } });
+    await revocations.revoke('7', new RevokedAuthenticationUser());
+    expect(session.closed).toBe(true);
+  });
+
+  test.each([
+    ['ada', undefined],
+    ['ada', 'phone'],
+    ['ada', {}],
+    ['ada', new RevokedAuthenticationAuthId('')],
+    ['ada', new RevokedAuthenticationScope([])],
+    ['ada', new RevokedAuthenticationScope('read' as never)],
+    ['', new RevokedAuthenticationUser()],
+    [undefined, new RevokedAuthenticationUser()],
+  ])('of %j with %j names nobody and is refused', (userId, what) => {
+    const { hub, revocations } = setup();
+    const session = hub.sessions.open({ auth: { userId: 'ada' } });
+    expect(() => revocations.revoke(userId as string, what)).toThrow(ConfigurationError);
+    expect(session.closed).toBe(false);
+  });
+});

@@ -1,0 +1,473 @@
+import { describe, expect, test } from '@jest/globals';
+import vm from 'node:vm';
+import { Codec, type EncodedMessage } from '../../../lib/protocol/codec.js';
+import { UnserializableError } from '../../../lib/protocol/errors.js';
+import { Message } from '../../../lib/protocol/message.js';
+import { MessageSource, Serializable } from '../../../lib/protocol/serializable.js';
+import { SourceRef, sourceRef } from '../../../lib/protocol/source.js';
+import { TypeRegistry } from '../../../lib/protocol/type-registry.js';
+import { isSameGraph } from '../../support/same-graph.js';
+
+@Serializable({ name: 'person' })
+class Person {
+  static constructed = 0;
+  friend: Person | null = null;
+  constructor(
+    readonly name: string,
+    readonly since: Date = new Date(0),
+  ) {
+    Person.constructed++;
+  }
+  get initial(): string {
+    return this.name.slice(0, 1);
+  }
+}
+
+@Serializable({ name: 'employee' })
+class Employee extends Person {
+  salary = 1n;
+}
+
+@Serializable({ name: 'failure' })
+class Failure extends Error {
+  constructor(
+    message: string,
+    readonly code: number,
+  ) {
+    super(message);
+  }
+}
+
+@MessageSource({ name: 'ChatServer', key: 'id' })
+class ChatServer {
+  readonly connection = () => {};
+  constructor(readonly id: string) {}
+}
+
+class Greeting extends Message {
+  constructor(
+    readonly text: string,
+    readonly to?: unknown,
+  ) {
+    super();
+  }
+}
+
+class Undeclared {
+  readonly secret = 1;
+}
+
+function codec(): Codec {
+  const types = new TypeRegistry();
+  types.register(Greeting);
+  return new Codec(types);
+}
+
+function decode(encoded: EncodedMessage, on = codec()): unknown {
+  const meta: unknown = encoded.meta === undefined ? undefined : JSON.parse(encoded.meta);
+  return on.decode(JSON.parse(encoded.data), encoded.type, meta);
+}
+
+function roundTrip(value: unknown): unknown {
+  return decode(codec().encode(value));
+}
+
+const shared = { a: 1 };
+const cyclic: Record<string, unknown> = { name: 'root' };
+cyclic['self'] = cyclic;
+const cyclicList: unknown[] = [1];
+cyclicList.push(cyclicList);
+const cyclicMap = new Map<unknown, unknown>();
+cyclicMap.set('me', cyclicMap).set(cyclicMap, 'as key');
+const cyclicSet = new Set<unknown>();
+cyclicSet.add(1).add(cyclicSet).add({ back: cyclicSet });
+const cyclicPerson = new Person('Ada');
+cyclicPerson.friend = cyclicPerson;
+const throughAll = new Map<unknown, unknown>([['person', new Person('Bob')]]);
+(throughAll.get('person') as Person).friend = Object.assign(new Person('Cy'), {
+  map: throughAll,
+  set: new Set([throughAll]),
+});
+const cyclicError: Error = Object.assign(new TypeError('first'), { code: 7 });
+Object.defineProperty(cyclicError, 'cause', { value: new Error('second', { cause: cyclicError }), enumerable: false });
+// oxlint-disable-next-line no-sparse-arrays -- holes are what this is about
+const sparse = [, 1, , undefined, new Date(1), ,];
+const bytes = Uint8Array.from({ length: 300 }, (_, index) => index);
+const typedArrays = [
+  new Int8Array([-128, 127]),
+  bytes,
+  new Uint8Array(0),
+  new Uint8ClampedArray([0, 255]),
+  new Int16Array([-32768, 32767]),
+  new Uint16Array([65535]),
+  new Int32Array([-2147483648]),
+  new Uint32Array([4294967295]),
+  new Float32Array([1.5, Number.NaN, -0, Infinity]),
+  new Float64Array([0.1, -Infinity, 5e-324]),
+  new BigInt64Array([-(2n ** 63n)]),
+  new BigUint64Array([2n ** 64n - 1n]),
+];
+
+/** A value, its data as it reads to others, and its note. */
+const TABLE: [name: string, value: unknown, data: string, meta?: string][] = [
+  ['undefined', undefined, 'null', '"undefined"'],
+  ['null', null, 'null'],
+  ['true', true, 'true'],
+  ['a number', 1.5, '1.5'],
+  ['zero', 0, '0'],
+  ['minus zero', -0, '0', '"-0"'],
+  ['NaN', Number.NaN, 'null', '"NaN"'],
+  ['Infinity', Infinity, 'null', '"Infinity"'],
+  ['-Infinity', { a: -Infinity }, '{"a":null}', '{"a":"-Infinity"}'],
+  ['a bigint', 2n ** 70n, '"1180591620717411303424"', '"bigint"'],
+  ['a negative bigint', [-1n], '["-1"]', '{"0":"bigint"}'],
+  ['a string', 'a "quote"', '"a \\"quote\\""'],
+  ['a lone surrogate', '\ud800x', '"\\ud800x"'],
+  ['the line separators of JavaScript', '\u2028\u2029\u0000', '"\u2028\u2029\\u0000"'],
+  ['a Date', new Date(0), '"1970-01-01T00:00:00.000Z"', '"Date"'],
+  ['an invalid Date', new Date(Number.NaN), 'null', '"Date"'],
+  ['the last Date', new Date(8.64e15), '"+275760-09-13T00:00:00.000Z"', '"Date"'],
+  ['a RegExp', /a\/[/]b/giu, '"/a\\\\/[/]b/giu"', '"RegExp"'],
+  ['an empty RegExp', new RegExp(''), '"/(?:)/"', '"RegExp"'],
+  ['a URL', new URL('https://example.org/a?b#c'), '"https://example.org/a?b#c"', '"URL"'],
+  ['an Error', new Error('broken'), '{"name":"Error","message":"broken"}', '"Error"'],
+  ['a TypeError', new TypeError('t'), '{"name":"TypeError","message":"t"}', '"TypeError"'],
+  [
+    'an AggregateError',
+    new AggregateError([new Error('a')], 'all'),
+    '{"name":"AggregateError","message":"all","errors":[{"name":"Error","message":"a"}]}',
+    '["AggregateError",{"errors":{"0":"Error"}}]',
+  ],
+  [
+    'an Error with properties of its own',
+    Object.assign(new Error('x'), { code: 'E', at: new Date(1) }),
+    '{"name":"Error","message":"x","code":"E","at":"1970-01-01T00:00:00.001Z"}',
+    '["Error",{"at":"Date"}]',
+  ],
+  [
+    'an Error with a name of its own',
+    Object.assign(new Error('x'), { name: 'Mine' }),
+    '{"name":"Mine","message":"x"}',
+    '"Error"',
+  ],
+  [
+    'an Error with a cause, in a cycle',
+    cyclicError,
+    '{"name":"TypeError","message":"first","code":7,"cause":{"name":"Error","message":"second","cause":null}}',
+    '["TypeError",{"cause":["Error",{"cause":1}]},1]',
+  ],
+  [
+    'an Error whose cause is undefined',
+    new Error('x', { cause: undefined }),
+    '{"name":"Error","message":"x"}',
+    '["Error",{"cause":"undefined"}]',
+  ],
+  [
+    'a Map',
+    new Map<unknown, unknown>([
+      ['b', 1],
+      ['1', new Date(0)],
+    ]),
+    '[["b",1],["1","1970-01-01T00:00:00.000Z"]]',
+    '["Map",{"1":{"1":"Date"}}]',
+  ],
+  [
+    'a Map with any keys',
+    new Map<unknown, unknown>([
+      [{ a: 1n }, 1],
+      [Number.NaN, 2],
+      [undefined, 3],
+    ]),
+    '[[{"a":"1"},1],[null,2],[null,3]]',
+    '["Map",{"0":{"0":{"a":"bigint"}},"1":{"0":"NaN"},"2":{"0":"undefined"}}]',
+  ],
+  ['an empty Map', new Map(), '[]', '"Map"'],
+  ['a Set', new Set<unknown>(['b', 'a', new Set([1])]), '["b","a",[1]]', '["Set",{"2":"Set"}]'],
+  ['a plain object', { a: [1, 'x', null, { b: false }] }, '{"a":[1,"x",null,{"b":false}]}'],
+  ['an object with undefined in it', { a: undefined, b: 1 }, '{"b":1}', '{"a":"undefined"}'],
+  ['an array with undefined in it', [undefined], '[null]', '{"0":"undefined"}'],
+  [
+    'an object without a prototype',
+    Object.assign(Object.create(null) as object, { a: 1n }),
+    '{"a":"1"}',
+    '["null-prototype",{"a":"bigint"}]',
+  ],
+  [
+    'keys that look like paths',
+    { 'a.b': 1n, '': 2n, '1': 3n, '@': 4n },
+    '{"1":"3","a.b":"1","":"2","@":"4"}',
+    '{"1":"bigint","a.b":"bigint","":"bigint","@":"bigint"}',
+  ],
+  [
+    'a property called constructor',
+    { constructor: 'Lotus', c: { constructor: { name: 'x' } } },
+    '{"constructor":"Lotus","c":{"constructor":{"name":"x"}}}',
+  ],
+  [
+    'a sparse array',
+    sparse,
+    '[null,1,null,null,"1970-01-01T00:00:00.001Z",null]',
+    '{"0":"hole","2":"hole","3":"undefined","4":"Date","5":"hole"}',
+  ],
+  ['an ArrayBuffer', new Uint8Array([1, 2, 255]).buffer, '"AQL/"', '"ArrayBuffer"'],
+  ['a DataView on a part of a buffer', new DataView(bytes.buffer, 1, 3), '"AQID"', '"DataView"'],
+  ['a Float64Array', new Float64Array([1, Number.NaN, -0]), '[1,"NaN","-0"]', '"Float64Array"'],
+  [
+    'all typed arrays',
+    typedArrays,
+    JSON.stringify(typedArrays.map(readsAs)),
+    JSON.stringify({ ...typedArrays.map((array) => array[Symbol.toStringTag]) }),
+  ],
+  ['a part of a buffer', bytes.subarray(3, 5), '"AwQ="', '"Uint8Array"'],
+  [
+    'a declared class',
+    new Person('Ada'),
+    '{"name":"Ada","since":"1970-01-01T00:00:00.000Z","friend":null}',
+    '{"since":"Date"}',
+  ],
+  [
+    'a declared class inside',
+    [new Employee('Eve')],
+    '[{"name":"Eve","since":"1970-01-01T00:00:00.000Z","friend":null,"salary":"1"}]',
+    '{"0":["@employee",{"since":"Date","salary":"bigint"}]}',
+  ],
+  [
+    'a declared class that is an error',
+    { e: new Failure('no', 3) },
+    '{"e":{"code":3,"message":"no"}}',
+    '{"e":"@failure"}',
+  ],
+  ['a declared class that is an error, alone', new Failure('no', 3), '{"code":3,"message":"no"}'],
+  ['a Message', new Greeting('hi', null), '{"text":"hi","to":null}'],
+  [
+    'a reference to a source',
+    { s: sourceRef('ChatServer', 'a/b') },
+    '{"s":{"type":"ChatServer","key":"a%2Fb"}}',
+    '{"s":"source"}',
+  ],
+  ['one object twice', { x: shared, y: shared }, '{"x":{"a":1},"y":{"a":1}}', '{"x":["",{},1],"y":1}'],
+  [
+    'one Date twice',
+    [cyclicPerson.since, cyclicPerson.since],
+    '["1970-01-01T00:00:00.000Z","1970-01-01T00:00:00.000Z"]',
+    '{"0":["Date",{},1],"1":1}',
+  ],
+  ['an object that contains itself', cyclic, '{"name":"root","self":null}', '["",{"self":1},1]'],
+  ['an array that contains itself', cyclicList, '[1,null]', '["",{"1":1},1]'],
+  ['a Map that contains itself', cyclicMap, '[["me",null],[null,"as key"]]', '["Map",{"0":{"1":1},"1":{"0":1}},1]'],
+  ['a Set that contains itself', cyclicSet, '[1,null,{"back":null}]', '["Set",{"1":1,"2":{"back":1}},1]'],
+  [
+    'an instance that contains itself',
+    { p: cyclicPerson },
+    '{"p":{"name":"Ada","since":"1970-01-01T00:00:00.000Z","friend":null}}',
+    '{"p":["@person",{"since":"Date","friend":1},1]}',
+  ],
+  [
+    'a cycle through everything',
+    throughAll,
+    '[["person",{"name":"Bob","since":"1970-01-01T00:00:00.000Z","friend":{"name":"Cy","since":"1970-01-01T00:00:00.000Z","friend":null,"map":null,"set":[null]}}]]',
+    '["Map",{"0":{"1":["@person",{"since":"Date","friend":["@person",{"since":"Date","map":1,"set":["Set",{"0":1}]}]}]}},1]',
+  ],
+];
+
+function readsAs(array: (typeof typedArrays)[number]): unknown {
+  const tag = array[Symbol.toStringTag];
+  if (tag === 'Uint8Array' || tag === 'Uint8ClampedArray') return Buffer.from(array as Uint8Array).toString('base64');
+  return Array.from(array as ArrayLike<number | bigint>, (value) =>
+    typeof value === 'bigint' || !Number.isFinite(value) || Object.is(value, -0)
+      ? Object.is(value, -0)
+        ? '-0'
+        : String(value)
+      : value,
+  );
+}
+
+describe('Codec', () => {
+  test.each(TABLE.map(([name, value, data, meta]) => ({ name, value, data, meta })))(
+    'carries $name',
+    ({ value, data, meta }) => {
+      const encoded = codec().encode(value);
+      expect([encoded.data, encoded.meta]).toEqual([data, meta]);
+      expect(isSameGraph(decode(encoded), value)).toBe(true);
+    },
+  );
+
+  test('carries every value of the table inside each container', () => {
+    for (const [name, value] of TABLE) {
+      for (const container of [
+        [value],
+        { value },
+        new Map([[value, 1]]),
+        new Set([value]),
+        new Greeting('', value),
+        Object.assign(new Error('e'), { value }),
+      ]) {
+        // As keys and members -0 becomes 0 already in the Map and the Set.
+        if (isSameGraph(roundTrip(container), container)) continue;
+        throw new Error(`${name} in ${container.constructor.name}`);
+      }
+    }
+  });
+
+  test('restores an instance without running its constructor', () => {
+    const encoded = codec().encode(new Employee('Eve'));
+    const before = Person.constructed;
+    const copy = decode(encoded) as Employee;
+    expect(Person.constructed).toBe(before);
+    expect(copy).toBeInstanceOf(Employee);
+    expect(copy.initial).toBe('E');
+  });
+
+  test('runs no setter of a class', () => {
+    @Serializable({ name: 'with-setter' })
+    class WithSetter {
+      static calls = 0;
+      set name(_name: unknown) {
+        WithSetter.calls++;
+      }
+    }
+    const copy = codec().decode({ name: '1970-01-01T00:00:00.000Z' }, 'with-setter', { name: 'Date' });
+    expect(Object.getOwnPropertyDescriptor(copy, 'name')?.value).toEqual(new Date(0));
+    expect(WithSetter.calls).toBe(0);
+  });
+
+  test('sends a source as a reference, never by value', () => {
+    const encoded = codec().encode({ from: new ChatServer('lobby 1') });
+    expect(encoded.data).toBe('{"from":{"type":"ChatServer","key":"lobby%201"}}');
+    expect((decode(encoded) as { from: unknown }).from).toEqual(sourceRef(ChatServer, 'lobby 1'));
+    expect((roundTrip(new ChatServer('a')) as object) instanceof SourceRef).toBe(true);
+  });
+
+  test('leaves out the stack of an error, here and in its cause', () => {
+    const { data, meta } = codec().encode({ error: new Error('x', { cause: new RangeError('y') }) });
+    expect(`${data}${meta}`).not.toContain('codec.spec');
+    expect((roundTrip(new RangeError('y')) as Error).stack).toBe('RangeError: y');
+  });
+
+  test('sends a Buffer as the bytes that it is', () => {
+    expect(isSameGraph(roundTrip(Buffer.from([1, 2])), new Uint8Array([1, 2]))).toBe(true);
+  });
+
+  test('takes values of another realm for what they are', () => {
+    const foreign: unknown = vm.runInNewContext(
+      '({ d: new Date(5), m: new Map([[1, { a: [2] }]]), r: /x/g, e: new TypeError("t"), u: new Uint16Array([7]) })',
+    );
+    const copy = roundTrip(foreign);
+    expect(
+      isSameGraph(copy, {
+        d: new Date(5),
+        m: new Map([[1, { a: [2] }]]),
+        r: /x/g,
+        e: new TypeError('t'),
+        u: new Uint16Array([7]),
+      }),
+    ).toBe(true);
+  });
+
+  test('says nothing beside the data where JSON carries a message', () => {
+    const list = Array.from({ length: 500 }, (_, index) => ({ id: index % 7, name: 'same' }));
+    const { data, type, meta } = codec().encode({ list });
+    expect([data, type, meta]).toEqual([JSON.stringify({ list }), undefined, undefined]);
+  });
+
+  test.each([3, 12, 40, 300, 30_000])('finds the one object that is there twice among %i', (count) => {
+    for (const twice of [{ a: 1 }, ['x'], {}]) {
+      const list: unknown[] = Array.from({ length: count }, (_, index) => ({ index, alike: [0] }));
+      list.splice(count / 3, 0, twice);
+      list.push({ deep: { twice } });
+      const copy = roundTrip(list) as unknown[];
+      expect((copy.at(-1) as { deep: { twice: unknown } }).deep.twice).toBe(copy[Math.floor(count / 3)]);
+    }
+  });
+
+  test('stays small and quick where objects share their parts at every level', () => {
+    let shares: unknown = { leaf: true };
+    for (let level = 0; level < 100; level++) shares = { left: shares, right: shares, also: [shares] };
+    const { data, meta } = codec().encode(shares);
+    expect(data.length + meta!.length).toBeLessThan(60_000);
+    expect(isSameGraph(decode({ data, meta }), shares)).toBe(true);
+  });
+
+  test('changes neither the message nor what it holds', () => {
+    const message = Object.freeze({ m: Object.freeze(new Map([['a', Object.freeze(new Person('x'))]])), u: undefined });
+    codec().encode(message);
+    expect(Object.keys(message)).toEqual(['m', 'u']);
+  });
+});
+
+describe('Codec refuses to send', () => {
+  class OrderRepository {}
+  class List extends Array<number> {}
+  class Registry extends Map<string, number> {}
+  @Serializable({ name: 'declared-list' })
+  class DeclaredMap extends Map<string, number> {}
+  class Subclass extends Person {}
+  class HttpFailure extends Error {}
+  const deep: unknown[] = [];
+  let end = deep;
+  for (let level = 0; level < 300; level++) end.push((end = []));
+
+  test.each<[unknown, string]>([
+    [
+      { order: { repository: new OrderRepository() } },
+      'message.order.repository: OrderRepository is not @Serializable',
+    ],
+    [new Greeting('x', new Undeclared()), 'message.to: Undeclared is not @Serializable'],
+    [new Undeclared(), 'message: Undeclared is not @Serializable'],
+    [
+      { to: new Greeting('x'), also: new (class Nested extends Message {})() },
+      'message.also: Nested is not @Serializable',
+    ],
+    [new Subclass('x'), 'message: Subclass is not @Serializable'],
+    [new HttpFailure('x'), 'message: HttpFailure is not @Serializable'],
+    [
+      {
+        a: [
+          1,
+          {
+            'b c': (
+              () => () =>
+                1
+            )(),
+          },
+        ],
+      },
+      'message.a[1]["b c"]: a function cannot be sent',
+    ],
+    [{ handle: function handle() {} }, 'message.handle: the function handle cannot be sent'],
+    [Symbol('s'), 'message: Symbol(s) cannot be sent'],
+    [new Map([['k', [Symbol('s')]]]), 'message.get("k")[0]: Symbol(s) cannot be sent'],
+    [new Map([[Undeclared, 1]]), 'message.keys()[0]: the function Undeclared cannot be sent'],
+    [new Set([1, Promise.resolve()]), 'message.values()[1]: Promise is not @Serializable'],
+    [{ list: new List() }, 'message.list: List is not @Serializable'],
+    [new Registry(), 'message: Registry is not @Serializable'],
+    [new DeclaredMap(), 'message: DeclaredMap extends Map; only own properties travel, so hold a Map in one'],
+    [new WeakMap(), 'message: WeakMap is not @Serializable'],
+    [[new String('boxed')], 'message[0]: String is not @Serializable'],
+    [
+      JSON.parse('{"a":{"__proto__":1}}'),
+      'message.a: a property "__proto__" cannot be sent; no receiver would accept it',
+    ],
+    [
+      JSON.parse('{"constructor":{"prototype":1}}'),
+      'message: a property "constructor.prototype" cannot be sent; no receiver would accept it',
+    ],
+    [{ n: 10n ** 10_000n }, 'message.n: a bigint may have 10000 digits, not 10001'],
+    [
+      [new RegExp('a'.repeat(10_001))],
+      'message[0]: the regular expressions of a message may have 10000 characters together',
+    ],
+    [{ a: new Array(20_000) }, 'message.a: it has more than 10000 holes; send a Map instead'],
+    [deep, `message${'[0]'.repeat(6)}…${'[0]'.repeat(6)}: it is nested deeper than 256 levels`],
+  ])('case %#', (value, text) => {
+    expect(() => codec().encode(value)).toThrow(
+      new UnserializableError(text.split(': ')[0]!, text.slice(text.indexOf(': ') + 2)),
+    );
+  });
+
+  test('an array of endless length, soon', () => {
+    const endless: unknown[] = [];
+    endless.length = 4_294_967_295;
+    expect(() => codec().encode(endless)).toThrow('holes');
+  });
+});

@@ -1,0 +1,64 @@
+import { expect, test } from '@jest/globals';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { Queue } from '../../support/queue.js';
+
+async function node(broker: MemoryBroker, name: string): Promise<[MemoryTransport, Queue<string>]> {
+  const transport = new MemoryTransport(broker);
+  const received = new Queue<string>();
+  await transport.start((payload) => received.push(payload));
+  await transport.subscribe(name);
+  return [transport, received];
+}
+
+test('brokers do not meet', async () => {
+  const [a, atA] = await node(new MemoryBroker(), 'news');
+  const [b, atB] = await node(new MemoryBroker(), 'news');
+  await a.publish('news', 'a');
+  await b.publish('news', 'b');
+  expect([await atA.next(), await atB.next()]).toEqual(['a', 'b']);
+  expect(atA.pending).toEqual([]);
+});
+
+test('what is on its way when the broker is cut is not accepted and not delivered', async () => {
+  const broker = new MemoryBroker();
+  const [a, atA] = await node(broker, 'news');
+  const published = a.publish('news', 'lost');
+  broker.cut();
+  expect(await published).toBe(false);
+  broker.heal();
+  await a.subscribe('news');
+  expect(await a.publish('news', 'end')).toBe(true);
+  expect(await atA.next()).toBe('end');
+});
+
+test('cutting twice and healing twice is as doing it once', async () => {
+  const broker = new MemoryBroker();
+  const [a] = await node(broker, 'news');
+  const states: string[] = [];
+  a.status.subscribe(({ state }) => states.push(state));
+  broker.cut();
+  broker.cut();
+  broker.heal();
+  broker.heal();
+  await a.subscribe('news');
+  expect(states).toEqual(['ready', 'waiting', 'ready']);
+});
+
+test('what a receiver publishes is delivered in a later turn', async () => {
+  const broker = new MemoryBroker();
+  const transport = new MemoryTransport(broker);
+  const depths: number[] = [];
+  let depth = 0;
+  const done = new Queue<void>();
+  await transport.start((payload) => {
+    depths.push(++depth);
+    if (Number(payload) < 3) void transport.publish('news', String(Number(payload) + 1));
+    else done.push();
+    depth--;
+  });
+  await transport.subscribe('news');
+  await transport.publish('news', '1');
+  await done.next();
+  expect(depths).toEqual([1, 1, 1]);
+});

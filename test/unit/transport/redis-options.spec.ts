@@ -1,0 +1,178 @@
+import { describe, expect, test } from '@jest/globals';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { ConfigurationError } from '../../../lib/protocol/errors.js';
+import { addressOf } from '../../../lib/transport/redis-client.js';
+import { createConnections, loadIoredis } from '../../../lib/transport/redis-connections.js';
+import { normalizeRedisOption, validateRedisOption, type RedisOption } from '../../../lib/transport/redis-options.js';
+import { RedisTransport } from '../../../lib/transport/redis-transport.js';
+
+const client = new Redis({ lazyConnect: true });
+const cluster = new Cluster([{ host: 'a.test', port: 7000 }], { lazyConnect: true });
+
+function failure(option: unknown): string {
+  try {
+    validateRedisOption(option);
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigurationError);
+    return (error as Error).message;
+  }
+  throw new Error('it was accepted');
+}
+
+describe('The option redis takes', () => {
+  // Typed: what ioredis gives and takes fits without a cast.
+  const options: RedisOptions = { host: 'a.test', port: 6380, db: 2 };
+  const accepted: [string, RedisOption][] = [
+    ['a URL', 'redis://user:secret@a.test:6380/2'],
+    ['a URL with TLS', 'rediss://a.test'],
+    ['the path of a socket', '/run/redis.sock'],
+    ['nothing but defaults', {}],
+    ['options of ioredis', options],
+    ['a port from the environment', { port: '6380', host: '::1' }],
+    ['TLS', { tls: {}, host: 'a.test' }],
+    ['Sentinels', { sentinels: [{ host: 'a.test', port: 26379 }], name: 'main', sentinelPassword: 'secret' }],
+    ['its own options', { url: 'redis://a.test', interop: true, publishTimeoutMs: 50 }],
+    ['options that are undefined', { url: undefined, password: undefined, interop: undefined, tls: undefined }],
+    ['a connection', client],
+    ['a cluster', cluster],
+    ['a function', () => client],
+    ['a connection with its own options', { client, interop: false }],
+    ['options that are fixed anyway', { lazyConnect: false, maxRetriesPerRequest: null }],
+  ];
+
+  test.each(accepted)('%s', (_, option) => {
+    expect(() => validateRedisOption(option)).not.toThrow();
+  });
+
+  test('a post’s time from where it is said, two seconds otherwise', () => {
+    expect(normalizeRedisOption('redis://a.test').publishTimeoutMs).toBe(2_000);
+    expect(normalizeRedisOption({ client, publishTimeoutMs: 7 }).publishTimeoutMs).toBe(7);
+  });
+});
+
+describe('The option redis names what is wrong:', () => {
+  const refused: [unknown, RegExp][] = [
+    [undefined, /^Option "redis" must be a URL, options of ioredis, .* not undefined$/],
+    [null, /^Option "redis" must be .* not null$/],
+    [6379, /^Option "redis" must be .* not 6379$/],
+    [[], /^Option "redis" must be .* not an array$/],
+    ['', /^Option "redis.url" must be a URL as redis:\/\/host:port/],
+    ['localhost:6379', /^Option "redis.url" must be a URL/],
+    ['http://localhost', /^Option "redis.url" must be a URL/],
+    [{ url: 'redis://' }, /^Option "redis.url" must be a URL|^$/],
+    [{ hots: 'a.test' }, /^Unknown option "redis.hots"; the usual ones are url, host/],
+    [{ toString: 1 }, /^Unknown option "redis.toString"/],
+    [{ host: 1 }, /^Option "redis.host" must be a host name or an address, not 1$/],
+    [{ host: '' }, /^Option "redis.host" must be/],
+    [{ port: 65_536 }, /^Option "redis.port" must be a port number from 0 to 65535, not 65536$/],
+    [{ port: 'six' }, /^Option "redis.port" must be .* not "six"$/],
+    [{ port: -1 }, /^Option "redis.port"/],
+    [{ db: 1.5 }, /^Option "redis.db" must be a whole number/],
+    [{ tls: 1 }, /^Option "redis.tls" must be/],
+    [{ sentinels: [] }, /^Option "redis.sentinels" must be an array of at least one/],
+    [{ sentinels: [null], name: 'main' }, /^Option "redis.sentinels" must be/],
+    [{ sentinels: [{ host: 'a.test' }] }, /^Option "redis.name" is missing/],
+    [{ interop: 'yes' }, /^Option "redis.interop" must be true or false, not "yes"$/],
+    [{ publishTimeoutMs: 0 }, /^Option "redis.publishTimeoutMs" must be a whole number of milliseconds from 1, not 0$/],
+    [{ publishTimeoutMs: 2 ** 31 }, /^Option "redis.publishTimeoutMs"/],
+    [{ keyPrefix: 'app:' }, /^Option "redis.keyPrefix" is not used; .* "prefix"$/],
+    [{ connectionName: 'my app' }, /^Option "redis.connectionName" must be a string without spaces/],
+    [{ retryStrategy: 100 }, /^Option "redis.retryStrategy" must be a function/],
+    [{ client: {} }, /^Option "redis.client" must be an ioredis Redis or Cluster, or a function/],
+    [{ client, host: 'a.test' }, /^Option "redis.host" has no meaning beside "redis.client"/],
+    [{ client, url: 'redis://a.test' }, /^Option "redis.url" has no meaning beside "redis.client"/],
+    [{ publish: () => 0, duplicate: () => 0, isOpen: true }, /a client of another library; give one of ioredis$/],
+  ];
+
+  test.each(refused)('%p', (option, text) => {
+    expect(failure(option)).toMatch(text);
+  });
+
+  test('but never tells a password', () => {
+    expect(failure({ url: 'redis:/user:hunter2@a.test' })).not.toContain('hunter2');
+    expect(failure({ password: ['hunter2'] })).not.toContain('hunter2');
+    expect(failure('http://user:hunter2@a.test')).not.toContain('hunter2');
+  });
+
+  test('when the transport is made, before anything connects', () => {
+    expect(() => new RedisTransport({ port: 0.5 })).toThrow(/redis\.port/);
+    expect(() => new RedisTransport({}, { prefix: 1 as never })).toThrow(/Option "prefix" must be a string, not 1/);
+  });
+});
+
+describe('The connections', () => {
+  async function made(option: RedisOption): Promise<Redis[]> {
+    const { commands, subscriber } = await createConnections(normalizeRedisOption(option));
+    return [commands.client, subscriber.client] as unknown as Redis[];
+  }
+
+  test('are not connected yet, and neither resend nor resubscribe nor queue by themselves', async () => {
+    for (const option of ['redis://a.test', { host: 'a.test', autoResubscribe: true }, client] as RedisOption[]) {
+      for (const { status, options } of await made(option)) {
+        expect(status).toBe('wait');
+        expect(options).toMatchObject({
+          autoResubscribe: false,
+          autoResendUnfulfilledCommands: false,
+          enableOfflineQueue: false,
+          enableReadyCheck: false,
+        });
+      }
+    }
+  });
+
+  test('go where the URL says, with the other options', async () => {
+    const [commands, subscriber] = await made({
+      url: 'rediss://me:secret@a.test:6380/3',
+      connectTimeout: 5,
+      host: undefined,
+    });
+    expect(commands!.options).toMatchObject({
+      host: 'a.test',
+      port: 6380,
+      username: 'me',
+      password: 'secret',
+      db: 3,
+      tls: true,
+      connectTimeout: 5,
+      connectionName: 'nestjs-messaging:commands',
+    });
+    expect(subscriber!.options.connectionName).toBe('nestjs-messaging:subscriber');
+  });
+
+  test('wait for the next attempt as this library does, unless the application says otherwise', async () => {
+    const own = (): number => 1;
+    const usual = await made('redis://a.test');
+    const duplicated = await made(client);
+    for (const { options } of [...usual, ...duplicated]) {
+      expect(options.retryStrategy!(1)).toBeGreaterThanOrEqual(50);
+      expect(options.retryStrategy!(1)).toBeGreaterThanOrEqual(100);
+    }
+    const [given] = await made({ host: 'a.test', retryStrategy: own });
+    const [kept] = await made(new Redis({ lazyConnect: true, retryStrategy: own }));
+    expect([given!.options.retryStrategy, kept!.options.retryStrategy]).toEqual([own, own]);
+  });
+
+  test('of a cluster are clusters', async () => {
+    for (const duplicate of await made(cluster)) {
+      expect(duplicate).toBeInstanceOf(Cluster);
+      expect(duplicate.status).toBe('wait');
+      expect(addressOf(duplicate)).toBe('the Redis Cluster at a.test:7000');
+    }
+  });
+
+  test('check with Sentinels that they have reached the master', async () => {
+    const [commands] = await made({ sentinels: [{ host: 'a.test' }], name: 'main' });
+    expect(commands!.options.enableReadyCheck).toBe(true);
+    expect(addressOf(commands!)).toBe('Redis, the master "main" of the Sentinels,');
+  });
+
+  test('need ioredis, and say so where it is missing', async () => {
+    const missing = (): Promise<object> => Promise.reject(new Error("Cannot find package 'ioredis'"));
+    const error: unknown = await loadIoredis(missing).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect((error as Error).message).toMatch(/needs the package ioredis.*npm install ioredis/);
+    const transport = new RedisTransport('redis://a.test', { load: () => loadIoredis(missing) });
+    await expect(transport.start(() => undefined)).rejects.toThrow(/npm install ioredis/);
+    await transport.close();
+  });
+});
