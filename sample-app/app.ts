@@ -20,7 +20,6 @@ export async function createApp(settings: Settings): Promise<NestExpressApplicat
   app.use(setSecurityHeaders);
   app.useStaticAssets(PUBLIC_FOLDER);
   app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true, forbidNonWhitelisted: true }));
-  app.enableShutdownHooks();
   return app;
 }
 

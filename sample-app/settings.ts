@@ -9,7 +9,7 @@ export class Settings {
   /** Signs the cookies; the servers of one application share it. */
   readonly sessionSecret: string;
 
-  constructor({ serverName = '', redisUrl, sessionSecret }: Partial<Settings> = {}) {
+  constructor({ serverName = '', redisUrl, sessionSecret }: { [Name in keyof Settings]?: string | undefined } = {}) {
     this.serverName = serverName;
     this.redisUrl = redisUrl;
     // A secret of the moment is safe to start with: all it costs is that a restart signs everybody out.

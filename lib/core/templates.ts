@@ -1,4 +1,4 @@
-import { matchTemplate } from '../protocol/channel-name.js';
+import { RESERVED_PREFIX, matchTemplate } from '../protocol/channel-name.js';
 import type { ListenerList } from './listener-list.js';
 
 interface Template {
@@ -38,11 +38,13 @@ export class Templates {
     if (group.size === 0) this.bySize.delete(size);
   }
 
-  /** The lists of all templates that a name is of. */
+  /** The lists of all templates that a name is of. The library's own channels are of its own templates only. */
   match(name: string): ListenerList[] {
     const segments = name.split('/');
+    const isReserved = name.startsWith(RESERVED_PREFIX);
     const matched: ListenerList[] = [];
     for (const template of this.bySize.get(segments.length)?.values() ?? []) {
+      if (template.list.name.startsWith(RESERVED_PREFIX) !== isReserved) continue;
       if (matchTemplate(template.segments, segments)) matched.push(template.list);
     }
     return matched;

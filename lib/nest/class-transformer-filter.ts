@@ -13,8 +13,8 @@ export interface ClassTransformerInternals {
     getAncestors(type: Function): readonly Function[];
     findExposeMetadata(type: Function, property: string): { options?: { name?: string } } | undefined;
     findTypeMetadata(type: Function, property: string): TypeMetadata | undefined;
-    readonly _transformMetadatas: ReadonlyMap<Function, unknown>;
-    readonly _typeMetadatas: ReadonlyMap<Function, unknown>;
+    readonly ['_transformMetadatas']: ReadonlyMap<Function, unknown>;
+    readonly ['_typeMetadatas']: ReadonlyMap<Function, unknown>;
   };
   readonly executor: new (
     direction: number,
@@ -87,8 +87,7 @@ export class ClassTransformerFilter implements ClassFilter {
     const metadata = this.internals.storage.findTypeMetadata(type, property);
     if (metadata === undefined) return undefined;
     const discriminator = metadata.options?.discriminator;
-    const mark =
-      discriminator && typeof value === 'object' && value !== null && Reflect.get(value, discriminator.property);
+    const mark = discriminator && (value as Record<string, unknown> | null | undefined)?.[discriminator.property];
     const declared =
       discriminator?.subTypes.find(({ name }) => name === mark)?.value ??
       (metadata.typeFunction ? metadata.typeFunction({ newObject: {}, object, property }) : metadata.reflectedType);
@@ -104,7 +103,7 @@ export class ClassTransformerFilter implements ClassFilter {
       storage.getExposedMetadatas(type).length > 0 ||
       storage.getExcludedMetadatas(type).length > 0 ||
       [type, ...storage.getAncestors(type)].some(
-        (ancestor) => storage._transformMetadatas.has(ancestor) || storage._typeMetadatas.has(ancestor),
+        (ancestor) => storage['_transformMetadatas'].has(ancestor) || storage['_typeMetadatas'].has(ancestor),
       )
     );
   }

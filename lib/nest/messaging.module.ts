@@ -176,7 +176,8 @@ export class MessagingModule
 }
 
 function createHub({ redis, transport, prefix, limits }: ResolvedMessagingOptions, reporter: LoggingReporter): Hub {
-  const hub = new Hub({ reporter, limits, transport: transport ?? (redis && new RedisTransport(redis, { prefix })) });
+  const toOthers = redis === undefined ? transport : new RedisTransport(redis, { prefix });
+  const hub = new Hub({ reporter, limits, transport: toOthers });
   // Until the handlers are found, which is when all modules are ready.
   hub.holdPosts();
   return hub;

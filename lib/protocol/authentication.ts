@@ -37,9 +37,7 @@ export class RevokedAuthenticationScope {
 
 /** What `revokeAuthentication` withdraws. */
 export type RevokedAuthentication =
-  | RevokedAuthenticationUser
-  | RevokedAuthenticationAuthId
-  | RevokedAuthenticationScope;
+  RevokedAuthenticationUser | RevokedAuthenticationAuthId | RevokedAuthenticationScope;
 
 /** A revocation as it travels between servers. */
 export interface Revocation {
@@ -56,13 +54,17 @@ export interface Revocation {
  */
 export function toRevocation(userId: unknown, what: unknown): Revocation {
   if ((typeof userId !== 'string' && typeof userId !== 'number') || userId === '') {
-    throw new ConfigurationError(`revokeAuthentication: userId must be a non-empty string or a number, not ${describe(userId)}`);
+    throw new ConfigurationError(
+      `revokeAuthentication: userId must be a non-empty string or a number, not ${describe(userId)}`,
+    );
   }
   const user = String(userId);
   if (what instanceof RevokedAuthenticationUser) return { userId: user };
   if (what instanceof RevokedAuthenticationAuthId) {
     if (typeof what.authId !== 'string' || what.authId === '') {
-      throw new ConfigurationError(`RevokedAuthenticationAuthId: authId must be a non-empty string, not ${describe(what.authId)}`);
+      throw new ConfigurationError(
+        `RevokedAuthenticationAuthId: authId must be a non-empty string, not ${describe(what.authId)}`,
+      );
     }
     return { userId: user, authId: what.authId };
   }

@@ -19,9 +19,7 @@ const FORBIDDEN = /[\p{Cc}\p{Cs}*]/u;
  */
 export function checkChannelName(name: unknown): 'name' | 'template' {
   if (typeof name !== 'string') {
-    throw new InvalidChannelError(
-      `A channel is a string or the result of defineChannel(), not ${describe(name)}`,
-    );
+    throw new InvalidChannelError(`A channel is a string or the result of defineChannel(), not ${describe(name)}`);
   }
   if (name.startsWith(RESERVED_PREFIX)) {
     throw new InvalidChannelError(`Channel ${quote(name)}: names that begin with "${RESERVED_PREFIX}" are reserved`);
@@ -106,7 +104,10 @@ function parameterValue(template: string, name: string, params: Readonly<Record<
  *
  * @returns the parameters, or `undefined` where the name is not of this template
  */
-export function matchTemplate(template: readonly string[], name: readonly string[]): Record<string, string> | undefined {
+export function matchTemplate(
+  template: readonly string[],
+  name: readonly string[],
+): Record<string, string> | undefined {
   if (template.length !== name.length) return undefined;
   // Without a prototype: a parameter may be called `constructor`.
   const params: Record<string, string> = Object.create(null) as Record<string, string>;

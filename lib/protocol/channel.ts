@@ -134,7 +134,9 @@ export function defineChannel<T = unknown, const Name extends string = string>(
 export function defineChannel(name: string, type?: Class, options: ChannelOptions = {}): Channel | ChannelTemplate {
   const kind = checkChannelName(name);
   if (type !== undefined && typeof type !== 'function') {
-    throw new ConfigurationError(`defineChannel(${quote(name)}): the second argument is the class of its messages, not ${describe(type)}`);
+    throw new ConfigurationError(
+      `defineChannel(${quote(name)}): the second argument is the class of its messages, not ${describe(type)}`,
+    );
   }
   checkOptions(name, options);
   return create(kind, new ChannelDefinition(name, type, Object.freeze({ ...options })));
@@ -154,17 +156,23 @@ function create<T>(kind: 'name' | 'template', definition: ChannelDefinition<T>):
 
 function checkOptions(name: string, options: object): void {
   if (typeof options !== 'object' || options === null) {
-    throw new ConfigurationError(`defineChannel(${quote(name)}): the options must be an object, not ${describe(options)}`);
+    throw new ConfigurationError(
+      `defineChannel(${quote(name)}): the options must be an object, not ${describe(options)}`,
+    );
   }
   for (const [option, value] of Object.entries(options)) {
     if (NOT_YET_SUPPORTED.includes(option)) {
       throw new ConfigurationError(`defineChannel(${quote(name)}): option "${option}" is not supported yet`);
     }
     if (option !== 'interop') {
-      throw new ConfigurationError(`defineChannel(${quote(name)}): unknown option "${option}"; the options are: interop`);
+      throw new ConfigurationError(
+        `defineChannel(${quote(name)}): unknown option "${option}"; the options are: interop`,
+      );
     }
     if (value !== undefined && typeof value !== 'boolean') {
-      throw new ConfigurationError(`defineChannel(${quote(name)}): option "interop" must be true or false, not ${describe(value)}`);
+      throw new ConfigurationError(
+        `defineChannel(${quote(name)}): option "interop" must be true or false, not ${describe(value)}`,
+      );
     }
   }
 }

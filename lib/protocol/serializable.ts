@@ -76,7 +76,7 @@ function declare(
   info: { kind: ClassInfo['kind']; name?: string; key?: string },
 ): void {
   const name = info.name ?? target.name;
-  if (typeof name !== 'string' || !TYPE_NAME.test(name)) {
+  if (!isTypeName(name)) {
     throw new ConfigurationError(
       `${decorator} on ${target.name}: the name ${describe(name)} must have 1 to 100 characters and no "/", ":", "*" or control character`,
     );
@@ -107,6 +107,11 @@ function remember(name: string, target: Function): void {
 /** Every class that a `@Serializable` in this process gave this name, whichever application it belongs to. */
 export function declaredClasses(name: string): Class[] {
   return (declaredByName().get(name) ?? []).flatMap((reference) => reference.deref() ?? []);
+}
+
+/** Whether a text may be the name of a class on the wire. */
+export function isTypeName(name: unknown): name is string {
+  return typeof name === 'string' && TYPE_NAME.test(name);
 }
 
 /** What a decorator said of exactly this class; a subclass does not inherit it. */

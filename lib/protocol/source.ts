@@ -50,10 +50,16 @@ export function messagesFrom<T>(source: Class, type: Class<T>): ChannelTemplate<
 export function messagesFrom<T>(source: object, type: Class<T>): Channel<T>;
 export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | ChannelTemplate<T> {
   if (typeof type !== 'function') {
-    throw new ConfigurationError(`messagesFrom: the second argument is the class of the messages, not ${describe(type)}`);
+    throw new ConfigurationError(
+      `messagesFrom: the second argument is the class of the messages, not ${describe(type)}`,
+    );
   }
   const sourceType =
-    typeof source === 'function' ? keyedInfo(source).name : source instanceof SourceRef ? source.type : keyedInfo(classOfSource(source)).name;
+    typeof source === 'function'
+      ? keyedInfo(source).name
+      : source instanceof SourceRef
+        ? source.type
+        : keyedInfo(classOfSource(source)).name;
   const all = reservedChannel(`from/${sourceType}/:key/${typeName(type)}`, type) as ChannelTemplate<T>;
   if (typeof source === 'function') return all;
   return new Channel(fillTemplate(all.name, { key: sourceKey(source) }), all.definition);
@@ -87,7 +93,9 @@ function sourceKey(source: object): string {
 
 function checkKey(type: string, key: unknown): string {
   if ((typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint') || key === '') {
-    throw new ConfigurationError(`A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`);
+    throw new ConfigurationError(
+      `A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`,
+    );
   }
   // A key is the application's data and may hold anything; in a name it must be one segment.
   return encodeURIComponent(String(key)).replaceAll('*', '%2A');

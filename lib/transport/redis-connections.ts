@@ -80,7 +80,7 @@ export async function loadIoredis(load: () => Promise<object> = () => import('io
 function duplicate(client: RedisClient): OwnedConnection {
   const backoff = new Backoff();
   if (!client.isCluster)
-    return { client: client.duplicate(owned(client.options, backoff, false, defaultRetry(client))), backoff };
+    return { client: client.duplicate(owned(client.options, backoff, false, usualRetry(client))), backoff };
   // A Cluster takes other nodes first, then options. It has to queue until it has found its nodes.
   const { clusterRetryStrategy, redisOptions } = client.options as {
     clusterRetryStrategy?: unknown;
@@ -112,7 +112,7 @@ function adopt(factory: () => RedisClient): OwnedConnection {
   if (!client.isCluster) {
     // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
     Object.assign(client.options, BEHAVIOUR, {
-      retryStrategy: retryStrategy(client.options, backoff, defaultRetry(client)),
+      retryStrategy: retryStrategy(client.options, backoff, usualRetry(client)),
     });
   }
   return { client, backoff };
@@ -139,8 +139,10 @@ function retryStrategy(
   return typeof own === 'function' && own !== usual ? (own as () => unknown) : () => backoff.next();
 }
 
-function defaultRetry(client: RedisClient): unknown {
-  return (client.constructor as { defaultOptions?: RedisConnectionOptions }).defaultOptions?.retryStrategy;
+/** What ioredis puts where no retryStrategy is given; its classes do not tell, nor does their `constructor`. */
+function usualRetry(client: RedisClient): unknown {
+  return (client.duplicate({ lazyConnect: true, retryStrategy: undefined }).options as RedisConnectionOptions)
+    .retryStrategy;
 }
 
 /** Without what is `undefined`, which would hide the defaults of ioredis. */

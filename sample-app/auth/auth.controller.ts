@@ -62,7 +62,7 @@ export class AuthController {
 
   private async end({ userId, authId, expiresAt }: SignedInUser, messages: SessionMessages): Promise<void> {
     // First the cookie, then the streams: a tab that is cut off must not come back with it.
-    await messages.postMessage(SignOuts, new SignedOut(authId, expiresAt), { scope: 'auto' });
+    await messages.postMessage(SignOuts, new SignedOut(userId, authId, expiresAt), { scope: 'auto' });
     await messages.revokeAuthentication(userId, new RevokedAuthenticationAuthId(authId));
   }
 }

@@ -4,6 +4,7 @@ import { Serializable, defineChannel } from 'nestjs-messaging';
 @Serializable()
 export class SignedOut {
   constructor(
+    readonly userId: string,
     readonly authId: string,
     /** When the cookie would have expired by itself. */
     readonly expiresAt: number,

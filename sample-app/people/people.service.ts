@@ -1,5 +1,6 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { MessagingService, OnMessage } from 'nestjs-messaging';
+import { SignOuts, type SignedOut } from '../auth/signed-out.message.js';
 import {
   ServerReport,
   ServerReports,
@@ -77,12 +78,14 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   leave(userId: string, { forGood }: { forGood: boolean }): void {
     const visitor = this.visitors.get(userId);
     if (visitor === undefined || --visitor.openPages > 0) return;
-    const remove = () => {
-      this.visitors.delete(userId);
-      this.report();
-    };
-    if (forGood) remove();
-    else visitor.goodbye = setTimeout(remove, GRACE_MS).unref();
+    if (forGood) this.remove(userId);
+    else visitor.goodbye = setTimeout(() => this.remove(userId), GRACE_MS).unref();
+  }
+
+  /** Whoever signs out without an open page does not have to be waited for. */
+  @OnMessage(SignOuts)
+  noteSignOut({ userId }: SignedOut): void {
+    if (this.visitors.get(userId)?.openPages === 0) this.remove(userId);
   }
 
   @OnMessage(StatusChanges)
@@ -100,6 +103,12 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
     this.refresh();
     // A server that has just started shall not have to wait for the next round.
     if (isNew && server !== this.messaging.node) this.report();
+  }
+
+  private remove(userId: string): void {
+    clearTimeout(this.visitors.get(userId)?.goodbye);
+    this.visitors.delete(userId);
+    this.report();
   }
 
   private report(): void {

@@ -59,6 +59,10 @@ export class RoomsController {
 
 /** "Coffee & cake" → "coffee-cake": what stands in addresses and in the name of the channel. */
 function toRoomId(name: string): string {
-  const words = name.normalize('NFKC').toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
+  const words =
+    name
+      .normalize('NFKC')
+      .toLowerCase()
+      .match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
   return words.join('-');
 }

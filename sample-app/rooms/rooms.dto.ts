@@ -5,7 +5,9 @@ import { toTrimmed } from '../trim.js';
 export class CreateRoomDto {
   @Transform(toTrimmed)
   @Length(1, 40, { message: 'The name of a room has 1 to 40 characters.' })
-  @Matches(/^[\p{L}\p{M}\p{N} .,'!?&()_-]*$/u, { message: 'The name of a room is made of letters, digits and simple signs.' })
+  @Matches(/^[\p{L}\p{M}\p{N} .,'!?&()_-]*$/u, {
+    message: 'The name of a room is made of letters, digits and simple signs.',
+  })
   @Matches(/[\p{L}\p{N}]/u, { message: 'The name of a room needs a letter or a digit.' })
   readonly name!: string;
 }

@@ -1,14 +1,11 @@
 import {
-  CanActivate,
   Catch,
   Controller,
-  ExecutionContext,
   Get,
   Inject,
   Injectable,
   Module,
   ParseIntPipe,
-  PipeTransform,
   Scope,
   UseFilters,
   UseGuards,
@@ -16,10 +13,13 @@ import {
   UsePipes,
   ValidationPipe,
   type CallHandler,
+  type CanActivate,
   type ExceptionFilter,
+  type ExecutionContext,
   type NestInterceptor,
   type OnApplicationBootstrap,
   type OnModuleInit,
+  type PipeTransform,
 } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR, APP_PIPE, LazyModuleLoader, REQUEST } from '@nestjs/core';
 import { Ctx as StockCtx, Payload as StockPayload } from '@nestjs/microservices';

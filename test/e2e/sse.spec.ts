@@ -6,7 +6,6 @@ import {
   Body,
   Catch,
   Controller,
-  ForbiddenException,
   Get,
   Header,
   Injectable,

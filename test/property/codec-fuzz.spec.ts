@@ -26,7 +26,7 @@ function* messages(): Iterable<unknown> {
     owner: user,
     members: new Map<unknown, unknown>([
       ['u', user],
-      [user, [1, , -0]],
+      [user, Object.assign([1], { 3: -0 })],
     ]),
   };
   room['self'] = room;

@@ -51,7 +51,7 @@ const vertex = fc.record<Vertex>({
 const graph = fc.array(vertex, { minLength: 1, maxLength: 7 }).map(build);
 
 function build(vertices: readonly Vertex[]): unknown {
-  const objects = vertices.map(({ kind }) => create(kind));
+  const objects = vertices.map(({ kind }) => CREATE[kind]());
   const get = (from: Part): unknown => ('leaf' in from ? from.leaf : objects[from.vertex % objects.length]);
   for (const [index, { parts }] of vertices.entries()) {
     const object = objects[index]!;
@@ -65,24 +65,15 @@ function build(vertices: readonly Vertex[]): unknown {
   return objects[0];
 }
 
-function create(kind: Vertex['kind']): object {
-  switch (kind) {
-    case 'object':
-      return {};
-    case 'array':
-      return [];
-    case 'map':
-      return new Map();
-    case 'set':
-      return new Set();
-    case 'instance':
-      return new GraphNode();
-    case 'null-prototype':
-      return Object.create(null) as object;
-    case 'error':
-      return new RangeError('out of range');
-  }
-}
+const CREATE: Record<Vertex['kind'], () => object> = {
+  object: () => ({}),
+  array: () => [],
+  map: () => new Map(),
+  set: () => new Set(),
+  instance: () => new GraphNode(),
+  'null-prototype': () => Object.create(null) as object,
+  error: () => new RangeError('out of range'),
+};
 
 // What an error keeps under these names is no property of the application.
 function safe(object: object, name: string): string {

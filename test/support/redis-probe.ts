@@ -1,5 +1,4 @@
 import { Redis } from 'ioredis';
-import { Queue } from './queue.js';
 
 /** One connection of Redis' `CLIENT LIST`. */
 export type RedisClientInfo = Readonly<Record<string, string>>;
@@ -36,16 +35,7 @@ export class RedisProbe implements Disposable {
 
   /** The channels that anybody is subscribed to, sorted. */
   async channels(): Promise<string[]> {
-    return ((await this.redis.pubsub('CHANNELS')) as string[]).sort();
-  }
-
-  /** Gets what is published, by a connection of its own, until that is disconnected. */
-  static async listen(url: string, pattern = '*'): Promise<Queue<[channel: string, payload: string]> & Disposable> {
-    const redis = new Redis(url, { connectionName: 'probe' });
-    const queue = new Queue<[string, string]>();
-    redis.on('pmessage', (_, channel: string, payload: string) => queue.push([channel, payload]));
-    await redis.psubscribe(pattern);
-    return Object.assign(queue, { [Symbol.dispose]: () => redis.disconnect() });
+    return ((await this.redis.pubsub('CHANNELS')) as string[]).toSorted();
   }
 
   [Symbol.dispose](): void {

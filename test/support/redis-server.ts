@@ -118,7 +118,8 @@ function watch(pid: number): ChildProcess {
   return watchdog;
 }
 
-async function freePort(): Promise<number> {
+/** A port of 127.0.0.1 that nobody listens to just now. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

@@ -25,7 +25,6 @@ export function linkStatus(hub: Hub, isOpen: Observable<boolean>): Observable<Li
  * broker that cannot be reached, or is not connected to yet: this server goes on without the others.
  */
 export async function whenHeard(hub: Hub, listeners: readonly { readonly ready: Promise<void> }[]): Promise<void> {
-  if (!hub.isClustered) return;
   const heard = from(Promise.all(listeners.map(({ ready }) => ready)));
   const isAway = hub.status.pipe(filter(({ state }) => state !== 'ready'));
   await firstValueFrom(merge(heard, isAway), { defaultValue: undefined });

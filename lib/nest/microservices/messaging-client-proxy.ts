@@ -2,14 +2,14 @@ import { Injectable } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { BehaviorSubject, from, map, type Observable } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
-import { Channel, ChannelTemplate, type AnyPostableChannel } from '../../protocol/channel.js';
+import { Channel, type AnyPostableChannel } from '../../protocol/channel.js';
 import { describe } from '../../protocol/channel-name.js';
 import { InvalidChannelError, TransportUnavailableError } from '../../protocol/errors.js';
 import { MessagingService } from '../messaging.service.js';
 import { hubOf } from './hub-of.js';
 import { linkStatus, type LinkStatus } from './link-status.js';
-import { eventChannel, requestChannel, type RequestChannel } from './pattern.js';
-import { PendingRequests } from './pending-requests.js';
+import { eventChannel, isChannel, requestChannel } from './pattern.js';
+import { PendingRequests, closedError } from './pending-requests.js';
 import type { RequestPacket } from './request-reply.js';
 
 /**
@@ -34,7 +34,7 @@ import type { RequestPacket } from './request-reply.js';
  * ```
  */
 @Injectable()
-export class MessagingClientProxy extends ClientProxy<Record<never, never>, LinkStatus> {
+export class MessagingClientProxy extends ClientProxy<Record<string, never>, LinkStatus> {
   private readonly hub: Hub;
   private readonly isOpen = new BehaviorSubject(true);
   private requests: PendingRequests | undefined = undefined;
@@ -65,6 +65,7 @@ export class MessagingClientProxy extends ClientProxy<Record<never, never>, Link
   }
 
   /** The MessagingService that it was made with. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- Nest's signature
   override unwrap<T = MessagingService>(): T {
     return this.messaging as T;
   }
@@ -76,6 +77,7 @@ export class MessagingClientProxy extends ClientProxy<Record<never, never>, Link
    *
    * @throws InvalidChannelError for a pattern that is no channel name
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- Nest's signature
   override send<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     this.requestChannel(pattern);
     return super.send<TResult, TInput>(pattern, data);
@@ -90,17 +92,42 @@ export class MessagingClientProxy extends ClientProxy<Record<never, never>, Link
    * @throws InvalidChannelError for a pattern that is no channel name
    * @throws UnserializableError for what cannot travel
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- Nest's signature
   override emit<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     // Nil data is an error in Nest, which the base class gives.
     if (data === undefined || data === null) return super.emit<TResult, TInput>(pattern, data);
-    return from(this.post(pattern, data)).pipe(map((result) => result as TResult));
+    return from(this.post(pattern, data)).pipe(map((accepted) => assertAccepted(accepted) as TResult));
   }
 
   protected override publish({ pattern, data }: ReadPacket, callback: (packet: WritePacket) => void): () => void {
-    return this.requests!.send(this.requestChannel(pattern), data, callback);
+    if (this.requests === undefined) throw closedError();
+    return this.requests.send(this.requestChannel(pattern), data, callback);
   }
 
   protected override async dispatchEvent<T = void>({ pattern, data }: ReadPacket): Promise<T> {
-    return (await this.post(pattern, data)) as T;
+    return assertAccepted(await this.post(pattern, data)) as T;
   }
+
+  protected override normalizePattern(pattern: unknown): string {
+    return isChannel(pattern) ? pattern.name : super.normalizePattern(pattern as MsPattern);
+  }
+
+  private post(pattern: unknown, data: unknown): Promise<boolean> {
+    const route = this.normalizePattern(pattern);
+    const channel = eventChannel(pattern, route, `emit(${describe(route)})`);
+    return this.hub.post(channel as AnyPostableChannel, data, { scope: 'auto' });
+  }
+
+  private requestChannel(pattern: unknown): Channel<RequestPacket> {
+    const route = this.normalizePattern(pattern);
+    const where = `send(${describe(route)})`;
+    const channel = requestChannel(route, where);
+    if (channel instanceof Channel) return channel;
+    throw new InvalidChannelError(`${where}: the pattern is a template; fill in its parameters, as in "rooms/42"`);
+  }
+}
+
+function assertAccepted(accepted: boolean): undefined {
+  if (accepted) return undefined;
+  throw new TransportUnavailableError('Redis did not accept the message in time; only this server has got it');
 }

@@ -46,3 +46,10 @@ export class MessagingRpcContext extends BaseRpcContext<[channel: string, messag
     return this.session.signal;
   }
 }
+
+/** Runs the handling of one message: makes its context, and ends with it what belongs to the message. */
+export type HandleMessage = (
+  channel: string,
+  message: MessageContext,
+  run: (context: MessagingRpcContext) => Promise<unknown>,
+) => Promise<void>;

@@ -1,17 +1,16 @@
 import type { INestApplicationContext } from '@nestjs/common';
-import { Server, RpcException, type CustomTransportStrategy, type MessageHandler, type MsPattern } from '@nestjs/microservices';
-import { BehaviorSubject, defer, filter, lastValueFrom, takeUntil, type Observable } from 'rxjs';
-import type { MessageContext } from '../../core/delivery.js';
+import { Server, type CustomTransportStrategy, type MessageHandler, type MsPattern } from '@nestjs/microservices';
+import { BehaviorSubject, type Observable } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
 import type { Session } from '../../core/session.js';
-import { Channel, ChannelTemplate, type AnyListenableChannel } from '../../protocol/channel.js';
 import { describe } from '../../protocol/channel-name.js';
 import { ConfigurationError } from '../../protocol/errors.js';
 import { MessagingService } from '../messaging.service.js';
+import { EventReceiver } from './event-receiver.js';
 import { hubOf } from './hub-of.js';
 import { linkStatus, whenHeard, type LinkStatus } from './link-status.js';
-import { MessagingRpcContext } from './messaging-rpc-context.js';
-import { eventChannel, requestChannel } from './pattern.js';
+import { MessagingRpcContext, type HandleMessage } from './messaging-rpc-context.js';
+import { eventChannel, isChannel, requestChannel } from './pattern.js';
 import { Responder } from './responder.js';
 
 /**
@@ -19,12 +18,6 @@ import { Responder } from './responder.js';
  * `@EventPattern('user_updates', MESSAGING_TRANSPORT)`. Without it a handler is served by all of them.
  */
 export const MESSAGING_TRANSPORT = Symbol('nestjs-messaging');
-
-interface EventHandler {
-  readonly channel: AnyListenableChannel;
-  readonly label: string;
-  readonly handler: MessageHandler;
-}
 
 /**
  * Serves the `@EventPattern` and `@MessagePattern` handlers of an application over its messages.
@@ -40,12 +33,12 @@ interface EventHandler {
  * await app.listen(3000);
  * ```
  */
-export class MessagingServer extends Server<Record<never, never>, LinkStatus> implements CustomTransportStrategy {
+export class MessagingServer extends Server<Record<string, never>, LinkStatus> implements CustomTransportStrategy {
   override readonly transportId = MESSAGING_TRANSPORT;
   /** What a handler of an event fails with is reported as a listener's failure is. */
   override readonly propagatesEventHandlerErrors = true;
   private readonly hub: Hub;
-  private readonly events: EventHandler[] = [];
+  private readonly events: EventReceiver[] = [];
   private readonly responders = new Map<string, Responder>();
   private readonly isOpen = new BehaviorSubject(false);
   private session: Session | undefined = undefined;
@@ -84,10 +77,11 @@ export class MessagingServer extends Server<Record<never, never>, LinkStatus> im
     handler.isEventHandler = isEventHandler;
     handler.extras = extras;
     if (isEventHandler) {
-      this.events.push({ channel: eventChannel(pattern, route, label), label, handler });
+      this.events.push(new EventReceiver(eventChannel(pattern, route, label), label, handler, this, this.handle));
     } else {
       if (this.responders.has(route)) this.logger.warn(`${label} is there twice; the later handler answers`);
-      this.responders.set(route, new Responder(this.hub, requestChannel(route, label), label, handler, this));
+      const channel = requestChannel(route, label);
+      this.responders.set(route, new Responder(this.hub, channel, label, handler, this, this.handle));
     }
     // For those who ask for getHandlers(); the chain of Nest has no place for a pattern with handlers of both kinds.
     if (!this.messageHandlers.has(route)) this.messageHandlers.set(route, handler);
@@ -102,7 +96,7 @@ export class MessagingServer extends Server<Record<never, never>, LinkStatus> im
   override async close(): Promise<void> {
     this.session?.close();
     this.isOpen.next(false);
-    await Promise.all([...this.responders.values()].map((responder) => responder.close()));
+    await Promise.all(this.receivers.map(async (receiver) => receiver.close()));
   }
 
   /** There are no events: see {@link status}. */
@@ -111,25 +105,33 @@ export class MessagingServer extends Server<Record<never, never>, LinkStatus> im
   }
 
   /** The MessagingService that it was made with. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- Nest's signature
   override unwrap<T = MessagingService>(): T {
     return this.messaging as T;
   }
 
   protected override normalizePattern(pattern: MsPattern): string {
     const channel: unknown = pattern;
-    return channel instanceof Channel || channel instanceof ChannelTemplate ? channel.name : super.normalizePattern(pattern);
+    return isChannel(channel) ? channel.name : super.normalizePattern(pattern);
   }
 
-  /**
-   * Handles one message: makes its context, runs Nest's hooks and the handler, and ends what belongs to the message.
-   *
-   * @internal
-   */
-  async handle(
-    channel: string,
-    message: MessageContext,
-    run: (context: MessagingRpcContext) => Promise<unknown>,
-  ): Promise<void> {
+  private get receivers(): (EventReceiver | Responder)[] {
+    return [...this.events, ...this.responders.values()];
+  }
+
+  private async start(): Promise<void> {
+    const { hub } = this;
+    const session = hub.sessions.open();
+    session.assertOpen('listen');
+    this.session = session;
+    const listeners = this.receivers.map((receiver) =>
+      hub.listen(receiver.channel, (data, message) => receiver.receive(data, message), session, receiver.label),
+    );
+    this.isOpen.next(true);
+    await whenHeard(hub, listeners);
+  }
+
+  private readonly handle: HandleMessage = async (channel, message, run) => {
     const context = new MessagingRpcContext(channel, message, this.hub.sessions.open());
     // Nest 11.0 has no hooks.
     const start = this.onProcessingStartHook ?? ((_transport, _context, done) => void done());
@@ -141,35 +143,5 @@ export class MessagingServer extends Server<Record<never, never>, LinkStatus> im
       context.session.close();
       this.onProcessingEndHook?.(this.transportId, context);
     }
-  }
-
-  private async start(): Promise<void> {
-    const { hub } = this;
-    const session = hub.sessions.open();
-    session.assertOpen('listen');
-    this.session = session;
-    const listeners = [
-      ...this.events.map((event) =>
-        hub.listen(event.channel, (data, message) => this.handleEventMessage(event, data, message), session, event.label),
-      ),
-      ...[...this.responders.values()].map((responder) =>
-        hub.listen(responder.channel, (packet, message) => responder.receive(packet, message), session, responder.label),
-      ),
-    ];
-    this.isOpen.next(true);
-    await whenHeard(hub, listeners);
-  }
-
-  private async handleEventMessage({ handler }: EventHandler, data: unknown, message: MessageContext): Promise<void> {
-    await this.handle(message.channel, message, async (context) => {
-      const results = defer(() => this.transformToObservable(handler(data, context) as unknown));
-      const closed = this.isOpen.pipe(filter((isOpen) => !isOpen));
-      try {
-        await lastValueFrom(results.pipe(takeUntil(closed)), { defaultValue: undefined });
-      } catch (error) {
-        // Nest's filters give plain objects, which the log would not show.
-        throw error instanceof Error ? error : new RpcException(error as object);
-      }
-    });
-  }
+  };
 }

@@ -3,6 +3,11 @@ import { RESERVED_PREFIX, checkChannelName } from '../../protocol/channel-name.j
 import { InvalidChannelError } from '../../protocol/errors.js';
 import type { RequestPacket } from './request-reply.js';
 
+/** Whether something is a channel or a template, which may stand where a pattern is due. */
+export function isChannel(pattern: unknown): pattern is Channel | ChannelTemplate {
+  return pattern instanceof Channel || pattern instanceof ChannelTemplate;
+}
+
 /** Where requests with one pattern travel. */
 export type RequestChannel = Channel<RequestPacket> | ChannelTemplate<RequestPacket>;
 
@@ -19,7 +24,7 @@ const PREFIX = 'request/';
 export function eventChannel(pattern: unknown, route: string, where: string): AnyListenableChannel {
   return named(where, () => {
     checkChannelName(route);
-    return pattern instanceof Channel || pattern instanceof ChannelTemplate ? pattern : route;
+    return isChannel(pattern) ? pattern : route;
   });
 }
 
@@ -40,7 +45,8 @@ function named<T>(where: string, find: () => T): T {
   try {
     return find();
   } catch (error) {
-    if (error instanceof InvalidChannelError) throw new InvalidChannelError(`${where}: ${error.message}`, { cause: error });
+    if (error instanceof InvalidChannelError)
+      throw new InvalidChannelError(`${where}: ${error.message}`, { cause: error });
     throw error;
   }
 }

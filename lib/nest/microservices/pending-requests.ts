@@ -88,9 +88,14 @@ export class PendingRequests {
     for (const [id, { channel, callback }] of this.pending) {
       this.pending.delete(id);
       this.stop(channel, { id, stop: true });
-      callback({ err: new MessagingError('SESSION_CLOSED', 'The client was closed before the request was answered') });
+      callback({ err: closedError() });
     }
   }
+}
+
+/** What a request ends with whose client was closed. */
+export function closedError(): MessagingError {
+  return new MessagingError('SESSION_CLOSED', 'The client was closed before the request was answered');
 }
 
 function toPacket({ err, response }: ReplyMessage, isDisposed: boolean): WritePacket {

@@ -1,23 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { MessageHandler, Server } from '@nestjs/microservices';
-import { defer, finalize, takeUntil } from 'rxjs';
+import { defer, takeUntil } from 'rxjs';
 import type { MessageContext } from '../../core/delivery.js';
 import type { Hub } from '../../core/hub.js';
 import { InvalidMessageError } from '../../protocol/errors.js';
-import type { MessagingRpcContext } from './messaging-rpc-context.js';
+import type { HandleMessage } from './messaging-rpc-context.js';
 import { requestedName, type RequestChannel } from './pattern.js';
 import { isRequest, isStop, type RequestMessage } from './request-reply.js';
 import { RunningRequest } from './running-request.js';
-
-/** What the answering of requests takes of the server that they come to. */
-interface ResponderServer extends Pick<Server, 'send' | 'transformToObservable'> {
-  /** Runs the handling of one message and ends what belongs to it. */
-  handle(
-    channel: string,
-    message: MessageContext,
-    run: (context: MessagingRpcContext) => Promise<unknown>,
-  ): Promise<void>;
-}
 
 /** Answers the requests of one pattern. */
 export class Responder {
@@ -30,7 +20,8 @@ export class Responder {
     /** What logs call it. */
     readonly label: string,
     private readonly handler: MessageHandler,
-    private readonly server: ResponderServer,
+    private readonly server: Pick<Server, 'send' | 'transformToObservable'>,
+    private readonly handle: HandleMessage,
   ) {}
 
   /**
@@ -61,12 +52,10 @@ export class Responder {
     const request = new RunningRequest(hub, packet, this.id);
     this.running.set(packet.id, request);
     try {
-      await server.handle(requestedName(message.channel), message, async (context) => {
-        await new Promise<void>((resolve) => {
-          const answers = defer(() => server.transformToObservable(this.handler(packet.data, context) as unknown));
-          const wanted = answers.pipe(takeUntil(request.ended), finalize(resolve));
-          server.send(wanted, (reply) => request.reply(reply));
-        });
+      await this.handle(requestedName(message.channel), message, (context) => {
+        const answers = defer(() => server.transformToObservable(this.handler(packet.data, context) as unknown));
+        server.send(answers.pipe(takeUntil(request.ended)), (answer) => request.reply(answer));
+        return request.done;
       });
     } finally {
       this.running.delete(packet.id);

@@ -1,18 +1,27 @@
-import type { WritePacket } from '@nestjs/microservices';
 import { Subject } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
 import type { Channel } from '../../protocol/channel.js';
 import { replyChannel, type ReplyMessage, type RequestMessage } from './request-reply.js';
 
+/** Nest's `WritePacket`, where nothing is `any`. */
+interface Answer {
+  readonly err?: unknown;
+  readonly response?: unknown;
+  readonly isDisposed?: boolean | undefined;
+}
+
 /** A request that is being answered. */
 export class RunningRequest {
   /** Emits, or fails, to end the answers before their time. */
   readonly ended = new Subject<void>();
+  /** Resolves once the last answer has been given. */
+  readonly done: Promise<void>;
   /** Why an answer could not be sent, which has ended the answers. */
   unsendable: Error | undefined = undefined;
   private readonly channel: Channel<ReplyMessage>;
   private lastReply: Promise<unknown> = Promise.resolve();
   private isStopped = false;
+  private resolveDone!: () => void;
 
   constructor(
     private readonly hub: Hub,
@@ -21,18 +30,13 @@ export class RunningRequest {
     private readonly from: string,
   ) {
     this.channel = replyChannel(request.replyTo);
+    this.done = new Promise((resolve) => (this.resolveDone = resolve));
   }
 
   /** Sends an answer, in the order of the calls. Never throws. */
-  reply({ err, response, isDisposed }: WritePacket): void {
-    if (this.isStopped) return;
-    try {
-      this.post(err === undefined ? { response, isDisposed } : { err: asErrorObject(err), isDisposed: true });
-    } catch (error) {
-      this.unsendable = error as Error;
-      this.post({ err: { status: 'error', message: 'Internal server error' }, isDisposed: true });
-      this.stop();
-    }
+  reply(answer: Answer): void {
+    if (!this.isStopped) this.send(answer);
+    if (answer.isDisposed) this.resolveDone();
   }
 
   /** Ends the answers; nobody wants them any more. */
@@ -49,12 +53,22 @@ export class RunningRequest {
     await this.lastReply;
   }
 
-  private post({ err, response, isDisposed }: WritePacket): void {
+  private send({ err, response, isDisposed }: Answer): void {
+    try {
+      this.post(err === undefined ? { response, isDisposed } : { err: asErrorObject(err), isDisposed: true });
+    } catch (error) {
+      this.unsendable = error as Error;
+      this.post({ err: { status: 'error', message: 'Internal server error' }, isDisposed: true });
+      this.stop();
+    }
+  }
+
+  private post({ err, response, isDisposed }: Answer): void {
     const reply: ReplyMessage = {
       id: this.request.id,
       from: this.from,
-      ...(response !== undefined && { response: response as unknown }),
-      ...(err !== undefined && { err: err as unknown }),
+      ...(response !== undefined && { response }),
+      ...(err !== undefined && { err }),
       ...(isDisposed && { isDisposed }),
     };
     this.lastReply = this.hub.post(this.channel, reply, { scope: 'auto' });

@@ -78,8 +78,17 @@ export function isPlainPrototype(prototype: object): boolean {
   return prototype === Object.prototype || nativeName(prototype) === 'Object';
 }
 
-// A realm has its own Date, so that instanceof and prototypes tell nothing of its values.
+// A realm has its own Date, so that instanceof and prototypes tell nothing of its values. What does is slow to ask for,
+// and remembered.
+const nativeNames = new WeakMap<object, { readonly name: string | undefined }>();
+
 function nativeName(prototype: object): string | undefined {
+  let known = nativeNames.get(prototype);
+  if (known === undefined) nativeNames.set(prototype, (known = { name: findNativeName(prototype) }));
+  return known.name;
+}
+
+function findNativeName(prototype: object): string | undefined {
   const type = constructorOf(prototype);
   if (type === undefined || type.prototype !== prototype) return undefined;
   return Function.prototype.toString.call(type).endsWith('{ [native code] }') ? type.name : undefined;

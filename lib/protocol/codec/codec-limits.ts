@@ -15,3 +15,9 @@ export const MAX_REGEXP_CHARACTERS = 10_000;
 
 /** The most holes of one sparse array: each of them is written out, however little memory it takes in the array. */
 export const MAX_HOLES = 10_000;
+
+/**
+ * The most numbers that are members of Sets or keys of Maps in one message. Engines hash numbers without a secret, so
+ * somebody can choose them to collide, and 10,000 of those already take a tenth of a second, 100,000 ten seconds.
+ */
+export const MAX_NUMERIC_KEYS = 10_000;

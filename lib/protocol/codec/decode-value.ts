@@ -1,8 +1,10 @@
+import { isTypeName } from '../serializable.js';
 import { sourceRef, type SourceRef } from '../source.js';
 import { decodeTypedArray, fromBase64 } from './binary.js';
 import { isTypedArrayTag } from './builtin-type.js';
 import { MAX_BIGINT_DIGITS } from './codec-limits.js';
 
+const ISO_DATE = /^(?:\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const NUMBERS: ReadonlySet<string> = new Set(['NaN', 'Infinity', '-Infinity', '-0']);
 
 /** Whether a tag is that of a value which is no object, undefined excepted. */
@@ -23,7 +25,6 @@ export function decodePrimitive(tag: string, data: unknown): number | bigint | u
  * @throws SyntaxError or TypeError of a class of the language that does not take the data
  */
 export function decodeValue(tag: string, data: unknown): object | undefined {
-  if (isTypedArrayTag(tag)) return decodeTypedArray(tag, data);
   switch (tag) {
     case 'Date':
       return decodeDate(data);
@@ -40,7 +41,7 @@ export function decodeValue(tag: string, data: unknown): object | undefined {
     case 'source':
       return decodeSource(data);
     default:
-      return undefined;
+      return isTypedArrayTag(tag) ? decodeTypedArray(tag, data) : undefined;
   }
 }
 
@@ -50,11 +51,10 @@ function isInteger(data: unknown): data is string {
 
 function decodeDate(data: unknown): Date | undefined {
   if (data === null) return new Date(Number.NaN);
-  // The length first: Date reads any text, and takes its time.
-  if (typeof data !== 'string' || data.length > 40) return undefined;
+  // Only what toISOString() writes: Date reads any text, "1" as a day of this engine's choice.
+  if (typeof data !== 'string' || !ISO_DATE.test(data)) return undefined;
   const date = new Date(data);
-  // Only what toISOString() writes: Date would read "1" as a day of this engine's choice.
-  return !Number.isNaN(date.getTime()) && date.toISOString() === data ? date : undefined;
+  return Number.isNaN(date.getTime()) ? undefined : date;
 }
 
 function decodeRegExp(data: unknown): RegExp | undefined {
@@ -66,7 +66,7 @@ function decodeRegExp(data: unknown): RegExp | undefined {
 function decodeSource(data: unknown): SourceRef | undefined {
   if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
   const { type, key } = data as Record<string, unknown>;
-  if (typeof type !== 'string' || typeof key !== 'string') return undefined;
+  if (!isTypeName(type) || typeof key !== 'string') return undefined;
   const source = sourceRef(type, decodeURIComponent(key));
   // Keys become part of a channel's name; one that was not escaped could name another channel.
   return source.key === key ? source : undefined;

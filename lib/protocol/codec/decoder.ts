@@ -3,7 +3,7 @@ import { InvalidMessageError } from '../errors.js';
 import type { TypeRegistry } from '../type-registry.js';
 import { isErrorTag } from './builtin-type.js';
 import { isPolluting } from './check-json.js';
-import { MAX_REGEXP_CHARACTERS } from './codec-limits.js';
+import { MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { decodeError } from './decode-error.js';
 import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
 import { MessagePath } from './message-path.js';
@@ -27,6 +27,7 @@ export class Decoder {
   private readonly restored = new Map<number, unknown>();
   private readonly path = new MessagePath();
   private regExpCharacters = 0;
+  private numericKeys = 0;
 
   constructor(private readonly types: TypeRegistry) {}
 
@@ -63,8 +64,8 @@ export class Decoder {
   }
 
   private read(meta: unknown): ReadNote {
-    if (typeof meta === 'string') return { ...EMPTY, tag: meta };
-    if (isRecord(meta)) return { ...EMPTY, parts: meta };
+    if (typeof meta === 'string') return { tag: meta, parts: undefined, id: undefined, names: undefined };
+    if (isRecord(meta)) return { tag: '', parts: meta, id: undefined, names: undefined };
     if (Array.isArray(meta) && meta.length <= 4) {
       const [tag, parts, id, names] = meta as unknown[];
       const isWellFormed =
@@ -93,8 +94,8 @@ export class Decoder {
     if (Array.isArray(data)) {
       if (note.tag !== '' || note.names !== undefined) this.fail('an array has neither prototype nor names');
       this.register(note, data);
-      this.items(data, note.parts);
-      return data;
+      this.items(data as unknown[], note.parts);
+      return data as unknown[];
     }
     if (note.tag === 'null-prototype') Object.setPrototypeOf(data, null);
     this.register(note, data);
@@ -108,7 +109,7 @@ export class Decoder {
       const index = Number(key);
       if (String(index) !== key || !(index in items)) this.fail(`it has no item ${quote(key)}`);
       if (parts[key] === 'hole' && atHole === 'isHole') {
-        delete items[index];
+        Reflect.deleteProperty(items, index);
         continue;
       }
       this.path.enter(index);
@@ -158,7 +159,7 @@ export class Decoder {
   }
 
   private instance(data: unknown, name: string, note: ReadNote): object {
-    const type = this.types.resolve(name);
+    const type = this.attempt(() => this.types.resolve(name));
     if (type === undefined) return this.fail(`its type ${quote(name)} is not known here`);
     if (!isRecord(data)) return this.fail(`it is called a ${name}, but its data is ${describe(data)}`);
     const prototype = type.prototype as object;
@@ -185,7 +186,7 @@ export class Decoder {
     if (!Array.isArray(data) || !data.every(isPair)) return this.fail('a Map is an array of pairs');
     this.register(note, map);
     this.items(data, note.parts, 'isNoHole');
-    for (const [key, value] of data as [unknown, unknown][]) map.set(key, value);
+    for (const [key, value] of data as [unknown, unknown][]) map.set(this.countKey(key), value);
     if (map.size !== data.length) this.fail('a Map has each key once');
     return map;
   }
@@ -195,9 +196,16 @@ export class Decoder {
     if (!Array.isArray(data)) return this.fail('a Set is an array');
     this.register(note, set);
     this.items(data, note.parts, 'isNoHole');
-    for (const value of data) set.add(value);
+    for (const value of data as unknown[]) set.add(this.countKey(value));
     if (set.size !== data.length) this.fail('a Set has each value once');
     return set;
+  }
+
+  private countKey(key: unknown): unknown {
+    const isNumeric = typeof key === 'number' || typeof key === 'bigint';
+    if (isNumeric && ++this.numericKeys > MAX_NUMERIC_KEYS)
+      this.fail('its Maps and Sets have too many numbers as keys');
+    return key;
   }
 
   private value(data: unknown, note: ReadNote): object {
@@ -205,14 +213,24 @@ export class Decoder {
       this.regExpCharacters += typeof data === 'string' ? data.length : 0;
       if (this.regExpCharacters > MAX_REGEXP_CHARACTERS) this.fail('its regular expressions are too long');
     }
-    const value = decodeValue(note.tag, data);
+    const value = this.attempt(() => decodeValue(note.tag, data));
     if (value === undefined) return this.fail(`${describe(data)} is no ${quote(note.tag)}`);
     this.register(note, value);
     return value;
   }
 
-  private fail(reason: string): never {
-    throw new InvalidMessageError(this.path.isRoot ? reason : `${this.path.toString()}: ${reason}`);
+  /** For the classes of the language, which say in errors of their own that they do not take something. */
+  private attempt<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      return this.fail((error as Error).message, error);
+    }
+  }
+
+  private fail(reason: string, cause?: unknown): never {
+    const text = this.path.isRoot ? reason : `${this.path.toString()}: ${reason}`;
+    throw new InvalidMessageError(text, cause === undefined ? undefined : { cause });
   }
 }
 

@@ -9,5 +9,5 @@ export function encodeBuiltinValue(tag: BuiltinTag, value: object): unknown {
     return Number.isNaN(date.getTime()) ? null : date.toISOString();
   }
   if (tag === 'ArrayBuffer' || tag === 'DataView') return toBase64(value as ArrayBuffer | DataView);
-  return String(value); // RegExp: /source/flags; URL: its href
+  return String(value as RegExp | URL); // /source/flags, or the href
 }

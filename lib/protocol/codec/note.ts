@@ -26,10 +26,12 @@ export class NoteDraft {
   tag: Tag = '';
   id = 0;
   names: Record<string, string> | undefined;
-  private parts: Map<string | number, NoteDraft | Note> | undefined;
+  private readonly keys: (string | number)[] = [];
+  private readonly parts: (NoteDraft | Note)[] = [];
 
-  addPart(key: string | number, note: NoteDraft | Note | undefined): void {
-    if (note !== undefined) (this.parts ??= new Map<string | number, NoteDraft | Note>()).set(key, note);
+  addPart(key: string | number, note: NoteDraft | Note): void {
+    this.keys.push(key);
+    this.parts.push(note);
   }
 
   rename(nameInData: string, property: string): void {
@@ -46,11 +48,11 @@ export class NoteDraft {
   }
 
   private finishParts(): NotesByKey | undefined {
-    if (this.parts === undefined) return undefined;
     let notes: Record<string, Note> | undefined;
-    for (const [key, part] of this.parts) {
+    for (let index = 0; index < this.parts.length; index++) {
+      const part = this.parts[index]!;
       const note = part instanceof NoteDraft ? part.finish() : part;
-      if (note !== undefined) (notes ??= {})[key] = note;
+      if (note !== undefined) (notes ??= {})[this.keys[index]!] = note;
     }
     return notes;
   }

@@ -1,10 +1,11 @@
 import { expect, test } from '@jest/globals';
 import { Backoff } from '../../../lib/transport/backoff.js';
 
+const take = (backoff: Backoff): number[] => Array.from({ length: 10 }, () => backoff.next());
+
 test('waits double from 50 ms to 10 s', () => {
   const shortest = new Backoff(() => 0);
   const longest = new Backoff(() => 1 - Number.EPSILON);
-  const take = (backoff: Backoff): number[] => Array.from({ length: 10 }, () => backoff.next());
   expect(take(shortest)).toEqual([50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
   expect(take(longest)).toEqual([100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
 });

@@ -13,11 +13,19 @@ function failure(option: unknown): string {
   try {
     validateRedisOption(option);
   } catch (error) {
-    expect(error).toBeInstanceOf(ConfigurationError);
-    return (error as Error).message;
+    if (error instanceof ConfigurationError) return error.message;
+    throw error;
   }
-  throw new Error('it was accepted');
+  return 'it was accepted';
 }
+
+async function made(option: RedisOption): Promise<Redis[]> {
+  const { commands, subscriber } = await createConnections(normalizeRedisOption(option));
+  return [commands.client, subscriber.client] as unknown as Redis[];
+}
+
+const ownStrategy = (): number => 1;
+const missing = (): Promise<object> => Promise.reject(new Error("Cannot find package 'ioredis'"));
 
 describe('The option redis takes', () => {
   // Typed: what ioredis gives and takes fits without a cast.
@@ -59,7 +67,6 @@ describe('The option redis names what is wrong:', () => {
     ['', /^Option "redis.url" must be a URL as redis:\/\/host:port/],
     ['localhost:6379', /^Option "redis.url" must be a URL/],
     ['http://localhost', /^Option "redis.url" must be a URL/],
-    [{ url: 'redis://' }, /^Option "redis.url" must be a URL|^$/],
     [{ hots: 'a.test' }, /^Unknown option "redis.hots"; the usual ones are url, host/],
     [{ toString: 1 }, /^Unknown option "redis.toString"/],
     [{ host: 1 }, /^Option "redis.host" must be a host name or an address, not 1$/],
@@ -101,11 +108,6 @@ describe('The option redis names what is wrong:', () => {
 });
 
 describe('The connections', () => {
-  async function made(option: RedisOption): Promise<Redis[]> {
-    const { commands, subscriber } = await createConnections(normalizeRedisOption(option));
-    return [commands.client, subscriber.client] as unknown as Redis[];
-  }
-
   test('are not connected yet, and neither resend nor resubscribe nor queue by themselves', async () => {
     for (const option of ['redis://a.test', { host: 'a.test', autoResubscribe: true }, client] as RedisOption[]) {
       for (const { status, options } of await made(option)) {
@@ -140,16 +142,16 @@ describe('The connections', () => {
   });
 
   test('wait for the next attempt as this library does, unless the application says otherwise', async () => {
-    const own = (): number => 1;
     const usual = await made('redis://a.test');
     const duplicated = await made(client);
     for (const { options } of [...usual, ...duplicated]) {
-      expect(options.retryStrategy!(1)).toBeGreaterThanOrEqual(50);
-      expect(options.retryStrategy!(1)).toBeGreaterThanOrEqual(100);
+      for (let attempt = 1; attempt < 10; attempt++) options.retryStrategy!(1);
+      // It counts for itself, and goes up to 10 s.
+      expect(options.retryStrategy!(1)).toBeGreaterThanOrEqual(5_000);
     }
-    const [given] = await made({ host: 'a.test', retryStrategy: own });
-    const [kept] = await made(new Redis({ lazyConnect: true, retryStrategy: own }));
-    expect([given!.options.retryStrategy, kept!.options.retryStrategy]).toEqual([own, own]);
+    const [given] = await made({ host: 'a.test', retryStrategy: ownStrategy });
+    const [kept] = await made(new Redis({ lazyConnect: true, retryStrategy: ownStrategy }));
+    expect([given!.options.retryStrategy, kept!.options.retryStrategy]).toEqual([ownStrategy, ownStrategy]);
   });
 
   test('of a cluster are clusters', async () => {
@@ -167,7 +169,6 @@ describe('The connections', () => {
   });
 
   test('need ioredis, and say so where it is missing', async () => {
-    const missing = (): Promise<object> => Promise.reject(new Error("Cannot find package 'ioredis'"));
     const error: unknown = await loadIoredis(missing).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ConfigurationError);
     expect((error as Error).message).toMatch(/needs the package ioredis.*npm install ioredis/);

@@ -1,0 +1,14 @@
+// autocannon has no types of its own; this is what the benches use of it.
+declare module 'autocannon' {
+  interface Options {
+    readonly url: string;
+    readonly connections: number;
+    /** How many requests to make. */
+    readonly amount: number;
+  }
+  interface Result {
+    readonly '2xx': number;
+    readonly errors: number;
+  }
+  export default function autocannon(options: Options): Promise<Result>;
+}

@@ -1,0 +1,25 @@
+import { InvalidMessageError } from '../errors.js';
+import type { TypeRegistry } from '../type-registry.js';
+import { checkJson } from './check-json.js';
+import { Decoder } from './decoder.js';
+
+/**
+ * Reads a message. What `JSON.parse` made of it becomes part of the message: it must be used for nothing else.
+ * Safe for any input: it ends in time linear in the size of the texts, and calls no constructor and no setter of the
+ * application. Apart from the codec, so that who only receives, as a browser does, need not load the rest.
+ *
+ * @param types - the classes of the application
+ * @param data - what JSON.parse made of `EncodedMessage.data`
+ * @param type - the wire name of the message's class, where there is one
+ * @param meta - what JSON.parse made of `EncodedMessage.meta`
+ * @throws InvalidMessageError where it is no value of its type, and nothing else
+ */
+export function decodeMessage(types: TypeRegistry, data: unknown, type: string | undefined, meta: unknown): unknown {
+  try {
+    checkJson(data);
+    return type === undefined && meta === undefined ? data : new Decoder(types).decode(data, type, meta);
+  } catch (error) {
+    if (error instanceof InvalidMessageError) throw error;
+    throw new InvalidMessageError(`it cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}

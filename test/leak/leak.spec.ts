@@ -1,0 +1,101 @@
+import { EventEmitter } from 'node:events';
+import { Controller } from '@nestjs/common';
+import { expect, test } from '@jest/globals';
+import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { Hub } from '../../lib/core/hub.js';
+import { createStream } from '../../lib/core/stream.js';
+import { EventStreams } from '../../lib/sse/event-streams.js';
+import { startApp } from '../support/apps.js';
+import { RecordingReporter } from '../support/recording-reporter.js';
+import { SseClient } from '../support/sse-client.js';
+
+// 10,000 of everything are opened and closed; a sample of the objects is watched by WeakRefs, and all of
+// the sample must be gone.
+const COUNT = 10_000;
+
+const Numbers = defineChannel<number>('numbers');
+
+/** How many of these objects survive garbage collection. */
+async function survivors(refs: readonly WeakRef<object>[]): Promise<number> {
+  const alive = () => refs.filter((ref) => ref.deref() !== undefined).length;
+  // A WeakRef keeps its object for the turn in which it was read.
+  for (let attempt = 0; attempt < 20; attempt++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    globalThis.gc!();
+    if (alive() === 0) return 0;
+  }
+  return alive();
+}
+
+test('sessions, listeners and streams that have ended leave no object behind', async () => {
+  const hub = new Hub({ reporter: new RecordingReporter() });
+  const sessionsBefore = hub.sessions.size;
+  const refs: WeakRef<object>[] = [];
+  // In a function of its own, so that no local variable keeps the last one.
+  const openAndClose = (n: number) => {
+    const session = hub.sessions.open({ auth: { userId: n } });
+    const call = () => {};
+    const listener = hub.listen(n % 2 ? 'one channel' : `channel ${n}`, call, session);
+    const subscription = createStream(hub, Numbers, session).subscribe();
+    void session.signal;
+    void hub.post(Numbers, n);
+    session.close();
+    refs.push(new WeakRef(session), new WeakRef(listener), new WeakRef(call), new WeakRef(subscription));
+  };
+  for (let n = 0; n < COUNT; n++) openAndClose(n);
+
+  expect(await survivors(refs)).toBe(0);
+  expect(hub.sessions.size).toBe(sessionsBefore);
+});
+
+test('listeners that end one by one among others that stay leave no object behind', async () => {
+  const hub = new Hub({ reporter: new RecordingReporter() });
+  const session = hub.sessions.open();
+  hub.listen(Numbers, () => {}, session);
+  const refs: WeakRef<object>[] = [];
+  const openAndClose = () => {
+    const listener = hub.listen(Numbers, () => {}, session);
+    listener.unsubscribe();
+    refs.push(new WeakRef(listener));
+  };
+  for (let n = 0; n < COUNT; n++) openAndClose();
+  // A list sweeps when enough has ended in it: the few that wait for the next sweep are all that may be left.
+  expect(await survivors(refs)).toBeLessThan(32);
+});
+
+test('event streams that clients have left, and their sessions, leave no object behind', async () => {
+  @Controller()
+  class Streams {
+    @Sse('numbers')
+    numbers(@Messages() messages: SessionMessages) {
+      refs.push(new WeakRef(messages), new WeakRef(messages.session));
+      return messages.createStream(Numbers);
+    }
+  }
+  const refs: WeakRef<object>[] = [];
+  const warnings: Error[] = [];
+  const note = (warning: Error) => warnings.push(warning);
+  process.on('warning', note);
+  const previous = EventEmitter.defaultMaxListeners;
+  await using running = await startApp({ imports: [MessagingModule.forRoot()], controllers: [Streams] });
+  const hub = running.app.get(Hub, { strict: false });
+  const streams = running.app.get(EventStreams, { strict: false });
+  const sessionsBefore = hub.sessions.size;
+  const connectAndLeave = async () => {
+    const client = await SseClient.connect(`${running.url}/numbers`);
+    await client.comments.next();
+    await client[Symbol.asyncDispose]();
+  };
+  for (let round = 0; round < COUNT / 50; round++) {
+    await Promise.all(Array.from({ length: 50 }, connectAndLeave));
+    void running.app.get(MessagingService).postMessage(Numbers, round);
+  }
+  // The server hears of the last departures in later turns of the event loop.
+  while (streams.size > 0) await new Promise((resolve) => setImmediate(resolve));
+
+  expect(hub.sessions.size).toBe(sessionsBefore);
+  expect(await survivors(refs)).toBe(0);
+  expect(warnings).toEqual([]);
+  expect(EventEmitter.defaultMaxListeners).toBe(previous);
+  process.off('warning', note);
+}, 120_000);

@@ -1,0 +1,159 @@
+import { describe, expect, test } from '@jest/globals';
+import { Codec } from '../../../lib/protocol/codec.js';
+import { InvalidMessageError } from '../../../lib/protocol/errors.js';
+import { Serializable } from '../../../lib/protocol/serializable.js';
+import { TypeRegistry } from '../../../lib/protocol/type-registry.js';
+
+@Serializable({ name: 'account' })
+class Account {
+  declare readonly id: number;
+  declare readonly owner?: string;
+  readonly plan = 'free';
+}
+
+function decode(data: string, meta?: string, type?: string): unknown {
+  const codec = new Codec(new TypeRegistry());
+  return codec.decode(JSON.parse(data), type, meta === undefined ? undefined : JSON.parse(meta));
+}
+
+const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth);
+
+describe('Codec.decode refuses', () => {
+  test.each<[data: string, meta: string | undefined, type: string | undefined, reason: string]>([
+    ['{"a":{"__proto__":{"polluted":1}}}', undefined, undefined, 'it has a property "__proto__"'],
+    ['{"\\u005f_proto__":1}', undefined, 'account', 'it has a property "__proto__"'],
+    [
+      '[{"constructor":{"prototype":{"polluted":1}}}]',
+      undefined,
+      undefined,
+      'it has a property "constructor.prototype"',
+    ],
+    ['{}', '{"__proto__":"undefined"}', undefined, 'it has a property "__proto__" that could change a prototype'],
+    [
+      '{"a":1}',
+      '["",{},0,{"a":"__proto__"}]',
+      undefined,
+      'it has a property "__proto__" that could change a prototype',
+    ],
+    [
+      '{"a":{"prototype":1}}',
+      '["",{},0,{"a":"constructor"}]',
+      undefined,
+      'it has a property "constructor" that could change a prototype',
+    ],
+    [
+      '{"p":{"prototype":1},"constructor":1}',
+      '{"p":["",{},1],"constructor":1}',
+      undefined,
+      'message.constructor: it has a property "constructor" that could change a prototype',
+    ],
+    [nested(257), undefined, undefined, 'it is nested deeper than 256 levels'],
+    [nested(100_000), undefined, undefined, 'it is nested deeper than 256 levels'],
+    ['{}', undefined, 'nobody', 'its type "nobody" is not known here'],
+    ['{}', undefined, 'Object', 'its type "Object" is not known here'],
+    ['{}', undefined, '__proto__', 'its type "__proto__" is not known here'],
+    ['{"a":[{}]}', '{"a":{"0":"@nobody"}}', undefined, 'message.a[0]: its type "nobody" is not known here'],
+    ['[]', undefined, 'account', 'it is called a account, but its data is an array'],
+    ['"x"', undefined, 'account', 'it is called a account, but its data is "x"'],
+    ['null', '"undefined"', 'account', 'it is called a "account" and a "undefined" at once'],
+    ['{}', '"@account"', 'account', 'it is called a "account" and a "@account" at once'],
+    ['1', '"Date"', undefined, '1 is no "Date"'],
+    ['"Jan 1 2020"', '"Date"', undefined, '"Jan 1 2020" is no "Date"'],
+    ['"1"', '"Date"', undefined, '"1" is no "Date"'],
+    ['"x"', '"bigint"', undefined, '"x" is no bigint'],
+    ['" 1"', '"bigint"', undefined, '" 1" is no bigint'],
+    ['"/(/"', '"RegExp"', undefined, 'Invalid regular expression: /(/: Unterminated group'],
+    ['"/a/gg"', '"RegExp"', undefined, "Invalid flags supplied to RegExp constructor 'gg'"],
+    ['"a/g"', '"RegExp"', undefined, '"a/g" is no "RegExp"'],
+    [
+      JSON.stringify(Array(3).fill(`/${'a'.repeat(5000)}/`)),
+      '{"0":"RegExp","1":"RegExp","2":"RegExp"}',
+      undefined,
+      'message[1]: its regular expressions are too long',
+    ],
+    ['"x"', '"URL"', undefined, 'Invalid URL'],
+    ['"x"', '"Error"', undefined, 'it is called an error, but its data is "x"'],
+    ['{}', '"Map"', undefined, 'a Map is an array of pairs'],
+    ['[[1]]', '"Map"', undefined, 'a Map is an array of pairs'],
+    ['[[1,2],[1,3]]', '"Map"', undefined, 'a Map has each key once'],
+    ['[1,1]', '"Set"', undefined, 'a Set has each value once'],
+    ['[65536]', '"Uint16Array"', undefined, 'an array is no "Uint16Array"'],
+    ['[0.5]', '"Int32Array"', undefined, 'an array is no "Int32Array"'],
+    ['{"length":4294967295}', '"Float64Array"', undefined, 'an object is no "Float64Array"'],
+    ['4294967295', '"Uint8Array"', undefined, '4294967295 is no "Uint8Array"'],
+    ['"AQI"', '"Uint8Array"', undefined, '"AQI" is no "Uint8Array"'],
+    ['"A Q="', '"ArrayBuffer"', undefined, '"A Q=" is no "ArrayBuffer"'],
+    ['["18446744073709551616"]', '"BigUint64Array"', undefined, 'an array is no "BigUint64Array"'],
+    ['{"type":"X","key":"a/b"}', '"source"', undefined, 'an object is no "source"'],
+    ['{"type":"X","key":"%"}', '"source"', undefined, 'URI malformed'],
+    [
+      '{"type":"X","key":""}',
+      '"source"',
+      undefined,
+      'A X needs a key to be a source: a non-empty string or a number, not ""',
+    ],
+    ['{"type":"a/b:*","key":"x"}', '"source"', undefined, 'an object is no "source"'],
+    ['{}', '"Function"', undefined, 'an object is no "Function"'],
+    ['{}', '"constructor"', undefined, 'an object is no "constructor"'],
+    ['{"a":1}', '{"a":7}', undefined, 'message.a: it refers to 7, which did not come before it'],
+    ['{"a":[],"b":[]}', '{"a":["",{},1],"b":["",{},1]}', undefined, 'message.b: 1 is there twice'],
+    ['{"a":1}', '{"b":"Date"}', undefined, 'it has no property "b"'],
+    ['{"a":1}', '{"toString":"Date"}', undefined, 'it has no property "toString"'],
+    ['[1]', '{"4294967294":"hole"}', undefined, 'it has no item "4294967294"'],
+    ['[1]', '{"length":"Date"}', undefined, 'it has no item "length"'],
+    ['[1]', '{"-0":"Date"}', undefined, 'it has no item "-0"'],
+    ['1', '{"a":"Date"}', undefined, '1 has no parts'],
+    ['1', 'null', undefined, 'the note to it is none: null'],
+    ['[]', '["",[],1]', undefined, 'the note to it is none: an array'],
+    ['[]', '["",{},1.5]', undefined, 'the note to it is none: an array'],
+    ['[]', '["",{},1,{},2]', undefined, 'the note to it is none: an array'],
+    ['[]', '["",{},0,{}]', undefined, 'an array has neither prototype nor names'],
+  ])('%.60s %s %s', (data, meta, type, reason) => {
+    let thrown: unknown;
+    try {
+      decode(data, meta, type);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toBeInstanceOf(InvalidMessageError);
+    expect((thrown as Error).message).toBe(reason);
+  });
+
+  test.each<[what: string, data: unknown, meta: unknown]>([
+    ['a bigint of a million digits', '9'.repeat(1_000_000), 'bigint'],
+    [
+      'many patterns that take long to read',
+      Array(1_000).fill('/[\\p{L}--\\p{Lu}]/vi'),
+      Object.fromEntries(Array.from({ length: 1_000 }, (_, index) => [index, 'RegExp'])),
+    ],
+    ['a date of a million characters', `1${'0'.repeat(1_000_000)}`, 'Date'],
+    ['notes as deep as can be', [], JSON.parse('{"0":'.repeat(10_000) + '1' + '}'.repeat(10_000))],
+    ['numbers that were chosen to collide', Array.from({ length: 50_000 }, (_, index) => index * 65_536), 'Set'],
+  ])('%s, soon', (_what, data, meta) => {
+    const codec = new Codec(new TypeRegistry());
+    const start = performance.now();
+    expect(() => codec.decode(data, undefined, meta)).toThrow(InvalidMessageError);
+    expect(performance.now() - start).toBeLessThan(400);
+  });
+});
+
+describe('Codec.decode, where sender and receiver differ in a class', () => {
+  test('keeps a property that the class does not know', () => {
+    expect(decode('{"id":1,"added":{"x":2}}', undefined, 'account')).toMatchObject({ id: 1, added: { x: 2 } });
+  });
+
+  test('leaves a missing property missing: no initialiser runs', () => {
+    const account = decode('{"id":1}', undefined, 'account') as Account;
+    expect(Object.keys(account)).toEqual(['id']);
+    expect(account).toBeInstanceOf(Account);
+  });
+
+  test('takes plain JSON of a sender without notes for an instance of the class', () => {
+    expect(decode('{"id":1}', undefined, 'account')).toBeInstanceOf(Account);
+  });
+
+  test('does not look into what it does not have to restore', () => {
+    const data: unknown = JSON.parse('{"a":{"b":1}}');
+    expect(new Codec(new TypeRegistry()).decode(data, undefined, undefined)).toBe(data);
+  });
+});
