@@ -91,12 +91,20 @@ type Both = readonly [name: string, encode: (message: unknown) => unknown, decod
 function libraries(): Both[] {
   const superjson = new SuperJSON();
   superjson.registerClass(User, { identifier: 'bench-user' });
-  const reducers = { User: (value: unknown) => value instanceof User && { ...value } };
+  const reducers = { User: (value: unknown) => value instanceof User && Object.assign({}, value) };
   const revivers = { User: (value: object) => Object.setPrototypeOf(value, User.prototype) as unknown };
   return [
-    [JSON_ALONE, (message) => JSON.stringify(message, withoutBigInt(message)), (text: string) => JSON.parse(text)],
+    [
+      JSON_ALONE,
+      (message) => JSON.stringify(message, withoutBigInt(message)),
+      (text: string): unknown => JSON.parse(text),
+    ],
     ['superjson', (message) => superjson.stringify(message), (text: string) => superjson.parse(text)],
-    ['devalue', (message) => devalue.stringify(message, reducers), (text: string) => devalue.parse(text, revivers)],
+    [
+      'devalue',
+      (message) => devalue.stringify(message, reducers),
+      (text: string): unknown => devalue.parse(text, revivers),
+    ],
   ];
 }
 
@@ -130,7 +138,7 @@ async function compareInstances(codec: InstanceType<Internals['Codec']>, rounds:
   const classTransformer: Both = [
     'class-transformer',
     (message) => JSON.stringify(instanceToPlain(message)),
-    (text: string) => plainToInstance(User, JSON.parse(text)),
+    (text: string) => plainToInstance(User, JSON.parse(text) as object),
   ];
   await compareAll('instance', (id) => new User(id), [...libraries(), classTransformer, ours(codec)], rounds);
 }

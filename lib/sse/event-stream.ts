@@ -1,7 +1,8 @@
+import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { SseConnection } from './connection.js';
 import type { StreamRequest } from './event-streams.js';
-import { END_FRAME, REVOKED_FRAME } from './frame.js';
+import { END_FRAME, REVOKED_FRAME, encodeFrame } from './frame.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
 
 /** One stream of messages on its connection, from the handler's result to the last byte. */
@@ -15,7 +16,7 @@ export class EventStream implements StreamObserver {
   constructor(
     private readonly connection: SseConnection,
     private readonly request: StreamRequest,
-    private readonly encode: (message: unknown) => Buffer | undefined,
+    private readonly hub: Hub,
     private readonly reporter: Reporter,
   ) {
     connection.onSlowConsumer = (bufferedBytes) => reporter.slowConsumer({ handler: request.handler, bufferedBytes });
@@ -123,5 +124,27 @@ export class EventStream implements StreamObserver {
     this.stopReading?.();
     this.stopReading = undefined;
     this.stopWatchingSession?.();
+  }
+
+  /**
+   * A message as a frame. Streams that send the message being delivered right now share one frame, filtered
+   * streams included: it belongs to the message, not to the stream.
+   *
+   * @returns `undefined` where it cannot be sent, which has been reported
+   */
+  private encode(message: unknown): Buffer | undefined {
+    const { delivering } = this.hub;
+    try {
+      if (delivering === undefined || delivering.message !== message) return this.frameOf(message);
+      return (delivering.frame ??= this.frameOf(message)) as Buffer;
+    } catch (error) {
+      this.reporter.messageRejected({ channel: delivering?.channel ?? this.request.handler, error: error as Error });
+      return undefined;
+    }
+  }
+
+  private frameOf(message: unknown): Buffer {
+    const { data, type } = this.hub.codec.encode(message);
+    return encodeFrame({ event: type, data });
   }
 }

@@ -3,7 +3,7 @@ import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 import { SseConnection, destroyResponse, type RawResponse } from './connection.js';
-import { drainFrame, encodeFrame } from './frame.js';
+import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
 import { EventStream } from './event-stream.js';
 import type { MessageStream } from './stream-source.js';
@@ -64,7 +64,7 @@ export class EventStreams {
    */
   serve(stream: MessageStream, request: StreamRequest): Promise<void> {
     const connection = new SseConnection(request.response, this.options);
-    const eventStream = new EventStream(connection, request, (message) => this.encode(message, request.handler), this.reporter);
+    const eventStream = new EventStream(connection, request, this.hub, this.reporter);
     this.open.add(eventStream);
     const stopHeartbeat = this.heartbeat.add(eventStream, request.heartbeatMs ?? this.options.heartbeatMs);
     request.response.once('close', () => {
@@ -96,27 +96,5 @@ export class EventStreams {
   /** Refuses a request that comes while streams are drained, in the way that makes a browser try again. */
   refuse(response: RawResponse): void {
     destroyResponse(response);
-  }
-
-  /**
-   * A message as a frame. Streams that send the message being delivered right now share one frame, filtered
-   * streams included: it belongs to the message, not to the stream.
-   *
-   * @returns `undefined` where it cannot be sent, which has been reported
-   */
-  private encode(message: unknown, handler: string): Buffer | undefined {
-    const { delivering } = this.hub;
-    try {
-      if (delivering === undefined || delivering.message !== message) return this.frameOf(message);
-      return (delivering.frame ??= this.frameOf(message)) as Buffer;
-    } catch (error) {
-      this.reporter.messageRejected({ channel: delivering?.channel ?? handler, error: error as Error });
-      return undefined;
-    }
-  }
-
-  private frameOf(message: unknown): Buffer {
-    const { data, type } = this.hub.codec.encode(message);
-    return encodeFrame({ event: type, data });
   }
 }

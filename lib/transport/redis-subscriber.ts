@@ -52,8 +52,8 @@ export class RedisSubscriber {
   attach(link: RedisLink, receiver: TransportReceiver): void {
     this.link = link;
     this.receiver = receiver;
-    link.client.on('message', this.receive);
-    link.client.on('pmessage', this.receiveByPattern);
+    link.client.on('message', this.onMessage);
+    link.client.on('pmessage', this.onPatternMessage);
   }
 
   /** See {@link Transport.subscribe}. */
@@ -108,8 +108,8 @@ export class RedisSubscriber {
     this.isClosed = true;
     clearImmediate(this.flushing);
     this.interests.close();
-    this.link?.client.off('message', this.receive);
-    this.link?.client.off('pmessage', this.receiveByPattern);
+    this.link?.client.off('message', this.onMessage);
+    this.link?.client.off('pmessage', this.onPatternMessage);
   }
 
   private request(topic: Topic): void {
@@ -211,20 +211,25 @@ export class RedisSubscriber {
     }
   }
 
-  private readonly receive = (key: string, payload: string): void => {
+  private readonly onMessage = (key: string, payload: string): void => this.receive(key, payload);
+
+  private readonly onPatternMessage = (pattern: string, key: string, payload: string): void =>
+    this.receiveByPattern(pattern, key, payload);
+
+  private receive(key: string, payload: string): void {
     const topic = this.interests.topicOf(key, false);
     if (topic === undefined) return;
     for (const { name } of topic.interests) this.receiver!(payload, name, name);
-  };
+  }
 
-  private readonly receiveByPattern = (pattern: string, key: string, payload: string): void => {
+  private receiveByPattern(pattern: string, key: string, payload: string): void {
     const topic = this.interests.topicOf(pattern, true);
     if (topic === undefined) return;
     for (const { name, segments } of topic.interests) {
       const channel = this.names.match(key, name, segments, topic.isPlain);
       if (channel !== undefined) this.receiver!(payload, name, channel);
     }
-  };
+  }
 }
 
 function keyOf(topic: Topic): string {

@@ -36,6 +36,7 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   private readonly reports = new Map<string, { people: readonly Person[]; heardAt: number }>();
   private online: ReadonlyMap<string, Person> = new Map();
   private timer: NodeJS.Timeout | undefined;
+  private isClosing = false;
 
   // Not SessionMessages: what happens here is not part of any one request.
   constructor(private readonly messaging: MessagingService) {}
@@ -46,6 +47,7 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   }
 
   beforeApplicationShutdown(): void {
+    this.isClosing = true;
     clearInterval(this.timer);
     for (const { goodbye } of this.visitors.values()) clearTimeout(goodbye);
     this.visitors.clear();
@@ -98,6 +100,8 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
 
   @OnMessage(ServerReports)
   hear({ server, people }: ServerReport): void {
+    // The last report is for the others: the pages of this server are about to reconnect, and nobody has left.
+    if (this.isClosing) return;
     const isNew = !this.reports.has(server);
     this.reports.set(server, { people, heardAt: Date.now() });
     this.refresh();

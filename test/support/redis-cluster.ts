@@ -58,7 +58,7 @@ export class RedisCluster implements AsyncDisposable {
     }
     for (const client of clients) {
       const isWhole = async (): Promise<boolean> => {
-        const info = String(await client.cluster('INFO'));
+        const info = await client.cluster('INFO');
         return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${size}`);
       };
       while (!(await isWhole()));

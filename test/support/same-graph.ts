@@ -24,7 +24,7 @@ class Comparison {
 
   private haveSameContents(a: object, b: object): boolean {
     if (a instanceof Date) return Object.is(a.getTime(), (b as Date).getTime());
-    if (a instanceof RegExp || a instanceof URL) return String(a) === String(b as RegExp | URL);
+    if (a instanceof RegExp || a instanceof URL) return a.toString() === (b as RegExp | URL).toString();
     if (a instanceof Map) return this.isSameList([...a].flat(), [...(b as typeof a)].flat());
     if (a instanceof Set) return this.isSameList([...a], [...(b as typeof a)]);
     if (a instanceof ArrayBuffer) return this.isSameList([...new Uint8Array(a)], [...new Uint8Array(b as ArrayBuffer)]);

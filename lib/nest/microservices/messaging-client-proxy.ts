@@ -20,9 +20,6 @@ import type { RequestPacket } from './request-reply.js';
  *
  * @example
  * ```ts
- * @Module({ imports: [MessagingModule.forRoot()], providers: [MessagingClientProxy, Orders] })
- * class AppModule {}
- *
  * @Injectable()
  * class Orders {
  *   constructor(private readonly client: MessagingClientProxy) {}
@@ -31,6 +28,9 @@ import type { RequestPacket } from './request-reply.js';
  *     return firstValueFrom(this.client.send<number>('price', order).pipe(timeout(5_000)));
  *   }
  * }
+ *
+ * @Module({ imports: [MessagingModule.forRoot()], providers: [MessagingClientProxy, Orders] })
+ * class AppModule {}
  * ```
  */
 @Injectable()

@@ -7,7 +7,7 @@ import type { Session } from '../../core/session.js';
  *
  * @example
  * ```ts
- * @EventPattern('rooms/:roomId')
+ * @EventPattern<string>('rooms/:roomId')
  * said(@Payload() message: ChatMessage, @Ctx() context: MessagingRpcContext) {
  *   this.log(context.getParams()['roomId'], message);
  * }

@@ -9,5 +9,5 @@ export function encodeBuiltinValue(tag: BuiltinTag, value: object): unknown {
     return Number.isNaN(date.getTime()) ? null : date.toISOString();
   }
   if (tag === 'ArrayBuffer' || tag === 'DataView') return toBase64(value as ArrayBuffer | DataView);
-  return String(value as RegExp | URL); // /source/flags, or the href
+  return (value as RegExp | URL).toString(); // /source/flags, or the href
 }

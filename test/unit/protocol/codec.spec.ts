@@ -216,7 +216,12 @@ const TABLE: [name: string, value: unknown, data: string, meta?: string][] = [
     'all typed arrays',
     typedArrays,
     JSON.stringify(typedArrays.map(readsAs)),
-    JSON.stringify({ ...typedArrays.map((array) => array[Symbol.toStringTag]) }),
+    JSON.stringify(
+      Object.assign(
+        {},
+        typedArrays.map((array) => array[Symbol.toStringTag]),
+      ),
+    ),
   ],
   ['a part of a buffer', bytes.subarray(3, 5), '"AwQ="', '"Uint8Array"'],
   [

@@ -1,0 +1,90 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Controller } from '@nestjs/common';
+import { afterEach, expect, test } from '@jest/globals';
+import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { startApp } from '../support/apps.js';
+import { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
+
+const root = path.resolve(import.meta.dirname, '../..');
+
+interface Hop {
+  readonly className: string;
+  readonly method: string;
+  readonly file: string;
+}
+
+/** The table of docs/architecture.md. */
+function documentedHops(): Hop[] {
+  const text = readFileSync(path.join(root, 'docs/architecture.md'), 'utf8');
+  return [...text.matchAll(/^\| \d+ \| `(\w+)\.(\w+)` \| (\S+) \|/gm)].map(([, className, method, file]) => ({
+    className: className!,
+    method: method!,
+    file: file!,
+  }));
+}
+
+const restore: (() => void)[] = [];
+afterEach(() => {
+  for (const undo of restore.splice(0)) undo();
+});
+
+/** Notes each call of these methods, in the order of the calls. */
+async function watch(hops: readonly Hop[], visited: string[], isWatching: () => boolean): Promise<void> {
+  const seen = new Set<string>();
+  for (const { className, method, file } of hops) {
+    const name = `${className}.${method}`;
+    if (seen.has(name)) continue;
+    seen.add(name);
+    const module = (await import(pathToFileURL(path.join(root, file)).href)) as Record<string, { prototype: Record<string, Function> }>;
+    const { prototype } = module[className]!;
+    const original = prototype[method];
+    if (original === undefined) throw new Error(`docs/architecture.md names ${name}, which ${file} does not have`);
+    prototype[method] = function (this: unknown, ...args: unknown[]): unknown {
+      if (isWatching()) visited.push(name);
+      return original.apply(this, args) as unknown;
+    };
+    restore.push(() => {
+      prototype[method] = original;
+    });
+  }
+}
+
+const Greetings = defineChannel<string>('greetings');
+
+@Controller()
+class Streams {
+  @Sse('greetings')
+  greetings(@Messages() messages: SessionMessages) {
+    return messages.createStream(Greetings);
+  }
+}
+
+test('the way of a message is the one that docs/architecture.md lists, through at most 8 files', async () => {
+  const hops = documentedHops();
+  const visited: string[] = [];
+  let isWatching = false;
+  await watch(hops, visited, () => isWatching);
+  await using redis = await RedisServer.start();
+  await using poster = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
+  await using receiver = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })], controllers: [Streams] });
+  const messaging = poster.app.get(MessagingService);
+  messaging.addListener(Greetings, () => {});
+  await using client = await SseClient.connect(`${receiver.url}/greetings`);
+  await receiver.app.get(MessagingService).addListener(Greetings, () => {}).ready;
+  await client.comments.next();
+
+  isWatching = true;
+  await messaging.postMessage(Greetings, 'hello', { global: true });
+  expect(await client.next()).toEqual(['message', 'hello']);
+  isWatching = false;
+
+  expect(hops.length).toBeGreaterThan(10);
+  // The poster hears its own post from Redis where it listens too, and drops it: that is no hop of the way.
+  const own = ['RedisSubscriber.receive', 'Hub.receive'];
+  const way = visited.filter((name, index) => !own.includes(name) || visited.indexOf(name) === index);
+  expect(way).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
+  expect(new Set(hops.map(({ file }) => file)).size).toBeLessThanOrEqual(8);
+});

@@ -1,0 +1,53 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import * as errors from '../../../lib/protocol/errors.js';
+
+const { ERROR_CODES, MessagingError } = errors;
+const documentation = readFileSync(path.resolve(import.meta.dirname, '../../../docs/errors.md'), 'utf8');
+
+/** The rows of the table in docs/errors.md. */
+const rows = [...documentation.matchAll(/^\| `(\w+)` \| `(\w+)` \| (yes|no) \| (.+) \|$/gm)].map(
+  ([, code, className, retryable, meaning]) => ({ code, className, retryable: retryable === 'yes', meaning }),
+);
+
+/** One error of each class that a caller can tell apart. */
+const instances = [
+  new errors.ConfigurationError('x'),
+  new errors.RedisNotEnabledError(),
+  new errors.InvalidChannelError('x'),
+  new errors.UnserializableError('message.a', 'x'),
+  new errors.InvalidMessageError('x'),
+  new errors.LimitExceededError('x'),
+  new errors.SessionClosedError('addListener'),
+  new errors.TransportUnavailableError('x'),
+];
+
+describe('the errors', () => {
+  test('are documented as they are, each code in one row', () => {
+    const codes = Object.entries(ERROR_CODES).map(([code, { retryable, meaning }]) => ({ code, retryable, meaning }));
+    expect(rows.map(({ code, retryable, meaning }) => ({ code, retryable, meaning }))).toEqual(codes);
+  });
+
+  test('are documented with the class that carries the code', () => {
+    const classes = new Map<string, string>(instances.map((error) => [error.code, error.name]));
+    for (const { code, className } of rows) expect(className).toBe(classes.get(code!) ?? 'MessagingError');
+    const exported = Object.values(errors).filter((value) => typeof value === 'function' && value !== MessagingError);
+    expect(exported).toHaveLength(instances.length);
+  });
+
+  test('carry name, code, cause and whether trying again may help', () => {
+    const cause = new Error('cause');
+    const error = new errors.TransportUnavailableError('gone', { cause });
+    expect(error).toBeInstanceOf(MessagingError);
+    expect(error).toMatchObject({ name: 'TransportUnavailableError', code: 'TRANSPORT_UNAVAILABLE', retryable: true, cause });
+    expect(new errors.ConfigurationError('x').retryable).toBe(false);
+  });
+
+  test('of a value that cannot travel name the path', () => {
+    expect(new errors.UnserializableError('message.order', 'a function cannot be sent')).toMatchObject({
+      path: 'message.order',
+      message: 'message.order: a function cannot be sent',
+    });
+  });
+});
