@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Hub } from '../core/hub.js';
-import type { Session } from '../core/session.js';
+import { Session } from '../core/session.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { describe } from '../protocol/channel-name.js';
 import { isGone } from '../sse/connection.js';
@@ -36,6 +36,8 @@ export class RequestSessions {
   of(request: unknown): Session {
     if (request instanceof MessageRequest) return request.session;
     if (typeof request !== 'object' || request === null) return this.hub.sessions.open();
+    const handled = sessionOfMessage(request);
+    if (handled !== undefined) return handled;
     const key = rawRequest(request as HttpRequest);
     let session = this.byRequest.get(key);
     if (session === undefined) {
@@ -80,6 +82,16 @@ function isAuthentication(value: unknown): value is AuthenticationInfo {
   if (typeof value !== 'object' || value === null) return false;
   const { userId } = value as Partial<AuthenticationInfo>;
   return (typeof userId === 'string' && userId !== '') || typeof userId === 'number';
+}
+
+/**
+ * The session that a microservice's context brings with it, where the message came by this library's own
+ * server: of the context itself, or of the request that Nest makes around it.
+ */
+function sessionOfMessage(request: object): Session | undefined {
+  const { session, context } = request as { session?: unknown; context?: { session?: unknown } | null };
+  if (session instanceof Session) return session;
+  return context?.session instanceof Session ? context.session : undefined;
 }
 
 function isSocket(request: object): request is SocketLike {

@@ -34,14 +34,17 @@ import { Observable, concat, firstValueFrom, lastValueFrom, map, of, throwError,
 import {
   ConfigurationError,
   InvalidChannelError,
+  Messages,
   MessagingModule,
   MessagingService,
   OnMessage,
   Serializable,
+  SessionMessages,
   TransportUnavailableError,
   defineChannel,
   type ListenerFailure,
   type MessagingModuleOptions,
+  type Session,
 } from 'nestjs-messaging';
 import {
   MESSAGING_TRANSPORT,
@@ -452,6 +455,30 @@ describe('in one process without Redis', () => {
     expect(held.filter((reference) => reference.deref() !== undefined)).toHaveLength(0);
     // That of the client's replies.
     expect(hub.sessions.size).toBe(before + 1);
+  });
+
+  test('a request-scoped handler and a parameter of @Messages() have a session that ends with the message', async () => {
+    const sessions = new Queue<Session>();
+    @Controller()
+    class Listening {
+      constructor(private readonly messages: SessionMessages) {}
+      @MessagePattern('listen')
+      listen(@Messages() parameter: SessionMessages, @Ctx() context: MessagingRpcContext) {
+        this.messages.addListener('x', () => {});
+        parameter.addListener('x', () => {});
+        sessions.push(this.messages.session);
+        return parameter.session === this.messages.session && context.session === parameter.session;
+      }
+    }
+    await using served = await serve([Listening]);
+    expect(await allOf(served.client.send('listen', {}))).toEqual([true]);
+    const hub = served.app.get(Hub);
+    const before = hub.sessions.size;
+    for (let round = 0; round < 10; round++) await allOf(served.client.send('listen', {}));
+    for (const session of await sessions.take(11)) {
+      if (!session.closed) await new Promise((resolve) => session.signal.addEventListener('abort', resolve));
+    }
+    expect(hub.sessions.size).toBe(before);
   });
 
   test('closing the client fails the requests that wait, ends their handlers, and leaves it usable', async () => {

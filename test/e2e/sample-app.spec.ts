@@ -197,12 +197,12 @@ describe('the sample app on one server', () => {
     const ada = await Person.signIn(url, 'Ada');
     const page = await ada.open();
     const [bob, carol] = [await Person.signIn(url, 'Bob'), await Person.signIn(url, 'Carol')];
-    const pages = [await bob.open(), await bob.open(), await carol.open()];
+    const [pages, visit] = [[await bob.open(), await bob.open()], await carol.open()];
     await page.next('UserUpdate', { kind: 'joined', userId: 'carol' });
-    for (const { client } of pages) client.abort();
-    await Promise.all(pages.map(({ client }) => client.ended));
-    const reloaded = [await bob.open(), await bob.open()];
-    await reloaded[0]!.client[Symbol.asyncDispose]();
+    await Promise.all(pages.map(({ client }) => client[Symbol.asyncDispose]()));
+    const [closing] = [await bob.open(), await bob.open()];
+    await closing.client[Symbol.asyncDispose]();
+    await visit.client[Symbol.asyncDispose]();
     // Who has left is missed after a while, and that is Carol alone.
     expect(await page.next('UserUpdate')).toMatchObject({ kind: 'left', userId: 'carol' });
     await bob.say('Still here');
