@@ -471,13 +471,17 @@ describe('in one process without Redis', () => {
       }
     }
     await using served = await serve([Listening]);
+    const allClosed = async (count: number) => {
+      for (const session of await sessions.take(count)) {
+        if (!session.closed) await new Promise((resolve) => session.signal.addEventListener('abort', resolve));
+      }
+    };
     expect(await allOf(served.client.send('listen', {}))).toEqual([true]);
+    await allClosed(1);
     const hub = served.app.get(Hub);
     const before = hub.sessions.size;
     for (let round = 0; round < 10; round++) await allOf(served.client.send('listen', {}));
-    for (const session of await sessions.take(11)) {
-      if (!session.closed) await new Promise((resolve) => session.signal.addEventListener('abort', resolve));
-    }
+    await allClosed(10);
     expect(hub.sessions.size).toBe(before);
   });
 
