@@ -11,7 +11,7 @@ class UserUpdate {
 }
 
 const UserUpdates = defineChannel('user_updates', UserUpdate);
-const ROUNDS = 40;
+const ROUNDS = 15;
 
 const message = new UserUpdate();
 const tally = new Tally();

@@ -7,7 +7,7 @@ import { Subject } from 'rxjs';
 import type { BenchOptions } from './run.js';
 import { startApplication } from './support/application.js';
 import { Tally, compareCalls, type CallCase } from './support/calls.js';
-import type { Goal } from './support/compare.js';
+import type { Goal } from './support/table.js';
 
 class UserUpdate {
   readonly weight = 1;
@@ -15,7 +15,7 @@ class UserUpdate {
 
 const UserUpdates = defineChannel('users/:audience', UserUpdate);
 const SUBJECT = 'RxJS Subject';
-const ROUNDS = 40;
+const ROUNDS = 15;
 
 /**
  * How much of the Subject's time a post may take, by the number of listeners. Many first: once the calling

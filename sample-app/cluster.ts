@@ -39,7 +39,7 @@ try {
 /** PORT, if given, is the first server's; those after it follow. */
 function portOf(index: number): { PORT?: string } {
   const first = process.env['PORT'];
-  return first ? { PORT: String(Number(first) + index) } : {};
+  return first ? { PORT: index === 0 ? first : String(Number(first) + index) } : {};
 }
 
 /** Resolves when the server has said its first line, which is where it can be reached. */

@@ -1,4 +1,5 @@
-import { compare, type Case } from './compare.js';
+import { compare } from './compare.js';
+import type { Case } from './table.js';
 
 /** A case that is a function called very often. */
 export interface CallCase extends Case {
@@ -21,7 +22,7 @@ export interface CallComparison {
 }
 
 const SAMPLE_MS = 10;
-const WARM_UP_MS = 300;
+const WARM_UP_MS = 150;
 // Some cases leave promises behind; they are part of the cost and have to be settled before the heap fills.
 const CALLS_PER_TURN = 500;
 

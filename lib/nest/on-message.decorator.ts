@@ -1,19 +1,28 @@
+import type { MessageContext } from '../core/delivery.js';
 import type { AnyListenableChannel, Channel, ChannelTemplate } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
-import type { MessageContext } from '../core/delivery.js';
 
 const ON_MESSAGE = Symbol('nestjs-messaging:on-message');
 
-/** What a method decorated with {@link OnMessage} looks like, where neither parameter is decorated. */
-export type MessageHandler<T> = (message: T, context: MessageContext) => unknown;
+/**
+ * Whether a parameter may be given a message, or what decorators and pipes make of one: the message itself,
+ * the context, a property, or a plain value. An object of another type is a mistake.
+ */
+type Fits<Parameter, T> = T extends Parameter
+  ? unknown
+  : MessageContext extends Parameter
+    ? unknown
+    : Parameter extends object
+      ? Parameter extends T[keyof T]
+        ? unknown
+        : never
+      : unknown;
 
 type HandlerDecorator<T> = <Method extends (...args: never[]) => unknown>(
   target: object,
   method: string | symbol,
-  // A handler that takes other messages than the channel's does not compile; one whose parameters are
-  // decorated may take whatever its decorators give.
-  descriptor: TypedPropertyDescriptor<Method> & (Method extends MessageHandler<T> ? unknown : TypedPropertyDescriptor<Method>),
+  descriptor: TypedPropertyDescriptor<Method> & Fits<Parameters<Method>[0], T>,
 ) => void;
 
 /**

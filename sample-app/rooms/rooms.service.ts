@@ -3,7 +3,7 @@ import { OnMessage } from 'nestjs-messaging';
 import { ChatMessage, Room, RoomMessages, RoomReport, Rooms } from './rooms.messages.js';
 
 export const MAX_ROOMS = 100;
-export const MAX_RECENT = 50;
+const MAX_RECENT = 50;
 
 interface KnownRoom {
   readonly room: Room;

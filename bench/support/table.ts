@@ -1,0 +1,69 @@
+import { median, medianRatio, spread } from './statistics.js';
+
+/** One of several ways to do the same. */
+export interface Case {
+  readonly name: string;
+  /** What it shall reach, measured in the same run. */
+  readonly goal?: Goal;
+}
+
+/** At most `ratio` times as much as the case `base`, or at most `extra` units more. */
+export type Goal = { readonly base: string } & ({ readonly ratio: number } | { readonly extra: number });
+
+/** What was measured of the cases of one comparison; the first is the base of the ratios. */
+export interface Table {
+  readonly title: string;
+  readonly unit: string;
+  readonly rows: readonly Row[];
+}
+
+/** What was measured of one case, in the order of the rounds. */
+export interface Row extends Case {
+  readonly samples: readonly number[];
+}
+
+/** Gives a table to the process that has started this one, or prints it where there is none. */
+export async function report(table: Table): Promise<void> {
+  if (process.send === undefined) printTable(table);
+  else await new Promise<void>((resolve) => process.send!(table, () => resolve()));
+}
+
+/** The tables that several processes made of the same comparisons, as if one had made them. */
+export function joinTables(runs: readonly (readonly Table[])[]): Table[] {
+  return runs[0]!.map((first, place) => ({
+    ...first,
+    rows: first.rows.map((row, index) => ({ ...row, samples: runs.flatMap((tables) => tables[place]!.rows[index]!.samples) })),
+  }));
+}
+
+/** Prints a table: of each case the median, the least and the spread, its ratio to the base, and its goal. */
+export function printTable({ title, unit, rows }: Table): void {
+  const base = rows[0]!;
+  console.log(`\n### ${title}\n`);
+  console.log(`| case | median, ${unit} | least | spread | x ${base.name} | goal | reached |`);
+  console.log('|---|--:|--:|--:|--:|---|---|');
+  for (const row of rows) {
+    const cells = [
+      row.name,
+      number(median(row.samples)),
+      number(Math.min(...row.samples)),
+      `${(100 * spread(row.samples)).toFixed(0)} %`,
+      medianRatio(row.samples, base.samples).toFixed(2),
+      ...(row.goal === undefined ? ['', ''] : judge(row, row.goal, rows.find(({ name }) => name === row.goal!.base)!, unit)),
+    ];
+    console.log(`| ${cells.join(' | ')} |`);
+  }
+}
+
+function judge({ samples }: Row, goal: Goal, base: Row, unit: string): [string, string] {
+  if ('ratio' in goal) {
+    const ratio = medianRatio(samples, base.samples);
+    return [`${goal.ratio} x ${goal.base}`, `${ratio <= goal.ratio ? 'yes' : 'NO'}: ${ratio.toFixed(2)}`];
+  }
+  const extra = median(samples.map((value, index) => value - base.samples[index]!));
+  return [`+${goal.extra} ${unit} on ${goal.base}`, `${extra <= goal.extra ? 'yes' : 'NO'}: ${extra < 0 ? '' : '+'}${number(extra)}`];
+}
+
+function number(value: number): string {
+  return value.toFixed(Math.abs(value) < 100 ? 1 : 0);
+}

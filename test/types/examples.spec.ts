@@ -1,0 +1,143 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import ts from 'typescript';
+
+// The code of README, guides and docstrings is code: it compiles against the library's sources.
+const root = path.resolve(import.meta.dirname, '../..');
+const read = (file: string) => readFileSync(path.join(root, file), 'utf8');
+
+/** What the examples of docstrings take for granted. */
+const PRELUDE = `
+import { Controller, Injectable, Module, ParseIntPipe } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { EventPattern, MessagePattern, type MsPattern } from '@nestjs/microservices';
+import * as messagingLibrary from 'nestjs-messaging';
+import {
+  Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnMessage, Payload, Serializable,
+  SessionMessages, sourceRef, Sse, type MessageContext,
+} from 'nestjs-messaging';
+import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
+import { Inbox, MemoryBroker, MemoryTransport } from 'nestjs-messaging/testing';
+import { firstValueFrom, lastValueFrom, timeout, type Observable } from 'rxjs';
+import { Codec } from '../../lib/protocol/codec.js';
+import { TypeRegistry } from '../../lib/protocol/type-registry.js';
+`;
+const FIXTURES = `
+class UserUpdate { constructor(readonly id: number, readonly name: string) {} }
+class Order { constructor(readonly id: number) {} }
+class ChatMessage extends Message { constructor(readonly author: string, readonly text: string) { super(); } }
+const UserUpdates = defineChannel('user_updates', UserUpdate);
+const RoomMessages = defineChannel('rooms/:roomId', ChatMessage);
+declare const messages: SessionMessages;
+declare const messaging: MessagingService;
+declare const client: MessagingClientProxy;
+declare const app: import('@nestjs/common').INestApplication;
+declare const otherServer: import('@nestjs/common').INestApplication;
+declare const job: { signal: AbortSignal; note(update: UserUpdate): void };
+declare const expect: (value: unknown) => { toEqual(expected: unknown): void };
+declare class AppModule {}
+`;
+
+interface Example {
+  readonly name: string;
+  readonly code: string;
+}
+
+/** One program of all \`ts\` blocks of a document, as somebody who follows it would have. */
+function document(file: string): Example {
+  const blocks = [...read(file).matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code!);
+  const imports = new Map<string, Set<string>>();
+  const bodies = blocks.map((block) =>
+    block.replace(/^import (?:type )?\{([^}]+)\} from '([^']+)';\n/gm, (line, names: string, from: string) => {
+      const known = imports.get(from) ?? new Set<string>();
+      for (const name of names.split(',').map((given) => given.trim())) if (name) known.add(line.startsWith('import type') ? `type ${name}` : name);
+      imports.set(from, known);
+      return '';
+    }),
+  );
+  // What runs stands in a function of its own, so that two blocks may each begin with `const app = …`.
+  const parts = bodies.map((body, index) => {
+    const start = body.search(/^(const \w+ = )?await /m);
+    return start < 0 ? body : `${body.slice(0, start)}export async function block${index}() {\n${body.slice(start)}}`;
+  });
+  const header = [...imports].map(([from, names]) => `import { ${[...names].join(', ')} } from '${from}';`);
+  return { name: file, code: [...header, ...parts].join('\n') };
+}
+
+/** The examples of the docstrings of one source file. */
+function docstrings(file: string): Example[] {
+  const comments = read(file).match(/\/\*\*.*?\*\//gs) ?? [];
+  return comments.flatMap((comment) => {
+    const text = comment.replace(/^\s*\* ?/gm, '');
+    return [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, code], index) => ({ name: `${file} (${index + 1})`, code: wrap(code!) }));
+  });
+}
+
+/** Makes a program of a fragment: members of a class stand in one, statements in a function. */
+function wrap(code: string): string {
+  const isMember = /^@(OnMessage|Sse|EventPattern|MessagePattern)/.test(code);
+  const isDeclaration = /^(@\w+|(abstract )?class|const|import|export)\b/.test(code) && !/\bawait\b/.test(code);
+  // What an example declares itself is not taken from the fixtures.
+  const own = new Set([...code.matchAll(/^(?:class|const) (\w+)/gm)].map(([, name]) => name));
+  const fixtures = FIXTURES.split('\n').filter((line) => ![...own].some((name) => new RegExp(`\\b${name}\\b`).test(line)));
+  const body = isMember
+    ? `class Example { constructor(private readonly messages: SessionMessages) {} log(..._all: unknown[]) {}\n${code}\n}`
+    : isDeclaration
+      ? code
+      : `async function example() {\n${code}\n}`;
+  return `${PRELUDE}${fixtures.join('\n')}\n${body}`;
+}
+
+const filesOf = (folder: string, ending: string) =>
+  readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith(ending))
+    .map((file) => path.join(folder, file))
+    .toSorted();
+
+const documents = ['README.md', ...filesOf('docs', '.md')].map(document).filter(({ code }) => code.trim() !== '');
+const examples = filesOf('lib', '.ts').flatMap(docstrings);
+
+function compile(all: readonly Example[]): Map<string, string[]> {
+  const config = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile).config as { compilerOptions: object };
+  const { options } = ts.convertCompilerOptionsFromJson(
+    { ...config.compilerOptions, noPropertyAccessFromIndexSignature: false, noUnusedLocals: false, noUnusedParameters: false, noEmit: true },
+    root,
+  );
+  const names = new Map(all.map((example, index) => [path.join(root, `test/types/example-${index}.ts`), example]));
+  const host = ts.createCompilerHost(options);
+  const { fileExists, readFile, getSourceFile } = host;
+  host.fileExists = (file) => names.has(file) || fileExists(file);
+  host.readFile = (file) => names.get(file)?.code ?? readFile(file);
+  host.getSourceFile = (file, ...rest) =>
+    names.has(file) ? ts.createSourceFile(file, names.get(file)!.code, ts.ScriptTarget.ES2023) : getSourceFile(file, ...rest);
+  const program = ts.createProgram([...names.keys()], options, host);
+  const problems = new Map<string, string[]>(all.map(({ name }) => [name, []]));
+  for (const [file, { name }] of names) {
+    const source = program.getSourceFile(file)!;
+    for (const diagnostic of [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)]) {
+      const { line } = source.getLineAndCharacterOfPosition(diagnostic.start ?? 0);
+      const text = ts.flattenDiagnosticMessageText(diagnostic.messageText, ' ');
+      problems.get(name)!.push(`${source.text.split('\n')[line]?.trim()}: ${text}`);
+    }
+  }
+  return problems;
+}
+
+describe('the examples', () => {
+  const problems = compile([...documents, ...examples]);
+
+  test.each(documents.map(({ name }) => [name]))('of %s compile', (name) => {
+    expect(problems.get(name)).toEqual([]);
+  });
+
+  test('of the docstrings compile', () => {
+    expect(examples.length).toBeGreaterThan(8);
+    expect(examples.flatMap(({ name }) => problems.get(name)!.map((problem) => `${name}: ${problem}`))).toEqual([]);
+  });
+
+  test('would not pass if they were wrong', () => {
+    const wrong = { name: 'wrong', code: wrap("await messaging.postMessage(UserUpdates, 'no update');") };
+    expect(compile([wrong]).get('wrong')).toHaveLength(1);
+  });
+});

@@ -1,0 +1,100 @@
+// Compiled by `npm run typecheck`, never run: each line marked must not compile, each other one must.
+import { ParseIntPipe } from '@nestjs/common';
+import {
+  Ctx,
+  defineChannel,
+  Message,
+  messagesFrom,
+  OnMessage,
+  Payload,
+  Sse,
+  type MessageContext,
+  type MessagingService,
+} from 'nestjs-messaging';
+import { of } from 'rxjs';
+
+class UserUpdate {
+  constructor(readonly id: number) {}
+}
+class Order {
+  constructor(readonly total: string) {}
+}
+class Said extends Message {
+  constructor(readonly text: string) {
+    super();
+  }
+}
+
+const Users = defineChannel('users', UserUpdate);
+const Rooms = defineChannel('rooms/:roomId/:topic', Said);
+const Ticks = defineChannel<number>('ticks');
+
+export function posting(messages: MessagingService): void {
+  void messages.postMessage(Users, new UserUpdate(1));
+  // @ts-expect-error -- another class
+  void messages.postMessage(Users, new Order('1'));
+  // @ts-expect-error -- a plain value
+  void messages.postMessage(Users, 7);
+  void messages.postMessage(Ticks, 7);
+  // @ts-expect-error -- not a number
+  void messages.postMessage(Ticks, 'seven');
+  void messages.postMessage(Rooms.for({ roomId: 1, topic: 'x' }), new Said('x'));
+  // @ts-expect-error -- a template without its parameters
+  void messages.postMessage(Rooms, new Said('x'));
+  // @ts-expect-error -- a parameter is missing
+  void messages.postMessage(Rooms.for({ roomId: 1 }), new Said('x'));
+  // @ts-expect-error -- a parameter that the template does not have
+  void messages.postMessage(Rooms.for({ roomId: 1, topic: 'x', floor: 2 }), new Said('x'));
+  void messages.postMessage('users', 'a string takes anything');
+  // @ts-expect-error -- no such scope
+  void messages.postMessage('users', 1, { scope: 'planet' });
+}
+
+export function listening(messages: MessagingService): void {
+  messages.addListener(Users, (update, { channel }) => [update.id, channel]);
+  messages.addListener(Rooms, ({ text }) => text);
+  messages.addListener<string>('users', (text) => text.length);
+  // @ts-expect-error -- a listener for another class
+  messages.addListener(Users, (order: Order) => order.total);
+  messages.createStream(Users).subscribe((update) => update.id);
+  // @ts-expect-error -- UserUpdate has no total
+  messages.createStream(Users).subscribe((update) => update.total);
+  messages.addListener(messagesFrom(Order, Said), ({ text }) => text);
+}
+
+export class Handlers {
+  @OnMessage(Users)
+  whole(_update: UserUpdate, _context: MessageContext) {}
+
+  @OnMessage(Users)
+  decorated(@Ctx() _context: MessageContext, @Payload('id', ParseIntPipe) _id: number) {}
+
+  @OnMessage(Users)
+  property(@Payload('id') _id: number) {}
+
+  @OnMessage(Users)
+  nothing() {}
+
+  // @ts-expect-error -- a handler for another class
+  @OnMessage(Users)
+  other(_order: Order) {}
+
+  @OnMessage('users')
+  untyped(_anything: Order) {}
+
+  @Sse('fine')
+  fine() {
+    return of(1);
+  }
+
+  @Sse('promised')
+  async promised() {
+    return of(1);
+  }
+
+  // @ts-expect-error -- no stream
+  @Sse('wrong')
+  wrong() {
+    return { data: 1 };
+  }
+}
