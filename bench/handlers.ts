@@ -18,7 +18,11 @@ const tally = new Tally();
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   for (const handlers of [1, 10]) {
-    const cases = [await onEvent(handlers), await onMessage(handlers, 'request'), await onMessage(handlers, 'async-local')];
+    const cases = [
+      await onEvent(handlers),
+      await onMessage(handlers, 'request'),
+      await onMessage(handlers, 'async-local'),
+    ];
     await compareCalls({ title: `post to ${handlers} decorated handlers`, cases, tally, perCall: handlers, rounds });
   }
 }
@@ -31,7 +35,9 @@ async function onEvent(count: number): Promise<CallCase> {
 
 async function onMessage(count: number, scope: SessionScope): Promise<CallCase> {
   const providers = handlerClasses(OnMessage(UserUpdates), count);
-  const messaging = (await startApplication({ imports: [MessagingModule.forRoot({ scope })], providers })).get(MessagingService);
+  const messaging = (await startApplication({ imports: [MessagingModule.forRoot({ scope })], providers })).get(
+    MessagingService,
+  );
   return {
     name: `@OnMessage, scope ${scope}`,
     goal: { base: '@OnEvent', ratio: 0.5 },
@@ -39,7 +45,10 @@ async function onMessage(count: number, scope: SessionScope): Promise<CallCase> 
   };
 }
 
-function handlerClasses(decorate: (target: object, method: string, descriptor: PropertyDescriptor) => void, count: number): Type[] {
+function handlerClasses(
+  decorate: (target: object, method: string, descriptor: PropertyDescriptor) => void,
+  count: number,
+): Type[] {
   return Array.from({ length: count }, () => {
     @Injectable()
     class Handler {

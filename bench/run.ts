@@ -50,7 +50,8 @@ async function runAll(names: readonly string[]): Promise<void> {
     console.log(`\n## ${name}`);
     const use = machineUse();
     const runs: Table[][] = [];
-    for (let run = 0; run < processes; run++) runs.push(await tablesOf([name, ...(rounds === undefined ? [] : [`--rounds=${rounds}`])]));
+    for (let run = 0; run < processes; run++)
+      runs.push(await tablesOf([name, ...(rounds === undefined ? [] : [`--rounds=${rounds}`])]));
     joinTables(runs).forEach(printTable);
     console.log(`\n${use()}`);
   }

@@ -18,7 +18,8 @@ export async function compare<C extends Case>({ title, unit, cases, rounds, meas
     // Turned and mirrored, so that no case always follows the same one and pays for its garbage.
     const shift = round % rows.length;
     const order = [...rows.slice(shift), ...rows.slice(0, shift)];
-    for (const { measured, samples } of round % 2 === 0 ? order : order.toReversed()) samples.push(await measure(measured));
+    for (const { measured, samples } of round % 2 === 0 ? order : order.toReversed())
+      samples.push(await measure(measured));
   }
   await report({
     title,

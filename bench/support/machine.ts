@@ -2,7 +2,15 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, loadavg, totalmem } from 'node:os';
 
-const PACKAGES = ['nestjs-messaging', '@nestjs/core', '@nestjs/event-emitter', 'express', 'fastify', 'rxjs', 'autocannon'];
+const PACKAGES = [
+  'nestjs-messaging',
+  '@nestjs/core',
+  '@nestjs/event-emitter',
+  'express',
+  'fastify',
+  'rxjs',
+  'autocannon',
+];
 
 /** What figures depend on, for the head of a report. */
 export function machineNow(): string {
@@ -48,9 +56,16 @@ function versionOf(name: string): string {
   // Not every package exports its package.json, and express and fastify are those of Nest's adapters.
   const adapter = { express: '@nestjs/platform-express', fastify: '@nestjs/platform-fastify' }[name];
   const from = adapter === undefined ? require : createRequire(require.resolve(adapter));
-  for (let folder = new URL('.', `file://${from.resolve(name)}`); folder.pathname !== '/'; folder = new URL('..', folder)) {
+  for (
+    let folder = new URL('.', `file://${from.resolve(name)}`);
+    folder.pathname !== '/';
+    folder = new URL('..', folder)
+  ) {
     try {
-      const found = JSON.parse(readFileSync(new URL('package.json', folder), 'utf8')) as { name?: string; version?: string };
+      const found = JSON.parse(readFileSync(new URL('package.json', folder), 'utf8')) as {
+        name?: string;
+        version?: string;
+      };
       if (found.name === name) return found.version ?? '?';
     } catch {
       // No package.json here; it is further up.

@@ -95,13 +95,16 @@ function noteUpdate(update: UserUpdate): void {
   lettersSeen += update.name.length;
 }
 
-function messaging(scope: 'request' | 'async-local', controller: NonNullable<ModuleMetadata['controllers']>[number]): ModuleMetadata {
+function messaging(
+  scope: 'request' | 'async-local',
+  controller: NonNullable<ModuleMetadata['controllers']>[number],
+): ModuleMetadata {
   return { imports: [MessagingModule.forRoot({ scope })], controllers: [controller], providers: [Handler] };
 }
 
 /** Applications that answer the same to `GET /` and differ in how the controller comes by its messages. */
 export const REQUEST_VARIANTS = {
-  'plain': { controllers: [Plain] },
+  plain: { controllers: [Plain] },
   'empty request-scoped provider': { controllers: [WithEmpty], providers: [Empty] },
   'the same again': { controllers: [WithEmpty], providers: [Empty] },
   'module imported, not used': messaging('request', Plain),

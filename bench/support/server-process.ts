@@ -24,7 +24,8 @@ export class ServerProcess {
   async cpuPerRequest(requests: number): Promise<number> {
     const before = await this.cpu();
     const { '2xx': answered, errors } = await autocannon({ url: this.url, connections: CONNECTIONS, amount: requests });
-    if (answered !== requests || errors > 0) throw new Error(`${this.url} answered ${answered} of ${requests}, with ${errors} errors`);
+    if (answered !== requests || errors > 0)
+      throw new Error(`${this.url} answered ${answered} of ${requests}, with ${errors} errors`);
     return ((await this.cpu()) - before) / requests;
   }
 

@@ -32,7 +32,10 @@ export async function report(table: Table): Promise<void> {
 export function joinTables(runs: readonly (readonly Table[])[]): Table[] {
   return runs[0]!.map((first, place) => ({
     ...first,
-    rows: first.rows.map((row, index) => ({ ...row, samples: runs.flatMap((tables) => tables[place]!.rows[index]!.samples) })),
+    rows: first.rows.map((row, index) => ({
+      ...row,
+      samples: runs.flatMap((tables) => tables[place]!.rows[index]!.samples),
+    })),
   }));
 }
 
@@ -49,7 +52,14 @@ export function printTable({ title, unit, rows }: Table): void {
       number(Math.min(...row.samples)),
       `${(100 * spread(row.samples)).toFixed(0)} %`,
       medianRatio(row.samples, base.samples).toFixed(2),
-      ...(row.goal === undefined ? ['', ''] : judge(row, row.goal, rows.find(({ name }) => name === row.goal!.base)!, unit)),
+      ...(row.goal === undefined
+        ? ['', '']
+        : judge(
+            row,
+            row.goal,
+            rows.find(({ name }) => name === row.goal!.base)!,
+            unit,
+          )),
     ];
     console.log(`| ${cells.join(' | ')} |`);
   }
@@ -61,7 +71,10 @@ function judge({ samples }: Row, goal: Goal, base: Row, unit: string): [string, 
     return [`${goal.ratio} x ${goal.base}`, `${ratio <= goal.ratio ? 'yes' : 'NO'}: ${ratio.toFixed(2)}`];
   }
   const extra = median(samples.map((value, index) => value - base.samples[index]!));
-  return [`+${goal.extra} ${unit} on ${goal.base}`, `${extra <= goal.extra ? 'yes' : 'NO'}: ${extra < 0 ? '' : '+'}${number(extra)}`];
+  return [
+    `+${goal.extra} ${unit} on ${goal.base}`,
+    `${extra <= goal.extra ? 'yes' : 'NO'}: ${extra < 0 ? '' : '+'}${number(extra)}`,
+  ];
 }
 
 function number(value: number): string {

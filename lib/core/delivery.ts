@@ -21,7 +21,7 @@ export class Delivery {
     /** How many posts led to this one, each made by a listener of the one before. */
     readonly depth: number,
     /** The template whose listeners alone are meant; all listeners of the channel otherwise. */
-    readonly template: string | undefined = undefined,
+    readonly template?: string,
   ) {}
 
   /** The wire name of the message's class; `undefined` for plain values. */

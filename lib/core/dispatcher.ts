@@ -73,7 +73,8 @@ export class Dispatcher {
   private call(delivery: Delivery, listener: Listener, context: MessageContext): void {
     try {
       const result = listener.call(delivery.message as never, context);
-      if (isThenable(result)) result.then(undefined, (error: unknown) => this.failed(error, delivery, listener, context));
+      if (isThenable(result))
+        result.then(undefined, (error: unknown) => this.failed(error, delivery, listener, context));
     } catch (error) {
       this.failed(error, delivery, listener, context);
     }

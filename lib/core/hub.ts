@@ -1,10 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import { of, type Observable } from 'rxjs';
-import { Channel, ChannelTemplate, postableName, type AnyListenableChannel, type AnyPostableChannel } from '../protocol/channel.js';
+import {
+  Channel,
+  ChannelTemplate,
+  postableName,
+  type AnyListenableChannel,
+  type AnyPostableChannel,
+} from '../protocol/channel.js';
 import { RESERVED_PREFIX, checkChannelName, describe, quote } from '../protocol/channel-name.js';
 import { Codec } from '../protocol/codec.js';
 import { decodeEnvelope, encodeEnvelope, envelopePrefix, type Envelope } from '../protocol/envelope.js';
-import { ConfigurationError, InvalidMessageError, LimitExceededError, MessagingError, RedisNotEnabledError } from '../protocol/errors.js';
+import {
+  ConfigurationError,
+  InvalidMessageError,
+  LimitExceededError,
+  MessagingError,
+  RedisNotEnabledError,
+} from '../protocol/errors.js';
 import { DEFAULT_LIMITS, exceedsBytes, type Limits } from '../protocol/limits.js';
 import { typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
@@ -136,7 +148,10 @@ export class Hub {
   /** Makes a listener that is not called yet; {@link attach} registers it. */
   prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
     if (typeof call !== 'function') {
-      throw new MessagingError('INVALID_LISTENER', `A listener is a function (message, context) => …, not ${describe(call)}`);
+      throw new MessagingError(
+        'INVALID_LISTENER',
+        `A listener is a function (message, context) => …, not ${describe(call)}`,
+      );
     }
     const isDefined = channel instanceof Channel || channel instanceof ChannelTemplate;
     if (!isDefined) {
@@ -197,7 +212,11 @@ export class Hub {
         throw new InvalidMessageError(`it is longer than limits.maxMessageBytes (${this.limits.maxMessageBytes})`);
       }
       const envelope = decodeEnvelope(payload);
-      const message = this.codec.decode(envelope.data, envelope.type ?? this.foreignType(envelope, audience), envelope.meta);
+      const message = this.codec.decode(
+        envelope.data,
+        envelope.type ?? this.foreignType(envelope, audience),
+        envelope.meta,
+      );
       const { node = '', postedAt = Date.now() } = envelope;
       delivery = new Delivery(message, channel, this.codec, 'global', node, postedAt, 0, template?.name);
     } catch (error) {
@@ -226,10 +245,14 @@ export class Hub {
 
   private isGlobal({ global, scope = global ? 'global' : 'local', ...others }: PostOptions): boolean {
     const unknown = Object.keys(others)[0];
-    if (unknown === 'id') throw new ConfigurationError('postMessage: option "id" needs a channel with history, which is not supported yet');
-    if (unknown !== undefined) throw new ConfigurationError(`postMessage: unknown option "${unknown}"; the options are: global, scope`);
+    if (unknown === 'id')
+      throw new ConfigurationError('postMessage: option "id" needs a channel with history, which is not supported yet');
+    if (unknown !== undefined)
+      throw new ConfigurationError(`postMessage: unknown option "${unknown}"; the options are: global, scope`);
     if (scope !== 'local' && scope !== 'global' && scope !== 'auto') {
-      throw new ConfigurationError(`postMessage: option "scope" must be 'local', 'global' or 'auto', not ${describe(scope)}`);
+      throw new ConfigurationError(
+        `postMessage: option "scope" must be 'local', 'global' or 'auto', not ${describe(scope)}`,
+      );
     }
     if (scope === 'global' && this.transport === undefined) throw new RedisNotEnabledError();
     return scope !== 'local' && this.transport !== undefined;
@@ -248,7 +271,9 @@ export class Hub {
     if (this.held!.length < MAX_DEPTH) {
       this.held!.push(delivery);
     } else {
-      const error = new LimitExceededError(`more than ${MAX_DEPTH} posts before the application was ready; @OnMessage handlers will not see this one`);
+      const error = new LimitExceededError(
+        `more than ${MAX_DEPTH} posts before the application was ready; @OnMessage handlers will not see this one`,
+      );
       this.reporter.messageRejected({ channel: delivery.channel, error });
     }
   }

@@ -33,10 +33,14 @@ export function iterate<T>(
   { maxBuffered = 1_000, overflow = 'error' }: IterateOptions = {},
 ): AsyncIterable<T> {
   if (!Number.isInteger(maxBuffered) || maxBuffered < 1) {
-    throw new ConfigurationError(`iterate: option "maxBuffered" must be a whole number of at least 1, not ${describe(maxBuffered)}`);
+    throw new ConfigurationError(
+      `iterate: option "maxBuffered" must be a whole number of at least 1, not ${describe(maxBuffered)}`,
+    );
   }
   if (overflow !== 'error' && overflow !== 'dropOldest') {
-    throw new ConfigurationError(`iterate: option "overflow" must be 'error' or 'dropOldest', not ${describe(overflow)}`);
+    throw new ConfigurationError(
+      `iterate: option "overflow" must be 'error' or 'dropOldest', not ${describe(overflow)}`,
+    );
   }
   hub.prepare(channel, () => {}, session);
   return { [Symbol.asyncIterator]: () => new Iteration<T>(hub, channel, session, maxBuffered, overflow) };

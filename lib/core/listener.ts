@@ -58,7 +58,9 @@ export class Listener implements MessageSubscription {
 
   /** Whether a message of this channel is for it. */
   hears(channel: string): boolean {
-    return channel === this.channel || (this.isTemplate && matchTemplate(this.segments!, channel.split('/')) !== undefined);
+    return (
+      channel === this.channel || (this.isTemplate && matchTemplate(this.segments!, channel.split('/')) !== undefined)
+    );
   }
 
   get ready(): Promise<void> {

@@ -66,7 +66,10 @@ export abstract class Messenger {
   sendMessage(source: object, message: Message, options: PostOptions = { scope: 'auto' }): Promise<boolean> {
     const type = typeof message === 'object' && message !== null ? classOf(message) : undefined;
     if (type === undefined) {
-      throw new UnserializableError('message', `${describe(message)} has no class; sendMessage sends instances of a class`);
+      throw new UnserializableError(
+        'message',
+        `${describe(message)} has no class; sendMessage sends instances of a class`,
+      );
     }
     return this.hub.post(messagesFrom(source, type as unknown as Class), message, options);
   }
@@ -87,7 +90,8 @@ export abstract class Messenger {
   /** Ends the registrations of this function on this channel that were made in this session. Unknown: nothing happens. */
   removeListener<T>(channel: ListenableChannel<T>, listener: MessageListener<T>): void {
     const name = typeof channel === 'string' ? channel : channel.name;
-    for (const registration of this.sessionFor('removeListener').registrations(name, listener)) registration.unsubscribe();
+    for (const registration of this.sessionFor('removeListener').registrations(name, listener))
+      registration.unsubscribe();
   }
 
   /**
@@ -121,7 +125,10 @@ export abstract class Messenger {
    * @returns `false` where Redis did not accept it in time, so that other servers were not told
    * @throws ConfigurationError for arguments that name nobody
    */
-  revokeAuthentication(userId: string | number, what: RevokedAuthentication = new RevokedAuthenticationUser()): Promise<boolean> {
+  revokeAuthentication(
+    userId: string | number,
+    what: RevokedAuthentication = new RevokedAuthenticationUser(),
+  ): Promise<boolean> {
     return this.revocations.revoke(userId, what);
   }
 

@@ -13,7 +13,10 @@ export class LoggingReporter implements Reporter {
   constructor(private readonly onListenerError?: (error: unknown, failure: ListenerFailure) => unknown) {}
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
-    this.logger.error(`Listener ${failure.listener} failed on channel ${quote(failure.channel)}: ${textOf(error)}`, stackOf(error));
+    this.logger.error(
+      `Listener ${failure.listener} failed on channel ${quote(failure.channel)}: ${textOf(error)}`,
+      stackOf(error),
+    );
     this.tellApplication(error, failure);
   }
 
@@ -22,7 +25,9 @@ export class LoggingReporter implements Reporter {
     const kind = `${channel} ${error.message.replace(/\d+/g, '#')}`;
     if (this.rejectedKinds.has(kind) || this.rejectedKinds.size >= MAX_KINDS) return;
     this.rejectedKinds.add(kind);
-    this.logger.error(`A message on channel ${quote(channel)} was not delivered: ${error.message} (further ones of this kind are not logged)`);
+    this.logger.error(
+      `A message on channel ${quote(channel)} was not delivered: ${error.message} (further ones of this kind are not logged)`,
+    );
   }
 
   streamFailed({ handler, error }: StreamFailure): void {
@@ -30,7 +35,9 @@ export class LoggingReporter implements Reporter {
   }
 
   slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {
-    this.logger.warn(`A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it (sse.maxBufferedBytes)`);
+    this.logger.warn(
+      `A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it (sse.maxBufferedBytes)`,
+    );
   }
 
   /** Something else went wrong that nobody waits for. */

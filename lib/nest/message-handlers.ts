@@ -1,8 +1,16 @@
 import { Injectable, Optional, type OnApplicationBootstrap } from '@nestjs/common';
-import { ContextIdFactory, DiscoveryService, ExternalContextCreator, LazyModuleLoader, MetadataScanner, ModuleRef } from '@nestjs/core';
+import {
+  ContextIdFactory,
+  DiscoveryService,
+  ExternalContextCreator,
+  LazyModuleLoader,
+  MetadataScanner,
+  ModuleRef,
+} from '@nestjs/core';
 import { Injector } from '@nestjs/core/injector/injector.js';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import type { MessageContext } from '../core/delivery.js';
+import { whenHeard } from '../core/heard.js';
 import { Hub } from '../core/hub.js';
 import type { Listener } from '../core/listener.js';
 import { LocalSessions } from './local-sessions.js';
@@ -29,9 +37,12 @@ export class MessageHandlers implements OnApplicationBootstrap {
     this.pipeline = new MessagePipeline(contextCreator);
   }
 
-  onApplicationBootstrap(): void {
-    this.hub.release(this.discover());
+  /** Resolves when the handlers hear other servers too, unless those cannot be reached. */
+  async onApplicationBootstrap(): Promise<void> {
+    const listeners = this.discover();
+    this.hub.release(listeners);
     this.followLazyModules();
+    await whenHeard(this.hub, listeners);
   }
 
   /** Nest has no hook for a module loaded later; this application's loader is the one place all of them pass. */
@@ -39,7 +50,9 @@ export class MessageHandlers implements OnApplicationBootstrap {
     const load = this.lazyModules.load.bind(this.lazyModules);
     this.lazyModules.load = async (...args) => {
       const moduleRef = await load(...args);
-      for (const listener of this.discover()) this.hub.attach(listener);
+      const listeners = this.discover();
+      for (const listener of listeners) this.hub.attach(listener);
+      await whenHeard(this.hub, listeners);
       return moduleRef;
     };
   }
@@ -58,13 +71,16 @@ export class MessageHandlers implements OnApplicationBootstrap {
     const identity = isStatic ? instance : wrapper;
     if (this.visited.has(identity)) return [];
     this.visited.add(identity);
-    const prototype = (isStatic ? Object.getPrototypeOf(instance) : wrapper.metatype?.prototype) as Record<string, Function> | null;
+    const prototype = (isStatic ? Object.getPrototypeOf(instance) : wrapper.metatype?.prototype) as Record<
+      string,
+      Function
+    > | null;
     if (prototype === null || prototype === undefined) return [];
     return this.scanner.getAllMethodNames(prototype).flatMap((method) => {
       const channels = channelsOf(prototype[method]!);
       if (channels.length === 0) return [];
       const call = isStatic ? this.staticCall(wrapper, method) : this.scopedCall(wrapper, method);
-      const label = `${prototype.constructor!.name}.${method}`;
+      const label = `${prototype.constructor.name}.${method}`;
       return channels.map((channel) => this.hub.prepare(channel, call, this.hub.root, label));
     });
   }
@@ -74,7 +90,8 @@ export class MessageHandlers implements OnApplicationBootstrap {
     const { local } = this;
     if (local === undefined) return call;
     // Code that a handler calls may ask for the session, which is the message's and ends with its handling.
-    return (message, context) => this.inSession(message, context, (request) => local.run(request, () => call(message, context)));
+    return (message, context) =>
+      this.inSession(message, context, (request) => local.run(request, () => call(message, context)));
   }
 
   /** An instance, and a session, for each message. */
@@ -85,13 +102,23 @@ export class MessageHandlers implements OnApplicationBootstrap {
         this.moduleRef.registerRequestByContextId(request, contextId);
         const host = wrapper.host!;
         const collection = host.controllers.has(wrapper.token) ? host.controllers : host.providers;
-        const instance: object = await this.injector.loadPerContext(wrapper.instance as object, host, collection, contextId, wrapper);
+        const instance: object = await this.injector.loadPerContext(
+          wrapper.instance as object,
+          host,
+          collection,
+          contextId,
+          wrapper,
+        );
         const handle = () => this.pipeline.create(instance, method, wrapper.id, contextId)(message, context);
         return this.local === undefined ? handle() : this.local.run(request, handle);
       });
   }
 
-  private async inSession(message: unknown, context: MessageContext, handle: (request: MessageRequest) => unknown): Promise<void> {
+  private async inSession(
+    message: unknown,
+    context: MessageContext,
+    handle: (request: MessageRequest) => unknown,
+  ): Promise<void> {
     const session = this.hub.sessions.open();
     try {
       await handle(new MessageRequest(message, context, session));

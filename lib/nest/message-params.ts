@@ -30,7 +30,10 @@ export function Ctx(): ParameterDecorator {
 
 function parameter(type: number, data: string | undefined, pipes: Pipe[]): ParameterDecorator {
   return (target, method, index) => {
-    const known = (Reflect.getMetadata(ROUTE_ARGS_METADATA, target.constructor, method!) ?? {}) as Record<number, never>;
+    const known = (Reflect.getMetadata(ROUTE_ARGS_METADATA, target.constructor, method!) ?? {}) as Record<
+      number,
+      never
+    >;
     // What Nest takes under this key is a type parameter of its own kinds of parameter; the numbers are shared.
     const metadata: object = assignMetadata(known, type as never, index, data, ...pipes);
     Reflect.defineMetadata(ROUTE_ARGS_METADATA, metadata, target.constructor, method!);

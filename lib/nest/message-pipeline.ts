@@ -1,4 +1,11 @@
-import { EXCEPTION_FILTERS_METADATA, GUARDS_METADATA, INTERCEPTORS_METADATA, PIPES_METADATA, ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import type { ExceptionFilterMetadata } from '@nestjs/common/interfaces/exceptions/exception-filter-metadata.interface.js';
+import {
+  EXCEPTION_FILTERS_METADATA,
+  GUARDS_METADATA,
+  INTERCEPTORS_METADATA,
+  PIPES_METADATA,
+  ROUTE_ARGS_METADATA,
+} from '@nestjs/common/constants.js';
 import { selectExceptionFilterMetadata } from '@nestjs/common/utils/select-exception-filter-metadata.util.js';
 import { ExternalExceptionFilterContext } from '@nestjs/core/exceptions/external-exception-filter-context.js';
 import type { ExternalExceptionsHandler } from '@nestjs/core/exceptions/external-exceptions-handler.js';
@@ -57,7 +64,7 @@ export class MessagePipeline {
     if (direct !== undefined) return direct;
     const options = { guards: true, interceptors: true, filters: true };
     return this.creator.create(
-      instance as Instance,
+      instance,
       (instance as Instance)[method]!,
       method,
       ROUTE_ARGS_METADATA,
@@ -75,9 +82,13 @@ function directCall(instance: Instance, method: string): MessageCall | undefined
   const target = instance.constructor;
   const handler = instance[method]!;
   if (ENHANCERS.some((key) => Reflect.hasMetadata(key, target) || Reflect.hasMetadata(key, handler))) return undefined;
-  const metadata = Reflect.getMetadata(ROUTE_ARGS_METADATA, target, method) as Record<string, ParameterMetadata> | undefined;
+  const metadata = Reflect.getMetadata(ROUTE_ARGS_METADATA, target, method) as
+    Record<string, ParameterMetadata> | undefined;
   if (metadata === undefined) return (message, context) => instance[method]!(message, context);
-  const parameters = Object.entries(metadata).map(([key, parameter]) => ({ ...parameter, type: Number(key.split(':')[0]) }));
+  const parameters = Object.entries(metadata).map(([key, parameter]) => ({
+    ...parameter,
+    type: Number(key.split(':')[0]),
+  }));
   const isPlain = parameters.every(
     ({ type, pipes, schema }) =>
       (type === MESSAGE_PARAM.payload || type === MESSAGE_PARAM.context) && !pipes?.length && schema === undefined,
@@ -100,7 +111,8 @@ class MessageFilterContext extends ExternalExceptionFilterContext {
   override create(...args: Parameters<ExternalExceptionFilterContext['create']>): ExternalExceptionsHandler {
     const handler = super.create(...args);
     handler.next = (error, host) => {
-      const filter = selectExceptionFilterMetadata(handler['filters'], error);
+      const filters = handler['filters'] as ExceptionFilterMetadata[];
+      const filter = selectExceptionFilterMetadata(filters, error);
       if (filter === undefined) throw error;
       return Promise.resolve(filter.func(error, host));
     };

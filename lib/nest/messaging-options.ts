@@ -94,7 +94,11 @@ export interface MessagingModuleAsyncOptions extends MessagingModuleExtras {
 /** The options with their defaults filled in. */
 export interface ResolvedMessagingOptions extends MessagingOptions {
   readonly prefix: string;
-  readonly sse: { readonly heartbeatMs: number; readonly retryMs: number | undefined; readonly maxBufferedBytes: number };
+  readonly sse: {
+    readonly heartbeatMs: number;
+    readonly retryMs: number | undefined;
+    readonly maxBufferedBytes: number;
+  };
 }
 
 /** The token of {@link ResolvedMessagingOptions}. */

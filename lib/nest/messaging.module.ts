@@ -48,7 +48,15 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
       global: global ?? true,
       providers: [...(definition.providers ?? []), ...providers],
       // What decorators need in the modules that use them, beside the two that are injected by name.
-      exports: [SessionMessages, MessagingService, Hub, Revocations, EventStreams, RequestSessions, ...(scope === 'async-local' ? [LocalSessions] : [])],
+      exports: [
+        SessionMessages,
+        MessagingService,
+        Hub,
+        Revocations,
+        EventStreams,
+        RequestSessions,
+        ...(scope === 'async-local' ? [LocalSessions] : []),
+      ],
     };
   })
   .build();
@@ -88,7 +96,8 @@ const ENGINE: Provider[] = [
   {
     provide: EventStreams,
     inject: [Hub, LoggingReporter, MESSAGING_OPTIONS],
-    useFactory: (hub: Hub, reporter: LoggingReporter, { sse }: ResolvedMessagingOptions) => new EventStreams(hub, reporter, sse),
+    useFactory: (hub: Hub, reporter: LoggingReporter, { sse }: ResolvedMessagingOptions) =>
+      new EventStreams(hub, reporter, sse),
   },
 ];
 
@@ -139,13 +148,13 @@ export class MessagingModule
     return super.forRootAsync(options as Parameters<typeof ConfigurableModuleClass.forRootAsync>[0]);
   }
 
-  /** @internal */
+  /** Called by Nest before routes are served. */
   configure(_consumer: MiddlewareConsumer): void {
     const { local } = this;
     installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
   }
 
-  /** @internal */
+  /** Called by Nest: connects to the other servers; fails where that can never succeed. */
   async onModuleInit(): Promise<void> {
     this.hub.status.pipe(pairwise()).subscribe(([before, now]) => this.logStatus(before, now));
     try {
@@ -156,12 +165,12 @@ export class MessagingModule
     }
   }
 
-  /** @internal */
+  /** Called by Nest while it still serves requests: ends the event streams. */
   async beforeApplicationShutdown(): Promise<void> {
     await this.streams.drain();
   }
 
-  /** @internal */
+  /** Called by Nest when it serves no more: closes sessions and transport. */
   async onApplicationShutdown(): Promise<void> {
     await this.hub.close();
   }

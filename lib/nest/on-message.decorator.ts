@@ -47,7 +47,9 @@ export function OnMessage(channel: AnyListenableChannel): MethodDecorator {
   return (target, method, descriptor) => {
     const handler: unknown = (descriptor as PropertyDescriptor | undefined)?.value;
     if (typeof handler !== 'function') {
-      throw new ConfigurationError(`@OnMessage on ${target.constructor.name}.${String(method)}: it decorates methods, not ${describe(handler)}`);
+      throw new ConfigurationError(
+        `@OnMessage on ${target.constructor.name}.${String(method)}: it decorates methods, not ${describe(handler)}`,
+      );
     }
     Reflect.defineMetadata(ON_MESSAGE, [...channelsOf(handler), channel], handler);
   };

@@ -4,7 +4,7 @@ import { Session } from '../core/session.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { describe } from '../protocol/channel-name.js';
 import { isGone } from '../sse/connection.js';
-import { rawRequest, responseOf, type HttpRequest } from './http-exchange.js';
+import { rawRequest, responseOf } from './http-exchange.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
 import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from './messaging-options.js';
@@ -38,7 +38,7 @@ export class RequestSessions {
     if (typeof request !== 'object' || request === null) return this.hub.sessions.open();
     const handled = sessionOfMessage(request);
     if (handled !== undefined) return handled;
-    const key = rawRequest(request as HttpRequest);
+    const key = rawRequest(request);
     let session = this.byRequest.get(key);
     if (session === undefined) {
       session = this.open(request);
@@ -49,7 +49,7 @@ export class RequestSessions {
 
   private open(request: object): Session {
     const session = this.hub.sessions.open({ auth: () => this.askWho(request) });
-    const response = responseOf(request as HttpRequest);
+    const response = responseOf(request);
     if (response !== undefined) {
       // Of the response, not of the request: a request closes when its body has been read.
       if (isGone(response)) session.close();
@@ -66,9 +66,13 @@ export class RequestSessions {
       const auth: unknown = this.authenticate(request as never);
       if (auth === null || auth === undefined) return null;
       if (isAuthentication(auth)) return auth;
-      this.reporter.warn(`Option "authenticate" gave ${describe(auth)} where { userId, … } or null is expected; taken as null`);
+      this.reporter.warn(
+        `Option "authenticate" gave ${describe(auth)} where { userId, … } or null is expected; taken as null`,
+      );
     } catch (error) {
-      this.reporter.warn(`Option "authenticate" failed; taken as null: ${error instanceof Error ? error.message : String(error)}`);
+      this.reporter.warn(
+        `Option "authenticate" failed; taken as null: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
     return null;
   }

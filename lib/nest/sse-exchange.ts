@@ -1,4 +1,10 @@
-import { ForbiddenException, Injectable, UnauthorizedException, type ExecutionContext, type PipeTransform } from '@nestjs/common';
+import {
+  ForbiddenException,
+  Injectable,
+  UnauthorizedException,
+  type ExecutionContext,
+  type PipeTransform,
+} from '@nestjs/common';
 import type { Session } from '../core/session.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { answerEmpty, isGone, type RawResponse } from '../sse/connection.js';

@@ -78,7 +78,10 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
 }
 
 function parameterCount(target: object, key: string | symbol, handler: (...args: unknown[]) => unknown): number {
-  const decorated = (Reflect.getMetadata(ROUTE_ARGS_METADATA, target.constructor, key) ?? {}) as Record<string, { index: number }>;
+  const decorated = (Reflect.getMetadata(ROUTE_ARGS_METADATA, target.constructor, key) ?? {}) as Record<
+    string,
+    { index: number }
+  >;
   return Math.max(handler.length, ...Object.values(decorated).map(({ index }) => index + 1));
 }
 
@@ -93,7 +96,10 @@ function checkOptions(handler: string, options: SseRouteOptions): void {
   if (heartbeatMs !== undefined && !(Number.isInteger(heartbeatMs) && heartbeatMs >= 0 && heartbeatMs < 2 ** 31)) {
     fail(`option "heartbeatMs" must be a whole number of at least 0, not ${describe(heartbeatMs)}`);
   }
-  if (requiredScopes !== undefined && !(Array.isArray(requiredScopes) && requiredScopes.every((scope) => typeof scope === 'string'))) {
+  if (
+    requiredScopes !== undefined &&
+    !(Array.isArray(requiredScopes) && requiredScopes.every((scope) => typeof scope === 'string'))
+  ) {
     fail(`option "requiredScopes" must be an array of strings, not ${describe(requiredScopes)}`);
   }
 }

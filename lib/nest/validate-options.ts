@@ -21,9 +21,11 @@ const MODULE: Record<string, Check> = {
     validateRedisOption(value);
     return undefined;
   },
-  transport: (value) => (typeof (value as { publish?: unknown } | null)?.publish === 'function' ? undefined : 'a Transport'),
+  transport: (value) =>
+    typeof (value as { publish?: unknown } | null)?.publish === 'function' ? undefined : 'a Transport',
   // What Redis' patterns treat specially would have to be escaped wherever a person uses the prefix.
-  prefix: (value) => (typeof value === 'string' && /^[\w:.\-/{}]*$/.test(value) ? undefined : 'a string of letters, digits and "_:.-/{}"'),
+  prefix: (value) =>
+    typeof value === 'string' && /^[\w:.\-/{}]*$/.test(value) ? undefined : 'a string of letters, digits and "_:.-/{}"',
   authenticate: callback,
   sse: (value, path) =>
     checkAll(value, path, { heartbeatMs: wholeNumber(0), retryMs: wholeNumber(0), maxBufferedBytes: wholeNumber(1) }),
@@ -85,9 +87,13 @@ export function checkExtras(extras: MessagingModuleExtras): void {
 export function checkAsyncOptions(options: object): void {
   const path = 'MessagingModule.forRootAsync()';
   checkAll(options, path, ASYNC);
-  const ways = ['useFactory', 'useClass', 'useExisting'].filter((way) => (options as Record<string, unknown>)[way] !== undefined);
+  const ways = ['useFactory', 'useClass', 'useExisting'].filter(
+    (way) => (options as Record<string, unknown>)[way] !== undefined,
+  );
   if (ways.length !== 1) {
-    throw new ConfigurationError(`${path}: give exactly one of useFactory, useClass and useExisting, not ${ways.length}`);
+    throw new ConfigurationError(
+      `${path}: give exactly one of useFactory, useClass and useExisting, not ${ways.length}`,
+    );
   }
 }
 
@@ -98,7 +104,9 @@ function checkAll(options: unknown, path: string, checks: Record<string, Check>)
   for (const [option, value] of Object.entries(options)) {
     const check = Object.hasOwn(checks, option) ? checks[option] : undefined;
     if (check === undefined) {
-      throw new ConfigurationError(`${path}: unknown option "${option}"; the options are: ${Object.keys(checks).join(', ')}`);
+      throw new ConfigurationError(
+        `${path}: unknown option "${option}"; the options are: ${Object.keys(checks).join(', ')}`,
+      );
     }
     const expected = value === undefined ? undefined : check(value, `${path}: ${option}`);
     if (expected !== undefined) {

@@ -140,7 +140,7 @@ export function describe(value: unknown): string {
     return name && name !== 'Object' ? `an instance of ${name}` : 'an object';
   }
   if (typeof value === 'function') return value.name ? `the function ${value.name}` : 'a function';
-  return String(value);
+  return value === undefined ? 'undefined' : (value as boolean | number | bigint | symbol).toString();
 }
 
 function hex(character: string): string {

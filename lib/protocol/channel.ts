@@ -184,7 +184,7 @@ function checkOptions(name: string, options: object): void {
  */
 export function postableName(channel: unknown): string {
   if (channel instanceof Channel) return channel.name;
-  const name = channel instanceof ChannelTemplate ? channel.name : channel;
+  const name: unknown = channel instanceof ChannelTemplate ? channel.name : channel;
   if (channel instanceof ChannelTemplate || checkChannelName(name) === 'template') {
     throw new InvalidChannelError(
       `Channel ${quote(name as string)} is a template: it can be listened to; to post, fill its parameters with .for({ … })`,

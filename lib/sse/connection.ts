@@ -48,7 +48,9 @@ export class SseConnection {
     // A reset by the other side is an error of the response here; its 'close' tells all that matters.
     this.response.on('error', () => {});
     const { retryMs } = this.options;
-    this.response.write(retryMs === undefined ? COMMENT_FRAME : Buffer.concat([Buffer.from(`retry: ${retryMs}\n`), COMMENT_FRAME]));
+    this.response.write(
+      retryMs === undefined ? COMMENT_FRAME : Buffer.concat([Buffer.from(`retry: ${retryMs}\n`), COMMENT_FRAME]),
+    );
   }
 
   /**

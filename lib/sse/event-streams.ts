@@ -82,7 +82,9 @@ export class EventStreams {
   async drain(): Promise<void> {
     this.draining = true;
     if (this.open.size === 0) return;
-    const ended = [...this.open].map((stream) => stream.drain(drainFrame(DRAIN_RETRY_MS.min + Math.random() * DRAIN_RETRY_MS.spread)));
+    const ended = [...this.open].map((stream) =>
+      stream.drain(drainFrame(DRAIN_RETRY_MS.min + Math.random() * DRAIN_RETRY_MS.spread)),
+    );
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_TIMEOUT_MS)));
     await Promise.race([Promise.all(ended), timeout]);

@@ -57,7 +57,11 @@ export function discardStream(stream: unknown): void {
   if (isAsyncIterable(stream) && !isObservable(stream)) release(stream[Symbol.asyncIterator]());
 }
 
-async function readIterator(iterator: AsyncIterator<unknown>, observer: StreamObserver, state: { isStopped: boolean }): Promise<void> {
+async function readIterator(
+  iterator: AsyncIterator<unknown>,
+  observer: StreamObserver,
+  state: { isStopped: boolean },
+): Promise<void> {
   try {
     for (;;) {
       const result = await iterator.next();
@@ -82,5 +86,7 @@ function release(iterator: AsyncIterator<unknown>): void {
 }
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
-  return typeof (value as { [Symbol.asyncIterator]?: unknown } | null | undefined)?.[Symbol.asyncIterator] === 'function';
+  return (
+    typeof (value as { [Symbol.asyncIterator]?: unknown } | null | undefined)?.[Symbol.asyncIterator] === 'function'
+  );
 }

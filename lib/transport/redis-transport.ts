@@ -131,7 +131,9 @@ export class RedisTransport implements Transport {
   }
 
   private failure(): Error | undefined {
-    return this.links?.commands.error ?? this.links?.subscriber.error ?? this.subscriber.error;
+    const errors = [this.links?.commands.error, this.links?.subscriber.error];
+    // That a connection was closed says less than why it does not come back, which the other may know already.
+    return errors.find((error) => error?.cause !== undefined) ?? errors[0] ?? errors[1] ?? this.subscriber.error;
   }
 
   /** Derives the status from the state of the parts. */

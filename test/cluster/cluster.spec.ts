@@ -45,6 +45,11 @@ const Users = defineChannel('user_updates', UserUpdate);
 const Rooms = defineChannel<string, 'rooms/:roomId'>('rooms/:roomId');
 const Numbers = defineChannel<number>('numbers');
 
+const authenticateAda = ({ headers }: { headers: Record<string, string> }) => ({
+  userId: 'ada',
+  authId: headers['x-auth']!,
+});
+
 interface Node extends TestApp {
   readonly messaging: MessagingService;
 }
@@ -107,7 +112,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
       });
       expect(Math.abs(Date.now() - context.postedAt)).toBeLessThan(60_000);
       // What follows immediately is the next post: nothing came twice.
-      expect((await inbox.next()) as UserUpdate).toMatchObject({ id: 8 });
+      expect(await inbox.next()).toMatchObject({ id: 8 });
       expect(inbox.pending).toEqual([]);
     }
   });
@@ -192,12 +197,11 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
         return messages.createStream(Users);
       }
     }
-    const authenticate = ({ headers }: { headers: Record<string, string> }) => ({
-      userId: 'ada',
-      authId: headers['x-auth']!,
-    });
     const one = await start();
-    const two = await startNode({ ...LINKS[link](), authenticate }, { controllers: [Streams as never] });
+    const two = await startNode(
+      { ...LINKS[link](), authenticate: authenticateAda },
+      { controllers: [Streams as never] },
+    );
     await using phone = await SseClient.connect(`${two.url}/users`, { headers: { 'x-auth': 'phone' } });
     await using laptop = await SseClient.connect(`${two.url}/users`, { headers: { 'x-auth': 'laptop' } });
     await Promise.all([phone.comments.next(), laptop.comments.next()]);

@@ -1,8 +1,9 @@
+import { once } from 'node:events';
 import { Controller, Get, Inject, Injectable, Module, Post, Scope, type ModuleMetadata } from '@nestjs/common';
 import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, test } from '@jest/globals';
-import request from 'supertest';
+import supertest from 'supertest';
 import { firstValueFrom } from 'rxjs';
 import {
   ConfigurationError,
@@ -27,6 +28,22 @@ import { Queue } from '../support/queue.js';
 
 const Ticks = defineChannel<number>('ticks');
 
+/** Resolves when a session has closed. */
+async function closed(session: Session): Promise<void> {
+  if (!session.closed) await once(session.signal, 'abort');
+}
+
+/** The body of an answer, as what the route is known to give. */
+function bodyOf(response: { body: unknown }): Record<string, unknown> {
+  return response.body as Record<string, unknown>;
+}
+
+const authenticateByHeader = ({ headers }: { headers: Record<string, string> }) =>
+  headers['x-user'] ? { userId: headers['x-user'] } : null;
+const brokenSink = () => {
+  throw new Error('sink is broken');
+};
+
 /** What starting an application with these options fails with. */
 async function startupError(metadata: ModuleMetadata): Promise<Error> {
   try {
@@ -42,9 +59,15 @@ describe('the options', () => {
   test.each<[unknown, string]>([
     [{ redsi: 'redis://x' }, 'unknown option "redsi"'],
     [{ sse: { heartbeat: 1 } }, 'MessagingModule: sse: unknown option "heartbeat"'],
-    [{ sse: { heartbeatMs: -1 } }, 'MessagingModule: sse: option "heartbeatMs" must be a whole number of at least 0, not -1'],
+    [
+      { sse: { heartbeatMs: -1 } },
+      'MessagingModule: sse: option "heartbeatMs" must be a whole number of at least 0, not -1',
+    ],
     [{ sse: { heartbeatMs: 2 ** 31 } }, 'option "heartbeatMs" must be'],
-    [{ sse: { maxBufferedBytes: '1 MB' } }, 'option "maxBufferedBytes" must be a whole number of at least 1, not "1 MB"'],
+    [
+      { sse: { maxBufferedBytes: '1 MB' } },
+      'option "maxBufferedBytes" must be a whole number of at least 1, not "1 MB"',
+    ],
     [{ limits: { maxMessageBytes: 0 } }, 'MessagingModule: limits: option "maxMessageBytes" must be'],
     [{ limits: [] }, 'MessagingModule: limits: the options must be an object, not an array'],
     [{ prefix: 'a*' }, 'option "prefix" must be'],
@@ -56,7 +79,9 @@ describe('the options', () => {
     [{ redis: 6379 }, 'redis'],
     ['redis://x', 'the options must be an object'],
   ])('%j stop the application at its start, named', async (options, text) => {
-    const error = await startupError({ imports: [MessagingModule.forRootAsync({ useFactory: () => options as MessagingOptions })] });
+    const error = await startupError({
+      imports: [MessagingModule.forRootAsync({ useFactory: () => options as MessagingOptions })],
+    });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toContain(text);
   });
@@ -69,8 +94,12 @@ describe('the options', () => {
   });
 
   test('of forRootAsync need exactly one way to be made', () => {
-    expect(() => MessagingModule.forRootAsync({})).toThrow('exactly one of useFactory, useClass and useExisting, not 0');
-    expect(() => MessagingModule.forRootAsync({ useFactory: () => ({}), useFactry: 1 } as never)).toThrow('unknown option "useFactry"');
+    expect(() => MessagingModule.forRootAsync({})).toThrow(
+      'exactly one of useFactory, useClass and useExisting, not 0',
+    );
+    expect(() => MessagingModule.forRootAsync({ useFactory: () => ({}), useFactry: 1 } as never)).toThrow(
+      'unknown option "useFactry"',
+    );
   });
 
   test('scope and global cannot come from a factory, which runs too late for them', async () => {
@@ -84,12 +113,17 @@ describe('the options', () => {
     const failures: unknown[] = [];
     @Injectable()
     class Settings implements MessagingOptionsFactory {
-      createMessagingOptions = () => Promise.resolve({ onListenerError: (error: unknown) => failures.push((error as Error).message) });
+      createMessagingOptions = () =>
+        Promise.resolve({ onListenerError: (error: unknown) => failures.push((error as Error).message) });
     }
     @Module({ providers: [Settings], exports: [Settings] })
     class SettingsModule {}
     const ways = [
-      MessagingModule.forRootAsync({ imports: [SettingsModule], inject: [Settings], useFactory: (settings: Settings) => settings.createMessagingOptions() }),
+      MessagingModule.forRootAsync({
+        imports: [SettingsModule],
+        inject: [Settings],
+        useFactory: (settings: Settings) => settings.createMessagingOptions(),
+      }),
       MessagingModule.forRootAsync({ useClass: Settings }),
       MessagingModule.forRootAsync({ imports: [SettingsModule], useExisting: Settings }),
     ];
@@ -105,10 +139,7 @@ describe('the options', () => {
   });
 
   test('onListenerError that fails itself is logged and stops nobody', async () => {
-    const onListenerError = () => {
-      throw new Error('sink is broken');
-    };
-    await using running = await startApp({ imports: [MessagingModule.forRoot({ onListenerError })] });
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ onListenerError: brokenSink })] });
     const messaging = running.app.get(MessagingService);
     const seen: unknown[] = [];
     messaging.addListener('x', () => {
@@ -263,7 +294,9 @@ describe('MessagingService', () => {
     const seen: unknown[] = [];
     messaging.addListener(messagesFrom(new Room('lobby'), Said), ({ text }) => seen.push(`lobby: ${text}`));
     messaging.addListener(messagesFrom(sourceRef('Room', 'lobby'), Left), () => seen.push('lobby: left'));
-    messaging.addListener(messagesFrom(Room, Said), ({ text }, { params }) => seen.push(`all: ${text} in ${params['key']}`));
+    messaging.addListener(messagesFrom(Room, Said), ({ text }, { params }) =>
+      seen.push(`all: ${text} in ${params['key']}`),
+    );
     messaging.addListener(messagesFrom(new ChatServer(), Said), ({ text }) => seen.push(`chat: ${text}`));
 
     await messaging.sendMessage(new Room('lobby'), new Said('hello'));
@@ -299,7 +332,8 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
         this.messages.addListener(Ticks, (tick) => seen.push(tick));
         void this.service.messages.postMessage(Ticks, 1);
         sessions.push(this.messages.session);
-        const isOne = this.service.messages.session === this.messages.session && parameter.session === this.messages.session;
+        const isOne =
+          this.service.messages.session === this.messages.session && parameter.session === this.messages.session;
         return { seen, isOne, isOpen: !this.messages.session.closed, auth: this.messages.session.auth };
       }
 
@@ -318,14 +352,19 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
     }
 
     const start = (options: MessagingModuleOptions = {}) =>
-      startApp({ imports: [MessagingModule.forRoot({ scope, ...options })], controllers: [TestController], providers: [Service] }, { adapter });
-
-    const closed = (session: Session) => new Promise<void>((resolve) => (session.closed ? resolve() : session.signal.addEventListener('abort', () => resolve())));
+      startApp(
+        {
+          imports: [MessagingModule.forRoot({ scope, ...options })],
+          controllers: [TestController],
+          providers: [Service],
+        },
+        { adapter },
+      );
 
     test('gives whatever handles a request the same session, which closes when the response has', async () => {
       await using running = await start();
       for (const _ of [1, 2]) {
-        const { body } = await request(running.url).get('/listen').expect(200);
+        const body = bodyOf(await supertest(running.url).get('/listen').expect(200));
         expect(body).toEqual({ seen: [1], isOne: true, isOpen: true, auth: null });
         await closed(await sessions.next());
       }
@@ -333,33 +372,44 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
 
     test('keeps the session open while a request with a body is handled, and closes it after', async () => {
       await using running = await start();
-      const { body } = await request(running.url).post('/body').send({ some: 'x'.repeat(10_000) }).expect(201);
+      const body = bodyOf(
+        await supertest(running.url)
+          .post('/body')
+          .send({ some: 'x'.repeat(10_000) })
+          .expect(201),
+      );
       expect(body).toEqual({ isOpen: true });
       await closed(await sessions.next());
     });
 
     test('closes the session of a request that fails', async () => {
       await using running = await start();
-      await request(running.url).get('/fail').expect(500);
-      await closed(await sessions.next());
+      await supertest(running.url).get('/fail').expect(500);
+      const session = await sessions.next();
+      await closed(session);
+      expect(session.closeReason).toBe('ended');
     });
 
     test('asks the option authenticate who is behind the request', async () => {
-      const authenticate = ({ headers }: { headers: Record<string, string> }) => (headers['x-user'] ? { userId: headers['x-user'] } : null);
-      await using running = await start({ authenticate });
-      const { body } = await request(running.url).get('/listen').set('x-user', 'ada');
-      expect(body.auth).toEqual({ userId: 'ada' });
+      await using running = await start({ authenticate: authenticateByHeader });
+      const body = bodyOf(await supertest(running.url).get('/listen').set('x-user', 'ada'));
+      expect(body['auth']).toEqual({ userId: 'ada' });
       await closed(await sessions.next());
     });
 
     test.each<[string, () => never]>([
-      ['throws', () => { throw new Error('no database'); }],
+      [
+        'throws',
+        () => {
+          throw new Error('no database');
+        },
+      ],
       ['gives a promise', (() => Promise.resolve({ userId: 'ada' })) as () => never],
       ['gives no user', (() => ({ name: 'ada' })) as () => never],
     ])('lets nobody in where authenticate %s', async (_case, authenticate) => {
       await using running = await start({ authenticate });
-      const { body } = await request(running.url).get('/listen').expect(200);
-      expect(body.auth).toBeNull();
+      const body = bodyOf(await supertest(running.url).get('/listen').expect(200));
+      expect(body['auth']).toBeNull();
       await sessions.next();
       expect(running.logger.problems[0]).toMatch(/^warn Option "authenticate" (failed|gave)/);
     });

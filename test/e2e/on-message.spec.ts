@@ -25,7 +25,7 @@ import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR, APP_PIPE, LazyModuleLoader, REQ
 import { Ctx as StockCtx, Payload as StockPayload } from '@nestjs/microservices';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { IsInt } from 'class-validator';
-import request from 'supertest';
+import supertest from 'supertest';
 import { tap, type Observable } from 'rxjs';
 import {
   Ctx,
@@ -61,7 +61,11 @@ beforeEach(() => {
   calls = new Queue();
 });
 
-async function start(providers: unknown[], options: Parameters<typeof MessagingModule.forRoot>[0] = {}, controllers: unknown[] = []) {
+async function start(
+  providers: unknown[],
+  options: Parameters<typeof MessagingModule.forRoot>[0] = {},
+  controllers: unknown[] = [],
+) {
   const running = await startApp({
     imports: [MessagingModule.forRoot(options)],
     providers: providers as never[],
@@ -100,7 +104,7 @@ describe('an @OnMessage handler', () => {
       ['provider', 1, 'orders'],
       ['controller', 1],
     ]);
-    await request(running.url).get('/plain').expect(200, 'still a controller');
+    await supertest(running.url).get('/plain').expect(200, 'still a controller');
   });
 
   test('may stand on several channels and on a template, and is told the parameters', async () => {
@@ -237,9 +241,14 @@ describe('an @OnMessage handler', () => {
         seen.push('fine');
       }
     }
-    await using running = await start([Broken], { onListenerError: (error, failure) => failures.push([error, failure]) });
+    await using running = await start([Broken], {
+      onListenerError: (error, failure) => failures.push([error, failure]),
+    });
     void running.messaging.postMessage('x', 1);
-    const [[first, now], [second, later]] = (await failures.take(2)) as [[Error, ListenerFailure], [Error, ListenerFailure]];
+    const [[first, now], [second, later]] = (await failures.take(2)) as [
+      [Error, ListenerFailure],
+      [Error, ListenerFailure],
+    ];
     expect(seen).toEqual(['fine']);
     expect([first.message, now.listener, now.channel]).toEqual(['now', 'Broken.now', 'x']);
     expect([second.message, later.listener]).toEqual(['later', 'Broken.later']);
@@ -478,16 +487,27 @@ describe('the enhancers of an @OnMessage handler', () => {
       }
     }
     const failures = new Queue<string>();
-    await using running = await start([Validated], { onListenerError: (error) => failures.push((error as Error).message) });
+    await using running = await start([Validated], {
+      onListenerError: (error) => failures.push((error as Error).message),
+    });
     void running.messaging.postMessage(Orders, new Order('x' as never));
     expect(await failures.next()).toBe('Bad Request Exception');
     expect(seen).toEqual([]);
-    expect(running.logger.problems).toEqual(['error Listener Validated.handle failed on channel "orders": Bad Request Exception']);
+    expect(running.logger.problems).toEqual([
+      'error Listener Validated.handle failed on channel "orders": Bad Request Exception',
+    ]);
   });
 
   test('are not those of the application, which are made for requests', async () => {
     const refuse = { canActivate: () => false };
-    const explode = { transform: () => { throw new Error('global pipe'); }, intercept: () => { throw new Error('global interceptor'); } };
+    const explode = {
+      transform: () => {
+        throw new Error('global pipe');
+      },
+      intercept: () => {
+        throw new Error('global interceptor');
+      },
+    };
     @Catch()
     class GlobalFilter implements ExceptionFilter {
       catch() {

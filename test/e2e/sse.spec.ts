@@ -123,7 +123,17 @@ class StreamsController {
 
   @Sse('values')
   values() {
-    return from([{ a: 1 }, 'text', 7, true, null, [1, 2], new RoomUpdate('x'), { data: 'd', id: 'i', type: 't' }, 'two\nlines']);
+    return from([
+      { a: 1 },
+      'text',
+      7,
+      true,
+      null,
+      [1, 2],
+      new RoomUpdate('x'),
+      { data: 'd', id: 'i', type: 't' },
+      'two\nlines',
+    ]);
   }
 
   @Sse('iterable')
@@ -182,7 +192,14 @@ class StreamsController {
 
   @Sse('late')
   late() {
-    return concat(of('fine'), timer(1).pipe(map(() => { throw new Error('secret of the server'); })));
+    return concat(
+      of('fine'),
+      timer(1).pipe(
+        map(() => {
+          throw new Error('secret of the server');
+        }),
+      ),
+    );
   }
 
   @Sse('unsendable')
@@ -218,7 +235,11 @@ class StreamsController {
   }
 }
 
-const start = async (adapter: AdapterName, options: MessagingModuleOptions = {}, configure?: (app: INestApplication) => void) => {
+const start = async (
+  adapter: AdapterName,
+  options: MessagingModuleOptions = {},
+  configure?: (app: INestApplication) => void,
+) => {
   const running = await startApp(
     { imports: [MessagingModule.forRoot(options)], controllers: [StreamsController] },
     { adapter, ...(configure && { configure }) },
@@ -364,11 +385,14 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(told.pending).toEqual([]);
   });
 
-  test.each(['sync', 'async', 'observable', 'soon'])('renders an error before the first byte through filters: %s', async (kind) => {
-    await using running = await start(adapter);
-    const response = await fetch(`${running.url}/throws?kind=${kind}`);
-    expect([response.status, await response.json()]).toEqual([418, { teapot: kind }]);
-  });
+  test.each(['sync', 'async', 'observable', 'soon'])(
+    'renders an error before the first byte through filters: %s',
+    async (kind) => {
+      await using running = await start(adapter);
+      const response = await fetch(`${running.url}/throws?kind=${kind}`);
+      expect([response.status, await response.json()]).toEqual([418, { teapot: kind }]);
+    },
+  );
 
   test('answers what guards and pipes refuse as any other route does', async () => {
     await using running = await start(adapter);
@@ -381,7 +405,9 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     await using client = await SseClient.connect(`${running.url}/late`);
     await client.ended;
     expect(client.events.pending).toEqual([{ event: 'message', id: undefined, data: '"fine"' }]);
-    expect(running.logger.problems).toEqual(['error The stream of StreamsController.late failed and was ended: secret of the server']);
+    expect(running.logger.problems).toEqual([
+      'error The stream of StreamsController.late failed and was ended: secret of the server',
+    ]);
   });
 
   test('reports a message that cannot be sent, with its path, and goes on with the others', async () => {
@@ -397,7 +423,9 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     const response = await fetch(`${running.url}/wrong`);
     expect(response.status).toBe(500);
     expect(await response.text()).not.toContain('Observable');
-    expect(running.logger.problems.join()).toContain('StreamsController.wrong returned an object; a handler of @Sse() returns');
+    expect(running.logger.problems.join()).toContain(
+      'StreamsController.wrong returned an object; a handler of @Sse() returns',
+    );
   });
 
   test('answers HEAD with the headers alone and does not run the handler', async () => {
@@ -429,7 +457,9 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       app.enableCors({ origin: 'http://page.example' });
       app.setGlobalPrefix('api');
     });
-    await using client = await SseClient.connect(`${running.url}/api/noted`, { headers: { origin: 'http://page.example' } });
+    await using client = await SseClient.connect(`${running.url}/api/noted`, {
+      headers: { origin: 'http://page.example' },
+    });
     expect(await client.next()).toEqual(['message', 'sent as it is']);
     expect(await told.next()).toBe('intercepted');
     expect(client.headers['x-own']).toBe('set');
@@ -438,7 +468,8 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
 
   test('lets in only those who have the required scopes', async () => {
     await using running = await start(adapter);
-    const status = async (user?: string) => (await fetch(`${running.url}/scoped`, { headers: user ? { 'x-user': user } : {} })).status;
+    const status = async (user?: string) =>
+      (await fetch(`${running.url}/scoped`, { headers: user ? { 'x-user': user } : {} })).status;
     expect(await status()).toBe(401);
     expect(await status('ada phone read')).toBe(403);
     expect(await status('ada phone read,chat')).toBe(200);
@@ -482,7 +513,9 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       void running.messaging.postMessage(Users, new UserUpdate(count++, name));
       expect(await reader.next()).toEqual(['UserUpdate', { id: count - 1, name }]);
     }
-    expect(running.logger.problems[0]).toMatch(/^warn A reader of StreamsController.users was cut off: \d+ bytes were waiting/);
+    expect(running.logger.problems[0]).toMatch(
+      /^warn A reader of StreamsController.users was cut off: \d+ bytes were waiting/,
+    );
     stalled.resume();
     await stalled.ended;
     void running.messaging.postMessage(Users, new UserUpdate(-1, 'still here'));
@@ -520,7 +553,10 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
   });
 
   test('is an ordinary method to whoever calls it directly', async () => {
-    const { app } = await createApp({ imports: [MessagingModule.forRoot()], controllers: [StreamsController] }, { adapter });
+    const { app } = await createApp(
+      { imports: [MessagingModule.forRoot()], controllers: [StreamsController] },
+      { adapter },
+    );
     await app.init();
     const controller = await app.resolve(StreamsController);
     expect(controller.finite()).toBeInstanceOf(Observable);
@@ -536,7 +572,9 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     await using running = await start(adapter);
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
     for (let n = 0; n < 30; n++) {
-      const [response] = (await once(http.get(`${running.url}/finite`, { agent }), 'response')) as [http.IncomingMessage];
+      const [response] = (await once(http.get(`${running.url}/finite`, { agent }), 'response')) as [
+        http.IncomingMessage,
+      ];
       response.resume();
       await once(response, 'end');
     }

@@ -19,7 +19,7 @@ interface Hop {
 /** The table of docs/architecture.md. */
 function documentedHops(): Hop[] {
   const text = readFileSync(path.join(root, 'docs/architecture.md'), 'utf8');
-  return [...text.matchAll(/^\| \d+ \| `(\w+)\.(\w+)` \| (\S+) \|/gm)].map(([, className, method, file]) => ({
+  return [...text.matchAll(/^\| \d+\s*\| `(\w+)\.(\w+)`\s*\| (\S+)\s*\|/gm)].map(([, className, method, file]) => ({
     className: className!,
     method: method!,
     file: file!,
@@ -38,7 +38,10 @@ async function watch(hops: readonly Hop[], visited: string[], isWatching: () => 
     const name = `${className}.${method}`;
     if (seen.has(name)) continue;
     seen.add(name);
-    const module = (await import(pathToFileURL(path.join(root, file)).href)) as Record<string, { prototype: Record<string, Function> }>;
+    const module = (await import(pathToFileURL(path.join(root, file)).href)) as Record<
+      string,
+      { prototype: Record<string, Function> }
+    >;
     const { prototype } = module[className]!;
     const original = prototype[method];
     if (original === undefined) throw new Error(`docs/architecture.md names ${name}, which ${file} does not have`);
@@ -69,7 +72,10 @@ test('the way of a message is the one that docs/architecture.md lists, through a
   await watch(hops, visited, () => isWatching);
   await using redis = await RedisServer.start();
   await using poster = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
-  await using receiver = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })], controllers: [Streams] });
+  await using receiver = await startApp({
+    imports: [MessagingModule.forRoot({ redis: redis.url })],
+    controllers: [Streams],
+  });
   const messaging = poster.app.get(MessagingService);
   messaging.addListener(Greetings, () => {});
   await using client = await SseClient.connect(`${receiver.url}/greetings`);

@@ -272,8 +272,9 @@ describe('While running', () => {
     const statuses: string[] = [];
     a.status.subscribe(({ state, error }) => statuses.push(`${state} ${error?.message ?? ''}`));
     await server.kill();
-    await attempts.take(20);
-    expect(new Set(statuses).size).toBe(statuses.length);
+    await attempts.take(40);
+    // Closed or reset, by either connection, then refused.
+    expect(statuses.length).toBeLessThan(7);
     expect(statuses.at(-1)).toMatch(/ECONNREFUSED/);
   });
 
@@ -440,21 +441,29 @@ describe('A post', () => {
     expect(await Promise.all(waiting)).toEqual([false, false]);
   });
 
-  test('frees its bytes when it is accepted, when it has waited too long, and when the link breaks', async () => {
+  test('frees its bytes when it is accepted, and when the link breaks, but not while Redis may still take it', async () => {
     const server = await startServer();
-    const [a] = await node({ url: server.url, publishTimeoutMs: 1_000, retryStrategy: () => 20 });
+    const [a] = await node({ url: server.url, publishTimeoutMs: 300, retryStrategy: () => 20 });
     const all = 'x'.repeat(MAX_PENDING_BYTES);
-    expect(await a.publish('news', all)).toBe(true);
+    while (!(await a.publish('news', all)));
     server.pause();
     expect(await a.publish('news', all)).toBe(false);
-    // Redis may still take it: its bytes are in use.
-    expect(await within(100, () => a.publish('news', 'x'))).toBe(false);
+    expect(await within(200, () => a.publish('news', 'x'))).toBe(false);
     await server.kill();
-    await reached(a, 'waiting');
-    expect(await a.publish('news', all)).toBe(false);
-    const waiting = a.publish('news', 'x');
     await server.restart();
-    expect(await waiting).toBe(true);
+    // At once `false` until the link is known to be broken.
+    while (!(await a.publish('news', all))) await new Promise(setImmediate);
+    expect(await a.publish('news', 'x')).toBe(true);
+  });
+
+  test('frees its bytes when it has waited too long to be sent', async () => {
+    const transport = create({ port: 1, host: '127.0.0.1', publishTimeoutMs: 50 });
+    const all = 'x'.repeat(MAX_PENDING_BYTES);
+    expect(await transport.publish('news', all)).toBe(false);
+    const before = performance.now();
+    await transport.publish('news', all);
+    // Refused for want of room it would not have waited.
+    expect(performance.now() - before).toBeGreaterThan(40);
   });
 
   test('that Redis refuses is not accepted, and the status says why', async () => {

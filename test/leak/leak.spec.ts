@@ -34,7 +34,7 @@ test('sessions, listeners and streams that have ended leave no object behind', a
   // In a function of its own, so that no local variable keeps the last one.
   const openAndClose = (n: number) => {
     const session = hub.sessions.open({ auth: { userId: n } });
-    const call = () => {};
+    const call = () => n;
     const listener = hub.listen(n % 2 ? 'one channel' : `channel ${n}`, call, session);
     const subscription = createStream(hub, Numbers, session).subscribe();
     void session.signal;

@@ -22,7 +22,7 @@ const simple: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ kind: fc.constant('listen' as const), channel: fc.constantFrom(...LISTENABLE), session: fc.nat(2) }),
   fc.record({ kind: fc.constant('unsubscribe' as const), index: fc.nat(20) }),
 );
-const action: fc.Arbitrary<Action> = fc.oneof(
+const anyAction: fc.Arbitrary<Action> = fc.oneof(
   { weight: 5, arbitrary: simple },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('closeSession' as const), session: fc.nat(2) }) },
   {
@@ -53,10 +53,12 @@ class Model {
     if (action.kind === 'listen' && !this.closed.has(action.session)) {
       this.registrations.push({ channel: action.channel, session: action.session, isOpen: true, does: action.does });
     }
-    if (action.kind === 'unsubscribe' && this.registrations[action.index]) this.registrations[action.index]!.isOpen = false;
+    if (action.kind === 'unsubscribe' && this.registrations[action.index])
+      this.registrations[action.index]!.isOpen = false;
     if (action.kind === 'closeSession') {
       this.closed.add(action.session);
-      for (const registration of this.registrations) if (registration.session === action.session) registration.isOpen = false;
+      for (const registration of this.registrations)
+        if (registration.session === action.session) registration.isOpen = false;
     }
   }
 
@@ -106,7 +108,7 @@ class Real {
 
 test('the hub delivers what the model delivers, in the same order, whatever listeners do meanwhile', () => {
   fc.assert(
-    fc.property(fc.array(action, { maxLength: 40 }), (actions) => {
+    fc.property(fc.array(anyAction, { maxLength: 40 }), (actions) => {
       const [model, real] = [new Model(), new Real()];
       for (const step of actions) {
         model.do(step);

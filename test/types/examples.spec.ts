@@ -51,7 +51,8 @@ function document(file: string): Example {
   const bodies = blocks.map((block) =>
     block.replace(/^import (?:type )?\{([^}]+)\} from '([^']+)';\n/gm, (line, names: string, from: string) => {
       const known = imports.get(from) ?? new Set<string>();
-      for (const name of names.split(',').map((given) => given.trim())) if (name) known.add(line.startsWith('import type') ? `type ${name}` : name);
+      for (const name of names.split(',').map((given) => given.trim()))
+        if (name) known.add(line.startsWith('import type') ? `type ${name}` : name);
       imports.set(from, known);
       return '';
     }),
@@ -70,7 +71,10 @@ function docstrings(file: string): Example[] {
   const comments = read(file).match(/\/\*\*.*?\*\//gs) ?? [];
   return comments.flatMap((comment) => {
     const text = comment.replace(/^\s*\* ?/gm, '');
-    return [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, code], index) => ({ name: `${file} (${index + 1})`, code: wrap(code!) }));
+    return [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, code], index) => ({
+      name: `${file} (${index + 1})`,
+      code: wrap(code!),
+    }));
   });
 }
 
@@ -80,7 +84,9 @@ function wrap(code: string): string {
   const isDeclaration = /^(@\w+|(abstract )?class|const|import|export)\b/.test(code) && !/\bawait\b/.test(code);
   // What an example declares itself is not taken from the fixtures.
   const own = new Set([...code.matchAll(/^(?:class|const) (\w+)/gm)].map(([, name]) => name));
-  const fixtures = FIXTURES.split('\n').filter((line) => ![...own].some((name) => new RegExp(`\\b${name}\\b`).test(line)));
+  const fixtures = FIXTURES.split('\n').filter(
+    (line) => ![...own].some((name) => new RegExp(`\\b${name}\\b`).test(line)),
+  );
   const body = isMember
     ? `class Example { constructor(private readonly messages: SessionMessages) {} log(..._all: unknown[]) {}\n${code}\n}`
     : isDeclaration
@@ -99,18 +105,28 @@ const documents = ['README.md', ...filesOf('docs', '.md')].map(document).filter(
 const examples = filesOf('lib', '.ts').flatMap(docstrings);
 
 function compile(all: readonly Example[]): Map<string, string[]> {
-  const config = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile).config as { compilerOptions: object };
+  const config = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile).config as {
+    compilerOptions: object;
+  };
   const { options } = ts.convertCompilerOptionsFromJson(
-    { ...config.compilerOptions, noPropertyAccessFromIndexSignature: false, noUnusedLocals: false, noUnusedParameters: false, noEmit: true },
+    {
+      ...config.compilerOptions,
+      noPropertyAccessFromIndexSignature: false,
+      noUnusedLocals: false,
+      noUnusedParameters: false,
+      noEmit: true,
+    },
     root,
   );
   const names = new Map(all.map((example, index) => [path.join(root, `test/types/example-${index}.ts`), example]));
   const host = ts.createCompilerHost(options);
-  const { fileExists, readFile, getSourceFile } = host;
-  host.fileExists = (file) => names.has(file) || fileExists(file);
-  host.readFile = (file) => names.get(file)?.code ?? readFile(file);
+  const onDisk = ts.createCompilerHost(options);
+  host.fileExists = (file) => names.has(file) || onDisk.fileExists(file);
+  host.readFile = (file) => names.get(file)?.code ?? onDisk.readFile(file);
   host.getSourceFile = (file, ...rest) =>
-    names.has(file) ? ts.createSourceFile(file, names.get(file)!.code, ts.ScriptTarget.ES2023) : getSourceFile(file, ...rest);
+    names.has(file)
+      ? ts.createSourceFile(file, names.get(file)!.code, ts.ScriptTarget.ES2023)
+      : onDisk.getSourceFile(file, ...rest);
   const program = ts.createProgram([...names.keys()], options, host);
   const problems = new Map<string, string[]>(all.map(({ name }) => [name, []]));
   for (const [file, { name }] of names) {

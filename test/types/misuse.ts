@@ -58,7 +58,7 @@ export function listening(messages: MessagingService): void {
   messages.addListener(Users, (order: Order) => order.total);
   messages.createStream(Users).subscribe((update) => update.id);
   // @ts-expect-error -- UserUpdate has no total
-  messages.createStream(Users).subscribe((update) => update.total);
+  messages.createStream(Users).subscribe((update) => void update.total);
   messages.addListener(messagesFrom(Order, Said), ({ text }) => text);
 }
 

@@ -9,13 +9,13 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What each layer of lib/ may import: other layers, and packages (`node:*` and `@nestjs/*` stand for all of a kind). */
 const LAYERS: Record<string, { layers: string[]; packages: string[] }> = {
-  protocol: { layers: [], packages: ['class-validator', 'class-transformer'] },
+  protocol: { layers: [], packages: [] },
   core: { layers: ['protocol'], packages: ['rxjs', 'node:*'] },
   transport: { layers: ['protocol', 'core'], packages: ['rxjs', 'ioredis', 'node:*'] },
   sse: { layers: ['protocol', 'core'], packages: ['rxjs', 'node:*', 'http'] },
   nest: {
     layers: ['protocol', 'core', 'transport', 'sse'],
-    packages: ['rxjs', 'ioredis', 'reflect-metadata', '@nestjs/*', 'node:*', 'http'],
+    packages: ['rxjs', 'ioredis', 'reflect-metadata', 'class-transformer', '@nestjs/*', 'node:*', 'http'],
   },
   client: { layers: ['protocol'], packages: ['eventsource-parser'] },
   testing: { layers: ['protocol', 'core', 'transport'], packages: ['rxjs', 'ioredis', 'node:*'] },

@@ -1,4 +1,4 @@
-import { distinctUntilChanged, filter, firstValueFrom, from, map, merge, of, switchMap, type Observable } from 'rxjs';
+import { distinctUntilChanged, map, of, switchMap, type Observable } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
 import type { TransportStatus } from '../../core/transport.js';
 
@@ -18,14 +18,4 @@ export function linkStatus(hub: Hub, isOpen: Observable<boolean>): Observable<Li
     switchMap((open) => (open ? hub.status.pipe(map(({ state }) => WORDS[state])) : of('disconnected' as const))),
     distinctUntilChanged(),
   );
-}
-
-/**
- * Resolves once nothing that other servers send to these listeners can be missed. Does not wait for a
- * broker that cannot be reached, or is not connected to yet: this server goes on without the others.
- */
-export async function whenHeard(hub: Hub, listeners: readonly { readonly ready: Promise<void> }[]): Promise<void> {
-  const heard = from(Promise.all(listeners.map(({ ready }) => ready)));
-  const isAway = hub.status.pipe(filter(({ state }) => state !== 'ready'));
-  await firstValueFrom(merge(heard, isAway), { defaultValue: undefined });
 }

@@ -1,6 +1,7 @@
 import type { INestApplicationContext } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler, type MsPattern } from '@nestjs/microservices';
 import { BehaviorSubject, type Observable } from 'rxjs';
+import { whenHeard } from '../../core/heard.js';
 import type { Hub } from '../../core/hub.js';
 import type { Session } from '../../core/session.js';
 import { describe } from '../../protocol/channel-name.js';
@@ -8,7 +9,7 @@ import { ConfigurationError } from '../../protocol/errors.js';
 import { MessagingService } from '../messaging.service.js';
 import { EventReceiver } from './event-receiver.js';
 import { hubOf } from './hub-of.js';
-import { linkStatus, whenHeard, type LinkStatus } from './link-status.js';
+import { linkStatus, type LinkStatus } from './link-status.js';
 import { MessagingRpcContext, type HandleMessage } from './messaging-rpc-context.js';
 import { eventChannel, isChannel, requestChannel } from './pattern.js';
 import { Responder } from './responder.js';

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import type { WritePacket } from '@nestjs/microservices';
+import { whenHeard } from '../../core/heard.js';
 import type { Hub } from '../../core/hub.js';
 import type { Listener } from '../../core/listener.js';
 import type { Session } from '../../core/session.js';
 import type { Channel } from '../../protocol/channel.js';
 import { InvalidMessageError, MessagingError } from '../../protocol/errors.js';
-import { whenHeard } from './link-status.js';
 import { isReply, replyChannel, type ReplyMessage, type RequestPacket } from './request-reply.js';
 
 interface Pending {

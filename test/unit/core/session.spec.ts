@@ -33,7 +33,10 @@ describe('a session that closes', () => {
   test('completes its streams', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
-    createStream(hub, 'channel', session).subscribe({ next: (m) => seen.push(m), complete: () => seen.push('complete') });
+    createStream(hub, 'channel', session).subscribe({
+      next: (m) => seen.push(m),
+      complete: () => seen.push('complete'),
+    });
 
     void hub.post('channel', 1);
     session.close();

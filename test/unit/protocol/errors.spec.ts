@@ -7,7 +7,7 @@ const { ERROR_CODES, MessagingError } = errors;
 const documentation = readFileSync(path.resolve(import.meta.dirname, '../../../docs/errors.md'), 'utf8');
 
 /** The rows of the table in docs/errors.md. */
-const rows = [...documentation.matchAll(/^\| `(\w+)` \| `(\w+)` \| (yes|no) \| (.+) \|$/gm)].map(
+const rows = [...documentation.matchAll(/^\| `(\w+)`\s*\| `(\w+)`\s*\| (yes|no)\s*\| (.+?)\s*\|$/gm)].map(
   ([, code, className, retryable, meaning]) => ({ code, className, retryable: retryable === 'yes', meaning }),
 );
 
@@ -40,7 +40,12 @@ describe('the errors', () => {
     const cause = new Error('cause');
     const error = new errors.TransportUnavailableError('gone', { cause });
     expect(error).toBeInstanceOf(MessagingError);
-    expect(error).toMatchObject({ name: 'TransportUnavailableError', code: 'TRANSPORT_UNAVAILABLE', retryable: true, cause });
+    expect(error).toMatchObject({
+      name: 'TransportUnavailableError',
+      code: 'TRANSPORT_UNAVAILABLE',
+      retryable: true,
+      cause,
+    });
     expect(new errors.ConfigurationError('x').retryable).toBe(false);
   });
 
