@@ -40,6 +40,7 @@ export type { ListenerFailure } from './core/reporter.js';
 export type { Session, SessionCloseReason, SessionOptions } from './core/session.js';
 export type { PublishOptions, Transport, TransportReceiver, TransportStatus } from './core/transport.js';
 export type {
+  ClassTransformerOptions,
   MessagingModuleAsyncOptions,
   MessagingModuleOptions,
   MessagingOptions,

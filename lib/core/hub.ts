@@ -8,6 +8,7 @@ import {
   type AnyPostableChannel,
 } from '../protocol/channel.js';
 import { RESERVED_PREFIX, checkChannelName, describe, quote } from '../protocol/channel-name.js';
+import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import { Codec } from '../protocol/codec.js';
 import { decodeEnvelope, encodeEnvelope, envelopePrefix, type Envelope } from '../protocol/envelope.js';
 import {
@@ -52,6 +53,8 @@ export interface HubOptions {
   /** Carries messages to other nodes; without one there are none. */
   readonly transport?: Transport | undefined;
   readonly limits?: Partial<Limits> | undefined;
+  /** Decides what of an instance leaves the process; without it, all of its own enumerable properties. */
+  readonly classFilter?: ClassFilter | undefined;
 }
 
 const DELIVERED = Promise.resolve(true);
@@ -64,7 +67,7 @@ export class Hub {
   /** Tells this node from others. */
   readonly node = randomUUID();
   readonly types = new TypeRegistry();
-  readonly codec = new Codec(this.types);
+  readonly codec: Codec;
   readonly sessions = new Sessions();
   /** The session of what belongs to the application, not to a request; ends with the hub. */
   readonly root = this.sessions.open();
@@ -79,6 +82,7 @@ export class Hub {
 
   constructor(options: HubOptions) {
     this.reporter = options.reporter;
+    this.codec = new Codec(this.types, options.classFilter);
     this.transport = options.transport;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.dispatcher = new Dispatcher(options.reporter);

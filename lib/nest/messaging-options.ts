@@ -15,6 +15,14 @@ import type { RedisOption } from '../transport/redis-options.js';
  */
 export type SessionScope = 'request' | 'async-local';
 
+/** Options of class-transformer that decide what leaves the process. */
+export interface ClassTransformerOptions {
+  /** Properties that are exposed to one of these groups leave. */
+  groups?: string[];
+  /** Properties that are exposed in this version leave. */
+  version?: number;
+}
+
 /** How event streams of `@Sse()` are kept. */
 export interface SseOptions {
   /**
@@ -58,6 +66,11 @@ export interface MessagingOptions {
   sse?: SseOptions | undefined;
   /** Bounds that keep any input from growing memory without end. */
   limits?: Partial<Limits> | undefined;
+  /**
+   * What of class-transformer's rules applies to outgoing messages, as for `instanceToPlain`. Its `@Exclude`,
+   * `@Expose` and `@Transform` are obeyed in any case, where it is installed.
+   */
+  classTransformer?: ClassTransformerOptions | undefined;
   /** Told of each listener's failure, beside the log. */
   onListenerError?: ((error: unknown, failure: ListenerFailure) => void) | undefined;
 }

@@ -20,6 +20,7 @@ import type { TransportStatus } from '../core/transport.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { RedisTransport } from '../transport/redis-transport.js';
+import { loadClassTransformerFilter } from './class-transformer-loader.js';
 import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
@@ -184,9 +185,11 @@ export class MessagingModule
   }
 }
 
-function createHub({ redis, transport, prefix, limits }: ResolvedMessagingOptions, reporter: LoggingReporter): Hub {
+async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
+  const { redis, transport, prefix, limits } = options;
+  const classFilter = await loadClassTransformerFilter(options.classTransformer);
   const toOthers = redis === undefined ? transport : new RedisTransport(redis, { prefix });
-  const hub = new Hub({ reporter, limits, transport: toOthers });
+  const hub = new Hub({ reporter, limits, transport: toOthers, classFilter });
   // Until the handlers are found, which is when all modules are ready.
   hub.holdPosts();
   return hub;

@@ -30,6 +30,11 @@ const MODULE: Record<string, Check> = {
   sse: (value, path) =>
     checkAll(value, path, { heartbeatMs: wholeNumber(0), retryMs: wholeNumber(0), maxBufferedBytes: wholeNumber(1) }),
   limits: (value, path) => checkAll(value, path, { maxMessageBytes: wholeNumber(1) }),
+  classTransformer: (value, path) =>
+    checkAll(value, path, {
+      groups: (groups) => (Array.isArray(groups) ? undefined : 'an array of strings'),
+      version: (version) => (typeof version === 'number' ? undefined : 'a number'),
+    }),
   onListenerError: callback,
   gateway: (value) => (value === false ? undefined : 'false: the gateway for clients is not supported yet'),
 };

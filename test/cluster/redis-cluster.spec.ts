@@ -40,10 +40,10 @@ test('payloads reach every node of the application, whichever nodes of the clust
     const [, atB] = await node(connect(), 'news', 'rooms/:id');
     expect(await a.publish('news', 'hello')).toBe(true);
     expect(await a.publish('rooms/1', 'room')).toBe(true);
-    expect(await atB.take(2)).toEqual([
-      ['hello', 'news', 'news'],
-      ['room', 'rooms/:id', 'rooms/1'],
-    ]);
+    // Order is promised within a channel, not between two.
+    const received = await atB.take(2);
+    expect(received).toContainEqual(['hello', 'news', 'news']);
+    expect(received).toContainEqual(['room', 'rooms/:id', 'rooms/1']);
   }
 });
 

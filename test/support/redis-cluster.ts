@@ -58,8 +58,9 @@ export class RedisCluster implements AsyncDisposable {
     }
     for (const client of clients) {
       const isWhole = async (): Promise<boolean> => {
-        const info = await client.cluster('INFO');
-        return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${size}`);
+        if (!(await client.cluster('INFO')).includes('cluster_state:ok')) return false;
+        const known = ((await client.cluster('NODES')) as string).trim().split('\n');
+        return known.length === size && !known.some((line) => /handshake|disconnected|noaddr/.test(line));
       };
       while (!(await isWhole()));
       client.disconnect();

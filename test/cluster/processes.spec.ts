@@ -1,0 +1,79 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeAll, expect, test } from '@jest/globals';
+import { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
+
+const root = path.resolve(import.meta.dirname, '../..');
+
+const processes: ChildProcess[] = [];
+beforeAll(() => void execFileSync(process.execPath, ['.ci/prepare.mjs', '--build=lib'], { cwd: root }), 120_000);
+afterEach(() => {
+  for (const child of processes.splice(0)) child.kill('SIGKILL');
+});
+
+/** Starts a server in a process of its own. */
+async function startServer(adapter: 'express' | 'fastify', redis = '') {
+  const script = path.join(root, 'test/support/server-process.mjs');
+  const child = spawn(process.execPath, [script, adapter, redis], { stdio: ['ignore', 'pipe', 'pipe'] });
+  processes.push(child);
+  const errors: string[] = [];
+  createInterface(child.stderr).on('line', (line) => errors.push(line));
+  const [url] = (await once(createInterface(child.stdout), 'line')) as [string];
+  return { child, url, errors, exited: once(child, 'exit') as Promise<[code: number | null, signal: string | null]> };
+}
+
+test('three processes joined by Redis deliver each post to the streams of all, in order, also after one is killed', async () => {
+  await using redis = await RedisServer.start();
+  const servers = await Promise.all([
+    startServer('express', redis.url),
+    startServer('fastify', redis.url),
+    startServer('express', redis.url),
+  ]);
+  const clients = await Promise.all(servers.map(({ url }) => SseClient.connect(`${url}/numbers`)));
+  for (const client of clients) await client.comments.next();
+  const post = async (server: number, n: number) => (await fetch(`${servers[server]!.url}/post/${n}`)).json();
+  // Until Redis has confirmed the subscriptions, what others post may be missed: the first that all get is the start.
+  let n = 0;
+  const heard = Promise.all(clients.map((client) => client.next()));
+  let isHeard = false;
+  void heard.then(() => (isHeard = true));
+  while (!isHeard) await post(0, n++);
+  await post(0, n++);
+  const start = n;
+
+  for (let count = 0; count < 30; count++) expect(await post(count % 3, n++)).toBe(true);
+  for (const client of clients) {
+    await client.events.until(({ data }) => Number(data) === start - 1);
+    for (let expected = start; expected < start + 30; expected++) expect((await client.next())[1]).toBe(expected);
+  }
+
+  servers[2]!.child.kill('SIGKILL');
+  await clients[2]!.ended;
+  expect(await post(1, n)).toBe(true);
+  for (const client of clients.slice(0, 2)) expect((await client.next())[1]).toBe(n);
+  for (const client of clients) await client[Symbol.asyncDispose]();
+});
+
+test.each(['express', 'fastify'] as const)(
+  'SIGTERM ends a process on %s with open streams in order, and soon',
+  async (adapter) => {
+    const server = await startServer(adapter);
+    const clients = await Promise.all(Array.from({ length: 10 }, () => SseClient.connect(`${server.url}/numbers`)));
+    for (const client of clients) await client.comments.next();
+    const before = performance.now();
+
+    server.child.kill('SIGTERM');
+
+    expect(await server.exited).toEqual([null, 'SIGTERM']);
+    // Far above what it takes, far below the 5 seconds that an HTTP server keeps idle connections.
+    expect(performance.now() - before).toBeLessThan(2_000);
+    for (const client of clients) {
+      await client.ended;
+      expect((await client.next())[0]).toBe('messaging:drain');
+    }
+    expect(server.errors).toEqual([]);
+  },
+);

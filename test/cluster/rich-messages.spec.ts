@@ -1,0 +1,128 @@
+import { Controller } from '@nestjs/common';
+import { Exclude, Expose } from 'class-transformer';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import {
+  defineChannel,
+  Messages,
+  MessagingModule,
+  MessagingService,
+  Serializable,
+  SessionMessages,
+  Sse,
+} from 'nestjs-messaging';
+import { Inbox } from 'nestjs-messaging/testing';
+import { startApp, type TestApp } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
+import { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
+
+// What a message holds, over a real Redis and in the frames of an event stream.
+
+@Serializable({ key: 'id' })
+class User {
+  @Exclude()
+  readonly password = 'hunter2-secret';
+  @Expose({ groups: ['staff'] })
+  readonly salary = 123_456_789;
+
+  constructor(
+    readonly id: number,
+    readonly joined: Date,
+  ) {}
+}
+
+@Serializable()
+class Report {
+  constructor(
+    readonly author: User,
+    readonly rooms: Map<string, User[]>,
+    readonly tags: Set<string>,
+    readonly size: bigint,
+    readonly bytes: Uint8Array,
+    public next?: Report,
+  ) {}
+}
+
+const Reports = defineChannel('reports', Report);
+
+@Controller()
+class Streams {
+  @Sse('reports')
+  reports(@Messages() messages: SessionMessages) {
+    return messages.createStream(Reports);
+  }
+}
+
+let redis: RedisServer;
+let one: TestApp;
+let two: TestApp;
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  const metadata = { imports: [MessagingModule.forRoot({ redis: redis.url })], controllers: [Streams] };
+  one = await startApp(metadata);
+  two = await startApp({ ...metadata, imports: [MessagingModule.forRoot({ redis: redis.url })] });
+});
+afterAll(async () => {
+  await one.app.close();
+  await two.app.close();
+  await redis.stop();
+});
+
+function report(): Report {
+  const ada = new User(7, new Date('2026-11-22T12:00:00Z'));
+  const rooms = new Map([['lobby', [ada, new User(8, new Date(Number.NaN))]]]);
+  const written = new Report(ada, rooms, new Set(['a', 'ü']), 2n ** 70n, new Uint8Array([1, 2, 255]));
+  written.next = written;
+  return written;
+}
+
+test('a message with Map, Set, Date, bigint, bytes, instances, a shared part and a cycle arrives on another server as it was', async () => {
+  using inbox = new Inbox(two.app.get(MessagingService), Reports);
+  await inbox.ready;
+  await one.app.get(MessagingService).postMessage(Reports, report(), { global: true });
+  const received = await inbox.next();
+
+  expect(received).toBeInstanceOf(Report);
+  expect(received.next).toBe(received);
+  expect(received.author).toBeInstanceOf(User);
+  expect(received.author.joined).toEqual(new Date('2026-11-22T12:00:00Z'));
+  const [ada, other] = received.rooms.get('lobby')!;
+  expect(ada).toBe(received.author);
+  expect(other!.joined.getTime()).toBeNaN();
+  expect(received.tags).toEqual(new Set(['a', 'ü']));
+  expect(received.size).toBe(2n ** 70n);
+  expect(received.bytes).toEqual(new Uint8Array([1, 2, 255]));
+  expect(Object.keys(received.author)).toEqual(['id', 'joined']);
+});
+
+test('what class-transformer excludes, or exposes to others only, is in no byte on Redis and in no frame', async () => {
+  const raw = new Redis(redis.url);
+  const payloads = new Queue<string>();
+  raw.on('pmessage', (_pattern, _channel, payload: string) => payloads.push(payload));
+  await raw.psubscribe('*');
+  await using client = await SseClient.connect(`${one.url}/reports`);
+  await client.comments.next();
+
+  await one.app.get(MessagingService).postMessage(Reports, report(), { global: true });
+
+  const payload = await payloads.next();
+  const { event, data } = await client.events.next();
+  expect(event).toBe('Report');
+  for (const text of [payload, data]) {
+    expect(text).toContain('2026-11-22T12:00:00.000Z');
+    for (const secret of ['password', 'hunter2', 'salary', '123456789']) expect(text).not.toContain(secret);
+  }
+  raw.disconnect();
+});
+
+test('what is exposed to a group leaves where the module names the group', async () => {
+  const options = { redis: redis.url, prefix: 'staff:', classTransformer: { groups: ['staff'] } };
+  await using staff = await startApp({ imports: [MessagingModule.forRoot(options)], controllers: [Streams] });
+  await using client = await SseClient.connect(`${staff.url}/reports`);
+  await client.comments.next();
+  await staff.app.get(MessagingService).postMessage(Reports, report());
+  const { data } = await client.events.next();
+  expect(data).toContain('123456789');
+  expect(data).not.toContain('hunter2');
+});

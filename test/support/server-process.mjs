@@ -1,0 +1,44 @@
+// A server in a process of its own, over the built library: `node server-process.mjs express|fastify [redis URL]`.
+// Prints its URL when it is ready.
+import 'reflect-metadata';
+import { Controller, Get, Module, Param } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { MessagingModule, MessagingService, Sse } from 'nestjs-messaging';
+
+const [adapter, redis] = process.argv.slice(2);
+
+class Numbers {
+  constructor(messaging) {
+    this.messaging = messaging;
+  }
+
+  stream() {
+    return this.messaging.createStream('numbers');
+  }
+
+  post(n) {
+    return this.messaging.postMessage('numbers', Number(n), { scope: 'auto' });
+  }
+}
+
+// What TypeScript makes of decorators.
+function decorate(decorator, method) {
+  const descriptor = Object.getOwnPropertyDescriptor(Numbers.prototype, method);
+  Object.defineProperty(Numbers.prototype, method, decorator(Numbers.prototype, method, descriptor) ?? descriptor);
+}
+Reflect.defineMetadata('design:paramtypes', [MessagingService], Numbers);
+Param('n')(Numbers.prototype, 'post', 0);
+decorate(Sse('numbers'), 'stream');
+decorate(Get('post/:n'), 'post');
+Controller()(Numbers);
+
+class AppModule {}
+Module({ imports: [MessagingModule.forRoot(redis ? { redis } : {})], controllers: [Numbers] })(AppModule);
+
+const http = adapter === 'fastify' ? new FastifyAdapter() : new ExpressAdapter();
+const app = await NestFactory.create(AppModule, http, { logger: ['error', 'warn'] });
+app.enableShutdownHooks();
+await app.listen(0, '127.0.0.1');
+console.log(await app.getUrl());
