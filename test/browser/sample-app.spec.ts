@@ -1,29 +1,17 @@
 import 'reflect-metadata';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { createApp } from '../../sample-app/app.js';
 import { Settings } from '../../sample-app/settings.js';
+import { launchChromium } from '../support/chromium.js';
 import { RedisServer } from '../support/redis-server.js';
-
-// As root and without a display; nothing here talks to anybody but the application.
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 let browser: Browser;
 const running: NestExpressApplication[] = [];
 
 beforeAll(async () => {
-  browser = await chromium.launch({ executablePath: chromiumPath(), args: FLAGS });
+  browser = await launchChromium();
 }, 60_000);
 
 afterAll(() => browser?.close());
@@ -32,20 +20,6 @@ afterEach(async () => {
   await Promise.all(browser.contexts().map((context) => context.close()));
   await Promise.all(running.splice(0).map((app) => app.close()));
 });
-
-function chromiumPath(): string {
-  const folders = (process.env['PATH'] ?? '').split(delimiter);
-  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-  const candidates = [
-    process.env['CHROMIUM_PATH'] ?? '',
-    ...names.flatMap((name) => folders.map((folder) => join(folder, name))),
-    '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-  ];
-  const found = candidates.find((path) => path !== '' && existsSync(path));
-  if (found === undefined)
-    throw new Error('Chromium is not installed; install it, or say by CHROMIUM_PATH where it is');
-  return found;
-}
 
 async function start(settings = new Settings(), port = 0): Promise<NestExpressApplication> {
   const app = await createApp(settings);

@@ -1,0 +1,166 @@
+import { Controller, Get, Header, Req } from '@nestjs/common';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { Browser, Page } from 'playwright-core';
+import { EMPTY, concat, of, timer } from 'rxjs';
+import { map } from 'rxjs/operators';
+import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { ADAPTER_NAMES, startApp, type AdapterName } from '../support/apps.js';
+import { launchChromium } from '../support/chromium.js';
+import { Queue } from '../support/queue.js';
+
+// What a browser's own EventSource makes of the streams.
+
+class UserUpdate {
+  constructor(
+    readonly id: number,
+    readonly name: string,
+  ) {}
+}
+const Users = defineChannel('user_updates', UserUpdate);
+
+/** The requests for streams, in the order in which they came. */
+let requests = new Queue<string>();
+
+@Controller()
+class Streams {
+  @Get('page')
+  @Header('content-type', 'text/html')
+  page() {
+    return '<!doctype html><title>page</title>';
+  }
+
+  @Sse('users')
+  users(@Messages() messages: SessionMessages, @Req() { url }: { url: string }) {
+    requests.push(url);
+    return messages.createStream(Users);
+  }
+
+  @Sse('finite')
+  finite(@Req() { url }: { url: string }) {
+    requests.push(url);
+    return of('one', 'two\nlines', { three: 3 });
+  }
+
+  @Sse('empty')
+  empty(@Req() { url }: { url: string }) {
+    requests.push(url);
+    return EMPTY;
+  }
+
+  @Sse('breaks')
+  breaks(@Req() { url }: { url: string }) {
+    requests.push(url);
+    return concat(
+      of('before'),
+      timer(1).pipe(
+        map(() => {
+          throw new Error('broken');
+        }),
+      ),
+    );
+  }
+}
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launchChromium();
+}, 60_000);
+afterAll(() => browser.close());
+
+/** Opens an EventSource in a page and notes what it dispatches. */
+async function open(page: Page, path: string): Promise<Queue<[type: string, data: unknown]>> {
+  const events = new Queue<[string, unknown]>();
+  await page.exposeFunction('note', (type: string, data: unknown) => events.push([type, data]));
+  await page.evaluate((url) => {
+    const note = (globalThis as unknown as { note: (type: string, data: unknown) => void }).note;
+    const source = new EventSource(url);
+    (globalThis as unknown as { source: EventSource }).source = source;
+    for (const type of ['message', 'UserUpdate', 'messaging:end', 'messaging:revoked', 'messaging:drain'])
+      source.addEventListener(type, ({ data }) => note(type, JSON.parse(data as string)));
+    source.addEventListener('error', () => note('error', source.readyState));
+    source.addEventListener('open', () => note('open', null));
+  }, path);
+  return events;
+}
+
+async function setup(adapter: AdapterName, retryMs = 20) {
+  requests = new Queue();
+  const authenticate = () => ({ userId: 'ada' });
+  const running = await startApp(
+    { imports: [MessagingModule.forRoot({ sse: { retryMs }, authenticate })], controllers: [Streams] },
+    { adapter },
+  );
+  const page = await browser.newPage();
+  await page.goto(`${running.url}/page`);
+  return { ...running, messaging: running.app.get(MessagingService), page };
+}
+
+const CONNECTING = 0;
+const CLOSED = 2;
+
+describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
+  test('dispatches messages under the name of their class', async () => {
+    await using running = await setup(adapter);
+    const events = await open(running.page, '/users');
+    expect(await events.next()).toEqual(['open', null]);
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
+    expect(await events.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
+    await running.page.close();
+  });
+
+  test.each(['finite', 'empty'])('stops for good when a stream is complete: /%s', async (path) => {
+    await using running = await setup(adapter);
+    const events = await open(running.page, `/${path}`);
+    const before = path === 'finite' ? 5 : 2;
+    const seen = await events.take(before);
+    expect(seen.at(-1)).toEqual(['messaging:end', {}]);
+    if (path === 'finite')
+      expect(seen.slice(1, -1).map(([, data]) => data)).toEqual(['one', 'two\nlines', { three: 3 }]);
+    // It reconnects once, is told by the answer that there is nothing more, and closes.
+    expect(await events.take(2)).toEqual([
+      ['error', CONNECTING],
+      ['error', CLOSED],
+    ]);
+    expect(await requests.next()).toBe(`/${path}`);
+    expect(requests.pending).toEqual([]);
+    await running.page.close();
+  });
+
+  test('stops for good when its sign-in is revoked', async () => {
+    await using running = await setup(adapter);
+    const events = await open(running.page, '/users');
+    expect(await events.next()).toEqual(['open', null]);
+    await running.messaging.revokeAuthentication('ada');
+    expect(await events.take(3)).toEqual([
+      ['messaging:revoked', {}],
+      ['error', CONNECTING],
+      ['error', CLOSED],
+    ]);
+    await running.page.close();
+  });
+
+  test('comes back when a stream breaks', async () => {
+    await using running = await setup(adapter);
+    const events = await open(running.page, '/breaks');
+    expect(await events.take(5)).toEqual([
+      ['open', null],
+      ['message', 'before'],
+      ['error', CONNECTING],
+      ['open', null],
+      ['message', 'before'],
+    ]);
+    await running.page.close();
+  });
+
+  test('is told to come back when the server shuts down, and does', async () => {
+    const running = await setup(adapter);
+    const events = await open(running.page, '/users');
+    expect(await events.next()).toEqual(['open', null]);
+    await running.app.close();
+    expect(await events.take(2)).toEqual([
+      ['messaging:drain', {}],
+      ['error', CONNECTING],
+    ]);
+    await running.page.close();
+  });
+});
