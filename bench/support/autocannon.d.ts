@@ -5,6 +5,8 @@ declare module 'autocannon' {
     readonly connections: number;
     /** How many requests to make. */
     readonly amount: number;
+    /** Milliseconds between two looks at whether they have been made. */
+    readonly sampleInt: number;
   }
   interface Result {
     readonly '2xx': number;

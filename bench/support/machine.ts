@@ -32,7 +32,7 @@ export function machineUse(): () => string {
     const elapsedSeconds = (performance.now() - start) / 1000;
     const busySeconds = after.busy - before.busy;
     return [
-      `took ${elapsedSeconds.toFixed(0)} s, in which the machine used ${busySeconds.toFixed(0)} s of CPU (a quiet one: hardly more than that, with servers up to twice);`,
+      `took ${elapsedSeconds.toFixed(0)} s, in which the machine used ${busySeconds.toFixed(0)} s of CPU;`,
       `load average at the end ${loadavg()[0]!.toFixed(2)}, stolen by the host ${(after.stolen - before.stolen).toFixed(1)} s`,
     ].join(' ');
   };

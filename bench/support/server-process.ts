@@ -23,7 +23,12 @@ export class ServerProcess {
   /** Loads the server with so many requests and tells how many microseconds of its CPU each of them took. */
   async cpuPerRequest(requests: number): Promise<number> {
     const before = await this.cpu();
-    const { '2xx': answered, errors } = await autocannon({ url: this.url, connections: CONNECTIONS, amount: requests });
+    const { '2xx': answered, errors } = await autocannon({
+      url: this.url,
+      connections: CONNECTIONS,
+      amount: requests,
+      sampleInt: 25,
+    });
     if (answered !== requests || errors > 0)
       throw new Error(`${this.url} answered ${answered} of ${requests}, with ${errors} errors`);
     return ((await this.cpu()) - before) / requests;

@@ -10,7 +10,7 @@ import type { Observable } from 'rxjs';
  */
 export interface TransportStatus {
   readonly state: 'connecting' | 'ready' | 'waiting' | 'closed';
-  /** Why it is not ready, where a failure was seen. */
+  /** Why it is not ready, where a failure was seen; beside `ready`, what the broker refuses although it is there. */
   readonly error?: Error | undefined;
 }
 

@@ -181,6 +181,8 @@ export class MessagingModule
       this.reporter.warn(`${error?.message ?? 'Redis cannot be reached'}; messages stay on this server until it can`);
     } else if (state === 'ready' && before.state === 'waiting') {
       this.reporter.log('Redis is back: messages reach the other servers again');
+    } else if (state === 'ready' && error !== undefined) {
+      this.reporter.warn(error.message);
     }
   }
 }

@@ -1,9 +1,21 @@
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import type { SseConnection } from './connection.js';
-import type { StreamRequest } from './event-streams.js';
+import type { Session } from '../core/session.js';
+import type { RawResponse, SseConnection } from './connection.js';
 import { END_FRAME, REVOKED_FRAME, encodeFrame } from './frame.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
+
+/** One request for an event stream. */
+export interface StreamRequest {
+  readonly response: RawResponse;
+  readonly session: Session;
+  /** The handler's name, for logs. */
+  readonly handler: string;
+  /** Time between two heartbeat comments, where it is not the application's. */
+  readonly heartbeatMs?: number | undefined;
+  /** Called just before the head is written. */
+  readonly beforeHead?: (() => void) | undefined;
+}
 
 /** One stream of messages on its connection, from the handler's result to the last byte. */
 export class EventStream implements StreamObserver {

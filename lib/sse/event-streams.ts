@@ -1,11 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import type { Session } from '../core/session.js';
 import { SseConnection, destroyResponse, type RawResponse } from './connection.js';
 import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
-import { EventStream } from './event-stream.js';
+import { EventStream, type StreamRequest } from './event-stream.js';
 import type { MessageStream } from './stream-source.js';
 
 /** How event streams are kept, for all of an application. */
@@ -16,18 +15,6 @@ export interface EventStreamOptions {
   readonly retryMs: number | undefined;
   /** How many bytes may wait for one slow reader. */
   readonly maxBufferedBytes: number;
-}
-
-/** One request for an event stream. */
-export interface StreamRequest {
-  readonly response: RawResponse;
-  readonly session: Session;
-  /** The handler's name, for logs. */
-  readonly handler: string;
-  /** Time between two heartbeat comments, where it is not the application's. */
-  readonly heartbeatMs?: number | undefined;
-  /** Called just before the head is written. */
-  readonly beforeHead?: (() => void) | undefined;
 }
 
 const DRAIN_TIMEOUT_MS = 400;

@@ -19,7 +19,7 @@ interface Post {
  * bounds of time and bytes. A post is sent at most once.
  */
 export class RedisPublisher {
-  // Posts that were not sent yet, in order.
+  // Posts that were not sent yet and may still be, in order.
   private waiting: Post[] = [];
   // From `first` on all that are unsettled, in the order of posting, which is that of their deadlines.
   private unsettled: Post[] = [];
@@ -65,15 +65,13 @@ export class RedisPublisher {
   up(): void {
     const { waiting } = this;
     this.waiting = [];
-    for (const post of waiting) {
-      if (post.resolve !== undefined) this.send(post);
-    }
+    for (const post of waiting) this.send(post);
   }
 
   /** The link is down: what was sent and not answered never will be, and is not sent again. */
   down(): void {
     this.session++;
-    this.pendingBytes = this.waiting.reduce((bytes, post) => bytes + (post.resolve ? post.bytes : 0), 0);
+    this.pendingBytes = this.waiting.reduce((bytes, post) => bytes + post.bytes, 0);
     for (let index = this.first; index < this.unsettled.length; index++) {
       const post = this.unsettled[index]!;
       if (post.isSent) this.settle(post, false);

@@ -214,6 +214,7 @@ describe('While running', () => {
     const commands = new Queue<string>();
     monitor.on('monitor', (_: string, args: string[]) => commands.push(args.join(' ')));
     transport.unsubscribe('news');
+    for (let round = 0; round < 20; round++) await looker.redis.ping();
     await transport.subscribe('news');
     transport.unsubscribe('news');
     transport.unsubscribe('rooms/:id');
@@ -536,9 +537,14 @@ describe('A subscription', () => {
     const dropped = a.subscribe('dropped');
     a.unsubscribe('dropped');
     await dropped;
+    let isRegistered = false;
+    const registered = Promise.all(later).then(() => (isRegistered = true));
     await server.restart();
     await reached(a, 'ready');
-    await Promise.all(later);
+    // After what is due at once, before anything more can have come from Redis.
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    expect(isRegistered).toBe(true);
+    await registered;
     expect(await looker.channels()).toEqual(['later', 'messaging:later', 'messaging:news', 'news']);
   });
 });
@@ -556,6 +562,14 @@ describe('Closing', () => {
     server.resume();
     const looker = probe(server);
     while ((await looker.clients()).length > 0);
+  });
+
+  test('takes well under a second with a connection that the application set up to take longer', async () => {
+    const server = await startServer();
+    const [a] = await node(() => new Redis(server.url, { disconnectTimeout: 5_000 }));
+    server.pause();
+    await within(800, () => a.close());
+    expect((await statusOf(a)).state).toBe('closed');
   });
 
   test('takes well under a second between two attempts', async () => {
