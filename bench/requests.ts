@@ -7,9 +7,9 @@ import { ServerProcess, type Adapter } from './support/server-process.js';
 import type { Case, Goal } from './support/table.js';
 
 const ADAPTERS: readonly Adapter[] = ['Express', 'Fastify'];
-const ROUNDS = 8;
-const WARM_UP_REQUESTS = 4_000;
-const REQUESTS = 1_000;
+const ROUNDS = 6;
+const WARM_UP_REQUESTS = 8_000;
+const REQUESTS = 2_000;
 
 const GOALS: Partial<Record<RequestVariant, Goal>> = {
   'scope request': { base: 'empty request-scoped provider', ratio: 1.05 },

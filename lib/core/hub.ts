@@ -9,6 +9,7 @@ import {
 } from '../protocol/channel.js';
 import { RESERVED_PREFIX, checkChannelName, describe, quote } from '../protocol/channel-name.js';
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
+import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { Codec } from '../protocol/codec.js';
 import { decodeEnvelope, encodeEnvelope, envelopePrefix, type Envelope } from '../protocol/envelope.js';
 import {
@@ -55,6 +56,8 @@ export interface HubOptions {
   readonly limits?: Partial<Limits> | undefined;
   /** Decides what of an instance leaves the process; without it, all of its own enumerable properties. */
   readonly classFilter?: ClassFilter | undefined;
+  /** What each instance that arrives from elsewhere must pass. */
+  readonly instanceCheck?: InstanceCheck | undefined;
 }
 
 const DELIVERED = Promise.resolve(true);
@@ -78,11 +81,12 @@ export class Hub {
   private readonly reporter: Reporter;
   private readonly transport: Transport | undefined;
   private readonly ownPrefix = envelopePrefix(this.node);
+  private rejected = 0;
   private held: Delivery[] | undefined = undefined;
 
   constructor(options: HubOptions) {
     this.reporter = options.reporter;
-    this.codec = new Codec(this.types, options.classFilter);
+    this.codec = new Codec(this.types, options.classFilter, options.instanceCheck);
     this.transport = options.transport;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.dispatcher = new Dispatcher(options.reporter);
@@ -102,6 +106,11 @@ export class Hub {
   /** How the link to the other nodes is; without a transport always ready. */
   get status(): Observable<TransportStatus> {
     return this.transport?.status ?? of({ state: 'ready' });
+  }
+
+  /** How many messages from other nodes could not be delivered, since the start. */
+  get rejectedCount(): number {
+    return this.rejected;
   }
 
   /** Connects to the other nodes, where there is a transport; see {@link Transport.start}. */
@@ -224,6 +233,7 @@ export class Hub {
       const { node = '', postedAt = Date.now() } = envelope;
       delivery = new Delivery(message, channel, this.codec, 'global', node, postedAt, 0, template?.name);
     } catch (error) {
+      this.rejected++;
       this.reporter.messageRejected({ channel, error: error as Error });
       return;
     }

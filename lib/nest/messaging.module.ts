@@ -20,6 +20,7 @@ import type { TransportStatus } from '../core/transport.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { RedisTransport } from '../transport/redis-transport.js';
+import { loadClassValidatorCheck } from './class-validator-check.js';
 import { loadClassTransformerFilter } from './class-transformer-loader.js';
 import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
@@ -189,9 +190,12 @@ export class MessagingModule
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
   const { redis, transport, prefix, limits } = options;
-  const classFilter = await loadClassTransformerFilter(options.classTransformer);
+  const [classFilter, instanceCheck] = await Promise.all([
+    loadClassTransformerFilter(options.classTransformer),
+    loadClassValidatorCheck(),
+  ]);
   const toOthers = redis === undefined ? transport : new RedisTransport(redis, { prefix });
-  const hub = new Hub({ reporter, limits, transport: toOthers, classFilter });
+  const hub = new Hub({ reporter, limits, transport: toOthers, classFilter, instanceCheck });
   // Until the handlers are found, which is when all modules are ready.
   hub.holdPosts();
   return hub;

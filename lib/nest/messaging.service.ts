@@ -27,6 +27,11 @@ export class MessagingService extends Messenger {
     return this.hub.status;
   }
 
+  /** How many messages from other servers could not be delivered since the start; why is in the log. */
+  get rejectedCount(): number {
+    return this.hub.rejectedCount;
+  }
+
   /**
    * Opens a session of your own. It closes by hand, by `using`, by its signal, by the revocation of its
    * authentication, or when the application shuts down.

@@ -2,6 +2,7 @@ import { extendedBuiltin } from './codec/builtin-type.js';
 import type { ClassFilter } from './codec/class-filter.js';
 import { decodeMessage } from './codec/decode-message.js';
 import { Encoder } from './codec/encoder.js';
+import type { InstanceCheck } from './codec/instance-check.js';
 import { isPlainJson } from './codec/is-plain-json.js';
 import { Message } from './message.js';
 import { classInfo, classOf, typeName } from './serializable.js';
@@ -32,10 +33,12 @@ export class Codec {
   /**
    * @param types - the classes of the application
    * @param filter - what of an instance leaves the process; without it, all of its own enumerable properties
+   * @param check - what each instance that arrives must pass
    */
   constructor(
     private readonly types: TypeRegistry,
     private readonly filter?: ClassFilter,
+    private readonly check?: InstanceCheck,
   ) {}
 
   /**
@@ -64,7 +67,7 @@ export class Codec {
    * @throws InvalidMessageError where it is no value of its type, and nothing else
    */
   decode(data: unknown, type: string | undefined, meta: unknown): unknown {
-    return decodeMessage(this.types, data, type, meta);
+    return decodeMessage(this.types, data, type, meta, this.check);
   }
 
   /** The wire name of a message's class; `undefined` for plain values and undeclared classes. */

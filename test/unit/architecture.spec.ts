@@ -15,7 +15,16 @@ const LAYERS: Record<string, { layers: string[]; packages: string[] }> = {
   sse: { layers: ['protocol', 'core'], packages: ['rxjs', 'node:*', 'http'] },
   nest: {
     layers: ['protocol', 'core', 'transport', 'sse'],
-    packages: ['rxjs', 'ioredis', 'reflect-metadata', 'class-transformer', '@nestjs/*', 'node:*', 'http'],
+    packages: [
+      'rxjs',
+      'ioredis',
+      'reflect-metadata',
+      'class-transformer',
+      'class-validator',
+      '@nestjs/*',
+      'node:*',
+      'http',
+    ],
   },
   client: { layers: ['protocol'], packages: ['eventsource-parser'] },
   testing: { layers: ['protocol', 'core', 'transport'], packages: ['rxjs', 'ioredis', 'node:*'] },

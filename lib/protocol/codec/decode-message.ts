@@ -2,6 +2,7 @@ import { InvalidMessageError } from '../errors.js';
 import type { TypeRegistry } from '../type-registry.js';
 import { checkJson } from './check-json.js';
 import { Decoder } from './decoder.js';
+import type { InstanceCheck } from './instance-check.js';
 
 /**
  * Reads a message. What `JSON.parse` made of it becomes part of the message: it must be used for nothing else.
@@ -12,12 +13,19 @@ import { Decoder } from './decoder.js';
  * @param data - what JSON.parse made of `EncodedMessage.data`
  * @param type - the wire name of the message's class, where there is one
  * @param meta - what JSON.parse made of `EncodedMessage.meta`
+ * @param check - what each instance in it must pass
  * @throws InvalidMessageError where it is no value of its type, and nothing else
  */
-export function decodeMessage(types: TypeRegistry, data: unknown, type: string | undefined, meta: unknown): unknown {
+export function decodeMessage(
+  types: TypeRegistry,
+  data: unknown,
+  type: string | undefined,
+  meta: unknown,
+  check?: InstanceCheck,
+): unknown {
   try {
     checkJson(data);
-    return type === undefined && meta === undefined ? data : new Decoder(types).decode(data, type, meta);
+    return type === undefined && meta === undefined ? data : new Decoder(types, check).decode(data, type, meta);
   } catch (error) {
     if (error instanceof InvalidMessageError) throw error;
     throw new InvalidMessageError(`it cannot be read: ${(error as Error).message}`, { cause: error });

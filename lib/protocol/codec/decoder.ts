@@ -6,6 +6,7 @@ import { isPolluting } from './check-json.js';
 import { MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { decodeError } from './decode-error.js';
 import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
+import type { InstanceCheck } from './instance-check.js';
 import { MessagePath } from './message-path.js';
 import { CLASS_MARK } from './note.js';
 
@@ -26,16 +27,30 @@ type Properties = Record<string, unknown>;
 export class Decoder {
   private readonly restored = new Map<number, unknown>();
   private readonly path = new MessagePath();
+  private readonly instances: { instance: object; type: Function; path: string }[] = [];
   private regExpCharacters = 0;
   private numericKeys = 0;
 
-  constructor(private readonly types: TypeRegistry) {}
+  constructor(
+    private readonly types: TypeRegistry,
+    private readonly check?: InstanceCheck,
+  ) {}
 
   /**
    * @param type - the wire name of the message's class, where the envelope says one
    * @throws InvalidMessageError that names the place and the fault
    */
   decode(data: unknown, type: string | undefined, meta: unknown): unknown {
+    const message = this.decodeRoot(data, type, meta);
+    // Only now, since an instance may refer to what comes behind it.
+    for (const { instance, type: target, path } of this.instances) {
+      const problem = this.check?.(instance, target);
+      if (problem !== undefined) throw new InvalidMessageError(`${path}: ${problem}`);
+    }
+    return message;
+  }
+
+  private decodeRoot(data: unknown, type: string | undefined, meta: unknown): unknown {
     if (type === undefined) return meta === undefined ? data : this.restore(data, meta);
     const note = meta === undefined ? EMPTY : this.read(meta);
     if (note.tag !== '') this.fail(`it is called a ${quote(type)} and a ${quote(note.tag)} at once`);
@@ -168,6 +183,7 @@ export class Decoder {
     // class has in its prototype, and no code of the class runs.
     Object.setPrototypeOf(data, prototype);
     this.register(note, data);
+    if (this.check !== undefined) this.instances.push({ instance: data, type, path: this.path.toString() });
     this.properties(data, note);
     return data;
   }
