@@ -8,7 +8,7 @@ import { SessionMessages } from './session-messages.js';
 
 /** Makes the {@link SessionMessages} of a request; a pipe, since that is what Nest injects into a parameter. */
 @Injectable()
-export class SessionMessagesPipe implements PipeTransform<ExecutionContext, SessionMessages> {
+class SessionMessagesPipe implements PipeTransform<ExecutionContext, SessionMessages> {
   constructor(
     private readonly hub: Hub,
     private readonly revocations: Revocations,

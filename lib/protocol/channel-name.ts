@@ -1,7 +1,7 @@
 import { InvalidChannelError } from './errors.js';
 
 /** The longest channel name, in UTF-16 code units, parameters filled in. */
-export const MAX_CHANNEL_NAME_LENGTH = 255;
+const MAX_CHANNEL_NAME_LENGTH = 255;
 
 /** Names that begin with this belong to the library. */
 export const RESERVED_PREFIX = 'messaging:';
@@ -57,7 +57,7 @@ export function checkSyntax(name: string): 'name' | 'template' {
 }
 
 /** The parameters of a template in the order in which they stand: `rooms/:roomId` has `roomId`. */
-export function parameterNames(template: string): string[] {
+function parameterNames(template: string): string[] {
   return template
     .split('/')
     .filter((segment) => segment.startsWith(':'))

@@ -2,7 +2,7 @@ import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
 
 /** The version of the envelope. A node drops, with a report, what says another. */
-export const ENVELOPE_VERSION = 1;
+const ENVELOPE_VERSION = 1;
 
 /** A message with its metadata, as it arrived. */
 export interface Envelope {

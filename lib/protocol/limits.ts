@@ -10,7 +10,7 @@ export interface Limits {
 export const DEFAULT_LIMITS: Limits = { maxMessageBytes: 1_048_576 };
 
 /** The length of a text in UTF-8, without encoding it; a lone surrogate counts as its replacement. */
-export function utf8Length(text: string): number {
+function utf8Length(text: string): number {
   let bytes = text.length;
   for (let index = 0; index < text.length; index++) {
     const unit = text.charCodeAt(index);

@@ -2,7 +2,7 @@ import { Deferred } from './deferred.js';
 import { isTemplate, type RedisNames, type RedisTopic } from './redis-names.js';
 
 /** How long a dropped interest is kept, so that taking it up again costs nothing. */
-export const LINGER_MS = 1_000;
+const LINGER_MS = 1_000;
 
 /** What Redis is subscribed to, or shall be. */
 export interface Topic extends RedisTopic {

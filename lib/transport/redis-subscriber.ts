@@ -9,7 +9,7 @@ import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 
 /** How many channels one SUBSCRIBE names at most, so that Redis is not held up by one command. */
-export const MAX_BATCH = 512;
+const MAX_BATCH = 512;
 
 /**
  * Keeps Redis subscribed to what is listened to, whatever becomes of the link, and hands over what comes.

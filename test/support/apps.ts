@@ -15,7 +15,7 @@ export type AdapterName = keyof typeof ADAPTERS;
 export const ADAPTER_NAMES = Object.keys(ADAPTERS) as AdapterName[];
 
 /** Keeps what an application logs; prints nothing. */
-export class RecordingLogger implements LoggerService {
+class RecordingLogger implements LoggerService {
   readonly lines: string[] = [];
 
   log(message: unknown): void {
