@@ -2,6 +2,13 @@ import { matchTemplate } from '../protocol/channel-name.js';
 import type { Codec } from '../protocol/codec.js';
 import type { Listener } from './listener.js';
 
+/** Where messages come from; one for all that are posted here, since each word of a delivery costs every post. */
+export interface Origin {
+  readonly origin: 'local' | 'global';
+  readonly node: string;
+  readonly codec: Codec;
+}
+
 /**
  * One message on its way to the listeners of this node. What is made of the message for many receivers
  * (its frame, for one) belongs here, so that it is made once.
@@ -13,9 +20,7 @@ export class Delivery {
   constructor(
     readonly message: unknown,
     readonly channel: string,
-    private readonly codec: Codec,
-    readonly origin: 'local' | 'global',
-    readonly node: string,
+    private readonly from: Origin,
     /** Milliseconds since 1970. */
     readonly postedAt: number,
     /** How many posts led to this one, each made by a listener of the one before. */
@@ -24,9 +29,18 @@ export class Delivery {
     readonly template?: string,
   ) {}
 
+  get origin(): 'local' | 'global' {
+    return this.from.origin;
+  }
+
+  /** The id of the node it was posted on; empty where a part that is not of this library sent it. */
+  get node(): string {
+    return this.from.node;
+  }
+
   /** The wire name of the message's class; `undefined` for plain values. */
   get type(): string | undefined {
-    return this.codec.typeOf(this.message);
+    return this.from.codec.typeOf(this.message);
   }
 }
 

@@ -23,7 +23,7 @@ import { DEFAULT_LIMITS, exceedsBytes, type Limits } from '../protocol/limits.js
 import { typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import { ChannelDefinitions } from './channel-definitions.js';
-import { Delivery } from './delivery.js';
+import { Delivery, type Origin } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
 import { Listener, type MessageListener } from './listener.js';
 import type { ListenerList } from './listener-list.js';
@@ -60,6 +60,7 @@ export interface HubOptions {
   readonly instanceCheck?: InstanceCheck | undefined;
 }
 
+const NO_LISTS: readonly ListenerList[] = [];
 const DELIVERED = Promise.resolve(true);
 // A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
 // keep the process busy for ever where plain recursion would have failed.
@@ -81,12 +82,14 @@ export class Hub {
   private readonly reporter: Reporter;
   private readonly transport: Transport | undefined;
   private readonly ownPrefix = envelopePrefix(this.node);
+  private readonly here: Origin;
   private rejected = 0;
   private held: Delivery[] | undefined = undefined;
 
   constructor(options: HubOptions) {
     this.reporter = options.reporter;
     this.codec = new Codec(this.types, options.classFilter, options.instanceCheck);
+    this.here = { origin: 'local', node: this.node, codec: this.codec };
     this.transport = options.transport;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.dispatcher = new Dispatcher(options.reporter);
@@ -132,13 +135,8 @@ export class Hub {
     const list = this.channels.get(name);
     this.checkPostable(channel, list);
     const isGlobal = options !== undefined && this.isGlobal(options);
-    const depth = this.dispatcher.current === undefined ? 0 : this.dispatcher.current.depth + 1;
-    if (depth > MAX_DEPTH) {
-      throw new LimitExceededError(
-        `Channel ${quote(name)}: ${MAX_DEPTH} posts, each made by a listener of the one before; a listener posts without end`,
-      );
-    }
-    const delivery = new Delivery(message, name, this.codec, 'local', this.node, Date.now(), depth);
+    const depth = this.dispatcher.current === undefined ? 0 : this.depthUnder(this.dispatcher.current, name);
+    const delivery = new Delivery(message, name, this.here, Date.now(), depth);
     // Handed on before it is delivered here: a listener may post in turn, and what it posts comes later.
     const accepted = isGlobal ? this.publish(channel, delivery) : DELIVERED;
     if (this.held !== undefined) this.hold(delivery);
@@ -231,7 +229,14 @@ export class Hub {
         envelope.meta,
       );
       const { node = '', postedAt = Date.now() } = envelope;
-      delivery = new Delivery(message, channel, this.codec, 'global', node, postedAt, 0, template?.name);
+      delivery = new Delivery(
+        message,
+        channel,
+        { origin: 'global', node, codec: this.codec },
+        postedAt,
+        0,
+        template?.name,
+      );
     } catch (error) {
       this.rejected++;
       this.reporter.messageRejected({ channel, error: error as Error });
@@ -272,6 +277,15 @@ export class Hub {
     return scope !== 'local' && this.transport !== undefined;
   }
 
+  private depthUnder(outer: Delivery, name: string): number {
+    if (outer.depth >= MAX_DEPTH) {
+      throw new LimitExceededError(
+        `Channel ${quote(name)}: ${MAX_DEPTH} posts, each made by a listener of the one before; a listener posts without end`,
+      );
+    }
+    return outer.depth + 1;
+  }
+
   private checkPostable(channel: AnyPostableChannel, list: ListenerList | undefined): void {
     if (channel instanceof Channel) {
       if (list === undefined || list.definition !== channel.definition) this.definitions.use(channel.definition);
@@ -301,21 +315,29 @@ export class Hub {
       return;
     }
     list.isBusy = true;
-    this.dispatcher.dispatch(delivery, this.audience(delivery, list));
-    while (list.waiting.length > 0) {
-      for (const next of list.takeWaiting()) this.dispatcher.dispatch(next, this.audience(next, list));
-    }
+    this.deliver(delivery, list);
+    if (list.waiting.length > 0) this.deliverWaiting(list);
     list.isBusy = false;
     if (list.isEmpty) this.channels.drop(list);
   }
 
+  private deliverWaiting(list: ListenerList): void {
+    while (list.waiting.length > 0) {
+      for (const next of list.takeWaiting()) this.deliver(next, list);
+    }
+  }
+
   /**
-   * Who a message is for. What comes from the transport comes once for each subscription that it matches,
-   * and each time is for the listeners of that one subscription.
+   * Calls those whom a message is for. What comes from the transport comes once for each subscription that
+   * it matches, and each time is for the listeners of that one subscription.
    */
-  private audience(delivery: Delivery, list: ListenerList): readonly ListenerList[] {
-    if (delivery.template !== undefined) return this.channels.getTemplate(delivery.template)?.alone ?? [];
-    if (delivery.origin === 'global' || !this.channels.hasTemplates) return list.alone;
-    return [list, ...this.channels.matchTemplates(delivery.channel)];
+  private deliver(delivery: Delivery, list: ListenerList): void {
+    const templates = delivery.origin === 'local' ? this.channels.templatesOf(list) : NO_LISTS;
+    if (templates.length > 0) {
+      this.dispatcher.dispatchToAll(delivery, [list, ...templates]);
+      return;
+    }
+    const audience = delivery.template === undefined ? list : this.channels.getTemplate(delivery.template);
+    if (audience !== undefined) this.dispatcher.dispatch(delivery, audience);
   }
 }

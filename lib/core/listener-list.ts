@@ -6,6 +6,7 @@ import type { Listener } from './listener.js';
 const MIN_COMPACTION = 32;
 // Shared by all idle lists, never written to: a post must not cost an array that is hardly ever needed.
 const NONE_WAITING: Delivery[] = [];
+const NO_TEMPLATES: readonly ListenerList[] = [];
 
 /**
  * The listeners of one channel or template, in the order of registration. Adding and removing cost O(1)
@@ -20,8 +21,9 @@ export class ListenerList {
   isBusy = false;
   /** Messages that wait until the one being delivered has reached every listener. */
   waiting: Delivery[] = NONE_WAITING;
-  /** This list alone, as an argument that need not be made anew for each message. */
-  readonly alone: readonly ListenerList[] = [this];
+  /** The templates that the name is of, as of {@link templatesVersion}. */
+  templates: readonly ListenerList[] = NO_TEMPLATES;
+  templatesVersion = 0;
   private listeners: Listener[] = [];
   private closedCount = 0;
   private walks = 0;

@@ -13,6 +13,8 @@ interface Template {
 export class Templates {
   private readonly bySize = new Map<number, Map<string, Template>>();
   private count = 0;
+  /** Changes whenever a template comes or goes. */
+  version = 0;
 
   get isEmpty(): boolean {
     return this.count === 0;
@@ -28,6 +30,7 @@ export class Templates {
     if (group === undefined) this.bySize.set(segments.length, (group = new Map<string, Template>()));
     group.set(list.name, { segments, list });
     this.count++;
+    this.version++;
   }
 
   remove(list: ListenerList): void {
@@ -35,6 +38,7 @@ export class Templates {
     const group = this.bySize.get(size);
     if (!group?.delete(list.name)) return;
     this.count--;
+    this.version++;
     if (group.size === 0) this.bySize.delete(size);
   }
 
