@@ -91,13 +91,13 @@ export class MessageHandlers implements OnApplicationBootstrap {
     if (local === undefined) return call;
     // Code that a handler calls may ask for the session, which is the message's and ends with its handling.
     return (message, context) =>
-      this.inSession(message, context, (request) => local.run(request, () => call(message, context)));
+      this.handle(message, context, (request) => local.run(request, () => call(message, context)));
   }
 
   /** An instance, and a session, for each message. */
   private scopedCall(wrapper: InstanceWrapper, method: string): MessageCall {
     return (message, context) =>
-      this.inSession(message, context, async (request) => {
+      this.handle(message, context, async (request) => {
         const contextId = ContextIdFactory.getByRequest(request);
         this.moduleRef.registerRequestByContextId(request, contextId);
         const host = wrapper.host!;
@@ -109,21 +109,23 @@ export class MessageHandlers implements OnApplicationBootstrap {
           contextId,
           wrapper,
         );
-        const handle = () => this.pipeline.create(instance, method, wrapper.id, contextId)(message, context);
-        return this.local === undefined ? handle() : this.local.run(request, handle);
+        const call = () => this.pipeline.create(instance, method, wrapper.id, contextId)(message, context);
+        return this.local === undefined ? call() : this.local.run(request, call);
       });
   }
 
-  private async inSession(
-    message: unknown,
-    context: MessageContext,
-    handle: (request: MessageRequest) => unknown,
-  ): Promise<void> {
-    const session = this.hub.sessions.open();
+  /** Handles one message as a request of its own, which ends when the handler has returned and its promise has settled. */
+  private handle(message: unknown, context: MessageContext, call: (request: MessageRequest) => unknown): unknown {
+    const request = new MessageRequest(message, context, this.hub.sessions);
+    let result: unknown;
     try {
-      await handle(new MessageRequest(message, context, session));
-    } finally {
-      session.close();
+      result = call(request);
+    } catch (error) {
+      request.close();
+      throw error;
     }
+    if (result instanceof Promise) return result.finally(() => request.close());
+    request.close();
+    return result;
   }
 }

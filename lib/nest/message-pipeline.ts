@@ -84,7 +84,7 @@ function directCall(instance: Instance, method: string): MessageCall | undefined
   if (ENHANCERS.some((key) => Reflect.hasMetadata(key, target) || Reflect.hasMetadata(key, handler))) return undefined;
   const metadata = Reflect.getMetadata(ROUTE_ARGS_METADATA, target, method) as
     Record<string, ParameterMetadata> | undefined;
-  if (metadata === undefined) return (message, context) => instance[method]!(message, context);
+  if (metadata === undefined) return (message, context) => handler.call(instance, message, context);
   const parameters = Object.entries(metadata).map(([key, parameter]) => ({
     ...parameter,
     type: Number(key.split(':')[0]),
@@ -99,7 +99,7 @@ function directCall(instance: Instance, method: string): MessageCall | undefined
     for (const { index, type, data } of parameters) {
       args[index] = messageParamsFactory.exchangeKeyForValue(type, data, [message, context]);
     }
-    return instance[method]!(...args);
+    return handler.apply(instance, args);
   };
 }
 
