@@ -18,7 +18,7 @@ export interface Table {
 }
 
 /** What was measured of one case, in the order of the rounds. */
-export interface Row extends Case {
+interface Row extends Case {
   readonly samples: readonly number[];
 }
 

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
 import type { ListenerFailure, Rejection, Reporter, SlowConsumer, StreamFailure } from '../core/reporter.js';
 import { quote } from '../protocol/channel-name.js';
@@ -13,9 +14,10 @@ export class LoggingReporter implements Reporter {
   constructor(private readonly onListenerError?: (error: unknown, failure: ListenerFailure) => unknown) {}
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
-    this.logger.error(
-      `Listener ${failure.listener} failed on channel ${quote(failure.channel)}: ${textOf(error)}`,
-      stackOf(error),
+    this.write(
+      'error',
+      () => `Listener ${failure.listener} failed on channel ${quote(failure.channel)}: ${textOf(error)}`,
+      error,
     );
     this.tellApplication(error, failure);
   }
@@ -25,44 +27,49 @@ export class LoggingReporter implements Reporter {
     const kind = `${channel} ${error.message.replace(/\d+/g, '#')}`;
     if (this.rejectedKinds.has(kind) || this.rejectedKinds.size >= MAX_KINDS) return;
     this.rejectedKinds.add(kind);
-    this.logger.error(
-      `A message on channel ${quote(channel)} was not delivered: ${error.message} (further ones of this kind are not logged)`,
-    );
+    const text = `A message on channel ${quote(channel)} was not delivered: ${error.message}`;
+    this.write('error', () => `${text} (further ones of this kind are not logged)`);
   }
 
   streamFailed({ handler, error }: StreamFailure): void {
-    this.logger.error(`The stream of ${handler} failed and was ended: ${textOf(error)}`, stackOf(error));
+    this.write('error', () => `The stream of ${handler} failed and was ended: ${textOf(error)}`, error);
   }
 
   slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {
-    this.logger.warn(
-      `A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it (sse.maxBufferedBytes)`,
-    );
+    const text = `A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it (sse.maxBufferedBytes)`;
+    this.write('warn', () => text);
   }
 
   /** Something else went wrong that nobody waits for. */
   warn(text: string): void {
-    this.logger.warn(text);
+    this.write('warn', () => text);
   }
 
   log(text: string): void {
-    this.logger.log(text);
+    this.write('log', () => text);
   }
 
   private tellApplication(error: unknown, failure: ListenerFailure): void {
-    const failed = (cause: unknown) => this.logger.error(`onListenerError failed: ${textOf(cause)}`, stackOf(cause));
+    const failed = (cause: unknown) => this.write('error', () => `onListenerError failed: ${textOf(cause)}`, cause);
     try {
       void Promise.resolve(this.onListenerError?.(error, failure)).catch(failed);
     } catch (cause) {
       failed(cause);
     }
   }
+
+  /** The engine tells of failures in the midst of a delivery, which a log that fails in turn must not break off. */
+  private write(level: 'error' | 'warn' | 'log', text: () => string, error?: unknown): void {
+    try {
+      const stack = error instanceof Error ? error.stack : undefined;
+      if (stack === undefined) this.logger[level](text());
+      else this.logger.error(text(), stack);
+    } catch (cause) {
+      process.emitWarning(`The log of the application failed: ${textOf(cause)}`, { type: 'MessagingWarning' });
+    }
+  }
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function stackOf(error: unknown): string | undefined {
-  return error instanceof Error ? error.stack : undefined;
+  return error instanceof Error ? error.message : inspect(error);
 }

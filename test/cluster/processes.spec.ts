@@ -1,5 +1,6 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import http from 'node:http';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeAll, expect, test } from '@jest/globals';
@@ -56,6 +57,29 @@ test('three processes joined by Redis deliver each post to the streams of all, i
   for (const client of clients.slice(0, 2)) expect((await client.next())[1]).toBe(n);
   for (const client of clients) await client[Symbol.asyncDispose]();
 });
+
+// In a process of its own, since a warning of Node's does not reach the sandbox of a test.
+test.each(['express', 'fastify'] as const)(
+  '%s gives no warning of listeners, however many streams',
+  async (adapter) => {
+    const server = await startServer(adapter);
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    for (let count = 0; count < 30; count++) {
+      const [response] = (await once(http.get(`${server.url}/finite`, { agent }), 'response')) as [
+        http.IncomingMessage,
+      ];
+      response.resume();
+      await once(response, 'end');
+    }
+    agent.destroy();
+    const clients = await Promise.all(Array.from({ length: 30 }, () => SseClient.connect(`${server.url}/numbers`)));
+    for (const client of clients) await client.comments.next();
+    for (const client of clients) await client[Symbol.asyncDispose]();
+    server.child.kill('SIGTERM');
+    await server.exited;
+    expect(server.errors).toEqual([]);
+  },
+);
 
 test.each(['express', 'fastify'] as const)(
   'SIGTERM ends a process on %s with open streams in order, and soon',

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { Controller, Get, Inject, Injectable, Module, Post, Scope, type ModuleMetadata } from '@nestjs/common';
 import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import supertest from 'supertest';
 import { firstValueFrom } from 'rxjs';
 import {
@@ -136,6 +136,30 @@ describe('the options', () => {
       await messaging.postMessage('x', 1);
     }
     expect(failures).toEqual(['failure 0', 'failure 1', 'failure 2']);
+  });
+
+  test('of a log that fails itself do not keep a failing listener from being isolated', async () => {
+    const warning = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const messaging = running.app.get(MessagingService);
+    running.logger.error = () => {
+      throw new Error('disk is full');
+    };
+    const seen: unknown[] = [];
+    messaging.addListener('x', () => {
+      // Not even something that can be made a text of.
+      throw Object.create(null) as Error;
+    });
+    messaging.addListener('x', (message) => seen.push(message));
+
+    await messaging.postMessage('x', 1);
+    await messaging.postMessage('x', 2);
+
+    expect(seen).toEqual([1, 2]);
+    expect(warning).toHaveBeenCalledWith('The log of the application failed: disk is full', {
+      type: 'MessagingWarning',
+    });
+    warning.mockRestore();
   });
 
   test('onListenerError that fails itself is logged and stops nobody', async () => {

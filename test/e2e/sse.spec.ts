@@ -1,4 +1,3 @@
-import http from 'node:http';
 import http2 from 'node:http2';
 import { once } from 'node:events';
 import {
@@ -563,24 +562,6 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(controller.finite.name).toBe('finite');
     expect(path(app)).toBe(adapter.toLowerCase());
     await app.close();
-  });
-
-  test('gives no warning of listeners with many streams on one connection after another', async () => {
-    const warnings: Error[] = [];
-    const note = (warning: Error) => warnings.push(warning);
-    process.on('warning', note);
-    await using running = await start(adapter);
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-    for (let n = 0; n < 30; n++) {
-      const [response] = (await once(http.get(`${running.url}/finite`, { agent }), 'response')) as [
-        http.IncomingMessage,
-      ];
-      response.resume();
-      await once(response, 'end');
-    }
-    agent.destroy();
-    process.off('warning', note);
-    expect(warnings.filter(({ name }) => name === 'MaxListenersExceededWarning')).toEqual([]);
   });
 });
 

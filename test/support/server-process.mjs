@@ -6,6 +6,7 @@ import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { MessagingModule, MessagingService, Sse } from 'nestjs-messaging';
+import { of } from 'rxjs';
 
 const [adapter, redis] = process.argv.slice(2);
 
@@ -16,6 +17,10 @@ class Numbers {
 
   stream() {
     return this.messaging.createStream('numbers');
+  }
+
+  finite() {
+    return of(1, 2);
   }
 
   post(n) {
@@ -31,6 +36,7 @@ function decorate(decorator, method) {
 Reflect.defineMetadata('design:paramtypes', [MessagingService], Numbers);
 Param('n')(Numbers.prototype, 'post', 0);
 decorate(Sse('numbers'), 'stream');
+decorate(Sse('finite'), 'finite');
 decorate(Get('post/:n'), 'post');
 Controller()(Numbers);
 
