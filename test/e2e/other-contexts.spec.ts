@@ -69,7 +69,7 @@ test.each(['request', 'async-local'] as const)(
     await app.init();
     await app.startAllMicroservices();
     const [server] = app.getMicroservices();
-    const { port } = (server!.unwrap<{ address(): { port: number } }>() as { address(): { port: number } }).address();
+    const { port } = server!.unwrap<{ address(): { port: number } }>().address();
     app.get(MessagingService).addListener('names', seen.push);
     const before = app.get(Hub).sessions.size;
     const client = ClientProxyFactory.create({ transport: Transport.TCP, options: { host: '127.0.0.1', port } });

@@ -105,7 +105,7 @@ const documents = ['README.md', ...filesOf('docs', '.md')].map(document).filter(
 const examples = filesOf('lib', '.ts').flatMap(docstrings);
 
 function compile(all: readonly Example[]): Map<string, string[]> {
-  const config = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile).config as {
+  const config = ts.readConfigFile(path.join(root, 'tsconfig.json'), (file) => ts.sys.readFile(file)).config as {
     compilerOptions: object;
   };
   const { options } = ts.convertCompilerOptionsFromJson(
