@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import { SseConnection, destroyResponse, type RawResponse } from './connection.js';
@@ -77,9 +76,6 @@ export class EventStreams {
     await Promise.race([Promise.all(ended), timeout]);
     clearTimeout(timer);
     for (const stream of this.open) stream.cutOff();
-    // A turn of the event loop, in which node takes the sockets back as idle: only those does the HTTP
-    // server close at once, for the others it waits until their keep-alive time is over.
-    await nextTurn();
   }
 
   /** Refuses a request that comes while streams are drained, in the way that makes a browser try again. */

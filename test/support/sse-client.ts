@@ -25,6 +25,7 @@ export class SseClient implements AsyncDisposable {
   retryMs: number | undefined;
 
   private constructor(
+    private readonly agent: http.Agent,
     private readonly request: http.ClientRequest,
     private readonly response: http.IncomingMessage,
   ) {
@@ -40,9 +41,11 @@ export class SseClient implements AsyncDisposable {
   /** Resolves when the response's head has come. */
   static connect(url: string, { body, ...options }: SseRequest = {}): Promise<SseClient> {
     return new Promise((resolve, reject) => {
-      const request = http.request(url, { agent: false, ...options });
+      // Kept alive after the stream, as a browser does: a server that shuts down must not wait for that.
+      const agent = new http.Agent({ keepAlive: true });
+      const request = http.request(url, { agent, ...options });
       request.on('error', reject);
-      request.on('response', (response) => resolve(new SseClient(request, response)));
+      request.on('response', (response) => resolve(new SseClient(agent, request, response)));
       request.end(body);
     });
   }
@@ -74,6 +77,7 @@ export class SseClient implements AsyncDisposable {
   /** Leaves without a word, as a closed tab does. */
   abort(): void {
     this.request.destroy();
+    this.agent.destroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

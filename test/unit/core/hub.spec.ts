@@ -9,6 +9,7 @@ import {
   MessagingError,
   RedisNotEnabledError,
 } from '../../../lib/protocol/errors.js';
+import { messagesFrom, sourceRef } from '../../../lib/protocol/source.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
 class UserUpdate {
@@ -280,6 +281,17 @@ describe('a listener', () => {
     void hub.post('rooms/1', 'x');
 
     expect(seen).toEqual(['1st', '2nd', '3rd', '4th']);
+  });
+
+  test('on a template never hears the channels of the library itself', () => {
+    const { hub, session, seen } = setup();
+    hub.listen(':a/:b/:c/:d', (message) => seen.push(message), session);
+    const fromSource = messagesFrom(sourceRef('Room', 'lobby'), UserUpdate);
+    hub.listen(fromSource, () => seen.push('of the source'), session);
+
+    void hub.post(fromSource, new UserUpdate(1));
+
+    expect(seen).toEqual(['of the source']);
   });
 
   test('on a channel with parameters filled in is told them', () => {
