@@ -39,6 +39,7 @@ import {
   Sse,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
+import { EventStreams } from '../../lib/sse/event-streams.js';
 import { ADAPTERS, createApp, startApp, type AdapterName } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { SseClient } from '../support/sse-client.js';
@@ -537,6 +538,13 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       expect(client.retryMs).toBeGreaterThanOrEqual(500);
     }
     expect(new Set(clients.map(({ retryMs }) => retryMs)).size).toBeGreaterThan(10);
+  });
+
+  test('cuts off requests for new streams while it shuts down, so that a browser tries again elsewhere', async () => {
+    await using running = await start(adapter);
+    await running.app.get(EventStreams, { strict: false }).drain();
+    // An error status would be final for an EventSource.
+    await expect(SseClient.connect(`${running.url}/users`)).rejects.toThrow('socket hang up');
   });
 
   test('cuts off readers that do not take the end of their stream', async () => {
