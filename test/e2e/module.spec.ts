@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import http from 'node:http';
 import { Controller, Get, Inject, Injectable, Module, Post, Scope, type ModuleMetadata } from '@nestjs/common';
 import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
@@ -368,6 +369,12 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
         return { isOpen: !this.messages.session.closed };
       }
 
+      @Get('wait')
+      wait() {
+        sessions.push(this.messages.session);
+        return new Promise((resolve) => this.messages.addListener('answer', resolve));
+      }
+
       @Get('fail')
       fail(): never {
         sessions.push(this.messages.session);
@@ -404,6 +411,18 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
       );
       expect(body).toEqual({ isOpen: true });
       await closed(await sessions.next());
+    });
+
+    test('closes the session of a request that the client does not wait for, with its listeners', async () => {
+      await using running = await start();
+      const request = http.get(`${running.url}/wait`);
+      const cutOff = once(request, 'error');
+      const session = await sessions.next();
+      expect(session.closed).toBe(false);
+      request.destroy();
+      await cutOff.catch(() => {});
+      await closed(session);
+      expect(session.registrations('answer', undefined)).toEqual([]);
     });
 
     test('closes the session of a request that fails', async () => {

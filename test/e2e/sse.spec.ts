@@ -229,6 +229,12 @@ class StreamsController {
     return of('sent as it is');
   }
 
+  @Get('session')
+  session() {
+    this.messages.session.onClose(() => told.push('session closed'));
+    return 'answered';
+  }
+
   @Get('revoke')
   revoke() {
     return this.messages.revokeAuthentication('ada', new RevokedAuthenticationAuthId('phone'));
@@ -624,6 +630,10 @@ describe('@Sse()', () => {
     expect(await told.next()).toBe('quiet subscribed');
     quiet.stream.close(http2.constants.NGHTTP2_CANCEL);
     expect(await told.next()).toBe('quiet released');
+
+    const plain = await open('/session');
+    expect(await plain.chunks.next()).toBe('answered');
+    expect(await told.next()).toBe('session closed');
 
     const head = session.request({ ':path': '/users', ':method': 'HEAD' });
     const [headHeaders] = (await once(head, 'response')) as [Record<string, unknown>];
