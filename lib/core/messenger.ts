@@ -32,7 +32,7 @@ export abstract class Messenger {
    * every server as well.
    *
    * When it returns, the local listeners have run, in the order of registration. Listeners of one channel
-   * see posts in the order in which they were made; a post made by a listener of the same channel waits
+   * see the posts of one server in the order in which they were made; a post made by a listener of the same channel waits
    * until the message being delivered has reached all of them. Local listeners share the instance.
    *
    * @returns `true`: delivered here and, if global, accepted by Redis. `false`: Redis did not accept it in
