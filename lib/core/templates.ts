@@ -1,4 +1,4 @@
-import { RESERVED_PREFIX, matchTemplate } from '../protocol/channel-name.js';
+import { matchTemplate } from '../protocol/channel-name.js';
 import type { ListenerList } from './listener-list.js';
 
 interface Template {
@@ -42,13 +42,11 @@ export class Templates {
     if (group.size === 0) this.bySize.delete(size);
   }
 
-  /** The lists of all templates that a name is of. The library's own channels are of its own templates only. */
+  /** The lists of all templates that a name is of. */
   match(name: string): ListenerList[] {
     const segments = name.split('/');
-    const isReserved = name.startsWith(RESERVED_PREFIX);
     const matched: ListenerList[] = [];
     for (const template of this.bySize.get(segments.length)?.values() ?? []) {
-      if (template.list.name.startsWith(RESERVED_PREFIX) !== isReserved) continue;
       if (matchTemplate(template.segments, segments)) matched.push(template.list);
     }
     return matched;

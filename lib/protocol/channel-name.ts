@@ -42,7 +42,7 @@ export function checkSyntax(name: string): 'name' | 'template' {
     const what = forbidden[0] === '*' ? '"*"' : `the character U+${hex(forbidden[0])}`;
     throw new InvalidChannelError(`Channel ${quote(name)} contains ${what}, which is not allowed in a name`);
   }
-  if (!name.includes('/:') && !name.startsWith(':')) return 'name';
+  if (!isTemplate(name)) return 'name';
   const names = parameterNames(name);
   const wrong = names.find((parameter) => !PARAMETER_NAME.test(parameter));
   if (wrong !== undefined) {
@@ -54,6 +54,11 @@ export function checkSyntax(name: string): 'name' | 'template' {
     throw new InvalidChannelError(`Channel ${quote(name)} names a parameter twice`);
   }
   return 'template';
+}
+
+/** Whether a name, once its syntax has been checked, is a template. */
+export function isTemplate(name: string): boolean {
+  return name.startsWith(':') || name.includes('/:');
 }
 
 /** The parameters of a template in the order in which they stand: `rooms/:roomId` has `roomId`. */
@@ -100,7 +105,8 @@ function parameterValue(template: string, name: string, params: Readonly<Record<
 }
 
 /**
- * Compares a name with a template, segment by segment, in time linear in the name's length.
+ * Compares a name with a template, segment by segment, in time linear in the name's length. The library's own
+ * channels are of no template but its own, which name them by their first segment.
  *
  * @returns the parameters, or `undefined` where the name is not of this template
  */
@@ -115,7 +121,7 @@ export function matchTemplate(
     const expected = template[index]!;
     const actual = name[index]!;
     if (expected.startsWith(':')) {
-      if (actual === '') return undefined;
+      if (actual === '' || (index === 0 && actual.startsWith(RESERVED_PREFIX))) return undefined;
       params[expected.slice(1)] = actual;
     } else if (expected !== actual) {
       return undefined;

@@ -1,4 +1,12 @@
-import { RESERVED_PREFIX, checkChannelName, checkSyntax, describe, fillTemplate, quote } from './channel-name.js';
+import {
+  RESERVED_PREFIX,
+  checkChannelName,
+  checkSyntax,
+  describe,
+  fillTemplate,
+  quote,
+  isTemplate,
+} from './channel-name.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
 import type { Class } from './message.js';
 
@@ -42,7 +50,7 @@ export class ChannelDefinition<T = unknown> {
     readonly type: Class<T> | undefined,
     readonly options: Readonly<ChannelOptions>,
   ) {
-    this.segments = name.includes('/:') || name.startsWith(':') ? name.split('/') : undefined;
+    this.segments = isTemplate(name) ? name.split('/') : undefined;
   }
 
   /** Whether two definitions of one name say the same. */

@@ -1,9 +1,9 @@
 import { ReplaySubject, type Observable } from 'rxjs';
 import type { Transport, TransportReceiver, TransportStatus } from '../core/transport.js';
+import { isTemplate, matchTemplate } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { MemoryBroker } from './memory-broker.js';
 import { Deferred } from './deferred.js';
-import { isTemplate, matchesTemplate } from './redis-names.js';
 
 interface Interest {
   readonly segments: readonly string[] | undefined;
@@ -95,7 +95,7 @@ export class MemoryTransport implements Transport {
     // What a receiver drops or adds meanwhile changes nothing for this payload.
     for (const [name, { segments, isRegistered }] of [...this.interests]) {
       if (!isRegistered) continue;
-      const isMatch = segments ? matchesTemplate(name, segments, channel) : name === channel;
+      const isMatch = segments ? matchTemplate(segments, channel.split('/')) !== undefined : name === channel;
       if (isMatch) this.receiver?.(payload, name, channel);
     }
   }

@@ -1,5 +1,6 @@
+import { isTemplate } from '../protocol/channel-name.js';
 import { Deferred } from './deferred.js';
-import { isTemplate, type RedisNames, type RedisTopic } from './redis-names.js';
+import type { RedisNames, RedisTopic } from './redis-names.js';
 
 /** How long a dropped interest is kept, so that taking it up again costs nothing. */
 const LINGER_MS = 1_000;

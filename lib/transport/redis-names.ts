@@ -1,4 +1,4 @@
-import { RESERVED_PREFIX, matchTemplate } from '../protocol/channel-name.js';
+import { RESERVED_PREFIX, isTemplate, matchTemplate } from '../protocol/channel-name.js';
 
 /** One thing to subscribe to in Redis. */
 export interface RedisTopic {
@@ -40,10 +40,10 @@ export class RedisNames {
    *
    * @returns the name of the channel
    */
-  match(redisChannel: string, template: string, segments: readonly string[], isPlain: boolean): string | undefined {
+  match(redisChannel: string, segments: readonly string[], isPlain: boolean): string | undefined {
     if (isPlain ? !this.mayBePlain(redisChannel) : !redisChannel.startsWith(this.prefix)) return undefined;
     const name = isPlain ? redisChannel : redisChannel.slice(this.prefix.length);
-    return matchesTemplate(template, segments, name) ? name : undefined;
+    return matchTemplate(segments, name.split('/')) && name;
   }
 
   /**
@@ -53,17 +53,6 @@ export class RedisNames {
   private mayBePlain(name: string): boolean {
     return !name.startsWith(RESERVED_PREFIX) && !name.startsWith(this.prefix);
   }
-}
-
-/** Whether a name that has been checked is a template. */
-export function isTemplate(name: string): boolean {
-  return name.startsWith(':') || name.includes('/:');
-}
-
-/** Whether a channel is of a template. The library's own channels are only of templates that say so. */
-export function matchesTemplate(template: string, segments: readonly string[], name: string): boolean {
-  if (name.startsWith(RESERVED_PREFIX) && !template.startsWith(RESERVED_PREFIX)) return false;
-  return matchTemplate(segments, name.split('/')) !== undefined;
 }
 
 function toPattern(template: string): string {

@@ -226,7 +226,7 @@ export class RedisSubscriber {
     const topic = this.interests.topicOf(pattern, true);
     if (topic === undefined) return;
     for (const { name, segments } of topic.interests) {
-      const channel = this.names.match(key, name, segments, topic.isPlain);
+      const channel = this.names.match(key, segments, topic.isPlain);
       if (channel !== undefined) this.receiver!(payload, name, channel);
     }
   }

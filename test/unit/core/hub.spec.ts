@@ -423,6 +423,16 @@ describe('posts held for handlers that are not ready', () => {
     expect(seen).toEqual(['early 1', 'late 1']);
   });
 
+  test('of the library itself are not for the templates of the application', () => {
+    const { hub, session, seen } = setup();
+    hub.holdPosts();
+    void hub.post(messagesFrom(sourceRef('Room', 'lobby'), UserUpdate), new UserUpdate(1));
+
+    hub.release([hub.prepare(':a/:b/:c/:d', (message) => seen.push(message), session)]);
+
+    expect(seen).toEqual([]);
+  });
+
   test('are bounded, and what is too much is reported', () => {
     const { hub, reporter } = setup();
     hub.holdPosts();

@@ -45,7 +45,7 @@ describe('A template in Redis', () => {
   const names = new RedisNames('app[1]:', undefined);
 
   function match(template: string, redisChannel: string, isPlain: boolean): string | undefined {
-    return names.match(redisChannel, template, template.split('/'), isPlain);
+    return names.match(redisChannel, template.split('/'), isPlain);
   }
 
   test('is a pattern in which only its parameters mean something', () => {
