@@ -101,11 +101,6 @@ export class Hub {
     return this.dispatcher.current;
   }
 
-  /** Whether there is a transport to other nodes. */
-  get isClustered(): boolean {
-    return this.transport !== undefined;
-  }
-
   /** How the link to the other nodes is; without a transport always ready. */
   get status(): Observable<TransportStatus> {
     return this.transport?.status ?? of({ state: 'ready' });

@@ -1,5 +1,6 @@
 import type { ClassTransformOptions } from 'class-transformer';
 import { ConfigurationError } from '../protocol/errors.js';
+import { importOptional } from './import-optional.js';
 import { ClassTransformerFilter, type ClassTransformerInternals } from './class-transformer-filter.js';
 
 /**
@@ -12,13 +13,7 @@ import { ClassTransformerFilter, type ClassTransformerInternals } from './class-
 export async function loadClassTransformerFilter(
   options: ClassTransformOptions = {},
 ): Promise<ClassTransformerFilter | undefined> {
-  try {
-    await import('class-transformer');
-  } catch (error) {
-    if ((error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND') return undefined;
-    if ((error as { code?: unknown }).code === 'MODULE_NOT_FOUND') return undefined;
-    throw error;
-  }
+  if ((await importOptional(() => import('class-transformer'))) === undefined) return undefined;
   try {
     return new ClassTransformerFilter(await loadInternals(), options);
   } catch (error) {

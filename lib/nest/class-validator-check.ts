@@ -1,4 +1,5 @@
 import type { ValidationError } from 'class-validator';
+import { importOptional } from './import-optional.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 
 /**
@@ -8,14 +9,8 @@ import type { InstanceCheck } from '../protocol/codec/instance-check.js';
  * @returns `undefined` where class-validator is not installed: then nobody can have used its decorators
  */
 export async function loadClassValidatorCheck(): Promise<InstanceCheck | undefined> {
-  let validator: typeof import('class-validator');
-  try {
-    validator = await import('class-validator');
-  } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') return undefined;
-    throw error;
-  }
+  const validator = await importOptional(() => import('class-validator'));
+  if (validator === undefined) return undefined;
   const { getMetadataStorage, validateSync } = validator;
   const ruled = new WeakMap<Function, boolean>();
   const hasRules = (type: Function): boolean => {

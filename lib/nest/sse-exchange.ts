@@ -7,7 +7,7 @@ import {
 } from '@nestjs/common';
 import type { Session } from '../core/session.js';
 import { ConfigurationError } from '../protocol/errors.js';
-import { answerEmpty, isGone, type RawResponse } from '../sse/connection.js';
+import { answerEmpty, destroyResponse, isGone, type RawResponse } from '../sse/connection.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { END_ID } from '../sse/frame.js';
 import { checkStream, discardStream } from '../sse/stream-source.js';
@@ -47,7 +47,7 @@ export class SseExchange {
    */
   async answer(route: SseRoute, handle: () => unknown): Promise<void> {
     const response = this.response.raw ?? (this.response as unknown as RawResponse);
-    if (this.streams.isDraining) return this.streams.refuse(response);
+    if (this.streams.isDraining) return destroyResponse(response);
     const session = this.sessions.of(this.request);
     checkScopes(session, route.requiredScopes);
     const { method, headers } = rawRequest(this.request);

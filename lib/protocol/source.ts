@@ -34,7 +34,8 @@ export function sourceRef(type: string | Class, key: string | number): SourceRef
  */
 export function toSourceRef(source: object): SourceRef {
   if (source instanceof SourceRef) return source;
-  return new SourceRef(keyedInfo(classOfSource(source)).name, sourceKey(source));
+  const { name, key } = keyedInfo(classOfSource(source));
+  return new SourceRef(name, checkKey(name, (source as Record<string, unknown>)[key]));
 }
 
 /**
@@ -54,15 +55,14 @@ export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | Ch
       `messagesFrom: the second argument is the class of the messages, not ${describe(type)}`,
     );
   }
-  const sourceType =
-    typeof source === 'function'
-      ? keyedInfo(source).name
-      : source instanceof SourceRef
-        ? source.type
-        : keyedInfo(classOfSource(source)).name;
-  const all = reservedChannel(`from/${sourceType}/:key/${typeName(type)}`, type) as ChannelTemplate<T>;
-  if (typeof source === 'function') return all;
-  return new Channel(fillTemplate(all.name, { key: sourceKey(source) }), all.definition);
+  if (typeof source === 'function') return messagesFromAll(keyedInfo(source).name, type);
+  const { type: sourceType, key } = toSourceRef(source);
+  const all = messagesFromAll(sourceType, type);
+  return new Channel(fillTemplate(all.name, { key }), all.definition);
+}
+
+function messagesFromAll<T>(sourceType: string, type: Class<T>): ChannelTemplate<T> {
+  return reservedChannel(`from/${sourceType}/:key/${typeName(type)}`, type) as ChannelTemplate<T>;
 }
 
 function classOfSource(source: object): Function {
@@ -83,12 +83,6 @@ function keyedInfo(target: Function): ClassInfo & { key: string } {
     );
   }
   return info as ClassInfo & { key: string };
-}
-
-function sourceKey(source: object): string {
-  if (source instanceof SourceRef) return source.key;
-  const info = keyedInfo(classOfSource(source));
-  return checkKey(info.name, (source as Record<string, unknown>)[info.key]);
 }
 
 function checkKey(type: string, key: unknown): string {

@@ -1,6 +1,6 @@
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import { SseConnection, destroyResponse, type RawResponse } from './connection.js';
+import { SseConnection } from './connection.js';
 import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
 import { EventStream, type StreamRequest } from './event-stream.js';
@@ -76,10 +76,5 @@ export class EventStreams {
     await Promise.race([Promise.all(ended), timeout]);
     clearTimeout(timer);
     for (const stream of this.open) stream.cutOff();
-  }
-
-  /** Refuses a request that comes while streams are drained, in the way that makes a browser try again. */
-  refuse(response: RawResponse): void {
-    destroyResponse(response);
   }
 }
