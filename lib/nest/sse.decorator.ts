@@ -1,8 +1,7 @@
 import { RequestMapping, RequestMethod, Res, createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import type { Observable } from 'rxjs';
-import { describe } from '../protocol/channel-name.js';
-import { ConfigurationError } from '../protocol/errors.js';
+import { checkOptions, strings, wholeNumber } from '../protocol/check-options.js';
 import { SseExchange, SseExchangePipe, type SseRoute } from './sse-exchange.js';
 
 /** Options of {@link Sse}. */
@@ -25,7 +24,11 @@ type Stream = Observable<unknown> | AsyncIterable<unknown>;
 type StreamHandler = (...args: never[]) => Stream | Promise<Stream>;
 
 const Exchange = createParamDecorator((_data: unknown, context: ExecutionContext) => context);
-const OPTIONS = ['heartbeatMs', 'requiredScopes', 'method'];
+const OPTIONS = {
+  heartbeatMs: wholeNumber(0),
+  requiredScopes: strings,
+  method: (value: unknown) => (typeof value === 'number' && value in RequestMethod ? undefined : 'a RequestMethod'),
+};
 
 /**
  * Answers requests with a stream of server-sent events: each message that the method's Observable (or a
@@ -53,7 +56,7 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
   ): TypedPropertyDescriptor<Handler> => {
     const { method = RequestMethod.GET, ...routeOptions } = options;
     const name = `${target.constructor.name}.${String(key)}`;
-    checkOptions(name, options);
+    checkOptions(options, `@Sse() on ${name}`, OPTIONS);
     const original = descriptor.value as unknown as (...args: unknown[]) => unknown;
     const count = parameterCount(target, key, original);
     const route: SseRoute = { ...routeOptions, handler: name };
@@ -83,23 +86,4 @@ function parameterCount(target: object, key: string | symbol, handler: (...args:
     { index: number }
   >;
   return Math.max(handler.length, ...Object.values(decorated).map(({ index }) => index + 1));
-}
-
-function checkOptions(handler: string, options: SseRouteOptions): void {
-  const fail = (problem: string) => {
-    throw new ConfigurationError(`@Sse() on ${handler}: ${problem}`);
-  };
-  for (const option of Object.keys(options)) {
-    if (!OPTIONS.includes(option)) fail(`unknown option "${option}"; the options are: ${OPTIONS.join(', ')}`);
-  }
-  const { heartbeatMs, requiredScopes } = options;
-  if (heartbeatMs !== undefined && !(Number.isInteger(heartbeatMs) && heartbeatMs >= 0 && heartbeatMs < 2 ** 31)) {
-    fail(`option "heartbeatMs" must be a whole number of at least 0, not ${describe(heartbeatMs)}`);
-  }
-  if (
-    requiredScopes !== undefined &&
-    !(Array.isArray(requiredScopes) && requiredScopes.every((scope) => typeof scope === 'string'))
-  ) {
-    fail(`option "requiredScopes" must be an array of strings, not ${describe(requiredScopes)}`);
-  }
 }

@@ -1,22 +1,9 @@
-import { describe } from '../protocol/channel-name.js';
+import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { validateRedisOption } from '../transport/redis-options.js';
 import type { MessagingModuleExtras, MessagingOptions, ResolvedMessagingOptions } from './messaging-options.js';
 
-/** Says what a value should have been; `undefined` where it is right. */
-type Check = (value: unknown, path: string) => string | undefined;
-
-const flag: Check = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
-const callback: Check = (value) => (typeof value === 'function' ? undefined : 'a function');
-const wholeNumber =
-  (least: number): Check =>
-  (value) =>
-    // Timers of Node hold no more than 31 bits.
-    Number.isInteger(value) && (value as number) >= least && (value as number) < 2 ** 31
-      ? undefined
-      : `a whole number of at least ${least}`;
-
-const MODULE: Record<string, Check> = {
+const MODULE: Record<string, OptionCheck> = {
   redis: (value) => {
     validateRedisOption(value);
     return undefined;
@@ -28,23 +15,27 @@ const MODULE: Record<string, Check> = {
     typeof value === 'string' && /^[\w:.\-/{}]*$/.test(value) ? undefined : 'a string of letters, digits and "_:.-/{}"',
   authenticate: callback,
   sse: (value, path) =>
-    checkAll(value, path, { heartbeatMs: wholeNumber(0), retryMs: wholeNumber(0), maxBufferedBytes: wholeNumber(1) }),
-  limits: (value, path) => checkAll(value, path, { maxMessageBytes: wholeNumber(1) }),
+    checkOptions(value, path, {
+      heartbeatMs: wholeNumber(0),
+      retryMs: wholeNumber(0),
+      maxBufferedBytes: wholeNumber(1),
+    }),
+  limits: (value, path) => checkOptions(value, path, { maxMessageBytes: wholeNumber(1) }),
   classTransformer: (value, path) =>
-    checkAll(value, path, {
-      groups: (groups) => (Array.isArray(groups) ? undefined : 'an array of strings'),
+    checkOptions(value, path, {
+      groups: strings,
       version: (version) => (typeof version === 'number' ? undefined : 'a number'),
     }),
   onListenerError: callback,
   gateway: (value) => (value === false ? undefined : 'false: the gateway for clients is not supported yet'),
 };
 
-const EXTRAS: Record<string, Check> = {
+const EXTRAS: Record<string, OptionCheck> = {
   scope: (value) => (value === 'request' || value === 'async-local' ? undefined : "'request' or 'async-local'"),
   global: flag,
 };
 
-const ASYNC: Record<string, Check> = {
+const ASYNC: Record<string, OptionCheck> = {
   ...EXTRAS,
   imports: (value) => (Array.isArray(value) ? undefined : 'an array'),
   inject: (value) => (Array.isArray(value) ? undefined : 'an array'),
@@ -67,7 +58,7 @@ export function resolveOptions(options: MessagingOptions): ResolvedMessagingOpti
       );
     }
   }
-  checkAll(options, path, MODULE);
+  checkOptions(options, path, MODULE);
   if (options.redis !== undefined && options.transport !== undefined) {
     throw new ConfigurationError(`${path}: give either "redis" or "transport", not both`);
   }
@@ -85,13 +76,13 @@ export function resolveOptions(options: MessagingOptions): ResolvedMessagingOpti
 /** @throws ConfigurationError that names the option */
 export function checkExtras(extras: MessagingModuleExtras): void {
   const { scope, global } = extras;
-  checkAll({ scope, global }, 'MessagingModule', EXTRAS);
+  checkOptions({ scope, global }, 'MessagingModule', EXTRAS);
 }
 
 /** @throws ConfigurationError unless exactly one way to make the options is given */
 export function checkAsyncOptions(options: object): void {
   const path = 'MessagingModule.forRootAsync()';
-  checkAll(options, path, ASYNC);
+  checkOptions(options, path, ASYNC);
   const ways = ['useFactory', 'useClass', 'useExisting'].filter(
     (way) => (options as Record<string, unknown>)[way] !== undefined,
   );
@@ -100,23 +91,4 @@ export function checkAsyncOptions(options: object): void {
       `${path}: give exactly one of useFactory, useClass and useExisting, not ${ways.length}`,
     );
   }
-}
-
-function checkAll(options: unknown, path: string, checks: Record<string, Check>): undefined {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new ConfigurationError(`${path}: the options must be an object, not ${describe(options)}`);
-  }
-  for (const [option, value] of Object.entries(options)) {
-    const check = Object.hasOwn(checks, option) ? checks[option] : undefined;
-    if (check === undefined) {
-      throw new ConfigurationError(
-        `${path}: unknown option "${option}"; the options are: ${Object.keys(checks).join(', ')}`,
-      );
-    }
-    const expected = value === undefined ? undefined : check(value, `${path}: ${option}`);
-    if (expected !== undefined) {
-      throw new ConfigurationError(`${path}: option "${option}" must be ${expected}, not ${describe(value)}`);
-    }
-  }
-  return undefined;
 }

@@ -7,6 +7,7 @@ import {
   quote,
   isTemplate,
 } from './channel-name.js';
+import { checkOptions, flag } from './check-options.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
 import type { Class } from './message.js';
 
@@ -146,7 +147,7 @@ export function defineChannel(name: string, type?: Class, options: ChannelOption
       `defineChannel(${quote(name)}): the second argument is the class of its messages, not ${describe(type)}`,
     );
   }
-  checkOptions(name, options);
+  checkChannelOptions(name, options);
   return create(kind, new ChannelDefinition(name, type, Object.freeze({ ...options })));
 }
 
@@ -162,27 +163,11 @@ function create<T>(kind: 'name' | 'template', definition: ChannelDefinition<T>):
     : new Channel(definition.name, definition);
 }
 
-function checkOptions(name: string, options: object): void {
-  if (typeof options !== 'object' || options === null) {
-    throw new ConfigurationError(
-      `defineChannel(${quote(name)}): the options must be an object, not ${describe(options)}`,
-    );
-  }
-  for (const [option, value] of Object.entries(options)) {
-    if (NOT_YET_SUPPORTED.includes(option)) {
-      throw new ConfigurationError(`defineChannel(${quote(name)}): option "${option}" is not supported yet`);
-    }
-    if (option !== 'interop') {
-      throw new ConfigurationError(
-        `defineChannel(${quote(name)}): unknown option "${option}"; the options are: interop`,
-      );
-    }
-    if (value !== undefined && typeof value !== 'boolean') {
-      throw new ConfigurationError(
-        `defineChannel(${quote(name)}): option "interop" must be true or false, not ${describe(value)}`,
-      );
-    }
-  }
+function checkChannelOptions(name: string, options: object): void {
+  const path = `defineChannel(${quote(name)})`;
+  const early = NOT_YET_SUPPORTED.find((option) => Object.hasOwn(Object(options) as object, option));
+  if (early !== undefined) throw new ConfigurationError(`${path}: option "${early}" is not supported yet`);
+  checkOptions(options, path, { interop: flag });
 }
 
 /**

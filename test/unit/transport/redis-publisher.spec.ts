@@ -1,6 +1,8 @@
-import { expect, test } from '@jest/globals';
+import { afterEach, expect, jest, test } from '@jest/globals';
 import type { RedisLink } from '../../../lib/transport/redis-link.js';
 import { RedisPublisher } from '../../../lib/transport/redis-publisher.js';
+
+afterEach(() => void jest.useRealTimers());
 
 /** A link in a state that lasts too short to be met on purpose: its socket has ended, and it has not noticed yet. */
 class EndedLink {
@@ -38,5 +40,20 @@ test('what could not be written is sent, in order, when the link is back', async
   publisher.up();
   expect(await Promise.all(accepted)).toEqual([true, true, true]);
   expect(link.sent).toEqual(['1', '2', '3']);
+  publisher.close();
+});
+
+test('each post waits for its own time', async () => {
+  jest.useFakeTimers();
+  const publisher = new RedisPublisher(100, () => undefined);
+  const settled: string[] = [];
+  const first = publisher.publish('news', '1').then(() => settled.push('first'));
+  jest.advanceTimersByTime(60);
+  const second = publisher.publish('news', '2').then(() => settled.push('second'));
+  jest.advanceTimersByTime(40);
+  await first;
+  expect(settled).toEqual(['first']);
+  jest.advanceTimersByTime(60);
+  await second;
   publisher.close();
 });

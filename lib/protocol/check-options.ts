@@ -1,0 +1,47 @@
+import { describe } from './channel-name.js';
+import { ConfigurationError } from './errors.js';
+
+/** Says what a value should have been; `undefined` where it is right. */
+export type OptionCheck = (value: unknown, path: string) => string | undefined;
+
+export const flag: OptionCheck = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
+
+export const callback: OptionCheck = (value) => (typeof value === 'function' ? undefined : 'a function');
+
+export const strings: OptionCheck = (value) =>
+  Array.isArray(value) && value.every((item) => typeof item === 'string') ? undefined : 'an array of strings';
+
+/** A number of things or of milliseconds. */
+export function wholeNumber(least: number): OptionCheck {
+  return (value) =>
+    // Timers of Node hold no more than 31 bits.
+    Number.isInteger(value) && (value as number) >= least && (value as number) < 2 ** 31
+      ? undefined
+      : `a whole number of at least ${least}`;
+}
+
+/**
+ * Checks options by name. One that is `undefined` counts as not given.
+ *
+ * @param path - what the options were given to, as the error has it
+ * @returns `undefined`, so that it may be the check of an option that holds options
+ * @throws ConfigurationError that names the option, and for an unknown one the options that there are
+ */
+export function checkOptions(options: unknown, path: string, checks: Readonly<Record<string, OptionCheck>>): undefined {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ConfigurationError(`${path}: the options must be an object, not ${describe(options)}`);
+  }
+  for (const [option, value] of Object.entries(options)) {
+    const check = Object.hasOwn(checks, option) ? checks[option] : undefined;
+    if (check === undefined) {
+      throw new ConfigurationError(
+        `${path}: unknown option "${option}"; the options are: ${Object.keys(checks).join(', ')}`,
+      );
+    }
+    const expected = value === undefined ? undefined : check(value, `${path}: ${option}`);
+    if (expected !== undefined) {
+      throw new ConfigurationError(`${path}: option "${option}" must be ${expected}, not ${describe(value)}`);
+    }
+  }
+  return undefined;
+}
