@@ -1,4 +1,5 @@
 // The public API of the server. Whatever is not named here is private.
+export { AuthorizeChannel } from './nest/gateway/authorize-channel.decorator.js';
 export { Ctx, Payload } from './nest/message-params.js';
 export { MessageRequest } from './nest/message-request.js';
 export { Messages } from './nest/messages.decorator.js';
@@ -9,8 +10,10 @@ export { SessionMessages } from './nest/session-messages.js';
 export { Sse } from './nest/sse.decorator.js';
 export {
   Channel,
+  ChannelDeniedError,
   ChannelTemplate,
   ConfigurationError,
+  ConnectionClosedError,
   defineChannel,
   ERROR_CODES,
   InvalidChannelError,
@@ -48,6 +51,8 @@ export type {
   SessionScope,
   SseOptions,
 } from './nest/messaging-options.js';
+export type { AuthorizeChannelOptions, ClientContext } from './nest/gateway/authorize-channel.decorator.js';
+export type { GatewayOptions } from './nest/gateway/gateway-options.js';
 export type { SseRouteOptions } from './nest/sse.decorator.js';
 export type {
   AuthenticationInfo,

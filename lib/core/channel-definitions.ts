@@ -16,6 +16,10 @@ export class ChannelDefinitions {
 
   constructor(private readonly types: TypeRegistry) {}
 
+  get(name: string): ChannelDefinition | undefined {
+    return this.byName.get(name)?.deref();
+  }
+
   /**
    * @throws ConfigurationError where the name has another definition, or the name of its message class another class
    */

@@ -1,5 +1,5 @@
 import { matchTemplate } from '../protocol/channel-name.js';
-import type { Codec } from '../protocol/codec.js';
+import type { Codec, EncodedMessage } from '../protocol/codec.js';
 import type { Listener } from './listener.js';
 
 /** Where messages come from; one for all that are posted here, since each word of a delivery costs every post. */
@@ -9,13 +9,18 @@ export interface Origin {
   readonly codec: Codec;
 }
 
-/**
- * One message on its way to the listeners of this node. What is made of the message for many receivers
- * (its frame, for one) belongs here, so that it is made once.
- */
+/** What is made of one message for many receivers; each filled by the first that needs it. */
+interface Forms {
+  encoded: EncodedMessage | undefined;
+  /** As an event for whoever reads one channel. */
+  frame: unknown;
+  /** As an event for clients, by the template that it reaches them through; `''`: by its own channel. */
+  readonly clientFrames: Map<string, unknown>;
+}
+
+/** One message on its way to the listeners of this node. */
 export class Delivery {
-  /** What the message looks like to receivers of event streams; filled by the first that needs it. */
-  frame: unknown = undefined;
+  private made: Forms | undefined = undefined;
 
   constructor(
     readonly message: unknown,
@@ -36,6 +41,20 @@ export class Delivery {
   /** The id of the node it was posted on; empty where a part that is not of this library sent it. */
   get node(): string {
     return this.from.node;
+  }
+
+  /** What has been made of the message, so that it is made once. */
+  get forms(): Forms {
+    return (this.made ??= { encoded: undefined, frame: undefined, clientFrames: new Map() });
+  }
+
+  /**
+   * The message as text: as it was when the first asked.
+   *
+   * @throws UnserializableError with the path to what cannot travel
+   */
+  get encoded(): EncodedMessage {
+    return (this.forms.encoded ??= this.from.codec.encode(this.message));
   }
 
   /** The wire name of the message's class; `undefined` for plain values. */

@@ -6,8 +6,9 @@ import {
   postableName,
   type AnyListenableChannel,
   type AnyPostableChannel,
+  type ChannelDefinition,
 } from '../protocol/channel.js';
-import { RESERVED_PREFIX, checkChannelName, describe, quote } from '../protocol/channel-name.js';
+import { RESERVED_PREFIX, checkChannelName, describe, isTemplate, quote } from '../protocol/channel-name.js';
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { Codec } from '../protocol/codec.js';
@@ -106,6 +107,11 @@ export class Hub {
     return this.transport?.status ?? of({ state: 'ready' });
   }
 
+  /** Whether there may be other nodes. */
+  get hasTransport(): boolean {
+    return this.transport !== undefined;
+  }
+
   /** How many messages from other nodes could not be delivered, since the start. */
   get rejectedCount(): number {
     return this.rejected;
@@ -167,6 +173,25 @@ export class Hub {
     const { definition } = channel;
     this.definitions.use(definition);
     return new Listener(channel.name, definition, definition.segments, call, session, label);
+  }
+
+  /** Like {@link listen} for a name or template that has been checked; it may be one of the library's own. */
+  listenTo(name: string, call: MessageListener<never>, session: Session, label: string): Listener {
+    const listener = new Listener(
+      name,
+      undefined,
+      isTemplate(name) ? name.split('/') : undefined,
+      call,
+      session,
+      label,
+    );
+    this.attach(listener);
+    return listener;
+  }
+
+  /** The definition of a channel or template that this application uses. */
+  definitionOf(name: string): ChannelDefinition | undefined {
+    return this.definitions.get(name);
   }
 
   attach(listener: Listener): void {
@@ -246,8 +271,8 @@ export class Hub {
     return type && typeName(type);
   }
 
-  private publish(channel: AnyPostableChannel, { channel: name, message, postedAt }: Delivery): Promise<boolean> {
-    const payload = encodeEnvelope(name, this.node, postedAt, this.codec.encode(message));
+  private publish(channel: AnyPostableChannel, { channel: name, encoded, postedAt }: Delivery): Promise<boolean> {
+    const payload = encodeEnvelope(name, this.node, postedAt, encoded);
     if (exceedsBytes(payload, this.limits.maxMessageBytes)) {
       throw new LimitExceededError(
         `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${this.limits.maxMessageBytes})`,

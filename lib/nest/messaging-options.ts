@@ -4,6 +4,7 @@ import type { Transport } from '../core/transport.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { Limits } from '../protocol/limits.js';
 import type { RedisOption } from '../transport/redis-options.js';
+import type { GatewayOptions } from './gateway/gateway-options.js';
 
 /**
  * How `SessionMessages` finds its session.
@@ -84,6 +85,11 @@ export interface MessagingModuleExtras {
    * @defaultValue true
    */
   global?: boolean | undefined;
+  /**
+   * The endpoint that clients subscribe through; `true`: with its defaults.
+   * @defaultValue false: there is none
+   */
+  gateway?: GatewayOptions | boolean | undefined;
 }
 
 /** Options of `MessagingModule.forRoot()`. */
@@ -107,6 +113,7 @@ export interface MessagingModuleAsyncOptions extends MessagingModuleExtras {
 /** The options with their defaults filled in. */
 export interface ResolvedMessagingOptions extends MessagingOptions {
   readonly prefix: string;
+  readonly limits: Limits;
   readonly sse: {
     readonly heartbeatMs: number;
     readonly retryMs: number | undefined;

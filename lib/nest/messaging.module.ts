@@ -7,6 +7,7 @@ import {
   type DynamicModule,
   type MiddlewareConsumer,
   type NestModule,
+  type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type OnModuleInit,
   type Provider,
@@ -22,6 +23,11 @@ import { EventStreams } from '../sse/event-streams.js';
 import { RedisTransport } from '../transport/redis-transport.js';
 import { loadClassValidatorCheck } from './class-validator-check.js';
 import { loadClassTransformerFilter } from './class-transformer-loader.js';
+import { DecoratedMethods } from './decorated-methods.js';
+import { AuthorizersByChannel } from './gateway/authorizers-by-channel.js';
+import { ClientChannels } from './gateway/client-channels.js';
+import { createGatewayController } from './gateway/gateway.controller.js';
+import { GATEWAY_OPTIONS, Gateway } from './gateway/gateway.js';
 import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
@@ -42,13 +48,20 @@ import { checkAsyncOptions, checkExtras, resolveOptions } from './validate-optio
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<MessagingOptions>()
   .setClassMethodName('forRoot')
   .setFactoryMethodName('createMessagingOptions')
-  .setExtras<MessagingModuleExtras>({ scope: 'request', global: true }, (definition, { scope, global }) => {
-    checkExtras({ scope, global });
-    const providers = scope === 'async-local' ? ASYNC_LOCAL : REQUEST_SCOPED;
+  .setExtras<MessagingModuleExtras>({ scope: 'request', global: true, gateway: false }, (definition, extras) => {
+    checkExtras(extras);
+    const { scope, global } = extras;
+    const gateway = extras.gateway === true ? {} : extras.gateway || undefined;
     return {
       ...definition,
       global: global ?? true,
-      providers: [...(definition.providers ?? []), ...providers],
+      imports: [...(definition.imports ?? []), ...(gateway?.imports ?? [])],
+      controllers: gateway ? [createGatewayController(gateway)] : [],
+      providers: [
+        ...(definition.providers ?? []),
+        ...(scope === 'async-local' ? ASYNC_LOCAL : REQUEST_SCOPED),
+        ...(gateway ? [{ provide: GATEWAY_OPTIONS, useValue: gateway }, ...GATEWAY] : []),
+      ],
       // What decorators need in the modules that use them, beside the two that are injected by name.
       exports: [
         SessionMessages,
@@ -86,6 +99,8 @@ const ASYNC_LOCAL: Provider[] = [
   },
 ];
 
+const GATEWAY: Provider[] = [Gateway, ClientChannels, AuthorizersByChannel];
+
 const ENGINE: Provider[] = [
   { provide: MESSAGING_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOptions },
   {
@@ -115,11 +130,11 @@ const ENGINE: Provider[] = [
  */
 @Module({
   imports: [DiscoveryModule],
-  providers: [...ENGINE, RequestSessions, MessagingService, MessageHandlers],
+  providers: [...ENGINE, RequestSessions, MessagingService, DecoratedMethods, MessageHandlers],
 })
 export class MessagingModule
   extends ConfigurableModuleClass
-  implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
+  implements NestModule, OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
 {
   constructor(
     private readonly hub: Hub,
@@ -164,6 +179,16 @@ export class MessagingModule
     } catch (error) {
       await this.hub.close();
       throw error;
+    }
+  }
+
+  /** Called by Nest when the handlers, and with them the classes of their channels, are known. */
+  onApplicationBootstrap(): void {
+    for (const name of this.hub.types.unclearNames) {
+      this.reporter.warn(
+        `Several classes are called "${name}"; what arrives under that name is refused until it is clear which one this ` +
+          "application means: give them different names with @Serializable({ name: '…' })",
+      );
     }
   }
 

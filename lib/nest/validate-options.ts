@@ -1,6 +1,8 @@
 import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { validateRedisOption } from '../transport/redis-options.js';
+import { checkGateway } from './gateway/gateway-options.js';
 import type { MessagingModuleExtras, MessagingOptions, ResolvedMessagingOptions } from './messaging-options.js';
 
 const MODULE: Record<string, OptionCheck> = {
@@ -20,19 +22,20 @@ const MODULE: Record<string, OptionCheck> = {
       retryMs: wholeNumber(0),
       maxBufferedBytes: wholeNumber(1),
     }),
-  limits: (value, path) => checkOptions(value, path, { maxMessageBytes: wholeNumber(1) }),
+  limits: (value, path) =>
+    checkOptions(value, path, { maxMessageBytes: wholeNumber(1), maxSubscriptionsPerConnection: wholeNumber(1) }),
   classTransformer: (value, path) =>
     checkOptions(value, path, {
       groups: strings,
       version: (version) => (typeof version === 'number' ? undefined : 'a number'),
     }),
   onListenerError: callback,
-  gateway: (value) => (value === false ? undefined : 'false: the gateway for clients is not supported yet'),
 };
 
 const EXTRAS: Record<string, OptionCheck> = {
   scope: (value) => (value === 'request' || value === 'async-local' ? undefined : "'request' or 'async-local'"),
   global: flag,
+  gateway: checkGateway,
 };
 
 const ASYNC: Record<string, OptionCheck> = {
@@ -65,6 +68,7 @@ export function resolveOptions(options: MessagingOptions): ResolvedMessagingOpti
   return {
     ...options,
     prefix: options.prefix ?? 'messaging:',
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
     sse: {
       heartbeatMs: options.sse?.heartbeatMs ?? 15_000,
       retryMs: options.sse?.retryMs,
@@ -75,8 +79,8 @@ export function resolveOptions(options: MessagingOptions): ResolvedMessagingOpti
 
 /** @throws ConfigurationError that names the option */
 export function checkExtras(extras: MessagingModuleExtras): void {
-  const { scope, global } = extras;
-  checkOptions({ scope, global }, 'MessagingModule', EXTRAS);
+  const { scope, global, gateway } = extras;
+  checkOptions({ scope, global, gateway }, 'MessagingModule', EXTRAS);
 }
 
 /** @throws ConfigurationError unless exactly one way to make the options is given */

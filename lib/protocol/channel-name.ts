@@ -21,7 +21,7 @@ export function checkChannelName(name: unknown): 'name' | 'template' {
   if (typeof name !== 'string') {
     throw new InvalidChannelError(`A channel is a string or the result of defineChannel(), not ${describe(name)}`);
   }
-  if (name.startsWith(RESERVED_PREFIX)) {
+  if (isReserved(name)) {
     throw new InvalidChannelError(`Channel ${quote(name)}: names that begin with "${RESERVED_PREFIX}" are reserved`);
   }
   return checkSyntax(name);
@@ -80,9 +80,14 @@ export function fillTemplate(template: string, params: Readonly<Record<string, u
   if (unknown !== undefined) {
     throw new InvalidChannelError(`Channel ${quote(template)} has no parameter "${unknown}"`);
   }
+  const toSegment = isReserved(template) ? encodeParameter : checkParameter;
   const filled = template
     .split('/')
-    .map((segment) => (segment.startsWith(':') ? parameterValue(template, segment.slice(1), params) : segment))
+    .map((segment) => {
+      if (!segment.startsWith(':')) return segment;
+      const name = segment.slice(1);
+      return toSegment(template, name, parameterValue(template, name, params));
+    })
     .join('/');
   checkSyntax(filled);
   return filled;
@@ -95,13 +100,40 @@ function parameterValue(template: string, name: string, params: Readonly<Record<
       `Channel ${quote(template)} needs its parameter "${name}" as a string or a number, not ${describe(value)}`,
     );
   }
-  const text = String(value);
+  return String(value);
+}
+
+function checkParameter(template: string, name: string, text: string): string {
   if (text === '' || text.includes('/') || text.startsWith(':')) {
     throw new InvalidChannelError(
       `Channel ${quote(template)}: parameter "${name}" is ${quote(text)}; it must not be empty, contain "/" or begin with ":"`,
     );
   }
   return text;
+}
+
+// In the library's own channels a parameter is data of the application, a primary key for one, and may hold anything;
+// in the name it is one segment.
+function encodeParameter(template: string, name: string, text: string): string {
+  try {
+    return encodeURIComponent(text).replaceAll('*', '%2A');
+  } catch (error) {
+    throw new InvalidChannelError(`Channel ${quote(template)}: parameter "${name}" is no well-formed text`, {
+      cause: error,
+    });
+  }
+}
+
+function decodeParameter(segment: string): string | undefined {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return undefined;
+  }
+}
+
+function isReserved(name: string): boolean {
+  return name.startsWith(RESERVED_PREFIX);
 }
 
 /**
@@ -115,14 +147,17 @@ export function matchTemplate(
   name: readonly string[],
 ): Record<string, string> | undefined {
   if (template.length !== name.length) return undefined;
+  const isOwn = isReserved(template[0]!);
   // Without a prototype: a parameter may be called `constructor`.
   const params: Record<string, string> = Object.create(null) as Record<string, string>;
   for (let index = 0; index < template.length; index++) {
     const expected = template[index]!;
     const actual = name[index]!;
     if (expected.startsWith(':')) {
-      if (actual === '' || (index === 0 && actual.startsWith(RESERVED_PREFIX))) return undefined;
-      params[expected.slice(1)] = actual;
+      if (actual === '' || (index === 0 && isReserved(actual))) return undefined;
+      const value = isOwn ? decodeParameter(actual) : actual;
+      if (value === undefined) return undefined;
+      params[expected.slice(1)] = value;
     } else if (expected !== actual) {
       return undefined;
     }

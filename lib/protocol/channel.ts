@@ -7,7 +7,8 @@ import {
   quote,
   isTemplate,
 } from './channel-name.js';
-import { checkOptions, flag } from './check-options.js';
+import { checkOptions, flag, strings } from './check-options.js';
+import { declareChannel } from './declared-channels.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
 import type { Class } from './message.js';
 
@@ -29,11 +30,19 @@ export interface ChannelOptions {
    * @defaultValue the module's `redis.interop`
    */
   interop?: boolean;
+  /**
+   * Whether clients may subscribe to it through the gateway, where `requiredScopes` and the `@AuthorizeChannel` of
+   * the channel, if there are any, let them.
+   * @defaultValue false: the channel does not exist for clients, unless it has an `@AuthorizeChannel`
+   */
+  clients?: boolean;
+  /** Scopes that a client's authentication must have, all of them. */
+  requiredScopes?: readonly string[];
 }
 
 // Named in the design and refused until they do what they say: an option that is accepted and
 // ignored would be a promise broken in silence.
-const NOT_YET_SUPPORTED = ['history', 'clients', 'requiredScopes', 'slowConsumer', 'conflateBy'];
+const NOT_YET_SUPPORTED = ['history', 'slowConsumer', 'conflateBy'];
 
 /** What a channel, or all channels of a template, have in common. Immutable. */
 export class ChannelDefinition<T = unknown> {
@@ -56,7 +65,16 @@ export class ChannelDefinition<T = unknown> {
 
   /** Whether two definitions of one name say the same. */
   equals(other: ChannelDefinition): boolean {
-    return this === other || (this.type === other.type && this.options.interop === other.options.interop);
+    if (this === other) return true;
+    const { interop, clients, requiredScopes = [] } = this.options;
+    const { requiredScopes: otherScopes = [] } = other.options;
+    return (
+      this.type === other.type &&
+      interop === other.options.interop &&
+      clients === other.options.clients &&
+      requiredScopes.length === otherScopes.length &&
+      requiredScopes.every((scope) => otherScopes.includes(scope))
+    );
   }
 }
 
@@ -117,7 +135,8 @@ export type DefinedChannel<T, Name extends string> = [ParameterNames<Name>] exte
 
 /**
  * Defines a channel, or with parameters in its name (`rooms/:roomId`) a template of channels. Call it
- * once for each name, at the top of a file that the posting and the listening code import.
+ * once for each name, at the top of a file that the posting and the listening code import: definitions are kept as long
+ * as the process runs.
  *
  * @param name - 1 to 255 characters, without control characters and `*`, not beginning with `messaging:`
  * @param type - the class of the messages; leave it out for plain values and name the type instead:
@@ -148,7 +167,9 @@ export function defineChannel(name: string, type?: Class, options: ChannelOption
     );
   }
   checkChannelOptions(name, options);
-  return create(kind, new ChannelDefinition(name, type, Object.freeze({ ...options })));
+  const definition = new ChannelDefinition(name, type, Object.freeze({ ...options }));
+  declareChannel(definition);
+  return create(kind, definition);
 }
 
 /** A channel of the library's own, under the reserved prefix. */
@@ -167,7 +188,7 @@ function checkChannelOptions(name: string, options: object): void {
   const path = `defineChannel(${quote(name)})`;
   const early = NOT_YET_SUPPORTED.find((option) => Object.hasOwn(Object(options) as object, option));
   if (early !== undefined) throw new ConfigurationError(`${path}: option "${early}" is not supported yet`);
-  checkOptions(options, path, { interop: flag });
+  checkOptions(options, path, { interop: flag, clients: flag, requiredScopes: strings });
 }
 
 /**

@@ -14,6 +14,8 @@ export const ERROR_CODES = {
   NO_SESSION: { retryable: false, meaning: '`SessionMessages` was used where no request or message is being handled' },
   SESSION_CLOSED: { retryable: false, meaning: 'the session had ended before the call' },
   TRANSPORT_UNAVAILABLE: { retryable: true, meaning: 'the broker cannot be reached' },
+  CHANNEL_DENIED: { retryable: false, meaning: 'there is no such channel for this client' },
+  CONNECTION_CLOSED: { retryable: false, meaning: 'the client was closed, or the server told it to stop' },
 } as const satisfies Record<string, { retryable: boolean; meaning: string }>;
 
 /** One of the keys of {@link ERROR_CODES}. */
@@ -104,5 +106,19 @@ export class SessionClosedError extends MessagingError {
 export class TransportUnavailableError extends MessagingError {
   constructor(message: string, options?: ErrorOptions) {
     super('TRANSPORT_UNAVAILABLE', message, options);
+  }
+}
+
+/** There is no such channel for clients, or not for this one; a server does not say which. */
+export class ChannelDeniedError extends MessagingError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('CHANNEL_DENIED', message, options);
+  }
+}
+
+/** The client was closed, or the server told it to stop: its sign-in was revoked or refused. */
+export class ConnectionClosedError extends MessagingError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('CONNECTION_CLOSED', message, options);
   }
 }

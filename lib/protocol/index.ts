@@ -17,7 +17,9 @@ export {
   type PostableChannel,
 } from './channel.js';
 export {
+  ChannelDeniedError,
   ConfigurationError,
+  ConnectionClosedError,
   ERROR_CODES,
   InvalidChannelError,
   InvalidMessageError,

@@ -5,9 +5,14 @@ export interface Limits {
    * @defaultValue 1_048_576
    */
   readonly maxMessageBytes: number;
+  /**
+   * How many channels one client connection may be subscribed to at a time.
+   * @defaultValue 1_000
+   */
+  readonly maxSubscriptionsPerConnection: number;
 }
 
-export const DEFAULT_LIMITS: Limits = { maxMessageBytes: 1_048_576 };
+export const DEFAULT_LIMITS: Limits = { maxMessageBytes: 1_048_576, maxSubscriptionsPerConnection: 1_000 };
 
 /** The length of a text in UTF-8, without encoding it; a lone surrogate counts as its replacement. */
 function utf8Length(text: string): number {

@@ -10,6 +10,8 @@ export interface ClassInfo {
   readonly name: string;
   /** The property that holds the primary key; makes instances possible sources. */
   readonly key?: string | undefined;
+  /** Whether clients may subscribe to what its instances send. */
+  readonly clients?: boolean | undefined;
 }
 
 /** Options of {@link Serializable}. */
@@ -21,6 +23,11 @@ export interface SerializableOptions {
   name?: string;
   /** The property that holds the primary key. With it, instances may be sources of messages. */
   key?: string;
+  /**
+   * Whether clients may subscribe to what an instance sends.
+   * @defaultValue false, unless an `@AuthorizeChannel` decides
+   */
+  clients?: boolean;
 }
 
 /** Options of {@link MessageSource}. */
@@ -29,6 +36,11 @@ export interface MessageSourceOptions {
   name?: string;
   /** The property that holds the key which tells this source from others of its class. */
   key: string;
+  /**
+   * Whether clients may subscribe to what an instance sends.
+   * @defaultValue false, unless an `@AuthorizeChannel` decides
+   */
+  clients?: boolean;
 }
 
 // On the class itself and under a registered symbol, so that a class declared through the server's
@@ -73,7 +85,7 @@ export function MessageSource(options: MessageSourceOptions): ClassDecorator {
 function declare(
   target: Function,
   decorator: string,
-  info: { kind: ClassInfo['kind']; name?: string; key?: string },
+  info: { kind: ClassInfo['kind']; name?: string; key?: string; clients?: boolean },
 ): void {
   const name = info.name ?? target.name;
   if (!isTypeName(name)) {
@@ -86,8 +98,13 @@ function declare(
       `${decorator} on ${target.name}: "key" must be the name of a property, not ${describe(info.key)}`,
     );
   }
+  if (info.clients !== undefined && (typeof info.clients !== 'boolean' || info.key === undefined)) {
+    throw new ConfigurationError(
+      `${decorator} on ${target.name}: "clients" says with true or false whether clients may subscribe to what an instance sends, which needs a "key" too`,
+    );
+  }
   Object.defineProperty(target, INFO, { value: { ...info, name } satisfies ClassInfo });
-  if (info.kind === 'data') remember(name, target);
+  remember(name, target);
 }
 
 // The other half of the decorator's metadata: from a name to the classes that bear it. Held weakly, so that a class
@@ -104,9 +121,15 @@ function remember(name: string, target: Function): void {
   declaredByName().set(name, [...living, new WeakRef(target as unknown as Class)]);
 }
 
-/** Every class that a `@Serializable` in this process gave this name, whichever application it belongs to. */
-export function declaredClasses(name: string): Class[] {
-  return (declaredByName().get(name) ?? []).flatMap((reference) => reference.deref() ?? []);
+/** Every class of this kind that a decorator in this process gave this name, whichever application it belongs to. */
+export function declaredClasses(name: string, kind: ClassInfo['kind']): Class[] {
+  const classes = (declaredByName().get(name) ?? []).flatMap((reference) => reference.deref() ?? []);
+  return classes.filter((target) => classInfo(target)?.kind === kind);
+}
+
+/** The names that several `@Serializable` classes of this process have. */
+export function namesDeclaredTwice(): string[] {
+  return [...declaredByName().keys()].filter((name) => declaredClasses(name, 'data').length > 1);
 }
 
 /** Whether a text may be the name of a class on the wire. */

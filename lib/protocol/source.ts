@@ -1,8 +1,14 @@
 import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
-import { describe, fillTemplate } from './channel-name.js';
+import { RESERVED_PREFIX, describe, fillTemplate } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
 import { classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
+
+/** The name of the template over all sources of a class. */
+type SourceTemplate = `messaging:from/${string}/:key/${string}`;
+
+// The first segment of the channels of what sources send, after the reserved prefix.
+const FROM = 'from';
 
 /** Names a source without holding it: by its class and its primary key. */
 export class SourceRef {
@@ -10,6 +16,7 @@ export class SourceRef {
   constructor(
     /** The wire name of the source's class. */
     readonly type: string,
+    /** The primary key, as text. */
     readonly key: string,
   ) {}
 }
@@ -47,9 +54,9 @@ export function toSourceRef(source: object): SourceRef {
  * @param type - the class of the messages
  * @throws ConfigurationError for a source without a key
  */
-export function messagesFrom<T>(source: Class, type: Class<T>): ChannelTemplate<T>;
+export function messagesFrom<T>(source: Class, type: Class<T>): ChannelTemplate<T, SourceTemplate>;
 export function messagesFrom<T>(source: object, type: Class<T>): Channel<T>;
-export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | ChannelTemplate<T> {
+export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | ChannelTemplate<T, SourceTemplate> {
   if (typeof type !== 'function') {
     throw new ConfigurationError(
       `messagesFrom: the second argument is the class of the messages, not ${describe(type)}`,
@@ -61,8 +68,17 @@ export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | Ch
   return new Channel(fillTemplate(all.name, { key }), all.definition);
 }
 
-function messagesFromAll<T>(sourceType: string, type: Class<T>): ChannelTemplate<T> {
-  return reservedChannel(`from/${sourceType}/:key/${typeName(type)}`, type) as ChannelTemplate<T>;
+function messagesFromAll<T>(sourceType: string, type: Class<T>): ChannelTemplate<T, SourceTemplate> {
+  return reservedChannel(`${FROM}/${sourceType}/:key/${typeName(type)}`, type) as ChannelTemplate<T, SourceTemplate>;
+}
+
+/** The class of the source whose messages a channel, or a template over all sources of that class, carries. */
+export function sourceOfChannel(
+  segments: readonly string[],
+): { readonly type: string; readonly template: string } | undefined {
+  const [from, type, key, messageType] = segments;
+  if (from !== RESERVED_PREFIX + FROM || segments.length !== 4 || !type || !key || !messageType) return undefined;
+  return { type, template: `${from}/${type}/:key/${messageType}` };
 }
 
 function classOfSource(source: object): Function {
@@ -91,6 +107,5 @@ function checkKey(type: string, key: unknown): string {
       `A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`,
     );
   }
-  // A key is the application's data and may hold anything; in a name it must be one segment.
-  return encodeURIComponent(String(key)).replaceAll('*', '%2A');
+  return String(key);
 }

@@ -1,6 +1,6 @@
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { classInfo, declaredClasses, typeName } from './serializable.js';
+import { classInfo, declaredClasses, namesDeclaredTwice, typeName } from './serializable.js';
 
 /**
  * The classes that one application's messages may be instances of, or hold instances of, by their wire names.
@@ -42,7 +42,7 @@ export class TypeRegistry {
   resolve(name: string): Class | undefined {
     const known = this.classes.get(name);
     if (known !== undefined) return known;
-    const declared = declaredClasses(name);
+    const declared = declaredClasses(name, 'data');
     if (declared.length > 1) {
       throw new ConfigurationError(
         `${declared.length} classes are called "${name}", and it is not clear which one is meant; ` +
@@ -50,6 +50,11 @@ export class TypeRegistry {
       );
     }
     return declared[0];
+  }
+
+  /** The names of which it is not clear, so far, which class this application means by them. */
+  get unclearNames(): string[] {
+    return namesDeclaredTwice().filter((name) => !this.classes.has(name));
   }
 
   /** Whether this application is known to use a class. */

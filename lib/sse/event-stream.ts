@@ -1,8 +1,9 @@
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
+import type { EncodedMessage } from '../protocol/codec.js';
 import type { RawResponse, SseConnection } from './connection.js';
-import { END_FRAME, REVOKED_FRAME, encodeFrame } from './frame.js';
+import { END_FRAME, Frame, REVOKED_FRAME, encodeFrame } from './frame.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
 
 /** One request for an event stream. */
@@ -145,18 +146,18 @@ export class EventStream implements StreamObserver {
    * @returns `undefined` where it cannot be sent, which has been reported
    */
   private encode(message: unknown): Buffer | undefined {
+    if (message instanceof Frame) return message.bytes;
     const { delivering } = this.hub;
     try {
-      if (delivering === undefined || delivering.message !== message) return this.frameOf(message);
-      return (delivering.frame ??= this.frameOf(message)) as Buffer;
+      if (delivering === undefined || delivering.message !== message) return frameOf(this.hub.codec.encode(message));
+      return (delivering.forms.frame ??= frameOf(delivering.encoded)) as Buffer;
     } catch (error) {
       this.reporter.messageRejected({ channel: delivering?.channel ?? this.request.handler, error: error as Error });
       return undefined;
     }
   }
+}
 
-  private frameOf(message: unknown): Buffer {
-    const { data, type } = this.hub.codec.encode(message);
-    return encodeFrame({ event: type, data });
-  }
+function frameOf({ data, type }: EncodedMessage): Buffer {
+  return encodeFrame({ event: type, data });
 }

@@ -28,6 +28,15 @@ export function encodeFrame({ event, id, data, retryMs }: FrameFields): Buffer {
   return Buffer.from(`${text}\n`);
 }
 
+/** An event that has been written already; a stream sends it as it is. */
+export class Frame {
+  readonly bytes: Buffer;
+
+  constructor(fields: FrameFields) {
+    this.bytes = encodeFrame(fields);
+  }
+}
+
 /** A comment: keeps the connection busy, and is not seen by the page. */
 export const COMMENT_FRAME = Buffer.from(':\n\n');
 

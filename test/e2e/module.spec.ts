@@ -15,6 +15,7 @@ import {
   MessagingModule,
   MessagingService,
   messagesFrom,
+  OnMessage,
   Serializable,
   SessionClosedError,
   SessionMessages,
@@ -74,7 +75,7 @@ describe('the options', () => {
     [{ prefix: 'a*' }, 'option "prefix" must be'],
     [{ authenticate: 'user' }, 'option "authenticate" must be a function'],
     [{ onListenerError: {} }, 'option "onListenerError" must be a function'],
-    [{ gateway: { path: 'messages' } }, 'the gateway for clients is not supported yet'],
+    [{ limits: { maxSubscriptionsPerConnection: 1.5 } }, 'option "maxSubscriptionsPerConnection" must be'],
     [{ transport: {} }, 'option "transport" must be a Transport'],
     [{ redis: 'redis://x', transport: { publish() {} } }, 'give either "redis" or "transport"'],
     [{ redis: 6379 }, 'redis'],
@@ -502,5 +503,28 @@ describe('SessionMessages where there is no request', () => {
     const holder = await running.app.resolve(Holder);
     expect(holder.request).toBeUndefined();
     expect(holder.messages.session.auth).toBeNull();
+  });
+});
+
+function declareClass(name: string): new () => object {
+  @Serializable({ name })
+  class Declared {}
+  return Declared;
+}
+
+// At the end of the file, since classes that are declared stay so.
+describe('message classes of one name', () => {
+  test('are told of when the application starts, unless it says which one it means', async () => {
+    const [unclear, clear] = ['module-unclear', 'module-clear'];
+    const classes = [declareClass(unclear), declareClass(unclear), declareClass(clear), declareClass(clear)] as const;
+    class Listener {
+      @OnMessage(defineChannel('module-clear', classes[2]))
+      handle() {}
+    }
+    await using running = await startApp({ imports: [MessagingModule.forRoot()], providers: [Listener] });
+    expect(running.logger.problems).toEqual([
+      expect.stringMatching(/^warn Several classes are called "module-unclear"; .* give them different names/),
+    ]);
+    expect(classes).toHaveLength(4);
   });
 });

@@ -14,8 +14,8 @@ import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, type MsPattern } from '@nestjs/microservices';
 import * as messagingLibrary from 'nestjs-messaging';
 import {
-  Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnMessage, Payload, Serializable,
-  SessionMessages, sourceRef, Sse, type MessageContext,
+  AuthorizeChannel, Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnMessage, Payload, Serializable,
+  SessionMessages, sourceRef, Sse, type ClientContext, type MessageContext,
 } from 'nestjs-messaging';
 import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
 import { Inbox, MemoryBroker, MemoryTransport } from 'nestjs-messaging/testing';
@@ -37,6 +37,7 @@ declare const otherServer: import('@nestjs/common').INestApplication;
 declare const job: { signal: AbortSignal; note(update: UserUpdate): void };
 declare const expect: (value: unknown) => { toEqual(expected: unknown): void };
 declare class AppModule {}
+declare class Rooms { hasMember(roomId: string, userId: string | number | undefined): Promise<boolean> }
 `;
 
 interface Example {

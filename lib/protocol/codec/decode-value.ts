@@ -66,8 +66,5 @@ function decodeRegExp(data: unknown): RegExp | undefined {
 function decodeSource(data: unknown): SourceRef | undefined {
   if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
   const { type, key } = data as Record<string, unknown>;
-  if (!isTypeName(type) || typeof key !== 'string') return undefined;
-  const source = sourceRef(type, decodeURIComponent(key));
-  // Keys become part of a channel's name; one that was not escaped could name another channel.
-  return source.key === key ? source : undefined;
+  return isTypeName(type) && typeof key === 'string' && key !== '' ? sourceRef(type, key) : undefined;
 }

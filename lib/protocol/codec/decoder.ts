@@ -1,5 +1,6 @@
 import { describe, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
+import type { MessageIdentities } from '../identity-map.js';
 import type { TypeRegistry } from '../type-registry.js';
 import { isErrorTag } from './builtin-type.js';
 import { isPolluting } from './check-json.js';
@@ -11,7 +12,7 @@ import { MessagePath } from './message-path.js';
 import { CLASS_MARK } from './note.js';
 
 /** A note as it may have arrived: its form is checked, what stands in it is not. */
-interface ReadNote {
+export interface ReadNote {
   readonly tag: string;
   readonly parts: Readonly<Record<string, unknown>> | undefined;
   readonly id: number | undefined;
@@ -34,6 +35,7 @@ export class Decoder {
   constructor(
     private readonly types: TypeRegistry,
     private readonly check?: InstanceCheck,
+    private readonly identities?: MessageIdentities,
   ) {}
 
   /**
@@ -47,6 +49,7 @@ export class Decoder {
       const problem = this.check?.(instance, target);
       if (problem !== undefined) throw new InvalidMessageError(`${path}: ${problem}`);
     }
+    this.identities?.accept();
     return message;
   }
 
@@ -182,10 +185,12 @@ export class Decoder {
     // In place: half the time of copying the properties to a new object. They stay the object's own, whatever the
     // class has in its prototype, and no code of the class runs.
     Object.setPrototypeOf(data, prototype);
-    this.register(note, data);
+    const instance = this.identities?.resolve(type, data, note) ?? data;
+    this.register(note, instance);
     if (this.check !== undefined) this.instances.push({ instance: data, type, path: this.path.toString() });
     this.properties(data, note);
-    return data;
+    this.identities?.complete(instance, data);
+    return instance;
   }
 
   private error(data: unknown, note: ReadNote, prototype?: object): Error {
@@ -203,7 +208,7 @@ export class Decoder {
     this.register(note, map);
     this.items(data, note.parts, 'isNoHole');
     for (const [key, value] of data as [unknown, unknown][]) map.set(this.countKey(key), value);
-    if (map.size !== data.length) this.fail('a Map has each key once');
+    if (map.size !== data.length && !this.identities?.hasMerged) this.fail('a Map has each key once');
     return map;
   }
 
@@ -213,7 +218,7 @@ export class Decoder {
     this.register(note, set);
     this.items(data, note.parts, 'isNoHole');
     for (const value of data as unknown[]) set.add(this.countKey(value));
-    if (set.size !== data.length) this.fail('a Set has each value once');
+    if (set.size !== data.length && !this.identities?.hasMerged) this.fail('a Set has each value once');
     return set;
   }
 

@@ -366,7 +366,8 @@ describe('a channel', () => {
 
   test.each([
     [{ history: { maxMessages: 10 } }, 'option "history" is not supported yet'],
-    [{ clients: true }, 'option "clients" is not supported yet'],
+    [{ clients: 'all' }, 'option "clients" must be true or false, not "all"'],
+    [{ requiredScopes: 'chat' }, 'option "requiredScopes" must be an array of strings, not "chat"'],
     [{ histroy: {} }, 'unknown option "histroy"'],
     [{ interop: 'yes' }, 'option "interop" must be true or false'],
   ])('with the options %j is refused', (options, text) => {

@@ -21,6 +21,8 @@ const instances = [
   new errors.LimitExceededError('x'),
   new errors.SessionClosedError('addListener'),
   new errors.TransportUnavailableError('x'),
+  new errors.ChannelDeniedError('x'),
+  new errors.ConnectionClosedError('x'),
 ];
 
 describe('the errors', () => {

@@ -1,0 +1,89 @@
+import type { AnyListenableChannel, Channel, ChannelParams, ChannelTemplate } from '../../protocol/channel.js';
+import { checkChannelName, describe } from '../../protocol/channel-name.js';
+import type { AuthenticationInfo } from '../../protocol/authentication.js';
+import { checkOptions, flag } from '../../protocol/check-options.js';
+import { ConfigurationError } from '../../protocol/errors.js';
+
+const AUTHORIZE_CHANNEL = Symbol('nestjs-messaging:authorize-channel');
+
+/** A client that asks for a channel. */
+export interface ClientContext {
+  /** Who it is, as the option `authenticate` of the module tells; `null`: nobody. */
+  readonly auth: AuthenticationInfo | null;
+  /** The name that it asks for, parameters filled in. */
+  readonly channel: string;
+  /** The HTTP request, as Nest injects it. */
+  readonly request: unknown;
+}
+
+/** Options of {@link AuthorizeChannel}. */
+export interface AuthorizeChannelOptions {
+  /**
+   * Whether the method decides about the template as a whole, that is, all of its channels at once. Without such a
+   * method no client may subscribe to a template as a whole.
+   * @defaultValue false: it decides about one channel at a time
+   */
+  all?: boolean;
+}
+
+/** What a decorator says of a method. */
+export interface Authorization {
+  readonly channel: AnyListenableChannel;
+  readonly all: boolean;
+}
+
+type Decision = boolean | Promise<boolean>;
+type AuthorizerDecorator<Params> = <Method extends (client: ClientContext, params: Params) => Decision>(
+  target: object,
+  method: string | symbol,
+  descriptor: TypedPropertyDescriptor<Method>,
+) => void;
+
+/**
+ * Lets a method of a provider or controller decide which clients may subscribe to a channel. `true` lets a client in;
+ * anything else, an error too, is a denial, which the client cannot tell from a channel that does not exist. Several
+ * methods on one channel must all say `true`. Asked once for each subscription, and again when a client reconnects.
+ *
+ * @param channel - a channel, a template, what a source sends, or a name
+ * @example
+ * ```ts
+ * @Injectable()
+ * class RoomAccess {
+ *   constructor(private readonly rooms: Rooms) {}
+ *
+ *   @AuthorizeChannel(RoomMessages)
+ *   mayRead(client: ClientContext, { roomId }: { roomId: string }): Promise<boolean> {
+ *     return this.rooms.hasMember(roomId, client.auth?.userId);
+ *   }
+ * }
+ * ```
+ */
+export function AuthorizeChannel<T, Name extends string>(
+  channel: ChannelTemplate<T, Name>,
+  options?: AuthorizeChannelOptions,
+): AuthorizerDecorator<{ readonly [Parameter in keyof ChannelParams<Name>]: string }>;
+export function AuthorizeChannel<T>(
+  channel: Channel<T> | string,
+  options?: AuthorizeChannelOptions,
+): AuthorizerDecorator<Readonly<Record<string, string>>>;
+export function AuthorizeChannel(
+  channel: AnyListenableChannel,
+  options: AuthorizeChannelOptions = {},
+): AuthorizerDecorator<never> {
+  return (target, method, descriptor) => {
+    const path = `@AuthorizeChannel on ${target.constructor.name}.${String(method)}`;
+    const handler: unknown = descriptor?.value;
+    if (typeof handler !== 'function') {
+      throw new ConfigurationError(`${path}: it decorates methods, not ${describe(handler)}`);
+    }
+    checkOptions(options, path, { all: flag });
+    if (typeof channel === 'string') checkChannelName(channel);
+    const authorization: Authorization = { channel, all: options.all ?? false };
+    Reflect.defineMetadata(AUTHORIZE_CHANNEL, [...authorizationsOf(handler), authorization], handler);
+  };
+}
+
+/** What a method is decorated with. */
+export function authorizationsOf(handler: Function): readonly Authorization[] {
+  return (Reflect.getMetadata(AUTHORIZE_CHANNEL, handler) as Authorization[] | undefined) ?? [];
+}

@@ -1,0 +1,75 @@
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { describe, quote } from '../../protocol/channel-name.js';
+import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js';
+import { LoggingReporter } from '../logging-reporter.js';
+import { authorizationsOf, type Authorization, type ClientContext } from './authorize-channel.decorator.js';
+
+type Params = Readonly<Record<string, string>>;
+
+/** Decides whether a client may have a channel. */
+export type Authorizer = (client: ClientContext, params: Params) => Promise<boolean>;
+
+/** The authorizers of one channel or template. */
+interface ChannelAuthorizers {
+  readonly each: Authorizer[];
+  readonly all: Authorizer[];
+}
+
+/** The methods decorated with `@AuthorizeChannel`, by the channel or template that they decide about. */
+@Injectable()
+export class AuthorizersByChannel implements OnApplicationBootstrap {
+  private readonly byName = new Map<string, ChannelAuthorizers>();
+  private readonly findNew: () => DecoratedMethod<Authorization>[];
+
+  constructor(
+    private readonly methods: DecoratedMethods,
+    private readonly reporter: LoggingReporter,
+  ) {
+    this.findNew = methods.finder(authorizationsOf);
+  }
+
+  onApplicationBootstrap(): void {
+    this.discover();
+    this.methods.whenLoaded(async () => this.discover());
+  }
+
+  get(name: string): ChannelAuthorizers | undefined {
+    return this.byName.get(name);
+  }
+
+  /** What has authorizers. */
+  get names(): Iterable<string> {
+    return this.byName.keys();
+  }
+
+  private discover(): void {
+    for (const method of this.findNew()) {
+      for (const { channel, all } of method.marks) {
+        const name = typeof channel === 'string' ? channel : channel.name;
+        let authorizers = this.byName.get(name);
+        if (authorizers === undefined) this.byName.set(name, (authorizers = { each: [], all: [] }));
+        authorizers[all ? 'all' : 'each'].push((client, params) => this.ask(method, client, params));
+      }
+    }
+  }
+
+  private async ask(
+    { wrapper, method, label, isStatic }: DecoratedMethod<unknown>,
+    client: ClientContext,
+    params: Params,
+  ) {
+    try {
+      const instance = isStatic
+        ? (wrapper.instance as object)
+        : (await this.methods.instanceFor(wrapper, client.request as object)).instance;
+      const decide = (instance as Record<string, (client: ClientContext, params: Params) => unknown>)[method]!;
+      const decision = await decide.call(instance, client, params);
+      if (typeof decision === 'boolean') return decision;
+      this.reporter.warn(`${label} gave ${describe(decision)} where true or false is expected; taken as a denial`);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.reporter.warn(`${label} failed; client denied channel ${quote(client.channel)}: ${reason}`);
+    }
+    return false;
+  }
+}

@@ -1,0 +1,73 @@
+import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
+import { describe } from '../../protocol/channel-name.js';
+
+/**
+ * The channels that `POST {path}` opens a stream with.
+ *
+ * @throws BadRequestException that names what is wrong with the body
+ */
+export function readOpenRequest(body: unknown): string[] {
+  return channelNames(fieldOf(body, 'channels') ?? [], 'channels');
+}
+
+/**
+ * The change that `POST {path}/{connection}/channels` asks for.
+ *
+ * @throws BadRequestException that names what is wrong with the body
+ */
+export function readChangeRequest(body: unknown): { subscribe: string[]; unsubscribe: string[] } {
+  return {
+    subscribe: channelNames(fieldOf(body, 'subscribe') ?? [], 'subscribe'),
+    unsubscribe: strings(fieldOf(body, 'unsubscribe') ?? [], 'unsubscribe'),
+  };
+}
+
+/**
+ * The channels that `GET {path}?channel=a&channel=b` opens a stream with.
+ *
+ * @throws BadRequestException without any
+ */
+export function readChannelQuery(query: unknown): string[] {
+  const channel = (query as Record<string, unknown> | null | undefined)?.['channel'];
+  if (channel === undefined) {
+    throw new BadRequestException('Name the channels to subscribe to: ?channel=a&channel=b');
+  }
+  return unique(strings(Array.isArray(channel) ? channel : [channel], 'channel'));
+}
+
+/**
+ * A page of another site can send forms and texts in a user's name, but JSON only where CORS lets it.
+ *
+ * @throws UnsupportedMediaTypeException for anything else
+ */
+export function assertJson(contentType: string | string[] | undefined): void {
+  if (typeof contentType === 'string' && /^application\/json\s*(;|$)/i.test(contentType)) return;
+  throw new UnsupportedMediaTypeException('Send the body as application/json');
+}
+
+function fieldOf(body: unknown, name: string): unknown {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new BadRequestException(`The body must be a JSON object, not ${describe(body)}`);
+  }
+  return (body as Record<string, unknown>)[name];
+}
+
+function channelNames(value: unknown, path: string): string[] {
+  if (!Array.isArray(value)) throw new BadRequestException(`"${path}" must be an array, not ${describe(value)}`);
+  return unique(
+    value.map((item: unknown, index) => {
+      const channel = (item as { channel?: unknown } | null | undefined)?.channel;
+      if (typeof channel === 'string') return channel;
+      throw new BadRequestException(`"${path}[${index}]" must be an object with a "channel", its name`);
+    }),
+  );
+}
+
+function strings(value: unknown, path: string): string[] {
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+  throw new BadRequestException(`"${path}" must be an array of channel names`);
+}
+
+function unique(names: readonly string[]): string[] {
+  return [...new Set(names)];
+}

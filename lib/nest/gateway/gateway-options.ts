@@ -1,0 +1,50 @@
+import type { CanActivate, ModuleMetadata, Type } from '@nestjs/common';
+import { callback, checkOptions, wholeNumber, type OptionCheck } from '../../protocol/check-options.js';
+
+/** Options of the gateway, the endpoint that clients subscribe through. */
+export interface GatewayOptions {
+  /**
+   * Where it is mounted. The application's global prefix and default version come before it.
+   * @defaultValue 'messages'
+   */
+  path?: string | undefined;
+  /** Guards before each of its requests, after those of the application. */
+  guards?: (Type<CanActivate> | CanActivate)[] | undefined;
+  /** Modules that provide what the guards inject, where they are not global. */
+  imports?: ModuleMetadata['imports'] | undefined;
+  /**
+   * The version of its routes, where the application has versioning.
+   * @defaultValue the application's default version
+   */
+  version?: string | string[] | symbol | undefined;
+  /**
+   * How long a change of subscriptions waits for the server that holds the stream, in milliseconds, before it is
+   * answered 504.
+   * @defaultValue 5_000
+   */
+  timeoutMs?: number | undefined;
+}
+
+const OPTIONS: Record<string, OptionCheck> = {
+  path: (value) =>
+    typeof value === 'string' && !/[\s:*?#]/.test(value) ? undefined : 'a path without parameters, as "messages"',
+  guards: (value) =>
+    Array.isArray(value) && value.every((guard) => callback(guard, '') === undefined || isGuard(guard))
+      ? undefined
+      : 'an array of guards',
+  imports: (value) => (Array.isArray(value) ? undefined : 'an array'),
+  version: (value) =>
+    typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',
+  timeoutMs: wholeNumber(1),
+};
+
+/** What the module's option `gateway` may be. */
+export const checkGateway: OptionCheck = (value, path) => {
+  if (typeof value === 'boolean') return undefined;
+  if (typeof value !== 'object' || value === null) return 'true, false or an object of options';
+  return checkOptions(value, path, OPTIONS);
+};
+
+function isGuard(value: unknown): value is CanActivate {
+  return typeof (value as Partial<CanActivate> | null)?.canActivate === 'function';
+}

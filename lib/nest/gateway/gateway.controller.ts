@@ -1,0 +1,91 @@
+import {
+  Body,
+  Controller,
+  ForbiddenException,
+  GatewayTimeoutException,
+  Headers,
+  Param,
+  Post,
+  Query,
+  Req,
+  RequestMethod,
+  Res,
+  UseGuards,
+  type Type,
+} from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import type { Observable } from 'rxjs';
+import type { Session } from '../../core/session.js';
+import { TransportUnavailableError } from '../../protocol/errors.js';
+import type { ChangeAnswer, ChannelAnswer } from '../../protocol/gateway.js';
+import { RequestSessions } from '../request-sessions.js';
+import { Sse } from '../sse.decorator.js';
+import { assertJson, readChangeRequest, readChannelQuery, readOpenRequest } from './client-requests.js';
+import { Gateway } from './gateway.js';
+import type { GatewayOptions } from './gateway-options.js';
+
+/** The controller that clients subscribe through, at the path and behind the guards that the options say. */
+export function createGatewayController({ path = 'messages', guards = [], version }: GatewayOptions): Type {
+  @Controller(version === undefined ? { path } : { path, version: version as string })
+  @UseGuards(...guards)
+  class MessagingGatewayController {
+    constructor(
+      private readonly gateway: Gateway,
+      private readonly sessions: RequestSessions,
+      private readonly http: HttpAdapterHost,
+    ) {}
+
+    /** A stream for a native EventSource, which cannot be told more than a status. */
+    @Sse()
+    async listen(@Query() query: unknown, @Req() request: object): Promise<Observable<unknown>> {
+      const channels = readChannelQuery(query);
+      const session = this.sessions.of(request);
+      const answers = await this.gateway.decide(channels, { auth: session.auth, request });
+      if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
+      return this.open(session, 'native', answers);
+    }
+
+    /** A stream for our client. */
+    @Sse('/', { method: RequestMethod.POST })
+    async connect(
+      @Headers('content-type') contentType: string | undefined,
+      @Body() body: unknown,
+      @Req() request: object,
+    ): Promise<Observable<unknown>> {
+      assertJson(contentType);
+      const channels = readOpenRequest(body);
+      const session = this.sessions.of(request);
+      const answers = await this.gateway.decide(channels, { auth: session.auth, request });
+      return this.open(session, 'client', answers);
+    }
+
+    /** Changes an open stream, from any node. */
+    @Post(':connection/channels')
+    async change(
+      @Param('connection') connection: string,
+      @Headers('content-type') contentType: string | undefined,
+      @Body() body: unknown,
+      @Req() request: object,
+      // Answered here, since an interceptor of the application that wraps results would wrap this one too.
+      @Res() response: unknown,
+    ): Promise<void> {
+      assertJson(contentType);
+      const change = readChangeRequest(body);
+      const { auth } = this.sessions.of(request);
+      const channels = await this.gateway.change(connection, change, { auth, request }).catch((error: unknown) => {
+        if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
+        throw error;
+      });
+      this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
+    }
+
+    private open(session: Session, form: 'native' | 'client', answers: readonly ChannelAnswer[]): Observable<unknown> {
+      return this.gateway.open(session, form).stream(answers);
+    }
+  }
+  return MessagingGatewayController;
+}
+
+function isRefused({ error }: ChannelAnswer): boolean {
+  return error !== undefined;
+}

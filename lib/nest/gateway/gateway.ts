@@ -1,0 +1,124 @@
+import { Inject, Injectable, NotFoundException, type OnApplicationBootstrap } from '@nestjs/common';
+import { whenHeard } from '../../core/heard.js';
+import { Hub } from '../../core/hub.js';
+import { NodeRequests } from '../../core/node-requests.js';
+import type { Session } from '../../core/session.js';
+import type { AuthenticationInfo } from '../../protocol/authentication.js';
+import type { ChannelAnswer } from '../../protocol/gateway.js';
+import { ClientConnection } from '../../sse/client-connection.js';
+import { LoggingReporter } from '../logging-reporter.js';
+import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from '../messaging-options.js';
+import { ClientChannels } from './client-channels.js';
+import type { GatewayOptions } from './gateway-options.js';
+
+/** The token of {@link GatewayOptions}. */
+export const GATEWAY_OPTIONS = Symbol('GATEWAY_OPTIONS');
+
+const TIMEOUT_MS = 5_000;
+
+/** Who asks for a change of a connection. */
+interface Requester {
+  readonly auth: AuthenticationInfo | null;
+  /** The HTTP request. */
+  readonly request: unknown;
+}
+
+/** A change of a connection as it goes to the node that holds it, decided upon by the node that was asked. */
+interface Change {
+  readonly connection: string;
+  readonly owner: Owner;
+  readonly subscribe: readonly ChannelAnswer[];
+  readonly unsubscribe: readonly string[];
+}
+
+/** Whom a connection belongs to. */
+interface Owner {
+  readonly userId: string | null;
+  readonly authId: string | null;
+}
+
+/** The client connections of this node, and the way to those of others. */
+@Injectable()
+export class Gateway implements OnApplicationBootstrap {
+  private readonly connections = new Map<string, ClientConnection>();
+  private readonly nodes: NodeRequests;
+
+  constructor(
+    private readonly hub: Hub,
+    private readonly channels: ClientChannels,
+    private readonly reporter: LoggingReporter,
+    @Inject(MESSAGING_OPTIONS) private readonly options: ResolvedMessagingOptions,
+    @Inject(GATEWAY_OPTIONS) private readonly gateway: GatewayOptions,
+  ) {
+    this.nodes = new NodeRequests(hub, (change) => this.apply(change as Change));
+  }
+
+  /** Resolves when other nodes are heard, unless they cannot be reached. */
+  async onApplicationBootstrap(): Promise<void> {
+    await whenHeard(this.hub, [this.nodes.listen()]);
+  }
+
+  /** What becomes of each channel that a client asks for. No more are looked at than one connection may have. */
+  decide(channels: readonly string[], { auth, request }: Requester): Promise<ChannelAnswer[]> {
+    const { maxSubscriptionsPerConnection } = this.options.limits;
+    const decisions = channels.map(async (channel, index): Promise<ChannelAnswer> => {
+      if (index >= maxSubscriptionsPerConnection) return { channel, error: 'LIMIT_EXCEEDED' };
+      return this.channels.decide(channel, auth, request);
+    });
+    return Promise.all(decisions);
+  }
+
+  /** A connection that lives as long as its session. */
+  open(session: Session, form: 'native' | 'client'): ClientConnection {
+    const connection = new ClientConnection(this.hub, this.reporter, session, {
+      form,
+      heartbeatMs: this.options.sse.heartbeatMs,
+      maxSubscriptions: this.options.limits.maxSubscriptionsPerConnection,
+    });
+    this.connections.set(connection.id, connection);
+    session.onClose(() => this.connections.delete(connection.id));
+    return connection;
+  }
+
+  /**
+   * Changes what a connection is subscribed to, whichever node holds it.
+   *
+   * @throws NotFoundException (rejects) for a connection that does not exist, or is not the requester's
+   * @throws TransportUnavailableError (rejects) where the node that holds it does not answer
+   */
+  async change(
+    connection: string,
+    channels: { readonly subscribe: readonly string[]; readonly unsubscribe: readonly string[] },
+    requester: Requester,
+  ): Promise<ChannelAnswer[]> {
+    const node = nodeOf(connection);
+    if (node === undefined || (node !== this.hub.node && !this.hub.hasTransport)) throw new NotFoundException();
+    const subscribe = await this.decide(channels.subscribe, requester);
+    const change: Change = { connection, owner: ownerOf(requester.auth), subscribe, unsubscribe: channels.unsubscribe };
+    const answers =
+      node === this.hub.node
+        ? await this.apply(change)
+        : await this.nodes.ask(node, change, this.gateway.timeoutMs ?? TIMEOUT_MS);
+    if (answers === null) throw new NotFoundException();
+    return answers as ChannelAnswer[];
+  }
+
+  /** @returns `null` where there is no such connection of this owner */
+  private async apply({ connection: id, owner, subscribe, unsubscribe }: Change): Promise<ChannelAnswer[] | null> {
+    const connection = this.connections.get(id);
+    if (connection === undefined) return null;
+    const { userId, authId } = ownerOf(connection.session.auth);
+    if (owner.userId !== userId || owner.authId !== authId) return null;
+    connection.unsubscribe(unsubscribe);
+    return connection.subscribe(subscribe);
+  }
+}
+
+function ownerOf(auth: AuthenticationInfo | null): Owner {
+  return { userId: auth === null ? null : String(auth.userId), authId: auth?.authId ?? null };
+}
+
+/** The node that holds a connection, by the connection's id. */
+function nodeOf(connection: string): string | undefined {
+  return /^([\da-f-]{36})\.[\da-f-]{36}$/.exec(connection)?.[1];
+}

@@ -1,0 +1,23 @@
+import type { ChannelDefinition } from './channel.js';
+
+// The other half of defineChannel(): from a name to what was said of it, as decorators keep what they say. A client asks
+// for channels that this process may not have posted to yet. Held for good, since a definition that is forgotten would
+// open its channel to clients by a template that it is also of; whoever defines channels for data uses a template.
+const declared = new Map<string, ChannelDefinition[]>();
+
+/** Remembers a definition for {@link declaredChannels}. */
+export function declareChannel(definition: ChannelDefinition): void {
+  const { name } = definition;
+  const others = declared.get(name) ?? [];
+  if (!others.some((other) => other.equals(definition))) declared.set(name, [...others, definition]);
+}
+
+/** The definitions of this process that have this name; more than one where they differ. */
+export function declaredChannels(name: string): readonly ChannelDefinition[] {
+  return declared.get(name) ?? [];
+}
+
+/** The names of all definitions. */
+export function declaredChannelNames(): Iterable<string> {
+  return declared.keys();
+}

@@ -1,0 +1,714 @@
+import {
+  Controller,
+  Get,
+  Inject,
+  Injectable,
+  Module,
+  Scope,
+  VersioningType,
+  type CallHandler,
+  type CanActivate,
+  type ExecutionContext,
+  type INestApplication,
+  type ModuleMetadata,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { APP_GUARD, APP_INTERCEPTOR, LazyModuleLoader, REQUEST } from '@nestjs/core';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { map } from 'rxjs';
+import {
+  AuthorizeChannel,
+  defineChannel,
+  Message,
+  MessageSource,
+  messagesFrom,
+  MessagingModule,
+  MessagingService,
+  Serializable,
+  sourceRef,
+  type ClientContext,
+  type MessagingModuleOptions,
+} from 'nestjs-messaging';
+import { Gateway } from '../../lib/nest/gateway/gateway.js';
+import type { ChannelAnswer, MessageFrame, ReadyEvent } from '../../lib/protocol/gateway.js';
+import { ADAPTER_NAMES, createApp, startApp, type AdapterName, type TestApp } from '../support/apps.js';
+import { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
+
+@Serializable({ name: 'gateway-chat' })
+class ChatMessage extends Message {
+  constructor(
+    readonly text: string,
+    readonly tags: ReadonlySet<string> = new Set(),
+  ) {
+    super();
+  }
+}
+
+class Ping extends Message {}
+
+@MessageSource({ name: 'GatewayLobby', key: 'name', clients: true })
+class OpenLobby {
+  constructor(readonly name: string) {}
+}
+
+@MessageSource({ name: 'GatewayVault', key: 'name' })
+class Vault {
+  constructor(readonly name: string) {}
+}
+
+@MessageSource({ name: 'GatewayClub', key: 'name' })
+class Club {
+  constructor(readonly name: string) {}
+}
+
+const News = defineChannel('gateway/news', ChatMessage, { clients: true });
+defineChannel('gateway/staff', undefined, { clients: true, requiredScopes: ['staff', 'chat'] });
+defineChannel('gateway/inner', ChatMessage);
+const Rooms = defineChannel('gateway/rooms/:roomId', ChatMessage);
+const OpenRooms = defineChannel('gateway/open/:roomId', ChatMessage, { clients: true });
+defineChannel('gateway/open/secret', ChatMessage);
+const OpenStaff = defineChannel('gateway/:area/staff', ChatMessage);
+const Ambiguous = [
+  defineChannel('gateway/ambiguous', undefined, { clients: true }),
+  defineChannel('gateway/ambiguous', undefined, { clients: true, requiredScopes: ['x'] }),
+];
+const Many = defineChannel('gateway/many/:number', undefined, { clients: true });
+
+@Injectable()
+class RoomAccess {
+  readonly asked: string[] = [];
+
+  @AuthorizeChannel(Rooms)
+  async mayRead(client: ClientContext, { roomId }: { roomId: string }) {
+    this.asked.push(`${client.auth?.userId ?? 'nobody'} ${client.channel} ${roomId}`);
+    await Promise.resolve();
+    if (roomId === 'broken') throw new Error('the database is away');
+    if (roomId === 'unsaid') return undefined as never;
+    return client.auth !== null && roomId !== 'private';
+  }
+
+  @AuthorizeChannel(Rooms, { all: true })
+  mayReadAll(client: ClientContext) {
+    return client.auth?.userId === 'admin';
+  }
+
+  @AuthorizeChannel('gateway/by-name/:id')
+  byName(_client: ClientContext, { id }: Readonly<Record<string, string>>) {
+    return id === 'yes';
+  }
+
+  @AuthorizeChannel(messagesFrom(Club, ChatMessage))
+  mayHearClub(_client: ClientContext, { key }: { key: string }) {
+    return key === 'golf/polo';
+  }
+}
+
+@Injectable({ scope: Scope.REQUEST })
+class ScopedAccess {
+  private readonly request: { headers: Record<string, string> };
+
+  constructor(@Inject(REQUEST) request: object) {
+    this.request = request as never;
+  }
+
+  @AuthorizeChannel('gateway/scoped')
+  mayRead() {
+    return this.request.headers['x-tenant'] === 'acme';
+  }
+}
+
+@Injectable()
+class ReadsUser implements CanActivate {
+  canActivate(context: ExecutionContext) {
+    const request = context.switchToHttp().getRequest<{ headers: Record<string, string>; user?: unknown }>();
+    const [userId, authId, scopes] = (request.headers['x-user'] ?? '').split(' ');
+    if (userId) request.user = { userId, authId, scopes: scopes?.split(',') };
+    return request.headers['x-banned'] === undefined;
+  }
+}
+
+@Injectable()
+class Wrapping implements NestInterceptor {
+  intercept(_context: ExecutionContext, next: CallHandler) {
+    return next.handle().pipe(map((data: unknown) => ({ data })));
+  }
+}
+
+const modules = (options: MessagingModuleOptions = {}): ModuleMetadata => ({
+  imports: [MessagingModule.forRoot({ gateway: true, ...options })],
+  providers: [
+    RoomAccess,
+    ScopedAccess,
+    { provide: APP_GUARD, useClass: ReadsUser },
+    { provide: APP_INTERCEPTOR, useClass: Wrapping },
+  ],
+});
+
+/** A client's stream and how it began. */
+class Opened implements AsyncDisposable {
+  constructor(
+    readonly client: SseClient,
+    readonly ready: ReadyEvent,
+  ) {}
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.client[Symbol.asyncDispose]();
+  }
+}
+
+/** What one client asks of one server. */
+class Requests {
+  constructor(
+    private readonly url: string,
+    private readonly headers: Record<string, string> = {},
+  ) {}
+
+  as(user: string): Requests {
+    return new Requests(this.url, { ...this.headers, 'x-user': user });
+  }
+
+  with(headers: Record<string, string>): Requests {
+    return new Requests(this.url, { ...this.headers, ...headers });
+  }
+
+  async open(...channels: string[]): Promise<Opened> {
+    const client = await SseClient.connect(this.url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...this.headers },
+      body: JSON.stringify({ channels: channels.map((channel) => ({ channel })) }),
+    });
+    const [event, ready] = await client.next();
+    if (event !== 'messaging:ready') throw new Error(`the stream began with ${event}`);
+    return new Opened(client, ready as ReadyEvent);
+  }
+
+  get(...channels: string[]): Promise<SseClient> {
+    const query = new URLSearchParams(channels.map((channel) => ['channel', channel]));
+    return SseClient.connect(`${this.url}?${query.toString()}`, { headers: this.headers });
+  }
+
+  change(connection: string, change: object): Promise<Response> {
+    return this.post(`/${connection}/channels`, JSON.stringify(change));
+  }
+
+  /** The answers to a change that is granted. */
+  async changed(
+    connection: string,
+    change: { subscribe?: string[]; unsubscribe?: string[] },
+  ): Promise<ChannelAnswer[]> {
+    const { subscribe = [], unsubscribe = [] } = change;
+    const response = await this.change(connection, {
+      subscribe: subscribe.map((channel) => ({ channel })),
+      unsubscribe,
+    });
+    if (!response.ok) throw new Error(`the change was answered ${response.status}`);
+    return ((await response.json()) as { channels: ChannelAnswer[] }).channels;
+  }
+
+  post(path: string, body: string, headers: Record<string, string> = {}): Promise<Response> {
+    return fetch(this.url + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...this.headers, ...headers },
+      body,
+    });
+  }
+}
+
+/** Requests to one of several servers. */
+const at = ({ url }: TestApp) => new Requests(`${url}/messages`);
+
+const frameOf = async (client: SseClient): Promise<MessageFrame> => {
+  const [event, data] = await client.next();
+  expect(event).toBe('message');
+  return data as MessageFrame;
+};
+
+describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
+  let running: TestApp;
+  let requests: Requests;
+  let messaging: MessagingService;
+
+  beforeAll(async () => {
+    running = await startApp(modules(), { adapter });
+    requests = new Requests(`${running.url}/messages`);
+    messaging = running.app.get(MessagingService);
+  });
+  afterAll(async () => running[Symbol.asyncDispose]());
+  beforeEach(() => {
+    running.app.get(RoomAccess).asked.length = 0;
+  });
+
+  test('opens a stream that carries messages of several channels with channel, time, type and what restores types', async () => {
+    await using opened = await requests.open('gateway/news', 'gateway/open/7');
+    const { client, ready } = opened;
+    expect(ready).toEqual({
+      connection: expect.stringMatching(/^[\da-f-]{36}\.[\da-f-]{36}$/),
+      heartbeatMs: 15_000,
+      channels: [{ channel: 'gateway/news' }, { channel: 'gateway/open/7' }],
+    });
+    const before = Date.now();
+    void messaging.postMessage(News, new ChatMessage('a\nb', new Set(['x'])));
+    void messaging.postMessage(OpenRooms.for({ roomId: 7 }), new ChatMessage('plain'));
+
+    const first = await frameOf(client);
+    expect(first).toEqual({
+      channel: 'gateway/news',
+      at: expect.any(Number),
+      type: 'gateway-chat',
+      meta: { tags: 'Set' },
+      data: { text: 'a\nb', tags: ['x'] },
+    });
+    expect(first.at).toBeGreaterThanOrEqual(before);
+    expect(await frameOf(client)).toMatchObject({ channel: 'gateway/open/7', data: { text: 'plain' } });
+  });
+
+  test('serves a native EventSource by GET, one event for each message, named by its class', async () => {
+    await using client = await requests.get('gateway/news', 'gateway/inner');
+    expect(client.headers['content-type']).toBe('text/event-stream');
+    const [event, ready] = await client.next();
+    expect(event).toBe('messaging:ready');
+    expect((ready as ReadyEvent).channels).toEqual([
+      { channel: 'gateway/news' },
+      { channel: 'gateway/inner', error: 'CHANNEL_DENIED' },
+    ]);
+    void messaging.postMessage(News, new ChatMessage('hello'));
+    expect(await client.next()).toEqual(['gateway-chat', { text: 'hello', tags: [] }]);
+  });
+
+  test('subscribes and unsubscribes on the open stream', async () => {
+    await using opened = await requests.open();
+    const { client, ready } = opened;
+    expect(ready.channels).toEqual([]);
+    expect(
+      await requests.changed(ready.connection, { subscribe: ['gateway/many/1', 'gateway/many/2', 'gateway/many/1'] }),
+    ).toEqual([{ channel: 'gateway/many/1' }, { channel: 'gateway/many/2' }]);
+    void messaging.postMessage(Many.for({ number: 1 }), 1);
+    void messaging.postMessage(Many.for({ number: 2 }), 2);
+    expect((await frameOf(client)).data).toBe(1);
+    expect((await frameOf(client)).data).toBe(2);
+
+    expect(await requests.changed(ready.connection, { unsubscribe: ['gateway/many/1', 'gateway/unheard'] })).toEqual(
+      [],
+    );
+    void messaging.postMessage(Many.for({ number: 1 }), 3);
+    void messaging.postMessage(Many.for({ number: 2 }), 4);
+    expect((await frameOf(client)).data).toBe(4);
+  });
+
+  test('gives a client that subscribes to a channel twice each message once', async () => {
+    await using opened = await requests.open('gateway/many/1');
+    const { client, ready } = opened;
+    await requests.changed(ready.connection, { subscribe: ['gateway/many/1'] });
+    void messaging.postMessage(Many.for({ number: 1 }), 1);
+    void messaging.postMessage(Many.for({ number: 1 }), 2);
+    expect((await frameOf(client)).data).toBe(1);
+    expect((await frameOf(client)).data).toBe(2);
+  });
+
+  test('shares one frame among all clients of a channel', async () => {
+    await using a = await requests.open('gateway/news');
+    await using b = await requests.open('gateway/news');
+    let reads = 0;
+    const message = new ChatMessage('once');
+    Object.defineProperty(message, 'text', { get: () => `read ${++reads}`, enumerable: true });
+    void messaging.postMessage(News, message);
+    expect(await frameOf(a.client)).toEqual(await frameOf(b.client));
+  });
+
+  test('tells a message that cannot be sent once in the log, and goes on', async () => {
+    await using a = await requests.open('gateway/open/9');
+    await using b = await requests.open('gateway/open/9');
+    const unsendable = new ChatMessage('x');
+    Object.assign(unsendable, { callback() {} });
+    void messaging.postMessage(OpenRooms.for({ roomId: 9 }), unsendable);
+    void messaging.postMessage(OpenRooms.for({ roomId: 9 }), new ChatMessage('good'));
+    expect((await frameOf(a.client)).data).toMatchObject({ text: 'good' });
+    expect((await frameOf(b.client)).data).toMatchObject({ text: 'good' });
+    expect(running.logger.problems.filter((line) => line.includes('gateway/open/9'))).toHaveLength(1);
+  });
+
+  describe('lets clients have', () => {
+    test.each<[string, string, string | undefined]>([
+      ['a channel with clients: true', 'gateway/news', undefined],
+      ['a channel of a template with clients: true', 'gateway/open/7', undefined],
+      ['what an authorizer by name says true to', 'gateway/by-name/yes', undefined],
+      ['what a source with clients: true sends', messagesFrom(new OpenLobby('a/b'), ChatMessage).name, undefined],
+      [
+        'what an authorizer says true to for a source',
+        messagesFrom(sourceRef('GatewayClub', 'golf/polo'), ChatMessage).name,
+        undefined,
+      ],
+      ['what an authorizer says true to for this user', 'gateway/rooms/42', 'ada'],
+      ['what needs scopes that the user has', 'gateway/staff', 'ada login chat,staff'],
+      ['a template as a whole where an authorizer says so', 'gateway/rooms/:roomId', 'admin'],
+    ])('%s', async (_title, channel, user) => {
+      await using opened = await (user === undefined ? requests : requests.as(user)).open(channel);
+      const { ready } = opened;
+      expect(ready.channels).toEqual([{ channel }]);
+    });
+
+    test('what a request-scoped authorizer says true to, which is made for the request', async () => {
+      await using acme = await requests.with({ 'x-tenant': 'acme' }).open('gateway/scoped');
+      await using other = await requests.with({ 'x-tenant': 'other' }).open('gateway/scoped');
+      expect(acme.ready.channels).toEqual([{ channel: 'gateway/scoped' }]);
+      expect(other.ready.channels).toEqual([{ channel: 'gateway/scoped', error: 'CHANNEL_DENIED' }]);
+    });
+  });
+
+  describe('denies', () => {
+    test.each<[string, string, string | undefined]>([
+      ['a channel that is not for clients', 'gateway/inner', 'admin'],
+      ['a channel that nobody defined, in the same words', 'gateway/nothing', 'admin'],
+      ['a channel that is not for clients although a template of it is', 'gateway/open/secret', 'admin'],
+      ['what an authorizer says false to', 'gateway/rooms/private', 'ada'],
+      ['nobody, where an authorizer asks for a user', 'gateway/rooms/42', undefined],
+      ['what an authorizer fails for', 'gateway/rooms/broken', 'ada'],
+      ['what an authorizer says nothing to', 'gateway/rooms/unsaid', 'ada'],
+      ['what needs a scope that the user lacks', 'gateway/staff', 'ada login chat'],
+      ['a template as a whole where nobody lets them', 'gateway/open/:roomId', 'admin'],
+      ['a template as a whole to all but those it is for', 'gateway/rooms/:roomId', 'ada'],
+      ['a template that only looks like one that is allowed', 'gateway/rooms/:id', 'admin'],
+      ['a template of its own making', ':a/:b', 'admin'],
+      ['what a source that is not for clients sends', messagesFrom(new Vault('a'), ChatMessage).name, 'admin'],
+      ['what sources send, as a whole', 'messaging:from/GatewayLobby/:key/gateway-chat', 'admin'],
+      ['a source without a key', 'messaging:from/GatewayLobby//gateway-chat', 'admin'],
+      ['a source whose key is no text', 'messaging:from/GatewayLobby/%E0%A4%A/gateway-chat', 'admin'],
+      ['a source that nobody declared', 'messaging:from/Nobody/a/gateway-chat', 'admin'],
+      ["the library's own channels", 'messaging:revocations', 'admin'],
+      ['requests between servers', 'messaging:node/x', 'admin'],
+      ['a name that is defined in two ways', Ambiguous[0]!.name, 'admin'],
+    ])('%s', async (_title, channel, user) => {
+      await using opened = await (user === undefined ? requests : requests.as(user)).open(channel, 'gateway/news');
+      const { ready } = opened;
+      expect(ready.channels).toEqual([{ channel, error: 'CHANNEL_DENIED' }, { channel: 'gateway/news' }]);
+    });
+
+    test.each([[''], ['a'.repeat(256)], ['a*'], ['a\nb'], ['rooms/:'], ['\ud800']])(
+      'the impossible name %j',
+      async (channel) => {
+        await using opened = await requests.open(channel, 'gateway/news');
+        const { ready } = opened;
+        expect(ready.channels[0]!.error).toBe('INVALID_CHANNEL');
+        expect(ready.channels[1]).toEqual({ channel: 'gateway/news' });
+      },
+    );
+
+    test('a native EventSource that may have none of its channels, for good', async () => {
+      await using client = await requests.get('gateway/inner', 'gateway/nothing');
+      expect(client.status).toBe(403);
+    });
+
+    test('what the literal template says no to although a looser one would say yes', async () => {
+      // gateway/open/staff is of gateway/open/:roomId, which says more of it than gateway/:area/staff.
+      await using opened = await requests.open('gateway/open/staff', 'gateway/other/staff');
+      const { ready } = opened;
+      expect(OpenStaff.name).toBe('gateway/:area/staff');
+      expect(ready.channels).toEqual([
+        { channel: 'gateway/open/staff' },
+        { channel: 'gateway/other/staff', error: 'CHANNEL_DENIED' },
+      ]);
+    });
+  });
+
+  test('asks an authorizer with who the client is, the channel and its parameters, once for each subscription', async () => {
+    await using opened = await requests.as('ada').open('gateway/rooms/1', 'gateway/rooms/2');
+    const { client } = opened;
+    expect(running.app.get(RoomAccess).asked).toEqual(['ada gateway/rooms/1 1', 'ada gateway/rooms/2 2']);
+  });
+
+  test('delivers a template as a whole by frames that say so', async () => {
+    await using opened = await requests.as('admin').open('gateway/rooms/:roomId', 'gateway/rooms/5');
+    const { client } = opened;
+    void messaging.postMessage(Rooms.for({ roomId: 5 }), new ChatMessage('five'));
+    const frames = [await frameOf(client), await frameOf(client)];
+    expect(frames.map(({ channel, template }) => [channel, template])).toEqual([
+      ['gateway/rooms/5', 'gateway/rooms/:roomId'],
+      ['gateway/rooms/5', undefined],
+    ]);
+  });
+
+  test('delivers what a source sends to those who subscribed to this source and class, empty messages too', async () => {
+    const lobby = new OpenLobby('a/b');
+    await using opened = await requests.open(messagesFrom(lobby, ChatMessage).name, messagesFrom(lobby, Ping).name);
+    const { client } = opened;
+    await messaging.sendMessage(new OpenLobby('other'), new ChatMessage('not for us'));
+    await messaging.sendMessage(new OpenLobby('a/b'), new ChatMessage('for us'));
+    await messaging.sendMessage(sourceRef('GatewayLobby', 'a/b'), new Ping());
+    expect(await frameOf(client)).toMatchObject({ data: { text: 'for us' } });
+    expect(await frameOf(client)).toMatchObject({ type: 'Ping', data: {} });
+  });
+
+  describe('answers', () => {
+    const unknown = '11111111-1111-4111-8111-111111111111';
+
+    test.each([
+      ['one of a server that is not there', `${unknown}.${unknown}`],
+      ['one that is none', 'x'],
+      ['one with a path in it', '..%2f..'],
+    ])('404 to a change of an unknown connection, %s', async (_title, connection) => {
+      expect((await requests.change(connection, { subscribe: [] })).status).toBe(404);
+    });
+
+    test('404 to a change of another user’s connection, and changes nothing', async () => {
+      await using opened = await requests.as('ada').open();
+      const { client, ready } = opened;
+      const subscribe = [{ channel: 'gateway/news' }];
+      expect((await requests.as('bob').change(ready.connection, { subscribe })).status).toBe(404);
+      expect((await requests.change(ready.connection, { subscribe })).status).toBe(404);
+      expect((await requests.as('ada other-login').change(ready.connection, { subscribe })).status).toBe(404);
+      expect(await requests.as('ada').changed(ready.connection, { subscribe: ['gateway/many/1'] })).toHaveLength(1);
+      void messaging.postMessage(News, new ChatMessage('not for bob'));
+      void messaging.postMessage(Many.for({ number: 1 }), 1);
+      expect((await frameOf(client)).data).toBe(1);
+    });
+
+    test('404 once the stream has ended', async () => {
+      const { client, ready } = await requests.open();
+      client.abort();
+      await client.ended;
+      const held = running.app.get(Gateway)['connections'];
+      while (held.has(ready.connection)) await new Promise((resolve) => setImmediate(resolve));
+      expect((await requests.change(ready.connection, {})).status).toBe(404);
+    });
+
+    test.each<[string, string, string]>([
+      ['', '{"channels": [', 'JSON'],
+      ['', '[]', '"The body must be a JSON object, not an array"'],
+      ['', '{"channels":"a"}', '\\"channels\\" must be an array, not \\"a\\"'],
+      ['', '{"channels":["a"]}', '\\"channels[0]\\" must be an object with a \\"channel\\"'],
+      ['', '{"channels":[{"channel":1}]}', '\\"channels[0]\\" must be'],
+      [`/${unknown}.${unknown}/channels`, '{"subscribe":{}}', '\\"subscribe\\" must be an array'],
+      [`/${unknown}.${unknown}/channels`, '{"unsubscribe":[1]}', '\\"unsubscribe\\" must be an array of channel names'],
+    ])('400 to POST /messages%s with %s, and says why', async (path, body, text) => {
+      const response = await requests.post(path, body);
+      expect(response.status).toBe(400);
+      expect(await response.text()).toContain(text);
+    });
+
+    test('400 to a GET without channels', async () => {
+      await using client = await requests.get();
+      expect(client.status).toBe(400);
+    });
+
+    test.each([['text/plain'], ['application/x-www-form-urlencoded'], ['application/jsonp']])(
+      '415 to a POST of %s, which other sites may send without asking',
+      async (type) => {
+        expect((await requests.post('', '{"channels":[]}', { 'content-type': type })).status).toBe(415);
+        const path = `/${unknown}.${unknown}/channels`;
+        expect((await requests.post(path, '{}', { 'content-type': type })).status).toBe(415);
+      },
+    );
+
+    test('403 to whom the application’s guards refuse', async () => {
+      const banned = requests.with({ 'x-banned': 'yes' });
+      expect((await banned.post('', '{"channels":[]}')).status).toBe(403);
+      expect((await banned.change(`${unknown}.${unknown}`, {})).status).toBe(403);
+      await using client = await banned.get('gateway/news');
+      expect(client.status).toBe(403);
+    });
+  });
+
+  test('ends the streams of a user whose authentication is revoked, for good', async () => {
+    const { client } = await requests.as('eve').open('gateway/news');
+    await messaging.revokeAuthentication('eve');
+    expect((await client.next())[0]).toBe('messaging:revoked');
+    await client.ended;
+  });
+
+  test('keeps nothing of connections that have gone', async () => {
+    const held = running.app.get(Gateway)['connections'];
+    const clients = await Promise.all(
+      Array.from({ length: 20 }, () => requests.open('gateway/news', 'gateway/many/1')),
+    );
+    expect(held.size).toBe(20);
+    for (const { client } of clients) client.abort();
+    while (held.size > 0) await new Promise((resolve) => setImmediate(resolve));
+  });
+});
+
+describe('The gateway’s options', () => {
+  test.each<[unknown, string]>([
+    [{ path: 'a/:b' }, 'MessagingModule: gateway: option "path" must be a path without parameters'],
+    [{ guard: [] }, 'MessagingModule: gateway: unknown option "guard"'],
+    [{ guards: ReadsUser }, 'MessagingModule: gateway: option "guards" must be an array of guards'],
+    [{ timeoutMs: 0 }, 'MessagingModule: gateway: option "timeoutMs" must be a whole number of at least 1'],
+    ['messages', 'MessagingModule: option "gateway" must be true, false or an object of options'],
+  ])('%j are refused where they are written', (gateway, text) => {
+    expect(() => MessagingModule.forRoot({ gateway: gateway as never })).toThrow(text);
+  });
+
+  test('from a factory are refused, since its routes are made before', async () => {
+    const creating = createApp({
+      imports: [MessagingModule.forRootAsync({ useFactory: () => ({ gateway: true }) as never })],
+    });
+    await expect(creating).rejects.toThrow(
+      'option "gateway" must be known before a factory runs; give it to forRootAsync() itself',
+    );
+  });
+
+  test('leave it out where they are not given', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    await using client = await SseClient.connect(`${running.url}/messages?channel=gateway/news`);
+    expect(client.status).toBe(404);
+  });
+
+  test.each(ADAPTER_NAMES)(
+    'take path, guards with their module, global prefix, version and CORS on %s',
+    async (adapter) => {
+      @Injectable()
+      class Keys {
+        readonly valid = 'open sesame';
+      }
+      @Module({ providers: [Keys], exports: [Keys] })
+      class KeysModule {}
+      @Injectable()
+      class HasKey implements CanActivate {
+        private readonly keys: Keys;
+        constructor(@Inject(Keys) keys: Keys) {
+          this.keys = keys;
+        }
+        canActivate(context: ExecutionContext) {
+          const request = context.switchToHttp().getRequest<{ headers: Record<string, string> }>();
+          return request.headers['x-key'] === this.keys.valid;
+        }
+      }
+      const gateway = { path: 'live/feed', guards: [HasKey], imports: [KeysModule], version: '2' };
+      await using running = await startApp(
+        { imports: [MessagingModule.forRootAsync({ gateway, useFactory: () => ({ sse: { heartbeatMs: 0 } }) })] },
+        {
+          adapter,
+          configure: (app: INestApplication) => {
+            app.setGlobalPrefix('api');
+            app.enableVersioning({ type: VersioningType.URI });
+            app.enableCors({ origin: 'https://app.example' });
+          },
+        },
+      );
+      const requests = new Requests(`${running.url}/api/v2/live/feed`);
+      expect((await requests.post('', '{"channels":[]}')).status).toBe(403);
+      await using opened = await requests
+        .with({ 'x-key': 'open sesame', origin: 'https://app.example' })
+        .open('gateway/news');
+      const { client, ready } = opened;
+      expect(client.headers['access-control-allow-origin']).toBe('https://app.example');
+      expect(ready).toMatchObject({ heartbeatMs: 0, channels: [{ channel: 'gateway/news' }] });
+    },
+  );
+
+  test('limit how many channels a connection may have', async () => {
+    await using running = await startApp({
+      imports: [MessagingModule.forRoot({ gateway: true, limits: { maxSubscriptionsPerConnection: 2 } })],
+    });
+    const requests = new Requests(`${running.url}/messages`);
+    await using opened = await requests.open('gateway/many/1', 'gateway/many/2', 'gateway/many/3');
+    const { ready } = opened;
+    expect(ready.channels[2]).toEqual({ channel: 'gateway/many/3', error: 'LIMIT_EXCEEDED' });
+    const change = { subscribe: ['gateway/many/4', 'gateway/many/2'] };
+    expect(await requests.changed(ready.connection, change)).toEqual([
+      { channel: 'gateway/many/4', error: 'LIMIT_EXCEEDED' },
+      { channel: 'gateway/many/2' },
+    ]);
+    expect(await requests.changed(ready.connection, { ...change, unsubscribe: ['gateway/many/1'] })).toEqual([
+      { channel: 'gateway/many/4' },
+      { channel: 'gateway/many/2' },
+    ]);
+  });
+
+  test('find authorizers in modules that are loaded later', async () => {
+    @Controller('late')
+    class LateController {
+      @Get()
+      get() {
+        return '';
+      }
+
+      @AuthorizeChannel('gateway/late')
+      mayRead() {
+        return true;
+      }
+    }
+    @Module({ controllers: [], providers: [LateController] })
+    class LateModule {}
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ gateway: true })] });
+    const requests = new Requests(`${running.url}/messages`);
+    await using before = await requests.open('gateway/late');
+    expect(before.ready.channels[0]!.error).toBe('CHANNEL_DENIED');
+    await running.app.get(LazyModuleLoader).load(() => LateModule);
+    expect(await requests.changed(before.ready.connection, { subscribe: ['gateway/late'] })).toEqual([
+      { channel: 'gateway/late' },
+    ]);
+  });
+});
+
+describe('The gateways of two servers on one Redis', () => {
+  let redis: RedisServer;
+  let a: TestApp;
+  let b: TestApp;
+
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    const options = { redis: redis.url, gateway: { timeoutMs: 300 } };
+    a = await startApp(modules(options), { adapter: 'Express' });
+    b = await startApp(modules(options), { adapter: 'Fastify' });
+  });
+  afterAll(async () => {
+    await a[Symbol.asyncDispose]();
+    await b[Symbol.asyncDispose]();
+    await redis[Symbol.asyncDispose]();
+  });
+
+  test('change a stream from either, and deliver what either posts from the answer on', async () => {
+    await using opened = await at(a).as('ada').open();
+    const { client, ready } = opened;
+    expect(
+      await at(b)
+        .as('ada')
+        .changed(ready.connection, { subscribe: ['gateway/rooms/1', 'gateway/inner'] }),
+    ).toEqual([{ channel: 'gateway/rooms/1' }, { channel: 'gateway/inner', error: 'CHANNEL_DENIED' }]);
+    await b.app
+      .get(MessagingService)
+      .postMessage(Rooms.for({ roomId: 1 }), new ChatMessage('from b'), { global: true });
+    expect((await frameOf(client)).data).toMatchObject({ text: 'from b' });
+    expect(
+      await at(b)
+        .as('ada')
+        .changed(ready.connection, { unsubscribe: ['gateway/rooms/1'] }),
+    ).toEqual([]);
+    void a.app.get(MessagingService).postMessage(Rooms.for({ roomId: 1 }), new ChatMessage('unheard'));
+    expect(
+      await at(b)
+        .as('ada')
+        .changed(ready.connection, { subscribe: ['gateway/news'] }),
+    ).toHaveLength(1);
+    await b.app.get(MessagingService).postMessage(News, new ChatMessage('heard'), { global: true });
+    expect((await frameOf(client)).data).toMatchObject({ text: 'heard' });
+  });
+
+  test('keep other users from a connection', async () => {
+    await using opened = await at(a).as('ada').open();
+    const { ready } = opened;
+    expect((await at(b).as('bob').change(ready.connection, {})).status).toBe(404);
+    expect(
+      (
+        await at(b)
+          .as('ada')
+          .change(`${ready.connection.slice(0, -1)}x`, {})
+      ).status,
+    ).toBe(404);
+  });
+
+  test('deliver what a source sends on the other one', async () => {
+    await using opened = await at(a).open(messagesFrom(new OpenLobby('x'), ChatMessage).name);
+    const { client } = opened;
+    await b.app.get(MessagingService).sendMessage(new OpenLobby('x'), new ChatMessage('from afar'));
+    expect((await frameOf(client)).data).toMatchObject({ text: 'from afar' });
+  });
+
+  test('answer 504 where the server that holds the stream does not answer in time', async () => {
+    const gone = '22222222-2222-4222-8222-222222222222';
+    const response = await at(b).change(`${gone}.${gone}`, {});
+    expect(response.status).toBe(504);
+    expect(await response.text()).toContain(`node ${gone} did not answer within 300 ms`);
+  });
+});
