@@ -18,6 +18,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { map } from 'rxjs';
 import {
   AuthorizeChannel,
+  ClientConnections,
   defineChannel,
   Message,
   MessageSource,
@@ -26,12 +27,14 @@ import {
   MessagingService,
   Serializable,
   sourceRef,
+  type ClientConnectionChange,
   type ClientContext,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
 import { Gateway } from '../../lib/nest/gateway/gateway.js';
 import type { ChannelAnswer, MessageFrame, ReadyEvent } from '../../lib/protocol/gateway.js';
 import { ADAPTER_NAMES, createApp, startApp, type AdapterName, type TestApp } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
 
@@ -514,6 +517,22 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     await messaging.revokeAuthentication('eve');
     expect((await client.next())[0]).toBe('messaging:revoked');
     await client.ended;
+  });
+
+  test('tells the application of clients that come and go, and who they are', async () => {
+    const changes = new Queue<ClientConnectionChange>();
+    using _listening = messaging.addListener(ClientConnections, changes.push);
+    await using opened = await requests.as('ada login').open();
+    const { client, ready } = opened;
+    const auth = { userId: 'ada', authId: 'login', scopes: undefined };
+    expect(await changes.next()).toEqual({ kind: 'connected', connection: ready.connection, auth });
+    client.abort();
+    const { connection } = ready;
+    expect(await changes.next()).toEqual({ kind: 'disconnected', connection, auth, reason: 'ended' });
+    await using revoked = await requests.as('mallory').open();
+    expect(await changes.next()).toMatchObject({ kind: 'connected', connection: revoked.ready.connection });
+    await messaging.revokeAuthentication('mallory');
+    expect(await changes.next()).toMatchObject({ kind: 'disconnected', reason: 'revoked' });
   });
 
   test('keeps nothing of connections that have gone', async () => {

@@ -14,8 +14,9 @@ import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, type MsPattern } from '@nestjs/microservices';
 import * as messagingLibrary from 'nestjs-messaging';
 import {
-  AuthorizeChannel, Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnMessage, Payload, Serializable,
-  SessionMessages, sourceRef, Sse, type ClientContext, type MessageContext,
+  AuthorizeChannel, ClientConnections, Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnMessage, Payload, Serializable,
+  SessionMessages, sourceRef, Sse, type ClientConnectionChange,
+  type ClientContext, type MessageContext,
 } from 'nestjs-messaging';
 import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
 import { Inbox, MemoryBroker, MemoryTransport } from 'nestjs-messaging/testing';

@@ -9,6 +9,7 @@ import { ClientConnection } from '../../sse/client-connection.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from '../messaging-options.js';
 import { ClientChannels } from './client-channels.js';
+import { ClientConnections, type ClientConnectionChange } from './client-connections.js';
 import type { GatewayOptions } from './gateway-options.js';
 
 /** The token of {@link GatewayOptions}. */
@@ -75,8 +76,14 @@ export class Gateway implements OnApplicationBootstrap {
       heartbeatMs: this.options.sse.heartbeatMs,
       maxSubscriptions: this.options.limits.maxSubscriptionsPerConnection,
     });
-    this.connections.set(connection.id, connection);
-    session.onClose(() => this.connections.delete(connection.id));
+    const { id } = connection;
+    const { auth } = session;
+    this.connections.set(id, connection);
+    this.tell({ kind: 'connected', connection: id, auth });
+    session.onClose((reason) => {
+      this.connections.delete(id);
+      this.tell({ kind: 'disconnected', connection: id, auth, reason });
+    });
     return connection;
   }
 
@@ -101,6 +108,10 @@ export class Gateway implements OnApplicationBootstrap {
         : await this.nodes.ask(node, change, this.gateway.timeoutMs ?? TIMEOUT_MS);
     if (answers === null) throw new NotFoundException();
     return answers as ChannelAnswer[];
+  }
+
+  private tell(change: ClientConnectionChange): void {
+    void this.hub.post(ClientConnections, change);
   }
 
   /** @returns `null` where there is no such connection of this owner */

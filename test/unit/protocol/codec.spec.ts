@@ -387,6 +387,59 @@ describe('Codec', () => {
     }
   });
 
+  test.each([20, 100, 300, 5_000])('finds the one object that is there twice among %i that look alike', (count) => {
+    for (const make of [() => [7], () => ({ on: true }), () => ({ id: 7, name: 'same' }), () => ({})]) {
+      for (const first of [0, 1, count >> 1, count - 1]) {
+        const list = Array.from({ length: count }, make);
+        expect(codec().encode(list).meta).toBeUndefined();
+        list.push(list[first]!);
+        const copy = roundTrip(list) as unknown[];
+        expect(copy.findIndex((item) => item === copy[count])).toBe(first);
+      }
+    }
+  });
+
+  test('finds the one object that is there twice while a getter sends another message', () => {
+    const other = Array.from({ length: 500 }, (_, index) => ({ index: -index }));
+    const twice = { a: 1 };
+    const list: unknown[] = Array.from({ length: 100 }, (_, index) => ({ index }));
+    list[0] = twice;
+    list[50] = {
+      get length() {
+        return codec().encode(other).data.length;
+      },
+    };
+    list.push(twice);
+    const copy = roundTrip(list) as unknown[];
+    expect(copy.at(-1)).toBe(copy[0]);
+    expect((copy[50] as unknown[]).length).toBe(JSON.stringify(other).length);
+  });
+
+  test('sends the next message as ever after a getter has thrown', () => {
+    const list: unknown[] = Array.from({ length: 100 }, (_, index) => ({ index }));
+    const broken = {
+      get it(): unknown {
+        throw new RangeError('broken');
+      },
+    };
+    expect(() => codec().encode([...list, broken])).toThrow('broken');
+    expect(codec().encode(list)).toEqual({ data: JSON.stringify(list) });
+    expect(codec().encode([...list, list[3]]).meta).toBeDefined();
+  });
+
+  test('keeps no part of a message', async () => {
+    const encode = (count: number): WeakRef<object> => {
+      const last = { alike: [0] };
+      codec().encode([...Array.from({ length: count }, () => ({ alike: [0] })), last]);
+      return new WeakRef(last);
+    };
+    const sent = [3, 60, 300, 10_000].map(encode);
+    // What a WeakRef was asked for, or made of, stays until the end of the task.
+    await new Promise((resolve) => setImmediate(resolve));
+    globalThis.gc!();
+    expect(sent.map((part) => part.deref())).toEqual([undefined, undefined, undefined, undefined]);
+  });
+
   test('stays small and quick where objects share their parts at every level', () => {
     let shares: unknown = { leaf: true };
     for (let level = 0; level < 100; level++) shares = { left: shares, right: shares, also: [shares] };
