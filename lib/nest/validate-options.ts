@@ -23,7 +23,7 @@ const MODULE: Record<string, OptionCheck> = {
       maxBufferedBytes: wholeNumber(1),
     }),
   limits: (value, path) =>
-    checkOptions(value, path, { maxMessageBytes: wholeNumber(1), maxSubscriptionsPerConnection: wholeNumber(1) }),
+    checkOptions(value, path, Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((limit) => [limit, wholeNumber(1)]))),
   classTransformer: (value, path) =>
     checkOptions(value, path, {
       groups: strings,

@@ -1,3 +1,4 @@
+import { describe } from './channel-name.js';
 import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
 
@@ -52,7 +53,9 @@ export function decodeEnvelope(payload: string): Envelope {
   }
   const { v, node, at, type, meta } = metadata;
   if (v !== ENVELOPE_VERSION) {
-    throw new InvalidMessageError(`its envelope has version ${String(v)}; this node reads version ${ENVELOPE_VERSION}`);
+    throw new InvalidMessageError(
+      `its envelope has version ${describe(v)}; this node reads version ${ENVELOPE_VERSION}`,
+    );
   }
   if (typeof node !== 'string' || typeof at !== 'number' || (type !== undefined && typeof type !== 'string')) {
     throw new InvalidMessageError('the metadata of its envelope is damaged');

@@ -10,9 +10,24 @@ export interface Limits {
    * @defaultValue 1_000
    */
   readonly maxSubscriptionsPerConnection: number;
+  /**
+   * How many client connections one server holds for one user at a time; nobody in particular is not counted.
+   * @defaultValue 100
+   */
+  readonly maxConnectionsPerUser: number;
+  /**
+   * How many client connections one server holds at a time.
+   * @defaultValue 100_000
+   */
+  readonly maxConnections: number;
 }
 
-export const DEFAULT_LIMITS: Limits = { maxMessageBytes: 1_048_576, maxSubscriptionsPerConnection: 1_000 };
+export const DEFAULT_LIMITS: Limits = {
+  maxMessageBytes: 1_048_576,
+  maxSubscriptionsPerConnection: 1_000,
+  maxConnectionsPerUser: 100,
+  maxConnections: 100_000,
+};
 
 /** The length of a text in UTF-8, without encoding it; a lone surrogate counts as its replacement. */
 function utf8Length(text: string): number {

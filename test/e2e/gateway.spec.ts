@@ -521,7 +521,8 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
 
   test('tells the application of clients that come and go, and who they are', async () => {
     const changes = new Queue<ClientConnectionChange>();
-    using _listening = messaging.addListener(ClientConnections, changes.push);
+    using listening = messaging.addListener(ClientConnections, changes.push);
+    await listening.ready;
     await using opened = await requests.as('ada login').open();
     const { client, ready } = opened;
     const auth = { userId: 'ada', authId: 'login', scopes: undefined };
@@ -632,6 +633,30 @@ describe('The gateway’s options', () => {
       { channel: 'gateway/many/4' },
       { channel: 'gateway/many/2' },
     ]);
+  });
+
+  test('limit how many connections a user, and a server, may have', async () => {
+    await using running = await startApp(modules({ limits: { maxConnectionsPerUser: 2, maxConnections: 4 } }));
+    const requests = new Requests(`${running.url}/messages`);
+    const [ada, bob] = [requests.as('ada'), requests.as('bob')];
+    await using first = await ada.open();
+    await using second = await ada.open();
+    expect(first.ready.connection).not.toBe(second.ready.connection);
+    expect((await ada.post('', '{"channels":[]}')).status).toBe(429);
+    await using bobs = await bob.open();
+    await using nobodys = await requests.open();
+    expect([bobs.ready.channels, nobodys.ready.channels]).toEqual([[], []]);
+    const refused = await requests.get('gateway/news');
+    expect(refused.status).toBe(503);
+    refused.abort();
+
+    const changes = new Queue<ClientConnectionChange>();
+    using listening = running.app.get(MessagingService).addListener(ClientConnections, changes.push);
+    await listening.ready;
+    first.client.abort();
+    await changes.next();
+    await using again = await ada.open();
+    expect(again.ready.channels).toEqual([]);
   });
 
   test('find authorizers in modules that are loaded later', async () => {

@@ -5,6 +5,7 @@ import { InvalidMessageError } from '../../lib/protocol/errors.js';
 import { Serializable } from '../../lib/protocol/serializable.js';
 import { sourceRef } from '../../lib/protocol/source.js';
 import { TypeRegistry } from '../../lib/protocol/type-registry.js';
+import { randomFrom } from '../support/random.js';
 
 const MUTATIONS = 100_000;
 
@@ -46,17 +47,6 @@ function* messages(): Iterable<unknown> {
     Object.assign(Object.create(null), { a: 1n }),
     new DataView(new ArrayBuffer(2)),
   ];
-}
-
-/** Numbers that are the same in every run (mulberry32). */
-function randomFrom(seed: number): (bound: number) => number {
-  let state = seed;
-  return (bound) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % bound;
-  };
 }
 
 const SCRAPS = [

@@ -61,7 +61,7 @@ function document(file: string): Example {
   );
   // What runs stands in a function of its own, so that two blocks may each begin with `const app = …`.
   const parts = bodies.map((body, index) => {
-    const start = body.search(/^(const \w+ = )?await /m);
+    const start = body.search(/^(const \w+ = )?await |^const \w+ = new /m);
     return start < 0 ? body : `${body.slice(0, start)}export async function block${index}() {\n${body.slice(start)}}`;
   });
   const header = [...imports].map(([from, names]) => `import { ${[...names].join(', ')} } from '${from}';`);

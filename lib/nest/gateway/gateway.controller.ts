@@ -39,8 +39,7 @@ export function createGatewayController({ path = 'messages', guards = [], versio
     @Sse()
     async listen(@Query() query: unknown, @Req() request: object): Promise<Observable<unknown>> {
       const channels = readChannelQuery(query);
-      const session = this.sessions.of(request);
-      const answers = await this.gateway.decide(channels, { auth: session.auth, request });
+      const { session, answers } = await this.decide(channels, request);
       if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
       return this.open(session, 'native', answers);
     }
@@ -54,8 +53,7 @@ export function createGatewayController({ path = 'messages', guards = [], versio
     ): Promise<Observable<unknown>> {
       assertJson(contentType);
       const channels = readOpenRequest(body);
-      const session = this.sessions.of(request);
-      const answers = await this.gateway.decide(channels, { auth: session.auth, request });
+      const { session, answers } = await this.decide(channels, request);
       return this.open(session, 'client', answers);
     }
 
@@ -77,6 +75,12 @@ export function createGatewayController({ path = 'messages', guards = [], versio
         throw error;
       });
       this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
+    }
+
+    private async decide(channels: readonly string[], request: object) {
+      const session = this.sessions.of(request);
+      this.gateway.assertRoom(session);
+      return { session, answers: await this.gateway.decide(channels, { auth: session.auth, request }) };
     }
 
     private open(session: Session, form: 'native' | 'client', answers: readonly ChannelAnswer[]): Observable<unknown> {

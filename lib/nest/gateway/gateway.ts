@@ -1,4 +1,12 @@
-import { Inject, Injectable, NotFoundException, type OnApplicationBootstrap } from '@nestjs/common';
+import {
+  HttpException,
+  HttpStatus,
+  Inject,
+  Injectable,
+  NotFoundException,
+  ServiceUnavailableException,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
 import { whenHeard } from '../../core/heard.js';
 import { Hub } from '../../core/hub.js';
 import { NodeRequests } from '../../core/node-requests.js';
@@ -42,6 +50,7 @@ interface Owner {
 @Injectable()
 export class Gateway implements OnApplicationBootstrap {
   private readonly connections = new Map<string, ClientConnection>();
+  private readonly countByUser = new Map<string, number>();
   private readonly nodes: NodeRequests;
 
   constructor(
@@ -57,6 +66,23 @@ export class Gateway implements OnApplicationBootstrap {
   /** Resolves when other nodes are heard, unless they cannot be reached. */
   async onApplicationBootstrap(): Promise<void> {
     await whenHeard(this.hub, [this.nodes.listen()]);
+  }
+
+  /**
+   * @throws ServiceUnavailableException where this server holds as many connections as it may
+   * @throws HttpException (429) where it does so for this user
+   */
+  assertRoom({ auth }: Session): void {
+    const { maxConnections, maxConnectionsPerUser } = this.options.limits;
+    if (this.connections.size >= maxConnections) {
+      throw new ServiceUnavailableException(`This server holds ${maxConnections} connections (limits.maxConnections)`);
+    }
+    if (auth !== null && (this.countByUser.get(String(auth.userId)) ?? 0) >= maxConnectionsPerUser) {
+      throw new HttpException(
+        `This user has ${maxConnectionsPerUser} connections (limits.maxConnectionsPerUser)`,
+        HttpStatus.TOO_MANY_REQUESTS,
+      );
+    }
   }
 
   /** What becomes of each channel that a client asks for. No more are looked at than one connection may have. */
@@ -79,9 +105,11 @@ export class Gateway implements OnApplicationBootstrap {
     const { id } = connection;
     const { auth } = session;
     this.connections.set(id, connection);
+    this.count(auth, 1);
     this.tell({ kind: 'connected', connection: id, auth });
     session.onClose((reason) => {
       this.connections.delete(id);
+      this.count(auth, -1);
       this.tell({ kind: 'disconnected', connection: id, auth, reason });
     });
     return connection;
@@ -108,6 +136,14 @@ export class Gateway implements OnApplicationBootstrap {
         : await this.nodes.ask(node, change, this.gateway.timeoutMs ?? TIMEOUT_MS);
     if (answers === null) throw new NotFoundException();
     return answers as ChannelAnswer[];
+  }
+
+  private count(auth: AuthenticationInfo | null, change: 1 | -1): void {
+    if (auth === null) return;
+    const user = String(auth.userId);
+    const count = (this.countByUser.get(user) ?? 0) + change;
+    if (count === 0) this.countByUser.delete(user);
+    else this.countByUser.set(user, count);
   }
 
   private tell(change: ClientConnectionChange): void {

@@ -1,0 +1,151 @@
+import { Controller } from '@nestjs/common';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { Inbox } from 'nestjs-messaging/testing';
+import { Hub } from '../../lib/core/hub.js';
+import { decodeMessage } from '../../lib/protocol/codec/decode-message.js';
+import { TypeRegistry } from '../../lib/protocol/type-registry.js';
+import { startApp, type TestApp } from '../support/apps.js';
+import { RedisServer } from '../support/redis-server.js';
+import { isSameGraph } from '../support/same-graph.js';
+import { SseClient } from '../support/sse-client.js';
+import { Greeting, TRAVELLING_VALUES, type TravellingValue } from '../support/travelling-values.js';
+
+// The promise of docs/codec.md, value by value, on each of the ways that a message takes.
+
+// One for each way: the sender's own event stream would carry what is posted globally too.
+const HOPS = 'hops';
+const FRAMES = 'frames';
+// Makes Greeting, which has no decorator, known to the server that listens to it.
+const Greetings = defineChannel('greetings', Greeting);
+
+@Controller()
+class Streams {
+  @Sse('frames')
+  frames(@Messages() messages: SessionMessages) {
+    return messages.createStream(FRAMES);
+  }
+}
+
+let redis: RedisServer;
+let one: TestApp;
+let two: TestApp;
+let inbox: Inbox<unknown>;
+let client: SseClient;
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  const imports = () => [MessagingModule.forRoot({ redis: redis.url })];
+  [one, two] = await Promise.all([
+    startApp({ imports: imports(), controllers: [Streams] }),
+    startApp({ imports: imports() }),
+  ]);
+  const receiver = two.app.get(MessagingService);
+  receiver.addListener(Greetings, () => {});
+  inbox = new Inbox(receiver, HOPS);
+  await inbox.ready;
+  client = await SseClient.connect(`${one.url}/frames`);
+  // By the first comment the stream is listening.
+  await client.comments.next();
+});
+afterAll(async () => {
+  client.abort();
+  await one.app.close();
+  await two.app.close();
+  await redis.stop();
+});
+
+/**
+ * Posts a value and, behind it, a marker. Messages of one channel stay in order, so what comes before the marker is all
+ * that came of the value: one that gets lost fails its test at once.
+ */
+function postWithMarker(channel: string, value: unknown, marker: string): void {
+  const options = { global: channel === HOPS };
+  const sender = one.app.get(MessagingService);
+  void sender.postMessage(channel, value, options);
+  void sender.postMessage(channel, marker, options);
+}
+
+async function takeUntil<T>(next: () => Promise<T>, isMarker: (item: T) => boolean): Promise<T[]> {
+  const taken: T[] = [];
+  for (let item = await next(); !isMarker(item); item = await next()) taken.push(item);
+  return taken;
+}
+
+/** What shall arrive, made anew. */
+function promised({ value, becomes }: TravellingValue): unknown {
+  return (becomes?.value ?? value)();
+}
+
+/** Every object that is in both of two values. */
+function commonObjects(a: unknown, b: unknown): object[] {
+  const ofA = objectsOf(a);
+  return [...objectsOf(b)].filter((object) => ofA.has(object));
+}
+
+/** Every object that a value is or holds. */
+function objectsOf(value: unknown, found = new Set<object>()): Set<object> {
+  if (typeof value !== 'object' || value === null || found.has(value)) return found;
+  found.add(value);
+  const contents: unknown[] = value instanceof Map || value instanceof Set ? [...value].flat() : [];
+  // Those of an error are not enumerable.
+  const own = Object.values(Object.getOwnPropertyDescriptors(value)).map((property): unknown => property.value);
+  for (const part of [...contents, ...own]) objectsOf(part, found);
+  if (ArrayBuffer.isView(value)) found.add(value.buffer);
+  return found;
+}
+
+describe.each(TRAVELLING_VALUES)('$name', (row) => {
+  const asPromised = `arrives as ${row.becomes?.what ?? 'it was'}`;
+
+  test(`${row.name} ${asPromised} over a Redis hop`, async () => {
+    const posted = row.value();
+    const marker = `behind ${row.name}`;
+    postWithMarker(HOPS, posted, marker);
+
+    const taken = await takeUntil(
+      () => inbox.nextReceived(),
+      ({ message }) => message === marker,
+    );
+    expect(taken).toHaveLength(1);
+    const { message, context } = taken[0]!;
+
+    expect(isSameGraph(message, promised(row))).toBe(true);
+    row.also?.(message);
+    expect(commonObjects(message, posted)).toEqual([]);
+    expect([context.origin, context.type]).toEqual(['global', row.event]);
+  });
+
+  test(`${row.name} reads in an event stream as it does in plain JSON`, async () => {
+    const marker = `behind ${row.name}`;
+    postWithMarker(FRAMES, row.value(), marker);
+
+    const taken = await takeUntil(
+      () => client.events.next(),
+      ({ data }) => data === JSON.stringify(marker),
+    );
+
+    expect(taken.map(({ event }) => event)).toEqual([row.event ?? 'message']);
+    expect(JSON.parse(taken[0]!.data)).toStrictEqual(JSON.parse(row.json));
+  });
+
+  test(`${row.name} ${asPromised} in a client that decodes its texts`, () => {
+    const sent = row.value();
+    const { data, type, meta } = one.app.get(Hub).codec.encode(sent);
+    const types = new TypeRegistry();
+    types.register(Greeting);
+    const note: unknown = meta === undefined ? undefined : JSON.parse(meta);
+
+    const received = decodeMessage(types, JSON.parse(data), type, note);
+
+    expect(isSameGraph(received, promised(row))).toBe(true);
+    row.also?.(received);
+    expect(commonObjects(received, sent)).toEqual([]);
+    // Encoding leaves alone what it reads.
+    expect(isSameGraph(sent, row.value())).toBe(true);
+  });
+});
+
+test('a server that takes all that travels rejects none of it and logs no problem', () => {
+  expect(two.app.get(MessagingService).rejectedCount).toBe(0);
+  expect([...one.logger.problems, ...two.logger.problems]).toEqual([]);
+});

@@ -1,0 +1,99 @@
+// Compiled by `npm run typecheck`, never run: each line marked must not compile, each other one must.
+import {
+  defineChannel,
+  Message,
+  messagesFrom,
+  sourceRef,
+  type ClientSubscription,
+  type MessagingClient,
+} from 'nestjs-messaging/client';
+import { from, type Observable } from 'rxjs';
+
+class UserUpdate {
+  constructor(readonly id: number) {}
+}
+class Order {
+  constructor(readonly total: string) {}
+}
+class Said extends Message {
+  constructor(readonly text: string) {
+    super();
+  }
+}
+class Server {
+  constructor(readonly name: string) {}
+}
+
+const Users = defineChannel('users', UserUpdate);
+const Rooms = defineChannel('rooms/:roomId/:topic', Said);
+const Ticks = defineChannel<number>('ticks');
+
+export async function subscribing(client: MessagingClient, signal?: AbortSignal): Promise<ClientSubscription> {
+  await client.subscribe(Users, (update, { channel, params, type, postedAt }) => [
+    update.id.toFixed(),
+    channel.length + postedAt.valueOf(),
+    params['roomId']?.length,
+    type?.length,
+  ]);
+  // @ts-expect-error -- UserUpdate has no total
+  await client.subscribe(Users, (update) => update.total);
+  // @ts-expect-error -- a listener for another class
+  await client.subscribe(Users, (order: Order) => order.total);
+  // @ts-expect-error -- a listener for another class, with options
+  await client.subscribe(Users, (order: Order) => order.total, { signal });
+  // @ts-expect-error -- no such option
+  await client.subscribe(Users, () => {}, { timeout: 1 });
+  // @ts-expect-error -- no listener
+  await client.subscribe(Users);
+  await client.subscribe(Ticks, (tick) => tick.toFixed(), { signal });
+  await client.subscribe(Rooms, ({ text }) => text.length);
+  await client.subscribe(Rooms.for({ roomId: 1, topic: 'x' }), ({ text }) => text.length);
+  // @ts-expect-error -- a parameter is missing
+  await client.subscribe(Rooms.for({ roomId: 1 }), () => {});
+  // @ts-expect-error -- a parameter that the template does not have
+  await client.subscribe(Rooms.for({ roomId: 1, topic: 'x', floor: 2 }), () => {});
+  await client.subscribe('users', (order: Order) => order.total);
+  await client.subscribe<string>('users', (text) => text.length);
+  await client.subscribe(messagesFrom(Server, Said), ({ text }) => text.length);
+  await client.subscribe(new Server('x'), Said, ({ text }) => text.length, { signal });
+  await client.subscribe(sourceRef('Server', 'x'), Said, (said: Said) => said.text);
+  // @ts-expect-error -- a listener for another class
+  await client.subscribe(sourceRef('Server', 'x'), Said, (order: Order) => order.total);
+  // @ts-expect-error -- no class
+  await client.subscribe(new Server('x'), 'Said', () => {});
+  return client.subscribe(Server, Said, () => {});
+}
+
+export async function unsubscribing(client: MessagingClient, said: (message: Said) => void): Promise<void> {
+  await client.unsubscribe('users');
+  await client.unsubscribe(Rooms, said);
+  await client.unsubscribe(new Server('x'), Said, said);
+  await client.unsubscribe(new Server('x'), Said);
+  // @ts-expect-error -- a listener for another class
+  await client.unsubscribe(Users, said);
+  // @ts-expect-error -- a source without the class of its messages
+  await client.unsubscribe(sourceRef('Server', 'x'));
+}
+
+export async function streaming(client: MessagingClient): Promise<Observable<Said>> {
+  for await (const { id } of client.createStream(Users, { maxBuffered: 1, overflow: 'dropOldest' })) id.toFixed();
+  // @ts-expect-error -- UserUpdate has no total
+  for await (const { total } of client.createStream(Users)) void total;
+  // @ts-expect-error -- no such way
+  client.createStream(Users, { overflow: 'block' });
+  client.createStream(Ticks).subscribe({ next: (tick) => void tick.toFixed() });
+  return from(client.createStream(sourceRef('Server', 'x'), Said));
+}
+
+export function watching(client: MessagingClient): void {
+  const stop: () => void = client.onStatus(({ state, reason, error, retryAt }) => [
+    state,
+    reason,
+    error?.message,
+    retryAt,
+  ]);
+  stop();
+  // @ts-expect-error -- no such state
+  client.onStatus(({ state }) => state === 'offline');
+  client.onGap(({ channel, reason }) => channel.length + reason.length);
+}

@@ -1,0 +1,145 @@
+import { describe, expect, jest, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import { NodeRequests } from '../../../lib/core/node-requests.js';
+import { reservedChannel, type Channel } from '../../../lib/protocol/channel.js';
+import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import { Deferred } from '../../../lib/transport/deferred.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { Queue } from '../../support/queue.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+/** A node that answers what `answer` says. */
+class Node implements AsyncDisposable {
+  readonly reporter = new RecordingReporter();
+  readonly asked = new Queue<unknown>();
+  readonly hub: Hub;
+  readonly requests: NodeRequests;
+
+  private constructor(broker: MemoryBroker, answer: (body: unknown) => unknown) {
+    this.hub = new Hub({ reporter: this.reporter, transport: new MemoryTransport(broker) });
+    this.requests = new NodeRequests(this.hub, async (body) => {
+      this.asked.push(body);
+      return answer(body);
+    });
+  }
+
+  static async start(broker: MemoryBroker, answer: (body: unknown) => unknown = (body) => ({ got: body })) {
+    const node = new Node(broker, answer);
+    const listener = node.requests.listen();
+    await node.hub.start();
+    await listener.ready;
+    return node;
+  }
+
+  get pending(): number {
+    return (this.requests['pending'] as Map<string, unknown>).size;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.hub.close();
+  }
+}
+
+const channelOf = (node: Node) => reservedChannel(`node/${node.hub.node}`) as Channel;
+
+describe('A request to another node', () => {
+  test('is answered by that node alone', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    await using c = await Node.start(broker);
+
+    expect(await a.requests.ask(b.hub.node, { question: [1, 'x', null] }, 60_000)).toEqual({
+      got: { question: [1, 'x', null] },
+    });
+
+    expect([a, b, c].map(({ asked }) => asked.pending.length)).toEqual([0, 1, 0]);
+    expect(a.pending).toBe(0);
+  });
+
+  test('keeps its answer apart from those of others under way', async () => {
+    const broker = new MemoryBroker();
+    const slow = new Deferred();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker, async (body) => {
+      if (body === 'slow') await slow.promise;
+      return body;
+    });
+    const first = a.requests.ask(b.hub.node, 'slow', 60_000);
+    expect(await a.requests.ask(b.hub.node, 'quick', 60_000)).toBe('quick');
+    slow.resolve();
+    expect(await first).toBe('slow');
+  });
+
+  test('fails when no answer has come in time, and an answer that comes later harms nobody', async () => {
+    const broker = new MemoryBroker();
+    const late = new Deferred();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker, () => late.promise);
+
+    const error: unknown = await a.requests.ask(b.hub.node, 'x', 1).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(TransportUnavailableError);
+    expect((error as Error).message).toBe(
+      `Another server could not be asked: node ${b.hub.node} did not answer within 1 ms`,
+    );
+    expect(a.pending).toBe(0);
+
+    late.resolve();
+    await b.asked.next();
+    await a.hub.post('flush', 1, { global: true });
+    expect(a.reporter.listenerFailures).toEqual([]);
+  });
+
+  test('fails at once when the broker does not take it', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    broker.cut();
+    await expect(a.requests.ask(b.hub.node, 'x', 60_000)).rejects.toThrow('the broker did not accept the request');
+    expect(a.pending).toBe(0);
+  });
+
+  test('fails when this node shuts down', async () => {
+    const broker = new MemoryBroker();
+    const a = await Node.start(broker);
+    await using b = await Node.start(broker, () => new Promise(() => {}));
+    const answer = a.requests.ask(b.hub.node, 'x', 60_000);
+    await b.asked.next();
+    await Promise.all([expect(answer).rejects.toThrow('the application shuts down'), a.hub.close()]);
+  });
+
+  test('leaves no timer behind when it is answered', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    const cleared = jest.spyOn(globalThis, 'clearTimeout');
+    await a.requests.ask(b.hub.node, 'x', 60_000);
+    expect(cleared).toHaveBeenCalledTimes(1);
+    cleared.mockRestore();
+  });
+
+  test('whose answer fails is reported where it failed, and runs out of time where it was asked', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker, () => {
+      throw new Error('no answer to that');
+    });
+    await expect(a.requests.ask(b.hub.node, 'x', 50)).rejects.toThrow(TransportUnavailableError);
+    expect(b.reporter.listenerFailures).toMatchObject([{ listener: 'requests of other nodes' }]);
+    expect((b.reporter.listenerFailures[0]!.error as Error).message).toBe('no answer to that');
+  });
+
+  test.each([[null], ['text'], [{}], [{ kind: 'question', id: '1' }], [{ kind: 'order', id: '1', from: 'x' }]])(
+    'that is none, %j, is reported and answered by nobody',
+    async (packet) => {
+      const broker = new MemoryBroker();
+      await using a = await Node.start(broker);
+      await using b = await Node.start(broker);
+      void a.hub.post(channelOf(b), packet, { global: true });
+      expect(await a.requests.ask(b.hub.node, 'good', 60_000)).toEqual({ got: 'good' });
+      expect(b.asked.pending).toEqual(['good']);
+      expect((b.reporter.listenerFailures[0]!.error as Error).message).toMatch(/^a request of another node is not/);
+    },
+  );
+});
