@@ -76,6 +76,12 @@ const Ambiguous = [
   defineChannel('gateway/ambiguous', undefined, { clients: true }),
   defineChannel('gateway/ambiguous', undefined, { clients: true, requiredScopes: ['x'] }),
 ];
+// Equally literal, and only one of them is open.
+defineChannel('gateway/tied/:one', undefined, { clients: true });
+defineChannel('gateway/tied/:other');
+// Another application's of the same name; this one uses the first.
+const Ours = defineChannel('gateway/ours', undefined, { clients: true });
+defineChannel('gateway/ours', undefined, { requiredScopes: ['theirs'] });
 const Many = defineChannel('gateway/many/:number', undefined, { clients: true });
 
 @Injectable()
@@ -351,6 +357,14 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       expect(ready.channels).toEqual([{ channel }]);
     });
 
+    test('a channel that another application in the process defines otherwise, once this one uses its own', async () => {
+      await using before = await requests.open(Ours.name);
+      expect(before.ready.channels).toEqual([{ channel: Ours.name, error: 'CHANNEL_DENIED' }]);
+      await messaging.postMessage(Ours, 1);
+      await using after = await requests.open(Ours.name);
+      expect(after.ready.channels).toEqual([{ channel: Ours.name }]);
+    });
+
     test('what a request-scoped authorizer says true to, which is made for the request', async () => {
       await using acme = await requests.with({ 'x-tenant': 'acme' }).open('gateway/scoped');
       await using other = await requests.with({ 'x-tenant': 'other' }).open('gateway/scoped');
@@ -381,6 +395,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ["the library's own channels", 'messaging:revocations', 'admin'],
       ['requests between servers', 'messaging:node/x', 'admin'],
       ['a name that is defined in two ways', Ambiguous[0]!.name, 'admin'],
+      ['what one of two equally literal templates does not open', 'gateway/tied/1', 'admin'],
     ])('%s', async (_title, channel, user) => {
       await using opened = await (user === undefined ? requests : requests.as(user)).open(channel, 'gateway/news');
       const { ready } = opened;
@@ -416,7 +431,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
 
   test('asks an authorizer with who the client is, the channel and its parameters, once for each subscription', async () => {
     await using opened = await requests.as('ada').open('gateway/rooms/1', 'gateway/rooms/2');
-    const { client } = opened;
+    expect(opened.ready.channels.map(({ error }) => error)).toEqual([undefined, undefined]);
     expect(running.app.get(RoomAccess).asked).toEqual(['ada gateway/rooms/1 1', 'ada gateway/rooms/2 2']);
   });
 
@@ -633,6 +648,19 @@ describe('The gateway’s options', () => {
       { channel: 'gateway/many/4' },
       { channel: 'gateway/many/2' },
     ]);
+  });
+
+  test('ask authorizers about no more channels than a connection may have', async () => {
+    await using running = await startApp(modules({ limits: { maxSubscriptionsPerConnection: 2 } }));
+    const names = ['gateway/rooms/1', 'gateway/rooms/2', 'gateway/rooms/3', 'gateway/rooms/4'];
+    await using opened = await new Requests(`${running.url}/messages`).as('ada').open(...names);
+    expect(opened.ready.channels.map(({ error }) => error)).toEqual([
+      undefined,
+      undefined,
+      'LIMIT_EXCEEDED',
+      'LIMIT_EXCEEDED',
+    ]);
+    expect(running.app.get(RoomAccess).asked).toHaveLength(2);
   });
 
   test('limit how many connections a user, and a server, may have', async () => {

@@ -4,6 +4,7 @@ import {
   ForbiddenException,
   GatewayTimeoutException,
   Headers,
+  Injectable,
   Param,
   Post,
   Query,
@@ -24,70 +25,74 @@ import { assertJson, readChangeRequest, readChannelQuery, readOpenRequest } from
 import { Gateway } from './gateway.js';
 import type { GatewayOptions } from './gateway-options.js';
 
+/** The requests of clients. */
+@Injectable()
+class GatewayController {
+  constructor(
+    private readonly gateway: Gateway,
+    private readonly sessions: RequestSessions,
+    private readonly http: HttpAdapterHost,
+  ) {}
+
+  /** A stream for a native EventSource, which cannot be told more than a status. */
+  @Sse()
+  async listen(@Query() query: unknown, @Req() request: object): Promise<Observable<unknown>> {
+    const channels = readChannelQuery(query);
+    const { session, answers } = await this.decide(channels, request);
+    if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
+    return this.open(session, 'native', answers);
+  }
+
+  /** A stream for our client. */
+  @Sse('/', { method: RequestMethod.POST })
+  async connect(
+    @Headers('content-type') contentType: string | undefined,
+    @Body() body: unknown,
+    @Req() request: object,
+  ): Promise<Observable<unknown>> {
+    assertJson(contentType);
+    const channels = readOpenRequest(body);
+    const { session, answers } = await this.decide(channels, request);
+    return this.open(session, 'client', answers);
+  }
+
+  /** Changes an open stream, from any node. */
+  @Post(':connection/channels')
+  async change(
+    @Param('connection') connection: string,
+    @Headers('content-type') contentType: string | undefined,
+    @Body() body: unknown,
+    @Req() request: object,
+    // Answered here, since an interceptor of the application that wraps results would wrap this one too.
+    @Res() response: unknown,
+  ): Promise<void> {
+    assertJson(contentType);
+    const change = readChangeRequest(body);
+    const { auth } = this.sessions.of(request);
+    const channels = await this.gateway.change(connection, change, { auth, request }).catch((error: unknown) => {
+      if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
+      throw error;
+    });
+    this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
+  }
+
+  private async decide(channels: readonly string[], request: object) {
+    const session = this.sessions.of(request);
+    this.gateway.assertRoom(session);
+    return { session, answers: await this.gateway.decide(channels, { auth: session.auth, request }) };
+  }
+
+  private open(session: Session, form: 'native' | 'client', answers: readonly ChannelAnswer[]): Observable<unknown> {
+    return this.gateway.open(session, form).stream(answers);
+  }
+}
+
 /** The controller that clients subscribe through, at the path and behind the guards that the options say. */
 export function createGatewayController({ path = 'messages', guards = [], version }: GatewayOptions): Type {
   @Controller(version === undefined ? { path } : { path, version: version as string })
   @UseGuards(...guards)
-  class MessagingGatewayController {
-    constructor(
-      private readonly gateway: Gateway,
-      private readonly sessions: RequestSessions,
-      private readonly http: HttpAdapterHost,
-    ) {}
-
-    /** A stream for a native EventSource, which cannot be told more than a status. */
-    @Sse()
-    async listen(@Query() query: unknown, @Req() request: object): Promise<Observable<unknown>> {
-      const channels = readChannelQuery(query);
-      const { session, answers } = await this.decide(channels, request);
-      if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
-      return this.open(session, 'native', answers);
-    }
-
-    /** A stream for our client. */
-    @Sse('/', { method: RequestMethod.POST })
-    async connect(
-      @Headers('content-type') contentType: string | undefined,
-      @Body() body: unknown,
-      @Req() request: object,
-    ): Promise<Observable<unknown>> {
-      assertJson(contentType);
-      const channels = readOpenRequest(body);
-      const { session, answers } = await this.decide(channels, request);
-      return this.open(session, 'client', answers);
-    }
-
-    /** Changes an open stream, from any node. */
-    @Post(':connection/channels')
-    async change(
-      @Param('connection') connection: string,
-      @Headers('content-type') contentType: string | undefined,
-      @Body() body: unknown,
-      @Req() request: object,
-      // Answered here, since an interceptor of the application that wraps results would wrap this one too.
-      @Res() response: unknown,
-    ): Promise<void> {
-      assertJson(contentType);
-      const change = readChangeRequest(body);
-      const { auth } = this.sessions.of(request);
-      const channels = await this.gateway.change(connection, change, { auth, request }).catch((error: unknown) => {
-        if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
-        throw error;
-      });
-      this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
-    }
-
-    private async decide(channels: readonly string[], request: object) {
-      const session = this.sessions.of(request);
-      this.gateway.assertRoom(session);
-      return { session, answers: await this.gateway.decide(channels, { auth: session.auth, request }) };
-    }
-
-    private open(session: Session, form: 'native' | 'client', answers: readonly ChannelAnswer[]): Observable<unknown> {
-      return this.gateway.open(session, form).stream(answers);
-    }
-  }
-  return MessagingGatewayController;
+  class MountedGatewayController extends GatewayController {}
+  return MountedGatewayController;
 }
 
 function isRefused({ error }: ChannelAnswer): boolean {

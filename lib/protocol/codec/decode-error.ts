@@ -33,7 +33,7 @@ export function decodeError(
       }
       // Where it was thrown is not known here, and where it was restored interests nobody.
       Object.defineProperty(error, 'stack', {
-        value: `${String(error.name)}: ${String(error.message)}`,
+        value: `${error.name}: ${error.message}`,
         writable: true,
         enumerable: false,
         configurable: true,
