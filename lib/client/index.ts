@@ -1,11 +1,15 @@
-// What a program that receives messages shares with the server that sends them. Imports nothing of Node or Nest.
+// What a program that receives messages shares with the server that sends them, and the client. Imports nothing of Node or Nest.
 export {
   Channel,
+  ChannelDeniedError,
   ChannelTemplate,
-  defineChannel,
   ConfigurationError,
+  ConnectionClosedError,
+  defineChannel,
   InvalidChannelError,
   InvalidMessageError,
+  LimitExceededError,
+  IdentityMap,
   Message,
   MessageSource,
   MessagingError,
@@ -14,12 +18,25 @@ export {
   SourceRef,
   sourceRef,
 } from '../protocol/index.js';
+export { MessagingClient } from './messaging-client.js';
+export { shareAcrossTabs } from './shared-link.js';
+
 export type {
   AuthenticationInfo,
   ChannelOptions,
   ChannelParams,
   Class,
+  DefinedChannel,
   ErrorCode,
+  ListenableChannel,
   MessageSourceOptions,
+  ParameterNames,
   SerializableOptions,
 } from '../protocol/index.js';
+export type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
+export type { ClientStatus, CloseReason } from './client-status.js';
+export type { Link, LinkFactory, LinkReceiver } from './link.js';
+export type { MessageObserver, MessageStream, MessageStreamOptions } from './message-stream.js';
+export type { MessageGap, SubscribeOptions } from './messaging-client.js';
+export type { ClientMessageContext, ClientMessageListener, ClientSubscription } from './registration.js';
+export type { ShareAcrossTabsOptions } from './shared-link.js';

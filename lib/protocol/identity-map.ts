@@ -1,6 +1,7 @@
 import { decodePrimitive, isPrimitiveTag } from './codec/decode-value.js';
 import type { ReadNote } from './codec/decoder.js';
 import { InvalidMessageError } from './errors.js';
+import type { Class } from './message.js';
 import { classInfo, typeName } from './serializable.js';
 
 type Properties = Record<string, unknown>;
@@ -19,9 +20,9 @@ export class IdentityMap {
   }
 
   /** The live instance of a class that has this key; a number and its decimal text are the same key. */
-  find(type: Function, key: unknown): object | undefined {
+  find<T>(type: Class<T>, key: string | number | bigint): T | undefined {
     const identity = identityOf(type, key);
-    return identity === undefined ? undefined : this.instances.get(identity);
+    return identity === undefined ? undefined : (this.instances.get(identity) as T | undefined);
   }
 
   /**

@@ -16,11 +16,11 @@ export {
   type ParameterNames,
   type PostableChannel,
 } from './channel.js';
+export { ERROR_CODES, type ErrorCode } from './error-codes.js';
 export {
   ChannelDeniedError,
   ConfigurationError,
   ConnectionClosedError,
-  ERROR_CODES,
   InvalidChannelError,
   InvalidMessageError,
   LimitExceededError,
@@ -29,8 +29,8 @@ export {
   SessionClosedError,
   TransportUnavailableError,
   UnserializableError,
-  type ErrorCode,
 } from './errors.js';
+export { IdentityMap } from './identity-map.js';
 export type { Limits } from './limits.js';
 export { Message, type Class } from './message.js';
 export { MessageSource, Serializable, type MessageSourceOptions, type SerializableOptions } from './serializable.js';

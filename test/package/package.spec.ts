@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 
 interface Manifest {
   name: string;
@@ -215,6 +216,28 @@ describe('A project that installed the package', () => {
     expect(inputs.filter((file) => /@nestjs|rxjs|reflect-metadata|ioredis/.test(file))).toEqual([]);
     expect(inputs.filter((file) => /\/lib\/(core|transport|sse|nest|testing)\//.test(file))).toEqual([]);
     expect(outputFiles[0]?.text).not.toMatch(/['"]node:|\brequire\(/);
+  });
+
+  it('takes no more of a page than it says it does, minified and compressed', async () => {
+    const project = createProject('size', dependencies);
+    const sizeOf = async (names: string) => {
+      const { outputFiles } = await build({
+        stdin: { contents: `export { ${names} } from '${entry('./client')}'`, resolveDir: project },
+        absWorkingDir: project,
+        bundle: true,
+        minify: true,
+        format: 'esm',
+        target: 'es2022',
+        platform: 'browser',
+        write: false,
+      });
+      return gzipSync(outputFiles[0]!.contents, { level: 9 }).length;
+    };
+
+    // What docs/performance.md says, and a little: who adds to it shall notice.
+    expect(await sizeOf('MessagingClient')).toBeLessThan(11_300);
+    expect(await sizeOf('MessagingClient, shareAcrossTabs')).toBeLessThan(12_500);
+    expect(await sizeOf('defineChannel, Serializable, Message')).toBeLessThan(2_200);
   });
 });
 

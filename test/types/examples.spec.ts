@@ -54,7 +54,9 @@ function document(file: string): Example {
     block.replace(/^import (?:type )?\{([^}]+)\} from '([^']+)';\n/gm, (line, names: string, from: string) => {
       const known = imports.get(from) ?? new Set<string>();
       for (const name of names.split(',').map((given) => given.trim()))
-        if (name) known.add(line.startsWith('import type') ? `type ${name}` : name);
+        // What both entries give is the same; imported once.
+        if (name && ![...imports.values()].some((others) => others.has(name)))
+          known.add(line.startsWith('import type') ? `type ${name}` : name);
       imports.set(from, known);
       return '';
     }),

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { ERROR_CODES, type ErrorCode } from '../../../lib/protocol/error-codes.js';
 import * as errors from '../../../lib/protocol/errors.js';
 
-const { ERROR_CODES, MessagingError } = errors;
+const { MessagingError } = errors;
 const documentation = readFileSync(path.resolve(import.meta.dirname, '../../../docs/errors.md'), 'utf8');
 
 /** The rows of the table in docs/errors.md. */
@@ -29,6 +30,12 @@ describe('the errors', () => {
   test('are documented as they are, each code in one row', () => {
     const codes = Object.entries(ERROR_CODES).map(([code, { retryable, meaning }]) => ({ code, retryable, meaning }));
     expect(rows.map(({ code, retryable, meaning }) => ({ code, retryable, meaning }))).toEqual(codes);
+  });
+
+  test('say by their code whether the same call may succeed later', () => {
+    for (const [code, { retryable }] of Object.entries(ERROR_CODES)) {
+      expect([code, new MessagingError(code as ErrorCode, 'x').retryable]).toEqual([code, retryable]);
+    }
   });
 
   test('are documented with the class that carries the code', () => {

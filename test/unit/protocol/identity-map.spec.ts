@@ -404,7 +404,7 @@ describe('What makes two instances one', () => {
     (key) => {
       const map = new IdentityMap();
       expect(receive(user(key), map)).not.toBe(receive(user(key), map));
-      expect(map.find(User, key)).toBeUndefined();
+      expect(map.find(User, key as number)).toBeUndefined();
     },
   );
 

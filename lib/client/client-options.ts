@@ -1,0 +1,48 @@
+import type { IdentityMap } from '../protocol/identity-map.js';
+import type { Class } from '../protocol/message.js';
+import type { Clock } from './clock.js';
+import type { LinkFactory } from './link.js';
+
+/** Options of `MessagingClient`. */
+export interface MessagingClientOptions {
+  /** Where the gateway is mounted: `/messages`, or with its origin where there is no page that has one. */
+  url: string;
+  /**
+   * Headers of each request, or what makes them; it is asked anew for each request, so that a token may be renewed.
+   * A failure of it counts as a failed attempt to connect.
+   */
+  headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
+  /**
+   * Whether cookies go to another origin, as `fetch` has it.
+   * @defaultValue 'same-origin'
+   */
+  credentials?: RequestCredentials;
+  /** @defaultValue `globalThis.fetch` */
+  fetch?: typeof globalThis.fetch;
+  /** Classes that messages may hold, beside those of the channels and those with `@Serializable`. */
+  types?: readonly Class[];
+  /**
+   * Keeps one live instance for each keyed `@Serializable` and key: a message that holds it again updates it in place.
+   * @defaultValue none: each message has instances of its own
+   */
+  identityMap?: IdentityMap;
+  /**
+   * How the client is linked with the server.
+   * @defaultValue a connection of its own; {@link shareAcrossTabs} makes one for all tabs of a page
+   */
+  link?: LinkFactory;
+  /**
+   * Called with what a listener throws, with each message that cannot be read, and with the refusal of a channel after
+   * a reconnect.
+   * @defaultValue `console.error`
+   */
+  onError?: (error: unknown, context: ClientErrorContext) => unknown;
+  /** @internal */
+  clock?: Clock;
+}
+
+/** Where an error came about. */
+export interface ClientErrorContext {
+  /** The channel of the message or of the subscription, where there is one. */
+  readonly channel?: string;
+}

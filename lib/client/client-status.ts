@@ -1,0 +1,31 @@
+/** How a client stands with its server. */
+export interface ClientStatus {
+  /**
+   * - `idle`: nothing is subscribed to, so there is no connection
+   * - `connecting`: a stream is being opened
+   * - `open`: messages arrive
+   * - `waiting`: the connection was lost; the next attempt is at `retryAt`
+   * - `closed`: for good; make another client to begin anew
+   */
+  readonly state: 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
+  /** Why it is `closed`; `drain` while it is `waiting` for a server that is going away. */
+  readonly reason?: CloseReason | 'drain';
+  /**
+   * What went wrong last: why it is `waiting` or `closed`. While it is `open`: why the last change of the subscriptions
+   * has not got through yet.
+   */
+  readonly error?: Error;
+  /** When the next attempt is made, in milliseconds since 1970. */
+  readonly retryAt?: number;
+}
+
+/**
+ * Why a client is closed.
+ *
+ * - `close`: `close()` was called
+ * - `end`: the server ended the stream
+ * - `revoked`: the sign-in was withdrawn
+ * - `refused`: the server does not let this client in (HTTP 204, 401 or 403)
+ * - `misconfigured`: there is no gateway at the URL, or not one that understands this client (other HTTP 4xx)
+ */
+export type CloseReason = 'close' | 'end' | 'revoked' | 'refused' | 'misconfigured';

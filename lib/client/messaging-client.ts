@@ -1,0 +1,256 @@
+import { describe } from '../protocol/channel-name.js';
+import type { ListenableChannel } from '../protocol/channel.js';
+import { decodeMessage } from '../protocol/codec/decode-message.js';
+import { ConnectionClosedError, MessagingError } from '../protocol/errors.js';
+import type { Class } from '../protocol/message.js';
+import { TypeRegistry } from '../protocol/type-registry.js';
+import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
+import type { ClientStatus } from './client-status.js';
+import { isolate } from './isolate.js';
+import type { Link, LinkFactory } from './link.js';
+import { MessageStream, type MessageStreamOptions } from './message-stream.js';
+import {
+  Registration,
+  type ClientMessageListener,
+  type ClientSubscription,
+  type MessageReceiver,
+} from './registration.js';
+import { ServerLink } from './server-link.js';
+import { Subscriptions } from './subscriptions.js';
+import { isChannel, targetOf, type Target } from './target.js';
+
+/** Options of `MessagingClient.subscribe`. */
+export interface SubscribeOptions {
+  /** Ends the subscription when it is aborted; before the server has confirmed it, `subscribe` rejects with its reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Says that messages of a channel are missing. */
+export interface MessageGap {
+  readonly channel: string;
+  /** `trimmed`, `epoch`, `slow-consumer` or `broker`. */
+  readonly reason: string;
+  /** Where the channel goes on. */
+  readonly position?: unknown;
+}
+
+/**
+ * Subscribes to channels of a server, over one connection however many they are. It connects with the first subscription,
+ * comes back after whatever interrupts it (with exponential back-off, at once when the browser is online again or its page is
+ * looked at), notices a connection that is silent for too long, and asks for all of its channels anew then. What is posted
+ * while it is away does not arrive.
+ *
+ * @throws ConfigurationError for a URL that cannot be used, and for two classes of one name
+ * @example
+ * ```ts
+ * import { MessagingClient } from 'nestjs-messaging/client';
+ *
+ * const client = new MessagingClient({ url: '/messages' });
+ * client.onStatus(({ state, error }) => console.log(state, error));
+ * client
+ *   .subscribe(RoomMessages.for({ roomId: 42 }), ({ author, text }, { params }) => console.log(params.roomId, author, text))
+ *   .catch((error) => console.log('no such room', error));
+ * ```
+ */
+export class MessagingClient implements Disposable {
+  readonly #types = new TypeRegistry();
+  readonly #report: (error: unknown, context: ClientErrorContext) => void;
+  readonly #link: Link;
+  readonly #subscriptions: Subscriptions;
+  readonly #statusListeners = new Set<(status: ClientStatus) => unknown>();
+  readonly #gapListeners = new Set<(gap: MessageGap) => unknown>();
+  #status: ClientStatus = { state: 'idle' };
+
+  constructor(options: MessagingClientOptions) {
+    const { types = [], identityMap, link = linkToServer, onError = logError } = options;
+    for (const type of types) this.#types.register(type);
+    this.#report = (error, context) => isolate(() => onError(error, context), logError);
+    this.#link = link(options, {
+      status: (status) => this.#changeStatus(status),
+      answer: (answer) => this.#subscriptions.answer(answer),
+      message: (data) => this.#subscriptions.deliver(data),
+      gap: (data) => this.#tellGap(data),
+    });
+    this.#subscriptions = new Subscriptions(
+      this.#link,
+      ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, undefined, identityMap),
+      this.#report,
+    );
+  }
+
+  /** How it stands with the server. */
+  get status(): ClientStatus {
+    return this.#status;
+  }
+
+  /**
+   * Calls a listener with each message of a channel, in the order of posting on the channel. A template stands for all of
+   * its channels. What the listener throws goes to `onError`; other listeners run all the same.
+   *
+   * @returns once the server has confirmed; while there is no connection, it waits for one. Without an answer from the
+   *   server to wait for, as for a second listener on a channel, at once.
+   * @throws ChannelDeniedError, InvalidChannelError or LimitExceededError, as the server answers
+   * @throws ConnectionClosedError where the client is closed, or gets closed before the server has answered
+   * @throws ConfigurationError and others for wrong arguments
+   */
+  subscribe<T>(
+    channel: ListenableChannel<T>,
+    listener: ClientMessageListener<T>,
+    options?: SubscribeOptions,
+  ): Promise<ClientSubscription>;
+  /**
+   * Calls a listener with each message of one class from a source.
+   *
+   * @param source - an instance of a class with `@MessageSource` or a keyed `@Serializable`, the result of `sourceRef`, or
+   *   such a class: all of its instances
+   */
+  subscribe<T>(
+    source: object,
+    type: Class<T>,
+    listener: ClientMessageListener<T>,
+    options?: SubscribeOptions,
+  ): Promise<ClientSubscription>;
+  async subscribe(channel: unknown, ...rest: unknown[]): Promise<ClientSubscription> {
+    const target = this.#target(channel, rest);
+    const [listener, { signal } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
+    if (typeof listener !== 'function') {
+      throw new MessagingError('INVALID_LISTENER', `A listener is a function, not ${describe(listener)}`);
+    }
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      let isPending = true;
+      const abort = (): void => void registration.unsubscribe();
+      signal?.addEventListener('abort', abort);
+      const registration = this.#listen(target, {
+        message: listener,
+        confirmed: () => {
+          isPending = false;
+          resolve(registration);
+        },
+        ended: (error) => {
+          signal?.removeEventListener('abort', abort);
+          const reason = error ?? (signal?.aborted ? (signal.reason as Error) : this.#closedError());
+          // Of a promise that has been settled nothing comes any more.
+          if (reason === undefined) resolve(registration);
+          else reject(reason);
+          return isPending;
+        },
+      });
+    });
+  }
+
+  /**
+   * Ends the subscriptions of a listener to a channel, or all subscriptions and streams of the channel. Without any,
+   * nothing happens. A call of `subscribe` that still waits for one of them is answered with a closed subscription.
+   */
+  unsubscribe<T>(channel: ListenableChannel<T>, listener?: ClientMessageListener<T>): Promise<void>;
+  /** Ends the subscriptions of a listener to the messages of one class from a source, or all of them. */
+  unsubscribe<T>(source: object, type: Class<T>, listener?: ClientMessageListener<T>): Promise<void>;
+  async unsubscribe(channel: unknown, ...rest: unknown[]): Promise<void> {
+    const { name } = this.#target(channel, rest);
+    const [listener] = rest;
+    for (const registration of this.#subscriptions.of(name)) {
+      if (listener === undefined || registration.receiver.message === listener)
+        this.#subscriptions.remove(registration);
+    }
+  }
+
+  /**
+   * The messages of a channel for a `for await` loop or for RxJS.
+   *
+   * @throws ConfigurationError and InvalidChannelError at the call for wrong arguments
+   */
+  createStream<T>(channel: ListenableChannel<T>, options?: MessageStreamOptions): MessageStream<T>;
+  /** The messages of one class from a source for a `for await` loop or for RxJS. */
+  createStream<T>(source: object, type: Class<T>, options?: MessageStreamOptions): MessageStream<T>;
+  createStream(channel: unknown, ...rest: unknown[]): MessageStream<unknown> {
+    const target = this.#target(channel, rest);
+    return new MessageStream((receiver) => this.#listen(target, receiver), rest[0] as MessageStreamOptions | undefined);
+  }
+
+  /**
+   * Calls a listener with each status from the next one on.
+   *
+   * @returns ends that
+   */
+  onStatus(listener: (status: ClientStatus) => unknown): () => void {
+    return keepIn(this.#statusListeners, listener);
+  }
+
+  /**
+   * Calls a listener when the server says that messages of a channel are missing.
+   *
+   * @returns ends that
+   */
+  onGap(listener: (gap: MessageGap) => unknown): () => void {
+    return keepIn(this.#gapListeners, listener);
+  }
+
+  /** Ends all subscriptions and the connection, at once and for good. */
+  close(): void {
+    this.#link.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Takes what names the channel off the arguments. */
+  #target(channel: unknown, rest: unknown[]): Target {
+    const target = targetOf(channel, isChannel(channel) ? undefined : rest.shift());
+    if (target.type) this.#types.register(target.type);
+    return target;
+  }
+
+  #listen(target: Target, receiver: MessageReceiver): Registration {
+    const registration = new Registration(target, receiver, (ending) => this.#subscriptions.remove(ending));
+    if (this.#status.state === 'closed') {
+      registration.closed = true;
+      receiver.ended(this.#status.error);
+    } else {
+      this.#subscriptions.add(registration);
+    }
+    return registration;
+  }
+
+  #closedError(): Error | undefined {
+    return this.#status.state === 'closed' ? new ConnectionClosedError('The client was closed') : undefined;
+  }
+
+  #changeStatus(status: ClientStatus): void {
+    if (status.state === 'idle' && this.#status.state === 'idle') return;
+    this.#status = status;
+    if (status.state === 'closed') this.#subscriptions.end(status.error);
+    this.#tell(this.#statusListeners, status);
+  }
+
+  #tellGap(data: string): void {
+    try {
+      this.#tell(this.#gapListeners, JSON.parse(data) as MessageGap);
+    } catch (error) {
+      this.#report(error, {});
+    }
+  }
+
+  #tell<T>(listeners: ReadonlySet<(value: T) => unknown>, value: T): void {
+    for (const listener of [...listeners]) {
+      isolate(
+        () => listener(value),
+        (error) => this.#report(error, {}),
+      );
+    }
+  }
+}
+
+function keepIn<T>(listeners: Set<(value: T) => unknown>, listener: (value: T) => unknown): () => void {
+  const own = (value: T): unknown => listener(value);
+  listeners.add(own);
+  return () => void listeners.delete(own);
+}
+
+const linkToServer: LinkFactory = (options, receiver) => new ServerLink(options, receiver);
+
+function logError(error: unknown): void {
+  // oxlint-disable-next-line no-console -- what to do with it only the application knows
+  console.error(error);
+}

@@ -1,0 +1,70 @@
+import type { Target } from './target.js';
+
+/** The handle of a listener's registration. Fits where RxJS takes an `Unsubscribable`. */
+export interface ClientSubscription extends Disposable, AsyncDisposable {
+  /** The name or template that was subscribed to. */
+  readonly channel: string;
+  /** Whether it has ended: by itself, with the client, or since the server refused the channel after a reconnect. */
+  readonly closed: boolean;
+  /**
+   * Ends it. The listener is not called again, not even for a message being delivered; the server is told after that,
+   * where this was the last subscription to the channel.
+   */
+  unsubscribe(): Promise<void>;
+}
+
+/** What a listener is told about a message, beside the message itself. */
+export interface ClientMessageContext {
+  /** The name of the channel that the message was posted to, parameters filled in. */
+  readonly channel: string;
+  /** The parameters of the channel, by the template that was subscribed to or that its channel is of; else empty. */
+  readonly params: Readonly<Record<string, string>>;
+  /** The wire name of the message's class; `undefined` for plain values. */
+  readonly type: string | undefined;
+  /** When it was posted, by the poster's clock, in milliseconds since 1970. */
+  readonly postedAt: number;
+}
+
+/** Called with each message. What it returns is ignored, but for a promise: its rejection is reported to `onError`. */
+export type ClientMessageListener<T = unknown> = (message: T, context: ClientMessageContext) => unknown;
+
+/** Who gets what comes of a registration. */
+export interface MessageReceiver {
+  message: ClientMessageListener<never>;
+  /** The server has confirmed the subscription; again after each reconnect. */
+  confirmed?(): void;
+  /**
+   * It has ended, once.
+   *
+   * @param error - none where this side ended it
+   * @returns whether somebody has been told of the error
+   */
+  ended(error: Error | undefined): boolean;
+}
+
+/** A receiver on a channel: the registration and its handle in one. */
+export class Registration implements ClientSubscription {
+  closed = false;
+
+  constructor(
+    readonly target: Target,
+    readonly receiver: MessageReceiver,
+    private readonly remove: (registration: Registration) => void,
+  ) {}
+
+  get channel(): string {
+    return this.target.name;
+  }
+
+  async unsubscribe(): Promise<void> {
+    this.remove(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.remove(this);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.unsubscribe();
+  }
+}

@@ -1,0 +1,98 @@
+import { Backoff } from './backoff.js';
+import type { MessagingClientOptions } from './client-options.js';
+import type { CloseReason } from './client-status.js';
+import { realClock, type Clock } from './clock.js';
+import type { Link, LinkReceiver } from './link.js';
+import { serverRequests, type Post } from './server-requests.js';
+import { ServerStream, type StreamEnd, type StreamOwner } from './server-stream.js';
+import { onWakeUp } from './wake-up.js';
+
+/** The link of a client that talks to the server itself: one event stream after the other. */
+export class ServerLink implements Link, StreamOwner {
+  readonly wanted = new Set<string>();
+  readonly url: string;
+  readonly post: Post;
+  readonly clock: Clock;
+  readonly receiver: LinkReceiver;
+  readonly #backoff: Backoff;
+  #stream: ServerStream | undefined;
+  #retryTimer: unknown;
+  #isClosed = false;
+  #stopWakeUps: (() => void) | undefined;
+
+  constructor(options: MessagingClientOptions, receiver: LinkReceiver) {
+    this.url = options.url;
+    this.post = serverRequests(options);
+    this.clock = options.clock ?? realClock;
+    this.receiver = receiver;
+    this.#backoff = new Backoff(() => this.clock.random());
+  }
+
+  want(channel: string): void {
+    this.wanted.add(channel);
+    this.#flushSoon(channel);
+  }
+
+  drop(channel: string): void {
+    this.wanted.delete(channel);
+    this.#flushSoon();
+  }
+
+  close(): void {
+    this.#shut('close');
+  }
+
+  /** Called by the stream. */
+  ended({ error, reason, retryMs }: StreamEnd): void {
+    const wasReady = this.#stream?.isReady;
+    this.#stream = undefined;
+    if (this.#isClosed) return;
+    if (reason && reason !== 'drain') return this.#shut(reason, error);
+    if (wasReady) this.#backoff.reset();
+    if (this.wanted.size === 0) return this.receiver.status({ state: 'idle' });
+    const waitMs = retryMs ?? this.#backoff.next();
+    this.#retryTimer = this.clock.setTimeout(() => this.#connect(), waitMs);
+    this.receiver.status({
+      state: 'waiting',
+      retryAt: this.clock.now() + waitMs,
+      ...(reason && { reason }),
+      ...(error && { error }),
+    });
+  }
+
+  /** Later, so that what is wanted together goes in one request. */
+  #flushSoon(asked?: string): void {
+    queueMicrotask(() => {
+      if (this.#isClosed) return;
+      // Any other is answered when the server has answered.
+      if (asked !== undefined && this.#stream?.confirmed.has(asked)) this.receiver.answer({ channel: asked });
+      if (this.#stream) this.#stream.reconcile();
+      else if (!this.#retryTimer || this.wanted.size === 0) this.#connect();
+    });
+  }
+
+  /** Opens a stream, unless nothing is wanted. */
+  #connect(): void {
+    this.clock.clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+    if (this.wanted.size === 0) return this.receiver.status({ state: 'idle' });
+    this.#stopWakeUps ??= onWakeUp(() => this.#wake());
+    const stream = (this.#stream = new ServerStream(this));
+    this.receiver.status({ state: 'connecting' });
+    void stream.open();
+  }
+
+  #wake(): void {
+    this.#stream?.wake();
+    if (this.#retryTimer) this.#connect();
+  }
+
+  #shut(reason: CloseReason, error?: Error): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.clock.clearTimeout(this.#retryTimer);
+    this.#stopWakeUps?.();
+    this.#stream?.end({});
+    this.receiver.status({ state: 'closed', reason, ...(error && { error }) });
+  }
+}

@@ -1,0 +1,224 @@
+import type { EventSourceMessage } from 'eventsource-parser';
+import { ConnectionClosedError } from '../protocol/errors.js';
+import type { ChangeAnswer, ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
+import { Backoff } from './backoff.js';
+import type { CloseReason } from './client-status.js';
+import { MAX_TIMEOUT_MS, type Clock } from './clock.js';
+import { readEvents } from './event-reader.js';
+import type { LinkReceiver } from './link.js';
+import { failureOf, type Post } from './server-requests.js';
+
+/** How long the server may take to make a stream ready, and to answer to a change. */
+const ANSWER_TIMEOUT_MS = 30_000;
+/** How many heartbeats long a stream may be silent. */
+const SILENT_HEARTBEATS = 2.5;
+
+/** What a stream is of. */
+export interface StreamOwner {
+  /** The channels to subscribe to. The stream takes out what is refused. */
+  readonly wanted: Set<string>;
+  readonly receiver: LinkReceiver;
+  readonly clock: Clock;
+  readonly url: string;
+  readonly post: Post;
+  ended(end: StreamEnd): void;
+}
+
+/** How a stream ended; with a {@link CloseReason}, another one is not to be opened. */
+export interface StreamEnd {
+  readonly error?: Error;
+  readonly reason?: CloseReason | 'drain';
+  /** When to come back, as the server has it. */
+  readonly retryMs?: number | undefined;
+}
+
+/**
+ * One event stream, from the attempt to open it to its end, and the changes to what it carries. It brings the server's
+ * subscriptions to what is wanted, with one request at a time, so that they cannot overtake each other.
+ */
+export class ServerStream {
+  /** The channels that the server has subscribed to and was not told to leave. */
+  readonly confirmed = new Set<string>();
+  readonly #owner: StreamOwner;
+  readonly #abort = new AbortController();
+  readonly #backoff: Backoff;
+  /** The channels that the server may be subscribed to, since it was asked. */
+  readonly #held = new Set<string>();
+  #isOver = false;
+  /** Where changes go, once the stream is ready. */
+  #path: string | undefined;
+  #aliveAt: number;
+  #limitMs = ANSWER_TIMEOUT_MS;
+  #retryMs: number | undefined;
+  #changingSince: number | undefined;
+  #hasFailed = false;
+  #watchTimer: unknown;
+  #changeTimer: unknown;
+
+  constructor(owner: StreamOwner) {
+    this.#owner = owner;
+    this.#backoff = new Backoff(() => owner.clock.random());
+    this.#aliveAt = owner.clock.now();
+  }
+
+  get isReady(): boolean {
+    return this.#path !== undefined;
+  }
+
+  /** Opens it with what is wanted now. */
+  async open(): Promise<void> {
+    if (this.#isOver) return;
+    this.#watch();
+    const asked = this.#ask(this.#owner.wanted);
+    try {
+      const { headers, body } = await this.#request('', { channels: asked.map((channel) => ({ channel })) });
+      const type = headers.get('content-type');
+      if (!body || !type?.startsWith('text/event-stream')) {
+        throw new Error(`The gateway at ${this.#owner.url} answered with ${type}, which is no event stream`);
+      }
+      await readEvents(body, {
+        event: (event) => this.#isOver || this.#take(event, asked),
+        retry: (ms) => (this.#retryMs = ms),
+        heard: () => this.isReady && (this.#aliveAt = this.#owner.clock.now()),
+      });
+      this.end({ error: new Error('The stream broke off') });
+    } catch (error) {
+      this.end({ error: error as Error });
+    }
+  }
+
+  /** Brings the server to what is wanted, unless it is busy with that; then it will. */
+  reconcile(): void {
+    if (this.#isOver || !this.isReady || this.#changingSince !== undefined || this.#changeTimer) return;
+    const subscribe = [...this.#owner.wanted].filter((channel) => !this.confirmed.has(channel));
+    const unsubscribe = [...this.#held].filter((channel) => !this.#owner.wanted.has(channel));
+    if (subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
+  }
+
+  /** Looks whether it still lives, and tries again at once what waits to be tried again. */
+  wake(): void {
+    if (this.#watch()) this.#retryChange();
+  }
+
+  /** Ends it, once. */
+  end(end: StreamEnd): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#abort.abort();
+    this.#owner.clock.clearTimeout(this.#watchTimer);
+    this.#owner.clock.clearTimeout(this.#changeTimer);
+    this.#owner.ended(end);
+  }
+
+  #take({ event, data }: EventSourceMessage, asked: readonly string[]): void {
+    const { receiver } = this.#owner;
+    switch (event) {
+      case undefined:
+        return receiver.message(data);
+      case 'messaging:ready':
+        return this.#becomeReady(JSON.parse(data) as ReadyEvent, asked);
+      case 'messaging:gap':
+        return receiver.gap(data);
+      case 'messaging:drain':
+        return this.end({ reason: 'drain', retryMs: this.#retryMs });
+      case 'messaging:end':
+      case 'messaging:revoked': {
+        const reason = event === 'messaging:end' ? 'end' : 'revoked';
+        return this.end({ reason, error: new ConnectionClosedError(`The server closed the connection: ${reason}`) });
+      }
+    }
+  }
+
+  #becomeReady({ connection, heartbeatMs, channels }: ReadyEvent, asked: readonly string[]): void {
+    if (typeof connection !== 'string') throw new Error('The gateway did not name the stream');
+    this.#settle(asked, channels);
+    if (this.#isOver) return;
+    this.#path = `/${encodeURIComponent(connection)}/channels`;
+    this.#aliveAt = this.#owner.clock.now();
+    this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
+    this.#watch();
+    this.#owner.receiver.status({ state: 'open' });
+    this.reconcile();
+  }
+
+  async #change(subscribe: readonly string[], unsubscribe: readonly string[]): Promise<void> {
+    const { clock, receiver } = this.#owner;
+    for (const channel of unsubscribe) this.confirmed.delete(channel);
+    this.#changingSince = clock.now();
+    this.#watch();
+    try {
+      const channels = this.#ask(subscribe).map((channel) => ({ channel }));
+      const response = await this.#request(this.#path!, { subscribe: channels, unsubscribe });
+      const answer = (await response.json()) as ChangeAnswer;
+      if (!this.#isOver) this.#settle(subscribe, answer.channels);
+      if (this.#isOver) return;
+      this.#changingSince = undefined;
+      for (const channel of unsubscribe) this.#held.delete(channel);
+      if (this.#hasFailed) receiver.status({ state: 'open' });
+      this.#hasFailed = false;
+      this.#backoff.reset();
+      this.reconcile();
+    } catch (error) {
+      if (this.#isOver) return;
+      this.#changingSince = undefined;
+      this.#hasFailed = true;
+      const waitMs = this.#backoff.next();
+      this.#changeTimer = clock.setTimeout(() => this.#retryChange(), waitMs);
+      receiver.status({ state: 'open', error: error as Error, retryAt: clock.now() + waitMs });
+    }
+  }
+
+  #retryChange(): void {
+    this.#owner.clock.clearTimeout(this.#changeTimer);
+    this.#changeTimer = undefined;
+    this.reconcile();
+  }
+
+  #ask(channels: Iterable<string>): string[] {
+    const asked = [...channels];
+    for (const channel of asked) this.#held.add(channel);
+    return asked;
+  }
+
+  /** Takes the answers to what was asked for: all of them, or it throws. */
+  #settle(asked: readonly string[], answers: readonly ChannelAnswer[]): void {
+    const errors = new Map(answers.map(({ channel, error }) => [channel, error]));
+    const unanswered = asked.find((channel) => !errors.has(channel));
+    if (unanswered !== undefined) throw new Error(`The gateway said nothing about channel ${unanswered}`);
+    for (const channel of asked) {
+      const error = errors.get(channel);
+      if (error) {
+        this.#held.delete(channel);
+        this.#owner.wanted.delete(channel);
+      } else {
+        this.confirmed.add(channel);
+      }
+      this.#owner.receiver.answer(error ? { channel, error } : { channel });
+    }
+  }
+
+  async #request(path: string, body: Parameters<Post>[1]): Promise<Response> {
+    const { post, url } = this.#owner;
+    const response = await post(path, body, this.#abort.signal);
+    if (response.status === 200) return response;
+    response.body?.cancel().catch(() => {});
+    const failure = failureOf(response.status, url);
+    // Not the gateway is missing: it does not know this stream any more.
+    if (path && response.status === 404) this.end({ error: failure.error });
+    else if (failure.reason) this.end(failure);
+    throw failure.error;
+  }
+
+  /** Sees to it that it ends where nothing comes. One timer, whatever comes: it looks at the time when it goes off. */
+  #watch(): boolean {
+    const { clock } = this.#owner;
+    clock.clearTimeout(this.#watchTimer);
+    const dueAt = Math.min(this.#aliveAt + this.#limitMs, (this.#changingSince ?? Infinity) + ANSWER_TIMEOUT_MS);
+    const leftMs = dueAt - clock.now();
+    if (leftMs <= 0) this.end({ error: new Error('The server has fallen silent') });
+    else if (leftMs < Infinity) {
+      this.#watchTimer = clock.setTimeout(() => this.#watch(), Math.min(leftMs, MAX_TIMEOUT_MS));
+    }
+    return !this.#isOver;
+  }
+}

@@ -1,0 +1,295 @@
+import { ConnectionClosedError } from '../protocol/errors.js';
+import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { MessagingClientOptions } from './client-options.js';
+import type { ClientStatus } from './client-status.js';
+import { realClock } from './clock.js';
+import type { Link, LinkFactory, LinkReceiver } from './link.js';
+import { ServerLink } from './server-link.js';
+
+/** Options of {@link shareAcrossTabs}. */
+export interface ShareAcrossTabsOptions {
+  /**
+   * Tabs share a connection whose clients have this name and the same URL. What one of them may subscribe to reaches all
+   * of them, so give tabs of different users different names.
+   * @defaultValue ''
+   */
+  name?: string;
+}
+
+/**
+ * One connection for all tabs of a page: one of them, the leader, talks to the server for all, and another takes over when
+ * it goes. For the option `link` of a client. Where the browser cannot do that (it needs Web Locks and BroadcastChannel),
+ * each tab has a connection of its own.
+ *
+ * @example
+ * ```ts
+ * import { MessagingClient, shareAcrossTabs } from 'nestjs-messaging/client';
+ *
+ * const client = new MessagingClient({ url: '/messages', link: shareAcrossTabs({ name: 'user 42' }) });
+ * ```
+ */
+export function shareAcrossTabs({ name = '' }: ShareAcrossTabsOptions = {}): LinkFactory {
+  return (options, receiver) => {
+    const locks = (globalThis.navigator as Navigator | undefined)?.locks;
+    return locks && globalThis.BroadcastChannel
+      ? new SharedLink(options, receiver, `nestjs-messaging ${options.url} ${name}`, locks)
+      : new ServerLink(options, receiver);
+  };
+}
+
+/** How long a new leader waits for the other tabs to say what they want, so that it asks for all of it at once. */
+const GATHER_MS = 50;
+
+/** What tabs tell each other. Errors do not survive the way; their texts do. */
+type Note =
+  /** To the leader: what a tab wants, no longer wants, or that it goes. */
+  | { readonly kind: 'want' | 'drop'; readonly tab: string; readonly channels: readonly string[] }
+  | { readonly kind: 'gone'; readonly tab: string }
+  /** From a new leader. */
+  | { readonly kind: 'lead' }
+  | { readonly kind: 'answer'; readonly answer: ChannelAnswer }
+  | { readonly kind: 'message' | 'gap'; readonly data: string }
+  | {
+      readonly kind: 'status';
+      readonly status: Omit<ClientStatus, 'error'>;
+      readonly error: string | undefined;
+      /** The tab that it is for; all of them where there is none. */
+      readonly tab?: string;
+    };
+
+/** The link of one tab. */
+class SharedLink implements Link {
+  readonly #options: MessagingClientOptions;
+  readonly #receiver: LinkReceiver;
+  readonly #name: string;
+  readonly #locks: LockManager;
+  readonly #tab = crypto.randomUUID();
+  readonly #wanted = new Set<string>();
+  #bus: BroadcastChannel | undefined;
+  #leader: Leader | undefined;
+  /** Lets go of the locks. */
+  #left = new AbortController();
+  #isClosed = false;
+
+  constructor(options: MessagingClientOptions, receiver: LinkReceiver, name: string, locks: LockManager) {
+    this.#options = options;
+    this.#receiver = receiver;
+    this.#name = name;
+    this.#locks = locks;
+    globalThis.addEventListener?.('pagehide', this.#pageHidden);
+    globalThis.addEventListener?.('pageshow', this.#pageShown);
+    this.#join();
+  }
+
+  want(channel: string): void {
+    this.#wanted.add(channel);
+    this.#tellLeader({ kind: 'want', tab: this.#tab, channels: [channel] });
+  }
+
+  drop(channel: string): void {
+    this.#wanted.delete(channel);
+    this.#tellLeader({ kind: 'drop', tab: this.#tab, channels: [channel] });
+  }
+
+  close(): void {
+    this.#shut({ state: 'closed', reason: 'close' });
+  }
+
+  /** A page that is put aside gives the lead away: it would stop in the middle. */
+  readonly #pageHidden = (): void => this.#leave();
+  readonly #pageShown = (): void => {
+    if (!this.#bus && !this.#isClosed) this.#join();
+  };
+
+  #join(): void {
+    this.#left = new AbortController();
+    this.#bus = new BroadcastChannel(this.#name);
+    this.#bus.addEventListener('message', ({ data }) => this.#take(data as Note));
+    // Held as long as this tab lives, so that a leader notices when it goes without a word.
+    void this.#hold(`${this.#name} ${this.#tab}`, () => this.#tellWants());
+    void this.#hold(this.#name, () => this.#lead());
+  }
+
+  #leave(): void {
+    if (!this.#bus) return;
+    this.#leader?.close();
+    this.#leader = undefined;
+    this.#post({ kind: 'gone', tab: this.#tab });
+    this.#bus.close();
+    this.#bus = undefined;
+    this.#left.abort();
+  }
+
+  /** Waits for a lock and keeps it until this tab leaves. */
+  async #hold(lock: string, held: () => void): Promise<void> {
+    const { signal } = this.#left;
+    try {
+      await this.#locks.request(lock, { signal }, () => {
+        held();
+        return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+      });
+    } catch (error) {
+      // Waiting for it was given up.
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  #lead(): void {
+    this.#leader = new Leader(this.#options, this.#locks, this.#name, (note) => {
+      this.#post(note);
+      this.#take(note);
+    });
+    this.#post({ kind: 'lead' });
+    this.#tellWants();
+  }
+
+  #tellWants(): void {
+    this.#tellLeader({ kind: 'want', tab: this.#tab, channels: [...this.#wanted] });
+  }
+
+  #tellLeader(note: Note): void {
+    if (this.#leader) this.#leader.take(note);
+    else this.#post(note);
+  }
+
+  #post(note: Note): void {
+    this.#bus?.postMessage(note);
+  }
+
+  #take(note: Note): void {
+    if (this.#isClosed) return;
+    switch (note.kind) {
+      case 'lead':
+        return this.#tellWants();
+      case 'answer':
+        if (this.#wanted.has(note.answer.channel)) this.#receiver.answer(note.answer);
+        return undefined;
+      case 'message':
+        return this.#receiver.message(note.data);
+      case 'gap':
+        return this.#receiver.gap(note.data);
+      case 'status':
+        if (note.tab === undefined || note.tab === this.#tab) this.#changeStatus(note);
+        return undefined;
+      default:
+        return this.#leader?.take(note);
+    }
+  }
+
+  #changeStatus({ status, error: text }: Extract<Note, { kind: 'status' }>): void {
+    const error = text === undefined ? {} : { error: errorOf(status, text) };
+    if (status.state === 'closed') this.#shut({ ...status, ...error });
+    else this.#receiver.status({ ...status, ...error });
+  }
+
+  #shut(status: ClientStatus): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    globalThis.removeEventListener?.('pagehide', this.#pageHidden);
+    globalThis.removeEventListener?.('pageshow', this.#pageShown);
+    this.#leave();
+    this.#receiver.status(status);
+  }
+}
+
+function errorOf({ state }: Omit<ClientStatus, 'error'>, text: string): Error {
+  return state === 'closed' ? new ConnectionClosedError(text) : new Error(text);
+}
+
+/** What the leading tab does for all of them. */
+class Leader implements LinkReceiver {
+  readonly #link: ServerLink;
+  readonly #locks: LockManager;
+  readonly #name: string;
+  readonly #tell: (note: Note) => void;
+  /** Which tabs want a channel. */
+  readonly #wanted = new Map<string, Set<string>>();
+  readonly #tabs = new Set<string>();
+  readonly #clock: MessagingClientOptions['clock'] & object;
+  readonly #timer: unknown;
+  readonly #left = new AbortController();
+  #isGathering = true;
+  #status: ClientStatus = { state: 'connecting' };
+
+  constructor(options: MessagingClientOptions, locks: LockManager, name: string, tell: (note: Note) => void) {
+    this.#link = new ServerLink(options, this);
+    this.#locks = locks;
+    this.#name = name;
+    this.#tell = tell;
+    this.#clock = options.clock ?? realClock;
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#isGathering = false;
+      for (const channel of this.#wanted.keys()) this.#link.want(channel);
+    }, GATHER_MS);
+  }
+
+  take(note: Note): void {
+    if (note.kind === 'want') {
+      this.#greet(note.tab);
+      for (const channel of note.channels) this.#want(channel, note.tab);
+    } else if (note.kind === 'drop') {
+      for (const channel of note.channels) this.#drop(channel, note.tab);
+    } else if (note.kind === 'gone') {
+      this.#forget(note.tab);
+    }
+  }
+
+  status(status: ClientStatus): void {
+    this.#status = status;
+    if (!this.#left.signal.aborted) this.#tellStatus();
+  }
+
+  answer(answer: ChannelAnswer): void {
+    if (answer.error) this.#wanted.delete(answer.channel);
+    this.#tell({ kind: 'answer', answer });
+  }
+
+  message(data: string): void {
+    this.#tell({ kind: 'message', data });
+  }
+
+  gap(data: string): void {
+    this.#tell({ kind: 'gap', data });
+  }
+
+  close(): void {
+    this.#left.abort();
+    this.#clock.clearTimeout(this.#timer);
+    this.#link.close();
+  }
+
+  /** Notices when a tab goes without a word: its lock becomes free. */
+  #greet(tab: string): void {
+    if (this.#tabs.has(tab)) return;
+    this.#tabs.add(tab);
+    this.#tellStatus(tab);
+    this.#locks
+      .request(`${this.#name} ${tab}`, { signal: this.#left.signal }, () => this.#forget(tab))
+      // Waiting for it was given up, with the lead.
+      .catch(() => {});
+  }
+
+  #tellStatus(tab?: string): void {
+    const { error, ...status } = this.#status;
+    this.#tell({ kind: 'status', status, error: error?.message, ...(tab !== undefined && { tab }) });
+  }
+
+  #forget(tab: string): void {
+    this.#tabs.delete(tab);
+    for (const channel of [...this.#wanted.keys()]) this.#drop(channel, tab);
+  }
+
+  #want(channel: string, tab: string): void {
+    const tabs = this.#wanted.get(channel);
+    if (tabs) tabs.add(tab);
+    else this.#wanted.set(channel, new Set([tab]));
+    if (!this.#isGathering) this.#link.want(channel);
+  }
+
+  #drop(channel: string, tab: string): void {
+    const tabs = this.#wanted.get(channel);
+    if (!tabs?.delete(tab) || tabs.size > 0) return;
+    this.#wanted.delete(channel);
+    if (!this.#isGathering) this.#link.drop(channel);
+  }
+}

@@ -1,0 +1,123 @@
+import { matchTemplate, quote } from '../protocol/channel-name.js';
+import {
+  ChannelDeniedError,
+  InvalidChannelError,
+  InvalidMessageError,
+  LimitExceededError,
+} from '../protocol/errors.js';
+import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
+import type { ClientErrorContext } from './client-options.js';
+import { isolate } from './isolate.js';
+import type { Link } from './link.js';
+import type { ClientMessageContext, Registration } from './registration.js';
+
+const ERRORS = {
+  CHANNEL_DENIED: ChannelDeniedError,
+  INVALID_CHANNEL: InvalidChannelError,
+  LIMIT_EXCEEDED: LimitExceededError,
+};
+
+/** Who listens to what: one subscription at the server for each channel, however many listen. */
+export class Subscriptions {
+  readonly #link: Link;
+  readonly #decode: (frame: MessageFrame) => unknown;
+  readonly #report: (error: unknown, context: ClientErrorContext) => void;
+  /** By name or template, in the order of registration. */
+  readonly #channels = new Map<string, Set<Registration>>();
+
+  constructor(
+    link: Link,
+    decode: (frame: MessageFrame) => unknown,
+    report: (error: unknown, context: ClientErrorContext) => void,
+  ) {
+    this.#link = link;
+    this.#decode = decode;
+    this.#report = report;
+  }
+
+  /** The registrations of a channel as they are now. */
+  of(channel: string): Registration[] {
+    return [...(this.#channels.get(channel) ?? [])];
+  }
+
+  add(registration: Registration): void {
+    const { channel } = registration;
+    const registrations = this.#channels.get(channel);
+    if (registrations) registrations.add(registration);
+    else this.#channels.set(channel, new Set([registration]));
+    this.#link.want(channel);
+  }
+
+  /**
+   * Ends a registration.
+   *
+   * @returns whether its receiver has told somebody of the error
+   */
+  remove(registration: Registration, error?: Error): boolean {
+    if (registration.closed) return true;
+    registration.closed = true;
+    const { channel, receiver } = registration;
+    const registrations = this.#channels.get(channel)!;
+    registrations.delete(registration);
+    if (registrations.size === 0) {
+      this.#channels.delete(channel);
+      this.#link.drop(channel);
+    }
+    let isTold = true;
+    isolate(
+      () => void (isTold = receiver.ended(error)),
+      (failure) => this.#report(failure, { channel }),
+    );
+    return isTold;
+  }
+
+  /** Ends all of them. */
+  end(error?: Error): void {
+    for (const channel of this.#channels.keys()) {
+      for (const registration of this.of(channel)) this.remove(registration, error);
+    }
+  }
+
+  /** Takes what the server says of a channel. */
+  answer({ channel, error: code }: ChannelAnswer): void {
+    const registrations = this.of(channel);
+    if (!code) {
+      for (const { receiver } of registrations) receiver.confirmed?.();
+      return;
+    }
+    const error = new (ERRORS[code] ?? ChannelDeniedError)(`The server refuses channel ${quote(channel)}: ${code}`);
+    const untold = registrations.filter((registration) => !this.remove(registration, error));
+    if (untold.length > 0) this.#report(error, { channel });
+  }
+
+  /** Takes a frame to those who listen to its channel, or to its template where it comes by that. */
+  deliver(text: string): void {
+    let channel: string | undefined;
+    try {
+      const frame = JSON.parse(text) as MessageFrame;
+      channel = frame.channel;
+      const registrations = this.of(frame.template ?? channel);
+      if (typeof channel !== 'string' || typeof frame.at !== 'number' || frame.data === undefined) {
+        throw new InvalidMessageError('the frame lacks its channel, its time or its data');
+      }
+      if (registrations.length > 0) this.#call(registrations, this.#decode(frame), frame);
+    } catch (cause) {
+      const error =
+        cause instanceof InvalidMessageError ? cause : new InvalidMessageError('the frame is none', { cause });
+      this.#report(error, channel === undefined ? {} : { channel });
+    }
+  }
+
+  #call(registrations: readonly Registration[], message: unknown, { channel, type, at }: MessageFrame): void {
+    for (const registration of registrations) {
+      if (registration.closed) continue;
+      const { segments } = registration.target;
+      const params = (segments && matchTemplate(segments, channel.split('/'))) ?? {};
+      const context: ClientMessageContext = { channel, params, type, postedAt: at };
+      isolate(
+        () => registration.receiver.message(message as never, context),
+        (error) => this.#report(error, { channel }),
+      );
+    }
+  }
+}

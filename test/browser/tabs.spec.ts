@@ -1,0 +1,223 @@
+import { Controller, Get, Header } from '@nestjs/common';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { build } from 'esbuild';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import {
+  ClientConnections,
+  defineChannel,
+  MessagingModule,
+  MessagingService,
+  type ClientConnectionChange,
+} from 'nestjs-messaging';
+import { Gateway } from '../../lib/nest/gateway/gateway.js';
+import { startApp, type TestApp } from '../support/apps.js';
+import { launchChromium } from '../support/chromium.js';
+import { Queue } from '../support/queue.js';
+
+// Tabs of a real browser that share one connection.
+
+const News = defineChannel('tabs/:name', undefined, { clients: true });
+
+const { outputFiles } = await build({
+  stdin: {
+    contents: `
+      import { MessagingClient, shareAcrossTabs } from './lib/client/index.ts';
+      globalThis.start = (name) => {
+        const client = (globalThis.client = new MessagingClient({
+          url: '/messages',
+          link: shareAcrossTabs({ name }),
+          onError: (error) => note('error', String(error)),
+        }));
+        client.onStatus(({ state, reason }) => note('status', reason ? state + ' ' + reason : state));
+      };
+      globalThis.subscribe = async (channel) => {
+        try {
+          await client.subscribe(channel, (message) => note('message', channel + ' ' + message));
+          return 'subscribed';
+        } catch (error) {
+          return error.code;
+        }
+      };`,
+    resolveDir: process.cwd(),
+  },
+  bundle: true,
+  format: 'iife',
+  write: false,
+});
+
+@Controller('page')
+class PageController {
+  @Get()
+  @Header('content-type', 'text/html')
+  page() {
+    return `<!doctype html><title>tab</title><script>${outputFiles[0]!.text}</script>`;
+  }
+}
+
+type Told = readonly [kind: string, text: string];
+
+/** One tab, and what its client tells. */
+class Tab {
+  private readonly told = new Queue<Told>();
+
+  private constructor(readonly page: Page) {}
+
+  static async open(context: BrowserContext, url: string, name = ''): Promise<Tab> {
+    const tab = new Tab(await context.newPage());
+    await tab.page.exposeFunction('note', (kind: string, text: string) => tab.told.push([kind, text]));
+    tab.page.on('pageerror', (error) => tab.told.push(['error', String(error)]));
+    await tab.page.goto(`${url}/page`);
+    await tab.page.evaluate((given) => (globalThis as unknown as { start(name: string): void }).start(given), name);
+    return tab;
+  }
+
+  subscribe(channel: string): Promise<string> {
+    return this.page.evaluate(
+      (given) => (globalThis as unknown as { subscribe(channel: string): Promise<string> }).subscribe(given),
+      channel,
+    );
+  }
+
+  async run(code: string): Promise<void> {
+    await this.page.evaluate(code);
+  }
+
+  /** The next message, past statuses; an error is told as it is. */
+  async message(): Promise<string> {
+    const [kind, text] = await this.told.until((told) => told[0] !== 'status');
+    return kind === 'message' ? text : `${kind}: ${text}`;
+  }
+
+  async reaches(status: string): Promise<void> {
+    await this.told.until(([kind, text]) => kind === 'status' && text === status);
+  }
+
+  get messagesPending(): readonly Told[] {
+    return this.told.pending.filter(([kind]) => kind !== 'status');
+  }
+}
+
+let browser: Browser;
+let running: TestApp;
+let messaging: MessagingService;
+beforeAll(async () => {
+  browser = await launchChromium();
+  running = await startApp({ imports: [MessagingModule.forRoot({ gateway: true })], controllers: [PageController] });
+  messaging = running.app.get(MessagingService);
+}, 60_000);
+afterAll(async () => {
+  await running.app.close();
+  await browser.close();
+});
+
+const connections = () => running.app.get(Gateway)['connections'].size;
+const listeners = (name: string) => running.app.get(Gateway)['hub']['channels'].get(name)?.isEmpty === false;
+const post = (name: string, message: unknown) => void messaging.postMessage(News.for({ name }), message);
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** Opens tabs one after another, the first of which leads. */
+async function openTabs(context: BrowserContext, count: number, channel: string): Promise<Tab[]> {
+  const tabs: Tab[] = [];
+  for (let index = 0; index < count; index++) {
+    const tab = await Tab.open(context, running.url);
+    expect(await tab.subscribe(channel)).toBe('subscribed');
+    tabs.push(tab);
+  }
+  return tabs;
+}
+
+describe('Tabs that share a connection', () => {
+  test('have one between them, get what each has subscribed to, once, and are told how it stands', async () => {
+    await using context = await browser.newContext();
+    const [a, b, c, d] = (await openTabs(context, 4, 'tabs/all')) as [Tab, Tab, Tab, Tab];
+    expect(await c.subscribe('tabs/third')).toBe('subscribed');
+    expect(await d.subscribe('secret')).toBe('CHANNEL_DENIED');
+    expect(connections()).toBe(1);
+    await d.reaches('open');
+
+    post('third', 'for c');
+    post('all', 'for all');
+    expect(await c.message()).toBe('tabs/third for c');
+    for (const tab of [a, b, c, d]) expect(await tab.message()).toBe('tabs/all for all');
+    post('all', 'again');
+    for (const tab of [a, b, c, d]) expect(await tab.message()).toBe('tabs/all again');
+  });
+
+  test('go on when the one that leads is closed, by one connection again, and nothing comes twice', async () => {
+    await using context = await browser.newContext();
+    const [leader, ...others] = (await openTabs(context, 4, 'tabs/takeover')) as [Tab, Tab, Tab, Tab];
+    expect(await others[1]!.subscribe('tabs/second')).toBe('subscribed');
+    const changes = new Queue<ClientConnectionChange>();
+    using listening = messaging.addListener(ClientConnections, changes.push);
+    await listening.ready;
+
+    await leader.page.close();
+    expect((await changes.next()).kind).toBe('disconnected');
+    expect((await changes.next()).kind).toBe('connected');
+    while (!listeners('tabs/takeover') || !listeners('tabs/second')) await turn();
+    expect(connections()).toBe(1);
+
+    post('takeover', 1);
+    post('second', 'second');
+    post('takeover', 2);
+    expect(await others[0]!.message()).toBe('tabs/takeover 1');
+    expect(await others[0]!.message()).toBe('tabs/takeover 2');
+    expect(await others[1]!.message()).toBe('tabs/takeover 1');
+    expect(await others[1]!.message()).toBe('tabs/second second');
+    expect(await others[1]!.message()).toBe('tabs/takeover 2');
+    expect(await others[2]!.message()).toBe('tabs/takeover 1');
+    expect(await others[2]!.message()).toBe('tabs/takeover 2');
+    expect(others.flatMap((tab) => tab.messagesPending)).toEqual([]);
+  });
+
+  test('go on when the client of the one that leads is closed, whose page stays', async () => {
+    await using context = await browser.newContext();
+    const [leader, other] = (await openTabs(context, 2, 'tabs/closed')) as [Tab, Tab];
+    await leader.run('client.close()');
+    await leader.reaches('closed close');
+    await other.reaches('connecting');
+    await other.reaches('open');
+    post('closed', 'still here');
+    expect(await other.message()).toBe('tabs/closed still here');
+    expect(connections()).toBe(1);
+  });
+
+  test('leave on the server what only a tab that was closed had wanted', async () => {
+    await using context = await browser.newContext();
+    const [, other] = (await openTabs(context, 2, 'tabs/kept')) as [Tab, Tab];
+    await other.subscribe('tabs/only-there');
+    expect(listeners('tabs/only-there')).toBe(true);
+    await other.page.close();
+    while (listeners('tabs/only-there')) await turn();
+    expect(listeners('tabs/kept')).toBe(true);
+  });
+
+  test('are all told when the server ends the connection for good', async () => {
+    await using context = await browser.newContext();
+    const tabs = await openTabs(context, 3, 'tabs/ended');
+    for (const { session } of running.app.get(Gateway)['connections'].values()) session.end('revoked');
+    for (const tab of tabs) await tab.reaches('closed revoked');
+    while (connections() > 0) await turn();
+  });
+
+  test('of different names have a connection each', async () => {
+    await using context = await browser.newContext();
+    const ada = await Tab.open(context, running.url, 'ada');
+    const bob = await Tab.open(context, running.url, 'bob');
+    await ada.subscribe('tabs/names');
+    await bob.subscribe('tabs/names');
+    expect(connections()).toBe(2);
+  });
+
+  test('that are reloaded come back', async () => {
+    await using context = await browser.newContext();
+    const [leader, other] = (await openTabs(context, 2, 'tabs/reloaded')) as [Tab, Tab];
+    await leader.page.reload();
+    await leader.run("start('')");
+    expect(await leader.subscribe('tabs/reloaded')).toBe('subscribed');
+    while (connections() !== 1 || !listeners('tabs/reloaded')) await turn();
+    post('reloaded', 'hello');
+    expect(await leader.message()).toBe('tabs/reloaded hello');
+    expect(await other.message()).toBe('tabs/reloaded hello');
+  });
+});

@@ -1,0 +1,701 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { ChannelDeniedError, ConnectionClosedError, MessagingClient } from 'nestjs-messaging/client';
+import { Queue } from '../../support/queue.js';
+import { Harness, soon } from './harness.js';
+
+describe('A stream that breaks off', () => {
+  test('in the middle of a message is opened again with all that is wanted, and the half is not delivered', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    const { messages, stream } = await harness.subscribed();
+    const second = client.subscribe('more', () => {});
+    await gateway.answered();
+    await second;
+    stream.message({ channel: 'news', data: 'whole' });
+    stream.write('data: {"channel":"news","at":1,"data":"ha');
+    expect(await messages.next()).toBe('whole');
+    stream.cut();
+    expect(await harness.reaches('waiting')).toEqual({
+      state: 'waiting',
+      error: expect.objectContaining({ message: expect.anything() }) as unknown as Error,
+      retryAt: clock.now() + 250,
+    });
+    let isThere = false;
+    const late = client.subscribe('news', () => {}).then(() => (isThere = true));
+    const third = client.subscribe('third', () => {});
+    await soon();
+    expect([isThere, client.status.state]).toEqual([false, 'waiting']);
+    clock.advance(250);
+    expect(client.status.state).toBe('connecting');
+    const again = await gateway.streams.next();
+    expect(again.wanted).toEqual(['news', 'more', 'third']);
+    again.ready({ connection: 'c2' });
+    await Promise.all([late, third]);
+    again.message({ channel: 'news', data: 'again' });
+    expect(await messages.next()).toBe('again');
+    const fourth = client.subscribe('fourth', () => {});
+    expect((await gateway.answered()).request).toMatchObject({
+      path: '/messages/c2/channels',
+      body: { subscribe: [{ channel: 'fourth' }], unsubscribe: [] },
+    });
+    await fourth;
+  });
+
+  test('is opened after a time that doubles up to half a minute, by chance, and begins anew after a success', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    clock.chance = 0.999;
+    const subscribed = client.subscribe('news', () => {});
+    const waits: number[] = [];
+    for (const status of [503, 500, 429, 408, 502, 503, 503, 503]) {
+      (await gateway.streams.next()).refuse(status);
+      const { error, retryAt } = await harness.reaches('waiting');
+      expect(error!.message).toContain(String(status));
+      waits.push(Math.round((retryAt! - clock.now()) / 0.999));
+      clock.advance(retryAt! - clock.now());
+    }
+    expect(waits).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+    const stream = await gateway.ready();
+    await subscribed;
+    stream.end();
+    expect((await harness.reaches('waiting')).retryAt! - clock.now()).toBeCloseTo(499.5);
+  });
+
+  test('has not been a success before it was ready', async () => {
+    await using harness = await Harness.start();
+    const { clock, gateway } = harness;
+    harness.client.subscribe('news', () => {}).catch(() => {});
+    for (const wait of [250, 500]) {
+      const stream = await gateway.streams.next();
+      stream.open();
+      stream.message({ channel: 'news' });
+      stream.end();
+      const { retryAt } = await harness.reaches('waiting');
+      expect(retryAt! - clock.now()).toBe(wait);
+      clock.advance(wait);
+    }
+  });
+
+  test('is not opened again where nothing is wanted', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    const { stream, subscription } = await harness.subscribed();
+    await subscription.unsubscribe();
+    await gateway.answered();
+    stream.end();
+    expect(await harness.reaches('idle')).toEqual({ state: 'idle' });
+    expect(clock.pending).toBe(0);
+    const again = client.subscribe('news', () => {});
+    const second = await gateway.ready();
+    await again;
+    second.cut();
+    await harness.reaches('waiting');
+    await client.unsubscribe('news');
+    await harness.reaches('idle');
+    expect(clock.pending).toBe(0);
+  });
+
+  test('that nobody could be reached for is tried again', async () => {
+    const harness = await Harness.start();
+    await harness.gateway[Symbol.asyncDispose]();
+    const pending = harness.client.subscribe('news', () => {});
+    expect((await harness.reaches('waiting')).error).toHaveProperty('name', 'TypeError');
+    harness.client.close();
+    await expect(pending).rejects.toThrow(ConnectionClosedError);
+    expect(harness.clock.pending).toBe(0);
+  });
+
+  test('may come back without a channel, whose listeners are told', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    const { messages, stream, subscription } = await harness.subscribed();
+    const other = client.subscribe('other', () => {});
+    await gateway.answered();
+    await other;
+    const loop = client.createStream('news')[Symbol.asyncIterator]();
+    const waiting = loop.next();
+    stream.cut();
+    await harness.reaches('waiting');
+    clock.advance(250);
+    const again = await gateway.ready({ denied: { news: 'CHANNEL_DENIED' } });
+    expect(await harness.errors.next()).toEqual({
+      error: expect.any(ChannelDeniedError),
+      context: { channel: 'news' },
+    });
+    await expect(waiting).rejects.toThrow(ChannelDeniedError);
+    expect([subscription.closed, (await other).closed]).toEqual([true, false]);
+    again.message({ channel: 'news' });
+    await harness.settled(again);
+    expect(messages.pending).toEqual([]);
+    again.cut();
+    await harness.reaches('waiting');
+    clock.advance(250);
+    expect((await gateway.streams.next()).wanted).toEqual(['other']);
+    expect(harness.errors.pending).toEqual([]);
+  });
+});
+
+test('A channel that is refused after a reconnect may be the reason to close the client', async () => {
+  await using harness = await Harness.start();
+  const { client, clock, gateway } = harness;
+  const { stream } = await harness.subscribed();
+  client.createStream('news').subscribe({ error: () => client.close() });
+  stream.cut();
+  await harness.reaches('waiting');
+  clock.advance(250);
+  const again = await gateway.ready({ denied: { news: 'CHANNEL_DENIED' } });
+  await again.closed;
+  await harness.reaches('closed');
+  await soon();
+  expect([client.status.state, harness.statuses.pending, clock.pending]).toEqual(['closed', [], 0]);
+});
+
+describe('An answer', () => {
+  test.each([
+    [204, 'refused'],
+    [401, 'refused'],
+    [403, 'refused'],
+    [400, 'misconfigured'],
+    [404, 'misconfigured'],
+    [405, 'misconfigured'],
+    [415, 'misconfigured'],
+  ])('of %i closes the client as %s', async (code, reason) => {
+    await using harness = await Harness.start();
+    const pending = harness.client.subscribe('news', () => {});
+    const loop = harness.client.createStream('news')[Symbol.asyncIterator]();
+    const waiting = loop.next();
+    (await harness.gateway.streams.next()).refuse(code);
+    await expect(pending).rejects.toThrow(ConnectionClosedError);
+    await expect(waiting).rejects.toThrow(ConnectionClosedError);
+    const { status } = harness.client;
+    expect(status).toEqual({ state: 'closed', reason, error: expect.any(ConnectionClosedError) });
+    expect(status.error!.message).toContain(harness.gateway.url);
+    expect(status.error!.message).toContain(String(code));
+    expect(status.error!.message.includes('option "url"')).toBe(reason === 'misconfigured');
+    await expect(harness.client.subscribe('news', () => {})).rejects.toBe(status.error);
+    await expect(harness.client.createStream('news')[Symbol.asyncIterator]().next()).rejects.toBe(status.error);
+    expect(harness.clock.pending).toBe(0);
+    harness.client.close();
+    expect(harness.client.status).toBe(status);
+  });
+
+  test.each([
+    ['of another type', 'text/html', '<html>', /messages answered with text\/html/],
+    ['with a ready event that is no JSON', undefined, 'event: messaging:ready\ndata: {\n\n', /JSON/],
+    ['with a ready event that is none', undefined, 'event: messaging:ready\ndata: {"channels":[]}\n\n', /name/],
+    [
+      'without a word on a channel',
+      undefined,
+      'event: messaging:ready\ndata: {"connection":"c","channels":[]}\n\n',
+      /nothing about channel news/,
+    ],
+  ])('%s is a failed attempt', async (_, type, bytes, text) => {
+    await using harness = await Harness.start();
+    const pending = harness.client.subscribe('news', () => {});
+    const stream = await harness.gateway.streams.next();
+    stream.open(type);
+    stream.write(bytes);
+    const { error } = await harness.reaches('waiting');
+    expect(error!.message).toMatch(text);
+    await stream.closed;
+    harness.clock.advance(30_000);
+    await harness.gateway.ready();
+    await pending;
+  });
+
+  test('with an event of more than 16 Mi characters is cut off', async () => {
+    await using harness = await Harness.start();
+    const { messages, stream } = await harness.subscribed();
+    const mebibyte = 'x'.repeat(1024 * 1024);
+    stream.write('data: {"channel":"news","at":1,"data":"');
+    for (let sent = 0; sent < 15; sent++) stream.write(mebibyte);
+    stream.write('"}\n\n');
+    expect(String(await messages.next())).toHaveLength(15 * mebibyte.length);
+    stream.write('data: {"channel":"news","at":1,"data":"');
+    for (let sent = 0; sent < 17; sent++) stream.write(mebibyte);
+    await stream.closed;
+    expect((await harness.reaches('waiting')).error!.message).toMatch(/max buffer size/);
+    expect(messages.pending).toEqual([]);
+  });
+});
+
+describe('A change', () => {
+  test('to a stream that the server does not know any more leads to another stream', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    const more = client.subscribe('more', () => {});
+    (await gateway.changes.next()).refuse(404);
+    await stream.closed;
+    expect((await harness.reaches('waiting')).error!.message).toContain('404');
+    clock.advance(250);
+    const again = await gateway.streams.next();
+    expect(again.wanted).toEqual(['news', 'more']);
+    again.ready();
+    await more;
+  });
+
+  test.each([[503], [429], ['no JSON'], ['no answer'], ['cut']])(
+    'that fails (%s) is made again with back-off',
+    async (how) => {
+      await using harness = await Harness.start();
+      const { client, clock, gateway } = harness;
+      const { subscription } = await harness.subscribed();
+      await harness.reaches('open');
+      const more = client.subscribe('more', () => {});
+      await subscription.unsubscribe();
+      for (const wait of [250, 500]) {
+        const change = await gateway.changes.next();
+        if (typeof how === 'number') change.refuse(how);
+        else if (how === 'cut') change.cut();
+        else change.refuse(200, how === 'no JSON' ? '{' : '{"channels":[]}');
+        const { error, retryAt } = await harness.reaches('open');
+        expect(error).toHaveProperty('message');
+        expect(retryAt! - clock.now()).toBe(wait);
+        if (wait === 250) client.subscribe('third', () => {}).catch(() => {});
+        await soon();
+        clock.advance(wait - 1);
+        await soon();
+        expect(gateway.changes.pending).toEqual([]);
+        clock.advance(1);
+      }
+      const change = await gateway.answered();
+      expect(change.request.body).toEqual({
+        subscribe: [{ channel: 'more' }, { channel: 'third' }],
+        unsubscribe: ['news'],
+      });
+      await more;
+      expect(await harness.reaches('open')).toEqual({ state: 'open' });
+      client.subscribe('fourth', () => {}).catch(() => {});
+      (await gateway.changes.next()).refuse(503);
+      expect(await harness.reaches('open')).toHaveProperty('retryAt', clock.now() + 250);
+      clock.advance(250);
+      await gateway.answered();
+      await harness.reaches('open');
+      const fifth = client.subscribe('fifth', () => {});
+      await gateway.answered();
+      await fifth;
+      expect(harness.statuses.pending).toEqual([]);
+    },
+  );
+
+  test('that may or may not have been made is taken back, where nobody wants it any more', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    await harness.subscribed();
+    await harness.reaches('open');
+    const more = client.subscribe('more', () => {});
+    (await gateway.changes.next()).cut();
+    await harness.reaches('open');
+    await client.unsubscribe('more');
+    await more;
+    clock.advance(250);
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['more'] });
+  });
+
+  test('that waits to be made again is forgotten with the client', async () => {
+    await using harness = await Harness.start();
+    await harness.subscribed();
+    await harness.reaches('open');
+    harness.client.subscribe('more', () => {}).catch(() => {});
+    (await harness.gateway.changes.next()).refuse(503);
+    await harness.reaches('open');
+    harness.client.close();
+    expect(harness.clock.pending).toBe(0);
+  });
+
+  test('to a stream that has ended meanwhile means nothing, whatever is answered', async () => {
+    const answered = new Queue<unknown>();
+    await using harness = await Harness.start({
+      fetch: async (input, init) => {
+        if (init?.headers instanceof Headers && init.headers.get('accept') !== 'application/json')
+          return fetch(input, init);
+        // As if the answer had been on its way already when the request was aborted.
+        const text = await (await fetch(input, { ...init, signal: null })).text();
+        answered.push(text);
+        return new Response(text);
+      },
+    });
+    const { stream } = await harness.subscribed();
+    const more = harness.client.subscribe('more', () => {});
+    const change = await harness.gateway.changes.next();
+    stream.cut();
+    await harness.reaches('waiting');
+    change.answer({ more: 'CHANNEL_DENIED' });
+    await answered.next();
+    await soon();
+    harness.clock.advance(250);
+    await harness.gateway.ready();
+    expect((await more).closed).toBe(false);
+  });
+
+  test('may be refused to somebody who closes the client then', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    await harness.reaches('open');
+    client.createStream('secret').subscribe({ error: () => client.close() });
+    (await gateway.changes.next()).refuse(503);
+    await harness.reaches('open');
+    harness.clock.advance(250);
+    await gateway.answered({ secret: 'CHANNEL_DENIED' });
+    await harness.reaches('closed');
+    await stream.closed;
+    await soon();
+    expect([client.status.state, harness.statuses.pending]).toEqual(['closed', []]);
+  });
+
+  test.each([[401], [403]])('that is answered with %i closes the client', async (code) => {
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    const more = harness.client.subscribe('more', () => {});
+    (await harness.gateway.changes.next()).refuse(code);
+    await expect(more).rejects.toThrow(ConnectionClosedError);
+    expect(harness.client.status.reason).toBe('refused');
+    await stream.closed;
+  });
+
+  test('that is not answered within half a minute leads to another stream', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    const more = client.subscribe('more', () => {});
+    const change = await gateway.changes.next();
+    for (let waited = 0; waited < 29; waited++) {
+      clock.advance(1_000);
+      stream.write(':\n\n');
+      await harness.settled(stream);
+    }
+    expect(client.status.state).toBe('open');
+    clock.advance(1_000);
+    expect(client.status.state).toBe('waiting');
+    await Promise.all([change.closed, stream.closed]);
+    clock.advance(250);
+    await gateway.ready();
+    await more;
+  });
+});
+
+describe('Headers', () => {
+  test('are asked for anew for each request, and a failure of them is a failed attempt', async () => {
+    let count = 0;
+    const failure = new Error('no token');
+    await using harness = await Harness.start({
+      headers: async () => {
+        count++;
+        if (count === 1 || count === 3) throw failure;
+        return [['x-count', String(count)]];
+      },
+    });
+    const { client, clock, gateway } = harness;
+    const first = client.subscribe('news', () => {});
+    expect((await harness.reaches('waiting')).error).toBe(failure);
+    clock.advance(250);
+    const stream = await gateway.ready();
+    expect(stream.request.headers['x-count']).toBe('2');
+    await first;
+    await harness.reaches('open');
+    const second = client.subscribe('more', () => {});
+    expect(await harness.reaches('open')).toMatchObject({ error: failure, retryAt: clock.now() + 250 });
+    clock.advance(250);
+    expect((await gateway.answered()).request.headers['x-count']).toBe('4');
+    await second;
+  });
+
+  test('and whatever else of a request may be the application’s', async () => {
+    const seen = new Queue<RequestInit>();
+    await using harness = await Harness.start({
+      credentials: 'include',
+      fetch: (input, init) => {
+        seen.push(init!);
+        return fetch(input, init);
+      },
+    });
+    await harness.subscribed();
+    expect(await seen.next()).toMatchObject({
+      method: 'POST',
+      credentials: 'include',
+      signal: expect.any(AbortSignal),
+    });
+  });
+});
+
+describe('The server', () => {
+  test.each([
+    ['messaging:end', 'end'],
+    ['messaging:revoked', 'revoked'],
+  ])('ends the client for good with %s', async (event, reason) => {
+    await using harness = await Harness.start();
+    const { stream, subscription } = await harness.subscribed();
+    stream.event(event, {});
+    expect(await harness.reaches('closed')).toEqual({
+      state: 'closed',
+      reason,
+      error: expect.any(ConnectionClosedError),
+    });
+    expect(subscription.closed).toBe(true);
+    await stream.closed;
+    expect([harness.errors.pending, harness.clock.pending]).toEqual([[], 0]);
+  });
+
+  test('that goes away says when to come back', async () => {
+    await using harness = await Harness.start();
+    const { clock, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    stream.event('messaging:drain', {}, 'retry: 1234\n');
+    expect(await harness.reaches('waiting')).toEqual({
+      state: 'waiting',
+      reason: 'drain',
+      retryAt: clock.now() + 1_234,
+    });
+    await stream.closed;
+    clock.advance(1_233);
+    expect(harness.client.status.state).toBe('waiting');
+    clock.advance(1);
+    const again = await gateway.ready();
+    again.event('messaging:drain', {});
+    expect((await harness.reaches('waiting')).retryAt).toBe(clock.now() + 250);
+  });
+
+  test('that goes away is not listened to any more', async () => {
+    await using harness = await Harness.start();
+    const { messages, stream, subscription } = await harness.subscribed();
+    await harness.reaches('open');
+    stream.write(
+      'event: messaging:drain\ndata: {}\n\nevent: messaging:revoked\ndata: {}\n\ndata: {"channel":"news","at":1,"data":1}\n\n',
+    );
+    await stream.closed;
+    expect([harness.client.status.state, subscription.closed]).toEqual(['waiting', false]);
+    expect(harness.statuses.pending).toHaveLength(1);
+    expect(messages.pending).toEqual([]);
+  });
+
+  test('may say what this client does not know', async () => {
+    await using harness = await Harness.start();
+    const { messages, stream } = await harness.subscribed();
+    stream.write(
+      ': comment\nfield: x\nretry: soon\nid: 7\n\nevent: messaging:tomorrow\ndata: {\n\nevent: own\ndata: 1\n\n',
+    );
+    stream.message({ channel: 'news', data: 1 });
+    expect(await messages.next()).toBe(1);
+    expect(harness.errors.pending).toEqual([]);
+  });
+});
+
+describe('A stream on which nothing comes', () => {
+  test('for two and a half heartbeats is given up', async () => {
+    await using harness = await Harness.start();
+    const { clock, gateway } = harness;
+    const subscribed = harness.client.subscribe('news', () => {});
+    const stream = await gateway.ready({ heartbeatMs: 10_000 });
+    await subscribed;
+    clock.advance(20_000);
+    stream.write(':');
+    stream.write('\n\n');
+    await harness.settled(stream);
+    clock.advance(24_999);
+    expect(harness.client.status.state).toBe('open');
+    clock.advance(1);
+    expect(harness.client.status).toMatchObject({
+      state: 'waiting',
+      error: { message: expect.stringContaining('silent') },
+    });
+    await stream.closed;
+    clock.advance(250);
+    await gateway.ready();
+  });
+
+  test('is given up so long after it was ready, not after it was asked for', async () => {
+    await using harness = await Harness.start();
+    const subscribed = harness.client.subscribe('news', () => {});
+    const stream = await harness.gateway.streams.next();
+    harness.clock.advance(20_000);
+    stream.ready({ heartbeatMs: 10_000 });
+    await subscribed;
+    harness.clock.advance(24_999);
+    expect(harness.client.status.state).toBe('open');
+  });
+
+  test('lives where the server sends no heartbeats', async () => {
+    await using harness = await Harness.start();
+    const subscribed = harness.client.subscribe('news', () => {});
+    await harness.gateway.ready({ heartbeatMs: 0 });
+    await subscribed;
+    expect(harness.clock.pending).toBe(0);
+    harness.clock.advance(1e9);
+    expect(harness.client.status.state).toBe('open');
+  });
+
+  test('is watched without a timer for each of many chunks', async () => {
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    const before = harness.clock.delays.pending.length;
+    for (let sent = 0; sent < 20; sent++) {
+      stream.message({ channel: 'news' });
+      await harness.settled(stream);
+    }
+    expect(harness.clock.delays.pending).toHaveLength(before);
+    expect(harness.clock.pending).toBe(1);
+  });
+
+  test.each([
+    ['no answer', () => {}],
+    ['no ready event', (stream: { open(): void }) => stream.open()],
+  ])('within half a minute of the attempt is given up: %s', async (_, act) => {
+    await using harness = await Harness.start();
+    const { clock } = harness;
+    harness.client.subscribe('news', () => {}).catch(() => {});
+    const stream = await harness.gateway.streams.next();
+    act(stream);
+    clock.advance(29_999);
+    expect(harness.client.status.state).toBe('connecting');
+    clock.advance(1);
+    expect(harness.client.status.state).toBe('waiting');
+    await stream.closed;
+  });
+
+  test('but messages within half a minute of the attempt is given up, since it is not ready', async () => {
+    await using harness = await Harness.start();
+    const messages = new Queue<unknown>();
+    harness.client.subscribe('news', messages.push).catch(() => {});
+    const stream = await harness.gateway.streams.next();
+    stream.open();
+    harness.clock.advance(29_999);
+    stream.message({ channel: 'news' });
+    await messages.next();
+    harness.clock.advance(1);
+    expect(harness.client.status.state).toBe('waiting');
+  });
+
+  test('since the headers do not come is given up, too', async () => {
+    await using harness = await Harness.start({ headers: () => new Promise(() => {}) });
+    harness.client.subscribe('news', () => {}).catch(() => {});
+    await harness.reaches('connecting');
+    harness.clock.advance(30_000);
+    expect(harness.client.status.state).toBe('waiting');
+  });
+});
+
+describe('In a browser', () => {
+  const names = ['addEventListener', 'removeEventListener', 'document'] as const;
+  const originals = names.map((name) => Object.getOwnPropertyDescriptor(globalThis, name));
+  afterEach(() => {
+    names.forEach((name, index) => {
+      const original = originals[index];
+      if (original) Object.defineProperty(globalThis, name, original);
+      else Reflect.deleteProperty(globalThis, name);
+    });
+  });
+
+  /** Makes this process look like a page; gives what its listeners are registered with. */
+  function page() {
+    const window = new EventTarget();
+    const inner = new EventTarget();
+    const document = { visibilityState: 'visible' };
+    const listeners: string[] = [];
+    const follow = (target: EventTarget) => ({
+      addEventListener: (type: string, listener: EventListener) => {
+        listeners.push(type);
+        target.addEventListener(type, listener);
+      },
+      removeEventListener: (type: string, listener: EventListener) => {
+        listeners.splice(listeners.indexOf(type), 1);
+        target.removeEventListener(type, listener);
+      },
+    });
+    const globals = { ...follow(window), document: Object.assign(document, follow(inner)) };
+    for (const name of names)
+      Object.defineProperty(globalThis, name, { value: globals[name], configurable: true, writable: true });
+    return { window, document, inner, listeners };
+  }
+
+  test.each(['online', 'pageshow', 'visibilitychange', 'resume'])('%s ends the wait', async (type) => {
+    const { inner, window, listeners } = page();
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    expect(listeners.toSorted()).toEqual(['online', 'pageshow', 'resume', 'visibilitychange']);
+    stream.cut();
+    await harness.reaches('waiting');
+    (type === 'online' || type === 'pageshow' ? window : inner).dispatchEvent(new Event(type));
+    expect(harness.client.status.state).toBe('connecting');
+    await harness.gateway.ready();
+    await harness.reaches('open');
+    harness.client.close();
+    expect(listeners).toEqual([]);
+  });
+
+  test('a page that is hidden does not end the wait, but being online does', async () => {
+    const { document, inner, window } = page();
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    stream.cut();
+    await harness.reaches('waiting');
+    document.visibilityState = 'hidden';
+    inner.dispatchEvent(new Event('visibilitychange'));
+    expect(harness.client.status.state).toBe('waiting');
+    window.dispatchEvent(new Event('online'));
+    expect(harness.client.status.state).toBe('connecting');
+  });
+
+  test('a page that was frozen finds out at once that its stream is dead', async () => {
+    const { inner } = page();
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    harness.clock.sleep(37_499);
+    inner.dispatchEvent(new Event('resume'));
+    expect(harness.client.status.state).toBe('open');
+    harness.clock.sleep(1);
+    inner.dispatchEvent(new Event('resume'));
+    expect(harness.client.status.state).toBe('connecting');
+    await stream.closed;
+    await harness.gateway.ready();
+    await harness.reaches('open');
+  });
+
+  test('being online again repeats a change at once that waits for that', async () => {
+    const { window } = page();
+    await using harness = await Harness.start();
+    await harness.subscribed();
+    await harness.reaches('open');
+    const more = harness.client.subscribe('more', () => {});
+    (await harness.gateway.changes.next()).refuse(503);
+    await harness.reaches('open');
+    window.dispatchEvent(new Event('online'));
+    await harness.gateway.answered();
+    expect((await more).closed).toBe(false);
+  });
+
+  test('a path is enough of a URL', () => {
+    Object.defineProperty(globalThis, 'location', { value: { href: 'https://example.org/app/' }, configurable: true });
+    try {
+      expect(new MessagingClient({ url: '/messages' }).status.state).toBe('idle');
+    } finally {
+      Reflect.deleteProperty(globalThis, 'location');
+    }
+  });
+});
+
+test.each(['connecting', 'open', 'waiting', 'idle'] as const)(
+  'A client may be closed as it becomes %s',
+  async (state) => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    client.onStatus((status) => status.state === state && client.close());
+    const settled = client.subscribe('news', () => {}).catch((error: unknown) => error);
+    if (state !== 'connecting') {
+      const stream = await gateway.ready();
+      await settled;
+      if (state === 'idle') {
+        await client.unsubscribe('news');
+        await gateway.answered();
+      }
+      if (state !== 'open') stream.cut();
+      await stream.closed;
+    }
+    await harness.reaches('closed');
+    await soon();
+    expect(client.status.state).toBe('closed');
+    expect(harness.statuses.pending).toEqual([]);
+    expect(harness.clock.pending).toBe(0);
+  },
+);

@@ -1,0 +1,24 @@
+import { expect, test } from '@jest/globals';
+import { ServerLink } from '../../../lib/client/server-link.js';
+import type { ChannelAnswer } from '../../../lib/protocol/gateway.js';
+import { Queue } from '../../support/queue.js';
+import { ScriptedGateway } from '../../support/scripted-gateway.js';
+
+test('answers to each time that a channel is wanted, and asks for one that was refused no more', async () => {
+  await using gateway = await ScriptedGateway.start();
+  const answers = new Queue<ChannelAnswer>();
+  const link = new ServerLink(
+    { url: gateway.url },
+    { status: () => {}, answer: answers.push, message: () => {}, gap: () => {} },
+  );
+  for (const channel of ['a', 'secret', 'a']) link.want(channel);
+  await gateway.ready({ denied: { secret: 'CHANNEL_DENIED' } });
+  expect(await answers.take(2)).toEqual([{ channel: 'a' }, { channel: 'secret', error: 'CHANNEL_DENIED' }]);
+  link.want('a');
+  expect(answers.pending).toEqual([]);
+  expect(await answers.next()).toEqual({ channel: 'a' });
+  link.want('b');
+  expect((await gateway.answered()).request.body).toEqual({ subscribe: [{ channel: 'b' }], unsubscribe: [] });
+  expect(await answers.next()).toEqual({ channel: 'b' });
+  link.close();
+});

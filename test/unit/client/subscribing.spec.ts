@@ -1,0 +1,614 @@
+import { describe, expect, test } from '@jest/globals';
+import {
+  ChannelDeniedError,
+  ConfigurationError,
+  ConnectionClosedError,
+  defineChannel,
+  IdentityMap,
+  InvalidChannelError,
+  InvalidMessageError,
+  LimitExceededError,
+  Message,
+  MessageSource,
+  MessagingClient,
+  MessagingError,
+  Serializable,
+  sourceRef,
+  type ClientMessageContext,
+} from 'nestjs-messaging/client';
+import { Queue } from '../../support/queue.js';
+import { Harness, soon } from './harness.js';
+
+class ChatMessage extends Message {
+  constructor(readonly text: string) {
+    super();
+  }
+}
+@Serializable({ name: 'client-test-user', key: 'id' })
+class User {
+  constructor(
+    readonly id: number,
+    readonly name: string,
+  ) {}
+}
+@MessageSource({ name: 'ChatServer', key: 'name' })
+class ChatServer {
+  constructor(readonly name: string) {}
+}
+const Rooms = defineChannel('rooms/:roomId', ChatMessage);
+
+describe('A subscription', () => {
+  test('made together with others goes with them in one request that opens the stream', async () => {
+    await using harness = await Harness.start({ headers: { authorization: 'Bearer 1' } });
+    const { client, gateway } = harness;
+    expect(client.status).toEqual({ state: 'idle' });
+    const all = ['a', 'b', 'c'].map((channel) => client.subscribe(channel, () => {}));
+    const stream = await gateway.streams.next();
+    expect(stream.request).toMatchObject({
+      method: 'POST',
+      path: '/messages',
+      headers: { 'content-type': 'application/json', accept: 'text/event-stream', authorization: 'Bearer 1' },
+      body: { channels: [{ channel: 'a' }, { channel: 'b' }, { channel: 'c' }] },
+    });
+    stream.ready();
+    expect((await Promise.all(all)).map(({ channel, closed }) => [channel, closed])).toEqual([
+      ['a', false],
+      ['b', false],
+      ['c', false],
+    ]);
+    expect(gateway.requests).toHaveLength(1);
+    expect(await harness.statuses.take(2)).toEqual([{ state: 'connecting' }, { state: 'open' }]);
+  });
+
+  test('is there once the server has confirmed it, though messages may come before', async () => {
+    await using harness = await Harness.start();
+    const messages = new Queue<unknown>();
+    let isThere = false;
+    const subscription = harness.client.subscribe('news', messages.push).then(() => (isThere = true));
+    const stream = await harness.gateway.streams.next();
+    stream.open();
+    stream.message({ channel: 'news', data: 'early' });
+    expect(await messages.next()).toBe('early');
+    expect(isThere).toBe(false);
+    expect(harness.client.status.state).toBe('connecting');
+    stream.ready();
+    await subscription;
+  });
+
+  test('gets instances of its class, and what is to be known of each', async () => {
+    await using harness = await Harness.start({ types: [User] });
+    const heard = new Queue<[ChatMessage, ClientMessageContext]>();
+    const subscribed = harness.client.subscribe(Rooms.for({ roomId: 7 }), (message, context) =>
+      heard.push([message, context]),
+    );
+    const stream = await harness.gateway.ready();
+    await subscribed;
+    stream.message({
+      channel: 'rooms/7',
+      type: 'ChatMessage',
+      data: { text: 'hi', by: { id: 1 } },
+      meta: { by: '@client-test-user' },
+      at: 5,
+    });
+    const [message, context] = await heard.next();
+    expect(message).toBeInstanceOf(ChatMessage);
+    expect(message).toEqual(
+      Object.assign(Object.create(ChatMessage.prototype) as object, { text: 'hi', by: new User(1, undefined!) }),
+    );
+    expect(context).toEqual({ channel: 'rooms/7', params: { roomId: '7' }, type: 'ChatMessage', postedAt: 5 });
+  });
+
+  test('to a template gets what comes by that alone, one to a channel what does not', async () => {
+    await using harness = await Harness.start();
+    const heard = new Queue<[string, unknown, unknown]>();
+    const all = [
+      harness.client.subscribe(Rooms, ({ text }, { params }) => heard.push(['all', text, params])),
+      harness.client.subscribe('rooms/:id', (text, { params }) => heard.push(['named', text, params])),
+      harness.client.subscribe('rooms/7', (message, { params }) => heard.push(['seven', message, params])),
+    ];
+    const stream = await harness.gateway.ready();
+    await Promise.all(all);
+    stream.message({ channel: 'rooms/7', template: 'rooms/:roomId', data: { text: '1' } });
+    stream.message({ channel: 'rooms/7', template: 'rooms/:id', data: '2' });
+    stream.message({ channel: 'rooms/7', data: '3' });
+    stream.message({ channel: 'rooms/8', data: 'for nobody' });
+    await harness.settled(stream);
+    expect(heard.pending).toEqual([
+      ['all', '1', { roomId: '7' }],
+      ['named', '2', { id: '7' }],
+      ['seven', '3', {}],
+    ]);
+  });
+
+  test('to a source names it by its class and key', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const heard = new Queue<[ChatMessage, unknown]>();
+    const listener = (message: ChatMessage, { params }: ClientMessageContext) => heard.push([message, params]);
+    const all = [
+      client.subscribe(new ChatServer('lob by'), ChatMessage, listener),
+      client.subscribe(sourceRef('ChatServer', 'x'), ChatMessage, listener),
+      client.subscribe(ChatServer, ChatMessage, listener),
+    ];
+    const stream = await gateway.streams.next();
+    const name = 'messaging:from/ChatServer/lob%20by/ChatMessage';
+    const template = 'messaging:from/ChatServer/:key/ChatMessage';
+    expect(stream.wanted).toEqual([name, 'messaging:from/ChatServer/x/ChatMessage', template]);
+    stream.ready();
+    await Promise.all(all);
+    stream.message({ channel: name, type: 'ChatMessage', data: { text: '1' } });
+    stream.message({ channel: name, template, type: 'ChatMessage', data: { text: '2' } });
+    expect(await heard.take(2)).toEqual([
+      [expect.objectContaining({ text: '1' }), { key: 'lob by' }],
+      [expect.objectContaining({ text: '2' }), { key: 'lob by' }],
+    ]);
+    const server = sourceRef('ChatServer', 'lob by');
+    await Promise.all([client.unsubscribe(server, ChatMessage, listener), client.unsubscribe(ChatServer, ChatMessage)]);
+    expect((await gateway.answered()).request.body.unsubscribe).toEqual([name, template]);
+  });
+
+  test('to a channel that is subscribed to costs the server nothing, and is there at once', async () => {
+    await using harness = await Harness.start();
+    const { messages, stream } = await harness.subscribed();
+    const second = new Queue<unknown>();
+    await harness.client.subscribe('news', second.push);
+    stream.message({ channel: 'news', data: 1 });
+    expect([await messages.next(), await second.next()]).toEqual([1, 1]);
+    expect(harness.gateway.requests).toHaveLength(1);
+  });
+
+  test('in the same function twice is called twice', async () => {
+    await using harness = await Harness.start();
+    const { messages, stream } = await harness.subscribed();
+    const again = await harness.client.subscribe('news', messages.push);
+    stream.message({ channel: 'news', data: 1 });
+    expect(await messages.take(2)).toEqual([1, 1]);
+    await again.unsubscribe();
+    stream.message({ channel: 'news', data: 2 });
+    stream.message({ channel: 'news', data: 3 });
+    expect(await messages.take(2)).toEqual([2, 3]);
+  });
+});
+
+describe('Changes', () => {
+  test('made together go in one request, and never is there a second one before its answer', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { subscription } = await harness.subscribed();
+    const first = [client.subscribe('a', () => {}), client.subscribe('b', () => {})];
+    await subscription.unsubscribe();
+    const change = await gateway.changes.next();
+    expect(change.request).toMatchObject({
+      path: '/messages/c1/channels',
+      headers: { 'content-type': 'application/json' },
+      body: { subscribe: [{ channel: 'a' }, { channel: 'b' }], unsubscribe: ['news'] },
+    });
+    const later = client.subscribe('c', () => {});
+    await client.unsubscribe('a');
+    await soon();
+    expect(gateway.changes.pending).toEqual([]);
+    change.answer();
+    await Promise.all(first);
+    const next = await gateway.changes.next();
+    expect(next.request.body).toEqual({ subscribe: [{ channel: 'c' }], unsubscribe: ['a'] });
+    next.answer();
+    expect((await later).closed).toBe(false);
+  });
+
+  test('wait until the stream is ready', async () => {
+    await using harness = await Harness.start();
+    const early = harness.client.subscribe('a', () => {});
+    const stream = await harness.gateway.streams.next();
+    const late = harness.client.subscribe('b', () => {});
+    await harness.client.unsubscribe('a');
+    expect((await early).closed).toBe(true);
+    await soon();
+    stream.ready({ connection: 'x/y?' });
+    const change = await harness.gateway.answered();
+    expect(change.request).toMatchObject({
+      path: '/messages/x%2Fy%3F/channels',
+      body: { subscribe: [{ channel: 'b' }], unsubscribe: ['a'] },
+    });
+    await late;
+  });
+
+  test('that come to nothing before there is a connection need none', async () => {
+    await using harness = await Harness.start();
+    const pending = harness.client.subscribe('news', () => {});
+    await harness.client.unsubscribe('news');
+    expect((await pending).closed).toBe(true);
+    await soon();
+    expect([harness.statuses.pending, harness.client.status]).toEqual([[], { state: 'idle' }]);
+  });
+
+  test('back and forth within one turn need no request', async () => {
+    await using harness = await Harness.start();
+    const { subscription } = await harness.subscribed();
+    void subscription.unsubscribe();
+    const again = await harness.client.subscribe('news', () => {});
+    expect(again.closed).toBe(false);
+    const marker = harness.client.subscribe('marker', () => {});
+    expect((await harness.gateway.answered()).request.body).toEqual({
+      subscribe: [{ channel: 'marker' }],
+      unsubscribe: [],
+    });
+    await marker;
+  });
+
+  test('back and forth while the server is told end as they should', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { subscription } = await harness.subscribed();
+    await subscription.unsubscribe();
+    const leaving = await gateway.changes.next();
+    let isThere = false;
+    const again = client.subscribe('news', () => {}).then(() => (isThere = true));
+    await soon();
+    expect(isThere).toBe(false);
+    leaving.answer();
+    const returning = await gateway.changes.next();
+    expect(returning.request.body).toEqual({ subscribe: [{ channel: 'news' }], unsubscribe: [] });
+    await client.unsubscribe('news');
+    const third = client.subscribe('news', () => {});
+    await client.unsubscribe('news');
+    await third;
+    await soon();
+    returning.answer();
+    await again;
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['news'] });
+  });
+
+  test('go to a gateway whose URL has a query or a slash at its end', async () => {
+    await using harness = await Harness.start();
+    for (const [suffix, path] of [
+      ['/?tenant=1', '/messages/c1/channels?tenant=1'],
+      ['/', '/messages/c1/channels'],
+    ] as const) {
+      using client = new MessagingClient({ url: harness.gateway.url + suffix });
+      const first = client.subscribe('a', () => {});
+      await harness.gateway.ready();
+      await first;
+      const second = client.subscribe('b', () => {});
+      expect((await harness.gateway.answered()).request.path).toBe(path);
+      await second;
+    }
+  });
+});
+
+describe('A channel that is refused', () => {
+  test.each([
+    ['CHANNEL_DENIED', ChannelDeniedError],
+    ['INVALID_CHANNEL', InvalidChannelError],
+    ['LIMIT_EXCEEDED', LimitExceededError],
+  ] as const)('as %s rejects, and the others go on', async (code, type) => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const messages = new Queue<unknown>();
+    const refused = client.subscribe('secret', () => {});
+    const fine = client.subscribe('news', messages.push);
+    const stream = await gateway.ready({ denied: { secret: code } });
+    await expect(refused).rejects.toThrow(type);
+    await expect(refused).rejects.toThrow('"secret"');
+    await fine;
+    const again = client.subscribe('secret', () => {});
+    const change = await gateway.answered({ secret: code });
+    expect(change.request.body).toEqual({ subscribe: [{ channel: 'secret' }], unsubscribe: [] });
+    await expect(again).rejects.toThrow(type);
+    stream.message({ channel: 'news', data: 1 });
+    expect(await messages.next()).toBe(1);
+    expect(harness.errors.pending).toEqual([]);
+    const marker = client.subscribe('marker', () => {});
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [{ channel: 'marker' }], unsubscribe: [] });
+    await marker;
+  });
+
+  test('with a code of a later version is denied', async () => {
+    await using harness = await Harness.start();
+    const refused = harness.client.subscribe('secret', () => {});
+    await harness.gateway.ready({ denied: { secret: 'TOMORROW' as 'CHANNEL_DENIED' } });
+    await expect(refused).rejects.toThrow(ChannelDeniedError);
+  });
+});
+
+describe('Wrong arguments', () => {
+  test.each([
+    ['no channel', ['', () => {}], InvalidChannelError],
+    ['a reserved name', ['messaging:x', () => {}], InvalidChannelError],
+    ['no listener', ['news'], MessagingError],
+    ['no source', [7, ChatMessage, () => {}], ConfigurationError],
+    ['a source without a key', [new ChatMessage('x'), ChatMessage, () => {}], ConfigurationError],
+    ['no class', [new ChatServer('x'), 'ChatMessage', () => {}], ConfigurationError],
+    ['no listener of a source', [new ChatServer('x'), ChatMessage], MessagingError],
+  ])('reject: %s', async (_, args, type) => {
+    using client = new MessagingClient({ url: 'http://127.0.0.1:9/' });
+    await expect((client.subscribe as (...all: unknown[]) => Promise<unknown>)(...args)).rejects.toThrow(type);
+    expect(client.status.state).toBe('idle');
+  });
+
+  test('reject two classes of one name', async () => {
+    using client = new MessagingClient({ url: 'http://127.0.0.1:9/', types: [ChatMessage] });
+    const Other = Object.defineProperty(class {}, 'name', { value: 'ChatMessage' });
+    await expect(client.subscribe(new ChatServer('x'), Other, () => {})).rejects.toThrow(ConfigurationError);
+    expect(() => new MessagingClient({ url: 'http://127.0.0.1:9/', types: [ChatMessage, Other] })).toThrow(
+      ConfigurationError,
+    );
+  });
+
+  test.each([['/messages'], [''], [undefined]])('are no URL where there is no page: %p', (url) => {
+    expect(() => new MessagingClient({ url: url! })).toThrow(ConfigurationError);
+  });
+
+  test('are none where fetch knows what to do with a path', () => {
+    expect(new MessagingClient({ url: '/messages', fetch }).status.state).toBe('idle');
+  });
+});
+
+describe('A signal', () => {
+  test('that was aborted before rejects with its reason, and nothing is asked for', async () => {
+    await using harness = await Harness.start();
+    const reason = new Error('left');
+    await expect(harness.client.subscribe('news', () => {}, { signal: AbortSignal.abort(reason) })).rejects.toBe(
+      reason,
+    );
+    await soon();
+    expect(harness.client.status.state).toBe('idle');
+  });
+
+  test('ends a subscription that the server has not confirmed, and rejects with its reason', async () => {
+    await using harness = await Harness.start();
+    const controller = new AbortController();
+    const reason = new Error('left');
+    const pending = harness.client.subscribe('news', () => {}, { signal: controller.signal });
+    const other = harness.client.subscribe('other', () => {});
+    const stream = await harness.gateway.streams.next();
+    controller.abort(reason);
+    await expect(pending).rejects.toBe(reason);
+    stream.ready();
+    await other;
+    expect((await harness.gateway.answered()).request.body.unsubscribe).toEqual(['news']);
+  });
+
+  test('ends a subscription that is there, and is let go of with it', async () => {
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    const controller = new AbortController();
+    const removed = new Queue<string>();
+    const remove = controller.signal.removeEventListener.bind(controller.signal);
+    controller.signal.removeEventListener = (type: string, listener: EventListener) => {
+      removed.push(type);
+      remove(type, listener);
+    };
+    const messages = new Queue<unknown>();
+    const first = await harness.client.subscribe('news', messages.push, { signal: controller.signal });
+    const second = await harness.client.subscribe('news', messages.push, { signal: controller.signal });
+    await first.unsubscribe();
+    expect(removed.pending).toEqual(['abort']);
+    controller.abort();
+    expect(second.closed).toBe(true);
+    stream.message({ channel: 'news', data: 1 });
+    await harness.settled(stream);
+    expect(messages.pending).toEqual([]);
+  });
+});
+
+describe('Unsubscribing', () => {
+  test('takes one listener, or all of them and the streams', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { messages, stream, subscription } = await harness.subscribed();
+    const other = new Queue<unknown>();
+    await client.subscribe('news', other.push);
+    const loop = client.createStream('news')[Symbol.asyncIterator]();
+    await client.unsubscribe('news', () => {});
+    await client.unsubscribe('nothing');
+    await client.unsubscribe('news', messages.push);
+    expect(subscription.closed).toBe(true);
+    stream.message({ channel: 'news', data: 1 });
+    expect(await other.next()).toBe(1);
+    expect(messages.pending).toEqual([]);
+    await client.unsubscribe('news');
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['news'] });
+    expect(await loop.next()).toEqual({ value: 1, done: false });
+    expect(await loop.next()).toEqual({ value: undefined, done: true });
+  });
+
+  test('works by the handle, also as a resource, and more than once', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { subscription } = await harness.subscribed();
+    {
+      using first = await client.subscribe('news', () => {});
+      await using second = await client.subscribe('news', () => {});
+      expect([first.closed, second.closed]).toEqual([false, false]);
+    }
+    await subscription.unsubscribe();
+    await subscription.unsubscribe();
+    subscription[Symbol.dispose]();
+    expect(subscription.closed).toBe(true);
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['news'] });
+  });
+});
+
+describe('Listeners', () => {
+  test('that throw or reject do not disturb others', async () => {
+    await using harness = await Harness.start();
+    const { messages, stream } = await harness.subscribed('first');
+    const [thrown, rejected] = [new Error('thrown'), new Error('rejected')];
+    const all = Promise.all([
+      harness.client.subscribe('news', () => {
+        throw thrown;
+      }),
+      harness.client.subscribe('news', () => Promise.reject(rejected)),
+      harness.client.subscribe('news', messages.push),
+    ]);
+    await harness.gateway.answered();
+    await all;
+    stream.message({ channel: 'news', data: 1 });
+    expect(await messages.next()).toBe(1);
+    expect(await harness.errors.take(2)).toEqual([
+      { error: thrown, context: { channel: 'news' } },
+      { error: rejected, context: { channel: 'news' } },
+    ]);
+  });
+
+  test('may subscribe and unsubscribe while they are called', async () => {
+    await using harness = await Harness.start();
+    const { client } = harness;
+    const heard = new Queue<string>();
+    const late = (message: unknown) => heard.push(`late ${String(message)}`);
+    const next = (message: unknown) => heard.push(`next ${String(message)}`);
+    const all = [
+      client.subscribe('news', (message) => {
+        heard.push(`first ${String(message)}`);
+        void client.unsubscribe('news', next);
+        void client.subscribe('news', late);
+      }),
+      client.subscribe('news', next),
+    ];
+    const stream = await harness.gateway.ready();
+    await Promise.all(all);
+    stream.message({ channel: 'news', data: 1 });
+    stream.message({ channel: 'news', data: 2 });
+    expect(await heard.take(3)).toEqual(['first 1', 'first 2', 'late 2']);
+  });
+
+  test('are not called after the client was closed within one of them', async () => {
+    await using harness = await Harness.start();
+    const heard = new Queue<unknown>();
+    const all = [
+      harness.client.subscribe('news', (message) => {
+        heard.push(message);
+        harness.client.close();
+      }),
+      harness.client.subscribe('news', heard.push),
+    ];
+    const stream = await harness.gateway.ready();
+    await Promise.all(all);
+    stream.write('data: {"channel":"news","at":1,"data":1}\n\ndata: {"channel":"news","at":1,"data":2}\n\n');
+    await stream.closed;
+    expect(heard.pending).toEqual([1]);
+  });
+
+  test('of the status and of gaps are isolated, too, and can be taken back', async () => {
+    await using harness = await Harness.start();
+    const { client } = harness;
+    const failure = new Error('status');
+    const stop = client.onStatus(() => Promise.reject(failure));
+    const gaps = new Queue<unknown>();
+    client.onGap(() => {
+      throw failure;
+    });
+    client.onGap(gaps.push);
+    const { stream } = await harness.subscribed();
+    expect((await harness.errors.take(2)).map(({ error }) => error)).toEqual([failure, failure]);
+    const statuses = new Queue<unknown>();
+    client.onStatus(statuses.push);
+    client.onStatus(statuses.push)();
+    stop();
+    const gap = { channel: 'news', reason: 'trimmed', position: 'e:1' };
+    stream.event('messaging:gap', gap);
+    expect(await gaps.next()).toEqual(gap);
+    expect((await harness.errors.next()).error).toBe(failure);
+    stream.write('event: messaging:gap\ndata: {\n\n');
+    expect((await harness.errors.next()).error).toBeInstanceOf(SyntaxError);
+    stream.cut();
+    await harness.reaches('waiting');
+    expect(harness.errors.pending).toEqual([]);
+    expect(statuses.pending).toEqual([client.status]);
+  });
+
+  test('may have an onError that fails', async () => {
+    const logged = new Queue<unknown>();
+    const { error: original } = console;
+    console.error = logged.push;
+    try {
+      await using harness = await Harness.start({
+        onError: (error) => Promise.reject(new Error('onError', { cause: error })),
+      });
+      const subscribed = harness.client.subscribe('news', () => {
+        throw new Error('listener');
+      });
+      const stream = await harness.gateway.ready();
+      await subscribed;
+      stream.message({ channel: 'news' });
+      expect(await logged.next()).toMatchObject({ message: 'onError', cause: { message: 'listener' } });
+    } finally {
+      console.error = original;
+    }
+  });
+
+  test('fail on the console where there is no onError', async () => {
+    const logged = new Queue<unknown>();
+    const { error: original } = console;
+    console.error = logged.push;
+    try {
+      await using harness = await Harness.start();
+      using client = new MessagingClient({ url: harness.gateway.url });
+      const subscribed = client.subscribe('news', () => {
+        throw new Error('listener');
+      });
+      const stream = await harness.gateway.ready();
+      await subscribed;
+      stream.message({ channel: 'news' });
+      expect(await logged.next()).toMatchObject({ message: 'listener' });
+    } finally {
+      console.error = original;
+    }
+  });
+});
+
+describe('A frame', () => {
+  test.each([
+    ['is no JSON', 'data: {"channel"\n\n', {}],
+    ['is no object', 'data: null\n\n', {}],
+    ['has no channel', 'data: {"at":1,"data":1}\n\n', {}],
+    ['has no time', 'data: {"channel":"news","data":1}\n\n', { channel: 'news' }],
+    ['has no data', 'data: {"channel":"news","at":1}\n\n', { channel: 'news' }],
+    ['is of an unknown class', 'data: {"channel":"news","at":1,"type":"Unheard","data":{}}\n\n', { channel: 'news' }],
+    ['pollutes', 'data: {"channel":"news","at":1,"data":{"__proto__":{"x":1}}}\n\n', { channel: 'news' }],
+  ])('that %s is reported once and disturbs nothing', async (_, bytes, context) => {
+    await using harness = await Harness.start();
+    const { messages, stream } = await harness.subscribed();
+    await harness.client.subscribe('news', () => {});
+    stream.write(bytes);
+    stream.message({ channel: 'news', data: 1 });
+    expect(await messages.next()).toBe(1);
+    expect(harness.errors.pending).toEqual([{ error: expect.any(InvalidMessageError), context }]);
+  });
+
+  test('of a channel that nobody listens to any more is not even read', async () => {
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    stream.message({ channel: 'gone', type: 'Unheard', data: {} });
+    await harness.settled(stream);
+    expect(harness.errors.pending).toEqual([]);
+  });
+});
+
+test('An identity map keeps one live object for each key', async () => {
+  await using harness = await Harness.start({ identityMap: new IdentityMap() });
+  const users = new Queue<unknown>();
+  const subscribed = harness.client.subscribe(defineChannel('users', User), users.push);
+  const stream = await harness.gateway.ready();
+  await subscribed;
+  stream.message({ channel: 'users', type: 'client-test-user', data: { id: 1, name: 'a' } });
+  stream.message({ channel: 'users', type: 'client-test-user', data: { id: 1, name: 'b' } });
+  const [first, second] = await users.take(2);
+  expect(first).toBe(second);
+  expect(first).toEqual(new User(1, 'b'));
+});
+
+test('A closed client rejects what waits and what comes', async () => {
+  await using harness = await Harness.start();
+  const pending = harness.client.subscribe('news', () => {});
+  const stream = await harness.gateway.streams.next();
+  harness.client[Symbol.dispose]();
+  harness.client.close();
+  await expect(pending).rejects.toThrow(ConnectionClosedError);
+  await expect(harness.client.subscribe('news', () => {})).rejects.toThrow(ConnectionClosedError);
+  await harness.client.unsubscribe('news');
+  await stream.closed;
+  expect(harness.client.status).toEqual({ state: 'closed', reason: 'close' });
+  expect(harness.statuses.pending.map(({ state }) => state)).toEqual(['connecting', 'closed']);
+  expect(harness.clock.pending).toBe(0);
+});
