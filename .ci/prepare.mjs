@@ -17,7 +17,10 @@ installPackages();
 if (wants.has('--tests')) providePrograms([redisServer(), chromium()]);
 else if (wants.has('--redis') && !process.env['REDIS_URL']) providePrograms([redisServer()]);
 if (wants.has('--build') || wants.has('--build=lib')) build('lib', 'index.js', []);
-if (wants.has('--build')) build('sample-app', 'main.js', ['dist/lib/index.js']);
+if (wants.has('--build')) {
+  build('sample-app', 'main.js', ['dist/lib/index.js']);
+  bundlePage();
+}
 
 /**
  * Installs what package-lock.json says, unless node_modules holds it. Not `npm ci`: that refuses a lock file which lacks the binaries of
@@ -92,6 +95,14 @@ function build(project, entry, needs) {
   if (!run(process.execPath, ['node_modules/@nestjs/cli/bin/nest.js', 'build', project])) {
     give(`${project} could not be built; see above.`);
   }
+}
+
+/** Makes the script of the sample app's page if it is missing, as after each build, or older than what goes into it. */
+function bundlePage() {
+  if (modified('dist/sample-app/public/app.js') >= Math.max(...['sample-app', 'lib', 'tsconfig.json'].map(newest)))
+    return;
+  say('Bundling the page ...');
+  if (!run(process.execPath, ['sample-app/bundle.mjs'])) give('The page could not be bundled; see above.');
 }
 
 /** The time of the last change to a file or below a folder; a folder's own time counts, which tells of deletions. */

@@ -1,19 +1,20 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { MessagingModule } from 'nestjs-messaging';
 import { AuthModule } from './auth/auth.module.js';
-import { LiveModule } from './live/live.module.js';
+import { SignedInGuard } from './auth/signed-in.guard.js';
+import { HouseModule } from './house/house.module.js';
 import { PeopleModule } from './people/people.module.js';
 import { RoomsModule } from './rooms/rooms.module.js';
 import { Settings } from './settings.js';
 
-@Module({ imports: [AuthModule, PeopleModule, RoomsModule, LiveModule] })
+@Module({ imports: [AuthModule, PeopleModule, HouseModule, RoomsModule] })
 export class AppModule {
   static forRoot(settings: Settings): DynamicModule {
     return {
       module: AppModule,
       global: true,
-      // All there is to it: without a Redis the same code serves one process.
-      imports: [MessagingModule.forRoot({ redis: settings.redisUrl })],
+      // All there is to it. Without a Redis the same code serves one process; the gateway is what pages subscribe through.
+      imports: [MessagingModule.forRoot({ redis: settings.redisUrl, gateway: { guards: [SignedInGuard] } })],
       providers: [{ provide: Settings, useValue: settings }],
       exports: [Settings],
     };

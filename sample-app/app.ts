@@ -6,7 +6,7 @@ import type { NextFunction, Request, Response } from 'express';
 import { AppModule } from './app.module.js';
 import type { Settings } from './settings.js';
 
-// Beside this file both in the sources and, copied by the build, in dist.
+// Beside this file both in the sources and, copied by the build and with the page's script, in dist.
 const PUBLIC_FOLDER = fileURLToPath(new URL('./public', import.meta.url));
 
 /** Makes the application, ready to listen. */
@@ -18,6 +18,7 @@ export async function createApp(settings: Settings): Promise<NestExpressApplicat
   });
   app.disable('x-powered-by');
   app.use(setSecurityHeaders);
+  app.use(nameServer(settings));
   app.useStaticAssets(PUBLIC_FOLDER);
   app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true, forbidNonWhitelisted: true }));
   return app;
@@ -28,4 +29,13 @@ function setSecurityHeaders(_request: Request, response: Response, next: NextFun
   response.setHeader('x-content-type-options', 'nosniff');
   response.setHeader('referrer-policy', 'same-origin');
   next();
+}
+
+/** Says which server answers, for the page to show. */
+function nameServer({ serverName }: Settings) {
+  const name = encodeURIComponent(serverName);
+  return (_request: Request, response: Response, next: NextFunction): void => {
+    response.setHeader('x-server', name);
+    next();
+  };
 }

@@ -3,8 +3,9 @@ import { Messages, SessionMessages } from 'nestjs-messaging';
 import { CurrentUser } from '../auth/current-user.decorator.js';
 import type { SignedInUser } from '../auth/signed-in-user.js';
 import { SignedInGuard } from '../auth/signed-in.guard.js';
-import { StatusChange, StatusChanges, type Person } from './people.messages.js';
+import type { Person } from './people.messages.js';
 import { PeopleService } from './people.service.js';
+import { StatusChange, StatusChanges } from './server-report.messages.js';
 import { StatusDto } from './status.dto.js';
 
 @Controller()

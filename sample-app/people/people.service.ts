@@ -1,15 +1,15 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
-import { MessagingService, OnMessage } from 'nestjs-messaging';
+import { ClientConnections, MessagingService, OnMessage, type ClientConnectionChange } from 'nestjs-messaging';
+import type { SignedInUser } from '../auth/signed-in-user.js';
 import { SignOuts, type SignedOut } from '../auth/signed-out.message.js';
+import { UserUpdate, UserUpdates, type Person } from './people.messages.js';
 import {
   ServerReport,
   ServerReports,
   StatusChanges,
-  UserUpdate,
-  UserUpdates,
-  type Person,
   type StatusChange,
-} from './people.messages.js';
+  type Visitor,
+} from './server-report.messages.js';
 
 const REPORT_EVERY_MS = 2_000;
 /** A server that is silent for this long is gone, and its people with it. */
@@ -17,8 +17,8 @@ const FORGET_AFTER_MS = 7_000;
 /** Who reloads the page, or has lost the network for a moment, has not left. */
 const GRACE_MS = 3_000;
 
-interface Visitor {
-  person: Person;
+interface Visit {
+  visitor: Visitor;
   openPages: number;
   goodbye?: NodeJS.Timeout | undefined;
 }
@@ -32,9 +32,9 @@ interface Visitor {
  */
 @Injectable()
 export class PeopleService implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private readonly visitors = new Map<string, Visitor>();
-  private readonly reports = new Map<string, { people: readonly Person[]; heardAt: number }>();
-  private online: ReadonlyMap<string, Person> = new Map();
+  private readonly visits = new Map<string, Visit>();
+  private readonly reports = new Map<string, { visitors: readonly Visitor[]; heardAt: number }>();
+  private online: ReadonlyMap<string, Visitor> = new Map();
   private timer: NodeJS.Timeout | undefined;
   private isClosing = false;
 
@@ -49,75 +49,83 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   beforeApplicationShutdown(): void {
     this.isClosing = true;
     clearInterval(this.timer);
-    for (const { goodbye } of this.visitors.values()) clearTimeout(goodbye);
-    this.visitors.clear();
+    for (const { goodbye } of this.visits.values()) clearTimeout(goodbye);
+    this.visits.clear();
     this.report();
   }
 
   everybody(): readonly Person[] {
-    return [...this.online.values()];
+    return [...this.online.values()].map(({ userId, name, status }) => ({ userId, name, status }));
   }
 
   isOnline(userId: string): boolean {
     return this.online.has(userId);
   }
 
-  /** Somebody has opened a page. */
-  enter({ userId, name }: Pick<Person, 'userId' | 'name'>): void {
-    const visitor = this.visitors.get(userId);
-    if (visitor !== undefined) {
-      clearTimeout(visitor.goodbye);
-      visitor.openPages++;
-      return;
-    }
-    // Perhaps known from another server, with a status.
-    const person = this.online.get(userId) ?? { userId, name, status: '', statusAt: 0 };
-    this.visitors.set(userId, { person, openPages: 1 });
-    this.report();
-  }
-
-  /** A page has closed. */
-  leave(userId: string, { forGood }: { forGood: boolean }): void {
-    const visitor = this.visitors.get(userId);
-    if (visitor === undefined || --visitor.openPages > 0) return;
-    if (forGood) this.remove(userId);
-    else visitor.goodbye = setTimeout(() => this.remove(userId), GRACE_MS).unref();
+  /** The library tells of each page that connects to this server, and of each one that has gone. */
+  @OnMessage(ClientConnections)
+  track({ kind, auth, reason }: ClientConnectionChange): void {
+    // The guard of the gateway lets nobody else in.
+    const user = auth as SignedInUser;
+    if (kind === 'connected') this.enter(user);
+    // Signed out: gone for good. Else it may be a reload.
+    else this.leave(user.userId, { forGood: reason === 'revoked' });
   }
 
   /** Whoever signs out without an open page does not have to be waited for. */
   @OnMessage(SignOuts)
   noteSignOut({ userId }: SignedOut): void {
-    if (this.visitors.get(userId)?.openPages === 0) this.remove(userId);
+    if (this.visits.get(userId)?.openPages === 0) this.remove(userId);
   }
 
   @OnMessage(StatusChanges)
   changeStatus({ userId, status, at }: StatusChange): void {
-    const visitor = this.visitors.get(userId);
-    if (visitor === undefined) return;
-    visitor.person = { ...visitor.person, status, statusAt: at };
+    const visit = this.visits.get(userId);
+    if (visit === undefined) return;
+    visit.visitor = { ...visit.visitor, status, statusAt: at };
     this.report();
   }
 
   @OnMessage(ServerReports)
-  hear({ server, people }: ServerReport): void {
+  hear({ server, visitors }: ServerReport): void {
     // The last report is for the others: the pages of this server are about to reconnect, and nobody has left.
     if (this.isClosing) return;
     const isNew = !this.reports.has(server);
-    this.reports.set(server, { people, heardAt: Date.now() });
+    this.reports.set(server, { visitors, heardAt: Date.now() });
     this.refresh();
     // A server that has just started shall not have to wait for the next round.
     if (isNew && server !== this.messaging.node) this.report();
   }
 
+  private enter({ userId, name }: SignedInUser): void {
+    const visit = this.visits.get(userId);
+    if (visit !== undefined) {
+      clearTimeout(visit.goodbye);
+      visit.openPages++;
+      return;
+    }
+    // Perhaps known from another server, with a status.
+    const visitor = this.online.get(userId) ?? { userId, name, status: '', statusAt: 0 };
+    this.visits.set(userId, { visitor, openPages: 1 });
+    this.report();
+  }
+
+  private leave(userId: string, { forGood }: { forGood: boolean }): void {
+    const visit = this.visits.get(userId);
+    if (visit === undefined || --visit.openPages > 0) return;
+    if (forGood) this.remove(userId);
+    else visit.goodbye = setTimeout(() => this.remove(userId), GRACE_MS).unref();
+  }
+
   private remove(userId: string): void {
-    clearTimeout(this.visitors.get(userId)?.goodbye);
-    this.visitors.delete(userId);
+    clearTimeout(this.visits.get(userId)?.goodbye);
+    this.visits.delete(userId);
     this.report();
   }
 
   private report(): void {
-    const people = [...this.visitors.values()].map(({ person }) => person);
-    void this.messaging.postMessage(ServerReports, new ServerReport(this.messaging.node, people), { scope: 'auto' });
+    const visitors = [...this.visits.values()].map(({ visitor }) => visitor);
+    void this.messaging.postMessage(ServerReports, new ServerReport(this.messaging.node, visitors), { scope: 'auto' });
   }
 
   /** Puts the reports together, and tells the pages of this server what is new. */
@@ -134,11 +142,11 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
     }
   }
 
-  private combineReports(): Map<string, Person> {
-    const online = new Map<string, Person>();
-    for (const [server, { people, heardAt }] of this.reports) {
+  private combineReports(): Map<string, Visitor> {
+    const online = new Map<string, Visitor>();
+    for (const [server, { visitors, heardAt }] of this.reports) {
       if (Date.now() - heardAt > FORGET_AFTER_MS) this.reports.delete(server);
-      else for (const person of people) online.set(person.userId, laterOf(person, online.get(person.userId)));
+      else for (const visitor of visitors) online.set(visitor.userId, laterOf(visitor, online.get(visitor.userId)));
     }
     return online;
   }
@@ -148,6 +156,6 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   }
 }
 
-function laterOf(one: Person, other: Person | undefined): Person {
+function laterOf(one: Visitor, other: Visitor | undefined): Visitor {
   return other !== undefined && other.statusAt > one.statusAt ? other : one;
 }

@@ -1,6 +1,7 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { MessagingService, OnMessage, type MessageContext } from 'nestjs-messaging';
-import { RoomReports, Rooms, RoomsQuestion, RoomsQuestions, type RoomReport } from './rooms.messages.js';
+import { RoomReports, RoomsQuestion, RoomsQuestions, type RoomReport } from './rooms-catch-up.messages.js';
+import { RoomMessages } from './rooms.messages.js';
 import { RoomsService } from './rooms.service.js';
 
 /** A server that joins others learns from them which rooms there are, and what was said. */
@@ -26,9 +27,15 @@ export class RoomsCatchUp implements OnApplicationBootstrap {
     }
   }
 
+  /** Posts here what is new here: for the RoomsService, and for the pages that have come back already. */
   private learn({ room, messages }: RoomReport): void {
-    // Only for the pages of this server; the others know.
-    if (!this.rooms.has(room.roomId)) void this.messaging.postMessage(Rooms, room);
-    this.rooms.merge(room.roomId, messages);
+    const { roomId } = room;
+    if (!this.rooms.knows(room)) {
+      for (const channel of room.audience) void this.messaging.postMessage(channel, room);
+    }
+    const known = new Set(this.rooms.recent(roomId).map(({ id }) => id));
+    for (const message of messages.filter(({ id }) => !known.has(id))) {
+      void this.messaging.postMessage(RoomMessages.for({ roomId }), message);
+    }
   }
 }

@@ -1,29 +1,43 @@
 import 'reflect-metadata';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import { createApp } from '../../sample-app/app.js';
 import { Settings } from '../../sample-app/settings.js';
 import { launchChromium } from '../support/chromium.js';
 import { RedisServer } from '../support/redis-server.js';
 
 let browser: Browser;
+let pageFolder: string;
 const running: NestExpressApplication[] = [];
+/** What pages have complained about: nothing, at the end of each test. */
+const complaints: string[] = [];
 
 beforeAll(async () => {
+  pageFolder = mkdtempSync(join(tmpdir(), 'page-'));
+  execFileSync(process.execPath, ['sample-app/bundle.mjs', pageFolder]);
   browser = await launchChromium();
 }, 60_000);
 
-afterAll(() => browser?.close());
+afterAll(async () => {
+  await browser?.close();
+  rmSync(pageFolder, { recursive: true });
+});
 
 afterEach(async () => {
   await Promise.all(browser.contexts().map((context) => context.close()));
   await Promise.all(running.splice(0).map((app) => app.close()));
+  if (complaints.length > 0) throw new Error(complaints.splice(0).join('\n'));
 });
 
 async function start(settings = new Settings(), port = 0): Promise<NestExpressApplication> {
   const app = await createApp(settings);
   running.push(app);
+  app.useStaticAssets(pageFolder);
   await app.listen(port, '127.0.0.1');
   return app;
 }
@@ -33,10 +47,17 @@ async function stop(app: NestExpressApplication): Promise<void> {
   await app.close();
 }
 
-/** Opens the page in a browser of its own and signs in. */
-async function signIn(app: NestExpressApplication, name: string, options: BrowserContextOptions = {}): Promise<Page> {
+/** A browser of somebody's own. */
+async function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
   const context = await browser.newContext(options);
-  const page = await context.newPage();
+  context.on('weberror', (event) => complaints.push(String(event.error())));
+  context.on('console', (line) => line.type() === 'error' && !isOfBrowser(line.text()) && complaints.push(line.text()));
+  return context;
+}
+
+/** Opens the page and signs in. */
+async function signIn(app: NestExpressApplication, name: string, context?: BrowserContext): Promise<Page> {
+  const page = await (context ?? (await newContext())).newPage();
   await page.goto(await app.getUrl());
   await page.getByLabel('Your name').fill(name);
   await page.getByRole('button', { name: 'Sign in' }).click();
@@ -44,8 +65,20 @@ async function signIn(app: NestExpressApplication, name: string, options: Browse
   return page;
 }
 
+/** Chromium says by itself that a request has failed, also where that was to be expected. */
+function isOfBrowser(line: string): boolean {
+  return line.startsWith('Failed to load resource');
+}
+
 function isLive(page: Page): Promise<void> {
   return page.getByRole('status').getByText('Live').waitFor();
+}
+
+/** Opens an address as from a link in a mail: where only the part after # differs, a browser would not load the page. */
+async function openAnew(page: Page, url: string): Promise<void> {
+  await page.goto('about:blank');
+  await page.goto(url);
+  await isLive(page);
 }
 
 async function say(page: Page, text: string): Promise<void> {
@@ -63,26 +96,106 @@ function isTold(page: Page, news: string): Promise<void> {
   return page.getByRole('log').getByRole('listitem').filter({ hasText: news }).waitFor();
 }
 
+function deferred(): [promise: Promise<void>, resolve: () => void] {
+  let resolve!: () => void;
+  return [new Promise<void>((settle) => (resolve = settle)), () => resolve()];
+}
+
 const people = (page: Page) => page.getByRole('complementary', { name: 'People' }).getByRole('listitem');
 const room = (page: Page, name: string) => page.getByRole('link', { name });
+const reaction = (page: Page, text: string, name: string) =>
+  page.getByRole('listitem').filter({ hasText: text }).getByRole('button', { name });
 
 describe('the page of the sample app', () => {
   test('two people talk, and see what the other is up to', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
-    await isTold(ada, 'Grace joined');
+    await isTold(ada, 'Grace came in');
     await say(ada, 'Is this <b>bold</b>?');
     await hears(grace, 'Is this <b>bold</b>?');
     expect(await grace.getByRole('log').locator('b').count()).toBe(0);
-    await grace.getByLabel('Message', { exact: true }).pressSequentially('No');
-    await ada.getByText('Grace is writing').waitFor();
+    // As it is being written, and no more once it is said.
+    await grace.getByLabel('Message', { exact: true }).pressSequentially('No, I');
+    await ada.getByText('Grace is writing: No, I', { exact: true }).waitFor();
+    await grace.getByLabel('Message', { exact: true }).pressSequentially(' think');
+    await ada.getByText('Grace is writing: No, I think', { exact: true }).waitFor();
     await grace.getByRole('button', { name: 'Send' }).click();
-    await hears(ada, 'No');
+    await hears(ada, 'No, I think');
+    await ada.getByText('Grace is writing').waitFor({ state: 'detached' });
     await grace.getByLabel('Your status').fill('Hunting bugs');
     await grace.getByRole('button', { name: 'Set' }).click();
     await people(ada).filter({ hasText: 'Grace' }).getByText('Hunting bugs').waitFor();
     // Once, not once as the answer and once from the stream.
-    expect(await grace.getByRole('log').getByText('No', { exact: true }).count()).toBe(1);
+    expect(await grace.getByRole('log').getByText('No, I think', { exact: true }).count()).toBe(1);
+  }, 60_000);
+
+  test('tells what somebody is writing five times a second, not with each letter', async () => {
+    const app = await start();
+    const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
+    const told: unknown[] = [];
+    grace.on('request', (request) => request.url().endsWith('/typing') && told.push(request.postDataJSON()));
+    await grace.clock.install();
+    await grace.clock.pauseAt(new Date(Date.now() + 60_000));
+    await grace.getByLabel('Message', { exact: true }).pressSequentially('Hello');
+    await ada.getByText('Grace is writing: H', { exact: true }).waitFor();
+    await grace.clock.runFor(199);
+    await grace.getByLabel('Message', { exact: true }).press('!');
+    expect(told).toEqual([{ text: 'H' }]);
+    await grace.clock.runFor(1);
+    await ada.getByText('Grace is writing: Hello!', { exact: true }).waitFor();
+    expect(told).toEqual([{ text: 'H' }, { text: 'Hello!' }]);
+  }, 60_000);
+
+  test('a reaction is seen by everybody, also by who comes later, and can be taken back', async () => {
+    const app = await start();
+    const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
+    await say(ada, 'It works');
+    await hears(grace, 'It works');
+    await reaction(grace, 'It works', 'Hooray, 0').focus();
+    await grace.keyboard.press('Enter');
+    await reaction(ada, 'It works', 'Hooray, 1').click();
+    await reaction(grace, 'It works', 'Hooray, 2').waitFor();
+    // The focus is where it was.
+    await grace.keyboard.press('Enter');
+    await reaction(ada, 'It works', 'Hooray, 1').waitFor();
+    expect(await reaction(ada, 'It works', 'Hooray, 1').getAttribute('aria-pressed')).toBe('true');
+    const lin = await signIn(app, 'Lin');
+    await reaction(lin, 'It works', 'Hooray, 1').waitFor();
+    expect(await reaction(lin, 'It works', 'Hooray, 1').getAttribute('aria-pressed')).toBe('false');
+  }, 60_000);
+
+  test('a private room is there for those who are invited, and for nobody else', async () => {
+    const app = await start();
+    const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
+    const lin = await signIn(app, 'Lin');
+    await ada.getByLabel('Name of a new room').fill('Birthday');
+    await ada.getByLabel('Private').check();
+    await ada.getByRole('button', { name: 'Create the room' }).click();
+    await ada.getByRole('heading', { name: 'Birthday' }).waitFor();
+    await say(ada, 'Shall we bake a cake?');
+    // Those who are here can be picked.
+    for (const name of ['Grace', 'Lin'])
+      await ada.locator(`#present option[value="${name}"]`).waitFor({ state: 'attached' });
+    expect(await ada.locator('#present option').count()).toBe(2);
+    await ada.getByLabel('Invite somebody').fill('Grace');
+    await ada.getByRole('button', { name: 'Invite' }).click();
+    await isTold(ada, 'Ada invited Grace');
+    await room(grace, 'Birthday').click();
+    await hears(grace, 'Shall we bake a cake?');
+    expect(await grace.getByLabel('Invite somebody').isVisible()).toBe(false);
+    await grace.getByLabel('Message', { exact: true }).pressSequentially('Yes');
+    await ada.getByText('Grace is writing: Yes').waitFor();
+    await grace.keyboard.press('Enter');
+    await hears(ada, 'Yes');
+
+    // Whoever has the address only is in the lobby; what comes there has come after all that was to come of the room.
+    await openAnew(lin, ada.url());
+    await room(grace, 'Lobby').click();
+    await say(grace, 'Hello Lin');
+    await hears(lin, 'Hello Lin');
+    expect(await lin.getByRole('heading', { level: 1 }).textContent()).toBe('Lobby');
+    expect(await lin.getByRole('navigation').getByRole('listitem').allTextContents()).toEqual(['Lobby', 'Ideas']);
+    expect(await lin.getByText('cake').count()).toBe(0);
   }, 60_000);
 
   test('a new room is there for everybody, and what is said in it is counted until it is read', async () => {
@@ -91,7 +204,7 @@ describe('the page of the sample app', () => {
     await grace.getByLabel('Name of a new room').fill('Coffee & cake');
     await grace.getByRole('button', { name: 'Create the room' }).click();
     await grace.getByRole('heading', { name: 'Coffee & cake' }).waitFor();
-    await isLive(grace);
+    await isTold(ada, 'Grace opened the room Coffee & cake');
     await say(grace, 'First!');
     await room(ada, 'Coffee & cake').getByLabel('1 new').waitFor();
     await room(ada, 'Coffee & cake').click();
@@ -99,9 +212,31 @@ describe('the page of the sample app', () => {
     await room(ada, 'Coffee & cake').getByLabel('1 new').waitFor({ state: 'detached' });
     // Whoever opens the address of the room is in it.
     const lin = await signIn(app, 'Lin');
-    await lin.goto(ada.url());
+    await openAnew(lin, ada.url());
     await hears(lin, 'First!');
     expect(await lin.getByRole('heading', { level: 1 }).textContent()).toBe('Coffee & cake');
+  }, 60_000);
+
+  test('what happens while a page asks for what there is, is not lost to an answer that is older', async () => {
+    const app = await start();
+    const context = await newContext();
+    const [asked, isAsked] = deferred();
+    const [released, release] = deferred();
+    await context.route('**/people', async (route) => {
+      const response = await route.fetch();
+      isAsked();
+      await released;
+      await route.fulfill({ response });
+    });
+    const ada = await signIn(app, 'Ada', context);
+    await asked;
+    await signIn(app, 'Grace');
+    await isTold(ada, 'Grace came in');
+    release();
+    // She herself is in the answer only.
+    await people(ada).filter({ hasText: 'Ada' }).waitFor();
+    await people(ada).filter({ hasText: 'Grace' }).waitFor();
+    expect(await people(ada).count()).toBe(2);
   }, 60_000);
 
   test('signing out ends the streams of all tabs of this sign-in, and each of them says so', async () => {
@@ -122,7 +257,7 @@ describe('the page of the sample app', () => {
   test('says what was wrong with a name', async () => {
     const app = await start();
     await signIn(app, 'Ada');
-    const page = await (await browser.newContext()).newPage();
+    const page = await (await newContext()).newPage();
     await page.goto(await app.getUrl());
     await page.getByLabel('Your name').fill('ada');
     await page.getByRole('button', { name: 'Sign in' }).click();
@@ -132,7 +267,8 @@ describe('the page of the sample app', () => {
 
   test('is at home on a phone', async () => {
     const app = await start();
-    const ada = await signIn(app, 'Ada', { viewport: { width: 360, height: 640 }, colorScheme: 'dark' });
+    const phone = await newContext({ viewport: { width: 360, height: 640 }, colorScheme: 'dark' });
+    const ada = await signIn(app, 'Ada', phone);
     expect(await ada.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
     await people(ada).filter({ hasText: 'Ada' }).waitFor({ state: 'hidden' });
     await ada.getByRole('button', { name: '1 online' }).click();
@@ -149,7 +285,7 @@ describe('the page of the sample app', () => {
     const [ada, grace] = [await signIn(one, 'Ada'), await signIn(two, 'Grace')];
     await ada.getByText('Live on server one').waitFor();
     await grace.getByText('Live on server two').waitFor();
-    await isTold(ada, 'Grace joined');
+    await isTold(ada, 'Grace came in');
     await say(ada, 'Hello from one');
     await hears(grace, 'Hello from one');
     await say(grace, 'Hello from two');
@@ -157,16 +293,18 @@ describe('the page of the sample app', () => {
 
     const port = Number(new URL(await one.getUrl()).port);
     await stop(one);
-    await ada.getByText('Reconnecting').waitFor();
+    await ada.getByText('Reconnecting in').waitFor();
     await isTold(grace, 'Ada left');
+    await say(grace, 'While you were away');
     await start(settings('one'), port);
     await ada.getByText('Live on server one').waitFor();
-    await hears(ada, 'Hello from one');
+    await hears(ada, 'While you were away');
     await people(ada).filter({ hasText: 'Grace' }).waitFor();
     await say(ada, 'Back again');
     await hears(grace, 'Back again');
     // What the page had already was not shown twice.
     expect(await ada.getByRole('log').getByText('Hello from two').count()).toBe(1);
+    // Before their Redis, which they would miss.
     await Promise.all(running.splice(0).map((app) => app.close()));
   }, 60_000);
 });

@@ -1,22 +1,56 @@
 import 'reflect-metadata';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { NestExpressApplication } from '@nestjs/platform-express';
+import {
+  ChannelDeniedError,
+  MessagingClient,
+  sourceRef,
+  type ClientStatus,
+  type ListenableChannel,
+} from 'nestjs-messaging/client';
 import request from 'supertest';
 import { createApp } from '../../sample-app/app.js';
+import { UserUpdates, type UserUpdate } from '../../sample-app/people/people.messages.js';
+import {
+  ChatMessage,
+  Invitations,
+  Reaction,
+  Room,
+  RoomMessages,
+  RoomReactions,
+  RoomTyping,
+  Rooms,
+  Typing,
+} from '../../sample-app/rooms/rooms.messages.js';
 import { Settings } from '../../sample-app/settings.js';
+import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
-import { SseClient, type ReceivedEvent } from '../support/sse-client.js';
 
 const started: NestExpressApplication[] = [];
+const opened: Page[] = [];
+let pageFolder: string;
+
+beforeAll(() => {
+  pageFolder = mkdtempSync(join(tmpdir(), 'page-'));
+  execFileSync(process.execPath, ['sample-app/bundle.mjs', pageFolder]);
+});
+
+afterAll(() => rmSync(pageFolder, { recursive: true }));
 
 async function start(settings: Settings = new Settings()): Promise<string> {
   const app = await createApp(settings);
   started.push(app);
+  app.useStaticAssets(pageFolder);
   await app.listen(0, '127.0.0.1');
   return app.getUrl();
 }
 
 afterEach(async () => {
+  for (const { client } of opened.splice(0)) client.close();
   await Promise.all(started.splice(0).map((app) => app.close()));
 });
 
@@ -31,6 +65,12 @@ class Person {
     const response = await request(url).post('/sign-in').send({ name }).expect(200);
     const [cookie = ''] = response.get('Set-Cookie') ?? [];
     return new Person(url, cookie.split(';')[0]!);
+  }
+
+  /** Signs in and opens the page. */
+  static async comeIn(url: string, name: string): Promise<[Person, Page]> {
+    const person = await Person.signIn(url, name);
+    return [person, await person.open()];
   }
 
   /** The same browser, at another server. */
@@ -50,37 +90,70 @@ class Person {
     return request(this.url).put(path).set('cookie', this.cookie).send(body);
   }
 
-  async say(text: string, roomId = 'lobby'): Promise<void> {
-    await this.post(`/rooms/${roomId}/messages`, { text }).expect(201);
+  async say(text: string, roomId = 'lobby'): Promise<string> {
+    const response = await this.post(`/rooms/${roomId}/messages`, { text }).expect(201);
+    return (response.body as { id: string }).id;
   }
 
-  /** Opens a page, and reads what it is told to begin with. */
-  async open(roomId = 'lobby'): Promise<Page> {
-    const client = await SseClient.connect(`${this.url}/live?room=${roomId}`, { headers: { cookie: this.cookie } });
-    return new Page(client);
+  /** Opens a private room; gives its id. */
+  async openPrivateRoom(name: string): Promise<string> {
+    const response = await this.post('/rooms', { name, isPrivate: true }).expect(201);
+    return (response.body as { roomId: string }).roomId;
+  }
+
+  /** What was said in a room, as a newcomer sees it. */
+  async recent(roomId = 'lobby'): Promise<{ text: string; reactions: unknown }[]> {
+    const response = await this.get(`/rooms/${roomId}/messages`).expect(200);
+    return response.body as { text: string; reactions: unknown }[];
+  }
+
+  /** The names of some things that the server has. */
+  async namesOf(path: '/people' | '/rooms'): Promise<string[]> {
+    const response = await this.get(path).expect(200);
+    return (response.body as { name: string }[]).map(({ name }) => name);
+  }
+
+  /** Connects as the page does. */
+  async open(fetch: typeof globalThis.fetch = globalThis.fetch): Promise<Page> {
+    const page = new Page(
+      new MessagingClient({ url: `${this.url}/messages`, headers: { cookie: this.cookie }, fetch }),
+    );
+    page.people = await page.hear(UserUpdates);
+    return page;
   }
 }
 
 class Page {
-  constructor(readonly client: SseClient) {}
+  readonly statuses = new Queue<ClientStatus>();
+  /** Who comes and goes. */
+  people!: Queue<UserUpdate>;
 
-  /** The next event of this name whose data has these properties; those before it are dropped. */
-  async next(name: string, properties: object = {}): Promise<Record<string, unknown>> {
-    const event = await this.client.events.until(
-      (received) => received.event === name && hasAll(parse(received), properties),
-    );
-    return parse(event);
+  constructor(readonly client: MessagingClient) {
+    opened.push(this);
+    client.onStatus(this.statuses.push);
   }
 
-  /** What has come until something is said that is known to come later. */
-  async until(text: string): Promise<[name: string, data: Record<string, unknown>][]> {
-    const seen: [string, Record<string, unknown>][] = [];
-    for (;;) {
-      const event = await this.client.events.next();
-      const data = parse(event);
-      if (data['text'] === text) return seen;
-      seen.push([event.event, data]);
-    }
+  /** Resolves when it is subscribed. */
+  async hear<T>(channel: ListenableChannel<T>): Promise<Queue<T>> {
+    const messages = new Queue<T>();
+    await this.client.subscribe(channel, (message) => messages.push(message));
+    return messages;
+  }
+
+  async hearHouse(): Promise<Queue<ChatMessage>> {
+    const notices = new Queue<ChatMessage>();
+    await this.client.subscribe(sourceRef('ChatServer', 'house'), ChatMessage, (notice) => notices.push(notice));
+    return notices;
+  }
+
+  /** Resolves when this is heard of somebody. */
+  async until(kind: string, userId: string): Promise<void> {
+    await this.people.until((update) => update.kind === kind && update.userId === userId);
+  }
+
+  /** Why the server ended the connection. */
+  async closed(): Promise<string | undefined> {
+    return (await this.statuses.until(({ state }) => state === 'closed')).reason;
   }
 }
 
@@ -90,13 +163,7 @@ async function answerTo(attempt: request.Test): Promise<[status: number, message
   return [status, [body.message].flat()[0]];
 }
 
-function parse({ data }: ReceivedEvent): Record<string, unknown> {
-  return JSON.parse(data) as Record<string, unknown>;
-}
-
-function hasAll(data: Record<string, unknown>, properties: object): boolean {
-  return Object.entries(properties).every(([key, value]) => data[key] === value);
-}
+const texts = (messages: readonly { text: string }[]) => messages.map(({ text }) => text);
 
 describe('the sample app on one server', () => {
   let url: string;
@@ -111,13 +178,21 @@ describe('the sample app on one server', () => {
     for (const [, path] of page.text.matchAll(/(?:src|href)="(\/[^"]+)"/g)) await request(url).get(path!).expect(200);
   });
 
-  test('answers 401 to whoever is not signed in, on every route and on the stream', async () => {
-    const toRead = ['/me', '/people', '/rooms', '/rooms/lobby/messages', '/live?room=lobby'];
-    const toWrite = ['/sign-out', '/rooms', '/rooms/lobby/messages', '/rooms/lobby/typing'];
+  test('the script of the page has nothing of the server in it', async () => {
+    const { text } = await request(url)
+      .get('/app.js')
+      .expect('content-type', /javascript/);
+    expect(text).not.toMatch(/@nestjs|reflect-metadata|defineMetadata|node:/i);
+  });
+
+  test('answers 401 to whoever is not signed in, on every route and on the gateway', async () => {
+    const toRead = ['/me', '/people', '/rooms', '/rooms/lobby/messages', '/messages?channel=rooms'];
+    const toWrite = ['/sign-out', '/rooms', '/rooms/lobby/messages', '/rooms/lobby/members', '/messages'];
+    const toChange = ['/me/status', '/rooms/lobby/typing', '/rooms/lobby/messages/1/reactions'];
     const attempts = [
       ...toRead.map((path) => request(url).get(path)),
       ...toWrite.map((path) => request(url).post(path)),
-      request(url).put('/me/status'),
+      ...toChange.map((path) => request(url).put(path)),
     ];
     for (const attempt of attempts) expect(await answerTo(attempt)).toEqual([401, 'Please sign in.']);
   });
@@ -156,57 +231,45 @@ describe('the sample app on one server', () => {
   });
 
   test('gives a name that is online to nobody else, however it is written', async () => {
-    const ada = await Person.signIn(url, 'Ada');
-    await ada.open();
+    const [ada] = await Person.comeIn(url, 'Ada');
     const taken = await answerTo(request(url).post('/sign-in').send({ name: 'ADA' }));
     expect(taken).toEqual([409, 'ADA is here already. Please choose another name.']);
     await ada.post('/sign-in', { name: 'Ada' }).expect(200);
   });
 
-  test('begins a stream with all there is, the page itself included, and goes on with what comes', async () => {
-    const ada = await Person.signIn(url, 'Ada');
-    await ada.open();
-    await ada.say('Before you came');
-    const bob = await Person.signIn(url, 'Bob');
-    const page = await bob.open();
-    expect(await page.until('Before you came')).toEqual([
-      ['Welcome', { userId: 'bob', roomId: 'lobby', server: '' }],
-      ['Room', { roomId: 'lobby', name: 'Lobby' }],
-      ['Room', { roomId: 'ideas', name: 'Ideas' }],
-      ['UserUpdate', expect.objectContaining({ kind: 'present', name: 'Ada' })],
-      ['UserUpdate', expect.objectContaining({ kind: 'present', name: 'Bob' })],
-    ]);
-    await ada.say('Now that you are here');
-    expect(await page.next('ChatMessage')).toMatchObject({ author: 'Ada', text: 'Now that you are here' });
-  });
-
-  test('tells who joined, what they are up to, and who left', async () => {
-    const ada = await Person.signIn(url, 'Ada');
-    const page = await ada.open();
-    const bob = await Person.signIn(url, 'Bob');
-    await bob.open();
-    await page.next('UserUpdate', { kind: 'joined', userId: 'bob' });
+  test('tells who came in, what they are up to, and who left: all pages, and by a notice of the house', async () => {
+    const [ada, page] = await Person.comeIn(url, 'Ada');
+    const house = await page.hearHouse();
+    const [bob] = await Person.comeIn(url, 'Bob');
+    await page.until('joined', 'bob');
     await bob.put('/me/status', { status: ' At lunch ' }).expect(204);
-    await page.next('UserUpdate', { kind: 'status', userId: 'bob', status: 'At lunch' });
-    expect((await ada.get('/people')).body).toMatchObject([{ name: 'Ada' }, { name: 'Bob', status: 'At lunch' }]);
+    await page.until('status', 'bob');
+    expect((await ada.get('/people')).body).toEqual([
+      { userId: 'ada', name: 'Ada', status: '' },
+      { userId: 'bob', name: 'Bob', status: 'At lunch' },
+    ]);
+    await bob.put('/me/status', { status: '' }).expect(204);
     await bob.post('/sign-out').expect(204);
-    expect(await page.next('UserUpdate', { kind: 'left' })).toMatchObject({ userId: 'bob', name: 'Bob' });
+    await page.until('left', 'bob');
+    expect(await ada.namesOf('/people')).toEqual(['Ada']);
+    const notices = await house.take(4);
+    expect(texts(notices)).toEqual(['Bob came in', 'Bob is now: At lunch', 'Bob cleared their status', 'Bob left']);
+    expect(notices[0]).toBeInstanceOf(ChatMessage);
+    expect(notices[0]).toMatchObject({ isNotice: true, sentAt: expect.any(Date) });
   });
 
   test('does not say that somebody left who reloads the page, or has another one open', async () => {
-    const ada = await Person.signIn(url, 'Ada');
-    const page = await ada.open();
-    const [bob, carol] = [await Person.signIn(url, 'Bob'), await Person.signIn(url, 'Carol')];
-    const [pages, visit] = [[await bob.open(), await bob.open()], await carol.open()];
-    await page.next('UserUpdate', { kind: 'joined', userId: 'carol' });
-    await Promise.all(pages.map(({ client }) => client[Symbol.asyncDispose]()));
+    const [, page] = await Person.comeIn(url, 'Ada');
+    const [bob, firstPage] = await Person.comeIn(url, 'Bob');
+    const [, carolsPage] = await Person.comeIn(url, 'Carol');
+    await page.until('joined', 'carol');
+    for (const { client } of [firstPage, await bob.open()]) client.close();
     const [closing] = [await bob.open(), await bob.open()];
-    await closing.client[Symbol.asyncDispose]();
-    await visit.client[Symbol.asyncDispose]();
+    for (const { client } of [closing, carolsPage]) client.close();
     // Who has left is missed after a while, and that is Carol alone.
-    expect(await page.next('UserUpdate')).toMatchObject({ kind: 'left', userId: 'carol' });
-    await bob.say('Still here');
-    expect((await page.until('Still here')).map(([name]) => name)).not.toContain('UserUpdate');
+    expect(await page.people.next()).toMatchObject({ kind: 'left', userId: 'carol' });
+    await bob.put('/me/status', { status: 'Still here' }).expect(204);
+    expect(await page.people.next()).toMatchObject({ kind: 'status', userId: 'bob' });
   });
 
   test.each([
@@ -219,59 +282,144 @@ describe('the sample app on one server', () => {
     expect((response.body as { message: string[] }).message).toContain(reason);
   });
 
-  test('ends every stream of a sign-in that signs out, and its cookie is worth nothing any more', async () => {
-    const ada = await Person.signIn(url, 'Ada');
-    const pages = [await ada.open(), await ada.open('ideas')];
+  test('ends every connection of a sign-in that signs out, and its cookie is worth nothing any more', async () => {
+    const [ada, page] = await Person.comeIn(url, 'Ada');
+    const otherTab = await ada.open();
+    const messages = await otherTab.hear(RoomMessages.for({ roomId: 'lobby' }));
+    const [bob, bobsPage] = await Person.comeIn(url, 'Bob');
     await ada.post('/sign-out').expect(204);
-    for (const page of pages) {
-      await page.next('messaging:revoked');
-      await page.client.ended;
-    }
-    for (const path of ['/me', '/live?room=lobby'])
-      expect(await answerTo(ada.get(path))).toEqual([401, 'Please sign in.']);
-    // The name is free at once.
+    expect([await page.closed(), await otherTab.closed()]).toEqual(['revoked', 'revoked']);
+    expect(await answerTo(ada.get('/me'))).toEqual([401, 'Please sign in.']);
+    await expect(ada.open()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
+    expect(await opened.at(-1)!.closed()).toBe('refused');
+    // The name is free at once, and others are not disturbed.
     await Person.signIn(url, 'Ada');
+    await bob.say('Where is she?');
+    expect(bobsPage.client.status.state).toBe('open');
+    expect(messages.pending).toEqual([]);
   });
 
-  test('keeps the last 50 messages of a room for newcomers', async () => {
-    const ada = await Person.signIn(url, 'Ada');
+  test('brings messages to those who are in the room, as what they are', async () => {
+    const [[ada], [, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
+    const lobby = await page.hear(RoomMessages.for({ roomId: 'lobby' }));
+    await ada.say('Elsewhere', 'ideas');
+    const id = await ada.say('Hello');
+    const message = await lobby.next();
+    expect(message).toBeInstanceOf(ChatMessage);
+    expect(message).toEqual(new ChatMessage('ada', 'Ada', 'Hello', expect.any(Date) as unknown as Date, new Map(), id));
+  });
+
+  test('keeps the last 50 messages of a room for newcomers, who miss none if they listen before they ask', async () => {
+    const [ada, page] = await Person.comeIn(url, 'Ada');
     for (let count = 1; count <= 52; count++) await ada.say(`Message ${count}`);
-    const response = await ada.get('/rooms/lobby/messages').expect(200);
-    const texts = (response.body as { text: string }[]).map(({ text }) => text);
-    expect(texts).toHaveLength(50);
-    expect([texts[0], texts[49]]).toEqual(['Message 3', 'Message 52']);
-    const page = await ada.open();
-    expect(await page.next('ChatMessage')).toMatchObject({ text: 'Message 3' });
+    const lobby = await page.hear(RoomMessages.for({ roomId: 'lobby' }));
+    await ada.say('Message 53');
+    const recent = texts(await ada.recent());
+    expect(recent).toHaveLength(50);
+    expect([recent[0], recent[49]]).toEqual(['Message 4', 'Message 53']);
+    expect((await lobby.next()).text).toBe('Message 53');
   });
 
-  test('tells of other rooms only that something was said there', async () => {
-    const ada = await Person.signIn(url, 'Ada');
-    const page = await ada.open();
-    await ada.say('A secret of the other room', 'ideas');
-    for (const text of ['Hello', 'Bye']) await ada.say(text);
-    const seen = await page.until('Bye');
-    expect(seen.filter(([name]) => name === 'RoomActivity')).toEqual([['RoomActivity', { roomId: 'ideas' }]]);
-    expect(JSON.stringify(seen)).not.toContain('secret');
+  test('shows what somebody is writing, as they write it', async () => {
+    const [[ada], [, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
+    const drafts = await page.hear(RoomTyping.for({ roomId: 'lobby' }));
+    for (const text of ['Hel', 'Hello', '']) await ada.put('/rooms/lobby/typing', { text }).expect(204);
+    expect(await drafts.take(3)).toEqual([
+      new Typing('ada', 'Ada', 'Hel'),
+      new Typing('ada', 'Ada', 'Hello'),
+      new Typing('ada', 'Ada', ''),
+    ]);
+    expect(await answerTo(ada.put('/rooms/lobby/typing', { text: 7 }))).toEqual([
+      400,
+      'What is being written is text of at most 2000 characters.',
+    ]);
   });
 
-  test('shows the others who is writing, and not oneself', async () => {
-    const [ada, bob] = [await Person.signIn(url, 'Ada'), await Person.signIn(url, 'Bob')];
-    const pages = [await ada.open(), await bob.open()] as const;
-    await ada.post('/rooms/lobby/typing').expect(204);
-    expect(await pages[1].next('Typing')).toEqual({ userId: 'ada', name: 'Ada' });
-    await ada.say('Done');
-    expect((await pages[0].until('Done')).map(([name]) => name)).not.toContain('Typing');
+  test('reactions to a message come as messages, and newcomers see who has reacted', async () => {
+    const [[ada, page], bob] = [await Person.comeIn(url, 'Ada'), await Person.signIn(url, 'Bob')];
+    const reactions = await page.hear(RoomReactions.for({ roomId: 'lobby' }));
+    const id = await ada.say('It works');
+    const path = `/rooms/lobby/messages/${id}/reactions`;
+    for (const person of [ada, bob]) await person.put(path, { emoji: '🎉', isOn: true }).expect(204);
+    await ada.put(path, { emoji: '👍', isOn: true }).expect(204);
+    await ada.put(path, { emoji: '👍', isOn: false }).expect(204);
+    expect(await reactions.next()).toEqual(new Reaction(id, 'ada', '🎉', true));
+    expect((await reactions.take(3)).at(-1)).toEqual(new Reaction(id, 'ada', '👍', false));
+    const [message] = await ada.recent();
+    expect(message!.reactions).toEqual([
+      ['🎉', ['ada', 'bob']],
+      ['👍', []],
+    ]);
+    expect(await answerTo(ada.put(path, { emoji: '🦄', isOn: true }))).toEqual([400, 'There is no such reaction.']);
   });
 
-  test('opens rooms, each name once', async () => {
-    const ada = await Person.signIn(url, 'Ada');
-    const page = await ada.open();
+  test('opens rooms for everybody, each name once', async () => {
+    const [[ada], [, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
+    const [rooms, house] = [await page.hear(Rooms), await page.hearHouse()];
     const created = await ada.post('/rooms', { name: 'Coffee & cake' }).expect(201);
     expect(created.body).toEqual({ roomId: 'coffee-cake', name: 'Coffee & cake' });
-    await page.next('Room', { roomId: 'coffee-cake' });
+    expect(await rooms.next()).toEqual(new Room('coffee-cake', 'Coffee & cake'));
+    expect((await house.next()).text).toBe('Ada opened the room Coffee & cake');
     await ada.post('/rooms', { name: 'coffee CAKE' }).expect(409, /There is a room of this name already/);
     await ada.post('/rooms', { name: '茶室' }).expect(201);
     await ada.say('Hello', encodeURIComponent('茶室'));
+    expect(await ada.namesOf('/rooms')).toEqual(['Lobby', 'Ideas', 'Coffee & cake', '茶室']);
+  });
+
+  test('a private room does not exist for others: not by requests, not by the gateway, not by a notice', async () => {
+    const [[ada], [bob, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
+    const [rooms, house] = [await page.hear(Rooms), await page.hearHouse()];
+    const roomId = await ada.openPrivateRoom('Birthday');
+    await ada.say('A cake?', roomId);
+
+    expect(await bob.namesOf('/rooms')).toEqual(['Lobby', 'Ideas']);
+    const attempts = [
+      bob.get(`/rooms/${roomId}/messages`),
+      bob.post(`/rooms/${roomId}/messages`, { text: 'Hello?' }),
+      bob.post(`/rooms/${roomId}/members`, { name: 'Bob' }),
+      bob.put(`/rooms/${roomId}/typing`, { text: 'He' }),
+      bob.put(`/rooms/${roomId}/messages/1/reactions`, { emoji: '👍', isOn: true }),
+    ];
+    for (const attempt of attempts) expect(await answerTo(attempt)).toEqual([404, 'There is no such room.']);
+    const channels = [RoomMessages, RoomTyping, RoomReactions].map((template) => template.for({ roomId }).name);
+    for (const channel of [...channels, Invitations.for({ userId: 'ada' }).name, RoomMessages.name]) {
+      await expect(page.hear(channel)).rejects.toBeInstanceOf(ChannelDeniedError);
+    }
+
+    await ada.post('/rooms', { name: 'Attic' }).expect(201);
+    expect((await rooms.next()).name).toBe('Attic');
+    expect((await house.next()).text).toBe('Ada opened the room Attic');
+  });
+
+  test('whoever is invited to a private room learns of it, and is let in', async () => {
+    const [[ada, adasPage], [bob, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
+    const invitations = await page.hear(Invitations.for({ userId: 'bob' }));
+    const roomId = await ada.openPrivateRoom('Birthday');
+    await ada.say('A cake?', roomId);
+    const room = await adasPage.hear(RoomMessages.for({ roomId }));
+    await ada.post(`/rooms/${roomId}/members`, { name: 'BOB' }).expect(204);
+    expect((await room.next()).text).toBe('Ada invited BOB');
+
+    const invitation = await invitations.next();
+    expect(invitation).toBeInstanceOf(Room);
+    expect(invitation).toEqual(new Room(roomId, 'Birthday', 'ada', new Set(['ada', 'bob'])));
+    const bobs = await page.hear(RoomMessages.for({ roomId }));
+    expect(texts(await bob.recent(roomId))).toEqual(['A cake?', 'Ada invited BOB']);
+    await ada.say('Welcome', roomId);
+    expect((await bobs.next()).text).toBe('Welcome');
+
+    const notTheirs = [403, 'Only who has opened a private room can invite to it.'];
+    expect(await answerTo(bob.post(`/rooms/${roomId}/members`, { name: 'Carol' }))).toEqual(notTheirs);
+    expect(await answerTo(ada.post('/rooms/lobby/members', { name: 'Carol' }))).toEqual(notTheirs);
+    const carol = await Person.signIn(url, 'Carol');
+    expect(await carol.namesOf('/rooms')).not.toContain('Birthday');
+  });
+
+  test('what servers tell each other is not for clients', async () => {
+    const [, page] = await Person.comeIn(url, 'Ada');
+    for (const channel of ['sign_outs', 'server_reports', 'status_changes', 'rooms_questions', 'rooms_reports']) {
+      await expect(page.hear(channel)).rejects.toBeInstanceOf(ChannelDeniedError);
+    }
   });
 
   test.each([{}, { name: '' }, { name: 'x'.repeat(41) }, { name: '&&&' }, { name: 'a/b' }, { name: '*' }])(
@@ -290,11 +438,10 @@ describe('the sample app on one server', () => {
 
   test('answers 404 where there is no such room', async () => {
     const ada = await Person.signIn(url, 'Ada');
-    const paths = ['/rooms/attic/messages', '/live?room=attic', '/live', '/live?room=lobby&room=ideas'];
     const attempts = [
-      ...paths.map((path) => ada.get(path)),
+      ada.get('/rooms/attic/messages'),
       ada.post('/rooms/attic/messages', { text: 'Hello?' }),
-      ada.post('/rooms/attic/typing'),
+      ada.put('/rooms/attic/typing', { text: 'Hello' }),
     ];
     for (const attempt of attempts) expect(await answerTo(attempt)).toEqual([404, 'There is no such room.']);
   });
@@ -331,51 +478,78 @@ describe('the sample app on two servers with a Redis between them', () => {
   });
 
   test('shows on one server who is on the other, and what is said there', async () => {
-    const [ada, bob] = [await Person.signIn(one, 'Ada'), await Person.signIn(two, 'Bob')];
-    const page = await ada.open();
-    expect(await page.next('Welcome')).toMatchObject({ server: 'one' });
+    const [[ada, page], bob] = [await Person.comeIn(one, 'Ada'), await Person.signIn(two, 'Bob')];
+    const [lobby, house] = [await page.hear(RoomMessages.for({ roomId: 'lobby' })), await page.hearHouse()];
     await bob.open();
-    await page.next('UserUpdate', { kind: 'joined', userId: 'bob' });
+    await page.until('joined', 'bob');
     await bob.put('/me/status', { status: 'Over here' });
-    await page.next('UserUpdate', { kind: 'status', status: 'Over here' });
-    await bob.say('Hello from two');
-    expect(await page.next('ChatMessage')).toMatchObject({ author: 'Bob', text: 'Hello from two' });
+    await page.until('status', 'bob');
+    const id = await bob.say('Hello from two');
+    expect(await lobby.next()).toMatchObject({ author: 'Bob', text: 'Hello from two', sentAt: expect.any(Date) });
+    await ada.put(`/rooms/lobby/messages/${id}/reactions`, { emoji: '👍', isOn: true }).expect(204);
+    await bob.post('/rooms', { name: 'Attic' }).expect(201);
+    expect(texts(await house.take(3))).toEqual(['Bob came in', 'Bob is now: Over here', 'Bob opened the room Attic']);
+    expect(await ada.namesOf('/rooms')).toContain('Attic');
     await request(one).post('/sign-in').send({ name: 'Bob' }).expect(409);
+    await ada.at(two).get('/me').expect(200).expect('x-server', 'two');
   });
 
   test('takes a sign-in of one server on the other, and ends it on both', async () => {
-    const ada = await Person.signIn(one, 'Ada');
-    const pages = [await ada.open(), await ada.at(two).open()];
+    const [ada, page] = await Person.comeIn(one, 'Ada');
+    const otherPage = await ada.at(two).open();
     // A status reaches the page wherever the request was taken.
     await ada.at(two).put('/me/status', { status: 'Everywhere' }).expect(204);
-    await pages[0]!.next('UserUpdate', { status: 'Everywhere' });
+    await page.until('status', 'ada');
     await ada.post('/sign-out').expect(204);
-    for (const page of pages) await page.next('messaging:revoked');
+    expect([await page.closed(), await otherPage.closed()]).toEqual(['revoked', 'revoked']);
     expect(await answerTo(ada.at(two).get('/me'))).toEqual([401, 'Please sign in.']);
   });
 
-  test('a server that comes later learns who is there, which rooms there are, and what was said', async () => {
+  test('needs no sticky sessions: each request may go to another server', async () => {
+    let count = 0;
     const ada = await Person.signIn(one, 'Ada');
-    const page = await ada.open();
+    const page = await ada.open((path, init) => fetch((path as string).replace(one, [one, two][count++ % 2]!), init));
+    const roomId = await ada.at(two).openPrivateRoom('Birthday');
+    const heard = [
+      await page.hear(RoomMessages.for({ roomId })),
+      await page.hear(RoomMessages.for({ roomId: 'lobby' })),
+    ];
+    expect(count).toBe(3);
+    await ada.at(two).say('A cake?', roomId);
+    await ada.say('Hello');
+    expect(texts([await heard[0]!.next(), await heard[1]!.next()])).toEqual(['A cake?', 'Hello']);
+  });
+
+  test('a server that comes later learns who is there, which rooms there are, and what was said', async () => {
+    const [ada, page] = await Person.comeIn(one, 'Ada');
     await ada.post('/rooms', { name: 'Attic' }).expect(201);
-    await ada.say('Who was here first?', 'attic');
+    const secretId = await ada.openPrivateRoom('Birthday');
+    const id = await ada.say('Who was here first?', 'attic');
+    await ada.put(`/rooms/attic/messages/${id}/reactions`, { emoji: '😄', isOn: true }).expect(204);
+    await ada.say('A cake?', secretId);
+
     const three = await start(settings('three'));
-    const bob = await Person.signIn(three, 'Bob');
-    const later = await bob.open();
-    await later.next('Room', { roomId: 'attic' });
-    await later.next('UserUpdate', { userId: 'ada' });
-    await page.next('UserUpdate', { kind: 'joined', userId: 'bob' });
-    const attic = await bob.open('attic');
-    expect(await attic.next('ChatMessage')).toMatchObject({ text: 'Who was here first?' });
+    const [bob, later] = await Person.comeIn(three, 'Bob');
+    await page.until('joined', 'bob');
+    // Messages come in order: once this one is there, so is all that was known before.
+    const rooms = await later.hear(Rooms);
+    await ada.post('/rooms', { name: 'Cellar' }).expect(201);
+    await rooms.until(({ name }) => name === 'Cellar');
+    expect(await bob.namesOf('/rooms')).toEqual(['Lobby', 'Ideas', 'Attic', 'Cellar']);
+    expect(await bob.namesOf('/people')).toEqual(expect.arrayContaining(['Ada', 'Bob']));
+    expect(await bob.recent('attic')).toMatchObject([{ text: 'Who was here first?', reactions: [['😄', ['ada']]] }]);
+    expect(texts(await ada.at(three).recent(secretId))).toEqual(['A cake?']);
+    expect(await answerTo(bob.get(`/rooms/${secretId}/messages`))).toEqual([404, 'There is no such room.']);
   });
 
   test('whoever was on a server that shuts down has left', async () => {
-    const page = await (await Person.signIn(one, 'Ada')).open();
-    const bob = await Person.signIn(two, 'Bob');
-    await bob.open();
-    await page.next('UserUpdate', { kind: 'joined', userId: 'bob' });
+    const [ada, page] = await Person.comeIn(one, 'Ada');
+    await Person.comeIn(two, 'Bob');
+    await page.until('joined', 'bob');
+    opened.pop()!.client.close();
     await started.pop()!.close();
-    expect(await page.next('UserUpdate', { kind: 'left' })).toMatchObject({ userId: 'bob' });
+    await page.until('left', 'bob');
+    expect(await ada.namesOf('/people')).toEqual(['Ada']);
     // And the name is free.
     await Person.signIn(one, 'Bob');
   });

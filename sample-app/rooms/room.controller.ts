@@ -1,0 +1,82 @@
+import { Body, Controller, ForbiddenException, Get, HttpCode, Param, Post, Put, UseGuards } from '@nestjs/common';
+import { Messages, SessionMessages } from 'nestjs-messaging';
+import { CurrentUser } from '../auth/current-user.decorator.js';
+import type { SignedInUser } from '../auth/signed-in-user.js';
+import { SignedInGuard } from '../auth/signed-in.guard.js';
+import { SignInsService } from '../auth/sign-ins.service.js';
+import { RoomGuard } from './room.guard.js';
+import { InviteDto, ReactDto, TypingDto, WriteDto } from './rooms.dto.js';
+import { ChatMessage, Reaction, Room, RoomMessages, RoomReactions, RoomTyping, Typing } from './rooms.messages.js';
+import { RoomsService } from './rooms.service.js';
+
+// To all servers where there is a Redis between them, else to this one.
+const EVERYWHERE = { scope: 'auto' } as const;
+
+/** What can be done in one room. */
+@Controller('rooms/:roomId')
+@UseGuards(SignedInGuard, RoomGuard)
+export class RoomController {
+  constructor(
+    private readonly rooms: RoomsService,
+    private readonly signIns: SignInsService,
+  ) {}
+
+  @Get('messages')
+  recent(@Param('roomId') roomId: string): readonly ChatMessage[] {
+    return this.rooms.recent(roomId);
+  }
+
+  @Post('messages')
+  async write(
+    @Param('roomId') roomId: string,
+    @Body() { text }: WriteDto,
+    @CurrentUser() { userId, name }: SignedInUser,
+    @Messages() messages: SessionMessages,
+  ): Promise<ChatMessage> {
+    const message = new ChatMessage(userId, name, text);
+    await messages.postMessage(RoomMessages.for({ roomId }), message, EVERYWHERE);
+    return message;
+  }
+
+  @Put('messages/:messageId/reactions')
+  @HttpCode(204)
+  async react(
+    @Param('roomId') roomId: string,
+    @Param('messageId') messageId: string,
+    @Body() { emoji, isOn }: ReactDto,
+    @CurrentUser() { userId }: SignedInUser,
+    @Messages() messages: SessionMessages,
+  ): Promise<void> {
+    const reaction = new Reaction(messageId, userId, emoji, isOn);
+    await messages.postMessage(RoomReactions.for({ roomId }), reaction, EVERYWHERE);
+  }
+
+  @Put('typing')
+  @HttpCode(204)
+  async typing(
+    @Param('roomId') roomId: string,
+    @Body() { text }: TypingDto,
+    @CurrentUser() { userId, name }: SignedInUser,
+    @Messages() messages: SessionMessages,
+  ): Promise<void> {
+    await messages.postMessage(RoomTyping.for({ roomId }), new Typing(userId, name, text), EVERYWHERE);
+  }
+
+  @Post('members')
+  @HttpCode(204)
+  async invite(
+    @Param('roomId') roomId: string,
+    @Body() { name }: InviteDto,
+    @CurrentUser() user: SignedInUser,
+    @Messages() messages: SessionMessages,
+  ): Promise<void> {
+    const { name: roomName, ownerId, members } = this.rooms.get(roomId)!;
+    if (members === undefined || ownerId !== user.userId) {
+      throw new ForbiddenException('Only who has opened a private room can invite to it.');
+    }
+    const room = new Room(roomId, roomName, ownerId, new Set([...members, this.signIns.userIdOf(name)]));
+    for (const channel of room.audience) await messages.postMessage(channel, room, EVERYWHERE);
+    const notice = ChatMessage.notice(`${user.name} invited ${name}`);
+    await messages.postMessage(RoomMessages.for({ roomId }), notice, EVERYWHERE);
+  }
+}

@@ -1,0 +1,77 @@
+import type { MessagingClient } from 'nestjs-messaging/client';
+import type { Person } from '../people/people.messages.js';
+import {
+  ChatMessage,
+  RoomMessages,
+  RoomReactions,
+  RoomTyping,
+  type PlainChatMessage,
+  type RoomEntry,
+} from '../rooms/rooms.messages.js';
+import { request } from './api.js';
+import { $ } from './dom.js';
+import { Drafts, DraftTeller } from './drafts.js';
+import { Log } from './log.js';
+import { Replica } from './replica.js';
+
+/** The room that is open: what was said in it, what is being said, and a way to join in. */
+export class OpenRoom {
+  readonly log: Log;
+  readonly roomId: string;
+  readonly #path: string;
+  readonly #teller = new DraftTeller((text) => this.#send('PUT', 'typing', { text }));
+  readonly #leaving = new AbortController();
+
+  constructor(client: MessagingClient, me: Pick<Person, 'userId'>, room: RoomEntry, onError: (error: unknown) => void) {
+    const { roomId, name, ownerId } = room;
+    const { signal } = this.#leaving;
+    const drafts = new Drafts();
+    this.roomId = roomId;
+    this.#path = `/rooms/${encodeURIComponent(roomId)}`;
+    this.log = new Log(me.userId, (messageId, emoji, isOn) => {
+      this.#send('PUT', `messages/${messageId}/reactions`, { emoji, isOn }).catch(onError);
+    });
+    $('room-name').textContent = name;
+    $('invite-form').hidden = ownerId !== me.userId;
+
+    const recent = () => this.#send<PlainChatMessage[]>('GET', 'messages');
+    const show = (messages: PlainChatMessage[]) =>
+      messages.forEach((message) => this.log.add(ChatMessage.from(message)));
+    const messages = new Replica(client, { fetch: recent, show, onError, signal });
+    messages.on(RoomReactions.for({ roomId }), (reaction) => this.log.react(reaction));
+    messages.on(RoomMessages.for({ roomId }), (message) => {
+      this.log.add(message);
+      drafts.remove(message.userId);
+    });
+    messages.start();
+
+    const showDraft = client.subscribe(
+      RoomTyping.for({ roomId }),
+      (typing) => typing.userId !== me.userId && drafts.show(typing),
+      { signal },
+    );
+    showDraft.catch((error: unknown) => signal.aborted || onError(error));
+  }
+
+  async write(text: string): Promise<void> {
+    await this.#send('POST', 'messages', { text });
+  }
+
+  /** Tells the others what is being written. */
+  draft(text: string): void {
+    void this.#teller.note(text);
+  }
+
+  async invite(name: string): Promise<void> {
+    await this.#send('POST', 'members', { name });
+  }
+
+  leave(): void {
+    this.draft('');
+    this.#leaving.abort();
+  }
+
+  #send<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+    return request(method, `${this.#path}/${path}`, body);
+  }
+}

@@ -1,0 +1,67 @@
+import type { ListenableChannel, MessagingClient } from 'nestjs-messaging/client';
+
+interface ReplicaOptions<State> {
+  /** Asks the server for the state. */
+  fetch: () => Promise<State>;
+  /** Takes the state, the first time and each time it had to be asked for again. */
+  show: (state: State) => void;
+  onError: (error: unknown) => void;
+  /** Ends it. */
+  signal: AbortSignal;
+}
+
+/**
+ * Keeps up with something that the server has: its state comes by a request, its changes come as messages.
+ *
+ * First it listens, then it asks, and changes wait for the answer: so nothing falls in between, and nothing old
+ * comes after something new. After an interruption it asks again, since what was posted meanwhile has not come.
+ */
+export class Replica<State> {
+  readonly #client: MessagingClient;
+  readonly #options: ReplicaOptions<State>;
+  readonly #subscribed: Promise<unknown>[] = [];
+  /** Resolves when the state that was asked for last has been shown. */
+  #current: Promise<unknown> = Promise.resolve();
+
+  constructor(client: MessagingClient, options: ReplicaOptions<State>) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /** Listens to changes. */
+  on<T>(channel: ListenableChannel<T>, change: (message: T) => void): void {
+    const { signal } = this.#options;
+    const listener = (message: T) => this.#current.then(() => signal.aborted || change(message));
+    this.#subscribed.push(this.#client.subscribe(channel, listener, { signal }));
+  }
+
+  /** To be called when it listens to all that it shall. */
+  start(): void {
+    this.#follow(Promise.all(this.#subscribed));
+    let isOpen = this.#client.status.state === 'open';
+    const stop = this.#client.onStatus(({ state }) => {
+      if (isOpen && state !== 'open') this.#follow(nextOpen(this.#client));
+      isOpen = state === 'open';
+    });
+    this.#options.signal.addEventListener('abort', stop);
+  }
+
+  #follow(listening: Promise<unknown>): void {
+    const { fetch, show, onError, signal } = this.#options;
+    this.#current = listening
+      .then(fetch)
+      .then((state) => signal.aborted || show(state))
+      .catch((error: unknown) => signal.aborted || onError(error));
+  }
+}
+
+/** Resolves when the client is connected again, with all of its subscriptions. */
+function nextOpen(client: MessagingClient): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = client.onStatus(({ state }) => {
+      if (state !== 'open') return;
+      stop();
+      resolve();
+    });
+  });
+}

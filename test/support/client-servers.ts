@@ -1,0 +1,113 @@
+import { Injectable, UnauthorizedException, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import {
+  AuthorizeChannel,
+  ClientConnections,
+  MessagingModule,
+  MessagingService,
+  type ClientConnectionChange,
+  type ClientContext,
+} from 'nestjs-messaging';
+import { Hub } from '../../lib/core/hub.js';
+import { Gateway } from '../../lib/nest/gateway/gateway.js';
+import { startApp, type AdapterName, type TestApp } from './apps.js';
+import { Rooms } from './client-messages.js';
+import { Queue } from './queue.js';
+
+// Servers that clients subscribe at.
+
+/** Tokens that are valid no more, anywhere. */
+export const expiredTokens = new Set<string>();
+
+@Injectable()
+class ReadsToken implements CanActivate {
+  canActivate(context: ExecutionContext) {
+    const request = context.switchToHttp().getRequest<{ headers: Record<string, string>; user?: unknown }>();
+    const [, userId] = /^Bearer (.+)$/.exec(request.headers['authorization'] ?? '') ?? [];
+    if (userId === undefined) return true;
+    if (expiredTokens.has(userId)) throw new UnauthorizedException();
+    request.user = { userId };
+    return true;
+  }
+}
+
+@Injectable()
+class RoomAccess {
+  @AuthorizeChannel(Rooms)
+  mayRead({ auth }: ClientContext, { roomId }: { roomId: string }) {
+    return auth !== null && roomId !== 'private';
+  }
+
+  @AuthorizeChannel(Rooms, { all: true })
+  mayReadAll({ auth }: ClientContext) {
+    return auth?.userId === 'admin';
+  }
+}
+
+export interface ClientServerOptions {
+  readonly redis?: string;
+  readonly adapter?: AdapterName;
+  readonly heartbeatMs?: number;
+}
+
+/** A server with a gateway, and a view into what it keeps of its clients. */
+export class ClientServer implements AsyncDisposable {
+  /** The clients that come and go. */
+  readonly comings = new Queue<ClientConnectionChange>();
+  readonly messaging: MessagingService;
+  #isClosed = false;
+
+  private constructor(private readonly running: TestApp) {
+    this.messaging = running.app.get(MessagingService);
+    this.messaging.addListener(ClientConnections, this.comings.push);
+  }
+
+  static async start({ redis, adapter = 'Express', heartbeatMs = 15_000 }: ClientServerOptions): Promise<ClientServer> {
+    const running = await startApp(
+      {
+        imports: [MessagingModule.forRoot({ redis, gateway: { timeoutMs: 1_000 }, sse: { heartbeatMs, retryMs: 50 } })],
+        providers: [RoomAccess, { provide: APP_GUARD, useClass: ReadsToken }],
+      },
+      {
+        adapter,
+        configure: (app) => app.enableCors({ origin: true, allowedHeaders: ['authorization', 'content-type'] }),
+      },
+    );
+    return new ClientServer(running);
+  }
+
+  get url(): string {
+    return this.running.url;
+  }
+
+  get problems(): readonly string[] {
+    return this.running.logger.problems;
+  }
+
+  /** The names that each connection has subscribed to. */
+  get subscriptions(): string[][] {
+    const connections = this.running.app.get(Gateway)['connections'].values();
+    return Array.from(connections, (connection) => [...connection['subscriptions'].keys()]);
+  }
+
+  /** Whether anybody at all listens to this name here. */
+  isHeard(channel: string): boolean {
+    return this.running.app.get(Hub)['channels'].get(channel) !== undefined;
+  }
+
+  /** Waits until nothing of any client is left. */
+  async isEmpty(): Promise<void> {
+    while (this.subscriptions.length > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Shuts down in order. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.running[Symbol.asyncDispose]();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
