@@ -13,17 +13,27 @@ export interface Comparison<C extends Case> {
 
 /** Measures every case once a round, in an order that differs from round to round, and reports the table. */
 export async function compare<C extends Case>({ title, unit, cases, rounds, measure }: Comparison<C>): Promise<void> {
-  const rows = cases.map((measured) => ({ measured, samples: [] as number[] }));
+  const rows = await takeTurns(cases, rounds, measure);
+  await report({
+    title,
+    unit,
+    rows: rows.map(({ measured: { name, goal }, results }) => ({ name, samples: results, ...(goal && { goal }) })),
+  });
+}
+
+/** Measures every case once a round, in an order that differs from round to round. */
+export async function takeTurns<C extends Case, Result>(
+  cases: readonly C[],
+  rounds: number,
+  measure: (measured: C) => Result | Promise<Result>,
+): Promise<{ readonly measured: C; readonly results: Result[] }[]> {
+  const rows = cases.map((measured) => ({ measured, results: [] as Result[] }));
   for (let round = 0; round < rounds; round++) {
     // Turned and mirrored, so that no case always follows the same one and pays for its garbage.
     const shift = round % rows.length;
     const order = [...rows.slice(shift), ...rows.slice(0, shift)];
-    for (const { measured, samples } of round % 2 === 0 ? order : order.toReversed())
-      samples.push(await measure(measured));
+    for (const { measured, results } of round % 2 === 0 ? order : order.toReversed())
+      results.push(await measure(measured));
   }
-  await report({
-    title,
-    unit,
-    rows: rows.map(({ measured: { name, goal }, samples }) => ({ name, samples, ...(goal && { goal }) })),
-  });
+  return rows;
 }

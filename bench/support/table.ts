@@ -4,7 +4,7 @@ import { median, medianRatio, spread } from './statistics.js';
 export interface Case {
   readonly name: string;
   /** What it shall reach, measured in the same run. */
-  readonly goal?: Goal;
+  readonly goal?: Goal | readonly Goal[];
 }
 
 /** At most `ratio` times as much as the case `base`, or at most `extra` units more. */
@@ -19,6 +19,8 @@ export interface Table {
 
 /** What was measured of one case, in the order of the rounds. */
 interface Row extends Case {
+  /** What to know of it. */
+  readonly note?: string | undefined;
   readonly samples: readonly number[];
 }
 
@@ -34,6 +36,7 @@ export function joinTables(runs: readonly (readonly Table[])[]): Table[] {
     ...first,
     rows: first.rows.map((row, index) => ({
       ...row,
+      note: runs.map((tables) => tables[place]!.rows[index]!.note).find((note) => note !== undefined),
       samples: runs.flatMap((tables) => tables[place]!.rows[index]!.samples),
     })),
   }));
@@ -47,28 +50,33 @@ export function printTable({ title, unit, rows }: Table): void {
   console.log('|---|--:|--:|--:|--:|---|---|');
   for (const row of rows) {
     const cells = [
-      row.name,
+      row.note === undefined ? row.name : `${row.name} (${row.note})`,
       number(median(row.samples)),
       number(Math.min(...row.samples)),
       `${(100 * spread(row.samples)).toFixed(0)} %`,
-      medianRatio(row.samples, base.samples).toFixed(2),
-      ...(row.goal === undefined
-        ? ['', '']
-        : judge(
-            row,
-            row.goal,
-            rows.find(({ name }) => name === row.goal!.base)!,
-            unit,
-          )),
+      ratioText(medianRatio(row.samples, base.samples)),
+      ...judgeAll(row, rows, unit),
     ];
     console.log(`| ${cells.join(' | ')} |`);
   }
 }
 
+function judgeAll(row: Row, rows: readonly Row[], unit: string): [string, string] {
+  const verdicts = [row.goal ?? []].flat().map((goal) =>
+    judge(
+      row,
+      goal,
+      rows.find(({ name }) => name === goal.base)!,
+      unit,
+    ),
+  );
+  return [verdicts.map(([goal]) => goal).join('; '), verdicts.map(([, reached]) => reached).join('; ')];
+}
+
 function judge({ samples }: Row, goal: Goal, base: Row, unit: string): [string, string] {
   if ('ratio' in goal) {
     const ratio = medianRatio(samples, base.samples);
-    return [`${goal.ratio} x ${goal.base}`, `${ratio <= goal.ratio ? 'yes' : 'NO'}: ${ratio.toFixed(2)}`];
+    return [`${goal.ratio} x ${goal.base}`, `${ratio <= goal.ratio ? 'yes' : 'NO'}: ${ratioText(ratio)}`];
   }
   const extra = median(samples.map((value, index) => value - base.samples[index]!));
   return [
@@ -79,4 +87,8 @@ function judge({ samples }: Row, goal: Goal, base: Row, unit: string): [string, 
 
 function number(value: number): string {
   return value.toFixed(Math.abs(value) < 100 ? 1 : 0);
+}
+
+function ratioText(ratio: number): string {
+  return ratio.toFixed(ratio < 0.1 ? 3 : 2);
 }

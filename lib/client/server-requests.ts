@@ -44,7 +44,8 @@ function isAddress(url: string): boolean {
 export function failureOf(status: number, url: string): { error: Error; reason?: CloseReason } {
   const text = `The gateway at ${url} answered with status ${status}`;
   if ([204, 401, 403].includes(status)) return { error: new ConnectionClosedError(text), reason: 'refused' };
-  // These pass: Request Timeout (RFC 9110), Too Early (RFC 8470), Too Many Requests (RFC 6585).
-  if (status < 400 || status >= 500 || [408, 425, 429].includes(status)) return { error: new Error(text) };
+  // These pass: Request Timeout, Content Too Large (RFC 9110; a limit of somebody on the way), Too Early (RFC 8470), Too
+  // Many Requests (RFC 6585).
+  if (status < 400 || status >= 500 || [408, 413, 425, 429].includes(status)) return { error: new Error(text) };
   return { error: new ConnectionClosedError(`${text}; is the option "url" right?`), reason: 'misconfigured' };
 }

@@ -10,6 +10,9 @@ import { failureOf, type Post } from './server-requests.js';
 
 /** How long the server may take to make a stream ready, and to answer to a change. */
 const ANSWER_TIMEOUT_MS = 30_000;
+/** How much goes into one request, to subscribe and to unsubscribe each. */
+const MAX_PORTION_BYTES = 40_000;
+const encoder = new TextEncoder();
 /** How many heartbeats long a stream may be silent. */
 const SILENT_HEARTBEATS = 2.5;
 
@@ -69,7 +72,8 @@ export class ServerStream {
   async open(): Promise<void> {
     if (this.#isOver) return;
     this.#watch();
-    const asked = this.#ask(this.#owner.wanted);
+    // The others follow as changes.
+    const asked = this.#ask(portionOf(this.#owner.wanted));
     try {
       const { headers, body } = await this.#request('', { channels: asked.map((channel) => ({ channel })) });
       const type = headers.get('content-type');
@@ -90,8 +94,8 @@ export class ServerStream {
   /** Brings the server to what is wanted, unless it is busy with that; then it will. */
   reconcile(): void {
     if (this.#isOver || !this.isReady || this.#changingSince !== undefined || this.#changeTimer) return;
-    const subscribe = [...this.#owner.wanted].filter((channel) => !this.confirmed.has(channel));
-    const unsubscribe = [...this.#held].filter((channel) => !this.#owner.wanted.has(channel));
+    const subscribe = portionOf([...this.#owner.wanted].filter((channel) => !this.confirmed.has(channel)));
+    const unsubscribe = portionOf([...this.#held].filter((channel) => !this.#owner.wanted.has(channel)));
     if (subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
   }
 
@@ -221,4 +225,17 @@ export class ServerStream {
     }
     return !this.#isOver;
   }
+}
+
+/** As many of some channels as go into one request: many servers take bodies of no more than 100 kB. */
+function portionOf(channels: Iterable<string>): string[] {
+  const portion: string[] = [];
+  let bytes = 0;
+  for (const channel of channels) {
+    // With `{"channel":""},` around it.
+    bytes += encoder.encode(channel).length + 15;
+    if (bytes > MAX_PORTION_BYTES) break;
+    portion.push(channel);
+  }
+  return portion;
 }

@@ -585,6 +585,24 @@ describe('A frame', () => {
   });
 });
 
+test('Long names are asked for in portions, since servers take no large bodies', async () => {
+  await using harness = await Harness.start();
+  const names = Array.from({ length: 900 }, (_, number) => `long/${String(number).padStart(120, 'x')}`);
+  const subscribed = Promise.all(names.map((name) => harness.client.subscribe(name, () => {})));
+  const stream = await harness.gateway.ready();
+  const asked = [...stream.wanted];
+  while (asked.length < names.length) asked.push(...(await harness.gateway.answered()).wanted);
+  await subscribed;
+  expect(asked).toEqual(names);
+  const left = Promise.all(names.map((name) => harness.client.unsubscribe(name)));
+  const ended: string[] = [];
+  while (ended.length < names.length) ended.push(...(await harness.gateway.answered()).request.body.unsubscribe!);
+  await left;
+  expect(ended).toEqual(names);
+  const sizes = harness.gateway.requests.map(({ body }) => JSON.stringify(body).length);
+  expect(Math.max(...sizes)).toBeLessThan(100_000);
+});
+
 test('An identity map keeps one live object for each key', async () => {
   await using harness = await Harness.start({ identityMap: new IdentityMap() });
   const users = new Queue<unknown>();

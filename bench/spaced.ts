@@ -1,0 +1,50 @@
+// What an event costs the server's CPU for each connection when events come one at a time, so far apart that none can be
+// written together with another one.
+import type { BenchOptions } from './run.js';
+import { compareFigures, goalsFor } from './support/compare-figures.js';
+import { withFanouts } from './support/fanout-process.js';
+import type { Posting } from './support/fanout-server.js';
+import { OURS, type FanoutVariant } from './support/fanout-servers.js';
+import { PLACES } from './support/pinned-process.js';
+import type { Goal } from './support/table.js';
+
+const ROUNDS = 8;
+const CONNECTIONS = 1_000;
+const POSTING: Posting = { events: 20, atOnce: 1, everyMs: 80 };
+const WARM_UP: Posting = { events: 30, atOnce: 1, everyMs: 10 };
+
+const GOAL: readonly Goal[] = [
+  { base: 'raw socket(shared buffer)', ratio: 1.1 },
+  { base: 'Nest @Sse Express', ratio: 0.35 },
+];
+const VARIANTS: readonly FanoutVariant[] = [
+  'raw socket(shared buffer)',
+  'hand-written coalescer',
+  'res.write(shared buffer)',
+  'Nest @Sse Express',
+  'Nest @Sse Fastify',
+  'better-sse',
+  'Socket.IO',
+  ...OURS,
+];
+
+export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
+  await withFanouts(VARIANTS, { connections: CONNECTIONS }, async (cases) => {
+    for (const fanout of cases) await fanout.deliver(WARM_UP);
+    await compareFigures({
+      figures: {
+        cpu: {
+          title: `an event every ${POSTING.everyMs} ms, to ${CONNECTIONS} connections; ${PLACES}`,
+          unit: 'ns of CPU a delivery',
+          goals: goalsFor(OURS, GOAL),
+        },
+      },
+      cases,
+      rounds,
+      measure: async (fanout) => {
+        const { serverCpuMs, deliveries } = await fanout.deliver(POSTING);
+        return { cpu: (serverCpuMs * 1e6) / deliveries };
+      },
+    });
+  });
+}

@@ -1,0 +1,32 @@
+/** Occurs once in each event, and in nothing else that a server sends, frames of WebSocket included: events are counted by it. */
+export const MARK = '^';
+
+/** What all servers send: about 225 bytes of JSON without `filler`. */
+export class PriceChange {
+  /** Counts what a server has posted. */
+  readonly seq: number;
+  /** When it was posted, or was to be: see {@link clock}. */
+  readonly at: number;
+  readonly symbol = `ACME${MARK}XNAS`;
+  readonly name = 'Acme Rockets, Class A';
+  readonly currency = 'USD';
+  readonly bid = 182.25;
+  readonly ask = 182.31;
+  readonly last = 182.28;
+  readonly volume = 1_203_400;
+  readonly halted = false;
+  readonly note = 'as of the last trade; it is not delayed';
+  readonly filler: string | undefined;
+
+  constructor(seq: number, at: number, filler?: string) {
+    this.seq = seq;
+    this.at = at;
+    this.filler = filler;
+  }
+}
+
+/** Milliseconds of the machine's monotonic clock, which is the same in all of its processes. */
+export function clock(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1000 + nanoseconds / 1e6;
+}

@@ -1,0 +1,88 @@
+// What the library is compared with, on node's http server without Nest.
+import { once } from 'node:events';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createChannel, createSession } from 'better-sse';
+import { Server as SocketIoServer } from 'socket.io';
+import type { PriceChange } from './fanout-event.js';
+
+/** Sends each event to everybody who is connected. */
+export interface FanoutServer {
+  readonly http: Server;
+  readonly post: (event: PriceChange) => void;
+}
+
+/** Longer than any bench: nothing but events is to be sent. */
+const NEVER_MS = 3_600_000;
+
+/** Responses that stay open; to each of them `write` writes. */
+export async function openResponses(write: (response: ServerResponse, frame: Buffer) => void): Promise<FanoutServer> {
+  const open = new Set<ServerResponse>();
+  const http = await listen((_request, response) => keepOpen(response, open));
+  return {
+    http,
+    post: (event) => {
+      const frame = frameOf(event);
+      for (const response of open) write(response, frame);
+    },
+  };
+}
+
+/** Chunks made once and written past the response, one write for each event. */
+export async function rawSockets(): Promise<FanoutServer> {
+  const open = new Set<ServerResponse>();
+  const http = await listen((_request, response) => keepOpen(response, open));
+  return { http, post: (event) => writeChunk(open, frameOf(event)) };
+}
+
+/** The same, one write for all events of a turn of the event loop: the least that can be done. */
+export async function coalescer(): Promise<FanoutServer> {
+  const open = new Set<ServerResponse>();
+  const http = await listen((_request, response) => keepOpen(response, open));
+  let frames: Buffer[] = [];
+  const flush = () => {
+    writeChunk(open, Buffer.concat(frames));
+    frames = [];
+  };
+  return {
+    http,
+    post: (event) => {
+      if (frames.push(frameOf(event)) === 1) setImmediate(flush);
+    },
+  };
+}
+
+export async function betterSse(): Promise<FanoutServer> {
+  const channel = createChannel();
+  const register: RequestListener = (request, response) =>
+    void createSession(request, response, { keepAlive: null }).then((session) => channel.register(session));
+  return { http: await listen(register), post: (event) => void channel.broadcast(event, 'PriceChange') };
+}
+
+export async function socketIo(): Promise<FanoutServer> {
+  const http = await listen();
+  const io = new SocketIoServer(http, { transports: ['websocket'], pingInterval: NEVER_MS, serveClient: false });
+  return { http, post: (event) => void io.emit('PriceChange', event) };
+}
+
+/** Writes the head of an event stream, and leaves it open. */
+export function keepOpen(response: ServerResponse, open: Set<ServerResponse>): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache, no-transform' });
+  response.flushHeaders();
+  open.add(response);
+  response.on('close', () => open.delete(response));
+}
+
+function writeChunk(open: Iterable<ServerResponse>, frames: Buffer): void {
+  const chunk = Buffer.concat([Buffer.from(`${frames.length.toString(16)}\r\n`), frames, Buffer.from('\r\n')]);
+  for (const { socket } of open) socket!.write(chunk);
+}
+
+function frameOf(event: PriceChange): Buffer {
+  return Buffer.from(`event: PriceChange\ndata: ${JSON.stringify(event)}\n\n`);
+}
+
+async function listen(listener?: RequestListener): Promise<Server> {
+  const http = createServer(listener).listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  return http;
+}

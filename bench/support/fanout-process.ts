@@ -1,0 +1,101 @@
+import { setTimeout } from 'node:timers/promises';
+import type { Memory, Posting, ServerCalls } from './fanout-server.js';
+import type { FanoutVariant } from './fanout-servers.js';
+import type { Audience, LoadCalls } from './load.js';
+import { PinnedProcess } from './pinned-process.js';
+
+/** What it took to bring events to all clients that read. */
+export interface Delivered {
+  /** How many times an event reached a client. */
+  readonly deliveries: number;
+  /** From the first post until the last client had the last event. */
+  readonly elapsedMs: number;
+  readonly serverCpuMs: number;
+  /** How busy the core of the clients was; near 1 it is they that were measured. */
+  readonly loadShare: number;
+  /** From post to client, in milliseconds, of a sample of the clients. */
+  readonly latencies: readonly number[];
+}
+
+// What a server does after its last event has arrived belongs to the cost of it.
+const SETTLE_MS = 30;
+
+/** A server of events and its clients, in a process each. */
+export class Fanout {
+  private readers = 0;
+
+  private constructor(
+    readonly name: FanoutVariant,
+    private readonly server: PinnedProcess<ServerCalls>,
+    private readonly load: PinnedProcess<LoadCalls>,
+  ) {}
+
+  static async start(variant: FanoutVariant, audience: Audience): Promise<Fanout> {
+    const server = await PinnedProcess.start<ServerCalls>('fanout-server.js', 0, [variant]);
+    const load = await PinnedProcess.start<LoadCalls>('load.js', 1, [variant]);
+    const fanout = new Fanout(variant, server, load);
+    await fanout.assertSameClock();
+    await fanout.connect(audience);
+    return fanout;
+  }
+
+  /** Connects clients, beside those that there are. */
+  async connect(audience: Audience): Promise<void> {
+    await this.load.call('open', { port: await this.server.call('port'), audience });
+    this.readers += audience.connections - (audience.stalled ?? 0);
+  }
+
+  /** Posts events; resolves when every client that reads has got all of them. */
+  async deliver(posting: Posting): Promise<Delivered> {
+    await this.load.call('expect', posting.events);
+    const cpuBefore = await this.server.call('cpu');
+    const [start, { lastAt, cpuMs, latencies }] = await Promise.all([
+      this.server.call('post', posting),
+      this.load.call('finish'),
+    ]);
+    await setTimeout(SETTLE_MS);
+    const elapsedMs = lastAt - start;
+    return {
+      deliveries: posting.events * this.readers,
+      elapsedMs,
+      serverCpuMs: ((await this.server.call('cpu')) - cpuBefore) / 1000,
+      loadShare: cpuMs / elapsedMs,
+      latencies,
+    };
+  }
+
+  memory(): Promise<Memory> {
+    return this.server.call('memory');
+  }
+
+  /** How many connections the server holds. */
+  connections(): Promise<number> {
+    return this.server.call('connections');
+  }
+
+  /** Ends both processes; fails where clients have got more than what was posted. */
+  async stop(): Promise<void> {
+    await this.load.call('expect', 0);
+    await this.load.stop();
+    await this.server.stop();
+  }
+
+  /** Latencies are taken with the clocks of two processes; they must be one. */
+  private async assertSameClock(): Promise<void> {
+    const times = [await this.server.call('clock'), await this.load.call('clock'), await this.server.call('clock')];
+    if (times.some((time, index) => index > 0 && time < times[index - 1]!))
+      throw new Error(`the clocks of the processes differ: ${times.join(', ')}`);
+  }
+}
+
+/** Starts servers with their clients, lets `use` measure them, and ends them. */
+export async function withFanouts(
+  variants: readonly FanoutVariant[],
+  audience: Audience,
+  use: (fanouts: readonly Fanout[]) => Promise<void>,
+): Promise<void> {
+  const fanouts: Fanout[] = [];
+  for (const variant of variants) fanouts.push(await Fanout.start(variant, audience));
+  await use(fanouts);
+  for (const fanout of fanouts) await fanout.stop();
+}

@@ -1,0 +1,73 @@
+// A server of events in a process of its own: forked with the name of a variant, it says on which port it listens, posts
+// events when it is told to, and says what that took.
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { PriceChange, clock } from './fanout-event.js';
+import { FANOUT_SERVERS, type FanoutVariant } from './fanout-servers.js';
+import { answerCalls } from './pinned-process.js';
+
+/** Which events to post, and when. */
+export interface Posting {
+  readonly events: number;
+  /** How many in one go. */
+  readonly atOnce: number;
+  /** Time between two goes; 0: each in the next turn of the event loop. */
+  readonly everyMs: number;
+  /** How many bytes longer than usual an event is. */
+  readonly extraBytes?: number;
+}
+
+/** The memory of a process after garbage collection, in bytes. */
+export interface Memory {
+  readonly rss: number;
+  readonly heapUsed: number;
+}
+
+const server = await FANOUT_SERVERS[process.argv[2] as FanoutVariant]();
+if (!server.http.listening) await once(server.http, 'listening');
+let seq = 0;
+
+const calls = {
+  port: () => (server.http.address() as AddressInfo).port,
+  connections: () => promisify(server.http.getConnections.bind(server.http))(),
+  clock,
+  post,
+  memory,
+  /** In microseconds, of all threads. */
+  cpu: () => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  },
+};
+
+/** What a server can be called for. */
+export type ServerCalls = typeof calls;
+
+answerCalls(calls);
+
+/** @returns when the first event was posted */
+async function post({ events, atOnce, everyMs, extraBytes = 0 }: Posting): Promise<number> {
+  const filler = extraBytes === 0 ? undefined : 'x'.repeat(extraBytes);
+  const start = clock();
+  let posted = 0;
+  for (let go = 0; posted < events; go++) {
+    // A server that is late has made its clients wait since the time that the event was due.
+    const due = start + go * everyMs;
+    if (everyMs > 0) await setTimeout(Math.max(0, due - clock()));
+    else if (go > 0) await setImmediate();
+    for (let left = Math.min(atOnce, events - posted); left > 0; left--, posted++)
+      server.post(new PriceChange(seq++, everyMs > 0 ? due : clock(), filler));
+  }
+  return start;
+}
+
+async function memory(): Promise<Memory> {
+  for (let times = 0; times < 3; times++) {
+    await setTimeout(50);
+    gc!();
+  }
+  const { rss, heapUsed } = process.memoryUsage();
+  return { rss, heapUsed };
+}

@@ -1,0 +1,116 @@
+// Clients of a server of events, in a process of their own: forked with the name of the server's variant. Every client must receive every event, once and not more:
+// else the process fails.
+import { clock } from './fanout-event.js';
+import type { FanoutVariant } from './fanout-servers.js';
+import { LoadClient, type LoadObserver } from './load-client.js';
+import { answerCalls } from './pinned-process.js';
+
+/** Who is to be connected to a server of events. */
+export interface Audience {
+  readonly connections: number;
+  /** How many of them do not read; none where it is left out. */
+  readonly stalled?: number;
+  /** Of how many clients one looks at each event, its order and when it was posted; see {@link SAMPLED_EVERY}. */
+  readonly sampledEvery?: number;
+}
+
+/** What became of events that were expected. */
+interface Received {
+  /** When the last client had the last event. */
+  readonly lastAt: number;
+  /** What that took this process, in milliseconds of CPU. */
+  readonly cpuMs: number;
+  /** How many milliseconds after they were posted a sample of the clients had each event. */
+  readonly latencies: readonly number[];
+}
+
+const variant = process.argv[2] as FanoutVariant;
+const AT_ONCE = 100;
+const TIMEOUT_MS = 60_000;
+/** So few that what they do is not the limit. */
+const SAMPLED_EVERY = 100;
+
+class Clients implements LoadObserver {
+  private readonly readers: LoadClient[] = [];
+  private readonly stalled = new Set<LoadClient>();
+  private target = 0;
+  /** How many clients have not got everything. */
+  private missing = 0;
+  private latencies: number[] = [];
+  private cpuBefore = process.cpuUsage();
+  private lastAt = 0;
+  private onComplete: (() => void) | undefined = undefined;
+
+  /** Connects clients, beside those that there are. */
+  async open(port: number, { connections, stalled = 0, sampledEvery = SAMPLED_EVERY }: Audience): Promise<void> {
+    for (let opened = 0; opened < connections;) {
+      const clients = Array.from({ length: Math.min(AT_ONCE, connections - opened) }, () => this.connect(port));
+      await Promise.all(clients.map((client) => client.open()));
+      opened += clients.length;
+    }
+    for (const client of this.readers.splice(0, stalled)) {
+      client.stall();
+      this.stalled.add(client);
+    }
+    for (let index = 0; index < this.readers.length; index += sampledEvery)
+      this.readers[index]!.onSample = (at) => this.latencies.push(clock() - at);
+  }
+
+  /** Begins to wait for events. */
+  expect(events: number): void {
+    this.assertComplete();
+    this.target += events;
+    this.missing = this.readers.length;
+    this.latencies = [];
+    this.cpuBefore = process.cpuUsage();
+  }
+
+  /** Resolves when all clients have got what was expected. */
+  async finish(): Promise<Received> {
+    const timeout = setTimeout(() => this.assertComplete(), TIMEOUT_MS);
+    if (this.missing > 0) await new Promise<void>((resolve) => (this.onComplete = resolve));
+    clearTimeout(timeout);
+    const { user, system } = process.cpuUsage(this.cpuBefore);
+    return { lastAt: this.lastAt, cpuMs: (user + system) / 1000, latencies: this.latencies };
+  }
+
+  received(client: LoadClient, events: number): void {
+    if (client.events > this.target) throw new Error(`a client received ${client.events} events of ${this.target}`);
+    if (client.events < this.target || client.events - events === this.target) return;
+    if (--this.missing > 0) return;
+    this.lastAt = clock();
+    this.onComplete?.();
+  }
+
+  closed(client: LoadClient): void {
+    if (!this.stalled.has(client)) throw new Error(`a client was cut off after ${client.events} events`);
+  }
+
+  /** Fails unless every client has received every event, and not more. */
+  private assertComplete(): void {
+    const wrong = this.readers.filter(({ events }) => events !== this.target);
+    if (wrong.length === 0) return;
+    throw new Error(`${wrong.length} clients have not got ${this.target} events; one has ${wrong[0]!.events}`);
+  }
+
+  private connect(port: number): LoadClient {
+    const client = new LoadClient(variant, port, this);
+    // What was sent before it came is not for it.
+    client.events = this.target;
+    this.readers.push(client);
+    return client;
+  }
+}
+
+const clients = new Clients();
+const calls = {
+  open: ({ port, audience }: { port: number; audience: Audience }) => clients.open(port, audience),
+  expect: (events: number) => clients.expect(events),
+  finish: () => clients.finish(),
+  clock,
+};
+
+/** What the load can be called for. */
+export type LoadCalls = typeof calls;
+
+answerCalls(calls);
