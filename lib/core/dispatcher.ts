@@ -56,13 +56,16 @@ export class Dispatcher {
       if (listener.closed) continue;
       // What a context tells depends on the listener by its session and template alone; making one for
       // each listener was a third of the cost of a post to 1,000 listeners (bench/local.ts).
-      if (context === undefined || listener.session !== session || listener.segments !== segments) {
+      if (
+        !listener.isContextFree &&
+        (context === undefined || listener.session !== session || listener.segments !== segments)
+      ) {
         context = new MessageContext(delivery, listener);
         ({ session, segments } = listener);
       }
       // The body of `call`, written out: a tenth of the cost of a post to 10 listeners (bench/local.ts).
       try {
-        const result = listener.call(message as never, context);
+        const result = listener.call(message as never, context!);
         if (typeof result === 'object' && result !== null) this.follow(result, delivery, listener, context);
       } catch (error) {
         this.failed(error, delivery, listener, context);
@@ -99,11 +102,12 @@ export class Dispatcher {
   }
 
   /** Tells of a promise's rejection. */
-  private follow(result: object, delivery: Delivery, listener: Listener, context: MessageContext): void {
+  private follow(result: object, delivery: Delivery, listener: Listener, context: MessageContext | undefined): void {
     if (isThenable(result)) result.then(undefined, (error: unknown) => this.failed(error, delivery, listener, context));
   }
 
-  private failed(error: unknown, delivery: Delivery, listener: Listener, context: MessageContext): void {
+  private failed(error: unknown, delivery: Delivery, listener: Listener, known: MessageContext | undefined): void {
+    const context = listener.isContextFree || known === undefined ? new MessageContext(delivery, listener) : known;
     this.reporter.listenerFailed(error, { channel: delivery.channel, listener: listener.name, context });
   }
 }

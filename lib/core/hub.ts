@@ -272,7 +272,7 @@ export class Hub {
   }
 
   private publish(channel: AnyPostableChannel, { channel: name, encoded, postedAt }: Delivery): Promise<boolean> {
-    const payload = encodeEnvelope(name, this.node, postedAt, encoded);
+    const payload = encodeEnvelope(name, this.ownPrefix, postedAt, encoded);
     if (exceedsBytes(payload, this.limits.maxMessageBytes)) {
       throw new LimitExceededError(
         `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${this.limits.maxMessageBytes})`,

@@ -65,6 +65,7 @@ class Iteration<T> implements AsyncIterator<T, undefined> {
       return;
     }
     this.listener = hub.prepare(channel, (message: T) => this.take(message), session, 'iterate()');
+    this.listener.isContextFree = true;
     this.listener.onSessionClose = () => this.finish();
     hub.attach(this.listener);
   }

@@ -30,6 +30,8 @@ export class Listener implements MessageSubscription {
   closed = false;
   /** Place in the order of registration, over all channels of the hub. */
   order = 0;
+  /** Whether it looks at nothing but the message, so that no context is made for it. */
+  isContextFree = false;
   /** Called when the session ends, after the registration has. */
   onSessionClose: (() => void) | undefined = undefined;
   private list: ListenerList | undefined = undefined;

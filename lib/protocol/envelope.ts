@@ -21,9 +21,11 @@ export interface Envelope {
  * Writes an envelope. It is a superset of the event packet of Nest's own Redis transport, so that stock
  * parts understand it: they read `pattern` and `data` and ignore the rest. The metadata comes first, so
  * that a node can tell its own envelopes by their first characters, without parsing them.
+ *
+ * @param prefix - the {@link envelopePrefix} of the node it is posted on
  */
-export function encodeEnvelope(channel: string, node: string, postedAt: number, message: EncodedMessage): string {
-  let text = `${envelopePrefix(node)},"at":${postedAt}`;
+export function encodeEnvelope(channel: string, prefix: string, postedAt: number, message: EncodedMessage): string {
+  let text = `${prefix},"at":${postedAt}`;
   if (message.type !== undefined) text += `,"type":${JSON.stringify(message.type)}`;
   if (message.meta !== undefined) text += `,"meta":${message.meta}`;
   return `${text}},"pattern":${JSON.stringify(channel)},"data":${message.data}}`;

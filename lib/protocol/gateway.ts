@@ -1,7 +1,7 @@
 // What travels between a client and the gateway. docs/to-the-browser.md lists it for those who write a client of their own.
 
 /** A channel that a client wants, by its name. */
-export interface ChannelRequest {
+interface ChannelRequest {
   readonly channel: string;
 }
 

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { Observable, type Subscriber } from 'rxjs';
+import type { Observable } from 'rxjs';
 import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
 import type { Listener } from '../core/listener.js';
 import { whenHeard } from '../core/heard.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
+import { DirectStream } from '../core/stream.js';
 import { isTemplate } from '../protocol/channel-name.js';
 import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
 import { Frame } from './frame.js';
@@ -23,7 +24,8 @@ export class ClientConnection {
   /** Unguessable; leads any node to this one. */
   readonly id: string;
   private readonly subscriptions = new Map<string, Listener>();
-  private subscriber: Subscriber<unknown> | undefined = undefined;
+  /** Takes what goes over the stream, while there is one. */
+  private next: ((message: unknown) => unknown) | undefined = undefined;
 
   constructor(
     private readonly hub: Hub,
@@ -41,15 +43,7 @@ export class ClientConnection {
    * @param answers - to the channels that were asked for; those without an error may be subscribed to
    */
   stream(answers: readonly ChannelAnswer[]): Observable<unknown> {
-    return new Observable((subscriber) => {
-      if (this.session.closed) return subscriber.complete();
-      this.subscriber = subscriber;
-      void this.subscribe(answers).then((channels) => {
-        const { id: connection, options } = this;
-        const ready: ReadyEvent = { connection, heartbeatMs: options.heartbeatMs, channels };
-        subscriber.next(new Frame({ event: 'messaging:ready', data: JSON.stringify(ready) }));
-      });
-    });
+    return new DirectStream((next, complete) => this.read(answers, next, complete));
   }
 
   /**
@@ -84,18 +78,35 @@ export class ClientConnection {
     }
   }
 
+  private read(answers: readonly ChannelAnswer[], next: (message: unknown) => unknown, complete: () => void) {
+    const end = (): void => {
+      this.next = undefined;
+    };
+    if (this.session.closed) {
+      complete();
+      return end;
+    }
+    this.next = next;
+    void this.subscribe(answers).then((channels) => {
+      const { id: connection, options } = this;
+      const ready: ReadyEvent = { connection, heartbeatMs: options.heartbeatMs, channels };
+      this.next?.(new Frame({ event: 'messaging:ready', data: JSON.stringify(ready) }));
+    });
+    return end;
+  }
+
   private listen(name: string): Listener {
     const template = isTemplate(name) ? name : '';
     const call =
       this.options.form === 'native'
-        ? (message: unknown) => this.subscriber?.next(message)
+        ? (message: unknown) => this.next?.(message)
         : () => this.send(this.hub.delivering!, template);
     return this.hub.listenTo(name, call, this.session, 'client subscription');
   }
 
   private send(delivery: Delivery, template: string): void {
     try {
-      this.subscriber?.next(clientFrame(delivery, template));
+      this.next?.(clientFrame(delivery, template));
     } catch (error) {
       this.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
     }

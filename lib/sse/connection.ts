@@ -1,6 +1,9 @@
-import type { ServerResponse } from 'node:http';
+import { ServerResponse } from 'node:http';
 import type { Http2ServerResponse } from 'node:http2';
+import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
+import type { Batch } from './batch.js';
+import type { Flushable, Flusher } from './flusher.js';
 import { COMMENT_FRAME } from './frame.js';
 
 /** What an event stream is written to: node's response, of HTTP/1 or of HTTP/2 with its compatible interface. */
@@ -22,17 +25,27 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
+// A source that can wait is told to with so many bytes waiting.
+const ENOUGH_BYTES = 65_536;
+
 /** One open event-stream response: everything that is written to it goes through here. */
-export class SseConnection {
+export class SseConnection implements Flushable {
   /** Called when a reader was too slow and has been cut off. */
   onSlowConsumer: ((bufferedBytes: number) => void) | undefined = undefined;
   private readonly writable: Writable;
+  /** What is to be written with the next flush. */
+  private pending: Batch | undefined = undefined;
   private isEnded = false;
+  /** Whether what was written has filled the socket, so that more would only fill the memory. */
+  private isBlocked = false;
+  /** Node's socket, where frames may be written to it past the response. */
+  private socket: Socket | undefined = undefined;
   private waitingForDrain: (() => void) | undefined = undefined;
 
   constructor(
     private readonly response: RawResponse,
     private readonly options: ConnectionOptions,
+    private readonly flusher: Flusher,
   ) {
     this.writable = writableOf(response);
   }
@@ -42,46 +55,60 @@ export class SseConnection {
     return this.isEnded || isGone(this.response);
   }
 
+  /** How many bytes wait for the reader. */
+  get bufferedBytes(): number {
+    return (this.pending?.length ?? 0) + (this.socket ?? this.writable).writableLength;
+  }
+
   /** Writes the head and the first bytes, so that the browser knows at once that the stream is open. */
   open(): void {
-    writeHead(this.response, 200);
+    const { response } = this;
+    writeHead(response, 200);
     // A reset by the other side is an error of the response here; its 'close' tells all that matters.
-    this.response.on('error', () => {});
+    response.on('error', () => {});
     const { retryMs } = this.options;
-    this.response.write(
+    response.write(
       retryMs === undefined ? COMMENT_FRAME : Buffer.concat([Buffer.from(`retry: ${retryMs}\n`), COMMENT_FRAME]),
     );
+    this.socket = plainSocketOf(response);
   }
 
   /**
-   * Sends a frame. A reader that leaves more than `maxBufferedBytes` waiting is cut off.
+   * Sends a frame with the next flush. A reader that leaves more than `maxBufferedBytes` waiting is cut off.
    *
    * @returns whether the reader keeps up; if not, a source that can wait should wait for {@link drained}
    */
   send(frame: Buffer): boolean {
-    if (this.isClosed) return false;
-    const buffered = this.writable.writableLength;
-    if (buffered > 0 && buffered + frame.length > this.options.maxBufferedBytes) {
-      this.onSlowConsumer?.(buffered);
-      this.destroy();
-      return false;
-    }
-    return this.response.write(frame);
+    if (this.isEnded) return false;
+    const { pending } = this;
+    this.pending = (pending ?? this.flusher.start).add(frame);
+    if (this.isBlocked) return this.noteSlowReader();
+    if (pending === undefined) this.flusher.add(this);
+    // What is on its way to the next flush tells nothing of the reader; but a source that can wait need not go on.
+    return this.pending.length < ENOUGH_BYTES;
+  }
+
+  /** Writes what is pending, unless the reader has to catch up first. Called by the flusher. */
+  flush(): void {
+    const { pending } = this;
+    if (pending === undefined || this.isBlocked || this.isEnded) return;
+    this.pending = undefined;
+    if (this.write(pending)) this.release();
+    else this.waitForReader();
   }
 
   /** Resolves when what was sent has been handed to the network, or the connection has closed. */
   drained(): Promise<void> {
-    if (this.isClosed || !this.writable.writableNeedDrain) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.waitingForDrain = resolve;
-      this.writable.once('drain', resolve);
-    });
+    if (this.isClosed || (this.pending === undefined && !this.isBlocked)) return Promise.resolve();
+    return new Promise((resolve) => (this.waitingForDrain = resolve));
   }
 
-  /** Ends the stream in good order, after a last frame. */
+  /** Ends the stream in good order, after what is pending and a last frame. */
   end(frame?: Buffer): void {
     if (this.isClosed) return;
     this.isEnded = true;
+    if (this.pending !== undefined) this.write(this.pending);
+    this.pending = undefined;
     if (frame) this.response.end(frame);
     else this.response.end();
   }
@@ -99,14 +126,61 @@ export class SseConnection {
   /** Cuts the connection off. */
   destroy(): void {
     this.isEnded = true;
+    this.pending = undefined;
     destroyResponse(this.response);
   }
 
   /** To be called when the response has closed. */
   noteClosed(): void {
     this.isEnded = true;
-    this.waitingForDrain?.();
+    this.pending = undefined;
+    this.release();
   }
+
+  /** @returns whether the socket takes more */
+  private write(batch: Batch): boolean {
+    return this.socket === undefined ? this.response.write(batch.bytes) : this.socket.write(batch.chunk);
+  }
+
+  private waitForReader(): void {
+    this.isBlocked = true;
+    (this.socket ?? this.writable).once('drain', () => {
+      this.isBlocked = false;
+      if (this.pending === undefined) this.release();
+      else this.flush();
+    });
+  }
+
+  private noteSlowReader(): false {
+    const { bufferedBytes } = this;
+    if (bufferedBytes > this.options.maxBufferedBytes) {
+      this.onSlowConsumer?.(bufferedBytes);
+      this.destroy();
+    }
+    return false;
+  }
+
+  private release(): void {
+    this.waitingForDrain?.();
+    this.waitingForDrain = undefined;
+  }
+}
+
+/**
+ * The socket of a response, where chunks may be written to it directly: half the cost of a write to the response
+ * (bench/spaced.ts). Not where somebody stands between, as compression does, nor over TLS, nor where the client does
+ * not know chunks; and only once the response holds nothing back.
+ */
+function plainSocketOf(response: RawResponse): Socket | undefined {
+  if ('stream' in response || response.write !== ServerResponse.prototype.write) return undefined;
+  const { socket, chunkedEncoding } = response;
+  const isPlain =
+    socket !== null &&
+    chunkedEncoding &&
+    !('encrypted' in socket) &&
+    socket.write === Socket.prototype.write &&
+    response.writableLength === socket.writableLength;
+  return isPlain ? socket : undefined;
 }
 
 /** Whether nobody can receive this response any more. */

@@ -1,6 +1,7 @@
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import { SseConnection } from './connection.js';
+import { Flusher } from './flusher.js';
 import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
 import { EventStream, type StreamRequest } from './event-stream.js';
@@ -24,6 +25,7 @@ const DRAIN_RETRY_MS = { min: 500, spread: 2_500 };
 export class EventStreams {
   private readonly open = new Set<EventStream>();
   private readonly heartbeat = new Heartbeat();
+  private readonly flusher = new Flusher();
   private draining = false;
 
   constructor(
@@ -49,7 +51,7 @@ export class EventStreams {
    * @throws (rejects) what the stream fails with before the head is written; nothing has been sent then
    */
   serve(stream: MessageStream, request: StreamRequest): Promise<void> {
-    const connection = new SseConnection(request.response, this.options);
+    const connection = new SseConnection(request.response, this.options, this.flusher);
     const eventStream = new EventStream(connection, request, this.hub, this.reporter);
     this.open.add(eventStream);
     const stopHeartbeat = this.heartbeat.add(eventStream, request.heartbeatMs ?? this.options.heartbeatMs);

@@ -1,4 +1,5 @@
 import { isObservable, type Observable } from 'rxjs';
+import { DirectStream } from '../core/stream.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 
@@ -33,6 +34,12 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
  * @returns ends it; the source is released at once, also while it is waiting for something
  */
 export function readStream(stream: MessageStream, observer: StreamObserver): () => void {
+  if (stream instanceof DirectStream) {
+    return stream.read(
+      (message) => observer.next(message),
+      () => observer.complete(),
+    );
+  }
   if (isObservable(stream)) {
     const subscription = stream.subscribe({
       next: (message) => void observer.next(message),

@@ -1,33 +1,51 @@
+import { LINE_BREAK, joinPayloads } from './payload-batch.js';
 import { publishingNode } from './redis-client.js';
 import type { RedisLink } from './redis-link.js';
 
 /** How much may wait for Redis, in bytes of payload; what comes on top is not accepted. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
-interface Post {
+/** With so many bytes what waits is sent without waiting for more: no PUBLISH shall hold Redis up. */
+const MAX_BATCH_BYTES = 64 * 1024;
+
+/** How long posts wait for others at most while Redis is busy with earlier ones. */
+const MAX_DELAY_MS = 1;
+
+/** Payloads of one channel that go in one PUBLISH. */
+interface Batch {
   readonly channel: string;
-  readonly payload: string;
-  readonly bytes: number;
+  readonly payloads: string[];
+  bytes: number;
   readonly deadline: number;
-  /** Absent once the post is settled. */
+  readonly accepted: Promise<boolean>;
+  /** Absent once the batch is settled. */
   resolve: ((accepted: boolean) => void) | undefined;
   isSent: boolean;
 }
 
 /**
- * Publishes in order over a link that comes and goes: at once while it is up; else the post waits, within
+ * Publishes in order over a link that comes and goes. Posts go at the end of the turn of the event loop where Redis has
+ * answered all that it was sent before, else with its answer or after {@link MAX_DELAY_MS}; those that follow each other
+ * on one channel in one PUBLISH. So the busier Redis is, the more go in one. While the link is down they wait, within
  * bounds of time and bytes. A post is sent at most once.
  */
 export class RedisPublisher {
-  // Posts that were not sent yet and may still be, in order.
-  private waiting: Post[] = [];
+  // Batches that were not sent yet and may still be, in order.
+  private waiting: Batch[] = [];
+  // The last of them, where it takes further posts. Not one for each channel: posts to another channel in between would
+  // be overtaken, which would surprise whoever listens to both.
+  private filling: Batch | undefined = undefined;
+  private unflushedBytes = 0;
   // From `first` on all that are unsettled, in the order of posting, which is that of their deadlines.
-  private unsettled: Post[] = [];
+  private unsettled: Batch[] = [];
   private first = 0;
   // Of what waits, and of what was sent and not answered, even where nobody waits for it any more: it
   // still fills the socket's buffer.
   private pendingBytes = 0;
+  private unanswered = 0;
   private session = 0;
+  private isTurnEnding = false;
+  private delay: NodeJS.Timeout | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
@@ -46,40 +64,50 @@ export class RedisPublisher {
     this.link = link;
   }
 
-  /** Never rejects. @returns whether Redis accepted the payload in time */
-  publish(channel: string, payload: string): Promise<boolean> {
+  /**
+   * Never rejects.
+   *
+   * @param isAlone - whether it is for readers that do not know batches
+   * @returns whether Redis accepted the payload in time
+   */
+  publish(channel: string, payload: string, isAlone = false): Promise<boolean> {
     const bytes = Buffer.byteLength(payload);
     if (this.isClosed || this.pendingBytes + bytes > MAX_PENDING_BYTES) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      const deadline = performance.now() + this.timeoutMs;
-      const post: Post = { channel, payload, bytes, deadline, resolve, isSent: false };
-      this.pendingBytes += bytes;
-      this.unsettled.push(post);
-      this.timer ??= setTimeout(this.expire, this.timeoutMs).unref();
-      if (this.link?.isUp) this.send(post);
-      else this.waiting.push(post);
-    });
+    this.pendingBytes += bytes;
+    const isJoinable = !isAlone && !payload.includes(LINE_BREAK);
+    let batch = this.filling;
+    if (batch === undefined || !isJoinable || batch.channel !== channel) {
+      batch = this.createBatch(channel);
+      this.filling = isJoinable ? batch : undefined;
+    }
+    batch.payloads.push(payload);
+    batch.bytes += bytes;
+    this.unflushedBytes += bytes;
+    if (this.unflushedBytes >= MAX_BATCH_BYTES) this.flush();
+    else this.flushLater();
+    return batch.accepted;
   }
 
   /** The link is up: sends what has waited. */
   up(): void {
-    const { waiting } = this;
-    this.waiting = [];
-    for (const post of waiting) this.send(post);
+    this.flush();
   }
 
   /** The link is down: what was sent and not answered never will be, and is not sent again. */
   down(): void {
     this.session++;
-    this.pendingBytes = this.waiting.reduce((bytes, post) => bytes + post.bytes, 0);
+    this.unanswered = 0;
+    this.pendingBytes = this.waiting.reduce((bytes, batch) => bytes + batch.bytes, 0);
     for (let index = this.first; index < this.unsettled.length; index++) {
-      const post = this.unsettled[index]!;
-      if (post.isSent) this.settle(post, false);
+      const batch = this.unsettled[index]!;
+      if (batch.isSent) this.settle(batch, false);
     }
     this.tidy();
   }
 
+  /** Sends what waits, where it can, and waits for nothing. */
   close(): void {
+    this.flush();
     this.isClosed = true;
     clearTimeout(this.timer);
     for (let index = this.first; index < this.unsettled.length; index++) this.settle(this.unsettled[index]!, false);
@@ -87,38 +115,82 @@ export class RedisPublisher {
     this.tidy();
   }
 
-  private send(post: Post): void {
+  private createBatch(channel: string): Batch {
+    let resolve!: (accepted: boolean) => void;
+    const accepted = new Promise<boolean>((settle) => (resolve = settle));
+    const deadline = performance.now() + this.timeoutMs;
+    const batch: Batch = { channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
+    this.waiting.push(batch);
+    this.unsettled.push(batch);
+    this.timer ??= setTimeout(this.expire, this.timeoutMs).unref();
+    return batch;
+  }
+
+  private flushLater(): void {
+    if (this.unanswered > 0 && this.link?.isUp) {
+      this.delay ??= setTimeout(this.flush, MAX_DELAY_MS).unref();
+    } else if (!this.isTurnEnding) {
+      this.isTurnEnding = true;
+      queueMicrotask(() => {
+        this.isTurnEnding = false;
+        this.flush();
+      });
+    }
+  }
+
+  private readonly flush = (): void => {
+    clearTimeout(this.delay);
+    this.delay = undefined;
+    // Also while the link is down: posts of another turn have another deadline.
+    this.filling = undefined;
+    this.unflushedBytes = 0;
+    if (!this.link?.isUp) return;
+    const { waiting } = this;
+    this.waiting = [];
+    for (const batch of waiting) this.send(batch);
+  };
+
+  private send(batch: Batch): void {
     const { session } = this;
-    post.isSent = true;
+    batch.isSent = true;
+    this.unanswered++;
     const answered = (error: Error | undefined): void => {
       // Of a link that is gone: counted already.
       if (session !== this.session) return;
-      if (error?.message.startsWith("Stream isn't writeable") && post.resolve !== undefined) {
+      this.unanswered--;
+      if (error?.message.startsWith("Stream isn't writeable") && batch.resolve !== undefined) {
         // The link has ended, which we are about to be told; nothing was sent.
-        post.isSent = false;
-        this.waiting.push(post);
+        this.takeBack(batch);
         return;
       }
-      if (error !== undefined && post.resolve !== undefined) this.refused(error);
-      this.pendingBytes -= post.bytes;
-      this.settle(post, error === undefined);
+      if (error !== undefined && batch.resolve !== undefined) this.refused(error);
+      this.pendingBytes -= batch.bytes;
+      this.settle(batch, error === undefined);
       this.tidy();
+      if (this.unanswered === 0 && this.waiting.length > 0) this.flush();
     };
     publishingNode(this.link!.client)
-      .publish(post.channel, post.payload)
+      .publish(batch.channel, joinPayloads(batch.payloads))
       .then(() => answered(undefined), answered);
   }
 
-  private settle(post: Post, accepted: boolean): void {
-    const { resolve } = post;
-    post.resolve = undefined;
+  /** To its place among those that wait. */
+  private takeBack(batch: Batch): void {
+    batch.isSent = false;
+    const later = this.waiting.findIndex(({ deadline }) => deadline > batch.deadline);
+    this.waiting.splice(later < 0 ? this.waiting.length : later, 0, batch);
+  }
+
+  private settle(batch: Batch, accepted: boolean): void {
+    const { resolve } = batch;
+    batch.resolve = undefined;
     resolve?.(accepted);
   }
 
   /** Forgets what is settled at the head; answers come in the order of posting. */
   private tidy(): void {
     while (this.first < this.unsettled.length && this.unsettled[this.first]!.resolve === undefined) this.first++;
-    // Half of it at a time, so that each post is moved only a few times.
+    // Half of it at a time, so that each batch is moved only a few times.
     if (this.first * 2 < this.unsettled.length) return;
     this.unsettled = this.unsettled.slice(this.first);
     this.first = 0;
@@ -127,13 +199,13 @@ export class RedisPublisher {
   private readonly expire = (): void => {
     const now = performance.now();
     for (let index = this.first; index < this.unsettled.length; index++) {
-      const post = this.unsettled[index]!;
-      if (post.deadline > now) break;
-      if (!post.isSent && post.resolve !== undefined) this.pendingBytes -= post.bytes;
-      this.settle(post, false);
+      const batch = this.unsettled[index]!;
+      if (batch.deadline > now) break;
+      if (!batch.isSent && batch.resolve !== undefined) this.pendingBytes -= batch.bytes;
+      this.settle(batch, false);
     }
     this.tidy();
-    this.waiting = this.waiting.filter((post) => post.resolve !== undefined);
+    this.waiting = this.waiting.filter((batch) => batch.resolve !== undefined);
     const next = this.unsettled[this.first];
     this.timer = next && setTimeout(this.expire, next.deadline - now).unref();
   };

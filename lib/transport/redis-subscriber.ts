@@ -3,6 +3,7 @@ import { quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import { Backoff } from './backoff.js';
 import { Deferred } from './deferred.js';
+import { LINE_BREAK, splitPayloads } from './payload-batch.js';
 import { isReply } from './redis-client.js';
 import { RedisInterests, isHeard, isWanted, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
@@ -219,7 +220,7 @@ export class RedisSubscriber {
   private receive(key: string, payload: string): void {
     const topic = this.interests.topicOf(key, false);
     if (topic === undefined) return;
-    for (const { name } of topic.interests) this.receiver!(payload, name, name);
+    for (const { name } of topic.interests) this.deliver(payload, name, name);
   }
 
   private receiveByPattern(pattern: string, key: string, payload: string): void {
@@ -227,8 +228,14 @@ export class RedisSubscriber {
     if (topic === undefined) return;
     for (const { name, segments } of topic.interests) {
       const channel = this.names.match(key, segments, topic.isPlain);
-      if (channel !== undefined) this.receiver!(payload, name, channel);
+      if (channel !== undefined) this.deliver(payload, name, channel);
     }
+  }
+
+  private deliver(payload: string, name: string, channel: string): void {
+    // Most come alone, and a split would be dearer than the look.
+    if (!payload.startsWith(LINE_BREAK)) return this.receiver!(payload, name, channel);
+    for (const each of splitPayloads(payload)) this.receiver!(each, name, channel);
   }
 }
 

@@ -81,7 +81,9 @@ export class RedisTransport implements Transport {
   }
 
   publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean> {
-    return this.publisher.publish(this.names.toPublish(channel, options?.interop), payload);
+    const name = this.names.toPublish(channel, options?.interop);
+    // Stock parts, which know a channel by its own name, know no batches.
+    return this.publisher.publish(name, payload, name === channel);
   }
 
   subscribe(name: string): Promise<void> {

@@ -146,7 +146,7 @@ describe('Tabs that share a connection', () => {
   test('go on when the one that leads is closed, by one connection again, and nothing comes twice', async () => {
     await using context = await browser.newContext();
     const [leader, ...others] = (await openTabs(context, 4, 'tabs/takeover')) as [Tab, Tab, Tab, Tab];
-    expect(await others[1]!.subscribe('tabs/second')).toBe('subscribed');
+    expect(await others[1].subscribe('tabs/second')).toBe('subscribed');
     const changes = new Queue<ClientConnectionChange>();
     using listening = messaging.addListener(ClientConnections, changes.push);
     await listening.ready;
@@ -160,13 +160,13 @@ describe('Tabs that share a connection', () => {
     post('takeover', 1);
     post('second', 'second');
     post('takeover', 2);
-    expect(await others[0]!.message()).toBe('tabs/takeover 1');
-    expect(await others[0]!.message()).toBe('tabs/takeover 2');
-    expect(await others[1]!.message()).toBe('tabs/takeover 1');
-    expect(await others[1]!.message()).toBe('tabs/second second');
-    expect(await others[1]!.message()).toBe('tabs/takeover 2');
-    expect(await others[2]!.message()).toBe('tabs/takeover 1');
-    expect(await others[2]!.message()).toBe('tabs/takeover 2');
+    expect(await others[0].message()).toBe('tabs/takeover 1');
+    expect(await others[0].message()).toBe('tabs/takeover 2');
+    expect(await others[1].message()).toBe('tabs/takeover 1');
+    expect(await others[1].message()).toBe('tabs/second second');
+    expect(await others[1].message()).toBe('tabs/takeover 2');
+    expect(await others[2].message()).toBe('tabs/takeover 1');
+    expect(await others[2].message()).toBe('tabs/takeover 2');
     expect(others.flatMap((tab) => tab.messagesPending)).toEqual([]);
   });
 
@@ -198,6 +198,7 @@ describe('Tabs that share a connection', () => {
     for (const { session } of running.app.get(Gateway)['connections'].values()) session.end('revoked');
     for (const tab of tabs) await tab.reaches('closed revoked');
     while (connections() > 0) await turn();
+    expect(tabs.flatMap((tab) => tab.messagesPending)).toEqual([]);
   });
 
   test('of different names have a connection each', async () => {

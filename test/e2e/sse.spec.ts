@@ -27,6 +27,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import compression from 'compression';
+import { createParser } from 'eventsource-parser';
 import { concat, EMPTY, filter, from, map, NEVER, Observable, of, Subject, throwError, timer } from 'rxjs';
 import {
   defineChannel,
@@ -42,7 +43,9 @@ import {
 import { EventStreams } from '../../lib/sse/event-streams.js';
 import { ADAPTERS, createApp, startApp, type AdapterName } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
+import { randomFrom } from '../support/random.js';
 import { SseClient } from '../support/sse-client.js';
+import { TLS } from '../support/tls.js';
 
 class UserUpdate {
   constructor(
@@ -245,13 +248,32 @@ const start = async (
   adapter: AdapterName,
   options: MessagingModuleOptions = {},
   configure?: (app: INestApplication) => void,
+  tls?: typeof TLS,
 ) => {
   const running = await startApp(
     { imports: [MessagingModule.forRoot(options)], controllers: [StreamsController] },
-    { adapter, ...(configure && { configure }) },
+    { adapter, ...(configure && { configure }), ...(tls && { tls }) },
   );
   return { ...running, messaging: running.app.get(MessagingService) };
 };
+
+const updates = (count: number) => Array.from({ length: count }, (_, id) => new UserUpdate(id, `Ada ${id} ✓\n`));
+
+/** Posts updates, some of them in one turn of the event loop and some in several. */
+async function postInWaves(messaging: MessagingService, count: number): Promise<void> {
+  const random = randomFrom(7);
+  let left = 0;
+  for (const update of updates(count)) {
+    if (left-- === 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+      left = random(40);
+    }
+    void messaging.postMessage(Users, update);
+  }
+}
+
+const connectionsOf = ({ app }: { app: INestApplication }) =>
+  [...app.get(EventStreams)['open']].map((stream) => stream['connection']);
 
 const path = (app: INestApplication) => app.get(HttpAdapterHost).httpAdapter.getType();
 
@@ -508,6 +530,30 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(told.pending).toEqual([]);
   });
 
+  test('gives every client every message once and in order, however fast they come, slow readers included', async () => {
+    await using running = await start(adapter);
+    const clients = await Promise.all(Array.from({ length: 20 }, () => SseClient.connect(`${running.url}/users`)));
+    const filtered = await SseClient.connect(`${running.url}/filtered`);
+    const [slow] = clients as [SseClient];
+    slow.stall();
+    // Written past node's response, where nothing stands between.
+    expect(connectionsOf(running).map((connection) => connection['socket'] !== undefined)).toEqual(
+      Array.from({ length: 21 }, () => true),
+    );
+    await postInWaves(running.messaging, 1_000);
+    slow.resume();
+    for (const client of clients) {
+      const events = await client.events.take(1_000);
+      expect(events.map(({ data }) => JSON.parse(data) as unknown)).toEqual(updates(1_000));
+      expect(client.events.pending).toEqual([]);
+    }
+    const even = await filtered.events.take(500);
+    expect(even.map(({ data }) => JSON.parse(data) as unknown)).toEqual(
+      updates(1_000).filter(({ id }) => id % 2 === 0),
+    );
+    for (const client of [...clients, filtered]) await client[Symbol.asyncDispose]();
+  });
+
   test('cuts off a reader that leaves more than maxBufferedBytes waiting, and no other', async () => {
     await using running = await start(adapter, { sse: { maxBufferedBytes: 100_000 } });
     await using reader = await SseClient.connect(`${running.url}/users`);
@@ -604,6 +650,18 @@ describe('@Sse()', () => {
     expect(await client.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
   });
 
+  test.each([
+    ['compressing middleware', () => start('Express', {}, (app) => app.use(compression({ threshold: 0 })))],
+    ['TLS', () => start('Express', {}, undefined, TLS)],
+  ])('behind %s arrive once and in order, by the ordinary way of writing', async (_title, startApplication) => {
+    await using running = await startApplication();
+    await using client = await SseClient.connect(`${running.url}/users`);
+    expect(connectionsOf(running).map((connection) => connection['socket'])).toEqual([undefined]);
+    await postInWaves(running.messaging, 300);
+    const events = await client.events.take(300);
+    expect(events.map(({ data }) => JSON.parse(data) as unknown)).toEqual(updates(300));
+  });
+
   test('over HTTP/2 streams, releases on cancel, and ends when the application closes', async () => {
     const { NestFactory } = await import('@nestjs/core');
     const { Module } = await import('@nestjs/common');
@@ -625,6 +683,12 @@ describe('@Sse()', () => {
     expect(await users.chunks.next()).toBe(':\n\n');
     void app.get(MessagingService).postMessage(Users, new UserUpdate(1, 'Ada'));
     expect(await users.chunks.next()).toBe('event: UserUpdate\ndata: {"id":1,"name":"Ada"}\n\n');
+
+    await postInWaves(app.get(MessagingService), 300);
+    const events: unknown[] = [];
+    const parser = createParser({ onEvent: ({ data }) => events.push(JSON.parse(data)) });
+    while (events.length < 300) parser.feed(await users.chunks.next());
+    expect(events).toEqual(updates(300));
 
     const quiet = await open('/quiet');
     expect(await told.next()).toBe('quiet subscribed');

@@ -419,7 +419,8 @@ describe('A post', () => {
     for (let [payload] = await atB.next(); payload !== 'end'; [payload] = await atB.next()) got.push(Number(payload));
     expect(got).toEqual([...new Set(got)].toSorted((x, y) => x - y));
     expect(accepted.filter((index) => !got.includes(index))).toEqual([]);
-    expect(accepted.length).toBeGreaterThan(1_000);
+    // Those that were sent before, at the least.
+    expect(accepted.length).toBeGreaterThan(100);
   });
 
   test('is not accepted where too much waits already', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Codec } from '../../lib/protocol/codec.js';
-import { decodeEnvelope, encodeEnvelope } from '../../lib/protocol/envelope.js';
+import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../../lib/protocol/envelope.js';
 import { InvalidMessageError } from '../../lib/protocol/errors.js';
 import { Serializable } from '../../lib/protocol/serializable.js';
 import { sourceRef } from '../../lib/protocol/source.js';
@@ -18,7 +18,9 @@ class User {
 }
 
 const codec = new Codec(new TypeRegistry());
-const envelopes = [...messages()].map((message) => encodeEnvelope('room', 'node-1', 1, codec.encode(message)));
+const envelopes = [...messages()].map((message) =>
+  encodeEnvelope('room', envelopePrefix('node-1'), 1, codec.encode(message)),
+);
 
 function* messages(): Iterable<unknown> {
   const user = Object.assign(new User(), { id: 7n, at: new Date(0), tags: new Set(['a', /b/g]), none: undefined });

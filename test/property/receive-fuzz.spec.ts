@@ -7,7 +7,7 @@ import type { MessageContext } from '../../lib/core/delivery.js';
 import type { Transport, TransportReceiver, TransportStatus } from '../../lib/core/transport.js';
 import { loadClassValidatorCheck } from '../../lib/nest/class-validator-check.js';
 import { defineChannel } from '../../lib/protocol/channel.js';
-import { encodeEnvelope } from '../../lib/protocol/envelope.js';
+import { encodeEnvelope, envelopePrefix } from '../../lib/protocol/envelope.js';
 import { InvalidMessageError } from '../../lib/protocol/errors.js';
 import { Serializable } from '../../lib/protocol/serializable.js';
 import { SourceRef, sourceRef } from '../../lib/protocol/source.js';
@@ -569,7 +569,9 @@ describe('A server that receives damaged payloads', () => {
     hub.listen('rooms/:id', hear, session);
     hub.listen(Users, hear, session);
     await hub.start();
-    const good = messages().map((message) => encodeEnvelope('rooms', 'node-1', 1, hub.codec.encode(message)));
+    const good = messages().map((message) =>
+      encodeEnvelope('rooms', envelopePrefix('node-1'), 1, hub.codec.encode(message)),
+    );
     const stock = ['{"pattern":"users","data":{"id":7,"name":"Ada"}}', '{"pattern":"rooms","data":[1,{"a":null}]}'];
     const payloads = [...good, ...stock];
 

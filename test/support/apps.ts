@@ -48,6 +48,8 @@ export interface TestApp extends AsyncDisposable {
 
 export interface TestAppOptions {
   readonly adapter?: AdapterName;
+  /** Serves over TLS. */
+  readonly tls?: { readonly key: string; readonly cert: string };
   /** Called before the application is initialised. */
   readonly configure?: (app: INestApplication) => void | Promise<void>;
 }
@@ -66,10 +68,14 @@ export async function startApp(metadata: ModuleMetadata, options: TestAppOptions
 }
 
 /** Makes an application that is not initialised. */
-export async function createApp(metadata: ModuleMetadata, { adapter = 'Express' }: TestAppOptions = {}) {
+export async function createApp(metadata: ModuleMetadata, { adapter = 'Express', tls }: TestAppOptions = {}) {
   @Module(metadata)
   class AppModule {}
   const logger = new RecordingLogger();
-  const app = await NestFactory.create(AppModule, ADAPTERS[adapter](), { logger, abortOnError: false });
+  const app = await NestFactory.create(AppModule, ADAPTERS[adapter](), {
+    logger,
+    abortOnError: false,
+    ...(tls && { httpsOptions: tls }),
+  });
   return { app, logger };
 }

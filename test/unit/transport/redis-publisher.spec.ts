@@ -1,5 +1,7 @@
-import { afterEach, expect, jest, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
 import type { RedisLink } from '../../../lib/transport/redis-link.js';
+import { joinPayloads, splitPayloads } from '../../../lib/transport/payload-batch.js';
 import { RedisPublisher } from '../../../lib/transport/redis-publisher.js';
 
 afterEach(() => void jest.useRealTimers());
@@ -16,7 +18,7 @@ class EndedLink {
       if (!this.isWritable) {
         return Promise.reject(new Error("Stream isn't writeable and enableOfflineQueue options is false"));
       }
-      this.sent.push(payload);
+      this.sent.push(...splitPayloads(payload));
       return Promise.resolve(0);
     },
   };
@@ -56,4 +58,142 @@ test('each post waits for its own time', async () => {
   jest.advanceTimersByTime(60);
   await second;
   publisher.close();
+});
+
+/** A link whose Redis answers when the test says so. */
+class SlowLink {
+  isUp = true;
+  readonly published: [channel: string, payload: string][] = [];
+  private readonly answers: (() => void)[] = [];
+  readonly client = {
+    isCluster: false,
+    publish: (channel: string, payload: string): Promise<number> => {
+      this.published.push([channel, payload]);
+      return new Promise((resolve) => this.answers.push(() => resolve(1)));
+    },
+  };
+
+  /** Answers what was published first. */
+  async answer(): Promise<void> {
+    this.answers.shift()!();
+    await turn();
+  }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+function start(timeoutMs = 5_000) {
+  const link = new SlowLink();
+  const publisher = new RedisPublisher(timeoutMs, () => undefined);
+  publisher.attach(link as unknown as RedisLink);
+  return { link, publisher };
+}
+
+describe('Posts', () => {
+  test('of one turn go in one PUBLISH, at its end', async () => {
+    const { link, publisher } = start();
+    const accepted = ['1', '2', '3'].map((payload) => publisher.publish('news', payload));
+    expect(link.published).toEqual([]);
+    await Promise.resolve();
+    expect(link.published).toEqual([['news', '\n1\n2\n3']]);
+    await link.answer();
+    expect(await Promise.all(accepted)).toEqual([true, true, true]);
+    publisher.close();
+  });
+
+  test('that come alone go as they are', async () => {
+    const { link, publisher } = start();
+    void publisher.publish('news', '1');
+    await Promise.resolve();
+    expect(link.published).toEqual([['news', '1']]);
+    publisher.close();
+  });
+
+  test('to several channels keep their order, over all of them', async () => {
+    const { link, publisher } = start();
+    for (const [index, channel] of ['a', 'a', 'b', 'a', 'a'].entries()) {
+      void publisher.publish(channel, String(index + 1));
+    }
+    await Promise.resolve();
+    expect(link.published).toEqual([
+      ['a', '\n1\n2'],
+      ['b', '3'],
+      ['a', '\n4\n5'],
+    ]);
+    publisher.close();
+  });
+
+  test('for readers that know no batches, or with a line break, go alone and are not overtaken', async () => {
+    const { link, publisher } = start();
+    void publisher.publish('news', '1');
+    void publisher.publish('news', 'for others', true);
+    void publisher.publish('news', '2');
+    void publisher.publish('news', 'two\nlines');
+    void publisher.publish('news', '3');
+    await Promise.resolve();
+    expect(link.published.map(([, payload]) => payload)).toEqual(['1', 'for others', '2', 'two\nlines', '3']);
+    publisher.close();
+  });
+
+  test('wait while Redis has not answered to earlier ones, and go together with its answer', async () => {
+    const { link, publisher } = start();
+    void publisher.publish('news', '1');
+    await Promise.resolve();
+    void publisher.publish('news', '2');
+    await Promise.resolve();
+    void publisher.publish('news', '3');
+    await Promise.resolve();
+    expect(link.published).toHaveLength(1);
+    await link.answer();
+    expect(link.published[1]).toEqual(['news', '\n2\n3']);
+    publisher.close();
+  });
+
+  test('wait for that no longer than a millisecond', () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const { link, publisher } = start();
+    void publisher.publish('news', 'x'.repeat(64 * 1024));
+    expect(link.published).toHaveLength(1);
+    void publisher.publish('news', '2');
+    jest.advanceTimersByTime(0);
+    expect(link.published).toHaveLength(1);
+    jest.advanceTimersByTime(1);
+    expect(link.published[1]).toEqual(['news', '2']);
+    publisher.close();
+  });
+
+  test('go at once when there is much of them', () => {
+    const { link, publisher } = start();
+    const payload = 'x'.repeat(1_000);
+    for (let count = 0; count < 100; count++) void publisher.publish('news', payload);
+    expect(link.published).toHaveLength(1);
+    expect(splitPayloads(link.published[0]![1])).toHaveLength(66);
+    publisher.close();
+  });
+
+  test('of different turns, made while the link is down, have each their own time', () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const publisher = new RedisPublisher(100, () => undefined);
+    void publisher.publish('news', '1');
+    publisher['flush']();
+    void publisher.publish('news', '2');
+    expect(publisher['waiting']).toHaveLength(2);
+    publisher.close();
+  });
+
+  test('made just before the end are still sent', () => {
+    const { link, publisher } = start();
+    void publisher.publish('news', 'last');
+    publisher.close();
+    expect(link.published).toEqual([['news', 'last']]);
+  });
+});
+
+test('A batch is split into what it was made of', () => {
+  const payload = fc.string().filter((text) => !text.includes('\n'));
+  fc.assert(
+    fc.property(fc.array(payload, { minLength: 1 }), (payloads) => {
+      expect(splitPayloads(joinPayloads(payloads))).toEqual(payloads);
+    }),
+  );
 });

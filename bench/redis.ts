@@ -1,0 +1,99 @@
+// What it costs to bring messages from one node to another over Redis, against PUBLISH and SUBSCRIBE by hand: time and CPU
+// of both nodes for each message when many are posted at once, and the time that a single one takes.
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import type { BenchOptions } from './run.js';
+import { compare } from './support/compare.js';
+import type { NodeTask } from './support/redis-node.js';
+import { Redis } from './support/redis.js';
+import { report, type Case } from './support/table.js';
+
+const ROUNDS = 8;
+const MANY: NodeTask = { count: 100_000, inFlight: 1_000 };
+const SINGLE: NodeTask = { count: 2_000, inFlight: 1 };
+const NAIVE = 'naive ioredis';
+
+interface NodesCase extends Case {
+  readonly nodes: Nodes;
+}
+
+export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
+  const redis = await Redis.start();
+  const cases: NodesCase[] = [];
+  try {
+    cases.push({ name: NAIVE, nodes: await Nodes.start(NAIVE, redis) });
+    cases.push({ name: 'messaging', nodes: await Nodes.start('messaging', redis), goal: { base: NAIVE, ratio: 0.2 } });
+    for (const { nodes } of cases) await nodes.pass(MANY);
+    const cpu = new Map<string, number[]>(cases.map(({ name }) => [name, []]));
+    await compare({
+      title: `${MANY.count} messages, ${MANY.inFlight} at once: time`,
+      unit: 'µs each',
+      cases,
+      rounds,
+      measure: async ({ name, nodes }) => {
+        const passed = await nodes.pass(MANY);
+        cpu.get(name)!.push(passed.cpu / MANY.count);
+        return passed.time / MANY.count;
+      },
+    });
+    await report({
+      title: 'The same: CPU of both nodes',
+      unit: 'µs each',
+      rows: cases.map(({ name, goal }) => ({
+        name,
+        samples: cpu.get(name)!,
+        ...(goal && { goal: { base: NAIVE, ratio: 0.25 } }),
+      })),
+    });
+    await compare({
+      title: 'One after another: time until Redis has accepted it and the other node has got it',
+      unit: 'µs each',
+      cases: cases.map(({ name, nodes, goal }) => ({
+        name,
+        nodes,
+        ...(goal && { goal: { base: NAIVE, ratio: 1.2 } }),
+      })),
+      rounds,
+      measure: async ({ nodes }) => (await nodes.pass(SINGLE)).time / SINGLE.count,
+    });
+  } finally {
+    for (const { nodes } of cases) await nodes.stop();
+    await redis.stop();
+  }
+}
+
+/** A poster and a listener. */
+class Nodes {
+  private constructor(
+    private readonly poster: ChildProcess,
+    private readonly listener: ChildProcess,
+  ) {}
+
+  static async start(variant: string, redis: Redis): Promise<Nodes> {
+    const node = async (role: string): Promise<ChildProcess> => {
+      const child = fork(new URL('support/redis-node.js', import.meta.url), [variant, role, redis.url]);
+      await once(child, 'message');
+      return child;
+    };
+    return new Nodes(await node('poster'), await node('listener'));
+  }
+
+  /** Passes messages from one to the other; microseconds. */
+  async pass(task: NodeTask): Promise<{ time: number; cpu: number }> {
+    this.listener.send(task);
+    await once(this.listener, 'message');
+    const start = performance.now();
+    const posted = once(this.poster, 'message') as Promise<[number]>;
+    const received = once(this.listener, 'message') as Promise<[number]>;
+    this.poster.send(task);
+    const [[posting], [receiving]] = await Promise.all([posted, received]);
+    return { time: (performance.now() - start) * 1_000, cpu: posting + receiving };
+  }
+
+  async stop(): Promise<void> {
+    for (const child of [this.poster, this.listener]) {
+      child.disconnect();
+      await once(child, 'exit');
+    }
+  }
+}

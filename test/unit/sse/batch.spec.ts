@@ -1,0 +1,52 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Batch } from '../../../lib/sse/batch.js';
+
+const frame = (text: string) => Buffer.from(text);
+const frames = fc.array(fc.string({ unit: 'grapheme', minLength: 1 }).map(frame), { minLength: 1, maxLength: 20 });
+const batchOf = (from: Batch, all: readonly Buffer[]) => all.reduce((batch, each) => batch.add(each), from);
+
+describe('A batch', () => {
+  test('has the bytes of its frames in their order', () => {
+    fc.assert(
+      fc.property(frames, (all) => {
+        const batch = batchOf(Batch.empty(), all);
+        expect(batch.bytes).toEqual(Buffer.concat(all));
+        expect(batch.length).toBe(batch.bytes.length);
+      }),
+    );
+  });
+
+  test('is one chunk of a response: its length in hexadecimal, its bytes, and line ends', () => {
+    fc.assert(
+      fc.property(frames, (all) => {
+        const bytes = Buffer.concat(all);
+        const chunk = batchOf(Batch.empty(), all).chunk;
+        const head = Buffer.from(`${bytes.length.toString(16)}\r\n`);
+        expect(chunk).toEqual(Buffer.concat([head, bytes, Buffer.from('\r\n')]));
+      }),
+    );
+  });
+
+  test('is the very same for all who add the same frames to the same batch, one after the other or by turns', () => {
+    const start = Batch.empty();
+    const [a, b] = [frame('a'), frame('b')];
+    const one = start.add(a).add(b);
+    const other = start.add(a).add(b);
+    expect(other).toBe(one);
+    expect(other.chunk).toBe(one.chunk);
+  });
+
+  test('is another one for who adds another frame, and leaves the first as it was', () => {
+    fc.assert(
+      fc.property(frames, frames, frames, (head, tail, otherTail) => {
+        const shared = batchOf(Batch.empty(), head);
+        const one = batchOf(shared, tail);
+        const other = batchOf(shared, otherTail);
+        expect(one.bytes).toEqual(Buffer.concat([...head, ...tail]));
+        expect(other.bytes).toEqual(Buffer.concat([...head, ...otherTail]));
+        expect(shared.bytes).toEqual(Buffer.concat(head));
+      }),
+    );
+  });
+});
