@@ -38,7 +38,6 @@ export {
 
 export type { MessageContext } from './core/delivery.js';
 export type { PostOptions, PostScope } from './core/hub.js';
-export type { IterateOptions } from './core/iteration.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
 export type { Session, SessionCloseReason, SessionOptions } from './core/session.js';
@@ -63,6 +62,7 @@ export type {
   Class,
   DefinedChannel,
   ErrorCode,
+  IterateOptions,
   Limits,
   ListenableChannel,
   MessageSourceOptions,

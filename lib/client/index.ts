@@ -28,6 +28,7 @@ export type {
   Class,
   DefinedChannel,
   ErrorCode,
+  IterateOptions,
   ListenableChannel,
   MessageSourceOptions,
   ParameterNames,
@@ -36,7 +37,7 @@ export type {
 export type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
 export type { ClientStatus, CloseReason } from './client-status.js';
 export type { Link, LinkFactory, LinkReceiver } from './link.js';
-export type { MessageObserver, MessageStream, MessageStreamOptions } from './message-stream.js';
+export type { MessageObserver, MessageStream } from './message-stream.js';
 export type { MessageGap, SubscribeOptions } from './messaging-client.js';
 export type { ClientMessageContext, ClientMessageListener, ClientSubscription } from './registration.js';
 export type { ShareAcrossTabsOptions } from './shared-link.js';

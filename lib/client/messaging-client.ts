@@ -2,13 +2,14 @@ import { describe } from '../protocol/channel-name.js';
 import type { ListenableChannel } from '../protocol/channel.js';
 import { decodeMessage } from '../protocol/codec/decode-message.js';
 import { ConnectionClosedError, MessagingError } from '../protocol/errors.js';
+import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { isolate } from './isolate.js';
 import type { Link, LinkFactory } from './link.js';
-import { MessageStream, type MessageStreamOptions } from './message-stream.js';
+import { MessageStream } from './message-stream.js';
 import {
   Registration,
   type ClientMessageListener,
@@ -160,12 +161,13 @@ export class MessagingClient implements Disposable {
    *
    * @throws ConfigurationError and InvalidChannelError at the call for wrong arguments
    */
-  createStream<T>(channel: ListenableChannel<T>, options?: MessageStreamOptions): MessageStream<T>;
+  createStream<T>(channel: ListenableChannel<T>, options?: IterateOptions): MessageStream<T>;
   /** The messages of one class from a source for a `for await` loop or for RxJS. */
-  createStream<T>(source: object, type: Class<T>, options?: MessageStreamOptions): MessageStream<T>;
+  createStream<T>(source: object, type: Class<T>, options?: IterateOptions): MessageStream<T>;
   createStream(channel: unknown, ...rest: unknown[]): MessageStream<unknown> {
     const target = this.#target(channel, rest);
-    return new MessageStream((receiver) => this.#listen(target, receiver), rest[0] as MessageStreamOptions | undefined);
+    const [options] = rest as [IterateOptions?];
+    return new MessageStream(target.name, (receiver) => this.#listen(target, receiver), options);
   }
 
   /**

@@ -4,10 +4,11 @@ import type { AnyPostableChannel, Channel, ChannelTemplate, ListenableChannel } 
 import { classOf } from '../protocol/serializable.js';
 import { describe } from '../protocol/channel-name.js';
 import { UnserializableError } from '../protocol/errors.js';
+import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class, Message } from '../protocol/message.js';
 import { messagesFrom } from '../protocol/source.js';
 import type { Hub, PostOptions } from './hub.js';
-import { iterate, type IterateOptions } from './iteration.js';
+import { iterate } from './iteration.js';
 import type { MessageListener, MessageSubscription } from './listener.js';
 import type { Revocations } from './revocations.js';
 import type { Session } from './session.js';

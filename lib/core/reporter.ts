@@ -21,7 +21,7 @@ export interface StreamFailure {
   readonly error: unknown;
 }
 
-/** A reader that was cut off because it left too many bytes waiting. */
+/** A reader that was cut off because it left too many bytes waiting, or some for too long. */
 export interface SlowConsumer {
   /** `Class.method` of the `@Sse()` handler. */
   readonly handler: string;

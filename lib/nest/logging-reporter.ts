@@ -36,7 +36,7 @@ export class LoggingReporter implements Reporter {
   }
 
   slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {
-    const text = `A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it (sse.maxBufferedBytes)`;
+    const text = `A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it, too many (sse.maxBufferedBytes) or for too long`;
     this.write('warn', () => text);
   }
 

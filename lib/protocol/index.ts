@@ -31,6 +31,7 @@ export {
   UnserializableError,
 } from './errors.js';
 export { IdentityMap } from './identity-map.js';
+export type { IterateOptions } from './iteration.js';
 export type { Limits } from './limits.js';
 export { Message, type Class } from './message.js';
 export { MessageSource, Serializable, type MessageSourceOptions, type SerializableOptions } from './serializable.js';

@@ -25,6 +25,8 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
+// A minute with heartbeats as they are by default.
+const MAX_BLOCKED_BEATS = 4;
 // A source that can wait is told to with so many bytes waiting.
 const ENOUGH_BYTES = 65_536;
 
@@ -38,6 +40,7 @@ export class SseConnection implements Flushable {
   private isEnded = false;
   /** Whether what was written has filled the socket, so that more would only fill the memory. */
   private isBlocked = false;
+  private blockedBeats = 0;
   /** Node's socket, where frames may be written to it past the response. */
   private socket: Socket | undefined = undefined;
   private waitingForDrain: (() => void) | undefined = undefined;
@@ -86,6 +89,18 @@ export class SseConnection implements Flushable {
     if (pending === undefined) this.flusher.add(this);
     // What is on its way to the next flush tells nothing of the reader; but a source that can wait need not go on.
     return this.pending.length < ENOUGH_BYTES;
+  }
+
+  /**
+   * Sends a comment, so that proxies keep the connection and a dead one is noticed. Who has not caught up for so many
+   * beats never will: a reader that has stalled would be kept for as long as nobody posts.
+   */
+  beat(): void {
+    if (!this.isBlocked) {
+      this.send(COMMENT_FRAME);
+    } else if (++this.blockedBeats > MAX_BLOCKED_BEATS) {
+      this.cutOffSlowReader();
+    }
   }
 
   /** Writes what is pending, unless the reader has to catch up first. Called by the flusher. */
@@ -146,18 +161,20 @@ export class SseConnection implements Flushable {
     this.isBlocked = true;
     (this.socket ?? this.writable).once('drain', () => {
       this.isBlocked = false;
+      this.blockedBeats = 0;
       if (this.pending === undefined) this.release();
       else this.flush();
     });
   }
 
   private noteSlowReader(): false {
-    const { bufferedBytes } = this;
-    if (bufferedBytes > this.options.maxBufferedBytes) {
-      this.onSlowConsumer?.(bufferedBytes);
-      this.destroy();
-    }
+    if (this.bufferedBytes > this.options.maxBufferedBytes) this.cutOffSlowReader();
     return false;
+  }
+
+  private cutOffSlowReader(): void {
+    this.onSlowConsumer?.(this.bufferedBytes);
+    this.destroy();
   }
 
   private release(): void {

@@ -85,9 +85,9 @@ export class EventStream implements StreamObserver {
     this.finish(END_FRAME);
   }
 
-  /** Sends a comment. */
-  send(frame: Buffer): void {
-    if (this.state === 'open') this.connection.send(frame);
+  /** See {@link SseConnection.beat}. */
+  beat(): void {
+    if (this.state === 'open') this.connection.beat();
   }
 
   /** Ends the stream with a last frame; resolves when that has been handed to the network. */

@@ -1,14 +1,9 @@
-import { COMMENT_FRAME } from './frame.js';
-
-/** What a heartbeat is sent to. */
-export interface Beating {
-  send(frame: Buffer): unknown;
+/** What has a heart that beats. */
+interface Beating {
+  beat(): void;
 }
 
-/**
- * Sends comments to idle connections, so that proxies do not cut them and a dead one is noticed. One timer
- * serves all connections with the same interval.
- */
+/** Lets connections beat at intervals: one timer serves all with the same interval. */
 export class Heartbeat {
   private readonly groups = new Map<number, { timer: NodeJS.Timeout; members: Set<Beating> }>();
 
@@ -33,7 +28,7 @@ export class Heartbeat {
   private createGroup(intervalMs: number) {
     const members = new Set<Beating>();
     const beat = () => {
-      for (const member of members) member.send(COMMENT_FRAME);
+      for (const member of members) member.beat();
     };
     const group = { timer: setInterval(beat, intervalMs).unref(), members };
     this.groups.set(intervalMs, group);

@@ -36,6 +36,7 @@ import type { ChannelAnswer, MessageFrame, ReadyEvent } from '../../lib/protocol
 import { ADAPTER_NAMES, createApp, startApp, type AdapterName, type TestApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
+import { ReadsUser } from '../support/reads-user.js';
 import { SseClient } from '../support/sse-client.js';
 
 @Serializable({ name: 'gateway-chat' })
@@ -124,16 +125,6 @@ class ScopedAccess {
   @AuthorizeChannel('gateway/scoped')
   mayRead() {
     return this.request.headers['x-tenant'] === 'acme';
-  }
-}
-
-@Injectable()
-class ReadsUser implements CanActivate {
-  canActivate(context: ExecutionContext) {
-    const request = context.switchToHttp().getRequest<{ headers: Record<string, string>; user?: unknown }>();
-    const [userId, authId, scopes] = (request.headers['x-user'] ?? '').split(' ');
-    if (userId) request.user = { userId, authId, scopes: scopes?.split(',') };
-    return request.headers['x-banned'] === undefined;
   }
 }
 

@@ -17,7 +17,6 @@ import {
   UseInterceptors,
   type ArgumentsHost,
   type CallHandler,
-  type CanActivate,
   type ExceptionFilter,
   type ExecutionContext,
   type INestApplication,
@@ -44,6 +43,7 @@ import { EventStreams } from '../../lib/sse/event-streams.js';
 import { ADAPTERS, createApp, startApp, type AdapterName } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { randomFrom } from '../support/random.js';
+import { ReadsUser } from '../support/reads-user.js';
 import { SseClient } from '../support/sse-client.js';
 import { TLS } from '../support/tls.js';
 
@@ -76,16 +76,6 @@ const watched = (name: string) =>
     told.push(`${name} subscribed`);
     return () => told.push(`${name} released`);
   });
-
-@Injectable()
-class ReadsUser implements CanActivate {
-  canActivate(context: ExecutionContext) {
-    const request = context.switchToHttp().getRequest<{ headers: Record<string, string>; user?: unknown }>();
-    const [userId, authId, scopes] = (request.headers['x-user'] ?? '').split(' ');
-    if (userId) request.user = { userId, authId, scopes: scopes?.split(',') };
-    return request.headers['x-banned'] === undefined;
-  }
-}
 
 @Injectable()
 class Noting implements NestInterceptor {
@@ -552,6 +542,22 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       updates(1_000).filter(({ id }) => id % 2 === 0),
     );
     for (const client of [...clients, filtered]) await client[Symbol.asyncDispose]();
+  });
+
+  test('cuts off a reader that takes nothing for several heartbeats, though it leaves little waiting', async () => {
+    await using running = await start(adapter, { sse: { heartbeatMs: 20, maxBufferedBytes: 100_000_000 } });
+    await using reader = await SseClient.connect(`${running.url}/users`);
+    await using stalled = await SseClient.connect(`${running.url}/users`);
+    stalled.stall();
+    const big = new UserUpdate(1, 'x'.repeat(8_000_000));
+    void running.messaging.postMessage(Users, big);
+    expect(await reader.next()).toEqual(['UserUpdate', { ...big }]);
+    while (connectionsOf(running).length > 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(running.logger.problems).toEqual([
+      expect.stringMatching(/^warn A reader of StreamsController.users was cut off: \d+ bytes .* or for too long$/),
+    ]);
+    void running.messaging.postMessage(Users, new UserUpdate(2, 'still here'));
+    expect(await reader.next()).toEqual(['UserUpdate', { id: 2, name: 'still here' }]);
   });
 
   test('cuts off a reader that leaves more than maxBufferedBytes waiting, and no other', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
-import { iterate, type IterateOptions } from '../../../lib/core/iteration.js';
+import { iterate } from '../../../lib/core/iteration.js';
+import type { IterateOptions } from '../../../lib/protocol/iteration.js';
 import { ConfigurationError, LimitExceededError } from '../../../lib/protocol/errors.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 

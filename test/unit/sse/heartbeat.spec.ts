@@ -1,11 +1,10 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { COMMENT_FRAME } from '../../../lib/sse/frame.js';
 import { Heartbeat } from '../../../lib/sse/heartbeat.js';
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-const connection = () => ({ send: jest.fn() });
+const connection = () => ({ beat: jest.fn() });
 
 test('all connections with one interval share one timer, which ends with the last of them', () => {
   const heartbeat = new Heartbeat();
@@ -16,14 +15,14 @@ test('all connections with one interval share one timer, which ends with the las
   expect(jest.getTimerCount()).toBe(2);
 
   jest.advanceTimersByTime(3_000);
-  expect(one.send).toHaveBeenCalledTimes(3);
-  expect(two.send).toHaveBeenLastCalledWith(COMMENT_FRAME);
-  expect(slow.send).toHaveBeenCalledTimes(1);
+  expect(one.beat).toHaveBeenCalledTimes(3);
+  expect(two.beat).toHaveBeenCalledTimes(3);
+  expect(slow.beat).toHaveBeenCalledTimes(1);
 
   removeOne();
   jest.advanceTimersByTime(1_000);
-  expect(one.send).toHaveBeenCalledTimes(3);
-  expect(two.send).toHaveBeenCalledTimes(4);
+  expect(one.beat).toHaveBeenCalledTimes(3);
+  expect(two.beat).toHaveBeenCalledTimes(4);
 
   removeTwo();
   removeTwo();

@@ -1,0 +1,97 @@
+import { describe, quote } from './channel-name.js';
+import { ConfigurationError, LimitExceededError } from './errors.js';
+
+/** How a loop over the messages of a channel is kept. */
+export interface IterateOptions {
+  /**
+   * How many messages may wait to be taken.
+   * @defaultValue 1_000
+   */
+  maxBuffered?: number;
+  /**
+   * What happens to one more. `error`: the messages that wait are still given, then the loop throws a
+   * {@link LimitExceededError}. `dropOldest`: the oldest one that waits is dropped.
+   * @defaultValue 'error'
+   */
+  overflow?: 'error' | 'dropOldest';
+}
+
+/**
+ * Fills in the defaults.
+ *
+ * @param path - what the options were given to, as the error has it
+ * @throws ConfigurationError that names the option
+ */
+export function resolveIterateOptions(
+  { maxBuffered = 1_000, overflow = 'error' }: IterateOptions = {},
+  path: string,
+): Required<IterateOptions> {
+  if (!Number.isInteger(maxBuffered) || maxBuffered < 1) {
+    throw new ConfigurationError(
+      `${path}: option "maxBuffered" must be a whole number of at least 1, not ${describe(maxBuffered)}`,
+    );
+  }
+  if (overflow !== 'error' && overflow !== 'dropOldest') {
+    throw new ConfigurationError(
+      `${path}: option "overflow" must be 'error' or 'dropOldest', not ${describe(overflow)}`,
+    );
+  }
+  return { maxBuffered, overflow };
+}
+
+/** Messages that come when they come, for a loop that takes them when it can. */
+export class Iteration<T> implements AsyncIterator<T, undefined> {
+  readonly #options: Required<IterateOptions>;
+  readonly #channel: string;
+  readonly #leave: () => void;
+  #buffered: T[] = [];
+  #waiting: ((result: Promise<IteratorResult<T, undefined>> | IteratorResult<T, undefined>) => void)[] = [];
+  #isDone = false;
+  #failure: Error | undefined;
+
+  /** @param leave - called when no more messages are wanted */
+  constructor(options: Required<IterateOptions>, channel: string, leave: () => void) {
+    this.#options = options;
+    this.#channel = channel;
+    this.#leave = leave;
+  }
+
+  async next(): Promise<IteratorResult<T, undefined>> {
+    if (this.#buffered.length > 0) return { value: this.#buffered.shift()!, done: false };
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure;
+    return this.#isDone ? { value: undefined, done: true } : new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  async return(): Promise<IteratorResult<T, undefined>> {
+    this.#buffered = [];
+    this.#leave();
+    this.finish();
+    return { value: undefined, done: true };
+  }
+
+  /** Takes a message. */
+  take(message: T): void {
+    const { maxBuffered, overflow } = this.#options;
+    const next = this.#waiting.shift();
+    if (next) return next({ value: message, done: false });
+    if (this.#buffered.length >= maxBuffered) {
+      if (overflow === 'error') {
+        const text = `more than maxBuffered (${maxBuffered}) messages wait in an iteration`;
+        this.finish(new LimitExceededError(`Channel ${quote(this.#channel)}: ${text}`));
+        return this.#leave();
+      }
+      this.#buffered.shift();
+    }
+    this.#buffered.push(message);
+  }
+
+  /** No more messages come; the loop ends after those that wait, with the error where there is one. */
+  finish(error?: Error): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.#failure = error;
+    for (const resolve of this.#waiting.splice(0)) resolve(this.next());
+  }
+}
