@@ -66,6 +66,16 @@ class Club {
   constructor(readonly name: string) {}
 }
 
+@MessageSource({ name: 'GatewayOffice', key: 'name' })
+class Office {
+  readonly name = 'main';
+
+  @AuthorizeChannel(() => messagesFrom(Office, ChatMessage))
+  mayHear({ auth }: ClientContext, { key }: { key: string }) {
+    return auth !== null && key === this.name;
+  }
+}
+
 const News = defineChannel('gateway/news', ChatMessage, { clients: true });
 defineChannel('gateway/staff', undefined, { clients: true, requiredScopes: ['staff', 'chat'] });
 defineChannel('gateway/inner', ChatMessage);
@@ -140,6 +150,7 @@ const modules = (options: MessagingModuleOptions = {}): ModuleMetadata => ({
   providers: [
     RoomAccess,
     ScopedAccess,
+    Office,
     { provide: APP_GUARD, useClass: ReadsUser },
     { provide: APP_INTERCEPTOR, useClass: Wrapping },
   ],
@@ -338,6 +349,11 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
         'what an authorizer says true to for a source',
         messagesFrom(sourceRef('GatewayClub', 'golf/polo'), ChatMessage).name,
         undefined,
+      ],
+      [
+        'what a source that decides itself says true to',
+        messagesFrom(sourceRef('GatewayOffice', 'main'), ChatMessage).name,
+        'ada',
       ],
       ['what an authorizer says true to for this user', 'gateway/rooms/42', 'ada'],
       ['what needs scopes that the user has', 'gateway/staff', 'ada login chat,staff'],

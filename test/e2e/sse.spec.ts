@@ -551,7 +551,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     stalled.stall();
     const big = new UserUpdate(1, 'x'.repeat(8_000_000));
     void running.messaging.postMessage(Users, big);
-    expect(await reader.next()).toEqual(['UserUpdate', { ...big }]);
+    expect(await reader.next()).toEqual(['UserUpdate', { id: 1, name: big.name }]);
     while (connectionsOf(running).length > 1) await new Promise((resolve) => setImmediate(resolve));
     expect(running.logger.problems).toEqual([
       expect.stringMatching(/^warn A reader of StreamsController.users was cut off: \d+ bytes .* or for too long$/),

@@ -28,7 +28,8 @@ export interface AuthorizeChannelOptions {
 
 /** What a decorator says of a method. */
 export interface Authorization {
-  readonly channel: AnyListenableChannel;
+  /** Asked for once all decorators have run. */
+  readonly channel: () => AnyListenableChannel;
   readonly all: boolean;
 }
 
@@ -44,7 +45,8 @@ type AuthorizerDecorator<Params> = <Method extends (client: ClientContext, param
  * anything else, an error too, is a denial, which the client cannot tell from a channel that does not exist. Several
  * methods on one channel must all say `true`. Asked once for each subscription, and again when a client reconnects.
  *
- * @param channel - a channel, a template, what a source sends, or a name
+ * @param channel - a channel, a template, what a source sends, or a name; or a function that gives one, for a source that
+ *   decides itself, as the decorator of its class runs after those of its methods: `() => messagesFrom(ChatServer, ChatMessage)`
  * @example
  * ```ts
  * @Injectable()
@@ -62,12 +64,21 @@ export function AuthorizeChannel<T, Name extends string>(
   channel: ChannelTemplate<T, Name>,
   options?: AuthorizeChannelOptions,
 ): AuthorizerDecorator<{ readonly [Parameter in keyof ChannelParams<Name>]: string }>;
+// oxlint-disable-next-line typescript/no-explicit-any -- a template is invariant in its message type; only `any` stands for all
+export function AuthorizeChannel<Template extends ChannelTemplate<any>>(
+  channel: () => Template,
+  options?: AuthorizeChannelOptions,
+): AuthorizerDecorator<
+  Template extends { readonly name: infer Name extends string }
+    ? { readonly [Parameter in keyof ChannelParams<Name>]: string }
+    : never
+>;
 export function AuthorizeChannel<T>(
-  channel: Channel<T> | string,
+  channel: Channel<T> | string | (() => Channel<T>),
   options?: AuthorizeChannelOptions,
 ): AuthorizerDecorator<Readonly<Record<string, string>>>;
 export function AuthorizeChannel(
-  channel: AnyListenableChannel,
+  channel: AnyListenableChannel | (() => AnyListenableChannel),
   options: AuthorizeChannelOptions = {},
 ): AuthorizerDecorator<never> {
   return (target, method, descriptor) => {
@@ -78,7 +89,10 @@ export function AuthorizeChannel(
     }
     checkOptions(options, path, { all: flag });
     if (typeof channel === 'string') checkChannelName(channel);
-    const authorization: Authorization = { channel, all: options.all ?? false };
+    const authorization: Authorization = {
+      channel: typeof channel === 'function' ? channel : () => channel,
+      all: options.all ?? false,
+    };
     Reflect.defineMetadata(AUTHORIZE_CHANNEL, [...authorizationsOf(handler), authorization], handler);
   };
 }

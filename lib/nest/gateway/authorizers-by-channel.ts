@@ -44,7 +44,8 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
 
   private discover(): void {
     for (const method of this.findNew()) {
-      for (const { channel, all } of method.marks) {
+      for (const { channel: channelOf, all } of method.marks) {
+        const channel = channelOf();
         const name = typeof channel === 'string' ? channel : channel.name;
         let authorizers = this.byName.get(name);
         if (authorizers === undefined) this.byName.set(name, (authorizers = { each: [], all: [] }));
