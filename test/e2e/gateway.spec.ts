@@ -93,6 +93,7 @@ defineChannel('gateway/tied/:other');
 // Another application's of the same name; this one uses the first.
 const Ours = defineChannel('gateway/ours', undefined, { clients: true });
 defineChannel('gateway/ours', undefined, { requiredScopes: ['theirs'] });
+const Floors = defineChannel('gateway/floors/:floor', undefined, { clients: true, requiredScopes: ['staff'] });
 const Many = defineChannel('gateway/many/:number', undefined, { clients: true });
 
 @Injectable()
@@ -111,6 +112,11 @@ class RoomAccess {
   @AuthorizeChannel(Rooms, { all: true })
   mayReadAll(client: ClientContext) {
     return client.auth?.userId === 'admin';
+  }
+
+  @AuthorizeChannel(Floors.for({ floor: 13 }))
+  mayEnterThirteen() {
+    return true;
   }
 
   @AuthorizeChannel('gateway/by-name/:id')
@@ -390,6 +396,11 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['what an authorizer fails for', 'gateway/rooms/broken', 'ada'],
       ['what an authorizer says nothing to', 'gateway/rooms/unsaid', 'ada'],
       ['what needs a scope that the user lacks', 'gateway/staff', 'ada login chat'],
+      [
+        'what has an authorizer of its own but is of a template with a scope that the user lacks',
+        'gateway/floors/13',
+        'ada',
+      ],
       ['a template as a whole where nobody lets them', 'gateway/open/:roomId', 'admin'],
       ['a template as a whole to all but those it is for', 'gateway/rooms/:roomId', 'ada'],
       ['a template that only looks like one that is allowed', 'gateway/rooms/:id', 'admin'],

@@ -75,9 +75,9 @@ export class ClientChannels {
   }
 
   private async allows({ name, params }: Match, client: ClientContext): Promise<boolean> {
-    const definition = this.definitionOf(name);
-    if (definition === 'unclear') return false;
     const authorizers = this.authorizers.get(name);
+    const definition = this.definitionOf(name) ?? authorizers?.definition;
+    if (definition === 'unclear') return false;
     const relevant: readonly Authorizer[] = (isTemplate(client.channel) ? authorizers?.all : authorizers?.each) ?? [];
     const isForClients = relevant.length > 0 || (!isTemplate(client.channel) && this.isOpen(name, definition));
     if (!isForClients) return false;
