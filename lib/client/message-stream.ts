@@ -30,9 +30,8 @@ export class MessageStream<T> implements AsyncIterable<T> {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<T, undefined> {
-    let registration: Registration | undefined;
-    const iteration = new Iteration<T>(this.#options, this.#name, () => void registration?.unsubscribe());
-    registration = this.#listen({
+    const iteration: Iteration<T> = new Iteration(this.#options, this.#name, () => void registration.unsubscribe());
+    const registration = this.#listen({
       message: (message: T) => iteration.take(message),
       ended: (error) => {
         iteration.finish(error);

@@ -1,9 +1,9 @@
-import { Backoff } from './backoff.js';
+import { Backoff } from '../protocol/backoff.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 import { realClock, type Clock } from './clock.js';
 import type { Link, LinkReceiver } from './link.js';
-import { serverRequests, type Post } from './server-requests.js';
+import { CLIENT_BACKOFF, serverRequests, type Post } from './server-requests.js';
 import { ServerStream, type StreamEnd, type StreamOwner } from './server-stream.js';
 import { onWakeUp } from './wake-up.js';
 
@@ -25,7 +25,7 @@ export class ServerLink implements Link, StreamOwner {
     this.post = serverRequests(options);
     this.clock = options.clock ?? realClock;
     this.receiver = receiver;
-    this.#backoff = new Backoff(() => this.clock.random());
+    this.#backoff = new Backoff(CLIENT_BACKOFF, () => this.clock.random());
   }
 
   want(channel: string): void {

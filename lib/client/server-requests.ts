@@ -4,6 +4,9 @@ import type { ChangeRequest, OpenRequest } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 
+/** How requests that failed are spaced: full jitter, since there are many clients. */
+export const CLIENT_BACKOFF = { firstMs: 500, longestMs: 30_000, spread: 1 } as const;
+
 /** Sends a request to a path below the gateway's. */
 export type Post = (path: string, body: OpenRequest | ChangeRequest, signal: AbortSignal) => Promise<Response>;
 

@@ -1,12 +1,12 @@
 import type { EventSourceMessage } from 'eventsource-parser';
 import { ConnectionClosedError } from '../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
-import { Backoff } from './backoff.js';
+import { Backoff } from '../protocol/backoff.js';
 import type { CloseReason } from './client-status.js';
 import { MAX_TIMEOUT_MS, type Clock } from './clock.js';
 import { readEvents } from './event-reader.js';
 import type { LinkReceiver } from './link.js';
-import { failureOf, type Post } from './server-requests.js';
+import { CLIENT_BACKOFF, failureOf, type Post } from './server-requests.js';
 
 /** How long the server may take to make a stream ready, and to answer to a change. */
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -60,7 +60,7 @@ export class ServerStream {
 
   constructor(owner: StreamOwner) {
     this.#owner = owner;
-    this.#backoff = new Backoff(() => owner.clock.random());
+    this.#backoff = new Backoff(CLIENT_BACKOFF, () => owner.clock.random());
     this.#aliveAt = owner.clock.now();
   }
 

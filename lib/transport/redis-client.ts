@@ -79,3 +79,6 @@ export function causeOf(error: Error): string {
   if (error.message !== '') return error.message;
   return errors?.map((each) => each.message).join('; ') || code || error.name;
 }
+
+/** How attempts at a Redis that is away, or refuses something, are spaced. */
+export const REDIS_BACKOFF = { firstMs: 100, longestMs: 10_000, spread: 0.5 } as const;

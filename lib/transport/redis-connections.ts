@@ -1,7 +1,7 @@
+import { Backoff } from '../protocol/backoff.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
-import { Backoff } from './backoff.js';
-import { isRedisClient, type RedisClient } from './redis-client.js';
+import { REDIS_BACKOFF, isRedisClient, type RedisClient } from './redis-client.js';
 import type { RedisConnectionOptions } from './redis-connection-options.js';
 import type { RedisSettings } from './redis-options.js';
 
@@ -50,7 +50,7 @@ export async function createConnections(
   if (isRedisClient(source)) return { commands: duplicate(source), subscriber: duplicate(source) };
   const Redis = await load();
   const connect = (role: string): OwnedConnection => {
-    const backoff = new Backoff();
+    const backoff = new Backoff(REDIS_BACKOFF);
     const options = {
       connectionName: `nestjs-messaging:${role}`,
       ...given(source),
@@ -78,7 +78,7 @@ export async function loadIoredis(load: () => Promise<object> = () => import('io
 }
 
 function duplicate(client: RedisClient): OwnedConnection {
-  const backoff = new Backoff();
+  const backoff = new Backoff(REDIS_BACKOFF);
   if (!client.isCluster)
     return { client: client.duplicate(owned(client.options, backoff, false, usualRetry(client))), backoff };
   // A Cluster takes other nodes first, then options. It has to queue until it has found its nodes.
@@ -108,7 +108,7 @@ function adopt(factory: () => RedisClient): OwnedConnection {
       `Option "redis": the function must give an ioredis Redis or Cluster, not ${describe(client)}`,
     );
   }
-  const backoff = new Backoff();
+  const backoff = new Backoff(REDIS_BACKOFF);
   if (!client.isCluster) {
     // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
     Object.assign(client.options, BEHAVIOUR, {

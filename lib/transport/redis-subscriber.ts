@@ -1,10 +1,10 @@
 import type { TransportReceiver } from '../core/transport.js';
+import { Backoff } from '../protocol/backoff.js';
 import { quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
-import { Backoff } from './backoff.js';
 import { Deferred } from './deferred.js';
 import { LINE_BREAK, splitPayloads } from './payload-batch.js';
-import { isReply } from './redis-client.js';
+import { REDIS_BACKOFF, isReply } from './redis-client.js';
 import { RedisInterests, isHeard, isWanted, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
@@ -22,7 +22,7 @@ export class RedisSubscriber {
   // What the link had to register again when it came up and has not yet.
   private readonly restoring = new Set<Topic>();
   private readonly refusals = new Map<Topic, TransportUnavailableError>();
-  private readonly backoff = new Backoff();
+  private readonly backoff = new Backoff(REDIS_BACKOFF);
   private link: RedisLink | undefined = undefined;
   private receiver: TransportReceiver | undefined = undefined;
   // Answers to what an earlier connection was asked mean nothing for this one.

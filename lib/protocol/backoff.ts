@@ -1,0 +1,37 @@
+/** How long to wait after failures. */
+export interface BackoffOptions {
+  /** The longest wait after the first failure; it doubles with each further one. */
+  readonly firstMs: number;
+  /** The longest of all. */
+  readonly longestMs: number;
+  /** Which part of a wait is left to chance: 1 is full jitter, from no wait at all to the longest. */
+  readonly spread: number;
+}
+
+/**
+ * Waits between attempts: doubled each time and drawn at random, so that those who lost a server together do not come
+ * back to it together (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+ */
+export class Backoff {
+  readonly #options: BackoffOptions;
+  readonly #random: () => number;
+  #failures = 0;
+
+  /** @param random - gives numbers from 0 up to, but not including, 1 */
+  constructor(options: BackoffOptions, random: () => number = Math.random) {
+    this.#options = options;
+    this.#random = random;
+  }
+
+  /** The wait after one more failure, in milliseconds. */
+  next(): number {
+    const { firstMs, longestMs, spread } = this.#options;
+    const longest = Math.min(longestMs, firstMs * 2 ** this.#failures++);
+    return longest * (1 - spread + spread * this.#random());
+  }
+
+  /** An attempt has succeeded; the next wait is the shortest again. */
+  reset(): void {
+    this.#failures = 0;
+  }
+}
