@@ -1,6 +1,7 @@
 import { ConfigurationError } from '../protocol/errors.js';
-import { quote } from '../protocol/channel-name.js';
+import { isTemplate, matchTemplate, quote } from '../protocol/channel-name.js';
 import type { ChannelDefinition } from '../protocol/channel.js';
+import { declaredChannelNames, declaredChannels } from '../protocol/declared-channels.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 
 /**
@@ -18,6 +19,17 @@ export class ChannelDefinitions {
 
   get(name: string): ChannelDefinition | undefined {
     return this.byName.get(name)?.deref();
+  }
+
+  /** The definition of the channel of this name, or of a template that it is of. */
+  of(name: string): ChannelDefinition | undefined {
+    const exact = this.get(name) ?? declaredChannels(name)[0];
+    if (exact !== undefined) return exact;
+    const segments = name.split('/');
+    for (const template of declaredChannelNames()) {
+      if (isTemplate(template) && matchTemplate(template.split('/'), segments)) return this.of(template);
+    }
+    return undefined;
   }
 
   /**

@@ -7,6 +7,7 @@ import {
   type AnyListenableChannel,
   type AnyPostableChannel,
   type ChannelDefinition,
+  type ChannelOptions,
 } from '../protocol/channel.js';
 import { RESERVED_PREFIX, checkChannelName, describe, isTemplate, quote } from '../protocol/channel-name.js';
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
@@ -62,6 +63,7 @@ export interface HubOptions {
 }
 
 const NO_LISTS: readonly ListenerList[] = [];
+const NO_OPTIONS: Readonly<ChannelOptions> = {};
 const DELIVERED = Promise.resolve(true);
 // A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
 // keep the process busy for ever where plain recursion would have failed.
@@ -187,6 +189,13 @@ export class Hub {
     );
     this.attach(listener);
     return listener;
+  }
+
+  /** The options of the channel that a message is delivered on. */
+  optionsOf({ channel, template }: Delivery): Readonly<ChannelOptions> {
+    const list = template === undefined ? this.channels.get(channel) : this.channels.getTemplate(template);
+    const definition = list?.definition ?? this.definitions.of(channel);
+    return definition?.options ?? NO_OPTIONS;
   }
 
   /** The definition of a channel or template that this application uses. */

@@ -7,7 +7,7 @@ import {
   quote,
   isTemplate,
 } from './channel-name.js';
-import { checkOptions, flag, strings } from './check-options.js';
+import { callback, checkOptions, flag, strings, type OptionCheck } from './check-options.js';
 import { declareChannel } from './declared-channels.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
 import type { Class } from './message.js';
@@ -38,11 +38,32 @@ export interface ChannelOptions {
   clients?: boolean;
   /** Scopes that a client's authentication must have, all of them. */
   requiredScopes?: readonly string[];
+  /**
+   * What becomes of an event stream whose reader has left more than `sse.maxBufferedBytes` waiting. `disconnect`: it is
+   * cut off, and its browser comes back. `dropOldest`: the oldest messages of this channel that wait are dropped, and the
+   * event `messaging:gap` stands in their place. `conflate`: of messages with the same key only the latest waits.
+   * @defaultValue 'disconnect'
+   */
+  slowConsumer?: 'disconnect' | 'dropOldest' | 'conflate';
+  /** The key of a message, for `slowConsumer: 'conflate'`: of a price, its share. */
+  // oxlint-disable-next-line typescript/no-explicit-any -- the class of the messages is another parameter
+  conflateBy?: (message: any) => string | number;
 }
 
 // Named in the design and refused until they do what they say: an option that is accepted and
 // ignored would be a promise broken in silence.
-const NOT_YET_SUPPORTED = ['history', 'slowConsumer', 'conflateBy'];
+const NOT_YET_SUPPORTED = ['history'];
+
+const OPTIONS: Record<keyof ChannelOptions, OptionCheck> = {
+  interop: flag,
+  clients: flag,
+  requiredScopes: strings,
+  slowConsumer: (value) =>
+    ['disconnect', 'dropOldest', 'conflate'].includes(value as string)
+      ? undefined
+      : "'disconnect', 'dropOldest' or 'conflate'",
+  conflateBy: callback,
+};
 
 /** What a channel, or all channels of a template, have in common. Immutable. */
 export class ChannelDefinition<T = unknown> {
@@ -66,12 +87,14 @@ export class ChannelDefinition<T = unknown> {
   /** Whether two definitions of one name say the same. */
   equals(other: ChannelDefinition): boolean {
     if (this === other) return true;
-    const { interop, clients, requiredScopes = [] } = this.options;
+    const { interop, clients, slowConsumer, conflateBy, requiredScopes = [] } = this.options;
     const { requiredScopes: otherScopes = [] } = other.options;
     return (
       this.type === other.type &&
       interop === other.options.interop &&
       clients === other.options.clients &&
+      slowConsumer === other.options.slowConsumer &&
+      conflateBy === other.options.conflateBy &&
       requiredScopes.length === otherScopes.length &&
       requiredScopes.every((scope) => otherScopes.includes(scope))
     );
@@ -184,11 +207,15 @@ function create<T>(kind: 'name' | 'template', definition: ChannelDefinition<T>):
     : new Channel(definition.name, definition);
 }
 
-function checkChannelOptions(name: string, options: object): void {
+function checkChannelOptions(name: string, options: ChannelOptions): void {
   const path = `defineChannel(${quote(name)})`;
   const early = NOT_YET_SUPPORTED.find((option) => Object.hasOwn(Object(options) as object, option));
   if (early !== undefined) throw new ConfigurationError(`${path}: option "${early}" is not supported yet`);
-  checkOptions(options, path, { interop: flag, clients: flag, requiredScopes: strings });
+  checkOptions(options, path, OPTIONS);
+  const { slowConsumer, conflateBy } = options;
+  if ((slowConsumer === 'conflate') !== (conflateBy !== undefined)) {
+    throw new ConfigurationError(`${path}: options "slowConsumer: 'conflate'" and "conflateBy" need each other`);
+  }
 }
 
 /**

@@ -1,4 +1,7 @@
+import { Frame } from './frame.js';
+
 const LINE_END = Buffer.from('\r\n');
+const NOTHING = new Frame(Buffer.alloc(0));
 
 /**
  * Frames that go out together, in this order. Connections that are to send the same frames since the same moment have
@@ -13,42 +16,48 @@ export class Batch {
 
   private constructor(
     private readonly shorter: Batch | undefined,
-    private readonly frame: Buffer,
+    private readonly frame: Frame,
     /** In bytes. */
     readonly length: number,
   ) {}
 
   /** A batch without frames, to begin with. */
   static empty(): Batch {
-    return new Batch(undefined, Buffer.alloc(0), 0);
+    return new Batch(undefined, NOTHING, 0);
   }
 
   /** This batch and one frame more. */
-  add(frame: Buffer): Batch {
+  add(frame: Frame): Batch {
     let { longer } = this;
     if (longer === undefined || longer.frame !== frame) {
-      this.longer = longer = new Batch(this, frame, this.length + frame.length);
+      this.longer = longer = new Batch(this, frame, this.length + frame.bytes.length);
     }
     return longer;
   }
 
   get bytes(): Buffer {
-    return (this.joined ??= Buffer.concat(this.frames(), this.length));
+    return (this.joined ??= Buffer.concat(this.buffers(), this.length));
   }
 
   /** The bytes as one chunk of a response (RFC 9112, 7.1). */
   get chunk(): Buffer {
     return (this.chunked ??= Buffer.concat([
       Buffer.from(`${this.length.toString(16)}\r\n`, 'latin1'),
-      ...this.frames(),
+      ...this.buffers(),
       LINE_END,
     ]));
   }
 
-  private frames(): Buffer[] {
-    const frames = [this.frame];
-    // The first has none.
-    for (let batch = this.shorter; batch?.shorter !== undefined; batch = batch.shorter) frames.push(batch.frame);
+  /** What it holds, in order. */
+  get frames(): Frame[] {
+    const frames: Frame[] = [];
+    if (this.shorter === undefined) return frames;
+    frames.push(this.frame);
+    for (let batch = this.shorter; batch.shorter !== undefined; batch = batch.shorter) frames.push(batch.frame);
     return frames.toReversed();
+  }
+
+  private buffers(): Buffer[] {
+    return this.frames.map(({ bytes }) => bytes);
   }
 }

@@ -9,7 +9,8 @@ import type { Session } from '../core/session.js';
 import { DirectStream } from '../core/stream.js';
 import { isTemplate } from '../protocol/channel-name.js';
 import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
-import { Frame } from './frame.js';
+import { dropRuleOf } from './drop-rule.js';
+import { Frame, encodeFrame } from './frame.js';
 
 /** How a client connection is kept. */
 export interface ClientConnectionOptions {
@@ -90,7 +91,7 @@ export class ClientConnection {
     void this.subscribe(answers).then((channels) => {
       const { id: connection, options } = this;
       const ready: ReadyEvent = { connection, heartbeatMs: options.heartbeatMs, channels };
-      this.next?.(new Frame({ event: 'messaging:ready', data: JSON.stringify(ready) }));
+      this.next?.(new Frame(encodeFrame({ event: 'messaging:ready', data: JSON.stringify(ready) })));
     });
     return end;
   }
@@ -106,7 +107,7 @@ export class ClientConnection {
 
   private send(delivery: Delivery, template: string): void {
     try {
-      this.next?.(clientFrame(delivery, template));
+      this.next?.(clientFrame(this.hub, delivery, template));
     } catch (error) {
       this.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
     }
@@ -114,10 +115,13 @@ export class ClientConnection {
 }
 
 /** A message as an event for our client; those who are sent the same share one. */
-function clientFrame(delivery: Delivery, template: string): Frame {
+function clientFrame(hub: Hub, delivery: Delivery, template: string): Frame {
   const { clientFrames } = delivery.forms;
   let frame = clientFrames.get(template);
-  if (frame === undefined) clientFrames.set(template, (frame = new Frame({ data: messageFrame(delivery, template) })));
+  if (frame === undefined) {
+    const bytes = encodeFrame({ data: messageFrame(delivery, template) });
+    clientFrames.set(template, (frame = new Frame(bytes, dropRuleOf(hub, delivery))));
+  }
   return frame as Frame;
 }
 

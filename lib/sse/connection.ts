@@ -4,7 +4,8 @@ import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import type { Batch } from './batch.js';
 import type { Flushable, Flusher } from './flusher.js';
-import { COMMENT_FRAME } from './frame.js';
+import { COMMENT_FRAME, Frame } from './frame.js';
+import { thinOut } from './thin-out.js';
 
 /** What an event stream is written to: node's response, of HTTP/1 or of HTTP/2 with its compatible interface. */
 export type RawResponse = ServerResponse;
@@ -25,6 +26,7 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
+const COMMENT = new Frame(COMMENT_FRAME);
 // A minute with heartbeats as they are by default.
 const MAX_BLOCKED_BEATS = 4;
 // A source that can wait is told to with so many bytes waiting.
@@ -41,6 +43,8 @@ export class SseConnection implements Flushable {
   /** Whether what was written has filled the socket, so that more would only fill the memory. */
   private isBlocked = false;
   private blockedBeats = 0;
+  /** Whether something waits for a slow reader that may be dropped. */
+  private isLossy = false;
   /** Node's socket, where frames may be written to it past the response. */
   private socket: Socket | undefined = undefined;
   private waitingForDrain: (() => void) | undefined = undefined;
@@ -77,15 +81,16 @@ export class SseConnection implements Flushable {
   }
 
   /**
-   * Sends a frame with the next flush. A reader that leaves more than `maxBufferedBytes` waiting is cut off.
+   * Sends a frame with the next flush. Where a reader leaves more than `maxBufferedBytes` waiting, what may be dropped is; if
+   * that is not enough, the reader is cut off.
    *
    * @returns whether the reader keeps up; if not, a source that can wait should wait for {@link drained}
    */
-  send(frame: Buffer): boolean {
+  send(frame: Frame): boolean {
     if (this.isEnded) return false;
     const { pending } = this;
     this.pending = (pending ?? this.flusher.start).add(frame);
-    if (this.isBlocked) return this.noteSlowReader();
+    if (this.isBlocked) return this.noteSlowReader(frame);
     if (pending === undefined) this.flusher.add(this);
     // What is on its way to the next flush tells nothing of the reader; but a source that can wait need not go on.
     return this.pending.length < ENOUGH_BYTES;
@@ -97,7 +102,7 @@ export class SseConnection implements Flushable {
    */
   beat(): void {
     if (!this.isBlocked) {
-      this.send(COMMENT_FRAME);
+      this.send(COMMENT);
     } else if (++this.blockedBeats > MAX_BLOCKED_BEATS) {
       this.cutOffSlowReader();
     }
@@ -162,13 +167,22 @@ export class SseConnection implements Flushable {
     (this.socket ?? this.writable).once('drain', () => {
       this.isBlocked = false;
       this.blockedBeats = 0;
+      this.isLossy = false;
       if (this.pending === undefined) this.release();
       else this.flush();
     });
   }
 
-  private noteSlowReader(): false {
-    if (this.bufferedBytes > this.options.maxBufferedBytes) this.cutOffSlowReader();
+  /** Sees to it that no more waits than may: by dropping what may be dropped, or by cutting the reader off. */
+  private noteSlowReader({ dropRule }: Frame): false {
+    this.isLossy ||= dropRule !== undefined;
+    const { pending } = this;
+    const room = this.options.maxBufferedBytes - (this.bufferedBytes - (pending?.length ?? 0));
+    // What the socket has taken cannot be dropped any more; a burst that fills it shall not cost such a reader the stream.
+    const maxBytes = this.isLossy ? Math.max(room, this.options.maxBufferedBytes / 2) : room;
+    if (pending === undefined || pending.length <= maxBytes) return false;
+    this.pending = this.isLossy ? thinOut(pending, maxBytes) : undefined;
+    if (this.pending === undefined) this.cutOffSlowReader();
     return false;
   }
 

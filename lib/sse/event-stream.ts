@@ -3,7 +3,8 @@ import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 import type { EncodedMessage } from '../protocol/codec.js';
 import type { RawResponse, SseConnection } from './connection.js';
-import { END_FRAME, Frame, REVOKED_FRAME, encodeFrame } from './frame.js';
+import { dropRuleOf } from './drop-rule.js';
+import { END_FRAME, Frame, REVOKED_FRAME, encodeFrame, type DropRule } from './frame.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
 
 /** One request for an event stream. */
@@ -145,12 +146,12 @@ export class EventStream implements StreamObserver {
    *
    * @returns `undefined` where it cannot be sent, which has been reported
    */
-  private encode(message: unknown): Buffer | undefined {
-    if (message instanceof Frame) return message.bytes;
+  private encode(message: unknown): Frame | undefined {
+    if (message instanceof Frame) return message;
     const { delivering } = this.hub;
     try {
       if (delivering === undefined || delivering.message !== message) return frameOf(this.hub.codec.encode(message));
-      return (delivering.forms.frame ??= frameOf(delivering.encoded)) as Buffer;
+      return (delivering.forms.frame ??= frameOf(delivering.encoded, dropRuleOf(this.hub, delivering))) as Frame;
     } catch (error) {
       this.reporter.messageRejected({ channel: delivering?.channel ?? this.request.handler, error: error as Error });
       return undefined;
@@ -158,6 +159,6 @@ export class EventStream implements StreamObserver {
   }
 }
 
-function frameOf({ data, type }: EncodedMessage): Buffer {
-  return encodeFrame({ event: type, data });
+function frameOf({ data, type }: EncodedMessage, dropRule?: DropRule): Frame {
+  return new Frame(encodeFrame({ event: type, data }), dropRule);
 }

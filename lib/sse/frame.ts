@@ -28,13 +28,24 @@ export function encodeFrame({ event, id, data, retryMs }: FrameFields): Buffer {
   return Buffer.from(`${text}\n`);
 }
 
-/** An event that has been written already; a stream sends it as it is. */
-export class Frame {
-  readonly bytes: Buffer;
+/** What may become of a frame that waits for a slow reader; one without may not be dropped. */
+export interface DropRule {
+  readonly channel: string;
+  /** Frames of one channel and key stand for each other: the latest is enough. Without a key, any may be dropped, oldest first. */
+  readonly key?: string | number | undefined;
+}
 
-  constructor(fields: FrameFields) {
-    this.bytes = encodeFrame(fields);
-  }
+/** What goes out on an event stream, written once for all who are sent it. */
+export class Frame {
+  constructor(
+    readonly bytes: Buffer,
+    readonly dropRule?: DropRule,
+  ) {}
+}
+
+/** Says that messages of a channel are missing. */
+export function gapFrame(channel: string, reason: 'slow-consumer'): Frame {
+  return new Frame(encodeFrame({ event: 'messaging:gap', data: JSON.stringify({ channel, reason }) }));
 }
 
 /** A comment: keeps the connection busy, and is not seen by the page. */

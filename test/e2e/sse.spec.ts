@@ -31,6 +31,7 @@ import { concat, EMPTY, filter, from, map, NEVER, Observable, of, Subject, throw
 import {
   defineChannel,
   Messages,
+  type Channel,
   MessagingModule,
   MessagingService,
   RevokedAuthenticationAuthId,
@@ -61,6 +62,54 @@ class RoomUpdate {
 
 const Users = defineChannel('user_updates', UserUpdate);
 const Rooms = defineChannel('rooms/:roomId', RoomUpdate);
+
+interface Tick {
+  readonly id: number;
+  readonly share: string;
+  readonly text: string;
+}
+const Ticks = defineChannel('sse-ticks', undefined, { slowConsumer: 'dropOldest' });
+const Prices = defineChannel('sse-prices/:market', undefined, {
+  slowConsumer: 'conflate',
+  conflateBy: ({ share }: Tick) => share,
+});
+
+@Controller()
+class LossyController {
+  @Sse('ticks')
+  ticks(@Messages() messages: SessionMessages) {
+    return messages.createStream(Ticks);
+  }
+
+  @Sse('prices')
+  prices(@Messages() messages: SessionMessages) {
+    return messages.createStream('sse-prices/london');
+  }
+}
+
+/** Posts much more than a stalled reader can have waiting, and tells what of it is left when it reads on. */
+async function overrun(adapter: AdapterName, path: string, channel: Channel): Promise<[string, Tick][]> {
+  await using running = await startApp(
+    { imports: [MessagingModule.forRoot({ sse: { maxBufferedBytes: 200_000 } })], controllers: [LossyController] },
+    { adapter },
+  );
+  await using stalled = await SseClient.connect(`${running.url}/${path}`);
+  await stalled.comments.next();
+  stalled.stall();
+  const text = 'x'.repeat(10_000);
+  const count = 1_500;
+  for (let id = 0; id < count; id++) {
+    const tick: Tick = { id, share: 'ABC'[id % 3]!, text };
+    void running.app.get(MessagingService).postMessage(channel, tick);
+    if (id % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  stalled.resume();
+  const events: [string, Tick][] = [];
+  do events.push((await stalled.next()) as [string, Tick]);
+  while (events.at(-1)![1].id !== count - 1);
+  expect(running.logger.problems).toEqual([]);
+  return events;
+}
 
 /** What sources of streams tell of themselves. */
 let told = new Queue<string>();
@@ -542,6 +591,36 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       updates(1_000).filter(({ id }) => id % 2 === 0),
     );
     for (const client of [...clients, filtered]) await client[Symbol.asyncDispose]();
+  });
+
+  test('drops the oldest messages for a slow reader where the channel says so, and tells it where', async () => {
+    const events = await overrun(adapter, 'ticks', Ticks);
+    const ids = events.filter(([event]) => event === 'message').map(([, { id }]) => id);
+    expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+    expect(ids.length).toBeLessThan(1_400);
+    // Wherever some are missing, a gap stands; and nowhere else.
+    const gaps = events.flatMap(([event], index) => (event === 'messaging:gap' ? [index] : []));
+    expect(gaps.length).toBeGreaterThan(0);
+    for (const index of gaps) {
+      expect(events[index]).toEqual(['messaging:gap', { channel: 'sse-ticks', reason: 'slow-consumer' }]);
+    }
+    const jumps = ids.flatMap((id, index) => (index > 0 && id !== ids[index - 1]! + 1 ? [id] : []));
+    const afterGaps = gaps.map((index) => events.slice(index).find(([event]) => event === 'message')![1].id);
+    expect([...new Set(afterGaps)]).toEqual(jumps);
+  });
+
+  test('keeps only the latest message of each key for a slow reader where the channel says so', async () => {
+    const events = await overrun(adapter, 'prices', Prices.for({ market: 'london' }));
+    expect(events.every(([event]) => event === 'message')).toBe(true);
+    expect(events.length).toBeLessThan(1_400);
+    const last = new Map(events.map(([, { id, share }]) => [share, id]));
+    expect([...last]).toEqual(
+      expect.arrayContaining([
+        ['A', 1_497],
+        ['B', 1_498],
+        ['C', 1_499],
+      ]),
+    );
   });
 
   test('cuts off a reader that takes nothing for several heartbeats, though it leaves little waiting', async () => {

@@ -366,6 +366,9 @@ describe('a channel', () => {
 
   test.each([
     [{ history: { maxMessages: 10 } }, 'option "history" is not supported yet'],
+    [{ slowConsumer: 'drop' }, `option "slowConsumer" must be 'disconnect', 'dropOldest' or 'conflate', not "drop"`],
+    [{ slowConsumer: 'conflate' }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],
+    [{ conflateBy: () => 1 }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],
     [{ clients: 'all' }, 'option "clients" must be true or false, not "all"'],
     [{ requiredScopes: 'chat' }, 'option "requiredScopes" must be an array of strings, not "chat"'],
     [{ histroy: {} }, 'unknown option "histroy"'],

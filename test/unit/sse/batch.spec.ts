@@ -1,17 +1,19 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Batch } from '../../../lib/sse/batch.js';
+import { Frame } from '../../../lib/sse/frame.js';
 
-const frame = (text: string) => Buffer.from(text);
+const frame = (text: string) => new Frame(Buffer.from(text));
+const bytesOf = (all: readonly Frame[]) => Buffer.concat(all.map(({ bytes }) => bytes));
 const frames = fc.array(fc.string({ unit: 'grapheme', minLength: 1 }).map(frame), { minLength: 1, maxLength: 20 });
-const batchOf = (from: Batch, all: readonly Buffer[]) => all.reduce((batch, each) => batch.add(each), from);
+const batchOf = (from: Batch, all: readonly Frame[]) => all.reduce((batch, each) => batch.add(each), from);
 
 describe('A batch', () => {
   test('has the bytes of its frames in their order', () => {
     fc.assert(
       fc.property(frames, (all) => {
         const batch = batchOf(Batch.empty(), all);
-        expect(batch.bytes).toEqual(Buffer.concat(all));
+        expect(batch.bytes).toEqual(bytesOf(all));
         expect(batch.length).toBe(batch.bytes.length);
       }),
     );
@@ -20,7 +22,7 @@ describe('A batch', () => {
   test('is one chunk of a response: its length in hexadecimal, its bytes, and line ends', () => {
     fc.assert(
       fc.property(frames, (all) => {
-        const bytes = Buffer.concat(all);
+        const bytes = bytesOf(all);
         const chunk = batchOf(Batch.empty(), all).chunk;
         const head = Buffer.from(`${bytes.length.toString(16)}\r\n`);
         expect(chunk).toEqual(Buffer.concat([head, bytes, Buffer.from('\r\n')]));
@@ -43,9 +45,9 @@ describe('A batch', () => {
         const shared = batchOf(Batch.empty(), head);
         const one = batchOf(shared, tail);
         const other = batchOf(shared, otherTail);
-        expect(one.bytes).toEqual(Buffer.concat([...head, ...tail]));
-        expect(other.bytes).toEqual(Buffer.concat([...head, ...otherTail]));
-        expect(shared.bytes).toEqual(Buffer.concat(head));
+        expect(one.bytes).toEqual(bytesOf([...head, ...tail]));
+        expect(other.bytes).toEqual(bytesOf([...head, ...otherTail]));
+        expect(shared.bytes).toEqual(bytesOf(head));
       }),
     );
   });

@@ -1,0 +1,49 @@
+import { Batch } from './batch.js';
+import { gapFrame, type Frame } from './frame.js';
+
+// So that a reader who stays slow is not looked at again for each frame.
+const ROOM_AFTERWARDS = 0.5;
+
+/**
+ * Makes what waits for a slow reader small enough by what its channels allow: first of frames with the same key all but
+ * the latest go, then the oldest of those that may be dropped, each channel's with a `messaging:gap` in their place.
+ *
+ * @param maxBytes - how much may wait
+ * @returns `undefined` where that is not enough
+ */
+export function thinOut(batch: Batch, maxBytes: number): Batch | undefined {
+  const latest = latestOfEachKey(batch.frames);
+  const kept = dropOldest(latest, maxBytes);
+  const thinned = kept.reduce((thinner, frame) => thinner.add(frame), Batch.empty());
+  return thinned.length <= maxBytes ? thinned : undefined;
+}
+
+function latestOfEachKey(frames: readonly Frame[]): Frame[] {
+  const seen = new Map<string, Set<string | number>>();
+  return frames
+    .toReversed()
+    .filter(({ dropRule }) => {
+      if (dropRule?.key === undefined) return true;
+      const keys = seen.get(dropRule.channel);
+      if (keys === undefined) seen.set(dropRule.channel, new Set([dropRule.key]));
+      else if (keys.has(dropRule.key)) return false;
+      else keys.add(dropRule.key);
+      return true;
+    })
+    .toReversed();
+}
+
+function dropOldest(frames: readonly Frame[], maxBytes: number): Frame[] {
+  let bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, 0);
+  if (bytes <= maxBytes) return [...frames];
+  const gaps = new Set<string>();
+  return frames.flatMap((frame) => {
+    const { dropRule } = frame;
+    const mayGo = dropRule !== undefined && dropRule.key === undefined && bytes > maxBytes * ROOM_AFTERWARDS;
+    if (!mayGo) return [frame];
+    bytes -= frame.bytes.length;
+    if (gaps.has(dropRule.channel)) return [];
+    gaps.add(dropRule.channel);
+    return [gapFrame(dropRule.channel, 'slow-consumer')];
+  });
+}

@@ -1,0 +1,62 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Batch } from '../../../lib/sse/batch.js';
+import { Frame, type DropRule } from '../../../lib/sse/frame.js';
+import { thinOut } from '../../../lib/sse/thin-out.js';
+
+const frame = (text: string, dropRule?: DropRule) => new Frame(Buffer.from(text), dropRule);
+const batchOf = (frames: readonly Frame[]) => frames.reduce((batch, each) => batch.add(each), Batch.empty());
+const textsOf = (batch: Batch | undefined) => batch?.frames.map(({ bytes }) => bytes.toString());
+const GAP = 'event: messaging:gap\ndata: {"channel":"ticks","reason":"slow-consumer"}\n\n';
+
+const price = (text: string, key: string) => frame(text.repeat(200), { channel: 'prices', key });
+
+const anyFrame = fc
+  .record({
+    length: fc.integer({ min: 1, max: 200 }),
+    channel: fc.constantFrom('a', 'b'),
+    rule: fc.constantFrom('keep', 'drop', 'conflate'),
+    key: fc.integer({ min: 0, max: 3 }),
+  })
+  .map(({ length, channel, rule, key }) =>
+    frame('x'.repeat(length), rule === 'keep' ? undefined : rule === 'drop' ? { channel } : { channel, key }),
+  );
+
+describe('What waits for a slow reader', () => {
+  test('loses the oldest messages of channels that allow it, with a gap in their place, and keeps the others', () => {
+    const [old, older] = [frame('1'.repeat(400), { channel: 'ticks' }), frame('2'.repeat(400), { channel: 'ticks' })];
+    const latest = frame('3'.repeat(100), { channel: 'ticks' });
+    const kept = frame('kept');
+    expect(textsOf(thinOut(batchOf([old, kept, older, latest]), 600))).toEqual([GAP, 'kept', '3'.repeat(100)]);
+  });
+
+  test('keeps of messages with one key the latest, in its place, and tells of no gap', () => {
+    const batch = batchOf([price('1', 'A'), price('2', 'B'), price('3', 'A'), price('4', 'A')]);
+    expect(textsOf(thinOut(batch, 500))).toEqual(['2'.repeat(200), '4'.repeat(200)]);
+  });
+
+  test('does not take keys of one channel for those of another', () => {
+    const [a, b] = [frame('a', { channel: 'a', key: 1 }), frame('b', { channel: 'b', key: 1 })];
+    expect(textsOf(thinOut(batchOf([a, b]), 10))).toEqual(['a', 'b']);
+  });
+
+  test('is too much where what may be dropped is not enough', () => {
+    expect(thinOut(batchOf([frame('x'.repeat(100)), frame('y', { channel: 'ticks' })]), 50)).toBeUndefined();
+  });
+
+  test('fits afterwards or is given up, keeps its order, and never loses what may not be dropped', () => {
+    fc.assert(
+      fc.property(fc.array(anyFrame, { maxLength: 30 }), fc.integer({ min: 1, max: 3_000 }), (frames, maxBytes) => {
+        const thinned = thinOut(batchOf(frames), maxBytes);
+        if (thinned === undefined) return;
+        expect(thinned.length).toBeLessThanOrEqual(maxBytes);
+        const left = thinned.frames.filter((each) => frames.includes(each));
+        expect(left).toEqual(frames.filter((each) => left.includes(each)));
+        expect(left).toEqual(expect.arrayContaining(frames.filter(({ dropRule }) => dropRule === undefined)));
+        const gaps = thinned.frames.filter((each) => !frames.includes(each)).map(({ bytes }) => bytes.toString());
+        const lost = frames.filter((each) => !left.includes(each) && each.dropRule!.key === undefined);
+        expect(gaps).toHaveLength(new Set(lost.map(({ dropRule }) => dropRule!.channel)).size);
+      }),
+    );
+  });
+});
