@@ -57,8 +57,8 @@ export class Dispatcher {
       // What a context tells depends on the listener by its session and template alone; making one for
       // each listener was a third of the cost of a post to 1,000 listeners (bench/local.ts).
       if (
-        !listener.isContextFree &&
-        (context === undefined || listener.session !== session || listener.segments !== segments)
+        (context === undefined || listener.session !== session || listener.segments !== segments) &&
+        !listener.isContextFree
       ) {
         context = new MessageContext(delivery, listener);
         ({ session, segments } = listener);
