@@ -129,8 +129,8 @@ class SharedLink implements Link {
         return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       });
     } catch (error) {
-      // Waiting for it was given up.
-      if (!signal.aborted) throw error;
+      // Unless waiting for it was given up: nobody else would be told.
+      if (!signal.aborted) this.#shut({ state: 'closed', reason: 'misconfigured', error: error as Error });
     }
   }
 

@@ -1,5 +1,5 @@
 import { ConfigurationError } from '../protocol/errors.js';
-import { isTemplate, matchTemplate, quote } from '../protocol/channel-name.js';
+import { mostLiteral, quote } from '../protocol/channel-name.js';
 import type { ChannelDefinition } from '../protocol/channel.js';
 import { declaredChannelNames, declaredChannels } from '../protocol/declared-channels.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
@@ -21,15 +21,12 @@ export class ChannelDefinitions {
     return this.byName.get(name)?.deref();
   }
 
-  /** The definition of the channel of this name, or of a template that it is of. */
+  /** The definition of the channel of this name, or of the most literal template that it is of. */
   of(name: string): ChannelDefinition | undefined {
     const exact = this.get(name) ?? declaredChannels(name)[0];
     if (exact !== undefined) return exact;
-    const segments = name.split('/');
-    for (const template of declaredChannelNames()) {
-      if (isTemplate(template) && matchTemplate(template.split('/'), segments)) return this.of(template);
-    }
-    return undefined;
+    const [template] = mostLiteral(declaredChannelNames(), name);
+    return template && this.of(template.name);
   }
 
   /**

@@ -177,16 +177,14 @@ export class Hub {
     return new Listener(channel.name, definition, definition.segments, call, session, label);
   }
 
-  /** Like {@link listen} for a name or template that has been checked; it may be one of the library's own. */
-  listenTo(name: string, call: MessageListener<never>, session: Session, label: string): Listener {
-    const listener = new Listener(
-      name,
-      undefined,
-      isTemplate(name) ? name.split('/') : undefined,
-      call,
-      session,
-      label,
-    );
+  /**
+   * Like {@link listen} for a name or template that has been checked, which may be one of the library's own, and a
+   * listener that looks at nothing but the message.
+   */
+  listenTo(name: string, call: (message: never) => unknown, session: Session, label: string): Listener {
+    const segments = isTemplate(name) ? name.split('/') : undefined;
+    const listener = new Listener(name, undefined, segments, call, session, label);
+    listener.isContextFree = true;
     this.attach(listener);
     return listener;
   }

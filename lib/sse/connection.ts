@@ -64,7 +64,12 @@ export class SseConnection implements Flushable {
 
   /** How many bytes wait for the reader. */
   get bufferedBytes(): number {
-    return (this.pending?.length ?? 0) + (this.socket ?? this.writable).writableLength;
+    return (this.pending?.length ?? 0) + this.sink.writableLength;
+  }
+
+  /** What frames are written to, and what holds those that the network has not taken yet. */
+  private get sink(): Writable {
+    return this.socket ?? this.writable;
   }
 
   /** Writes the head and the first bytes, so that the browser knows at once that the stream is open. */
@@ -164,7 +169,7 @@ export class SseConnection implements Flushable {
 
   private waitForReader(): void {
     this.isBlocked = true;
-    (this.socket ?? this.writable).once('drain', () => {
+    this.sink.once('drain', () => {
       this.isBlocked = false;
       this.blockedBeats = 0;
       this.isLossy = false;
@@ -177,9 +182,10 @@ export class SseConnection implements Flushable {
   private noteSlowReader({ dropRule }: Frame): false {
     this.isLossy ||= dropRule !== undefined;
     const { pending } = this;
-    const room = this.options.maxBufferedBytes - (this.bufferedBytes - (pending?.length ?? 0));
+    const { maxBufferedBytes } = this.options;
+    const room = maxBufferedBytes - this.sink.writableLength;
     // What the socket has taken cannot be dropped any more; a burst that fills it shall not cost such a reader the stream.
-    const maxBytes = this.isLossy ? Math.max(room, this.options.maxBufferedBytes / 2) : room;
+    const maxBytes = this.isLossy ? Math.max(room, maxBufferedBytes / 2) : room;
     if (pending === undefined || pending.length <= maxBytes) return false;
     this.pending = this.isLossy ? thinOut(pending, maxBytes) : undefined;
     if (this.pending === undefined) this.cutOffSlowReader();

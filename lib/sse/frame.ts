@@ -43,9 +43,9 @@ export class Frame {
   ) {}
 }
 
-/** Says that messages of a channel are missing. */
+/** Says that messages of a channel are missing. Like them it may be dropped: what is dropped next leaves another one. */
 export function gapFrame(channel: string, reason: 'slow-consumer'): Frame {
-  return new Frame(encodeFrame({ event: 'messaging:gap', data: JSON.stringify({ channel, reason }) }));
+  return new Frame(encodeFrame({ event: 'messaging:gap', data: JSON.stringify({ channel, reason }) }), { channel });
 }
 
 /** A comment: keeps the connection busy, and is not seen by the page. */

@@ -33,9 +33,9 @@ function latestOfEachKey(frames: readonly Frame[]): Frame[] {
     .toReversed();
 }
 
-function dropOldest(frames: readonly Frame[], maxBytes: number): Frame[] {
+function dropOldest(frames: readonly Frame[], maxBytes: number): readonly Frame[] {
   let bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, 0);
-  if (bytes <= maxBytes) return [...frames];
+  if (bytes <= maxBytes) return frames;
   const gaps = new Set<string>();
   return frames.flatMap((frame) => {
     const { dropRule } = frame;

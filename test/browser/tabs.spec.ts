@@ -22,9 +22,9 @@ const { outputFiles } = await build({
   stdin: {
     contents: `
       import { MessagingClient, shareAcrossTabs } from './lib/client/index.ts';
-      globalThis.start = (name) => {
+      globalThis.start = (name, url = '/messages') => {
         const client = (globalThis.client = new MessagingClient({
-          url: '/messages',
+          url,
           link: shareAcrossTabs({ name }),
           onError: (error) => note('error', String(error)),
         }));
@@ -208,6 +208,14 @@ describe('Tabs that share a connection', () => {
     await ada.subscribe('tabs/names');
     await bob.subscribe('tabs/names');
     expect(connections()).toBe(2);
+  });
+
+  test('whose URL is none are told so', async () => {
+    await using context = await browser.newContext();
+    const tab = await Tab.open(context, running.url);
+    await tab.run("client.close(); start('wrong', 'http://[')");
+    await tab.reaches('closed misconfigured');
+    expect(tab.messagesPending).toEqual([]);
   });
 
   test('that are reloaded come back', async () => {

@@ -43,10 +43,12 @@ export class SseClient implements AsyncDisposable {
   static connect(url: string, { body, ...options }: SseRequest = {}): Promise<SseClient> {
     return new Promise((resolve, reject) => {
       // Kept alive after the stream, as a browser does: a server that shuts down must not wait for that.
-      const { Agent, request: send } = url.startsWith('https:') ? https : http;
+      const isSecure = url.startsWith('https:');
       // The certificate of a test is nobody's.
-      const agent = new Agent({ keepAlive: true, ...{ rejectUnauthorized: false } });
-      const request = send(url, { agent, ...options });
+      const agent = isSecure
+        ? new https.Agent({ keepAlive: true, rejectUnauthorized: false })
+        : new http.Agent({ keepAlive: true });
+      const request = (isSecure ? https : http).request(url, { agent, ...options });
       request.on('error', reject);
       request.on('response', (response) => resolve(new SseClient(agent, request, response)));
       request.end(body);

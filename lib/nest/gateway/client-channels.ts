@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Hub } from '../../core/hub.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelDefinition } from '../../protocol/channel.js';
-import { checkSyntax, isTemplate, matchTemplate, quote } from '../../protocol/channel-name.js';
+import { checkSyntax, isTemplate, mostLiteral, quote, type TemplateMatch } from '../../protocol/channel-name.js';
 import { declaredChannelNames, declaredChannels } from '../../protocol/declared-channels.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
 import { classInfo, declaredClasses } from '../../protocol/serializable.js';
@@ -10,14 +10,6 @@ import { sourceOfChannel } from '../../protocol/source.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { AuthorizersByChannel, type Authorizer } from './authorizers-by-channel.js';
 import type { ClientContext } from './authorize-channel.decorator.js';
-
-type Params = Readonly<Record<string, string>>;
-
-/** What decides about a name: the channel of that name, or a template that it is of. */
-interface Match {
-  readonly name: string;
-  readonly params: Params;
-}
 
 /**
  * Which channels there are for clients, and for which client. Closed by default: a channel that is not declared
@@ -47,34 +39,16 @@ export class ClientChannels {
   }
 
   /** What decides about a name: the channel itself, or its most literal template; several if they are equally literal. */
-  private matchesOf(channel: string): Match[] {
+  private matchesOf(channel: string): TemplateMatch[] {
     if (this.isKnown(channel)) return [{ name: channel, params: {} }];
-    const segments = channel.split('/');
-    let best: Match[] = [];
-    let bestRank = '';
-    for (const name of this.templates(segments)) {
-      const template = name.split('/');
-      const params = matchTemplate(template, segments);
-      if (params === undefined) continue;
-      // From left to right: a segment that is literal stands before one that is a parameter.
-      const rank = template.map((segment) => (segment.startsWith(':') ? '1' : '0')).join('');
-      if (best.length === 0 || rank < bestRank) [best, bestRank] = [[], rank];
-      if (rank === bestRank) best.push({ name, params });
-    }
-    return best;
-  }
-
-  private templates(segments: readonly string[]): Set<string> {
-    const names = new Set<string>();
-    for (const name of declaredChannelNames()) if (isTemplate(name)) names.add(name);
-    for (const name of this.authorizers.names) if (isTemplate(name)) names.add(name);
+    const names = new Set([...declaredChannelNames(), ...this.authorizers.names]);
     // What a source sends is defined by nobody; its name says it all.
-    const source = sourceOfChannel(segments);
+    const source = sourceOfChannel(channel.split('/'));
     if (source !== undefined) names.add(source.template);
-    return names;
+    return mostLiteral(names, channel);
   }
 
-  private async allows({ name, params }: Match, client: ClientContext): Promise<boolean> {
+  private async allows({ name, params }: TemplateMatch, client: ClientContext): Promise<boolean> {
     const authorizers = this.authorizers.get(name);
     const definition = this.definitionOf(name) ?? authorizers?.definition;
     if (definition === 'unclear') return false;

@@ -10,6 +10,7 @@ const textsOf = (batch: Batch | undefined) => batch?.frames.map(({ bytes }) => b
 const GAP = 'event: messaging:gap\ndata: {"channel":"ticks","reason":"slow-consumer"}\n\n';
 
 const price = (text: string, key: string) => frame(text.repeat(200), { channel: 'prices', key });
+const tick = (text: string) => frame(text.repeat(300), { channel: 'ticks' });
 
 const anyFrame = fc
   .record({
@@ -33,6 +34,12 @@ describe('What waits for a slow reader', () => {
   test('keeps of messages with one key the latest, in its place, and tells of no gap', () => {
     const batch = batchOf([price('1', 'A'), price('2', 'B'), price('3', 'A'), price('4', 'A')]);
     expect(textsOf(thinOut(batch, 500))).toEqual(['2'.repeat(200), '4'.repeat(200)]);
+  });
+
+  test('that is thinned out again and again has one gap, not one for each time', () => {
+    let batch = batchOf([tick('1'), tick('2')]);
+    for (const text of ['3', '4', '5']) batch = thinOut(batch.add(tick(text)), 800)!;
+    expect(textsOf(batch)).toEqual([GAP, '5'.repeat(300)]);
   });
 
   test('does not take keys of one channel for those of another', () => {
