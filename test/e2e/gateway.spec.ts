@@ -124,6 +124,12 @@ class RoomAccess {
     return id === 'yes';
   }
 
+  @AuthorizeChannel(Floors.for({ floor: 13 }))
+  @AuthorizeChannel('gateway/floors/14')
+  mayEnter() {
+    return true;
+  }
+
   @AuthorizeChannel(messagesFrom(Club, ChatMessage))
   mayHearClub(_client: ClientContext, { key }: { key: string }) {
     return key === 'golf/polo';
@@ -364,6 +370,11 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['what an authorizer says true to for this user', 'gateway/rooms/42', 'ada'],
       ['what needs scopes that the user has', 'gateway/staff', 'ada login chat,staff'],
       ['a template as a whole where an authorizer says so', 'gateway/rooms/:roomId', 'admin'],
+      [
+        'what has an authorizer, and is of a template with a scope that the user has',
+        'gateway/floors/14',
+        'ada login staff',
+      ],
     ])('%s', async (_title, channel, user) => {
       await using opened = await (user === undefined ? requests : requests.as(user)).open(channel);
       const { ready } = opened;
@@ -396,11 +407,8 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['what an authorizer fails for', 'gateway/rooms/broken', 'ada'],
       ['what an authorizer says nothing to', 'gateway/rooms/unsaid', 'ada'],
       ['what needs a scope that the user lacks', 'gateway/staff', 'ada login chat'],
-      [
-        'what has an authorizer of its own but is of a template with a scope that the user lacks',
-        'gateway/floors/13',
-        'ada',
-      ],
+      ['what has an authorizer, but is of a template with a scope that the user lacks', 'gateway/floors/13', 'ada'],
+      ['what has one by its name, and is of such a template', 'gateway/floors/14', 'ada'],
       ['a template as a whole where nobody lets them', 'gateway/open/:roomId', 'admin'],
       ['a template as a whole to all but those it is for', 'gateway/rooms/:roomId', 'ada'],
       ['a template that only looks like one that is allowed', 'gateway/rooms/:id', 'admin'],

@@ -1,5 +1,4 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import type { ChannelDefinition } from '../../protocol/channel.js';
 import { describe, quote } from '../../protocol/channel-name.js';
 import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js';
 import { LoggingReporter } from '../logging-reporter.js';
@@ -14,8 +13,6 @@ export type Authorizer = (client: ClientContext, params: Params) => Promise<bool
 interface ChannelAuthorizers {
   readonly each: Authorizer[];
   readonly all: Authorizer[];
-  /** What the channel that they were given is one of: of a room, that of all rooms. */
-  readonly definition: ChannelDefinition | undefined;
 }
 
 /** The methods decorated with `@AuthorizeChannel`, by the channel or template that they decide about. */
@@ -51,10 +48,7 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
         const channel = channelOf();
         const name = typeof channel === 'string' ? channel : channel.name;
         let authorizers = this.byName.get(name);
-        if (authorizers === undefined) {
-          const definition = typeof channel === 'string' ? undefined : channel.definition;
-          this.byName.set(name, (authorizers = { each: [], all: [], definition }));
-        }
+        if (authorizers === undefined) this.byName.set(name, (authorizers = { each: [], all: [] }));
         authorizers[all ? 'all' : 'each'].push((client, params) => this.ask(method, client, params));
       }
     }

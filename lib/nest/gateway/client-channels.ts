@@ -50,7 +50,7 @@ export class ClientChannels {
 
   private async allows({ name, params }: TemplateMatch, client: ClientContext): Promise<boolean> {
     const authorizers = this.authorizers.get(name);
-    const definition = this.definitionOf(name) ?? authorizers?.definition;
+    const definition = this.definitionFor(name);
     if (definition === 'unclear') return false;
     const relevant: readonly Authorizer[] = (isTemplate(client.channel) ? authorizers?.all : authorizers?.each) ?? [];
     const isForClients = relevant.length > 0 || (!isTemplate(client.channel) && this.isOpen(name, definition));
@@ -72,6 +72,14 @@ export class ClientChannels {
 
   private isKnown(name: string): boolean {
     return this.authorizers.get(name) !== undefined || this.definitionOf(name) !== undefined;
+  }
+
+  /** What is said of a name, or else of the template that it is of: one room with an authorizer of its own is still a room. */
+  private definitionFor(name: string): ChannelDefinition | 'unclear' | undefined {
+    const exact = this.definitionOf(name);
+    if (exact !== undefined) return exact;
+    const [template, ...equals] = mostLiteral(declaredChannelNames(), name);
+    return equals.length > 0 ? 'unclear' : template && this.definitionOf(template.name);
   }
 
   /** What is said of a name: by this application, or, where it has not used it yet, by the one definition there is. */
