@@ -56,6 +56,8 @@ const rooms = (id: number): object => ({
 });
 const samples = (id: number): object => ({ id, values: Array.from({ length: 1_000 }, (_, index) => index * 1.1) });
 const article = (id: number): object => ({ id, title: 'x', body: 'Lorem ipsum dolor sit amet. '.repeat(100) });
+const prices = (id: number): object =>
+  Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`item-${index}`, index * 0.25 + id]));
 const rich = (id: number): object => {
   const users = [new User(id), new User(id + 1), new User(id + 2)];
   return {
@@ -79,7 +81,7 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const { Codec } = (await load('codec.js')) as Internals;
   const { TypeRegistry } = (await load('type-registry.js')) as Internals;
   const codec = new Codec(new TypeRegistry());
-  for (const [name, make] of Object.entries({ chat, rooms, samples, article })) {
+  for (const [name, make] of Object.entries({ chat, rooms, samples, article, prices })) {
     await compareBoth(`plain, ${name}`, make, codec, rounds, PLAIN_GOAL);
   }
   await compareBoth('rich', rich, codec, rounds);
@@ -159,6 +161,18 @@ async function compareAll(
     title: `encode: ${title}`,
     cases: cases(
       ([, encode]) => encode,
+      () => messages,
+    ),
+    tally,
+    perCall: 1,
+    rounds,
+  });
+  await compareCalls({
+    title: `encode, then decode: ${title}`,
+    cases: cases(
+      ([, encode, decode]) =>
+        (message) =>
+          decode(encode(message) as never),
       () => messages,
     ),
     tally,

@@ -8,8 +8,10 @@ import type { AnyListenableChannel } from '../protocol/channel.js';
 import { DecoratedMethods, type DecoratedMethod } from './decorated-methods.js';
 import { LocalSessions } from './local-sessions.js';
 import { MessagePipeline, type MessageCall } from './message-pipeline.js';
+import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
 import { channelsOf } from './on-message.decorator.js';
+import { refuseUnclearClasses } from './refuse-unclear-classes.js';
 
 /** Makes the methods decorated with `@OnMessage` listeners of the hub. */
 @Injectable()
@@ -20,6 +22,7 @@ export class MessageHandlers implements OnApplicationBootstrap {
   constructor(
     private readonly hub: Hub,
     private readonly methods: DecoratedMethods,
+    private readonly reporter: LoggingReporter,
     contextCreator: ExternalContextCreator,
     @Optional() private readonly local?: LocalSessions,
   ) {
@@ -27,12 +30,28 @@ export class MessageHandlers implements OnApplicationBootstrap {
     this.findNew = methods.finder(channelsOf);
   }
 
-  /** Resolves when the handlers hear other servers too, unless those cannot be reached. */
+  /**
+   * Resolves when the handlers hear other servers too, unless those cannot be reached.
+   *
+   * @throws ConfigurationError where channels or classes contradict each other
+   */
   async onApplicationBootstrap(): Promise<void> {
-    const listeners = this.discover();
+    const listeners = await this.discoverFirst();
     this.hub.release(listeners);
     this.methods.whenLoaded(() => this.attachNew());
     await whenHeard(this.hub, listeners);
+  }
+
+  private async discoverFirst(): Promise<Listener[]> {
+    try {
+      const listeners = this.discover();
+      refuseUnclearClasses(this.hub.types, this.reporter);
+      return listeners;
+    } catch (error) {
+      // Nest calls no hooks of an application that has failed to start.
+      await this.hub.close();
+      throw error;
+    }
   }
 
   private async attachNew(): Promise<void> {

@@ -3,6 +3,7 @@ import type { ListenerFailure } from '../core/reporter.js';
 import type { Transport } from '../core/transport.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { Limits } from '../protocol/limits.js';
+import type { Class } from '../protocol/message.js';
 import type { RedisOption } from '../transport/redis-options.js';
 import type { GatewayOptions } from './gateway/gateway-options.js';
 
@@ -72,6 +73,11 @@ export interface MessagingOptions {
    * `@Expose` and `@Transform` are obeyed in any case, where it is installed.
    */
   classTransformer?: ClassTransformerOptions | undefined;
+  /**
+   * Which classes this application means where the process has several of one name. The classes of its channels, and
+   * those whose names nobody else has, are known without it.
+   */
+  types?: readonly Class[] | undefined;
   /** Told of each listener's failure, beside the log. */
   onListenerError?: ((error: unknown, failure: ListenerFailure) => void) | undefined;
 }

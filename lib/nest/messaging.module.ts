@@ -7,7 +7,6 @@ import {
   type DynamicModule,
   type MiddlewareConsumer,
   type NestModule,
-  type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type OnModuleInit,
   type Provider,
@@ -134,7 +133,7 @@ const ENGINE: Provider[] = [
 })
 export class MessagingModule
   extends ConfigurableModuleClass
-  implements NestModule, OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+  implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
   constructor(
     private readonly hub: Hub,
@@ -182,16 +181,6 @@ export class MessagingModule
     }
   }
 
-  /** Called by Nest when the handlers, and with them the classes of their channels, are known. */
-  onApplicationBootstrap(): void {
-    for (const name of this.hub.types.unclearNames) {
-      this.reporter.warn(
-        `Several classes are called "${name}"; what arrives under that name is refused until it is clear which one this ` +
-          "application means: give them different names with @Serializable({ name: '…' })",
-      );
-    }
-  }
-
   /** Called by Nest while it still serves requests: ends the event streams. */
   async beforeApplicationShutdown(): Promise<void> {
     await this.streams.drain();
@@ -214,13 +203,14 @@ export class MessagingModule
 }
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
-  const { redis, transport, prefix, limits } = options;
+  const { redis, transport, prefix, limits, types = [] } = options;
   const [classFilter, instanceCheck] = await Promise.all([
     loadClassTransformerFilter(options.classTransformer),
     loadClassValidatorCheck(),
   ]);
   const toOthers = redis === undefined ? transport : new RedisTransport(redis, { prefix });
   const hub = new Hub({ reporter, limits, transport: toOthers, classFilter, instanceCheck });
+  for (const type of types) hub.types.register(type);
   // Until the handlers are found, which is when all modules are ready.
   hub.holdPosts();
   return hub;

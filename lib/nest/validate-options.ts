@@ -1,4 +1,5 @@
 import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
+import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { validateRedisOption } from '../transport/redis-options.js';
@@ -29,6 +30,12 @@ const MODULE: Record<string, OptionCheck> = {
       groups: strings,
       version: (version) => (typeof version === 'number' ? undefined : 'a number'),
     }),
+  types: (value) => {
+    if (!Array.isArray(value)) return 'an array of classes';
+    // Where modules import each other in a circle, a class may not be there yet.
+    const wrong = value.findIndex((type) => typeof type !== 'function');
+    return wrong < 0 ? undefined : `an array of classes (item ${wrong} is ${describe(value[wrong])})`;
+  },
   onListenerError: callback,
 };
 

@@ -12,6 +12,8 @@ export interface ClassInfo {
   readonly key?: string | undefined;
   /** Whether clients may subscribe to what its instances send. */
   readonly clients?: boolean | undefined;
+  /** Its stack tells where; see {@link placeOf}. */
+  readonly declaredAt: Error;
 }
 
 /** Options of {@link Serializable}. */
@@ -62,7 +64,8 @@ const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
  * ```
  */
 export function Serializable(options: SerializableOptions = {}): ClassDecorator {
-  return (target) => declare(target, '@Serializable', { kind: 'data', ...options });
+  const declaredAt = new Error();
+  return (target) => declare(target, '@Serializable', { ...options, kind: 'data', declaredAt });
 }
 
 /**
@@ -72,20 +75,21 @@ export function Serializable(options: SerializableOptions = {}): ClassDecorator 
  * @throws ConfigurationError without a key
  */
 export function MessageSource(options: MessageSourceOptions): ClassDecorator {
+  const declaredAt = new Error();
   return (target) => {
     if (typeof options?.key !== 'string') {
       throw new ConfigurationError(
         `@MessageSource on ${target.name}: "key" must name the property that tells one ${target.name} from another`,
       );
     }
-    declare(target, '@MessageSource', { kind: 'source', ...options });
+    declare(target, '@MessageSource', { ...options, kind: 'source', declaredAt });
   };
 }
 
 function declare(
   target: Function,
   decorator: string,
-  info: { kind: ClassInfo['kind']; name?: string; key?: string; clients?: boolean },
+  info: Omit<ClassInfo, 'name'> & { readonly name?: string },
 ): void {
   const name = info.name ?? target.name;
   if (!isTypeName(name)) {
@@ -127,9 +131,18 @@ export function declaredClasses(name: string, kind: ClassInfo['kind']): Class[] 
   return classes.filter((target) => classInfo(target)?.kind === kind);
 }
 
-/** The names that several `@Serializable` classes of this process have. */
-export function namesDeclaredTwice(): string[] {
-  return [...declaredByName().keys()].filter((name) => declaredClasses(name, 'data').length > 1);
+/** The names that `@Serializable` classes of this process have. */
+export function declaredNames(): string[] {
+  return [...declaredByName().keys()];
+}
+
+/** Where the decorator of a class stands: `file:line:column`. */
+export function placeOf(target: Class): string {
+  // Below the message and the decorator itself: who called it.
+  const caller = classInfo(target)?.declaredAt.stack?.split('\n')[2] ?? '';
+  const place = /(?: \(|at )([^(]*:\d+:\d+)\)?$/.exec(caller)?.[1] ?? 'an unknown place';
+  // What loaders add to load a file anew.
+  return place.replace(/\?[^:]*/, '');
 }
 
 /** Whether a text may be the name of a class on the wire. */

@@ -1,6 +1,6 @@
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { classInfo, declaredClasses, namesDeclaredTwice, typeName } from './serializable.js';
+import { classInfo, declaredClasses, declaredNames, typeName } from './serializable.js';
 
 /**
  * The classes that one application's messages may be instances of, or hold instances of, by their wire names.
@@ -52,9 +52,12 @@ export class TypeRegistry {
     return declared[0];
   }
 
-  /** The names of which it is not clear, so far, which class this application means by them. */
-  get unclearNames(): string[] {
-    return namesDeclaredTwice().filter((name) => !this.classes.has(name));
+  /** Declared classes that share a name of which it is not clear, so far, whom this application means by it. */
+  get unclear(): { readonly name: string; readonly classes: readonly Class[] }[] {
+    return declaredNames()
+      .filter((name) => !this.classes.has(name))
+      .map((name) => ({ name, classes: declaredClasses(name, 'data') }))
+      .filter(({ classes }) => classes.length > 1);
   }
 
   /** Whether this application is known to use a class. */

@@ -5,7 +5,7 @@ import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, jest, test } from '@jest/globals';
 import supertest from 'supertest';
-import { firstValueFrom } from 'rxjs';
+import { firstValueFrom, lastValueFrom } from 'rxjs';
 import {
   ConfigurationError,
   defineChannel,
@@ -26,6 +26,8 @@ import {
   type Session,
 } from 'nestjs-messaging';
 import { ADAPTER_NAMES, createApp, startApp } from '../support/apps.js';
+import { MemoryBroker, MemoryTransport } from 'nestjs-messaging/testing';
+import { declaredClasses } from '../../lib/protocol/serializable.js';
 import { Queue } from '../support/queue.js';
 
 const Ticks = defineChannel<number>('ticks');
@@ -65,6 +67,7 @@ describe('the options', () => {
       { sse: { heartbeatMs: -1 } },
       'MessagingModule: sse: option "heartbeatMs" must be a whole number of at least 0, not -1',
     ],
+    [{ types: ['User'] }, 'MessagingModule: option "types" must be an array of classes (item 0 is "User")'],
     [{ sse: { heartbeatMs: 2 ** 31 } }, 'option "heartbeatMs" must be'],
     [
       { sse: { maxBufferedBytes: '1 MB' } },
@@ -514,17 +517,41 @@ function declareClass(name: string): new () => object {
 
 // At the end of the file, since classes that are declared stay so.
 describe('message classes of one name', () => {
-  test('are told of when the application starts, unless it says which one it means', async () => {
-    const [unclear, clear] = ['module-unclear', 'module-clear'];
-    const classes = [declareClass(unclear), declareClass(unclear), declareClass(clear), declareClass(clear)] as const;
+  test('keep the application from starting, unless it says which one it means', async () => {
+    const name = 'module-clash';
+    const one = declareClass(name);
+    @Serializable({ name })
+    class Other {}
+
+    const transport = new MemoryTransport(new MemoryBroker());
+    const failed = await Test.createTestingModule({ imports: [MessagingModule.forRoot({ transport })] }).compile();
+    await expect(failed.init()).rejects.toThrow(
+      /^Two message classes are called "module-clash": Declared at .*module\.spec\.ts:\d+:\d+, Other at .*module\.spec\.ts:\d+:\d+; give them different names/,
+    );
+
+    // Nothing is left open that would keep the process.
+    expect(await lastValueFrom(transport.status)).toEqual({ state: 'closed' });
+
     class Listener {
-      @OnMessage(defineChannel('module-clear', classes[2]))
+      @OnMessage(defineChannel('module-clash', one))
       handle() {}
     }
-    await using running = await startApp({ imports: [MessagingModule.forRoot()], providers: [Listener] });
+    for (const metadata of [
+      { imports: [MessagingModule.forRoot()], providers: [Listener] },
+      { imports: [MessagingModule.forRoot({ types: [Other] })] },
+    ]) {
+      await using running = await startApp(metadata);
+      expect(running.logger.problems).toEqual([]);
+    }
+  });
+
+  test('are told of where one was declared again, as when its module is loaded anew', async () => {
+    const classes = [declareClass('module-again'), declareClass('module-again')];
+    const types = declaredClasses('module-clash', 'data').slice(0, 1);
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ types })] });
     expect(running.logger.problems).toEqual([
-      expect.stringMatching(/^warn Several classes are called "module-unclear"; .* give them different names/),
+      expect.stringMatching(/^warn 2 message classes called "module-again" were declared at .*module\.spec\.ts/),
     ]);
-    expect(classes).toHaveLength(4);
+    expect(classes).toHaveLength(2);
   });
 });

@@ -1,0 +1,26 @@
+import { ConfigurationError } from '../protocol/errors.js';
+import { placeOf } from '../protocol/serializable.js';
+import type { TypeRegistry } from '../protocol/type-registry.js';
+import type { LoggingReporter } from './logging-reporter.js';
+
+const REMEDY =
+  'give them different names with @Serializable({ name: \'…\' }), or say which one this application means with the option "types" of MessagingModule';
+
+/**
+ * To be called when the classes of the application's channels are known.
+ *
+ * @throws ConfigurationError where two classes have one name and it is unclear which of them is meant
+ */
+export function refuseUnclearClasses(types: TypeRegistry, reporter: LoggingReporter): void {
+  for (const { name, classes } of types.unclear) {
+    const [first, ...others] = classes.map(placeOf);
+    if (others.some((place) => place !== first)) {
+      const declared = classes.map((type) => `${type.name} at ${placeOf(type)}`).join(', ');
+      throw new ConfigurationError(`Two message classes are called "${name}": ${declared}; ${REMEDY}`);
+    }
+    // Of code that was loaded anew the earlier class lives on until it is collected; no name could mend that.
+    reporter.warn(
+      `${classes.length} message classes called "${name}" were declared at ${first}; what arrives under that name is refused while there are several: ${REMEDY}`,
+    );
+  }
+}
