@@ -30,5 +30,13 @@ export interface LinkReceiver {
   gap(data: string): void;
 }
 
+/** How far a stream that has broken off was read. */
+export interface Progress {
+  /** See `OpenRequest`. */
+  readonly position: string;
+  /** The channels that it had. */
+  readonly channels: Set<string>;
+}
+
 /** Makes the link of a client. */
 export type LinkFactory = (options: MessagingClientOptions, receiver: LinkReceiver) => Link;

@@ -2,7 +2,7 @@ import { Backoff } from '../protocol/backoff.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 import { realClock, type Clock } from './clock.js';
-import type { Link, LinkReceiver } from './link.js';
+import type { Link, LinkReceiver, Progress } from './link.js';
 import { CLIENT_BACKOFF, serverRequests, type Post } from './server-requests.js';
 import { ServerStream, type StreamEnd, type StreamOwner } from './server-stream.js';
 import { onWakeUp } from './wake-up.js';
@@ -15,6 +15,8 @@ export class ServerLink implements Link, StreamOwner {
   readonly clock: Clock;
   readonly receiver: LinkReceiver;
   readonly #backoff: Backoff;
+  /** Of the last stream that was ready. */
+  #progress: Progress | undefined;
   #stream: ServerStream | undefined;
   #retryTimer: unknown;
   #isClosed = false;
@@ -28,6 +30,16 @@ export class ServerLink implements Link, StreamOwner {
     this.#backoff = new Backoff(CLIENT_BACKOFF, () => this.clock.random());
   }
 
+  /** How far the stream that is open, or the last one, was read. */
+  get progress(): Progress | undefined {
+    return this.#stream?.progress ?? this.#progress;
+  }
+
+  /** Goes on where another link has stopped. Before anything is wanted. */
+  resume(progress: Progress | undefined): void {
+    this.#progress = progress;
+  }
+
   want(channel: string): void {
     this.wanted.add(channel);
     this.#flushSoon(channel);
@@ -35,6 +47,8 @@ export class ServerLink implements Link, StreamOwner {
 
   drop(channel: string): void {
     this.wanted.delete(channel);
+    // Whoever wants it again begins anew.
+    this.#progress?.channels.delete(channel);
     this.#flushSoon();
   }
 
@@ -45,6 +59,7 @@ export class ServerLink implements Link, StreamOwner {
   /** Called by the stream. */
   ended({ error, reason, retryMs }: StreamEnd): void {
     const wasReady = this.#stream?.isReady;
+    this.#progress = this.progress;
     this.#stream = undefined;
     if (this.#isClosed) return;
     if (reason && reason !== 'drain') return this.#shut(reason, error);

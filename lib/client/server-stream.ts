@@ -5,7 +5,7 @@ import { Backoff } from '../protocol/backoff.js';
 import type { CloseReason } from './client-status.js';
 import { MAX_TIMEOUT_MS, type Clock } from './clock.js';
 import { readEvents } from './event-reader.js';
-import type { LinkReceiver } from './link.js';
+import type { LinkReceiver, Progress } from './link.js';
 import { CLIENT_BACKOFF, failureOf, type Post } from './server-requests.js';
 
 /** How long the server may take to make a stream ready, and to answer to a change. */
@@ -20,6 +20,8 @@ const SILENT_HEARTBEATS = 2.5;
 export interface StreamOwner {
   /** The channels to subscribe to. The stream takes out what is refused. */
   readonly wanted: Set<string>;
+  /** Of the last stream that was ready. */
+  readonly progress: Progress | undefined;
   readonly receiver: LinkReceiver;
   readonly clock: Clock;
   readonly url: string;
@@ -43,6 +45,8 @@ export class ServerStream {
   /** The channels that the server has subscribed to and was not told to leave. */
   readonly confirmed = new Set<string>();
   readonly #owner: StreamOwner;
+  /** What the last stream that was ready had. */
+  readonly #lost: Progress | undefined;
   readonly #abort = new AbortController();
   readonly #backoff: Backoff;
   /** The channels that the server may be subscribed to, since it was asked. */
@@ -50,6 +54,11 @@ export class ServerStream {
   #isOver = false;
   /** Where changes go, once the stream is ready. */
   #path: string | undefined;
+  /** The node's part of positions, with its dot; and the latest position. */
+  #node = '';
+  #position = '';
+  /** Messages that are taken as read when the stream is ready: if it breaks off before, they come again. */
+  #early: string[] = [];
   #aliveAt: number;
   #limitMs = ANSWER_TIMEOUT_MS;
   #retryMs: number | undefined;
@@ -60,12 +69,18 @@ export class ServerStream {
 
   constructor(owner: StreamOwner) {
     this.#owner = owner;
+    this.#lost = owner.progress;
     this.#backoff = new Backoff(CLIENT_BACKOFF, () => owner.clock.random());
     this.#aliveAt = owner.clock.now();
   }
 
   get isReady(): boolean {
     return this.#path !== undefined;
+  }
+
+  /** How far it has been read; nothing before it is ready. */
+  get progress(): Progress | undefined {
+    return this.#position ? { position: this.#position, channels: this.confirmed } : undefined;
   }
 
   /** Opens it with what is wanted now. */
@@ -75,7 +90,12 @@ export class ServerStream {
     // The others follow as changes.
     const asked = this.#ask(portionOf(this.#owner.wanted));
     try {
-      const { headers, body } = await this.#request('', { channels: asked.map((channel) => ({ channel })) });
+      const { headers, body } = await this.#request('', {
+        channels: asked.map((channel) =>
+          this.#lost?.channels.has(channel) ? { channel, recover: true } : { channel },
+        ),
+        ...(this.#lost && { position: this.#lost.position }),
+      });
       const type = headers.get('content-type');
       if (!body || !type?.startsWith('text/event-stream')) {
         throw new Error(`The gateway at ${this.#owner.url} answered with ${type}, which is no event stream`);
@@ -114,10 +134,12 @@ export class ServerStream {
     this.#owner.ended(end);
   }
 
-  #take({ event, data }: EventSourceMessage, asked: readonly string[]): void {
+  #take({ event, data, id }: EventSourceMessage, asked: readonly string[]): void {
     const { receiver } = this.#owner;
     switch (event) {
       case undefined:
+        if (!this.isReady) return void this.#early.push(data);
+        if (id && this.#node) this.#position = this.#node + id;
         return receiver.message(data);
       case 'messaging:ready':
         return this.#becomeReady(JSON.parse(data) as ReadyEvent, asked);
@@ -133,16 +155,29 @@ export class ServerStream {
     }
   }
 
-  #becomeReady({ connection, heartbeatMs, channels }: ReadyEvent, asked: readonly string[]): void {
+  #becomeReady({ connection, heartbeatMs, position, channels }: ReadyEvent, asked: readonly string[]): void {
     if (typeof connection !== 'string') throw new Error('The gateway did not name the stream');
     this.#settle(asked, channels);
     if (this.#isOver) return;
     this.#path = `/${encodeURIComponent(connection)}/channels`;
+    this.#position = position ?? '';
+    this.#node = this.#position.replace(/\d*$/, '');
+    this.#tellGaps(channels);
+    for (const data of this.#early.splice(0)) this.#owner.receiver.message(data);
     this.#aliveAt = this.#owner.clock.now();
     this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
     this.#watch();
     this.#owner.receiver.status({ state: 'open' });
     this.reconcile();
+  }
+
+  /** Tells of the channels that were had before, and of which messages are missing now. */
+  #tellGaps(answers: readonly ChannelAnswer[]): void {
+    const { wanted, receiver } = this.#owner;
+    const recovered = new Set(answers.filter((answer) => answer.recovered).map(({ channel }) => channel));
+    for (const channel of this.#lost?.channels ?? []) {
+      if (wanted.has(channel) && !recovered.has(channel)) receiver.gap(JSON.stringify({ channel, reason: 'trimmed' }));
+    }
   }
 
   async #change(subscribe: readonly string[], unsubscribe: readonly string[]): Promise<void> {

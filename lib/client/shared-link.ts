@@ -3,7 +3,7 @@ import type { ChannelAnswer } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { realClock } from './clock.js';
-import type { Link, LinkFactory, LinkReceiver } from './link.js';
+import type { Link, LinkFactory, LinkReceiver, Progress } from './link.js';
 import { ServerLink } from './server-link.js';
 
 /** Options of {@link shareAcrossTabs}. */
@@ -48,11 +48,13 @@ type Note =
   /** From a new leader. */
   | { readonly kind: 'lead' }
   | { readonly kind: 'answer'; readonly answer: ChannelAnswer }
-  | { readonly kind: 'message' | 'gap'; readonly data: string }
+  | { readonly kind: 'message'; readonly data: string; readonly position: string | undefined }
+  | { readonly kind: 'gap'; readonly data: string }
   | {
       readonly kind: 'status';
       readonly status: Omit<ClientStatus, 'error'>;
       readonly error: string | undefined;
+      readonly position: string | undefined;
       /** The tab that it is for; all of them where there is none. */
       readonly tab?: string;
     };
@@ -65,6 +67,9 @@ class SharedLink implements Link {
   readonly #locks: LockManager;
   readonly #tab = crypto.randomUUID();
   readonly #wanted = new Set<string>();
+  /** What the leader has got for all tabs, for the case that this one follows it. */
+  readonly #channels = new Set<string>();
+  #position: string | undefined;
   #bus: BroadcastChannel | undefined;
   #leader: Leader | undefined;
   /** Lets go of the locks. */
@@ -114,6 +119,8 @@ class SharedLink implements Link {
     if (!this.#bus) return;
     this.#leader?.close();
     this.#leader = undefined;
+    // What others are told from now on it does not hear.
+    this.#position = undefined;
     this.#post({ kind: 'gone', tab: this.#tab });
     this.#bus.close();
     this.#bus = undefined;
@@ -135,10 +142,16 @@ class SharedLink implements Link {
   }
 
   #lead(): void {
-    this.#leader = new Leader(this.#options, this.#locks, this.#name, (note) => {
-      this.#post(note);
-      this.#take(note);
-    });
+    this.#leader = new Leader(
+      this.#options,
+      this.#locks,
+      this.#name,
+      () => (this.#position === undefined ? undefined : { position: this.#position, channels: this.#channels }),
+      (note) => {
+        this.#post(note);
+        this.#take(note);
+      },
+    );
     this.#post({ kind: 'lead' });
     this.#tellWants();
   }
@@ -162,13 +175,17 @@ class SharedLink implements Link {
       case 'lead':
         return this.#tellWants();
       case 'answer':
+        if (note.answer.error) this.#channels.delete(note.answer.channel);
+        else this.#channels.add(note.answer.channel);
         if (this.#wanted.has(note.answer.channel)) this.#receiver.answer(note.answer);
         return undefined;
       case 'message':
+        this.#position = note.position;
         return this.#receiver.message(note.data);
       case 'gap':
         return this.#receiver.gap(note.data);
       case 'status':
+        this.#position = note.position ?? this.#position;
         if (note.tab === undefined || note.tab === this.#tab) this.#changeStatus(note);
         return undefined;
       default:
@@ -211,7 +228,14 @@ class Leader implements LinkReceiver {
   #isGathering = true;
   #status: ClientStatus = { state: 'connecting' };
 
-  constructor(options: MessagingClientOptions, locks: LockManager, name: string, tell: (note: Note) => void) {
+  /** @param progress - what the leader before this one has got, where there was one */
+  constructor(
+    options: MessagingClientOptions,
+    locks: LockManager,
+    name: string,
+    progress: () => Progress | undefined,
+    tell: (note: Note) => void,
+  ) {
     this.#link = new ServerLink(options, this);
     this.#locks = locks;
     this.#name = name;
@@ -219,6 +243,8 @@ class Leader implements LinkReceiver {
     this.#clock = options.clock ?? realClock;
     this.#timer = this.#clock.setTimeout(() => {
       this.#isGathering = false;
+      // Not before: the last that the former leader has told may have been under way.
+      this.#link.resume(progress());
       for (const channel of this.#wanted.keys()) this.#link.want(channel);
     }, GATHER_MS);
   }
@@ -245,7 +271,7 @@ class Leader implements LinkReceiver {
   }
 
   message(data: string): void {
-    this.#tell({ kind: 'message', data });
+    this.#tell({ kind: 'message', data, position: this.#link.progress?.position });
   }
 
   gap(data: string): void {
@@ -271,7 +297,8 @@ class Leader implements LinkReceiver {
 
   #tellStatus(tab?: string): void {
     const { error, ...status } = this.#status;
-    this.#tell({ kind: 'status', status, error: error?.message, ...(tab !== undefined && { tab }) });
+    const position = this.#link.progress?.position;
+    this.#tell({ kind: 'status', status, error: error?.message, position, ...(tab !== undefined && { tab }) });
   }
 
   #forget(tab: string): void {

@@ -7,6 +7,8 @@ export interface Origin {
   readonly origin: 'local' | 'global';
   readonly node: string;
   readonly codec: Codec;
+  /** Tells a message of another node from the others of that node. */
+  readonly serial?: number | undefined;
 }
 
 /** What is made of one message for many receivers; each filled by the first that needs it. */
@@ -14,8 +16,8 @@ interface Forms {
   encoded: EncodedMessage | undefined;
   /** As an event for whoever reads one channel. */
   frame: unknown;
-  /** As an event for clients, by the template that it reaches them through; `''`: by its own channel. */
-  readonly clientFrames: Map<string, unknown>;
+  /** Tells it from the others that this node has published. */
+  serial: number | undefined;
 }
 
 /** One message on its way to the listeners of this node. */
@@ -43,9 +45,15 @@ export class Delivery {
     return this.from.node;
   }
 
+  /** The same on every node, and of no other message; none where it stayed on this node, or a foreign part posted it. */
+  get id(): string | undefined {
+    const serial = this.from.serial ?? this.made?.serial;
+    return serial === undefined ? undefined : `${this.node}.${serial}`;
+  }
+
   /** What has been made of the message, so that it is made once. */
   get forms(): Forms {
-    return (this.made ??= { encoded: undefined, frame: undefined, clientFrames: new Map() });
+    return (this.made ??= { encoded: undefined, frame: undefined, serial: undefined });
   }
 
   /**

@@ -87,6 +87,7 @@ export class Hub {
   private readonly ownPrefix = envelopePrefix(this.node);
   private readonly here: Origin;
   private rejected = 0;
+  private published = 0;
   private held: Delivery[] | undefined = undefined;
 
   constructor(options: HubOptions) {
@@ -255,11 +256,11 @@ export class Hub {
         envelope.type ?? this.foreignType(envelope, audience),
         envelope.meta,
       );
-      const { node = '', postedAt = Date.now() } = envelope;
+      const { node = '', postedAt = Date.now(), serial } = envelope;
       delivery = new Delivery(
         message,
         channel,
-        { origin: 'global', node, codec: this.codec },
+        { origin: 'global', node, codec: this.codec, serial },
         postedAt,
         0,
         template?.name,
@@ -278,8 +279,13 @@ export class Hub {
     return type && typeName(type);
   }
 
-  private publish(channel: AnyPostableChannel, { channel: name, encoded, postedAt }: Delivery): Promise<boolean> {
-    const payload = encodeEnvelope(name, this.ownPrefix, postedAt, encoded);
+  private publish(
+    channel: AnyPostableChannel,
+    { channel: name, encoded, postedAt, forms }: Delivery,
+  ): Promise<boolean> {
+    const serial = ++this.published;
+    forms.serial = serial;
+    const payload = encodeEnvelope(name, this.ownPrefix, { postedAt, serial }, encoded);
     if (exceedsBytes(payload, this.limits.maxMessageBytes)) {
       throw new LimitExceededError(
         `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${this.limits.maxMessageBytes})`,

@@ -22,7 +22,7 @@ export class NodeRequests {
 
   constructor(
     private readonly hub: Hub,
-    private readonly answer: (body: unknown) => Promise<unknown>,
+    private readonly answer: (body: unknown) => unknown,
   ) {}
 
   /** Begins to answer other nodes, and to hear their answers. */

@@ -15,6 +15,8 @@ export interface Envelope {
   readonly node?: string | undefined;
   /** When it was posted, in milliseconds since 1970; none where a stock client sent it. */
   readonly postedAt?: number | undefined;
+  /** Tells it from the others that its node has published. */
+  readonly serial?: number | undefined;
 }
 
 /**
@@ -24,8 +26,13 @@ export interface Envelope {
  *
  * @param prefix - the {@link envelopePrefix} of the node it is posted on
  */
-export function encodeEnvelope(channel: string, prefix: string, postedAt: number, message: EncodedMessage): string {
-  let text = `${prefix},"at":${postedAt}`;
+export function encodeEnvelope(
+  channel: string,
+  prefix: string,
+  { postedAt, serial }: { readonly postedAt: number; readonly serial: number },
+  message: EncodedMessage,
+): string {
+  let text = `${prefix},"at":${postedAt},"n":${serial}`;
   if (message.type !== undefined) text += `,"type":${JSON.stringify(message.type)}`;
   if (message.meta !== undefined) text += `,"meta":${message.meta}`;
   return `${text}},"pattern":${JSON.stringify(channel)},"data":${message.data}}`;
@@ -53,7 +60,7 @@ export function decodeEnvelope(payload: string): Envelope {
   if (!isObject(metadata) || !Object.hasOwn(metadata, 'v')) {
     return { data: packet['data'] };
   }
-  const { v, node, at, type, meta } = metadata;
+  const { v, node, at, n, type, meta } = metadata;
   if (v !== ENVELOPE_VERSION) {
     throw new InvalidMessageError(
       `its envelope has version ${describe(v)}; this node reads version ${ENVELOPE_VERSION}`,
@@ -62,7 +69,9 @@ export function decodeEnvelope(payload: string): Envelope {
   if (typeof node !== 'string' || typeof at !== 'number' || (type !== undefined && typeof type !== 'string')) {
     throw new InvalidMessageError('the metadata of its envelope is damaged');
   }
-  return { data: packet['data'], type, meta, node, postedAt: at };
+  // Of nodes that do not number what they publish.
+  const serial = typeof n === 'number' ? n : undefined;
+  return { data: packet['data'], type, meta, node, postedAt: at, serial };
 }
 
 function parse(payload: string): unknown {

@@ -7,7 +7,12 @@ interface ChannelRequest {
 
 /** Body of `POST {path}`, which opens a stream. */
 export interface OpenRequest {
-  readonly channels: readonly ChannelRequest[];
+  readonly channels: readonly (ChannelRequest & {
+    /** Whether the stream that broke off had it, so that what was sent after `position` is wanted too. */
+    readonly recover?: boolean;
+  })[];
+  /** How far a stream that broke off was read: the position of its `messaging:ready`, with the `id` of its last event, if there was one, in place of the number. */
+  readonly position?: string;
 }
 
 /** Body of `POST {path}/{connection}/channels`, which changes an open stream. Unsubscribing comes first. */
@@ -30,6 +35,8 @@ export type SubscribeError = 'CHANNEL_DENIED' | 'INVALID_CHANNEL' | 'LIMIT_EXCEE
 export interface ChannelAnswer {
   readonly channel: string;
   readonly error?: SubscribeError;
+  /** Where `recover` was asked for: whether all that was missed has come. */
+  readonly recovered?: boolean;
 }
 
 /** Answer to a {@link ChangeRequest}: the channels to subscribe to, in the order in which they were asked for. */
@@ -37,12 +44,17 @@ export interface ChangeAnswer {
   readonly channels: readonly ChannelAnswer[];
 }
 
-/** Data of the event `messaging:ready`, once on each stream. Messages may come before it. */
+/**
+ * Data of the event `messaging:ready`, once on each stream. Messages may come before it: what was missed, then what has been
+ * posted meanwhile. Whoever wants to recover takes them as read when it has come.
+ */
 export interface ReadyEvent {
   /** Names the stream in a {@link ChangeRequest}; unguessable. */
   readonly connection: string;
   /** How often a comment comes on an idle stream; 0: never. */
   readonly heartbeatMs: number;
+  /** How far the stream has come: the id of its node and a number, with a dot between. */
+  readonly position: string;
   readonly channels: readonly ChannelAnswer[];
 }
 

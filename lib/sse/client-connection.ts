@@ -1,15 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Observable } from 'rxjs';
-import type { Delivery } from '../core/delivery.js';
-import type { Hub } from '../core/hub.js';
-import type { Listener } from '../core/listener.js';
 import { whenHeard } from '../core/heard.js';
-import type { Reporter } from '../core/reporter.js';
+import type { Hub } from '../core/hub.js';
 import type { Session } from '../core/session.js';
 import { DirectStream } from '../core/stream.js';
-import { isTemplate } from '../protocol/channel-name.js';
 import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
-import { dropRuleOf } from './drop-rule.js';
+import type { ClientFeeds, FeedMessage, FeedSubscription } from './client-feeds.js';
+import type { Missed } from './client-recovery.js';
 import { Frame, encodeFrame } from './frame.js';
 
 /** How a client connection is kept. */
@@ -20,31 +17,52 @@ export interface ClientConnectionOptions {
   readonly maxSubscriptions: number;
 }
 
+/** What a client had and lost. */
+export interface Lost {
+  readonly channels: ReadonlySet<string>;
+  /** Finds what was sent under these names since. */
+  readonly find: (names: readonly string[]) => Promise<Missed>;
+}
+
 /** One client's stream and what it is subscribed to, which may change while the stream is open. */
 export class ClientConnection {
   /** Unguessable; leads any node to this one. */
   readonly id: string;
-  private readonly subscriptions = new Map<string, Listener>();
+  private readonly subscriptions = new Map<string, FeedSubscription>();
   /** Takes what goes over the stream, while there is one. */
   private next: ((message: unknown) => unknown) | undefined = undefined;
+  /** What waits until what was posted before has been sent. */
+  private held: FeedMessage[] | undefined = undefined;
 
   constructor(
     private readonly hub: Hub,
-    private readonly reporter: Reporter,
+    private readonly feeds: ClientFeeds,
     readonly session: Session,
     private readonly options: ClientConnectionOptions,
   ) {
     this.id = `${hub.node}.${randomUUID()}`;
+    session.onClose(() => this.unsubscribe([...this.subscriptions.keys()]));
   }
 
   /**
-   * What the stream carries: subscribes to the channels, and says in `messaging:ready` what became of them. For one
-   * reader.
+   * What the stream carries: subscribes to the channels, sends what was missed, and says in `messaging:ready` what became
+   * of all that. For one reader.
    *
    * @param answers - to the channels that were asked for; those without an error may be subscribed to
+   * @param lost - what is to be recovered
    */
-  stream(answers: readonly ChannelAnswer[]): Observable<unknown> {
-    return new DirectStream((next, complete) => this.read(answers, next, complete));
+  stream(answers: readonly ChannelAnswer[], lost?: Lost): Observable<unknown> {
+    return new DirectStream((next, complete) => {
+      if (this.session.closed) {
+        complete();
+      } else {
+        this.next = next;
+        void this.begin(answers, lost);
+      }
+      return () => {
+        this.next = undefined;
+      };
+    });
   }
 
   /**
@@ -54,20 +72,20 @@ export class ClientConnection {
    * @returns the answers, once nothing posted to these channels from now on can be missed
    */
   async subscribe(answers: readonly ChannelAnswer[]): Promise<ChannelAnswer[]> {
-    const listeners: Listener[] = [];
+    const subscribed: FeedSubscription[] = [];
     const result = answers.map((answer): ChannelAnswer => {
       const { channel } = answer;
       if (answer.error !== undefined) return answer;
-      let listener = this.subscriptions.get(channel);
-      if (listener === undefined) {
+      let subscription = this.subscriptions.get(channel);
+      if (subscription === undefined) {
         if (this.subscriptions.size >= this.options.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
-        listener = this.listen(channel);
-        this.subscriptions.set(channel, listener);
+        subscription = this.join(channel);
+        this.subscriptions.set(channel, subscription);
       }
-      listeners.push(listener);
+      subscribed.push(subscription);
       return answer;
     });
-    if (listeners.length > 0) await whenHeard(this.hub, listeners);
+    if (subscribed.length > 0) await whenHeard(this.hub, subscribed);
     return result;
   }
 
@@ -79,58 +97,44 @@ export class ClientConnection {
     }
   }
 
-  private read(answers: readonly ChannelAnswer[], next: (message: unknown) => unknown, complete: () => void) {
-    const end = (): void => {
-      this.next = undefined;
-    };
-    if (this.session.closed) {
-      complete();
-      return end;
+  private async begin(answers: readonly ChannelAnswer[], lost: Lost | undefined): Promise<void> {
+    const held: FeedMessage[] = (this.held = []);
+    let channels = await this.subscribe(answers);
+    if (lost !== undefined) {
+      const names = channels.filter(({ channel, error }) => !error && lost.channels.has(channel)).map(nameOf);
+      const { messages, complete } = await lost.find(names);
+      this.sendMissed(messages, held);
+      channels = channels.map((answer) =>
+        names.includes(answer.channel) ? { ...answer, recovered: complete.includes(answer.channel) } : answer,
+      );
     }
-    this.next = next;
-    void this.subscribe(answers).then((channels) => {
-      const { id: connection, options } = this;
-      const ready: ReadyEvent = { connection, heartbeatMs: options.heartbeatMs, channels };
-      this.next?.(new Frame(encodeFrame({ event: 'messaging:ready', data: JSON.stringify(ready) })));
-    });
-    return end;
+    this.held = undefined;
+    for (const { frame } of held) this.next?.(frame);
+    const { id: connection, feeds, options } = this;
+    const ready: ReadyEvent = { connection, heartbeatMs: options.heartbeatMs, position: feeds.position, channels };
+    this.next?.(new Frame(encodeFrame({ event: 'messaging:ready', data: JSON.stringify(ready) })));
   }
 
-  private listen(name: string): Listener {
-    const template = isTemplate(name) ? name : '';
-    const call =
-      this.options.form === 'native'
-        ? (message: unknown) => this.next?.(message)
-        : () => this.send(this.hub.delivering!, template);
-    return this.hub.listenTo(name, call, this.session, 'client subscription');
+  /** Sends what was missed, but for what has also come by the new subscriptions. */
+  private sendMissed(messages: Missed['messages'], held: readonly FeedMessage[]): void {
+    const frames = new Set(held.map(({ frame }) => frame));
+    const ids = new Set(held.map(({ id }) => id));
+    for (const { id, frame } of messages) {
+      if (!frames.has(frame) && (id === undefined || !ids.has(id))) this.next?.(frame);
+    }
   }
 
-  private send(delivery: Delivery, template: string): void {
-    try {
-      this.next?.(clientFrame(this.hub, delivery, template));
-    } catch (error) {
-      this.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
-    }
+  private join(name: string): FeedSubscription {
+    if (this.options.form === 'client') return this.feeds.join(name, (message) => this.send(message));
+    return this.hub.listenTo(name, (message: unknown) => this.next?.(message), this.session, 'client subscription');
+  }
+
+  private send(message: FeedMessage): void {
+    if (this.held === undefined) this.next?.(message.frame);
+    else this.held.push(message);
   }
 }
 
-/** A message as an event for our client; those who are sent the same share one. */
-function clientFrame(hub: Hub, delivery: Delivery, template: string): Frame {
-  const { clientFrames } = delivery.forms;
-  let frame = clientFrames.get(template);
-  if (frame === undefined) {
-    const bytes = encodeFrame({ data: messageFrame(delivery, template) });
-    clientFrames.set(template, (frame = new Frame(bytes, dropRuleOf(hub, delivery))));
-  }
-  return frame as Frame;
-}
-
-/** A `MessageFrame` as text; written by hand, since its parts are texts already. */
-function messageFrame({ channel, postedAt, encoded }: Delivery, template: string): string {
-  const { data, type, meta } = encoded;
-  let text = `{"channel":${JSON.stringify(channel)},"at":${postedAt}`;
-  if (template !== '') text += `,"template":${JSON.stringify(template)}`;
-  if (type !== undefined) text += `,"type":${JSON.stringify(type)}`;
-  if (meta !== undefined) text += `,"meta":${meta}`;
-  return `${text},"data":${data}}`;
+function nameOf({ channel }: ChannelAnswer): string {
+  return channel;
 }

@@ -268,6 +268,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect(ready).toEqual({
       connection: expect.stringMatching(/^[\da-f-]{36}\.[\da-f-]{36}$/),
       heartbeatMs: 15_000,
+      position: expect.stringMatching(/^[\da-f-]{36}\.\d+$/),
       channels: [{ channel: 'gateway/news' }, { channel: 'gateway/open/7' }],
     });
     const before = Date.now();
@@ -522,6 +523,9 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['', '{"channels":"a"}', '\\"channels\\" must be an array, not \\"a\\"'],
       ['', '{"channels":["a"]}', '\\"channels[0]\\" must be an object with a \\"channel\\"'],
       ['', '{"channels":[{"channel":1}]}', '\\"channels[0]\\" must be'],
+      ['', '{"channels":[{"channel":1,"recover":true}]}', '\\"channels[0]\\" must be'],
+      ['', '{"channels":[],"position":7}', '\\"position\\" must be one that a stream has told, not 7'],
+      ['', '{"channels":[],"position":"7"}', '\\"position\\" must be one that a stream has told'],
       [`/${unknown}.${unknown}/channels`, '{"subscribe":{}}', '\\"subscribe\\" must be an array'],
       [`/${unknown}.${unknown}/channels`, '{"unsubscribe":[1]}', '\\"unsubscribe\\" must be an array of channel names'],
     ])('400 to POST /messages%s with %s, and says why', async (path, body, text) => {

@@ -19,7 +19,7 @@ class User {
 
 const codec = new Codec(new TypeRegistry());
 const envelopes = [...messages()].map((message) =>
-  encodeEnvelope('room', envelopePrefix('node-1'), 1, codec.encode(message)),
+  encodeEnvelope('room', envelopePrefix('node-1'), { postedAt: 1, serial: 1 }, codec.encode(message)),
 );
 
 function* messages(): Iterable<unknown> {

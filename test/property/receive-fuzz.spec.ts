@@ -570,7 +570,7 @@ describe('A server that receives damaged payloads', () => {
     hub.listen(Users, hear, session);
     await hub.start();
     const good = messages().map((message) =>
-      encodeEnvelope('rooms', envelopePrefix('node-1'), 1, hub.codec.encode(message)),
+      encodeEnvelope('rooms', envelopePrefix('node-1'), { postedAt: 1, serial: 1 }, hub.codec.encode(message)),
     );
     const stock = ['{"pattern":"users","data":{"id":7,"name":"Ada"}}', '{"pattern":"rooms","data":[1,{"a":null}]}'];
     const payloads = [...good, ...stock];

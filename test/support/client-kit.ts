@@ -9,6 +9,7 @@ import {
   type ClientMessageListener,
   type ClientStatus,
   type ClientSubscription,
+  type MessageGap,
   type MessagingClientOptions,
 } from 'nestjs-messaging/client';
 import { realClock } from '../../lib/client/clock.js';
@@ -20,6 +21,7 @@ import * as messages from './client-messages.js';
 export type Note =
   | { readonly about: 'message'; readonly listener: string; readonly message: unknown; readonly context: unknown }
   | ({ readonly about: 'status' } & NotedStatus)
+  | { readonly about: 'gap'; readonly gap: MessageGap }
   | { readonly about: 'error'; readonly text: string; readonly channel: string | undefined }
   | { readonly about: 'word'; readonly word: string; readonly value: unknown };
 
@@ -100,6 +102,7 @@ export class ClientKit {
       },
       ...options,
     });
+    this.#client.onGap((gap) => this.#tell({ about: 'gap', gap }));
     this.#client.onStatus(({ error, ...status }) =>
       this.#tell({ about: 'status', ...status, ...(error && { error: nameOf(error) }) }),
     );

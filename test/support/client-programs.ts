@@ -1,5 +1,6 @@
 import { build } from 'esbuild';
 import type { Browser, BrowserContext, JSHandle, Page } from 'playwright-core';
+import type { MessageGap } from 'nestjs-messaging/client';
 import { ClientKit, type Note, type NotedStatus } from './client-kit.js';
 import type { FaultyProxy } from './client-proxy.js';
 import { Queue } from './queue.js';
@@ -7,6 +8,7 @@ import { Queue } from './queue.js';
 /** Where a client runs. Code that it is given sees nothing but its arguments, since it may be sent to a page. */
 export abstract class ClientProgram implements AsyncDisposable {
   readonly statuses = new Queue<NotedStatus>();
+  readonly gaps = new Queue<MessageGap>();
   /** What `onError` of the client was told of. */
   readonly errors = new Queue<string>();
   readonly words = new Queue<{ word: string; value: unknown }>();
@@ -49,6 +51,8 @@ export abstract class ClientProgram implements AsyncDisposable {
         const { about: _, ...status } = note;
         return this.statuses.push(status);
       }
+      case 'gap':
+        return this.gaps.push(note.gap);
       case 'error':
         return this.errors.push(note.channel === undefined ? note.text : `${note.channel}: ${note.text}`);
       case 'word':

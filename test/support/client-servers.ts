@@ -8,7 +8,6 @@ import {
   type ClientConnectionChange,
   type ClientContext,
 } from 'nestjs-messaging';
-import { Hub } from '../../lib/core/hub.js';
 import { Gateway } from '../../lib/nest/gateway/gateway.js';
 import { startApp, type AdapterName, type TestApp } from './apps.js';
 import { Rooms } from './client-messages.js';
@@ -90,9 +89,9 @@ export class ClientServer implements AsyncDisposable {
     return Array.from(connections, (connection) => [...connection['subscriptions'].keys()]);
   }
 
-  /** Whether anybody at all listens to this name here. */
+  /** Whether any client is subscribed to this name here. */
   isHeard(channel: string): boolean {
-    return this.running.app.get(Hub)['channels'].get(channel) !== undefined;
+    return (this.running.app.get(Gateway)['feeds']['feeds'].get(channel)?.readers.size ?? 0) > 0;
   }
 
   /** Waits until nothing of any client is left. */

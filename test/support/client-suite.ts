@@ -391,7 +391,7 @@ export function describeClient<Program extends ClientProgram>(
           retryAt: expect.any(Number),
         });
         await a.isEmpty();
-        await say(a, 1, 'unheard');
+        await say(a, 1, 'posted meanwhile');
         // Wanted while there is no connection: confirmed when there is.
         const entering = program.run((kit) => {
           kit.say('asked');
@@ -402,8 +402,9 @@ export function describeClient<Program extends ClientProgram>(
         await entering;
         await program.reaches('open');
         expect((await proxy.opened.take(2))[1]!.body.channels).toEqual(
-          [1, 2, 3].map((roomId) => ({ channel: `client/rooms/${roomId}` })),
+          [1, 2, 3].map((roomId) => ({ channel: `client/rooms/${roomId}`, ...(roomId < 3 && { recover: true }) })),
         );
+        expect(await program.text('1')).toBe('posted meanwhile');
         for (const roomId of [1, 2, 3]) {
           await say(b, roomId, 'once');
           await say(a, roomId, 'and no more');
@@ -413,6 +414,85 @@ export function describeClient<Program extends ClientProgram>(
           ]);
           expect(program.messages(String(roomId)).pending).toEqual([]);
         }
+      }),
+    );
+
+    test.each([
+      ['its own server', A],
+      ['the other one', B],
+    ])('gets what was posted while it was away, once, when it comes back to %s', (_, target) =>
+      inWorld(async ({ a, b, proxy, program }) => {
+        await program.run((kit) => kit.enter(1, 2));
+        await program.reaches('open');
+        await say(b, 1, 'before');
+        expect(await program.text('1')).toBe('before');
+        await program.setOnline(false);
+        proxy.cut();
+        await program.reaches('waiting');
+        await a.isEmpty();
+        for (const text of ['first', 'second']) await say(b, 1, text);
+        await say(a, 2, 'elsewhere');
+        proxy.streamsTo = target;
+        await program.setOnline(true);
+        await program.reaches('open');
+        await say(b, 1, 'after');
+        expect([await program.text('1'), await program.text('1'), await program.text('1')]).toEqual([
+          'first',
+          'second',
+          'after',
+        ]);
+        expect(await program.text('2')).toBe('elsewhere');
+        expect([program.messages('1').pending, program.messages('2').pending, program.gaps.pending]).toEqual([
+          [],
+          [],
+          [],
+        ]);
+      })(),
+    );
+
+    test(
+      'misses and doubles nothing of what flows from two servers, however often it is cut off',
+      inWorld(async ({ a, b, proxy, program }) => {
+        await program.run((kit) => kit.enter('flow'));
+        await program.reaches('open');
+        const random = randomFrom(1);
+        const count = 300;
+        for (let index = 0; index < count; index++) {
+          await Promise.all([say(a, 'flow', `a${index}`), say(b, 'flow', `b${index}`)]);
+          if (random(10) === 0) {
+            proxy.streamsTo = random(2);
+            proxy.cut();
+          }
+        }
+        const texts: string[] = [];
+        while (texts.length < 2 * count) texts.push(await program.text('flow'));
+        for (const poster of ['a', 'b']) {
+          expect(texts.filter((text) => text.startsWith(poster))).toEqual(
+            Array.from({ length: count }, (_, index) => `${poster}${index}`),
+          );
+        }
+        expect(program.gaps.pending).toEqual([]);
+        expect(program.statuses.pending.filter(({ state }) => state === 'waiting').length).toBeGreaterThan(5);
+      }),
+    );
+
+    test(
+      'is told of a gap where what it has missed is gone with its server',
+      inWorld(async ({ redis, a, proxy, program }) => {
+        const leaving = use(await ClientServer.start({ redis: redis.url }));
+        proxy.targets[A] = leaving.url;
+        await program.run((kit) => kit.enter(1));
+        await program.reaches('open');
+        await program.setOnline(false);
+        proxy.cut();
+        await program.reaches('waiting');
+        await leaving.close();
+        proxy.targets[A] = a.url;
+        await program.setOnline(true);
+        await program.reaches('open');
+        expect(await program.gaps.next()).toEqual({ channel: 'client/rooms/1', reason: 'trimmed' });
+        await say(a, 1, 'after');
+        expect(await program.text('1')).toBe('after');
       }),
     );
 
@@ -616,11 +696,11 @@ export function describeClient<Program extends ClientProgram>(
         for (let count = 0; count < 5; count++) await proxy.pieces.until((piece) => piece.startsWith(':'));
         expect(program.statuses.pending).toEqual([]);
         proxy.silence();
-        await say(b, 1, 'lost');
+        await say(b, 1, 'into the silence');
         expect(await program.reaches('waiting')).toMatchObject({ error: 'Error: The server has fallen silent' });
         await program.reaches('open');
         await say(b, 1, 'heard');
-        expect(await program.text('1')).toBe('heard');
+        expect([await program.text('1'), await program.text('1')]).toEqual(['into the silence', 'heard']);
         expect(beating.subscriptions).toEqual([['client/rooms/1']]);
       }),
     );

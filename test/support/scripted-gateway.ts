@@ -55,13 +55,24 @@ export class Exchange {
   }
 
   /** Opens the stream, if it is not open yet, and makes it ready. */
-  ready({ connection = 'c1', heartbeatMs = 15_000, denied = {} }: ReadyOptions = {}): void {
+  ready({
+    connection = 'c1',
+    heartbeatMs = 15_000,
+    denied = {},
+    position = 'node.0',
+    recovered = [],
+  }: ReadyOptions = {}): void {
     if (!this.response.headersSent) this.open();
-    this.event('messaging:ready', { connection, heartbeatMs, channels: answers(this.wanted, denied) });
+    const channels = answers(this.wanted, denied).map((answer) =>
+      recovered.includes(answer.channel) ? { ...answer, recovered: true } : answer,
+    );
+    this.event('messaging:ready', { connection, heartbeatMs, position, channels });
   }
 
-  message(frame: Partial<MessageFrame> & { channel: string }): void {
-    this.write(`data: ${JSON.stringify({ at: 1_000, data: null, ...frame })}\n\n`);
+  /** @param seq - the number of the message, which becomes its id */
+  message(frame: Partial<MessageFrame> & { channel: string }, seq?: number): void {
+    const id = seq === undefined ? '' : `id: ${seq}\n`;
+    this.write(`${id}data: ${JSON.stringify({ at: 1_000, data: null, ...frame })}\n\n`);
   }
 
   /** Answers to a change. */
@@ -86,6 +97,9 @@ export interface ReadyOptions {
   readonly connection?: string;
   readonly heartbeatMs?: number;
   readonly denied?: Denied;
+  readonly position?: string;
+  /** The channels of which all that was missed has come. */
+  readonly recovered?: readonly string[];
 }
 
 /** What is denied, and as what. */

@@ -1,13 +1,22 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
 import { describe } from '../../protocol/channel-name.js';
+import type { Position } from '../../sse/client-recovery.js';
 
 /**
- * The channels that `POST {path}` opens a stream with.
+ * What `POST {path}` opens a stream with: channels, and those of them that a stream had which was read up to a position.
  *
  * @throws BadRequestException that names what is wrong with the body
  */
-export function readOpenRequest(body: unknown): string[] {
-  return channelNames(fieldOf(body, 'channels') ?? [], 'channels');
+export function readOpenRequest(body: unknown): { channels: string[]; lost: string[]; position: Position | undefined } {
+  const items = fieldOf(body, 'channels') ?? [];
+  return {
+    channels: channelNames(items, 'channels'),
+    lost: channelNames(
+      (items as { recover?: unknown }[]).filter(({ recover }) => recover === true),
+      'channels',
+    ),
+    position: positionOf(fieldOf(body, 'position')),
+  };
 }
 
 /**
@@ -61,6 +70,14 @@ function channelNames(value: unknown, path: string): string[] {
       throw new BadRequestException(`"${path}[${index}]" must be an object with a "channel", its name`);
     }),
   );
+}
+
+function positionOf(value: unknown): Position | undefined {
+  if (value === undefined) return undefined;
+  const [, node, seq] = (typeof value === 'string' && /^([\da-f-]{36})\.(\d{1,15})$/.exec(value)) || [];
+  if (node === undefined)
+    throw new BadRequestException(`"position" must be one that a stream has told, not ${describe(value)}`);
+  return { node, seq: Number(seq) };
 }
 
 function strings(value: unknown, path: string): string[] {

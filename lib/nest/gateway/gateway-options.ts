@@ -23,6 +23,12 @@ export interface GatewayOptions {
    * @defaultValue 5_000
    */
   timeoutMs?: number | undefined;
+  /**
+   * How long messages are kept at least for clients that have lost their connection and come back, in milliseconds; of all
+   * channels together up to 16 MiB. 0: not at all.
+   * @defaultValue 10_000
+   */
+  recoveryMs?: number | undefined;
 }
 
 const OPTIONS: Record<string, OptionCheck> = {
@@ -36,6 +42,7 @@ const OPTIONS: Record<string, OptionCheck> = {
   version: (value) =>
     typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',
   timeoutMs: wholeNumber(1),
+  recoveryMs: wholeNumber(0),
 };
 
 /** What the module's option `gateway` may be. */

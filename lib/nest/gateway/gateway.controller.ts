@@ -16,7 +16,6 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Observable } from 'rxjs';
-import type { Session } from '../../core/session.js';
 import { TransportUnavailableError } from '../../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer } from '../../protocol/gateway.js';
 import { RequestSessions } from '../request-sessions.js';
@@ -40,7 +39,7 @@ class GatewayController {
     const channels = readChannelQuery(query);
     const { session, answers } = await this.decide(channels, request);
     if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
-    return this.open(session, 'native', answers);
+    return this.gateway.open(session, 'native').stream(answers);
   }
 
   /** A stream for our client. */
@@ -51,9 +50,9 @@ class GatewayController {
     @Req() request: object,
   ): Promise<Observable<unknown>> {
     assertJson(contentType);
-    const channels = readOpenRequest(body);
+    const { channels, lost, position } = readOpenRequest(body);
     const { session, answers } = await this.decide(channels, request);
-    return this.open(session, 'client', answers);
+    return this.gateway.open(session, 'client').stream(answers, position && this.gateway.lost(lost, position));
   }
 
   /** Changes an open stream, from any node. */
@@ -80,10 +79,6 @@ class GatewayController {
     const session = this.sessions.of(request);
     this.gateway.assertRoom(session);
     return { session, answers: await this.gateway.decide(channels, { auth: session.auth, request }) };
-  }
-
-  private open(session: Session, form: 'native' | 'client', answers: readonly ChannelAnswer[]): Observable<unknown> {
-    return this.gateway.open(session, form).stream(answers);
   }
 }
 

@@ -13,7 +13,9 @@ import { NodeRequests } from '../../core/node-requests.js';
 import type { Session } from '../../core/session.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
-import { ClientConnection } from '../../sse/client-connection.js';
+import { ClientConnection, type Lost } from '../../sse/client-connection.js';
+import { ClientFeeds } from '../../sse/client-feeds.js';
+import { ClientRecovery, type Position, type RecoveryQuestion } from '../../sse/client-recovery.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from '../messaging-options.js';
 import { ClientChannels } from './client-channels.js';
@@ -24,6 +26,9 @@ import type { GatewayOptions } from './gateway-options.js';
 export const GATEWAY_OPTIONS = Symbol('GATEWAY_OPTIONS');
 
 const TIMEOUT_MS = 5_000;
+const RECOVERY_MS = 10_000;
+/** A stream waits for it: a node that takes longer is rather taken to be gone. */
+const RECOVERY_TIMEOUT_MS = 1_000;
 
 /** Who asks for a change of a connection. */
 interface Requester {
@@ -40,6 +45,9 @@ interface Change {
   readonly unsubscribe: readonly string[];
 }
 
+/** What nodes ask each other. */
+type Question = { readonly change: Change } | { readonly recover: RecoveryQuestion };
+
 /** Whom a connection belongs to. */
 interface Owner {
   readonly userId: string | null;
@@ -52,15 +60,25 @@ export class Gateway implements OnApplicationBootstrap {
   private readonly connections = new Map<string, ClientConnection>();
   private readonly countByUser = new Map<string, number>();
   private readonly nodes: NodeRequests;
+  private readonly feeds: ClientFeeds;
+  private readonly recovery: ClientRecovery;
 
   constructor(
     private readonly hub: Hub,
     private readonly channels: ClientChannels,
-    private readonly reporter: LoggingReporter,
+    reporter: LoggingReporter,
     @Inject(MESSAGING_OPTIONS) private readonly options: ResolvedMessagingOptions,
     @Inject(GATEWAY_OPTIONS) private readonly gateway: GatewayOptions,
   ) {
-    this.nodes = new NodeRequests(hub, (change) => this.apply(change as Change));
+    this.nodes = new NodeRequests(hub, (question) => this.answer(question as Question));
+    this.feeds = new ClientFeeds(hub, reporter, gateway.recoveryMs ?? RECOVERY_MS);
+    this.recovery = new ClientRecovery(
+      hub,
+      this.feeds,
+      reporter,
+      (node, recover) => this.nodes.ask(node, { recover } satisfies Question, RECOVERY_TIMEOUT_MS),
+      options.limits.maxMessageBytes / 4,
+    );
   }
 
   /** Resolves when other nodes are heard, unless they cannot be reached. */
@@ -97,7 +115,7 @@ export class Gateway implements OnApplicationBootstrap {
 
   /** A connection that lives as long as its session. */
   open(session: Session, form: 'native' | 'client'): ClientConnection {
-    const connection = new ClientConnection(this.hub, this.reporter, session, {
+    const connection = new ClientConnection(this.hub, this.feeds, session, {
       form,
       heartbeatMs: this.options.sse.heartbeatMs,
       maxSubscriptions: this.options.limits.maxSubscriptionsPerConnection,
@@ -133,9 +151,18 @@ export class Gateway implements OnApplicationBootstrap {
     const answers =
       node === this.hub.node
         ? await this.apply(change)
-        : await this.nodes.ask(node, change, this.gateway.timeoutMs ?? TIMEOUT_MS);
+        : await this.nodes.ask(node, { change } satisfies Question, this.gateway.timeoutMs ?? TIMEOUT_MS);
     if (answers === null) throw new NotFoundException();
     return answers as ChannelAnswer[];
+  }
+
+  /** What a client has lost of channels that it had, whichever node they came from. */
+  lost(channels: readonly string[], position: Position): Lost {
+    return { channels: new Set(channels), find: (names) => this.recovery.find(position, names) };
+  }
+
+  private answer(question: Question): Promise<unknown> | unknown {
+    return 'change' in question ? this.apply(question.change) : this.recovery.answer(question.recover);
   }
 
   private count(auth: AuthenticationInfo | null, change: 1 | -1): void {

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { ChannelDeniedError, ConnectionClosedError, MessagingClient } from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
+import type { Exchange } from '../../support/scripted-gateway.js';
 import { Harness, soon } from './harness.js';
 
 describe('A stream that breaks off', () => {
@@ -482,6 +483,88 @@ describe('The server', () => {
   });
 });
 
+describe('After its stream has broken off, a client', () => {
+  /** Lets time pass until the client tries again. */
+  async function again(harness: Harness, meanwhile?: () => Promise<void>): Promise<Exchange> {
+    const { retryAt } = await harness.reaches('waiting');
+    await meanwhile?.();
+    harness.clock.advance(retryAt! - harness.clock.now());
+    return harness.gateway.streams.next();
+  }
+
+  async function setup() {
+    const harness = await Harness.start();
+    const gaps = new Queue<unknown>();
+    harness.client.onGap(gaps.push);
+    return {
+      harness,
+      gaps,
+      ...(await harness.subscribed()),
+      [Symbol.asyncDispose]: () => harness[Symbol.asyncDispose](),
+    };
+  }
+
+  test('asks for what came after the last message that it has got', async () => {
+    await using world = await setup();
+    const { harness, messages, stream, gaps } = world;
+    harness.client.subscribe('more', () => {}).catch(() => {});
+    await harness.gateway.answered();
+    stream.message({ channel: 'news', data: 'before' }, 7);
+    stream.message({ channel: 'news', data: 'without a number' });
+    await messages.take(2);
+    stream.cut();
+    harness.client.subscribe('new', () => {}).catch(() => {});
+    const next = await again(harness);
+    expect(next.request.body).toEqual({
+      channels: [{ channel: 'news', recover: true }, { channel: 'more', recover: true }, { channel: 'new' }],
+      position: 'node.7',
+    });
+    next.open();
+    next.message({ channel: 'news', data: 'missed' }, 3);
+    next.ready({ position: 'other.20', recovered: ['news', 'more'] });
+    expect(await messages.next()).toBe('missed');
+    next.message({ channel: 'news', data: 'after' }, 21);
+    expect(await messages.next()).toBe('after');
+    next.cut();
+    expect((await again(harness)).request.body.position).toBe('other.21');
+    expect(gaps.pending).toEqual([]);
+  });
+
+  test('takes what came before its next stream was ready as not read, if that breaks off too', async () => {
+    await using world = await setup();
+    const { harness, messages, stream } = world;
+    stream.cut();
+    const second = await again(harness);
+    second.open();
+    second.message({ channel: 'news', data: 'missed' }, 3);
+    await harness.settled(second);
+    second.cut();
+    const third = await again(harness);
+    expect(third.request.body.position).toBe('node.0');
+    third.open();
+    third.message({ channel: 'news', data: 'missed' }, 3);
+    third.ready({ recovered: ['news'] });
+    expect(await messages.next()).toBe('missed');
+    await harness.settled(third);
+    expect(messages.pending).toEqual([]);
+  });
+
+  test('is told of a gap on each channel of which something is missing, and on no other', async () => {
+    await using world = await setup();
+    const { harness, stream, gaps } = world;
+    for (const channel of ['lost', 'dropped', 'denied']) harness.client.subscribe(channel, () => {}).catch(() => {});
+    await harness.gateway.answered();
+    stream.cut();
+    const next = await again(harness, async () => {
+      await harness.client.unsubscribe('dropped');
+      harness.client.subscribe('dropped', () => {}).catch(() => {});
+    });
+    next.ready({ recovered: ['news'], denied: { denied: 'CHANNEL_DENIED' } });
+    await harness.reaches('open');
+    expect(gaps.pending).toEqual([{ channel: 'lost', reason: 'trimmed' }]);
+  });
+});
+
 describe('A stream on which nothing comes', () => {
   test('for two and a half heartbeats is given up', async () => {
     await using harness = await Harness.start();
@@ -556,13 +639,12 @@ describe('A stream on which nothing comes', () => {
 
   test('but messages within half a minute of the attempt is given up, since it is not ready', async () => {
     await using harness = await Harness.start();
-    const messages = new Queue<unknown>();
-    harness.client.subscribe('news', messages.push).catch(() => {});
+    harness.client.subscribe('news', () => {}).catch(() => {});
     const stream = await harness.gateway.streams.next();
     stream.open();
     harness.clock.advance(29_999);
     stream.message({ channel: 'news' });
-    await messages.next();
+    await harness.settled(stream);
     harness.clock.advance(1);
     expect(harness.client.status.state).toBe('waiting');
   });

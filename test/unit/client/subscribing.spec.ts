@@ -60,7 +60,7 @@ describe('A subscription', () => {
     expect(await harness.statuses.take(2)).toEqual([{ state: 'connecting' }, { state: 'open' }]);
   });
 
-  test('is there once the server has confirmed it, though messages may come before', async () => {
+  test('is there once the server has confirmed it, and so are messages that come before', async () => {
     await using harness = await Harness.start();
     const messages = new Queue<unknown>();
     let isThere = false;
@@ -68,11 +68,13 @@ describe('A subscription', () => {
     const stream = await harness.gateway.streams.next();
     stream.open();
     stream.message({ channel: 'news', data: 'early' });
-    expect(await messages.next()).toBe('early');
+    await harness.settled(stream);
+    expect(messages.pending).toEqual([]);
     expect(isThere).toBe(false);
     expect(harness.client.status.state).toBe('connecting');
     stream.ready();
     await subscription;
+    expect(await messages.next()).toBe('early');
   });
 
   test('gets instances of its class, and what is to be known of each', async () => {

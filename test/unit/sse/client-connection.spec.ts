@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { ClientConnection } from '../../../lib/sse/client-connection.js';
+import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
 import type { Frame } from '../../../lib/sse/frame.js';
 import { Deferred } from '../../../lib/transport/deferred.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
@@ -23,10 +24,11 @@ function setup(transport?: MemoryTransport) {
   const hub = new Hub({ reporter, transport });
   const session = hub.sessions.open();
   const options = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
-  const connection = new ClientConnection(hub, reporter, session, options);
+  const feeds = new ClientFeeds(hub, reporter, 10_000);
+  const connection = new ClientConnection(hub, feeds, session, options);
   const frames = new Queue<string>();
   const read = () => connection.stream([]).subscribe((frame) => frames.push((frame as Frame).bytes.toString()));
-  return { hub, session, connection, frames, read };
+  return { hub, feeds, session, connection, frames, read };
 }
 
 describe('A client connection', () => {
@@ -58,13 +60,13 @@ describe('A client connection', () => {
     expect(answers).toEqual([{ channel: 'secret', error: 'CHANNEL_DENIED' }, { channel: 'news' }]);
     void hub.post('secret', 'not for clients');
     void hub.post('news', 'for clients');
-    expect(await frames.next()).toMatch(/^data: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
+    expect(await frames.next()).toMatch(/^id: 2\ndata: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
   });
 
   test('is sent the very frame that others are sent', async () => {
-    const { hub, connection } = setup();
+    const { hub, feeds, connection } = setup();
     const options = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
-    const other = new ClientConnection(hub, new RecordingReporter(), hub.sessions.open(), options);
+    const other = new ClientConnection(hub, feeds, hub.sessions.open(), options);
     const frames = new Queue<unknown>();
     for (const reader of [connection, other]) {
       reader.stream([{ channel: 'news' }]).subscribe(frames.push);

@@ -1,0 +1,129 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import { ClientFeeds, type FeedMessage } from '../../../lib/sse/client-feeds.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
+function setup(keepMs = 1_000) {
+  const reporter = new RecordingReporter();
+  const hub = new Hub({ reporter });
+  const feeds = new ClientFeeds(hub, reporter, keepMs);
+  const post = (channel: string, message: unknown): void => void hub.post(channel, message);
+  const now = (): number => Number(feeds.position.split('.')[1]);
+  const isHeard = (name: string): boolean => hub['channels'].get(name)?.isEmpty === false;
+  return { reporter, hub, feeds, post, now, isHeard };
+}
+
+const textsOf = (messages: readonly FeedMessage[]): string[] =>
+  messages.map(({ frame }) => /"data":"(.*)"\}/.exec(frame.bytes.toString())![1]!);
+
+describe('What clients are sent', () => {
+  test('is numbered in the order in which it goes out, also where a listener posts in between', () => {
+    const { hub, feeds, post } = setup();
+    const got: string[] = [];
+    hub.listen('outer', () => post('inner', 'caused'), hub.root);
+    for (const name of ['outer', 'inner', 'outer'])
+      feeds.join(name, ({ frame }) => got.push(frame.bytes.toString().split('\n')[0]!));
+    post('outer', 'cause');
+    const numbers = got.map((line) => Number(line.slice('id: '.length)));
+    expect(numbers).toHaveLength(3);
+    expect(numbers.toSorted((one, other) => one - other)).toEqual(numbers);
+    expect(new Set(numbers).size).toBe(2);
+  });
+
+  test('that cannot be sent is reported once, however many read', () => {
+    const { feeds, post, reporter } = setup();
+    const got: FeedMessage[] = [];
+    for (let count = 0; count < 3; count++) feeds.join('news', (message) => got.push(message));
+    post('news', () => {});
+    post('news', 'fine');
+    expect(reporter.rejections).toHaveLength(1);
+    expect(got).toHaveLength(3);
+  });
+});
+
+describe('What was sent since a number', () => {
+  test('is found by name, in order', () => {
+    const { feeds, post, now } = setup();
+    for (const name of ['a', 'b', 'c']) feeds.join(name, () => {});
+    post('a', 'before');
+    const number = now();
+    for (const [channel, text] of [
+      ['a', 'one'],
+      ['b', 'other'],
+      ['c', 'two'],
+      ['a', 'three'],
+    ])
+      post(channel!, text);
+    const { messages, complete } = feeds.since(number, ['a', 'c']);
+    expect(textsOf(messages)).toEqual(['one', 'two', 'three']);
+    expect(complete).toEqual(['a', 'c']);
+    expect(feeds.since(now(), ['a', 'c'])).toEqual({ messages: [], complete: ['a', 'c'] });
+  });
+
+  test('is found though the last reader has left, for as long as messages are kept', () => {
+    const { feeds, post, now, isHeard } = setup();
+    const reader = feeds.join('news', () => {});
+    const number = now();
+    reader.unsubscribe();
+    post('news', 'to nobody');
+    jest.advanceTimersByTime(999);
+    expect(textsOf(feeds.since(number, ['news']).messages)).toEqual(['to nobody']);
+    expect(isHeard('news')).toBe(true);
+    jest.advanceTimersByTime(1);
+    expect(feeds.since(number, ['news'])).toEqual({ messages: [], complete: [] });
+    expect(isHeard('news')).toBe(false);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('is not complete where a message of that name is forgotten, and is where only others are', () => {
+    const { feeds, post, now } = setup();
+    for (const name of ['busy', 'quiet']) feeds.join(name, () => {});
+    const number = now();
+    post('busy', 'old');
+    jest.advanceTimersByTime(900);
+    post('busy', 'new');
+    expect(feeds.since(number, ['busy', 'quiet']).complete).toEqual(['busy', 'quiet']);
+    jest.advanceTimersByTime(100);
+    expect(feeds.since(number, ['busy', 'quiet'])).toEqual({ messages: [], complete: ['quiet'] });
+    expect(textsOf(feeds.since(number + 1, ['busy']).messages)).toEqual(['new']);
+  });
+
+  test('is not complete where nobody here has listened all the time', () => {
+    const { feeds, post, now } = setup();
+    const reader = feeds.join('news', () => {});
+    const number = now();
+    reader.unsubscribe();
+    jest.advanceTimersByTime(1_000);
+    post('news', 'unheard');
+    feeds.join('news', () => {});
+    expect(feeds.since(number, ['news']).complete).toEqual([]);
+    expect(feeds.since(now(), ['news']).complete).toEqual(['news']);
+    expect(feeds.since(now(), ['other']).complete).toEqual([]);
+  });
+
+  test('is kept up to 16 MiB, of which the oldest goes first', () => {
+    const { feeds, post, now } = setup();
+    feeds.join('news', () => {});
+    const number = now();
+    const text = 'x'.repeat(1024 * 1024);
+    for (let count = 0; count < 16; count++) post('news', text);
+    const { messages, complete } = feeds.since(number + 1, ['news']);
+    expect([messages.length, complete]).toEqual([15, ['news']]);
+    expect(feeds.since(number, ['news']).complete).toEqual([]);
+  });
+
+  test('is nothing where nothing is to be kept', () => {
+    const { feeds, post, now, isHeard } = setup(0);
+    const reader = feeds.join('news', () => {});
+    const number = now();
+    expect(feeds.since(number, ['news']).complete).toEqual(['news']);
+    post('news', 'gone');
+    expect(feeds.since(number, ['news'])).toEqual({ messages: [], complete: [] });
+    reader.unsubscribe();
+    expect(isHeard('news')).toBe(false);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});

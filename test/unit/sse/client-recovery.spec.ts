@@ -1,0 +1,140 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import { ClientConnection } from '../../../lib/sse/client-connection.js';
+import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
+import { ClientRecovery, type RecoveryQuestion } from '../../../lib/sse/client-recovery.js';
+import type { Frame } from '../../../lib/sse/frame.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { Queue } from '../../support/queue.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+/** Asks another node; each test says how. */
+type Ask = (node: string, question: RecoveryQuestion) => Promise<unknown>;
+
+const hubs: Hub[] = [];
+afterEach(async () => {
+  for (const hub of hubs.splice(0)) await hub.close();
+});
+
+/** A node that clients come to. */
+async function startNode(
+  broker: MemoryBroker,
+  ask: Ask = () => Promise.reject(new Error('nobody to ask')),
+  limit = 10_000,
+) {
+  const reporter = new RecordingReporter();
+  const hub = new Hub({ reporter, transport: new MemoryTransport(broker) });
+  hubs.push(hub);
+  await hub.start();
+  const feeds = new ClientFeeds(hub, reporter, 10_000);
+  const recovery = new ClientRecovery(hub, feeds, reporter, ask, limit);
+  const position = () => {
+    const [node, seq] = feeds.position.split('.');
+    return { node: node!, seq: Number(seq) };
+  };
+  return { hub, feeds, recovery, reporter, position };
+}
+
+const textOf = (frame: Frame): string => /^data: (.*)$/m.exec(frame.bytes.toString())![1]!;
+const messageOf = (frame: Frame): unknown => (JSON.parse(textOf(frame)) as { data: unknown }).data;
+
+describe('A client that comes from another node', () => {
+  test('gets once what reaches both nodes while the one asks the other', async () => {
+    const broker = new MemoryBroker();
+    const old = await startNode(broker);
+    await old.feeds.join('news', () => {}).ready;
+    const position = old.position();
+    await old.hub.post('news', 'missed', { scope: 'global' });
+    await old.hub.post('news', 'only there');
+
+    const fresh = await startNode(broker, async (node, question) => {
+      expect(node).toBe(old.hub.node);
+      // The new one listens by now; so this comes to both, from either of them, before the answer.
+      const heard = new Queue<unknown>();
+      old.feeds.join('news', heard.push);
+      await old.hub.post('news', 'to both', { scope: 'global' });
+      await fresh.hub.post('news', 'to both', { scope: 'global' });
+      await heard.take(2);
+      return JSON.parse(JSON.stringify(old.recovery.answer(question)));
+    });
+    const session = fresh.hub.sessions.open();
+    const connection = new ClientConnection(fresh.hub, fresh.feeds, session, {
+      form: 'client',
+      heartbeatMs: 0,
+      maxSubscriptions: 10,
+    });
+    const frames = new Queue<Frame>();
+    connection
+      .stream([{ channel: 'news' }, { channel: 'new' }], {
+        channels: new Set(['news']),
+        find: (names) => fresh.recovery.find(position, names),
+      })
+      .subscribe((frame) => frames.push(frame as Frame));
+    expect((await frames.take(4)).map(messageOf)).toEqual(['missed', 'only there', 'to both', 'to both']);
+    expect(JSON.parse(textOf(await frames.next()))).toMatchObject({
+      position: fresh.feeds.position,
+      channels: [{ channel: 'news', recovered: true }, { channel: 'new' }],
+    });
+    await fresh.hub.post('news', 'later');
+    expect(messageOf(await frames.next())).toBe('later');
+  });
+
+  test('is told what is not complete where that node does not know, or has too much to say', async () => {
+    const broker = new MemoryBroker();
+    const old = await startNode(broker, undefined, 1_000);
+    old.feeds.join('news', () => {});
+    const position = old.position();
+    await old.hub.post('news', 'short');
+    const fresh = await startNode(broker, async (_node, question) => old.recovery.answer(question));
+    expect(await fresh.recovery.find(position, ['news', 'other'])).toMatchObject({
+      messages: [{ id: undefined }],
+      complete: ['news'],
+    });
+    await old.hub.post('news', 'x'.repeat(1_000));
+    expect(await fresh.recovery.find(position, ['news'])).toEqual({ messages: [], complete: [] });
+  });
+
+  test('whose node is silent waits for it once, and not again for each client', async () => {
+    const asked: string[] = [];
+    const { recovery, reporter } = await startNode(new MemoryBroker(), (node) => {
+      asked.push(node);
+      return Promise.reject(new TransportUnavailableError('no answer'));
+    });
+    for (const node of ['gone', 'gone', 'gone too'])
+      expect(await recovery.find({ node, seq: 1 }, ['news'])).toEqual({ messages: [], complete: [] });
+    expect(asked).toEqual(['gone', 'gone too']);
+    expect(reporter.rejections).toEqual([]);
+  });
+
+  test.each([
+    null,
+    'nothing',
+    { messages: [] },
+    { messages: [7], complete: [] },
+    { messages: [['id', 7]], complete: [] },
+  ])('is not disturbed by an answer that is none: %j', async (answer) => {
+    const { recovery, reporter } = await startNode(new MemoryBroker(), () => Promise.resolve(answer));
+    expect(await recovery.find({ node: 'odd', seq: 1 }, ['news'])).toEqual({ messages: [], complete: [] });
+    expect(reporter.rejections).toHaveLength(1);
+  });
+
+  test('to one without a broker, or for nothing, asks nobody', async () => {
+    const reporter = new RecordingReporter();
+    const hub = new Hub({ reporter });
+    const alone = new ClientRecovery(
+      hub,
+      new ClientFeeds(hub, reporter, 10),
+      reporter,
+      () => Promise.reject(new Error('asked')),
+      10,
+    );
+    const { recovery } = await startNode(new MemoryBroker());
+    for (const found of [
+      await alone.find({ node: 'old', seq: 1 }, ['news']),
+      await recovery.find({ node: 'old', seq: 1 }, []),
+    ])
+      expect(found).toEqual({ messages: [], complete: [] });
+  });
+});
