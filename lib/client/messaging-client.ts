@@ -29,7 +29,7 @@ export interface SubscribeOptions {
 /** Says that messages of a channel are missing. */
 export interface MessageGap {
   readonly channel: string;
-  /** `trimmed`, `epoch`, `slow-consumer` or `broker`. */
+  /** `trimmed`: what was missed is not kept any more; `slow-consumer`; others may come. */
   readonly reason: string;
   /** Where the channel goes on. */
   readonly position?: unknown;
@@ -39,7 +39,7 @@ export interface MessageGap {
  * Subscribes to channels of a server, over one connection however many they are. It connects with the first subscription,
  * comes back after whatever interrupts it (with exponential back-off, at once when the browser is online again or its page is
  * looked at), notices a connection that is silent for too long, and asks for all of its channels anew then. What is posted
- * while it is away does not arrive.
+ * while it is away arrives then, in order, if the server still has it; else {@link MessagingClient.onGap} tells.
  *
  * @throws ConfigurationError for a URL that cannot be used, and for two classes of one name
  * @example
@@ -180,7 +180,8 @@ export class MessagingClient implements Disposable {
   }
 
   /**
-   * Calls a listener when the server says that messages of a channel are missing.
+   * Calls a listener when messages of a channel are missing: the client was away for too long, its server has gone, or it
+   * was too slow.
    *
    * @returns ends that
    */

@@ -181,10 +181,15 @@ export class Hub {
   /**
    * Like {@link listen} for a name or template that has been checked, which may be one of the library's own, and a
    * listener that looks at nothing but the message.
+   *
+   * @throws ConfigurationError where the class of its channel has the name of another one
    */
   listenTo(name: string, call: (message: never) => unknown, session: Session, label: string): Listener {
+    const definition = this.definitions.of(name);
+    // What comes from other servers is of its class, which nobody may have named here yet.
+    if (definition !== undefined) this.definitions.use(definition);
     const segments = isTemplate(name) ? name.split('/') : undefined;
-    const listener = new Listener(name, undefined, segments, call, session, label);
+    const listener = new Listener(name, definition, segments, call, session, label);
     listener.isContextFree = true;
     this.attach(listener);
     return listener;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Observable } from 'rxjs';
 import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
+import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 import { DirectStream } from '../core/stream.js';
 import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
@@ -37,6 +38,7 @@ export class ClientConnection {
   constructor(
     private readonly hub: Hub,
     private readonly feeds: ClientFeeds,
+    private readonly reporter: Reporter,
     readonly session: Session,
     private readonly options: ClientConnectionOptions,
   ) {
@@ -80,6 +82,7 @@ export class ClientConnection {
       if (subscription === undefined) {
         if (this.subscriptions.size >= this.options.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
         subscription = this.join(channel);
+        if (subscription === undefined) return { channel, error: 'CHANNEL_DENIED' };
         this.subscriptions.set(channel, subscription);
       }
       subscribed.push(subscription);
@@ -124,15 +127,21 @@ export class ClientConnection {
     }
   }
 
-  private join(name: string): FeedSubscription {
-    if (this.options.form === 'client') return this.feeds.join(name, (message) => this.send(message));
-    return this.hub.listenTo(name, (message: unknown) => this.next?.(message), this.session, 'client subscription');
+  /** @returns nothing where it cannot be listened to, which has been reported */
+  private join(channel: string): FeedSubscription | undefined {
+    try {
+      if (this.options.form === 'client') return this.feeds.join(channel, this.take);
+      return this.hub.listenTo(channel, (message) => this.next?.(message), this.session, 'client subscription');
+    } catch (error) {
+      this.reporter.messageRejected({ channel, error: error as Error });
+      return undefined;
+    }
   }
 
-  private send(message: FeedMessage): void {
+  private readonly take = (message: FeedMessage): void => {
     if (this.held === undefined) this.next?.(message.frame);
     else this.held.push(message);
-  }
+  };
 }
 
 function nameOf({ channel }: ChannelAnswer): string {

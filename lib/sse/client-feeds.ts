@@ -1,6 +1,6 @@
 import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
-import type { Listener } from '../core/listener.js';
+import type { Listener, MessageSubscription } from '../core/listener.js';
 import type { Reporter } from '../core/reporter.js';
 import { dropRuleOf } from './drop-rule.js';
 import { Frame, encodeFrame } from './frame.js';
@@ -37,11 +37,7 @@ interface Feed {
 export type FeedReader = (message: FeedMessage) => void;
 
 /** A reader's registration. */
-export interface FeedSubscription {
-  /** See `MessageSubscription.ready`. */
-  readonly ready: Promise<void>;
-  unsubscribe(): void;
-}
+export type FeedSubscription = Pick<MessageSubscription, 'ready' | 'unsubscribe'>;
 
 /**
  * What all clients of this node are sent: each message encoded once, numbered, and kept for a while for clients that have
@@ -68,7 +64,11 @@ export class ClientFeeds {
     return `${this.hub.node}.${this.lastSeq}`;
   }
 
-  /** Sends a reader what comes under a name or template from now on. */
+  /**
+   * Sends a reader what comes under a name or template from now on.
+   *
+   * @throws ConfigurationError where the class of the channel has the name of another one
+   */
   join(name: string, reader: FeedReader): FeedSubscription {
     const feed = this.feeds.get(name) ?? this.create(name);
     feed.readers.add(reader);

@@ -66,7 +66,7 @@ export class Gateway implements OnApplicationBootstrap {
   constructor(
     private readonly hub: Hub,
     private readonly channels: ClientChannels,
-    reporter: LoggingReporter,
+    private readonly reporter: LoggingReporter,
     @Inject(MESSAGING_OPTIONS) private readonly options: ResolvedMessagingOptions,
     @Inject(GATEWAY_OPTIONS) private readonly gateway: GatewayOptions,
   ) {
@@ -115,7 +115,7 @@ export class Gateway implements OnApplicationBootstrap {
 
   /** A connection that lives as long as its session. */
   open(session: Session, form: 'native' | 'client'): ClientConnection {
-    const connection = new ClientConnection(this.hub, this.feeds, session, {
+    const connection = new ClientConnection(this.hub, this.feeds, this.reporter, session, {
       form,
       heartbeatMs: this.options.sse.heartbeatMs,
       maxSubscriptions: this.options.limits.maxSubscriptionsPerConnection,

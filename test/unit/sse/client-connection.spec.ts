@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
 import { ClientConnection } from '../../../lib/sse/client-connection.js';
 import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
 import type { Frame } from '../../../lib/sse/frame.js';
@@ -25,10 +26,10 @@ function setup(transport?: MemoryTransport) {
   const session = hub.sessions.open();
   const options = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
   const feeds = new ClientFeeds(hub, reporter, 10_000);
-  const connection = new ClientConnection(hub, feeds, session, options);
+  const connection = new ClientConnection(hub, feeds, reporter, session, options);
   const frames = new Queue<string>();
   const read = () => connection.stream([]).subscribe((frame) => frames.push((frame as Frame).bytes.toString()));
-  return { hub, feeds, session, connection, frames, read };
+  return { reporter, hub, feeds, session, connection, frames, read };
 }
 
 describe('A client connection', () => {
@@ -63,10 +64,45 @@ describe('A client connection', () => {
     expect(await frames.next()).toMatch(/^id: 2\ndata: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
   });
 
+  test('is sent what comes from another server, though nobody here but its channel has named the class', async () => {
+    class Price {
+      readonly value = 7;
+    }
+    const channel = defineChannel('client-connection/prices', Price);
+    const broker = new MemoryBroker();
+    const { hub, reporter, connection, read, frames } = setup(new MemoryTransport(broker));
+    const elsewhere = new Hub({ reporter, transport: new MemoryTransport(broker) });
+    await Promise.all([hub.start(), elsewhere.start()]);
+    read();
+    await frames.next();
+    await connection.subscribe([{ channel: channel.name }]);
+    await elsewhere.post(channel, new Price(), { scope: 'global' });
+    expect(await frames.next()).toContain('"type":"Price","data":{"value":7}}');
+    await Promise.all([hub.close(), elsewhere.close()]);
+  });
+
+  test('is denied, with a report, a channel whose class has the name of another one that the application uses', async () => {
+    const { hub, connection, read, frames, reporter } = setup();
+    class Update {}
+    const mine = Update;
+    {
+      class Update {}
+      hub.types.register(Update);
+    }
+    const channel = defineChannel('client-connection/clash', mine);
+    read();
+    await frames.next();
+    expect(await connection.subscribe([{ channel: channel.name }, { channel: 'news' }])).toEqual([
+      { channel: channel.name, error: 'CHANNEL_DENIED' },
+      { channel: 'news' },
+    ]);
+    expect(reporter.rejections).toMatchObject([{ channel: channel.name, error: { code: 'CONFIGURATION' } }]);
+  });
+
   test('is sent the very frame that others are sent', async () => {
     const { hub, feeds, connection } = setup();
     const options = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
-    const other = new ClientConnection(hub, feeds, hub.sessions.open(), options);
+    const other = new ClientConnection(hub, feeds, new RecordingReporter(), hub.sessions.open(), options);
     const frames = new Queue<unknown>();
     for (const reader of [connection, other]) {
       reader.stream([{ channel: 'news' }]).subscribe(frames.push);

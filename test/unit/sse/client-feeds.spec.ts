@@ -78,6 +78,18 @@ describe('What was sent since a number', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
+  test('is kept for that long from when the last reader has left', () => {
+    const { feeds, post, isHeard } = setup();
+    const reader = feeds.join('news', () => {});
+    post('news', 'early');
+    jest.advanceTimersByTime(900);
+    reader.unsubscribe();
+    jest.advanceTimersByTime(999);
+    expect(isHeard('news')).toBe(true);
+    jest.advanceTimersByTime(1_000);
+    expect(isHeard('news')).toBe(false);
+  });
+
   test('is not complete where a message of that name is forgotten, and is where only others are', () => {
     const { feeds, post, now } = setup();
     for (const name of ['busy', 'quiet']) feeds.join(name, () => {});

@@ -60,7 +60,7 @@ describe('A client that comes from another node', () => {
       return JSON.parse(JSON.stringify(old.recovery.answer(question)));
     });
     const session = fresh.hub.sessions.open();
-    const connection = new ClientConnection(fresh.hub, fresh.feeds, session, {
+    const connection = new ClientConnection(fresh.hub, fresh.feeds, fresh.reporter, session, {
       form: 'client',
       heartbeatMs: 0,
       maxSubscriptions: 10,
@@ -136,5 +136,6 @@ describe('A client that comes from another node', () => {
       await recovery.find({ node: 'old', seq: 1 }, []),
     ])
       expect(found).toEqual({ messages: [], complete: [] });
+    expect(reporter.rejections).toEqual([]);
   });
 });
