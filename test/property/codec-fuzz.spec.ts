@@ -183,7 +183,8 @@ function mutateTree(text: string, random: (bound: number) => number): string {
       Reflect.deleteProperty(holder, key);
       break;
     case 2:
-      holder[otherKey] = VALUES[random(VALUES.length)];
+      // A list may have no property of that name, and not every length.
+      if (!Array.isArray(holder)) holder[otherKey] = VALUES[random(VALUES.length)];
       break;
     default:
       holder[key] = VALUES[random(VALUES.length)];
