@@ -161,7 +161,7 @@ export class Gateway implements OnApplicationBootstrap {
     return { channels: new Set(channels), find: (names) => this.recovery.find(position, names) };
   }
 
-  private answer(question: Question): Promise<unknown> | unknown {
+  private answer(question: Question): unknown {
     return 'change' in question ? this.apply(question.change) : this.recovery.answer(question.recover);
   }
 

@@ -483,29 +483,29 @@ describe('The server', () => {
   });
 });
 
+/** Lets time pass until the client tries again. */
+async function nextAttempt(harness: Harness, meanwhile?: () => Promise<void>): Promise<Exchange> {
+  const { retryAt } = await harness.reaches('waiting');
+  await meanwhile?.();
+  harness.clock.advance(retryAt! - harness.clock.now());
+  return harness.gateway.streams.next();
+}
+
+async function startWithGaps() {
+  const harness = await Harness.start();
+  const gaps = new Queue<unknown>();
+  harness.client.onGap(gaps.push);
+  return {
+    harness,
+    gaps,
+    ...(await harness.subscribed()),
+    [Symbol.asyncDispose]: () => harness[Symbol.asyncDispose](),
+  };
+}
+
 describe('After its stream has broken off, a client', () => {
-  /** Lets time pass until the client tries again. */
-  async function again(harness: Harness, meanwhile?: () => Promise<void>): Promise<Exchange> {
-    const { retryAt } = await harness.reaches('waiting');
-    await meanwhile?.();
-    harness.clock.advance(retryAt! - harness.clock.now());
-    return harness.gateway.streams.next();
-  }
-
-  async function setup() {
-    const harness = await Harness.start();
-    const gaps = new Queue<unknown>();
-    harness.client.onGap(gaps.push);
-    return {
-      harness,
-      gaps,
-      ...(await harness.subscribed()),
-      [Symbol.asyncDispose]: () => harness[Symbol.asyncDispose](),
-    };
-  }
-
   test('asks for what came after the last message that it has got', async () => {
-    await using world = await setup();
+    await using world = await startWithGaps();
     const { harness, messages, stream, gaps } = world;
     harness.client.subscribe('more', () => {}).catch(() => {});
     await harness.gateway.answered();
@@ -514,7 +514,7 @@ describe('After its stream has broken off, a client', () => {
     await messages.take(2);
     stream.cut();
     harness.client.subscribe('new', () => {}).catch(() => {});
-    const next = await again(harness);
+    const next = await nextAttempt(harness);
     expect(next.request.body).toEqual({
       channels: [{ channel: 'news', recover: true }, { channel: 'more', recover: true }, { channel: 'new' }],
       position: 'node.7',
@@ -526,20 +526,20 @@ describe('After its stream has broken off, a client', () => {
     next.message({ channel: 'news', data: 'after' }, 21);
     expect(await messages.next()).toBe('after');
     next.cut();
-    expect((await again(harness)).request.body.position).toBe('other.21');
+    expect((await nextAttempt(harness)).request.body.position).toBe('other.21');
     expect(gaps.pending).toEqual([]);
   });
 
   test('takes what came before its next stream was ready as not read, if that breaks off too', async () => {
-    await using world = await setup();
+    await using world = await startWithGaps();
     const { harness, messages, stream } = world;
     stream.cut();
-    const second = await again(harness);
+    const second = await nextAttempt(harness);
     second.open();
     second.message({ channel: 'news', data: 'missed' }, 3);
     await harness.settled(second);
     second.cut();
-    const third = await again(harness);
+    const third = await nextAttempt(harness);
     expect(third.request.body.position).toBe('node.0');
     third.open();
     third.message({ channel: 'news', data: 'missed' }, 3);
@@ -550,12 +550,12 @@ describe('After its stream has broken off, a client', () => {
   });
 
   test('is told of a gap on each channel of which something is missing, and on no other', async () => {
-    await using world = await setup();
+    await using world = await startWithGaps();
     const { harness, stream, gaps } = world;
     for (const channel of ['lost', 'dropped', 'denied']) harness.client.subscribe(channel, () => {}).catch(() => {});
     await harness.gateway.answered();
     stream.cut();
-    const next = await again(harness, async () => {
+    const next = await nextAttempt(harness, async () => {
       await harness.client.unsubscribe('dropped');
       harness.client.subscribe('dropped', () => {}).catch(() => {});
     });

@@ -83,12 +83,8 @@ describe('A client connection', () => {
 
   test('is denied, with a report, a channel whose class has the name of another one that the application uses', async () => {
     const { hub, connection, read, frames, reporter } = setup();
-    class Update {}
-    const mine = Update;
-    {
-      class Update {}
-      hub.types.register(Update);
-    }
+    const [mine, other] = [class Update {}, class Update {}];
+    hub.types.register(other);
     const channel = defineChannel('client-connection/clash', mine);
     read();
     await frames.next();

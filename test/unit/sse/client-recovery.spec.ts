@@ -57,7 +57,7 @@ describe('A client that comes from another node', () => {
       await old.hub.post('news', 'to both', { scope: 'global' });
       await fresh.hub.post('news', 'to both', { scope: 'global' });
       await heard.take(2);
-      return JSON.parse(JSON.stringify(old.recovery.answer(question)));
+      return JSON.parse(JSON.stringify(old.recovery.answer(question))) as unknown;
     });
     const session = fresh.hub.sessions.open();
     const connection = new ClientConnection(fresh.hub, fresh.feeds, fresh.reporter, session, {
