@@ -3,16 +3,19 @@
 //   npm run bench                                  all
 //   npm run bench -- local requests                some
 //   npm run bench -- local --processes=5 --rounds=9
+//   npm run bench -- growth --plots=docs/plots     those that begin with growth-, and a picture of each table
 //
 // A bench is a file beside this one; what it measures is said in its first lines. Each is run in several
 // processes, one after another: two processes of one program differ, for as long as they live, by more than
 // two rounds in one of them do.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { machineNow, machineUse } from './support/machine.js';
+import { plotFile, plotOf } from './support/plot.js';
 import { joinTables, printTable, type Table } from './support/table.js';
 
 interface Bench {
@@ -29,10 +32,10 @@ const PROCESSES = 5;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string' }, processes: { type: 'string' } },
+  options: { rounds: { type: 'string' }, processes: { type: 'string' }, plots: { type: 'string' } },
 });
 const known = readdirSync(new URL('.', import.meta.url))
-  .filter((file) => file.endsWith('.js') && file !== 'run.js')
+  .filter((file) => file.endsWith('.js') && !['run.js', 'scaling.js'].includes(file))
   .map((file) => file.slice(0, -'.js'.length));
 
 // A child of this file has somebody to send its tables to.
@@ -40,21 +43,33 @@ if (process.send === undefined) await runAll(positionals.length > 0 ? positional
 else await runOne(positionals[0]!);
 
 async function runAll(names: readonly string[]): Promise<void> {
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) fail(`there is no bench "${unknown}"`);
   const processes = count('processes') ?? PROCESSES;
   const rounds = count('rounds');
   console.log(machineNow());
   console.log(`taken     by turns, in ${processes} processes one after another`);
-  for (const name of names) {
+  for (const name of names.flatMap(benchesBy)) {
     console.log(`\n## ${name}`);
     const use = machineUse();
     const runs: Table[][] = [];
     for (let run = 0; run < processes; run++)
       runs.push(await tablesOf([name, ...(rounds === undefined ? [] : [`--rounds=${rounds}`])]));
-    joinTables(runs).forEach(printTable);
+    const tables = joinTables(runs);
+    tables.forEach(printTable);
+    if (values.plots !== undefined) plotAll(tables, values.plots);
     console.log(`\n${use()}`);
   }
+}
+
+/** The bench of a name, or those whose names begin with it. */
+function benchesBy(name: string): string[] {
+  const benches = known.filter((bench) => bench === name || bench.startsWith(`${name}-`));
+  if (benches.length === 0) fail(`there is no bench "${name}"`);
+  return benches;
+}
+
+function plotAll(tables: readonly Table[], folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  for (const table of tables) writeFileSync(join(folder, plotFile(table)), plotOf(table));
 }
 
 async function tablesOf(args: readonly string[]): Promise<Table[]> {
@@ -82,6 +97,8 @@ function count(option: 'rounds' | 'processes'): number | undefined {
 }
 
 function fail(reason: string): never {
-  console.error(`${reason}\nusage: run [--processes=N] [--rounds=N] [name …]; the names are: ${known.join(', ')}`);
+  console.error(
+    `${reason}\nusage: run [--processes=N] [--rounds=N] [--plots=FOLDER] [name …]; the names are: ${known.join(', ')}`,
+  );
   process.exit(2);
 }

@@ -5,6 +5,8 @@ import { report, type Case, type Goal } from './table.js';
 export interface Figure {
   readonly title: string;
   readonly unit: string;
+  /** See {@link Table}. */
+  readonly along?: string;
   /** By the names of cases. */
   readonly goals?: Readonly<Record<string, readonly Goal[]>>;
 }
@@ -12,6 +14,12 @@ export interface Figure {
 /** The same goals for several cases. */
 export function goalsFor(names: readonly string[], goals: readonly Goal[]): Readonly<Record<string, readonly Goal[]>> {
   return Object.fromEntries(names.map((name) => [name, goals]));
+}
+
+/** What was measured of a case, in the order of the rounds. */
+export interface Measurements<C extends Case, Name extends string> {
+  readonly measured: C;
+  readonly results: readonly Readonly<Record<Name, number>>[];
 }
 
 /** What all cases of a comparison by several figures have in common. */
@@ -32,16 +40,25 @@ export async function compareFigures<C extends Case, Name extends string>({
   cases,
   rounds,
   measure,
-  note = () => undefined,
+  note,
 }: FigureComparison<C, Name>): Promise<void> {
-  const measurements = await takeTurns(cases, rounds, measure);
-  for (const [name, { title, unit, goals = {} }] of Object.entries(figures) as [Name, Figure][]) {
+  await reportFigures(figures, await takeTurns(cases, rounds, measure), note);
+}
+
+/** Reports a table for each figure. */
+export async function reportFigures<C extends Case, Name extends string>(
+  figures: Readonly<Record<Name, Figure>>,
+  measurements: readonly Measurements<C, NoInfer<Name>>[],
+  note: FigureComparison<C, Name>['note'] = () => undefined,
+): Promise<void> {
+  for (const [name, { goals = {}, ...table }] of Object.entries(figures) as [Name, Figure][]) {
     const rows = measurements.map(({ measured, results }) => ({
       name: measured.name,
+      at: measured.at,
       goal: goals[measured.name] ?? [],
       note: note(results),
       samples: results.map((result) => result[name]),
     }));
-    await report({ title, unit, rows });
+    await report({ ...table, rows });
   }
 }

@@ -12,6 +12,7 @@ import { keepOpen, type FanoutServer } from './fanout-node.js';
 import type { Adapter } from './server-process.js';
 
 const PriceChanges = defineChannel('prices', PriceChange, { clients: true });
+const OtherChanges = defineChannel('other-prices', PriceChange);
 
 @Controller('events')
 class MessagingController {
@@ -47,20 +48,33 @@ class HoldingController {
   }
 }
 
-/** The library, with streams by `@Sse()` and through the gateway. */
-export async function messaging(adapter: Adapter, scope: 'request' | 'async-local'): Promise<FanoutServer> {
+/** The library, with streams by `@Sse()` and through the gateway; with the URL of a Redis every post is global. */
+export async function messaging(
+  adapter: Adapter,
+  scope: 'request' | 'async-local',
+  redis: string | undefined,
+  heartbeatMs: number,
+): Promise<FanoutServer> {
   const { app, http } = await listen(adapter, {
-    imports: [MessagingModule.forRoot({ scope, gateway: true, sse: { heartbeatMs: 0 } })],
+    imports: [MessagingModule.forRoot({ redis, scope, gateway: true, sse: { heartbeatMs } })],
     controllers: [MessagingController],
   });
   const service = app.get(MessagingService);
-  return { http, post: (event) => void service.postMessage(PriceChanges, event) };
+  const global = redis !== undefined;
+  service.addListener(OtherChanges, () => {});
+  return {
+    http,
+    post: (event) => void service.postMessage(PriceChanges, event, { global }),
+    postElsewhere: (event) => void service.postMessage(OtherChanges, event),
+  };
 }
 
-/** What is written without the library: a Subject, returned to every client. */
-export async function nestSse(adapter: Adapter): Promise<FanoutServer> {
+/** What is written without the library: a Subject, returned to every client, and PUBLISH and SUBSCRIBE around it. */
+export async function nestSse(adapter: Adapter, redis?: string): Promise<FanoutServer> {
   const { http } = await listen(adapter, { controllers: [NestController] });
-  return { http, post: (event) => changes.next(event) };
+  if (redis === undefined) return { http, post: (event) => changes.next(event) };
+  const { byHand } = await import('./fanout-redis.js');
+  return { http, post: await byHand(redis, changes) };
 }
 
 /** Responses that a handler keeps open itself, and sends nothing to. */

@@ -9,10 +9,14 @@ import type { PriceChange } from './fanout-event.js';
 export interface FanoutServer {
   readonly http: Server;
   readonly post: (event: PriceChange) => void;
+  /** Posts to a channel that none of them has; not every variant knows channels. */
+  readonly postElsewhere?: (event: PriceChange) => void;
 }
 
 /** Longer than any bench: nothing but events is to be sent. */
 const NEVER_MS = 3_600_000;
+
+const COMMENT = Buffer.from(':\n\n');
 
 /** Responses that stay open; to each of them `write` writes. */
 export async function openResponses(write: (response: ServerResponse, frame: Buffer) => void): Promise<FanoutServer> {
@@ -28,8 +32,9 @@ export async function openResponses(write: (response: ServerResponse, frame: Buf
 }
 
 /** Chunks made once and written past the response, one write for each event. */
-export async function rawSockets(): Promise<FanoutServer> {
+export async function rawSockets(heartbeatMs: number): Promise<FanoutServer> {
   const open = new Set<ServerResponse>();
+  if (heartbeatMs > 0) setInterval(() => writeChunk(open, COMMENT), heartbeatMs);
   const http = await listen((_request, response) => keepOpen(response, open));
   return { http, post: (event) => writeChunk(open, frameOf(event)) };
 }
@@ -58,10 +63,18 @@ export async function betterSse(): Promise<FanoutServer> {
   return { http: await listen(register), post: (event) => void channel.broadcast(event, 'PriceChange') };
 }
 
-export async function socketIo(): Promise<FanoutServer> {
+/** To everybody who is connected; over Redis to a room, which the adapters can tell from what a server has no use for. */
+export async function socketIo(redis: string | undefined, adapter: 'classic' | 'sharded'): Promise<FanoutServer> {
   const http = await listen();
-  const io = new SocketIoServer(http, { transports: ['websocket'], pingInterval: NEVER_MS, serveClient: false });
-  return { http, post: (event) => void io.emit('PriceChange', event) };
+  const options = { transports: ['websocket' as const], pingInterval: NEVER_MS, serveClient: false };
+  if (redis === undefined) {
+    const io = new SocketIoServer(http, options);
+    return { http, post: (event) => void io.emit('PriceChange', event) };
+  }
+  const { adapters } = await import('./fanout-redis.js');
+  const io = new SocketIoServer(http, { ...options, adapter: adapters[adapter](redis) });
+  io.on('connection', (socket) => void socket.join('prices'));
+  return { http, post: (event) => void io.to('prices').emit('PriceChange', event) };
 }
 
 /** Writes the head of an event stream, and leaves it open. */

@@ -10,6 +10,7 @@ export interface Delivered {
   readonly deliveries: number;
   /** From the first post until the last client had the last event. */
   readonly elapsedMs: number;
+  /** Of the server, or of both where one posts and another has the clients. */
   readonly serverCpuMs: number;
   /** How busy the core of the clients was; near 1 it is they that were measured. */
   readonly loadShare: number;
@@ -26,14 +27,22 @@ export class Fanout {
 
   private constructor(
     readonly name: FanoutVariant,
+    /** Holds the connections. */
     private readonly server: PinnedProcess<ServerCalls>,
+    /** The same one, unless there is a cluster. */
+    private readonly poster: PinnedProcess<ServerCalls>,
     private readonly load: PinnedProcess<LoadCalls>,
   ) {}
 
-  static async start(variant: FanoutVariant, audience: Audience): Promise<Fanout> {
-    const server = await PinnedProcess.start<ServerCalls>('fanout-server.js', 0, [variant]);
+  /**
+   * @param redis - the URL of a Redis by which events reach the server of the clients from another one, that posts them
+   * @param heartbeatMs - 0: nothing but events is sent
+   */
+  static async start(variant: FanoutVariant, audience: Audience, redis?: string, heartbeatMs = 0): Promise<Fanout> {
+    const server = await startServer(variant, redis, heartbeatMs);
+    const poster = redis === undefined ? server : await startServer(variant, redis);
     const load = await PinnedProcess.start<LoadCalls>('load.js', 1, [variant]);
-    const fanout = new Fanout(variant, server, load);
+    const fanout = new Fanout(variant, server, poster, load);
     await fanout.assertSameClock();
     await fanout.connect(audience);
     return fanout;
@@ -48,9 +57,9 @@ export class Fanout {
   /** Posts events; resolves when every client that reads has got all of them. */
   async deliver(posting: Posting): Promise<Delivered> {
     await this.load.call('expect', posting.events);
-    const cpuBefore = await this.server.call('cpu');
+    const cpuBefore = await this.serverCpu();
     const [start, { lastAt, cpuMs, latencies }] = await Promise.all([
-      this.server.call('post', posting),
+      this.poster.call('post', posting),
       this.load.call('finish'),
     ]);
     await setTimeout(SETTLE_MS);
@@ -58,7 +67,7 @@ export class Fanout {
     return {
       deliveries: posting.events * this.readers,
       elapsedMs,
-      serverCpuMs: ((await this.server.call('cpu')) - cpuBefore) / 1000,
+      serverCpuMs: ((await this.serverCpu()) - cpuBefore) / 1000,
       loadShare: cpuMs / elapsedMs,
       latencies,
     };
@@ -68,24 +77,50 @@ export class Fanout {
     return this.server.call('memory');
   }
 
+  /** Posts to a channel that no client has; milliseconds of the server's CPU. */
+  async postElsewhere(posts: number): Promise<number> {
+    return (await this.server.call('postElsewhere', posts)) / 1000;
+  }
+
+  /** Milliseconds of the server's CPU in so many in which nothing is posted. */
+  async idle(ms: number): Promise<number> {
+    return (await this.server.call('idle', ms)) / 1000;
+  }
+
   /** How many connections the server holds. */
   connections(): Promise<number> {
     return this.server.call('connections');
   }
 
-  /** Ends both processes; fails where clients have got more than what was posted. */
+  /** Ends all processes; fails where clients have got more than what was posted. */
   async stop(): Promise<void> {
     await this.load.call('expect', 0);
     await this.load.stop();
     await this.server.stop();
+    await this.poster.stop();
+  }
+
+  private async serverCpu(): Promise<number> {
+    const cpu = await this.server.call('cpu');
+    return this.poster === this.server ? cpu : cpu + (await this.poster.call('cpu'));
   }
 
   /** Latencies are taken with the clocks of two processes; they must be one. */
   private async assertSameClock(): Promise<void> {
-    const times = [await this.server.call('clock'), await this.load.call('clock'), await this.server.call('clock')];
+    const times = [await this.poster.call('clock'), await this.load.call('clock'), await this.poster.call('clock')];
     if (times.some((time, index) => index > 0 && time < times[index - 1]!))
       throw new Error(`the clocks of the processes differ: ${times.join(', ')}`);
   }
+}
+
+/** Starts one server of events, of a cluster where there is the URL of a Redis. */
+export function startServer(
+  variant: FanoutVariant,
+  redis?: string,
+  heartbeatMs = 0,
+): Promise<PinnedProcess<ServerCalls>> {
+  const args = [variant, String(heartbeatMs)];
+  return PinnedProcess.start('fanout-server.js', 0, redis === undefined ? args : [...args, redis]);
 }
 
 /** Starts servers with their clients, lets `use` measure them, and ends them. */

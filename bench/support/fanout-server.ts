@@ -1,5 +1,5 @@
-// A server of events in a process of its own: forked with the name of a variant, it says on which port it listens, posts
-// events when it is told to, and says what that took.
+// A server of events in a process of its own: forked with the name of a variant, the time between heartbeats, and the URL of a Redis
+// where it is one of a cluster, it says on which port it listens, posts events when it is told to, and says what that took.
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -25,7 +25,8 @@ export interface Memory {
   readonly heapUsed: number;
 }
 
-const server = await FANOUT_SERVERS[process.argv[2] as FanoutVariant]();
+const [variant, heartbeatMs, redis] = process.argv.slice(2) as [FanoutVariant, string, string?];
+const server = await FANOUT_SERVERS[variant](redis, Number(heartbeatMs));
 if (!server.http.listening) await once(server.http, 'listening');
 let seq = 0;
 
@@ -35,11 +36,9 @@ const calls = {
   clock,
   post,
   memory,
-  /** In microseconds, of all threads. */
-  cpu: () => {
-    const { user, system } = process.cpuUsage();
-    return user + system;
-  },
+  cpu,
+  idle,
+  postElsewhere,
 };
 
 /** What a server can be called for. */
@@ -61,6 +60,27 @@ async function post({ events, atOnce, everyMs, extraBytes = 0 }: Posting): Promi
       server.post(new PriceChange(seq++, everyMs > 0 ? due : clock(), filler));
   }
   return start;
+}
+
+/** In microseconds, of all threads. */
+function cpu(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
+/** @returns the microseconds of CPU that are used in so many milliseconds in which nothing is posted */
+async function idle(ms: number): Promise<number> {
+  const before = cpu();
+  await setTimeout(ms);
+  return cpu() - before;
+}
+
+/** @returns the microseconds of CPU that so many posts take that are for none of the clients */
+function postElsewhere(posts: number): number {
+  const event = new PriceChange(0, 0);
+  const before = cpu();
+  for (let left = posts; left > 0; left--) server.postElsewhere!(event);
+  return cpu() - before;
 }
 
 async function memory(): Promise<Memory> {

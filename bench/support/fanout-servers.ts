@@ -4,24 +4,30 @@ import type { FanoutServer } from './fanout-node.js';
 const nest = () => import('./fanout-nest.js');
 const node = () => import('./fanout-node.js');
 
-/** Servers that send the same events to all of their clients, each in its way. */
+/**
+ * Servers that send the same events to all of their clients, each in its way; those that make something of the URL of a
+ * Redis, also to the clients of the others there, and those that make something of it with a heartbeat at intervals.
+ */
 export const FANOUT_SERVERS = {
-  'Nest @Sse Express': async () => (await nest()).nestSse('Express'),
+  'Nest @Sse Express': async (redis) => (await nest()).nestSse('Express', redis),
   'Nest @Sse Fastify': async () => (await nest()).nestSse('Fastify'),
   'better-sse': async () => (await node()).betterSse(),
-  'Socket.IO': async () => (await node()).socketIo(),
+  'Socket.IO': async (redis) => (await node()).socketIo(redis, 'classic'),
+  'Socket.IO, sharded': async (redis) => (await node()).socketIo(redis, 'sharded'),
   'res.write(shared buffer)': async () => (await node()).openResponses((response, frame) => response.write(frame)),
-  'raw socket(shared buffer)': async () => (await node()).rawSockets(),
+  'raw socket(shared buffer)': async (_, heartbeatMs) => (await node()).rawSockets(heartbeatMs),
   'hand-written coalescer': async () => (await node()).coalescer(),
-  'messaging @Sse Express': async () => (await nest()).messaging('Express', 'request'),
-  'messaging @Sse Express, async-local': async () => (await nest()).messaging('Express', 'async-local'),
-  'messaging @Sse Fastify': async () => (await nest()).messaging('Fastify', 'request'),
-  'messaging @Sse Fastify, async-local': async () => (await nest()).messaging('Fastify', 'async-local'),
-  'messaging gateway': async () => (await nest()).messaging('Express', 'request'),
+  'messaging @Sse Express': async (...options) => (await nest()).messaging('Express', 'request', ...options),
+  'messaging @Sse Express, async-local': async (...options) =>
+    (await nest()).messaging('Express', 'async-local', ...options),
+  'messaging @Sse Fastify': async (...options) => (await nest()).messaging('Fastify', 'request', ...options),
+  'messaging @Sse Fastify, async-local': async (...options) =>
+    (await nest()).messaging('Fastify', 'async-local', ...options),
+  'messaging gateway': async (...options) => (await nest()).messaging('Express', 'request', ...options),
   'node http, held open': async () => (await node()).openResponses(() => {}),
   'Express route, held open': async () => (await nest()).heldResponses('Express'),
   'Fastify route, held open': async () => (await nest()).heldResponses('Fastify'),
-} satisfies Record<string, () => Promise<FanoutServer>>;
+} satisfies Record<string, (redis: string | undefined, heartbeatMs: number) => Promise<FanoutServer>>;
 
 export type FanoutVariant = keyof typeof FANOUT_SERVERS;
 

@@ -20,20 +20,22 @@ const shared = Buffer.allocUnsafe(65_536);
 const EVENT = /"seq":(\d+),"at":([\d.]+),/g;
 
 const HOST = 'host: 127.0.0.1\r\n';
+const SOCKET_IO: readonly Step[] = [
+  {
+    send:
+      `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n${HOST}connection: Upgrade\r\nupgrade: websocket\r\n` +
+      'sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+    until: '"sid"',
+  },
+  // "40", which joins the namespace, in a text frame with a mask of zeros.
+  { send: '\x81\x82\0\0\0\x0040', until: '40{' },
+];
 const OPENINGS: Partial<Record<FanoutVariant, readonly Step[]>> = {
   'messaging gateway': [
     { send: postRequest('/messages', '{"channels":[{"channel":"prices"}]}'), until: 'messaging:ready' },
   ],
-  'Socket.IO': [
-    {
-      send:
-        `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n${HOST}connection: Upgrade\r\nupgrade: websocket\r\n` +
-        'sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
-      until: '"sid"',
-    },
-    // "40", which joins the namespace, in a text frame with a mask of zeros.
-    { send: '\x81\x82\0\0\0\x0040', until: '40{' },
-  ],
+  'Socket.IO': SOCKET_IO,
+  'Socket.IO, sharded': SOCKET_IO,
 };
 const EVENT_STREAM: readonly Step[] = [{ send: `GET /events HTTP/1.1\r\n${HOST}\r\n`, until: '\r\n\r\n' }];
 

@@ -9,8 +9,8 @@ const canPin = hasTaskset();
 
 /** What runs where, for the titles of tables. */
 export const PLACES = canPin
-  ? 'server on core 0, load on core 1'
-  : 'server and load wherever the system puts them, since there is no taskset';
+  ? 'servers on core 0, load on core 1'
+  : 'servers and load wherever the system puts them, since there is no taskset';
 
 /** A process of the bench on a core of its own, where the system has `taskset`; called one call at a time. */
 export class PinnedProcess<C extends Calls> {
@@ -19,7 +19,7 @@ export class PinnedProcess<C extends Calls> {
   /** Starts a file of this folder; resolves when it is ready. */
   static async start<C extends Calls>(file: string, core: 0 | 1, args: readonly string[]): Promise<PinnedProcess<C>> {
     const child = fork(new URL(file, import.meta.url), args, { execArgv: ['--expose-gc'] });
-    if (canPin) execFileSync('taskset', ['-acp', String(core), String(child.pid)]);
+    pin(child, core);
     const started = new PinnedProcess<C>(child);
     await started.answer();
     return started;
@@ -53,6 +53,11 @@ export class PinnedProcess<C extends Calls> {
       this.child.off('exit', fail);
     }
   }
+}
+
+/** Keeps a process on a core, where the system has `taskset`. */
+export function pin({ pid }: ChildProcess, core: 0 | 1): void {
+  if (canPin) execFileSync('taskset', ['-acp', String(core), String(pid)]);
 }
 
 /** In a {@link PinnedProcess}: says that it is ready, and answers calls. What one throws ends the process. */

@@ -3,24 +3,41 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
+import { Redis as Client } from 'ioredis';
+import { pin } from './pinned-process.js';
 
 /** A redis-server of its own, on a free port, without persistence. */
 export class Redis {
+  // Connects when it is used.
+  private readonly client: Client;
+
   private constructor(
     private readonly child: ChildProcess,
     readonly url: string,
-  ) {}
+  ) {
+    this.client = new Client(url, { lazyConnect: true });
+  }
 
-  static async start(): Promise<Redis> {
+  /** @param core - where it is to stay; wherever the system puts it if left out */
+  static async start(core?: 0 | 1): Promise<Redis> {
     const port = await freePort();
     const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', tmpdir()];
     const child = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'inherit'] });
     for await (const line of createInterface(child.stdout)) if (line.includes('Ready to accept connections')) break;
     child.stdout.resume();
+    if (core !== undefined) pin(child, core);
     return new Redis(child, `redis://127.0.0.1:${port}`);
   }
 
+  /** What it has used since its start, in microseconds of CPU. */
+  async cpu(): Promise<number> {
+    const info = await this.client.info('cpu');
+    const seconds = (key: string) => Number(new RegExp(`^${key}:(.+)`, 'm').exec(info)![1]);
+    return (seconds('used_cpu_user') + seconds('used_cpu_sys')) * 1e6;
+  }
+
   async stop(): Promise<void> {
+    this.client.disconnect();
     this.child.kill();
     await once(this.child, 'exit');
   }

@@ -3,6 +3,8 @@ import { median, medianRatio, spread } from './statistics.js';
 /** One of several ways to do the same. */
 export interface Case {
   readonly name: string;
+  /** Where on a curve it was taken: how many there were of what the curve is drawn along. */
+  readonly at?: number | undefined;
   /** What it shall reach, measured in the same run. */
   readonly goal?: Goal | readonly Goal[];
 }
@@ -14,6 +16,8 @@ export type Goal = { readonly base: string } & ({ readonly ratio: number } | { r
 export interface Table {
   readonly title: string;
   readonly unit: string;
+  /** What grows, where the rows are points of curves: those of one name are one curve. */
+  readonly along?: string | undefined;
   readonly rows: readonly Row[];
 }
 
@@ -42,10 +46,16 @@ export function joinTables(runs: readonly (readonly Table[])[]): Table[] {
   }));
 }
 
-/** Prints a table: of each case the median, the least and the spread, its ratio to the base, and its goal. */
-export function printTable({ title, unit, rows }: Table): void {
+/** Prints a table: a row for each case, or for each point of the curves. */
+export function printTable(table: Table): void {
+  console.log(`\n### ${table.title}\n`);
+  if (table.along === undefined) printCases(table);
+  else printCurves(table);
+}
+
+/** Of each case the median, the least and the spread, its ratio to the base, and its goal. */
+function printCases({ unit, rows }: Table): void {
   const base = rows[0]!;
-  console.log(`\n### ${title}\n`);
   console.log(`| case | median, ${unit} | least | spread | x ${base.name} | goal | reached |`);
   console.log('|---|--:|--:|--:|--:|---|---|');
   for (const row of rows) {
@@ -53,12 +63,43 @@ export function printTable({ title, unit, rows }: Table): void {
       row.note === undefined ? row.name : `${row.name} (${row.note})`,
       number(median(row.samples)),
       number(Math.min(...row.samples)),
-      `${(100 * spread(row.samples)).toFixed(0)} %`,
+      percent(spread(row.samples)),
       ratioText(medianRatio(row.samples, base.samples)),
       ...judgeAll(row, rows, unit),
     ];
     console.log(`| ${cells.join(' | ')} |`);
   }
+}
+
+/** Of each curve the medians, and how many times as much the last is as the first. */
+function printCurves(table: Table): void {
+  const curves = curvesOf(table);
+  console.log(`| ${table.along}; ${table.unit} | ${curves.map(({ name }) => name).join(' | ')} |`);
+  console.log(`|${'--:|'.repeat(curves.length + 1)}`);
+  for (const at of [...new Set(table.rows.map((row) => row.at!))].toSorted((a, b) => a - b)) {
+    const cells = curves.map(({ points }) => points.find((point) => point.at === at)?.value);
+    console.log(
+      `| ${at.toLocaleString('en')} | ${cells.map((cell) => (cell === undefined ? '' : number(cell))).join(' | ')} |`,
+    );
+  }
+  const growth = curves.map(({ points }) => ratioText(points.at(-1)!.value / points[0]!.value));
+  console.log(`| last : first | ${growth.join(' | ')} |`);
+  const spreads = table.rows.map(({ samples }) => spread(samples));
+  if (table.rows.every(({ samples }) => samples.length === 1)) return;
+  console.log(
+    `\nSpread: ${percent(median(spreads))} at the median of the points, ${percent(Math.max(...spreads))} at most.`,
+  );
+}
+
+/** The medians of a table of curves. */
+export function curvesOf({ rows }: Table) {
+  return [...new Set(rows.map(({ name }) => name))].map((name) => ({
+    name,
+    points: rows
+      .filter((row) => row.name === name)
+      .map(({ at, samples }) => ({ at: at!, value: median(samples) }))
+      .toSorted((a, b) => a.at - b.at),
+  }));
 }
 
 function judgeAll(row: Row, rows: readonly Row[], unit: string): [string, string] {
@@ -87,6 +128,10 @@ function judge({ samples }: Row, goal: Goal, base: Row, unit: string): [string, 
 
 function number(value: number): string {
   return value.toFixed(Math.abs(value) < 100 ? 1 : 0);
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(0)} %`;
 }
 
 function ratioText(ratio: number): string {

@@ -1,6 +1,6 @@
 import type { ChannelDefinition } from '../protocol/channel.js';
 import type { Delivery } from './delivery.js';
-import type { Listener } from './listener.js';
+import type { Listener, Registry } from './listener.js';
 
 // Below this many a list is not worth compacting.
 const MIN_COMPACTION = 32;
@@ -12,7 +12,7 @@ const NO_TEMPLATES: readonly ListenerList[] = [];
  * The listeners of one channel or template, in the order of registration. Adding and removing cost O(1)
  * amortised, also while the list is being walked: removed listeners are marked and swept out later.
  */
-export class ListenerList {
+export class ListenerList implements Registry {
   /** Resolves when the broker has confirmed the node's interest in this name. */
   interest: Promise<void> | undefined = undefined;
   /** How the first listener that named a definition defines the channel. */

@@ -1,7 +1,6 @@
 import { matchTemplate } from '../protocol/channel-name.js';
 import type { ChannelDefinition } from '../protocol/channel.js';
 import type { MessageContext } from './delivery.js';
-import type { ListenerList } from './listener-list.js';
 import type { Session } from './session.js';
 
 /**
@@ -9,6 +8,15 @@ import type { Session } from './session.js';
  * reported like an error thrown.
  */
 export type MessageListener<T = unknown> = (message: T, context: MessageContext) => unknown;
+
+/** What a listener is registered in. */
+export interface Registry {
+  /** Resolves when no later global post can be missed; at once where there is none. */
+  readonly interest: Promise<void> | undefined;
+  add(listener: Listener): void;
+  /** To be called when the listener has just been closed. */
+  noteClosed(listener: Listener): void;
+}
 
 /** The handle of a listener's registration. Fits where RxJS takes an `Unsubscribable`. */
 export interface MessageSubscription extends Disposable {
@@ -25,6 +33,9 @@ export interface MessageSubscription extends Disposable {
   unsubscribe(): void;
 }
 
+// One for all: without a broker nobody waits.
+const READY = Promise.resolve();
+
 /** A function on a channel: the registration and its handle in one. */
 export class Listener implements MessageSubscription {
   closed = false;
@@ -34,7 +45,7 @@ export class Listener implements MessageSubscription {
   isContextFree = false;
   /** Called when the session ends, after the registration has. */
   onSessionClose: (() => void) | undefined = undefined;
-  private list: ListenerList | undefined = undefined;
+  private list: Registry | undefined = undefined;
   private becameReady: Promise<void> | undefined = undefined;
   private resolveReady: (() => void) | undefined = undefined;
 
@@ -65,10 +76,15 @@ export class Listener implements MessageSubscription {
     );
   }
 
+  /** See {@link Registry.interest}. */
+  get interest(): Promise<void> | undefined {
+    return this.list?.interest;
+  }
+
   get ready(): Promise<void> {
+    const { interest } = this;
+    if (interest === undefined) return READY;
     this.becameReady ??= new Promise((resolve) => {
-      const interest = this.list?.interest;
-      if (interest === undefined) return resolve();
       this.resolveReady = resolve;
       void interest.then(resolve);
     });
@@ -76,7 +92,7 @@ export class Listener implements MessageSubscription {
   }
 
   /** Joins the list that calls it. */
-  attach(list: ListenerList, order: number): void {
+  attach(list: Registry, order: number): void {
     this.order = order;
     this.list = list;
     list.add(this);
@@ -89,7 +105,7 @@ export class Listener implements MessageSubscription {
     const list = this.list;
     this.list = undefined;
     this.resolveReady?.();
-    list?.noteClosed();
+    list?.noteClosed(this);
   }
 
   [Symbol.dispose](): void {

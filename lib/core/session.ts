@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { SessionClosedError } from '../protocol/errors.js';
 import type { Listener } from './listener.js';
+import type { Sessions } from './sessions.js';
 
 /** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked`, or the app shut down. */
 export type SessionCloseReason = 'ended' | 'revoked' | 'shutdown';
@@ -23,14 +24,15 @@ export class Session implements Disposable, AsyncDisposable {
   #auth: AuthenticationInfo | null = null;
   #controller: AbortController | undefined;
   #closeReason: SessionCloseReason | undefined;
-  #listeners: Set<Listener> | undefined;
-  #onClose: Set<(reason: SessionCloseReason) => void> | undefined;
+  /** A set from the second one on: most sessions have one at most, and a set costs as much as all the rest of them. */
+  #listeners: Listener | Set<Listener> | undefined;
+  #onClose: ((reason: SessionCloseReason) => void) | undefined;
   readonly #askAuth: (() => AuthenticationInfo | null) | undefined;
-  readonly #forget: (session: Session) => void;
+  readonly #sessions: Sessions;
 
   /** @internal */
-  constructor(options: SessionOptions, forget: (session: Session) => void) {
-    this.#forget = forget;
+  constructor(options: SessionOptions, sessions: Sessions) {
+    this.#sessions = sessions;
     if (typeof options.auth === 'function') this.#askAuth = options.auth;
     else this.#auth = options.auth ?? null;
     if (options.signal) this.#follow(options.signal);
@@ -79,19 +81,19 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Runs a function when the session closes; at once where it has.
-   *
-   * @returns takes the function back
+   * Runs a function when the session closes, after those that came before it; at once where it has.
    * @internal
    */
-  onClose(run: (reason: SessionCloseReason) => void): () => void {
-    if (this.#closeReason !== undefined) {
-      run(this.#closeReason);
-      return () => {};
+  onClose(run: (reason: SessionCloseReason) => void): void {
+    const earlier = this.#onClose;
+    if (this.#closeReason !== undefined) run(this.#closeReason);
+    else if (earlier === undefined) this.#onClose = run;
+    else {
+      this.#onClose = (reason) => {
+        earlier(reason);
+        run(reason);
+      };
     }
-    const registered = (this.#onClose ??= new Set());
-    registered.add(run);
-    return () => void registered.delete(run);
   }
 
   /** @internal */
@@ -101,12 +103,17 @@ export class Session implements Disposable, AsyncDisposable {
 
   /** @internal */
   own(listener: Listener): void {
-    (this.#listeners ??= new Set()).add(listener);
+    const owned = this.#listeners;
+    if (owned === undefined) this.#listeners = listener;
+    else if (owned instanceof Set) owned.add(listener);
+    else this.#listeners = new Set([owned, listener]);
   }
 
   /** @internal */
   release(listener: Listener): void {
-    this.#listeners?.delete(listener);
+    const owned = this.#listeners;
+    if (owned instanceof Set) owned.delete(listener);
+    else if (owned === listener) this.#listeners = undefined;
   }
 
   /**
@@ -114,23 +121,28 @@ export class Session implements Disposable, AsyncDisposable {
    * @internal
    */
   registrations(channel: string, call: unknown): Listener[] {
-    if (this.#listeners === undefined) return [];
-    return [...this.#listeners].filter((listener) => listener.call === call && listener.channel === channel);
+    return this.#owned().filter((listener) => listener.call === call && listener.channel === channel);
   }
 
   /** @internal */
   end(reason: SessionCloseReason): void {
     if (this.closed) return;
     this.#closeReason = reason;
-    this.#forget(this);
-    const listeners = this.#listeners ?? [];
+    this.#sessions.forget(this);
+    const listeners = this.#owned();
     this.#listeners = undefined;
     for (const listener of listeners) listener.unsubscribe();
     this.#controller?.abort();
     // First those who ask for the reason, since a stream that completes would say that it came to its end.
-    for (const run of this.#onClose ?? []) run(reason);
+    this.#onClose?.(reason);
     this.#onClose = undefined;
     for (const listener of listeners) listener.onSessionClose?.();
+  }
+
+  #owned(): Listener[] {
+    const owned = this.#listeners;
+    if (owned === undefined) return [];
+    return owned instanceof Set ? [...owned] : [owned];
   }
 
   #follow(signal: AbortSignal): void {

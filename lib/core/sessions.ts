@@ -12,10 +12,15 @@ export class Sessions {
   }
 
   open(options: SessionOptions = {}): Session {
-    const session = new Session(options, (closed) => this.openSessions.delete(closed));
+    const session = new Session(options, this);
     if (this.isClosed) session.end('shutdown');
     else if (!session.closed) this.openSessions.add(session);
     return session;
+  }
+
+  /** Called by a session that has closed. */
+  forget(session: Session): void {
+    this.openSessions.delete(session);
   }
 
   /** Ends every session whose authentication a revocation withdraws. */

@@ -1,10 +1,19 @@
-import { Observable } from 'rxjs';
+import { Observable, Subscription, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
 import type { Hub } from './hub.js';
 import type { Session } from './session.js';
 
-/** Begins to call `next` with each message, then `complete`; what it returns ends that. */
-type Read<T> = (next: (message: T) => unknown, complete: () => void) => () => void;
+/** Who reads a stream. */
+export interface Reader<T> {
+  next(message: T): unknown;
+  complete(): void;
+}
+
+/** Registers listeners, and decides what they are called with: the hub with messages. */
+export type Registrar = Pick<Hub, 'attach'>;
+
+/** Begins to tell a reader of each message, then of the end. */
+type Read<T> = (reader: Reader<T>, registrar?: Registrar) => Unsubscribable;
 
 /**
  * An Observable whose messages can also be read without the machinery of Observables, which costs more than all else of
@@ -12,12 +21,7 @@ type Read<T> = (next: (message: T) => unknown, complete: () => void) => () => vo
  */
 export class DirectStream<T> extends Observable<T> {
   constructor(readonly read: Read<T>) {
-    super((subscriber) =>
-      read(
-        (message) => subscriber.next(message),
-        () => subscriber.complete(),
-      ),
-    );
+    super((subscriber) => read(subscriber));
   }
 }
 
@@ -30,15 +34,24 @@ export class DirectStream<T> extends Observable<T> {
 export function createStream<T>(hub: Hub, channel: ListenableChannel<T>, session: Session): Observable<T> {
   // Checked here, since an error inside the Observable would come at another time and in another place.
   hub.prepare(channel, () => {}, session);
-  return new DirectStream<T>((next, complete) => {
-    if (session.closed) {
-      complete();
-      return () => {};
-    }
-    const listener = hub.prepare(channel, next, session, 'createStream()');
-    listener.isContextFree = true;
-    listener.onSessionClose = complete;
-    hub.attach(listener);
-    return () => listener.unsubscribe();
-  });
+  return new DirectStream<T>((reader, registrar = hub) => readChannel(hub, channel, session, reader, registrar));
+}
+
+// Not inside createStream(), whose variables an open stream would keep with these closures.
+function readChannel<T>(
+  hub: Hub,
+  channel: ListenableChannel<T>,
+  session: Session,
+  reader: Reader<T>,
+  registrar: Registrar,
+): Unsubscribable {
+  if (session.closed) {
+    reader.complete();
+    return Subscription.EMPTY;
+  }
+  const listener = hub.prepare(channel, (message: T) => reader.next(message), session, 'createStream()');
+  listener.isContextFree = true;
+  listener.onSessionClose = () => reader.complete();
+  registrar.attach(listener);
+  return listener;
 }

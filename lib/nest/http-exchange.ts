@@ -9,6 +9,8 @@ export interface HttpRequest {
   readonly raw?: HttpRequest;
   /** Express: its response. */
   readonly res?: RawResponse;
+  /** Express: goes on to the next handler. */
+  next?: unknown;
   [RESPONSE]?: RawResponse;
 }
 
@@ -25,6 +27,15 @@ export function rawRequest(request: HttpRequest): HttpRequest {
 export function responseOf(request: HttpRequest): RawResponse | undefined {
   const raw = rawRequest(request);
   return raw[RESPONSE] ?? raw.res;
+}
+
+/**
+ * Lets go of the handlers that were to come after the one that answers with an event stream. To be called once the head is
+ * written: Express keeps them with the request, for as long as the stream is open, to pass on what goes wrong with views
+ * and files, which cannot be sent any more. All else of a request stays, since a stream may use it.
+ */
+export function releaseHandlers(request: HttpRequest): void {
+  if (request.next !== undefined) request.next = undefined;
 }
 
 interface FastifyLike {

@@ -23,15 +23,20 @@ class SessionMessagesPipe implements PipeTransform<ExecutionContext, SessionMess
   private finder(context: ExecutionContext): (action: string) => Session {
     switch (context.getType<string>()) {
       case 'http':
-        return () => this.sessions.of(context.switchToHttp().getRequest());
+        return this.finderOf(context.switchToHttp().getRequest());
       case 'ws':
-        return () => this.sessions.of(context.switchToWs().getClient());
+        return this.finderOf(context.switchToWs().getClient());
       case 'message':
         // A singleton's handler has a session of its own only where sessions are found by AsyncLocalStorage.
         return this.local ? (action) => this.local!.current(action) : () => this.hub.root;
       default:
-        return () => this.sessions.of(context.getArgByIndex(1));
+        return this.finderOf(context.getArgByIndex(1));
     }
+  }
+
+  // Of the request and not of the context, which leads to all that has handled the request.
+  private finderOf(request: unknown): () => Session {
+    return () => this.sessions.of(request);
   }
 }
 

@@ -36,7 +36,7 @@ export class RequestSessions {
   of(request: unknown): Session {
     if (request instanceof MessageRequest) return request.session;
     if (typeof request !== 'object' || request === null) return this.hub.sessions.open();
-    const handled = sessionOfMessage(request);
+    const handled = responseOf(request) === undefined ? sessionOfMessage(request) : undefined;
     if (handled !== undefined) return handled;
     const key = rawRequest(request);
     let session = this.byRequest.get(key);
@@ -53,7 +53,7 @@ export class RequestSessions {
     if (response !== undefined) {
       // Of the response, not of the request: a request closes when its body has been read.
       if (isGone(response)) session.close();
-      else response.once('close', () => session.close());
+      else response.on('close', () => session.close());
     } else if (isSocket(request)) {
       request.once('disconnect', () => session.close());
       request.once('close', () => session.close());

@@ -11,7 +11,7 @@ import { answerEmpty, destroyResponse, isGone, type RawResponse } from '../sse/c
 import { EventStreams } from '../sse/event-streams.js';
 import { END_ID } from '../sse/frame.js';
 import { checkStream, discardStream } from '../sse/stream-source.js';
-import { rawRequest, type HttpRequest } from './http-exchange.js';
+import { rawRequest, releaseHandlers, type HttpRequest } from './http-exchange.js';
 import { RequestSessions } from './request-sessions.js';
 
 /** What one `@Sse()` route asks for. */
@@ -66,6 +66,7 @@ export class SseExchange {
       heartbeatMs: route.heartbeatMs,
       beforeHead: () => this.takeOver(response),
     });
+    releaseHandlers(this.request);
   }
 
   private answerEmpty(response: RawResponse, status: 200 | 204): void {

@@ -11,6 +11,9 @@ const NOTHING = new Frame(Buffer.alloc(0));
 export class Batch {
   /** The batch that has one frame more; that of the last frame that was added, which mostly is the next one's too. */
   private longer: Batch | undefined = undefined;
+  /** What was last added by {@link addAll}, and what came of it: the next connection mostly asks for the same. */
+  private added: Batch | undefined = undefined;
+  private both: Batch | undefined = undefined;
   private joined: Buffer | undefined = undefined;
   private chunked: Buffer | undefined = undefined;
 
@@ -33,6 +36,15 @@ export class Batch {
       this.longer = longer = new Batch(this, frame, this.length + frame.bytes.length);
     }
     return longer;
+  }
+
+  /** This batch and then another. */
+  addAll(other: Batch): Batch {
+    if (this.added !== other) {
+      this.added = other;
+      this.both = other.frames.reduce<Batch>((batch, frame) => batch.add(frame), this);
+    }
+    return this.both!;
   }
 
   get bytes(): Buffer {

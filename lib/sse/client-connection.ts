@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { Observable } from 'rxjs';
+import { Subscription, type Observable } from 'rxjs';
 import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
-import { DirectStream } from '../core/stream.js';
+import { DirectStream, type Reader } from '../core/stream.js';
 import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
+import type { Batch } from './batch.js';
 import type { ClientFeeds, FeedMessage, FeedSubscription } from './client-feeds.js';
 import type { Missed } from './client-recovery.js';
 import { Frame, encodeFrame } from './frame.js';
@@ -18,6 +19,9 @@ export interface ClientConnectionOptions {
   readonly maxSubscriptions: number;
 }
 
+/** That of a feed, or a listener. */
+type ChannelSubscription = Pick<FeedSubscription, 'ready' | 'unsubscribe'> & Partial<Pick<FeedSubscription, 'release'>>;
+
 /** What a client had and lost. */
 export interface Lost {
   readonly channels: ReadonlySet<string>;
@@ -29,11 +33,11 @@ export interface Lost {
 export class ClientConnection {
   /** Unguessable; leads any node to this one. */
   readonly id: string;
-  private readonly subscriptions = new Map<string, FeedSubscription>();
-  /** Takes what goes over the stream, while there is one. */
-  private next: ((message: unknown) => unknown) | undefined = undefined;
-  /** What waits until what was posted before has been sent. */
-  private held: FeedMessage[] | undefined = undefined;
+  private readonly subscriptions = new Map<string, ChannelSubscription>();
+  /** Takes what goes over the stream, once there is one. */
+  private reader: Reader<unknown> | undefined = undefined;
+  /** What waits until what was posted before has been sent; none once it has. */
+  private held: FeedMessage[] | undefined = [];
 
   constructor(
     private readonly hub: Hub,
@@ -54,16 +58,15 @@ export class ClientConnection {
    * @param lost - what is to be recovered
    */
   stream(answers: readonly ChannelAnswer[], lost?: Lost): Observable<unknown> {
-    return new DirectStream((next, complete) => {
+    return new DirectStream((reader) => {
       if (this.session.closed) {
-        complete();
+        reader.complete();
       } else {
-        this.next = next;
+        this.reader = reader;
         void this.begin(answers, lost);
       }
-      return () => {
-        this.next = undefined;
-      };
+      // Nothing ends it but the session, which also ends the subscriptions.
+      return Subscription.EMPTY;
     });
   }
 
@@ -74,7 +77,7 @@ export class ClientConnection {
    * @returns the answers, once nothing posted to these channels from now on can be missed
    */
   async subscribe(answers: readonly ChannelAnswer[]): Promise<ChannelAnswer[]> {
-    const subscribed: FeedSubscription[] = [];
+    const subscribed: ChannelSubscription[] = [];
     const result = answers.map((answer): ChannelAnswer => {
       const { channel } = answer;
       if (answer.error !== undefined) return answer;
@@ -101,8 +104,8 @@ export class ClientConnection {
   }
 
   private async begin(answers: readonly ChannelAnswer[], lost: Lost | undefined): Promise<void> {
-    const held: FeedMessage[] = (this.held = []);
     let channels = await this.subscribe(answers);
+    const { held = [] } = this;
     if (lost !== undefined) {
       const names = channels.filter(({ channel, error }) => !error && lost.channels.has(channel)).map(nameOf);
       const { messages, complete } = await lost.find(names);
@@ -112,10 +115,11 @@ export class ClientConnection {
       );
     }
     this.held = undefined;
-    for (const { frame } of held) this.next?.(frame);
+    for (const subscription of this.subscriptions.values()) subscription.release?.();
+    for (const { frame } of held) this.reader?.next(frame);
     const { id: connection, feeds, options } = this;
     const ready: ReadyEvent = { connection, heartbeatMs: options.heartbeatMs, position: feeds.position, channels };
-    this.next?.(new Frame(encodeFrame({ event: 'messaging:ready', data: JSON.stringify(ready) })));
+    this.reader?.next(new Frame(encodeFrame({ event: 'messaging:ready', data: JSON.stringify(ready) })));
   }
 
   /** Sends what was missed, but for what has also come by the new subscriptions. */
@@ -123,25 +127,22 @@ export class ClientConnection {
     const frames = new Set(held.map(({ frame }) => frame));
     const ids = new Set(held.map(({ id }) => id));
     for (const { id, frame } of messages) {
-      if (!frames.has(frame) && (id === undefined || !ids.has(id))) this.next?.(frame);
+      if (!frames.has(frame) && (id === undefined || !ids.has(id))) this.reader?.next(frame);
     }
   }
 
   /** @returns nothing where it cannot be listened to, which has been reported */
-  private join(channel: string): FeedSubscription | undefined {
+  private join(channel: string): ChannelSubscription | undefined {
     try {
-      if (this.options.form === 'client') return this.feeds.join(channel, this.take);
-      return this.hub.listenTo(channel, (message) => this.next?.(message), this.session, 'client subscription');
+      if (this.options.form === 'client') return this.feeds.join(channel, this.read, this.held);
+      return this.hub.listenTo(channel, (message) => this.reader?.next(message), this.session, 'client subscription');
     } catch (error) {
       this.reporter.messageRejected({ channel, error: error as Error });
       return undefined;
     }
   }
 
-  private readonly take = (message: FeedMessage): void => {
-    if (this.held === undefined) this.next?.(message.frame);
-    else this.held.push(message);
-  };
+  private readonly read = (batch: Batch): void => void this.reader?.next(batch);
 }
 
 function nameOf({ channel }: ChannelAnswer): string {

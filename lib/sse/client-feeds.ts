@@ -1,8 +1,10 @@
 import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
-import type { Listener, MessageSubscription } from '../core/listener.js';
+import type { Listener } from '../core/listener.js';
 import type { Reporter } from '../core/reporter.js';
+import type { Batch } from './batch.js';
 import { dropRuleOf } from './drop-rule.js';
+import type { Flusher, Group } from './flusher.js';
 import { Frame, encodeFrame } from './frame.js';
 
 /** How much is kept at most for clients that come back, in bytes of frames. */
@@ -18,33 +20,82 @@ export interface FeedMessage {
 }
 
 interface KeptMessage extends FeedMessage {
-  readonly feed: Feed;
+  readonly feed: ClientFeed;
   readonly at: number;
 }
 
+/** Takes what has been posted until a flush. */
+export type FeedReader = (batch: Batch) => void;
+
 /** What clients get of one channel, or of all channels of a template. */
-interface Feed {
-  readonly name: string;
+class ClientFeed implements Group {
   readonly listener: Listener;
-  readonly readers: Set<FeedReader>;
-  /** All that it sent after this number is kept. */
-  keptSince: number;
-  /** When the last reader left. */
-  idleSince: number;
+  readonly readers = new Set<FeedReader>();
+  /** Where messages gather for those who are not to be sent them yet. */
+  readonly holds = new Set<FeedMessage[]>();
+  /** When the last of them left. */
+  idleSince = 0;
+
+  /** @param keptSince - all that it has sent after this number is kept */
+  constructor(
+    readonly feeds: ClientFeeds,
+    readonly name: string,
+    public keptSince: number,
+  ) {
+    const { hub } = feeds;
+    this.listener = hub.listenTo(name, () => feeds.take(this), hub.root, 'subscriptions of clients');
+  }
+
+  get isIdle(): boolean {
+    return this.readers.size === 0 && this.holds.size === 0;
+  }
+
+  deliver(batch: Batch): void {
+    for (const read of this.readers) read(batch);
+  }
 }
 
-/** Called with each message. */
-export type FeedReader = (message: FeedMessage) => void;
+/** A reader's registration in a feed. */
+export class FeedSubscription {
+  constructor(
+    private readonly feed: ClientFeed,
+    private readonly read: FeedReader,
+    private held: FeedMessage[] | undefined,
+  ) {
+    if (held === undefined) feed.readers.add(read);
+    else feed.holds.add(held);
+  }
 
-/** A reader's registration. */
-export type FeedSubscription = Pick<MessageSubscription, 'ready' | 'unsubscribe'>;
+  /** See `MessageSubscription.ready`. */
+  get ready(): Promise<void> {
+    return this.feed.listener.ready;
+  }
+
+  /** Sends the reader what comes from now on, instead of holding it back. */
+  release(): void {
+    if (this.held === undefined) return;
+    this.feed.feeds.flusher.settle();
+    this.feed.holds.delete(this.held);
+    this.held = undefined;
+    this.feed.readers.add(this.read);
+  }
+
+  unsubscribe(): void {
+    const { feed } = this;
+    // What was posted before is for it still.
+    feed.feeds.flusher.settle();
+    feed.readers.delete(this.read);
+    if (this.held !== undefined) feed.holds.delete(this.held);
+    if (feed.isIdle) feed.feeds.noteIdle(feed);
+  }
+}
 
 /**
  * What all clients of this node are sent: each message encoded once, numbered, and kept for a while for clients that have
  * lost their connection and come back for what they have missed.
  */
 export class ClientFeeds {
-  private readonly feeds = new Map<string, Feed>();
+  private readonly feeds = new Map<string, ClientFeed>();
   /** In the order of their numbers; those before `first` are forgotten. */
   private kept: KeptMessage[] = [];
   private first = 0;
@@ -52,11 +103,16 @@ export class ClientFeeds {
   private lastSeq = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
 
-  /** @param keepMs - how long messages are kept at least, unless there are too many; 0: not at all */
+  /**
+   * @param keepMs - how long messages are kept at least, unless there are too many; 0: not at all
+   * @param maxMissedBytes - how much of them one client may be sent at once
+   */
   constructor(
-    private readonly hub: Hub,
+    readonly hub: Hub,
     private readonly reporter: Reporter,
+    readonly flusher: Flusher,
     private readonly keepMs: number,
+    private readonly maxMissedBytes: number,
   ) {}
 
   /** How far it has come, as clients are told. */
@@ -67,56 +123,59 @@ export class ClientFeeds {
   /**
    * Sends a reader what comes under a name or template from now on.
    *
+   * @param held - takes it instead until the subscription is released
    * @throws ConfigurationError where the class of the channel has the name of another one
    */
-  join(name: string, reader: FeedReader): FeedSubscription {
-    const feed = this.feeds.get(name) ?? this.create(name);
-    feed.readers.add(reader);
-    return {
-      ready: feed.listener.ready,
-      unsubscribe: () => {
-        if (feed.readers.delete(reader) && feed.readers.size === 0) this.noteIdle(feed);
-      },
-    };
+  join(name: string, read: FeedReader, held?: FeedMessage[]): FeedSubscription {
+    // What was posted before is not for it.
+    this.flusher.settle();
+    let feed = this.feeds.get(name);
+    if (feed === undefined) {
+      // A number of its own: whoever has an earlier one does not know what came before there was this feed.
+      feed = new ClientFeed(this, name, ++this.lastSeq);
+      this.feeds.set(name, feed);
+    }
+    return new FeedSubscription(feed, read, held);
   }
 
   /**
    * What was sent under some names after a number.
    *
-   * @returns the messages in order, and the names of which none is missing among them
+   * @returns the messages in order, and the names of which none is missing among them; nothing where it would be too much
    */
   since(seq: number, names: readonly string[]): { messages: FeedMessage[]; complete: string[] } {
     const complete = names.filter((name) => (this.feeds.get(name)?.keptSince ?? Infinity) <= seq);
     const wanted = new Set(complete);
     let index = this.kept.length;
     while (index > this.first && this.kept[index - 1]!.seq > seq) index--;
-    return { messages: this.kept.slice(index).filter(({ feed }) => wanted.has(feed.name)), complete };
+    const messages = this.kept.slice(index).filter(({ feed }) => wanted.has(feed.name));
+    const bytes = messages.reduce((sum, { frame }) => sum + frame.bytes.length, 0);
+    return bytes > this.maxMissedBytes ? { messages: [], complete: [] } : { messages, complete };
   }
 
-  private create(name: string): Feed {
-    // A number of its own: whoever has an earlier one does not know what came before there was this feed.
-    const keptSince = ++this.lastSeq;
-    const listener = this.hub.listenTo(name, () => this.take(feed), this.hub.root, 'subscriptions of clients');
-    const feed: Feed = { name, listener, readers: new Set(), keptSince, idleSince: 0 };
-    this.feeds.set(name, feed);
-    return feed;
-  }
-
-  private take(feed: Feed): void {
+  /** Has a feed send the message that is being delivered. */
+  take(feed: ClientFeed): void {
     const delivery = this.hub.delivering!;
-    const { listener } = feed;
     try {
       const seq = this.lastSeq + 1;
-      const data = messageFrame(delivery, listener.isTemplate ? feed.name : undefined);
+      const data = messageFrame(delivery, feed.listener.isTemplate ? feed.name : undefined);
       const frame = new Frame(encodeFrame({ id: String(seq), data }), dropRuleOf(this.hub, delivery));
       this.lastSeq = seq;
       const message: KeptMessage = { seq, id: delivery.id, frame, feed, at: performance.now() };
       this.keep(message);
-      // Nobody else's code runs in between, so every connection has its messages in the order of their numbers.
-      for (const reader of feed.readers) reader(message);
+      for (const held of feed.holds) held.push(message);
+      // In one order for all feeds, so that every connection has its messages in the order of their numbers.
+      if (feed.readers.size > 0) this.flusher.addFrame(feed, frame);
     } catch (error) {
       this.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
     }
+  }
+
+  /** To be called when a feed has become idle. */
+  noteIdle(feed: ClientFeed): void {
+    if (this.keepMs === 0) return this.close(feed);
+    feed.idleSince = performance.now();
+    this.sweepLater();
   }
 
   private keep(message: KeptMessage): void {
@@ -130,12 +189,6 @@ export class ClientFeeds {
     this.sweepLater();
   }
 
-  private noteIdle(feed: Feed): void {
-    if (this.keepMs === 0) return this.close(feed);
-    feed.idleSince = performance.now();
-    this.sweepLater();
-  }
-
   private sweepLater(): void {
     this.timer ??= setTimeout(() => this.sweep(), this.keepMs).unref();
   }
@@ -146,7 +199,7 @@ export class ClientFeeds {
     while (this.first < this.kept.length && this.kept[this.first]!.at <= due) this.forgetFirst();
     let hasIdle = false;
     for (const feed of this.feeds.values()) {
-      if (feed.readers.size > 0) continue;
+      if (!feed.isIdle) continue;
       if (feed.idleSince <= due) this.close(feed);
       else hasIdle = true;
     }
@@ -163,7 +216,7 @@ export class ClientFeeds {
     this.first = 0;
   }
 
-  private close(feed: Feed): void {
+  private close(feed: ClientFeed): void {
     feed.listener.unsubscribe();
     this.feeds.delete(feed.name);
   }

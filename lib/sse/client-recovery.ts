@@ -1,6 +1,7 @@
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import { InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
+import { exceedsBytes } from '../protocol/limits.js';
 import type { ClientFeeds, FeedMessage } from './client-feeds.js';
 import { Frame } from './frame.js';
 
@@ -41,14 +42,14 @@ export class ClientRecovery {
 
   /**
    * @param ask - asks another node a {@link RecoveryQuestion}; rejects where that does not answer
-   * @param maxCharacters - how long an answer may be
+   * @param maxBytes - how long an answer may be
    */
   constructor(
     private readonly hub: Hub,
     private readonly feeds: ClientFeeds,
     private readonly reporter: Reporter,
     private readonly ask: (node: string, question: RecoveryQuestion) => Promise<unknown>,
-    private readonly maxCharacters: number,
+    private readonly maxBytes: number,
   ) {}
 
   /** What was sent under some names after a position. Never rejects: what cannot be found is not complete. */
@@ -71,7 +72,7 @@ export class ClientRecovery {
       messages: messages.map(({ id = null, frame }) => [id, frame.bytes.toString()]),
       complete,
     };
-    return JSON.stringify(answer).length > this.maxCharacters ? NOTHING : answer;
+    return exceedsBytes(JSON.stringify(answer), this.maxBytes) ? NOTHING : answer;
   }
 
   private isSilent(node: string): boolean {

@@ -18,6 +18,12 @@ export interface ConnectionOptions {
   readonly retryMs: number | undefined;
 }
 
+/** Who is told of what becomes of a connection. */
+export interface ConnectionObserver {
+  /** A reader was too slow and has been cut off. */
+  slowConsumer(bufferedBytes: number): void;
+}
+
 // `no-transform` keeps compressing middleware and proxies from holding events back, `x-accel-buffering`
 // keeps nginx from it.
 const HEADERS = {
@@ -34,9 +40,6 @@ const ENOUGH_BYTES = 65_536;
 
 /** One open event-stream response: everything that is written to it goes through here. */
 export class SseConnection implements Flushable {
-  /** Called when a reader was too slow and has been cut off. */
-  onSlowConsumer: ((bufferedBytes: number) => void) | undefined = undefined;
-  private readonly writable: Writable;
   /** What is to be written with the next flush. */
   private pending: Batch | undefined = undefined;
   private isEnded = false;
@@ -53,9 +56,8 @@ export class SseConnection implements Flushable {
     private readonly response: RawResponse,
     private readonly options: ConnectionOptions,
     private readonly flusher: Flusher,
-  ) {
-    this.writable = writableOf(response);
-  }
+    private readonly observer: ConnectionObserver,
+  ) {}
 
   /** Whether the other side has gone, or the stream was ended. */
   get isClosed(): boolean {
@@ -69,19 +71,25 @@ export class SseConnection implements Flushable {
 
   /** What frames are written to, and what holds those that the network has not taken yet. */
   private get sink(): Writable {
-    return this.socket ?? this.writable;
+    return this.socket ?? writableOf(this.response);
   }
 
   /** Writes the head and the first bytes, so that the browser knows at once that the stream is open. */
   open(): void {
     const { response } = this;
-    writeHead(response, 200);
+    response.writeHead(200, HEADERS);
     // A reset by the other side is an error of the response here; its 'close' tells all that matters.
-    response.on('error', () => {});
+    response.on('error', ignore);
     const { retryMs } = this.options;
+    // The head and the first bytes in one write, but each a string of its own: put together with something else, the head
+    // would be kept as the 28 pieces that node makes it of. The cork is that of the socket; a response's holds back chunks only.
+    const { socket } = response;
+    socket?.cork();
+    response.flushHeaders();
     response.write(
       retryMs === undefined ? COMMENT_FRAME : Buffer.concat([Buffer.from(`retry: ${retryMs}\n`), COMMENT_FRAME]),
     );
+    socket?.uncork();
     this.socket = plainSocketOf(response);
   }
 
@@ -99,6 +107,18 @@ export class SseConnection implements Flushable {
     if (pending === undefined) this.flusher.add(this);
     // What is on its way to the next flush tells nothing of the reader; but a source that can wait need not go on.
     return this.pending.length < ENOUGH_BYTES;
+  }
+
+  /** Sends frames that many connections are sent with the next flush, as {@link send} does each of them. */
+  sendAll(batch: Batch): void {
+    if (this.isEnded) return;
+    if (this.isBlocked) {
+      for (const frame of batch.frames) this.send(frame);
+      return;
+    }
+    const { pending } = this;
+    this.pending = pending === undefined ? batch : pending.addAll(batch);
+    if (pending === undefined) this.flusher.add(this);
   }
 
   /**
@@ -130,20 +150,25 @@ export class SseConnection implements Flushable {
 
   /** Ends the stream in good order, after what is pending and a last frame. */
   end(frame?: Buffer): void {
-    if (this.isClosed) return;
+    // What was posted before is sent still.
+    this.flusher.settle();
+    const { isClosed, pending } = this;
     this.isEnded = true;
-    if (this.pending !== undefined) this.write(this.pending);
     this.pending = undefined;
+    this.release();
+    if (isClosed) return;
+    if (pending !== undefined) this.write(pending);
     if (frame) this.response.end(frame);
     else this.response.end();
   }
 
   /** Resolves once the end has been handed to the network, or the connection has closed. */
   ended(): Promise<void> {
+    const writable = writableOf(this.response);
     return new Promise((resolve) => {
-      if (isGone(this.response) || this.writable.writableFinished) return resolve();
-      this.writable.once('finish', resolve);
-      this.writable.once('close', resolve);
+      if (isGone(this.response) || writable.writableFinished) return resolve();
+      writable.once('finish', resolve);
+      writable.once('close', resolve);
       return undefined;
     });
   }
@@ -153,13 +178,6 @@ export class SseConnection implements Flushable {
     this.isEnded = true;
     this.pending = undefined;
     destroyResponse(this.response);
-  }
-
-  /** To be called when the response has closed. */
-  noteClosed(): void {
-    this.isEnded = true;
-    this.pending = undefined;
-    this.release();
   }
 
   /** @returns whether the socket takes more */
@@ -193,7 +211,7 @@ export class SseConnection implements Flushable {
   }
 
   private cutOffSlowReader(): void {
-    this.onSlowConsumer?.(this.bufferedBytes);
+    this.observer.slowConsumer(this.bufferedBytes);
     this.destroy();
   }
 
@@ -229,7 +247,7 @@ export function isGone(response: RawResponse): boolean {
 /** Answers without a body: a HEAD request, or a browser that comes back to a stream that is complete. */
 export function answerEmpty(response: RawResponse, status: 200 | 204): void {
   if (status === 204) response.statusCode = 204;
-  else writeHead(response, status);
+  else response.writeHead(status, HEADERS);
   response.end();
 }
 
@@ -238,10 +256,7 @@ export function destroyResponse(response: RawResponse): void {
   writableOf(response).destroy();
 }
 
-function writeHead(response: RawResponse, status: number): void {
-  for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
-  response.writeHead(status);
-}
+function ignore(): void {}
 
 /** What holds the bytes that wait: of HTTP/2's response the stream, since the response itself does not tell. */
 function writableOf(response: RawResponse | Http2ServerResponse): Writable {

@@ -1,15 +1,19 @@
+import type { Unsubscribable } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
-import type { EncodedMessage } from '../protocol/codec.js';
-import type { RawResponse, SseConnection } from './connection.js';
-import { dropRuleOf } from './drop-rule.js';
-import { END_FRAME, Frame, REVOKED_FRAME, encodeFrame, type DropRule } from './frame.js';
+import { Batch } from './batch.js';
+import { SseConnection, type ConnectionObserver, type ConnectionOptions, type RawResponse } from './connection.js';
+import type { Feeds } from './feed.js';
+import type { Flusher } from './flusher.js';
+import { END_FRAME, Frame, REVOKED_FRAME } from './frame.js';
+import { eventFrame, frameOf } from './message-frame.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
 
 /** One request for an event stream. */
 export interface StreamRequest {
   readonly response: RawResponse;
+  /** Closes when the response has closed, at the latest; its streams end with it. */
   readonly session: Session;
   /** The handler's name, for logs. */
   readonly handler: string;
@@ -19,37 +23,55 @@ export interface StreamRequest {
   readonly beforeHead?: (() => void) | undefined;
 }
 
-/** One stream of messages on its connection, from the handler's result to the last byte. */
-export class EventStream implements StreamObserver {
+/** What the event streams of an application have in common. */
+export interface StreamContext {
+  readonly hub: Hub;
+  readonly reporter: Reporter;
+  readonly options: ConnectionOptions & { readonly heartbeatMs: number };
+  readonly flusher: Flusher;
+  /** What streams of whole channels read. */
+  readonly feeds: Feeds;
+  /** Called when a stream has ended and its last byte has been handed to the network. */
+  remove(stream: EventStream): void;
+}
+
+/** What a stream needs until its head is written. */
+interface Opening {
+  readonly beforeHead: (() => void) | undefined;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * One stream of messages on its connection, from the handler's result to the last byte. There are many of them, mostly
+ * idle: an open one keeps nothing that only its start or its end needs (docs/performance.md, "Memory").
+ */
+export class EventStream implements StreamObserver, ConnectionObserver {
+  readonly heartbeatMs: number;
+  private readonly connection: SseConnection;
+  private readonly handler: string;
   private state: 'starting' | 'open' | 'done' = 'starting';
-  private stopReading: (() => void) | undefined = undefined;
-  private stopWatchingSession: (() => void) | undefined = undefined;
-  private resolveStart: () => void = () => {};
-  private rejectStart: (error: unknown) => void = () => {};
+  private opening: Opening | undefined = undefined;
+  private reading: Unsubscribable | undefined = undefined;
 
   constructor(
-    private readonly connection: SseConnection,
-    private readonly request: StreamRequest,
-    private readonly hub: Hub,
-    private readonly reporter: Reporter,
+    { response, handler, heartbeatMs }: StreamRequest,
+    private readonly context: StreamContext,
   ) {
-    connection.onSlowConsumer = (bufferedBytes) => reporter.slowConsumer({ handler: request.handler, bufferedBytes });
+    this.connection = new SseConnection(response, context.options, context.flusher, this);
+    this.handler = handler;
+    this.heartbeatMs = heartbeatMs ?? context.options.heartbeatMs;
   }
 
   /** See {@link EventStreams.serve}. */
-  start(stream: MessageStream): Promise<void> {
-    const started = new Promise<void>((resolve, reject) => {
-      this.resolveStart = resolve;
-      this.rejectStart = reject;
-    });
-    this.stopWatchingSession = this.request.session.onClose((reason) => {
-      this.finish(reason === 'revoked' ? REVOKED_FRAME : END_FRAME);
-    });
+  serve(stream: MessageStream, { session, beforeHead }: StreamRequest): Promise<void> {
+    const started = new Promise<void>((resolve, reject) => (this.opening = { beforeHead, resolve, reject }));
+    this.watch(session);
     try {
-      const stop = readStream(stream, this);
+      const reading = readStream(stream, this, this.context.feeds);
       // A source may have completed while it was being subscribed to.
-      if (this.state === 'done') stop();
-      else this.stopReading = stop;
+      if (this.state === 'done') reading.unsubscribe();
+      else this.reading = reading;
     } catch (error) {
       this.error(error);
     }
@@ -60,6 +82,11 @@ export class EventStream implements StreamObserver {
 
   next(message: unknown): boolean {
     if (this.state === 'done') return false;
+    if (message instanceof Batch) {
+      this.openOnce();
+      this.connection.sendAll(message);
+      return true;
+    }
     const frame = this.encode(message);
     if (frame === undefined) return true;
     this.openOnce();
@@ -71,13 +98,9 @@ export class EventStream implements StreamObserver {
   }
 
   error(error: unknown): void {
-    if (this.state === 'starting') {
-      this.stop();
-      this.rejectStart(error);
-      return;
-    }
+    if (this.state === 'starting') return this.fail(error);
     if (this.state === 'done') return;
-    this.reporter.streamFailed({ handler: this.request.handler, error });
+    this.context.reporter.streamFailed({ handler: this.handler, error });
     // Without the terminal id: the browser comes back, and what is wrong then is answered as a status.
     this.finish();
   }
@@ -91,6 +114,10 @@ export class EventStream implements StreamObserver {
     if (this.state === 'open') this.connection.beat();
   }
 
+  slowConsumer(bufferedBytes: number): void {
+    this.context.reporter.slowConsumer({ handler: this.handler, bufferedBytes });
+  }
+
   /** Ends the stream with a last frame; resolves when that has been handed to the network. */
   drain(frame: Buffer): Promise<void> {
     this.finish(frame);
@@ -101,29 +128,34 @@ export class EventStream implements StreamObserver {
     this.connection.destroy();
   }
 
-  /** To be called when the response has closed. */
-  noteClosed(): void {
-    this.connection.noteClosed();
-    this.stop();
-    this.resolveStart();
+  // A method of its own: the closure that the session keeps shall keep nothing but the stream.
+  private watch(session: Session): void {
+    session.onClose((reason) => this.finish(reason === 'revoked' ? REVOKED_FRAME : END_FRAME));
   }
 
   private openOnce(): void {
     if (this.state !== 'starting') return;
+    const { beforeHead, resolve } = this.opening!;
     if (this.connection.isClosed) {
       this.stop();
     } else {
       try {
-        this.request.beforeHead?.();
+        beforeHead?.();
         this.connection.open();
         this.state = 'open';
       } catch (error) {
         // A header that somebody set and node refuses to write.
-        this.stop();
-        this.rejectStart(error);
+        return this.fail(error);
       }
     }
-    this.resolveStart();
+    this.opening = undefined;
+    resolve();
+  }
+
+  private fail(error: unknown): void {
+    const { reject } = this.opening!;
+    this.stop();
+    reject(error);
   }
 
   private finish(frame?: Buffer): void {
@@ -135,9 +167,10 @@ export class EventStream implements StreamObserver {
 
   private stop(): void {
     this.state = 'done';
-    this.stopReading?.();
-    this.stopReading = undefined;
-    this.stopWatchingSession?.();
+    this.opening = undefined;
+    this.reading?.unsubscribe();
+    this.reading = undefined;
+    void this.connection.ended().then(() => this.context.remove(this));
   }
 
   /**
@@ -148,17 +181,14 @@ export class EventStream implements StreamObserver {
    */
   private encode(message: unknown): Frame | undefined {
     if (message instanceof Frame) return message;
-    const { delivering } = this.hub;
+    const { hub, reporter } = this.context;
+    const { delivering } = hub;
     try {
-      if (delivering === undefined || delivering.message !== message) return frameOf(this.hub.codec.encode(message));
-      return (delivering.forms.frame ??= frameOf(delivering.encoded, dropRuleOf(this.hub, delivering))) as Frame;
+      if (delivering === undefined || delivering.message !== message) return frameOf(hub.codec.encode(message));
+      return eventFrame(hub, delivering);
     } catch (error) {
-      this.reporter.messageRejected({ channel: delivering?.channel ?? this.request.handler, error: error as Error });
+      reporter.messageRejected({ channel: delivering?.channel ?? this.handler, error: error as Error });
       return undefined;
     }
   }
-}
-
-function frameOf({ data, type }: EncodedMessage, dropRule?: DropRule): Frame {
-  return new Frame(encodeFrame({ event: type, data }), dropRule);
 }

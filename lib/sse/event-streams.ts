@@ -1,10 +1,10 @@
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import { SseConnection } from './connection.js';
+import { Feeds } from './feed.js';
 import { Flusher } from './flusher.js';
 import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
-import { EventStream, type StreamRequest } from './event-stream.js';
+import { EventStream, type StreamContext, type StreamRequest } from './event-stream.js';
 import type { MessageStream } from './stream-source.js';
 
 /** How event streams are kept, for all of an application. */
@@ -22,17 +22,20 @@ const DRAIN_TIMEOUT_MS = 400;
 const DRAIN_RETRY_MS = { min: 500, spread: 2_500 };
 
 /** The open event streams of one application. */
-export class EventStreams {
+export class EventStreams implements StreamContext {
+  readonly flusher = new Flusher();
   private readonly open = new Set<EventStream>();
-  private readonly heartbeat = new Heartbeat();
-  private readonly flusher = new Flusher();
+  private readonly heartbeat = new Heartbeat(this.open);
+  readonly feeds: Feeds;
   private draining = false;
 
   constructor(
-    private readonly hub: Hub,
-    private readonly reporter: Reporter,
-    private readonly options: EventStreamOptions,
-  ) {}
+    readonly hub: Hub,
+    readonly reporter: Reporter,
+    readonly options: EventStreamOptions,
+  ) {
+    this.feeds = new Feeds(hub, reporter, this.flusher);
+  }
 
   /** Whether the application shuts down and takes no more streams. */
   get isDraining(): boolean {
@@ -51,16 +54,15 @@ export class EventStreams {
    * @throws (rejects) what the stream fails with before the head is written; nothing has been sent then
    */
   serve(stream: MessageStream, request: StreamRequest): Promise<void> {
-    const connection = new SseConnection(request.response, this.options, this.flusher);
-    const eventStream = new EventStream(connection, request, this.hub, this.reporter);
+    const eventStream = new EventStream(request, this);
     this.open.add(eventStream);
-    const stopHeartbeat = this.heartbeat.add(eventStream, request.heartbeatMs ?? this.options.heartbeatMs);
-    request.response.once('close', () => {
-      stopHeartbeat();
-      this.open.delete(eventStream);
-      eventStream.noteClosed();
-    });
-    return eventStream.start(stream);
+    this.heartbeat.added(eventStream);
+    return eventStream.serve(stream, request);
+  }
+
+  /** Called by a stream that has ended. */
+  remove(stream: EventStream): void {
+    if (this.open.delete(stream)) this.heartbeat.removed(stream);
   }
 
   /**

@@ -1,8 +1,15 @@
 import { Batch } from './batch.js';
+import type { Frame } from './frame.js';
 
 /** What has something to write. */
 export interface Flushable {
   flush(): void;
+}
+
+/** Connections that are sent the same frames. */
+export interface Group {
+  /** Has each of them send these. */
+  deliver(batch: Batch): void;
 }
 
 /**
@@ -23,12 +30,35 @@ export class Flusher {
   /** What connections begin their batches with; another one after each flush, so that none keeps the frames of another. */
   start = Batch.empty();
   private dirty: Flushable[] = [];
+  /** What groups have not been handed yet, in order. */
+  private undelivered: { readonly group: Group; batch: Batch }[] = [];
   private isScheduled = false;
   private restUntil = 0;
 
   /** Flushes it soon. */
   add(connection: Flushable): void {
     this.dirty.push(connection);
+    this.schedule();
+  }
+
+  /** Hands a frame to a group with the next flush, or when it is to be settled what each connection is sent. */
+  addFrame(group: Group, frame: Frame): void {
+    const last = this.undelivered.at(-1);
+    if (last?.group === group) last.batch = last.batch.add(frame);
+    else this.undelivered.push({ group, batch: this.start.add(frame) });
+    this.schedule();
+  }
+
+  /** Hands groups their frames now, since something is about to change: who is in a group, or what a connection is sent. */
+  settle(): void {
+    while (this.undelivered.length > 0) {
+      const { undelivered } = this;
+      this.undelivered = [];
+      for (const { group, batch } of undelivered) group.deliver(batch);
+    }
+  }
+
+  private schedule(): void {
     if (this.isScheduled) return;
     this.isScheduled = true;
     const waitMs = this.restUntil - performance.now();
@@ -38,11 +68,12 @@ export class Flusher {
   }
 
   private readonly flush = (): void => {
+    const begun = performance.now();
+    this.settle();
     const { dirty } = this;
     this.dirty = [];
     this.isScheduled = false;
     this.start = Batch.empty();
-    const begun = performance.now();
     for (const connection of dirty) connection.flush();
     const ended = performance.now();
     this.restUntil = ended + Math.min(MAX_DELAY_MS, (ended - begun) * REST_SHARE);

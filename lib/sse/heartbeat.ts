@@ -1,37 +1,40 @@
 /** What has a heart that beats. */
 interface Beating {
+  /** Time between two beats; 0: it does not beat. */
+  readonly heartbeatMs: number;
   beat(): void;
 }
 
-/** Lets connections beat at intervals: one timer serves all with the same interval. */
+/** Lets streams beat at intervals: one timer serves all with the same interval. */
 export class Heartbeat {
-  private readonly groups = new Map<number, { timer: NodeJS.Timeout; members: Set<Beating> }>();
+  private readonly timers = new Map<number, { readonly timer: NodeJS.Timeout; members: number }>();
 
-  /**
-   * Adds a connection.
-   *
-   * @param intervalMs - 0: none
-   * @returns removes it
-   */
-  add(connection: Beating, intervalMs: number): () => void {
-    if (intervalMs === 0) return () => {};
-    const group = this.groups.get(intervalMs) ?? this.createGroup(intervalMs);
-    group.members.add(connection);
-    return () => {
-      group.members.delete(connection);
-      if (group.members.size > 0 || this.groups.get(intervalMs) !== group) return;
-      clearInterval(group.timer);
-      this.groups.delete(intervalMs);
-    };
+  /** @param streams - those that have been added and not removed; kept by the caller, since a set of our own would cost as much again */
+  constructor(private readonly streams: Iterable<Beating>) {}
+
+  /** To be called when a stream was added. */
+  added({ heartbeatMs }: Beating): void {
+    if (heartbeatMs === 0) return;
+    const known = this.timers.get(heartbeatMs);
+    if (known !== undefined) known.members++;
+    else
+      this.timers.set(heartbeatMs, {
+        timer: setInterval(() => this.beat(heartbeatMs), heartbeatMs).unref(),
+        members: 1,
+      });
   }
 
-  private createGroup(intervalMs: number) {
-    const members = new Set<Beating>();
-    const beat = () => {
-      for (const member of members) member.beat();
-    };
-    const group = { timer: setInterval(beat, intervalMs).unref(), members };
-    this.groups.set(intervalMs, group);
-    return group;
+  /** To be called when a stream was removed. */
+  removed({ heartbeatMs }: Beating): void {
+    const known = this.timers.get(heartbeatMs);
+    if (known === undefined || --known.members > 0) return;
+    clearInterval(known.timer);
+    this.timers.delete(heartbeatMs);
+  }
+
+  private beat(heartbeatMs: number): void {
+    for (const stream of this.streams) {
+      if (stream.heartbeatMs === heartbeatMs) stream.beat();
+    }
   }
 }

@@ -1,7 +1,8 @@
-import { isObservable, type Observable } from 'rxjs';
+import { isObservable, type Observable, type Unsubscribable } from 'rxjs';
 import { DirectStream } from '../core/stream.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import type { Feeds } from './feed.js';
 
 /** What a handler of `@Sse()` may return, or a promise of it. */
 export type MessageStream<T = unknown> = Observable<T> | AsyncIterable<T>;
@@ -33,28 +34,18 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
  *
  * @returns ends it; the source is released at once, also while it is waiting for something
  */
-export function readStream(stream: MessageStream, observer: StreamObserver): () => void {
-  if (stream instanceof DirectStream) {
-    return stream.read(
-      (message) => observer.next(message),
-      () => observer.complete(),
-    );
-  }
-  if (isObservable(stream)) {
-    const subscription = stream.subscribe({
-      next: (message) => void observer.next(message),
-      error: (error: unknown) => observer.error(error),
-      complete: () => observer.complete(),
-    });
-    return () => subscription.unsubscribe();
-  }
+export function readStream(stream: MessageStream, observer: StreamObserver, feeds: Feeds): Unsubscribable {
+  if (stream instanceof DirectStream) return stream.read(observer, feeds);
+  if (isObservable(stream)) return stream.subscribe(observer);
   const iterator = stream[Symbol.asyncIterator]();
   const state = { isStopped: false };
   void readIterator(iterator, observer, state);
-  return () => {
-    if (state.isStopped) return;
-    state.isStopped = true;
-    release(iterator);
+  return {
+    unsubscribe: () => {
+      if (state.isStopped) return;
+      state.isStopped = true;
+      release(iterator);
+    },
   };
 }
 

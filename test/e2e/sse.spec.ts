@@ -677,6 +677,16 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(new Set(clients.map(({ retryMs }) => retryMs)).size).toBeGreaterThan(10);
   });
 
+  test('sends what was posted in the moment before it shuts down', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/users`);
+    await client.comments.next();
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'just in time'));
+    void running.app.get(EventStreams, { strict: false }).drain();
+    expect(await client.next()).toEqual(['UserUpdate', { id: 1, name: 'just in time' }]);
+    expect(await client.next()).toEqual(['messaging:drain', {}]);
+  });
+
   test('cuts off requests for new streams while it shuts down, so that a browser tries again elsewhere', async () => {
     await using running = await start(adapter);
     await running.app.get(EventStreams, { strict: false }).drain();

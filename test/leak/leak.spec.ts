@@ -1,6 +1,7 @@
-import { Controller } from '@nestjs/common';
+import { Controller, Injectable, Param, Req, UseGuards, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { expect, test } from '@jest/globals';
 import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { concat, from, map, NEVER, of, switchMap, throwError, timer } from 'rxjs';
 import { Hub } from '../../lib/core/hub.js';
 import { createStream } from '../../lib/core/stream.js';
 import { EventStreams } from '../../lib/sse/event-streams.js';
@@ -94,4 +95,108 @@ test.each(ADAPTER_NAMES)(
     expect(await survivors(refs)).toBe(0);
   },
   120_000,
+);
+
+test.each(ADAPTER_NAMES)(
+  'an open stream on %s keeps what its handler uses of the request, and nothing of what led to the handler',
+  async (adapter) => {
+    interface Request {
+      readonly headers: Record<string, string>;
+      readonly query: Record<string, string>;
+      readonly next?: object;
+      user?: string;
+    }
+
+    @Injectable()
+    class Watches implements CanActivate {
+      canActivate(context: ExecutionContext) {
+        const request = context.switchToHttp().getRequest<Request>();
+        request.user = 'Ada';
+        refs.push(new WeakRef(context));
+        if (adapter === 'Express') refs.push(new WeakRef(request.next!));
+        return true;
+      }
+    }
+
+    @Controller()
+    @UseGuards(Watches)
+    class Streams {
+      @Sse('rooms/:room')
+      room(@Messages() messages: SessionMessages, @Param('room') room: string, @Req() request: Request) {
+        return messages.createStream(Numbers).pipe(
+          map((n) => {
+            const { user, headers, query } = request;
+            return [n, room, user, headers['x-name'], query['q'], messages.session.closed];
+          }),
+        );
+      }
+    }
+    const refs: WeakRef<object>[] = [];
+    await using running = await startApp({ imports: [MessagingModule.forRoot()], controllers: [Streams] }, { adapter });
+    const headers = { 'x-name': 'Ada L.' };
+    await using client = await SseClient.connect(`${running.url}/rooms/7?q=all`, { headers });
+    await client.comments.next();
+
+    expect(refs).toHaveLength(adapter === 'Express' ? 2 : 1);
+    expect(await survivors(refs)).toBe(0);
+    void running.app.get(MessagingService).postMessage(Numbers, 1);
+    expect(await client.next()).toEqual(['message', [1, '7', 'Ada', 'Ada L.', 'all', false]]);
+  },
+);
+
+test.each(ADAPTER_NAMES)(
+  'streams on %s are counted no longer than until they end, whatever ends them',
+  async (adapter) => {
+    @Injectable()
+    class HasSession implements CanActivate {
+      constructor(private readonly messaging: MessagingService) {}
+
+      canActivate(context: ExecutionContext) {
+        // Nobody closes this one; it must not be taken for the session of the request.
+        context.switchToHttp().getRequest<{ session: unknown }>().session = this.messaging.openSession().session;
+        return true;
+      }
+    }
+
+    @Controller()
+    @UseGuards(HasSession)
+    class Streams {
+      @Sse(':end')
+      stream(@Param('end') end: string, @Messages() messages: SessionMessages) {
+        const { session } = messages;
+        const ends = {
+          completes: from([1, 2]),
+          iterates: (async function* () {
+            yield 1;
+          })(),
+          fails: concat(of(1), timer(1).pipe(switchMap(() => throwError(() => new Error('no more'))))),
+          failsAtOnce: throwError(() => new Error('none')),
+          closed: concat(of(1), timer(1).pipe(map(() => session.close())), NEVER),
+          left: concat(of(1), NEVER),
+        };
+        return ends[end as keyof typeof ends];
+      }
+    }
+    await using running = await startApp({ imports: [MessagingModule.forRoot()], controllers: [Streams] }, { adapter });
+    const streams = running.app.get(EventStreams, { strict: false });
+    const timers = streams['heartbeat']['timers'];
+    // Times out where one is never let go.
+    const allGone = async () => {
+      while (streams.size > 0) await new Promise((resolve) => setImmediate(resolve));
+    };
+    const client = await SseClient.connect(`${running.url}/left`);
+    await client.events.next();
+    expect(streams.size).toBe(1);
+    expect(timers.size).toBe(1);
+    await client[Symbol.asyncDispose]();
+    await allGone();
+    expect(timers.size).toBe(0);
+
+    for (const end of ['completes', 'iterates', 'fails', 'closed', 'failsAtOnce']) {
+      await using ended = await SseClient.connect(`${running.url}/${end}`);
+      await allGone();
+      expect(timers.size).toBe(0);
+      await ended.ended;
+    }
+  },
 );

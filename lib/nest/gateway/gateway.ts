@@ -13,9 +13,10 @@ import { NodeRequests } from '../../core/node-requests.js';
 import type { Session } from '../../core/session.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
-import { ClientConnection, type Lost } from '../../sse/client-connection.js';
+import { ClientConnection, type ClientConnectionOptions, type Lost } from '../../sse/client-connection.js';
 import { ClientFeeds } from '../../sse/client-feeds.js';
 import { ClientRecovery, type Position, type RecoveryQuestion } from '../../sse/client-recovery.js';
+import { EventStreams } from '../../sse/event-streams.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from '../messaging-options.js';
 import { ClientChannels } from './client-channels.js';
@@ -48,6 +49,9 @@ interface Change {
 /** What nodes ask each other. */
 type Question = { readonly change: Change } | { readonly recover: RecoveryQuestion };
 
+/** What an answer to another node is wrapped in. */
+const ENVELOPE_BYTES = 1_000;
+
 /** Whom a connection belongs to. */
 interface Owner {
   readonly userId: string | null;
@@ -60,24 +64,33 @@ export class Gateway implements OnApplicationBootstrap {
   private readonly connections = new Map<string, ClientConnection>();
   private readonly countByUser = new Map<string, number>();
   private readonly nodes: NodeRequests;
+  /** Connections of one form share their options. */
+  private readonly forms: Readonly<Record<ClientConnectionOptions['form'], ClientConnectionOptions>>;
   private readonly feeds: ClientFeeds;
   private readonly recovery: ClientRecovery;
 
   constructor(
     private readonly hub: Hub,
     private readonly channels: ClientChannels,
+    streams: EventStreams,
     private readonly reporter: LoggingReporter,
     @Inject(MESSAGING_OPTIONS) private readonly options: ResolvedMessagingOptions,
     @Inject(GATEWAY_OPTIONS) private readonly gateway: GatewayOptions,
   ) {
     this.nodes = new NodeRequests(hub, (question) => this.answer(question as Question));
-    this.feeds = new ClientFeeds(hub, reporter, gateway.recoveryMs ?? RECOVERY_MS);
+    const kept = {
+      heartbeatMs: options.sse.heartbeatMs,
+      maxSubscriptions: options.limits.maxSubscriptionsPerConnection,
+    };
+    this.forms = { native: { form: 'native', ...kept }, client: { form: 'client', ...kept } };
+    const { recoveryMs = RECOVERY_MS } = gateway;
+    this.feeds = new ClientFeeds(hub, reporter, streams.flusher, recoveryMs, options.sse.maxBufferedBytes);
     this.recovery = new ClientRecovery(
       hub,
       this.feeds,
       reporter,
       (node, recover) => this.nodes.ask(node, { recover } satisfies Question, RECOVERY_TIMEOUT_MS),
-      options.limits.maxMessageBytes / 4,
+      options.limits.maxMessageBytes - ENVELOPE_BYTES,
     );
   }
 
@@ -115,11 +128,7 @@ export class Gateway implements OnApplicationBootstrap {
 
   /** A connection that lives as long as its session. */
   open(session: Session, form: 'native' | 'client'): ClientConnection {
-    const connection = new ClientConnection(this.hub, this.feeds, this.reporter, session, {
-      form,
-      heartbeatMs: this.options.sse.heartbeatMs,
-      maxSubscriptions: this.options.limits.maxSubscriptionsPerConnection,
-    });
+    const connection = new ClientConnection(this.hub, this.feeds, this.reporter, session, this.forms[form]);
     const { id } = connection;
     const { auth } = session;
     this.connections.set(id, connection);

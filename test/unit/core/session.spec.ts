@@ -77,6 +77,33 @@ describe('a session that closes', () => {
     expect(session.closeReason).toBe('ended');
   });
 
+  test('ends all of its listeners that have not ended before, one or several', () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    const listen = (name: string) => hub.listen('channel', () => seen.push(name), session);
+    const gone = listen('gone');
+    gone.unsubscribe();
+    expect(session.registrations('channel', gone.call)).toEqual([]);
+    const [one, two, three] = [listen('one'), listen('two'), listen('three')];
+    two.unsubscribe();
+    void hub.post('channel', 'x');
+    expect(seen).toEqual(['one', 'three']);
+
+    session.close();
+    void hub.post('channel', 'x');
+    expect([one, two, three].every(({ closed }) => closed)).toBe(true);
+    expect(seen).toEqual(['one', 'three']);
+  });
+
+  test('runs what was to be run then in the order in which it came, and what comes later at once', () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    for (const name of ['one', 'two', 'three']) session.onClose((reason) => seen.push(`${name}: ${reason}`));
+    session.close();
+    session.onClose((reason) => seen.push(`late: ${reason}`));
+    expect(seen).toEqual(['one: ended', 'two: ended', 'three: ended', 'late: ended']);
+  });
+
   test('is no longer counted among the open ones', () => {
     const { hub } = setup();
     const before = hub.sessions.size;

@@ -39,6 +39,18 @@ describe('A batch', () => {
     expect(other.chunk).toBe(one.chunk);
   });
 
+  test('is longer by another batch, the very same for all who add that', () => {
+    fc.assert(
+      fc.property(frames, frames, (head, tail) => {
+        const one = batchOf(Batch.empty(), head);
+        const other = batchOf(Batch.empty(), tail);
+        expect(one.addAll(other).bytes).toEqual(bytesOf([...head, ...tail]));
+        expect(one.addAll(other)).toBe(one.addAll(other));
+        expect(one.addAll(one).bytes).toEqual(bytesOf([...head, ...head]));
+      }),
+    );
+  });
+
   test('is another one for who adds another frame, and leaves the first as it was', () => {
     fc.assert(
       fc.property(frames, frames, frames, (head, tail, otherTail) => {

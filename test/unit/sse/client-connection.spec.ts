@@ -3,6 +3,7 @@ import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { ClientConnection } from '../../../lib/sse/client-connection.js';
 import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
+import { Flusher } from '../../../lib/sse/flusher.js';
 import type { Frame } from '../../../lib/sse/frame.js';
 import { Deferred } from '../../../lib/transport/deferred.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
@@ -25,7 +26,7 @@ function setup(transport?: MemoryTransport) {
   const hub = new Hub({ reporter, transport });
   const session = hub.sessions.open();
   const options = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
-  const feeds = new ClientFeeds(hub, reporter, 10_000);
+  const feeds = new ClientFeeds(hub, reporter, new Flusher(), 10_000, 100_000);
   const connection = new ClientConnection(hub, feeds, reporter, session, options);
   const frames = new Queue<string>();
   const read = () => connection.stream([]).subscribe((frame) => frames.push((frame as Frame).bytes.toString()));

@@ -1,46 +1,83 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
+import type { Batch } from '../../../lib/sse/batch.js';
 import { ClientFeeds, type FeedMessage } from '../../../lib/sse/client-feeds.js';
+import { Flusher } from '../../../lib/sse/flusher.js';
+import type { Frame } from '../../../lib/sse/frame.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-function setup(keepMs = 1_000) {
+function setup(keepMs = 1_000, maxMissedBytes = 100_000_000) {
   const reporter = new RecordingReporter();
   const hub = new Hub({ reporter });
-  const feeds = new ClientFeeds(hub, reporter, keepMs);
+  const flusher = new Flusher();
+  const feeds = new ClientFeeds(hub, reporter, flusher, keepMs, maxMissedBytes);
   const post = (channel: string, message: unknown): void => void hub.post(channel, message);
   const now = (): number => Number(feeds.position.split('.')[1]);
   const isHeard = (name: string): boolean => hub['channels'].get(name)?.isEmpty === false;
-  return { reporter, hub, feeds, post, now, isHeard };
+  return { reporter, hub, flusher, feeds, post, now, isHeard };
 }
 
-const textsOf = (messages: readonly FeedMessage[]): string[] =>
-  messages.map(({ frame }) => /"data":"(.*)"\}/.exec(frame.bytes.toString())![1]!);
+const textOf = ({ bytes }: Frame): string => /"data":"(.*)"\}/.exec(bytes.toString())![1]!;
+const textsOf = (messages: readonly FeedMessage[]): string[] => messages.map(({ frame }) => textOf(frame));
 
 describe('What clients are sent', () => {
   test('is numbered in the order in which it goes out, also where a listener posts in between', () => {
-    const { hub, feeds, post } = setup();
-    const got: string[] = [];
+    const { hub, feeds, flusher, post } = setup();
+    const numbers: number[] = [];
     hub.listen('outer', () => post('inner', 'caused'), hub.root);
-    for (const name of ['outer', 'inner', 'outer'])
-      feeds.join(name, ({ frame }) => got.push(frame.bytes.toString().split('\n')[0]!));
-    post('outer', 'cause');
-    const numbers = got.map((line) => Number(line.slice('id: '.length)));
-    expect(numbers).toHaveLength(3);
+    const read = (batch: Batch): void => {
+      for (const { bytes } of batch.frames) numbers.push(Number(/^id: (\d+)$/m.exec(bytes.toString())![1]));
+    };
+    for (const name of ['outer', 'inner']) feeds.join(name, read);
+    for (let count = 0; count < 3; count++) post('outer', 'cause');
+    flusher.settle();
+    expect(numbers).toHaveLength(6);
     expect(numbers.toSorted((one, other) => one - other)).toEqual(numbers);
-    expect(new Set(numbers).size).toBe(2);
+    expect(new Set(numbers).size).toBe(6);
+  });
+
+  test('comes to each reader of a name in the same batch, from when it joined to when it left', () => {
+    const { feeds, flusher, post } = setup();
+    const batches: Batch[] = [];
+    const late: string[] = [];
+    const readers = [1, 2].map(() => feeds.join('news', (batch) => batches.push(batch)));
+    post('news', 'one');
+    feeds.join('news', (batch) => late.push(...batch.frames.map(textOf)));
+    post('news', 'two');
+    readers[0]!.unsubscribe();
+    post('news', 'three');
+    flusher.settle();
+    expect(batches.map(({ frames }) => frames.map(textOf))).toEqual([['one'], ['one'], ['two'], ['two'], ['three']]);
+    expect(batches[0]).toBe(batches[1]);
+    expect(late).toEqual(['two', 'three']);
+  });
+
+  test('is held back for who has not been released, and not sent him as well', () => {
+    const { feeds, flusher, post } = setup();
+    const held: FeedMessage[] = [];
+    const got: string[] = [];
+    const reader = feeds.join('news', (batch) => got.push(...batch.frames.map(textOf)), held);
+    post('news', 'held');
+    reader.release();
+    reader.release();
+    post('news', 'sent');
+    flusher.settle();
+    expect(held.map(({ frame }) => textOf(frame))).toEqual(['held']);
+    expect(got).toEqual(['sent']);
   });
 
   test('that cannot be sent is reported once, however many read', () => {
-    const { feeds, post, reporter } = setup();
-    const got: FeedMessage[] = [];
-    for (let count = 0; count < 3; count++) feeds.join('news', (message) => got.push(message));
+    const { feeds, flusher, post, reporter } = setup();
+    const got: string[] = [];
+    for (let count = 0; count < 3; count++) feeds.join('news', (batch) => got.push(...batch.frames.map(textOf)));
     post('news', () => {});
     post('news', 'fine');
+    flusher.settle();
     expect(reporter.rejections).toHaveLength(1);
-    expect(got).toHaveLength(3);
+    expect(got).toEqual(['fine', 'fine', 'fine']);
   });
 });
 
@@ -127,6 +164,16 @@ describe('What was sent since a number', () => {
     expect(feeds.since(number, ['news']).complete).toEqual([]);
   });
 
+  test('is nothing where it is more than a client may be sent', () => {
+    const { feeds, post, now } = setup(1_000, 300);
+    for (const name of ['news', 'other']) feeds.join(name, () => {});
+    const number = now();
+    post('news', 'x'.repeat(200));
+    post('other', 'x'.repeat(200));
+    expect(feeds.since(number, ['news']).complete).toEqual(['news']);
+    expect(feeds.since(number, ['news', 'other'])).toEqual({ messages: [], complete: [] });
+  });
+
   test('is nothing where nothing is to be kept', () => {
     const { feeds, post, now, isHeard } = setup(0);
     const reader = feeds.join('news', () => {});
@@ -136,6 +183,7 @@ describe('What was sent since a number', () => {
     expect(feeds.since(number, ['news'])).toEqual({ messages: [], complete: [] });
     reader.unsubscribe();
     expect(isHeard('news')).toBe(false);
+    jest.advanceTimersByTime(0);
     expect(jest.getTimerCount()).toBe(0);
   });
 });

@@ -4,6 +4,7 @@ import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { ClientConnection } from '../../../lib/sse/client-connection.js';
 import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
 import { ClientRecovery, type RecoveryQuestion } from '../../../lib/sse/client-recovery.js';
+import { Flusher } from '../../../lib/sse/flusher.js';
 import type { Frame } from '../../../lib/sse/frame.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
@@ -28,7 +29,7 @@ async function startNode(
   const hub = new Hub({ reporter, transport: new MemoryTransport(broker) });
   hubs.push(hub);
   await hub.start();
-  const feeds = new ClientFeeds(hub, reporter, 10_000);
+  const feeds = new ClientFeeds(hub, reporter, new Flusher(), 10_000, 100_000);
   const recovery = new ClientRecovery(hub, feeds, reporter, ask, limit);
   const position = () => {
     const [node, seq] = feeds.position.split('.');
@@ -125,7 +126,7 @@ describe('A client that comes from another node', () => {
     const hub = new Hub({ reporter });
     const alone = new ClientRecovery(
       hub,
-      new ClientFeeds(hub, reporter, 10),
+      new ClientFeeds(hub, reporter, new Flusher(), 10, 100_000),
       reporter,
       () => Promise.reject(new Error('asked')),
       10,

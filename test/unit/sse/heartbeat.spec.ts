@@ -4,14 +4,27 @@ import { Heartbeat } from '../../../lib/sse/heartbeat.js';
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-const connection = () => ({ beat: jest.fn() });
+const stream = (heartbeatMs: number) => ({ heartbeatMs, beat: jest.fn() });
+type Stream = ReturnType<typeof stream>;
 
-test('all connections with one interval share one timer, which ends with the last of them', () => {
-  const heartbeat = new Heartbeat();
-  const [one, two, slow] = [connection(), connection(), connection()];
-  const removeOne = heartbeat.add(one, 1_000);
-  const removeTwo = heartbeat.add(two, 1_000);
-  const removeSlow = heartbeat.add(slow, 3_000);
+function setup() {
+  const streams = new Set<Stream>();
+  const heartbeat = new Heartbeat(streams);
+  const add = (added: Stream) => {
+    streams.add(added);
+    heartbeat.added(added);
+  };
+  const remove = (removed: Stream) => {
+    streams.delete(removed);
+    heartbeat.removed(removed);
+  };
+  return { add, remove };
+}
+
+test('all streams with one interval share one timer, which ends with the last of them', () => {
+  const { add, remove } = setup();
+  const [one, two, slow] = [stream(1_000), stream(1_000), stream(3_000)];
+  for (const each of [one, two, slow]) add(each);
   expect(jest.getTimerCount()).toBe(2);
 
   jest.advanceTimersByTime(3_000);
@@ -19,20 +32,21 @@ test('all connections with one interval share one timer, which ends with the las
   expect(two.beat).toHaveBeenCalledTimes(3);
   expect(slow.beat).toHaveBeenCalledTimes(1);
 
-  removeOne();
+  remove(one);
   jest.advanceTimersByTime(1_000);
   expect(one.beat).toHaveBeenCalledTimes(3);
   expect(two.beat).toHaveBeenCalledTimes(4);
 
-  removeTwo();
-  removeTwo();
+  remove(two);
   expect(jest.getTimerCount()).toBe(1);
-  removeSlow();
+  remove(slow);
   expect(jest.getTimerCount()).toBe(0);
 });
 
 test('an interval of 0 means none', () => {
-  const idle = connection();
-  new Heartbeat().add(idle, 0)();
+  const { add, remove } = setup();
+  const idle = stream(0);
+  add(idle);
   expect(jest.getTimerCount()).toBe(0);
+  remove(idle);
 });

@@ -1,0 +1,154 @@
+// The model of docs/scaling.md: what an installation needs, by what was measured on one machine. Not a bench: prints its table
+// at once, by `node dist/bench/scaling.js`. Change what is here to see what follows.
+
+/** Seconds of CPU, on one core of the machine that docs/performance.md names. */
+const CPU = {
+  /** Of a request that posts, on Express with scope `async-local`. */
+  request: 135e-6,
+  /** Of the node that posts, for each global post. */
+  post: 7e-6,
+  /** Of a node that listens, for each message from another one. */
+  message: 6e-6,
+  /** Of an event to a connection, with none that it could go together with. */
+  delivery: 8e-6,
+  /** Of a heartbeat of a connection. */
+  heartbeat: 10e-6,
+  /** Of Redis for each post, and on top of that for each node that listens. */
+  publish: 2.2e-6,
+  publishToNode: 0.4e-6,
+};
+/** Bytes, without what the system holds for sockets. */
+const MEMORY = { node: 120e6, connection: 18_000, channelOfNode: 2_450, channelOfNodeInRedis: 440 };
+/** Bytes of an event of 225 bytes on its way: through Redis, and to a connection. */
+const LENGTH = { envelope: 360, frame: 260 };
+/** What is chosen, not measured: shares of a core and of a network of 10 Gbit/s, and what a process may have open. */
+const LIMITS = { busy: 0.7, bytesPerSecond: 0.7 * 1.25e9, connectionsOfNode: 15_000, heartbeatSeconds: 15 };
+
+interface Scenario {
+  readonly name: string;
+  readonly connections: number;
+  readonly postsPerSecond: number;
+  /** Whether each post comes by a request of its own. */
+  readonly isPostedByRequest?: true;
+  readonly channels: number;
+  /** How many connections get each post. */
+  readonly receivers: number;
+  /** How many of so many nodes listen to a channel. */
+  readonly listening: (nodes: number) => number;
+}
+
+/** How many nodes so many connections are on, each on any of them. */
+const anywhere = (connections: number) => (nodes: number) => nodes * (1 - (1 - 1 / nodes) ** connections);
+
+const SCENARIOS: readonly Scenario[] = [
+  {
+    name: '1 M connections, each posts once a minute to a room of 50',
+    connections: 1e6,
+    postsPerSecond: 1e6 / 60,
+    isPostedByRequest: true,
+    channels: 1e6 / 50,
+    receivers: 50,
+    listening: anywhere(50),
+  },
+  {
+    name: '1 M connections, each posts once a second to a room of 50',
+    connections: 1e6,
+    postsPerSecond: 1e6,
+    isPostedByRequest: true,
+    channels: 1e6 / 50,
+    receivers: 50,
+    listening: anywhere(50),
+  },
+  {
+    name: '1 M connections, one channel for all, 10 posts/s',
+    connections: 1e6,
+    postsPerSecond: 10,
+    channels: 1,
+    receivers: 1e6,
+    listening: (nodes) => nodes,
+  },
+  {
+    name: '1 M connections, a channel each, one post a minute to each',
+    connections: 1e6,
+    postsPerSecond: 1e6 / 60,
+    channels: 1e6,
+    receivers: 1,
+    listening: () => 1,
+  },
+  {
+    name: '100 k posts/s between servers, 100 k channels, 2 nodes listen to each',
+    connections: 0,
+    postsPerSecond: 1e5,
+    channels: 1e5,
+    receivers: 0,
+    listening: () => 2,
+  },
+  {
+    name: '1 M posts/s between servers, 100 k channels, 2 nodes listen to each',
+    connections: 0,
+    postsPerSecond: 1e6,
+    channels: 1e5,
+    receivers: 0,
+    listening: () => 2,
+  },
+];
+
+/** What each of so many nodes, and Redis, have to do. */
+function loadOf(scenario: Scenario, nodes: number) {
+  const { connections, postsPerSecond, isPostedByRequest, channels, receivers } = scenario;
+  const listening = scenario.listening(nodes);
+  const forPost =
+    CPU.post + (isPostedByRequest === true ? CPU.request : 0) + listening * CPU.message + receivers * CPU.delivery;
+  const cpu = postsPerSecond * forPost + (connections / LIMITS.heartbeatSeconds) * CPU.heartbeat;
+  const memory = connections * MEMORY.connection + channels * listening * MEMORY.channelOfNode;
+  return {
+    cpu: cpu / nodes,
+    sent: (postsPerSecond * receivers * LENGTH.frame) / nodes,
+    memory: MEMORY.node + memory / nodes,
+    redisCpu: postsPerSecond * (CPU.publish + listening * CPU.publishToNode),
+    redisSent: postsPerSecond * listening * LENGTH.envelope,
+    redisMemory: channels * listening * MEMORY.channelOfNodeInRedis,
+  };
+}
+
+/** A row of the table. */
+function describe(scenario: Scenario): readonly (string | number)[] {
+  const forConnections = Math.max(2, Math.ceil(scenario.connections / LIMITS.connectionsOfNode));
+  let nodes = forConnections;
+  while (loadOf(scenario, nodes).cpu > LIMITS.busy) nodes++;
+  const { cpu, memory, sent, redisCpu, redisMemory, redisSent } = loadOf(scenario, nodes);
+  const shards = Math.ceil(Math.max(redisCpu / LIMITS.busy, redisSent / LIMITS.bytesPerSecond));
+  return [
+    scenario.name,
+    `${nodes}, for ${nodes > forConnections || scenario.connections === 0 ? 'CPU' : 'connections'}`,
+    percent(cpu),
+    megabytes(memory),
+    megabytes(sent),
+    percent(redisCpu),
+    megabytes(redisMemory),
+    megabytes(redisSent),
+    shards === 1 ? 'yes' : `NO: ${shards}`,
+  ];
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+}
+
+const columns = [
+  'scenario',
+  'nodes',
+  'CPU of a node',
+  'memory of a node',
+  'a node sends, each second',
+  'CPU of Redis',
+  'memory of Redis',
+  'Redis sends, each second',
+  'one Redis is enough',
+];
+for (const cells of [columns, columns.map((_, place) => (place === 0 ? '---' : '--:')), ...SCENARIOS.map(describe)])
+  console.log(`| ${cells.join(' | ')} |`);

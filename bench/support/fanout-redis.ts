@@ -1,0 +1,21 @@
+// How servers of a cluster pass events on to each other where it is not the library that does.
+import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
+import { Redis } from 'ioredis';
+import type { Subject } from 'rxjs';
+import type { PriceChange } from './fanout-event.js';
+
+const CHANNEL = 'prices';
+
+/** PUBLISH and SUBSCRIBE around a Subject, as every server has them. Returns what posts. */
+export async function byHand(url: string, changes: Subject<PriceChange>): Promise<(event: PriceChange) => void> {
+  const [publisher, subscriber] = [new Redis(url), new Redis(url)];
+  subscriber.on('message', (_channel: string, text: string) => changes.next(JSON.parse(text) as PriceChange));
+  await subscriber.subscribe(CHANNEL);
+  return (event) => void publisher.publish(CHANNEL, JSON.stringify(event));
+}
+
+/** Adapters of Socket.IO: the classic one receives everything, the sharded one what is for rooms of its server. */
+export const adapters = {
+  classic: (url: string) => createAdapter(new Redis(url), new Redis(url)),
+  sharded: (url: string) => createShardedAdapter(new Redis(url), new Redis(url)),
+};

@@ -1,0 +1,121 @@
+import { describe, expect, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import type { Session } from '../../../lib/core/session.js';
+import type { Batch } from '../../../lib/sse/batch.js';
+import { Feeds } from '../../../lib/sse/feed.js';
+import { Flusher } from '../../../lib/sse/flusher.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+function setup() {
+  const reporter = new RecordingReporter();
+  const hub = new Hub({ reporter });
+  const flusher = new Flusher();
+  const feeds = new Feeds(hub, reporter, flusher);
+  const post = (channel: string, message: unknown) => void hub.post(channel, message);
+  /** A stream of channels: what it was sent, one text for each batch. */
+  const join = (channels: readonly string[], session: Session = hub.root) => {
+    const batches: Batch[] = [];
+    const sent: string[] = [];
+    const take = (batch: Batch) => {
+      batches.push(batch);
+      sent.push(batch.frames.map(({ bytes }) => textOf(bytes)).join(' '));
+    };
+    const listeners = channels.map((channel) => {
+      const listener = hub.prepare(channel, take, session);
+      feeds.attach(listener);
+      return listener;
+    });
+    return { batches, sent, listeners };
+  };
+  return { reporter, hub, feeds, flusher, post, join };
+}
+
+const textOf = (frame: Buffer) => String(JSON.parse(/^data: (.*)$/m.exec(frame.toString())![1]!));
+
+describe('Feeds', () => {
+  test('hand all who read a channel what was posted to it, the same batch to each, once', () => {
+    const { flusher, post, join } = setup();
+    const streams = [join(['news']), join(['news'])];
+    post('news', 'one');
+    post('news', 'two');
+    expect(streams.map(({ sent }) => sent)).toEqual([[], []]);
+    flusher.settle();
+    flusher.settle();
+    expect(streams.map(({ sent }) => sent)).toEqual([['one two'], ['one two']]);
+    expect(streams[0]!.batches[0]).toBe(streams[1]!.batches[0]);
+  });
+
+  test('keep the order of posts to several channels for who reads them all', () => {
+    const { flusher, post, join } = setup();
+    const both = join(['news', 'weather']);
+    const one = join(['weather']);
+    post('news', 'n1');
+    post('weather', 'w1');
+    post('weather', 'w2');
+    post('news', 'n2');
+    flusher.settle();
+    expect(both.sent).toEqual(['n1', 'w1 w2', 'n2']);
+    expect(one.sent).toEqual(['w1 w2']);
+  });
+
+  test('hand nobody what was posted before he came, and everybody what was posted before he went', () => {
+    const { hub, flusher, post, join } = setup();
+    const session = hub.sessions.open();
+    const first = join(['news']);
+    const leaving = join(['news']);
+    const ending = join(['news'], session);
+    post('news', '1');
+    const late = join(['news']);
+    post('news', '2');
+    leaving.listeners[0]!.unsubscribe();
+    post('news', '3');
+    session.close();
+    post('news', '4');
+    flusher.settle();
+    expect(first.sent.join(' ')).toBe('1 2 3 4');
+    expect(late.sent.join(' ')).toBe('2 3 4');
+    expect(leaving.sent.join(' ')).toBe('1 2');
+    expect(ending.sent.join(' ')).toBe('1 2 3');
+  });
+
+  test('write a message as it was when it was posted', () => {
+    const { flusher, post, join } = setup();
+    const { sent } = join(['news']);
+    const message = ['as posted'];
+    post('news', message);
+    message[0] = 'changed';
+    flusher.settle();
+    expect(sent).toEqual(['as posted']);
+  });
+
+  test('report a message that cannot be written once, and go on with the others', () => {
+    const { reporter, flusher, post, join } = setup();
+    const streams = [join(['news']), join(['news'])];
+    post('news', () => {});
+    post('news', 'good');
+    flusher.settle();
+    expect(reporter.rejections.map(({ channel }) => channel)).toEqual(['news']);
+    expect(streams.map(({ sent }) => sent)).toEqual([['good'], ['good']]);
+  });
+
+  test('hand on what is posted while they hand on', () => {
+    const { hub, feeds, flusher, post, join } = setup();
+    const { sent } = join(['answers']);
+    feeds.attach(hub.prepare('questions', () => post('answers', 'yes'), hub.root));
+    post('questions', 'really?');
+    flusher.settle();
+    expect(sent).toEqual(['yes']);
+  });
+
+  test('listen to a channel while somebody reads it, and no longer', () => {
+    const { hub, join } = setup();
+    const streams = [join(['news']), join(['news'])];
+    for (const { listeners } of streams) {
+      expect(hub['channels'].get('news')).toBeDefined();
+      listeners[0]!.unsubscribe();
+    }
+    expect(hub['channels'].get('news')).toBeUndefined();
+    expect(join(['news']).listeners[0]!.closed).toBe(false);
+    expect(hub['channels'].get('news')).toBeDefined();
+  });
+});
