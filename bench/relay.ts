@@ -4,7 +4,7 @@
 // by hand, and Socket.IO with the adapters for Redis.
 import type { BenchOptions } from './run.js';
 import { compareFigures } from './support/compare-figures.js';
-import { Fanout, startServer, type Delivered } from './support/fanout-process.js';
+import { BUSY_LOAD, Fanout, startServer, type Delivered } from './support/fanout-process.js';
 import type { Posting, ServerCalls } from './support/fanout-server.js';
 import type { FanoutVariant } from './support/fanout-servers.js';
 import type { Audience } from './support/load.js';
@@ -23,8 +23,6 @@ const PACED: Posting = { events: 60, atOnce: 1, everyMs: 1000 / POSTS_PER_SECOND
 const FEW = 10;
 const MANY_MESSAGES: Posting = { events: 2_000, atOnce: 1, everyMs: 1 };
 const WARM_UP: Posting = { events: 200, atOnce: 5, everyMs: 10 };
-// Above this share of its core it may be the load that is measured.
-const BUSY_LOAD = 0.85;
 
 const VARIANTS: readonly FanoutVariant[] = [
   'Nest @Sse Express',

@@ -18,6 +18,8 @@ export interface Delivered {
   readonly latencies: readonly number[];
 }
 
+/** Above this share of its core it may be the load that is measured. */
+export const BUSY_LOAD = 0.85;
 // What a server does after its last event has arrived belongs to the cost of it.
 const SETTLE_MS = 30;
 

@@ -10,6 +10,10 @@ const PACKAGES = [
   'fastify',
   'rxjs',
   'autocannon',
+  'better-sse',
+  'socket.io',
+  '@socket.io/redis-adapter',
+  'ioredis',
 ];
 
 /** What figures depend on, for the head of a report. */

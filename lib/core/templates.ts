@@ -1,60 +1,91 @@
 import { matchTemplate } from '../protocol/channel-name.js';
 import type { ListenerList } from './listener-list.js';
 
-interface Template {
-  readonly segments: readonly string[];
-  readonly list: ListenerList;
+/** Where some segments lead, and those that follow them. */
+class Place {
+  /** The templates that end here; they differ in what they call their parameters. */
+  readonly lists = new Set<ListenerList>();
+  private readonly literals = new Map<string, Place>();
+  private parameter: Place | undefined = undefined;
+
+  get isEmpty(): boolean {
+    return this.lists.size === 0 && this.literals.size === 0 && this.parameter === undefined;
+  }
+
+  /** Where a template goes on. */
+  get(segment: string): Place | undefined {
+    return segment.startsWith(':') ? this.parameter : this.literals.get(segment);
+  }
+
+  /** Where a name may go on. */
+  ways(segment: string): readonly (Place | undefined)[] {
+    return [this.literals.get(segment), this.parameter];
+  }
+
+  set(segment: string, next: Place | undefined): void {
+    if (segment.startsWith(':')) this.parameter = next;
+    else if (next === undefined) this.literals.delete(segment);
+    else this.literals.set(segment, next);
+  }
 }
 
 /**
- * The templates that are listened to. Grouped by their number of segments, so that a name is compared
- * only with templates that it can match.
+ * The templates that are listened to, as a tree of their segments: however many there are, a name is compared only with
+ * those that begin as it does.
  */
 export class Templates {
-  private readonly bySize = new Map<number, Map<string, Template>>();
-  private count = 0;
+  private readonly root = new Place();
+  private readonly byName = new Map<string, ListenerList>();
   /** Changes whenever a template comes or goes. */
   version = 0;
 
   get isEmpty(): boolean {
-    return this.count === 0;
+    return this.byName.size === 0;
   }
 
   get(template: string): ListenerList | undefined {
-    return this.bySize.get(sizeOf(template))?.get(template)?.list;
+    return this.byName.get(template);
   }
 
   add(list: ListenerList): void {
-    const segments = list.name.split('/');
-    let group = this.bySize.get(segments.length);
-    if (group === undefined) this.bySize.set(segments.length, (group = new Map<string, Template>()));
-    group.set(list.name, { segments, list });
-    this.count++;
+    let place = this.root;
+    for (const segment of list.name.split('/')) {
+      const next = place.get(segment) ?? new Place();
+      place.set(segment, next);
+      place = next;
+    }
+    place.lists.add(list);
+    this.byName.set(list.name, list);
     this.version++;
   }
 
   remove(list: ListenerList): void {
-    const size = sizeOf(list.name);
-    const group = this.bySize.get(size);
-    if (!group?.delete(list.name)) return;
-    this.count--;
+    if (this.byName.get(list.name) !== list) return;
+    removeBelow(this.root, list, list.name.split('/'));
+    this.byName.delete(list.name);
     this.version++;
-    if (group.size === 0) this.bySize.delete(size);
   }
 
   /** The lists of all templates that a name is of. */
   match(name: string): ListenerList[] {
     const segments = name.split('/');
-    const matched: ListenerList[] = [];
-    for (const template of this.bySize.get(segments.length)?.values() ?? []) {
-      if (matchTemplate(template.segments, segments)) matched.push(template.list);
+    let places: Place[] = [this.root];
+    for (const segment of segments) {
+      places = places.flatMap((place) => place.ways(segment)).filter((place) => place !== undefined);
     }
-    return matched;
+    return places
+      .flatMap(({ lists }) => [...lists])
+      .filter((list) => matchTemplate(list.name.split('/'), segments) !== undefined);
   }
 }
 
-function sizeOf(name: string): number {
-  let size = 1;
-  for (let index = name.indexOf('/'); index !== -1; index = name.indexOf('/', index + 1)) size++;
-  return size;
+/** Takes a template out, and the places that lead nowhere without it. */
+function removeBelow(place: Place, list: ListenerList, [segment, ...others]: readonly string[]): void {
+  if (segment === undefined) {
+    place.lists.delete(list);
+    return;
+  }
+  const next = place.get(segment)!;
+  removeBelow(next, list, others);
+  if (next.isEmpty) place.set(segment, undefined);
 }

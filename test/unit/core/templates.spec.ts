@@ -1,0 +1,59 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { ListenerList } from '../../../lib/core/listener-list.js';
+import { Templates } from '../../../lib/core/templates.js';
+import { matchTemplate } from '../../../lib/protocol/channel-name.js';
+
+const list = (name: string): ListenerList => new ListenerList(name, () => {});
+
+// Few segments, so that many templates and names have some in common.
+const path = (...segments: string[]) =>
+  fc
+    .array(fc.constantFrom(...segments), { minLength: 1, maxLength: 4 })
+    .map((parts) => parts.map((part, index) => (part === ':' ? `:p${index}` : part)).join('/'));
+const template = fc.oneof(path('a', 'b', ':', ':'), path('a', ':', ':other'), fc.constant('messaging:source/:key'));
+const name = fc.oneof(
+  path('a', 'b', 'c', ''),
+  fc.constantFrom('messaging:source/7', 'messaging:source/%', 'messaging:node/7'),
+);
+
+describe('The templates that are listened to', () => {
+  test('are found by a name exactly as one by one', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(template), fc.array(fc.nat()), name, (all, removed, channel) => {
+        const templates = new Templates();
+        const lists = new Map(all.map((each) => [each, list(each)]));
+        for (const each of lists.values()) templates.add(each);
+        for (const index of removed) {
+          const gone = lists.get(all[index % all.length]!);
+          if (gone === undefined) continue;
+          templates.remove(gone);
+          lists.delete(gone.name);
+        }
+        const expected = [...lists.values()].filter((each) => matchTemplate(each.name.split('/'), channel.split('/')));
+        const byName = (one: ListenerList, other: ListenerList): number => (one.name < other.name ? -1 : 1);
+        expect(templates.match(channel).toSorted(byName)).toEqual(expected.toSorted(byName));
+        expect(templates.isEmpty).toBe(lists.size === 0);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('leave nothing behind', () => {
+    const templates = new Templates();
+    const lists = ['users/:id', 'users/:id/name', ':any', 'a/:b/c'].map(list);
+    for (const each of lists) templates.add(each);
+    for (const each of lists) templates.remove(each);
+    expect(templates['root'].isEmpty).toBe(true);
+    expect(templates['byName'].size).toBe(0);
+  });
+
+  test('are removed by who is there, not by who has the same name', () => {
+    const templates = new Templates();
+    const there = list('users/:id');
+    templates.add(there);
+    templates.remove(list('users/:id'));
+    expect(templates.get('users/:id')).toBe(there);
+    expect(templates.match('users/7')).toEqual([there]);
+  });
+});
