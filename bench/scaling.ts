@@ -6,19 +6,19 @@ const CPU = {
   /** Of a request that posts, on Express with scope `async-local`. */
   request: 135e-6,
   /** Of the node that posts, for each global post. */
-  post: 7e-6,
+  post: 6.5e-6,
   /** Of a node that listens, for each message from another one. */
-  message: 6e-6,
+  message: 5.3e-6,
   /** Of an event to a connection, with none that it could go together with. */
-  delivery: 8e-6,
+  delivery: 7.5e-6,
   /** Of a heartbeat of a connection. */
-  heartbeat: 10e-6,
+  heartbeat: 8e-6,
   /** Of Redis for each post, and on top of that for each node that listens. */
-  publish: 2.2e-6,
-  publishToNode: 0.4e-6,
+  publish: 2.4e-6,
+  publishToNode: 0.3e-6,
 };
 /** Bytes, without what the system holds for sockets. */
-const MEMORY = { node: 120e6, connection: 18_000, channelOfNode: 2_450, channelOfNodeInRedis: 440 };
+const MEMORY = { node: 120e6, connection: 15_000, channelOfNode: 2_430, channelOfNodeInRedis: 440 };
 /** Bytes of an event of 225 bytes on its way: through Redis, and to a connection. */
 const LENGTH = { envelope: 360, frame: 260 };
 /** What is chosen, not measured: shares of a core and of a network of 10 Gbit/s, and what a process may have open. */

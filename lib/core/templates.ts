@@ -17,9 +17,11 @@ class Place {
     return segment.startsWith(':') ? this.parameter : this.literals.get(segment);
   }
 
-  /** Where a name may go on. */
-  ways(segment: string): readonly (Place | undefined)[] {
-    return [this.literals.get(segment), this.parameter];
+  /** Adds where a name may go on. */
+  follow(segment: string, places: Place[]): void {
+    const literal = this.literals.get(segment);
+    if (literal !== undefined) places.push(literal);
+    if (this.parameter !== undefined) places.push(this.parameter);
   }
 
   set(segment: string, next: Place | undefined): void {
@@ -69,13 +71,17 @@ export class Templates {
   /** The lists of all templates that a name is of. */
   match(name: string): ListenerList[] {
     const segments = name.split('/');
-    let places: Place[] = [this.root];
+    let places = [this.root];
     for (const segment of segments) {
-      places = places.flatMap((place) => place.ways(segment)).filter((place) => place !== undefined);
+      const next: Place[] = [];
+      for (const place of places) place.follow(segment, next);
+      if (next.length === 0) return [];
+      places = next;
     }
-    return places
-      .flatMap(({ lists }) => [...lists])
-      .filter((list) => matchTemplate(list.name.split('/'), segments) !== undefined);
+    // That knows what else there is to it: empty segments, and the library's own names.
+    return places.flatMap(({ lists }) =>
+      [...lists].filter((list) => matchTemplate(list.name.split('/'), segments) !== undefined),
+    );
   }
 }
 

@@ -597,6 +597,7 @@ describe('The gateway’s options', () => {
     [{ path: 'a/:b' }, 'MessagingModule: gateway: option "path" must be a path without parameters'],
     [{ guard: [] }, 'MessagingModule: gateway: unknown option "guard"'],
     [{ guards: ReadsUser }, 'MessagingModule: gateway: option "guards" must be an array of guards'],
+    [{ recoveryMs: -1 }, 'MessagingModule: gateway: option "recoveryMs" must be a whole number of at least 0'],
     [{ timeoutMs: 0 }, 'MessagingModule: gateway: option "timeoutMs" must be a whole number of at least 1'],
     ['messages', 'MessagingModule: option "gateway" must be true, false or an object of options'],
   ])('%j are refused where they are written', (gateway, text) => {
