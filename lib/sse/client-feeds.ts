@@ -9,6 +9,8 @@ import { Frame, encodeFrame } from './frame.js';
 
 /** How much is kept at most for clients that come back, in bytes of frames. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
+/** How many feeds may wait for their readers to come back; a client may name as many channels as it likes. */
+const MAX_IDLE_FEEDS = 10_000;
 
 /** A message as the clients of this node are sent it. */
 export interface FeedMessage {
@@ -96,6 +98,8 @@ export class FeedSubscription {
  */
 export class ClientFeeds {
   private readonly feeds = new Map<string, ClientFeed>();
+  /** Those without readers, in the order in which they have become so. */
+  private readonly idle = new Set<ClientFeed>();
   /** In the order of their numbers; those before `first` are forgotten. */
   private kept: KeptMessage[] = [];
   private first = 0;
@@ -135,6 +139,7 @@ export class ClientFeeds {
       feed = new ClientFeed(this, name, ++this.lastSeq);
       this.feeds.set(name, feed);
     }
+    this.idle.delete(feed);
     return new FeedSubscription(feed, read, held);
   }
 
@@ -175,6 +180,9 @@ export class ClientFeeds {
   noteIdle(feed: ClientFeed): void {
     if (this.keepMs === 0) return this.close(feed);
     feed.idleSince = performance.now();
+    this.idle.add(feed);
+    const [first] = this.idle;
+    if (this.idle.size > MAX_IDLE_FEEDS) this.close(first!);
     this.sweepLater();
   }
 
@@ -197,13 +205,11 @@ export class ClientFeeds {
     this.timer = undefined;
     const due = performance.now() - this.keepMs;
     while (this.first < this.kept.length && this.kept[this.first]!.at <= due) this.forgetFirst();
-    let hasIdle = false;
-    for (const feed of this.feeds.values()) {
-      if (!feed.isIdle) continue;
-      if (feed.idleSince <= due) this.close(feed);
-      else hasIdle = true;
+    for (const feed of this.idle) {
+      if (feed.idleSince > due) break;
+      this.close(feed);
     }
-    if (hasIdle || this.first < this.kept.length) this.sweepLater();
+    if (this.idle.size > 0 || this.first < this.kept.length) this.sweepLater();
   }
 
   private forgetFirst(): void {
@@ -219,6 +225,7 @@ export class ClientFeeds {
   private close(feed: ClientFeed): void {
     feed.listener.unsubscribe();
     this.feeds.delete(feed.name);
+    this.idle.delete(feed);
   }
 }
 

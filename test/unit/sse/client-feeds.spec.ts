@@ -127,6 +127,26 @@ describe('What was sent since a number', () => {
     expect(isHeard('news')).toBe(false);
   });
 
+  test('is kept for 10,000 names at most that nobody reads, of which the oldest goes first', () => {
+    const { feeds, isHeard } = setup();
+    const names = Array.from({ length: 10_001 }, (_, index) => `rooms/${index}`);
+    for (const name of names) feeds.join(name, () => {}).unsubscribe();
+    const back = feeds.join('rooms/1', () => {});
+    feeds.join('rooms/new', () => {}).unsubscribe();
+    expect(['rooms/0', 'rooms/1', 'rooms/2', 'rooms/10000', 'rooms/new'].map(isHeard)).toEqual([
+      false,
+      true,
+      true,
+      true,
+      true,
+    ]);
+    feeds.join('rooms/newer', () => {}).unsubscribe();
+    expect(['rooms/1', 'rooms/2'].map(isHeard)).toEqual([true, false]);
+    back.unsubscribe();
+    jest.advanceTimersByTime(2_000);
+    expect([feeds['feeds'].size, feeds['idle'].size, jest.getTimerCount()]).toEqual([0, 0, 0]);
+  });
+
   test('is not complete where a message of that name is forgotten, and is where only others are', () => {
     const { feeds, post, now } = setup();
     for (const name of ['busy', 'quiet']) feeds.join(name, () => {});
