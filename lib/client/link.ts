@@ -24,8 +24,11 @@ export interface LinkReceiver {
   status(status: ClientStatus): void;
   /** A channel that is refused is wanted no more. It may have been subscribed to before: after a reconnect. */
   answer(answer: ChannelAnswer): void;
-  /** A `MessageFrame`, as text that nobody has checked. */
-  message(data: string): void;
+  /**
+   * `MessageFrame`s in order, as texts that nobody has checked; those that came while a stream was away all at
+   * once, and none where only the {@link Progress} has changed.
+   */
+  messages(data: readonly string[]): void;
   /** A `MessageGap`, as text that nobody has checked. */
   gap(data: string): void;
 }

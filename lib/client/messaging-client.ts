@@ -69,7 +69,7 @@ export class MessagingClient implements Disposable {
     this.#link = link(options, {
       status: (status) => this.#changeStatus(status),
       answer: (answer) => this.#subscriptions.answer(answer),
-      message: (data) => this.#subscriptions.deliver(data),
+      messages: (data) => data.forEach((text) => this.#subscriptions.deliver(text)),
       gap: (data) => this.#tellGap(data),
     });
     this.#subscriptions = new Subscriptions(

@@ -136,13 +136,15 @@ export class ServerStream {
 
   #take({ event, data, id }: EventSourceMessage, asked: readonly string[]): void {
     const { receiver } = this.#owner;
+    if (id && this.#node) this.#position = this.#node + id;
     switch (event) {
       case undefined:
         if (!this.isReady) return void this.#early.push(data);
-        if (id && this.#node) this.#position = this.#node + id;
-        return receiver.message(data);
+        return receiver.messages([data]);
       case 'messaging:ready':
         return this.#becomeReady(JSON.parse(data) as ReadyEvent, asked);
+      case 'messaging:position':
+        return receiver.messages([]);
       case 'messaging:gap':
         return receiver.gap(data);
       case 'messaging:drain':
@@ -163,7 +165,7 @@ export class ServerStream {
     this.#position = position ?? '';
     this.#node = this.#position.replace(/\d*$/, '');
     this.#tellGaps(channels);
-    for (const data of this.#early.splice(0)) this.#owner.receiver.message(data);
+    this.#owner.receiver.messages(this.#early.splice(0));
     this.#aliveAt = this.#owner.clock.now();
     this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
     this.#watch();

@@ -39,6 +39,8 @@ export function shareAcrossTabs({ name = '' }: ShareAcrossTabsOptions = {}): Lin
 
 /** How long a new leader waits for the other tabs to say what they want, so that it asks for all of it at once. */
 const GATHER_MS = 50;
+/** How long it keeps what the former leader had for tabs that are slow to say so. */
+const INHERITED_MS = 2_000;
 
 /** What tabs tell each other. Errors do not survive the way; their texts do. */
 type Note =
@@ -48,7 +50,8 @@ type Note =
   /** From a new leader. */
   | { readonly kind: 'lead' }
   | { readonly kind: 'answer'; readonly answer: ChannelAnswer }
-  | { readonly kind: 'message'; readonly data: string; readonly position: string | undefined }
+  | { readonly kind: 'left'; readonly channel: string }
+  | { readonly kind: 'messages'; readonly data: readonly string[]; readonly position: string | undefined }
   | { readonly kind: 'gap'; readonly data: string }
   | {
       readonly kind: 'status';
@@ -70,6 +73,8 @@ class SharedLink implements Link {
   /** What the leader has got for all tabs, for the case that this one follows it. */
   readonly #channels = new Set<string>();
   #position: string | undefined;
+  /** Whether the page was put aside: others may have been told more than it has. */
+  #isBehind = false;
   #bus: BroadcastChannel | undefined;
   #leader: Leader | undefined;
   /** Lets go of the locks. */
@@ -119,8 +124,7 @@ class SharedLink implements Link {
     if (!this.#bus) return;
     this.#leader?.close();
     this.#leader = undefined;
-    // What others are told from now on it does not hear.
-    this.#position = undefined;
+    this.#isBehind = true;
     this.#post({ kind: 'gone', tab: this.#tab });
     this.#bus.close();
     this.#bus = undefined;
@@ -142,6 +146,8 @@ class SharedLink implements Link {
   }
 
   #lead(): void {
+    // From where it has got to itself.
+    this.#isBehind = false;
     this.#leader = new Leader(
       this.#options,
       this.#locks,
@@ -179,18 +185,31 @@ class SharedLink implements Link {
         else this.#channels.add(note.answer.channel);
         if (this.#wanted.has(note.answer.channel)) this.#receiver.answer(note.answer);
         return undefined;
-      case 'message':
-        this.#position = note.position;
-        return this.#receiver.message(note.data);
+      case 'left':
+        this.#channels.delete(note.channel);
+        return undefined;
+      case 'messages':
+        this.#follow(note.position);
+        return this.#receiver.messages(note.data);
       case 'gap':
         return this.#receiver.gap(note.data);
       case 'status':
-        this.#position = note.position ?? this.#position;
+        this.#follow(note.position);
         if (note.tab === undefined || note.tab === this.#tab) this.#changeStatus(note);
         return undefined;
       default:
         return this.#leader?.take(note);
     }
+  }
+
+  /** Takes how far the leader has got. */
+  #follow(position: string | undefined): void {
+    if (position === undefined) return;
+    if (this.#isBehind && position !== this.#position) {
+      for (const channel of this.#wanted) this.#receiver.gap(JSON.stringify({ channel, reason: 'trimmed' }));
+    }
+    this.#isBehind = false;
+    this.#position = position;
   }
 
   #changeStatus({ status, error: text }: Extract<Note, { kind: 'status' }>): void {
@@ -223,7 +242,7 @@ class Leader implements LinkReceiver {
   readonly #wanted = new Map<string, Set<string>>();
   readonly #tabs = new Set<string>();
   readonly #clock: MessagingClientOptions['clock'] & object;
-  readonly #timer: unknown;
+  #timer: unknown;
   readonly #left = new AbortController();
   #isGathering = true;
   #status: ClientStatus = { state: 'connecting' };
@@ -244,7 +263,7 @@ class Leader implements LinkReceiver {
     this.#timer = this.#clock.setTimeout(() => {
       this.#isGathering = false;
       // Not before: the last that the former leader has told may have been under way.
-      this.#link.resume(progress());
+      this.#inherit(progress());
       for (const channel of this.#wanted.keys()) this.#link.want(channel);
     }, GATHER_MS);
   }
@@ -270,12 +289,29 @@ class Leader implements LinkReceiver {
     this.#tell({ kind: 'answer', answer });
   }
 
-  message(data: string): void {
-    this.#tell({ kind: 'message', data, position: this.#link.progress?.position });
+  messages(data: readonly string[]): void {
+    // In one note: a tab that has got some of what was missed could not say how far it has come.
+    this.#tell({ kind: 'messages', data, position: this.#link.progress?.position });
   }
 
   gap(data: string): void {
     this.#tell({ kind: 'gap', data });
+  }
+
+  /** Goes on where the former leader has stopped, also for tabs that are too busy to say what they want. */
+  #inherit(progress: Progress | undefined): void {
+    if (!progress) return;
+    this.#link.resume(progress);
+    const inherited = [...progress.channels];
+    for (const channel of inherited) this.#link.want(channel);
+    this.#timer = this.#clock.setTimeout(() => {
+      for (const channel of inherited) if (!this.#wanted.has(channel)) this.#leave(channel);
+    }, INHERITED_MS);
+  }
+
+  #leave(channel: string): void {
+    this.#link.drop(channel);
+    this.#tell({ kind: 'left', channel });
   }
 
   close(): void {
@@ -317,6 +353,6 @@ class Leader implements LinkReceiver {
     const tabs = this.#wanted.get(channel);
     if (!tabs?.delete(tab) || tabs.size > 0) return;
     this.#wanted.delete(channel);
-    if (!this.#isGathering) this.#link.drop(channel);
+    if (!this.#isGathering) this.#leave(channel);
   }
 }

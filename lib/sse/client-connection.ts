@@ -91,7 +91,10 @@ export class ClientConnection {
       subscribed.push(subscription);
       return answer;
     });
-    if (subscribed.length > 0) await whenHeard(this.hub, subscribed);
+    if (subscribed.length === 0) return result;
+    // Else the client could not say later that it has had these channels from here on.
+    if (this.held === undefined && this.options.form === 'client') this.reader?.next(this.feeds.positionFrame);
+    await whenHeard(this.hub, subscribed);
     return result;
   }
 

@@ -124,6 +124,11 @@ export class ClientFeeds {
     return `${this.hub.node}.${this.lastSeq}`;
   }
 
+  /** Tells a client how far it has come where no message does. */
+  get positionFrame(): Frame {
+    return new Frame(encodeFrame({ event: 'messaging:position', id: String(this.lastSeq), data: '{}' }));
+  }
+
   /**
    * Sends a reader what comes under a name or template from now on.
    *

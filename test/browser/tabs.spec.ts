@@ -28,6 +28,7 @@ const { outputFiles } = await build({
           link: shareAcrossTabs({ name }),
           onError: (error) => note('error', String(error)),
         }));
+        client.onGap(({ channel, reason }) => note('gap', channel + ' ' + reason));
         client.onStatus(({ state, reason }) => note('status', reason ? state + ' ' + reason : state));
       };
       globalThis.subscribe = async (channel) => {
@@ -190,6 +191,41 @@ describe('Tabs that share a connection', () => {
     const got: string[] = [];
     while (got.at(-1) !== 'tabs/flow end') got.push(await tab.message());
     expect(got).toEqual([...Array.from({ length: last }, (_, index) => `tabs/flow ${index + 1}`), 'tabs/flow end']);
+  });
+
+  test('that were put aside get what they have missed when they are shown again, where nobody else has got it', async () => {
+    await using context = await browser.newContext();
+    const [tab] = (await openTabs(context, 1, 'tabs/aside')) as [Tab];
+    post('aside', 'before');
+    expect(await tab.message()).toBe('tabs/aside before');
+    await tab.run("dispatchEvent(new Event('pagehide'))");
+    while (connections() > 0) await turn();
+    post('aside', 'meanwhile');
+    await tab.run("dispatchEvent(new Event('pageshow'))");
+    expect(await tab.message()).toBe('tabs/aside meanwhile');
+    post('aside', 'after');
+    expect(await tab.message()).toBe('tabs/aside after');
+  });
+
+  test('that were put aside while others went on are told of a gap if there is one', async () => {
+    await using context = await browser.newContext();
+    const [other, tab] = (await openTabs(context, 2, 'tabs/behind')) as [Tab, Tab];
+    const hide = () => tab.run("dispatchEvent(new Event('pagehide'))");
+    const show = () => tab.run("dispatchEvent(new Event('pageshow'))");
+    post('behind', 'before');
+    for (const each of [other, tab]) expect(await each.message()).toBe('tabs/behind before');
+    await hide();
+    await show();
+    await tab.reaches('open');
+    post('behind', 'nothing was missed');
+    for (const each of [other, tab]) expect(await each.message()).toBe('tabs/behind nothing was missed');
+    await hide();
+    post('behind', 'missed');
+    expect(await other.message()).toBe('tabs/behind missed');
+    await show();
+    expect(await tab.message()).toBe('gap: tabs/behind trimmed');
+    post('behind', 'after');
+    for (const each of [other, tab]) expect(await each.message()).toBe('tabs/behind after');
   });
 
   test('go on when the client of the one that leads is closed, whose page stays', async () => {

@@ -422,10 +422,11 @@ export function describeClient<Program extends ClientProgram>(
       ['the other one', B],
     ])('gets what was posted while it was away, once, when it comes back to %s', (_, target) =>
       inWorld(async ({ a, b, proxy, program }) => {
-        await program.run((kit) => kit.enter(1, 2));
+        await program.run((kit) => kit.enter(1));
         await program.reaches('open');
         await say(b, 1, 'before');
         expect(await program.text('1')).toBe('before');
+        await program.run((kit) => kit.enter(2));
         await program.setOnline(false);
         proxy.cut();
         await program.reaches('waiting');

@@ -60,6 +60,7 @@ describe('A client connection', () => {
     await frames.next();
     const answers = await connection.subscribe([{ channel: 'secret', error: 'CHANNEL_DENIED' }, { channel: 'news' }]);
     expect(answers).toEqual([{ channel: 'secret', error: 'CHANNEL_DENIED' }, { channel: 'news' }]);
+    expect(await frames.next()).toBe('event: messaging:position\nid: 1\ndata: {}\n\n');
     void hub.post('secret', 'not for clients');
     void hub.post('news', 'for clients');
     expect(await frames.next()).toMatch(/^id: 2\ndata: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
@@ -77,6 +78,7 @@ describe('A client connection', () => {
     read();
     await frames.next();
     await connection.subscribe([{ channel: channel.name }]);
+    await frames.next();
     await elsewhere.post(channel, new Price(), { scope: 'global' });
     expect(await frames.next()).toContain('"type":"Price","data":{"value":7}}');
     await Promise.all([hub.close(), elsewhere.close()]);
