@@ -17,6 +17,8 @@ const name = fc.oneof(
   fc.constantFrom('messaging:source/7', 'messaging:source/%', 'messaging:node/7'),
 );
 
+const byName = (one: ListenerList, other: ListenerList): number => (one.name < other.name ? -1 : 1);
+
 describe('The templates that are listened to', () => {
   test('are found by a name exactly as one by one', () => {
     fc.assert(
@@ -31,7 +33,6 @@ describe('The templates that are listened to', () => {
           lists.delete(gone.name);
         }
         const expected = [...lists.values()].filter((each) => matchTemplate(each.name.split('/'), channel.split('/')));
-        const byName = (one: ListenerList, other: ListenerList): number => (one.name < other.name ? -1 : 1);
         expect(templates.match(channel).toSorted(byName)).toEqual(expected.toSorted(byName));
         expect(templates.isEmpty).toBe(lists.size === 0);
       }),
