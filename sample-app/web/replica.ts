@@ -14,11 +14,12 @@ interface ReplicaOptions<State> {
  * Keeps up with something that the server has: its state comes by a request, its changes come as messages.
  *
  * First it listens, then it asks, and changes wait for the answer: so nothing falls in between, and nothing old
- * comes after something new. After an interruption it asks again, since what was posted meanwhile has not come.
+ * comes after something new. After an interruption the client brings what was missed; where it cannot, it asks again.
  */
 export class Replica<State> {
   readonly #client: MessagingClient;
   readonly #options: ReplicaOptions<State>;
+  readonly #channels = new Set<string>();
   readonly #subscribed: Promise<unknown>[] = [];
   /** Resolves when the state that was asked for last has been shown. */
   #current: Promise<unknown> = Promise.resolve();
@@ -32,16 +33,15 @@ export class Replica<State> {
   on<T>(channel: ListenableChannel<T>, change: (message: T) => void): void {
     const { signal } = this.#options;
     const listener = (message: T) => this.#current.then(() => signal.aborted || change(message));
+    this.#channels.add(typeof channel === 'string' ? channel : channel.name);
     this.#subscribed.push(this.#client.subscribe(channel, listener, { signal }));
   }
 
   /** To be called when it listens to all that it shall. */
   start(): void {
     this.#follow(Promise.all(this.#subscribed));
-    let isOpen = this.#client.status.state === 'open';
-    const stop = this.#client.onStatus(({ state }) => {
-      if (isOpen && state !== 'open') this.#follow(nextOpen(this.#client));
-      isOpen = state === 'open';
+    const stop = this.#client.onGap(({ channel }) => {
+      if (this.#channels.has(channel)) this.#follow(Promise.resolve());
     });
     this.#options.signal.addEventListener('abort', stop);
   }
@@ -53,15 +53,4 @@ export class Replica<State> {
       .then((state) => signal.aborted || show(state))
       .catch((error: unknown) => signal.aborted || onError(error));
   }
-}
-
-/** Resolves when the client is connected again, with all of its subscriptions. */
-function nextOpen(client: MessagingClient): Promise<void> {
-  return new Promise((resolve) => {
-    const stop = client.onStatus(({ state }) => {
-      if (state !== 'open') return;
-      stop();
-      resolve();
-    });
-  });
 }

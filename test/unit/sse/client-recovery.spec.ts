@@ -41,6 +41,28 @@ async function startNode(
 const textOf = (frame: Frame): string => /^data: (.*)$/m.exec(frame.bytes.toString())![1]!;
 const messageOf = (frame: Frame): unknown => (JSON.parse(textOf(frame)) as { data: unknown }).data;
 
+const OPTIONS = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
+
+test('A client that comes back to its node gets once what is posted while its stream begins', async () => {
+  const { hub, feeds, reporter, recovery, position } = await startNode(new MemoryBroker());
+  feeds.join('news', () => {});
+  const before = position();
+  void hub.post('news', 'missed');
+  const connection = new ClientConnection(hub, feeds, reporter, hub.sessions.open(), OPTIONS);
+  const frames = new Queue<Frame>();
+  connection
+    .stream([{ channel: 'news' }], {
+      channels: new Set(['news']),
+      find: (names) => {
+        void hub.post('news', 'meanwhile');
+        return recovery.find(before, names);
+      },
+    })
+    .subscribe((frame) => frames.push(frame as Frame));
+  expect((await frames.take(2)).map(messageOf)).toEqual(['missed', 'meanwhile']);
+  expect(textOf(await frames.next())).toContain('"recovered":true');
+});
+
 describe('A client that comes from another node', () => {
   test('gets once what reaches both nodes while the one asks the other', async () => {
     const broker = new MemoryBroker();
@@ -61,11 +83,7 @@ describe('A client that comes from another node', () => {
       return JSON.parse(JSON.stringify(old.recovery.answer(question))) as unknown;
     });
     const session = fresh.hub.sessions.open();
-    const connection = new ClientConnection(fresh.hub, fresh.feeds, fresh.reporter, session, {
-      form: 'client',
-      heartbeatMs: 0,
-      maxSubscriptions: 10,
-    });
+    const connection = new ClientConnection(fresh.hub, fresh.feeds, fresh.reporter, session, OPTIONS);
     const frames = new Queue<Frame>();
     connection
       .stream([{ channel: 'news' }, { channel: 'new' }], {
