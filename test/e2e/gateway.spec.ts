@@ -525,6 +525,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['', '{"channels":["a"]}', '\\"channels[0]\\" must be an object with a \\"channel\\"'],
       ['', '{"channels":[{"channel":1}]}', '\\"channels[0]\\" must be'],
       ['', '{"channels":[{"channel":1,"recover":true}]}', '\\"channels[0]\\" must be'],
+      ['', '{"channels":[{"channel":"a","recover":1}]}', '\\"channels[0].recover\\" must be true or false, not 1'],
       ['', '{"channels":[],"position":7}', '\\"position\\" must be one that a stream has told, not 7'],
       ['', '{"channels":[],"position":"7"}', '\\"position\\" must be one that a stream has told'],
       [`/${unknown}.${unknown}/channels`, '{"subscribe":{}}', '\\"subscribe\\" must be an array'],

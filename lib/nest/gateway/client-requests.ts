@@ -9,14 +9,17 @@ import type { Position } from '../../sse/client-recovery.js';
  */
 export function readOpenRequest(body: unknown): { channels: string[]; lost: string[]; position: Position | undefined } {
   const items = fieldOf(body, 'channels') ?? [];
+  const channels = channelNames(items, 'channels');
   return {
-    channels: channelNames(items, 'channels'),
-    lost: channelNames(
-      (items as { recover?: unknown }[]).filter(({ recover }) => recover === true),
-      'channels',
-    ),
+    channels,
+    lost: (items as { channel: string; recover?: unknown }[]).filter(isLost).map(({ channel }) => channel),
     position: positionOf(fieldOf(body, 'position')),
   };
+}
+
+function isLost({ recover = false }: { recover?: unknown }, index: number): boolean {
+  if (typeof recover === 'boolean') return recover;
+  throw new BadRequestException(`"channels[${index}].recover" must be true or false, not ${describe(recover)}`);
 }
 
 /**
