@@ -250,6 +250,19 @@ describe('Tabs that share a connection', () => {
     expect(listeners('tabs/kept')).toBe(true);
   });
 
+  test('that take over ask for nothing that all have left', async () => {
+    await using context = await browser.newContext();
+    const [leader, other] = (await openTabs(context, 2, 'tabs/stays')) as [Tab, Tab];
+    await other.subscribe('tabs/goes');
+    await other.run("client.unsubscribe('tabs/goes')");
+    while (listeners('tabs/goes')) await turn();
+    await leader.page.close();
+    await other.reaches('connecting');
+    await other.reaches('open');
+    const [connection] = running.app.get(Gateway)['connections'].values();
+    expect([...connection!['subscriptions'].keys()]).toEqual(['tabs/stays']);
+  });
+
   test('are all told when the server ends the connection for good', async () => {
     await using context = await browser.newContext();
     const tabs = await openTabs(context, 3, 'tabs/ended');
