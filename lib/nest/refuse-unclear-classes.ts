@@ -13,14 +13,14 @@ const REMEDY =
  */
 export function refuseUnclearClasses(types: TypeRegistry, reporter: LoggingReporter): void {
   for (const { name, classes } of types.unclear) {
-    const [first, ...others] = classes.map(placeOf);
-    if (others.some((place) => place !== first)) {
-      const declared = classes.map((type) => `${type.name} at ${placeOf(type)}`).join(', ');
+    const places = classes.map(placeOf);
+    if (new Set(places).size > 1) {
+      const declared = classes.map((type, index) => `${type.name} at ${places[index]}`).join(', ');
       throw new ConfigurationError(`Two message classes are called "${name}": ${declared}; ${REMEDY}`);
     }
     // Of code that was loaded anew the earlier class lives on until it is collected; no name could mend that.
     reporter.warn(
-      `${classes.length} message classes called "${name}" were declared at ${first}; what arrives under that name is refused while there are several: ${REMEDY}`,
+      `${classes.length} message classes called "${name}" were declared at ${places[0]}; what arrives under that name is refused while there are several: ${REMEDY}`,
     );
   }
 }

@@ -110,11 +110,12 @@ export class ClientConnection {
     let channels = await this.subscribe(answers);
     const { held = [] } = this;
     if (lost !== undefined) {
-      const names = channels.filter(({ channel, error }) => !error && lost.channels.has(channel)).map(nameOf);
-      const { messages, complete } = await lost.find(names);
+      const isLost = ({ channel, error }: ChannelAnswer): boolean => error === undefined && lost.channels.has(channel);
+      const { messages, complete } = await lost.find(channels.filter(isLost).map(({ channel }) => channel));
       this.sendMissed(messages, held);
+      const recovered = new Set(complete);
       channels = channels.map((answer) =>
-        names.includes(answer.channel) ? { ...answer, recovered: complete.includes(answer.channel) } : answer,
+        isLost(answer) ? { ...answer, recovered: recovered.has(answer.channel) } : answer,
       );
     }
     this.held = undefined;
@@ -146,8 +147,4 @@ export class ClientConnection {
   }
 
   private readonly read = (batch: Batch): void => void this.reader?.next(batch);
-}
-
-function nameOf({ channel }: ChannelAnswer): string {
-  return channel;
 }
