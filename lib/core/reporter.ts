@@ -28,6 +28,13 @@ export interface SlowConsumer {
   readonly bufferedBytes: number;
 }
 
+/** A function of the application that failed and has no caller to tell, other than a listener. */
+export interface CallbackFailure {
+  /** What it is, for logs: `'onClose of a session'`, `'the end of Class.method'`. */
+  readonly callback: string;
+  readonly error: unknown;
+}
+
 /** Where the engine tells of failures that have no caller to tell. Must not throw. */
 export interface Reporter {
   /** A listener threw, or its promise rejected. The others have run all the same. */
@@ -36,6 +43,8 @@ export interface Reporter {
   messageRejected(rejection: Rejection): void;
   /** The source of an event stream failed after the stream had begun. */
   streamFailed(failure: StreamFailure): void;
+  /** A function of the application threw, or its promise rejected. Everything else goes on. */
+  callbackFailed(failure: CallbackFailure): void;
   /** A reader was too slow and has been cut off. */
   slowConsumer(consumer: SlowConsumer): void;
 }

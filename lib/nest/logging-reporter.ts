@@ -1,6 +1,13 @@
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
-import type { ListenerFailure, Rejection, Reporter, SlowConsumer, StreamFailure } from '../core/reporter.js';
+import type {
+  CallbackFailure,
+  ListenerFailure,
+  Rejection,
+  Reporter,
+  SlowConsumer,
+  StreamFailure,
+} from '../core/reporter.js';
 import { quote } from '../protocol/channel-name.js';
 
 // How many kinds of rejection are told apart before the log says no more of new ones.
@@ -33,6 +40,10 @@ export class LoggingReporter implements Reporter {
 
   streamFailed({ handler, error }: StreamFailure): void {
     this.write('error', () => `The stream of ${handler} failed and was ended: ${textOf(error)}`, error);
+  }
+
+  callbackFailed({ callback, error }: CallbackFailure): void {
+    this.write('error', () => `${callback} failed: ${textOf(error)}`, error);
   }
 
   slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {

@@ -1,10 +1,18 @@
-import type { ListenerFailure, Rejection, Reporter, SlowConsumer, StreamFailure } from '../../lib/core/reporter.js';
+import type {
+  CallbackFailure,
+  ListenerFailure,
+  Rejection,
+  Reporter,
+  SlowConsumer,
+  StreamFailure,
+} from '../../lib/core/reporter.js';
 
 /** Keeps what the engine reports. */
 export class RecordingReporter implements Reporter {
   readonly listenerFailures: (ListenerFailure & { error: unknown })[] = [];
   readonly rejections: Rejection[] = [];
   readonly streamFailures: StreamFailure[] = [];
+  readonly callbackFailures: CallbackFailure[] = [];
   readonly slowConsumers: SlowConsumer[] = [];
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
@@ -17,6 +25,10 @@ export class RecordingReporter implements Reporter {
 
   streamFailed(failure: StreamFailure): void {
     this.streamFailures.push(failure);
+  }
+
+  callbackFailed(failure: CallbackFailure): void {
+    this.callbackFailures.push(failure);
   }
 
   slowConsumer(consumer: SlowConsumer): void {
