@@ -1,4 +1,3 @@
-import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
 import type {
   CallbackFailure,
@@ -8,60 +7,72 @@ import type {
   SlowConsumer,
   StreamFailure,
 } from '../core/reporter.js';
-import { quote } from '../protocol/channel-name.js';
+import { RESERVED_PREFIX, mostLiteral, quote } from '../protocol/channel-name.js';
+import { declaredChannelNames, declaredChannels } from '../protocol/declared-channels.js';
+import { LogLimiter, type LogLine } from './log-limiter.js';
+import { errorClass, errorStack, errorText, printable } from './log-text.js';
 
-// How many kinds of rejection are told apart before the log says no more of new ones.
-const MAX_KINDS = 1_000;
-
-/** Tells the application's log, and its `onListenerError`, of failures that have no caller. */
+/**
+ * Tells the application's log, and its `onListenerError`, of failures that have no caller. All that the library logs
+ * passes here, so that no client, node or listener can flood the log or write lines of its own into it.
+ */
 export class LoggingReporter implements Reporter {
   private readonly logger = new Logger('Messaging');
-  private readonly rejectedKinds = new Set<string>();
+  private readonly limiter = new LogLimiter((line) => this.write(line));
 
   constructor(private readonly onListenerError?: (error: unknown, failure: ListenerFailure) => unknown) {}
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
-    this.write(
-      'error',
-      () => `Listener ${failure.listener} failed on channel ${quote(failure.channel)}: ${textOf(error)}`,
-      error,
-    );
+    const { listener, channel } = failure;
+    this.failed(`listener ${listener}`, `Listener ${listener} failed on channel ${quote(channel)}`, error);
     this.tellApplication(error, failure);
   }
 
   messageRejected({ channel, error }: Rejection): void {
-    // Whoever sends one wrong message sends a thousand: each kind is told once.
-    const kind = `${channel} ${error.message.replace(/\d+/g, '#')}`;
-    if (this.rejectedKinds.has(kind) || this.rejectedKinds.size >= MAX_KINDS) return;
-    this.rejectedKinds.add(kind);
-    const text = `A message on channel ${quote(channel)} was not delivered: ${error.message}`;
-    this.write('error', () => `${text} (further ones of this kind are not logged)`);
+    const text = `A message on channel ${quote(channel)} was not delivered: ${errorText(error)}`;
+    this.offer(`rejected ${placeOf(channel)} ${errorClass(error)}`, { level: 'error', text });
   }
 
   streamFailed({ handler, error }: StreamFailure): void {
-    this.write('error', () => `The stream of ${handler} failed and was ended: ${textOf(error)}`, error);
+    this.failed(`stream ${handler}`, `The stream of ${handler} failed and was ended`, error);
   }
 
   callbackFailed({ callback, error }: CallbackFailure): void {
-    this.write('error', () => `${callback} failed: ${textOf(error)}`, error);
+    this.failed(`callback ${callback}`, `${callback} failed`, error);
   }
 
   slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {
     const text = `A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it, too many (sse.maxBufferedBytes) or for too long`;
-    this.write('warn', () => text);
+    this.warn(`slow ${handler}`, text);
   }
 
-  /** Something else went wrong that nobody waits for. */
-  warn(text: string): void {
-    this.write('warn', () => text);
+  /**
+   * Something else went wrong that nobody waits for.
+   *
+   * @param kind - the sort of event and its place in the code, never a text that a client chooses: of each kind a few
+   *   lines are written at once, then one per minute
+   * @param text - may hold foreign input; it is escaped and cut
+   */
+  warn(kind: string, text: string): void {
+    this.offer(kind, { level: 'warn', text });
   }
 
-  log(text: string): void {
-    this.write('log', () => text);
+  /** Something is well again, or worth to know. See {@link warn}. */
+  log(kind: string, text: string): void {
+    this.offer(kind, { level: 'log', text });
+  }
+
+  /** Writes what is still held back; for the end of the application. */
+  flush(): void {
+    this.limiter.flush();
+  }
+
+  private failed(place: string, text: string, error: unknown): void {
+    this.offer(`${place} ${errorClass(error)}`, { level: 'error', text: `${text}: ${errorText(error)}`, error });
   }
 
   private tellApplication(error: unknown, failure: ListenerFailure): void {
-    const failed = (cause: unknown) => this.write('error', () => `onListenerError failed: ${textOf(cause)}`, cause);
+    const failed = (cause: unknown) => this.failed('onListenerError', 'onListenerError failed', cause);
     try {
       void Promise.resolve(this.onListenerError?.(error, failure)).catch(failed);
     } catch (cause) {
@@ -69,18 +80,26 @@ export class LoggingReporter implements Reporter {
     }
   }
 
+  private offer(kind: string, line: LogLine): void {
+    this.limiter.offer(kind, { ...line, text: printable(line.text) });
+  }
+
   /** The engine tells of failures in the midst of a delivery, which a log that fails in turn must not break off. */
-  private write(level: 'error' | 'warn' | 'log', text: () => string, error?: unknown): void {
+  private write({ level, text, error }: LogLine): void {
     try {
-      const stack = error instanceof Error ? error.stack : undefined;
-      if (stack === undefined) this.logger[level](text());
-      else this.logger.error(text(), stack);
+      const stack = errorStack(error);
+      if (stack === undefined) this.logger[level](text);
+      else this.logger.error(text, stack);
     } catch (cause) {
-      process.emitWarning(`The log of the application failed: ${textOf(cause)}`, { type: 'MessagingWarning' });
+      const reason = printable(errorText(cause));
+      process.emitWarning(`The log of the application failed: ${reason}`, { type: 'MessagingWarning' });
     }
   }
 }
 
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : inspect(error);
+/** What an application calls a channel; the names of a template's channels may be chosen by clients. */
+function placeOf(channel: string): string {
+  if (channel.startsWith(RESERVED_PREFIX)) return channel.split('/', 1)[0]!.slice(0, 40);
+  if (declaredChannels(channel).length > 0) return channel;
+  return mostLiteral(declaredChannelNames(), channel)[0]?.name ?? 'any';
 }

@@ -189,15 +189,19 @@ export class MessagingModule
   /** Called by Nest when it serves no more: closes sessions and transport. */
   async onApplicationShutdown(): Promise<void> {
     await this.hub.close();
+    this.reporter.flush();
   }
 
   private logStatus(before: TransportStatus, { state, error }: TransportStatus): void {
     if (state === 'waiting') {
-      this.reporter.warn(`${error?.message ?? 'Redis cannot be reached'}; messages stay on this server until it can`);
+      this.reporter.warn(
+        'redis',
+        `${error?.message ?? 'Redis cannot be reached'}; messages stay on this server until it can`,
+      );
     } else if (state === 'ready' && before.state === 'waiting') {
-      this.reporter.log('Redis is back: messages reach the other servers again');
+      this.reporter.log('redis', 'Redis is back: messages reach the other servers again');
     } else if (state === 'ready' && error !== undefined) {
-      this.reporter.warn(error.message);
+      this.reporter.warn('redis', error.message);
     }
   }
 }

@@ -5,6 +5,7 @@ import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { describe } from '../protocol/channel-name.js';
 import { isGone } from '../sse/connection.js';
 import { rawRequest, responseOf } from './http-exchange.js';
+import { errorText } from './log-text.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
 import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from './messaging-options.js';
@@ -67,12 +68,11 @@ export class RequestSessions {
       if (auth === null || auth === undefined) return null;
       if (isAuthentication(auth)) return auth;
       this.reporter.warn(
+        'authenticate gave',
         `Option "authenticate" gave ${describe(auth)} where { userId, … } or null is expected; taken as null`,
       );
     } catch (error) {
-      this.reporter.warn(
-        `Option "authenticate" failed; taken as null: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      this.reporter.warn('authenticate failed', `Option "authenticate" failed; taken as null: ${errorText(error)}`);
     }
     return null;
   }

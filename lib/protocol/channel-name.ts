@@ -198,17 +198,31 @@ export function quote(name: string): string {
   return text.length > 100 ? `${text.slice(0, 99)}…"` : text;
 }
 
-/** What a wrong value is, in a word or two, for error texts. */
+/** What a wrong value is, in a word or two, for error texts. Takes any value; never throws. */
 export function describe(value: unknown): string {
+  try {
+    return describeSafe(value);
+  } catch {
+    // A proxy, or a getter.
+    return 'a value that cannot be read';
+  }
+}
+
+function describeSafe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'string') return quote(value);
   if (typeof value === 'object') {
-    const name = (Object.getPrototypeOf(value) as object | null)?.constructor?.name;
-    return name && name !== 'Object' ? `an instance of ${name}` : 'an object';
+    const name = nameOf((Object.getPrototypeOf(value) as object | null)?.constructor);
+    return name !== '' && name !== 'Object' ? `an instance of ${name}` : 'an object';
   }
-  if (typeof value === 'function') return value.name ? `the function ${value.name}` : 'a function';
-  return value === undefined ? 'undefined' : (value as boolean | number | bigint | symbol).toString();
+  if (typeof value === 'function') return nameOf(value) === '' ? 'a function' : `the function ${nameOf(value)}`;
+  return value === undefined ? 'undefined' : (value as boolean | number | bigint | symbol).toString().slice(0, 100);
+}
+
+function nameOf(value: unknown): string {
+  const name: unknown = (value as { name?: unknown } | undefined)?.name;
+  return typeof name === 'string' ? name.slice(0, 100) : '';
 }
 
 function hex(character: string): string {

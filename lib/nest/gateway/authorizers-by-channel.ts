@@ -1,6 +1,7 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { describe, quote } from '../../protocol/channel-name.js';
 import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js';
+import { errorText } from '../log-text.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { authorizationsOf, type Authorization, type ClientContext } from './authorize-channel.decorator.js';
 
@@ -66,10 +67,15 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
       const decide = (instance as Record<string, (client: ClientContext, params: Params) => unknown>)[method]!;
       const decision = await decide.call(instance, client, params);
       if (typeof decision === 'boolean') return decision;
-      this.reporter.warn(`${label} gave ${describe(decision)} where true or false is expected; taken as a denial`);
+      this.reporter.warn(
+        `authorizer ${label} gave`,
+        `${label} gave ${describe(decision)} where true or false is expected; taken as a denial`,
+      );
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.reporter.warn(`${label} failed; client denied channel ${quote(client.channel)}: ${reason}`);
+      this.reporter.warn(
+        `authorizer ${label} failed`,
+        `${label} failed; client denied channel ${quote(client.channel)}: ${errorText(error)}`,
+      );
     }
     return false;
   }

@@ -20,8 +20,6 @@ import type { ClientContext } from './authorize-channel.decorator.js';
  */
 @Injectable()
 export class ClientChannels {
-  private readonly unclear = new Set<string>();
-
   constructor(
     private readonly hub: Hub,
     private readonly authorizers: AuthorizersByChannel,
@@ -88,11 +86,10 @@ export class ClientChannels {
     if (used !== undefined) return used;
     const declared = declaredChannels(name);
     if (declared.length <= 1) return declared[0];
-    if (!this.unclear.has(name))
-      this.reporter.warn(
-        `Channel ${quote(name)} is defined twice, in different ways; clients are denied it until it is defined once`,
-      );
-    this.unclear.add(name);
+    this.reporter.warn(
+      'unclear channel',
+      `Channel ${quote(name)} is defined twice, in different ways; clients are denied it until it is defined once`,
+    );
     return 'unclear';
   }
 }

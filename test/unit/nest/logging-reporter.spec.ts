@@ -1,0 +1,233 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import type { MessageContext } from '../../../lib/core/delivery.js';
+import { LoggingReporter } from '../../../lib/nest/logging-reporter.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
+import { ConfigurationError, InvalidMessageError } from '../../../lib/protocol/errors.js';
+
+const MINUTE = 60_000;
+const ESC = '\u001b';
+let lines: string[];
+let stacks: string[];
+
+beforeEach(() => {
+  jest.useFakeTimers();
+  [lines, stacks] = [[], []];
+  const record = (level: string) => (text: unknown, stack?: unknown) => {
+    lines.push(`${level} ${String(text)}`);
+    // Nest hands on the name of the logger too.
+    if (stack !== undefined && stack !== 'Messaging') stacks.push(stack as string);
+  };
+  Logger.overrideLogger({ log: record('log'), warn: record('warn'), error: record('error') });
+});
+afterEach(() => {
+  jest.useRealTimers();
+  Logger.overrideLogger(['log', 'error', 'warn', 'debug', 'verbose']);
+});
+
+function listenerFailed(reporter: LoggingReporter, error: unknown, listener = 'Orders.bill', channel = 'orders') {
+  reporter.listenerFailed(error, { channel, listener, context: {} as MessageContext });
+}
+
+describe('Lines of one kind', () => {
+  test('are written at once until there are five; the fifth says that further ones are counted', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 1; n <= 5; n++) reporter.warn('kind', `text ${n}`);
+    expect(lines).toEqual([
+      'warn text 1',
+      'warn text 2',
+      'warn text 3',
+      'warn text 4',
+      'warn text 5 (further lines like this are counted and reported every 60 s)',
+    ]);
+    reporter.warn('kind', 'text 6');
+    expect(lines).toHaveLength(5);
+  });
+
+  test('become one line a minute, with their number and the latest of them, for as long as they come', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 1; n <= 1_000; n++) reporter.warn('kind', `text ${n}`);
+    jest.advanceTimersByTime(MINUTE);
+    expect(lines.slice(5)).toEqual(['warn 995 lines like this were held back, the latest: text 1000']);
+    for (let n = 1; n <= 50; n++) reporter.warn('kind', `again ${n}`);
+    jest.advanceTimersByTime(MINUTE);
+    expect(lines.slice(6)).toEqual(['warn 50 lines like this were held back, the latest: again 50']);
+  });
+
+  test('are written at once again after a minute without any', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 1; n <= 6; n++) reporter.warn('kind', `text ${n}`);
+    jest.advanceTimersByTime(2 * MINUTE);
+    lines.length = 0;
+    reporter.warn('kind', 'after a while');
+    expect(lines).toEqual(['warn after a while']);
+    expect(jest.getTimerCount()).toBe(1);
+    jest.advanceTimersByTime(MINUTE);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('do not hold back those of another kind', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 1; n <= 100; n++) reporter.warn('kind', 'text');
+    reporter.warn('another', 'is told');
+    expect(lines.at(-1)).toBe('warn is told');
+  });
+
+  test('that are held back when the application ends are told then', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 1; n <= 8; n++) reporter.warn('kind', 'text');
+    reporter.flush();
+    expect(lines.at(-1)).toBe('warn 3 lines like this were held back, the latest: text');
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});
+
+describe('Kinds', () => {
+  test('are told apart up to 200; of those beyond, the log says so, and goes on counting', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 1; n <= 200; n++) reporter.warn(`kind ${n}`, `text ${n}`);
+    expect(lines).toHaveLength(200);
+    for (let n = 201; n <= 10_000; n++) reporter.warn(`kind ${n}`, `text ${n}`);
+    expect(lines).toHaveLength(205);
+    expect(lines.at(-1)).toBe(
+      'warn text 205 (200 kinds of lines are told apart; those of other kinds are counted and reported every 60 s)',
+    );
+    jest.advanceTimersByTime(MINUTE);
+    expect(lines.slice(205)).toEqual(['warn 9795 lines like this were held back, the latest: text 10000']);
+  });
+
+  test('are not made of the names that clients choose: 1,000 channels of one template are one kind', () => {
+    defineChannel('log-rooms/:roomId');
+    const reporter = new LoggingReporter();
+    for (let n = 0; n < 1_000; n++) {
+      reporter.messageRejected({ channel: `log-rooms/${n}`, error: new InvalidMessageError(`wrong: "piece ${n}x"`) });
+      reporter.messageRejected({ channel: `messaging:node/${n}`, error: new InvalidMessageError(`wrong ${n}`) });
+      listenerFailed(reporter, new Error(`no user ${n}`), 'Orders.bill', `log-rooms/${n}`);
+    }
+    expect(lines).toHaveLength(15);
+  });
+
+  test('are made of the place in the code and of what kind of error it is', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 0; n < 10; n++) {
+      listenerFailed(reporter, new Error('a'), 'A.a');
+      listenerFailed(reporter, new TypeError('a'), 'A.a');
+      listenerFailed(reporter, new ConfigurationError('a'), 'A.a');
+      listenerFailed(reporter, 'text', 'A.a');
+      listenerFailed(reporter, new Error('a'), 'B.b');
+      reporter.callbackFailed({ callback: 'finalize of A.a', error: new Error('a') });
+      reporter.streamFailed({ handler: 'A.a', error: new Error('a') });
+      reporter.slowConsumer({ handler: 'A.a', bufferedBytes: n });
+    }
+    expect(lines).toHaveLength(8 * 5);
+  });
+
+  test('of failures of onListenerError are bounded too', () => {
+    const reporter = new LoggingReporter(() => {
+      throw new Error('that too');
+    });
+    for (let n = 0; n < 100; n++) listenerFailed(reporter, new Error('a'));
+    expect(lines).toHaveLength(10);
+    expect(lines[1]).toBe('error onListenerError failed: that too');
+  });
+});
+
+describe('What the log is given', () => {
+  test('is one line, whatever characters are in it', () => {
+    new LoggingReporter().warn('kind', `a\nb\r\tc${ESC}[2Jd\u0000\u009b\u2028\u202e\ud800é😀`);
+    expect(lines).toEqual([`warn a\\nb\\r\\tc\\u{1b}[2Jd\\u{0}\\u{9b}\\u{2028}\\u{202e}\\u{d800}é😀`]);
+  });
+
+  test('is cut beyond 2,000 characters', () => {
+    const reporter = new LoggingReporter();
+    reporter.warn('kind', 'x'.repeat(2_000));
+    reporter.warn('kind', 'x'.repeat(2_001));
+    expect(lines).toEqual([`warn ${'x'.repeat(2_000)}`, `warn ${'x'.repeat(2_000)}… (2001 characters)`]);
+    listenerFailed(reporter, new Error('y'.repeat(10_000_000)));
+    expect(lines[2]!.length).toBeLessThan(2_100);
+    expect(stacks[0]!.length).toBeLessThan(30_000);
+  });
+
+  test('has the frames of the stack as lines, and no line that the message brings', () => {
+    const forged = `no\n    at forged (file.js:1:1)\n[Nest] 1 LOG all is well${ESC}[0m`;
+    listenerFailed(new LoggingReporter(), new Error(forged));
+    expect(lines).toEqual([
+      'error Listener Orders.bill failed on channel "orders": no\\n    at forged (file.js:1:1)\\n[Nest] 1 LOG all is well\\u{1b}[0m',
+    ]);
+    const [head, ...frames] = stacks[0]!.split('\n');
+    expect(head).toBe('Error: no\\n    at forged (file.js:1:1)\\n[Nest] 1 LOG all is well\\u{1b}[0m');
+    expect(frames.length).toBeGreaterThan(0);
+    expect(frames.filter((frame) => !/^ {4}at .*(:\d+:\d+|<anonymous>)\)?$/.test(frame))).toEqual([]);
+    expect(frames.filter((frame) => frame.includes('forged'))).toEqual([]);
+  });
+
+  test('has no line but frames of a stack whose message was changed afterwards', () => {
+    const error = new Error('first\nsecond');
+    expect(error.stack).toContain('first');
+    error.message = 'another';
+    listenerFailed(new LoggingReporter(), error);
+    expect(stacks[0]!.split('\n').filter((line) => !/^(Error$| {4}at )/.test(line))).toEqual([]);
+  });
+
+  test.each([
+    ['a text', 'te\nxt', 'te\\nxt'],
+    ['nothing', undefined, 'undefined'],
+    ['a symbol', Symbol('s\n'), 'Symbol(s\\n)'],
+    ['an object', { status: 404 }, 'an object'],
+    ['an object with a message', { message: 'not found' }, 'not found'],
+    ['an error without a message', new TypeError(), 'TypeError'],
+    ['a getter that throws', Object.defineProperty(new Error('a'), 'message', { get: fail }), 'an instance of Error'],
+    ['an error whose getters all throw', hostileError(), 'an instance of Error'],
+    ['a proxy', new Proxy(new Error('a'), { get: fail, getPrototypeOf: fail }), 'a value that cannot be read'],
+    ['a revoked proxy', revoked(), 'a value that cannot be read'],
+    [
+      'an heir of a proxy',
+      Object.create(new Proxy({}, { get: fail, getPrototypeOf: fail })) as unknown,
+      'a value that cannot be read',
+    ],
+    [
+      'a function whose name is a getter',
+      Object.defineProperty(() => 1, 'name', { get: fail }),
+      'a value that cannot be read',
+    ],
+  ])('says in words that %s was thrown', (_what, error, text) => {
+    const reporter = new LoggingReporter();
+    listenerFailed(reporter, error);
+    reporter.messageRejected({ channel: 'orders', error: error as Error });
+    expect(lines).toEqual([
+      `error Listener Orders.bill failed on channel "orders": ${text}`,
+      `error A message on channel "orders" was not delivered: ${text}`,
+    ]);
+  });
+
+  test('takes a moment, however large what was thrown is', () => {
+    const huge: Record<string, number> = {};
+    for (let n = 0; n < 300_000; n++) huge[`key ${n}`] = n;
+    const reporter = new LoggingReporter();
+    jest.useRealTimers();
+    const start = performance.now();
+    listenerFailed(reporter, huge);
+    listenerFailed(reporter, Object.assign(new Error('big'), { huge }));
+    expect(performance.now() - start).toBeLessThan(50);
+  });
+});
+
+function fail(): never {
+  throw new Error('must not be asked');
+}
+
+function hostileError(): Error {
+  return Object.defineProperties(new Error('a'), {
+    // First, since it is made when it is first touched, of the others.
+    stack: { get: fail },
+    message: { get: fail },
+    code: { get: fail },
+    name: { get: fail },
+  });
+}
+
+function revoked(): unknown {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
