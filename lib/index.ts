@@ -9,6 +9,7 @@ export { MessagingService } from './nest/messaging.service.js';
 export { OnMessage } from './nest/on-message.decorator.js';
 export { SessionMessages } from './nest/session-messages.js';
 export { Sse } from './nest/sse.decorator.js';
+export { SseEvent } from './sse/sse-event.js';
 export {
   Channel,
   ChannelDeniedError,
@@ -55,6 +56,7 @@ export type { AuthorizeChannelOptions, ClientContext } from './nest/gateway/auth
 export type { ClientConnectionChange } from './nest/gateway/client-connections.js';
 export type { GatewayOptions } from './nest/gateway/gateway-options.js';
 export type { SseRouteOptions } from './nest/sse.decorator.js';
+export type { SseEventOptions } from './sse/sse-event.js';
 export type {
   AuthenticationInfo,
   ChannelOptions,

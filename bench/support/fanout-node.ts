@@ -16,7 +16,7 @@ export interface FanoutServer {
 /** Longer than any bench: nothing but events is to be sent. */
 const NEVER_MS = 3_600_000;
 
-const COMMENT = Buffer.from(':\n\n');
+const COMMENT = Buffer.from(':\n');
 
 /** Responses that stay open; to each of them `write` writes. */
 export async function openResponses(write: (response: ServerResponse, frame: Buffer) => void): Promise<FanoutServer> {

@@ -2,12 +2,14 @@ import type { Unsubscribable } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
+import type { EncodedMessage } from '../protocol/codec.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions, type RawResponse } from './connection.js';
 import type { Feeds } from './feed.js';
 import type { Flusher } from './flusher.js';
 import { END_FRAME, Frame, REVOKED_FRAME } from './frame.js';
 import { eventFrame, frameOf } from './message-frame.js';
+import { SseEvent } from './sse-event.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
 
 /** One request for an event stream. */
@@ -184,11 +186,17 @@ export class EventStream implements StreamObserver, ConnectionObserver {
     const { hub, reporter } = this.context;
     const { delivering } = hub;
     try {
+      if (message instanceof SseEvent) return frameOf(this.encoded(message.message), undefined, message.options);
       if (delivering === undefined || delivering.message !== message) return frameOf(hub.codec.encode(message));
       return eventFrame(hub, delivering);
     } catch (error) {
       reporter.messageRejected({ channel: delivering?.channel ?? this.handler, error: error as Error });
       return undefined;
     }
+  }
+
+  private encoded(message: unknown): EncodedMessage {
+    const { codec, delivering } = this.context.hub;
+    return delivering !== undefined && delivering.message === message ? delivering.encoded : codec.encode(message);
   }
 }

@@ -1,5 +1,8 @@
-import { quote } from '../protocol/channel-name.js';
+import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+
+const LINE_BREAK_OR_NUL = /[\r\n\0]/;
+const OWN_FIELD = `a string without CR, LF and NUL that does not begin with "${RESERVED_PREFIX}"`;
 
 /** The fields of one event (HTML Living Standard, 9.2.6). */
 export interface FrameFields {
@@ -48,8 +51,11 @@ export function gapFrame(channel: string, reason: 'slow-consumer'): Frame {
   return new Frame(encodeFrame({ event: 'messaging:gap', data: JSON.stringify({ channel, reason }) }), { channel });
 }
 
-/** A comment: keeps the connection busy, and is not seen by the page. */
-export const COMMENT_FRAME = Buffer.from(':\n\n');
+/**
+ * A comment: keeps the connection busy, and is not seen by the page. One line end and no empty line, from which
+ * some clients make an empty message (@microsoft/fetch-event-source 2.0.1).
+ */
+export const COMMENT_FRAME = Buffer.from(':\n');
 
 /**
  * The id of the last event of a stream that shall not be resumed. A browser reconnects whatever ends a
@@ -68,8 +74,23 @@ export function drainFrame(retryMs: number): Buffer {
   return encodeFrame({ event: 'messaging:drain', retryMs, data: '{}' });
 }
 
+/** Says what the name of an application's event should have been. A browser's EventSource has `error` and `open` of its own. */
+export function eventField(event: unknown): string | undefined {
+  if (event === 'error' || event === 'open') return 'another name, since every EventSource has events of this name';
+  return isOwnField(event) ? undefined : OWN_FIELD;
+}
+
+/** Says what the id of an application's event should have been. */
+export function idField(id: unknown): string | undefined {
+  return isOwnField(id) ? undefined : OWN_FIELD;
+}
+
+function isOwnField(value: unknown): boolean {
+  return typeof value === 'string' && !LINE_BREAK_OR_NUL.test(value) && !value.startsWith(RESERVED_PREFIX);
+}
+
 function checkField(field: string, value: string): string {
-  if (/[\r\n\0]/.test(value)) {
+  if (LINE_BREAK_OR_NUL.test(value)) {
     throw new ConfigurationError(`The field "${field}" of an event must not contain CR, LF or NUL: ${quote(value)}`);
   }
   return value;

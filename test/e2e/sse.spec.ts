@@ -38,6 +38,7 @@ import {
   Serializable,
   SessionMessages,
   Sse,
+  SseEvent,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
 import { EventStreams } from '../../lib/sse/event-streams.js';
@@ -53,6 +54,11 @@ class UserUpdate {
     readonly id: number,
     readonly name: string,
   ) {}
+}
+
+@Serializable({ name: 'error' })
+class Failure {
+  constructor(readonly text: string) {}
 }
 
 @Serializable({ name: 'room-update' })
@@ -176,6 +182,24 @@ class StreamsController {
       { data: 'd', id: 'i', type: 't' },
       'two\nlines',
     ]);
+  }
+
+  @Sse('named')
+  named() {
+    return this.messages.createStream(Users).pipe(
+      map((update) => {
+        if (update.id === 0) return new SseEvent(undefined, { event: 'nothing' });
+        return new SseEvent(update, {
+          id: `user-${update.id}`,
+          ...(update.id > 1 && { event: 'renamed', retryMs: 77 }),
+        });
+      }),
+    );
+  }
+
+  @Sse('colliding')
+  colliding() {
+    return of(new Failure('seen as a failure of the connection'), 'fine');
   }
 
   @Sse('iterable')
@@ -364,6 +388,27 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       ['message', 'two\nlines'],
       ['messaging:end', {}],
     ]);
+  });
+
+  test('sends an event with the id, the name and the time to wait that the handler gave it', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/named`);
+    await client.comments.next();
+    for (const id of [0, 1, 2]) void running.messaging.postMessage(Users, new UserUpdate(id, 'Ada'));
+    expect(await client.events.take(3)).toEqual([
+      { event: 'nothing', id: undefined, data: 'null' },
+      { event: 'UserUpdate', id: 'user-1', data: '{"id":1,"name":"Ada"}' },
+      { event: 'renamed', id: 'user-2', data: '{"id":2,"name":"Ada"}' },
+    ]);
+    expect(client.retryMs).toBe(77);
+  });
+
+  test('leaves out, with a report, an event that a browser would take for one of its own', async () => {
+    await using running = await start(adapter);
+    await using client = await SseClient.connect(`${running.url}/colliding`);
+    await client.ended;
+    expect(client.events.pending.map(({ event }) => event)).toEqual(['message', 'messaging:end']);
+    expect(running.logger.problems[0]).toContain('give the class another one with @Serializable');
   });
 
   test('takes a promise of a stream, with parameters, pipes and the session of the request', async () => {
@@ -775,7 +820,7 @@ describe('@Sse()', () => {
     const users = await open('/users');
     expect(users.headers[':status']).toBe(200);
     expect(users.headers['content-type']).toBe('text/event-stream');
-    expect(await users.chunks.next()).toBe(':\n\n');
+    expect(await users.chunks.next()).toBe(':\n');
     void app.get(MessagingService).postMessage(Users, new UserUpdate(1, 'Ada'));
     expect(await users.chunks.next()).toBe('event: UserUpdate\ndata: {"id":1,"name":"Ada"}\n\n');
 

@@ -364,7 +364,7 @@ describe('A change', () => {
     const change = await gateway.changes.next();
     for (let waited = 0; waited < 29; waited++) {
       clock.advance(1_000);
-      stream.write(':\n\n');
+      stream.write(':\n');
       await harness.settled(stream);
     }
     expect(client.status.state).toBe('open');

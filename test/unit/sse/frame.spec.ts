@@ -26,7 +26,7 @@ describe('a frame', () => {
     expect(encodeFrame({ data: 'x' }).toString()).toBe('data: x\n\n');
     expect(END_FRAME.toString()).toBe('event: messaging:end\nid: messaging:end\ndata: {}\n\n');
     expect(drainFrame(700).toString()).toBe('event: messaging:drain\nretry: 700\ndata: {}\n\n');
-    expect(COMMENT_FRAME.toString()).toBe(':\n\n');
+    expect(COMMENT_FRAME.toString()).toBe(':\n');
   });
 
   test.each(['a\nb', 'a\rb', 'a\r\nevent: evil', 'a\0b'])('refuses an event name or id such as %j', (value) => {

@@ -1,0 +1,45 @@
+import { checkOptions, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
+import { eventField, idField } from './frame.js';
+
+/** What an {@link SseEvent} says beside its message. */
+export interface SseEventOptions {
+  /** What a browser sends as `Last-Event-ID` when it reconnects. */
+  id?: string | undefined;
+  /**
+   * The event's name.
+   * @defaultValue the name of the message's class; `message` for a plain value
+   */
+  event?: string | undefined;
+  /** How long the browser waits before it reconnects, in milliseconds, from now on. */
+  retryMs?: number | undefined;
+}
+
+const OPTIONS: Readonly<Record<keyof SseEventOptions, OptionCheck>> = {
+  id: idField,
+  event: eventField,
+  retryMs: wholeNumber(0),
+};
+
+/**
+ * A message with an event id or an event name of its own, for streams of `@Sse()`. Its data is the message, as without.
+ *
+ * @example
+ * ```ts
+ * @Sse('jobs/:id')
+ * progress(@Headers('last-event-id') seen?: string) {
+ *   return this.jobs.stepsAfter(seen).pipe(map((step) => new SseEvent(step, { id: String(step.number), event: 'step' })));
+ * }
+ * ```
+ */
+export class SseEvent<T = unknown> {
+  /**
+   * @throws ConfigurationError for a name that belongs to the browser (`error`, `open`) or to this library (`messaging:…`),
+   *   for an id of this library, and for a name or an id with CR, LF or NUL
+   */
+  constructor(
+    readonly message: T,
+    readonly options: Readonly<SseEventOptions> = {},
+  ) {
+    checkOptions(options, 'SseEvent', OPTIONS);
+  }
+}
