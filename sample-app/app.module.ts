@@ -5,9 +5,10 @@ import { SignedInGuard } from './auth/signed-in.guard.js';
 import { HouseModule } from './house/house.module.js';
 import { PeopleModule } from './people/people.module.js';
 import { RoomsModule } from './rooms/rooms.module.js';
+import { ServersModule } from './servers/servers.module.js';
 import { Settings } from './settings.js';
 
-@Module({ imports: [AuthModule, PeopleModule, HouseModule, RoomsModule] })
+@Module({ imports: [AuthModule, PeopleModule, HouseModule, RoomsModule, ServersModule] })
 export class AppModule {
   static forRoot(settings: Settings): DynamicModule {
     return {

@@ -4,6 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NextFunction, Request, Response } from 'express';
 import { AppModule } from './app.module.js';
+import { ServerStatusService } from './servers/server-status.service.js';
 import type { Settings } from './settings.js';
 
 // Beside this file both in the sources and, copied by the build and with the page's script, in dist.
@@ -18,7 +19,7 @@ export async function createApp(settings: Settings): Promise<NestExpressApplicat
   });
   app.disable('x-powered-by');
   app.use(setSecurityHeaders);
-  app.use(nameServer(settings));
+  app.use(nameServer(settings, app.get(ServerStatusService)));
   app.useStaticAssets(PUBLIC_FOLDER);
   app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true, forbidNonWhitelisted: true }));
   return app;
@@ -31,11 +32,12 @@ function setSecurityHeaders(_request: Request, response: Response, next: NextFun
   next();
 }
 
-/** Says which server answers, for the page to show. */
-function nameServer({ serverName }: Settings) {
+/** Names the server that answers, and how it stands with the others, for the page to show. */
+function nameServer({ serverName }: Settings, status: ServerStatusService) {
   const name = encodeURIComponent(serverName);
   return (_request: Request, response: Response, next: NextFunction): void => {
     response.setHeader('x-server', name);
+    if (status.isCutOff) response.setHeader('x-server-cut-off', 'true');
     next();
   };
 }

@@ -1,5 +1,6 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { ClientConnections, MessagingService, OnMessage, type ClientConnectionChange } from 'nestjs-messaging';
+import { ServerStatusService } from '../servers/server-status.service.js';
 import type { SignedInUser } from '../auth/signed-in-user.js';
 import { SignOuts, type SignedOut } from '../auth/signed-out.message.js';
 import { UserUpdate, UserUpdates, type Person } from './people.messages.js';
@@ -39,7 +40,10 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   private isClosing = false;
 
   // Not SessionMessages: what happens here is not part of any one request.
-  constructor(private readonly messaging: MessagingService) {}
+  constructor(
+    private readonly messaging: MessagingService,
+    private readonly link: ServerStatusService,
+  ) {}
 
   onApplicationBootstrap(): void {
     this.report();
@@ -144,9 +148,12 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
 
   private combineReports(): Map<string, Visitor> {
     const online = new Map<string, Visitor>();
-    for (const [server, { visitors, heardAt }] of this.reports) {
-      if (Date.now() - heardAt > FORGET_AFTER_MS) this.reports.delete(server);
-      else for (const visitor of visitors) online.set(visitor.userId, laterOf(visitor, online.get(visitor.userId)));
+    for (const [server, report] of this.reports) {
+      // Silence means nothing while no other server can be heard: nobody is said to have left.
+      if (this.link.isCutOff) report.heardAt = Date.now();
+      if (Date.now() - report.heardAt > FORGET_AFTER_MS) this.reports.delete(server);
+      else
+        for (const visitor of report.visitors) online.set(visitor.userId, laterOf(visitor, online.get(visitor.userId)));
     }
     return online;
   }

@@ -1,3 +1,6 @@
+const UNREACHABLE = 'The server cannot be reached. Please try again.';
+const PROBE_EVERY_MS = 1_000;
+
 /** What the server has said about a request that it did not fulfil; the message is a text for people. */
 export class ApiError extends Error {
   constructor(
@@ -5,6 +8,11 @@ export class ApiError extends Error {
     message: string,
   ) {
     super(message);
+  }
+
+  /** Whether no server has answered: neither directly nor through a proxy. */
+  get isUnreachable(): boolean {
+    return this.status === 0 || (this.status >= 502 && this.status <= 504);
   }
 }
 
@@ -22,7 +30,7 @@ export async function request<Answer = unknown>(method: string, path: string, bo
   const isJson = response.headers.get('content-type')?.includes('json') ?? false;
   const answer: unknown = isJson ? JSON.parse(text) : undefined;
   if (response.ok) return answer as Answer;
-  const { message = 'That did not work.' } = (answer ?? {}) as { message?: string | string[] };
+  const { message = textFor(response.status) } = (answer ?? {}) as { message?: string | string[] };
   throw new ApiError(response.status, [message].flat()[0]!);
 }
 
@@ -30,6 +38,25 @@ async function send(path: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(path, init);
   } catch {
-    throw new ApiError(0, 'The server cannot be reached. Please try again.');
+    throw new ApiError(0, UNREACHABLE);
+  }
+}
+
+function textFor(status: number): string {
+  return status >= 502 && status <= 504 ? UNREACHABLE : 'That did not work.';
+}
+
+let probing: Promise<void> | undefined;
+
+/** Resolves when a server answers; all who wait share the asking. */
+export function untilReachable(): Promise<void> {
+  return (probing ??= probe().finally(() => (probing = undefined)));
+}
+
+async function probe(): Promise<void> {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, PROBE_EVERY_MS));
+    const response = await fetch('/icon.svg', { method: 'HEAD', cache: 'no-store' }).catch(() => undefined);
+    if (response?.ok) return;
   }
 }

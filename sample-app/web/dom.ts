@@ -18,6 +18,11 @@ export function element<Tag extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** What a form shows to be wrong. */
+export function shownError(form: HTMLElement): string {
+  return form.querySelector<HTMLElement>('.error')!.textContent;
+}
+
 /** Shows what went wrong in a form, or that nothing did. */
 export function showError(form: HTMLElement, text = ''): void {
   const line = form.querySelector<HTMLElement>('.error')!;

@@ -1,7 +1,7 @@
 import type { RoomEntry } from '../rooms/rooms.messages.js';
-import { ApiError, request } from './api.js';
+import { ApiError, request, untilReachable } from './api.js';
 import { dressAvatar } from './avatar.js';
-import { $, showError } from './dom.js';
+import { $, showError, shownError } from './dom.js';
 import { addressOf } from './room-list.js';
 import { Visit, type Me } from './visit.js';
 
@@ -38,8 +38,14 @@ function onSubmit(id: string, send: () => Promise<void>): void {
     send().catch((error: Error) => {
       if (error instanceof ApiError && error.status === 401) showSignIn('You are signed out.');
       else showError(form, error.message);
+      if (error instanceof ApiError && error.isUnreachable) void untilReachable().then(() => clearError(form, error));
     });
   });
+}
+
+/** Once the server is there again, the page does not say any more that it is not. */
+function clearError(form: HTMLFormElement, error: Error): void {
+  if (shownError(form) === error.message) showError(form);
 }
 
 /** What is in a field. */
@@ -55,6 +61,7 @@ onSubmit('sign-in-form', async () => {
 
 onSubmit('sign-out-form', async () => {
   await request('POST', '/sign-out');
+  visit?.discardDrafts();
   showSignIn('You are signed out.');
 });
 
@@ -75,15 +82,10 @@ onSubmit('status-form', async () => {
 });
 
 onSubmit('write-form', async () => {
-  const written = text.value.trim();
-  if (written === '') return;
-  await visit?.room?.write(written);
-  // Not what was written meanwhile.
-  if (text.value.trim() === written) text.value = '';
-  visit?.room?.draft(text.value);
+  await visit?.write();
 });
 
-text.addEventListener('input', () => visit?.room?.draft(text.value));
+text.addEventListener('input', () => visit?.draft());
 
 text.addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
@@ -105,4 +107,17 @@ addEventListener('hashchange', () => {
   text.focus();
 });
 
-request<Me>('GET', '/me').then(showApp, (error: ApiError) => showSignIn(error.status === 401 ? '' : error.message));
+async function begin(): Promise<void> {
+  try {
+    showApp(await request<Me>('GET', '/me'));
+  } catch (error) {
+    const { status, message, isUnreachable } = error as ApiError;
+    showSignIn(status === 401 ? '' : message);
+    if (!isUnreachable) return;
+    await untilReachable();
+    // Unless the person was faster.
+    if (visit === undefined) await begin();
+  }
+}
+
+void begin();

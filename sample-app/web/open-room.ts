@@ -18,6 +18,7 @@ import { Replica } from './replica.js';
 export class OpenRoom {
   readonly log: Log;
   readonly roomId: string;
+  readonly name: string;
   readonly #path: string;
   readonly #teller = new DraftTeller((text) => this.#send('PUT', 'typing', { text }));
   readonly #leaving = new AbortController();
@@ -27,6 +28,7 @@ export class OpenRoom {
     const { signal } = this.#leaving;
     const drafts = new Drafts();
     this.roomId = roomId;
+    this.name = name;
     this.#path = `/rooms/${encodeURIComponent(roomId)}`;
     this.log = new Log(me.userId, (messageId, emoji, isOn) => {
       this.#send('PUT', `messages/${messageId}/reactions`, { emoji, isOn }).catch(onError);

@@ -1,4 +1,5 @@
 import type { ListenableChannel, MessagingClient } from 'nestjs-messaging/client';
+import { ApiError, untilReachable } from './api.js';
 
 interface ReplicaOptions<State> {
   /** Asks the server for the state. */
@@ -47,10 +48,22 @@ export class Replica<State> {
   }
 
   #follow(listening: Promise<unknown>): void {
-    const { fetch, show, onError, signal } = this.#options;
+    const { show, onError, signal } = this.#options;
     this.#current = listening
-      .then(fetch)
+      .then(() => this.#fetch())
       .then((state) => signal.aborted || show(state))
       .catch((error: unknown) => signal.aborted || onError(error));
+  }
+
+  async #fetch(): Promise<State> {
+    const { fetch, signal } = this.#options;
+    for (;;) {
+      try {
+        return await fetch();
+      } catch (error) {
+        if (signal.aborted || !(error instanceof ApiError && error.isUnreachable)) throw error;
+        await untilReachable();
+      }
+    }
   }
 }

@@ -1,26 +1,36 @@
 import type { MessagingClient } from 'nestjs-messaging/client';
 import { RoomMessages, type RoomEntry } from '../rooms/rooms.messages.js';
+import type { ErrorListener } from './connection.js';
 import { $, element } from './dom.js';
+import type { UnsentDrafts } from './unsent.js';
 
 const DEFAULT_ROOM = 'lobby';
 
 /** The rooms that one may read, and how much in each of them is unread. The page's address says which one is open. */
 export class RoomList {
   readonly #client: MessagingClient;
-  readonly #onError: (error: unknown) => void;
+  readonly #drafts: UnsentDrafts;
+  readonly #onError: ErrorListener;
   readonly #rooms = new Map<string, RoomEntry>();
   /** The messages that nobody has looked at, by their ids. */
   readonly #unread = new Map<string, Set<string>>();
   readonly #subscriptions = new Map<string, { readonly closed: boolean }>();
 
-  constructor(client: MessagingClient, onError: (error: unknown) => void) {
+  constructor(client: MessagingClient, drafts: UnsentDrafts, onError: ErrorListener) {
     this.#client = client;
+    this.#drafts = drafts;
     this.#onError = onError;
   }
 
+  /** The room that the address names; `undefined` if it names one that does not exist, or is closed to this person. */
   get open(): RoomEntry | undefined {
-    const named = [...this.#rooms.values()].find(({ roomId }) => addressOf(roomId) === location.hash);
-    return named ?? this.#rooms.get(DEFAULT_ROOM);
+    if (location.hash === '') return this.#rooms.get(DEFAULT_ROOM);
+    return this.#named([...this.#rooms.values()]);
+  }
+
+  /** The room that the address names, if it is gone and something that was written for it has not been sent. */
+  get gone(): RoomEntry | undefined {
+    return this.#named(this.#goneRooms());
   }
 
   /** These rooms there are, and no others. */
@@ -40,13 +50,22 @@ export class RoomList {
     this.show();
   }
 
+  remove(roomId: string): void {
+    this.#rooms.delete(roomId);
+    this.show();
+  }
+
   show(): void {
     const open = this.open;
     if (open) this.#unread.delete(open.roomId);
     const list = $('rooms');
     // Whoever is in the list with the keyboard stays where they are.
     const focused = [...list.querySelectorAll('a')].findIndex((link) => link === document.activeElement);
-    list.replaceChildren(...[...this.#rooms.values()].map((room) => this.#item(room, room === open)));
+    const gone = this.#goneRooms();
+    list.replaceChildren(
+      ...[...this.#rooms.values()].map((room) => this.#item(room, room === open)),
+      ...gone.map((room) => goneItem(room, room.roomId === this.#named(gone)?.roomId)),
+    );
     list.querySelectorAll('a')[focused]?.focus();
   }
 
@@ -60,8 +79,17 @@ export class RoomList {
       .then((subscription) => this.#subscriptions.set(roomId, subscription))
       .catch((error: unknown) => {
         this.#subscriptions.delete(roomId);
-        this.#onError(error);
+        this.#onError(error, { channel: RoomMessages.for({ roomId }).name });
       });
+  }
+
+  #named(rooms: readonly RoomEntry[]): RoomEntry | undefined {
+    return rooms.find(({ roomId }) => addressOf(roomId) === location.hash);
+  }
+
+  /** The rooms that are gone while something that was written for them has not been sent. */
+  #goneRooms(): RoomEntry[] {
+    return this.#drafts.rooms().filter(({ roomId }) => !this.#rooms.has(roomId));
   }
 
   #count(roomId: string, messageId: string): void {
@@ -81,6 +109,13 @@ export class RoomList {
     }
     return element('li', {}, link);
   }
+}
+
+function goneItem({ roomId, name }: RoomEntry, isOpen: boolean): HTMLElement {
+  const link = element('a', { href: addressOf(roomId), className: 'gone' }, element('span', { textContent: name }));
+  link.append(element('span', { className: 'muted', textContent: 'not sent' }));
+  if (isOpen) link.ariaCurrent = 'page';
+  return element('li', {}, link);
 }
 
 /** The address of a room, within the page. */

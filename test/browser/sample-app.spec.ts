@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
+import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page } from 'playwright-core';
 import { createApp } from '../../sample-app/app.js';
 import { Settings } from '../../sample-app/settings.js';
 import { launchChromium } from '../support/chromium.js';
@@ -101,6 +101,28 @@ function deferred(): [promise: Promise<void>, resolve: () => void] {
   return [new Promise<void>((settle) => (resolve = settle)), () => resolve()];
 }
 
+/** What is being written. */
+const draft = (page: Page) => page.getByLabel('Message', { exact: true });
+
+async function openPrivateRoom(page: Page, name: string): Promise<void> {
+  await page.getByLabel('Name of a new room').fill(name);
+  await page.getByLabel('Private').check();
+  await page.getByRole('button', { name: 'Create the room' }).click();
+  await page.getByRole('heading', { name }).waitFor();
+}
+
+type Box = NonNullable<Awaited<ReturnType<Locator['boundingBox']>>>;
+
+async function boxOf(locator: Locator): Promise<Box> {
+  await locator.waitFor();
+  return (await locator.boundingBox())!;
+}
+
+function areApart(one: Box, other: Box): boolean {
+  const isBeside = one.x + one.width <= other.x || other.x + other.width <= one.x;
+  return isBeside || one.y + one.height <= other.y || other.y + other.height <= one.y;
+}
+
 const people = (page: Page) => page.getByRole('complementary', { name: 'People' }).getByRole('listitem');
 const room = (page: Page, name: string) => page.getByRole('link', { name });
 const reaction = (page: Page, text: string, name: string) =>
@@ -188,12 +210,14 @@ describe('the page of the sample app', () => {
     await grace.keyboard.press('Enter');
     await hears(ada, 'Yes');
 
-    // Whoever has the address only is in the lobby; what comes there has come after all that was to come of the room.
+    // Whoever has the address only is in no room at all. What comes in the lobby has come after everything of the room.
     await openAnew(lin, ada.url());
+    await lin.getByRole('heading', { name: 'No such room' }).waitFor();
+    expect(await lin.getByLabel('Message', { exact: true }).isEditable()).toBe(false);
+    await room(lin, 'Lobby').click();
     await room(grace, 'Lobby').click();
     await say(grace, 'Hello Lin');
     await hears(lin, 'Hello Lin');
-    expect(await lin.getByRole('heading', { level: 1 }).textContent()).toBe('Lobby');
     expect(await lin.getByRole('navigation').getByRole('listitem').allTextContents()).toEqual(['Lobby', 'Ideas']);
     expect(await lin.getByText('cake').count()).toBe(0);
   }, 60_000);
@@ -265,6 +289,144 @@ describe('the page of the sample app', () => {
     expect(await page.getByRole('alert').textContent()).toBe('ada is here already. Please choose another name.');
   }, 60_000);
 
+  test('a draft belongs to its room, and is nobody else’s', async () => {
+    const app = await start();
+    const ada = await signIn(app, 'Ada');
+    await draft(ada).fill('For the lobby');
+    await room(ada, 'Ideas').click();
+    await ada.getByRole('heading', { name: 'Ideas' }).waitFor();
+    expect(await draft(ada).inputValue()).toBe('');
+    await draft(ada).fill('An idea');
+    await room(ada, 'Lobby').click();
+    await ada.getByRole('heading', { name: 'Lobby' }).waitFor();
+    expect(await draft(ada).inputValue()).toBe('For the lobby');
+    await ada.reload();
+    await ada.getByRole('heading', { name: 'Lobby' }).waitFor();
+    expect(await draft(ada).inputValue()).toBe('For the lobby');
+    await ada.keyboard.press('Enter');
+    await hears(ada, 'For the lobby');
+    await room(ada, 'Ideas').click();
+    await ada.getByRole('heading', { name: 'Ideas' }).waitFor();
+    expect(await draft(ada).inputValue()).toBe('An idea');
+
+    await ada.getByRole('button', { name: 'Sign out' }).click();
+    await ada.getByLabel('Your name').fill('Grace');
+    await ada.getByRole('button', { name: 'Sign in' }).click();
+    await ada.getByRole('heading', { name: 'Ideas' }).waitFor();
+    expect(await draft(ada).inputValue()).toBe('');
+  }, 60_000);
+
+  test('the draft of a room that a restart has lost stays with the room, and is shown as not sent', async () => {
+    const settings = new Settings({ sessionSecret: 'the same after the restart' });
+    const app = await start(settings);
+    const port = Number(new URL(await app.getUrl()).port);
+    const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
+    await openPrivateRoom(ada, 'Birthday');
+    await say(ada, 'Nobody else reads this');
+    await hears(ada, 'Nobody else reads this');
+    await draft(ada).fill('A boat for Grace');
+    await stop(app);
+    await ada.getByText('Reconnecting in').waitFor();
+    await start(settings, port);
+    for (const page of [ada, grace]) await isLive(page);
+
+    await ada.getByText('What you wrote is not sent.').waitFor();
+    expect(await ada.getByRole('heading', { level: 1 }).textContent()).toBe('Birthday');
+    expect(await draft(ada).inputValue()).toBe('A boat for Grace');
+    await draft(ada).press('Enter');
+    expect(await ada.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+    expect(await draft(ada).inputValue()).toBe('A boat for Grace');
+
+    await room(ada, 'Lobby').click();
+    await ada.getByRole('heading', { name: 'Lobby' }).waitFor();
+    expect(await draft(ada).inputValue()).toBe('');
+    await say(ada, 'I am back');
+    await hears(grace, 'I am back');
+    expect(await grace.getByText('boat').count()).toBe(0);
+    // Also after a reload, until it is discarded.
+    await ada.reload();
+    await ada.getByRole('link', { name: 'Birthday not sent' }).click();
+    await ada.getByText('What you wrote is not sent.').waitFor();
+    expect(await draft(ada).inputValue()).toBe('A boat for Grace');
+    await draft(ada).fill('');
+    await ada.getByRole('link', { name: 'Birthday' }).waitFor({ state: 'detached' });
+  }, 60_000);
+
+  test('a page that finds no server says so, until there is one', async () => {
+    const settings = new Settings({ sessionSecret: 'the same after the restart' });
+    const app = await start(settings);
+    const port = Number(new URL(await app.getUrl()).port);
+    const ada = await signIn(app, 'Ada');
+    const stranger = await (await newContext()).newPage();
+    await stranger.goto(await app.getUrl());
+    await stranger.getByLabel('Your name').fill('Grace');
+    await stop(app);
+    await say(ada, 'Is anybody there?');
+    await stranger.getByRole('button', { name: 'Sign in' }).click();
+    for (const page of [ada, stranger]) await page.getByText('The server cannot be reached').waitFor();
+    await start(settings, port);
+    await isLive(ada);
+    for (const page of [ada, stranger])
+      await page.getByText('The server cannot be reached').waitFor({ state: 'hidden' });
+    // Nothing was sent behind anybody's back.
+    expect(await draft(ada).inputValue()).toBe('Is anybody there?');
+    await draft(ada).press('Enter');
+    await hears(ada, 'Is anybody there?');
+  }, 60_000);
+
+  test('a page that is opened while its requests reach no server is there as soon as they do', async () => {
+    const app = await start();
+    const context = await newContext();
+    const ada = await signIn(app, 'Ada', context);
+    await context.route('**/me', (route) => route.fulfill({ status: 502, body: 'Bad gateway' }), { times: 1 });
+    await ada.reload();
+    await isLive(ada);
+  }, 60_000);
+
+  test.each([
+    ['a desktop', { viewport: { width: 1280, height: 720 } }],
+    ['a narrow window', { viewport: { width: 390, height: 844 } }],
+    ['a phone', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }],
+    ['a small phone', { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true }],
+  ])(
+    'on %s nothing covers anything, and nothing is out of sight',
+    async (_device, options) => {
+      const app = await start();
+      const ada = await signIn(app, 'Ada', await newContext(options));
+      for (const name of ['Coffee & cake', 'Gardening', 'Holidays']) {
+        await ada.getByLabel('Name of a new room').fill(name);
+        await ada.getByRole('button', { name: 'Create the room' }).click();
+        await ada.getByRole('heading', { name }).waitFor();
+      }
+      await say(ada, 'Ok');
+      const message = ada.getByRole('listitem').filter({ hasText: 'Ok' });
+      await message.hover();
+      const bar = await boxOf(message.getByRole('button', { name: 'Heart' }).locator('..'));
+      for (const part of [
+        message.getByText('Ada', { exact: true }),
+        message.locator('time'),
+        message.getByText('Ok'),
+      ]) {
+        expect(areApart(bar, await boxOf(part))).toBe(true);
+      }
+      const { width, height } = options.viewport;
+      const controls = [
+        ada.getByLabel('Name of a new room'),
+        ada.getByRole('button', { name: 'Create the room' }),
+        ada.getByText('Private'),
+        ada.getByLabel('Private'),
+        ada.getByRole('status'),
+        ada.getByRole('button', { name: 'Send' }),
+      ];
+      for (const control of controls) {
+        const box = await boxOf(control);
+        expect(box.x >= 0 && box.x + box.width <= width && box.y >= 0 && box.y + box.height <= height).toBe(true);
+      }
+      expect(await ada.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+    },
+    60_000,
+  );
+
   test('is at home on a phone', async () => {
     const app = await start();
     const phone = await newContext({ viewport: { width: 360, height: 640 }, colorScheme: 'dark' });
@@ -304,6 +466,19 @@ describe('the page of the sample app', () => {
     await hears(grace, 'Back again');
     // What the page had already was not shown twice.
     expect(await ada.getByRole('log').getByText('Hello from two').count()).toBe(1);
+    // Cut off from each other, each page says so; who cannot be heard has not left.
+    await redis.stop();
+    for (const page of [ada, grace]) await page.getByText('Live on this server only').waitFor();
+    await people(ada).filter({ hasText: 'Grace' }).waitFor();
+    await ada.getByText('People there are shown as last heard of.').waitFor();
+    await ada.reload();
+    await ada.getByText('Live on this server only').waitFor();
+    await redis.restart();
+    await ada.getByText('Live on server one').waitFor();
+    await grace.getByText('Live on server two').waitFor();
+    await ada.getByText('People there are shown as last heard of.').waitFor({ state: 'hidden' });
+    await say(grace, 'Together again');
+    await hears(ada, 'Together again');
     // Before their Redis, which they would miss.
     await Promise.all(running.splice(0).map((app) => app.close()));
   }, 60_000);

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import {
   ChannelDeniedError,
@@ -26,6 +26,7 @@ import {
   Rooms,
   Typing,
 } from '../../sample-app/rooms/rooms.messages.js';
+import { ServerStatuses } from '../../sample-app/servers/server-status.messages.js';
 import { Settings } from '../../sample-app/settings.js';
 import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -540,6 +541,34 @@ describe('the sample app on two servers with a Redis between them', () => {
     expect(await bob.recent('attic')).toMatchObject([{ text: 'Who was here first?', reactions: [['😄', ['ada']]] }]);
     expect(texts(await ada.at(three).recent(secretId))).toEqual(['A cake?']);
     expect(await answerTo(bob.get(`/rooms/${secretId}/messages`))).toEqual([404, 'There is no such room.']);
+  });
+
+  test('a server that is cut off from the others tells its pages, and of nobody that they left', async () => {
+    await using ownRedis = await RedisServer.start();
+    const own = { redisUrl: ownRedis.url, sessionSecret: 'shared' };
+    const [three, four] = [await start(new Settings(own)), await start(new Settings(own))];
+    const [[ada, page], [bob, bobsPage]] = [await Person.comeIn(three, 'Ada'), await Person.comeIn(four, 'Bob')];
+    await page.until('joined', 'bob');
+    const [statuses, bobsStatuses] = [await page.hear(ServerStatuses), await bobsPage.hear(ServerStatuses)];
+    await ownRedis.stop();
+    for (const heard of [statuses, bobsStatuses]) await heard.until(({ isCutOff }) => isCutOff);
+    await ada.get('/me').expect('x-server-cut-off', 'true');
+
+    // Long after a server that is silent counts as gone.
+    const now = jest.spyOn(Date, 'now').mockImplementation(() => performance.timeOrigin + performance.now() + 60_000);
+    await ada.put('/me/status', { status: 'Alone' }).expect(204);
+    expect(await page.people.next()).toMatchObject({ kind: 'status', userId: 'ada' });
+    expect(await ada.namesOf('/people')).toEqual(['Ada', 'Bob']);
+
+    await ownRedis.restart();
+    for (const heard of [statuses, bobsStatuses]) await heard.until(({ isCutOff }) => !isCutOff);
+    const answer = await bob.get('/me').expect(200);
+    expect(answer.headers).not.toHaveProperty('x-server-cut-off');
+    await bob.put('/me/status', { status: 'There you are' });
+    expect(await page.people.next()).toMatchObject({ kind: 'status', userId: 'bob' });
+    now.mockRestore();
+    for (const { client } of opened.splice(0)) client.close();
+    await Promise.all(started.splice(-2).map((app) => app.close()));
   });
 
   test('whoever was on a server that shuts down has left', async () => {
