@@ -6,7 +6,6 @@ import {
   postableName,
   type AnyListenableChannel,
   type AnyPostableChannel,
-  type ChannelDefinition,
   type ChannelOptions,
 } from '../protocol/channel.js';
 import { RESERVED_PREFIX, checkChannelName, describe, isTemplate, quote } from '../protocol/channel-name.js';
@@ -24,7 +23,7 @@ import {
 import { DEFAULT_LIMITS, exceedsBytes, type Limits } from '../protocol/limits.js';
 import { typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
-import { ChannelDefinitions } from './channel-definitions.js';
+import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import { Delivery, type Origin } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
 import { Listener, type MessageListener } from './listener.js';
@@ -79,7 +78,7 @@ export class Hub {
   /** The session of what belongs to the application, not to a request; ends with the hub. */
   readonly root = this.sessions.open();
   private readonly limits: Limits;
-  private readonly definitions = new ChannelDefinitions(this.types);
+  readonly definitions = new ChannelDefinitions(this.types);
   private readonly channels: ListenerRegistry;
   private readonly dispatcher: Dispatcher;
   private readonly reporter: Reporter;
@@ -182,10 +181,11 @@ export class Hub {
    * Like {@link listen} for a name or template that has been checked, which may be one of the library's own, and a
    * listener that looks at nothing but the message.
    *
-   * @throws ConfigurationError where the class of its channel has the name of another one
+   * @throws ConfigurationError where it is unclear how its channel is defined, or the class of that has the name of another
    */
   listenTo(name: string, call: (message: never) => unknown, session: Session, label: string): Listener {
     const definition = this.definitions.of(name);
+    if (definition === 'unclear') throw definedTwice(name);
     // What comes from other servers is of its class, which nobody may have named here yet.
     if (definition !== undefined) this.definitions.use(definition);
     const segments = isTemplate(name) ? name.split('/') : undefined;
@@ -199,12 +199,7 @@ export class Hub {
   optionsOf({ channel, template }: Delivery): Readonly<ChannelOptions> {
     const list = template === undefined ? this.channels.get(channel) : this.channels.getTemplate(template);
     const definition = list?.definition ?? this.definitions.of(channel);
-    return definition?.options ?? NO_OPTIONS;
-  }
-
-  /** The definition of a channel or template that this application uses. */
-  definitionOf(name: string): ChannelDefinition | undefined {
-    return this.definitions.get(name);
+    return definition === undefined || definition === 'unclear' ? NO_OPTIONS : definition.options;
   }
 
   attach(listener: Listener): void {

@@ -9,7 +9,7 @@ import type { Transport } from './transport.js';
  */
 export class ListenerRegistry {
   private readonly lists = new Map<string, ListenerList>();
-  private readonly templates = new Templates();
+  private readonly templates = new Templates<ListenerList>();
   private registrations = 0;
 
   constructor(private readonly transport: Transport | undefined) {}

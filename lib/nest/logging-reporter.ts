@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { KnownTemplates } from '../core/known-templates.js';
 import type {
   CallbackFailure,
   ListenerFailure,
@@ -7,8 +8,8 @@ import type {
   SlowConsumer,
   StreamFailure,
 } from '../core/reporter.js';
-import { RESERVED_PREFIX, mostLiteral, quote } from '../protocol/channel-name.js';
-import { declaredChannelNames, declaredChannels } from '../protocol/declared-channels.js';
+import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
+import { declaredChannels } from '../protocol/declared-channels.js';
 import { LogLimiter, type LogLine } from './log-limiter.js';
 import { errorClass, errorStack, errorText, printable } from './log-text.js';
 
@@ -18,6 +19,7 @@ import { errorClass, errorStack, errorText, printable } from './log-text.js';
  */
 export class LoggingReporter implements Reporter {
   private readonly logger = new Logger('Messaging');
+  private readonly templates = new KnownTemplates();
   private readonly limiter = new LogLimiter((line) => this.write(line));
 
   constructor(private readonly onListenerError?: (error: unknown, failure: ListenerFailure) => unknown) {}
@@ -30,7 +32,7 @@ export class LoggingReporter implements Reporter {
 
   messageRejected({ channel, error }: Rejection): void {
     const text = `A message on channel ${quote(channel)} was not delivered: ${errorText(error)}`;
-    this.offer(`rejected ${placeOf(channel)} ${errorClass(error)}`, { level: 'error', text });
+    this.offer(`rejected ${this.placeOf(channel)} ${errorClass(error)}`, { level: 'error', text });
   }
 
   streamFailed({ handler, error }: StreamFailure): void {
@@ -80,6 +82,13 @@ export class LoggingReporter implements Reporter {
     }
   }
 
+  /** What an application calls a channel; the names of a template's channels may be chosen by clients. */
+  private placeOf(channel: string): string {
+    if (channel.startsWith(RESERVED_PREFIX)) return channel.split('/', 1)[0]!.slice(0, 40);
+    if (declaredChannels(channel).length > 0) return channel;
+    return this.templates.mostLiteral(channel)[0]?.name ?? 'any';
+  }
+
   private offer(kind: string, line: LogLine): void {
     this.limiter.offer(kind, { ...line, text: printable(line.text) });
   }
@@ -95,11 +104,4 @@ export class LoggingReporter implements Reporter {
       process.emitWarning(`The log of the application failed: ${reason}`, { type: 'MessagingWarning' });
     }
   }
-}
-
-/** What an application calls a channel; the names of a template's channels may be chosen by clients. */
-function placeOf(channel: string): string {
-  if (channel.startsWith(RESERVED_PREFIX)) return channel.split('/', 1)[0]!.slice(0, 40);
-  if (declaredChannels(channel).length > 0) return channel;
-  return mostLiteral(declaredChannelNames(), channel)[0]?.name ?? 'any';
 }

@@ -165,33 +165,6 @@ export function matchTemplate(
   return params;
 }
 
-/** A template that a name is of. */
-export interface TemplateMatch {
-  readonly name: string;
-  readonly params: Readonly<Record<string, string>>;
-}
-
-/**
- * Of some templates the one that says most of a name literally, from left to right; several where they are equally
- * literal, none where the name is of none of them.
- */
-export function mostLiteral(templates: Iterable<string>, name: string): TemplateMatch[] {
-  const segments = name.split('/');
-  let best: TemplateMatch[] = [];
-  let bestRank = '';
-  for (const template of templates) {
-    if (!isTemplate(template)) continue;
-    const parts = template.split('/');
-    const params = matchTemplate(parts, segments);
-    if (params === undefined) continue;
-    // A segment that is literal stands before one that is a parameter.
-    const rank = parts.map((part) => (part.startsWith(':') ? '1' : '0')).join('');
-    if (best.length === 0 || rank < bestRank) [best, bestRank] = [[], rank];
-    if (rank === bestRank) best.push({ name: template, params });
-  }
-  return best;
-}
-
 /** A name as it may stand in a log line or an error text: quoted, escaped, not too long. */
 export function quote(name: string): string {
   const text = JSON.stringify(name);

@@ -4,10 +4,12 @@ import type { ChannelDefinition } from './channel.js';
 // for channels that this process may not have posted to yet. Held for good, since a definition that is forgotten would
 // open its channel to clients by a template that it is also of; whoever defines channels for data uses a template.
 const declared = new Map<string, ChannelDefinition[]>();
+const names: string[] = [];
 
 /** Remembers a definition for {@link declaredChannels}. */
 export function declareChannel(definition: ChannelDefinition): void {
   const { name } = definition;
+  if (!declared.has(name)) names.push(name);
   const others = declared.get(name) ?? [];
   if (!others.some((other) => other.equals(definition))) declared.set(name, [...others, definition]);
 }
@@ -17,7 +19,7 @@ export function declaredChannels(name: string): readonly ChannelDefinition[] {
   return declared.get(name) ?? [];
 }
 
-/** The names of all definitions. */
-export function declaredChannelNames(): Iterable<string> {
-  return declared.keys();
+/** The names of all definitions, in the order in which they came; only ever grows. */
+export function declaredChannelNames(): readonly string[] {
+  return names;
 }

@@ -5,6 +5,7 @@ import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
+import { isTemplate } from '../protocol/channel-name.js';
 import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
 import type { Batch } from './batch.js';
 import type { ClientFeeds, FeedMessage, FeedSubscription } from './client-feeds.js';
@@ -139,11 +140,20 @@ export class ClientConnection {
   private join(channel: string): ChannelSubscription | undefined {
     try {
       if (this.options.form === 'client') return this.feeds.join(channel, this.read, this.held);
-      return this.hub.listenTo(channel, (message) => this.reader?.next(message), this.session, 'client subscription');
+      return this.hub.listenTo(channel, this.takerOf(channel), this.session, 'client subscription');
     } catch (error) {
       this.reporter.messageRejected({ channel, error: error as Error });
       return undefined;
     }
+  }
+
+  /** What takes the messages of a channel; of a template as a whole, of the channels that nothing else decides about. */
+  private takerOf(channel: string): (message: unknown) => void {
+    const { hub } = this;
+    if (!isTemplate(channel)) return (message) => this.reader?.next(message);
+    return (message) => {
+      if (hub.definitions.decides(channel, hub.delivering!.channel)) this.reader?.next(message);
+    };
   }
 
   private readonly read = (batch: Batch): void => void this.reader?.next(batch);

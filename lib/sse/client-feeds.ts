@@ -23,6 +23,7 @@ export interface FeedMessage {
 
 interface KeptMessage extends FeedMessage {
   readonly feed: ClientFeed;
+  readonly channel: string;
   readonly at: number;
 }
 
@@ -158,7 +159,10 @@ export class ClientFeeds {
     const wanted = new Set(complete);
     let index = this.kept.length;
     while (index > this.first && this.kept[index - 1]!.seq > seq) index--;
-    const messages = this.kept.slice(index).filter(({ feed }) => wanted.has(feed.name));
+    const messages = this.kept
+      .slice(index)
+      // What was defined since then decides about what was kept before too.
+      .filter(({ feed, channel }) => wanted.has(feed.name) && this.carries(feed, channel));
     const bytes = messages.reduce((sum, { frame }) => sum + frame.bytes.length, 0);
     return bytes > this.maxMissedBytes ? { messages: [], complete: [] } : { messages, complete };
   }
@@ -167,11 +171,19 @@ export class ClientFeeds {
   take(feed: ClientFeed): void {
     const delivery = this.hub.delivering!;
     try {
+      if (!this.carries(feed, delivery.channel)) return;
       const seq = this.lastSeq + 1;
       const data = messageFrame(delivery, feed.listener.isTemplate ? feed.name : undefined);
       const frame = new Frame(encodeFrame({ id: String(seq), data }), dropRuleOf(this.hub, delivery));
       this.lastSeq = seq;
-      const message: KeptMessage = { seq, id: delivery.id, frame, feed, at: performance.now() };
+      const message: KeptMessage = {
+        seq,
+        id: delivery.id,
+        frame,
+        feed,
+        channel: delivery.channel,
+        at: performance.now(),
+      };
       this.keep(message);
       for (const held of feed.holds) held.push(message);
       // In one order for all feeds, so that every connection has its messages in the order of their numbers.
@@ -189,6 +201,11 @@ export class ClientFeeds {
     const [first] = this.idle;
     if (this.idle.size > MAX_IDLE_FEEDS) this.close(first!);
     this.sweepLater();
+  }
+
+  /** Whether a message is for those who have this name: of a template as a whole, what nothing else decides about. */
+  private carries({ listener, name }: ClientFeed, channel: string): boolean {
+    return !listener.isTemplate || this.hub.definitions.decides(name, channel);
   }
 
   private keep(message: KeptMessage): void {

@@ -1,4 +1,5 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { Hub } from '../../core/hub.js';
 import { describe, quote } from '../../protocol/channel-name.js';
 import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js';
 import { errorText } from '../log-text.js';
@@ -25,6 +26,7 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
   constructor(
     private readonly methods: DecoratedMethods,
     private readonly reporter: LoggingReporter,
+    private readonly hub: Hub,
   ) {
     this.findNew = methods.finder(authorizationsOf);
   }
@@ -38,18 +40,16 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
     return this.byName.get(name);
   }
 
-  /** What has authorizers. */
-  get names(): Iterable<string> {
-    return this.byName.keys();
-  }
-
   private discover(): void {
     for (const method of this.findNew()) {
       for (const { channel: channelOf, all } of method.marks) {
         const channel = channelOf();
         const name = typeof channel === 'string' ? channel : channel.name;
         let authorizers = this.byName.get(name);
-        if (authorizers === undefined) this.byName.set(name, (authorizers = { each: [], all: [] }));
+        if (authorizers === undefined) {
+          this.byName.set(name, (authorizers = { each: [], all: [] }));
+          this.hub.definitions.rule(name);
+        }
         authorizers[all ? 'all' : 'each'].push((client, params) => this.ask(method, client, params));
       }
     }

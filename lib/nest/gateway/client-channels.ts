@@ -1,9 +1,10 @@
 import { Injectable } from '@nestjs/common';
+import { definedTwice } from '../../core/channel-definitions.js';
 import { Hub } from '../../core/hub.js';
+import type { TemplateMatch } from '../../core/known-templates.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelDefinition } from '../../protocol/channel.js';
-import { checkSyntax, isTemplate, mostLiteral, quote, type TemplateMatch } from '../../protocol/channel-name.js';
-import { declaredChannelNames, declaredChannels } from '../../protocol/declared-channels.js';
+import { checkSyntax, isTemplate } from '../../protocol/channel-name.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
 import { classInfo, declaredClasses } from '../../protocol/serializable.js';
 import { sourceOfChannel } from '../../protocol/source.js';
@@ -16,7 +17,8 @@ import type { ClientContext } from './authorize-channel.decorator.js';
  * `clients: true` and has no authorizer does not exist for them.
  *
  * A name is decided about by the channel of exactly that name; where there is none, by the template that says most of
- * it literally. So a channel that is not for clients is not opened by a template that is.
+ * it literally. So a channel that is not for clients is not opened by a template that is, nor is it part of that template
+ * as a whole.
  */
 @Injectable()
 export class ClientChannels {
@@ -30,26 +32,25 @@ export class ClientChannels {
   async decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer> {
     if (!isWellFormed(channel)) return { channel, error: 'INVALID_CHANNEL' };
     const client: ClientContext = { auth, channel, request };
-    const matches = isTemplate(channel) ? [{ name: channel, params: {} }] : this.matchesOf(channel);
-    const decisions = await Promise.all(matches.map((match) => this.allows(match, client)));
+    const deciders = this.decidersOf(channel);
+    const decisions = await Promise.all(deciders.map((decider) => this.allows(decider, client)));
     const isAllowed = decisions.length > 0 && decisions.every(Boolean);
     return isAllowed ? { channel } : { channel, error: 'CHANNEL_DENIED' };
   }
 
-  /** What decides about a name: the channel itself, or its most literal template; several if they are equally literal. */
-  private matchesOf(channel: string): TemplateMatch[] {
-    if (this.isKnown(channel)) return [{ name: channel, params: {} }];
-    const names = new Set([...declaredChannelNames(), ...this.authorizers.names]);
-    // What a source sends is defined by nobody; its name says it all.
-    const source = sourceOfChannel(channel.split('/'));
-    if (source !== undefined) names.add(source.template);
-    return mostLiteral(names, channel);
+  private decidersOf(channel: string): readonly TemplateMatch[] {
+    const deciders = this.hub.definitions.decidersOf(channel);
+    // All of a template can be had only of one that its channels are decided by.
+    return isTemplate(channel) && !(deciders.length === 1 && deciders[0]!.name === channel) ? [] : deciders;
   }
 
   private async allows({ name, params }: TemplateMatch, client: ClientContext): Promise<boolean> {
     const authorizers = this.authorizers.get(name);
-    const definition = this.definitionFor(name);
-    if (definition === 'unclear') return false;
+    const definition = this.hub.definitions.of(name);
+    if (definition === 'unclear') {
+      this.reporter.warn('unclear channel', `${definedTwice(name).message}; clients are denied it until then`);
+      return false;
+    }
     const relevant: readonly Authorizer[] = (isTemplate(client.channel) ? authorizers?.all : authorizers?.each) ?? [];
     const isForClients = relevant.length > 0 || (!isTemplate(client.channel) && this.isOpen(name, definition));
     if (!isForClients) return false;
@@ -66,31 +67,6 @@ export class ClientChannels {
     if (source === undefined) return definition?.options.clients === true;
     const classes = [...declaredClasses(source.type, 'source'), ...declaredClasses(source.type, 'data')];
     return classes.length > 0 && classes.every((target) => classInfo(target)?.clients === true);
-  }
-
-  private isKnown(name: string): boolean {
-    return this.authorizers.get(name) !== undefined || this.definitionOf(name) !== undefined;
-  }
-
-  /** What is said of a name, or else of the template that it is of: one room with an authorizer of its own is still a room. */
-  private definitionFor(name: string): ChannelDefinition | 'unclear' | undefined {
-    const exact = this.definitionOf(name);
-    if (exact !== undefined) return exact;
-    const [template, ...equals] = mostLiteral(declaredChannelNames(), name);
-    return equals.length > 0 ? 'unclear' : template && this.definitionOf(template.name);
-  }
-
-  /** What is said of a name: by this application, or, where it has not used it yet, by the one definition there is. */
-  private definitionOf(name: string): ChannelDefinition | 'unclear' | undefined {
-    const used = this.hub.definitionOf(name);
-    if (used !== undefined) return used;
-    const declared = declaredChannels(name);
-    if (declared.length <= 1) return declared[0];
-    this.reporter.warn(
-      'unclear channel',
-      `Channel ${quote(name)} is defined twice, in different ways; clients are denied it until it is defined once`,
-    );
-    return 'unclear';
   }
 }
 

@@ -1,7 +1,9 @@
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { ChannelDefinitions } from '../../../lib/core/channel-definitions.js';
+import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { TypeRegistry } from '../../../lib/protocol/type-registry.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
 
 const Loose = defineChannel('definitions/:area/:id', undefined, { slowConsumer: 'dropOldest' });
 const Literal = defineChannel('definitions/prices/:id', undefined, { interop: true });
@@ -13,4 +15,86 @@ test('the definition of a name is its own, else that of the template that says m
   expect(definitions.of('definitions/prices/tin')).toBe(Literal.definition);
   expect(definitions.of('definitions/news/1')).toBe(Loose.definition);
   expect(definitions.of('definitions/news')).toBeUndefined();
+});
+
+describe('What decides about a name', () => {
+  const definitions = new ChannelDefinitions(new TypeRegistry());
+  const decidersOf = (name: string) => definitions.decidersOf(name).map((decider) => decider.name);
+  definitions.rule('definitions/:area/vault');
+  definitions.rule('definitions/news/today');
+
+  test('is the name itself if it is defined or has an authorizer', () => {
+    expect(decidersOf('definitions/prices/gold')).toEqual(['definitions/prices/gold']);
+    expect(decidersOf('definitions/news/today')).toEqual(['definitions/news/today']);
+  });
+
+  test('is else the most literal template that is defined or has an authorizer, with its parameters', () => {
+    expect(definitions.decidersOf('definitions/prices/tin')).toEqual([
+      { name: 'definitions/prices/:id', params: { id: 'tin' } },
+    ]);
+    expect(decidersOf('definitions/news/vault')).toEqual(['definitions/:area/vault']);
+    expect(decidersOf('definitions/news/1')).toEqual(['definitions/:area/:id']);
+    expect(decidersOf('definitions/news')).toEqual([]);
+  });
+
+  test('is for what a source sends the template of its class', () => {
+    expect(definitions.decidersOf('messaging:from/Room/a%2Fb/Chat')).toEqual([
+      { name: 'messaging:from/Room/:key/Chat', params: { key: 'a/b' } },
+    ]);
+    expect(decidersOf('messaging:from/Room/%/Chat')).toEqual([]);
+  });
+
+  test('is a template only if nothing else is', () => {
+    expect(definitions.decides('definitions/:area/:id', 'definitions/news/1')).toBe(true);
+    for (const name of ['prices/gold', 'prices/tin', 'news/vault', 'news/today', 'news']) {
+      expect(definitions.decides('definitions/:area/:id', `definitions/${name}`)).toBe(false);
+    }
+    expect(definitions.decides('definitions/prices/:id', 'definitions/prices/tin')).toBe(true);
+  });
+
+  test('changes with what is defined, or ruled, later', () => {
+    const [a, b] = ['definitions/late/a', 'definitions/late/b'];
+    expect([a, b].map((name) => definitions.decides('definitions/:area/:id', name))).toEqual([true, true]);
+    defineChannel(a);
+    definitions.rule(b);
+    expect([a, b].map((name) => definitions.decides('definitions/:area/:id', name))).toEqual([false, false]);
+  });
+
+  test('is nothing for a name of equally literal templates as a whole, and both for the name alone', () => {
+    definitions.rule('definitions/twin/:one');
+    definitions.rule('definitions/twin/:other');
+    expect(decidersOf('definitions/twin/1')).toEqual(['definitions/twin/:one', 'definitions/twin/:other']);
+    expect(definitions.decides('definitions/twin/:one', 'definitions/twin/1')).toBe(false);
+  });
+
+  test('is remembered for a bounded number of names', () => {
+    for (let n = 0; n <= 10_000; n++) definitions.decides('definitions/:area/:id', `definitions/${n}/x`);
+    expect(definitions['deciderOf'].size).toBeLessThanOrEqual(10_000);
+  });
+});
+
+describe('Definitions of one name that differ', () => {
+  defineChannel('definitions/double/:id', undefined, { clients: true });
+  const used = defineChannel('definitions/double/:id', undefined, { clients: true, requiredScopes: ['x'] });
+  defineChannel('definitions/both');
+  defineChannel('definitions/both', undefined, { clients: true });
+
+  test('are unclear, for their channels too, until the application uses one of them', () => {
+    const definitions = new ChannelDefinitions(new TypeRegistry());
+    expect(definitions.of('definitions/both')).toBe('unclear');
+    expect(definitions.of('definitions/double/1')).toBe('unclear');
+    definitions.use(used.definition);
+    expect(definitions.of('definitions/double/1')).toBe(used.definition);
+  });
+
+  test('are not guessed at by who listens to a name, nor do they keep messages from other listeners', () => {
+    const hub = new Hub({ reporter: new RecordingReporter() });
+    expect(() => hub.listenTo('definitions/both', () => {}, hub.root, 'a client')).toThrow(
+      'Channel "definitions/both" is defined twice, in different ways',
+    );
+    const got: unknown[] = [];
+    hub.listen('definitions/both', (message: unknown) => got.push([message, hub.optionsOf(hub.delivering!)]), hub.root);
+    void hub.post('definitions/both', 1);
+    expect(got).toEqual([[1, {}]]);
+  });
 });

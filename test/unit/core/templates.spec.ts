@@ -5,6 +5,8 @@ import { Templates } from '../../../lib/core/templates.js';
 import { matchTemplate } from '../../../lib/protocol/channel-name.js';
 
 const list = (name: string): ListenerList => new ListenerList(name, () => {});
+const rankOf = (template: string): string =>
+  template.replaceAll(/[^/]+/g, (part) => (part.startsWith(':') ? '1' : '0'));
 
 // Few segments, so that many templates and names have some in common.
 const path = (...segments: string[]) =>
@@ -23,7 +25,7 @@ describe('The templates that are listened to', () => {
   test('are found by a name exactly as one by one', () => {
     fc.assert(
       fc.property(fc.uniqueArray(template), fc.array(fc.nat()), name, (all, removed, channel) => {
-        const templates = new Templates();
+        const templates = new Templates<ListenerList>();
         const lists = new Map(all.map((each) => [each, list(each)]));
         for (const each of lists.values()) templates.add(each);
         for (const index of removed) {
@@ -34,6 +36,10 @@ describe('The templates that are listened to', () => {
         }
         const expected = [...lists.values()].filter((each) => matchTemplate(each.name.split('/'), channel.split('/')));
         expect(templates.match(channel).toSorted(byName)).toEqual(expected.toSorted(byName));
+        // Of those the ones that come first, a literal segment before a parameter.
+        const [best] = expected.map(({ name: each }) => rankOf(each)).toSorted();
+        const mostLiteral = expected.filter(({ name: each }) => rankOf(each) === best);
+        expect(templates.mostLiteral(channel).toSorted(byName)).toEqual(mostLiteral.toSorted(byName));
         expect(templates.isEmpty).toBe(lists.size === 0);
       }),
       { numRuns: 1_000 },
@@ -41,7 +47,7 @@ describe('The templates that are listened to', () => {
   });
 
   test('leave nothing behind', () => {
-    const templates = new Templates();
+    const templates = new Templates<ListenerList>();
     const lists = ['users/:id', 'users/:id/name', ':any', 'a/:b/c'].map(list);
     for (const each of lists) templates.add(each);
     for (const each of lists) templates.remove(each);
@@ -50,7 +56,7 @@ describe('The templates that are listened to', () => {
   });
 
   test('are removed by who is there, not by who has the same name', () => {
-    const templates = new Templates();
+    const templates = new Templates<ListenerList>();
     const there = list('users/:id');
     templates.add(there);
     templates.remove(list('users/:id'));
