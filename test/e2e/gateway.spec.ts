@@ -32,8 +32,9 @@ import {
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
 import { Gateway } from '../../lib/nest/gateway/gateway.js';
-import type { ChannelAnswer, MessageFrame, ReadyEvent } from '../../lib/protocol/gateway.js';
+import type { ReadyEvent } from '../../lib/protocol/gateway.js';
 import { ADAPTER_NAMES, createApp, startApp, type AdapterName, type TestApp } from '../support/apps.js';
+import { GatewayRequests as Requests, frameOf } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 import { ReadsUser } from '../support/reads-user.js';
@@ -168,85 +169,8 @@ const modules = (options: MessagingModuleOptions = {}): ModuleMetadata => ({
   ],
 });
 
-/** A client's stream and how it began. */
-class Opened implements AsyncDisposable {
-  constructor(
-    readonly client: SseClient,
-    readonly ready: ReadyEvent,
-  ) {}
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.client[Symbol.asyncDispose]();
-  }
-}
-
-/** What one client asks of one server. */
-class Requests {
-  constructor(
-    private readonly url: string,
-    private readonly headers: Record<string, string> = {},
-  ) {}
-
-  as(user: string): Requests {
-    return new Requests(this.url, { ...this.headers, 'x-user': user });
-  }
-
-  with(headers: Record<string, string>): Requests {
-    return new Requests(this.url, { ...this.headers, ...headers });
-  }
-
-  async open(...channels: string[]): Promise<Opened> {
-    const client = await SseClient.connect(this.url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...this.headers },
-      body: JSON.stringify({ channels: channels.map((channel) => ({ channel })) }),
-    });
-    const [event, ready] = await client.next();
-    if (event !== 'messaging:ready') throw new Error(`the stream began with ${event}`);
-    return new Opened(client, ready as ReadyEvent);
-  }
-
-  get(...channels: string[]): Promise<SseClient> {
-    const query = new URLSearchParams(channels.map((channel) => ['channel', channel]));
-    return SseClient.connect(`${this.url}?${query.toString()}`, { headers: this.headers });
-  }
-
-  change(connection: string, change: object): Promise<Response> {
-    return this.post(`/${connection}/channels`, JSON.stringify(change));
-  }
-
-  /** The answers to a change that is granted. */
-  async changed(
-    connection: string,
-    change: { subscribe?: string[]; unsubscribe?: string[] },
-  ): Promise<ChannelAnswer[]> {
-    const { subscribe = [], unsubscribe = [] } = change;
-    const response = await this.change(connection, {
-      subscribe: subscribe.map((channel) => ({ channel })),
-      unsubscribe,
-    });
-    if (!response.ok) throw new Error(`the change was answered ${response.status}`);
-    return ((await response.json()) as { channels: ChannelAnswer[] }).channels;
-  }
-
-  post(path: string, body: string, headers: Record<string, string> = {}): Promise<Response> {
-    return fetch(this.url + path, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...this.headers, ...headers },
-      body,
-    });
-  }
-}
-
 /** Requests to one of several servers. */
 const at = ({ url }: TestApp) => new Requests(`${url}/messages`);
-
-const frameOf = async (client: SseClient): Promise<MessageFrame> => {
-  const [event, data] = await client.next();
-  if (event === 'messaging:position') return frameOf(client);
-  expect(event).toBe('message');
-  return data as MessageFrame;
-};
 
 describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
   let running: TestApp;
