@@ -1,5 +1,6 @@
 import { matchTemplate } from '../protocol/channel-name.js';
 import type { Codec, EncodedMessage } from '../protocol/codec.js';
+import type { Envelope } from '../protocol/envelope.js';
 import type { Listener } from './listener.js';
 
 /** Where messages come from; one for all that are posted here, since each word of a delivery costs every post. */
@@ -9,6 +10,8 @@ export interface Origin {
   readonly codec: Codec;
   /** Tells a message of another node from the others of that node. */
   readonly serial?: number | undefined;
+  /** What another node wrote, which is what everybody is to read. */
+  readonly envelope?: Envelope | undefined;
 }
 
 /** What is made of one message for many receivers; each filled by the first that needs it. */
@@ -57,18 +60,25 @@ export class Delivery {
   }
 
   /**
-   * The message as text: as it was when the first asked.
+   * The message as text: as it was when the first asked; one of another node as that node has written it, so that no
+   * rule of its class is applied twice.
    *
    * @throws UnserializableError with the path to what cannot travel
    */
   get encoded(): EncodedMessage {
-    return (this.forms.encoded ??= this.from.codec.encode(this.message));
+    return (this.forms.encoded ??= encodedIn(this.from.envelope) ?? this.from.codec.encode(this.message));
   }
 
   /** The wire name of the message's class; `undefined` for plain values. */
   get type(): string | undefined {
     return this.from.codec.typeOf(this.message);
   }
+}
+
+function encodedIn(envelope: Envelope | undefined): EncodedMessage | undefined {
+  if (envelope?.text === undefined) return undefined;
+  const { text, type, meta } = envelope;
+  return { data: text, type, meta: meta === undefined ? undefined : JSON.stringify(meta) };
 }
 
 /** What a listener is told about a message, beside the message itself. */

@@ -260,7 +260,7 @@ export class Hub {
       delivery = new Delivery(
         message,
         channel,
-        { origin: 'global', node, codec: this.codec, serial },
+        { origin: 'global', node, codec: this.codec, serial, envelope },
         postedAt,
         0,
         template?.name,

@@ -42,7 +42,8 @@ export class Codec {
   ) {}
 
   /**
-   * Writes a message. Neither the message nor anything in it is changed, and no method of it is called; getters are.
+   * Writes a message. Neither the message nor anything in it is changed, and no method of it is called but `toJSON()` of
+   * instances; getters are.
    *
    * @throws UnserializableError with the path to a value that cannot travel
    * @throws ConfigurationError where the application sends instances of two classes of one name
@@ -52,7 +53,7 @@ export class Codec {
     if (isPlainRoot(message) && isPlainJson(message)) return { data: JSON.stringify(message) };
     const target = this.messageClass(message);
     const type = target && this.types.nameToSend(target, true);
-    if (target !== undefined && this.isPlainClass(target) && isPlainJson(message as object)) {
+    if (target !== undefined && this.isPlainClass(target) && !hasOwnToJson(message) && isPlainJson(message as object)) {
       return { data: JSON.stringify(message), type };
     }
     const { data, note } = new Encoder(this.types, this.filter).encode(message, target);
@@ -98,6 +99,11 @@ export class Codec {
     }
     return isPlain;
   }
+}
+
+// One that is not enumerable would be called by JSON.stringify() alone. The class has none, so that this is its own.
+function hasOwnToJson(message: unknown): boolean {
+  return (message as { toJSON?: unknown }).toJSON !== undefined;
 }
 
 function isPlainRoot(message: unknown): message is object {

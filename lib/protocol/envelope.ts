@@ -1,6 +1,7 @@
 import { describe } from './channel-name.js';
 import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
+import { splitEnvelope } from './split-envelope.js';
 
 /** The version of the envelope. A node drops, with a report, what says another. */
 const ENVELOPE_VERSION = 1;
@@ -9,6 +10,8 @@ const ENVELOPE_VERSION = 1;
 export interface Envelope {
   /** The message as plain JSON values. */
   readonly data: unknown;
+  /** The data as its node wrote it; none where a stock client sent it. */
+  readonly text?: string | undefined;
   readonly type?: string | undefined;
   readonly meta?: unknown;
   /** The node it was posted on; none where a stock client of Nest sent it. */
@@ -49,7 +52,8 @@ export function envelopePrefix(node: string): string {
  * @throws InvalidMessageError that says what is wrong with it
  */
 export function decodeEnvelope(payload: string): Envelope {
-  const packet = parse(payload);
+  const split = splitEnvelope(payload);
+  const packet: unknown = split?.packet ?? parse(payload);
   if (!isObject(packet) || !Object.hasOwn(packet, 'pattern')) {
     throw new InvalidMessageError('it is no envelope: an object with "pattern" and "data" is expected');
   }
@@ -71,7 +75,9 @@ export function decodeEnvelope(payload: string): Envelope {
   }
   // Of nodes that do not number what they publish.
   const serial = typeof n === 'number' ? n : undefined;
-  return { data: packet['data'], type, meta, node, postedAt: at, serial };
+  // Written anew it is the same, since a machine has written it; but now, because the message is made of it.
+  const text = split?.text ?? JSON.stringify(packet['data']);
+  return { data: packet['data'], text, type, meta, node, postedAt: at, serial };
 }
 
 function parse(payload: string): unknown {

@@ -51,8 +51,8 @@ export class UnserializableError extends MessagingError {
   /** Where the value stands, from the message down: `message.order.repository`. */
   readonly path: string;
 
-  constructor(path: string, problem: string) {
-    super('UNSERIALIZABLE', `${path}: ${problem}`);
+  constructor(path: string, problem: string, options?: ErrorOptions) {
+    super('UNSERIALIZABLE', `${path}: ${problem}`, options);
     this.path = path;
   }
 }

@@ -6,7 +6,16 @@ import { SignedInGuard } from '../auth/signed-in.guard.js';
 import { SignInsService } from '../auth/sign-ins.service.js';
 import { RoomGuard } from './room.guard.js';
 import { InviteDto, ReactDto, TypingDto, WriteDto } from './rooms.dto.js';
-import { ChatMessage, Reaction, Room, RoomMessages, RoomReactions, RoomTyping, Typing } from './rooms.messages.js';
+import {
+  ChatMessage,
+  Reaction,
+  Room,
+  RoomMessages,
+  RoomReactions,
+  RoomTyping,
+  Typing,
+  type PlainChatMessage,
+} from './rooms.messages.js';
 import { RoomsService } from './rooms.service.js';
 
 // To all servers where there is a Redis between them, else to this one.
@@ -22,8 +31,8 @@ export class RoomController {
   ) {}
 
   @Get('messages')
-  recent(@Param('roomId') roomId: string): readonly ChatMessage[] {
-    return this.rooms.recent(roomId);
+  recent(@Param('roomId') roomId: string): PlainChatMessage[] {
+    return this.rooms.recent(roomId).map((message) => message.toPlain());
   }
 
   @Post('messages')
@@ -32,10 +41,10 @@ export class RoomController {
     @Body() { text }: WriteDto,
     @CurrentUser() { userId, name }: SignedInUser,
     @Messages() messages: SessionMessages,
-  ): Promise<ChatMessage> {
+  ): Promise<PlainChatMessage> {
     const message = new ChatMessage(userId, name, text);
     await messages.postMessage(RoomMessages.for({ roomId }), message, EVERYWHERE);
-    return message;
+    return message.toPlain();
   }
 
   @Put('messages/:messageId/reactions')

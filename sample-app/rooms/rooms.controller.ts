@@ -6,7 +6,7 @@ import type { SignedInUser } from '../auth/signed-in-user.js';
 import { SignedInGuard } from '../auth/signed-in.guard.js';
 import { ChatServer } from '../house/chat-server.js';
 import { CreateRoomDto } from './rooms.dto.js';
-import { Room } from './rooms.messages.js';
+import { Room, type RoomEntry } from './rooms.messages.js';
 import { MAX_ROOMS, RoomsService } from './rooms.service.js';
 
 /** The rooms that there are. */
@@ -19,8 +19,8 @@ export class RoomsController {
   ) {}
 
   @Get()
-  all(@CurrentUser() { userId }: SignedInUser): readonly Room[] {
-    return this.rooms.openTo(userId);
+  all(@CurrentUser() { userId }: SignedInUser): RoomEntry[] {
+    return this.rooms.openTo(userId).map((room) => room.toEntry());
   }
 
   @Post()
@@ -28,13 +28,13 @@ export class RoomsController {
     @Body() { name, isPrivate }: CreateRoomDto,
     @CurrentUser() user: SignedInUser,
     @Messages() messages: SessionMessages,
-  ): Promise<Room> {
+  ): Promise<RoomEntry> {
     const room = isPrivate ? privateRoom(name, user.userId) : new Room(toRoomId(name), name);
     if (this.rooms.get(room.roomId)) throw new ConflictException('There is a room of this name already.');
     if (this.rooms.count >= MAX_ROOMS) throw new ConflictException(`There are ${MAX_ROOMS} rooms already.`);
     for (const channel of room.audience) await messages.postMessage(channel, room, { scope: 'auto' });
     if (!isPrivate) await this.house.announce(`${user.name} opened the room ${name}`);
-    return room;
+    return room.toEntry();
   }
 }
 

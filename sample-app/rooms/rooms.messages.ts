@@ -58,14 +58,15 @@ export class ChatMessage {
     this.reactions.set(emoji, users);
   }
 
-  toJSON() {
+  /** For answers to requests. Not toJSON(), which messages would obey too. */
+  toPlain() {
     const reactions = [...this.reactions].map(([emoji, users]) => [emoji, [...users]] as const);
     const { userId, author, text, sentAt, id } = this;
     return { userId, author, text, sentAt: sentAt.toISOString(), reactions, id };
   }
 }
 
-export type PlainChatMessage = ReturnType<ChatMessage['toJSON']>;
+export type PlainChatMessage = ReturnType<ChatMessage['toPlain']>;
 
 /** One channel a room: `RoomMessages.for({ roomId })`. As it stands, servers listen to all rooms at once. */
 export const RoomMessages = defineChannel('rooms/:roomId', ChatMessage);
@@ -106,7 +107,7 @@ export class Room {
   }
 
   /** For answers to requests. Who else may read it is nobody's business. */
-  toJSON(): RoomEntry {
+  toEntry(): RoomEntry {
     return { roomId: this.roomId, name: this.name, ...(this.ownerId && { ownerId: this.ownerId }) };
   }
 }

@@ -1,7 +1,8 @@
 import { Controller } from '@nestjs/common';
-import { Exclude, Expose } from 'class-transformer';
+import { Exclude, Expose, Transform } from 'class-transformer';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
+import { merge } from 'rxjs';
 import {
   defineChannel,
   Messages,
@@ -46,11 +47,41 @@ class Report {
 
 const Reports = defineChannel('reports', Report);
 
+@Serializable({ name: 'rich-quote' })
+class Quote {
+  @Transform(({ value }) => `${String(value)}!`, { toPlainOnly: true })
+  readonly text: string;
+  @Expose({ name: 'said_at' })
+  readonly saidAt = new Date('2026-11-22T12:00:00Z');
+  readonly more = new Map([[1, new Account('ada')]]);
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+@Serializable({ name: 'rich-account' })
+class Account {
+  readonly password = 'hunter2-secret';
+  constructor(readonly owner: string) {}
+  toJSON() {
+    return { owner: `${this.owner}?` };
+  }
+}
+
+const Quotes = defineChannel('quotes', Quote, { clients: true });
+const Accounts = defineChannel('accounts', Account, { clients: true });
+
 @Controller()
 class Streams {
   @Sse('reports')
   reports(@Messages() messages: SessionMessages) {
     return messages.createStream(Reports);
+  }
+
+  @Sse('quotes')
+  quotes(@Messages() messages: SessionMessages) {
+    return merge(messages.createStream(Quotes), messages.createStream(Accounts));
   }
 }
 
@@ -59,9 +90,9 @@ let one: TestApp;
 let two: TestApp;
 beforeAll(async () => {
   redis = await RedisServer.start();
-  const metadata = { imports: [MessagingModule.forRoot({ redis: redis.url })], controllers: [Streams] };
+  const metadata = { imports: [MessagingModule.forRoot({ redis: redis.url, gateway: true })], controllers: [Streams] };
   one = await startApp(metadata);
-  two = await startApp({ ...metadata, imports: [MessagingModule.forRoot({ redis: redis.url })] });
+  two = await startApp({ ...metadata, imports: [MessagingModule.forRoot({ redis: redis.url, gateway: true })] });
 });
 afterAll(async () => {
   await one.app.close();
@@ -125,4 +156,50 @@ test('what is exposed to a group leaves where the module names the group', async
   const { data } = await client.events.next();
   expect(data).toContain('123456789');
   expect(data).not.toContain('hunter2');
+});
+
+test('browsers of every server get the very text that the server of the post has written', async () => {
+  const clients = [];
+  for (const { url } of [one, two]) {
+    const headers = { 'content-type': 'application/json' };
+    const body = JSON.stringify({ channels: [{ channel: 'quotes' }, { channel: 'accounts' }] });
+    const gateway = await SseClient.connect(`${url}/messages`, { method: 'POST', headers, body });
+    await gateway.events.until(({ event }) => event === 'messaging:ready');
+    const sse = await SseClient.connect(`${url}/quotes`);
+    await sse.comments.next();
+    clients.push({ sse, gateway });
+  }
+  using inbox = new Inbox(two.app.get(MessagingService), Quotes);
+  using accounts = new Inbox(two.app.get(MessagingService), Accounts);
+  await Promise.all([inbox.ready, accounts.ready]);
+  // Nothing that a listener does to the message changes what browsers are sent.
+  two.app.get(MessagingService).addListener(Quotes, (quote) => void Object.assign(quote, { text: 'changed' }));
+  const from = one.app.get(MessagingService);
+  await from.postMessage(Quotes, new Quote('x'), { global: true });
+  await from.postMessage(Accounts, new Account('ada'), { global: true });
+
+  const [here, there] = await Promise.all(
+    clients.map(async ({ sse, gateway }) => ({
+      sse: (await sse.events.take(2)).map(({ event, data }) => `${event} ${data}`),
+      gateway: (await gateway.events.take(2)).map(({ data }) => data),
+    })),
+  );
+  expect(there).toEqual(here);
+  expect(here!.sse).toEqual([
+    'rich-quote {"text":"x!","said_at":"2026-11-22T12:00:00.000Z","more":[[1,{"owner":"ada?"}]]}',
+    'rich-account {"owner":"ada?"}',
+  ]);
+  const frame =
+    '"type":"rich-quote","meta":["",{"said_at":"Date","more":["Map",{"0":{"1":"@rich-account"}}]},0,{"said_at":"saidAt"}]';
+  expect(here!.gateway[0]).toContain(frame);
+  const quote = await inbox.next();
+  expect(quote.saidAt).toEqual(new Date('2026-11-22T12:00:00Z'));
+  expect(quote.more.get(1)).toBeInstanceOf(Account);
+  const account = await accounts.next();
+  expect(account).toBeInstanceOf(Account);
+  expect(Object.entries(account)).toEqual([['owner', 'ada?']]);
+  for (const { sse, gateway } of clients) {
+    sse.abort();
+    gateway.abort();
+  }
 });

@@ -9,6 +9,7 @@ import type { ClassFilter } from './class-filter.js';
 import { MAX_BIGINT_DIGITS, MAX_DEPTH, MAX_HOLES, MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { encodeBuiltinValue } from './encode-builtin-value.js';
 import { MessagePath } from './message-path.js';
+import { shownOf } from './shown.js';
 import { CLASS_MARK, NoteDraft, type Note } from './note.js';
 
 /** A part of a message as plain JSON values, and what restores it. */
@@ -220,7 +221,17 @@ export class Encoder {
     if (builtin !== undefined)
       this.refuse(`${type.name} extends ${builtin}; only own properties travel, so hold a ${builtin} in one`);
     if (type !== rootType) note.tag = CLASS_MARK + name;
-    return this.properties(object, ownKeys(object), depth, note, type);
+    const shown = this.shown(object, type);
+    return this.properties(shown, ownKeys(shown), depth, note, type);
+  }
+
+  /** What an instance lets be seen of it: what its toJSON() gives, as for everybody who writes JSON. */
+  private shown(object: object, type: Function): object {
+    try {
+      return shownOf(object);
+    } catch (error) {
+      return this.refuse(`toJSON() of ${type.name} ${(error as Error).message}`, (error as Error).cause);
+    }
   }
 
   private source(source: SourceRef, note: NoteDraft): unknown {
@@ -298,8 +309,8 @@ export class Encoder {
     return this.refuse(`${classOf(object)?.name || 'an object of an unnamed class'} is not @Serializable`);
   }
 
-  private refuse(problem: string): never {
-    throw new UnserializableError(this.path.toString(), problem);
+  private refuse(problem: string, cause?: unknown): never {
+    throw new UnserializableError(this.path.toString(), problem, cause === undefined ? undefined : { cause });
   }
 }
 

@@ -547,3 +547,120 @@ describe('Codec refuses to send', () => {
     expect(() => codec().encode(endless)).toThrow('holes');
   });
 });
+
+describe('toJSON()', () => {
+  @Serializable({ name: 'to-json-account' })
+  class Account {
+    readonly password = 'hunter2';
+    self: Account = this;
+    constructor(readonly owner: string) {}
+    toJSON(): object {
+      return { owner: this.owner, initial: this.owner.slice(0, 1), since: new Date(0) };
+    }
+  }
+
+  @Serializable({ name: 'to-json-inherited' })
+  class Inheriting extends Account {}
+
+  function giving(toJSON: () => unknown): object {
+    @Serializable({ name: 'to-json-any' })
+    class Any {
+      readonly hidden = 'hunter2';
+      readonly toJSON = toJSON;
+    }
+    return new Any();
+  }
+
+  test.each([
+    ['as the message', (account: unknown) => account],
+    ['in an object', (account: unknown) => ({ account })],
+    ['in arrays, Maps and Sets', (account: unknown) => [new Map([['k', new Set([account])]])]],
+  ])('decides what leaves of an instance, %s; the class is kept', (_where, wrap) => {
+    for (const account of [new Account('ada'), new Inheriting('ada')]) {
+      const written = write(wrap(account));
+      expect(written.data + String(written.meta)).not.toMatch(/password|hunter2|self/);
+      expect(written.data).toContain('{"owner":"ada","initial":"a","since":"1970-01-01T00:00:00.000Z"}');
+      const arrived = new Codec(new TypeRegistry()).decode(
+        JSON.parse(written.data),
+        written.type,
+        written.meta === undefined ? undefined : JSON.parse(written.meta),
+      );
+      const found = findInstance(arrived);
+      expect(found).toBeInstanceOf(account.constructor);
+      expect((found as { since?: unknown }).since).toEqual(new Date(0));
+    }
+  });
+
+  test('is obeyed where the instance has it itself, also where it is not enumerable', () => {
+    expect(write(giving(() => ({ shown: 1 }))).data).toBe('{"shown":1}');
+    const quiet = Object.defineProperty(new Person('ada'), 'toJSON', { value: () => ({ shown: 1 }) });
+    expect(write(quiet)).toEqual({ data: '{"shown":1}', type: 'person', meta: undefined });
+    expect(() => write(Object.defineProperty(new Person('ada'), 'toJSON', { value: () => 'text' }))).toThrow('"text"');
+  });
+
+  test('may give the instance itself, which leaves as it is but for its functions', () => {
+    @Serializable({ name: 'to-json-this' })
+    class Itself {
+      readonly shown = 1;
+      toJSON(): this {
+        return this;
+      }
+    }
+    expect(write([new Itself()]).data).toBe('[{"shown":1}]');
+    expect(write(new Itself()).data).toBe('{"shown":1}');
+  });
+
+  test('may lead back to its instance', () => {
+    const account = new Account('ada');
+    account.toJSON = () => ({ owner: 'ada', me: account });
+    const on = new Codec(new TypeRegistry());
+    const { data, type, meta } = on.encode(account);
+    const copy = on.decode(JSON.parse(data), type, JSON.parse(meta!)) as { me: unknown };
+    expect(copy.me).toBe(copy);
+  });
+
+  test.each([
+    ['nothing', () => undefined, 'gave undefined'],
+    ['a text', () => 'ada', 'gave "ada"'],
+    ['an array', () => [1], 'gave an array'],
+    ['a Date', () => new Date(0), 'gave an instance of Date'],
+    ['a promise', () => Promise.resolve({}), 'gave an instance of Promise; it must give, at once, an object'],
+  ])('that gives %s is refused with the path', (_what, toJSON, problem) => {
+    expect(() => write({ accounts: [giving(toJSON)] })).toThrow(`message.accounts[0]: toJSON() of Any ${problem}`);
+  });
+
+  test('that throws is refused with the path and what it threw', () => {
+    const cause = new Error('no session');
+    const failing = giving(() => {
+      throw cause;
+    });
+    let thrown: unknown;
+    try {
+      write(new Map([['k', failing]]));
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toBeInstanceOf(UnserializableError);
+    expect(thrown).toMatchObject({
+      path: 'message.get("k")',
+      message: 'message.get("k"): toJSON() of Any failed: no session',
+      cause,
+    });
+  });
+
+  test('of a plain object is a function like any other, and refused', () => {
+    expect(() => write({ a: { toJSON: () => ({}) } })).toThrow('message.a.toJSON: the function toJSON cannot be sent');
+  });
+});
+
+function write(message: unknown): EncodedMessage {
+  return codec().encode(message);
+}
+
+function findInstance(value: unknown): unknown {
+  if (Array.isArray(value)) return findInstance(value[0]);
+  if (value instanceof Map) return findInstance([...value.values()][0]);
+  if (value instanceof Set) return findInstance([...value][0]);
+  const { account } = value as { account?: unknown };
+  return account ?? value;
+}

@@ -1,0 +1,69 @@
+import { describe, expect, test } from '@jest/globals';
+import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../../../lib/protocol/envelope.js';
+import { splitEnvelope } from '../../../lib/protocol/split-envelope.js';
+
+const NODE = '3d5c6a8e-1111-4222-8333-444455556666';
+const SENT = { postedAt: 1_795_353_600_000, serial: 17 };
+const DATA = '{"text":"a,\\"data\\":1}","data":{"data":[1,2]},"at":"1970-01-01T00:00:00.000Z"}';
+
+function envelope(data = DATA, type?: string, meta?: string, channel = 'rooms/42'): string {
+  return encodeEnvelope(channel, envelopePrefix(NODE), SENT, { data, type, meta });
+}
+
+describe('The text of the data', () => {
+  test('is what the node wrote, to the character, and costs no second reading', () => {
+    for (const [type, meta] of [[], ['chat'], [undefined, '{"at":"Date"}'], ['chat', '{"at":"Date"}']] as const) {
+      const payload = envelope(DATA, type, meta);
+      expect(splitEnvelope(payload)?.text).toBe(DATA);
+      expect(decodeEnvelope(payload)).toEqual({
+        data: JSON.parse(DATA) as unknown,
+        text: DATA,
+        type,
+        meta: meta && (JSON.parse(meta) as unknown),
+        node: NODE,
+        postedAt: SENT.postedAt,
+        serial: SENT.serial,
+      });
+    }
+  });
+
+  test('is found whatever the metadata hold', () => {
+    // A note that looks like the end of the metadata, names with what JSON escapes, a node that numbers nothing.
+    const tricky = '{"x":{"a":"Date"},"pattern":"Date","data":"Date"}';
+    const data = '{"pattern":"1970-01-01T00:00:00.000Z","data":"1970-01-01T00:00:00.000Z","x":{"a":null}}';
+    const unnumbered = envelope(data).replace(',"n":17', '');
+    for (const payload of [envelope(data, 'a"b', tricky, 'Date'), envelope(data, undefined, tricky), unnumbered]) {
+      expect(decodeEnvelope(payload)).toMatchObject({ text: data, data: JSON.parse(data) as unknown });
+    }
+  });
+
+  test('never holds more than the one value that was read', () => {
+    const more = [
+      envelope('1,"data":2'),
+      envelope('{"a":1},"channel":"other"'),
+      envelope('1}').replace(/\}$/, ''),
+      `${envelope()} `,
+      envelope('1,"metadata":{"v":1,"node":"x","at":1}'),
+      envelope(' [1] '),
+    ];
+    for (const payload of more) {
+      const { data, text } = decodeEnvelope(payload);
+      expect(JSON.parse(text!)).toEqual(data);
+    }
+    expect(() => decodeEnvelope(envelope('1}'))).toThrow('it is not JSON');
+    expect(() => decodeEnvelope(envelope('1,'))).toThrow('it is not JSON');
+  });
+
+  test('is none in what a stock client sent', () => {
+    expect(decodeEnvelope('{"pattern":"news","data":{"id":1}}')).toEqual({ data: { id: 1 } });
+  });
+
+  test('takes time in proportion to the payload, whatever stands in it', () => {
+    const payloads = ['},"pattern":"', ',"meta":', '},"pattern":"a","data":'].map((part) =>
+      envelope('1', 'chat', `"${part.repeat(80_000)}`),
+    );
+    const start = performance.now();
+    for (const payload of payloads) expect(() => decodeEnvelope(payload)).toThrow('it is not JSON');
+    expect(performance.now() - start).toBeLessThan(1_000);
+  });
+});
