@@ -1,5 +1,6 @@
 import { assignMetadata, type PipeTransform, type Type } from '@nestjs/common';
 import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import { hideType } from './injected-parameter.js';
 
 /** The numbers that Nest's microservices use for the same parameters, so that their decorators work here too. */
 export const MESSAGE_PARAM = { payload: 3, context: 6 } as const;
@@ -25,7 +26,12 @@ export function Payload(...args: (string | Pipe)[]): ParameterDecorator {
 
 /** The {@link MessageContext} as a parameter of an `@OnMessage` handler. */
 export function Ctx(): ParameterDecorator {
-  return parameter(MESSAGE_PARAM.context, undefined, []);
+  const decorate = parameter(MESSAGE_PARAM.context, undefined, []);
+  return (target, method, index) => {
+    decorate(target, method, index);
+    // Of a handler of Nest's microservices, where pipes are given it as well.
+    hideType(target, method!, index);
+  };
 }
 
 function parameter(type: number, data: string | undefined, pipes: Pipe[]): ParameterDecorator {

@@ -43,7 +43,7 @@ export class MessagePipeline {
   constructor(applicationCreator: ExternalContextCreator) {
     const container = applicationCreator['container' as never] as NestContainer;
     // Without the application's configuration the creators know no global enhancers.
-    this.creator = new ExternalContextCreator(
+    this.creator = new MessageContextCreator(
       new GuardsContextCreator(container),
       new GuardsConsumer(),
       new InterceptorsContextCreator(container),
@@ -101,6 +101,14 @@ function directCall(instance: Instance, method: string): MessageCall | undefined
     }
     return handler.apply(instance, args);
   };
+}
+
+/** Pipes are for the message and for what the application's own decorators inject, and not for the context. */
+class MessageContextCreator extends ExternalContextCreator {
+  override async getParamValue<T>(...args: Parameters<ExternalContextCreator['getParamValue']>): Promise<T> {
+    const [value, { type }] = args;
+    return Number(type) === MESSAGE_PARAM.context ? (value as T) : super.getParamValue(...args);
+  }
 }
 
 /**

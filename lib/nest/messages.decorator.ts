@@ -1,14 +1,15 @@
-import { Injectable, Optional, createParamDecorator, type ExecutionContext, type PipeTransform } from '@nestjs/common';
+import { Injectable, Optional, type ExecutionContext, type PipeTransform } from '@nestjs/common';
 import type { Session } from '../core/session.js';
 import { Hub } from '../core/hub.js';
 import { Revocations } from '../core/revocations.js';
+import { contextOf, injectedParameter, type InjectedContext } from './injected-parameter.js';
 import { LocalSessions } from './local-sessions.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
 
 /** Makes the {@link SessionMessages} of a request; a pipe, since that is what Nest injects into a parameter. */
 @Injectable()
-class SessionMessagesPipe implements PipeTransform<ExecutionContext, SessionMessages> {
+class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessages> {
   constructor(
     private readonly hub: Hub,
     private readonly revocations: Revocations,
@@ -16,8 +17,8 @@ class SessionMessagesPipe implements PipeTransform<ExecutionContext, SessionMess
     @Optional() private readonly local?: LocalSessions,
   ) {}
 
-  transform(context: ExecutionContext): SessionMessages {
-    return new SessionMessages(this.hub, this.revocations, this.finder(context));
+  transform(injected: InjectedContext): SessionMessages {
+    return new SessionMessages(this.hub, this.revocations, this.finder(contextOf(injected, '@Messages()')));
   }
 
   private finder(context: ExecutionContext): (action: string) => Session {
@@ -40,8 +41,6 @@ class SessionMessagesPipe implements PipeTransform<ExecutionContext, SessionMess
   }
 }
 
-const WithContext = createParamDecorator((_data: unknown, context: ExecutionContext) => context);
-
 /**
  * The request's {@link SessionMessages} as a parameter: for controllers that shall stay singletons.
  *
@@ -54,5 +53,5 @@ const WithContext = createParamDecorator((_data: unknown, context: ExecutionCont
  * ```
  */
 export function Messages(): ParameterDecorator {
-  return WithContext(SessionMessagesPipe);
+  return injectedParameter('@Messages()', SessionMessagesPipe);
 }

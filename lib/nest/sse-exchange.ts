@@ -1,10 +1,4 @@
-import {
-  ForbiddenException,
-  Injectable,
-  UnauthorizedException,
-  type ExecutionContext,
-  type PipeTransform,
-} from '@nestjs/common';
+import { ForbiddenException, Injectable, UnauthorizedException, type PipeTransform } from '@nestjs/common';
 import type { Session } from '../core/session.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { answerEmpty, destroyResponse, isGone, type RawResponse } from '../sse/connection.js';
@@ -12,6 +6,7 @@ import { EventStreams } from '../sse/event-streams.js';
 import { END_ID } from '../sse/frame.js';
 import { checkStream, discardStream } from '../sse/stream-source.js';
 import { rawRequest, releaseHandlers, type HttpRequest } from './http-exchange.js';
+import { contextOf, type InjectedContext } from './injected-parameter.js';
 import { RequestSessions } from './request-sessions.js';
 
 /** What one `@Sse()` route asks for. */
@@ -86,13 +81,14 @@ export class SseExchange {
 
 /** Makes the {@link SseExchange} of a request; a pipe, since that is what Nest injects into a parameter. */
 @Injectable()
-export class SseExchangePipe implements PipeTransform<ExecutionContext, SseExchange> {
+export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchange> {
   constructor(
     private readonly streams: EventStreams,
     private readonly sessions: RequestSessions,
   ) {}
 
-  transform(context: ExecutionContext): SseExchange {
+  transform(injected: InjectedContext): SseExchange {
+    const context = contextOf(injected, '@Sse()');
     if (context.getType() !== 'http') {
       throw new ConfigurationError('@Sse() decorates HTTP routes of a controller');
     }

@@ -1,7 +1,8 @@
-import { RequestMapping, RequestMethod, Res, createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import { RequestMapping, RequestMethod, Res } from '@nestjs/common';
 import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import type { Observable } from 'rxjs';
 import { checkOptions, strings, wholeNumber } from '../protocol/check-options.js';
+import { injectedParameter } from './injected-parameter.js';
 import { SseExchange, SseExchangePipe, type SseRoute } from './sse-exchange.js';
 
 /** Options of {@link Sse}. */
@@ -23,7 +24,6 @@ export interface SseRouteOptions {
 type Stream = Observable<unknown> | AsyncIterable<unknown>;
 type StreamHandler = (...args: never[]) => Stream | Promise<Stream>;
 
-const Exchange = createParamDecorator((_data: unknown, context: ExecutionContext) => context);
 const OPTIONS = {
   heartbeatMs: wholeNumber(0),
   requiredScopes: strings,
@@ -62,7 +62,7 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
     const route: SseRoute = { ...routeOptions, handler: name };
     // With the response as a parameter Nest leaves the answer to the handler.
     Res()(target, key, count);
-    Exchange(SseExchangePipe)(target, key, count + 1);
+    injectedParameter('@Sse()', SseExchangePipe)(target, key, count + 1);
     const wrapped = function (this: unknown, ...args: unknown[]): unknown {
       const exchange = args[count + 1];
       // Called by other code, a test for one, it is the method as it was written.

@@ -1,0 +1,230 @@
+import {
+  Body,
+  Controller,
+  Get,
+  Injectable,
+  Post,
+  RequestMethod,
+  UsePipes,
+  ValidationPipe,
+  type ArgumentMetadata,
+  type INestApplication,
+  type PipeTransform,
+  type Type,
+} from '@nestjs/common';
+import { APP_PIPE } from '@nestjs/core';
+import { describe, expect, test } from '@jest/globals';
+import { IsInt } from 'class-validator';
+import supertest from 'supertest';
+import ts from 'typescript';
+import { of } from 'rxjs';
+import {
+  ConfigurationError,
+  Ctx,
+  Messages,
+  MessagingModule,
+  MessagingService,
+  OnMessage,
+  Payload,
+  SessionMessages,
+  Sse,
+  type MessageContext,
+} from 'nestjs-messaging';
+import { ADAPTER_NAMES, startApp } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
+import { SseClient } from '../support/sse-client.js';
+
+// Pipes of an application are given every parameter that a decorator injects, before the decorator's own pipe.
+
+const pipe = () => new ValidationPipe({ validateCustomDecorators: true, transform: true, whitelist: true });
+
+class Rename {
+  @IsInt()
+  id!: number;
+}
+
+@Controller()
+class CompiledBySwc {
+  @Post('rename')
+  rename(@Messages() messages: SessionMessages, @Body() body: Rename) {
+    return { isOpen: !messages.session.closed, isRename: body instanceof Rename };
+  }
+
+  @Sse('renamed', { method: RequestMethod.POST })
+  renamed(@Messages() messages: SessionMessages, @Body() _body: Rename) {
+    return of(messages.session.closed);
+  }
+}
+
+/** The same controller as another compiler gives it. */
+function compiledByTsc(emitDecoratorMetadata: boolean): Type {
+  const source = `
+    @Controller()
+    class Compiled {
+      @Post('rename')
+      rename(@Messages() messages: SessionMessages, @Body() body: Rename) {
+        return { isOpen: !messages.session.closed, isRename: body instanceof Rename };
+      }
+
+      @Sse('renamed', { method: RequestMethod.POST })
+      renamed(@Messages() messages: SessionMessages, @Body() _body: Rename) {
+        return of(messages.session.closed);
+      }
+    }`;
+  const { outputText } = ts.transpileModule(source, {
+    compilerOptions: { target: ts.ScriptTarget.ES2022, experimentalDecorators: true, emitDecoratorMetadata },
+  });
+  const scope = { RequestMethod, Controller, Post, Sse, Messages, SessionMessages, Body, Rename, of };
+  // oxlint-disable-next-line typescript/no-implied-eval -- the code of this file
+  return new Function(...Object.keys(scope), `${outputText}; return Compiled;`)(...Object.values(scope)) as Type;
+}
+
+function controllerWithPipe(): Type {
+  @UsePipes(pipe())
+  @Controller()
+  class WithPipe extends CompiledBySwc {}
+  return WithPipe;
+}
+
+function methodsWithPipe(): Type {
+  @Controller()
+  class WithPipes {
+    @Post('rename')
+    @UsePipes(pipe())
+    rename(@Messages() messages: SessionMessages, @Body() body: Rename) {
+      return { isOpen: !messages.session.closed, isRename: body instanceof Rename };
+    }
+
+    @UsePipes(pipe())
+    @Sse('renamed', { method: RequestMethod.POST })
+    renamed(@Messages() messages: SessionMessages, @Body() _body: Rename) {
+      return of(messages.session.closed);
+    }
+  }
+  return WithPipes;
+}
+
+const useGlobally = (app: INestApplication) => void app.useGlobalPipes(pipe());
+
+describe.each(ADAPTER_NAMES)('On %s, a ValidationPipe of custom decorators', (adapter) => {
+  test.each<[string, () => Type, object]>([
+    ['of the application', () => CompiledBySwc, { configure: useGlobally }],
+    ['of the application, with controllers compiled by tsc', () => compiledByTsc(true), { configure: useGlobally }],
+    ['provided as APP_PIPE', () => CompiledBySwc, { providers: [{ provide: APP_PIPE, useFactory: pipe }] }],
+    ['of a controller', controllerWithPipe, {}],
+    ['of methods', methodsWithPipe, {}],
+  ])('%s validates what the application declares, and nothing that is injected', async (_case, controller, setting) => {
+    const { configure, providers = [] } = setting as { configure?: typeof useGlobally; providers?: [] };
+    await using running = await startApp(
+      { imports: [MessagingModule.forRoot()], controllers: [controller()], providers },
+      { adapter, ...(configure && { configure }) },
+    );
+    const post = (body: object) => supertest(running.url).post('/rename').send(body);
+
+    expect((await post({ id: 1 }).expect(201)).body).toEqual({ isOpen: true, isRename: true });
+    expect((await post({ id: 'x' }).expect(400)).body).toMatchObject({ message: ['id must be an integer number'] });
+    await using stream = await SseClient.connect(`${running.url}/renamed`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"id":1}',
+    });
+    expect(stream.status).toBe(200);
+    expect(await stream.next()).toEqual(['message', false]);
+  });
+
+  test('leaves injected parameters alone where the compiler emits no types', async () => {
+    await using running = await startApp(
+      { imports: [MessagingModule.forRoot()], controllers: [compiledByTsc(false)] },
+      { adapter, configure: useGlobally },
+    );
+    const { body } = await supertest(running.url).post('/rename').send({ id: 'x' }).expect(201);
+    expect(body).toEqual({ isOpen: true, isRename: false });
+  });
+});
+
+describe('A pipe of the application', () => {
+  @Injectable()
+  class CopyingPipe implements PipeTransform {
+    transform(value: unknown, { type }: ArgumentMetadata): unknown {
+      return typeof value === 'object' && value !== null ? { ...value, type } : value;
+    }
+  }
+
+  test('that copies all objects that it is given does no harm', async () => {
+    @Controller()
+    class Routes {
+      @Get('open')
+      open(@Messages() messages: SessionMessages) {
+        return { isOpen: !messages.session.closed };
+      }
+    }
+    await using running = await startApp(
+      { imports: [MessagingModule.forRoot()], controllers: [Routes] },
+      { configure: (app) => void app.useGlobalPipes(new CopyingPipe()) },
+    );
+    const { body } = await supertest(running.url).get('/open').expect(200);
+    expect(body).toEqual({ isOpen: true });
+  });
+
+  test('that replaces what is injected is named as the cause', async () => {
+    const errors = new Queue<unknown>();
+    @Controller()
+    class Routes {
+      @Get('open')
+      open(@Messages() _messages: SessionMessages) {}
+    }
+    await using running = await startApp(
+      { imports: [MessagingModule.forRoot()], controllers: [Routes] },
+      {
+        configure: (app) => {
+          app.useGlobalPipes({ transform: () => ({}) });
+          app.useGlobalFilters({
+            catch: (error, host) => {
+              errors.push(error);
+              host.switchToHttp().getResponse<{ status: (code: number) => { end: () => void } }>().status(500).end();
+            },
+          });
+        },
+      },
+    );
+    await supertest(running.url).get('/open').expect(500);
+    const error = (await errors.next()) as Error;
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toBe(
+      '@Messages(): a pipe of the application replaced what this decorator injects by an object; ' +
+        "let the pipe return parameters of type 'custom' as they are",
+    );
+  });
+
+  test('of an @OnMessage handler is given the message, and not the context', async () => {
+    class Context {
+      @IsInt()
+      readonly channel!: string;
+    }
+    const seen = new Queue<unknown>();
+    @UsePipes(pipe())
+    @Injectable()
+    class Handlers {
+      @OnMessage('renames')
+      // As a class, which a compiler emits as the parameter's type.
+      handle(@Payload() rename: Rename, @Ctx() context: Context, @Messages() messages: SessionMessages) {
+        seen.push([rename, (context as unknown as MessageContext).channel, messages instanceof SessionMessages]);
+      }
+    }
+    await using running = await startApp({ imports: [MessagingModule.forRoot()], providers: [Handlers] });
+    await running.app.get(MessagingService).postMessage('renames', { id: 7, more: true });
+    const [rename, ...others] = (await seen.next()) as [Rename, ...unknown[]];
+    expect(rename).toBeInstanceOf(Rename);
+    expect(rename).toEqual({ id: 7 });
+    expect(others).toEqual(['renames', true]);
+  });
+});
+
+test('@Messages() says that it is for methods', () => {
+  expect(() => {
+    class Service {
+      constructor(readonly messages: SessionMessages) {}
+    }
+    Messages()(Service, undefined, 0);
+  }).toThrow('@Messages() decorates parameters of methods');
+});
