@@ -1,36 +1,58 @@
 import { Delivery, MessageContext } from './delivery.js';
 import type { Listener } from './listener.js';
 import type { ListenerList } from './listener-list.js';
+import type { ListenerRegistry } from './listener-registry.js';
 import type { Reporter } from './reporter.js';
 import type { Session } from './session.js';
 
-/** Calls listeners, each isolated from the failures of the others. */
+const NO_LISTS: readonly ListenerList[] = [];
+// How many deliveries may stand on the stack, each begun by a listener of the one before: some 40 kB of the stack's
+// megabyte, so that nearly all of it is for what listeners do themselves.
+const MAX_NESTED = 32;
+
+/**
+ * Calls listeners, each isolated from the failures of the others. The messages of one channel reach them one after the
+ * other, each all of its listeners; those that a listener posts to other channels at once, inside its call, as long as the
+ * end of the stack is far.
+ */
 export class Dispatcher {
   /** The message whose listeners are being called right now. */
   current: Delivery | undefined = undefined;
+  /** How many deliveries stand on the stack. */
+  private nested = 0;
+  /** The lists that have messages left over, in order: the first leads to the others. */
+  private firstLeftOver: ListenerList | undefined = undefined;
+  private lastLeftOver: ListenerList | undefined = undefined;
 
-  constructor(private readonly reporter: Reporter) {}
+  constructor(
+    private readonly channels: ListenerRegistry,
+    private readonly reporter: Reporter,
+  ) {}
 
-  /** Calls the listeners of a list. */
-  dispatch(delivery: Delivery, list: ListenerList): void {
-    const outer = this.current;
-    this.current = delivery;
-    try {
-      this.walk(delivery, list);
-    } finally {
-      this.current = outer;
+  /**
+   * Delivers now; or after the message of the same channel that is being delivered; or, if too many deliveries stand on
+   * the stack, when all of them have ended.
+   */
+  enqueue(delivery: Delivery, known: ListenerList | undefined): void {
+    if (known === undefined && !this.channels.hasTemplates) return;
+    const list = known ?? this.channels.getOrCreate(delivery.channel);
+    if (list.isBusy) {
+      list.wait(delivery);
+      return;
     }
-  }
-
-  /** Calls the listeners of all lists in the order of their registration. */
-  dispatchToAll(delivery: Delivery, lists: readonly ListenerList[]): void {
-    const outer = this.current;
-    this.current = delivery;
-    try {
-      this.merge(delivery, lists);
-    } finally {
-      this.current = outer;
+    if (this.nested === MAX_NESTED) {
+      list.wait(delivery);
+      if (!list.isLeftOver) this.leaveOver(list);
+      return;
     }
+    if (list.waiting.length === 0) {
+      this.run(list, delivery);
+    } else {
+      // Behind what was left over of the same channel.
+      list.wait(delivery);
+      this.run(list, undefined);
+    }
+    if (this.firstLeftOver !== undefined && this.nested === 0) this.deliverLeftOver();
   }
 
   /** Calls one listener, whether or not it is in a list. */
@@ -44,8 +66,85 @@ export class Dispatcher {
     }
   }
 
+  /** Delivers a message, then those that wait. Whatever that fails with, the list can be used afterwards. */
+  private run(list: ListenerList, delivery: Delivery | undefined): void {
+    list.isBusy = true;
+    this.nested++;
+    try {
+      if (delivery !== undefined) this.toAudience(delivery, list);
+      if (list.waiting.length > 0) this.deliverWaiting(list);
+    } catch (error) {
+      // Listeners' errors do not come here; that of a full stack does, where the next call would fail as well.
+      this.nested--;
+      list.isBusy = false;
+      if (!list.isLeftOver) this.leaveOver(list);
+      if (this.nested === 0) queueMicrotask(this.deliverLeftOver);
+      throw error;
+    }
+    this.nested--;
+    list.isBusy = false;
+    if (list.isEmpty) this.channels.drop(list);
+  }
+
+  private deliverWaiting(list: ListenerList): void {
+    for (let next = list.takeWaiting(); next !== undefined; next = list.takeWaiting()) this.toAudience(next, list);
+  }
+
+  private leaveOver(list: ListenerList): void {
+    list.isLeftOver = true;
+    if (this.lastLeftOver === undefined) this.firstLeftOver = list;
+    else this.lastLeftOver.nextLeftOver = list;
+    this.lastLeftOver = list;
+  }
+
+  private readonly deliverLeftOver = (): void => {
+    for (let list = this.firstLeftOver; list !== undefined; list = this.firstLeftOver) {
+      this.firstLeftOver = list.nextLeftOver;
+      if (this.firstLeftOver === undefined) this.lastLeftOver = undefined;
+      list.nextLeftOver = undefined;
+      list.isLeftOver = false;
+      this.run(list, undefined);
+    }
+  };
+
+  /**
+   * Calls those whom a message is for. What comes from the transport comes once for each subscription that
+   * it matches, and each time is for the listeners of that one subscription.
+   */
+  private toAudience(delivery: Delivery, list: ListenerList): void {
+    const templates = delivery.origin === 'local' ? this.channels.templatesOf(list) : NO_LISTS;
+    if (templates.length > 0) {
+      this.dispatchToAll(delivery, [list, ...templates]);
+      return;
+    }
+    const audience = delivery.template === undefined ? list : this.channels.getTemplate(delivery.template);
+    if (audience !== undefined) this.dispatch(delivery, audience);
+  }
+
+  /** Calls the listeners of a list. */
+  private dispatch(delivery: Delivery, list: ListenerList): void {
+    const outer = this.current;
+    this.current = delivery;
+    try {
+      this.walk(delivery, list);
+    } finally {
+      this.current = outer;
+    }
+  }
+
+  /** Calls the listeners of all lists in the order of their registration. */
+  private dispatchToAll(delivery: Delivery, lists: readonly ListenerList[]): void {
+    const outer = this.current;
+    this.current = delivery;
+    try {
+      this.merge(delivery, lists);
+    } finally {
+      this.current = outer;
+    }
+  }
+
   private walk(delivery: Delivery, list: ListenerList): void {
-    const listeners = list.beginWalk();
+    const listeners = list.all;
     const { length } = listeners;
     const { message } = delivery;
     let context: MessageContext | undefined;
@@ -71,14 +170,10 @@ export class Dispatcher {
         this.failed(error, delivery, listener, context);
       }
     }
-    list.endWalk();
   }
 
   private merge(delivery: Delivery, lists: readonly ListenerList[]): void {
-    const walks = lists.map((list) => {
-      const listeners = list.beginWalk();
-      return { listeners, length: listeners.length, next: 0 };
-    });
+    const walks = lists.map(({ all }) => ({ listeners: all, length: all.length, next: 0 }));
     for (;;) {
       let first: (typeof walks)[number] | undefined;
       for (const walk of walks) {
@@ -89,7 +184,6 @@ export class Dispatcher {
       const listener = first.listeners[first.next++]!;
       if (!listener.closed) this.call(delivery, listener, new MessageContext(delivery, listener));
     }
-    for (const list of lists) list.endWalk();
   }
 
   private call(delivery: Delivery, listener: Listener, context: MessageContext): void {

@@ -61,7 +61,6 @@ export interface HubOptions {
   readonly instanceCheck?: InstanceCheck | undefined;
 }
 
-const NO_LISTS: readonly ListenerList[] = [];
 const NO_OPTIONS: Readonly<ChannelOptions> = {};
 const DELIVERED = Promise.resolve(true);
 // A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
@@ -95,8 +94,8 @@ export class Hub {
     this.here = { origin: 'local', node: this.node, codec: this.codec };
     this.transport = options.transport;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.dispatcher = new Dispatcher(options.reporter);
     this.channels = new ListenerRegistry(options.transport);
+    this.dispatcher = new Dispatcher(this.channels, options.reporter);
   }
 
   /** The message whose listeners are being called right now. */
@@ -125,9 +124,9 @@ export class Hub {
   }
 
   /**
-   * Posts a message. When it returns, the local listeners have run, in the order of registration; unless
-   * it was called by a listener of the same channel, in which case they run once the message being
-   * delivered has reached all of them.
+   * Posts a message. When it returns, the local listeners have run, in the order of registration; unless it was called
+   * by a listener of the same channel, in which case they run once the message being delivered has reached all of them.
+   * For posts that listeners of other channels make, each inside the one before, see {@link Dispatcher}.
    *
    * @returns `true`: delivered here and, if global, accepted by the broker. `false`: the broker did not
    *   accept it; local listeners have got it all the same. Never rejects.
@@ -143,7 +142,7 @@ export class Hub {
     // Handed on before it is delivered here: a listener may post in turn, and what it posts comes later.
     const accepted = isGlobal ? this.publish(channel, delivery) : DELIVERED;
     if (this.held !== undefined) this.hold(delivery);
-    this.enqueue(delivery, list);
+    this.dispatcher.enqueue(delivery, list);
     return accepted;
   }
 
@@ -220,12 +219,15 @@ export class Hub {
     // Posts that a listener makes meanwhile are appended to what is held, so that no listener sees them
     // before the older ones.
     const held = this.held ?? [];
-    for (const delivery of held) {
-      for (const listener of listeners) {
-        if (!listener.closed && listener.hears(delivery.channel)) this.dispatcher.deliver(delivery, listener);
+    try {
+      for (const delivery of held) {
+        for (const listener of listeners) {
+          if (!listener.closed && listener.hears(delivery.channel)) this.dispatcher.deliver(delivery, listener);
+        }
       }
+    } finally {
+      this.held = undefined;
     }
-    this.held = undefined;
     for (const listener of listeners) {
       if (!listener.closed) this.attach(listener);
     }
@@ -270,7 +272,7 @@ export class Hub {
       this.reporter.messageRejected({ channel, error: error as Error });
       return;
     }
-    this.enqueue(delivery, list ?? this.channels.get(channel));
+    this.dispatcher.enqueue(delivery, list ?? this.channels.get(channel));
   }
 
   /** The class of what a stock client sent, who cannot say it: the channel's. */
@@ -337,40 +339,5 @@ export class Hub {
       );
       this.reporter.messageRejected({ channel: delivery.channel, error });
     }
-  }
-
-  /** Delivers now, or after the message of the same channel that is being delivered. */
-  private enqueue(delivery: Delivery, known: ListenerList | undefined): void {
-    if (known === undefined && !this.channels.hasTemplates) return;
-    const list = known ?? this.channels.getOrCreate(delivery.channel);
-    if (list.isBusy) {
-      list.wait(delivery);
-      return;
-    }
-    list.isBusy = true;
-    this.deliver(delivery, list);
-    if (list.waiting.length > 0) this.deliverWaiting(list);
-    list.isBusy = false;
-    if (list.isEmpty) this.channels.drop(list);
-  }
-
-  private deliverWaiting(list: ListenerList): void {
-    while (list.waiting.length > 0) {
-      for (const next of list.takeWaiting()) this.deliver(next, list);
-    }
-  }
-
-  /**
-   * Calls those whom a message is for. What comes from the transport comes once for each subscription that
-   * it matches, and each time is for the listeners of that one subscription.
-   */
-  private deliver(delivery: Delivery, list: ListenerList): void {
-    const templates = delivery.origin === 'local' ? this.channels.templatesOf(list) : NO_LISTS;
-    if (templates.length > 0) {
-      this.dispatcher.dispatchToAll(delivery, [list, ...templates]);
-      return;
-    }
-    const audience = delivery.template === undefined ? list : this.channels.getTemplate(delivery.template);
-    if (audience !== undefined) this.dispatcher.dispatch(delivery, audience);
   }
 }

@@ -20,13 +20,17 @@ export class ListenerList implements Registry {
   /** Whether a message of this channel is being delivered. */
   isBusy = false;
   /** Messages that wait until the one being delivered has reached every listener. */
-  waiting: Delivery[] = NONE_WAITING;
+  waiting: (Delivery | undefined)[] = NONE_WAITING;
+  /** Whether messages have been left to wait though none is being delivered. */
+  isLeftOver = false;
+  /** The list whose messages were left over after those of this one. */
+  nextLeftOver: ListenerList | undefined = undefined;
   /** The templates that the name is of, as of {@link templatesVersion}. */
   templates: readonly ListenerList[] = NO_TEMPLATES;
   templatesVersion = 0;
   private listeners: Listener[] = [];
   private closedCount = 0;
-  private walks = 0;
+  private nextWaiting = 0;
 
   constructor(
     /** The channel's name or the template. */
@@ -54,29 +58,30 @@ export class ListenerList implements Registry {
     this.waiting.push(delivery);
   }
 
-  /** Takes the messages that wait. */
-  takeWaiting(): readonly Delivery[] {
+  /** Takes the message that has waited longest; those behind it stay, whatever becomes of its delivery. */
+  takeWaiting(): Delivery | undefined {
     const { waiting } = this;
-    this.waiting = NONE_WAITING;
-    return waiting;
+    const delivery = waiting[this.nextWaiting];
+    if (delivery === undefined) {
+      this.waiting = NONE_WAITING;
+      this.nextWaiting = 0;
+    } else {
+      // Let go of at once: a listener that posts again and again would keep all that it has posted.
+      waiting[this.nextWaiting++] = undefined;
+    }
+    return delivery;
   }
 
   /**
-   * Begins a walk. The caller visits indexes 0 to `length - 1` as of now, skips closed listeners, and
-   * calls {@link endWalk}. Listeners added meanwhile come behind and are not visited.
+   * The listeners, to be walked. The caller visits indexes 0 to `length - 1` as of now and skips closed listeners: those
+   * added meanwhile come behind, and a list that is swept meanwhile is another array.
    */
-  beginWalk(): readonly Listener[] {
-    this.walks++;
+  get all(): readonly Listener[] {
     return this.listeners;
   }
 
-  endWalk(): void {
-    this.walks--;
-    this.sweep();
-  }
-
   private sweep(): void {
-    if (this.walks > 0 || this.closedCount < MIN_COMPACTION || this.closedCount * 2 < this.listeners.length) return;
+    if (this.closedCount < MIN_COMPACTION || this.closedCount * 2 < this.listeners.length) return;
     this.listeners = this.listeners.filter((listener) => !listener.closed);
     this.closedCount = 0;
   }

@@ -66,8 +66,8 @@ export class ListenerRegistry {
 
   private create(name: string): ListenerList {
     return new ListenerList(name, (empty) => {
-      // While a message is being delivered the list still orders the posts of its channel.
-      if (!empty.isBusy) this.drop(empty);
+      // While a message is being delivered or waits, the list still orders the posts of its channel.
+      if (!empty.isBusy && !empty.isLeftOver) this.drop(empty);
     });
   }
 }

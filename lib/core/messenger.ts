@@ -34,14 +34,16 @@ export abstract class Messenger {
    *
    * When it returns, the local listeners have run, in the order of registration. Listeners of one channel
    * see the posts of one server in the order in which they were made; a post made by a listener of the same channel waits
-   * until the message being delivered has reached all of them. Local listeners share the instance.
+   * until the message being delivered has reached all of them. If listeners of different channels post inside each other
+   * more than 32 deep, the innermost posts wait until the outermost has been delivered. Local listeners share the instance.
    *
    * @returns `true`: delivered here and, if global, accepted by Redis. `false`: Redis did not accept it in
    *   time; local listeners have got it all the same. Never rejects, so the call needs no `await`.
    * @throws RedisNotEnabledError for a global post without Redis
    * @throws InvalidChannelError for a wrong name, or a template without its parameters
    * @throws UnserializableError for a global post of what cannot travel, with the path to it
-   * @throws LimitExceededError for a global post longer than `limits.maxMessageBytes`
+   * @throws LimitExceededError for a global post longer than `limits.maxMessageBytes`, and for one to which 10,000 posts
+   *   led, each made by a listener of the one before
    *
    * All of them are thrown at once, before anything is delivered.
    * @example

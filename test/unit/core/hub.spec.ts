@@ -27,6 +27,21 @@ function setup() {
   return { reporter, hub, session, seen };
 }
 
+/** Calls a function at each of the last few hundred depths of the stack, down to its end. */
+function atTheEnd(call: () => void): void {
+  let depth = 0;
+  const measure = (): void => {
+    depth++;
+    measure();
+  };
+  expect(measure).toThrow(RangeError);
+  const descend = (left: number): void => {
+    if (left < 500) call();
+    descend(left - 1);
+  };
+  expect(() => descend(depth)).toThrow(RangeError);
+}
+
 describe('a post', () => {
   test('has reached every local listener, in the order of registration, when the call returns', () => {
     const { hub, session, seen } = setup();
@@ -107,6 +122,165 @@ describe('a post', () => {
     expect(count).toBe(10_001);
     expect(reporter.listenerFailures).toHaveLength(1);
     expect(reporter.listenerFailures[0]!.error).toBeInstanceOf(LimitExceededError);
+  });
+
+  describe('made by listeners of ever other channels, each inside the one before,', () => {
+    const CHAIN = /^chain\/(\d+)$/;
+    const nextOf = (channel: string) => `chain/${Number(CHAIN.exec(channel)![1]) + 1}`;
+
+    test('reaches them all, however many they are, and the channels work afterwards', () => {
+      const { hub, session, seen, reporter } = setup();
+      const last = 9_000;
+      hub.listen(
+        'chain/:n',
+        (_message, { channel }) => {
+          seen.push(channel);
+          if (channel !== `chain/${last}`) void hub.post(nextOf(channel), 'x');
+        },
+        session,
+      );
+
+      void hub.post('chain/0', 'x');
+
+      expect(reporter.listenerFailures).toEqual([]);
+      expect(seen).toEqual(Array.from({ length: last + 1 }, (_, n) => `chain/${n}`));
+      seen.length = 0;
+      for (const n of [last, last - 1]) void hub.post(`chain/${n}`, 'again');
+      expect(seen).toEqual([`chain/${last}`, `chain/${last - 1}`, `chain/${last}`]);
+    });
+
+    test('fails with the limit named when there are more than 10,000', () => {
+      const { hub, session, reporter } = setup();
+      let count = 0;
+      hub.listen(
+        'chain/:n',
+        (_message, { channel }) => {
+          count++;
+          void hub.post(nextOf(channel), 'x');
+        },
+        session,
+      );
+
+      void hub.post('chain/0', 'x');
+
+      expect(count).toBe(10_001);
+      expect(reporter.listenerFailures).toMatchObject([{ error: { code: 'LIMIT_EXCEEDED' } }]);
+    });
+
+    test('reaches them before the call returns, up to 32 of them', () => {
+      const { hub, session, seen } = setup();
+      hub.listen(
+        'chain/:n',
+        (_message, { channel }) => {
+          if (channel !== 'chain/33') void hub.post(nextOf(channel), 'x');
+          seen.push(channel);
+        },
+        session,
+      );
+
+      void hub.post('chain/0', 'x');
+
+      const inner = Array.from({ length: 32 }, (_, n) => `chain/${31 - n}`);
+      expect(seen).toEqual([...inner, 'chain/33', 'chain/32']);
+    });
+
+    test('comes behind what already waits on the same channel', () => {
+      const { hub, session, seen } = setup();
+      hub.listen('late', (message) => seen.push(message), session);
+      hub.listen(
+        'chain/:n',
+        (_message, { channel }) => {
+          if (channel === 'chain/31') {
+            void hub.post('late', 1);
+            void hub.post('late', 2);
+          } else void hub.post(nextOf(channel), 'x');
+          if (channel === 'chain/30') void hub.post('late', 3);
+        },
+        session,
+      );
+
+      void hub.post('chain/0', 'x');
+      void hub.post('late', 4);
+
+      expect(seen).toEqual([1, 2, 3, 4]);
+    });
+  });
+
+  describe('made at the end of the stack', () => {
+    test('fails at the call, and leaves channels that work', () => {
+      const { hub, session, seen } = setup();
+      const forward = (to: string) => (message: unknown) => {
+        void hub.post(to, message);
+      };
+      hub.listen('a', forward('b'), session);
+      hub.listen('a', (message) => message === 'first' && void hub.post('a', 'second'), session);
+      hub.listen('b', (message) => message === 'first' && void hub.post('b', 'second'), session);
+      const template = hub.listen(':any', () => {}, session);
+
+      for (let run = 0; run < 20; run++) {
+        if (run === 10) template.unsubscribe();
+        // From another depth each time, so that the stack ends in another place.
+        const from = (depth: number): void => {
+          if (depth > 0) from(depth - 1);
+          else atTheEnd(() => void hub.post('a', 'first'));
+        };
+        from(run);
+      }
+
+      hub.listen('a', (message) => seen.push(`a ${message as string}`), session);
+      hub.listen('b', (message) => seen.push(`b ${message as string}`), session);
+      void hub.post('a', 'first');
+      expect(seen).toEqual(['b first', 'b second', 'a first', 'b second', 'a second']);
+      expect(hub.delivering).toBeUndefined();
+    });
+
+    test('by a listener is reported as its failure, and what waited on its channel is delivered', () => {
+      const { hub, session, seen, reporter } = setup();
+      hub.listen(
+        'deep',
+        function descends(message) {
+          if (message !== 'first') return;
+          void hub.post('deep', 'second');
+          atTheEnd(() => void hub.post('other', 'x'));
+          throw new Error('on its way back');
+        },
+        session,
+      );
+      hub.listen('deep', (message) => seen.push(message), session);
+      hub.listen('other', () => {}, session);
+
+      void hub.post('deep', 'first');
+
+      expect(seen).toEqual(['first', 'second']);
+      expect(reporter.listenerFailures).toMatchObject([
+        { listener: 'descends', error: { message: 'on its way back' } },
+      ]);
+    });
+
+    test('leaves what it cannot deliver to be delivered afterwards, in order', async () => {
+      const { hub, session, seen, reporter } = setup();
+      hub.listen(
+        'left',
+        (message) => {
+          seen.push(message);
+          if (message === 1) for (const next of [2, 3]) void hub.post('left', next);
+          if (message === 2) throw new Error('by a listener at the end of the stack');
+        },
+        session,
+      );
+      // There, the report fails like the listener.
+      reporter.listenerFailed = () => {
+        throw new RangeError('Maximum call stack size exceeded');
+      };
+
+      expect(() => hub.post('left', 1)).toThrow(RangeError);
+      expect(seen).toEqual([1, 2]);
+      await Promise.resolve();
+
+      expect(seen).toEqual([1, 2, 3]);
+      void hub.post('left', 4);
+      expect(seen).toEqual([1, 2, 3, 4]);
+    });
   });
 
   test.each([
