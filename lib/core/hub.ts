@@ -73,6 +73,8 @@ export class Hub {
   readonly node = randomUUID();
   readonly types = new TypeRegistry();
   readonly codec: Codec;
+  /** Where failures are told that have no caller. */
+  readonly reporter: Reporter;
   readonly sessions = new Sessions();
   /** The session of what belongs to the application, not to a request; ends with the hub. */
   readonly root = this.sessions.open();
@@ -80,7 +82,6 @@ export class Hub {
   readonly definitions = new ChannelDefinitions(this.types);
   private readonly channels: ListenerRegistry;
   private readonly dispatcher: Dispatcher;
-  private readonly reporter: Reporter;
   private readonly transport: Transport | undefined;
   private readonly ownPrefix = envelopePrefix(this.node);
   private readonly here: Origin;

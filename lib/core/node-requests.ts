@@ -1,18 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
-import { InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
+import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import type { Hub } from './hub.js';
 import type { Listener } from './listener.js';
-
-/** What goes from node to node: a question, or the answer to one. */
-type Packet =
-  | { readonly kind: 'question'; readonly id: string; readonly from: string; readonly body: unknown }
-  | { readonly kind: 'answer'; readonly id: string; readonly body: unknown };
+import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 
 interface Pending {
   readonly resolve: (body: unknown) => void;
-  readonly reject: (error: Error) => void;
+  readonly reject: (error: unknown) => void;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -20,6 +16,7 @@ interface Pending {
 export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
 
+  /** @param answer - is given what another node asked, unchecked, and returns plain JSON values or a promise of them */
   constructor(
     private readonly hub: Hub,
     private readonly answer: (body: unknown) => unknown,
@@ -39,40 +36,74 @@ export class NodeRequests {
 
   /**
    * @param body - plain JSON values
-   * @throws TransportUnavailableError (rejects) where no answer comes in time: the broker is away, or that node is gone
+   * @returns what the other node answered, unchecked
+   * @throws TransportUnavailableError (rejects) if no answer comes in time: the broker is away, or that node is gone or
+   *   failed to answer
+   * @throws LimitExceededError (rejects) if the question or the answer is longer than `limits.maxMessageBytes`
    */
-  async ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
-    const id = randomUUID();
-    const answer = new Promise<unknown>((resolve, reject) => {
+  ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (!isNodeId(node)) return reject(unavailable(`${describe(node)} is no server's id`));
+      const id = randomUUID();
       const timer = setTimeout(
-        () => this.fail(id, `node ${node} did not answer within ${timeoutMs} ms`),
+        () => this.fail(id, unavailable(`node ${node} did not answer within ${timeoutMs} ms`)),
         timeoutMs,
       ).unref();
       this.pending.set(id, { resolve, reject, timer });
+      this.send(node, { kind: 'question', id, from: this.hub.node, body }).then(
+        (isAccepted) => {
+          if (!isAccepted) this.fail(id, unavailable('the broker did not accept the request'));
+        },
+        (error: unknown) => this.fail(id, error),
+      );
+      return undefined;
     });
-    void this.hub
-      .post(channelOf(node), { kind: 'question', id, from: this.hub.node, body } satisfies Packet, { scope: 'auto' })
-      .then((isAccepted) => {
-        if (!isAccepted) this.fail(id, 'the broker did not accept the request');
-      });
-    return answer;
   }
 
-  private async receive(packet: unknown): Promise<void> {
-    if (!isPacket(packet)) throw new InvalidMessageError(`a request of another node is not ${describe(packet)}`);
-    if (packet.kind === 'answer') {
-      // One that comes too late has nobody waiting any more.
-      this.take(packet.id)?.resolve(packet.body);
-      return;
+  private async receive(value: unknown): Promise<void> {
+    const packet = this.read(value);
+    switch (packet?.kind) {
+      case 'question':
+        return this.answerQuestion(packet);
+      case 'answer':
+        // One that comes too late has nobody waiting any more.
+        return this.take(packet.id)?.resolve(packet.body);
+      case 'failure':
+        return this.fail(packet.id, toError(packet.reason));
+      case undefined:
     }
-    const body = await this.answer(packet.body);
-    await this.hub.post(channelOf(packet.from), { kind: 'answer', id: packet.id, body } satisfies Packet, {
-      scope: 'auto',
-    });
   }
 
-  private fail(id: string, reason: string): void {
-    this.take(id)?.reject(new TransportUnavailableError(`Another server could not be asked: ${reason}`));
+  private read(value: unknown): NodePacket | undefined {
+    try {
+      return readNodePacket(value);
+    } catch (error) {
+      this.hub.reporter.messageRejected({ channel: channelOf(this.hub.node).name, error: error as Error });
+      return undefined;
+    }
+  }
+
+  /** Whoever asks is told in any case, and does not have to wait until its time is out. */
+  private async answerQuestion({ id, from, body }: NodePacket & { kind: 'question' }): Promise<void> {
+    try {
+      await this.send(from, { kind: 'answer', id, body: await this.answer(body) });
+    } catch (error) {
+      this.hub.reporter.callbackFailed({ callback: 'The answer to another server', error });
+      await this.send(from, {
+        kind: 'failure',
+        id,
+        reason: error instanceof LimitExceededError ? 'tooLong' : 'failed',
+      });
+    }
+  }
+
+  /** Rejects with what the hub throws. */
+  private async send(node: string, packet: NodePacket): Promise<boolean> {
+    return this.hub.post(channelOf(node), packet, { scope: 'auto' });
+  }
+
+  private fail(id: string, error: unknown): void {
+    this.take(id)?.reject(error);
   }
 
   private take(id: string): Pending | undefined {
@@ -84,16 +115,23 @@ export class NodeRequests {
   }
 
   private abandon(): void {
-    for (const id of [...this.pending.keys()]) this.fail(id, 'the application shuts down');
+    for (const id of [...this.pending.keys()]) this.fail(id, unavailable('the application shuts down'));
   }
 }
 
-function channelOf(node: string): Channel<Packet> {
-  return reservedChannel<Packet>(`node/${node}`) as Channel<Packet>;
+function channelOf(node: string): Channel<NodePacket> {
+  return reservedChannel<NodePacket>(`node/${node}`) as Channel<NodePacket>;
 }
 
-function isPacket(value: unknown): value is Packet {
-  if (typeof value !== 'object' || value === null) return false;
-  const { kind, id, from } = value as Record<string, unknown>;
-  return typeof id === 'string' && (kind === 'answer' || (kind === 'question' && typeof from === 'string'));
+function unavailable(reason: string): MessagingError {
+  return new TransportUnavailableError(`Another server could not be asked: ${reason}`);
+}
+
+function toError(reason: FailureReason): MessagingError {
+  if (reason === 'tooLong') {
+    return new LimitExceededError(
+      'Another server could not answer: its answer is longer than its limits.maxMessageBytes',
+    );
+  }
+  return unavailable('it failed to answer; its log says why');
 }

@@ -2,7 +2,7 @@ import { describe, expect, jest, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { NodeRequests } from '../../../lib/core/node-requests.js';
 import { reservedChannel, type Channel } from '../../../lib/protocol/channel.js';
-import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import { LimitExceededError, TransportUnavailableError, UnserializableError } from '../../../lib/protocol/errors.js';
 import { Deferred } from '../../../lib/transport/deferred.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
@@ -119,27 +119,78 @@ describe('A request to another node', () => {
     cleared.mockRestore();
   });
 
-  test('whose answer fails is reported where it failed, and runs out of time where it was asked', async () => {
+  test('whose answer fails is reported where it failed, and fails at once where it was asked', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker, () => {
       throw new Error('no answer to that');
     });
-    await expect(a.requests.ask(b.hub.node, 'x', 50)).rejects.toThrow(TransportUnavailableError);
-    expect(b.reporter.listenerFailures).toMatchObject([{ listener: 'requests of other nodes' }]);
-    expect((b.reporter.listenerFailures[0]!.error as Error).message).toBe('no answer to that');
+    await expect(a.requests.ask(b.hub.node, 'x', 60_000)).rejects.toThrow(
+      new TransportUnavailableError('Another server could not be asked: it failed to answer; its log says why'),
+    );
+    expect(b.reporter.callbackFailures).toMatchObject([
+      { callback: 'The answer to another server', error: { message: 'no answer to that' } },
+    ]);
+    expect(a.pending).toBe(0);
   });
 
-  test.each([[null], ['text'], [{}], [{ kind: 'question', id: '1' }], [{ kind: 'order', id: '1', from: 'x' }]])(
-    'that is none, %j, is reported and answered by nobody',
-    async (packet) => {
+  test.each([
+    ['longer than a message may be', 'x'.repeat(2_000_000)],
+    ['what cannot travel', () => {}],
+  ])('that is %s fails at once, with what is wrong, and leaves nothing behind', async (_case, body) => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+
+    const error: unknown = await a.requests.ask(b.hub.node, { body }, 60_000).catch((caught: unknown) => caught);
+
+    expect(error).toBeInstanceOf(typeof body === 'string' ? LimitExceededError : UnserializableError);
+    expect(a.pending).toBe(0);
+    expect(b.asked.pending).toEqual([]);
+    expect(await a.requests.ask(b.hub.node, 'short', 60_000)).toEqual({ got: 'short' });
+  });
+
+  test('whose answer is longer than a message may be fails at once on both sides', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker, () => 'x'.repeat(2_000_000));
+    await expect(a.requests.ask(b.hub.node, 'x', 60_000)).rejects.toThrow(LimitExceededError);
+    expect(a.pending).toBe(0);
+    expect(b.reporter.callbackFailures).toMatchObject([{ error: { code: 'LIMIT_EXCEEDED' } }]);
+  });
+
+  test.each([[''], ['------------------------------------'], [':node'], ['x'.repeat(300)]])(
+    'to %j, which no server is called, fails at once',
+    async (node) => {
       const broker = new MemoryBroker();
       await using a = await Node.start(broker);
-      await using b = await Node.start(broker);
-      void a.hub.post(channelOf(b), packet, { global: true });
-      expect(await a.requests.ask(b.hub.node, 'good', 60_000)).toEqual({ got: 'good' });
-      expect(b.asked.pending).toEqual(['good']);
-      expect((b.reporter.listenerFailures[0]!.error as Error).message).toMatch(/^a request of another node is not/);
+      await expect(a.requests.ask(node, 'x', 60_000)).rejects.toThrow("is no server's id");
+      expect(a.pending).toBe(0);
     },
   );
+
+  const id = '6b29fc40-ca47-1067-b31d-00dd010662da';
+  test.each([
+    [null, 'a packet of another node is not null'],
+    ['text', 'a packet of another node is not "text"'],
+    [{}, '"id" of a packet'],
+    [{ kind: 'question', id: 'x'.repeat(1_000_000), from: id }, '"id" of a packet'],
+    [{ kind: 'question', id }, '"from" of a packet'],
+    [{ kind: 'question', id, from: `${id}/other` }, '"from" of a packet'],
+    [{ kind: 'question', id, from: ':node' }, '"from" of a packet'],
+    [{ kind: 'question', id, from: [id] }, '"from" of a packet'],
+    [{ kind: 'failure', id, reason: '<script>' }, '"reason" of a packet'],
+    [{ kind: 'order', id, from: id }, '"kind" of a packet'],
+  ])('that is none, case %#, is reported and answered by nobody', async (packet, text) => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    void a.hub.post(channelOf(b), packet, { global: true });
+    expect(await a.requests.ask(b.hub.node, 'good', 60_000)).toEqual({ got: 'good' });
+    expect(b.asked.pending).toEqual(['good']);
+    expect(b.reporter.rejections).toMatchObject([{ channel: channelOf(b).name }]);
+    expect(b.reporter.rejections[0]!.error.message).toContain(text);
+    expect(b.reporter.rejections[0]!.error.message.length).toBeLessThan(250);
+    expect(b.reporter.listenerFailures).toEqual([]);
+  });
 });

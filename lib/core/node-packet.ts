@@ -1,0 +1,47 @@
+import { describe } from '../protocol/channel-name.js';
+import { InvalidMessageError } from '../protocol/errors.js';
+
+/** What goes from node to node: a question, the answer to one, or word that there will be none. */
+export type NodePacket =
+  | { readonly kind: 'question'; readonly id: string; readonly from: string; readonly body: unknown }
+  | { readonly kind: 'answer'; readonly id: string; readonly body: unknown }
+  | { readonly kind: 'failure'; readonly id: string; readonly reason: FailureReason };
+
+/** Why a question is not answered: the answer is longer than a message may be, or the node failed to make it. */
+export type FailureReason = 'tooLong' | 'failed';
+
+const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/;
+
+/** Whether a value is the id of a node, which is a part of a channel's name and may have come over the wire. */
+export function isNodeId(value: unknown): value is string {
+  return typeof value === 'string' && UUID.test(value);
+}
+
+/**
+ * Reads what arrived on a node's own channel. The body is as the other node sent it: whoever understands it has to check it.
+ *
+ * @throws InvalidMessageError that names what is wrong
+ */
+export function readNodePacket(value: unknown): NodePacket {
+  if (typeof value !== 'object' || value === null) {
+    throw new InvalidMessageError(`a packet of another node is not ${describe(value)}`);
+  }
+  const { kind, id, from, reason, body } = value as Record<string, unknown>;
+  if (typeof id !== 'string' || !UUID.test(id)) throw wrong('id', id);
+  switch (kind) {
+    case 'question':
+      if (!isNodeId(from)) throw wrong('from', from);
+      return { kind, id, from, body };
+    case 'answer':
+      return { kind, id, body };
+    case 'failure':
+      if (reason !== 'tooLong' && reason !== 'failed') throw wrong('reason', reason);
+      return { kind, id, reason };
+    default:
+      throw wrong('kind', kind);
+  }
+}
+
+function wrong(property: string, value: unknown): InvalidMessageError {
+  return new InvalidMessageError(`"${property}" of a packet of another node is not ${describe(value)}`);
+}
