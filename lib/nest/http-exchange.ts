@@ -1,5 +1,5 @@
 import type { HttpAdapterHost } from '@nestjs/core';
-import type { RawResponse } from '../sse/connection.js';
+import type { RawResponse } from '../sse/response.js';
 
 /** What the adapters of Nest hand out as the request, as far as it is used here. */
 export interface HttpRequest {
@@ -17,6 +17,14 @@ export interface HttpRequest {
 // A Fastify request does not lead to its response; this link is set on node's request by a hook. A property
 // and not a WeakMap, because it is set for every request of the application.
 const RESPONSE = Symbol('nestjs-messaging:response');
+
+// Set on node's response once an event stream answers on it.
+const TAKEN = Symbol('nestjs-messaging:taken');
+
+/** Has Nest leave a response alone, whatever comes of the handler's result on its way through interceptors. */
+export function takeResponse(response: RawResponse & { [TAKEN]?: true }): void {
+  response[TAKEN] = true;
+}
 
 /** Node's own request behind that of an adapter. */
 export function rawRequest(request: HttpRequest): HttpRequest {
@@ -55,6 +63,7 @@ export function installRequestHooks(
 ): void {
   // No HTTP at all: a microservice, a worker, a test.
   const type = httpAdapter?.getType?.();
+  if (type !== undefined) replyUnlessTaken(httpAdapter);
   if (type === 'fastify') {
     const fastify = httpAdapter.getInstance<FastifyLike>();
     fastify.addHook('onRequest', (request, reply, done) => {
@@ -66,4 +75,16 @@ export function installRequestHooks(
   } else if (type === 'express' && around) {
     httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => around(request, next));
   }
+}
+
+/**
+ * A route whose signature asks for the response has Nest throw away what interceptors answer in place of the handler. So
+ * those of event streams do not ask for it, and Nest is kept from answering where a stream does.
+ */
+function replyUnlessTaken(httpAdapter: Pick<HttpAdapterHost['httpAdapter'], 'reply'>): void {
+  const reply = httpAdapter.reply.bind(httpAdapter);
+  httpAdapter.reply = (response: RawResponse | { readonly raw: RawResponse }, body: unknown, status?: number) => {
+    const raw = 'raw' in response ? response.raw : response;
+    return TAKEN in raw ? undefined : (reply(response, body, status) as unknown);
+  };
 }

@@ -3,7 +3,7 @@ import { Hub } from '../core/hub.js';
 import { Session } from '../core/session.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { describe } from '../protocol/channel-name.js';
-import { isGone } from '../sse/connection.js';
+import { isGone, onceGone } from '../sse/response.js';
 import { rawRequest, responseOf } from './http-exchange.js';
 import { errorText } from './log-text.js';
 import { LoggingReporter } from './logging-reporter.js';
@@ -54,7 +54,7 @@ export class RequestSessions {
     if (response !== undefined) {
       // Of the response, not of the request: a request closes when its body has been read.
       if (isGone(response)) session.close();
-      else response.on('close', () => session.close());
+      else onceGone(response, () => session.close());
     } else if (isSocket(request)) {
       request.once('disconnect', () => session.close());
       request.once('close', () => session.close());

@@ -1,13 +1,16 @@
 import { ForbiddenException, Injectable, UnauthorizedException, type PipeTransform } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import type { Session } from '../core/session.js';
 import { ConfigurationError } from '../protocol/errors.js';
-import { answerEmpty, destroyResponse, isGone, type RawResponse } from '../sse/connection.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { END_ID } from '../sse/frame.js';
+import { headersOf, isGone, type RawResponse } from '../sse/response.js';
 import { checkStream, discardStream } from '../sse/stream-source.js';
-import { rawRequest, releaseHandlers, type HttpRequest } from './http-exchange.js';
+import { takeOverFromFastify, type FastifyReply } from './fastify-head.js';
+import { rawRequest, releaseHandlers, takeResponse, type HttpRequest } from './http-exchange.js';
 import { contextOf, type InjectedContext } from './injected-parameter.js';
 import { RequestSessions } from './request-sessions.js';
+import { StreamSignal } from './stream-signal.js';
 
 /** What one `@Sse()` route asks for. */
 export interface SseRoute {
@@ -17,23 +20,22 @@ export interface SseRoute {
   readonly requiredScopes?: readonly string[] | undefined;
 }
 
-/** The response as an adapter hands it out. */
-interface AdapterResponse {
-  /** Fastify: node's response. */
-  readonly raw?: RawResponse;
-  /** Fastify: takes the response away from the framework. */
-  hijack?(): void;
-  getHeaders?(): Record<string, number | string | string[] | undefined>;
-}
+/** The response as an adapter hands it out: node's own, or Fastify's reply around it. */
+type AdapterResponse = RawResponse | FastifyReply;
 
 /** One request to an `@Sse()` route. */
 export class SseExchange {
+  private readonly raw: RawResponse;
+
   constructor(
     private readonly request: HttpRequest,
     private readonly response: AdapterResponse,
     private readonly streams: EventStreams,
     private readonly sessions: RequestSessions,
-  ) {}
+    private readonly http: HttpAdapterHost,
+  ) {
+    this.raw = 'raw' in response ? response.raw : response;
+  }
 
   /**
    * Answers the request with the stream that a handler returns.
@@ -41,43 +43,65 @@ export class SseExchange {
    * @throws (rejects) what goes wrong before the first byte: it is for the exception filters
    */
   async answer(route: SseRoute, handle: () => unknown): Promise<void> {
-    const response = this.response.raw ?? (this.response as unknown as RawResponse);
-    if (this.streams.isDraining) return destroyResponse(response);
-    const session = this.sessions.of(this.request);
+    await this.streams.open(this.raw, () => this.stream(route, handle));
+    if (isGone(this.raw)) takeResponse(this.raw);
+  }
+
+  private async stream(route: SseRoute, handle: () => unknown): Promise<void> {
+    const { raw: response, request } = this;
+    const session = this.sessions.of(request);
     checkScopes(session, route.requiredScopes);
-    const { method, headers } = rawRequest(this.request);
-    if (headers?.['last-event-id'] === END_ID) return this.answerEmpty(response, 204);
-    if (method === 'HEAD') return this.answerEmpty(response, 200);
+    const { method, headers } = rawRequest(request);
+    if (headers?.['last-event-id'] === END_ID) return this.answerEmpty(204);
+    if (method === 'HEAD') return this.answerHead();
+    StreamSignal.follow(request, session);
     const result = await handle();
     if (isGone(response)) return discardStream(result);
     if (session.closeReason === 'revoked') {
       discardStream(result);
       throw new UnauthorizedException();
     }
+    if (BODILESS.has(response.statusCode)) {
+      discardStream(result);
+      return this.answerEmpty(response.statusCode);
+    }
     await this.streams.serve(checkStream(result, route.handler), {
       response,
       session,
       handler: route.handler,
       heartbeatMs: route.heartbeatMs,
-      beforeHead: () => this.takeOver(response),
+      beforeHead: (write) => this.takeOver(write),
     });
-    releaseHandlers(this.request);
+    releaseHandlers(request);
   }
 
-  private answerEmpty(response: RawResponse, status: 200 | 204): void {
-    this.takeOver(response);
-    answerEmpty(response, status);
+  private answerHead(): void {
+    const { raw } = this;
+    this.takeOver(() => raw.writeHead(raw.statusCode, headersOf(raw)).end());
   }
 
-  /** Express answers on node's response itself; Fastify has to let go of it, with the headers set so far. */
-  private takeOver(response: RawResponse): void {
-    if (!this.response.hijack) return;
-    this.response.hijack();
-    for (const [name, value] of Object.entries(this.response.getHeaders?.() ?? {})) {
-      if (value !== undefined) response.setHeader(name, value);
-    }
+  private answerEmpty(status: number): void {
+    this.http.httpAdapter.reply(this.response, undefined, status);
+    takeResponse(this.raw);
+  }
+
+  /** Express answers on node's response itself; Fastify has to let go of it. */
+  private takeOver(write: () => unknown): void {
+    const { raw, response } = this;
+    const take = () => {
+      write();
+      if (raw.headersSent) takeResponse(raw);
+    };
+    if ('raw' in response) takeOverFromFastify(response, CONTENT_TYPE, take);
+    else take();
   }
 }
+
+// What hooks of Fastify ask for.
+const CONTENT_TYPE = { 'content-type': 'text/event-stream' };
+
+/** Statuses of responses without a body (RFC 9110, 15): where a handler or an interceptor has set one, there is no stream. */
+const BODILESS: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /** Makes the {@link SseExchange} of a request; a pipe, since that is what Nest injects into a parameter. */
 @Injectable()
@@ -85,6 +109,7 @@ export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchan
   constructor(
     private readonly streams: EventStreams,
     private readonly sessions: RequestSessions,
+    private readonly http: HttpAdapterHost,
   ) {}
 
   transform(injected: InjectedContext): SseExchange {
@@ -93,7 +118,7 @@ export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchan
       throw new ConfigurationError('@Sse() decorates HTTP routes of a controller');
     }
     const http = context.switchToHttp();
-    return new SseExchange(http.getRequest(), http.getResponse(), this.streams, this.sessions);
+    return new SseExchange(http.getRequest(), http.getResponse(), this.streams, this.sessions, this.http);
   }
 }
 

@@ -1,8 +1,9 @@
-import { RequestMapping, RequestMethod, Res } from '@nestjs/common';
-import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import { HttpCode, RequestMapping, RequestMethod } from '@nestjs/common';
+import { HTTP_CODE_METADATA, ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import type { Observable } from 'rxjs';
 import { checkOptions, strings, wholeNumber } from '../protocol/check-options.js';
 import { injectedParameter } from './injected-parameter.js';
+import { StreamSignal } from './stream-signal.js';
 import { SseExchange, SseExchangePipe, type SseRoute } from './sse-exchange.js';
 
 /** Options of {@link Sse}. */
@@ -60,11 +61,10 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
     const original = descriptor.value as unknown as (...args: unknown[]) => unknown;
     const count = parameterCount(target, key, original);
     const route: SseRoute = { ...routeOptions, handler: name };
-    // With the response as a parameter Nest leaves the answer to the handler.
-    Res()(target, key, count);
-    injectedParameter('@Sse()', SseExchangePipe)(target, key, count + 1);
+    injectedParameter('@Sse()', SseExchangePipe)(target, key, count);
+    addFirst(StreamSignal.provide(), target, key, count + 1);
     const wrapped = function (this: unknown, ...args: unknown[]): unknown {
-      const exchange = args[count + 1];
+      const exchange = args[count];
       // Called by other code, a test for one, it is the method as it was written.
       if (!(exchange instanceof SseExchange)) return original.apply(this, args);
       return exchange.answer(route, () => original.apply(this, args.slice(0, count)));
@@ -75,9 +75,20 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
       Reflect.defineMetadata(metadataKey, Reflect.getOwnMetadata(metadataKey, original), wrapped);
     }
     descriptor.value = wrapped as unknown as Handler;
+    // Else Nest's own, which is 201 for POST.
+    if (!Reflect.hasOwnMetadata(HTTP_CODE_METADATA, wrapped)) HttpCode(200)(target, key, descriptor);
     RequestMapping({ path, method })(target, key, descriptor);
     return descriptor;
   };
+}
+
+/** Adds a parameter that Nest takes from the request before all others, in the order in which it knows them. */
+function addFirst(decorator: ParameterDecorator, target: object, key: string | symbol, index: number): void {
+  const others = (Reflect.getMetadata(ROUTE_ARGS_METADATA, target.constructor, key) ?? {}) as object;
+  Reflect.defineMetadata(ROUTE_ARGS_METADATA, {}, target.constructor, key);
+  decorator(target, key, index);
+  const own = Reflect.getMetadata(ROUTE_ARGS_METADATA, target.constructor, key) as object;
+  Reflect.defineMetadata(ROUTE_ARGS_METADATA, { ...own, ...others }, target.constructor, key);
 }
 
 function parameterCount(target: object, key: string | symbol, handler: (...args: unknown[]) => unknown): number {

@@ -22,18 +22,21 @@ export class Batch {
     private readonly frame: Frame,
     /** In bytes. */
     readonly length: number,
+    /** The bytes of its longest frame. */
+    readonly longest: number,
   ) {}
 
   /** A batch without frames, to begin with. */
   static empty(): Batch {
-    return new Batch(undefined, NOTHING, 0);
+    return new Batch(undefined, NOTHING, 0, 0);
   }
 
   /** This batch and one frame more. */
   add(frame: Frame): Batch {
     let { longer } = this;
     if (longer === undefined || longer.frame !== frame) {
-      this.longer = longer = new Batch(this, frame, this.length + frame.bytes.length);
+      const { length } = frame.bytes;
+      this.longer = longer = new Batch(this, frame, this.length + length, Math.max(this.longest, length));
     }
     return longer;
   }

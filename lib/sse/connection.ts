@@ -1,18 +1,23 @@
-import { ServerResponse } from 'node:http';
-import type { Http2ServerResponse } from 'node:http2';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import type { Batch } from './batch.js';
 import type { Flushable, Flusher } from './flusher.js';
 import { COMMENT_FRAME, Frame } from './frame.js';
-import { thinOut } from './thin-out.js';
-
-/** What an event stream is written to: node's response, of HTTP/1 or of HTTP/2 with its compatible interface. */
-export type RawResponse = ServerResponse;
+import { resumeIdleTimeout, suspendIdleTimeout, type Idling } from './idle-timeout.js';
+import {
+  destroyResponse,
+  headersOf,
+  isGone,
+  isWaitingForTurn,
+  plainSocketOf,
+  writableOf,
+  type RawResponse,
+} from './response.js';
+import { fits, thinOut } from './thin-out.js';
 
 /** How a connection is kept. */
 export interface ConnectionOptions {
-  /** How many bytes may wait for a slow reader before it is cut off. */
+  /** How many bytes may gather behind what is being written to a slow reader before it is cut off. */
   readonly maxBufferedBytes: number;
   /** Told to the browser at the beginning: how long to wait before it reconnects. */
   readonly retryMs: number | undefined;
@@ -22,34 +27,34 @@ export interface ConnectionOptions {
 export interface ConnectionObserver {
   /** A reader was too slow and has been cut off. */
   slowConsumer(bufferedBytes: number): void;
+  /** Somebody else has ended the response; nothing can be written any more. */
+  responseTaken(): void;
 }
 
-// `no-transform` keeps compressing middleware and proxies from holding events back, `x-accel-buffering`
-// keeps nginx from it.
-const HEADERS = {
-  'content-type': 'text/event-stream',
-  'cache-control': 'no-cache, no-transform',
-  'x-accel-buffering': 'no',
-} as const;
-
 const COMMENT = new Frame(COMMENT_FRAME);
-// A minute with heartbeats as they are by default.
-const MAX_BLOCKED_BEATS = 4;
-// A source that can wait is told to with so many bytes waiting.
+/** How long a reader may take nothing at all of what waits for it. */
+const STALLED_MS = 60_000;
+// A source that can wait is told to with so many bytes waiting. More than that is also written piece by piece, since node
+// tells only of each write as a whole that the network has taken it.
 const ENOUGH_BYTES = 65_536;
 
 /** One open event-stream response: everything that is written to it goes through here. */
 export class SseConnection implements Flushable {
   /** What is to be written with the next flush. */
   private pending: Batch | undefined = undefined;
+  /** What is left of a batch that is written in pieces. */
+  private rest: Buffer | undefined = undefined;
+  private isOpen = false;
   private isEnded = false;
   /** Whether what was written has filled the socket, so that more would only fill the memory. */
   private isBlocked = false;
+  /** How often it was looked at since the reader last took something. */
   private blockedBeats = 0;
   /** Whether something waits for a slow reader that may be dropped. */
   private isLossy = false;
   /** Node's socket, where frames may be written to it past the response. */
   private socket: Socket | undefined = undefined;
+  private idling: Idling | undefined = undefined;
   private waitingForDrain: (() => void) | undefined = undefined;
 
   constructor(
@@ -66,7 +71,7 @@ export class SseConnection implements Flushable {
 
   /** How many bytes wait for the reader. */
   get bufferedBytes(): number {
-    return (this.pending?.length ?? 0) + this.sink.writableLength;
+    return (this.pending?.length ?? 0) + (this.rest?.length ?? 0) + this.sink.writableLength;
   }
 
   /** What frames are written to, and what holds those that the network has not taken yet. */
@@ -77,7 +82,7 @@ export class SseConnection implements Flushable {
   /** Writes the head and the first bytes, so that the browser knows at once that the stream is open. */
   open(): void {
     const { response } = this;
-    response.writeHead(200, HEADERS);
+    response.writeHead(response.statusCode, headersOf(response));
     // A reset by the other side is an error of the response here; its 'close' tells all that matters.
     response.on('error', ignore);
     const { retryMs } = this.options;
@@ -91,11 +96,14 @@ export class SseConnection implements Flushable {
     );
     socket?.uncork();
     this.socket = plainSocketOf(response);
+    this.idling = suspendIdleTimeout(response);
+    this.isOpen = true;
+    if (this.pending !== undefined) this.flusher.add(this);
   }
 
   /**
-   * Sends a frame with the next flush. Where a reader leaves more than `maxBufferedBytes` waiting, what may be dropped is; if
-   * that is not enough, the reader is cut off.
+   * Sends a frame with the next flush. Where more than `maxBufferedBytes` has gathered behind what a reader is being sent,
+   * what may be dropped is; if that is not enough, the reader is cut off.
    *
    * @returns whether the reader keeps up; if not, a source that can wait should wait for {@link drained}
    */
@@ -122,21 +130,25 @@ export class SseConnection implements Flushable {
   }
 
   /**
-   * Sends a comment, so that proxies keep the connection and a dead one is noticed. Who has not caught up for so many
-   * beats never will: a reader that has stalled would be kept for as long as nobody posts.
+   * Looks for a reader that has stalled, which would be kept for as long as nobody posts. To be called at intervals.
+   *
+   * @param intervalMs - between two calls
+   * @param isSilent - no comment is sent; one keeps proxies from closing the connection, and shows that it is dead
    */
-  beat(): void {
-    if (!this.isBlocked) {
+  beat(intervalMs: number, isSilent: boolean): void {
+    if (isWaitingForTurn(this.response)) return;
+    if (this.isBlocked) {
+      // The first beat may have come right after the write.
+      if (this.blockedBeats++ * intervalMs >= STALLED_MS) this.cutOffSlowReader();
+    } else if (!isSilent) {
       this.send(COMMENT);
-    } else if (++this.blockedBeats > MAX_BLOCKED_BEATS) {
-      this.cutOffSlowReader();
     }
   }
 
   /** Writes what is pending, unless the reader has to catch up first. Called by the flusher. */
   flush(): void {
     const { pending } = this;
-    if (pending === undefined || this.isBlocked || this.isEnded) return;
+    if (pending === undefined || this.isBlocked || this.isEnded || !this.isOpen) return;
     this.pending = undefined;
     if (this.write(pending)) this.release();
     else this.waitForReader();
@@ -144,7 +156,9 @@ export class SseConnection implements Flushable {
 
   /** Resolves when what was sent has been handed to the network, or the connection has closed. */
   drained(): Promise<void> {
-    if (this.isClosed || (this.pending === undefined && !this.isBlocked)) return Promise.resolve();
+    // Not at once, or a source that always has more would keep the turn from ending, in which it is told to stop.
+    if (this.isClosed) return new Promise((resolve) => setImmediate(resolve));
+    if (this.pending === undefined && !this.isBlocked) return Promise.resolve();
     return new Promise((resolve) => (this.waitingForDrain = resolve));
   }
 
@@ -152,21 +166,23 @@ export class SseConnection implements Flushable {
   end(frame?: Buffer): void {
     // What was posted before is sent still.
     this.flusher.settle();
-    const { isClosed, pending } = this;
-    this.isEnded = true;
-    this.pending = undefined;
-    this.release();
-    if (isClosed) return;
-    if (pending !== undefined) this.write(pending);
-    if (frame) this.response.end(frame);
-    else this.response.end();
+    const { isEnded, pending, rest, response } = this;
+    const isTaken = !isEnded && response.writableEnded;
+    const isLost = this.isClosed || isTaken;
+    this.close();
+    if (isTaken) this.observer.responseTaken();
+    if (isLost) return;
+    if (rest !== undefined) response.write(rest);
+    if (pending !== undefined) response.write(pending.bytes);
+    if (frame) response.end(frame);
+    else response.end();
   }
 
   /** Resolves once the end has been handed to the network, or the connection has closed. */
   ended(): Promise<void> {
     const writable = writableOf(this.response);
     return new Promise((resolve) => {
-      if (isGone(this.response) || writable.writableFinished) return resolve();
+      if (isGone(this.response)) return resolve();
       writable.once('finish', resolve);
       writable.once('close', resolve);
       return undefined;
@@ -175,21 +191,49 @@ export class SseConnection implements Flushable {
 
   /** Cuts the connection off. */
   destroy(): void {
-    this.isEnded = true;
-    this.pending = undefined;
+    this.close();
     destroyResponse(this.response);
   }
 
-  /** @returns whether the socket takes more */
+  private close(): void {
+    this.isEnded = true;
+    this.pending = undefined;
+    this.rest = undefined;
+    // Before the response ends: node then sets the time for which the connection is kept.
+    if (this.idling !== undefined) resumeIdleTimeout(this.idling);
+    this.idling = undefined;
+    this.release();
+  }
+
+  /** @returns whether the sink takes more */
   private write(batch: Batch): boolean {
-    return this.socket === undefined ? this.response.write(batch.bytes) : this.socket.write(batch.chunk);
+    const { response } = this;
+    if (response.writableEnded) return this.noteTakenResponse();
+    if (batch.length > ENOUGH_BYTES) {
+      this.rest = batch.bytes;
+      return this.writeRest();
+    }
+    return this.socket === undefined ? response.write(batch.bytes) : this.socket.write(batch.chunk);
+  }
+
+  /** Writes pieces until the sink takes no more for now. */
+  private writeRest(): boolean {
+    while (this.rest !== undefined) {
+      if (this.response.writableEnded) return this.noteTakenResponse();
+      const { rest } = this;
+      this.rest = rest.length > ENOUGH_BYTES ? rest.subarray(ENOUGH_BYTES) : undefined;
+      // By the response, of which each piece is a chunk of its own: whoever ends it meanwhile leaves no half one.
+      if (!this.response.write(rest.subarray(0, ENOUGH_BYTES))) return false;
+    }
+    return true;
   }
 
   private waitForReader(): void {
     this.isBlocked = true;
     this.sink.once('drain', () => {
-      this.isBlocked = false;
       this.blockedBeats = 0;
+      if (!this.writeRest()) return this.waitForReader();
+      this.isBlocked = false;
       this.isLossy = false;
       if (this.pending === undefined) this.release();
       else this.flush();
@@ -201,12 +245,15 @@ export class SseConnection implements Flushable {
     this.isLossy ||= dropRule !== undefined;
     const { pending } = this;
     const { maxBufferedBytes } = this.options;
-    const room = maxBufferedBytes - this.sink.writableLength;
-    // What the socket has taken cannot be dropped any more; a burst that fills it shall not cost such a reader the stream.
-    const maxBytes = this.isLossy ? Math.max(room, maxBufferedBytes / 2) : room;
-    if (pending === undefined || pending.length <= maxBytes) return false;
-    this.pending = this.isLossy ? thinOut(pending, maxBytes) : undefined;
+    if (pending === undefined || fits(pending, maxBufferedBytes)) return false;
+    this.pending = this.isLossy ? thinOut(pending, maxBufferedBytes) : undefined;
     if (this.pending === undefined) this.cutOffSlowReader();
+    return false;
+  }
+
+  private noteTakenResponse(): false {
+    this.close();
+    this.observer.responseTaken();
     return false;
   }
 
@@ -221,44 +268,4 @@ export class SseConnection implements Flushable {
   }
 }
 
-/**
- * The socket of a response, where chunks may be written to it directly: half the cost of a write to the response
- * (bench/spaced.ts). Not where somebody stands between, as compression does, nor over TLS, nor where the client does
- * not know chunks; and only once the response holds nothing back.
- */
-function plainSocketOf(response: RawResponse): Socket | undefined {
-  if ('stream' in response || response.write !== ServerResponse.prototype.write) return undefined;
-  const { socket, chunkedEncoding } = response;
-  const isPlain =
-    socket !== null &&
-    chunkedEncoding &&
-    !('encrypted' in socket) &&
-    socket.write === Socket.prototype.write &&
-    response.writableLength === socket.writableLength;
-  return isPlain ? socket : undefined;
-}
-
-/** Whether nobody can receive this response any more. */
-export function isGone(response: RawResponse): boolean {
-  const { destroyed, closed } = writableOf(response);
-  return destroyed || closed || (response.socket?.destroyed ?? true);
-}
-
-/** Answers without a body: a HEAD request, or a browser that comes back to a stream that is complete. */
-export function answerEmpty(response: RawResponse, status: 200 | 204): void {
-  if (status === 204) response.statusCode = 204;
-  else response.writeHead(status, HEADERS);
-  response.end();
-}
-
-/** Cuts off a request that must not be answered: a browser would take an error status for final. */
-export function destroyResponse(response: RawResponse): void {
-  writableOf(response).destroy();
-}
-
 function ignore(): void {}
-
-/** What holds the bytes that wait: of HTTP/2's response the stream, since the response itself does not tell. */
-function writableOf(response: RawResponse | Http2ServerResponse): Writable {
-  return 'stream' in response ? response.stream : response;
-}

@@ -4,12 +4,13 @@ import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 import type { EncodedMessage } from '../protocol/codec.js';
 import { Batch } from './batch.js';
-import { SseConnection, type ConnectionObserver, type ConnectionOptions, type RawResponse } from './connection.js';
+import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
 import type { Feeds } from './feed.js';
 import type { Flusher } from './flusher.js';
 import { END_FRAME, Frame, REVOKED_FRAME } from './frame.js';
 import { eventFrame, frameOf } from './message-frame.js';
 import { SseEvent } from './sse-event.js';
+import type { RawResponse } from './response.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
 
 /** One request for an event stream. */
@@ -21,8 +22,8 @@ export interface StreamRequest {
   readonly handler: string;
   /** Time between two heartbeat comments, where it is not the application's. */
   readonly heartbeatMs?: number | undefined;
-  /** Called just before the head is written. */
-  readonly beforeHead?: (() => void) | undefined;
+  /** Called before the head is written, which waits until `write` is called: at once, or later. */
+  readonly beforeHead?: ((write: () => void) => void) | undefined;
 }
 
 /** What the event streams of an application have in common. */
@@ -39,20 +40,27 @@ export interface StreamContext {
 
 /** What a stream needs until its head is written. */
 interface Opening {
-  readonly beforeHead: (() => void) | undefined;
+  readonly beforeHead: ((write: () => void) => void) | undefined;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
+  /** Its last frame, where it has come to its end meanwhile. */
+  end?: { readonly frame: Buffer | undefined };
 }
+
+// Also a stream without heartbeats looks for a reader that has stalled.
+const SILENT_BEAT_MS = 15_000;
 
 /**
  * One stream of messages on its connection, from the handler's result to the last byte. There are many of them, mostly
  * idle: an open one keeps nothing that only its start or its end needs (docs/performance.md, "Memory").
  */
 export class EventStream implements StreamObserver, ConnectionObserver {
-  readonly heartbeatMs: number;
+  /** Time between two calls of {@link beat}. */
+  readonly beatMs: number;
+  private readonly isSilent: boolean;
   private readonly connection: SseConnection;
   private readonly handler: string;
-  private state: 'starting' | 'open' | 'done' = 'starting';
+  private state: 'starting' | 'opening' | 'open' | 'done' = 'starting';
   private opening: Opening | undefined = undefined;
   private reading: Unsubscribable | undefined = undefined;
 
@@ -62,7 +70,9 @@ export class EventStream implements StreamObserver, ConnectionObserver {
   ) {
     this.connection = new SseConnection(response, context.options, context.flusher, this);
     this.handler = handler;
-    this.heartbeatMs = heartbeatMs ?? context.options.heartbeatMs;
+    const beatMs = heartbeatMs ?? context.options.heartbeatMs;
+    this.isSilent = beatMs === 0;
+    this.beatMs = this.isSilent ? SILENT_BEAT_MS : beatMs;
   }
 
   /** See {@link EventStreams.serve}. */
@@ -113,11 +123,18 @@ export class EventStream implements StreamObserver, ConnectionObserver {
 
   /** See {@link SseConnection.beat}. */
   beat(): void {
-    if (this.state === 'open') this.connection.beat();
+    if (this.state === 'open') this.connection.beat(this.beatMs, this.isSilent);
   }
 
   slowConsumer(bufferedBytes: number): void {
     this.context.reporter.slowConsumer({ handler: this.handler, bufferedBytes });
+    this.stop();
+  }
+
+  responseTaken(): void {
+    const error = new Error('the application ended the response, or wrote to it, while the stream was open');
+    this.context.reporter.streamFailed({ handler: this.handler, error });
+    this.stop();
   }
 
   /** Ends the stream with a last frame; resolves when that has been handed to the network. */
@@ -128,6 +145,7 @@ export class EventStream implements StreamObserver, ConnectionObserver {
 
   cutOff(): void {
     this.connection.destroy();
+    this.stop();
   }
 
   // A method of its own: the closure that the session keeps shall keep nothing but the stream.
@@ -137,25 +155,36 @@ export class EventStream implements StreamObserver, ConnectionObserver {
 
   private openOnce(): void {
     if (this.state !== 'starting') return;
-    const { beforeHead, resolve } = this.opening!;
-    if (this.connection.isClosed) {
-      this.stop();
-    } else {
-      try {
-        beforeHead?.();
-        this.connection.open();
-        this.state = 'open';
-      } catch (error) {
-        // A header that somebody set and node refuses to write.
-        return this.fail(error);
-      }
+    this.state = 'opening';
+    const { beforeHead } = this.opening!;
+    try {
+      if (this.connection.isClosed) this.stop();
+      else if (beforeHead === undefined) this.writeHead();
+      else beforeHead(() => this.writeHead());
+    } catch (error) {
+      this.fail(error);
     }
+  }
+
+  private writeHead(): void {
+    // The client may have left meanwhile.
+    if (this.state !== 'opening') return;
+    const { resolve, end } = this.opening!;
+    try {
+      this.connection.open();
+    } catch (error) {
+      // A header that somebody set and node refuses to write.
+      return this.fail(error);
+    }
+    this.state = 'open';
     this.opening = undefined;
     resolve();
+    if (end !== undefined) this.finish(end.frame);
   }
 
   private fail(error: unknown): void {
     const { reject } = this.opening!;
+    this.opening = undefined;
     this.stop();
     reject(error);
   }
@@ -163,12 +192,18 @@ export class EventStream implements StreamObserver, ConnectionObserver {
   private finish(frame?: Buffer): void {
     this.openOnce();
     if (this.state === 'done') return;
+    if (this.state === 'opening' && !this.connection.isClosed) {
+      this.opening!.end ??= { frame };
+      return;
+    }
     this.connection.end(frame);
     this.stop();
   }
 
   private stop(): void {
+    if (this.state === 'done') return;
     this.state = 'done';
+    this.opening?.resolve();
     this.opening = undefined;
     this.reading?.unsubscribe();
     this.reading = undefined;

@@ -5,6 +5,8 @@ import { Flusher } from './flusher.js';
 import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
 import { EventStream, type StreamContext, type StreamRequest } from './event-stream.js';
+import { Http2Sessions } from './http2-sessions.js';
+import { destroyResponse, type RawResponse } from './response.js';
 import type { MessageStream } from './stream-source.js';
 
 /** How event streams are kept, for all of an application. */
@@ -13,7 +15,7 @@ export interface EventStreamOptions {
   readonly heartbeatMs: number;
   /** How long a browser waits before it reconnects; `undefined`: as it likes, about 3 s. */
   readonly retryMs: number | undefined;
-  /** How many bytes may wait for one slow reader. */
+  /** How many bytes may gather behind what one slow reader is being sent. */
   readonly maxBufferedBytes: number;
 }
 
@@ -24,10 +26,13 @@ const DRAIN_RETRY_MS = { min: 500, spread: 2_500 };
 /** The open event streams of one application. */
 export class EventStreams implements StreamContext {
   readonly flusher = new Flusher();
-  private readonly open = new Set<EventStream>();
-  private readonly heartbeat = new Heartbeat(this.open);
+  private readonly streams = new Set<EventStream>();
+  private readonly heartbeat = new Heartbeat(this.streams);
   readonly feeds: Feeds;
-  private draining = false;
+  /** Of requests for streams that somebody is still at work for. */
+  private readonly opening = new Set<RawResponse>();
+  private readonly http2Sessions = new Http2Sessions();
+  private isDraining = false;
 
   constructor(
     readonly hub: Hub,
@@ -37,14 +42,25 @@ export class EventStreams implements StreamContext {
     this.feeds = new Feeds(hub, reporter, this.flusher);
   }
 
-  /** Whether the application shuts down and takes no more streams. */
-  get isDraining(): boolean {
-    return this.draining;
-  }
-
   /** How many streams are open. */
   get size(): number {
-    return this.open.size;
+    return this.streams.size;
+  }
+
+  /**
+   * Runs what leads to a stream: {@link serve} at its end, if all is well. Where the application shuts down before, the
+   * request is cut off, however long the handler is at work: a browser takes an error status for final, and tries again
+   * elsewhere after this.
+   */
+  async open(response: RawResponse, work: () => Promise<void>): Promise<void> {
+    if (this.isDraining) return destroyResponse(response);
+    this.opening.add(response);
+    this.http2Sessions.note(response);
+    try {
+      await work();
+    } finally {
+      this.opening.delete(response);
+    }
   }
 
   /**
@@ -55,14 +71,15 @@ export class EventStreams implements StreamContext {
    */
   serve(stream: MessageStream, request: StreamRequest): Promise<void> {
     const eventStream = new EventStream(request, this);
-    this.open.add(eventStream);
+    this.opening.delete(request.response);
+    this.streams.add(eventStream);
     this.heartbeat.added(eventStream);
     return eventStream.serve(stream, request);
   }
 
   /** Called by a stream that has ended. */
   remove(stream: EventStream): void {
-    if (this.open.delete(stream)) this.heartbeat.removed(stream);
+    if (this.streams.delete(stream)) this.heartbeat.removed(stream);
   }
 
   /**
@@ -70,15 +87,17 @@ export class EventStreams implements StreamContext {
    * have been handed to the network; readers that do not take theirs are cut off.
    */
   async drain(): Promise<void> {
-    this.draining = true;
-    if (this.open.size === 0) return;
-    const ended = [...this.open].map((stream) =>
+    this.isDraining = true;
+    for (const response of this.opening) destroyResponse(response);
+    this.http2Sessions.close();
+    if (this.streams.size === 0) return;
+    const ended = [...this.streams].map((stream) =>
       stream.drain(drainFrame(DRAIN_RETRY_MS.min + Math.random() * DRAIN_RETRY_MS.spread)),
     );
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_TIMEOUT_MS)));
     await Promise.race([Promise.all(ended), timeout]);
     clearTimeout(timer);
-    for (const stream of this.open) stream.cutOff();
+    for (const stream of this.streams) stream.cutOff();
   }
 }

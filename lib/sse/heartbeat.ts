@@ -1,7 +1,7 @@
 /** What has a heart that beats. */
 interface Beating {
-  /** Time between two beats; 0: it does not beat. */
-  readonly heartbeatMs: number;
+  /** Time between two beats. */
+  readonly beatMs: number;
   beat(): void;
 }
 
@@ -13,28 +13,27 @@ export class Heartbeat {
   constructor(private readonly streams: Iterable<Beating>) {}
 
   /** To be called when a stream was added. */
-  added({ heartbeatMs }: Beating): void {
-    if (heartbeatMs === 0) return;
-    const known = this.timers.get(heartbeatMs);
+  added({ beatMs }: Beating): void {
+    const known = this.timers.get(beatMs);
     if (known !== undefined) known.members++;
     else
-      this.timers.set(heartbeatMs, {
-        timer: setInterval(() => this.beat(heartbeatMs), heartbeatMs).unref(),
+      this.timers.set(beatMs, {
+        timer: setInterval(() => this.beat(beatMs), beatMs).unref(),
         members: 1,
       });
   }
 
   /** To be called when a stream was removed. */
-  removed({ heartbeatMs }: Beating): void {
-    const known = this.timers.get(heartbeatMs);
+  removed({ beatMs }: Beating): void {
+    const known = this.timers.get(beatMs);
     if (known === undefined || --known.members > 0) return;
     clearInterval(known.timer);
-    this.timers.delete(heartbeatMs);
+    this.timers.delete(beatMs);
   }
 
-  private beat(heartbeatMs: number): void {
+  private beat(beatMs: number): void {
     for (const stream of this.streams) {
-      if (stream.heartbeatMs === heartbeatMs) stream.beat();
+      if (stream.beatMs === beatMs) stream.beat();
     }
   }
 }

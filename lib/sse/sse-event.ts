@@ -25,9 +25,9 @@ const OPTIONS: Readonly<Record<keyof SseEventOptions, OptionCheck>> = {
  *
  * @example
  * ```ts
- * @Sse('jobs/:id')
- * progress(@Headers('last-event-id') seen?: string) {
- *   return this.jobs.stepsAfter(seen).pipe(map((step) => new SseEvent(step, { id: String(step.number), event: 'step' })));
+ * @Sse('steps')
+ * steps() {
+ *   return of(new SseEvent('queued', { id: '1', event: 'step' }), new SseEvent('done', { id: '2', event: 'step' }));
  * }
  * ```
  */

@@ -1,5 +1,5 @@
 import { Batch } from './batch.js';
-import { gapFrame, type Frame } from './frame.js';
+import { gapFrame, type DropRule, type Frame } from './frame.js';
 
 // So that a reader who stays slow is not looked at again for each frame.
 const ROOM_AFTERWARDS = 0.5;
@@ -8,14 +8,19 @@ const ROOM_AFTERWARDS = 0.5;
  * Makes what waits for a slow reader small enough by what its channels allow: first of frames with the same key all but
  * the latest go, then the oldest of those that may be dropped, each channel's with a `messaging:gap` in their place.
  *
- * @param maxBytes - how much may wait
+ * @param maxBytes - how much may wait beside one frame, which may have any length
  * @returns `undefined` where that is not enough
  */
 export function thinOut(batch: Batch, maxBytes: number): Batch | undefined {
   const latest = latestOfEachKey(batch.frames);
   const kept = dropOldest(latest, maxBytes);
   const thinned = kept.reduce((thinner, frame) => thinner.add(frame), Batch.empty());
-  return thinned.length <= maxBytes ? thinned : undefined;
+  return fits(thinned, maxBytes) ? thinned : undefined;
+}
+
+/** Whether no more waits than may: the longest frame is not counted, or no message could be longer than that. */
+export function fits({ length, longest }: Batch, maxBytes: number): boolean {
+  return length - longest <= maxBytes;
 }
 
 function latestOfEachKey(frames: readonly Frame[]): Frame[] {
@@ -34,16 +39,23 @@ function latestOfEachKey(frames: readonly Frame[]): Frame[] {
 }
 
 function dropOldest(frames: readonly Frame[], maxBytes: number): readonly Frame[] {
-  let bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, 0);
+  const longestToStay = frames.reduce(
+    (longest, { dropRule, bytes: { length } }) => (mayGo(dropRule) ? longest : Math.max(longest, length)),
+    0,
+  );
+  let bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, -longestToStay);
   if (bytes <= maxBytes) return frames;
   const gaps = new Set<string>();
   return frames.flatMap((frame) => {
     const { dropRule } = frame;
-    const mayGo = dropRule !== undefined && dropRule.key === undefined && bytes > maxBytes * ROOM_AFTERWARDS;
-    if (!mayGo) return [frame];
+    if (!mayGo(dropRule) || bytes <= maxBytes * ROOM_AFTERWARDS) return [frame];
     bytes -= frame.bytes.length;
     if (gaps.has(dropRule.channel)) return [];
     gaps.add(dropRule.channel);
     return [gapFrame(dropRule.channel, 'slow-consumer')];
   });
+}
+
+function mayGo(dropRule: DropRule | undefined): dropRule is DropRule {
+  return dropRule !== undefined && dropRule.key === undefined;
 }

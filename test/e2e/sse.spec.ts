@@ -335,8 +335,13 @@ async function postInWaves(messaging: MessagingService, count: number): Promise<
   }
 }
 
-const connectionsOf = ({ app }: { app: INestApplication }) =>
-  [...app.get(EventStreams)['open']].map((stream) => stream['connection']);
+const streamsOf = ({ app }: { app: INestApplication }) => [...app.get(EventStreams)['streams']];
+const connectionsOf = (running: { app: INestApplication }) => streamsOf(running).map((stream) => stream['connection']);
+
+/** Has so many beats pass, in no time. */
+function beat(running: { app: INestApplication }, times: number): void {
+  for (let count = 0; count < times; count++) for (const stream of streamsOf(running)) stream.beat();
+}
 
 const path = (app: INestApplication) => app.get(HttpAdapterHost).httpAdapter.getType();
 
@@ -668,20 +673,85 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     );
   });
 
-  test('cuts off a reader that takes nothing for several heartbeats, though it leaves little waiting', async () => {
-    await using running = await start(adapter, { sse: { heartbeatMs: 20, maxBufferedBytes: 100_000_000 } });
-    await using reader = await SseClient.connect(`${running.url}/users`);
-    await using stalled = await SseClient.connect(`${running.url}/users`);
-    stalled.stall();
-    const big = new UserUpdate(1, 'x'.repeat(8_000_000));
-    void running.messaging.postMessage(Users, big);
-    expect(await reader.next()).toEqual(['UserUpdate', { id: 1, name: big.name }]);
+  test.each([15_000, 0])(
+    'cuts off a reader that takes nothing for a minute, though it leaves little waiting; heartbeats of %d ms',
+    async (heartbeatMs) => {
+      await using running = await start(adapter, { sse: { heartbeatMs, maxBufferedBytes: 100_000_000 } });
+      await using reader = await SseClient.connect(`${running.url}/users`);
+      await using stalled = await SseClient.connect(`${running.url}/users`);
+      stalled.stall();
+      const big = new UserUpdate(1, 'x'.repeat(8_000_000));
+      void running.messaging.postMessage(Users, big);
+      expect(await reader.next()).toEqual(['UserUpdate', { id: 1, name: big.name }]);
+      expect(streamsOf(running).map(({ beatMs }) => beatMs)).toEqual([15_000, 15_000]);
+      // Four beats are 45 to 60 seconds.
+      beat(running, 4);
+      expect(streamsOf(running)).toHaveLength(2);
+      while (streamsOf(running).length > 1) {
+        beat(running, 1);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(running.logger.problems).toEqual([
+        expect.stringMatching(/^warn A reader of StreamsController.users was cut off: \d+ bytes .* for too long$/),
+      ]);
+      void running.messaging.postMessage(Users, new UserUpdate(2, 'still here'));
+      expect(await reader.next()).toEqual(['UserUpdate', { id: 2, name: 'still here' }]);
+      // The first is that of the head.
+      expect(reader.comments.pending.length > 1).toBe(heartbeatMs > 0);
+    },
+  );
+
+  test('never cuts off a reader that makes progress, however long a message takes and however many wait behind it', async () => {
+    await using running = await start(adapter, { sse: { maxBufferedBytes: 500_000 } });
+    await using slow = await SseClient.connect(`${running.url}/users`);
+    slow.stall();
+    const state = new UserUpdate(0, 'x'.repeat(16_000_000));
+    void running.messaging.postMessage(Users, state);
+    const [connection] = connectionsOf(running);
+    while (connection!.bufferedBytes === 0) await new Promise((resolve) => setImmediate(resolve));
+    let posted = 0;
+    while (connection!['isBlocked']) {
+      const { bufferedBytes } = connection!;
+      void running.messaging.postMessage(Users, new UserUpdate(++posted, 'small'));
+      slow.resume();
+      while (connection!.bufferedBytes >= bufferedBytes) await new Promise((resolve) => setImmediate(resolve));
+      slow.stall();
+      beat(running, 4);
+    }
+    // The kernel takes some megabytes at a time.
+    expect(posted).toBeGreaterThan(1);
+    slow.resume();
+    const events = await slow.events.take(posted + 1);
+    expect(events.map(({ data }) => (JSON.parse(data) as UserUpdate).id)).toEqual(
+      Array.from({ length: posted + 1 }, (_, id) => id),
+    );
+    expect(running.logger.problems).toEqual([]);
+  });
+
+  test('does not count one message that is longer than maxBufferedBytes, but a second one', async () => {
+    await using running = await start(adapter, { sse: { maxBufferedBytes: 100_000 } });
+    await using busy = await SseClient.connect(`${running.url}/users`);
+    await using slow = await SseClient.connect(`${running.url}/users`);
+    const [first] = connectionsOf(running);
+    for (const client of [busy, slow]) {
+      await client.comments.next();
+      client.stall();
+    }
+    void running.messaging.postMessage(Users, new UserUpdate(0, 'x'.repeat(16_000_000)));
+    while (connectionsOf(running).some(({ bufferedBytes }) => bufferedBytes === 0)) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'y'.repeat(1_000_000)));
+    void running.messaging.postMessage(Users, new UserUpdate(2, 'small'));
+    await new Promise((resolve) => setImmediate(resolve));
+    busy.resume();
+    expect((await busy.events.take(3)).map(({ data }) => (JSON.parse(data) as UserUpdate).id)).toEqual([0, 1, 2]);
+    expect(connectionsOf(running)).toHaveLength(2);
+    void running.messaging.postMessage(Users, new UserUpdate(3, 'z'.repeat(1_000_000)));
+    expect(JSON.parse((await busy.events.next()).data)).toMatchObject({ id: 3 });
     while (connectionsOf(running).length > 1) await new Promise((resolve) => setImmediate(resolve));
-    expect(running.logger.problems).toEqual([
-      expect.stringMatching(/^warn A reader of StreamsController.users was cut off: \d+ bytes .* or for too long$/),
-    ]);
-    void running.messaging.postMessage(Users, new UserUpdate(2, 'still here'));
-    expect(await reader.next()).toEqual(['UserUpdate', { id: 2, name: 'still here' }]);
+    expect(connectionsOf(running)).toEqual([first]);
+    expect(running.logger.problems).toEqual([expect.stringContaining('was cut off')]);
   });
 
   test('cuts off a reader that leaves more than maxBufferedBytes waiting, and no other', async () => {

@@ -15,12 +15,12 @@ import { EventPattern, MessagePattern, type MsPattern } from '@nestjs/microservi
 import * as messagingLibrary from 'nestjs-messaging';
 import {
   AuthorizeChannel, ClientConnections, Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnMessage, Payload, Serializable,
-  SessionMessages, sourceRef, Sse, type ClientConnectionChange,
+  SessionMessages, sourceRef, Sse, SseEvent, type ClientConnectionChange,
   type ClientContext, type MessageContext,
 } from 'nestjs-messaging';
 import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
 import { Inbox, MemoryBroker, MemoryTransport } from 'nestjs-messaging/testing';
-import { firstValueFrom, lastValueFrom, timeout, type Observable } from 'rxjs';
+import { firstValueFrom, lastValueFrom, of, timeout, type Observable } from 'rxjs';
 import { Codec } from '../../lib/protocol/codec.js';
 import { TypeRegistry } from '../../lib/protocol/type-registry.js';
 `;

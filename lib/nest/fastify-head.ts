@@ -1,0 +1,50 @@
+import { Readable, type Writable } from 'node:stream';
+import type { RawResponse } from '../sse/response.js';
+
+/** A reply of Fastify, as far as it is used here. */
+export interface FastifyReply {
+  readonly raw: RawResponse;
+  /** Takes the response away from the framework. */
+  hijack(): void;
+  send(payload: unknown): void;
+  header(name: string, value: string): void;
+}
+
+/**
+ * Has Fastify do what it does before the head of any response, and then takes the response over: `onSend` hooks run, in
+ * which cookies and sessions are written, and the headers of the reply are set.
+ *
+ * @param write - writes the head; called at once, or once the hooks are done. Not called where one of them answers instead
+ */
+export function takeOverFromFastify(reply: FastifyReply, headers: Record<string, string>, write: () => void): void {
+  for (const [name, value] of Object.entries(headers)) reply.header(name, value);
+  reply.send(
+    new Head(reply.raw, () => {
+      write();
+      // Else Fastify may still answer what went wrong.
+      if (reply.raw.headersSent) reply.hijack();
+    }),
+  );
+}
+
+/** What Fastify takes for the body: empty, and a stream, since that is what it sets headers for without writing them. */
+class Head extends Readable {
+  constructor(
+    private readonly response: RawResponse,
+    private readonly write: () => void,
+  ) {
+    super();
+  }
+
+  override _read(): void {
+    this.push(null);
+  }
+
+  override pipe<T extends NodeJS.WritableStream>(destination: T): T {
+    // A hook that puts something between, as compression does, gets nothing to put through it.
+    if ((destination as unknown as Writable) !== this.response) return super.pipe(destination);
+    this.resume();
+    this.write();
+    return destination;
+  }
+}
