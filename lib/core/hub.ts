@@ -121,7 +121,10 @@ export class Hub {
 
   /** Connects to the other nodes, where there is a transport; see {@link Transport.start}. */
   async start(): Promise<void> {
-    await this.transport?.start((payload, subscription, channel) => this.receive(payload, subscription, channel));
+    await this.transport?.start(
+      (payload, subscription, channel) => this.receive(payload, subscription, channel),
+      (channel, error) => this.reject(channel, error),
+    );
   }
 
   /**
@@ -203,7 +206,7 @@ export class Hub {
   }
 
   attach(listener: Listener): void {
-    this.channels.add(listener);
+    this.channels.add(listener, (listener.definition ?? this.definitions.get(listener.channel))?.options.interop);
     listener.session.own(listener);
   }
 
@@ -269,11 +272,15 @@ export class Hub {
         template?.name,
       );
     } catch (error) {
-      this.rejected++;
-      this.reporter.messageRejected({ channel, error: error as Error });
+      this.reject(channel, error as Error);
       return;
     }
     this.dispatcher.enqueue(delivery, list ?? this.channels.get(channel));
+  }
+
+  private reject(channel: string, error: Error): void {
+    this.rejected++;
+    this.reporter.messageRejected({ channel, error });
   }
 
   /** The class of what a stock client sent, who cannot say it: the channel's. */

@@ -15,6 +15,8 @@ const NO_TEMPLATES: readonly ListenerList[] = [];
 export class ListenerList implements Registry {
   /** Resolves when the broker has confirmed the node's interest in this name. */
   interest: Promise<void> | undefined = undefined;
+  /** Whether the interest covers stock parts of Nest because a definition says so. */
+  hasInterop = false;
   /** How the first listener that named a definition defines the channel. */
   definition: ChannelDefinition | undefined = undefined;
   /** Whether a message of this channel is being delivered. */

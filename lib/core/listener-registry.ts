@@ -43,10 +43,15 @@ export class ListenerRegistry {
     return list;
   }
 
-  add(listener: Listener): void {
+  /** @param interop - what the definition of its channel says, if that is known */
+  add(listener: Listener, interop?: boolean): void {
     const list = listener.isTemplate ? this.getOrCreateTemplate(listener.channel) : this.getOrCreate(listener.channel);
     list.definition ??= listener.definition;
-    if (this.transport) list.interest ??= this.transport.subscribe(list.name);
+    // A definition that becomes known after other listeners have come may ask for more.
+    if (this.transport && (list.interest === undefined || (interop === true && !list.hasInterop))) {
+      list.hasInterop = interop === true;
+      list.interest = this.transport.subscribe(list.name, { interop });
+    }
     listener.attach(list, this.registrations++);
   }
 
@@ -56,6 +61,7 @@ export class ListenerRegistry {
     else this.templates.remove(list);
     if (list.interest !== undefined) this.transport?.unsubscribe(list.name);
     list.interest = undefined;
+    list.hasInterop = false;
   }
 
   private getOrCreateTemplate(template: string): ListenerList {

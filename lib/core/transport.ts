@@ -24,6 +24,9 @@ export interface TransportStatus {
  */
 export type TransportReceiver = (payload: string, subscription: string, channel: string) => void;
 
+/** Told once of each thing that came from elsewhere and is not handed over. */
+export type TransportRejection = (channel: string, error: Error) => void;
+
 /**
  * Carries payloads between nodes; local delivery is not its matter. At most once, and in the order of
  * publishing for one channel and one publisher.
@@ -33,11 +36,12 @@ export interface Transport {
   readonly status: Observable<TransportStatus>;
 
   /**
-   * Connects. Resolves also where the broker cannot be reached: it is then tried again until `close()`.
+   * Connects. Resolves also if the broker cannot be reached: it is then tried again until `close()`.
    *
+   * @param rejected - told of what is not handed over to the receiver, such as the rest of a batch that is too long
    * @throws (rejects) where trying again cannot help: wrong credentials, a missing package
    */
-  start(receiver: TransportReceiver): Promise<void>;
+  start(receiver: TransportReceiver, rejected?: TransportRejection): Promise<void>;
 
   /**
    * Hands a payload to the broker. Never rejects.
@@ -49,11 +53,11 @@ export interface Transport {
 
   /**
    * Registers interest in a channel or, by a template, in all of its channels. May be called before `start`.
-   * Idempotent.
+   * Idempotent; options that ask for more than before add to it.
    *
    * @returns resolves once nothing published from now on can be missed, or once the interest is dropped; never rejects
    */
-  subscribe(name: string): Promise<void>;
+  subscribe(name: string, options?: SubscribeOptions): Promise<void>;
 
   /** Drops the interest, at the latest a little later. */
   unsubscribe(name: string): void;
@@ -65,5 +69,11 @@ export interface Transport {
 /** How one payload is published. */
 export interface PublishOptions {
   /** Whether parts that are not of this library shall hear it. `undefined`: as the transport is set. */
+  readonly interop?: boolean | undefined;
+}
+
+/** How one name or template is heard. */
+export interface SubscribeOptions {
+  /** Whether parts that are not of this library are heard too. `undefined`: as the transport is set. */
   readonly interop?: boolean | undefined;
 }

@@ -54,7 +54,8 @@ export interface MessagingOptions {
   /** Instead of `redis`: a transport of your own, or a `MemoryTransport` in tests. */
   transport?: Transport | undefined;
   /**
-   * Before every Redis channel and key, so that applications can share a Redis.
+   * Before every Redis channel and key, so that applications can share a Redis. `|` stands behind it in Redis. Applications
+   * with different prefixes never hear each other.
    * @defaultValue 'messaging:'
    */
   prefix?: string | undefined;

@@ -19,6 +19,7 @@ import type { Session } from '../core/session.js';
 import type { TransportStatus } from '../core/transport.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
+import { isReply } from '../transport/redis-client.js';
 import { RedisTransport } from '../transport/redis-transport.js';
 import { loadClassValidatorCheck } from './class-validator-check.js';
 import { loadClassTransformerFilter } from './class-transformer-loader.js';
@@ -192,18 +193,27 @@ export class MessagingModule
     this.reporter.flush();
   }
 
+  /** One line for each change of the state, and for what Redis itself answers; how it is away may change for hours. */
   private logStatus(before: TransportStatus, { state, error }: TransportStatus): void {
-    if (state === 'waiting') {
+    const isChange = before.state !== state;
+    if (state === 'waiting' && (isChange || isAnswer(error))) {
       this.reporter.warn(
         'redis',
         `${error?.message ?? 'Redis cannot be reached'}; messages stay on this server until it can`,
       );
-    } else if (state === 'ready' && before.state === 'waiting') {
-      this.reporter.log('redis', 'Redis is back: messages reach the other servers again');
     } else if (state === 'ready' && error !== undefined) {
       this.reporter.warn('redis', error.message);
+    } else if (state === 'ready' && before.state === 'waiting') {
+      this.reporter.log('redis', 'Redis is back: messages reach the other servers again');
+    } else if (state === 'ready' && !isChange) {
+      this.reporter.log('redis', 'Redis accepts messages again');
     }
   }
+}
+
+/** Whether an error comes from Redis itself, as against a link that failed. */
+function isAnswer(error: Error | undefined): boolean {
+  return error?.cause instanceof Error && isReply(error.cause);
 }
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
@@ -212,7 +222,8 @@ async function createHub(options: ResolvedMessagingOptions, reporter: LoggingRep
     loadClassTransformerFilter(options.classTransformer),
     loadClassValidatorCheck(),
   ]);
-  const toOthers = redis === undefined ? transport : new RedisTransport(redis, { prefix });
+  const toOthers =
+    redis === undefined ? transport : new RedisTransport(redis, { prefix, maxMessageBytes: limits.maxMessageBytes });
   const hub = new Hub({ reporter, limits, transport: toOthers, classFilter, instanceCheck });
   for (const type of types) hub.types.register(type);
   // Until the handlers are found, which is when all modules are ready.

@@ -1,7 +1,7 @@
 import { InvalidChannelError } from './errors.js';
 
 /** The longest channel name, in UTF-16 code units, parameters filled in. */
-const MAX_CHANNEL_NAME_LENGTH = 255;
+export const MAX_CHANNEL_NAME_LENGTH = 255;
 
 /** Names that begin with this belong to the library. */
 export const RESERVED_PREFIX = 'messaging:';
@@ -54,6 +54,11 @@ export function checkSyntax(name: string): 'name' | 'template' {
     throw new InvalidChannelError(`Channel ${quote(name)} names a parameter twice`);
   }
   return 'template';
+}
+
+/** Whether a text that comes from elsewhere can be the name of a channel, its own or one of the library's. */
+export function isChannelName(text: string): boolean {
+  return text.length > 0 && text.length <= MAX_CHANNEL_NAME_LENGTH && !FORBIDDEN.test(text);
 }
 
 /** Whether a name, once its syntax has been checked, is a template. */

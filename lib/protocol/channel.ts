@@ -25,8 +25,8 @@ export type ChannelParams<Name extends string> = { readonly [Parameter in Parame
 /** Options of {@link defineChannel}. */
 export interface ChannelOptions {
   /**
-   * Publish posts of this channel on its plain name, one packet a message, so that the stock Redis
-   * transport of `@nestjs/microservices` hears them.
+   * Whether stock parts of Nest take part over Redis, which know the channel by its name without prefix: its posts are
+   * published there too, one packet a message, and its listeners hear what a stock `ClientProxy` emits.
    * @defaultValue the module's `redis.interop`
    */
   interop?: boolean;

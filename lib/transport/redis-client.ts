@@ -12,6 +12,7 @@ export interface RedisClient {
   disconnect(reconnect?: boolean): void;
   duplicate(override?: object): RedisClient;
   ping(): Promise<unknown>;
+  call(command: string): Promise<unknown>;
   publish(channel: string, payload: string): Promise<unknown>;
   subscribe(...channels: string[]): Promise<unknown>;
   psubscribe(...patterns: string[]): Promise<unknown>;
@@ -48,16 +49,6 @@ export function addressOf(client: RedisClient): string {
   return typeof path === 'string' && path !== '' ? `Redis at ${path}` : `Redis at ${String(host)}:${String(port)}`;
 }
 
-/**
- * Where to publish. A Cluster takes any node for it, a random one each time, which would not keep the order:
- * it is always the same one, as long as that is there.
- */
-export function publishingNode(client: RedisClient): RedisClient {
-  if (!client.isCluster) return client;
-  const [node] = (client as unknown as { nodes(role: 'master'): RedisClient[] }).nodes('master');
-  return node ?? client;
-}
-
 /** Whether Redis itself answered so, as against a link that failed. */
 export function isReply(error: Error): boolean {
   return error.name === 'ReplyError';
@@ -71,12 +62,19 @@ export function isRefusal(error: Error): boolean {
   return REFUSALS.test(error.message);
 }
 
+/** Whether Redis does not let this user do what was asked. */
+export function isDenial(error: Error): boolean {
+  return error.message.startsWith('NOPERM');
+}
+
 /** What went wrong, in words; also where an error has none, as ECONNREFUSED of several addresses. */
 export function causeOf(error: Error): string {
   // A Cluster reports that all nodes failed and keeps why.
   const { lastNodeError, errors, code } = error as Error & { lastNodeError?: Error; errors?: Error[]; code?: string };
   if (lastNodeError) return causeOf(lastNodeError);
-  if (error.message !== '') return error.message;
+  // ioredis tells of its own attempts at Sentinels, whose delays would make each text a new one.
+  if (error.message !== '')
+    return error.message.replace(/( and retry is disabled|\. Retrying from scratch after \d+ms)(?=\.)/, '');
   return errors?.map((each) => each.message).join('; ') || code || error.name;
 }
 

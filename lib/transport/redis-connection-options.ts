@@ -1,25 +1,49 @@
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError } from '../protocol/errors.js';
 import { isRedisClient } from './redis-client.js';
 
-/** Options of ioredis that are handed on as they are. */
-const PASSED_ON = [
-  'Connector', 'autoPipeliningIgnoredCommands', 'blockingTimeout', 'blockingTimeoutGrace', 'clientInfoTag',
-  'commandQueue', 'commandTimeout', 'disableClientInfo', 'enableAutoPipelining', 'enableReadyCheck',
-  'enableTLSForSentinelMode', 'failoverDetector', 'himportFieldsets', 'maxLoadingRetryTime', 'natMap',
-  'offlineQueue', 'preferredSlaves', 'protocol', 'readOnly', 'reconnectOnError', 'replyMapping', 'scripts',
-  'sentinelCommandTimeout', 'sentinelMaxConnections', 'sentinelReconnectStrategy', 'sentinelRetryStrategy',
-  'sentinelTLS', 'showFriendlyErrorStack', 'socketTimeout', 'stringNumbers', 'updateSentinels',
-] as const; // prettier-ignore
+/**
+ * Options of ioredis with the only value that works here, or values, and why. What the transport says of order and copies
+ * rests on them; it sets them itself.
+ */
+const FIXED: Readonly<Record<string, readonly [allowed: readonly unknown[], why: string]>> = {
+  role: [['master'], 'a replica accepts posts and passes them on to nobody at the master'],
+  readOnly: [[false], 'a replica accepts posts and passes them on to nobody at the master'],
+  preferredSlaves: [[], 'connections go to the master'],
+  scaleReads: [['master'], 'nothing is read; for a Cluster give an instance of ioredis’ Cluster'],
+  keyPrefix: [[''], 'the option "prefix" of the module stands before keys and channels'],
+  monitor: [[false], 'a connection that monitors Redis can do nothing else'],
+  autoResubscribe: [[true, false], 'subscriptions are restored by this library'],
+  lazyConnect: [[true, false], 'this library connects when it starts'],
+  autoResendUnfulfilledCommands: [[false], 'a post that is sent again arrives twice'],
+  enableOfflineQueue: [[false], 'posts wait for at most publishTimeoutMs, in order, in a queue of this library'],
+  maxRetriesPerRequest: [[null], 'posts wait for at most publishTimeoutMs'],
+  disconnectTimeout: [[], 'this library closes connections within 100 ms'],
+};
 
-/** Options of ioredis that the transport sets itself: what is said of order and copies rests on them. */
-const FIXED = [
-  'autoResendUnfulfilledCommands', 'autoResubscribe', 'disconnectTimeout', 'enableOfflineQueue', 'lazyConnect',
-  'maxRetriesPerRequest', 'monitor',
-] as const; // prettier-ignore
+// prettier-ignore
+/** Options of ioredis that are passed on as they are, by name for the compiler's sake. */
+type PassedOn =
+  | 'autoPipeliningIgnoredCommands' | 'autoResubscribe' | 'blockingTimeout' | 'blockingTimeoutGrace' | 'clientInfoTag'
+  | 'commandTimeout' | 'Connector' | 'disableClientInfo' | 'enableAutoPipelining' | 'enableReadyCheck'
+  | 'enableTLSForSentinelMode' | 'himportFieldsets' | 'lazyConnect' | 'maxLoadingRetryTime' | 'natMap' | 'protocol'
+  | 'reconnectOnError' | 'replyMapping' | 'role' | 'scripts' | 'sentinelMaxConnections' | 'sentinelReconnectStrategy'
+  | 'sentinelRetryStrategy' | 'sentinelTLS' | 'showFriendlyErrorStack' | 'socketTimeout' | 'stringNumbers'
+  | 'updateSentinels';
 
-/** Options of ioredis as the transport takes them, without needing its types. */
-export interface RedisConnectionOptions extends Partial<
-  Record<(typeof PASSED_ON)[number] | (typeof FIXED)[number], unknown>
-> {
+// prettier-ignore
+/** Options of ioredis that are refused with most values, see {@link RedisConnectionOptions}. */
+type Refused =
+  | 'autoResendUnfulfilledCommands' | 'disconnectTimeout' | 'enableOfflineQueue' | 'maxRetriesPerRequest' | 'monitor'
+  | 'preferredSlaves' | 'readOnly';
+
+/**
+ * Options of ioredis as the transport takes them, without needing its types. Any others are passed on to ioredis, unless
+ * their name looks like a misspelt one of these. Refused, with the reason, are values that cannot work here: `role: 'slave'`,
+ * `readOnly`, `preferredSlaves`, `scaleReads`, `keyPrefix`, `monitor`, `autoResendUnfulfilledCommands`,
+ * `enableOfflineQueue`, `maxRetriesPerRequest` and `disconnectTimeout`.
+ */
+export interface RedisConnectionOptions extends Partial<Record<PassedOn | Refused, unknown>> {
   /** @defaultValue 'localhost' */
   readonly host?: string | undefined;
   /** @defaultValue 6379 */
@@ -37,7 +61,10 @@ export interface RedisConnectionOptions extends Partial<
   /** The Sentinels to ask for the master called `name`. */
   readonly sentinels?: readonly object[] | undefined;
   readonly name?: string | undefined;
-  readonly role?: 'master' | 'slave' | undefined;
+  /** With Sentinels: whether a failover is noticed by their word. @defaultValue true */
+  readonly failoverDetector?: boolean | undefined;
+  /** How long to wait for the answer of a Sentinel, in milliseconds. @defaultValue 3_000 */
+  readonly sentinelCommandTimeout?: number | undefined;
   readonly sentinelUsername?: string | undefined;
   readonly sentinelPassword?: string | undefined;
   /** How long to wait for a connection, in milliseconds. @defaultValue 10_000 */
@@ -50,7 +77,7 @@ export interface RedisConnectionOptions extends Partial<
   readonly connectionName?: string | undefined;
   /**
    * How long to wait before an attempt, in milliseconds, by how many there were.
-   * @defaultValue exponential with jitter, 50 ms to 10 s
+   * @defaultValue exponential with jitter, 50 ms to 10 s, with Sentinels and Clusters too
    */
   readonly retryStrategy?: ((times: number) => number | void | null) | null | undefined;
 }
@@ -68,11 +95,9 @@ const isNumber = (value: unknown, most: number): boolean =>
 const TEXT: OptionCheck = ['a string', isString];
 const FLAG: OptionCheck = ['true or false', (value) => typeof value === 'boolean'];
 const DURATION: OptionCheck = ['a whole number of milliseconds', isWhole];
-const ANYTHING: OptionCheck = ['', () => true];
 
-/** Of all options of `redis`: those handed on to ioredis, and the transport's own. */
+/** Of the options of `redis` that are looked at here: all but those that only ioredis knows. */
 export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
-  ...Object.fromEntries([...PASSED_ON, ...FIXED].map((name) => [name, ANYTHING])),
   url: ['a URL as redis://host:port, rediss://host:port, or the path of a socket', isUrl],
   client: [
     'an ioredis Redis or Cluster, or a function that makes one',
@@ -100,7 +125,8 @@ export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
     (value) => Array.isArray(value) && value.length > 0 && value.every(isObject),
   ],
   name: TEXT,
-  role: ["'master' or 'slave'", (value) => value === 'master' || value === 'slave'],
+  failoverDetector: FLAG,
+  sentinelCommandTimeout: DURATION,
   sentinelUsername: TEXT,
   sentinelPassword: TEXT,
   connectTimeout: DURATION,
@@ -113,4 +139,38 @@ export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
 function isUrl(value: unknown): boolean {
   if (typeof value !== 'string') return false;
   return value.startsWith('/') ? !value.startsWith('//') : /^rediss?:\/\//.test(value) && URL.canParse(value);
+}
+
+/**
+ * @param what - what the option is called in the error, before its name
+ * @throws ConfigurationError for options of ioredis that cannot work here
+ */
+export function checkUsable(options: Readonly<Record<string, unknown>>, what: string, path = ''): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || value === null || !Object.hasOwn(FIXED, name)) continue;
+    const [allowed, why] = FIXED[name]!;
+    if (allowed.includes(value)) continue;
+    throw new ConfigurationError(`${what} "${path}${name}" cannot be ${describe(value)}: ${why}; leave it out`);
+  }
+}
+
+/**
+ * A name that ioredis may know and this library does not is passed on, unless it looks like a slip of the pen: one letter
+ * more or less, another one, or two that are swapped.
+ *
+ * @returns the option that is probably meant
+ */
+export function similarOption(name: string): string | undefined {
+  if (Object.hasOwn(FIXED, name)) return undefined;
+  return Object.keys(REDIS_OPTION_CHECKS).find((known) => isSlip(name.toLowerCase(), known.toLowerCase()));
+}
+
+function isSlip(a: string, b: string): boolean {
+  if (Math.abs(a.length - b.length) > 1) return false;
+  let start = 0;
+  while (start < a.length && a[start] === b[start]) start++;
+  const [restA, restB] = [a.slice(start), b.slice(start)];
+  if (restA.length !== restB.length) return restA.slice(1) === restB || restB.slice(1) === restA;
+  if (restA.slice(1) === restB.slice(1)) return true;
+  return restA[0] === restB[1] && restA[1] === restB[0] && restA.slice(2) === restB.slice(2);
 }

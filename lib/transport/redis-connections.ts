@@ -2,7 +2,7 @@ import { Backoff } from '../protocol/backoff.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { REDIS_BACKOFF, isRedisClient, type RedisClient } from './redis-client.js';
-import type { RedisConnectionOptions } from './redis-connection-options.js';
+import { checkUsable, type RedisConnectionOptions } from './redis-connection-options.js';
 import type { RedisSettings } from './redis-options.js';
 
 /** A connection that the transport owns, with what spaces its attempts. */
@@ -17,6 +17,9 @@ export type RedisConstructor = new (...args: unknown[]) => RedisClient;
 // Redis is told at most this long to finish before its socket is destroyed.
 const DISCONNECT_TIMEOUT_MS = 100;
 
+// A Sentinel that has not answered by then is passed over.
+const SENTINEL_TIMEOUT_MS = 3_000;
+
 /** What the transport's promises rest on: it resends, resubscribes and queues itself, or does not. */
 const BEHAVIOUR = {
   autoResubscribe: false,
@@ -24,6 +27,13 @@ const BEHAVIOUR = {
   enableOfflineQueue: false,
   maxRetriesPerRequest: null,
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+  keyPrefix: '',
+};
+
+/** The same of each member of a Cluster. */
+const MEMBER_BEHAVIOUR = {
+  disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+  autoResendUnfulfilledCommands: false,
   keyPrefix: '',
 };
 
@@ -47,7 +57,10 @@ export async function createConnections(
     }
     return { commands, subscriber };
   }
-  if (isRedisClient(source)) return { commands: duplicate(source), subscriber: duplicate(source) };
+  if (isRedisClient(source)) {
+    checkClient(source);
+    return { commands: duplicate(source), subscriber: duplicate(source) };
+  }
   const Redis = await load();
   const connect = (role: string): OwnedConnection => {
     const backoff = new Backoff(REDIS_BACKOFF);
@@ -79,70 +92,112 @@ export async function loadIoredis(load: () => Promise<object> = () => import('io
 
 function duplicate(client: RedisClient): OwnedConnection {
   const backoff = new Backoff(REDIS_BACKOFF);
-  if (!client.isCluster)
-    return { client: client.duplicate(owned(client.options, backoff, false, usualRetry(client))), backoff };
+  if (!client.isCluster) {
+    return { client: client.duplicate(owned(client.options, backoff, false, usualStrategies(client))), backoff };
+  }
   // A Cluster takes other nodes first, then options. It has to queue until it has found its nodes.
-  const { clusterRetryStrategy, redisOptions } = client.options as {
-    clusterRetryStrategy?: unknown;
-    redisOptions?: object;
-  };
+  const { redisOptions } = client.options as { redisOptions?: object };
   const options = {
+    ...clusterBehaviour(client, backoff),
     lazyConnect: true,
-    keyPrefix: '',
-    clusterRetryStrategy: typeof clusterRetryStrategy === 'function' ? clusterRetryStrategy : () => backoff.next(),
-    redisOptions: {
-      ...redisOptions,
-      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-      autoResendUnfulfilledCommands: false,
-      keyPrefix: '',
-    },
+    redisOptions: { ...redisOptions, ...MEMBER_BEHAVIOUR },
   };
   const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): RedisClient };
   return { client: cluster.duplicate([], options), backoff };
 }
 
 function adopt(factory: () => RedisClient): OwnedConnection {
-  const client = factory();
+  const client: unknown = factory();
   if (!isRedisClient(client)) {
     throw new ConfigurationError(
       `Option "redis": the function must give an ioredis Redis or Cluster, not ${describe(client)}`,
     );
   }
-  const backoff = new Backoff(REDIS_BACKOFF);
-  if (!client.isCluster) {
-    // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
-    Object.assign(client.options, BEHAVIOUR, {
-      retryStrategy: retryStrategy(client.options, backoff, usualRetry(client)),
-    });
+  try {
+    checkClient(client);
+  } catch (error) {
+    client.on('error', () => undefined);
+    client.disconnect();
+    throw error;
   }
+  const backoff = new Backoff(REDIS_BACKOFF);
+  // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
+  const { options } = client;
+  if (client.isCluster) Object.assign(options, clusterBehaviour(client, backoff));
+  else
+    Object.assign(
+      options,
+      BEHAVIOUR,
+      spacing(options, backoff, usualStrategies(client)),
+      sentinelDefaults(options, true),
+    );
   return { client, backoff };
 }
 
-function owned(options: RedisConnectionOptions, backoff: Backoff, enableReadyCheck: boolean, usual?: unknown): object {
+function owned(
+  options: RedisConnectionOptions,
+  backoff: Backoff,
+  enableReadyCheck: boolean,
+  usual?: Strategies,
+): object {
   return {
     ...BEHAVIOUR,
+    ...spacing(options, backoff, usual),
+    ...sentinelDefaults(options, usual !== undefined),
     lazyConnect: true,
     monitor: false,
     // Redis answers PUBLISH and SUBSCRIBE while it loads its data; and INFO, by which ioredis checks for that, may
     // be forbidden to us. But with Sentinels it also tells whether this is the master.
     enableReadyCheck: enableReadyCheck || options.sentinels != null,
-    retryStrategy: retryStrategy(options, backoff, usual),
   };
 }
 
-/** The application's own, if it is that; ioredis puts a usual one where none was given. */
-function retryStrategy(
-  { retryStrategy: own }: RedisConnectionOptions,
-  backoff: Backoff,
-  usual: unknown,
-): () => unknown {
-  return typeof own === 'function' && own !== usual ? (own as () => unknown) : () => backoff.next();
+/** What ioredis asks how long to wait before an attempt. */
+interface Strategies {
+  readonly retryStrategy?: unknown;
+  readonly sentinelRetryStrategy?: unknown;
 }
 
-/** What ioredis puts where no retryStrategy is given; its classes do not tell, nor does their `constructor`. */
-function usualRetry(client: RedisClient): unknown {
-  return (client.duplicate({ lazyConnect: true, retryStrategy: undefined }).options as RedisConnectionOptions)
-    .retryStrategy;
+/** How attempts are spaced: as the application says if it says so, else by the one back-off. */
+function spacing(own: Strategies, backoff: Backoff, usual: Strategies = {}): Strategies {
+  const isOwn = (name: keyof Strategies): boolean => typeof own[name] === 'function' && own[name] !== usual[name];
+  return {
+    retryStrategy: isOwn('retryStrategy') ? own.retryStrategy : () => backoff.next(),
+    // A round through all Sentinels is one attempt, not an attempt with rounds of its own.
+    sentinelRetryStrategy: isOwn('sentinelRetryStrategy') ? own.sentinelRetryStrategy : () => null,
+  };
+}
+
+/** What ioredis puts where no strategies are given; its classes do not tell, nor does their `constructor`. */
+function usualStrategies(client: RedisClient): Strategies {
+  const none = { lazyConnect: true, retryStrategy: undefined, sentinelRetryStrategy: undefined };
+  return client.duplicate(none).options;
+}
+
+/** With Sentinels a failover is noticed by their word, and none that hangs is waited for without end. */
+function sentinelDefaults(options: RedisConnectionOptions, isClient: boolean): object {
+  if (options.sentinels == null) return {};
+  return {
+    // Of a client it cannot be told whether `false` was asked for, which ioredis puts there itself.
+    failoverDetector: isClient || (options.failoverDetector ?? true),
+    sentinelCommandTimeout: options.sentinelCommandTimeout ?? SENTINEL_TIMEOUT_MS,
+  };
+}
+
+function clusterBehaviour(client: RedisClient, backoff: Backoff): object {
+  const { clusterRetryStrategy } = client.options as { clusterRetryStrategy?: unknown };
+  const none = { lazyConnect: true, clusterRetryStrategy: undefined };
+  const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): RedisClient };
+  const usual = (cluster.duplicate([], none).options as { clusterRetryStrategy?: unknown }).clusterRetryStrategy;
+  const isOwn = typeof clusterRetryStrategy === 'function' && clusterRetryStrategy !== usual;
+  return { keyPrefix: '', clusterRetryStrategy: isOwn ? clusterRetryStrategy : () => backoff.next() };
+}
+
+/** @throws ConfigurationError for a client that is set up for something that cannot work */
+function checkClient({ options, isCluster }: RedisClient): void {
+  // What of the others does not fit is replaced.
+  const { role, readOnly, monitor } = options as Record<string, unknown>;
+  if (!isCluster) checkUsable({ role, readOnly, monitor }, 'Option "redis": the client’s option');
 }
 
 /** Without what is `undefined`, which would hide the defaults of ioredis. */

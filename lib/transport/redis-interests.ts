@@ -52,12 +52,31 @@ export class RedisInterests {
     yield* this.patterns.values();
   }
 
-  take(name: string): Interest {
-    const interest: Writable<Interest> | undefined = this.interests.get(name);
-    if (interest === undefined) return this.create(name);
-    interest.expiresAt = undefined;
-    this.dropped.delete(interest);
+  /** @param interop - see `SubscribeOptions.interop` */
+  take(name: string, interop: boolean | undefined): Interest {
+    let interest: Writable<Interest> | undefined = this.interests.get(name);
+    if (interest === undefined) {
+      const segments = isTemplate(name) ? name.split('/') : [];
+      interest = { name, segments, topics: [], expiresAt: undefined, ready: undefined };
+      this.interests.set(name, interest);
+    } else {
+      interest.expiresAt = undefined;
+      this.dropped.delete(interest);
+    }
+    if (interest.topics.length === 0 || interop === true)
+      this.addTopics(interest, this.names.toSubscribe(name, interop));
     return interest;
+  }
+
+  /** Hears the interests of a pattern by a wider one from now on. */
+  widen(topic: Topic, wider: RedisTopic): Topic {
+    this.patterns.delete(topic.key);
+    let widened: Topic | undefined = undefined;
+    for (const interest of topic.interests) {
+      (interest.topics as Topic[]).splice(interest.topics.indexOf(topic), 1);
+      widened = this.addTopics(interest, [wider]);
+    }
+    return widened!;
   }
 
   /** @returns the interest, unless it had been dropped before or never was */
@@ -78,20 +97,18 @@ export class RedisInterests {
     for (const known of [this.interests, this.channels, this.patterns, this.dropped]) known.clear();
   }
 
-  private create(name: string): Interest {
-    const topics: Topic[] = [];
-    const segments = isTemplate(name) ? name.split('/') : [];
-    const interest: Interest = { name, segments, topics, expiresAt: undefined, ready: undefined };
-    for (const wanted of this.names.toSubscribe(name)) {
-      const known = wanted.isPattern ? this.patterns : this.channels;
-      let topic = known.get(wanted.key);
-      if (topic === undefined)
-        known.set(wanted.key, (topic = { ...wanted, interests: new Set(), state: 'unregistered' }));
+  /** @returns the last one */
+  private addTopics(interest: Interest, wanted: readonly RedisTopic[]): Topic | undefined {
+    let topic: Topic | undefined = undefined;
+    for (const each of wanted) {
+      const known = each.isPattern ? this.patterns : this.channels;
+      topic = known.get(each.key);
+      if (topic === undefined) known.set(each.key, (topic = { ...each, interests: new Set(), state: 'unregistered' }));
+      if (topic.interests.has(interest)) continue;
       (topic.interests as Set<Interest>).add(interest);
-      topics.push(topic);
+      (interest.topics as Topic[]).push(topic);
     }
-    this.interests.set(name, interest);
-    return interest;
+    return topic;
   }
 
   private readonly forget = (): void => {

@@ -1,7 +1,9 @@
 import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
+import { ClusterMember } from './cluster-member.js';
 import { Deferred } from './deferred.js';
-import { addressOf, causeOf, isRefusal, isReply, type RedisClient } from './redis-client.js';
+import { addressOf, causeOf, isDenial, isRefusal, isReply, type RedisClient } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
+import { RedisRole, ReplicaError } from './redis-role.js';
 
 /** Told of what becomes of a link. */
 export interface RedisLinkListener {
@@ -11,10 +13,18 @@ export interface RedisLinkListener {
   down(): void;
   /** An attempt or an established link failed; `link.error` says why. */
   failed(): void;
+  /** The Redis at the other end has become a replica; the link is cut and made anew. */
+  demoted?(): void;
 }
 
 // How long a hanging Redis may hold up close().
 const CLOSE_TIMEOUT_MS = 200;
+
+/** After so many beats without an answer the other end is taken for gone. */
+const SILENT_BEATS = 3;
+
+// A link that is lost again sooner does not begin anew with short waits, or it would flap as fast as it can.
+const STABLE_MS = 2_000;
 
 /**
  * One connection to Redis through all its attempts: knows whether it can be used, and why not. Tries
@@ -28,10 +38,13 @@ export class RedisLink {
   readonly client: RedisClient;
   readonly address: string;
   private readonly backoff: OwnedConnection['backoff'];
+  private readonly role: RedisRole;
+  private member: ClusterMember | undefined = undefined;
   private attemptError: Error | undefined = undefined;
   private isClosed = false;
-  private isSilent = false;
+  private unansweredBeats = 0;
   private retry: NodeJS.Timeout | undefined = undefined;
+  private stable: NodeJS.Timeout | undefined = undefined;
 
   constructor(
     { client, backoff }: OwnedConnection,
@@ -40,6 +53,15 @@ export class RedisLink {
     this.client = client;
     this.backoff = backoff;
     this.address = addressOf(client);
+    this.role = new RedisRole(client, this.address);
+  }
+
+  /** Where to publish: of a Cluster one member at a time. */
+  get publishing(): RedisClient {
+    const { client } = this;
+    if (!client.isCluster) return client;
+    this.member ??= new ClusterMember(client, () => this.memberLost());
+    return this.member.current ?? client;
   }
 
   /** Connects; failures are told to the listener. */
@@ -54,22 +76,38 @@ export class RedisLink {
   }
 
   /**
-   * Cuts a link that has not answered since the last call, so that one whose other end is gone without a
-   * word is noticed. To be called at intervals.
+   * Looks whether the other end still answers and still is a master, and cuts the link if not. To be called at
+   * intervals.
    */
   beat(): void {
     const { client } = this;
     if (client.status !== 'ready' && client.status !== 'connect') {
-      this.isSilent = false;
-    } else if (this.isSilent) {
-      this.isSilent = false;
-      this.attemptError = new Error('it does not answer');
-      client.disconnect(true);
-    } else {
-      this.isSilent = true;
-      const answered = (): void => void (this.isSilent = false);
-      if (this.isUp) client.ping().then(answered, answered);
+      this.unansweredBeats = 0;
+      return;
     }
+    if (this.unansweredBeats >= SILENT_BEATS) return this.cut(new Error('it does not answer'));
+    this.unansweredBeats++;
+    if (this.isUp) this.check();
+    this.member?.beat();
+  }
+
+  /** Looks at the role again; a link that cannot ask for it is made anew, which asks first. */
+  checkRole(): void {
+    if (!this.isUp) return;
+    if (this.role.canAsk) this.check();
+    else this.cut(new Error('its role has to be looked at again'));
+  }
+
+  /** Posts have not been answered in time: of a Cluster another member is tried. */
+  overdue(): void {
+    this.member?.leave();
+  }
+
+  /** Nothing has been heard since the start: from now on that counts as a failure. */
+  late(waitedMs: number): void {
+    if (this.isUp || this.isClosed || this.error !== undefined) return;
+    this.error = new TransportUnavailableError(`${this.address} has not answered for ${waitedMs / 1_000} s`);
+    this.listener.failed();
   }
 
   /** Ends the connection for good, whether Redis answers or not. */
@@ -77,8 +115,10 @@ export class RedisLink {
     if (this.isClosed) return;
     this.isClosed = true;
     clearTimeout(this.retry);
+    clearTimeout(this.stable);
     const { client } = this;
     // The listener of errors stays: ioredis writes those to the console that nobody listens to.
+    this.member?.close();
     client.off('ready', this.verify);
     client.off('close', this.onClose);
     client.off('end', this.onEnd);
@@ -97,10 +137,12 @@ export class RedisLink {
 
   /** `ready` of ioredis 5 comes before the answer to AUTH: it is ready once Redis has answered. */
   private readonly verify = (): void => {
-    this.client.ping().then(this.onAnswer, (error: Error) => {
-      if (!isReply(error)) return;
-      // Whoever may not PING has been let in; so has whoever is told that data is being loaded.
-      if (!isRefusal(error) || error.message.startsWith('NOPERM')) return this.onAnswer();
+    this.role.check().then(this.onAnswer, (error: Error) => {
+      if (!(error instanceof ReplicaError)) {
+        if (!isReply(error)) return;
+        // Whoever may not PING has been let in; so has whoever is told that data is being loaded.
+        if (!isRefusal(error) || isDenial(error)) return this.onAnswer();
+      }
       this.onError(error);
       this.client.disconnect(true);
     });
@@ -108,13 +150,35 @@ export class RedisLink {
 
   private readonly onAnswer = (): void => {
     if (this.isClosed || this.isUp || this.client.status !== 'ready') return;
-    this.backoff.reset();
+    this.stable = setTimeout(() => this.backoff.reset(), STABLE_MS).unref();
     this.isUp = true;
-    this.isSilent = false;
+    this.unansweredBeats = 0;
     this.attemptError = undefined;
     this.error = undefined;
     this.listener.up();
   };
+
+  private check(): void {
+    const answered = (): void => void (this.unansweredBeats = 0);
+    this.role.check().then(answered, (error: Error) => {
+      answered();
+      if (!(error instanceof ReplicaError) || !this.isUp) return;
+      this.cut(error);
+      this.listener.demoted?.();
+    });
+  }
+
+  private cut(error: Error): void {
+    this.unansweredBeats = 0;
+    this.attemptError = error;
+    this.client.disconnect(true);
+  }
+
+  private memberLost(): void {
+    if (!this.isUp || this.isClosed) return;
+    this.listener.down();
+    this.listener.up();
+  }
 
   private readonly onError = (error: Error): void => {
     if (this.isClosed) return;
@@ -125,6 +189,7 @@ export class RedisLink {
   private readonly onClose = (): void => {
     const wasUp = this.isUp;
     this.isUp = false;
+    clearTimeout(this.stable);
     if (wasUp) this.listener.down();
     this.fail();
     this.attemptError = undefined;
@@ -141,6 +206,8 @@ export class RedisLink {
       this.error = new ConfigurationError(`Option "redis": ${this.address} refuses the connection: ${cause.message}`, {
         cause,
       });
+    } else if (cause instanceof ReplicaError) {
+      this.error = cause;
     } else if (cause !== undefined) {
       this.error = new TransportUnavailableError(`${this.address} cannot be reached: ${causeOf(cause)}`, { cause });
     } else {

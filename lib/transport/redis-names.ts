@@ -1,4 +1,18 @@
-import { RESERVED_PREFIX, isTemplate, matchTemplate } from '../protocol/channel-name.js';
+import {
+  MAX_CHANNEL_NAME_LENGTH,
+  RESERVED_PREFIX,
+  describe,
+  isChannelName,
+  isTemplate,
+  matchTemplate,
+} from '../protocol/channel-name.js';
+import { ConfigurationError } from '../protocol/errors.js';
+
+/**
+ * Stands between prefix and name. No prefix contains it, so the first one in a Redis channel ends the prefix. Two
+ * applications with different prefixes therefore never share a Redis channel, even if one prefix begins with the other.
+ */
+const PREFIX_END = '|';
 
 /** One thing to subscribe to in Redis. */
 export interface RedisTopic {
@@ -11,27 +25,45 @@ export interface RedisTopic {
 
 /** How names and templates of channels stand in Redis. */
 export class RedisNames {
+  /** The pattern of all channels of this prefix, exactly as an ACL rule `&prefix*` names it. */
+  readonly everything: RedisTopic;
+  private readonly before: string;
+
   /**
    * @param prefix - before every name
    * @param interop - see `RedisTransportOptions.interop`
+   * @throws ConfigurationError for a prefix that would not keep applications apart
    */
   constructor(
-    private readonly prefix: string,
+    prefix: string,
     private readonly interop: boolean | undefined,
-  ) {}
+  ) {
+    checkPrefix(prefix);
+    this.before = prefix + PREFIX_END;
+    this.everything = { key: `${escape(prefix)}*`, isPattern: true, isPlain: false };
+  }
 
-  /** The Redis channel to publish on. */
-  toPublish(channel: string, interop: boolean | undefined): string {
-    const isPlain = this.interop !== false && (interop ?? this.interop ?? false) && this.mayBePlain(channel);
-    return isPlain ? channel : this.prefix + channel;
+  /** The Redis channel that the servers of this application publish on and hear. */
+  toPublish(channel: string): string {
+    return this.before + channel;
+  }
+
+  /**
+   * Whether stock parts take part in a channel, by its name without prefix. Names that contain the library's prefix, and
+   * those that look like a prefixed one, never stand in Redis without prefix.
+   *
+   * @param interop - what the channel's definition says
+   */
+  isPlain(channel: string, interop: boolean | undefined): boolean {
+    return this.interop !== false && (interop ?? this.interop ?? false) && mayBePlain(channel);
   }
 
   /** What has to be subscribed to in order to hear a channel or all channels of a template. */
-  toSubscribe(name: string): RedisTopic[] {
+  toSubscribe(name: string, interop: boolean | undefined): RedisTopic[] {
     const isPattern = isTemplate(name);
-    const write = isPattern ? toPattern : (text: string): string => text;
-    const topics = [{ key: escapeIf(isPattern, this.prefix) + write(name), isPattern, isPlain: false }];
-    if (this.interop !== false && this.mayBePlain(name)) topics.push({ key: write(name), isPattern, isPlain: true });
+    const key = isPattern ? escape(this.before) + toPattern(name) : this.before + name;
+    const topics = [{ key, isPattern, isPlain: false }];
+    if (this.isPlain(name, interop)) topics.push({ key: isPattern ? toPattern(name) : name, isPattern, isPlain: true });
     return topics;
   }
 
@@ -41,18 +73,24 @@ export class RedisNames {
    * @returns the name of the channel
    */
   match(redisChannel: string, segments: readonly string[], isPlain: boolean): string | undefined {
-    if (isPlain ? !this.mayBePlain(redisChannel) : !redisChannel.startsWith(this.prefix)) return undefined;
-    const name = isPlain ? redisChannel : redisChannel.slice(this.prefix.length);
-    return matchTemplate(segments, name.split('/')) && name;
+    const { before } = this;
+    if (redisChannel.length > before.length + MAX_CHANNEL_NAME_LENGTH) return undefined;
+    if (isPlain ? !mayBePlain(redisChannel) : !redisChannel.startsWith(before)) return undefined;
+    const name = isPlain ? redisChannel : redisChannel.slice(before.length);
+    return matchTemplate(segments, name.split('/')) && isChannelName(name) ? name : undefined;
   }
+}
 
-  /**
-   * The library's own channels are nobody else's matter; and a plain name that begins with the prefix would
-   * be taken for another channel's. (Every name does with an empty prefix, which leaves one form.)
-   */
-  private mayBePlain(name: string): boolean {
-    return !name.startsWith(RESERVED_PREFIX) && !name.startsWith(this.prefix);
-  }
+function mayBePlain(name: string): boolean {
+  return !name.includes(RESERVED_PREFIX) && !name.includes(PREFIX_END);
+}
+
+function checkPrefix(prefix: unknown): asserts prefix is string {
+  // Neither control characters, which would break lines of logs, nor what ends the prefix.
+  if (typeof prefix === 'string' && !/[|\p{Cc}\p{Cs}]/u.test(prefix)) return;
+  throw new ConfigurationError(
+    `Option "prefix" must be a string without "|" and control characters, not ${describe(prefix)}`,
+  );
 }
 
 function toPattern(template: string): string {
@@ -60,10 +98,6 @@ function toPattern(template: string): string {
     .split('/')
     .map((segment) => (segment.startsWith(':') ? '*' : escape(segment)))
     .join('/');
-}
-
-function escapeIf(condition: boolean, text: string): string {
-  return condition ? escape(text) : text;
 }
 
 /** Takes from characters the meaning that they have in Redis' patterns. */

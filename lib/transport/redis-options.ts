@@ -1,7 +1,12 @@
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { isRedisClient, type RedisClient } from './redis-client.js';
-import { REDIS_OPTION_CHECKS, type RedisConnectionOptions } from './redis-connection-options.js';
+import {
+  REDIS_OPTION_CHECKS,
+  checkUsable,
+  similarOption,
+  type RedisConnectionOptions,
+} from './redis-connection-options.js';
 
 /** How a {@link RedisTransport} reaches Redis: options of ioredis, and its own. */
 export interface RedisTransportOptions extends RedisConnectionOptions {
@@ -10,9 +15,9 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
   /** Instead of where to connect to: a connection to duplicate, or what makes one; see {@link RedisOption}. */
   readonly client?: RedisClient | (() => RedisClient) | undefined;
   /**
-   * Whether stock parts of Nest take part, which know no prefix. `true`: posts are published for them too.
-   * `false`: nothing that they send is heard either, and no unprefixed name is ever used, whatever a
-   * channel says. Left out: they are heard, and get the posts of channels with `interop`.
+   * Whether stock parts of Nest take part, which know no prefix: their emits are heard, and posts are published for them
+   * too, on names without prefix. `true`: in all channels. `false`: in none, whatever a channel says.
+   * @defaultValue only in channels with `interop: true`
    */
   readonly interop?: boolean | undefined;
   /**
@@ -80,21 +85,16 @@ function checkOptions(value: unknown): asserts value is RedisTransportOptions {
   }
   for (const [name, option] of Object.entries(value)) {
     if (option === undefined || option === null) continue;
-    if (name === 'keyPrefix') {
-      throw new ConfigurationError(
-        'Option "redis.keyPrefix" is not used; what stands before keys and channels is the option "prefix"',
-      );
-    }
     const check = Object.hasOwn(REDIS_OPTION_CHECKS, name) ? REDIS_OPTION_CHECKS[name] : undefined;
     if (check === undefined) {
-      throw new ConfigurationError(
-        `Unknown option "redis.${name}"; the usual ones are url, host, port, username, password, db, tls, sentinels and name. ` +
-          'For one that only a later ioredis knows, pass an instance of ioredis',
-      );
+      const similar = similarOption(name);
+      if (similar === undefined) continue;
+      throw new ConfigurationError(`Unknown option "redis.${name}"; is "redis.${similar}" meant?`);
     }
     const [expected, holds] = check;
     // Passwords stand in URLs.
     const shown = name === 'url' || /password/i.test(name) ? `the ${typeof option} given` : describe(option);
     if (!holds(option)) throw new ConfigurationError(`Option "redis.${name}" must be ${expected}, not ${shown}`);
   }
+  checkUsable(value as Record<string, unknown>, 'Option', 'redis.');
 }

@@ -1,15 +1,21 @@
-import { LINE_BREAK, joinPayloads } from './payload-batch.js';
-import { publishingNode } from './redis-client.js';
+import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-batch.js';
 import type { RedisLink } from './redis-link.js';
 
 /** How much may wait for Redis, in bytes of payload; what comes on top is not accepted. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
-/** With so many bytes what waits is sent without waiting for more: no PUBLISH shall hold Redis up. */
-const MAX_BATCH_BYTES = 64 * 1024;
-
 /** How long posts wait for others at most while Redis is busy with earlier ones. */
 const MAX_DELAY_MS = 1;
+
+/** Told of posts that Redis does not accept although the link is up. */
+export interface PublisherListener {
+  /** Redis answered with an error. */
+  refused(error: Error): void;
+  /** Redis did not answer in time. */
+  unanswered(): void;
+  /** Redis accepted a post again after {@link unanswered}. */
+  answered(): void;
+}
 
 /** Payloads of one channel that go in one PUBLISH. */
 interface Batch {
@@ -49,14 +55,15 @@ export class RedisPublisher {
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
+  // Redis has left a post unanswered, and has accepted none since.
+  private isOverdue = false;
 
   /**
    * @param timeoutMs - how long a post may take
-   * @param refused - told of what Redis answers to a post that it does not accept
    */
   constructor(
     private readonly timeoutMs: number,
-    private readonly refused: (error: Error) => void,
+    private readonly listener: PublisherListener,
   ) {}
 
   /** Gives it the link to publish over; once. */
@@ -83,7 +90,7 @@ export class RedisPublisher {
     batch.payloads.push(payload);
     batch.bytes += bytes;
     this.unflushedBytes += bytes;
-    if (this.unflushedBytes >= MAX_BATCH_BYTES) this.flush();
+    if (this.unflushedBytes >= MAX_BATCH_BYTES || batch.payloads.length >= MAX_BATCH_PAYLOADS) this.flush();
     else this.flushLater();
     return batch.accepted;
   }
@@ -163,15 +170,20 @@ export class RedisPublisher {
         this.takeBack(batch);
         return;
       }
-      if (error !== undefined && batch.resolve !== undefined) this.refused(error);
+      if (error !== undefined && batch.resolve !== undefined) this.listener.refused(error);
+      if (this.isOverdue && error === undefined) {
+        this.isOverdue = false;
+        this.listener.answered();
+      }
       this.pendingBytes -= batch.bytes;
       this.settle(batch, error === undefined);
       this.tidy();
       if (this.unanswered === 0 && this.waiting.length > 0) this.flush();
     };
-    publishingNode(this.link!.client)
-      .publish(batch.channel, joinPayloads(batch.payloads))
-      .then(() => answered(undefined), answered);
+    this.link!.publishing.publish(batch.channel, joinPayloads(batch.payloads)).then(
+      () => answered(undefined),
+      answered,
+    );
   }
 
   /** To its place among those that wait. */
@@ -198,15 +210,22 @@ export class RedisPublisher {
 
   private readonly expire = (): void => {
     const now = performance.now();
+    let isUnanswered = false;
     for (let index = this.first; index < this.unsettled.length; index++) {
       const batch = this.unsettled[index]!;
       if (batch.deadline > now) break;
-      if (!batch.isSent && batch.resolve !== undefined) this.pendingBytes -= batch.bytes;
+      if (batch.resolve === undefined) continue;
+      if (batch.isSent) isUnanswered = true;
+      else this.pendingBytes -= batch.bytes;
       this.settle(batch, false);
     }
     this.tidy();
     this.waiting = this.waiting.filter((batch) => batch.resolve !== undefined);
     const next = this.unsettled[this.first];
     this.timer = next && setTimeout(this.expire, next.deadline - now).unref();
+    if (!isUnanswered || !this.link?.isUp) return;
+    if (!this.isOverdue) this.listener.unanswered();
+    this.isOverdue = true;
+    this.link.overdue();
   };
 }

@@ -1,10 +1,10 @@
-import type { TransportReceiver } from '../core/transport.js';
+import type { SubscribeOptions, TransportReceiver, TransportRejection } from '../core/transport.js';
 import { Backoff } from '../protocol/backoff.js';
 import { quote } from '../protocol/channel-name.js';
-import { TransportUnavailableError } from '../protocol/errors.js';
+import { InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import { Deferred } from './deferred.js';
-import { LINE_BREAK, splitPayloads } from './payload-batch.js';
-import { REDIS_BACKOFF, isReply } from './redis-client.js';
+import { LINE_BREAK, MAX_BATCH_PAYLOADS, maxBatchLength, splitPayloads } from './payload-batch.js';
+import { REDIS_BACKOFF, isDenial, isReply } from './redis-client.js';
 import { RedisInterests, isHeard, isWanted, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
@@ -25,17 +25,28 @@ export class RedisSubscriber {
   private readonly backoff = new Backoff(REDIS_BACKOFF);
   private link: RedisLink | undefined = undefined;
   private receiver: TransportReceiver | undefined = undefined;
+  private rejected: TransportRejection | undefined = undefined;
+  private readonly maxBatchLength: number;
   // Answers to what an earlier connection was asked mean nothing for this one.
   private session = 0;
   private flushing: NodeJS.Immediate | undefined = undefined;
   private retrying: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
+  /** What is heard in another way than was asked for, if anything. */
+  notice: TransportUnavailableError | undefined = undefined;
 
-  /** @param changed - told when {@link isRegistered} or {@link error} may have changed */
+  /**
+   * @param mark - begins the packets for stock parts that this application itself publishes
+   * @param maxMessageBytes - the longest payload; bounds what a batch of them may be
+   * @param changed - told when {@link isRegistered}, {@link error} or {@link notice} may have changed
+   */
   constructor(
     private readonly names: RedisNames,
+    private readonly mark: string,
+    maxMessageBytes: number,
     private readonly changed: () => void,
   ) {
+    this.maxBatchLength = maxBatchLength(maxMessageBytes);
     this.interests = new RedisInterests(names, (topics) => this.unregister(topics));
   }
 
@@ -49,18 +60,19 @@ export class RedisSubscriber {
     return this.refusals.values().next().value;
   }
 
-  /** Gives it the link to subscribe over, and who gets what comes; once. */
-  attach(link: RedisLink, receiver: TransportReceiver): void {
+  /** Gives it the link to subscribe over, who gets what comes, and who is told of what nobody gets; once. */
+  attach(link: RedisLink, receiver: TransportReceiver, rejected: TransportRejection | undefined): void {
     this.link = link;
     this.receiver = receiver;
+    this.rejected = rejected;
     link.client.on('message', this.onMessage);
     link.client.on('pmessage', this.onPatternMessage);
   }
 
   /** See {@link Transport.subscribe}. */
-  subscribe(name: string): Promise<void> {
+  subscribe(name: string, options?: SubscribeOptions): Promise<void> {
     if (this.isClosed) return Promise.resolve();
-    const interest = this.interests.take(name);
+    const interest = this.interests.take(name, options?.interop);
     if (isHeard(interest)) return Promise.resolve();
     for (const topic of interest.topics) this.request(topic);
     interest.ready ??= new Deferred();
@@ -176,12 +188,36 @@ export class RedisSubscriber {
         if (part.length > 0) this.register(part, isPattern);
       }
       return;
+    } else if (isPattern && isDenial(error) && wanted.length > 0 && this.widen(topics[0]!, error)) {
+      return;
     } else {
       for (const topic of topics) this.restoring.delete(topic);
       for (const topic of wanted) this.refusals.set(topic, this.describe(topic, error));
       this.changed();
     }
     this.retrying ??= setTimeout(this.retry, this.backoff.next());
+  }
+
+  /**
+   * An ACL allows a pattern only if a rule is the same text: `&messaging:*` allows all channels of the prefix and no
+   * pattern but this one. So that is what is subscribed to instead, and what no template matches is dropped here.
+   */
+  private widen(topic: Topic, cause: Error): boolean {
+    const { everything } = this.names;
+    if (topic.isPlain || topic.key === everything.key) return false;
+    this.restoring.delete(topic);
+    const widened = this.interests.widen(topic, everything);
+    this.restoring.add(widened);
+    if (widened.state === 'registered') this.registered([widened]);
+    else if (widened.state === 'unregistered') this.register([widened], true);
+    const hint = `allow "&${topic.key}" to the user of Redis`;
+    this.notice ??= new TransportUnavailableError(
+      `${this.link!.address} refuses PSUBSCRIBE ${quote(topic.key)}: ${cause.message}; ` +
+        `this server hears all of ${quote(everything.key)} instead, which costs more: ${hint}`,
+      { cause },
+    );
+    this.changed();
+    return true;
   }
 
   private readonly retry = (): void => {
@@ -192,7 +228,7 @@ export class RedisSubscriber {
   };
 
   private describe({ key, isPattern, isPlain }: Topic, cause: Error): TransportUnavailableError {
-    const hint = isPlain ? '; without stock parts of Nest to hear, set option "redis.interop" to false' : '';
+    const hint = isPlain ? '; it is subscribed to for stock parts of Nest, because of "interop: true"' : '';
     return new TransportUnavailableError(
       `${this.link!.address} refuses ${isPattern ? 'PSUBSCRIBE' : 'SUBSCRIBE'} ${quote(key)}: ${cause.message}${hint}`,
       { cause },
@@ -220,7 +256,7 @@ export class RedisSubscriber {
   private receive(key: string, payload: string): void {
     const topic = this.interests.topicOf(key, false);
     if (topic === undefined) return;
-    for (const { name } of topic.interests) this.deliver(payload, name, name);
+    for (const { name } of topic.interests) this.deliver(payload, name, name, topic.isPlain);
   }
 
   private receiveByPattern(pattern: string, key: string, payload: string): void {
@@ -228,14 +264,24 @@ export class RedisSubscriber {
     if (topic === undefined) return;
     for (const { name, segments } of topic.interests) {
       const channel = this.names.match(key, segments, topic.isPlain);
-      if (channel !== undefined) this.deliver(payload, name, channel);
+      if (channel !== undefined) this.deliver(payload, name, channel, topic.isPlain);
     }
   }
 
-  private deliver(payload: string, name: string, channel: string): void {
+  private deliver(payload: string, name: string, channel: string, isPlain: boolean): void {
     // Most come alone, and a split would be dearer than the look.
-    if (!payload.startsWith(LINE_BREAK)) return this.receiver!(payload, name, channel);
-    for (const each of splitPayloads(payload)) this.receiver!(each, name, channel);
+    if (!isPlain && payload.startsWith(LINE_BREAK)) this.deliverBatch(payload, name, channel);
+    // What this application publishes for stock parts has come by its own name already.
+    else if (!isPlain || !payload.startsWith(this.mark)) this.receiver!(payload, name, channel);
+  }
+
+  private deliverBatch(text: string, name: string, channel: string): void {
+    const { payloads, isCut } = splitPayloads(text, this.maxBatchLength);
+    for (const payload of payloads) this.receiver!(payload, name, channel);
+    if (!isCut) return;
+    const bound = `${MAX_BATCH_PAYLOADS} messages and ${this.maxBatchLength} characters`;
+    const problem = `a batch of ${text.length} characters is longer than this server takes, which is ${bound}`;
+    this.rejected?.(channel, new InvalidMessageError(`${problem}; the rest is dropped`));
   }
 }
 

@@ -1,8 +1,16 @@
 import { ReplaySubject, type Observable } from 'rxjs';
-import type { PublishOptions, Transport, TransportReceiver, TransportStatus } from '../core/transport.js';
-import { describe } from '../protocol/channel-name.js';
+import type {
+  PublishOptions,
+  SubscribeOptions,
+  Transport,
+  TransportReceiver,
+  TransportRejection,
+  TransportStatus,
+} from '../core/transport.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
+import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { Deferred } from './deferred.js';
+import { plainMark, toPlainPacket } from './plain-packet.js';
 import { isReply } from './redis-client.js';
 import { createConnections, type RedisConstructor } from './redis-connections.js';
 import { RedisLink, type RedisLinkListener } from './redis-link.js';
@@ -14,19 +22,28 @@ import { RedisSubscriber } from './redis-subscriber.js';
 /** How long `start` waits for a Redis that does not answer; it is tried further afterwards. */
 const START_TIMEOUT_MS = 2_000;
 
-/** How often a link without traffic is checked. */
-const HEARTBEAT_MS = 10_000;
+/** How often it is looked whether the other ends answer and are masters. */
+const HEARTBEAT_MS = 2_000;
 
-/** What does not say where Redis is. */
+/** How many reasons one outage may have before the status repeats none of them any more. */
+const MAX_REASONS = 5;
+
+/** Settings other than the connection. */
 export interface RedisTransportSettings {
   /**
-   * Before every Redis channel.
+   * Before every Redis channel, and ended there by `|`: the channel `news` is `messaging:|news` in Redis. Applications with
+   * different prefixes never hear each other, also if one prefix begins with the other.
    * @defaultValue 'messaging:'
    */
   readonly prefix?: string | undefined;
+  /**
+   * The longest message, in bytes; bounds what is read of a batch.
+   * @defaultValue 1_048_576
+   */
+  readonly maxMessageBytes?: number | undefined;
   /** Instead of importing ioredis. @internal */
   readonly load?: (() => Promise<RedisConstructor>) | undefined;
-  /** @defaultValue 10_000 @internal */
+  /** @defaultValue 2_000 @internal */
   readonly heartbeatMs?: number | undefined;
 }
 
@@ -45,11 +62,14 @@ export class RedisTransport implements Transport {
   private readonly names: RedisNames;
   private readonly publisher: RedisPublisher;
   private readonly subscriber: RedisSubscriber;
+  private readonly mark: string;
   private readonly load: RedisTransportSettings['load'];
   private readonly heartbeatMs: number;
   private current: TransportStatus = { state: 'connecting' };
   private links: { commands: RedisLink; subscriber: RedisLink } | undefined = undefined;
   private refusal: Error | undefined = undefined;
+  // Why posts are not accepted although the link is up, or why there is no link: told once each.
+  private readonly reasons = new Set<string>();
   private heartbeat: NodeJS.Timeout | undefined = undefined;
   private starting: Promise<void> | undefined = undefined;
   private closing: Promise<void> | undefined = undefined;
@@ -62,32 +82,42 @@ export class RedisTransport implements Transport {
    */
   constructor(
     redis: RedisOption,
-    { prefix = 'messaging:', load, heartbeatMs = HEARTBEAT_MS }: RedisTransportSettings = {},
+    {
+      prefix = 'messaging:',
+      maxMessageBytes = DEFAULT_LIMITS.maxMessageBytes,
+      load,
+      heartbeatMs = HEARTBEAT_MS,
+    }: RedisTransportSettings = {},
   ) {
-    if (typeof prefix !== 'string')
-      throw new ConfigurationError(`Option "prefix" must be a string, not ${describe(prefix)}`);
     this.settings = normalizeRedisOption(redis);
     this.load = load;
     this.heartbeatMs = heartbeatMs;
     this.names = new RedisNames(prefix, this.settings.interop);
-    this.publisher = new RedisPublisher(this.settings.publishTimeoutMs, (error) => this.refused(error));
-    this.subscriber = new RedisSubscriber(this.names, () => this.update());
+    this.mark = plainMark(prefix);
+    this.publisher = new RedisPublisher(this.settings.publishTimeoutMs, {
+      refused: (error) => this.refused(error),
+      unanswered: () => this.unanswered(),
+      answered: () => this.accepted(),
+    });
+    this.subscriber = new RedisSubscriber(this.names, this.mark, maxMessageBytes, () => this.update());
     this.status = this.changes.asObservable();
     this.changes.next(this.current);
   }
 
-  start(receiver: TransportReceiver): Promise<void> {
-    return (this.starting ??= this.connect(receiver));
+  start(receiver: TransportReceiver, rejected?: TransportRejection): Promise<void> {
+    return (this.starting ??= this.connect(receiver, rejected));
   }
 
   publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean> {
-    const name = this.names.toPublish(channel, options?.interop);
-    // Stock parts, which know a channel by its own name, know no batches.
-    return this.publisher.publish(name, payload, name === channel);
+    const accepted = this.publisher.publish(this.names.toPublish(channel), payload);
+    if (!this.names.isPlain(channel, options?.interop)) return accepted;
+    const packet = toPlainPacket(payload, this.mark);
+    // Stock parts know no batches.
+    return packet === undefined ? accepted : both(accepted, this.publisher.publish(channel, packet, true));
   }
 
-  subscribe(name: string): Promise<void> {
-    return this.subscriber.subscribe(name);
+  subscribe(name: string, options?: SubscribeOptions): Promise<void> {
+    return this.subscriber.subscribe(name, options);
   }
 
   unsubscribe(name: string): void {
@@ -98,27 +128,37 @@ export class RedisTransport implements Transport {
     return (this.closing ??= this.end());
   }
 
-  private async connect(receiver: TransportReceiver): Promise<void> {
+  private async connect(receiver: TransportReceiver, rejected: TransportRejection | undefined): Promise<void> {
     if (this.closing) return;
     const { commands, subscriber } = await createConnections(this.settings, this.load);
     this.links = {
-      commands: new RedisLink(commands, this.listenTo(this.publisher)),
+      commands: new RedisLink(commands, {
+        ...this.listenTo(this.publisher),
+        demoted: () => this.links?.subscriber.checkRole(),
+      }),
       subscriber: new RedisLink(subscriber, this.listenTo(this.subscriber)),
     };
     this.publisher.attach(this.links.commands);
-    this.subscriber.attach(this.links.subscriber, receiver);
+    this.subscriber.attach(this.links.subscriber, receiver, rejected);
     this.links.commands.open();
     this.links.subscriber.open();
     // Closed while ioredis was being loaded: a factory may have connected already.
     if (this.closing) return this.closeLinks();
     this.heartbeat = setInterval(() => this.beat(), this.heartbeatMs).unref();
-    const timer = setTimeout(this.outcome.resolve, START_TIMEOUT_MS);
+    const timer = setTimeout(() => this.late(), START_TIMEOUT_MS);
     await this.outcome.promise;
     clearTimeout(timer);
     const refused = this.failure();
     if (!(refused instanceof ConfigurationError)) return;
     await this.close();
     throw refused;
+  }
+
+  /** Nothing is known of a Redis yet that should have answered. */
+  private late(): void {
+    this.links?.commands.late(START_TIMEOUT_MS);
+    this.links?.subscriber.late(START_TIMEOUT_MS);
+    this.outcome.resolve();
   }
 
   private listenTo(part: { up(): void; down(): void }): RedisLinkListener {
@@ -144,7 +184,7 @@ export class RedisTransport implements Transport {
     const { commands, subscriber } = this.links;
     const error = this.failure();
     if (commands.isUp && subscriber.isUp && this.subscriber.isRegistered) {
-      this.emit({ state: 'ready', error: this.refusal });
+      this.emit({ state: 'ready', error: this.refusal ?? this.subscriber.notice });
     } else if (error !== undefined) {
       this.refusal = undefined;
       this.emit({ state: 'waiting', error });
@@ -154,19 +194,42 @@ export class RedisTransport implements Transport {
     this.outcome.resolve();
   }
 
+  /** Tells of changes of the state, and within one state of each reason once. */
   private emit(status: TransportStatus): void {
     const { state, error } = this.current;
-    if (state === status.state && error?.message === status.error?.message) return;
+    const reason = status.error?.message;
+    if (state !== status.state) {
+      this.reasons.clear();
+    } else if (reason === undefined) {
+      if (error === undefined) return;
+    } else if (this.reasons.has(reason) || this.reasons.size >= MAX_REASONS) {
+      return;
+    }
+    if (reason !== undefined) this.reasons.add(reason);
     this.current = status;
     this.changes.next(status);
   }
 
   /** Posts that Redis does not accept are the poster's `false`; why is told once for each answer that it gives. */
   private refused(cause: Error): void {
-    if (!isReply(cause) || this.current.state !== 'ready') return;
-    this.refusal = new TransportUnavailableError(`${this.links!.commands.address} refuses PUBLISH: ${cause.message}`, {
-      cause,
-    });
+    if (isReply(cause)) this.refuse(`refuses PUBLISH: ${cause.message}`, cause);
+  }
+
+  private unanswered(): void {
+    const { publishTimeoutMs } = this.settings;
+    this.refuse(`leaves posts unanswered for ${publishTimeoutMs} ms; they resolve with false until it answers again`);
+  }
+
+  private refuse(what: string, cause?: Error): void {
+    if (this.current.state !== 'ready') return;
+    const text = `${this.links!.commands.address} ${what}`;
+    this.refusal = new TransportUnavailableError(text, { cause });
+    this.update();
+  }
+
+  private accepted(): void {
+    if (this.refusal === undefined) return;
+    this.refusal = undefined;
     this.update();
   }
 
@@ -188,4 +251,8 @@ export class RedisTransport implements Transport {
   private async closeLinks(): Promise<void> {
     await Promise.all([this.links?.commands.close(), this.links?.subscriber.close()]);
   }
+}
+
+async function both(first: Promise<boolean>, second: Promise<boolean>): Promise<boolean> {
+  return (await first) && (await second);
 }

@@ -321,9 +321,9 @@ describe('a server', () => {
     using probe = new RedisProbe(redis.url);
     using inbox = new Inbox(node.messaging, Numbers);
     await inbox.ready;
-    for (let n = 0; n < 10; n++) await probe.redis.publish('messaging:numbers', payload);
+    for (let n = 0; n < 10; n++) await probe.redis.publish('messaging:|numbers', payload);
     await probe.redis.publish(
-      'messaging:numbers',
+      'messaging:|numbers',
       '{"metadata":{"v":1,"node":"n","at":1},"pattern":"numbers","data":42}',
     );
     expect(await inbox.next()).toBe(42);
@@ -333,7 +333,7 @@ describe('a server', () => {
   });
 
   test('takes a plain packet of a stock client for a global post of the class of its channel', async () => {
-    const node = await startNode({ redis: redis.url });
+    const node = await startNode({ redis: { url: redis.url, interop: true } });
     using probe = new RedisProbe(redis.url);
     using inbox = new Inbox(node.messaging, Users);
     await inbox.ready;
@@ -342,6 +342,26 @@ describe('a server', () => {
     expect(message).toBeInstanceOf(UserUpdate);
     expect(message.label).toBe('3: Grace');
     expect(context).toMatchObject({ origin: 'global', node: '', type: 'UserUpdate' });
+  });
+
+  test('hears stock clients on the channels that say so, also where others listened to the name before', async () => {
+    const Open = defineChannel('open/:id', undefined, { interop: true });
+    const Late = defineChannel('late', undefined, { interop: true });
+    const node = await startNode({ redis: redis.url });
+    using probe = new RedisProbe(redis.url);
+    const heard = new Queue<unknown>();
+    const listeners = ['late', 'closed', Late, Open].map((channel) =>
+      node.messaging.addListener(channel as string, (data: unknown) => heard.push([channel, data])),
+    );
+    await Promise.all(listeners.map(({ ready }) => ready));
+    for (const name of ['closed', 'late', 'open/1']) {
+      await probe.redis.publish(name, JSON.stringify({ pattern: name, data: name }));
+    }
+    expect(await heard.take(3)).toEqual([
+      ['late', 'late'],
+      [Late, 'late'],
+      [Open, 'open/1'],
+    ]);
   });
 
   test('keeps two connections to Redis, whatever it listens to', async () => {

@@ -94,7 +94,7 @@ test('an emit of a stock client reaches @EventPattern, @OnMessage and addListene
       heard.push(['@OnMessage', update]);
     }
   }
-  await using served = await serve([Users], {}, [Others]);
+  await using served = await serve([Users], { redis: { url: redis.url, interop: true } }, [Others]);
   const subscription = served.messaging.addListener(Updates, (update) => heard.push(['addListener', update]));
   await subscription.ready;
   await using stock = await stockClient();
@@ -113,7 +113,7 @@ test('an object as the pattern of a stock emit is the same channel as with us', 
       heard.push(data);
     }
   }
-  await using served = await serve([Users]);
+  await using served = await serve([Users], { redis: { url: redis.url, interop: true } });
   await using stock = await stockClient();
   await lastValueFrom(stock.client.emit({ a: 1, cmd: 'updated' }, 'from stock'));
   expect(await heard.next()).toBe('from stock');

@@ -1,70 +1,133 @@
 import { describe, expect, test } from '@jest/globals';
-import { RedisNames } from '../../../lib/transport/redis-names.js';
+import fc from 'fast-check';
+import { ConfigurationError } from '../../../lib/protocol/errors.js';
+import { checkChannelName } from '../../../lib/protocol/channel-name.js';
+import { RedisNames, type RedisTopic } from '../../../lib/transport/redis-names.js';
+
+function keysOf(names: RedisNames, name: string, interop?: boolean): string[] {
+  return names.toSubscribe(name, interop).map(({ key }) => key);
+}
 
 describe('A channel in Redis', () => {
   const names = new RedisNames('messaging:', undefined);
 
-  test('has our prefix; with interop it has none', () => {
-    expect(names.toPublish('news', undefined)).toBe('messaging:news');
-    expect(names.toPublish('news', true)).toBe('news');
-    expect(new RedisNames('messaging:', true).toPublish('news', undefined)).toBe('news');
-    expect(new RedisNames('messaging:', true).toPublish('news', false)).toBe('messaging:news');
+  test('has our prefix, and only that name', () => {
+    expect(names.toPublish('news')).toBe('messaging:|news');
+    expect(keysOf(names, 'news')).toEqual(['messaging:|news']);
+    expect(names.isPlain('news', undefined)).toBe(false);
   });
 
-  test('is heard by both names', () => {
-    expect(names.toSubscribe('news').map(({ key }) => key)).toEqual(['messaging:news', 'news']);
+  test('has its plain name too where its definition or the module says so', () => {
+    expect(keysOf(names, 'news', true)).toEqual(['messaging:|news', 'news']);
+    expect(keysOf(names, 'news', false)).toEqual(['messaging:|news']);
+    const open = new RedisNames('messaging:', true);
+    expect(keysOf(open, 'news')).toEqual(['messaging:|news', 'news']);
+    expect(keysOf(open, 'news', false)).toEqual(['messaging:|news']);
   });
 
   test('has only its prefixed name with interop: false, whatever the channel says', () => {
-    const strict = new RedisNames('messaging:', false);
-    expect(strict.toPublish('news', true)).toBe('messaging:news');
-    expect(strict.toSubscribe('news').map(({ key }) => key)).toEqual(['messaging:news']);
+    expect(keysOf(new RedisNames('messaging:', false), 'news', true)).toEqual(['messaging:|news']);
   });
 
-  test('of the library itself is never without prefix', () => {
-    expect(names.toPublish('messaging:own', true)).toBe('messaging:messaging:own');
-    expect(names.toSubscribe('messaging:own').map(({ key }) => key)).toEqual(['messaging:messaging:own']);
-    expect(new RedisNames('app:', true).toPublish('messaging:own', true)).toBe('app:messaging:own');
-  });
+  test.each(['messaging:own', 'a/messaging:own', 'app:|news', '|news'])(
+    'called %p never is without prefix, whatever the prefix',
+    (name) => {
+      for (const prefix of ['messaging:', 'app:', '']) {
+        expect(keysOf(new RedisNames(prefix, true), name, true)).toEqual([`${prefix}|${name}`]);
+      }
+    },
+  );
 
-  test('whose plain name looks like another’s prefixed one has no plain name', () => {
-    const app = new RedisNames('app/', true);
-    expect(app.toSubscribe('news').map(({ key }) => key)).toEqual(['app/news', 'news']);
-    expect(app.toSubscribe('app/news').map(({ key }) => key)).toEqual(['app/app/news']);
-    expect(app.toPublish('app/news', true)).toBe('app/app/news');
-  });
-
-  test('has one name where the prefix is empty', () => {
+  test('has a prefixed name where the prefix is empty, too', () => {
     const bare = new RedisNames('', undefined);
-    expect(bare.toSubscribe('news')).toEqual([{ key: 'news', isPattern: false, isPlain: false }]);
-    expect(bare.toPublish('news', undefined)).toBe('news');
+    expect(keysOf(bare, 'news')).toEqual(['|news']);
+    expect(bare.toPublish('news')).toBe('|news');
   });
+
+  test.each(['a|b', 'a\n', 1, undefined])(
+    'has no prefix like %p, which would not keep applications apart',
+    (prefix) => {
+      expect(() => new RedisNames(prefix as string, undefined)).toThrow(ConfigurationError);
+      expect(() => new RedisNames(prefix as string, undefined)).toThrow(
+        /Option "prefix" must be a string without "\|"/,
+      );
+    },
+  );
 });
 
 describe('A template in Redis', () => {
-  const names = new RedisNames('app[1]:', undefined);
+  const names = new RedisNames('app[1]:', true);
 
   function match(template: string, redisChannel: string, isPlain: boolean): string | undefined {
     return names.match(redisChannel, template.split('/'), isPlain);
   }
 
   test('is a pattern in which only its parameters mean something', () => {
-    expect(names.toSubscribe('rooms/:id/a?[b]\\').map(({ key }) => key)).toEqual([
-      'app\\[1\\]:rooms/*/a\\?\\[b\\]\\\\',
+    expect(keysOf(names, 'rooms/:id/a?[b]\\')).toEqual([
+      'app\\[1\\]:|rooms/*/a\\?\\[b\\]\\\\',
       'rooms/*/a\\?\\[b\\]\\\\',
     ]);
   });
 
   test('hears what its pattern and itself match', () => {
-    expect(match('rooms/:id', 'app[1]:rooms/42', false)).toBe('rooms/42');
+    expect(match('rooms/:id', 'app[1]:|rooms/42', false)).toBe('rooms/42');
     expect(match('rooms/:id', 'rooms/42', true)).toBe('rooms/42');
-    expect(match('rooms/:id', 'app[1]:rooms/42/users', false)).toBeUndefined();
+    expect(match('rooms/:id', 'app[1]:|rooms/42/users', false)).toBeUndefined();
   });
 
-  test('takes no prefixed channel for a plain one', () => {
-    expect(match(':a/:b', 'app[1]:rooms/42', true)).toBeUndefined();
+  test('takes no prefixed channel of any application for a plain one', () => {
+    expect(match(':a/:b', 'app[1]:|rooms/42', true)).toBeUndefined();
+    expect(match(':a/:b', 'other:|rooms/42', true)).toBeUndefined();
     expect(match(':a/:b', 'messaging:own/1', true)).toBeUndefined();
-    expect(match(':a/:b', 'app[1]:messaging:own/1', false)).toBeUndefined();
-    expect(match('messaging:own/:b', 'app[1]:messaging:own/1', false)).toBe('messaging:own/1');
+    expect(match(':a/:b', 'other:messaging:own/1', true)).toBeUndefined();
+    expect(match(':a/:b', 'app[1]:|messaging:own/1', false)).toBeUndefined();
+    expect(match('messaging:own/:b', 'app[1]:|messaging:own/1', false)).toBe('messaging:own/1');
   });
+
+  test('hears nothing under what cannot be the name of a channel', () => {
+    for (const id of ['a\nb', '\0', '*', 'x'.repeat(10_000_000), '/'.repeat(10_000_000)]) {
+      expect(match('rooms/:id', `app[1]:|rooms/${id}`, false)).toBeUndefined();
+      expect(match('rooms/:id', `rooms/${id}`, true)).toBeUndefined();
+    }
+  });
+});
+
+/** Redis' own matching of patterns, as far as we write them. */
+function redisMatches(pattern: string, text: string): boolean {
+  const source = pattern.replace(/\\(.)|(\*)|([^\\*])/gsu, (_, escaped?: string, star?: string, other?: string) =>
+    star ? '[^]*' : (escaped ?? other)!.replace(/[.*+?^${}()|[\]\\/-]/gu, '\\$&'),
+  );
+  return new RegExp(`^${source}$`, 'u').test(text);
+}
+
+function isName(name: string): boolean {
+  try {
+    checkChannelName(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test('Applications with two different prefixes never hear each other, whatever prefixes and names', () => {
+  const part = fc.constantFrom('a', 'b', ':', '/', 'app:', '[', '?', '\\', '{', 'messaging:');
+  const prefix = fc.array(part, { maxLength: 4 }).map((parts) => parts.join(''));
+  const segment = fc.constantFrom(':x', ':y', 'a', 'b', ':', '|', '|a', 'a:', 'app:|b', '[');
+  const name = fc
+    .array(segment, { minLength: 1, maxLength: 3 })
+    .map((parts) => parts.join('/'))
+    .filter(isName);
+  fc.assert(
+    fc.property(prefix, prefix, name, name, fc.boolean(), fc.boolean(), (ours, theirs, heard, posted, ...interop) => {
+      fc.pre(ours !== theirs && !posted.includes('/:') && !posted.startsWith(':'));
+      const [listener, poster] = [new RedisNames(ours, interop[0]), new RedisNames(theirs, interop[1])];
+      const key = poster.toPublish(posted);
+      const isHeard = ({ key: topic, isPattern, isPlain }: RedisTopic): boolean => {
+        if (!isPattern) return topic === key;
+        return redisMatches(topic, key) && listener.match(key, heard.split('/'), isPlain) !== undefined;
+      };
+      expect([...listener.toSubscribe(heard, undefined), listener.everything].filter(isHeard)).toEqual([]);
+    }),
+    { numRuns: 2_000 },
+  );
 });

@@ -45,7 +45,8 @@ describe('The option redis takes', () => {
     ['a cluster', cluster],
     ['a function', () => client],
     ['a connection with its own options', { client, interop: false }],
-    ['options that are fixed anyway', { lazyConnect: false, maxRetriesPerRequest: null }],
+    ['options that are fixed anyway', { lazyConnect: false, maxRetriesPerRequest: null, role: 'master' }],
+    ['options that only a later ioredis knows', { clientTracking: true } as object],
   ];
 
   test.each(accepted)('%s', (_, option) => {
@@ -67,8 +68,25 @@ describe('The option redis names what is wrong:', () => {
     ['', /^Option "redis.url" must be a URL as redis:\/\/host:port/],
     ['localhost:6379', /^Option "redis.url" must be a URL/],
     ['http://localhost', /^Option "redis.url" must be a URL/],
-    [{ hots: 'a.test' }, /^Unknown option "redis.hots"; the usual ones are url, host/],
-    [{ toString: 1 }, /^Unknown option "redis.toString"/],
+    [{ hots: 'a.test' }, /^Unknown option "redis.hots"; is "redis.host" meant\?$/],
+    [{ pasword: 'secret' }, /^Unknown option "redis.pasword"; is "redis.password" meant\?$/],
+    [{ sentinel: [] }, /^Unknown option "redis.sentinel"; is "redis.sentinels" meant\?$/],
+    [{ Host: 'a.test' }, /^Unknown option "redis.Host"; is "redis.host" meant\?$/],
+    [{ role: 'slave' }, /^Option "redis.role" cannot be "slave": a replica accepts posts .*; leave it out$/],
+    [{ role: 'replica' }, /^Option "redis.role" cannot be "replica"/],
+    [{ readOnly: true }, /^Option "redis.readOnly" cannot be true/],
+    [{ preferredSlaves: [{ ip: '1.2.3.4' }] }, /^Option "redis.preferredSlaves" cannot be an array/],
+    [{ scaleReads: 'slave' }, /^Option "redis.scaleReads" cannot be "slave"/],
+    [{ monitor: true }, /^Option "redis.monitor" cannot be true/],
+    [
+      { autoResendUnfulfilledCommands: true },
+      /^Option "redis.autoResendUnfulfilledCommands" cannot be true: a post .* twice/,
+    ],
+    [{ enableOfflineQueue: true }, /^Option "redis.enableOfflineQueue" cannot be true: .*publishTimeoutMs/],
+    [{ maxRetriesPerRequest: 3 }, /^Option "redis.maxRetriesPerRequest" cannot be 3: .*publishTimeoutMs/],
+    [{ disconnectTimeout: 5_000 }, /^Option "redis.disconnectTimeout" cannot be 5000/],
+    [{ failoverDetector: 'yes' }, /^Option "redis.failoverDetector" must be true or false/],
+    [{ client: new Redis({ lazyConnect: true }), interop: 1 }, /^Option "redis.interop" must be true or false/],
     [{ host: 1 }, /^Option "redis.host" must be a host name or an address, not 1$/],
     [{ host: '' }, /^Option "redis.host" must be/],
     [{ port: 65_536 }, /^Option "redis.port" must be a port number from 0 to 65535, not 65536$/],
@@ -82,7 +100,10 @@ describe('The option redis names what is wrong:', () => {
     [{ interop: 'yes' }, /^Option "redis.interop" must be true or false, not "yes"$/],
     [{ publishTimeoutMs: 0 }, /^Option "redis.publishTimeoutMs" must be a whole number of milliseconds from 1, not 0$/],
     [{ publishTimeoutMs: 2 ** 31 }, /^Option "redis.publishTimeoutMs"/],
-    [{ keyPrefix: 'app:' }, /^Option "redis.keyPrefix" is not used; .* "prefix"$/],
+    [
+      { keyPrefix: 'app:' },
+      /^Option "redis.keyPrefix" cannot be "app:": the option "prefix" of the module .*; leave it out$/,
+    ],
     [{ connectionName: 'my app' }, /^Option "redis.connectionName" must be a string without spaces/],
     [{ retryStrategy: 100 }, /^Option "redis.retryStrategy" must be a function/],
     [{ client: {} }, /^Option "redis.client" must be an ioredis Redis or Cluster, or a function/],
@@ -103,9 +124,22 @@ describe('The option redis names what is wrong:', () => {
 
   test('when the transport is made, before anything connects', () => {
     expect(() => new RedisTransport({ port: 0.5 })).toThrow(/redis\.port/);
-    expect(() => new RedisTransport({}, { prefix: 1 as never })).toThrow(/Option "prefix" must be a string, not 1/);
+    expect(() => new RedisTransport({}, { prefix: 1 as never })).toThrow(/Option "prefix" must be a string .*, not 1/);
+  });
+
+  test('in a client of the application, too, before it is used', async () => {
+    for (const options of [{ role: 'slave' }, { readOnly: true }] as const) {
+      const slave = new Redis({ ...options, lazyConnect: true, sentinels: [{ host: 'a.test' }], name: 'main' });
+      const [name] = Object.keys(options);
+      await expect(made(slave)).rejects.toThrow(new RegExp(`^Option "redis": the client’s option "${name}" cannot be`));
+      await expect(made(() => slave)).rejects.toThrow(ConfigurationError);
+    }
   });
 });
+
+function clusterStrategy(options: object): (times: number) => unknown {
+  return (options as { clusterRetryStrategy: (times: number) => unknown }).clusterRetryStrategy;
+}
 
 describe('The connections', () => {
   test('are not connected yet, and neither resend nor resubscribe nor queue by themselves', async () => {
@@ -152,6 +186,36 @@ describe('The connections', () => {
     const [given] = await made({ host: 'a.test', retryStrategy: ownStrategy });
     const [kept] = await made(new Redis({ lazyConnect: true, retryStrategy: ownStrategy }));
     expect([given!.options.retryStrategy, kept!.options.retryStrategy]).toEqual([ownStrategy, ownStrategy]);
+  });
+
+  test('wait so with Sentinels and of a Cluster, too, unless the application says otherwise', async () => {
+    const sentinels = { sentinels: [{ host: 'a.test' }], name: 'main' };
+    for (const { options } of [
+      ...(await made(sentinels)),
+      ...(await made(new Redis({ ...sentinels, lazyConnect: true }))),
+    ]) {
+      // A round through all of them is one attempt.
+      expect(options.sentinelRetryStrategy!(1)).toBeNull();
+    }
+    for (const option of [cluster, () => new Cluster([{ host: 'a.test' }], { lazyConnect: true })]) {
+      for (const { options } of await made(option)) {
+        for (let attempt = 1; attempt < 10; attempt++) clusterStrategy(options)(1);
+        expect(clusterStrategy(options)(1)).toBeGreaterThanOrEqual(5_000);
+      }
+    }
+    const own = new Cluster([{ host: 'a.test' }], { lazyConnect: true, clusterRetryStrategy: ownStrategy });
+    expect(clusterStrategy((await made(own))[0]!.options)).toBe(ownStrategy);
+  });
+
+  test('notice a failover by the word of the Sentinels', async () => {
+    const sentinels = { sentinels: [{ host: 'a.test' }], name: 'main', lazyConnect: true };
+    const options: RedisOption[] = [sentinels, new Redis(sentinels), () => new Redis(sentinels)];
+    for (const option of options) {
+      for (const each of await made(option)) {
+        expect(each.options).toMatchObject({ failoverDetector: true, sentinelCommandTimeout: 3_000 });
+      }
+    }
+    expect((await made({ ...sentinels, failoverDetector: false }))[0]!.options.failoverDetector).toBe(false);
   });
 
   test('of a cluster are clusters', async () => {

@@ -1,24 +1,36 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { RedisLink } from '../../../lib/transport/redis-link.js';
-import { joinPayloads, splitPayloads } from '../../../lib/transport/payload-batch.js';
-import { RedisPublisher } from '../../../lib/transport/redis-publisher.js';
+import {
+  MAX_BATCH_PAYLOADS,
+  joinPayloads,
+  maxBatchLength,
+  splitPayloads,
+} from '../../../lib/transport/payload-batch.js';
+import { RedisPublisher, type PublisherListener } from '../../../lib/transport/redis-publisher.js';
 
 afterEach(() => void jest.useRealTimers());
+
+const UNHEARD: PublisherListener = { refused: () => {}, unanswered: () => {}, answered: () => {} };
+const MAX_LENGTH = maxBatchLength(1_000);
+
+/** What a single payload or a batch holds. */
+function payloadsOf(text: string): string[] {
+  return text.startsWith('\n') ? splitPayloads(text, MAX_LENGTH).payloads : [text];
+}
 
 /** A link in a state that lasts too short to be met on purpose: its socket has ended, and it has not noticed yet. */
 class EndedLink {
   isUp = true;
   readonly sent: string[] = [];
   private isWritable = false;
-  readonly client = {
-    isCluster: false,
+  readonly publishing = {
     publish: (_: string, payload: string): Promise<number> => {
       // The text of ioredis 5 and 6.
       if (!this.isWritable) {
         return Promise.reject(new Error("Stream isn't writeable and enableOfflineQueue options is false"));
       }
-      this.sent.push(...splitPayloads(payload));
+      this.sent.push(...payloadsOf(payload));
       return Promise.resolve(0);
     },
   };
@@ -31,7 +43,7 @@ class EndedLink {
 
 test('what could not be written is sent, in order, when the link is back', async () => {
   const link = new EndedLink();
-  const publisher = new RedisPublisher(5_000, () => undefined);
+  const publisher = new RedisPublisher(5_000, UNHEARD);
   publisher.attach(link as unknown as RedisLink);
   const accepted = [publisher.publish('news', '1'), publisher.publish('news', '2')];
   await new Promise(setImmediate);
@@ -47,7 +59,7 @@ test('what could not be written is sent, in order, when the link is back', async
 
 test('each post waits for its own time', async () => {
   jest.useFakeTimers();
-  const publisher = new RedisPublisher(100, () => undefined);
+  const publisher = new RedisPublisher(100, UNHEARD);
   const settled: string[] = [];
   const first = publisher.publish('news', '1').then(() => settled.push('first'));
   jest.advanceTimersByTime(60);
@@ -65,8 +77,7 @@ class SlowLink {
   isUp = true;
   readonly published: [channel: string, payload: string][] = [];
   private readonly answers: (() => void)[] = [];
-  readonly client = {
-    isCluster: false,
+  readonly publishing = {
     publish: (channel: string, payload: string): Promise<number> => {
       this.published.push([channel, payload]);
       return new Promise((resolve) => this.answers.push(() => resolve(1)));
@@ -84,7 +95,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 
 function start(timeoutMs = 5_000) {
   const link = new SlowLink();
-  const publisher = new RedisPublisher(timeoutMs, () => undefined);
+  const publisher = new RedisPublisher(timeoutMs, UNHEARD);
   publisher.attach(link as unknown as RedisLink);
   return { link, publisher };
 }
@@ -167,13 +178,20 @@ describe('Posts', () => {
     const payload = 'x'.repeat(1_000);
     for (let count = 0; count < 100; count++) void publisher.publish('news', payload);
     expect(link.published).toHaveLength(1);
-    expect(splitPayloads(link.published[0]![1])).toHaveLength(66);
+    expect(payloadsOf(link.published[0]![1])).toHaveLength(66);
+    publisher.close();
+  });
+
+  test('go at once when there are many of them, however short', () => {
+    const { link, publisher } = start();
+    for (let count = 0; count <= MAX_BATCH_PAYLOADS; count++) void publisher.publish('news', 'x');
+    expect(link.published.map(([, payload]) => payloadsOf(payload).length)).toEqual([MAX_BATCH_PAYLOADS]);
     publisher.close();
   });
 
   test('of different turns, made while the link is down, have each their own time', () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
-    const publisher = new RedisPublisher(100, () => undefined);
+    const publisher = new RedisPublisher(100, UNHEARD);
     void publisher.publish('news', '1');
     publisher['flush']();
     void publisher.publish('news', '2');
@@ -189,11 +207,41 @@ describe('Posts', () => {
   });
 });
 
-test('A batch is split into what it was made of', () => {
+describe('A batch', () => {
   const payload = fc.string().filter((text) => !text.includes('\n'));
-  fc.assert(
-    fc.property(fc.array(payload, { minLength: 1 }), (payloads) => {
-      expect(splitPayloads(joinPayloads(payloads))).toEqual(payloads);
-    }),
-  );
+
+  test('is split into what it was made of', () => {
+    fc.assert(
+      fc.property(fc.array(payload, { minLength: 2 }), (payloads) => {
+        const text = joinPayloads(payloads);
+        expect(splitPayloads(text, text.length)).toEqual({ payloads, isCut: false });
+      }),
+    );
+  });
+
+  test('that is longer than it may be gives what lies within the bound whole, and is cut', () => {
+    fc.assert(
+      fc.property(fc.array(payload, { minLength: 2 }), fc.nat(), (payloads, bound) => {
+        const text = joinPayloads(payloads);
+        const maxLength = bound % text.length;
+        const { payloads: taken, isCut } = splitPayloads(text, maxLength);
+        expect(isCut).toBe(true);
+        expect(taken).toEqual(payloads.slice(0, taken.length));
+        const next = joinPayloads(['', ...payloads.slice(0, taken.length + 1)]).length - 1;
+        expect(next).toBeGreaterThan(maxLength);
+      }),
+    );
+  });
+
+  test('of a million line breaks, which held the loop for 12 s, is cut after the most payloads there may be', () => {
+    const { payloads, isCut } = splitPayloads('\n'.repeat(1_000_000), maxBatchLength(1_048_576));
+    expect(payloads).toHaveLength(MAX_BATCH_PAYLOADS);
+    expect(isCut).toBe(true);
+  });
+
+  test('of the longest message behind as much as waits for others is whole', () => {
+    const long = 'x'.repeat(1_000);
+    const text = joinPayloads([...Array.from({ length: 1_023 }, () => 'y'.repeat(64)), long]);
+    expect(splitPayloads(text, maxBatchLength(1_000)).isCut).toBe(false);
+  });
 });
