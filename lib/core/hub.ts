@@ -206,7 +206,8 @@ export class Hub {
   }
 
   attach(listener: Listener): void {
-    this.channels.add(listener, (listener.definition ?? this.definitions.get(listener.channel))?.options.interop);
+    const definition = listener.definition ?? (this.transport && this.definitions.of(listener.channel));
+    this.channels.add(listener, definition === 'unclear' ? undefined : definition?.options.interop);
     listener.session.own(listener);
   }
 
