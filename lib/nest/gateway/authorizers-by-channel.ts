@@ -1,12 +1,17 @@
-import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Hub } from '../../core/hub.js';
 import { describe, quote } from '../../protocol/channel-name.js';
 import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js';
 import { errorText } from '../log-text.js';
 import { LoggingReporter } from '../logging-reporter.js';
+import { AuthorizerCalls } from './authorizer-calls.js';
+import { GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
 import { authorizationsOf, type Authorization, type ClientContext } from './authorize-channel.decorator.js';
 
 type Params = Readonly<Record<string, string>>;
+
+const TIMEOUT_MS = 5_000;
+const MAX_AUTHORIZERS = 1_000;
 
 /** Decides whether a client may have a channel. */
 export type Authorizer = (client: ClientContext, params: Params) => Promise<boolean>;
@@ -22,13 +27,16 @@ interface ChannelAuthorizers {
 export class AuthorizersByChannel implements OnApplicationBootstrap {
   private readonly byName = new Map<string, ChannelAuthorizers>();
   private readonly findNew: () => DecoratedMethod<Authorization>[];
+  private readonly calls: AuthorizerCalls;
 
   constructor(
     private readonly methods: DecoratedMethods,
     private readonly reporter: LoggingReporter,
     private readonly hub: Hub,
+    @Inject(GATEWAY_OPTIONS) { maxAuthorizers = MAX_AUTHORIZERS, authorizerTimeoutMs = TIMEOUT_MS }: GatewayOptions,
   ) {
     this.findNew = methods.finder(authorizationsOf);
+    this.calls = new AuthorizerCalls({ maxAtOnce: maxAuthorizers, timeoutMs: authorizerTimeoutMs });
   }
 
   onApplicationBootstrap(): void {
@@ -55,17 +63,10 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
     }
   }
 
-  private async ask(
-    { wrapper, method, label, isStatic }: DecoratedMethod<unknown>,
-    client: ClientContext,
-    params: Params,
-  ) {
+  private async ask(method: DecoratedMethod<unknown>, client: ClientContext, params: Params): Promise<boolean> {
+    const { label } = method;
     try {
-      const instance = isStatic
-        ? (wrapper.instance as object)
-        : (await this.methods.instanceFor(wrapper, client.request as object)).instance;
-      const decide = (instance as Record<string, (client: ClientContext, params: Params) => unknown>)[method]!;
-      const decision = await decide.call(instance, client, params);
+      const decision = await this.calls.run(() => this.call(method, client, params));
       if (typeof decision === 'boolean') return decision;
       this.reporter.warn(
         `authorizer ${label} gave`,
@@ -78,5 +79,17 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
       );
     }
     return false;
+  }
+
+  private async call(
+    { wrapper, method, isStatic }: DecoratedMethod<unknown>,
+    client: ClientContext,
+    params: Params,
+  ): Promise<unknown> {
+    const instance = isStatic
+      ? (wrapper.instance as object)
+      : (await this.methods.instanceFor(wrapper, client.request as object)).instance;
+    const decide = (instance as Record<string, (client: ClientContext, params: Params) => unknown>)[method]!;
+    return decide.call(instance, client, params);
   }
 }

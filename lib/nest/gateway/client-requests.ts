@@ -1,5 +1,5 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
-import { describe } from '../../protocol/channel-name.js';
+import { MAX_CHANNEL_NAME_LENGTH, describe } from '../../protocol/channel-name.js';
 import type { Position } from '../../sse/client-recovery.js';
 
 /**
@@ -30,7 +30,10 @@ function isLost({ recover = false }: { recover?: unknown }, index: number): bool
 export function readChangeRequest(body: unknown): { subscribe: string[]; unsubscribe: string[] } {
   return {
     subscribe: channelNames(fieldOf(body, 'subscribe') ?? [], 'subscribe'),
-    unsubscribe: strings(fieldOf(body, 'unsubscribe') ?? [], 'unsubscribe'),
+    // No channel has a longer name, so no connection is subscribed to one.
+    unsubscribe: unique(strings(fieldOf(body, 'unsubscribe') ?? [], 'unsubscribe')).filter(
+      ({ length }) => length <= MAX_CHANNEL_NAME_LENGTH,
+    ),
   };
 }
 

@@ -29,7 +29,26 @@ export interface GatewayOptions {
    * @defaultValue 10_000
    */
   recoveryMs?: number | undefined;
+  /**
+   * How long a method decorated with `@AuthorizeChannel` may take to decide, in milliseconds. One that takes longer counts
+   * as a denial, which is logged.
+   * @defaultValue 5_000
+   */
+  authorizerTimeoutMs?: number | undefined;
+  /**
+   * How many of these methods run at a time on one server. Further calls wait for their turn.
+   * @defaultValue 1_000
+   */
+  maxAuthorizers?: number | undefined;
+  /**
+   * How many requests may be decided about at a time on one server. A further one is answered 503.
+   * @defaultValue 1_000
+   */
+  maxPendingRequests?: number | undefined;
 }
+
+/** The token of {@link GatewayOptions}. */
+export const GATEWAY_OPTIONS = Symbol('GATEWAY_OPTIONS');
 
 const OPTIONS: Record<string, OptionCheck> = {
   path: (value) =>
@@ -43,6 +62,9 @@ const OPTIONS: Record<string, OptionCheck> = {
     typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',
   timeoutMs: wholeNumber(1),
   recoveryMs: wholeNumber(0),
+  authorizerTimeoutMs: wholeNumber(1),
+  maxAuthorizers: wholeNumber(1),
+  maxPendingRequests: wholeNumber(1),
 };
 
 /** What the module's option `gateway` may be. */

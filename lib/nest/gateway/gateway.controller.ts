@@ -4,6 +4,8 @@ import {
   ForbiddenException,
   GatewayTimeoutException,
   Headers,
+  HttpException,
+  HttpStatus,
   Injectable,
   Param,
   Post,
@@ -18,11 +20,15 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { Observable } from 'rxjs';
 import { TransportUnavailableError } from '../../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer } from '../../protocol/gateway.js';
+import { responseOf } from '../http-exchange.js';
 import { RequestSessions } from '../request-sessions.js';
 import { Sse } from '../sse.decorator.js';
 import { assertJson, readChangeRequest, readChannelQuery, readOpenRequest } from './client-requests.js';
 import { Gateway } from './gateway.js';
 import type { GatewayOptions } from './gateway-options.js';
+
+const BUSY: ReadonlySet<number> = new Set([HttpStatus.TOO_MANY_REQUESTS, HttpStatus.SERVICE_UNAVAILABLE]);
+const RETRY_AFTER_SECONDS = 5;
 
 /** The requests of clients. */
 @Injectable()
@@ -37,9 +43,9 @@ class GatewayController {
   @Sse()
   async listen(@Query() query: unknown, @Req() request: object): Promise<Observable<unknown>> {
     const channels = readChannelQuery(query);
-    const { session, answers } = await this.decide(channels, request);
+    const { reservation, answers } = await this.decide(channels, request);
     if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
-    return this.gateway.open(session, 'native').stream(answers);
+    return this.gateway.open(reservation, 'native').stream(answers);
   }
 
   /** A stream for our client. */
@@ -51,8 +57,8 @@ class GatewayController {
   ): Promise<Observable<unknown>> {
     assertJson(contentType);
     const { channels, lost, position } = readOpenRequest(body);
-    const { session, answers } = await this.decide(channels, request);
-    return this.gateway.open(session, 'client').stream(answers, position && this.gateway.lost(lost, position));
+    const { reservation, answers } = await this.decide(channels, request);
+    return this.gateway.open(reservation, 'client').stream(answers, position && this.gateway.lost(lost, position));
   }
 
   /** Changes an open stream, from any node. */
@@ -67,18 +73,23 @@ class GatewayController {
   ): Promise<void> {
     assertJson(contentType);
     const change = readChangeRequest(body);
-    const { auth } = this.sessions.of(request);
-    const channels = await this.gateway.change(connection, change, { auth, request }).catch((error: unknown) => {
+    const session = this.sessions.of(request);
+    const channels = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
       if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
-      throw error;
+      throw laterIfBusy(request, error);
     });
     this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
   }
 
   private async decide(channels: readonly string[], request: object) {
     const session = this.sessions.of(request);
-    this.gateway.assertRoom(session);
-    return { session, answers: await this.gateway.decide(channels, { auth: session.auth, request }) };
+    try {
+      // Before anything is asked that takes time: those who wait count too.
+      const reservation = this.gateway.reserve(session);
+      return { reservation, answers: await this.gateway.decide(channels, { session, request }) };
+    } catch (error) {
+      throw laterIfBusy(request, error);
+    }
   }
 }
 
@@ -88,6 +99,14 @@ export function createGatewayController({ path = 'messages', guards = [], versio
   @UseGuards(...guards)
   class MountedGatewayController extends GatewayController {}
   return MountedGatewayController;
+}
+
+/** Says on the answer when to come back, where there was no room. */
+function laterIfBusy(request: object, error: unknown): unknown {
+  if (error instanceof HttpException && BUSY.has(error.getStatus())) {
+    responseOf(request)?.setHeader('retry-after', RETRY_AFTER_SECONDS);
+  }
+  return error;
 }
 
 function isRefused({ error }: ChannelAnswer): boolean {

@@ -1,68 +1,63 @@
 import {
-  HttpException,
-  HttpStatus,
   Inject,
   Injectable,
   NotFoundException,
-  ServiceUnavailableException,
+  PayloadTooLargeException,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { whenHeard } from '../../core/heard.js';
 import { Hub } from '../../core/hub.js';
 import { NodeRequests } from '../../core/node-requests.js';
 import type { Session } from '../../core/session.js';
-import type { AuthenticationInfo } from '../../protocol/authentication.js';
+import { LimitExceededError } from '../../protocol/errors.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
+import { readObject } from '../../protocol/wire-reader.js';
 import { ClientConnection, type ClientConnectionOptions, type Lost } from '../../sse/client-connection.js';
 import { ClientFeeds } from '../../sse/client-feeds.js';
 import { ClientRecovery, type Position, type RecoveryQuestion } from '../../sse/client-recovery.js';
 import { EventStreams } from '../../sse/event-streams.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from '../messaging-options.js';
+import { ChannelDecisions, type Requester } from './channel-decisions.js';
 import { ClientChannels } from './client-channels.js';
 import { ClientConnections, type ClientConnectionChange } from './client-connections.js';
-import type { GatewayOptions } from './gateway-options.js';
-
-/** The token of {@link GatewayOptions}. */
-export const GATEWAY_OPTIONS = Symbol('GATEWAY_OPTIONS');
+import {
+  MAX_UNSUBSCRIBED,
+  isOwnedBy,
+  ownerOf,
+  readChangeOutcome,
+  readConnectionChange,
+  type ChangeOutcome,
+  type ConnectionChange,
+  type Owner,
+} from './connection-change.js';
+import { ConnectionSlots } from './connection-slots.js';
+import { GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
 
 const TIMEOUT_MS = 5_000;
 const RECOVERY_MS = 10_000;
+const MAX_PENDING_REQUESTS = 1_000;
 /** A stream waits for it: a node that takes longer is rather taken to be gone. */
 const RECOVERY_TIMEOUT_MS = 1_000;
 
-/** Who asks for a change of a connection. */
-interface Requester {
-  readonly auth: AuthenticationInfo | null;
-  /** The HTTP request. */
-  readonly request: unknown;
-}
-
-/** A change of a connection as it goes to the node that holds it, decided upon by the node that was asked. */
-interface Change {
-  readonly connection: string;
-  readonly owner: Owner;
-  readonly subscribe: readonly ChannelAnswer[];
-  readonly unsubscribe: readonly string[];
-}
-
 /** What nodes ask each other. */
-type Question = { readonly change: Change } | { readonly recover: RecoveryQuestion };
+type Question = { readonly change: ConnectionChange } | { readonly recover: RecoveryQuestion };
 
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
 
-/** Whom a connection belongs to. */
-interface Owner {
-  readonly userId: string | null;
-  readonly authId: string | null;
+/** A place for a connection, taken before it is decided what it may have. */
+export interface Reservation {
+  readonly session: Session;
+  connection: ClientConnection | undefined;
 }
 
 /** The client connections of this node, and the way to those of others. */
 @Injectable()
 export class Gateway implements OnApplicationBootstrap {
   private readonly connections = new Map<string, ClientConnection>();
-  private readonly countByUser = new Map<string, number>();
+  private readonly slots: ConnectionSlots;
+  private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
   /** Connections of one form share their options. */
   private readonly forms: Readonly<Record<ClientConnectionOptions['form'], ClientConnectionOptions>>;
@@ -71,26 +66,29 @@ export class Gateway implements OnApplicationBootstrap {
 
   constructor(
     private readonly hub: Hub,
-    private readonly channels: ClientChannels,
+    channels: ClientChannels,
     streams: EventStreams,
     private readonly reporter: LoggingReporter,
     @Inject(MESSAGING_OPTIONS) private readonly options: ResolvedMessagingOptions,
     @Inject(GATEWAY_OPTIONS) private readonly gateway: GatewayOptions,
   ) {
-    this.nodes = new NodeRequests(hub, (question) => this.answer(question as Question));
+    const { maxMessageBytes, maxSubscriptionsPerConnection } = options.limits;
+    this.slots = new ConnectionSlots(options.limits);
+    const { recoveryMs = RECOVERY_MS, maxPendingRequests = MAX_PENDING_REQUESTS } = gateway;
+    this.decisions = new ChannelDecisions(channels, maxPendingRequests, maxSubscriptionsPerConnection);
+    this.nodes = new NodeRequests(hub, (question) => this.answer(question));
     const kept = {
       heartbeatMs: options.sse.heartbeatMs,
-      maxSubscriptions: options.limits.maxSubscriptionsPerConnection,
+      maxSubscriptions: maxSubscriptionsPerConnection,
     };
     this.forms = { native: { form: 'native', ...kept }, client: { form: 'client', ...kept } };
-    const { recoveryMs = RECOVERY_MS } = gateway;
     this.feeds = new ClientFeeds(hub, reporter, streams.flusher, recoveryMs, options.sse.maxBufferedBytes);
     this.recovery = new ClientRecovery(
       hub,
       this.feeds,
       reporter,
       (node, recover) => this.nodes.ask(node, { recover } satisfies Question, RECOVERY_TIMEOUT_MS),
-      options.limits.maxMessageBytes - ENVELOPE_BYTES,
+      { maxBytes: maxMessageBytes - ENVELOPE_BYTES, maxNames: maxSubscriptionsPerConnection },
     );
   }
 
@@ -100,45 +98,39 @@ export class Gateway implements OnApplicationBootstrap {
   }
 
   /**
+   * Takes a place for a connection, which it has until its session closes, whatever comes of it.
+   *
    * @throws ServiceUnavailableException where this server holds as many connections as it may
    * @throws HttpException (429) where it does so for this user
    */
-  assertRoom({ auth }: Session): void {
-    const { maxConnections, maxConnectionsPerUser } = this.options.limits;
-    if (this.connections.size >= maxConnections) {
-      throw new ServiceUnavailableException(`This server holds ${maxConnections} connections (limits.maxConnections)`);
-    }
-    if (auth !== null && (this.countByUser.get(String(auth.userId)) ?? 0) >= maxConnectionsPerUser) {
-      throw new HttpException(
-        `This user has ${maxConnectionsPerUser} connections (limits.maxConnectionsPerUser)`,
-        HttpStatus.TOO_MANY_REQUESTS,
-      );
-    }
+  reserve(session: Session): Reservation {
+    const { auth } = session;
+    const release = this.slots.take(auth);
+    const reservation: Reservation = { session, connection: undefined };
+    // One function for all that ends with a session: there may be 100,000 of them.
+    session.onClose((reason) => {
+      release();
+      const id = reservation.connection?.id;
+      if (id === undefined) return;
+      this.connections.delete(id);
+      this.tell({ kind: 'disconnected', connection: id, auth, reason });
+    });
+    return reservation;
   }
 
-  /** What becomes of each channel that a client asks for. No more are looked at than one connection may have. */
-  decide(channels: readonly string[], { auth, request }: Requester): Promise<ChannelAnswer[]> {
-    const { maxSubscriptionsPerConnection } = this.options.limits;
-    const decisions = channels.map(async (channel, index): Promise<ChannelAnswer> => {
-      if (index >= maxSubscriptionsPerConnection) return { channel, error: 'LIMIT_EXCEEDED' };
-      return this.channels.decide(channel, auth, request);
-    });
-    return Promise.all(decisions);
+  /** What becomes of each channel that a client asks for; see {@link ChannelDecisions}. */
+  decide(channels: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
+    return this.decisions.decide(channels, requester);
   }
 
   /** A connection that lives as long as its session. */
-  open(session: Session, form: 'native' | 'client'): ClientConnection {
+  open(reservation: Reservation, form: 'native' | 'client'): ClientConnection {
+    const { session } = reservation;
     const connection = new ClientConnection(this.hub, this.feeds, this.reporter, session, this.forms[form]);
-    const { id } = connection;
-    const { auth } = session;
-    this.connections.set(id, connection);
-    this.count(auth, 1);
-    this.tell({ kind: 'connected', connection: id, auth });
-    session.onClose((reason) => {
-      this.connections.delete(id);
-      this.count(auth, -1);
-      this.tell({ kind: 'disconnected', connection: id, auth, reason });
-    });
+    if (session.closed) return connection;
+    reservation.connection = connection;
+    this.connections.set(connection.id, connection);
+    this.tell({ kind: 'connected', connection: connection.id, auth: session.auth });
     return connection;
   }
 
@@ -147,6 +139,7 @@ export class Gateway implements OnApplicationBootstrap {
    *
    * @throws NotFoundException (rejects) for a connection that does not exist, or is not the requester's
    * @throws TransportUnavailableError (rejects) where the node that holds it does not answer
+   * @throws PayloadTooLargeException (rejects) where that node cannot be told so much at once; nothing has changed
    */
   async change(
     connection: string,
@@ -154,15 +147,21 @@ export class Gateway implements OnApplicationBootstrap {
     requester: Requester,
   ): Promise<ChannelAnswer[]> {
     const node = nodeOf(connection);
-    if (node === undefined || (node !== this.hub.node && !this.hub.hasTransport)) throw new NotFoundException();
-    const subscribe = await this.decide(channels.subscribe, requester);
-    const change: Change = { connection, owner: ownerOf(requester.auth), subscribe, unsubscribe: channels.unsubscribe };
-    const answers =
-      node === this.hub.node
-        ? await this.apply(change)
-        : await this.nodes.ask(node, { change } satisfies Question, this.gateway.timeoutMs ?? TIMEOUT_MS);
-    if (answers === null) throw new NotFoundException();
-    return answers as ChannelAnswer[];
+    const owner = ownerOf(requester.session.auth);
+    if (node === undefined || !this.mayHold(node, connection, owner)) throw new NotFoundException();
+    if (channels.unsubscribe.length > MAX_UNSUBSCRIBED) {
+      throw new PayloadTooLargeException(`"unsubscribe" may hold ${MAX_UNSUBSCRIBED} channels at once`);
+    }
+    const answers = await this.decide(channels.subscribe, requester);
+    const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
+    const change: ConnectionChange = { connection, owner, subscribe, unsubscribe: channels.unsubscribe };
+    const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
+    if (outcome === null) throw new NotFoundException();
+    const errors = new Map(subscribe.map((channel, index) => [channel, outcome[index]]));
+    return answers.map((answer) => {
+      const error = answer.error ?? errors.get(answer.channel);
+      return error ? { channel: answer.channel, error } : answer;
+    });
   }
 
   /** What a client has lost of channels that it had, whichever node they came from. */
@@ -170,35 +169,41 @@ export class Gateway implements OnApplicationBootstrap {
     return { channels: new Set(channels), find: (names) => this.recovery.find(position, names) };
   }
 
-  private answer(question: Question): unknown {
-    return 'change' in question ? this.apply(question.change) : this.recovery.answer(question.recover);
+  /** Whether it is worth to decide about a change: another node has to be asked first. */
+  private mayHold(node: string, connection: string, owner: Owner): boolean {
+    if (node !== this.hub.node) return this.hub.hasTransport;
+    const held = this.connections.get(connection);
+    return held !== undefined && isOwnedBy(owner, held.session.auth);
   }
 
-  private count(auth: AuthenticationInfo | null, change: 1 | -1): void {
-    if (auth === null) return;
-    const user = String(auth.userId);
-    const count = (this.countByUser.get(user) ?? 0) + change;
-    if (count === 0) this.countByUser.delete(user);
-    else this.countByUser.set(user, count);
+  private async askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {
+    const answer = await this.nodes
+      .ask(node, { change } satisfies Question, this.gateway.timeoutMs ?? TIMEOUT_MS)
+      .catch((error: unknown) => {
+        if (!(error instanceof LimitExceededError)) throw error;
+        throw new PayloadTooLargeException(`Another server holds the stream; ask for less at once. ${error.message}`);
+      });
+    return readChangeOutcome(answer, change.subscribe.length);
+  }
+
+  /** @throws InvalidMessageError for what is no {@link Question} */
+  private answer(question: unknown): unknown {
+    const { change, recover } = readObject(question, 'a question of another node');
+    if (change === undefined) return this.recovery.answer(recover);
+    return this.apply(readConnectionChange(change, this.options.limits.maxSubscriptionsPerConnection));
   }
 
   private tell(change: ClientConnectionChange): void {
     void this.hub.post(ClientConnections, change);
   }
 
-  /** @returns `null` where there is no such connection of this owner */
-  private async apply({ connection: id, owner, subscribe, unsubscribe }: Change): Promise<ChannelAnswer[] | null> {
+  private async apply({ connection: id, owner, subscribe, unsubscribe }: ConnectionChange): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
-    if (connection === undefined) return null;
-    const { userId, authId } = ownerOf(connection.session.auth);
-    if (owner.userId !== userId || owner.authId !== authId) return null;
+    if (connection === undefined || !isOwnedBy(owner, connection.session.auth)) return null;
     connection.unsubscribe(unsubscribe);
-    return connection.subscribe(subscribe);
+    const answers = await connection.subscribe(subscribe.map((channel) => ({ channel })));
+    return answers.map(({ error = null }) => error);
   }
-}
-
-function ownerOf(auth: AuthenticationInfo | null): Owner {
-  return { userId: auth === null ? null : String(auth.userId), authId: auth?.authId ?? null };
 }
 
 /** The node that holds a connection, by the connection's id. */

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
-import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import { InvalidMessageError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { ClientConnection } from '../../../lib/sse/client-connection.js';
 import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
 import { ClientRecovery, type RecoveryQuestion } from '../../../lib/sse/client-recovery.js';
@@ -30,7 +30,7 @@ async function startNode(
   hubs.push(hub);
   await hub.start();
   const feeds = new ClientFeeds(hub, reporter, new Flusher(), 10_000, 100_000);
-  const recovery = new ClientRecovery(hub, feeds, reporter, ask, limit);
+  const recovery = new ClientRecovery(hub, feeds, reporter, ask, { maxBytes: limit, maxNames: 10 });
   const position = () => {
     const [node, seq] = feeds.position.split('.');
     return { node: node!, seq: Number(seq) };
@@ -41,6 +41,7 @@ async function startNode(
 const textOf = (frame: Frame): string => /^data: (.*)$/m.exec(frame.bytes.toString())![1]!;
 const messageOf = (frame: Frame): unknown => (JSON.parse(textOf(frame)) as { data: unknown }).data;
 
+const FRAME = 'id: 7\ndata: {"channel":"news","at":1,"data":1}\n\n';
 const OPTIONS = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
 
 test('A client that comes back to its node gets once what is posted while its stream begins', async () => {
@@ -133,10 +134,58 @@ describe('A client that comes from another node', () => {
     { messages: [] },
     { messages: [7], complete: [] },
     { messages: [['id', 7]], complete: [] },
+    { messages: { length: 1e9 }, complete: [] },
+    { messages: [[null, { length: 1e9 }]], complete: [] },
+    { messages: [[null, FRAME, 'more']], complete: [] },
+    { messages: [['i'.repeat(151), FRAME]], complete: [] },
+    { messages: [[null, 'x'.repeat(10_001)]], complete: [] },
+    { messages: Array.from({ length: 10_001 }, () => [null, FRAME]), complete: [] },
+    { messages: [[null, `event: messaging:revoked\n${FRAME}`]], complete: [] },
+    { messages: [[null, `${FRAME}data: x\n\n`]], complete: [] },
+    { messages: [[null, 'id: 1\ndata: {"channel":"news",\n\n']], complete: [] },
+    { messages: [[null, 'id: 1\ndata: {"channel":7}\n\n']], complete: [] },
+    { messages: [], complete: { length: 1e9 } },
+    { messages: [], complete: ['news', 'more'] },
+    { messages: [], complete: ['n'.repeat(256)] },
   ])('is not disturbed by an answer that is none: %j', async (answer) => {
     const { recovery, reporter } = await startNode(new MemoryBroker(), () => Promise.resolve(answer));
     expect(await recovery.find({ node: 'odd', seq: 1 }, ['news'])).toEqual({ messages: [], complete: [] });
     expect(reporter.rejections).toHaveLength(1);
+  });
+
+  test('is given what an answer holds of the channels that were asked for, and nothing of others', async () => {
+    const other = FRAME.replace('news', 'secret');
+    const answer = {
+      messages: [
+        ['n.1', FRAME],
+        [null, other],
+      ],
+      complete: ['news'],
+    };
+    const { recovery, reporter } = await startNode(new MemoryBroker(), () => Promise.resolve(answer));
+    const { messages, complete } = await recovery.find({ node: 'old', seq: 1 }, ['news']);
+    expect(messages.map(({ id, frame }) => [id, frame.bytes.toString()])).toEqual([['n.1', FRAME]]);
+    expect(complete).toEqual(['news']);
+    expect(reporter.rejections).toEqual([]);
+  });
+
+  test.each([
+    undefined,
+    { seq: 1, names: { length: 1e9 } },
+    { seq: 1, names: [7] },
+    { seq: 1, names: ['n'.repeat(256)] },
+    { seq: 1, names: Array.from({ length: 11 }, String) },
+    { seq: -1, names: [] },
+    { seq: 1.5, names: [] },
+    { seq: Infinity, names: [] },
+    { seq: '1', names: [] },
+  ])('is not asked about in a wrong way: %j', async (question) => {
+    const { recovery } = await startNode(new MemoryBroker());
+    expect(() => recovery.answer(question)).toThrow(InvalidMessageError);
+    expect(recovery.answer({ seq: 1, names: Array.from({ length: 10 }, String) })).toEqual({
+      messages: [],
+      complete: [],
+    });
   });
 
   test('to one without a broker, or for nothing, asks nobody', async () => {
@@ -147,7 +196,7 @@ describe('A client that comes from another node', () => {
       new ClientFeeds(hub, reporter, new Flusher(), 10, 100_000),
       reporter,
       () => Promise.reject(new Error('asked')),
-      10,
+      { maxBytes: 10, maxNames: 10 },
     );
     const { recovery } = await startNode(new MemoryBroker());
     for (const found of [

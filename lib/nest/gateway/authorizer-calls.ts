@@ -1,0 +1,51 @@
+/** Bounds on the application's authorizers. */
+export interface AuthorizerLimits {
+  /** How many run at a time. */
+  readonly maxAtOnce: number;
+  /** How long one may take. */
+  readonly timeoutMs: number;
+}
+
+/** Calls authorizers: so many at a time, the others in the order in which they came, and each for so long. */
+export class AuthorizerCalls {
+  private running = 0;
+  private readonly waiting = new Set<() => void>();
+
+  constructor(private readonly limits: AuthorizerLimits) {}
+
+  /**
+   * @returns what the call gives
+   * @throws (rejects) what it throws, or an error where it takes too long; what comes of it then is ignored
+   */
+  async run<T>(call: () => Promise<T>): Promise<T> {
+    if (this.running < this.limits.maxAtOnce) this.running++;
+    // The place is handed on, so that nobody who comes in between gets it.
+    else await new Promise<void>((resolve) => this.waiting.add(resolve));
+    try {
+      return await this.inTime(call());
+    } finally {
+      const [next] = this.waiting;
+      if (next === undefined) this.running--;
+      else {
+        this.waiting.delete(next);
+        next();
+      }
+    }
+  }
+
+  private async inTime<T>(result: Promise<T>): Promise<T> {
+    const { timeoutMs } = this.limits;
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(
+        () => reject(new Error(`it did not decide within ${timeoutMs} ms (gateway.authorizerTimeoutMs)`)),
+        timeoutMs,
+      );
+    });
+    try {
+      return await Promise.race([result, tooLate]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

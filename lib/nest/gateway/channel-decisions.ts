@@ -1,0 +1,87 @@
+import { HttpException, ServiceUnavailableException } from '@nestjs/common';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Session } from '../../core/session.js';
+import type { ChannelAnswer } from '../../protocol/gateway.js';
+import type { ClientChannels } from './client-channels.js';
+
+/** How many channels of one request are decided about at a time. */
+const MAX_PER_REQUEST = 16;
+/** How long one request may keep the process busy until others have their turn. */
+const SLICE_MS = 5;
+
+/** Who asks for channels. */
+export interface Requester {
+  /** Of the request; nothing more is decided once it has closed. */
+  readonly session: Session;
+  /** The HTTP request. */
+  readonly request: unknown;
+}
+
+/** Decides about all channels of a request; bounds what requests cost. */
+export class ChannelDecisions {
+  private pending = 0;
+
+  /**
+   * @param maxPending - how many requests may be decided about at a time
+   * @param maxChannels - how many channels of one request are looked at
+   */
+  constructor(
+    private readonly channels: ClientChannels,
+    private readonly maxPending: number,
+    private readonly maxChannels: number,
+  ) {}
+
+  /**
+   * @returns what becomes of each channel, in the order of the request
+   * @throws ServiceUnavailableException (rejects) where too many requests wait
+   * @throws HttpException (499, rejects) where the client leaves meanwhile
+   */
+  async decide(names: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
+    if (this.pending >= this.maxPending) {
+      throw new ServiceUnavailableException(
+        `${this.maxPending} requests wait for authorizers here (gateway.maxPendingRequests)`,
+      );
+    }
+    this.pending++;
+    try {
+      return await this.decideAll(names, requester);
+    } finally {
+      this.pending--;
+    }
+  }
+
+  private async decideAll(names: readonly string[], { session, request }: Requester): Promise<ChannelAnswer[]> {
+    const { auth } = session;
+    const answers = names.map((channel): ChannelAnswer => ({ channel, error: 'LIMIT_EXCEEDED' }));
+    const count = Math.min(names.length, this.maxChannels);
+    let next = 0;
+    const slices = new Slices();
+    const work = async () => {
+      while (next < count && !session.closed) {
+        const index = next++;
+        await slices.turn();
+        answers[index] = await this.channels.decide(names[index]!, auth, request);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(count, MAX_PER_REQUEST) }, work));
+    if (session.closed) throw new HttpException('The client has left', 499);
+    return answers;
+  }
+}
+
+/** Shares the time of the process with others. */
+class Slices {
+  private end = performance.now() + SLICE_MS;
+  private next: Promise<void> | undefined = undefined;
+
+  /** Resolves when there is time left: at once, or in a later turn of the loop. */
+  async turn(): Promise<void> {
+    while (performance.now() >= this.end) {
+      this.next ??= nextTurn().then(() => {
+        this.next = undefined;
+        this.end = performance.now() + SLICE_MS;
+      });
+      await this.next;
+    }
+  }
+}

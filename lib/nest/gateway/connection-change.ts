@@ -1,0 +1,76 @@
+import type { AuthenticationInfo } from '../../protocol/authentication.js';
+import { MAX_CHANNEL_NAME_LENGTH } from '../../protocol/channel-name.js';
+import { InvalidMessageError } from '../../protocol/errors.js';
+import type { SubscribeError } from '../../protocol/gateway.js';
+import { readList, readObject, readText } from '../../protocol/wire-reader.js';
+
+const MAX_ID_LENGTH = 100;
+/** Of a user's id, which the application chooses. */
+const MAX_USER_LENGTH = 10_000;
+/** Of how many channels one change may end the subscriptions; a client may name more than it has. */
+export const MAX_UNSUBSCRIBED = 100_000;
+const ERRORS: ReadonlySet<unknown> = new Set<SubscribeError>(['CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED']);
+
+/** Whom a connection belongs to. */
+export interface Owner {
+  readonly userId: string | null;
+  readonly authId: string | null;
+}
+
+/** A change of a connection as it goes to the node that holds it, decided upon by the node that was asked. */
+export interface ConnectionChange {
+  readonly connection: string;
+  readonly owner: Owner;
+  /** What this owner may have. */
+  readonly subscribe: readonly string[];
+  readonly unsubscribe: readonly string[];
+}
+
+/** What became of each channel to subscribe to, in that order; `null` for all: there is no such connection of this owner. */
+export type ChangeOutcome = readonly (SubscribeError | null)[] | null;
+
+export function ownerOf(auth: AuthenticationInfo | null): Owner {
+  return { userId: auth === null ? null : String(auth.userId), authId: auth?.authId ?? null };
+}
+
+export function isOwnedBy({ userId, authId }: Owner, auth: AuthenticationInfo | null): boolean {
+  const owner = ownerOf(auth);
+  return owner.userId === userId && owner.authId === authId;
+}
+
+/**
+ * @param maxNames - how many channels it may subscribe to
+ * @throws InvalidMessageError for anything else
+ */
+export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
+  const { connection, owner, subscribe, unsubscribe } = readObject(value, 'a change');
+  const { userId, authId } = readObject(owner, 'its owner');
+  return {
+    connection: readText(connection, 'its connection', MAX_ID_LENGTH),
+    owner: { userId: readOptional(userId, 'its user'), authId: readOptional(authId, 'its sign-in') },
+    subscribe: readList(subscribe, 'what it subscribes to', maxNames, readName),
+    unsubscribe: readList(unsubscribe, 'what it unsubscribes from', MAX_UNSUBSCRIBED, readName),
+  };
+}
+
+/**
+ * @param count - how many channels the change subscribed to
+ * @throws InvalidMessageError for anything else
+ */
+export function readChangeOutcome(value: unknown, count: number): ChangeOutcome {
+  if (value === null) return null;
+  const outcome = readList(value, 'the answer to a change', count, (error, path) => {
+    if (error === null || ERRORS.has(error)) return error as SubscribeError | null;
+    throw new InvalidMessageError(`${path} has an unknown error`);
+  });
+  if (outcome.length === count) return outcome;
+  throw new InvalidMessageError(`the answer to a change has ${outcome.length} items in place of ${count}`);
+}
+
+function readOptional(value: unknown, path: string): string | null {
+  return value === null ? null : readText(value, path, MAX_USER_LENGTH);
+}
+
+function readName(value: unknown, path: string): string {
+  return readText(value, path, MAX_CHANNEL_NAME_LENGTH);
+}

@@ -1,0 +1,42 @@
+import { describe } from './channel-name.js';
+import { InvalidMessageError } from './errors.js';
+
+// What nodes say to each other is read by these, and never by a cast: whoever can write to the broker could say anything.
+
+/** @throws InvalidMessageError for anything but an object */
+export function readObject(value: unknown, path: string): Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(path, 'an object', value);
+  return value as Record<string, unknown>;
+}
+
+/** @throws InvalidMessageError for anything but a text of at most so many characters */
+export function readText(value: unknown, path: string, maxLength: number): string {
+  if (typeof value === 'string' && value.length <= maxLength) return value;
+  throw wrong(path, `a text of at most ${maxLength} characters`, value);
+}
+
+/** @throws InvalidMessageError for anything but a whole number from 0 to 2^53 - 1 */
+export function readWholeNumber(value: unknown, path: string): number {
+  if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
+  throw wrong(path, 'a whole number', value);
+}
+
+/**
+ * @param readItem - reads each item
+ * @throws InvalidMessageError for anything but an array of at most so many items
+ */
+export function readList<T>(
+  value: unknown,
+  path: string,
+  maxLength: number,
+  readItem: (item: unknown, path: string) => T,
+): T[] {
+  if (!Array.isArray(value)) throw wrong(path, 'an array', value);
+  if (value.length > maxLength)
+    throw new InvalidMessageError(`${path} has ${value.length} items, more than ${maxLength}`);
+  return value.map((item: unknown) => readItem(item, path));
+}
+
+function wrong(path: string, expected: string, value: unknown): InvalidMessageError {
+  return new InvalidMessageError(`${path} must be ${expected}, not ${describe(value)}`);
+}

@@ -1,0 +1,184 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import type { Session } from '../../../../lib/core/session.js';
+import { Sessions } from '../../../../lib/core/sessions.js';
+import { AuthorizerCalls } from '../../../../lib/nest/gateway/authorizer-calls.js';
+import { ChannelDecisions } from '../../../../lib/nest/gateway/channel-decisions.js';
+import type { ClientChannels } from '../../../../lib/nest/gateway/client-channels.js';
+import { ConnectionSlots } from '../../../../lib/nest/gateway/connection-slots.js';
+
+afterEach(() => void jest.useRealTimers());
+
+/** A call that is answered when the test says so. */
+class Pending {
+  begun = 0;
+  readonly #ends: ((value: boolean) => void)[] = [];
+
+  readonly call = (): Promise<boolean> => {
+    this.begun++;
+    return new Promise((resolve) => this.#ends.push(resolve));
+  };
+
+  answerOne(): void {
+    this.#ends.shift()!(true);
+  }
+}
+
+/** Lets what is settled be seen. */
+const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+describe('Calls of authorizers', () => {
+  test('run so many at a time, the others in their order as those end', async () => {
+    const calls = new AuthorizerCalls({ maxAtOnce: 3, timeoutMs: 1_000 });
+    const pending = new Pending();
+    const done: number[] = [];
+    const all = Array.from({ length: 50 }, async (_, index) => {
+      await calls.run(pending.call);
+      done.push(index);
+    });
+    for (let ended = 0; ended < 50; ended++) {
+      await settled();
+      expect(pending.begun).toBe(Math.min(50, ended + 3));
+      pending.answerOne();
+    }
+    await Promise.all(all);
+    expect(done).toEqual(Array.from({ length: 50 }, (_, index) => index));
+    const again = calls.run(() => Promise.resolve('free'));
+    expect(await again).toBe('free');
+  });
+
+  test('give their place back when they throw, and when they take too long', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
+    const calls = new AuthorizerCalls({ maxAtOnce: 1, timeoutMs: 1_000 });
+    await expect(calls.run(() => Promise.reject(new Error('away')))).rejects.toThrow('away');
+    const never = calls.run(() => new Promise(() => {})).catch((error: unknown) => error);
+    const next = calls.run(() => Promise.resolve('next'));
+    jest.advanceTimersByTime(999);
+    await settled();
+    expect(jest.getTimerCount()).toBe(1);
+    jest.advanceTimersByTime(1);
+    expect(await never).toMatchObject({
+      message: 'it did not decide within 1000 ms (gateway.authorizerTimeoutMs)',
+    });
+    expect(await next).toBe('next');
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});
+
+describe('Decisions about the channels of requests', () => {
+  const decide = jest.fn<ClientChannels['decide']>();
+  const channels = { decide } as unknown as ClientChannels;
+  const sessions = new Sessions();
+  const requester = (session: Session = sessions.open()) => ({ session, request: {} });
+  const namesOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `c${index}`);
+
+  test('are answered in the order of the request, up to as many channels as a connection may have', async () => {
+    decide.mockImplementation(async (channel) => {
+      if (channel.endsWith('1')) await settled();
+      return { channel };
+    });
+    const decisions = new ChannelDecisions(channels, 1, 30);
+    expect(await decisions.decide(namesOf(30), requester())).toEqual(namesOf(30).map((channel) => ({ channel })));
+    decide.mockClear();
+    const [last] = (await decisions.decide(namesOf(31), requester())).slice(-1);
+    expect(last).toEqual({ channel: 'c30', error: 'LIMIT_EXCEEDED' });
+    expect(decide).toHaveBeenCalledTimes(30);
+  });
+
+  test('are made about 16 channels of a request at a time', async () => {
+    const pending = new Pending();
+    decide.mockImplementation(async (channel) => {
+      await pending.call();
+      return { channel };
+    });
+    const result = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester());
+    await settled();
+    expect(pending.begun).toBe(16);
+    for (let ended = 0; ended < 100; ended++) {
+      pending.answerOne();
+      await settled();
+    }
+    expect(await result).toHaveLength(100);
+  });
+
+  test('are made for so many requests at a time; of 50 at once the others are refused', async () => {
+    const pending = new Pending();
+    decide.mockImplementation(async (channel) => {
+      await pending.call();
+      return { channel };
+    });
+    const decisions = new ChannelDecisions(channels, 10, 1_000);
+    const all = Array.from({ length: 50 }, () => decisions.decide(['a'], requester()).then(() => 200, statusOf));
+    await settled();
+    for (let ended = 0; ended < 10; ended++) pending.answerOne();
+    const statuses = await Promise.all(all);
+    expect(statuses.filter((status) => status === 200)).toHaveLength(10);
+    expect(statuses.filter((status) => status === 503)).toHaveLength(40);
+    const again = decisions.decide(['a'], requester());
+    await settled();
+    pending.answerOne();
+    expect(await again).toEqual([{ channel: 'a' }]);
+  });
+
+  test('end when the client leaves', async () => {
+    const pending = new Pending();
+    decide.mockImplementation(async (channel) => {
+      await pending.call();
+      return { channel };
+    });
+    const session = sessions.open();
+    const result = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester(session)).catch(statusOf);
+    await settled();
+    session.close();
+    for (let ended = 0; ended < 16; ended++) pending.answerOne();
+    expect(await result).toBe(499);
+    expect(pending.begun).toBe(16);
+  });
+
+  test('let others have their turn', async () => {
+    decide.mockImplementation((channel) => {
+      const end = performance.now() + 1;
+      while (performance.now() < end);
+      return Promise.resolve({ channel });
+    });
+    let turns = 0;
+    let isDone = false;
+    const other = (async () => {
+      for (; !isDone; turns++) await settled();
+    })();
+    await new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester());
+    isDone = true;
+    await other;
+    expect(turns).toBeGreaterThan(10);
+  });
+});
+
+describe('Places for connections', () => {
+  const ada = { userId: 'ada' };
+
+  test('are as many as a server and a user may have, 50 at once', () => {
+    const slots = new ConnectionSlots({ maxConnections: 20, maxConnectionsPerUser: 3 });
+    const take = (auth: { userId: string | number } | null) => {
+      try {
+        return slots.take(auth);
+      } catch (error) {
+        return statusOf(error);
+      }
+    };
+    const adas = Array.from({ length: 50 }, () => take(ada));
+    expect(adas.filter((taken) => taken === 429)).toHaveLength(47);
+    const others = Array.from({ length: 50 }, () => take(null));
+    expect(others.filter((taken) => taken === 503)).toHaveLength(33);
+    (adas[0] as () => void)();
+    expect(take({ userId: 7 })).toBeInstanceOf(Function);
+    expect(take(ada)).toBe(503);
+    (others[0] as () => void)();
+    expect(take(ada)).toBeInstanceOf(Function);
+    (others[1] as () => void)();
+    expect(take(ada)).toBe(429);
+    expect(take(null)).toBeInstanceOf(Function);
+  });
+});
+
+function statusOf(error: unknown): number {
+  return (error as { getStatus(): number }).getStatus();
+}

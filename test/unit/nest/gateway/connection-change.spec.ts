@@ -1,0 +1,67 @@
+import { describe, expect, test } from '@jest/globals';
+import {
+  MAX_UNSUBSCRIBED,
+  readChangeOutcome,
+  readConnectionChange,
+  type ConnectionChange,
+} from '../../../../lib/nest/gateway/connection-change.js';
+import { InvalidMessageError } from '../../../../lib/protocol/errors.js';
+
+const CHANGE: ConnectionChange = {
+  connection: 'c',
+  owner: { userId: 'ada', authId: null },
+  subscribe: ['a'],
+  unsubscribe: ['b'],
+};
+const names = (count: number): string[] => Array.from({ length: count }, (_, index) => String(index));
+
+describe('A change that another node asks for', () => {
+  test('is read up to its bounds', () => {
+    const change = {
+      ...CHANGE,
+      subscribe: [...names(9), 'n'.repeat(255)],
+      unsubscribe: names(MAX_UNSUBSCRIBED),
+      more: 1,
+    };
+    const { more: _more, ...expected } = change;
+    expect(readConnectionChange(change, 10)).toEqual(expected);
+  });
+
+  test.each([
+    ['nothing', undefined],
+    ['a list', []],
+    ['no connection', { ...CHANGE, connection: undefined }],
+    ['a long connection', { ...CHANGE, connection: 'c'.repeat(101) }],
+    ['no owner', { ...CHANGE, owner: undefined }],
+    ['an owner without a user', { ...CHANGE, owner: { authId: null } }],
+    ['an owner of another type', { ...CHANGE, owner: { userId: 7, authId: null } }],
+    ['a name too many', { ...CHANGE, subscribe: names(11) }],
+    ['a long name', { ...CHANGE, subscribe: ['n'.repeat(256)] }],
+    ['a name of another type', { ...CHANGE, subscribe: [{ channel: 'a' }] }],
+    ['what only looks like a list', { ...CHANGE, subscribe: { length: 1e9 } }],
+    ['too much to unsubscribe from', { ...CHANGE, unsubscribe: names(MAX_UNSUBSCRIBED + 1) }],
+    ['nothing to unsubscribe from', { ...CHANGE, unsubscribe: null }],
+  ])('is refused if it is %s', (_what, change) => {
+    expect(() => readConnectionChange(change, 10)).toThrow(InvalidMessageError);
+  });
+});
+
+describe('The answer to it', () => {
+  test('is one outcome for each channel, or nothing', () => {
+    const outcome = [null, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'];
+    expect(readChangeOutcome(outcome, 4)).toEqual(outcome);
+    expect(readChangeOutcome([], 0)).toEqual([]);
+    expect(readChangeOutcome(null, 4)).toBeNull();
+  });
+
+  test.each([
+    ['nothing', undefined, 1],
+    ['what only looks like a list', { length: 1e9 }, 1],
+    ['too short', [null], 2],
+    ['too long', [null, null], 1],
+    ['an unknown error', ['toString'], 1],
+    ['an object', [{}], 1],
+  ])('is refused if it is %s', (_what, answer, count) => {
+    expect(() => readChangeOutcome(answer, count)).toThrow(InvalidMessageError);
+  });
+});
