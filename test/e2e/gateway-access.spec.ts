@@ -11,7 +11,9 @@ import {
 } from 'nestjs-messaging';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
 import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { Queue } from '../support/queue.js';
 import { ReadsUser } from '../support/reads-user.js';
+import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 import type { SseClient } from '../support/sse-client.js';
 
@@ -38,9 +40,30 @@ class Access {
   }
 }
 
+const Open = defineChannel<string, 'access/open/:id'>('access/open/:id', undefined, { clients: true });
+
+/** An authorizer that decides when the test says so, or never. */
+@Injectable()
+class Slow {
+  readonly asked = new Queue<(decision: boolean) => void>();
+
+  @AuthorizeChannel('access/slow/:id')
+  mayRead() {
+    return new Promise<boolean>((resolve) => this.asked.push(resolve));
+  }
+}
+
+@Injectable()
+class Broken {
+  @AuthorizeChannel('access/broken/:id')
+  mayRead({ channel }: ClientContext): boolean {
+    throw new Error(`no database for ${channel}\nLOG all is well`);
+  }
+}
+
 const modules = (options: MessagingModuleOptions = {}): ModuleMetadata => ({
   imports: [MessagingModule.forRoot({ gateway: true, ...options })],
-  providers: [Access, { provide: APP_GUARD, useClass: ReadsUser }],
+  providers: [Access, Slow, Broken, { provide: APP_GUARD, useClass: ReadsUser }],
 });
 const at = ({ url }: TestApp) => new GatewayRequests(`${url}/messages`).as('ada');
 
@@ -130,6 +153,181 @@ test('A client that has a template as a whole gets no closed channel from anothe
   await using back = await comeBack(b, opened.ready.position);
   expect(await framesBeforeReady(back)).toEqual(['access/rooms/lobby']);
 });
+
+describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterName) => {
+  const names = (count: number, prefix = 'access/slow'): string[] =>
+    Array.from({ length: count }, (_, index) => `${prefix}/${index}`);
+
+  test('takes its place before authorizers are asked, so that 50 at once do not pass the limits', async () => {
+    await using running = await startApp(modules({ limits: { maxConnectionsPerUser: 3, maxConnections: 10 } }), {
+      adapter,
+    });
+    const slow = running.app.get(Slow);
+    const anybody = new GatewayRequests(`${running.url}/messages`);
+    const open = (requests: GatewayRequests) =>
+      Array.from({ length: 50 }, () => requests.connect({ channels: [{ channel: 'access/slow/1' }] }));
+    const statuses = new Queue<number>();
+    const clients: Promise<SseClient>[] = [];
+    const follow = (opened: Promise<SseClient>[]) => {
+      clients.push(...opened);
+      for (const client of opened) {
+        void client.then(({ status, headers }) => {
+          if (status !== 200) expect(headers['retry-after']).toBe('5');
+          statuses.push(status!);
+        });
+      }
+    };
+    follow(open(anybody.as('ada')));
+    expect(new Set(await statuses.take(47))).toEqual(new Set([429]));
+    follow(open(anybody));
+    expect(new Set(await statuses.take(43))).toEqual(new Set([503]));
+    for (const decide of await slow.asked.take(10)) decide(true);
+    expect(await statuses.take(10)).toEqual(Array.from({ length: 10 }, () => 200));
+    for (const client of await Promise.all(clients)) client.abort();
+    await untilRoom(anybody.as('ada'));
+  });
+
+  test('gives its place back when it is refused, and when the client leaves while authorizers wait', async () => {
+    await using running = await startApp(modules({ limits: { maxConnections: 1 } }), { adapter });
+    const slow = running.app.get(Slow);
+    const refused = await at(running).get('access/nothing');
+    expect(refused.status).toBe(403);
+    refused.abort();
+    const leaving = new AbortController();
+    const left = fetch(`${running.url}/messages?channel=access/slow/1`, { signal: leaving.signal }).catch(() => 'left');
+    await slow.asked.next();
+    leaving.abort();
+    expect(await left).toBe('left');
+    await untilRoom(at(running));
+    expect(running.logger.problems).toEqual([]);
+  });
+
+  test('is denied what an authorizer does not decide about in time, which is logged a few times', async () => {
+    await using running = await startApp(modules({ gateway: { authorizerTimeoutMs: 20, maxAuthorizers: 10 } }), {
+      adapter,
+    });
+    await using opened = await at(running).open(...names(50), 'access/open/1');
+    expect(opened.ready.channels.slice(0, 50).map(({ error }) => error)).toEqual(
+      Array.from({ length: 50 }, () => 'CHANNEL_DENIED'),
+    );
+    expect(opened.ready.channels[50]).toEqual({ channel: 'access/open/1' });
+    expect(running.logger.problems).toHaveLength(5);
+    expect(running.logger.problems[0]).toBe(
+      'warn Slow.mayRead failed; client denied channel "access/slow/0": it did not decide within 20 ms (gateway.authorizerTimeoutMs)',
+    );
+    const change = { subscribe: names(3) };
+    const answers = await at(running).changed(opened.ready.connection, change);
+    expect(answers.map(({ error }) => error)).toEqual(['CHANNEL_DENIED', 'CHANNEL_DENIED', 'CHANNEL_DENIED']);
+  });
+
+  test('is answered 503 while so many others are decided about; changes of open streams count', async () => {
+    await using running = await startApp(modules({ gateway: { maxPendingRequests: 2 } }), { adapter });
+    const slow = running.app.get(Slow);
+    await using opened = await at(running).open();
+    const { connection } = opened.ready;
+    const changes = Array.from({ length: 50 }, () =>
+      at(running).change(connection, { subscribe: [{ channel: 'access/slow/1' }] }),
+    );
+    const statuses = new Queue<Response>();
+    for (const change of changes) void change.then(statuses.push);
+    const refused = await statuses.take(48);
+    expect(new Set(refused.map(({ status }) => status))).toEqual(new Set([503]));
+    expect(refused[0]!.headers.get('retry-after')).toBe('5');
+    for (const decide of await slow.asked.take(2)) decide(true);
+    expect((await statuses.take(2)).map(({ status }) => status)).toEqual([200, 200]);
+    expect(await at(running).changed(connection, { subscribe: ['access/open/1'] })).toHaveLength(1);
+  });
+
+  test('cannot make the log grow by a line, whatever the application throws', async () => {
+    const authenticate = (): never => {
+      throw new Error('no token\n[Nest] LOG all is well');
+    };
+    await using running = await startApp(modules({ authenticate }), { adapter });
+    const requests = at(running);
+    for (let n = 0; n < 20; n++) {
+      await using opened = await requests.open(...names(50, 'access/broken'));
+      expect(opened.ready.channels[0]!.error).toBe('CHANNEL_DENIED');
+    }
+    expect(running.logger.problems).toHaveLength(10);
+    expect(running.logger.problems.filter((line) => line.includes('\n'))).toEqual([]);
+  });
+
+  test('that is longer than another server can be told of is answered 413, and nothing has changed', async () => {
+    await using redis = await RedisServer.start();
+    const options = { redis: redis.url, limits: { maxMessageBytes: 65_536 } };
+    await using a = await startApp(modules(options), { adapter });
+    await using b = await startApp(modules(options), { adapter });
+    await using opened = await at(a).open(Open.for({ id: 'kept' }).name);
+    const { connection } = opened.ready;
+    const long = names(1_000, `access/open/${'x'.repeat(60)}`).map((name) => name.replace(/\/(\d+)$/, '-$1'));
+    for (const change of [
+      { subscribe: long.map((channel) => ({ channel })), unsubscribe: ['access/open/kept'] },
+      { unsubscribe: ['access/open/kept', ...long] },
+    ]) {
+      const response = await at(b).change(connection, change);
+      expect(response.status).toBe(413);
+      expect(await response.text()).toContain('limits.maxMessageBytes (65536)');
+    }
+    // What is denied does not travel.
+    const denied = await at(b).changed(connection, { subscribe: names(1_000, `access/${'x'.repeat(60)}/no`) });
+    expect(denied).toHaveLength(1_000);
+    void a.app.get(MessagingService).postMessage(Open.for({ id: 'kept' }), 'still there');
+    expect(await frameOf(opened.client)).toMatchObject({ data: 'still there' });
+    expect([...a.logger.problems, ...b.logger.problems]).toEqual([]);
+  });
+});
+
+test('Wrong packets on the library’s own channels neither disturb a server nor fill its log', async () => {
+  await using redis = await RedisServer.start();
+  await using running = await startApp(modules({ redis: redis.url, gateway: { timeoutMs: 200 } }));
+  using probe = new RedisProbe(redis.url);
+  const channels = (await probe.redis.pubsub('CHANNELS', '*node/*')) as string[];
+  expect(channels.length).toBeGreaterThan(0);
+  const packet = (data: unknown) => JSON.stringify({ metadata: { v: 1, node: 'n', at: 1 }, pattern: 'x', data });
+  const id = '22222222-2222-4222-8222-222222222222';
+  const bodies = [7, {}, { change: 7 }, { change: {} }, { recover: { seq: 1, names: { length: 1e9 } } }];
+  for (let n = 0; n < 100; n++) {
+    for (const body of bodies) {
+      await probe.redis.publish(channels[0]!, packet({ kind: 'question', id, from: id, body }));
+    }
+    await probe.redis.publish(channels[0]!, packet(`wrong ${n}`));
+    await probe.redis.publish(channels[0]!, `not JSON ${n}`);
+  }
+  await using opened = await at(running).open(Open.for({ id: 1 }).name);
+  await running.app.get(MessagingService).postMessage(Open.for({ id: 1 }), 'here', { global: true });
+  expect(await frameOf(opened.client)).toMatchObject({ data: 'here' });
+  expect(running.logger.problems.length).toBeLessThanOrEqual(20);
+});
+
+test('An answer of another server that is none is answered 502, and logged a few times', async () => {
+  await using redis = await RedisServer.start();
+  await using running = await startApp(modules({ redis: redis.url }));
+  using probe = new RedisProbe(redis.url);
+  using other = new RedisProbe(redis.url);
+  const [own] = (await probe.redis.pubsub('CHANNELS', '*node/*')) as [string];
+  const node = '22222222-2222-4222-8222-222222222222';
+  await other.redis.subscribe(own.replace(/[^/]*$/, node));
+  other.redis.on('message', (_channel: string, payload: string) => {
+    const { id } = (JSON.parse(payload) as { data: { id: string } }).data;
+    const data = { kind: 'answer', id, body: { length: 1e9 } };
+    void probe.redis.publish(own, JSON.stringify({ metadata: { v: 1, node, at: 1 }, pattern: 'x', data }));
+  });
+  for (let n = 0; n < 20; n++) {
+    const response = await at(running).change(`${node}.${node}`, { subscribe: [{ channel: 'access/open/1' }] });
+    expect(response.status).toBe(502);
+  }
+  expect(running.logger.problems).toHaveLength(5);
+  expect(running.logger.problems[0]).toContain('the answer to a change must be an array, not an object');
+});
+
+/** Opens a stream when there is room, however long that takes, and leaves it. */
+async function untilRoom(requests: GatewayRequests): Promise<void> {
+  for (;;) {
+    const client = await requests.connect({ channels: [] });
+    client.abort();
+    if (client.status === 200) return;
+  }
+}
 
 function comeBack(server: TestApp, position: string): Promise<SseClient> {
   return at(server).connect({ channels: [{ channel: Rooms.name, recover: true }], position });

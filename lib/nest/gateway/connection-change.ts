@@ -2,14 +2,20 @@ import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import { MAX_CHANNEL_NAME_LENGTH } from '../../protocol/channel-name.js';
 import { InvalidMessageError } from '../../protocol/errors.js';
 import type { SubscribeError } from '../../protocol/gateway.js';
-import { readList, readObject, readText } from '../../protocol/wire-reader.js';
+import { readList, readObject, readText, readWholeNumber } from '../../protocol/wire-reader.js';
 
 const MAX_ID_LENGTH = 100;
 /** Of a user's id, which the application chooses. */
 const MAX_USER_LENGTH = 10_000;
 /** Of how many channels one change may end the subscriptions; a client may name more than it has. */
 export const MAX_UNSUBSCRIBED = 100_000;
-const ERRORS: ReadonlySet<unknown> = new Set<SubscribeError>(['CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED']);
+/** By number, so that the answer to a change is never longer than the change was. */
+const OUTCOMES: readonly (SubscribeError | undefined)[] = [
+  undefined,
+  'CHANNEL_DENIED',
+  'INVALID_CHANNEL',
+  'LIMIT_EXCEEDED',
+];
 
 /** Whom a connection belongs to. */
 export interface Owner {
@@ -26,8 +32,13 @@ export interface ConnectionChange {
   readonly unsubscribe: readonly string[];
 }
 
-/** What became of each channel to subscribe to, in that order; `null` for all: there is no such connection of this owner. */
-export type ChangeOutcome = readonly (SubscribeError | null)[] | null;
+/** What became of each channel to subscribe to, in that order; `null`: there is no such connection of this owner. */
+export type ChangeOutcome = readonly (SubscribeError | undefined)[] | null;
+
+/** As it goes back to the node that asked. */
+export function writeChangeOutcome(outcome: ChangeOutcome): readonly number[] | null {
+  return outcome && outcome.map((error) => OUTCOMES.indexOf(error));
+}
 
 export function ownerOf(auth: AuthenticationInfo | null): Owner {
   return { userId: auth === null ? null : String(auth.userId), authId: auth?.authId ?? null };
@@ -59,9 +70,10 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
  */
 export function readChangeOutcome(value: unknown, count: number): ChangeOutcome {
   if (value === null) return null;
-  const outcome = readList(value, 'the answer to a change', count, (error, path) => {
-    if (error === null || ERRORS.has(error)) return error as SubscribeError | null;
-    throw new InvalidMessageError(`${path} has an unknown error`);
+  const outcome = readList(value, 'the answer to a change', count, (item, path) => {
+    const index = readWholeNumber(item, path);
+    if (index < OUTCOMES.length) return OUTCOMES[index];
+    throw new InvalidMessageError(`${path} has an unknown outcome`);
   });
   if (outcome.length === count) return outcome;
   throw new InvalidMessageError(`the answer to a change has ${outcome.length} items in place of ${count}`);

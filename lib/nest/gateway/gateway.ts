@@ -1,4 +1,5 @@
 import {
+  BadGatewayException,
   Inject,
   Injectable,
   NotFoundException,
@@ -9,7 +10,7 @@ import { whenHeard } from '../../core/heard.js';
 import { Hub } from '../../core/hub.js';
 import { NodeRequests } from '../../core/node-requests.js';
 import type { Session } from '../../core/session.js';
-import { LimitExceededError } from '../../protocol/errors.js';
+import { InvalidMessageError, LimitExceededError } from '../../protocol/errors.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
 import { readObject } from '../../protocol/wire-reader.js';
 import { ClientConnection, type ClientConnectionOptions, type Lost } from '../../sse/client-connection.js';
@@ -27,6 +28,7 @@ import {
   ownerOf,
   readChangeOutcome,
   readConnectionChange,
+  writeChangeOutcome,
   type ChangeOutcome,
   type ConnectionChange,
   type Owner,
@@ -139,6 +141,7 @@ export class Gateway implements OnApplicationBootstrap {
    *
    * @throws NotFoundException (rejects) for a connection that does not exist, or is not the requester's
    * @throws TransportUnavailableError (rejects) where the node that holds it does not answer
+   * @throws BadGatewayException (rejects) where its answer cannot be read
    * @throws PayloadTooLargeException (rejects) where that node cannot be told so much at once; nothing has changed
    */
   async change(
@@ -177,20 +180,26 @@ export class Gateway implements OnApplicationBootstrap {
   }
 
   private async askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {
-    const answer = await this.nodes
-      .ask(node, { change } satisfies Question, this.gateway.timeoutMs ?? TIMEOUT_MS)
-      .catch((error: unknown) => {
-        if (!(error instanceof LimitExceededError)) throw error;
+    const timeoutMs = this.gateway.timeoutMs ?? TIMEOUT_MS;
+    try {
+      const answer = await this.nodes.ask(node, { change } satisfies Question, timeoutMs);
+      return readChangeOutcome(answer, change.subscribe.length);
+    } catch (error) {
+      if (error instanceof LimitExceededError) {
         throw new PayloadTooLargeException(`Another server holds the stream; ask for less at once. ${error.message}`);
-      });
-    return readChangeOutcome(answer, change.subscribe.length);
+      }
+      if (!(error instanceof InvalidMessageError)) throw error;
+      this.reporter.messageRejected({ channel: `messaging:node/${node}`, error });
+      throw new BadGatewayException('The server that holds the stream gave an answer that cannot be read');
+    }
   }
 
   /** @throws InvalidMessageError for what is no {@link Question} */
-  private answer(question: unknown): unknown {
+  private async answer(question: unknown): Promise<unknown> {
     const { change, recover } = readObject(question, 'a question of another node');
     if (change === undefined) return this.recovery.answer(recover);
-    return this.apply(readConnectionChange(change, this.options.limits.maxSubscriptionsPerConnection));
+    const { maxSubscriptionsPerConnection } = this.options.limits;
+    return writeChangeOutcome(await this.apply(readConnectionChange(change, maxSubscriptionsPerConnection)));
   }
 
   private tell(change: ClientConnectionChange): void {
@@ -202,7 +211,7 @@ export class Gateway implements OnApplicationBootstrap {
     if (connection === undefined || !isOwnedBy(owner, connection.session.auth)) return null;
     connection.unsubscribe(unsubscribe);
     const answers = await connection.subscribe(subscribe.map((channel) => ({ channel })));
-    return answers.map(({ error = null }) => error);
+    return answers.map(({ error }) => error);
   }
 }
 

@@ -3,6 +3,7 @@ import {
   MAX_UNSUBSCRIBED,
   readChangeOutcome,
   readConnectionChange,
+  writeChangeOutcome,
   type ConnectionChange,
 } from '../../../../lib/nest/gateway/connection-change.js';
 import { InvalidMessageError } from '../../../../lib/protocol/errors.js';
@@ -48,8 +49,10 @@ describe('A change that another node asks for', () => {
 
 describe('The answer to it', () => {
   test('is one outcome for each channel, or nothing', () => {
-    const outcome = [null, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'];
-    expect(readChangeOutcome(outcome, 4)).toEqual(outcome);
+    const outcome = [undefined, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'] as const;
+    expect(writeChangeOutcome(outcome)).toEqual([0, 1, 2, 3]);
+    expect(readChangeOutcome(writeChangeOutcome(outcome), 4)).toEqual(outcome);
+    expect(writeChangeOutcome(null)).toBeNull();
     expect(readChangeOutcome([], 0)).toEqual([]);
     expect(readChangeOutcome(null, 4)).toBeNull();
   });
@@ -57,9 +60,10 @@ describe('The answer to it', () => {
   test.each([
     ['nothing', undefined, 1],
     ['what only looks like a list', { length: 1e9 }, 1],
-    ['too short', [null], 2],
-    ['too long', [null, null], 1],
-    ['an unknown error', ['toString'], 1],
+    ['too short', [0], 2],
+    ['too long', [0, 0], 1],
+    ['an unknown outcome', [4], 1],
+    ['a text', ['0'], 1],
     ['an object', [{}], 1],
   ])('is refused if it is %s', (_what, answer, count) => {
     expect(() => readChangeOutcome(answer, count)).toThrow(InvalidMessageError);
