@@ -8,7 +8,14 @@ import {
   type AnyPostableChannel,
   type ChannelOptions,
 } from '../protocol/channel.js';
-import { RESERVED_PREFIX, checkChannelName, describe, isTemplate, quote } from '../protocol/channel-name.js';
+import {
+  MAX_CHANNEL_NAME_LENGTH,
+  RESERVED_PREFIX,
+  checkChannelName,
+  describe,
+  isTemplate,
+  quote,
+} from '../protocol/channel-name.js';
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { Codec } from '../protocol/codec.js';
@@ -257,6 +264,9 @@ export class Hub {
       if (exceedsBytes(payload, this.limits.maxMessageBytes)) {
         throw new InvalidMessageError(`it is longer than limits.maxMessageBytes (${this.limits.maxMessageBytes})`);
       }
+      // Redis takes names of any length, and what is kept of a message has its name.
+      if (channel.length > MAX_CHANNEL_NAME_LENGTH)
+        throw new InvalidMessageError('the name of its channel is too long');
       const envelope = decodeEnvelope(payload);
       const message = this.codec.decode(
         envelope.data,

@@ -2,9 +2,12 @@ import { describe } from './channel-name.js';
 import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
 import { splitEnvelope } from './split-envelope.js';
+import { readText, readWholeNumber } from './wire-reader.js';
 
 /** The version of the envelope. A node drops, with a report, what says another. */
 const ENVELOPE_VERSION = 1;
+const MAX_NODE_LENGTH = 100;
+const MAX_TYPE_LENGTH = 255;
 
 /** A message with its metadata, as it arrived. */
 export interface Envelope {
@@ -64,20 +67,27 @@ export function decodeEnvelope(payload: string): Envelope {
   if (!isObject(metadata) || !Object.hasOwn(metadata, 'v')) {
     return { data: packet['data'] };
   }
-  const { v, node, at, n, type, meta } = metadata;
+  const known = readMetadata(metadata);
+  // Written anew it is the same, since a machine has written it; but now, because the message is made of it.
+  const text = split?.text ?? JSON.stringify(packet['data']);
+  return { data: packet['data'], text, ...known };
+}
+
+/** Of each message something is kept or sent on for long: a text without a bound, or a number that JSON has not, would be too. */
+function readMetadata({ v, node, at, n, type, meta }: Record<string, unknown>): Omit<Envelope, 'data' | 'text'> {
   if (v !== ENVELOPE_VERSION) {
     throw new InvalidMessageError(
       `its envelope has version ${describe(v)}; this node reads version ${ENVELOPE_VERSION}`,
     );
   }
-  if (typeof node !== 'string' || typeof at !== 'number' || (type !== undefined && typeof type !== 'string')) {
-    throw new InvalidMessageError('the metadata of its envelope is damaged');
-  }
-  // Of nodes that do not number what they publish.
-  const serial = typeof n === 'number' ? n : undefined;
-  // Written anew it is the same, since a machine has written it; but now, because the message is made of it.
-  const text = split?.text ?? JSON.stringify(packet['data']);
-  return { data: packet['data'], text, type, meta, node, postedAt: at, serial };
+  return {
+    type: type === undefined ? undefined : readText(type, '"type" in its metadata', MAX_TYPE_LENGTH),
+    meta,
+    node: readText(node, '"node" in its metadata', MAX_NODE_LENGTH),
+    postedAt: readWholeNumber(at, '"at" in its metadata'),
+    // Not there if the node does not number what it publishes.
+    serial: n === undefined ? undefined : readWholeNumber(n, '"n" in its metadata'),
+  };
 }
 
 function parse(payload: string): unknown {

@@ -304,7 +304,7 @@ describe('a server', () => {
     [
       'with damaged metadata',
       '{"metadata":{"v":1,"node":7},"pattern":"numbers","data":1}',
-      'metadata of its envelope is damaged',
+      '"node" in its metadata must be a text',
     ],
     [
       'of an unknown type',

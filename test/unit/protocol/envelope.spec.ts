@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../../../lib/protocol/envelope.js';
+import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 import { splitEnvelope } from '../../../lib/protocol/split-envelope.js';
 
 const NODE = '3d5c6a8e-1111-4222-8333-444455556666';
@@ -65,5 +66,41 @@ describe('The text of the data', () => {
     const start = performance.now();
     for (const payload of payloads) expect(() => decodeEnvelope(payload)).toThrow('it is not JSON');
     expect(performance.now() - start).toBeLessThan(1_000);
+  });
+});
+
+describe('The metadata', () => {
+  const read = (metadata: string) => decodeEnvelope(`{"metadata":{"v":1,${metadata}},"pattern":"news","data":1}`);
+
+  test('are read up to their bounds', () => {
+    expect(read(`"node":"${'n'.repeat(100)}","at":9007199254740991,"n":0,"type":"${'t'.repeat(255)}"`)).toEqual({
+      data: 1,
+      text: '1',
+      node: 'n'.repeat(100),
+      postedAt: Number.MAX_SAFE_INTEGER,
+      serial: 0,
+      type: 't'.repeat(255),
+      meta: undefined,
+    });
+    expect(read('"node":"n","at":0').serial).toBeUndefined();
+  });
+
+  test.each([
+    ['"at":1', '"node" in its metadata must be a text of at most 100 characters, not undefined'],
+    ['"node":["n"],"at":1', '"node" in its metadata must be a text of at most 100 characters, not an array'],
+    [`"node":"${'n'.repeat(101)}","at":1`, '"node" in its metadata'],
+    ['"node":"n"', '"at" in its metadata must be a whole number, not undefined'],
+    ['"node":"n","at":1e999', '"at" in its metadata must be a whole number, not Infinity'],
+    ['"node":"n","at":-1', '"at" in its metadata'],
+    ['"node":"n","at":1.5', '"at" in its metadata'],
+    ['"node":"n","at":9007199254740992', '"at" in its metadata'],
+    ['"node":"n","at":"1"', '"at" in its metadata'],
+    ['"node":"n","at":1,"n":1e999', '"n" in its metadata'],
+    ['"node":"n","at":1,"n":"1"', '"n" in its metadata'],
+    ['"node":"n","at":1,"type":7', '"type" in its metadata'],
+    [`"node":"n","at":1,"type":"${'t'.repeat(256)}"`, '"type" in its metadata'],
+  ])('are refused: %s', (metadata, problem) => {
+    expect(() => read(metadata)).toThrow(problem);
+    expect(() => read(metadata)).toThrow(InvalidMessageError);
   });
 });
