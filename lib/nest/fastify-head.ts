@@ -8,6 +8,7 @@ export interface FastifyReply {
   hijack(): void;
   send(payload: unknown): void;
   header(name: string, value: string): void;
+  getHeader(name: string): number | string | string[] | undefined;
 }
 
 /**

@@ -75,18 +75,24 @@ export class SseExchange {
     releaseHandlers(request);
   }
 
-  private answerHead(): void {
-    const { raw } = this;
-    this.takeOver(() => raw.writeHead(raw.statusCode, headersOf(raw)).end());
+  private answerHead(): Promise<void> {
+    const { raw, response } = this;
+    for (const [name, value] of Object.entries(headersOf(raw, response.getHeader('cache-control')))) {
+      if ('raw' in response) response.header(name, value);
+      else response.setHeader(name, value);
+    }
+    return this.answerEmpty(raw.statusCode);
   }
 
-  private answerEmpty(status: number): void {
-    this.http.httpAdapter.reply(this.response, undefined, status);
+  private async answerEmpty(status: number): Promise<void> {
+    const sent: unknown = this.http.httpAdapter.reply(this.response, undefined, status);
     takeResponse(this.raw);
+    // Of Fastify it is a promise, which hooks may keep waiting.
+    await sent;
   }
 
   /** Express answers on node's response itself; Fastify has to let go of it. */
-  private takeOver(write: () => unknown): void {
+  private takeOver(write: () => void): void {
     const { raw, response } = this;
     const take = () => {
       write();

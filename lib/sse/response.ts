@@ -14,9 +14,16 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
-/** The headers of an event stream, beside those that the application has set. */
-export function headersOf(response: RawResponse): Record<string, string> {
-  const headers: Record<string, string> = { ...HEADERS, 'cache-control': cacheControlOf(response) };
+/**
+ * The headers of an event stream, beside those that the application has set.
+ *
+ * @param cacheControl - that of the application
+ */
+export function headersOf(
+  response: RawResponse,
+  cacheControl = response.getHeader('cache-control'),
+): Record<string, string> {
+  const headers: Record<string, string> = { ...HEADERS, 'cache-control': withNoTransform(cacheControl) };
   // Said in words, since node would add how long the connection is kept after the stream: clients of Node (undici) keep
   // spare ones for as long, and a server that closes waits for those.
   if (!isHttp2(response) && response.shouldKeepAlive) headers['connection'] = 'keep-alive';
@@ -105,9 +112,8 @@ function connectionOf(response: RawResponse): Socket | undefined {
   return response.socket ?? (response.req as { socket?: Socket } | undefined)?.socket;
 }
 
-function cacheControlOf(response: RawResponse): string {
-  const own = response.getHeader('cache-control');
-  if (own === undefined) return `no-cache, ${NO_TRANSFORM}`;
-  const directives = Array.isArray(own) ? own.join(', ') : String(own);
+function withNoTransform(cacheControl: number | string | readonly string[] | undefined): string {
+  if (cacheControl === undefined) return `no-cache, ${NO_TRANSFORM}`;
+  const directives = typeof cacheControl === 'object' ? cacheControl.join(', ') : String(cacheControl);
   return /(?:^|,)\s*no-transform\s*(?:,|$)/i.test(directives) ? directives : `${directives}, ${NO_TRANSFORM}`;
 }

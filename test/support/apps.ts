@@ -48,6 +48,8 @@ export interface TestApp extends AsyncDisposable {
 
 export interface TestAppOptions {
   readonly adapter?: AdapterName;
+  /** Serves HTTP/2 in place of HTTP/1.1, without TLS, on Fastify with these options. */
+  readonly http2?: { readonly http2SessionTimeout?: number };
   /** Serves over TLS. */
   readonly tls?: { readonly key: string; readonly cert: string };
   /** Called before the application is initialised. */
@@ -68,11 +70,12 @@ export async function startApp(metadata: ModuleMetadata, options: TestAppOptions
 }
 
 /** Makes an application that is not initialised. */
-export async function createApp(metadata: ModuleMetadata, { adapter = 'Express', tls }: TestAppOptions = {}) {
+export async function createApp(metadata: ModuleMetadata, { adapter = 'Express', http2, tls }: TestAppOptions = {}) {
   @Module(metadata)
   class AppModule {}
   const logger = new RecordingLogger();
-  const app = await NestFactory.create(AppModule, ADAPTERS[adapter](), {
+  const httpAdapter = http2 ? new FastifyAdapter({ http2: true, ...http2 } as never) : ADAPTERS[adapter]();
+  const app = await NestFactory.create(AppModule, httpAdapter, {
     logger,
     abortOnError: false,
     ...(tls && { httpsOptions: tls }),

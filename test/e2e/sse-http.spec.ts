@@ -1,0 +1,580 @@
+import { once } from 'node:events';
+import http from 'node:http';
+import http2 from 'node:http2';
+import type { Socket } from 'node:net';
+import {
+  Controller,
+  Get,
+  Header,
+  HttpCode,
+  Injectable,
+  Post,
+  RequestMethod,
+  Res,
+  SseSignal,
+  UseInterceptors,
+  type CallHandler,
+  type ExecutionContext,
+  type INestApplication,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { map, NEVER, Observable, of, Subject } from 'rxjs';
+import { Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { EventStreams } from '../../lib/sse/event-streams.js';
+import { ADAPTER_NAMES, startApp, type AdapterName, type TestAppOptions } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
+import { RawClient, readResponses } from '../support/raw-client.js';
+import { SseClient } from '../support/sse-client.js';
+
+let told = new Queue<string>();
+let gate = new Subject<void>();
+beforeEach(() => {
+  told = new Queue();
+  gate = new Subject();
+});
+
+/** A source that gives nothing and tells when it is let go. */
+const watched = () =>
+  new Observable<never>(() => {
+    told.push('subscribed');
+    return () => told.push('released');
+  });
+
+/** Either adapter's response, as an application uses it. */
+interface AnyResponse {
+  status(code: number): void;
+  raw?: http.ServerResponse;
+}
+
+@Injectable()
+class AnswersInstead implements NestInterceptor {
+  intercept() {
+    return of({ maintenance: 'until noon' });
+  }
+}
+
+@Injectable()
+class WrapsAnswers implements NestInterceptor {
+  intercept(_context: ExecutionContext, next: CallHandler) {
+    return next.handle().pipe(map((data: unknown) => ({ data })));
+  }
+}
+
+@Injectable()
+class SetsStatus implements NestInterceptor {
+  intercept(context: ExecutionContext, next: CallHandler) {
+    context.switchToHttp().getResponse<AnyResponse>().status(203);
+    return next.handle();
+  }
+}
+
+@Controller()
+class HttpController {
+  @Get('slow')
+  async slow() {
+    told.push('slow entered');
+    await new Promise((resolve) => gate.subscribe(resolve));
+    return { slow: 'answer' };
+  }
+
+  @Get('quick')
+  quick() {
+    return { quick: 'answer' };
+  }
+
+  @Sse('news')
+  news(@Messages() messages: SessionMessages) {
+    return messages.createStream('http/news');
+  }
+
+  @Sse('watched')
+  watched() {
+    return watched();
+  }
+
+  @Sse('finite')
+  finite() {
+    return of('one');
+  }
+
+  @Sse('slow-start')
+  async slowStart() {
+    told.push('handler entered');
+    await new Promise((resolve) => gate.subscribe(resolve));
+    told.push('handler left');
+    return watched();
+  }
+
+  @Sse('generator')
+  async *generator() {
+    try {
+      for (;;) yield 'x'.repeat(1_000);
+    } finally {
+      told.push('generator released');
+    }
+  }
+
+  @Sse('instead')
+  @UseInterceptors(AnswersInstead)
+  instead() {
+    told.push('handler called');
+    return watched();
+  }
+
+  @Sse('wrapped', { method: RequestMethod.POST })
+  @UseInterceptors(WrapsAnswers)
+  wrapped() {
+    return of('as it is');
+  }
+
+  @Sse('accepted')
+  @HttpCode(202)
+  accepted() {
+    return of('one');
+  }
+
+  @HttpCode(202)
+  @Sse('accepted-above')
+  acceptedAbove() {
+    return of('one');
+  }
+
+  @Sse('created', { method: RequestMethod.POST })
+  @HttpCode(201)
+  created() {
+    return of('one');
+  }
+
+  @Sse('status-of-interceptor')
+  @UseInterceptors(SetsStatus)
+  statusOfInterceptor() {
+    return of('one');
+  }
+
+  @Sse('nothing-here')
+  nothingHere(@Res({ passthrough: true }) response: AnyResponse) {
+    response.status(204);
+    return watched();
+  }
+
+  @Sse('cached')
+  @Header('cache-control', 'private, max-age=5')
+  cached() {
+    return of('one');
+  }
+
+  @Sse('transformed')
+  @Header('Cache-Control', 'no-store,No-Transform')
+  transformed() {
+    return of('one');
+  }
+
+  @Sse('signal')
+  async signal(@SseSignal() signal: AbortSignal) {
+    signal.addEventListener('abort', () => told.push('aborted'));
+    told.push(`handler entered: ${signal.aborted}`);
+    await new Promise((resolve) => gate.subscribe(resolve));
+    return NEVER;
+  }
+
+  @Post('plain')
+  plain() {
+    return 'plain';
+  }
+}
+
+const start = async (adapter: AdapterName, options: Omit<TestAppOptions, 'adapter'> = {}) => {
+  const metadata = { imports: [MessagingModule.forRoot()], controllers: [HttpController] };
+  const running = await startApp(metadata, { adapter, ...options });
+  return { ...running, messaging: running.app.get(MessagingService) };
+};
+
+const connectionsOf = (app: INestApplication) =>
+  [...app.get(EventStreams)['streams']].map((stream) => stream['connection']);
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+const serverOf = (app: INestApplication) => app.getHttpServer() as http.Server;
+
+describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
+  describe('behind other requests on one connection (pipelining)', () => {
+    test('is answered when its turn comes, with all that was posted meanwhile', async () => {
+      await using running = await start(adapter);
+      await using client = await RawClient.connect(running.url);
+      client.get('/slow', '/news');
+      expect(await told.next()).toBe('slow entered');
+      while (connectionsOf(running.app).length === 0) await nextTurn();
+      void running.messaging.postMessage('http/news', 'while it waited');
+      for (let count = 0; count < 10; count++) {
+        await nextTurn();
+        for (const stream of running.app.get(EventStreams)['streams']) stream.beat();
+      }
+      expect(client.received).toBe('');
+      gate.next();
+      await client.until('while it waited');
+      void running.messaging.postMessage('http/news', 'afterwards');
+      await client.until('afterwards');
+      expect(client.received).toMatch(/^HTTP\/1.1 200 .*"slow":"answer".*HTTP\/1.1 200 .*text\/event-stream/s);
+      expect(running.logger.problems).toEqual([]);
+    });
+
+    test('is released when the client leaves before its turn, however many wait', async () => {
+      await using running = await start(adapter);
+      const warnings = new Queue<Error>();
+      process.on('warning', warnings.push);
+      const client = await RawClient.connect(running.url);
+      client.get('/slow', ...Array.from({ length: 15 }, () => '/watched'));
+      expect(await told.next()).toBe('slow entered');
+      expect(await told.take(15)).toEqual(Array.from({ length: 15 }, () => 'subscribed'));
+      client.leave();
+      expect(await told.take(15)).toEqual(Array.from({ length: 15 }, () => 'released'));
+      while (connectionsOf(running.app).length > 0) await nextTurn();
+      gate.next();
+      await (await fetch(`${running.url}/quick`)).text();
+      process.off('warning', warnings.push);
+      expect(warnings.pending).toEqual([]);
+    });
+  });
+
+  describe('when the application closes', () => {
+    test('is not opened where its handler is still at work: the request is cut off, and closing does not wait', async () => {
+      const running = await start(adapter);
+      const answer = fetch(`${running.url}/slow-start`).catch((error: Error) => error);
+      expect(await told.next()).toBe('handler entered');
+      await running.app.close();
+      expect(await answer).toMatchObject({ message: 'fetch failed' });
+      gate.next();
+      expect(await told.next()).toBe('handler left');
+      await nextTurn();
+      expect(told.pending).toEqual([]);
+      expect(connectionsOf(running.app)).toEqual([]);
+    });
+
+    test('has told no client to keep connections as long as the server does, for which it would wait', async () => {
+      await using running = await start(adapter);
+      const agent = new http.Agent({ keepAlive: true });
+      const request = http.get(`${running.url}/watched`, { agent });
+      const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+      expect(response.headers['keep-alive']).toBeUndefined();
+      expect(response.headers.connection).toBe('keep-alive');
+      request.destroy();
+      const closing = http.get(`${running.url}/finite`, { headers: { connection: 'close' } });
+      const [last] = (await once(closing, 'response')) as [http.IncomingMessage];
+      expect(last.headers.connection).toBe('close');
+      last.resume();
+      await once(last, 'close');
+    });
+  });
+
+  describe('and interceptors', () => {
+    test('that answer in place of the handler: their answer is sent', async () => {
+      await using running = await start(adapter);
+      const response = await fetch(`${running.url}/instead`);
+      expect([response.status, await response.json()]).toEqual([200, { maintenance: 'until noon' }]);
+      expect(told.pending).toEqual([]);
+    });
+
+    test('that wrap what handlers return: the stream is sent as it is', async () => {
+      await using running = await start(adapter);
+      const response = await fetch(`${running.url}/wrapped`, { method: 'POST' });
+      expect(response.status).toBe(200);
+      expect(await response.text()).toBe(
+        ':\ndata: "as it is"\n\nevent: messaging:end\nid: messaging:end\ndata: {}\n\n',
+      );
+      expect(running.logger.problems).toEqual([]);
+    });
+  });
+
+  describe('keeps', () => {
+    test.each([
+      ['/accepted', 'GET', 202],
+      ['/accepted-above', 'GET', 202],
+      ['/created', 'POST', 201],
+      ['/status-of-interceptor', 'GET', 203],
+    ])('the status that was set: %s', async (path, method, status) => {
+      await using running = await start(adapter);
+      const response = await fetch(running.url + path, { method });
+      expect([response.status, response.headers.get('content-type')]).toEqual([status, 'text/event-stream']);
+      expect(await response.text()).toContain('data: "one"');
+    });
+
+    test('a status without a body, and sends none', async () => {
+      await using running = await start(adapter);
+      const response = await fetch(`${running.url}/nothing-here`);
+      expect([response.status, await response.text()]).toEqual([204, '']);
+      expect(told.pending).toEqual([]);
+    });
+
+    test('the cache-control that was set, and forbids to transform it', async () => {
+      await using running = await start(adapter);
+      const of_ = async (path: string, method = 'GET') => {
+        const response = await fetch(running.url + path, { method });
+        await response.text();
+        return response.headers.get('cache-control');
+      };
+      expect(await of_('/cached')).toBe('private, max-age=5, no-transform');
+      expect(await of_('/cached', 'HEAD')).toBe('private, max-age=5, no-transform');
+      expect(await of_('/transformed')).toBe('no-store,No-Transform');
+      expect(await of_('/finite')).toBe('no-cache, no-transform');
+    });
+  });
+
+  test("aborts the signal of Nest's @SseSignal() when the client leaves, also while the handler is at work", async () => {
+    await using running = await start(adapter);
+    const client = await RawClient.connect(running.url);
+    client.get('/signal');
+    expect(await told.next()).toBe('handler entered: false');
+    client.leave();
+    expect(await told.next()).toBe('aborted');
+    gate.next();
+
+    await using open = await RawClient.connect(running.url);
+    open.get('/signal');
+    expect(await told.next()).toBe('handler entered: false');
+    gate.next();
+    await open.until(':\n');
+    expect(told.pending).toEqual([]);
+    open.leave();
+    expect(await told.next()).toBe('aborted');
+  });
+
+  test('is not cut off by the idle timeout of the server, which the connection has again afterwards', async () => {
+    const sockets: Socket[] = [];
+    await using running = await start(adapter, {
+      configure: (app) => {
+        serverOf(app).on('connection', (socket) => sockets.push(socket));
+        serverOf(app).setTimeout(40);
+        serverOf(app).keepAliveTimeout = 0;
+      },
+    });
+    await using client = await SseClient.connect(`${running.url}/news`);
+    await client.comments.next();
+    // Idle connections come and are cut off, one after the other.
+    for (let count = 0; count < 4; count++) await (await RawClient.connect(running.url)).closed;
+    void running.messaging.postMessage('http/news', 'still there');
+    expect(await client.next()).toEqual(['message', 'still there']);
+
+    const after = await RawClient.connect(running.url);
+    after.get('/finite');
+    await after.until('messaging:end');
+    expect(sockets.at(-1)!.timeout).toBe(40);
+    await after.closed;
+  });
+
+  test('that the application ends itself leaves a well-formed response, is released and reported', async () => {
+    await using running = await start(adapter);
+    await using client = await RawClient.connect(running.url);
+    client.get('/news');
+    await client.until(':\n');
+    client.stall();
+    const [connection] = connectionsOf(running.app);
+    const response = connection!['response'];
+    const long = 'x'.repeat(16_000_000);
+    void running.messaging.postMessage('http/news', long);
+    while (connection!.bufferedBytes === 0) await nextTurn();
+    void running.messaging.postMessage('http/news', 'behind');
+    response.end();
+    client.get('/quick');
+    client.resume();
+    await client.until('"quick":"answer"');
+    const [stream, next, ...others] = readResponses(client.received);
+    expect([stream!.body.startsWith(':\ndata: "xxx'), stream!.body.includes('behind'), others]).toEqual([
+      true,
+      false,
+      [],
+    ]);
+    expect(next!.body).toBe('{"quick":"answer"}');
+    expect(connectionsOf(running.app)).toEqual([]);
+    expect(running.logger.problems).toEqual([
+      expect.stringContaining(
+        'The stream of HttpController.news failed and was ended: the application ended the response',
+      ),
+    ]);
+  });
+
+  test('of a generator that always has more is released when the client leaves', async () => {
+    await using running = await start(adapter);
+    const client = await RawClient.connect(running.url);
+    client.get('/generator');
+    await client.until('xxx');
+    client.leave();
+    expect(await told.next()).toBe('generator released');
+  });
+});
+
+describe('An event stream on Fastify', () => {
+  interface Reply {
+    header(name: string, value: string): void;
+  }
+  type OnSend = (request: { url: string }, reply: Reply, payload: unknown) => Promise<unknown>;
+  const withHook = (hook: OnSend, options: TestAppOptions = {}) =>
+    start('Fastify', {
+      ...options,
+      configure: (app) => {
+        const fastify = app.getHttpAdapter().getInstance() as { addHook(name: 'onSend', hook: OnSend): void };
+        fastify.addHook('onSend', hook);
+      },
+    });
+
+  test.each([
+    ['GET', '/news', {}, 200],
+    ['HEAD', '/news', {}, 200],
+    ['GET', '/news', { 'last-event-id': 'messaging:end' }, 204],
+    ['GET', '/nothing-here', {}, 204],
+  ])('runs onSend hooks before its head, in which cookies are set: %s %s %j', async (method, path, headers, status) => {
+    let runs = 0;
+    await using running = await withHook(async (_request, reply, payload) => {
+      runs++;
+      await nextTurn();
+      reply.header('set-cookie', 'session=renewed');
+      return payload;
+    });
+    await using client = await SseClient.connect(running.url + path, { method, headers });
+    expect([client.status, client.headers['set-cookie'], runs]).toEqual([status, ['session=renewed'], 1]);
+    if (status === 204 || method === 'HEAD') return;
+    await client.comments.next();
+    void running.messaging.postMessage('http/news', 'one');
+    expect(await client.next()).toEqual(['message', 'one']);
+    expect(connectionsOf(running.app)[0]!['socket']).toBeDefined();
+  });
+
+  test('sends what its source gives while hooks are at work, and its end', async () => {
+    await using running = await withHook(async () => void (await nextTurn()));
+    await using client = await SseClient.connect(`${running.url}/finite`);
+    expect(await client.next()).toEqual(['message', 'one']);
+    expect(await client.next()).toEqual(['messaging:end', {}]);
+    await client.ended;
+  });
+
+  test('is not opened where a hook fails, which is answered as for any other route', async () => {
+    await using running = await withHook(async (request) => {
+      if (request.url === '/watched' && told.pending.length < 2) {
+        told.push('hook failed');
+        throw new Error('no session store');
+      }
+    });
+    const response = await fetch(`${running.url}/watched`);
+    expect([response.status, await response.json()]).toMatchObject([500, { statusCode: 500 }]);
+    expect(await told.take(3)).toEqual(['subscribed', 'hook failed', 'released']);
+    expect(connectionsOf(running.app)).toEqual([]);
+  });
+
+  test('is not opened where a hook answers instead', async () => {
+    await using running = await withHook(async (request, _reply, payload) =>
+      request.url === '/watched' ? 'in its place' : payload,
+    );
+    const response = await fetch(`${running.url}/watched`);
+    expect(await response.text()).toBe('in its place');
+    expect(await told.take(2)).toEqual(['subscribed', 'released']);
+    expect(connectionsOf(running.app)).toEqual([]);
+  });
+
+  test('is ended while hooks are at work when the application closes', async () => {
+    const running = await withHook(async (request) => {
+      if (request.url !== '/watched') return;
+      told.push('hook entered');
+      await new Promise((resolve) => gate.subscribe(resolve));
+    });
+    const answer = fetch(`${running.url}/watched`).catch((error: Error) => error);
+    expect(await told.take(2)).toEqual(['subscribed', 'hook entered']);
+    await running.app.close();
+    expect(await answer).toMatchObject({ message: 'fetch failed' });
+    expect(await told.next()).toBe('released');
+    gate.next();
+  });
+
+  describe('over HTTP/2', () => {
+    const open = async (session: http2.ClientHttp2Session, path: string) => {
+      const stream = session.request({ ':path': path });
+      const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders & { ':status': number }];
+      const chunks = new Queue<string>();
+      stream.setEncoding('utf8').on('data', chunks.push);
+      return { stream, headers, chunks };
+    };
+
+    test('runs onSend hooks, and keeps status and cache-control', async () => {
+      await using running = await withHook(async (_request, reply) => void reply.header('x-hook', 'ran'), {
+        http2: {},
+      });
+      const session = http2.connect(running.url);
+      const { headers, chunks } = await open(session, '/cached');
+      expect(headers).toMatchObject({
+        ':status': 200,
+        'x-hook': 'ran',
+        'cache-control': 'private, max-age=5, no-transform',
+      });
+      expect(await chunks.next()).toContain(':\n');
+      expect((await open(session, '/accepted')).headers[':status']).toBe(202);
+      session.close();
+    });
+
+    test('keeps its session from being ended as idle, which that is again after its last stream', async () => {
+      await using running = await start('Fastify', { http2: { http2SessionTimeout: 40 } });
+      const session = http2.connect(running.url);
+      const [one, other] = [await open(session, '/news'), await open(session, '/news')];
+      one.stream.close(http2.constants.NGHTTP2_CANCEL);
+      // Idle sessions come and are ended, one after the other.
+      for (let count = 0; count < 4; count++) await once(http2.connect(running.url), 'close');
+      expect(session.closed).toBe(false);
+      void running.messaging.postMessage('http/news', 'still there');
+      while (!(await other.chunks.next()).includes('still there'));
+      other.stream.close(http2.constants.NGHTTP2_CANCEL);
+      await once(session, 'close');
+    });
+
+    test('does not keep the application from closing: sessions of clients that have left it end', async () => {
+      const running = await start('Fastify', { http2: {} });
+      const session = http2.connect(running.url);
+      const { stream } = await open(session, '/watched');
+      expect(await told.next()).toBe('subscribed');
+      stream.close(http2.constants.NGHTTP2_CANCEL);
+      expect(await told.next()).toBe('released');
+      const closed = once(session, 'close');
+      await running.app.close();
+      await closed;
+    });
+
+    test('keeps a reader that makes progress, and cuts off one that makes none', async () => {
+      await using running = await start('Fastify', { http2: {} });
+      const [slow, stalled] = [http2.connect(running.url), http2.connect(running.url)];
+      const reading = await open(slow, '/news');
+      const [connection] = connectionsOf(running.app);
+      const left = await open(stalled, '/news');
+      stalled.on('error', () => {});
+      left.stream.on('error', () => {});
+      for (const { stream } of [reading, left]) stream.pause();
+      void running.messaging.postMessage('http/news', 'x'.repeat(4_000_000));
+      void running.messaging.postMessage('http/news', 'behind');
+      while (connectionsOf(running.app).some((each) => !each['isBlocked'])) await nextTurn();
+      const beat = () => {
+        for (const stream of running.app.get(EventStreams)['streams']) stream.beat();
+      };
+      while (connection!['isBlocked']) {
+        const { bufferedBytes } = connection!;
+        for (let count = 0; count < 4; count++) beat();
+        reading.stream.resume();
+        while (connection!.bufferedBytes >= bufferedBytes) await nextTurn();
+        reading.stream.pause();
+      }
+      reading.stream.resume();
+      while (!(await reading.chunks.next()).includes('behind'));
+      while (connectionsOf(running.app).length > 1) await nextTurn();
+      expect(connectionsOf(running.app)).toEqual([connection]);
+      expect(running.logger.problems).toEqual([expect.stringContaining('was cut off')]);
+      slow.destroy();
+      stalled.destroy();
+    });
+
+    test('that the application ends itself is released and reported', async () => {
+      await using running = await start('Fastify', { http2: {} });
+      const session = http2.connect(running.url);
+      const { stream } = await open(session, '/news');
+      const [connection] = connectionsOf(running.app);
+      connection!['response'].end();
+      void running.messaging.postMessage('http/news', 'behind');
+      await once(stream, 'close');
+      while (connectionsOf(running.app).length > 0) await nextTurn();
+      expect(running.logger.problems).toEqual([expect.stringContaining('the application ended the response')]);
+      session.close();
+    });
+  });
+});
