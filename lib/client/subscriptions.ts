@@ -1,4 +1,4 @@
-import { matchTemplate, quote } from '../protocol/channel-name.js';
+import { describe, matchTemplate, quote } from '../protocol/channel-name.js';
 import {
   ChannelDeniedError,
   InvalidChannelError,
@@ -6,6 +6,8 @@ import {
   LimitExceededError,
 } from '../protocol/errors.js';
 import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
+import { isInstance } from '../protocol/message-class.js';
+import { typeName } from '../protocol/serializable.js';
 import type { ClientErrorContext } from './client-options.js';
 import { isolate } from './isolate.js';
 import type { Link } from './link.js';
@@ -111,7 +113,13 @@ export class Subscriptions {
   #call(registrations: readonly Registration[], message: unknown, { channel, type, at }: MessageFrame): void {
     for (const registration of registrations) {
       if (registration.closed) continue;
-      const { segments } = registration.target;
+      const { segments, type: expected } = registration.target;
+      // By name too: a class that was evaluated anew, as by a hot update, goes on under its name.
+      if (expected && type !== typeName(expected) && !isInstance(message, expected)) {
+        const problem = `the channel carries ${typeName(expected)}, and this is ${type ?? describe(message)}`;
+        this.#report(new InvalidMessageError(problem), { channel });
+        continue;
+      }
       const params = (segments && matchTemplate(segments, channel.split('/'))) ?? {};
       const context: ClientMessageContext = { channel, params, type, postedAt: at };
       isolate(

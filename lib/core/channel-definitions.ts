@@ -4,7 +4,9 @@ import { declaredChannelNames, declaredChannels } from '../protocol/declared-cha
 import { ConfigurationError } from '../protocol/errors.js';
 import { sourceOfChannel } from '../protocol/source.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
+import type { Class } from '../protocol/message.js';
 import { KnownTemplates, type TemplateMatch } from './known-templates.js';
+import { Templates } from './templates.js';
 
 /** How many names are remembered with what decides about them. */
 const MAX_DECIDED = 10_000;
@@ -28,6 +30,9 @@ export class ChannelDefinitions {
   private readonly deciding = new KnownTemplates();
   private readonly deciderOf = new Map<string, string | undefined>();
   private decidedVersion = 0;
+  private readonly usedTemplates = new Templates<{ readonly name: string; readonly type: Class | undefined }>();
+  private readonly classes = new Map<string, Class | undefined>();
+  private hasClasses = false;
 
   constructor(private readonly types: TypeRegistry) {}
 
@@ -76,6 +81,22 @@ export class ChannelDefinitions {
   }
 
   /**
+   * The class that the messages of a name are of, by the definitions that this application uses. Asked for each message, so
+   * what was found is kept.
+   *
+   * @returns `undefined` where they may be anything, and where definitions disagree with equal right
+   */
+  classOf(name: string): Class | undefined {
+    if (!this.hasClasses) return undefined;
+    let type = this.classes.get(name);
+    if (type === undefined && !this.classes.has(name)) {
+      if (this.classes.size >= MAX_DECIDED) this.classes.clear();
+      this.classes.set(name, (type = this.findClass(name)));
+    }
+    return type;
+  }
+
+  /**
    * @throws ConfigurationError where the name has another definition, or the name of its message class another class
    */
   use(definition: ChannelDefinition): void {
@@ -86,6 +107,18 @@ export class ChannelDefinitions {
     this.byName.set(definition.name, new WeakRef(definition));
     this.collected.register(definition, definition.name);
     this.known.add(definition);
+    if (definition.segments !== undefined && this.usedTemplates.get(definition.name) === undefined) {
+      this.usedTemplates.add({ name: definition.name, type: definition.type });
+    }
+    this.hasClasses ||= definition.type !== undefined;
+    this.classes.clear();
+  }
+
+  private findClass(name: string): Class | undefined {
+    const exact = this.byName.get(name)?.deref();
+    if (exact !== undefined) return exact.type;
+    const [template, ...equals] = this.usedTemplates.mostLiteral(name);
+    return equals.every(({ type }) => type === template?.type) ? template?.type : undefined;
   }
 
   /** By this application, or, where it has not used it yet, by the one definition that there is. */

@@ -1,3 +1,6 @@
+import type { Class } from '../protocol/message.js';
+import { isInstance } from '../protocol/message-class.js';
+import { notCarried } from './class-guard.js';
 import { Delivery, MessageContext } from './delivery.js';
 import type { Listener } from './listener.js';
 import type { ListenerList } from './listener-list.js';
@@ -57,6 +60,7 @@ export class Dispatcher {
 
   /** Calls one listener, whether or not it is in a list. */
   deliver(delivery: Delivery, listener: Listener): void {
+    if (!this.isFor(delivery, listener.definition?.type)) return;
     const outer = this.current;
     this.current = delivery;
     try {
@@ -114,11 +118,19 @@ export class Dispatcher {
   private toAudience(delivery: Delivery, list: ListenerList): void {
     const templates = delivery.origin === 'local' ? this.channels.templatesOf(list) : NO_LISTS;
     if (templates.length > 0) {
-      this.dispatchToAll(delivery, [list, ...templates]);
+      const lists = [list, ...templates].filter((each) => this.isFor(delivery, each.definition?.type));
+      this.dispatchToAll(delivery, lists);
       return;
     }
     const audience = delivery.template === undefined ? list : this.channels.getTemplate(delivery.template);
     if (audience !== undefined) this.dispatch(delivery, audience);
+  }
+
+  /** Whether a message may go to listeners of a class; those of a template may have another one than the channel. */
+  private isFor(delivery: Delivery, type: Class | undefined): boolean {
+    if (type === undefined || isInstance(delivery.message, type)) return true;
+    this.reporter.messageRejected({ channel: delivery.channel, error: notCarried(delivery.message, type) });
+    return false;
   }
 
   /** Calls the listeners of a list. */

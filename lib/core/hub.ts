@@ -19,7 +19,7 @@ import {
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { Codec } from '../protocol/codec.js';
-import { decodeEnvelope, encodeEnvelope, envelopePrefix, type Envelope } from '../protocol/envelope.js';
+import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../protocol/envelope.js';
 import {
   ConfigurationError,
   InvalidMessageError,
@@ -28,8 +28,11 @@ import {
   RedisNotEnabledError,
 } from '../protocol/errors.js';
 import { DEFAULT_LIMITS, exceedsBytes, type Limits } from '../protocol/limits.js';
+import type { Class } from '../protocol/message.js';
+import { isInstance } from '../protocol/message-class.js';
 import { typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
+import { assertPosted, isDirectly, notCarried } from './class-guard.js';
 import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import { Delivery, type Origin } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
@@ -146,7 +149,7 @@ export class Hub {
   post(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
     const name = typeof channel === 'string' ? channel : channel?.name;
     const list = this.channels.get(name);
-    this.checkPostable(channel, list);
+    this.checkPostable(channel, list, message);
     const isGlobal = options !== undefined && this.isGlobal(options);
     const depth = this.dispatcher.current === undefined ? 0 : this.depthUnder(this.dispatcher.current, name);
     const delivery = new Delivery(message, name, this.here, Date.now(), depth);
@@ -268,11 +271,11 @@ export class Hub {
       if (channel.length > MAX_CHANNEL_NAME_LENGTH)
         throw new InvalidMessageError('the name of its channel is too long');
       const envelope = decodeEnvelope(payload);
-      const message = this.codec.decode(
-        envelope.data,
-        envelope.type ?? this.foreignType(envelope, audience),
-        envelope.meta,
-      );
+      const type = this.classOf(audience.name, audience);
+      // A stock client cannot say the class: it is the channel's.
+      const foreignType = envelope.node === undefined ? type && typeName(type) : undefined;
+      const message = this.codec.decode(envelope.data, envelope.type ?? foreignType, envelope.meta);
+      if (type !== undefined && !isInstance(message, type)) throw notCarried(message, type);
       const { node = '', postedAt = Date.now(), serial } = envelope;
       delivery = new Delivery(
         message,
@@ -292,12 +295,6 @@ export class Hub {
   private reject(channel: string, error: Error): void {
     this.rejected++;
     this.reporter.messageRejected({ channel, error });
-  }
-
-  /** The class of what a stock client sent, who cannot say it: the channel's. */
-  private foreignType(envelope: Envelope, list: ListenerList): string | undefined {
-    const type = envelope.node === undefined ? list.definition?.type : undefined;
-    return type && typeName(type);
   }
 
   private publish(
@@ -340,13 +337,26 @@ export class Hub {
     return outer.depth + 1;
   }
 
-  private checkPostable(channel: AnyPostableChannel, list: ListenerList | undefined): void {
+  private checkPostable(channel: AnyPostableChannel, list: ListenerList | undefined, message: unknown): void {
     if (channel instanceof Channel) {
-      if (list === undefined || list.definition !== channel.definition) this.definitions.use(channel.definition);
-    } else if (list === undefined || channel.startsWith(RESERVED_PREFIX)) {
-      // A name that is listened to has been checked, except that the library listens to reserved ones.
-      postableName(channel);
+      const { name, definition } = channel;
+      if (list === undefined || list.definition !== definition) {
+        this.definitions.use(definition);
+        // One room may be something of its own, although it is posted to as a room.
+        assertPosted(message, list?.definition?.type, name);
+      }
+      if (!isDirectly(message, definition)) assertPosted(message, definition.type, name);
+      return;
     }
+    // A name that is listened to has been checked, except that the library listens to reserved ones.
+    if (list === undefined || channel.startsWith(RESERVED_PREFIX)) postableName(channel);
+    if (list?.definition === undefined || !isDirectly(message, list.definition)) {
+      assertPosted(message, this.classOf(channel, list), channel);
+    }
+  }
+
+  private classOf(name: string, list: ListenerList | undefined): Class | undefined {
+    return list?.definition === undefined ? this.definitions.classOf(name) : list.definition.type;
   }
 
   private hold(delivery: Delivery): void {

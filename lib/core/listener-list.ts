@@ -17,7 +17,7 @@ export class ListenerList implements Registry {
   interest: Promise<void> | undefined = undefined;
   /** Whether the interest covers stock parts of Nest because a definition says so. */
   hasInterop = false;
-  /** How the first listener that named a definition defines the channel. */
+  /** How the listeners define the channel: the first that named a definition, unless another names one of exactly this name. */
   definition: ChannelDefinition | undefined = undefined;
   /** Whether a message of this channel is being delivered. */
   isBusy = false;

@@ -46,7 +46,10 @@ export class ListenerRegistry {
   /** @param interop - what the definition of its channel says, if that is known */
   add(listener: Listener, interop?: boolean): void {
     const list = listener.isTemplate ? this.getOrCreateTemplate(listener.channel) : this.getOrCreate(listener.channel);
-    list.definition ??= listener.definition;
+    // Of several definitions that of exactly this name counts: one room may be something of its own.
+    if (list.definition === undefined || listener.definition?.name === list.name) {
+      list.definition = listener.definition ?? list.definition;
+    }
     // A definition that becomes known after other listeners have come may ask for more.
     if (this.transport && (list.interest === undefined || (interop === true && !list.hasInterop))) {
       list.hasInterop = interop === true;

@@ -54,6 +54,8 @@ export interface ChannelOptions {
 // ignored would be a promise broken in silence.
 const NOT_YET_SUPPORTED = ['history'];
 
+const PRIMITIVES: readonly unknown[] = [String, Number, Boolean];
+
 const OPTIONS: Record<keyof ChannelOptions, OptionCheck> = {
   interop: flag,
   clients: flag,
@@ -72,6 +74,11 @@ export class ChannelDefinition<T = unknown> {
    * @internal
    */
   readonly segments: readonly string[] | undefined;
+  /**
+   * What nearly every message has as its prototype, where there is a class; at hand for the check of each post.
+   * @internal
+   */
+  readonly prototype: unknown;
 
   /** @internal */
   constructor(
@@ -82,6 +89,7 @@ export class ChannelDefinition<T = unknown> {
     readonly options: Readonly<ChannelOptions>,
   ) {
     this.segments = isTemplate(name) ? name.split('/') : undefined;
+    this.prototype = type?.prototype;
   }
 
   /** Whether two definitions of one name say the same. */
@@ -187,6 +195,11 @@ export function defineChannel(name: string, type?: Class, options: ChannelOption
   if (type !== undefined && typeof type !== 'function') {
     throw new ConfigurationError(
       `defineChannel(${quote(name)}): the second argument is the class of its messages, not ${describe(type)}`,
+    );
+  }
+  if (PRIMITIVES.includes(type)) {
+    throw new ConfigurationError(
+      `defineChannel(${quote(name)}): ${type!.name} is no class of messages; leave it out and write defineChannel<${type!.name.toLowerCase()}>(${quote(name)})`,
     );
   }
   checkChannelOptions(name, options);

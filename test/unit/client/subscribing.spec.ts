@@ -110,7 +110,7 @@ describe('A subscription', () => {
     ];
     const stream = await harness.gateway.ready();
     await Promise.all(all);
-    stream.message({ channel: 'rooms/7', template: 'rooms/:roomId', data: { text: '1' } });
+    stream.message({ channel: 'rooms/7', template: 'rooms/:roomId', type: 'ChatMessage', data: { text: '1' } });
     stream.message({ channel: 'rooms/7', template: 'rooms/:id', data: '2' });
     stream.message({ channel: 'rooms/7', data: '3' });
     stream.message({ channel: 'rooms/8', data: 'for nobody' });
@@ -120,6 +120,30 @@ describe('A subscription', () => {
       ['named', '2', { id: '7' }],
       ['seven', '3', {}],
     ]);
+  });
+
+  test('to a channel of a class gets its instances only; anything else is an error that names the channel', async () => {
+    await using harness = await Harness.start();
+    const heard = new Queue<ChatMessage>();
+    const streamed = harness.client.createStream(Rooms.for({ roomId: 7 }))[Symbol.asyncIterator]();
+    const first = streamed.next();
+    void harness.client.subscribe(Rooms.for({ roomId: 7 }), heard.push);
+    const stream = await harness.gateway.ready();
+    const frame = { channel: 'rooms/7', data: { text: '1' } };
+    for (const type of [undefined, 'client-test-user', 't']) stream.message({ ...frame, ...(type && { type }) });
+    stream.message({ ...frame, type: 'ChatMessage' });
+    expect(await heard.next()).toBeInstanceOf(ChatMessage);
+    expect(await first).toEqual({ done: false, value: new ChatMessage('1') });
+    expect(heard.pending).toEqual([]);
+    // One for the listener and one for the stream; what cannot be read at all is told once.
+    const errors = await harness.errors.take(5);
+    expect(errors.map(({ context }) => context)).toEqual(Array(5).fill({ channel: 'rooms/7' }));
+    expect(errors.map(({ error }) => error.message)).toEqual([
+      ...Array<string>(2).fill('the channel carries ChatMessage, and this is an object'),
+      ...Array<string>(2).fill('the channel carries ChatMessage, and this is client-test-user'),
+      expect.stringContaining('"t" is not known here'),
+    ]);
+    await streamed.return?.();
   });
 
   test('to a source names it by its class and key', async () => {
