@@ -69,7 +69,7 @@ export function decodeEnvelope(payload: string): Envelope {
   }
   const known = readMetadata(metadata);
   // Written anew it is the same, since a machine has written it; but now, because the message is made of it.
-  const text = split?.text ?? JSON.stringify(packet['data']);
+  const text = split?.text ?? write(packet['data']);
   return { data: packet['data'], text, ...known };
 }
 
@@ -95,6 +95,14 @@ function parse(payload: string): unknown {
     return JSON.parse(payload);
   } catch (error) {
     throw new InvalidMessageError(`it is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function write(data: unknown): string {
+  try {
+    return JSON.stringify(data);
+  } catch (error) {
+    throw new InvalidMessageError(`its data is nested too deeply: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -582,7 +582,9 @@ describe('A server that receives damaged payloads', () => {
       const index = (count / ROUND) % good.length;
       for (const way of WAYS.keys()) {
         receive(good[index]!, way);
-        if (heard.length === 1 && isSameGraph(heard[0], messages()[index])) outcomes.intact++;
+        const message = messages()[index];
+        const isCarried = WAYS[way]![0] !== Users.name || message instanceof User;
+        if (isCarried ? heard.length === 1 && isSameGraph(heard[0], message) : heard.length === 0) outcomes.intact++;
       }
     }
     ({ rejectedCount } = hub);
@@ -609,7 +611,7 @@ describe('A server that receives damaged payloads', () => {
     expect(reporter.listenerFailures).toEqual([]);
   });
 
-  test('delivers each good message between them intact', () => {
+  test('delivers each good message between them intact, but none on a channel of another class', () => {
     expect(outcomes.intact).toBe((MUTATIONS / ROUND) * WAYS.length);
   });
 

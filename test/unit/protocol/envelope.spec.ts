@@ -55,6 +55,11 @@ describe('The text of the data', () => {
     expect(() => decodeEnvelope(envelope('1,'))).toThrow('it is not JSON');
   });
 
+  test('is refused where it is nested deeper than anybody can write', () => {
+    const deep = '['.repeat(50_000) + ']'.repeat(50_000);
+    expect(() => decodeEnvelope(envelope(deep).replace(',"n":17', ''))).toThrow(InvalidMessageError);
+  });
+
   test('is none in what a stock client sent', () => {
     expect(decodeEnvelope('{"pattern":"news","data":{"id":1}}')).toEqual({ data: { id: 1 } });
   });
