@@ -36,6 +36,7 @@ import { assertPosted, isDirectly, notCarried } from './class-guard.js';
 import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import { Delivery, type Origin } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
+import { isolateObservable } from './isolated-observable.js';
 import { Listener, type MessageListener } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import { ListenerRegistry } from './listener-registry.js';
@@ -85,9 +86,9 @@ export class Hub {
   readonly codec: Codec;
   /** Where failures are told that have no caller. */
   readonly reporter: Reporter;
-  readonly sessions = new Sessions();
+  readonly sessions: Sessions;
   /** The session of what belongs to the application, not to a request; ends with the hub. */
-  readonly root = this.sessions.open();
+  readonly root: Session;
   private readonly limits: Limits;
   readonly definitions = new ChannelDefinitions(this.types);
   private readonly channels: ListenerRegistry;
@@ -101,6 +102,8 @@ export class Hub {
 
   constructor(options: HubOptions) {
     this.reporter = options.reporter;
+    this.sessions = new Sessions(options.reporter);
+    this.root = this.sessions.open();
     this.codec = new Codec(this.types, options.classFilter, options.instanceCheck);
     this.here = { origin: 'local', node: this.node, codec: this.codec };
     this.transport = options.transport;
@@ -116,7 +119,9 @@ export class Hub {
 
   /** How the link to the other nodes is; without a transport always ready. */
   get status(): Observable<TransportStatus> {
-    return this.transport?.status ?? of({ state: 'ready' });
+    return isolateObservable(this.transport?.status ?? of<TransportStatus>({ state: 'ready' }), (error) =>
+      this.reporter.callbackFailed({ callback: 'A subscriber of the status', error }),
+    );
   }
 
   /** Whether there may be other nodes. */

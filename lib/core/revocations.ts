@@ -8,7 +8,15 @@ export class Revocations {
   private readonly channel = reservedChannel<Revocation>('revocations') as Channel<Revocation>;
 
   constructor(private readonly hub: Hub) {
-    hub.listen(this.channel, (revocation: Revocation) => this.apply(revocation), hub.root, 'revocations');
+    hub.listen(
+      this.channel,
+      (revocation: Revocation, { origin }) => {
+        // Those of this node have taken effect already.
+        if (origin === 'global') this.apply(revocation);
+      },
+      hub.root,
+      'revocations',
+    );
   }
 
   /**
@@ -16,7 +24,10 @@ export class Revocations {
    * @throws ConfigurationError for arguments that name nobody
    */
   revoke(userId: string | number, what: unknown): Promise<boolean> {
-    return this.hub.post(this.channel, toRevocation(userId, what), { scope: 'auto' });
+    const revocation = toRevocation(userId, what);
+    // Not by the post: one that is made while a message is being delivered may have to wait.
+    this.hub.sessions.revoke(revocation);
+    return this.hub.post(this.channel, revocation, { scope: 'auto' });
   }
 
   private apply(revocation: unknown): void {

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { SessionClosedError } from '../protocol/errors.js';
+import { isolate } from './isolate.js';
+import { isolateListeners } from './isolated-signal.js';
 import type { Listener } from './listener.js';
 import type { Sessions } from './sessions.js';
 
@@ -16,6 +18,8 @@ export interface SessionOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+type OnClose = (reason: SessionCloseReason) => void;
+
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
@@ -26,7 +30,8 @@ export class Session implements Disposable, AsyncDisposable {
   #closeReason: SessionCloseReason | undefined;
   /** A set from the second one on: most sessions have one at most, and a set costs as much as all the rest of them. */
   #listeners: Listener | Set<Listener> | undefined;
-  #onClose: ((reason: SessionCloseReason) => void) | undefined;
+  /** A list from the second one on. */
+  #onClose: OnClose | OnClose[] | undefined;
   readonly #askAuth: (() => AuthenticationInfo | null) | undefined;
   readonly #sessions: Sessions;
 
@@ -43,9 +48,15 @@ export class Session implements Disposable, AsyncDisposable {
     return (this.#id ??= randomUUID());
   }
 
-  /** Who is behind the session; `null` while nobody has signed in. */
+  /** Who is behind the session; `null` while nobody has signed in, or if who is asked for it fails, which is reported. */
   get auth(): AuthenticationInfo | null {
-    return (this.#auth ??= this.#askAuth?.() ?? null);
+    const ask = this.#askAuth;
+    if (this.#auth === null && ask !== undefined) {
+      this.#isolate('"auth" of a session', () => {
+        this.#auth = ask() ?? null;
+      });
+    }
+    return this.#auth;
   }
 
   get closed(): boolean {
@@ -57,11 +68,12 @@ export class Session implements Disposable, AsyncDisposable {
     return this.#closeReason;
   }
 
-  /** Aborted when the session closes. */
+  /** Aborted when the session closes. What its listeners throw, or their promises reject with, is reported. */
   get signal(): AbortSignal {
     // Made on demand: most sessions are never asked, and a controller costs more than all the rest.
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
+      isolateListeners(this.#controller.signal, this.#sessions.reporter, 'A listener of the signal of a session');
       if (this.closed) this.#controller.abort();
     }
     return this.#controller.signal;
@@ -81,19 +93,16 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Runs a function when the session closes, after those that came before it; at once where it has.
+   * Runs a function when the session closes, after those that came before it; at once where it has. What it throws is
+   * reported.
    * @internal
    */
-  onClose(run: (reason: SessionCloseReason) => void): void {
+  onClose(run: OnClose): void {
     const earlier = this.#onClose;
-    if (this.#closeReason !== undefined) run(this.#closeReason);
+    if (this.#closeReason !== undefined) this.#runOnClose(run, this.#closeReason);
     else if (earlier === undefined) this.#onClose = run;
-    else {
-      this.#onClose = (reason) => {
-        earlier(reason);
-        run(reason);
-      };
-    }
+    else if (typeof earlier === 'function') this.#onClose = [earlier, run];
+    else earlier.push(run);
   }
 
   /** @internal */
@@ -124,19 +133,34 @@ export class Session implements Disposable, AsyncDisposable {
     return this.#owned().filter((listener) => listener.call === call && listener.channel === channel);
   }
 
-  /** @internal */
+  /**
+   * Closes the session. Never throws: each of those who are told of it is isolated from the others.
+   * @internal
+   */
   end(reason: SessionCloseReason): void {
     if (this.closed) return;
     this.#closeReason = reason;
     this.#sessions.forget(this);
     const listeners = this.#owned();
     this.#listeners = undefined;
-    for (const listener of listeners) listener.unsubscribe();
-    this.#controller?.abort();
+    for (const listener of listeners) this.#isolate('The end of a listener', () => listener.unsubscribe());
+    this.#isolate('A listener of the signal of a session', () => this.#controller?.abort());
     // First those who ask for the reason, since a stream that completes would say that it came to its end.
-    this.#onClose?.(reason);
+    const onClose = this.#onClose;
     this.#onClose = undefined;
-    for (const listener of listeners) listener.onSessionClose?.();
+    if (typeof onClose === 'function') this.#runOnClose(onClose, reason);
+    else onClose?.forEach((run) => this.#runOnClose(run, reason));
+    for (const { name, onSessionClose } of listeners) {
+      if (onSessionClose !== undefined) this.#isolate(`The end of ${name}`, onSessionClose);
+    }
+  }
+
+  #runOnClose(run: OnClose, reason: SessionCloseReason): void {
+    this.#isolate('onClose of a session', () => run(reason));
+  }
+
+  #isolate(callback: string, run: () => unknown): void {
+    isolate(this.#sessions.reporter, callback, run);
   }
 
   #owned(): Listener[] {

@@ -1,10 +1,14 @@
 import { isRevoked, type Revocation } from '../protocol/authentication.js';
+import type { Reporter } from './reporter.js';
 import { Session, type SessionCloseReason, type SessionOptions } from './session.js';
 
 /** The open sessions of one node. */
 export class Sessions {
   private readonly openSessions = new Set<Session>();
   private isClosed = false;
+
+  /** @param reporter - told of what fails where a session ends */
+  constructor(readonly reporter: Reporter) {}
 
   /** How many sessions are open. */
   get size(): number {
@@ -23,17 +27,28 @@ export class Sessions {
     this.openSessions.delete(session);
   }
 
-  /** Ends every session whose authentication a revocation withdraws. */
+  /** Ends every session whose authentication a revocation withdraws. Never throws. */
   revoke(revocation: Revocation): void {
-    for (const session of this.openSessions) {
-      const { auth } = session;
-      if (auth !== null && isRevoked(auth, revocation)) session.end('revoked');
+    // Of those that are open now: what hears of an end may open a session for the same user at once.
+    for (const session of [...this.openSessions]) {
+      if (this.isWithdrawn(session, revocation)) session.end('revoked');
     }
   }
 
-  /** Ends all of them; what is opened later is closed from the start. */
+  /** Ends all of them; what is opened later is closed from the start. Never throws. */
   close(reason: SessionCloseReason): void {
     this.isClosed = true;
     for (const session of this.openSessions) session.end(reason);
+  }
+
+  private isWithdrawn(session: Session, revocation: Revocation): boolean {
+    try {
+      const { auth } = session;
+      return auth !== null && isRevoked(auth, revocation);
+    } catch (error) {
+      // An object that cannot be read is nobody's in particular; it must not keep open what should end.
+      this.reporter.callbackFailed({ callback: 'Reading the authentication of a session', error });
+      return true;
+    }
   }
 }

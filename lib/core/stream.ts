@@ -1,7 +1,11 @@
-import { Observable, Subscription, type Unsubscribable } from 'rxjs';
+import { Subscription, type Observable, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
+import { MessageContext } from './delivery.js';
 import type { Hub } from './hub.js';
+import { IsolatedObservable } from './isolated-observable.js';
 import type { Session } from './session.js';
+
+const LABEL = 'createStream()';
 
 /** Who reads a stream. */
 export interface Reader<T> {
@@ -19,22 +23,40 @@ type Read<T> = (reader: Reader<T>, registrar?: Registrar) => Unsubscribable;
  * An Observable whose messages can also be read without the machinery of Observables, which costs more than all else of
  * a delivery to one of many event streams (bench/fanout.ts). What is made of it by `pipe()` is a plain one.
  */
-export class DirectStream<T> extends Observable<T> {
-  constructor(readonly read: Read<T>) {
-    super((subscriber) => read(subscriber));
+export class DirectStream<T> extends IsolatedObservable<T> {
+  /** @param failed - told of what a subscriber throws */
+  constructor(
+    readonly read: Read<T>,
+    failed: (error: unknown) => void,
+  ) {
+    super(failed, (subscriber) => read(subscriber));
   }
 }
 
 /**
  * The messages of a channel as a hot Observable: each subscription listens from then on, nothing is kept
- * for nobody. Completes when the session closes.
+ * for nobody. Completes when the session closes. What a subscriber throws is reported like the error of a listener.
  *
  * @throws MessagingError at the call for what is no channel
  */
 export function createStream<T>(hub: Hub, channel: ListenableChannel<T>, session: Session): Observable<T> {
   // Checked here, since an error inside the Observable would come at another time and in another place.
   hub.prepare(channel, () => {}, session);
-  return new DirectStream<T>((reader, registrar = hub) => readChannel(hub, channel, session, reader, registrar));
+  return new DirectStream<T>(
+    (reader, registrar = hub) => readChannel(hub, channel, session, reader, registrar),
+    (error) => subscriberFailed(hub, channel, session, error),
+  );
+}
+
+function subscriberFailed<T>(hub: Hub, channel: ListenableChannel<T>, session: Session, error: unknown): void {
+  const { delivering, reporter } = hub;
+  const listener = hub.prepare(channel, () => {}, session, LABEL);
+  if (delivering !== undefined && listener.hears(delivering.channel)) {
+    const context = new MessageContext(delivering, listener);
+    reporter.listenerFailed(error, { channel: delivering.channel, listener: LABEL, context });
+  } else {
+    reporter.callbackFailed({ callback: `A subscriber of ${LABEL}`, error });
+  }
 }
 
 // Not inside createStream(), whose variables an open stream would keep with these closures.
@@ -49,7 +71,7 @@ function readChannel<T>(
     reader.complete();
     return Subscription.EMPTY;
   }
-  const listener = hub.prepare(channel, (message: T) => reader.next(message), session, 'createStream()');
+  const listener = hub.prepare(channel, (message: T) => reader.next(message), session, LABEL);
   listener.isContextFree = true;
   listener.onSessionClose = () => reader.complete();
   registrar.attach(listener);

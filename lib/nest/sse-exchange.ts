@@ -54,15 +54,16 @@ export class SseExchange {
     const { method, headers } = rawRequest(request);
     if (headers?.['last-event-id'] === END_ID) return this.answerEmpty(204);
     if (method === 'HEAD') return this.answerHead();
-    StreamSignal.follow(request, session);
+    StreamSignal.follow(request, session, this.streams.reporter);
     const result = await handle();
-    if (isGone(response)) return discardStream(result);
+    const discard = () => discardStream(result, (error) => this.streams.endFailed(route.handler, error));
+    if (isGone(response)) return discard();
     if (session.closeReason === 'revoked') {
-      discardStream(result);
+      discard();
       throw new UnauthorizedException();
     }
     if (BODILESS.has(response.statusCode)) {
-      discardStream(result);
+      discard();
       return this.answerEmpty(response.statusCode);
     }
     await this.streams.serve(checkStream(result, route.handler), {

@@ -1,4 +1,6 @@
 import * as common from '@nestjs/common';
+import { isolateListeners } from '../core/isolated-signal.js';
+import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 
 /** Where Nest's `@SseSignal()` finds the controller of a request. Nest 11 has neither. */
@@ -14,10 +16,13 @@ export class StreamSignal {
     if (CONTROLLER !== undefined) request[CONTROLLER] = new StreamSignal();
   });
 
-  /** Has the signal of a request, where somebody asked for it, follow its session. */
-  static follow(request: object, session: Session): void {
+  /** Has the signal of a request, where somebody asked for it, follow its session. To be called before the handler. */
+  static follow(request: object, session: Session, reporter: Reporter): void {
     const own = CONTROLLER && (request as Record<symbol, unknown>)[CONTROLLER];
-    if (own instanceof StreamSignal && own.controller !== undefined) session.onClose(() => own.controller!.abort());
+    if (!(own instanceof StreamSignal) || own.controller === undefined) return;
+    const { controller } = own;
+    isolateListeners(controller.signal, reporter, 'A listener of the signal of @SseSignal()');
+    session.onClose(() => controller.abort());
   }
 
   get signal(): AbortSignal {

@@ -59,16 +59,19 @@ export class ClientConnection {
    * @param lost - what is to be recovered
    */
   stream(answers: readonly ChannelAnswer[], lost?: Lost): Observable<unknown> {
-    return new DirectStream((reader) => {
-      if (this.session.closed) {
-        reader.complete();
-      } else {
-        this.reader = reader;
-        void this.begin(answers, lost);
-      }
-      // Nothing ends it but the session, which also ends the subscriptions.
-      return Subscription.EMPTY;
-    });
+    return new DirectStream(
+      (reader) => {
+        if (this.session.closed) {
+          reader.complete();
+        } else {
+          this.reader = reader;
+          void this.begin(answers, lost);
+        }
+        // Nothing ends it but the session, which also ends the subscriptions.
+        return Subscription.EMPTY;
+      },
+      (error) => this.reporter.callbackFailed({ callback: 'The stream of a client connection', error }),
+    );
   }
 
   /**

@@ -29,6 +29,8 @@ export interface ConnectionObserver {
   slowConsumer(bufferedBytes: number): void;
   /** Somebody else has ended the response; nothing can be written any more. */
   responseTaken(): void;
+  /** To write to the response failed; it has been cut off. */
+  writeFailed(error: unknown): void;
 }
 
 const COMMENT = new Frame(COMMENT_FRAME);
@@ -150,8 +152,12 @@ export class SseConnection implements Flushable {
     const { pending } = this;
     if (pending === undefined || this.isBlocked || this.isEnded || !this.isOpen) return;
     this.pending = undefined;
-    if (this.write(pending)) this.release();
-    else this.waitForReader();
+    try {
+      if (this.write(pending)) this.release();
+      else this.waitForReader();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   /** Resolves when what was sent has been handed to the network, or the connection has closed. */
@@ -172,10 +178,12 @@ export class SseConnection implements Flushable {
     this.close();
     if (isTaken) this.observer.responseTaken();
     if (isLost) return;
-    if (rest !== undefined) response.write(rest);
-    if (pending !== undefined) response.write(pending.bytes);
-    if (frame) response.end(frame);
-    else response.end();
+    this.guard(() => {
+      if (rest !== undefined) response.write(rest);
+      if (pending !== undefined) response.write(pending.bytes);
+      if (frame) response.end(frame);
+      else response.end();
+    });
   }
 
   /** Resolves once the end has been handed to the network, or the connection has closed. */
@@ -230,14 +238,30 @@ export class SseConnection implements Flushable {
 
   private waitForReader(): void {
     this.isBlocked = true;
-    this.sink.once('drain', () => {
-      this.blockedBeats = 0;
-      if (!this.writeRest()) return this.waitForReader();
-      this.isBlocked = false;
-      this.isLossy = false;
-      if (this.pending === undefined) this.release();
-      else this.flush();
-    });
+    this.sink.once('drain', () => this.guard(() => this.continue()));
+  }
+
+  private continue(): void {
+    this.blockedBeats = 0;
+    if (!this.writeRest()) return this.waitForReader();
+    this.isBlocked = false;
+    this.isLossy = false;
+    if (this.pending === undefined) this.release();
+    else this.flush();
+  }
+
+  private guard(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Cuts the connection off if writing failed: middleware may have put functions of its own in place of node's. */
+  private fail(error: unknown): void {
+    this.destroy();
+    this.observer.writeFailed(error);
   }
 
   /** Sees to it that no more waits than may: by dropping what may be dropped, or by cutting the reader off. */

@@ -34,6 +34,8 @@ export interface StreamContext {
   readonly flusher: Flusher;
   /** What streams of whole channels read. */
   readonly feeds: Feeds;
+  /** Told of what a handler's stream fails with when it has ended. */
+  endFailed(handler: string, error: unknown): void;
   /** Called when a stream has ended and its last byte has been handed to the network. */
   remove(stream: EventStream): void;
 }
@@ -121,6 +123,10 @@ export class EventStream implements StreamObserver, ConnectionObserver {
     this.finish(END_FRAME);
   }
 
+  endFailed(error: unknown): void {
+    this.context.endFailed(this.handler, error);
+  }
+
   /** See {@link SseConnection.beat}. */
   beat(): void {
     if (this.state === 'open') this.connection.beat(this.beatMs, this.isSilent);
@@ -128,6 +134,11 @@ export class EventStream implements StreamObserver, ConnectionObserver {
 
   slowConsumer(bufferedBytes: number): void {
     this.context.reporter.slowConsumer({ handler: this.handler, bufferedBytes });
+    this.stop();
+  }
+
+  writeFailed(error: unknown): void {
+    this.context.reporter.streamFailed({ handler: this.handler, error });
     this.stop();
   }
 

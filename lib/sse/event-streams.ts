@@ -77,6 +77,11 @@ export class EventStreams implements StreamContext {
     return eventStream.serve(stream, request);
   }
 
+  /** What a handler's stream fails with when it has ended, or is not read at all. */
+  endFailed(handler: string, error: unknown): void {
+    this.reporter.callbackFailed({ callback: `The end of the stream of ${handler}`, error });
+  }
+
   /** Called by a stream that has ended. */
   remove(stream: EventStream): void {
     if (this.streams.delete(stream)) this.heartbeat.removed(stream);

@@ -1,4 +1,5 @@
 import { isObservable, type Observable, type Unsubscribable } from 'rxjs';
+import { IsolatedSubscriber } from '../core/isolated-observable.js';
 import { DirectStream } from '../core/stream.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
@@ -15,6 +16,8 @@ export interface StreamObserver {
   drained(): Promise<void>;
   error(error: unknown): void;
   complete(): void;
+  /** Something of the stream failed while it ended, or afterwards. */
+  endFailed(error: unknown): void;
 }
 
 /**
@@ -36,7 +39,9 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
  */
 export function readStream(stream: MessageStream, observer: StreamObserver, feeds: Feeds): Unsubscribable {
   if (stream instanceof DirectStream) return stream.read(observer, feeds);
-  if (isObservable(stream)) return stream.subscribe(observer);
+  if (isObservable(stream)) {
+    return stream.subscribe(new IsolatedSubscriber(observer, (error) => observer.endFailed(error)));
+  }
   const iterator = stream[Symbol.asyncIterator]();
   const state = { isStopped: false };
   void readIterator(iterator, observer, state);
@@ -44,15 +49,24 @@ export function readStream(stream: MessageStream, observer: StreamObserver, feed
     unsubscribe: () => {
       if (state.isStopped) return;
       state.isStopped = true;
-      release(iterator);
+      void release(iterator, observer);
     },
   };
 }
 
-/** Lets go of a stream that nobody will read. */
-export function discardStream(stream: unknown): void {
+/**
+ * Lets go of a stream that nobody will read.
+ *
+ * @param failed - told of what that fails with
+ */
+export function discardStream(stream: unknown, failed: (error: unknown) => void): void {
   // An Observable that nobody subscribes to holds nothing; an iterator may have been opened already.
-  if (isAsyncIterable(stream) && !isObservable(stream)) release(stream[Symbol.asyncIterator]());
+  if (!isAsyncIterable(stream) || isObservable(stream)) return;
+  try {
+    void release(stream[Symbol.asyncIterator](), { endFailed: failed });
+  } catch (error) {
+    failed(error);
+  }
 }
 
 async function readIterator(
@@ -71,16 +85,24 @@ async function readIterator(
     state.isStopped = true;
     observer.complete();
   } catch (error) {
-    if (state.isStopped) return;
+    if (state.isStopped) return reportEnd(error, observer);
     state.isStopped = true;
     observer.error(error);
   }
 }
 
-function release(iterator: AsyncIterator<unknown>): void {
-  // An async generator that waits for something returns only after that; nobody waits for it here, and
-  // what it throws on its way out has no reader any more.
-  void (async () => iterator.return?.())().catch(() => {});
+/** Lets go of an iterator. One that waits for something, as a generator may, returns only after that: nobody waits for it. */
+async function release(iterator: AsyncIterator<unknown>, observer: Pick<StreamObserver, 'endFailed'>): Promise<void> {
+  try {
+    await iterator.return?.();
+  } catch (error) {
+    reportEnd(error, observer);
+  }
+}
+
+function reportEnd(error: unknown, observer: Pick<StreamObserver, 'endFailed'>): void {
+  // What a source waits for with the session's signal ends so, as it should.
+  if ((error as { name?: unknown } | null | undefined)?.name !== 'AbortError') observer.endFailed(error);
 }
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
