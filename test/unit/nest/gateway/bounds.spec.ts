@@ -5,6 +5,7 @@ import { AuthorizerCalls } from '../../../../lib/nest/gateway/authorizer-calls.j
 import { ChannelDecisions } from '../../../../lib/nest/gateway/channel-decisions.js';
 import type { ClientChannels } from '../../../../lib/nest/gateway/client-channels.js';
 import { ConnectionSlots } from '../../../../lib/nest/gateway/connection-slots.js';
+import { RecordingReporter } from '../../../support/recording-reporter.js';
 
 afterEach(() => void jest.useRealTimers());
 
@@ -67,7 +68,7 @@ describe('Calls of authorizers', () => {
 describe('Decisions about the channels of requests', () => {
   const decide = jest.fn<ClientChannels['decide']>();
   const channels = { decide } as unknown as ClientChannels;
-  const sessions = new Sessions();
+  const sessions = new Sessions(new RecordingReporter());
   const requester = (session: Session = sessions.open()) => ({ session, request: {} });
   const namesOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `c${index}`);
 
