@@ -16,6 +16,7 @@ export {
   ChannelTemplate,
   ConfigurationError,
   ConnectionClosedError,
+  ConnectionLostError,
   defineChannel,
   ERROR_CODES,
   InvalidChannelError,

@@ -5,8 +5,12 @@ import type { LinkFactory } from './link.js';
 
 /** Options of `MessagingClient`. */
 export interface MessagingClientOptions {
-  /** Where the gateway is mounted: `/messages`, or with its origin where there is no page that has one. */
-  url: string;
+  /**
+   * Where the gateway is mounted: `/messages`, or a whole URL outside of a page. It is looked at with the first
+   * connection, so that a program that is evaluated on a server, too, may make its client there. One that cannot be used
+   * closes the client, as `misconfigured`; `subscribe` rejects with a `ConfigurationError` then.
+   */
+  url: string | URL;
   /**
    * Headers of each request, or what makes them; it is asked anew for each request, so that a token may be renewed.
    * A failure of it counts as a failed attempt to connect.

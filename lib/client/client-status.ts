@@ -1,3 +1,5 @@
+import type { MessagingError } from '../protocol/errors.js';
+
 /** How a client stands with its server. */
 export interface ClientStatus {
   /**
@@ -12,9 +14,9 @@ export interface ClientStatus {
   readonly reason?: CloseReason | 'drain';
   /**
    * What went wrong last: why it is `waiting` or `closed`. While it is `open`: why the last change of the subscriptions
-   * has not got through yet.
+   * has not got through yet. What `fetch` or `headers` failed by is its `cause`.
    */
-  readonly error?: Error;
+  readonly error?: MessagingError;
   /** When the next attempt is made, in milliseconds since 1970. */
   readonly retryAt?: number;
 }
@@ -26,6 +28,7 @@ export interface ClientStatus {
  * - `end`: the server ended the stream
  * - `revoked`: the sign-in was withdrawn
  * - `refused`: the server does not let this client in (HTTP 204, 401 or 403)
- * - `misconfigured`: there is no gateway at the URL, or not one that understands this client (other HTTP 4xx)
+ * - `misconfigured`: the URL cannot be used, there is no gateway at it, or not one that understands this client (other
+ *   HTTP 4xx)
  */
 export type CloseReason = 'close' | 'end' | 'revoked' | 'refused' | 'misconfigured';

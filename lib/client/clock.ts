@@ -1,7 +1,9 @@
 /** Time and chance. */
 export interface Clock {
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970. Somebody may set this clock, also back. */
   now(): number;
+  /** Milliseconds since some moment, which only grow. They may stand still while the machine sleeps. */
+  uptime(): number;
   /** From 0 to less than 1. */
   random(): number;
   setTimeout(run: () => void, ms: number): unknown;
@@ -14,7 +16,33 @@ export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 /** The ones of the platform. */
 export const realClock: Clock = {
   now: () => Date.now(),
+  uptime: () => performance.now(),
   random: () => Math.random(),
   setTimeout: (run, ms) => setTimeout(run, Math.min(ms, MAX_TIMEOUT_MS)),
   clearTimeout: (timer) => clearTimeout(timer as number),
 };
+
+/**
+ * Measures how long ago something was. The clock that has gone on further counts: the time of day may be set back, and
+ * in most browsers `performance.now()` stands still while the machine sleeps. A time of day that is set forward makes it
+ * too long.
+ */
+export class Stopwatch {
+  readonly #clock: Clock;
+  #startedAt = 0;
+  #uptime = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.restart();
+  }
+
+  restart(): void {
+    this.#startedAt = this.#clock.now();
+    this.#uptime = this.#clock.uptime();
+  }
+
+  get elapsedMs(): number {
+    return Math.max(this.#clock.now() - this.#startedAt, this.#clock.uptime() - this.#uptime);
+  }
+}

@@ -13,11 +13,15 @@ export interface EventReceiver {
 }
 
 /**
- * Reads an event stream (HTML Living Standard, 9.2) to its end.
+ * Reads an event stream (HTML Living Standard, 9.2) to its end, or until the signal is aborted.
  *
  * @throws what the receiver throws, what the network does, and where one event is longer than 16 Mi characters
  */
-export async function readEvents(body: ReadableStream<Uint8Array>, receiver: EventReceiver): Promise<void> {
+export async function readEvents(
+  body: ReadableStream<Uint8Array>,
+  receiver: EventReceiver,
+  signal: AbortSignal,
+): Promise<void> {
   const parser = createParser({
     onEvent: (event) => receiver.event(event),
     onRetry: (ms) => receiver.retry(ms),
@@ -29,6 +33,8 @@ export async function readEvents(body: ReadableStream<Uint8Array>, receiver: Eve
   });
   const decoder = new TextDecoder();
   const reader = body.getReader();
+  // A `fetch` of the application need not know the signal. What the stream failed by, reading it throws.
+  signal.addEventListener('abort', () => void reader.cancel().catch(() => {}));
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;

@@ -5,6 +5,7 @@ export {
   ChannelTemplate,
   ConfigurationError,
   ConnectionClosedError,
+  ConnectionLostError,
   defineChannel,
   InvalidChannelError,
   InvalidMessageError,

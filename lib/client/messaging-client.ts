@@ -1,7 +1,7 @@
 import { describe } from '../protocol/channel-name.js';
 import type { ListenableChannel } from '../protocol/channel.js';
 import { decodeMessage } from '../protocol/codec/decode-message.js';
-import { ConnectionClosedError, MessagingError } from '../protocol/errors.js';
+import { ConnectionClosedError, InvalidMessageError, MessagingError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
@@ -9,6 +9,7 @@ import type { ClientErrorContext, MessagingClientOptions } from './client-option
 import type { ClientStatus } from './client-status.js';
 import { isolate } from './isolate.js';
 import type { Link, LinkFactory } from './link.js';
+import { Listeners } from './listeners.js';
 import { MessageStream } from './message-stream.js';
 import {
   Registration,
@@ -41,7 +42,7 @@ export interface MessageGap {
  * looked at), notices a connection that is silent for too long, and asks for all of its channels anew then. What is posted
  * while it is away arrives then, in order, if the server still has it; else {@link MessagingClient.onGap} tells.
  *
- * @throws ConfigurationError for a URL that cannot be used, and for two classes of one name
+ * @throws ConfigurationError for two classes of one name
  * @example
  * ```ts
  * import { MessagingClient } from 'nestjs-messaging/client';
@@ -58,8 +59,8 @@ export class MessagingClient implements Disposable {
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
   readonly #link: Link;
   readonly #subscriptions: Subscriptions;
-  readonly #statusListeners = new Set<(status: ClientStatus) => unknown>();
-  readonly #gapListeners = new Set<(gap: MessageGap) => unknown>();
+  readonly #statusListeners = new Listeners<ClientStatus>((error) => this.#report(error, {}));
+  readonly #gapListeners = new Listeners<MessageGap>((error) => this.#report(error, {}));
   #status: ClientStatus = { state: 'idle' };
 
   constructor(options: MessagingClientOptions) {
@@ -111,14 +112,17 @@ export class MessagingClient implements Disposable {
     listener: ClientMessageListener<T>,
     options?: SubscribeOptions,
   ): Promise<ClientSubscription>;
-  async subscribe(channel: unknown, ...rest: unknown[]): Promise<ClientSubscription> {
-    const target = this.#target(channel, rest);
-    const [listener, { signal } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
-    if (typeof listener !== 'function') {
-      throw new MessagingError('INVALID_LISTENER', `A listener is a function, not ${describe(listener)}`);
-    }
-    signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
+  subscribe(channel: unknown, ...rest: unknown[]): Promise<ClientSubscription> {
+    // What the application ended itself is nobody's failure: whoever waits is told, but it is no unhandled rejection.
+    const forgive = (): void => queueMicrotask(() => subscribed.catch(() => {}));
+    const subscribed = new Promise<ClientSubscription>((resolve, reject) => {
+      const target = this.#target(channel, rest);
+      const [listener, { signal } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
+      checkListener(listener);
+      if (signal?.aborted) {
+        forgive();
+        throw signal.reason;
+      }
       let isPending = true;
       const abort = (): void => void registration.unsubscribe();
       signal?.addEventListener('abort', abort);
@@ -134,10 +138,12 @@ export class MessagingClient implements Disposable {
           // Of a promise that has been settled nothing comes any more.
           if (reason === undefined) resolve(registration);
           else reject(reason);
+          if (!error) forgive();
           return isPending;
         },
       });
     });
+    return subscribed;
   }
 
   /**
@@ -176,7 +182,7 @@ export class MessagingClient implements Disposable {
    * @returns ends that
    */
   onStatus(listener: (status: ClientStatus) => unknown): () => void {
-    return keepIn(this.#statusListeners, listener);
+    return this.#statusListeners.add(checkListener(listener));
   }
 
   /**
@@ -186,7 +192,7 @@ export class MessagingClient implements Disposable {
    * @returns ends that
    */
   onGap(listener: (gap: MessageGap) => unknown): () => void {
-    return keepIn(this.#gapListeners, listener);
+    return this.#gapListeners.add(checkListener(listener));
   }
 
   /** Ends all subscriptions and the connection, at once and for good. */
@@ -207,12 +213,9 @@ export class MessagingClient implements Disposable {
 
   #listen(target: Target, receiver: MessageReceiver): Registration {
     const registration = new Registration(target, receiver, (ending) => this.#subscriptions.remove(ending));
-    if (this.#status.state === 'closed') {
-      registration.closed = true;
-      receiver.ended(this.#status.error);
-    } else {
-      this.#subscriptions.add(registration);
-    }
+    const { state, error } = this.#status;
+    if (state !== 'closed') this.#subscriptions.add(registration);
+    else if (!this.#subscriptions.remove(registration, error) && error) this.#report(error, { channel: target.name });
     return registration;
   }
 
@@ -221,34 +224,32 @@ export class MessagingClient implements Disposable {
   }
 
   #changeStatus(status: ClientStatus): void {
-    if (status.state === 'idle' && this.#status.state === 'idle') return;
+    const { state } = this.#status;
+    if (state === 'closed' || (state === 'idle' && status.state === 'idle')) return;
     this.#status = status;
     if (status.state === 'closed') this.#subscriptions.end(status.error);
-    this.#tell(this.#statusListeners, status);
+    this.#statusListeners.tell(status);
   }
 
   #tellGap(data: string): void {
+    if (this.#status.state === 'closed') return;
     try {
-      this.#tell(this.#gapListeners, JSON.parse(data) as MessageGap);
-    } catch (error) {
-      this.#report(error, {});
-    }
-  }
-
-  #tell<T>(listeners: ReadonlySet<(value: T) => unknown>, value: T): void {
-    for (const listener of [...listeners]) {
-      isolate(
-        () => listener(value),
-        (error) => this.#report(error, {}),
+      const gap = JSON.parse(data) as MessageGap;
+      if (typeof gap.channel !== 'string') throw new InvalidMessageError('the gap does not name its channel');
+      this.#gapListeners.tell(gap);
+    } catch (cause) {
+      this.#report(
+        cause instanceof InvalidMessageError ? cause : new InvalidMessageError('a gap cannot be read', { cause }),
+        {},
       );
     }
   }
 }
 
-function keepIn<T>(listeners: Set<(value: T) => unknown>, listener: (value: T) => unknown): () => void {
-  const own = (value: T): unknown => listener(value);
-  listeners.add(own);
-  return () => void listeners.delete(own);
+/** @throws MessagingError (`INVALID_LISTENER`) for anything but a function */
+function checkListener<T>(listener: T): T {
+  if (typeof listener === 'function') return listener;
+  throw new MessagingError('INVALID_LISTENER', `A listener is a function, not ${describe(listener)}`);
 }
 
 const linkToServer: LinkFactory = (options, receiver) => new ServerLink(options, receiver);

@@ -1,9 +1,10 @@
-import { Backoff } from '../protocol/backoff.js';
+import type { MessagingError } from '../protocol/errors.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 import { realClock, type Clock } from './clock.js';
 import type { Link, LinkReceiver, Progress } from './link.js';
-import { CLIENT_BACKOFF, serverRequests, type Post } from './server-requests.js';
+import { Retry } from './retry.js';
+import { serverRequests, type Post } from './server-requests.js';
 import { ServerStream, type StreamEnd, type StreamOwner } from './server-stream.js';
 import { onWakeUp } from './wake-up.js';
 
@@ -14,20 +15,19 @@ export class ServerLink implements Link, StreamOwner {
   readonly post: Post;
   readonly clock: Clock;
   readonly receiver: LinkReceiver;
-  readonly #backoff: Backoff;
+  readonly #retry: Retry;
   /** Of the last stream that was ready. */
   #progress: Progress | undefined;
   #stream: ServerStream | undefined;
-  #retryTimer: unknown;
   #isClosed = false;
   #stopWakeUps: (() => void) | undefined;
 
   constructor(options: MessagingClientOptions, receiver: LinkReceiver) {
-    this.url = options.url;
+    this.url = String(options.url);
     this.post = serverRequests(options);
     this.clock = options.clock ?? realClock;
     this.receiver = receiver;
-    this.#backoff = new Backoff(CLIENT_BACKOFF, () => this.clock.random());
+    this.#retry = new Retry(this.clock, () => this.#connect());
   }
 
   /** How far the stream that is open, or the last one, was read. */
@@ -63,13 +63,11 @@ export class ServerLink implements Link, StreamOwner {
     this.#stream = undefined;
     if (this.#isClosed) return;
     if (reason && reason !== 'drain') return this.#shut(reason, error);
-    if (wasReady) this.#backoff.reset();
+    if (wasReady) this.#retry.reset();
     if (this.wanted.size === 0) return this.receiver.status({ state: 'idle' });
-    const waitMs = retryMs ?? this.#backoff.next();
-    this.#retryTimer = this.clock.setTimeout(() => this.#connect(), waitMs);
     this.receiver.status({
       state: 'waiting',
-      retryAt: this.clock.now() + waitMs,
+      retryAt: this.#retry.wait(error, retryMs),
       ...(reason && { reason }),
       ...(error && { error }),
     });
@@ -82,14 +80,13 @@ export class ServerLink implements Link, StreamOwner {
       // Any other is answered when the server has answered.
       if (asked !== undefined && this.#stream?.confirmed.has(asked)) this.receiver.answer({ channel: asked });
       if (this.#stream) this.#stream.reconcile();
-      else if (!this.#retryTimer || this.wanted.size === 0) this.#connect();
+      else if (!this.#retry.isWaiting || this.wanted.size === 0) this.#connect();
     });
   }
 
   /** Opens a stream, unless nothing is wanted. */
   #connect(): void {
-    this.clock.clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
+    this.#retry.stop();
     if (this.wanted.size === 0) return this.receiver.status({ state: 'idle' });
     this.#stopWakeUps ??= onWakeUp(() => this.#wake());
     const stream = (this.#stream = new ServerStream(this));
@@ -99,13 +96,13 @@ export class ServerLink implements Link, StreamOwner {
 
   #wake(): void {
     this.#stream?.wake();
-    if (this.#retryTimer) this.#connect();
+    this.#retry.wake();
   }
 
-  #shut(reason: CloseReason, error?: Error): void {
+  #shut(reason: CloseReason, error?: MessagingError): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.clock.clearTimeout(this.#retryTimer);
+    this.#retry.stop();
     this.#stopWakeUps?.();
     this.#stream?.end({});
     this.receiver.status({ state: 'closed', reason, ...(error && { error }) });

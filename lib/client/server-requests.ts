@@ -1,31 +1,30 @@
 import { describe } from '../protocol/channel-name.js';
-import { ConfigurationError, ConnectionClosedError } from '../protocol/errors.js';
+import {
+  ConfigurationError,
+  ConnectionClosedError,
+  ConnectionLostError,
+  type MessagingError,
+} from '../protocol/errors.js';
 import type { ChangeRequest, OpenRequest } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
+import type { Clock } from './clock.js';
 
-/** How requests that failed are spaced: full jitter, since there are many clients. */
-export const CLIENT_BACKOFF = { firstMs: 500, longestMs: 30_000, spread: 1 } as const;
+/** The longest time for which a server may keep a client away. */
+const LONGEST_RETRY_AFTER_MS = 300_000;
 
 /** Sends a request to a path below the gateway's. */
 export type Post = (path: string, body: OpenRequest | ChangeRequest, signal: AbortSignal) => Promise<Response>;
 
-/**
- * Makes what sends the requests of one client.
- *
- * @throws ConfigurationError for a URL that `fetch` could do nothing with
- */
+/** Makes what sends the requests of one client; it rejects with a ConfigurationError for a URL that cannot be used. */
 export function serverRequests({ url, headers, credentials, fetch }: MessagingClientOptions): Post {
-  if (typeof url !== 'string' || (!fetch && !isAddress(url))) {
-    throw new ConfigurationError(
-      `MessagingClient: option "url" must be the URL of the gateway, outside of a page a whole one, not ${describe(url)}`,
-    );
-  }
   return async (path, body, signal) => {
+    const address = addressOf(url, !fetch);
     const all = new Headers(typeof headers === 'function' ? await headers() : headers);
     all.set('content-type', 'application/json');
     all.set('accept', path ? 'application/json' : 'text/event-stream');
-    return (fetch ?? globalThis.fetch)(url.replace(/\/?(\?.*)?$/, `${path}$1`), {
+    signal.throwIfAborted();
+    return (fetch ?? globalThis.fetch)(address.replace(/\/?(\?[^#]*)?(#.*)?$/, `${path}$1`), {
       method: 'POST',
       headers: all,
       body: JSON.stringify(body),
@@ -35,20 +34,46 @@ export function serverRequests({ url, headers, credentials, fetch }: MessagingCl
   };
 }
 
-function isAddress(url: string): boolean {
+/** @param isChecked - whether `fetch` of the platform must know what to do with it */
+function addressOf(url: string | URL, isChecked: boolean): string {
+  const address = url instanceof URL ? url.href : url;
+  if (typeof address === 'string' && address && (!isChecked || isFetchable(address))) return address;
+  throw new ConfigurationError(
+    `MessagingClient: option "url" must be the http(s) URL of the gateway, an absolute one outside of a page, not ${describe(url)}`,
+  );
+}
+
+function isFetchable(address: string): boolean {
+  // A page may have a scheme of its own, as those of apps do.
+  const { href, protocol } = (globalThis.location as Location | undefined) ?? {};
   try {
-    return Boolean(new URL(url, (globalThis.location as Location | undefined)?.href));
+    return ['http:', 'https:', protocol].includes(new URL(address, href).protocol);
   } catch {
     return false;
   }
 }
 
 /** What an answer that is not 200 means: with a reason, there is no use in asking again. */
-export function failureOf(status: number, url: string): { error: Error; reason?: CloseReason } {
+export function failureOf(
+  { status, headers }: Response,
+  url: string,
+  clock: Clock,
+): { error: MessagingError; reason?: CloseReason } {
   const text = `The gateway at ${url} answered with status ${status}`;
   if ([204, 401, 403].includes(status)) return { error: new ConnectionClosedError(text), reason: 'refused' };
   // These pass: Request Timeout, Content Too Large (RFC 9110; a limit of somebody on the way), Too Early (RFC 8470), Too
   // Many Requests (RFC 6585).
-  if (status < 400 || status >= 500 || [408, 413, 425, 429].includes(status)) return { error: new Error(text) };
+  if (status < 400 || status >= 500 || [408, 413, 425, 429].includes(status)) {
+    return { error: new ConnectionLostError(text, { retryAfterMs: retryAfterOf(headers, clock) }) };
+  }
   return { error: new ConnectionClosedError(`${text}; is the option "url" right?`), reason: 'misconfigured' };
+}
+
+/** `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, by the server's clock where that is known. */
+function retryAfterOf(headers: Headers, clock: Clock): number | undefined {
+  const value = headers.get('retry-after');
+  if (value === null) return undefined;
+  const now = Date.parse(headers.get('date') ?? '') || clock.now();
+  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now;
+  return ms > 0 ? Math.min(ms, LONGEST_RETRY_AFTER_MS) : undefined;
 }

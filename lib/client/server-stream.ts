@@ -1,12 +1,20 @@
 import type { EventSourceMessage } from 'eventsource-parser';
-import { ConnectionClosedError } from '../protocol/errors.js';
+import { quote } from '../protocol/channel-name.js';
+import {
+  ConfigurationError,
+  ConnectionClosedError,
+  ConnectionLostError,
+  type MessagingError,
+} from '../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
-import { Backoff } from '../protocol/backoff.js';
+import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason } from './client-status.js';
-import { MAX_TIMEOUT_MS, type Clock } from './clock.js';
+import { MAX_TIMEOUT_MS, Stopwatch, type Clock } from './clock.js';
+import { failedBy } from './error-of.js';
 import { readEvents } from './event-reader.js';
 import type { LinkReceiver, Progress } from './link.js';
-import { CLIENT_BACKOFF, failureOf, type Post } from './server-requests.js';
+import { Retry } from './retry.js';
+import { failureOf, type Post } from './server-requests.js';
 
 /** How long the server may take to make a stream ready, and to answer to a change. */
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -31,7 +39,7 @@ export interface StreamOwner {
 
 /** How a stream ended; with a {@link CloseReason}, another one is not to be opened. */
 export interface StreamEnd {
-  readonly error?: Error;
+  readonly error?: MessagingError;
   readonly reason?: CloseReason | 'drain';
   /** When to come back, as the server has it. */
   readonly retryMs?: number | undefined;
@@ -48,7 +56,7 @@ export class ServerStream {
   /** What the last stream that was ready had. */
   readonly #lost: Progress | undefined;
   readonly #abort = new AbortController();
-  readonly #backoff: Backoff;
+  readonly #retry: Retry;
   /** The channels that the server may be subscribed to, since it was asked. */
   readonly #held = new Set<string>();
   #isOver = false;
@@ -59,19 +67,19 @@ export class ServerStream {
   #position = '';
   /** Messages that are taken as read when the stream is ready: if it breaks off before, they come again. */
   #early: string[] = [];
-  #aliveAt: number;
+  readonly #silence: Stopwatch;
   #limitMs = ANSWER_TIMEOUT_MS;
   #retryMs: number | undefined;
-  #changingSince: number | undefined;
+  /** Since a change was asked for. */
+  #changing: Stopwatch | undefined;
   #hasFailed = false;
   #watchTimer: unknown;
-  #changeTimer: unknown;
 
   constructor(owner: StreamOwner) {
     this.#owner = owner;
     this.#lost = owner.progress;
-    this.#backoff = new Backoff(CLIENT_BACKOFF, () => owner.clock.random());
-    this.#aliveAt = owner.clock.now();
+    this.#retry = new Retry(owner.clock, () => this.reconcile());
+    this.#silence = new Stopwatch(owner.clock);
   }
 
   get isReady(): boolean {
@@ -97,23 +105,27 @@ export class ServerStream {
         ...(this.#lost && { position: this.#lost.position }),
       });
       const type = headers.get('content-type');
-      if (!body || !type?.startsWith('text/event-stream')) {
-        throw new Error(`The gateway at ${this.#owner.url} answered with ${type}, which is no event stream`);
+      if (!body || !hasMediaType(type, 'text/event-stream')) {
+        throw new ConnectionLostError(
+          `The gateway at ${this.#owner.url} answered with ${type}, which is no event stream`,
+        );
       }
-      await readEvents(body, {
-        event: (event) => this.#isOver || this.#take(event, asked),
-        retry: (ms) => (this.#retryMs = ms),
-        heard: () => this.isReady && (this.#aliveAt = this.#owner.clock.now()),
-      });
-      this.end({ error: new Error('The stream broke off') });
-    } catch (error) {
-      this.end({ error: error as Error });
+      const receiver = {
+        event: (event: EventSourceMessage) => this.#isOver || this.#take(event, asked),
+        retry: (ms: number) => (this.#retryMs = ms),
+        heard: () => this.isReady && this.#silence.restart(),
+      };
+      await readEvents(body, receiver, this.#abort.signal);
+      this.end({ error: new ConnectionLostError('The stream broke off') });
+    } catch (cause) {
+      const error = failedBy(cause, this.#owner.url);
+      this.end(error instanceof ConfigurationError ? { error, reason: 'misconfigured' } : { error });
     }
   }
 
   /** Brings the server to what is wanted, unless it is busy with that; then it will. */
   reconcile(): void {
-    if (this.#isOver || !this.isReady || this.#changingSince !== undefined || this.#changeTimer) return;
+    if (this.#isOver || !this.isReady || this.#changing || this.#retry.isWaiting) return;
     const subscribe = portionOf([...this.#owner.wanted].filter((channel) => !this.confirmed.has(channel)));
     const unsubscribe = portionOf([...this.#held].filter((channel) => !this.#owner.wanted.has(channel)));
     if (subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
@@ -121,7 +133,7 @@ export class ServerStream {
 
   /** Looks whether it still lives, and tries again at once what waits to be tried again. */
   wake(): void {
-    if (this.#watch()) this.#retryChange();
+    if (this.#watch()) this.#retry.wake();
   }
 
   /** Ends it, once. */
@@ -130,7 +142,7 @@ export class ServerStream {
     this.#isOver = true;
     this.#abort.abort();
     this.#owner.clock.clearTimeout(this.#watchTimer);
-    this.#owner.clock.clearTimeout(this.#changeTimer);
+    this.#retry.stop();
     this.#owner.ended(end);
   }
 
@@ -158,7 +170,7 @@ export class ServerStream {
   }
 
   #becomeReady({ connection, heartbeatMs, position, channels }: ReadyEvent, asked: readonly string[]): void {
-    if (typeof connection !== 'string') throw new Error('The gateway did not name the stream');
+    if (typeof connection !== 'string') throw new ConnectionLostError('The gateway did not name the stream');
     this.#settle(asked, channels);
     if (this.#isOver) return;
     this.#path = `/${encodeURIComponent(connection)}/channels`;
@@ -166,7 +178,9 @@ export class ServerStream {
     this.#node = this.#position.replace(/\d*$/, '');
     this.#tellGaps(channels);
     this.#owner.receiver.messages(this.#early.splice(0));
-    this.#aliveAt = this.#owner.clock.now();
+    // Each of these may have closed the client.
+    if (this.#isOver) return;
+    this.#silence.restart();
     this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
     this.#watch();
     this.#owner.receiver.status({ state: 'open' });
@@ -183,9 +197,9 @@ export class ServerStream {
   }
 
   async #change(subscribe: readonly string[], unsubscribe: readonly string[]): Promise<void> {
-    const { clock, receiver } = this.#owner;
+    const { clock, receiver, url } = this.#owner;
     for (const channel of unsubscribe) this.confirmed.delete(channel);
-    this.#changingSince = clock.now();
+    this.#changing = new Stopwatch(clock);
     this.#watch();
     try {
       const channels = this.#ask(subscribe).map((channel) => ({ channel }));
@@ -193,26 +207,19 @@ export class ServerStream {
       const answer = (await response.json()) as ChangeAnswer;
       if (!this.#isOver) this.#settle(subscribe, answer.channels);
       if (this.#isOver) return;
-      this.#changingSince = undefined;
+      this.#changing = undefined;
       for (const channel of unsubscribe) this.#held.delete(channel);
       if (this.#hasFailed) receiver.status({ state: 'open' });
       this.#hasFailed = false;
-      this.#backoff.reset();
+      this.#retry.reset();
       this.reconcile();
-    } catch (error) {
+    } catch (cause) {
       if (this.#isOver) return;
-      this.#changingSince = undefined;
+      this.#changing = undefined;
       this.#hasFailed = true;
-      const waitMs = this.#backoff.next();
-      this.#changeTimer = clock.setTimeout(() => this.#retryChange(), waitMs);
-      receiver.status({ state: 'open', error: error as Error, retryAt: clock.now() + waitMs });
+      const error = failedBy(cause, url);
+      receiver.status({ state: 'open', error, retryAt: this.#retry.wait(error) });
     }
-  }
-
-  #retryChange(): void {
-    this.#owner.clock.clearTimeout(this.#changeTimer);
-    this.#changeTimer = undefined;
-    this.reconcile();
   }
 
   #ask(channels: Iterable<string>): string[] {
@@ -225,7 +232,9 @@ export class ServerStream {
   #settle(asked: readonly string[], answers: readonly ChannelAnswer[]): void {
     const errors = new Map(answers.map(({ channel, error }) => [channel, error]));
     const unanswered = asked.find((channel) => !errors.has(channel));
-    if (unanswered !== undefined) throw new Error(`The gateway said nothing about channel ${unanswered}`);
+    if (unanswered !== undefined) {
+      throw new ConnectionLostError(`The gateway said nothing about channel ${quote(unanswered)}`);
+    }
     for (const channel of asked) {
       const error = errors.get(channel);
       if (error) {
@@ -239,14 +248,15 @@ export class ServerStream {
   }
 
   async #request(path: string, body: Parameters<Post>[1]): Promise<Response> {
-    const { post, url } = this.#owner;
+    const { post, url, clock } = this.#owner;
     const response = await post(path, body, this.#abort.signal);
-    if (response.status === 200) return response;
+    if (response.status === 200 && !this.#isOver) return response;
     response.body?.cancel().catch(() => {});
-    const failure = failureOf(response.status, url);
-    // Not the gateway is missing: it does not know this stream any more.
-    if (path && response.status === 404) this.end({ error: failure.error });
-    else if (failure.reason) this.end(failure);
+    const failure: StreamEnd & { error: MessagingError } =
+      path && response.status === 404
+        ? { error: new ConnectionLostError(`The gateway at ${url} does not know this stream any more (status 404)`) }
+        : failureOf(response, url, clock);
+    if (failure.reason || response.status === 404) this.end(failure);
     throw failure.error;
   }
 
@@ -254,9 +264,9 @@ export class ServerStream {
   #watch(): boolean {
     const { clock } = this.#owner;
     clock.clearTimeout(this.#watchTimer);
-    const dueAt = Math.min(this.#aliveAt + this.#limitMs, (this.#changingSince ?? Infinity) + ANSWER_TIMEOUT_MS);
-    const leftMs = dueAt - clock.now();
-    if (leftMs <= 0) this.end({ error: new Error('The server has fallen silent') });
+    const answerMs = this.#changing ? ANSWER_TIMEOUT_MS - this.#changing.elapsedMs : Infinity;
+    const leftMs = Math.min(this.#limitMs - this.#silence.elapsedMs, answerMs);
+    if (leftMs <= 0) this.end({ error: new ConnectionLostError('The server has fallen silent') });
     else if (leftMs < Infinity) {
       this.#watchTimer = clock.setTimeout(() => this.#watch(), Math.min(leftMs, MAX_TIMEOUT_MS));
     }

@@ -1,8 +1,10 @@
+import type { ErrorCode } from '../protocol/error-codes.js';
 import { ConnectionClosedError } from '../protocol/errors.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { realClock } from './clock.js';
+import { errorOf } from './error-of.js';
 import type { Link, LinkFactory, LinkReceiver, Progress } from './link.js';
 import { ServerLink } from './server-link.js';
 
@@ -42,7 +44,7 @@ const GATHER_MS = 50;
 /** How long it keeps what the former leader had for tabs that are slow to say so. */
 const INHERITED_MS = 2_000;
 
-/** What tabs tell each other. Errors do not survive the way; their texts do. */
+/** What tabs tell each other. Errors do not survive the way; their codes and texts do. */
 type Note =
   /** To the leader: what a tab wants, no longer wants, or that it goes. */
   | { readonly kind: 'want' | 'drop'; readonly tab: string; readonly channels: readonly string[] }
@@ -56,7 +58,7 @@ type Note =
   | {
       readonly kind: 'status';
       readonly status: Omit<ClientStatus, 'error'>;
-      readonly error: string | undefined;
+      readonly error: { readonly code: ErrorCode; readonly message: string } | undefined;
       readonly position: string | undefined;
       /** The tab that it is for; all of them where there is none. */
       readonly tab?: string;
@@ -75,6 +77,7 @@ class SharedLink implements Link {
   #position: string | undefined;
   /** Whether the page was put aside: others may have been told more than it has. */
   #isBehind = false;
+  #hasJoined = false;
   #bus: BroadcastChannel | undefined;
   #leader: Leader | undefined;
   /** Lets go of the locks. */
@@ -86,13 +89,17 @@ class SharedLink implements Link {
     this.#receiver = receiver;
     this.#name = name;
     this.#locks = locks;
-    globalThis.addEventListener?.('pagehide', this.#pageHidden);
-    globalThis.addEventListener?.('pageshow', this.#pageShown);
-    this.#join();
   }
 
   want(channel: string): void {
     this.#wanted.add(channel);
+    // Not before: a program that is evaluated on a server, too, has its client made there, and subscribes to nothing.
+    if (!this.#hasJoined) {
+      this.#hasJoined = true;
+      globalThis.addEventListener?.('pagehide', this.#pageHidden);
+      globalThis.addEventListener?.('pageshow', this.#pageShown);
+      this.#join();
+    }
     this.#tellLeader({ kind: 'want', tab: this.#tab, channels: [channel] });
   }
 
@@ -141,7 +148,12 @@ class SharedLink implements Link {
       });
     } catch (error) {
       // Unless waiting for it was given up: nobody else would be told.
-      if (!signal.aborted) this.#shut({ state: 'closed', reason: 'misconfigured', error: error as Error });
+      if (!signal.aborted)
+        this.#shut({
+          state: 'closed',
+          reason: 'misconfigured',
+          error: new ConnectionClosedError('The tabs of this page cannot share a connection', { cause: error }),
+        });
     }
   }
 
@@ -212,8 +224,8 @@ class SharedLink implements Link {
     this.#position = position;
   }
 
-  #changeStatus({ status, error: text }: Extract<Note, { kind: 'status' }>): void {
-    const error = text === undefined ? {} : { error: errorOf(status, text) };
+  #changeStatus({ status, error: told }: Extract<Note, { kind: 'status' }>): void {
+    const error = told && { error: errorOf(told.code, told.message) };
     if (status.state === 'closed') this.#shut({ ...status, ...error });
     else this.#receiver.status({ ...status, ...error });
   }
@@ -226,10 +238,6 @@ class SharedLink implements Link {
     this.#leave();
     this.#receiver.status(status);
   }
-}
-
-function errorOf({ state }: Omit<ClientStatus, 'error'>, text: string): Error {
-  return state === 'closed' ? new ConnectionClosedError(text) : new Error(text);
 }
 
 /** What the leading tab does for all of them. */
@@ -334,7 +342,8 @@ class Leader implements LinkReceiver {
   #tellStatus(tab?: string): void {
     const { error, ...status } = this.#status;
     const position = this.#link.progress?.position;
-    this.#tell({ kind: 'status', status, error: error?.message, position, ...(tab !== undefined && { tab }) });
+    const text = error && { code: error.code, message: error.message };
+    this.#tell({ kind: 'status', status, error: text, position, ...(tab !== undefined && { tab }) });
   }
 
   #forget(tab: string): void {

@@ -1,23 +1,13 @@
 import { describe, matchTemplate, quote } from '../protocol/channel-name.js';
-import {
-  ChannelDeniedError,
-  InvalidChannelError,
-  InvalidMessageError,
-  LimitExceededError,
-} from '../protocol/errors.js';
+import { InvalidMessageError } from '../protocol/errors.js';
 import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
 import { isInstance } from '../protocol/message-class.js';
 import { typeName } from '../protocol/serializable.js';
 import type { ClientErrorContext } from './client-options.js';
+import { errorOf } from './error-of.js';
 import { isolate } from './isolate.js';
 import type { Link } from './link.js';
 import type { ClientMessageContext, Registration } from './registration.js';
-
-const ERRORS = {
-  CHANNEL_DENIED: ChannelDeniedError,
-  INVALID_CHANNEL: InvalidChannelError,
-  LIMIT_EXCEEDED: LimitExceededError,
-};
 
 /** Who listens to what: one subscription at the server for each channel, however many listen. */
 export class Subscriptions {
@@ -59,9 +49,9 @@ export class Subscriptions {
     if (registration.closed) return true;
     registration.closed = true;
     const { channel, receiver } = registration;
-    const registrations = this.#channels.get(channel)!;
-    registrations.delete(registration);
-    if (registrations.size === 0) {
+    const registrations = this.#channels.get(channel);
+    // One that came too late was never added.
+    if (registrations?.delete(registration) && registrations.size === 0) {
       this.#channels.delete(channel);
       this.#link.drop(channel);
     }
@@ -87,7 +77,7 @@ export class Subscriptions {
       for (const { receiver } of registrations) receiver.confirmed?.();
       return;
     }
-    const error = new (ERRORS[code] ?? ChannelDeniedError)(`The server refuses channel ${quote(channel)}: ${code}`);
+    const error = errorOf(code, `The server refuses channel ${quote(channel)}: ${code}`);
     const untold = registrations.filter((registration) => !this.remove(registration, error));
     if (untold.length > 0) this.#report(error, { channel });
   }

@@ -16,6 +16,7 @@ export const ERROR_CODES = {
   TRANSPORT_UNAVAILABLE: { retryable: true, meaning: 'the broker cannot be reached' },
   CHANNEL_DENIED: { retryable: false, meaning: 'there is no such channel for this client' },
   CONNECTION_CLOSED: { retryable: false, meaning: 'the client was closed, or the server told it to stop' },
+  CONNECTION_LOST: { retryable: true, meaning: 'a client has no connection to its server for now, and tries again' },
 } as const satisfies Record<string, { retryable: boolean; meaning: string }>;
 
 /** One of the keys of {@link ERROR_CODES}. */

@@ -17,7 +17,7 @@ export class MessagingError extends Error {
   /** Whether the same call may succeed later without any change. */
   get retryable(): boolean {
     // As in the table of codes, which a test sees to.
-    return this.code === 'TRANSPORT_UNAVAILABLE';
+    return this.code === 'TRANSPORT_UNAVAILABLE' || this.code === 'CONNECTION_LOST';
   }
 }
 
@@ -100,5 +100,16 @@ export class ChannelDeniedError extends MessagingError {
 export class ConnectionClosedError extends MessagingError {
   constructor(message: string, options?: ErrorOptions) {
     super('CONNECTION_CLOSED', message, options);
+  }
+}
+
+/** A client has no connection to its server for now; it tries again by itself. The status of the client has it. */
+export class ConnectionLostError extends MessagingError {
+  /** How long the server has asked to wait (`Retry-After`), in milliseconds, where it has. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, options?: ErrorOptions & { readonly retryAfterMs?: number | undefined }) {
+    super('CONNECTION_LOST', message, options);
+    this.retryAfterMs = options?.retryAfterMs;
   }
 }

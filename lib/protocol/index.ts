@@ -21,6 +21,7 @@ export {
   ChannelDeniedError,
   ConfigurationError,
   ConnectionClosedError,
+  ConnectionLostError,
   InvalidChannelError,
   InvalidMessageError,
   LimitExceededError,

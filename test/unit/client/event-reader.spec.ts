@@ -1,5 +1,7 @@
 import { expect, test } from '@jest/globals';
+import type { EventSourceMessage } from 'eventsource-parser';
 import { readEvents } from '../../../lib/client/event-reader.js';
+import { Queue } from '../../support/queue.js';
 
 /** Reads bytes in chunks that end at these places. */
 async function read(bytes: Buffer, ends: readonly number[]): Promise<{ events: unknown[]; chunks: number }> {
@@ -15,11 +17,12 @@ async function read(bytes: Buffer, ends: readonly number[]): Promise<{ events: u
       controller.close();
     },
   });
-  await readEvents(body, {
-    event: ({ event, data }) => events.push([event, data]),
-    retry: (ms) => events.push(['retry', ms]),
+  const receiver = {
+    event: ({ event, data }: EventSourceMessage) => events.push([event, data]),
+    retry: (ms: number) => events.push(['retry', ms]),
     heard: () => chunks++,
-  });
+  };
+  await readEvents(body, receiver, new AbortController().signal);
   return { events, chunks };
 }
 
@@ -49,12 +52,23 @@ test.each([
 test('passes on what the receiver throws', async () => {
   const body = new Response('data: x\n\n').body!;
   const failure = new Error('no');
-  const reading = readEvents(body, {
+  const receiver = {
     event: () => {
       throw failure;
     },
     retry: () => {},
     heard: () => {},
-  });
+  };
+  const reading = readEvents(body, receiver, new AbortController().signal);
   await expect(reading).rejects.toBe(failure);
+});
+
+test('ends and lets go of the body when the signal is aborted, whoever made the body', async () => {
+  const controller = new AbortController();
+  const cancelled = new Queue<unknown>();
+  const body = new ReadableStream<Uint8Array>({ cancel: cancelled.push });
+  const reading = readEvents(body, { event: () => {}, retry: () => {}, heard: () => {} }, controller.signal);
+  controller.abort();
+  await reading;
+  expect(cancelled.pending).toHaveLength(1);
 });

@@ -12,10 +12,13 @@ export class FakeClock implements Clock {
   readonly delays = new Queue<number>();
   /** What {@link random} gives. */
   chance = 0.5;
-  private time = 1_000_000;
+  private time = 1_000;
+  /** What {@link now} is ahead of {@link uptime}. */
+  private offset = 1_000_000;
   private readonly timers = new Set<Timer>();
 
-  readonly now = (): number => this.time;
+  readonly now = (): number => this.time + this.offset;
+  readonly uptime = (): number => this.time;
   readonly random = (): number => this.chance;
 
   readonly setTimeout = (run: () => void, ms: number): Timer => {
@@ -47,6 +50,11 @@ export class FakeClock implements Clock {
 
   /** Lets time pass without the timers, as a suspended machine does. */
   sleep(ms: number): void {
-    this.time += ms;
+    this.offset += ms;
+  }
+
+  /** Sets the time of day back. */
+  setBack(ms: number): void {
+    this.offset -= ms;
   }
 }

@@ -1,5 +1,11 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { ChannelDeniedError, ConnectionClosedError, MessagingClient } from 'nestjs-messaging/client';
+import {
+  ChannelDeniedError,
+  ConnectionClosedError,
+  ConnectionLostError,
+  MessagingClient,
+  MessagingError,
+} from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
 import type { Exchange } from '../../support/scripted-gateway.js';
 import { Harness, soon } from './harness.js';
@@ -18,7 +24,7 @@ describe('A stream that breaks off', () => {
     stream.cut();
     expect(await harness.reaches('waiting')).toEqual({
       state: 'waiting',
-      error: expect.objectContaining({ message: expect.anything() }) as unknown as Error,
+      error: expect.any(ConnectionLostError) as unknown as MessagingError,
       retryAt: clock.now() + 250,
     });
     let isThere = false;
@@ -98,9 +104,15 @@ describe('A stream that breaks off', () => {
 
   test('that nobody could be reached for is tried again', async () => {
     const harness = await Harness.start();
+    const { url } = harness.gateway;
     await harness.gateway[Symbol.asyncDispose]();
     const pending = harness.client.subscribe('news', () => {});
-    expect((await harness.reaches('waiting')).error).toHaveProperty('name', 'TypeError');
+    expect((await harness.reaches('waiting')).error).toMatchObject({
+      code: 'CONNECTION_LOST',
+      retryable: true,
+      message: expect.stringContaining(url),
+      cause: expect.any(TypeError),
+    });
     harness.client.close();
     await expect(pending).rejects.toThrow(ConnectionClosedError);
     expect(harness.clock.pending).toBe(0);
@@ -188,7 +200,7 @@ describe('An answer', () => {
       'without a word on a channel',
       undefined,
       'event: messaging:ready\ndata: {"connection":"c","channels":[]}\n\n',
-      /nothing about channel news/,
+      /nothing about channel "news"/,
     ],
   ])('%s is a failed attempt', async (_, type, bytes, text) => {
     await using harness = await Harness.start();
@@ -197,6 +209,7 @@ describe('An answer', () => {
     stream.open(type);
     stream.write(bytes);
     const { error } = await harness.reaches('waiting');
+    expect(error).toBeInstanceOf(ConnectionLostError);
     expect(error!.message).toMatch(text);
     await stream.closed;
     harness.clock.advance(30_000);
@@ -220,6 +233,92 @@ describe('An answer', () => {
   });
 });
 
+describe('The type of an answer', () => {
+  test.each([['text/event-stream'], ['TEXT/Event-Stream'], ['text/event-stream ; charset=utf-8']])(
+    '%s is an event stream',
+    async (type) => {
+      await using harness = await Harness.start();
+      const subscribed = harness.client.subscribe('news', () => {});
+      const stream = await harness.gateway.streams.next();
+      stream.open(type);
+      stream.ready();
+      expect((await subscribed).closed).toBe(false);
+    },
+  );
+
+  test.each([['text/event-streaming'], ['text/event-stream-x; a=b'], ['application/json'], ['x; text/event-stream']])(
+    '%s is none',
+    async (type) => {
+      await using harness = await Harness.start();
+      harness.client.subscribe('news', () => {}).catch(() => {});
+      (await harness.gateway.streams.next()).open(type);
+      expect((await harness.reaches('waiting')).error!.message).toContain(`answered with ${type}`);
+    },
+  );
+});
+
+describe('A server that says when to come back, by Retry-After,', () => {
+  /** The wait after one refusal, and the error. */
+  async function waitAfter(harness: Harness, status: number, headers: Record<string, string>) {
+    (await harness.gateway.streams.next()).refuse(status, '', headers);
+    const { error, retryAt } = await harness.reaches('waiting');
+    return { error, wait: retryAt! - harness.clock.now() };
+  }
+
+  test.each([
+    ['seconds', { 'retry-after': '20' }, 20_000],
+    ['a date', { 'retry-after': 'Wed, 25 Nov 2026 12:00:40 GMT', date: 'Wed, 25 Nov 2026 12:00:10 GMT' }, 30_000],
+    ['more than five minutes', { 'retry-after': '86400' }, 300_000],
+    ['a date far away', { 'retry-after': 'Wed, 25 Nov 2099 12:00:40 GMT' }, 300_000],
+    ['nothing', {}, 0],
+    ['no seconds', { 'retry-after': '0' }, 0],
+    [
+      'a date that has passed',
+      { 'retry-after': 'Wed, 25 Nov 2026 12:00:10 GMT', date: 'Wed, 25 Nov 2026 12:00:40 GMT' },
+      0,
+    ],
+    ['nonsense', { 'retry-after': 'soon' }, 0],
+  ])('is obeyed, with the back-off on top: %s', async (_, headers: Record<string, string>, asked) => {
+    await using harness = await Harness.start();
+    harness.client.subscribe('news', () => {}).catch(() => {});
+    for (const [status, jitter] of [
+      [503, 250],
+      [429, 500],
+    ] as const) {
+      const { error, wait } = await waitAfter(harness, status, headers);
+      expect(wait).toBe(asked + jitter);
+      expect((error as ConnectionLostError).retryAfterMs).toBe(asked || undefined);
+      harness.clock.advance(wait - 1);
+      expect(harness.client.status.state).toBe('waiting');
+      harness.clock.advance(1);
+      expect(harness.client.status.state).toBe('connecting');
+    }
+  });
+
+  test('is obeyed with a date without the server’s own, by the time of day here', async () => {
+    await using harness = await Harness.start();
+    harness.client.subscribe('news', () => {}).catch(() => {});
+    const date = new Date(harness.clock.now() + 60_000);
+    date.setMilliseconds(0);
+    const headers = { 'retry-after': date.toUTCString(), date: '' };
+    const { wait } = await waitAfter(harness, 503, headers);
+    expect(wait).toBe(date.getTime() - harness.clock.now() + 250);
+  });
+
+  test('is obeyed by a change of subscriptions, too', async () => {
+    await using harness = await Harness.start();
+    await harness.subscribed();
+    await harness.reaches('open');
+    const more = harness.client.subscribe('more', () => {});
+    (await harness.gateway.changes.next()).refuse(503, '', { 'retry-after': '5' });
+    const { retryAt } = await harness.reaches('open');
+    expect(retryAt! - harness.clock.now()).toBe(5_250);
+    harness.clock.advance(5_250);
+    await harness.gateway.answered();
+    await more;
+  });
+});
+
 describe('A change', () => {
   test('to a stream that the server does not know any more leads to another stream', async () => {
     await using harness = await Harness.start();
@@ -228,7 +327,10 @@ describe('A change', () => {
     const more = client.subscribe('more', () => {});
     (await gateway.changes.next()).refuse(404);
     await stream.closed;
-    expect((await harness.reaches('waiting')).error!.message).toContain('404');
+    expect((await harness.reaches('waiting')).error).toMatchObject({
+      code: 'CONNECTION_LOST',
+      message: expect.stringContaining('404'),
+    });
     clock.advance(250);
     const again = await gateway.streams.next();
     expect(again.wanted).toEqual(['news', 'more']);
@@ -251,7 +353,7 @@ describe('A change', () => {
         else if (how === 'cut') change.cut();
         else change.refuse(200, how === 'no JSON' ? '{' : '{"channels":[]}');
         const { error, retryAt } = await harness.reaches('open');
-        expect(error).toHaveProperty('message');
+        expect(error).toBeInstanceOf(ConnectionLostError);
         expect(retryAt! - clock.now()).toBe(wait);
         if (wait === 250) client.subscribe('third', () => {}).catch(() => {});
         await soon();
@@ -390,14 +492,21 @@ describe('Headers', () => {
     });
     const { client, clock, gateway } = harness;
     const first = client.subscribe('news', () => {});
-    expect((await harness.reaches('waiting')).error).toBe(failure);
+    expect((await harness.reaches('waiting')).error).toMatchObject({
+      code: 'CONNECTION_LOST',
+      message: expect.stringContaining('no token'),
+      cause: failure,
+    });
     clock.advance(250);
     const stream = await gateway.ready();
     expect(stream.request.headers['x-count']).toBe('2');
     await first;
     await harness.reaches('open');
     const second = client.subscribe('more', () => {});
-    expect(await harness.reaches('open')).toMatchObject({ error: failure, retryAt: clock.now() + 250 });
+    expect(await harness.reaches('open')).toMatchObject({
+      error: { code: 'CONNECTION_LOST', cause: failure },
+      retryAt: clock.now() + 250,
+    });
     clock.advance(250);
     expect((await gateway.answered()).request.headers['x-count']).toBe('4');
     await second;
@@ -581,11 +690,35 @@ describe('A stream on which nothing comes', () => {
     clock.advance(1);
     expect(harness.client.status).toMatchObject({
       state: 'waiting',
-      error: { message: expect.stringContaining('silent') },
+      error: { code: 'CONNECTION_LOST', message: expect.stringContaining('silent') },
     });
     await stream.closed;
     clock.advance(250);
     await gateway.ready();
+  });
+
+  test('is given up in time although somebody sets the clock back', async () => {
+    await using harness = await Harness.start();
+    const { clock } = harness;
+    await harness.subscribed();
+    clock.setBack(3_600_000);
+    clock.advance(37_499);
+    expect(harness.client.status.state).toBe('open');
+    clock.advance(1);
+    expect(harness.client.status).toMatchObject({ state: 'waiting', retryAt: clock.now() + 250 });
+  });
+
+  test('nor an answer to a change is given up in time although somebody sets the clock back', async () => {
+    await using harness = await Harness.start();
+    const { clock } = harness;
+    const subscribed = harness.client.subscribe('news', () => {});
+    await harness.gateway.ready({ heartbeatMs: 0 });
+    await subscribed;
+    harness.client.subscribe('more', () => {}).catch(() => {});
+    await harness.gateway.changes.next();
+    clock.setBack(3_600_000);
+    clock.advance(30_000);
+    expect(harness.client.status.state).toBe('waiting');
   });
 
   test('is given up so long after it was ready, not after it was asked for', async () => {
@@ -719,6 +852,34 @@ describe('In a browser', () => {
     expect(harness.client.status.state).toBe('connecting');
   });
 
+  test.each([['stream'], ['change']])(
+    'being online again does not bring a %s before the server wants it',
+    async (what) => {
+      const { window } = page();
+      await using harness = await Harness.start();
+      const { clock, gateway } = harness;
+      const refused = { 'retry-after': '20' };
+      harness.client.subscribe('news', () => {}).catch(() => {});
+      if (what === 'stream') {
+        (await gateway.streams.next()).refuse(503, '', refused);
+        await harness.reaches('waiting');
+      } else {
+        await gateway.ready();
+        await harness.reaches('open');
+        harness.client.subscribe('more', () => {}).catch(() => {});
+        (await gateway.changes.next()).refuse(503, '', refused);
+        await harness.reaches('open');
+      }
+      const before = gateway.requests.length;
+      window.dispatchEvent(new Event('online'));
+      await soon();
+      expect([gateway.requests.length, clock.pending]).toEqual([before, what === 'stream' ? 1 : 2]);
+      clock.sleep(20_000);
+      window.dispatchEvent(new Event('online'));
+      await (what === 'stream' ? gateway.streams : gateway.changes).next();
+    },
+  );
+
   test('a page that was frozen finds out at once that its stream is dead', async () => {
     const { inner } = page();
     await using harness = await Harness.start();
@@ -747,11 +908,23 @@ describe('In a browser', () => {
     expect((await more).closed).toBe(false);
   });
 
-  test('a path is enough of a URL', () => {
-    Object.defineProperty(globalThis, 'location', { value: { href: 'https://example.org/app/' }, configurable: true });
+  test.each([
+    ['https://example.org/app/', '/messages'],
+    ['app://local/index.html', 'messages'],
+  ])('at %s a path is enough of a URL', async (href, url) => {
+    const { fetch: original } = globalThis;
+    const asked = new Queue<unknown>();
+    Object.defineProperty(globalThis, 'location', { value: new URL(href), configurable: true });
+    globalThis.fetch = async (address) => {
+      asked.push(address);
+      return new Promise(() => {});
+    };
     try {
-      expect(new MessagingClient({ url: '/messages' }).status.state).toBe('idle');
+      using client = new MessagingClient({ url });
+      client.subscribe('news', () => {}).catch(() => {});
+      expect(await asked.next()).toBe(url);
     } finally {
+      globalThis.fetch = original;
       Reflect.deleteProperty(globalThis, 'location');
     }
   });

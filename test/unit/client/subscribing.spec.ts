@@ -13,8 +13,10 @@ import {
   MessagingClient,
   MessagingError,
   Serializable,
+  shareAcrossTabs,
   sourceRef,
   type ClientMessageContext,
+  type ClientStatus,
 } from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
 import { Harness, soon } from './harness.js';
@@ -284,11 +286,13 @@ describe('Changes', () => {
     expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['news'] });
   });
 
-  test('go to a gateway whose URL has a query or a slash at its end', async () => {
+  test('go to a gateway whose URL has a query, a fragment or a slash at its end', async () => {
     await using harness = await Harness.start();
     for (const [suffix, path] of [
       ['/?tenant=1', '/messages/c1/channels?tenant=1'],
       ['/', '/messages/c1/channels'],
+      ['/?tenant=1#top', '/messages/c1/channels?tenant=1'],
+      ['#top', '/messages/c1/channels'],
     ] as const) {
       using client = new MessagingClient({ url: harness.gateway.url + suffix });
       const first = client.subscribe('a', () => {});
@@ -360,12 +364,73 @@ describe('Wrong arguments', () => {
     );
   });
 
-  test.each([['/messages'], [''], [undefined]])('are no URL where there is no page: %p', (url) => {
-    expect(() => new MessagingClient({ url: url! })).toThrow(ConfigurationError);
+  test.each([['onStatus'], ['onGap']] as const)('throw at %s', (method) => {
+    using client = new MessagingClient({ url: 'http://127.0.0.1:9/' });
+    expect(() => client[method](undefined!)).toThrow(expect.objectContaining({ code: 'INVALID_LISTENER' }));
+  });
+});
+
+describe('The option "url"', () => {
+  test.each([['/messages'], [''], [undefined], ['localhost:3000/messages'], ['http://'], [{}]])(
+    'is looked at when the client connects, and closes it where it is none: %p',
+    async (url) => {
+      const statuses = new Queue<unknown>();
+      const client = new MessagingClient({ url: url as string });
+      client.onStatus(statuses.push);
+      expect(client.status).toEqual({ state: 'idle' });
+      const other = client.subscribe('other', () => {}).catch((error: unknown) => error);
+      const error: unknown = await client.subscribe('news', () => {}).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(ConfigurationError);
+      expect(await other).toBe(error);
+      expect(error).toHaveProperty('message', expect.stringContaining('option "url"'));
+      expect(statuses.pending).toEqual([{ state: 'connecting' }, { state: 'closed', reason: 'misconfigured', error }]);
+    },
+  );
+
+  test('may be a path where the option "fetch" knows what to do with it', async () => {
+    const asked = new Queue<unknown>();
+    using client = new MessagingClient({
+      url: '/messages',
+      fetch: async (address) => {
+        asked.push(address);
+        return new Promise(() => {});
+      },
+    });
+    client.subscribe('news', () => {}).catch(() => {});
+    expect(await asked.next()).toBe('/messages');
   });
 
-  test('are none where fetch knows what to do with a path', () => {
-    expect(new MessagingClient({ url: '/messages', fetch }).status.state).toBe('idle');
+  test('may be a URL object', async () => {
+    await using harness = await Harness.start();
+    using client = new MessagingClient({ url: new URL('?tenant=1', harness.gateway.url) });
+    const first = client.subscribe('a', () => {});
+    expect((await harness.gateway.ready()).request.path).toBe('/messages?tenant=1');
+    await first;
+  });
+
+  test('needs no page, and holds nothing, before there is a subscription', () => {
+    const { BroadcastChannel: original } = globalThis;
+    const navigator = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
+    const made = new Queue<unknown>();
+    globalThis.BroadcastChannel = class {
+      constructor(name: string) {
+        made.push(name);
+      }
+    } as unknown as typeof BroadcastChannel;
+    Object.defineProperty(globalThis, 'navigator', {
+      value: { locks: { request: async () => made.push('lock') } },
+      configurable: true,
+    });
+    try {
+      const client = new MessagingClient({ url: '/messages', link: shareAcrossTabs() });
+      expect(client.status).toEqual({ state: 'idle' });
+      client.close();
+      expect([client.status.state, made.pending]).toEqual(['closed', []]);
+    } finally {
+      globalThis.BroadcastChannel = original;
+      if (navigator) Object.defineProperty(globalThis, 'navigator', navigator);
+      else Reflect.deleteProperty(globalThis, 'navigator');
+    }
   });
 });
 
@@ -414,6 +479,39 @@ describe('A signal', () => {
     stream.message({ channel: 'news', data: 1 });
     await harness.settled(stream);
     expect(messages.pending).toEqual([]);
+  });
+});
+
+// Jest fails a test in which one is unhandled.
+describe('There is no unhandled rejection', () => {
+  test.each([
+    ['before', (abort: () => void) => abort(), () => {}],
+    ['before the server has confirmed', () => {}, (abort: () => void) => abort()],
+    ['by a client that is closed', () => {}, (_: unknown, client: MessagingClient) => client.close()],
+    ['by a client that was closed', (_: unknown, client: MessagingClient) => client.close(), () => {}],
+  ])('when a subscription is ended here %s, but whoever waits is told', async (_, before, after) => {
+    await using harness = await Harness.start();
+    const controller = new AbortController();
+    const abort = () => controller.abort();
+    before(abort, harness.client);
+    const { signal } = controller;
+    void harness.client.subscribe('news', () => {}, { signal });
+    const awaited = harness.client.subscribe('news', () => {}, { signal }).catch((error: unknown) => error);
+    after(abort, harness.client);
+    expect(await awaited).toHaveProperty('name', expect.stringMatching(/^(AbortError|ConnectionClosedError)$/));
+    await soon();
+    await soon();
+  });
+
+  test('when a signal ends a subscription that is there', async () => {
+    await using harness = await Harness.start();
+    await harness.subscribed();
+    const controller = new AbortController();
+    const { closed } = await harness.client.subscribe('news', () => {}, { signal: controller.signal });
+    controller.abort();
+    harness.client.close();
+    await soon();
+    expect(closed).toBe(false);
   });
 });
 
@@ -535,12 +633,75 @@ describe('Listeners', () => {
     stream.event('messaging:gap', gap);
     expect(await gaps.next()).toEqual(gap);
     expect((await harness.errors.next()).error).toBe(failure);
-    stream.write('event: messaging:gap\ndata: {\n\n');
-    expect((await harness.errors.next()).error).toBeInstanceOf(SyntaxError);
+    stream.write('event: messaging:gap\ndata: {\n\nevent: messaging:gap\ndata: null\n\n');
+    stream.event('messaging:gap', { reason: 'broker' });
+    for (const { error } of await harness.errors.take(3)) expect(error).toBeInstanceOf(InvalidMessageError);
+    expect(gaps.pending).toEqual([]);
     stream.cut();
     await harness.reaches('waiting');
     expect(harness.errors.pending).toEqual([]);
     expect(statuses.pending).toEqual([client.status]);
+  });
+
+  test('of the status that close the client leave nobody with an earlier one', async () => {
+    await using harness = await Harness.start();
+    const { client } = harness;
+    const told = new Queue<string>();
+    const listener = (name: string) => (status: ClientStatus) => told.push(`${name} ${status.state}`);
+    client.onStatus((status) => status.state === 'open' && client.close());
+    client.onStatus(listener('first'));
+    const stop = client.onStatus(({ state }) => {
+      if (state === 'open') stopLast();
+    });
+    const stopLast = client.onStatus(listener('last'));
+    const subscribed = client.subscribe('news', () => {}).catch(() => {});
+    await harness.gateway.ready();
+    await subscribed;
+    expect(client.status.state).toBe('closed');
+    expect(told.pending).toEqual(['first connecting', 'last connecting', 'first open', 'first closed']);
+    stop();
+  });
+
+  test('that are added while others are told hear of the next status first', async () => {
+    await using harness = await Harness.start();
+    const told = new Queue<string>();
+    const stop = harness.client.onStatus(() => {
+      stop();
+      harness.client.onStatus(({ state }) => told.push(state));
+    });
+    await harness.subscribed();
+    expect(await told.next()).toBe('open');
+  });
+
+  test.each([['gap'], ['message'], ['error'], ['headers']])('may close the client within a %s', async (what) => {
+    const close = (isDue: boolean) => isDue && harness.client.close();
+    await using harness = await Harness.start({
+      onError: () => close(what === 'error'),
+      headers: () => (close(what === 'headers' && harness.client.status.state === 'connecting'), {}),
+    });
+    const { client, clock, gateway } = harness;
+    client.onGap(() => close(what === 'gap'));
+    const settled = Promise.allSettled(
+      ['news', 'more'].map((channel) => client.subscribe(channel, () => close(what === 'message'))),
+    );
+    if (what !== 'headers') {
+      const stream = await gateway.ready();
+      await settled;
+      stream.cut();
+      await harness.reaches('waiting');
+      clock.advance(250);
+      const again = await gateway.streams.next();
+      again.open();
+      again.message({ channel: 'news' });
+      if (what === 'error') again.message({ channel: 'news', type: 'Unheard' });
+      again.ready();
+      await again.closed;
+    }
+    await settled;
+    await harness.reaches('closed');
+    await soon();
+    expect(client.status).toEqual({ state: 'closed', reason: 'close' });
+    expect([harness.statuses.pending, clock.pending]).toEqual([[], 0]);
   });
 
   test('may have an onError that fails', async () => {

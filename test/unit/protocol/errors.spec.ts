@@ -24,6 +24,7 @@ const instances = [
   new errors.TransportUnavailableError('x'),
   new errors.ChannelDeniedError('x'),
   new errors.ConnectionClosedError('x'),
+  new errors.ConnectionLostError('x'),
 ];
 
 describe('the errors', () => {

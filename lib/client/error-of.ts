@@ -1,0 +1,33 @@
+import type { ErrorCode } from '../protocol/error-codes.js';
+import {
+  ChannelDeniedError,
+  ConfigurationError,
+  ConnectionClosedError,
+  ConnectionLostError,
+  InvalidChannelError,
+  LimitExceededError,
+  MessagingError,
+} from '../protocol/errors.js';
+import { describe } from '../protocol/channel-name.js';
+
+type ErrorClass = new (message: string) => MessagingError;
+
+const CLASSES = new Map<ErrorCode, ErrorClass>([
+  ['CONFIGURATION', ConfigurationError],
+  ['CONNECTION_CLOSED', ConnectionClosedError],
+  ['CONNECTION_LOST', ConnectionLostError],
+  ['INVALID_CHANNEL', InvalidChannelError],
+  ['LIMIT_EXCEEDED', LimitExceededError],
+]);
+
+/** The error of a code that came over a wire; one of another version is a denial. */
+export function errorOf(code: ErrorCode, message: string): MessagingError {
+  return new (CLASSES.get(code) ?? ChannelDeniedError)(message);
+}
+
+/** What an attempt to talk to the server failed by, as an error of this library. */
+export function failedBy(cause: unknown, url: string): MessagingError {
+  if (cause instanceof MessagingError) return cause;
+  const text = cause instanceof Error ? cause.message : describe(cause);
+  return new ConnectionLostError(`The connection to ${url} failed: ${text}`, { cause });
+}
