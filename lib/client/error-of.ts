@@ -28,6 +28,6 @@ export function errorOf(code: ErrorCode, message: string): MessagingError {
 /** What an attempt to talk to the server failed by, as an error of this library. */
 export function failedBy(cause: unknown, url: string): MessagingError {
   if (cause instanceof MessagingError) return cause;
-  const text = cause instanceof Error ? cause.message : describe(cause);
+  const text = (cause as Partial<Error> | null | undefined)?.message ?? describe(cause);
   return new ConnectionLostError(`The connection to ${url} failed: ${text}`, { cause });
 }
