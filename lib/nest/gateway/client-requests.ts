@@ -1,5 +1,6 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
 import { MAX_CHANNEL_NAME_LENGTH, describe } from '../../protocol/channel-name.js';
+import { hasMediaType } from '../../protocol/media-type.js';
 import type { Position } from '../../sse/client-recovery.js';
 
 /**
@@ -56,7 +57,7 @@ export function readChannelQuery(query: unknown): string[] {
  * @throws UnsupportedMediaTypeException for anything else
  */
 export function assertJson(contentType: string | string[] | undefined): void {
-  if (typeof contentType === 'string' && /^application\/json\s*(;|$)/i.test(contentType)) return;
+  if (hasMediaType(contentType, 'application/json')) return;
   throw new UnsupportedMediaTypeException('Send the body as application/json');
 }
 
