@@ -1,5 +1,6 @@
 import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import { ClusterMember } from './cluster-member.js';
+import { ClusterSubscription } from './cluster-subscription.js';
 import { Deferred } from './deferred.js';
 import { addressOf, causeOf, isDenial, isRefusal, isReply, type RedisClient } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
@@ -40,6 +41,7 @@ export class RedisLink {
   private readonly backoff: OwnedConnection['backoff'];
   private readonly role: RedisRole;
   private member: ClusterMember | undefined = undefined;
+  private readonly subscription = new ClusterSubscription();
   private attemptError: Error | undefined = undefined;
   private isClosed = false;
   private unansweredBeats = 0;
@@ -88,7 +90,7 @@ export class RedisLink {
     if (this.unansweredBeats >= SILENT_BEATS) return this.cut(new Error('it does not answer'));
     this.unansweredBeats++;
     if (this.isUp) this.check();
-    this.member?.beat();
+    if (client.isCluster) this.beatMembers();
   }
 
   /** Looks at the role again; a link that cannot ask for it is made anew, which asks first. */
@@ -172,6 +174,13 @@ export class RedisLink {
     this.unansweredBeats = 0;
     this.attemptError = error;
     this.client.disconnect(true);
+  }
+
+  /** A Cluster asks any member for a sign of life; these are the connections that matter. */
+  private beatMembers(): void {
+    this.member?.beat();
+    const { subscriber } = this.client as { subscriber?: { getInstance?(): RedisClient | null } };
+    this.subscription.beat(subscriber?.getInstance?.() ?? undefined);
   }
 
   private memberLost(): void {

@@ -34,6 +34,13 @@ export class RedisServer implements AsyncDisposable {
     }
   }
 
+  /** A Sentinel, which keeps what it knows in its configuration file. */
+  static async startSentinel(port: number, file: string): Promise<RedisServer> {
+    const server = new RedisServer(port, { args: [file, '--sentinel'] });
+    await server.run(server.options.args!, 'Sentinel ID is');
+    return server;
+  }
+
   get url(): string {
     const { password } = this.options;
     return `redis://${password === undefined ? '' : `:${password}@`}127.0.0.1:${this.port}`;
@@ -59,7 +66,10 @@ export class RedisServer implements AsyncDisposable {
       '--dir',
       tmpdir(),
     ];
-    const all = [...fixed, ...(password === undefined ? [] : ['--requirepass', password]), ...args];
+    await this.run([...fixed, ...(password === undefined ? [] : ['--requirepass', password]), ...args]);
+  }
+
+  private async run(all: readonly string[], sign = 'Ready to accept connections'): Promise<void> {
     const child = spawn('redis-server', all, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.child = child;
     this.watchdog = watch(child.pid!);
@@ -69,7 +79,7 @@ export class RedisServer implements AsyncDisposable {
       child.once('exit', () => reject(new Error(`redis-server ended: ${lines.slice(-5).join('\n')}`)));
       createInterface(child.stdout).on('line', (line) => {
         lines.push(line);
-        if (line.includes('Ready to accept connections')) resolve();
+        if (line.includes(sign)) resolve();
       });
     });
   }

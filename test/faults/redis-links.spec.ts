@@ -1,0 +1,193 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Cluster, Redis } from 'ioredis';
+import { TransportUnavailableError } from '../../lib/protocol/errors.js';
+import type { RedisOption } from '../../lib/transport/redis-options.js';
+import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
+import { RedisSentinel } from '../support/redis-sentinel.js';
+import type { RedisServer } from '../support/redis-server.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
+
+const FAST = { heartbeatMs: 40 };
+
+let nodes: RedisNodes;
+beforeEach(() => {
+  nodes = new RedisNodes();
+});
+afterEach(() => nodes[Symbol.asyncDispose]());
+
+/** Two servers, of which the second is not a replica yet, and what tells the first to become one of the second. */
+async function pair() {
+  const [first, second] = [await nodes.server(), await nodes.server()];
+  const demote = (): Promise<unknown> => nodes.probe(first).redis.replicaof('127.0.0.1', second.port);
+  const promote = (): Promise<unknown> => nodes.probe(first).redis.replicaof('NO', 'ONE');
+  return { first, second, demote, promote };
+}
+
+describe('A Redis that is a replica', () => {
+  test('is not good enough at the start, which is told, until it is a master', async () => {
+    const { first, second, demote, promote } = await pair();
+    await demote();
+    const a = nodes.create({ url: first.url, publishTimeoutMs: 50, retryStrategy: () => 20 });
+    await a.start(() => undefined);
+    const { error } = await reached(a, 'waiting');
+    expect(error).toBeInstanceOf(TransportUnavailableError);
+    expect(error?.message).toBe(
+      `Redis at ${first.address} is a replica of 127.0.0.1:${second.port}: posts there do not reach the servers at the master`,
+    );
+    expect(await a.publish('news', 'no')).toBe(false);
+    await promote();
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'yes')).toBe(true);
+  });
+
+  test.each([2, 3] as const)('is left by both connections when it becomes one, by protocol %p', async (protocol) => {
+    const { first, demote, promote } = await pair();
+    const [a, atA] = await nodes.node({ url: first.url, protocol, publishTimeoutMs: 50 }, ['news'], FAST);
+    const looker = nodes.probe(first);
+    const before = new Set((await looker.clients()).map(({ id }) => id));
+    await demote();
+    await reached(a, 'waiting', 'is a replica of');
+    expect(await a.publish('news', 'no')).toBe(false);
+    await promote();
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'yes')).toBe(true);
+    expect((await atA.next())[0]).toBe('yes');
+    const names = (await looker.clients()).filter(({ id, name }) => name?.startsWith('nestjs') && !before.has(id));
+    expect(names).toHaveLength(2);
+  });
+
+  test('is not noticed where an ACL forbids to ask, and nothing false is said', async () => {
+    const { first, demote } = await pair();
+    const looker = nodes.probe(first);
+    await looker.redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', '-role', 'allchannels');
+    const url = `redis://app:secret@${first.address}`;
+    const [a] = await nodes.node(url, ['news'], FAST);
+    const statuses = recordStatuses(a);
+    await demote();
+    const before = await looker.calls('ping');
+    while ((await looker.calls('ping')) < before + 10);
+    expect(statuses).toEqual(['ready']);
+    expect(await a.publish('news', 'x')).toBe(true);
+  });
+});
+
+/** The connections of this library at a server, without those by which ioredis listens to Sentinels. */
+async function ownClients(server: RedisServer): Promise<string[]> {
+  const clients = await nodes.probe(server).clients();
+  return clients.map(({ name = '' }) => name).filter((name) => /^nestjs-messaging:\w+$/.test(name));
+}
+
+describe('With Sentinels', () => {
+  test('a failover moves both connections to the new master at once', async () => {
+    const sentinel = nodes.use(await RedisSentinel.start());
+    const redis = { sentinels: [{ host: '127.0.0.1', port: sentinel.port }], name: 'main' };
+    // Without looks at the role, so that it is the word of the Sentinel that counts.
+    const [a, atA] = await nodes.node(redis, ['news'], { heartbeatMs: 60_000 });
+    await sentinel.failover();
+    const before = performance.now();
+    const [b, atB] = await nodes.node(redis, ['news']);
+    const posting = setInterval(() => {
+      void a.publish('news', 'of a');
+      void b.publish('news', 'of b');
+    }, 20);
+    await Promise.all([atA.until(([payload]) => payload === 'of b'), atB.until(([payload]) => payload === 'of a')]);
+    clearInterval(posting);
+    expect(performance.now() - before).toBeLessThan(4_000);
+    expect(await ownClients(sentinel.servers[0])).toEqual([]);
+    expect(await ownClients(sentinel.servers[1])).toHaveLength(4);
+  });
+
+  test('a master that is demoted and that the Sentinels do not tell of is left', async () => {
+    const { first, second, demote } = await pair();
+    const sentinel = nodes.use(await TcpProxy.start(first.port));
+    // Behind one address that moves, as a virtual one does.
+    const [a] = await nodes.node({ host: '127.0.0.1', port: sentinel.port, publishTimeoutMs: 50 }, [], FAST);
+    await demote();
+    await reached(a, 'waiting', 'is a replica');
+    sentinel.retarget(second.port);
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'x')).toBe(true);
+    expect(await nodes.probe(second).calls('publish')).toBe(1);
+  });
+});
+
+/** Every kind of connection, to one port. */
+const KINDS: [string, (port: number) => RedisOption][] = [
+  ['options', (port) => ({ host: '127.0.0.1', port })],
+  ['Sentinels', (port) => ({ sentinels: [{ host: '127.0.0.1', port }], name: 'main' })],
+  ['a client', (port) => new Redis({ host: '127.0.0.1', port, lazyConnect: true })],
+  [
+    'a client with Sentinels',
+    (port) => new Redis({ sentinels: [{ host: '127.0.0.1', port }], name: 'main', lazyConnect: true }),
+  ],
+  ['a factory', (port) => () => quiet(new Redis({ host: '127.0.0.1', port }))],
+  [
+    'a factory with Sentinels',
+    (port) => () => quiet(new Redis({ sentinels: [{ host: '127.0.0.1', port }], name: 'main' })),
+  ],
+  ['a Cluster', (port) => new Cluster([{ host: '127.0.0.1', port }], { lazyConnect: true })],
+  ['a factory of Clusters', (port) => () => quiet(new Cluster([{ host: '127.0.0.1', port }]))],
+];
+
+function quiet<T extends Redis | Cluster>(client: T): T {
+  client.on('error', () => undefined);
+  return client;
+}
+
+describe('While Redis is away', () => {
+  test.each(KINDS)('attempts are spaced and one status or two tell of it, with %s', async (_, option) => {
+    const proxy = nodes.use(await TcpProxy.start(0, 'refuse'));
+    const a = nodes.create(option(proxy.port));
+    const statuses = recordStatuses(a);
+    await a.start(() => undefined);
+    // Two connections, the first waits of which are at least 50, 100, 200 and 400 ms.
+    const times = await proxy.connections.take(10);
+    expect(times.at(-1)! - times[0]!).toBeGreaterThan(700);
+    expect(statuses.length).toBeLessThan(4);
+    expect(statuses.at(-1)).toMatch(/^waiting /);
+  });
+
+  test('that comes and goes, attempts are spaced as if it had been away', async () => {
+    const server = await nodes.server();
+    const proxy = nodes.use(await TcpProxy.start(server.port));
+    const [a] = await nodes.node({ host: '127.0.0.1', port: proxy.port });
+    const before = performance.now();
+    for (let round = 0; round < 5; round++) {
+      proxy.cut();
+      await reached(a, 'waiting');
+      await reached(a, 'ready');
+    }
+    // At least 50 + 100 + 200 + 400 + 800 ms.
+    expect(performance.now() - before).toBeGreaterThan(1_500);
+  });
+
+  test.each(KINDS.filter(([name]) => name === 'options' || name === 'Sentinels' || name === 'a Cluster'))(
+    'and takes connections without an answer, that is told of at the start, with %s',
+    async (_, option) => {
+      const proxy = nodes.use(await TcpProxy.start(0, 'swallow'));
+      const a = nodes.create(option(proxy.port));
+      const before = performance.now();
+      await a.start(() => undefined);
+      const { error } = await reached(a, 'waiting');
+      expect(performance.now() - before).toBeLessThan(3_000);
+      expect(error?.message).toMatch(/has not answered for 2 s$|cannot be reached/);
+    },
+  );
+});
+
+describe('Posts that Redis leaves unanswered', () => {
+  test('are told of once, and so is that it answers again', async () => {
+    const server: RedisServer = await nodes.server();
+    const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 50 });
+    const statuses = recordStatuses(a);
+    server.pause();
+    for (let count = 0; count < 5; count++) expect(await a.publish('news', 'no')).toBe(false);
+    server.resume();
+    while (!(await a.publish('news', 'yes')));
+    expect(statuses).toEqual([
+      'ready',
+      `ready Redis at ${server.address} leaves posts unanswered for 50 ms; they resolve with false until it answers again`,
+      'ready',
+    ]);
+  });
+});

@@ -1,0 +1,73 @@
+import { filter, firstValueFrom } from 'rxjs';
+import type { TransportStatus } from '../../lib/core/transport.js';
+import type { RedisOption } from '../../lib/transport/redis-options.js';
+import { RedisTransport, type RedisTransportSettings } from '../../lib/transport/redis-transport.js';
+import { Queue } from './queue.js';
+import { RedisProbe } from './redis-probe.js';
+import { RedisServer, type RedisServerOptions } from './redis-server.js';
+
+/** What a receiver was given. */
+export type Received = [payload: string, subscription: string, channel: string];
+
+/** Redis servers and transports of one test, which end with it. */
+export class RedisNodes implements AsyncDisposable {
+  private readonly open: (() => unknown)[] = [];
+
+  /** Has something end with the test. */
+  use<T extends AsyncDisposable | Disposable>(resource: T): T {
+    this.open.push(() =>
+      Symbol.asyncDispose in resource ? resource[Symbol.asyncDispose]() : resource[Symbol.dispose](),
+    );
+    return resource;
+  }
+
+  async server(options?: RedisServerOptions): Promise<RedisServer> {
+    return this.use(await RedisServer.start(options));
+  }
+
+  probe(server: RedisServer): RedisProbe {
+    return this.use(new RedisProbe(server.url));
+  }
+
+  create(redis: RedisOption, settings?: RedisTransportSettings): RedisTransport {
+    const transport = new RedisTransport(redis, settings);
+    this.open.push(() => transport.close());
+    return transport;
+  }
+
+  /** A transport that is ready and listens to these names. */
+  async node(
+    redis: RedisOption,
+    names: string[] = [],
+    settings?: RedisTransportSettings,
+  ): Promise<[RedisTransport, Queue<Received>]> {
+    const transport = this.create(redis, settings);
+    const received = new Queue<Received>();
+    await transport.start((...args) => received.push(args));
+    await reached(transport, 'ready');
+    await Promise.all(names.map((name) => transport.subscribe(name)));
+    return [transport, received];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const end of this.open.splice(0).toReversed()) await end();
+  }
+}
+
+/** The next status that is this one, with this in the text of its error. */
+export function reached(
+  transport: RedisTransport,
+  state: TransportStatus['state'],
+  text = '',
+): Promise<TransportStatus> {
+  const fits = (status: TransportStatus): boolean =>
+    status.state === state && (status.error?.message ?? '').includes(text);
+  return firstValueFrom(transport.status.pipe(filter(fits)));
+}
+
+/** All statuses from now on, as text. */
+export function recordStatuses(transport: RedisTransport): string[] {
+  const statuses: string[] = [];
+  transport.status.subscribe(({ state, error }) => statuses.push(`${state}${error ? ` ${error.message}` : ''}`));
+  return statuses;
+}
