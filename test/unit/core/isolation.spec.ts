@@ -1,3 +1,4 @@
+// oxlint-disable unicorn/no-thenable, unicorn/prefer-add-event-listener, typescript/no-misused-promises, typescript/no-deprecated -- what applications do all the same
 import { addAbortListener } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import {
@@ -194,7 +195,7 @@ describe('the signal of a session', () => {
     const gone = (): unknown => seen.push('gone');
     for (const each of [listener, listener, object, object, gone]) signal.addEventListener('abort', each);
     signal.removeEventListener('abort', gone);
-    signal.removeEventListener('abort', () => {});
+    signal.removeEventListener('abort', () => seen.push('never added')); // oxlint-disable-line unicorn/no-invalid-remove-event-listener
     signal.addEventListener('abort', null as never);
     const ended = new AbortController();
     signal.addEventListener('abort', () => seen.push('ended'), { signal: ended.signal });
