@@ -30,6 +30,9 @@ export function takeOverFromFastify(reply: FastifyReply, headers: Record<string,
 
 /** What Fastify takes for the body: empty, and a stream, since that is what it sets headers for without writing them. */
 class Head extends Readable {
+  /** What others had the response tell them before Fastify came to it. */
+  private others: ReadonlyMap<string | symbol, readonly unknown[]> = new Map();
+
   constructor(
     private readonly response: RawResponse,
     private readonly write: () => void,
@@ -41,11 +44,31 @@ class Head extends Readable {
     this.push(null);
   }
 
+  override on(event: string | symbol, listener: (...args: never[]) => void): this {
+    this.others = listenersOf(this.response);
+    return super.on(event, listener as (...args: unknown[]) => void);
+  }
+
   override pipe<T extends NodeJS.WritableStream>(destination: T): T {
     // A hook that puts something between, as compression does, gets nothing to put through it.
     if ((destination as unknown as Writable) !== this.response) return super.pipe(destination);
+    this.forget();
     this.resume();
     this.write();
     return destination;
   }
+
+  /** Takes Fastify's own listeners away, which wait for the end of the body: 3.5 kB for as long as the stream is open. */
+  private forget(): void {
+    for (const [event, listeners] of listenersOf(this.response)) {
+      const known = this.others.get(event) ?? [];
+      for (const listener of listeners) {
+        if (!known.includes(listener)) this.response.off(event, listener as () => void);
+      }
+    }
+  }
+}
+
+function listenersOf(response: RawResponse): Map<string | symbol, readonly unknown[]> {
+  return new Map(response.eventNames().map((event) => [event, response.rawListeners(event)]));
 }
