@@ -9,6 +9,7 @@ import {
   type ClientContext,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
+import { EventStreams } from '../../lib/sse/event-streams.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
 import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
@@ -157,6 +158,18 @@ test('A client that has a template as a whole gets no closed channel from anothe
 describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterName) => {
   const names = (count: number, prefix = 'access/slow'): string[] =>
     Array.from({ length: count }, (_, index) => `${prefix}/${index}`);
+
+  test('that an authorizer still decides about when the application closes is cut off, and closing does not wait', async () => {
+    const running = await startApp(modules(), { adapter });
+    const slow = running.app.get(Slow);
+    const answer = new GatewayRequests(`${running.url}/messages`).get('access/slow/0').catch((error: Error) => error);
+    const decide = await slow.asked.next();
+    await running.app.close();
+    expect(await answer).toMatchObject({ message: 'socket hang up' });
+    decide(true);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(running.app.get(EventStreams).size).toBe(0);
+  });
 
   test('takes its place before authorizers are asked, so that 50 at once do not pass the limits', async () => {
     await using running = await startApp(modules({ limits: { maxConnectionsPerUser: 3, maxConnections: 10 } }), {

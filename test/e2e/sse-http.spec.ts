@@ -195,6 +195,15 @@ const connectionsOf = (app: INestApplication) =>
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 const serverOf = (app: INestApplication) => app.getHttpServer() as http.Server;
 
+/** Opens a stream over HTTP/2. */
+const openOver = async (session: http2.ClientHttp2Session, path: string) => {
+  const stream = session.request({ ':path': path });
+  const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders & { ':status': number }];
+  const chunks = new Queue<string>();
+  stream.setEncoding('utf8').on('data', chunks.push);
+  return { stream, headers, chunks };
+};
+
 describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
   describe('behind other requests on one connection (pipelining)', () => {
     test('is answered when its turn comes, with all that was posted meanwhile', async () => {
@@ -306,15 +315,15 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
 
     test('the cache-control that was set, and forbids to transform it', async () => {
       await using running = await start(adapter);
-      const of_ = async (path: string, method = 'GET') => {
+      const cacheControl = async (path: string, method = 'GET') => {
         const response = await fetch(running.url + path, { method });
         await response.text();
         return response.headers.get('cache-control');
       };
-      expect(await of_('/cached')).toBe('private, max-age=5, no-transform');
-      expect(await of_('/cached', 'HEAD')).toBe('private, max-age=5, no-transform');
-      expect(await of_('/transformed')).toBe('no-store,No-Transform');
-      expect(await of_('/finite')).toBe('no-cache, no-transform');
+      expect(await cacheControl('/cached')).toBe('private, max-age=5, no-transform');
+      expect(await cacheControl('/cached', 'HEAD')).toBe('private, max-age=5, no-transform');
+      expect(await cacheControl('/transformed')).toBe('no-store,No-Transform');
+      expect(await cacheControl('/finite')).toBe('no-cache, no-transform');
     });
   });
 
@@ -403,7 +412,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
 
 describe('An event stream on Fastify', () => {
   interface Reply {
-    header(name: string, value: string): void;
+    header(name: string, value: string): unknown;
   }
   type OnSend = (request: { url: string }, reply: Reply, payload: unknown) => Promise<unknown>;
   const withHook = (hook: OnSend, options: TestAppOptions = {}) =>
@@ -483,34 +492,32 @@ describe('An event stream on Fastify', () => {
   });
 
   describe('over HTTP/2', () => {
-    const open = async (session: http2.ClientHttp2Session, path: string) => {
-      const stream = session.request({ ':path': path });
-      const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders & { ':status': number }];
-      const chunks = new Queue<string>();
-      stream.setEncoding('utf8').on('data', chunks.push);
-      return { stream, headers, chunks };
-    };
-
     test('runs onSend hooks, and keeps status and cache-control', async () => {
-      await using running = await withHook(async (_request, reply) => void reply.header('x-hook', 'ran'), {
-        http2: {},
-      });
+      await using running = await withHook(
+        async (_request, reply, payload) => {
+          reply.header('x-hook', 'ran');
+          return payload;
+        },
+        {
+          http2: {},
+        },
+      );
       const session = http2.connect(running.url);
-      const { headers, chunks } = await open(session, '/cached');
+      const { headers, chunks } = await openOver(session, '/cached');
       expect(headers).toMatchObject({
         ':status': 200,
         'x-hook': 'ran',
         'cache-control': 'private, max-age=5, no-transform',
       });
       expect(await chunks.next()).toContain(':\n');
-      expect((await open(session, '/accepted')).headers[':status']).toBe(202);
+      expect((await openOver(session, '/accepted')).headers[':status']).toBe(202);
       session.close();
     });
 
     test('keeps its session from being ended as idle, which that is again after its last stream', async () => {
       await using running = await start('Fastify', { http2: { http2SessionTimeout: 40 } });
       const session = http2.connect(running.url);
-      const [one, other] = [await open(session, '/news'), await open(session, '/news')];
+      const [one, other] = [await openOver(session, '/news'), await openOver(session, '/news')];
       one.stream.close(http2.constants.NGHTTP2_CANCEL);
       // Idle sessions come and are ended, one after the other.
       for (let count = 0; count < 4; count++) await once(http2.connect(running.url), 'close');
@@ -524,7 +531,7 @@ describe('An event stream on Fastify', () => {
     test('does not keep the application from closing: sessions of clients that have left it end', async () => {
       const running = await start('Fastify', { http2: {} });
       const session = http2.connect(running.url);
-      const { stream } = await open(session, '/watched');
+      const { stream } = await openOver(session, '/watched');
       expect(await told.next()).toBe('subscribed');
       stream.close(http2.constants.NGHTTP2_CANCEL);
       expect(await told.next()).toBe('released');
@@ -536,9 +543,9 @@ describe('An event stream on Fastify', () => {
     test('keeps a reader that makes progress, and cuts off one that makes none', async () => {
       await using running = await start('Fastify', { http2: {} });
       const [slow, stalled] = [http2.connect(running.url), http2.connect(running.url)];
-      const reading = await open(slow, '/news');
+      const reading = await openOver(slow, '/news');
       const [connection] = connectionsOf(running.app);
-      const left = await open(stalled, '/news');
+      const left = await openOver(stalled, '/news');
       stalled.on('error', () => {});
       left.stream.on('error', () => {});
       for (const { stream } of [reading, left]) stream.pause();
@@ -567,7 +574,7 @@ describe('An event stream on Fastify', () => {
     test('that the application ends itself is released and reported', async () => {
       await using running = await start('Fastify', { http2: {} });
       const session = http2.connect(running.url);
-      const { stream } = await open(session, '/news');
+      const { stream } = await openOver(session, '/news');
       const [connection] = connectionsOf(running.app);
       connection!['response'].end();
       void running.messaging.postMessage('http/news', 'behind');
