@@ -42,10 +42,11 @@ export type { MessageContext } from './core/delivery.js';
 export type { PostOptions, PostScope } from './core/hub.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
-export type { Session, SessionCloseReason, SessionOptions } from './core/session.js';
+export type { Session, SessionCloseReason } from './core/session.js';
 export type { PublishOptions, Transport, TransportReceiver, TransportStatus } from './core/transport.js';
 export type {
   ClassTransformerOptions,
+  IncomingRequest,
   MessagingModuleAsyncOptions,
   MessagingModuleOptions,
   MessagingOptions,
@@ -56,9 +57,11 @@ export type {
 export type { AuthorizeChannelOptions, ClientContext } from './nest/gateway/authorize-channel.decorator.js';
 export type { ClientConnectionChange } from './nest/gateway/client-connections.js';
 export type { GatewayOptions } from './nest/gateway/gateway-options.js';
+export type { SessionOptions } from './nest/messaging.service.js';
 export type { SseRouteOptions } from './nest/sse.decorator.js';
 export type { SseEventOptions } from './sse/sse-event.js';
 export type {
+  AuthenticationClaims,
   AuthenticationInfo,
   ChannelOptions,
   ChannelParams,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import type { AuthenticationInfo } from '../protocol/authentication.js';
-import { SessionClosedError } from '../protocol/errors.js';
+import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol/authentication.js';
+import { ConfigurationError, SessionClosedError } from '../protocol/errors.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Listener } from './listener.js';
@@ -10,36 +10,48 @@ import type { Sessions } from './sessions.js';
 /** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked`, or the app shut down. */
 export type SessionCloseReason = 'ended' | 'revoked' | 'shutdown';
 
+/** Finds out who is behind a session. A promise that it gives does not reject. */
+export type AskAuthentication = () => AuthenticationInfo | null | Promise<AuthenticationInfo | null>;
+
 /** How a session is opened. */
-export interface SessionOptions {
+export interface SessionInit {
   /** Who is behind it. A function is asked when the answer is first needed, and again until it is not `null`. */
-  readonly auth?: AuthenticationInfo | null | (() => AuthenticationInfo | null) | undefined;
+  readonly auth?: AuthenticationInfo | null | AskAuthentication | undefined;
   /** Closes the session when aborted. */
   readonly signal?: AbortSignal | undefined;
 }
 
 type OnClose = (reason: SessionCloseReason) => void;
 
+/** The question who is behind a session, while it waits for its answer. */
+interface PendingAuthentication {
+  readonly answer: Promise<AuthenticationInfo | null>;
+  /** What has been withdrawn meanwhile. */
+  readonly revocations: Revocation[];
+}
+
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
 export class Session implements Disposable, AsyncDisposable {
   #id: string | undefined;
-  #auth: AuthenticationInfo | null = null;
+  /** `null`: it was waited for, and is nobody. */
+  #auth: AuthenticationInfo | null | undefined;
+  #pending: PendingAuthentication | undefined;
   #controller: AbortController | undefined;
   #closeReason: SessionCloseReason | undefined;
   /** A set from the second one on: most sessions have one at most, and a set costs as much as all the rest of them. */
   #listeners: Listener | Set<Listener> | undefined;
   /** A list from the second one on. */
   #onClose: OnClose | OnClose[] | undefined;
-  readonly #askAuth: (() => AuthenticationInfo | null) | undefined;
+  readonly #askAuth: AskAuthentication | undefined;
   readonly #sessions: Sessions;
 
   /** @internal */
-  constructor(options: SessionOptions, sessions: Sessions) {
+  constructor(options: SessionInit, sessions: Sessions) {
     this.#sessions = sessions;
     if (typeof options.auth === 'function') this.#askAuth = options.auth;
-    else this.#auth = options.auth ?? null;
+    else this.#auth = options.auth;
     if (options.signal) this.#follow(options.signal);
   }
 
@@ -48,15 +60,28 @@ export class Session implements Disposable, AsyncDisposable {
     return (this.#id ??= randomUUID());
   }
 
-  /** Who is behind the session; `null` while nobody has signed in, or if who is asked for it fails, which is reported. */
+  /**
+   * Who is behind the session; `null` while nobody has signed in. If the option `authenticate` is asynchronous, it is
+   * known to handlers of `@Sse()`, to handlers that take the session from `@Messages()`, and to authorizers of the
+   * gateway. Everywhere else, {@link authenticated} comes first.
+   *
+   * @throws ConfigurationError while it is not known yet
+   */
   get auth(): AuthenticationInfo | null {
-    const ask = this.#askAuth;
-    if (this.#auth === null && ask !== undefined) {
-      this.#isolate('"auth" of a session', () => {
-        this.#auth = ask() ?? null;
-      });
-    }
-    return this.#auth;
+    const auth = this.#whoIsKnown();
+    if (!(auth instanceof Promise)) return auth;
+    throw new ConfigurationError(
+      'session.auth is not known yet, since the option "authenticate" is asynchronous: ' +
+        'take the session from @Messages(), or await session.authenticated() first',
+    );
+  }
+
+  /** Who is behind the session, once that is known; `null`: nobody. Never rejects. */
+  async authenticated(): Promise<AuthenticationInfo | null> {
+    // Nobody may have signed in since.
+    const auth = this.#auth ?? this.#ask();
+    if (!(auth instanceof Promise)) return auth;
+    return (this.#auth = await auth);
   }
 
   get closed(): boolean {
@@ -134,6 +159,16 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
+   * Ends the session if this withdraws its authentication: at once, or as soon as its authentication is known.
+   * @internal
+   */
+  revoke(revocation: Revocation): void {
+    const auth = this.#whoIsKnown();
+    if (auth instanceof Promise) this.#pending?.revocations.push(revocation);
+    else if (auth !== null && isRevoked(auth, revocation)) this.end('revoked');
+  }
+
+  /**
    * Closes the session. Never throws: each of those who are told of it is isolated from the others.
    * @internal
    */
@@ -161,6 +196,37 @@ export class Session implements Disposable, AsyncDisposable {
 
   #isolate(callback: string, run: () => unknown): void {
     isolate(this.#sessions.reporter, callback, run);
+  }
+
+  #whoIsKnown(): ReturnType<AskAuthentication> {
+    if (this.#pending !== undefined) return this.#pending.answer;
+    return this.#auth === undefined ? this.#ask() : this.#auth;
+  }
+
+  #ask(): ReturnType<AskAuthentication> {
+    if (this.#pending !== undefined) return this.#pending.answer;
+    let answer: ReturnType<AskAuthentication> = null;
+    const ask = this.#askAuth;
+    if (ask !== undefined) this.#isolate('"auth" of a session', () => void (answer = ask() ?? null));
+    return this.#take(answer);
+  }
+
+  #take(answer: ReturnType<AskAuthentication>): ReturnType<AskAuthentication> {
+    if (answer instanceof Promise) {
+      this.#pending = { answer: answer.then((auth) => this.#answered(auth)), revocations: [] };
+      return this.#pending.answer;
+    }
+    // Nobody may still sign in, when guards have run.
+    this.#auth = answer ?? undefined;
+    return answer;
+  }
+
+  #answered(auth: AuthenticationInfo | null): AuthenticationInfo | null {
+    const { revocations = [] } = this.#pending ?? {};
+    this.#pending = undefined;
+    this.#auth = auth ?? undefined;
+    if (auth !== null && revocations.some((revocation) => isRevoked(auth, revocation))) this.end('revoked');
+    return auth;
   }
 
   #owned(): Listener[] {

@@ -1,6 +1,6 @@
-import { isRevoked, type Revocation } from '../protocol/authentication.js';
+import type { Revocation } from '../protocol/authentication.js';
 import type { Reporter } from './reporter.js';
-import { Session, type SessionCloseReason, type SessionOptions } from './session.js';
+import { Session, type SessionCloseReason, type SessionInit } from './session.js';
 
 /** The open sessions of one node. */
 export class Sessions {
@@ -15,7 +15,7 @@ export class Sessions {
     return this.openSessions.size;
   }
 
-  open(options: SessionOptions = {}): Session {
+  open(options: SessionInit = {}): Session {
     const session = new Session(options, this);
     if (this.isClosed) session.end('shutdown');
     else if (!session.closed) this.openSessions.add(session);
@@ -31,7 +31,13 @@ export class Sessions {
   revoke(revocation: Revocation): void {
     // Of those that are open now: what hears of an end may open a session for the same user at once.
     for (const session of [...this.openSessions]) {
-      if (this.isWithdrawn(session, revocation)) session.end('revoked');
+      try {
+        session.revoke(revocation);
+      } catch (error) {
+        // An object that cannot be read is nobody's in particular; it must not keep open what should end.
+        this.reporter.callbackFailed({ callback: 'Reading the authentication of a session', error });
+        session.end('revoked');
+      }
     }
   }
 
@@ -39,16 +45,5 @@ export class Sessions {
   close(reason: SessionCloseReason): void {
     this.isClosed = true;
     for (const session of this.openSessions) session.end(reason);
-  }
-
-  private isWithdrawn(session: Session, revocation: Revocation): boolean {
-    try {
-      const { auth } = session;
-      return auth !== null && isRevoked(auth, revocation);
-    } catch (error) {
-      // An object that cannot be read is nobody's in particular; it must not keep open what should end.
-      this.reporter.callbackFailed({ callback: 'Reading the authentication of a session', error });
-      return true;
-    }
   }
 }

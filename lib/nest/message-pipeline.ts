@@ -107,7 +107,7 @@ function directCall(instance: Instance, method: string): MessageCall | undefined
 class MessageContextCreator extends ExternalContextCreator {
   override async getParamValue<T>(...args: Parameters<ExternalContextCreator['getParamValue']>): Promise<T> {
     const [value, { type }] = args;
-    return Number(type) === MESSAGE_PARAM.context ? (value as T) : super.getParamValue(...args);
+    return (Number(type) === MESSAGE_PARAM.context ? value : await super.getParamValue(...args)) as T;
   }
 }
 

@@ -2,23 +2,32 @@ import { Injectable, Optional, type ExecutionContext, type PipeTransform } from 
 import type { Session } from '../core/session.js';
 import { Hub } from '../core/hub.js';
 import { Revocations } from '../core/revocations.js';
+import { Authenticator } from './authenticator.js';
 import { contextOf, injectedParameter, type InjectedContext } from './injected-parameter.js';
 import { LocalSessions } from './local-sessions.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
 
+/** The kinds of context that somebody may be behind, and not another part of the application. */
+const REQUESTS = new Set<string>(['http', 'ws', 'graphql']);
+
 /** Makes the {@link SessionMessages} of a request; a pipe, since that is what Nest injects into a parameter. */
 @Injectable()
-class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessages> {
+class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessages | Promise<SessionMessages>> {
   constructor(
     private readonly hub: Hub,
     private readonly revocations: Revocations,
     private readonly sessions: RequestSessions,
+    private readonly authenticator: Authenticator,
     @Optional() private readonly local?: LocalSessions,
   ) {}
 
-  transform(injected: InjectedContext): SessionMessages {
-    return new SessionMessages(this.hub, this.revocations, this.finder(contextOf(injected, '@Messages()')));
+  transform(injected: InjectedContext): SessionMessages | Promise<SessionMessages> {
+    const context = contextOf(injected, '@Messages()');
+    const messages = new SessionMessages(this.hub, this.revocations, this.finder(context));
+    // Guards have run by now, so handlers find known who it is. The default answers at once, whenever it is asked.
+    if (!this.authenticator.isCustom || !REQUESTS.has(context.getType())) return messages;
+    return messages.session.authenticated().then(() => messages);
   }
 
   private finder(context: ExecutionContext): (action: string) => Session {

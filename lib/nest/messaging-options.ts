@@ -1,7 +1,7 @@
 import type { InjectionToken, ModuleMetadata, OptionalFactoryDependency, Type } from '@nestjs/common';
 import type { ListenerFailure } from '../core/reporter.js';
 import type { Transport } from '../core/transport.js';
-import type { AuthenticationInfo } from '../protocol/authentication.js';
+import type { AuthenticationClaims } from '../protocol/authentication.js';
 import type { Limits } from '../protocol/limits.js';
 import type { Class } from '../protocol/message.js';
 import type { RedisOption } from '../transport/redis-options.js';
@@ -44,8 +44,25 @@ export interface SseOptions {
   maxBufferedBytes?: number | undefined;
 }
 
-/** Options of the module that may come from a factory. All are optional: without any, messages stay in the process. */
-export interface MessagingOptions {
+/** What `authenticate` is given if it names no type of its own: what the requests of all HTTP adapters have. */
+export interface IncomingRequest {
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly method?: string;
+  readonly url?: string;
+  /** What a guard of the application put there. */
+  // oxlint-disable-next-line typescript/no-explicit-any -- the application knows it, and says so where it uses it
+  readonly user?: any;
+}
+
+type Answer<T> = T | null | undefined;
+
+/**
+ * Options of the module that may come from a factory. All are optional: without any, messages stay in the process.
+ *
+ * @typeParam Request - what `authenticate` is given: the request of the HTTP adapter; in a WebSocket gateway, the socket
+ */
+// oxlint-disable-next-line typescript/no-explicit-any -- of whatever type, where options are handed on
+export interface MessagingOptions<Request = any> {
   /**
    * The Redis that joins servers: ioredis options, a URL, an ioredis instance, or a function that makes one.
    * Without it there is one process, and everything else works.
@@ -60,11 +77,13 @@ export interface MessagingOptions {
    */
   prefix?: string | undefined;
   /**
-   * Tells who is behind a request; `null`: nobody. Asked when the session is first needed, after the guards
-   * have run. What it throws is logged and counts as nobody.
-   * @defaultValue reads `request.user`, where that has a `userId`
+   * Tells who is behind a request; `null`: nobody. Asked when the session's authentication is first needed, after the
+   * guards have run. It may be asynchronous; then see {@link Session.auth}. If it throws, rejects, takes more than
+   * 10 s or gives something that is not {@link AuthenticationClaims}, that is logged, and it is nobody.
+   * @defaultValue gives `request.user`
    */
-  authenticate?: ((request: never) => AuthenticationInfo | null) | undefined;
+  authenticate?:
+    ((request: Request) => Answer<AuthenticationClaims> | Promise<Answer<AuthenticationClaims>>) | undefined;
   /** How event streams are kept. */
   sse?: SseOptions | undefined;
   /** Bounds that keep any input from growing memory without end. */
@@ -100,7 +119,8 @@ export interface MessagingModuleExtras {
 }
 
 /** Options of `MessagingModule.forRoot()`. */
-export interface MessagingModuleOptions extends MessagingOptions, MessagingModuleExtras {}
+// oxlint-disable-next-line typescript/no-explicit-any -- as in MessagingOptions
+export interface MessagingModuleOptions<Request = any> extends MessagingOptions<Request>, MessagingModuleExtras {}
 
 /** A class that makes the options; for `useClass` and `useExisting`. */
 export interface MessagingOptionsFactory {

@@ -21,6 +21,7 @@ import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { isReply } from '../transport/redis-client.js';
 import { RedisTransport } from '../transport/redis-transport.js';
+import { Authenticator } from './authenticator.js';
 import { loadClassValidatorCheck } from './class-validator-check.js';
 import { loadClassTransformerFilter } from './class-transformer-loader.js';
 import { DecoratedMethods } from './decorated-methods.js';
@@ -35,6 +36,7 @@ import { LoggingReporter } from './logging-reporter.js';
 import { MessageHandlers } from './message-handlers.js';
 import {
   MESSAGING_OPTIONS,
+  type IncomingRequest,
   type MessagingModuleAsyncOptions,
   type MessagingModuleExtras,
   type MessagingModuleOptions,
@@ -71,6 +73,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
         Revocations,
         EventStreams,
         RequestSessions,
+        Authenticator,
         ...(scope === 'async-local' ? [LocalSessions] : []),
       ],
     };
@@ -131,7 +134,7 @@ const ENGINE: Provider[] = [
  */
 @Module({
   imports: [DiscoveryModule],
-  providers: [...ENGINE, RequestSessions, MessagingService, DecoratedMethods, MessageHandlers],
+  providers: [...ENGINE, Authenticator, RequestSessions, MessagingService, DecoratedMethods, MessageHandlers],
 })
 export class MessagingModule
   extends ConfigurableModuleClass
@@ -156,7 +159,7 @@ export class MessagingModule
   }
 
   /** @throws ConfigurationError for `scope` and `global`; the application does not start with other wrong options */
-  static override forRoot(options: MessagingModuleOptions = {}): DynamicModule {
+  static override forRoot<Request = IncomingRequest>(options: MessagingModuleOptions<Request> = {}): DynamicModule {
     return super.forRoot(options);
   }
 

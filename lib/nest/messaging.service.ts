@@ -3,9 +3,27 @@ import type { Observable } from 'rxjs';
 import { Hub } from '../core/hub.js';
 import { Messenger } from '../core/messenger.js';
 import { Revocations } from '../core/revocations.js';
-import type { Session, SessionOptions } from '../core/session.js';
+import type { Session, SessionInit } from '../core/session.js';
 import type { TransportStatus } from '../core/transport.js';
+import type { AuthenticationClaims } from '../protocol/authentication.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import { readAuthentication } from '../protocol/read-authentication.js';
+import { Authenticator } from './authenticator.js';
+import { errorText } from './log-text.js';
 import { SessionMessages } from './session-messages.js';
+
+type Answer = AuthenticationClaims | null | undefined;
+
+/** How a session of your own is opened. */
+export interface SessionOptions {
+  /**
+   * Who is behind it. A function is asked when the answer is first needed, and again until it is somebody; it may be
+   * asynchronous, as the option `authenticate` may.
+   */
+  readonly auth?: Answer | (() => Answer | Promise<Answer>);
+  /** Closes the session when aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
 
 /**
  * Messages of the application: a singleton for whatever is no request (cron, workers, gateways, tests).
@@ -13,7 +31,11 @@ import { SessionMessages } from './session-messages.js';
  */
 @Injectable()
 export class MessagingService extends Messenger {
-  constructor(hub: Hub, revocations: Revocations) {
+  constructor(
+    hub: Hub,
+    revocations: Revocations,
+    private readonly authenticator: Authenticator,
+  ) {
     super(hub, revocations);
   }
 
@@ -36,15 +58,26 @@ export class MessagingService extends Messenger {
    * Opens a session of your own. It closes by hand, by `using`, by its signal, by the revocation of its
    * authentication, or when the application shuts down.
    *
+   * @throws ConfigurationError for an `auth` that names nobody: `null` is nobody
    * @example
    * ```ts
    * await using messages = messaging.openSession({ signal: job.signal });
    * messages.addListener(UserUpdates, (update) => job.note(update));
    * ```
    */
-  openSession(options: SessionOptions = {}): SessionMessages {
-    const session = this.hub.sessions.open(options);
+  openSession({ auth, signal }: SessionOptions = {}): SessionMessages {
+    const session = this.hub.sessions.open({ auth: this.authOf(auth), signal });
     return new SessionMessages(this.hub, this.revocations, () => session);
+  }
+
+  private authOf(auth: SessionOptions['auth']): SessionInit['auth'] {
+    if (typeof auth === 'function') return () => this.authenticator.take(auth, 'openSession({ auth })');
+    if (auth === undefined || auth === null) return null;
+    try {
+      return readAuthentication(auth);
+    } catch (error) {
+      throw new ConfigurationError(`openSession: option "auth" names nobody: ${errorText(error)}`, { cause: error });
+    }
   }
 
   protected override sessionFor(): Session {

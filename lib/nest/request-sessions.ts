@@ -1,14 +1,10 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { Hub } from '../core/hub.js';
 import { Session } from '../core/session.js';
-import type { AuthenticationInfo } from '../protocol/authentication.js';
-import { describe } from '../protocol/channel-name.js';
 import { isGone, onceGone } from '../sse/response.js';
+import { Authenticator } from './authenticator.js';
 import { rawRequest, responseOf } from './http-exchange.js';
-import { errorText } from './log-text.js';
-import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
-import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from './messaging-options.js';
 
 interface SocketLike {
   once(event: string, listener: () => void): unknown;
@@ -18,15 +14,11 @@ interface SocketLike {
 @Injectable()
 export class RequestSessions {
   private readonly byRequest = new WeakMap<object, Session>();
-  private readonly authenticate: (request: never) => AuthenticationInfo | null;
 
   constructor(
     private readonly hub: Hub,
-    private readonly reporter: LoggingReporter,
-    @Inject(MESSAGING_OPTIONS) options: ResolvedMessagingOptions,
-  ) {
-    this.authenticate = options.authenticate ?? authenticateByUser;
-  }
+    private readonly authenticator: Authenticator,
+  ) {}
 
   /**
    * The session of what Nest injects as `REQUEST`. It closes when the HTTP response has closed, when the
@@ -49,7 +41,7 @@ export class RequestSessions {
   }
 
   private open(request: object): Session {
-    const session = this.hub.sessions.open({ auth: () => this.askWho(request) });
+    const session = this.hub.sessions.open({ auth: () => this.authenticator.ask(request) });
     const response = responseOf(request);
     if (response !== undefined) {
       // Of the response, not of the request: a request closes when its body has been read.
@@ -61,31 +53,6 @@ export class RequestSessions {
     }
     return session;
   }
-
-  private askWho(request: object): AuthenticationInfo | null {
-    try {
-      const auth: unknown = this.authenticate(request as never);
-      if (auth === null || auth === undefined) return null;
-      if (isAuthentication(auth)) return auth;
-      this.reporter.warn(
-        'authenticate gave',
-        `Option "authenticate" gave ${describe(auth)} where { userId, … } or null is expected; taken as null`,
-      );
-    } catch (error) {
-      this.reporter.warn('authenticate failed', `Option "authenticate" failed; taken as null: ${errorText(error)}`);
-    }
-    return null;
-  }
-}
-
-function authenticateByUser(request: { readonly user?: unknown }): AuthenticationInfo | null {
-  return isAuthentication(request.user) ? request.user : null;
-}
-
-function isAuthentication(value: unknown): value is AuthenticationInfo {
-  if (typeof value !== 'object' || value === null) return false;
-  const { userId } = value as Partial<AuthenticationInfo>;
-  return (typeof userId === 'string' && userId !== '') || typeof userId === 'number';
 }
 
 /**

@@ -1,6 +1,7 @@
 import { ForbiddenException, Injectable, UnauthorizedException, type PipeTransform } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Session } from '../core/session.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { END_ID } from '../sse/frame.js';
@@ -50,7 +51,11 @@ export class SseExchange {
   private async stream(route: SseRoute, handle: () => unknown): Promise<void> {
     const { raw: response, request } = this;
     const session = this.sessions.of(request);
-    checkScopes(session, route.requiredScopes);
+    // Asked for every stream, so that a revocation finds it.
+    const auth = await session.authenticated();
+    if (isGone(response)) return;
+    if (wasRevoked(session)) throw new UnauthorizedException();
+    checkScopes(auth, route.requiredScopes);
     const { method, headers } = rawRequest(request);
     if (headers?.['last-event-id'] === END_ID) return this.answerEmpty(204);
     if (method === 'HEAD') return this.answerHead();
@@ -58,7 +63,7 @@ export class SseExchange {
     const result = await handle();
     const discard = () => discardStream(result, (error) => this.streams.endFailed(route.handler, error));
     if (isGone(response)) return discard();
-    if (session.closeReason === 'revoked') {
+    if (wasRevoked(session)) {
       discard();
       throw new UnauthorizedException();
     }
@@ -129,9 +134,11 @@ export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchan
   }
 }
 
-function checkScopes(session: Session, required: readonly string[] = []): void {
-  // Asked for every stream, so that a revocation finds it.
-  const { auth } = session;
+function wasRevoked({ closeReason }: Session): boolean {
+  return closeReason === 'revoked';
+}
+
+function checkScopes(auth: AuthenticationInfo | null, required: readonly string[] = []): void {
   if (required.length === 0) return;
   if (auth === null) throw new UnauthorizedException();
   const missing = required.filter((scope) => !auth.scopes?.includes(scope));

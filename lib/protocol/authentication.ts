@@ -1,7 +1,8 @@
 import { describe } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
+import { identity } from './read-authentication.js';
 
-/** Who is behind a session, as the option `authenticate` of the module tells. */
+/** Who is behind a session: read from {@link AuthenticationClaims}, checked, and frozen. */
 export interface AuthenticationInfo {
   /** The user. Numbers and their decimal strings are the same user. */
   readonly userId: string | number;
@@ -11,6 +12,35 @@ export interface AuthenticationInfo {
   readonly scopes?: readonly string[] | undefined;
   /** When the sign-in was issued, in milliseconds since 1970. */
   readonly issuedAt?: number | undefined;
+  /** When the sign-in expires, in milliseconds since 1970. */
+  readonly expiresAt?: number | undefined;
+}
+
+/**
+ * What an application may say of who somebody is: as {@link AuthenticationInfo}, or with the claims of a JSON web token.
+ * At least one of `userId`, `sub` and `id` must be there; the first one that is there counts. Other properties are not
+ * looked at.
+ */
+export interface AuthenticationClaims {
+  readonly userId?: string | number | bigint | null | undefined;
+  readonly sub?: string | number | bigint | null | undefined;
+  readonly id?: string | number | bigint | null | undefined;
+  /** This one sign-in of the user, for a revocation of just that. */
+  readonly authId?: string | number | bigint | null | undefined;
+  /** In place of `authId`: the token's id. */
+  readonly jti?: string | number | bigint | null | undefined;
+  /** What this sign-in may do: a list, or a text with spaces between the scopes. */
+  readonly scopes?: readonly string[] | string | null | undefined;
+  /** In place of `scopes`, as OAuth calls it. */
+  readonly scope?: readonly string[] | string | null | undefined;
+  /** Milliseconds since 1970. */
+  readonly issuedAt?: number | Date | null | undefined;
+  /** In place of `issuedAt`: seconds since 1970. */
+  readonly iat?: number | null | undefined;
+  /** Milliseconds since 1970. */
+  readonly expiresAt?: number | Date | null | undefined;
+  /** In place of `expiresAt`: seconds since 1970. */
+  readonly exp?: number | null | undefined;
 }
 
 /** Withdraws every sign-in of the user. */
@@ -21,8 +51,8 @@ export class RevokedAuthenticationUser {
 /** Withdraws one sign-in of the user. */
 export class RevokedAuthenticationAuthId {
   readonly kind = 'authId';
-  /** @param authId - the `authId` of the {@link AuthenticationInfo} to end */
-  constructor(readonly authId: string) {}
+  /** @param authId - the `authId` of the {@link AuthenticationInfo} to end; a number and its decimal string are the same */
+  constructor(readonly authId: string | number) {}
 }
 
 /** Withdraws scopes: every session of the user that holds at least one of them ends. */
@@ -53,20 +83,18 @@ export interface Revocation {
  *   would leave a stream open that somebody believes closed
  */
 export function toRevocation(userId: unknown, what: unknown): Revocation {
-  if ((typeof userId !== 'string' && typeof userId !== 'number') || userId === '') {
-    throw new ConfigurationError(
-      `revokeAuthentication: userId must be a non-empty string or a number, not ${describe(userId)}`,
-    );
+  if (identity(userId) === undefined) {
+    throw new ConfigurationError(`revokeAuthentication: userId must be ${identity.expected}, not ${describe(userId)}`);
   }
   const user = String(userId);
   if (what instanceof RevokedAuthenticationUser) return { userId: user };
   if (what instanceof RevokedAuthenticationAuthId) {
-    if (typeof what.authId !== 'string' || what.authId === '') {
+    if (identity(what.authId) === undefined) {
       throw new ConfigurationError(
-        `RevokedAuthenticationAuthId: authId must be a non-empty string, not ${describe(what.authId)}`,
+        `RevokedAuthenticationAuthId: authId must be ${identity.expected}, not ${describe(what.authId)}`,
       );
     }
-    return { userId: user, authId: what.authId };
+    return { userId: user, authId: String(what.authId) };
   }
   if (what instanceof RevokedAuthenticationScope) {
     const scopes: unknown = what.scopes;

@@ -2,6 +2,7 @@ export {
   RevokedAuthenticationAuthId,
   RevokedAuthenticationScope,
   RevokedAuthenticationUser,
+  type AuthenticationClaims,
   type AuthenticationInfo,
   type RevokedAuthentication,
 } from './authentication.js';

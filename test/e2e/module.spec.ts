@@ -451,7 +451,6 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
           throw new Error('no database');
         },
       ],
-      ['gives a promise', (() => Promise.resolve({ userId: 'ada' })) as () => never],
       ['gives no user', (() => ({ name: 'ada' })) as () => never],
     ])('lets nobody in where authenticate %s', async (_case, authenticate) => {
       await using running = await start({ authenticate });

@@ -16,8 +16,8 @@ import { APP_PIPE } from '@nestjs/core';
 import { describe, expect, test } from '@jest/globals';
 import { IsInt } from 'class-validator';
 import supertest from 'supertest';
+import { from } from 'rxjs';
 import ts from 'typescript';
-import { of } from 'rxjs';
 import {
   ConfigurationError,
   Ctx,
@@ -52,7 +52,7 @@ class CompiledBySwc {
 
   @Sse('renamed', { method: RequestMethod.POST })
   renamed(@Messages() messages: SessionMessages, @Body() _body: Rename) {
-    return of(messages.session.closed);
+    return from([messages.session.closed]);
   }
 }
 
@@ -68,15 +68,16 @@ function compiledByTsc(emitDecoratorMetadata: boolean): Type {
 
       @Sse('renamed', { method: RequestMethod.POST })
       renamed(@Messages() messages: SessionMessages, @Body() _body: Rename) {
-        return of(messages.session.closed);
+        return from([messages.session.closed]);
       }
     }`;
   const { outputText } = ts.transpileModule(source, {
     compilerOptions: { target: ts.ScriptTarget.ES2022, experimentalDecorators: true, emitDecoratorMetadata },
   });
-  const scope = { RequestMethod, Controller, Post, Sse, Messages, SessionMessages, Body, Rename, of };
+  const scope = { RequestMethod, Controller, Post, Sse, Messages, SessionMessages, Body, Rename, from };
   // oxlint-disable-next-line typescript/no-implied-eval -- the code of this file
-  return new Function(...Object.keys(scope), `${outputText}; return Compiled;`)(...Object.values(scope)) as Type;
+  const make = new Function(...Object.keys(scope), `${outputText}; return Compiled;`) as (...args: unknown[]) => Type;
+  return make(...Object.values(scope));
 }
 
 function controllerWithPipe(): Type {
@@ -98,7 +99,7 @@ function methodsWithPipe(): Type {
     @UsePipes(pipe())
     @Sse('renamed', { method: RequestMethod.POST })
     renamed(@Messages() messages: SessionMessages, @Body() _body: Rename) {
-      return of(messages.session.closed);
+      return from([messages.session.closed]);
     }
   }
   return WithPipes;
@@ -137,7 +138,7 @@ describe.each(ADAPTER_NAMES)('On %s, a ValidationPipe of custom decorators', (ad
       { imports: [MessagingModule.forRoot()], controllers: [compiledByTsc(false)] },
       { adapter, configure: useGlobally },
     );
-    const { body } = await supertest(running.url).post('/rename').send({ id: 'x' }).expect(201);
+    const { body } = (await supertest(running.url).post('/rename').send({ id: 'x' }).expect(201)) as { body: unknown };
     expect(body).toEqual({ isOpen: true, isRename: false });
   });
 });
@@ -162,7 +163,7 @@ describe('A pipe of the application', () => {
       { imports: [MessagingModule.forRoot()], controllers: [Routes] },
       { configure: (app) => void app.useGlobalPipes(new CopyingPipe()) },
     );
-    const { body } = await supertest(running.url).get('/open').expect(200);
+    const { body } = (await supertest(running.url).get('/open').expect(200)) as { body: unknown };
     expect(body).toEqual({ isOpen: true });
   });
 

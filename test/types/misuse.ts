@@ -5,12 +5,15 @@ import {
   defineChannel,
   Message,
   messagesFrom,
+  MessagingModule,
   OnMessage,
   Payload,
   Sse,
   type MessageContext,
+  type MessagingOptions,
   type MessagingService,
 } from 'nestjs-messaging';
+import type { Request } from 'express';
 import { of } from 'rxjs';
 
 class UserUpdate {
@@ -97,4 +100,31 @@ export class Handlers {
   wrong() {
     return { data: 1 };
   }
+}
+
+/** As of Fastify: no subtype of Express' request. */
+interface FastifyRequest {
+  readonly id: string;
+  readonly raw: object;
+}
+
+interface SignedIn extends Request {
+  user: { id: bigint; roles: string[] };
+}
+
+export function authenticating(): void {
+  MessagingModule.forRoot({ authenticate: (request: Request) => ({ userId: request.ip }) });
+  MessagingModule.forRoot({ authenticate: ({ user }: SignedIn) => ({ id: user.id, scopes: user.roles }) });
+  MessagingModule.forRoot({ authenticate: async (request: FastifyRequest) => Promise.resolve({ sub: request.id }) });
+  MessagingModule.forRoot({ authenticate: (request) => ({ userId: request.headers['x-user']?.toString() }) });
+  MessagingModule.forRoot({ authenticate: ({ user }: { user?: { key: number } }) => user && { userId: user.key } });
+  // @ts-expect-error -- requests in general have no such property
+  MessagingModule.forRoot({ authenticate: (request) => ({ userId: request.session as string }) });
+  // @ts-expect-error -- who this is, is not said
+  MessagingModule.forRoot({ authenticate: () => ({ name: 'ada' }) });
+  // @ts-expect-error -- no id
+  MessagingModule.forRoot({ authenticate: () => ({ userId: { oid: 1 } }) });
+  MessagingModule.forRootAsync({
+    useFactory: (): MessagingOptions<Request> => ({ authenticate: ({ ip }) => ({ userId: ip }) }),
+  });
 }

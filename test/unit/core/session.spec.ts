@@ -201,6 +201,32 @@ describe('a revocation', () => {
     expect(session.closed).toBe(true);
   });
 
+  test('takes a number for its decimal string, of a sign-in too', async () => {
+    const { hub, revocations } = setup();
+    const session = hub.sessions.open({ auth: { userId: 7, authId: '8' } });
+    await revocations.revoke(7, new RevokedAuthenticationAuthId(8));
+    expect(session.closed).toBe(true);
+  });
+
+  test('that comes while it is being asked who is behind a session ends the session once that is known', async () => {
+    const { hub, revocations } = setup();
+    const [ada, bob, late] = ['ada', 'bob', 'ada'].map((userId) => {
+      let answer: (() => void) | undefined;
+      const auth = new Promise<{ userId: string }>((resolve) => (answer = () => resolve({ userId })));
+      return { session: hub.sessions.open({ auth: () => auth }), answer: () => answer?.() };
+    });
+    const asked = [ada!, bob!].map(({ session }) => session.authenticated());
+    // The third one has not been asked for by anybody yet.
+    await revocations.revoke('ada', new RevokedAuthenticationUser());
+    for (const { session, answer } of [ada!, bob!, late!]) {
+      expect(session.closed).toBe(false);
+      answer();
+    }
+    expect(await Promise.all(asked)).toEqual([{ userId: 'ada' }, { userId: 'bob' }]);
+    await late!.session.authenticated();
+    expect([ada!, bob!, late!].map(({ session }) => session.closeReason)).toEqual(['revoked', undefined, 'revoked']);
+  });
+
   test.each([
     ['ada', undefined],
     ['ada', 'phone'],
@@ -215,5 +241,53 @@ describe('a revocation', () => {
     const session = hub.sessions.open({ auth: { userId: 'ada' } });
     expect(() => revocations.revoke(userId as string, what)).toThrow(ConfigurationError);
     expect(session.closed).toBe(false);
+  });
+});
+
+describe('Who is behind a session', () => {
+  test('is asked again until somebody is, since guards may not have run yet', () => {
+    const { hub } = setup();
+    let user: { userId: string } | null = null;
+    const session = hub.sessions.open({ auth: () => user });
+    expect(session.auth).toBeNull();
+    user = { userId: 'ada' };
+    expect(session.auth).toEqual({ userId: 'ada' });
+  });
+
+  test('is not told before it is known', async () => {
+    const { hub } = setup();
+    const session = hub.sessions.open({ auth: async () => Promise.resolve({ userId: 'ada' }) });
+    expect(() => session.auth).toThrow(ConfigurationError);
+    expect(() => session.auth).toThrow('await session.authenticated() first');
+    expect(await session.authenticated()).toEqual({ userId: 'ada' });
+    expect(session.auth).toEqual({ userId: 'ada' });
+  });
+
+  test('is asked once, by however many', async () => {
+    const { hub } = setup();
+    let count = 0;
+    const session = hub.sessions.open({ auth: async () => Promise.resolve({ userId: ++count }) });
+    await Promise.all([session.authenticated(), session.authenticated()]);
+    await session.authenticated();
+    expect(count).toBe(1);
+  });
+
+  test('is nobody once that has been waited for, until it is waited for again', async () => {
+    const { hub, revocations } = setup();
+    let user: { userId: string } | null = null;
+    let count = 0;
+    const session = hub.sessions.open({
+      auth: async () => {
+        count++;
+        return Promise.resolve(user);
+      },
+    });
+    expect(await session.authenticated()).toBeNull();
+    expect(session.auth).toBeNull();
+    // A revocation asks nobody's session no more, of which there may be ten thousand.
+    await revocations.revoke('ada', new RevokedAuthenticationUser());
+    expect(count).toBe(1);
+    user = { userId: 'ada' };
+    expect(await session.authenticated()).toEqual({ userId: 'ada' });
   });
 });

@@ -1,0 +1,317 @@
+import { once } from 'node:events';
+import {
+  Controller,
+  Get,
+  Injectable,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+  type INestApplication,
+} from '@nestjs/common';
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import supertest from 'supertest';
+import { NEVER } from 'rxjs';
+import {
+  AuthorizeChannel,
+  ClientConnections,
+  ConfigurationError,
+  defineChannel,
+  Messages,
+  MessagingModule,
+  MessagingService,
+  RevokedAuthenticationAuthId,
+  RevokedAuthenticationScope,
+  SessionMessages,
+  Sse,
+  type AuthenticationInfo,
+  type ClientConnectionChange,
+  type ClientContext,
+  type IncomingRequest,
+  type MessagingModuleOptions,
+  type Session,
+} from 'nestjs-messaging';
+import { ADAPTER_NAMES, startApp } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
+import { SseClient } from '../support/sse-client.js';
+
+const Lobby = defineChannel('authentication/lobby');
+// Declared is enough: clients ask for it by name.
+defineChannel('authentication/staff', undefined, { clients: true, requiredScopes: ['admin'] });
+
+/** What a guard puts there, as JSON in a header. */
+@Injectable()
+class HeaderGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const request = context.switchToHttp().getRequest<{ headers: Record<string, string>; user?: unknown }>();
+    const { user } = request.headers;
+    if (user !== undefined) request.user = JSON.parse(user);
+    return true;
+  }
+}
+
+let sessions = new Queue<Session>();
+let asked = new Queue<ClientContext>();
+beforeEach(() => {
+  sessions = new Queue();
+  asked = new Queue();
+});
+
+@Injectable()
+class LobbyAccess {
+  @AuthorizeChannel(Lobby)
+  mayRead(client: ClientContext) {
+    asked.push(client);
+    return client.auth !== null;
+  }
+}
+
+@UseGuards(HeaderGuard)
+@Controller()
+class Routes {
+  @Sse('open')
+  open(@Messages() { session }: SessionMessages) {
+    sessions.push(session);
+    return NEVER;
+  }
+
+  @Sse('admin', { requiredScopes: ['admin'] })
+  admin(@Messages() { session }: SessionMessages) {
+    sessions.push(session);
+    return NEVER;
+  }
+
+  @Get('who')
+  who(@Messages() { session }: SessionMessages) {
+    return { auth: session.auth };
+  }
+}
+
+@UseGuards(HeaderGuard)
+@Controller('injected')
+class Injected {
+  constructor(private readonly messages: SessionMessages) {}
+
+  @Get('who')
+  async who() {
+    const { session } = this.messages;
+    let early: unknown;
+    try {
+      early = session.auth;
+    } catch (error) {
+      early = error instanceof ConfigurationError && error.message;
+    }
+    return { early, auth: await session.authenticated(), later: session.auth };
+  }
+
+  @Get('wait')
+  wait() {
+    sessions.push(this.messages.session);
+    return new Promise((resolve) => this.messages.addListener('never', resolve));
+  }
+}
+
+const as = (user: unknown) => ({ headers: { user: JSON.stringify(user) } });
+const revoke = (
+  app: INestApplication,
+  userId: string | number,
+  what?: RevokedAuthenticationAuthId | RevokedAuthenticationScope,
+) => app.get(MessagingService).revokeAuthentication(userId, what);
+
+describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
+  const start = (options: MessagingModuleOptions = {}) =>
+    startApp(
+      {
+        imports: [MessagingModule.forRoot({ gateway: { guards: [HeaderGuard] }, ...options })],
+        controllers: [Routes, Injected],
+        providers: [LobbyAccess],
+      },
+      { adapter },
+    );
+  describe('the user that a guard has signed in', () => {
+    test('is read from the claims of a token', async () => {
+      await using running = await start();
+      const { url } = running;
+      const user = { sub: 7, username: 'ada', jti: 3, scope: 'read write', iat: 1_000, exp: 2_000 };
+      const { body } = (await supertest(url).get('/who').set(as(user).headers).expect(200)) as { body: unknown };
+      expect(body).toEqual({
+        auth: { userId: 7, authId: '3', scopes: ['read', 'write'], issuedAt: 1e6, expiresAt: 2e6 },
+      });
+    });
+
+    test('has a scope only if it is one of its scopes, and not a part of one', async () => {
+      await using running = await start();
+      const status = async (user: unknown) => {
+        const client = await SseClient.connect(`${running.url}/admin`, as(user));
+        client.abort();
+        return client.status;
+      };
+      expect(await status({ userId: 'ada', scopes: 'nonadmin-readonly' })).toBe(403);
+      expect(await status({ userId: 'ada', scopes: 'read admin' })).toBe(200);
+      expect(await status({ userId: 'ada', scopes: true })).toBe(401);
+      const { status: gateway } = await supertest(running.url)
+        .get('/messages?channel=authentication/staff')
+        .set(as({ userId: 'ada', scopes: 'nonadmin-readonly' }).headers);
+      expect(gateway).toBe(403);
+    });
+
+    test('is revoked by a scope, whatever the scopes of others look like', async () => {
+      await using running = await start();
+      await using odd = await SseClient.connect(`${running.url}/open`, as({ userId: 'ada', scopes: true }));
+      await using none = await SseClient.connect(`${running.url}/open`, as({ userId: 'ada' }));
+      await using writer = await SseClient.connect(`${running.url}/open`, as({ id: 'ada', scope: 'read write' }));
+      const [first, second, third] = await sessions.take(3);
+      expect(await revoke(running.app, 'ada', new RevokedAuthenticationScope(['write']))).toBe(true);
+      await writer.ended;
+      expect([odd.status, none.status]).toEqual([200, 200]);
+      expect([first, second, third].map((session) => session?.closeReason)).toEqual([undefined, undefined, 'revoked']);
+    });
+
+    test('is revoked by a sign-in whose id is a number', async () => {
+      await using running = await start();
+      await using phone = await SseClient.connect(`${running.url}/open`, as({ id: 7, authId: 1 }));
+      await using laptop = await SseClient.connect(`${running.url}/open`, as({ id: 7, authId: 2 }));
+      const [onPhone, onLaptop] = await sessions.take(2);
+      await revoke(running.app, '7', new RevokedAuthenticationAuthId('1'));
+      await phone.ended;
+      expect([onPhone?.closeReason, onLaptop?.closeReason]).toEqual(['revoked', undefined]);
+      await revoke(running.app, 7, new RevokedAuthenticationAuthId(2));
+      await laptop.ended;
+    });
+
+    test('is nobody if it cannot be read, with one warning that names the option', async () => {
+      await using running = await start();
+      for (let i = 0; i < 10; i++) {
+        const { body } = (await supertest(running.url)
+          .get('/who')
+          .set(as({ _id: 'ada' }).headers)
+          .expect(200)) as { body: unknown };
+        expect(body).toEqual({ auth: null });
+      }
+      expect(running.logger.problems).toHaveLength(1);
+      expect(running.logger.problems[0]).toMatch(/^warn A request's user .* "authenticate"/);
+    });
+  });
+
+  describe('an asynchronous authenticate', () => {
+    let release: (() => void) | undefined;
+    let isSlow = false;
+    beforeEach(() => void (isSlow = false));
+    const lookUp = async ({ user }: IncomingRequest): Promise<{ id: string } | null> => {
+      if (isSlow) await new Promise<void>((resolve) => (release = resolve));
+      else await new Promise((resolve) => setImmediate(resolve));
+      return user === undefined ? null : { id: `${(user as { id: string }).id}!` };
+    };
+
+    test.each(['request', 'async-local'] as const)(
+      'is known to handlers that take their session by @Messages(), in scope %s',
+      async (scope) => {
+        await using running = await start({ scope, authenticate: lookUp });
+        const { body } = (await supertest(running.url)
+          .get('/who')
+          .set(as({ id: 'ada' }).headers)
+          .expect(200)) as { body: unknown };
+        expect(body).toEqual({ auth: { userId: 'ada!' } });
+        expect((await supertest(running.url).get('/who').expect(200)).body).toEqual({ auth: null });
+      },
+    );
+
+    test.each(['request', 'async-local'] as const)(
+      'is waited for by others, in scope %s, which cannot take it for nobody',
+      async (scope) => {
+        await using running = await start({ scope, authenticate: lookUp });
+        const auth = { userId: 'ada!' };
+        const { body } = (await supertest(running.url)
+          .get('/injected/who')
+          .set(as({ id: 'ada' }).headers)
+          .expect(200)) as { body: unknown };
+        expect(body).toEqual({
+          early: expect.stringContaining('await session.authenticated() first'),
+          auth,
+          later: auth,
+        });
+      },
+    );
+
+    test('is known before a stream begins, and before authorizers are asked', async () => {
+      await using running = await start({ authenticate: lookUp });
+      const changes = new Queue<ClientConnectionChange>();
+      running.app.get(MessagingService).addListener(ClientConnections, changes.push);
+      await using stream = await SseClient.connect(`${running.url}/open`, as({ id: 'ada' }));
+      expect((await sessions.next()).auth).toEqual({ userId: 'ada!' });
+      const path = `${running.url}/messages?channel=authentication/lobby`;
+      await using client = await SseClient.connect(path, as({ id: 'ada' }));
+      expect((await asked.next()).auth).toEqual({ userId: 'ada!' });
+      const [, ready] = (await client.next()) as [string, { connection: string }];
+      expect(await changes.next()).toMatchObject({ kind: 'connected', auth: { userId: 'ada!' } });
+      const change = (user: unknown) =>
+        supertest(running.url)
+          .post(`/messages/${ready.connection}/channels`)
+          .set(as(user).headers)
+          .send({ subscribe: [{ channel: 'authentication/lobby' }] });
+      await change({ id: 'bob' }).expect(404);
+      await change({ id: 'ada' }).expect(200);
+      expect((await SseClient.connect(path)).status).toBe(403);
+      expect(stream.status).toBe(200);
+    });
+
+    test('lets no stream begin whose user was revoked meanwhile', async () => {
+      isSlow = true;
+      const isAsked = new Queue<void>();
+      await using running = await start({
+        authenticate: (request: IncomingRequest) => {
+          isAsked.push();
+          return lookUp(request);
+        },
+      });
+      const opening = SseClient.connect(`${running.url}/admin`, as({ id: 'ada' }));
+      await isAsked.next();
+      expect(await revoke(running.app, 'ada!')).toBe(true);
+      release?.();
+      expect((await opening).status).toBe(401);
+      (await opening).abort();
+    });
+
+    test('is asked for a revocation, by which a session ends that nobody has asked about', async () => {
+      await using running = await start({ authenticate: lookUp });
+      const waiting = supertest(running.url)
+        .get('/injected/wait')
+        .set(as({ id: 'ada' }).headers);
+      waiting.then(
+        () => {},
+        () => {},
+      );
+      const session = await sessions.next();
+      expect(await revoke(running.app, 'ada!')).toBe(true);
+      if (!session.closed) await once(session.signal, 'abort');
+      expect(session.closeReason).toBe('revoked');
+      waiting.abort();
+    });
+
+    test.each<[string, () => Promise<AuthenticationInfo>]>([
+      ['rejects', () => Promise.reject(new Error('no database'))],
+      ['gives no user', async () => Promise.resolve({ name: 'ada' } as never)],
+    ])('that %s gives nobody, and says so in the log', async (_case, authenticate) => {
+      await using running = await start({ authenticate });
+      expect((await supertest(running.url).get('/who').expect(200)).body).toEqual({ auth: null });
+      expect((await SseClient.connect(`${running.url}/admin`)).status).toBe(401);
+      expect(running.logger.problems[0]).toMatch(/^warn Option "authenticate" (failed|gave)/);
+    });
+  });
+});
+
+describe('A session of an application', () => {
+  test('takes claims as a request does, and refuses others', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const messaging = running.app.get(MessagingService);
+    const { session } = messaging.openSession({ auth: { sub: 7, jti: 8n, scope: 'read' } });
+    expect(session.auth).toEqual({ userId: 7, authId: '8', scopes: ['read'] });
+    expect(() => messaging.openSession({ auth: { userId: '' } })).toThrow(ConfigurationError);
+    expect(() => messaging.openSession({ auth: { userId: '' } })).toThrow(
+      'openSession: option "auth" names nobody: its userId must be a non-empty string, a number or a bigint, not an empty string',
+    );
+    const later = messaging.openSession({ auth: async () => Promise.resolve({ id: 7 }) });
+    expect(await later.session.authenticated()).toEqual({ userId: 7 });
+    await messaging.revokeAuthentication('7');
+    expect([session.closeReason, later.session.closeReason]).toEqual(['revoked', 'revoked']);
+  });
+});
