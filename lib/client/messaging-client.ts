@@ -7,6 +7,7 @@ import type { Class } from '../protocol/message.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
+import { isDeclaredAnew } from './declared-anew.js';
 import { isolate } from './isolate.js';
 import type { Link, LinkFactory } from './link.js';
 import { Listeners } from './listeners.js';
@@ -55,7 +56,7 @@ export interface MessageGap {
  * ```
  */
 export class MessagingClient implements Disposable {
-  readonly #types = new TypeRegistry();
+  readonly #types = new TypeRegistry(isDeclaredAnew);
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
   readonly #link: Link;
   readonly #subscriptions: Subscriptions;

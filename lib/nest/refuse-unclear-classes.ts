@@ -1,5 +1,5 @@
 import { ConfigurationError } from '../protocol/errors.js';
-import { placeOf } from '../protocol/serializable.js';
+import { describePlace } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import type { LoggingReporter } from './logging-reporter.js';
 
@@ -13,7 +13,7 @@ const REMEDY =
  */
 export function refuseUnclearClasses(types: TypeRegistry, reporter: LoggingReporter): void {
   for (const { name, classes } of types.unclear) {
-    const places = classes.map(placeOf);
+    const places = classes.map(describePlace);
     if (new Set(places).size > 1) {
       const declared = classes.map((type, index) => `${type.name} at ${places[index]}`).join(', ');
       throw new ConfigurationError(`Two message classes are called "${name}": ${declared}; ${REMEDY}`);

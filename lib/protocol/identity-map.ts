@@ -2,6 +2,7 @@ import { decodePrimitive, isPrimitiveTag } from './codec/decode-value.js';
 import type { ReadNote } from './codec/decoder.js';
 import { InvalidMessageError } from './errors.js';
 import type { Class } from './message.js';
+import { isInstance } from './message-class.js';
 import { classInfo, typeName } from './serializable.js';
 
 type Properties = Record<string, unknown>;
@@ -22,7 +23,8 @@ export class IdentityMap {
   /** The live instance of a class that has this key; a number and its decimal text are the same key. */
   find<T>(type: Class<T>, key: string | number | bigint): T | undefined {
     const identity = identityOf(type, key);
-    return identity === undefined ? undefined : (this.instances.get(identity) as T | undefined);
+    const instance = identity === undefined ? undefined : this.instances.get(identity);
+    return isInstance(instance, type) ? (instance as T) : undefined;
   }
 
   /**
@@ -61,7 +63,8 @@ export class MessageIdentities {
     let instance = this.standing.get(identity);
     if (instance === undefined) {
       const live = this.instances.get(identity);
-      instance = live !== undefined && isUpdatable(live) ? live : fresh;
+      // Not one of the class that this one has replaced (a hot update).
+      instance = live !== undefined && isInstance(live, type as Class) && isUpdatable(live) ? live : fresh;
       this.standing.set(identity, instance);
     } else {
       this.hasMerged = true;

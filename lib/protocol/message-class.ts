@@ -1,6 +1,6 @@
 import { describe } from './channel-name.js';
 import type { Class } from './message.js';
-import { classOf, placeOf, typeName } from './serializable.js';
+import { classOf, describePlace, typeName } from './serializable.js';
 
 /** Whether a value is an instance of a class or of a subclass, whatever the class says of itself. */
 export function isInstance(value: unknown, type: Class): boolean {
@@ -11,6 +11,6 @@ export function isInstance(value: unknown, type: Class): boolean {
 export function describeOther(value: unknown, type: Class): string {
   const other = typeof value === 'object' && value !== null ? classOf(value) : undefined;
   if (other === undefined || typeName(other) !== typeName(type)) return describe(value);
-  const places = [other, type].map((each) => placeOf(each as Class));
+  const places = [other, type].map((each) => describePlace(each as Class));
   return `an instance of another class of that name (${places.join(' and ')}: a module that was loaded twice makes two classes)`;
 }

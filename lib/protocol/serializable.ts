@@ -136,13 +136,16 @@ export function declaredNames(): string[] {
   return [...declaredByName().keys()];
 }
 
-/** Where the decorator of a class stands: `file:line:column`. */
-export function placeOf(target: Class): string {
-  // Below the message and the decorator itself: who called it.
-  const caller = classInfo(target)?.declaredAt.stack?.split('\n')[2] ?? '';
-  const place = /(?: \(|at )([^(]*:\d+:\d+)\)?$/.exec(caller)?.[1] ?? 'an unknown place';
-  // What loaders add to load a file anew.
-  return place.replace(/\?[^:]*/, '');
+/** Where the decorator of a class stands, `file:line:column`; the file with the query that it was loaded with. */
+export function placeOf(target: Class): string | undefined {
+  // The decorator itself, then who called it; V8 writes a line above them, and "at" where others write "@".
+  const places = classInfo(target)?.declaredAt.stack?.matchAll(/^(?:.* \(|\s*at |[^@\n]*@)(.*:\d+:\d+)\)?$/gm) ?? [];
+  return [...places][1]?.[1];
+}
+
+/** {@link placeOf} for people: without what loaders add to load a file anew. */
+export function describePlace(target: Class): string {
+  return placeOf(target)?.replace(/\?[^:]*/, '') ?? 'an unknown place';
 }
 
 /** Whether a text may be the name of a class on the wire. */

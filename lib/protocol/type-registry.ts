@@ -14,6 +14,9 @@ export class TypeRegistry {
   private readonly classes = new Map<string, Class>();
   private readonly names = new Map<Function, string>();
 
+  /** @param replaces - whether a class takes the place of an earlier one of its name; by default none does */
+  constructor(private readonly replaces: (earlier: Class, later: Class) => boolean = () => false) {}
+
   /**
    * Makes a class known under its wire name.
    *
@@ -24,11 +27,12 @@ export class TypeRegistry {
     const name = typeName(type);
     const known = this.classes.get(name);
     if (known === type) return;
-    if (known !== undefined) {
+    if (known !== undefined && !this.replaces(known, type)) {
       throw new ConfigurationError(
         `Two message classes are called "${name}"; give one of them another name with @Serializable({ name: '…' })`,
       );
     }
+    if (known !== undefined) this.names.delete(known);
     this.classes.set(name, type);
     this.names.set(type, name);
   }
@@ -43,13 +47,14 @@ export class TypeRegistry {
     const known = this.classes.get(name);
     if (known !== undefined) return known;
     const declared = declaredClasses(name, 'data');
-    if (declared.length > 1) {
+    const latest = declared.at(-1);
+    if (declared.some((type) => type !== latest && !this.replaces(type, latest!))) {
       throw new ConfigurationError(
         `${declared.length} classes are called "${name}", and it is not clear which one is meant; ` +
           "give them different names with @Serializable({ name: '…' }), or register the one that this application uses",
       );
     }
-    return declared[0];
+    return latest;
   }
 
   /** Declared classes that share a name of which it is not clear, so far, whom this application means by it. */
