@@ -46,6 +46,7 @@ export type { Session, SessionCloseReason } from './core/session.js';
 export type { PublishOptions, Transport, TransportReceiver, TransportStatus } from './core/transport.js';
 export type {
   ClassTransformerOptions,
+  ClassValidatorOptions,
   IncomingRequest,
   MessagingModuleAsyncOptions,
   MessagingModuleOptions,

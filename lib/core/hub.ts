@@ -40,6 +40,7 @@ import { isolateObservable } from './isolated-observable.js';
 import { Listener, type MessageListener } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import { ListenerRegistry } from './listener-registry.js';
+import { PostCheck } from './post-check.js';
 import type { Reporter } from './reporter.js';
 import type { Session } from './session.js';
 import { Sessions } from './sessions.js';
@@ -68,8 +69,10 @@ export interface HubOptions {
   readonly limits?: Partial<Limits> | undefined;
   /** Decides what of an instance leaves the process; without it, all of its own enumerable properties. */
   readonly classFilter?: ClassFilter | undefined;
-  /** What each instance that arrives from elsewhere must pass. */
+  /** What each instance that arrives from elsewhere, or is posted, must pass. */
   readonly instanceCheck?: InstanceCheck | undefined;
+  /** @defaultValue true */
+  readonly validateOnPost?: boolean | undefined;
 }
 
 const NO_OPTIONS: Readonly<ChannelOptions> = {};
@@ -94,6 +97,7 @@ export class Hub {
   private readonly channels: ListenerRegistry;
   private readonly dispatcher: Dispatcher;
   private readonly transport: Transport | undefined;
+  private readonly postCheck: PostCheck | undefined = undefined;
   private readonly ownPrefix = envelopePrefix(this.node);
   private readonly here: Origin;
   private rejected = 0;
@@ -105,6 +109,10 @@ export class Hub {
     this.sessions = new Sessions(options.reporter);
     this.root = this.sessions.open();
     this.codec = new Codec(this.types, options.classFilter, options.instanceCheck);
+    const { instanceCheck, validateOnPost = true } = options;
+    if (instanceCheck && validateOnPost) {
+      this.postCheck = new PostCheck(this.types, instanceCheck, options.classFilter);
+    }
     this.here = { origin: 'local', node: this.node, codec: this.codec };
     this.transport = options.transport;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -155,6 +163,7 @@ export class Hub {
     const name = typeof channel === 'string' ? channel : channel?.name;
     const list = this.channels.get(name);
     this.checkPostable(channel, list, message);
+    if (this.postCheck !== undefined) this.postCheck.assertValid(message, name);
     const isGlobal = options !== undefined && this.isGlobal(options);
     const depth = this.dispatcher.current === undefined ? 0 : this.depthUnder(this.dispatcher.current, name);
     const delivery = new Delivery(message, name, this.here, Date.now(), depth);

@@ -64,6 +64,10 @@ export class ClassTransformerFilter implements ClassFilter {
     return applies;
   }
 
+  letsOut(type: Function, property: string): boolean {
+    return this.executor.getKeys(type, { [property]: true }, false).includes(property);
+  }
+
   properties(object: object, type: Function, keys: readonly string[]): OutgoingProperty[] {
     // The executor looks at names only; an error's are not all enumerable, so it gets a list of what there is.
     const present = Object.fromEntries(keys.map((key) => [key, true]));

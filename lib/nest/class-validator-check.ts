@@ -1,40 +1,91 @@
-import type { ValidationError } from 'class-validator';
-import { importOptional } from './import-optional.js';
+import type { ValidationError, ValidatorOptions } from 'class-validator';
+import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import { classOf } from '../protocol/serializable.js';
+import { importOptional } from './import-optional.js';
+import type { ClassValidatorOptions } from './messaging-options.js';
+
+type Validator = typeof import('class-validator');
 
 /**
- * Makes the check that class-validator's decorators ask for, where it is installed. Rules that answer later, by a
- * promise, are passed over: a message is delivered in the turn in which it has come.
+ * Makes the check that class-validator's decorators ask for, if it is installed.
  *
- * @returns `undefined` where class-validator is not installed: then nobody can have used its decorators
+ * @param options - as for a `ValidationPipe`
+ * @param filter - decides what of an instance leaves: a rule of a property that does not is not checked
+ * @returns `undefined` if class-validator is not installed: then nobody can have used its decorators
+ * @throws ConfigurationError if there are options and nothing that they are for
  */
-export async function loadClassValidatorCheck(): Promise<InstanceCheck | undefined> {
+export async function loadClassValidatorCheck(
+  options?: ClassValidatorOptions,
+  filter?: ClassFilter,
+): Promise<InstanceCheck | undefined> {
   const validator = await importOptional(() => import('class-validator'));
-  if (validator === undefined) return undefined;
-  const { getMetadataStorage, validateSync } = validator;
-  const ruled = new WeakMap<Function, boolean>();
-  const hasRules = (type: Function): boolean => {
-    let has = ruled.get(type);
+  if (validator !== undefined) return new ClassValidatorCheck(validator, options ?? {}, filter);
+  if (options === undefined) return undefined;
+  throw new ConfigurationError('MessagingModule: option "classValidator" needs class-validator; install it');
+}
+
+/**
+ * Rules that answer later, by a promise, are passed over: a message is delivered in the turn in which it is posted or has
+ * come.
+ */
+class ClassValidatorCheck implements InstanceCheck {
+  private readonly ruled = new WeakMap<Function, boolean>();
+  private readonly posted: ValidatorOptions;
+  private readonly arrived: ValidatorOptions;
+
+  constructor(
+    private readonly validator: Validator,
+    private readonly options: ClassValidatorOptions,
+    private readonly filter: ClassFilter | undefined,
+  ) {
+    // As ValidationPipe has it: nested objects without rules are no error unless somebody says so.
+    this.arrived = { forbidUnknownValues: false, ...options, stopAtFirstError: true };
+    // Without `forbidNonWhitelisted` a whitelist takes properties away, from nested objects too.
+    this.posted = { ...this.arrived, whitelist: options.forbidNonWhitelisted === true };
+  }
+
+  appliesTo(type: Function): boolean {
+    let has = this.ruled.get(type);
     if (has === undefined) {
-      has = getMetadataStorage().getTargetValidationMetadatas(type, '', false, false).length > 0;
-      ruled.set(type, has);
+      const rules = this.validator.getMetadataStorage().getTargetValidationMetadatas(type, '', false, false);
+      has = this.options.forbidUnknownValues === true || rules.length > 0;
+      this.ruled.set(type, has);
     }
     return has;
-  };
-  return (instance, type) => {
-    if (!hasRules(type)) return undefined;
+  }
+
+  problemOf(instance: object, type: Function, mayStrip: boolean): string | undefined {
+    // class-validator finds the rules by it, and would find none.
+    if (Object.hasOwn(instance, 'constructor')) return 'its property "constructor" hides the rules of its class';
     try {
-      return firstProblem(validateSync(instance, { stopAtFirstError: true }));
+      return this.firstProblem(this.validator.validateSync(instance, mayStrip ? this.arrived : this.posted), type);
     } catch (error) {
       // @ValidateNested() on a message that contains itself.
       return `its rules cannot be checked: ${(error as Error).message}`;
     }
-  };
-}
+  }
 
-function firstProblem(errors: readonly ValidationError[]): string | undefined {
-  const [first] = errors;
-  if (first === undefined) return undefined;
-  const own = Object.values(first.constraints ?? {})[0];
-  return own ?? firstProblem(first.children ?? []) ?? `its property "${first.property}" is not valid`;
+  private firstProblem(errors: readonly ValidationError[], type: Function | undefined): string | undefined {
+    for (const error of errors) {
+      if (type !== undefined && this.isHidden(type, error.property)) continue;
+      const problem = this.problemIn(error);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+
+  private problemIn({ property, constraints, children, value }: ValidationError): string | undefined {
+    const [broken] = Object.entries(constraints ?? {});
+    if (broken !== undefined) return `${broken[1]} (property "${property}", rule ${broken[0]})`;
+    return this.firstProblem(
+      children ?? [],
+      typeof value === 'object' && value !== null ? classOf(value as object) : undefined,
+    );
+  }
+
+  private isHidden(type: Function, property: string): boolean {
+    return this.filter !== undefined && this.filter.appliesTo(type) && !this.filter.letsOut(type, property);
+  }
 }

@@ -25,6 +25,31 @@ export interface ClassTransformerOptions {
   version?: number;
 }
 
+/** Options of class-validator, as a `ValidationPipe` takes them, for what is posted and what arrives. */
+export interface ClassValidatorOptions {
+  /** Rules of these groups are checked; without groups, all. */
+  groups?: string[];
+  /** Whether rules without a group are checked in every group. */
+  always?: boolean;
+  /** Whether rules that have groups are left out if no `groups` are given. */
+  strictGroups?: boolean;
+  /**
+   * Whether properties without a rule are taken away from what arrives, for listeners. What is posted stays as it is: it
+   * is the poster's.
+   */
+  whitelist?: boolean;
+  /** With `whitelist`: a property without a rule makes a message invalid, at the post and on arrival. */
+  forbidNonWhitelisted?: boolean;
+  /** Whether instances of classes without any rule are invalid. */
+  forbidUnknownValues?: boolean;
+  /** Whether rules of properties that are `undefined` or null are passed over. */
+  skipMissingProperties?: boolean;
+  /** Whether rules of properties that are null are passed over. */
+  skipNullProperties?: boolean;
+  /** Whether rules of properties that are `undefined` are passed over. */
+  skipUndefinedProperties?: boolean;
+}
+
 /** How event streams of `@Sse()` are kept. */
 export interface SseOptions {
   /**
@@ -93,6 +118,17 @@ export interface MessagingOptions<Request = any> {
    * `@Expose` and `@Transform` are obeyed in any case, where it is installed.
    */
   classTransformer?: ClassTransformerOptions | undefined;
+  /**
+   * How class-validator's rules are checked. They are in any case, if it is installed, except those that answer by a
+   * promise.
+   */
+  classValidator?: ClassValidatorOptions | undefined;
+  /**
+   * Whether class-validator's rules are checked at the post, so that the poster is told of what other servers would
+   * refuse. They are checked on arrival in any case.
+   * @defaultValue true
+   */
+  validateOnPost?: boolean | undefined;
   /**
    * Which classes this application means where the process has several of one name. The classes of its channels, and
    * those whose names nobody else has, are known without it.

@@ -221,14 +221,12 @@ function isAnswer(error: Error | undefined): boolean {
 }
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
-  const { redis, transport, prefix, limits, types = [] } = options;
-  const [classFilter, instanceCheck] = await Promise.all([
-    loadClassTransformerFilter(options.classTransformer),
-    loadClassValidatorCheck(),
-  ]);
+  const { redis, transport, prefix, limits, types = [], validateOnPost } = options;
+  const classFilter = await loadClassTransformerFilter(options.classTransformer);
+  const instanceCheck = await loadClassValidatorCheck(options.classValidator, classFilter);
   const toOthers =
     redis === undefined ? transport : new RedisTransport(redis, { prefix, maxMessageBytes: limits.maxMessageBytes });
-  const hub = new Hub({ reporter, limits, transport: toOthers, classFilter, instanceCheck });
+  const hub = new Hub({ reporter, limits, transport: toOthers, classFilter, instanceCheck, validateOnPost });
   for (const type of types) hub.types.register(type);
   // Until the handlers are found, which is when all modules are ready.
   hub.holdPosts();

@@ -4,7 +4,24 @@ import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { validateRedisOption } from '../transport/redis-options.js';
 import { checkGateway } from './gateway/gateway-options.js';
-import type { MessagingModuleExtras, MessagingOptions, ResolvedMessagingOptions } from './messaging-options.js';
+import type {
+  ClassValidatorOptions,
+  MessagingModuleExtras,
+  MessagingOptions,
+  ResolvedMessagingOptions,
+} from './messaging-options.js';
+
+const CLASS_VALIDATOR: Record<keyof ClassValidatorOptions, OptionCheck> = {
+  groups: strings,
+  always: flag,
+  strictGroups: flag,
+  whitelist: flag,
+  forbidNonWhitelisted: flag,
+  forbidUnknownValues: flag,
+  skipMissingProperties: flag,
+  skipNullProperties: flag,
+  skipUndefinedProperties: flag,
+};
 
 const MODULE: Record<string, OptionCheck> = {
   redis: (value) => {
@@ -30,6 +47,12 @@ const MODULE: Record<string, OptionCheck> = {
       groups: strings,
       version: (version) => (typeof version === 'number' ? undefined : 'a number'),
     }),
+  classValidator: (value, path) => {
+    checkOptions(value, path, CLASS_VALIDATOR);
+    const { whitelist, forbidNonWhitelisted } = value as ClassValidatorOptions;
+    return forbidNonWhitelisted && !whitelist ? 'given "whitelist: true" beside "forbidNonWhitelisted"' : undefined;
+  },
+  validateOnPost: flag,
   types: (value) => {
     if (!Array.isArray(value)) return 'an array of classes';
     // Where modules import each other in a circle, a class may not be there yet.

@@ -1,6 +1,6 @@
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { classInfo, declaredClasses, declaredNames, typeName } from './serializable.js';
+import { classInfo, declaredClasses, declaredCount, declaredNames, typeName } from './serializable.js';
 
 /**
  * The classes that one application's messages may be instances of, or hold instances of, by their wire names.
@@ -63,6 +63,19 @@ export class TypeRegistry {
       .filter((name) => !this.classes.has(name))
       .map((name) => ({ name, classes: declaredClasses(name, 'data') }))
       .filter(({ classes }) => classes.length > 1);
+  }
+
+  /** How many classes may be known; changes with each that becomes so. */
+  get version(): number {
+    return this.classes.size + declaredCount();
+  }
+
+  /** Whether there is a class that fits, among those that this application is known to use and all declared ones. */
+  some(fits: (type: Function) => boolean): boolean {
+    return (
+      [...this.names.keys()].some(fits) ||
+      declaredNames().some((name) => declaredClasses(name, 'data').some((type) => fits(type)))
+    );
   }
 
   /** Whether this application is known to use a class. */

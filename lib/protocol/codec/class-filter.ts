@@ -16,6 +16,8 @@ export interface OutgoingProperty {
 export interface ClassFilter {
   /** Whether there are rules for instances of this class. */
   appliesTo(type: Function): boolean;
+  /** Whether a property of instances of this class leaves. */
+  letsOut(type: Function, property: string): boolean;
   /**
    * What leaves of an object, asked only where {@link appliesTo} said yes.
    *

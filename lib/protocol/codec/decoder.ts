@@ -46,7 +46,7 @@ export class Decoder {
     const message = this.decodeRoot(data, type, meta);
     // Only now, since an instance may refer to what comes behind it.
     for (const { instance, type: target, path } of this.instances) {
-      const problem = this.check?.(instance, target);
+      const problem = this.check?.problemOf(instance, target, true);
       if (problem !== undefined) throw new InvalidMessageError(`${path}: ${problem}`);
     }
     this.identities?.accept();
@@ -187,7 +187,7 @@ export class Decoder {
     Object.setPrototypeOf(data, prototype);
     const instance = this.identities?.resolve(type, data, note) ?? data;
     this.register(note, instance);
-    if (this.check !== undefined) this.instances.push({ instance: data, type, path: this.path.toString() });
+    if (this.check?.appliesTo(type)) this.instances.push({ instance: data, type, path: this.path.toString() });
     this.properties(data, note);
     this.identities?.complete(instance, data);
     return instance;

@@ -49,6 +49,10 @@ const types = new TypeRegistry();
 const codec = new Codec(types);
 
 /** What arrives when this is sent. */
+function rules(problemOf: InstanceCheck['problemOf']): InstanceCheck {
+  return { appliesTo: () => true, problemOf };
+}
+
 function receive(message: unknown, identityMap?: IdentityMap, check?: InstanceCheck): unknown {
   const { data, type, meta } = codec.encode(message);
   return readTexts(data, type, meta, identityMap, check);
@@ -241,10 +245,10 @@ describe('A message that is refused', () => {
     const map = new IdentityMap();
     const live = receive(known(), map);
     const checked: unknown[] = [];
-    const check: InstanceCheck = (instance, type) => {
+    const check = rules((instance, type) => {
       checked.push({ ...instance });
       return type === Note ? 'no' : undefined;
-    };
+    });
     expect(() => receive(arriving(), map, check)).toThrow('message.last: no');
     expect(live).toStrictEqual(known());
     expect(map.find(User, 2)).toBeUndefined();
@@ -276,9 +280,13 @@ describe('A message that is refused', () => {
 
   test('brings no key under which a later one would be found', () => {
     const map = new IdentityMap();
-    expect(() => receive([user(1), new Note()], map, (_instance, type) => (type === Note ? 'no' : undefined))).toThrow(
-      'message[1]: no',
-    );
+    expect(() =>
+      receive(
+        [user(1), new Note()],
+        map,
+        rules((_instance, type) => (type === Note ? 'no' : undefined)),
+      ),
+    ).toThrow('message[1]: no');
     const live = receive(user(1), map);
     expect(receive(user(1), map)).toBe(live);
   });
@@ -350,10 +358,10 @@ describe('One key twice in a message', () => {
 
   test('is checked in each of its forms', () => {
     const names: unknown[] = [];
-    const check: InstanceCheck = (instance) => {
+    const check = rules((instance) => {
       names.push((instance as User)['name']);
       return undefined;
-    };
+    });
     receive([user(1, { name: 'Ada' }), user(1, { name: 'Bob' })], new IdentityMap(), check);
     expect(names).toEqual(['Ada', 'Bob']);
   });
