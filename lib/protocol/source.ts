@@ -1,5 +1,5 @@
 import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
-import { RESERVED_PREFIX, describe, fillTemplate } from './channel-name.js';
+import { RESERVED_PREFIX, describe } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
 import { classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
@@ -62,14 +62,41 @@ export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | Ch
       `messagesFrom: the second argument is the class of the messages, not ${describe(type)}`,
     );
   }
-  if (typeof source === 'function') return messagesFromAll(keyedInfo(source).name, type);
+  if (typeof source === 'function') return sentBy(keyedInfo(source).name, type).all;
+  // The key is read each time: it may change, as that of an instance which is saved later does.
   const { type: sourceType, key } = toSourceRef(source);
-  const all = messagesFromAll(sourceType, type);
-  return new Channel(fillTemplate(all.name, { key }), all.definition);
+  const { all, channels } = sentBy(sourceType, type);
+  return channels.get(key) ?? keep(channels, key, all.for({ key }), MAX_KEYS);
 }
 
-function messagesFromAll<T>(sourceType: string, type: Class<T>): ChannelTemplate<T, SourceTemplate> {
-  return reservedChannel(`${FROM}/${sourceType}/:key/${typeName(type)}`, type) as ChannelTemplate<T, SourceTemplate>;
+/** What the sources of one class send of one class of messages. */
+interface Sent<T> {
+  readonly typeName: string;
+  readonly all: ChannelTemplate<T, SourceTemplate>;
+  /** By key, those that were asked for lately. */
+  readonly channels: Map<string, Channel<T>>;
+}
+
+// To make a channel costs 30 times as much as to post to it. By classes, which do not change, and names: no source is held.
+const SENT = new WeakMap<Class, Map<string, Sent<unknown>>>();
+const MAX_SOURCE_CLASSES = 100;
+const MAX_KEYS = 1_000;
+
+function sentBy<T>(sourceType: string, type: Class<T>): Sent<T> {
+  let bySource = SENT.get(type);
+  if (bySource === undefined) SENT.set(type, (bySource = new Map<string, Sent<unknown>>()));
+  const known = bySource.get(sourceType);
+  const name = typeName(type);
+  if (known?.typeName === name) return known as Sent<T>;
+  const all = reservedChannel<unknown>(`${FROM}/${sourceType}/:key/${name}`, type) as Sent<unknown>['all'];
+  return keep(bySource, sourceType, { typeName: name, all, channels: new Map() }, MAX_SOURCE_CLASSES) as Sent<T>;
+}
+
+/** Sets an entry in place of the oldest one, where there are too many. */
+function keep<V>(map: Map<string, V>, key: string, value: V, max: number): V {
+  if (map.size >= max) map.delete(map.keys().next().value!);
+  map.set(key, value);
+  return value;
 }
 
 /** The class of the source whose messages a channel, or a template over all sources of that class, carries. */

@@ -1,0 +1,87 @@
+import { describe, expect, test } from '@jest/globals';
+import { ConfigurationError, InvalidChannelError } from '../../../lib/protocol/errors.js';
+import { MessageSource, Serializable } from '../../../lib/protocol/serializable.js';
+import { messagesFrom, sourceRef } from '../../../lib/protocol/source.js';
+
+@MessageSource({ key: 'id' })
+class Room {
+  constructor(public id: unknown) {}
+}
+
+@Serializable({ name: 'said' })
+class Said {}
+class Heard {}
+
+describe('the channel of a source and a class of messages', () => {
+  test('is made once for each pair, whichever instance or reference stands for the source', () => {
+    const channel = messagesFrom(new Room(7), Said);
+    expect(channel.name).toBe('messaging:from/Room/7/said');
+    expect(messagesFrom(new Room('7'), Said)).toBe(channel);
+    expect(messagesFrom(sourceRef('Room', 7), Said)).toBe(channel);
+    expect(messagesFrom(Room, Said)).toBe(messagesFrom(Room, Said));
+    expect(messagesFrom(Room, Said).definition).toBe(channel.definition);
+  });
+
+  test('differs for another key, another class of messages, and a source class of another name', () => {
+    const names = [
+      messagesFrom(new Room('a'), Said),
+      messagesFrom(new Room('a/b'), Said),
+      messagesFrom(new Room('a'), Heard),
+      messagesFrom(sourceRef('Hall', 'a'), Said),
+    ].map(({ name }) => name);
+    expect(names).toEqual([
+      'messaging:from/Room/a/said',
+      'messaging:from/Room/a%2Fb/said',
+      'messaging:from/Room/a/Heard',
+      'messaging:from/Hall/a/said',
+    ]);
+  });
+
+  test('follows the key of the source when that changes', () => {
+    const room = new Room('new');
+    expect(messagesFrom(room, Said).name).toBe('messaging:from/Room/new/said');
+    room.id = 42;
+    expect(messagesFrom(room, Said).name).toBe('messaging:from/Room/42/said');
+    room.id = undefined;
+    expect(() => messagesFrom(room, Said)).toThrow(ConfigurationError);
+    room.id = '\ud800';
+    expect(() => messagesFrom(room, Said)).toThrow(InvalidChannelError);
+    expect(() => messagesFrom(room, Said)).toThrow(InvalidChannelError);
+  });
+
+  test('follows the name that a class is given later', () => {
+    class Named {}
+    expect(messagesFrom(Room, Named).name).toBe('messaging:from/Room/:key/Named');
+    Serializable({ name: 'renamed' })(Named);
+    expect(messagesFrom(Room, Named).name).toBe('messaging:from/Room/:key/renamed');
+    expect(messagesFrom(new Room(1), Named).name).toBe('messaging:from/Room/1/renamed');
+  });
+
+  test('is kept for a bounded number of sources, and source classes', () => {
+    const first = messagesFrom(new Room('first'), Said);
+    for (let n = 0; n < 999; n++) messagesFrom(new Room(`other ${n}`), Said);
+    expect(messagesFrom(new Room('first'), Said)).toBe(first);
+    messagesFrom(new Room('one more'), Said);
+    const again = messagesFrom(new Room('first'), Said);
+    expect(again).not.toBe(first);
+    expect(again).toEqual(first);
+    const template = messagesFrom(Room, Said);
+    for (let n = 0; n < 100; n++) messagesFrom(sourceRef(`Type${n}`, 1), Said);
+    expect(messagesFrom(Room, Said)).not.toBe(template);
+    expect(messagesFrom(Room, Said)).toEqual(template);
+  });
+
+  test('keeps neither the source nor a class of messages alive', async () => {
+    const made = (() => {
+      class Short {}
+      const room = new Room('gone');
+      messagesFrom(room, Short);
+      return [new WeakRef(Short), new WeakRef(room)];
+    })();
+    for (let turn = 0; turn < 10 && made.some((ref) => ref.deref() !== undefined); turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      globalThis.gc!();
+    }
+    expect(made.map((ref) => ref.deref())).toEqual([undefined, undefined]);
+  });
+});
