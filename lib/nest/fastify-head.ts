@@ -8,6 +8,7 @@ export interface FastifyReply {
   hijack(): void;
   send(payload: unknown): void;
   header(name: string, value: string): void;
+  removeHeader(name: string): void;
   getHeader(name: string): number | string | string[] | undefined;
 }
 
@@ -17,10 +18,11 @@ export interface FastifyReply {
  *
  * @param write - writes the head; called at once, or once the hooks are done. Not called where one of them answers instead
  */
-export function takeOverFromFastify(reply: FastifyReply, headers: Record<string, string>, write: () => void): void {
-  for (const [name, value] of Object.entries(headers)) reply.header(name, value);
+export function takeOverFromFastify(reply: FastifyReply, write: () => void): void {
+  // For hooks that ask for it: most that look at the body leave event streams alone.
+  reply.header('content-type', 'text/event-stream');
   reply.send(
-    new Head(reply.raw, () => {
+    new Head(reply, () => {
       write();
       // Else Fastify may still answer what went wrong.
       if (reply.raw.headersSent) reply.hijack();
@@ -34,7 +36,7 @@ class Head extends Readable {
   private others: ReadonlyMap<string | symbol, readonly unknown[]> = new Map();
 
   constructor(
-    private readonly response: RawResponse,
+    private readonly reply: FastifyReply,
     private readonly write: () => void,
   ) {
     super();
@@ -45,13 +47,16 @@ class Head extends Readable {
   }
 
   override on(event: string | symbol, listener: (...args: never[]) => void): this {
-    this.others = listenersOf(this.response);
+    // Last called by Fastify itself, between the hooks and what it does to the response.
+    this.others = listenersOf(this.reply.raw);
+    // Written with the head in any case; a header of the response itself would have node keep them all a second time.
+    this.reply.removeHeader('content-type');
     return super.on(event, listener as (...args: unknown[]) => void);
   }
 
   override pipe<T extends NodeJS.WritableStream>(destination: T): T {
     // A hook that puts something between, as compression does, gets nothing to put through it.
-    if ((destination as unknown as Writable) !== this.response) return super.pipe(destination);
+    if ((destination as unknown as Writable) !== this.reply.raw) return super.pipe(destination);
     this.forget();
     this.resume();
     this.write();
@@ -60,10 +65,11 @@ class Head extends Readable {
 
   /** Takes Fastify's own listeners away, which wait for the end of the body: 3.5 kB for as long as the stream is open. */
   private forget(): void {
-    for (const [event, listeners] of listenersOf(this.response)) {
+    const { raw } = this.reply;
+    for (const [event, listeners] of listenersOf(raw)) {
       const known = this.others.get(event) ?? [];
       for (const listener of listeners) {
-        if (!known.includes(listener)) this.response.off(event, listener as () => void);
+        if (!known.includes(listener)) raw.off(event, listener as () => void);
       }
     }
   }

@@ -63,7 +63,8 @@ export interface SseOptions {
    */
   retryMs?: number | undefined;
   /**
-   * How many bytes may wait for one slow reader before it is cut off.
+   * How many bytes may gather behind what one slow reader is being sent before it is cut off; one message of any length is
+   * not counted. Apart from that, a reader is cut off when it takes nothing at all for a minute.
    * @defaultValue 1_048_576
    */
   maxBufferedBytes?: number | undefined;

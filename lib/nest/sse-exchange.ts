@@ -104,13 +104,10 @@ export class SseExchange {
       write();
       if (raw.headersSent) takeResponse(raw);
     };
-    if ('raw' in response) takeOverFromFastify(response, CONTENT_TYPE, take);
+    if ('raw' in response) takeOverFromFastify(response, take);
     else take();
   }
 }
-
-// What hooks of Fastify ask for.
-const CONTENT_TYPE = { 'content-type': 'text/event-stream' };
 
 /** Statuses of responses without a body (RFC 9110, 15): where a handler or an interceptor has set one, there is no stream. */
 const BODILESS: ReadonlySet<number> = new Set([204, 205, 304]);
