@@ -72,6 +72,7 @@ export type {
   IterateOptions,
   Limits,
   ListenableChannel,
+  MessageParams,
   MessageSourceOptions,
   ParameterNames,
   PostableChannel,

@@ -31,6 +31,7 @@ export type {
   ErrorCode,
   IterateOptions,
   ListenableChannel,
+  MessageParams,
   MessageSourceOptions,
   ParameterNames,
   SerializableOptions,

@@ -1,5 +1,5 @@
 import { describe } from '../protocol/channel-name.js';
-import type { ListenableChannel } from '../protocol/channel.js';
+import type { ListenableChannel, MessageParams } from '../protocol/channel.js';
 import { decodeMessage } from '../protocol/codec/decode-message.js';
 import { ConnectionClosedError, InvalidMessageError, MessagingError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
@@ -21,6 +21,9 @@ import {
 import { ServerLink } from './server-link.js';
 import { Subscriptions } from './subscriptions.js';
 import { isChannel, targetOf, type Target } from './target.js';
+
+/** A source's messages come with its key. */
+type SourceParams = MessageParams<':key'>;
 
 /** Options of `MessagingClient.subscribe`. */
 export interface SubscribeOptions {
@@ -96,9 +99,9 @@ export class MessagingClient implements Disposable {
    * @throws ConnectionClosedError where the client is closed, or gets closed before the server has answered
    * @throws ConfigurationError and others for wrong arguments
    */
-  subscribe<T>(
-    channel: ListenableChannel<T>,
-    listener: ClientMessageListener<T>,
+  subscribe<T, const Name extends string = string>(
+    channel: ListenableChannel<T, Name>,
+    listener: ClientMessageListener<T, MessageParams<Name>>,
     options?: SubscribeOptions,
   ): Promise<ClientSubscription>;
   /**
@@ -110,7 +113,7 @@ export class MessagingClient implements Disposable {
   subscribe<T>(
     source: object,
     type: Class<T>,
-    listener: ClientMessageListener<T>,
+    listener: ClientMessageListener<T, SourceParams>,
     options?: SubscribeOptions,
   ): Promise<ClientSubscription>;
   subscribe(channel: unknown, ...rest: unknown[]): Promise<ClientSubscription> {
@@ -151,9 +154,12 @@ export class MessagingClient implements Disposable {
    * Ends the subscriptions of a listener to a channel, or all subscriptions and streams of the channel. Without any,
    * nothing happens. A call of `subscribe` that still waits for one of them is answered with a closed subscription.
    */
-  unsubscribe<T>(channel: ListenableChannel<T>, listener?: ClientMessageListener<T>): Promise<void>;
+  unsubscribe<T, const Name extends string = string>(
+    channel: ListenableChannel<T, Name>,
+    listener?: ClientMessageListener<T, MessageParams<Name>>,
+  ): Promise<void>;
   /** Ends the subscriptions of a listener to the messages of one class from a source, or all of them. */
-  unsubscribe<T>(source: object, type: Class<T>, listener?: ClientMessageListener<T>): Promise<void>;
+  unsubscribe<T>(source: object, type: Class<T>, listener?: ClientMessageListener<T, SourceParams>): Promise<void>;
   async unsubscribe(channel: unknown, ...rest: unknown[]): Promise<void> {
     const { name } = this.#target(channel, rest);
     const [listener] = rest;

@@ -1,3 +1,4 @@
+import type { MessageParams } from '../protocol/channel.js';
 import type { Target } from './target.js';
 
 /** The handle of a listener's registration. Fits where RxJS takes an `Unsubscribable`. */
@@ -14,11 +15,11 @@ export interface ClientSubscription extends Disposable, AsyncDisposable {
 }
 
 /** What a listener is told about a message, beside the message itself. */
-export interface ClientMessageContext {
+export interface ClientMessageContext<Params = MessageParams> {
   /** The name of the channel that the message was posted to, parameters filled in. */
   readonly channel: string;
   /** The parameters of the channel, by the template that was subscribed to or that its channel is of; else empty. */
-  readonly params: Readonly<Record<string, string>>;
+  readonly params: Params;
   /** The wire name of the message's class; `undefined` for plain values. */
   readonly type: string | undefined;
   /** When it was posted, by the poster's clock, in milliseconds since 1970. */
@@ -26,7 +27,10 @@ export interface ClientMessageContext {
 }
 
 /** Called with each message. What it returns is ignored, but for a promise: its rejection is reported to `onError`. */
-export type ClientMessageListener<T = unknown> = (message: T, context: ClientMessageContext) => unknown;
+export type ClientMessageListener<T = unknown, Params = MessageParams> = (
+  message: T,
+  context: ClientMessageContext<Params>,
+) => unknown;
 
 /** Who gets what comes of a registration. */
 export interface MessageReceiver {

@@ -1,3 +1,4 @@
+import type { MessageParams } from '../protocol/channel.js';
 import { matchTemplate } from '../protocol/channel-name.js';
 import type { Codec, EncodedMessage } from '../protocol/codec.js';
 import type { Envelope } from '../protocol/envelope.js';
@@ -82,7 +83,7 @@ function encodedIn(envelope: Envelope | undefined): EncodedMessage | undefined {
 }
 
 /** What a listener is told about a message, beside the message itself. */
-export class MessageContext {
+export class MessageContext<Params = MessageParams> {
   readonly #delivery: Delivery;
   readonly #listener: Listener;
 
@@ -98,9 +99,10 @@ export class MessageContext {
   }
 
   /** The parameters of the channel, by the template that the listener was registered with; else empty. */
-  get params(): Readonly<Record<string, string>> {
+  get params(): Params {
     const { segments } = this.#listener;
-    return (segments && matchTemplate(segments, this.channel.split('/'))) ?? {};
+    // As the template has them, which the listener was registered with.
+    return ((segments && matchTemplate(segments, this.channel.split('/'))) ?? {}) as Params;
   }
 
   /** The wire name of the message's class; `undefined` for plain values. */

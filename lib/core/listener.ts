@@ -1,5 +1,5 @@
 import { matchTemplate } from '../protocol/channel-name.js';
-import type { ChannelDefinition } from '../protocol/channel.js';
+import type { ChannelDefinition, MessageParams } from '../protocol/channel.js';
 import type { MessageContext } from './delivery.js';
 import type { Session } from './session.js';
 
@@ -7,7 +7,10 @@ import type { Session } from './session.js';
  * Called with each message. What it returns is ignored, but for a promise: its rejection is caught and
  * reported like an error thrown.
  */
-export type MessageListener<T = unknown> = (message: T, context: MessageContext) => unknown;
+export type MessageListener<T = unknown, Params = MessageParams> = (
+  message: T,
+  context: MessageContext<Params>,
+) => unknown;
 
 /** What a listener is registered in. */
 export interface Registry {

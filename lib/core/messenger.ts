@@ -1,6 +1,12 @@
 import type { Observable } from 'rxjs';
 import { RevokedAuthenticationUser, type RevokedAuthentication } from '../protocol/authentication.js';
-import type { AnyPostableChannel, Channel, ChannelTemplate, ListenableChannel } from '../protocol/channel.js';
+import type {
+  AnyPostableChannel,
+  Channel,
+  ChannelTemplate,
+  ListenableChannel,
+  MessageParams,
+} from '../protocol/channel.js';
 import { classOf } from '../protocol/serializable.js';
 import { describe } from '../protocol/channel-name.js';
 import { UnserializableError } from '../protocol/errors.js';
@@ -84,14 +90,19 @@ export abstract class Messenger {
    * @throws SessionClosedError after the session has closed
    * @throws InvalidChannelError for a wrong name
    */
-  addListener<T>(channel: Channel<T> | ChannelTemplate<T>, listener: MessageListener<T>): MessageSubscription;
-  addListener<T = unknown>(channel: string, listener: MessageListener<T>): MessageSubscription;
-  addListener<T>(channel: ListenableChannel<T>, listener: MessageListener<T>): MessageSubscription {
+  addListener<T, const Name extends string = string>(
+    channel: ListenableChannel<T, Name>,
+    listener: MessageListener<T, MessageParams<Name>>,
+  ): MessageSubscription;
+  addListener(channel: AnyListenableChannel, listener: MessageListener<never>): MessageSubscription {
     return this.hub.listen(channel, listener, this.openSessionFor('addListener'));
   }
 
   /** Ends the registrations of this function on this channel that were made in this session. Unknown: nothing happens. */
-  removeListener<T>(channel: ListenableChannel<T>, listener: MessageListener<T>): void {
+  removeListener<T, const Name extends string = string>(
+    channel: ListenableChannel<T, Name>,
+    listener: MessageListener<T, MessageParams<Name>>,
+  ): void {
     const name = typeof channel === 'string' ? channel : channel.name;
     for (const registration of this.sessionFor('removeListener').registrations(name, listener))
       registration.unsubscribe();

@@ -22,6 +22,14 @@ export type ParameterNames<Name extends string> = Name extends `${infer Head}/${
 /** What {@link ChannelTemplate.for} takes. */
 export type ChannelParams<Name extends string> = { readonly [Parameter in ParameterNames<Name>]: string | number };
 
+/**
+ * The parameters that a listener is told of with a message: those of the template, as texts; of a name that is known at
+ * run time only, whatever it has.
+ */
+export type MessageParams<Name extends string = string> = string extends Name
+  ? Readonly<Record<string, string>>
+  : { readonly [Parameter in ParameterNames<Name>]: string };
+
 /** Options of {@link defineChannel}. */
 export interface ChannelOptions {
   /**
@@ -109,10 +117,11 @@ export class ChannelDefinition<T = unknown> {
   }
 }
 
-/** A named stream of messages of one type. */
-export class Channel<T = unknown> {
-  // A compile-time mark: without it a Channel<A> could be passed where a Channel<B> is due.
+/** A named stream of messages of one type. `Name` is its name, or that of the template that it is of. */
+export class Channel<T = unknown, Name extends string = string> {
+  // Compile-time marks: without the first a Channel<A> could be passed where a Channel<B> is due.
   declare protected readonly message: (message: T) => T;
+  declare protected readonly template: Name;
 
   /** @internal */
   constructor(
@@ -140,7 +149,7 @@ export class ChannelTemplate<T = unknown, Name extends string = string> {
    * RoomMessages.for({ roomId: 42 }).name; // 'rooms/42'
    * ```
    */
-  for(params: ChannelParams<Name>): Channel<T> {
+  for(params: ChannelParams<Name>): Channel<T, Name> {
     return new Channel(fillTemplate(this.name, params), this.definition);
   }
 }
@@ -149,7 +158,8 @@ export class ChannelTemplate<T = unknown, Name extends string = string> {
 export type PostableChannel<T = unknown> = Channel<T> | string;
 
 /** What may be listened to: also a template, which stands for all of its channels. */
-export type ListenableChannel<T = unknown> = Channel<T> | ChannelTemplate<T> | string;
+export type ListenableChannel<T = unknown, Name extends string = string> =
+  Channel<T, Name> | ChannelTemplate<T, Name> | Name;
 
 // oxlint-disable typescript/no-explicit-any -- a channel is invariant in its message type; only `any` stands for all
 /** {@link PostableChannel} of whatever messages. */
@@ -161,7 +171,7 @@ export type AnyListenableChannel = ListenableChannel<any>;
 
 /** What {@link defineChannel} gives: a template where the name has parameters. */
 export type DefinedChannel<T, Name extends string> = [ParameterNames<Name>] extends [never]
-  ? Channel<T>
+  ? Channel<T, Name>
   : ChannelTemplate<T, Name>;
 
 /**

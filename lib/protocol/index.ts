@@ -14,6 +14,7 @@ export {
   type ChannelParams,
   type DefinedChannel,
   type ListenableChannel,
+  type MessageParams,
   type ParameterNames,
   type PostableChannel,
 } from './channel.js';

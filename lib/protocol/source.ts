@@ -55,8 +55,11 @@ export function toSourceRef(source: object): SourceRef {
  * @throws ConfigurationError for a source without a key
  */
 export function messagesFrom<T>(source: Class, type: Class<T>): ChannelTemplate<T, SourceTemplate>;
-export function messagesFrom<T>(source: object, type: Class<T>): Channel<T>;
-export function messagesFrom<T>(source: object, type: Class<T>): Channel<T> | ChannelTemplate<T, SourceTemplate> {
+export function messagesFrom<T>(source: object, type: Class<T>): Channel<T, SourceTemplate>;
+export function messagesFrom<T>(
+  source: object,
+  type: Class<T>,
+): Channel<T, SourceTemplate> | ChannelTemplate<T, SourceTemplate> {
   if (typeof type !== 'function') {
     throw new ConfigurationError(
       `messagesFrom: the second argument is the class of the messages, not ${describe(type)}`,

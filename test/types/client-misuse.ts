@@ -4,7 +4,9 @@ import {
   Message,
   messagesFrom,
   sourceRef,
+  type ClientMessageContext,
   type ClientSubscription,
+  type MessageParams,
   type MessagingClient,
 } from 'nestjs-messaging/client';
 import { from, type Observable } from 'rxjs';
@@ -32,9 +34,26 @@ export async function subscribing(client: MessagingClient, signal?: AbortSignal)
   await client.subscribe(Users, (update, { channel, params, type, postedAt }) => [
     update.id.toFixed(),
     channel.length + postedAt.valueOf(),
-    params['roomId']?.length,
+    params,
     type?.length,
   ]);
+  await client.subscribe(Rooms, (said, { params }) => params.roomId.length + params.topic.length + said.text.length);
+  await client.subscribe(Rooms.for({ roomId: 1, topic: 'x' }), (_, { params }) => params.topic.length);
+  await client.subscribe('rooms/:roomId', (_, { params }) => params.roomId.length);
+  await client.subscribe(Users.name, (_, { params }) => params['roomId']?.length);
+  await client.subscribe(new Server('x'), Said, (_, { params }) => params.key.length);
+  await client.subscribe(messagesFrom(Server, Said), (_, { params }) => params.key.length);
+  await client.subscribe(Rooms, (_, { params }: ClientMessageContext) => params['roomId']?.length);
+  const enter = (_: Said, { params }: ClientMessageContext<MessageParams<'rooms/:roomId/:topic'>>) =>
+    params.roomId.length;
+  await client.subscribe(Rooms, enter);
+  await client.unsubscribe(Rooms, enter);
+  // @ts-expect-error -- a parameter that the template does not have
+  await client.subscribe(Rooms, (_, { params }) => params.floor);
+  // @ts-expect-error -- a channel without parameters
+  await client.subscribe(Users, (_, { params }) => params.roomId);
+  // @ts-expect-error -- a listener for another template
+  await client.subscribe(defineChannel('halls/:hallId', Said), enter);
   // @ts-expect-error -- UserUpdate has no total
   await client.subscribe(Users, (update) => update.total);
   // @ts-expect-error -- a listener for another class

@@ -9,7 +9,9 @@ import {
   OnMessage,
   Payload,
   Sse,
+  type ListenableChannel,
   type MessageContext,
+  type MessageParams,
   type MessagingOptions,
   type MessagingService,
 } from 'nestjs-messaging';
@@ -56,6 +58,18 @@ export function posting(messages: MessagingService): void {
 export function listening(messages: MessagingService): void {
   messages.addListener(Users, (update, { channel }) => [update.id, channel]);
   messages.addListener(Rooms, ({ text }) => text);
+  messages.addListener(Rooms, (_, { params }) => params.roomId.length + params.topic.length);
+  messages.addListener('rooms/:roomId', (_, { params }) => params.roomId.length);
+  messages.addListener(Users as ListenableChannel<UserUpdate>, (_, { params }) => params['roomId']?.length);
+  messages.addListener(Rooms, (_, { params }: MessageContext) => params['roomId']?.length);
+  messages.addListener(messagesFrom(Order, Said), (_, { params }) => params.key.length);
+  const enter = (_: Said, { params }: MessageContext<MessageParams<'rooms/:roomId/:topic'>>) => params.roomId.length;
+  messages.addListener(Rooms, enter);
+  messages.removeListener(Rooms, enter);
+  // @ts-expect-error -- a parameter that the template does not have
+  messages.addListener(Rooms, (_, { params }) => params.floor);
+  // @ts-expect-error -- a channel without parameters
+  messages.addListener(Users, (_, { params }) => params.roomId);
   messages.addListener<string>('users', (text) => text.length);
   // @ts-expect-error -- a listener for another class
   messages.addListener(Users, (order: Order) => order.total);
