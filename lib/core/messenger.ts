@@ -1,6 +1,7 @@
 import type { Observable } from 'rxjs';
 import { RevokedAuthenticationUser, type RevokedAuthentication } from '../protocol/authentication.js';
 import type {
+  AnyListenableChannel,
   AnyPostableChannel,
   Channel,
   ChannelTemplate,

@@ -77,7 +77,7 @@ interface Sent<T> {
   readonly typeName: string;
   readonly all: ChannelTemplate<T, SourceTemplate>;
   /** By key, those that were asked for lately. */
-  readonly channels: Map<string, Channel<T>>;
+  readonly channels: Map<string, Channel<T, SourceTemplate>>;
 }
 
 // To make a channel costs 30 times as much as to post to it. By classes, which do not change, and names: no source is held.
