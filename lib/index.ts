@@ -43,7 +43,14 @@ export type { PostOptions, PostScope } from './core/hub.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
 export type { Session, SessionCloseReason } from './core/session.js';
-export type { PublishOptions, Transport, TransportReceiver, TransportStatus } from './core/transport.js';
+export type {
+  PublishOptions,
+  SubscribeOptions,
+  Transport,
+  TransportReceiver,
+  TransportRejection,
+  TransportStatus,
+} from './core/transport.js';
 export type {
   ClassTransformerOptions,
   ClassValidatorOptions,

@@ -261,6 +261,26 @@ describe('a server', () => {
     expect(two.logger.lines.at(-1)).toContain('Redis is back');
   });
 
+  test('logs one line when Redis is lost and one when it is back, however many attempts there were', async () => {
+    await using server = await RedisServer.start();
+    const attempts = new Queue<void>();
+    const retryStrategy = () => {
+      attempts.push();
+      return 5;
+    };
+    const one = await startNode({ redis: { url: server.url, retryStrategy } });
+    for (let outage = 0; outage < 2; outage++) {
+      await server.kill();
+      await waiting(one);
+      await attempts.take(20);
+      await server.restart();
+      await ready(one);
+    }
+    const lost = expect.stringMatching(/^warn Redis at .*; messages stay on this server until it can$/);
+    const back = 'log Redis is back: messages reach the other servers again';
+    expect(one.logger.lines.filter((line) => line.includes('Redis'))).toEqual([lost, back, lost, back]);
+  });
+
   test('starts without its Redis, says so, and joins when Redis comes', async () => {
     await using server = await RedisServer.start();
     await server.stop();
