@@ -400,13 +400,19 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     ]);
   });
 
-  test('of a generator that always has more is released when the client leaves', async () => {
+  test('of a generator that always has more is released when the client leaves, and does not keep the turn from ending', async () => {
     await using running = await start(adapter);
     const client = await RawClient.connect(running.url);
     client.get('/generator');
     await client.until('xxx');
+    const [connection] = connectionsOf(running.app);
     client.leave();
     expect(await told.next()).toBe('generator released');
+    // In the turn in which a connection breaks, its stream is not told yet.
+    const order: string[] = [];
+    setImmediate(() => order.push('next turn'));
+    await connection!.drained().then(() => order.push('drained'));
+    expect(order).toEqual(['next turn', 'drained']);
   });
 });
 

@@ -867,9 +867,12 @@ describe('@Sse()', () => {
     await using running = await startApplication();
     await using client = await SseClient.connect(`${running.url}/users`);
     expect(connectionsOf(running).map((connection) => connection['socket'])).toEqual([undefined]);
+    // Long enough to be written in pieces.
+    const long = new UserUpdate(-1, 'x'.repeat(1_000_000));
+    void running.messaging.postMessage(Users, long);
     await postInWaves(running.messaging, 300);
-    const events = await client.events.take(300);
-    expect(events.map(({ data }) => JSON.parse(data) as unknown)).toEqual(updates(300));
+    const events = await client.events.take(301);
+    expect(events.map(({ data }) => JSON.parse(data) as unknown)).toEqual([long, ...updates(300)]);
   });
 
   test('over HTTP/2 streams, releases on cancel, and ends when the application closes', async () => {
