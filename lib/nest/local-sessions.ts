@@ -22,7 +22,7 @@ export class LocalSessions {
     if (current === undefined) {
       throw new MessagingError(
         'NO_SESSION',
-        `SessionMessages: ${action} needs a session, and no request or message is being handled here; inject MessagingService instead`,
+        `SessionMessages: ${action} needs a session, and no request or message is being handled here; inject MessagingService instead, which opens one with openSession()`,
       );
     }
     return this.sessions.of(current.request);

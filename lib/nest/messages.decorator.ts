@@ -1,4 +1,5 @@
 import { Injectable, Optional, type ExecutionContext, type PipeTransform } from '@nestjs/common';
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import type { Session } from '../core/session.js';
 import { Hub } from '../core/hub.js';
 import { Revocations } from '../core/revocations.js';
@@ -7,6 +8,8 @@ import { contextOf, injectedParameter, type InjectedContext } from './injected-p
 import { LocalSessions } from './local-sessions.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
+
+const NOTHING = Object.freeze({});
 
 /** The kinds of context that somebody may be behind, and not another part of the application. */
 const REQUESTS = new Set<string>(['http', 'ws', 'graphql']);
@@ -39,8 +42,13 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
       case 'message':
         // A singleton's handler has a session of its own only where sessions are found by AsyncLocalStorage.
         return this.local ? (action) => this.local!.current(action) : () => this.hub.root;
+      case 'graphql':
+        return this.finderOf(graphqlContextOf(context.getArgs()));
+      case 'rpc':
+        return this.finderOf(context.switchToRpc().getContext());
       default:
-        return this.finderOf(context.getArgByIndex(1));
+        // Of which nothing is known. What posts only needs no session.
+        return this.finderOf(NOTHING);
     }
   }
 
@@ -50,8 +58,23 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
   }
 }
 
+/** Resolvers of references and of types have no arguments of the query between the object and the context. */
+function graphqlContextOf(args: readonly unknown[]): unknown {
+  return args.length === 3 ? args[1] : args[2];
+}
+
+/** Whether a handler takes the messages of its session as a parameter. */
+export function takesMessages(target: Function, method: string): boolean {
+  const parameters = (Reflect.getMetadata(ROUTE_ARGS_METADATA, target, method) ?? {}) as Record<
+    string,
+    { readonly pipes?: readonly unknown[] }
+  >;
+  return Object.values(parameters).some(({ pipes }) => pipes?.includes(SessionMessagesPipe) ?? false);
+}
+
 /**
- * The request's {@link SessionMessages} as a parameter: for controllers that shall stay singletons.
+ * The request's {@link SessionMessages} as a parameter: for controllers that stay singletons, and for resolvers. In a
+ * handler of Nest's microservices, of whichever transport, the session ends with the handler and the stream that it gives.
  *
  * @example
  * ```ts

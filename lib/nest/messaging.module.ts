@@ -30,10 +30,12 @@ import { ClientChannels } from './gateway/client-channels.js';
 import { createGatewayController } from './gateway/gateway.controller.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
 import { Gateway } from './gateway/gateway.js';
+import { watchHandlers } from './handler-end.js';
 import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { MessageHandlers } from './message-handlers.js';
+import { takesMessages } from './messages.decorator.js';
 import {
   MESSAGING_OPTIONS,
   type IncomingRequest,
@@ -44,6 +46,7 @@ import {
   type ResolvedMessagingOptions,
 } from './messaging-options.js';
 import { MessagingService } from './messaging.service.js';
+import { refuseDurableHolders } from './refuse-durable-holders.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
 import { checkAsyncOptions, checkExtras, resolveOptions } from './validate-options.js';
@@ -145,7 +148,7 @@ export class MessagingModule
     private readonly streams: EventStreams,
     private readonly reporter: LoggingReporter,
     private readonly http: HttpAdapterHost,
-    modules: ModulesContainer,
+    private readonly modules: ModulesContainer,
     @Optional() private readonly local?: LocalSessions,
   ) {
     super();
@@ -156,6 +159,8 @@ export class MessagingModule
           'import MessagingModule.forRoot() once, in the root module: its providers are global',
       );
     }
+    // Now, since microservices are made of their controllers before any hook of a module is called.
+    watchHandlers(modules, takesMessages);
   }
 
   /** @throws ConfigurationError for `scope` and `global`; the application does not start with other wrong options */
@@ -177,6 +182,7 @@ export class MessagingModule
 
   /** Called by Nest: connects to the other servers; fails where that can never succeed. */
   async onModuleInit(): Promise<void> {
+    refuseDurableHolders(this.modules);
     this.hub.status.pipe(pairwise()).subscribe(([before, now]) => this.logStatus(before, now));
     try {
       await this.hub.start();

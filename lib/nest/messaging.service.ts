@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Optional } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { Hub } from '../core/hub.js';
 import { Messenger } from '../core/messenger.js';
@@ -9,6 +9,7 @@ import type { AuthenticationClaims } from '../protocol/authentication.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { readAuthentication } from '../protocol/read-authentication.js';
 import { Authenticator } from './authenticator.js';
+import { LocalSessions } from './local-sessions.js';
 import { errorText } from './log-text.js';
 import { SessionMessages } from './session-messages.js';
 
@@ -35,6 +36,8 @@ export class MessagingService extends Messenger {
     hub: Hub,
     revocations: Revocations,
     private readonly authenticator: Authenticator,
+    /** For the server of microservices, which handles messages too. */
+    @Optional() protected readonly local?: LocalSessions,
   ) {
     super(hub, revocations);
   }

@@ -1,19 +1,18 @@
 import { Injectable } from '@nestjs/common';
 import { Hub } from '../core/hub.js';
 import { Session } from '../core/session.js';
+import { MessagingError } from '../protocol/errors.js';
 import { isGone, onceGone } from '../sse/response.js';
 import { Authenticator } from './authenticator.js';
+import { isBeingHandled, onceHandled } from './handler-end.js';
 import { rawRequest, responseOf } from './http-exchange.js';
 import { MessageRequest } from './message-request.js';
-
-interface SocketLike {
-  once(event: string, listener: () => void): unknown;
-}
+import { carrierOf, onceClosed, type Carrier } from './request-carrier.js';
 
 /** Gives each request its one session, whoever asks for it and how often. */
 @Injectable()
 export class RequestSessions {
-  private readonly byRequest = new WeakMap<object, Session>();
+  private readonly byOrigin = new WeakMap<object, Session>();
 
   constructor(
     private readonly hub: Hub,
@@ -21,36 +20,53 @@ export class RequestSessions {
   ) {}
 
   /**
-   * The session of what Nest injects as `REQUEST`. It closes when the HTTP response has closed, when the
-   * socket of a gateway has disconnected, or when a message has been handled. Where none of these tells an
-   * end (a microservice's message, no request at all) it stays open until it is closed by hand or the
-   * application shuts down.
+   * The session of what Nest injects as `REQUEST`. It closes when the HTTP response has closed, when the socket of a
+   * gateway has, or when a message has been handled. One of no request at all, for `resolve()`, closes with the
+   * application.
+   *
+   * @throws MessagingError (NO_SESSION) for what never tells an end
    */
   of(request: unknown): Session {
     if (request instanceof MessageRequest) return request.session;
-    if (typeof request !== 'object' || request === null) return this.hub.sessions.open();
-    const handled = responseOf(request) === undefined ? sessionOfMessage(request) : undefined;
-    if (handled !== undefined) return handled;
-    const key = rawRequest(request);
-    let session = this.byRequest.get(key);
+    if (request === undefined || request === null) return this.hub.sessions.open();
+    if (typeof request !== 'object') throw noEnd();
+    const carrier = carrierOf(request);
+    if (carrier === undefined) return this.ofMessage(request);
+    const key = rawRequest(carrier.origin);
+    let session = this.byOrigin.get(key);
     if (session === undefined) {
-      session = this.open(request);
-      this.byRequest.set(key, session);
+      session = this.open(carrier);
+      this.byOrigin.set(key, session);
     }
     return session;
   }
 
-  private open(request: object): Session {
+  private open({ origin, request }: Carrier): Session {
     const session = this.hub.sessions.open({ auth: () => this.authenticator.ask(request) });
-    const response = responseOf(request);
-    if (response !== undefined) {
-      // Of the response, not of the request: a request closes when its body has been read.
-      if (isGone(response)) session.close();
-      else onceGone(response, () => session.close());
-    } else if (isSocket(request)) {
-      request.once('disconnect', () => session.close());
-      request.once('close', () => session.close());
-    }
+    const response = responseOf(origin);
+    const close = () => session.close();
+    // Of the response, not of the request: a request closes when its body has been read.
+    if (response === undefined) onceClosed(origin, close);
+    else if (isGone(response)) close();
+    else onceGone(response, close);
+    return session;
+  }
+
+  /** Of what Nest's microservices hand to a handler, or make around it as the request: nobody is behind a message. */
+  private ofMessage(request: object): Session {
+    const handled = sessionOfMessage(request);
+    if (handled !== undefined) return handled;
+    const { context } = request as { readonly context?: unknown };
+    const key = typeof context === 'object' && context !== null ? context : request;
+    const known = this.byOrigin.get(key);
+    if (known !== undefined) return known;
+    if (!isBeingHandled(key)) throw noEnd();
+    const session = this.hub.sessions.open();
+    onceHandled(key, () => {
+      this.byOrigin.delete(key);
+      session.close();
+    });
+    this.byOrigin.set(key, session);
     return session;
   }
 }
@@ -65,6 +81,10 @@ function sessionOfMessage(request: object): Session | undefined {
   return context?.session instanceof Session ? context.session : undefined;
 }
 
-function isSocket(request: object): request is SocketLike {
-  return typeof (request as Partial<SocketLike>).once === 'function';
+function noEnd(): MessagingError {
+  return new MessagingError(
+    'NO_SESSION',
+    'SessionMessages: nothing here tells when a session would end. Open one with MessagingService.openSession(), and ' +
+      'close it; a handler of another microservice transport may also take it from a @Messages() parameter',
+  );
 }

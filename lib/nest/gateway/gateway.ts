@@ -65,6 +65,7 @@ export class Gateway implements OnApplicationBootstrap {
   private readonly forms: Readonly<Record<ClientConnectionOptions['form'], ClientConnectionOptions>>;
   private readonly feeds: ClientFeeds;
   private readonly recovery: ClientRecovery;
+  private hasToldOfOthers = false;
 
   constructor(
     private readonly hub: Hub,
@@ -174,9 +175,24 @@ export class Gateway implements OnApplicationBootstrap {
 
   /** Whether it is worth to decide about a change: another node has to be asked first. */
   private mayHold(node: string, connection: string, owner: Owner): boolean {
-    if (node !== this.hub.node) return this.hub.hasTransport;
+    if (node !== this.hub.node) {
+      if (!this.hub.hasTransport) this.tellOfOthers();
+      return this.hub.hasTransport;
+    }
     const held = this.connections.get(connection);
     return held !== undefined && isOwnedBy(owner, held.session.auth);
+  }
+
+  /** Once, since a client can name any process, and one that was just replaced is named as well. */
+  private tellOfOthers(): void {
+    if (this.hasToldOfOthers) return;
+    this.hasToldOfOthers = true;
+    this.reporter.warn(
+      'other process',
+      'A client asked this process to change a stream of another process, which cannot be reached without the option ' +
+        '"redis". If several processes serve this application (node:cluster, PM2, replicas), they need it: without it, ' +
+        'messages reach only some clients, and changes break streams off. After a restart this is told once, too, and is harmless',
+    );
   }
 
   private async askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {

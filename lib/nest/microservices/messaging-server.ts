@@ -132,13 +132,19 @@ export class MessagingServer extends Server<Record<string, never>, LinkStatus> i
     await whenHeard(hub, listeners);
   }
 
+  /** What a handler calls finds the message's session, and not that of the request that the message was sent from. */
+  private runLocally(context: MessagingRpcContext, run: (context: MessagingRpcContext) => Promise<unknown>) {
+    const local = this.messaging['local'];
+    return local === undefined ? run(context) : local.run(context, () => run(context));
+  }
+
   private readonly handle: HandleMessage = async (channel, message, run) => {
     const context = new MessagingRpcContext(channel, message, this.hub.sessions.open());
     // Nest 11.0 has no hooks.
     const start = this.onProcessingStartHook ?? ((_transport, _context, done) => void done());
     try {
       await new Promise<void>((resolve, reject) => {
-        start(this.transportId, context, () => run(context).then(() => resolve(), reject));
+        start(this.transportId, context, () => this.runLocally(context, run).then(() => resolve(), reject));
       });
     } finally {
       context.session.close();
