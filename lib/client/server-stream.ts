@@ -1,4 +1,3 @@
-import type { EventSourceMessage } from 'eventsource-parser';
 import { quote } from '../protocol/channel-name.js';
 import {
   ConfigurationError,
@@ -11,7 +10,7 @@ import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason } from './client-status.js';
 import { MAX_TIMEOUT_MS, Stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
-import { readEvents } from './event-reader.js';
+import { readEvents, type StreamEvent } from './event-reader.js';
 import type { LinkReceiver, Progress } from './link.js';
 import { Retry } from './retry.js';
 import { failureOf, type Post } from './server-requests.js';
@@ -111,7 +110,7 @@ export class ServerStream {
         );
       }
       const receiver = {
-        event: (event: EventSourceMessage) => this.#isOver || this.#take(event, asked),
+        event: (event: StreamEvent) => this.#isOver || this.#take(event, asked),
         retry: (ms: number) => (this.#retryMs = ms),
         heard: () => this.isReady && this.#silence.restart(),
       };
@@ -146,7 +145,7 @@ export class ServerStream {
     this.#owner.ended(end);
   }
 
-  #take({ event, data, id }: EventSourceMessage, asked: readonly string[]): void {
+  #take({ event, data, id }: StreamEvent, asked: readonly string[]): void {
     const { receiver } = this.#owner;
     if (id && this.#node) this.#position = this.#node + id;
     switch (event) {

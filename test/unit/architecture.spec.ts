@@ -26,7 +26,7 @@ const LAYERS: Record<string, { layers: string[]; packages: string[] }> = {
       'http',
     ],
   },
-  client: { layers: ['protocol'], packages: ['eventsource-parser'] },
+  client: { layers: ['protocol'], packages: [] },
   testing: { layers: ['protocol', 'core', 'transport'], packages: ['rxjs', 'ioredis', 'node:*'] },
   index: { layers: ['protocol', 'core', 'transport', 'sse', 'nest'], packages: [] },
 };

@@ -1,7 +1,9 @@
 import { expect, test } from '@jest/globals';
-import type { EventSourceMessage } from 'eventsource-parser';
-import { readEvents } from '../../../lib/client/event-reader.js';
+
+import { createParser } from 'eventsource-parser';
+import { readEvents, type StreamEvent } from '../../../lib/client/event-reader.js';
 import { Queue } from '../../support/queue.js';
+import { randomFrom } from '../../support/random.js';
 
 /** Reads bytes in chunks that end at these places. */
 async function read(bytes: Buffer, ends: readonly number[]): Promise<{ events: unknown[]; chunks: number }> {
@@ -18,7 +20,7 @@ async function read(bytes: Buffer, ends: readonly number[]): Promise<{ events: u
     },
   });
   const receiver = {
-    event: ({ event, data }: EventSourceMessage) => events.push([event, data]),
+    event: ({ event, data }: StreamEvent) => events.push([event, data]),
     retry: (ms: number) => events.push(['retry', ms]),
     heard: () => chunks++,
   };
@@ -47,6 +49,40 @@ test.each([
     Array.from({ length: bytes.length - 1 }, (__, index) => index + 1),
   );
   expect(single).toEqual({ events: EVENTS, chunks: bytes.length });
+});
+
+test('reads whatever text as a library does that is by the letter of the standard', async () => {
+  const random = randomFrom(7);
+  const pieces = [
+    'data',
+    'event',
+    'id',
+    'retry',
+    ':',
+    ': ',
+    ' ',
+    '\n',
+    '\r',
+    '\r\n',
+    '\n\n',
+    '12',
+    'x',
+    '\0',
+    'é',
+    '👋',
+  ];
+  for (let round = 0; round < 2_000; round++) {
+    const text = `${Array.from({ length: 40 }, () => pieces[random(pieces.length)]).join('')}\n\n`;
+    const expected: unknown[] = [];
+    const parser = createParser({
+      onEvent: ({ event, data }) => expected.push([event, data]),
+      onRetry: (ms) => expected.push(['retry', ms]),
+    });
+    parser.feed(text);
+    const bytes = Buffer.from(text);
+    const cut = random(bytes.length);
+    expect([text, (await read(bytes, [cut])).events]).toEqual([text, expected]);
+  }
 });
 
 test('passes on what the receiver throws', async () => {
