@@ -285,6 +285,7 @@ describe('Tabs that share a connection', () => {
     await using context = await browser.newContext();
     const tab = await Tab.open(context, running.url);
     await tab.run("client.close(); start('wrong', 'http://[')");
+    expect(await tab.subscribe('tabs/wrong')).toBe('CONFIGURATION');
     await tab.reaches('closed misconfigured');
     expect(tab.messagesPending).toEqual([]);
   });

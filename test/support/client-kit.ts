@@ -1,6 +1,7 @@
 import {
   ChannelDeniedError,
   ConnectionClosedError,
+  ConnectionLostError,
   IdentityMap,
   InvalidChannelError,
   LimitExceededError,
@@ -37,6 +38,7 @@ const CLASSES = {
   Lobby: messages.Lobby,
   ChannelDeniedError,
   ConnectionClosedError,
+  ConnectionLostError,
   InvalidChannelError,
   LimitExceededError,
 };
