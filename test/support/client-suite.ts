@@ -702,7 +702,9 @@ export function describeClient<Program extends ClientProgram>(
         expect(program.statuses.pending).toEqual([]);
         proxy.silence();
         await say(b, 1, 'into the silence');
-        expect(await program.reaches('waiting')).toMatchObject({ error: 'ConnectionLostError: The server has fallen silent' });
+        expect(await program.reaches('waiting')).toMatchObject({
+          error: 'ConnectionLostError: The server has fallen silent',
+        });
         await program.reaches('open');
         await say(b, 1, 'heard');
         expect([await program.text('1'), await program.text('1')]).toEqual(['into the silence', 'heard']);
