@@ -91,7 +91,9 @@ async function postedThrough(transport: RedisTransport) {
   const elsewhere = new Redis(redis.servers[(index + 1) % 3]!.url);
   open.push({ close: () => elsewhere.disconnect() });
   const heard = new Queue<string>();
-  elsewhere.on('message', (_: string, payload: string) => void payload.split('\n').filter(Boolean).forEach(heard.push));
+  elsewhere.on('message', (_: string, text: string) => {
+    for (const payload of text.split('\n')) if (payload !== '') heard.push(payload);
+  });
   await elsewhere.subscribe('messaging:|news');
   return { member: redis.servers[index]!, heard };
 }
