@@ -5,8 +5,8 @@ import type { Listener } from './listener.js';
 import type { Session } from './session.js';
 
 /**
- * The messages of a channel as an AsyncIterable that keeps a bounded number of them for a slow loop. Each
- * iteration listens from its start (`for await`) to its end, and ends when the session closes.
+ * The messages of a channel as an iterator that keeps a bounded number of them for a slow loop. It listens from the start of
+ * the loop, or from the first `next()`, to its end; it ends when the session closes, and cannot be used again.
  *
  * @throws MessagingError at the call for what is no channel, and for wrong options
  */
@@ -15,22 +15,38 @@ export function iterate<T>(
   channel: ListenableChannel<T>,
   session: Session,
   options?: IterateOptions,
-): AsyncIterable<T> {
+): AsyncIterableIterator<T, undefined> {
   const resolved = resolveIterateOptions(options, 'iterate');
   const name = hub.prepare(channel, () => {}, session).channel;
+  let listener: Listener | undefined;
+  let isBegun = false;
+  const iteration = new Iteration<T>(resolved, name, () => listener?.unsubscribe());
+  const begin = (): void => {
+    if (isBegun) return;
+    isBegun = true;
+    if (session.closed) return iteration.finish();
+    listener = hub.prepare(channel, (message: T) => iteration.take(message), session, 'iterate()');
+    listener.isContextFree = true;
+    listener.onSessionClose = () => iteration.finish();
+    hub.attach(listener);
+  };
+  const end = (): Promise<IteratorResult<T, undefined>> => {
+    isBegun = true;
+    return iteration.return();
+  };
   return {
-    [Symbol.asyncIterator]: () => {
-      let listener: Listener | undefined;
-      const iteration = new Iteration<T>(resolved, name, () => listener?.unsubscribe());
-      if (session.closed) {
-        iteration.finish();
-      } else {
-        listener = hub.prepare(channel, (message: T) => iteration.take(message), session, 'iterate()');
-        listener.isContextFree = true;
-        listener.onSessionClose = () => iteration.finish();
-        hub.attach(listener);
-      }
-      return iteration;
+    next: async () => {
+      begin();
+      return iteration.next();
+    },
+    return: end,
+    throw: async (error: unknown) => {
+      await end();
+      throw error;
+    },
+    [Symbol.asyncIterator]() {
+      begin();
+      return this;
     },
   };
 }

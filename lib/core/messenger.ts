@@ -7,6 +7,7 @@ import type {
   ChannelTemplate,
   ListenableChannel,
   MessageParams,
+  PostableChannel,
 } from '../protocol/channel.js';
 import { classOf } from '../protocol/serializable.js';
 import { describe } from '../protocol/channel-name.js';
@@ -60,6 +61,7 @@ export abstract class Messenger {
    */
   postMessage<T>(channel: Channel<T>, message: NoInfer<T>, options?: PostOptions): Promise<boolean>;
   postMessage(channel: string, message: unknown, options?: PostOptions): Promise<boolean>;
+  postMessage<T>(channel: PostableChannel<T>, message: NoInfer<T>, options?: PostOptions): Promise<boolean>;
   postMessage(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
     return this.hub.post(channel, message, options);
   }
@@ -117,18 +119,21 @@ export abstract class Messenger {
    */
   createStream<T>(channel: Channel<T> | ChannelTemplate<T>): Observable<T>;
   createStream<T = unknown>(channel: string): Observable<T>;
+  createStream<T>(channel: ListenableChannel<T>): Observable<T>;
   createStream<T>(channel: ListenableChannel<T>): Observable<T> {
     return createStream(this.hub, channel, this.openSessionFor('createStream'));
   }
 
   /**
-   * The messages of a channel for `for await`, with a bounded buffer. Ends when the session closes.
+   * The messages of a channel for `for await`, with a bounded buffer. It listens from the start of the loop, or from the
+   * first `next()`. Ends when the session closes. For one loop: each loop needs a call of its own.
    *
    * @throws SessionClosedError after the session has closed
    */
-  iterate<T>(channel: Channel<T> | ChannelTemplate<T>, options?: IterateOptions): AsyncIterable<T>;
-  iterate<T = unknown>(channel: string, options?: IterateOptions): AsyncIterable<T>;
-  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions): AsyncIterable<T> {
+  iterate<T>(channel: Channel<T> | ChannelTemplate<T>, options?: IterateOptions): AsyncIterableIterator<T, undefined>;
+  iterate<T = unknown>(channel: string, options?: IterateOptions): AsyncIterableIterator<T, undefined>;
+  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions): AsyncIterableIterator<T, undefined>;
+  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions): AsyncIterableIterator<T, undefined> {
     return iterate(this.hub, channel, this.openSessionFor('iterate'), options);
   }
 

@@ -14,6 +14,7 @@ import {
   type MessageParams,
   type MessagingOptions,
   type MessagingService,
+  type PostableChannel,
 } from 'nestjs-messaging';
 import type { Request } from 'express';
 import { of } from 'rxjs';
@@ -77,6 +78,36 @@ export function listening(messages: MessagingService): void {
   // @ts-expect-error -- UserUpdate has no total
   messages.createStream(Users).subscribe((update) => void update.total);
   messages.addListener(messagesFrom(Order, Said), ({ text }) => text);
+}
+
+/** Code that is written for any channel takes what the server's methods take. */
+export function generic<T>(
+  messages: MessagingService,
+  postable: PostableChannel<T>,
+  listenable: ListenableChannel<T>,
+  message: T,
+): AsyncIterableIterator<T> {
+  void messages.postMessage(postable, message);
+  // @ts-expect-error -- anything
+  void messages.postMessage(postable, {} as unknown);
+  messages.addListener(listenable, (each) => void messages.postMessage(postable, each));
+  // @ts-expect-error -- a listener for something else
+  messages.addListener(listenable, (order: Order) => order.total);
+  messages.removeListener(listenable, (each: T) => each);
+  messages.createStream(listenable).subscribe((each) => void messages.postMessage(postable, each));
+  // @ts-expect-error -- a template may stand there, which cannot be posted to
+  void messages.postMessage(listenable, message);
+  return messages.iterate(listenable);
+}
+
+export async function iterating(messages: MessagingService): Promise<void> {
+  const iterator = messages.iterate(Users) satisfies AsyncIterableIterator<UserUpdate>;
+  const { value } = await iterator.next();
+  // @ts-expect-error -- UserUpdate has no total
+  void value?.total;
+  for await (const { text } of messages.iterate(Rooms)) void text.length;
+  const texts: AsyncIterableIterator<string> = messages.iterate<string>('texts');
+  await texts.return?.();
 }
 
 export class Handlers {

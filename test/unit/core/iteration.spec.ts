@@ -36,19 +36,52 @@ describe('an iteration', () => {
     expect(taken).toEqual([1, 2]);
   });
 
-  test('stops listening when the loop is left', async () => {
-    const { hub, iterable, post } = setup();
+  test('stops listening when the loop is left, and is over for good', async () => {
+    const { hub, iterable, post, session } = setup();
     const left = (async () => {
       for await (const n of iterable) if (n === 1) break;
     })();
     post(1);
     await left;
-    const again = iterable[Symbol.asyncIterator]();
+    post(1);
+    expect(await iterable.next()).toEqual({ value: undefined, done: true });
+    for await (const n of iterable) expect(n).toBeUndefined();
+    const again = iterate<number>(hub, 'numbers', session)[Symbol.asyncIterator]();
     post(2);
     expect(await again.next()).toEqual({ value: 2, done: false });
     await again.return!();
     await expect(hub.post('numbers', 3)).resolves.toBe(true);
     expect(await again.next()).toEqual({ value: undefined, done: true });
+  });
+
+  test('is an iterator that begins with its first next(), as GraphQL and others use one', async () => {
+    const { iterable, post } = setup();
+    post(0);
+    const first = iterable.next();
+    post(1);
+    expect(await first).toEqual({ value: 1, done: false });
+    expect(iterable[Symbol.asyncIterator]()).toBe(iterable);
+    post(2);
+    for await (const n of iterable) {
+      expect(n).toBe(2);
+      break;
+    }
+  });
+
+  test('left before it has begun never listens', async () => {
+    const { hub, iterable, post } = setup();
+    expect(await iterable.return!()).toEqual({ value: undefined, done: true });
+    expect(await iterable.next()).toEqual({ value: undefined, done: true });
+    expect(hub['channels'].get('numbers')).toBeUndefined();
+    post(1);
+  });
+
+  test('ends with what is thrown into it, and answers those that wait', async () => {
+    const { hub, iterable } = setup();
+    const waiting = iterable.next();
+    await expect(iterable.throw!(new Error('enough'))).rejects.toThrow('enough');
+    expect(await waiting).toEqual({ value: undefined, done: true });
+    expect(hub['channels'].get('numbers')).toBeUndefined();
   });
 
   test('that is too slow fails with the limit named, after the messages that fit', async () => {
