@@ -20,7 +20,7 @@ import {
 } from './registration.js';
 import { ServerLink } from './server-link.js';
 import { Subscriptions } from './subscriptions.js';
-import { isChannel, targetOf, type Target } from './target.js';
+import { namesChannel, targetOf, type Target } from './target.js';
 
 /** A source's messages come with its key. */
 type SourceParams = MessageParams<':key'>;
@@ -213,7 +213,7 @@ export class MessagingClient implements Disposable {
 
   /** Takes what names the channel off the arguments. */
   #target(channel: unknown, rest: unknown[]): Target {
-    const target = targetOf(channel, isChannel(channel) ? undefined : rest.shift());
+    const target = targetOf(channel, namesChannel(channel) ? undefined : rest.shift());
     if (target.type) this.#types.register(target.type);
     return target;
   }

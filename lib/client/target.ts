@@ -1,5 +1,5 @@
 import { checkChannelName } from '../protocol/channel-name.js';
-import { Channel, ChannelTemplate } from '../protocol/channel.js';
+import { isChannel, type Channel } from '../protocol/channel.js';
 import type { Class } from '../protocol/message.js';
 import { messagesFrom } from '../protocol/source.js';
 
@@ -14,8 +14,8 @@ export interface Target {
 }
 
 /** Whether the first argument says all; after a source comes the class of the messages. */
-export function isChannel(value: unknown): boolean {
-  return typeof value === 'string' || value instanceof Channel || value instanceof ChannelTemplate;
+export function namesChannel(value: unknown): boolean {
+  return typeof value === 'string' || isChannel(value);
 }
 
 /**
@@ -28,7 +28,7 @@ export function targetOf(channel: unknown, type: unknown): Target {
   if (typeof channel === 'string') {
     return { name: channel, segments: checkChannelName(channel) === 'template' ? channel.split('/') : undefined };
   }
-  const named = isChannel(channel) ? (channel as Channel) : messagesFrom(channel as object, type as Class);
+  const named = namesChannel(channel) ? (channel as Channel) : messagesFrom(channel as object, type as Class);
   const { name, definition } = named;
   return { name, segments: definition.segments, type: definition.type };
 }

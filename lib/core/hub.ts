@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { of, type Observable } from 'rxjs';
 import {
   Channel,
-  ChannelTemplate,
+  isChannel,
   postableName,
   type AnyListenableChannel,
   type AnyPostableChannel,
@@ -194,7 +194,7 @@ export class Hub {
         `A listener is a function (message, context) => …, not ${describe(call)}`,
       );
     }
-    const isDefined = channel instanceof Channel || channel instanceof ChannelTemplate;
+    const isDefined = isChannel(channel);
     if (!isDefined) {
       const segments = checkChannelName(channel) === 'template' ? channel.split('/') : undefined;
       return new Listener(channel, undefined, segments, call, session, label);
@@ -363,7 +363,7 @@ export class Hub {
       return;
     }
     // A name that is listened to has been checked, except that the library listens to reserved ones.
-    if (list === undefined || channel.startsWith(RESERVED_PREFIX)) postableName(channel);
+    if (list === undefined || typeof channel !== 'string' || channel.startsWith(RESERVED_PREFIX)) postableName(channel);
     if (list?.definition === undefined || !isDirectly(message, list.definition)) {
       assertPosted(message, this.classOf(channel, list), channel);
     }

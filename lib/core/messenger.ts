@@ -11,6 +11,7 @@ import type {
 } from '../protocol/channel.js';
 import { classOf } from '../protocol/serializable.js';
 import { describe } from '../protocol/channel-name.js';
+import { COPY, describeCopy } from '../protocol/copy.js';
 import { UnserializableError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class, Message } from '../protocol/message.js';
@@ -32,6 +33,11 @@ export abstract class Messenger {
     protected readonly hub: Hub,
     protected readonly revocations: Revocations,
   ) {}
+
+  /** @internal */
+  get [COPY](): string {
+    return describeCopy('MessagingService');
+  }
 
   /** The session that registrations belong to. */
   protected abstract sessionFor(action: string): Session;

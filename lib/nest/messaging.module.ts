@@ -17,6 +17,7 @@ import { Hub } from '../core/hub.js';
 import { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
 import type { TransportStatus } from '../core/transport.js';
+import { COPY, describeCopy, fromOtherCopy } from '../protocol/copy.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { isReply } from '../transport/redis-client.js';
@@ -46,6 +47,7 @@ import {
   type ResolvedMessagingOptions,
 } from './messaging-options.js';
 import { MessagingService } from './messaging.service.js';
+import { refuseBundledRules } from './refuse-bundled-rules.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
@@ -152,6 +154,8 @@ export class MessagingModule
     @Optional() private readonly local?: LocalSessions,
   ) {
     super();
+    const other = [...modules.values()].find(({ metatype }) => metatype !== MessagingModule && fromOtherCopy(metatype));
+    if (other !== undefined) throw new ConfigurationError(fromOtherCopy(other.metatype)!);
     const count = [...modules.values()].filter(({ metatype }) => metatype === MessagingModule).length;
     if (count > 1) {
       throw new ConfigurationError(
@@ -161,6 +165,11 @@ export class MessagingModule
     }
     // Now, since microservices are made of their controllers before any hook of a module is called.
     watchHandlers(modules, takesMessages);
+  }
+
+  /** @internal */
+  static get [COPY](): string {
+    return describeCopy('MessagingModule');
   }
 
   /** @throws ConfigurationError for `scope` and `global`; the application does not start with other wrong options */
@@ -228,6 +237,7 @@ function isAnswer(error: Error | undefined): boolean {
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
   const { redis, transport, prefix, limits, types = [], validateOnPost } = options;
+  refuseBundledRules();
   const classFilter = await loadClassTransformerFilter(options.classTransformer);
   const instanceCheck = await loadClassValidatorCheck(options.classValidator, classFilter);
   const toOthers =

@@ -8,6 +8,7 @@ import {
   isTemplate,
 } from './channel-name.js';
 import { callback, checkOptions, flag, strings, type OptionCheck } from './check-options.js';
+import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { declareChannel } from './declared-channels.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
 import type { Class } from './message.js';
@@ -128,6 +129,11 @@ export class Channel<T = unknown, Name extends string = string> {
     readonly name: string,
     readonly definition: ChannelDefinition<T>,
   ) {}
+
+  /** @internal */
+  get [COPY](): string {
+    return describeCopy('Channel');
+  }
 }
 
 /** Many channels under one definition, told apart by parameters: all rooms. */
@@ -139,6 +145,11 @@ export class ChannelTemplate<T = unknown, Name extends string = string> {
     readonly name: Name,
     readonly definition: ChannelDefinition<T>,
   ) {}
+
+  /** @internal */
+  get [COPY](): string {
+    return describeCopy('ChannelTemplate');
+  }
 
   /**
    * The channel of these parameters.
@@ -242,14 +253,27 @@ function checkChannelOptions(name: string, options: ChannelOptions): void {
 }
 
 /**
+ * Whether something is a channel or a template, not a name.
+ *
+ * @throws ConfigurationError for one of another copy of this package
+ */
+export function isChannel(value: unknown): value is Channel | ChannelTemplate {
+  if (value instanceof Channel || value instanceof ChannelTemplate) return true;
+  const problem = typeof value === 'object' ? fromOtherCopy(value) : undefined;
+  if (problem !== undefined) throw new ConfigurationError(problem);
+  return false;
+}
+
+/**
  * The name under which something may be posted to.
  *
  * @throws InvalidChannelError for what is no channel, and for a template
  */
 export function postableName(channel: unknown): string {
   if (channel instanceof Channel) return channel.name;
-  const name: unknown = channel instanceof ChannelTemplate ? channel.name : channel;
-  if (channel instanceof ChannelTemplate || checkChannelName(name) === 'template') {
+  const isDefined = isChannel(channel);
+  const name: unknown = isDefined ? channel.name : channel;
+  if (isDefined || checkChannelName(name) === 'template') {
     throw new InvalidChannelError(
       `Channel ${quote(name as string)} is a template: it can be listened to; to post, fill its parameters with .for({ … })`,
     );

@@ -1,5 +1,6 @@
 import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
 import { RESERVED_PREFIX, describe } from './channel-name.js';
+import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
 import { classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
@@ -19,6 +20,11 @@ export class SourceRef {
     /** The primary key, as text. */
     readonly key: string,
   ) {}
+
+  /** @internal */
+  get [COPY](): string {
+    return describeCopy('SourceRef');
+  }
 }
 
 /**
@@ -112,6 +118,8 @@ export function sourceOfChannel(
 }
 
 function classOfSource(source: object): Function {
+  const problem = fromOtherCopy(source);
+  if (problem !== undefined) throw new ConfigurationError(problem);
   const target = typeof source === 'object' && source !== null ? classOf(source) : undefined;
   if (target === undefined) {
     throw new ConfigurationError(

@@ -1,5 +1,6 @@
 import type { Hub } from '../../core/hub.js';
 import { describe } from '../../protocol/channel-name.js';
+import { fromOtherCopy } from '../../protocol/copy.js';
 import { ConfigurationError } from '../../protocol/errors.js';
 import { MessagingService } from '../messaging.service.js';
 
@@ -11,8 +12,10 @@ import { MessagingService } from '../messaging.service.js';
  */
 export function hubOf(messaging: unknown, user: string): Hub {
   if (!(messaging instanceof MessagingService)) {
+    const problem = fromOtherCopy(messaging);
     throw new ConfigurationError(
-      `${user} takes the MessagingService of the application, as app.get(MessagingService) gives it, not ${describe(messaging)}`,
+      problem ??
+        `${user} takes the MessagingService of the application, as app.get(MessagingService) gives it, not ${describe(messaging)}`,
     );
   }
   // Protected, since it is nobody's business outside of the library; in brackets TypeScript lets it pass.

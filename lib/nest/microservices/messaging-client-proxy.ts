@@ -2,13 +2,13 @@ import { Injectable } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { BehaviorSubject, from, map, type Observable } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
-import { Channel, type AnyPostableChannel } from '../../protocol/channel.js';
+import { Channel, isChannel, type AnyPostableChannel } from '../../protocol/channel.js';
 import { describe } from '../../protocol/channel-name.js';
 import { InvalidChannelError, TransportUnavailableError } from '../../protocol/errors.js';
 import { MessagingService } from '../messaging.service.js';
 import { hubOf } from './hub-of.js';
 import { linkStatus, type LinkStatus } from './link-status.js';
-import { eventChannel, isChannel, requestChannel } from './pattern.js';
+import { eventChannel, requestChannel } from './pattern.js';
 import { PendingRequests, closedError } from './pending-requests.js';
 import type { RequestPacket } from './request-reply.js';
 

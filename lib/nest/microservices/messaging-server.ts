@@ -4,6 +4,7 @@ import { BehaviorSubject, type Observable } from 'rxjs';
 import { whenHeard } from '../../core/heard.js';
 import type { Hub } from '../../core/hub.js';
 import type { Session } from '../../core/session.js';
+import { isChannel } from '../../protocol/channel.js';
 import { describe } from '../../protocol/channel-name.js';
 import { ConfigurationError } from '../../protocol/errors.js';
 import { MessagingService } from '../messaging.service.js';
@@ -11,7 +12,7 @@ import { EventReceiver } from './event-receiver.js';
 import { hubOf } from './hub-of.js';
 import { linkStatus, type LinkStatus } from './link-status.js';
 import { MessagingRpcContext, type HandleMessage } from './messaging-rpc-context.js';
-import { eventChannel, isChannel, requestChannel } from './pattern.js';
+import { eventChannel, requestChannel } from './pattern.js';
 import { Responder } from './responder.js';
 
 /**

@@ -1,12 +1,13 @@
-import { Channel, ChannelTemplate, reservedChannel, type AnyListenableChannel } from '../../protocol/channel.js';
+import {
+  isChannel,
+  reservedChannel,
+  type AnyListenableChannel,
+  type Channel,
+  type ChannelTemplate,
+} from '../../protocol/channel.js';
 import { RESERVED_PREFIX, checkChannelName } from '../../protocol/channel-name.js';
 import { InvalidChannelError } from '../../protocol/errors.js';
 import type { RequestPacket } from './request-reply.js';
-
-/** Whether something is a channel or a template, which may stand where a pattern is due. */
-export function isChannel(pattern: unknown): pattern is Channel | ChannelTemplate {
-  return pattern instanceof Channel || pattern instanceof ChannelTemplate;
-}
 
 /** Where requests with one pattern travel. */
 export type RequestChannel = Channel<RequestPacket> | ChannelTemplate<RequestPacket>;

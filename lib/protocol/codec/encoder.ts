@@ -1,4 +1,5 @@
 import { describe } from '../channel-name.js';
+import { fromOtherCopy } from '../copy.js';
 import { UnserializableError } from '../errors.js';
 import { classInfo, classOf } from '../serializable.js';
 import { SourceRef, toSourceRef } from '../source.js';
@@ -306,6 +307,8 @@ export class Encoder {
   }
 
   private refuseClass(object: object): never {
+    const problem = fromOtherCopy(object);
+    if (problem !== undefined) this.refuse(problem);
     return this.refuse(`${classOf(object)?.name || 'an object of an unnamed class'} is not @Serializable`);
   }
 
