@@ -41,6 +41,8 @@ export class AuthorizerCalls {
         () => reject(new Error(`it did not decide within ${timeoutMs} ms (gateway.authorizerTimeoutMs)`)),
         timeoutMs,
       );
+      // Nobody but this waits for it, and an application that ends does not.
+      timer.unref();
     });
     try {
       return await Promise.race([result, tooLate]);
