@@ -17,7 +17,7 @@ import { failureOf, type Post } from './server-requests.js';
 
 /** How long the server may take to make a stream ready, and to answer to a change. */
 const ANSWER_TIMEOUT_MS = 30_000;
-/** How much goes into one request, to subscribe and to unsubscribe each. */
+/** How much goes into one request, to subscribe and to unsubscribe together. */
 const MAX_PORTION_BYTES = 40_000;
 const encoder = new TextEncoder();
 /** How many heartbeats long a stream may be silent. */
@@ -125,8 +125,16 @@ export class ServerStream {
   /** Brings the server to what is wanted, unless it is busy with that; then it will. */
   reconcile(): void {
     if (this.#isOver || !this.isReady || this.#changing || this.#retry.isWaiting) return;
-    const subscribe = portionOf([...this.#owner.wanted].filter((channel) => !this.confirmed.has(channel)));
-    const unsubscribe = portionOf([...this.#held].filter((channel) => !this.#owner.wanted.has(channel)));
+    // First what makes room on the server.
+    const left = { bytes: MAX_PORTION_BYTES };
+    const unsubscribe = portionOf(
+      [...this.#held].filter((channel) => !this.#owner.wanted.has(channel)),
+      left,
+    );
+    const subscribe = portionOf(
+      [...this.#owner.wanted].filter((channel) => !this.confirmed.has(channel)),
+      left,
+    );
     if (subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
   }
 
@@ -273,14 +281,19 @@ export class ServerStream {
   }
 }
 
-/** As many of some channels as go into one request: many servers take bodies of no more than 100 kB. */
-function portionOf(channels: Iterable<string>): string[] {
+/**
+ * As many of some channels as go into one request: many servers take bodies of no more than 100 kB, and hand on to each
+ * other no more than `limits.maxMessageBytes`.
+ *
+ * @param left - how much room there is; what is taken is taken off
+ */
+function portionOf(channels: Iterable<string>, left = { bytes: MAX_PORTION_BYTES }): string[] {
   const portion: string[] = [];
-  let bytes = 0;
   for (const channel of channels) {
-    // With `{"channel":""},` around it.
-    bytes += encoder.encode(channel).length + 15;
-    if (bytes > MAX_PORTION_BYTES) break;
+    // With `{"channel":…},` around it.
+    const bytes = encoder.encode(JSON.stringify(channel)).length + 13;
+    if (bytes > left.bytes) break;
+    left.bytes -= bytes;
     portion.push(channel);
   }
   return portion;

@@ -7,9 +7,11 @@ import {
   defineChannel,
   MessagingModule,
   MessagingService,
+  type Channel,
   type ClientContext,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
+import { MessagingClient } from 'nestjs-messaging/client';
 import { EventStreams } from '../../lib/sse/event-streams.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
 import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
@@ -291,6 +293,40 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(await frameOf(opened.client)).toMatchObject({ data: 'still there' });
     expect([...a.logger.problems, ...b.logger.problems]).toEqual([]);
   });
+});
+
+test('A client with 1,000 long names swaps all of them, in parts that servers can hand on', async () => {
+  await using redis = await RedisServer.start();
+  const options = { redis: redis.url, limits: { maxMessageBytes: 65_536, maxSubscriptionsPerConnection: 1_000 } };
+  await using a = await startApp(modules(options));
+  await using b = await startApp(modules(options));
+  const statuses: number[] = [];
+  // Streams come to one server, changes to the other.
+  const send = async (url: string | URL | Request, init?: RequestInit): Promise<Response> => {
+    const response = await fetch(String(url).endsWith('/channels') ? String(url).replace(a.url, b.url) : url, init);
+    statuses.push(response.status);
+    return response;
+  };
+  const client = new MessagingClient({ url: `${a.url}/messages`, fetch: send as typeof fetch });
+  const named = (kind: string) =>
+    Array.from({ length: 1_000 }, (_, index) => Open.for({ id: `${kind}"${'ü'.repeat(100)}${index}` }));
+  const heard = new Queue<string>();
+  const subscribe = (channels: Channel<string>[]) =>
+    Promise.all(channels.map((channel) => client.subscribe(channel, (message) => heard.push(message))));
+  const [first, second] = [named('first'), named('second')];
+  try {
+    const subscriptions = await subscribe(first);
+    const left = subscriptions.map((subscription) => subscription.unsubscribe());
+    await Promise.all([subscribe(second), ...left]);
+    const messaging = b.app.get(MessagingService);
+    await messaging.postMessage(first[999]!, 'unheard', { global: true });
+    for (const index of [0, 999]) await messaging.postMessage(second[index]!, `heard ${index}`, { global: true });
+    expect(await heard.take(2)).toEqual(['heard 0', 'heard 999']);
+  } finally {
+    await client.close();
+  }
+  expect(statuses.filter((status) => status !== 200)).toEqual([]);
+  expect([...a.logger.problems, ...b.logger.problems]).toEqual([]);
 });
 
 test('Wrong packets on the library’s own channels neither disturb a server nor fill its log', async () => {
