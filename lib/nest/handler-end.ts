@@ -1,10 +1,6 @@
 import type { NestInterceptor } from '@nestjs/common';
 import { INTERCEPTORS_METADATA } from '@nestjs/common/constants.js';
-import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { defer, finalize } from 'rxjs';
-
-/** Of `@MessagePattern` and `@EventPattern`; in words, since `@nestjs/microservices` need not be there. */
-const PATTERN_METADATA = 'microservices:pattern';
 
 interface Handling {
   /** Several handlers of one event are given the same context. */
@@ -43,28 +39,8 @@ export function onceHandled(context: object, run: () => void): void {
   handlings.get(context)?.ends.push(run);
 }
 
-/**
- * Watches for the end of those handlers of an application that a test picks. To be called before Nest makes its handlers
- * of them.
- */
-export function watchHandlers(
-  modules: ModulesContainer,
-  isWatched: (target: Function, method: string) => boolean,
-): void {
-  const scanner = new MetadataScanner();
-  for (const { controllers } of modules.values()) {
-    for (const { metatype } of controllers.values()) {
-      if (typeof metatype !== 'function') continue;
-      const prototype = metatype.prototype as Record<string, Function>;
-      for (const name of scanner.getAllMethodNames(prototype)) {
-        const method = prototype[name]!;
-        if (Reflect.hasMetadata(PATTERN_METADATA, method) && isWatched(metatype, name)) watch(method);
-      }
-    }
-  }
-}
-
-function watch(method: Function): void {
+/** Lets the end of a handler be known. To be called before Nest makes its handler of the method. */
+export function watchEnd(method: Function): void {
   const interceptors = (Reflect.getMetadata(INTERCEPTORS_METADATA, method) ?? []) as unknown[];
   if (interceptors.includes(endOfHandler)) return;
   Reflect.defineMetadata(INTERCEPTORS_METADATA, [endOfHandler, ...interceptors], method);

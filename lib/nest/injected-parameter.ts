@@ -49,7 +49,7 @@ export function contextOf(injected: InjectedContext, name: string): ExecutionCon
 /** Lets pipes see a parameter as one of no class in particular, of which there is nothing to validate. */
 export function hideType(target: object, method: string | symbol, index: number): void {
   // Compilers emit types before they apply the decorators of parameters; some emit none.
-  const types = Reflect.getOwnMetadata(PARAMTYPES_METADATA, target, method) as unknown[] | undefined;
+  const types = Reflect.getMetadata(PARAMTYPES_METADATA, target, method) as unknown[] | undefined;
   if (types?.[index] === undefined) return;
   Reflect.defineMetadata(PARAMTYPES_METADATA, types.with(index, Object), target, method);
 }

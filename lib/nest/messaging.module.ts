@@ -31,12 +31,10 @@ import { ClientChannels } from './gateway/client-channels.js';
 import { createGatewayController } from './gateway/gateway.controller.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
 import { Gateway } from './gateway/gateway.js';
-import { watchHandlers } from './handler-end.js';
 import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { MessageHandlers } from './message-handlers.js';
-import { takesMessages } from './messages.decorator.js';
 import {
   MESSAGING_OPTIONS,
   type IncomingRequest,
@@ -47,6 +45,7 @@ import {
   type ResolvedMessagingOptions,
 } from './messaging-options.js';
 import { MessagingService } from './messaging.service.js';
+import { preparePatternHandlers } from './pattern-handlers.js';
 import { refuseBundledRules } from './refuse-bundled-rules.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
 import { RequestSessions } from './request-sessions.js';
@@ -164,7 +163,7 @@ export class MessagingModule
       );
     }
     // Now, since microservices are made of their controllers before any hook of a module is called.
-    watchHandlers(modules, takesMessages);
+    preparePatternHandlers(modules);
   }
 
   /** @internal */

@@ -13,10 +13,11 @@ import {
   type Type,
 } from '@nestjs/common';
 import { APP_PIPE } from '@nestjs/core';
+import { Ctx as StockCtx, MessagePattern, Payload as StockPayload } from '@nestjs/microservices';
 import { describe, expect, test } from '@jest/globals';
 import { IsInt } from 'class-validator';
 import supertest from 'supertest';
-import { from } from 'rxjs';
+import { firstValueFrom, from } from 'rxjs';
 import ts from 'typescript';
 import {
   ConfigurationError,
@@ -30,6 +31,7 @@ import {
   Sse,
   type MessageContext,
 } from 'nestjs-messaging';
+import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
 import { ADAPTER_NAMES, startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { SseClient } from '../support/sse-client.js';
@@ -74,6 +76,7 @@ function compiledByTsc(emitDecoratorMetadata: boolean): Type {
   const { outputText } = ts.transpileModule(source, {
     compilerOptions: { target: ts.ScriptTarget.ES2022, experimentalDecorators: true, emitDecoratorMetadata },
   });
+  // oxlint-disable-next-line typescript/no-deprecated -- one of its overloads is, and not this one
   const scope = { RequestMethod, Controller, Post, Sse, Messages, SessionMessages, Body, Rename, from };
   // oxlint-disable-next-line typescript/no-implied-eval -- the code of this file
   const make = new Function(...Object.keys(scope), `${outputText}; return Compiled;`) as (...args: unknown[]) => Type;
@@ -219,6 +222,36 @@ describe('A pipe of the application', () => {
     expect(rename).toEqual({ id: 7 });
     expect(others).toEqual(['renames', true]);
   });
+});
+
+test('A pipe of a microservice handler is given the data, and not the context of our own server', async () => {
+  @Controller()
+  class Handlers {
+    @UsePipes(pipe())
+    @MessagePattern('rename')
+    rename(
+      @StockPayload() rename: Rename,
+      @StockCtx() context: MessagingRpcContext,
+      @Messages() messages: SessionMessages,
+    ) {
+      return [rename instanceof Rename, context.getChannel(), context.session === messages.session];
+    }
+  }
+  @Controller()
+  class Inheriting extends Handlers {}
+  for (const controller of [Handlers, Inheriting]) {
+    await using running = await startApp(
+      { imports: [MessagingModule.forRoot()], controllers: [controller], providers: [MessagingClientProxy] },
+      {
+        configure: async (app) => {
+          app.connectMicroservice({ strategy: MessagingServer.of(app) });
+          await app.startAllMicroservices();
+        },
+      },
+    );
+    const answer = running.app.get(MessagingClientProxy).send('rename', { id: 1 });
+    expect(await firstValueFrom(answer)).toEqual([true, 'rename', true]);
+  }
 });
 
 test('@Messages() says that it is for methods', () => {

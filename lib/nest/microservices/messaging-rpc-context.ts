@@ -1,6 +1,7 @@
 import { BaseRpcContext } from '@nestjs/microservices';
 import type { MessageContext } from '../../core/delivery.js';
 import type { Session } from '../../core/session.js';
+import { NOT_FOR_PIPES } from '../pattern-handlers.js';
 
 /**
  * What a handler that a `MessagingServer` serves gets by `@Ctx()`.
@@ -14,6 +15,9 @@ import type { Session } from '../../core/session.js';
  * ```
  */
 export class MessagingRpcContext extends BaseRpcContext<[channel: string, message: MessageContext]> {
+  /** @internal */
+  static readonly [NOT_FOR_PIPES] = true;
+
   /**
    * The session of this one message: it closes when the handler and the stream that it gave have ended,
    * when the caller does not want the answer any more, or when the server closes.
