@@ -118,7 +118,7 @@ export class MessagingClient implements Disposable {
   ): Promise<ClientSubscription>;
   subscribe(channel: unknown, ...rest: unknown[]): Promise<ClientSubscription> {
     // What the application ended itself is nobody's failure: whoever waits is told, but it is no unhandled rejection.
-    const forgive = (): void => queueMicrotask(() => subscribed.catch(() => {}));
+    const forgive = (): void => queueMicrotask(() => void subscribed.catch(() => {}));
     const subscribed = new Promise<ClientSubscription>((resolve, reject) => {
       const target = this.#target(channel, rest);
       const [listener, { signal } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];

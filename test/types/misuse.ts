@@ -35,6 +35,8 @@ const Users = defineChannel('users', UserUpdate);
 const Rooms = defineChannel('rooms/:roomId/:topic', Said);
 const Ticks = defineChannel<number>('ticks');
 
+declare const AnyUsers: ListenableChannel<UserUpdate>;
+
 export function posting(messages: MessagingService): void {
   void messages.postMessage(Users, new UserUpdate(1));
   // @ts-expect-error -- another class
@@ -61,7 +63,7 @@ export function listening(messages: MessagingService): void {
   messages.addListener(Rooms, ({ text }) => text);
   messages.addListener(Rooms, (_, { params }) => params.roomId.length + params.topic.length);
   messages.addListener('rooms/:roomId', (_, { params }) => params.roomId.length);
-  messages.addListener(Users as ListenableChannel<UserUpdate>, (_, { params }) => params['roomId']?.length);
+  messages.addListener(AnyUsers, (_, { params }) => params['roomId']?.length);
   messages.addListener(Rooms, (_, { params }: MessageContext) => params['roomId']?.length);
   messages.addListener(messagesFrom(Order, Said), (_, { params }) => params.key.length);
   const enter = (_: Said, { params }: MessageContext<MessageParams<'rooms/:roomId/:topic'>>) => params.roomId.length;

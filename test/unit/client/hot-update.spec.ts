@@ -92,6 +92,14 @@ describe('A message class that is evaluated anew', () => {
   });
 });
 
+/** A class whose decorator was called from the place in a stack. */
+function declared(stack: string) {
+  @Serializable({ name: 'hot-place' })
+  class Declared {}
+  classInfo(Declared)!.declaredAt.stack = stack;
+  return Declared;
+}
+
 describe('A class is known to be another one evaluated anew', () => {
   const stacks = {
     chrome: (place: string) => `Error\n    at Serializable (http://h/lib@1.js:1:1)\n    at ${place}`,
@@ -100,13 +108,6 @@ describe('A class is known to be another one evaluated anew', () => {
     'firefox and safari': (place: string) =>
       `Serializable@http://h/lib.js:1:1\nmodule code@${place}\n@http://h/z.js:9:9`,
   };
-  const declared = (stack: string) => {
-    @Serializable({ name: 'hot-place' })
-    class Declared {}
-    classInfo(Declared)!.declaredAt.stack = stack;
-    return Declared;
-  };
-
   describe.each(Object.entries(stacks))('in %s', (_, stackAt) => {
     test.each([
       ['at the same place', 'http://h/a.js:3:5', 'http://h/a.js:3:5', true],

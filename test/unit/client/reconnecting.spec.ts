@@ -257,14 +257,14 @@ describe('The type of an answer', () => {
   );
 });
 
-describe('A server that says when to come back, by Retry-After,', () => {
-  /** The wait after one refusal, and the error. */
-  async function waitAfter(harness: Harness, status: number, headers: Record<string, string>) {
-    (await harness.gateway.streams.next()).refuse(status, '', headers);
-    const { error, retryAt } = await harness.reaches('waiting');
-    return { error, wait: retryAt! - harness.clock.now() };
-  }
+/** The wait after one refusal, and the error. */
+async function waitAfter(harness: Harness, status: number, headers: Record<string, string>) {
+  (await harness.gateway.streams.next()).refuse(status, '', headers);
+  const { error, retryAt } = await harness.reaches('waiting');
+  return { error, wait: retryAt! - harness.clock.now() };
+}
 
+describe('A server that says when to come back, by Retry-After,', () => {
   test.each([
     ['seconds', { 'retry-after': '20' }, 20_000],
     ['a date', { 'retry-after': 'Wed, 25 Nov 2026 12:00:40 GMT', date: 'Wed, 25 Nov 2026 12:00:10 GMT' }, 30_000],

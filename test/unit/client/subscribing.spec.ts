@@ -139,7 +139,7 @@ describe('A subscription', () => {
     expect(heard.pending).toEqual([]);
     // One for the listener and one for the stream; what cannot be read at all is told once.
     const errors = await harness.errors.take(5);
-    expect(errors.map(({ context }) => context)).toEqual(Array(5).fill({ channel: 'rooms/7' }));
+    expect(errors.map(({ context }) => context)).toEqual(Array.from({ length: 5 }, () => ({ channel: 'rooms/7' })));
     expect(errors.map(({ error }) => error.message)).toEqual([
       ...Array<string>(2).fill('the channel carries ChatMessage, and this is an object'),
       ...Array<string>(2).fill('the channel carries ChatMessage, and this is client-test-user'),
@@ -412,10 +412,8 @@ describe('The option "url"', () => {
     const { BroadcastChannel: original } = globalThis;
     const navigator = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
     const made = new Queue<unknown>();
-    globalThis.BroadcastChannel = class {
-      constructor(name: string) {
-        made.push(name);
-      }
+    globalThis.BroadcastChannel = function make(name: string) {
+      made.push(name);
     } as unknown as typeof BroadcastChannel;
     Object.defineProperty(globalThis, 'navigator', {
       value: { locks: { request: async () => made.push('lock') } },
