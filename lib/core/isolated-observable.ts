@@ -2,6 +2,7 @@ import {
   Observable,
   Subscriber,
   UnsubscriptionError,
+  isObservable,
   type Observer,
   type Operator,
   type Subscription,
@@ -97,6 +98,12 @@ export function isolateObservable<T>(source: Observable<T>, failed: Failed): Obs
   return new IsolatedObservable<T>(failed, (subscriber) =>
     source.subscribe(new IsolatedSubscriber<T>(subscriber, failed)),
   );
+}
+
+/** Isolates what a handler gave, if it is a stream or a promise of one. */
+export function isolateResult(result: unknown, failed: Failed): unknown {
+  if (isObservable(result)) return isolateObservable(result, failed);
+  return result instanceof Promise ? result.then((value: unknown) => isolateResult(value, failed)) : result;
 }
 
 /** As RxJS tells them. */

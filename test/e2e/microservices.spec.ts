@@ -30,7 +30,20 @@ import {
   type AsyncMicroserviceOptions,
 } from '@nestjs/microservices';
 import { describe, expect, test } from '@jest/globals';
-import { Observable, concat, firstValueFrom, lastValueFrom, map, of, throwError, timeout, toArray } from 'rxjs';
+import {
+  NEVER,
+  Observable,
+  concat,
+  finalize,
+  firstValueFrom,
+  lastValueFrom,
+  map,
+  of,
+  throwError,
+  timeout,
+  timer,
+  toArray,
+} from 'rxjs';
 import {
   ConfigurationError,
   InvalidChannelError,
@@ -533,6 +546,39 @@ describe('in one process without Redis', () => {
     expect(await statuses.take(2)).toEqual(['connected', 'disconnected']);
     expect(await failureOf(served.client.send('endless', {}))).toMatchObject({ code: 'SESSION_CLOSED' });
     expect(served.app.get(Hub).sessions.size).toBe(0);
+  });
+
+  test('what a handler throws when its stream ends is reported, and ends nothing else', async () => {
+    const fail = (): never => {
+      throw new Error('at the end');
+    };
+    @Controller()
+    class Handlers {
+      @MessagePattern('ask')
+      ask(_data: unknown) {
+        return timer(0).pipe(finalize(fail));
+      }
+      @EventPattern('tell')
+      tell(_data: unknown) {
+        return timer(0).pipe(finalize(fail));
+      }
+      @MessagePattern('wait')
+      wait(_data: unknown) {
+        return concat(of(1), NEVER).pipe(finalize(fail));
+      }
+    }
+    const served = await serve([Handlers]);
+    const client = served.app.get(MessagingClientProxy);
+    expect(await lastValueFrom(client.send('ask', {}))).toBe(0);
+    await firstValueFrom(client.send('wait', {}));
+    await lastValueFrom(client.emit('tell', {}));
+    expect(await lastValueFrom(client.send('ask', {}))).toBe(0);
+    await served.app.close();
+    expect([...new Set(served.logger.problems)].toSorted()).toEqual([
+      'error The end of @EventPattern("tell") failed: at the end',
+      'error The end of @MessagePattern("ask") failed: at the end',
+      'error The end of @MessagePattern("wait") failed: at the end',
+    ]);
   });
 
   test('data that is null is refused as by every client of Nest', async () => {

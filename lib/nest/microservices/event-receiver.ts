@@ -1,6 +1,8 @@
 import { RpcException, type MessageHandler, type Server } from '@nestjs/microservices';
 import { Subject, defer, lastValueFrom, takeUntil } from 'rxjs';
 import type { MessageContext } from '../../core/delivery.js';
+import { isolateResult } from '../../core/isolated-observable.js';
+import type { Reporter } from '../../core/reporter.js';
 import type { AnyListenableChannel } from '../../protocol/channel.js';
 import type { HandleMessage } from './messaging-rpc-context.js';
 
@@ -15,12 +17,16 @@ export class EventReceiver {
     private readonly handler: MessageHandler,
     private readonly server: Pick<Server, 'transformToObservable'>,
     private readonly handle: HandleMessage,
+    private readonly reporter: Reporter,
   ) {}
 
   /** Rejects with what the handler, or the stream that it gave, failed with. */
   async receive(data: unknown, message: MessageContext): Promise<void> {
     await this.handle(message.channel, message, async (context) => {
-      const results = defer(() => this.server.transformToObservable(this.handler(data, context) as unknown));
+      const failed = (error: unknown) => this.reporter.callbackFailed({ callback: `The end of ${this.label}`, error });
+      const results = defer(() =>
+        this.server.transformToObservable(isolateResult(this.handler(data, context), failed)),
+      );
       try {
         await lastValueFrom(results.pipe(takeUntil(this.closed)), { defaultValue: undefined });
       } catch (error) {

@@ -79,7 +79,9 @@ export class MessagingServer extends Server<Record<string, never>, LinkStatus> i
     handler.isEventHandler = isEventHandler;
     handler.extras = extras;
     if (isEventHandler) {
-      this.events.push(new EventReceiver(eventChannel(pattern, route, label), label, handler, this, this.handle));
+      const channel = eventChannel(pattern, route, label);
+      const { reporter } = this.hub;
+      this.events.push(new EventReceiver(channel, label, handler, this, this.handle, reporter));
     } else {
       if (this.responders.has(route)) this.logger.warn(`${label} is there twice; the later handler answers`);
       const channel = requestChannel(route, label);
@@ -145,7 +147,11 @@ export class MessagingServer extends Server<Record<string, never>, LinkStatus> i
     const start = this.onProcessingStartHook ?? ((_transport, _context, done) => void done());
     try {
       await new Promise<void>((resolve, reject) => {
-        start(this.transportId, context, () => this.runLocally(context, run).then(() => resolve(), reject));
+        const started: unknown = start(this.transportId, context, () =>
+          this.runLocally(context, run).then(() => resolve(), reject),
+        );
+        // A hook may be async, and reject before it has called.
+        Promise.resolve(started).catch(reject);
       });
     } finally {
       context.session.close();

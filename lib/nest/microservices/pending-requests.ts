@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { WritePacket } from '@nestjs/microservices';
 import { whenHeard } from '../../core/heard.js';
 import type { Hub } from '../../core/hub.js';
+import { isolate } from '../../core/isolate.js';
 import type { Listener } from '../../core/listener.js';
 import type { Session } from '../../core/session.js';
 import type { Channel } from '../../protocol/channel.js';
@@ -87,8 +88,10 @@ export class PendingRequests {
   private fail(): void {
     for (const [id, { channel, callback }] of this.pending) {
       this.pending.delete(id);
-      this.stop(channel, { id, stop: true });
-      callback({ err: closedError() });
+      isolate(this.hub.reporter, 'A request that was waiting for its answer', () => {
+        this.stop(channel, { id, stop: true });
+        callback({ err: closedError() });
+      });
     }
   }
 }

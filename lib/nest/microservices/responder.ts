@@ -3,6 +3,7 @@ import type { MessageHandler, Server } from '@nestjs/microservices';
 import { defer, takeUntil } from 'rxjs';
 import type { MessageContext } from '../../core/delivery.js';
 import type { Hub } from '../../core/hub.js';
+import { isolateResult } from '../../core/isolated-observable.js';
 import { InvalidMessageError } from '../../protocol/errors.js';
 import type { HandleMessage } from './messaging-rpc-context.js';
 import { requestedName, type RequestChannel } from './pattern.js';
@@ -53,7 +54,10 @@ export class Responder {
     this.running.set(packet.id, request);
     try {
       await this.handle(requestedName(message.channel), message, (context) => {
-        const answers = defer(() => server.transformToObservable(this.handler(packet.data, context) as unknown));
+        const failed = (error: unknown) => hub.reporter.callbackFailed({ callback: `The end of ${this.label}`, error });
+        const answers = defer(() =>
+          server.transformToObservable(isolateResult(this.handler(packet.data, context), failed)),
+        );
         server.send(answers.pipe(takeUntil(request.ended)), (answer) => request.reply(answer));
         return request.done;
       });
