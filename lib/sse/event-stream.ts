@@ -173,7 +173,9 @@ export class EventStream implements StreamObserver, ConnectionObserver {
       else if (beforeHead === undefined) this.writeHead();
       else beforeHead(() => this.writeHead());
     } catch (error) {
-      this.fail(error);
+      // Of what comes before the head, which may have been written already.
+      if (this.opening === undefined) this.error(error);
+      else this.fail(error);
     }
   }
 
