@@ -24,6 +24,8 @@ class Pending {
   }
 }
 
+const namesOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `c${index}`);
+
 /** Lets what is settled be seen. */
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -70,7 +72,6 @@ describe('Decisions about the channels of requests', () => {
   const channels = { decide } as unknown as ClientChannels;
   const sessions = new Sessions(new RecordingReporter());
   const requester = (session: Session = sessions.open()) => ({ session, request: {} });
-  const namesOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `c${index}`);
 
   test('are answered in the order of the request, up to as many channels as a connection may have', async () => {
     decide.mockImplementation(async (channel) => {
@@ -142,12 +143,12 @@ describe('Decisions about the channels of requests', () => {
       return Promise.resolve({ channel });
     });
     let turns = 0;
-    let isDone = false;
+    const over = new AbortController();
     const other = (async () => {
-      for (; !isDone; turns++) await settled();
+      for (; !over.signal.aborted; turns++) await settled();
     })();
     await new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester());
-    isDone = true;
+    over.abort();
     await other;
     expect(turns).toBeGreaterThan(10);
   });
