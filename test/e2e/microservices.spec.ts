@@ -113,6 +113,10 @@ function failureOf(answers: Observable<unknown>): Promise<object> {
   );
 }
 
+const fail = (): never => {
+  throw new Error('at the end');
+};
+
 function allOf<T>(answers: Observable<T>): Promise<T[]> {
   return lastValueFrom(answers.pipe(toArray()));
 }
@@ -549,9 +553,6 @@ describe('in one process without Redis', () => {
   });
 
   test('what a handler throws when its stream ends is reported, and ends nothing else', async () => {
-    const fail = (): never => {
-      throw new Error('at the end');
-    };
     @Controller()
     class Handlers {
       @MessagePattern('ask')
