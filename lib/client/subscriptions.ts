@@ -106,7 +106,7 @@ export class Subscriptions {
       const { segments, type: expected } = registration.target;
       // By name too: a class that was evaluated anew, as by a hot update, goes on under its name.
       if (expected && type !== typeName(expected) && !isInstance(message, expected)) {
-        const problem = `the channel carries ${typeName(expected)}, and this is ${type ?? describe(message)}`;
+        const problem = `it is ${type ?? describe(message)}, no ${typeName(expected)}`;
         this.#report(new InvalidMessageError(problem), { channel });
         continue;
       }

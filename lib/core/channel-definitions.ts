@@ -8,6 +8,9 @@ import type { Class } from '../protocol/message.js';
 import { KnownTemplates, type TemplateMatch } from './known-templates.js';
 import { Templates } from './templates.js';
 
+/** Nobody posts instances of these. */
+const PRIMITIVES: readonly unknown[] = [String, Number, Boolean];
+
 /** How many names are remembered with what decides about them. */
 const MAX_DECIDED = 10_000;
 
@@ -103,6 +106,9 @@ export class ChannelDefinitions {
     if (this.known.has(definition)) return;
     const other = this.byName.get(definition.name)?.deref();
     if (other !== undefined && !definition.equals(other)) throw definedTwice(definition.name);
+    if (PRIMITIVES.includes(definition.type)) {
+      throw new ConfigurationError(`Channel ${quote(definition.name)}: for plain values leave out the class`);
+    }
     if (definition.type !== undefined) this.types.register(definition.type);
     this.byName.set(definition.name, new WeakRef(definition));
     this.collected.register(definition, definition.name);

@@ -63,8 +63,6 @@ export interface ChannelOptions {
 // ignored would be a promise broken in silence.
 const NOT_YET_SUPPORTED = ['history'];
 
-const PRIMITIVES: readonly unknown[] = [String, Number, Boolean];
-
 const OPTIONS: Record<keyof ChannelOptions, OptionCheck> = {
   interop: flag,
   clients: flag,
@@ -216,11 +214,6 @@ export function defineChannel(name: string, type?: Class, options: ChannelOption
   if (type !== undefined && typeof type !== 'function') {
     throw new ConfigurationError(
       `defineChannel(${quote(name)}): the second argument is the class of its messages, not ${describe(type)}`,
-    );
-  }
-  if (PRIMITIVES.includes(type)) {
-    throw new ConfigurationError(
-      `defineChannel(${quote(name)}): ${type!.name} is no class of messages; leave it out and write defineChannel<${type!.name.toLowerCase()}>(${quote(name)})`,
     );
   }
   checkChannelOptions(name, options);

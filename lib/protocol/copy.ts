@@ -3,9 +3,7 @@ export const COPY = Symbol.for('nestjs-messaging:copy');
 
 /** What stands under {@link COPY}. To be called by code of the copy itself. */
 export function describeCopy(kind: string): string {
-  // Below the message and this function.
-  const place = /(?: \(|at )([^(]*):\d+:\d+\)?$/.exec(new Error().stack?.split('\n')[1] ?? '')?.[1];
-  return `${kind} (of the copy at ${place ?? 'an unknown place'})`;
+  return `${kind} (${new Error().stack?.split('\n')[1]?.trim()})`;
 }
 
 /**
@@ -14,12 +12,7 @@ export function describeCopy(kind: string): string {
  * @returns `undefined` for anything else
  */
 export function fromOtherCopy(value: unknown): string | undefined {
-  let other: unknown;
-  try {
-    other = (value as { [COPY]?: unknown } | null | undefined)?.[COPY];
-  } catch {
-    // A Proxy.
-  }
+  const other = (value as { [COPY]?: unknown } | null | undefined)?.[COPY];
   if (typeof other !== 'string') return undefined;
-  return `a ${other} was given to another copy of nestjs-messaging, ${describeCopy('this one')}; two copies do not know each other: install one, and keep it out of the bundle or take all that uses it in`;
+  return `${other} is not of ${describeCopy('nestjs-messaging')}: install it once, and bundle all of it or nothing`;
 }

@@ -178,7 +178,8 @@ export class Decoder {
 
   private instance(data: unknown, name: string, note: ReadNote): object {
     const type = this.attempt(() => this.types.resolve(name));
-    if (type === undefined) return this.fail(`its type ${quote(name)} is not known here; ${UNKNOWN_TYPE}`);
+    if (type === undefined)
+      return this.fail(`its type ${quote(name)} is not known here; minified classes need @Serializable({ name })`);
     if (!isRecord(data)) return this.fail(`it is called a ${name}, but its data is ${describe(data)}`);
     const prototype = type.prototype as object;
     if (prototype instanceof Error) return this.error(data, note, prototype);
@@ -255,8 +256,6 @@ export class Decoder {
   }
 }
 
-const UNKNOWN_TYPE =
-  'import its class, and give it a name with @Serializable({ name }), since minified code has other names for classes';
 const EMPTY: ReadNote = { tag: '', parts: undefined, id: undefined, names: undefined };
 
 function isPair(value: unknown): boolean {
