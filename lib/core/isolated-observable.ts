@@ -8,6 +8,7 @@ import {
   type Subscription,
   type TeardownLogic,
 } from 'rxjs';
+import { isErrorOf } from '../protocol/thrown.js';
 
 // oxlint-disable typescript/no-deprecated -- RxJS 7 has no other way to stand at the end of a chain, nor to follow operators
 
@@ -60,7 +61,7 @@ export class IsolatedSubscriber<T> extends Subscriber<T> {
     try {
       call();
     } catch (error) {
-      if (error instanceof UnsubscriptionError) error.errors.forEach(this.failed);
+      if (isErrorOf(error, UnsubscriptionError)) error.errors.forEach(this.failed);
       else this.failed(error);
     }
   }

@@ -3,7 +3,9 @@ import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { classOf } from '../protocol/serializable.js';
+import { thrownText } from '../protocol/thrown.js';
 import { importOptional } from './import-optional.js';
+import { LateRules } from './late-rules.js';
 import type { ClassValidatorOptions } from './messaging-options.js';
 
 type Validator = typeof import('class-validator');
@@ -34,12 +36,14 @@ class ClassValidatorCheck implements InstanceCheck {
   private readonly ruled = new WeakMap<Function, boolean>();
   private readonly posted: ValidatorOptions;
   private readonly arrived: ValidatorOptions;
+  private readonly late: LateRules;
 
   constructor(
     private readonly validator: Validator,
     private readonly options: ClassValidatorOptions,
     private readonly filter: ClassFilter | undefined,
   ) {
+    this.late = LateRules.of(validator.getMetadataStorage());
     // As ValidationPipe has it: nested objects without rules are no error unless somebody says so.
     this.arrived = { forbidUnknownValues: false, ...options, stopAtFirstError: true };
     // Without `forbidNonWhitelisted` a whitelist takes properties away, from nested objects too.
@@ -60,10 +64,14 @@ class ClassValidatorCheck implements InstanceCheck {
     // class-validator finds the rules by it, and would find none.
     if (Object.hasOwn(instance, 'constructor')) return 'its property "constructor" hides the rules of its class';
     try {
-      return this.firstProblem(this.validator.validateSync(instance, mayStrip ? this.arrived : this.posted), type);
+      const options = mayStrip ? this.arrived : this.posted;
+      return this.firstProblem(
+        this.late.passedOver(() => this.validator.validateSync(instance, options)),
+        type,
+      );
     } catch (error) {
       // @ValidateNested() on a message that contains itself.
-      return `its rules cannot be checked: ${(error as Error).message}`;
+      return `its rules cannot be checked: ${thrownText(error)}`;
     }
   }
 

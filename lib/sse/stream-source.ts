@@ -3,7 +3,11 @@ import { IsolatedSubscriber } from '../core/isolated-observable.js';
 import { DirectStream } from '../core/stream.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { isAbortError } from '../protocol/thrown.js';
 import type { Feeds } from './feed.js';
+
+/** How many messages are taken from a source before others have their turn. */
+const READ_AT_ONCE = 64;
 
 /** What a handler of `@Sse()` may return, or a promise of it. */
 export type MessageStream<T = unknown> = Observable<T> | AsyncIterable<T>;
@@ -75,7 +79,10 @@ async function readIterator(
   state: { isStopped: boolean },
 ): Promise<void> {
   try {
-    for (;;) {
+    for (let taken = 1; ; taken++) {
+      // A source that never waits would leave no turn of the event loop to anybody else.
+      if (taken % READ_AT_ONCE === 0) await nextTurn();
+      if (state.isStopped) return;
       const result = await iterator.next();
       if (state.isStopped) return;
       if (result.done) break;
@@ -91,6 +98,10 @@ async function readIterator(
   }
 }
 
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Lets go of an iterator. One that waits for something, as a generator may, returns only after that: nobody waits for it. */
 async function release(iterator: AsyncIterator<unknown>, observer: Pick<StreamObserver, 'endFailed'>): Promise<void> {
   try {
@@ -102,7 +113,7 @@ async function release(iterator: AsyncIterator<unknown>, observer: Pick<StreamOb
 
 function reportEnd(error: unknown, observer: Pick<StreamObserver, 'endFailed'>): void {
   // What a source waits for with the session's signal ends so, as it should.
-  if ((error as { name?: unknown } | null | undefined)?.name !== 'AbortError') observer.endFailed(error);
+  if (!isAbortError(error)) observer.endFailed(error);
 }
 
 function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {

@@ -1,56 +1,16 @@
-import { transform } from '@swc/core';
-import { build } from 'esbuild';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { bundleProgram, PROGRAM_ROOT } from './bundled-program.js';
 import type { ClientServerOptions } from './client-servers.js';
 
-const root = resolve(import.meta.dirname, '../..');
+const PROGRAM = `
+  import { ClientServer } from './client-servers.ts';
+  process.on('disconnect', () => process.exit());
+  const server = await ClientServer.start(JSON.parse(process.env.SERVER_OPTIONS));
+  console.log(server.url);`;
 
 let bundle: Promise<string> | undefined;
-
-/** A server and the library, from the sources, for a Node that knows no TypeScript. */
-function bundled(): Promise<string> {
-  return (bundle ??= build({
-    stdin: {
-      contents: `
-        import { ClientServer } from './client-servers.ts';
-        process.on('disconnect', () => process.exit());
-        const server = await ClientServer.start(JSON.parse(process.env.SERVER_OPTIONS));
-        console.log(server.url);`,
-      resolveDir: import.meta.dirname,
-    },
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    packages: 'external',
-    alias: {
-      'nestjs-messaging': resolve(root, 'lib/index.ts'),
-      'nestjs-messaging/client': resolve(root, 'lib/client/index.ts'),
-    },
-    plugins: [
-      {
-        name: 'types of constructor parameters, which Nest injects by',
-        setup: (building) =>
-          building.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-            const { code } = await transform(await readFile(path, 'utf8'), {
-              filename: path,
-              jsc: {
-                target: 'es2022',
-                parser: { syntax: 'typescript', decorators: true },
-                transform: { legacyDecorator: true, decoratorMetadata: true },
-                keepClassNames: true,
-              },
-            });
-            return { contents: code, loader: 'js' };
-          }),
-      },
-    ],
-    write: false,
-  }).then(({ outputFiles }) => outputFiles[0]!.text));
-}
 
 /** A server in a process of its own. It ends with this one. */
 export class ServerProcess implements AsyncDisposable {
@@ -60,9 +20,9 @@ export class ServerProcess implements AsyncDisposable {
   ) {}
 
   static async start(options: ClientServerOptions): Promise<ServerProcess> {
-    const code = await bundled();
+    const code = await (bundle ??= bundleProgram(PROGRAM));
     const child = spawn(process.execPath, ['--input-type=module'], {
-      cwd: root,
+      cwd: PROGRAM_ROOT,
       env: { ...process.env, SERVER_OPTIONS: JSON.stringify(options) },
       stdio: ['pipe', 'pipe', 'inherit', 'ipc'],
     });

@@ -1,6 +1,7 @@
 import { Subject } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
 import type { Channel } from '../../protocol/channel.js';
+import { isErrorOf, thrownText } from '../../protocol/thrown.js';
 import { replyChannel, type ReplyMessage, type RequestMessage } from './request-reply.js';
 
 /** Nest's `WritePacket`, where nothing is `any`. */
@@ -77,5 +78,5 @@ export class RunningRequest {
 
 /** Nest's form of an error on the wire. Also of what an exception filter of the application gave: no stack goes out. */
 function asErrorObject(error: unknown): unknown {
-  return error instanceof Error ? { status: 'error', message: error.message } : error;
+  return isErrorOf(error, Error) ? { status: 'error', message: thrownText(error) } : error;
 }

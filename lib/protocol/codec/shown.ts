@@ -1,4 +1,5 @@
 import { describe } from '../channel-name.js';
+import { thrownText } from '../thrown.js';
 import { extendedBuiltin } from './builtin-type.js';
 
 /**
@@ -13,7 +14,7 @@ export function shownOf(object: object): object {
     if (typeof toJSON !== 'function') return object;
     shown = (toJSON as () => unknown).call(object);
   } catch (cause) {
-    throw new Error(`failed: ${cause instanceof Error ? cause.message : describe(cause)}`, { cause });
+    throw new Error(`failed: ${thrownText(cause)}`, { cause });
   }
   // What these hold is in no property.
   if (

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Exclude, Transform } from 'class-transformer';
-import { IsEmail, IsInt, IsOptional, IsString, Min, ValidateNested } from 'class-validator';
+import { IsEmail, IsInt, IsOptional, IsString, Min, validate, ValidateBy, ValidateNested } from 'class-validator';
 import {
   ConfigurationError,
   defineChannel,
@@ -85,6 +85,23 @@ class Grouped {
   extra = 1;
 }
 
+let asked = 0;
+@Serializable({ name: 'on-post-late' })
+class Late {
+  @ValidateBy({
+    name: 'isFree',
+    validator: {
+      validate: async () => {
+        asked++;
+        throw new Error('the database is away');
+      },
+      defaultMessage: () => 'taken',
+    },
+  })
+  name = 'ada';
+}
+
+const Lates = defineChannel('on-post/late', Late);
 const Posts = defineChannel('on-post/posts', Post);
 const Unruleds = defineChannel('on-post/plain', Unruled);
 const Accounts = defineChannel('on-post/accounts', Account);
@@ -238,5 +255,28 @@ describe('The options of class-validator', () => {
     const start = startApp({ imports: [MessagingModule.forRoot({ classValidator })] });
     await expect(start).rejects.toThrow(ConfigurationError);
     await expect(start).rejects.toThrow(problem);
+  });
+});
+
+describe('A rule that answers by a promise, without saying so', () => {
+  test('is passed over, here and on arrival; that it fails ends no process, and validate() asks it as ever', async () => {
+    const escaped: unknown[] = [];
+    const note = (error: unknown) => escaped.push(error);
+    process.on('unhandledRejection', note);
+    try {
+      // Each application of a process knows of it.
+      await servers();
+      const { from, to } = await servers();
+      using there = new Inbox(to, Lates);
+      await there.ready;
+      expect(await from.postMessage(Lates, new Late(), { global: true })).toBe(true);
+      expect(await there.next()).toBeInstanceOf(Late);
+      expect(asked).toBeGreaterThanOrEqual(2);
+      await new Promise((resolve) => setTimeout(resolve));
+      await expect(validate(new Late())).rejects.toThrow('the database is away');
+      expect(escaped).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note);
+    }
   });
 });

@@ -149,6 +149,16 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
     expect(server.failures.pending).toHaveLength(3);
   });
 
+  test('is reported also if it can hardly be looked at', async () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    await using server = await Server.start(() => iterable(() => Promise.reject(proxy as Error)));
+    const client = await server.connect();
+    await client.comments.next();
+    await client[Symbol.asyncDispose]();
+    expect(await server.failures.next()).toHaveProperty('callback', 'The end of the stream of Test.stream');
+  });
+
   test('is not reported where it only says that the signal was aborted', async () => {
     const returned = new Queue<string>();
     await using server = await Server.start(async function* (_hub, { signal }) {
@@ -165,6 +175,21 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
     await returned.next();
     await turn();
     expect(server.failures.pending).toEqual([]);
+  });
+});
+
+describe('a stream whose source never waits', () => {
+  test('leaves others their turn, also if nothing of it can be sent', async () => {
+    const turns = new Queue<number>();
+    await using server = await Server.start(async function* () {
+      let read = 0;
+      setImmediate(() => turns.push(read));
+      while (++read < 1_000) yield fail;
+    });
+    await using client = await server.connect();
+    expect(await turns.next()).toBeLessThan(200);
+    await client.ended;
+    expect(server.reporter.rejections).toHaveLength(999);
   });
 });
 

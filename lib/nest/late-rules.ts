@@ -1,0 +1,74 @@
+import type { MetadataStorage } from 'class-validator';
+
+type Constraint = ReturnType<MetadataStorage['getTargetValidatorConstraints']>[number];
+type Rule = Constraint['instance'];
+
+const LATE_RULES = new WeakMap<MetadataStorage, LateRules>();
+
+/**
+ * Rules of class-validator that answer by a promise and do not say so, as those of `ValidateBy()` cannot:
+ * `validateSync()` leaves their promise to nobody, and if it rejects, the process ends. Here they are passed over like
+ * those that do say so. Elsewhere, as in a `ValidationPipe`, nothing about them changes.
+ */
+export class LateRules {
+  private readonly known = new WeakSet<Constraint>();
+  private isChecking = false;
+
+  /** The applications of a process share the rules, and so what watches them. */
+  static of(storage: MetadataStorage): LateRules {
+    let rules = LATE_RULES.get(storage);
+    if (rules === undefined) LATE_RULES.set(storage, (rules = new LateRules(storage)));
+    return rules;
+  }
+
+  // Learns of each rule before it is first used.
+  private constructor(storage: MetadataStorage) {
+    const constraintsOf = storage.getTargetValidatorConstraints.bind(storage);
+    storage.getTargetValidatorConstraints = (target) => {
+      const constraints = constraintsOf(target);
+      for (const constraint of constraints) this.watch(constraint);
+      return constraints;
+    };
+  }
+
+  /** Runs a check that does not wait for promises. */
+  passedOver<T>(check: () => T): T {
+    this.isChecking = true;
+    try {
+      return check();
+    } finally {
+      this.isChecking = false;
+    }
+  }
+
+  private watch(constraint: Constraint): void {
+    if (this.known.has(constraint)) return;
+    this.known.add(constraint);
+    const instanceOf = (): Rule =>
+      Reflect.get(Object.getPrototypeOf(constraint) as object, 'instance', constraint) as Rule;
+    const wrappers = new WeakMap<Rule, Rule>();
+    const wrapperOf = (rule: Rule): Rule => {
+      let wrapper = wrappers.get(rule);
+      if (wrapper === undefined) wrappers.set(rule, (wrapper = this.wrap(rule)));
+      return wrapper;
+    };
+    // A container may make a rule anew for each use.
+    Object.defineProperty(constraint, 'instance', { get: () => wrapperOf(instanceOf()), configurable: true });
+  }
+
+  private wrap(rule: Rule): Rule {
+    return {
+      validate: (value, context) => {
+        const answer = rule.validate(value, context);
+        if (!this.isChecking || !isThenable(answer)) return answer;
+        Promise.resolve(answer).catch(() => {});
+        return true;
+      },
+      ...(rule.defaultMessage && { defaultMessage: (context) => rule.defaultMessage!(context) }),
+    };
+  }
+}
+
+function isThenable(answer: unknown): boolean {
+  return typeof answer === 'object' && answer !== null && typeof (answer as PromiseLike<unknown>).then === 'function';
+}

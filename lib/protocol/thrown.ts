@@ -1,0 +1,32 @@
+import { describe } from './channel-name.js';
+
+// What an application throws may be anything: nothing, a proxy, an object whose getters throw. Whoever looks at it
+// while handling one failure must not cause the next.
+
+/** Whether something that was thrown is an error of a class; `false` for what cannot be asked. Never throws. */
+export function isErrorOf<T>(thrown: unknown, type: new (...args: never[]) => T): thrown is T {
+  try {
+    return thrown instanceof type;
+  } catch {
+    return false;
+  }
+}
+
+/** The message of an error; in words what else was thrown. Never throws. */
+export function thrownText(thrown: unknown): string {
+  return textOf(thrown, 'message') ?? describe(thrown);
+}
+
+/** Whether it is the error that ends what waits for an aborted signal. Never throws. */
+export function isAbortError(thrown: unknown): boolean {
+  return textOf(thrown, 'name') === 'AbortError';
+}
+
+function textOf(thrown: unknown, property: 'message' | 'name'): string | undefined {
+  try {
+    const text = (thrown as Record<string, unknown> | null | undefined)?.[property];
+    return typeof text === 'string' ? text : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,251 @@
+import 'reflect-metadata';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { MessagingModule, MessagingService } from 'nestjs-messaging';
+import { MessagingClient, type ClientStatus } from 'nestjs-messaging/client';
+import { randomUUID } from 'node:crypto';
+import { ADAPTER_NAMES, startApp, type TestApp } from '../support/apps.js';
+import {
+  hostileAnswer,
+  hostilePayload,
+  hostileRequest,
+  pick,
+  type HostileRequest,
+  type Targets,
+} from '../support/hostile-inputs.js';
+import { Good, Numbered } from '../support/hostile-messages.js';
+import { HostileProcess } from '../support/hostile-process.js';
+import type { MeasuredServerState } from '../support/hostile-server.js';
+import { Queue } from '../support/queue.js';
+import { randomFrom, type Random } from '../support/random.js';
+import { converse, statusesOf } from '../support/raw-http.js';
+import { RedisServer } from '../support/redis-server.js';
+
+// Two servers, one for each adapter, whose own code fails wherever it is called; and everything that clients, other
+// applications on their Redis and broken servers may send them. HOSTILE_SEED repeats a run, HOSTILE_ROUND a round of
+// it; HOSTILE_INPUTS sends more or less.
+
+const SEED = Number(process.env['HOSTILE_SEED'] ?? 20_261_125);
+const INPUTS = Number(process.env['HOSTILE_INPUTS'] ?? 100_000);
+const ONLY_ROUND = process.env['HOSTILE_ROUND'];
+
+const ROUND = { payloads: 300, conversations: 70 };
+const CONVERSATIONS_AT_ONCE = 12;
+const PREFIX = 'messaging:';
+const RUN = randomUUID();
+
+/** A message that has not come by then does not come. */
+const PATIENCE_MS = 20_000;
+const MAX_BUSY_MS = 400;
+const MAX_HEAP_GROWTH_BYTES = 12 * 1024 * 1024;
+const MOST_MEASUREMENTS = 20;
+const MAX_LINES = 1_000;
+
+describe('two servers whose own code fails wherever it is called, and that get whatever can be sent', () => {
+  let redis: RedisServer;
+  let peer: TestApp;
+  let stranger: Redis;
+  let fakeNode: Redis;
+  let servers: HostileProcess[];
+  let clients: GoodClient[];
+  let targets: Targets;
+  let sent = 0;
+  const counts = { payloads: 0, answers: 0, gateway: 0, application: 0 };
+  const statuses = new Map<string, number>();
+  /** What the library has answered as if it had not known what to do. */
+  const crashes: { requests: readonly HostileRequest[]; received: string }[] = [];
+  /** What escaped from user code into a process, and in which round it did first. */
+  const firstRoundOf = new Map<string, number>();
+
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    servers = await Promise.all(ADAPTER_NAMES.map((name) => HostileProcess.start(name, redis.url, RUN)));
+    peer = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
+    clients = await Promise.all(servers.map((server) => GoodClient.start(server)));
+    stranger = new Redis(redis.url);
+    const fakeId = randomUUID();
+    const nodes = await Promise.all(servers.map((server) => server.node()));
+    targets = {
+      nodes: [...nodes, fakeId],
+      connections: clients.map(({ connection }) => connection),
+      prefix: PREFIX,
+    };
+    fakeNode = new Redis(redis.url);
+    const random = randomFrom(SEED);
+    fakeNode.on('message', (_channel, text) => {
+      const [, id] = /"id":"([\da-f-]{36})"/.exec(text) ?? [];
+      const [, from] = /"from":"([\da-f-]{36})"/.exec(text) ?? [];
+      if (id === undefined || from === undefined || random(4) === 0) return;
+      counts.answers++;
+      void stranger.publish(`${PREFIX}messaging:node/${from}`, hostileAnswer(random, id, fakeId, from));
+    });
+    await fakeNode.subscribe(`${PREFIX}messaging:node/${fakeId}`);
+  }, 60_000);
+
+  afterAll(async () => {
+    for (const { client } of clients ?? []) client.close();
+    await peer?.[Symbol.asyncDispose]();
+    for (const server of servers ?? []) await server[Symbol.asyncDispose]();
+    stranger?.disconnect();
+    fakeNode?.disconnect();
+    await redis?.[Symbol.asyncDispose]();
+  });
+
+  /** Posts a message that must reach a listener of each server and a client of each, and waits until it has. */
+  async function postGood(): Promise<void> {
+    const message = new Numbered(RUN, ++sent);
+    expect(await peer.app.get(MessagingService).postMessage(Good, message, { global: true })).toBe(true);
+    for (const client of clients) expect(await client.take()).toBe(sent);
+  }
+
+  async function publish(random: Random): Promise<void> {
+    const { channel, payload } = hostilePayload(random, targets);
+    counts.payloads++;
+    await stranger.publish(channel, payload);
+  }
+
+  /** One connection, a few requests, in pieces, and perhaps a client that does not wait. */
+  async function talk(random: Random): Promise<void> {
+    const server = pick(random, servers);
+    const requests = Array.from({ length: 1 + random(5) }, () => hostileRequest(random, targets));
+    const whole = Buffer.from(requests.map(({ text }) => text).join(''), random(20) === 0 ? 'latin1' : 'utf8');
+    const cut = random(5) === 0 ? whole.subarray(0, random(whole.length)) : whole;
+    const at = random(cut.length + 1);
+    for (const { of } of requests) counts[of]++;
+    const received = await converse(server.url, {
+      pieces: random(3) === 0 ? [cut.subarray(0, at), cut.subarray(at)] : [cut],
+      answers: random(8) === 0 ? 0 : requests.length,
+      patienceMs: random(3) === 0 ? random(20) : 50 + random(150),
+      reset: random(2) === 0,
+    });
+    expect(received).not.toMatch(/node_modules|\n\s+at .*:\d+/);
+    const whose = requests.every(({ of }) => of === 'gateway') ? 'gateway' : 'mixed';
+    for (const status of statusesOf(received)) {
+      if (whose === 'gateway' && (status === 500 || status > 504)) crashes.push({ requests, received });
+      const key = `${server.name} ${whose} ${status}`;
+      statuses.set(key, (statuses.get(key) ?? 0) + 1);
+    }
+  }
+
+  async function round(index: number): Promise<void> {
+    const random = randomFrom(SEED + index);
+    const published = (async () => {
+      for (let count = 0; count < ROUND.payloads; count++) await publish(random);
+    })();
+    const talks = Array.from({ length: ROUND.conversations }, (_, count) =>
+      randomFrom(SEED ^ (index * 1_009 + count + 1)),
+    );
+    const talkers = Array.from({ length: CONVERSATIONS_AT_ONCE }, async () => {
+      for (let own = talks.pop(); own !== undefined; own = talks.pop()) await talk(own);
+    });
+    await Promise.all([published, ...talkers, postGood()]);
+    await postGood();
+    for (const server of servers) {
+      const { faults } = await server.state();
+      for (const fault of faults) firstRoundOf.set(fault, firstRoundOf.get(fault) ?? index);
+    }
+  }
+
+  const total = (): number => Object.values(counts).reduce((sum, count) => sum + count, 0);
+
+  test('neither ends, lets a failure escape, stalls, grows, floods its log or loses a good message', async () => {
+    console.log(`HOSTILE_SEED=${SEED} HOSTILE_INPUTS=${INPUTS}`);
+    const heaps: number[][] = [];
+    for (let index = 0; total() < INPUTS; index++) {
+      if (ONLY_ROUND !== undefined && index !== Number(ONLY_ROUND)) {
+        if (index > Number(ONLY_ROUND)) break;
+        continue;
+      }
+      await round(index);
+      const tenth = Math.floor((total() / INPUTS) * 10);
+      if (tenth > heaps.length)
+        heaps.push(await Promise.all(servers.map(async (each) => (await each.measure()).heapBytes)));
+    }
+    const states = await Promise.all(servers.map((server, index) => settled(server, heaps[0]![index]!)));
+    console.log(
+      JSON.stringify(
+        {
+          counts,
+          statuses: Object.fromEntries([...statuses].toSorted(([one], [other]) => one.localeCompare(other))),
+          heaps,
+          states,
+        },
+        undefined,
+        1,
+      ),
+    );
+    expect(crashes.slice(0, 3)).toEqual([]);
+    expect(Object.fromEntries(firstRoundOf)).toEqual({});
+    for (const [index, { good, heard, lines, busyMs, heapBytes }] of states.entries()) {
+      expect(good).toEqual({ count: sent, wrong: undefined });
+      expect(heard).toBeGreaterThan(0);
+      expect(lines).toBeLessThan(MAX_LINES);
+      expect(busyMs).toBeLessThan(MAX_BUSY_MS);
+      expect(heapBytes - heaps[0]![index]!).toBeLessThan(MAX_HEAP_GROWTH_BYTES);
+    }
+    for (const client of clients) expect(client.statuses).toEqual(['connecting', 'open']);
+    for (const server of servers.splice(0)) await server.close();
+  }, 300_000);
+});
+
+function deferred(): { promise: Promise<never>; reject: (error: Error) => void } {
+  let reject!: (error: Error) => void;
+  return { promise: new Promise((_, fail) => (reject = fail)), reject };
+}
+
+/** The state of a server once what it waits for has come or is late: that is held until then. */
+async function settled(server: HostileProcess, heapBytes: number): Promise<MeasuredServerState> {
+  for (let attempt = 1; ; attempt++) {
+    const state = await server.measure();
+    if (attempt === MOST_MEASUREMENTS || state.heapBytes - heapBytes < MAX_HEAP_GROWTH_BYTES) return state;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+/** A client beside all the others, which has to notice nothing of them. */
+class GoodClient {
+  readonly messages = new Queue<Numbered>();
+  readonly statuses: ClientStatus['state'][] = [];
+  connection = '';
+
+  private constructor(readonly client: MessagingClient) {
+    client.onStatus(({ state }) => this.statuses.push(state));
+  }
+
+  /** The number of the next good message. */
+  async take(): Promise<number> {
+    const { promise: late, reject } = deferred();
+    const timer = setTimeout(() => reject(new Error(`No good message within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+    try {
+      return (await Promise.race([this.messages.next(), late])).n;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  static async start({ url }: HostileProcess): Promise<GoodClient> {
+    let connection = '';
+    const good = new GoodClient(
+      new MessagingClient({
+        url: `${url}/messages`,
+        headers: { 'x-auth': 'user:good' },
+        // Damaged messages reach it too.
+        onError: () => {},
+        fetch: async (input, init) => {
+          const response = await fetch(input, init);
+          if (!response.body) return response;
+          const [read, kept] = response.body.tee();
+          const reader = kept.getReader();
+          let text = '';
+          while (!/"connection":"[^"]+"/.test(text)) text += Buffer.from((await reader.read()).value!).toString();
+          reader.cancel().catch(() => {});
+          connection = /"connection":"([^"]+)"/.exec(text)![1]!;
+          return new Response(read, response);
+        },
+      }),
+    );
+    await good.client.subscribe(Good, (message) => message.run === RUN && good.messages.push(message));
+    good.connection = connection;
+    return good;
+  }
+}

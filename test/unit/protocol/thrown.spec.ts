@@ -1,0 +1,46 @@
+import { describe, expect, test } from '@jest/globals';
+import { isAbortError, isErrorOf, thrownText } from '../../../lib/protocol/thrown.js';
+
+const fail = (): never => {
+  throw new Error('a trap or a getter threw');
+};
+
+function revoked(): unknown {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
+/** What may be thrown, and the text of it. */
+const THROWN: readonly [name: string, thrown: unknown, text: string][] = [
+  ['an error', new TypeError('wrong'), 'wrong'],
+  ['a text', 'wrong', '"wrong"'],
+  ['nothing', undefined, 'undefined'],
+  ['null', null, 'null'],
+  ['a symbol', Symbol('wrong'), 'Symbol(wrong)'],
+  ['an object without a prototype', Object.create(null), 'an object'],
+  ['a proxy that throws', new Proxy({}, { get: fail, getPrototypeOf: fail }), 'a value that cannot be read'],
+  ['a revoked proxy', revoked(), 'a value that cannot be read'],
+  [
+    'an error whose message throws',
+    Object.defineProperty(new Error(), 'message', { get: fail }),
+    'an instance of Error',
+  ],
+];
+
+describe('of something that was thrown', () => {
+  test.each(THROWN)('the text is given, whatever it is: %s', (_name, thrown, text) => {
+    expect(thrownText(thrown)).toBe(text);
+  });
+
+  test.each(THROWN)('the class is told, whatever it is: %s', (name, thrown) => {
+    expect(isErrorOf(thrown, Error)).toBe(name.startsWith('an error'));
+    expect(isErrorOf(thrown, RangeError)).toBe(false);
+    expect(isAbortError(thrown)).toBe(false);
+  });
+
+  test('an AbortError is known by its name, since it is of a class of its own where it comes from', () => {
+    expect(isAbortError(AbortSignal.abort().reason)).toBe(true);
+    expect(isAbortError(Object.assign(new Error(), { name: 'AbortError' }))).toBe(true);
+  });
+});
