@@ -240,16 +240,14 @@ export class MessagingClient implements Disposable {
 
   #tellGap(data: string): void {
     if (this.#status.state === 'closed') return;
+    let cause: unknown;
     try {
       const gap = JSON.parse(data) as MessageGap;
-      if (typeof gap.channel !== 'string') throw new InvalidMessageError('the gap does not name its channel');
-      this.#gapListeners.tell(gap);
-    } catch (cause) {
-      this.#report(
-        cause instanceof InvalidMessageError ? cause : new InvalidMessageError('a gap cannot be read', { cause }),
-        {},
-      );
+      if (typeof gap.channel === 'string') return this.#gapListeners.tell(gap);
+    } catch (error) {
+      cause = error;
     }
+    this.#report(new InvalidMessageError('a gap cannot be read', { cause }), {});
   }
 }
 

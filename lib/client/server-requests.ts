@@ -39,7 +39,7 @@ function addressOf(url: string | URL, isChecked: boolean): string {
   const address = url instanceof URL ? url.href : url;
   if (typeof address === 'string' && address && (!isChecked || isFetchable(address))) return address;
   throw new ConfigurationError(
-    `MessagingClient: option "url" must be the http(s) URL of the gateway, an absolute one outside of a page, not ${describe(url)}`,
+    `MessagingClient: option "url" must be the http(s) URL of the gateway, absolute outside a page, not ${describe(url)}`,
   );
 }
 

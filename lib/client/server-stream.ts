@@ -261,7 +261,7 @@ export class ServerStream {
     response.body?.cancel().catch(() => {});
     const failure: StreamEnd & { error: MessagingError } =
       path && response.status === 404
-        ? { error: new ConnectionLostError(`The gateway at ${url} does not know this stream any more (status 404)`) }
+        ? { error: new ConnectionLostError(`The gateway at ${url} answered with status 404: the stream has ended`) }
         : failureOf(response, url, clock);
     if (failure.reason || response.status === 404) this.end(failure);
     throw failure.error;

@@ -1,6 +1,6 @@
 import { isTemplate, matchTemplate, quote } from '../protocol/channel-name.js';
 import type { ChannelDefinition } from '../protocol/channel.js';
-import { declaredChannelNames, declaredChannels } from '../protocol/declared-channels.js';
+import { declaredChannelNames, declaredChannels, isSameDefinition } from '../protocol/declared-channels.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { sourceOfChannel } from '../protocol/source.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
@@ -105,7 +105,7 @@ export class ChannelDefinitions {
   use(definition: ChannelDefinition): void {
     if (this.known.has(definition)) return;
     const other = this.byName.get(definition.name)?.deref();
-    if (other !== undefined && !definition.equals(other)) throw definedTwice(definition.name);
+    if (other !== undefined && !isSameDefinition(definition, other)) throw definedTwice(definition.name);
     if (PRIMITIVES.includes(definition.type)) {
       throw new ConfigurationError(`Channel ${quote(definition.name)}: for plain values leave out the class`);
     }

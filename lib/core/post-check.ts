@@ -5,7 +5,7 @@ import { MAX_DEPTH } from '../protocol/codec/codec-limits.js';
 import { MessagePath } from '../protocol/codec/message-path.js';
 import { shownOf } from '../protocol/codec/shown.js';
 import { InvalidMessageError } from '../protocol/errors.js';
-import { classInfo, classOf } from '../protocol/serializable.js';
+import { classInfo, classOf, declaredClasses, declaredNames } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 
 type Properties = Readonly<Record<string, unknown>>;
@@ -35,11 +35,17 @@ export class PostCheck {
   assertValid(message: unknown, channel: string): void {
     if (typeof message !== 'object' || message === null) return;
     if (this.seenVersion !== this.types.version) {
-      this.hasRules = this.types.some((type) => this.check.appliesTo(type));
+      this.hasRules = this.appliesToAny();
       this.seenVersion = this.types.version;
     }
     if (this.hasRules && !this.isFlat(message))
       this.object(message, 0, { channel, path: new MessagePath(), met: new Set() });
+  }
+
+  /** Whether a class has rules, of those that this application is known to use and of all declared ones. */
+  private appliesToAny(): boolean {
+    const declared = declaredNames().flatMap((name) => declaredClasses(name, 'data'));
+    return [...this.types.used, ...declared].some((type) => this.check.appliesTo(type));
   }
 
   /** Most messages: nothing in them but texts and numbers, and no rules for them. */

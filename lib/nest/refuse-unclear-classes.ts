@@ -1,5 +1,5 @@
 import { ConfigurationError } from '../protocol/errors.js';
-import { describePlace } from '../protocol/serializable.js';
+import { declaredClasses, declaredNames, describePlace } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import type { LoggingReporter } from './logging-reporter.js';
 
@@ -12,7 +12,9 @@ const REMEDY =
  * @throws ConfigurationError where two classes have one name and it is unclear which of them is meant
  */
 export function refuseUnclearClasses(types: TypeRegistry, reporter: LoggingReporter): void {
-  for (const { name, classes } of types.unclear) {
+  for (const name of declaredNames()) {
+    const classes = types.knows(name) ? [] : declaredClasses(name, 'data');
+    if (classes.length < 2) continue;
     const places = classes.map(describePlace);
     if (new Set(places).size > 1) {
       const declared = classes.map((type, index) => `${type.name} at ${places[index]}`).join(', ');

@@ -98,22 +98,6 @@ export class ChannelDefinition<T = unknown> {
     this.segments = isTemplate(name) ? name.split('/') : undefined;
     this.prototype = type?.prototype;
   }
-
-  /** Whether two definitions of one name say the same. */
-  equals(other: ChannelDefinition): boolean {
-    if (this === other) return true;
-    const { interop, clients, slowConsumer, conflateBy, requiredScopes = [] } = this.options;
-    const { requiredScopes: otherScopes = [] } = other.options;
-    return (
-      this.type === other.type &&
-      interop === other.options.interop &&
-      clients === other.options.clients &&
-      slowConsumer === other.options.slowConsumer &&
-      conflateBy === other.options.conflateBy &&
-      requiredScopes.length === otherScopes.length &&
-      requiredScopes.every((scope) => otherScopes.includes(scope))
-    );
-  }
 }
 
 /** A named stream of messages of one type. `Name` is its name, or that of the template that it is of. */

@@ -11,7 +11,7 @@ export function declareChannel(definition: ChannelDefinition): void {
   const { name } = definition;
   if (!declared.has(name)) names.push(name);
   const others = declared.get(name) ?? [];
-  if (!others.some((other) => other.equals(definition))) declared.set(name, [...others, definition]);
+  if (!others.some((other) => isSameDefinition(other, definition))) declared.set(name, [...others, definition]);
 }
 
 /** The definitions of this process that have this name; more than one where they differ. */
@@ -22,4 +22,20 @@ export function declaredChannels(name: string): readonly ChannelDefinition[] {
 /** The names of all definitions, in the order in which they came; only ever grows. */
 export function declaredChannelNames(): readonly string[] {
   return names;
+}
+
+/** Whether two definitions of one name say the same. */
+export function isSameDefinition(one: ChannelDefinition, other: ChannelDefinition): boolean {
+  if (one === other) return true;
+  const { interop, clients, slowConsumer, conflateBy, requiredScopes = [] } = one.options;
+  const { requiredScopes: otherScopes = [] } = other.options;
+  return (
+    one.type === other.type &&
+    interop === other.options.interop &&
+    clients === other.options.clients &&
+    slowConsumer === other.options.slowConsumer &&
+    conflateBy === other.options.conflateBy &&
+    requiredScopes.length === otherScopes.length &&
+    requiredScopes.every((scope) => otherScopes.includes(scope))
+  );
 }

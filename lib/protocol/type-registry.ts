@@ -1,6 +1,6 @@
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { classInfo, declaredClasses, declaredCount, declaredNames, typeName } from './serializable.js';
+import { classInfo, declaredClasses, declaredCount, typeName } from './serializable.js';
 
 /**
  * The classes that one application's messages may be instances of, or hold instances of, by their wire names.
@@ -57,12 +57,9 @@ export class TypeRegistry {
     return latest;
   }
 
-  /** Declared classes that share a name of which it is not clear, so far, whom this application means by it. */
-  get unclear(): { readonly name: string; readonly classes: readonly Class[] }[] {
-    return declaredNames()
-      .filter((name) => !this.classes.has(name))
-      .map((name) => ({ name, classes: declaredClasses(name, 'data') }))
-      .filter(({ classes }) => classes.length > 1);
+  /** Whether this application is known to use a class of a name. */
+  knows(name: string): boolean {
+    return this.classes.has(name);
   }
 
   /** How many classes may be known; changes with each that becomes so. */
@@ -70,12 +67,9 @@ export class TypeRegistry {
     return this.classes.size + declaredCount();
   }
 
-  /** Whether there is a class that fits, among those that this application is known to use and all declared ones. */
-  some(fits: (type: Function) => boolean): boolean {
-    return (
-      [...this.names.keys()].some(fits) ||
-      declaredNames().some((name) => declaredClasses(name, 'data').some((type) => fits(type)))
-    );
+  /** The classes that this application is known to use. */
+  get used(): Iterable<Function> {
+    return this.names.keys();
   }
 
   /** Whether this application is known to use a class. */

@@ -190,7 +190,7 @@ export class SseConnection implements Flushable {
   ended(): Promise<void> {
     const writable = writableOf(this.response);
     return new Promise((resolve) => {
-      if (isGone(this.response)) return resolve();
+      if (isGone(this.response) || writable.writableFinished) return resolve();
       writable.once('finish', resolve);
       writable.once('close', resolve);
       return undefined;

@@ -33,7 +33,9 @@ export function headersOf(
 /** Whether nobody can receive this response any more. */
 export function isGone(response: RawResponse): boolean {
   const { destroyed, closed, writableFinished } = writableOf(response);
-  return destroyed || closed || writableFinished || (connectionOf(response)?.destroyed ?? true);
+  // The stream of a HEAD request of HTTP/2 is finished from the beginning.
+  const isFinished = writableFinished && !isHttp2(response);
+  return destroyed || closed || isFinished || (connectionOf(response)?.destroyed ?? true);
 }
 
 /** Calls a function when nobody can receive this response any more; perhaps more than once. */
