@@ -1,4 +1,4 @@
-import { describe, matchTemplate, quote } from '../protocol/channel-name.js';
+import { matchTemplate, quote } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
 import { isInstance } from '../protocol/message-class.js';
@@ -106,8 +106,7 @@ export class Subscriptions {
       const { segments, type: expected } = registration.target;
       // By name too: a class that was evaluated anew, as by a hot update, goes on under its name.
       if (expected && type !== typeName(expected) && !isInstance(message, expected)) {
-        const problem = `it is ${type ?? describe(message)}, no ${typeName(expected)}`;
-        this.#report(new InvalidMessageError(problem), { channel });
+        this.#report(new InvalidMessageError(`it is ${type ?? 'plain'}, no ${typeName(expected)}`), { channel });
         continue;
       }
       const params = (segments && matchTemplate(segments, channel.split('/'))) ?? {};

@@ -1,7 +1,7 @@
 import { checkChannelName } from '../protocol/channel-name.js';
 import { isChannel, type Channel } from '../protocol/channel.js';
 import type { Class } from '../protocol/message.js';
-import { messagesFrom, SourceRef } from '../protocol/source.js';
+import { messagesFrom } from '../protocol/source.js';
 
 /** What is to be subscribed to. */
 export interface Target {
@@ -15,7 +15,7 @@ export interface Target {
 
 /** Whether the first argument says all; after a source comes the class of the messages. */
 export function namesChannel(value: unknown): boolean {
-  return typeof value === 'string' || (!(value instanceof SourceRef) && isChannel(value));
+  return typeof value === 'string' || isChannel(value);
 }
 
 /**

@@ -3,7 +3,7 @@ export const COPY = Symbol.for('nestjs-messaging:copy');
 
 /** What stands under {@link COPY}. To be called by code of the copy itself. */
 export function describeCopy(kind: string): string {
-  return `${kind} (${new Error().stack?.split('\n')[1]?.trim()})`;
+  return `${kind} (${new Error().stack!.split('\n')[1]?.trim()})`;
 }
 
 /**
@@ -12,7 +12,8 @@ export function describeCopy(kind: string): string {
  * @returns `undefined` for anything else
  */
 export function fromOtherCopy(value: unknown): string | undefined {
-  const other = (value as { [COPY]?: unknown } | null | undefined)?.[COPY];
-  if (typeof other !== 'string') return undefined;
-  return `${other} is not of ${describeCopy('nestjs-messaging')}: install it once, and bundle all of it or nothing`;
+  const other = (value as { [COPY]?: string } | null | undefined)?.[COPY];
+  const own = describeCopy('');
+  // The same place: it is of this copy, but not what it should be.
+  return other && !other.endsWith(own) ? `${other} and nestjs-messaging${own} are two copies` : undefined;
 }

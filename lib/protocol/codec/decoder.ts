@@ -179,7 +179,7 @@ export class Decoder {
   private instance(data: unknown, name: string, note: ReadNote): object {
     const type = this.attempt(() => this.types.resolve(name));
     if (type === undefined)
-      return this.fail(`its type ${quote(name)} is not known here; minified classes need @Serializable({ name })`);
+      return this.fail(`its type ${quote(name)} is not known here; if minified, use @Serializable({ name })`);
     if (!isRecord(data)) return this.fail(`it is called a ${name}, but its data is ${describe(data)}`);
     const prototype = type.prototype as object;
     if (prototype instanceof Error) return this.error(data, note, prototype);

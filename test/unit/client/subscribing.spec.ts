@@ -141,7 +141,7 @@ describe('A subscription', () => {
     const errors = await harness.errors.take(5);
     expect(errors.map(({ context }) => context)).toEqual(Array.from({ length: 5 }, () => ({ channel: 'rooms/7' })));
     expect(errors.map(({ error }) => error.message)).toEqual([
-      ...Array<string>(2).fill('it is an object, no ChatMessage'),
+      ...Array<string>(2).fill('it is plain, no ChatMessage'),
       ...Array<string>(2).fill('it is client-test-user, no ChatMessage'),
       expect.stringContaining('"t" is not known here'),
     ]);
