@@ -15,5 +15,7 @@ export function fromOtherCopy(value: unknown): string | undefined {
   const other = (value as { [COPY]?: string } | null | undefined)?.[COPY];
   const own = describeCopy('');
   // The same place: it is of this copy, but not what it should be.
-  return other && !other.endsWith(own) ? `${other} and nestjs-messaging${own} are two copies` : undefined;
+  return other && !other.endsWith(own)
+    ? `${other} and nestjs-messaging${own} are two copies; install and bundle one`
+    : undefined;
 }
