@@ -6,6 +6,7 @@ import { sourceOfChannel } from '../protocol/source.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import type { Class } from '../protocol/message.js';
 import { KnownTemplates, type TemplateMatch } from './known-templates.js';
+import { markClass } from './class-guard.js';
 import { Templates } from './templates.js';
 
 /** Nobody posts instances of these. */
@@ -109,7 +110,10 @@ export class ChannelDefinitions {
     if (PRIMITIVES.includes(definition.type)) {
       throw new ConfigurationError(`Channel ${quote(definition.name)}: for plain values leave out the class`);
     }
-    if (definition.type !== undefined) this.types.register(definition.type);
+    if (definition.type !== undefined) {
+      this.types.register(definition.type);
+      markClass(definition.type);
+    }
     this.byName.set(definition.name, new WeakRef(definition));
     this.collected.register(definition, definition.name);
     this.known.add(definition);

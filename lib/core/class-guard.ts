@@ -6,9 +6,26 @@ import { describeOther, isInstance } from '../protocol/message-class.js';
 
 // A channel of a class carries instances of it, subclasses included, and nothing else.
 
-/** Whether a message is plainly of a channel's class: all that most posts need, in a few nanoseconds (bench/local.ts). */
-export function isDirectly(message: unknown, { prototype }: ChannelDefinition): boolean {
-  return typeof message === 'object' && message !== null && Object.getPrototypeOf(message) === prototype;
+// Set on the prototype of a class whose instances are posted. Read in 2 ns, where Object.getPrototypeOf() takes 9 and
+// `instanceof` 12 as soon as an application has two classes; nobody else can set it, so that it proves what they prove.
+const MARK = Symbol('nestjs-messaging: message class');
+
+/** Prepares the check of each post; to be called for each class of a channel. */
+export function markClass(type: Class): void {
+  const prototype = type.prototype as object | undefined;
+  if (prototype === undefined || Object.hasOwn(prototype, MARK) || !Object.isExtensible(prototype)) return;
+  Object.defineProperty(prototype, MARK, { value: type });
+}
+
+/** Whether a message is plainly of a channel's class: all that most posts need (bench/local.ts). */
+export function isDirectly(message: unknown, { type }: ChannelDefinition): boolean {
+  return (
+    typeof message === 'object' &&
+    message !== null &&
+    (message as { [MARK]?: unknown })[MARK] === type &&
+    // The prototype has the mark, too.
+    (type === undefined || message !== type.prototype)
+  );
 }
 
 /** @throws InvalidMessageError where somebody posts anything else */

@@ -162,8 +162,17 @@ export class Hub {
   post(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
     const name = typeof channel === 'string' ? channel : channel?.name;
     const list = this.channels.get(name);
-    this.checkPostable(channel, list, message);
-    if (this.postCheck !== undefined) this.postCheck.assertValid(message, name);
+    // What most posts are: an instance of the class that the listeners' channel is defined with, and no rules anywhere.
+    const definition = list?.definition;
+    if (
+      definition === undefined ||
+      (channel as Partial<Channel<unknown>>).definition !== definition ||
+      !isDirectly(message, definition) ||
+      (this.postCheck !== undefined && this.postCheck.mayRefuse)
+    ) {
+      this.checkPostable(channel, list, message);
+      this.postCheck?.assertValid(message, name);
+    }
     const isGlobal = options !== undefined && this.isGlobal(options);
     const depth = this.dispatcher.current === undefined ? 0 : this.depthUnder(this.dispatcher.current, name);
     const delivery = new Delivery(message, name, this.here, Date.now(), depth);

@@ -31,14 +31,19 @@ export class PostCheck {
     private readonly filter: ClassFilter | undefined,
   ) {}
 
-  /** @throws InvalidMessageError that names the channel, the place, the property and the rule */
-  assertValid(message: unknown, channel: string): void {
-    if (typeof message !== 'object' || message === null) return;
+  /** Whether there are rules at all, among the classes known so far. */
+  get mayRefuse(): boolean {
     if (this.seenVersion !== this.types.version) {
       this.hasRules = this.appliesToAny();
       this.seenVersion = this.types.version;
     }
-    if (this.hasRules && !this.isFlat(message))
+    return this.hasRules;
+  }
+
+  /** @throws InvalidMessageError that names the channel, the place, the property and the rule */
+  assertValid(message: unknown, channel: string): void {
+    if (typeof message !== 'object' || message === null) return;
+    if (this.mayRefuse && !this.isFlat(message))
       this.object(message, 0, { channel, path: new MessagePath(), met: new Set() });
   }
 

@@ -81,11 +81,6 @@ export class ChannelDefinition<T = unknown> {
    * @internal
    */
   readonly segments: readonly string[] | undefined;
-  /**
-   * What nearly every message has as its prototype, where there is a class; at hand for the check of each post.
-   * @internal
-   */
-  readonly prototype: unknown;
 
   /** @internal */
   constructor(
@@ -96,7 +91,6 @@ export class ChannelDefinition<T = unknown> {
     readonly options: Readonly<ChannelOptions>,
   ) {
     this.segments = isTemplate(name) ? name.split('/') : undefined;
-    this.prototype = type?.prototype;
   }
 }
 
