@@ -562,15 +562,6 @@ describe('toJSON()', () => {
   @Serializable({ name: 'to-json-inherited' })
   class Inheriting extends Account {}
 
-  function giving(toJSON: () => unknown): object {
-    @Serializable({ name: 'to-json-any' })
-    class Any {
-      readonly hidden = 'hunter2';
-      readonly toJSON = toJSON;
-    }
-    return new Any();
-  }
-
   test.each([
     ['as the message', (account: unknown) => account],
     ['in an object', (account: unknown) => ({ account })],
@@ -655,6 +646,15 @@ describe('toJSON()', () => {
 
 function write(message: unknown): EncodedMessage {
   return codec().encode(message);
+}
+
+function giving(toJSON: () => unknown): object {
+  @Serializable({ name: 'to-json-any' })
+  class Any {
+    readonly hidden = 'hunter2';
+    readonly toJSON = toJSON;
+  }
+  return new Any();
 }
 
 function findInstance(value: unknown): unknown {
