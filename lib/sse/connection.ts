@@ -9,6 +9,7 @@ import {
   headersOf,
   isGone,
   isWaitingForTurn,
+  onceGone,
   plainSocketOf,
   writableOf,
   type RawResponse,
@@ -193,6 +194,8 @@ export class SseConnection implements Flushable {
       if (isGone(this.response) || writable.writableFinished) return resolve();
       writable.once('finish', resolve);
       writable.once('close', resolve);
+      // One that still waits for its turn gets neither when its connection closes.
+      if (isWaitingForTurn(this.response)) onceGone(this.response, resolve);
       return undefined;
     });
   }

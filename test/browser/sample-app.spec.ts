@@ -381,6 +381,7 @@ describe('the page of the sample app', () => {
     await context.route('**/me', (route) => route.fulfill({ status: 502, body: 'Bad gateway' }), { times: 1 });
     await ada.reload();
     await isLive(ada);
+    expect(await ada.getByLabel('Your name').isVisible()).toBe(false);
   }, 60_000);
 
   test.each([

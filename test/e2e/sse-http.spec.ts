@@ -244,6 +244,20 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     });
   });
 
+  test('that has come to its end behind another request is forgotten when the client leaves before its turn', async () => {
+    await using running = await start(adapter);
+    const streams = running.app.get(EventStreams);
+    const client = await RawClient.connect(running.url);
+    client.get('/slow', '/finite');
+    expect(await told.next()).toBe('slow entered');
+    // Its last frame has been handed over, and waits with the response.
+    while (!connectionsOf(running.app).some(({ isClosed }) => isClosed)) await nextTurn();
+    expect(streams.size).toBe(1);
+    client.leave();
+    while (streams.size > 0) await nextTurn();
+    gate.next();
+  });
+
   describe('when the application closes', () => {
     test('is not opened where its handler is still at work: the request is cut off, and closing does not wait', async () => {
       const running = await start(adapter);

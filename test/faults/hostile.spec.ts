@@ -151,6 +151,8 @@ describe('two servers whose own code fails wherever it is called, and that get w
   test('neither ends, lets a failure escape, stalls, grows, floods its log or loses a good message', async () => {
     console.log(`HOSTILE_SEED=${SEED} HOSTILE_INPUTS=${INPUTS}`);
     const heaps: number[][] = [];
+    /** Before, with the good clients alone. */
+    const open = (await Promise.all(servers.map((server) => server.state()))).map((state) => state.open);
     for (let index = 0; total() < INPUTS; index++) {
       if (ONLY_ROUND !== undefined && index !== Number(ONLY_ROUND)) {
         if (index > Number(ONLY_ROUND)) break;
@@ -161,7 +163,7 @@ describe('two servers whose own code fails wherever it is called, and that get w
       if (tenth > heaps.length)
         heaps.push(await Promise.all(servers.map(async (each) => (await each.measure()).heapBytes)));
     }
-    const states = await Promise.all(servers.map((server, index) => settled(server, heaps[0]![index]!)));
+    const states = await Promise.all(servers.map((server, index) => settled(server, heaps[0]![index]!, open[index]!)));
     console.log(
       JSON.stringify(
         {
@@ -176,6 +178,7 @@ describe('two servers whose own code fails wherever it is called, and that get w
     );
     expect(crashes.slice(0, 3)).toEqual([]);
     expect(Object.fromEntries(firstRoundOf)).toEqual({});
+    expect(states.map((state) => state.open)).toEqual(open);
     for (const [index, { good, heard, lines, busyMs, heapBytes }] of states.entries()) {
       expect(good).toEqual({ count: sent, wrong: undefined });
       expect(heard).toBeGreaterThan(0);
@@ -194,10 +197,15 @@ function deferred(): { promise: Promise<never>; reject: (error: Error) => void }
 }
 
 /** The state of a server once what it waits for has come or is late: that is held until then. */
-async function settled(server: HostileProcess, heapBytes: number): Promise<MeasuredServerState> {
+async function settled(
+  server: HostileProcess,
+  heapBytes: number,
+  open: MeasuredServerState['open'],
+): Promise<MeasuredServerState> {
   for (let attempt = 1; ; attempt++) {
     const state = await server.measure();
-    if (attempt === MOST_MEASUREMENTS || state.heapBytes - heapBytes < MAX_HEAP_GROWTH_BYTES) return state;
+    const isOver = state.open.sessions <= open.sessions && state.open.streams <= open.streams;
+    if ((isOver && state.heapBytes - heapBytes < MAX_HEAP_GROWTH_BYTES) || attempt === MOST_MEASUREMENTS) return state;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
 }

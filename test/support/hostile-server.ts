@@ -23,6 +23,8 @@ import {
 } from 'nestjs-messaging';
 import { Observable, of, throwError, type OperatorFunction } from 'rxjs';
 import { concatWith, finalize, map, takeUntil, tap } from 'rxjs/operators';
+import { Hub } from '../../lib/core/hub.js';
+import { EventStreams } from '../../lib/sse/event-streams.js';
 import { ADAPTERS, type AdapterName } from './apps.js';
 import {
   FAILURES,
@@ -46,6 +48,8 @@ export interface HostileServerState {
   /** How many lines the library has logged, and the last ones. */
   readonly lines: number;
   readonly lastLines: readonly string[];
+  /** How many sessions and event streams are open. */
+  readonly open: { readonly sessions: number; readonly streams: number };
   /** The longest time for which the event loop was at work without a pause, in milliseconds. */
   readonly busyMs: number;
   /** The event loop's delay, with what else the machine did, in milliseconds. */
@@ -370,7 +374,8 @@ export async function startHostileServer(options: { adapter: AdapterName; redis:
     if (ask === 'close') await app.close();
     if (ask === 'node') return app.get(MessagingService).node;
     const heapBytes = ask === 'heap' ? loop.except(heap) : undefined;
-    return { ...stateOf(loop), heapBytes };
+    const open = { sessions: app.get(Hub).sessions.size, streams: app.get(EventStreams, { strict: false }).size };
+    return { ...stateOf(loop), open, heapBytes };
   };
   process.on('message', ({ id, ask }: Question) => {
     void answer(ask).then((state) => process.send!({ id, answer: state }));
@@ -420,7 +425,7 @@ class LoopWatch {
   }
 }
 
-function stateOf({ busyMs, delay }: LoopWatch): HostileServerState {
+function stateOf({ busyMs, delay }: LoopWatch): Omit<HostileServerState, 'open'> {
   return {
     faults: [...faults],
     good: { count: goodCount, wrong: goodWrong },
