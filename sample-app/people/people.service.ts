@@ -1,7 +1,7 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { ClientConnections, MessagingService, OnMessage, type ClientConnectionChange } from 'nestjs-messaging';
 import { ServerStatusService } from '../servers/server-status.service.js';
-import type { SignedInUser } from '../auth/signed-in-user.js';
+import { SignInsService } from '../auth/sign-ins.service.js';
 import { SignOuts, type SignedOut } from '../auth/signed-out.message.js';
 import { UserUpdate, UserUpdates, type Person } from './people.messages.js';
 import {
@@ -43,6 +43,7 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   constructor(
     private readonly messaging: MessagingService,
     private readonly link: ServerStatusService,
+    private readonly signIns: SignInsService,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -70,10 +71,10 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   @OnMessage(ClientConnections)
   track({ kind, auth, reason }: ClientConnectionChange): void {
     // The guard of the gateway lets nobody else in.
-    const user = auth as SignedInUser;
-    if (kind === 'connected') this.enter(user);
+    const userId = String(auth!.userId);
+    if (kind === 'connected') this.enter(userId);
     // Signed out: gone for good. Else it may be a reload.
-    else this.leave(user.userId, { forGood: reason === 'revoked' });
+    else this.leave(userId, { forGood: reason === 'revoked' });
   }
 
   /** Whoever signs out without an open page does not have to be waited for. */
@@ -101,7 +102,7 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
     if (isNew && server !== this.messaging.node) this.report();
   }
 
-  private enter({ userId, name }: SignedInUser): void {
+  private enter(userId: string): void {
     const visit = this.visits.get(userId);
     if (visit !== undefined) {
       clearTimeout(visit.goodbye);
@@ -109,7 +110,7 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
       return;
     }
     // Perhaps known from another server, with a status.
-    const visitor = this.online.get(userId) ?? { userId, name, status: '', statusAt: 0 };
+    const visitor = this.online.get(userId) ?? { userId, name: this.signIns.nameOf(userId), status: '', statusAt: 0 };
     this.visits.set(userId, { visitor, openPages: 1 });
     this.report();
   }

@@ -555,7 +555,9 @@ describe('the sample app on two servers with a Redis between them', () => {
     await ada.get('/me').expect('x-server-cut-off', 'true');
 
     // Long after a server that is silent counts as gone.
-    const now = jest.spyOn(Date, 'now').mockImplementation(() => performance.timeOrigin + performance.now() + 60_000);
+    const now = jest
+      .spyOn(Date, 'now')
+      .mockImplementation(() => Math.round(performance.timeOrigin + performance.now()) + 60_000);
     await ada.put('/me/status', { status: 'Alone' }).expect(204);
     expect(await page.people.next()).toMatchObject({ kind: 'status', userId: 'ada' });
     expect(await ada.namesOf('/people')).toEqual(['Ada', 'Bob']);
