@@ -166,7 +166,7 @@ export class Hub {
     const definition = list?.definition;
     if (
       definition === undefined ||
-      (channel as Partial<Channel<unknown>>).definition !== definition ||
+      (channel as Partial<Channel>).definition !== definition ||
       !isDirectly(message, definition) ||
       (this.postCheck !== undefined && this.postCheck.mayRefuse)
     ) {

@@ -1,7 +1,7 @@
 import { responseOf } from './http-exchange.js';
 
 /** A socket of a gateway, or of GraphQL's subscriptions. */
-export interface SocketLike {
+interface SocketLike {
   once(event: string, listener: () => void): unknown;
 }
 

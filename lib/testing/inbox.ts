@@ -28,9 +28,7 @@ export class Inbox<T> implements Disposable {
 
   /** Listens from now on, until disposed of or until the session of the messenger closes. */
   constructor(messenger: Messenger, channel: ListenableChannel<T>) {
-    this.subscription = messenger.addListener<T>(channel as string, (message, context) =>
-      this.receive({ message, context }),
-    );
+    this.subscription = messenger.addListener<T>(channel, (message, context) => this.receive({ message, context }));
   }
 
   /** Resolves once no later global post can be missed. */

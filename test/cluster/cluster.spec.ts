@@ -373,7 +373,7 @@ describe('a server', () => {
     const listeners = ['late', 'closed', Late, Open].map((channel) =>
       node.messaging.addListener(channel as string, (data: unknown) => heard.push([channel, data])),
     );
-    await Promise.all(listeners.map(({ ready }) => ready));
+    await Promise.all(listeners.map((listener) => listener.ready));
     for (const name of ['closed', 'late', 'open/1']) {
       await probe.redis.publish(name, JSON.stringify({ pattern: name, data: name }));
     }

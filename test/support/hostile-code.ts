@@ -92,7 +92,7 @@ export function thenGetterThatThrows(): PromiseLike<never> {
 }
 
 /** Settles twice, and throws then. */
-export function thenableOfTwoMinds(): PromiseLike<never> {
+function thenableOfTwoMinds(): PromiseLike<never> {
   return {
     // oxlint-disable-next-line unicorn/no-thenable
     then: ((resolve: (value: unknown) => void, reject: (error: unknown) => void) => {

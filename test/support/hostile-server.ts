@@ -87,7 +87,7 @@ class ThrowingLogger implements LoggerService {
 }
 
 @Serializable({ name: 'Checked' })
-export class Checked {
+class Checked {
   @IsString()
   readonly name: string;
   @ValidateBy({ name: 'throws', validator: { validate: (value: unknown) => value === 1 || fail() } })

@@ -74,9 +74,9 @@ describe('The text of the data', () => {
   });
 });
 
-describe('The metadata', () => {
-  const read = (metadata: string) => decodeEnvelope(`{"metadata":{"v":1,${metadata}},"pattern":"news","data":1}`);
+const read = (metadata: string) => decodeEnvelope(`{"metadata":{"v":1,${metadata}},"pattern":"news","data":1}`);
 
+describe('The metadata', () => {
   test('are read up to their bounds', () => {
     expect(read(`"node":"${'n'.repeat(100)}","at":9007199254740991,"n":0,"type":"${'t'.repeat(255)}"`)).toEqual({
       data: 1,

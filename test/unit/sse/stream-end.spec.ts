@@ -152,7 +152,8 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
   test('is reported also if it can hardly be looked at', async () => {
     const { proxy, revoke } = Proxy.revocable({}, {});
     revoke();
-    await using server = await Server.start(() => iterable(() => Promise.reject(proxy as Error)));
+    // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- what a careless application rejects with
+    await using server = await Server.start(() => iterable(() => Promise.reject(proxy)));
     const client = await server.connect();
     await client.comments.next();
     await client[Symbol.asyncDispose]();

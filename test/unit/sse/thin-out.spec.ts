@@ -53,9 +53,9 @@ describe('What waits for a slow reader', () => {
   });
 
   test('may be one message longer than the bound, and what waits beside it is not thinned out for it', () => {
-    const tick = frame('tick', { channel: 'ticks' });
+    const short = frame('tick', { channel: 'ticks' });
     const long = frame('x'.repeat(1_000));
-    expect(textsOf(thinOut(batchOf([tick, long, tick]), 50))).toEqual(['tick', 'x'.repeat(1_000), 'tick']);
+    expect(textsOf(thinOut(batchOf([short, long, short]), 50))).toEqual(['tick', 'x'.repeat(1_000), 'tick']);
   });
 
   test('fits afterwards or is given up, keeps its order, and never loses what may not be dropped', () => {
