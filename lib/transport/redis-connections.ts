@@ -1,6 +1,7 @@
 import { Backoff } from '../protocol/backoff.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { thrownText } from '../protocol/thrown.js';
 import { REDIS_BACKOFF, isRedisClient, type RedisClient } from './redis-client.js';
 import { checkUsable, type RedisConnectionOptions } from './redis-connection-options.js';
 import type { RedisSettings } from './redis-options.js';
@@ -47,16 +48,7 @@ export async function createConnections(
   { source, url }: RedisSettings,
   load: () => Promise<RedisConstructor> = loadIoredis,
 ): Promise<{ commands: OwnedConnection; subscriber: OwnedConnection }> {
-  if (typeof source === 'function') {
-    const commands = adopt(source);
-    const subscriber = adopt(source);
-    if (commands.client === subscriber.client) {
-      throw new ConfigurationError(
-        'Option "redis": the function must make a new connection each time it is called; it gave the same one twice',
-      );
-    }
-    return { commands, subscriber };
-  }
+  if (typeof source === 'function') return adoptTwo(source);
   if (isRedisClient(source)) {
     checkClient(source);
     return { commands: duplicate(source), subscriber: duplicate(source) };
@@ -106,20 +98,54 @@ function duplicate(client: RedisClient): OwnedConnection {
   return { client: cluster.duplicate([], options), backoff };
 }
 
-function adopt(factory: () => RedisClient): OwnedConnection {
-  const client: unknown = factory();
+function adoptTwo(factory: () => RedisClient): { commands: OwnedConnection; subscriber: OwnedConnection } {
+  const made: unknown[] = [];
+  const make = (): OwnedConnection => {
+    const client = ask(factory);
+    made.push(client);
+    return adopt(client);
+  };
+  try {
+    const commands = make();
+    const subscriber = make();
+    if (commands.client === subscriber.client) {
+      throw new ConfigurationError(
+        'Option "redis": the function must make a new connection each time it is called; it gave the same one twice',
+      );
+    }
+    return { commands, subscriber };
+  } catch (error) {
+    // They are the transport's to close, and one that is left open keeps the process alive.
+    made.forEach(discard);
+    throw error;
+  }
+}
+
+function ask(factory: () => unknown): unknown {
+  try {
+    return factory();
+  } catch (cause) {
+    throw new ConfigurationError(`Option "redis": the function failed: ${thrownText(cause)}`, { cause });
+  }
+}
+
+/** Ends what a factory gave, if it is a connection or becomes one. */
+function discard(given: unknown): void {
+  if (isRedisClient(given)) {
+    given.on('error', () => undefined);
+    given.disconnect();
+  } else if (given instanceof Promise) {
+    given.then(discard, () => undefined);
+  }
+}
+
+function adopt(client: unknown): OwnedConnection {
   if (!isRedisClient(client)) {
     throw new ConfigurationError(
       `Option "redis": the function must give an ioredis Redis or Cluster, not ${describe(client)}`,
     );
   }
-  try {
-    checkClient(client);
-  } catch (error) {
-    client.on('error', () => undefined);
-    client.disconnect();
-    throw error;
-  }
+  checkClient(client);
   const backoff = new Backoff(REDIS_BACKOFF);
   // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
   const { options } = client;

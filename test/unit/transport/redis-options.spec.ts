@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { ConfigurationError } from '../../../lib/protocol/errors.js';
@@ -230,6 +231,53 @@ describe('The connections', () => {
     const [commands] = await made({ sentinels: [{ host: 'a.test' }], name: 'main' });
     expect(commands!.options.enableReadyCheck).toBe(true);
     expect(addressOf(commands!)).toBe('Redis, the master "main" of the Sentinels,');
+  });
+
+  const second: [string, () => unknown, string][] = [
+    [
+      'throws',
+      () => {
+        throw new Error('no more');
+      },
+      'Option "redis": the function failed: no more',
+    ],
+    ['gives none', () => null, 'Option "redis": the function must give an ioredis Redis or Cluster, not null'],
+    [
+      'gives a replica',
+      () => new Redis({ lazyConnect: true, readOnly: true }),
+      'Option "redis": the client’s option "readOnly" cannot be true',
+    ],
+  ];
+
+  test.each(second)('of a function are closed if it %s when called again', async (_, again, text) => {
+    const first = new Redis({ lazyConnect: true });
+    const given: unknown[] = [first];
+    const failed = made(() => (given.shift() ?? again()) as Redis);
+    await expect(failed).rejects.toThrow(ConfigurationError);
+    await expect(failed).rejects.toThrow(text);
+    expect(first.status).toBe('end');
+  });
+
+  test('of a function that gives the same one twice are closed', async () => {
+    const only = new Redis({ lazyConnect: true });
+    await expect(made(() => only)).rejects.toThrow('it gave the same one twice');
+    expect(only.status).toBe('end');
+  });
+
+  test('of an asynchronous function are closed once they come, and its failure is nobody’s unhandled rejection', async () => {
+    const late = new Redis({ lazyConnect: true });
+    const ended = once(late, 'end');
+    const text = 'Option "redis": the function must give an ioredis Redis or Cluster, not an instance of Promise';
+    await expect(made((() => Promise.resolve(late)) as never)).rejects.toThrow(text);
+    await ended;
+
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown): void => void unhandled.push(reason);
+    process.on('unhandledRejection', note);
+    await expect(made((() => Promise.reject(new Error('late'))) as never)).rejects.toThrow(text);
+    await new Promise(setImmediate);
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
   });
 
   test('need ioredis, and say so where it is missing', async () => {
