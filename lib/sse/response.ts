@@ -12,6 +12,7 @@ const NO_TRANSFORM = 'no-transform';
 const HEADERS = {
   'content-type': 'text/event-stream',
   'x-accel-buffering': 'no',
+  'cache-control': `no-cache, ${NO_TRANSFORM}`,
 } as const;
 
 /**
@@ -23,7 +24,8 @@ export function headersOf(
   response: RawResponse,
   cacheControl = response.getHeader('cache-control'),
 ): Record<string, string> {
-  const headers: Record<string, string> = { ...HEADERS, 'cache-control': withNoTransform(cacheControl) };
+  const headers: Record<string, string> = { ...HEADERS };
+  if (cacheControl !== undefined) headers['cache-control'] = withNoTransform(cacheControl);
   // Said in words, since node would add how long the connection is kept after the stream: clients of Node (undici) keep
   // spare ones for as long, and a server that closes waits for those.
   if (!isHttp2(response) && response.shouldKeepAlive) headers['connection'] = 'keep-alive';
@@ -114,8 +116,7 @@ function connectionOf(response: RawResponse): Socket | undefined {
   return response.socket ?? (response.req as { socket?: Socket } | undefined)?.socket;
 }
 
-function withNoTransform(cacheControl: number | string | readonly string[] | undefined): string {
-  if (cacheControl === undefined) return `no-cache, ${NO_TRANSFORM}`;
+function withNoTransform(cacheControl: number | string | readonly string[]): string {
   const directives = typeof cacheControl === 'object' ? cacheControl.join(', ') : String(cacheControl);
   return /(?:^|,)\s*no-transform\s*(?:,|$)/i.test(directives) ? directives : `${directives}, ${NO_TRANSFORM}`;
 }
