@@ -94,7 +94,11 @@ export interface MessagingOptions<Request = any> {
    * Without it there is one process, and everything else works.
    */
   redis?: RedisOption | undefined;
-  /** Instead of `redis`: a transport of your own, or a `MemoryTransport` in tests. */
+  /**
+   * Instead of `redis`: a transport of your own, or a `MemoryTransport` in tests. What it throws, or rejects with against
+   * its contract, is logged; the post was not accepted then, and listeners of this server have got it all the same. It is
+   * waited for 10 s at most at the start and at the end.
+   */
   transport?: Transport | undefined;
   /**
    * Before every Redis channel and key, so that applications can share a Redis. `|` stands behind it in Redis. Applications

@@ -14,6 +14,7 @@ import {
 import { DiscoveryModule, HttpAdapterHost, ModulesContainer, REQUEST } from '@nestjs/core';
 import { pairwise } from 'rxjs';
 import { Hub } from '../core/hub.js';
+import { IsolatedTransport } from '../core/isolated-transport.js';
 import { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
 import type { TransportStatus } from '../core/transport.js';
@@ -239,8 +240,9 @@ async function createHub(options: ResolvedMessagingOptions, reporter: LoggingRep
   refuseBundledRules();
   const classFilter = await loadClassTransformerFilter(options.classTransformer);
   const instanceCheck = await loadClassValidatorCheck(options.classValidator, classFilter);
+  const own = transport && new IsolatedTransport(transport, reporter);
   const toOthers =
-    redis === undefined ? transport : new RedisTransport(redis, { prefix, maxMessageBytes: limits.maxMessageBytes });
+    redis === undefined ? own : new RedisTransport(redis, { prefix, maxMessageBytes: limits.maxMessageBytes });
   const hub = new Hub({ reporter, limits, transport: toOthers, classFilter, instanceCheck, validateOnPost });
   for (const type of types) hub.types.register(type);
   // Until the handlers are found, which is when all modules are ready.

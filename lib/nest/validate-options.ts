@@ -23,13 +23,21 @@ const CLASS_VALIDATOR: Record<keyof ClassValidatorOptions, OptionCheck> = {
   skipUndefinedProperties: flag,
 };
 
+const TRANSPORT_METHODS = ['start', 'publish', 'subscribe', 'unsubscribe', 'close'] as const;
+
 const MODULE: Record<string, OptionCheck> = {
   redis: (value) => {
     validateRedisOption(value);
     return undefined;
   },
-  transport: (value) =>
-    typeof (value as { publish?: unknown } | null)?.publish === 'function' ? undefined : 'a Transport',
+  transport: (value) => {
+    const transport = (value ?? {}) as Record<string, unknown> & { status?: { subscribe?: unknown } | null };
+    const missing = TRANSPORT_METHODS.find((method) => typeof transport[method] !== 'function');
+    if (missing !== undefined) return `a Transport (it has no method "${missing}")`;
+    return typeof transport.status?.subscribe === 'function'
+      ? undefined
+      : 'a Transport (its "status" is no Observable)';
+  },
   // What Redis' patterns treat specially would have to be escaped wherever a person uses the prefix.
   prefix: (value) =>
     typeof value === 'string' && /^[\w:.\-/{}]*$/.test(value) ? undefined : 'a string of letters, digits and "_:.-/{}"',

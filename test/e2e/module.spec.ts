@@ -48,6 +48,8 @@ const brokenSink = () => {
   throw new Error('sink is broken');
 };
 
+const withoutStatus = Object.assign(new MemoryTransport(new MemoryBroker()), { status: 'ready' });
+
 /** What starting an application with these options fails with. */
 async function startupError(metadata: ModuleMetadata): Promise<Error> {
   try {
@@ -79,8 +81,19 @@ describe('the options', () => {
     [{ authenticate: 'user' }, 'option "authenticate" must be a function'],
     [{ onListenerError: {} }, 'option "onListenerError" must be a function'],
     [{ limits: { maxSubscriptionsPerConnection: 1.5 } }, 'option "maxSubscriptionsPerConnection" must be'],
-    [{ transport: {} }, 'option "transport" must be a Transport'],
-    [{ redis: 'redis://x', transport: { publish() {} } }, 'give either "redis" or "transport"'],
+    [{ transport: {} }, 'option "transport" must be a Transport (it has no method "start"), not an object'],
+    [
+      {
+        transport: new (class {
+          publish() {}
+          start() {}
+          subscribe() {}
+        })(),
+      },
+      '(it has no method "unsubscribe")',
+    ],
+    [{ transport: withoutStatus }, 'option "transport" must be a Transport (its "status" is no Observable)'],
+    [{ redis: 'redis://x', transport: new MemoryTransport(new MemoryBroker()) }, 'give either "redis" or "transport"'],
     [{ redis: 6379 }, 'redis'],
     ['redis://x', 'the options must be an object'],
   ])('%j stop the application at its start, named', async (options, text) => {
@@ -506,6 +519,23 @@ describe('SessionMessages where there is no request', () => {
     expect(holder.request).toBeUndefined();
     expect(holder.messages.session.auth).toBeNull();
   });
+});
+
+test('a transport of the application that breaks its contract is logged, and breaks nothing else', async () => {
+  const broken = () => Promise.reject(new Error('broken'));
+  const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { publish: broken, close: broken });
+  const { app, logger } = await createApp({ imports: [MessagingModule.forRoot({ transport })] });
+  await app.init();
+  const messaging = app.get(MessagingService);
+  const seen: unknown[] = [];
+  messaging.addListener(Ticks, (tick) => seen.push(tick));
+  expect(await messaging.postMessage(Ticks, 1, { global: true })).toBe(false);
+  await app.close();
+  expect(seen).toEqual([1]);
+  expect(logger.problems).toEqual([
+    expect.stringContaining('"publish" of the transport failed: broken'),
+    expect.stringContaining('"close" of the transport failed: broken'),
+  ]);
 });
 
 function declareClass(name: string): new () => object {

@@ -1,0 +1,115 @@
+import type { Observable } from 'rxjs';
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
+import { isolate } from './isolate.js';
+import type { Reporter } from './reporter.js';
+import type {
+  PublishOptions,
+  SubscribeOptions,
+  Transport,
+  TransportReceiver,
+  TransportRejection,
+  TransportStatus,
+} from './transport.js';
+
+/** How long the application waits for a transport to start or to close. */
+const PATIENCE_MS = 10_000;
+
+/**
+ * A transport of the application, held to the contract: what it throws, rejects with or gives wrongly is reported, and a
+ * post that it fails at was not accepted. Only `start` may reject, which the contract allows.
+ */
+export class IsolatedTransport implements Transport {
+  constructor(
+    private readonly transport: Transport,
+    private readonly reporter: Reporter,
+  ) {}
+
+  get status(): Observable<TransportStatus> {
+    return this.transport.status;
+  }
+
+  async start(receiver: TransportReceiver, rejected?: TransportRejection): Promise<void> {
+    const started = this.transport.start((payload: unknown, subscription: unknown, channel: unknown) => {
+      if (typeof payload === 'string' && typeof subscription === 'string' && typeof channel === 'string') {
+        return receiver(payload, subscription, channel);
+      }
+      const what = `${describe(payload)}, ${describe(subscription)} and ${describe(channel)}`;
+      const error = new InvalidMessageError(`the transport must hand over three strings, not ${what}`);
+      rejected?.(typeof channel === 'string' ? channel : '', error);
+    }, rejected);
+    await this.inTime('start', started, 'the application goes on without it');
+  }
+
+  publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean> {
+    try {
+      return Promise.resolve(this.transport.publish(channel, payload, options)).then(this.accepted, this.refused);
+    } catch (error) {
+      return Promise.resolve(this.refused(error));
+    }
+  }
+
+  async subscribe(name: string, options?: SubscribeOptions): Promise<void> {
+    try {
+      await this.transport.subscribe(name, options);
+    } catch (error) {
+      this.failed('subscribe', error);
+    }
+  }
+
+  unsubscribe(name: string): void {
+    isolate(this.reporter, callbackOf('unsubscribe'), () => this.transport.unsubscribe(name));
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.inTime('close', this.transport.close(), 'the application ends without it');
+    } catch (error) {
+      this.failed('close', error);
+    }
+  }
+
+  /** Waits no longer than {@link PATIENCE_MS}; what comes of it later is reported. */
+  private async inTime(method: keyof Transport, done: unknown, otherwise: string): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    let isLate = false;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        isLate = true;
+        const text = `it has not resolved for ${PATIENCE_MS / 1_000} s; ${otherwise}`;
+        this.failed(method, new TransportUnavailableError(text));
+        resolve();
+      }, PATIENCE_MS);
+    });
+    const settled = Promise.resolve(done).then(
+      () => undefined,
+      (error: unknown) => {
+        if (!isLate) throw error;
+        this.failed(method, error);
+      },
+    );
+    try {
+      await Promise.race([settled, patience]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private readonly accepted = (answer: unknown): boolean => {
+    if (typeof answer === 'boolean') return answer;
+    return this.refused(new ConfigurationError(`it must resolve to true or false, not ${describe(answer)}`));
+  };
+
+  private readonly refused = (error: unknown): false => {
+    this.failed('publish', error);
+    return false;
+  };
+
+  private failed(method: keyof Transport, error: unknown): void {
+    this.reporter.callbackFailed({ callback: callbackOf(method), error });
+  }
+}
+
+function callbackOf(method: keyof Transport): string {
+  return `"${method}" of the transport`;
+}

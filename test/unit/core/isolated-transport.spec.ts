@@ -1,0 +1,129 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import { IsolatedTransport } from '../../../lib/core/isolated-transport.js';
+import type { Transport } from '../../../lib/core/transport.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+const failing = (): never => {
+  throw new Error('broken');
+};
+const rejecting = (): Promise<never> => Promise.reject(new Error('broken'));
+const hanging = (): Promise<never> => new Promise(() => undefined);
+const ways: [string, () => unknown][] = [
+  ['throws', failing],
+  ['rejects', rejecting],
+];
+
+/** A hub over a transport of which one method is another one. */
+function setup(method: keyof Transport, replacement: (...args: never[]) => unknown) {
+  const reporter = new RecordingReporter();
+  const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { [method]: replacement });
+  const hub = new Hub({ reporter, transport: new IsolatedTransport(transport, reporter) });
+  const session = hub.sessions.open();
+  const failures = () =>
+    reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
+  return { reporter, transport, hub, session, failures };
+}
+
+/** After what is not handled has been told of. */
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+afterEach(() => void jest.useRealTimers());
+
+describe('A transport of the application', () => {
+  test.each<[string, () => unknown, string]>([
+    ['throws', failing, 'broken'],
+    ['rejects', rejecting, 'broken'],
+    ['gives a number', () => Promise.resolve(5), 'it must resolve to true or false, not 5'],
+    ['gives nothing', () => undefined, 'it must resolve to true or false, not undefined'],
+  ])('whose publish %s has not accepted the post, which local listeners get all the same', async (_, publish, text) => {
+    const { hub, session, failures } = setup('publish', publish);
+    await hub.start();
+    const seen: unknown[] = [];
+    hub.listen('news', (message) => seen.push(message), session);
+    const accepted = hub.post('news', 1, { global: true });
+    expect(seen).toEqual([1]);
+    expect(await accepted).toBe(false);
+    expect(failures()).toEqual([`"publish" of the transport: ${text}`]);
+  });
+
+  test.each(ways)('whose subscribe or unsubscribe %s is reported, and listeners work', async (way, call) => {
+    for (const method of ['subscribe', 'unsubscribe'] as const) {
+      const { hub, session, failures } = setup(method, call);
+      await hub.start();
+      const seen: unknown[] = [];
+      const listener = hub.listen('news', (message) => seen.push(message), session);
+      await hub.post('news', way);
+      listener.unsubscribe();
+      await turn();
+      expect(seen).toEqual([way]);
+      expect(failures()).toEqual([`"${method}" of the transport: broken`]);
+    }
+  });
+
+  test.each(ways)('whose close %s is reported, and everything else ends', async (_, close) => {
+    const { hub, failures } = setup('close', close);
+    await hub.start();
+    await hub.close();
+    expect(failures()).toEqual(['"close" of the transport: broken']);
+  });
+
+  test.each(ways)('whose start %s fails the start', async (_, start) => {
+    const { hub } = setup('start', start);
+    await expect(hub.start()).rejects.toThrow('broken');
+  });
+
+  test('that does not come to an end of starting and closing is waited for 10 s each, and told of', async () => {
+    jest.useFakeTimers();
+    for (const [method, rest] of [
+      ['start', 'the application goes on without it'],
+      ['close', 'the application ends without it'],
+    ] as const) {
+      const { hub, failures } = setup(method, hanging);
+      const done = hub[method]();
+      await jest.advanceTimersByTimeAsync(9_999);
+      expect(failures()).toEqual([]);
+      await jest.advanceTimersByTimeAsync(1);
+      await done;
+      expect(failures()).toEqual([`"${method}" of the transport: it has not resolved for 10 s; ${rest}`]);
+      expect(jest.getTimerCount()).toBe(0);
+    }
+  });
+
+  test('whose start fails later than it is waited for is told of', async () => {
+    jest.useFakeTimers();
+    let fail!: (error: Error) => void;
+    const { hub, failures } = setup('start', () => new Promise((_, reject) => (fail = reject)));
+    const done = hub.start();
+    await jest.advanceTimersByTimeAsync(10_000);
+    await done;
+    fail(new Error('too late'));
+    await jest.advanceTimersByTimeAsync(0);
+    expect(failures()[1]).toBe('"start" of the transport: too late');
+  });
+
+  test('leaves no timer behind if it starts and closes in time', async () => {
+    const { hub } = setup('unsubscribe', () => undefined);
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
+    await hub.start();
+    await hub.close();
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('that hands over something other than text is told of, and nothing is thrown at it', async () => {
+    let receive!: (...args: unknown[]) => void;
+    const { hub, reporter } = setup('start', (receiver: never) => {
+      receive = receiver;
+      return Promise.resolve();
+    });
+    await hub.start();
+    receive(Buffer.from('{}'), 'news', 'news');
+    receive('{}', 'news', undefined);
+    expect(reporter.rejections.map(({ channel, error }) => [channel, error.message])).toEqual([
+      ['news', 'the transport must hand over three strings, not an instance of Buffer, "news" and "news"'],
+      ['', 'the transport must hand over three strings, not "{}", "news" and undefined'],
+    ]);
+  });
+});
