@@ -1,7 +1,9 @@
 import type { Class } from '../protocol/message.js';
 import { isInstance } from '../protocol/message-class.js';
+import { isThenable } from '../protocol/promises.js';
 import { notCarried } from './class-guard.js';
 import { Delivery, MessageContext } from './delivery.js';
+import { reportRejection } from './isolate.js';
 import type { Listener } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import type { ListenerRegistry } from './listener-registry.js';
@@ -209,15 +211,12 @@ export class Dispatcher {
 
   /** Tells of a promise's rejection. */
   private follow(result: object, delivery: Delivery, listener: Listener, context: MessageContext | undefined): void {
-    if (isThenable(result)) result.then(undefined, (error: unknown) => this.failed(error, delivery, listener, context));
+    if (!isThenable(result)) return;
+    void reportRejection(result, (error) => this.failed(error, delivery, listener, context));
   }
 
   private failed(error: unknown, delivery: Delivery, listener: Listener, known: MessageContext | undefined): void {
     const context = listener.isContextFree || known === undefined ? new MessageContext(delivery, listener) : known;
     this.reporter.listenerFailed(error, { channel: delivery.channel, listener: listener.name, context });
   }
-}
-
-function isThenable(value: object): value is PromiseLike<unknown> {
-  return typeof (value as { then?: unknown }).then === 'function';
 }

@@ -1,3 +1,4 @@
+import { isThenable } from '../protocol/promises.js';
 import type { Reporter } from './reporter.js';
 
 /**
@@ -9,11 +10,20 @@ import type { Reporter } from './reporter.js';
 export function isolate(reporter: Reporter, callback: string, run: () => unknown): void {
   try {
     const result = run();
-    // `Promise.resolve` takes a thenable as it is, even one whose `then` throws.
-    if (typeof result === 'object' && result !== null) {
-      Promise.resolve(result).catch((error: unknown) => reporter.callbackFailed({ callback, error }));
-    }
+    if (isThenable(result)) void reportRejection(result, (error) => reporter.callbackFailed({ callback, error }));
   } catch (error) {
     reporter.callbackFailed({ callback, error });
+  }
+}
+
+/**
+ * Tells of the rejection of what a function of the application gave, once. It is waited for as the application itself would,
+ * with `await`: a thenable may reject twice, throw afterwards, or count on both functions that `then` is called with.
+ */
+export async function reportRejection(result: PromiseLike<unknown>, failed: (error: unknown) => void): Promise<void> {
+  try {
+    await result;
+  } catch (error) {
+    failed(error);
   }
 }

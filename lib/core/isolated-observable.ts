@@ -8,12 +8,17 @@ import {
   type Subscription,
   type TeardownLogic,
 } from 'rxjs';
+import { isThenable } from '../protocol/promises.js';
 import { isErrorOf } from '../protocol/thrown.js';
+import { reportRejection } from './isolate.js';
 
 // oxlint-disable typescript/no-deprecated -- RxJS 7 has no other way to stand at the end of a chain, nor to follow operators
 
-/** Told of what functions of the application throw. */
-type Failed = (error: unknown) => void;
+/** Told of what functions of the application throw, and what their promises reject with. */
+export type Failed = (error: unknown) => void;
+
+/** Gives who is told of failures of what is being called now, those that come later by a promise included. */
+export type Failing = () => Failed;
 
 /**
  * The end of a chain of operators whose observer and teardowns are isolated. RxJS throws what an observer throws in a
@@ -22,7 +27,7 @@ type Failed = (error: unknown) => void;
 export class IsolatedSubscriber<T> extends Subscriber<T> {
   constructor(
     private readonly observer: Partial<Observer<T>>,
-    private readonly failed: Failed,
+    private readonly failing: Failing,
   ) {
     super();
   }
@@ -39,16 +44,18 @@ export class IsolatedSubscriber<T> extends Subscriber<T> {
   protected override _next(value: T): void {
     const { observer } = this;
     try {
-      observer.next?.(value);
+      // RxJS looks at no result; that of an async function rejects all the same.
+      const result: unknown = observer.next?.(value);
+      if (typeof result === 'object' && result !== null) this.follow(result);
     } catch (error) {
-      this.failed(error);
+      this.failing()(error);
     }
   }
 
   protected override _error(error: unknown): void {
     const { observer } = this;
     if (typeof observer.error === 'function') this.run(() => observer.error!(error));
-    else this.failed(error);
+    else this.failing()(error);
     this.unsubscribe();
   }
 
@@ -57,23 +64,29 @@ export class IsolatedSubscriber<T> extends Subscriber<T> {
     this.unsubscribe();
   }
 
-  private run(call: () => void): void {
+  private run(call: () => unknown): void {
     try {
-      call();
+      const result = call();
+      if (typeof result === 'object' && result !== null) this.follow(result);
     } catch (error) {
-      if (isErrorOf(error, UnsubscriptionError)) error.errors.forEach(this.failed);
-      else this.failed(error);
+      const failed = this.failing();
+      if (isErrorOf(error, UnsubscriptionError)) error.errors.forEach(failed);
+      else failed(error);
     }
+  }
+
+  private follow(result: object): void {
+    if (isThenable(result)) void reportRejection(result, this.failing());
   }
 }
 
 /**
- * An Observable whose subscribers are isolated, those behind operators included: what their functions throw goes to
- * `failed`, never to the source and never to the process.
+ * An Observable whose subscribers are isolated, those behind operators included: what their functions throw, or their
+ * promises reject with, goes to whom `failing` gives, never to the source and never to the process.
  */
 export class IsolatedObservable<T> extends Observable<T> {
   constructor(
-    private readonly failed: Failed,
+    private readonly failing: Failing,
     subscribe?: (subscriber: Subscriber<T>) => TeardownLogic,
   ) {
     super(subscribe);
@@ -84,20 +97,21 @@ export class IsolatedObservable<T> extends Observable<T> {
     if (isSubscriber<T>(observer)) return super.subscribe(observer);
     const functions =
       typeof observer === 'object' && observer !== null ? observer : { next: observer, error, complete };
-    return super.subscribe(new IsolatedSubscriber(functions, this.failed));
+    return super.subscribe(new IsolatedSubscriber(functions, this.failing));
   }
 
   // What operators make of it is isolated, too.
   override lift<R>(operator?: Operator<T, R>): Observable<R> {
     const lifted = super.lift(operator);
-    return new IsolatedObservable<R>(this.failed, (subscriber) => lifted.subscribe(subscriber));
+    return new IsolatedObservable<R>(this.failing, (subscriber) => lifted.subscribe(subscriber));
   }
 }
 
 /** A stream that the application made or will subscribe to, with all of its functions isolated. */
 export function isolateObservable<T>(source: Observable<T>, failed: Failed): Observable<T> {
-  return new IsolatedObservable<T>(failed, (subscriber) =>
-    source.subscribe(new IsolatedSubscriber<T>(subscriber, failed)),
+  const failing = (): Failed => failed;
+  return new IsolatedObservable<T>(failing, (subscriber) =>
+    source.subscribe(new IsolatedSubscriber<T>(subscriber, failing)),
   );
 }
 

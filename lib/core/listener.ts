@@ -1,5 +1,6 @@
 import { matchTemplate } from '../protocol/channel-name.js';
 import type { ChannelDefinition, MessageParams } from '../protocol/channel.js';
+import { nameOf } from '../protocol/thrown.js';
 import type { MessageContext } from './delivery.js';
 import type { Session } from './session.js';
 
@@ -64,7 +65,8 @@ export class Listener implements MessageSubscription {
 
   /** What logs call it. */
   get name(): string {
-    return this.label ?? (this.call.name || 'anonymous listener');
+    // A proxy or a class may have put anything in place of the name of a function.
+    return this.label ?? (nameOf(this.call) || 'anonymous listener');
   }
 
   /** Whether it listens to all channels of a template. */

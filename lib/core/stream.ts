@@ -2,7 +2,7 @@ import { Subscription, type Observable, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
 import { MessageContext } from './delivery.js';
 import type { Hub } from './hub.js';
-import { IsolatedObservable } from './isolated-observable.js';
+import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
 import type { Session } from './session.js';
 
 const LABEL = 'createStream()';
@@ -24,18 +24,18 @@ type Read<T> = (reader: Reader<T>, registrar?: Registrar) => Unsubscribable;
  * a delivery to one of many event streams (bench/fanout.ts). What is made of it by `pipe()` is a plain one.
  */
 export class DirectStream<T> extends IsolatedObservable<T> {
-  /** @param failed - told of what a subscriber throws */
   constructor(
     readonly read: Read<T>,
-    failed: (error: unknown) => void,
+    failing: Failing,
   ) {
-    super(failed, (subscriber) => read(subscriber));
+    super(failing, (subscriber) => read(subscriber));
   }
 }
 
 /**
  * The messages of a channel as a hot Observable: each subscription listens from then on, nothing is kept
- * for nobody. Completes when the session closes. What a subscriber throws is reported like the error of a listener.
+ * for nobody. Completes when the session closes. What a subscriber throws, or its promise rejects with, is reported like
+ * the failure of a listener.
  *
  * @throws MessagingError at the call for what is no channel
  */
@@ -44,19 +44,18 @@ export function createStream<T>(hub: Hub, channel: ListenableChannel<T>, session
   hub.prepare(channel, () => {}, session);
   return new DirectStream<T>(
     (reader, registrar = hub) => readChannel(hub, channel, session, reader, registrar),
-    (error) => subscriberFailed(hub, channel, session, error),
+    () => subscriberFailing(hub, channel, session),
   );
 }
 
-function subscriberFailed<T>(hub: Hub, channel: ListenableChannel<T>, session: Session, error: unknown): void {
+function subscriberFailing<T>(hub: Hub, channel: ListenableChannel<T>, session: Session): Failed {
   const { delivering, reporter } = hub;
   const listener = hub.prepare(channel, () => {}, session, LABEL);
-  if (delivering !== undefined && listener.hears(delivering.channel)) {
-    const context = new MessageContext(delivering, listener);
-    reporter.listenerFailed(error, { channel: delivering.channel, listener: LABEL, context });
-  } else {
-    reporter.callbackFailed({ callback: `A subscriber of ${LABEL}`, error });
+  if (delivering === undefined || !listener.hears(delivering.channel)) {
+    return (error) => reporter.callbackFailed({ callback: `A subscriber of ${LABEL}`, error });
   }
+  const context = new MessageContext(delivering, listener);
+  return (error) => reporter.listenerFailed(error, { channel: delivering.channel, listener: LABEL, context });
 }
 
 // Not inside createStream(), whose variables an open stream would keep with these closures.

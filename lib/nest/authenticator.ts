@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { isThenable } from '../protocol/promises.js';
 import { readAuthentication } from '../protocol/read-authentication.js';
 import { errorText } from './log-text.js';
 import { LoggingReporter } from './logging-reporter.js';
@@ -89,8 +90,4 @@ export class Authenticator {
     this.toldOf.add(text);
     this.reporter.warn('authentication', text);
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }

@@ -1,4 +1,5 @@
 import type { MetadataStorage } from 'class-validator';
+import { isThenable } from '../protocol/promises.js';
 
 type Constraint = ReturnType<MetadataStorage['getTargetValidatorConstraints']>[number];
 type Rule = Constraint['instance'];
@@ -67,8 +68,4 @@ export class LateRules {
       ...(rule.defaultMessage && { defaultMessage: (context) => rule.defaultMessage!(context) }),
     };
   }
-}
-
-function isThenable(answer: unknown): boolean {
-  return typeof answer === 'object' && answer !== null && typeof (answer as PromiseLike<unknown>).then === 'function';
 }

@@ -19,7 +19,12 @@ export function thrownText(thrown: unknown): string {
 
 /** Whether it is the error that ends what waits for an aborted signal. Never throws. */
 export function isAbortError(thrown: unknown): boolean {
-  return textOf(thrown, 'name') === 'AbortError';
+  return nameOf(thrown) === 'AbortError';
+}
+
+/** The name of a function, a class or an error; `undefined` if it is not a text or cannot be read. Never throws. */
+export function nameOf(value: unknown): string | undefined {
+  return textOf(value, 'name');
 }
 
 function textOf(thrown: unknown, property: 'message' | 'name'): string | undefined {

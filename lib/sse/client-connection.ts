@@ -70,7 +70,7 @@ export class ClientConnection {
         // Nothing ends it but the session, which also ends the subscriptions.
         return Subscription.EMPTY;
       },
-      (error) => this.reporter.callbackFailed({ callback: 'The stream of a client connection', error }),
+      () => (error) => this.reporter.callbackFailed({ callback: 'The stream of a client connection', error }),
     );
   }
 

@@ -44,7 +44,7 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
 export function readStream(stream: MessageStream, observer: StreamObserver, feeds: Feeds): Unsubscribable {
   if (stream instanceof DirectStream) return stream.read(observer, feeds);
   if (isObservable(stream)) {
-    return stream.subscribe(new IsolatedSubscriber(observer, (error) => observer.endFailed(error)));
+    return stream.subscribe(new IsolatedSubscriber(observer, () => (error) => observer.endFailed(error)));
   }
   const iterator = stream[Symbol.asyncIterator]();
   const state = { isStopped: false };

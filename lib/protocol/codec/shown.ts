@@ -1,4 +1,5 @@
 import { describe } from '../channel-name.js';
+import { isThenable } from '../promises.js';
 import { thrownText } from '../thrown.js';
 import { extendedBuiltin } from './builtin-type.js';
 
@@ -26,8 +27,4 @@ export function shownOf(object: object): object {
     throw new Error(`gave ${describe(shown)}; it must give, at once, an object whose properties are what leaves`);
   }
   return shown;
-}
-
-function isThenable(value: object): boolean {
-  return typeof (value as { then?: unknown }).then === 'function';
 }

@@ -224,7 +224,91 @@ describe('the signal of a session', () => {
   });
 });
 
+describe('a listener that fails', () => {
+  const throwing = (): never => fail();
+  const name = (value: unknown) => Object.defineProperty(() => fail(), 'name', { value }) as () => never;
+
+  test.each<[string, () => unknown]>([
+    ['a symbol for its name', name(Symbol('q'))],
+    ['an object for its name', name({})],
+    ['a name that throws', new Proxy(throwing, { get: (_target, key) => (key === 'name' ? fail() : throwing) })],
+    [
+      'a symbol for the name of an async function',
+      Object.defineProperty(async () => fail(), 'name', { value: Symbol('q') }),
+    ],
+  ])('with %s disturbs no other, and is reported as anonymous', async (_what, listener) => {
+    const { hub, reporter, seen } = setup();
+    hub.listen('x', listener, hub.root);
+    hub.listen('x', (message) => seen.push(message), hub.root);
+    expect(await hub.post('x', 1)).toBe(true);
+    await afterTheTurn();
+    expect(seen).toEqual([1]);
+    expect(reporter.listenerFailures).toMatchObject([{ error: failure, listener: 'anonymous listener' }]);
+  });
+
+  test.each<[string, () => unknown]>([
+    ['a promise that rejects', async () => fail()],
+    ['a thenable whose getter of then throws', () => Object.defineProperty({}, 'then', { get: fail })],
+    ['a thenable whose then() throws', () => ({ then: fail })],
+    [
+      'a thenable that rejects twice, then throws',
+      () => ({
+        then: (_resolve: unknown, reject: (error: unknown) => void) => {
+          reject(failure);
+          reject(new Error('once more'));
+          fail();
+        },
+      }),
+    ],
+  ])('by %s is reported once', async (_what, listener) => {
+    const { hub, reporter } = setup();
+    hub.listen('x', listener, hub.root);
+    void hub.post('x', 1);
+    await afterTheTurn();
+    expect(reporter.listenerFailures).toMatchObject([{ error: failure, channel: 'x' }]);
+  });
+
+  test('is not one that gives a thenable which calls the function for its value, at once or later', async () => {
+    const { hub, reporter, seen } = setup();
+    type Resolve = (value: number) => void;
+    hub.listen('x', () => ({ then: (resolve: Resolve) => resolve(seen.push('at once')) }), hub.root);
+    hub.listen('x', () => ({ then: async (resolve: Resolve) => resolve(seen.push('later')) }), hub.root);
+    void hub.post('x', 1);
+    await afterTheTurn();
+    expect(seen).toEqual(['at once', 'later']);
+    expect(reporter.listenerFailures).toEqual([]);
+  });
+});
+
 describe('a subscriber of a stream', () => {
+  test('whose promise rejects is reported like a listener, with the message that it failed at', async () => {
+    const { hub, reporter } = setup();
+    const stream = createStream<number>(hub, 'numbers', hub.root);
+    stream.subscribe(async () => fail());
+    stream.pipe(map((n) => n * 10)).subscribe({ next: async () => fail() });
+    void hub.post('numbers', 1);
+    void hub.post('letters', 'a');
+    await afterTheTurn();
+    expect(reporter.listenerFailures).toMatchObject([
+      { error: failure, listener: 'createStream()', context: { channel: 'numbers' } },
+      { error: failure, listener: 'createStream()', context: { channel: 'numbers' } },
+    ]);
+  });
+
+  test('whose promise for the end, or for an error, rejects is reported', async () => {
+    const { hub, reporter } = setup();
+    const session = hub.sessions.open();
+    createStream(hub, 'x', session).subscribe({ complete: async () => fail() });
+    createStream(hub, 'x', session)
+      .pipe(map(() => fail()))
+      .subscribe({ error: async () => fail() });
+    void hub.post('x', 1);
+    session.close();
+    await afterTheTurn();
+    expect(reporter.listenerFailures).toMatchObject([{ error: failure, channel: 'x' }]);
+    expect(reporter.callbackFailures).toEqual([{ callback: 'A subscriber of createStream()', error: failure }]);
+  });
+
   test('that throws is reported like a listener, goes on to be called, and disturbs no other', async () => {
     const { hub, reporter, seen } = setup();
     const stream = createStream<number>(hub, 'numbers', hub.root);

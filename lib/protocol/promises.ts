@@ -1,0 +1,14 @@
+/** Whether something is a promise, or what `await` takes for one. Throws what a getter of it throws. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+}
+
+/** Keeps a promise that is refused from ending the process when it rejects. Takes anything, and never throws. */
+export function ignoreRejection(refused: unknown): void {
+  try {
+    // Of a promise alone, one of another realm too: to call the `then` of anything else might begin its work.
+    Promise.prototype.then.call(refused as Promise<unknown>, undefined, () => {});
+  } catch {
+    // Not a promise.
+  }
+}
