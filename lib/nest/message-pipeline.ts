@@ -62,6 +62,7 @@ export class MessagePipeline {
   create(instance: object, method: string, inquirerId: string, contextId?: ContextId): MessageCall {
     const direct = directCall(instance as Instance, method);
     if (direct !== undefined) return direct;
+    nameParameters(instance as Instance, method);
     const options = { guards: true, interceptors: true, filters: true };
     return this.creator.create(
       instance,
@@ -101,6 +102,16 @@ function directCall(instance: Instance, method: string): MessageCall | undefined
     }
     return handler.apply(instance, args);
   };
+}
+
+/** Tells pipes which parameter of an undecorated handler is the message: they are given none of a handler that says nothing. */
+function nameParameters(instance: Instance, method: string): void {
+  const target = instance.constructor;
+  const hasPipes = [target, instance[method]!].some((each) => Reflect.hasMetadata(PIPES_METADATA, each));
+  if (!hasPipes || Reflect.hasMetadata(ROUTE_ARGS_METADATA, target, method)) return;
+  const { payload, context } = MESSAGE_PARAM;
+  const parameters = { [`${payload}:0`]: { index: 0, pipes: [] }, [`${context}:1`]: { index: 1, pipes: [] } };
+  Reflect.defineMetadata(ROUTE_ARGS_METADATA, parameters, target, method);
 }
 
 /** Pipes are for the message and for what the application's own decorators inject, and not for the context. */

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { InjectionToken, ModuleMetadata, OptionalFactoryDependency, Type } from '@nestjs/common';
 import type { ListenerFailure } from '../core/reporter.js';
 import type { Transport } from '../core/transport.js';
@@ -72,9 +73,9 @@ export interface SseOptions {
 
 /** What `authenticate` is given if it names no type of its own: what the requests of all HTTP adapters have. */
 export interface IncomingRequest {
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly method?: string;
-  readonly url?: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly method?: string | undefined;
+  readonly url?: string | undefined;
   /** What a guard of the application put there. */
   // oxlint-disable-next-line typescript/no-explicit-any -- the application knows it, and says so where it uses it
   readonly user?: any;

@@ -478,6 +478,38 @@ describe('the enhancers of an @OnMessage handler', () => {
     expect(await calls.next()).toEqual(['filter', 'Forbidden resource']);
   });
 
+  test('give the message to the pipes of an undecorated handler and of its class, and the context to none', async () => {
+    class Raw {
+      @IsInt() n!: number;
+    }
+    @Injectable()
+    class OfMethod {
+      @OnMessage('raw')
+      @UsePipes(new ValidationPipe({ transform: true }))
+      handle(message: Raw, context: MessageContext) {
+        calls.push([message instanceof Raw, context.channel]);
+      }
+    }
+    @Injectable()
+    @UsePipes(Doubling)
+    class OfClass {
+      @OnMessage('doubled')
+      handle(text: unknown) {
+        calls.push(text);
+      }
+    }
+    const failures = new Queue<string>();
+    await using running = await start([OfMethod, OfClass, Prefix], {
+      onListenerError: (error) => failures.push((error as Error).message),
+    });
+    void running.messaging.postMessage('raw', { n: 'x' });
+    expect(await failures.next()).toBe('Bad Request Exception');
+    void running.messaging.postMessage('raw', { n: 1 });
+    expect(await calls.next()).toEqual([true, 'raw']);
+    void running.messaging.postMessage('doubled', 4);
+    expect(await calls.next()).toBe('injected 8');
+  });
+
   test('that refuse a message are reported where no filter catches it', async () => {
     @Injectable()
     class Validated {

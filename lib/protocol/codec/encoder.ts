@@ -309,7 +309,9 @@ export class Encoder {
   private refuseClass(object: object): never {
     const problem = fromOtherCopy(object);
     if (problem !== undefined) this.refuse(problem);
-    return this.refuse(`${classOf(object)?.name || 'an object of an unnamed class'} is not @Serializable`);
+    return this.refuse(
+      `${classOf(object)?.name || 'an object of an unnamed class'} is not @Serializable; declare the class with @Serializable(), let it extend Message, or make it the class of a channel`,
+    );
   }
 
   private refuse(problem: string, cause?: unknown): never {

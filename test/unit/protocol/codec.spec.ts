@@ -467,6 +467,9 @@ describe('Codec', () => {
   });
 });
 
+const undeclared = (text: string) =>
+  `${text}; declare the class with @Serializable(), let it extend Message, or make it the class of a channel`;
+
 describe('Codec refuses to send', () => {
   class OrderRepository {}
   class List extends Array<number> {}
@@ -482,16 +485,16 @@ describe('Codec refuses to send', () => {
   test.each<[unknown, string]>([
     [
       { order: { repository: new OrderRepository() } },
-      'message.order.repository: OrderRepository is not @Serializable',
+      undeclared('message.order.repository: OrderRepository is not @Serializable'),
     ],
-    [new Greeting('x', new Undeclared()), 'message.to: Undeclared is not @Serializable'],
-    [new Undeclared(), 'message: Undeclared is not @Serializable'],
+    [new Greeting('x', new Undeclared()), undeclared('message.to: Undeclared is not @Serializable')],
+    [new Undeclared(), undeclared('message: Undeclared is not @Serializable')],
     [
       { to: new Greeting('x'), also: new (class Nested extends Message {})() },
-      'message.also: Nested is not @Serializable',
+      undeclared('message.also: Nested is not @Serializable'),
     ],
-    [new Subclass('x'), 'message: Subclass is not @Serializable'],
-    [new HttpFailure('x'), 'message: HttpFailure is not @Serializable'],
+    [new Subclass('x'), undeclared('message: Subclass is not @Serializable')],
+    [new HttpFailure('x'), undeclared('message: HttpFailure is not @Serializable')],
     [
       {
         a: [
@@ -510,12 +513,12 @@ describe('Codec refuses to send', () => {
     [Symbol('s'), 'message: Symbol(s) cannot be sent'],
     [new Map([['k', [Symbol('s')]]]), 'message.get("k")[0]: Symbol(s) cannot be sent'],
     [new Map([[Undeclared, 1]]), 'message.keys()[0]: the function Undeclared cannot be sent'],
-    [new Set([1, Promise.resolve()]), 'message.values()[1]: Promise is not @Serializable'],
-    [{ list: new List() }, 'message.list: List is not @Serializable'],
-    [new Registry(), 'message: Registry is not @Serializable'],
+    [new Set([1, Promise.resolve()]), undeclared('message.values()[1]: Promise is not @Serializable')],
+    [{ list: new List() }, undeclared('message.list: List is not @Serializable')],
+    [new Registry(), undeclared('message: Registry is not @Serializable')],
     [new DeclaredMap(), 'message: DeclaredMap extends Map; only own properties travel, so hold a Map in one'],
-    [new WeakMap(), 'message: WeakMap is not @Serializable'],
-    [[new String('boxed')], 'message[0]: String is not @Serializable'],
+    [new WeakMap(), undeclared('message: WeakMap is not @Serializable')],
+    [[new String('boxed')], undeclared('message[0]: String is not @Serializable')],
     [
       JSON.parse('{"a":{"__proto__":1}}'),
       'message.a: a property "__proto__" cannot be sent; no receiver would accept it',
