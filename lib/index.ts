@@ -39,7 +39,7 @@ export {
 } from './protocol/index.js';
 
 export type { MessageContext } from './core/delivery.js';
-export type { PostOptions, PostScope } from './core/hub.js';
+export type { PostOptions, PostScope } from './core/post-options.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
 export type { Session, SessionCloseReason } from './core/session.js';

@@ -12,7 +12,6 @@ import {
   MAX_CHANNEL_NAME_LENGTH,
   RESERVED_PREFIX,
   checkChannelName,
-  describe,
   isTemplate,
   quote,
 } from '../protocol/channel-name.js';
@@ -20,13 +19,7 @@ import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { Codec } from '../protocol/codec.js';
 import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../protocol/envelope.js';
-import {
-  ConfigurationError,
-  InvalidMessageError,
-  LimitExceededError,
-  MessagingError,
-  RedisNotEnabledError,
-} from '../protocol/errors.js';
+import { InvalidMessageError, LimitExceededError, RedisNotEnabledError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS, exceedsBytes, type Limits } from '../protocol/limits.js';
 import type { Class } from '../protocol/message.js';
 import { isInstance } from '../protocol/message-class.js';
@@ -37,28 +30,15 @@ import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import { Delivery, type Origin } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
 import { isolateObservable } from './isolated-observable.js';
-import { Listener, type MessageListener } from './listener.js';
+import { Listener, assertListener, type MessageListener } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import { ListenerRegistry } from './listener-registry.js';
 import { PostCheck } from './post-check.js';
+import { checkPostOptions, type PostOptions } from './post-options.js';
 import type { Reporter } from './reporter.js';
 import type { Session } from './session.js';
 import { Sessions } from './sessions.js';
 import type { Transport, TransportStatus } from './transport.js';
-
-/**
- * How far a post reaches. `local`: this process. `global`: every server too, and an error without Redis.
- * `auto`: global where Redis is configured, else local.
- */
-export type PostScope = 'local' | 'global' | 'auto';
-
-/** Options of a post. */
-export interface PostOptions {
-  /** Short for `scope: 'global'`. */
-  global?: boolean;
-  /** @defaultValue 'local' */
-  scope?: PostScope;
-}
 
 /** What a hub is made of. */
 export interface HubOptions {
@@ -197,12 +177,7 @@ export class Hub {
 
   /** Makes a listener that is not called yet; {@link attach} registers it. */
   prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
-    if (typeof call !== 'function') {
-      throw new MessagingError(
-        'INVALID_LISTENER',
-        `A listener is a function (message, context) => …, not ${describe(call)}`,
-      );
-    }
+    assertListener(call);
     const isDefined = isChannel(channel);
     if (!isDefined) {
       const segments = checkChannelName(channel) === 'template' ? channel.split('/') : undefined;
@@ -336,17 +311,9 @@ export class Hub {
     return this.transport!.publish(name, payload, { interop });
   }
 
-  private isGlobal({ global, scope = global ? 'global' : 'local', ...others }: PostOptions): boolean {
-    const unknown = Object.keys(others)[0];
-    if (unknown === 'id')
-      throw new ConfigurationError('postMessage: option "id" needs a channel with history, which is not supported yet');
-    if (unknown !== undefined)
-      throw new ConfigurationError(`postMessage: unknown option "${unknown}"; the options are: global, scope`);
-    if (scope !== 'local' && scope !== 'global' && scope !== 'auto') {
-      throw new ConfigurationError(
-        `postMessage: option "scope" must be 'local', 'global' or 'auto', not ${describe(scope)}`,
-      );
-    }
+  private isGlobal(options: PostOptions): boolean {
+    checkPostOptions(options);
+    const { global, scope = global ? 'global' : 'local' } = options;
     if (scope === 'global' && this.transport === undefined) throw new RedisNotEnabledError();
     return scope !== 'local' && this.transport !== undefined;
   }

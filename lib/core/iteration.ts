@@ -1,8 +1,15 @@
+import { checkOptions, type OptionCheck } from '../protocol/check-options.js';
 import type { ListenableChannel } from '../protocol/channel.js';
 import { Iteration, resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
 import type { Hub } from './hub.js';
 import type { Listener } from './listener.js';
 import type { Session } from './session.js';
+
+const OPTIONS: Record<keyof IterateOptions, OptionCheck> = {
+  // Their values are looked at where clients' are, too.
+  maxBuffered: () => undefined,
+  overflow: () => undefined,
+};
 
 /**
  * The messages of a channel as an iterator that keeps a bounded number of them for a slow loop. It listens from the start of
@@ -16,6 +23,7 @@ export function iterate<T>(
   session: Session,
   options?: IterateOptions,
 ): AsyncIterableIterator<T, undefined> {
+  if (options !== undefined) checkOptions(options, 'iterate', OPTIONS);
   const resolved = resolveIterateOptions(options, 'iterate');
   const name = hub.prepare(channel, () => {}, session).channel;
   let listener: Listener | undefined;

@@ -1,5 +1,6 @@
-import { matchTemplate } from '../protocol/channel-name.js';
+import { describe, matchTemplate } from '../protocol/channel-name.js';
 import type { ChannelDefinition, MessageParams } from '../protocol/channel.js';
+import { MessagingError } from '../protocol/errors.js';
 import { nameOf } from '../protocol/thrown.js';
 import type { MessageContext } from './delivery.js';
 import type { Session } from './session.js';
@@ -116,4 +117,13 @@ export class Listener implements MessageSubscription {
   [Symbol.dispose](): void {
     this.unsubscribe();
   }
+}
+
+/** @throws MessagingError (`INVALID_LISTENER`) for anything but a function */
+export function assertListener(call: unknown): void {
+  if (typeof call === 'function') return;
+  throw new MessagingError(
+    'INVALID_LISTENER',
+    `A listener is a function (message, context) => …, not ${describe(call)}`,
+  );
 }

@@ -1,24 +1,26 @@
 import type { Observable } from 'rxjs';
 import { RevokedAuthenticationUser, type RevokedAuthentication } from '../protocol/authentication.js';
-import type {
-  AnyListenableChannel,
-  AnyPostableChannel,
-  Channel,
-  ChannelTemplate,
-  ListenableChannel,
-  MessageParams,
-  PostableChannel,
+import {
+  isChannel,
+  type AnyListenableChannel,
+  type AnyPostableChannel,
+  type Channel,
+  type ChannelTemplate,
+  type ListenableChannel,
+  type MessageParams,
+  type PostableChannel,
 } from '../protocol/channel.js';
 import { classOf } from '../protocol/serializable.js';
-import { describe } from '../protocol/channel-name.js';
+import { checkChannelName, describe } from '../protocol/channel-name.js';
 import { COPY, describeCopy } from '../protocol/copy.js';
 import { UnserializableError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class, Message } from '../protocol/message.js';
 import { messagesFrom } from '../protocol/source.js';
-import type { Hub, PostOptions } from './hub.js';
+import type { Hub } from './hub.js';
 import { iterate } from './iteration.js';
-import type { MessageListener, MessageSubscription } from './listener.js';
+import { assertListener, type MessageListener, type MessageSubscription } from './listener.js';
+import type { PostOptions } from './post-options.js';
 import type { Revocations } from './revocations.js';
 import type { Session } from './session.js';
 import { createStream } from './stream.js';
@@ -107,11 +109,18 @@ export abstract class Messenger {
     return this.hub.listen(channel, listener, this.openSessionFor('addListener'));
   }
 
-  /** Ends the registrations of this function on this channel that were made in this session. Unknown: nothing happens. */
+  /**
+   * Ends the registrations of this function on this channel that were made in this session. Unknown: nothing happens.
+   *
+   * @throws InvalidChannelError for what is no channel
+   * @throws MessagingError (`INVALID_LISTENER`) for anything but a function
+   */
   removeListener<T, const Name extends string = string>(
     channel: ListenableChannel<T, Name>,
     listener: MessageListener<T, MessageParams<Name>>,
   ): void {
+    assertListener(listener);
+    if (!isChannel(channel)) checkChannelName(channel);
     const name = typeof channel === 'string' ? channel : channel.name;
     for (const registration of this.sessionFor('removeListener').registrations(name, listener))
       registration.unsubscribe();

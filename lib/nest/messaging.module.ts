@@ -18,6 +18,7 @@ import { IsolatedTransport } from '../core/isolated-transport.js';
 import { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
 import type { TransportStatus } from '../core/transport.js';
+import { readOptions } from '../protocol/check-options.js';
 import { COPY, describeCopy, fromOtherCopy } from '../protocol/copy.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
@@ -172,9 +173,9 @@ export class MessagingModule
     return describeCopy('MessagingModule');
   }
 
-  /** @throws ConfigurationError for `scope` and `global`; the application does not start with other wrong options */
+  /** @throws ConfigurationError for what is no options, and for `scope` and `global`; the application does not start with other wrong options */
   static override forRoot<Request = IncomingRequest>(options: MessagingModuleOptions<Request> = {}): DynamicModule {
-    return super.forRoot(options);
+    return super.forRoot(readOptions(options, 'MessagingModule.forRoot()') as MessagingOptions);
   }
 
   /** Like {@link forRoot}, with options that a factory makes. */

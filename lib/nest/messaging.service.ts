@@ -6,6 +6,7 @@ import { Revocations } from '../core/revocations.js';
 import type { Session, SessionInit } from '../core/session.js';
 import type { TransportStatus } from '../core/transport.js';
 import type { AuthenticationClaims } from '../protocol/authentication.js';
+import { abortSignal, checkOptions, type OptionCheck } from '../protocol/check-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { readAuthentication } from '../protocol/read-authentication.js';
 import { Authenticator } from './authenticator.js';
@@ -25,6 +26,12 @@ export interface SessionOptions {
   /** Closes the session when aborted. */
   readonly signal?: AbortSignal | undefined;
 }
+
+const SESSION_OPTIONS: Record<keyof SessionOptions, OptionCheck> = {
+  // Read with more care below.
+  auth: () => undefined,
+  signal: abortSignal,
+};
 
 /**
  * Messages of the application: a singleton for whatever is no request (cron, workers, gateways, tests).
@@ -61,14 +68,16 @@ export class MessagingService extends Messenger {
    * Opens a session of your own. It closes by hand, by `using`, by its signal, by the revocation of its
    * authentication, or when the application shuts down.
    *
-   * @throws ConfigurationError for an `auth` that names nobody: `null` is nobody
+   * @throws ConfigurationError for unknown or wrong options, and for an `auth` that names nobody: `null` is nobody
    * @example
    * ```ts
    * await using messages = messaging.openSession({ signal: job.signal });
    * messages.addListener(UserUpdates, (update) => job.note(update));
    * ```
    */
-  openSession({ auth, signal }: SessionOptions = {}): SessionMessages {
+  openSession(options: SessionOptions = {}): SessionMessages {
+    checkOptions(options, 'openSession', SESSION_OPTIONS);
+    const { auth, signal } = options;
     const session = this.hub.sessions.open({ auth: this.authOf(auth), signal });
     return new SessionMessages(this.hub, this.revocations, () => session);
   }

@@ -2,6 +2,7 @@ import type { MessageContext } from '../core/delivery.js';
 import type { AnyListenableChannel, Channel, ChannelTemplate } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { handlerName } from './handler-name.js';
 
 const ON_MESSAGE = Symbol('nestjs-messaging:on-message');
 
@@ -45,11 +46,10 @@ export function OnMessage<T>(channel: Channel<T> | ChannelTemplate<T>): HandlerD
 export function OnMessage(channel: string): MethodDecorator;
 export function OnMessage(channel: AnyListenableChannel): MethodDecorator {
   return (target, method, descriptor) => {
+    const name = handlerName('@OnMessage', target, method);
     const handler: unknown = (descriptor as PropertyDescriptor | undefined)?.value;
     if (typeof handler !== 'function') {
-      throw new ConfigurationError(
-        `@OnMessage on ${target.constructor.name}.${String(method)}: it decorates methods, not ${describe(handler)}`,
-      );
+      throw new ConfigurationError(`@OnMessage on ${name}: it decorates methods, not ${describe(handler)}`);
     }
     Reflect.defineMetadata(ON_MESSAGE, [...channelsOf(handler), channel], handler);
   };

@@ -2,6 +2,7 @@ import { HttpCode, RequestMapping, RequestMethod } from '@nestjs/common';
 import { HTTP_CODE_METADATA, ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import type { Observable } from 'rxjs';
 import { checkOptions, strings, wholeNumber } from '../protocol/check-options.js';
+import { handlerName } from './handler-name.js';
 import { injectedParameter } from './injected-parameter.js';
 import { StreamSignal } from './stream-signal.js';
 import { SseExchange, SseExchangePipe, type SseRoute } from './sse-exchange.js';
@@ -56,7 +57,7 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
     descriptor: TypedPropertyDescriptor<Handler>,
   ): TypedPropertyDescriptor<Handler> => {
     const { method = RequestMethod.GET, ...routeOptions } = options;
-    const name = `${target.constructor.name}.${String(key)}`;
+    const name = handlerName('@Sse()', target, key);
     checkOptions(options, `@Sse() on ${name}`, OPTIONS);
     const original = descriptor.value as unknown as (...args: unknown[]) => unknown;
     const count = parameterCount(target, key, original);

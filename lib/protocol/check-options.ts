@@ -11,6 +11,10 @@ export const callback: OptionCheck = (value) => (typeof value === 'function' ? u
 export const strings: OptionCheck = (value) =>
   Array.isArray(value) && value.every((item) => typeof item === 'string') ? undefined : 'an array of strings';
 
+/** Of whatever realm or polyfill it is. */
+export const abortSignal: OptionCheck = (value) =>
+  typeof (value as Partial<AbortSignal> | null)?.aborted === 'boolean' ? undefined : 'an AbortSignal';
+
 /** A number of things or of milliseconds. */
 export function wholeNumber(least: number): OptionCheck {
   return (value) =>
@@ -28,10 +32,7 @@ export function wholeNumber(least: number): OptionCheck {
  * @throws ConfigurationError that names the option, and for an unknown one the options that there are
  */
 export function checkOptions(options: unknown, path: string, checks: Readonly<Record<string, OptionCheck>>): undefined {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new ConfigurationError(`${path}: the options must be an object, not ${describe(options)}`);
-  }
-  for (const [option, value] of Object.entries(options)) {
+  for (const [option, value] of Object.entries(readOptions(options, path))) {
     const check = Object.hasOwn(checks, option) ? checks[option] : undefined;
     if (check === undefined) {
       throw new ConfigurationError(
@@ -44,4 +45,20 @@ export function checkOptions(options: unknown, path: string, checks: Readonly<Re
     }
   }
   return undefined;
+}
+
+/**
+ * Reads each option once: those that are given by getters too.
+ *
+ * @throws ConfigurationError for anything but an object, and for one that cannot be read
+ */
+export function readOptions(options: unknown, path: string): Record<string, unknown> {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ConfigurationError(`${path}: the options must be an object, not ${describe(options)}`);
+  }
+  try {
+    return { ...options };
+  } catch (cause) {
+    throw new ConfigurationError(`${path}: the options cannot be read`, { cause });
+  }
 }

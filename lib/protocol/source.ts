@@ -36,7 +36,8 @@ export class SourceRef {
  * ```
  */
 export function sourceRef(type: string | Class, key: string | number): SourceRef {
-  const name = typeof type === 'string' ? type : typeName(type);
+  const name: unknown = typeof type === 'function' ? typeName(type) : type;
+  if (typeof name !== 'string') throw new ConfigurationError(`A source has a class or its name, not ${describe(type)}`);
   return new SourceRef(name, checkKey(name, key));
 }
 
@@ -48,7 +49,13 @@ export function sourceRef(type: string | Class, key: string | number): SourceRef
 export function toSourceRef(source: object): SourceRef {
   if (source instanceof SourceRef) return source;
   const { name, key } = keyedInfo(classOfSource(source));
-  return new SourceRef(name, checkKey(name, (source as Record<string, unknown>)[key]));
+  try {
+    return new SourceRef(name, checkKey(name, (source as Record<string, unknown>)[key]));
+  } catch (cause) {
+    throw cause instanceof ConfigurationError
+      ? cause
+      : new ConfigurationError(`The key of a ${name} cannot be read`, { cause });
+  }
 }
 
 /**
@@ -140,7 +147,7 @@ function keyedInfo(target: Function): ClassInfo & { key: string } {
 }
 
 function checkKey(type: string, key: unknown): string {
-  if ((typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint') || key === '') {
+  if (!(typeof key === 'string' ? key : typeof key === 'bigint' || (typeof key === 'number' && !Number.isNaN(key)))) {
     throw new ConfigurationError(
       `A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`,
     );

@@ -120,6 +120,24 @@ describe('the options', () => {
     );
   });
 
+  const unreadable = Object.defineProperty({}, 'redis', {
+    enumerable: true,
+    get: () => {
+      throw new Error('no configuration');
+    },
+  });
+
+  test.each<[string, () => unknown]>([
+    ['must be an object, not 5', () => 5],
+    ['must be an object, not null', () => null],
+    ['must be an object, not an array', () => []],
+    ['must be an object, not a function', () => () => 1],
+    ['cannot be read', () => unreadable],
+  ])('that %s are refused at the call', (text, make) => {
+    expect(() => MessagingModule.forRoot(make() as never)).toThrow(ConfigurationError);
+    expect(() => MessagingModule.forRoot(make() as never)).toThrow(`MessagingModule.forRoot(): the options ${text}`);
+  });
+
   test('scope and global cannot come from a factory, which runs too late for them', async () => {
     const error = await startupError({
       imports: [MessagingModule.forRootAsync({ useFactory: () => ({ scope: 'async-local' }) as MessagingOptions })],
@@ -294,6 +312,34 @@ describe('MessagingService', () => {
     expect(() => byHand.createStream('x')).toThrow(SessionClosedError);
     expect(() => byHand.iterate('x')).toThrow(SessionClosedError);
     await expect(byHand.postMessage('x', 3)).resolves.toBe(true);
+  });
+
+  test('opens no session with options that would never end it', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const messaging = running.app.get(MessagingService);
+    const misuses: [unknown, string][] = [
+      [5, 'openSession: the options must be an object, not 5'],
+      [null, 'openSession: the options must be an object, not null'],
+      [{ sginal: new AbortController().signal }, 'openSession: unknown option "sginal"; the options are: auth, signal'],
+      [{ signal: 5 }, 'openSession: option "signal" must be an AbortSignal, not 5'],
+      [{ signal: {} }, 'openSession: option "signal" must be an AbortSignal, not an object'],
+      [{ signal: new AbortController() }, 'must be an AbortSignal, not an instance of AbortController'],
+    ];
+    for (const [options, text] of misuses) {
+      expect(() => messaging.openSession(options as never)).toThrow(ConfigurationError);
+      expect(() => messaging.openSession(options as never)).toThrow(text);
+    }
+  });
+
+  test('is told by removeListener of what is no channel and no listener', async () => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot()] });
+    const messaging = running.app.get(MessagingService);
+    const listener = () => {};
+    expect(() => messaging.removeListener(null as never, listener)).toThrow(
+      'A channel is a string or the result of defineChannel(), not null',
+    );
+    expect(() => messaging.removeListener('x', 5 as never)).toThrow(/^A listener is a function .*, not 5$/);
+    messaging.removeListener(defineChannel('unknown'), listener);
   });
 
   test('removes exactly the registrations of a function on a channel', async () => {

@@ -39,6 +39,8 @@ import {
   type ListenerFailure,
   type MessageContext,
   type Session,
+  AuthorizeChannel,
+  Sse,
 } from 'nestjs-messaging';
 import { startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
@@ -282,6 +284,26 @@ describe('an @OnMessage handler', () => {
       }
       return Wrong;
     }).toThrow('it decorates methods');
+  });
+
+  test('on what Nest does not look at is refused where it is written, as @Sse and @AuthorizeChannel are', () => {
+    class Provider {
+      static shared() {}
+    }
+    const descriptor = { value: () => {} } as TypedPropertyDescriptor<never>;
+    const decorators: [string, (target: object, key: string | symbol, descriptor: never) => unknown][] = [
+      ['@OnMessage', OnMessage('x')],
+      ['@Sse()', Sse('x')],
+      ['@AuthorizeChannel', AuthorizeChannel('x')],
+    ];
+    for (const [name, decorate] of decorators) {
+      expect(() => decorate(Provider.prototype, Symbol('hidden'), descriptor as never)).toThrow(
+        `${name} on Provider.Symbol(hidden): Nest does not find methods named by a symbol; give it a name`,
+      );
+      expect(() => decorate(Provider, 'shared', descriptor as never)).toThrow(
+        `${name} on Provider.shared: the method is static; Nest calls those of instances`,
+      );
+    }
   });
 
   test('on a wrong channel stops the application at its start', async () => {

@@ -3,6 +3,7 @@ import { checkChannelName, describe } from '../../protocol/channel-name.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import { checkOptions, flag } from '../../protocol/check-options.js';
 import { ConfigurationError } from '../../protocol/errors.js';
+import { handlerName } from '../handler-name.js';
 
 const AUTHORIZE_CHANNEL = Symbol('nestjs-messaging:authorize-channel');
 
@@ -82,7 +83,8 @@ export function AuthorizeChannel(
   options: AuthorizeChannelOptions = {},
 ): AuthorizerDecorator<never> {
   return (target, method, descriptor) => {
-    const path = `@AuthorizeChannel on ${target.constructor.name}.${String(method)}`;
+    const name = handlerName('@AuthorizeChannel', target, method);
+    const path = `@AuthorizeChannel on ${name}`;
     const handler: unknown = descriptor?.value;
     if (typeof handler !== 'function') {
       throw new ConfigurationError(`${path}: it decorates methods, not ${describe(handler)}`);

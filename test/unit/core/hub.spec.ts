@@ -322,6 +322,10 @@ describe('a post', () => {
     [{ scope: 'global' }, RedisNotEnabledError, 'Redis needs to be enabled to use this method'],
     [{ scope: 'planet' }, ConfigurationError, '"planet"'],
     [{ globl: true }, ConfigurationError, 'unknown option "globl"'],
+    [null, ConfigurationError, 'postMessage: the options must be an object, not null'],
+    [true, ConfigurationError, 'postMessage: the options must be an object, not true'],
+    [[], ConfigurationError, 'postMessage: the options must be an object, not an array'],
+    [{ global: 'no' }, ConfigurationError, 'postMessage: option "global" must be true or false, not "no"'],
     [{ id: 'x' }, ConfigurationError, 'history, which is not supported yet'],
   ])('with the options %j is refused before anybody gets it', (options, type, text) => {
     const { hub, session, seen } = setup();

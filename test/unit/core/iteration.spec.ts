@@ -111,4 +111,13 @@ describe('an iteration', () => {
   test.each([{ maxBuffered: 0 }, { maxBuffered: 1.5 }, { overflow: 'ignore' }])('with %j is refused', (options) => {
     expect(() => setup(options as IterateOptions)).toThrow(ConfigurationError);
   });
+
+  test.each<[unknown, string]>([
+    [5, 'iterate: the options must be an object, not 5'],
+    [null, 'iterate: the options must be an object, not null'],
+    [{ maxBufferd: 1 }, 'iterate: unknown option "maxBufferd"; the options are: maxBuffered, overflow'],
+  ])('with %j names what is wrong', (options, text) => {
+    expect(() => setup(options as never)).toThrow(ConfigurationError);
+    expect(() => setup(options as never)).toThrow(text);
+  });
 });

@@ -49,6 +49,28 @@ describe('the channel of a source and a class of messages', () => {
     expect(() => messagesFrom(room, Said)).toThrow(InvalidChannelError);
   });
 
+  test('needs a key that tells one from another, and that can be read', () => {
+    for (const key of [Number.NaN, '', null, {}]) {
+      expect(() => messagesFrom(new Room(key), Said)).toThrow(/^A Room needs a key to be a source/);
+    }
+    expect(() => sourceRef('Room', Number.NaN)).toThrow(ConfigurationError);
+    const cause = new Error('not loaded');
+    const room = Object.defineProperty(new Room(1), 'id', {
+      get: () => {
+        throw cause;
+      },
+    });
+    expect(() => messagesFrom(room, Said)).toThrow(
+      expect.objectContaining({ code: 'CONFIGURATION', message: 'The key of a Room cannot be read', cause }),
+    );
+  });
+
+  test('needs a class or its name', () => {
+    for (const type of [5, null, undefined, {}]) {
+      expect(() => sourceRef(type as never, 1)).toThrow(/^A source has a class or its name, not /);
+    }
+  });
+
   test('follows the name that a class is given later', () => {
     class Named {}
     expect(messagesFrom(Room, Named).name).toBe('messaging:from/Room/:key/Named');
