@@ -58,7 +58,7 @@ export interface HubOptions {
 const NO_OPTIONS: Readonly<ChannelOptions> = {};
 const DELIVERED = Promise.resolve(true);
 // A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
-// keep the process busy for ever where plain recursion would have failed.
+// keep the process busy for ever where plain recursion would have failed. Posts after an `await` are not counted.
 const MAX_DEPTH = 10_000;
 
 /** One node's registry of channels and listeners: takes posts, delivers locally, hands on to the transport. */

@@ -5,6 +5,7 @@ import { MAX_DEPTH } from '../protocol/codec/codec-limits.js';
 import { MessagePath } from '../protocol/codec/message-path.js';
 import { shownOf } from '../protocol/codec/shown.js';
 import { InvalidMessageError } from '../protocol/errors.js';
+import { ignoreRejection } from '../protocol/promises.js';
 import { classInfo, classOf, declaredClasses, declaredNames } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 
@@ -73,6 +74,8 @@ export class PostCheck {
     if (object instanceof Error) return this.values(object, [...Object.keys(object), 'cause', 'errors'], depth, walk);
     const isKnown = this.types.has(type) || classInfo(type)?.kind === 'data';
     if (isKnown) this.instance(object, type, depth, walk);
+    // Of an async @Transform or toJSON(), which is refused where the message leaves.
+    else ignoreRejection(object);
   }
 
   private instance(object: object, type: Function, depth: number, walk: Walk): void {

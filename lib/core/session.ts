@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
+import { describe } from '../protocol/channel-name.js';
 import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol/authentication.js';
-import { ConfigurationError, SessionClosedError } from '../protocol/errors.js';
+import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Listener } from './listener.js';
@@ -120,9 +121,14 @@ export class Session implements Disposable, AsyncDisposable {
   /**
    * Runs a function when the session closes, after those that came before it; at once where it has. What it throws is
    * reported.
+   *
+   * @throws MessagingError (INVALID_LISTENER) for what is no function
    * @internal
    */
   onClose(run: OnClose): void {
+    if (typeof run !== 'function') {
+      throw new MessagingError('INVALID_LISTENER', `Session.onClose takes a function, not ${describe(run)}`);
+    }
     const earlier = this.#onClose;
     if (this.#closeReason !== undefined) this.#runOnClose(run, this.#closeReason);
     else if (earlier === undefined) this.#onClose = run;

@@ -6,9 +6,9 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 /** Keeps a promise that is refused from ending the process when it rejects. Takes anything, and never throws. */
 export function ignoreRejection(refused: unknown): void {
   try {
-    // Of a promise alone, one of another realm too: to call the `then` of anything else might begin its work.
-    Promise.prototype.then.call(refused as Promise<unknown>, undefined, () => {});
+    // Of a promise alone: to call the `then` of anything else might begin its work.
+    if (refused instanceof Promise) Promise.prototype.then.call(refused, undefined, () => {});
   } catch {
-    // Not a promise.
+    // A proxy, which rejects nothing by itself.
   }
 }

@@ -1,6 +1,7 @@
 import { describe } from '../channel-name.js';
 import { fromOtherCopy } from '../copy.js';
 import { UnserializableError } from '../errors.js';
+import { ignoreRejection } from '../promises.js';
 import { classInfo, classOf } from '../serializable.js';
 import { SourceRef, toSourceRef } from '../source.js';
 import type { TypeRegistry } from '../type-registry.js';
@@ -307,6 +308,8 @@ export class Encoder {
   }
 
   private refuseClass(object: object): never {
+    // The async function of a @Transform or a getter.
+    ignoreRejection(object);
     const problem = fromOtherCopy(object);
     if (problem !== undefined) this.refuse(problem);
     return this.refuse(

@@ -1,5 +1,5 @@
 import { describe } from '../channel-name.js';
-import { isThenable } from '../promises.js';
+import { ignoreRejection, isThenable } from '../promises.js';
 import { thrownText } from '../thrown.js';
 import { extendedBuiltin } from './builtin-type.js';
 
@@ -24,6 +24,7 @@ export function shownOf(object: object): object {
     extendedBuiltin(Object.getPrototypeOf(shown) as object | null) !== undefined ||
     isThenable(shown)
   ) {
+    ignoreRejection(shown);
     throw new Error(`gave ${describe(shown)}; it must give, at once, an object whose properties are what leaves`);
   }
   return shown;

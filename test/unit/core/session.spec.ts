@@ -7,7 +7,7 @@ import {
   RevokedAuthenticationScope,
   RevokedAuthenticationUser,
 } from '../../../lib/protocol/authentication.js';
-import { ConfigurationError } from '../../../lib/protocol/errors.js';
+import { ConfigurationError, MessagingError } from '../../../lib/protocol/errors.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
 function setup() {
@@ -93,6 +93,17 @@ describe('a session that closes', () => {
     void hub.post('channel', 'x');
     expect([one, two, three].every(({ closed }) => closed)).toBe(true);
     expect(seen).toEqual(['one', 'three']);
+  });
+
+  test.each([5, {}, { dispose() {} }, null, undefined, 'f'])('refuses %p in place of a function', (value) => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    session.onClose((reason) => seen.push(reason));
+    expect(() => session.onClose(value as never)).toThrow(MessagingError);
+    expect(() => session.onClose(value as never)).toThrow('Session.onClose takes a function, not ');
+    session.close();
+    expect(() => session.onClose(value as never)).toThrow(MessagingError);
+    expect(seen).toEqual(['ended']);
   });
 
   test('runs what was to be run then in the order in which it came, and what comes later at once', () => {

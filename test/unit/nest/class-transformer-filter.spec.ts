@@ -95,6 +95,18 @@ describe('Messages of classes with class-transformer rules', () => {
     }
   });
 
+  test('are refused for a rule that gives a promise, and the process goes on when that rejects', async () => {
+    @Serializable({ name: 'filter-late' })
+    class Late {
+      @Transform(async () => Promise.reject(new Error('late')))
+      value = 1;
+    }
+    const on = await codec();
+    expect(() => on.encode(new Late())).toThrow('message.value: Promise is not @Serializable');
+    // An unhandled rejection would fail this test.
+    await new Promise((resolve) => setTimeout(resolve));
+  });
+
   test('do not hold a secret at any depth, in no container, neither in the data nor beside it', async () => {
     const user = new User('Ada');
     user.friend = new Derived('Eve');

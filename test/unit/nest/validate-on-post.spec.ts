@@ -55,6 +55,13 @@ class Account {
   @IsString()
   count: unknown = 1;
 }
+@Serializable({ name: 'on-post-async' })
+class Async {
+  @Transform(async () => Promise.reject(new Error('late')))
+  value = 1;
+  @IsInt()
+  id = 1;
+}
 @Serializable({ name: 'on-post-shown' })
 class Shown {
   @IsInt()
@@ -105,6 +112,7 @@ const Lates = defineChannel('on-post/late', Late);
 const Posts = defineChannel('on-post/posts', Post);
 const Unruleds = defineChannel('on-post/plain', Unruled);
 const Accounts = defineChannel('on-post/accounts', Account);
+const Asyncs = defineChannel('on-post/async', Async);
 const Showns = defineChannel('on-post/shown', Shown);
 const Groupeds = defineChannel('on-post/grouped', Grouped);
 
@@ -195,6 +203,15 @@ describe('A message is checked as receivers would see it', () => {
     await from.postMessage(Accounts, new Account(), { global: true });
     expect(Object.entries(await there.next())).toEqual([['count', '1']]);
     expect(to.rejectedCount).toBe(0);
+  });
+
+  test("without the promise that an async transform gives, whose rejection is nobody else's", async () => {
+    const { from } = await servers();
+    using here = new Inbox(from, Asyncs);
+    await from.postMessage(Asyncs, new Async());
+    expect(await here.next()).toBeInstanceOf(Async);
+    // An unhandled rejection would fail this test.
+    await new Promise((resolve) => setTimeout(resolve));
   });
 
   test('as its toJSON() gives it', async () => {

@@ -623,6 +623,15 @@ describe('toJSON()', () => {
     expect(() => write({ accounts: [giving(toJSON)] })).toThrow(`message.accounts[0]: toJSON() of Any ${problem}`);
   });
 
+  test.each<[string, () => unknown]>([
+    ['gives', () => Promise.reject(new Error('late'))],
+    ['gives a property of', () => ({ late: Promise.reject(new Error('late')) })],
+  ])('that %s a promise which rejects is refused, and the process goes on', async (_what, toJSON) => {
+    expect(() => write(giving(toJSON as () => object))).toThrow(UnserializableError);
+    // An unhandled rejection would fail this test.
+    await new Promise((resolve) => setTimeout(resolve));
+  });
+
   test('that throws is refused with the path and what it threw', () => {
     const cause = new Error('no session');
     const failing = giving(() => {
