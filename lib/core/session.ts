@@ -7,6 +7,9 @@ import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Listener } from './listener.js';
 import type { Sessions } from './sessions.js';
+import { hasStackRoom } from './stack-room.js';
+
+const IN_MICROTASK = Promise.resolve();
 
 /** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked`, or the app shut down. */
 export type SessionCloseReason = 'ended' | 'revoked' | 'shutdown';
@@ -176,12 +179,31 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes the session. Never throws: each of those who are told of it is isolated from the others.
+   * Closes the session. Each of those who are told of it is isolated from the others. Near the end of the stack they are
+   * told in a microtask. Throws only if not even that can be arranged any more; the session is still open then.
    * @internal
    */
   end(reason: SessionCloseReason): void {
     if (this.closed) return;
-    this.#closeReason = reason;
+    if (!this.#hasEnds()) {
+      this.#sessions.forget(this);
+      this.#closeReason = reason;
+    } else if (hasStackRoom()) {
+      this.#closeReason = reason;
+      this.#tellOfEnd(reason);
+    } else {
+      // What breaks off in the middle would leave a session that is closed and yet goes on, and cannot be closed again.
+      // A function of the engine's own, which needs no stack to be compiled on.
+      void IN_MICROTASK.then(() => this.#tellOfEnd(reason));
+      this.#closeReason = reason;
+    }
+  }
+
+  #hasEnds(): boolean {
+    return this.#listeners !== undefined || this.#onClose !== undefined || this.#controller !== undefined;
+  }
+
+  #tellOfEnd(reason: SessionCloseReason): void {
     this.#sessions.forget(this);
     const listeners = this.#owned();
     this.#listeners = undefined;

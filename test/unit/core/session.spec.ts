@@ -106,6 +106,40 @@ describe('a session that closes', () => {
     expect(seen).toEqual(['ended']);
   });
 
+  test('by a call at the end of the stack tells all who are to hear of it', async () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    const listener = hub.listen('channel', (message) => seen.push(message), session);
+    createStream(hub, 'channel', session).subscribe({ complete: () => seen.push('complete') });
+    session.signal.addEventListener('abort', () => seen.push('abort'));
+    session.onClose((reason) => seen.push(reason));
+    const fill = (): void => {
+      try {
+        fill();
+      } catch {
+        session.close();
+      }
+    };
+    fill();
+    await Promise.resolve();
+    void hub.post('channel', 1);
+    expect([session.closed, listener.closed, hub.sessions.size]).toEqual([true, true, 1]);
+    expect(seen).toEqual(['abort', 'ended', 'complete']);
+  });
+
+  test('leads to the ends of any number of sessions, each closed by the one before', async () => {
+    const { hub, seen } = setup();
+    const sessions = Array.from({ length: 10_000 }, () => hub.sessions.open());
+    sessions.forEach((session, index) => {
+      session.onClose(() => sessions[index + 1]?.close());
+      session.onClose(() => seen.push(index));
+    });
+    sessions[0]!.close();
+    for (let i = 0; i < 100; i++) await Promise.resolve();
+    expect(sessions.filter(({ closed }) => !closed)).toEqual([]);
+    expect(seen).toHaveLength(10_000);
+  });
+
   test('runs what was to be run then in the order in which it came, and what comes later at once', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
