@@ -61,7 +61,7 @@ export class EventStream implements StreamObserver, ConnectionObserver {
   readonly beatMs: number;
   private readonly isSilent: boolean;
   private readonly connection: SseConnection;
-  private readonly handler: string;
+  readonly handler: string;
   private state: 'starting' | 'opening' | 'open' | 'done' = 'starting';
   private opening: Opening | undefined = undefined;
   private reading: Unsubscribable | undefined = undefined;
@@ -96,15 +96,12 @@ export class EventStream implements StreamObserver, ConnectionObserver {
 
   next(message: unknown): boolean {
     if (this.state === 'done') return false;
-    if (message instanceof Batch) {
-      this.openOnce();
-      this.connection.sendAll(message);
-      return true;
-    }
-    const frame = this.encode(message);
-    if (frame === undefined) return true;
+    const encoded = this.encode(message);
+    if (encoded === undefined) return true;
     this.openOnce();
-    return this.connection.send(frame);
+    if (encoded instanceof Frame) return this.connection.send(encoded);
+    this.connection.sendAll(encoded);
+    return true;
   }
 
   drained(): Promise<void> {
@@ -229,11 +226,12 @@ export class EventStream implements StreamObserver, ConnectionObserver {
    *
    * @returns `undefined` where it cannot be sent, which has been reported
    */
-  private encode(message: unknown): Frame | undefined {
-    if (message instanceof Frame) return message;
+  private encode(message: unknown): Frame | Batch | undefined {
     const { hub, reporter } = this.context;
     const { delivering } = hub;
     try {
+      // Here, since a proxy may throw when it is asked for its class.
+      if (message instanceof Batch || message instanceof Frame) return message;
       if (message instanceof SseEvent) return frameOf(this.encoded(message.message), undefined, message.options);
       if (delivering === undefined || delivering.message !== message) return frameOf(hub.codec.encode(message));
       return eventFrame(hub, delivering);

@@ -14,6 +14,8 @@ export type MessageStream<T = unknown> = Observable<T> | AsyncIterable<T>;
 
 /** Takes what a stream gives. */
 export interface StreamObserver {
+  /** `Class.method` of the handler, for errors. */
+  readonly handler: string;
   /** @returns `false` where the reader does not keep up */
   next(message: unknown): boolean;
   /** Resolves when the reader has caught up or gone. */
@@ -40,13 +42,14 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
  * can take.
  *
  * @returns ends it; the source is released at once, also while it is waiting for something
+ * @throws ConfigurationError for an AsyncIterable that gives no iterator
  */
 export function readStream(stream: MessageStream, observer: StreamObserver, feeds: Feeds): Unsubscribable {
   if (stream instanceof DirectStream) return stream.read(observer, feeds);
   if (isObservable(stream)) {
     return stream.subscribe(new IsolatedSubscriber(observer, () => (error) => observer.endFailed(error)));
   }
-  const iterator = stream[Symbol.asyncIterator]();
+  const iterator = iteratorOf(stream, observer.handler);
   const state = { isStopped: false };
   void readIterator(iterator, observer, state);
   return {
@@ -83,8 +86,9 @@ async function readIterator(
       // A source that never waits would leave no turn of the event loop to anybody else.
       if (taken % READ_AT_ONCE === 0) await nextTurn();
       if (state.isStopped) return;
-      const result = await iterator.next();
+      const result: unknown = await iterator.next();
       if (state.isStopped) return;
+      assertResult(result, observer.handler);
       if (result.done) break;
       if (!observer.next(result.value)) await observer.drained();
       if (state.isStopped) return;
@@ -96,6 +100,29 @@ async function readIterator(
     state.isStopped = true;
     observer.error(error);
   }
+}
+
+/** @throws ConfigurationError for anything but an object with a function `next` */
+function iteratorOf(stream: AsyncIterable<unknown>, handler: string): AsyncIterator<unknown> {
+  const iterator: unknown = stream[Symbol.asyncIterator]();
+  if (isObject(iterator) && typeof (iterator as { next?: unknown }).next === 'function') {
+    return iterator as unknown as AsyncIterator<unknown>;
+  }
+  throw new ConfigurationError(
+    `${handler} returned an AsyncIterable whose [Symbol.asyncIterator]() gave ${describe(iterator)}; it gives an object with a function next`,
+  );
+}
+
+/** As `for await` does; without this, an iterator of numbers would be one of values that are not there, without end. */
+function assertResult(result: unknown, handler: string): asserts result is IteratorResult<unknown> {
+  if (isObject(result) || typeof result === 'function') return;
+  throw new ConfigurationError(
+    `${handler} returned an AsyncIterable whose next() gave ${describe(result)}; it gives a promise of { value, done }`,
+  );
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
 }
 
 function nextTurn(): Promise<void> {

@@ -194,6 +194,85 @@ describe('a stream whose source never waits', () => {
   });
 });
 
+describe('an AsyncIterable that breaks the rules of iteration', () => {
+  test.each<[string, () => unknown, string]>([
+    ['gives 5 as a result', () => 5, 'next() gave 5;'],
+    ['promises 5 as a result', async () => 5, 'next() gave 5;'],
+    ['gives null as a result', () => null, 'next() gave null;'],
+    ['gives undefined as a result', () => undefined, 'next() gave undefined;'],
+  ])('and %s ends its stream with an error that names the handler', async (_what, next, problem) => {
+    let calls = 0;
+    const stream = { [Symbol.asyncIterator]: () => ({ next: () => (calls++ === 0 ? { value: 'first' } : next()) }) };
+    await using server = await Server.start(() => stream as never);
+    await using client = await server.connect();
+    expect(await client.next()).toEqual(['message', 'first']);
+    await client.ended;
+    await turn();
+    expect(calls).toBe(2);
+    expect(server.reporter.streamFailures).toMatchObject([
+      {
+        handler: 'Test.stream',
+        error: {
+          code: 'CONFIGURATION',
+          message: expect.stringContaining(`Test.stream returned an AsyncIterable whose ${problem}`),
+        },
+      },
+    ]);
+  });
+
+  test.each<[string, unknown]>([
+    ['null', null],
+    ['5', 5],
+    ['an object', {}],
+  ])('and gives %s as its iterator is refused with an error that names the handler', async (text, iterator) => {
+    const refused = new Queue<unknown>();
+    const reporter = new RecordingReporter();
+    const streams = new EventStreams(new Hub({ reporter }), reporter, {
+      heartbeatMs: 0,
+      retryMs: undefined,
+      maxBufferedBytes: 1_000,
+    });
+    const server = http.createServer((_request, response) => {
+      const session = streams.hub.sessions.open();
+      const stream = { [Symbol.asyncIterator]: () => iterator } as never;
+      streams
+        .serve(stream, { response, session, handler: 'Test.stream' })
+        .catch(refused.push)
+        .finally(() => response.end());
+    });
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+    await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    expect(await refused.next()).toMatchObject({
+      code: 'CONFIGURATION',
+      message: `Test.stream returned an AsyncIterable whose [Symbol.asyncIterator]() gave ${text}; it gives an object with a function next`,
+    });
+    server.close();
+  });
+});
+
+describe('a message that cannot be asked for its class', () => {
+  const unreadable = new Proxy({}, { getPrototypeOf: fail });
+
+  test.each<[string, MakeStream]>([
+    ['an Observable', () => of(unreadable, 'next')],
+    [
+      'an AsyncIterable',
+      async function* () {
+        yield unreadable;
+        yield 'next';
+      },
+    ],
+  ])('of %s is reported as not delivered, and the stream goes on', async (_what, make) => {
+    await using server = await Server.start(make);
+    await using client = await server.connect();
+    expect(await client.next()).toEqual(['message', 'next']);
+    await client.ended;
+    expect(server.reporter.rejections).toMatchObject([{ channel: 'Test.stream' }]);
+    expect(server.reporter.streamFailures).toEqual([]);
+    expect(server.failures.pending).toEqual([]);
+  });
+});
+
 describe('a function of middleware that throws in place of one of node', () => {
   test.each(['write', 'end'] as const)('as %s cuts the stream off and is reported', async (method) => {
     await using server = await Server.start(messages, (response) => {
