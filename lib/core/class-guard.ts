@@ -3,8 +3,11 @@ import type { ChannelDefinition } from '../protocol/channel.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
 import { describeOther, isInstance } from '../protocol/message-class.js';
+import { nameOf } from '../protocol/thrown.js';
 
 // A channel of a class carries instances of it, subclasses included, and nothing else.
+
+const UNNAMED = 'instances of an unnamed class';
 
 // Set on the prototype of a class whose instances are posted. Read in 2 ns, where Object.getPrototypeOf() takes 9 and
 // `instanceof` 12 as soon as an application has two classes; nobody else can set it, so that it proves what they prove.
@@ -19,24 +22,31 @@ export function markClass(type: Class): void {
 
 /** Whether a message is plainly of a channel's class: all that most posts need (bench/local.ts). */
 export function isDirectly(message: unknown, { type }: ChannelDefinition): boolean {
-  return (
-    typeof message === 'object' &&
-    message !== null &&
-    (message as { [MARK]?: unknown })[MARK] === type &&
-    // The prototype has the mark, too.
-    (type === undefined || message !== type.prototype)
-  );
+  try {
+    return (
+      typeof message === 'object' &&
+      message !== null &&
+      (message as { [MARK]?: unknown })[MARK] === type &&
+      // The prototype has the mark, too.
+      (type === undefined || message !== type.prototype)
+    );
+  } catch {
+    // A proxy that has been revoked, for one.
+    return false;
+  }
 }
 
 /** @throws InvalidMessageError where somebody posts anything else */
 export function assertPosted(message: unknown, type: Class | undefined, channel: string): void {
   if (type === undefined || isInstance(message, type)) return;
   throw new InvalidMessageError(
-    `Channel ${quote(channel)} carries ${type.name}: post new ${type.name}(…), not ${describeOther(message, type)}`,
+    `Channel ${quote(channel)} carries ${nameOf(type) ? `${nameOf(type)}: post new ${nameOf(type)}(…)` : UNNAMED}, not ${describeOther(message, type)}`,
   );
 }
 
 /** What to tell where anything else has arrived, or is on its way to a listener of the class. */
 export function notCarried(message: unknown, type: Class): InvalidMessageError {
-  return new InvalidMessageError(`the channel carries ${type.name}, and this is ${describeOther(message, type)}`);
+  return new InvalidMessageError(
+    `the channel carries ${nameOf(type) || UNNAMED}, and this is ${describeOther(message, type)}`,
+  );
 }

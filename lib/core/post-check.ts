@@ -4,7 +4,7 @@ import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { MAX_DEPTH } from '../protocol/codec/codec-limits.js';
 import { MessagePath } from '../protocol/codec/message-path.js';
 import { shownOf } from '../protocol/codec/shown.js';
-import { InvalidMessageError } from '../protocol/errors.js';
+import { InvalidMessageError, MessagingError } from '../protocol/errors.js';
 import { ignoreRejection } from '../protocol/promises.js';
 import { classInfo, classOf, declaredClasses, declaredNames } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
@@ -44,8 +44,13 @@ export class PostCheck {
   /** @throws InvalidMessageError that names the channel, the place, the property and the rule */
   assertValid(message: unknown, channel: string): void {
     if (typeof message !== 'object' || message === null) return;
-    if (this.mayRefuse && !this.isFlat(message))
-      this.object(message, 0, { channel, path: new MessagePath(), met: new Set() });
+    try {
+      if (this.mayRefuse && !this.isFlat(message))
+        this.object(message, 0, { channel, path: new MessagePath(), met: new Set() });
+    } catch (error) {
+      // What cannot be read is told of where it is to leave.
+      if (error instanceof MessagingError) throw error;
+    }
   }
 
   /** Whether a class has rules, of those that this application is known to use and of all declared ones. */

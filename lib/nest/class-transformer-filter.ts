@@ -1,5 +1,5 @@
 import type { ClassTransformOptions } from 'class-transformer';
-import type { ClassFilter, OutgoingProperty } from '../protocol/codec/class-filter.js';
+import { FailedProperty, type ClassFilter, type OutgoingProperty } from '../protocol/codec/class-filter.js';
 
 /**
  * What is used of class-transformer. It exports neither, although Nest's own packages (mapped-types, swagger) read the
@@ -74,8 +74,16 @@ export class ClassTransformerFilter implements ClassFilter {
     return this.executor
       .getKeys(type, present, false)
       .filter((key) => key !== '__proto__' && key !== 'constructor')
-      .map((key) => this.property(object, type, key))
+      .map((key) => this.propertyOrFailure(object, type, key))
       .filter(({ value }) => value !== undefined || this.options.exposeUnsetFields !== false);
+  }
+
+  private propertyOrFailure(object: object, type: Function, property: string): OutgoingProperty {
+    try {
+      return this.property(object, type, property);
+    } catch (error) {
+      throw new FailedProperty(property, error);
+    }
   }
 
   private property(object: object, type: Function, property: string): OutgoingProperty {

@@ -4,6 +4,7 @@ import { decodeMessage } from './codec/decode-message.js';
 import { Encoder } from './codec/encoder.js';
 import type { InstanceCheck } from './codec/instance-check.js';
 import { isPlainJson } from './codec/is-plain-json.js';
+import { MessagingError } from './errors.js';
 import { Message } from './message.js';
 import { classInfo, classOf, typeName } from './serializable.js';
 import type { TypeRegistry } from './type-registry.js';
@@ -49,12 +50,19 @@ export class Codec {
    * @throws ConfigurationError where the application sends instances of two classes of one name
    */
   encode(message: unknown): EncodedMessage {
-    // First of all what most messages are, and what has the least time.
-    if (isPlainRoot(message) && isPlainJson(message)) return { data: JSON.stringify(message) };
-    const target = this.messageClass(message);
-    const type = target && this.types.nameToSend(target, true);
-    if (target !== undefined && this.isPlainClass(target) && !hasOwnToJson(message) && isPlainJson(message as object)) {
-      return { data: JSON.stringify(message), type };
+    let target: Function | undefined;
+    let type: string | undefined;
+    try {
+      // First of all what most messages are, and what has the least time.
+      if (isPlainRoot(message) && isPlainJson(message)) return { data: JSON.stringify(message) };
+      target = this.messageClass(message);
+      type = target && this.types.nameToSend(target, true);
+      if (target && this.isPlainClass(target) && !hasOwnToJson(message) && isPlainJson(message as object)) {
+        return { data: JSON.stringify(message), type };
+      }
+    } catch (error) {
+      if (error instanceof MessagingError) throw error;
+      // A getter or a proxy has failed. The encoder meets it, too, and says where.
     }
     const { data, note } = new Encoder(this.types, this.filter).encode(message, target);
     return { data: JSON.stringify(data), type, meta: note === undefined ? undefined : JSON.stringify(note) };

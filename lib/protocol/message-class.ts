@@ -2,15 +2,28 @@ import { describe } from './channel-name.js';
 import type { Class } from './message.js';
 import { classOf, describePlace, typeName } from './serializable.js';
 
-/** Whether a value is an instance of a class or of a subclass, whatever the class says of itself. */
+/** Whether a value is an instance of a class or of a subclass, whatever the class says of itself. Never throws. */
 export function isInstance(value: unknown, type: Class): boolean {
-  return typeof value === 'object' && value !== null && Object.prototype.isPrototypeOf.call(type.prototype, value);
+  try {
+    return typeof value === 'object' && value !== null && Object.prototype.isPrototypeOf.call(type.prototype, value);
+  } catch {
+    // A proxy that has been revoked, for one.
+    return false;
+  }
 }
 
 /** What a value is that is no instance of a class, for errors. */
 export function describeOther(value: unknown, type: Class): string {
-  const other = typeof value === 'object' && value !== null ? classOf(value) : undefined;
+  const other = typeof value === 'object' && value !== null ? readableClassOf(value) : undefined;
   if (other === undefined || typeName(other) !== typeName(type)) return describe(value);
   const places = [other, type].map((each) => describePlace(each as Class));
   return `an instance of another class of that name (${places.join(' and ')}: a module that was loaded twice makes two classes)`;
+}
+
+function readableClassOf(value: object): Function | undefined {
+  try {
+    return classOf(value);
+  } catch {
+    return undefined;
+  }
 }

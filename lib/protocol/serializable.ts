@@ -1,6 +1,7 @@
 import { describe } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
+import { nameOf } from './thrown.js';
 
 /** What a decorator says of a class. */
 export interface ClassInfo {
@@ -166,9 +167,9 @@ export function classInfo(target: Function): ClassInfo | undefined {
   return Object.hasOwn(target, INFO) ? (target as unknown as { [INFO]: ClassInfo })[INFO] : undefined;
 }
 
-/** The name of a class on the wire. */
+/** The name of a class on the wire; empty if it has none that is a text. */
 export function typeName(target: Class | Function): string {
-  return classInfo(target)?.name ?? target.name;
+  return classInfo(target)?.name ?? nameOf(target) ?? '';
 }
 
 /** The class that made an object, or `undefined` for plain objects and those without a prototype. */

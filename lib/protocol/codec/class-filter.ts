@@ -23,6 +23,17 @@ export interface ClassFilter {
    *
    * @param object - an instance of the class, or a plain object that stands for one
    * @param keys - the properties that leave where no rule says otherwise
+   * @throws FailedProperty with what the application's code threw
    */
   properties(object: object, type: Function, keys: readonly string[]): readonly OutgoingProperty[];
+}
+
+/** Says at which property the application's code failed, a getter or a rule; `cause` is what it threw. */
+export class FailedProperty extends Error {
+  constructor(
+    readonly property: string,
+    cause: unknown,
+  ) {
+    super(`property "${property}" failed`, { cause });
+  }
 }

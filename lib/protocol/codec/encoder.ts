@@ -1,13 +1,14 @@
 import { describe } from '../channel-name.js';
 import { fromOtherCopy } from '../copy.js';
-import { UnserializableError } from '../errors.js';
+import { MessagingError, UnserializableError } from '../errors.js';
 import { ignoreRejection } from '../promises.js';
 import { classInfo, classOf } from '../serializable.js';
 import { SourceRef, toSourceRef } from '../source.js';
+import { nameOf, thrownText } from '../thrown.js';
 import type { TypeRegistry } from '../type-registry.js';
 import { builtinTag, extendedBuiltin, isErrorTag, isPlainPrototype, type BuiltinTag } from './builtin-type.js';
 import { isPolluting } from './check-json.js';
-import type { ClassFilter } from './class-filter.js';
+import { FailedProperty, type ClassFilter } from './class-filter.js';
 import { MAX_BIGINT_DIGITS, MAX_DEPTH, MAX_HOLES, MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { encodeBuiltinValue } from './encode-builtin-value.js';
 import { MessagePath } from './message-path.js';
@@ -56,8 +57,14 @@ export class Encoder {
    * @throws UnserializableError with the path to what cannot travel
    */
   encode(message: unknown, rootType: Function | undefined): { data: unknown; note: Note | undefined } {
-    const { data, note } = this.value(message, 0, undefined, rootType);
-    return { data, note: note instanceof NoteDraft ? note.finish() : note };
+    try {
+      const { data, note } = this.value(message, 0, undefined, rootType);
+      return { data, note: note instanceof NoteDraft ? note.finish() : note };
+    } catch (error) {
+      // What the application's code threw, at the place where the walk stands: a proxy, a getter, a rule of its class.
+      if (error instanceof MessagingError) throw error;
+      return this.refuse(`it cannot be read: ${thrownText(error)}`, error);
+    }
   }
 
   private value(value: unknown, depth: number, type?: Function, rootType?: Function): Encoded {
@@ -135,7 +142,7 @@ export class Encoder {
     const data: unknown[] = [];
     let holes = 0;
     for (let index = 0; index < items.length; index++) {
-      const value = items[index];
+      const value = this.read(items, index);
       if (value === undefined && !Object.hasOwn(items, index)) {
         if (++holes > MAX_HOLES) this.refuse(`it has more than ${MAX_HOLES} holes; send a Map instead`);
         data.push(null);
@@ -153,7 +160,7 @@ export class Encoder {
       // Through an object, because notes are read in the order in which JavaScript keeps properties: a number first.
       const ordered: Record<string, unknown> = {};
       const types = new Map<string, Function | undefined>();
-      for (const { name, property, value, type: partType } of this.filter.properties(object, type, keys)) {
+      for (const { name, property, value, type: partType } of this.leaving(this.filter, object, type, keys)) {
         this.checkKey(name, value);
         ordered[name] = value;
         types.set(name, partType);
@@ -163,11 +170,31 @@ export class Encoder {
       return data;
     }
     for (const key of keys) {
-      const value = (object as Record<string, unknown>)[key];
+      const value = this.read(object, key);
       this.checkKey(key, value);
       this.property(data, key, value, depth, note, undefined);
     }
     return data;
+  }
+
+  private leaving(filter: ClassFilter, object: object, type: Function, keys: readonly string[]) {
+    try {
+      return filter.properties(object, type, keys);
+    } catch (error) {
+      if (!(error instanceof FailedProperty)) throw error;
+      this.path.enter(error.property);
+      throw error.cause;
+    }
+  }
+
+  /** A property whose getter fails is named by the error. */
+  private read(object: object, key: string | number): unknown {
+    try {
+      return (object as Record<string | number, unknown>)[key];
+    } catch (error) {
+      this.path.enter(key);
+      throw error;
+    }
   }
 
   private property(
@@ -221,7 +248,7 @@ export class Encoder {
     if (type === undefined || name === undefined) return this.refuseClass(object);
     const builtin = extendedBuiltin(Object.getPrototypeOf(object) as object);
     if (builtin !== undefined)
-      this.refuse(`${type.name} extends ${builtin}; only own properties travel, so hold a ${builtin} in one`);
+      this.refuse(`${nameOf(type)} extends ${builtin}; only own properties travel, so hold a ${builtin} in one`);
     if (type !== rootType) note.tag = CLASS_MARK + name;
     const shown = this.shown(object, type);
     return this.properties(shown, ownKeys(shown), depth, note, type);
@@ -232,7 +259,7 @@ export class Encoder {
     try {
       return shownOf(object);
     } catch (error) {
-      return this.refuse(`toJSON() of ${type.name} ${(error as Error).message}`, (error as Error).cause);
+      return this.refuse(`toJSON() of ${nameOf(type)} ${(error as Error).message}`, (error as Error).cause);
     }
   }
 
@@ -313,7 +340,7 @@ export class Encoder {
     const problem = fromOtherCopy(object);
     if (problem !== undefined) this.refuse(problem);
     return this.refuse(
-      `${classOf(object)?.name || 'an object of an unnamed class'} is not @Serializable; declare the class with @Serializable(), let it extend Message, or make it the class of a channel`,
+      `${nameOf(classOf(object)) || 'an object of an unnamed class'} is not @Serializable; declare the class with @Serializable(), let it extend Message, or make it the class of a channel`,
     );
   }
 

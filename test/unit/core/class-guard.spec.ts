@@ -274,3 +274,34 @@ describe('What arrives on a channel of a class', () => {
     await rooms.hub.close();
   });
 });
+
+describe('What cannot be read', () => {
+  test('is refused on a channel of a class, and reaches local listeners of any other', async () => {
+    const { hub, heard, hear } = setup(new MemoryTransport(new MemoryBroker()));
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    expect(() => hub.post(Updates, proxy as UserUpdate)).toThrow(
+      new InvalidMessageError(
+        'Channel "guard/updates" carries UserUpdate: post new UserUpdate(…), not a value that cannot be read',
+      ),
+    );
+    hub.listen('guard/any', hear, hub.root);
+    await hub.post('guard/any', proxy);
+    expect(heard).toHaveLength(1);
+    expect(() => hub.post('guard/any', proxy, { global: true })).toThrow(/^message: it cannot be read: /);
+    expect(heard).toHaveLength(1);
+    await hub.close();
+  });
+
+  test('does not keep a wrong message from being refused: a class whose name is no text', () => {
+    const { hub } = setup();
+    class Odd {
+      readonly n = 1;
+    }
+    Object.defineProperty(Odd, 'name', { value: Symbol('odd') });
+    const channel = defineChannel('guard/odd', Odd);
+    expect(() => hub.post(channel, { n: 1 })).toThrow(
+      new InvalidMessageError('Channel "guard/odd" carries instances of an unnamed class, not an object'),
+    );
+  });
+});

@@ -169,3 +169,42 @@ describe('Messages of classes with class-transformer rules', () => {
     expect((await loadClassTransformerFilter())!.appliesTo(None)).toBe(false);
   });
 });
+
+describe('A rule that throws', () => {
+  const fail = (): never => {
+    throw new Error('no rule');
+  };
+  const rules: [string, () => PropertyDecorator][] = [
+    ['Transform', () => Transform(fail)],
+    ['Type', () => Type(fail)],
+  ];
+
+  test.each(rules)('is told with path and cause: @%s', async (name, rule) => {
+    @Serializable({ name: `filter-failing-${name}` })
+    class Failing {
+      readonly part: unknown = {};
+    }
+    rule()(Failing.prototype, 'part');
+    const codec = new Codec(new TypeRegistry(), await loadClassTransformerFilter());
+    expect(() => codec.encode({ of: new Failing() })).toThrow(
+      expect.objectContaining({
+        code: 'UNSERIALIZABLE',
+        path: 'message.of.part',
+        message: 'message.of.part: it cannot be read: no rule',
+        cause: expect.objectContaining({ message: 'no rule' }),
+      }),
+    );
+  });
+
+  test('is told with path and cause: a getter with @Expose', async () => {
+    @Serializable({ name: 'filter-failing-expose' })
+    class Failing {
+      @Expose()
+      get shown(): string {
+        return fail();
+      }
+    }
+    const codec = new Codec(new TypeRegistry(), await loadClassTransformerFilter());
+    expect(() => codec.encode(new Failing())).toThrow('message.shown: it cannot be read: no rule');
+  });
+});

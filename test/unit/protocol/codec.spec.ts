@@ -676,3 +676,43 @@ function findInstance(value: unknown): unknown {
   const { account } = value as { account?: unknown };
   return account ?? value;
 }
+
+describe('What throws while it is read', () => {
+  const cause = new Error('not loaded');
+  const fail = (): never => {
+    throw cause;
+  };
+  const lazy = (base: object = {}): object => Object.defineProperty(base, 'owner', { get: fail, enumerable: true });
+  const proxy = (handler: ProxyHandler<object>): object => new Proxy({}, handler);
+  const items = Object.defineProperty([1, 2], 1, { get: fail, enumerable: true });
+
+  test.each<[string, () => unknown, string]>([
+    ['a getter of the message', () => lazy(), 'message.owner'],
+    ['a getter of an instance', () => lazy(new Greeting('x')), 'message.owner'],
+    ['a getter deep inside', () => ({ a: [0, { b: lazy() }] }), 'message.a[1].b.owner'],
+    ['an item of an array', () => ({ items }), 'message.items[1]'],
+    ['the key of a Map', () => new Map([[lazy(), 1]]), 'message.keys()[0].owner'],
+    ['a value of a Map', () => new Map([['k', lazy()]]), 'message.get("k").owner'],
+    ['the prototype of a proxy', () => proxy({ getPrototypeOf: fail }), 'message'],
+    ['the keys of a proxy', () => ({ a: proxy({ ownKeys: fail }) }), 'message.a'],
+    ['a getter of an error', () => ({ e: Object.defineProperty(new Error('x'), 'name', { get: fail }) }), 'message.e'],
+  ])('is told with path and cause: %s', (_, make, path) => {
+    const codec = new Codec(new TypeRegistry());
+    expect(() => codec.encode(make())).toThrow(
+      expect.objectContaining({
+        code: 'UNSERIALIZABLE',
+        path,
+        message: `${path}: it cannot be read: not loaded`,
+        cause,
+      }),
+    );
+  });
+
+  test('is told of a proxy that has been revoked, alone and inside', () => {
+    const { proxy: revoked, revoke } = Proxy.revocable({}, {});
+    revoke();
+    const codec = new Codec(new TypeRegistry());
+    expect(() => codec.encode(revoked)).toThrow(/^message: it cannot be read: .*revoked/);
+    expect(() => codec.encode({ a: [revoked] })).toThrow(/^message\.a\[0\]: it cannot be read: .*revoked/);
+  });
+});
