@@ -1,4 +1,5 @@
 import { describe } from './channel-name.js';
+import { checkOptions, type OptionCheck } from './check-options.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
 import { nameOf } from './thrown.js';
@@ -51,11 +52,18 @@ export interface MessageSourceOptions {
 const INFO = Symbol.for('nestjs-messaging:class');
 const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
 
+const OPTIONS: Record<keyof SerializableOptions, OptionCheck> = {
+  // Their values are looked at below, together.
+  name: () => undefined,
+  key: () => undefined,
+  clients: () => undefined,
+};
+
 /**
  * Declares a class whose instances may travel in messages, at any depth. Own properties travel; the
  * constructor is not run on arrival.
  *
- * @throws ConfigurationError for a name that cannot stand on the wire
+ * @throws ConfigurationError for unknown options, and for a name that cannot stand on the wire
  * @example
  * ```ts
  * @Serializable({ name: 'user', key: 'id' })
@@ -66,14 +74,17 @@ const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
  */
 export function Serializable(options: SerializableOptions = {}): ClassDecorator {
   const declaredAt = new Error();
-  return (target) => declare(target, '@Serializable', { ...options, kind: 'data', declaredAt });
+  return (target) => {
+    checkOptions(options, `@Serializable on ${nameOf(target)}`, OPTIONS);
+    declare(target, '@Serializable', { ...options, kind: 'data', declaredAt });
+  };
 }
 
 /**
  * Declares a service that may be the source of messages: `sendMessage(this, message)`. Inside a message
  * it travels as a reference, never by value.
  *
- * @throws ConfigurationError without a key
+ * @throws ConfigurationError without a key, and for unknown options
  */
 export function MessageSource(options: MessageSourceOptions): ClassDecorator {
   const declaredAt = new Error();
@@ -83,6 +94,7 @@ export function MessageSource(options: MessageSourceOptions): ClassDecorator {
         `@MessageSource on ${target.name}: "key" must name the property that tells one ${target.name} from another`,
       );
     }
+    checkOptions(options, `@MessageSource on ${nameOf(target)}`, OPTIONS);
     declare(target, '@MessageSource', { ...options, kind: 'source', declaredAt });
   };
 }

@@ -107,3 +107,24 @@ describe('the channel of a source and a class of messages', () => {
     expect(made.map((ref) => ref.deref())).toEqual([undefined, undefined]);
   });
 });
+
+describe('a decorator of a class', () => {
+  test.each<[string, (target: Function) => void, string]>([
+    [
+      'misspelt',
+      Serializable({ kye: 'id' } as never),
+      '@Serializable on Thing: unknown option "kye"; the options are: ',
+    ],
+    ['a number', Serializable(5 as never), '@Serializable on Thing: the options must be an object, not 5'],
+    ['null', Serializable(null as never), '@Serializable on Thing: the options must be an object, not null'],
+    [
+      'misspelt beside a key',
+      MessageSource({ key: 'id', client: true } as never),
+      '@MessageSource on Thing: unknown option "client"',
+    ],
+  ])('refuses options: %s', (_, decorate, text) => {
+    class Thing {}
+    expect(() => decorate(Thing)).toThrow(ConfigurationError);
+    expect(() => decorate(Thing)).toThrow(text);
+  });
+});
