@@ -130,12 +130,12 @@ function ask(factory: () => unknown): unknown {
 }
 
 /** Ends what a factory gave, if it is a connection or becomes one. */
-function discard(given: unknown): void {
-  if (isRedisClient(given)) {
-    given.on('error', () => undefined);
-    given.disconnect();
-  } else if (given instanceof Promise) {
-    given.then(discard, () => undefined);
+function discard(made: unknown): void {
+  if (isRedisClient(made)) {
+    made.on('error', () => undefined);
+    made.disconnect();
+  } else if (made instanceof Promise) {
+    made.then(discard, () => undefined);
   }
 }
 

@@ -334,12 +334,11 @@ describe('MessagingService', () => {
   test('is told by removeListener of what is no channel and no listener', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     const messaging = running.app.get(MessagingService);
-    const listener = () => {};
-    expect(() => messaging.removeListener(null as never, listener)).toThrow(
+    expect(() => messaging.removeListener(null as never, brokenSink)).toThrow(
       'A channel is a string or the result of defineChannel(), not null',
     );
     expect(() => messaging.removeListener('x', 5 as never)).toThrow(/^A listener is a function .*, not 5$/);
-    messaging.removeListener(defineChannel('unknown'), listener);
+    messaging.removeListener(defineChannel('unknown'), brokenSink);
   });
 
   test('removes exactly the registrations of a function on a channel', async () => {
@@ -568,8 +567,7 @@ describe('SessionMessages where there is no request', () => {
 });
 
 test('a transport of the application that breaks its contract is logged, and breaks nothing else', async () => {
-  const broken = () => Promise.reject(new Error('broken'));
-  const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { publish: broken, close: broken });
+  const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { publish: brokenSink, close: brokenSink });
   const { app, logger } = await createApp({ imports: [MessagingModule.forRoot({ transport })] });
   await app.init();
   const messaging = app.get(MessagingService);
@@ -579,8 +577,8 @@ test('a transport of the application that breaks its contract is logged, and bre
   await app.close();
   expect(seen).toEqual([1]);
   expect(logger.problems).toEqual([
-    expect.stringContaining('"publish" of the transport failed: broken'),
-    expect.stringContaining('"close" of the transport failed: broken'),
+    expect.stringContaining('"publish" of the transport failed: sink is broken'),
+    expect.stringContaining('"close" of the transport failed: sink is broken'),
   ]);
 });
 

@@ -287,9 +287,7 @@ describe('an @OnMessage handler', () => {
   });
 
   test('on what Nest does not look at is refused where it is written, as @Sse and @AuthorizeChannel are', () => {
-    class Provider {
-      static shared() {}
-    }
+    class Provider {}
     const descriptor = { value: () => {} } as TypedPropertyDescriptor<never>;
     const decorators: [string, (target: object, key: string | symbol, descriptor: never) => unknown][] = [
       ['@OnMessage', OnMessage('x')],

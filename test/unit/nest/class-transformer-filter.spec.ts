@@ -170,10 +170,11 @@ describe('Messages of classes with class-transformer rules', () => {
   });
 });
 
+const fail = (): never => {
+  throw new Error('no rule');
+};
+
 describe('A rule that throws', () => {
-  const fail = (): never => {
-    throw new Error('no rule');
-  };
   const rules: [string, () => PropertyDecorator][] = [
     ['Transform', () => Transform(fail)],
     ['Type', () => Type(fail)],
@@ -185,8 +186,8 @@ describe('A rule that throws', () => {
       readonly part: unknown = {};
     }
     rule()(Failing.prototype, 'part');
-    const codec = new Codec(new TypeRegistry(), await loadClassTransformerFilter());
-    expect(() => codec.encode({ of: new Failing() })).toThrow(
+    const filtered = new Codec(new TypeRegistry(), await loadClassTransformerFilter());
+    expect(() => filtered.encode({ of: new Failing() })).toThrow(
       expect.objectContaining({
         code: 'UNSERIALIZABLE',
         path: 'message.of.part',
@@ -204,7 +205,7 @@ describe('A rule that throws', () => {
         return fail();
       }
     }
-    const codec = new Codec(new TypeRegistry(), await loadClassTransformerFilter());
-    expect(() => codec.encode(new Failing())).toThrow('message.shown: it cannot be read: no rule');
+    const filtered = new Codec(new TypeRegistry(), await loadClassTransformerFilter());
+    expect(() => filtered.encode(new Failing())).toThrow('message.shown: it cannot be read: no rule');
   });
 });

@@ -683,7 +683,6 @@ describe('What throws while it is read', () => {
     throw cause;
   };
   const lazy = (base: object = {}): object => Object.defineProperty(base, 'owner', { get: fail, enumerable: true });
-  const proxy = (handler: ProxyHandler<object>): object => new Proxy({}, handler);
   const items = Object.defineProperty([1, 2], 1, { get: fail, enumerable: true });
 
   test.each<[string, () => unknown, string]>([
@@ -693,12 +692,11 @@ describe('What throws while it is read', () => {
     ['an item of an array', () => ({ items }), 'message.items[1]'],
     ['the key of a Map', () => new Map([[lazy(), 1]]), 'message.keys()[0].owner'],
     ['a value of a Map', () => new Map([['k', lazy()]]), 'message.get("k").owner'],
-    ['the prototype of a proxy', () => proxy({ getPrototypeOf: fail }), 'message'],
-    ['the keys of a proxy', () => ({ a: proxy({ ownKeys: fail }) }), 'message.a'],
+    ['the prototype of a proxy', () => new Proxy({}, { getPrototypeOf: fail }), 'message'],
+    ['the keys of a proxy', () => ({ a: new Proxy({}, { ownKeys: fail }) }), 'message.a'],
     ['a getter of an error', () => ({ e: Object.defineProperty(new Error('x'), 'name', { get: fail }) }), 'message.e'],
   ])('is told with path and cause: %s', (_, make, path) => {
-    const codec = new Codec(new TypeRegistry());
-    expect(() => codec.encode(make())).toThrow(
+    expect(() => new Codec(new TypeRegistry()).encode(make())).toThrow(
       expect.objectContaining({
         code: 'UNSERIALIZABLE',
         path,
@@ -711,8 +709,9 @@ describe('What throws while it is read', () => {
   test('is told of a proxy that has been revoked, alone and inside', () => {
     const { proxy: revoked, revoke } = Proxy.revocable({}, {});
     revoke();
-    const codec = new Codec(new TypeRegistry());
-    expect(() => codec.encode(revoked)).toThrow(/^message: it cannot be read: .*revoked/);
-    expect(() => codec.encode({ a: [revoked] })).toThrow(/^message\.a\[0\]: it cannot be read: .*revoked/);
+    expect(() => new Codec(new TypeRegistry()).encode(revoked)).toThrow(/^message: it cannot be read: .*revoked/);
+    expect(() => new Codec(new TypeRegistry()).encode({ a: [revoked] })).toThrow(
+      /^message\.a\[0\]: it cannot be read: .*revoked/,
+    );
   });
 });
