@@ -14,8 +14,11 @@ const IN_MICROTASK = Promise.resolve();
 /** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked`, or the app shut down. */
 export type SessionCloseReason = 'ended' | 'revoked' | 'shutdown';
 
+/** Who is behind a session; `null`: nobody; `undefined`: that could not be found out, which has been reported. */
+type Answer = AuthenticationInfo | null | undefined;
+
 /** Finds out who is behind a session. A promise that it gives does not reject. */
-export type AskAuthentication = () => AuthenticationInfo | null | Promise<AuthenticationInfo | null>;
+export type AskAuthentication = () => Answer | Promise<Answer>;
 
 /** How a session is opened. */
 export interface SessionInit {
@@ -29,7 +32,7 @@ type OnClose = (reason: SessionCloseReason) => void;
 
 /** The question who is behind a session, while it waits for its answer. */
 interface PendingAuthentication {
-  readonly answer: Promise<AuthenticationInfo | null>;
+  readonly answer: Promise<Answer>;
   /** What has been withdrawn meanwhile. */
   readonly revocations: Revocation[];
 }
@@ -48,7 +51,7 @@ export class Session implements Disposable, AsyncDisposable {
   #listeners: Listener | Set<Listener> | undefined;
   /** A list from the second one on. */
   #onClose: OnClose | OnClose[] | undefined;
-  readonly #askAuth: AskAuthentication | undefined;
+  #askAuth: AskAuthentication | undefined;
   readonly #sessions: Sessions;
 
   /** @internal */
@@ -73,7 +76,7 @@ export class Session implements Disposable, AsyncDisposable {
    */
   get auth(): AuthenticationInfo | null {
     const auth = this.#whoIsKnown();
-    if (!(auth instanceof Promise)) return auth;
+    if (!(auth instanceof Promise)) return auth ?? null;
     throw new ConfigurationError(
       'session.auth is not known yet, since the option "authenticate" is asynchronous: ' +
         'take the session from @Messages(), or await session.authenticated() first',
@@ -82,10 +85,18 @@ export class Session implements Disposable, AsyncDisposable {
 
   /** Who is behind the session, once that is known; `null`: nobody. Never rejects. */
   async authenticated(): Promise<AuthenticationInfo | null> {
-    // Nobody may have signed in since.
-    const auth = this.#auth ?? this.#ask();
-    if (!(auth instanceof Promise)) return auth;
-    return (this.#auth = await auth);
+    return (await this.#findOut()) ?? null;
+  }
+
+  /**
+   * Like {@link authenticated}, for the session of one request whose guards have run. If it cannot be found out, nobody is
+   * behind the session from now on: a failure is not repeated, and not reported again, for each part that wants to know.
+   * @internal
+   */
+  async settleAuthentication(): Promise<AuthenticationInfo | null> {
+    const auth = await this.#findOut();
+    if (auth === undefined) this.#askAuth = undefined;
+    return auth ?? null;
   }
 
   get closed(): boolean {
@@ -175,7 +186,7 @@ export class Session implements Disposable, AsyncDisposable {
   revoke(revocation: Revocation): void {
     const auth = this.#whoIsKnown();
     if (auth instanceof Promise) this.#pending?.revocations.push(revocation);
-    else if (auth !== null && isRevoked(auth, revocation)) this.end('revoked');
+    else if (auth && isRevoked(auth, revocation)) this.end('revoked');
   }
 
   /**
@@ -227,6 +238,15 @@ export class Session implements Disposable, AsyncDisposable {
     isolate(this.#sessions.reporter, callback, run);
   }
 
+  async #findOut(): Promise<Answer> {
+    // Nobody may have signed in since.
+    const auth = this.#auth ?? this.#ask();
+    if (!(auth instanceof Promise)) return auth;
+    const answer = await auth;
+    this.#auth = answer ?? null;
+    return answer;
+  }
+
   #whoIsKnown(): ReturnType<AskAuthentication> {
     if (this.#pending !== undefined) return this.#pending.answer;
     return this.#auth === undefined ? this.#ask() : this.#auth;
@@ -234,9 +254,10 @@ export class Session implements Disposable, AsyncDisposable {
 
   #ask(): ReturnType<AskAuthentication> {
     if (this.#pending !== undefined) return this.#pending.answer;
-    let answer: ReturnType<AskAuthentication> = null;
     const ask = this.#askAuth;
-    if (ask !== undefined) this.#isolate('"auth" of a session', () => void (answer = ask() ?? null));
+    if (ask === undefined) return null;
+    let answer: ReturnType<AskAuthentication>;
+    this.#isolate('"auth" of a session', () => void (answer = ask()));
     return this.#take(answer);
   }
 
@@ -250,11 +271,11 @@ export class Session implements Disposable, AsyncDisposable {
     return answer;
   }
 
-  #answered(auth: AuthenticationInfo | null): AuthenticationInfo | null {
+  #answered(auth: Answer): Answer {
     const { revocations = [] } = this.#pending ?? {};
     this.#pending = undefined;
     this.#auth = auth ?? undefined;
-    if (auth !== null && revocations.some((revocation) => isRevoked(auth, revocation))) this.end('revoked');
+    if (auth && revocations.some((revocation) => isRevoked(auth, revocation))) this.end('revoked');
     return auth;
   }
 

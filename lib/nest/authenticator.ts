@@ -11,9 +11,10 @@ const TIMEOUT_MS = 10_000;
 /** How many faults of the answers are told; what a getter throws may differ each time. */
 const MAX_TOLD = 10;
 
-type Answer = AuthenticationInfo | null;
+/** `undefined`: that could not be found out, which has been reported. */
+type Answer = AuthenticationInfo | null | undefined;
 
-/** Finds out who is behind a request, by the option `authenticate`. Whatever goes wrong is reported, and gives nobody. */
+/** Finds out who is behind a request, by the option `authenticate`. Whatever goes wrong is reported, and gives `undefined` or nobody. */
 @Injectable()
 export class Authenticator {
   private readonly toldOf = new Set<string>();
@@ -79,9 +80,9 @@ export class Authenticator {
     }
   }
 
-  private failed(error: unknown, source: string): null {
+  private failed(error: unknown, source: string): undefined {
     this.reporter.warn(`failed: ${source}`, `${source} failed; taken as nobody: ${errorText(error)}`);
-    return null;
+    return undefined;
   }
 
   /** A fault of the application's code, which is the same for each request. */

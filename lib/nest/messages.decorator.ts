@@ -30,7 +30,10 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
     const messages = new SessionMessages(this.hub, this.revocations, this.finder(context));
     // Guards have run by now, so handlers find known who it is. The default answers at once, whenever it is asked.
     if (!this.authenticator.isCustom || !REQUESTS.has(context.getType())) return messages;
-    return messages.session.authenticated().then(() => messages);
+    const { session } = messages;
+    // The session of a socket, or of all resolvers of a query, goes on to other guards.
+    const found = context.getType() === 'http' ? session.settleAuthentication() : session.authenticated();
+    return found.then(() => messages);
   }
 
   private finder(context: ExecutionContext): (action: string) => Session {

@@ -110,7 +110,8 @@ export interface MessagingOptions<Request = any> {
   /**
    * Tells who is behind a request; `null`: nobody. Asked when the session's authentication is first needed, after the
    * guards have run. It may be asynchronous; then see {@link Session.auth}. If it throws, rejects, takes more than
-   * 10 s or gives something that is not {@link AuthenticationClaims}, that is logged, and it is nobody.
+   * 10 s or gives something that is not {@link AuthenticationClaims}, that is logged, and it is nobody. Once the
+   * guards of an HTTP request have run, a failure is not tried again for that request.
    * @defaultValue gives `request.user`
    */
   authenticate?:

@@ -52,7 +52,7 @@ export class SseExchange {
     const { raw: response, request } = this;
     const session = this.sessions.of(request);
     // Asked for every stream, so that a revocation finds it.
-    const auth = await session.authenticated();
+    const auth = await session.settleAuthentication();
     if (isGone(response)) return;
     if (wasRevoked(session)) throw new UnauthorizedException();
     checkScopes(auth, route.requiredScopes);

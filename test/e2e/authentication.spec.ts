@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import {
   Controller,
@@ -110,6 +111,9 @@ class Injected {
   }
 }
 
+const fail = (): never => {
+  throw new Error('no database');
+};
 const as = (user: unknown) => ({ headers: { user: JSON.stringify(user) } });
 const revoke = (
   app: INestApplication,
@@ -295,6 +299,31 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       expect((await supertest(running.url).get('/who').expect(200)).body).toEqual({ auth: null });
       expect((await SseClient.connect(`${running.url}/admin`)).status).toBe(401);
       expect(running.logger.problems[0]).toMatch(/^warn Option "authenticate" (failed|gave)/);
+    });
+
+    test.each<[string, () => never]>([
+      ['throws', () => fail()],
+      ['rejects', (async () => fail()) as () => never],
+    ])('that %s after the guards is asked once a request', async (_case, authenticate) => {
+      let count = 0;
+      await using running = await start({ authenticate: () => (count++, authenticate()) });
+      const { url } = running;
+      const body = JSON.stringify({ channels: ['authentication/lobby'] });
+      const headers = { 'content-type': 'application/json' };
+      for (const [path, init] of [
+        ['/messages', { method: 'POST', body, headers }],
+        ['/messages?channel=authentication/lobby', {}],
+        [`/messages/${randomUUID()}.${randomUUID()}/channels`, { method: 'POST', body: '{"subscribe":[]}', headers }],
+        ['/open', {}],
+        ['/admin', {}],
+        ['/who', {}],
+      ] as const) {
+        const abort = new AbortController();
+        await fetch(url + path, { ...init, signal: abort.signal });
+        abort.abort();
+        expect([path, count]).toEqual([path, 1]);
+        count = 0;
+      }
     });
   });
 });

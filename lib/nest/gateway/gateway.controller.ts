@@ -74,7 +74,7 @@ class GatewayController {
     assertJson(contentType);
     const change = readChangeRequest(body);
     const session = this.sessions.of(request);
-    await session.authenticated();
+    await session.settleAuthentication();
     const channels = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
       if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
       throw laterIfBusy(request, error);

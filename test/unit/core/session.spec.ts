@@ -299,6 +299,34 @@ describe('Who is behind a session', () => {
     expect(session.auth).toEqual({ userId: 'ada' });
   });
 
+  test('is asked again after a failure, since guards may not have run yet; not once they have', async () => {
+    const { hub } = setup();
+    let count = 0;
+    const session = hub.sessions.open({
+      auth: () => {
+        count++;
+        throw new Error('no user yet');
+      },
+    });
+    expect([session.auth, await session.authenticated(), count]).toEqual([null, null, 2]);
+    expect(await session.settleAuthentication()).toBeNull();
+    expect([session.auth, await session.authenticated(), await session.settleAuthentication()]).toEqual([
+      null,
+      null,
+      null,
+    ]);
+    expect(count).toBe(3);
+  });
+
+  test('is asked again if it was nobody, also once guards have run', async () => {
+    const { hub } = setup();
+    let user: { userId: string } | null = null;
+    const session = hub.sessions.open({ auth: async () => Promise.resolve(user) });
+    expect(await session.settleAuthentication()).toBeNull();
+    user = { userId: 'ada' };
+    expect(await session.authenticated()).toEqual(user);
+  });
+
   test('is not told before it is known', async () => {
     const { hub } = setup();
     const session = hub.sessions.open({ auth: async () => Promise.resolve({ userId: 'ada' }) });

@@ -46,12 +46,12 @@ describe('The authenticator', () => {
     ]);
   });
 
-  test('takes what throws when it is read for nobody', () => {
+  test('gives nobody, or nothing, for what throws when it is read', () => {
     const asked = authenticator();
     expect(asked.ask({ user: Object.defineProperty({}, 'userId', { get: broken }) })).toBeNull();
-    expect(asked.ask({ user: new Proxy({}, { get: broken }) })).toBeNull();
-    expect(asked.ask(Object.defineProperty({}, 'user', { get: broken }))).toBeNull();
-    expect(authenticator(broken).ask({})).toBeNull();
+    expect(asked.ask({ user: new Proxy({}, { get: broken }) })).toBeUndefined();
+    expect(asked.ask(Object.defineProperty({}, 'user', { get: broken }))).toBeUndefined();
+    expect(authenticator(broken).ask({})).toBeUndefined();
     expect(warnings.every((line) => line.includes('broken'))).toBe(true);
     expect(warnings).toHaveLength(4);
   });
@@ -61,9 +61,9 @@ describe('The authenticator', () => {
     await expect(asked.ask({ token: 'ada' })).resolves.toEqual({ userId: 'ada' });
   });
 
-  test('takes a rejection for nobody', async () => {
+  test('gives nothing for a rejection', async () => {
     const asked = authenticator(() => Promise.reject(new Error('no database')));
-    await expect(asked.ask({})).resolves.toBeNull();
+    await expect(asked.ask({})).resolves.toBeUndefined();
     expect(warnings).toEqual(['Option "authenticate" failed; taken as nobody: no database']);
   });
 
@@ -73,7 +73,7 @@ describe('The authenticator', () => {
     const asked = authenticator(() => new Promise((resolve) => (answer = resolve)));
     const result = asked.ask({});
     await jest.advanceTimersByTimeAsync(10_000);
-    await expect(result).resolves.toBeNull();
+    await expect(result).resolves.toBeUndefined();
     answer?.({ userId: 'late' });
     expect(warnings).toEqual(['Option "authenticate" failed; taken as nobody: it did not answer within 10000 ms']);
     expect(jest.getTimerCount()).toBe(1); // the log's
