@@ -51,9 +51,10 @@ export class ListenerRegistry {
       list.definition = listener.definition ?? list.definition;
     }
     // A definition that becomes known after other listeners have come may ask for more.
-    if (this.transport && (list.interest === undefined || (interop === true && !list.hasInterop))) {
+    const isHeard = this.transport !== undefined && listener.definition?.options.isLocal !== true;
+    if (isHeard && (list.interest === undefined || (interop === true && !list.hasInterop))) {
       list.hasInterop = interop === true;
-      list.interest = this.transport.subscribe(list.name, { interop });
+      list.interest = this.transport!.subscribe(list.name, { interop });
     }
     listener.attach(list, this.registrations++);
   }

@@ -57,13 +57,18 @@ export interface ChannelOptions {
   /** The key of a message, for `slowConsumer: 'conflate'`: of a price, its share. */
   // oxlint-disable-next-line typescript/no-explicit-any -- the class of the messages is another parameter
   conflateBy?: (message: any) => string | number;
+  /**
+   * Whether its messages are of the server that they are posted on: what comes from elsewhere under its name is not heard.
+   * @internal
+   */
+  isLocal?: boolean;
 }
 
 // Named in the design and refused until they do what they say: an option that is accepted and
 // ignored would be a promise broken in silence.
 const NOT_YET_SUPPORTED = ['history'];
 
-const OPTIONS: Record<keyof ChannelOptions, OptionCheck> = {
+const OPTIONS: Record<Exclude<keyof ChannelOptions, 'isLocal'>, OptionCheck> = {
   interop: flag,
   clients: flag,
   requiredScopes: strings,
@@ -201,9 +206,13 @@ export function defineChannel(name: string, type?: Class, options: ChannelOption
 }
 
 /** A channel of the library's own, under the reserved prefix. */
-export function reservedChannel<T>(name: string, type?: Class<T>): Channel<T> | ChannelTemplate<T> {
+export function reservedChannel<T>(
+  name: string,
+  type?: Class<T>,
+  options: ChannelOptions = {},
+): Channel<T> | ChannelTemplate<T> {
   const full = RESERVED_PREFIX + name;
-  return create(checkSyntax(full), new ChannelDefinition(full, type, {}));
+  return create(checkSyntax(full), new ChannelDefinition(full, type, options));
 }
 
 function create<T>(kind: 'name' | 'template', definition: ChannelDefinition<T>): Channel<T> | ChannelTemplate<T> {

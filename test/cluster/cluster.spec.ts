@@ -2,6 +2,7 @@ import { Controller, Injectable } from '@nestjs/common';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { filter, firstValueFrom } from 'rxjs';
 import {
+  ClientConnections,
   defineChannel,
   LimitExceededError,
   Message,
@@ -350,6 +351,23 @@ describe('a server', () => {
     expect(node.logger.problems).toHaveLength(5);
     expect(node.logger.problems[0]).toContain('A message on channel "numbers" was not delivered');
     expect(node.logger.problems[0]).toContain(problem);
+  });
+
+  test('hears of the connections of its own clients only, whatever others write under that name', async () => {
+    const node = await startNode({ redis: redis.url });
+    using probe = new RedisProbe(redis.url);
+    using inbox = new Inbox(node.messaging, Numbers);
+    const heard: unknown[] = [];
+    using connections = node.messaging.addListener(ClientConnections, (change) => heard.push(change));
+    await Promise.all([inbox.ready, connections.ready]);
+    const envelope = (channel: string, data: string) =>
+      `{"metadata":{"v":1,"node":"n","at":1},"pattern":"${channel}","data":${data}}`;
+    for (const data of ['null', '{}', '{"kind":"connected","connection":"c","auth":null}']) {
+      await probe.redis.publish('messaging:|messaging:connections', envelope('messaging:connections', data));
+    }
+    await probe.redis.publish('messaging:|numbers', envelope('numbers', '42'));
+    expect(await inbox.next()).toBe(42);
+    expect(heard).toEqual([]);
   });
 
   test('takes a plain packet of a stock client for a global post of the class of its channel', async () => {

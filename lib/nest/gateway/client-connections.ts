@@ -25,6 +25,6 @@ export interface ClientConnectionChange {
  * }
  * ```
  */
-export const ClientConnections = reservedChannel<ClientConnectionChange>(
-  'connections',
-) as Channel<ClientConnectionChange>;
+export const ClientConnections = reservedChannel<ClientConnectionChange>('connections', undefined, {
+  isLocal: true,
+}) as Channel<ClientConnectionChange>;
