@@ -1,4 +1,5 @@
 import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-batch.js';
+import { isDenial, isReply } from './redis-client.js';
 import type { RedisLink } from './redis-link.js';
 
 /** How much may wait for Redis, in bytes of payload; what comes on top is not accepted. */
@@ -13,8 +14,15 @@ export interface PublisherListener {
   refused(error: Error): void;
   /** Redis did not answer in time. */
   unanswered(): void;
-  /** Redis accepted a post again after {@link unanswered}. */
+  /** Redis accepted a post again after {@link refused} or {@link unanswered}. */
   answered(): void;
+}
+
+/** What Redis did with a post instead of accepting it. */
+interface Problem {
+  readonly isUnanswered: boolean;
+  /** The only channel it is known of; absent if it is one of all. */
+  readonly channel?: string | undefined;
 }
 
 /** Payloads of one channel that go in one PUBLISH. */
@@ -55,8 +63,8 @@ export class RedisPublisher {
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
-  // Redis has left a post unanswered, and has accepted none since.
-  private isOverdue = false;
+  // Holds until Redis accepts a post again, also over a new link: that one is up says nothing of posts.
+  private problem: Problem | undefined = undefined;
 
   /**
    * @param timeoutMs - how long a post may take
@@ -170,11 +178,8 @@ export class RedisPublisher {
         this.takeBack(batch);
         return;
       }
-      if (error !== undefined && batch.resolve !== undefined) this.listener.refused(error);
-      if (this.isOverdue && error === undefined) {
-        this.isOverdue = false;
-        this.listener.answered();
-      }
+      if (error !== undefined) this.refused(batch, error);
+      else if (this.problem !== undefined) this.accepted(batch.channel, this.problem);
       this.pendingBytes -= batch.bytes;
       this.settle(batch, error === undefined);
       this.tidy();
@@ -184,6 +189,21 @@ export class RedisPublisher {
       () => answered(undefined),
       answered,
     );
+  }
+
+  private refused({ channel, resolve }: Batch, error: Error): void {
+    // An error that is no answer is one of the link.
+    if (resolve === undefined || !isReply(error)) return;
+    // What an ACL denies for one channel says nothing of the others, nor do they of it.
+    const isOfChannel = isDenial(error) && /\bchannels?\b/.test(error.message);
+    this.problem = { isUnanswered: false, channel: isOfChannel ? channel : undefined };
+    this.listener.refused(error);
+  }
+
+  private accepted(channel: string, problem: Problem): void {
+    if (problem.channel !== undefined && problem.channel !== channel) return;
+    this.problem = undefined;
+    this.listener.answered();
   }
 
   /** To its place among those that wait. */
@@ -224,8 +244,10 @@ export class RedisPublisher {
     const next = this.unsettled[this.first];
     this.timer = next && setTimeout(this.expire, next.deadline - now).unref();
     if (!isUnanswered || !this.link?.isUp) return;
-    if (!this.isOverdue) this.listener.unanswered();
-    this.isOverdue = true;
+    if (!this.problem?.isUnanswered) {
+      this.problem = { isUnanswered: true };
+      this.listener.unanswered();
+    }
     this.link.overdue();
   };
 }

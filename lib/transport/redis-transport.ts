@@ -11,7 +11,6 @@ import { ConfigurationError, TransportUnavailableError } from '../protocol/error
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { Deferred } from './deferred.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
-import { isReply } from './redis-client.js';
 import { createConnections, type RedisConstructor } from './redis-connections.js';
 import { RedisLink, type RedisLinkListener } from './redis-link.js';
 import { RedisNames } from './redis-names.js';
@@ -67,6 +66,7 @@ export class RedisTransport implements Transport {
   private readonly heartbeatMs: number;
   private current: TransportStatus = { state: 'connecting' };
   private links: { commands: RedisLink; subscriber: RedisLink } | undefined = undefined;
+  // Why Redis accepts no posts, as the publisher told; stands until it tells otherwise, whatever becomes of the links.
   private refusal: Error | undefined = undefined;
   // Why posts are not accepted although the link is up, or why there is no link: told once each.
   private readonly reasons = new Set<string>();
@@ -186,7 +186,6 @@ export class RedisTransport implements Transport {
     if (commands.isUp && subscriber.isUp && this.subscriber.isRegistered) {
       this.emit({ state: 'ready', error: this.refusal ?? this.subscriber.notice });
     } else if (error !== undefined) {
-      this.refusal = undefined;
       this.emit({ state: 'waiting', error });
     }
     // Otherwise it is on its way, and what was said last still holds.
@@ -212,24 +211,24 @@ export class RedisTransport implements Transport {
 
   /** Posts that Redis does not accept are the poster's `false`; why is told once for each answer that it gives. */
   private refused(cause: Error): void {
-    if (isReply(cause)) this.refuse(`refuses PUBLISH: ${cause.message}`, cause);
+    this.refuse(`refuses PUBLISH: ${cause.message}`, cause);
   }
 
   private unanswered(): void {
     const { publishTimeoutMs } = this.settings;
-    this.refuse(`leaves posts unanswered for ${publishTimeoutMs} ms; they resolve with false until it answers again`);
+    this.refuse(`has left posts unanswered for ${publishTimeoutMs} ms and has accepted none since`);
   }
 
   private refuse(what: string, cause?: Error): void {
-    if (this.current.state !== 'ready') return;
     const text = `${this.links!.commands.address} ${what}`;
     this.refusal = new TransportUnavailableError(text, { cause });
     this.update();
   }
 
   private accepted(): void {
-    if (this.refusal === undefined) return;
     this.refusal = undefined;
+    // If it comes again, it is told again; and what was said before it is the status once more.
+    if (this.current.state === 'ready') this.reasons.clear();
     this.update();
   }
 

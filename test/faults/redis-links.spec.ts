@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
+import { firstValueFrom } from 'rxjs';
 import { TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { RedisOption } from '../../lib/transport/redis-options.js';
 import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
@@ -186,8 +187,77 @@ describe('Posts that Redis leaves unanswered', () => {
     while (!(await a.publish('news', 'yes')));
     expect(statuses).toEqual([
       'ready',
-      `ready Redis at ${server.address} leaves posts unanswered for 50 ms; they resolve with false until it answers again`,
+      `ready Redis at ${server.address} has left posts unanswered for 50 ms and has accepted none since`,
       'ready',
     ]);
+  });
+
+  test('stay the error of the status over a new connection, until one is accepted', async () => {
+    const server = await nodes.server();
+    const looker = nodes.probe(server);
+    const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 50 });
+    const unanswered = 'has left posts unanswered for 50 ms and has accepted none since';
+    await looker.redis.client('PAUSE', 60_000, 'WRITE');
+    for (let outage = 0; outage < 2; outage++) {
+      expect(await a.publish('news', 'no')).toBe(false);
+      await reached(a, 'ready', unanswered);
+      await looker.cutClients();
+      await reached(a, 'waiting');
+      expect((await reached(a, 'ready')).error?.message).toContain(unanswered);
+    }
+    await looker.redis.client('UNPAUSE');
+    expect(await a.publish('news', 'yes')).toBe(true);
+    expect((await firstValueFrom(a.status)).error).toBeUndefined();
+  });
+});
+
+describe('Posts that Redis refuses', () => {
+  /** A node whose user may post to these channels, and what changes the rules of the user. */
+  async function restricted(...rules: string[]) {
+    const server = await nodes.server();
+    const { redis } = nodes.probe(server);
+    const allow = (...more: string[]): Promise<unknown> => redis.acl('SETUSER', 'app', ...more);
+    await allow('on', '>secret', '+@all', ...rules);
+    const [a] = await nodes.node(`redis://app:secret@${server.address}`);
+    return { a, allow, error: async () => (await firstValueFrom(a.status)).error?.message };
+  }
+
+  test('are told of each time they begin, until one is accepted again', async () => {
+    const { a, allow, error } = await restricted('allchannels');
+    const statuses = recordStatuses(a);
+    for (let time = 0; time < 2; time++) {
+      await allow('-publish');
+      for (let count = 0; count < 3; count++) expect(await a.publish('news', 'no')).toBe(false);
+      expect(await error()).toContain('refuses PUBLISH: NOPERM');
+      await allow('+publish');
+      expect(await a.publish('other', 'yes')).toBe(true);
+      expect(await error()).toBeUndefined();
+    }
+    const refused = expect.stringMatching(/^ready Redis at .* refuses PUBLISH: NOPERM/);
+    expect(statuses).toEqual(['ready', refused, 'ready', refused, 'ready']);
+  });
+
+  test('on one channel stay the error of the status while those on others are accepted', async () => {
+    const { a, allow, error } = await restricted('resetchannels', '&messaging:|a');
+    for (let count = 0; count < 2; count++) {
+      expect(await a.publish('b', 'no')).toBe(false);
+      expect(await a.publish('a', 'yes')).toBe(true);
+      expect(await error()).toContain('refuses PUBLISH: NOPERM');
+    }
+    await allow('&messaging:|b');
+    expect(await a.publish('b', 'yes')).toBe(true);
+    expect(await error()).toBeUndefined();
+  });
+
+  test('leave the status as it was before, once they are accepted', async () => {
+    const { a, allow, error } = await restricted('resetchannels', '&messaging:*');
+    await a.subscribe('rooms/:id');
+    expect(await error()).toContain('hears all of "messaging:*"');
+    await allow('-publish');
+    expect(await a.publish('news', 'no')).toBe(false);
+    expect(await error()).toContain('refuses PUBLISH');
+    await allow('+publish');
+    expect(await a.publish('news', 'yes')).toBe(true);
+    expect(await error()).toContain('hears all of "messaging:*"');
   });
 });
