@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -557,6 +558,53 @@ describe('An event stream on Fastify', () => {
       expect(await told.next()).toBe('released');
       const closed = once(session, 'close');
       await running.app.close();
+      await closed;
+    });
+
+    test.each([
+      ['nothing waits', ''],
+      ['more waits than it takes', 'x'.repeat(8_000_000)],
+    ])('does not keep the application from closing where its reader has stopped and %s', async (_case, message) => {
+      const running = await start('Fastify', { http2: {} });
+      const session = http2.connect(running.url);
+      session.on('error', () => {});
+      const { stream } = await openOver(session, '/news');
+      stream.on('error', () => {});
+      stream.pause();
+      if (message !== '') {
+        void running.messaging.postMessage('http/news', message);
+        while (connectionsOf(running.app).some((each) => !each['isBlocked'])) await nextTurn();
+      }
+      await running.app.close();
+      session.destroy();
+    });
+
+    test('does not keep the application from closing where its client has frozen', async () => {
+      const running = await start('Fastify', { http2: {} });
+      const program = `require('http2').connect('${running.url}').request({ ':path': '/watched' })`;
+      const client = spawn(process.execPath, ['-e', program]);
+      const exit = once(client, 'exit');
+      expect(await told.next()).toBe('subscribed');
+      client.kill('SIGSTOP');
+      await running.app.close();
+      client.kill('SIGKILL');
+      await exit;
+    });
+
+    test('that is cut off for it leaves what its session answers besides to be answered', async () => {
+      const running = await start('Fastify', { http2: {} });
+      const session = http2.connect(running.url);
+      const { stream } = await openOver(session, '/watched');
+      stream.on('error', () => {}).pause();
+      const answer = session.request({ ':path': '/slow' }).setEncoding('utf8');
+      expect(await told.take(2)).toEqual(['subscribed', 'slow entered']);
+      const closed = running.app.close();
+      await once(session, 'goaway');
+      expect(await told.next()).toBe('released');
+      // Longer than a client is given that answers are no longer for.
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      gate.next();
+      expect(await once(answer, 'data')).toEqual(['{"slow":"answer"}']);
       await closed;
     });
 
