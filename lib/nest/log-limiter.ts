@@ -4,6 +4,8 @@ export interface LogLine {
   readonly text: string;
   /** What failed; its stack is written with the line. */
   readonly error?: unknown;
+  /** Whether it tells how something is from now on; of those that are held back, the latest is reported soon. */
+  readonly isState?: boolean;
 }
 
 /** Bounds of a {@link LogLimiter}. */
@@ -14,9 +16,11 @@ export interface LogLimits {
   readonly intervalMs: number;
   /** How many kinds are told apart. */
   readonly maxKinds: number;
+  /** How long a state has to last to be reported before the interval ends. */
+  readonly settleMs: number;
 }
 
-const DEFAULTS: LogLimits = { maxLines: 5, intervalMs: 60_000, maxKinds: 200 };
+const DEFAULTS: LogLimits = { maxLines: 5, intervalMs: 60_000, maxKinds: 200, settleMs: 5_000 };
 /** Of all lines whose kind is one too many. */
 const OTHER_KINDS = Symbol('other kinds');
 const MAX_KIND_LENGTH = 200;
@@ -28,6 +32,7 @@ interface Kind {
   last: LogLine | undefined;
   /** When the lines that were held back are reported, or the kind is forgotten if there are none. */
   until: number;
+  settling?: NodeJS.Timeout;
 }
 
 /**
@@ -64,6 +69,7 @@ export class LogLimiter {
       state.heldBack++;
       // Without the error, which may hold anything for as long as it is held.
       state.last = { level: line.level, text: line.text };
+      if (line.isState) this.settle(state);
       return;
     }
     state.written++;
@@ -103,7 +109,13 @@ export class LogLimiter {
     this.timer = next === Infinity ? undefined : setTimeout(() => this.sweep(), Math.ceil(next - now)).unref();
   }
 
+  private settle(state: Kind): void {
+    clearTimeout(state.settling);
+    state.settling = setTimeout(() => this.report(state), this.limits.settleMs).unref();
+  }
+
   private report(state: Kind): void {
+    clearTimeout(state.settling);
     const { heldBack, last } = state;
     if (last === undefined) return;
     [state.heldBack, state.last] = [0, undefined];

@@ -59,9 +59,9 @@ export class LoggingReporter implements Reporter {
     this.offer(kind, { level: 'warn', text });
   }
 
-  /** Something is well again, or worth to know. See {@link warn}. */
-  log(kind: string, text: string): void {
-    this.offer(kind, { level: 'log', text });
+  /** How the link to the other servers is now. The last of such lines is never held back for longer than some seconds. */
+  state(level: 'warn' | 'log', text: string): void {
+    this.offer('state', { level, text, isState: true });
   }
 
   /** Writes what is still held back; for the end of the application. */

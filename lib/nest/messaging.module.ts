@@ -12,17 +12,14 @@ import {
   type Provider,
 } from '@nestjs/common';
 import { DiscoveryModule, HttpAdapterHost, ModulesContainer, REQUEST } from '@nestjs/core';
-import { pairwise } from 'rxjs';
 import { Hub } from '../core/hub.js';
 import { IsolatedTransport } from '../core/isolated-transport.js';
 import { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
-import type { TransportStatus } from '../core/transport.js';
 import { readOptions } from '../protocol/check-options.js';
 import { COPY, describeCopy, fromOtherCopy } from '../protocol/copy.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { EventStreams } from '../sse/event-streams.js';
-import { isReply } from '../transport/redis-client.js';
 import { RedisTransport } from '../transport/redis-transport.js';
 import { Authenticator } from './authenticator.js';
 import { loadClassValidatorCheck } from './class-validator-check.js';
@@ -36,6 +33,7 @@ import { Gateway } from './gateway/gateway.js';
 import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
+import { StatusLog } from './status-log.js';
 import { MessageHandlers } from './message-handlers.js';
 import {
   MESSAGING_OPTIONS,
@@ -193,9 +191,11 @@ export class MessagingModule
   /** Called by Nest: connects to the other servers; fails where that can never succeed. */
   async onModuleInit(): Promise<void> {
     refuseDurableHolders(this.modules);
-    this.hub.status.pipe(pairwise()).subscribe(([before, now]) => this.logStatus(before, now));
+    const log = new StatusLog(this.reporter);
+    this.hub.status.subscribe((status) => log.next(status));
     try {
       await this.hub.start();
+      log.started();
     } catch (error) {
       await this.hub.close();
       throw error;
@@ -212,28 +212,6 @@ export class MessagingModule
     await this.hub.close();
     this.reporter.flush();
   }
-
-  /** One line for each change of the state, and for what Redis itself answers; how it is away may change for hours. */
-  private logStatus(before: TransportStatus, { state, error }: TransportStatus): void {
-    const isChange = before.state !== state;
-    if (state === 'waiting' && (isChange || isAnswer(error))) {
-      this.reporter.warn(
-        'redis',
-        `${error?.message ?? 'Redis cannot be reached'}; messages stay on this server until it can`,
-      );
-    } else if (state === 'ready' && error !== undefined) {
-      this.reporter.warn('redis', error.message);
-    } else if (state === 'ready' && before.state === 'waiting') {
-      this.reporter.log('redis', 'Redis is back: messages reach the other servers again');
-    } else if (state === 'ready' && !isChange) {
-      this.reporter.log('redis', 'Redis accepts messages again');
-    }
-  }
-}
-
-/** Whether an error comes from Redis itself, as against a link that failed. */
-function isAnswer(error: Error | undefined): boolean {
-  return error?.cause instanceof Error && isReply(error.cause);
 }
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {

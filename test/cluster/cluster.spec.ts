@@ -63,6 +63,10 @@ afterEach(async () => {
 const ready = (node: Node) => firstValueFrom(node.messaging.status.pipe(filter(({ state }) => state === 'ready')));
 const waiting = (node: Node) => firstValueFrom(node.messaging.status.pipe(filter(({ state }) => state === 'waiting')));
 
+/** The status of a node with this in the text of its error. */
+const told = (node: Node, text: string) =>
+  firstValueFrom(node.messaging.status.pipe(filter(({ error }) => error?.message.includes(text) ?? false)));
+
 async function startNode(
   options: MessagingModuleOptions,
   parts: { controllers?: never[]; providers?: never[] } = {},
@@ -258,7 +262,9 @@ describe('a server', () => {
     await expect(one.messaging.postMessage(Numbers, 2, { global: true })).resolves.toBe(true);
     expect(await there.next()).toBe(2);
     // Nest has one logger a process: the one of the application that was made last.
-    expect(two.logger.problems[0]).toContain('messages stay on this server until it can');
+    expect(two.logger.problems[0]).toContain(
+      'until this ends, messages between this server and the others may be lost',
+    );
     expect(two.logger.lines.at(-1)).toContain('Redis is back');
   });
 
@@ -277,9 +283,87 @@ describe('a server', () => {
       await server.restart();
       await ready(one);
     }
-    const lost = expect.stringMatching(/^warn Redis at .*; messages stay on this server until it can$/);
+    const lost = expect.stringMatching(
+      /^warn Redis at .*; until this ends, messages between this server and the others may be lost$/,
+    );
     const back = 'log Redis is back: messages reach the other servers again';
     expect(one.logger.lines.filter((line) => line.includes('Redis'))).toEqual([lost, back, lost, back]);
+  });
+
+  describe('whose user of Redis may not do all', () => {
+    const lost = expect.stringMatching(/^warn Redis at .*; until this ends, messages between .* may be lost$/);
+
+    const lookers: RedisProbe[] = [];
+    afterEach(() => lookers.splice(0).forEach((looker) => looker[Symbol.dispose]()));
+
+    /** A node with a user that has these rules, and what changes them. */
+    async function startRestricted(server: RedisServer, ...rules: string[]) {
+      const looker = new RedisProbe(server.url);
+      lookers.push(looker);
+      const allow = (...more: string[]) => looker.redis.acl('SETUSER', 'app', ...more);
+      await allow('on', '>secret', 'resetchannels', '&messaging:*', ...rules);
+      const node = await startNode({ redis: `redis://app:secret@${server.address}` });
+      const lines = () => node.logger.lines.filter((line) => line.includes('Redis'));
+      return { node, looker, allow, lines };
+    }
+    test('warns of it once, and says each time when Redis is lost and when it is back', async () => {
+      await using server = await RedisServer.start();
+      const { node, looker, lines } = await startRestricted(server, '+@all');
+      using inbox = new Inbox(node.messaging, Rooms);
+      await inbox.ready;
+      await told(node, 'hears all of');
+      for (let outage = 0; outage < 2; outage++) {
+        await looker.cutClients();
+        await waiting(node);
+        await ready(node);
+      }
+      const hearsAll = 'Redis at .* refuses PSUBSCRIBE .*; this server hears all of .*';
+      const back = expect.stringMatching(`^log Redis is back; as before, ${hearsAll}`);
+      expect(lines()).toEqual([expect.stringMatching(`^warn ${hearsAll}`), lost, back, lost, back]);
+    });
+
+    test('says when posts are accepted again, also where another warning still holds', async () => {
+      await using server = await RedisServer.start();
+      const { node, allow, lines } = await startRestricted(server, '+@all');
+      using inbox = new Inbox(node.messaging, Rooms);
+      await inbox.ready;
+      await told(node, 'hears all of');
+      const refused = expect.stringContaining('refuses PUBLISH');
+      for (let time = 0; time < 2; time++) {
+        await allow('-publish');
+        await expect(node.messaging.postMessage(Numbers, 1, { global: true })).resolves.toBe(false);
+        await allow('+publish');
+        await expect(node.messaging.postMessage(Numbers, 2, { global: true })).resolves.toBe(true);
+      }
+      const again = expect.stringMatching(/^log Redis accepts messages again/);
+      expect(lines()).toEqual([expect.stringContaining('hears all of'), refused, again, refused, again]);
+    });
+
+    test('does not say that Redis takes messages while it accepts none over a new connection', async () => {
+      await using server = await RedisServer.start();
+      const { node, looker, allow, lines } = await startRestricted(server, '+@all');
+      await allow('-publish');
+      await expect(node.messaging.postMessage(Numbers, 1, { global: true })).resolves.toBe(false);
+      await looker.cutClients();
+      await waiting(node);
+      await ready(node);
+      expect(lines().slice(1)).toEqual([
+        lost,
+        expect.stringMatching(/^log Redis is back; as before, .* refuses PUBLISH/),
+      ]);
+    });
+
+    test('to hear says nothing false of what it posts, which the others hear', async () => {
+      await using server = await RedisServer.start();
+      const { node, lines } = await startRestricted(server, '+@all', '-subscribe', '-psubscribe');
+      const other = await startNode({ redis: server.url });
+      using there = new Inbox(other.messaging, Numbers);
+      await there.ready;
+      await told(node, 'refuses SUBSCRIBE');
+      await expect(node.messaging.postMessage(Numbers, 1, { global: true })).resolves.toBe(true);
+      expect(await there.next()).toBe(1);
+      expect([...lines(), ...other.logger.lines].filter((line) => line.includes('warn'))).toEqual([lost]);
+    });
   });
 
   test('starts without its Redis, says so, and joins when Redis comes', async () => {
@@ -297,10 +381,12 @@ describe('a server', () => {
 
   test('with a wrong password does not start, and says what Redis says', async () => {
     await using server = await RedisServer.start({ password: 'right' });
-    const { app } = await createApp({
+    const { app, logger } = await createApp({
       imports: [MessagingModule.forRoot({ redis: { port: server.port, host: '127.0.0.1', password: 'wrong' } })],
     });
     await expect(app.init()).rejects.toThrow('WRONGPASS');
+    // The error of the start says it all.
+    expect(logger.problems).toEqual([]);
     await app.close();
   });
 

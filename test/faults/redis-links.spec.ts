@@ -211,17 +211,17 @@ describe('Posts that Redis leaves unanswered', () => {
   });
 });
 
-describe('Posts that Redis refuses', () => {
-  /** A node whose user may post to these channels, and what changes the rules of the user. */
-  async function restricted(...rules: string[]) {
-    const server = await nodes.server();
-    const { redis } = nodes.probe(server);
-    const allow = (...more: string[]): Promise<unknown> => redis.acl('SETUSER', 'app', ...more);
-    await allow('on', '>secret', '+@all', ...rules);
-    const [a] = await nodes.node(`redis://app:secret@${server.address}`);
-    return { a, allow, error: async () => (await firstValueFrom(a.status)).error?.message };
-  }
+/** A node whose user may post to these channels, and what changes the rules of the user. */
+async function restricted(...rules: string[]) {
+  const server = await nodes.server();
+  const { redis } = nodes.probe(server);
+  const allow = (...more: string[]): Promise<unknown> => redis.acl('SETUSER', 'app', ...more);
+  await allow('on', '>secret', '+@all', ...rules);
+  const [a] = await nodes.node(`redis://app:secret@${server.address}`);
+  return { a, allow, error: async () => (await firstValueFrom(a.status)).error?.message };
+}
 
+describe('Posts that Redis refuses', () => {
   test('are told of each time they begin, until one is accepted again', async () => {
     const { a, allow, error } = await restricted('allchannels');
     const statuses = recordStatuses(a);

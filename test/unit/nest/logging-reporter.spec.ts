@@ -82,6 +82,35 @@ describe('Lines of one kind', () => {
   });
 });
 
+describe('Lines of the link to the other servers', () => {
+  test('end with how it is: the last of them is told after five seconds, however many there were before', () => {
+    const reporter = new LoggingReporter();
+    for (let outage = 0; outage < 3; outage++) {
+      reporter.state('warn', 'lost');
+      reporter.state('log', 'back');
+      jest.advanceTimersByTime(2_000);
+    }
+    jest.advanceTimersByTime(2_999);
+    expect(lines.at(-1)).toMatch(/^warn lost \(further lines/);
+    jest.advanceTimersByTime(1);
+    expect(lines.slice(5)).toEqual(['log 1 lines like this were held back, the latest: back']);
+    jest.advanceTimersByTime(2 * MINUTE);
+    expect(lines).toHaveLength(6);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('that go on changing are no more than one a minute', () => {
+    const reporter = new LoggingReporter();
+    for (let second = 0; second < 60; second++) {
+      reporter.state('warn', 'lost');
+      jest.advanceTimersByTime(1_000);
+    }
+    expect(lines).toHaveLength(6);
+    reporter.flush();
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});
+
 describe('Kinds', () => {
   test('are told apart up to 200; of those beyond, the log says so, and goes on counting', () => {
     const reporter = new LoggingReporter();
