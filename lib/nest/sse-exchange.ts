@@ -44,7 +44,7 @@ export class SseExchange {
    * @throws (rejects) what goes wrong before the first byte: it is for the exception filters
    */
   async answer(route: SseRoute, handle: () => unknown): Promise<void> {
-    await this.streams.open(this.raw, () => this.stream(route, handle));
+    await this.streams.answer(this.raw, () => this.stream(route, handle));
     if (isGone(this.raw)) takeResponse(this.raw);
   }
 

@@ -29,8 +29,8 @@ export class EventStreams implements StreamContext {
   private readonly streams = new Set<EventStream>();
   private readonly heartbeat = new Heartbeat(this.streams);
   readonly feeds: Feeds;
-  /** Of requests for streams that somebody is still at work for. */
-  private readonly opening = new Set<RawResponse>();
+  /** Of requests for streams, and for changes of them, that somebody is still at work for. */
+  private readonly working = new Set<RawResponse>();
   private readonly http2Sessions = new Http2Sessions();
   private isDraining = false;
 
@@ -48,18 +48,18 @@ export class EventStreams implements StreamContext {
   }
 
   /**
-   * Runs what leads to a stream: {@link serve} at its end, if all is well. Where the application shuts down before, the
-   * request is cut off, however long the handler is at work: a browser takes an error status for final, and tries again
-   * elsewhere after this.
+   * Runs what answers a request for a stream, with {@link serve} at its end, or for a change of one. Where the application
+   * shuts down before, the request is cut off, however long somebody is at work for it: a browser takes an error status
+   * for final, and tries again elsewhere after this.
    */
-  async open(response: RawResponse, work: () => Promise<void>): Promise<void> {
+  async answer(response: RawResponse, work: () => Promise<void>): Promise<void> {
     if (this.isDraining) return destroyResponse(response);
-    this.opening.add(response);
+    this.working.add(response);
     this.http2Sessions.note(response);
     try {
       await work();
     } finally {
-      this.opening.delete(response);
+      this.working.delete(response);
     }
   }
 
@@ -71,7 +71,7 @@ export class EventStreams implements StreamContext {
    */
   serve(stream: MessageStream, request: StreamRequest): Promise<void> {
     const eventStream = new EventStream(request, this);
-    this.opening.delete(request.response);
+    this.working.delete(request.response);
     this.streams.add(eventStream);
     this.heartbeat.added(eventStream);
     return eventStream.serve(stream, request);
@@ -93,7 +93,7 @@ export class EventStreams implements StreamContext {
    */
   async drain(): Promise<void> {
     this.isDraining = true;
-    for (const response of this.opening) destroyResponse(response);
+    for (const response of this.working) destroyResponse(response);
     this.http2Sessions.close();
     if (this.streams.size === 0) return;
     const ended = [...this.streams].map((stream) =>

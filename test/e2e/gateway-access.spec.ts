@@ -183,6 +183,34 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(running.app.get(EventStreams).size).toBe(0);
   });
 
+  test('to change a stream is cut off as well, whatever it waits for: an authorizer, or who is behind it', async () => {
+    const authenticating = new Queue<() => void>();
+    const authenticate = ({ headers }: { headers: Record<string, unknown> }) =>
+      headers['x-waits'] ? new Promise<null>((resolve) => authenticating.push(() => resolve(null))) : null;
+    const running = await startApp(modules({ authenticate }), { adapter });
+    const requests = new GatewayRequests(`${running.url}/messages`);
+    const opened = await requests.open();
+    const { connection } = opened.ready;
+    const change = { subscribe: [{ channel: 'access/slow/0' }] };
+    const answers = Promise.allSettled([
+      requests.change(connection, change),
+      requests.with({ 'x-waits': 'yes' }).change(connection, change),
+    ]);
+    const decide = await running.app.get(Slow).asked.next();
+    const authenticated = await authenticating.next();
+    await running.app.close();
+    expect(await answers).toMatchObject([
+      { reason: { message: 'fetch failed' } },
+      { reason: { message: 'fetch failed' } },
+    ]);
+    decide(true);
+    authenticated();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(running.app.get(Slow).asked.pending).toEqual([]);
+    expect(running.logger.problems).toEqual([]);
+    opened.client.abort();
+  });
+
   test('takes its place before authorizers are asked, so that 50 at once do not pass the limits', async () => {
     await using running = await startApp(modules({ limits: { maxConnectionsPerUser: 3, maxConnections: 10 } }), {
       adapter,

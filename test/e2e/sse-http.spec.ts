@@ -575,7 +575,7 @@ describe('An event stream on Fastify', () => {
         void running.messaging.postMessage('http/news', message);
         while (connectionsOf(running.app).some((each) => !each['isBlocked'])) await nextTurn();
       }
-      await running.app.close();
+      await expect(running.app.close()).resolves.toBeUndefined();
       session.destroy();
     });
 
@@ -586,7 +586,7 @@ describe('An event stream on Fastify', () => {
       const exit = once(client, 'exit');
       expect(await told.next()).toBe('subscribed');
       client.kill('SIGSTOP');
-      await running.app.close();
+      await expect(running.app.close()).resolves.toBeUndefined();
       client.kill('SIGKILL');
       await exit;
     });

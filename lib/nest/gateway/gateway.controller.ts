@@ -20,6 +20,8 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { Observable } from 'rxjs';
 import { TransportUnavailableError } from '../../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer } from '../../protocol/gateway.js';
+import { EventStreams } from '../../sse/event-streams.js';
+import { isGone } from '../../sse/response.js';
 import { responseOf } from '../http-exchange.js';
 import { RequestSessions } from '../request-sessions.js';
 import { Sse } from '../sse.decorator.js';
@@ -36,6 +38,7 @@ class GatewayController {
   constructor(
     private readonly gateway: Gateway,
     private readonly sessions: RequestSessions,
+    private readonly streams: EventStreams,
     private readonly http: HttpAdapterHost,
   ) {}
 
@@ -74,12 +77,16 @@ class GatewayController {
     assertJson(contentType);
     const change = readChangeRequest(body);
     const session = this.sessions.of(request);
-    await session.settleAuthentication();
-    const channels = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
-      if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
-      throw laterIfBusy(request, error);
+    const raw = responseOf(request)!;
+    await this.streams.answer(raw, async () => {
+      await session.settleAuthentication();
+      if (isGone(raw)) return;
+      const channels = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
+        if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
+        throw laterIfBusy(request, error);
+      });
+      if (!isGone(raw)) this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
     });
-    this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
   }
 
   private async decide(channels: readonly string[], request: object) {
