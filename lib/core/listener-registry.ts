@@ -54,7 +54,7 @@ export class ListenerRegistry {
     const isHeard = this.transport !== undefined && listener.definition?.options.isLocal !== true;
     if (isHeard && (list.interest === undefined || (interop === true && !list.hasInterop))) {
       list.hasInterop = interop === true;
-      list.interest = this.transport!.subscribe(list.name, { interop });
+      list.interest = this.transport.subscribe(list.name, { interop });
     }
     listener.attach(list, this.registrations++);
   }

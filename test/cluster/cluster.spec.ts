@@ -60,6 +60,8 @@ afterEach(async () => {
   for (const node of running.splice(0)) await node.app.close();
 });
 
+const envelope = (channel: string, data: string) =>
+  `{"metadata":{"v":1,"node":"n","at":1},"pattern":"${channel}","data":${data}}`;
 const ready = (node: Node) => firstValueFrom(node.messaging.status.pipe(filter(({ state }) => state === 'ready')));
 const waiting = (node: Node) => firstValueFrom(node.messaging.status.pipe(filter(({ state }) => state === 'waiting')));
 
@@ -446,8 +448,6 @@ describe('a server', () => {
     const heard: unknown[] = [];
     using connections = node.messaging.addListener(ClientConnections, (change) => heard.push(change));
     await Promise.all([inbox.ready, connections.ready]);
-    const envelope = (channel: string, data: string) =>
-      `{"metadata":{"v":1,"node":"n","at":1},"pattern":"${channel}","data":${data}}`;
     for (const data of ['null', '{}', '{"kind":"connected","connection":"c","auth":null}']) {
       await probe.redis.publish('messaging:|messaging:connections', envelope('messaging:connections', data));
     }
