@@ -20,7 +20,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { map, NEVER, Observable, of, Subject } from 'rxjs';
+import { finalize, firstValueFrom, map, NEVER, Observable, of, Subject, takeUntil } from 'rxjs';
 import { Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
 import { EventStreams } from '../../lib/sse/event-streams.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestAppOptions } from '../support/apps.js';
@@ -82,6 +82,17 @@ class HttpController {
   @Get('quick')
   quick() {
     return { quick: 'answer' };
+  }
+
+  /** As in README, where a timer is the gate. */
+  @Get('next')
+  next(@Messages() messages: SessionMessages) {
+    const next = messages.createStream<string>('http/news').pipe(
+      takeUntil(gate),
+      finalize(() => told.push('over')),
+    );
+    told.push('waiting');
+    return firstValueFrom(next, { defaultValue: null });
   }
 
   @Sse('news')
@@ -428,6 +439,37 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     setImmediate(() => order.push('next turn'));
     await connection!.drained().then(() => order.push('drained'));
     expect(order).toEqual(['next turn', 'drained']);
+  });
+});
+
+describe.each(ADAPTER_NAMES)('A request that waits for a message on %s', (adapter) => {
+  test('but not without an end lets the application close', async () => {
+    const running = await start(adapter);
+    const answer = once(http.get(`${running.url}/next`, { agent: false }), 'response');
+    expect(await told.next()).toBe('waiting');
+    const closed = running.app.close();
+    // Once the server has stopped listening.
+    while (serverOf(running.app).listening) await nextTurn();
+    gate.next();
+    const [response] = (await answer) as [http.IncomingMessage];
+    expect(response.statusCode).toBe(200);
+    response.resume();
+    await closed;
+    expect(running.logger.problems).toEqual([]);
+  });
+
+  test('is answered with it, and fails nothing where its client leaves before', async () => {
+    await using running = await start(adapter);
+    const client = await RawClient.connect(running.url);
+    client.get('/next');
+    expect(await told.next()).toBe('waiting');
+    client.leave();
+    expect(await told.next()).toBe('over');
+    const answer = fetch(`${running.url}/next`);
+    expect(await told.next()).toBe('waiting');
+    void running.messaging.postMessage('http/news', 'one');
+    expect(await (await answer).text()).toBe('one');
+    expect(running.logger.problems).toEqual([]);
   });
 });
 
