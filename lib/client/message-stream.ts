@@ -45,9 +45,8 @@ export class MessageStream<T> implements AsyncIterable<T> {
   subscribe(observer: MessageObserver<T>): { unsubscribe(): void } {
     const registration = this.#listen({
       message: (message: T) => observer.next?.(message),
-      ended: (error) => {
-        if (error) observer.error?.(error);
-        else observer.complete?.();
+      ended: (error, call) => {
+        call(() => (error ? observer.error?.(error) : observer.complete?.()));
         return observer.error !== undefined;
       },
     });

@@ -41,9 +41,10 @@ export interface MessageReceiver {
    * It has ended, once.
    *
    * @param error - none where this side ended it
+   * @param call - calls a function of the application; what that throws, or its promise rejects with, is reported
    * @returns whether somebody has been told of the error
    */
-  ended(error: Error | undefined): boolean;
+  ended(error: Error | undefined, call: (run: () => unknown) => void): boolean;
 }
 
 /** A receiver on a channel: the registration and its handle in one. */

@@ -55,11 +55,9 @@ export class Subscriptions {
       this.#channels.delete(channel);
       this.#link.drop(channel);
     }
+    const call = (run: () => unknown): void => isolate(run, (failure) => this.#report(failure, { channel }));
     let isTold = true;
-    isolate(
-      () => void (isTold = receiver.ended(error)),
-      (failure) => this.#report(failure, { channel }),
-    );
+    call(() => void (isTold = receiver.ended(error, call)));
     return isTold;
   }
 

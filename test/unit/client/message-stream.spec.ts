@@ -148,6 +148,19 @@ describe('An observer', () => {
     expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'ticks' } });
   });
 
+  test('whose promise for the end, or for an error, rejects is reported', async () => {
+    await using harness = await posting();
+    const failure = new Error('late');
+    const fail = async () => Promise.reject(failure);
+    const stream = harness.client.createStream('ticks');
+    harness.client.createStream('denied').subscribe({ error: fail as never });
+    const subscription = stream.subscribe({ complete: fail as never });
+    await harness.gateway.answered({ denied: 'CHANNEL_DENIED' });
+    expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'denied' } });
+    subscription.unsubscribe();
+    expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'ticks' } });
+  });
+
   test('finds it by Symbol.observable where somebody has defined that', () => {
     const symbol = Symbol('observable');
     Object.defineProperty(Symbol, 'observable', { value: symbol, configurable: true });
