@@ -12,4 +12,4 @@ export function hasStackRoom(): boolean {
   }
 }
 
-function take(..._: readonly undefined[]): void {}
+function take(..._room: readonly undefined[]): void {}

@@ -7,7 +7,7 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 export function ignoreRejection(refused: unknown): void {
   try {
     // Of a promise alone: to call the `then` of anything else might begin its work.
-    if (refused instanceof Promise) Promise.prototype.then.call(refused, undefined, () => {});
+    if (refused instanceof Promise) void Promise.prototype.then.call(refused, undefined, () => {});
   } catch {
     // A proxy, which rejects nothing by itself.
   }

@@ -151,10 +151,10 @@ describe('An observer', () => {
   test('whose promise for the end, or for an error, rejects is reported', async () => {
     await using harness = await posting();
     const failure = new Error('late');
-    const fail = async () => Promise.reject(failure);
+    const fail: () => unknown = async () => Promise.reject(failure);
     const stream = harness.client.createStream('ticks');
-    harness.client.createStream('denied').subscribe({ error: fail as never });
-    const subscription = stream.subscribe({ complete: fail as never });
+    harness.client.createStream('denied').subscribe({ error: fail as () => void });
+    const subscription = stream.subscribe({ complete: fail as () => void });
     await harness.gateway.answered({ denied: 'CHANNEL_DENIED' });
     expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'denied' } });
     subscription.unsubscribe();

@@ -224,10 +224,10 @@ describe('the signal of a session', () => {
   });
 });
 
-describe('a listener that fails', () => {
-  const throwing = (): never => fail();
-  const name = (value: unknown) => Object.defineProperty(() => fail(), 'name', { value }) as () => never;
+const throwing = (): never => fail();
+const name = (value: unknown) => Object.defineProperty<() => never>(() => fail(), 'name', { value });
 
+describe('a listener that fails', () => {
   test.each<[string, () => unknown]>([
     ['a symbol for its name', name(Symbol('q'))],
     ['an object for its name', name({})],
