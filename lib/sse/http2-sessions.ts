@@ -2,8 +2,9 @@ import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import { sessionOf, type RawResponse } from './response.js';
 
-// A client that reads has closed its side long before.
-const LEAVE_TIMEOUT_MS = 400;
+// A client that reads closes its side within one of these, and answers a ping within a few.
+const CHECK_MS = 400;
+const MAX_SILENT_CHECKS = 5;
 
 /**
  * The sessions of HTTP/2 that carry event streams, or did: a server that closes waits for them, also where their clients
@@ -21,17 +22,28 @@ export class Http2Sessions {
     this.open.set(session, socket);
   }
 
-  /**
-   * Lets each end when its streams have. Node then waits for the client to close its side, which one that has stopped
-   * reading never does: its socket is cut off after a while. Other requests of a session are answered before.
-   */
+  /** Lets each end when its streams have. Other requests of a session are answered before, unless its client is silent. */
   close(): void {
-    for (const session of this.open.keys()) session.close();
-    let ended = new Set<ServerHttp2Session>();
-    const timer = setInterval(() => {
-      for (const session of ended) this.open.get(session)?.destroy();
-      ended = new Set([...this.open.keys()].filter(({ destroyed }) => destroyed));
-      if (this.open.size === 0) clearInterval(timer);
-    }, LEAVE_TIMEOUT_MS);
+    for (const [session, socket] of this.open) {
+      cutOffIfSilent(session, socket);
+      session.close();
+    }
   }
+}
+
+/**
+ * Node waits until a client has taken what it was sent, and then until it closes its side. One that has stopped reading
+ * does neither. To be called before the session is closed, which sends no pings then.
+ */
+function cutOffIfSilent(session: ServerHttp2Session, socket: Socket): void {
+  let isSilent = true;
+  let checks = 0;
+  let checksSinceEnd = 0;
+  if (!session.destroyed) session.ping((error) => (isSilent &&= error !== null));
+  const timer = setInterval(() => {
+    checks++;
+    if (session.destroyed) checksSinceEnd++;
+    if (checksSinceEnd > 1 || (isSilent && checks >= MAX_SILENT_CHECKS)) socket.destroy();
+  }, CHECK_MS);
+  socket.once('close', () => clearInterval(timer));
 }

@@ -621,13 +621,25 @@ describe('An event stream on Fastify', () => {
       session.destroy();
     });
 
-    test('does not keep the application from closing where its client has frozen', async () => {
+    test.each([
+      ['nothing waits', ''],
+      ['more waits than the network takes', 'x'.repeat(20_000_000)],
+    ])('does not keep the application from closing where its client has frozen and %s', async (_case, message) => {
       const running = await start('Fastify', { http2: {} });
-      const program = `require('http2').connect('${running.url}').request({ ':path': '/watched' })`;
+      const program = `
+        const session = require('http2').connect('${running.url}', { settings: { initialWindowSize: 64_000_000 } });
+        session.on('connect', () => {
+          session.setLocalWindowSize(64_000_000);
+          session.request({ ':path': '/news' }).on('data', () => console.log('reads'));
+        });`;
       const client = spawn(process.execPath, ['-e', program]);
       const exit = once(client, 'exit');
-      expect(await told.next()).toBe('subscribed');
+      await once(client.stdout, 'data');
       client.kill('SIGSTOP');
+      if (message !== '') {
+        void running.messaging.postMessage('http/news', message);
+        while (connectionsOf(running.app).some((each) => !each['isBlocked'])) await nextTurn();
+      }
       await expect(running.app.close()).resolves.toBeUndefined();
       client.kill('SIGKILL');
       await exit;
@@ -643,8 +655,8 @@ describe('An event stream on Fastify', () => {
       const closed = running.app.close();
       await once(session, 'goaway');
       expect(await told.next()).toBe('released');
-      // Longer than a client is given that answers are no longer for.
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      // Longer than a silent client is waited for.
+      await new Promise((resolve) => setTimeout(resolve, 2_500));
       gate.next();
       expect(await once(answer, 'data')).toEqual(['{"slow":"answer"}']);
       await closed;
