@@ -153,8 +153,8 @@ describe('An observer', () => {
     const failure = new Error('late');
     const fail: () => unknown = async () => Promise.reject(failure);
     const stream = harness.client.createStream('ticks');
-    harness.client.createStream('denied').subscribe({ error: fail as () => void });
-    const subscription = stream.subscribe({ complete: fail as () => void });
+    harness.client.createStream('denied').subscribe({ error: fail });
+    const subscription = stream.subscribe({ complete: fail });
     await harness.gateway.answered({ denied: 'CHANNEL_DENIED' });
     expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'denied' } });
     subscription.unsubscribe();
