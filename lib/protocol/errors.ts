@@ -103,7 +103,7 @@ export class ConnectionClosedError extends MessagingError {
   }
 }
 
-/** A client has no connection to its server for now; it tries again by itself. The status of the client has it. */
+/** A client has no connection to its server for now and tries again by itself. `client.status.error` holds it. */
 export class ConnectionLostError extends MessagingError {
   /** How long the server has asked to wait (`Retry-After`), in milliseconds, where it has. */
   readonly retryAfterMs: number | undefined;

@@ -10,7 +10,7 @@ import { ConfigurationError } from './errors.js';
  */
 export function readAuthentication(claims: unknown): AuthenticationInfo {
   if (typeof claims !== 'object' || claims === null) {
-    throw new ConfigurationError(`it must be an object with a userId, not ${nameOf(claims)}`);
+    throw new ConfigurationError(`it must be an object with a userId, not ${kindOf(claims)}`);
   }
   const { userId, sub, id, authId, jti, scopes, scope, issuedAt, iat, expiresAt, exp } = claims as {
     readonly [claim in keyof AuthenticationClaims]: unknown;
@@ -72,14 +72,14 @@ function firstOf<T>(claims: Readonly<Record<string, unknown>>, read: Reader<T>):
     if (value === undefined || value === null) continue;
     const result = read(value);
     if (result === undefined)
-      throw new ConfigurationError(`its ${claim} must be ${read.expected}, not ${nameOf(value)}`);
+      throw new ConfigurationError(`its ${claim} must be ${read.expected}, not ${kindOf(value)}`);
     return result;
   }
   return undefined;
 }
 
 /** What a value is, and not which: credentials have no place in a log. */
-function nameOf(value: unknown): string {
+function kindOf(value: unknown): string {
   if (value === '') return 'an empty string';
   if (Array.isArray(value)) return 'an array of other values';
   return typeof value === 'number' ? String(value) : typeof value === 'object' ? 'an object' : `a ${typeof value}`;

@@ -379,7 +379,7 @@ test('Wrong packets on the library’s own channels neither disturb a server nor
   expect(running.logger.problems.length).toBeLessThanOrEqual(20);
 });
 
-test('An answer of another server that is none is answered 502, and logged a few times', async () => {
+test('An unreadable answer of another server is answered 502, and logged a few times', async () => {
   await using redis = await RedisServer.start();
   await using running = await startApp(modules({ redis: redis.url }));
   using probe = new RedisProbe(redis.url);

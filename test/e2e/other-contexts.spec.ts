@@ -239,7 +239,7 @@ describe('GraphQL', () => {
     @WebSocketGateway()
     class Sockets {
       handleConnection(socket: WebSocket) {
-        // As graphql-ws has it.
+        // The shape that graphql-ws gives.
         const gqlContext = { req: { connectionParams: {}, extra: { socket, request: {} } } };
         void resolverOf(running.app, Resolvers, 'followed', false)(gqlContext);
         resolverOf(running.app, Resolvers, 'followed', false)({ req: {} }).catch(errors.push);

@@ -581,7 +581,7 @@ describe('What others write', () => {
     expect(rejections.pending).toHaveLength(1);
   });
 
-  test('under names that are none, or to other channels, is dropped at once', async () => {
+  test('under invalid names, or to other channels, is dropped at once', async () => {
     const { publisher, received, rejections } = await hostile([':a/:b', 'end']);
     await within(4_000, async () => {
       for (const prefix of ['messaging:|', '']) {
@@ -603,7 +603,7 @@ describe('What others write', () => {
         );
       }
       await publisher.publish('messaging:|end', 'end');
-      // Text that is none is read as Redis clients do, with replacements.
+      // Bytes that are not UTF-8 become replacement characters, as in other Redis clients.
       expect((await received.take(3)).map(([payload, , channel]) => [payload, channel])).toEqual([
         ['\ufffd', 'a/\ufffd\ufffd'],
         ['\ufffd', 'a/\ufffd\ufffd'],

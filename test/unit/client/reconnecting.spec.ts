@@ -247,7 +247,7 @@ describe('The type of an answer', () => {
   );
 
   test.each([['text/event-streaming'], ['text/event-stream-x; a=b'], ['application/json'], ['x; text/event-stream']])(
-    '%s is none',
+    '%s is not one',
     async (type) => {
       await using harness = await Harness.start();
       harness.client.subscribe('news', () => {}).catch(() => {});

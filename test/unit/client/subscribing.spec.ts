@@ -372,7 +372,7 @@ describe('Wrong arguments', () => {
 
 describe('The option "url"', () => {
   test.each([['/messages'], [''], [undefined], ['localhost:3000/messages'], ['http://'], [{}]])(
-    'is looked at when the client connects, and closes it where it is none: %p',
+    'is checked when the client connects, and closes it if it is not a URL: %p',
     async (url) => {
       const statuses = new Queue<unknown>();
       const client = new MessagingClient({ url: url as string });

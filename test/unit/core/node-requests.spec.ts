@@ -181,7 +181,7 @@ describe('A request to another node', () => {
     [{ kind: 'question', id, from: [id] }, '"from" of a packet'],
     [{ kind: 'failure', id, reason: '<script>' }, '"reason" of a packet'],
     [{ kind: 'order', id, from: id }, '"kind" of a packet'],
-  ])('that is none, case %#, is reported and answered by nobody', async (packet, text) => {
+  ])('that is invalid, case %#, is reported and answered by nobody', async (packet, text) => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);

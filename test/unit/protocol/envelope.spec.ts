@@ -60,7 +60,7 @@ describe('The text of the data', () => {
     expect(() => decodeEnvelope(envelope(deep).replace(',"n":17', ''))).toThrow(InvalidMessageError);
   });
 
-  test('is none in what a stock client sent', () => {
+  test('is missing in the packets of a stock client', () => {
     expect(decodeEnvelope('{"pattern":"news","data":{"id":1}}')).toEqual({ data: { id: 1 } });
   });
 
