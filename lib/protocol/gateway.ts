@@ -1,21 +1,30 @@
+import type { GapReason, Position } from './position.js';
+
 // What travels between a client and the gateway. docs/to-the-browser.md lists it for those who write a client of their own.
 
 /** A channel that a client wants, by its name. */
-interface ChannelRequest {
+export interface ChannelRequest {
   readonly channel: string;
+  /**
+   * How far a stream that broke off was read. Says that what came after is wanted too. Anything else than a position that a
+   * server has handed out for this channel costs a gap, never an error.
+   */
+  readonly position?: Position;
 }
 
 /** Body of `POST {path}`, which opens a stream. */
 export interface OpenRequest {
-  readonly channels: readonly (ChannelRequest & {
-    /** Whether the stream that broke off had it, so that what was sent after `position` is wanted too. */
-    readonly recover?: boolean;
-  })[];
-  /** How far a stream that broke off was read: the position of its `messaging:ready`, with the `id` of its last event, if there was one, in place of the number. */
+  readonly channels: readonly (ChannelRequest & { /** Of the wire before positions. */ readonly recover?: boolean })[];
+  /** Of the wire before positions. */
   readonly position?: string;
+  /** The connection that broke off, as its `messaging:ready` named it. A server that leaves waits for its clients by this. */
+  readonly from?: string;
 }
 
-/** Body of `POST {path}/{connection}/channels`, which changes an open stream. Unsubscribing comes first. */
+/**
+ * Body of `POST {path}/{connection}/channels`, which changes an open stream. Unsubscribing comes first. The stream then
+ * gets a {@link PositionEvent} for the channels that it has from now on.
+ */
 export interface ChangeRequest {
   readonly subscribe?: readonly ChannelRequest[];
   /** Names. */
@@ -35,7 +44,7 @@ export type SubscribeError = 'CHANNEL_DENIED' | 'INVALID_CHANNEL' | 'LIMIT_EXCEE
 export interface ChannelAnswer {
   readonly channel: string;
   readonly error?: SubscribeError;
-  /** Where `recover` was asked for: whether all that was missed has come. */
+  /** Of the wire before positions. */
   readonly recovered?: boolean;
 }
 
@@ -44,21 +53,63 @@ export interface ChangeAnswer {
   readonly channels: readonly ChannelAnswer[];
 }
 
-/**
- * Data of the event `messaging:ready`, once on each stream. Messages may come before it: what was missed, then what has been
- * posted meanwhile. Whoever wants to recover takes them as read when it has come.
- */
+/** From where a channel goes on in a stream, in an event that stands in the order of the messages. */
+export interface ChannelPosition {
+  /** The name or template that was subscribed to. */
+  readonly channel: string;
+  /**
+   * The next message of this channel in the stream comes after it: its `id` is a higher offset, of this epoch. What was
+   * missed stands before this event, with offsets of the epoch that was asked with.
+   */
+  readonly position: Position;
+  /**
+   * There if a position was asked with, unless the stream had the channel already: whether everything after that position has
+   * come (a `messaging:gap` among it tells what no server has). `false`: messages may be missing, which is told by this
+   * alone, with its {@link reason}.
+   */
+  readonly recovered?: boolean;
+  /** Beside `recovered: false`. */
+  readonly reason?: GapReason;
+}
+
+/** A channel in `messaging:ready`: subscribed to and its position, or refused. */
+export type ReadyChannel =
+  (ChannelPosition & { readonly error?: never }) | (ChannelAnswer & { readonly error: SubscribeError });
+
+/** Data of the event `messaging:ready`, once on each stream. What was missed comes before it. */
 export interface ReadyEvent {
   /** Names the stream in a {@link ChangeRequest}; unguessable. */
   readonly connection: string;
   /** How often a comment comes on an idle stream; 0: never. */
   readonly heartbeatMs: number;
-  /** How far the stream has come: the id of its node and a number, with a dot between. */
+  /** Of the wire before positions. */
   readonly position: string;
-  readonly channels: readonly ChannelAnswer[];
+  readonly channels: readonly (ReadyChannel | ChannelAnswer)[];
 }
 
-/** Data of an event without a name: a message. */
+/**
+ * Data of the event `messaging:position`: after each change, for all channels that it subscribed to, also those that the
+ * stream had. It may come before or after the answer to the change.
+ */
+export interface PositionEvent {
+  readonly channels: readonly ChannelPosition[];
+}
+
+/**
+ * Data of the event `messaging:gap`: messages may be missing here. Its `id`, if it has one, is its offset like that of a
+ * message: the channel goes on after it, in the same epoch.
+ */
+export interface GapEvent {
+  readonly channel: string;
+  /** The template that was subscribed to, if the gap comes by that and is of one of its channels. */
+  readonly template?: string;
+  readonly reason: GapReason;
+}
+
+/**
+ * Data of an event without a name: a message. The event's `id` is the message's offset in the channel that was subscribed
+ * to (`template`, else `channel`).
+ */
 export interface MessageFrame {
   readonly channel: string;
   /** The template that was subscribed to, where the message comes by that. */
