@@ -1,6 +1,6 @@
 // The public API of the server. Whatever is not named here is private.
 export { AuthorizeChannel } from './nest/gateway/authorize-channel.decorator.js';
-export { ClientConnections } from './nest/gateway/client-connections.js';
+export { ClientConnections } from './gateway/client-connections.js';
 export { Ctx, Payload } from './nest/message-params.js';
 export { MessageRequest } from './nest/message-request.js';
 export { Messages } from './nest/messages.decorator.js';
@@ -63,7 +63,7 @@ export type {
   SseOptions,
 } from './nest/messaging-options.js';
 export type { AuthorizeChannelOptions, ClientContext } from './nest/gateway/authorize-channel.decorator.js';
-export type { ClientConnectionChange } from './nest/gateway/client-connections.js';
+export type { ClientConnectionChange } from './gateway/client-connections.js';
 export type { GatewayOptions } from './nest/gateway/gateway-options.js';
 export type { SessionOptions } from './nest/messaging.service.js';
 export type { SseRouteOptions } from './nest/sse.decorator.js';

@@ -19,6 +19,7 @@ import type { Session } from '../core/session.js';
 import { readOptions } from '../protocol/check-options.js';
 import { COPY, describeCopy, fromOtherCopy } from '../protocol/copy.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { Gateway } from '../gateway/gateway.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { RedisTransport } from '../transport/redis-transport.js';
 import { Authenticator } from './authenticator.js';
@@ -29,7 +30,7 @@ import { AuthorizersByChannel } from './gateway/authorizers-by-channel.js';
 import { ClientChannels } from './gateway/client-channels.js';
 import { createGatewayController } from './gateway/gateway.controller.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
-import { Gateway } from './gateway/gateway.js';
+import { createGateway } from './gateway/create-gateway.js';
 import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
@@ -107,7 +108,15 @@ const ASYNC_LOCAL: Provider[] = [
   },
 ];
 
-const GATEWAY: Provider[] = [Gateway, ClientChannels, AuthorizersByChannel];
+const GATEWAY: Provider[] = [
+  {
+    provide: Gateway,
+    inject: [Hub, EventStreams, LoggingReporter, ClientChannels, MESSAGING_OPTIONS, GATEWAY_OPTIONS],
+    useFactory: createGateway,
+  },
+  ClientChannels,
+  AuthorizersByChannel,
+];
 
 const ENGINE: Provider[] = [
   { provide: MESSAGING_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOptions },

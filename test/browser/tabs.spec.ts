@@ -9,7 +9,7 @@ import {
   MessagingService,
   type ClientConnectionChange,
 } from 'nestjs-messaging';
-import { Gateway } from '../../lib/nest/gateway/gateway.js';
+import { Gateway } from '../../lib/gateway/gateway.js';
 import { startApp, type TestApp } from '../support/apps.js';
 import { launchChromium } from '../support/chromium.js';
 import { Queue } from '../support/queue.js';

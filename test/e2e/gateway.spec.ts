@@ -31,7 +31,7 @@ import {
   type ClientContext,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
-import { Gateway } from '../../lib/nest/gateway/gateway.js';
+import { Gateway } from '../../lib/gateway/gateway.js';
 import type { ReadyEvent } from '../../lib/protocol/gateway.js';
 import { ADAPTER_NAMES, createApp, startApp, type AdapterName, type TestApp } from '../support/apps.js';
 import { GatewayRequests as Requests, frameOf } from '../support/gateway-requests.js';

@@ -8,7 +8,7 @@ import {
   type ClientConnectionChange,
   type ClientContext,
 } from 'nestjs-messaging';
-import { Gateway } from '../../lib/nest/gateway/gateway.js';
+import { Gateway } from '../../lib/gateway/gateway.js';
 import { startApp, type AdapterName, type TestApp } from './apps.js';
 import { Rooms } from './client-messages.js';
 import { Queue } from './queue.js';

@@ -13,8 +13,9 @@ const LAYERS: Record<string, { layers: string[]; packages: string[] }> = {
   core: { layers: ['protocol'], packages: ['rxjs', 'node:*'] },
   transport: { layers: ['protocol', 'core'], packages: ['rxjs', 'ioredis', 'node:*'] },
   sse: { layers: ['protocol', 'core'], packages: ['rxjs', 'node:*', 'http'] },
+  gateway: { layers: ['protocol', 'core', 'sse'], packages: ['rxjs', 'node:*'] },
   nest: {
-    layers: ['protocol', 'core', 'transport', 'sse'],
+    layers: ['protocol', 'core', 'transport', 'sse', 'gateway'],
     packages: [
       'rxjs',
       'ioredis',
@@ -28,7 +29,7 @@ const LAYERS: Record<string, { layers: string[]; packages: string[] }> = {
   },
   client: { layers: ['protocol'], packages: [] },
   testing: { layers: ['protocol', 'core', 'transport'], packages: ['rxjs', 'ioredis', 'node:*'] },
-  index: { layers: ['protocol', 'core', 'transport', 'sse', 'nest'], packages: [] },
+  index: { layers: ['protocol', 'core', 'transport', 'sse', 'gateway', 'nest'], packages: [] },
 };
 
 const HTTP = /^(node:)?(http|https|http2)$|^(express|fastify|@types\/express)(\/|$)|^@nestjs\/platform-/;
@@ -93,7 +94,7 @@ describe('The layers of lib/', () => {
     expect(unknown).toEqual([]);
   });
 
-  it('import one way only: protocol <- core <- { transport, sse } <- nest, client -> protocol, testing -> transport', () => {
+  it('import one way only: protocol <- core <- { transport, sse } <- gateway <- nest, gateway without transport, client -> protocol, testing -> transport', () => {
     const refused = imports()
       .filter((statement) => !isAllowed(statement))
       .map(({ file, specifier }) => `${file} imports ${specifier}`);
@@ -113,6 +114,11 @@ describe('The layers of lib/', () => {
     ['lib/transport/redis.ts', '../sse/frame.js'],
     ['lib/sse/connection.ts', '@nestjs/common'],
     ['lib/sse/connection.ts', '../nest/module.js'],
+    ['lib/sse/connection.ts', '../gateway/gateway.js'],
+    ['lib/gateway/gateway.ts', '@nestjs/common'],
+    ['lib/gateway/gateway.ts', 'node:http'],
+    ['lib/gateway/gateway.ts', '../transport/redis.js'],
+    ['lib/gateway/gateway.ts', '../nest/module.js'],
     ['lib/client/client.ts', '../core/hub.js'],
     ['lib/client/client.ts', 'node:timers'],
     ['lib/testing/harness.ts', '../nest/module.js'],

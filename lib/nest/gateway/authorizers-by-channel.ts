@@ -4,7 +4,7 @@ import { describe, quote } from '../../protocol/channel-name.js';
 import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js';
 import { errorText } from '../log-text.js';
 import { LoggingReporter } from '../logging-reporter.js';
-import { AuthorizerCalls } from './authorizer-calls.js';
+import { AuthorizerCalls } from '../../gateway/authorizer-calls.js';
 import { GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
 import { authorizationsOf, type Authorization, type ClientContext } from './authorize-channel.decorator.js';
 

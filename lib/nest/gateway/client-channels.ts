@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { definedTwice } from '../../core/channel-definitions.js';
 import { Hub } from '../../core/hub.js';
 import type { TemplateMatch } from '../../core/known-templates.js';
+import type { ChannelDecider } from '../../gateway/channel-decisions.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelDefinition } from '../../protocol/channel.js';
 import { checkSyntax, isTemplate } from '../../protocol/channel-name.js';
@@ -21,14 +22,13 @@ import type { ClientContext } from './authorize-channel.decorator.js';
  * as a whole.
  */
 @Injectable()
-export class ClientChannels {
+export class ClientChannels implements ChannelDecider {
   constructor(
     private readonly hub: Hub,
     private readonly authorizers: AuthorizersByChannel,
     private readonly reporter: LoggingReporter,
   ) {}
 
-  /** Whether a client may subscribe to a channel, or to a template as a whole. Never rejects. */
   async decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer> {
     if (!isWellFormed(channel)) return { channel, error: 'INVALID_CHANNEL' };
     const client: ClientContext = { auth, channel, request };

@@ -1,7 +1,7 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
 import { MAX_CHANNEL_NAME_LENGTH, describe } from '../../protocol/channel-name.js';
 import { hasMediaType } from '../../protocol/media-type.js';
-import type { Position } from '../../sse/client-recovery.js';
+import type { Position } from '../../gateway/client-recovery.js';
 
 /**
  * What `POST {path}` opens a stream with: channels, and those of them that a stream had which was read up to a position.

@@ -2,10 +2,7 @@ import {
   Body,
   Controller,
   ForbiddenException,
-  GatewayTimeoutException,
   Headers,
-  HttpException,
-  HttpStatus,
   Injectable,
   Param,
   Post,
@@ -14,11 +11,12 @@ import {
   RequestMethod,
   Res,
   UseGuards,
+  type OnApplicationBootstrap,
   type Type,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Observable } from 'rxjs';
-import { TransportUnavailableError } from '../../protocol/errors.js';
+import { Gateway } from '../../gateway/gateway.js';
 import type { ChangeAnswer, ChannelAnswer } from '../../protocol/gateway.js';
 import { EventStreams } from '../../sse/event-streams.js';
 import { isGone } from '../../sse/response.js';
@@ -26,21 +24,23 @@ import { responseOf } from '../http-exchange.js';
 import { RequestSessions } from '../request-sessions.js';
 import { Sse } from '../sse.decorator.js';
 import { assertJson, readChangeRequest, readChannelQuery, readOpenRequest } from './client-requests.js';
-import { Gateway } from './gateway.js';
+import { httpErrorOf } from './http-errors.js';
 import type { GatewayOptions } from './gateway-options.js';
-
-const BUSY: ReadonlySet<number> = new Set([HttpStatus.TOO_MANY_REQUESTS, HttpStatus.SERVICE_UNAVAILABLE]);
-const RETRY_AFTER_SECONDS = 5;
 
 /** The requests of clients. */
 @Injectable()
-class GatewayController {
+class GatewayController implements OnApplicationBootstrap {
   constructor(
     private readonly gateway: Gateway,
     private readonly sessions: RequestSessions,
     private readonly streams: EventStreams,
     private readonly http: HttpAdapterHost,
   ) {}
+
+  /** Called by Nest. */
+  onApplicationBootstrap(): Promise<void> {
+    return this.gateway.start();
+  }
 
   /** A stream for a native EventSource, which cannot be told more than a status. */
   @Sse()
@@ -82,8 +82,7 @@ class GatewayController {
       await session.settleAuthentication();
       if (isGone(raw)) return;
       const channels = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
-        if (error instanceof TransportUnavailableError) throw new GatewayTimeoutException(error.message);
-        throw laterIfBusy(request, error);
+        throw httpErrorOf(error, request);
       });
       if (!isGone(raw)) this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
     });
@@ -96,7 +95,7 @@ class GatewayController {
       const reservation = this.gateway.reserve(session);
       return { reservation, answers: await this.gateway.decide(channels, { session, request }) };
     } catch (error) {
-      throw laterIfBusy(request, error);
+      throw httpErrorOf(error, request);
     }
   }
 }
@@ -107,14 +106,6 @@ export function createGatewayController({ path = 'messages', guards = [], versio
   @UseGuards(...guards)
   class MountedGatewayController extends GatewayController {}
   return MountedGatewayController;
-}
-
-/** Says on the answer when to come back, where there was no room. */
-function laterIfBusy(request: object, error: unknown): unknown {
-  if (error instanceof HttpException && BUSY.has(error.getStatus())) {
-    responseOf(request)?.setHeader('retry-after', RETRY_AFTER_SECONDS);
-  }
-  return error;
 }
 
 function isRefused({ error }: ChannelAnswer): boolean {

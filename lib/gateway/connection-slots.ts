@@ -1,6 +1,6 @@
-import { HttpException, HttpStatus, ServiceUnavailableException } from '@nestjs/common';
-import type { AuthenticationInfo } from '../../protocol/authentication.js';
-import type { Limits } from '../../protocol/limits.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import type { Limits } from '../protocol/limits.js';
+import { Refusal } from './refusal.js';
 
 /** Counts the places for client connections: of those that are open, and of those that are still being decided about. */
 export class ConnectionSlots {
@@ -13,19 +13,18 @@ export class ConnectionSlots {
    * Takes a place.
    *
    * @returns gives it back; to be called once
-   * @throws ServiceUnavailableException where this server holds as many connections as it may
-   * @throws HttpException (429) where it does so for this user
+   * @throws Refusal if this server holds as many connections as it may, in all or of this user
    */
   take(auth: AuthenticationInfo | null): () => void {
     const { maxConnections, maxConnectionsPerUser } = this.limits;
     if (this.taken >= maxConnections) {
-      throw new ServiceUnavailableException(`This server holds ${maxConnections} connections (limits.maxConnections)`);
+      throw new Refusal('serverFull', `This server holds ${maxConnections} connections (limits.maxConnections)`);
     }
     const user = auth === null ? undefined : String(auth.userId);
     if (user !== undefined && (this.byUser.get(user) ?? 0) >= maxConnectionsPerUser) {
-      throw new HttpException(
+      throw new Refusal(
+        'userFull',
         `This user has ${maxConnectionsPerUser} connections (limits.maxConnectionsPerUser)`,
-        HttpStatus.TOO_MANY_REQUESTS,
       );
     }
     this.count(user, 1);

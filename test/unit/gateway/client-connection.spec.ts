@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
-import { ClientConnection } from '../../../lib/sse/client-connection.js';
-import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
+import { ClientConnection } from '../../../lib/gateway/client-connection.js';
+import { ClientFeeds } from '../../../lib/gateway/client-feeds.js';
 import { Flusher } from '../../../lib/sse/flusher.js';
 import type { Frame } from '../../../lib/sse/frame.js';
 import { Deferred } from '../../../lib/transport/deferred.js';

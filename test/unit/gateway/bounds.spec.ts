@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import type { Session } from '../../../../lib/core/session.js';
-import { Sessions } from '../../../../lib/core/sessions.js';
-import { AuthorizerCalls } from '../../../../lib/nest/gateway/authorizer-calls.js';
-import { ChannelDecisions } from '../../../../lib/nest/gateway/channel-decisions.js';
-import type { ClientChannels } from '../../../../lib/nest/gateway/client-channels.js';
-import { ConnectionSlots } from '../../../../lib/nest/gateway/connection-slots.js';
-import { RecordingReporter } from '../../../support/recording-reporter.js';
+import type { Session } from '../../../lib/core/session.js';
+import { Sessions } from '../../../lib/core/sessions.js';
+import { AuthorizerCalls } from '../../../lib/gateway/authorizer-calls.js';
+import { ChannelDecisions, type ChannelDecider } from '../../../lib/gateway/channel-decisions.js';
+import { ConnectionSlots } from '../../../lib/gateway/connection-slots.js';
+import type { Refusal } from '../../../lib/gateway/refusal.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
 
 afterEach(() => void jest.useRealTimers());
 
@@ -68,8 +68,8 @@ describe('Calls of authorizers', () => {
 });
 
 describe('Decisions about the channels of requests', () => {
-  const decide = jest.fn<ClientChannels['decide']>();
-  const channels = { decide } as unknown as ClientChannels;
+  const decide = jest.fn<ChannelDecider['decide']>();
+  const channels = { decide };
   const sessions = new Sessions(new RecordingReporter());
   const requester = (session: Session = sessions.open()) => ({ session, request: {} });
 
@@ -109,12 +109,12 @@ describe('Decisions about the channels of requests', () => {
       return { channel };
     });
     const decisions = new ChannelDecisions(channels, 10, 1_000);
-    const all = Array.from({ length: 50 }, () => decisions.decide(['a'], requester()).then(() => 200, statusOf));
+    const all = Array.from({ length: 50 }, () => decisions.decide(['a'], requester()).then(() => 'decided', reasonOf));
     await settled();
     for (let ended = 0; ended < 10; ended++) pending.answerOne();
-    const statuses = await Promise.all(all);
-    expect(statuses.filter((status) => status === 200)).toHaveLength(10);
-    expect(statuses.filter((status) => status === 503)).toHaveLength(40);
+    const outcomes = await Promise.all(all);
+    expect(outcomes.filter((outcome) => outcome === 'decided')).toHaveLength(10);
+    expect(outcomes.filter((outcome) => outcome === 'serverFull')).toHaveLength(40);
     const again = decisions.decide(['a'], requester());
     await settled();
     pending.answerOne();
@@ -128,11 +128,11 @@ describe('Decisions about the channels of requests', () => {
       return { channel };
     });
     const session = sessions.open();
-    const result = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester(session)).catch(statusOf);
+    const result = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester(session)).catch(reasonOf);
     await settled();
     session.close();
     for (let ended = 0; ended < 16; ended++) pending.answerOne();
-    expect(await result).toBe(499);
+    expect(await result).toBe('clientLeft');
     expect(pending.begun).toBe(16);
   });
 
@@ -163,24 +163,24 @@ describe('Places for connections', () => {
       try {
         return slots.take(auth);
       } catch (error) {
-        return statusOf(error);
+        return reasonOf(error);
       }
     };
     const adas = Array.from({ length: 50 }, () => take(ada));
-    expect(adas.filter((taken) => taken === 429)).toHaveLength(47);
+    expect(adas.filter((taken) => taken === 'userFull')).toHaveLength(47);
     const others = Array.from({ length: 50 }, () => take(null));
-    expect(others.filter((taken) => taken === 503)).toHaveLength(33);
+    expect(others.filter((taken) => taken === 'serverFull')).toHaveLength(33);
     (adas[0] as () => void)();
     expect(take({ userId: 7 })).toBeInstanceOf(Function);
-    expect(take(ada)).toBe(503);
+    expect(take(ada)).toBe('serverFull');
     (others[0] as () => void)();
     expect(take(ada)).toBeInstanceOf(Function);
     (others[1] as () => void)();
-    expect(take(ada)).toBe(429);
+    expect(take(ada)).toBe('userFull');
     expect(take(null)).toBeInstanceOf(Function);
   });
 });
 
-function statusOf(error: unknown): number {
-  return (error as { getStatus(): number }).getStatus();
+function reasonOf(error: unknown): string {
+  return (error as Refusal).reason;
 }

@@ -1,6 +1,6 @@
-import type { SessionCloseReason } from '../../core/session.js';
-import type { AuthenticationInfo } from '../../protocol/authentication.js';
-import { reservedChannel, type Channel } from '../../protocol/channel.js';
+import type { SessionCloseReason } from '../core/session.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { reservedChannel, type Channel } from '../protocol/channel.js';
 
 /** A client has opened its stream, or the stream has ended. */
 export interface ClientConnectionChange {

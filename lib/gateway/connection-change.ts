@@ -1,8 +1,8 @@
-import type { AuthenticationInfo } from '../../protocol/authentication.js';
-import { MAX_CHANNEL_NAME_LENGTH } from '../../protocol/channel-name.js';
-import { InvalidMessageError } from '../../protocol/errors.js';
-import type { SubscribeError } from '../../protocol/gateway.js';
-import { readList, readObject, readText, readWholeNumber } from '../../protocol/wire-reader.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
+import { InvalidMessageError } from '../protocol/errors.js';
+import type { SubscribeError } from '../protocol/gateway.js';
+import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
 
 const MAX_ID_LENGTH = 100;
 /** Of a user's id, which the application chooses. */

@@ -7,10 +7,10 @@ import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
 import { isTemplate } from '../protocol/channel-name.js';
 import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
-import type { Batch } from './batch.js';
+import type { Batch } from '../sse/batch.js';
 import type { ClientFeeds, FeedMessage, FeedSubscription } from './client-feeds.js';
 import type { Missed } from './client-recovery.js';
-import { Frame, encodeFrame } from './frame.js';
+import { Frame, encodeFrame } from '../sse/frame.js';
 
 /** How a client connection is kept. */
 export interface ClientConnectionOptions {

@@ -2,10 +2,10 @@ import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
 import type { Listener } from '../core/listener.js';
 import type { Reporter } from '../core/reporter.js';
-import type { Batch } from './batch.js';
-import { dropRuleOf } from './drop-rule.js';
-import type { Flusher, Group } from './flusher.js';
-import { Frame, encodeFrame } from './frame.js';
+import type { Batch } from '../sse/batch.js';
+import { dropRuleOf } from '../sse/drop-rule.js';
+import type { Flusher, Group } from '../sse/flusher.js';
+import { Frame, encodeFrame } from '../sse/frame.js';
 
 /** How much is kept at most for clients that come back, in bytes of frames. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { InvalidMessageError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
-import { ClientConnection } from '../../../lib/sse/client-connection.js';
-import { ClientFeeds } from '../../../lib/sse/client-feeds.js';
-import { ClientRecovery, type RecoveryQuestion } from '../../../lib/sse/client-recovery.js';
+import { ClientConnection } from '../../../lib/gateway/client-connection.js';
+import { ClientFeeds } from '../../../lib/gateway/client-feeds.js';
+import { ClientRecovery, type RecoveryQuestion } from '../../../lib/gateway/client-recovery.js';
 import { Flusher } from '../../../lib/sse/flusher.js';
 import type { Frame } from '../../../lib/sse/frame.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';

@@ -5,7 +5,7 @@ import { TransportUnavailableError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
 import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
 import type { ClientFeeds, FeedMessage } from './client-feeds.js';
-import { Frame } from './frame.js';
+import { Frame } from '../sse/frame.js';
 
 /** How far a client has read what a node sent it. */
 export interface Position {

@@ -5,8 +5,8 @@ import {
   readConnectionChange,
   writeChangeOutcome,
   type ConnectionChange,
-} from '../../../../lib/nest/gateway/connection-change.js';
-import { InvalidMessageError } from '../../../../lib/protocol/errors.js';
+} from '../../../lib/gateway/connection-change.js';
+import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 
 const CHANGE: ConnectionChange = {
   connection: 'c',

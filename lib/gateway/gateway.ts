@@ -1,26 +1,17 @@
-import {
-  BadGatewayException,
-  Inject,
-  Injectable,
-  NotFoundException,
-  PayloadTooLargeException,
-  type OnApplicationBootstrap,
-} from '@nestjs/common';
-import { whenHeard } from '../../core/heard.js';
-import { Hub } from '../../core/hub.js';
-import { NodeRequests } from '../../core/node-requests.js';
-import type { Session } from '../../core/session.js';
-import { InvalidMessageError, LimitExceededError } from '../../protocol/errors.js';
-import type { ChannelAnswer } from '../../protocol/gateway.js';
-import { readObject } from '../../protocol/wire-reader.js';
-import { ClientConnection, type ClientConnectionOptions, type Lost } from '../../sse/client-connection.js';
-import { ClientFeeds } from '../../sse/client-feeds.js';
-import { ClientRecovery, type Position, type RecoveryQuestion } from '../../sse/client-recovery.js';
-import { EventStreams } from '../../sse/event-streams.js';
-import { LoggingReporter } from '../logging-reporter.js';
-import { MESSAGING_OPTIONS, type ResolvedMessagingOptions } from '../messaging-options.js';
-import { ChannelDecisions, type Requester } from './channel-decisions.js';
-import { ClientChannels } from './client-channels.js';
+import { whenHeard } from '../core/heard.js';
+import type { Hub } from '../core/hub.js';
+import { NodeRequests } from '../core/node-requests.js';
+import type { Session } from '../core/session.js';
+import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
+import type { ChannelAnswer } from '../protocol/gateway.js';
+import { readObject } from '../protocol/wire-reader.js';
+import { ClientConnection, type ClientConnectionOptions, type Lost } from './client-connection.js';
+import { ClientFeeds } from './client-feeds.js';
+import { ClientRecovery, type Position, type RecoveryQuestion } from './client-recovery.js';
+import type { EventStreams } from '../sse/event-streams.js';
+import type { Limits } from '../protocol/limits.js';
+import type { Reporter } from '../core/reporter.js';
+import { ChannelDecisions, type ChannelDecider, type Requester } from './channel-decisions.js';
 import { ClientConnections, type ClientConnectionChange } from './client-connections.js';
 import {
   MAX_UNSUBSCRIBED,
@@ -34,11 +25,8 @@ import {
   type Owner,
 } from './connection-change.js';
 import { ConnectionSlots } from './connection-slots.js';
-import { GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
+import { Refusal } from './refusal.js';
 
-const TIMEOUT_MS = 5_000;
-const RECOVERY_MS = 10_000;
-const MAX_PENDING_REQUESTS = 1_000;
 /** A stream waits for it: a node that takes longer is rather taken to be gone. */
 const RECOVERY_TIMEOUT_MS = 1_000;
 
@@ -48,6 +36,27 @@ type Question = { readonly change: ConnectionChange } | { readonly recover: Reco
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
 
+/** What a gateway is made of. */
+export interface GatewayParts {
+  readonly hub: Hub;
+  readonly streams: EventStreams;
+  readonly reporter: Reporter;
+  readonly channels: ChannelDecider;
+  /** Told once that a client asked for a connection of another server, and that there is no way to those. */
+  readonly otherServerNamed: () => void;
+}
+
+/** How a gateway is kept. */
+export interface GatewaySettings {
+  readonly limits: Limits;
+  /** How long a change waits for the server that holds the stream. */
+  readonly timeoutMs: number;
+  /** How long messages are kept for clients that come back; 0: not at all. */
+  readonly recoveryMs: number;
+  /** How many requests may be decided about at a time. */
+  readonly maxPendingRequests: number;
+}
+
 /** A place for a connection, taken before it is decided what it may have. */
 export interface Reservation {
   readonly session: Session;
@@ -55,8 +64,9 @@ export interface Reservation {
 }
 
 /** The client connections of this node, and the way to those of others. */
-@Injectable()
-export class Gateway implements OnApplicationBootstrap {
+export class Gateway {
+  private readonly hub: Hub;
+  private readonly reporter: Reporter;
   private readonly connections = new Map<string, ClientConnection>();
   private readonly slots: ConnectionSlots;
   private readonly decisions: ChannelDecisions;
@@ -68,43 +78,39 @@ export class Gateway implements OnApplicationBootstrap {
   private hasToldOfOthers = false;
 
   constructor(
-    private readonly hub: Hub,
-    channels: ClientChannels,
-    streams: EventStreams,
-    private readonly reporter: LoggingReporter,
-    @Inject(MESSAGING_OPTIONS) private readonly options: ResolvedMessagingOptions,
-    @Inject(GATEWAY_OPTIONS) private readonly gateway: GatewayOptions,
+    private readonly parts: GatewayParts,
+    private readonly settings: GatewaySettings,
   ) {
-    const { maxMessageBytes, maxSubscriptionsPerConnection } = options.limits;
-    this.slots = new ConnectionSlots(options.limits);
-    const { recoveryMs = RECOVERY_MS, maxPendingRequests = MAX_PENDING_REQUESTS } = gateway;
-    this.decisions = new ChannelDecisions(channels, maxPendingRequests, maxSubscriptionsPerConnection);
+    const { hub, streams, reporter, channels } = parts;
+    const { limits, recoveryMs, maxPendingRequests } = settings;
+    const { heartbeatMs, maxBufferedBytes } = streams.options;
+    const maxSubscriptions = limits.maxSubscriptionsPerConnection;
+    this.hub = hub;
+    this.reporter = reporter;
+    this.slots = new ConnectionSlots(limits);
+    this.decisions = new ChannelDecisions(channels, maxPendingRequests, maxSubscriptions);
     this.nodes = new NodeRequests(hub, (question) => this.answer(question));
-    const kept = {
-      heartbeatMs: options.sse.heartbeatMs,
-      maxSubscriptions: maxSubscriptionsPerConnection,
-    };
+    const kept = { heartbeatMs, maxSubscriptions };
     this.forms = { native: { form: 'native', ...kept }, client: { form: 'client', ...kept } };
-    this.feeds = new ClientFeeds(hub, reporter, streams.flusher, recoveryMs, options.sse.maxBufferedBytes);
+    this.feeds = new ClientFeeds(hub, reporter, streams.flusher, recoveryMs, maxBufferedBytes);
     this.recovery = new ClientRecovery(
       hub,
       this.feeds,
       reporter,
       (node, recover) => this.nodes.ask(node, { recover } satisfies Question, RECOVERY_TIMEOUT_MS),
-      { maxBytes: maxMessageBytes - ENVELOPE_BYTES, maxNames: maxSubscriptionsPerConnection },
+      { maxBytes: limits.maxMessageBytes - ENVELOPE_BYTES, maxNames: maxSubscriptions },
     );
   }
 
-  /** Resolves when other nodes are heard, unless they cannot be reached. */
-  async onApplicationBootstrap(): Promise<void> {
+  /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
+  async start(): Promise<void> {
     await whenHeard(this.hub, [this.nodes.listen()]);
   }
 
   /**
    * Takes a place for a connection, which it has until its session closes, whatever comes of it.
    *
-   * @throws ServiceUnavailableException where this server holds as many connections as it may
-   * @throws HttpException (429) where it does so for this user
+   * @throws Refusal if this server holds as many connections as it may, in all or of this user
    */
   reserve(session: Session): Reservation {
     const { auth } = session;
@@ -140,10 +146,9 @@ export class Gateway implements OnApplicationBootstrap {
   /**
    * Changes what a connection is subscribed to, whichever node holds it.
    *
-   * @throws NotFoundException (rejects) for a connection that does not exist, or is not the requester's
-   * @throws TransportUnavailableError (rejects) where the node that holds it does not answer
-   * @throws BadGatewayException (rejects) where its answer cannot be read
-   * @throws PayloadTooLargeException (rejects) where that node cannot be told so much at once; nothing has changed
+   * @throws Refusal (rejects) for a connection that does not exist or is not the requester's, if the answer of the node
+   *   that holds it cannot be read, and if that node cannot be told so much at once; nothing has changed then
+   * @throws TransportUnavailableError (rejects) if the node that holds it does not answer
    */
   async change(
     connection: string,
@@ -152,15 +157,15 @@ export class Gateway implements OnApplicationBootstrap {
   ): Promise<ChannelAnswer[]> {
     const node = nodeOf(connection);
     const owner = ownerOf(requester.session.auth);
-    if (node === undefined || !this.mayHold(node, connection, owner)) throw new NotFoundException();
+    if (node === undefined || !this.mayHold(node, connection, owner)) throw noConnection();
     if (channels.unsubscribe.length > MAX_UNSUBSCRIBED) {
-      throw new PayloadTooLargeException(`"unsubscribe" may hold ${MAX_UNSUBSCRIBED} channels at once`);
+      throw new Refusal('tooMuch', `"unsubscribe" may hold ${MAX_UNSUBSCRIBED} channels at once`);
     }
     const answers = await this.decide(channels.subscribe, requester);
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
     const change: ConnectionChange = { connection, owner, subscribe, unsubscribe: channels.unsubscribe };
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
-    if (outcome === null) throw new NotFoundException();
+    if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome[index]]));
     return answers.map((answer) => {
       const error = answer.error ?? errors.get(answer.channel);
@@ -187,26 +192,21 @@ export class Gateway implements OnApplicationBootstrap {
   private tellOfOthers(): void {
     if (this.hasToldOfOthers) return;
     this.hasToldOfOthers = true;
-    this.reporter.warn(
-      'other process',
-      'A client asked this process to change a stream of another process, which cannot be reached without the option ' +
-        '"redis". If several processes serve this application (node:cluster, PM2, replicas), they need it: without it, ' +
-        'messages reach only some clients, and changes break streams off. After a restart this is told once, too, and is harmless',
-    );
+    this.parts.otherServerNamed();
   }
 
   private async askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {
-    const timeoutMs = this.gateway.timeoutMs ?? TIMEOUT_MS;
+    const { timeoutMs } = this.settings;
     try {
       const answer = await this.nodes.ask(node, { change } satisfies Question, timeoutMs);
       return readChangeOutcome(answer, change.subscribe.length);
     } catch (error) {
       if (error instanceof LimitExceededError) {
-        throw new PayloadTooLargeException(`Another server holds the stream; ask for less at once. ${error.message}`);
+        throw new Refusal('tooMuch', `Another server holds the stream; ask for less at once. ${error.message}`);
       }
       if (!(error instanceof InvalidMessageError)) throw error;
       this.reporter.messageRejected({ channel: `messaging:node/${node}`, error });
-      throw new BadGatewayException('The server that holds the stream gave an answer that cannot be read');
+      throw new Refusal('badAnswer', 'The server that holds the stream gave an answer that cannot be read');
     }
   }
 
@@ -214,7 +214,7 @@ export class Gateway implements OnApplicationBootstrap {
   private async answer(question: unknown): Promise<unknown> {
     const { change, recover } = readObject(question, 'a question of another node');
     if (change === undefined) return this.recovery.answer(recover);
-    const { maxSubscriptionsPerConnection } = this.options.limits;
+    const { maxSubscriptionsPerConnection } = this.settings.limits;
     return writeChangeOutcome(await this.apply(readConnectionChange(change, maxSubscriptionsPerConnection)));
   }
 
@@ -229,6 +229,10 @@ export class Gateway implements OnApplicationBootstrap {
     const answers = await connection.subscribe(subscribe.map((channel) => ({ channel })));
     return answers.map(({ error }) => error);
   }
+}
+
+function noConnection(): Refusal {
+  return new Refusal('noConnection', 'There is no such connection');
 }
 
 /** The node that holds a connection, by the connection's id. */

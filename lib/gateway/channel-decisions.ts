@@ -1,8 +1,8 @@
-import { HttpException, ServiceUnavailableException } from '@nestjs/common';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Session } from '../../core/session.js';
-import type { ChannelAnswer } from '../../protocol/gateway.js';
-import type { ClientChannels } from './client-channels.js';
+import type { Session } from '../core/session.js';
+import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { Refusal } from './refusal.js';
 
 /** How many channels of one request are decided about at a time. */
 const MAX_PER_REQUEST = 16;
@@ -17,6 +17,12 @@ export interface Requester {
   readonly request: unknown;
 }
 
+/** Which channels there are for which client. */
+export interface ChannelDecider {
+  /** Whether a client may subscribe to a channel, or to a template as a whole. Never rejects. */
+  decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer>;
+}
+
 /** Decides about all channels of a request; bounds what requests cost. */
 export class ChannelDecisions {
   private pending = 0;
@@ -26,19 +32,19 @@ export class ChannelDecisions {
    * @param maxChannels - how many channels of one request are looked at
    */
   constructor(
-    private readonly channels: ClientChannels,
+    private readonly channels: ChannelDecider,
     private readonly maxPending: number,
     private readonly maxChannels: number,
   ) {}
 
   /**
    * @returns what becomes of each channel, in the order of the request
-   * @throws ServiceUnavailableException (rejects) where too many requests wait
-   * @throws HttpException (499, rejects) where the client leaves meanwhile
+   * @throws Refusal (rejects) if too many requests wait, and if the client leaves meanwhile
    */
   async decide(names: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
     if (this.pending >= this.maxPending) {
-      throw new ServiceUnavailableException(
+      throw new Refusal(
+        'serverFull',
         `${this.maxPending} requests wait for authorizers here (gateway.maxPendingRequests)`,
       );
     }
@@ -65,7 +71,7 @@ export class ChannelDecisions {
       }
     };
     await Promise.all(Array.from({ length: Math.min(count, MAX_PER_REQUEST) }, work));
-    if (session.closed) throw new HttpException('The client has left', 499);
+    if (session.closed) throw new Refusal('clientLeft', 'The client has left');
     return answers;
   }
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import type { Batch } from '../../../lib/sse/batch.js';
-import { ClientFeeds, type FeedMessage } from '../../../lib/sse/client-feeds.js';
+import { ClientFeeds, type FeedMessage } from '../../../lib/gateway/client-feeds.js';
 import { Flusher } from '../../../lib/sse/flusher.js';
 import type { Frame } from '../../../lib/sse/frame.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';

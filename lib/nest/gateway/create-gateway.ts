@@ -1,0 +1,33 @@
+import type { Hub } from '../../core/hub.js';
+import { Gateway } from '../../gateway/gateway.js';
+import type { EventStreams } from '../../sse/event-streams.js';
+import type { LoggingReporter } from '../logging-reporter.js';
+import type { ResolvedMessagingOptions } from '../messaging-options.js';
+import type { ClientChannels } from './client-channels.js';
+import type { GatewayOptions } from './gateway-options.js';
+
+const TIMEOUT_MS = 5_000;
+const RECOVERY_MS = 10_000;
+const MAX_PENDING_REQUESTS = 1_000;
+
+/** Makes the gateway of an application, by its options. */
+export function createGateway(
+  hub: Hub,
+  streams: EventStreams,
+  reporter: LoggingReporter,
+  channels: ClientChannels,
+  { limits }: ResolvedMessagingOptions,
+  { timeoutMs = TIMEOUT_MS, recoveryMs = RECOVERY_MS, maxPendingRequests = MAX_PENDING_REQUESTS }: GatewayOptions,
+): Gateway {
+  const otherServerNamed = (): void =>
+    reporter.warn(
+      'other process',
+      'A client asked this process to change a stream of another process, which cannot be reached without the option ' +
+        '"redis". If several processes serve this application (node:cluster, PM2, replicas), they need it: without it, ' +
+        'messages reach only some clients, and changes break streams off. After a restart this is told once, too, and is harmless',
+    );
+  return new Gateway(
+    { hub, streams, reporter, channels, otherServerNamed },
+    { limits, timeoutMs, recoveryMs, maxPendingRequests },
+  );
+}
