@@ -39,6 +39,7 @@ export {
 } from './protocol/index.js';
 
 export type { MessageContext } from './core/delivery.js';
+export type { GapReason } from './protocol/position.js';
 export type { PostOptions, PostScope } from './core/post-options.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
@@ -47,6 +48,8 @@ export type {
   PublishOptions,
   SubscribeOptions,
   Transport,
+  TransportEvents,
+  TransportLoss,
   TransportReceiver,
   TransportRejection,
   TransportStatus,

@@ -124,10 +124,9 @@ export class Hub {
 
   /** Connects to the other nodes, where there is a transport; see {@link Transport.start}. */
   async start(): Promise<void> {
-    await this.transport?.start(
-      (payload, subscription, channel) => this.receive(payload, subscription, channel),
-      (channel, error) => this.reject(channel, error),
-    );
+    await this.transport?.start((payload, subscription, channel) => this.receive(payload, subscription, channel), {
+      rejected: (channel, error) => this.reject(channel, error),
+    });
   }
 
   /**

@@ -1,19 +1,25 @@
 import type { Observable } from 'rxjs';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
+import type { GapReason } from '../protocol/position.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 import type {
   PublishOptions,
   SubscribeOptions,
   Transport,
+  TransportEvents,
   TransportReceiver,
-  TransportRejection,
   TransportStatus,
 } from './transport.js';
 
 /** How long the application waits for a transport to start or to close. */
 const PATIENCE_MS = 10_000;
+
+/** How long a question to the transport may take, in milliseconds. */
+const ANSWER_PATIENCE_MS = 2_000;
+
+const REASONS: readonly unknown[] = ['broker', 'node', 'trimmed', 'epoch', 'slow-consumer'] satisfies GapReason[];
 
 /**
  * A transport of the application, held to the contract: what it throws, rejects with or gives wrongly is reported, and a
@@ -29,15 +35,23 @@ export class IsolatedTransport implements Transport {
     return this.transport.status;
   }
 
-  async start(receiver: TransportReceiver, rejected?: TransportRejection): Promise<void> {
-    const started = this.transport.start((payload: unknown, subscription: unknown, channel: unknown) => {
+  async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
+    const { rejected, lost } = events;
+    const receive = (payload: unknown, subscription: unknown, channel: unknown): void => {
       if (typeof payload === 'string' && typeof subscription === 'string' && typeof channel === 'string') {
         return receiver(payload, subscription, channel);
       }
       const what = `${describe(payload)}, ${describe(subscription)} and ${describe(channel)}`;
       const error = new InvalidMessageError(`the transport must hand over three strings, not ${what}`);
       rejected?.(typeof channel === 'string' ? channel : '', error);
-    }, rejected);
+    };
+    const lose = (subscription: unknown, reason: unknown): void => {
+      if (typeof subscription === 'string' && isReason(reason)) return lost?.(subscription, reason);
+      const what = `${describe(subscription)} and ${describe(reason)}`;
+      const text = `a loss must be told with a subscription and one of ${REASONS.join(', ')}, not ${what}`;
+      this.failed('start', new ConfigurationError(text));
+    };
+    const started = this.transport.start(receive, { rejected, lost: lose });
     await this.inTime('start', started, 'the application goes on without it');
   }
 
@@ -59,6 +73,24 @@ export class IsolatedTransport implements Transport {
 
   unsubscribe(name: string): void {
     isolate(this.reporter, callbackOf('unsubscribe'), () => this.transport.unsubscribe(name));
+  }
+
+  /** `undefined` also if the transport cannot tell, fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
+  async isHeard(name: string): Promise<boolean | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<undefined>((resolve) => {
+      timer = setTimeout(resolve, ANSWER_PATIENCE_MS, undefined);
+    });
+    try {
+      const answer: unknown = await Promise.race([this.transport.isHeard?.(name), patience]);
+      if (answer === undefined || typeof answer === 'boolean') return answer;
+      throw new ConfigurationError(`it must resolve to true, false or undefined, not ${describe(answer)}`);
+    } catch (error) {
+      this.failed('isHeard', error);
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async close(): Promise<void> {
@@ -108,6 +140,10 @@ export class IsolatedTransport implements Transport {
   private failed(method: keyof Transport, error: unknown): void {
     this.reporter.callbackFailed({ callback: callbackOf(method), error });
   }
+}
+
+function isReason(reason: unknown): reason is GapReason {
+  return REASONS.includes(reason);
 }
 
 function callbackOf(method: keyof Transport): string {

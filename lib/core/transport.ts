@@ -1,4 +1,5 @@
 import type { Observable } from 'rxjs';
+import type { GapReason } from '../protocol/position.js';
 
 /**
  * How the link to the broker is.
@@ -28,6 +29,23 @@ export type TransportReceiver = (payload: string, subscription: string, channel:
 export type TransportRejection = (channel: string, error: Error) => void;
 
 /**
+ * Told that payloads of a subscription may be missing: its `subscribe` had resolved, it was not heard for a while, and now it
+ * is heard again. Told once for each such while and subscription; after all payloads from before it, and before the first one
+ * from after it. Not told of subscriptions that were first registered, or dropped, meanwhile.
+ *
+ * @param subscription - the name or template, as given to {@link Transport.subscribe}
+ */
+export type TransportLoss = (subscription: string, reason: GapReason) => void;
+
+/** What a transport tells of beside payloads. */
+export interface TransportEvents {
+  /** Told of what is not handed over to the receiver, such as the rest of a batch that is too long. */
+  readonly rejected?: TransportRejection | undefined;
+  /** A transport that cannot know of losses never calls it. */
+  readonly lost?: TransportLoss | undefined;
+}
+
+/**
  * Carries payloads between nodes; local delivery is not its matter. At most once, and in the order of
  * publishing for one channel and one publisher.
  */
@@ -38,10 +56,9 @@ export interface Transport {
   /**
    * Connects. Resolves also if the broker cannot be reached: it is then tried again until `close()`.
    *
-   * @param rejected - told of what is not handed over to the receiver, such as the rest of a batch that is too long
    * @throws (rejects) where trying again cannot help: wrong credentials, a missing package
    */
-  start(receiver: TransportReceiver, rejected?: TransportRejection): Promise<void>;
+  start(receiver: TransportReceiver, events?: TransportEvents): Promise<void>;
 
   /**
    * Hands a payload to the broker. Never rejects.
@@ -61,6 +78,14 @@ export interface Transport {
 
   /** Drops the interest, at the latest a little later. */
   unsubscribe(name: string): void;
+
+  /**
+   * Asks the broker whether any node, this one included, is subscribed to exactly this name right now. Never rejects.
+   *
+   * @returns `false`: none is. `true`: a subscription is registered, also if its node has just died or is deaf.
+   *   `undefined`: it cannot be known now
+   */
+  isHeard?(name: string): Promise<boolean | undefined>;
 
   /** Ends the link and frees everything. Publishing resolves with `false` from now on. */
   close(): Promise<void>;

@@ -1,7 +1,18 @@
-import type { MemoryTransport } from './memory-transport.js';
+/** Something that a broker connects; a `MemoryTransport`. */
+export interface MemoryNode {
+  /** The broker can be reached, and knows none of the node's interests. */
+  connected(): void;
+  /** The broker cannot be reached, and has forgotten the node's interests. */
+  disconnected(): void;
+  /** Takes what was published. */
+  deliver(channel: string, payload: string): void;
+  /** Whether an interest in exactly this name is registered. */
+  hears(name: string): boolean;
+}
 
 /** One thing that the broker is asked to do. */
 interface Request {
+  readonly node: MemoryNode;
   readonly run: () => void;
   /** Called instead where the broker is cut off before. */
   readonly refuse?: () => void;
@@ -12,53 +23,75 @@ interface Request {
  * later turn of the event loop, as a broker at the other end of a network would.
  */
 export class MemoryBroker {
-  private readonly nodes = new Set<MemoryTransport>();
-  private readonly requests: Request[] = [];
+  private readonly nodes = new Set<MemoryNode>();
+  // Those that cannot reach the broker.
+  private readonly away = new Set<MemoryNode>();
+  private requests: Request[] = [];
   private scheduled: NodeJS.Immediate | undefined = undefined;
   private isCut = false;
 
-  /** Loses all nodes and their interests, and what they have published and it has not accepted yet. */
-  cut(): void {
-    if (this.isCut) return;
-    this.isCut = true;
-    for (const { refuse } of this.requests.splice(0)) refuse?.();
-    for (const node of this.nodes) node.disconnected();
+  /**
+   * Loses nodes and their interests, and what they have published and it has not accepted yet.
+   *
+   * @param only - the only node to lose; absent: all, and those that join meanwhile
+   */
+  cut(only?: MemoryNode): void {
+    if (only === undefined) this.isCut = true;
+    const lost = [...this.nodes].filter((node) => (only ?? node) === node && !this.away.has(node));
+    for (const node of lost) this.away.add(node);
+    const refused = this.requests.filter(({ node }) => this.away.has(node));
+    this.requests = this.requests.filter(({ node }) => !this.away.has(node));
+    for (const { refuse } of refused) refuse?.();
+    for (const node of lost) node.disconnected();
   }
 
-  /** Is back: all nodes register their interests again, in a later turn. */
+  /** Is back for all: the nodes that were lost register their interests again, in a later turn. */
   heal(): void {
-    if (!this.isCut) return;
     this.isCut = false;
-    for (const node of this.nodes) this.request(() => node.connected());
+    const back = [...this.away];
+    this.away.clear();
+    for (const node of back) this.request(node, () => node.connected());
   }
 
   /** Takes in a node. @internal */
-  join(node: MemoryTransport): void {
+  join(node: MemoryNode): void {
     this.nodes.add(node);
-    if (this.isCut) node.disconnected();
-    else this.request(() => node.connected());
+    if (this.isCut) {
+      this.away.add(node);
+      node.disconnected();
+    } else this.request(node, () => node.connected());
   }
 
   /** @internal */
-  leave(node: MemoryTransport): void {
+  leave(node: MemoryNode): void {
     this.nodes.delete(node);
+    this.away.delete(node);
   }
 
-  /** Passes a payload to all nodes. Resolves to `false` while the broker is cut. @internal */
-  publish(channel: string, payload: string): Promise<boolean> {
-    if (this.isCut) return Promise.resolve(false);
+  /** Passes a payload to all nodes. Resolves to `false` if the broker cannot be reached. @internal */
+  publish(from: MemoryNode, channel: string, payload: string): Promise<boolean> {
+    if (this.away.has(from)) return Promise.resolve(false);
     return new Promise((resolve) => {
       const run = (): void => {
         resolve(true);
         for (const node of [...this.nodes]) node.deliver(channel, payload);
       };
-      this.request(run, () => resolve(false));
+      this.request(from, run, () => resolve(false));
+    });
+  }
+
+  /** Whether any node hears this name; `undefined` if the broker cannot be reached. @internal */
+  isHeard(from: MemoryNode, name: string): Promise<boolean | undefined> {
+    if (this.away.has(from)) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const run = (): void => resolve([...this.nodes].some((node) => node.hears(name)));
+      this.request(from, run, () => resolve(undefined));
     });
   }
 
   /** Does something after all that was asked before. @internal */
-  request(run: () => void, refuse?: () => void): void {
-    this.requests.push(refuse ? { run, refuse } : { run });
+  request(node: MemoryNode, run: () => void, refuse?: () => void): void {
+    this.requests.push(refuse ? { node, run, refuse } : { node, run });
     this.scheduled ??= setImmediate(this.work);
   }
 

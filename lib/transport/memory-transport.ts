@@ -1,13 +1,15 @@
 import { ReplaySubject, type Observable } from 'rxjs';
-import type { Transport, TransportReceiver, TransportStatus } from '../core/transport.js';
+import type { Transport, TransportEvents, TransportReceiver, TransportStatus } from '../core/transport.js';
 import { isTemplate, matchTemplate } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
-import type { MemoryBroker } from './memory-broker.js';
+import type { MemoryBroker, MemoryNode } from './memory-broker.js';
 import { Deferred } from './deferred.js';
 
 interface Interest {
   readonly segments: readonly string[] | undefined;
   isRegistered: boolean;
+  /** Whether it was registered, and what was published since may be missing. */
+  hasLost: boolean;
   ready: Deferred | undefined;
 }
 
@@ -15,12 +17,13 @@ interface Interest {
  * One node of a {@link MemoryBroker}: the contract of a transport without a network, for tests and for several
  * applications in one process. Never delivers inside `publish`.
  */
-export class MemoryTransport implements Transport {
+export class MemoryTransport implements Transport, MemoryNode {
   readonly status: Observable<TransportStatus>;
   private readonly changes = new ReplaySubject<TransportStatus>(1);
   private readonly interests = new Map<string, Interest>();
   private readonly early: (() => void)[] = [];
   private receiver: TransportReceiver | undefined = undefined;
+  private lost: TransportEvents['lost'] = undefined;
   private current: TransportStatus = { state: 'connecting' };
 
   constructor(private readonly broker: MemoryBroker) {
@@ -28,9 +31,10 @@ export class MemoryTransport implements Transport {
     this.changes.next(this.current);
   }
 
-  async start(receiver: TransportReceiver): Promise<void> {
+  async start(receiver: TransportReceiver, { lost }: TransportEvents = {}): Promise<void> {
     if (this.receiver || this.isClosed) return;
     this.receiver = receiver;
+    this.lost = lost;
     this.broker.join(this);
     for (const publish of this.early.splice(0)) publish();
     await this.broker.turn();
@@ -38,9 +42,9 @@ export class MemoryTransport implements Transport {
 
   publish(channel: string, payload: string): Promise<boolean> {
     if (this.isClosed) return Promise.resolve(false);
-    if (this.receiver) return this.broker.publish(channel, payload);
+    if (this.receiver) return this.broker.publish(this, channel, payload);
     return new Promise((resolve) => {
-      this.early.push(() => resolve(this.isClosed ? false : this.broker.publish(channel, payload)));
+      this.early.push(() => resolve(this.isClosed ? false : this.broker.publish(this, channel, payload)));
     });
   }
 
@@ -51,10 +55,11 @@ export class MemoryTransport implements Transport {
       interest = {
         segments: isTemplate(name) ? name.split('/') : undefined,
         isRegistered: false,
+        hasLost: false,
         ready: new Deferred(),
       };
       this.interests.set(name, interest);
-      if (this.current.state === 'ready') this.broker.request(() => this.register());
+      if (this.current.state === 'ready') this.broker.request(this, () => this.register());
     }
     return interest.ready?.promise ?? Promise.resolve();
   }
@@ -62,6 +67,11 @@ export class MemoryTransport implements Transport {
   unsubscribe(name: string): void {
     this.interests.get(name)?.ready?.resolve();
     this.interests.delete(name);
+  }
+
+  isHeard(name: string): Promise<boolean | undefined> {
+    if (!this.receiver || this.isClosed) return Promise.resolve(undefined);
+    return this.broker.isHeard(this, name);
   }
 
   async close(): Promise<void> {
@@ -84,6 +94,7 @@ export class MemoryTransport implements Transport {
   disconnected(): void {
     if (this.isClosed) return;
     for (const interest of this.interests.values()) {
+      interest.hasLost ||= interest.isRegistered;
       interest.isRegistered = false;
       interest.ready ??= new Deferred();
     }
@@ -100,16 +111,25 @@ export class MemoryTransport implements Transport {
     }
   }
 
+  /** @internal */
+  hears(name: string): boolean {
+    return this.interests.get(name)?.isRegistered ?? false;
+  }
+
   private get isClosed(): boolean {
     return this.current.state === 'closed';
   }
 
   private register(): void {
-    for (const interest of this.interests.values()) {
+    const losers: string[] = [];
+    for (const [name, interest] of this.interests) {
+      if (interest.hasLost) losers.push(name);
+      interest.hasLost = false;
       interest.isRegistered = true;
       interest.ready?.resolve();
       interest.ready = undefined;
     }
+    for (const name of losers) this.lost?.(name, 'broker');
   }
 
   private become(status: TransportStatus): void {

@@ -1,4 +1,4 @@
-import type { SubscribeOptions, TransportReceiver, TransportRejection } from '../core/transport.js';
+import type { SubscribeOptions, TransportEvents, TransportReceiver } from '../core/transport.js';
 import { Backoff } from '../protocol/backoff.js';
 import { quote } from '../protocol/channel-name.js';
 import { InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
@@ -25,7 +25,7 @@ export class RedisSubscriber {
   private readonly backoff = new Backoff(REDIS_BACKOFF);
   private link: RedisLink | undefined = undefined;
   private receiver: TransportReceiver | undefined = undefined;
-  private rejected: TransportRejection | undefined = undefined;
+  private events: TransportEvents = {};
   private readonly maxBatchLength: number;
   // Answers to what an earlier connection was asked mean nothing for this one.
   private session = 0;
@@ -60,11 +60,11 @@ export class RedisSubscriber {
     return this.refusals.values().next().value;
   }
 
-  /** Gives it the link to subscribe over, who gets what comes, and who is told of what nobody gets; once. */
-  attach(link: RedisLink, receiver: TransportReceiver, rejected: TransportRejection | undefined): void {
+  /** Gives it the link to subscribe over, who gets what comes, and who is told of the rest; once. */
+  attach(link: RedisLink, receiver: TransportReceiver, events: TransportEvents): void {
     this.link = link;
     this.receiver = receiver;
-    this.rejected = rejected;
+    this.events = events;
     link.client.on('message', this.onMessage);
     link.client.on('pmessage', this.onPatternMessage);
   }
@@ -281,7 +281,7 @@ export class RedisSubscriber {
     if (!isCut) return;
     const bound = `${MAX_BATCH_PAYLOADS} messages and ${this.maxBatchLength} characters`;
     const problem = `a batch of ${text.length} characters is longer than this server takes, which is ${bound}`;
-    this.rejected?.(channel, new InvalidMessageError(`${problem}; the rest is dropped`));
+    this.events.rejected?.(channel, new InvalidMessageError(`${problem}; the rest is dropped`));
   }
 }
 

@@ -3,8 +3,8 @@ import type {
   PublishOptions,
   SubscribeOptions,
   Transport,
+  TransportEvents,
   TransportReceiver,
-  TransportRejection,
   TransportStatus,
 } from '../core/transport.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
@@ -104,8 +104,8 @@ export class RedisTransport implements Transport {
     this.changes.next(this.current);
   }
 
-  start(receiver: TransportReceiver, rejected?: TransportRejection): Promise<void> {
-    return (this.starting ??= this.connect(receiver, rejected));
+  start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
+    return (this.starting ??= this.connect(receiver, events));
   }
 
   publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean> {
@@ -128,7 +128,7 @@ export class RedisTransport implements Transport {
     return (this.closing ??= this.end());
   }
 
-  private async connect(receiver: TransportReceiver, rejected: TransportRejection | undefined): Promise<void> {
+  private async connect(receiver: TransportReceiver, events: TransportEvents): Promise<void> {
     if (this.closing) return;
     const { commands, subscriber } = await createConnections(this.settings, this.load);
     this.links = {
@@ -139,7 +139,7 @@ export class RedisTransport implements Transport {
       subscriber: new RedisLink(subscriber, this.listenTo(this.subscriber)),
     };
     this.publisher.attach(this.links.commands);
-    this.subscriber.attach(this.links.subscriber, receiver, rejected);
+    this.subscriber.attach(this.links.subscriber, receiver, events);
     this.links.commands.open();
     this.links.subscriber.open();
     // Closed while ioredis was being loaded: a factory may have connected already.

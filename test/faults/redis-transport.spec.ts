@@ -548,10 +548,9 @@ async function hostile(names: string[]) {
   const transport = create({ url: server.url, interop: true });
   const received = new Queue<Received>();
   const rejections = new Queue<[channel: string, text: string]>();
-  await transport.start(
-    (...args) => received.push(args),
-    (channel, error) => rejections.push([channel, error.message]),
-  );
+  await transport.start((...args) => received.push(args), {
+    rejected: (channel, error) => rejections.push([channel, error.message]),
+  });
   await reached(transport, 'ready');
   await Promise.all(names.map((name) => transport.subscribe(name)));
   const { redis: publisher } = probe(server);

@@ -126,4 +126,40 @@ describe('A transport of the application', () => {
       ['', 'the transport must hand over three strings, not "{}", "news" and undefined'],
     ]);
   });
+
+  test('that tells of losses wrongly is reported, and what it tells rightly is passed on', async () => {
+    const reporter = new RecordingReporter();
+    const inner = new MemoryTransport(new MemoryBroker());
+    const losses: unknown[] = [];
+    inner.start = async (_, events) => {
+      const lost = events!.lost as (...args: unknown[]) => void;
+      lost('news', 'broker');
+      lost('news', 'weather');
+      lost(5, 'broker');
+    };
+    await new IsolatedTransport(inner, reporter).start(() => undefined, { lost: (...args) => losses.push(args) });
+    expect(losses).toEqual([['news', 'broker']]);
+    const failures = reporter.callbackFailures.map(({ error }) => (error as Error).message);
+    expect(failures).toEqual([
+      expect.stringMatching(/^a loss must be told with .*, not "news" and "weather"$/),
+      expect.stringMatching(/^a loss must be told with .*, not 5 and "broker"$/),
+    ]);
+  });
+
+  test.each<[string, (() => unknown) | undefined, string[]]>([
+    ['is missing', undefined, []],
+    ['throws', failing, ['"isHeard" of the transport: broken']],
+    ['rejects', rejecting, ['"isHeard" of the transport: broken']],
+    ['gives a number', () => 5, ['"isHeard" of the transport: it must resolve to true, false or undefined, not 5']],
+    ['never answers', hanging, []],
+  ])('whose isHeard %s does not know', async (_, isHeard, expected) => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
+    const reporter = new RecordingReporter();
+    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { isHeard });
+    const answer = new IsolatedTransport(transport, reporter).isHeard('news');
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(await answer).toBeUndefined();
+    const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
+    expect(failures).toEqual(expected);
+  });
 });

@@ -62,3 +62,25 @@ test('what a receiver publishes is delivered in a later turn', async () => {
   await done.next();
   expect(depths).toEqual([1, 1, 1]);
 });
+
+test('one node can be cut off alone: it is told of its loss, and the others of none', async () => {
+  const broker = new MemoryBroker();
+  const events: string[] = [];
+  const [a, b] = ['a', 'b'].map((label) => {
+    const transport = new MemoryTransport(broker);
+    void transport.start((payload) => events.push(`${label} ${payload}`), {
+      lost: (name, reason) => events.push(`${label} lost ${name} ${reason}`),
+    });
+    return transport;
+  }) as [MemoryTransport, MemoryTransport];
+  await Promise.all([a.subscribe('news'), b.subscribe('news')]);
+  broker.cut(a);
+  expect(await a.publish('news', 'refused')).toBe(false);
+  expect(await a.isHeard('news')).toBeUndefined();
+  expect(await b.publish('news', '1')).toBe(true);
+  broker.heal();
+  await a.subscribe('news');
+  expect(await b.publish('news', '2')).toBe(true);
+  await broker.turn();
+  expect(events).toEqual(['b 1', 'a lost news broker', 'a 2', 'b 2']);
+});
