@@ -4,7 +4,7 @@ import { isThenable } from '../protocol/promises.js';
 import { notCarried } from './class-guard.js';
 import { Delivery, MessageContext } from './delivery.js';
 import { reportRejection } from './isolate.js';
-import type { Listener } from './listener.js';
+import type { Listener, Tap } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import type { ListenerRegistry } from './listener-registry.js';
 import type { Reporter } from './reporter.js';
@@ -66,7 +66,7 @@ export class Dispatcher {
     const outer = this.current;
     this.current = delivery;
     try {
-      this.call(delivery, listener, new MessageContext(delivery, listener));
+      this.callOne(delivery, listener);
     } finally {
       this.current = outer;
     }
@@ -167,18 +167,19 @@ export class Dispatcher {
     for (let index = 0; index < length; index++) {
       const listener = listeners[index]!;
       if (listener.closed) continue;
+      if (listener.tap !== undefined) {
+        this.tap(delivery, listener, listener.tap);
+        continue;
+      }
       // What a context tells depends on the listener by its session and template alone; making one for
       // each listener was a third of the cost of a post to 1,000 listeners (bench/local.ts).
-      if (
-        (context === undefined || listener.session !== session || listener.segments !== segments) &&
-        !listener.isContextFree
-      ) {
+      if (context === undefined || listener.session !== session || listener.segments !== segments) {
         context = new MessageContext(delivery, listener);
         ({ session, segments } = listener);
       }
       // The body of `call`, written out: a tenth of the cost of a post to 10 listeners (bench/local.ts).
       try {
-        const result = listener.call(message as never, context!);
+        const result = listener.call(message as never, context);
         if (typeof result === 'object' && result !== null) this.follow(result, delivery, listener, context);
       } catch (error) {
         this.failed(error, delivery, listener, context);
@@ -196,7 +197,21 @@ export class Dispatcher {
       }
       if (first === undefined) break;
       const listener = first.listeners[first.next++]!;
-      if (!listener.closed) this.call(delivery, listener, new MessageContext(delivery, listener));
+      if (!listener.closed) this.callOne(delivery, listener);
+    }
+  }
+
+  private callOne(delivery: Delivery, listener: Listener): void {
+    if (listener.tap !== undefined) this.tap(delivery, listener, listener.tap);
+    else this.call(delivery, listener, new MessageContext(delivery, listener));
+  }
+
+  private tap(delivery: Delivery, listener: Listener, tap: Tap): void {
+    try {
+      const result = tap(delivery);
+      if (typeof result === 'object' && result !== null) this.follow(result, delivery, listener, undefined);
+    } catch (error) {
+      this.failed(error, delivery, listener, undefined);
     }
   }
 
@@ -216,7 +231,7 @@ export class Dispatcher {
   }
 
   private failed(error: unknown, delivery: Delivery, listener: Listener, known: MessageContext | undefined): void {
-    const context = listener.isContextFree || known === undefined ? new MessageContext(delivery, listener) : known;
+    const context = known ?? new MessageContext(delivery, listener);
     this.reporter.listenerFailed(error, { channel: delivery.channel, listener: listener.name, context });
   }
 }

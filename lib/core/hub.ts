@@ -30,7 +30,7 @@ import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import { Delivery, type Origin } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
 import { isolateObservable } from './isolated-observable.js';
-import { Listener, assertListener, type MessageListener } from './listener.js';
+import { Listener, assertListener, type Heard, type MessageListener, type Tap } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import { ListenerRegistry } from './listener-registry.js';
 import { PostCheck } from './post-check.js';
@@ -100,9 +100,13 @@ export class Hub {
     this.dispatcher = new Dispatcher(this.channels, options.reporter);
   }
 
-  /** The message whose listeners are being called right now. */
-  get delivering(): Delivery | undefined {
-    return this.dispatcher.current;
+  /**
+   * The delivery under way of a message that comes out of operators of the application, which pass on the message alone;
+   * none if its listeners are no longer being called.
+   */
+  deliveryOf(message: unknown): Delivery | undefined {
+    const { current } = this.dispatcher;
+    return current !== undefined && current.message === message ? current : undefined;
   }
 
   /** How the link to the other nodes is; without a transport always ready. */
@@ -177,30 +181,46 @@ export class Hub {
   /** Makes a listener that is not called yet; {@link attach} registers it. */
   prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
     assertListener(call);
-    const isDefined = isChannel(channel);
-    if (!isDefined) {
-      const segments = checkChannelName(channel) === 'template' ? channel.split('/') : undefined;
-      return new Listener(channel, undefined, segments, call, session, label);
-    }
-    const { definition } = channel;
-    this.definitions.use(definition);
-    return new Listener(channel.name, definition, definition.segments, call, session, label);
+    return Listener.of(this.heard(channel), call, session, label);
   }
 
   /**
-   * Like {@link listen} for a name or template that has been checked, which may be one of the library's own, and a
-   * listener that looks at nothing but the message.
+   * What somebody who names a channel listens to.
+   *
+   * @throws MessagingError for what is no channel
+   */
+  heard(channel: AnyListenableChannel): Heard {
+    if (!isChannel(channel)) {
+      const segments = checkChannelName(channel) === 'template' ? channel.split('/') : undefined;
+      return { channel, definition: undefined, segments };
+    }
+    const { name, definition } = channel;
+    this.definitions.use(definition);
+    return { channel: name, definition, segments: definition.segments };
+  }
+
+  /**
+   * What somebody listens to who has a name or template that has been checked, and may be one of the library's own.
    *
    * @throws ConfigurationError where it is unclear how its channel is defined, or the class of that has the name of another
    */
-  listenTo(name: string, call: (message: never) => unknown, session: Session, label: string): Listener {
+  heardUnder(name: string): Heard {
     const definition = this.definitions.of(name);
     if (definition === 'unclear') throw definedTwice(name);
     // What comes from other servers is of its class, which nobody may have named here yet.
     if (definition !== undefined) this.definitions.use(definition);
-    const segments = isTemplate(name) ? name.split('/') : undefined;
-    const listener = new Listener(name, definition, segments, call, session, label);
-    listener.isContextFree = true;
+    return { channel: name, definition, segments: isTemplate(name) ? name.split('/') : undefined };
+  }
+
+  /**
+   * Registers a function of the library's own, which is called with each delivery.
+   *
+   * @param label - what logs call it
+   * @param onSessionClose - called when the session has ended the registration
+   */
+  tap(heard: Heard, tap: Tap, session: Session, label: string, onSessionClose?: () => void): Listener {
+    const listener = Listener.tapping(heard, tap, session, label);
+    listener.onSessionClose = onSessionClose;
     this.attach(listener);
     return listener;
   }

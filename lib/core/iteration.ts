@@ -25,18 +25,21 @@ export function iterate<T>(
 ): AsyncIterableIterator<T, undefined> {
   if (options !== undefined) checkOptions(options, 'iterate', OPTIONS);
   const resolved = resolveIterateOptions(options, 'iterate');
-  const name = hub.prepare(channel, () => {}, session).channel;
+  const heard = hub.heard(channel);
   let listener: Listener | undefined;
   let isBegun = false;
-  const iteration = new Iteration<T>(resolved, name, () => listener?.unsubscribe());
+  const iteration = new Iteration<T>(resolved, heard.channel, () => listener?.unsubscribe());
   const begin = (): void => {
     if (isBegun) return;
     isBegun = true;
     if (session.closed) return iteration.finish();
-    listener = hub.prepare(channel, (message: T) => iteration.take(message), session, 'iterate()');
-    listener.isContextFree = true;
-    listener.onSessionClose = () => iteration.finish();
-    hub.attach(listener);
+    listener = hub.tap(
+      heard,
+      ({ message }) => iteration.take(message as T),
+      session,
+      'iterate()',
+      () => iteration.finish(),
+    );
   };
   const end = (): Promise<IteratorResult<T, undefined>> => {
     isBegun = true;

@@ -2,8 +2,8 @@ import { describe, matchTemplate } from '../protocol/channel-name.js';
 import type { ChannelDefinition, MessageParams } from '../protocol/channel.js';
 import { MessagingError } from '../protocol/errors.js';
 import { nameOf } from '../protocol/thrown.js';
-import type { MessageContext } from './delivery.js';
-import type { Session } from './session.js';
+import type { Delivery, MessageContext } from './delivery.js';
+import type { Registration, Session } from './session.js';
 
 /**
  * Called with each message. What it returns is ignored, but for a promise: its rejection is caught and
@@ -13,6 +13,18 @@ export type MessageListener<T = unknown, Params = MessageParams> = (
   message: T,
   context: MessageContext<Params>,
 ) => unknown;
+
+/** Called with each delivery itself: how the library listens, which needs more of a message than the application does. */
+export type Tap = (delivery: Delivery) => unknown;
+
+/** What a listener listens to. */
+export interface Heard {
+  /** The name or template. */
+  readonly channel: string;
+  readonly definition: ChannelDefinition | undefined;
+  /** The segments of the template that names the parameters, if there is one. */
+  readonly segments: readonly string[] | undefined;
+}
 
 /** What a listener is registered in. */
 export interface Registry {
@@ -42,27 +54,42 @@ export interface MessageSubscription extends Disposable {
 const READY = Promise.resolve();
 
 /** A function on a channel: the registration and its handle in one. */
-export class Listener implements MessageSubscription {
+export class Listener implements Heard, MessageSubscription, Registration {
+  readonly channel: string;
+  readonly definition: ChannelDefinition | undefined;
+  readonly segments: readonly string[] | undefined;
   closed = false;
   /** Place in the order of registration, over all channels of the hub. */
   order = 0;
-  /** Whether it looks at nothing but the message, so that no context is made for it. */
-  isContextFree = false;
-  /** Called when the session ends, after the registration has. */
+  /** See {@link Registration.onSessionClose}. */
   onSessionClose: (() => void) | undefined = undefined;
   private list: Registry | undefined = undefined;
   private becameReady: Promise<void> | undefined = undefined;
   private resolveReady: (() => void) | undefined = undefined;
 
-  constructor(
-    readonly channel: string,
-    readonly definition: ChannelDefinition | undefined,
-    /** The segments of the template that names the parameters, where there is one. */
-    readonly segments: readonly string[] | undefined,
+  private constructor(
+    { channel, definition, segments }: Heard,
+    /** The function of the application; does nothing if there is a {@link tap}. */
     readonly call: MessageListener<never>,
+    /** The function of the library, if that listens. */
+    readonly tap: Tap | undefined,
     readonly session: Session,
     private readonly label: string | undefined,
-  ) {}
+  ) {
+    this.channel = channel;
+    this.definition = definition;
+    this.segments = segments;
+  }
+
+  /** @param label - what logs call it; the function's name otherwise */
+  static of(heard: Heard, call: MessageListener<never>, session: Session, label?: string): Listener {
+    return new Listener(heard, call, undefined, session, label);
+  }
+
+  /** One that is given each {@link Delivery}, for which no context is made. */
+  static tapping(heard: Heard, tap: Tap, session: Session, label: string): Listener {
+    return new Listener(heard, callNobody, tap, session, label);
+  }
 
   /** What logs call it. */
   get name(): string {
@@ -73,6 +100,11 @@ export class Listener implements MessageSubscription {
   /** Whether it listens to all channels of a template. */
   get isTemplate(): boolean {
     return this.segments !== undefined && (this.definition === undefined || this.definition.name === this.channel);
+  }
+
+  /** Whether it is the registration of a function of the application on a channel or template. */
+  isOf(channel: string, call: unknown): boolean {
+    return this.call === call && this.channel === channel;
   }
 
   /** Whether a message of this channel is for it. */
@@ -118,6 +150,8 @@ export class Listener implements MessageSubscription {
     this.unsubscribe();
   }
 }
+
+function callNobody(): void {}
 
 /** @throws MessagingError (`INVALID_LISTENER`) for anything but a function */
 export function assertListener(call: unknown): void {

@@ -19,7 +19,7 @@ import type { Class, Message } from '../protocol/message.js';
 import { messagesFrom } from '../protocol/source.js';
 import type { Hub } from './hub.js';
 import { iterate } from './iteration.js';
-import { assertListener, type MessageListener, type MessageSubscription } from './listener.js';
+import { Listener, assertListener, type MessageListener, type MessageSubscription } from './listener.js';
 import type { PostOptions } from './post-options.js';
 import type { Revocations } from './revocations.js';
 import type { Session } from './session.js';
@@ -122,8 +122,9 @@ export abstract class Messenger {
     assertListener(listener);
     if (!isChannel(channel)) checkChannelName(channel);
     const name = typeof channel === 'string' ? channel : channel.name;
-    for (const registration of this.sessionFor('removeListener').registrations(name, listener))
-      registration.unsubscribe();
+    for (const registration of this.sessionFor('removeListener').registrations()) {
+      if (registration instanceof Listener && registration.isOf(name, listener)) registration.unsubscribe();
+    }
   }
 
   /**

@@ -5,7 +5,6 @@ import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol
 import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
-import type { Listener } from './listener.js';
 import type { Sessions } from './sessions.js';
 import { hasStackRoom } from './stack-room.js';
 
@@ -28,6 +27,15 @@ export interface SessionInit {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What is registered in a session, and ends with it. */
+export interface Registration {
+  /** What logs call it. */
+  readonly name: string;
+  /** Called when the session has ended all that is registered in it. */
+  readonly onSessionClose?: (() => void) | undefined;
+  unsubscribe(): void;
+}
+
 type OnClose = (reason: SessionCloseReason) => void;
 
 /** The question who is behind a session, while it waits for its answer. */
@@ -48,7 +56,7 @@ export class Session implements Disposable, AsyncDisposable {
   #controller: AbortController | undefined;
   #closeReason: SessionCloseReason | undefined;
   /** A set from the second one on: most sessions have one at most, and a set costs as much as all the rest of them. */
-  #listeners: Listener | Set<Listener> | undefined;
+  #registrations: Registration | Set<Registration> | undefined;
   /** A list from the second one on. */
   #onClose: OnClose | OnClose[] | undefined;
   #askAuth: AskAuthentication | undefined;
@@ -157,26 +165,28 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /** @internal */
-  own(listener: Listener): void {
-    const owned = this.#listeners;
-    if (owned === undefined) this.#listeners = listener;
-    else if (owned instanceof Set) owned.add(listener);
-    else this.#listeners = new Set([owned, listener]);
+  own(registration: Registration): void {
+    const owned = this.#registrations;
+    if (owned === undefined) this.#registrations = registration;
+    else if (owned instanceof Set) owned.add(registration);
+    else this.#registrations = new Set([owned, registration]);
   }
 
   /** @internal */
-  release(listener: Listener): void {
-    const owned = this.#listeners;
-    if (owned instanceof Set) owned.delete(listener);
-    else if (owned === listener) this.#listeners = undefined;
+  release(registration: Registration): void {
+    const owned = this.#registrations;
+    if (owned instanceof Set) owned.delete(registration);
+    else if (owned === registration) this.#registrations = undefined;
   }
 
   /**
-   * The open registrations of a function on a channel or template.
+   * What is registered now.
    * @internal
    */
-  registrations(channel: string, call: unknown): Listener[] {
-    return this.#owned().filter((listener) => listener.call === call && listener.channel === channel);
+  registrations(): Registration[] {
+    const owned = this.#registrations;
+    if (owned === undefined) return [];
+    return owned instanceof Set ? [...owned] : [owned];
   }
 
   /**
@@ -211,22 +221,23 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   #hasEnds(): boolean {
-    return this.#listeners !== undefined || this.#onClose !== undefined || this.#controller !== undefined;
+    return this.#registrations !== undefined || this.#onClose !== undefined || this.#controller !== undefined;
   }
 
   #tellOfEnd(reason: SessionCloseReason): void {
     this.#sessions.forget(this);
-    const listeners = this.#owned();
-    this.#listeners = undefined;
-    for (const listener of listeners) this.#isolate('The end of a listener', () => listener.unsubscribe());
+    const registrations = this.registrations();
+    this.#registrations = undefined;
+    for (const registration of registrations) this.#isolate('The end of a listener', () => registration.unsubscribe());
     this.#isolate('A listener of the signal of a session', () => this.#controller?.abort());
     // First those who ask for the reason, since a stream that completes would say that it came to its end.
     const onClose = this.#onClose;
     this.#onClose = undefined;
     if (typeof onClose === 'function') this.#runOnClose(onClose, reason);
     else onClose?.forEach((run) => this.#runOnClose(run, reason));
-    for (const { name, onSessionClose } of listeners) {
-      if (onSessionClose !== undefined) this.#isolate(`The end of ${name}`, onSessionClose);
+    for (const registration of registrations) {
+      const { onSessionClose } = registration;
+      if (onSessionClose !== undefined) this.#isolate(`The end of ${registration.name}`, onSessionClose);
     }
   }
 
@@ -277,12 +288,6 @@ export class Session implements Disposable, AsyncDisposable {
     this.#auth = auth ?? undefined;
     if (auth && revocations.some((revocation) => isRevoked(auth, revocation))) this.end('revoked');
     return auth;
-  }
-
-  #owned(): Listener[] {
-    const owned = this.#listeners;
-    if (owned === undefined) return [];
-    return owned instanceof Set ? [...owned] : [owned];
   }
 
   #follow(signal: AbortSignal): void {

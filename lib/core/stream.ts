@@ -1,8 +1,9 @@
-import { Subscription, type Observable, type Unsubscribable } from 'rxjs';
+import { Subscription, type Observable, type Subscriber, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
-import { MessageContext } from './delivery.js';
+import { MessageContext, type Delivery } from './delivery.js';
 import type { Hub } from './hub.js';
 import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
+import { Listener, type Heard } from './listener.js';
 import type { Session } from './session.js';
 
 const LABEL = 'createStream()';
@@ -13,22 +14,69 @@ export interface Reader<T> {
   complete(): void;
 }
 
-/** Registers listeners, and decides what they are called with: the hub with messages. */
-export type Registrar = Pick<Hub, 'attach'>;
-
-/** Begins to tell a reader of each message, then of the end. */
-type Read<T> = (reader: Reader<T>, registrar?: Registrar) => Unsubscribable;
-
 /**
- * An Observable whose messages can also be read without the machinery of Observables, which costs more than all else of
- * a delivery to one of many event streams (bench/fanout.ts). What is made of it by `pipe()` is a plain one.
+ * An Observable that can also be read without the machinery of Observables, which costs more than all else of a delivery to
+ * one of many event streams (bench/fanout.ts). What is made of it by `pipe()` is a plain one.
  */
 export class DirectStream<T> extends IsolatedObservable<T> {
   constructor(
-    readonly read: Read<T>,
+    /** Begins to tell a reader of each message, then of the end. */
+    readonly read: (reader: Reader<T>) => Unsubscribable,
     failing: Failing,
   ) {
     super(failing, (subscriber) => read(subscriber));
+  }
+}
+
+/**
+ * The messages of a channel, for the subscribers of `createStream()`. Whoever finds the stream itself in its hands, instead
+ * of what operators have made of it, may read {@link heard} by other means.
+ */
+export class ChannelStream<T> extends IsolatedObservable<T> {
+  /** What its subscribers are being told of right now: operators pass on the message alone. */
+  private delivery: Delivery | undefined = undefined;
+
+  constructor(
+    private readonly hub: Hub,
+    readonly heard: Heard,
+    readonly session: Session,
+  ) {
+    super(
+      () => this.failed(),
+      (subscriber) => this.tell(subscriber),
+    );
+  }
+
+  private tell(subscriber: Subscriber<T>): Unsubscribable {
+    const { hub, session, heard } = this;
+    if (session.closed) {
+      subscriber.complete();
+      return Subscription.EMPTY;
+    }
+    const take = (delivery: Delivery): void => {
+      const outer = this.delivery;
+      this.delivery = delivery;
+      try {
+        subscriber.next(delivery.message as T);
+      } finally {
+        this.delivery = outer;
+      }
+    };
+    return hub.tap(heard, take, session, LABEL, () => subscriber.complete());
+  }
+
+  /** Who is told of what a subscriber fails with now. */
+  private failed(): Failed {
+    const { delivery, heard, session } = this;
+    const { reporter } = this.hub;
+    if (delivery === undefined) {
+      return (error) => reporter.callbackFailed({ callback: `A subscriber of ${LABEL}`, error });
+    }
+    const context = new MessageContext(
+      delivery,
+      Listener.of(heard, () => {}, session, LABEL),
+    );
+    return (error) => reporter.listenerFailed(error, { channel: delivery.channel, listener: LABEL, context });
   }
 }
 
@@ -41,38 +89,5 @@ export class DirectStream<T> extends IsolatedObservable<T> {
  */
 export function createStream<T>(hub: Hub, channel: ListenableChannel<T>, session: Session): Observable<T> {
   // Checked here, since an error inside the Observable would come at another time and in another place.
-  hub.prepare(channel, () => {}, session);
-  return new DirectStream<T>(
-    (reader, registrar = hub) => readChannel(hub, channel, session, reader, registrar),
-    () => subscriberFailing(hub, channel, session),
-  );
-}
-
-function subscriberFailing<T>(hub: Hub, channel: ListenableChannel<T>, session: Session): Failed {
-  const { delivering, reporter } = hub;
-  const listener = hub.prepare(channel, () => {}, session, LABEL);
-  if (delivering === undefined || !listener.hears(delivering.channel)) {
-    return (error) => reporter.callbackFailed({ callback: `A subscriber of ${LABEL}`, error });
-  }
-  const context = new MessageContext(delivering, listener);
-  return (error) => reporter.listenerFailed(error, { channel: delivering.channel, listener: LABEL, context });
-}
-
-// Not inside createStream(), whose variables an open stream would keep with these closures.
-function readChannel<T>(
-  hub: Hub,
-  channel: ListenableChannel<T>,
-  session: Session,
-  reader: Reader<T>,
-  registrar: Registrar,
-): Unsubscribable {
-  if (session.closed) {
-    reader.complete();
-    return Subscription.EMPTY;
-  }
-  const listener = hub.prepare(channel, (message: T) => reader.next(message), session, LABEL);
-  listener.isContextFree = true;
-  listener.onSessionClose = () => reader.complete();
-  registrar.attach(listener);
-  return listener;
+  return new ChannelStream<T>(hub, hub.heard(channel), session);
 }

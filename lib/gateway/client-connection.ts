@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { Subscription, type Observable } from 'rxjs';
+import type { Delivery } from '../core/delivery.js';
 import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
+import type { Tap } from '../core/listener.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
@@ -11,6 +13,7 @@ import type { Batch } from '../sse/batch.js';
 import type { ClientFeeds, FeedMessage, FeedSubscription } from './client-feeds.js';
 import type { Missed } from './client-recovery.js';
 import { Frame, encodeFrame } from '../sse/frame.js';
+import { eventFrame } from '../sse/message-frame.js';
 
 /** How a client connection is kept. */
 export interface ClientConnectionOptions {
@@ -143,7 +146,7 @@ export class ClientConnection {
   private join(channel: string): ChannelSubscription | undefined {
     try {
       if (this.options.form === 'client') return this.feeds.join(channel, this.read, this.held);
-      return this.hub.listenTo(channel, this.takerOf(channel), this.session, 'client subscription');
+      return this.hub.tap(this.hub.heardUnder(channel), this.tapOf(channel), this.session, 'client subscription');
     } catch (error) {
       this.reporter.messageRejected({ channel, error: error as Error });
       return undefined;
@@ -151,13 +154,20 @@ export class ClientConnection {
   }
 
   /** What takes the messages of a channel; of a template as a whole, of the channels that nothing else decides about. */
-  private takerOf(channel: string): (message: unknown) => void {
-    const { hub } = this;
-    if (!isTemplate(channel)) return (message) => this.reader?.next(message);
-    return (message) => {
-      if (hub.definitions.decides(channel, hub.delivering!.channel)) this.reader?.next(message);
+  private tapOf(name: string): Tap {
+    if (!isTemplate(name)) return this.send;
+    return (delivery) => {
+      if (this.hub.definitions.decides(name, delivery.channel)) this.send(delivery);
     };
   }
+
+  private readonly send = (delivery: Delivery): void => {
+    try {
+      this.reader?.next(eventFrame(this.hub, delivery));
+    } catch (error) {
+      this.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
+    }
+  };
 
   private readonly read = (batch: Batch): void => void this.reader?.next(batch);
 }

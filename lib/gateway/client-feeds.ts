@@ -46,7 +46,12 @@ class ClientFeed implements Group {
     public keptSince: number,
   ) {
     const { hub } = feeds;
-    this.listener = hub.listenTo(name, () => feeds.take(this), hub.root, 'subscriptions of clients');
+    this.listener = hub.tap(
+      hub.heardUnder(name),
+      (delivery) => feeds.take(this, delivery),
+      hub.root,
+      'subscriptions of clients',
+    );
   }
 
   get isIdle(): boolean {
@@ -167,9 +172,8 @@ export class ClientFeeds {
     return bytes > this.maxMissedBytes ? { messages: [], complete: [] } : { messages, complete };
   }
 
-  /** Has a feed send the message that is being delivered. */
-  take(feed: ClientFeed): void {
-    const delivery = this.hub.delivering!;
+  /** Has a feed send a message. */
+  take(feed: ClientFeed, delivery: Delivery): void {
     try {
       if (!this.carries(feed, delivery.channel)) return;
       const seq = this.lastSeq + 1;

@@ -1,8 +1,8 @@
 import type { Unsubscribable } from 'rxjs';
+import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
-import type { EncodedMessage } from '../protocol/codec.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
 import type { Feeds } from './feed.js';
@@ -102,6 +102,12 @@ export class EventStream implements StreamObserver, ConnectionObserver {
     if (encoded instanceof Frame) return this.connection.send(encoded);
     this.connection.sendAll(encoded);
     return true;
+  }
+
+  sendAll(batch: Batch): void {
+    if (this.state === 'done') return;
+    this.openOnce();
+    this.connection.sendAll(batch);
   }
 
   drained(): Promise<void> {
@@ -228,21 +234,19 @@ export class EventStream implements StreamObserver, ConnectionObserver {
    */
   private encode(message: unknown): Frame | Batch | undefined {
     const { hub, reporter } = this.context;
-    const { delivering } = hub;
+    let delivery: Delivery | undefined;
     try {
       // Here, since a proxy may throw when it is asked for its class.
       if (message instanceof Batch || message instanceof Frame) return message;
-      if (message instanceof SseEvent) return frameOf(this.encoded(message.message), undefined, message.options);
-      if (delivering === undefined || delivering.message !== message) return frameOf(hub.codec.encode(message));
-      return eventFrame(hub, delivering);
+      if (message instanceof SseEvent) {
+        delivery = hub.deliveryOf(message.message);
+        return frameOf(delivery?.encoded ?? hub.codec.encode(message.message), undefined, message.options);
+      }
+      delivery = hub.deliveryOf(message);
+      return delivery === undefined ? frameOf(hub.codec.encode(message)) : eventFrame(hub, delivery);
     } catch (error) {
-      reporter.messageRejected({ channel: delivering?.channel ?? this.handler, error: error as Error });
+      reporter.messageRejected({ channel: delivery?.channel ?? this.handler, error: error as Error });
       return undefined;
     }
-  }
-
-  private encoded(message: unknown): EncodedMessage {
-    const { codec, delivering } = this.context.hub;
-    return delivering !== undefined && delivering.message === message ? delivering.encoded : codec.encode(message);
   }
 }

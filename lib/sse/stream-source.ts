@@ -1,10 +1,10 @@
 import { isObservable, type Observable, type Unsubscribable } from 'rxjs';
 import { IsolatedSubscriber } from '../core/isolated-observable.js';
-import { DirectStream } from '../core/stream.js';
+import { ChannelStream, DirectStream } from '../core/stream.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { isAbortError } from '../protocol/thrown.js';
-import type { Feeds } from './feed.js';
+import type { FeedReader, Feeds } from './feed.js';
 
 /** How many messages are taken from a source before others have their turn. */
 const READ_AT_ONCE = 64;
@@ -13,7 +13,7 @@ const READ_AT_ONCE = 64;
 export type MessageStream<T = unknown> = Observable<T> | AsyncIterable<T>;
 
 /** Takes what a stream gives. */
-export interface StreamObserver {
+export interface StreamObserver extends FeedReader {
   /** `Class.method` of the handler, for errors. */
   readonly handler: string;
   /** @returns `false` where the reader does not keep up */
@@ -45,7 +45,8 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
  * @throws ConfigurationError for an AsyncIterable that gives no iterator
  */
 export function readStream(stream: MessageStream, observer: StreamObserver, feeds: Feeds): Unsubscribable {
-  if (stream instanceof DirectStream) return stream.read(observer, feeds);
+  if (stream instanceof ChannelStream) return feeds.read(stream, observer);
+  if (stream instanceof DirectStream) return stream.read(observer);
   if (isObservable(stream)) {
     return stream.subscribe(new IsolatedSubscriber(observer, () => (error) => observer.endFailed(error)));
   }

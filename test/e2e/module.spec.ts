@@ -484,7 +484,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
       request.destroy();
       await cutOff.catch(() => {});
       await closed(session);
-      expect(session.registrations('answer', undefined)).toEqual([]);
+      expect(session.registrations()).toEqual([]);
     });
 
     test('closes the session of a request that fails', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { ChannelDefinitions } from '../../../lib/core/channel-definitions.js';
+import type { Delivery } from '../../../lib/core/delivery.js';
 import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { TypeRegistry } from '../../../lib/protocol/type-registry.js';
@@ -89,11 +90,12 @@ describe('Definitions of one name that differ', () => {
 
   test('are not guessed at by who listens to a name, nor do they keep messages from other listeners', () => {
     const hub = new Hub({ reporter: new RecordingReporter() });
-    expect(() => hub.listenTo('definitions/both', () => {}, hub.root, 'a client')).toThrow(
+    expect(() => hub.heardUnder('definitions/both')).toThrow(
       'Channel "definitions/both" is defined twice, in different ways',
     );
     const got: unknown[] = [];
-    hub.listen('definitions/both', (message: unknown) => got.push([message, hub.optionsOf(hub.delivering!)]), hub.root);
+    const take = (delivery: Delivery) => got.push([delivery.message, hub.optionsOf(delivery)]);
+    hub.tap(hub.heard('definitions/both'), take, hub.root, 'a client');
     void hub.post('definitions/both', 1);
     expect(got).toEqual([[1, {}]]);
   });

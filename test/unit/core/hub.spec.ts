@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
-import type { MessageContext } from '../../../lib/core/delivery.js';
+import type { Delivery, MessageContext } from '../../../lib/core/delivery.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import {
   ConfigurationError,
@@ -231,7 +231,8 @@ describe('a post', () => {
       hub.listen('b', (message) => seen.push(`b ${message as string}`), session);
       void hub.post('a', 'first');
       expect(seen).toEqual(['b first', 'b second', 'a first', 'b second', 'a second']);
-      expect(hub.delivering).toBeUndefined();
+      expect(hub.deliveryOf('first')).toBeUndefined();
+      expect(hub.deliveryOf('second')).toBeUndefined();
     });
 
     test('by a listener is reported as its failure, and what waited on its channel is delivered', () => {
@@ -511,6 +512,51 @@ describe('a listener', () => {
     void hub.post('channel', 'x');
 
     expect(seen).toEqual(Array.from({ length: 167 }, (_, n) => n * 3));
+  });
+});
+
+describe('a listener of the library itself', () => {
+  test('is given the delivery, in its place among the others, also through a template', () => {
+    const { hub, session, seen } = setup();
+    hub.listen('rooms/1', () => seen.push('before'), session);
+    const take = ({ message, channel, id }: Delivery) => seen.push(`${message as string} on ${channel}, ${String(id)}`);
+    hub.tap(hub.heard('rooms/1'), take, session, 'a feed');
+    hub.tap(hub.heard('rooms/:room'), take, session, 'a feed of all rooms');
+    hub.listen('rooms/1', () => seen.push('after'), session);
+    void hub.post('rooms/1', 'hello');
+    expect(seen).toEqual(['before', 'hello on rooms/1, undefined', 'hello on rooms/1, undefined', 'after']);
+  });
+
+  test('that fails is reported with its name and a context, and the next ones still run', async () => {
+    const { hub, session, seen, reporter } = setup();
+    const fail = () => {
+      throw new Error('failed');
+    };
+    hub.tap(hub.heard('a'), fail, session, 'a feed');
+    hub.tap(hub.heard('a'), async () => fail(), session, 'an async feed');
+    hub.listen('a', (message) => seen.push(message as string), session);
+    void hub.post('a', 'x');
+    await Promise.resolve();
+    expect(seen).toEqual(['x']);
+    expect(reporter.listenerFailures.map(({ listener, context }) => [listener, context.channel])).toEqual([
+      ['a feed', 'a'],
+      ['an async feed', 'a'],
+    ]);
+  });
+
+  test('ends with its session, which then says so', () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    hub.tap(
+      hub.heard('a'),
+      () => seen.push('heard'),
+      session,
+      'a feed',
+      () => seen.push('ended'),
+    );
+    session.close();
+    void hub.post('a', 'x');
+    expect(seen).toEqual(['ended']);
   });
 });
 
