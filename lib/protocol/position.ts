@@ -1,3 +1,6 @@
+import { readObject, readText, readWholeNumber } from './wire-reader.js';
+import { InvalidMessageError } from './errors.js';
+
 /** A place in what is sent under one channel or template. */
 export interface Position {
   /** Which numbering it is of; opaque to clients. */
@@ -16,3 +19,36 @@ export interface Position {
  * - `slow-consumer`: the reader was too slow
  */
 export type GapReason = 'broker' | 'node' | 'trimmed' | 'epoch' | 'slow-consumer';
+
+/** The longest epoch, in characters. */
+export const MAX_EPOCH_LENGTH = 128;
+
+const EPOCH = /^[\x21-\x7e]+$/;
+const GAP_REASONS: ReadonlySet<unknown> = new Set<GapReason>(['broker', 'node', 'trimmed', 'epoch', 'slow-consumer']);
+
+/**
+ * @returns a position and nothing else that the value holds
+ * @throws InvalidMessageError for anything but an epoch of at most {@link MAX_EPOCH_LENGTH} visible ASCII characters and a
+ *   whole number
+ */
+export function readPosition(value: unknown, path: string): Position {
+  const { epoch, offset } = readObject(value, path);
+  const text = readText(epoch, `${path}.epoch`, MAX_EPOCH_LENGTH);
+  if (!EPOCH.test(text)) throw new InvalidMessageError(`${path}.epoch must be visible ASCII characters`);
+  return { epoch: text, offset: readWholeNumber(offset, `${path}.offset`) };
+}
+
+/** Like {@link readPosition}; `undefined` for what is no position, which costs a gap where an error would cost the stream. */
+export function positionFrom(value: unknown): Position | undefined {
+  try {
+    return readPosition(value, 'the position');
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws InvalidMessageError for anything but a {@link GapReason} */
+export function readGapReason(value: unknown, path: string): GapReason {
+  if (GAP_REASONS.has(value)) return value as GapReason;
+  throw new InvalidMessageError(`${path} must be one of ${[...GAP_REASONS].join(', ')}`);
+}

@@ -1,0 +1,260 @@
+import type { Position } from '../protocol/position.js';
+import type { ChannelLog, LogEntry, LogItem, LogMessage, LogRead, ReadBounds } from './channel-log.js';
+import { SerialVector } from './serial-vector.js';
+
+/** What an entry takes beside its body: its objects and their places. */
+const ENTRY_BYTES = 128;
+/** In how many steps the time passes that items are kept: each is kept for at most one step longer. */
+const STEPS = 4;
+
+export interface MemoryLogsOptions {
+  /** Epochs begin with it. */
+  readonly node: string;
+  /** How long items are kept at least, if there is room, and a quarter longer at most; 0: not at all. In milliseconds. */
+  readonly keepMs: number;
+  /** Room for all logs, in bytes; `ENTRY_BYTES` are added to each body. */
+  readonly maxBytes: number;
+  /** Room for one log, in bytes. */
+  readonly maxLogBytes: number;
+}
+
+/**
+ * The logs that a node keeps in its memory, within one room. If that is full, the largest log forgets first (one of those
+ * that are at least half as large as the largest): a busy channel never costs a quiet one its messages. One timer for all.
+ */
+export class MemoryLogs {
+  private readonly active = new Set<MemoryLog<unknown>>();
+  /** Those that hold something, by how often their size could be halved. */
+  private readonly bySize: Set<MemoryLog<unknown>>[] = [];
+  private opened = 0;
+  private kept = 0;
+  private steps = 0;
+  private timer: NodeJS.Timeout | undefined = undefined;
+
+  constructor(private readonly options: MemoryLogsOptions) {}
+
+  /** How much all logs take. */
+  get bytes(): number {
+    return this.kept;
+  }
+
+  /**
+   * Begins a log; an epoch of its own tells it from all others.
+   *
+   * @param perChannel - whether it is of a template, see {@link SerialVector}
+   */
+  open<Body>(perChannel: boolean): MemoryLog<Body> {
+    const { node, keepMs, maxLogBytes } = this.options;
+    return new MemoryLog(this, node, ++this.opened, perChannel, keepMs === 0 ? 0 : maxLogBytes);
+  }
+
+  /** @internal Has a log forget by time from now on. */
+  activate(log: MemoryLog<unknown>): void {
+    this.active.add(log);
+    this.timer ??= this.nextStep();
+  }
+
+  /** @internal To be called when the size of a log has changed. */
+  resize(log: MemoryLog<unknown>, by: number, from: number, to: number): void {
+    this.kept += by;
+    if (from !== to) {
+      this.bySize[from]?.delete(log);
+      if (to > 0) (this.bySize[to] ??= new Set()).add(log);
+    }
+    if (by > 0 && this.kept > this.options.maxBytes) this.makeRoom();
+  }
+
+  /** @internal Forgets a log. */
+  drop(log: MemoryLog<unknown>): void {
+    this.active.delete(log);
+    this.stopIfIdle();
+  }
+
+  /** Forgets all; nothing is to be appended any more. */
+  close(): void {
+    for (const log of this.active) log.close();
+  }
+
+  private makeRoom(): void {
+    let size = this.bySize.length - 1;
+    while (this.kept > this.options.maxBytes) {
+      const [largest] = this.bySize[size] ?? [];
+      if (largest === undefined) size--;
+      else largest.forgetFirst();
+    }
+  }
+
+  private nextStep(): NodeJS.Timeout {
+    return setTimeout(() => this.step(), this.options.keepMs / STEPS).unref();
+  }
+
+  private step(): void {
+    const isTurn = ++this.steps % STEPS === 0;
+    for (const log of this.active) {
+      log.step(isTurn);
+      if (log.isIdle) this.active.delete(log);
+    }
+    this.timer = this.active.size > 0 ? this.nextStep() : undefined;
+  }
+
+  private stopIfIdle(): void {
+    if (this.active.size > 0) return;
+    clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+}
+
+/** A log in the memory of this node; {@link MemoryLogs.open} makes it. Appending takes the same time however much it holds. */
+export class MemoryLog<Body> implements ChannelLog<Body> {
+  readonly epoch: string;
+  /** From `head` on, those with the offsets after `floor`. */
+  private items: (LogItem<Body> | undefined)[] = [];
+  private head = 0;
+  /** All up to this offset are forgotten. */
+  private floor = 0;
+  private last = 0;
+  private bytes = 0;
+  private sizeClass = 0;
+  private readonly postIds = new Map<string, number>();
+  /** How far it had come at the latest steps: what is before the first is old enough to be forgotten. */
+  private marks: number[] = [];
+  private isActive = false;
+  private recent: SerialVector;
+  private older: SerialVector;
+  /** How many turns ago there was no room to note a message. */
+  private turnsSinceOverflow = Infinity;
+
+  /** @internal */
+  constructor(
+    private readonly logs: MemoryLogs,
+    node: string,
+    /** Which of the node's logs it is. */
+    readonly number: number,
+    private readonly perChannel: boolean,
+    private readonly maxBytes: number,
+  ) {
+    this.epoch = `${node}.${number}`;
+    this.recent = new SerialVector(perChannel);
+    this.older = new SerialVector(perChannel);
+  }
+
+  /** The offset of the last item; 0 before there is one. */
+  get lastOffset(): number {
+    return this.last;
+  }
+
+  /** All up to this offset are forgotten. */
+  get forgottenOffset(): number {
+    return this.floor;
+  }
+
+  /** @internal Whether there is nothing to forget. */
+  get isIdle(): boolean {
+    return !this.isActive;
+  }
+
+  append(item: LogItem<Body>): Position {
+    const { epoch, maxBytes } = this;
+    if (maxBytes === 0) return { epoch, offset: (this.floor = ++this.last) };
+    if (item.kind === 'message' && item.postId !== undefined) {
+      const known = this.postIds.get(item.postId);
+      if (known !== undefined) return { epoch, offset: known };
+      this.postIds.set(item.postId, this.last + 1);
+    }
+    const offset = ++this.last;
+    if (!this.isActive) {
+      this.isActive = true;
+      this.logs.activate(this);
+    }
+    this.items.push(item);
+    if (item.kind === 'message' && item.serial !== undefined) this.note(item.node, item.channel, item.serial);
+    this.resize(sizeOf(item));
+    while (this.bytes > maxBytes) this.forgetFirst();
+    return { epoch, offset };
+  }
+
+  read({ epoch, offset }: Position, { maxBytes = Infinity, maxEntries = Infinity }: ReadBounds = {}): LogRead<Body> {
+    const end = this.position();
+    if (epoch !== this.epoch || !Number.isSafeInteger(offset)) return { found: false, reason: 'epoch', end };
+    if (offset > this.last) return { found: false, reason: 'future', end };
+    if (offset < this.floor) return { found: false, reason: 'trimmed', end };
+    const entries: LogEntry<Body>[] = [];
+    let bytes = 0;
+    for (let next = offset + 1; next <= this.last && entries.length < maxEntries; next++) {
+      const item = this.items[this.head + next - this.floor - 1]!;
+      if (item.kind === 'message') bytes += item.bytes;
+      if (bytes > maxBytes && entries.length > 0) break;
+      entries.push({ offset: next, item });
+    }
+    return { found: true, entries, end };
+  }
+
+  position(): Position {
+    return { epoch: this.epoch, offset: this.last };
+  }
+
+  /**
+   * How far the posters' messages have come to this log: all whose messages came while items are kept, whether there was
+   * room to keep them or not. Nothing if they are too many, so that messages cannot be compared with what is here.
+   */
+  vector(): SerialVector | undefined {
+    // Two turns: what was noted before the overflow is forgotten by then.
+    if (this.turnsSinceOverflow < 2) return undefined;
+    const vector = new SerialVector(this.perChannel);
+    return vector.noteAll(this.older) && vector.noteAll(this.recent) ? vector : undefined;
+  }
+
+  /** Forgets everything; nothing is to be appended any more. */
+  close(): void {
+    this.forgetTo(this.last);
+    this.isActive = false;
+    this.logs.drop(this);
+  }
+
+  /** @internal Forgets the oldest item. */
+  forgetFirst(): void {
+    const item = this.items[this.head]!;
+    this.items[this.head++] = undefined;
+    this.floor++;
+    if (item.kind === 'message' && item.postId !== undefined) this.postIds.delete(item.postId);
+    // Half of it at a time, so that each is moved only a few times.
+    if (this.head * 2 >= this.items.length) {
+      this.items = this.items.slice(this.head);
+      this.head = 0;
+    }
+    this.resize(-sizeOf(item));
+  }
+
+  /** @internal A quarter of the time that items are kept has passed; with a turn, all of it. */
+  step(isTurn: boolean): void {
+    this.marks.push(this.last);
+    if (this.marks.length > STEPS) this.forgetTo(this.marks.shift()!);
+    if (isTurn) {
+      this.older = this.recent;
+      this.recent = new SerialVector(this.perChannel);
+      this.turnsSinceOverflow++;
+    }
+    if (this.floor < this.last || this.recent.size > 0 || this.older.size > 0) return;
+    this.isActive = false;
+    this.marks = [];
+  }
+
+  private note(node: string, channel: string, serial: number): void {
+    if (!this.recent.note(node, channel, serial)) this.turnsSinceOverflow = 0;
+  }
+
+  private forgetTo(offset: number): void {
+    while (this.floor < offset) this.forgetFirst();
+  }
+
+  private resize(by: number): void {
+    this.bytes += by;
+    const before = this.sizeClass;
+    this.sizeClass = this.bytes === 0 ? 0 : 33 - Math.clz32(this.bytes / 1024);
+    this.logs.resize(this, by, before, this.sizeClass);
+  }
+}
+
+function sizeOf<Body>(item: LogItem<Body>): number {
+  return ENTRY_BYTES + (item.kind === 'message' ? (item satisfies LogMessage<Body>).bytes : 0);
+}

@@ -1,0 +1,85 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { isNodeId } from '../core/node-packet.js';
+
+/** What a client has been let in to: one of the logs of a node. */
+export interface Admission {
+  /** Which of the node's logs it is. */
+  readonly log: number;
+  /** How far the log had come when the client was let in: nothing up to there is for it. */
+  readonly admitted: number;
+  /** Which cut its positions are counted by, if it came from another node; there nothing before `cut.from` is for it. */
+  readonly cut?: number;
+}
+
+/** 96 bits: 16 characters. */
+const MAC_BYTES = 12;
+const EPOCH = /^([\da-f-]{36})\.([\w.-]{3,36})\.([\w-]{16})$/;
+const ADMISSION = /^([\da-z]{1,11})\.([\da-z]{1,11})(?:-([\da-z]{1,11}))?$/;
+
+/** The node that handed out an epoch, which alone can read it. `undefined` for what no node has handed out. */
+export function nodeOfEpoch(epoch: string): string | undefined {
+  const node = EPOCH.exec(epoch)?.[1];
+  return isNodeId(node) ? node : undefined;
+}
+
+/**
+ * Writes and reads the epochs that clients of this node are given: `<node>.<log>.<admitted>.<mac>`. A client can neither make
+ * one nor change one, nor use that of another channel. Made once for each channel and stream, never for each message.
+ */
+export class Admissions {
+  /**
+   * @param node - its id
+   * @param secret - only ever on this node: no other one has to check what this one has handed out
+   */
+  constructor(
+    readonly node: string,
+    private readonly secret: Uint8Array = randomBytes(32),
+  ) {}
+
+  /** The epoch of a client's position under a name. */
+  epoch(name: string, admission: Admission): string {
+    const text = writeAdmission(admission);
+    return `${this.node}.${text}.${this.mac([name], text)}`;
+  }
+
+  /** What an epoch says; `undefined` unless this node has handed it out for this name. */
+  read(name: string, epoch: string): Admission | undefined {
+    const [, node, text, mac] = EPOCH.exec(epoch) ?? [];
+    if (node !== this.node || text === undefined || !this.isMac(mac, [name], text)) return undefined;
+    return readAdmission(text);
+  }
+
+  /** Binds admissions to the names that they are for, in their order. */
+  mac(names: readonly string[], admissions: string): string {
+    // No name has a control character, so each text begins and ends where it seems to.
+    const text = `${names.join('\0')}\n${admissions}`;
+    return createHmac('sha256', this.secret).update(text).digest().subarray(0, MAC_BYTES).toString('base64url');
+  }
+
+  /** Whether it is the {@link mac} of these, compared in constant time. */
+  isMac(mac: string | undefined, names: readonly string[], admissions: string): boolean {
+    const expected = Buffer.from(this.mac(names, admissions));
+    const given = Buffer.from(mac ?? '');
+    return given.length === expected.length && timingSafeEqual(given, expected);
+  }
+}
+
+/** As text: `<log>.<admitted>`, then `-<cut>`, in base 36. */
+export function writeAdmission({ log, admitted, cut }: Admission): string {
+  const text = `${log.toString(36)}.${admitted.toString(36)}`;
+  return cut === undefined ? text : `${text}-${cut.toString(36)}`;
+}
+
+/** @returns `undefined` for what {@link writeAdmission} could not have written */
+export function readAdmission(text: string): Admission | undefined {
+  const [, ...parts] = ADMISSION.exec(text) ?? [];
+  const [log, admitted, cut] = parts.map((part) => (part === undefined ? undefined : readNumber(part)));
+  if (log === undefined || admitted === undefined || (cut === undefined) !== (parts[2] === undefined)) return undefined;
+  return cut === undefined ? { log, admitted } : { log, admitted, cut };
+}
+
+/** @returns `undefined` for anything but a whole number from 0 to 2^53 - 1 in base 36, in the one way to write it */
+export function readNumber(text: string): number | undefined {
+  const number = Number.parseInt(text, 36);
+  return Number.isSafeInteger(number) && number >= 0 && number.toString(36) === text ? number : undefined;
+}

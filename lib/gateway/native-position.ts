@@ -1,0 +1,89 @@
+import { isNodeId } from '../core/node-packet.js';
+import { readAdmission, readNumber, writeAdmission, type Admission, type Admissions } from './admission.js';
+
+/** The longest `id` of a native stream; a longer one would not fit into a header beside all others. */
+export const MAX_NATIVE_ID_LENGTH = 4_096;
+
+/** A client's place in one channel of a native stream. */
+export interface NativePlace {
+  readonly admission: Admission;
+  readonly offset: number;
+}
+
+/**
+ * Where a native EventSource is in each of its channels, in the order of its URL. It sends this back as `Last-Event-ID`, all
+ * it remembers: `<node>~<log>.<admitted>,…~<mac>~<offset>,…`, numbers in base 36, nothing between the commas for a channel
+ * that the stream does not have.
+ */
+export class NativePosition {
+  private readonly offsets: string[];
+
+  /** @param head - all but the offsets, which stays the same as long as the stream is fed by one node */
+  private constructor(
+    private readonly head: string,
+    private readonly begun: readonly (NativePlace | undefined)[],
+  ) {
+    this.offsets = begun.map((place) => place?.offset.toString(36) ?? '');
+  }
+
+  /** Begins one. @param names - those of the URL, as many as places */
+  static begin(
+    admissions: Admissions,
+    names: readonly string[],
+    places: readonly (NativePlace | undefined)[],
+  ): NativePosition {
+    const list = places.map((place) => (place === undefined ? '' : writeAdmission(place.admission))).join(',');
+    return new NativePosition(`${admissions.node}~${list}~${admissions.mac(names, list)}~`, places);
+  }
+
+  /**
+   * Reads a `Last-Event-ID`. It may be of another node, which alone can say whether it is forged: see {@link isOf}.
+   *
+   * @param channels - how many the URL has
+   * @returns `undefined` for what no node could have sent to such a URL
+   */
+  static read(id: string, channels: number): NativePosition | undefined {
+    if (id.length > MAX_NATIVE_ID_LENGTH) return undefined;
+    const parts = id.split('~');
+    const [node = '', list = '', mac = '', ends = ''] = parts;
+    if (parts.length !== 4 || !isNodeId(node)) return undefined;
+    const [texts, offsets] = [list.split(','), ends.split(',')];
+    if (texts.length !== channels || offsets.length !== channels) return undefined;
+    const places = texts.map((text, index) => readPlace(text, offsets[index]!));
+    if (places.some((place) => place === 'wrong')) return undefined;
+    return new NativePosition(`${node}~${list}~${mac}~`, places as (NativePlace | undefined)[]);
+  }
+
+  /** The node that has handed it out. */
+  get node(): string {
+    return this.head.slice(0, this.head.indexOf('~'));
+  }
+
+  /** The places, in the order of the URL. */
+  get places(): (NativePlace | undefined)[] {
+    return this.begun.map((place, index) => place && { ...place, offset: Number.parseInt(this.offsets[index]!, 36) });
+  }
+
+  /** Whether a node has handed out these admissions, for these names in this order. Offsets are not bound: no harm in them. */
+  isOf(admissions: Admissions, names: readonly string[]): boolean {
+    const [node, list = '', mac] = this.head.split('~');
+    return node === admissions.node && admissions.isMac(mac, names, list);
+  }
+
+  /** A channel has been read up to there. @param index - that of its name in the URL */
+  advance(index: number, offset: number): void {
+    this.offsets[index] = offset.toString(36);
+  }
+
+  /** The `id` of an event; `undefined` if it is too long: the stream then has none, and a client that returns has gaps. */
+  get id(): string | undefined {
+    const id = this.head + this.offsets.join(',');
+    return id.length > MAX_NATIVE_ID_LENGTH ? undefined : id;
+  }
+}
+
+function readPlace(text: string, end: string): NativePlace | undefined | 'wrong' {
+  if (text === '' && end === '') return undefined;
+  const [admission, offset] = [readAdmission(text), readNumber(end)];
+  return admission === undefined || offset === undefined ? 'wrong' : { admission, offset };
+}

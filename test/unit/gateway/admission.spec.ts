@@ -1,0 +1,122 @@
+import { describe, expect, it } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import { Admissions, nodeOfEpoch } from '../../../lib/gateway/admission.js';
+import { MAX_NATIVE_ID_LENGTH, NativePosition } from '../../../lib/gateway/native-position.js';
+import { MAX_EPOCH_LENGTH } from '../../../lib/protocol/position.js';
+
+const node = randomUUID();
+const admissions = new Admissions(node);
+const admission = { log: 3, admitted: 40 };
+const epoch = admissions.epoch('news', admission);
+
+describe('An epoch that a client is given', () => {
+  it('leads any node to the one that handed it out, which alone can read it', () => {
+    expect(nodeOfEpoch(epoch)).toBe(node);
+    expect(admissions.read('news', epoch)).toEqual(admission);
+    expect(new Admissions(node).read('news', epoch)).toBeUndefined();
+    expect(new Admissions(randomUUID()).read('news', epoch)).toBeUndefined();
+  });
+
+  it('says by which cut its positions are counted, if it came from another node', () => {
+    const cut = { ...admission, cut: 0 };
+    expect(admissions.read('news', admissions.epoch('news', cut))).toEqual(cut);
+  });
+
+  it('is the same each time, so that a client that comes back is let in to the same', () => {
+    expect(admissions.epoch('news', admission)).toBe(epoch);
+  });
+
+  it('fits into a position, however large its numbers are', () => {
+    const largest = { log: 2 ** 53 - 1, admitted: 2 ** 53 - 1, cut: 2 ** 53 - 1 };
+    const text = admissions.epoch('news', largest);
+    expect(text.length).toBeLessThanOrEqual(MAX_EPOCH_LENGTH);
+    expect(admissions.read('news', text)).toEqual(largest);
+  });
+
+  it.each([
+    ['of another channel', 'rooms/1', epoch],
+    ['for an earlier admission', 'news', epoch.replace('.14.', '.0.')],
+    ['for another log', 'news', epoch.replace('.3.', '.4.')],
+    ['with a cut added', 'news', epoch.replace('.14.', '.14-1.')],
+    ['without its end', 'news', epoch.slice(0, -1)],
+    ['with more at its end', 'news', `${epoch}A`],
+    ['with another end', 'news', epoch.slice(0, -1) + (epoch.endsWith('A') ? 'B' : 'A')],
+    ['without a node', 'news', epoch.slice(node.length)],
+    ['of the wire before', 'news', `${node}.40`],
+    ['that is empty', 'news', ''],
+  ])('is not believed: one %s', (_, name, forged) => {
+    expect(admissions.read(name, forged)).toBeUndefined();
+  });
+});
+
+describe('The position of a native stream', () => {
+  const names = ['news', 'rooms/1', 'rooms/:roomId'];
+  const begin = () =>
+    NativePosition.begin(admissions, names, [
+      { admission, offset: 41 },
+      undefined,
+      { admission: { log: 4, admitted: 0 }, offset: 0 },
+    ]);
+
+  it('says how far each channel has been read, in one id', () => {
+    const position = begin();
+    position.advance(0, 99);
+    position.advance(2, 7);
+    const read = NativePosition.read(position.id!, 3)!;
+    expect(read.node).toBe(node);
+    expect(read.places).toEqual([
+      { admission, offset: 99 },
+      undefined,
+      { admission: { log: 4, admitted: 0 }, offset: 7 },
+    ]);
+    expect(read.isOf(admissions, names)).toBe(true);
+    expect(read.id).toBe(position.id);
+  });
+
+  it('goes on where it was read, on another node too, until that has a position of its own', () => {
+    const elsewhere = NativePosition.read(begin().id!, 3)!;
+    elsewhere.advance(2, 8);
+    const back = NativePosition.read(elsewhere.id!, 3)!;
+    expect(back.places[2]).toEqual({ admission: { log: 4, admitted: 0 }, offset: 8 });
+    expect(back.isOf(admissions, names)).toBe(true);
+  });
+
+  it('is not believed for other channels, in another order, with other admissions or of another node', () => {
+    const { id } = begin();
+    const read = NativePosition.read(id!, 3)!;
+    expect(read.isOf(admissions, ['news', 'rooms/2', 'rooms/:roomId'])).toBe(false);
+    expect(read.isOf(admissions, ['rooms/:roomId', 'rooms/1', 'news'])).toBe(false);
+    expect(read.isOf(new Admissions(node), names)).toBe(false);
+    expect(read.isOf(new Admissions(randomUUID()), names)).toBe(false);
+    expect(NativePosition.read(id!.replace('3.14', '3.0'), 3)!.isOf(admissions, names)).toBe(false);
+  });
+
+  it('has no id if that would be too long for a header', () => {
+    const many = Array.from({ length: 400 }, (_, index) => `rooms/${index}`);
+    const places = many.map(() => ({ admission: { log: 9, admitted: 9 }, offset: 9 }));
+    const position = NativePosition.begin(admissions, many, places);
+    expect(position.id!.length).toBeLessThan(MAX_NATIVE_ID_LENGTH);
+    many.forEach((_, index) => position.advance(index, 2 ** 53 - 1));
+    expect(position.id).toBeUndefined();
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['an id of the application', 'order-17'],
+    ['one for fewer channels', NativePosition.begin(admissions, ['news'], [undefined]).id!],
+    ['one without a node', begin().id!.slice(node.length)],
+    ['one with an offset that is no number', begin().id!.replace(/~[^~]*$/, '~15,,x!')],
+    ['one with an offset beyond all counting', begin().id!.replace(/~[^~]*$/, '~15,,zzzzzzzzzzz')],
+    ['one with a place that the stream does not have', begin().id!.replace(/~[^~]*$/, '~15,1,0')],
+    ['one without an offset', begin().id!.replace(/~[^~]*$/, '~15,,')],
+    ['one with a zero before a number', begin().id!.replace(/~[^~]*$/, '~015,,0')],
+    ['one with more behind it', `${begin().id!}~`],
+    ['one with a line break', `${begin().id!}\n`],
+  ])('is not %s', (_, id) => {
+    expect(NativePosition.read(id, 3)).toBeUndefined();
+  });
+
+  it('is not read if it is longer than any that is handed out', () => {
+    expect(NativePosition.read(`${begin().id!}${'0'.repeat(MAX_NATIVE_ID_LENGTH)}`, 3)).toBeUndefined();
+  });
+});
