@@ -5,7 +5,7 @@ import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
-import type { Feeds } from './feed.js';
+import type { StreamFeeds } from './stream-feeds.js';
 import type { Flusher } from './flusher.js';
 import { END_FRAME, Frame, REVOKED_FRAME } from './frame.js';
 import { eventFrame, frameOf } from './message-frame.js';
@@ -33,7 +33,7 @@ export interface StreamContext {
   readonly options: ConnectionOptions & { readonly heartbeatMs: number };
   readonly flusher: Flusher;
   /** What streams of whole channels read. */
-  readonly feeds: Feeds;
+  readonly feeds: StreamFeeds;
   /** Told of what a handler's stream fails with when it has ended. */
   endFailed(handler: string, error: unknown): void;
   /** Called when a stream has ended and its last byte has been handed to the network. */

@@ -1,6 +1,6 @@
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import { Feeds } from './feed.js';
+import { StreamFeeds } from './stream-feeds.js';
 import { Flusher } from './flusher.js';
 import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
@@ -28,7 +28,7 @@ export class EventStreams implements StreamContext {
   readonly flusher = new Flusher();
   private readonly streams = new Set<EventStream>();
   private readonly heartbeat = new Heartbeat(this.streams);
-  readonly feeds: Feeds;
+  readonly feeds: StreamFeeds;
   /** Of requests for streams, and for changes of them, that somebody is still at work for. */
   private readonly working = new Set<RawResponse>();
   private readonly http2Sessions = new Http2Sessions();
@@ -39,7 +39,7 @@ export class EventStreams implements StreamContext {
     readonly reporter: Reporter,
     readonly options: EventStreamOptions,
   ) {
-    this.feeds = new Feeds(hub, reporter, this.flusher);
+    this.feeds = new StreamFeeds({ hub, flusher: this.flusher });
   }
 
   /** How many streams are open. */

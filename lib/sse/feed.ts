@@ -1,124 +1,100 @@
-import { Subscription, type Unsubscribable } from 'rxjs';
 import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
 import type { Heard, Listener } from '../core/listener.js';
-import type { Reporter } from '../core/reporter.js';
-import type { Registration, Session } from '../core/session.js';
-import type { ChannelStream } from '../core/stream.js';
 import type { Batch } from './batch.js';
 import type { Flusher, Group } from './flusher.js';
-import { eventFrame } from './message-frame.js';
+import type { Frame } from './frame.js';
 
-/** Who is sent all messages of a channel, each as it is. */
+/** Who is sent all messages of a feed. */
 export interface FeedReader {
-  /** Takes what has been posted until a flush. */
+  /** Takes what has been sent until a flush. */
   sendAll(batch: Batch): void;
-  /** Called when the session has ended. */
-  complete(): void;
 }
 
-/** A reader's registration in a feed, which ends with the session of its stream. */
-class Member implements Registration, Unsubscribable {
-  private closed = false;
-
-  constructor(
-    private readonly feed: Feed,
-    private readonly session: Session,
-    readonly reader: FeedReader,
-  ) {}
-
-  get name(): string {
-    return 'an event stream';
-  }
-
-  // Made when it is asked for, once: there may be 100,000 members.
-  get onSessionClose(): () => void {
-    return () => this.reader.complete();
-  }
-
-  unsubscribe(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.session.release(this);
-    this.feed.leave(this);
-  }
+/** A reader's registration in a feed. */
+export interface FeedPlace {
+  readonly reader: FeedReader;
 }
 
-/** Those who are sent the messages of one channel or template, each as it is: one listener for all of them. */
-class Feed implements Group {
-  private readonly source: Listener;
-  private readonly members = new Set<Member>();
-
-  constructor(
-    private readonly feeds: Feeds,
-    readonly key: string,
-    heard: Heard,
-  ) {
-    const { hub } = feeds;
-    this.source = hub.tap(heard, (delivery) => feeds.take(this, delivery), hub.root, 'event streams');
-  }
-
-  join(member: Member): void {
-    // What was posted before is not for it.
-    this.feeds.flusher.settle();
-    this.members.add(member);
-  }
-
-  leave(member: Member): void {
-    // What was posted before is for it still.
-    this.feeds.flusher.settle();
-    this.members.delete(member);
-    if (this.members.size > 0) return;
-    this.source.unsubscribe();
-    this.feeds.drop(this);
-  }
-
-  deliver(batch: Batch): void {
-    for (const { reader } of this.members) reader.sendAll(batch);
-  }
+/** What feeds are made with. */
+export interface FeedContext {
+  readonly hub: Hub;
+  readonly flusher: Flusher;
 }
 
 /**
- * What event streams read that send all messages of a channel: each looks once at what has been posted until the next
- * flush. To go through thousands of streams for each post costs half as much as to write to them (bench/fanout.ts).
+ * Those who are sent the messages of one channel or template: one listener, and one frame of each message, for all of them.
+ * Each looks once at what has come until the next flush: to go through thousands of streams for each message costs half as
+ * much as to write to them (bench/fanout.ts).
  */
-export class Feeds {
-  private readonly feeds = new Map<string, Feed>();
+export class Feed implements Group {
+  private readonly source: Listener;
+  private readonly places = new Set<FeedPlace>();
 
+  /**
+   * @param label - what logs call it
+   * @param frameOf - makes what is sent of a message, which is none if it is not for these readers; what it throws is reported
+   * @throws ConfigurationError if the class of the channel has the name of another one
+   */
   constructor(
-    readonly hub: Hub,
-    private readonly reporter: Reporter,
-    readonly flusher: Flusher,
-  ) {}
-
-  /** Sends a reader what the stream would give a subscriber. */
-  read({ heard, session }: ChannelStream<unknown>, reader: FeedReader): Unsubscribable {
-    if (session.closed) {
-      reader.complete();
-      return Subscription.EMPTY;
-    }
-    const { channel, definition } = heard;
-    // A channel takes its definition from who listens.
-    const key = `${definition === undefined ? 'name' : 'definition'} ${channel}`;
-    let feed = this.feeds.get(key);
-    if (feed === undefined) this.feeds.set(key, (feed = new Feed(this, key, heard)));
-    const member = new Member(feed, session, reader);
-    feed.join(member);
-    session.own(member);
-    return member;
+    private readonly context: FeedContext,
+    heard: Heard,
+    label: string,
+    private readonly frameOf: (delivery: Delivery) => Frame | undefined,
+  ) {
+    const { hub } = context;
+    this.source = hub.tap(heard, (delivery) => this.take(delivery), hub.root, label);
   }
 
-  /** Has a feed send a message. */
-  take(feed: Feed, delivery: Delivery): void {
+  /** See `MessageSubscription.ready`. */
+  get ready(): Promise<void> {
+    return this.source.ready;
+  }
+
+  /** Whether it is of a template. */
+  get isTemplate(): boolean {
+    return this.source.isTemplate;
+  }
+
+  get hasReaders(): boolean {
+    return this.places.size > 0;
+  }
+
+  /** Sends a reader what comes from now on. */
+  join(place: FeedPlace): void {
+    // Earlier messages are not for it.
+    this.context.flusher.settle();
+    this.places.add(place);
+  }
+
+  /** Sends a reader nothing more, beside what has come until now. */
+  leave(place: FeedPlace): void {
+    if (!this.places.has(place)) return;
+    this.context.flusher.settle();
+    this.places.delete(place);
+  }
+
+  /** Sends all readers a frame, behind the messages that came before it. */
+  send(frame: Frame): void {
+    if (this.places.size > 0) this.context.flusher.addFrame(this, frame);
+  }
+
+  deliver(batch: Batch): void {
+    for (const { reader } of this.places) reader.sendAll(batch);
+  }
+
+  /** Stops listening. */
+  close(): void {
+    this.source.unsubscribe();
+  }
+
+  private take(delivery: Delivery): void {
     try {
-      this.flusher.addFrame(feed, eventFrame(this.hub, delivery));
+      const frame = this.frameOf(delivery);
+      // Of all feeds in one order, so that a connection that reads several gets their messages as they came.
+      if (frame !== undefined && this.places.size > 0) this.context.flusher.addFrame(this, frame);
     } catch (error) {
-      this.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
+      this.context.hub.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
     }
-  }
-
-  /** Forgets a feed that nobody reads. */
-  drop(feed: Feed): void {
-    this.feeds.delete(feed.key);
   }
 }

@@ -4,7 +4,7 @@ import { ChannelStream, DirectStream } from '../core/stream.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { isAbortError } from '../protocol/thrown.js';
-import type { FeedReader, Feeds } from './feed.js';
+import type { StreamFeeds, StreamReader } from './stream-feeds.js';
 
 /** How many messages are taken from a source before others have their turn. */
 const READ_AT_ONCE = 64;
@@ -13,7 +13,7 @@ const READ_AT_ONCE = 64;
 export type MessageStream<T = unknown> = Observable<T> | AsyncIterable<T>;
 
 /** Takes what a stream gives. */
-export interface StreamObserver extends FeedReader {
+export interface StreamObserver extends StreamReader {
   /** `Class.method` of the handler, for errors. */
   readonly handler: string;
   /** @returns `false` where the reader does not keep up */
@@ -44,7 +44,7 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
  * @returns ends it; the source is released at once, also while it is waiting for something
  * @throws ConfigurationError for an AsyncIterable that gives no iterator
  */
-export function readStream(stream: MessageStream, observer: StreamObserver, feeds: Feeds): Unsubscribable {
+export function readStream(stream: MessageStream, observer: StreamObserver, feeds: StreamFeeds): Unsubscribable {
   if (stream instanceof ChannelStream) return feeds.read(stream, observer);
   if (stream instanceof DirectStream) return stream.read(observer);
   if (isObservable(stream)) {

@@ -3,7 +3,7 @@ import { Hub } from '../../../lib/core/hub.js';
 import type { Session } from '../../../lib/core/session.js';
 import { ChannelStream } from '../../../lib/core/stream.js';
 import type { Batch } from '../../../lib/sse/batch.js';
-import { Feeds } from '../../../lib/sse/feed.js';
+import { StreamFeeds } from '../../../lib/sse/stream-feeds.js';
 import { Flusher } from '../../../lib/sse/flusher.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
@@ -11,7 +11,7 @@ function setup() {
   const reporter = new RecordingReporter();
   const hub = new Hub({ reporter });
   const flusher = new Flusher();
-  const feeds = new Feeds(hub, reporter, flusher);
+  const feeds = new StreamFeeds({ hub, flusher });
   const post = (channel: string, message: unknown) => void hub.post(channel, message);
   const read = (channel: string, sendAll: (batch: Batch) => void, session: Session = hub.root) =>
     feeds.read(new ChannelStream(hub, hub.heard(channel), session), { sendAll, complete: () => {} });
