@@ -1,6 +1,7 @@
 import type { GapReason } from '../protocol/position.js';
-import type { LogEntry, LogMessage, LogRead } from './channel-log.js';
-import type { SerialVector } from './serial-vector.js';
+import type { LogEntry, LogRead, ReadBounds } from './channel-log.js';
+import type { Cut, Cuts } from './cut.js';
+import type { MemoryLog } from './memory-log.js';
 
 // A client that comes here from another node has read that node's log. What it is owed: the rest of that log, then what
 // this node's log has that the other one did not have. Both logs hold mostly the same messages, in orders that may differ;
@@ -8,74 +9,49 @@ import type { SerialVector } from './serial-vector.js';
 //
 // This node notes how far its own log has come, asks the other node, and notes it again when the answer is there. Question and
 // answer come through the subscriptions, behind all that was published before them. So the other log had, when it was read,
-// all that this log had when the question was asked; and this log has, when the answer is there, all that the other one has.
+// all that this log had when the question was asked; and this log has, when the answer is there, all that the other one had.
+// This holds only if both nodes are subscribed to the channel itself at that moment: this one asks when its subscription is
+// registered, the other one answers when its own is.
 
-/** What another node has answered about what came in its log after the client's position. */
+/** What a client has been let in to: one of the logs of a node. */
+export interface Admission {
+  /** Which of the node's logs it is. */
+  readonly log: number;
+  /** How far the log had come when the client was let in: nothing up to there is for it, but for what a cut says. */
+  readonly admitted: number;
+  /** Which cut its positions are counted by, if it came from another node. */
+  readonly cut?: number;
+}
+
+/** What came after a client's position in the log that it has read, on the node that keeps it. */
 export type Missed<Body> =
   | { readonly found: true; readonly entries: readonly LogEntry<Body>[] }
-  /** Nothing of it is to be sent: it is not known, too much, or nothing that the client may be sent. */
+  /** Nothing of it is to be sent: it is not known, too much, or not for this client. */
   | { readonly found: false; readonly reason: GapReason };
 
 /**
- * What came after a client's position in the log that it has read, on the node that keeps it.
+ * Reads what a client has missed of this node's own log.
  *
- * @param read - after that position; one that does not reach the end was too much
- * @param cut - that the client's position is counted by, if it came from another node
- * @param joined - how far this log had come when the client came
+ * @param cuts - of this log
+ * @param admission - what the client's epoch says, checked; none if that is forged, of another name or of another node
+ * @param bounds - how much it may be; too much is told as `trimmed`
  */
-export function missedIn<Body>(read: LogRead<Body>, cut?: Cut, joined = 0): Missed<Body> {
+export function missedSince<Body>(
+  log: MemoryLog<Body>,
+  cuts: Cuts,
+  admission: Admission | undefined,
+  offset: number,
+  bounds: ReadBounds,
+): Missed<Body> {
+  if (admission?.log !== log.number) return { found: false, reason: 'epoch' };
+  const { admitted } = admission;
+  const cut = admission.cut === undefined ? undefined : cuts.get(admission.cut, offset);
+  if (cut === 'lost' || offset < (cut?.from ?? admitted)) return { found: false, reason: 'epoch' };
+  const read = log.read({ epoch: log.epoch, offset }, bounds);
   if (!read.found) return { found: false, reason: read.reason === 'trimmed' ? 'trimmed' : 'epoch' };
   const { entries, end } = read;
   if ((entries.at(-1)?.offset ?? end.offset) < end.offset) return { found: false, reason: 'trimmed' };
-  return { found: true, entries: cut === undefined ? entries : cut.owed(entries, joined) };
-}
-
-/**
- * Which of this node's entries are for clients that come from another log. It stands for one answer, however many clients
- * wait for that. Entries before {@link from} never are: the other log had them all.
- */
-export class Cut {
-  /**
-   * @param node - this node
-   * @param from - how far this log had come when the question was asked; the subscription had been registered before
-   * @param to - how far it had come when the answer came, or what stands for it: if the other node does not answer, a
-   *   question of this node to itself that comes back through its subscription
-   * @param vector - how far the other log had come, for each poster, when it was read; without it, no entry up to `to` can be
-   *   compared with what the client has read
-   */
-  constructor(
-    private readonly node: string,
-    readonly from: number,
-    readonly to: number,
-    private readonly vector: SerialVector | undefined,
-  ) {}
-
-  /**
-   * Whether an entry after {@link from} is for a client, or cannot be compared with what it has read: it is then not sent.
-   *
-   * @param joined - how far this log had come when the client came
-   */
-  decide({ offset, item }: LogEntry<unknown>, joined: number): 'owed' | 'not owed' | 'unclear' {
-    if (item.kind === 'gap') return 'owed';
-    // Only ever on this node: for those who were here.
-    if (this.isOwn(item)) return offset > joined ? 'owed' : 'not owed';
-    if (item.serial !== undefined && this.vector !== undefined) {
-      return this.vector.covers(item.node, item.channel, item.serial) ? 'not owed' : 'owed';
-    }
-    return offset > this.to ? 'owed' : 'unclear';
-  }
-
-  /**
-   * What a client that has read up to some place of this log, counted by this cut, is to be sent of what comes after it. What
-   * is unclear has been told when the cut was made.
-   */
-  owed<Body>(entries: readonly LogEntry<Body>[], joined: number): LogEntry<Body>[] {
-    return entries.filter((entry) => this.decide(entry, joined) === 'owed');
-  }
-
-  private isOwn({ node, serial }: LogMessage<unknown>): boolean {
-    return serial === undefined && node === this.node;
-  }
+  return { found: true, entries: cut === undefined ? entries : cut.owed(entries, admitted) };
 }
 
 /** What a client is sent that has come from another node, in this order. */
@@ -114,4 +90,20 @@ export function merge<Body>(missed: Missed<Body>, cut: Cut, here: LogRead<Body>,
   if (rest[0]?.item.kind === 'gap' && (gap !== undefined || before.at(-1)?.item.kind === 'gap')) rest.shift();
   const offset = rest.length === 0 ? end : rest[0]!.offset - 1;
   return { missed: before, gap, rest, offset, isCut: end - offset > rest.length };
+}
+
+/**
+ * The admission of a client that has come by a {@link merge}, which goes with the offset there.
+ *
+ * @param log - this node's
+ */
+export function admissionOf<Body>(
+  { offset, isCut }: Merged<Body>,
+  cut: Cut,
+  joined: number,
+  log: MemoryLog<Body>,
+  cuts: Cuts,
+): Admission {
+  if (!isCut) return { log: log.number, admitted: offset };
+  return { log: log.number, admitted: joined, cut: cuts.keep(cut, joined, log.forgottenOffset) };
 }

@@ -1,15 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { isNodeId } from '../core/node-packet.js';
-
-/** What a client has been let in to: one of the logs of a node. */
-export interface Admission {
-  /** Which of the node's logs it is. */
-  readonly log: number;
-  /** How far the log had come when the client was let in: nothing up to there is for it. */
-  readonly admitted: number;
-  /** Which cut its positions are counted by, if it came from another node; there nothing before `cut.from` is for it. */
-  readonly cut?: number;
-}
+import type { Admission } from '../core/recovery.js';
 
 /** 96 bits: 16 characters. */
 const MAC_BYTES = 12;

@@ -1,5 +1,6 @@
 import { isNodeId } from '../core/node-packet.js';
-import { readAdmission, readNumber, writeAdmission, type Admission, type Admissions } from './admission.js';
+import type { Admission } from '../core/recovery.js';
+import { readAdmission, readNumber, writeAdmission, type Admissions } from './admission.js';
 
 /** The longest `id` of a native stream; a longer one would not fit into a header beside all others. */
 export const MAX_NATIVE_ID_LENGTH = 4_096;

@@ -1,0 +1,105 @@
+import type { LogEntry, LogMessage } from './channel-log.js';
+import type { SerialVector } from './serial-vector.js';
+
+/** More cuts of one log are not kept at once. */
+const MAX_CUTS = 1_000;
+
+/**
+ * Which of this node's entries are for clients that come from another log. It stands for one answer, however many clients
+ * wait for that. Entries up to {@link from} never are: the other log had them all.
+ */
+export class Cut {
+  /**
+   * @param node - this node
+   * @param from - how far this log had come when the question was asked, or before. The subscription had been registered when
+   *   it was asked
+   * @param to - how far it had come when the answer came, or what stands for it: if the other node does not answer, a
+   *   question of this node to itself that comes back through its subscription
+   * @param vector - how far the other log had come, for each poster, when it was read; without it, no entry up to `to` can be
+   *   compared with what the client has read
+   */
+  constructor(
+    private readonly node: string,
+    readonly from: number,
+    readonly to: number,
+    private readonly vector: SerialVector | undefined,
+  ) {}
+
+  /**
+   * Whether an entry after {@link from} is for a client, or cannot be compared with what it has read: it is then not sent.
+   *
+   * @param joined - how far this log had come when the client came
+   */
+  decide({ offset, item }: LogEntry<unknown>, joined: number): 'owed' | 'not owed' | 'unclear' {
+    if (item.kind === 'gap') return 'owed';
+    // Only ever on this node: for those who were here.
+    if (this.isOwn(item)) return offset > joined ? 'owed' : 'not owed';
+    if (item.serial !== undefined && this.vector !== undefined) {
+      return this.vector.covers(item.node, item.channel, item.serial) ? 'not owed' : 'owed';
+    }
+    return offset > this.to ? 'owed' : 'unclear';
+  }
+
+  /** Those of the entries that are for a client. What is unclear was told when the client came. */
+  owed<Body>(entries: readonly LogEntry<Body>[], joined: number): LogEntry<Body>[] {
+    return entries.filter((entry) => this.decide(entry, joined) === 'owed');
+  }
+
+  private isOwn({ node, serial }: LogMessage<unknown>): boolean {
+    return serial === undefined && node === this.node;
+  }
+}
+
+/** A cut that positions are counted by. */
+interface KeptCut {
+  readonly cut: Cut;
+  readonly number: number;
+  /** From there on, positions need no cut. */
+  until: number;
+}
+
+/** The cuts of one log that clients' positions may still be counted by. */
+export class Cuts {
+  private readonly byNumber = new Map<number, KeptCut>();
+  private readonly byCut = new Map<Cut, KeptCut>();
+  private made = 0;
+  /** Positions before it may have been counted by a cut that there was no room for. */
+  private unknownUntil = 0;
+
+  /**
+   * Keeps a cut as long as a position may need it.
+   *
+   * @param joined - of a client whose position is counted by it
+   * @param forgotten - up to where the log has forgotten what it had: no position there can be read on from
+   * @returns its number
+   */
+  keep(cut: Cut, joined: number, forgotten: number): number {
+    this.makeRoom(forgotten);
+    let kept = this.byCut.get(cut);
+    if (kept === undefined) {
+      kept = { cut, number: ++this.made, until: cut.to };
+      this.byCut.set(cut, kept);
+      this.byNumber.set(kept.number, kept);
+    }
+    kept.until = Math.max(kept.until, joined);
+    return kept.number;
+  }
+
+  /** The cut that a position is counted by; nothing if it needs none, or `lost` if that is not kept any more. */
+  get(number: number, offset: number): Cut | undefined | 'lost' {
+    const kept = this.byNumber.get(number);
+    if (kept !== undefined) return offset < kept.until ? kept.cut : undefined;
+    return offset < this.unknownUntil ? 'lost' : undefined;
+  }
+
+  private makeRoom(forgotten: number): void {
+    for (const [number, { cut, until }] of this.byNumber) {
+      if (until > forgotten) {
+        if (this.byNumber.size < MAX_CUTS) return;
+        this.unknownUntil = Math.max(this.unknownUntil, until);
+      }
+      this.byNumber.delete(number);
+      this.byCut.delete(cut);
+    }
+  }
+}

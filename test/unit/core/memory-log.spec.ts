@@ -1,0 +1,169 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { MemoryLogs, type MemoryLog } from '../../../lib/core/memory-log.js';
+import type { LogMessage } from '../../../lib/core/channel-log.js';
+
+const KEEP_MS = 60_000;
+/** Of a body without bytes. */
+const ENTRY = 128;
+
+let serial = 0;
+
+function message(bytes = 0, from: Partial<LogMessage<string>> = {}): LogMessage<string> {
+  return { kind: 'message', channel: 'news', node: 'a', serial: ++serial, body: '', bytes, ...from };
+}
+
+function fill(log: MemoryLog<string>, count: number, bytes = 0): void {
+  for (let index = 0; index < count; index++) log.append(message(bytes));
+}
+
+/** How many of the latest are there. */
+function kept(log: MemoryLog<string>): number {
+  return log.lastOffset - log.forgottenOffset;
+}
+
+function logsOf({ maxBytes = 1e9, maxLogBytes = 1e9, keepMs = KEEP_MS } = {}): MemoryLogs {
+  return new MemoryLogs({ node: 'node', keepMs, maxBytes, maxLogBytes });
+}
+
+describe('Logs in memory', () => {
+  test('have an epoch each, which leads to their node', () => {
+    const logs = logsOf();
+    expect([logs.open(false).epoch, logs.open(false).epoch]).toEqual(['node.1', 'node.2']);
+    expect(logs.open(false).number).toBe(3);
+  });
+
+  test('forget their oldest items when they have no room of their own left', () => {
+    const log = logsOf({ maxLogBytes: 10 * ENTRY }).open<string>(false);
+    fill(log, 25);
+    expect([log.forgottenOffset, log.lastOffset]).toEqual([15, 25]);
+    log.append(message(9 * ENTRY));
+    expect([log.forgottenOffset, log.lastOffset]).toEqual([25, 26]);
+    log.append(message(20 * ENTRY));
+    expect([log.forgottenOffset, log.lastOffset]).toEqual([27, 27]);
+  });
+
+  test('do not lose a quiet one because of busy ones', () => {
+    const logs = logsOf({ maxBytes: 1_000 * ENTRY });
+    const quiet = logs.open<string>(false);
+    fill(quiet, 3);
+    const busy = [logs.open<string>(false), logs.open<string>(false), logs.open<string>(false)];
+    for (let round = 0; round < 5_000; round++) for (const log of busy) log.append(message());
+    expect(kept(quiet)).toBe(3);
+    expect(logs.bytes).toBeLessThanOrEqual(1_000 * ENTRY);
+    expect(logs.bytes).toBeGreaterThan(990 * ENTRY);
+    // None of the busy ones has less than half of what another has.
+    const counts = busy.map(kept);
+    expect(Math.min(...counts) * 2).toBeGreaterThanOrEqual(Math.max(...counts) - 10);
+  });
+
+  test('count what they hold, whatever is forgotten and closed', () => {
+    const logs = logsOf({ maxLogBytes: 50 * ENTRY });
+    const [first, second] = [logs.open<string>(false), logs.open<string>(false)];
+    fill(first, 100, 10);
+    fill(second, 7, 1);
+    expect(logs.bytes).toBe(kept(first) * (ENTRY + 10) + 7 * (ENTRY + 1));
+    first.close();
+    expect(logs.bytes).toBe(7 * (ENTRY + 1));
+    logs.close();
+    expect(logs.bytes).toBe(0);
+  });
+
+  test('hold nothing if nothing is to be kept, and count on', () => {
+    const log = logsOf({ keepMs: 0 }).open<string>(false);
+    fill(log, 3);
+    expect(log.position()).toEqual({ epoch: 'node.1', offset: 3 });
+    expect(log.read({ epoch: log.epoch, offset: 3 })).toMatchObject({ found: true, entries: [] });
+    expect(log.read({ epoch: log.epoch, offset: 2 })).toMatchObject({ found: false, reason: 'trimmed' });
+  });
+
+  test('append and forget in the same time, however much they hold', () => {
+    const log = logsOf({ maxLogBytes: 60_000 * ENTRY }).open<string>(false);
+    fill(log, 60_000);
+    const item = message();
+    const costOf = (count: number): number => {
+      const before = process.cpuUsage();
+      for (let index = 0; index < count; index++) log.append(item);
+      return process.cpuUsage(before).user;
+    };
+    costOf(100_000);
+    // 200 µs each if what is held were moved each time.
+    expect(costOf(100_000)).toBeLessThan(1_000_000);
+    expect(kept(log)).toBe(60_000);
+  });
+
+  describe('as time passes', () => {
+    beforeEach(() => {
+      jest.useFakeTimers();
+    });
+    afterEach(() => {
+      jest.useRealTimers();
+    });
+
+    test('keep items for the time, and at most a quarter longer', () => {
+      const log = logsOf().open<string>(false);
+      log.append(message());
+      jest.advanceTimersByTime(KEEP_MS / 3);
+      log.append(message());
+      jest.advanceTimersByTime((KEEP_MS / 3) * 2);
+      expect(kept(log)).toBe(2);
+      jest.advanceTimersByTime(KEEP_MS / 4);
+      expect(kept(log)).toBe(1);
+      jest.advanceTimersByTime(KEEP_MS / 3);
+      expect(kept(log)).toBe(0);
+      expect(log.position()).toEqual({ epoch: 'node.1', offset: 2 });
+    });
+
+    test('need one timer, and none while they are empty', () => {
+      const logs = logsOf();
+      const [first, second] = [logs.open<string>(false), logs.open<string>(false)];
+      expect(jest.getTimerCount()).toBe(0);
+      fill(first, 10);
+      fill(second, 10);
+      expect(jest.getTimerCount()).toBe(1);
+      jest.advanceTimersByTime(3 * KEEP_MS);
+      expect(jest.getTimerCount()).toBe(0);
+      fill(first, 1);
+      expect(jest.getTimerCount()).toBe(1);
+      expect(kept(first)).toBe(1);
+      jest.advanceTimersByTime(3 * KEEP_MS);
+      expect(kept(first)).toBe(0);
+      fill(second, 1);
+      second.close();
+      expect(jest.getTimerCount()).toBe(0);
+    });
+
+    test('know how far posters have come for as long as items are kept, also if there is no room for these', () => {
+      const log = logsOf({ maxLogBytes: 2 * ENTRY }).open<string>(false);
+      log.append(message(0, { node: 'b', serial: 7 }));
+      jest.advanceTimersByTime(KEEP_MS / 2);
+      for (const number of [10, 11, 12]) log.append(message(0, { node: 'a', serial: number }));
+      jest.advanceTimersByTime(KEEP_MS / 2);
+      const vector = log.vector()!;
+      expect(vector.covers('b', 'news', 7)).toBe(true);
+      expect(vector.covers('a', 'news', 12)).toBe(true);
+      expect(vector.covers('a', 'news', 13)).toBe(false);
+      expect(vector.covers('c', 'news', 0)).toBe(false);
+      jest.advanceTimersByTime(3 * KEEP_MS);
+      expect(log.vector()!.size).toBe(0);
+    });
+
+    test('say so if more posters and channels have come than can be told', () => {
+      const log = logsOf().open<string>(true);
+      for (let room = 0; room < 10_000; room++) log.append(message(0, { channel: `rooms/${room}` }));
+      expect(log.vector()!.size).toBe(10_000);
+      log.append(message(0, { channel: 'rooms/10000' }));
+      expect(log.vector()).toBeUndefined();
+      jest.advanceTimersByTime(KEEP_MS);
+      expect(log.vector()).toBeUndefined();
+      jest.advanceTimersByTime(KEEP_MS);
+      expect(log.vector()!.size).toBe(0);
+    });
+  });
+
+  test('count the channels of a template each by itself, since serials rise in each alone', () => {
+    const log = logsOf().open<string>(true);
+    log.append(message(0, { channel: 'rooms/2', serial: 5 }));
+    expect(log.vector()!.covers('a', 'rooms/1', 4)).toBe(false);
+    expect(log.vector()!.covers('a', 'rooms/2', 4)).toBe(true);
+  });
+});
