@@ -38,7 +38,7 @@ export {
   UnserializableError,
 } from './protocol/index.js';
 
-export type { MessageContext } from './core/delivery.js';
+export type { MessageContext } from './core/message-context.js';
 export type { GapReason } from './protocol/position.js';
 export type { PostOptions, PostScope } from './core/post-options.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';

@@ -1,5 +1,5 @@
 import { isTemplate, matchTemplate, quote } from '../protocol/channel-name.js';
-import type { ChannelDefinition } from '../protocol/channel.js';
+import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { declaredChannelNames, declaredChannels, isSameDefinition } from '../protocol/declared-channels.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { sourceOfChannel } from '../protocol/source.js';

@@ -1,5 +1,5 @@
 import { quote } from '../protocol/channel-name.js';
-import type { ChannelDefinition } from '../protocol/channel.js';
+import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
 import { describeOther, isInstance } from '../protocol/message-class.js';

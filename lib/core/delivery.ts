@@ -1,8 +1,5 @@
-import type { MessageParams } from '../protocol/channel.js';
-import { matchTemplate } from '../protocol/channel-name.js';
 import type { Codec, EncodedMessage } from '../protocol/codec.js';
 import type { Envelope } from '../protocol/envelope.js';
-import type { Listener } from './listener.js';
 
 /** Where messages come from; one for all that are posted here, since each word of a delivery costs every post. */
 export interface Origin {
@@ -80,53 +77,4 @@ function encodedIn(envelope: Envelope | undefined): EncodedMessage | undefined {
   if (envelope?.text === undefined) return undefined;
   const { text, type, meta } = envelope;
   return { data: text, type, meta: meta === undefined ? undefined : JSON.stringify(meta) };
-}
-
-/** What a listener is told about a message, beside the message itself. */
-export class MessageContext<Params = MessageParams> {
-  readonly #delivery: Delivery;
-  readonly #listener: Listener;
-
-  /** @internal */
-  constructor(delivery: Delivery, listener: Listener) {
-    this.#delivery = delivery;
-    this.#listener = listener;
-  }
-
-  /** The name of the channel that the message was posted to, parameters filled in. */
-  get channel(): string {
-    return this.#delivery.channel;
-  }
-
-  /** The parameters of the channel, by the template that the listener was registered with; else empty. */
-  get params(): Params {
-    const { segments } = this.#listener;
-    // As the template has them, which the listener was registered with.
-    return ((segments && matchTemplate(segments, this.channel.split('/'))) ?? {}) as Params;
-  }
-
-  /** The wire name of the message's class; `undefined` for plain values. */
-  get type(): string | undefined {
-    return this.#delivery.type;
-  }
-
-  /** `local`: posted on this node. `global`: came from another one. */
-  get origin(): 'local' | 'global' {
-    return this.#delivery.origin;
-  }
-
-  /** The id of the node it was posted on; empty where a part that is not of this library sent it. */
-  get node(): string {
-    return this.#delivery.node;
-  }
-
-  /** When it was posted, by the poster's clock, in milliseconds since 1970. */
-  get postedAt(): number {
-    return this.#delivery.postedAt;
-  }
-
-  /** Aborted when the session that the listener belongs to closes: pass it on to what the listener starts. */
-  get signal(): AbortSignal {
-    return this.#listener.session.signal;
-  }
 }

@@ -2,11 +2,12 @@ import type { Class } from '../protocol/message.js';
 import { isInstance } from '../protocol/message-class.js';
 import { isThenable } from '../protocol/promises.js';
 import { notCarried } from './class-guard.js';
-import { Delivery, MessageContext } from './delivery.js';
+import type { Delivery } from './delivery.js';
 import { reportRejection } from './isolate.js';
 import type { Listener, Tap } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import type { ListenerRegistry } from './listener-registry.js';
+import { MessageContext } from './message-context.js';
 import type { Reporter } from './reporter.js';
 import type { Session } from './session.js';
 

@@ -1,4 +1,4 @@
-import type { ChannelDefinition } from '../protocol/channel.js';
+import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import type { Delivery } from './delivery.js';
 import type { Listener, Registry } from './listener.js';
 

@@ -1,8 +1,10 @@
 import { describe, matchTemplate } from '../protocol/channel-name.js';
-import type { ChannelDefinition, MessageParams } from '../protocol/channel.js';
+import type { MessageParams } from '../protocol/channel.js';
+import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { MessagingError } from '../protocol/errors.js';
 import { nameOf } from '../protocol/thrown.js';
-import type { Delivery, MessageContext } from './delivery.js';
+import type { Delivery } from './delivery.js';
+import type { MessageContext } from './message-context.js';
 import type { Registration, Session } from './session.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { MessageContext } from './delivery.js';
+import type { MessageContext } from './message-context.js';
 
 /** Where a failure happened, for logs and for `onListenerError`. */
 export interface ListenerFailure {

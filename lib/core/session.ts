@@ -5,7 +5,7 @@ import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol
 import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
-import type { Sessions } from './sessions.js';
+import type { Reporter } from './reporter.js';
 import { hasStackRoom } from './stack-room.js';
 
 const IN_MICROTASK = Promise.resolve();
@@ -25,6 +25,14 @@ export interface SessionInit {
   readonly auth?: AuthenticationInfo | null | AskAuthentication | undefined;
   /** Closes the session when aborted. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What keeps the open sessions of a node. */
+interface SessionKeeper {
+  /** Told of what fails when a session ends. */
+  readonly reporter: Reporter;
+  /** Called by a session that has closed. */
+  forget(session: Session): void;
 }
 
 /** What is registered in a session, and ends with it. */
@@ -60,10 +68,10 @@ export class Session implements Disposable, AsyncDisposable {
   /** A list from the second one on. */
   #onClose: OnClose | OnClose[] | undefined;
   #askAuth: AskAuthentication | undefined;
-  readonly #sessions: Sessions;
+  readonly #sessions: SessionKeeper;
 
   /** @internal */
-  constructor(options: SessionInit, sessions: Sessions) {
+  constructor(options: SessionInit, sessions: SessionKeeper) {
     this.#sessions = sessions;
     if (typeof options.auth === 'function') this.#askAuth = options.auth;
     else this.#auth = options.auth;

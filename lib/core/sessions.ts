@@ -22,7 +22,6 @@ export class Sessions {
     return session;
   }
 
-  /** Called by a session that has closed. */
   forget(session: Session): void {
     this.openSessions.delete(session);
   }

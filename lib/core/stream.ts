@@ -1,9 +1,10 @@
 import { Subscription, type Observable, type Subscriber, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
-import { MessageContext, type Delivery } from './delivery.js';
+import type { Delivery } from './delivery.js';
 import type { Hub } from './hub.js';
 import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
 import { Listener, type Heard } from './listener.js';
+import { MessageContext } from './message-context.js';
 import type { Session } from './session.js';
 
 const LABEL = 'createStream()';

@@ -1,6 +1,6 @@
 import { Injectable, Optional, type OnApplicationBootstrap } from '@nestjs/common';
 import { ExternalContextCreator } from '@nestjs/core';
-import type { MessageContext } from '../core/delivery.js';
+import type { MessageContext } from '../core/message-context.js';
 import { whenHeard } from '../core/heard.js';
 import { Hub } from '../core/hub.js';
 import type { Listener } from '../core/listener.js';

@@ -18,7 +18,7 @@ import { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-con
 import { InterceptorsContextCreator } from '@nestjs/core/interceptors/interceptors-context-creator.js';
 import { PipesConsumer } from '@nestjs/core/pipes/pipes-consumer.js';
 import { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js';
-import type { MessageContext } from '../core/delivery.js';
+import type { MessageContext } from '../core/message-context.js';
 import { MESSAGE_PARAM, messageParamsFactory } from './message-params.js';
 
 /** Calls one method of one instance with a message. */

@@ -1,4 +1,4 @@
-import type { MessageContext } from '../core/delivery.js';
+import type { MessageContext } from '../core/message-context.js';
 import type { Session } from '../core/session.js';
 import type { Sessions } from '../core/sessions.js';
 

@@ -1,4 +1,4 @@
-import type { MessageContext } from '../core/delivery.js';
+import type { MessageContext } from '../core/message-context.js';
 import type { AnyListenableChannel, Channel, ChannelTemplate } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';

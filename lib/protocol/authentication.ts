@@ -1,6 +1,6 @@
 import { describe } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
-import { identity } from './read-authentication.js';
+import { identity } from './identity.js';
 
 /** Who is behind a session: read from {@link AuthenticationClaims}, checked, and frozen. */
 export interface AuthenticationInfo {

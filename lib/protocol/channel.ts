@@ -1,12 +1,5 @@
-import {
-  RESERVED_PREFIX,
-  checkChannelName,
-  checkSyntax,
-  describe,
-  fillTemplate,
-  quote,
-  isTemplate,
-} from './channel-name.js';
+import { RESERVED_PREFIX, checkChannelName, checkSyntax, describe, fillTemplate, quote } from './channel-name.js';
+import { ChannelDefinition, type ChannelOptions } from './channel-definition.js';
 import { callback, checkOptions, flag, strings, type OptionCheck } from './check-options.js';
 import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { declareChannel } from './declared-channels.js';
@@ -31,39 +24,6 @@ export type MessageParams<Name extends string = string> = string extends Name
   ? Readonly<Record<string, string>>
   : { readonly [Parameter in ParameterNames<Name>]: string };
 
-/** Options of {@link defineChannel}. */
-export interface ChannelOptions {
-  /**
-   * Whether stock parts of Nest take part over Redis, which know the channel by its name without prefix: its posts are
-   * published there too, one packet a message, and its listeners hear what a stock `ClientProxy` emits.
-   * @defaultValue the module's `redis.interop`
-   */
-  interop?: boolean;
-  /**
-   * Whether clients may subscribe to it through the gateway, where `requiredScopes` and the `@AuthorizeChannel` of
-   * the channel, if there are any, let them.
-   * @defaultValue false: the channel does not exist for clients, unless it has an `@AuthorizeChannel`
-   */
-  clients?: boolean;
-  /** Scopes that a client's authentication must have, all of them. */
-  requiredScopes?: readonly string[];
-  /**
-   * What becomes of an event stream whose reader has left more than `sse.maxBufferedBytes` waiting. `disconnect`: it is
-   * cut off, and its browser comes back. `dropOldest`: the oldest messages of this channel that wait are dropped, and the
-   * event `messaging:gap` stands in their place. `conflate`: of messages with the same key only the latest waits.
-   * @defaultValue 'disconnect'
-   */
-  slowConsumer?: 'disconnect' | 'dropOldest' | 'conflate';
-  /** The key of a message, for `slowConsumer: 'conflate'`: of a price, its share. */
-  // oxlint-disable-next-line typescript/no-explicit-any -- the class of the messages is another parameter
-  conflateBy?: (message: any) => string | number;
-  /**
-   * Whether its messages are of the server that they are posted on: what comes from elsewhere under its name is not heard.
-   * @internal
-   */
-  isLocal?: boolean;
-}
-
 // Named in the design and refused until they do what they say: an option that is accepted and
 // ignored would be a promise broken in silence.
 const NOT_YET_SUPPORTED = ['history'];
@@ -78,26 +38,6 @@ const OPTIONS: Record<Exclude<keyof ChannelOptions, 'isLocal'>, OptionCheck> = {
       : "'disconnect', 'dropOldest' or 'conflate'",
   conflateBy: callback,
 };
-
-/** What a channel, or all channels of a template, have in common. Immutable. */
-export class ChannelDefinition<T = unknown> {
-  /**
-   * A template's name, split; `undefined` for a channel without parameters.
-   * @internal
-   */
-  readonly segments: readonly string[] | undefined;
-
-  /** @internal */
-  constructor(
-    /** The name, or the template with its parameters as `:parameter`. */
-    readonly name: string,
-    /** The class of the messages, where one was given. */
-    readonly type: Class<T> | undefined,
-    readonly options: Readonly<ChannelOptions>,
-  ) {
-    this.segments = isTemplate(name) ? name.split('/') : undefined;
-  }
-}
 
 /** A named stream of messages of one type. `Name` is its name, or that of the template that it is of. */
 export class Channel<T = unknown, Name extends string = string> {

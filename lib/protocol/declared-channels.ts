@@ -1,4 +1,4 @@
-import type { ChannelDefinition } from './channel.js';
+import type { ChannelDefinition } from './channel-definition.js';
 
 // The other half of defineChannel(): from a name to what was said of it, as decorators keep what they say. A client asks
 // for channels that this process may not have posted to yet. Held for good, since a definition that is forgotten would

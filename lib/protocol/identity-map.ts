@@ -1,5 +1,5 @@
 import { decodePrimitive, isPrimitiveTag } from './codec/decode-value.js';
-import type { ReadNote } from './codec/decoder.js';
+import type { ReadNote } from './codec/note.js';
 import { InvalidMessageError } from './errors.js';
 import type { Class } from './message.js';
 import { isInstance } from './message-class.js';

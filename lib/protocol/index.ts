@@ -10,7 +10,6 @@ export {
   Channel,
   ChannelTemplate,
   defineChannel,
-  type ChannelOptions,
   type ChannelParams,
   type DefinedChannel,
   type ListenableChannel,
@@ -18,6 +17,7 @@ export {
   type ParameterNames,
   type PostableChannel,
 } from './channel.js';
+export type { ChannelOptions } from './channel-definition.js';
 export { ERROR_CODES, type ErrorCode } from './error-codes.js';
 export {
   ChannelDeniedError,

@@ -1,5 +1,6 @@
 import type { AuthenticationClaims, AuthenticationInfo } from './authentication.js';
 import { ConfigurationError } from './errors.js';
+import { identity } from './identity.js';
 
 /**
  * Reads who somebody is from what an application, or a library that it signs users in with, says of them. The one place
@@ -29,14 +30,6 @@ export function readAuthentication(claims: unknown): AuthenticationInfo {
     ...(expires !== undefined && { expiresAt: expires }),
   });
 }
-
-/** An id as it may be compared with others: a non-empty text, or a number that is one. */
-export function identity(value: unknown): string | number | undefined {
-  if (typeof value === 'bigint') return String(value);
-  if (typeof value === 'string' && value !== '') return value;
-  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
-}
-identity.expected = 'a non-empty string, a number or a bigint';
 
 /** A list, or OAuth's text of scopes with spaces between them (RFC 6749, 3.3). */
 function scopeList(value: unknown): readonly string[] | undefined {

@@ -1,5 +1,5 @@
 import type { ListenableChannel } from '../protocol/channel.js';
-import type { MessageContext } from '../core/delivery.js';
+import type { MessageContext } from '../core/message-context.js';
 import type { MessageSubscription } from '../core/listener.js';
 import type { Messenger } from '../core/messenger.js';
 

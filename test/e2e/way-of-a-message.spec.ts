@@ -89,7 +89,7 @@ test('the way of a message is the one that docs/architecture.md lists, through a
 
   expect(hops.length).toBeGreaterThan(10);
   // The poster hears its own post from Redis where it listens too, and drops it: that is no hop of the way.
-  const own = ['RedisSubscriber.receive', 'Hub.receive'];
+  const own = ['RedisSubscriber.receive', 'Inbound.receive'];
   const way = visited.filter((name, index) => !own.includes(name) || visited.indexOf(name) === index);
   expect(way).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
   expect(new Set(hops.map(({ file }) => file)).size).toBeLessThanOrEqual(8);

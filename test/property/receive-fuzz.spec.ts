@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { IsInt, IsOptional, IsString, Max, MaxLength, Min, ValidateNested } from 'class-validator';
 import { of } from 'rxjs';
 import { Hub } from '../../lib/core/hub.js';
-import type { MessageContext } from '../../lib/core/delivery.js';
+import type { MessageContext } from '../../lib/core/message-context.js';
 import type { Transport, TransportReceiver, TransportStatus } from '../../lib/core/transport.js';
 import { loadClassValidatorCheck } from '../../lib/nest/class-validator-check.js';
 import { defineChannel } from '../../lib/protocol/channel.js';

@@ -4,7 +4,7 @@ import { Hub } from '../../core/hub.js';
 import type { TemplateMatch } from '../../core/known-templates.js';
 import type { ChannelDecider } from '../../gateway/channel-decisions.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
-import type { ChannelDefinition } from '../../protocol/channel.js';
+import type { ChannelDefinition } from '../../protocol/channel-definition.js';
 import { checkSyntax, isTemplate } from '../../protocol/channel-name.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
 import { classInfo, declaredClasses } from '../../protocol/serializable.js';

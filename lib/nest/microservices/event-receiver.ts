@@ -1,6 +1,6 @@
 import { RpcException, type MessageHandler, type Server } from '@nestjs/microservices';
 import { Subject, defer, lastValueFrom, takeUntil } from 'rxjs';
-import type { MessageContext } from '../../core/delivery.js';
+import type { MessageContext } from '../../core/message-context.js';
 import { isolateResult } from '../../core/isolated-observable.js';
 import type { Reporter } from '../../core/reporter.js';
 import type { AnyListenableChannel } from '../../protocol/channel.js';

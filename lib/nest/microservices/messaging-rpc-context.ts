@@ -1,5 +1,5 @@
 import { BaseRpcContext } from '@nestjs/microservices';
-import type { MessageContext } from '../../core/delivery.js';
+import type { MessageContext } from '../../core/message-context.js';
 import type { Session } from '../../core/session.js';
 import { NOT_FOR_PIPES } from '../pattern-handlers.js';
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { MessageHandler, Server } from '@nestjs/microservices';
 import { defer, takeUntil } from 'rxjs';
-import type { MessageContext } from '../../core/delivery.js';
+import type { MessageContext } from '../../core/message-context.js';
 import type { Hub } from '../../core/hub.js';
 import { isolateResult } from '../../core/isolated-observable.js';
 import { InvalidMessageError } from '../../protocol/errors.js';

@@ -9,15 +9,7 @@ import { decodeError } from './decode-error.js';
 import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
 import type { InstanceCheck } from './instance-check.js';
 import { MessagePath } from './message-path.js';
-import { CLASS_MARK } from './note.js';
-
-/** A note as it may have arrived: its form is checked, what stands in it is not. */
-export interface ReadNote {
-  readonly tag: string;
-  readonly parts: Readonly<Record<string, unknown>> | undefined;
-  readonly id: number | undefined;
-  readonly names: Readonly<Record<string, unknown>> | undefined;
-}
+import { CLASS_MARK, type ReadNote } from './note.js';
 
 type Properties = Record<string, unknown>;
 

@@ -21,6 +21,14 @@ export type Tag = string;
 /** Stands before the wire name of a class, so that a class may be called Map. */
 export const CLASS_MARK = '@';
 
+/** A note as it may have arrived: its form is checked, what stands in it is not. */
+export interface ReadNote {
+  readonly tag: string;
+  readonly parts: Readonly<Record<string, unknown>> | undefined;
+  readonly id: number | undefined;
+  readonly names: Readonly<Record<string, unknown>> | undefined;
+}
+
 /** A note while the message is still being read: whether another place refers to it turns out later. */
 export class NoteDraft {
   tag: Tag = '';

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
-import type { Delivery, MessageContext } from '../../../lib/core/delivery.js';
+import type { Delivery } from '../../../lib/core/delivery.js';
+import type { MessageContext } from '../../../lib/core/message-context.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import {
   ConfigurationError,
@@ -25,6 +26,10 @@ function setup() {
   const session = hub.sessions.open();
   const seen: unknown[] = [];
   return { reporter, hub, session, seen };
+}
+
+function fail(): never {
+  throw new Error('failed');
 }
 
 /** Calls a function at each of the last few hundred depths of the stack, down to its end. */
@@ -529,12 +534,9 @@ describe('a listener of the library itself', () => {
 
   test('that fails is reported with its name and a context, and the next ones still run', async () => {
     const { hub, session, seen, reporter } = setup();
-    const fail = () => {
-      throw new Error('failed');
-    };
     hub.tap(hub.heard('a'), fail, session, 'a feed');
     hub.tap(hub.heard('a'), async () => fail(), session, 'an async feed');
-    hub.listen('a', (message) => seen.push(message as string), session);
+    hub.listen('a', (message) => seen.push(message), session);
     void hub.post('a', 'x');
     await Promise.resolve();
     expect(seen).toEqual(['x']);

@@ -72,7 +72,7 @@ describe('an iteration', () => {
     const { hub, iterable, post } = setup();
     expect(await iterable.return!()).toEqual({ value: undefined, done: true });
     expect(await iterable.next()).toEqual({ value: undefined, done: true });
-    expect(hub['channels'].get('numbers')).toBeUndefined();
+    expect(hub['audience']['channels'].get('numbers')).toBeUndefined();
     post(1);
   });
 
@@ -81,7 +81,7 @@ describe('an iteration', () => {
     const waiting = iterable.next();
     await expect(iterable.throw!(new Error('enough'))).rejects.toThrow('enough');
     expect(await waiting).toEqual({ value: undefined, done: true });
-    expect(hub['channels'].get('numbers')).toBeUndefined();
+    expect(hub['audience']['channels'].get('numbers')).toBeUndefined();
   });
 
   test('that is too slow fails with the limit named, after the messages that fit', async () => {

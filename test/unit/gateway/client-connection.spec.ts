@@ -118,6 +118,6 @@ describe('A client connection', () => {
     let isComplete = false;
     connection.stream([{ channel: 'news' }]).subscribe({ complete: () => (isComplete = true) });
     expect(isComplete).toBe(true);
-    expect(hub['channels'].get('news')).toBeUndefined();
+    expect(hub['audience']['channels'].get('news')).toBeUndefined();
   });
 });

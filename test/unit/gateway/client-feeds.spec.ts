@@ -16,7 +16,7 @@ function setup(keepMs = 1_000, maxMissedBytes = 100_000_000) {
   const feeds = new ClientFeeds(hub, reporter, flusher, keepMs, maxMissedBytes);
   const post = (channel: string, message: unknown): void => void hub.post(channel, message);
   const now = (): number => Number(feeds.position.split('.')[1]);
-  const isHeard = (name: string): boolean => hub['channels'].get(name)?.isEmpty === false;
+  const isHeard = (name: string): boolean => hub['audience']['channels'].get(name)?.isEmpty === false;
   return { reporter, hub, flusher, feeds, post, now, isHeard };
 }
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import type { MessageContext } from '../../../lib/core/delivery.js';
+import type { MessageContext } from '../../../lib/core/message-context.js';
 import { LoggingReporter } from '../../../lib/nest/logging-reporter.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { ConfigurationError, InvalidMessageError } from '../../../lib/protocol/errors.js';

@@ -109,11 +109,11 @@ describe('Feeds', () => {
     const { hub, join } = setup();
     const streams = [join(['news']), join(['news'])];
     for (const { readings } of streams) {
-      expect(hub['channels'].get('news')).toBeDefined();
+      expect(hub['audience']['channels'].get('news')).toBeDefined();
       readings[0]!.unsubscribe();
     }
-    expect(hub['channels'].get('news')).toBeUndefined();
+    expect(hub['audience']['channels'].get('news')).toBeUndefined();
     join(['news']);
-    expect(hub['channels'].get('news')).toBeDefined();
+    expect(hub['audience']['channels'].get('news')).toBeDefined();
   });
 });

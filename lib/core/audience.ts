@@ -1,0 +1,171 @@
+import { isChannel, type AnyListenableChannel } from '../protocol/channel.js';
+import type { ChannelOptions } from '../protocol/channel-definition.js';
+import { checkChannelName, isTemplate } from '../protocol/channel-name.js';
+import { LimitExceededError } from '../protocol/errors.js';
+import type { Class } from '../protocol/message.js';
+import type { TypeRegistry } from '../protocol/type-registry.js';
+import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
+import type { Delivery } from './delivery.js';
+import { Dispatcher } from './dispatcher.js';
+import { Listener, assertListener, type Heard, type MessageListener, type Tap } from './listener.js';
+import type { ListenerList } from './listener-list.js';
+import { ListenerRegistry } from './listener-registry.js';
+import type { Reporter } from './reporter.js';
+import type { Session } from './session.js';
+import type { Transport } from './transport.js';
+
+const NO_OPTIONS: Readonly<ChannelOptions> = {};
+const MAX_HELD = 10_000;
+
+/** Who listens on this node, to what, and how messages reach them; where they come from is not its matter. */
+export class Audience {
+  readonly definitions: ChannelDefinitions;
+  private readonly channels: ListenerRegistry;
+  private readonly dispatcher: Dispatcher;
+  private held: Delivery[] | undefined = undefined;
+
+  /** @param transport - is told which names are listened to */
+  constructor(
+    types: TypeRegistry,
+    private readonly transport: Transport | undefined,
+    private readonly reporter: Reporter,
+  ) {
+    this.definitions = new ChannelDefinitions(types);
+    this.channels = new ListenerRegistry(transport);
+    this.dispatcher = new Dispatcher(this.channels, reporter);
+  }
+
+  /** The message whose listeners are being called right now. */
+  get current(): Delivery | undefined {
+    return this.dispatcher.current;
+  }
+
+  /** Who listens to a channel; also the channel's place in the order of deliveries. */
+  of(name: string): ListenerList | undefined {
+    return this.channels.get(name);
+  }
+
+  /** Who listens to a template. */
+  ofTemplate(template: string): ListenerList | undefined {
+    return this.channels.getTemplate(template);
+  }
+
+  /** The class that messages of a name are of; `undefined`: any. */
+  classOf(name: string, list: ListenerList | undefined): Class | undefined {
+    return list?.definition === undefined ? this.definitions.classOf(name) : list.definition.type;
+  }
+
+  /** The options of the channel that a message is delivered on. */
+  optionsOf({ channel, template }: Delivery): Readonly<ChannelOptions> {
+    const list = template === undefined ? this.of(channel) : this.ofTemplate(template);
+    const definition = list?.definition ?? this.definitions.of(channel);
+    return definition === undefined || definition === 'unclear' ? NO_OPTIONS : definition.options;
+  }
+
+  /** Delivers what was posted on this node; see {@link Dispatcher.enqueue}. */
+  deliverPost(delivery: Delivery, list: ListenerList | undefined): void {
+    if (this.held !== undefined) this.hold(this.held, delivery);
+    this.dispatcher.enqueue(delivery, list);
+  }
+
+  /** Delivers what came from another node; see {@link Dispatcher.enqueue}. */
+  deliver(delivery: Delivery): void {
+    this.dispatcher.enqueue(delivery, this.of(delivery.channel));
+  }
+
+  /**
+   * What somebody who names a channel listens to.
+   *
+   * @throws MessagingError for what is no channel
+   */
+  heard(channel: AnyListenableChannel): Heard {
+    if (!isChannel(channel)) {
+      const segments = checkChannelName(channel) === 'template' ? channel.split('/') : undefined;
+      return { channel, definition: undefined, segments };
+    }
+    const { name, definition } = channel;
+    this.definitions.use(definition);
+    return { channel: name, definition, segments: definition.segments };
+  }
+
+  /**
+   * What somebody listens to who has a name or template that has been checked, and may be one of the library's own.
+   *
+   * @throws ConfigurationError where it is unclear how its channel is defined, or the class of that has the name of another
+   */
+  heardUnder(name: string): Heard {
+    const definition = this.definitions.of(name);
+    if (definition === 'unclear') throw definedTwice(name);
+    // What comes from other servers is of its class, which nobody may have named here yet.
+    if (definition !== undefined) this.definitions.use(definition);
+    return { channel: name, definition, segments: isTemplate(name) ? name.split('/') : undefined };
+  }
+
+  /**
+   * Makes a listener that is not called yet; {@link attach} registers it.
+   *
+   * @param label - what logs call it; the function's name otherwise
+   * @throws MessagingError for what is no channel or no function
+   */
+  prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
+    assertListener(call);
+    return Listener.of(this.heard(channel), call, session, label);
+  }
+
+  /**
+   * Registers a function of the library's own, which is called with each delivery.
+   *
+   * @param label - what logs call it
+   * @param onSessionClose - called when the session has ended the registration
+   */
+  tap(heard: Heard, tap: Tap, session: Session, label: string, onSessionClose?: () => void): Listener {
+    const listener = Listener.tapping(heard, tap, session, label);
+    listener.onSessionClose = onSessionClose;
+    this.attach(listener);
+    return listener;
+  }
+
+  attach(listener: Listener): void {
+    const definition = listener.definition ?? (this.transport && this.definitions.of(listener.channel));
+    this.channels.add(listener, definition === 'unclear' ? undefined : definition?.options.interop);
+    listener.session.own(listener);
+  }
+
+  /**
+   * Keeps a copy of every post from now on for listeners that are not ready yet. They get them by
+   * {@link release}.
+   */
+  holdPosts(): void {
+    this.held ??= [];
+  }
+
+  /** Delivers the posts held to these prepared listeners, in the order of posting, then registers them. */
+  release(listeners: readonly Listener[]): void {
+    // Posts that a listener makes meanwhile are appended to what is held, so that no listener sees them
+    // before the older ones.
+    const held = this.held ?? [];
+    try {
+      for (const delivery of held) {
+        for (const listener of listeners) {
+          if (!listener.closed && listener.hears(delivery.channel)) this.dispatcher.deliver(delivery, listener);
+        }
+      }
+    } finally {
+      this.held = undefined;
+    }
+    for (const listener of listeners) {
+      if (!listener.closed) this.attach(listener);
+    }
+  }
+
+  private hold(held: Delivery[], delivery: Delivery): void {
+    if (held.length < MAX_HELD) {
+      held.push(delivery);
+    } else {
+      const error = new LimitExceededError(
+        `more than ${MAX_HELD} posts before the application was ready; @OnMessage handlers will not see this one`,
+      );
+      this.reporter.messageRejected({ channel: delivery.channel, error });
+    }
+  }
+}

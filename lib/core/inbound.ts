@@ -1,0 +1,73 @@
+import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
+import type { Codec } from '../protocol/codec.js';
+import { decodeEnvelope } from '../protocol/envelope.js';
+import { InvalidMessageError } from '../protocol/errors.js';
+import { exceedsBytes } from '../protocol/limits.js';
+import { isInstance } from '../protocol/message-class.js';
+import { typeName } from '../protocol/serializable.js';
+import type { Audience } from './audience.js';
+import { notCarried } from './class-guard.js';
+import { Delivery } from './delivery.js';
+import type { ListenerList } from './listener-list.js';
+import type { Reporter } from './reporter.js';
+
+/** Takes what other nodes publish: what is a message of its channel goes to the listeners of this node. */
+export class Inbound {
+  private rejected = 0;
+
+  /** @param ownPrefix - what the envelopes of this node begin with */
+  constructor(
+    private readonly audience: Audience,
+    private readonly codec: Codec,
+    private readonly ownPrefix: string,
+    private readonly maxMessageBytes: number,
+    private readonly reporter: Reporter,
+  ) {}
+
+  /** How many messages could not be delivered, since the start. */
+  get rejectedCount(): number {
+    return this.rejected;
+  }
+
+  /** See `TransportReceiver`. What is no message of its channel is reported and goes no further. */
+  receive(payload: string, subscription: string, channel: string): void {
+    // Local listeners have got it when it was posted.
+    if (payload.startsWith(this.ownPrefix)) return;
+    const list = this.audience.of(subscription);
+    const template = list === undefined ? this.audience.ofTemplate(subscription) : undefined;
+    const heard = list ?? template;
+    if (heard === undefined) return;
+    let delivery: Delivery;
+    try {
+      delivery = this.read(payload, channel, heard, template?.name);
+    } catch (error) {
+      this.reject(channel, error as Error);
+      return;
+    }
+    this.audience.deliver(delivery);
+  }
+
+  /** See `TransportRejection`. */
+  reject(channel: string, error: Error): void {
+    this.rejected++;
+    this.reporter.messageRejected({ channel, error });
+  }
+
+  /** @throws MessagingError for what is no message of the channel */
+  private read(payload: string, channel: string, heard: ListenerList, template: string | undefined): Delivery {
+    if (exceedsBytes(payload, this.maxMessageBytes)) {
+      throw new InvalidMessageError(`it is longer than limits.maxMessageBytes (${this.maxMessageBytes})`);
+    }
+    // Redis takes names of any length, and what is kept of a message has its name.
+    if (channel.length > MAX_CHANNEL_NAME_LENGTH) throw new InvalidMessageError('the name of its channel is too long');
+    const { codec } = this;
+    const envelope = decodeEnvelope(payload);
+    const type = this.audience.classOf(heard.name, heard);
+    // A stock client cannot say the class: it is the channel's.
+    const foreignType = envelope.node === undefined ? type && typeName(type) : undefined;
+    const message = codec.decode(envelope.data, envelope.type ?? foreignType, envelope.meta);
+    if (type !== undefined && !isInstance(message, type)) throw notCarried(message, type);
+    const { node = '', postedAt = Date.now(), serial } = envelope;
+    return new Delivery(message, channel, { origin: 'global', node, codec, serial, envelope }, postedAt, 0, template);
+  }
+}

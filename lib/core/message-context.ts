@@ -1,0 +1,59 @@
+import type { MessageParams } from '../protocol/channel.js';
+import { matchTemplate } from '../protocol/channel-name.js';
+import type { Delivery } from './delivery.js';
+
+/** Who a context is for. */
+interface Hearer {
+  /** The segments of the template that names the parameters, if there is one. */
+  readonly segments: readonly string[] | undefined;
+  readonly session: { readonly signal: AbortSignal };
+}
+
+/** What a listener is told about a message, beside the message itself. */
+export class MessageContext<Params = MessageParams> {
+  readonly #delivery: Delivery;
+  readonly #hearer: Hearer;
+
+  /** @internal */
+  constructor(delivery: Delivery, hearer: Hearer) {
+    this.#delivery = delivery;
+    this.#hearer = hearer;
+  }
+
+  /** The name of the channel that the message was posted to, parameters filled in. */
+  get channel(): string {
+    return this.#delivery.channel;
+  }
+
+  /** The parameters of the channel, by the template that the listener was registered with; else empty. */
+  get params(): Params {
+    const { segments } = this.#hearer;
+    // As the template has them, which the listener was registered with.
+    return ((segments && matchTemplate(segments, this.channel.split('/'))) ?? {}) as Params;
+  }
+
+  /** The wire name of the message's class; `undefined` for plain values. */
+  get type(): string | undefined {
+    return this.#delivery.type;
+  }
+
+  /** `local`: posted on this node. `global`: came from another one. */
+  get origin(): 'local' | 'global' {
+    return this.#delivery.origin;
+  }
+
+  /** The id of the node it was posted on; empty where a part that is not of this library sent it. */
+  get node(): string {
+    return this.#delivery.node;
+  }
+
+  /** When it was posted, by the poster's clock, in milliseconds since 1970. */
+  get postedAt(): number {
+    return this.#delivery.postedAt;
+  }
+
+  /** Aborted when the session that the listener belongs to closes: pass it on to what the listener starts. */
+  get signal(): AbortSignal {
+    return this.#hearer.session.signal;
+  }
+}

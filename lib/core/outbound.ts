@@ -1,0 +1,115 @@
+import { Channel, postableName, type AnyPostableChannel } from '../protocol/channel.js';
+import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
+import { encodeEnvelope } from '../protocol/envelope.js';
+import { LimitExceededError, RedisNotEnabledError } from '../protocol/errors.js';
+import { exceedsBytes } from '../protocol/limits.js';
+import type { Audience } from './audience.js';
+import { assertPosted, isDirectly } from './class-guard.js';
+import { Delivery, type Origin } from './delivery.js';
+import type { ListenerList } from './listener-list.js';
+import type { PostCheck } from './post-check.js';
+import { checkPostOptions, type PostOptions } from './post-options.js';
+import type { Transport } from './transport.js';
+
+const DELIVERED = Promise.resolve(true);
+// A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
+// keep the process busy for ever where plain recursion would have failed. Posts after an `await` are not counted.
+const MAX_DEPTH = 10_000;
+
+/** Takes what this node posts: to its own listeners, and by the transport to other nodes. */
+export class Outbound {
+  private published = 0;
+
+  /**
+   * @param here - what the messages of this node have in common
+   * @param ownPrefix - what the envelopes of this node begin with
+   * @param postCheck - what may refuse messages beside their class
+   */
+  constructor(
+    private readonly audience: Audience,
+    private readonly here: Origin,
+    private readonly ownPrefix: string,
+    private readonly maxMessageBytes: number,
+    private readonly transport: Transport | undefined,
+    private readonly postCheck: PostCheck | undefined,
+  ) {}
+
+  /** See `Hub.post`. */
+  post(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
+    const name = typeof channel === 'string' ? channel : channel?.name;
+    const { audience } = this;
+    const list = audience.of(name);
+    // What most posts are: an instance of the class that the listeners' channel is defined with, and no rules anywhere.
+    const definition = list?.definition;
+    if (
+      definition === undefined ||
+      (channel as Partial<Channel>).definition !== definition ||
+      !isDirectly(message, definition) ||
+      (this.postCheck !== undefined && this.postCheck.mayRefuse)
+    ) {
+      this.assertPostable(channel, list, message);
+      this.postCheck?.assertValid(message, name);
+    }
+    const isGlobal = options !== undefined && this.isGlobal(options);
+    const outer = audience.current;
+    const depth = outer === undefined ? 0 : depthUnder(outer, name);
+    const delivery = new Delivery(message, name, this.here, Date.now(), depth);
+    // Handed on before it is delivered here: a listener may post in turn, and what it posts comes later.
+    const accepted = isGlobal ? this.publish(channel, delivery) : DELIVERED;
+    audience.deliverPost(delivery, list);
+    return accepted;
+  }
+
+  private publish(
+    channel: AnyPostableChannel,
+    { channel: name, encoded, postedAt, forms }: Delivery,
+  ): Promise<boolean> {
+    const serial = ++this.published;
+    forms.serial = serial;
+    const payload = encodeEnvelope(name, this.ownPrefix, { postedAt, serial }, encoded);
+    if (exceedsBytes(payload, this.maxMessageBytes)) {
+      throw new LimitExceededError(
+        `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${this.maxMessageBytes})`,
+      );
+    }
+    const interop = typeof channel === 'string' ? undefined : channel.definition.options.interop;
+    return this.transport!.publish(name, payload, { interop });
+  }
+
+  private isGlobal(options: PostOptions): boolean {
+    checkPostOptions(options);
+    const { global, scope = global ? 'global' : 'local' } = options;
+    if (scope === 'global' && this.transport === undefined) throw new RedisNotEnabledError();
+    return scope !== 'local' && this.transport !== undefined;
+  }
+
+  /** @throws MessagingError for what cannot be posted to, and for what the channel does not carry */
+  private assertPostable(channel: AnyPostableChannel, list: ListenerList | undefined, message: unknown): void {
+    const { audience } = this;
+    if (channel instanceof Channel) {
+      const { name, definition } = channel;
+      if (list === undefined || list.definition !== definition) {
+        audience.definitions.use(definition);
+        // One room may be something of its own, although it is posted to as a room.
+        assertPosted(message, list?.definition?.type, name);
+      }
+      if (!isDirectly(message, definition)) assertPosted(message, definition.type, name);
+      return;
+    }
+    // A name that is listened to has been checked, except that the library listens to reserved ones.
+    if (list === undefined || typeof channel !== 'string' || channel.startsWith(RESERVED_PREFIX)) postableName(channel);
+    if (list?.definition === undefined || !isDirectly(message, list.definition)) {
+      assertPosted(message, audience.classOf(channel, list), channel);
+    }
+  }
+}
+
+/** How many posts led to one that a listener of this message makes. */
+function depthUnder(outer: Delivery, name: string): number {
+  if (outer.depth >= MAX_DEPTH) {
+    throw new LimitExceededError(
+      `Channel ${quote(name)}: ${MAX_DEPTH} posts, each made by a listener of the one before; a listener posts without end`,
+    );
+  }
+  return outer.depth + 1;
+}
