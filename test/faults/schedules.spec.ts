@@ -1,0 +1,65 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { bundleProgram } from '../support/bundled-program.js';
+import { scheduleOf, type FaultKind, type Schedule } from '../support/fault-schedule.js';
+import { describeReport, FaultWorld } from '../support/fault-world.js';
+
+// Real servers, a real Redis and real clients go through faults that a seed draws, and a checker follows every message.
+// FAULT_SEED repeats one schedule, or begins with another; FAULT_SCHEDULES runs more of them, FAULT_WORLDS more at a time.
+
+const FIRST_SEED = Number(process.env['FAULT_SEED'] ?? 1);
+const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 60 : 1));
+const WORLDS = Math.min(SCHEDULES, Number(process.env['FAULT_WORLDS'] ?? 8));
+
+/** What the library does not survive yet without a silent loss; to become empty. */
+const EXCLUDED: ReadonlySet<FaultKind> = new Set<FaultKind>([
+  'redis-restart',
+  'redis-kill',
+  'redis-pause',
+  'redis-kill-pubsub',
+  'link-cut',
+  'link-half-open',
+  'node-kill',
+  'node-pause',
+  'node-restart',
+  'client-cut',
+  'client-leave',
+  'client-half-open',
+]);
+const ALL = process.env['FAULT_ALL'] !== undefined;
+
+const PROGRAM = `
+  import { startFaultNode } from './fault-node.ts';
+  await startFaultNode(JSON.parse(process.env.FAULT_NODE));`;
+
+function drawn(seed: number): Schedule {
+  const { faults } = scheduleOf(seed);
+  return { seed, faults: faults.filter(({ kind }) => ALL || !EXCLUDED.has(kind)) };
+}
+
+describe('Three servers with a Redis, and clients that move between them', () => {
+  let worlds: FaultWorld[] = [];
+
+  beforeAll(async () => {
+    const code = await bundleProgram(PROGRAM);
+    worlds = await Promise.all(Array.from({ length: WORLDS }, () => FaultWorld.start({ code })));
+  }, 120_000);
+
+  afterAll(async () => {
+    await Promise.all(worlds.map((world) => world[Symbol.asyncDispose]()));
+  });
+
+  test(`give every reader each message in order and once, or one gap, in ${SCHEDULES} schedules of faults`, async () => {
+    const seeds = Array.from({ length: SCHEDULES }, (_, index) => FIRST_SEED + index);
+    const failures: string[] = [];
+    await Promise.all(
+      worlds.map(async (world) => {
+        for (let seed = seeds.shift(); seed !== undefined; seed = seeds.shift()) {
+          const schedule = drawn(seed);
+          const report = await world.go(schedule);
+          if (report.findings.length > 0) failures.push(describeReport(report, schedule));
+        }
+      }),
+    );
+    expect(failures.join('\n\n')).toBe('');
+  }, 600_000);
+});

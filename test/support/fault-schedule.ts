@@ -1,0 +1,125 @@
+import { randomFrom, type Random } from './random.js';
+
+/** All that goes wrong in a {@link Schedule}. */
+export const FAULT_KINDS = [
+  /** Redis ends in order, and starts again, empty. */
+  'redis-restart',
+  'redis-kill',
+  /** Redis is stopped, and goes on. */
+  'redis-pause',
+  /** `CLIENT KILL TYPE pubsub`. */
+  'redis-kill-pubsub',
+  /** Connections of a node with Redis break; new ones are refused for a while. */
+  'link-cut',
+  /** Connections of a node with Redis stay open and carry nothing any more one way, or both. */
+  'link-half-open',
+  'link-delay',
+  /** A node is killed; another takes its place. */
+  'node-kill',
+  'node-pause',
+  /** A node is told to leave (SIGTERM); another takes its place. */
+  'node-restart',
+  /** Connections of a client break; new ones are refused for a while. */
+  'client-cut',
+  /** The same, but the server does not get to know that the client has gone. */
+  'client-leave',
+  /** Connections of a client stay open and bring nothing any more. */
+  'client-half-open',
+  'client-delay',
+] as const;
+
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** One fault, at a time. */
+export interface Fault {
+  readonly kind: FaultKind;
+  /** Milliseconds since the schedule began. */
+  readonly atMs: number;
+  readonly forMs: number;
+  /** Which node or client; -1: all of them. */
+  readonly target: number;
+  /** Which way a half-open connection is silent: to the server, to the client, or both. */
+  readonly way: 'up' | 'down' | 'both';
+  /** Which of the connections of a link; none: all of them. */
+  readonly connection: number | undefined;
+}
+
+/** Faults in the order of their times. The same seed gives the same ones. */
+export interface Schedule {
+  readonly seed: number;
+  readonly faults: readonly Fault[];
+}
+
+export interface ScheduleOptions {
+  readonly nodes: number;
+  readonly clients: number;
+  /** Within this time each fault begins. */
+  readonly lengthMs: number;
+}
+
+const OPTIONS: ScheduleOptions = { nodes: 3, clients: 7, lengthMs: 6_000 };
+const SERVER_KINDS = FAULT_KINDS.filter((kind) => !kind.startsWith('client-'));
+/** How long faults of a kind last, in milliseconds: the shortest and the longest. */
+const LENGTHS: Readonly<Record<FaultKind, readonly [number, number]>> = {
+  'redis-restart': [0, 1_500],
+  'redis-kill': [0, 2_500],
+  'redis-pause': [200, 5_500],
+  'redis-kill-pubsub': [0, 0],
+  'link-cut': [0, 3_000],
+  'link-half-open': [500, 6_000],
+  'link-delay': [1_000, 4_000],
+  'node-kill': [0, 2_000],
+  'node-pause': [300, 5_000],
+  'node-restart': [0, 1_000],
+  'client-cut': [0, 4_000],
+  'client-leave': [500, 4_000],
+  'client-half-open': [1_000, 5_000],
+  'client-delay': [500, 3_000],
+};
+/** Cuts of clients that are longer than what a server waits for when it leaves. */
+const LONG_CUT_MS = [6_000, 12_000] as const;
+
+/** The kind that a schedule is about is the next one with each seed, so that some seeds in a row have them all. */
+export function scheduleOf(seed: number, options: Partial<ScheduleOptions> = {}): Schedule {
+  const { nodes, clients, lengthMs } = { ...OPTIONS, ...options };
+  const random = randomFrom(seed * 7_919 + 17);
+  const faults: Fault[] = [];
+  const draw = (kind: FaultKind, fromMs: number): void => {
+    const [shortest, longest] = LENGTHS[kind];
+    const [, of] = /^(redis|link|node|client)/.exec(kind)!;
+    const isLong = kind === 'client-cut' && random(8) === 0;
+    const range = isLong ? LONG_CUT_MS : ([shortest, longest] as const);
+    const fault: Fault = {
+      kind,
+      atMs: fromMs + random(Math.max(1, lengthMs - fromMs)),
+      forMs: range[0] + random(range[1] - range[0] + 1),
+      target: targetOf(random, of === 'client' ? clients : nodes, of === 'link' && random(4) === 0),
+      way: (['up', 'down', 'both'] as const)[random(3)]!,
+      connection: kind.startsWith('link-') && random(2) === 0 ? random(2) : undefined,
+    };
+    if (!faults.some((other) => isInTheWay(other, fault))) faults.push(fault);
+  };
+  draw(SERVER_KINDS[seed % SERVER_KINDS.length]!, 300);
+  for (let more = random(3); more > 0; more--) draw(SERVER_KINDS[random(SERVER_KINDS.length)]!, 300);
+  for (let more = 3 + random(6); more > 0; more--) draw(clientKind(random), 0);
+  return { seed, faults: faults.toSorted((a, b) => a.atMs - b.atMs) };
+}
+
+function targetOf(random: Random, count: number, isForAll: boolean): number {
+  const one = random(count);
+  return isForAll ? -1 : one;
+}
+
+function clientKind(random: Random): FaultKind {
+  return (['client-cut', 'client-cut', 'client-cut', 'client-leave', 'client-half-open', 'client-delay'] as const)[
+    random(6)
+  ]!;
+}
+
+/** Whether two faults of one thing would overlap; nodes and links of different numbers do not meet. */
+function isInTheWay(one: Fault, other: Fault): boolean {
+  const [partOfOne, partOfOther] = [one.kind.split('-')[0], other.kind.split('-')[0]];
+  if (partOfOne !== partOfOther) return false;
+  if (one.target !== other.target && one.target !== -1 && other.target !== -1 && partOfOne !== 'redis') return false;
+  return one.atMs <= other.atMs + other.forMs + 500 && other.atMs <= one.atMs + one.forMs + 500;
+}

@@ -1,0 +1,5 @@
+/** Milliseconds of the machine's monotonic clock, which is the same in all of its processes. */
+export function machineClock(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1_000 + nanoseconds / 1e6;
+}
