@@ -1,11 +1,7 @@
-import type { RedisClient } from './redis-client.js';
+import { membersOf, type RedisClient } from './redis-client.js';
 
 /** After so many beats without an answer a member is taken for gone: there are others. */
 const SILENT_BEATS = 1;
-
-interface Cluster {
-  nodes(role: 'master'): RedisClient[];
-}
 
 /**
  * The member of a Cluster that posts go through. Any would pass them on to all others, but not in order, so it is one at a
@@ -60,7 +56,7 @@ export class ClusterMember {
   }
 
   private choose(): RedisClient | undefined {
-    const members = (this.cluster as unknown as Cluster).nodes('master').filter(isUsable);
+    const members = membersOf(this.cluster, 'master').filter(isUsable);
     const rank = (member: RedisClient): number => (this.left.get(keyOf(member)) ?? 0) * 2 + Number(!isReady(member));
     const next = members.toSorted((a, b) => rank(a) - rank(b))[0];
     this.chosen = next;

@@ -12,7 +12,7 @@ export interface RedisClient {
   disconnect(reconnect?: boolean): void;
   duplicate(override?: object): RedisClient;
   ping(): Promise<unknown>;
-  call(command: string): Promise<unknown>;
+  call(command: string, ...args: string[]): Promise<unknown>;
   publish(channel: string, payload: string): Promise<unknown>;
   subscribe(...channels: string[]): Promise<unknown>;
   psubscribe(...patterns: string[]): Promise<unknown>;
@@ -47,6 +47,11 @@ export function addressOf(client: RedisClient): string {
   const { path, host = 'localhost', port = 6379, sentinels, name } = client.options as Record<string, unknown>;
   if (Array.isArray(sentinels) && sentinels.length > 0) return `Redis, the master "${String(name)}" of the Sentinels,`;
   return typeof path === 'string' && path !== '' ? `Redis at ${path}` : `Redis at ${String(host)}:${String(port)}`;
+}
+
+/** The members of a Cluster that it knows of. */
+export function membersOf(cluster: RedisClient, role: 'master' | 'all'): RedisClient[] {
+  return (cluster as unknown as { nodes(role: string): RedisClient[] }).nodes(role);
 }
 
 /** Whether Redis itself answered so, as against a link that failed. */

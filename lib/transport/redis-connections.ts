@@ -2,7 +2,7 @@ import { Backoff } from '../protocol/backoff.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { thrownText } from '../protocol/thrown.js';
-import { REDIS_BACKOFF, isRedisClient, type RedisClient } from './redis-client.js';
+import { REDIS_BACKOFF, isRedisClient, membersOf, type RedisClient } from './redis-client.js';
 import { checkUsable, type RedisConnectionOptions } from './redis-connection-options.js';
 import type { RedisSettings } from './redis-options.js';
 
@@ -10,10 +10,24 @@ import type { RedisSettings } from './redis-options.js';
 export interface OwnedConnection {
   readonly client: RedisClient;
   readonly backoff: Backoff;
+  /** The Cluster that the client is connected to a member of. */
+  readonly cluster?: RedisClient | undefined;
+}
+
+/** What a transport works over. */
+export interface OwnedConnections {
+  readonly commands: OwnedConnection;
+  /** Absent of a Cluster, whose members are not known before it is connected; see {@link connectMember}. */
+  readonly subscriber: OwnedConnection | undefined;
 }
 
 /** Makes a client of ioredis; what is loaded only where the application has not brought its own. */
 export type RedisConstructor = new (...args: unknown[]) => RedisClient;
+
+interface Address {
+  readonly host?: unknown;
+  readonly port?: unknown;
+}
 
 // Redis is told at most this long to finish before its socket is destroyed.
 const DISCONNECT_TIMEOUT_MS = 100;
@@ -47,11 +61,11 @@ const MEMBER_BEHAVIOUR = {
 export async function createConnections(
   { source, url }: RedisSettings,
   load: () => Promise<RedisConstructor> = loadIoredis,
-): Promise<{ commands: OwnedConnection; subscriber: OwnedConnection }> {
+): Promise<OwnedConnections> {
   if (typeof source === 'function') return adoptTwo(source);
   if (isRedisClient(source)) {
     checkClient(source);
-    return { commands: duplicate(source), subscriber: duplicate(source) };
+    return { commands: duplicate(source), subscriber: source.isCluster ? undefined : duplicate(source) };
   }
   const Redis = await load();
   const connect = (role: string): OwnedConnection => {
@@ -65,6 +79,40 @@ export async function createConnections(
     return { client, backoff };
   };
   return { commands: connect('commands'), subscriber: connect('subscriber') };
+}
+
+/**
+ * Makes the connection for subscriptions to a member of a Cluster, not connected yet: to another member at each attempt.
+ * ioredis has one of its own, and does not tell when that has been lost and found.
+ *
+ * @param cluster - knows at least one member
+ */
+export function connectMember(cluster: RedisClient): OwnedConnection {
+  const backoff = new Backoff(REDIS_BACKOFF);
+  const members = membersOf(cluster, 'master');
+  const first = members[Math.floor(Math.random() * members.length)]!;
+  const client = first.duplicate({
+    ...BEHAVIOUR,
+    connectionName: 'nestjs-messaging:subscriber',
+    lazyConnect: true,
+    readOnly: false,
+    enableReadyCheck: false,
+    retryStrategy: () => {
+      // ioredis reads the address when it connects.
+      Object.assign(client.options, nextAddress(cluster, client));
+      return backoff.next();
+    },
+  });
+  return { client, backoff, cluster };
+}
+
+function nextAddress(cluster: RedisClient, { options }: RedisClient): Address {
+  const isCurrent = ({ host, port }: Address): boolean =>
+    host === (options as Address).host && port === (options as Address).port;
+  const addresses = membersOf(cluster, 'master').map((member) => member.options as Address);
+  const index = addresses.findIndex(isCurrent);
+  const next = addresses[(index + 1) % addresses.length];
+  return next === undefined ? {} : { host: next.host, port: next.port };
 }
 
 /**
@@ -98,7 +146,7 @@ function duplicate(client: RedisClient): OwnedConnection {
   return { client: cluster.duplicate([], options), backoff };
 }
 
-function adoptTwo(factory: () => RedisClient): { commands: OwnedConnection; subscriber: OwnedConnection } {
+function adoptTwo(factory: () => RedisClient): OwnedConnections {
   const made: unknown[] = [];
   const make = (): OwnedConnection => {
     const client = ask(factory);
@@ -107,6 +155,7 @@ function adoptTwo(factory: () => RedisClient): { commands: OwnedConnection; subs
   };
   try {
     const commands = make();
+    if (commands.client.isCluster) return { commands, subscriber: undefined };
     const subscriber = make();
     if (commands.client === subscriber.client) {
       throw new ConfigurationError(

@@ -22,7 +22,15 @@ export interface Interest {
   readonly expiresAt: number | undefined;
   /** Resolves when all topics are registered or the interest is dropped; `undefined` after that. */
   ready: Deferred | undefined;
+  /** Whether that has happened, so that what is published while it is not heard is a loss. */
+  isPromised: boolean;
+  /** The topics that it was heard by until the link went down. */
+  missing: ReadonlySet<Topic>;
+  /** Whether it is heard again by one of those, which nobody has been told. */
+  hasLoss: boolean;
 }
+
+const NONE: ReadonlySet<Topic> = new Set();
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -57,7 +65,8 @@ export class RedisInterests {
     let interest: Writable<Interest> | undefined = this.interests.get(name);
     if (interest === undefined) {
       const segments = isTemplate(name) ? name.split('/') : [];
-      interest = { name, segments, topics: [], expiresAt: undefined, ready: undefined };
+      const loss = { isPromised: false, missing: NONE, hasLoss: false };
+      interest = { name, segments, topics: [], expiresAt: undefined, ready: undefined, ...loss };
       this.interests.set(name, interest);
     } else {
       interest.expiresAt = undefined;
@@ -75,16 +84,41 @@ export class RedisInterests {
     for (const interest of topic.interests) {
       (interest.topics as Topic[]).splice(interest.topics.indexOf(topic), 1);
       widened = this.addTopics(interest, [wider]);
+      if (interest.missing.has(topic)) interest.missing = new Set([...without(interest.missing, topic), widened!]);
     }
     return widened!;
+  }
+
+  /** Redis has acknowledged a topic, or a message has come by it. */
+  register(topic: Topic): void {
+    topic.state = 'registered';
+    for (const interest of topic.interests) {
+      if (interest.missing.has(topic)) {
+        interest.missing = without(interest.missing, topic);
+        interest.hasLoss = true;
+      }
+      if (interest.ready !== undefined && isHeard(interest)) promise(interest);
+    }
+  }
+
+  /** Redis has forgotten all topics: what is published from now on is lost for those that were heard by them. */
+  unregister(): void {
+    for (const interest of this.interests.values()) {
+      if (!interest.isPromised) continue;
+      const heard = interest.topics.filter(({ state }) => state === 'registered');
+      if (heard.length > 0) interest.missing = new Set([...interest.missing, ...heard]);
+    }
+    for (const topic of this.topics()) topic.state = 'unregistered';
   }
 
   /** @returns the interest, unless it had been dropped before or never was */
   drop(name: string): Interest | undefined {
     const interest: Writable<Interest> | undefined = this.interests.get(name);
     if (interest === undefined || interest.expiresAt !== undefined) return undefined;
-    interest.ready?.resolve();
-    interest.ready = undefined;
+    promise(interest);
+    // Whoever takes it up again has lost nothing.
+    interest.isPromised = interest.hasLoss = false;
+    interest.missing = NONE;
     interest.expiresAt = performance.now() + LINGER_MS;
     this.dropped.add(interest);
     this.timer ??= setTimeout(this.forget, LINGER_MS).unref();
@@ -132,6 +166,19 @@ export class RedisInterests {
     }
     this.forgotten(unused);
   };
+}
+
+/** All that its name or template is heard by is registered. */
+export function promise(interest: Interest): void {
+  interest.isPromised = true;
+  interest.ready?.resolve();
+  interest.ready = undefined;
+}
+
+function without(topics: ReadonlySet<Topic>, topic: Topic): ReadonlySet<Topic> {
+  const rest = new Set(topics);
+  rest.delete(topic);
+  return rest.size === 0 ? NONE : rest;
 }
 
 /** Whether somebody listens, as against having done so a moment ago. */

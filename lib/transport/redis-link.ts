@@ -1,6 +1,5 @@
 import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import { ClusterMember } from './cluster-member.js';
-import { ClusterSubscription } from './cluster-subscription.js';
 import { Deferred } from './deferred.js';
 import { addressOf, causeOf, isDenial, isRefusal, isReply, type RedisClient } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
@@ -12,8 +11,8 @@ export interface RedisLinkListener {
   up(): void;
   /** Commands cannot be sent any more; what was unanswered will not be. */
   down(): void;
-  /** An attempt or an established link failed; `link.error` says why. */
-  failed(): void;
+  /** `link.error` may have changed: an attempt or an established link failed, or it answers again. */
+  changed(): void;
   /** The Redis at the other end has become a replica; the link is cut and made anew. */
   demoted?(): void;
 }
@@ -21,8 +20,13 @@ export interface RedisLinkListener {
 // How long a hanging Redis may hold up close().
 const CLOSE_TIMEOUT_MS = 200;
 
+/** After so many beats without an answer the link counts as failed until it answers. */
+const SILENT_BEATS = 2;
+
 /** After so many beats without an answer the other end is taken for gone. */
-const SILENT_BEATS = 3;
+const DEAD_BEATS = 3;
+
+const UNANSWERED = 'it does not answer';
 
 // A link that is lost again sooner does not begin anew with short waits, or it would flap as fast as it can.
 const STABLE_MS = 2_000;
@@ -34,14 +38,13 @@ const STABLE_MS = 2_000;
 export class RedisLink {
   /** Whether Redis has answered since the connection was made. */
   isUp = false;
-  /** The last failure; none while the link is up. */
+  /** The last failure; none while the link is up and answers. */
   error: MessagingError | undefined = undefined;
   readonly client: RedisClient;
   readonly address: string;
   private readonly backoff: OwnedConnection['backoff'];
   private readonly role: RedisRole;
   private member: ClusterMember | undefined = undefined;
-  private readonly subscription = new ClusterSubscription();
   private attemptError: Error | undefined = undefined;
   private isClosed = false;
   private unansweredBeats = 0;
@@ -49,13 +52,13 @@ export class RedisLink {
   private stable: NodeJS.Timeout | undefined = undefined;
 
   constructor(
-    { client, backoff }: OwnedConnection,
+    { client, backoff, cluster }: OwnedConnection,
     private readonly listener: RedisLinkListener,
   ) {
     this.client = client;
     this.backoff = backoff;
-    this.address = addressOf(client);
-    this.role = new RedisRole(client, this.address);
+    this.address = addressOf(cluster ?? client);
+    this.role = new RedisRole(client, this.address, cluster !== undefined);
   }
 
   /** Where to publish: of a Cluster one member at a time. */
@@ -87,10 +90,27 @@ export class RedisLink {
       this.unansweredBeats = 0;
       return;
     }
-    if (this.unansweredBeats >= SILENT_BEATS) return this.cut(new Error('it does not answer'));
+    if (this.unansweredBeats >= DEAD_BEATS) return this.cut(new Error(UNANSWERED));
     this.unansweredBeats++;
     if (this.isUp) this.check();
-    if (client.isCluster) this.beatMembers();
+    // A Cluster asks any member for a sign of life; this is the connection that matters.
+    this.member?.beat();
+  }
+
+  /** Looks, between two beats, whether the first of them has been answered. */
+  lookBetweenBeats(): void {
+    // Another member of a Cluster may answer.
+    if (!this.isUp || this.error !== undefined || this.client.isCluster) return;
+    if (this.unansweredBeats < SILENT_BEATS) return;
+    this.error = this.unreachable(new Error(UNANSWERED));
+    this.listener.changed();
+  }
+
+  /** Ends the connection as it is, without waiting for the other end; the next attempt comes at once. */
+  cut(error: Error): void {
+    this.unansweredBeats = 0;
+    this.attemptError = error;
+    this.client.disconnect(true);
   }
 
   /** Looks at the role again; a link that cannot ask for it is made anew, which asks first. */
@@ -109,7 +129,7 @@ export class RedisLink {
   late(waitedMs: number): void {
     if (this.isUp || this.isClosed || this.error !== undefined) return;
     this.error = new TransportUnavailableError(`${this.address} has not answered for ${waitedMs / 1_000} s`);
-    this.listener.failed();
+    this.listener.changed();
   }
 
   /** Ends the connection for good, whether Redis answers or not. */
@@ -161,26 +181,18 @@ export class RedisLink {
   };
 
   private check(): void {
-    const answered = (): void => void (this.unansweredBeats = 0);
+    const answered = (): void => {
+      this.unansweredBeats = 0;
+      if (!this.isUp || this.error === undefined) return;
+      this.error = undefined;
+      this.listener.changed();
+    };
     this.role.check().then(answered, (error: Error) => {
       answered();
       if (!(error instanceof ReplicaError) || !this.isUp) return;
       this.cut(error);
       this.listener.demoted?.();
     });
-  }
-
-  private cut(error: Error): void {
-    this.unansweredBeats = 0;
-    this.attemptError = error;
-    this.client.disconnect(true);
-  }
-
-  /** A Cluster asks any member for a sign of life; these are the connections that matter. */
-  private beatMembers(): void {
-    this.member?.beat();
-    const { subscriber } = this.client as { subscriber?: { getInstance?(): RedisClient | null } };
-    this.subscription.beat(subscriber?.getInstance?.() ?? undefined);
   }
 
   private memberLost(): void {
@@ -215,14 +227,18 @@ export class RedisLink {
       this.error = new ConfigurationError(`Option "redis": ${this.address} refuses the connection: ${cause.message}`, {
         cause,
       });
-    } else if (cause instanceof ReplicaError) {
+    } else if (cause instanceof TransportUnavailableError) {
       this.error = cause;
     } else if (cause !== undefined) {
-      this.error = new TransportUnavailableError(`${this.address} cannot be reached: ${causeOf(cause)}`, { cause });
+      this.error = this.unreachable(cause);
     } else {
       this.error = new TransportUnavailableError(`${this.address} closed the connection`);
     }
-    this.listener.failed();
+    this.listener.changed();
+  }
+
+  private unreachable(cause: Error): MessagingError {
+    return new TransportUnavailableError(`${this.address} cannot be reached: ${causeOf(cause)}`, { cause });
   }
 
   private async ended(): Promise<void> {

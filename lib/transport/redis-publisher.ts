@@ -63,6 +63,8 @@ export class RedisPublisher {
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
+  private isHeld = false;
+  private holding: NodeJS.Timeout | undefined = undefined;
   // Holds until Redis accepts a post again, also over a new link: that one is up says nothing of posts.
   private problem: Problem | undefined = undefined;
 
@@ -108,9 +110,29 @@ export class RedisPublisher {
     this.flush();
   }
 
+  /**
+   * Has posts wait although the link is up, until {@link release}. Those that had waited for the link are never sent before
+   * that: it ends by itself after the time that a post may take.
+   */
+  hold(): void {
+    this.isHeld = true;
+    this.holding ??= setTimeout(() => this.release(), this.timeoutMs).unref();
+  }
+
+  /** Sends what has waited since {@link hold}. */
+  release(): void {
+    if (!this.isHeld) return;
+    clearTimeout(this.holding);
+    this.holding = undefined;
+    this.isHeld = false;
+    this.flush();
+  }
+
   /** The link is down: what was sent and not answered never will be, and is not sent again. */
   down(): void {
     this.session++;
+    clearTimeout(this.holding);
+    this.holding = undefined;
     this.unanswered = 0;
     this.pendingBytes = this.waiting.reduce((bytes, batch) => bytes + batch.bytes, 0);
     for (let index = this.first; index < this.unsettled.length; index++) {
@@ -125,9 +147,14 @@ export class RedisPublisher {
     this.flush();
     this.isClosed = true;
     clearTimeout(this.timer);
+    clearTimeout(this.holding);
     for (let index = this.first; index < this.unsettled.length; index++) this.settle(this.unsettled[index]!, false);
     this.waiting = [];
     this.tidy();
+  }
+
+  private get canSend(): boolean {
+    return this.link?.isUp === true && !this.isHeld;
   }
 
   private createBatch(channel: string): Batch {
@@ -142,7 +169,7 @@ export class RedisPublisher {
   }
 
   private flushLater(): void {
-    if (this.unanswered > 0 && this.link?.isUp) {
+    if (this.unanswered > 0 && this.canSend) {
       this.delay ??= setTimeout(this.flush, MAX_DELAY_MS).unref();
     } else if (!this.isTurnEnding) {
       this.isTurnEnding = true;
@@ -159,7 +186,7 @@ export class RedisPublisher {
     // Also while the link is down: posts of another turn have another deadline.
     this.filling = undefined;
     this.unflushedBytes = 0;
-    if (!this.link?.isUp) return;
+    if (!this.canSend) return;
     const { waiting } = this;
     this.waiting = [];
     for (const batch of waiting) this.send(batch);

@@ -16,12 +16,14 @@ export class ReplicaError extends TransportUnavailableError {
 export class RedisRole {
   private isForbidden: boolean;
 
+  /** @param isMember - whether the client is connected to a member of a Cluster */
   constructor(
     private readonly client: RedisClient,
     private readonly address: string,
+    isMember: boolean,
   ) {
-    // Each member of a Cluster, also a replica, passes posts on to all others.
-    this.isForbidden = client.isCluster;
+    // Each member of a Cluster, also a replica, passes posts on to all others, and gets theirs.
+    this.isForbidden = client.isCluster || isMember;
   }
 
   /** Whether the connection, as it is now, can ask for the role. */

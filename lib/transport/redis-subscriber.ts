@@ -1,20 +1,36 @@
-import type { SubscribeOptions, TransportEvents, TransportReceiver } from '../core/transport.js';
+import type { SubscribeOptions } from '../core/transport.js';
+import { randomUUID } from 'node:crypto';
 import { Backoff } from '../protocol/backoff.js';
-import { quote } from '../protocol/channel-name.js';
-import { InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
+import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
 import { Deferred } from './deferred.js';
-import { LINE_BREAK, MAX_BATCH_PAYLOADS, maxBatchLength, splitPayloads } from './payload-batch.js';
+import type { PayloadReader } from './payload-reader.js';
 import { REDIS_BACKOFF, isDenial, isReply } from './redis-client.js';
-import { RedisInterests, isHeard, isWanted, type Topic } from './redis-interests.js';
+import { RedisBeat } from './redis-beat.js';
+import { RedisInterests, isHeard, isWanted, promise, type Interest, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 
 /** How many channels one SUBSCRIBE names at most, so that Redis is not held up by one command. */
 const MAX_BATCH = 512;
 
+/** What a {@link RedisSubscriber} needs of others, and tells them. */
+export interface SubscriberListener {
+  /** One of `isRestored`, `isRegistered`, `error` and `notice` may have changed. */
+  changed(): void;
+  /**
+   * Publishes what shall come back through the subscription.
+   *
+   * @returns how many connections got it, if that is known; `undefined` if it cannot be sent now
+   */
+  publish(key: string, payload: string): Promise<number | undefined> | undefined;
+  /** Nothing that is published comes back. */
+  deaf(): void;
+}
+
 /**
- * Keeps Redis subscribed to what is listened to, whatever becomes of the link, and hands over what comes.
- * Requests are sent in batches, once a turn of the event loop.
+ * Keeps Redis subscribed to what is listened to, whatever becomes of the link, and hands over what comes, and what has been
+ * lost. Requests are sent in batches, once a turn of the event loop.
  */
 export class RedisSubscriber {
   private readonly interests: RedisInterests;
@@ -24,35 +40,54 @@ export class RedisSubscriber {
   private readonly refusals = new Map<Topic, TransportUnavailableError>();
   private readonly backoff = new Backoff(REDIS_BACKOFF);
   private link: RedisLink | undefined = undefined;
-  private receiver: TransportReceiver | undefined = undefined;
-  private events: TransportEvents = {};
-  private readonly maxBatchLength: number;
   // Answers to what an earlier connection was asked mean nothing for this one.
   private session = 0;
   private flushing: NodeJS.Immediate | undefined = undefined;
   private retrying: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
-  /** What is heard in another way than was asked for, if anything. */
-  notice: TransportUnavailableError | undefined = undefined;
+  // Whether anything has come by this link, or nothing can be expected to.
+  private isProven = false;
+  private readonly beat: RedisBeat;
+  private readonly beatKey: string;
+  // What is heard in another way than was asked for.
+  private widened: TransportUnavailableError | undefined = undefined;
+  // Why it is not known whether anything is heard.
+  private blindness: TransportUnavailableError | undefined = undefined;
 
   /**
-   * @param mark - begins the packets for stock parts that this application itself publishes
-   * @param maxMessageBytes - the longest payload; bounds what a batch of them may be
-   * @param changed - told when {@link isRegistered}, {@link error} or {@link notice} may have changed
+   * @param reader - takes what comes
+   * @param tickMs - how often {@link tick} is called
    */
   constructor(
     private readonly names: RedisNames,
-    private readonly mark: string,
-    maxMessageBytes: number,
-    private readonly changed: () => void,
+    private readonly reader: PayloadReader,
+    tickMs: number,
+    private readonly listener: SubscriberListener,
   ) {
-    this.maxBatchLength = maxBatchLength(maxMessageBytes);
     this.interests = new RedisInterests(names, (topics) => this.unregister(topics));
+    this.beatKey = names.toPublish(`${RESERVED_PREFIX}beat/${randomUUID()}`);
+    this.beat = new RedisBeat(
+      {
+        bytesRead: this.bytesRead,
+        publish: () => listener.publish(this.beatKey, ''),
+        failed: (error) => {
+          if (error && isReply(error)) this.cannotBeat('PUBLISH', error);
+          else if (!this.isProven) this.prove();
+        },
+        deaf: () => listener.deaf(),
+      },
+      tickMs,
+    );
   }
 
-  /** Whether all that was wanted when the link came up is registered, and nothing has been refused since. */
+  /** Whether all that was wanted when the link came up is registered, or refused. */
+  get isRestored(): boolean {
+    return this.link?.isUp === true && this.restoring.size === 0;
+  }
+
+  /** Whether all that was wanted when the link came up is registered and heard, and nothing has been refused since. */
   get isRegistered(): boolean {
-    return this.restoring.size === 0 && this.refusals.size === 0;
+    return this.isRestored && this.refusals.size === 0 && this.isProven;
   }
 
   /** What Redis does not let us hear, where there is such. */
@@ -60,11 +95,14 @@ export class RedisSubscriber {
     return this.refusals.values().next().value;
   }
 
-  /** Gives it the link to subscribe over, who gets what comes, and who is told of the rest; once. */
-  attach(link: RedisLink, receiver: TransportReceiver, events: TransportEvents): void {
+  /** What is not as it should be although all is registered, if anything. */
+  get notice(): TransportUnavailableError | undefined {
+    return this.widened ?? this.blindness;
+  }
+
+  /** Gives it the link to subscribe over; once. */
+  attach(link: RedisLink): void {
     this.link = link;
-    this.receiver = receiver;
-    this.events = events;
     link.client.on('message', this.onMessage);
     link.client.on('pmessage', this.onPatternMessage);
   }
@@ -73,7 +111,10 @@ export class RedisSubscriber {
   subscribe(name: string, options?: SubscribeOptions): Promise<void> {
     if (this.isClosed) return Promise.resolve();
     const interest = this.interests.take(name, options?.interop);
-    if (isHeard(interest)) return Promise.resolve();
+    if (isHeard(interest)) {
+      promise(interest);
+      return Promise.resolve();
+    }
     for (const topic of interest.topics) this.request(topic);
     interest.ready ??= new Deferred();
     return interest.ready.promise;
@@ -90,7 +131,7 @@ export class RedisSubscriber {
       isChange = this.restoring.delete(topic) || isChange;
       isChange = this.refusals.delete(topic) || isChange;
     }
-    if (isChange) this.changed();
+    if (isChange) this.listener.changed();
   }
 
   /** The link is up, with nothing registered: registers everything. */
@@ -102,7 +143,13 @@ export class RedisSubscriber {
       this.request(topic);
     }
     this.flush();
-    this.changed();
+    this.registerBeat();
+    this.listener.changed();
+  }
+
+  /** To be called at intervals: looks whether anything is heard. */
+  tick(): void {
+    this.beat.tick();
   }
 
   /** The link is down. */
@@ -113,7 +160,9 @@ export class RedisSubscriber {
     this.requested.clear();
     this.restoring.clear();
     this.refusals.clear();
-    for (const topic of this.interests.topics()) topic.state = 'unregistered';
+    this.beat.stop();
+    this.isProven = false;
+    this.interests.unregister();
   }
 
   close(): void {
@@ -162,17 +211,57 @@ export class RedisSubscriber {
   private registered(topics: readonly Topic[]): void {
     let isChange = false;
     for (const topic of topics) {
-      topic.state = 'registered';
       isChange = this.restoring.delete(topic) || isChange;
       isChange = this.refusals.delete(topic) || isChange;
-      for (const interest of topic.interests) {
-        if (interest.ready === undefined || !isHeard(interest)) continue;
-        interest.ready.resolve();
-        interest.ready = undefined;
-      }
+      this.interests.register(topic);
     }
+    if (this.isProven) this.tellLosses(topics);
     if (this.refusals.size === 0) this.backoff.reset();
-    if (isChange) this.changed();
+    if (isChange) this.listener.changed();
+  }
+
+  /** Last, so that a beat comes back only where all else is registered. */
+  private registerBeat(): void {
+    const { session } = this;
+    this.link!.client.subscribe(this.beatKey).then(
+      () => {
+        if (session === this.session && !this.beat.start()) this.prove();
+      },
+      (error: Error) => {
+        if (session === this.session && isReply(error)) this.cannotBeat('SUBSCRIBE', error);
+      },
+    );
+  }
+
+  private readonly bytesRead = (): number | undefined =>
+    (this.link?.client as { stream?: { bytesRead?: number } } | undefined)?.stream?.bytesRead;
+
+  private cannotBeat(command: string, cause: Error): void {
+    if (this.blindness !== undefined && this.isProven) return;
+    this.blindness = new TransportUnavailableError(
+      `${this.link!.address} refuses ${command} ${quote(this.beatKey)}: ${cause.message}; ` +
+        'this server cannot tell whether it hears anything',
+      { cause },
+    );
+    this.prove();
+  }
+
+  /** Something has come by the link, or nothing can be expected to: what is registered is heard. */
+  private prove(): void {
+    this.isProven = true;
+    this.tellLosses(this.interests.topics());
+    this.listener.changed();
+  }
+
+  private tellLosses(topics: Iterable<Topic>): void {
+    for (const topic of topics) {
+      for (const interest of topic.interests) if (interest.hasLoss) this.tellLoss(interest);
+    }
+  }
+
+  private tellLoss(interest: Interest): void {
+    interest.hasLoss = false;
+    this.reader.lost(interest.name);
   }
 
   private refused(topics: readonly Topic[], isPattern: boolean, error: Error): void {
@@ -193,7 +282,7 @@ export class RedisSubscriber {
     } else {
       for (const topic of topics) this.restoring.delete(topic);
       for (const topic of wanted) this.refusals.set(topic, this.describe(topic, error));
-      this.changed();
+      this.listener.changed();
     }
     this.retrying ??= setTimeout(this.retry, this.backoff.next());
   }
@@ -211,12 +300,12 @@ export class RedisSubscriber {
     if (widened.state === 'registered') this.registered([widened]);
     else if (widened.state === 'unregistered') this.register([widened], true);
     const hint = `allow "&${topic.key}" to the user of Redis`;
-    this.notice ??= new TransportUnavailableError(
+    this.widened ??= new TransportUnavailableError(
       `${this.link!.address} refuses PSUBSCRIBE ${quote(topic.key)}: ${cause.message}; ` +
         `this server hears all of ${quote(everything.key)} instead, which costs more: ${hint}`,
       { cause },
     );
-    this.changed();
+    this.listener.changed();
     return true;
   }
 
@@ -255,33 +344,41 @@ export class RedisSubscriber {
 
   private receive(key: string, payload: string): void {
     const topic = this.interests.topicOf(key, false);
-    if (topic === undefined) return;
-    for (const { name } of topic.interests) this.deliver(payload, name, name, topic.isPlain);
+    if (topic === undefined) {
+      if (key === this.beatKey) this.heardBeat();
+      return;
+    }
+    if (topic.state !== 'registered' || !this.isProven) this.heardFirst(topic);
+    for (const interest of topic.interests) {
+      if (interest.hasLoss) this.tellLoss(interest);
+      this.reader.read(payload, interest.name, interest.name, topic.isPlain);
+    }
   }
 
   private receiveByPattern(pattern: string, key: string, payload: string): void {
     const topic = this.interests.topicOf(pattern, true);
     if (topic === undefined) return;
-    for (const { name, segments } of topic.interests) {
+    if (topic.state !== 'registered' || !this.isProven) this.heardFirst(topic);
+    for (const interest of topic.interests) {
+      const { name, segments } = interest;
       const channel = this.names.match(key, segments, topic.isPlain);
-      if (channel !== undefined) this.deliver(payload, name, channel, topic.isPlain);
+      if (channel === undefined) continue;
+      if (interest.hasLoss) this.tellLoss(interest);
+      this.reader.read(payload, name, channel, topic.isPlain);
     }
   }
 
-  private deliver(payload: string, name: string, channel: string, isPlain: boolean): void {
-    // Most come alone, and a split would be dearer than the look.
-    if (!isPlain && payload.startsWith(LINE_BREAK)) this.deliverBatch(payload, name, channel);
-    // What this application publishes for stock parts has come by its own name already.
-    else if (!isPlain || !payload.startsWith(this.mark)) this.receiver!(payload, name, channel);
+  private heardBeat(): void {
+    this.beat.heard();
+    if (this.isProven && this.blindness === undefined) return;
+    this.blindness = undefined;
+    this.prove();
   }
 
-  private deliverBatch(text: string, name: string, channel: string): void {
-    const { payloads, isCut } = splitPayloads(text, this.maxBatchLength);
-    for (const payload of payloads) this.receiver!(payload, name, channel);
-    if (!isCut) return;
-    const bound = `${MAX_BATCH_PAYLOADS} messages and ${this.maxBatchLength} characters`;
-    const problem = `a batch of ${text.length} characters is longer than this server takes, which is ${bound}`;
-    this.events.rejected?.(channel, new InvalidMessageError(`${problem}; the rest is dropped`));
+  /** A message may come before the promise of its SUBSCRIBE has told that it is registered. */
+  private heardFirst(topic: Topic): void {
+    if (topic.state !== 'registered') this.registered([topic]);
+    if (!this.isProven) this.prove();
   }
 }
 

@@ -7,11 +7,14 @@ import type {
   TransportReceiver,
   TransportStatus,
 } from '../core/transport.js';
+import { isTemplate } from '../protocol/channel-name.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { Deferred } from './deferred.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
-import { createConnections, type RedisConstructor } from './redis-connections.js';
+import { PayloadReader } from './payload-reader.js';
+import { connectMember, createConnections, type OwnedConnection, type RedisConstructor } from './redis-connections.js';
+import { isSubscribed } from './redis-hearers.js';
 import { RedisLink, type RedisLinkListener } from './redis-link.js';
 import { RedisNames } from './redis-names.js';
 import { normalizeRedisOption, type RedisOption, type RedisSettings } from './redis-options.js';
@@ -21,7 +24,7 @@ import { RedisSubscriber } from './redis-subscriber.js';
 /** How long `start` waits for a Redis that does not answer; it is tried further afterwards. */
 const START_TIMEOUT_MS = 2_000;
 
-/** How often it is looked whether the other ends answer and are masters. */
+/** How often it is looked whether the other ends answer and are masters, and whether what is published is heard. */
 const HEARTBEAT_MS = 2_000;
 
 /** How many reasons one outage may have before the status repeats none of them any more. */
@@ -49,10 +52,11 @@ export interface RedisTransportSettings {
 /**
  * Carries payloads over Redis' publish/subscribe, by two connections whatever the load. At most once; in order
  * for each channel and publisher. Stays with Redis through outages: interests are registered again before the
- * status is `ready`, and what is published meanwhile waits for at most `publishTimeoutMs` and 16 MiB.
+ * status is `ready` and before what has waited is sent; what is published meanwhile waits for at most `publishTimeoutMs` and
+ * 16 MiB. Each interest that was not heard for a while is told as lost. A subscription that hears nothing although its
+ * connection lives is found within 5 s and made anew.
  *
- * Over a `Cluster` subscriptions are restored by ioredis, which does not tell when; use `Redis` where
- * `ready` has to mean that nothing is missed from then on.
+ * Over a `Cluster` one connection goes to a member of it, for subscriptions, and posts go through one member.
  */
 export class RedisTransport implements Transport {
   readonly status: Observable<TransportStatus>;
@@ -61,16 +65,20 @@ export class RedisTransport implements Transport {
   private readonly names: RedisNames;
   private readonly publisher: RedisPublisher;
   private readonly subscriber: RedisSubscriber;
+  private readonly reader: PayloadReader;
   private readonly mark: string;
   private readonly load: RedisTransportSettings['load'];
   private readonly heartbeatMs: number;
   private current: TransportStatus = { state: 'connecting' };
-  private links: { commands: RedisLink; subscriber: RedisLink } | undefined = undefined;
+  private links: { commands: RedisLink; subscriber: RedisLink | undefined } | undefined = undefined;
   // Why Redis accepts no posts, as the publisher told; stands until it tells otherwise, whatever becomes of the links.
   private refusal: Error | undefined = undefined;
   // Why posts are not accepted although the link is up, or why there is no link: told once each.
   private readonly reasons = new Set<string>();
   private heartbeat: NodeJS.Timeout | undefined = undefined;
+  private ticks = 0;
+  // How often in a row the subscription was found to hear nothing.
+  private deafCount = 0;
   private starting: Promise<void> | undefined = undefined;
   private closing: Promise<void> | undefined = undefined;
   // Resolved once there is something to say about the first attempt.
@@ -99,7 +107,12 @@ export class RedisTransport implements Transport {
       unanswered: () => this.unanswered(),
       answered: () => this.accepted(),
     });
-    this.subscriber = new RedisSubscriber(this.names, this.mark, maxMessageBytes, () => this.update());
+    this.reader = new PayloadReader(this.mark, maxMessageBytes);
+    this.subscriber = new RedisSubscriber(this.names, this.reader, heartbeatMs / 2, {
+      changed: () => this.update(),
+      publish: (key, payload) => this.publishBeat(key, payload),
+      deaf: () => this.deaf(),
+    });
     this.status = this.changes.asObservable();
     this.changes.next(this.current);
   }
@@ -124,6 +137,12 @@ export class RedisTransport implements Transport {
     this.subscriber.unsubscribe(name);
   }
 
+  isHeard(name: string): Promise<boolean | undefined> {
+    // What patterns are subscribed to, Redis does not tell of each.
+    if (isTemplate(name) || this.closing || !this.links?.commands.isUp) return Promise.resolve(undefined);
+    return isSubscribed(this.links.commands.client, this.names.toPublish(name), this.settings.publishTimeoutMs);
+  }
+
   close(): Promise<void> {
     return (this.closing ??= this.end());
   }
@@ -131,20 +150,19 @@ export class RedisTransport implements Transport {
   private async connect(receiver: TransportReceiver, events: TransportEvents): Promise<void> {
     if (this.closing) return;
     const { commands, subscriber } = await createConnections(this.settings, this.load);
-    this.links = {
-      commands: new RedisLink(commands, {
-        ...this.listenTo(this.publisher),
-        demoted: () => this.links?.subscriber.checkRole(),
-      }),
-      subscriber: new RedisLink(subscriber, this.listenTo(this.subscriber)),
-    };
-    this.publisher.attach(this.links.commands);
-    this.subscriber.attach(this.links.subscriber, receiver, events);
-    this.links.commands.open();
-    this.links.subscriber.open();
+    this.reader.attach(receiver, events);
+    const link = new RedisLink(commands, {
+      ...this.listenTo(this.publisher),
+      up: () => this.commandsUp(),
+      demoted: () => this.links?.subscriber?.checkRole(),
+    });
+    this.links = { commands: link, subscriber: undefined };
+    this.publisher.attach(link);
+    link.open();
+    if (subscriber) this.openSubscriber(subscriber);
     // Closed while ioredis was being loaded: a factory may have connected already.
     if (this.closing) return this.closeLinks();
-    this.heartbeat = setInterval(() => this.beat(), this.heartbeatMs).unref();
+    this.heartbeat = setInterval(() => this.tick(), this.heartbeatMs / 2).unref();
     const timer = setTimeout(() => this.late(), START_TIMEOUT_MS);
     await this.outcome.promise;
     clearTimeout(timer);
@@ -157,8 +175,24 @@ export class RedisTransport implements Transport {
   /** Nothing is known of a Redis yet that should have answered. */
   private late(): void {
     this.links?.commands.late(START_TIMEOUT_MS);
-    this.links?.subscriber.late(START_TIMEOUT_MS);
+    this.links?.subscriber?.late(START_TIMEOUT_MS);
     this.outcome.resolve();
+  }
+
+  private openSubscriber(connection: OwnedConnection): void {
+    const link = new RedisLink(connection, this.listenTo(this.subscriber));
+    this.links!.subscriber = link;
+    this.subscriber.attach(link);
+    link.open();
+  }
+
+  private commandsUp(): void {
+    const { commands, subscriber } = this.links!;
+    if (!subscriber && commands.client.isCluster) this.openSubscriber(connectMember(commands.client));
+    // Others, who lost Redis when we did, are likely to hear again when we do.
+    if (!this.subscriber.isRestored) this.publisher.hold();
+    this.publisher.up();
+    this.update();
   }
 
   private listenTo(part: { up(): void; down(): void }): RedisLinkListener {
@@ -168,12 +202,12 @@ export class RedisTransport implements Transport {
         this.update();
       },
       down: () => part.down(),
-      failed: () => this.update(),
+      changed: () => this.update(),
     };
   }
 
   private failure(): Error | undefined {
-    const errors = [this.links?.commands.error, this.links?.subscriber.error];
+    const errors = [this.links?.commands.error, this.links?.subscriber?.error];
     // That a connection was closed says less than why it does not come back, which the other may know already.
     return errors.find((error) => error?.cause !== undefined) ?? errors[0] ?? errors[1] ?? this.subscriber.error;
   }
@@ -181,9 +215,10 @@ export class RedisTransport implements Transport {
   /** Derives the status from the state of the parts. */
   private update(): void {
     if (this.closing || !this.links) return;
-    const { commands, subscriber } = this.links;
+    if (this.subscriber.isRestored) this.publisher.release();
+    if (this.subscriber.isRegistered) this.deafCount = 0;
     const error = this.failure();
-    if (commands.isUp && subscriber.isUp && this.subscriber.isRegistered) {
+    if (this.links.commands.isUp && this.subscriber.isRegistered && error === undefined) {
       this.emit({ state: 'ready', error: this.refusal ?? this.subscriber.notice });
     } else if (error !== undefined) {
       this.emit({ state: 'waiting', error });
@@ -232,9 +267,32 @@ export class RedisTransport implements Transport {
     this.update();
   }
 
-  private beat(): void {
-    this.links?.commands.beat();
-    this.links?.subscriber.beat();
+  private tick(): void {
+    const { commands, subscriber } = this.links!;
+    const isBeat = ++this.ticks % 2 === 0;
+    for (const link of [commands, subscriber]) {
+      if (isBeat) link?.beat();
+      else link?.lookBetweenBeats();
+    }
+    this.subscriber.tick();
+  }
+
+  private publishBeat(key: string, payload: string): Promise<number | undefined> | undefined {
+    const { commands } = this.links!;
+    if (!commands.isUp) return undefined;
+    const published = commands.publishing.publish(key, payload);
+    // A member of a Cluster counts its own connections only.
+    return published.then((count) => (commands.client.isCluster ? undefined : Number(count)));
+  }
+
+  private deaf(): void {
+    const { commands, subscriber } = this.links!;
+    const cause = new Error('beats do not come back');
+    const text = `the subscription to ${subscriber!.address} hears nothing of what is published, though its connection lives`;
+    const error = new TransportUnavailableError(`${text}; it is made anew`, { cause });
+    subscriber!.cut(error);
+    // Which of the two is connected to the wrong Redis is not known.
+    if (++this.deafCount === 2) commands.cut(error);
   }
 
   private async end(): Promise<void> {
@@ -248,7 +306,7 @@ export class RedisTransport implements Transport {
   }
 
   private async closeLinks(): Promise<void> {
-    await Promise.all([this.links?.commands.close(), this.links?.subscriber.close()]);
+    await Promise.all([this.links?.commands.close(), this.links?.subscriber?.close()]);
   }
 }
 

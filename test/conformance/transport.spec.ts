@@ -88,7 +88,9 @@ describe.each(brokers)('A transport over %s', (_, start) => {
   async function node(...names: string[]): Promise<[Transport, Queue<Received>]> {
     const transport = create();
     const received = new Queue<Received>();
-    await transport.start((...args) => received.push(args));
+    await transport.start((...args) => received.push(args), {
+      lost: (name, reason) => received.push(['LOST', name, reason]),
+    });
     await reached(transport, 'ready');
     await Promise.all(names.map((name) => transport.subscribe(name)));
     return [transport, received];
@@ -268,6 +270,7 @@ describe.each(brokers)('A transport over %s', (_, start) => {
     await Promise.all([reached(a, 'ready'), reached(b, 'ready')]);
     await subscribed;
     for (const channel of ['news', 'rooms/1', 'late']) expect(await b.publish(channel, 'back')).toBe(true);
+    await atA.take(2);
     const received = await atA.take(3);
     expect(received.map(([payload, , channel]) => `${channel}: ${payload}`).toSorted()).toEqual([
       'late: back',
@@ -288,5 +291,68 @@ describe.each(brokers)('A transport over %s', (_, start) => {
     await subscribed;
     await a.publish('news', 'hello');
     expect((await received.next())[0]).toBe('hello');
+  });
+
+  function names(losses: Received[]): string[] {
+    expect(losses.every(([payload, , reason]) => payload === 'LOST' && reason === 'broker')).toBe(true);
+    return losses.map(([, name]) => name).toSorted();
+  }
+
+  async function outage(during: () => void = () => undefined): Promise<void> {
+    await broker.cut();
+    await Promise.all(open.map((transport) => reached(transport, 'waiting')));
+    during();
+    await broker.heal();
+    await Promise.all(open.map((transport) => reached(transport, 'ready')));
+  }
+
+  test('tells a loss of each name that was registered when the broker was lost, once, and of no other', async () => {
+    const [a, atA] = await node('news', 'rooms/:roomId', 'dropped');
+    await outage(() => {
+      a.unsubscribe('dropped');
+      void a.subscribe('new');
+    });
+    await a.publish('new', 'end');
+    const isEnd = ([payload]: Received): boolean => payload === 'end';
+    expect(names(await atA.takeUntil(isEnd))).toEqual(['news', 'rooms/:roomId']);
+    await outage();
+    await a.publish('new', 'end');
+    expect(names(await atA.takeUntil(isEnd))).toEqual(['new', 'news', 'rooms/:roomId']);
+  });
+
+  test('tells a loss after what came before it and before what comes after it', async () => {
+    const [a, atA] = await node('news');
+    await Promise.all([1, 2, 3].map((count) => a.publish('news', `before ${count}`)));
+    await outage();
+    await a.publish('news', 'after');
+    const payloads = (await atA.take(5)).map(([payload]) => payload);
+    expect(payloads).toEqual(['before 1', 'before 2', 'before 3', 'LOST', 'after']);
+  });
+
+  test('tells no loss at the first start, however late the broker comes', async () => {
+    await broker.cut();
+    const [a, received] = [create(), new Queue<string>()];
+    const subscribed = a.subscribe('news');
+    await a.start((payload) => received.push(payload), { lost: (name) => received.push(`LOST ${name}`) });
+    await broker.heal();
+    await subscribed;
+    await reached(a, 'ready');
+    await a.publish('news', 'first');
+    expect(await received.next()).toBe('first');
+  });
+
+  test('knows whether any node hears a name', async () => {
+    const [a] = await node();
+    const [b] = await node('news', 'rooms/:roomId');
+    expect(await a.isHeard!('news')).toBe(true);
+    expect(await b.isHeard!('news')).toBe(true);
+    expect(await a.isHeard!('other')).toBe(false);
+    await b.close();
+    while (await a.isHeard!('news'));
+    await broker.cut();
+    expect(await a.isHeard!('news')).toBeUndefined();
+    await broker.heal();
+    await a.close();
+    expect(await a.isHeard!('news')).toBeUndefined();
   });
 });

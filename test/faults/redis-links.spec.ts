@@ -107,8 +107,9 @@ describe('With Sentinels', () => {
     await reached(a, 'waiting', 'is a replica');
     sentinel.retarget(second.port);
     await reached(a, 'ready');
+    const before = await nodes.probe(second).calls('publish');
     expect(await a.publish('news', 'x')).toBe(true);
-    expect(await nodes.probe(second).calls('publish')).toBe(1);
+    expect(await nodes.probe(second).calls('publish')).toBeGreaterThan(before);
   });
 });
 
@@ -136,13 +137,13 @@ function quiet<T extends Redis | Cluster>(client: T): T {
 }
 
 describe('While Redis is away', () => {
-  test.each(KINDS)('attempts are spaced and one status or two tell of it, with %s', async (_, option) => {
+  test.each(KINDS)('attempts are spaced and one status or two tell of it, with %s', async (name, option) => {
     const proxy = nodes.use(await TcpProxy.start(0, 'refuse'));
     const a = nodes.create(option(proxy.port));
     const statuses = recordStatuses(a);
     await a.start(() => undefined);
-    // Two connections, the first waits of which are at least 50, 100, 200 and 400 ms.
-    const times = await proxy.connections.take(10);
+    // Two connections, or one as long as no member of a Cluster is known; its first waits are at least 50, 100, 200 and 400 ms.
+    const times = await proxy.connections.take(name.includes('Cluster') ? 5 : 10);
     expect(times.at(-1)! - times[0]!).toBeGreaterThan(700);
     expect(statuses.length).toBeLessThan(4);
     expect(statuses.at(-1)).toMatch(/^waiting /);
@@ -238,7 +239,7 @@ describe('Posts that Redis refuses', () => {
   });
 
   test('on one channel stay the error of the status while those on others are accepted', async () => {
-    const { a, allow, error } = await restricted('resetchannels', '&messaging:|a');
+    const { a, allow, error } = await restricted('resetchannels', '&messaging:|a', '&messaging:|messaging:beat/*');
     for (let count = 0; count < 2; count++) {
       expect(await a.publish('b', 'no')).toBe(false);
       expect(await a.publish('a', 'yes')).toBe(true);

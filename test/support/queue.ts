@@ -30,6 +30,16 @@ export class Queue<T> {
     }
   }
 
+  /** The items before the next one that fits, which is dropped. */
+  async takeUntil(fits: (item: T) => boolean): Promise<T[]> {
+    const taken: T[] = [];
+    for (;;) {
+      const item = await this.next();
+      if (fits(item)) return taken;
+      taken.push(item);
+    }
+  }
+
   /** What has come and was not taken. */
   get pending(): readonly T[] {
     return this.items;

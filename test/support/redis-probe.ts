@@ -33,9 +33,10 @@ export class RedisProbe implements Disposable {
     return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(info)?.[1] ?? 0);
   }
 
-  /** The channels that anybody is subscribed to, sorted. */
+  /** The channels that anybody is subscribed to, sorted; without those of the beats of each node. */
   async channels(): Promise<string[]> {
-    return ((await this.redis.pubsub('CHANNELS')) as string[]).toSorted();
+    const channels = (await this.redis.pubsub('CHANNELS')) as string[];
+    return channels.filter((channel) => !channel.includes('messaging:beat/')).toSorted();
   }
 
   [Symbol.dispose](): void {

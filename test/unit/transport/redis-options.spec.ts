@@ -22,7 +22,7 @@ function failure(option: unknown): string {
 
 async function made(option: RedisOption): Promise<Redis[]> {
   const { commands, subscriber } = await createConnections(normalizeRedisOption(option));
-  return [commands.client, subscriber.client] as unknown as Redis[];
+  return [commands, subscriber].flatMap((each) => (each ? [each.client as unknown as Redis] : []));
 }
 
 const ownStrategy = (): number => 1;

@@ -1,0 +1,130 @@
+/** After so many beats in a row that Redis has accepted and that have not come back nothing is heard. */
+const MISSING_BEATS = 2;
+
+/** How long a beat is waited for at least, in milliseconds: the node that hears it may be another one of a Cluster. */
+const PATIENCE_MS = 250;
+
+/** After so many ticks without an answer of Redis nothing more is expected of a beat. */
+const UNANSWERED_TICKS = 2;
+
+/** So many bytes within a tick are messages, not answers: a beat may wait behind them. */
+const BUSY_BYTES = 4_096;
+
+/** For so many ticks at most. */
+const MAX_BUSY_TICKS = 30;
+
+/** What beats go out and come back by. */
+export interface BeatConnection {
+  /** How many bytes it has received; `undefined` if it does not tell. */
+  bytesRead(): number | undefined;
+  /**
+   * Publishes a beat.
+   *
+   * @returns how many connections got it, if that is known; `undefined` if posts cannot be sent now
+   */
+  publish(): Promise<number | undefined> | undefined;
+  /** A beat could not be published, or Redis has not answered for a while, without an error. Nothing is known by it. */
+  failed(error?: Error): void;
+  /** Redis accepts beats and none comes back. */
+  deaf(): void;
+}
+
+/**
+ * Finds a subscription that hears nothing, although its connection lives: what goes out by the one connection must come
+ * back by the other. A beat that Redis does not accept says nothing of that.
+ */
+export class RedisBeat {
+  private isOn = false;
+  private isOut = false;
+  private ticks = 0;
+  private missing = 0;
+  private unansweredTicks = 0;
+  private busyTicks = 0;
+  private bytesRead: number | undefined = 0;
+  private accepted: { readonly at: number; readonly receivers: number | undefined } | undefined = undefined;
+  private session = 0;
+
+  /** @param tickMs - the time between two calls of {@link tick} */
+  constructor(
+    private readonly connection: BeatConnection,
+    private readonly tickMs: number,
+  ) {}
+
+  /**
+   * Its channel is registered from now on: sends the first beat.
+   *
+   * @returns whether there will be beats
+   */
+  start(): boolean {
+    this.stop();
+    this.isOn = true;
+    return this.send();
+  }
+
+  /** Its channel is not registered any more. */
+  stop(): void {
+    this.session++;
+    this.isOn = false;
+    this.isOut = false;
+    this.missing = 0;
+    this.ticks = 0;
+  }
+
+  /** A beat has come back. */
+  heard(): void {
+    this.isOut = false;
+    this.missing = 0;
+  }
+
+  /** To be called at intervals, of which every second one has a beat. */
+  tick(): void {
+    if (!this.isOn) return;
+    const bytesRead = this.connection.bytesRead();
+    const isBusy = bytesRead! - this.bytesRead! >= BUSY_BYTES;
+    this.bytesRead = bytesRead;
+    if (this.isOut) {
+      this.look(isBusy);
+    } else if (++this.ticks % 2 === 0) {
+      this.send();
+    }
+  }
+
+  private look(isBusy: boolean): void {
+    const { accepted } = this;
+    if (accepted === undefined) {
+      if (++this.unansweredTicks === UNANSWERED_TICKS) this.connection.failed();
+      return;
+    }
+    if (performance.now() - accepted.at < Math.max(this.tickMs / 2, PATIENCE_MS)) return;
+    // One that nobody got does not wait behind others.
+    if (isBusy && accepted.receivers !== 0 && ++this.busyTicks < MAX_BUSY_TICKS) return;
+    this.isOut = false;
+    this.missing++;
+    if (this.missing < MISSING_BEATS) {
+      this.send();
+    } else {
+      this.stop();
+      this.connection.deaf();
+    }
+  }
+
+  private send(): boolean {
+    const published = this.connection.publish();
+    if (published === undefined) return false;
+    const session = ++this.session;
+    this.isOut = true;
+    this.accepted = undefined;
+    this.unansweredTicks = this.busyTicks = 0;
+    published.then(
+      (receivers) => {
+        if (session === this.session) this.accepted = { at: performance.now(), receivers };
+      },
+      (error: Error) => {
+        if (session !== this.session) return;
+        this.isOut = false;
+        this.connection.failed(error);
+      },
+    );
+    return true;
+  }
+}

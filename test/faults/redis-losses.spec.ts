@@ -1,0 +1,240 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { firstValueFrom } from 'rxjs';
+import type { RedisOption } from '../../lib/transport/redis-options.js';
+import type { RedisTransport, RedisTransportSettings } from '../../lib/transport/redis-transport.js';
+import { Queue } from '../support/queue.js';
+import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
+import type { RedisServer } from '../support/redis-server.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
+
+let nodes = new RedisNodes();
+
+afterEach(async () => {
+  await nodes[Symbol.asyncDispose]();
+  nodes = new RedisNodes();
+});
+
+/** A node that writes down the payloads and losses that it is told, in order. */
+async function listener(
+  redis: RedisOption,
+  names: string[],
+  settings?: RedisTransportSettings,
+): Promise<[RedisTransport, Queue<string>]> {
+  const transport = nodes.create(redis, settings);
+  const told = new Queue<string>();
+  await transport.start((payload, name) => told.push(`${name}: ${payload}`), {
+    lost: (name, reason) => told.push(`${name} lost: ${reason}`),
+  });
+  await reached(transport, 'ready');
+  await Promise.all(names.map((name) => transport.subscribe(name)));
+  return [transport, told];
+}
+
+/** Commands go to one port, subscriptions to another. */
+function splitOver(commands: number, subscriber: number): RedisOption {
+  const ports = [commands, subscriber];
+  return () => new Redis({ host: '127.0.0.1', port: ports.shift()!, lazyConnect: true });
+}
+
+async function proxyOf(server: RedisServer): Promise<TcpProxy> {
+  return nodes.use(await TcpProxy.start(server.port));
+}
+
+describe('A subscriber whose connection is killed', () => {
+  test('tells a loss once for each name that was registered, after what came before and before what comes after', async () => {
+    const server = await nodes.server();
+    const { redis } = nodes.probe(server);
+    const [a, told] = await listener(server.url, ['news', 'rooms/:roomId', 'dropped', 'again']);
+    const [b] = await listener(server.url, []);
+    for (const payload of ['1', '2']) expect(await b.publish('news', payload)).toBe(true);
+    expect(await told.take(2)).toEqual(['news: 1', 'news: 2']);
+    await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await reached(a, 'waiting');
+    for (const name of ['dropped', 'again']) a.unsubscribe(name);
+    for (const name of ['again', 'new']) void a.subscribe(name);
+    expect(await b.publish('news', 'missed')).toBe(true);
+    await reached(a, 'ready');
+    for (const channel of ['news', 'rooms/1', 'dropped', 'again', 'new']) await b.publish(channel, 'after');
+    const all = await told.take(6);
+    expect(all.slice(0, 2).toSorted()).toEqual(['news lost: broker', 'rooms/:roomId lost: broker']);
+    expect(all.slice(2)).toEqual(['news: after', 'rooms/:roomId: after', 'again: after', 'new: after']);
+  });
+
+  test('tells the loss before the first payload, also while others post without a break', async () => {
+    const server = await nodes.server();
+    const { redis } = nodes.probe(server);
+    const names = Array.from({ length: 50 }, (_, index) => `channel ${index}`);
+    const [a, told] = await listener(server.url, [...names, ':any']);
+    const [b] = await listener(server.url, []);
+    let count = 0;
+    let isOver = false;
+    const posting = (async () => {
+      for (; !isOver; count++) await Promise.all(names.map((name) => b.publish(name, String(count))));
+    })();
+    for (let outage = 0; outage < 5; outage++) {
+      await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await reached(a, 'waiting');
+      await reached(a, 'ready');
+      const since = count;
+      while (count < since + 3) await new Promise(setImmediate);
+    }
+    isOver = true;
+    await posting;
+    await b.publish('end', 'end');
+    const last = new Map<string, number>();
+    const lost = new Set<string>();
+    const holes = new Map<string, number>();
+    for (const line of await told.takeUntil((each) => each === ':any: end')) {
+      const [, name = '', payload] = /^(.*?)(?: lost: broker|: (\d+))$/.exec(line)!;
+      if (payload === undefined) {
+        expect(lost.has(name)).toBe(false);
+        lost.add(name);
+      } else if (name === ':any') {
+        lost.delete(name);
+      } else {
+        const expected = (last.get(name) ?? -1) + 1;
+        if (Number(payload) !== expected) expect([payload, lost.has(name)]).toEqual([expect.anything(), true]);
+        if (lost.delete(name)) holes.set(name, (holes.get(name) ?? 0) + 1);
+        last.set(name, Number(payload));
+      }
+    }
+    expect([...holes.values()]).toEqual(names.map(() => 5));
+  });
+
+  test('tells a loss of a name that Redis refuses then, once Redis takes it again', async () => {
+    const server = await nodes.server();
+    const { redis } = nodes.probe(server);
+    await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
+    const [a, told] = await listener(`redis://app:secret@${server.address}`, ['free', 'secret']);
+    const rules = ['resetchannels', '&messaging:|free', '&messaging:|messaging:*'];
+    // Redis ends connections that are subscribed to what they may not be any more.
+    await redis.acl('SETUSER', 'app', ...rules);
+    const { error } = await reached(a, 'waiting', 'refuses SUBSCRIBE "messaging:|secret"');
+    expect(error?.message).toContain('NOPERM');
+    expect(await told.next()).toBe('free lost: broker');
+    await redis.acl('SETUSER', 'app', '&messaging:*');
+    expect(await told.next()).toBe('secret lost: broker');
+    await reached(a, 'ready');
+    expect(told.pending).toEqual([]);
+  });
+
+  test('tells losses also if an ACL forbids its beats, and says that it cannot tell whether it hears', async () => {
+    const server = await nodes.server();
+    const { redis } = nodes.probe(server);
+    await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:|news');
+    const [a, told] = await listener(`redis://app:secret@${server.address}`, ['news']);
+    const refused =
+      /refuses SUBSCRIBE "messaging:\|messaging:beat\/.*": NOPERM.*cannot tell whether it hears anything$/;
+    expect((await firstValueFrom(a.status)).error?.message).toMatch(refused);
+    await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    expect(await told.next()).toBe('news lost: broker');
+  });
+});
+
+describe('A subscriber that hears nothing although its connection lives', () => {
+  test('is found within 5 s on a half-open link, told of, made anew, and its names have a loss', async () => {
+    const server = await nodes.server();
+    const proxy = await proxyOf(server);
+    const [a, told] = await listener(splitOver(server.port, proxy.port), ['news']);
+    const statuses = recordStatuses(a);
+    proxy.stall('client');
+    const before = performance.now();
+    expect(await a.publish('news', 'missed')).toBe(true);
+    await reached(a, 'waiting', 'hears nothing');
+    expect(performance.now() - before).toBeLessThan(5_000);
+    expect(await told.next()).toBe('news lost: broker');
+    await reached(a, 'ready');
+    expect(performance.now() - before).toBeLessThan(6_000);
+    expect(await a.publish('news', 'heard')).toBe(true);
+    expect(await told.next()).toBe('news: heard');
+    expect(statuses).toEqual([
+      'ready',
+      expect.stringMatching(/^waiting the subscription to .* hears nothing/),
+      'ready',
+    ]);
+  });
+
+  test('is found where it is connected to another Redis than the posts', async () => {
+    const [server, other] = [await nodes.server(), await nodes.server()];
+    const proxy = await proxyOf(server);
+    const [a, told] = await listener(splitOver(server.port, proxy.port), ['news']);
+    proxy.retarget(other.port);
+    proxy.cut();
+    const statuses = recordStatuses(a);
+    await reached(a, 'waiting', 'hears nothing');
+    const times = proxy.connections.pending.length;
+    proxy.retarget(server.port);
+    expect(await told.next()).toBe('news lost: broker');
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'heard')).toBe(true);
+    expect(await told.next()).toBe('news: heard');
+    expect(proxy.connections.pending.length - times).toBeLessThan(3);
+    // It was not ready in between, where it was registered at a Redis that nobody posts to.
+    expect(statuses.map((text) => text.split(' ')[0])).toEqual(['ready', 'waiting', 'waiting', 'ready']);
+  });
+
+  test('finds its posts at another Redis than all subscriptions, too', async () => {
+    const [server, other] = [await nodes.server(), await nodes.server()];
+    const proxy = await proxyOf(server);
+    const [a, told] = await listener(splitOver(proxy.port, server.port), ['news']);
+    proxy.retarget(other.port);
+    proxy.cut();
+    await reached(a, 'waiting', 'hears nothing');
+    proxy.retarget(server.port);
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'heard')).toBe(true);
+    expect((await told.take(2)).at(-1)).toBe('news: heard');
+  });
+
+  test('is not suspected while Redis is paused: one status tells of that within 5 s, and nothing is made anew', async () => {
+    const server = await nodes.server();
+    const proxy = await proxyOf(server);
+    const [a, told] = await listener(`redis://127.0.0.1:${proxy.port}`, ['news']);
+    await proxy.connections.take(2);
+    const statuses = recordStatuses(a);
+    server.pause();
+    const before = performance.now();
+    await reached(a, 'waiting', 'it does not answer');
+    expect(performance.now() - before).toBeLessThan(5_500);
+    server.resume();
+    await reached(a, 'ready');
+    expect(await a.publish('news', 'heard')).toBe(true);
+    expect(await told.next()).toBe('news: heard');
+    expect(proxy.connections.pending).toEqual([]);
+    expect(statuses).toEqual(['ready', expect.stringMatching(/^waiting .* it does not answer$/), 'ready']);
+  });
+});
+
+describe('Posts that have waited for Redis', () => {
+  test('go out only when what this node listens to is registered again', async () => {
+    const server = await nodes.server();
+    const proxy = await proxyOf(server);
+    const [a, told] = await listener({ client: splitOver(server.port, proxy.port) as () => Redis }, ['news']);
+    for (let outage = 0; outage < 3; outage++) {
+      proxy.mode = 'refuse';
+      await server.kill();
+      await reached(a, 'waiting');
+      const accepted = a.publish('news', `posted ${outage}`);
+      await server.restart();
+      const commands = nodes.probe(server);
+      while (!(await commands.clients()).some(({ cmd }) => cmd === 'role' || cmd === 'ping'));
+      proxy.mode = 'pass';
+      expect(await accepted).toBe(true);
+      expect(await told.take(2)).toEqual(['news lost: broker', `news: posted ${outage}`]);
+    }
+  });
+
+  test('are not accepted where the subscriptions do not come back in time, and those after them are', async () => {
+    const server = await nodes.server();
+    const proxy = await proxyOf(server);
+    const client = splitOver(server.port, proxy.port) as () => Redis;
+    const [a] = await listener({ client, publishTimeoutMs: 300 }, ['news']);
+    proxy.mode = 'refuse';
+    await server.kill();
+    await reached(a, 'waiting');
+    await server.restart();
+    expect(await a.publish('news', 'no')).toBe(false);
+    while (!(await a.publish('news', 'yes')));
+  });
+});
