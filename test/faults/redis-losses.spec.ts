@@ -146,7 +146,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     const proxy = await proxyOf(server);
     const [a, told] = await listener(splitOver(server.port, proxy.port), ['news']);
     const statuses = recordStatuses(a);
-    proxy.stall('client');
+    proxy.mute('down');
     const before = performance.now();
     expect(await a.publish('news', 'missed')).toBe(true);
     await reached(a, 'waiting', 'hears nothing');
