@@ -63,14 +63,13 @@ class Head extends Readable {
     return destination;
   }
 
-  /** Takes Fastify's own listeners away, which wait for the end of the body: 3.5 kB for as long as the stream is open. */
+  /** Takes Fastify's own listeners away, which wait for the end of the body: 3.8 kB for as long as the stream is open. */
   private forget(): void {
     const { raw } = this.reply;
-    for (const [event, listeners] of listenersOf(raw)) {
-      const known = this.others.get(event) ?? [];
-      for (const listener of listeners) {
-        if (!known.includes(listener)) raw.off(event, listener as () => void);
-      }
+    // All of them, and then the others anew: lists that have grown for Fastify's would keep their room.
+    raw.removeAllListeners();
+    for (const [event, listeners] of this.others) {
+      for (const listener of listeners) raw.on(event, listener as () => void);
     }
   }
 }

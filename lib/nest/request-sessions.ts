@@ -7,7 +7,7 @@ import { Authenticator } from './authenticator.js';
 import { isBeingHandled, onceHandled } from './handler-end.js';
 import { rawRequest, responseOf } from './http-exchange.js';
 import { MessageRequest } from './message-request.js';
-import { carrierOf, onceClosed, type Carrier } from './request-carrier.js';
+import { carrierOf, onceClosed } from './request-carrier.js';
 
 /** Gives each request its one session, whoever asks for it and how often. */
 @Injectable()
@@ -35,13 +35,13 @@ export class RequestSessions {
     const key = rawRequest(carrier.origin);
     let session = this.byOrigin.get(key);
     if (session === undefined) {
-      session = this.open(carrier);
+      session = this.open(carrier.origin, carrier.request);
       this.byOrigin.set(key, session);
     }
     return session;
   }
 
-  private open({ origin, request }: Carrier): Session {
+  private open(origin: object, request: object): Session {
     const session = this.hub.sessions.open({ auth: () => this.authenticator.ask(request) });
     const response = responseOf(origin);
     const close = () => session.close();

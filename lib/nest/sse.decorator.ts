@@ -63,7 +63,7 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
     const count = parameterCount(target, key, original);
     const route: SseRoute = { ...routeOptions, handler: name };
     injectedParameter('@Sse()', SseExchangePipe)(target, key, count);
-    addFirst(StreamSignal.provide(), target, key, count + 1);
+    if (StreamSignal.isAskedFor(target, key)) addFirst(StreamSignal.provide(), target, key, count + 1);
     const wrapped = function (this: unknown, ...args: unknown[]): unknown {
       const exchange = args[count];
       // Called by other code, a test for one, it is the method as it was written.

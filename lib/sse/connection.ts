@@ -34,6 +34,16 @@ export interface ConnectionObserver {
   writeFailed(error: unknown): void;
 }
 
+/** What is known of a reader that has not taken all that was written. */
+interface Behind {
+  /** What is left of a batch that is written in pieces. */
+  rest: Buffer | undefined;
+  /** How often the connection was looked at since the reader last took something. */
+  beats: number;
+  /** Whether something waits for it that may be dropped. */
+  isLossy: boolean;
+}
+
 const COMMENT = new Frame(COMMENT_FRAME);
 /** How long a reader may take nothing at all of what waits for it. */
 const STALLED_MS = 60_000;
@@ -45,16 +55,13 @@ const ENOUGH_BYTES = 65_536;
 export class SseConnection implements Flushable {
   /** What is to be written with the next flush. */
   private pending: Batch | undefined = undefined;
-  /** What is left of a batch that is written in pieces. */
-  private rest: Buffer | undefined = undefined;
   private isOpen = false;
   private isEnded = false;
-  /** Whether what was written has filled the socket, so that more would only fill the memory. */
-  private isBlocked = false;
-  /** How often it was looked at since the reader last took something. */
-  private blockedBeats = 0;
-  /** Whether something waits for a slow reader that may be dropped. */
-  private isLossy = false;
+  /**
+   * While what was written has filled the socket, so that more would only fill the memory. An object of its own, since most
+   * readers are never behind.
+   */
+  private behind: Behind | undefined = undefined;
   /** Node's socket, where frames may be written to it past the response. */
   private socket: Socket | undefined = undefined;
   private idling: Idling | undefined = undefined;
@@ -74,7 +81,7 @@ export class SseConnection implements Flushable {
 
   /** How many bytes wait for the reader. */
   get bufferedBytes(): number {
-    return (this.pending?.length ?? 0) + (this.rest?.length ?? 0) + this.sink.writableLength;
+    return (this.pending?.length ?? 0) + (this.behind?.rest?.length ?? 0) + this.sink.writableLength;
   }
 
   /** What frames are written to, and what holds those that the network has not taken yet. */
@@ -114,7 +121,7 @@ export class SseConnection implements Flushable {
     if (this.isEnded) return false;
     const { pending } = this;
     this.pending = (pending ?? this.flusher.start).add(frame);
-    if (this.isBlocked) return this.noteSlowReader(frame);
+    if (this.behind !== undefined) return this.noteSlowReader(frame, this.behind);
     if (pending === undefined) this.flusher.add(this);
     // What is on its way to the next flush tells nothing of the reader; but a source that can wait need not go on.
     return this.pending.length < ENOUGH_BYTES;
@@ -123,7 +130,7 @@ export class SseConnection implements Flushable {
   /** Sends frames that many connections are sent with the next flush, as {@link send} does each of them. */
   sendAll(batch: Batch): void {
     if (this.isEnded) return;
-    if (this.isBlocked) {
+    if (this.behind !== undefined) {
       for (const frame of batch.frames) this.send(frame);
       return;
     }
@@ -140,9 +147,9 @@ export class SseConnection implements Flushable {
    */
   beat(intervalMs: number, isSilent: boolean): void {
     if (isWaitingForTurn(this.response)) return;
-    if (this.isBlocked) {
+    if (this.behind !== undefined) {
       // The first beat may have come right after the write.
-      if (this.blockedBeats++ * intervalMs >= STALLED_MS) this.cutOffSlowReader();
+      if (this.behind.beats++ * intervalMs >= STALLED_MS) this.cutOffSlowReader();
     } else if (!isSilent) {
       this.send(COMMENT);
     }
@@ -151,7 +158,7 @@ export class SseConnection implements Flushable {
   /** Writes what is pending, unless the reader has to catch up first. Called by the flusher. */
   flush(): void {
     const { pending } = this;
-    if (pending === undefined || this.isBlocked || this.isEnded || !this.isOpen) return;
+    if (pending === undefined || this.behind !== undefined || this.isEnded || !this.isOpen) return;
     this.pending = undefined;
     try {
       if (this.write(pending)) this.release();
@@ -165,7 +172,7 @@ export class SseConnection implements Flushable {
   drained(): Promise<void> {
     // Not at once, or a source that always has more would keep the turn from ending, in which it is told to stop.
     if (this.isClosed) return new Promise((resolve) => setImmediate(resolve));
-    if (this.pending === undefined && !this.isBlocked) return Promise.resolve();
+    if (this.pending === undefined && this.behind === undefined) return Promise.resolve();
     return new Promise((resolve) => (this.waitingForDrain = resolve));
   }
 
@@ -173,14 +180,14 @@ export class SseConnection implements Flushable {
   end(frame?: Buffer): void {
     // What was posted before is sent still.
     this.flusher.settle();
-    const { isEnded, pending, rest, response } = this;
+    const { isEnded, pending, behind, response } = this;
     const isTaken = !isEnded && response.writableEnded;
     const isLost = this.isClosed || isTaken;
     this.close();
     if (isTaken) this.observer.responseTaken();
     if (isLost) return;
     this.guard(() => {
-      if (rest !== undefined) response.write(rest);
+      if (behind?.rest !== undefined) response.write(behind.rest);
       if (pending !== undefined) response.write(pending.bytes);
       if (frame) response.end(frame);
       else response.end();
@@ -209,7 +216,7 @@ export class SseConnection implements Flushable {
   private close(): void {
     this.isEnded = true;
     this.pending = undefined;
-    this.rest = undefined;
+    this.behind = undefined;
     // Before the response ends: node then sets the time for which the connection is kept.
     if (this.idling !== undefined) resumeIdleTimeout(this.idling);
     this.idling = undefined;
@@ -225,32 +232,38 @@ export class SseConnection implements Flushable {
     if (isShort && socket?.writableLength === 0) return socket.write(batch.chunk);
     if (response.writableEnded) return this.noteTakenResponse();
     if (isShort) return socket === undefined ? response.write(batch.bytes) : socket.write(batch.chunk);
-    this.rest = batch.bytes;
-    return this.writeRest();
+    return this.writePieces(batch.bytes);
   }
 
   /** Writes pieces until the sink takes no more for now. */
-  private writeRest(): boolean {
-    while (this.rest !== undefined) {
+  private writePieces(bytes: Buffer): boolean {
+    for (let end = ENOUGH_BYTES; ; end += ENOUGH_BYTES) {
       if (this.response.writableEnded) return this.noteTakenResponse();
-      const { rest } = this;
-      this.rest = rest.length > ENOUGH_BYTES ? rest.subarray(ENOUGH_BYTES) : undefined;
       // By the response, of which each piece is a chunk of its own: whoever ends it meanwhile leaves no half one.
-      if (!this.response.write(rest.subarray(0, ENOUGH_BYTES))) return false;
+      const takesMore = this.response.write(bytes.subarray(end - ENOUGH_BYTES, end));
+      if (end >= bytes.length) return takesMore;
+      if (takesMore) continue;
+      this.fallBehind().rest = bytes.subarray(end);
+      return false;
     }
-    return true;
+  }
+
+  private fallBehind(): Behind {
+    return (this.behind ??= { rest: undefined, beats: 0, isLossy: false });
   }
 
   private waitForReader(): void {
-    this.isBlocked = true;
+    this.fallBehind();
     this.sink.once('drain', () => this.guard(() => this.continue()));
   }
 
   private continue(): void {
-    this.blockedBeats = 0;
-    if (!this.writeRest()) return this.waitForReader();
-    this.isBlocked = false;
-    this.isLossy = false;
+    const behind = this.fallBehind();
+    const { rest } = behind;
+    behind.beats = 0;
+    behind.rest = undefined;
+    if (rest !== undefined && !this.writePieces(rest)) return this.waitForReader();
+    this.behind = undefined;
     if (this.pending === undefined) this.release();
     else this.flush();
   }
@@ -270,12 +283,12 @@ export class SseConnection implements Flushable {
   }
 
   /** Sees to it that no more waits than may: by dropping what may be dropped, or by cutting the reader off. */
-  private noteSlowReader({ dropRule }: Frame): false {
-    this.isLossy ||= dropRule !== undefined;
+  private noteSlowReader({ dropRule }: Frame, behind: Behind): false {
+    behind.isLossy ||= dropRule !== undefined;
     const { pending } = this;
     const { maxBufferedBytes } = this.options;
     if (pending === undefined || fits(pending, maxBufferedBytes)) return false;
-    this.pending = this.isLossy ? thinOut(pending, maxBufferedBytes) : undefined;
+    this.pending = behind.isLossy ? thinOut(pending, maxBufferedBytes) : undefined;
     if (this.pending === undefined) this.cutOffSlowReader();
     return false;
   }

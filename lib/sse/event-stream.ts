@@ -57,9 +57,7 @@ const SILENT_BEAT_MS = 15_000;
  * idle: an open one keeps nothing that only its start or its end needs (docs/performance.md, "Memory").
  */
 export class EventStream implements StreamObserver, ConnectionObserver {
-  /** Time between two calls of {@link beat}. */
-  readonly beatMs: number;
-  private readonly isSilent: boolean;
+  private readonly heartbeatMs: number;
   private readonly connection: SseConnection;
   readonly handler: string;
   private state: 'starting' | 'opening' | 'open' | 'done' = 'starting';
@@ -72,9 +70,12 @@ export class EventStream implements StreamObserver, ConnectionObserver {
   ) {
     this.connection = new SseConnection(response, context.options, context.flusher, this);
     this.handler = handler;
-    const beatMs = heartbeatMs ?? context.options.heartbeatMs;
-    this.isSilent = beatMs === 0;
-    this.beatMs = this.isSilent ? SILENT_BEAT_MS : beatMs;
+    this.heartbeatMs = heartbeatMs ?? context.options.heartbeatMs;
+  }
+
+  /** Time between two calls of {@link beat}. */
+  get beatMs(): number {
+    return this.heartbeatMs || SILENT_BEAT_MS;
   }
 
   /** See {@link EventStreams.serve}. */
@@ -132,7 +133,7 @@ export class EventStream implements StreamObserver, ConnectionObserver {
 
   /** See {@link SseConnection.beat}. */
   beat(): void {
-    if (this.state === 'open') this.connection.beat(this.beatMs, this.isSilent);
+    if (this.state === 'open') this.connection.beat(this.beatMs, this.heartbeatMs === 0);
   }
 
   slowConsumer(bufferedBytes: number): void {

@@ -10,8 +10,10 @@ import {
   HttpCode,
   Injectable,
   Post,
+  Req,
   RequestMethod,
   Res,
+  SSE_ABORT_CONTROLLER,
   SseSignal,
   UseInterceptors,
   type CallHandler,
@@ -188,6 +190,11 @@ class HttpController {
     told.push(`handler entered: ${signal.aborted}`);
     await new Promise((resolve) => gate.subscribe(resolve));
     return NEVER;
+  }
+
+  @Sse('without-signal')
+  withoutSignal(@Req() request: Record<symbol, unknown>) {
+    return of(String(SSE_ABORT_CONTROLLER in request));
   }
 
   @Post('plain')
@@ -370,6 +377,12 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     expect(told.pending).toEqual([]);
     open.leave();
     expect(await told.next()).toBe('aborted');
+  });
+
+  test('has no signal if its handler asks for none, since that is memory of each stream', async () => {
+    await using running = await start(adapter);
+    const response = await fetch(`${running.url}/without-signal`);
+    expect(await response.text()).toContain('data: "false"');
   });
 
   test('is not cut off by the idle timeout of the server, which the connection has again afterwards', async () => {
@@ -615,7 +628,7 @@ describe('An event stream on Fastify', () => {
       stream.pause();
       if (message !== '') {
         void running.messaging.postMessage('http/news', message);
-        while (connectionsOf(running.app).some((each) => !each['isBlocked'])) await nextTurn();
+        while (connectionsOf(running.app).some((each) => each['behind'] === undefined)) await nextTurn();
       }
       await expect(running.app.close()).resolves.toBeUndefined();
       session.destroy();
@@ -638,7 +651,7 @@ describe('An event stream on Fastify', () => {
       client.kill('SIGSTOP');
       if (message !== '') {
         void running.messaging.postMessage('http/news', message);
-        while (connectionsOf(running.app).some((each) => !each['isBlocked'])) await nextTurn();
+        while (connectionsOf(running.app).some((each) => each['behind'] === undefined)) await nextTurn();
       }
       await expect(running.app.close()).resolves.toBeUndefined();
       client.kill('SIGKILL');
@@ -673,11 +686,11 @@ describe('An event stream on Fastify', () => {
       for (const { stream } of [reading, left]) stream.pause();
       void running.messaging.postMessage('http/news', 'x'.repeat(4_000_000));
       void running.messaging.postMessage('http/news', 'behind');
-      while (connectionsOf(running.app).some((each) => !each['isBlocked'])) await nextTurn();
+      while (connectionsOf(running.app).some((each) => each['behind'] === undefined)) await nextTurn();
       const beat = () => {
         for (const stream of running.app.get(EventStreams)['streams']) stream.beat();
       };
-      while (connection!['isBlocked']) {
+      while (connection!['behind'] !== undefined) {
         const { bufferedBytes } = connection!;
         for (let count = 0; count < 4; count++) beat();
         reading.stream.resume();

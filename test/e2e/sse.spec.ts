@@ -710,7 +710,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     const [connection] = connectionsOf(running);
     while (connection!.bufferedBytes === 0) await new Promise((resolve) => setImmediate(resolve));
     let posted = 0;
-    while (connection!['isBlocked']) {
+    while (connection!['behind'] !== undefined) {
       const { bufferedBytes } = connection!;
       void running.messaging.postMessage(Users, new UserUpdate(++posted, 'small'));
       slow.resume();
