@@ -69,6 +69,13 @@ export interface SseOptions {
    * @defaultValue 1_048_576
    */
   maxBufferedBytes?: number | undefined;
+  /**
+   * How long a stream lasts at most, in milliseconds. Its client is then told to come back, which takes about a second, and
+   * may come to another server. Each stream lasts between half as long and this long, at random, so that clients do not come
+   * back together. What is posted meanwhile is recovered by clients of the gateway; a stream of `@Sse()` does not get it.
+   * @defaultValue as long as the client stays
+   */
+  maxConnectionAgeMs?: number | undefined;
 }
 
 /** What `authenticate` is given if it names no type of its own: what the requests of all HTTP adapters have. */

@@ -47,6 +47,7 @@ const MODULE: Record<string, OptionCheck> = {
       heartbeatMs: wholeNumber(0),
       retryMs: wholeNumber(0),
       maxBufferedBytes: wholeNumber(1),
+      maxConnectionAgeMs: wholeNumber(1),
     }),
   limits: (value, path) =>
     checkOptions(value, path, Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((limit) => [limit, wholeNumber(1)]))),
@@ -111,6 +112,7 @@ export function resolveOptions(options: MessagingOptions): ResolvedMessagingOpti
       heartbeatMs: options.sse?.heartbeatMs ?? 15_000,
       retryMs: options.sse?.retryMs,
       maxBufferedBytes: options.sse?.maxBufferedBytes ?? 1_048_576,
+      maxConnectionAgeMs: options.sse?.maxConnectionAgeMs,
     },
   };
 }

@@ -7,8 +7,9 @@ import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
 import type { StreamFeeds } from './stream-feeds.js';
 import type { Flusher } from './flusher.js';
-import { END_FRAME, Frame, REVOKED_FRAME } from './frame.js';
+import { END_FRAME, Frame, REVOKED_FRAME, drainFrame } from './frame.js';
 import { eventFrame, frameOf } from './message-frame.js';
+import { pickReturn, returnWindow } from './return-window.js';
 import { SseEvent } from './sse-event.js';
 import type { RawResponse } from './response.js';
 import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
@@ -67,6 +68,8 @@ export class EventStream implements StreamObserver, ConnectionObserver {
   constructor(
     { response, handler, heartbeatMs }: StreamRequest,
     private readonly context: StreamContext,
+    /** See {@link Rotation}. */
+    readonly endsAt: number,
   ) {
     this.connection = new SseConnection(response, context.options, context.flusher, this);
     this.handler = handler;
@@ -156,6 +159,11 @@ export class EventStream implements StreamObserver, ConnectionObserver {
   drain(frame: Buffer): Promise<void> {
     this.finish(frame);
     return this.connection.ended();
+  }
+
+  /** Ends the stream, which has become old, and has its client come back soon. Calls while it is not open yet are for later. */
+  rotate(): void {
+    if (this.state === 'open') this.finish(drainFrame(pickReturn(returnWindow(1))));
   }
 
   cutOff(): void {

@@ -6,6 +6,8 @@ import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
 import { EventStream, type StreamContext, type StreamRequest } from './event-stream.js';
 import { Http2Sessions } from './http2-sessions.js';
+import { pickReturn, returnWindow } from './return-window.js';
+import { Rotation } from './rotation.js';
 import { destroyResponse, type RawResponse } from './response.js';
 import type { MessageStream } from './stream-source.js';
 
@@ -17,17 +19,18 @@ export interface EventStreamOptions {
   readonly retryMs: number | undefined;
   /** How many bytes may gather behind what one slow reader is being sent. */
   readonly maxBufferedBytes: number;
+  /** How long a stream lasts at most; then its client is told to come back. `undefined`: as long as it likes. */
+  readonly maxConnectionAgeMs?: number | undefined;
 }
 
 const DRAIN_TIMEOUT_MS = 400;
-// Browsers that lose a server together must not all come to the next one in the same moment.
-const DRAIN_RETRY_MS = { min: 500, spread: 2_500 };
 
 /** The open event streams of one application. */
 export class EventStreams implements StreamContext {
   readonly flusher = new Flusher();
   private readonly streams = new Set<EventStream>();
   private readonly heartbeat = new Heartbeat(this.streams);
+  private readonly rotation: Rotation;
   readonly feeds: StreamFeeds;
   /** Of requests for streams, and for changes of them, that somebody is still at work for. */
   private readonly working = new Set<RawResponse>();
@@ -40,6 +43,7 @@ export class EventStreams implements StreamContext {
     readonly options: EventStreamOptions,
   ) {
     this.feeds = new StreamFeeds({ hub, flusher: this.flusher });
+    this.rotation = new Rotation(this.streams, options.maxConnectionAgeMs);
   }
 
   /** How many streams are open. */
@@ -70,10 +74,11 @@ export class EventStreams implements StreamContext {
    * @throws (rejects) what the stream fails with before the head is written; nothing has been sent then
    */
   serve(stream: MessageStream, request: StreamRequest): Promise<void> {
-    const eventStream = new EventStream(request, this);
+    const eventStream = new EventStream(request, this, this.rotation.pickEnd());
     this.working.delete(request.response);
     this.streams.add(eventStream);
     this.heartbeat.added(eventStream);
+    this.rotation.added();
     return eventStream.serve(stream, request);
   }
 
@@ -84,21 +89,24 @@ export class EventStreams implements StreamContext {
 
   /** Called by a stream that has ended. */
   remove(stream: EventStream): void {
-    if (this.streams.delete(stream)) this.heartbeat.removed(stream);
+    if (!this.streams.delete(stream)) return;
+    this.heartbeat.removed(stream);
+    this.rotation.removed();
   }
 
   /**
-   * Ends all streams: each browser is told to come back after a time of its own. Resolves when the ends
-   * have been handed to the network; readers that do not take theirs are cut off.
+   * Ends all streams: each browser is told to come back after a time of its own, in the {@link returnWindow}. Resolves when the
+   * ends have been handed to the network; readers that do not take theirs are cut off.
+   *
+   * @param backWithinMs - until when all have to be back
    */
-  async drain(): Promise<void> {
+  async drain(backWithinMs?: number): Promise<void> {
     this.isDraining = true;
     for (const response of this.working) destroyResponse(response);
     this.http2Sessions.close();
     if (this.streams.size === 0) return;
-    const ended = [...this.streams].map((stream) =>
-      stream.drain(drainFrame(DRAIN_RETRY_MS.min + Math.random() * DRAIN_RETRY_MS.spread)),
-    );
+    const window = returnWindow(this.streams.size, backWithinMs);
+    const ended = [...this.streams].map((stream) => stream.drain(drainFrame(pickReturn(window))));
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_TIMEOUT_MS)));
     await Promise.race([Promise.all(ended), timeout]);

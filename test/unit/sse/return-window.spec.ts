@@ -1,0 +1,27 @@
+import { describe, expect, test } from '@jest/globals';
+import { pickReturn, returnWindow } from '../../../lib/sse/return-window.js';
+
+describe('clients that are sent away together', () => {
+  test.each([
+    ['one', 1, undefined, { fromMs: 500, toMs: 1_000 }],
+    ['a few hundred, within half a second', 500, undefined, { fromMs: 500, toMs: 1_000 }],
+    ['2,000, within two seconds', 2_000, undefined, { fromMs: 500, toMs: 2_500 }],
+    ['100,000, within half a minute', 100_000, undefined, { fromMs: 500, toMs: 30_000 }],
+    ['10,000 that have to be back after 4 s', 10_000, 4_000, { fromMs: 500, toMs: 4_000 }],
+    ['those that have hardly any time', 100, 300, { fromMs: 150, toMs: 300 }],
+  ])('come back after a while: %s', (_title, clients, latestMs, window) => {
+    expect(returnWindow(clients, latestMs)).toEqual(window);
+  });
+
+  test('come back evenly: of 2,000, the busiest second has at most twice the mean', () => {
+    const window = returnWindow(2_000);
+    const times = Array.from({ length: 2_000 }, () => pickReturn(window)).sort((a, b) => a - b);
+    expect(times[0]).toBeGreaterThanOrEqual(window.fromMs);
+    expect(times.at(-1)).toBeLessThanOrEqual(window.toMs);
+    const meanInSecond = (2_000 / (window.toMs - window.fromMs)) * 1_000;
+    const inSecondFrom = (time: number) => times.filter((other) => other >= time && other < time + 1_000).length;
+    expect(Math.max(...times.map(inSecondFrom))).toBeLessThan(2 * meanInSecond);
+    // None of them is full before the others begin.
+    expect(new Set(times).size).toBeGreaterThan(1_900);
+  });
+});
