@@ -195,6 +195,7 @@ export interface ResolvedMessagingOptions extends MessagingOptions {
     readonly heartbeatMs: number;
     readonly retryMs: number | undefined;
     readonly maxBufferedBytes: number;
+    readonly maxConnectionAgeMs: number | undefined;
   };
 }
 

@@ -47,6 +47,7 @@ import {
 } from './messaging-options.js';
 import { MessagingService } from './messaging.service.js';
 import { preparePatternHandlers } from './pattern-handlers.js';
+import { stopListening } from './stop-listening.js';
 import { refuseBundledRules } from './refuse-bundled-rules.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
 import { RequestSessions } from './request-sessions.js';
@@ -211,8 +212,9 @@ export class MessagingModule
     }
   }
 
-  /** Called by Nest while it still serves requests: ends the event streams. */
+  /** Called by Nest while it still serves requests: accepts no more of them from new connections, and ends the event streams. */
   async beforeApplicationShutdown(): Promise<void> {
+    stopListening(this.http);
     await this.streams.drain();
   }
 

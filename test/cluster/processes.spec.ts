@@ -107,3 +107,36 @@ test.each(['express', 'fastify'] as const)(
     expect(server.errors).toEqual([]);
   },
 );
+
+test.each(['express', 'fastify'] as const)(
+  'a worker of node:cluster on %s that ends accepts no more connections, however slow its readers are: the others do',
+  async (adapter) => {
+    const script = path.join(root, 'test/support/cluster-process.mjs');
+    const child = spawn(process.execPath, [script, adapter], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+    processes.push(child);
+    const [url] = (await once(createInterface(child.stdout!), 'line')) as [string];
+    const clients: SseClient[] = [];
+    const connect = async (): Promise<SseClient> => {
+      const client = await SseClient.connect(`${url}/numbers`);
+      clients.push(client);
+      return client;
+    };
+    // Connections go to the two workers in turn, so each has a reader of these two, and stalled ones.
+    const readers = [await connect(), await connect()];
+    for (let count = 0; count < 6; count++) (await connect()).stall();
+    const event = (type: string) =>
+      Promise.race(readers.map(({ events }) => events.until(({ event }) => event === type)));
+    const ended = once(child, 'message');
+    child.send('stall');
+    await event('message');
+
+    child.send('end');
+
+    // From here on the worker waits for readers that do not read, for 400 ms.
+    await event('messaging:drain');
+    for (let count = 0; count < 30; count++) expect((await connect()).status).toBe(200);
+    expect(await ended).toEqual(['SIGTERM', undefined]);
+    for (const client of clients) client.abort();
+    child.disconnect();
+  },
+);

@@ -75,6 +75,7 @@ describe('the options', () => {
       { sse: { maxBufferedBytes: '1 MB' } },
       'option "maxBufferedBytes" must be a whole number of at least 1, not "1 MB"',
     ],
+    [{ sse: { maxConnectionAgeMs: 0 } }, 'option "maxConnectionAgeMs" must be a whole number of at least 1, not 0'],
     [{ limits: { maxMessageBytes: 0 } }, 'MessagingModule: limits: option "maxMessageBytes" must be'],
     [{ limits: [] }, 'MessagingModule: limits: the options must be an object, not an array'],
     [{ prefix: 'a*' }, 'option "prefix" must be'],

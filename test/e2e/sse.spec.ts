@@ -809,6 +809,40 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     await expect(SseClient.connect(`${running.url}/users`)).rejects.toThrow('socket hang up');
   });
 
+  test('accepts no connection from the moment on in which it ends its streams, while slow readers keep it from closing', async () => {
+    const running = await start(adapter);
+    const stalled = await SseClient.connect(`${running.url}/users`);
+    stalled.stall();
+    const client = await SseClient.connect(`${running.url}/users`);
+    await client.comments.next();
+    // More than the network takes.
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'x'.repeat(16_000_000)));
+    await client.events.next();
+    const closing = running.app.close();
+    expect(await client.next()).toEqual(['messaging:drain', {}]);
+    await expect(SseClient.connect(`${running.url}/users`)).rejects.toThrow('ECONNREFUSED');
+    await closing;
+    await stalled[Symbol.asyncDispose]();
+  });
+
+  test('ends a stream that has become as old as it may, in good order, with a time to come back', async () => {
+    await using running = await start(adapter, { sse: { maxConnectionAgeMs: 100 } });
+    await using client = await SseClient.connect(`${running.url}/users`);
+    await client.comments.next();
+    void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
+    expect(await client.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
+    expect(await client.next()).toEqual(['messaging:drain', {}]);
+    await client.ended;
+    expect(client.retryMs).toBeGreaterThanOrEqual(500);
+    expect(client.retryMs).toBeLessThanOrEqual(1_000);
+    expect(client.events.pending).toEqual([]);
+    // The server goes on.
+    await using again = await SseClient.connect(`${running.url}/users`);
+    await again.comments.next();
+    void running.messaging.postMessage(Users, new UserUpdate(2, 'Ada'));
+    expect(await again.next()).toEqual(['UserUpdate', { id: 2, name: 'Ada' }]);
+  });
+
   test('cuts off readers that do not take the end of their stream', async () => {
     const running = await start(adapter);
     const stalled = await SseClient.connect(`${running.url}/users`);

@@ -1,6 +1,7 @@
 // A server in a process of its own, over the built library: `node server-process.mjs express|fastify [redis URL]`.
-// Prints its URL when it is ready.
+// Prints its URL when it is ready. `stall`, from its parent process: posts a message here that takes long to read.
 import 'reflect-metadata';
+import cluster from 'node:cluster';
 import { Controller, Get, Module, Param } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
@@ -46,5 +47,9 @@ Module({ imports: [MessagingModule.forRoot(redis ? { redis } : {})], controllers
 const http = adapter === 'fastify' ? new FastifyAdapter() : new ExpressAdapter();
 const app = await NestFactory.create(AppModule, http, { logger: ['error', 'warn'] });
 app.enableShutdownHooks();
+process.on('message', () => {
+  void app.get(MessagingService).postMessage('numbers', 'x'.repeat(16_000_000), { scope: 'local' });
+});
 await app.listen(0, '127.0.0.1');
-console.log(await app.getUrl());
+// The primary process of a cluster does it for its workers.
+if (!cluster.isWorker) console.log(await app.getUrl());
