@@ -124,16 +124,16 @@ test.each(['express', 'fastify'] as const)(
     // Connections go to the two workers in turn, so each has a reader of these two, and stalled ones.
     const readers = [await connect(), await connect()];
     for (let count = 0; count < 6; count++) (await connect()).stall();
-    const event = (type: string) =>
+    const next = (type: string) =>
       Promise.race(readers.map(({ events }) => events.until(({ event }) => event === type)));
     const ended = once(child, 'message');
     child.send('stall');
-    await event('message');
+    await next('message');
 
     child.send('end');
 
     // From here on the worker waits for readers that do not read, for 400 ms.
-    await event('messaging:drain');
+    await next('messaging:drain');
     for (let count = 0; count < 30; count++) expect((await connect()).status).toBe(200);
     expect(await ended).toEqual(['SIGTERM', undefined]);
     for (const client of clients) client.abort();

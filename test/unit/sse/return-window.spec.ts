@@ -15,7 +15,7 @@ describe('clients that are sent away together', () => {
 
   test('come back evenly: of 2,000, the busiest second has at most twice the mean', () => {
     const window = returnWindow(2_000);
-    const times = Array.from({ length: 2_000 }, () => pickReturn(window)).sort((a, b) => a - b);
+    const times = Array.from({ length: 2_000 }, () => pickReturn(window)).toSorted((a, b) => a - b);
     expect(times[0]).toBeGreaterThanOrEqual(window.fromMs);
     expect(times.at(-1)).toBeLessThanOrEqual(window.toMs);
     const meanInSecond = (2_000 / (window.toMs - window.fromMs)) * 1_000;
