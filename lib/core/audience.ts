@@ -3,11 +3,19 @@ import type { ChannelOptions } from '../protocol/channel-definition.js';
 import { checkChannelName, isTemplate } from '../protocol/channel-name.js';
 import { LimitExceededError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
+import type { GapReason } from '../protocol/position.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
-import { Listener, assertListener, type Heard, type MessageListener, type Tap } from './listener.js';
+import {
+  Listener,
+  assertListener,
+  type Heard,
+  type ListenerEvents,
+  type MessageListener,
+  type Tap,
+} from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import { ListenerRegistry } from './listener-registry.js';
 import type { Reporter } from './reporter.js';
@@ -73,6 +81,14 @@ export class Audience {
     this.dispatcher.enqueue(delivery, this.of(delivery.channel));
   }
 
+  /** Tells those who listen to a name or template that messages may be missing; see {@link Dispatcher.enqueueGap}. */
+  tellGap(subscription: string, reason: GapReason): void {
+    const list = this.of(subscription);
+    if (list !== undefined) return this.dispatcher.enqueueGap({ channel: subscription, reason }, list);
+    const template = this.ofTemplate(subscription);
+    if (template !== undefined) this.dispatcher.enqueueGapOfAll({ channel: subscription, reason }, template);
+  }
+
   /**
    * What somebody who names a channel listens to.
    *
@@ -116,11 +132,11 @@ export class Audience {
    * Registers a function of the library's own, which is called with each delivery.
    *
    * @param label - what logs call it
-   * @param onSessionClose - called when the session has ended the registration
    */
-  tap(heard: Heard, tap: Tap, session: Session, label: string, onSessionClose?: () => void): Listener {
+  tap(heard: Heard, tap: Tap, session: Session, label: string, events: ListenerEvents = {}): Listener {
     const listener = Listener.tapping(heard, tap, session, label);
-    listener.onSessionClose = onSessionClose;
+    listener.onSessionClose = events.onSessionClose;
+    listener.onGap = events.onGap;
     this.attach(listener);
     return listener;
   }

@@ -2,8 +2,9 @@ import type { Class } from '../protocol/message.js';
 import { isInstance } from '../protocol/message-class.js';
 import { isThenable } from '../protocol/promises.js';
 import { notCarried } from './class-guard.js';
-import type { Delivery } from './delivery.js';
-import { reportRejection } from './isolate.js';
+import { Delivery } from './delivery.js';
+import type { Gap } from './gap.js';
+import { isolate, reportRejection } from './isolate.js';
 import type { Listener, Tap } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import type { ListenerRegistry } from './listener-registry.js';
@@ -61,6 +62,27 @@ export class Dispatcher {
     if (this.firstLeftOver !== undefined && this.nested === 0) this.deliverLeftOver();
   }
 
+  /** Tells the listeners of a channel of a gap: after the messages that came before it, never within a delivery. */
+  enqueueGap(gap: Gap, list: ListenerList): void {
+    if (!list.all.some(hearsOfGaps)) return;
+    list.wait(gap);
+    if (list.isBusy) return;
+    if (this.nested === MAX_NESTED) {
+      if (!list.isLeftOver) this.leaveOver(list);
+      return;
+    }
+    this.run(list, undefined);
+    if (this.firstLeftOver !== undefined && this.nested === 0) this.deliverLeftOver();
+  }
+
+  /** The same for those of a template: after everything that is being delivered, or is left over, under any name. */
+  enqueueGapOfAll(gap: Gap, template: ListenerList): void {
+    if (this.nested === 0 && this.firstLeftOver === undefined) return this.enqueueGap(gap, template);
+    if (!template.all.some(hearsOfGaps)) return;
+    template.wait(gap);
+    if (!template.isLeftOver) this.leaveOver(template);
+  }
+
   /** Calls one listener, whether or not it is in a list. */
   deliver(delivery: Delivery, listener: Listener): void {
     if (!this.isFor(delivery, listener.definition?.type)) return;
@@ -94,7 +116,10 @@ export class Dispatcher {
   }
 
   private deliverWaiting(list: ListenerList): void {
-    for (let next = list.takeWaiting(); next !== undefined; next = list.takeWaiting()) this.toAudience(next, list);
+    for (let next = list.takeWaiting(); next !== undefined; next = list.takeWaiting()) {
+      if (next instanceof Delivery) this.toAudience(next, list);
+      else this.tell(next, list);
+    }
   }
 
   private leaveOver(list: ListenerList): void {
@@ -134,6 +159,17 @@ export class Dispatcher {
     if (type === undefined || isInstance(delivery.message, type)) return true;
     this.reporter.messageRejected({ channel: delivery.channel, error: notCarried(delivery.message, type) });
     return false;
+  }
+
+  private tell(gap: Gap, list: ListenerList): void {
+    const listeners = list.all;
+    const { length } = listeners;
+    for (let index = 0; index < length; index++) {
+      const listener = listeners[index]!;
+      const { onGap } = listener;
+      if (onGap !== undefined && !listener.closed)
+        isolate(this.reporter, `onGap of ${listener.name}`, () => onGap(gap));
+    }
   }
 
   /** Calls the listeners of a list. */
@@ -235,4 +271,8 @@ export class Dispatcher {
     const context = known ?? new MessageContext(delivery, listener);
     this.reporter.listenerFailed(error, { channel: delivery.channel, listener: listener.name, context });
   }
+}
+
+function hearsOfGaps({ onGap, closed }: Listener): boolean {
+  return onGap !== undefined && !closed;
 }

@@ -13,7 +13,7 @@ import type { ChannelDefinitions } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
 import { Inbound } from './inbound.js';
 import { isolateObservable } from './isolated-observable.js';
-import type { Heard, Listener, MessageListener, Tap } from './listener.js';
+import type { Heard, Listener, ListenerEvents, MessageListener, Tap } from './listener.js';
 import { Outbound } from './outbound.js';
 import { PostCheck } from './post-check.js';
 import type { PostOptions } from './post-options.js';
@@ -99,6 +99,7 @@ export class Hub {
     const { inbound } = this;
     await this.transport?.start((payload, subscription, channel) => inbound.receive(payload, subscription, channel), {
       rejected: (channel, error) => inbound.reject(channel, error),
+      lost: (subscription, reason) => inbound.lose(subscription, reason),
     });
   }
 
@@ -157,8 +158,8 @@ export class Hub {
   }
 
   /** See {@link Audience.tap}. */
-  tap(heard: Heard, tap: Tap, session: Session, label: string, onSessionClose?: () => void): Listener {
-    return this.audience.tap(heard, tap, session, label, onSessionClose);
+  tap(heard: Heard, tap: Tap, session: Session, label: string, events?: ListenerEvents): Listener {
+    return this.audience.tap(heard, tap, session, label, events);
   }
 
   /** See {@link Audience.attach}. */

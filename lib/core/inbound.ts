@@ -4,6 +4,7 @@ import { decodeEnvelope } from '../protocol/envelope.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
 import { isInstance } from '../protocol/message-class.js';
+import type { GapReason } from '../protocol/position.js';
 import { typeName } from '../protocol/serializable.js';
 import type { Audience } from './audience.js';
 import { notCarried } from './class-guard.js';
@@ -51,6 +52,11 @@ export class Inbound {
   reject(channel: string, error: Error): void {
     this.rejected++;
     this.reporter.messageRejected({ channel, error });
+  }
+
+  /** See `TransportLoss`. */
+  lose(subscription: string, reason: GapReason): void {
+    this.audience.tellGap(subscription, reason);
   }
 
   /** @throws MessagingError for what is no message of the channel */

@@ -33,13 +33,8 @@ export function iterate<T>(
     if (isBegun) return;
     isBegun = true;
     if (session.closed) return iteration.finish();
-    listener = hub.tap(
-      heard,
-      ({ message }) => iteration.take(message as T),
-      session,
-      'iterate()',
-      () => iteration.finish(),
-    );
+    const onSessionClose = (): void => iteration.finish();
+    listener = hub.tap(heard, ({ message }) => iteration.take(message as T), session, 'iterate()', { onSessionClose });
   };
   const end = (): Promise<IteratorResult<T, undefined>> => {
     isBegun = true;

@@ -1,11 +1,12 @@
 import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import type { Delivery } from './delivery.js';
+import type { Gap } from './gap.js';
 import type { Listener, Registry } from './listener.js';
 
 // Below this many a list is not worth compacting.
 const MIN_COMPACTION = 32;
 // Shared by all idle lists, never written to: a post must not cost an array that is hardly ever needed.
-const NONE_WAITING: Delivery[] = [];
+const NONE_WAITING: (Delivery | Gap)[] = [];
 const NO_TEMPLATES: readonly ListenerList[] = [];
 
 /**
@@ -21,8 +22,8 @@ export class ListenerList implements Registry {
   definition: ChannelDefinition | undefined = undefined;
   /** Whether a message of this channel is being delivered. */
   isBusy = false;
-  /** Messages that wait until the one being delivered has reached every listener. */
-  waiting: (Delivery | undefined)[] = NONE_WAITING;
+  /** Messages, and gaps between them, that wait until the message being delivered has reached every listener. */
+  waiting: (Delivery | Gap | undefined)[] = NONE_WAITING;
   /** Whether messages have been left to wait though none is being delivered. */
   isLeftOver = false;
   /** The list whose messages were left over after those of this one. */
@@ -55,13 +56,13 @@ export class ListenerList implements Registry {
     if (this.isEmpty) this.onEmpty(this);
   }
 
-  wait(delivery: Delivery): void {
+  wait(delivery: Delivery | Gap): void {
     if (this.waiting === NONE_WAITING) this.waiting = [];
     this.waiting.push(delivery);
   }
 
-  /** Takes the message that has waited longest; those behind it stay, whatever becomes of its delivery. */
-  takeWaiting(): Delivery | undefined {
+  /** Takes what has waited longest; what is behind it stays, whatever becomes of its delivery. */
+  takeWaiting(): Delivery | Gap | undefined {
     const { waiting } = this;
     const delivery = waiting[this.nextWaiting];
     if (delivery === undefined) {

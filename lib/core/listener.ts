@@ -4,6 +4,7 @@ import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { MessagingError } from '../protocol/errors.js';
 import { nameOf } from '../protocol/thrown.js';
 import type { Delivery } from './delivery.js';
+import type { GapListener } from './gap.js';
 import type { MessageContext } from './message-context.js';
 import type { Registration, Session } from './session.js';
 
@@ -18,6 +19,13 @@ export type MessageListener<T = unknown, Params = MessageParams> = (
 
 /** Called with each delivery itself: how the library listens, which needs more of a message than the application does. */
 export type Tap = (delivery: Delivery) => unknown;
+
+/** What a listener may be told of beside messages. */
+export interface ListenerEvents {
+  /** See {@link Registration.onSessionClose}. */
+  readonly onSessionClose?: (() => void) | undefined;
+  readonly onGap?: GapListener | undefined;
+}
 
 /** What a listener listens to. */
 export interface Heard {
@@ -65,6 +73,8 @@ export class Listener implements Heard, MessageSubscription, Registration {
   order = 0;
   /** See {@link Registration.onSessionClose}. */
   onSessionClose: (() => void) | undefined = undefined;
+  /** Told of each loss; few listeners have one. */
+  onGap: GapListener | undefined = undefined;
   private list: Registry | undefined = undefined;
   private becameReady: Promise<void> | undefined = undefined;
   private resolveReady: (() => void) | undefined = undefined;

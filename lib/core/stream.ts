@@ -63,7 +63,7 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
         this.delivery = outer;
       }
     };
-    return hub.tap(heard, take, session, LABEL, () => subscriber.complete());
+    return hub.tap(heard, take, session, LABEL, { onSessionClose: () => subscriber.complete() });
   }
 
   /** Who is told of what a subscriber fails with now. */

@@ -549,13 +549,8 @@ describe('a listener of the library itself', () => {
   test('ends with its session, which then says so', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
-    hub.tap(
-      hub.heard('a'),
-      () => seen.push('heard'),
-      session,
-      'a feed',
-      () => seen.push('ended'),
-    );
+    const events = { onSessionClose: () => seen.push('ended') };
+    hub.tap(hub.heard('a'), () => seen.push('heard'), session, 'a feed', events);
     session.close();
     void hub.post('a', 'x');
     expect(seen).toEqual(['ended']);

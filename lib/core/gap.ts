@@ -1,0 +1,16 @@
+import type { GapReason, Position } from '../protocol/position.js';
+
+/** Messages of a channel may be missing here. */
+export interface Gap {
+  /** The name or template that was listened to. */
+  readonly channel: string;
+  /** Why. */
+  readonly reason: GapReason;
+  /** From where the channel goes on, if it has positions on this server. */
+  readonly position?: Position | undefined;
+}
+
+/**
+ * Told once of each loss, in its place among the messages. What it throws, or its promise rejects with, is reported.
+ */
+export type GapListener = (gap: Gap) => unknown;
