@@ -1,5 +1,5 @@
 // The model of docs/scaling.md: what an installation needs, by what was measured on one machine. Not a bench: prints its table
-// at once, by `node dist/bench/scaling.js`. Change what is here to see what follows.
+// at once, by `node dist/bench/bench/scaling.js`. Change what is here to see what follows.
 
 /** Seconds of CPU, on one core of the machine that docs/performance.md names. */
 const CPU = {

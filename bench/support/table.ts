@@ -135,5 +135,7 @@ function percent(share: number): string {
 }
 
 function ratioText(ratio: number): string {
+  // Of nothing to nothing, or to something, there is none.
+  if (!Number.isFinite(ratio)) return '';
   return ratio.toFixed(ratio < 0.1 ? 3 : 2);
 }

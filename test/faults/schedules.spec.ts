@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { bundleProgram } from '../support/bundled-program.js';
-import { scheduleOf, type FaultKind, type Schedule } from '../support/fault-schedule.js';
+import { scheduleOf, type Fault, type FaultKind, type Schedule } from '../support/fault-schedule.js';
 import { describeReport, FaultWorld } from '../support/fault-world.js';
 
 // Real servers, a real Redis and real clients go through faults that a seed draws, and a checker follows every message.
@@ -62,4 +62,24 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     );
     expect(failures.join('\n\n')).toBe('');
   }, 600_000);
+
+  test('would be found if they told nobody of a loss', async () => {
+    const kind: FaultKind = 'link-cut';
+    const faults = [0, 1, 2].map((target): Fault => ({
+      kind,
+      atMs: 200 + target * 1_500,
+      forMs: 800,
+      target,
+      way: 'both',
+      connection: undefined,
+    }));
+    const { findings, counts } = await worlds[0]!.go(
+      { seed: FIRST_SEED, faults },
+      { everyMs: { busy: 25 }, clients: [['busy'], ['*']], natives: [['busy']], isDeafToGaps: true },
+    );
+    const lost = findings.filter((finding) => finding.kind === 'lost').map(({ reader }) => reader.split(' ')[0]);
+    expect(new Set(lost)).toEqual(new Set(['node', 'client', 'native']));
+    expect(new Set(findings.map(({ reader }) => reader)).size).toBe(6);
+    expect(counts.gaps).toBe(0);
+  }, 120_000);
 });

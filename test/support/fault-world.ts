@@ -35,6 +35,8 @@ export interface RunReport {
   readonly counts: LedgerCounts;
   /** How long after a client's network was back its stream was open again, in milliseconds. */
   readonly returnsMs: readonly number[];
+  /** When clients opened streams, the first ones apart, in milliseconds since the schedule began. */
+  readonly openingsMs: readonly number[];
 }
 
 const DEFAULT_RUN = {
@@ -53,6 +55,7 @@ const TOLD_WITHIN_MS = 20_000;
 const ABSENT_AFTER_MS = 35_000;
 const ARRIVES_WITHIN_MS = 5_000;
 const LEAVES_WITHIN_MS = 20_000;
+const OPENED_AT_ONCE = 200;
 
 /** A place for a node: its process may be another one later. */
 interface Slot {
@@ -141,6 +144,7 @@ export class FaultWorld implements AsyncDisposable {
 /** One schedule on its way. */
 class Run {
   private readonly ledger = new Ledger(clock());
+  private readonly nodeLogs = new Map<string, ReaderLog>();
   private readonly readers: FaultReader[] = [];
   private readonly lines: TcpProxy[] = [];
   private readonly visits: Visit[][] = [];
@@ -148,6 +152,7 @@ class Run {
   /** When the network of a client was back, and since when it was not there. */
   private readonly absences: { readonly client: number; readonly fromMs: number; readonly untilMs: number }[] = [];
   private readonly node: FaultNodeRun;
+  private startMs = 0;
 
   constructor(
     private readonly slots: readonly Slot[],
@@ -163,10 +168,10 @@ class Run {
       await this.each(({ process }) => process.do({ task: 'listen', run: this.node }));
       await this.openReaders();
       await this.each(({ process }) => process.do({ task: 'post', run: this.node }));
-      const start = clock();
+      this.startMs = clock();
       await Promise.all(
         this.schedule.faults.map(async (fault) => {
-          await sleep(fault.atMs - (clock() - start));
+          await sleep(fault.atMs - (clock() - this.startMs));
           await this.inflict(fault);
         }),
       );
@@ -177,7 +182,14 @@ class Run {
       await Promise.all(this.lines.map((line) => line[Symbol.asyncDispose]()));
     }
     const { findings, counts } = this.ledger.check();
-    return { seed: this.schedule.seed, findings: [...this.findings, ...findings], counts, returnsMs: this.returnsMs() };
+    const openings = this.readers.flatMap(({ openedAtMs }) => openedAtMs.slice(1).map((atMs) => atMs - this.startMs));
+    return {
+      seed: this.schedule.seed,
+      findings: [...this.findings, ...findings],
+      counts,
+      returnsMs: this.returnsMs(),
+      openingsMs: openings.toSorted((a, b) => a - b),
+    };
   }
 
   note(poster: string, note: FaultNodeNote): void {
@@ -191,9 +203,9 @@ class Run {
     if (note[0] === 'ready') {
       const isTemplate = name.includes(':');
       const hears = isTemplate ? () => true : (channel: string) => channel === name;
-      this.ledger.add(new ReaderLog(reader, name, hears, note[2]));
+      this.nodeLogs.set(`${reader} ${name}`, this.ledger.add(new ReaderLog(reader, name, hears, note[2])));
     }
-    const log = this.ledger.logs.find((each) => each.reader === reader && each.name === name);
+    const log = this.nodeLogs.get(`${reader} ${name}`);
     if (note[0] === 'message') log?.message(note[2], note[3], note[4]);
     if (note[0] === 'gap' && !this.options.isDeafToGaps) log?.gap(note[2], note[3]);
   }
@@ -222,10 +234,11 @@ class Run {
       const settings = { id, line, ledger: this.ledger, run: this.node.run, names, clock, isDeafToGaps };
       this.readers[client] = await (kind === 'client' ? ClientReader : NativeReader).open(settings);
     };
-    await Promise.all([
-      ...clients.map((names, index) => open(index, names, 'client')),
-      ...natives.map((names, index) => open(clients.length + index, names, 'native')),
-    ]);
+    const openings = [
+      ...clients.map((names, index) => () => open(index, names, 'client')),
+      ...natives.map((names, index) => () => open(clients.length + index, names, 'native')),
+    ];
+    while (openings.length > 0) await Promise.all(openings.splice(0, OPENED_AT_ONCE).map((start) => start()));
   }
 
   private async inflict(fault: Fault): Promise<void> {

@@ -53,6 +53,7 @@ interface Gap {
 
 interface Accepted {
   readonly channel: string;
+  last: number;
   readonly numbers: { readonly n: number; readonly atMs: number }[];
 }
 
@@ -122,13 +123,14 @@ export class Ledger {
   accepted(poster: string, channel: string, n: number, atMs: number): void {
     const stream = streamOf(poster, channel);
     let known = this.#accepted.get(stream);
-    if (!known) this.#accepted.set(stream, (known = { channel, numbers: [] }));
+    if (!known) this.#accepted.set(stream, (known = { channel, last: 0, numbers: [] }));
     known.numbers.push({ n, atMs });
+    known.last = Math.max(known.last, n);
   }
 
   /** The highest number of a poster on a channel that was answered `true`. */
   last(poster: string, channel: string): number {
-    return this.#accepted.get(streamOf(poster, channel))?.numbers.reduce((last, { n }) => Math.max(last, n), 0) ?? 0;
+    return this.#accepted.get(streamOf(poster, channel))?.last ?? 0;
   }
 
   check(): { readonly findings: Finding[]; readonly counts: LedgerCounts } {
