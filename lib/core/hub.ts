@@ -18,7 +18,7 @@ import { Outbound } from './outbound.js';
 import { PostCheck } from './post-check.js';
 import type { PostOptions } from './post-options.js';
 import type { Reporter } from './reporter.js';
-import type { Session } from './session.js';
+import { Session } from './session.js';
 import { Sessions } from './sessions.js';
 import type { Transport, TransportStatus } from './transport.js';
 
@@ -49,8 +49,10 @@ export class Hub {
   /** Where failures are told that have no caller. */
   readonly reporter: Reporter;
   readonly sessions: Sessions;
-  /** The session of what belongs to the application, not to a request; ends with the hub. */
+  /** The session of what belongs to the application, not to a request; ends with {@link retire}, or with the hub. */
   readonly root: Session;
+  /** The session of what the library itself listens to; ends with the hub. */
+  readonly own: Session;
   private readonly transport: Transport | undefined;
   private readonly audience: Audience;
   private readonly outbound: Outbound;
@@ -64,6 +66,7 @@ export class Hub {
     this.transport = transport;
     this.sessions = new Sessions(reporter);
     this.root = this.sessions.open();
+    this.own = new Session({}, this.sessions);
     const codec = (this.codec = new Codec(types, classFilter, instanceCheck));
     const audience = (this.audience = new Audience(types, transport, reporter));
     const postCheck = instanceCheck && validateOnPost ? new PostCheck(types, instanceCheck, classFilter) : undefined;
@@ -177,9 +180,18 @@ export class Hub {
     this.audience.release(listeners);
   }
 
+  /**
+   * Closes all sessions but the library's {@link own}: the application hears no more, while this node still answers the others.
+   * To be followed by {@link close}.
+   */
+  retire(): void {
+    this.sessions.close('shutdown');
+  }
+
   /** Closes all sessions, and with them all listeners and streams, then the transport. */
   async close(): Promise<void> {
-    this.sessions.close('shutdown');
+    this.retire();
+    this.own.end('shutdown');
     await this.transport?.close();
   }
 }

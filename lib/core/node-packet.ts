@@ -1,8 +1,12 @@
 import { describe } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 
-/** What goes from node to node: a question, the answer to one, or word that there will be none. */
+/**
+ * What goes from node to node: a question, the answer to one, or word that there will be none; or a call that whoever hears it
+ * answers with nothing.
+ */
 export type NodePacket =
+  | { readonly kind: 'call'; readonly id: string; readonly from: string }
   | { readonly kind: 'question'; readonly id: string; readonly from: string; readonly body: unknown }
   | { readonly kind: 'answer'; readonly id: string; readonly body: unknown }
   | { readonly kind: 'failure'; readonly id: string; readonly reason: FailureReason };
@@ -29,6 +33,9 @@ export function readNodePacket(value: unknown): NodePacket {
   const { kind, id, from, reason, body } = value as Record<string, unknown>;
   if (typeof id !== 'string' || !UUID.test(id)) throw wrong('id', id);
   switch (kind) {
+    case 'call':
+      if (!isNodeId(from)) throw wrong('from', from);
+      return { kind, id, from };
     case 'question':
       if (!isNodeId(from)) throw wrong('from', from);
       return { kind, id, from, body };

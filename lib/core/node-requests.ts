@@ -6,6 +6,9 @@ import type { Hub } from './hub.js';
 import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 
+/** Heard by all nodes. */
+const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
+
 interface Pending {
   readonly resolve: (body: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -23,15 +26,13 @@ export class NodeRequests {
   ) {}
 
   /** Begins to answer other nodes, and to hear their answers. */
-  listen(): Listener {
-    const listener = this.hub.listen(
-      channelOf(this.hub.node),
-      (packet: unknown) => this.receive(packet),
-      this.hub.root,
-      'requests of other nodes',
+  listen(): readonly Listener[] {
+    const { hub } = this;
+    const listeners = [channelOf(hub.node), EVERYBODY].map((channel) =>
+      hub.listen(channel, (packet: unknown) => this.receive(packet), hub.own, 'requests of other nodes'),
     );
-    listener.onSessionClose = () => this.abandon();
-    return listener;
+    listeners[0]!.onSessionClose = () => this.abandon();
+    return listeners;
   }
 
   /**
@@ -41,28 +42,52 @@ export class NodeRequests {
    *   failed to answer
    * @throws LimitExceededError (rejects) if the question or the answer is longer than `limits.maxMessageBytes`
    */
-  ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
+  async ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
+    if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
+    const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
+    return this.request(channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
+  }
+
+  /** Whether any other node answers in time. Never rejects. */
+  async hasOthers(timeoutMs: number): Promise<boolean> {
+    const packet = { kind: 'call', id: randomUUID(), from: this.hub.node } as const;
+    try {
+      await this.request(EVERYBODY, packet, timeoutMs, 'no other node answered');
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  private request(
+    channel: Channel<NodePacket>,
+    packet: NodePacket,
+    timeoutMs: number,
+    failure: string,
+  ): Promise<unknown> {
+    const { id } = packet;
     return new Promise((resolve, reject) => {
-      if (!isNodeId(node)) return reject(unavailable(`${describe(node)} is no server's id`));
-      const id = randomUUID();
       const timer = setTimeout(
-        () => this.fail(id, unavailable(`node ${node} did not answer within ${timeoutMs} ms`)),
+        () => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`)),
         timeoutMs,
       ).unref();
       this.pending.set(id, { resolve, reject, timer });
-      this.send(node, { kind: 'question', id, from: this.hub.node, body }).then(
+      this.send(channel, packet).then(
         (isAccepted) => {
           if (!isAccepted) this.fail(id, unavailable('the broker did not accept the request'));
         },
         (error: unknown) => this.fail(id, error),
       );
-      return undefined;
     });
   }
 
   private async receive(value: unknown): Promise<void> {
     const packet = this.read(value);
     switch (packet?.kind) {
+      case 'call':
+        if (packet.from !== this.hub.node)
+          await this.send(channelOf(packet.from), { kind: 'answer', id: packet.id, body: null });
+        return;
       case 'question':
         return this.answerQuestion(packet);
       case 'answer':
@@ -86,10 +111,10 @@ export class NodeRequests {
   /** Whoever asks is told in any case, and does not have to wait until its time is out. */
   private async answerQuestion({ id, from, body }: NodePacket & { kind: 'question' }): Promise<void> {
     try {
-      await this.send(from, { kind: 'answer', id, body: await this.answer(body) });
+      await this.send(channelOf(from), { kind: 'answer', id, body: await this.answer(body) });
     } catch (error) {
       this.hub.reporter.callbackFailed({ callback: 'The answer to another server', error });
-      await this.send(from, {
+      await this.send(channelOf(from), {
         kind: 'failure',
         id,
         reason: error instanceof LimitExceededError ? 'tooLong' : 'failed',
@@ -98,8 +123,8 @@ export class NodeRequests {
   }
 
   /** Rejects with what the hub throws. */
-  private async send(node: string, packet: NodePacket): Promise<boolean> {
-    return this.hub.post(channelOf(node), packet, { scope: 'auto' });
+  private async send(channel: Channel<NodePacket>, packet: NodePacket): Promise<boolean> {
+    return this.hub.post(channel, packet, { scope: 'auto' });
   }
 
   private fail(id: string, error: unknown): void {

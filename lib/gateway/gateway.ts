@@ -104,7 +104,7 @@ export class Gateway {
 
   /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
   async start(): Promise<void> {
-    await whenHeard(this.hub, [this.nodes.listen()]);
+    await whenHeard(this.hub, this.nodes.listen());
   }
 
   /**

@@ -43,7 +43,7 @@ export class Feed implements Group {
     private readonly frameOf: (delivery: Delivery) => Frame | undefined,
   ) {
     const { hub } = context;
-    this.source = hub.tap(heard, (delivery) => this.take(delivery), hub.root, label);
+    this.source = hub.tap(heard, (delivery) => this.take(delivery), hub.own, label);
   }
 
   /** See `MessageSubscription.ready`. */

@@ -26,9 +26,9 @@ class Node implements AsyncDisposable {
 
   static async start(broker: MemoryBroker, answer: (body: unknown) => unknown = (body) => ({ got: body })) {
     const node = new Node(broker, answer);
-    const listener = node.requests.listen();
+    const listeners = node.requests.listen();
     await node.hub.start();
-    await listener.ready;
+    await Promise.all(listeners.map(({ ready }) => ready));
     return node;
   }
 
@@ -176,6 +176,7 @@ describe('A request to another node', () => {
     [{}, '"id" of a packet'],
     [{ kind: 'question', id: 'x'.repeat(1_000_000), from: id }, '"id" of a packet'],
     [{ kind: 'question', id }, '"from" of a packet'],
+    [{ kind: 'call', id }, '"from" of a packet'],
     [{ kind: 'question', id, from: `${id}/other` }, '"from" of a packet'],
     [{ kind: 'question', id, from: ':node' }, '"from" of a packet'],
     [{ kind: 'question', id, from: [id] }, '"from" of a packet'],
@@ -191,6 +192,34 @@ describe('A request to another node', () => {
     expect(b.reporter.rejections).toMatchObject([{ channel: channelOf(b).name }]);
     expect(b.reporter.rejections[0]!.error.message).toContain(text);
     expect(b.reporter.rejections[0]!.error.message.length).toBeLessThan(250);
+    expect(b.reporter.listenerFailures).toEqual([]);
+  });
+});
+
+describe('Whether there are other nodes', () => {
+  test('is known as soon as one of them answers', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    await using c = await Node.start(broker);
+    expect(await a.requests.hasOthers(60_000)).toBe(true);
+    expect([a, b, c].map(({ pending }) => pending)).toEqual([0, 0, 0]);
+    // Nobody is asked anything.
+    expect([a, b, c].flatMap(({ asked }) => asked.pending)).toEqual([]);
+  });
+
+  test('is denied if none answers in time, and this one does not answer itself', async () => {
+    await using a = await Node.start(new MemoryBroker());
+    expect(await a.requests.hasOthers(1)).toBe(false);
+    expect(a.pending).toBe(0);
+  });
+
+  test('is denied at once if the broker is away', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    broker.cut();
+    expect(await a.requests.hasOthers(60_000)).toBe(false);
     expect(b.reporter.listenerFailures).toEqual([]);
   });
 });

@@ -191,6 +191,26 @@ describe('a session', () => {
     expect(hub.sessions.open().closed).toBe(true);
   });
 
+  test('of the application closes when the hub retires, and so does one that is opened later; that of the library goes on', async () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    hub.listen('channel', (message) => seen.push(['application', message]), hub.root);
+    hub.listen('channel', (message) => seen.push(['request', message]), session);
+    hub.listen('channel', (message) => seen.push(['library', message]), hub.own);
+
+    hub.retire();
+    void hub.post('channel', 'x');
+
+    expect(seen).toEqual([['library', 'x']]);
+    expect([hub.root, session, hub.sessions.open()].map(({ closeReason }) => closeReason)).toEqual(
+      Array(3).fill('shutdown'),
+    );
+    await hub.close();
+    void hub.post('channel', 'y');
+    expect(seen).toHaveLength(1);
+    expect(hub.own.closeReason).toBe('shutdown');
+  });
+
   test('asks who is behind it until it is told, then remembers', () => {
     const { hub } = setup();
     const answers = [null, { userId: 'ada' }, { userId: 'bob' }];

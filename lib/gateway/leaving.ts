@@ -1,0 +1,78 @@
+/** How long before this node leaves the clients are to be back. */
+const SLACK_MS = 1_000;
+/** How long nobody must have asked anything: a client that is back may need several answers. */
+const QUIET_MS = 250;
+
+/**
+ * Until when the clients that a leaving node has sent away must be back, in milliseconds from then.
+ *
+ * @param leaveMs - how long the node stays
+ */
+export function backWithin(leaveMs: number): number {
+  return Math.max(leaveMs - SLACK_MS, leaveMs / 2);
+}
+
+/** The clients of a node that leaves. */
+export interface Leavers {
+  /** Their connections, which they name when they are back elsewhere. */
+  readonly connections: Iterable<string>;
+  /** When the others, who name none, are back, in milliseconds from now; 0: there are no others. */
+  readonly othersBackMs: number;
+}
+
+/** The time in which a node that shuts down still answers the others, about the clients that it has sent away. */
+export class Leaving {
+  private readonly away: Set<string>;
+  private readonly leavesAt: number;
+  private readonly othersBackAt: number;
+  private askedAt = -Infinity;
+  private wake: () => void = () => {};
+
+  /**
+   * @param leaveMs - how long this node stays at most, from now
+   * @param hasOthers - whether there is any other node to which they can go
+   */
+  constructor(
+    { connections, othersBackMs }: Leavers,
+    leaveMs: number,
+    private readonly hasOthers: Promise<boolean>,
+  ) {
+    const now = performance.now();
+    this.away = new Set(connections);
+    this.leavesAt = now + leaveMs;
+    this.othersBackAt = othersBackMs === 0 ? -Infinity : now + othersBackMs;
+  }
+
+  /**
+   * To be called when another node asks what clients have missed.
+   *
+   * @param returned - connections whose clients are there now
+   */
+  noteQuestion(returned: readonly string[]): void {
+    this.askedAt = performance.now();
+    for (const connection of returned) this.away.delete(connection);
+    if (this.away.size === 0) this.wake();
+  }
+
+  /** Resolves when all are back and have been told what they have missed, or the time is over; at once if there is no other node. */
+  async isOver(): Promise<void> {
+    if (!(await this.hasOthers)) return;
+    for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {
+      await this.waitAtMost(restMs);
+    }
+  }
+
+  private async waitAtMost(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.wake = resolve;
+      timer = setTimeout(resolve, ms);
+    });
+    clearTimeout(timer);
+  }
+
+  private get restMs(): number {
+    const lastBackAt = this.away.size > 0 ? Infinity : Math.max(this.othersBackAt, this.askedAt + QUIET_MS);
+    return Math.min(this.leavesAt, lastBackAt) - performance.now();
+  }
+}
