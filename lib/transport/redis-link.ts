@@ -43,6 +43,8 @@ export class RedisLink {
   readonly client: RedisClient;
   readonly address: string;
   private readonly backoff: OwnedConnection['backoff'];
+  // Whether the next attempt goes to another Redis, which gets the same posts.
+  private readonly hasOthers: boolean;
   private readonly role: RedisRole;
   private member: ClusterMember | undefined = undefined;
   private attemptError: Error | undefined = undefined;
@@ -55,10 +57,11 @@ export class RedisLink {
     { client, backoff, cluster }: OwnedConnection,
     private readonly listener: RedisLinkListener,
   ) {
+    this.hasOthers = cluster !== undefined;
     this.client = client;
     this.backoff = backoff;
     this.address = addressOf(cluster ?? client);
-    this.role = new RedisRole(client, this.address, cluster !== undefined);
+    this.role = new RedisRole(client, this.address, this.hasOthers);
   }
 
   /** Where to publish: of a Cluster one member at a time. */
@@ -97,11 +100,12 @@ export class RedisLink {
     this.member?.beat();
   }
 
-  /** Looks, between two beats, whether the first of them has been answered. */
+  /** Looks, between two beats, whether the earlier ones have been answered. */
   lookBetweenBeats(): void {
+    if (this.unansweredBeats < SILENT_BEATS) return;
+    if (this.hasOthers) return this.cut(new Error(UNANSWERED));
     // Another member of a Cluster may answer.
     if (!this.isUp || this.error !== undefined || this.client.isCluster) return;
-    if (this.unansweredBeats < SILENT_BEATS) return;
     this.error = this.unreachable(new Error(UNANSWERED));
     this.listener.changed();
   }

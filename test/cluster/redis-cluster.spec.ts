@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
 import { filter, firstValueFrom } from 'rxjs';
+import type { TransportStatus } from '../../lib/core/transport.js';
 import type { RedisOption } from '../../lib/transport/redis-options.js';
 import { RedisTransport, type RedisTransportSettings } from '../../lib/transport/redis-transport.js';
 import { Queue } from '../support/queue.js';
@@ -20,10 +21,14 @@ afterEach(async () => {
 });
 afterAll(() => redis[Symbol.asyncDispose]());
 
-function connect(): Cluster {
-  const cluster = new Cluster(redis.nodes, { lazyConnect: true });
+function connect({ nodes } = redis): Cluster {
+  const cluster = new Cluster(nodes, { lazyConnect: true });
   open.push({ close: () => cluster.disconnect() });
   return cluster;
+}
+
+function reached(transport: RedisTransport, wanted: TransportStatus['state']): Promise<TransportStatus> {
+  return firstValueFrom(transport.status.pipe(filter(({ state }) => state === wanted)));
 }
 
 async function node(
@@ -35,7 +40,7 @@ async function node(
   open.push({ close: () => transport.close() });
   const received = new Queue<Received>();
   await transport.start((...args) => received.push(args));
-  await firstValueFrom(transport.status.pipe(filter(({ state }) => state === 'ready')));
+  await reached(transport, 'ready');
   await Promise.all(names.map((name) => transport.subscribe(name)));
   return [transport, received];
 }
@@ -81,21 +86,21 @@ test('closing ends all connections', async () => {
 });
 
 /** The member that a transport posts through, and another one, as heard by somebody who is subscribed there. */
-async function postedThrough(transport: RedisTransport) {
-  const probes = redis.servers.map(({ url }) => new RedisProbe(url));
+async function postedThrough(transport: RedisTransport, { servers } = redis) {
+  const probes = servers.map(({ url }) => new RedisProbe(url));
   open.push({ close: () => probes.forEach((each) => each[Symbol.dispose]()) });
   const counts = await Promise.all(probes.map((each) => each.calls('publish')));
   await transport.publish('other', 'x');
   const after = await Promise.all(probes.map((each) => each.calls('publish')));
   const index = after.findIndex((count, each) => count > counts[each]!);
-  const elsewhere = new Redis(redis.servers[(index + 1) % 3]!.url);
+  const elsewhere = new Redis(servers[(index + 1) % 3]!.url);
   open.push({ close: () => elsewhere.disconnect() });
   const heard = new Queue<string>();
   elsewhere.on('message', (_: string, text: string) => {
     for (const payload of text.split('\n')) if (payload !== '') heard.push(payload);
   });
   await elsewhere.subscribe('messaging:|news');
-  return { member: redis.servers[index]!, heard };
+  return { member: servers[index]!, heard };
 }
 
 /** Posts numbers until one is accepted again, then ten more. */
@@ -147,19 +152,94 @@ test('posts that are left unanswered send those after them through another membe
   }
 });
 
-test('a node whose subscriptions hang on a member that does not answer hears by another one', async () => {
-  const [a] = await node(connect(), [], { heartbeatMs: 50 });
-  const [, atB] = await node(connect(), ['news'], { heartbeatMs: 50 });
-  const probes = redis.servers.map(({ url }) => new RedisProbe(url));
-  open.push({ close: () => probes.forEach((each) => each[Symbol.dispose]()) });
+/** A node that writes down what it is told, and the member that it is subscribed at. */
+async function subscribed(cluster = redis) {
+  const transport = new RedisTransport(connect(cluster));
+  open.push({ close: () => transport.close() });
+  const told = new Queue<string>();
+  await transport.start((payload, name) => told.push(`${name}: ${payload}`), {
+    lost: (name, reason) => told.push(`${name} lost: ${reason}`),
+  });
+  await Promise.all(['news', 'rooms/:id'].map((name) => transport.subscribe(name)));
+  await reached(transport, 'ready');
+  const probes = cluster.servers.map(({ url }) => new RedisProbe(url));
   const listening = await Promise.all(probes.map(async (each) => (await each.channels()).includes('messaging:|news')));
-  const member = redis.servers[listening.indexOf(true)]!;
-  member.pause();
-  const posting = setInterval(() => void a.publish('news', 'hello'), 20);
+  for (const probe of probes) probe[Symbol.dispose]();
+  return { transport, told, member: cluster.servers[listening.indexOf(true)]! };
+}
+
+/** Posts until the node that listens hears it; gives what that was told before. */
+async function toldUntilHeard(b: RedisTransport, told: Queue<string>): Promise<string[]> {
+  const posting = setInterval(() => void b.publish('news', 'hello'), 20);
   try {
-    expect((await atB.next())[0]).toBe('hello');
+    return (await told.takeUntil((line) => line === 'news: hello')).toSorted();
   } finally {
     clearInterval(posting);
+  }
+}
+
+const LOSSES = ['news lost: broker', 'rooms/:id lost: broker'];
+
+test('a node whose subscriptions hang on a member that ends hears by another one, and its names have a loss', async () => {
+  const [b] = await node(connect());
+  const { told, member } = await subscribed();
+  await member.kill();
+  try {
+    expect(await toldUntilHeard(b, told)).toEqual(LOSSES);
+  } finally {
+    await member.restart();
+  }
+});
+
+test('a node whose subscriptions hang on a member that falls silent is told so within 5 s, and hears by another one', async () => {
+  const [b] = await node(connect());
+  const { transport, told, member } = await subscribed();
+  member.pause();
+  try {
+    const before = performance.now();
+    await reached(transport, 'waiting');
+    expect(performance.now() - before).toBeLessThan(5_500);
+    expect(await toldUntilHeard(b, told)).toEqual(LOSSES);
+    await reached(transport, 'ready');
+  } finally {
+    member.resume();
+  }
+});
+
+test('a node whose member answers and gets nothing of what is posted is told so within 5 s, and hears by another one', async () => {
+  const cluster = await RedisCluster.start(3);
+  open.push({ close: () => cluster[Symbol.asyncDispose]() });
+  let listening = await subscribed(cluster);
+  // Posts that go through the member itself come back.
+  while ((await postedThrough(listening.transport, cluster)).member === listening.member) {
+    await listening.transport.close();
+    listening = await subscribed(cluster);
+  }
+  const { transport, told, member } = listening;
+  const before = performance.now();
+  using forgotten = new RedisProbe(member.url);
+  const id = await forgotten.redis.call('CLUSTER', 'MYID');
+  for (const { url, port } of cluster.servers) {
+    using probe = new RedisProbe(url);
+    if (port !== member.port) await probe.redis.call('CLUSTER', 'FORGET', String(id));
+  }
+  expect((await reached(transport, 'waiting')).error?.message).toContain('hears nothing of what is published');
+  expect(performance.now() - before).toBeLessThan(5_500);
+  expect(await toldUntilHeard(transport, told)).toEqual(LOSSES);
+});
+
+test('whether a name is heard is asked of all members, and not known while one of them is silent', async () => {
+  const [a] = await node({ client: connect(), publishTimeoutMs: 500 });
+  const [b] = await node(connect(), ['news']);
+  expect(await a.isHeard('news')).toBe(true);
+  expect(await a.isHeard('other')).toBe(false);
+  await b.close();
+  while (await a.isHeard('news'));
+  const { member } = await postedThrough(a);
+  member.pause();
+  try {
+    expect(await a.isHeard('news')).not.toBe(false);
+  } finally {
     member.resume();
   }
 });
