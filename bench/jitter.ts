@@ -5,7 +5,8 @@
 import { pathToFileURL } from 'node:url';
 import { resolve } from 'node:path';
 import { FAULT_KINDS, type Fault, type FaultKind } from '../test/support/fault-schedule.js';
-import { FaultWorld, type RunReport } from '../test/support/fault-world.js';
+import type { RunReport } from '../test/support/fault-report.js';
+import { FaultWorld } from '../test/support/fault-world.js';
 import { randomFrom } from '../test/support/random.js';
 import type { BenchOptions } from './run.js';
 import { reportFigures, type Figure } from './support/compare-figures.js';

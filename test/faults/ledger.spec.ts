@@ -22,8 +22,8 @@ function check(
   ledger.accepted('p', 'another', 1, 10);
   for (const [index, entry] of given.entries()) {
     if (entry === 'gap') log.gap('broker', index * 10);
-    else if (typeof entry === 'number') log.message('p', CHANNEL, entry);
-    else log.message(entry[0], CHANNEL, entry[1]);
+    else if (typeof entry === 'number') log.message('p', CHANNEL, entry, index * 10);
+    else log.message(entry[0], CHANNEL, entry[1], index * 10);
   }
   if (causes > 0) log.causes.push({ what: 'a fault', fromMs: 0, untilMs, times: causes });
   log.hasEnded = hasEnded;
@@ -46,7 +46,7 @@ describe('the checker of the schedules of faults', () => {
         kind: 'lost',
         reader: 'r',
         name: CHANNEL,
-        what: 'p c: 3–4 (2) of 30–40 ms, in front of entry 2 of 4; gaps: none',
+        what: 'p c: 3–4 (2) of 30–40 ms, between 10 ms and 20 ms; gaps: none',
       },
     ]);
     expect(kinds(check([3, 4, 5, 6]))).toEqual(['lost']);

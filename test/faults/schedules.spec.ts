@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { bundleProgram } from '../support/bundled-program.js';
+import { describeReport, summaryOf, type RunReport } from '../support/fault-report.js';
 import { scheduleOf, type Fault, type FaultKind, type Schedule } from '../support/fault-schedule.js';
-import { describeReport, FaultWorld } from '../support/fault-world.js';
+import { FaultWorld } from '../support/fault-world.js';
 
 // Real servers, a real Redis and real clients go through faults that a seed draws, and a checker follows every message.
 // FAULT_SEED repeats one schedule, or begins with another; FAULT_SCHEDULES runs more of them, FAULT_WORLDS more at a time.
@@ -50,16 +51,19 @@ describe('Three servers with a Redis, and clients that move between them', () =>
 
   test(`give every reader each message in order and once, or one gap, in ${SCHEDULES} schedules of faults`, async () => {
     const seeds = Array.from({ length: SCHEDULES }, (_, index) => FIRST_SEED + index);
+    const reports: RunReport[] = [];
     const failures: string[] = [];
     await Promise.all(
       worlds.map(async (world) => {
         for (let seed = seeds.shift(); seed !== undefined; seed = seeds.shift()) {
           const schedule = drawn(seed);
           const report = await world.go(schedule);
+          reports.push(report);
           if (report.findings.length > 0) failures.push(describeReport(report, schedule));
         }
       }),
     );
+    console.log(summaryOf(reports));
     expect(failures.join('\n\n')).toBe('');
   }, 600_000);
 

@@ -60,7 +60,9 @@ class Reading {
 
   message(name: string, message: FaultMessage): void {
     if (message.run !== this.#settings.run) return;
-    this.logs.get(name)?.message(message.poster, channelOf(message.run, message.name), message.n);
+    this.logs
+      .get(name)
+      ?.message(message.poster, channelOf(message.run, message.name), message.n, this.#settings.clock());
   }
 
   gap({ channel, reason }: { readonly channel: string; readonly reason: string }): void {

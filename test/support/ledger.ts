@@ -44,6 +44,7 @@ export interface LedgerCounts {
 interface Message {
   readonly stream: string;
   readonly n: number;
+  readonly atMs: number;
 }
 
 interface Gap {
@@ -86,9 +87,9 @@ export class ReaderLog {
     readonly sinceMs: number,
   ) {}
 
-  message(poster: string, channel: string, n: number): void {
+  message(poster: string, channel: string, n: number, atMs: number): void {
     const stream = streamOf(poster, channel);
-    this.entries.push({ stream, n });
+    this.entries.push({ stream, n, atMs });
     this.#last.set(stream, Math.max(n, this.last(poster, channel)));
   }
 
@@ -112,7 +113,7 @@ export class Ledger {
   readonly #accepted = new Map<string, Accepted>();
 
   /** @param startMs - reports tell times since then */
-  constructor(private readonly startMs = 0) {}
+  constructor(public startMs = 0) {}
 
   add(log: ReaderLog): ReaderLog {
     this.logs.push(log);
@@ -187,7 +188,7 @@ function checkLog(
     else {
       silent += hole.numbers.length;
       const [from, to] = hole.postedMs.map(shown);
-      find('lost', `${hole.stream}: ${ranges(hole.numbers)} of ${from}–${to} ms, ${gapsNear(log, hole, shown)}`);
+      find('lost', `${hole.stream}: ${ranges(hole.numbers)} of ${from}–${to} ms, ${around(log, hole, shown)}`);
     }
   }
   const explained = explain(
@@ -281,13 +282,15 @@ function explain({ causes }: ReaderLog, gaps: readonly Gap[]): ReadonlySet<numbe
   return explained;
 }
 
-/** What gaps there are at all, for whoever reads the report. */
-function gapsNear({ entries }: ReaderLog, { after, before }: Hole, shown: (atMs: number) => number): string {
+/** Between which times the reader got what is around a hole, and what gaps it got at all. */
+function around({ entries }: ReaderLog, { after, before }: Hole, shown: (atMs: number) => number): string {
+  const [last, next] = [entries[after], entries[before]].map((entry) =>
+    entry ? `${shown(entry.atMs)} ms` : 'nothing',
+  );
   const gaps = entries.flatMap((entry, place) =>
     'reason' in entry ? [`${entry.reason} ${place <= after ? 'before' : 'behind'} at ${shown(entry.atMs)} ms`] : [],
   );
-  const at = before === Infinity ? 'at the end' : `in front of entry ${before} of ${entries.length}`;
-  return `${at}; gaps: ${gaps.length > 0 ? gaps.slice(0, 6).join(', ') : 'none'}`;
+  return `between ${last} and ${next}; gaps: ${gaps.length > 0 ? gaps.slice(0, 6).join(', ') : 'none'}`;
 }
 
 function streamOf(poster: string, channel: string): string {

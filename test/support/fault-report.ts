@@ -1,0 +1,61 @@
+import type { Schedule } from './fault-schedule.js';
+import type { Finding, LedgerCounts } from './ledger.js';
+
+/** What became of a schedule. */
+export interface RunReport {
+  readonly seed: number;
+  readonly findings: readonly Finding[];
+  readonly counts: LedgerCounts;
+  /** How long after a client's network was back its stream was open again, in milliseconds. */
+  readonly returnsMs: readonly number[];
+  /** When clients opened streams, the first ones apart, in milliseconds since the schedule began. */
+  readonly openingsMs: readonly number[];
+  /** Where readers were sent that something was found about, and when. */
+  readonly ways: readonly string[];
+}
+
+/** How many findings of a kind are shown of each reader. */
+const MOST_OF_ONE_READER = 3;
+
+/** A report for whoever has to find out what is wrong. */
+export function describeReport(report: RunReport, { faults }: Schedule): string {
+  const lines = faults.map(
+    ({ kind, atMs, forMs, target, way, connection }) =>
+      `  ${String(atMs).padStart(5)} ms ${kind} ${target === -1 ? 'all' : target} for ${forMs} ms` +
+      (kind === 'link-half-open' ? `, ${way}` : '') +
+      (connection === undefined ? '' : `, connection ${connection}`),
+  );
+  const ways = report.ways.map((way) => `  ${way}`);
+  const shownOf = new Map<string, number>();
+  const found = report.findings
+    .filter(({ kind, reader }) => {
+      const shown = (shownOf.get(kind + reader) ?? 0) + 1;
+      shownOf.set(kind + reader, shown);
+      return shown <= MOST_OF_ONE_READER;
+    })
+    .map(({ kind, reader, name, what }) => `  ${kind}: ${reader}, ${name}: ${what}`);
+  return [
+    `seed ${report.seed}`,
+    ...lines,
+    ...ways,
+    ...found,
+    `  ${report.findings.length} findings, ${JSON.stringify(report.counts)}`,
+  ].join('\n');
+}
+
+/** What came of many schedules, in one line. */
+export function summaryOf(reports: readonly RunReport[]): string {
+  const kinds = new Map<string, number>();
+  for (const { kind, reader } of reports.flatMap(({ findings }) => findings)) {
+    const key = `${kind} (${reader.split(' ')[0]})`;
+    kinds.set(key, (kinds.get(key) ?? 0) + 1);
+  }
+  const sum = (of: keyof LedgerCounts): number => reports.reduce((total, { counts }) => total + counts[of], 0);
+  const returns = reports.flatMap(({ returnsMs }) => returnsMs).toSorted((a, b) => a - b);
+  const at = (share: number): number => Math.round(returns[Math.floor((returns.length - 1) * share)] ?? 0);
+  return [
+    `${reports.length} schedules: ${sum('received')} messages were read, ${sum('told')} are missing and told, in ${sum('gaps')} gaps, ${sum('idleGaps')} of them without need`,
+    `a client whose network was back was open after ${at(0.5)} ms (median), ${at(0.99)} ms (99 of 100)`,
+    `findings: ${JSON.stringify(Object.fromEntries(kinds))}`,
+  ].join('; ');
+}
