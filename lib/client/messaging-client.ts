@@ -1,9 +1,10 @@
 import { describe } from '../protocol/channel-name.js';
 import type { ListenableChannel, MessageParams } from '../protocol/channel.js';
 import { decodeMessage } from '../protocol/codec/decode-message.js';
-import { ConnectionClosedError, InvalidMessageError, MessagingError } from '../protocol/errors.js';
+import { ConfigurationError, ConnectionClosedError, InvalidMessageError, MessagingError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
+import { IF_MINIFIED, mayBeMinified, typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
@@ -69,8 +70,8 @@ export class MessagingClient implements Disposable {
 
   constructor(options: MessagingClientOptions) {
     const { types = [], identityMap, link = linkToServer, onError = logError } = options;
-    for (const type of types) this.#types.register(type);
     this.#report = (error, context) => isolate(() => onError(error, context), logError);
+    for (const type of types) this.#learn(type, {});
     this.#link = link(options, {
       status: (status) => this.#changeStatus(status),
       answer: (answer) => this.#subscriptions.answer(answer),
@@ -214,8 +215,14 @@ export class MessagingClient implements Disposable {
   /** Takes what names the channel off the arguments. */
   #target(channel: unknown, rest: unknown[]): Target {
     const target = targetOf(channel, namesChannel(channel) ? undefined : rest.shift());
-    if (target.type) this.#types.register(target.type);
+    const { name, type } = target;
+    if (type) this.#learn(type, { channel: name });
     return target;
+  }
+
+  #learn(type: Class, context: ClientErrorContext): void {
+    if (this.#types.register(type) && mayBeMinified(type))
+      this.#report(new ConfigurationError(`class ${typeName(type)}: ${IF_MINIFIED}`), context);
   }
 
   #listen(target: Target, receiver: MessageReceiver): Registration {

@@ -12,6 +12,7 @@ import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
 import { channelsOf } from './on-message.decorator.js';
 import { refuseUnclearClasses } from './refuse-unclear-classes.js';
+import { warnOfRenamedClasses } from './warn-of-renamed-classes.js';
 
 /** Makes the methods decorated with `@OnMessage` listeners of the hub. */
 @Injectable()
@@ -46,6 +47,7 @@ export class MessageHandlers implements OnApplicationBootstrap {
     try {
       const listeners = this.discover();
       refuseUnclearClasses(this.hub.types, this.reporter);
+      warnOfRenamedClasses(this.hub.types, this.reporter);
       return listeners;
     } catch (error) {
       // Nest calls no hooks of an application that has failed to start.

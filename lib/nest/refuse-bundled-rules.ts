@@ -1,9 +1,9 @@
 import { readFileSync, statSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename } from 'node:path';
 import { ConfigurationError } from '../protocol/errors.js';
 import { declaredClasses, declaredNames, placeOf } from '../protocol/serializable.js';
 import { BUNDLER_REMEDY } from './class-transformer-loader.js';
+import { fileOfPlace } from './file-of-place.js';
 
 // The name of a method that every copy of class-transformer has, minified or not, and that nothing else has.
 const TRACE = 'addExcludeMetadata';
@@ -36,12 +36,7 @@ function filesOfClasses(): Set<string> {
   const places = declaredNames().flatMap((name) =>
     [...declaredClasses(name, 'data'), ...declaredClasses(name, 'source')].flatMap((type) => placeOf(type) ?? []),
   );
-  return new Set([...(process.argv[1] === undefined ? [] : [process.argv[1]]), ...places].map(toFile));
-}
-
-function toFile(place: string): string {
-  const file = place.replace(/:\d+:\d+$/, '');
-  return file.startsWith('file:') ? fileURLToPath(file) : resolve(file);
+  return new Set([...(process.argv[1] === undefined ? [] : [process.argv[1]]), ...places].map(fileOfPlace));
 }
 
 function holdsCopy(file: string): boolean {

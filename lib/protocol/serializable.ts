@@ -10,6 +10,8 @@ export interface ClassInfo {
   readonly kind: 'data' | 'source';
   /** Its name on the wire: stable under minification and renaming of the class. */
   readonly name: string;
+  /** Whether the decorator says that name. Else it is that of the class, which minifiers change. */
+  readonly isNamed: boolean;
   /** The property that holds the primary key; makes instances possible sources. */
   readonly key?: string | undefined;
   /** Whether clients may subscribe to what its instances send. */
@@ -102,7 +104,7 @@ export function MessageSource(options: MessageSourceOptions): ClassDecorator {
 function declare(
   target: Function,
   decorator: string,
-  info: Omit<ClassInfo, 'name'> & { readonly name?: string },
+  info: Omit<ClassInfo, 'name' | 'isNamed'> & { readonly name?: string },
 ): void {
   const name = info.name ?? target.name;
   if (!isTypeName(name)) {
@@ -120,7 +122,7 @@ function declare(
       `${decorator} on ${target.name}: "clients" says with true or false whether clients may subscribe to what an instance sends, which needs a "key" too`,
     );
   }
-  Object.defineProperty(target, INFO, { value: { ...info, name } satisfies ClassInfo });
+  Object.defineProperty(target, INFO, { value: { ...info, name, isNamed: !!info.name } satisfies ClassInfo });
   remember(name, target);
 }
 
@@ -182,6 +184,14 @@ export function classInfo(target: Function): ClassInfo | undefined {
 /** The name of a class on the wire; empty if it has none that is a text. */
 export function typeName(target: Class | Function): string {
   return classInfo(target)?.name ?? nameOf(target) ?? '';
+}
+
+/** What to do about a name that {@link mayBeMinified}, in errors. */
+export const IF_MINIFIED = 'if minified, use @Serializable({ name })';
+
+/** Whether a minifier may have given a class its name on the wire: one or two characters, and no decorator says it. */
+export function mayBeMinified(type: Class): boolean {
+  return !classInfo(type)?.isNamed && !typeName(type)[2];
 }
 
 /** The class that made an object, or `undefined` for plain objects and those without a prototype. */

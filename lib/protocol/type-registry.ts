@@ -20,21 +20,23 @@ export class TypeRegistry {
   /**
    * Makes a class known under its wire name.
    *
+   * @returns whether it was not yet
    * @throws ConfigurationError where this application uses another class of that name: its messages would arrive as
    *   the wrong class
    */
-  register(type: Class): void {
+  register(type: Class): boolean {
     const name = typeName(type);
     const known = this.classes.get(name);
-    if (known === type) return;
+    if (known === type) return false;
     if (known !== undefined && !this.replaces(known, type)) {
       throw new ConfigurationError(
-        `Two message classes are called "${name}"; give one of them another name with @Serializable({ name: '…' })`,
+        `Two message classes are called "${name}"; give one another: @Serializable({ name })`,
       );
     }
     if (known !== undefined) this.names.delete(known);
     this.classes.set(name, type);
     this.names.set(type, name);
+    return true;
   }
 
   /**
@@ -50,8 +52,7 @@ export class TypeRegistry {
     const latest = declared.at(-1);
     if (declared.some((type) => type !== latest && !this.replaces(type, latest!))) {
       throw new ConfigurationError(
-        `${declared.length} classes are called "${name}", and it is not clear which one is meant; ` +
-          "give them different names with @Serializable({ name: '…' }), or register the one that this application uses",
+        `${declared.length} classes are called "${name}"; give them other names, @Serializable({ name }), or register the one that is meant`,
       );
     }
     return latest;

@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
 
 // A server that a bundler has made one file of, started beside its node_modules: the rules that decorators of its classes
 // have written must be found, or it must not start.
@@ -103,6 +104,9 @@ async function run(name: string, options: BuildOptions): Promise<string> {
   return stdout || stderr.slice(-2_000);
 }
 
+/** The warnings that a program said before all else. */
+const warnings = (said: string) => JSON.parse(said.slice(0, said.lastIndexOf(']') + 1)) as string[];
+
 const KEPT = /^STREAM event: user data: \{"id":1\}\s+INVALID .*id must be an integer number/;
 
 describe('A server in one file', () => {
@@ -135,6 +139,65 @@ describe('A server in one file', () => {
   test('with class-validator in and the library out keeps its rules all the same', async () => {
     const external = [...NOT_THERE, 'nestjs-messaging', '@nestjs/*', 'rxjs', 'class-transformer'];
     expect(await run('validator-in', { external })).toMatch(KEPT);
+  });
+});
+
+describe('Message classes whose names a bundler has changed', () => {
+  const CLASSES = `
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { MessageSource, MessagingModule, Serializable } from 'nestjs-messaging';
+
+@Serializable() class UserUpdate { constructor(readonly id = 1) {} }
+@Serializable() class Vector2 { static readonly zero = new Vector2(); constructor(readonly id = 1) {} }
+@MessageSource({ key: 'id' }) class Rooms { id = 1; }
+@Serializable({ name: 'm' }) class Short { id = 1; }
+@Serializable({ name: 'Ab' }) class Ab { id = 1; }
+class Bare { static readonly empty = new Bare(); id = 1; }
+class Tx { id = 1; }
+
+class AppModule {}
+Module({ imports: [MessagingModule.forRoot({ types: [Bare, Tx] })] })(AppModule);
+const warnings: string[] = [];
+const none = () => {};
+const logger = { log: none, error: none, warn: (text: string) => warnings.push(text) };
+const app = await NestFactory.createApplicationContext(AppModule, { logger, abortOnError: false });
+console.log(JSON.stringify(warnings), [UserUpdate, Vector2, Rooms, Short, Ab, Bare, Tx].length);
+process.exit(0);
+`;
+
+  const compiled = (name: string): string => {
+    const compilerOptions = {
+      target: ts.ScriptTarget.ES2022,
+      module: ts.ModuleKind.ESNext,
+      experimentalDecorators: true,
+    };
+    const file = join(folder, `${name}.js`);
+    writeFileSync(file, ts.transpileModule(CLASSES, { compilerOptions }).outputText);
+    return file;
+  };
+  const bundled = async (name: string, options: BuildOptions) =>
+    warnings(await run(name, { entryPoints: [compiled(name)], packages: 'external', ...options }));
+  const TOLD =
+    /^A bundler or minifier changed the names of message classes: (.*?)\. .*@Serializable\(\{ name: 'user-update' \}\)/;
+
+  test('are told of when the application starts: those that a bundler gave a number', async () => {
+    const [warning, ...others] = await bundled('renamed', {});
+    expect(TOLD.exec(warning!)?.[1]).toBe('"UserUpdate2", "Vector22", "Rooms2"');
+    expect(others).toEqual([]);
+  });
+
+  test('are told of when the application starts: those that a minifier has shortened', async () => {
+    const [warning, ...others] = await bundled('renamed-minified', { minify: true });
+    expect(TOLD.exec(warning!)?.[1]).toMatch(/^("\w{1,2}"(, )?){5}$/);
+    expect(others).toEqual([]);
+  });
+
+  test('are not told of if the bundler kept their names, or there is none', async () => {
+    expect(await bundled('kept', { keepNames: true })).toEqual([]);
+    const said = spawnSync(process.execPath, [compiled('unbundled')], { cwd: folder, encoding: 'utf8' });
+    expect(warnings(said.stdout)).toEqual([]);
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
 import type { MessageIdentities } from '../identity-map.js';
+import { IF_MINIFIED } from '../serializable.js';
 import type { TypeRegistry } from '../type-registry.js';
 import { isErrorTag } from './builtin-type.js';
 import { isPolluting } from './check-json.js';
@@ -170,8 +171,7 @@ export class Decoder {
 
   private instance(data: unknown, name: string, note: ReadNote): object {
     const type = this.attempt(() => this.types.resolve(name));
-    if (type === undefined)
-      return this.fail(`its type ${quote(name)} is not known here; if minified, use @Serializable({ name })`);
+    if (type === undefined) return this.fail(`its type ${quote(name)} is not known here; ${IF_MINIFIED}`);
     if (!isRecord(data)) return this.fail(`it is called a ${name}, but its data is ${describe(data)}`);
     const prototype = type.prototype as object;
     if (prototype instanceof Error) return this.error(data, note, prototype);

@@ -102,6 +102,20 @@ describe('A subscription', () => {
     expect(context).toEqual({ channel: 'rooms/7', params: { roomId: '7' }, type: 'ChatMessage', postedAt: 5 });
   });
 
+  test('reports a class whose name a minifier may have made, once and before any message of it comes', async () => {
+    const [Qr, t] = [class Qr {}, class t {}];
+    @Serializable({ name: 'Tx' })
+    class Tx {}
+    await using harness = await Harness.start({ types: [Qr] });
+    const fault = (name: string) => new ConfigurationError(`class ${name}: if minified, use @Serializable({ name })`);
+    expect(await harness.errors.next()).toEqual({ error: fault('Qr'), context: {} });
+    const Minified = defineChannel('minified', t);
+    for (const channel of [Minified, Minified, defineChannel('in-types', Qr), defineChannel('named', Tx), Rooms])
+      void harness.client.subscribe(channel as typeof Minified, () => {});
+    expect(harness.errors.pending).toEqual([{ error: fault('t'), context: { channel: 'minified' } }]);
+    await harness.gateway.ready();
+  });
+
   test('to a template gets what comes by that alone, one to a channel what does not', async () => {
     await using harness = await Harness.start();
     const heard = new Queue<[string, unknown, unknown]>();
