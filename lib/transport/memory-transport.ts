@@ -83,14 +83,14 @@ export class MemoryTransport implements Transport, MemoryNode {
     for (const publish of this.early.splice(0)) publish();
   }
 
-  /** The broker can be reached. @internal */
+  /** For the broker: it can be reached. */
   connected(): void {
     if (this.isClosed || this.current.state === 'ready') return;
     this.register();
     this.become({ state: 'ready' });
   }
 
-  /** The broker cannot be reached, and has forgotten the interests. @internal */
+  /** For the broker: it cannot be reached, and has forgotten the interests. */
   disconnected(): void {
     if (this.isClosed) return;
     for (const interest of this.interests.values()) {
@@ -101,7 +101,7 @@ export class MemoryTransport implements Transport, MemoryNode {
     this.become({ state: 'waiting', error: new TransportUnavailableError('The memory broker is cut off') });
   }
 
-  /** Takes what was published, once for each interest. @internal */
+  /** For the broker: takes what was published, once for each interest. */
   deliver(channel: string, payload: string): void {
     // What a receiver drops or adds meanwhile changes nothing for this payload.
     for (const [name, { segments, isRegistered }] of [...this.interests]) {
@@ -111,7 +111,7 @@ export class MemoryTransport implements Transport, MemoryNode {
     }
   }
 
-  /** @internal */
+  /** For the broker: whether an interest in exactly this name is registered. */
   hears(name: string): boolean {
     return this.interests.get(name)?.isRegistered ?? false;
   }
