@@ -1,9 +1,15 @@
 /** One entry of the log. */
-export interface LogLine {
+export interface LogEntry {
   readonly level: 'error' | 'warn' | 'log';
   readonly text: string;
   /** What failed; its stack is written with the line. */
   readonly error?: unknown;
+}
+
+/** What is to become an entry of the log, or to be counted. */
+export interface LogLine extends Omit<LogEntry, 'text'> {
+  /** Makes the text. Not called for most of the lines that are held back. */
+  readonly text: () => string;
   /** Whether it tells how something is from now on; of those that are held back, the latest is reported soon. */
   readonly isState?: boolean;
 }
@@ -21,6 +27,8 @@ export interface LogLimits {
 }
 
 const DEFAULTS: LogLimits = { maxLines: 5, intervalMs: 60_000, maxKinds: 200, settleMs: 5_000 };
+/** How long a line that was held back waits for a later one, before its text is made: what it was made of is not kept for long. */
+const MAX_UNMADE_MS = 100;
 /** Of all lines whose kind is one too many. */
 const OTHER_KINDS = Symbol('other kinds');
 const MAX_KIND_LENGTH = 200;
@@ -28,8 +36,8 @@ const MAX_KIND_LENGTH = 200;
 interface Kind {
   written: number;
   heldBack: number;
-  /** The latest line that was held back. */
-  last: LogLine | undefined;
+  /** The latest line that was held back; a {@link LogEntry} once its text is made. */
+  last: LogLine | LogEntry | undefined;
   /** When the lines that were held back are reported, or the kind is forgotten if there are none. */
   until: number;
   settling?: NodeJS.Timeout;
@@ -44,10 +52,11 @@ export class LogLimiter {
   private readonly kinds = new Map<string | symbol, Kind>();
   private readonly limits: LogLimits;
   private timer: NodeJS.Timeout | undefined = undefined;
+  private making: NodeJS.Timeout | undefined = undefined;
 
   /** @param write - must not throw */
   constructor(
-    private readonly write: (line: LogLine) => void,
+    private readonly write: (entry: LogEntry) => void,
     limits: Partial<LogLimits> = {},
   ) {
     this.limits = { ...DEFAULTS, ...limits };
@@ -67,19 +76,23 @@ export class LogLimiter {
     }
     if (state.written === maxLines) {
       state.heldBack++;
-      // Without the error, which may hold anything for as long as it is held.
-      state.last = { level: line.level, text: line.text };
+      state.last = line;
+      this.making ??= setTimeout(() => this.makeTexts(), MAX_UNMADE_MS).unref();
       if (line.isState) this.settle(state);
       return;
     }
     state.written++;
-    this.write(state.written < maxLines ? line : { ...line, text: `${line.text} (${this.notice(isOther)})` });
+    const { level, error } = line;
+    const text = line.text();
+    this.write({ level, error, text: state.written < maxLines ? text : `${text} (${this.notice(isOther)})` });
   }
 
   /** Reports now what was held back; for the end of the application. */
   flush(): void {
     clearTimeout(this.timer);
+    clearTimeout(this.making);
     this.timer = undefined;
+    this.making = undefined;
     for (const state of this.kinds.values()) this.report(state);
     this.kinds.clear();
   }
@@ -114,11 +127,24 @@ export class LogLimiter {
     state.settling = setTimeout(() => this.report(state), this.limits.settleMs).unref();
   }
 
+  private makeTexts(): void {
+    this.making = undefined;
+    for (const state of this.kinds.values()) {
+      if (state.last !== undefined) state.last = entryOf(state.last);
+    }
+  }
+
   private report(state: Kind): void {
     clearTimeout(state.settling);
     const { heldBack, last } = state;
     if (last === undefined) return;
     [state.heldBack, state.last] = [0, undefined];
-    this.write({ ...last, text: `${heldBack} lines like this were held back, the latest: ${last.text}` });
+    const { level, text } = entryOf(last);
+    this.write({ level, text: `${heldBack} lines like this were held back, the latest: ${text}` });
   }
+}
+
+/** Without the error, which may hold anything for as long as it is held. */
+function entryOf({ level, text }: LogLine | LogEntry): LogEntry {
+  return { level, text: typeof text === 'string' ? text : text() };
 }

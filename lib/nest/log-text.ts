@@ -1,5 +1,6 @@
 import { types } from 'node:util';
 import { describe } from '../protocol/channel-name.js';
+import { messageOf } from '../protocol/thrown.js';
 
 const MAX_TEXT = 2_000;
 const MAX_FRAMES = 50;
@@ -20,7 +21,10 @@ export function printable(text: string, maxLength = MAX_TEXT): string {
 /** What was thrown, in words. Takes any value, hostile ones too, and never throws. */
 export function errorText(error: unknown): string {
   if (typeof error === 'string') return error;
-  return messageOf(error) ?? describe(error);
+  // A proxy may do anything when it is asked, so it is not.
+  const message = types.isProxy(error) ? undefined : messageOf(error);
+  if (message === undefined) return describe(error);
+  return message === '' && isError(error) ? errorClass(error) : message;
 }
 
 /** The stack of an error in lines that a log may show: the frames are kept, the message is escaped. */
@@ -46,14 +50,6 @@ export function errorClass(error: unknown): string {
   if (typeof code === 'string' && /^[A-Z][A-Z_]{0,40}$/.test(code)) return code;
   const name: unknown = (read(error, 'constructor') as { name?: unknown } | undefined)?.name;
   return typeof name === 'string' ? printable(name, 100) : 'Error';
-}
-
-/** Of errors and of other objects that have a message. A proxy may do anything when it is asked, so it is not. */
-function messageOf(error: unknown): string | undefined {
-  if (typeof error !== 'object' || error === null || types.isProxy(error)) return undefined;
-  const message = read(error, 'message');
-  if (typeof message !== 'string') return undefined;
-  return isError(error) && message === '' ? errorClass(error) : message;
 }
 
 function isError(value: unknown): value is object {

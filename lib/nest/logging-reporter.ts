@@ -10,7 +10,7 @@ import type {
 } from '../core/reporter.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { declaredChannels } from '../protocol/declared-channels.js';
-import { LogLimiter, type LogLine } from './log-limiter.js';
+import { LogLimiter, type LogEntry, type LogLine } from './log-limiter.js';
 import { errorClass, errorStack, errorText, printable } from './log-text.js';
 
 /**
@@ -20,27 +20,27 @@ import { errorClass, errorStack, errorText, printable } from './log-text.js';
 export class LoggingReporter implements Reporter {
   private readonly logger = new Logger('Messaging');
   private readonly templates = new KnownTemplates();
-  private readonly limiter = new LogLimiter((line) => this.write(line));
+  private readonly limiter = new LogLimiter((entry) => this.write(entry));
 
   constructor(private readonly onListenerError?: (error: unknown, failure: ListenerFailure) => unknown) {}
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
     const { listener, channel } = failure;
-    this.failed(`listener ${listener}`, `Listener ${listener} failed on channel ${quote(channel)}`, error);
+    this.failed(`listener ${listener}`, () => `Listener ${listener} failed on channel ${quote(channel)}`, error);
     this.tellApplication(error, failure);
   }
 
   messageRejected({ channel, error }: Rejection): void {
-    const text = `A message on channel ${quote(channel)} was not delivered: ${errorText(error)}`;
+    const text = () => `A message on channel ${quote(channel)} was not delivered: ${errorText(error)}`;
     this.offer(`rejected ${this.placeOf(channel)} ${errorClass(error)}`, { level: 'error', text });
   }
 
   streamFailed({ handler, error }: StreamFailure): void {
-    this.failed(`stream ${handler}`, `The stream of ${handler} failed and was ended`, error);
+    this.failed(`stream ${handler}`, () => `The stream of ${handler} failed and was ended`, error);
   }
 
   callbackFailed({ callback, error }: CallbackFailure): void {
-    this.failed(`callback ${callback}`, `${callback} failed`, error);
+    this.failed(`callback ${callback}`, () => `${callback} failed`, error);
   }
 
   slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {
@@ -56,12 +56,12 @@ export class LoggingReporter implements Reporter {
    * @param text - may hold foreign input; it is escaped and cut
    */
   warn(kind: string, text: string): void {
-    this.offer(kind, { level: 'warn', text });
+    this.offer(kind, { level: 'warn', text: () => text });
   }
 
   /** How the link to the other servers is now. The last of such lines is never held back for longer than some seconds. */
   state(level: 'warn' | 'log', text: string): void {
-    this.offer('state', { level, text, isState: true });
+    this.offer('state', { level, text: () => text, isState: true });
   }
 
   /** Writes what is still held back; for the end of the application. */
@@ -69,12 +69,13 @@ export class LoggingReporter implements Reporter {
     this.limiter.flush();
   }
 
-  private failed(place: string, text: string, error: unknown): void {
-    this.offer(`${place} ${errorClass(error)}`, { level: 'error', text: `${text}: ${errorText(error)}`, error });
+  private failed(place: string, what: () => string, error: unknown): void {
+    const text = () => `${what()}: ${errorText(error)}`;
+    this.offer(`${place} ${errorClass(error)}`, { level: 'error', text, error });
   }
 
   private tellApplication(error: unknown, failure: ListenerFailure): void {
-    const failed = (cause: unknown) => this.failed('onListenerError', 'onListenerError failed', cause);
+    const failed = (cause: unknown) => this.failed('onListenerError', () => 'onListenerError failed', cause);
     try {
       void Promise.resolve(this.onListenerError?.(error, failure)).catch(failed);
     } catch (cause) {
@@ -90,11 +91,11 @@ export class LoggingReporter implements Reporter {
   }
 
   private offer(kind: string, line: LogLine): void {
-    this.limiter.offer(kind, { ...line, text: printable(line.text) });
+    this.limiter.offer(kind, { ...line, text: () => printable(line.text()) });
   }
 
   /** The engine tells of failures in the midst of a delivery, which a log that fails in turn must not break off. */
-  private write({ level, text, error }: LogLine): void {
+  private write({ level, text, error }: LogEntry): void {
     try {
       const stack = errorStack(error);
       if (stack === undefined) this.logger[level](text);

@@ -14,7 +14,12 @@ export function isErrorOf<T>(thrown: unknown, type: new (...args: never[]) => T)
 
 /** The message of an error; in words what else was thrown. Never throws. */
 export function thrownText(thrown: unknown): string {
-  return textOf(thrown, 'message') ?? describe(thrown);
+  return messageOf(thrown) ?? describe(thrown);
+}
+
+/** The message of an error; `undefined` if it is not a text or cannot be read. Never throws. */
+export function messageOf(thrown: unknown): string | undefined {
+  return textOf(thrown, 'message');
 }
 
 /** Whether it is the error that ends what waits for an aborted signal. Never throws. */

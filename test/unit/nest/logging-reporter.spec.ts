@@ -82,6 +82,31 @@ describe('Lines of one kind', () => {
   });
 });
 
+describe('The text of a line that is held back', () => {
+  test('is made for the latest of many alone, soon, and of what is then no longer kept', () => {
+    const reporter = new LoggingReporter();
+    const read: number[] = [];
+    for (let n = 1; n <= 1_000; n++) {
+      const message = { get: () => `${read.push(n)} of them read` };
+      reporter.messageRejected({ channel: 'orders', error: Object.defineProperty(new Error(), 'message', message) });
+    }
+    expect(read).toEqual([1, 2, 3, 4, 5]);
+    jest.advanceTimersByTime(100);
+    expect(read).toEqual([1, 2, 3, 4, 5, 1_000]);
+    jest.advanceTimersByTime(MINUTE);
+    expect(lines.at(-1)).toMatch(/^error 995 lines like this were held back, the latest: .*: 6 of them read$/);
+    expect(read).toHaveLength(6);
+  });
+
+  test('is made when the application ends, if that comes first', () => {
+    const reporter = new LoggingReporter();
+    for (let n = 1; n <= 8; n++) listenerFailed(reporter, new Error(`text ${n}`));
+    reporter.flush();
+    expect(lines.at(-1)).toMatch(/^error 3 lines like this were held back, the latest: .*: text 8$/);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});
+
 describe('Lines of the link to the other servers', () => {
   test('end with how it is: the last of them is told after five seconds, however many there were before', () => {
     const reporter = new LoggingReporter();
