@@ -97,6 +97,7 @@ export class Dispatcher {
 
   /** Delivers a message, then those that wait. Whatever that fails with, the list can be used afterwards. */
   private run(list: ListenerList, delivery: Delivery | undefined): void {
+    const outer = this.current;
     list.isBusy = true;
     this.nested++;
     try {
@@ -104,12 +105,14 @@ export class Dispatcher {
       if (list.waiting.length > 0) this.deliverWaiting(list);
     } catch (error) {
       // Listeners' errors do not come here; that of a full stack does, where the next call would fail as well.
+      this.current = outer;
       this.nested--;
       list.isBusy = false;
       if (!list.isLeftOver) this.leaveOver(list);
       if (this.nested === 0) queueMicrotask(this.deliverLeftOver);
       throw error;
     }
+    this.current = outer;
     this.nested--;
     list.isBusy = false;
     if (list.isEmpty) this.channels.drop(list);
@@ -144,14 +147,17 @@ export class Dispatcher {
    * it matches, and each time is for the listeners of that one subscription.
    */
   private toAudience(delivery: Delivery, list: ListenerList): void {
-    const templates = delivery.origin === 'local' ? this.channels.templatesOf(list) : NO_LISTS;
-    if (templates.length > 0) {
+    this.current = delivery;
+    const { template } = delivery;
+    // The list of a message that comes by a template alone may be there for this message only: nothing is kept in it.
+    const templates = template === undefined ? this.channels.templatesOf(list) : NO_LISTS;
+    if (templates.length > 0 && delivery.origin === 'local') {
       const lists = [list, ...templates].filter((each) => this.isFor(delivery, each.definition?.type));
-      this.dispatchToAll(delivery, lists);
+      this.merge(delivery, lists);
       return;
     }
-    const audience = delivery.template === undefined ? list : this.channels.getTemplate(delivery.template);
-    if (audience !== undefined) this.dispatch(delivery, audience);
+    const audience = template === undefined ? list : this.channels.getTemplate(template);
+    if (audience !== undefined) this.walk(delivery, audience);
   }
 
   /** Whether a message may go to listeners of a class; those of a template may have another one than the channel. */
@@ -162,6 +168,7 @@ export class Dispatcher {
   }
 
   private tell(gap: Gap, list: ListenerList): void {
+    this.current = undefined;
     const listeners = list.all;
     const { length } = listeners;
     for (let index = 0; index < length; index++) {
@@ -173,38 +180,18 @@ export class Dispatcher {
   }
 
   /** Calls the listeners of a list. */
-  private dispatch(delivery: Delivery, list: ListenerList): void {
-    const outer = this.current;
-    this.current = delivery;
-    try {
-      this.walk(delivery, list);
-    } finally {
-      this.current = outer;
-    }
-  }
-
-  /** Calls the listeners of all lists in the order of their registration. */
-  private dispatchToAll(delivery: Delivery, lists: readonly ListenerList[]): void {
-    const outer = this.current;
-    this.current = delivery;
-    try {
-      this.merge(delivery, lists);
-    } finally {
-      this.current = outer;
-    }
-  }
-
   private walk(delivery: Delivery, list: ListenerList): void {
     const listeners = list.all;
     const { length } = listeners;
     const { message } = delivery;
+    const { hasTaps } = list;
     let context: MessageContext | undefined;
     let session: Session | undefined;
     let segments: readonly string[] | undefined;
     for (let index = 0; index < length; index++) {
       const listener = listeners[index]!;
       if (listener.closed) continue;
-      if (listener.tap !== undefined) {
+      if (hasTaps && listener.tap !== undefined) {
         this.tap(delivery, listener, listener.tap);
         continue;
       }
@@ -224,6 +211,7 @@ export class Dispatcher {
     }
   }
 
+  /** Calls the listeners of all lists in the order of their registration. */
   private merge(delivery: Delivery, lists: readonly ListenerList[]): void {
     const walks = lists.map(({ all }) => ({ listeners: all, length: all.length, next: 0 }));
     for (;;) {

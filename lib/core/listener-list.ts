@@ -1,3 +1,4 @@
+import { RESERVED_PREFIX } from '../protocol/channel-name.js';
 import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import type { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
@@ -16,6 +17,8 @@ const NO_TEMPLATES: readonly ListenerList[] = [];
 export class ListenerList implements Registry {
   /** Resolves when the broker has confirmed the node's interest in this name. */
   interest: Promise<void> | undefined = undefined;
+  /** Whether the name is one of the library's own, which the application cannot post to. */
+  readonly isReserved: boolean;
   /** Whether the interest covers stock parts of Nest because a definition says so. */
   hasInterop = false;
   /** How the listeners define the channel: the first that named a definition, unless another names one of exactly this name. */
@@ -31,6 +34,8 @@ export class ListenerList implements Registry {
   /** The templates that the name is of, as of {@link templatesVersion}. */
   templates: readonly ListenerList[] = NO_TEMPLATES;
   templatesVersion = 0;
+  /** Whether one of the listeners is a tap, or was. */
+  hasTaps = false;
   private listeners: Listener[] = [];
   private closedCount = 0;
   private nextWaiting = 0;
@@ -40,7 +45,9 @@ export class ListenerList implements Registry {
     readonly name: string,
     /** Called when the last listener has left. */
     private readonly onEmpty: (list: ListenerList) => void,
-  ) {}
+  ) {
+    this.isReserved = name.startsWith(RESERVED_PREFIX);
+  }
 
   get isEmpty(): boolean {
     return this.listeners.length === this.closedCount;
@@ -48,6 +55,7 @@ export class ListenerList implements Registry {
 
   add(listener: Listener): void {
     this.listeners.push(listener);
+    if (listener.tap !== undefined) this.hasTaps = true;
   }
 
   noteClosed(): void {

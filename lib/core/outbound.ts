@@ -1,5 +1,5 @@
 import { Channel, postableName, type AnyPostableChannel } from '../protocol/channel.js';
-import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
+import { quote } from '../protocol/channel-name.js';
 import { encodeEnvelope } from '../protocol/envelope.js';
 import { LimitExceededError, RedisNotEnabledError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
@@ -36,15 +36,15 @@ export class Outbound {
 
   /** See `Hub.post`. */
   post(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
-    const name = typeof channel === 'string' ? channel : channel?.name;
+    const isName = typeof channel === 'string';
+    const name = isName ? channel : channel?.name;
     const { audience } = this;
     const list = audience.of(name);
     // What most posts are: an instance of the class that the listeners' channel is defined with, and no rules anywhere.
-    const definition = list?.definition;
     if (
-      definition === undefined ||
-      (channel as Partial<Channel>).definition !== definition ||
-      !isDirectly(message, definition) ||
+      list?.definition === undefined ||
+      (isName ? list.isReserved : channel.definition !== list.definition) ||
+      !isDirectly(message, list.definition) ||
       (this.postCheck !== undefined && this.postCheck.mayRefuse)
     ) {
       this.assertPostable(channel, list, message);
@@ -97,7 +97,7 @@ export class Outbound {
       return;
     }
     // A name that is listened to has been checked, except that the library listens to reserved ones.
-    if (list === undefined || typeof channel !== 'string' || channel.startsWith(RESERVED_PREFIX)) postableName(channel);
+    if (list === undefined || typeof channel !== 'string' || list.isReserved) postableName(channel);
     if (list?.definition === undefined || !isDirectly(message, list.definition)) {
       assertPosted(message, audience.classOf(channel, list), channel);
     }

@@ -41,6 +41,11 @@ export class ChannelDefinition<T = unknown> {
    * @internal
    */
   readonly segments: readonly string[] | undefined;
+  /**
+   * That of the messages of the class.
+   * @internal
+   */
+  readonly prototype: object | undefined;
 
   /** @internal */
   constructor(
@@ -50,6 +55,8 @@ export class ChannelDefinition<T = unknown> {
     readonly type: Class<T> | undefined,
     readonly options: Readonly<ChannelOptions>,
   ) {
+    // A function without one is refused where the channel is used.
+    this.prototype = (type as { readonly prototype?: object } | undefined)?.prototype;
     this.segments = isTemplate(name) ? name.split('/') : undefined;
   }
 }

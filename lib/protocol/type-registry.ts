@@ -13,6 +13,7 @@ import { classInfo, declaredClasses, declaredCount, typeName } from './serializa
 export class TypeRegistry {
   private readonly classes = new Map<string, Class>();
   private readonly names = new Map<Function, string>();
+  private registered = 0;
 
   /** @param replaces - whether a class takes the place of an earlier one of its name; by default none does */
   constructor(private readonly replaces: (earlier: Class, later: Class) => boolean = () => false) {}
@@ -36,6 +37,7 @@ export class TypeRegistry {
     if (known !== undefined) this.names.delete(known);
     this.classes.set(name, type);
     this.names.set(type, name);
+    this.registered++;
     return true;
   }
 
@@ -63,9 +65,9 @@ export class TypeRegistry {
     return this.classes.has(name);
   }
 
-  /** How many classes may be known; changes with each that becomes so. */
+  /** Changes with each class that becomes known. Asked for each post. */
   get version(): number {
-    return this.classes.size + declaredCount();
+    return this.registered + declaredCount();
   }
 
   /** The classes that this application is known to use. */
