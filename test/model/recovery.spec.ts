@@ -11,19 +11,22 @@ const begin = 'with all at A';
 const LARGE: Budget[] =
   process.env['MODEL'] === 'large'
     ? [
+        { clients: 1, begin, posts: 1, breaks: 2, cuts: 1 },
+        { clients: 2, begin, posts: 2, breaks: 2, sharesAnswers: true },
         { clients: 1, begin, posts: 1, otherPosts: 1, breaks: 2, cuts: 1 },
         { clients: 1, begin, posts: 2, otherPosts: 2, breaks: 2 },
         { clients: 1, begin, posts: 1, otherPosts: 1, foreignPosts: 1, localPosts: 1, breaks: 2 },
         { clients: 1, begin, posts: 1, otherPosts: 1, breaks: 1, cuts: 1, kills: 1 },
         { clients: 1, begin, posts: 1, otherPosts: 1, breaks: 2, trims: 2 },
         { clients: 2, begin, posts: 2, breaks: 2, kills: 1 },
+        { clients: 3, begin, posts: 2, breaks: 3, sharesAnswers: true },
       ]
     : [];
 
 function told(budget: Budget): string {
-  const { fault: _, begin: from, clients, ...counts } = budget;
+  const { fault: _, sharesAnswers = false, begin: from, clients, ...counts } = budget;
   const parts = Object.entries(counts).map(([kind, count]) => `${kind}: ${count}`);
-  return `clients: ${clients}${from === undefined ? '' : ', all at A'}; ${parts.join(', ')}`;
+  return `clients: ${clients}${from === undefined ? '' : ', all at A'}; ${parts.join(', ')}${sharesAnswers ? '; answers are shared' : ''}`;
 }
 
 describe('Recovery keeps its promises in whatever order things happen', () => {
@@ -38,9 +41,9 @@ describe('Recovery keeps its promises in whatever order things happen', () => {
       { clients: 1, begin, otherPosts: 1, foreignPosts: 2, breaks: 1 },
       { clients: 1, begin, posts: 2, breaks: 1, trims: 1 },
       { clients: 1, begin, posts: 1, breaks: 1, cuts: 1 },
-      { clients: 1, begin, posts: 1, breaks: 2, cuts: 1 },
       { clients: 1, begin, posts: 1, breaks: 1, kills: 1 },
       { clients: 2, begin, posts: 1, breaks: 2 },
+      { clients: 2, begin, posts: 1, breaks: 2, sharesAnswers: true },
       ...LARGE,
     ].map((budget) => [told(budget as Budget), budget as Budget] as const),
   )(
@@ -103,6 +106,12 @@ describe('The model notices when', () => {
       'answered before it is subscribed again',
       { clients: 1, begin, posts: 1, breaks: 1, cuts: 1 },
       /not been told/,
+    ],
+    [
+      'an answer is shared with a client that has read further than it reaches',
+      'answer shared though the client has read further',
+      { clients: 2, begin, posts: 1, breaks: 2, sharesAnswers: true },
+      /got a message twice/,
     ],
     [
       'a log does not have the losses of its node',

@@ -23,7 +23,8 @@ export type Fault =
   | 'from noted with the answer'
   | 'answered before it is subscribed again'
   | 'position after the rest'
-  | 'given up while posts may still come';
+  | 'given up while posts may still come'
+  | 'answer shared though the client has read further';
 
 /** How often what comes from outside may happen. */
 export interface Budget {
@@ -44,6 +45,8 @@ export interface Budget {
   readonly trims?: number;
   /** Clients that say that they have read nothing yet. */
   readonly lies?: number;
+  /** Whether what one client has missed is sent to others that come later. */
+  readonly sharesAnswers?: boolean;
   readonly fault?: Fault | undefined;
 }
 
@@ -70,6 +73,8 @@ type Packet =
       readonly to: string;
       readonly missed: readonly Missed<string>[];
       readonly vector: SerialVector | undefined;
+      /** How far the other node's log had come. */
+      readonly end: number;
     }
   | { readonly kind: 'barrier'; readonly id: string; readonly to: string };
 
@@ -79,6 +84,15 @@ interface Pending {
   readonly from: number;
   readonly wants: readonly Want[];
   readonly isBarrier: boolean;
+}
+
+/** What another node has answered once, for all who come from there. */
+interface Shared {
+  readonly owner: string;
+  readonly after: number;
+  readonly end: number;
+  readonly entries: readonly LogEntry<string>[];
+  readonly cut: Cut;
 }
 
 /** A client's stream, as its node has it. */
@@ -110,6 +124,7 @@ interface Node {
   deferred: readonly (Packet & { kind: 'question' })[];
   wants: readonly Want[];
   pending: readonly Pending[];
+  shared: Shared | undefined;
   connections: readonly Connection[];
 }
 
@@ -205,6 +220,7 @@ function newNode(index: number, life: number, published: number): Node {
     deferred: [],
     wants: [],
     pending: [],
+    shared: undefined,
     connections: [],
   };
 }
@@ -502,7 +518,7 @@ export class World {
 
   private answer(node: Node, { id, by, wants }: Packet & { kind: 'question' }): void {
     const missed = wants.map(({ epoch, offset }) => this.missed(node, epoch, offset));
-    this.publish(node, { kind: 'answer', id, to: by, missed, vector: logOf(node).vector() });
+    this.publish(node, { kind: 'answer', id, to: by, missed, vector: logOf(node).vector(), end: node.items.length });
   }
 
   private missed(node: Node, epoch: string, offset: number): Missed<string> {
@@ -516,10 +532,10 @@ export class World {
     if (pending === undefined) return;
     node.pending = node.pending.filter((other) => other !== pending);
     if (packet.kind === 'barrier') {
-      this.settle(node, pending, () => ({ found: false, reason: 'node' }), undefined);
+      this.settle(node, pending, () => ({ found: false, reason: 'node' }), undefined, undefined);
     } else {
       const vector = this.budget.fault === 'no vector' ? new SerialVector(false) : packet.vector;
-      this.settle(node, pending, (index) => packet.missed[index]!, vector);
+      this.settle(node, pending, (index) => packet.missed[index]!, vector, packet.end);
     }
   }
 
@@ -528,16 +544,19 @@ export class World {
     pending: Pending,
     missedOf: (index: number) => Missed<string>,
     vector: SerialVector | undefined,
+    end: number | undefined,
   ): void {
     const log = logOf(node);
     const { id } = node;
     const { fault } = this.budget;
     const from = fault === 'from noted with the answer' ? log.lastOffset : pending.from;
-    const cut = new Cut(id, from, log.lastOffset, vector);
-    const here = log.read({ epoch: log.epoch, offset: cut.from });
-    pending.wants.forEach(({ client, stream, joined }, index) => {
+    const own = new Cut(id, from, log.lastOffset, vector);
+    pending.wants.forEach((want, index) => {
+      const { client, stream, joined } = want;
       if (!this.setLive(node, client, stream)) return;
-      const merged = merge(missedOf(index), cut, here, joined);
+      const { missed, cut } = this.share(node, pending, want, missedOf(index), own, end);
+      const here = log.read({ epoch: log.epoch, offset: cut.from });
+      const merged = merge(missed, cut, here, joined);
       const used = fault === 'no cut' ? { ...merged, isCut: false } : merged;
       const offset = fault === 'position after the rest' ? log.lastOffset : merged.offset;
       const epoch = epochOf(id, admissionOf(used, cut, joined, log, cutsOf(node)));
@@ -550,6 +569,28 @@ export class World {
       });
       this.send(client, merged.rest);
     });
+  }
+
+  /** What a client has missed by an answer that came for another one before, if that says so; else by its own. */
+  private share(
+    node: Node,
+    { owner }: Pending,
+    { epoch, offset, joined }: Want,
+    missed: Missed<string>,
+    cut: Cut,
+    end: number | undefined,
+  ): { missed: Missed<string>; cut: Cut } {
+    if (this.budget.sharesAnswers !== true || !missed.found || end === undefined || epoch.includes('-', 37)) {
+      return { missed, cut };
+    }
+    const { shared } = node;
+    const isOf = shared?.owner === owner && shared.after <= offset && shared.cut.from <= joined;
+    if (isOf && (offset <= shared.end || this.budget.fault === 'answer shared though the client has read further')) {
+      const entries = shared.entries.filter((entry) => entry.offset > offset);
+      return { missed: { found: true, entries }, cut: shared.cut };
+    }
+    node.shared = { owner, after: offset, end, entries: missed.entries, cut };
+    return { missed, cut };
   }
 
   private setLive(node: Node, client: number, stream: number): boolean {
@@ -635,7 +676,7 @@ export class World {
   private giveUp(node: Node, pending: Pending): void {
     node.pending = node.pending.filter((other) => other !== pending);
     if (this.budget.fault === 'no barrier') {
-      return this.settle(node, pending, () => ({ found: false, reason: 'node' }), undefined);
+      return this.settle(node, pending, () => ({ found: false, reason: 'node' }), undefined, undefined);
     }
     const id = `${label(node.id)}?${++node.questions}`;
     node.pending = [...node.pending, { ...pending, id, isBarrier: true }];
