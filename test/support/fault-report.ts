@@ -10,6 +10,8 @@ export interface RunReport {
   readonly returnsMs: readonly number[];
   /** When clients opened streams, the first ones apart, in milliseconds since the schedule began. */
   readonly openingsMs: readonly number[];
+  /** How long this process stood still, at the longest: whatever waits for a beat was late then. */
+  readonly stallMs: number;
   /** Where readers were sent that something was found about, and when. */
   readonly ways: readonly string[];
 }
@@ -39,7 +41,7 @@ export function describeReport(report: RunReport, { faults }: Schedule): string 
     ...lines,
     ...ways,
     ...found,
-    `  ${report.findings.length} findings, ${JSON.stringify(report.counts)}`,
+    `  ${report.findings.length} findings, stood still for ${Math.round(report.stallMs)} ms, ${JSON.stringify(report.counts)}`,
   ].join('\n');
 }
 

@@ -56,6 +56,7 @@ const ABSENT_AFTER_MS = 35_000;
 const ARRIVES_WITHIN_MS = 5_000;
 const LEAVES_WITHIN_MS = 20_000;
 const OPENED_AT_ONCE = 200;
+const WATCH_EVERY_MS = 50;
 
 /** Where a reader was sent. */
 interface Visit {
@@ -73,10 +74,12 @@ export class Run {
   private readonly lines: TcpProxy[] = [];
   private readonly visits: Visit[][] = [];
   private readonly findings: Finding[] = [];
+  private readonly inflicted: { readonly fault: Fault; readonly fromMs: number; readonly untilMs: number }[] = [];
   /** When the network of a client was back, and since when it was not there. */
   private readonly absences: { readonly client: number; readonly fromMs: number; readonly untilMs: number }[] = [];
   private readonly node: FaultNodeRun;
   private startMs = 0;
+  private stallMs = 0;
 
   constructor(
     private readonly world: RunWorld,
@@ -89,6 +92,12 @@ export class Run {
   }
 
   async go(): Promise<RunReport> {
+    let lastMs = clock();
+    const watch = setInterval(() => {
+      const now = clock();
+      this.stallMs = Math.max(this.stallMs, now - lastMs - WATCH_EVERY_MS);
+      lastMs = now;
+    }, WATCH_EVERY_MS);
     try {
       await this.each(({ process }) => process.do({ task: 'listen', run: this.node }));
       await this.openReaders();
@@ -102,10 +111,13 @@ export class Run {
       );
       await this.settle();
     } finally {
+      clearInterval(watch);
       this.readers.forEach((reader) => reader.close());
       await this.each(({ process }) => process.do({ task: 'end' }));
       await Promise.all(this.lines.map((line) => line[Symbol.asyncDispose]()));
     }
+    // Only now it is known where clients went since.
+    for (const { fault, fromMs, untilMs } of this.inflicted) this.explain(fault, fromMs, untilMs);
     const { findings, counts } = this.ledger.check();
     const openings = this.readers.flatMap(({ openedAtMs }) => openedAtMs.slice(1).map((atMs) => atMs - this.startMs));
     return {
@@ -114,6 +126,7 @@ export class Run {
       counts,
       returnsMs: this.returnsMs(),
       openingsMs: openings.toSorted((a, b) => a - b),
+      stallMs: this.stallMs,
       ways: this.waysOf(findings),
     };
   }
@@ -176,7 +189,7 @@ export class Run {
       const slots = fault.target === -1 ? this.slots : [this.slots[fault.target % this.slots.length]!];
       await Promise.all(slots.map((slot) => (kind === 'link' ? this.inflictOnLink : this.inflictOnNode)(fault, slot)));
     }
-    this.explain(fault, fromMs, clock());
+    this.inflicted.push({ fault, fromMs, untilMs: clock() });
   }
 
   private async inflictOnRedis({ kind, forMs }: Fault): Promise<void> {
@@ -283,7 +296,8 @@ export class Run {
     for (const [client, reader] of this.readers.entries()) {
       const visits = this.visits[client]!;
       const before = visits.filter(({ atMs }) => atMs < fromMs);
-      const since = visits.filter(({ atMs }) => atMs >= fromMs);
+      const since = visits.filter(({ atMs }) => atMs >= fromMs && atMs <= until);
+      const openings = reader.openedAtMs.filter((atMs) => atMs >= fromMs && atMs <= until);
       if (kind === 'node-restart') {
         if (!isHit(before.at(-1)!.slot) || since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS)) continue;
       } else if (
@@ -292,9 +306,9 @@ export class Run {
       ) {
         continue;
       }
-      // A loss each of the node that it was at and of those that it came to.
+      // What it could not be sent of the past where it came to, each time, and what was lost while it was there.
       for (const log of reader.logs.values())
-        log.causes.push({ what, fromMs, untilMs: until, times: 1 + since.length });
+        log.causes.push({ what, fromMs, untilMs: until, times: 1 + openings.length });
     }
   }
 

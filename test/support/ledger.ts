@@ -206,7 +206,8 @@ function checkLog(
     const missing = holes
       .filter((hole) => isIn(hole, place))
       .map(({ stream, numbers }) => `${stream}: ${ranges(numbers)}`);
-    find(kind, [`${reason} at ${shown(atMs)} ms`, ...missing.slice(0, 2)].join(', '));
+    const all = gapPlaces.map((other) => shown(log.entries[other]!.atMs)).join(', ');
+    find(kind, [`${reason} at ${shown(atMs)} ms, of gaps at ${all} ms`, ...missing.slice(0, 2)].join('; '));
   }
   return {
     findings,
