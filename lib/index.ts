@@ -6,6 +6,7 @@ export { MessageRequest } from './nest/message-request.js';
 export { Messages } from './nest/messages.decorator.js';
 export { MessagingModule } from './nest/messaging.module.js';
 export { MessagingService } from './nest/messaging.service.js';
+export { OnGap } from './nest/on-gap.decorator.js';
 export { OnMessage } from './nest/on-message.decorator.js';
 export { SessionMessages } from './nest/session-messages.js';
 export { Sse } from './nest/sse.decorator.js';
@@ -39,7 +40,9 @@ export {
 } from './protocol/index.js';
 
 export type { MessageContext } from './core/message-context.js';
-export type { GapReason } from './protocol/position.js';
+export type { Gap, GapListener } from './core/gap.js';
+export type { ListenOptions } from './core/listen-options.js';
+export type { GapReason, Position } from './protocol/position.js';
 export type { PostOptions, PostScope } from './core/post-options.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';

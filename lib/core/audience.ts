@@ -8,6 +8,7 @@ import type { TypeRegistry } from '../protocol/type-registry.js';
 import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
+import type { GapListener } from './gap.js';
 import {
   Listener,
   assertListener,
@@ -123,9 +124,17 @@ export class Audience {
    * @param label - what logs call it; the function's name otherwise
    * @throws MessagingError for what is no channel or no function
    */
-  prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
+  prepare(
+    channel: AnyListenableChannel,
+    call: MessageListener<never>,
+    session: Session,
+    label?: string,
+    onGap?: GapListener,
+  ): Listener {
     assertListener(call);
-    return Listener.of(this.heard(channel), call, session, label);
+    const listener = Listener.of(this.heard(channel), call, session, label);
+    listener.onGap = onGap;
+    return listener;
   }
 
   /**

@@ -10,7 +10,5 @@ export interface Gap {
   readonly position?: Position | undefined;
 }
 
-/**
- * Told once of each loss, in its place among the messages. What it throws, or its promise rejects with, is reported.
- */
+/** Told once of each loss, in its place among the messages; see `ListenOptions.onGap`. */
 export type GapListener = (gap: Gap) => unknown;

@@ -11,6 +11,7 @@ import { TypeRegistry } from '../protocol/type-registry.js';
 import { Audience } from './audience.js';
 import type { ChannelDefinitions } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
+import type { GapListener } from './gap.js';
 import { Inbound } from './inbound.js';
 import { isolateObservable } from './isolated-observable.js';
 import type { Heard, Listener, ListenerEvents, MessageListener, Tap } from './listener.js';
@@ -137,17 +138,30 @@ export class Hub {
    * Registers a listener in a session.
    *
    * @param label - what logs call it; the function's name otherwise
+   * @param onGap - see `ListenOptions`
    * @throws MessagingError for what is no channel or no function
    */
-  listen(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
-    const listener = this.prepare(channel, call, session, label);
+  listen(
+    channel: AnyListenableChannel,
+    call: MessageListener<never>,
+    session: Session,
+    label?: string,
+    onGap?: GapListener,
+  ): Listener {
+    const listener = this.audience.prepare(channel, call, session, label, onGap);
     this.audience.attach(listener);
     return listener;
   }
 
   /** See {@link Audience.prepare}. */
-  prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
-    return this.audience.prepare(channel, call, session, label);
+  prepare(
+    channel: AnyListenableChannel,
+    call: MessageListener<never>,
+    session: Session,
+    label?: string,
+    onGap?: GapListener,
+  ): Listener {
+    return this.audience.prepare(channel, call, session, label, onGap);
   }
 
   /** See {@link Audience.heard}. */

@@ -1,14 +1,18 @@
 import { checkOptions, type OptionCheck } from '../protocol/check-options.js';
 import type { ListenableChannel } from '../protocol/channel.js';
 import { Iteration, resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
+import type { Gap } from './gap.js';
 import type { Hub } from './hub.js';
+import { isolate } from './isolate.js';
+import { LISTEN_OPTIONS, type ListenOptions } from './listen-options.js';
 import type { Listener } from './listener.js';
 import type { Session } from './session.js';
 
-const OPTIONS: Record<keyof IterateOptions, OptionCheck> = {
+const OPTIONS: Record<keyof (IterateOptions & ListenOptions), OptionCheck> = {
   // Their values are looked at where clients' are, too.
   maxBuffered: () => undefined,
   overflow: () => undefined,
+  ...LISTEN_OPTIONS,
 };
 
 /**
@@ -21,20 +25,25 @@ export function iterate<T>(
   hub: Hub,
   channel: ListenableChannel<T>,
   session: Session,
-  options?: IterateOptions,
+  options?: IterateOptions & ListenOptions,
 ): AsyncIterableIterator<T, undefined> {
   if (options !== undefined) checkOptions(options, 'iterate', OPTIONS);
   const resolved = resolveIterateOptions(options, 'iterate');
   const heard = hub.heard(channel);
   let listener: Listener | undefined;
   let isBegun = false;
-  const iteration = new Iteration<T>(resolved, heard.channel, () => listener?.unsubscribe());
+  const onGap = options?.onGap;
+  const tell = (gap: Gap): void => isolate(hub.reporter, 'onGap of iterate()', () => onGap?.(gap));
+  const dropped = onGap && (() => tell({ channel: heard.channel, reason: 'slow-consumer' }));
+  const iteration = new Iteration<T>(resolved, heard.channel, () => listener?.unsubscribe(), dropped);
   const begin = (): void => {
     if (isBegun) return;
     isBegun = true;
     if (session.closed) return iteration.finish();
     const onSessionClose = (): void => iteration.finish();
-    listener = hub.tap(heard, ({ message }) => iteration.take(message as T), session, 'iterate()', { onSessionClose });
+    // The loop may be behind: it is told when it has taken the messages from before the loss.
+    const events = { onSessionClose, onGap: onGap && ((gap: Gap) => iteration.takeTurn(() => tell(gap))) };
+    listener = hub.tap(heard, ({ message }) => iteration.take(message as T), session, 'iterate()', events);
   };
   const end = (): Promise<IteratorResult<T, undefined>> => {
     isBegun = true;

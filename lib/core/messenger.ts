@@ -20,6 +20,7 @@ import { messagesFrom } from '../protocol/source.js';
 import type { Hub } from './hub.js';
 import { iterate } from './iteration.js';
 import { Listener, assertListener, type MessageListener, type MessageSubscription } from './listener.js';
+import { checkListenOptions, type ListenOptions } from './listen-options.js';
 import type { PostOptions } from './post-options.js';
 import type { Revocations } from './revocations.js';
 import type { Session } from './session.js';
@@ -100,13 +101,24 @@ export abstract class Messenger {
    *
    * @throws SessionClosedError after the session has closed
    * @throws InvalidChannelError for a wrong name
+   * @throws ConfigurationError for wrong options
+   * @example
+   * ```ts
+   * messages.addListener(Prices, (price) => cache.set(price.id, price), { onGap: () => cache.clear() });
+   * ```
    */
   addListener<T, const Name extends string = string>(
     channel: ListenableChannel<T, Name>,
     listener: MessageListener<T, MessageParams<Name>>,
+    options?: ListenOptions,
   ): MessageSubscription;
-  addListener(channel: AnyListenableChannel, listener: MessageListener<never>): MessageSubscription {
-    return this.hub.listen(channel, listener, this.openSessionFor('addListener'));
+  addListener(
+    channel: AnyListenableChannel,
+    listener: MessageListener<never>,
+    options?: ListenOptions,
+  ): MessageSubscription {
+    if (options !== undefined) checkListenOptions(options, 'addListener');
+    return this.hub.listen(channel, listener, this.openSessionFor('addListener'), undefined, options?.onGap);
   }
 
   /**
@@ -131,25 +143,39 @@ export abstract class Messenger {
    * The messages of a channel as a hot Observable: each subscription listens from then on. Completes when
    * the session closes.
    *
+   * @param options - `onGap` is called once for each loss and subscription
    * @throws SessionClosedError after the session has closed
+   * @throws ConfigurationError for wrong options
    */
-  createStream<T>(channel: Channel<T> | ChannelTemplate<T>): Observable<T>;
-  createStream<T = unknown>(channel: string): Observable<T>;
-  createStream<T>(channel: ListenableChannel<T>): Observable<T>;
-  createStream<T>(channel: ListenableChannel<T>): Observable<T> {
-    return createStream(this.hub, channel, this.openSessionFor('createStream'));
+  createStream<T>(channel: Channel<T> | ChannelTemplate<T>, options?: ListenOptions): Observable<T>;
+  createStream<T = unknown>(channel: string, options?: ListenOptions): Observable<T>;
+  createStream<T>(channel: ListenableChannel<T>, options?: ListenOptions): Observable<T>;
+  createStream<T>(channel: ListenableChannel<T>, options?: ListenOptions): Observable<T> {
+    return createStream(this.hub, channel, this.openSessionFor('createStream'), options);
   }
 
   /**
    * The messages of a channel for `for await`, with a bounded buffer. It listens from the start of the loop, or from the
    * first `next()`. Ends when the session closes. For one loop: each loop needs a call of its own.
    *
+   * @param options - `onGap` is called when the loop comes to the place of the loss; also, with the reason `slow-consumer`,
+   *   if `overflow: 'dropOldest'` has dropped messages
+   *
    * @throws SessionClosedError after the session has closed
    */
-  iterate<T>(channel: Channel<T> | ChannelTemplate<T>, options?: IterateOptions): AsyncIterableIterator<T, undefined>;
-  iterate<T = unknown>(channel: string, options?: IterateOptions): AsyncIterableIterator<T, undefined>;
-  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions): AsyncIterableIterator<T, undefined>;
-  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions): AsyncIterableIterator<T, undefined> {
+  iterate<T>(
+    channel: Channel<T> | ChannelTemplate<T>,
+    options?: IterateOptions & ListenOptions,
+  ): AsyncIterableIterator<T, undefined>;
+  iterate<T = unknown>(channel: string, options?: IterateOptions & ListenOptions): AsyncIterableIterator<T, undefined>;
+  iterate<T>(
+    channel: ListenableChannel<T>,
+    options?: IterateOptions & ListenOptions,
+  ): AsyncIterableIterator<T, undefined>;
+  iterate<T>(
+    channel: ListenableChannel<T>,
+    options?: IterateOptions & ListenOptions,
+  ): AsyncIterableIterator<T, undefined> {
     return iterate(this.hub, channel, this.openSessionFor('iterate'), options);
   }
 

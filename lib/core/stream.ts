@@ -1,8 +1,10 @@
 import { Subscription, type Observable, type Subscriber, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
 import type { Delivery } from './delivery.js';
+import type { GapListener } from './gap.js';
 import type { Hub } from './hub.js';
 import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
+import { checkListenOptions, type ListenOptions } from './listen-options.js';
 import { Listener, type Heard } from './listener.js';
 import { MessageContext } from './message-context.js';
 import type { Session } from './session.js';
@@ -41,6 +43,8 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     private readonly hub: Hub,
     readonly heard: Heard,
     readonly session: Session,
+    /** See {@link ListenOptions.onGap}. */
+    readonly onGap?: GapListener | undefined,
   ) {
     super(
       () => this.failed(),
@@ -49,7 +53,7 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
   }
 
   private tell(subscriber: Subscriber<T>): Unsubscribable {
-    const { hub, session, heard } = this;
+    const { hub, session, heard, onGap } = this;
     if (session.closed) {
       subscriber.complete();
       return Subscription.EMPTY;
@@ -63,7 +67,8 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
         this.delivery = outer;
       }
     };
-    return hub.tap(heard, take, session, LABEL, { onSessionClose: () => subscriber.complete() });
+    const onSessionClose = (): void => subscriber.complete();
+    return hub.tap(heard, take, session, LABEL, { onSessionClose, onGap });
   }
 
   /** Who is told of what a subscriber fails with now. */
@@ -86,9 +91,15 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
  * for nobody. Completes when the session closes. What a subscriber throws, or its promise rejects with, is reported like
  * the failure of a listener.
  *
- * @throws MessagingError at the call for what is no channel
+ * @throws MessagingError at the call for what is no channel, and for wrong options
  */
-export function createStream<T>(hub: Hub, channel: ListenableChannel<T>, session: Session): Observable<T> {
+export function createStream<T>(
+  hub: Hub,
+  channel: ListenableChannel<T>,
+  session: Session,
+  options?: ListenOptions,
+): Observable<T> {
+  if (options !== undefined) checkListenOptions(options, 'createStream');
   // Checked here, since an error inside the Observable would come at another time and in another place.
-  return new ChannelStream<T>(hub, hub.heard(channel), session);
+  return new ChannelStream<T>(hub, hub.heard(channel), session, options?.onGap);
 }

@@ -35,6 +35,7 @@ import { installRequestHooks } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { StatusLog } from './status-log.js';
+import { GapHandlers } from './gap-handlers.js';
 import { MessageHandlers } from './message-handlers.js';
 import {
   MESSAGING_OPTIONS,
@@ -148,7 +149,15 @@ const ENGINE: Provider[] = [
  */
 @Module({
   imports: [DiscoveryModule],
-  providers: [...ENGINE, Authenticator, RequestSessions, MessagingService, DecoratedMethods, MessageHandlers],
+  providers: [
+    ...ENGINE,
+    Authenticator,
+    RequestSessions,
+    MessagingService,
+    DecoratedMethods,
+    MessageHandlers,
+    GapHandlers,
+  ],
 })
 export class MessagingModule
   extends ConfigurableModuleClass

@@ -6,9 +6,11 @@ import {
   Message,
   messagesFrom,
   MessagingModule,
+  OnGap,
   OnMessage,
   Payload,
   Sse,
+  type Gap,
   type ListenableChannel,
   type MessageContext,
   type MessageParams,
@@ -17,7 +19,7 @@ import {
   type PostableChannel,
 } from 'nestjs-messaging';
 import type { Request } from 'express';
-import { of } from 'rxjs';
+import { of, type Observable } from 'rxjs';
 
 class UserUpdate {
   constructor(readonly id: number) {}
@@ -112,7 +114,34 @@ export async function iterating(messages: MessagingService): Promise<void> {
   await texts.return?.();
 }
 
+export async function gaps(messages: MessagingService): Promise<void> {
+  const onGap = ({ channel, reason, position }: Gap) => [channel.length, reason === 'broker', position?.offset];
+  messages.addListener(Users, (update) => update.id, { onGap });
+  messages.createStream(Users, { onGap }) satisfies Observable<UserUpdate>;
+  messages.createStream('users', { onGap }) satisfies Observable<unknown>;
+  for await (const { text } of messages.iterate(Rooms, { maxBuffered: 10, onGap })) void text.length;
+  // @ts-expect-error -- no such option
+  messages.addListener(Users, () => {}, { ongap: onGap });
+  // @ts-expect-error -- a gap has no count
+  messages.createStream(Users, { onGap: ({ count }) => count });
+  // @ts-expect-error -- a stream has no buffer
+  messages.createStream(Users, { maxBuffered: 10 });
+}
+
 export class Handlers {
+  @OnGap(Users)
+  @OnGap('users')
+  gap(gap: Gap) {
+    return gap.reason;
+  }
+
+  @OnGap(Users)
+  nothingOfIt() {}
+
+  // @ts-expect-error -- it is told of gaps, not of messages
+  @OnGap(Users)
+  message(_update: UserUpdate) {}
+
   @OnMessage(Users)
   whole(_update: UserUpdate, _context: MessageContext) {}
 

@@ -3,6 +3,8 @@ import { of } from 'rxjs';
 import type { Delivery } from '../../../lib/core/delivery.js';
 import type { Gap } from '../../../lib/core/gap.js';
 import { Hub } from '../../../lib/core/hub.js';
+import { iterate } from '../../../lib/core/iteration.js';
+import { createStream } from '../../../lib/core/stream.js';
 import type { Transport, TransportEvents, TransportReceiver } from '../../../lib/core/transport.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
@@ -162,5 +164,121 @@ describe('A loss that the transport tells of', () => {
     const listener = hub.tap(hub.heard('rooms/:room'), () => {}, hub.root, 'leaves', events);
     transport.lost('rooms/:room', 'broker');
     expect(hub['audience'].ofTemplate('rooms/:room')).toBeUndefined();
+  });
+});
+
+describe('Told of a loss', () => {
+  const gap = { channel: 'a', reason: 'broker' };
+
+  test('is a listener of the application that asks for it, in its place among the messages', async () => {
+    const { transport, hub, receive } = await setup();
+    const seen: unknown[] = [];
+    hub.listen(
+      'a',
+      (message) => seen.push(message),
+      hub.root,
+      undefined,
+      (each) => seen.push(each),
+    );
+    receive('a', '1');
+    transport.lost('a', 'broker');
+    receive('a', '2');
+    expect(seen).toEqual(['1', gap, '2']);
+  });
+
+  test('is each subscriber of a stream, until it unsubscribes', async () => {
+    const { transport, hub, receive } = await setup();
+    const seen: unknown[] = [];
+    const stream = createStream(hub, 'a', hub.root, { onGap: (each) => seen.push(each) });
+    const subscriptions = [stream.subscribe((message) => seen.push(message)), stream.subscribe()];
+    receive('a', '1');
+    transport.lost('a', 'broker');
+    receive('a', '2');
+    expect(seen).toEqual(['1', gap, gap, '2']);
+    for (const subscription of subscriptions) subscription.unsubscribe();
+    transport.lost('a', 'broker');
+    expect(seen.length).toBe(4);
+  });
+
+  test('is a loop when it has taken the messages from before it', async () => {
+    const { transport, hub, receive } = await setup();
+    const seen: unknown[] = [];
+    const loop = iterate(hub, 'a', hub.root, { onGap: (each) => seen.push(each) })[Symbol.asyncIterator]();
+    receive('a', '1');
+    transport.lost('a', 'broker');
+    receive('a', '2');
+    expect(seen).toEqual([]);
+    expect(await loop.next()).toEqual({ value: '1', done: false });
+    expect(seen).toEqual([]);
+    expect(await loop.next()).toEqual({ value: '2', done: false });
+    expect(seen).toEqual([gap]);
+  });
+
+  test('is a loop at once if it waits for a message', async () => {
+    const { transport, hub, receive } = await setup();
+    const seen: unknown[] = [];
+    const loop = iterate(hub, 'a', hub.root, { onGap: (each) => seen.push(each) });
+    const next = loop.next();
+    await Promise.resolve();
+    transport.lost('a', 'broker');
+    expect(seen).toEqual([gap]);
+    receive('a', '1');
+    expect(await next).toEqual({ value: '1', done: false });
+  });
+
+  test('is a loop before it ends, and not once it has been left', async () => {
+    const { transport, hub } = await setup();
+    const seen: unknown[] = [];
+    const onGap = (each: unknown) => seen.push(each);
+    const session = hub.sessions.open();
+    const ending = iterate(hub, 'a', session, { onGap })[Symbol.asyncIterator]();
+    transport.lost('a', 'broker');
+    session.close();
+    expect(await ending.next()).toEqual({ value: undefined, done: true });
+    expect(seen).toEqual([gap]);
+
+    const left = iterate(hub, 'a', hub.root, { onGap })[Symbol.asyncIterator]();
+    transport.lost('a', 'broker');
+    await left.return!();
+    await left.next();
+    expect(seen).toEqual([gap]);
+  });
+
+  test('is a loop that is too slow of what it drops, once where the messages were', async () => {
+    const { transport, hub, receive } = await setup();
+    const seen: unknown[] = [];
+    const options = { maxBuffered: 2, overflow: 'dropOldest', onGap: (each: unknown) => seen.push(each) } as const;
+    const loop = iterate(hub, 'a', hub.root, options)[Symbol.asyncIterator]();
+    for (const message of ['1', '2', '3', '4']) receive('a', message);
+    transport.lost('a', 'broker');
+    for (let taken = 0; taken < 2; taken++) seen.push((await loop.next()).value);
+    receive('a', '5');
+    seen.push((await loop.next()).value);
+    for (const message of ['6', '7', '8']) receive('a', message);
+    seen.push((await loop.next()).value);
+    const slow = { channel: 'a', reason: 'slow-consumer' };
+    expect(seen).toEqual([slow, '3', '4', gap, '5', slow, '7']);
+  });
+
+  test('is a loop whose function fails, too: that is reported, and the loop goes on', async () => {
+    const { reporter, transport, hub, receive } = await setup();
+    const error = new Error('broken');
+    const onGap = () => {
+      throw error;
+    };
+    const loop = iterate(hub, 'a', hub.root, { onGap })[Symbol.asyncIterator]();
+    transport.lost('a', 'broker');
+    receive('a', '1');
+    expect(await loop.next()).toEqual({ value: '1', done: false });
+    expect(reporter.callbackFailures).toEqual([{ callback: 'onGap of iterate()', error }]);
+  });
+
+  test.each([
+    ['createStream: option "onGap" must be a function, not "log"', { onGap: 'log' }],
+    ['createStream: unknown option "ongap"', { ongap: () => {} }],
+  ])('is nobody with wrong options: %s', async (message, options) => {
+    const { hub } = await setup();
+    expect(() => createStream(hub, 'a', hub.root, options as never)).toThrow(message);
+    expect(() => iterate(hub, 'a', hub.root, options as never)).toThrow(message.replace('createStream', 'iterate'));
   });
 });

@@ -115,7 +115,7 @@ describe('an iteration', () => {
   test.each<[unknown, string]>([
     [5, 'iterate: the options must be an object, not 5'],
     [null, 'iterate: the options must be an object, not null'],
-    [{ maxBufferd: 1 }, 'iterate: unknown option "maxBufferd"; the options are: maxBuffered, overflow'],
+    [{ maxBufferd: 1 }, 'iterate: unknown option "maxBufferd"; the options are: maxBuffered, overflow, onGap'],
   ])('with %j names what is wrong', (options, text) => {
     expect(() => setup(options as never)).toThrow(ConfigurationError);
     expect(() => setup(options as never)).toThrow(text);

@@ -1,0 +1,45 @@
+import type { Gap } from '../core/gap.js';
+import type { AnyListenableChannel } from '../protocol/channel.js';
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import { handlerName } from './handler-name.js';
+
+const ON_GAP = Symbol('nestjs-messaging:on-gap');
+
+type GapMethodDecorator = <Method extends (gap: Gap) => unknown>(
+  target: object,
+  method: string | symbol,
+  descriptor: TypedPropertyDescriptor<Method>,
+) => void;
+
+/**
+ * Calls a method of a provider or controller once for each loss: messages of the channel that other servers posted may be
+ * missing on this one, since it did not hear the channel for a while. Use it to load anew what messages keep up to date.
+ *
+ * It comes in the order of the messages: after all from before the loss, before those from after it. The class may be a
+ * singleton or request-scoped (an instance and a session for each gap), the method inherited, the module lazy. Guards, pipes,
+ * interceptors and filters do not apply. What it throws, or its promise rejects with, is logged and reported.
+ *
+ * @example
+ * ```ts
+ * @OnGap(Prices)
+ * async reload({ reason }: Gap) {
+ *   this.prices = await this.repository.load();
+ * }
+ * ```
+ */
+export function OnGap(channel: AnyListenableChannel): GapMethodDecorator {
+  return (target, method, descriptor) => {
+    const name = handlerName('@OnGap', target, method);
+    const handler: unknown = (descriptor as PropertyDescriptor | undefined)?.value;
+    if (typeof handler !== 'function') {
+      throw new ConfigurationError(`@OnGap on ${name}: it decorates methods, not ${describe(handler)}`);
+    }
+    Reflect.defineMetadata(ON_GAP, [...gapChannelsOf(handler), channel], handler);
+  };
+}
+
+/** The channels that a method is decorated with. */
+export function gapChannelsOf(handler: Function): readonly AnyListenableChannel[] {
+  return (Reflect.getMetadata(ON_GAP, handler) as AnyListenableChannel[] | undefined) ?? [];
+}

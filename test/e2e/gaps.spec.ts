@@ -1,0 +1,226 @@
+import { Controller, Inject, Injectable, Scope } from '@nestjs/common';
+import { REQUEST } from '@nestjs/core';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import {
+  ConfigurationError,
+  defineChannel,
+  MessagingModule,
+  MessagingService,
+  OnGap,
+  SessionMessages,
+  type Gap,
+  type ListenOptions,
+  type MessagingOptions,
+} from 'nestjs-messaging';
+import { filter, firstValueFrom, skip } from 'rxjs';
+import { Hub } from '../../lib/core/hub.js';
+import { MemoryBroker } from '../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../lib/transport/memory-transport.js';
+import { startApp } from '../support/apps.js';
+import { Queue } from '../support/queue.js';
+import { RedisProbe } from '../support/redis-probe.js';
+import { RedisServer } from '../support/redis-server.js';
+
+const Prices = defineChannel<number>('prices');
+const Rooms = defineChannel<string, 'rooms/:roomId'>('rooms/:roomId');
+
+let told = new Queue<unknown>();
+const ends: (() => PromiseLike<void>)[] = [];
+
+beforeEach(() => {
+  told = new Queue();
+});
+
+afterEach(async () => {
+  for (const end of ends.splice(0).toReversed()) await end();
+});
+
+async function start(options: MessagingOptions, providers: unknown[] = [], controllers: unknown[] = []) {
+  const running = await startApp({
+    imports: [MessagingModule.forRoot(options)],
+    providers: providers as never[],
+    controllers: controllers as never[],
+  });
+  ends.push(() => running[Symbol.asyncDispose]());
+  return { ...running, messaging: running.app.get(MessagingService), hub: running.app.get(Hub, { strict: false }) };
+}
+
+/** Two applications that hear each other by a broker that a test may cut. */
+async function startPair(options: MessagingOptions = {}, providers: unknown[] = [], controllers: unknown[] = []) {
+  const broker = new MemoryBroker();
+  const poster = await start({ transport: new MemoryTransport(broker) });
+  const receiver = await start({ ...options, transport: new MemoryTransport(broker) }, providers, controllers);
+  const lose = async () => {
+    const isBack = firstValueFrom(
+      receiver.hub.status.pipe(
+        skip(1),
+        filter(({ state }) => state === 'ready'),
+      ),
+    );
+    broker.cut();
+    broker.heal();
+    await isBack;
+  };
+  return { ...receiver, poster: poster.messaging, lose };
+}
+
+describe('When the connection to Redis that hears messages is killed', () => {
+  test('listeners, streams, loops and @OnGap methods are told once, each between what came before and after', async () => {
+    const redis = await RedisServer.start();
+    ends.push(() => redis.stop());
+    @Injectable()
+    class Loader {
+      @OnGap(Prices)
+      reload({ channel, reason }: Gap) {
+        told.push(`method: gap of ${channel}, ${reason}`);
+      }
+    }
+    const poster = await start({ redis: redis.url });
+    const receiver = await start({ redis: redis.url }, [Loader]);
+    const { messaging, hub } = receiver;
+    const options = (label: string): ListenOptions => ({
+      onGap: ({ channel, reason }) => told.push(`${label}: gap of ${channel}, ${reason}`),
+    });
+    const listener = messaging.addListener(Prices, (price) => told.push(`listener: ${price}`), options('listener'));
+    const template = messaging.addListener(Rooms, (text) => told.push(`template: ${text}`), options('template'));
+    messaging.createStream(Prices, options('stream')).subscribe((price) => told.push(`stream: ${price}`));
+    const loop = (async () => {
+      for await (const price of messaging.iterate(Prices, options('loop'))) told.push(`loop: ${price}`);
+    })();
+    await Promise.all([listener.ready, template.ready]);
+
+    const post = async (price: number) => {
+      await poster.messaging.postMessage(Prices, price, { global: true });
+      await poster.messaging.postMessage(Rooms.for({ roomId: '1' }), String(price), { global: true });
+    };
+    await post(1);
+    expect((await told.take(4)).map(String).toSorted()).toEqual(['listener: 1', 'loop: 1', 'stream: 1', 'template: 1']);
+
+    using probe = new RedisProbe(redis.url);
+    const isBack = firstValueFrom(
+      hub.status.pipe(
+        skip(1),
+        filter(({ state }) => state === 'ready'),
+      ),
+    );
+    await probe.redis.client('KILL', 'TYPE', 'PUBSUB');
+    await isBack;
+    await post(2);
+    const lines = (await told.take(9)) as string[];
+    expect(lines.filter((line) => line.startsWith('method'))).toEqual(['method: gap of prices, broker']);
+    for (const label of ['listener', 'stream', 'loop']) {
+      const own = lines.filter((line) => line.startsWith(label));
+      expect(own).toEqual([`${label}: gap of prices, broker`, `${label}: 2`]);
+    }
+    expect(lines.filter((line) => line.startsWith('template'))).toEqual([
+      'template: gap of rooms/:roomId, broker',
+      'template: 2',
+    ]);
+    await post(3);
+    expect((await told.take(4)).map(String).toSorted()).toEqual(['listener: 3', 'loop: 3', 'stream: 3', 'template: 3']);
+    expect(told.pending).toEqual([]);
+    await receiver[Symbol.asyncDispose]();
+    await loop;
+  });
+});
+
+describe('An @OnGap method', () => {
+  test('of a controller, and of each class that inherits it, is told once for each channel that it names', async () => {
+    class Base {
+      @OnGap('news')
+      @OnGap(Rooms)
+      lost({ channel }: Gap) {
+        told.push(`${this.constructor.name} ${channel}`);
+      }
+    }
+    @Controller()
+    class Derived extends Base {}
+    const { lose } = await startPair({}, [], [Derived]);
+    await lose();
+    expect((await told.take(2)).map(String).toSorted()).toEqual(['Derived news', 'Derived rooms/:roomId']);
+    await lose();
+    expect((await told.take(2)).map(String).toSorted()).toEqual(['Derived news', 'Derived rooms/:roomId']);
+    expect(told.pending).toEqual([]);
+  });
+
+  test.each(['request', 'async-local'] as const)(
+    'of a request-scoped class has an instance and a session for each gap, with scope %s',
+    async (scope) => {
+      @Injectable({ scope: Scope.REQUEST })
+      class Scoped {
+        constructor(
+          private readonly messages: SessionMessages,
+          @Inject(REQUEST) private readonly request: { gap: Gap },
+        ) {}
+        @OnGap('news')
+        async lost(gap: Gap) {
+          const { session } = this.messages;
+          await Promise.resolve();
+          told.push([this.request.gap === gap, session]);
+        }
+      }
+      const { lose } = await startPair({ scope } as MessagingOptions, [Scoped]);
+      await lose();
+      await lose();
+      const [first, second] = (await told.take(2)) as [boolean, { readonly closed: boolean }][];
+      expect([first![0], first![1].closed, first![1] === second![1]]).toEqual([true, true, false]);
+    },
+  );
+
+  test('that fails is logged with its name, and the others are told', async () => {
+    @Injectable()
+    class Broken {
+      @OnGap('news')
+      async lost() {
+        await Promise.resolve();
+        throw new Error('no database');
+      }
+    }
+    @Injectable()
+    class Sound {
+      @OnGap('news')
+      lost() {
+        told.push('sound');
+      }
+    }
+    const { lose, logger } = await startPair({}, [Broken, Sound]);
+    await lose();
+    expect(await told.next()).toBe('sound');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(logger.problems.filter((line) => line.includes('no database'))).toEqual([
+      expect.stringContaining('onGap of Broken.lost'),
+    ]);
+  });
+
+  test('is refused on what is no method of an instance', () => {
+    class Wrong {
+      static lost() {}
+      field = 1;
+    }
+    const decorate = OnGap('news') as (...args: unknown[]) => void;
+    expect(() => decorate(Wrong, 'lost', Object.getOwnPropertyDescriptor(Wrong, 'lost'))).toThrow(ConfigurationError);
+    expect(() => decorate(Wrong.prototype, 'field', undefined)).toThrow('@OnGap on Wrong.field: it decorates methods');
+  });
+
+  test('of a channel that is defined twice keeps the application from starting', async () => {
+    const One = defineChannel('gaps/twice', undefined, { clients: true });
+    const Other = defineChannel('gaps/twice', undefined, { clients: false });
+    @Injectable()
+    class Twice {
+      @OnGap(One)
+      one() {}
+      @OnGap(Other)
+      other() {}
+    }
+    await expect(startPair({}, [Twice])).rejects.toThrow('"gaps/twice" is defined twice');
+  });
+});
+
+describe('addListener', () => {
+  test('refuses options that it does not know', async () => {
+    const { messaging } = await start({});
+    expect(() => messaging.addListener('a', () => {}, { onGaps: () => {} } as never)).toThrow(
+      'addListener: unknown option "onGaps"; the options are: onGap',
+    );
+  });
+});
