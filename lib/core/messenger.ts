@@ -104,7 +104,7 @@ export abstract class Messenger {
    * @throws ConfigurationError for wrong options
    * @example
    * ```ts
-   * messages.addListener(Prices, (price) => cache.set(price.id, price), { onGap: () => cache.clear() });
+   * messaging.addListener(UserUpdates, ({ id, name }) => names.set(id, name), { onGap: () => names.clear() });
    * ```
    */
   addListener<T, const Name extends string = string>(

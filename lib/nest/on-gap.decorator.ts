@@ -22,9 +22,10 @@ type GapMethodDecorator = <Method extends (gap: Gap) => unknown>(
  *
  * @example
  * ```ts
- * @OnGap(Prices)
+ * @OnGap(UserUpdates)
  * async reload({ reason }: Gap) {
- *   this.prices = await this.repository.load();
+ *   this.log(`updates may be missing (${reason})`);
+ *   await repository.load();
  * }
  * ```
  */

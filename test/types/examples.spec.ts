@@ -14,12 +14,12 @@ import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, type MsPattern } from '@nestjs/microservices';
 import * as messagingLibrary from 'nestjs-messaging';
 import {
-  AuthorizeChannel, ClientConnections, Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnMessage, Payload, Serializable,
+  AuthorizeChannel, ClientConnections, Ctx, defineChannel, Message, Messages, MessageSource, MessagingModule, MessagingService, OnGap, OnMessage, Payload, Serializable,
   SessionMessages, sourceRef, Sse, SseEvent, type ClientConnectionChange,
-  type ClientContext, type MessageContext,
+  type ClientContext, type Gap, type MessageContext,
 } from 'nestjs-messaging';
 import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
-import { Inbox, MemoryBroker, MemoryTransport } from 'nestjs-messaging/testing';
+import { channelLogConformance, Inbox, MemoryBroker, MemoryTransport, type ChannelLogUnderTest } from 'nestjs-messaging/testing';
 import { firstValueFrom, lastValueFrom, of, timeout, type Observable } from 'rxjs';
 import { Codec } from '../../lib/protocol/codec.js';
 import { TypeRegistry } from '../../lib/protocol/type-registry.js';
@@ -36,6 +36,10 @@ declare const client: MessagingClientProxy;
 declare const app: import('@nestjs/common').INestApplication;
 declare const otherServer: import('@nestjs/common').INestApplication;
 declare const job: { signal: AbortSignal; note(update: UserUpdate): void };
+declare const myLogs: ChannelLogUnderTest;
+declare const test: { each(cases: readonly unknown[]): (name: string, run: (each: { run(): Promise<void> }) => unknown) => void };
+declare const repository: { load(): Promise<ReadonlyMap<number, UserUpdate>> };
+declare const names: Map<number, string>;
 declare const expect: (value: unknown) => { toEqual(expected: unknown): void };
 declare class AppModule {}
 declare class Rooms { hasMember(roomId: string, userId: string | number | undefined): Promise<boolean> }
@@ -84,7 +88,7 @@ function docstrings(file: string): Example[] {
 
 /** Makes a program of a fragment: members of a class stand in one, statements in a function. */
 function wrap(code: string): string {
-  const isMember = /^@(OnMessage|Sse|EventPattern|MessagePattern)/.test(code);
+  const isMember = /^@(OnMessage|OnGap|Sse|EventPattern|MessagePattern)/.test(code);
   const isDeclaration = /^(@\w+|(abstract )?class|const|import|export)\b/.test(code) && !/\bawait\b/.test(code);
   // What an example declares itself is not taken from the fixtures.
   const own = new Set([...code.matchAll(/^(?:class|const) (\w+)/gm)].map(([, name]) => name));
