@@ -67,10 +67,9 @@ export class NodeRequests {
   ): Promise<unknown> {
     const { id } = packet;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`)),
-        timeoutMs,
-      ).unref();
+      const tooLate = (): void => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`));
+      // A turn later: if this process was busy for all that time, the answer is there and has not been read yet.
+      const timer = setTimeout(() => setImmediate(tooLate), timeoutMs).unref();
       this.pending.set(id, { resolve, reject, timer });
       this.send(channel, packet).then(
         (isAccepted) => {
