@@ -33,8 +33,11 @@ export function iterate<T>(
   let listener: Listener | undefined;
   let isBegun = false;
   const onGap = options?.onGap;
-  const tell = (gap: Gap): void => isolate(hub.reporter, 'onGap of iterate()', () => onGap?.(gap));
-  const dropped = onGap && (() => tell({ channel: heard.channel, reason: 'slow-consumer' }));
+  const tell = (gap: Gap): void => {
+    session.tellGap(gap);
+    if (onGap !== undefined) isolate(hub.reporter, 'onGap of iterate()', () => onGap(gap));
+  };
+  const dropped = (): void => tell({ channel: heard.channel, reason: 'slow-consumer' });
   const iteration = new Iteration<T>(resolved, heard.channel, () => listener?.unsubscribe(), dropped);
   const begin = (): void => {
     if (isBegun) return;
@@ -42,7 +45,7 @@ export function iterate<T>(
     if (session.closed) return iteration.finish();
     const onSessionClose = (): void => iteration.finish();
     // The loop may be behind: it is told when it has taken the messages from before the loss.
-    const events = { onSessionClose, onGap: onGap && ((gap: Gap) => iteration.takeTurn(() => tell(gap))) };
+    const events = { onSessionClose, onGap: (gap: Gap) => iteration.takeTurn(() => tell(gap)) };
     listener = hub.tap(heard, ({ message }) => iteration.take(message as T), session, 'iterate()', events);
   };
   const end = (): Promise<IteratorResult<T, undefined>> => {

@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { describe } from '../protocol/channel-name.js';
 import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol/authentication.js';
 import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
+import type { Gap } from './gap.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Reporter } from './reporter.js';
@@ -44,6 +45,11 @@ export interface Registration {
   unsubscribe(): void;
 }
 
+/** Who reads what streams of a session give, and is told of their losses. */
+export interface GapReader {
+  gap(gap: Gap): void;
+}
+
 type OnClose = (reason: SessionCloseReason) => void;
 
 /** The question who is behind a session, while it waits for its answer. */
@@ -68,6 +74,8 @@ export class Session implements Disposable, AsyncDisposable {
   /** A list from the second one on. */
   #onClose: OnClose | OnClose[] | undefined;
   #askAuth: AskAuthentication | undefined;
+  #gapReader: GapReader | undefined;
+  #lastGap: Gap | undefined;
   readonly #sessions: SessionKeeper;
 
   /** @internal */
@@ -165,6 +173,24 @@ export class Session implements Disposable, AsyncDisposable {
     else if (typeof earlier === 'function') this.#onClose = [earlier, run];
     // Not pushed: an array that grows takes room for many more, and there may be 100,000 sessions.
     else this.#onClose = [...earlier, run];
+  }
+
+  /**
+   * Has a reader told of the losses of this session's streams, which pass through operators that carry messages alone.
+   * @internal
+   */
+  tellGapsTo(reader: GapReader): void {
+    this.#gapReader = reader;
+  }
+
+  /**
+   * Tells of a loss of one of its streams; once, though several may listen to that channel.
+   * @internal
+   */
+  tellGap(gap: Gap): void {
+    if (gap === this.#lastGap) return;
+    this.#lastGap = gap;
+    this.#gapReader?.gap(gap);
   }
 
   /** @internal */

@@ -1,7 +1,7 @@
 import { Subscription, type Observable, type Subscriber, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
 import type { Delivery } from './delivery.js';
-import type { GapListener } from './gap.js';
+import type { Gap, GapListener } from './gap.js';
 import type { Hub } from './hub.js';
 import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
 import { checkListenOptions, type ListenOptions } from './listen-options.js';
@@ -68,7 +68,12 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
       }
     };
     const onSessionClose = (): void => subscriber.complete();
-    return hub.tap(heard, take, session, LABEL, { onSessionClose, onGap });
+    const tellGap = (gap: Gap): unknown => {
+      session.tellGap(gap);
+      return onGap?.(gap);
+    };
+    const events = { onSessionClose, onGap: hub.hasTransport ? tellGap : undefined };
+    return hub.tap(heard, take, session, LABEL, events);
   }
 
   /** Who is told of what a subscriber fails with now. */

@@ -1,18 +1,19 @@
 import type { Unsubscribable } from 'rxjs';
 import type { Delivery } from '../core/delivery.js';
+import type { Gap } from '../core/gap.js';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import type { Session } from '../core/session.js';
+import type { GapReader, Session } from '../core/session.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
 import type { StreamFeeds } from './stream-feeds.js';
 import type { Flusher } from './flusher.js';
 import { END_FRAME, Frame, REVOKED_FRAME, drainFrame } from './frame.js';
-import { eventFrame, frameOf } from './message-frame.js';
+import { eventFrame, frameOf, gapFrameOf } from './message-frame.js';
 import { pickReturn, returnWindow } from './return-window.js';
 import { SseEvent } from './sse-event.js';
 import type { RawResponse } from './response.js';
-import { readStream, type MessageStream, type StreamObserver } from './stream-source.js';
+import { isWhole, readStream, type MessageStream, type StreamObserver } from './stream-source.js';
 
 /** One request for an event stream. */
 export interface StreamRequest {
@@ -57,7 +58,7 @@ const SILENT_BEAT_MS = 15_000;
  * One stream of messages on its connection, from the handler's result to the last byte. There are many of them, mostly
  * idle: an open one keeps nothing that only its start or its end needs (docs/performance.md, "Memory").
  */
-export class EventStream implements StreamObserver, ConnectionObserver {
+export class EventStream implements StreamObserver, ConnectionObserver, GapReader {
   private readonly heartbeatMs: number;
   private readonly connection: SseConnection;
   readonly handler: string;
@@ -86,6 +87,8 @@ export class EventStream implements StreamObserver, ConnectionObserver {
     const started = new Promise<void>((resolve, reject) => (this.opening = { beforeHead, resolve, reject }));
     this.watch(session);
     try {
+      // A feed tells of its losses itself; operators pass on messages alone.
+      if (!isWhole(stream)) session.tellGapsTo(this);
       const reading = readStream(stream, this, this.context.feeds);
       // A source may have completed while it was being subscribed to.
       if (this.state === 'done') reading.unsubscribe();
@@ -112,6 +115,11 @@ export class EventStream implements StreamObserver, ConnectionObserver {
     if (this.state === 'done') return;
     this.openOnce();
     this.connection.sendAll(batch);
+  }
+
+  /** See {@link GapReader}. */
+  gap(gap: Gap): void {
+    this.next(gapFrameOf(gap));
   }
 
   drained(): Promise<void> {

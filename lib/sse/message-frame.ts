@@ -1,4 +1,5 @@
 import type { Delivery } from '../core/delivery.js';
+import type { Gap } from '../core/gap.js';
 import type { Hub } from '../core/hub.js';
 import type { EncodedMessage } from '../protocol/codec.js';
 import { ConfigurationError } from '../protocol/errors.js';
@@ -9,6 +10,19 @@ import type { SseEventOptions } from './sse-event.js';
 /** A message as an event for anybody; all streams that send it share one frame, filtered ones included. */
 export function eventFrame(hub: Hub, delivery: Delivery): Frame {
   return (delivery.forms.frame ??= frameOf(delivery.encoded, dropRuleOf(hub, delivery))) as Frame;
+}
+
+const gapFrames = new WeakMap<Gap, Frame>();
+
+/** A loss as an event; all streams that tell of it share one frame. */
+export function gapFrameOf(gap: Gap): Frame {
+  let frame = gapFrames.get(gap);
+  if (frame === undefined) {
+    const { channel, reason } = gap;
+    frame = new Frame(encodeFrame({ event: 'messaging:gap', data: JSON.stringify({ channel, reason }) }));
+    gapFrames.set(gap, frame);
+  }
+  return frame;
 }
 
 /**

@@ -37,6 +37,12 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
   );
 }
 
+/** Whether a stream is read without subscribing to it. */
+export function isWhole(stream: MessageStream): stream is ChannelStream<unknown> | DirectStream<unknown> {
+  // Its own function for losses is called for a subscriber only.
+  return stream instanceof DirectStream || (stream instanceof ChannelStream && stream.onGap === undefined);
+}
+
 /**
  * Begins to read a stream. An Observable pushes; from an AsyncIterable no more is taken than the reader
  * can take.
@@ -45,8 +51,7 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
  * @throws ConfigurationError for an AsyncIterable that gives no iterator
  */
 export function readStream(stream: MessageStream, observer: StreamObserver, feeds: StreamFeeds): Unsubscribable {
-  if (stream instanceof ChannelStream) return feeds.read(stream, observer);
-  if (stream instanceof DirectStream) return stream.read(observer);
+  if (isWhole(stream)) return stream instanceof DirectStream ? stream.read(observer) : feeds.read(stream, observer);
   if (isObservable(stream)) {
     return stream.subscribe(new IsolatedSubscriber(observer, () => (error) => observer.endFailed(error)));
   }

@@ -8,11 +8,12 @@ import {
   MessagingService,
   OnGap,
   SessionMessages,
+  Sse,
   type Gap,
   type ListenOptions,
   type MessagingOptions,
 } from 'nestjs-messaging';
-import { filter, firstValueFrom, skip } from 'rxjs';
+import { filter, firstValueFrom, merge, skip } from 'rxjs';
 import { Hub } from '../../lib/core/hub.js';
 import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
@@ -20,6 +21,7 @@ import { startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
 
 const Prices = defineChannel<number>('prices');
 const Rooms = defineChannel<string, 'rooms/:roomId'>('rooms/:roomId');
@@ -122,6 +124,56 @@ describe('When the connection to Redis that hears messages is killed', () => {
     await receiver[Symbol.asyncDispose]();
     await loop;
   });
+});
+
+describe('An event stream', () => {
+  const noted: ListenOptions = { onGap: ({ channel }) => told.push(`noted ${channel}`) };
+
+  @Controller()
+  class Streams {
+    constructor(private readonly messages: SessionMessages) {}
+
+    @Sse('filtered')
+    filtered() {
+      // Heard, but no part of what the page is sent.
+      this.messages.addListener('side', () => {});
+      return this.messages.createStream(Prices).pipe(filter((price) => price > 1));
+    }
+
+    @Sse('merged')
+    merged() {
+      const dear = this.messages.createStream(Prices).pipe(filter((price) => price > 100));
+      return merge(dear, this.messages.createStream(Prices).pipe(filter((price) => price < 10)));
+    }
+
+    @Sse('loop')
+    loop() {
+      return this.messages.iterate(Prices, noted);
+    }
+
+    @Sse('noted')
+    noted() {
+      return this.messages.createStream(Prices, noted);
+    }
+  }
+
+  test.each(['filtered', 'merged', 'loop', 'noted'])(
+    'of /%s gets messaging:gap once for a loss, between the messages from before and after',
+    async (route) => {
+      const { url, poster, messaging, lose } = await startPair({}, [], [Streams]);
+      const client = await SseClient.connect(`${url}/${route}`);
+      ends.push(() => client[Symbol.asyncDispose]());
+      await messaging.addListener(Prices, () => {}).ready;
+      await poster.postMessage(Prices, 2, { global: true });
+      expect(await client.next()).toEqual(['message', 2]);
+      await lose();
+      await poster.postMessage(Prices, 3, { global: true });
+      expect(await client.next()).toEqual(['messaging:gap', { channel: 'prices', reason: 'broker' }]);
+      expect(await client.next()).toEqual(['message', 3]);
+      expect(client.events.pending).toEqual([]);
+      expect(told.pending).toEqual(route === 'filtered' || route === 'merged' ? [] : ['noted prices']);
+    },
+  );
 });
 
 describe('An @OnGap method', () => {
