@@ -8,7 +8,10 @@ import {
   defineChannel,
   MessagingModule,
   MessagingService,
-  type MessageSubscription,
+  OnGap,
+  OnMessage,
+  type Gap,
+  type ListenableChannel,
 } from 'nestjs-messaging';
 import { machineClock } from './machine-clock.js';
 
@@ -51,7 +54,7 @@ export interface FaultMessage {
 
 /** What a node tells of itself, in order. */
 export type FaultNodeNote =
-  /** A listener is ready: the subscribed name, when. */
+  /** A reader is ready: the subscribed name and the way in which it listens, when. */
   | readonly ['ready', name: string, atMs: number]
   | readonly ['message', name: string, poster: string, channel: string, n: number]
   | readonly ['gap', name: string, reason: string, atMs: number]
@@ -76,6 +79,24 @@ class EverybodyMayRead {
   }
 }
 
+/** Where the methods lead to, once they are listened to. */
+type Told = Partial<Record<'message', (message: FaultMessage) => void> & Record<'gap', (gap: Gap) => void>>;
+
+@Injectable()
+class Methods {
+  told: Told = {};
+
+  @OnMessage(Numbered)
+  take(message: FaultMessage): void {
+    this.told.message?.(message);
+  }
+
+  @OnGap(Numbered)
+  miss(gap: Gap): void {
+    this.told.gap?.(gap);
+  }
+}
+
 export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
   @Module({
     imports: [
@@ -85,7 +106,7 @@ export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
         sse: { heartbeatMs: options.heartbeatMs, retryMs: 300 },
       }),
     ],
-    providers: [EverybodyMayRead],
+    providers: [EverybodyMayRead, Methods],
   })
   class AppModule {}
   const app = await NestFactory.create(
@@ -95,7 +116,7 @@ export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
   );
   app.enableShutdownHooks();
   await app.listen(0, '127.0.0.1');
-  const node = new FaultNode(options.name, app.get(MessagingService));
+  const node = new FaultNode(options.name, app.get(MessagingService), app.get(Methods));
   process.on('disconnect', () => process.exit());
   process.on('message', ({ id, ...task }: FaultNodeTask & { readonly id: number }) => {
     void node.do(task).then(() => process.send!({ id }));
@@ -103,22 +124,28 @@ export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
   process.send!({ url: await app.getUrl() });
 }
 
+interface Reader {
+  readonly message: (message: FaultMessage) => void;
+  readonly onGap: (gap: Gap) => void;
+}
+
 class FaultNode {
   #timers: NodeJS.Timeout[] = [];
-  #subscriptions: MessageSubscription[] = [];
+  #endings: (() => void)[] = [];
   readonly #pending = new Set<Promise<void>>();
   #notes: FaultNodeNote[] = [];
 
   constructor(
     private readonly name: string,
     private readonly messaging: MessagingService,
+    private readonly methods: Methods,
   ) {}
 
   async do(task: FaultNodeTask): Promise<void> {
     if (task.task === 'listen') {
       const { run, everyMs } = task.run;
-      const names = Object.keys(everyMs).map((name) => Numbered.for({ run, name }).name);
-      await Promise.all([...names, Numbered.name].map((name) => this.#listen(name, run)));
+      const channels = Object.keys(everyMs).map((name) => Numbered.for({ run, name }));
+      await Promise.all([...channels, Numbered].map((channel) => this.#listen(channel, run)));
     } else if (task.task === 'post') {
       const { run, everyMs } = task.run;
       for (const [name, ms] of Object.entries(everyMs)) this.#post(run, name, ms);
@@ -126,7 +153,7 @@ class FaultNode {
       for (const timer of this.#timers.splice(0)) clearInterval(timer);
       await Promise.all(this.#pending);
     } else {
-      for (const subscription of this.#subscriptions.splice(0)) subscription.unsubscribe();
+      for (const end of this.#endings.splice(0)) end();
     }
     this.#send();
   }
@@ -147,19 +174,39 @@ class FaultNode {
     this.#timers.push(setInterval(post, everyMs));
   }
 
-  async #listen(name: string, run: string): Promise<void> {
-    // Options that a version does not know do no harm.
-    const addListener = this.messaging.addListener.bind(this.messaging) as (...args: unknown[]) => MessageSubscription;
-    const subscription = addListener(
-      name,
-      (message: FaultMessage, { channel }: { channel: string }) => {
-        if (message.run === run) this.#note(['message', name, message.poster, channel, message.n]);
+  /** In each of the ways to listen. */
+  async #listen(channel: ListenableChannel<FaultMessage> & { readonly name: string }, run: string): Promise<void> {
+    const { name } = channel;
+    /** What one of them is given. */
+    const reader = (way: string): Reader => ({
+      message: (message: FaultMessage): void => {
+        if (message.run !== run) return;
+        this.#note(['message', way, message.poster, Numbered.for({ run, name: message.name }).name, message.n]);
       },
-      { onGap: ({ reason }: { reason: string }) => this.#note(['gap', name, reason, machineClock()]) },
-    );
-    this.#subscriptions.push(subscription);
+      onGap: ({ reason }: Gap): void => this.#note(['gap', way, reason, machineClock()]),
+    });
+    const ways = [name, `${name} by stream`, `${name} by loop`];
+    const [listener, stream, loop] = ways.map(reader) as [Reader, Reader, Reader];
+    if (channel === Numbered) {
+      const way = `${name} by method`;
+      ways.push(way);
+      const method = reader(way);
+      this.methods.told = { message: method.message, gap: method.onGap };
+    }
+    const streamed = this.messaging.createStream(channel, { onGap: stream.onGap }).subscribe(stream.message);
+    const iteration = this.messaging.iterate(channel, { onGap: loop.onGap, maxBuffered: 10_000 });
+    void (async () => {
+      for await (const message of iteration) loop.message(message);
+    })();
+    const subscription = this.messaging.addListener(channel, listener.message, { onGap: listener.onGap });
+    this.#endings.push(() => {
+      subscription.unsubscribe();
+      streamed.unsubscribe();
+      this.methods.told = {};
+      void iteration.return?.();
+    });
     await subscription.ready;
-    this.#note(['ready', name, machineClock()]);
+    for (const way of ways) this.#note(['ready', way, machineClock()]);
   }
 
   /** Told soon, since the process may be killed. */

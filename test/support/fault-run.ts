@@ -140,8 +140,8 @@ export class Run {
     const [, name] = note;
     const reader = `node ${poster}`;
     if (note[0] === 'ready') {
-      const isTemplate = name.includes(':');
-      const hears = isTemplate ? () => true : (channel: string) => channel === name;
+      const [subscribed] = name.split(' ');
+      const hears = name.includes(':') ? () => true : (channel: string) => channel === subscribed;
       this.nodeLogs.set(`${reader} ${name}`, this.ledger.add(new ReaderLog(reader, name, hears, note[2])));
     }
     const log = this.nodeLogs.get(`${reader} ${name}`);
