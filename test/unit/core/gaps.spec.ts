@@ -100,6 +100,19 @@ describe('A loss that the transport tells of', () => {
     ]);
   });
 
+  test('is no part of the delivery before it', async () => {
+    const { transport, hub, receive } = await setup();
+    const deliveries: unknown[] = [];
+    const note = () => void deliveries.push(hub.deliveryOf('1')?.channel);
+    const take = () => {
+      note();
+      transport.lost('a', 'broker');
+    };
+    hub.tap(hub.heard('a'), take, hub.root, 'one', { onGap: note });
+    receive('a', '1');
+    expect(deliveries).toEqual(['a', undefined]);
+  });
+
   test('of a template waits for the messages of all of its channels', async () => {
     const { transport, seen, listen, receive } = await setup();
     listen('rooms/:room', 'all', (message) => {
