@@ -2,16 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { of, type Observable } from 'rxjs';
 import type { AnyListenableChannel, AnyPostableChannel } from '../protocol/channel.js';
 import type { ChannelOptions } from '../protocol/channel-definition.js';
-import type { ClassFilter } from '../protocol/codec/class-filter.js';
-import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { Codec } from '../protocol/codec.js';
 import { envelopePrefix } from '../protocol/envelope.js';
-import { DEFAULT_LIMITS, type Limits } from '../protocol/limits.js';
+import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import { Audience } from './audience.js';
 import type { ChannelDefinitions } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
 import type { GapListener } from './gap.js';
+import type { HubOptions } from './hub-options.js';
 import { Inbound } from './inbound.js';
 import { isolateObservable } from './isolated-observable.js';
 import type { Heard, Listener, ListenerEvents, MessageListener, Tap } from './listener.js';
@@ -19,24 +18,9 @@ import { Outbound } from './outbound.js';
 import { PostCheck } from './post-check.js';
 import type { PostOptions } from './post-options.js';
 import type { Reporter } from './reporter.js';
-import { Session } from './session.js';
+import { Session, type GapReader } from './session.js';
 import { Sessions } from './sessions.js';
 import type { Transport, TransportStatus } from './transport.js';
-
-/** What a hub is made of. */
-export interface HubOptions {
-  /** Where failures are told that have no caller. */
-  readonly reporter: Reporter;
-  /** Carries messages to other nodes; without one there are none. */
-  readonly transport?: Transport | undefined;
-  readonly limits?: Partial<Limits> | undefined;
-  /** Decides what of an instance leaves the process; without it, all of its own enumerable properties. */
-  readonly classFilter?: ClassFilter | undefined;
-  /** What each instance that arrives from elsewhere, or is posted, must pass. */
-  readonly instanceCheck?: InstanceCheck | undefined;
-  /** @defaultValue true */
-  readonly validateOnPost?: boolean | undefined;
-}
 
 /**
  * The messaging engine of one node: its {@link Audience}, what goes out by {@link Outbound} and what comes in by
@@ -58,6 +42,7 @@ export class Hub {
   private readonly audience: Audience;
   private readonly outbound: Outbound;
   private readonly inbound: Inbound;
+  private subscriber: GapReader | undefined = undefined;
 
   constructor({ reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true }: HubOptions) {
     const { node, types } = this;
@@ -127,6 +112,22 @@ export class Hub {
   deliveryOf(message: unknown): Delivery | undefined {
     const { current } = this.audience;
     return current !== undefined && current.message === message ? current : undefined;
+  }
+
+  /** Has a reader told of the losses of what is subscribed to meanwhile, whichever session that is of. */
+  subscribeFor<T>(reader: GapReader, subscribe: () => T): T {
+    const outer = this.subscriber;
+    this.subscriber = reader;
+    try {
+      return subscribe();
+    } finally {
+      this.subscriber = outer;
+    }
+  }
+
+  /** Who is told of the losses of what is subscribed to now, beside whoever its options name. */
+  gapReaderOf(session: Session): GapReader {
+    return this.subscriber ?? session;
   }
 
   /** See {@link Audience.optionsOf}. */

@@ -6,7 +6,7 @@ import type { Hub } from './hub.js';
 import { isolate } from './isolate.js';
 import { LISTEN_OPTIONS, type ListenOptions } from './listen-options.js';
 import type { Listener } from './listener.js';
-import type { Session } from './session.js';
+import type { GapReader, Session } from './session.js';
 
 const OPTIONS: Record<keyof (IterateOptions & ListenOptions), OptionCheck> = {
   // Their values are looked at where clients' are, too.
@@ -33,8 +33,9 @@ export function iterate<T>(
   let listener: Listener | undefined;
   let isBegun = false;
   const onGap = options?.onGap;
+  let reader: GapReader = session;
   const tell = (gap: Gap): void => {
-    session.tellGap(gap);
+    reader.gap(gap);
     if (onGap !== undefined) isolate(hub.reporter, 'onGap of iterate()', () => onGap(gap));
   };
   const dropped = (): void => tell({ channel: heard.channel, reason: 'slow-consumer' });
@@ -42,6 +43,7 @@ export function iterate<T>(
   const begin = (): void => {
     if (isBegun) return;
     isBegun = true;
+    reader = hub.gapReaderOf(session);
     if (session.closed) return iteration.finish();
     const onSessionClose = (): void => iteration.finish();
     // The loop may be behind: it is told when it has taken the messages from before the loss.

@@ -45,7 +45,7 @@ export interface Registration {
   unsubscribe(): void;
 }
 
-/** Who reads what streams of a session give, and is told of their losses. */
+/** Who passes on what streams give, and is told of their losses: operators carry messages alone. */
 export interface GapReader {
   gap(gap: Gap): void;
 }
@@ -62,7 +62,7 @@ interface PendingAuthentication {
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
-export class Session implements Disposable, AsyncDisposable {
+export class Session implements GapReader, Disposable, AsyncDisposable {
   #id: string | undefined;
   /** `null`: it was waited for, and is nobody. */
   #auth: AuthenticationInfo | null | undefined;
@@ -75,7 +75,6 @@ export class Session implements Disposable, AsyncDisposable {
   #onClose: OnClose | OnClose[] | undefined;
   #askAuth: AskAuthentication | undefined;
   #gapReader: GapReader | undefined;
-  #lastGap: Gap | undefined;
   readonly #sessions: SessionKeeper;
 
   /** @internal */
@@ -176,7 +175,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Has a reader told of the losses of this session's streams, which pass through operators that carry messages alone.
+   * Has a reader told of the losses of this session's streams.
    * @internal
    */
   tellGapsTo(reader: GapReader): void {
@@ -184,12 +183,10 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Tells of a loss of one of its streams; once, though several may listen to that channel.
+   * Tells of a loss of one of its streams.
    * @internal
    */
-  tellGap(gap: Gap): void {
-    if (gap === this.#lastGap) return;
-    this.#lastGap = gap;
+  gap(gap: Gap): void {
     this.#gapReader?.gap(gap);
   }
 

@@ -68,8 +68,9 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
       }
     };
     const onSessionClose = (): void => subscriber.complete();
+    const reader = hub.gapReaderOf(session);
     const tellGap = (gap: Gap): unknown => {
-      session.tellGap(gap);
+      reader.gap(gap);
       return onGap?.(gap);
     };
     const events = { onSessionClose, onGap: hub.hasTransport ? tellGap : undefined };

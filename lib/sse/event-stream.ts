@@ -65,6 +65,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
   private state: 'starting' | 'opening' | 'open' | 'done' = 'starting';
   private opening: Opening | undefined = undefined;
   private reading: Unsubscribable | undefined = undefined;
+  private lastGap: Gap | undefined = undefined;
 
   constructor(
     { response, handler, heartbeatMs }: StreamRequest,
@@ -87,9 +88,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     const started = new Promise<void>((resolve, reject) => (this.opening = { beforeHead, resolve, reject }));
     this.watch(session);
     try {
-      // A feed tells of its losses itself; operators pass on messages alone.
-      if (!isWhole(stream)) session.tellGapsTo(this);
-      const reading = readStream(stream, this, this.context.feeds);
+      const reading = this.read(stream, session);
       // A source may have completed while it was being subscribed to.
       if (this.state === 'done') reading.unsubscribe();
       else this.reading = reading;
@@ -117,8 +116,10 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.connection.sendAll(batch);
   }
 
-  /** See {@link GapReader}. */
+  /** See {@link GapReader}. Once, though several of its streams may be of that channel. */
   gap(gap: Gap): void {
+    if (gap === this.lastGap) return;
+    this.lastGap = gap;
     this.next(gapFrameOf(gap));
   }
 
@@ -182,6 +183,14 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
   // A method of its own: the closure that the session keeps shall keep nothing but the stream.
   private watch(session: Session): void {
     session.onClose((reason) => this.finish(reason === 'revoked' ? REVOKED_FRAME : END_FRAME));
+  }
+
+  private read(stream: MessageStream, session: Session): Unsubscribable {
+    const { hub, feeds } = this.context;
+    // A feed tells of its losses itself.
+    if (isWhole(stream)) return readStream(stream, this, feeds);
+    session.tellGapsTo(this);
+    return hub.subscribeFor(this, () => readStream(stream, this, feeds));
   }
 
   private openOnce(): void {

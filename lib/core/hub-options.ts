@@ -1,0 +1,20 @@
+import type { ClassFilter } from '../protocol/codec/class-filter.js';
+import type { InstanceCheck } from '../protocol/codec/instance-check.js';
+import type { Limits } from '../protocol/limits.js';
+import type { Reporter } from './reporter.js';
+import type { Transport } from './transport.js';
+
+/** What a hub is made of. */
+export interface HubOptions {
+  /** Where failures are told that have no caller. */
+  readonly reporter: Reporter;
+  /** Carries messages to other nodes; without one there are none. */
+  readonly transport?: Transport | undefined;
+  readonly limits?: Partial<Limits> | undefined;
+  /** Decides what of an instance leaves the process; without it, all of its own enumerable properties. */
+  readonly classFilter?: ClassFilter | undefined;
+  /** What each instance that arrives from elsewhere, or is posted, must pass. */
+  readonly instanceCheck?: InstanceCheck | undefined;
+  /** @defaultValue true */
+  readonly validateOnPost?: boolean | undefined;
+}
