@@ -1,7 +1,7 @@
 import type { IdentityMap } from '../protocol/identity-map.js';
 import type { Class } from '../protocol/message.js';
 import type { Clock } from './clock.js';
-import type { LinkFactory } from './link.js';
+import type { Link, LinkReceiver } from './link.js';
 
 /** Options of `MessagingClient`. */
 export interface MessagingClientOptions {
@@ -44,6 +44,9 @@ export interface MessagingClientOptions {
   /** @internal */
   clock?: Clock;
 }
+
+/** Makes the link of a client. */
+export type LinkFactory = (options: MessagingClientOptions, receiver: LinkReceiver) => Link;
 
 /** Where an error came about. */
 export interface ClientErrorContext {

@@ -3,11 +3,12 @@ import type { MessagingError } from '../protocol/errors.js';
 /** How a client stands with its server. */
 export interface ClientStatus {
   /**
-   * - `idle`: nothing is subscribed to, so there is no connection
+   * - `idle`: nothing is subscribed to, so there is no connection; 5 s after the last subscription has ended
    * - `connecting`: a stream is being opened
    * - `open`: messages arrive
    * - `waiting`: the connection was lost; the next attempt is at `retryAt`
-   * - `closed`: for good; make another client to begin anew
+   * - `closed`: all subscriptions have ended. For good if `reason` is `close`; else `client.retryNow()` makes it `idle`,
+   *   and it may be subscribed with again
    */
   readonly state: 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
   /** Why it is `closed`; `drain` while it is `waiting` for a server that is going away. */
@@ -27,8 +28,9 @@ export interface ClientStatus {
  * - `close`: `close()` was called
  * - `end`: the server ended the stream
  * - `revoked`: the sign-in was withdrawn
- * - `refused`: the server does not let this client in (HTTP 204, 401 or 403)
+ * - `refused`: the server does not let this client in (HTTP 204; 401 or 403 twice in a row, so that `headers` may renew
+ *   a token)
  * - `misconfigured`: the URL cannot be used, there is no gateway at it, or not one that understands this client (other
- *   HTTP 4xx)
+ *   HTTP 4xx, from a server that has never let it in)
  */
 export type CloseReason = 'close' | 'end' | 'revoked' | 'refused' | 'misconfigured';

@@ -36,9 +36,10 @@ export type {
   ParameterNames,
   SerializableOptions,
 } from '../protocol/index.js';
-export type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
+export type { GapReason, Position } from '../protocol/position.js';
+export type { ClientErrorContext, LinkFactory, MessagingClientOptions } from './client-options.js';
 export type { ClientStatus, CloseReason } from './client-status.js';
-export type { Link, LinkFactory, LinkReceiver } from './link.js';
+export type { Link, LinkReceiver } from './link.js';
 export type { MessageObserver, MessageStream } from './message-stream.js';
 export type { MessageGap, SubscribeOptions } from './messaging-client.js';
 export type { ClientMessageContext, ClientMessageListener, ClientSubscription } from './registration.js';

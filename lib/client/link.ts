@@ -1,5 +1,4 @@
 import type { ChannelAnswer } from '../protocol/gateway.js';
-import type { MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 
 /**
@@ -14,6 +13,8 @@ export interface Link {
   want(channel: string): void;
   /** Wants it no more. */
   drop(channel: string): void;
+  /** Looks at once whether it is still connected, and connects at once if it waits to do so. */
+  retryNow(): void;
   /** Ends all of it at once. The receiver is told, unless it has closed before. */
   close(): void;
 }
@@ -25,21 +26,11 @@ export interface LinkReceiver {
   /** A channel that is refused is wanted no more. It may have been subscribed to before: after a reconnect. */
   answer(answer: ChannelAnswer): void;
   /**
-   * `MessageFrame`s in order, as texts that nobody has checked; those that came while a stream was away all at
-   * once, and none where only the {@link Progress} has changed.
+   * A `MessageFrame`, or what it cannot be read for; nobody has checked it.
+   *
+   * @param id - its offset in its channel, if it has one
    */
-  messages(data: readonly string[]): void;
-  /** A `MessageGap`, as text that nobody has checked. */
-  gap(data: string): void;
+  message(frame: unknown, id?: string): void;
+  /** A `MessageGap`, or what it cannot be read for; nobody has checked it. */
+  gap(gap: unknown): void;
 }
-
-/** How far a stream that has broken off was read. */
-export interface Progress {
-  /** See `OpenRequest`. */
-  readonly position: string;
-  /** The channels that it had. */
-  readonly channels: Set<string>;
-}
-
-/** Makes the link of a client. */
-export type LinkFactory = (options: MessagingClientOptions, receiver: LinkReceiver) => Link;

@@ -4,13 +4,14 @@ import { decodeMessage } from '../protocol/codec/decode-message.js';
 import { ConfigurationError, ConnectionClosedError, InvalidMessageError, MessagingError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
+import type { GapReason, Position } from '../protocol/position.js';
 import { IF_MINIFIED, mayBeMinified, typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
-import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
+import type { ClientErrorContext, LinkFactory, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { isDeclaredAnew } from './declared-anew.js';
 import { isolate } from './isolate.js';
-import type { Link, LinkFactory } from './link.js';
+import type { Link } from './link.js';
 import { Listeners } from './listeners.js';
 import { MessageStream } from './message-stream.js';
 import {
@@ -32,13 +33,15 @@ export interface SubscribeOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Says that messages of a channel are missing. */
+/** Says that messages of a channel may be missing. */
 export interface MessageGap {
   readonly channel: string;
-  /** `trimmed`: what was missed is not kept any more; `slow-consumer`; others may come. */
-  readonly reason: string;
-  /** Where the channel goes on. */
-  readonly position?: unknown;
+  /** The template that was subscribed to, if the channel is one of those that came by it. */
+  readonly template?: string;
+  /** As the server says; `unknown` if it does not. */
+  readonly reason: GapReason | 'unknown';
+  /** Where the channel goes on, if the server says it. */
+  readonly position?: Position;
 }
 
 /**
@@ -62,7 +65,7 @@ export interface MessageGap {
 export class MessagingClient implements Disposable {
   readonly #types = new TypeRegistry(isDeclaredAnew);
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
-  readonly #link: Link;
+  readonly #makeLink: () => Link;
   readonly #subscriptions: Subscriptions;
   readonly #statusListeners = new Listeners<ClientStatus>((error) => this.#report(error, {}));
   readonly #gapListeners = new Listeners<MessageGap>((error) => this.#report(error, {}));
@@ -72,14 +75,15 @@ export class MessagingClient implements Disposable {
     const { types = [], identityMap, link = linkToServer, onError = logError } = options;
     this.#report = (error, context) => isolate(() => onError(error, context), logError);
     for (const type of types) this.#learn(type, {});
-    this.#link = link(options, {
-      status: (status) => this.#changeStatus(status),
-      answer: (answer) => this.#subscriptions.answer(answer),
-      messages: (data) => data.forEach((text) => this.#subscriptions.deliver(text)),
-      gap: (data) => this.#tellGap(data),
-    });
+    this.#makeLink = () =>
+      link(options, {
+        status: (status) => this.#changeStatus(status),
+        answer: (answer) => this.#subscriptions.answer(answer),
+        message: (frame) => this.#subscriptions.deliver(frame),
+        gap: (gap) => this.#tellGap(gap),
+      });
     this.#subscriptions = new Subscriptions(
-      this.#link,
+      this.#makeLink(),
       ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, undefined, identityMap),
       this.#report,
     );
@@ -203,9 +207,23 @@ export class MessagingClient implements Disposable {
     return this.#gapListeners.add(checkListener(listener));
   }
 
+  /**
+   * Connects at once if the client waits to do so, and if it is open, looks whether the connection lives: one on which
+   * nothing comes within 1.5 s is replaced. A client that the server has closed may be used again: subscribe anew. Nothing
+   * happens before the time that the server has asked to wait for, nor after {@link MessagingClient.close}.
+   */
+  retryNow(): void {
+    const { state, reason } = this.#status;
+    if (state !== 'closed') return this.#subscriptions.link.retryNow();
+    if (reason === 'close') return;
+    this.#subscriptions.link = this.#makeLink();
+    this.#status = { state: 'idle' };
+    this.#statusListeners.tell(this.#status);
+  }
+
   /** Ends all subscriptions and the connection, at once and for good. */
   close(): void {
-    this.#link.close();
+    this.#subscriptions.link.close();
   }
 
   [Symbol.dispose](): void {
@@ -245,16 +263,11 @@ export class MessagingClient implements Disposable {
     this.#statusListeners.tell(status);
   }
 
-  #tellGap(data: string): void {
+  #tellGap(told: unknown): void {
     if (this.#status.state === 'closed') return;
-    let cause: unknown;
-    try {
-      const gap = JSON.parse(data) as MessageGap;
-      if (typeof gap.channel === 'string') return this.#gapListeners.tell(gap);
-    } catch (error) {
-      cause = error;
-    }
-    this.#report(new InvalidMessageError('a gap cannot be read', { cause }), {});
+    const gap = told as MessageGap | null;
+    if (typeof gap?.channel === 'string') this.#gapListeners.tell(gap);
+    else this.#report(new InvalidMessageError('a gap cannot be read', { cause: told }), {});
   }
 }
 

@@ -1,25 +1,34 @@
-import type { MessagingError } from '../protocol/errors.js';
+import { ConnectionClosedError, ConnectionLostError, type MessagingError } from '../protocol/errors.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 import { realClock, type Clock } from './clock.js';
-import type { Link, LinkReceiver, Progress } from './link.js';
+import type { Link, LinkReceiver } from './link.js';
+import type { Positions } from './positions.js';
 import { Retry } from './retry.js';
 import { serverRequests, type Post } from './server-requests.js';
 import { ServerStream, type StreamEnd, type StreamOwner } from './server-stream.js';
 import { onWakeUp } from './wake-up.js';
 
+/** How long a stream stays open of which nothing is wanted any more. */
+const IDLE_MS = 5_000;
+
 /** The link of a client that talks to the server itself: one event stream after the other. */
 export class ServerLink implements Link, StreamOwner {
   readonly wanted = new Set<string>();
+  readonly positions: Positions = new Map();
+  isPlain = false;
+  from: string | undefined;
   readonly url: string;
   readonly post: Post;
   readonly clock: Clock;
   readonly receiver: LinkReceiver;
   readonly #retry: Retry;
-  /** Of the last stream that was ready. */
-  #progress: Progress | undefined;
   #stream: ServerStream | undefined;
   #isClosed = false;
+  /** Whether there is a gateway that understands this client: a stream was ready. */
+  #isKnown = false;
+  /** Since a stream was ready. */
+  #refusals = 0;
   #stopWakeUps: (() => void) | undefined;
 
   constructor(options: MessagingClientOptions, receiver: LinkReceiver) {
@@ -30,26 +39,26 @@ export class ServerLink implements Link, StreamOwner {
     this.#retry = new Retry(this.clock, () => this.#connect());
   }
 
-  /** How far the stream that is open, or the last one, was read. */
-  get progress(): Progress | undefined {
-    return this.#stream?.progress ?? this.#progress;
-  }
-
-  /** Goes on where another link has stopped. Before anything is wanted. */
-  resume(progress: Progress | undefined): void {
-    this.#progress = progress;
-  }
-
-  want(channel: string): void {
+  /** @param before - how far another link has read it */
+  want(channel: string, before?: Positions): void {
+    // Whoever wants it again begins anew, unless the stream has it still.
+    if (!this.wanted.has(channel) && !this.#stream?.confirmed.has(channel)) {
+      if (before?.has(channel)) this.positions.set(channel, before.get(channel));
+      else this.positions.delete(channel);
+    }
     this.wanted.add(channel);
     this.#flushSoon(channel);
   }
 
   drop(channel: string): void {
     this.wanted.delete(channel);
-    // Whoever wants it again begins anew.
-    this.#progress?.channels.delete(channel);
     this.#flushSoon();
+    if (this.wanted.size === 0 && this.#stream) this.#retry.wait(undefined, IDLE_MS);
+  }
+
+  retryNow(): void {
+    this.#stream?.wake();
+    this.#retry.wake();
   }
 
   close(): void {
@@ -57,20 +66,33 @@ export class ServerLink implements Link, StreamOwner {
   }
 
   /** Called by the stream. */
-  ended({ error, reason, retryMs }: StreamEnd): void {
-    const wasReady = this.#stream?.isReady;
-    this.#progress = this.progress;
+  ended({ error, reason, status, retryMs }: StreamEnd): void {
+    const stream = this.#stream;
     this.#stream = undefined;
     if (this.#isClosed) return;
-    if (reason && reason !== 'drain') return this.#shut(reason, error);
-    if (wasReady) this.#retry.reset();
-    if (this.wanted.size === 0) return this.receiver.status({ state: 'idle' });
+    if (stream?.isReady) {
+      this.from = stream.connection;
+      this.#isKnown = true;
+      this.#refusals = 0;
+    }
+    // It may be positions that this server does not understand.
+    this.isPlain = status === 400 && !this.isPlain && this.positions.size > 0;
+    if (reason && reason !== 'drain' && !this.isPlain && !this.#mayPass(reason, status))
+      return this.#shut(reason, error);
+    if (stream?.isSuccess) this.#retry.reset();
+    if (this.wanted.size === 0) return this.#connect();
     this.receiver.status({
       state: 'waiting',
       retryAt: this.#retry.wait(error, retryMs),
-      ...(reason && { reason }),
+      ...(reason === 'drain' && { reason }),
       ...(error && { error }),
     });
+  }
+
+  /** Whether it may be different the next time. */
+  #mayPass(reason: CloseReason, status = 0): boolean {
+    // Some server on the way, or one that starts, answers so for a while. And `headers()` may renew a sign-in, once.
+    return reason === 'misconfigured' ? this.#isKnown : status > 400 && ++this.#refusals < 2;
   }
 
   /** Later, so that what is wanted together goes in one request. */
@@ -84,19 +106,18 @@ export class ServerLink implements Link, StreamOwner {
     });
   }
 
-  /** Opens a stream, unless nothing is wanted. */
+  /** Opens a stream, or closes it if nothing is wanted. */
   #connect(): void {
     this.#retry.stop();
-    if (this.wanted.size === 0) return this.receiver.status({ state: 'idle' });
-    this.#stopWakeUps ??= onWakeUp(() => this.#wake());
-    const stream = (this.#stream = new ServerStream(this));
-    this.receiver.status({ state: 'connecting' });
-    void stream.open();
-  }
-
-  #wake(): void {
-    this.#stream?.wake();
-    this.#retry.wake();
+    if (this.wanted.size === 0) {
+      if (this.#stream) this.#stream.end({});
+      else this.receiver.status({ state: 'idle' });
+    } else if (!this.#stream) {
+      this.#stopWakeUps ??= onWakeUp(() => this.retryNow());
+      const stream = (this.#stream = new ServerStream(this));
+      this.receiver.status({ state: 'connecting' });
+      void stream.open();
+    }
   }
 
   #shut(reason: CloseReason, error?: MessagingError): void {
@@ -105,6 +126,11 @@ export class ServerLink implements Link, StreamOwner {
     this.#retry.stop();
     this.#stopWakeUps?.();
     this.#stream?.end({});
-    this.receiver.status({ state: 'closed', reason, ...(error && { error }) });
+    this.receiver.status({ state: 'closed', reason, ...(error && { error: finalOf(error) }) });
   }
+}
+
+/** What made the client give up; not to be tried again. */
+function finalOf(error: MessagingError): MessagingError {
+  return error instanceof ConnectionLostError ? new ConnectionClosedError(error.message) : error;
 }

@@ -1,10 +1,5 @@
 import { describe } from '../protocol/channel-name.js';
-import {
-  ConfigurationError,
-  ConnectionClosedError,
-  ConnectionLostError,
-  type MessagingError,
-} from '../protocol/errors.js';
+import { ConfigurationError, ConnectionLostError } from '../protocol/errors.js';
 import type { ChangeRequest, OpenRequest } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
@@ -15,6 +10,13 @@ const LONGEST_RETRY_AFTER_MS = 300_000;
 
 /** Sends a request to a path below the gateway's. */
 export type Post = (path: string, body: OpenRequest | ChangeRequest, signal: AbortSignal) => Promise<Response>;
+
+/** See {@link failureOf}. */
+export interface Failure {
+  readonly error: ConnectionLostError;
+  readonly status: number;
+  readonly reason: CloseReason | undefined;
+}
 
 /** Makes what sends the requests of one client; it rejects with a ConfigurationError for a URL that cannot be used. */
 export function serverRequests({ url, headers, credentials, fetch }: MessagingClientOptions): Post {
@@ -53,20 +55,17 @@ function isFetchable(address: string): boolean {
   }
 }
 
-/** What an answer that is not 200 means: with a reason, there is no use in asking again. */
-export function failureOf(
-  { status, headers }: Response,
-  url: string,
-  clock: Clock,
-): { error: MessagingError; reason?: CloseReason } {
-  const text = `The gateway at ${url} answered with status ${status}`;
-  if ([204, 401, 403].includes(status)) return { error: new ConnectionClosedError(text), reason: 'refused' };
+/** What an answer that is not 200 means: with a reason, that there may be no use in asking again. */
+export function failureOf({ status, headers }: Response, url: string, clock: Clock): Failure {
   // These pass: Request Timeout, Content Too Large (RFC 9110; a limit of somebody on the way), Too Early (RFC 8470), Too
   // Many Requests (RFC 6585).
-  if (status < 400 || status >= 500 || [408, 413, 425, 429].includes(status)) {
-    return { error: new ConnectionLostError(text, { retryAfterMs: retryAfterOf(headers, clock) }) };
-  }
-  return { error: new ConnectionClosedError(`${text}; is the option "url" right?`), reason: 'misconfigured' };
+  const mayPass = status < 400 || status >= 500 || [408, 413, 425, 429].includes(status);
+  const reason = [204, 401, 403].includes(status) ? 'refused' : mayPass ? undefined : 'misconfigured';
+  const hint = reason === 'misconfigured' ? '; is the option "url" right?' : '';
+  const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}${hint}`, {
+    retryAfterMs: retryAfterOf(headers, clock),
+  });
+  return { error, status, reason };
 }
 
 /** `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, by the server's clock where that is known. */

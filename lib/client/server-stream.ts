@@ -5,30 +5,52 @@ import {
   ConnectionLostError,
   type MessagingError,
 } from '../protocol/errors.js';
-import type { ChangeAnswer, ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
+import type {
+  ChangeAnswer,
+  ChannelAnswer,
+  ChannelPosition,
+  ChannelRequest,
+  PositionEvent,
+  ReadyEvent,
+} from '../protocol/gateway.js';
 import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason } from './client-status.js';
 import { MAX_TIMEOUT_MS, Stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
 import { readEvents, type StreamEvent } from './event-reader.js';
-import type { LinkReceiver, Progress } from './link.js';
+import type { LinkReceiver } from './link.js';
+import { advance, nameOf, type Positions } from './positions.js';
 import { Retry } from './retry.js';
 import { failureOf, type Post } from './server-requests.js';
 
-/** How long the server may take to make a stream ready, and to answer to a change. */
+/** For how long nothing may come of a stream that is being opened. */
+const OPEN_TIMEOUT_MS = 15_000;
+/** How long the server may take to answer to a change. */
 const ANSWER_TIMEOUT_MS = 30_000;
+/** For how long nothing may come of a stream of which it is in doubt whether it lives. */
+const PROBE_MS = 1_500;
+/** For so long a stream that is being opened is left alone by {@link ServerStream.wake}. */
+const PATIENCE_MS = 5_000;
+/** A stream that was ready for so long, or has brought a message, was worth to be opened. */
+const LASTING_MS = 10_000;
 /** How much goes into one request, to subscribe and to unsubscribe together. */
 const MAX_PORTION_BYTES = 40_000;
 const encoder = new TextEncoder();
-/** How many heartbeats long a stream may be silent. */
-const SILENT_HEARTBEATS = 2.5;
+/** A timer that goes off so late says nothing about the server. */
+const LATE_MS = 500;
+/** How many heartbeats long a stream may be silent before it is in doubt. */
+const SILENT_HEARTBEATS = 1.5;
 
 /** What a stream is of. */
 export interface StreamOwner {
   /** The channels to subscribe to. The stream takes out what is refused. */
   readonly wanted: Set<string>;
-  /** Of the last stream that was ready. */
-  readonly progress: Progress | undefined;
+  /** The stream moves them on. */
+  readonly positions: Positions;
+  /** Whether the server is not to be told of positions, since it does not know them. */
+  readonly isPlain: boolean;
+  /** The last connection. */
+  readonly from: string | undefined;
   readonly receiver: LinkReceiver;
   readonly clock: Clock;
   readonly url: string;
@@ -36,10 +58,15 @@ export interface StreamOwner {
   ended(end: StreamEnd): void;
 }
 
+/** What became of a channel. */
+type Answer = ChannelAnswer & Partial<Pick<ChannelPosition, 'position' | 'reason'>>;
+
 /** How a stream ended; with a {@link CloseReason}, another one is not to be opened. */
 export interface StreamEnd {
   readonly error?: MessagingError;
-  readonly reason?: CloseReason | 'drain';
+  readonly reason?: CloseReason | 'drain' | undefined;
+  /** The status that was answered instead of a stream, if that is the reason. */
+  readonly status?: number;
   /** When to come back, as the server has it. */
   readonly retryMs?: number | undefined;
 }
@@ -52,42 +79,41 @@ export class ServerStream {
   /** The channels that the server has subscribed to and was not told to leave. */
   readonly confirmed = new Set<string>();
   readonly #owner: StreamOwner;
-  /** What the last stream that was ready had. */
-  readonly #lost: Progress | undefined;
   readonly #abort = new AbortController();
   readonly #retry: Retry;
   /** The channels that the server may be subscribed to, since it was asked. */
   readonly #held = new Set<string>();
   #isOver = false;
-  /** Where changes go, once the stream is ready. */
-  #path: string | undefined;
-  /** The node's part of positions, with its dot; and the latest position. */
-  #node = '';
-  #position = '';
-  /** Messages that are taken as read when the stream is ready: if it breaks off before, they come again. */
-  #early: string[] = [];
+  /** Its name for changes, once it is ready. */
+  connection: string | undefined;
+  /** Whether the server says in the stream from where channels go on that a change subscribes to. */
+  #hasPositions = false;
   readonly #silence: Stopwatch;
-  #limitMs = ANSWER_TIMEOUT_MS;
+  #limitMs = OPEN_TIMEOUT_MS;
+  /** When something must have come, by `uptime`, while it is in doubt whether it lives. */
+  #doubtBy = 0;
+  /** When it became ready, by `uptime`. */
+  #readyAt = Infinity;
+  #hasDelivered = false;
   #retryMs: number | undefined;
-  /** Since a change was asked for. */
-  #changing: Stopwatch | undefined;
+  /** When the server must have answered to the change that was asked for, by `uptime`; 0 for none. */
+  #answerBy = 0;
   #hasFailed = false;
   #watchTimer: unknown;
 
   constructor(owner: StreamOwner) {
     this.#owner = owner;
-    this.#lost = owner.progress;
     this.#retry = new Retry(owner.clock, () => this.reconcile());
     this.#silence = new Stopwatch(owner.clock);
   }
 
   get isReady(): boolean {
-    return this.#path !== undefined;
+    return this.connection !== undefined;
   }
 
-  /** How far it has been read; nothing before it is ready. */
-  get progress(): Progress | undefined {
-    return this.#position ? { position: this.#position, channels: this.confirmed } : undefined;
+  /** Whether it was worth to be opened. */
+  get isSuccess(): boolean {
+    return this.#hasDelivered || this.#owner.clock.uptime() - this.#readyAt >= LASTING_MS;
   }
 
   /** Opens it with what is wanted now. */
@@ -95,52 +121,53 @@ export class ServerStream {
     if (this.#isOver) return;
     this.#watch();
     // The others follow as changes.
-    const asked = this.#ask(portionOf(this.#owner.wanted));
+    const { wanted, from, url } = this.#owner;
+    const asked = this.#ask(wanted);
     try {
-      const { headers, body } = await this.#request('', {
-        channels: asked.map((channel) =>
-          this.#lost?.channels.has(channel) ? { channel, recover: true } : { channel },
-        ),
-        ...(this.#lost && { position: this.#lost.position }),
-      });
+      const { headers, body } = await this.#request('', { channels: asked, ...(from && { from }) });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
-        throw new ConnectionLostError(
-          `The gateway at ${this.#owner.url} answered with ${type}, which is no event stream`,
-        );
+        throw new ConnectionLostError(`The gateway at ${url} answered with ${type}, which is no event stream`);
       }
       const receiver = {
         event: (event: StreamEvent) => this.#isOver || this.#take(event, asked),
         retry: (ms: number) => (this.#retryMs = ms),
-        heard: () => this.isReady && this.#silence.restart(),
+        heard: () => {
+          this.#silence.restart();
+          this.#doubtBy = 0;
+        },
       };
       await readEvents(body, receiver, this.#abort.signal);
       this.end({ error: new ConnectionLostError('The stream broke off') });
     } catch (cause) {
-      const error = failedBy(cause, this.#owner.url);
+      const error = failedBy(cause, url);
       this.end(error instanceof ConfigurationError ? { error, reason: 'misconfigured' } : { error });
     }
   }
 
   /** Brings the server to what is wanted, unless it is busy with that; then it will. */
   reconcile(): void {
-    if (this.#isOver || !this.isReady || this.#changing || this.#retry.isWaiting) return;
+    if (this.#isOver || !this.isReady || this.#answerBy || this.#retry.isWaiting) return;
+    const { wanted } = this.#owner;
     // First what makes room on the server.
     const left = { bytes: MAX_PORTION_BYTES };
     const unsubscribe = portionOf(
-      [...this.#held].filter((channel) => !this.#owner.wanted.has(channel)),
+      [...this.#held].filter((channel) => !wanted.has(channel)),
       left,
     );
-    const subscribe = portionOf(
-      [...this.#owner.wanted].filter((channel) => !this.confirmed.has(channel)),
+    const subscribe = this.#ask(
+      [...wanted].filter((channel) => !this.confirmed.has(channel)),
       left,
     );
     if (subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
   }
 
-  /** Looks whether it still lives, and tries again at once what waits to be tried again. */
+  /** Tries again at once what waits to be tried again, and looks whether it still lives. */
   wake(): void {
-    if (this.#watch()) this.#retry.wake();
+    this.#retry.wake();
+    // Unless the server has asked for no request yet.
+    const isDue = this.isReady ? !this.#retry.isWaiting : this.#silence.elapsedMs >= PATIENCE_MS;
+    if (isDue && !this.#doubtBy) this.#probe();
   }
 
   /** Ends it, once. */
@@ -153,19 +180,26 @@ export class ServerStream {
     this.#owner.ended(end);
   }
 
-  #take({ event, data, id }: StreamEvent, asked: readonly string[]): void {
-    const { receiver } = this.#owner;
-    if (id && this.#node) this.#position = this.#node + id;
+  #take({ event, data, id }: StreamEvent, asked: readonly ChannelRequest[]): void {
+    const { receiver, positions, wanted } = this.#owner;
     switch (event) {
       case undefined:
-        if (!this.isReady) return void this.#early.push(data);
-        return receiver.messages([data]);
+      case 'messaging:gap': {
+        const told = readJson(data);
+        if (!advance(positions, told, id)) return undefined;
+        const position = positions.get(nameOf(told));
+        if (event) return receiver.gap(position ? { ...(told as object), position } : told);
+        this.#hasDelivered = true;
+        return receiver.message(told, id);
+      }
       case 'messaging:ready':
         return this.#becomeReady(JSON.parse(data) as ReadyEvent, asked);
       case 'messaging:position':
-        return receiver.messages([]);
-      case 'messaging:gap':
-        return receiver.gap(data);
+        // Older servers name no channels.
+        for (const answer of (JSON.parse(data) as Partial<PositionEvent>).channels ?? []) {
+          if (wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
+        }
+        return undefined;
       case 'messaging:drain':
         return this.end({ reason: 'drain', retryMs: this.#retryMs });
       case 'messaging:end':
@@ -176,45 +210,36 @@ export class ServerStream {
     }
   }
 
-  #becomeReady({ connection, heartbeatMs, position, channels }: ReadyEvent, asked: readonly string[]): void {
+  #becomeReady({ connection, heartbeatMs, channels }: ReadyEvent, asked: readonly ChannelRequest[]): void {
     if (typeof connection !== 'string') throw new ConnectionLostError('The gateway did not name the stream');
     this.#settle(asked, channels);
+    // Whoever was told may have closed the client.
     if (this.#isOver) return;
-    this.#path = `/${encodeURIComponent(connection)}/channels`;
-    this.#position = position ?? '';
-    this.#node = this.#position.replace(/\d*$/, '');
-    this.#tellGaps(channels);
-    this.#owner.receiver.messages(this.#early.splice(0));
-    // Each of these may have closed the client.
-    if (this.#isOver) return;
-    this.#silence.restart();
+    this.connection = connection;
+    this.#hasPositions = (channels as readonly Answer[]).some(({ position }) => position);
+    this.#readyAt = this.#owner.clock.uptime();
     this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
     this.#watch();
     this.#owner.receiver.status({ state: 'open' });
     this.reconcile();
   }
 
-  /** Tells of the channels that were had before, and of which messages are missing now. */
-  #tellGaps(answers: readonly ChannelAnswer[]): void {
-    const { wanted, receiver } = this.#owner;
-    const recovered = new Set(answers.filter((answer) => answer.recovered).map(({ channel }) => channel));
-    for (const channel of this.#lost?.channels ?? []) {
-      if (wanted.has(channel) && !recovered.has(channel)) receiver.gap(JSON.stringify({ channel, reason: 'trimmed' }));
+  async #change(subscribe: readonly ChannelRequest[], unsubscribe: readonly string[]): Promise<void> {
+    const { clock, receiver, positions, url } = this.#owner;
+    for (const channel of unsubscribe) {
+      this.confirmed.delete(channel);
+      // Whoever wants it again begins anew.
+      positions.delete(channel);
     }
-  }
-
-  async #change(subscribe: readonly string[], unsubscribe: readonly string[]): Promise<void> {
-    const { clock, receiver, url } = this.#owner;
-    for (const channel of unsubscribe) this.confirmed.delete(channel);
-    this.#changing = new Stopwatch(clock);
+    this.#answerBy = clock.uptime() + ANSWER_TIMEOUT_MS;
     this.#watch();
     try {
-      const channels = this.#ask(subscribe).map((channel) => ({ channel }));
-      const response = await this.#request(this.#path!, { subscribe: channels, unsubscribe });
+      const path = `/${encodeURIComponent(this.connection!)}/channels`;
+      const response = await this.#request(path, { subscribe, unsubscribe });
       const answer = (await response.json()) as ChangeAnswer;
       if (!this.#isOver) this.#settle(subscribe, answer.channels);
       if (this.#isOver) return;
-      this.#changing = undefined;
+      this.#answerBy = 0;
       for (const channel of unsubscribe) this.#held.delete(channel);
       if (this.#hasFailed) receiver.status({ state: 'open' });
       this.#hasFailed = false;
@@ -222,36 +247,55 @@ export class ServerStream {
       this.reconcile();
     } catch (cause) {
       if (this.#isOver) return;
-      this.#changing = undefined;
+      this.#answerBy = 0;
       this.#hasFailed = true;
       const error = failedBy(cause, url);
       receiver.status({ state: 'open', error, retryAt: this.#retry.wait(error) });
     }
   }
 
-  #ask(channels: Iterable<string>): string[] {
-    const asked = [...channels];
-    for (const channel of asked) this.#held.add(channel);
+  /** As many requests for channels as there is room for, which the server may be subscribed to from now on. */
+  #ask(channels: Iterable<string>, left?: { bytes: number }): ChannelRequest[] {
+    const { isPlain, positions } = this.#owner;
+    const requests = Array.from(channels, (channel) => {
+      const position = isPlain ? undefined : positions.get(channel);
+      return position ? { channel, position } : { channel };
+    });
+    const asked = portionOf(requests, left);
+    for (const { channel } of asked) this.#held.add(channel);
     return asked;
   }
 
   /** Takes the answers to what was asked for: all of them, or it throws. */
-  #settle(asked: readonly string[], answers: readonly ChannelAnswer[]): void {
-    const errors = new Map(answers.map(({ channel, error }) => [channel, error]));
-    const unanswered = asked.find((channel) => !errors.has(channel));
-    if (unanswered !== undefined) {
-      throw new ConnectionLostError(`The gateway said nothing about channel ${quote(unanswered)}`);
-    }
-    for (const channel of asked) {
-      const error = errors.get(channel);
-      if (error) {
+  #settle(asked: readonly ChannelRequest[], answers: readonly Answer[]): void {
+    const { wanted, positions, receiver } = this.#owner;
+    const answered = new Map(answers.map((answer) => [answer.channel, answer]));
+    for (const { channel } of asked) {
+      const answer = answered.get(channel);
+      if (!answer) throw new ConnectionLostError(`The gateway said nothing about channel ${quote(channel)}`);
+      if (answer.error) {
         this.#held.delete(channel);
-        this.#owner.wanted.delete(channel);
+        wanted.delete(channel);
+        positions.delete(channel);
+        receiver.answer(answer);
       } else {
         this.confirmed.add(channel);
+        // After a change the stream says so.
+        if (!this.#hasPositions) this.#goOn(answer, positions.has(channel) && !answer.recovered);
+        else {
+          if (!positions.has(channel)) positions.set(channel, undefined);
+          receiver.answer({ channel });
+        }
       }
-      this.#owner.receiver.answer(error ? { channel, error } : { channel });
     }
+  }
+
+  /** Goes on with a channel from where the server says. */
+  #goOn({ channel, position, reason }: Answer, isLost: boolean): void {
+    const { positions, receiver } = this.#owner;
+    positions.set(channel, position);
+    receiver.answer({ channel });
+    if (isLost) receiver.gap({ channel, reason: reason ?? 'unknown', position });
   }
 
   async #request(path: string, body: Parameters<Post>[1]): Promise<Response> {
@@ -259,42 +303,63 @@ export class ServerStream {
     const response = await post(path, body, this.#abort.signal);
     if (response.status === 200 && !this.#isOver) return response;
     response.body?.cancel().catch(() => {});
-    const failure: StreamEnd & { error: MessagingError } =
-      path && response.status === 404
-        ? { error: new ConnectionLostError(`The gateway at ${url} answered with status 404: the stream has ended`) }
-        : failureOf(response, url, clock);
-    if (failure.reason || response.status === 404) this.end(failure);
+    const failure = failureOf(response, url, clock);
+    if (!path) this.end(failure);
+    // What else a change fails by is no fault of the stream.
+    else if (response.status === 404) this.end({ error: failure.error });
     throw failure.error;
   }
 
-  /** Sees to it that it ends where nothing comes. One timer, whatever comes: it looks at the time when it goes off. */
-  #watch(): boolean {
+  /** Has the server write to the stream, and sees to it that it ends unless something comes soon. */
+  #probe(): void {
+    this.#doubtBy = this.#owner.clock.uptime() + PROBE_MS;
+    if (this.isReady && !this.#answerBy && !this.#retry.isWaiting) void this.#change([], []);
+    this.#watch();
+  }
+
+  /** Sees to it that it ends if nothing comes. One timer, whatever comes: it looks at the time when it goes off. */
+  #watch(): void {
     const { clock } = this.#owner;
     clock.clearTimeout(this.#watchTimer);
-    const answerMs = this.#changing ? ANSWER_TIMEOUT_MS - this.#changing.elapsedMs : Infinity;
-    const leftMs = Math.min(this.#limitMs - this.#silence.elapsedMs, answerMs);
-    if (leftMs <= 0) this.end({ error: new ConnectionLostError('The server has fallen silent') });
-    else if (leftMs < Infinity) {
-      this.#watchTimer = clock.setTimeout(() => this.#watch(), Math.min(leftMs, MAX_TIMEOUT_MS));
+    const now = clock.uptime();
+    const answerMs = this.#answerBy ? this.#answerBy - now : Infinity;
+    const silentMs = this.#doubtBy ? this.#doubtBy - now : this.#limitMs - this.#silence.elapsedMs;
+    const leftMs = Math.min(silentMs, answerMs);
+    if (leftMs > 0) {
+      if (leftMs < Infinity) {
+        this.#watchTimer = clock.setTimeout(() => this.#watch(), Math.min(leftMs, MAX_TIMEOUT_MS));
+      }
+    } else if (answerMs > 0 && (!this.#doubtBy || leftMs < -LATE_MS)) {
+      // A page that was busy or asleep has not read yet what has come meanwhile.
+      this.#probe();
+    } else {
+      this.end({ error: new ConnectionLostError('The server has fallen silent') });
     }
-    return !this.#isOver;
   }
 }
 
 /**
- * As many of some channels as go into one request: many servers take bodies of no more than 100 kB, and hand on to each
+ * As many of some items as go into one request: many servers take bodies of no more than 100 kB, and hand on to each
  * other no more than `limits.maxMessageBytes`.
  *
  * @param left - how much room there is; what is taken is taken off
  */
-function portionOf(channels: Iterable<string>, left = { bytes: MAX_PORTION_BYTES }): string[] {
-  const portion: string[] = [];
-  for (const channel of channels) {
-    // With `{"channel":…},` around it.
-    const bytes = encoder.encode(JSON.stringify(channel)).length + 13;
+function portionOf<T>(items: Iterable<T>, left = { bytes: MAX_PORTION_BYTES }): T[] {
+  const portion: T[] = [];
+  for (const item of items) {
+    const bytes = encoder.encode(JSON.stringify(item)).length + 1;
     if (bytes > left.bytes) break;
     left.bytes -= bytes;
-    portion.push(channel);
+    portion.push(item);
   }
   return portion;
+}
+
+/** @returns the error for what is no JSON */
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    return error;
+  }
 }

@@ -11,7 +11,8 @@ import type { ClientMessageContext, Registration } from './registration.js';
 
 /** Who listens to what: one subscription at the server for each channel, however many listen. */
 export class Subscriptions {
-  readonly #link: Link;
+  /** Another one after it was closed. */
+  link: Link;
   readonly #decode: (frame: MessageFrame) => unknown;
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
   /** By name or template, in the order of registration. */
@@ -22,7 +23,7 @@ export class Subscriptions {
     decode: (frame: MessageFrame) => unknown,
     report: (error: unknown, context: ClientErrorContext) => void,
   ) {
-    this.#link = link;
+    this.link = link;
     this.#decode = decode;
     this.#report = report;
   }
@@ -37,7 +38,7 @@ export class Subscriptions {
     const registrations = this.#channels.get(channel);
     if (registrations) registrations.add(registration);
     else this.#channels.set(channel, new Set([registration]));
-    this.#link.want(channel);
+    this.link.want(channel);
   }
 
   /**
@@ -53,7 +54,7 @@ export class Subscriptions {
     // One that came too late was never added.
     if (registrations?.delete(registration) && registrations.size === 0) {
       this.#channels.delete(channel);
-      this.#link.drop(channel);
+      this.link.drop(channel);
     }
     const call = (run: () => unknown): void => isolate(run, (failure) => this.#report(failure, { channel }));
     let isTold = true;
@@ -81,10 +82,11 @@ export class Subscriptions {
   }
 
   /** Takes a frame to those who listen to its channel, or to its template where it comes by that. */
-  deliver(text: string): void {
+  deliver(told: unknown): void {
     let channel: string | undefined;
     try {
-      const frame = JSON.parse(text) as MessageFrame;
+      if (told instanceof Error) throw told;
+      const frame = told as MessageFrame;
       channel = frame.channel;
       const registrations = this.of(frame.template ?? channel);
       if (typeof channel !== 'string' || typeof frame.at !== 'number' || frame.data === undefined) {

@@ -1,17 +1,29 @@
+/** What Chromium tells of the network. */
+interface NetworkInformation extends EventTarget {
+  /** As `wifi` or `cellular`; on desktops nothing. */
+  readonly type?: string;
+}
+
 /**
- * Calls back when it is likely that a connection can be made that could not be before: the browser is online again, or
- * a page that may have been frozen is looked at. Where there is no page, as in Node, nothing calls.
+ * Calls back when it is likely that a connection can be made that could not be before, or that one is dead: the browser is
+ * online again, the kind of network has changed, or a page that may have been frozen is looked at. Where there is no page,
+ * as in Node, nothing calls.
  *
  * @returns ends that
  */
 export function onWakeUp(wake: () => void): () => void {
   const page = globalThis.document as Document | undefined;
+  const network = (globalThis.navigator as { connection?: NetworkInformation } | undefined)?.connection;
+  let kind = network?.type;
   const handle = ({ type }: Event): void => {
-    if (type === 'online' || page?.visibilityState !== 'hidden') wake();
+    const hasChanged = kind !== (kind = network?.type);
+    // The network also tells each time that it is found faster or slower.
+    if (hasChanged || type === 'online' || (type !== 'change' && page?.visibilityState !== 'hidden')) wake();
   };
   const each = (change: 'addEventListener' | 'removeEventListener'): void => {
     for (const type of ['online', 'pageshow']) globalThis[change]?.(type, handle);
     for (const type of ['visibilitychange', 'resume']) page?.[change](type, handle);
+    network?.[change]('change', handle);
   };
   each('addEventListener');
   return () => each('removeEventListener');

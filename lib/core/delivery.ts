@@ -46,10 +46,9 @@ export class Delivery {
     return this.from.node;
   }
 
-  /** The same on every node, and of no other message; none where it stayed on this node, or a foreign part posted it. */
-  get id(): string | undefined {
-    const serial = this.from.serial ?? this.made?.serial;
-    return serial === undefined ? undefined : `${this.node}.${serial}`;
+  /** Tells it from the others that its node has published; none if it stayed on this node, or a foreign part posted it. */
+  get serial(): number | undefined {
+    return this.from.serial ?? this.made?.serial;
   }
 
   /** What has been made of the message, so that it is made once. */

@@ -73,6 +73,11 @@ export class Hub {
     );
   }
 
+  /** See {@link Transport.isHeard}; unknown without a transport. */
+  async isHeard(name: string): Promise<boolean | undefined> {
+    return this.transport?.isHeard?.(name);
+  }
+
   /** Whether there may be other nodes. */
   get hasTransport(): boolean {
     return this.transport !== undefined;

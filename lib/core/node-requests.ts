@@ -2,10 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
+import { whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 
+/** How long a node may be away that comes back. */
+const RETURN_MS = 500;
 /** Heard by all nodes. */
 const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
 
@@ -78,6 +81,38 @@ export class NodeRequests {
         (error: unknown) => this.fail(id, error),
       );
     });
+  }
+
+  /**
+   * Like {@link ask}, without waiting for a node that is not there.
+   *
+   * @throws as {@link ask}, and TransportUnavailableError (rejects) as soon as it is known that nobody hears that node's requests
+   */
+  askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
+    const answer = this.ask(node, body, timeoutMs);
+    return new Promise((resolve, reject) => {
+      answer.then(resolve, reject);
+      void this.isGone(node).then((isGone) => {
+        if (isGone) reject(unavailable(`node ${node} is not there`));
+      });
+    });
+  }
+
+  /** Whether nobody hears a node's requests, also not a little later: its link may just be coming back. */
+  private async isGone(node: string): Promise<boolean> {
+    const { name } = channelOf(node);
+    if ((await this.hub.isHeard(name)) !== false) return false;
+    await new Promise((resolve) => setTimeout(resolve, RETURN_MS).unref());
+    return (await this.hub.isHeard(name)) === false;
+  }
+
+  /** Resolves when all has been heard that the broker had taken before, or the broker is away. */
+  async barrier(): Promise<void> {
+    // The broker confirms a subscription behind all that it has sent before.
+    const channel = reservedChannel(`barrier/${randomUUID()}`);
+    const listener = this.hub.listen(channel, () => {}, this.hub.own, 'a barrier');
+    await whenHeard(this.hub, [listener]);
+    listener.unsubscribe();
   }
 
   private async receive(value: unknown): Promise<void> {

@@ -1,173 +1,265 @@
 import { randomUUID } from 'node:crypto';
 import { Subscription, type Observable } from 'rxjs';
-import type { Delivery } from '../core/delivery.js';
 import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
-import type { Tap } from '../core/listener.js';
-import type { Reporter } from '../core/reporter.js';
+import type { Admission } from '../core/recovery.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
-import { isTemplate } from '../protocol/channel-name.js';
-import type { ChannelAnswer, ReadyEvent } from '../protocol/gateway.js';
-import type { Batch } from '../sse/batch.js';
-import type { ClientFeeds, FeedMessage, FeedSubscription } from './client-feeds.js';
-import type { Missed } from './client-recovery.js';
-import { Frame, encodeFrame } from '../sse/frame.js';
-import { eventFrame } from '../sse/message-frame.js';
+import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { FeedPlace } from '../sse/feed.js';
+import type { Admissions } from './admission.js';
+import type { ChannelFeed, NativeReader } from './channel-feed.js';
+import type { ChannelFeeds } from './channel-feeds.js';
+import { NativeProof, type Claim } from './claim.js';
+import { ClientForm } from './client-form.js';
+import { NativeForm } from './native-form.js';
+import type { Enter, Recovery } from './recovery.js';
+import { enterAnew, type Entrance } from './resume.js';
+import type { StreamForm } from './stream-form.js';
+import type { WorkQueue } from '../sse/work-queue.js';
 
-/** How a client connection is kept. */
-export interface ClientConnectionOptions {
-  /** Whether frames say the channel and restore types, for our client; else they read as those of `@Sse()`. */
-  readonly form: 'native' | 'client';
+/** What the client connections of a node have in common. */
+export interface ConnectionContext {
+  readonly hub: Hub;
+  readonly feeds: ChannelFeeds;
+  readonly admissions: Admissions;
+  readonly recovery: Recovery;
+  /** Of clients that come back. */
+  readonly queue: WorkQueue;
   readonly heartbeatMs: number;
   readonly maxSubscriptions: number;
 }
 
-/** That of a feed, or a listener. */
-type ChannelSubscription = Pick<FeedSubscription, 'ready' | 'unsubscribe'> & Partial<Pick<FeedSubscription, 'release'>>;
-
-/** What a client had and lost. */
-export interface Lost {
-  readonly channels: ReadonlySet<string>;
-  /** Finds what was sent under these names since. */
-  readonly find: (names: readonly string[]) => Promise<Missed>;
+/** A channel that a client asks for: what was decided about it, and how far the client says to have read it. */
+export interface Asked {
+  readonly answer: ChannelAnswer;
+  readonly claim?: Claim | undefined;
 }
+
+/** A channel that a client has. */
+interface Held {
+  readonly feed: ChannelFeed;
+  /** How far the feed's log had come when the client came. */
+  readonly joined: number;
+  readonly claim: Claim | undefined;
+  /** Once it has entered. */
+  place: FeedPlace | NativeReader | undefined;
+  admission: Admission | undefined;
+}
+
+/** How a stream is to be opened. */
+export type Opening =
+  /** For our client. @see OpenRequest.from */
+  | { readonly form: 'client'; readonly from?: string | undefined }
+  /** For a native EventSource. @param lastEventId - what it came back with */
+  | { readonly form: 'native'; readonly names: readonly string[]; readonly lastEventId?: string | undefined };
 
 /** One client's stream and what it is subscribed to, which may change while the stream is open. */
 export class ClientConnection {
   /** Unguessable; leads any node to this one. */
   readonly id: string;
-  private readonly subscriptions = new Map<string, ChannelSubscription>();
+  private readonly held = new Map<string, Held>();
   /** Takes what goes over the stream, once there is one. */
   private reader: Reader<unknown> | undefined = undefined;
-  /** What waits until what was posted before has been sent; none once it has. */
-  private held: FeedMessage[] | undefined = [];
+  private form: StreamForm | undefined = undefined;
+  private hasBegun = false;
+  /** Changes that have come before. */
+  private waiting: (() => void)[] | undefined = undefined;
 
   constructor(
-    private readonly hub: Hub,
-    private readonly feeds: ClientFeeds,
-    private readonly reporter: Reporter,
+    private readonly context: ConnectionContext,
     readonly session: Session,
-    private readonly options: ClientConnectionOptions,
   ) {
-    this.id = `${hub.node}.${randomUUID()}`;
-    session.onClose(() => this.unsubscribe([...this.subscriptions.keys()]));
+    this.id = `${context.hub.node}.${randomUUID()}`;
+    session.onClose(() => {
+      this.unsubscribe(this.names);
+      this.noteBegun();
+    });
+  }
+
+  /** The channels and templates that it has. */
+  get names(): string[] {
+    return [...this.held.keys()];
   }
 
   /**
-   * What the stream carries: subscribes to the channels, sends what was missed, and says in `messaging:ready` what became
-   * of all that. For one reader.
+   * What the stream carries: what was missed, then from where it goes on, then what comes. For one reader.
    *
    * @param answers - to the channels that were asked for; those without an error may be subscribed to
-   * @param lost - what is to be recovered
+   * @param claims - how far the client says to have read them
    */
-  stream(answers: readonly ChannelAnswer[], lost?: Lost): Observable<unknown> {
+  stream(answers: readonly ChannelAnswer[], claims: ReadonlyMap<string, Claim>, opening: Opening): Observable<unknown> {
     return new DirectStream(
       (reader) => {
         if (this.session.closed) {
           reader.complete();
         } else {
           this.reader = reader;
-          void this.begin(answers, lost);
+          void this.begin(answers, claims, opening);
         }
         // Nothing ends it but the session, which also ends the subscriptions.
         return Subscription.EMPTY;
       },
-      () => (error) => this.reporter.callbackFailed({ callback: 'The stream of a client connection', error }),
+      () => (error) =>
+        this.context.hub.reporter.callbackFailed({ callback: 'The stream of a client connection', error }),
     );
   }
 
   /**
-   * Subscribes to channels that this client may subscribe to; to one that it has, once.
+   * Subscribes to channels that this client may subscribe to; to one that it has, once. The stream says from where it goes on.
    *
    * @param answers - to the channels that were asked for; one with an error stays as it is
+   * @param claims - how far the client says to have read them
    * @returns the answers, once nothing posted to these channels from now on can be missed
    */
-  async subscribe(answers: readonly ChannelAnswer[]): Promise<ChannelAnswer[]> {
-    const subscribed: ChannelSubscription[] = [];
-    const result = answers.map((answer): ChannelAnswer => {
-      const { channel } = answer;
-      if (answer.error !== undefined) return answer;
-      let subscription = this.subscriptions.get(channel);
-      if (subscription === undefined) {
-        if (this.subscriptions.size >= this.options.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
-        subscription = this.join(channel);
-        if (subscription === undefined) return { channel, error: 'CHANNEL_DENIED' };
-        this.subscriptions.set(channel, subscription);
-      }
-      subscribed.push(subscription);
-      return answer;
-    });
-    if (subscribed.length === 0) return result;
-    // Else the client could not say later that it has had these channels from here on.
-    if (this.held === undefined && this.options.form === 'client') this.reader?.next(this.feeds.positionFrame);
-    await whenHeard(this.hub, subscribed);
-    return result;
+  async subscribe(
+    answers: readonly ChannelAnswer[],
+    claims: ReadonlyMap<string, Claim> = new Map(),
+  ): Promise<ChannelAnswer[]> {
+    if (!this.hasBegun) await new Promise<void>((resolve) => (this.waiting ??= []).push(resolve));
+    const asked = this.hold(answers, claims);
+    const all = [...asked.added, ...asked.had];
+    await whenHeard(
+      this.context.hub,
+      all.map(({ feed }) => feed),
+    );
+    const back = asked.added.filter(({ claim }) => claim !== undefined);
+    this.enter(
+      asked.added.filter(({ claim }) => claim === undefined).map((held) => [held, () => enterAnew(held)]),
+      asked.had,
+    );
+    if (back.length > 0) void this.recover(back, undefined);
+    return asked.answers;
   }
 
   /** Ends subscriptions; names without one are passed over. */
   unsubscribe(names: readonly string[]): void {
     for (const name of names) {
-      this.subscriptions.get(name)?.unsubscribe();
-      this.subscriptions.delete(name);
+      const held = this.held.get(name);
+      if (held === undefined) continue;
+      this.held.delete(name);
+      if (held.place !== undefined) held.feed.leave(held.place);
+      this.context.feeds.release(held.feed);
     }
   }
 
-  private async begin(answers: readonly ChannelAnswer[], lost: Lost | undefined): Promise<void> {
-    let channels = await this.subscribe(answers);
-    const { held = [] } = this;
-    if (lost !== undefined) {
-      const isLost = ({ channel, error }: ChannelAnswer): boolean => error === undefined && lost.channels.has(channel);
-      const { messages, complete } = await lost.find(channels.filter(isLost).map(({ channel }) => channel));
-      this.sendMissed(messages, held);
-      const recovered = new Set(complete);
-      channels = channels.map((answer) =>
-        isLost(answer) ? { ...answer, recovered: recovered.has(answer.channel) } : answer,
-      );
-    }
-    this.held = undefined;
-    for (const subscription of this.subscriptions.values()) subscription.release?.();
-    for (const { frame } of held) this.reader?.next(frame);
-    const { id: connection, feeds, options } = this;
-    const ready: ReadyEvent = { connection, heartbeatMs: options.heartbeatMs, position: feeds.position, channels };
-    this.reader?.next(new Frame(encodeFrame({ event: 'messaging:ready', data: JSON.stringify(ready) })));
-  }
-
-  /** Sends what was missed, but for what has also come by the new subscriptions. */
-  private sendMissed(messages: Missed['messages'], held: readonly FeedMessage[]): void {
-    const frames = new Set(held.map(({ frame }) => frame));
-    const ids = new Set(held.map(({ id }) => id));
-    for (const { id, frame } of messages) {
-      if (!frames.has(frame) && (id === undefined || !ids.has(id))) this.reader?.next(frame);
+  private async begin(
+    asked: readonly ChannelAnswer[],
+    claims: ReadonlyMap<string, Claim>,
+    opening: Opening,
+  ): Promise<void> {
+    const { answers, added } = this.hold(asked, claims);
+    this.form = this.formOf(opening, answers);
+    await whenHeard(
+      this.context.hub,
+      added.map(({ feed }) => feed),
+    );
+    if (added.some(({ claim }) => claim !== undefined)) {
+      await this.recover(added, opening.form === 'client' ? opening.from : undefined);
+    } else {
+      this.enter(added.map((held) => [held, () => enterAnew(held)]));
     }
   }
 
-  /** @returns nothing where it cannot be listened to, which has been reported */
-  private join(channel: string): ChannelSubscription | undefined {
+  private formOf(opening: Opening, answers: readonly ChannelAnswer[]): StreamForm {
+    const { admissions, heartbeatMs } = this.context;
+    const send = (sent: unknown): void => void this.reader?.next(sent);
+    const greeting = { connection: this.id, heartbeatMs, answers };
+    if (opening.form === 'client') return new ClientForm(admissions, send, greeting);
+    const { names, lastEventId } = opening;
+    const position = lastEventId === undefined ? undefined : new NativeProof(lastEventId, names).position;
+    return new NativeForm(admissions, send, names, position, greeting);
+  }
+
+  /** Takes the channels that may be had. */
+  private hold(answers: readonly ChannelAnswer[], claims: ReadonlyMap<string, Claim>) {
+    const added: Held[] = [];
+    const had: Held[] = [];
+    const result = answers.map((answer): ChannelAnswer => {
+      const { channel, error } = answer;
+      if (error !== undefined) return answer;
+      const known = this.held.get(channel);
+      if (known !== undefined) {
+        had.push(known);
+        return answer;
+      }
+      if (this.held.size >= this.context.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
+      const feed = this.use(channel);
+      if (feed === undefined) return { channel, error: 'CHANNEL_DENIED' };
+      const { lastOffset: joined } = feed.log;
+      const held: Held = { feed, joined, claim: claims.get(channel), place: undefined, admission: undefined };
+      this.held.set(channel, held);
+      added.push(held);
+      return answer;
+    });
+    return { answers: result, added, had };
+  }
+
+  /** @returns nothing if it cannot be listened to, which has been reported */
+  private use(channel: string): ChannelFeed | undefined {
     try {
-      if (this.options.form === 'client') return this.feeds.join(channel, this.read, this.held);
-      return this.hub.tap(this.hub.heardUnder(channel), this.tapOf(channel), this.session, 'client subscription');
+      return this.context.feeds.use(channel);
     } catch (error) {
-      this.reporter.messageRejected({ channel, error: error as Error });
+      this.context.hub.reporter.messageRejected({ channel, error: error as Error });
       return undefined;
     }
   }
 
-  /** What takes the messages of a channel; of a template as a whole, of the channels that nothing else decides about. */
-  private tapOf(name: string): Tap {
-    if (!isTemplate(name)) return this.send;
-    return (delivery) => {
-      if (this.hub.definitions.decides(name, delivery.channel)) this.send(delivery);
-    };
+  /** Finds what was missed; in its turn, the client enters. */
+  private async recover(back: readonly Held[], from: string | undefined): Promise<void> {
+    const { recovery, queue } = this.context;
+    const found = await Promise.all(
+      back.map(async (held): Promise<[Held, Enter]> => [held, await recovery.find(held, from)]),
+    );
+    queue.add(() => this.enter(found));
   }
 
-  private readonly send = (delivery: Delivery): void => {
-    try {
-      this.reader?.next(eventFrame(this.hub, delivery));
-    } catch (error) {
-      this.reporter.messageRejected({ channel: delivery.channel, error: error as Error });
+  /** Lets the client in: what it has missed, from where it goes on, and then what comes, in one turn and without a hole. */
+  private enter(found: readonly (readonly [Held, Enter])[], had: readonly Held[] = []): void {
+    if (this.session.closed) return;
+    const { form } = this;
+    const isHeld = (held: Held): boolean => this.held.get(held.feed.name) === held;
+    const entering = found.filter(([held]) => isHeld(held));
+    // From here on, the ends of the logs are where all readers are.
+    entering[0]?.[0].feed.settle();
+    const entrances = this.bounded(entering.map(([held, enter]) => [held, enter()] as const));
+    for (const [, entrance] of entrances) form?.missed(entrance);
+    form?.goOn(
+      entrances.map(([, entrance]) => entrance),
+      had.filter(isHeld).flatMap(({ feed, admission }) => {
+        feed.settle();
+        return admission === undefined ? [] : [{ name: feed.name, admission, offset: feed.log.lastOffset }];
+      }),
+    );
+    for (const [held, entrance] of entrances) {
+      form?.rest(entrance);
+      held.admission = entrance.admission;
+      held.place = form?.placeIn(held.feed.name);
+      if (held.place !== undefined) held.feed.join(held.place);
     }
-  };
+    this.noteBegun();
+  }
 
-  private readonly read = (batch: Batch): void => void this.reader?.next(batch);
+  private noteBegun(): void {
+    this.hasBegun = true;
+    const { waiting = [] } = this;
+    this.waiting = undefined;
+    for (const resume of waiting) resume();
+  }
+
+  /** Leaves out what is too much to be sent at once: quiet channels come before busy ones. */
+  private bounded(entrances: readonly (readonly [Held, Entrance])[]): readonly (readonly [Held, Entrance])[] {
+    let room = this.context.feeds.memory.maxMissedBytes;
+    const tooMuch = new Set<Held>();
+    for (const [held, entrance] of entrances.toSorted(([, a], [, b]) => sizeOf(a) - sizeOf(b))) {
+      room -= sizeOf(entrance);
+      if (room < 0) tooMuch.add(held);
+    }
+    if (tooMuch.size === 0) return entrances;
+    return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterAnew(held, 'trimmed') : entrance]);
+  }
+}
+
+function sizeOf({ missed, rest }: Entrance): number {
+  return rest.reduce((sum, { item }) => (item.kind === 'gap' ? sum : sum + item.bytes), missed.size);
 }

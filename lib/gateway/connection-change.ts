@@ -2,7 +2,9 @@ import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { SubscribeError } from '../protocol/gateway.js';
+import { MAX_EPOCH_LENGTH, type Position } from '../protocol/position.js';
 import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
+import { claimOf, type Claim } from './claim.js';
 
 const MAX_ID_LENGTH = 100;
 /** Of a user's id, which the application chooses. */
@@ -29,6 +31,8 @@ export interface ConnectionChange {
   readonly owner: Owner;
   /** What this owner may have. */
   readonly subscribe: readonly string[];
+  /** How far the client says to have read them; those of our client, since a native EventSource changes nothing. */
+  readonly claims: ReadonlyMap<string, Claim>;
   readonly unsubscribe: readonly string[];
 }
 
@@ -49,17 +53,30 @@ export function isOwnedBy({ userId, authId }: Owner, auth: AuthenticationInfo | 
   return owner.userId === userId && owner.authId === authId;
 }
 
+/** As it goes to the node that holds the connection. */
+export function writeConnectionChange({ claims, ...change }: ConnectionChange): unknown {
+  const positions = change.subscribe.map((name) => {
+    const claim = claims.get(name);
+    return typeof claim?.proof === 'string' ? [claim.proof, claim.offset] : null;
+  });
+  return { ...change, positions };
+}
+
 /**
  * @param maxNames - how many channels it may subscribe to
  * @throws InvalidMessageError for anything else
  */
 export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
-  const { connection, owner, subscribe, unsubscribe } = readObject(value, 'a change');
+  const { connection, owner, subscribe, positions, unsubscribe } = readObject(value, 'a change');
   const { userId, authId } = readObject(owner, 'its owner');
+  const names = readList(subscribe, 'what it subscribes to', maxNames, readName);
+  // None from a node of the version before.
+  const claims = readList(positions ?? [], 'its positions', names.length, readClaim);
   return {
     connection: readText(connection, 'its connection', MAX_ID_LENGTH),
     owner: { userId: readOptional(userId, 'its user'), authId: readOptional(authId, 'its sign-in') },
-    subscribe: readList(subscribe, 'what it subscribes to', maxNames, readName),
+    subscribe: names,
+    claims: new Map(claims.flatMap((claim, index) => (claim === undefined ? [] : [[names[index]!, claim]]))),
     unsubscribe: readList(unsubscribe, 'what it unsubscribes from', MAX_UNSUBSCRIBED, readName),
   };
 }
@@ -77,6 +94,13 @@ export function readChangeOutcome(value: unknown, count: number): ChangeOutcome 
   });
   if (outcome.length === count) return outcome;
   throw new InvalidMessageError(`the answer to a change has ${outcome.length} items in place of ${count}`);
+}
+
+function readClaim(value: unknown, path: string): Claim | undefined {
+  if (value === null) return undefined;
+  const [epoch, offset] = readList(value, path, 2, (part) => part);
+  const position: Position = { epoch: readText(epoch, path, MAX_EPOCH_LENGTH), offset: readWholeNumber(offset, path) };
+  return claimOf(position);
 }
 
 function readOptional(value: unknown, path: string): string | null {

@@ -5,9 +5,12 @@ import type { Session } from '../core/session.js';
 import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
 import { readObject } from '../protocol/wire-reader.js';
-import { ClientConnection, type ClientConnectionOptions, type Lost } from './client-connection.js';
-import { ClientFeeds } from './client-feeds.js';
-import { ClientRecovery, type Position, type RecoveryQuestion } from './client-recovery.js';
+import { Admissions } from './admission.js';
+import { ChannelFeeds } from './channel-feeds.js';
+import type { Claim } from './claim.js';
+import { ClientConnection, type ConnectionContext } from './client-connection.js';
+import { Recovery } from './recovery.js';
+import { RecoveryAnswers } from './recovery-answers.js';
 import type { EventStreams } from '../sse/event-streams.js';
 import type { Limits } from '../protocol/limits.js';
 import type { Reporter } from '../core/reporter.js';
@@ -18,6 +21,7 @@ import {
   isOwnedBy,
   ownerOf,
   readChangeOutcome,
+  writeConnectionChange,
   readConnectionChange,
   writeChangeOutcome,
   type ChangeOutcome,
@@ -26,12 +30,6 @@ import {
 } from './connection-change.js';
 import { ConnectionSlots } from './connection-slots.js';
 import { Refusal } from './refusal.js';
-
-/** A stream waits for it: a node that takes longer is rather taken to be gone. */
-const RECOVERY_TIMEOUT_MS = 1_000;
-
-/** What nodes ask each other. */
-type Question = { readonly change: ConnectionChange } | { readonly recover: RecoveryQuestion };
 
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
@@ -53,8 +51,18 @@ export interface GatewaySettings {
   readonly timeoutMs: number;
   /** How long messages are kept for clients that come back; 0: not at all. */
   readonly recoveryMs: number;
+  /** How much of them, in bytes. */
+  readonly recoveryBytes: number;
   /** How many requests may be decided about at a time. */
   readonly maxPendingRequests: number;
+}
+
+/** What a client wants to change. */
+export interface RequestedChange {
+  readonly subscribe: readonly string[];
+  readonly unsubscribe: readonly string[];
+  /** How far it says to have read what it subscribes to. */
+  readonly claims: ReadonlyMap<string, Claim>;
 }
 
 /** A place for a connection, taken before it is decided what it may have. */
@@ -71,10 +79,10 @@ export class Gateway {
   private readonly slots: ConnectionSlots;
   private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
-  /** Connections of one form share their options. */
-  private readonly forms: Readonly<Record<ClientConnectionOptions['form'], ClientConnectionOptions>>;
-  private readonly feeds: ClientFeeds;
-  private readonly recovery: ClientRecovery;
+  private readonly feeds: ChannelFeeds;
+  /** What the connections have in common. */
+  private readonly context: ConnectionContext;
+  private readonly answers: RecoveryAnswers;
   private hasToldOfOthers = false;
 
   constructor(
@@ -82,24 +90,23 @@ export class Gateway {
     private readonly settings: GatewaySettings,
   ) {
     const { hub, streams, reporter, channels } = parts;
-    const { limits, recoveryMs, maxPendingRequests } = settings;
-    const { heartbeatMs, maxBufferedBytes } = streams.options;
+    const { limits, recoveryMs: keepMs, recoveryBytes: maxBytes, maxPendingRequests } = settings;
+    const { heartbeatMs, maxBufferedBytes: maxMissedBytes } = streams.options;
     const maxSubscriptions = limits.maxSubscriptionsPerConnection;
     this.hub = hub;
     this.reporter = reporter;
     this.slots = new ConnectionSlots(limits);
     this.decisions = new ChannelDecisions(channels, maxPendingRequests, maxSubscriptions);
     this.nodes = new NodeRequests(hub, (question) => this.answer(question));
-    const kept = { heartbeatMs, maxSubscriptions };
-    this.forms = { native: { form: 'native', ...kept }, client: { form: 'client', ...kept } };
-    this.feeds = new ClientFeeds(hub, reporter, streams.flusher, recoveryMs, maxBufferedBytes);
-    this.recovery = new ClientRecovery(
-      hub,
-      this.feeds,
-      reporter,
-      (node, recover) => this.nodes.ask(node, { recover } satisfies Question, RECOVERY_TIMEOUT_MS),
-      { maxBytes: limits.maxMessageBytes - ENVELOPE_BYTES, maxNames: maxSubscriptions },
-    );
+    this.feeds = new ChannelFeeds({ hub, flusher: streams.flusher }, { keepMs, maxBytes, maxMissedBytes });
+    const admissions = new Admissions(hub.node);
+    const recovery = new Recovery(hub, admissions, this.nodes);
+    const { queue } = streams;
+    queue.onEmpty = () => recovery.replays.clear();
+    const { feeds } = this;
+    this.context = { hub, feeds, admissions, recovery, queue, heartbeatMs, maxSubscriptions };
+    const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
+    this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, () => {});
   }
 
   /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
@@ -133,9 +140,9 @@ export class Gateway {
   }
 
   /** A connection that lives as long as its session. */
-  open(reservation: Reservation, form: 'native' | 'client'): ClientConnection {
+  open(reservation: Reservation): ClientConnection {
     const { session } = reservation;
-    const connection = new ClientConnection(this.hub, this.feeds, this.reporter, session, this.forms[form]);
+    const connection = new ClientConnection(this.context, session);
     if (session.closed) return connection;
     reservation.connection = connection;
     this.connections.set(connection.id, connection);
@@ -150,11 +157,7 @@ export class Gateway {
    *   that holds it cannot be read, and if that node cannot be told so much at once; nothing has changed then
    * @throws TransportUnavailableError (rejects) if the node that holds it does not answer
    */
-  async change(
-    connection: string,
-    channels: { readonly subscribe: readonly string[]; readonly unsubscribe: readonly string[] },
-    requester: Requester,
-  ): Promise<ChannelAnswer[]> {
+  async change(connection: string, channels: RequestedChange, requester: Requester): Promise<ChannelAnswer[]> {
     const node = nodeOf(connection);
     const owner = ownerOf(requester.session.auth);
     if (node === undefined || !this.mayHold(node, connection, owner)) throw noConnection();
@@ -163,7 +166,8 @@ export class Gateway {
     }
     const answers = await this.decide(channels.subscribe, requester);
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
-    const change: ConnectionChange = { connection, owner, subscribe, unsubscribe: channels.unsubscribe };
+    const { claims, unsubscribe } = channels;
+    const change: ConnectionChange = { connection, owner, subscribe, claims, unsubscribe };
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
     if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome[index]]));
@@ -171,11 +175,6 @@ export class Gateway {
       const error = answer.error ?? errors.get(answer.channel);
       return error ? { channel: answer.channel, error } : answer;
     });
-  }
-
-  /** What a client has lost of channels that it had, whichever node they came from. */
-  lost(channels: readonly string[], position: Position): Lost {
-    return { channels: new Set(channels), find: (names) => this.recovery.find(position, names) };
   }
 
   /** Whether it is worth to decide about a change: another node has to be asked first. */
@@ -198,7 +197,7 @@ export class Gateway {
   private async askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {
     const { timeoutMs } = this.settings;
     try {
-      const answer = await this.nodes.ask(node, { change } satisfies Question, timeoutMs);
+      const answer = await this.nodes.ask(node, { change: writeConnectionChange(change) }, timeoutMs);
       return readChangeOutcome(answer, change.subscribe.length);
     } catch (error) {
       if (error instanceof LimitExceededError) {
@@ -210,10 +209,10 @@ export class Gateway {
     }
   }
 
-  /** @throws InvalidMessageError for what is no {@link Question} */
+  /** @throws InvalidMessageError (rejects) for what nodes do not ask each other */
   private async answer(question: unknown): Promise<unknown> {
     const { change, recover } = readObject(question, 'a question of another node');
-    if (change === undefined) return this.recovery.answer(recover);
+    if (change === undefined) return this.answers.answer(recover);
     const { maxSubscriptionsPerConnection } = this.settings.limits;
     return writeChangeOutcome(await this.apply(readConnectionChange(change, maxSubscriptionsPerConnection)));
   }
@@ -222,11 +221,20 @@ export class Gateway {
     void this.hub.post(ClientConnections, change);
   }
 
-  private async apply({ connection: id, owner, subscribe, unsubscribe }: ConnectionChange): Promise<ChangeOutcome> {
+  private async apply({
+    connection: id,
+    owner,
+    subscribe,
+    claims,
+    unsubscribe,
+  }: ConnectionChange): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
     if (connection === undefined || !isOwnedBy(owner, connection.session.auth)) return null;
     connection.unsubscribe(unsubscribe);
-    const answers = await connection.subscribe(subscribe.map((channel) => ({ channel })));
+    const answers = await connection.subscribe(
+      subscribe.map((channel) => ({ channel })),
+      claims,
+    );
     return answers.map(({ error }) => error);
   }
 }

@@ -82,8 +82,8 @@ export interface ReadyEvent {
   readonly connection: string;
   /** How often a comment comes on an idle stream; 0: never. */
   readonly heartbeatMs: number;
-  /** Of the wire before positions. */
-  readonly position: string;
+  /** For clients from before there were positions of channels: with it they tell gaps when they come back. */
+  readonly position?: string;
   readonly channels: readonly (ReadyChannel | ChannelAnswer)[];
 }
 

@@ -11,12 +11,15 @@ import { classInfo, declaredClasses, declaredCount, typeName } from './serializa
  * does anything fail, and registering the right one makes it clear.
  */
 export class TypeRegistry {
-  private readonly classes = new Map<string, Class>();
-  private readonly names = new Map<Function, string>();
-  private registered = 0;
+  readonly #classes = new Map<string, Class>();
+  readonly #replaces: (earlier: Class, later: Class) => boolean;
+  readonly #names = new Map<Function, string>();
+  #registered = 0;
 
   /** @param replaces - whether a class takes the place of an earlier one of its name; by default none does */
-  constructor(private readonly replaces: (earlier: Class, later: Class) => boolean = () => false) {}
+  constructor(replaces: (earlier: Class, later: Class) => boolean = () => false) {
+    this.#replaces = replaces;
+  }
 
   /**
    * Makes a class known under its wire name.
@@ -27,17 +30,17 @@ export class TypeRegistry {
    */
   register(type: Class): boolean {
     const name = typeName(type);
-    const known = this.classes.get(name);
+    const known = this.#classes.get(name);
     if (known === type) return false;
-    if (known !== undefined && !this.replaces(known, type)) {
+    if (known !== undefined && !this.#replaces(known, type)) {
       throw new ConfigurationError(
         `Two message classes are called "${name}"; give one another: @Serializable({ name })`,
       );
     }
-    if (known !== undefined) this.names.delete(known);
-    this.classes.set(name, type);
-    this.names.set(type, name);
-    this.registered++;
+    if (known !== undefined) this.#names.delete(known);
+    this.#classes.set(name, type);
+    this.#names.set(type, name);
+    this.#registered++;
     return true;
   }
 
@@ -48,11 +51,11 @@ export class TypeRegistry {
    *   registered nor sent one of them
    */
   resolve(name: string): Class | undefined {
-    const known = this.classes.get(name);
+    const known = this.#classes.get(name);
     if (known !== undefined) return known;
     const declared = declaredClasses(name, 'data');
     const latest = declared.at(-1);
-    if (declared.some((type) => type !== latest && !this.replaces(type, latest!))) {
+    if (declared.some((type) => type !== latest && !this.#replaces(type, latest!))) {
       throw new ConfigurationError(
         `${declared.length} classes are called "${name}"; give them other names, @Serializable({ name }), or register the one that is meant`,
       );
@@ -62,22 +65,22 @@ export class TypeRegistry {
 
   /** Whether this application is known to use a class of a name. */
   knows(name: string): boolean {
-    return this.classes.has(name);
+    return this.#classes.has(name);
   }
 
   /** Changes with each class that becomes known. Asked for each post. */
   get version(): number {
-    return this.registered + declaredCount();
+    return this.#registered + declaredCount();
   }
 
   /** The classes that this application is known to use. */
   get used(): Iterable<Function> {
-    return this.names.keys();
+    return this.#names.keys();
   }
 
   /** Whether this application is known to use a class. */
   has(type: Function): boolean {
-    return this.names.has(type);
+    return this.#names.has(type);
   }
 
   /**
@@ -89,10 +92,10 @@ export class TypeRegistry {
    * @internal
    */
   nameToSend(type: Function, isMessage: boolean): string | undefined {
-    const known = this.names.get(type);
+    const known = this.#names.get(type);
     if (known !== undefined) return known;
     if (!isMessage && classInfo(type)?.kind !== 'data') return undefined;
     this.register(type as Class);
-    return this.names.get(type);
+    return this.#names.get(type);
   }
 }

@@ -14,6 +14,7 @@ import { pickReturn, returnWindow } from './return-window.js';
 import { SseEvent } from './sse-event.js';
 import type { RawResponse } from './response.js';
 import { isWhole, readStream, type MessageStream, type StreamObserver } from './stream-source.js';
+import type { WorkQueue } from './work-queue.js';
 
 /** One request for an event stream. */
 export interface StreamRequest {
@@ -34,6 +35,7 @@ export interface StreamContext {
   readonly reporter: Reporter;
   readonly options: ConnectionOptions & { readonly heartbeatMs: number };
   readonly flusher: Flusher;
+  readonly queue: WorkQueue;
   /** What streams of whole channels read. */
   readonly feeds: StreamFeeds;
   /** Told of what a handler's stream fails with when it has ended. */
@@ -96,7 +98,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
       this.error(error);
     }
     // What a stream fails with at once is answered by exception filters; so the head waits for a turn.
-    if (this.state === 'starting') setImmediate(() => this.openOnce());
+    if (this.state === 'starting') this.context.queue.add(() => this.openOnce());
     return started;
   }
 

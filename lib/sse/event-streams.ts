@@ -10,6 +10,7 @@ import { pickReturn, returnWindow } from './return-window.js';
 import { Rotation } from './rotation.js';
 import { destroyResponse, type RawResponse } from './response.js';
 import type { MessageStream } from './stream-source.js';
+import { WorkQueue } from './work-queue.js';
 
 /** How event streams are kept, for all of an application. */
 export interface EventStreamOptions {
@@ -28,6 +29,8 @@ const DRAIN_TIMEOUT_MS = 400;
 /** The open event streams of one application. */
 export class EventStreams implements StreamContext {
   readonly flusher = new Flusher();
+  /** Of clients that come. */
+  readonly queue: WorkQueue;
   private readonly streams = new Set<EventStream>();
   private readonly heartbeat = new Heartbeat(this.streams);
   private readonly rotation: Rotation;
@@ -42,6 +45,7 @@ export class EventStreams implements StreamContext {
     readonly reporter: Reporter,
     readonly options: EventStreamOptions,
   ) {
+    this.queue = new WorkQueue(reporter);
     this.feeds = new StreamFeeds({ hub, flusher: this.flusher });
     this.rotation = new Rotation(this.streams, options.maxConnectionAgeMs);
   }

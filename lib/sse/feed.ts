@@ -1,6 +1,7 @@
 import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
 import type { Heard, Listener } from '../core/listener.js';
+import type { GapReason } from '../protocol/position.js';
 import type { Batch } from './batch.js';
 import type { Flusher, Group } from './flusher.js';
 import type { Frame } from './frame.js';
@@ -14,6 +15,14 @@ export interface FeedReader {
 /** A reader's registration in a feed. */
 export interface FeedPlace {
   readonly reader: FeedReader;
+}
+
+/** What a feed makes of what it hears. */
+export interface FeedWriter {
+  /** What readers are sent of a message; nothing if it is not for them. What it throws is reported. */
+  frameOf(delivery: Delivery): Frame | undefined;
+  /** Messages may be missing here. */
+  lost(reason: GapReason): void;
 }
 
 /** What feeds are made with. */
@@ -33,17 +42,18 @@ export class Feed implements Group {
 
   /**
    * @param label - what logs call it
-   * @param frameOf - makes what is sent of a message, which is none if it is not for these readers; what it throws is reported
    * @throws ConfigurationError if the class of the channel has the name of another one
    */
   constructor(
     private readonly context: FeedContext,
     heard: Heard,
     label: string,
-    private readonly frameOf: (delivery: Delivery) => Frame | undefined,
+    private readonly writer: FeedWriter,
   ) {
     const { hub } = context;
-    this.source = hub.tap(heard, (delivery) => this.take(delivery), hub.own, label);
+    this.source = hub.tap(heard, (delivery) => this.take(delivery), hub.own, label, {
+      onGap: ({ reason }) => writer.lost(reason),
+    });
   }
 
   /** See `MessageSubscription.ready`. */
@@ -90,7 +100,7 @@ export class Feed implements Group {
 
   private take(delivery: Delivery): void {
     try {
-      const frame = this.frameOf(delivery);
+      const frame = this.writer.frameOf(delivery);
       // Of all feeds in one order, so that a connection that reads several gets their messages as they came.
       if (frame !== undefined && this.places.size > 0) this.context.flusher.addFrame(this, frame);
     } catch (error) {

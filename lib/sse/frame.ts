@@ -1,5 +1,6 @@
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import type { GapEvent } from '../protocol/gateway.js';
 
 const LINE_BREAK_OR_NUL = /[\r\n\0]/;
 const OWN_FIELD = `a string without CR, LF and NUL that does not begin with "${RESERVED_PREFIX}"`;
@@ -36,6 +37,10 @@ export interface DropRule {
   readonly channel: string;
   /** Frames of one channel and key stand for each other: the latest is enough. Without a key, any may be dropped, oldest first. */
   readonly key?: string | number | undefined;
+  /** The template by which readers have the channel, if it is not by its own name. */
+  readonly template?: string | undefined;
+  /** The `id` of the frame: a gap in its place has it too. */
+  readonly id?: string | undefined;
 }
 
 /** What goes out on an event stream, written once for all who are sent it. */
@@ -46,9 +51,16 @@ export class Frame {
   ) {}
 }
 
-/** Says that messages of a channel are missing. Like them it may be dropped: what is dropped next leaves another one. */
-export function gapFrame(channel: string, reason: 'slow-consumer'): Frame {
-  return new Frame(encodeFrame({ event: 'messaging:gap', data: JSON.stringify({ channel, reason }) }), { channel });
+/** Tells readers that messages of a channel may be missing here. */
+export function gapFrame(gap: GapEvent, id?: string, dropRule?: DropRule): Frame {
+  return new Frame(encodeFrame({ event: 'messaging:gap', id, data: JSON.stringify(gap) }), dropRule);
+}
+
+/** Stands for a frame, and those of its channel before it, that a slow reader is not sent. May be dropped like that. */
+export function droppedFrame(rule: DropRule): Frame {
+  const { channel, template, id } = rule;
+  const gap = { channel, ...(template !== undefined && { template }), reason: 'slow-consumer' } as const;
+  return gapFrame(gap, id, rule);
 }
 
 /**

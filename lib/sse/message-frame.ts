@@ -4,7 +4,7 @@ import type { Hub } from '../core/hub.js';
 import type { EncodedMessage } from '../protocol/codec.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { dropRuleOf } from './drop-rule.js';
-import { Frame, encodeFrame, type DropRule } from './frame.js';
+import { Frame, encodeFrame, gapFrame, type DropRule } from './frame.js';
 import type { SseEventOptions } from './sse-event.js';
 
 /** A message as an event for anybody; all streams that send it share one frame, filtered ones included. */
@@ -19,7 +19,7 @@ export function gapFrameOf(gap: Gap): Frame {
   let frame = gapFrames.get(gap);
   if (frame === undefined) {
     const { channel, reason } = gap;
-    frame = new Frame(encodeFrame({ event: 'messaging:gap', data: JSON.stringify({ channel, reason }) }));
+    frame = gapFrame({ channel, reason });
     gapFrames.set(gap, frame);
   }
   return frame;

@@ -2,6 +2,7 @@ import { Subscription, type Unsubscribable } from 'rxjs';
 import type { Registration, Session } from '../core/session.js';
 import type { ChannelStream } from '../core/stream.js';
 import { Feed, type FeedContext, type FeedPlace, type FeedReader } from './feed.js';
+import { gapFrame } from './frame.js';
 import { eventFrame } from './message-frame.js';
 
 /** An event stream that sends all messages of a channel, each as it is. */
@@ -44,7 +45,10 @@ class StreamFeed extends Feed {
     { heard }: ChannelStream<unknown>,
     private readonly ended: () => void,
   ) {
-    super(context, heard, 'event streams', (delivery) => eventFrame(context.hub, delivery));
+    super(context, heard, 'event streams', {
+      frameOf: (delivery) => eventFrame(context.hub, delivery),
+      lost: (reason) => this.send(gapFrame({ channel: heard.channel, reason })),
+    });
   }
 
   override leave(place: FeedPlace): void {

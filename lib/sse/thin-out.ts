@@ -1,5 +1,5 @@
 import { Batch } from './batch.js';
-import { gapFrame, type DropRule, type Frame } from './frame.js';
+import { droppedFrame, type DropRule, type Frame } from './frame.js';
 
 // So that a reader who stays slow is not looked at again for each frame.
 const ROOM_AFTERWARDS = 0.5;
@@ -45,15 +45,28 @@ function dropOldest(frames: readonly Frame[], maxBytes: number): readonly Frame[
   );
   let bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, -longestToStay);
   if (bytes <= maxBytes) return frames;
-  const gaps = new Set<string>();
-  return frames.flatMap((frame) => {
+  // Where the last one of each channel was: whoever has read the gap has read all that it stands for.
+  const dropped = new Map<string, DropRule>();
+  const kept = frames.map((frame) => {
     const { dropRule } = frame;
-    if (!mayGo(dropRule) || bytes <= maxBytes * ROOM_AFTERWARDS) return [frame];
+    if (!mayGo(dropRule) || bytes <= maxBytes * ROOM_AFTERWARDS) return frame;
     bytes -= frame.bytes.length;
-    if (gaps.has(dropRule.channel)) return [];
-    gaps.add(dropRule.channel);
-    return [gapFrame(dropRule.channel, 'slow-consumer')];
+    dropped.set(keyOf(dropRule), dropRule);
+    return dropRule;
   });
+  const told = new Set<string>();
+  return kept.flatMap((frame) => {
+    if ('bytes' in frame) return [frame];
+    const key = keyOf(frame);
+    if (told.has(key)) return [];
+    told.add(key);
+    return [droppedFrame(dropped.get(key)!)];
+  });
+}
+
+/** A stream may have a channel by its name and by templates. */
+function keyOf({ channel, template }: DropRule): string {
+  return `${template ?? ''}\n${channel}`;
 }
 
 function mayGo(dropRule: DropRule | undefined): dropRule is DropRule {

@@ -112,7 +112,7 @@ afterAll(async () => {
 });
 
 const connections = () => running.app.get(Gateway)['connections'].size;
-const listeners = (name: string) => (running.app.get(Gateway)['feeds']['feeds'].get(name)?.readers.size ?? 0) > 0;
+const listeners = (name: string) => running.app.get(Gateway)['feeds'].get(name)?.hasReaders === true;
 const post = (name: string, message: unknown) => void messaging.postMessage(News.for({ name }), message);
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -260,7 +260,7 @@ describe('Tabs that share a connection', () => {
     await other.reaches('connecting');
     await other.reaches('open');
     const [connection] = running.app.get(Gateway)['connections'].values();
-    expect([...connection!['subscriptions'].keys()]).toEqual(['tabs/stays']);
+    expect(connection!.names).toEqual(['tabs/stays']);
   });
 
   test('are all told when the server ends the connection for good', async () => {

@@ -13,9 +13,9 @@ import {
 } from 'nestjs-messaging';
 import { MessagingClient } from 'nestjs-messaging/client';
 import { EventStreams } from '../../lib/sse/event-streams.js';
-import type { ReadyEvent } from '../../lib/protocol/gateway.js';
+import type { ChannelPosition, ReadyEvent } from '../../lib/protocol/gateway.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
-import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { GatewayRequests, frameOf, type Opened } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
 import { ReadsUser } from '../support/reads-user.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -134,16 +134,15 @@ describe.each(ADAPTER_NAMES)('A client that has a template as a whole, on %s,', 
     await postToAll(running, 'lobby');
     expect(await frameOf(opened.client)).toMatchObject({ channel: 'access/rooms/lobby' });
     // Not even of what was sent before.
-    await using back = await comeBack(running, opened.ready.position);
+    await using back = await comeBack(running, opened);
     expect(await framesBeforeReady(back)).toEqual(['access/rooms/lobby']);
   });
 
   test('gets none of them when it comes back', async () => {
     await using opened = await at(running).open(Rooms.name);
-    const { position } = opened.ready;
     opened.client.abort();
     await postToAll(running, 'missed');
-    await using back = await comeBack(running, position);
+    await using back = await comeBack(running, opened);
     expect(await framesBeforeReady(back)).toEqual(['access/rooms/missed']);
   });
 });
@@ -155,7 +154,7 @@ test('A client that has a template as a whole gets no closed channel from anothe
   await using opened = await at(a).open(Rooms.name);
   await postToAll(b, 'lobby', true);
   expect(await frameOf(opened.client)).toMatchObject({ channel: 'access/rooms/lobby' });
-  await using back = await comeBack(b, opened.ready.position);
+  await using back = await comeBack(b, opened);
   expect(await framesBeforeReady(back)).toEqual(['access/rooms/lobby']);
 });
 
@@ -365,7 +364,7 @@ test('Wrong packets on the library’s own channels neither disturb a server nor
   const channels = (await probe.redis.pubsub('CHANNELS', '*node/*')) as string[];
   expect(channels.length).toBeGreaterThan(0);
   const id = '22222222-2222-4222-8222-222222222222';
-  const bodies = [7, {}, { change: 7 }, { change: {} }, { recover: { seq: 1, names: { length: 1e9 } } }];
+  const bodies = [7, {}, { change: 7 }, { change: {} }, { recover: { from: [], reads: { length: 1e9 } } }];
   for (let n = 0; n < 100; n++) {
     for (const body of bodies) {
       await probe.redis.publish(channels[0]!, packet({ kind: 'question', id, from: id, body }));
@@ -409,8 +408,9 @@ async function untilRoom(requests: GatewayRequests): Promise<void> {
   }
 }
 
-function comeBack(server: TestApp, position: string): Promise<SseClient> {
-  return at(server).connect({ channels: [{ channel: Rooms.name, recover: true }], position });
+/** Comes back as one that has read nothing yet. */
+function comeBack(server: TestApp, { positions }: Opened): Promise<SseClient> {
+  return at(server).connect({ channels: [...positions].map(([channel, position]) => ({ channel, position })) });
 }
 
 /** The channels of the messages that were missed, all of them. */
@@ -419,7 +419,7 @@ async function framesBeforeReady(client: SseClient): Promise<string[]> {
   for (;;) {
     const [event, data] = await client.next();
     if (event === 'messaging:ready') {
-      const isRecovered = (data as ReadyEvent).channels[0]!.recovered;
+      const isRecovered = ((data as ReadyEvent).channels[0] as ChannelPosition).recovered;
       return isRecovered ? channels : ['not recovered'];
     }
     channels.push((data as { channel: string }).channel);

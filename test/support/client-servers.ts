@@ -86,12 +86,12 @@ export class ClientServer implements AsyncDisposable {
   /** The names that each connection has subscribed to. */
   get subscriptions(): string[][] {
     const connections = this.running.app.get(Gateway)['connections'].values();
-    return Array.from(connections, (connection) => [...connection['subscriptions'].keys()]);
+    return Array.from(connections, (connection) => connection.names);
   }
 
   /** Whether any client is subscribed to this name here. */
   isHeard(channel: string): boolean {
-    return (this.running.app.get(Gateway)['feeds']['feeds'].get(channel)?.readers.size ?? 0) > 0;
+    return this.running.app.get(Gateway)['feeds'].get(channel)?.hasReaders === true;
   }
 
   /** Waits until nothing of any client is left. */

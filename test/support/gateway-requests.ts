@@ -1,13 +1,26 @@
 import { expect } from '@jest/globals';
 import type { ChannelAnswer, MessageFrame, ReadyEvent } from '../../lib/protocol/gateway.js';
+import type { Position } from '../../lib/protocol/position.js';
 import { SseClient } from './sse-client.js';
 
 /** A client's stream and how it began. */
 export class Opened implements AsyncDisposable {
+  /** The answers in it without the positions. */
+  readonly ready: ReadyEvent & { readonly channels: readonly ChannelAnswer[] };
+  /** By channel. */
+  readonly positions = new Map<string, Position>();
+
   constructor(
     readonly client: SseClient,
-    readonly ready: ReadyEvent,
-  ) {}
+    ready: ReadyEvent,
+  ) {
+    const channels = ready.channels.map((each): ChannelAnswer => {
+      if (!('position' in each)) return each;
+      this.positions.set(each.channel, each.position);
+      return { channel: each.channel };
+    });
+    this.ready = { ...ready, channels };
+  }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.client[Symbol.asyncDispose]();

@@ -227,8 +227,19 @@ function changeBody(random: Random, targets: Targets): string {
   return random(2) === 0 ? altered(random, body) : body;
 }
 
-function recoverBody(random: Random): string {
-  const body = JSON.stringify({ recover: { seq: random(100), names: channelNames(random) } });
+function epochOf(random: Random, node: string): string {
+  return `${node}.${random(5).toString(36)}.${random(100).toString(36)}.${'aA0_-'.repeat(4).slice(random(4), 16 + random(4))}`;
+}
+
+function recoverBody(random: Random, { nodes }: Targets): string {
+  const names = channelNames(random);
+  const recover = {
+    from: names.slice(0, random(3)),
+    reads: names.map((name) => [name, random(100)]),
+    proofs: names.map((name) => (random(2) === 0 ? epochOf(random, pick(random, nodes)) : [name, names])),
+    claims: names.map((name, index) => [name, random(100), index]),
+  };
+  const body = JSON.stringify({ recover });
   return random(2) === 0 ? altered(random, body) : body;
 }
 
@@ -336,9 +347,12 @@ function encode(text: string): string {
 }
 
 function openBody(random: Random, { nodes }: Targets): string {
-  const channels = channelNames(random).map((channel) => ({ channel, ...(random(3) === 0 && { recover: true }) }));
-  const position = random(2) === 0 ? { position: `${pick(random, nodes)}.${random(1e6)}` } : {};
-  return bodyOf(random, JSON.stringify({ channels, ...position }));
+  const positionOf = (): object => ({ epoch: epochOf(random, pick(random, nodes)), offset: random(1e6) });
+  const channels = channelNames(random).map((channel) => ({
+    channel,
+    ...(random(3) === 0 && { position: random(4) === 0 ? pick(random, ['7', null, {}]) : positionOf() }),
+  }));
+  return bodyOf(random, JSON.stringify({ channels, ...(random(3) === 0 && { from: pick(random, nodes) }) }));
 }
 
 function changeRequestBody(random: Random): string {

@@ -7,6 +7,7 @@ import type {
   OpenRequest,
   SubscribeError,
 } from '../../lib/protocol/gateway.js';
+import type { GapReason } from '../../lib/protocol/position.js';
 import { Queue } from './queue.js';
 
 /** A request that the gateway has got and that a test may look at. */
@@ -59,19 +60,25 @@ export class Exchange {
     connection = 'c1',
     heartbeatMs = 15_000,
     denied = {},
-    position = 'node.0',
-    recovered = [],
+    epoch = 'e',
+    offset = 0,
+    lost = {},
   }: ReadyOptions = {}): void {
     if (!this.response.headersSent) this.open();
-    const channels = answers(this.wanted, denied).map((answer) =>
-      recovered.includes(answer.channel) ? { ...answer, recovered: true } : answer,
-    );
-    this.event('messaging:ready', { connection, heartbeatMs, position, channels });
+    const claims = new Map(this.request.body.channels?.map(({ channel, position }) => [channel, position]));
+    const channels = answers(this.wanted, denied).map((answer) => {
+      if (answer.error || epoch === null) return answer;
+      const { channel } = answer;
+      const recovered = claims.get(channel) && { recovered: !lost[channel] };
+      const reason = lost[channel] && { reason: lost[channel] };
+      return { channel, position: { epoch, offset }, ...recovered, ...reason };
+    });
+    this.event('messaging:ready', { connection, heartbeatMs, position: '-', channels });
   }
 
-  /** @param seq - the number of the message, which becomes its id */
-  message(frame: Partial<MessageFrame> & { channel: string }, seq?: number): void {
-    const id = seq === undefined ? '' : `id: ${seq}\n`;
+  /** @param offset - that of the message, which becomes its id */
+  message(frame: Partial<MessageFrame> & { channel: string }, offset?: number): void {
+    const id = offset === undefined ? '' : `id: ${offset}\n`;
     this.write(`${id}data: ${JSON.stringify({ at: 1_000, data: null, ...frame })}\n\n`);
   }
 
@@ -97,9 +104,11 @@ export interface ReadyOptions {
   readonly connection?: string;
   readonly heartbeatMs?: number;
   readonly denied?: Denied;
-  readonly position?: string;
-  /** The channels of which all that was missed has come. */
-  readonly recovered?: readonly string[];
+  /** Of the positions of all channels; null for a server that does not know of positions. */
+  readonly epoch?: string | null;
+  readonly offset?: number;
+  /** Of which channels something is missing, and why. */
+  readonly lost?: Readonly<Record<string, GapReason>>;
 }
 
 /** What is denied, and as what. */

@@ -1,26 +1,30 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
 import { MAX_CHANNEL_NAME_LENGTH, describe } from '../../protocol/channel-name.js';
+import type { RequestedChange } from '../../gateway/gateway.js';
 import { hasMediaType } from '../../protocol/media-type.js';
-import type { Position } from '../../gateway/client-recovery.js';
+import { claimOf, type Claim } from '../../gateway/claim.js';
+import { positionFrom } from '../../protocol/position.js';
+
+/** The longest id of a connection. */
+const MAX_CONNECTION_LENGTH = 100;
+
+/** Channels, and how far the client says to have read some of them. */
+export interface RequestedChannels {
+  readonly channels: string[];
+  readonly claims: ReadonlyMap<string, Claim>;
+}
 
 /**
- * What `POST {path}` opens a stream with: channels, and those of them that a stream had which was read up to a position.
+ * What `POST {path}` opens a stream with. A position that cannot be read, as that of another version, costs a gap.
  *
  * @throws BadRequestException that names what is wrong with the body
  */
-export function readOpenRequest(body: unknown): { channels: string[]; lost: string[]; position: Position | undefined } {
-  const items = fieldOf(body, 'channels') ?? [];
-  const channels = channelNames(items, 'channels');
+export function readOpenRequest(body: unknown): RequestedChannels & { from: string | undefined } {
+  const from = fieldOf(body, 'from');
   return {
-    channels,
-    lost: (items as { channel: string; recover?: unknown }[]).filter(isLost).map(({ channel }) => channel),
-    position: positionOf(fieldOf(body, 'position')),
+    ...requestedChannels(fieldOf(body, 'channels') ?? [], 'channels'),
+    from: typeof from === 'string' && from.length <= MAX_CONNECTION_LENGTH ? from : undefined,
   };
-}
-
-function isLost({ recover = false }: { recover?: unknown }, index: number): boolean {
-  if (typeof recover === 'boolean') return recover;
-  throw new BadRequestException(`"channels[${index}].recover" must be true or false, not ${describe(recover)}`);
 }
 
 /**
@@ -28,9 +32,11 @@ function isLost({ recover = false }: { recover?: unknown }, index: number): bool
  *
  * @throws BadRequestException that names what is wrong with the body
  */
-export function readChangeRequest(body: unknown): { subscribe: string[]; unsubscribe: string[] } {
+export function readChangeRequest(body: unknown): RequestedChange {
+  const { channels: subscribe, claims } = requestedChannels(fieldOf(body, 'subscribe') ?? [], 'subscribe');
   return {
-    subscribe: channelNames(fieldOf(body, 'subscribe') ?? [], 'subscribe'),
+    subscribe,
+    claims,
     // No channel has a longer name, so no connection is subscribed to one.
     unsubscribe: unique(strings(fieldOf(body, 'unsubscribe') ?? [], 'unsubscribe')).filter(
       ({ length }) => length <= MAX_CHANNEL_NAME_LENGTH,
@@ -68,23 +74,19 @@ function fieldOf(body: unknown, name: string): unknown {
   return (body as Record<string, unknown>)[name];
 }
 
-function channelNames(value: unknown, path: string): string[] {
+function requestedChannels(value: unknown, path: string): RequestedChannels {
   if (!Array.isArray(value)) throw new BadRequestException(`"${path}" must be an array, not ${describe(value)}`);
-  return unique(
-    value.map((item: unknown, index) => {
-      const channel = (item as { channel?: unknown } | null | undefined)?.channel;
-      if (typeof channel === 'string') return channel;
+  const claims = new Map<string, Claim>();
+  const names = value.map((item: unknown, index) => {
+    const { channel, position } = (item ?? {}) as { channel?: unknown; position?: unknown };
+    if (typeof channel !== 'string') {
       throw new BadRequestException(`"${path}[${index}]" must be an object with a "channel", its name`);
-    }),
-  );
-}
-
-function positionOf(value: unknown): Position | undefined {
-  if (value === undefined) return undefined;
-  const [, node, seq] = (typeof value === 'string' && /^([\da-f-]{36})\.(\d{1,15})$/.exec(value)) || [];
-  if (node === undefined)
-    throw new BadRequestException(`"position" must be one that a stream has told, not ${describe(value)}`);
-  return { node, seq: Number(seq) };
+    }
+    // A position of another form is one that nobody here knows.
+    if (position !== undefined) claims.set(channel, claimOf(positionFrom(position) ?? { epoch: '', offset: 0 }));
+    return channel;
+  });
+  return { channels: unique(names), claims };
 }
 
 function strings(value: unknown, path: string): string[] {

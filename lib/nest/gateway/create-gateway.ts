@@ -7,7 +7,8 @@ import type { ClientChannels } from './client-channels.js';
 import type { GatewayOptions } from './gateway-options.js';
 
 const TIMEOUT_MS = 5_000;
-const RECOVERY_MS = 10_000;
+const RECOVERY_MS = 60_000;
+const RECOVERY_BYTES = 16 * 1024 * 1024;
 const MAX_PENDING_REQUESTS = 1_000;
 
 /** Makes the gateway of an application, by its options. */
@@ -17,7 +18,12 @@ export function createGateway(
   reporter: LoggingReporter,
   channels: ClientChannels,
   { limits }: ResolvedMessagingOptions,
-  { timeoutMs = TIMEOUT_MS, recoveryMs = RECOVERY_MS, maxPendingRequests = MAX_PENDING_REQUESTS }: GatewayOptions,
+  {
+    timeoutMs = TIMEOUT_MS,
+    recoveryMs = RECOVERY_MS,
+    recoveryBytes = RECOVERY_BYTES,
+    maxPendingRequests = MAX_PENDING_REQUESTS,
+  }: GatewayOptions,
 ): Gateway {
   const otherServerNamed = (): void =>
     reporter.warn(
@@ -28,6 +34,6 @@ export function createGateway(
     );
   return new Gateway(
     { hub, streams, reporter, channels, otherServerNamed },
-    { limits, timeoutMs, recoveryMs, maxPendingRequests },
+    { limits, timeoutMs, recoveryMs, recoveryBytes, maxPendingRequests },
   );
 }

@@ -24,11 +24,16 @@ export interface GatewayOptions {
    */
   timeoutMs?: number | undefined;
   /**
-   * How long messages are kept at least for clients that have lost their connection and come back, in milliseconds; of all
-   * channels together up to 16 MiB. 0: not at all.
-   * @defaultValue 10_000
+   * How long messages are kept at least, if there is room, for clients that have lost their connection and come back, in
+   * milliseconds. 0: not at all. Longer than it takes to notice that a connection is dead, two and a half heartbeats.
+   * @defaultValue 60_000
    */
   recoveryMs?: number | undefined;
+  /**
+   * How much room these messages have on one server, in bytes. Of one channel, no more than `sse.maxBufferedBytes` is kept.
+   * @defaultValue 16_777_216
+   */
+  recoveryBytes?: number | undefined;
   /**
    * How long a method decorated with `@AuthorizeChannel` may take to decide, in milliseconds. One that takes longer counts
    * as a denial, which is logged.
@@ -62,6 +67,7 @@ const OPTIONS: Record<string, OptionCheck> = {
     typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',
   timeoutMs: wholeNumber(1),
   recoveryMs: wholeNumber(0),
+  recoveryBytes: wholeNumber(0),
   authorizerTimeoutMs: wholeNumber(1),
   maxAuthorizers: wholeNumber(1),
   maxPendingRequests: wholeNumber(1),

@@ -16,6 +16,7 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Observable } from 'rxjs';
+import { NativeProof, type Claim } from '../../gateway/claim.js';
 import { Gateway } from '../../gateway/gateway.js';
 import type { ChangeAnswer, ChannelAnswer } from '../../protocol/gateway.js';
 import { EventStreams } from '../../sse/event-streams.js';
@@ -26,6 +27,8 @@ import { Sse } from '../sse.decorator.js';
 import { assertJson, readChangeRequest, readChannelQuery, readOpenRequest } from './client-requests.js';
 import { httpErrorOf } from './http-errors.js';
 import type { GatewayOptions } from './gateway-options.js';
+
+const NO_CLAIMS: ReadonlyMap<string, Claim> = new Map();
 
 /** The requests of clients. */
 @Injectable()
@@ -44,11 +47,17 @@ class GatewayController implements OnApplicationBootstrap {
 
   /** A stream for a native EventSource, which cannot be told more than a status. */
   @Sse()
-  async listen(@Query() query: unknown, @Req() request: object): Promise<Observable<unknown>> {
+  async listen(
+    @Query() query: unknown,
+    @Headers('last-event-id') lastEventId: string | undefined,
+    @Req() request: object,
+  ): Promise<Observable<unknown>> {
     const channels = readChannelQuery(query);
     const { reservation, answers } = await this.decide(channels, request);
     if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
-    return this.gateway.open(reservation, 'native').stream(answers);
+    const claims = lastEventId === undefined ? NO_CLAIMS : new NativeProof(lastEventId, channels).claims;
+    const connection = this.gateway.open(reservation);
+    return connection.stream(answers, claims, { form: 'native', names: channels, lastEventId });
   }
 
   /** A stream for our client. */
@@ -59,9 +68,9 @@ class GatewayController implements OnApplicationBootstrap {
     @Req() request: object,
   ): Promise<Observable<unknown>> {
     assertJson(contentType);
-    const { channels, lost, position } = readOpenRequest(body);
+    const { channels, claims, from } = readOpenRequest(body);
     const { reservation, answers } = await this.decide(channels, request);
-    return this.gateway.open(reservation, 'client').stream(answers, position && this.gateway.lost(lost, position));
+    return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from });
   }
 
   /** Changes an open stream, from any node. */

@@ -19,62 +19,65 @@ type Properties = Record<string, unknown>;
  * where notes lead and the data follows, so its depth and its time are bounded by those of the data.
  */
 export class Decoder {
-  private readonly restored = new Map<number, unknown>();
-  private readonly path = new MessagePath();
-  private readonly instances: { instance: object; type: Function; path: string }[] = [];
-  private regExpCharacters = 0;
-  private numericKeys = 0;
+  readonly #types: TypeRegistry;
+  readonly #check: InstanceCheck | undefined;
+  readonly #identities: MessageIdentities | undefined;
+  readonly #restored = new Map<number, unknown>();
+  readonly #path = new MessagePath();
+  readonly #instances: { instance: object; type: Function; path: string }[] = [];
+  #regExpCharacters = 0;
+  #numericKeys = 0;
 
-  constructor(
-    private readonly types: TypeRegistry,
-    private readonly check?: InstanceCheck,
-    private readonly identities?: MessageIdentities,
-  ) {}
+  constructor(types: TypeRegistry, check?: InstanceCheck, identities?: MessageIdentities) {
+    this.#types = types;
+    this.#check = check;
+    this.#identities = identities;
+  }
 
   /**
    * @param type - the wire name of the message's class, where the envelope says one
    * @throws InvalidMessageError that names the place and the fault
    */
   decode(data: unknown, type: string | undefined, meta: unknown): unknown {
-    const message = this.decodeRoot(data, type, meta);
+    const message = this.#decodeRoot(data, type, meta);
     // Only now, since an instance may refer to what comes behind it.
-    for (const { instance, type: target, path } of this.instances) {
-      const problem = this.check?.problemOf(instance, target, true);
+    for (const { instance, type: target, path } of this.#instances) {
+      const problem = this.#check?.problemOf(instance, target, true);
       if (problem !== undefined) throw new InvalidMessageError(`${path}: ${problem}`);
     }
-    this.identities?.accept();
+    this.#identities?.accept();
     return message;
   }
 
-  private decodeRoot(data: unknown, type: string | undefined, meta: unknown): unknown {
-    if (type === undefined) return meta === undefined ? data : this.restore(data, meta);
-    const note = meta === undefined ? EMPTY : this.read(meta);
-    if (note.tag !== '') this.fail(`it is called a ${quote(type)} and a ${quote(note.tag)} at once`);
-    return this.instance(data, type, note);
+  #decodeRoot(data: unknown, type: string | undefined, meta: unknown): unknown {
+    if (type === undefined) return meta === undefined ? data : this.#restore(data, meta);
+    const note = meta === undefined ? EMPTY : this.#read(meta);
+    if (note.tag !== '') this.#fail(`it is called a ${quote(type)} and a ${quote(note.tag)} at once`);
+    return this.#instance(data, type, note);
   }
 
-  private restore(data: unknown, meta: unknown): unknown {
-    if (typeof meta === 'number') return this.reference(meta);
+  #restore(data: unknown, meta: unknown): unknown {
+    if (typeof meta === 'number') return this.#reference(meta);
     if (typeof meta === 'string') {
       if (meta === 'undefined') return undefined;
-      if (isPrimitiveTag(meta)) return decodePrimitive(meta, data) ?? this.fail(`${describe(data)} is no ${meta}`);
+      if (isPrimitiveTag(meta)) return decodePrimitive(meta, data) ?? this.#fail(`${describe(data)} is no ${meta}`);
     }
-    const note = this.read(meta);
+    const note = this.#read(meta);
     switch (note.tag) {
       case '':
       case 'null-prototype':
-        return this.container(data, note);
+        return this.#container(data, note);
       case 'Map':
-        return this.map(data, note);
+        return this.#map(data, note);
       case 'Set':
-        return this.set(data, note);
+        return this.#set(data, note);
       default:
-        if (note.tag.startsWith(CLASS_MARK)) return this.instance(data, note.tag.slice(1), note);
-        return isErrorTag(note.tag) ? this.error(data, note) : this.value(data, note);
+        if (note.tag.startsWith(CLASS_MARK)) return this.#instance(data, note.tag.slice(1), note);
+        return isErrorTag(note.tag) ? this.#error(data, note) : this.#value(data, note);
     }
   }
 
-  private read(meta: unknown): ReadNote {
+  #read(meta: unknown): ReadNote {
     if (typeof meta === 'string') return { tag: meta, parts: undefined, id: undefined, names: undefined };
     if (isRecord(meta)) return { tag: '', parts: meta, id: undefined, names: undefined };
     if (Array.isArray(meta) && meta.length <= 4) {
@@ -86,164 +89,165 @@ export class Decoder {
         (names === undefined || isRecord(names));
       if (isWellFormed) return { tag, parts, id: id === 0 ? undefined : id, names };
     }
-    return this.fail(`the note to it is none: ${describe(meta)}`);
+    return this.#fail(`the note to it is none: ${describe(meta)}`);
   }
 
-  private reference(id: number): unknown {
-    if (!this.restored.has(id)) this.fail(`it refers to ${id}, which did not come before it`);
-    return this.restored.get(id);
+  #reference(id: number): unknown {
+    if (!this.#restored.has(id)) this.#fail(`it refers to ${id}, which did not come before it`);
+    return this.#restored.get(id);
   }
 
-  private register(note: ReadNote, value: unknown): void {
+  #register(note: ReadNote, value: unknown): void {
     if (note.id === undefined) return;
-    if (this.restored.has(note.id)) this.fail(`${note.id} is there twice`);
-    this.restored.set(note.id, value);
+    if (this.#restored.has(note.id)) this.#fail(`${note.id} is there twice`);
+    this.#restored.set(note.id, value);
   }
 
-  private container(data: unknown, note: ReadNote): object {
-    if (typeof data !== 'object' || data === null) return this.fail(`${describe(data)} has no parts`);
+  #container(data: unknown, note: ReadNote): object {
+    if (typeof data !== 'object' || data === null) return this.#fail(`${describe(data)} has no parts`);
     if (Array.isArray(data)) {
-      if (note.tag !== '' || note.names !== undefined) this.fail('an array has neither prototype nor names');
-      this.register(note, data);
-      this.items(data as unknown[], note.parts);
+      if (note.tag !== '' || note.names !== undefined) this.#fail('an array has neither prototype nor names');
+      this.#register(note, data);
+      this.#items(data as unknown[], note.parts);
       return data as unknown[];
     }
     if (note.tag === 'null-prototype') Object.setPrototypeOf(data, null);
-    this.register(note, data);
-    this.properties(data as Properties, note);
+    this.#register(note, data);
+    this.#properties(data as Properties, note);
     return data;
   }
 
-  private items(items: unknown[], parts: ReadNote['parts'], atHole: 'isHole' | 'isNoHole' = 'isHole'): void {
+  #items(items: unknown[], parts: ReadNote['parts'], atHole: 'isHole' | 'isNoHole' = 'isHole'): void {
     if (parts === undefined) return;
     for (const key of Object.keys(parts)) {
       const index = Number(key);
-      if (String(index) !== key || !(index in items)) this.fail(`it has no item ${quote(key)}`);
+      if (String(index) !== key || !(index in items)) this.#fail(`it has no item ${quote(key)}`);
       if (parts[key] === 'hole' && atHole === 'isHole') {
         Reflect.deleteProperty(items, index);
         continue;
       }
-      this.path.enter(index);
-      items[index] = this.restore(items[index], parts[key]);
-      this.path.leave();
+      this.#path.enter(index);
+      items[index] = this.#restore(items[index], parts[key]);
+      this.#path.leave();
     }
   }
 
   // Everything assigned here is there already as the object's own, so no setter of a class runs.
-  private properties(object: Properties, { parts, names }: ReadNote): void {
+  #properties(object: Properties, { parts, names }: ReadNote): void {
     if (parts !== undefined) {
       for (const key of Object.keys(parts)) {
         if (parts[key] === 'undefined' && !Object.hasOwn(object, key)) {
-          this.define(object, key, undefined);
+          this.#define(object, key, undefined);
           continue;
         }
-        if (!Object.hasOwn(object, key)) this.fail(`it has no property ${quote(key)}`);
-        this.path.enter(key);
-        const value = this.restore(object[key], parts[key]);
-        this.checkProperty(key, value);
+        if (!Object.hasOwn(object, key)) this.#fail(`it has no property ${quote(key)}`);
+        this.#path.enter(key);
+        const value = this.#restore(object[key], parts[key]);
+        this.#checkProperty(key, value);
         object[key] = value;
-        this.path.leave();
+        this.#path.leave();
       }
     }
-    if (names !== undefined) this.rename(object, names);
+    if (names !== undefined) this.#rename(object, names);
   }
 
-  private rename(object: Properties, names: Properties): void {
+  #rename(object: Properties, names: Properties): void {
     const renamed = Object.keys(names).map((key) => {
       const name = names[key];
-      if (typeof name !== 'string' || !Object.hasOwn(object, key)) return this.fail(`it has no property ${quote(key)}`);
+      if (typeof name !== 'string' || !Object.hasOwn(object, key))
+        return this.#fail(`it has no property ${quote(key)}`);
       const value = object[key];
       delete object[key];
       return [name, value] as const;
     });
-    for (const [name, value] of renamed) this.define(object, name, value);
+    for (const [name, value] of renamed) this.#define(object, name, value);
   }
 
-  private define(object: object, key: string, value: unknown): void {
-    this.checkProperty(key, value);
+  #define(object: object, key: string, value: unknown): void {
+    this.#checkProperty(key, value);
     Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
   }
 
   // The data has been checked; this is what a note could still smuggle in.
-  private checkProperty(key: string, value: unknown): void {
-    if (isPolluting(key, value)) this.fail(`it has a property ${quote(key)} that could change a prototype`);
+  #checkProperty(key: string, value: unknown): void {
+    if (isPolluting(key, value)) this.#fail(`it has a property ${quote(key)} that could change a prototype`);
   }
 
-  private instance(data: unknown, name: string, note: ReadNote): object {
-    const type = this.attempt(() => this.types.resolve(name));
-    if (type === undefined) return this.fail(`its type ${quote(name)} is not known here; ${IF_MINIFIED}`);
-    if (!isRecord(data)) return this.fail(`it is called a ${name}, but its data is ${describe(data)}`);
+  #instance(data: unknown, name: string, note: ReadNote): object {
+    const type = this.#attempt(() => this.#types.resolve(name));
+    if (type === undefined) return this.#fail(`its type ${quote(name)} is not known here; ${IF_MINIFIED}`);
+    if (!isRecord(data)) return this.#fail(`it is called a ${name}, but its data is ${describe(data)}`);
     const prototype = type.prototype as object;
-    if (prototype instanceof Error) return this.error(data, note, prototype);
+    if (prototype instanceof Error) return this.#error(data, note, prototype);
     // In place: half the time of copying the properties to a new object. They stay the object's own, whatever the
     // class has in its prototype, and no code of the class runs.
     Object.setPrototypeOf(data, prototype);
-    const instance = this.identities?.resolve(type, data, note) ?? data;
-    this.register(note, instance);
-    if (this.check?.appliesTo(type)) this.instances.push({ instance: data, type, path: this.path.toString() });
-    this.properties(data, note);
-    this.identities?.complete(instance, data);
+    const instance = this.#identities?.resolve(type, data, note) ?? data;
+    this.#register(note, instance);
+    if (this.#check?.appliesTo(type)) this.#instances.push({ instance: data, type, path: this.#path.toString() });
+    this.#properties(data, note);
+    this.#identities?.complete(instance, data);
     return instance;
   }
 
-  private error(data: unknown, note: ReadNote, prototype?: object): Error {
-    if (!isRecord(data)) return this.fail(`it is called an error, but its data is ${describe(data)}`);
+  #error(data: unknown, note: ReadNote, prototype?: object): Error {
+    if (!isRecord(data)) return this.#fail(`it is called an error, but its data is ${describe(data)}`);
     const { error, fill } = decodeError(note.tag, prototype);
-    this.register(note, error);
-    this.properties(data, note);
+    this.#register(note, error);
+    this.#properties(data, note);
     fill(data);
     return error;
   }
 
-  private map(data: unknown, note: ReadNote): Map<unknown, unknown> {
+  #map(data: unknown, note: ReadNote): Map<unknown, unknown> {
     const map = new Map<unknown, unknown>();
-    if (!Array.isArray(data) || !data.every(isPair)) return this.fail('a Map is an array of pairs');
-    this.register(note, map);
-    this.items(data, note.parts, 'isNoHole');
-    for (const [key, value] of data as [unknown, unknown][]) map.set(this.countKey(key), value);
-    if (map.size !== data.length && !this.identities?.hasMerged) this.fail('a Map has each key once');
+    if (!Array.isArray(data) || !data.every(isPair)) return this.#fail('a Map is an array of pairs');
+    this.#register(note, map);
+    this.#items(data, note.parts, 'isNoHole');
+    for (const [key, value] of data as [unknown, unknown][]) map.set(this.#countKey(key), value);
+    if (map.size !== data.length && !this.#identities?.hasMerged) this.#fail('a Map has each key once');
     return map;
   }
 
-  private set(data: unknown, note: ReadNote): Set<unknown> {
+  #set(data: unknown, note: ReadNote): Set<unknown> {
     const set = new Set<unknown>();
-    if (!Array.isArray(data)) return this.fail('a Set is an array');
-    this.register(note, set);
-    this.items(data, note.parts, 'isNoHole');
-    for (const value of data as unknown[]) set.add(this.countKey(value));
-    if (set.size !== data.length && !this.identities?.hasMerged) this.fail('a Set has each value once');
+    if (!Array.isArray(data)) return this.#fail('a Set is an array');
+    this.#register(note, set);
+    this.#items(data, note.parts, 'isNoHole');
+    for (const value of data as unknown[]) set.add(this.#countKey(value));
+    if (set.size !== data.length && !this.#identities?.hasMerged) this.#fail('a Set has each value once');
     return set;
   }
 
-  private countKey(key: unknown): unknown {
+  #countKey(key: unknown): unknown {
     const isNumeric = typeof key === 'number' || typeof key === 'bigint';
-    if (isNumeric && ++this.numericKeys > MAX_NUMERIC_KEYS)
-      this.fail('its Maps and Sets have too many numbers as keys');
+    if (isNumeric && ++this.#numericKeys > MAX_NUMERIC_KEYS)
+      this.#fail('its Maps and Sets have too many numbers as keys');
     return key;
   }
 
-  private value(data: unknown, note: ReadNote): object {
+  #value(data: unknown, note: ReadNote): object {
     if (note.tag === 'RegExp') {
-      this.regExpCharacters += typeof data === 'string' ? data.length : 0;
-      if (this.regExpCharacters > MAX_REGEXP_CHARACTERS) this.fail('its regular expressions are too long');
+      this.#regExpCharacters += typeof data === 'string' ? data.length : 0;
+      if (this.#regExpCharacters > MAX_REGEXP_CHARACTERS) this.#fail('its regular expressions are too long');
     }
-    const value = this.attempt(() => decodeValue(note.tag, data));
-    if (value === undefined) return this.fail(`${describe(data)} is no ${quote(note.tag)}`);
-    this.register(note, value);
+    const value = this.#attempt(() => decodeValue(note.tag, data));
+    if (value === undefined) return this.#fail(`${describe(data)} is no ${quote(note.tag)}`);
+    this.#register(note, value);
     return value;
   }
 
   /** For the classes of the language, which say in errors of their own that they do not take something. */
-  private attempt<T>(read: () => T): T {
+  #attempt<T>(read: () => T): T {
     try {
       return read();
     } catch (error) {
-      return this.fail((error as Error).message, error);
+      return this.#fail((error as Error).message, error);
     }
   }
 
-  private fail(reason: string, cause?: unknown): never {
-    const text = this.path.isRoot ? reason : `${this.path.toString()}: ${reason}`;
+  #fail(reason: string, cause?: unknown): never {
+    const text = this.#path.isRoot ? reason : `${this.#path.toString()}: ${reason}`;
     throw new InvalidMessageError(text, cause === undefined ? undefined : { cause });
   }
 }

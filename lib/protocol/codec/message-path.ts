@@ -2,25 +2,25 @@ const MAX_SHOWN = 12;
 
 /** Where a walk through a message stands. Costs next to nothing until somebody asks for the text. */
 export class MessagePath {
-  private readonly segments: (string | number | { readonly text: string })[] = [];
+  readonly #segments: (string | number | { readonly text: string })[] = [];
 
   get isRoot(): boolean {
-    return this.segments.length === 0;
+    return this.#segments.length === 0;
   }
 
   /** Goes down: by a property's name, an index, or a text that stands as it is. */
   enter(segment: string | number | { readonly text: string }): void {
-    this.segments.push(segment);
+    this.#segments.push(segment);
   }
 
   /** Goes up again. */
   leave(): void {
-    this.segments.pop();
+    this.#segments.pop();
   }
 
   /** `message.order.items[3]`; the middle of a very long path is left out. */
   toString(): string {
-    const texts = this.segments.map((segment) => {
+    const texts = this.#segments.map((segment) => {
       if (typeof segment === 'number') return `[${segment}]`;
       if (typeof segment === 'object') return segment.text;
       return /^[A-Za-z_$][\w$]{0,99}$/.test(segment) ? `.${segment}` : `[${JSON.stringify(segment).slice(0, 100)}]`;

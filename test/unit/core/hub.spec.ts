@@ -524,7 +524,8 @@ describe('a listener of the library itself', () => {
   test('is given the delivery, in its place among the others, also through a template', () => {
     const { hub, session, seen } = setup();
     hub.listen('rooms/1', () => seen.push('before'), session);
-    const take = ({ message, channel, id }: Delivery) => seen.push(`${message as string} on ${channel}, ${String(id)}`);
+    const take = ({ message, channel, serial }: Delivery) =>
+      seen.push(`${message as string} on ${channel}, ${String(serial)}`);
     hub.tap(hub.heard('rooms/1'), take, session, 'a feed');
     hub.tap(hub.heard('rooms/:room'), take, session, 'a feed of all rooms');
     hub.listen('rooms/1', () => seen.push('after'), session);

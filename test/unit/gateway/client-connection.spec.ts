@@ -1,69 +1,92 @@
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
-import { ClientConnection } from '../../../lib/gateway/client-connection.js';
-import { ClientFeeds } from '../../../lib/gateway/client-feeds.js';
-import { Flusher } from '../../../lib/sse/flusher.js';
-import type { Frame } from '../../../lib/sse/frame.js';
 import { Deferred } from '../../../lib/transport/deferred.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
-import { Queue } from '../../support/queue.js';
+import { GatewayNode } from '../../support/gateway-node.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
 /** A transport whose broker confirms a subscription when the test says so. */
 class SlowTransport extends MemoryTransport {
+  isSlow = false;
   readonly confirmed = new Deferred();
 
   override async subscribe(name: string): Promise<void> {
     await super.subscribe(name);
-    await this.confirmed.promise;
+    if (this.isSlow) await this.confirmed.promise;
   }
 }
 
-function setup(transport?: MemoryTransport) {
-  const reporter = new RecordingReporter();
-  const hub = new Hub({ reporter, transport });
-  const session = hub.sessions.open();
-  const options = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
-  const feeds = new ClientFeeds(hub, reporter, new Flusher(), 10_000, 100_000);
-  const connection = new ClientConnection(hub, feeds, reporter, session, options);
-  const frames = new Queue<string>();
-  const read = () => connection.stream([]).subscribe((frame) => frames.push((frame as Frame).bytes.toString()));
-  return { reporter, hub, feeds, session, connection, frames, read };
+/** Enough turns for a broker that is not slow. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
+
+afterEach(() => GatewayNode.closeAll());
 
 describe('A client connection', () => {
   test('answers a subscription once the broker has confirmed it, and not before', async () => {
     const transport = new SlowTransport(new MemoryBroker());
-    const { hub, connection, read, frames } = setup(transport);
-    await hub.start();
-    read();
-    await frames.next();
+    const node = await GatewayNode.start(transport);
+    const { connection } = await node.open();
+    transport.isSlow = true;
     let isAnswered = false;
     const answer = connection.subscribe([{ channel: 'news' }]).then((answers) => {
       isAnswered = true;
       return answers;
     });
-    // Enough turns for a broker that is not slow.
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    await turns();
     expect(isAnswered).toBe(false);
 
     transport.confirmed.resolve();
     expect(await answer).toEqual([{ channel: 'news' }]);
-    await hub.close();
   });
 
   test('listens to nothing that it was not granted', async () => {
-    const { hub, connection, read, frames } = setup();
-    read();
-    await frames.next();
-    const answers = await connection.subscribe([{ channel: 'secret', error: 'CHANNEL_DENIED' }, { channel: 'news' }]);
-    expect(answers).toEqual([{ channel: 'secret', error: 'CHANNEL_DENIED' }, { channel: 'news' }]);
-    expect(await frames.next()).toBe('event: messaging:position\nid: 1\ndata: {}\n\n');
-    void hub.post('secret', 'not for clients');
-    void hub.post('news', 'for clients');
-    expect(await frames.next()).toMatch(/^id: 2\ndata: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
+    const node = await GatewayNode.start();
+    const reader = await node.open();
+    const granted = [{ channel: 'secret', error: 'CHANNEL_DENIED' }, { channel: 'news' }] as const;
+    expect(await reader.connection.subscribe(granted)).toEqual(granted);
+    expect(await reader.position()).toEqual({
+      channels: [{ channel: 'news', position: { epoch: expect.any(String), offset: 0 } }],
+    });
+    void node.post('secret', 'not for clients');
+    void node.post('news', 'for clients');
+    await reader.next(1);
+    expect(reader.raw.at(-1)).toMatch(/^id: 1\ndata: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
+  });
+
+  test('is told in the order of its messages from where a channel goes on, of one that it has too', async () => {
+    const node = await GatewayNode.start();
+    const reader = await node.open('news');
+    void node.post('news', 'still waits to be sent');
+    await reader.connection.subscribe([{ channel: 'news' }, { channel: 'other' }]);
+    expect(await reader.next(1)).toEqual(['still waits to be sent']);
+    const { channels } = await reader.position();
+    const { epoch } = reader.positions.get('news')!;
+    expect(channels).toContainEqual({ channel: 'news', position: { epoch, offset: 1 } });
+    expect(channels).toContainEqual({ channel: 'other', position: { epoch: expect.any(String), offset: 0 } });
+  });
+
+  test('writes to its stream for each change, also one that changes nothing, so that clients can try whether it lives', async () => {
+    const node = await GatewayNode.start();
+    const reader = await node.open('news');
+    await reader.connection.subscribe([]);
+    expect(await reader.position()).toEqual({ channels: [] });
+  });
+
+  test('makes a change wait until the stream has begun', async () => {
+    const transport = new SlowTransport(new MemoryBroker());
+    const node = await GatewayNode.start(transport);
+    transport.isSlow = true;
+    const reader = node.connect(['news']);
+    const change = reader.connection.subscribe([{ channel: 'other' }]);
+    await turns();
+    expect(reader.pending).toEqual([]);
+    transport.confirmed.resolve();
+    await change;
+    expect(await reader.next(2)).toEqual(['messaging:ready', 'messaging:position']);
   });
 
   test('is sent what comes from another server, though nobody here but its channel has named the class', async () => {
@@ -72,51 +95,52 @@ describe('A client connection', () => {
     }
     const channel = defineChannel('client-connection/prices', Price);
     const broker = new MemoryBroker();
-    const { hub, reporter, connection, read, frames } = setup(new MemoryTransport(broker));
-    const elsewhere = new Hub({ reporter, transport: new MemoryTransport(broker) });
-    await Promise.all([hub.start(), elsewhere.start()]);
-    read();
-    await frames.next();
-    await connection.subscribe([{ channel: channel.name }]);
-    await frames.next();
+    const node = await GatewayNode.start(broker);
+    const elsewhere = new Hub({ reporter: new RecordingReporter(), transport: new MemoryTransport(broker) });
+    await elsewhere.start();
+    const reader = await node.open(channel.name);
     await elsewhere.post(channel, new Price(), { scope: 'global' });
-    expect(await frames.next()).toContain('"type":"Price","data":{"value":7}}');
-    await Promise.all([hub.close(), elsewhere.close()]);
+    await reader.next(1);
+    expect(reader.raw.at(-1)).toContain('"type":"Price","data":{"value":7}}');
+    await elsewhere.close();
   });
 
   test('is denied, with a report, a channel whose class has the name of another one that the application uses', async () => {
-    const { hub, connection, read, frames, reporter } = setup();
+    const node = await GatewayNode.start();
     const [mine, other] = [class Update {}, class Update {}];
-    hub.types.register(other);
+    node.hub.types.register(other);
     const channel = defineChannel('client-connection/clash', mine);
-    read();
-    await frames.next();
+    const { connection } = await node.open();
     expect(await connection.subscribe([{ channel: channel.name }, { channel: 'news' }])).toEqual([
       { channel: channel.name, error: 'CHANNEL_DENIED' },
       { channel: 'news' },
     ]);
-    expect(reporter.rejections).toMatchObject([{ channel: channel.name, error: { code: 'CONFIGURATION' } }]);
+    expect(node.reporter.rejections).toMatchObject([{ channel: channel.name, error: { code: 'CONFIGURATION' } }]);
   });
 
-  test('is sent the very frame that others are sent', async () => {
-    const { hub, feeds, connection } = setup();
-    const options = { form: 'client', heartbeatMs: 0, maxSubscriptions: 10 } as const;
-    const other = new ClientConnection(hub, feeds, new RecordingReporter(), hub.sessions.open(), options);
-    const frames = new Queue<unknown>();
-    for (const reader of [connection, other]) {
-      reader.stream([{ channel: 'news' }]).subscribe(frames.push);
-      await frames.next();
-    }
-    void hub.post('news', 'for all');
-    const [one, another] = await frames.take(2);
-    expect(one).toBe(another);
+  test('is sent the very frame that others are sent, also of what both have missed', async () => {
+    const node = await GatewayNode.start();
+    const readers = [await node.open('news'), await node.open('news')];
+    void node.post('news', 'for all');
+    for (const reader of readers) await reader.next(1);
+    expect(readers[0]!.frames.at(-1)).toBe(readers[1]!.frames.at(-1));
+    for (const reader of readers) reader.close();
+    void node.post('news', 'missed');
+    void node.post('news', 'missed too');
+    const back = readers.map((reader) => node.connect(reader.wanted('news')));
+    for (const reader of back) await reader.ready();
+    expect(back[0]!.frames[0]).toBe(back[1]!.frames[0]);
   });
 
   test('whose session has ended before it was read registers nothing', async () => {
-    const { hub, session, connection } = setup();
+    const { hub, gateway } = await GatewayNode.start();
+    const session = hub.sessions.open();
+    const connection = gateway.open(gateway.reserve(session));
     session.close();
     let isComplete = false;
-    connection.stream([{ channel: 'news' }]).subscribe({ complete: () => (isComplete = true) });
+    connection
+      .stream([{ channel: 'news' }], new Map(), { form: 'client' })
+      .subscribe({ complete: () => (isComplete = true) });
     expect(isComplete).toBe(true);
     expect(hub['audience']['channels'].get('news')).toBeUndefined();
   });

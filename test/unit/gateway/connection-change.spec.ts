@@ -1,9 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
+import { claimOf } from '../../../lib/gateway/claim.js';
 import {
   MAX_UNSUBSCRIBED,
   readChangeOutcome,
   readConnectionChange,
   writeChangeOutcome,
+  writeConnectionChange,
   type ConnectionChange,
 } from '../../../lib/gateway/connection-change.js';
 import { InvalidMessageError } from '../../../lib/protocol/errors.js';
@@ -12,8 +14,10 @@ const CHANGE: ConnectionChange = {
   connection: 'c',
   owner: { userId: 'ada', authId: null },
   subscribe: ['a'],
+  claims: new Map(),
   unsubscribe: ['b'],
 };
+const sent = (change: ConnectionChange): object => JSON.parse(JSON.stringify(writeConnectionChange(change))) as object;
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => String(index));
 
 describe('A change that another node asks for', () => {
@@ -25,7 +29,16 @@ describe('A change that another node asks for', () => {
       more: 1,
     };
     const { more: _more, ...expected } = change;
-    expect(readConnectionChange(change, 10)).toEqual(expected);
+    expect(readConnectionChange(sent(change), 10)).toEqual(expected);
+  });
+
+  test('has the positions of the channels that the client had', () => {
+    const claims = new Map([['a', claimOf({ epoch: 'epoch', offset: 7 })]]);
+    expect(readConnectionChange(sent({ ...CHANGE, subscribe: ['b', 'a'], claims }), 10)).toEqual({
+      ...CHANGE,
+      subscribe: ['b', 'a'],
+      claims,
+    });
   });
 
   test.each([
@@ -42,6 +55,12 @@ describe('A change that another node asks for', () => {
     ['what only looks like a list', { ...CHANGE, subscribe: { length: 1e9 } }],
     ['too much to unsubscribe from', { ...CHANGE, unsubscribe: names(MAX_UNSUBSCRIBED + 1) }],
     ['nothing to unsubscribe from', { ...CHANGE, unsubscribe: null }],
+    ['more positions than channels', { ...CHANGE, positions: [null, null] }],
+    ['positions that only look like a list', { ...CHANGE, positions: { length: 1 } }],
+    ['a position without an offset', { ...CHANGE, positions: [['epoch']] }],
+    ['a position with an offset of another type', { ...CHANGE, positions: [['epoch', '1']] }],
+    ['a position with a long epoch', { ...CHANGE, positions: [['e'.repeat(129), 1]] }],
+    ['a position of three parts', { ...CHANGE, positions: [['epoch', 1, 2]] }],
   ])('is refused if it is %s', (_what, change) => {
     expect(() => readConnectionChange(change, 10)).toThrow(InvalidMessageError);
   });

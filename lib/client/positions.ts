@@ -1,0 +1,35 @@
+import type { Position } from '../protocol/position.js';
+
+/**
+ * How far each channel was read that the server has subscribed to, on this stream or one that broke off; `undefined` if
+ * the server does not number messages.
+ */
+export type Positions = Map<string, Position | undefined>;
+
+/** What an event of a stream is about: the template by which it came, or the channel. */
+interface Told {
+  readonly channel?: string;
+  readonly template?: string;
+}
+
+/** The name that was subscribed to. */
+export function nameOf(told: unknown): string {
+  const { channel, template } = (told ?? {}) as Told;
+  return (template ?? channel)!;
+}
+
+/**
+ * Goes on to a message or a gap.
+ *
+ * @param told - its data, which nobody has checked
+ * @param id - its offset
+ * @returns whether it is one that was not read before
+ */
+export function advance(positions: Positions, told: unknown, id: string | undefined): boolean {
+  const name = nameOf(told);
+  const position = positions.get(name);
+  if (!position || !id) return true;
+  const isNew = Number(id) > position.offset;
+  if (isNew) positions.set(name, { epoch: position.epoch, offset: Number(id) });
+  return isNew;
+}

@@ -1,0 +1,85 @@
+import { isTemplate } from '../protocol/channel-name.js';
+import { MemoryLogs } from '../core/memory-log.js';
+import type { FeedContext } from '../sse/feed.js';
+import { ChannelFeed } from './channel-feed.js';
+
+/** How many feeds may wait for their readers to come back; a client may name as many channels as it likes. */
+const MAX_IDLE_FEEDS = 10_000;
+
+/** How much is kept for clients that come back. */
+export interface ShortMemory {
+  /** How long messages are kept at least, if there is room; 0: not at all. */
+  readonly keepMs: number;
+  /** In bytes, for all channels together. */
+  readonly maxBytes: number;
+  /** In bytes, for one channel, and what one client may be sent at once. */
+  readonly maxMissedBytes: number;
+}
+
+/** What all clients of this node are sent, and were sent a short while ago. */
+export class ChannelFeeds {
+  private readonly feeds = new Map<string, ChannelFeed>();
+  /** Those that nobody has, and since when, in the order in which they were left. */
+  private readonly idle = new Map<ChannelFeed, number>();
+  private readonly logs: MemoryLogs;
+  private timer: NodeJS.Timeout | undefined = undefined;
+
+  constructor(
+    private readonly context: FeedContext,
+    readonly memory: ShortMemory,
+  ) {
+    const { keepMs, maxBytes, maxMissedBytes } = memory;
+    this.logs = new MemoryLogs({ node: context.hub.node, keepMs, maxBytes, maxLogBytes: maxMissedBytes });
+  }
+
+  /** The feed of a name or template, if there is one. */
+  get(name: string): ChannelFeed | undefined {
+    return this.feeds.get(name);
+  }
+
+  /**
+   * The feed of a name or template, for one more who has it until {@link release}.
+   *
+   * @throws ConfigurationError if the class of the channel has the name of another one
+   */
+  use(name: string): ChannelFeed {
+    let feed = this.feeds.get(name);
+    if (feed === undefined) {
+      feed = new ChannelFeed(this.context, name, this.logs.open(isTemplate(name)));
+      this.feeds.set(name, feed);
+    }
+    this.idle.delete(feed);
+    feed.use();
+    return feed;
+  }
+
+  /** One has the feed no more. It goes on for a while: others may come back for what it has. */
+  release(feed: ChannelFeed): void {
+    if (feed.release()) return;
+    if (this.memory.keepMs === 0) return this.close(feed);
+    this.idle.set(feed, performance.now());
+    const [first] = this.idle.keys();
+    if (this.idle.size > MAX_IDLE_FEEDS) this.close(first!);
+    this.sweepLater();
+  }
+
+  private sweepLater(): void {
+    this.timer ??= setTimeout(() => this.sweep(), this.memory.keepMs).unref();
+  }
+
+  private sweep(): void {
+    this.timer = undefined;
+    const due = performance.now() - this.memory.keepMs;
+    for (const [feed, since] of this.idle) {
+      if (since > due) break;
+      this.close(feed);
+    }
+    if (this.idle.size > 0) this.sweepLater();
+  }
+
+  private close(feed: ChannelFeed): void {
+    feed.close();
+    this.feeds.delete(feed.name);
+    this.idle.delete(feed);
+  }
+}

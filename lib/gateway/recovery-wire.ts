@@ -1,0 +1,164 @@
+import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
+import { InvalidMessageError } from '../protocol/errors.js';
+import { MAX_EPOCH_LENGTH, readGapReason, type GapReason } from '../protocol/position.js';
+import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
+import { NativeProof, type Claim } from './claim.js';
+import { frameOfText, type ClientEntry } from './client-message.js';
+import { MAX_NATIVE_ID_LENGTH } from './native-position.js';
+
+// What nodes ask each other about clients that have moved, and answer. docs/to-the-browser.md has the way of a recovery.
+
+/** The longest id of a connection. */
+export const MAX_CONNECTION_LENGTH = 100;
+/** More claims, or channels, are not asked about at once. */
+export const MAX_ASKED = 10_000;
+const MAX_ENTRIES = 100_000;
+
+/** What one node asks another. */
+export interface RecoveryQuestion {
+  /** The connections that clients had there which are here now. */
+  readonly from: readonly string[];
+  /** What came under these names after these offsets. */
+  readonly reads: readonly (readonly [name: string, after: number])[];
+  /** Whether clients have been let in where they say. */
+  readonly claims: readonly NamedClaim[];
+}
+
+/** What a client claims of a channel or template. */
+export type NamedClaim = Pick<Claim, 'offset' | 'proof'> & { readonly name: string };
+
+/** Of a claim that holds: which of the entries after its offset are not for this client. Else why it has a gap. */
+export type Verdict = readonly number[] | GapReason;
+
+/** What came under a name. */
+export interface ReadPart {
+  /** After which offset: that of the question, or a later one if all up to that is forgotten. */
+  readonly after: number;
+  readonly entries: readonly WireEntry[];
+  /** Whether there is more, which the next question is to ask for. Else how far the posters' messages have come; `null`: nobody can tell. */
+  readonly vector: unknown;
+  readonly hasMore: boolean;
+}
+
+/** An offset, and a message as the text of its `MessageFrame` with the length of what stands before the message itself, or a gap. */
+export type WireEntry =
+  readonly [offset: number, text: string, head: number] | readonly [offset: number, reason: GapReason];
+
+/** What a node answers, each in the order of the question; `null` for what it has no log of. */
+export interface RecoveryAnswer {
+  readonly reads: readonly (ReadPart | null)[];
+  readonly verdicts: readonly Verdict[];
+}
+
+/** As it goes to the other node: what several claims are proved by once. */
+export function writeRecoveryQuestion({ from, reads, claims }: RecoveryQuestion): unknown {
+  const proofs = [...new Set(claims.map(({ proof }) => proof))];
+  const indexes = new Map(proofs.map((proof, index) => [proof, index]));
+  return {
+    from,
+    reads,
+    proofs: proofs.map((proof) => (typeof proof === 'string' ? proof : [proof.id, proof.names])),
+    claims: claims.map(({ name, offset, proof }) => [name, offset, indexes.get(proof)]),
+  };
+}
+
+/** @throws InvalidMessageError for what {@link writeRecoveryQuestion} could not have given */
+export function readRecoveryQuestion(value: unknown): RecoveryQuestion {
+  const { from, reads, proofs, claims } = readObject(value, 'what clients have missed');
+  const known = readList(proofs, 'its proofs', MAX_ASKED, readProof);
+  return {
+    from: readList(from, 'its connections', MAX_ASKED, (item, path) => readText(item, path, MAX_CONNECTION_LENGTH)),
+    reads: readList(reads, 'its reads', MAX_ASKED, (item, path) => {
+      const [name, after] = readTuple(item, path, 2);
+      return [readName(name, path), readWholeNumber(after, path)] as const;
+    }),
+    claims: readList(claims, 'its claims', MAX_ASKED, (item, path) => {
+      const [name, offset, index] = readTuple(item, path, 3);
+      const proof = known[readWholeNumber(index, path)];
+      if (proof === undefined) throw new InvalidMessageError(`${path} has no proof`);
+      return { name: readName(name, path), offset: readWholeNumber(offset, path), proof };
+    }),
+  };
+}
+
+/** @throws InvalidMessageError for what is no answer to this question */
+export function readRecoveryAnswer(value: unknown, { reads, claims }: RecoveryQuestion): RecoveryAnswer {
+  const answer = readObject(value, 'the answer about what clients have missed');
+  const result = {
+    reads: readList(answer['reads'], 'its reads', reads.length, readPart),
+    verdicts: readList(answer['verdicts'], 'its verdicts', claims.length, readVerdict),
+  };
+  if (result.reads.length === reads.length && result.verdicts.length === claims.length) return result;
+  throw new InvalidMessageError('the answer about what clients have missed does not answer all that was asked');
+}
+
+/**
+ * Reads an entry of an answer: nothing but messages of this name, and gaps, may get into a client's stream.
+ *
+ * @param name - that it was asked for by
+ * @throws InvalidMessageError
+ */
+export function readEntry(entry: WireEntry, name: string): ClientEntry {
+  if (entry.length === 2) return { offset: entry[0], item: { kind: 'gap', reason: entry[1] } };
+  const [offset, text, head] = entry;
+  const { channel, template, type } = readObject(parse(text), 'a message of the answer');
+  const path = 'a message of the answer';
+  if ((template ?? channel) !== name) throw new InvalidMessageError(`${path} is of another channel than was asked for`);
+  const frame = frameOfText(text.replace(/[\r\n]/g, ' '), offset);
+  const body = {
+    frame,
+    type: type === undefined ? undefined : readText(type, `its class`, MAX_CHANNEL_NAME_LENGTH),
+    head,
+  };
+  const bytes = frame.bytes.length;
+  return {
+    offset,
+    item: { kind: 'message', channel: readName(channel, path), node: '', serial: undefined, body, bytes },
+  };
+}
+
+function readPart(value: unknown, path: string): ReadPart | null {
+  if (value === null) return null;
+  const { after, entries, vector, hasMore } = readObject(value, path);
+  return {
+    after: readWholeNumber(after, `${path}.after`),
+    entries: readList(entries, `${path}.entries`, MAX_ENTRIES, readWireEntry),
+    vector,
+    hasMore: hasMore === true,
+  };
+}
+
+function readWireEntry(value: unknown, path: string): WireEntry {
+  const [offset, text, head] = readList(value, path, 3, (part) => part);
+  const place = readWholeNumber(offset, path);
+  if (head === undefined) return [place, readGapReason(text, path)];
+  return [place, readText(text, path, Infinity), readWholeNumber(head, path)];
+}
+
+function readVerdict(value: unknown, path: string): Verdict {
+  return typeof value === 'string' ? readGapReason(value, path) : readList(value, path, MAX_ENTRIES, readWholeNumber);
+}
+
+function readProof(value: unknown, path: string): string | NativeProof {
+  if (typeof value === 'string') return readText(value, path, MAX_EPOCH_LENGTH);
+  const [id, names] = readTuple(value, path, 2);
+  return new NativeProof(readText(id, path, MAX_NATIVE_ID_LENGTH), readList(names, path, MAX_ASKED, readName));
+}
+
+function readTuple(value: unknown, path: string, length: number): unknown[] {
+  const items = readList(value, path, length, (item) => item);
+  if (items.length === length) return items;
+  throw new InvalidMessageError(`${path} must have ${length} items, not ${items.length}`);
+}
+
+function readName(value: unknown, path: string): string {
+  return readText(value, path, MAX_CHANNEL_NAME_LENGTH);
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,83 @@
+import { firstValueFrom } from 'rxjs';
+import type { Hub } from '../core/hub.js';
+import type { NodeRequests } from '../core/node-requests.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
+import type { GapReason } from '../protocol/position.js';
+import type { Admissions } from './admission.js';
+import { OtherNode } from './other-node.js';
+import {
+  readRecoveryAnswer,
+  writeRecoveryQuestion,
+  type RecoveryAnswer,
+  type RecoveryQuestion,
+} from './recovery-wire.js';
+import { Replays } from './replays.js';
+import { enterAgain, enterAnew, enterFrom, type Entering, type Entrance } from './resume.js';
+
+/** A node that lives answers within it, also if its own link to the broker is just being replaced. */
+const ANSWER_MS = 6_000;
+
+/** To be called in the turn in which the client enters, when the feed is settled. */
+export type Enter = () => Entrance;
+
+/** Finds what clients have missed that come back, on this node or on the one that they come from. */
+export class Recovery {
+  /** What they have missed alike. */
+  readonly replays = new Replays();
+  private readonly others = new Map<string, OtherNode>();
+
+  /** @param nodes - ways to other nodes, of which each understands `{ recover }` */
+  constructor(
+    private readonly hub: Hub,
+    private readonly admissions: Admissions,
+    private readonly nodes: NodeRequests,
+  ) {}
+
+  /**
+   * How a client enters a feed, whose subscription has been registered if the broker is there. Never rejects: what cannot be
+   * found is a gap.
+   *
+   * @param from - the connection that it had
+   */
+  async find(entering: Entering, from: string | undefined): Promise<Enter> {
+    const { claim } = entering;
+    if (claim === undefined) return () => enterAnew(entering);
+    const { node } = claim;
+    if (node === this.hub.node) return () => enterAgain(entering, this.admissions, this.replays);
+    if (node === undefined) return () => enterAnew(entering, 'epoch');
+    if (!this.hub.hasTransport) return () => enterAnew(entering, 'node');
+    const answer = await this.otherNode(node).recover(entering, from);
+    if ('reason' in answer) return () => enterAnew(entering, answer.reason);
+    return () => enterFrom(answer.log, answer.except, entering, this.replays);
+  }
+
+  private otherNode(id: string): OtherNode {
+    let other = this.others.get(id);
+    if (other === undefined) {
+      const idle = (): void => void this.others.delete(id);
+      const way = {
+        ask: (question: RecoveryQuestion) => this.ask(id, question),
+        reasonOf: (error: unknown) => this.reasonOf(error as Error, id),
+      };
+      other = new OtherNode(this.hub.node, way, idle);
+      this.others.set(id, other);
+    }
+    return other;
+  }
+
+  private async ask(node: string, question: RecoveryQuestion): Promise<RecoveryAnswer> {
+    const body = { recover: writeRecoveryQuestion(question) };
+    return readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
+  }
+
+  private async reasonOf(error: Error, node: string): Promise<GapReason> {
+    if (!(error instanceof TransportUnavailableError)) {
+      this.hub.reporter.messageRejected({ channel: `messaging:node/${node}`, error });
+    }
+    const { state } = await firstValueFrom(this.hub.status, { defaultValue: { state: 'closed' as const } });
+    if (state !== 'ready') return 'broker';
+    // What the client has read there may be on its way to here still; it is not to be sent again after the gap.
+    await this.nodes.barrier();
+    return 'node';
+  }
+}

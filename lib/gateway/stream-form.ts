@@ -1,0 +1,43 @@
+import type { Admission } from '../core/recovery.js';
+import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { FeedPlace } from '../sse/feed.js';
+import type { Frame } from '../sse/frame.js';
+import type { Batch } from '../sse/batch.js';
+import type { NativeReader } from './channel-feed.js';
+import type { Entrance } from './resume.js';
+
+/** Takes what goes over a stream. */
+export type Send = (sent: Frame | Batch) => void;
+
+/** What a client is told first. */
+export interface Greeting {
+  readonly connection: string;
+  readonly heartbeatMs: number;
+  /** To the channels that were asked for. */
+  readonly answers: readonly ChannelAnswer[];
+}
+
+/** A channel or template that a stream has. */
+export interface Place {
+  readonly name: string;
+  /** What the client is let in to, and how far it has been sent it. */
+  readonly admission: Admission;
+  readonly offset: number;
+}
+
+/** How a stream writes what a client gets. */
+export interface StreamForm {
+  /** Writes what a client has missed that enters a feed. */
+  missed(entrance: Entrance): void;
+  /**
+   * Writes from where the stream goes on.
+   *
+   * @param entered - the feeds that it has from now on
+   * @param had - those of them that were asked for and that it has already
+   */
+  goOn(entered: readonly Entrance[], had: readonly Place[]): void;
+  /** Writes what comes after it of this node's own log. */
+  rest(entrance: Entrance): void;
+  /** What the stream is in a feed. */
+  placeIn(name: string): FeedPlace | NativeReader;
+}

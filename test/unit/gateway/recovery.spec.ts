@@ -1,0 +1,595 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { MAX_NATIVE_ID_LENGTH } from '../../../lib/gateway/native-position.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
+import type { Position } from '../../../lib/protocol/position.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { GatewayNode, claimsOf, type StreamReader } from '../../support/gateway-node.js';
+
+afterEach(() => GatewayNode.closeAll());
+
+const Rooms = defineChannel('rooms/:roomId');
+
+/** A broker that can stand still, as a Redis that is paused. */
+class StallingBroker extends MemoryBroker {
+  private waiting: Parameters<MemoryBroker['request']>[] | undefined;
+
+  stall(): void {
+    this.waiting ??= [];
+  }
+
+  goOn(): void {
+    const { waiting = [] } = this;
+    this.waiting = undefined;
+    for (const request of waiting) super.request(...request);
+  }
+
+  override request(...request: Parameters<MemoryBroker['request']>): void {
+    if (this.waiting === undefined) super.request(...request);
+    else this.waiting.push(request);
+  }
+}
+
+async function twoNodes(broker: MemoryBroker = new MemoryBroker(), options = {}) {
+  return { broker, a: await GatewayNode.start(broker, options), b: await GatewayNode.start(broker, options) };
+}
+
+const move = (position: Position, change: Partial<Position>): Position => ({ ...position, ...change });
+const byText = (one: unknown, other: unknown): number => (String(one) < String(other) ? -1 : 1);
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+const answersOf = async (reader: StreamReader) =>
+  (await reader.ready()).channels.map(({ channel, ...rest }) => {
+    const { recovered, reason } = rest as { recovered?: boolean; reason?: string };
+    return [channel, recovered, ...(reason === undefined ? [] : [reason])];
+  });
+
+describe('A client that comes back to its server', () => {
+  test('gets what it has missed, then what comes, and the stream goes on in its epoch', async () => {
+    const node = await GatewayNode.start();
+    const first = await node.open('news');
+    void node.post('news', 'read');
+    expect(await first.next(1)).toEqual(['read']);
+    first.close();
+    for (const text of ['missed', 'missed too']) void node.post('news', text);
+
+    const back = node.connect(first.wanted('news'));
+    expect(await back.next(2)).toEqual(['missed', 'missed too']);
+    const { channels } = await back.ready();
+    const { epoch } = first.positions.get('news')!;
+    expect(channels).toEqual([{ channel: 'news', position: { epoch, offset: 3 }, recovered: true }]);
+    void node.post('news', 'live');
+    expect(await back.next(1)).toEqual(['live']);
+    expect(back.positions.get('news')).toEqual({ epoch, offset: 4 });
+  });
+
+  test('gets once what is posted while its stream begins', async () => {
+    const node = await GatewayNode.start();
+    const first = await node.open('news');
+    first.close();
+    const back = node.connect(first.wanted('news'));
+    void node.post('news', 'meanwhile');
+    expect(await back.next(2)).toEqual(['meanwhile', 'messaging:ready']);
+    void node.post('news', 'later');
+    expect(await back.next(1)).toEqual(['later']);
+    expect(back.pending).toEqual([]);
+  });
+
+  test('by a change gets it too, in the stream, and the other channels go on meanwhile', async () => {
+    const node = await GatewayNode.start();
+    const first = await node.open('news', 'other');
+    first.close();
+    void node.post('news', 'missed');
+    const back = await node.open('other');
+    const change = back.connection.subscribe(
+      [{ channel: 'news' }, { channel: 'fresh' }],
+      claimsOf(first.wanted('news')),
+    );
+    void node.post('other', 'goes on');
+    await change;
+    void node.post('fresh', 'heard');
+    void node.post('news', 'not missed');
+    const events = await back.next(6);
+    expect(events.filter((event) => typeof event === 'string' && !event.startsWith('messaging:'))).toEqual(
+      expect.arrayContaining(['goes on', 'heard', 'missed', 'not missed']),
+    );
+    expect(events.indexOf('missed')).toBeLessThan(events.indexOf('not missed'));
+    expect(back.pending).toEqual([]);
+  });
+
+  test('that asks again for a channel that the stream has is told a position behind what waits, and nothing twice', async () => {
+    const node = await GatewayNode.start();
+    const reader = await node.open('news');
+    const claims = claimsOf(reader.wanted('news'));
+    for (const text of ['one', 'two']) void node.post('news', text);
+    await reader.connection.subscribe([{ channel: 'news' }], claims);
+    expect(await reader.next(2)).toEqual(['one', 'two']);
+    expect(await reader.position()).toEqual({
+      channels: [{ channel: 'news', position: reader.positions.get('news') }],
+    });
+    expect(reader.positions.get('news')!.offset).toBe(2);
+    expect(reader.pending).toEqual([]);
+  });
+
+  test('and left a channel meanwhile is sent nothing of it', async () => {
+    const node = await GatewayNode.start();
+    const first = await node.open('news', 'other');
+    first.close();
+    void node.post('news', 'missed');
+    const back = node.connect(first.wanted('news', 'other'));
+    back.connection.unsubscribe(['news']);
+    expect(await answersOf(back)).toEqual([['other', true]]);
+  });
+
+  test('is told of a loss that its server has had, in its place among what it has missed, and is recovered', async () => {
+    const broker = new MemoryBroker();
+    const node = await GatewayNode.start(broker);
+    const here = await node.open('news');
+    const first = await node.open('news');
+    first.close();
+    await node.post('news', 'before');
+    broker.cut(node.transport);
+    broker.heal();
+    expect(await here.next(2)).toEqual(['before', 'gap broker']);
+    await node.post('news', 'after');
+    const back = node.connect(first.wanted('news'));
+    expect(await back.next(3)).toEqual(['before', 'gap broker', 'after']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+    // Whoever was here is told once, and has read over it.
+    here.close();
+    expect(await answersOf(node.connect(here.wanted('news')))).toEqual([['news', true]]);
+  });
+
+  test('is told once of what it could not be told while the broker was away', async () => {
+    const broker = new MemoryBroker();
+    const node = await GatewayNode.start(broker);
+    broker.cut();
+    const reader = await node.open('news');
+    broker.heal();
+    expect(await reader.next(1)).toEqual(['gap broker']);
+    expect(reader.pending).toEqual([]);
+  });
+});
+
+describe('What cannot be recovered', () => {
+  test.each<[string, string, (position: Position) => Position]>([
+    ['forged', 'epoch', (position) => move(position, { epoch: position.epoch.replace(/.$/, 'x') })],
+    ['of another admission', 'epoch', (position) => move(position, { epoch: position.epoch.replace('.2.', '.0.') })],
+    ['from before the client was let in', 'epoch', (position) => move(position, { offset: 1 })],
+    ['from the future', 'epoch', (position) => move(position, { offset: 1_000 })],
+    ['no epoch', 'epoch', (position) => move(position, { epoch: '' })],
+    [
+      'of a node that is not there',
+      'node',
+      (position) => move(position, { epoch: position.epoch.replace(/^.{8}/, '00000000') }),
+    ],
+  ])('is a gap, and nothing from before, with a position that is %s', async (_what, reason, changed) => {
+    const node = await GatewayNode.start(new MemoryBroker());
+    const others = await node.open('news');
+    for (const text of ['secret', 'secret too']) await node.post('news', text);
+    const first = await node.open('news');
+    await node.post('news', 'missed');
+    const position = changed(first.positions.get('news')!);
+    expect(position).not.toEqual(first.positions.get('news'));
+    const back = node.connect([{ channel: 'news', position: changed({ ...first.positions.get('news')!, offset: 2 }) }]);
+    expect(await answersOf(back)).toEqual([['news', false, reason]]);
+    expect(back.raw).toHaveLength(1);
+    await node.post('news', 'live');
+    expect(await back.next(1)).toEqual(['live']);
+    expect(await others.next(4)).toEqual(['secret', 'secret too', 'missed', 'live']);
+  });
+
+  test('is a gap with the position of another channel', async () => {
+    const node = await GatewayNode.start();
+    const first = await node.open('mine', 'other');
+    void node.post('other', 'not yours');
+    const back = node.connect([{ channel: 'other', position: first.positions.get('mine')! }]);
+    expect(await answersOf(back)).toEqual([['other', false, 'epoch']]);
+  });
+
+  test('is a gap with the position of a log that this server has closed', async () => {
+    const node = await GatewayNode.start(undefined, { recoveryMs: 0 });
+    const first = await node.open('news');
+    first.close();
+    const back = node.connect(first.wanted('news'));
+    expect(await answersOf(back)).toEqual([['news', false, 'epoch']]);
+  });
+
+  test('is a gap in the channel that has missed too much, and in no quiet one', async () => {
+    const node = await GatewayNode.start(undefined, { maxBufferedBytes: 10_000 });
+    const first = await node.open('busy', 'quiet', 'other');
+    first.close();
+    void node.post('quiet', 'kept');
+    for (let count = 0; count < 100; count++) void node.post('busy', 'x'.repeat(1_000));
+    void node.post('other', 'kept too');
+    const back = node.connect(first.wanted('busy', 'quiet', 'other'));
+    expect(await back.next(2)).toEqual(['kept', 'kept too']);
+    expect(await answersOf(back)).toEqual([
+      ['busy', false, 'trimmed'],
+      ['quiet', true],
+      ['other', true],
+    ]);
+  });
+
+  test('is a gap in the busiest channels if all together are more than a client may be sent', async () => {
+    const node = await GatewayNode.start(undefined, { maxBufferedBytes: 10_000 });
+    const names = Array.from({ length: 10 }, (_, index) => `c/${index}`);
+    const first = await node.open(...names);
+    first.close();
+    names.forEach((name, index) => void node.post(name, 'x'.repeat(500 + 300 * index)));
+    const back = node.connect(first.wanted(...names));
+    const answers = await answersOf(back);
+    expect(answers.map(([, recovered]) => recovered)).toEqual(names.map((_, index) => index < 6));
+  });
+});
+
+test('A client with 1,000 channels of long names gets what it has missed in each of them', async () => {
+  const node = await GatewayNode.start();
+  const names = Array.from({ length: 1_000 }, (_, index) => `${'x'.repeat(62)}${String(index).padStart(4, '0')}`);
+  const first = await node.open(...names);
+  first.close();
+  for (const name of names) void node.post(name, name);
+  // As many go into one request as its body has room for.
+  const back = await node.open();
+  for (let from = 0; from < 1_000; from += 200) {
+    const some = names.slice(from, from + 200);
+    await back.connection.subscribe(
+      some.map((channel) => ({ channel })),
+      claimsOf(first.wanted(...some)),
+    );
+  }
+  const got: unknown[] = [];
+  while (got.length < 1_000) got.push(...(await back.next(1)).filter((text) => !String(text).startsWith('messaging:')));
+  expect(got).toEqual(names);
+  expect(back.raw.join('')).not.toContain('"recovered":false');
+});
+
+describe('A client that comes from another server', () => {
+  test('gets once what it has missed, in order', async () => {
+    const { a, b } = await twoNodes();
+    await b.open('news');
+    const first = await a.open('news');
+    await a.post('news', 1);
+    expect(await first.next(1)).toEqual([1]);
+    first.close();
+    await a.post('news', 2);
+    await b.post('news', 3);
+    void a.hub.post('news', 'only there');
+    const back = b.connect(first.wanted('news'));
+    expect(await back.next(3)).toEqual([2, 3, 'only there']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+    await b.post('news', 4);
+    expect(await back.next(1)).toEqual([4]);
+    expect([...a.reporter.rejections, ...b.reporter.rejections, ...a.reporter.callbackFailures]).toEqual([]);
+  });
+
+  test('gets nothing twice and nothing out of order that reaches that server only now, since the broker stood still', async () => {
+    const broker = new StallingBroker();
+    const { a, b } = await twoNodes(broker);
+    const there = await b.open('news');
+    const first = await a.open('news');
+    await a.post('news', 1);
+    expect(await first.next(1)).toEqual([1]);
+    broker.stall();
+    const posts = [2, 3].map((number) => a.post('news', number));
+    expect(await first.next(2)).toEqual([2, 3]);
+    first.close();
+    const back = b.connect(first.wanted('news'));
+    const own = b.post('news', 'of the other server');
+    await turn();
+    broker.goOn();
+    await Promise.all([...posts, own]);
+    await a.post('news', 4);
+    expect((await back.next(3)).toSorted(byText)).toEqual([4, 'messaging:ready', 'of the other server']);
+    expect(back.pending).toEqual([]);
+    expect((await there.next(5)).toSorted(byText)).toEqual([1, 2, 3, 4, 'of the other server']);
+  });
+
+  test('goes on exactly, on that server and on a third one, wherever its stream breaks off', async () => {
+    const broker = new StallingBroker();
+    const { a, b } = await twoNodes(broker);
+    const c = await GatewayNode.start(broker);
+    await b.open('news');
+    const first = await a.open('news');
+    broker.stall();
+    // In the log of b: its own ones, then those of a, of which the client has read the first two.
+    const posts = [b.post('news', 'b1'), a.post('news', 'a1'), b.post('news', 'b2'), a.post('news', 'a2')];
+    expect(await first.next(2)).toEqual(['a1', 'a2']);
+    first.close();
+    const back = b.connect(first.wanted('news'));
+    await turn();
+    posts.push(b.post('news', 'b3'));
+    broker.goOn();
+    await Promise.all(posts);
+    await a.post('news', 'a3');
+    const got = await back.next(5);
+    expect(got.filter((text) => text !== 'messaging:ready')).toEqual(['b1', 'b2', 'b3', 'a3']);
+    // Each place where it could have broken off.
+    const places = new Map<string, Position>();
+    let position = first.positions.get('news')!;
+    const seen: unknown[] = [];
+    for (const text of back.raw) {
+      if (text.includes('messaging:ready')) {
+        position = (JSON.parse(/^data: (.*)$/m.exec(text)![1]!) as { channels: { position: Position }[] }).channels[0]!
+          .position;
+      } else {
+        for (const [, id, data] of text.matchAll(/^id: (\d+)\ndata: .*"data":"(.*)"\}$/gm)) {
+          seen.push(data);
+          position = { epoch: position.epoch, offset: Number(id) };
+          places.set(seen.join(), position);
+        }
+      }
+      places.set(seen.join(), position);
+    }
+    for (const [read, place] of places) {
+      const rest = ['b1', 'b2', 'b3', 'a3'].slice(read === '' ? 0 : read.split(',').length);
+      for (const node of [a, b, c]) {
+        const again = node.connect([{ channel: 'news', position: place }]);
+        const events = await again.next(rest.length + 1);
+        expect([read, ...events.filter((text) => text !== 'messaging:ready')]).toEqual([read, ...rest]);
+        expect(again.raw.join('')).toContain('"recovered":true');
+        again.close();
+      }
+    }
+  });
+
+  test('gets nothing twice that it has read there while another client was already here', async () => {
+    const { a, b } = await twoNodes();
+    await b.open('news');
+    const [early, late] = [await a.open('news'), await a.open('news')];
+    early.close();
+    await a.post('news', 1);
+    const first = b.connect(early.wanted('news'));
+    expect(await first.next(2)).toEqual([1, 'messaging:ready']);
+    await a.post('news', 2);
+    expect(await late.next(2)).toEqual([1, 2]);
+    late.close();
+    const second = b.connect(late.wanted('news'));
+    expect(await second.next(1)).toEqual(['messaging:ready']);
+    await a.post('news', 3);
+    expect(await second.next(1)).toEqual([3]);
+    // Nor does the one who asks while the question of the other is on its way.
+    const third = await a.open('news');
+    third.close();
+    const others = [b.connect(early.wanted('news'))];
+    await a.post('news', 4);
+    await turn();
+    others.push(b.connect(third.wanted('news')));
+    expect((await others[0]!.next(5)).filter((text) => text !== 'messaging:ready')).toEqual([1, 2, 3, 4]);
+    expect((await others[1]!.next(2)).toSorted(byText)).toEqual([4, 'messaging:ready']);
+  });
+
+  test('gets both of two messages that it has by the name of a channel and by a template', async () => {
+    const { a, b } = await twoNodes();
+    const names = ['rooms/1', Rooms.name];
+    const first = await a.open(...names);
+    await b.open(...names);
+    first.close();
+    await a.post('rooms/1', 'hello');
+    const back = b.connect(first.wanted(...names));
+    expect(await back.next(2)).toEqual(['hello', 'hello']);
+    expect(await answersOf(back)).toEqual([
+      ['rooms/1', true],
+      ['rooms/:roomId', true],
+    ]);
+    back.close();
+    await b.post('rooms/1', 'again');
+    expect(await b.connect(back.wanted(...names)).next(2)).toEqual(['again', 'again']);
+  });
+
+  test('is told that its server is gone, once, and gets nothing that it may have read', async () => {
+    const { a, b } = await twoNodes();
+    await b.open('news');
+    const first = await a.open('news');
+    await a.post('news', 'read');
+    expect(await first.next(1)).toEqual(['read']);
+    await a.hub.close();
+    const back = b.connect(first.wanted('news'));
+    await b.post('news', 'meanwhile');
+    expect(await answersOf(back)).toEqual([['news', false, 'node']]);
+    await b.post('news', 'live');
+    expect(await back.next(1)).toEqual(['live']);
+    expect(b.reporter.rejections).toEqual([]);
+  });
+
+  test('is told that the broker is away, if its server cannot be asked', async () => {
+    const { broker, a, b } = await twoNodes();
+    const first = await a.open('news');
+    broker.cut(b.transport);
+    expect(await answersOf(b.connect(first.wanted('news')))).toEqual([['news', false, 'broker']]);
+  });
+
+  test('is told what that server cannot say any more, and what it does not know', async () => {
+    const { a, b } = await twoNodes(undefined, { maxBufferedBytes: 3_000 });
+    const first = await a.open('busy', 'quiet');
+    const [busy, quiet] = [first.positions.get('busy')!, first.positions.get('quiet')!];
+    for (let count = 0; count < 10; count++) await a.post('busy', 'x'.repeat(1_000));
+    await a.post('quiet', 'missed');
+    const forged = { ...quiet, epoch: `${quiet.epoch.slice(0, -1)}x` };
+    const back = b.connect([
+      { channel: 'busy', position: busy },
+      { channel: 'quiet', position: quiet },
+      { channel: 'other', position: quiet },
+    ]);
+    expect(await back.next(1)).toEqual(['missed']);
+    expect(await answersOf(back)).toEqual([
+      ['busy', false, 'trimmed'],
+      ['quiet', true],
+      ['other', false, 'epoch'],
+    ]);
+    expect(await answersOf(b.connect([{ channel: 'quiet', position: forged }]))).toEqual([['quiet', false, 'epoch']]);
+  });
+
+  test('is told of a loss that its former server has had', async () => {
+    const { broker, a, b } = await twoNodes();
+    await b.open('news');
+    const first = await a.open('news');
+    first.close();
+    broker.cut(a.transport);
+    await b.post('news', 'lost there');
+    broker.heal();
+    await b.post('news', 'heard by both');
+    const back = b.connect(first.wanted('news'));
+    expect(await back.next(2)).toEqual(['gap broker', 'heard by both']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+  });
+
+  test('names the connection that it had, so that a server that leaves need not wait for it', async () => {
+    const { a, b } = await twoNodes();
+    const asked: string[][] = [];
+    Object.assign(a.gateway['answers'], { asked: (from: string[]) => asked.push(from) });
+    const first = await a.open('news');
+    first.close();
+    const back = b.connect(first.wanted('news'), first.connection.id);
+    await back.ready();
+    expect(asked).toEqual([[first.connection.id]]);
+  });
+
+  test('gets more than fits into one answer, and a gap in place of what fits into none', async () => {
+    const { a, b } = await twoNodes(undefined, { limits: { maxMessageBytes: 5_000 } });
+    const first = await a.open('news');
+    first.close();
+    const texts = Array.from({ length: 20 }, (_, index) => String(index).padStart(900, '.'));
+    for (const text of texts) await a.post('news', text);
+    await a.post('news', '"'.repeat(1_200));
+    const back = b.connect(first.wanted('news'));
+    expect(await back.next(21)).toEqual([...texts, 'gap trimmed']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+  });
+
+  test('does so with 199 others that have missed 600 kB each, of which that server is asked once', async () => {
+    const { a, b } = await twoNodes();
+    const clients = await Promise.all(Array.from({ length: 200 }, () => a.open('news')));
+    for (const client of clients) client.close();
+    for (let count = 0; count < 600; count++) await a.post('news', 'x'.repeat(1_000));
+    let reads = 0;
+    const { log } = a.gateway['feeds'].get('news')!;
+    const read = log.read.bind(log);
+    log.read = (...args) => {
+      reads++;
+      return read(...args);
+    };
+    const back = clients.map((client) => b.connect(client.wanted('news')));
+    for (const client of back) expect(await answersOf(client)).toEqual([['news', true]]);
+    expect(reads).toBeLessThanOrEqual(2);
+    expect(new Set(back.map(({ frames }) => frames[0])).size).toBe(1);
+    expect(back[0]!.frames[0]!.bytes.length).toBeGreaterThan(600_000);
+  });
+
+  test.each([
+    [null],
+    ['nothing'],
+    [{ reads: [], verdicts: [[]] }],
+    [{ reads: [null], verdicts: [] }],
+    [{ reads: [{ after: 0, entries: { length: 1e9 }, vector: [] }], verdicts: [[]] }],
+    [{ reads: [{ after: -1, entries: [], vector: [] }], verdicts: [[]] }],
+    [{ reads: [{ after: 0, entries: [[1, '{"channel":"secret","at":1,"data":1}', 5]], vector: [] }], verdicts: [[]] }],
+    [{ reads: [{ after: 0, entries: [[1, 'no JSON', 5]], vector: [] }], verdicts: [[]] }],
+    [{ reads: [{ after: 0, entries: [[1, 'no reason']], vector: [] }], verdicts: [[]] }],
+    [{ reads: [{ after: 0, entries: [], vector: { length: 1 } }], verdicts: [[]] }],
+    [{ reads: [null], verdicts: ['no reason'] }],
+  ])('is not disturbed by an answer that is none: %j', async (answer) => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    Object.assign(a.gateway['answers'], { answer: () => answer });
+    const back = b.connect(first.wanted('news'));
+    expect(await answersOf(back)).toEqual([['news', false, 'node']]);
+    expect(b.reporter.rejections).toMatchObject([{ error: { code: 'INVALID_MESSAGE' } }]);
+  });
+});
+
+describe('A native EventSource that comes back', () => {
+  test('gets what it has missed in each of its channels, from its server and from another one', async () => {
+    const { a, b } = await twoNodes();
+    const names = ['news', Rooms.name];
+    await b.open(...names);
+    const first = a.get(names);
+    await first.ready();
+    await a.post('news', 1);
+    await a.post('rooms/7', 2);
+    expect(await first.next(2)).toEqual([1, 2]);
+    first.close();
+    await a.post('rooms/7', 3);
+    await a.post('news', 4);
+    // The other one first: what is only here is for those who come back here, too.
+    for (const node of [b, a]) {
+      const back = node.get(names, first.lastEventId);
+      const events = await back.next(3);
+      expect(events.slice(0, 2).toSorted(byText)).toEqual([3, 4]);
+      expect(events[2]).toBe('messaging:ready');
+      void node.hub.post('news', 'live, and only here');
+      expect(await back.next(1)).toEqual(['live, and only here']);
+      back.close();
+      const again = node.get(names, back.lastEventId);
+      expect(await again.next(1)).toEqual(['messaging:ready']);
+      expect(again.pending).toEqual([]);
+      again.close();
+    }
+  });
+
+  test('goes on from wherever its stream breaks off, while it is sent what it has missed too', async () => {
+    const { a, b } = await twoNodes();
+    const names = ['one', 'two'];
+    const first = a.get(names);
+    await first.ready();
+    first.close();
+    for (const [name, text] of [
+      ['one', 'a'],
+      ['two', 'b'],
+      ['one', 'c'],
+      ['two', 'd'],
+    ])
+      await a.post(name!, text);
+    const back = b.get(names, first.lastEventId);
+    await back.ready();
+    const read: string[] = [];
+    for (const text of back.raw) {
+      const [, id] = /^id: (.*)$/m.exec(text)!;
+      const [, data] = /^data: "(.)"$/m.exec(text) ?? [];
+      if (data !== undefined) read.push(data);
+      for (const node of [a, b]) {
+        const again = node.get(names, id);
+        const rest = await again.next(5 - read.length);
+        expect([...read, ...rest.slice(0, -1)].toSorted(byText)).toEqual(['a', 'b', 'c', 'd']);
+        again.close();
+      }
+    }
+    expect(read.toSorted(byText)).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  test('is told of gaps by events, after which it goes on', async () => {
+    const { a, b } = await twoNodes();
+    const first = a.get(['news', 'other']);
+    await first.ready();
+    await a.hub.close();
+    for (const id of [first.lastEventId!, 'of another library', first.lastEventId!.replace(/~.*~/, '~0.0,0.0~')]) {
+      const back = b.get(['news', 'other'], id);
+      const [ready, ...gaps] = await back.next(3);
+      expect(ready).toBe('messaging:ready');
+      expect(gaps).toEqual(id === first.lastEventId ? ['gap node', 'gap node'] : ['gap epoch', 'gap epoch']);
+      expect(await b.get(['news', 'other'], back.lastEventId).next(1)).toEqual(['messaging:ready']);
+    }
+  });
+
+  test('gets gaps if it has more channels than its position has room for', async () => {
+    const node = await GatewayNode.start();
+    const names = Array.from({ length: 1_000 }, (_, index) => `channels/${index}`);
+    const first = node.get(names);
+    await first.ready();
+    void node.post(names[0]!, 'read');
+    expect(await first.next(1)).toEqual(['read']);
+    expect(first.lastEventId!.length).toBeLessThan(MAX_NATIVE_ID_LENGTH);
+    const back = node.get(names, first.lastEventId);
+    await back.ready();
+    expect(await back.next(1_000)).toEqual(names.map(() => 'gap epoch'));
+  });
+});
+
+test('A client that asks for what nobody keeps is told of a gap, and only if something may be missing', async () => {
+  const node = await GatewayNode.start(undefined, { recoveryMs: 0 });
+  const stays = await node.open('news');
+  const first = await node.open('news');
+  first.close();
+  expect(await answersOf(node.connect(first.wanted('news')))).toEqual([['news', true]]);
+  void node.post('news', 'missed');
+  expect(await answersOf(node.connect(first.wanted('news')))).toEqual([['news', false, 'trimmed']]);
+  expect(await stays.next(1)).toEqual(['missed']);
+});
