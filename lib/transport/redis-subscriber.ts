@@ -7,7 +7,7 @@ import { Deferred } from './deferred.js';
 import type { PayloadReader } from './payload-reader.js';
 import { REDIS_BACKOFF, isDenial, isReply } from './redis-client.js';
 import { RedisBeat } from './redis-beat.js';
-import { RedisInterests, isHeard, isWanted, promise, type Interest, type Topic } from './redis-interests.js';
+import { RedisInterests, isHeard, isWanted, promise, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 
@@ -147,6 +147,11 @@ export class RedisSubscriber {
     this.listener.changed();
   }
 
+  /** Posts can be sent again: whether they come back is to be seen. */
+  recheck(): void {
+    if (this.beat.isOn) this.isProven = !this.beat.start();
+  }
+
   /** To be called at intervals: looks whether anything is heard. */
   tick(): void {
     this.beat.tick();
@@ -255,13 +260,12 @@ export class RedisSubscriber {
 
   private tellLosses(topics: Iterable<Topic>): void {
     for (const topic of topics) {
-      for (const interest of topic.interests) if (interest.hasLoss) this.tellLoss(interest);
+      for (const interest of topic.interests) {
+        if (!interest.hasLoss) continue;
+        interest.hasLoss = false;
+        this.reader.lost(interest.name);
+      }
     }
-  }
-
-  private tellLoss(interest: Interest): void {
-    interest.hasLoss = false;
-    this.reader.lost(interest.name);
   }
 
   private refused(topics: readonly Topic[], isPattern: boolean, error: Error): void {
@@ -349,22 +353,16 @@ export class RedisSubscriber {
       return;
     }
     if (topic.state !== 'registered' || !this.isProven) this.heardFirst(topic);
-    for (const interest of topic.interests) {
-      if (interest.hasLoss) this.tellLoss(interest);
-      this.reader.read(payload, interest.name, interest.name, topic.isPlain);
-    }
+    for (const { name } of topic.interests) this.reader.read(payload, name, name, topic.isPlain);
   }
 
   private receiveByPattern(pattern: string, key: string, payload: string): void {
     const topic = this.interests.topicOf(pattern, true);
     if (topic === undefined) return;
     if (topic.state !== 'registered' || !this.isProven) this.heardFirst(topic);
-    for (const interest of topic.interests) {
-      const { name, segments } = interest;
+    for (const { name, segments } of topic.interests) {
       const channel = this.names.match(key, segments, topic.isPlain);
-      if (channel === undefined) continue;
-      if (interest.hasLoss) this.tellLoss(interest);
-      this.reader.read(payload, name, channel, topic.isPlain);
+      if (channel !== undefined) this.reader.read(payload, name, channel, topic.isPlain);
     }
   }
 
