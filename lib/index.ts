@@ -42,7 +42,6 @@ export {
 export type { MessageContext } from './core/message-context.js';
 export type { Gap, GapListener } from './core/gap.js';
 export type { ListenOptions } from './core/listen-options.js';
-export type { GapReason, Position } from './protocol/position.js';
 export type { PostOptions, PostScope } from './core/post-options.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
@@ -82,12 +81,14 @@ export type {
   Class,
   DefinedChannel,
   ErrorCode,
+  GapReason,
   IterateOptions,
   Limits,
   ListenableChannel,
   MessageParams,
   MessageSourceOptions,
   ParameterNames,
+  Position,
   PostableChannel,
   RevokedAuthentication,
   SerializableOptions,
