@@ -12,12 +12,12 @@ export interface ClientStatus {
    */
   readonly state: 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
   /** Why it is `closed`; `drain` while it is `waiting` for a server that is going away. */
-  readonly reason?: CloseReason | 'drain';
+  readonly reason?: CloseReason | 'drain' | undefined;
   /**
    * What went wrong last: why it is `waiting` or `closed`. While it is `open`: why the last change of the subscriptions
    * has not got through yet. What `fetch` or `headers` failed by is its `cause`.
    */
-  readonly error?: MessagingError;
+  readonly error?: MessagingError | undefined;
   /** When the next attempt is made, in milliseconds since 1970. */
   readonly retryAt?: number;
 }

@@ -50,23 +50,26 @@ export interface MessageReceiver {
 /** A receiver on a channel: the registration and its handle in one. */
 export class Registration implements ClientSubscription {
   closed = false;
+  readonly #remove: (registration: Registration) => void;
 
   constructor(
     readonly target: Target,
     readonly receiver: MessageReceiver,
-    private readonly remove: (registration: Registration) => void,
-  ) {}
+    remove: (registration: Registration) => void,
+  ) {
+    this.#remove = remove;
+  }
 
   get channel(): string {
     return this.target.name;
   }
 
   async unsubscribe(): Promise<void> {
-    this.remove(this);
+    this.#remove(this);
   }
 
   [Symbol.dispose](): void {
-    this.remove(this);
+    this.#remove(this);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -77,22 +77,17 @@ export class ServerLink implements Link, StreamOwner {
     }
     // It may be positions that this server does not understand.
     this.isPlain = status === 400 && !this.isPlain && this.positions.size > 0;
-    if (reason && reason !== 'drain' && !this.isPlain && !this.#mayPass(reason, status))
-      return this.#shut(reason, error);
+    // Some server on the way, or one that starts, may answer so for a while. And `headers` may renew a sign-in, once.
+    const mayPass = reason === 'misconfigured' ? this.#isKnown : status! > 400 && ++this.#refusals < 2;
+    if (reason && reason !== 'drain' && !this.isPlain && !mayPass) return this.#shut(reason, error);
     if (stream?.isSuccess) this.#retry.reset();
     if (this.wanted.size === 0) return this.#connect();
     this.receiver.status({
       state: 'waiting',
       retryAt: this.#retry.wait(error, retryMs),
-      ...(reason === 'drain' && { reason }),
-      ...(error && { error }),
+      reason: reason === 'drain' ? reason : undefined,
+      error,
     });
-  }
-
-  /** Whether it may be different the next time. */
-  #mayPass(reason: CloseReason, status = 0): boolean {
-    // Some server on the way, or one that starts, answers so for a while. And `headers()` may renew a sign-in, once.
-    return reason === 'misconfigured' ? this.#isKnown : status > 400 && ++this.#refusals < 2;
   }
 
   /** Later, so that what is wanted together goes in one request. */
@@ -126,11 +121,11 @@ export class ServerLink implements Link, StreamOwner {
     this.#retry.stop();
     this.#stopWakeUps?.();
     this.#stream?.end({});
-    this.receiver.status({ state: 'closed', reason, ...(error && { error: finalOf(error) }) });
+    this.receiver.status({ state: 'closed', reason, error: finalOf(error) });
   }
 }
 
 /** What made the client give up; not to be tried again. */
-function finalOf(error: MessagingError): MessagingError {
+function finalOf(error: MessagingError | undefined): MessagingError | undefined {
   return error instanceof ConnectionLostError ? new ConnectionClosedError(error.message) : error;
 }

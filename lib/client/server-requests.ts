@@ -31,7 +31,7 @@ export function serverRequests({ url, headers, credentials, fetch }: MessagingCl
       headers: all,
       body: JSON.stringify(body),
       signal,
-      ...(credentials && { credentials }),
+      credentials: credentials!,
     });
   };
 }
@@ -41,7 +41,7 @@ function addressOf(url: string | URL, isChecked: boolean): string {
   const address = url instanceof URL ? url.href : url;
   if (typeof address === 'string' && address && (!isChecked || isFetchable(address))) return address;
   throw new ConfigurationError(
-    `MessagingClient: option "url" must be the http(s) URL of the gateway, absolute outside a page, not ${describe(url)}`,
+    `MessagingClient: option "url" must be an http(s) URL, absolute outside a page, not ${describe(url)}`,
   );
 }
 

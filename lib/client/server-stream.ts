@@ -124,7 +124,7 @@ export class ServerStream {
     const { wanted, from, url } = this.#owner;
     const asked = this.#ask(wanted);
     try {
-      const { headers, body } = await this.#request('', { channels: asked, ...(from && { from }) });
+      const { headers, body } = await this.#request('', { channels: asked, from: from! });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
         throw new ConnectionLostError(`The gateway at ${url} answered with ${type}, which is no event stream`);
@@ -204,7 +204,7 @@ export class ServerStream {
         return this.end({ reason: 'drain', retryMs: this.#retryMs });
       case 'messaging:end':
       case 'messaging:revoked': {
-        const reason = event === 'messaging:end' ? 'end' : 'revoked';
+        const reason = event.slice('messaging:'.length) as CloseReason;
         return this.end({ reason, error: new ConnectionClosedError(`The server closed the connection: ${reason}`) });
       }
     }

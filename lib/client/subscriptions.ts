@@ -90,12 +90,12 @@ export class Subscriptions {
       channel = frame.channel;
       const registrations = this.of(frame.template ?? channel);
       if (typeof channel !== 'string' || typeof frame.at !== 'number' || frame.data === undefined) {
-        throw new InvalidMessageError('the frame lacks its channel, its time or its data');
+        throw new InvalidMessageError('a message lacks channel, time or data');
       }
       if (registrations.length > 0) this.#call(registrations, this.#decode(frame), frame);
     } catch (cause) {
       const error =
-        cause instanceof InvalidMessageError ? cause : new InvalidMessageError('the frame is none', { cause });
+        cause instanceof InvalidMessageError ? cause : new InvalidMessageError('a message cannot be read', { cause });
       this.#report(error, channel === undefined ? {} : { channel });
     }
   }

@@ -1,6 +1,7 @@
 import { checkOptions, type OptionCheck } from '../protocol/check-options.js';
 import type { ListenableChannel } from '../protocol/channel.js';
-import { Iteration, resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
+import { resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
+import { GapIteration } from './gap-iteration.js';
 import type { Gap } from './gap.js';
 import type { Hub } from './hub.js';
 import { isolate } from './isolate.js';
@@ -39,7 +40,7 @@ export function iterate<T>(
     if (onGap !== undefined) isolate(hub.reporter, 'onGap of iterate()', () => onGap(gap));
   };
   const dropped = (): void => tell({ channel: heard.channel, reason: 'slow-consumer' });
-  const iteration = new Iteration<T>(resolved, heard.channel, () => listener?.unsubscribe(), dropped);
+  const iteration = new GapIteration<T>(resolved, heard.channel, () => listener?.unsubscribe(), dropped);
   const begin = (): void => {
     if (isBegun) return;
     isBegun = true;

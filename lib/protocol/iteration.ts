@@ -39,43 +39,31 @@ export function resolveIterateOptions(
   return { maxBuffered, overflow };
 }
 
-/** What runs when everything before it has been taken. */
-class Turn {
-  constructor(readonly run: () => void) {}
-}
-
 /** Messages that come when they come, for a loop that takes them when it can. */
 export class Iteration<T> implements AsyncIterator<T, undefined> {
   readonly #options: Required<IterateOptions>;
   readonly #channel: string;
   readonly #leave: () => void;
-  /** Stands where messages were dropped. */
-  readonly #dropped: Turn | undefined;
-  #buffered: (T | Turn)[] = [];
-  #turns = 0;
+  /** What waits to be taken. */
+  protected buffered: unknown[] = [];
   #waiting: ((result: Promise<IteratorResult<T, undefined>> | IteratorResult<T, undefined>) => void)[] = [];
   #isDone = false;
   #failure: Error | undefined;
 
-  /**
-   * @param leave - called when no more messages are wanted
-   * @param dropped - called when the loop comes to where messages were dropped; once for those that followed each other.
-   *   Must not throw
-   */
-  constructor(options: Required<IterateOptions>, channel: string, leave: () => void, dropped?: () => void) {
+  /** @param leave - called when no more messages are wanted */
+  constructor(options: Required<IterateOptions>, channel: string, leave: () => void) {
     this.#options = options;
     this.#channel = channel;
     this.#leave = leave;
-    this.#dropped = dropped && new Turn(dropped);
+  }
+
+  /** Whether the loop waits for a message. */
+  get isWaiting(): boolean {
+    return this.#waiting.length > 0;
   }
 
   async next(): Promise<IteratorResult<T, undefined>> {
-    while (this.#buffered.length > 0) {
-      const first = this.#buffered.shift()!;
-      if (!(first instanceof Turn)) return { value: first, done: false };
-      this.#turns--;
-      first.run();
-    }
+    if (this.buffered.length > 0) return { value: this.buffered.shift() as T, done: false };
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure) throw failure;
@@ -83,8 +71,7 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
   }
 
   async return(): Promise<IteratorResult<T, undefined>> {
-    this.#buffered = [];
-    this.#turns = 0;
+    this.buffered = [];
     this.#leave();
     this.finish();
     return { value: undefined, done: true };
@@ -95,26 +82,15 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
     const { maxBuffered, overflow } = this.#options;
     const next = this.#waiting.shift();
     if (next) return next({ value: message, done: false });
-    if (this.#buffered.length - this.#turns >= maxBuffered) {
+    if (this.count() >= maxBuffered) {
       if (overflow === 'error') {
         const text = `more than maxBuffered (${maxBuffered}) messages wait in an iteration`;
         this.finish(new LimitExceededError(`Channel ${quote(this.#channel)}: ${text}`));
         return this.#leave();
       }
-      this.#dropOldest();
+      this.dropOldest();
     }
-    this.#buffered.push(message);
-  }
-
-  /**
-   * Runs a function when the loop has taken all messages that have come before: at once if it waits for one.
-   *
-   * @param run - must not throw
-   */
-  takeTurn(run: () => void): void {
-    if (this.#waiting.length > 0) return run();
-    this.#buffered.push(new Turn(run));
-    this.#turns++;
+    this.buffered.push(message);
   }
 
   /** No more messages come; the loop ends after those that wait, with the error where there is one. */
@@ -125,16 +101,13 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
     for (const resolve of this.#waiting.splice(0)) resolve(this.next());
   }
 
-  #dropOldest(): void {
-    const buffered = this.#buffered;
-    const dropped = this.#dropped;
-    const oldest = buffered.findIndex((item) => !(item instanceof Turn));
-    const isTold = dropped === undefined || buffered.slice(0, oldest).includes(dropped);
-    if (isTold) {
-      buffered.splice(oldest, 1);
-    } else {
-      buffered[oldest] = dropped;
-      this.#turns++;
-    }
+  /** How many messages wait. */
+  protected count(): number {
+    return this.buffered.length;
+  }
+
+  /** Drops the message that waits longest. */
+  protected dropOldest(): void {
+    this.buffered.shift();
   }
 }

@@ -1,0 +1,65 @@
+import { Iteration, type IterateOptions } from '../protocol/iteration.js';
+
+/** What runs when everything before it has been taken. */
+class Turn {
+  constructor(readonly run: () => void) {}
+}
+
+/** An iteration whose loop is told of gaps in their place among the messages. */
+export class GapIteration<T> extends Iteration<T> {
+  /** Stands where messages were dropped. */
+  readonly #dropped: Turn | undefined;
+  #turns = 0;
+
+  /**
+   * @param leave - called when no more messages are wanted
+   * @param dropped - called when the loop comes to where messages were dropped; once for those that followed each other.
+   *   Must not throw
+   */
+  constructor(options: Required<IterateOptions>, channel: string, leave: () => void, dropped?: () => void) {
+    super(options, channel, leave);
+    this.#dropped = dropped && new Turn(dropped);
+  }
+
+  override async next(): Promise<IteratorResult<T, undefined>> {
+    while (this.buffered[0] instanceof Turn) {
+      const { run } = this.buffered.shift() as Turn;
+      this.#turns--;
+      run();
+    }
+    return super.next();
+  }
+
+  override async return(): Promise<IteratorResult<T, undefined>> {
+    this.#turns = 0;
+    return super.return();
+  }
+
+  /**
+   * Runs a function when the loop has taken all messages that have come before: at once if it waits for one.
+   *
+   * @param run - must not throw
+   */
+  takeTurn(run: () => void): void {
+    if (this.isWaiting) return run();
+    this.buffered.push(new Turn(run));
+    this.#turns++;
+  }
+
+  protected override count(): number {
+    return this.buffered.length - this.#turns;
+  }
+
+  protected override dropOldest(): void {
+    const { buffered } = this;
+    const dropped = this.#dropped;
+    const oldest = buffered.findIndex((item) => !(item instanceof Turn));
+    const isTold = dropped === undefined || buffered.slice(0, oldest).includes(dropped);
+    if (isTold) {
+      buffered.splice(oldest, 1);
+    } else {
+      buffered[oldest] = dropped;
+      this.#turns++;
+    }
+  }
+}
