@@ -1,7 +1,7 @@
 import { Controller, Get, Header } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { build } from 'esbuild';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { Browser, BrowserContext, Dialog, Page } from 'playwright-core';
 import {
   ClientConnections,
   defineChannel,
@@ -48,6 +48,13 @@ const { outputFiles } = await build({
 
 @Controller('page')
 class PageController {
+  /** A page with a frame that may not share anything with others. */
+  @Get('framing')
+  @Header('content-type', 'text/html')
+  framing() {
+    return '<!doctype html><title>framing</title><iframe src="/page" sandbox="allow-scripts"></iframe>';
+  }
+
   @Get()
   @Header('content-type', 'text/html')
   page() {
@@ -103,7 +110,11 @@ let running: TestApp;
 let messaging: MessagingService;
 beforeAll(async () => {
   browser = await launchChromium();
-  running = await startApp({ imports: [MessagingModule.forRoot({ gateway: true })], controllers: [PageController] });
+  running = await startApp(
+    { imports: [MessagingModule.forRoot({ gateway: true })], controllers: [PageController] },
+    // A sandboxed frame is of no origin.
+    { configure: (app) => app.enableCors({ origin: true }) },
+  );
   messaging = running.app.get(MessagingService);
 }, 60_000);
 afterAll(async () => {
@@ -288,6 +299,64 @@ describe('Tabs that share a connection', () => {
     expect(await tab.subscribe('tabs/wrong')).toBe('CONFIGURATION');
     await tab.reaches('closed misconfigured');
     expect(tab.messagesPending).toEqual([]);
+  });
+
+  test('follow another one if the one that leads is frozen, and it follows when it thaws, told of what it has missed', async () => {
+    await using context = await browser.newContext();
+    const [leader, other] = (await openTabs(context, 2, 'tabs/frozen')) as [Tab, Tab];
+    post('frozen', 'before');
+    for (const tab of [leader, other]) expect(await tab.message()).toBe('tabs/frozen before');
+    // A dialogue stops a page until it is closed.
+    const opened = new Promise<Dialog>((resolve) => leader.page.once('dialog', resolve));
+    const stopped = leader.run("alert('stopped')");
+    const dialog = await opened;
+    await other.reaches('connecting');
+    await other.reaches('open');
+    post('frozen', 'meanwhile');
+    expect(await other.message()).toBe('tabs/frozen meanwhile');
+    await dialog.accept();
+    await stopped;
+    while (connections() !== 1) await turn();
+    post('frozen', 'after');
+    expect(await other.message()).toBe('tabs/frozen after');
+    const got: string[] = [];
+    while (got.at(-1) !== 'tabs/frozen after') got.push(await leader.message());
+    expect(got.filter((text) => text === 'tabs/frozen meanwhile' || text.startsWith('gap'))).toHaveLength(1);
+    expect(new Set(got).size).toBe(got.length);
+  });
+
+  test('in a frame that may not share have a connection of their own', async () => {
+    await using context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`${running.url}/page/framing`);
+    const frame = page.frames()[1]!;
+    await frame.waitForFunction('globalThis.start');
+    await frame.evaluate(
+      `globalThis.note = (kind, text) => (globalThis.told ??= []).push(kind + ' ' + text); start('', '${running.url}/messages')`,
+    );
+    expect(await frame.evaluate("subscribe('tabs/framed')")).toBe('subscribed');
+    expect(connections()).toBe(1);
+    post('framed', 'hello');
+    await frame.waitForFunction("told.includes('message tabs/framed hello')");
+    await frame.evaluate("dispatchEvent(new Event('pagehide')); dispatchEvent(new Event('pageshow'))");
+    post('framed', 'again');
+    await frame.waitForFunction("told.includes('message tabs/framed again')");
+    expect(connections()).toBe(1);
+    await frame.evaluate('client.close()');
+    while (connections() > 0) await turn();
+  });
+
+  test('that were put aside get what only they had and have missed, though another leads', async () => {
+    await using context = await browser.newContext();
+    const [, tab] = (await openTabs(context, 2, 'tabs/both')) as [Tab, Tab];
+    expect(await tab.subscribe('tabs/alone')).toBe('subscribed');
+    post('alone', 'before');
+    expect(await tab.message()).toBe('tabs/alone before');
+    await tab.run("dispatchEvent(new Event('pagehide'))");
+    while (listeners('tabs/alone')) await turn();
+    post('alone', 'missed');
+    await tab.run("dispatchEvent(new Event('pageshow'))");
+    expect(await tab.message()).toBe('tabs/alone missed');
   });
 
   test('that are reloaded come back', async () => {
