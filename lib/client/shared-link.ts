@@ -220,6 +220,8 @@ class SharedLink implements Link {
         if (this.#wanted.has(channel)) this.#receiver.answer(note.answer);
         return undefined;
       }
+      case 'here':
+        return undefined;
       case 'left':
         this.#positions.delete(note.channel);
         return undefined;

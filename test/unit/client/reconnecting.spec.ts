@@ -801,6 +801,8 @@ async function startWithGaps() {
   };
 }
 
+const at = (channel: string, offset: number) => ({ channel, position: { epoch: 'e', offset } });
+
 describe('After its stream has broken off, a client', () => {
   test('asks for what came after the last message of each channel that it has got', async () => {
     await using world = await startWithGaps();
@@ -869,7 +871,6 @@ describe('After its stream has broken off, a client', () => {
     harness.client.subscribe('news/:id', heard.push).catch(() => {});
     harness.client.subscribe('news/1', heard.push).catch(() => {});
     await harness.gateway.answered();
-    const at = (channel: string, offset: number) => ({ channel, position: { epoch: 'e', offset } });
     stream.event('messaging:position', { channels: [at('news/:id', 0), at('news/1', 0)] });
     stream.message({ channel: 'news/1', template: 'news/:id', data: 'a' }, 1);
     stream.message({ channel: 'news/2', template: 'news/:id', data: 'b' }, 2);

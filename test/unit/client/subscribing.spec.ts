@@ -39,6 +39,8 @@ class ChatServer {
 }
 const Rooms = defineChannel('rooms/:roomId', ChatMessage);
 
+const fault = (name: string) => new ConfigurationError(`class ${name}: if minified, use @Serializable({ name })`);
+
 describe('A subscription', () => {
   test('made together with others goes with them in one request that opens the stream', async () => {
     await using harness = await Harness.start({ headers: { authorization: 'Bearer 1' } });
@@ -106,7 +108,6 @@ describe('A subscription', () => {
     @Serializable({ name: 'Tx' })
     class Tx {}
     await using harness = await Harness.start({ types: [Qr] });
-    const fault = (name: string) => new ConfigurationError(`class ${name}: if minified, use @Serializable({ name })`);
     expect(await harness.errors.next()).toEqual({ error: fault('Qr'), context: {} });
     const Minified = defineChannel('minified', t);
     for (const channel of [Minified, Minified, defineChannel('in-types', Qr), defineChannel('named', Tx), Rooms])
