@@ -29,7 +29,8 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
 
 /**
  * Where Redis is: a URL; options; an ioredis `Redis` or `Cluster` of the application, which is duplicated
- * twice and otherwise left alone; or a function, called twice, whose connections the transport then owns.
+ * and otherwise left alone; or a function, called twice (once if it makes a `Cluster`), whose connections the
+ * transport then owns.
  */
 export type RedisOption = string | RedisTransportOptions | RedisClient | (() => RedisClient);
 

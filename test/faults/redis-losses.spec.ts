@@ -145,6 +145,48 @@ describe('A subscriber whose connection is killed', () => {
   });
 });
 
+describe('A name that is heard in more ways than one', () => {
+  test('has one loss where stock parts are heard, too', async () => {
+    const server = await nodes.server();
+    const { redis } = nodes.probe(server);
+    const [a, told] = await listener({ url: server.url, interop: true }, ['news', 'rooms/:roomId']);
+    await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await reached(a, 'waiting');
+    await reached(a, 'ready');
+    await redis.publish('news', 'end');
+    const lines = await told.takeUntil((line) => line === 'news: end');
+    expect(lines.toSorted()).toEqual(['news lost: broker', 'rooms/:roomId lost: broker']);
+  });
+
+  test('has one loss where an ACL has it heard by the pattern of the prefix', async () => {
+    const server = await nodes.server();
+    const { redis } = nodes.probe(server);
+    await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
+    const [a, told] = await listener(`redis://app:secret@${server.address}`, ['rooms/:roomId', 'news']);
+    for (let outage = 0; outage < 2; outage++) {
+      await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await reached(a, 'waiting');
+      await reached(a, 'ready');
+      expect(await a.publish('rooms/1', 'end')).toBe(true);
+      const lines = await told.takeUntil((line) => line === 'rooms/:roomId: end');
+      expect(lines.toSorted()).toEqual(['news lost: broker', 'rooms/:roomId lost: broker']);
+    }
+  });
+});
+
+test('The connection for posts alone is lost without a loss of what is listened to', async () => {
+  const server = await nodes.server();
+  const looker = nodes.probe(server);
+  const [a, told] = await listener(server.url, ['news']);
+  for (const { id } of (await looker.clients()).filter(({ name }) => name === 'nestjs-messaging:commands')) {
+    await looker.redis.client('KILL', 'ID', id!);
+  }
+  await reached(a, 'waiting');
+  await reached(a, 'ready');
+  expect(await a.publish('news', 'heard')).toBe(true);
+  expect(await told.next()).toBe('news: heard');
+});
+
 describe('A subscriber that hears nothing although its connection lives', () => {
   test('is found within 5 s on a half-open link, told of, made anew, and its names have a loss', async () => {
     const server = await nodes.server();
