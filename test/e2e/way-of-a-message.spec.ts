@@ -5,6 +5,7 @@ import { Controller } from '@nestjs/common';
 import { afterEach, expect, test } from '@jest/globals';
 import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
 import { startApp } from '../support/apps.js';
+import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
 import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
 
@@ -17,8 +18,10 @@ interface Hop {
 }
 
 /** The table of docs/architecture.md. */
-function documentedHops(): Hop[] {
-  const text = readFileSync(path.join(root, 'docs/architecture.md'), 'utf8');
+/** @param heading - of the part that lists them */
+function documentedHops(heading: string): Hop[] {
+  const all = readFileSync(path.join(root, 'docs/architecture.md'), 'utf8');
+  const [text = ''] = all.slice(all.indexOf(`${heading}\n`) + heading.length).split(/^##/m);
   return [...text.matchAll(/^\| \d+\s*\| `(\w+)\.(\w+)`\s*\| (\S+)\s*\|/gm)].map(([, className, method, file]) => ({
     className: className!,
     method: method!,
@@ -55,7 +58,7 @@ async function watch(hops: readonly Hop[], visited: string[], isWatching: () => 
   }
 }
 
-const Greetings = defineChannel<string>('greetings');
+const Greetings = defineChannel<string>('greetings', undefined, { clients: true });
 
 @Controller()
 class Streams {
@@ -65,8 +68,14 @@ class Streams {
   }
 }
 
+/** The poster hears its own post from Redis if it listens too, and drops it: that is no hop of the way. */
+function wayOf(visited: readonly string[]): string[] {
+  const own = ['RedisSubscriber.receive', 'Inbound.receive'];
+  return visited.filter((name, index) => !own.includes(name) || visited.indexOf(name) === index);
+}
+
 test('the way of a message is the one that docs/architecture.md lists, through at most 8 files', async () => {
-  const hops = documentedHops();
+  const hops = documentedHops('## The way of a message');
   const visited: string[] = [];
   let isWatching = false;
   await watch(hops, visited, () => isWatching);
@@ -88,9 +97,29 @@ test('the way of a message is the one that docs/architecture.md lists, through a
   isWatching = false;
 
   expect(hops.length).toBeGreaterThan(10);
-  // The poster hears its own post from Redis where it listens too, and drops it: that is no hop of the way.
-  const own = ['RedisSubscriber.receive', 'Inbound.receive'];
-  const way = visited.filter((name, index) => !own.includes(name) || visited.indexOf(name) === index);
-  expect(way).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
+  expect(wayOf(visited)).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
   expect(new Set(hops.map(({ file }) => file)).size).toBeLessThanOrEqual(8);
+});
+
+test('the way of a message to a client of the gateway is the one that docs/architecture.md lists', async () => {
+  const hops = [
+    ...documentedHops('## The way of a message').slice(0, 10),
+    ...documentedHops('### To a client of the gateway'),
+  ];
+  expect(hops).toHaveLength(17);
+  const visited: string[] = [];
+  let isWatching = false;
+  await watch(hops, visited, () => isWatching);
+  await using redis = await RedisServer.start();
+  await using poster = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
+  await using holder = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url, gateway: true })] });
+  const messaging = poster.app.get(MessagingService);
+  messaging.addListener(Greetings, () => {});
+  await using opened = await new GatewayRequests(`${holder.url}/messages`).open(Greetings.name);
+
+  isWatching = true;
+  await messaging.postMessage(Greetings, 'hello', { global: true });
+  expect(await frameOf(opened.client)).toMatchObject({ channel: Greetings.name, data: 'hello' });
+  isWatching = false;
+  expect(wayOf(visited)).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
 });
