@@ -136,6 +136,11 @@ describe('An event stream', () => {
       private readonly messaging: MessagingService,
     ) {}
 
+    @Sse('whole')
+    whole() {
+      return this.messages.createStream(Prices);
+    }
+
     @Sse('filtered')
     filtered() {
       // Heard, but no part of what the page is sent.
@@ -176,7 +181,7 @@ describe('An event stream', () => {
     }
   }
 
-  test.each(['filtered', 'merged', 'of-the-application', 'generator', 'late', 'loop', 'noted'])(
+  test.each(['whole', 'filtered', 'merged', 'of-the-application', 'generator', 'late', 'loop', 'noted'])(
     'of /%s gets messaging:gap once for a loss, between the messages from before and after',
     async (route) => {
       const { url, poster, messaging, lose } = await startPair({}, [], [Streams]);
