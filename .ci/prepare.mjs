@@ -1,7 +1,7 @@
 // Makes a checkout ready to run; does nothing where nothing is missing. Plain Node, since it runs before anything is installed.
 //
 //   node .ci/prepare.mjs            installs the packages
-//     --tests                       ... and provides redis-server and Chromium for the tests
+//     --tests                       ... and provides redis-server, Chromium and nginx for the tests
 //     --redis                       ... and provides redis-server, unless REDIS_URL names one
 //     --build | --build=lib         ... and builds lib and sample-app, or lib alone, where dist is older than the sources
 import { spawnSync } from 'node:child_process';
@@ -14,7 +14,7 @@ process.chdir(root);
 const wants = new Set(process.argv.slice(2));
 
 installPackages();
-if (wants.has('--tests')) providePrograms([redisServer(), chromium()]);
+if (wants.has('--tests')) providePrograms([redisServer(), chromium(), nginx()]);
 else if (wants.has('--redis') && !process.env['REDIS_URL']) providePrograms([redisServer()]);
 if (wants.has('--build') || wants.has('--build=lib')) build('lib', 'index.js', []);
 if (wants.has('--build')) {
@@ -57,13 +57,17 @@ function chromium() {
   return { name: 'Chromium', package: 'chromium', found: names.some(isOnPath) || existsSync(macApp) };
 }
 
+function nginx() {
+  return { name: 'nginx', package: 'nginx-light', found: isOnPath('nginx') || existsSync('/usr/sbin/nginx') };
+}
+
 function isOnPath(program) {
   return (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
 }
 
 /**
  * Installs missing programs where that needs nobody's consent: apt-get is there and we are root or sudo asks for no password.
- * Debian starts a redis service after installing it; nothing here uses its port, every server is started on a free one.
+ * Debian starts services of Redis and nginx after installing them; nothing here uses their ports, every server is started on a free one.
  */
 function providePrograms(programs) {
   const missing = programs.filter(({ found }) => !found);

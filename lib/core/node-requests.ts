@@ -7,12 +7,8 @@ import type { Hub } from './hub.js';
 import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 
-/**
- * A node that nobody has heard for so long is gone. One that is only cut off from the broker keeps its posts, which its own
- * clients have read, for 2 s (`publishTimeoutMs`); if it was given up earlier, they would get them a second time elsewhere.
- */
-const AWAY_MS = 2_500;
-const LOOK_MS = 250;
+/** How long a node may be away that comes back. */
+const RETURN_MS = 500;
 /** Heard by all nodes. */
 const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
 
@@ -25,6 +21,7 @@ interface Pending {
 /** Asks one node of the cluster something, by messages. */
 export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
+  private byEverybody: Listener | undefined = undefined;
 
   /** @param answer - is given what another node asked, unchecked, and returns plain JSON values or a promise of them */
   constructor(
@@ -39,6 +36,7 @@ export class NodeRequests {
       hub.listen(channel, (packet: unknown) => this.receive(packet), hub.own, 'requests of other nodes'),
     );
     listeners[0]!.onSessionClose = () => this.abandon();
+    this.byEverybody = listeners[1];
     return listeners;
   }
 
@@ -55,14 +53,20 @@ export class NodeRequests {
     return this.request(channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
   }
 
-  /** Whether any other node answers in time. Never rejects. */
+  /**
+   * Whether there is any other node. Never rejects. To be asked when this one leaves: it is not to be counted any more.
+   *
+   * @param timeoutMs - how long they have to answer; after that, only the broker is asked
+   */
   async hasOthers(timeoutMs: number): Promise<boolean> {
     const packet = { kind: 'call', id: randomUUID(), from: this.hub.node } as const;
+    this.byEverybody?.unsubscribe();
     try {
       await this.request(EVERYBODY, packet, timeoutMs, 'no other node answered');
       return true;
     } catch {
-      return false;
+      // They may be too busy with the clients of this one.
+      return (await this.hub.isHeard(EVERYBODY.name)) ?? false;
     }
   }
 
@@ -88,30 +92,26 @@ export class NodeRequests {
   }
 
   /**
-   * Like {@link ask}, without waiting for a node that stays away; one that comes back is asked again.
+   * Like {@link ask}, without waiting for a node that is not there.
    *
-   * @throws as {@link ask}, and TransportUnavailableError (rejects) if nobody hears that node's requests for {@link AWAY_MS}
+   * @throws as {@link ask}, and TransportUnavailableError (rejects) as soon as it is known that nobody hears that node's requests
    */
-  async askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
+  askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
     const answer = this.ask(node, body, timeoutMs);
-    const returned = this.whenBack(node);
-    // Whichever of the two is not waited for may fail.
-    answer.catch(() => {});
-    returned.catch(() => {});
-    const isAnswered = await Promise.race([answer.then(() => true), returned.then((wasAway) => !wasAway)]);
-    return isAnswered ? answer : this.ask(node, body, timeoutMs);
+    return new Promise((resolve, reject) => {
+      answer.then(resolve, reject);
+      void this.isGone(node).then((isGone) => {
+        if (isGone) reject(unavailable(`node ${node} is not there`));
+      });
+    });
   }
 
-  /** @returns whether a node was away and is back; it is not away as far as anybody knows otherwise. Rejects if it stays away. */
-  private async whenBack(node: string): Promise<boolean> {
+  /** Whether nobody hears a node's requests, also not a little later: its link may just be coming back. */
+  private async isGone(node: string): Promise<boolean> {
     const { name } = channelOf(node);
     if ((await this.hub.isHeard(name)) !== false) return false;
-    for (let waited = 0; waited < AWAY_MS; waited += LOOK_MS) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS).unref());
-      const isHeard = await this.hub.isHeard(name);
-      if (isHeard !== false) return isHeard === true;
-    }
-    throw unavailable(`node ${node} is not there`);
+    await new Promise((resolve) => setTimeout(resolve, RETURN_MS).unref());
+    return (await this.hub.isHeard(name)) === false;
   }
 
   /** Resolves when all has been heard that the broker had taken before, or the broker is away. */

@@ -62,7 +62,8 @@ export class ClientConnection {
   /** Takes what goes over the stream, once there is one. */
   private reader: Reader<unknown> | undefined = undefined;
   private form: StreamForm | undefined = undefined;
-  private hasBegun = false;
+  /** Whether the client has been told what became of its request. */
+  hasBegun = false;
   /** Changes that have come before. */
   private waiting: (() => void)[] | undefined = undefined;
 
@@ -75,6 +76,11 @@ export class ClientConnection {
       this.unsubscribe(this.names);
       this.noteBegun();
     });
+  }
+
+  /** Whether its client is a native EventSource, which does not name it when it comes back. */
+  get isNative(): boolean {
+    return this.form instanceof NativeForm;
   }
 
   /** The channels and templates that it has. */

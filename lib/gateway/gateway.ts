@@ -9,9 +9,11 @@ import { Admissions } from './admission.js';
 import { ChannelFeeds } from './channel-feeds.js';
 import type { Claim } from './claim.js';
 import { ClientConnection, type ConnectionContext } from './client-connection.js';
+import { Leaving, backWithin } from './leaving.js';
 import { Recovery } from './recovery.js';
 import { RecoveryAnswers } from './recovery-answers.js';
 import type { EventStreams } from '../sse/event-streams.js';
+import { returnWindow } from '../sse/return-window.js';
 import type { Limits } from '../protocol/limits.js';
 import type { Reporter } from '../core/reporter.js';
 import { ChannelDecisions, type ChannelDecider, type Requester } from './channel-decisions.js';
@@ -33,6 +35,10 @@ import { Refusal } from './refusal.js';
 
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
+/** How long another node may take to say that it is there. */
+const OTHERS_TIMEOUT_MS = 1_500;
+/** How long a native EventSource takes to be back after it was to come back. */
+const NATIVE_RETURN_MS = 1_000;
 
 /** What a gateway is made of. */
 export interface GatewayParts {
@@ -53,6 +59,8 @@ export interface GatewaySettings {
   readonly recoveryMs: number;
   /** How much of them, in bytes. */
   readonly recoveryBytes: number;
+  /** How long this node stays at most for clients that it has sent away; 0: not at all. */
+  readonly leaveMs: number;
   /** How many requests may be decided about at a time. */
   readonly maxPendingRequests: number;
 }
@@ -83,6 +91,7 @@ export class Gateway {
   /** What the connections have in common. */
   private readonly context: ConnectionContext;
   private readonly answers: RecoveryAnswers;
+  private leaving: Leaving | undefined = undefined;
   private hasToldOfOthers = false;
 
   constructor(
@@ -106,12 +115,44 @@ export class Gateway {
     const { feeds } = this;
     this.context = { hub, feeds, admissions, recovery, queue, heartbeatMs, maxSubscriptions };
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
-    this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, () => {});
+    this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (returned) =>
+      this.leaving?.noteQuestion(returned),
+    );
   }
 
   /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
   async start(): Promise<void> {
     await whenHeard(this.hub, this.nodes.listen());
+  }
+
+  /**
+   * To be called when the clients are about to be sent away: from here on this node only answers others about them, until
+   * {@link hasLeft}.
+   *
+   * @returns until when the clients have to be back elsewhere, in milliseconds from now; `undefined` if this node does not stay
+   *   for them: there is none, or no way to others, or nothing is kept for them
+   */
+  leave(): number | undefined {
+    const { leaveMs, recoveryMs } = this.settings;
+    const clients = [...this.connections.values()].filter(({ hasBegun, names }) => hasBegun && names.length > 0);
+    if (!this.hub.hasTransport || leaveMs === 0 || recoveryMs === 0 || clients.length === 0) return undefined;
+    const backMs = backWithin(leaveMs);
+    const named = clients.filter(({ isNative }) => !isNative);
+    const nativesBackMs = returnWindow(this.parts.streams.size, backMs).toMs + NATIVE_RETURN_MS;
+    this.leaving = new Leaving(
+      {
+        connections: named.map(({ id }) => id),
+        othersBackMs: named.length < clients.length ? nativesBackMs : 0,
+      },
+      leaveMs,
+      this.nodes.hasOthers(OTHERS_TIMEOUT_MS),
+    );
+    return backMs;
+  }
+
+  /** Resolves when nobody needs this node any more; at once unless it has been told to {@link leave}. */
+  async hasLeft(): Promise<void> {
+    await this.leaving?.isOver();
   }
 
   /**

@@ -30,7 +30,7 @@ export class Leaving {
 
   /**
    * @param leaveMs - how long this node stays at most, from now
-   * @param hasOthers - whether there is any other node to which they can go
+   * @param hasOthers - whether another node has said that it is there, to which they can go
    */
   constructor(
     { connections, othersBackMs }: Leavers,
@@ -56,7 +56,8 @@ export class Leaving {
 
   /** Resolves when all are back and have been told what they have missed, or the time is over; at once if there is no other node. */
   async isOver(): Promise<void> {
-    if (!(await this.hasOthers)) return;
+    // One that is too busy to say so may have asked something all the same.
+    if (!(await this.hasOthers) && this.askedAt === -Infinity) return;
     for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {
       await this.waitAtMost(restMs);
     }

@@ -170,6 +170,7 @@ export class MessagingModule
     private readonly http: HttpAdapterHost,
     private readonly modules: ModulesContainer,
     @Optional() private readonly local?: LocalSessions,
+    @Optional() private readonly gateway?: Gateway,
   ) {
     super();
     const other = [...modules.values()].find(({ metatype }) => metatype !== MessagingModule && fromOtherCopy(metatype));
@@ -224,11 +225,13 @@ export class MessagingModule
   /** Called by Nest while it still serves requests: accepts no more of them from new connections, and ends the event streams. */
   async beforeApplicationShutdown(): Promise<void> {
     stopListening(this.http);
-    await this.streams.drain();
+    await this.streams.drain(this.gateway?.leave());
   }
 
-  /** Called by Nest when it serves no more: closes sessions and transport. */
+  /** Called by Nest when it serves no more: closes the sessions and, when no other server needs this one any more, the transport. */
   async onApplicationShutdown(): Promise<void> {
+    this.hub.retire();
+    await this.gateway?.hasLeft();
     await this.hub.close();
     this.reporter.flush();
   }

@@ -34,8 +34,7 @@ export interface BeatConnection {
  * back by the other. A beat that Redis does not accept says nothing of that.
  */
 export class RedisBeat {
-  /** Whether its channel is registered. */
-  isOn = false;
+  private isOn = false;
   private isOut = false;
   private ticks = 0;
   private missing = 0;

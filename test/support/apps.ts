@@ -52,6 +52,8 @@ export interface TestAppOptions {
   readonly http2?: { readonly http2SessionTimeout?: number };
   /** Serves over TLS. */
   readonly tls?: { readonly key: string; readonly cert: string };
+  /** @defaultValue a free one */
+  readonly port?: number | undefined;
   /** Called before the application is initialised. */
   readonly configure?: (app: INestApplication) => void | Promise<void>;
 }
@@ -60,7 +62,7 @@ export interface TestAppOptions {
 export async function startApp(metadata: ModuleMetadata, options: TestAppOptions = {}): Promise<TestApp> {
   const { app, logger } = await createApp(metadata, options);
   await options.configure?.(app);
-  await app.listen(0, '127.0.0.1');
+  await app.listen(options.port ?? 0, '127.0.0.1');
   return {
     app,
     logger,

@@ -23,7 +23,7 @@ export class ServerProcess implements AsyncDisposable {
     const code = await (bundle ??= bundleProgram(PROGRAM));
     const child = spawn(process.execPath, ['--input-type=module'], {
       cwd: PROGRAM_ROOT,
-      env: { ...process.env, SERVER_OPTIONS: JSON.stringify(options) },
+      env: { ...process.env, SERVER_OPTIONS: JSON.stringify({ shutdownHooks: true, ...options }) },
       stdio: ['pipe', 'pipe', 'inherit', 'ipc'],
     });
     child.stdin!.end(code);
@@ -35,10 +35,15 @@ export class ServerProcess implements AsyncDisposable {
   }
 
   /** Ends it without a word, as a crash does. */
-  async kill(): Promise<void> {
+  kill(): Promise<void> {
+    return this.end('SIGKILL');
+  }
+
+  /** Has it shut down in order. */
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const exited = once(this.child, 'exit');
-    this.child.kill('SIGKILL');
+    this.child.kill(signal);
     await exited;
   }
 

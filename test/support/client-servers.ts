@@ -47,6 +47,11 @@ export interface ClientServerOptions {
   readonly redis?: string;
   readonly adapter?: AdapterName;
   readonly heartbeatMs?: number;
+  readonly port?: number;
+  /** How long it stays for its clients when it ends. */
+  readonly leaveMs?: number;
+  /** Whether it shuts down on SIGTERM: in a process of its own. */
+  readonly shutdownHooks?: boolean;
 }
 
 /** A server with a gateway, and a view into what it keeps of its clients. */
@@ -61,15 +66,22 @@ export class ClientServer implements AsyncDisposable {
     this.messaging.addListener(ClientConnections, this.comings.push);
   }
 
-  static async start({ redis, adapter = 'Express', heartbeatMs = 15_000 }: ClientServerOptions): Promise<ClientServer> {
+  static async start(options: ClientServerOptions): Promise<ClientServer> {
+    // Most tests end their servers before their clients.
+    const { redis, adapter = 'Express', heartbeatMs = 15_000, leaveMs = 0, port, shutdownHooks = false } = options;
+    const gateway = { timeoutMs: 1_000, leaveMs };
     const running = await startApp(
       {
-        imports: [MessagingModule.forRoot({ redis, gateway: { timeoutMs: 1_000 }, sse: { heartbeatMs, retryMs: 50 } })],
+        imports: [MessagingModule.forRoot({ redis, gateway, sse: { heartbeatMs, retryMs: 50 } })],
         providers: [RoomAccess, { provide: APP_GUARD, useClass: ReadsToken }],
       },
       {
         adapter,
-        configure: (app) => app.enableCors({ origin: true, allowedHeaders: ['authorization', 'content-type'] }),
+        port,
+        configure: (app) => {
+          app.enableCors({ origin: true, allowedHeaders: ['authorization', 'content-type'] });
+          if (shutdownHooks) app.enableShutdownHooks();
+        },
       },
     );
     return new ClientServer(running);

@@ -20,6 +20,7 @@ import { RecordingReporter } from './recording-reporter.js';
 export interface GatewayNodeOptions {
   readonly recoveryMs?: number;
   readonly recoveryBytes?: number;
+  readonly leaveMs?: number;
   readonly maxBufferedBytes?: number;
   readonly limits?: Partial<Limits>;
 }
@@ -38,14 +39,20 @@ export class GatewayNode {
 
   private constructor(
     transport: MemoryTransport | undefined,
-    { recoveryMs = 60_000, recoveryBytes = 16_000_000, maxBufferedBytes = 1_000_000, limits }: GatewayNodeOptions,
+    {
+      recoveryMs = 60_000,
+      recoveryBytes = 16_000_000,
+      leaveMs = 5_000,
+      maxBufferedBytes = 1_000_000,
+      limits,
+    }: GatewayNodeOptions,
   ) {
     this.transport = transport;
     const all = { ...DEFAULT_LIMITS, ...limits };
     const { reporter, flusher } = this;
     this.hub = new Hub({ reporter, transport: this.transport, limits: all });
     const queue = new WorkQueue(reporter);
-    const streams = { flusher, queue, options: { heartbeatMs: 15_000, maxBufferedBytes, retryMs: undefined } };
+    const streams = { size: 1, flusher, queue, options: { heartbeatMs: 15_000, maxBufferedBytes, retryMs: undefined } };
     this.gateway = new Gateway(
       {
         hub: this.hub,
@@ -54,7 +61,7 @@ export class GatewayNode {
         channels: { decide: async (channel) => ({ channel }) },
         otherServerNamed: () => {},
       },
-      { limits: all, timeoutMs: 1_000, recoveryMs, recoveryBytes, maxPendingRequests: 10 },
+      { limits: all, timeoutMs: 1_000, recoveryMs, recoveryBytes, leaveMs, maxPendingRequests: 10 },
     );
     GatewayNode.nodes.add(this);
   }

@@ -22,7 +22,7 @@ export class SseClient implements AsyncDisposable {
   readonly comments = new Queue<string>();
   /** Resolves when the server has ended the stream, or this side has left it. */
   readonly ended: Promise<void>;
-  /** The first `retry:` field, in milliseconds. */
+  /** The latest `retry:` field, in milliseconds. */
   retryMs: number | undefined;
 
   private constructor(
@@ -33,7 +33,7 @@ export class SseClient implements AsyncDisposable {
     const parser = createParser({
       onEvent: ({ event = 'message', id, data }) => this.events.push({ event, id, data }),
       onComment: this.comments.push,
-      onRetry: (retryMs) => (this.retryMs ??= retryMs),
+      onRetry: (retryMs) => (this.retryMs = retryMs),
     });
     response.setEncoding('utf8').on('data', (chunk: string) => parser.feed(chunk));
     this.ended = closeOf(response);

@@ -9,6 +9,9 @@ import type { GatewayOptions } from './gateway-options.js';
 const TIMEOUT_MS = 5_000;
 const RECOVERY_MS = 60_000;
 const RECOVERY_BYTES = 16 * 1024 * 1024;
+const LEAVE_MS = 5_000;
+/** How long PM2 lets a process end, unless it is told otherwise. */
+const PM2_KILL_MS = 1_600;
 const MAX_PENDING_REQUESTS = 1_000;
 
 /** Makes the gateway of an application, by its options. */
@@ -22,6 +25,7 @@ export function createGateway(
     timeoutMs = TIMEOUT_MS,
     recoveryMs = RECOVERY_MS,
     recoveryBytes = RECOVERY_BYTES,
+    leaveMs = leaveMsFor(process.env),
     maxPendingRequests = MAX_PENDING_REQUESTS,
   }: GatewayOptions,
 ): Gateway {
@@ -34,6 +38,11 @@ export function createGateway(
     );
   return new Gateway(
     { hub, streams, reporter, channels, otherServerNamed },
-    { limits, timeoutMs, recoveryMs, recoveryBytes, maxPendingRequests },
+    { limits, timeoutMs, recoveryMs, recoveryBytes, leaveMs, maxPendingRequests },
   );
+}
+
+/** A process is to be gone before its manager kills it; clients then come back sooner, too. */
+export function leaveMsFor({ pm_id: isPm2, kill_timeout: killMs }: NodeJS.ProcessEnv): number {
+  return isPm2 === undefined ? LEAVE_MS : Math.min(LEAVE_MS, Number(killMs) || PM2_KILL_MS);
 }

@@ -35,6 +35,14 @@ export interface GatewayOptions {
    */
   recoveryBytes?: number | undefined;
   /**
+   * How long this server stays at most when it shuts down and has sent its clients away, in milliseconds: until they are back
+   * elsewhere, it answers the other servers about what its clients have missed. It accepts no connections meanwhile, and does not
+   * stay if there is no client or no other server. Clients come back within this time, less a second, however many there
+   * are: allow a second for each thousand of them, and two more. 0: not at all.
+   * @defaultValue 5_000; under PM2 its `kill_timeout`, if that is shorter: 1_600
+   */
+  leaveMs?: number | undefined;
+  /**
    * How long a method decorated with `@AuthorizeChannel` may take to decide, in milliseconds. One that takes longer counts
    * as a denial, which is logged.
    * @defaultValue 5_000
@@ -68,6 +76,7 @@ const OPTIONS: Record<string, OptionCheck> = {
   timeoutMs: wholeNumber(1),
   recoveryMs: wholeNumber(0),
   recoveryBytes: wholeNumber(0),
+  leaveMs: wholeNumber(0),
   authorizerTimeoutMs: wholeNumber(1),
   maxAuthorizers: wholeNumber(1),
   maxPendingRequests: wholeNumber(1),

@@ -226,6 +226,14 @@ describe('Whether there are other nodes', () => {
     expect(a.pending).toBe(0);
   });
 
+  test('is known from the broker if they are too busy to answer', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    jest.spyOn(b.hub, 'post').mockResolvedValue(true);
+    expect(await a.requests.hasOthers(1)).toBe(true);
+  });
+
   test('is denied at once if the broker is away', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);

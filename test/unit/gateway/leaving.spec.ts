@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Leaving, backWithin, type Leavers } from '../../../lib/gateway/leaving.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { GatewayNode, type GatewayNodeOptions } from '../../support/gateway-node.js';
 
 const LEAVE_MS = 5_000;
 
@@ -80,6 +82,89 @@ describe('a node that leaves', () => {
     const { isGoneAfter } = leave({}, Promise.resolve(false));
     expect(await isGoneAfter(0)).toBe(true);
     expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('stays if another node was too busy to say that it is there, but asks something', async () => {
+    const { leaving, isGoneAfter } = leave({}, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
+    leaving.noteQuestion(['a']);
+    expect(await isGoneAfter(1_100)).toBe(false);
+    leaving.noteQuestion(['b']);
+    expect(await isGoneAfter(300)).toBe(true);
+  });
+});
+
+/** A node that its clients have left at its word, as far as it is not told that they are back. */
+async function leftBy(broker: MemoryBroker, options: GatewayNodeOptions, ...channels: string[]) {
+  const node = await GatewayNode.start(broker, options);
+  const client = await node.open(...channels);
+  const backMs = node.gateway.leave();
+  client.close();
+  return { node, client, backMs };
+}
+
+describe('a gateway that leaves', () => {
+  beforeEach(() => void jest.useRealTimers());
+  afterEach(() => GatewayNode.closeAll());
+
+  test('answers for a client until that is back at another node, and has it come back in time for that', async () => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    // Much longer than a test may take.
+    const { node, client, backMs } = await leftBy(broker, { leaveMs: 1_000_000 }, 'news');
+    expect(backMs).toBe(999_000);
+    const hasLeft = node.gateway.hasLeft();
+    node.hub.retire();
+    await other.post('news', 'missed');
+
+    const back = other.connect(client.wanted('news'), client.connection.id);
+
+    expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
+    await hasLeft;
+  });
+
+  test('answers for a client of a native EventSource until that is to be back', async () => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const node = await GatewayNode.start(broker, { leaveMs: 1_200 });
+    const client = node.get(['news']);
+    await client.ready();
+    void other.post('news', 'read');
+    expect(await client.next(1)).toEqual(['read']);
+    node.gateway.leave();
+    client.close();
+    void other.post('news', 'missed');
+    node.hub.retire();
+    const back = other.get(['news'], client.lastEventId);
+    expect(await back.next(1)).toEqual(['missed']);
+    await node.gateway.hasLeft();
+  });
+
+  test.each<[string, GatewayNodeOptions, string[]]>([
+    ['no client that has a channel', {}, []],
+    ['nothing kept for its clients', { recoveryMs: 0 }, ['news']],
+    ['no time for it', { leaveMs: 0 }, ['news']],
+  ])('does not stay if there is %s', async (_what, options, channels) => {
+    const broker = new MemoryBroker();
+    await GatewayNode.start(broker);
+    const { node, backMs } = await leftBy(broker, { leaveMs: 1_000_000, ...options }, ...channels);
+    expect(backMs).toBeUndefined();
+    await node.gateway.hasLeft();
+  });
+
+  test('does not stay if there is no way to other nodes', async () => {
+    const node = await GatewayNode.start(undefined, { leaveMs: 1_000_000 });
+    await node.open('news');
+    expect(node.gateway.leave()).toBeUndefined();
+    await node.gateway.hasLeft();
+  });
+
+  test('does not stay if no other node is there, or the broker is away', async () => {
+    const broker = new MemoryBroker();
+    const alone = await leftBy(broker, { leaveMs: 1_000_000 }, 'news');
+    expect(await alone.node.gateway.hasLeft()).toBeUndefined();
+    const cutOff = await leftBy(broker, { leaveMs: 1_000_000 }, 'news');
+    broker.cut();
+    expect(await cutOff.node.gateway.hasLeft()).toBeUndefined();
   });
 });
 

@@ -1,0 +1,60 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { freePort } from './redis-server.js';
+
+// Not on the path of everybody.
+const DEBIANS = '/usr/sbin/nginx';
+
+/** A real nginx on a free port that shares requests among servers, as docs/deployment.md has it. */
+export class Nginx implements AsyncDisposable {
+  private constructor(
+    readonly url: string,
+    private readonly child: ChildProcess,
+    private readonly folder: string,
+  ) {}
+
+  /** @param ports - those of the servers, on the loopback interface */
+  static async start(ports: readonly number[]): Promise<Nginx> {
+    const folder = await mkdtemp(path.join(tmpdir(), 'nginx-'));
+    const port = await freePort();
+    const file = path.join(folder, 'nginx.conf');
+    await writeFile(file, configuration(folder, port, ports));
+    const program = existsSync(DEBIANS) ? DEBIANS : 'nginx';
+    const child = spawn(program, ['-c', file, '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const lines = createInterface(child.stderr);
+    await new Promise<void>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('exit', (code) => reject(new Error(`nginx ended with ${code}`)));
+      lines.on('line', (line) => line.includes('start worker process') && resolve());
+    });
+    return new Nginx(`http://127.0.0.1:${port}`, child, folder);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const exited = once(this.child, 'exit');
+    this.child.kill('SIGTERM');
+    await exited;
+    await rm(this.folder, { recursive: true });
+  }
+}
+
+function configuration(folder: string, port: number, ports: readonly number[]): string {
+  const servers = ports.map((each) => `server 127.0.0.1:${each} max_fails=0;`).join(' ');
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  return `daemon off; pid ${folder}/pid; error_log stderr notice; worker_processes 1;
+events { worker_connections 1000; }
+http {
+  access_log off;
+  ${temporary.map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}
+  upstream app { ${servers} }
+  server {
+    listen 127.0.0.1:${port};
+    location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }
+}`;
+}
