@@ -7,8 +7,12 @@ import type { Hub } from './hub.js';
 import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 
-/** How long a node may be away that comes back. */
-const RETURN_MS = 500;
+/**
+ * A node that nobody has heard for so long is gone. One that is only cut off from the broker keeps its posts, which its own
+ * clients have read, for 2 s (`publishTimeoutMs`); if it was given up earlier, they would get them a second time elsewhere.
+ */
+const AWAY_MS = 2_500;
+const LOOK_MS = 250;
 /** Heard by all nodes. */
 const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
 
@@ -92,26 +96,30 @@ export class NodeRequests {
   }
 
   /**
-   * Like {@link ask}, without waiting for a node that is not there.
+   * Like {@link ask}, without waiting for a node that stays away; one that comes back is asked again.
    *
-   * @throws as {@link ask}, and TransportUnavailableError (rejects) as soon as it is known that nobody hears that node's requests
+   * @throws as {@link ask}, and TransportUnavailableError (rejects) if nobody hears that node's requests for {@link AWAY_MS}
    */
-  askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
+  async askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
     const answer = this.ask(node, body, timeoutMs);
-    return new Promise((resolve, reject) => {
-      answer.then(resolve, reject);
-      void this.isGone(node).then((isGone) => {
-        if (isGone) reject(unavailable(`node ${node} is not there`));
-      });
-    });
+    const returned = this.whenBack(node);
+    // Whichever of the two is not waited for may fail.
+    answer.catch(() => {});
+    returned.catch(() => {});
+    const isAnswered = await Promise.race([answer.then(() => true), returned.then((wasAway) => !wasAway)]);
+    return isAnswered ? answer : this.ask(node, body, timeoutMs);
   }
 
-  /** Whether nobody hears a node's requests, also not a little later: its link may just be coming back. */
-  private async isGone(node: string): Promise<boolean> {
+  /** @returns whether a node was away and is back; it is not away as far as anybody knows otherwise. Rejects if it stays away. */
+  private async whenBack(node: string): Promise<boolean> {
     const { name } = channelOf(node);
     if ((await this.hub.isHeard(name)) !== false) return false;
-    await new Promise((resolve) => setTimeout(resolve, RETURN_MS).unref());
-    return (await this.hub.isHeard(name)) === false;
+    for (let waited = 0; waited < AWAY_MS; waited += LOOK_MS) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS).unref());
+      const isHeard = await this.hub.isHeard(name);
+      if (isHeard !== false) return isHeard === true;
+    }
+    throw unavailable(`node ${node} is not there`);
   }
 
   /** Resolves when all has been heard that the broker had taken before, or the broker is away. */

@@ -170,8 +170,8 @@ export class Session implements GapReader, Disposable, AsyncDisposable {
     if (this.#closeReason !== undefined) this.#runOnClose(run, this.#closeReason);
     else if (earlier === undefined) this.#onClose = run;
     else if (typeof earlier === 'function') this.#onClose = [earlier, run];
-    // Not pushed: an array that grows takes room for many more, and there may be 100,000 sessions.
-    else this.#onClose = [...earlier, run];
+    // Not pushed or spread: an array that grows takes room for many more, and there may be 100,000 sessions.
+    else this.#onClose = earlier.concat(run);
   }
 
   /**

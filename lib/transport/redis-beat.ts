@@ -34,7 +34,8 @@ export interface BeatConnection {
  * back by the other. A beat that Redis does not accept says nothing of that.
  */
 export class RedisBeat {
-  private isOn = false;
+  /** Whether its channel is registered. */
+  isOn = false;
   private isOut = false;
   private ticks = 0;
   private missing = 0;

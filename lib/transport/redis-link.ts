@@ -115,6 +115,8 @@ export class RedisLink {
     this.unansweredBeats = 0;
     this.attemptError = error;
     this.client.disconnect(true);
+    // The other end of a dead connection acknowledges no end, which ioredis would wait for.
+    this.destroySocket();
   }
 
   /** Looks at the role again; a link that cannot ask for it is made anew, which asks first. */
@@ -252,6 +254,10 @@ export class RedisLink {
     const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
     await promise;
     clearTimeout(timer);
-    (client as { stream?: { destroy?(): void } }).stream?.destroy?.();
+    this.destroySocket();
+  }
+
+  private destroySocket(): void {
+    (this.client as { stream?: { destroy?(): void } }).stream?.destroy?.();
   }
 }

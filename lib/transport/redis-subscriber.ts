@@ -7,7 +7,7 @@ import { Deferred } from './deferred.js';
 import type { PayloadReader } from './payload-reader.js';
 import { REDIS_BACKOFF, isDenial, isReply } from './redis-client.js';
 import { RedisBeat } from './redis-beat.js';
-import { RedisInterests, isHeard, isWanted, promise, type Interest, type Topic } from './redis-interests.js';
+import { RedisInterests, isHeard, isWanted, promise, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 
@@ -47,6 +47,8 @@ export class RedisSubscriber {
   private isClosed = false;
   // Whether anything has come by this link, or nothing can be expected to.
   private isProven = false;
+  // Whether all losses are told, so that messages need no look.
+  private isSettled = false;
   private readonly beat: RedisBeat;
   private readonly beatKey: string;
   // What is heard in another way than was asked for.
@@ -131,7 +133,7 @@ export class RedisSubscriber {
       isChange = this.restoring.delete(topic) || isChange;
       isChange = this.refusals.delete(topic) || isChange;
     }
-    if (isChange) this.listener.changed();
+    if (isChange) this.changed();
   }
 
   /** The link is up, with nothing registered: registers everything. */
@@ -144,7 +146,14 @@ export class RedisSubscriber {
     }
     this.flush();
     this.registerBeat();
-    this.listener.changed();
+    this.changed();
+  }
+
+  /** Posts can be sent again: whether they come back is to be seen. */
+  recheck(): void {
+    if (!this.beat.isOn) return;
+    this.isProven = !this.beat.start();
+    this.changed();
   }
 
   /** To be called at intervals: looks whether anything is heard. */
@@ -161,7 +170,7 @@ export class RedisSubscriber {
     this.restoring.clear();
     this.refusals.clear();
     this.beat.stop();
-    this.isProven = false;
+    this.isProven = this.isSettled = false;
     this.interests.unregister();
   }
 
@@ -217,7 +226,7 @@ export class RedisSubscriber {
     }
     if (this.isProven) this.tellLosses(topics);
     if (this.refusals.size === 0) this.backoff.reset();
-    if (isChange) this.listener.changed();
+    if (isChange) this.changed();
   }
 
   /** Last, so that a beat comes back only where all else is registered. */
@@ -250,18 +259,22 @@ export class RedisSubscriber {
   private prove(): void {
     this.isProven = true;
     this.tellLosses(this.interests.topics());
+    this.changed();
+  }
+
+  private changed(): void {
+    this.isSettled = this.isProven && this.restoring.size === 0 && this.refusals.size === 0;
     this.listener.changed();
   }
 
   private tellLosses(topics: Iterable<Topic>): void {
     for (const topic of topics) {
-      for (const interest of topic.interests) if (interest.hasLoss) this.tellLoss(interest);
+      for (const interest of topic.interests) {
+        if (!interest.hasLoss) continue;
+        interest.hasLoss = false;
+        this.reader.lost(interest.name);
+      }
     }
-  }
-
-  private tellLoss(interest: Interest): void {
-    interest.hasLoss = false;
-    this.reader.lost(interest.name);
   }
 
   private refused(topics: readonly Topic[], isPattern: boolean, error: Error): void {
@@ -282,7 +295,7 @@ export class RedisSubscriber {
     } else {
       for (const topic of topics) this.restoring.delete(topic);
       for (const topic of wanted) this.refusals.set(topic, this.describe(topic, error));
-      this.listener.changed();
+      this.changed();
     }
     this.retrying ??= setTimeout(this.retry, this.backoff.next());
   }
@@ -305,7 +318,7 @@ export class RedisSubscriber {
         `this server hears all of ${quote(everything.key)} instead, which costs more: ${hint}`,
       { cause },
     );
-    this.listener.changed();
+    this.changed();
     return true;
   }
 
@@ -348,23 +361,17 @@ export class RedisSubscriber {
       if (key === this.beatKey) this.heardBeat();
       return;
     }
-    if (topic.state !== 'registered' || !this.isProven) this.heardFirst(topic);
-    for (const interest of topic.interests) {
-      if (interest.hasLoss) this.tellLoss(interest);
-      this.reader.read(payload, interest.name, interest.name, topic.isPlain);
-    }
+    if (!this.isSettled) this.heardFirst(topic);
+    for (const { name } of topic.interests) this.reader.read(payload, name, name, topic.isPlain);
   }
 
   private receiveByPattern(pattern: string, key: string, payload: string): void {
     const topic = this.interests.topicOf(pattern, true);
     if (topic === undefined) return;
-    if (topic.state !== 'registered' || !this.isProven) this.heardFirst(topic);
-    for (const interest of topic.interests) {
-      const { name, segments } = interest;
+    if (!this.isSettled) this.heardFirst(topic);
+    for (const { name, segments } of topic.interests) {
       const channel = this.names.match(key, segments, topic.isPlain);
-      if (channel === undefined) continue;
-      if (interest.hasLoss) this.tellLoss(interest);
-      this.reader.read(payload, name, channel, topic.isPlain);
+      if (channel !== undefined) this.reader.read(payload, name, channel, topic.isPlain);
     }
   }
 

@@ -192,6 +192,7 @@ export class RedisTransport implements Transport {
     // Others, who lost Redis when we did, are likely to hear again when we do.
     if (!this.subscriber.isRestored) this.publisher.hold();
     this.publisher.up();
+    this.subscriber.recheck();
     this.update();
   }
 
@@ -216,9 +217,9 @@ export class RedisTransport implements Transport {
   private update(): void {
     if (this.closing || !this.links) return;
     if (this.subscriber.isRestored) this.publisher.release();
-    if (this.subscriber.isRegistered) this.deafCount = 0;
     const error = this.failure();
     if (this.links.commands.isUp && this.subscriber.isRegistered && error === undefined) {
+      this.deafCount = 0;
       this.emit({ state: 'ready', error: this.refusal ?? this.subscriber.notice });
     } else if (error !== undefined) {
       this.emit({ state: 'waiting', error });

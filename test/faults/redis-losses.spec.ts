@@ -31,10 +31,15 @@ async function listener(
   return [transport, told];
 }
 
+/** Posts until it is accepted. */
+async function acceptedAtLast(transport: RedisTransport, channel: string, payload: string): Promise<void> {
+  while (!(await transport.publish(channel, payload))) await new Promise(setImmediate);
+}
+
 /** Commands go to one port, subscriptions to another. */
 function splitOver(commands: number, subscriber: number): RedisOption {
   const ports = [commands, subscriber];
-  return () => new Redis({ host: '127.0.0.1', port: ports.shift()!, lazyConnect: true });
+  return () => new Redis({ host: '127.0.0.1', port: ports.shift()!, lazyConnect: true, disconnectTimeout: 100 });
 }
 
 async function proxyOf(server: RedisServer): Promise<TcpProxy> {
@@ -230,11 +235,34 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     const [a, told] = await listener(splitOver(proxy.port, server.port), ['news']);
     proxy.retarget(other.port);
     proxy.cut();
+    const statuses = recordStatuses(a);
     await reached(a, 'waiting', 'hears nothing');
     proxy.retarget(server.port);
     await reached(a, 'ready');
     expect(await a.publish('news', 'heard')).toBe(true);
     expect((await told.take(2)).at(-1)).toBe('news: heard');
+    // It was not ready in between, where posts went to a Redis that nobody listens to.
+    expect(statuses.map((text) => text.split(' ')[0]).filter((state) => state === 'ready')).toHaveLength(2);
+  });
+
+  test('that goes on is told of once, and leaves the posts alone after they were made anew once', async () => {
+    const server = await nodes.server();
+    const other = await nodes.server();
+    const proxy = await proxyOf(other);
+    const commands = await proxyOf(server);
+    const a = nodes.create(splitOver(commands.port, proxy.port), { heartbeatMs: 200 });
+    const told = new Queue<string>();
+    await a.start((payload) => told.push(payload), { lost: (name) => told.push(`${name} lost`) });
+    const statuses = recordStatuses(a);
+    await a.subscribe('news');
+    await proxy.connections.take(6);
+    expect(commands.connections.pending).toHaveLength(2);
+    expect(statuses).toEqual([expect.stringMatching(/^waiting the subscription to .* hears nothing/)]);
+    expect(told.pending).toEqual([]);
+    proxy.retarget(server.port);
+    await reached(a, 'ready');
+    expect(await told.next()).toBe('news lost');
+    expect(told.pending).toEqual([]);
   });
 
   test('is not suspected while Redis is paused: one status tells of that within 5 s, and nothing is made anew', async () => {
@@ -254,6 +282,25 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     expect(proxy.connections.pending).toEqual([]);
     expect(statuses).toEqual(['ready', expect.stringMatching(/^waiting .* it does not answer$/), 'ready']);
   });
+});
+
+test('A Redis that is paused for long costs one loss for each name, once it goes on', async () => {
+  const server = await nodes.server();
+  const [a, told] = await listener(server.url, ['news', 'rooms/:roomId'], { heartbeatMs: 200 });
+  const statuses = recordStatuses(a);
+  server.pause();
+  await reached(a, 'waiting');
+  // More than one attempt ends without an answer meanwhile.
+  for (let post = 0; post < 2; post++) expect(await a.publish('news', 'no')).toBe(false);
+  server.resume();
+  await reached(a, 'ready');
+  await acceptedAtLast(a, 'news', 'yes');
+  const lines = await told.takeUntil((line) => line === 'news: yes');
+  expect(lines.filter((line) => line.includes('lost')).toSorted()).toEqual([
+    'news lost: broker',
+    'rooms/:roomId lost: broker',
+  ]);
+  expect(statuses).toEqual(['ready', expect.stringMatching(/^waiting .* it does not answer$/), 'ready']);
 });
 
 describe('Posts that have waited for Redis', () => {
@@ -285,6 +332,6 @@ describe('Posts that have waited for Redis', () => {
     await reached(a, 'waiting');
     await server.restart();
     expect(await a.publish('news', 'no')).toBe(false);
-    while (!(await a.publish('news', 'yes')));
+    await acceptedAtLast(a, 'news', 'yes');
   });
 });

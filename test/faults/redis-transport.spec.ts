@@ -329,7 +329,7 @@ describe('While running', () => {
   test('a quiet link is not cut by the heartbeat', async () => {
     const server = await startServer();
     const looker = probe(server);
-    const [a] = await node(server.url, [], { heartbeatMs: 20 });
+    const [a] = await node(server.url, [], { heartbeatMs: 100 });
     const states: string[] = [];
     a.status.subscribe(({ state }) => states.push(state));
     const before = await looker.calls('role');
@@ -396,7 +396,7 @@ describe('A post', () => {
     server.pause();
     expect(await within(1_000, () => a.publish('news', 'no'))).toBe(false);
     server.resume();
-    while (!(await a.publish('news', 'yes')));
+    while (!(await a.publish('news', 'yes'))) await new Promise(setImmediate);
     expect((await statusOf(a)).state).toBe('ready');
   });
 
@@ -439,7 +439,7 @@ describe('A post', () => {
     const server = await startServer();
     const [a] = await node({ url: server.url, publishTimeoutMs: 300, retryStrategy: () => 20 });
     const all = 'x'.repeat(MAX_PENDING_BYTES);
-    while (!(await a.publish('news', all)));
+    while (!(await a.publish('news', all))) await new Promise(setImmediate);
     server.pause();
     expect(await a.publish('news', all)).toBe(false);
     expect(await within(200, () => a.publish('news', 'x'))).toBe(false);

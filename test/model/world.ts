@@ -409,8 +409,8 @@ export class World {
 
   private postElsewhere(node: string, serial: number | undefined): void {
     const body = serial === undefined ? `foreign.${++this.foreign}` : `C0.${serial}`;
-    // It may be told as lost though it is not: it cannot be compared.
-    if (serial === undefined) this.losses++;
+    // It may be told as lost though it is not, whenever a client moves: it cannot be compared.
+    if (serial === undefined) this.losses += 1 + this.left.breaks;
     this.owe(body);
     this.published = [...this.published, { kind: 'message', node, serial, body }];
   }
