@@ -113,7 +113,7 @@ class Client {
     return new Promise((resolve, reject) => {
       let text = '';
       this.socket = connect(port, '127.0.0.1', () => {
-        const head = `POST /messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
+        const head = `POST /messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\naccept: text/event-stream\r\ncontent-length: ${body.length}\r\n\r\n`;
         this.socket!.write(head + body);
       })
         .setEncoding('utf8')

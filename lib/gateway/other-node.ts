@@ -46,6 +46,8 @@ interface Waiting {
   readonly resolve: (result: FromOtherNode) => void;
 }
 
+/** How long those who come are gathered while an answer is on its way. */
+const GATHER_MS = 20;
 /** How much of one question is about clients, so that it does not become too long. */
 const READ_AT_ONCE = 1_000;
 const MAX_QUESTION_BYTES = 200_000;
@@ -74,10 +76,17 @@ export class OtherNode {
   /** Never rejects. @param from - the connection that the client had there */
   recover(entering: Entering, from: string | undefined): Promise<FromOtherNode> {
     return new Promise((resolve) => {
-      if (this.waiting.length === 0) setImmediate(() => this.askForAll());
+      if (this.waiting.length === 0) this.askSoon();
       this.waiting.push({ entering, resolve });
       if (from !== undefined && this.from.at(-1) !== from) this.from.push(from);
     });
+  }
+
+  /** With the others that come until then: while an answer is on its way, more of them. */
+  private askSoon(): void {
+    const ask = (): void => this.askForAll();
+    if (this.pending === 0) setImmediate(ask);
+    else setTimeout(ask, GATHER_MS);
   }
 
   private askForAll(): void {

@@ -54,11 +54,14 @@ interface FastifyLike {
 }
 
 /**
- * Sees to it that a request leads to its response and, where asked for, that the handling of each request
- * runs inside `around`. To be called before routes are served.
+ * Sees to it that a request leads to its response and, if asked for, that the handling of each request runs inside `around`.
+ * To be called before routes are served.
+ *
+ * @param later - handles a request for an event stream: thousands of them may come at once
  */
 export function installRequestHooks(
   { httpAdapter }: HttpAdapterHost,
+  later: (handle: () => void) => void,
   around?: (request: HttpRequest, handle: () => void) => void,
 ): void {
   // No HTTP at all: a microservice, a worker, a test.
@@ -68,13 +71,23 @@ export function installRequestHooks(
     const fastify = httpAdapter.getInstance<FastifyLike>();
     fastify.addHook('onRequest', (request, reply, done) => {
       request.raw[RESPONSE] = reply.raw;
-      done();
+      if (asksForStream(request.raw)) later(done);
+      else done();
     });
     // Not earlier: reading the body continues in a context of the socket's.
     if (around) fastify.addHook('preHandler', (request, _reply, done) => around(request, done));
-  } else if (type === 'express' && around) {
-    httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => around(request, next));
+  } else if (type === 'express') {
+    httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => {
+      const handle = around === undefined ? next : (): void => around(request, next);
+      if (asksForStream(request)) later(handle);
+      else handle();
+    });
   }
+}
+
+/** Whether a request says that it wants an event stream, as EventSource and our client do. */
+function asksForStream({ headers }: HttpRequest): boolean {
+  return headers?.['accept'] === 'text/event-stream';
 }
 
 /**

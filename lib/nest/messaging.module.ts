@@ -205,7 +205,8 @@ export class MessagingModule
   /** Called by Nest before routes are served. */
   configure(_consumer: MiddlewareConsumer): void {
     const { local } = this;
-    installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
+    const later = (handle: () => void): void => this.streams.queue.add(handle);
+    installRequestHooks(this.http, later, local && ((request, handle) => local.run(request, handle)));
   }
 
   /** Called by Nest: connects to the other servers; fails where that can never succeed. */

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import type { Reporter } from '../core/reporter.js';
 
 /** How much of a turn of the loop goes into clients that come. */
@@ -19,7 +20,8 @@ export class WorkQueue {
 
   /** Does it in a later turn of the loop, when those before it have been done. */
   add(task: () => void): void {
-    this.tasks.push(task);
+    // In the context of whoever asks for it (AsyncLocalStorage), not of the one that happened to come first.
+    this.tasks.push(AsyncResource.bind(task));
     if (this.isScheduled) return;
     this.isScheduled = true;
     setImmediate(this.work);

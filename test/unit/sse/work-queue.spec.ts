@@ -1,0 +1,57 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { describe, expect, test } from '@jest/globals';
+import { WorkQueue } from '../../../lib/sse/work-queue.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+function setup() {
+  const reporter = new RecordingReporter();
+  const queue = new WorkQueue(reporter);
+  const emptied = () => new Promise<void>((resolve) => (queue.onEmpty = resolve));
+  return { reporter, queue, emptied };
+}
+
+describe('What is done for clients that come at once', () => {
+  test('is done in order, some of it in each turn of the loop', async () => {
+    const { queue, emptied } = setup();
+    const done: number[] = [];
+    for (let task = 0; task < 20; task++) {
+      queue.add(() => {
+        const end = performance.now() + 3;
+        while (performance.now() < end);
+        done.push(task);
+      });
+    }
+    let turns = 0;
+    let isOver = false;
+    const others = (async () => {
+      for (; !isOver; turns++) await new Promise((resolve) => setImmediate(resolve));
+    })();
+    await emptied();
+    isOver = true;
+    await others;
+    expect(done).toEqual(Array.from({ length: 20 }, (_, task) => task));
+    expect(turns).toBeGreaterThan(4);
+  });
+
+  test('is done in the context of whoever asked for it', async () => {
+    const { queue, emptied } = setup();
+    const storage = new AsyncLocalStorage<string>();
+    const seen: unknown[] = [];
+    for (const context of ['one', 'two']) storage.run(context, () => queue.add(() => seen.push(storage.getStore())));
+    queue.add(() => seen.push(storage.getStore()));
+    await emptied();
+    expect(seen).toEqual(['one', 'two', undefined]);
+  });
+
+  test('is reported if it fails, and the rest is done', async () => {
+    const { queue, emptied, reporter } = setup();
+    const done: string[] = [];
+    queue.add(() => {
+      throw new Error('broken');
+    });
+    queue.add(() => done.push('fine'));
+    await emptied();
+    expect(done).toEqual(['fine']);
+    expect(reporter.callbackFailures).toMatchObject([{ error: { message: 'broken' } }]);
+  });
+});
