@@ -48,8 +48,9 @@ interface Waiting {
 
 /** How long those who come are gathered while an answer is on its way. */
 const GATHER_MS = 20;
-/** How much of one question is about clients, so that it does not become too long. */
+/** How many entries of answers are read in one turn of the loop: some milliseconds. */
 const READ_AT_ONCE = 1_000;
+/** How much of one question is about clients, so that it does not become too long. */
 const MAX_QUESTION_BYTES = 200_000;
 const CLAIM_BYTES = 200;
 
@@ -62,6 +63,9 @@ export class OtherNode {
   private from: string[] = [];
   private readonly reads = new Map<ChannelFeed, SharedRead>();
   private pending = 0;
+  /** Resolves when what was answered until now has been read. */
+  private reading: Promise<void> = Promise.resolve();
+  private readInTurn = 0;
 
   /**
    * @param hereId - this node
@@ -181,20 +185,31 @@ export class OtherNode {
     const vector = part.vector === null ? undefined : SerialVector.read(part.vector, 'a vector', isTemplate(feed.name));
     const cut = new Cut(this.hereId, from, feed.log.lastOffset, vector);
     const end = entries.at(-1)?.[0] ?? after;
-    return { after, end, entries: await readEntries(entries, feed.name), cut };
+    return { after, end, entries: await this.readLater(entries, feed.name), cut };
+  }
+
+  /** Reads what was answered after what was answered before, so that no turn of the loop reads more than a part of it all. */
+  private readLater(entries: readonly WireEntry[], name: string): Promise<ClientEntry[]> {
+    const result = this.reading.then(() => this.readEntries(entries, name));
+    this.reading = result.then(
+      () => {},
+      () => {},
+    );
+    return result;
+  }
+
+  private async readEntries(entries: readonly WireEntry[], name: string): Promise<ClientEntry[]> {
+    const read: ClientEntry[] = [];
+    for (const entry of entries) {
+      read.push(readEntry(entry, name));
+      if (++this.readInTurn < READ_AT_ONCE) continue;
+      this.readInTurn = 0;
+      await nextTurn();
+    }
+    return read;
   }
 
   private noteIdle(): void {
     if (this.pending === 0 && this.reads.size === 0 && this.waiting.length === 0) this.idle();
   }
-}
-
-/** In several turns of the loop, if they are many. */
-async function readEntries(entries: readonly WireEntry[], name: string): Promise<ClientEntry[]> {
-  const read: ClientEntry[] = [];
-  for (const entry of entries) {
-    read.push(readEntry(entry, name));
-    if (read.length % READ_AT_ONCE === 0) await nextTurn();
-  }
-  return read;
 }
