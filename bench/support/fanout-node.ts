@@ -8,6 +8,8 @@ import type { PriceChange } from './fanout-event.js';
 /** Sends each event to everybody who is connected. */
 export interface FanoutServer {
   readonly http: Server;
+  /** Where clients connect, and the microseconds of CPU that it has used, if another process sends the events. */
+  readonly outside?: { readonly port: number; readonly cpu: () => number };
   readonly post: (event: PriceChange) => void;
   /** Posts to a channel that none of them has; not every variant knows channels. */
   readonly postElsewhere?: (event: PriceChange) => void;

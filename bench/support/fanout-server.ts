@@ -31,7 +31,7 @@ if (!server.http.listening) await once(server.http, 'listening');
 let seq = 0;
 
 const calls = {
-  port: () => (server.http.address() as AddressInfo).port,
+  port: () => server.outside?.port ?? (server.http.address() as AddressInfo).port,
   connections: () => promisify(server.http.getConnections.bind(server.http))(),
   clock,
   post,
@@ -64,6 +64,7 @@ async function post({ events, atOnce, everyMs, extraBytes = 0 }: Posting): Promi
 
 /** In microseconds, of all threads. */
 function cpu(): number {
+  if (server.outside !== undefined) return server.outside.cpu();
   const { user, system } = process.cpuUsage();
   return user + system;
 }

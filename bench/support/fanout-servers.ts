@@ -14,6 +14,7 @@ export const FANOUT_SERVERS = {
   'better-sse': async () => (await node()).betterSse(),
   'Socket.IO': async (redis) => (await node()).socketIo(redis, 'classic'),
   'Socket.IO, sharded': async (redis) => (await node()).socketIo(redis, 'sharded'),
+  'nginx with nchan': async () => (await import('./fanout-nchan.js')).nchan(),
   'res.write(shared buffer)': async () => (await node()).openResponses((response, frame) => response.write(frame)),
   'raw socket(shared buffer)': async (_, heartbeatMs) => (await node()).rawSockets(heartbeatMs),
   'hand-written coalescer': async () => (await node()).coalescer(),

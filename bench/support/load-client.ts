@@ -34,6 +34,7 @@ const OPENINGS: Partial<Record<FanoutVariant, readonly Step[]>> = {
   'messaging gateway': [
     { send: postRequest('/messages', '{"channels":[{"channel":"prices"}]}'), until: 'messaging:ready' },
   ],
+  'nginx with nchan': [{ send: `GET /events HTTP/1.1\r\n${HOST}accept: text/event-stream\r\n\r\n`, until: ': hi' }],
   'Socket.IO': SOCKET_IO,
   'Socket.IO, sharded': SOCKET_IO,
 };

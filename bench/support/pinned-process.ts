@@ -56,7 +56,7 @@ export class PinnedProcess<C extends Calls> {
 }
 
 /** Keeps a process on a core, where the system has `taskset`. */
-export function pin({ pid }: ChildProcess, core: 0 | 1): void {
+export function pin({ pid }: Pick<ChildProcess, 'pid'>, core: 0 | 1): void {
   if (canPin) execFileSync('taskset', ['-acp', String(core), String(pid)]);
 }
 

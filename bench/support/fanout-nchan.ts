@@ -1,0 +1,98 @@
+// nginx with its module nchan, which publishes what it is sent by HTTP to event streams: in a process of its own, beside ours.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent, createServer, request } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import type { PriceChange } from './fanout-event.js';
+import type { FanoutServer } from './fanout-node.js';
+import { pin } from './pinned-process.js';
+
+/** Of Debian's and Ubuntu's package libnginx-mod-nchan. */
+const MODULE = '/usr/lib/nginx/modules/ngx_nchan_module.so';
+
+/** Whether nginx can be measured here. */
+export const hasNchan = existsSync(MODULE);
+
+/** Its one worker is on the core of servers; its CPU is read from outside. */
+export async function nchan(): Promise<FanoutServer> {
+  const http = createServer().listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  const port = await freePort();
+  const folder = mkdtempSync(join(tmpdir(), 'bench-nchan-'));
+  writeFileSync(join(folder, 'nginx.conf'), configuration(port, folder));
+  const child = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')], { stdio: 'ignore' });
+  process.on('exit', () => {
+    child.kill();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  while (!(await isOpen(port))) await setTimeout(20);
+  const pid = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim());
+  pin({ pid }, 0);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  return {
+    http,
+    outside: { port, cpu: () => cpuOf(pid) },
+    post: (event: PriceChange) => {
+      const body = JSON.stringify(event);
+      const headers = { 'content-type': 'application/json', 'x-eventsource-event': 'PriceChange' };
+      request({ agent, host: '127.0.0.1', port, path: '/post', method: 'POST', headers }, (response) =>
+        response.resume(),
+      ).end(body);
+    },
+  };
+}
+
+/** In microseconds, as Linux counts it for the tasks of a process. */
+function cpuOf(pid: number): number {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  return tasks.reduce((sum, task) => {
+    const [nanoseconds] = readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ');
+    return sum + Number(nanoseconds) / 1_000;
+  }, 0);
+}
+
+function configuration(port: number, folder: string): string {
+  return `
+load_module ${MODULE};
+${process.getuid?.() === 0 ? 'user root;' : ''}
+daemon off;
+worker_processes 1;
+pid ${folder}/pid;
+error_log ${folder}/error.log;
+events { worker_connections 20000; }
+http {
+  access_log off;
+  client_body_temp_path ${folder}; proxy_temp_path ${folder}; fastcgi_temp_path ${folder}; uwsgi_temp_path ${folder}; scgi_temp_path ${folder};
+  server {
+    listen 127.0.0.1:${port};
+    location /events { nchan_subscriber eventsource; nchan_channel_id prices; nchan_subscriber_first_message newest; }
+    location /post { nchan_publisher; nchan_channel_id prices; }
+  }
+}
+`;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function isOpen(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
