@@ -25,7 +25,7 @@ export interface GatewayOptions {
   timeoutMs?: number | undefined;
   /**
    * How long messages are kept at least, if there is room, for clients that have lost their connection and come back, in
-   * milliseconds. 0: not at all. Longer than it takes to notice that a connection is dead, two and a half heartbeats.
+   * milliseconds. 0: not at all. Longer than clients take to notice that a connection is dead: one and a half heartbeats and 1.5 s.
    * @defaultValue 60_000
    */
   recoveryMs?: number | undefined;
