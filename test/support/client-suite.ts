@@ -383,6 +383,8 @@ export function describeClient<Program extends ClientProgram>(
       inWorld(async ({ a, b, proxy, program }) => {
         await program.run((kit) => kit.enter(1, 2));
         await program.reaches('open');
+        // No attempt is under way when something more is wanted.
+        await program.run((kit) => void (kit.isTimeStopped = true));
         await program.setOnline(false);
         // A browser leaves a stream alone that is open, until the network does not.
         proxy.cut();
@@ -399,6 +401,10 @@ export function describeClient<Program extends ClientProgram>(
         });
         await program.words.next();
         await program.setOnline(true);
+        await program.run((kit) => {
+          kit.isTimeStopped = false;
+          kit.client.retryNow();
+        });
         await entering;
         await program.reaches('open');
         expect((await proxy.opened.take(2))[1]!.body.channels).toEqual(
