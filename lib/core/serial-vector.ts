@@ -6,7 +6,7 @@ import { InvalidMessageError } from '../protocol/errors.js';
 type Row = readonly [node: string, channel: string, serial: number];
 
 /** More posters, or channels of a template, are not remembered. */
-export const MAX_VECTOR_ROWS = 10_000;
+const MAX_VECTOR_ROWS = 10_000;
 /** Longer than the id of a node is. */
 const MAX_NODE_LENGTH = 64;
 

@@ -30,12 +30,6 @@ export interface ConnectionContext {
   readonly maxSubscriptions: number;
 }
 
-/** A channel that a client asks for: what was decided about it, and how far the client says to have read it. */
-export interface Asked {
-  readonly answer: ChannelAnswer;
-  readonly claim?: Claim | undefined;
-}
-
 /** A channel that a client has. */
 interface Held {
   readonly feed: ChannelFeed;

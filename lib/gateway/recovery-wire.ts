@@ -9,9 +9,9 @@ import { MAX_NATIVE_ID_LENGTH } from './native-position.js';
 // What nodes ask each other about clients that have moved, and answer. docs/to-the-browser.md has the way of a recovery.
 
 /** The longest id of a connection. */
-export const MAX_CONNECTION_LENGTH = 100;
+const MAX_CONNECTION_LENGTH = 100;
 /** More claims, or channels, are not asked about at once. */
-export const MAX_ASKED = 10_000;
+const MAX_ASKED = 10_000;
 const MAX_ENTRIES = 100_000;
 
 /** What one node asks another. */

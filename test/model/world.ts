@@ -9,7 +9,7 @@ import type { GapReason, Position } from '../../lib/protocol/position.js';
 // Two nodes, a broker between them and clients, as small as they can be. What decides what a client is sent is the library's:
 // logs, merge, cuts and admissions. What happens when is up to whoever calls `actions()` and `do()`.
 
-export const NAME = 'news';
+const NAME = 'news';
 const SECRET = new Uint8Array(32);
 
 /** What may be broken on purpose, to see that it is noticed. */
