@@ -122,13 +122,20 @@ export class NodeRequests {
     throw unavailable(`node ${node} is not there`);
   }
 
-  /** Resolves when all has been heard that the broker had taken before, or the broker is away. */
-  async barrier(): Promise<void> {
+  /**
+   * Waits until all has been heard that the broker had taken before.
+   *
+   * @returns `false`, without waiting on, if the broker is away
+   */
+  async barrier(): Promise<boolean> {
     // The broker confirms a subscription behind all that it has sent before.
     const channel = reservedChannel(`barrier/${randomUUID()}`);
     const listener = this.hub.listen(channel, () => {}, this.hub.own, 'a barrier');
+    let isHeard = false;
+    void listener.ready.then(() => (isHeard = true));
     await whenHeard(this.hub, [listener]);
     listener.unsubscribe();
+    return isHeard;
   }
 
   private async receive(value: unknown): Promise<void> {

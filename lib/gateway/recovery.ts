@@ -1,4 +1,4 @@
-import { firstValueFrom } from 'rxjs';
+import { filter, firstValueFrom, map, of, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { NodeRequests } from '../core/node-requests.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
@@ -16,6 +16,8 @@ import { enterAgain, enterAnew, enterFrom, type Entering, type Entrance } from '
 
 /** A node that lives answers within it, also if its own link to the broker is just being replaced. */
 const ANSWER_MS = 6_000;
+/** Clients wait so long for a broker that is away, since with it they can be given all; then they do without. */
+const BROKER_BACK_MS = 6_000;
 
 /** To be called in the turn in which the client enters, when the feed is settled. */
 export type Enter = () => Entrance;
@@ -65,19 +67,35 @@ export class Recovery {
     return other;
   }
 
+  /** Asks again if the broker was away, and is back soon: that node has it all, and what it has posted may only come now. */
   private async ask(node: string, question: RecoveryQuestion): Promise<RecoveryAnswer> {
     const body = { recover: writeRecoveryQuestion(question) };
-    return readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
+    const until = performance.now() + BROKER_BACK_MS;
+    for (;;) {
+      try {
+        return readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
+      } catch (error) {
+        const isBrokerAway = error instanceof TransportUnavailableError && !(await this.nodes.barrier());
+        if (!isBrokerAway || !(await this.isBrokerBack(until - performance.now()))) throw error;
+      }
+    }
+  }
+
+  /** Whether the broker is back in time, with all subscriptions of this node. */
+  private async isBrokerBack(ms: number): Promise<boolean> {
+    const ready = this.hub.status.pipe(
+      filter(({ state }) => state === 'ready'),
+      map(() => true),
+      timeout({ first: Math.max(0, ms), with: () => of(false) }),
+    );
+    return (await firstValueFrom(ready, { defaultValue: false })) && this.nodes.barrier();
   }
 
   private async reasonOf(error: Error, node: string): Promise<GapReason> {
     if (!(error instanceof TransportUnavailableError)) {
       this.hub.reporter.messageRejected({ channel: `messaging:node/${node}`, error });
     }
-    const { state } = await firstValueFrom(this.hub.status, { defaultValue: { state: 'closed' as const } });
-    if (state !== 'ready') return 'broker';
     // What the client has read there may be on its way to here still; it is not to be sent again after the gap.
-    await this.nodes.barrier();
-    return 'node';
+    return (await this.nodes.barrier()) ? 'node' : 'broker';
   }
 }

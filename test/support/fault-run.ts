@@ -58,6 +58,13 @@ const LEAVES_WITHIN_MS = 20_000;
 const OPENED_AT_ONCE = 200;
 const WATCH_EVERY_MS = 50;
 
+/** A fault as it was. */
+export interface Inflicted {
+  readonly fault: Fault;
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
 /** Where a reader was sent. */
 interface Visit {
   readonly slot: number;
@@ -74,7 +81,8 @@ export class Run {
   private readonly lines: TcpProxy[] = [];
   private readonly visits: Visit[][] = [];
   private readonly findings: Finding[] = [];
-  private readonly inflicted: { readonly fault: Fault; readonly fromMs: number; readonly untilMs: number }[] = [];
+  /** What has been done, and when. */
+  readonly inflicted: Inflicted[] = [];
   /** When the network of a client was back, and since when it was not there. */
   private readonly absences: { readonly client: number; readonly fromMs: number; readonly untilMs: number }[] = [];
   private readonly node: FaultNodeRun;
@@ -85,6 +93,8 @@ export class Run {
     private readonly world: RunWorld,
     private readonly schedule: Schedule,
     options: RunOptions,
+    /** What a run before has done in this world: servers may find out only now. */
+    private readonly before: readonly Inflicted[],
   ) {
     this.slots = world.slots;
     this.options = { ...DEFAULT_RUN, ...options };
@@ -117,7 +127,7 @@ export class Run {
       await Promise.all(this.lines.map((line) => line[Symbol.asyncDispose]()));
     }
     // Only now it is known where clients went since.
-    for (const { fault, fromMs, untilMs } of this.inflicted) this.explain(fault, fromMs, untilMs);
+    for (const { fault, fromMs, untilMs } of [...this.before, ...this.inflicted]) this.explain(fault, fromMs, untilMs);
     const { findings, counts } = this.ledger.check();
     const openings = this.readers.flatMap(({ openedAtMs }) => openedAtMs.slice(1).map((atMs) => atMs - this.startMs));
     return {
@@ -299,10 +309,14 @@ export class Run {
       const since = visits.filter(({ atMs }) => atMs >= fromMs && atMs <= until);
       const openings = reader.openedAtMs.filter((atMs) => atMs >= fromMs && atMs <= until);
       if (kind === 'node-restart') {
-        if (!isHit(before.at(-1)!.slot) || since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS)) continue;
+        if (
+          !before.slice(-1).some(({ slot }) => isHit(slot)) ||
+          since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS)
+        )
+          continue;
       } else if (
         of === 'node' &&
-        ![before.at(-1)!, ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
+        ![...before.slice(-1), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
       ) {
         continue;
       }

@@ -1,6 +1,6 @@
 import { FaultProcess } from './fault-process.js';
 import type { RunReport } from './fault-report.js';
-import { Run, type RunOptions, type RunWorld, type Slot } from './fault-run.js';
+import { Run, type Inflicted, type RunOptions, type RunWorld, type Slot } from './fault-run.js';
 import type { Schedule } from './fault-schedule.js';
 import { RedisServer } from './redis-server.js';
 import { TcpProxy } from './tcp-proxy.js';
@@ -17,6 +17,7 @@ const NODES = 3;
 /** Three servers with a Redis, each in a process of its own, that go through schedules of faults. */
 export class FaultWorld implements AsyncDisposable, RunWorld {
   private run: Run | undefined = undefined;
+  private inflicted: readonly Inflicted[] = [];
 
   private constructor(
     private readonly options: Required<FaultWorldOptions>,
@@ -45,11 +46,12 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
 
   /** Goes through a schedule, one at a time, and checks what every reader was given. */
   async go(schedule: Schedule, options: RunOptions = {}): Promise<RunReport> {
-    const run = new Run(this, schedule, options);
+    const run = new Run(this, schedule, options, this.inflicted);
     this.run = run;
     try {
       return await run.go();
     } finally {
+      this.inflicted = run.inflicted;
       this.run = undefined;
     }
   }

@@ -449,8 +449,27 @@ describe('A client that comes from another server', () => {
   test('is told that the broker is away, if its server cannot be asked', async () => {
     const { broker, a, b } = await twoNodes();
     const first = await a.open('news');
+    fakeTime();
     broker.cut(b.transport);
-    expect(await answersOf(b.connect(first.wanted('news')))).toEqual([['news', false, 'broker']]);
+    expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, 'broker']]);
+  });
+
+  test('gets what it has missed when the broker is back, if that was away for a moment', async () => {
+    const { broker, a, b } = await twoNodes();
+    const first = await a.open('news');
+    fakeTime();
+    broker.cut(b.transport);
+    first.close();
+    await a.post('news', 'missed');
+    const back = b.connect(first.wanted('news'));
+    await pass(5_000);
+    expect(back.pending).toEqual([]);
+    broker.heal();
+    await pass(500);
+    expect(await back.next(1)).toEqual(['missed']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+    await a.post('news', 'live');
+    expect(await back.next(1)).toEqual(['live']);
   });
 
   test('is told what that server cannot say any more, and what it does not know', async () => {
