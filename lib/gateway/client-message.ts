@@ -37,7 +37,8 @@ export function clientMessage(
   if (type !== undefined) head += `,"type":${JSON.stringify(type)}`;
   if (meta !== undefined) head += `,"meta":${meta}`;
   head += ',"data":';
-  const text = `${head}${data.replace(LINE_BREAK, ' ')}}`;
+  const isOneLine = !data.includes('\n') && !data.includes('\r');
+  const text = `${head}${isOneLine ? data : data.replace(LINE_BREAK, ' ')}}`;
   return { frame: frameOfText(text, offset, dropRule), type, head: head.length };
 }
 

@@ -22,12 +22,12 @@ describe('What is done for clients that come at once', () => {
       });
     }
     let turns = 0;
-    let isOver = false;
+    const over = new AbortController();
     const others = (async () => {
-      for (; !isOver; turns++) await new Promise((resolve) => setImmediate(resolve));
+      for (; !over.signal.aborted; turns++) await new Promise((resolve) => setImmediate(resolve));
     })();
     await emptied();
-    isOver = true;
+    over.abort();
     await others;
     expect(done).toEqual(Array.from({ length: 20 }, (_, task) => task));
     expect(turns).toBeGreaterThan(4);
