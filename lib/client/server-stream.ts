@@ -59,7 +59,7 @@ export interface StreamOwner {
 }
 
 /** What became of a channel. */
-type Answer = ChannelAnswer & Partial<Pick<ChannelPosition, 'position' | 'reason'>>;
+type Answer = ChannelAnswer & Partial<Pick<ChannelPosition, 'position' | 'recovered' | 'reason'>>;
 
 /** How a stream ended; with a {@link CloseReason}, another one is not to be opened. */
 export interface StreamEnd {

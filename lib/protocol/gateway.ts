@@ -14,9 +14,7 @@ export interface ChannelRequest {
 
 /** Body of `POST {path}`, which opens a stream. */
 export interface OpenRequest {
-  readonly channels: readonly (ChannelRequest & { /** Of the wire before positions. */ readonly recover?: boolean })[];
-  /** Of the wire before positions. */
-  readonly position?: string;
+  readonly channels: readonly ChannelRequest[];
   /** The connection that broke off, as its `messaging:ready` named it. A server that leaves waits for its clients by this. */
   readonly from?: string;
 }
@@ -44,8 +42,6 @@ export type SubscribeError = 'CHANNEL_DENIED' | 'INVALID_CHANNEL' | 'LIMIT_EXCEE
 export interface ChannelAnswer {
   readonly channel: string;
   readonly error?: SubscribeError;
-  /** Of the wire before positions. */
-  readonly recovered?: boolean;
 }
 
 /** Answer to a {@link ChangeRequest}: the channels to subscribe to, in the order in which they were asked for. */
