@@ -45,22 +45,18 @@ function dropOldest(frames: readonly Frame[], maxBytes: number): readonly Frame[
   );
   let bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, -longestToStay);
   if (bytes <= maxBytes) return frames;
-  // Where the last one of each channel was: whoever has read the gap has read all that it stands for.
-  const dropped = new Map<string, DropRule>();
-  const kept = frames.map((frame) => {
+  // The gap stands where the last one of its channel was: whoever has read up to its id has read all else before it.
+  const dropped = new Map<string, number>();
+  const kept = frames.map((frame, index) => {
     const { dropRule } = frame;
     if (!mayGo(dropRule) || bytes <= maxBytes * ROOM_AFTERWARDS) return frame;
     bytes -= frame.bytes.length;
-    dropped.set(keyOf(dropRule), dropRule);
+    dropped.set(keyOf(dropRule), index);
     return dropRule;
   });
-  const told = new Set<string>();
-  return kept.flatMap((frame) => {
+  return kept.flatMap((frame, index) => {
     if ('bytes' in frame) return [frame];
-    const key = keyOf(frame);
-    if (told.has(key)) return [];
-    told.add(key);
-    return [droppedFrame(dropped.get(key)!)];
+    return dropped.get(keyOf(frame)) === index ? [droppedFrame(frame)] : [];
   });
 }
 

@@ -28,7 +28,17 @@ describe('What waits for a slow reader', () => {
     const [old, older] = [frame('1'.repeat(400), { channel: 'ticks' }), frame('2'.repeat(400), { channel: 'ticks' })];
     const latest = frame('3'.repeat(100), { channel: 'ticks' });
     const kept = frame('kept');
-    expect(textsOf(thinOut(batchOf([old, kept, older, latest]), 300))).toEqual([GAP, 'kept', '3'.repeat(100)]);
+    expect(textsOf(thinOut(batchOf([old, kept, older, latest]), 300))).toEqual(['kept', GAP, '3'.repeat(100)]);
+  });
+
+  test('goes on behind the last message that is missing, for whoever comes back after the gap, and by the template it came by', () => {
+    const message = (id: string, template?: string) => frame(id.repeat(400), { channel: 'ticks', id, template });
+    const batch = batchOf([message('1'), message('2', ':all'), message('3'), message('4', ':all'), frame('kept')]);
+    expect(textsOf(thinOut(batch, 100))).toEqual([
+      'event: messaging:gap\nid: 3\ndata: {"channel":"ticks","reason":"slow-consumer"}\n\n',
+      'event: messaging:gap\nid: 4\ndata: {"channel":"ticks","template":":all","reason":"slow-consumer"}\n\n',
+      'kept',
+    ]);
   });
 
   test('keeps of messages with one key the latest, in its place, and tells of no gap', () => {
