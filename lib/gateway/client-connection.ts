@@ -35,7 +35,8 @@ interface Held {
   readonly feed: ChannelFeed;
   /** How far the feed's log had come when the client came. */
   readonly joined: number;
-  readonly claim: Claim | undefined;
+  /** Until it has entered. */
+  claim: Claim | undefined;
   /** Once it has entered. */
   place: FeedPlace | NativeReader | undefined;
   admission: Admission | undefined;
@@ -233,6 +234,7 @@ export class ClientConnection {
     );
     for (const [held, entrance] of entrances) {
       form?.rest(entrance);
+      held.claim = undefined;
       held.admission = entrance.admission;
       held.place = form?.placeIn(held.feed.name);
       if (held.place !== undefined) held.feed.join(held.place);
