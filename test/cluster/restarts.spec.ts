@@ -95,6 +95,12 @@ test.each(ADAPTER_NAMES)(
     await using nginx = await Nginx.start(ports);
     await using poster = await ClientServer.start({ redis: redis.url });
     const all: Reader[] = [];
+    await using _ended = {
+      async [Symbol.asyncDispose]() {
+        for (const reader of all) await reader[Symbol.asyncDispose]();
+        for (const server of servers) await server.kill();
+      },
+    };
     for (let count = 0; count < CLIENTS; count++) {
       const reader = count % 4 === 0 ? new NativeClient() : new OurClient();
       await reader.open(nginx.url);
@@ -134,8 +140,6 @@ test.each(ADAPTER_NAMES)(
       expect(gaps).toEqual([]);
       expect(drains).toBeGreaterThanOrEqual(1);
     }
-    for (const reader of all) await reader[Symbol.asyncDispose]();
-    for (const server of servers) await server.kill();
   },
   60_000,
 );

@@ -527,6 +527,7 @@ describe('The gateway’s options', () => {
     [{ guard: [] }, 'MessagingModule: gateway: unknown option "guard"'],
     [{ guards: ReadsUser }, 'MessagingModule: gateway: option "guards" must be an array of guards'],
     [{ recoveryMs: -1 }, 'MessagingModule: gateway: option "recoveryMs" must be a whole number of at least 0'],
+    [{ leaveMs: -1 }, 'MessagingModule: gateway: option "leaveMs" must be a whole number of at least 0'],
     [{ timeoutMs: 0 }, 'MessagingModule: gateway: option "timeoutMs" must be a whole number of at least 1'],
     ['messages', 'MessagingModule: option "gateway" must be true, false or an object of options'],
   ])('%j are refused where they are written', (gateway, text) => {
@@ -715,6 +716,38 @@ describe('The gateways of two servers on one Redis', () => {
     ).toHaveLength(1);
     await b.app.get(MessagingService).postMessage(News, new ChatMessage('heard'), { global: true });
     expect((await frameOf(client)).data).toMatchObject({ text: 'heard' });
+  });
+
+  test('lose nothing of a client whose server shuts down: that answers until the client is back, and is deaf to the application', async () => {
+    const ending = await startApp(modules({ redis: redis.url, gateway: { leaveMs: 3_000 } }));
+    const messaging = ending.app.get(MessagingService);
+    const heard = new Queue<ChatMessage>();
+    const retired = new Promise<void>((resolve) => {
+      messaging.openSession().session.signal.addEventListener('abort', () => resolve());
+    });
+    const { client, ready, positions } = await at(ending).open('gateway/news');
+    await messaging.addListener(News, heard.push).ready;
+    const post = (text: string) =>
+      b.app.get(MessagingService).postMessage(News, new ChatMessage(text), { global: true });
+    await post('read');
+    expect((await frameOf(client)).data).toMatchObject({ text: 'read' });
+    expect(await heard.next()).toMatchObject({ text: 'read' });
+
+    const closing = ending[Symbol.asyncDispose]();
+    expect(await client.next()).toEqual(['messaging:drain', {}]);
+    await retired;
+    await post('missed');
+
+    const channel = 'gateway/news';
+    const position = positions.get(channel)!;
+    await using back = await at(b).connect({
+      channels: [{ channel, position: { ...position, offset: position.offset + 1 } }],
+      from: ready.connection,
+    });
+    expect((await frameOf(back)).data).toMatchObject({ text: 'missed' });
+    expect(await back.next()).toMatchObject(['messaging:ready', { channels: [{ channel, recovered: true }] }]);
+    await closing;
+    expect(heard.pending).toEqual([]);
   });
 
   test('keep other users from a connection', async () => {

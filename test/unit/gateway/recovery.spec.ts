@@ -184,7 +184,11 @@ describe('A client that comes back to its server', () => {
 
 describe('What cannot be recovered', () => {
   test.each<[string, string, (position: Position) => Position]>([
-    ['forged', 'epoch', (position) => move(position, { epoch: position.epoch.replace(/.$/, 'x') })],
+    [
+      'forged',
+      'epoch',
+      (position) => move(position, { epoch: position.epoch.replace(/.$/, (last) => (last === 'x' ? 'y' : 'x')) }),
+    ],
     ['of another admission', 'epoch', (position) => move(position, { epoch: position.epoch.replace('.2.', '.0.') })],
     ['from before the client was let in', 'epoch', (position) => move(position, { offset: 1 })],
     ['from the future', 'epoch', (position) => move(position, { offset: 1_000 })],
