@@ -80,6 +80,18 @@ class NativeClient extends Reader {
   }
 }
 
+/** Ends with its servers. */
+class Readers implements AsyncDisposable {
+  readonly all: Reader[] = [];
+
+  constructor(private readonly servers: readonly ServerProcess[]) {}
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const reader of this.all) await reader[Symbol.asyncDispose]();
+    for (const server of this.servers) await server.kill();
+  }
+}
+
 /** The next event of a stream; none if it has ended. */
 function eventOf({ events, ended }: SseClient): Promise<ReceivedEvent | void> {
   return Promise.race([events.next(), ended]);
@@ -94,13 +106,8 @@ test.each(ADAPTER_NAMES)(
     const servers = await Promise.all(ports.map(start));
     await using nginx = await Nginx.start(ports);
     await using poster = await ClientServer.start({ redis: redis.url });
-    const all: Reader[] = [];
-    await using _ended = {
-      async [Symbol.asyncDispose]() {
-        for (const reader of all) await reader[Symbol.asyncDispose]();
-        for (const server of servers) await server.kill();
-      },
-    };
+    await using readers = new Readers(servers);
+    const { all } = readers;
     for (let count = 0; count < CLIENTS; count++) {
       const reader = count % 4 === 0 ? new NativeClient() : new OurClient();
       await reader.open(nginx.url);
