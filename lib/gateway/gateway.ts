@@ -38,7 +38,7 @@ const ENVELOPE_BYTES = 1_000;
 /** How long another node may take to say that it is there. */
 const OTHERS_TIMEOUT_MS = 1_500;
 /** How long a native EventSource takes to be back after it was to come back. */
-const NATIVE_RETURN_MS = 1_000;
+const NATIVE_RETURN_MS = 2_500;
 
 /** What a gateway is made of. */
 export interface GatewayParts {

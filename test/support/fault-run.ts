@@ -51,7 +51,7 @@ const SUSPECTED_AFTER_MS = 3_500;
 /** How long a server that leaves answers at least for its clients that have not come back. */
 const LEAVES_AFTER_MS = 4_000;
 /** How long after a fault it may be told. */
-const TOLD_WITHIN_MS = 20_000;
+const TOLD_WITHIN_MS = 30_000;
 const ABSENT_AFTER_MS = 35_000;
 const ARRIVES_WITHIN_MS = 5_000;
 const LEAVES_WITHIN_MS = 20_000;
