@@ -114,8 +114,9 @@ export async function iterating(messages: MessagingService): Promise<void> {
   await texts.return?.();
 }
 
+const onGap = ({ channel, reason, position }: Gap) => [channel.length, reason === 'broker', position?.offset];
+
 export async function gaps(messages: MessagingService): Promise<void> {
-  const onGap = ({ channel, reason, position }: Gap) => [channel.length, reason === 'broker', position?.offset];
   messages.addListener(Users, (update) => update.id, { onGap });
   messages.createStream(Users, { onGap }) satisfies Observable<UserUpdate>;
   messages.createStream('users', { onGap }) satisfies Observable<unknown>;
@@ -123,7 +124,7 @@ export async function gaps(messages: MessagingService): Promise<void> {
   // @ts-expect-error -- no such option
   messages.addListener(Users, () => {}, { ongap: onGap });
   // @ts-expect-error -- a gap has no count
-  messages.createStream(Users, { onGap: ({ count }) => count });
+  messages.createStream(Users, { onGap: ({ count }) => void count });
   // @ts-expect-error -- a stream has no buffer
   messages.createStream(Users, { maxBuffered: 10 });
 }
