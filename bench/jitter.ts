@@ -37,6 +37,8 @@ const LEAVING_EVERY_MS = 12_000;
 interface FaultCase extends Case {
   readonly kind: FaultKind | undefined;
   readonly hasCuts: boolean;
+  /** Whether clients are told when their network is back, as pages are by their browser; else they try at intervals. */
+  readonly isNetworkKnown?: boolean;
 }
 
 const FIGURES = {
@@ -62,8 +64,9 @@ const LEAVING_FIGURES = {
 
 export async function run({ rounds = 1 }: BenchOptions): Promise<void> {
   const kinds = FAULT_KINDS.filter((kind) => kind in FAULTS);
-  const cases = [
+  const cases: readonly FaultCase[] = [
     { name: 'cuts alone', kind: undefined, hasCuts: true },
+    { name: 'cuts alone, clients told of the network', kind: undefined, hasCuts: true, isNetworkKnown: true },
     ...kinds.flatMap((kind): FaultCase[] => [
       { name: kind, kind, hasCuts: false },
       { name: `${kind}, cuts`, kind, hasCuts: true },
@@ -89,6 +92,7 @@ async function measure(code: string, measured: FaultCase, seed: number): Promise
       everyMs: { busy: 50, calm: 500 },
       clients: Array.from({ length: CLIENTS }, (_, index) => (index % 2 === 0 ? ['busy', 'calm'] : ['*'])),
       natives: [],
+      isNetworkKnown: measured.isNetworkKnown ?? false,
     },
   );
   const { silent, doubled, disorder, falseGaps, told, received, idleGaps } = report.counts;

@@ -36,6 +36,8 @@ export interface FaultReader {
   readonly openedAtMs: readonly number[];
   /** What to know of it if it does not come back. */
   readonly state: string;
+  /** What a browser tells a page. */
+  networkIsBack(): void;
   close(): void;
 }
 
@@ -120,6 +122,10 @@ export class ClientReader implements FaultReader {
     return [state, reason, error?.message].filter(Boolean).join(', ');
   }
 
+  networkIsBack(): void {
+    this.#client.retryNow();
+  }
+
   close(): void {
     this.#client.close();
   }
@@ -160,6 +166,10 @@ export class NativeReader implements FaultReader {
 
   get openedAtMs(): readonly number[] {
     return this.#reading.openedAtMs;
+  }
+
+  networkIsBack(): void {
+    // Comes back when its time has come.
   }
 
   close(): void {

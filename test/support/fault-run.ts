@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly clients?: readonly (readonly string[])[];
   readonly natives?: readonly (readonly string[])[];
   readonly isDeafToGaps?: boolean;
+  /** Whether clients are told when their network is back, as browsers tell pages. */
+  readonly isNetworkKnown?: boolean;
 }
 
 /** A place for a node: its process may be another one later. */
@@ -285,6 +287,7 @@ export class Run {
     else line.cut();
     await sleep(forMs);
     line.mode = 'pass';
+    if (this.options.isNetworkKnown) this.readers[client]!.networkIsBack();
     this.absences.push({ client, fromMs, untilMs: clock() });
   }
 
@@ -309,11 +312,10 @@ export class Run {
       const since = visits.filter(({ atMs }) => atMs >= fromMs && atMs <= until);
       const openings = reader.openedAtMs.filter((atMs) => atMs >= fromMs && atMs <= until);
       if (kind === 'node-restart') {
-        if (
-          !before.slice(-1).some(({ slot }) => isHit(slot)) ||
-          since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS)
-        )
-          continue;
+        if (!before.slice(-1).some(({ slot }) => isHit(slot))) continue;
+        // A server that leaves waits for the clients that it has then, for a while.
+        const isLate = !since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS);
+        if (!isLate && !this.isAway(client, fromMs)) continue;
       } else if (
         of === 'node' &&
         ![...before.slice(-1), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
@@ -324,6 +326,18 @@ export class Run {
       for (const log of reader.logs.values())
         log.causes.push({ what, fromMs, untilMs: until, times: 1 + openings.length });
     }
+  }
+
+  /** Whether the network of a client had failed, and the client was not back yet. */
+  private isAway(client: number, atMs: number): boolean {
+    const openings = this.readers[client]!.openedAtMs;
+    return this.inflicted.some(
+      ({ fault: { kind, target }, fromMs }) =>
+        /^client-(cut|leave|half-open)$/.test(kind) &&
+        target % this.lines.length === client &&
+        fromMs <= atMs &&
+        !openings.some((openedAt) => openedAt > fromMs && openedAt < atMs),
+    );
   }
 
   /** Waits until everybody reads again, then until all has come; whoever does not is found absent. */
