@@ -62,7 +62,7 @@ interface PendingAuthentication {
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
-export class Session implements GapReader, Disposable, AsyncDisposable {
+export class Session implements Disposable, AsyncDisposable {
   #id: string | undefined;
   /** `null`: it was waited for, and is nobody. */
   #auth: AuthenticationInfo | null | undefined;
