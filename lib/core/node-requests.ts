@@ -22,7 +22,10 @@ interface Pending {
   readonly timer: NodeJS.Timeout;
 }
 
-/** Asks one node of the cluster something, by messages. */
+/**
+ * Asks one node of the cluster something, by messages. Its timers keep the process alive: an application that shuts down
+ * waits for answers, and a transport need not have anything else that does.
+ */
 export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
   private byEverybody: Listener | undefined = undefined;
@@ -65,6 +68,7 @@ export class NodeRequests {
   async hasOthers(timeoutMs: number): Promise<boolean> {
     const packet = { kind: 'call', id: randomUUID(), from: this.hub.node } as const;
     this.byEverybody?.unsubscribe();
+    if ((await this.hub.isHeard(EVERYBODY.name)) === false) return false;
     try {
       await this.request(EVERYBODY, packet, timeoutMs, 'no other node answered');
       return true;
@@ -84,7 +88,7 @@ export class NodeRequests {
     return new Promise((resolve, reject) => {
       const tooLate = (): void => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`));
       // A turn later: if this process was busy for all that time, the answer is there and has not been read yet.
-      const timer = setTimeout(() => setImmediate(tooLate), timeoutMs).unref();
+      const timer = setTimeout(() => setImmediate(tooLate), timeoutMs);
       this.pending.set(id, { resolve, reject, timer });
       this.send(channel, packet).then(
         (isAccepted) => {
@@ -115,7 +119,7 @@ export class NodeRequests {
     const { name } = channelOf(node);
     if ((await this.hub.isHeard(name)) !== false) return false;
     for (let waited = 0; waited < AWAY_MS; waited += LOOK_MS) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS).unref());
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
       const isHeard = await this.hub.isHeard(name);
       if (isHeard !== false) return isHeard === true;
     }

@@ -10,7 +10,7 @@ export async function isSubscribed(client: RedisClient, key: string, timeoutMs: 
   const members = client.isCluster ? membersOf(client, 'all') : [client];
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs, undefined).unref();
+    timer = setTimeout(resolve, timeoutMs, undefined);
   });
   try {
     const answers = await Promise.all(members.map((member) => Promise.race([ask(member, key), late])));

@@ -164,7 +164,7 @@ export class RedisPublisher {
     const batch: Batch = { channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
     this.waiting.push(batch);
     this.unsettled.push(batch);
-    this.timer ??= setTimeout(this.expire, this.timeoutMs).unref();
+    this.timer ??= setTimeout(this.expire, this.timeoutMs);
     return batch;
   }
 
@@ -269,7 +269,7 @@ export class RedisPublisher {
     this.tidy();
     this.waiting = this.waiting.filter((batch) => batch.resolve !== undefined);
     const next = this.unsettled[this.first];
-    this.timer = next && setTimeout(this.expire, next.deadline - now).unref();
+    this.timer = next && setTimeout(this.expire, next.deadline - now);
     if (!isUnanswered || !this.link?.isUp) return;
     if (!this.problem?.isUnanswered) {
       this.problem = { isUnanswered: true };

@@ -1,4 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
 import { Hub } from '../../../lib/core/hub.js';
 import { NodeRequests } from '../../../lib/core/node-requests.js';
 import { reservedChannel, type Channel } from '../../../lib/protocol/channel.js';
@@ -40,6 +41,9 @@ class Node implements AsyncDisposable {
     await this.hub.close();
   }
 }
+
+/** Those that keep the process alive. */
+const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
 
 const channelOf = (node: Node) => reservedChannel(`node/${node.hub.node}`) as Channel;
 
@@ -220,9 +224,20 @@ describe('Whether there are other nodes', () => {
     expect([a, b, c].flatMap(({ asked }) => asked.pending)).toEqual([]);
   });
 
-  test('is denied if none answers in time, and this one does not answer itself', async () => {
+  test('is denied at once, and nobody asked, if the broker knows of none', async () => {
     await using a = await Node.start(new MemoryBroker());
+    const post = jest.spyOn(a.hub, 'post');
+    expect(await a.requests.hasOthers(60_000)).toBe(false);
+    expect(post).not.toHaveBeenCalled();
+    expect(a.pending).toBe(0);
+  });
+
+  test('is denied if none answers in time, and this one does not answer itself', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    const isHeard = jest.spyOn(a.hub, 'isHeard').mockResolvedValueOnce(undefined);
     expect(await a.requests.hasOthers(1)).toBe(false);
+    expect(isHeard).toHaveBeenCalledTimes(2);
     expect(a.pending).toBe(0);
   });
 
@@ -241,5 +256,37 @@ describe('Whether there are other nodes', () => {
     broker.cut();
     expect(await a.requests.hasOthers(60_000)).toBe(false);
     expect(b.reporter.listenerFailures).toEqual([]);
+  });
+});
+
+describe('An application that shuts down, and waits for other nodes, is not ended by Node before', () => {
+  test('they have answered or their time is over', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    const post = jest.spyOn(b.hub, 'post').mockResolvedValue(true);
+    const before = timers();
+    const hasOthers = a.requests.hasOthers(200);
+    await broker.turn();
+    while (post.mock.calls.length === 0) await broker.turn();
+    expect(timers()).toBe(before + 1);
+    await hasOthers;
+    expect(timers()).toBe(before);
+  });
+
+  test('one that is away is back or given up', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    const isHeard = jest.spyOn(a.hub, 'isHeard');
+    const before = timers();
+    const answer = a.requests.askIfThere(randomUUID(), 'anything', 60_000);
+    while (isHeard.mock.results.length === 0) await broker.turn();
+    await isHeard.mock.results[0]!.value;
+    await broker.turn();
+    // For the answer, and until the next look.
+    expect(timers()).toBe(before + 2);
+    isHeard.mockResolvedValue(undefined);
+    await a.hub.close();
+    await expect(answer).rejects.toThrow(TransportUnavailableError);
   });
 });

@@ -245,3 +245,14 @@ describe('A batch', () => {
     expect(splitPayloads(text, maxBatchLength(1_000)).isCut).toBe(false);
   });
 });
+
+test('a post that waits for an answer keeps the process alive until its time is over', async () => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  const before = timers();
+  const publisher = new RedisPublisher(5, UNHEARD);
+  const accepted = publisher.publish('news', '1');
+  expect(timers()).toBe(before + 1);
+  expect(await accepted).toBe(false);
+  expect(timers()).toBe(before);
+  publisher.close();
+});
