@@ -6,13 +6,8 @@ import { whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
+import { NodePresence } from './node-presence.js';
 
-/**
- * A node that nobody has heard for so long is gone. One that is only cut off from the broker keeps its posts, which its own
- * clients have read, for 2 s (`publishTimeoutMs`); if it was given up earlier, they would get them a second time elsewhere.
- */
-const AWAY_MS = 2_500;
-const LOOK_MS = 250;
 /** Heard by all nodes. */
 const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
 
@@ -28,13 +23,18 @@ interface Pending {
  */
 export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
+  private readonly presence: NodePresence;
+  private lastBarrier: Promise<boolean> = Promise.resolve(true);
+  private nextBarrier: Promise<boolean> | undefined = undefined;
   private byEverybody: Listener | undefined = undefined;
 
   /** @param answer - is given what another node asked, unchecked, and returns plain JSON values or a promise of them */
   constructor(
     private readonly hub: Hub,
     private readonly answer: (body: unknown) => unknown,
-  ) {}
+  ) {
+    this.presence = new NodePresence(hub, (node) => channelOf(node).name);
+  }
 
   /** Begins to answer other nodes, and to hear their answers. */
   listen(): readonly Listener[] {
@@ -100,38 +100,30 @@ export class NodeRequests {
   }
 
   /**
-   * Like {@link ask}, without waiting for a node that stays away; one that comes back is asked again.
+   * Like {@link ask}, but asks a node only if it is there, or comes back soon.
    *
-   * @throws as {@link ask}, and TransportUnavailableError (rejects) if nobody hears that node's requests for {@link AWAY_MS}
+   * @throws as {@link ask}, and TransportUnavailableError (rejects) if nobody hears that node's requests for a while
    */
   async askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
-    const answer = this.ask(node, body, timeoutMs);
-    const returned = this.whenBack(node);
-    // Whichever of the two is not waited for may fail.
-    answer.catch(() => {});
-    returned.catch(() => {});
-    const isAnswered = await Promise.race([answer.then(() => true), returned.then((wasAway) => !wasAway)]);
-    return isAnswered ? answer : this.ask(node, body, timeoutMs);
-  }
-
-  /** @returns whether a node was away and is back; it is not away as far as anybody knows otherwise. Rejects if it stays away. */
-  private async whenBack(node: string): Promise<boolean> {
-    const { name } = channelOf(node);
-    if ((await this.hub.isHeard(name)) !== false) return false;
-    for (let waited = 0; waited < AWAY_MS; waited += LOOK_MS) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-      const isHeard = await this.hub.isHeard(name);
-      if (isHeard !== false) return isHeard === true;
-    }
-    throw unavailable(`node ${node} is not there`);
+    if (isNodeId(node) && !(await this.presence.isThere(node))) throw unavailable(`node ${node} is not there`);
+    return this.ask(node, body, timeoutMs);
   }
 
   /**
-   * Waits until all has been heard that the broker had taken before.
+   * Waits until all has been heard that the broker had taken before. All who need it at a time share it.
    *
    * @returns `false`, without waiting on, if the broker is away
    */
-  async barrier(): Promise<boolean> {
+  barrier(): Promise<boolean> {
+    // One that is on its way already may have begun too early.
+    const begin = (): Promise<boolean> => {
+      this.nextBarrier = undefined;
+      return (this.lastBarrier = this.passBarrier());
+    };
+    return (this.nextBarrier ??= this.lastBarrier.then(begin, begin));
+  }
+
+  private async passBarrier(): Promise<boolean> {
     // The broker confirms a subscription behind all that it has sent before.
     const channel = reservedChannel(`barrier/${randomUUID()}`);
     const listener = this.hub.listen(channel, () => {}, this.hub.own, 'a barrier');

@@ -1,9 +1,14 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { isNodeId } from '../core/node-packet.js';
 import type { Admission } from '../core/recovery.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
 
 /** 96 bits: 16 characters. */
 const MAC_BYTES = 12;
+/** 128 bits. */
+const OWNER_BYTES = 16;
+/** The longest {@link positionOwner}, in characters. */
+export const MAX_OWNER_LENGTH = 22;
 const EPOCH = /^([\da-f-]{36})\.([\w.-]{3,36})\.([\w-]{16})$/;
 const ADMISSION = /^([\da-z]{1,11})\.([\da-z]{1,11})(?:-([\da-z]{1,11}))?$/;
 
@@ -13,9 +18,15 @@ export function nodeOfEpoch(epoch: string): string | undefined {
   return isNodeId(node) ? node : undefined;
 }
 
+/** Whose a position is: a user's, whatever their sign-in, or, empty, that of somebody who is not signed in. Short for any id of a user. */
+export function positionOwner(auth: AuthenticationInfo | null): string {
+  if (auth === null) return '';
+  return createHash('sha256').update(String(auth.userId)).digest().subarray(0, OWNER_BYTES).toString('base64url');
+}
+
 /**
  * Writes and reads the epochs that clients of this node are given: `<node>.<log>.<admitted>.<mac>`. A client can neither make
- * one nor change one, nor use that of another channel. Made once for each channel and stream, never for each message.
+ * one nor change one, nor use that of another channel or of another user. Made once for each channel and stream, never for each message.
  */
 export class Admissions {
   /**
@@ -27,29 +38,29 @@ export class Admissions {
     private readonly secret: Uint8Array = randomBytes(32),
   ) {}
 
-  /** The epoch of a client's position under a name. */
-  epoch(name: string, admission: Admission): string {
+  /** The epoch of a client's position under a name. @param owner - see {@link positionOwner} */
+  epoch(owner: string, name: string, admission: Admission): string {
     const text = writeAdmission(admission);
-    return `${this.node}.${text}.${this.mac([name], text)}`;
+    return `${this.node}.${text}.${this.mac(owner, [name], text)}`;
   }
 
-  /** What an epoch says; `undefined` unless this node has handed it out for this name. */
-  read(name: string, epoch: string): Admission | undefined {
+  /** What an epoch says; `undefined` unless this node has handed it out to this owner for this name. */
+  read(owner: string, name: string, epoch: string): Admission | undefined {
     const [, node, text, mac] = EPOCH.exec(epoch) ?? [];
-    if (node !== this.node || text === undefined || !this.isMac(mac, [name], text)) return undefined;
+    if (node !== this.node || text === undefined || !this.isMac(mac, owner, [name], text)) return undefined;
     return readAdmission(text);
   }
 
-  /** Binds admissions to the names that they are for, in their order. */
-  mac(names: readonly string[], admissions: string): string {
+  /** Binds admissions to their owner, and to the names that they are for, in their order. */
+  mac(owner: string, names: readonly string[], admissions: string): string {
     // No name has a control character, so each text begins and ends where it seems to.
-    const text = `${names.join('\0')}\n${admissions}`;
+    const text = `${owner}\n${names.join('\0')}\n${admissions}`;
     return createHmac('sha256', this.secret).update(text).digest().subarray(0, MAC_BYTES).toString('base64url');
   }
 
   /** Whether it is the {@link mac} of these, compared in constant time. */
-  isMac(mac: string | undefined, names: readonly string[], admissions: string): boolean {
-    const expected = Buffer.from(this.mac(names, admissions));
+  isMac(mac: string | undefined, owner: string, names: readonly string[], admissions: string): boolean {
+    const expected = Buffer.from(this.mac(owner, names, admissions));
     const given = Buffer.from(mac ?? '');
     return given.length === expected.length && timingSafeEqual(given, expected);
   }

@@ -1,4 +1,5 @@
 import type { Admission } from '../core/recovery.js';
+import { isChannelName } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
 import { nodeOfEpoch, type Admissions } from './admission.js';
 import { NativePosition } from './native-position.js';
@@ -12,36 +13,47 @@ export interface Claim {
   readonly proof: string | NativeProof;
 }
 
-/** The `Last-Event-ID` of a native EventSource, with the names of its URL. */
+/**
+ * The `Last-Event-ID` of a native EventSource, with the names of its URL. Of these, only such go on to other nodes that can be
+ * those of channels and that the stream has had.
+ */
 export class NativeProof {
   /** Nothing if no node could have sent it. */
   readonly position: NativePosition | undefined;
-  private isOwn: boolean | undefined = undefined;
+  readonly names: readonly string[];
+  private readonly places: NativePosition['places'];
+  private verified: { readonly owner: string; readonly isOwn: boolean } | undefined = undefined;
 
   constructor(
     readonly id: string,
-    readonly names: readonly string[],
+    private readonly asked: readonly string[],
   ) {
-    this.position = NativePosition.read(id, names.length);
+    const position = NativePosition.read(id, asked.length);
+    this.names = position?.namesIn(asked) ?? [];
+    // No node lets anybody in to what no channel is called.
+    const places = position?.places ?? [];
+    const isSane = asked.every((name, index) => places[index] === undefined || isChannelName(name));
+    [this.position, this.places] = isSane ? [position, places] : [undefined, []];
   }
 
   /** What the EventSource claims of the channels of its URL; nothing of those that its stream did not have. */
   get claims(): Map<string, Claim> {
-    const { position, names } = this;
+    const { position, places, asked } = this;
     const claims = new Map<string, Claim>();
-    const places = position?.places;
-    names.forEach((name, index) => {
-      const place = places?.[index];
-      if (places !== undefined && place === undefined) return;
+    asked.forEach((name, index) => {
+      const place = places[index];
+      if (position !== undefined && place === undefined) return;
       claims.set(name, { node: position?.node, offset: place?.offset ?? 0, proof: this });
     });
     return claims;
   }
 
   /** See {@link admissionFor}. */
-  admission(name: string, admissions: Admissions): Admission | undefined {
-    this.isOwn ??= this.position?.isOf(admissions, this.names) ?? false;
-    return this.isOwn ? this.position!.places[this.names.indexOf(name)]?.admission : undefined;
+  admission(name: string, owner: string, admissions: Admissions): Admission | undefined {
+    if (this.verified?.owner !== owner) {
+      this.verified = { owner, isOwn: this.position?.isOf(admissions, owner, this.names) ?? false };
+    }
+    return this.verified.isOwn ? this.places[this.names.indexOf(name)]?.admission : undefined;
   }
 }
 
@@ -50,7 +62,16 @@ export function claimOf({ epoch, offset }: Position): Claim {
   return { node: nodeOfEpoch(epoch), offset, proof: epoch };
 }
 
-/** What this node has let a client in to that claims to have read a channel; nothing if it has not. */
-export function admissionFor(name: string, { proof }: Claim, admissions: Admissions): Admission | undefined {
-  return typeof proof === 'string' ? admissions.read(name, proof) : proof.admission(name, admissions);
+/**
+ * What this node has let a client in to that claims to have read a channel; nothing if it has not.
+ *
+ * @param owner - whom the client is, see `positionOwner`
+ */
+export function admissionFor(
+  name: string,
+  owner: string,
+  { proof }: Pick<Claim, 'proof'>,
+  admissions: Admissions,
+): Admission | undefined {
+  return typeof proof === 'string' ? admissions.read(owner, name, proof) : proof.admission(name, owner, admissions);
 }

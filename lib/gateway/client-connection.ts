@@ -7,7 +7,7 @@ import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
 import type { FeedPlace } from '../sse/feed.js';
-import type { Admissions } from './admission.js';
+import { positionOwner, type Admissions } from './admission.js';
 import type { ChannelFeed, NativeReader } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
 import { NativeProof, type Claim } from './claim.js';
@@ -37,6 +37,7 @@ interface Held {
   readonly joined: number;
   /** Until it has entered. */
   claim: Claim | undefined;
+  readonly owner: string;
   /** Once it has entered. */
   place: FeedPlace | NativeReader | undefined;
   admission: Admission | undefined;
@@ -53,6 +54,8 @@ export type Opening =
 export class ClientConnection {
   /** Unguessable; leads any node to this one. */
   readonly id: string;
+  /** Whose it is; see {@link positionOwner}. */
+  readonly owner: string;
   private readonly held = new Map<string, Held>();
   /** Takes what goes over the stream, once there is one. */
   private reader: Reader<unknown> | undefined = undefined;
@@ -67,6 +70,7 @@ export class ClientConnection {
     readonly session: Session,
   ) {
     this.id = `${context.hub.node}.${randomUUID()}`;
+    this.owner = positionOwner(session.auth);
     session.onClose(() => {
       this.unsubscribe(this.names);
       this.noteBegun();
@@ -163,13 +167,14 @@ export class ClientConnection {
   }
 
   private formOf(opening: Opening, answers: readonly ChannelAnswer[]): StreamForm {
+    const { owner } = this;
     const { admissions, heartbeatMs } = this.context;
     const send = (sent: unknown): void => void this.reader?.next(sent);
     const greeting = { connection: this.id, heartbeatMs, answers };
-    if (opening.form === 'client') return new ClientForm(admissions, send, greeting);
+    if (opening.form === 'client') return new ClientForm(admissions, owner, send, greeting);
     const { names, lastEventId } = opening;
     const position = lastEventId === undefined ? undefined : new NativeProof(lastEventId, names).position;
-    return new NativeForm(admissions, send, names, position, greeting);
+    return new NativeForm(admissions, owner, send, names, position, greeting);
   }
 
   /** Takes the channels that may be had. */
@@ -188,7 +193,8 @@ export class ClientConnection {
       const feed = this.use(channel);
       if (feed === undefined) return { channel, error: 'CHANNEL_DENIED' };
       const { lastOffset: joined } = feed.log;
-      const held: Held = { feed, joined, claim: claims.get(channel), place: undefined, admission: undefined };
+      const { owner } = this;
+      const held: Held = { feed, joined, claim: claims.get(channel), owner, place: undefined, admission: undefined };
       this.held.set(channel, held);
       added.push(held);
       return answer;
@@ -209,10 +215,8 @@ export class ClientConnection {
   /** Finds what was missed; in its turn, the client enters. */
   private async recover(back: readonly Held[], from: string | undefined): Promise<void> {
     const { recovery, queue } = this.context;
-    const found = await Promise.all(
-      back.map(async (held): Promise<[Held, Enter]> => [held, await recovery.find(held, from)]),
-    );
-    queue.add(() => this.enter(found));
+    const found = await recovery.findAll(back, from);
+    queue.add(() => this.enter(back.map((held, index) => [held, found[index]!])));
   }
 
   /** Lets the client in: what it has missed, from where it goes on, and then what comes, in one turn and without a hole. */

@@ -11,9 +11,10 @@ import type { Greeting, Place, Send, StreamForm } from './stream-form.js';
 export class ClientForm implements StreamForm, FeedReader {
   private readonly place: FeedPlace = { reader: this };
 
-  /** @param greeting - until the stream is ready */
+  /** @param owner - see `positionOwner` @param greeting - until the stream is ready */
   constructor(
     private readonly admissions: Admissions,
+    private readonly owner: string,
     private readonly send: Send,
     private greeting: Greeting | undefined,
   ) {}
@@ -62,7 +63,7 @@ export class ClientForm implements StreamForm, FeedReader {
   }
 
   private positionOf({ name, admission, offset }: Place): ChannelPosition {
-    return { channel: name, position: { epoch: this.admissions.epoch(name, admission), offset } };
+    return { channel: name, position: { epoch: this.admissions.epoch(this.owner, name, admission), offset } };
   }
 
   private event(event: string, data: object): void {

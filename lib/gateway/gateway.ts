@@ -141,7 +141,7 @@ export class Gateway {
     const nativesBackMs = returnWindow(this.parts.streams.size, backMs).toMs + NATIVE_RETURN_MS;
     this.leaving = new Leaving(
       {
-        connections: named.map(({ id }) => id),
+        connections: named.map(({ id, owner }) => [id, owner] as const),
         othersBackMs: named.length < clients.length ? nativesBackMs : 0,
       },
       leaveMs,

@@ -1,3 +1,5 @@
+import type { Returned } from './recovery-wire.js';
+
 /** How long before this node leaves the clients are to be back. */
 const SLACK_MS = 1_000;
 /** How long nobody must have asked anything: a client that is back may need several answers. */
@@ -14,15 +16,15 @@ export function backWithin(leaveMs: number): number {
 
 /** The clients of a node that leaves. */
 export interface Leavers {
-  /** Their connections, which they name when they are back elsewhere. */
-  readonly connections: Iterable<string>;
+  /** Their connections, which they name when they are back elsewhere, and whose these are. */
+  readonly connections: Iterable<Returned>;
   /** When the others, who name none, are back, in milliseconds from now; 0: there are no others. */
   readonly othersBackMs: number;
 }
 
 /** The time in which a node that shuts down still answers the others, about the clients that it has sent away. */
 export class Leaving {
-  private readonly away: Set<string>;
+  private readonly away: Map<string, string>;
   private readonly leavesAt: number;
   private readonly othersBackAt: number;
   private askedAt = -Infinity;
@@ -38,7 +40,7 @@ export class Leaving {
     private readonly hasOthers: Promise<boolean>,
   ) {
     const now = performance.now();
-    this.away = new Set(connections);
+    this.away = new Map(connections);
     this.leavesAt = now + leaveMs;
     this.othersBackAt = othersBackMs === 0 ? -Infinity : now + othersBackMs;
   }
@@ -48,9 +50,11 @@ export class Leaving {
    *
    * @param returned - connections whose clients are there now
    */
-  noteQuestion(returned: readonly string[]): void {
+  noteQuestion(returned: readonly Returned[]): void {
     this.askedAt = performance.now();
-    for (const connection of returned) this.away.delete(connection);
+    for (const [connection, owner] of returned) {
+      if (this.away.get(connection) === owner) this.away.delete(connection);
+    }
     if (this.away.size === 0) this.wake();
   }
 

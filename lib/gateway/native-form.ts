@@ -16,12 +16,14 @@ export class NativeForm implements StreamForm {
   private readonly places: (NativePlace | undefined)[];
 
   /**
+   * @param owner - see `positionOwner`
    * @param names - those of the URL
    * @param position - that of the stream, in the logs that it comes from until it goes on with those of this node
    * @param greeting - until the stream is ready
    */
   constructor(
     private readonly admissions: Admissions,
+    private readonly owner: string,
     private readonly send: Send,
     private readonly names: readonly string[],
     private position: NativePosition | undefined,
@@ -37,7 +39,7 @@ export class NativeForm implements StreamForm {
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
     for (const { feed, admission, offset } of entered) this.set({ name: feed.name, admission, offset });
     for (const place of had) this.set(place);
-    this.position = NativePosition.begin(this.admissions, this.names, this.places);
+    this.position = NativePosition.begin(this.admissions, this.owner, this.names, this.places);
     if (this.greeting !== undefined) this.greet(this.greeting);
     for (const { feed, gap } of entered) {
       if (gap !== undefined) this.send(gapFrame({ channel: feed.name, reason: gap }, this.id));

@@ -27,14 +27,18 @@ export class NativePosition {
     this.offsets = begun.map((place) => place?.offset.toString(36) ?? '');
   }
 
-  /** Begins one. @param names - those of the URL, as many as places */
+  /** Begins one. @param owner - see `positionOwner` @param names - those of the URL, as many as places */
   static begin(
     admissions: Admissions,
+    owner: string,
     names: readonly string[],
     places: readonly (NativePlace | undefined)[],
   ): NativePosition {
     const list = places.map((place) => (place === undefined ? '' : writeAdmission(place.admission))).join(',');
-    return new NativePosition(`${admissions.node}~${list}~${admissions.mac(names, list)}~`, places);
+    return new NativePosition(
+      `${admissions.node}~${list}~${admissions.mac(owner, namesOf(names, places), list)}~`,
+      places,
+    );
   }
 
   /**
@@ -65,10 +69,18 @@ export class NativePosition {
     return this.begun.map((place, index) => place && { ...place, offset: Number.parseInt(this.offsets[index]!, 36) });
   }
 
-  /** Whether a node has handed out these admissions, for these names in this order. Offsets are not bound: no harm in them. */
-  isOf(admissions: Admissions, names: readonly string[]): boolean {
+  /**
+   * Whether a node has handed out these admissions, to this owner and for these names in this order; those that the stream did
+   * not have may be others. Offsets are not bound: no harm in them.
+   */
+  isOf(admissions: Admissions, owner: string, names: readonly string[]): boolean {
     const [node, list = '', mac] = this.head.split('~');
-    return node === admissions.node && admissions.isMac(mac, names, list);
+    return node === admissions.node && admissions.isMac(mac, owner, this.namesIn(names), list);
+  }
+
+  /** Those names of the URL that the stream has had; nothing in the place of each other one. */
+  namesIn(names: readonly string[]): string[] {
+    return namesOf(names, this.begun);
   }
 
   /** A channel has been read up to there. @param index - that of its name in the URL */
@@ -81,6 +93,10 @@ export class NativePosition {
     const id = this.head + this.offsets.join(',');
     return id.length > MAX_NATIVE_ID_LENGTH ? undefined : id;
   }
+}
+
+function namesOf(names: readonly string[], places: readonly (NativePlace | undefined)[]): string[] {
+  return names.map((name, index) => (places[index] === undefined ? '' : name));
 }
 
 function readPlace(text: string, end: string): NativePlace | undefined | 'wrong' {

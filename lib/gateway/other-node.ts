@@ -10,6 +10,7 @@ import {
   type ReadPart,
   type RecoveryAnswer,
   type RecoveryQuestion,
+  type Returned,
   type Verdict,
   type WireEntry,
 } from './recovery-wire.js';
@@ -60,7 +61,7 @@ const CLAIM_BYTES = 200;
  */
 export class OtherNode {
   private waiting: Waiting[] = [];
-  private from: string[] = [];
+  private from: Returned[] = [];
   private readonly reads = new Map<ChannelFeed, SharedRead>();
   private pending = 0;
   /** Resolves when what was answered until now has been read. */
@@ -82,7 +83,7 @@ export class OtherNode {
     return new Promise((resolve) => {
       if (this.waiting.length === 0) this.askSoon();
       this.waiting.push({ entering, resolve });
-      if (from !== undefined && this.from.at(-1) !== from) this.from.push(from);
+      if (from !== undefined && this.from.at(-1)?.[0] !== from) this.from.push([from, entering.owner]);
     });
   }
 
@@ -103,9 +104,9 @@ export class OtherNode {
     }
   }
 
-  private async askFor(waiting: readonly Waiting[], from: readonly string[]): Promise<void> {
+  private async askFor(waiting: readonly Waiting[], from: readonly Returned[]): Promise<void> {
     this.pending++;
-    const claims = waiting.map(({ entering: { feed, claim } }) => ({ name: feed.name, ...claim! }));
+    const claims = waiting.map(({ entering: { feed, claim, owner } }) => ({ name: feed.name, owner, ...claim! }));
     const needed = this.neededReads(waiting);
     const reads = [...needed].map(([feed, { after }]) => [feed.name, after] as const);
     const answer = this.way.ask({ from, reads, claims });

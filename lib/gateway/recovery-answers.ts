@@ -11,6 +11,7 @@ import {
   readRecoveryQuestion,
   type NamedClaim,
   type ReadPart,
+  type Returned,
   type RecoveryAnswer,
   type Verdict,
   type WireEntry,
@@ -32,7 +33,7 @@ export class RecoveryAnswers {
     private readonly feeds: ChannelFeeds,
     private readonly admissions: Admissions,
     private readonly maxBytes: number,
-    private readonly asked: (connections: readonly string[]) => void,
+    private readonly asked: (connections: readonly Returned[]) => void,
   ) {}
 
   /**
@@ -64,11 +65,11 @@ export class RecoveryAnswers {
   }
 
   private judge(claim: NamedClaim): Verdict {
-    const { name, offset } = claim;
+    const { name, owner, offset } = claim;
     const feed = this.feeds.get(name);
     if (feed === undefined) return 'epoch';
     const { log, cuts } = feed;
-    const admission = admissionFor(name, { ...claim, node: undefined }, this.admissions);
+    const admission = admissionFor(name, owner, claim, this.admissions);
     if (admission?.log === log.number && admission.cut === undefined && offset >= admission.admitted) {
       // No need to look at what it has missed.
       if (offset < log.forgottenOffset) return 'trimmed';

@@ -2,6 +2,7 @@ import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import { MAX_EPOCH_LENGTH, readGapReason, type GapReason } from '../protocol/position.js';
 import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
+import { MAX_OWNER_LENGTH } from './admission.js';
 import { NativeProof, type Claim } from './claim.js';
 import { frameOfText, type ClientEntry } from './client-message.js';
 import { MAX_NATIVE_ID_LENGTH } from './native-position.js';
@@ -14,10 +15,13 @@ const MAX_CONNECTION_LENGTH = 100;
 const MAX_ASKED = 10_000;
 const MAX_ENTRIES = 100_000;
 
+/** A connection whose client is elsewhere now, and whose it is: see `positionOwner`. */
+export type Returned = readonly [connection: string, owner: string];
+
 /** What one node asks another. */
 export interface RecoveryQuestion {
   /** The connections that clients had there which are here now. */
-  readonly from: readonly string[];
+  readonly from: readonly Returned[];
   /** What came under these names after these offsets. */
   readonly reads: readonly (readonly [name: string, after: number])[];
   /** Whether clients have been let in where they say. */
@@ -25,7 +29,11 @@ export interface RecoveryQuestion {
 }
 
 /** What a client claims of a channel or template. */
-export type NamedClaim = Pick<Claim, 'offset' | 'proof'> & { readonly name: string };
+export type NamedClaim = Pick<Claim, 'offset' | 'proof'> & {
+  readonly name: string;
+  /** Who claims it: see `positionOwner`. */
+  readonly owner: string;
+};
 
 /** Of a claim that holds: which of the entries after its offset are not for this client. Else why it has a gap. */
 export type Verdict = readonly number[] | GapReason;
@@ -58,7 +66,7 @@ export function writeRecoveryQuestion({ from, reads, claims }: RecoveryQuestion)
     from,
     reads,
     proofs: proofs.map((proof) => (typeof proof === 'string' ? proof : [proof.id, proof.names])),
-    claims: claims.map(({ name, offset, proof }) => [name, offset, indexes.get(proof)]),
+    claims: claims.map(({ name, offset, proof, owner }) => [name, offset, indexes.get(proof), owner]),
   };
 }
 
@@ -67,16 +75,21 @@ export function readRecoveryQuestion(value: unknown): RecoveryQuestion {
   const { from, reads, proofs, claims } = readObject(value, 'what clients have missed');
   const known = readList(proofs, 'its proofs', MAX_ASKED, readProof);
   return {
-    from: readList(from, 'its connections', MAX_ASKED, (item, path) => readText(item, path, MAX_CONNECTION_LENGTH)),
+    from: readList(from, 'its connections', MAX_ASKED, readReturned),
     reads: readList(reads, 'its reads', MAX_ASKED, (item, path) => {
       const [name, after] = readTuple(item, path, 2);
       return [readName(name, path), readWholeNumber(after, path)] as const;
     }),
     claims: readList(claims, 'its claims', MAX_ASKED, (item, path) => {
-      const [name, offset, index] = readTuple(item, path, 3);
+      const [name, offset, index, owner] = readTuple(item, path, 4);
       const proof = known[readWholeNumber(index, path)];
       if (proof === undefined) throw new InvalidMessageError(`${path} has no proof`);
-      return { name: readName(name, path), offset: readWholeNumber(offset, path), proof };
+      return {
+        name: readName(name, path),
+        offset: readWholeNumber(offset, path),
+        proof,
+        owner: readOwner(owner, path),
+      };
     }),
   };
 }
@@ -143,6 +156,15 @@ function readProof(value: unknown, path: string): string | NativeProof {
   if (typeof value === 'string') return readText(value, path, MAX_EPOCH_LENGTH);
   const [id, names] = readTuple(value, path, 2);
   return new NativeProof(readText(id, path, MAX_NATIVE_ID_LENGTH), readList(names, path, MAX_ASKED, readName));
+}
+
+function readReturned(value: unknown, path: string): Returned {
+  const [connection, owner] = readTuple(value, path, 2);
+  return [readText(connection, path, MAX_CONNECTION_LENGTH), readOwner(owner, path)];
+}
+
+function readOwner(value: unknown, path: string): string {
+  return readText(value, path, MAX_OWNER_LENGTH);
 }
 
 function readTuple(value: unknown, path: string, length: number): unknown[] {

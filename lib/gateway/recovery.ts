@@ -19,6 +19,12 @@ const ANSWER_MS = 6_000;
 /** Clients wait so long for a broker that is away, since with it they can be given all; then they do without. */
 const BROKER_BACK_MS = 6_000;
 
+/**
+ * What one client has read of more other nodes than this is not asked for: it comes from one, or from a few if its streams
+ * broke off before they had begun.
+ */
+const MAX_NODES = 4;
+
 /** To be called in the turn in which the client enters, when the feed is settled. */
 export type Enter = () => Entrance;
 
@@ -36,12 +42,24 @@ export class Recovery {
   ) {}
 
   /**
-   * How a client enters a feed, whose subscription has been registered if the broker is there. Never rejects: what cannot be
+   * How a client enters feeds, whose subscriptions have been registered if the broker is there. Never rejects: what cannot be
    * found is a gap.
    *
    * @param from - the connection that it had
    */
-  async find(entering: Entering, from: string | undefined): Promise<Enter> {
+  findAll(entering: readonly Entering[], from: string | undefined): Promise<Enter[]> {
+    const claimed = entering.map(({ claim }) => claim?.node).filter((node) => node !== this.hub.node);
+    const asked = new Set([...new Set(claimed)].filter((node) => node !== undefined).slice(0, MAX_NODES));
+    return Promise.all(
+      entering.map((each) => {
+        const node = each.claim?.node;
+        const isAsked = node === undefined || node === this.hub.node || asked.has(node);
+        return isAsked ? this.find(each, from) : this.giveUp(each);
+      }),
+    );
+  }
+
+  private async find(entering: Entering, from: string | undefined): Promise<Enter> {
     const { claim } = entering;
     if (claim === undefined) return () => enterAnew(entering);
     const { node } = claim;
@@ -51,6 +69,11 @@ export class Recovery {
     const answer = await this.otherNode(node).recover(entering, from);
     if ('reason' in answer) return () => enterAnew(entering, answer.reason);
     return () => enterFrom(answer.log, answer.except, entering, this.replays);
+  }
+
+  private async giveUp(entering: Entering): Promise<Enter> {
+    const reason = await this.reasonOfSilence();
+    return () => enterAnew(entering, reason);
   }
 
   private otherNode(id: string): OtherNode {
@@ -95,6 +118,10 @@ export class Recovery {
     if (!(error instanceof TransportUnavailableError)) {
       this.hub.reporter.messageRejected({ channel: `messaging:node/${node}`, error });
     }
+    return this.reasonOfSilence();
+  }
+
+  private async reasonOfSilence(): Promise<GapReason> {
     // What the client has read there may be on its way to here still; it is not to be sent again after the gap.
     return (await this.nodes.barrier()) ? 'node' : 'broker';
   }

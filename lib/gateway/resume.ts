@@ -29,6 +29,8 @@ export interface Entering {
   readonly joined: number;
   /** What it says to have read, if it comes back. */
   readonly claim: Claim | undefined;
+  /** Whose positions are believed; see `positionOwner`. */
+  readonly owner: string;
 }
 
 /** What another node knows of a feed, once for all clients that come from there. */
@@ -60,10 +62,10 @@ export function enterAnew({ feed, claim }: Entering, gap?: GapReason): Entrance 
 
 /** Back on the node that it has left. To be called when the feed is settled, and in the turn in which the client enters. */
 export function enterAgain(entering: Entering, admissions: Admissions, replays: Replays): Entrance {
-  const { feed, claim } = entering;
+  const { feed, claim, owner } = entering;
   const { log, cuts, name } = feed;
   const { offset } = claim!;
-  const admission = admissionFor(name, claim!, admissions);
+  const admission = admissionFor(name, owner, claim!, admissions);
   let gap: GapReason | undefined;
   const read = (): Replay => {
     const missed = missedSince(log, cuts, admission, offset, {});

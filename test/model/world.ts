@@ -170,10 +170,10 @@ function admissionsOf(id: string): Admissions {
   return found;
 }
 
-function epochOf(id: string, admission: Parameters<Admissions['epoch']>[1]): string {
+function epochOf(id: string, admission: Parameters<Admissions['epoch']>[2]): string {
   const key = `${id} ${JSON.stringify(admission)}`;
   let epoch = epochs.get(key);
-  if (epoch === undefined) epochs.set(key, (epoch = admissionsOf(id).epoch(NAME, admission)));
+  if (epoch === undefined) epochs.set(key, (epoch = admissionsOf(id).epoch('', NAME, admission)));
   return epoch;
 }
 
@@ -522,7 +522,7 @@ export class World {
   }
 
   private missed(node: Node, epoch: string, offset: number): Missed<string> {
-    let admission = admissionsOf(node.id).read(NAME, epoch);
+    let admission = admissionsOf(node.id).read('', NAME, epoch);
     if (admission && this.budget.fault === 'no admission') admission = { ...admission, admitted: 0 };
     return missedSince(logOf(node), cutsOf(node), admission, offset, {});
   }

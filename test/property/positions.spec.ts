@@ -3,13 +3,14 @@ import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import type { Admission } from '../../lib/core/recovery.js';
 import { SerialVector } from '../../lib/core/serial-vector.js';
-import { Admissions, nodeOfEpoch } from '../../lib/gateway/admission.js';
+import { Admissions, positionOwner, nodeOfEpoch } from '../../lib/gateway/admission.js';
 import { MAX_NATIVE_ID_LENGTH, NativePosition, type NativePlace } from '../../lib/gateway/native-position.js';
 import { InvalidMessageError } from '../../lib/protocol/errors.js';
 import { positionFrom, readPosition } from '../../lib/protocol/position.js';
 
 const node = randomUUID();
 const admissions = new Admissions(node);
+const owner = positionOwner({ userId: 'al' });
 const number = fc.oneof(fc.nat(100), fc.maxSafeNat());
 const admission: fc.Arbitrary<Admission> = fc.record(
   { log: number, admitted: number, cut: number },
@@ -47,10 +48,10 @@ describe('Epochs', () => {
   test('give back what they were made of, for their name and no other', () => {
     fc.assert(
       fc.property(name, name, admission, (its, other, given) => {
-        const epoch = admissions.epoch(its, given);
+        const epoch = admissions.epoch(owner, its, given);
         expect(nodeOfEpoch(epoch)).toBe(node);
-        expect(admissions.read(its, epoch)).toEqual(given);
-        expect(admissions.read(other, epoch)).toEqual(other === its ? given : undefined);
+        expect(admissions.read(owner, its, epoch)).toEqual(given);
+        expect(admissions.read(owner, other, epoch)).toEqual(other === its ? given : undefined);
         expect(positionFrom({ epoch, offset: 0 })).toEqual({ epoch, offset: 0 });
       }),
     );
@@ -59,10 +60,10 @@ describe('Epochs', () => {
   test('are not believed once anything in them is changed', () => {
     fc.assert(
       fc.property(admission, change, (given, [at, character, kind]) => {
-        const epoch = admissions.epoch('news', given);
+        const epoch = admissions.epoch(owner, 'news', given);
         const forged = changed(epoch, at, character, kind);
         fc.pre(forged !== epoch);
-        expect(admissions.read('news', forged)).toBeUndefined();
+        expect(admissions.read(owner, 'news', forged)).toBeUndefined();
       }),
       { numRuns: 5_000 },
     );
@@ -71,7 +72,7 @@ describe('Epochs', () => {
   test('may be anything at all, which is read as none', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary', maxLength: 300 })), (text) => {
-        expect(admissions.read('news', text)).toBeUndefined();
+        expect(admissions.read(owner, 'news', text)).toBeUndefined();
         expect(nodeOfEpoch(text)).toBeUndefined();
       }),
     );
@@ -114,7 +115,7 @@ describe('Positions of native streams', () => {
   test('give back how far each channel was read, and are one header', () => {
     fc.assert(
       fc.property(stream, ([names, places, steps]) => {
-        const position = NativePosition.begin(admissions, names, places);
+        const position = NativePosition.begin(admissions, owner, names, places);
         const expected = [...places];
         for (const [index, offset] of steps) {
           const before = expected[index];
@@ -129,7 +130,7 @@ describe('Positions of native streams', () => {
         const read = NativePosition.read(id, names.length)!;
         expect(read.places).toEqual(expected);
         expect(read.node).toBe(node);
-        expect(read.isOf(admissions, names)).toBe(true);
+        expect(read.isOf(admissions, owner, names)).toBe(true);
         expect(NativePosition.read(id, names.length + 1)).toBeUndefined();
       }),
       { numRuns: 500 },
@@ -139,12 +140,12 @@ describe('Positions of native streams', () => {
   test('are not believed once anything but an offset is changed', () => {
     fc.assert(
       fc.property(stream, change, ([names, places], [at, character, kind]) => {
-        const { id } = NativePosition.begin(admissions, names, places);
+        const { id } = NativePosition.begin(admissions, owner, names, places);
         fc.pre(id !== undefined);
         const forged = changed(id, at, character, kind);
         const head = id.slice(0, id.lastIndexOf('~') + 1);
         fc.pre(forged !== id && !forged.startsWith(head));
-        expect(NativePosition.read(forged, names.length)?.isOf(admissions, names) ?? false).toBe(false);
+        expect(NativePosition.read(forged, names.length)?.isOf(admissions, owner, names) ?? false).toBe(false);
       }),
       { numRuns: 3_000 },
     );
@@ -158,7 +159,7 @@ describe('Positions of native streams', () => {
     fc.assert(
       fc.property(hostile, fc.nat(5), (id, channels) => {
         const names = Array.from({ length: channels }, (_, index) => `rooms/${index}`);
-        expect(NativePosition.read(id, channels)?.isOf(admissions, names) ?? false).toBe(false);
+        expect(NativePosition.read(id, channels)?.isOf(admissions, owner, names) ?? false).toBe(false);
       }),
       { numRuns: 2_000 },
     );

@@ -25,6 +25,13 @@ export interface GatewayNodeOptions {
   readonly limits?: Partial<Limits>;
 }
 
+/** What a client is, and was. */
+export interface Client {
+  /** The connection that it had. */
+  readonly from?: string;
+  readonly user?: string;
+}
+
 /** What a test says that a client asks for. */
 export type Wanted = string | { readonly channel: string; readonly position: Position };
 
@@ -92,8 +99,8 @@ export class GatewayNode {
   }
 
   /** Opens a stream for our client, which is ready when it says so. */
-  connect(wanted: readonly Wanted[], from?: string): StreamReader {
-    const { session, connection } = this.reserve();
+  connect(wanted: readonly Wanted[], { from, user }: Client = {}): StreamReader {
+    const { session, connection } = this.reserve(user);
     const names = wanted.map(nameOf);
     return new StreamReader(session, connection, () =>
       connection.stream(
@@ -112,20 +119,24 @@ export class GatewayNode {
   }
 
   /** Opens a stream for a native EventSource. */
-  get(names: readonly string[], lastEventId?: string): StreamReader {
-    const { session, connection } = this.reserve();
+  get(
+    names: readonly string[],
+    lastEventId?: string,
+    { user, refused = [] }: Client & { refused?: readonly string[] } = {},
+  ): StreamReader {
+    const { session, connection } = this.reserve(user);
     const claims = lastEventId === undefined ? new Map() : new NativeProof(lastEventId, names).claims;
     return new StreamReader(session, connection, () =>
       connection.stream(
-        names.map((channel) => ({ channel })),
+        names.map((channel) => (refused.includes(channel) ? { channel, error: 'CHANNEL_DENIED' } : { channel })),
         claims,
         { form: 'native', names, lastEventId },
       ),
     );
   }
 
-  private reserve() {
-    const session = this.hub.sessions.open();
+  private reserve(user?: string) {
+    const session = this.hub.sessions.open({ auth: user === undefined ? null : { userId: user } });
     return { session, connection: this.gateway.open(this.gateway.reserve(session)) };
   }
 }

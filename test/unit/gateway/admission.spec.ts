@@ -1,36 +1,50 @@
 import { describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { Admissions, nodeOfEpoch } from '../../../lib/gateway/admission.js';
+import { Admissions, MAX_OWNER_LENGTH, nodeOfEpoch, positionOwner } from '../../../lib/gateway/admission.js';
+import { NativeProof, admissionFor } from '../../../lib/gateway/claim.js';
 import { MAX_NATIVE_ID_LENGTH, NativePosition } from '../../../lib/gateway/native-position.js';
 import { MAX_EPOCH_LENGTH } from '../../../lib/protocol/position.js';
 
 const node = randomUUID();
 const admissions = new Admissions(node);
+const owner = positionOwner({ userId: 'al' });
 const admission = { log: 3, admitted: 40 };
-const epoch = admissions.epoch('news', admission);
+const epoch = admissions.epoch(owner, 'news', admission);
 
 describe('An epoch that a client is given', () => {
   it('leads any node to the one that handed it out, which alone can read it', () => {
     expect(nodeOfEpoch(epoch)).toBe(node);
-    expect(admissions.read('news', epoch)).toEqual(admission);
-    expect(new Admissions(node).read('news', epoch)).toBeUndefined();
-    expect(new Admissions(randomUUID()).read('news', epoch)).toBeUndefined();
+    expect(admissions.read(owner, 'news', epoch)).toEqual(admission);
+    expect(new Admissions(node).read(owner, 'news', epoch)).toBeUndefined();
+    expect(new Admissions(randomUUID()).read(owner, 'news', epoch)).toBeUndefined();
   });
 
   it('says by which cut its positions are counted, if it came from another node', () => {
     const cut = { ...admission, cut: 0 };
-    expect(admissions.read('news', admissions.epoch('news', cut))).toEqual(cut);
+    expect(admissions.read(owner, 'news', admissions.epoch(owner, 'news', cut))).toEqual(cut);
   });
 
   it('is the same each time, so that a client that comes back is let in to the same', () => {
-    expect(admissions.epoch('news', admission)).toBe(epoch);
+    expect(admissions.epoch(owner, 'news', admission)).toBe(epoch);
   });
 
   it('fits into a position, however large its numbers are', () => {
     const largest = { log: 2 ** 53 - 1, admitted: 2 ** 53 - 1, cut: 2 ** 53 - 1 };
-    const text = admissions.epoch('news', largest);
+    const text = admissions.epoch(owner, 'news', largest);
     expect(text.length).toBeLessThanOrEqual(MAX_EPOCH_LENGTH);
-    expect(admissions.read('news', text)).toEqual(largest);
+    expect(admissions.read(owner, 'news', text)).toEqual(largest);
+  });
+
+  it('is believed from the user alone who was given it, and is no longer for a longer id', () => {
+    const long = positionOwner({ userId: 'x'.repeat(10_000) });
+    expect(long.length).toBeLessThanOrEqual(MAX_OWNER_LENGTH);
+    for (const other of [positionOwner({ userId: 'eve' }), positionOwner(null), long]) {
+      expect(admissions.read(other, 'news', epoch)).toBeUndefined();
+      const its = admissions.epoch(other, 'news', admission);
+      expect(admissions.read(other, 'news', its)).toEqual(admission);
+      expect(admissions.read(owner, 'news', its)).toBeUndefined();
+    }
+    expect(positionOwner({ userId: 7 })).toBe(positionOwner({ userId: '7', authId: 'another sign-in' }));
   });
 
   it.each([
@@ -45,14 +59,14 @@ describe('An epoch that a client is given', () => {
     ['of the wire before', 'news', `${node}.40`],
     ['that is empty', 'news', ''],
   ])('is not believed: one %s', (_, name, forged) => {
-    expect(admissions.read(name, forged)).toBeUndefined();
+    expect(admissions.read(owner, name, forged)).toBeUndefined();
   });
 });
 
 describe('The position of a native stream', () => {
   const names = ['news', 'rooms/1', 'rooms/:roomId'];
   const begin = () =>
-    NativePosition.begin(admissions, names, [
+    NativePosition.begin(admissions, owner, names, [
       { admission, offset: 41 },
       undefined,
       { admission: { log: 4, admitted: 0 }, offset: 0 },
@@ -69,7 +83,7 @@ describe('The position of a native stream', () => {
       undefined,
       { admission: { log: 4, admitted: 0 }, offset: 7 },
     ]);
-    expect(read.isOf(admissions, names)).toBe(true);
+    expect(read.isOf(admissions, owner, names)).toBe(true);
     expect(read.id).toBe(position.id);
   });
 
@@ -78,23 +92,39 @@ describe('The position of a native stream', () => {
     elsewhere.advance(2, 8);
     const back = NativePosition.read(elsewhere.id!, 3)!;
     expect(back.places[2]).toEqual({ admission: { log: 4, admitted: 0 }, offset: 8 });
-    expect(back.isOf(admissions, names)).toBe(true);
+    expect(back.isOf(admissions, owner, names)).toBe(true);
   });
 
   it('is not believed for other channels, in another order, with other admissions or of another node', () => {
     const { id } = begin();
     const read = NativePosition.read(id!, 3)!;
-    expect(read.isOf(admissions, ['news', 'rooms/2', 'rooms/:roomId'])).toBe(false);
-    expect(read.isOf(admissions, ['rooms/:roomId', 'rooms/1', 'news'])).toBe(false);
-    expect(read.isOf(new Admissions(node), names)).toBe(false);
-    expect(read.isOf(new Admissions(randomUUID()), names)).toBe(false);
-    expect(NativePosition.read(id!.replace('3.14', '3.0'), 3)!.isOf(admissions, names)).toBe(false);
+    expect(read.isOf(admissions, owner, ['news', 'rooms/1', 'rooms/:id'])).toBe(false);
+    expect(read.isOf(admissions, owner, ['rooms/:roomId', 'rooms/1', 'news'])).toBe(false);
+    expect(read.isOf(admissions, positionOwner({ userId: 'eve' }), names)).toBe(false);
+    expect(read.isOf(new Admissions(node), owner, names)).toBe(false);
+    expect(read.isOf(new Admissions(randomUUID()), owner, names)).toBe(false);
+    expect(NativePosition.read(id!.replace('3.14', '3.0'), 3)!.isOf(admissions, owner, names)).toBe(false);
+  });
+
+  it('says nothing of the channels that the stream did not have', () => {
+    const id = begin().id!;
+    const asked = ['news', 'x'.repeat(300), 'rooms/:roomId'];
+    const proof = new NativeProof(id, asked);
+    expect(proof.names).toEqual(['news', '', 'rooms/:roomId']);
+    expect(admissionFor('news', owner, { proof }, admissions)).toEqual(admission);
+    expect([...proof.claims.keys()]).toEqual(['news', 'rooms/:roomId']);
+  });
+
+  it.each([['x'.repeat(300)], [''], ['a\0b']])('is of no node if it says that the stream had a channel %#', (name) => {
+    const proof = new NativeProof(begin().id!, [name, 'rooms/1', 'rooms/:roomId']);
+    expect(proof.position).toBeUndefined();
+    expect([...proof.claims.values()].map((claim) => claim.node)).toEqual([undefined, undefined, undefined]);
   });
 
   it('has no id if that would be too long for a header', () => {
     const many = Array.from({ length: 400 }, (_, index) => `rooms/${index}`);
     const places = many.map(() => ({ admission: { log: 9, admitted: 9 }, offset: 9 }));
-    const position = NativePosition.begin(admissions, many, places);
+    const position = NativePosition.begin(admissions, owner, many, places);
     expect(position.id!.length).toBeLessThan(MAX_NATIVE_ID_LENGTH);
     many.forEach((_, index) => position.advance(index, 2 ** 53 - 1));
     expect(position.id).toBeUndefined();
@@ -103,7 +133,7 @@ describe('The position of a native stream', () => {
   it.each([
     ['nothing', ''],
     ['an id of the application', 'order-17'],
-    ['one for fewer channels', NativePosition.begin(admissions, ['news'], [undefined]).id!],
+    ['one for fewer channels', NativePosition.begin(admissions, owner, ['news'], [undefined]).id!],
     ['one without a node', begin().id!.slice(node.length)],
     ['one with an offset that is no number', begin().id!.replace(/~[^~]*$/, '~15,,x!')],
     ['one with an offset beyond all counting', begin().id!.replace(/~[^~]*$/, '~15,,zzzzzzzzzzz')],

@@ -4,13 +4,17 @@ import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type GatewayNodeOptions } from '../../support/gateway-node.js';
 
 const LEAVE_MS = 5_000;
+const CONNECTIONS = [
+  ['a', 'al'],
+  ['b', 'al'],
+] as const;
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
 /** A node that leaves now; says when it is gone. */
 function leave(leavers: Partial<Leavers> = {}, hasOthers = Promise.resolve(true)) {
-  const leaving = new Leaving({ connections: ['a', 'b'], othersBackMs: 0, ...leavers }, LEAVE_MS, hasOthers);
+  const leaving = new Leaving({ connections: CONNECTIONS, othersBackMs: 0, ...leavers }, LEAVE_MS, hasOthers);
   let isGone = false;
   void leaving.isOver().then(() => (isGone = true));
   return {
@@ -25,9 +29,12 @@ function leave(leavers: Partial<Leavers> = {}, hasOthers = Promise.resolve(true)
 describe('a node that leaves', () => {
   test('stays until each of its clients is back elsewhere and has been quiet for a moment', async () => {
     const { leaving, isGoneAfter } = leave();
-    leaving.noteQuestion(['a']);
+    leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(1_000)).toBe(false);
-    leaving.noteQuestion(['b', 'somebody else']);
+    leaving.noteQuestion([
+      ['b', 'al'],
+      ['somebody else', 'al'],
+    ]);
     expect(await isGoneAfter(200)).toBe(false);
     // The client has more to ask for.
     leaving.noteQuestion([]);
@@ -35,9 +42,17 @@ describe('a node that leaves', () => {
     expect(await isGoneAfter(60)).toBe(true);
   });
 
+  test('takes nobody for a client that names the connection of another user', async () => {
+    const { leaving, isGoneAfter } = leave({ connections: CONNECTIONS.slice(0, 1) });
+    leaving.noteQuestion([['a', 'eve']]);
+    expect(await isGoneAfter(1_000)).toBe(false);
+    leaving.noteQuestion([['a', 'al']]);
+    expect(await isGoneAfter(260)).toBe(true);
+  });
+
   test('goes when its time is over, whoever is still away', async () => {
     const { leaving, isGoneAfter } = leave();
-    leaving.noteQuestion(['a']);
+    leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(LEAVE_MS - 10)).toBe(false);
     // Not even those who go on asking keep it.
     leaving.noteQuestion([]);
@@ -46,12 +61,12 @@ describe('a node that leaves', () => {
   });
 
   test('is not kept by those who ask without end', async () => {
-    const { leaving, isGoneAfter } = leave({ connections: ['a'] });
+    const { leaving, isGoneAfter } = leave({ connections: CONNECTIONS.slice(0, 1) });
     for (let ms = 0; ms < LEAVE_MS - 100; ms += 100) {
-      leaving.noteQuestion(['a']);
+      leaving.noteQuestion([['a', 'al']]);
       expect(await isGoneAfter(100)).toBe(false);
     }
-    leaving.noteQuestion(['a']);
+    leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(120)).toBe(true);
   });
 
@@ -62,7 +77,11 @@ describe('a node that leaves', () => {
   });
 
   test('counts its time from when it has sent its clients away, whatever has kept the application from closing since', async () => {
-    const leaving = new Leaving({ connections: ['a'], othersBackMs: 0 }, LEAVE_MS, Promise.resolve(true));
+    const leaving = new Leaving(
+      { connections: CONNECTIONS.slice(0, 1), othersBackMs: 0 },
+      LEAVE_MS,
+      Promise.resolve(true),
+    );
     await jest.advanceTimersByTimeAsync(LEAVE_MS);
     let isGone = false;
     void leaving.isOver().then(() => (isGone = true));
@@ -71,8 +90,12 @@ describe('a node that leaves', () => {
   });
 
   test('goes at once if all of its clients came back while the application was closing', async () => {
-    const leaving = new Leaving({ connections: ['a'], othersBackMs: 0 }, LEAVE_MS, Promise.resolve(true));
-    leaving.noteQuestion(['a']);
+    const leaving = new Leaving(
+      { connections: CONNECTIONS.slice(0, 1), othersBackMs: 0 },
+      LEAVE_MS,
+      Promise.resolve(true),
+    );
+    leaving.noteQuestion([['a', 'al']]);
     await jest.advanceTimersByTimeAsync(300);
     await leaving.isOver();
     expect(jest.getTimerCount()).toBe(0);
@@ -86,9 +109,9 @@ describe('a node that leaves', () => {
 
   test('stays if another node was too busy to say that it is there, but asks something', async () => {
     const { leaving, isGoneAfter } = leave({}, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
-    leaving.noteQuestion(['a']);
+    leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(1_100)).toBe(false);
-    leaving.noteQuestion(['b']);
+    leaving.noteQuestion([['b', 'al']]);
     expect(await isGoneAfter(300)).toBe(true);
   });
 });
@@ -116,7 +139,7 @@ describe('a gateway that leaves', () => {
     node.hub.retire();
     await other.post('news', 'missed');
 
-    const back = other.connect(client.wanted('news'), client.connection.id);
+    const back = other.connect(client.wanted('news'), { from: client.connection.id });
 
     expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
     await hasLeft;

@@ -31,7 +31,8 @@ test('What another node answers about many channels at once is read in many turn
   const found = await Promise.all(
     names.map((name) => {
       const feed = { name, log: { lastOffset: 0 } } as unknown as ChannelFeed;
-      return node.recover({ feed, joined: 0, claim: { node: 'there', offset: 0, proof: 'an epoch' } }, undefined);
+      const claim = { node: 'there', offset: 0, proof: 'an epoch' };
+      return node.recover({ feed, joined: 0, claim, owner: '' }, undefined);
     }),
   );
   counted.isDone = true;

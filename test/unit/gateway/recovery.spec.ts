@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
 import { filter, firstValueFrom } from 'rxjs';
+import { positionOwner } from '../../../lib/gateway/admission.js';
 import { MAX_NATIVE_ID_LENGTH } from '../../../lib/gateway/native-position.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import type { Position } from '../../../lib/protocol/position.js';
@@ -42,6 +44,9 @@ class PatientTransport extends MemoryTransport {
   }
 }
 
+/** The position of a server that there is not. */
+const madeUp = (): Position => ({ epoch: `${randomUUID()}.1.0.${'A'.repeat(16)}`, offset: 0 });
+
 async function twoNodes(broker: MemoryBroker = new MemoryBroker(), options = {}) {
   return { broker, a: await GatewayNode.start(broker, options), b: await GatewayNode.start(broker, options) };
 }
@@ -68,6 +73,8 @@ async function soon<T>(promise: Promise<T>): Promise<T> {
   return waiting;
 }
 
+const nameOf = (channel: unknown): string =>
+  typeof channel === 'string' ? channel : (channel as { name: string }).name;
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const answersOf = async (reader: StreamReader) =>
   (await reader.ready()).channels.map(({ channel, ...rest }) => {
@@ -183,6 +190,26 @@ describe('A client that comes back to its server', () => {
 });
 
 describe('What cannot be recovered', () => {
+  test('is what another user, or nobody who is signed in, has read: on the same server and on another one', async () => {
+    const { a, b } = await twoNodes();
+    const al = a.connect(['secret', 'news'], { user: 'al' });
+    const native = a.get(['secret', 'news'], undefined, { user: 'al' });
+    await Promise.all([al.ready(), native.ready()]);
+    for (const reader of [al, native]) reader.close();
+    await a.post('secret', 'for al alone');
+    for (const node of [a, b]) {
+      for (const user of ['eve', undefined]) {
+        const client = { ...(user && { user }) };
+        expect(await answersOf(node.connect(al.wanted('secret'), client))).toEqual([['secret', false, 'epoch']]);
+        const stranger = node.get(['secret', 'news'], native.lastEventId, client);
+        expect(await stranger.next(3)).toEqual(['messaging:ready', 'gap epoch', 'gap epoch']);
+      }
+      const client = { user: 'al' };
+      expect(await node.connect(al.wanted('secret'), client).next(1)).toEqual(['for al alone']);
+      expect(await node.get(['secret', 'news'], native.lastEventId, client).next(1)).toEqual(['for al alone']);
+    }
+  });
+
   test.each<[string, string, (position: Position) => Position]>([
     [
       'forged',
@@ -482,7 +509,7 @@ describe('A client that comes from another server', () => {
     const [busy, quiet] = [first.positions.get('busy')!, first.positions.get('quiet')!];
     for (let count = 0; count < 10; count++) await a.post('busy', 'x'.repeat(1_000));
     await a.post('quiet', 'missed');
-    const forged = { ...quiet, epoch: `${quiet.epoch.slice(0, -1)}x` };
+    const forged = { ...quiet, epoch: quiet.epoch.replace(/.$/, (end) => (end === 'A' ? 'B' : 'A')) };
     const back = b.connect([
       { channel: 'busy', position: busy },
       { channel: 'quiet', position: quiet },
@@ -495,6 +522,71 @@ describe('A client that comes from another server', () => {
       ['other', false, 'epoch'],
     ]);
     expect(await answersOf(b.connect([{ channel: 'quiet', position: forged }]))).toEqual([['quiet', false, 'epoch']]);
+  });
+
+  test.each([
+    ['names what no channel is called', ['x'.repeat(300)], '1.0,1.0~AAAAAAAAAAAAAAAA~0,0'],
+    ['asks for what no channel is called', ['x'.repeat(300)], '1.0,~AAAAAAAAAAAAAAAA~0,'],
+    ['names nothing', [''], '1.0,1.0~AAAAAAAAAAAAAAAA~0,0'],
+  ])('gets what it has missed, though a stranger beside it %s', async (_case, names, forged) => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    first.close();
+    await a.post('news', 'missed');
+    const asked = ['news', ...names];
+    const id = `${a.hub.node}~${forged}`;
+    const strangers = [b.get(asked, id, { refused: names }), b.get(asked, id, { refused: names })];
+    const back = b.connect(first.wanted('news'));
+    expect(await back.next(1)).toEqual(['missed']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+    for (const stranger of strangers) expect(await stranger.next(2)).toEqual(['messaging:ready', 'gap epoch']);
+    expect([a, b].flatMap(({ reporter }) => [reporter.rejections, reporter.callbackFailures].flat())).toEqual([]);
+  });
+
+  test('gets it, however many servers that there are not others come from; those cost the broker next to nothing', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    first.close();
+    await a.post('news', 'missed');
+    const [asks, looks] = [jest.spyOn(b.hub, 'post'), jest.spyOn(b.hub, 'isHeard')];
+    const listens = jest.spyOn(b.hub, 'listen');
+    fakeTime();
+    const names = Array.from({ length: 500 }, (_, index) => `rooms/${index}`);
+    const strangers = Array.from({ length: 3 }, () =>
+      b.connect(names.map((channel) => ({ channel, position: madeUp() }))),
+    );
+    const back = b.connect(first.wanted('news'));
+    expect(await back.next(1)).toEqual(['missed']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+    for (const stranger of strangers) {
+      expect((await soon(answersOf(stranger))).map(([, ...rest]) => rest)).toEqual(names.map(() => [false, 'node']));
+    }
+    const sent = asks.mock.calls.map(([channel]) => nameOf(channel));
+    expect(sent.filter((name) => name.startsWith('messaging:node/'))).toEqual([a.channel]);
+    // Four of each, which are looked for until they are given up.
+    expect(looks.mock.calls.length).toBeLessThan(3 * 4 * 12 + 5);
+    const barriers = listens.mock.calls.filter(([channel]) => nameOf(channel).startsWith('messaging:barrier/'));
+    expect(barriers.length).toBeLessThan(12);
+    // Nothing goes on behind it.
+    expect(b.gateway['nodes']['pending'].size).toBe(0);
+    expect(b.gateway['context'].recovery['others'].size).toBe(0);
+  });
+
+  test('from more servers than clients come from is told of a gap in the channels of the last ones, and gets the others', async () => {
+    const broker = new MemoryBroker();
+    const nodes = await Promise.all(Array.from({ length: 6 }, () => GatewayNode.start(broker)));
+    const here = nodes.pop()!;
+    const wanted = await Promise.all(
+      nodes.map(async (node, index) => {
+        const first = await node.open(`rooms/${index}`);
+        first.close();
+        return first.wanted(`rooms/${index}`)[0]!;
+      }),
+    );
+    expect(await answersOf(here.connect(wanted))).toEqual([
+      ...[0, 1, 2, 3].map((index) => [`rooms/${index}`, true]),
+      ['rooms/4', false, 'node'],
+    ]);
   });
 
   test('is told of a loss that its former server has had', async () => {
@@ -513,13 +605,14 @@ describe('A client that comes from another server', () => {
 
   test('names the connection that it had, so that a server that leaves need not wait for it', async () => {
     const { a, b } = await twoNodes();
-    const asked: string[][] = [];
-    Object.assign(a.gateway['answers'], { asked: (from: string[]) => asked.push(from) });
-    const first = await a.open('news');
+    const asked: unknown[] = [];
+    Object.assign(a.gateway['answers'], { asked: (from: unknown) => asked.push(from) });
+    const first = a.connect(['news'], { user: 'al' });
+    await first.ready();
     first.close();
-    const back = b.connect(first.wanted('news'), first.connection.id);
+    const back = b.connect(first.wanted('news'), { from: first.connection.id, user: 'al' });
     await back.ready();
-    expect(asked).toEqual([[first.connection.id]]);
+    expect(asked).toEqual([[[first.connection.id, positionOwner({ userId: 'al' })]]]);
   });
 
   test('gets more than fits into one answer, and a gap in place of what fits into none', async () => {
