@@ -33,6 +33,30 @@ describe('What is done for clients that come at once', () => {
     expect(turns).toBeGreaterThan(4);
   });
 
+  test('counts with all that it goes on with in promises', async () => {
+    const { queue, emptied } = setup();
+    for (let task = 0; task < 40; task++) {
+      queue.add(() => {
+        void (async () => {
+          for (let step = 0; step < 3; step++) {
+            await Promise.resolve();
+            const end = performance.now() + 1;
+            while (performance.now() < end);
+          }
+        })();
+      });
+    }
+    let turns = 0;
+    const over = new AbortController();
+    const others = (async () => {
+      for (; !over.signal.aborted; turns++) await new Promise((resolve) => setImmediate(resolve));
+    })();
+    await emptied();
+    over.abort();
+    await others;
+    expect(turns).toBeGreaterThan(4);
+  });
+
   test('is done in the context of whoever asked for it', async () => {
     const { queue, emptied } = setup();
     const storage = new AsyncLocalStorage<string>();
