@@ -1,7 +1,7 @@
 import type { Observable } from 'rxjs';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
-import type { GapReason } from '../protocol/position.js';
+import { GAP_REASONS, isGapReason } from '../protocol/position.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 import type {
@@ -18,8 +18,6 @@ const PATIENCE_MS = 10_000;
 
 /** How long a question to the transport may take, in milliseconds. */
 const ANSWER_PATIENCE_MS = 2_000;
-
-const REASONS: readonly unknown[] = ['broker', 'node', 'trimmed', 'epoch', 'slow-consumer'] satisfies GapReason[];
 
 /**
  * A transport of the application, held to the contract: what it throws, rejects with or gives wrongly is reported, and a
@@ -46,9 +44,9 @@ export class IsolatedTransport implements Transport {
       rejected?.(typeof channel === 'string' ? channel : '', error);
     };
     const lose = (subscription: unknown, reason: unknown): void => {
-      if (typeof subscription === 'string' && isReason(reason)) return lost?.(subscription, reason);
+      if (typeof subscription === 'string' && isGapReason(reason)) return lost?.(subscription, reason);
       const what = `${describe(subscription)} and ${describe(reason)}`;
-      const text = `a loss must be told with a subscription and one of ${REASONS.join(', ')}, not ${what}`;
+      const text = `a loss must be told with a subscription and one of ${GAP_REASONS.join(', ')}, not ${what}`;
       this.failed('start', new ConfigurationError(text));
     };
     const started = this.transport.start(receive, { rejected, lost: lose });
@@ -140,10 +138,6 @@ export class IsolatedTransport implements Transport {
   private failed(method: keyof Transport, error: unknown): void {
     this.reporter.callbackFailed({ callback: callbackOf(method), error });
   }
-}
-
-function isReason(reason: unknown): reason is GapReason {
-  return REASONS.includes(reason);
 }
 
 function callbackOf(method: keyof Transport): string {

@@ -7,6 +7,7 @@ const ENTRY_BYTES = 128;
 /** In how many steps the time passes that items are kept: each is kept for at most one step longer. */
 const STEPS = 4;
 
+/** How much the logs of a node keep. */
 export interface MemoryLogsOptions {
   /** Epochs begin with it. */
   readonly node: string;

@@ -1,6 +1,4 @@
-import { readList, readText, readWholeNumber } from '../protocol/wire-reader.js';
-import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
-import { InvalidMessageError } from '../protocol/errors.js';
+import { readList, readName, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
 
 /** The node, the channel (empty in a log of one channel) and the highest serial. */
 type Row = readonly [node: string, channel: string, serial: number];
@@ -60,12 +58,11 @@ export class SerialVector {
   static read(value: unknown, path: string, perChannel: boolean): SerialVector {
     const vector = new SerialVector(perChannel);
     readList(value, path, MAX_VECTOR_ROWS, (row) => {
-      const parts = readList(row, `a row of ${path}`, 3, (part) => part);
-      if (parts.length !== 3) throw new InvalidMessageError(`a row of ${path} must have 3 items, not ${parts.length}`);
+      const [node, channel, serial] = readTuple(row, `a row of ${path}`, 3);
       vector.note(
-        readText(parts[0], `a node of ${path}`, MAX_NODE_LENGTH),
-        readText(parts[1], `a channel of ${path}`, MAX_CHANNEL_NAME_LENGTH),
-        readWholeNumber(parts[2], `a serial of ${path}`),
+        readText(node, `a node of ${path}`, MAX_NODE_LENGTH),
+        readName(channel, `a channel of ${path}`),
+        readWholeNumber(serial, `a serial of ${path}`),
       );
     });
     return vector;

@@ -93,7 +93,7 @@ export interface Transport {
 
 /** How one payload is published. */
 export interface PublishOptions {
-  /** Whether parts that are not of this library shall hear it. `undefined`: as the transport is set. */
+  /** Whether parts that are not of this library hear it too. `undefined`: as the transport is set. */
   readonly interop?: boolean | undefined;
 }
 

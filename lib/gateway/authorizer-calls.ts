@@ -2,7 +2,7 @@
 export interface AuthorizerLimits {
   /** How many run at a time. */
   readonly maxAtOnce: number;
-  /** How long one may take. */
+  /** How long one may take, in milliseconds. */
   readonly timeoutMs: number;
 }
 

@@ -8,7 +8,7 @@ const MAX_IDLE_FEEDS = 10_000;
 
 /** How much is kept for clients that come back. */
 export interface ShortMemory {
-  /** How long messages are kept at least, if there is room; 0: not at all. */
+  /** How long messages are kept at least, if there is room, in milliseconds; 0: not at all. */
   readonly keepMs: number;
   /** In bytes, for all channels together. */
   readonly maxBytes: number;

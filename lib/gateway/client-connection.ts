@@ -45,9 +45,9 @@ interface Held {
 
 /** How a stream is to be opened. */
 export type Opening =
-  /** For our client. @see OpenRequest.from */
+  /** For our client; `from` as in `OpenRequest`. */
   | { readonly form: 'client'; readonly from?: string | undefined }
-  /** For a native EventSource. @param lastEventId - what it came back with */
+  /** For a native EventSource; `lastEventId` is what it came back with. */
   | { readonly form: 'native'; readonly names: readonly string[]; readonly lastEventId?: string | undefined };
 
 /** One client's stream and what it is subscribed to, which may change while the stream is open. */

@@ -1,12 +1,10 @@
 import type { AuthenticationInfo } from '../protocol/authentication.js';
-import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
-import type { SubscribeError } from '../protocol/gateway.js';
+import { MAX_CONNECTION_LENGTH, type SubscribeError } from '../protocol/gateway.js';
 import { MAX_EPOCH_LENGTH, type Position } from '../protocol/position.js';
-import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
+import { readList, readName, readObject, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
 import { claimOf, type Claim } from './claim.js';
 
-const MAX_ID_LENGTH = 100;
 /** Of a user's id, which the application chooses. */
 const MAX_USER_LENGTH = 10_000;
 /** Of how many channels one change may end the subscriptions; a client may name more than it has. */
@@ -73,7 +71,7 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
   // None from a node of the version before.
   const claims = readList(positions ?? [], 'its positions', names.length, readClaim);
   return {
-    connection: readText(connection, 'its connection', MAX_ID_LENGTH),
+    connection: readText(connection, 'its connection', MAX_CONNECTION_LENGTH),
     owner: { userId: readOptional(userId, 'its user'), authId: readOptional(authId, 'its sign-in') },
     subscribe: names,
     claims: new Map(claims.flatMap((claim, index) => (claim === undefined ? [] : [[names[index]!, claim]]))),
@@ -98,15 +96,11 @@ export function readChangeOutcome(value: unknown, count: number): ChangeOutcome 
 
 function readClaim(value: unknown, path: string): Claim | undefined {
   if (value === null) return undefined;
-  const [epoch, offset] = readList(value, path, 2, (part) => part);
+  const [epoch, offset] = readTuple(value, path, 2);
   const position: Position = { epoch: readText(epoch, path, MAX_EPOCH_LENGTH), offset: readWholeNumber(offset, path) };
   return claimOf(position);
 }
 
 function readOptional(value: unknown, path: string): string | null {
   return value === null ? null : readText(value, path, MAX_USER_LENGTH);
-}
-
-function readName(value: unknown, path: string): string {
-  return readText(value, path, MAX_CHANNEL_NAME_LENGTH);
 }

@@ -35,7 +35,7 @@ import { Refusal } from './refusal.js';
 
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
-/** How long another node may take to say that it is there. */
+/** How long other nodes may take to answer a call: whether there is any. */
 const OTHERS_TIMEOUT_MS = 1_500;
 /** How long a native EventSource takes to be back after it was to come back. */
 const NATIVE_RETURN_MS = 2_500;
@@ -53,13 +53,13 @@ export interface GatewayParts {
 /** How a gateway is kept. */
 export interface GatewaySettings {
   readonly limits: Limits;
-  /** How long a change waits for the server that holds the stream. */
+  /** How long a change waits for the server that holds the stream, in milliseconds. */
   readonly timeoutMs: number;
-  /** How long messages are kept for clients that come back; 0: not at all. */
+  /** How long messages are kept for clients that come back, in milliseconds; 0: not at all. */
   readonly recoveryMs: number;
   /** How much of them, in bytes. */
   readonly recoveryBytes: number;
-  /** How long this node stays at most for clients that it has sent away; 0: not at all. */
+  /** How long this node stays at most for clients that it has sent away, in milliseconds; 0: not at all. */
   readonly leaveMs: number;
   /** How many requests may be decided about at a time. */
   readonly maxPendingRequests: number;
@@ -127,7 +127,7 @@ export class Gateway {
 
   /**
    * To be called when the clients are about to be sent away: from here on this node only answers others about them, until
-   * {@link hasLeft}.
+   * {@link whenLeft}.
    *
    * @returns until when the clients have to be back elsewhere, in milliseconds from now; `undefined` if this node does not stay
    *   for them: there is none, or no way to others, or nothing is kept for them
@@ -151,8 +151,8 @@ export class Gateway {
   }
 
   /** Resolves when nobody needs this node any more; at once unless it has been told to {@link leave}. */
-  async hasLeft(): Promise<void> {
-    await this.leaving?.isOver();
+  async whenLeft(): Promise<void> {
+    await this.leaving?.whenOver();
   }
 
   /**

@@ -59,7 +59,7 @@ export class Leaving {
   }
 
   /** Resolves when all are back and have been told what they have missed, or the time is over; at once if there is no other node. */
-  async isOver(): Promise<void> {
+  async whenOver(): Promise<void> {
     // One that is too busy to say so may have asked something all the same.
     if (!(await this.hasOthers) && this.askedAt === -Infinity) return;
     for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {

@@ -18,12 +18,18 @@ import type { Entering, OtherLog } from './resume.js';
 
 /** How long an answer is given to clients that come later, and then need not ask for it again. */
 const SHARED_MS = 2_000;
+/** How long those who come are gathered while an answer is on its way. */
+const GATHER_MS = 20;
+/** How many entries of answers are read in one turn of the loop: some milliseconds. */
+const READ_AT_ONCE = 1_000;
+/** About how many clients one question is, at about 200 bytes each, so that it is never too long for a message. */
+const MAX_CLAIMS = 1_000;
 
 /** What another node has answered about a client. */
 export type FromOtherNode =
   { readonly log: OtherLog; readonly except: ReadonlySet<number> } | { readonly reason: GapReason };
 
-/** The way to the other node. */
+/** How another node is asked. */
 export interface WayToNode {
   /** @throws (rejects) what {@link reasonOf} takes */
   ask(question: RecoveryQuestion): Promise<RecoveryAnswer>;
@@ -46,14 +52,6 @@ interface Waiting {
   readonly entering: Entering;
   readonly resolve: (result: FromOtherNode) => void;
 }
-
-/** How long those who come are gathered while an answer is on its way. */
-const GATHER_MS = 20;
-/** How many entries of answers are read in one turn of the loop: some milliseconds. */
-const READ_AT_ONCE = 1_000;
-/** How much of one question is about clients, so that it does not become too long. */
-const MAX_QUESTION_BYTES = 200_000;
-const CLAIM_BYTES = 200;
 
 /**
  * What clients need of one other node that they come from. Those that come in the same turn are asked about together, and what
@@ -98,9 +96,8 @@ export class OtherNode {
     const { waiting, from } = this;
     this.waiting = [];
     this.from = [];
-    const perQuestion = MAX_QUESTION_BYTES / CLAIM_BYTES;
-    for (let first = 0; first < waiting.length; first += perQuestion) {
-      void this.askFor(waiting.slice(first, first + perQuestion), first === 0 ? from : []);
+    for (let first = 0; first < waiting.length; first += MAX_CLAIMS) {
+      void this.askFor(waiting.slice(first, first + MAX_CLAIMS), first === 0 ? from : []);
     }
   }
 

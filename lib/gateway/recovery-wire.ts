@@ -1,16 +1,14 @@
-import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
+import { MAX_CONNECTION_LENGTH } from '../protocol/gateway.js';
 import { MAX_EPOCH_LENGTH, readGapReason, type GapReason } from '../protocol/position.js';
-import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
+import { readList, readName, readObject, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
 import { MAX_OWNER_LENGTH } from './admission.js';
 import { NativeProof, type Claim } from './claim.js';
 import { frameOfText, type ClientEntry } from './client-message.js';
 import { MAX_NATIVE_ID_LENGTH } from './native-position.js';
 
-// What nodes ask each other about clients that have moved, and answer. docs/to-the-browser.md has the way of a recovery.
+// What nodes ask each other about clients that have moved, and answer. docs/architecture.md has the way of a recovery.
 
-/** The longest id of a connection. */
-const MAX_CONNECTION_LENGTH = 100;
 /** More claims, or channels, are not asked about at once. */
 const MAX_ASKED = 10_000;
 const MAX_ENTRIES = 100_000;
@@ -120,7 +118,7 @@ export function readEntry(entry: WireEntry, name: string): ClientEntry {
   const frame = frameOfText(text.replace(/[\r\n]/g, ' '), offset);
   const body = {
     frame,
-    type: type === undefined ? undefined : readText(type, `its class`, MAX_CHANNEL_NAME_LENGTH),
+    type: type === undefined ? undefined : readName(type, `its class`),
     head,
   };
   const bytes = frame.bytes.length;
@@ -165,16 +163,6 @@ function readReturned(value: unknown, path: string): Returned {
 
 function readOwner(value: unknown, path: string): string {
   return readText(value, path, MAX_OWNER_LENGTH);
-}
-
-function readTuple(value: unknown, path: string, length: number): unknown[] {
-  const items = readList(value, path, length, (item) => item);
-  if (items.length === length) return items;
-  throw new InvalidMessageError(`${path} must have ${length} items, not ${items.length}`);
-}
-
-function readName(value: unknown, path: string): string {
-  return readText(value, path, MAX_CHANNEL_NAME_LENGTH);
 }
 
 function parse(json: string): unknown {

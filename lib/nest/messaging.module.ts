@@ -232,7 +232,7 @@ export class MessagingModule
   /** Called by Nest when it serves no more: closes the sessions and, when no other server needs this one any more, the transport. */
   async onApplicationShutdown(): Promise<void> {
     this.hub.retire();
-    await this.gateway?.hasLeft();
+    await this.gateway?.whenLeft();
     await this.hub.close();
     this.reporter.flush();
   }

@@ -15,13 +15,15 @@ export const strings: OptionCheck = (value) =>
 export const abortSignal: OptionCheck = (value) =>
   typeof (value as Partial<AbortSignal> | null)?.aborted === 'boolean' ? undefined : 'an AbortSignal';
 
-/** A number of things or of milliseconds. */
+/** Timers of Node hold no more than 31 bits. */
+const MAX_WHOLE = 2 ** 31 - 1;
+
+/** A number of things, of bytes or of milliseconds. */
 export function wholeNumber(least: number): OptionCheck {
-  return (value) =>
-    // Timers of Node hold no more than 31 bits.
-    Number.isInteger(value) && (value as number) >= least && (value as number) < 2 ** 31
-      ? undefined
-      : `a whole number of at least ${least}`;
+  return (value) => {
+    if (!Number.isInteger(value) || (value as number) < least) return `a whole number of at least ${least}`;
+    return (value as number) <= MAX_WHOLE ? undefined : `a whole number of at most ${MAX_WHOLE}`;
+  };
 }
 
 /**

@@ -2,6 +2,9 @@ import type { GapReason, Position } from './position.js';
 
 // What travels between a client and the gateway. docs/to-the-browser.md lists it for those who write a client of their own.
 
+/** The longest id of a connection that is looked at, in characters; a server's own are shorter. */
+export const MAX_CONNECTION_LENGTH = 100;
+
 /** A channel that a client wants, by its name. */
 export interface ChannelRequest {
   readonly channel: string;

@@ -24,7 +24,8 @@ export type GapReason = 'broker' | 'node' | 'trimmed' | 'epoch' | 'slow-consumer
 export const MAX_EPOCH_LENGTH = 128;
 
 const EPOCH = /^[\x21-\x7e]+$/;
-const GAP_REASONS: ReadonlySet<unknown> = new Set<GapReason>(['broker', 'node', 'trimmed', 'epoch', 'slow-consumer']);
+/** All of them. */
+export const GAP_REASONS = ['broker', 'node', 'trimmed', 'epoch', 'slow-consumer'] as const satisfies GapReason[];
 
 /**
  * @returns a position and nothing else that the value holds
@@ -47,8 +48,12 @@ export function positionFrom(value: unknown): Position | undefined {
   }
 }
 
+export function isGapReason(value: unknown): value is GapReason {
+  return (GAP_REASONS as readonly unknown[]).includes(value);
+}
+
 /** @throws InvalidMessageError for anything but a {@link GapReason} */
 export function readGapReason(value: unknown, path: string): GapReason {
-  if (GAP_REASONS.has(value)) return value as GapReason;
-  throw new InvalidMessageError(`${path} must be one of ${[...GAP_REASONS].join(', ')}`);
+  if (isGapReason(value)) return value;
+  throw new InvalidMessageError(`${path} must be one of ${GAP_REASONS.join(', ')}`);
 }

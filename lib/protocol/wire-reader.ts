@@ -1,4 +1,4 @@
-import { describe } from './channel-name.js';
+import { MAX_CHANNEL_NAME_LENGTH, describe } from './channel-name.js';
 import { InvalidMessageError } from './errors.js';
 
 // What nodes say to each other is read by these, and never by a cast: whoever can write to the broker could say anything.
@@ -13,6 +13,11 @@ export function readObject(value: unknown, path: string): Readonly<Record<string
 export function readText(value: unknown, path: string, maxLength: number): string {
   if (typeof value === 'string' && value.length <= maxLength) return value;
   throw wrong(path, `a text of at most ${maxLength} characters`, value);
+}
+
+/** @throws InvalidMessageError for anything longer than the name of a channel or template may be */
+export function readName(value: unknown, path: string): string {
+  return readText(value, path, MAX_CHANNEL_NAME_LENGTH);
 }
 
 /** @throws InvalidMessageError for anything but a whole number from 0 to 2^53 - 1 */
@@ -35,6 +40,13 @@ export function readList<T>(
   if (value.length > maxLength)
     throw new InvalidMessageError(`${path} has ${value.length} items, more than ${maxLength}`);
   return value.map((item: unknown) => readItem(item, path));
+}
+
+/** @throws InvalidMessageError for anything but an array of exactly so many items, which nobody has checked */
+export function readTuple(value: unknown, path: string, length: number): unknown[] {
+  const items = readList(value, path, length, (item) => item);
+  if (items.length === length) return items;
+  throw new InvalidMessageError(`${path} must have ${length} items, not ${items.length}`);
 }
 
 function wrong(path: string, expected: string, value: unknown): InvalidMessageError {

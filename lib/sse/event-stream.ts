@@ -182,7 +182,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.stop();
   }
 
-  // A method of its own: the closure that the session keeps shall keep nothing but the stream.
+  // A method of its own: the closure that the session keeps must keep nothing but the stream.
   private watch(session: Session): void {
     session.onClose((reason) => this.finish(reason === 'revoked' ? REVOKED_FRAME : END_FRAME));
   }

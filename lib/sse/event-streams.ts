@@ -14,13 +14,13 @@ import { WorkQueue } from './work-queue.js';
 
 /** How event streams are kept, for all of an application. */
 export interface EventStreamOptions {
-  /** Time between two heartbeat comments; 0: none. */
+  /** Time between two heartbeat comments, in milliseconds; 0: none. */
   readonly heartbeatMs: number;
-  /** How long a browser waits before it reconnects; `undefined`: as it likes, about 3 s. */
+  /** How long a browser waits before it reconnects, in milliseconds; `undefined`: as it likes, about 3 s. */
   readonly retryMs: number | undefined;
   /** How many bytes may gather behind what one slow reader is being sent. */
   readonly maxBufferedBytes: number;
-  /** How long a stream lasts at most; then its client is told to come back. `undefined`: as long as it likes. */
+  /** How long a stream lasts at most, in milliseconds; then its client is told to come back. `undefined`: as long as it likes. */
   readonly maxConnectionAgeMs?: number | undefined;
 }
 

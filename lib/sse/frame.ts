@@ -70,7 +70,7 @@ export function droppedFrame(rule: DropRule): Frame {
 export const COMMENT_FRAME = Buffer.from(':\n');
 
 /**
- * The id of the last event of a stream that shall not be resumed. A browser reconnects whatever ends a
+ * The id of the last event of a stream that must not be resumed. A browser reconnects whatever ends a
  * stream; it then sends this id, is answered 204, and stops, without the server remembering anything.
  */
 export const END_ID = 'messaging:end';

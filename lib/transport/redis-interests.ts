@@ -5,7 +5,7 @@ import type { RedisNames, RedisTopic } from './redis-names.js';
 /** How long a dropped interest is kept, so that taking it up again costs nothing. */
 const LINGER_MS = 1_000;
 
-/** What Redis is subscribed to, or shall be. */
+/** What Redis is subscribed to, or will be. */
 export interface Topic extends RedisTopic {
   /** Templates may share a pattern. */
   readonly interests: ReadonlySet<Interest>;
@@ -97,7 +97,7 @@ export class RedisInterests {
         interest.missing = without(interest.missing, topic);
         interest.hasLoss = true;
       }
-      if (interest.ready !== undefined && isHeard(interest)) promise(interest);
+      if (interest.ready !== undefined && isHeard(interest)) confirm(interest);
     }
   }
 
@@ -115,7 +115,7 @@ export class RedisInterests {
   drop(name: string): Interest | undefined {
     const interest: Writable<Interest> | undefined = this.interests.get(name);
     if (interest === undefined || interest.expiresAt !== undefined) return undefined;
-    promise(interest);
+    confirm(interest);
     // Whoever takes it up again has lost nothing.
     interest.isPromised = interest.hasLoss = false;
     interest.missing = NONE;
@@ -169,7 +169,7 @@ export class RedisInterests {
 }
 
 /** All that its name or template is heard by is registered. */
-export function promise(interest: Interest): void {
+export function confirm(interest: Interest): void {
   interest.isPromised = true;
   interest.ready?.resolve();
   interest.ready = undefined;

@@ -7,7 +7,7 @@ import { Deferred } from './deferred.js';
 import type { PayloadReader } from './payload-reader.js';
 import { REDIS_BACKOFF, isDenial, isReply } from './redis-client.js';
 import { RedisBeat } from './redis-beat.js';
-import { RedisInterests, isHeard, isWanted, promise, type Topic } from './redis-interests.js';
+import { RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 
@@ -19,7 +19,7 @@ export interface SubscriberListener {
   /** One of `isRestored`, `isRegistered`, `error` and `notice` may have changed. */
   changed(): void;
   /**
-   * Publishes what shall come back through the subscription.
+   * Publishes what must come back through the subscription.
    *
    * @returns how many connections got it, if that is known; `undefined` if it cannot be sent now
    */
@@ -114,7 +114,7 @@ export class RedisSubscriber {
     if (this.isClosed) return Promise.resolve();
     const interest = this.interests.take(name, options?.interop);
     if (isHeard(interest)) {
-      promise(interest);
+      confirm(interest);
       return Promise.resolve();
     }
     for (const topic of interest.topics) this.request(topic);

@@ -54,7 +54,7 @@ export interface RedisTransportSettings {
  * for each channel and publisher. Stays with Redis through outages: interests are registered again before the
  * status is `ready` and before what has waited is sent; what is published meanwhile waits for at most `publishTimeoutMs` and
  * 16 MiB. Each interest that was not heard for a while is told as lost. A subscription that hears nothing although its
- * connection lives is found within 5 s and made anew.
+ * connection lives is found within 5 s, or within 30 s while messages come in bulk, and made anew.
  *
  * Over a `Cluster` one connection goes to a member of it, for subscriptions, and posts go through one member.
  */

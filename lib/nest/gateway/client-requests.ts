@@ -1,12 +1,10 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
 import { MAX_CHANNEL_NAME_LENGTH, describe } from '../../protocol/channel-name.js';
 import type { RequestedChange } from '../../gateway/gateway.js';
+import { MAX_CONNECTION_LENGTH } from '../../protocol/gateway.js';
 import { hasMediaType } from '../../protocol/media-type.js';
 import { claimOf, type Claim } from '../../gateway/claim.js';
 import { positionFrom } from '../../protocol/position.js';
-
-/** The longest id of a connection. */
-const MAX_CONNECTION_LENGTH = 100;
 
 /** Channels, and how far the client says to have read some of them. */
 export interface RequestedChannels {

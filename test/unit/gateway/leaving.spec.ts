@@ -16,7 +16,7 @@ afterEach(() => void jest.useRealTimers());
 function leave(leavers: Partial<Leavers> = {}, hasOthers = Promise.resolve(true)) {
   const leaving = new Leaving({ connections: CONNECTIONS, othersBackMs: 0, ...leavers }, LEAVE_MS, hasOthers);
   let isGone = false;
-  void leaving.isOver().then(() => (isGone = true));
+  void leaving.whenOver().then(() => (isGone = true));
   return {
     leaving,
     isGoneAfter: async (ms: number) => {
@@ -84,7 +84,7 @@ describe('a node that leaves', () => {
     );
     await jest.advanceTimersByTimeAsync(LEAVE_MS);
     let isGone = false;
-    void leaving.isOver().then(() => (isGone = true));
+    void leaving.whenOver().then(() => (isGone = true));
     await jest.advanceTimersByTimeAsync(0);
     expect(isGone).toBe(true);
   });
@@ -97,7 +97,7 @@ describe('a node that leaves', () => {
     );
     leaving.noteQuestion([['a', 'al']]);
     await jest.advanceTimersByTimeAsync(300);
-    await leaving.isOver();
+    await leaving.whenOver();
     expect(jest.getTimerCount()).toBe(0);
   });
 
@@ -135,7 +135,7 @@ describe('a gateway that leaves', () => {
     // Much longer than a test may take.
     const { node, client, backMs } = await leftBy(broker, { leaveMs: 1_000_000 }, 'news');
     expect(backMs).toBe(999_000);
-    const hasLeft = node.gateway.hasLeft();
+    const hasLeft = node.gateway.whenLeft();
     node.hub.retire();
     await other.post('news', 'missed');
 
@@ -159,7 +159,7 @@ describe('a gateway that leaves', () => {
     node.hub.retire();
     const back = other.get(['news'], client.lastEventId);
     expect(await back.next(1)).toEqual(['missed']);
-    await node.gateway.hasLeft();
+    await node.gateway.whenLeft();
   });
 
   test.each<[string, GatewayNodeOptions, string[]]>([
@@ -171,23 +171,23 @@ describe('a gateway that leaves', () => {
     await GatewayNode.start(broker);
     const { node, backMs } = await leftBy(broker, { leaveMs: 1_000_000, ...options }, ...channels);
     expect(backMs).toBeUndefined();
-    await node.gateway.hasLeft();
+    await node.gateway.whenLeft();
   });
 
   test('does not stay if there is no way to other nodes', async () => {
     const node = await GatewayNode.start(undefined, { leaveMs: 1_000_000 });
     await node.open('news');
     expect(node.gateway.leave()).toBeUndefined();
-    await node.gateway.hasLeft();
+    await node.gateway.whenLeft();
   });
 
   test('does not stay if no other node is there, or the broker is away', async () => {
     const broker = new MemoryBroker();
     const alone = await leftBy(broker, { leaveMs: 1_000_000 }, 'news');
-    expect(await alone.node.gateway.hasLeft()).toBeUndefined();
+    expect(await alone.node.gateway.whenLeft()).toBeUndefined();
     const cutOff = await leftBy(broker, { leaveMs: 1_000_000 }, 'news');
     broker.cut();
-    expect(await cutOff.node.gateway.hasLeft()).toBeUndefined();
+    expect(await cutOff.node.gateway.whenLeft()).toBeUndefined();
   });
 });
 
