@@ -132,7 +132,8 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
     /** Which of the node's logs it is. */
     readonly number: number,
     private readonly perChannel: boolean,
-    private readonly maxBytes: number,
+    /** Room for its items. */
+    readonly maxBytes: number,
   ) {
     this.epoch = `${node}.${number}`;
     this.recent = new SerialVector(perChannel);

@@ -1,3 +1,4 @@
+import { MAX_NODE_LENGTH } from '../protocol/envelope.js';
 import { readList, readName, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
 
 /** The node, the channel (empty in a log of one channel) and the highest serial. */
@@ -5,8 +6,6 @@ type Row = readonly [node: string, channel: string, serial: number];
 
 /** More posters, or channels of a template, are not remembered. */
 const MAX_VECTOR_ROWS = 10_000;
-/** Longer than the id of a node is. */
-const MAX_NODE_LENGTH = 64;
 
 /**
  * How far each poster's messages have come to a log. A poster's serials rise in each channel, but not over several channels:

@@ -54,6 +54,11 @@ export class ChannelFeed implements FeedWriter {
     return !this.feed.isTemplate || this.context.hub.definitions.decides(this.name, channel);
   }
 
+  /** Whether any client has it, also one that is not sent anything yet. */
+  get isUsed(): boolean {
+    return this.users > 0;
+  }
+
   use(): void {
     this.users++;
   }

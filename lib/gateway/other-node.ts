@@ -2,16 +2,21 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Cut } from '../core/cut.js';
 import { SerialVector } from '../core/serial-vector.js';
 import { isTemplate } from '../protocol/channel-name.js';
+import { InvalidMessageError } from '../protocol/errors.js';
 import type { GapReason } from '../protocol/position.js';
 import type { ChannelFeed } from './channel-feed.js';
 import type { ClientEntry } from './client-message.js';
+import { Inquiry } from './inquiry.js';
+import { OtherEntries } from './other-entries.js';
 import {
+  MAX_ASKED,
+  lengthOf,
+  lengthOfClaim,
   readEntry,
+  type NamedClaim,
   type ReadPart,
   type RecoveryAnswer,
   type RecoveryQuestion,
-  type Returned,
-  type Verdict,
   type WireEntry,
 } from './recovery-wire.js';
 import type { Entering, OtherLog } from './resume.js';
@@ -22,8 +27,10 @@ const SHARED_MS = 2_000;
 const GATHER_MS = 20;
 /** How many entries of answers are read in one turn of the loop: some milliseconds. */
 const READ_AT_ONCE = 1_000;
-/** About how many clients one question is, at about 200 bytes each, so that it is never too long for a message. */
-const MAX_CLAIMS = 1_000;
+/** A question is not longer, unless one client alone makes it so. */
+const MAX_QUESTION_BYTES = 200_000;
+/** How long what came in one log is read at most. */
+const MAX_READ_MS = 10_000;
 
 /** What another node has answered about a client. */
 export type FromOtherNode =
@@ -45,11 +52,17 @@ interface SharedRead {
   /** How far the other log had come, once that is known. */
   end: number;
   readonly result: Promise<OtherLog | undefined>;
+  /** Of which it is a part. */
+  readonly inquiry: Inquiry;
 }
 
 /** A client that waits for the other node. */
 interface Waiting {
   readonly entering: Entering;
+  /** The connection that it had there. */
+  readonly from: string | undefined;
+  /** Whether it waits for nothing that others have asked for: that was of no use to it. */
+  readonly isOwn: boolean;
   readonly resolve: (result: FromOtherNode) => void;
 }
 
@@ -59,12 +72,13 @@ interface Waiting {
  */
 export class OtherNode {
   private waiting: Waiting[] = [];
-  private from: Returned[] = [];
   private readonly reads = new Map<ChannelFeed, SharedRead>();
   private pending = 0;
   /** Resolves when what was answered until now has been read. */
   private reading: Promise<void> = Promise.resolve();
   private readInTurn = 0;
+  /** Of what has failed. */
+  private readonly reasons = new WeakMap<object, Promise<GapReason>>();
 
   /**
    * @param hereId - this node
@@ -77,11 +91,10 @@ export class OtherNode {
   ) {}
 
   /** Never rejects. @param from - the connection that the client had there */
-  recover(entering: Entering, from: string | undefined): Promise<FromOtherNode> {
+  recover(entering: Entering, from: string | undefined, isOwn = false): Promise<FromOtherNode> {
     return new Promise((resolve) => {
       if (this.waiting.length === 0) this.askSoon();
-      this.waiting.push({ entering, resolve });
-      if (from !== undefined && this.from.at(-1)?.[0] !== from) this.from.push([from, entering.owner]);
+      this.waiting.push({ entering, from, isOwn, resolve });
     });
   }
 
@@ -93,59 +106,69 @@ export class OtherNode {
   }
 
   private askForAll(): void {
-    const { waiting, from } = this;
+    const { waiting } = this;
     this.waiting = [];
-    this.from = [];
-    for (let first = 0; first < waiting.length; first += MAX_CLAIMS) {
-      void this.askFor(waiting.slice(first, first + MAX_CLAIMS), first === 0 ? from : []);
-    }
+    for (const some of questionsOf(waiting)) void this.askFor(some);
   }
 
-  private async askFor(waiting: readonly Waiting[], from: readonly Returned[]): Promise<void> {
+  private async askFor(waiting: readonly Waiting[]): Promise<void> {
     this.pending++;
-    const claims = waiting.map(({ entering: { feed, claim, owner } }) => ({ name: feed.name, owner, ...claim! }));
     const needed = this.neededReads(waiting);
-    const reads = [...needed].map(([feed, { after }]) => [feed.name, after] as const);
-    const answer = this.way.ask({ from, reads, claims });
-    [...needed].forEach(([feed, { after, from: begun }], index) => {
-      const result = answer.then(({ reads: parts }) => this.follow(feed, begun, parts[index]!));
-      // Whoever waits for it is told by the answer itself.
+    const inquiry = new Inquiry((question) => this.way.ask(question), {
+      from: [...new Map(waiting.flatMap(({ from, entering }) => (from === undefined ? [] : [[from, entering.owner]])))],
+      reads: [...needed].map(([feed, { after }]) => [feed.name, after] as const),
+      claims: waiting.map(({ entering }) => claimOf(entering)),
+    });
+    [...needed].forEach(([feed, { after, from }], index) => {
+      const result = inquiry.part(index).then((part) => this.follow(feed, from, part, inquiry.grantOf(feed.name)));
+      // Whoever waits for it is told.
       result.catch(() => {});
-      this.share(feed, { after, from: begun, end: Infinity, result });
+      this.share(feed, { after, from, end: Infinity, result, inquiry });
     });
     const sources = waiting.map(({ entering: { feed } }) => this.reads.get(feed)!);
+    await inquiry.run();
+    await Promise.all(
+      waiting.map(async ({ entering, resolve }, index) =>
+        resolve(await this.resultOf(inquiry, index, sources[index]!, entering)),
+      ),
+    );
+    this.pending--;
+    this.noteIdle();
+  }
+
+  /** Never rejects. @param index - that of the claim */
+  private async resultOf(
+    inquiry: Inquiry,
+    index: number,
+    source: SharedRead,
+    entering: Entering,
+  ): Promise<FromOtherNode> {
     try {
-      const { verdicts } = await answer;
-      await Promise.all(
-        waiting.map(async ({ entering, resolve }, index) =>
-          resolve(await this.resultOf(verdicts[index]!, sources[index]!, entering)),
-        ),
-      );
+      const verdict = await inquiry.verdict(index);
+      if (typeof verdict === 'string') return { reason: verdict };
+      const log = await source.result;
+      if (log !== undefined && entering.claim!.offset <= log.end) return { log, except: new Set(verdict) };
+      // What was asked for others is of no use if their claims did not hold, or if this one has read on there meanwhile.
+      return source.inquiry === inquiry ? { reason: 'epoch' } : await this.recover(entering, undefined, true);
     } catch (error) {
-      const reason = await this.way.reasonOf(error);
-      for (const { resolve } of waiting) resolve({ reason });
-    } finally {
-      this.pending--;
-      this.noteIdle();
+      return { reason: await this.reasonOf(error as Error) };
     }
   }
 
-  private async resultOf(verdict: Verdict, { result }: SharedRead, entering: Entering): Promise<FromOtherNode> {
-    if (typeof verdict === 'string') return { reason: verdict };
-    const log = await result;
-    if (log === undefined) return { reason: 'epoch' };
-    // What was asked for others while this one still read on there does not say what it has read.
-    if (entering.claim!.offset > log.end) return this.recover(entering, undefined);
-    return { log, except: new Set(verdict) };
+  /** Found once for all whom the same failure concerns. */
+  private reasonOf(error: Error): Promise<GapReason> {
+    let reason = this.reasons.get(error);
+    if (reason === undefined) this.reasons.set(error, (reason = this.way.reasonOf(error)));
+    return reason;
   }
 
   /** What is to be read that is not being read, and does not wait here, already. */
   private neededReads(waiting: readonly Waiting[]): Map<ChannelFeed, { after: number; from: number }> {
     const needed = new Map<ChannelFeed, { after: number; from: number }>();
-    for (const { entering } of waiting) {
+    for (const { entering, isOwn } of waiting) {
       const { feed, joined, claim } = entering;
       const { offset } = claim!;
-      const known = this.reads.get(feed);
+      const known = isOwn ? undefined : this.reads.get(feed);
       if (known !== undefined && known.after <= offset && offset <= known.end && known.from <= joined) continue;
       const { after = offset, from = joined } = needed.get(feed) ?? {};
       needed.set(feed, { after: Math.min(after, offset), from: Math.min(from, joined) });
@@ -160,30 +183,42 @@ export class OtherNode {
       this.noteIdle();
     };
     read.result.then((log) => {
-      read.end = log?.end ?? 0;
+      if (log === undefined) return forget();
+      read.end = log.end;
       setTimeout(forget, SHARED_MS).unref();
     }, forget);
   }
 
-  /** Asks on until there is no more. @returns nothing if the other node has no such log */
-  private async follow(feed: ChannelFeed, from: number, first: ReadPart | null): Promise<OtherLog | undefined> {
+  /**
+   * Asks on until there is no more, or no client waits for it any more.
+   *
+   * @param granted - what allows to
+   * @returns nothing if the other node has no such log
+   */
+  private async follow(
+    feed: ChannelFeed,
+    from: number,
+    first: ReadPart | null,
+    granted: readonly NamedClaim[],
+  ): Promise<OtherLog | undefined> {
     if (first === null) return undefined;
+    const { name, log } = feed;
+    const entries = new OtherEntries(first, log.maxBytes);
+    const until = performance.now() + MAX_READ_MS;
     let part = first;
-    let { after } = part;
-    let entries: WireEntry[] = [...part.entries];
     while (part.hasMore) {
-      const last = entries.at(-1)?.[0] ?? after;
-      const { reads } = await this.way.ask({ from: [], reads: [[feed.name, last]], claims: [] });
-      if (reads[0] === null) return undefined;
-      part = reads[0]!;
-      // Some of it has been forgotten meanwhile: what is before that is of no use.
-      if (part.after > last) [after, entries] = [part.after, []];
-      entries.push(...part.entries);
+      if (!feed.isUsed) return undefined;
+      if (performance.now() > until)
+        throw new InvalidMessageError(`there is no end to what another server has of ${name}`);
+      const { reads } = await this.way.ask({ from: [], reads: [[name, entries.end]], claims: [], granted });
+      if (reads[0] == null) return undefined;
+      [part] = reads;
+      entries.add(part);
     }
-    const vector = part.vector === null ? undefined : SerialVector.read(part.vector, 'a vector', isTemplate(feed.name));
-    const cut = new Cut(this.hereId, from, feed.log.lastOffset, vector);
-    const end = entries.at(-1)?.[0] ?? after;
-    return { after, end, entries: await this.readLater(entries, feed.name), cut };
+    const vector = part.vector === null ? undefined : SerialVector.read(part.vector, 'a vector', isTemplate(name));
+    const cut = new Cut(this.hereId, from, log.lastOffset, vector);
+    const { after, end } = entries;
+    return { after, end, entries: await this.readLater(entries.kept, name), cut };
   }
 
   /** Reads what was answered after what was answered before, so that no turn of the loop reads more than a part of it all. */
@@ -210,4 +245,31 @@ export class OtherNode {
   private noteIdle(): void {
     if (this.pending === 0 && this.reads.size === 0 && this.waiting.length === 0) this.idle();
   }
+}
+
+function claimOf({ feed: { name }, claim, owner }: Entering): NamedClaim {
+  const { offset, proof } = claim!;
+  return { name, offset, proof, owner };
+}
+
+/** Those who wait, in as many questions as it takes. */
+function questionsOf(waiting: readonly Waiting[]): Waiting[][] {
+  const questions: Waiting[][] = [];
+  let last: Waiting[] = [];
+  let proofs = new Set<unknown>();
+  let bytes = Infinity;
+  for (const each of waiting) {
+    const claim = claimOf(each.entering);
+    const { name, offset, proof, owner } = claim;
+    const length = lengthOf([name, offset]) + lengthOf([each.from ?? '', owner]);
+    let added = length + lengthOfClaim(claim, !proofs.has(proof));
+    if (bytes + added > MAX_QUESTION_BYTES || last.length === MAX_ASKED) {
+      questions.push((last = []));
+      [proofs, bytes, added] = [new Set(), 0, length + lengthOfClaim(claim, true)];
+    }
+    bytes += added;
+    proofs.add(proof);
+    last.push(each);
+  }
+  return questions;
 }

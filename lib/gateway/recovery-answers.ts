@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { filter, firstValueFrom, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { MemoryLog } from '../core/memory-log.js';
@@ -8,22 +9,42 @@ import type { ChannelFeeds } from './channel-feeds.js';
 import { admissionFor } from './claim.js';
 import { textOf, type ClientEntry } from './client-message.js';
 import {
+  lengthOf,
   readRecoveryQuestion,
   type NamedClaim,
   type ReadPart,
   type Returned,
   type RecoveryAnswer,
+  type RecoveryQuestion,
   type Verdict,
   type WireEntry,
 } from './recovery-wire.js';
 
-/** What an entry takes beside its text. */
-const ENTRY_BYTES = 30;
+/** What the frame of an answer takes, and that of what is read under one name. */
+const FRAME_BYTES = 100;
+/** Longer work on an answer is left for another turn of the loop. */
+const TURN_MS = 5;
 /** Until then this node must be heard again itself, or others do without it. */
 const REGISTERED_MS = 4_000;
 
+/** How much of an answer is left, in bytes. */
+class Room {
+  constructor(public left: number) {}
+
+  /** @returns whether there was room for it */
+  take(bytes: number): boolean {
+    if (bytes > this.left) return false;
+    this.left -= bytes;
+    return true;
+  }
+}
+
 /** Answers other nodes about clients that were here before. */
 export class RecoveryAnswers {
+  /** Resolves when the answers before are made: one at a time, so that all of them together leave the loop its turns. */
+  private making: Promise<unknown> = Promise.resolve();
+  private turnSince = 0;
+
   /**
    * @param maxBytes - how long an answer may be
    * @param asked - told of each question, with the connections whose clients are elsewhere now
@@ -41,8 +62,8 @@ export class RecoveryAnswers {
    * @throws (rejects) if this node is cut off from the broker itself
    */
   async answer(value: unknown): Promise<RecoveryAnswer> {
-    const { from, reads, claims } = readRecoveryQuestion(value);
-    this.asked(from);
+    const question = readRecoveryQuestion(value);
+    this.asked(question.from);
     // Or losses would not be in the logs yet that this node has just had.
     await firstValueFrom(
       this.hub.status.pipe(
@@ -50,20 +71,47 @@ export class RecoveryAnswers {
         timeout(REGISTERED_MS),
       ),
     );
-    await Promise.all(reads.map(async ([name]) => this.feeds.get(name)?.ready));
-    let left = this.maxBytes;
-    return {
-      verdicts: claims.map((claim) => this.judge(claim)),
-      reads: reads.map(([name, after]) => {
-        const feed = this.feeds.get(name);
-        if (feed === undefined) return null;
-        const { part, bytes } = readPart(feed, after, left, this.maxBytes);
-        left -= bytes;
-        return part;
-      }),
-    };
+    await Promise.all(question.reads.map(async ([name]) => this.feeds.get(name)?.ready));
+    const answer = this.making.then(() => this.make(question));
+    this.making = answer.catch(() => {});
+    return answer;
   }
 
+  private async make({ claims, granted, reads }: RecoveryQuestion): Promise<RecoveryAnswer> {
+    const room = new Room(this.maxBytes - FRAME_BYTES);
+    const verdicts: Verdict[] = [];
+    const parts: (ReadPart | null)[] = [];
+    /** Of the claims that hold. */
+    const names = new Set<string>();
+    this.turnSince = performance.now();
+    for (const claim of claims) {
+      const verdict = this.judge(claim);
+      if (!room.take(lengthOf(verdict))) return { verdicts, reads: [] };
+      verdicts.push(verdict);
+      if (typeof verdict !== 'string') names.add(claim.name);
+      await this.leaveOthersTheirTurn();
+    }
+    for (const claim of granted) {
+      if (typeof this.judge(claim) !== 'string') names.add(claim.name);
+      await this.leaveOthersTheirTurn();
+    }
+    for (const [name, after] of reads) {
+      const feed = names.has(name) ? this.feeds.get(name) : undefined;
+      const part = feed === undefined ? null : this.read(feed, after, room);
+      if (part === undefined || (part === null && !room.take(lengthOf(null)))) break;
+      parts.push(part);
+      await this.leaveOthersTheirTurn();
+    }
+    return { verdicts, reads: parts };
+  }
+
+  private async leaveOthersTheirTurn(): Promise<void> {
+    if (performance.now() - this.turnSince < TURN_MS) return;
+    await nextTurn();
+    this.turnSince = performance.now();
+  }
+
+  /** Never longer than a quarter of an answer. */
   private judge(claim: NamedClaim): Verdict {
     const { name, owner, offset } = claim;
     const feed = this.feeds.get(name);
@@ -79,47 +127,40 @@ export class RecoveryAnswers {
     if (!missed.found) return missed.reason;
     const owed = new Set(missed.entries.map((entry) => entry.offset));
     const read = log.read({ epoch: log.epoch, offset });
-    return read.found ? read.entries.map((entry) => entry.offset).filter((each) => !owed.has(each)) : 'trimmed';
+    if (!read.found) return 'trimmed';
+    const except = read.entries.map((entry) => entry.offset).filter((each) => !owed.has(each));
+    return lengthOf(except) > this.maxBytes / 4 ? 'trimmed' : except;
   }
-}
 
-/**
- * @param room - how much of the answer is left
- * @param maxBytes - how long an answer may be
- */
-function readPart(
-  { log }: ChannelFeed,
-  offset: number,
-  room: number,
-  maxBytes: number,
-): { part: ReadPart; bytes: number } {
-  const after = Math.min(Math.max(offset, log.forgottenOffset), log.lastOffset);
-  const read = log.read({ epoch: log.epoch, offset: after });
-  const all = read.found ? read.entries : [];
-  const vector = writeVector(log, maxBytes / 2);
-  const vectorBytes = vector === null ? 0 : sizeOf(vector);
-  const entries: WireEntry[] = [];
-  let bytes = vectorBytes;
-  for (const entry of all) {
-    let wire = wireEntry(entry);
-    // One that no answer has room for is missing there.
-    if (sizeOf(wire) > maxBytes - vectorBytes) wire = [entry.offset, 'trimmed'];
-    const size = sizeOf(wire);
-    if (bytes + size > room) break;
-    bytes += size;
-    entries.push(wire);
+  /**
+   * As many entries as there is room for, at least one; behind the last one the vector.
+   *
+   * @returns nothing if there is not even room for that, which there is in an answer of its own
+   */
+  private read({ log }: ChannelFeed, offset: number, room: Room): ReadPart | undefined {
+    if (!room.take(FRAME_BYTES)) return undefined;
+    const after = Math.min(Math.max(offset, log.forgottenOffset), log.lastOffset);
+    const read = log.read({ epoch: log.epoch, offset: after }, { maxBytes: room.left });
+    const all = read.found ? read.entries : [];
+    const entries: WireEntry[] = [];
+    for (const entry of all) {
+      let wire = wireEntry(entry);
+      // One that no answer has room for is missing there.
+      if (lengthOf(wire) > this.maxBytes - 2 * FRAME_BYTES) wire = [entry.offset, 'trimmed'];
+      if (!room.take(lengthOf(wire))) break;
+      entries.push(wire);
+    }
+    if ((entries.at(-1)?.[0] ?? after) === log.lastOffset) {
+      const vector = writeVector(log, this.maxBytes / 2);
+      if (room.take(lengthOf(vector))) return { after, entries, vector, hasMore: false };
+    }
+    return entries.length === 0 ? undefined : { after, entries, vector: null, hasMore: true };
   }
-  const hasMore = entries.length < all.length;
-  return { part: { after, entries, vector: hasMore ? null : vector, hasMore }, bytes };
 }
 
 function writeVector(log: MemoryLog<unknown>, maxBytes: number): unknown[] | null {
   const rows = log.vector()?.toJSON() ?? null;
-  return rows === null || sizeOf(rows) > maxBytes ? null : rows;
-}
-
-function sizeOf(value: unknown): number {
-  return Buffer.byteLength(JSON.stringify(value)) + ENTRY_BYTES;
+  return rows === null || lengthOf(rows) > maxBytes ? null : rows;
 }
 
 function wireEntry({ offset, item }: ClientEntry): WireEntry {

@@ -10,8 +10,10 @@ import { MAX_NATIVE_ID_LENGTH } from './native-position.js';
 // What nodes ask each other about clients that have moved, and answer. docs/architecture.md has the way of a recovery.
 
 /** More claims, or channels, are not asked about at once. */
-const MAX_ASKED = 10_000;
+export const MAX_ASKED = 1_000;
 const MAX_ENTRIES = 100_000;
+/** Of the URL of a native EventSource. */
+const MAX_NAMES = 10_000;
 
 /** A connection whose client is elsewhere now, and whose it is: see `positionOwner`. */
 export type Returned = readonly [connection: string, owner: string];
@@ -20,10 +22,12 @@ export type Returned = readonly [connection: string, owner: string];
 export interface RecoveryQuestion {
   /** The connections that clients had there which are here now. */
   readonly from: readonly Returned[];
-  /** What came under these names after these offsets. */
+  /** What came under these names, each but once, after these offsets. It is answered if a claim to the name holds. */
   readonly reads: readonly (readonly [name: string, after: number])[];
   /** Whether clients have been let in where they say. */
   readonly claims: readonly NamedClaim[];
+  /** Claims that have been judged before, for those who read on. */
+  readonly granted: readonly NamedClaim[];
 }
 
 /** What a client claims of a channel or template. */
@@ -50,46 +54,60 @@ export interface ReadPart {
 export type WireEntry =
   readonly [offset: number, text: string, head: number] | readonly [offset: number, reason: GapReason];
 
-/** What a node answers, each in the order of the question; `null` for what it has no log of. */
+/**
+ * What a node answers, each in the order of the question, as much as there is room for: nothing is read before all claims are
+ * judged. The rest is to be asked for again. `null` for what it has no log of, or no claim holds to.
+ */
 export interface RecoveryAnswer {
   readonly reads: readonly (ReadPart | null)[];
   readonly verdicts: readonly Verdict[];
 }
 
 /** As it goes to the other node: what several claims are proved by once. */
-export function writeRecoveryQuestion({ from, reads, claims }: RecoveryQuestion): unknown {
-  const proofs = [...new Set(claims.map(({ proof }) => proof))];
+export function writeRecoveryQuestion({ from, reads, claims, granted }: RecoveryQuestion): unknown {
+  const proofs = [...new Set([...claims, ...granted].map(({ proof }) => proof))];
   const indexes = new Map(proofs.map((proof, index) => [proof, index]));
-  return {
-    from,
-    reads,
-    proofs: proofs.map((proof) => (typeof proof === 'string' ? proof : [proof.id, proof.names])),
-    claims: claims.map(({ name, offset, proof, owner }) => [name, offset, indexes.get(proof), owner]),
-  };
+  const write = ({ name, offset, proof, owner }: NamedClaim): unknown => [name, offset, indexes.get(proof), owner];
+  return { from, reads, proofs: proofs.map(writeProof), claims: claims.map(write), granted: granted.map(write) };
+}
+
+/** How much a question becomes longer by a claim. @param isNew - whether no other claim there has this proof */
+export function lengthOfClaim({ name, offset, proof, owner }: NamedClaim, isNew: boolean): number {
+  return lengthOf([name, offset, MAX_ASKED, owner, isNew ? writeProof(proof) : '']);
+}
+
+/** How long something is as it goes to another node, with what parts it from the next. In bytes. */
+export function lengthOf(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value)) + 1;
 }
 
 /** @throws InvalidMessageError for what {@link writeRecoveryQuestion} could not have given */
 export function readRecoveryQuestion(value: unknown): RecoveryQuestion {
-  const { from, reads, proofs, claims } = readObject(value, 'what clients have missed');
-  const known = readList(proofs, 'its proofs', MAX_ASKED, readProof);
-  return {
+  const { from, reads, proofs, claims, granted } = readObject(value, 'what clients have missed');
+  const known = readList(proofs, 'its proofs', 2 * MAX_ASKED, readProof);
+  const readClaim = (item: unknown, path: string): NamedClaim => {
+    const [name, offset, index, owner] = readTuple(item, path, 4);
+    const proof = known[readWholeNumber(index, path)];
+    if (proof === undefined) throw new InvalidMessageError(`${path} has no proof`);
+    return {
+      name: readName(name, path),
+      offset: readWholeNumber(offset, path),
+      proof,
+      owner: readOwner(owner, path),
+    };
+  };
+  const question = {
     from: readList(from, 'its connections', MAX_ASKED, readReturned),
     reads: readList(reads, 'its reads', MAX_ASKED, (item, path) => {
       const [name, after] = readTuple(item, path, 2);
       return [readName(name, path), readWholeNumber(after, path)] as const;
     }),
-    claims: readList(claims, 'its claims', MAX_ASKED, (item, path) => {
-      const [name, offset, index, owner] = readTuple(item, path, 4);
-      const proof = known[readWholeNumber(index, path)];
-      if (proof === undefined) throw new InvalidMessageError(`${path} has no proof`);
-      return {
-        name: readName(name, path),
-        offset: readWholeNumber(offset, path),
-        proof,
-        owner: readOwner(owner, path),
-      };
-    }),
+    claims: readList(claims, 'its claims', MAX_ASKED, readClaim),
+    granted: readList(granted, 'its granted claims', MAX_ASKED, readClaim),
   };
+  // Or it could have one log read a thousand times.
+  if (new Set(question.reads.map(([name]) => name)).size === question.reads.length) return question;
+  throw new InvalidMessageError('what clients have missed is to be read twice under one name');
 }
 
 /** @throws InvalidMessageError for what is no answer to this question */
@@ -99,8 +117,8 @@ export function readRecoveryAnswer(value: unknown, { reads, claims }: RecoveryQu
     reads: readList(answer['reads'], 'its reads', reads.length, readPart),
     verdicts: readList(answer['verdicts'], 'its verdicts', claims.length, readVerdict),
   };
-  if (result.reads.length === reads.length && result.verdicts.length === claims.length) return result;
-  throw new InvalidMessageError('the answer about what clients have missed does not answer all that was asked');
+  if (result.reads.length === 0 || result.verdicts.length === claims.length) return result;
+  throw new InvalidMessageError('the answer about what clients have missed does not say whether all claims hold');
 }
 
 /**
@@ -150,10 +168,14 @@ function readVerdict(value: unknown, path: string): Verdict {
   return typeof value === 'string' ? readGapReason(value, path) : readList(value, path, MAX_ENTRIES, readWholeNumber);
 }
 
+function writeProof(proof: string | NativeProof): unknown {
+  return typeof proof === 'string' ? proof : [proof.id, proof.names];
+}
+
 function readProof(value: unknown, path: string): string | NativeProof {
   if (typeof value === 'string') return readText(value, path, MAX_EPOCH_LENGTH);
   const [id, names] = readTuple(value, path, 2);
-  return new NativeProof(readText(id, path, MAX_NATIVE_ID_LENGTH), readList(names, path, MAX_ASKED, readName));
+  return new NativeProof(readText(id, path, MAX_NATIVE_ID_LENGTH), readList(names, path, MAX_NAMES, readName));
 }
 
 function readReturned(value: unknown, path: string): Returned {

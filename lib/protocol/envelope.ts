@@ -6,7 +6,8 @@ import { readText, readWholeNumber } from './wire-reader.js';
 
 /** The version of the envelope. A node drops, with a report, what says another. */
 const ENVELOPE_VERSION = 1;
-const MAX_NODE_LENGTH = 100;
+/** Of the id of a node, in characters; those that nodes give themselves have 36. */
+export const MAX_NODE_LENGTH = 100;
 const MAX_TYPE_LENGTH = 255;
 
 /** A message with its metadata, as it arrived. */

@@ -4,9 +4,12 @@ import { filter, firstValueFrom } from 'rxjs';
 import { positionOwner } from '../../../lib/gateway/admission.js';
 import { MAX_NATIVE_ID_LENGTH } from '../../../lib/gateway/native-position.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
+import { MAX_NODE_LENGTH, encodeEnvelope, envelopePrefix } from '../../../lib/protocol/envelope.js';
+import { LimitExceededError } from '../../../lib/protocol/errors.js';
 import type { Position } from '../../../lib/protocol/position.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { Queue } from '../../support/queue.js';
 import { GatewayNode, claimsOf, type StreamReader } from '../../support/gateway-node.js';
 
 afterEach(async () => {
@@ -75,6 +78,25 @@ async function soon<T>(promise: Promise<T>): Promise<T> {
 
 const nameOf = (channel: unknown): string =>
   typeof channel === 'string' ? channel : (channel as { name: string }).name;
+async function startedTransport(broker: MemoryBroker): Promise<MemoryTransport> {
+  const transport = new MemoryTransport(broker);
+  await transport.start(() => {});
+  return transport;
+}
+
+/** What another server publishes. */
+function messageOf(node: string, serial: number, channel: string, data: string): string {
+  return encodeEnvelope(
+    channel,
+    envelopePrefix(node),
+    { postedAt: 1, serial },
+    {
+      data: JSON.stringify(data),
+    },
+  );
+}
+
+const textAt = (offset: number) => [offset, '{"channel":"news","at":1,"data":"x"}', 33];
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const answersOf = async (reader: StreamReader) =>
   (await reader.ready()).channels.map(({ channel, ...rest }) => {
@@ -646,6 +668,160 @@ describe('A client that comes from another server', () => {
     expect(back[0]!.frames[0]!.bytes.length).toBeGreaterThan(600_000);
   });
 
+  test('gets what it has missed with 399 others that have missed other channels, together more than one answer holds', async () => {
+    const { a, b } = await twoNodes();
+    const names = Array.from({ length: 400 }, (_, index) => `rooms/${index}`);
+    const clients = await Promise.all(names.map((name) => a.open(name)));
+    for (const client of clients) client.close();
+    for (const name of names) await a.post(name, 'x'.repeat(6_000));
+    const back = clients.map((client, index) => b.connect(client.wanted(names[index]!)));
+    const answers = await Promise.all(back.map(answersOf));
+    expect(answers.flat()).toEqual(names.map((name) => [name, true]));
+    expect(b.reporter.rejections).toEqual([]);
+  });
+
+  test('gets what it has missed in 780 channels with messages of 30 other servers each', async () => {
+    const { broker, a, b } = await twoNodes();
+    const names = Array.from({ length: 780 }, (_, index) => `rooms/${index}`);
+    const stays = await a.open(...names);
+    const others = Array.from({ length: 30 }, () => randomUUID());
+    const transport = await startedTransport(broker);
+    for (const name of names) {
+      for (const other of others) await transport.publish(name, messageOf(other, 1, name, 'early'));
+    }
+    await a.post('rooms/0', 'missed');
+    stays.close();
+    const back = b.connect(stays.wanted(...names));
+    expect((await answersOf(back)).filter(([, isRecovered]) => isRecovered !== true)).toEqual([]);
+    expect(b.reporter.rejections).toEqual([]);
+  });
+
+  test('gets what it has missed in channels with names so long that one question has no room for them', async () => {
+    const { a, b } = await twoNodes();
+    const names = Array.from({ length: 900 }, (_, index) => `${'語'.repeat(240)}${index}`);
+    const first = await a.open(...names);
+    first.close();
+    for (const name of names) await a.post(name, 'missed');
+    const back = b.connect(first.wanted(...names));
+    expect(await back.next(900)).toEqual(names.map(() => 'missed'));
+    expect((await answersOf(back)).filter(([, isRecovered]) => isRecovered !== true)).toEqual([]);
+  });
+
+  test('gets what it has missed by smaller questions if that server finds its answer too long', async () => {
+    const { a, b } = await twoNodes();
+    const names = Array.from({ length: 10 }, (_, index) => `rooms/${index}`);
+    const clients = await Promise.all(names.map((name) => a.open(name)));
+    for (const client of clients) client.close();
+    for (const name of names) await a.post(name, name);
+    const { answers } = a.gateway as unknown as { answers: { answer(value: unknown): Promise<unknown> } };
+    const answer = answers.answer.bind(answers);
+    answers.answer = async (value) => {
+      const { claims, reads } = (value as { recover?: never; claims: unknown[]; reads: unknown[] }) ?? {};
+      if (claims.length + reads.length > 1) throw new LimitExceededError('too long');
+      return answer(value);
+    };
+    const back = clients.map((client, index) => b.connect(client.wanted(names[index]!)));
+    expect((await Promise.all(back.map(answersOf))).flat()).toEqual(names.map((name) => [name, true]));
+  });
+
+  test('gets what it has missed in other channels than one whose answer is none', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('one', 'two');
+    first.close();
+    await a.post('one', 'missed');
+    // More than is read in one turn.
+    const texts = Array.from({ length: 1_100 }, (_, index) => index);
+    for (const text of texts) await a.post('two', text);
+    const { log } = a.gateway['feeds'].get('one')!;
+    Object.assign(log, { vector: () => ({ toJSON: () => 'no vector' }) });
+    const back = b.connect(first.wanted('one', 'two'));
+    expect(await back.next(1_100)).toEqual(texts);
+    expect(await answersOf(back)).toEqual([
+      ['one', false, 'node'],
+      ['two', true],
+    ]);
+  });
+
+  test('gets what it has missed after a message of a server with an id as long as one may be', async () => {
+    const { broker, a, b } = await twoNodes();
+    const first = await a.open('news');
+    const transport = await startedTransport(broker);
+    await transport.publish('news', messageOf('n'.repeat(MAX_NODE_LENGTH), 1, 'news', 'read'));
+    expect(await first.next(1)).toEqual(['read']);
+    first.close();
+    await a.post('news', 'missed');
+    const back = b.connect(first.wanted('news'));
+    expect(await back.next(1)).toEqual(['missed']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+  });
+
+  test.each<[string, (asked: number, after: number) => unknown[]]>([
+    ['nothing else', () => []],
+    ['the same again and again', () => [textAt(1)]],
+    [
+      'more than it can have kept',
+      (_asked, after) => Array.from({ length: 1_000 }, (_, index) => textAt(after + index + 1)),
+    ],
+  ])('is not disturbed by a server that always says that there is more, and %s', async (_what, entriesOf) => {
+    const { a, b } = await twoNodes(undefined, { maxBufferedBytes: 500_000 });
+    const first = await a.open('news');
+    first.close();
+    let asked = 0;
+    const answer = ({ claims, reads }: { claims: unknown[]; reads: [string, number][] }) => ({
+      verdicts: claims.map(() => []),
+      reads: reads.map(([, after]) => ({ after, entries: entriesOf(++asked, after), vector: null, hasMore: true })),
+    });
+    Object.assign(a.gateway['answers'], { answer });
+    const back = b.connect(first.wanted('news'));
+    expect(await answersOf(back)).toEqual([['news', false, 'node']]);
+    expect(asked).toBeLessThan(20);
+    expect(b.reporter.rejections).toMatchObject([{ error: { code: 'INVALID_MESSAGE' } }]);
+  });
+
+  test('is asked about no more when it has gone again', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    first.close();
+    const asked = new Queue<() => void>();
+    const answer = ({ claims, reads }: { claims: unknown[]; reads: [string, number][] }) =>
+      new Promise((resolve) =>
+        asked.push(() =>
+          resolve({
+            verdicts: claims.map(() => []),
+            reads: reads.map(([, after]) => ({ after, entries: [textAt(after + 1)], vector: null, hasMore: true })),
+          }),
+        ),
+      );
+    Object.assign(a.gateway['answers'], { answer });
+    const back = b.connect(first.wanted('news'));
+    for (let count = 0; count < 3; count++) (await asked.take(1))[0]!();
+    const [last] = await asked.take(1);
+    back.close();
+    last!();
+    for (let count = 0; count < 50; count++) await turn();
+    expect(asked.pending).toEqual([]);
+    expect([...b.gateway['context'].recovery['others']]).toEqual([]);
+  });
+
+  test('costs that server nothing beside the look at its position if that is forged', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    first.close();
+    await a.post('news', 'x'.repeat(10_000));
+    const read = jest.spyOn(a.gateway['feeds'].get('news')!.log, 'read');
+    const { epoch } = first.positions.get('news')!;
+    const forged = { epoch: `${epoch.slice(0, -3)}xxx`, offset: 0 };
+    expect(await answersOf(b.connect([{ channel: 'news', position: forged }]))).toEqual([['news', false, 'epoch']]);
+    expect(read).not.toHaveBeenCalled();
+    // Nor is whoever asks meanwhile and has been there disturbed.
+    const back = b.connect([{ channel: 'news', position: forged }]);
+    await turn();
+    const honest = b.connect(first.wanted('news'));
+    expect(await answersOf(back)).toEqual([['news', false, 'epoch']]);
+    expect(await honest.next(1)).toEqual(['x'.repeat(10_000)]);
+    expect(await answersOf(honest)).toEqual([['news', true]]);
+  });
+
   test.each([
     [null],
     ['nothing'],
@@ -665,6 +841,46 @@ describe('A client that comes from another server', () => {
     const back = b.connect(first.wanted('news'));
     expect(await answersOf(back)).toEqual([['news', false, 'node']]);
     expect(b.reporter.rejections).toMatchObject([{ error: { code: 'INVALID_MESSAGE' } }]);
+  });
+});
+
+describe('A server that is asked by another one', () => {
+  test('refuses to read one log twice for one question', async () => {
+    const { a, b } = await twoNodes();
+    await a.open('news');
+    const read = jest.spyOn(a.gateway['feeds'].get('news')!.log, 'read');
+    const reads = Array.from({ length: 300 }, () => ['news', 0]);
+    const recover = { from: [], reads, proofs: [], claims: [], granted: [] };
+    await expect(b.gateway['nodes'].ask(a.hub.node, { recover }, 1_000)).rejects.toThrow('failed to answer');
+    expect(read).not.toHaveBeenCalled();
+    expect(String(a.reporter.callbackFailures[0]?.error)).toContain('is to be read twice under one name');
+  });
+
+  test('goes on with other things while it answers', async () => {
+    const { a, b } = await twoNodes();
+    const names = Array.from({ length: 100 }, (_, index) => `rooms/${index}`);
+    const first = await a.open(...names);
+    first.close();
+    for (const name of names) await a.post(name, 'missed');
+    let now = 0;
+    // Each look at the clock is 2 ms later.
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => (now += 2));
+    const counted = { turns: 0, isDone: false };
+    const { answers } = a.gateway as unknown as { answers: { make(value: unknown): Promise<unknown> } };
+    const make = answers.make.bind(answers);
+    answers.make = async (question) => {
+      const count = (): void => {
+        counted.turns++;
+        if (!counted.isDone) setImmediate(count);
+      };
+      count();
+      return make(question).finally(() => (counted.isDone = true));
+    };
+    const back = b.connect(first.wanted(...names));
+    expect(await back.next(100)).toEqual(names.map(() => 'missed'));
+    clock.mockRestore();
+    // 100 claims and as many logs, of which it looks at two in a turn.
+    expect(counted.turns).toBeGreaterThan(50);
   });
 });
 
