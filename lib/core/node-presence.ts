@@ -38,7 +38,7 @@ export class NodePresence {
 
   private async waitFor(node: string): Promise<boolean> {
     for (let left = AWAY_MS; left > 0;) {
-      const ms = Math.min(LOOK_MS * Math.ceil(this.waits.size / LOOKED_FOR_OFTEN), left);
+      const ms = Math.min(LOOK_MS * Math.ceil((this.waits.size + 1) / LOOKED_FOR_OFTEN), left);
       left -= ms;
       // Keeps the process alive, as what waits for it may.
       await new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,4 +1,4 @@
-import { describe, expect, jest, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { Hub } from '../../../lib/core/hub.js';
 import { NodeRequests } from '../../../lib/core/node-requests.js';
@@ -46,6 +46,23 @@ class Node implements AsyncDisposable {
 const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
 
 const channelOf = (node: Node) => reservedChannel(`node/${node.hub.node}`) as Channel;
+
+function fakeTime(): void {
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+}
+
+/** Fake time, in steps between which nodes do what they have to do. */
+async function pass(broker: MemoryBroker, ms: number): Promise<void> {
+  for (let past = 0; past < ms; past += 50) {
+    await broker.turn();
+    await broker.turn();
+    jest.advanceTimersByTime(50);
+  }
+}
+
+function askAll(node: Node, ids: readonly string[]) {
+  return Promise.allSettled(ids.map((id) => node.requests.askIfThere(id, 'x', 60_000)));
+}
 
 describe('A request to another node', () => {
   test('is answered by that node alone', async () => {
@@ -259,6 +276,79 @@ describe('Whether there are other nodes', () => {
   });
 });
 
+describe('A request to a node that may be gone', () => {
+  afterEach(() => void jest.useRealTimers());
+
+  test('looks for it once, however many ask, sends it nothing, and gives it up for all of them', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    fakeTime();
+    const [looks, posts] = [jest.spyOn(a.hub, 'isHeard'), jest.spyOn(a.hub, 'post')];
+    const gone = randomUUID();
+    const first = askAll(
+      a,
+      Array.from({ length: 100 }, () => gone),
+    );
+    await pass(broker, 3_000);
+    for (const { status } of await first) expect(status).toBe('rejected');
+    expect(looks).toHaveBeenCalledTimes(11);
+    // Who asks then does not wait again.
+    expect((await askAll(a, [gone]))[0]).toMatchObject({ reason: { code: 'TRANSPORT_UNAVAILABLE' } });
+    expect(looks).toHaveBeenCalledTimes(12);
+    expect(posts).not.toHaveBeenCalled();
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('is asked as soon as it is back, also if it was given up', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    fakeTime();
+    const looks = jest.spyOn(a.hub, 'isHeard').mockResolvedValue(false);
+    const answer = a.requests.askIfThere(b.hub.node, 'first', 60_000);
+    await pass(broker, 500);
+    expect(b.asked.pending).toEqual([]);
+    looks.mockRestore();
+    await pass(broker, 500);
+    expect(await answer).toEqual({ got: 'first' });
+    const away = jest.spyOn(a.hub, 'isHeard').mockResolvedValue(false);
+    const given = askAll(a, [b.hub.node]);
+    await pass(broker, 3_000);
+    expect((await given)[0]!.status).toBe('rejected');
+    away.mockRestore();
+    expect(await a.requests.askIfThere(b.hub.node, 'again', 60_000)).toEqual({ got: 'again' });
+  });
+
+  test('looks less often for each if there are many, and knows of so many only', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    fakeTime();
+    const looks = jest.spyOn(a.hub, 'isHeard');
+    const ids = Array.from({ length: 1_500 }, () => randomUUID());
+    const all = askAll(a, ids);
+    await pass(broker, 3_000);
+    await all;
+    // Eleven times each would be 16,500.
+    expect(looks.mock.calls.length).toBeLessThan(4_000);
+    expect((a.requests['presence']['gone'] as Map<string, unknown>).size).toBe(1_000);
+    expect((a.requests['presence']['waits'] as Map<string, unknown>).size).toBe(0);
+  });
+});
+
+test('All who wait at a time until everything has been heard do so once', async () => {
+  const broker = new MemoryBroker();
+  await using a = await Node.start(broker);
+  const listens = jest.spyOn(a.hub, 'listen');
+  const first = a.requests.barrier();
+  await broker.turn();
+  // The first may have begun too early for these.
+  const others = Array.from({ length: 100 }, () => a.requests.barrier());
+  expect(await Promise.all([first, ...others])).toEqual(Array.from({ length: 101 }, () => true));
+  expect(listens).toHaveBeenCalledTimes(2);
+  await a.requests.barrier();
+  expect(listens).toHaveBeenCalledTimes(3);
+});
+
 describe('An application that shuts down, and waits for other nodes, is not ended by Node before', () => {
   test('they have answered or their time is over', async () => {
     const broker = new MemoryBroker();
@@ -283,8 +373,8 @@ describe('An application that shuts down, and waits for other nodes, is not ende
     while (isHeard.mock.results.length === 0) await broker.turn();
     await isHeard.mock.results[0]!.value;
     await broker.turn();
-    // For the answer, and until the next look.
-    expect(timers()).toBe(before + 2);
+    // Until the next look.
+    expect(timers()).toBe(before + 1);
     isHeard.mockResolvedValue(undefined);
     await a.hub.close();
     await expect(answer).rejects.toThrow(TransportUnavailableError);
