@@ -84,10 +84,8 @@ export class Audience {
 
   /** Tells those who listen to a name or template that messages may be missing; see {@link Dispatcher.enqueueGap}. */
   tellGap(subscription: string, reason: GapReason): void {
-    const list = this.of(subscription);
-    if (list !== undefined) return this.dispatcher.enqueueGap({ channel: subscription, reason }, list);
-    const template = this.ofTemplate(subscription);
-    if (template !== undefined) this.dispatcher.enqueueGapOfAll({ channel: subscription, reason }, template);
+    const list = this.of(subscription) ?? this.ofTemplate(subscription);
+    if (list !== undefined) this.dispatcher.enqueueGap({ channel: subscription, reason }, list);
   }
 
   /**

@@ -4,7 +4,7 @@ import { isThenable } from '../protocol/promises.js';
 import { notCarried } from './class-guard.js';
 import { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
-import { isolate, reportRejection } from './isolate.js';
+import { reportRejection, tellOfGap } from './isolate.js';
 import type { Listener, Tap } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import type { ListenerRegistry } from './listener-registry.js';
@@ -41,6 +41,11 @@ export class Dispatcher {
    * the stack, when all of them have ended.
    */
   enqueue(delivery: Delivery, known: ListenerList | undefined): void {
+    // Gaps that have not been told yet come before it, those of templates too.
+    if (this.firstLeftOver !== undefined && this.nested === 0) {
+      this.deliverLeftOver();
+      known = this.channels.get(delivery.channel);
+    }
     if (known === undefined && !this.channels.hasTemplates) return;
     const list = known ?? this.channels.getOrCreate(delivery.channel);
     if (list.isBusy) {
@@ -62,25 +67,17 @@ export class Dispatcher {
     if (this.firstLeftOver !== undefined && this.nested === 0) this.deliverLeftOver();
   }
 
-  /** Tells the listeners of a channel of a gap: after the messages that came before it, never within a delivery. */
+  /**
+   * Tells the listeners of a channel or template of a gap: after the messages that came before it, never within a delivery
+   * or within the call that tells of the loss. Losses of one reason with no message between them are told as one.
+   */
   enqueueGap(gap: Gap, list: ListenerList): void {
     if (!list.all.some(hearsOfGaps)) return;
-    list.wait(gap);
-    if (list.isBusy) return;
-    if (this.nested === MAX_NESTED) {
-      if (!list.isLeftOver) this.leaveOver(list);
-      return;
-    }
-    this.run(list, undefined);
-    if (this.firstLeftOver !== undefined && this.nested === 0) this.deliverLeftOver();
-  }
-
-  /** The same for those of a template: after everything that is being delivered, or is left over, under any name. */
-  enqueueGapOfAll(gap: Gap, template: ListenerList): void {
-    if (this.nested === 0 && this.firstLeftOver === undefined) return this.enqueueGap(gap, template);
-    if (!template.all.some(hearsOfGaps)) return;
-    template.wait(gap);
-    if (!template.isLeftOver) this.leaveOver(template);
+    list.waitGap(gap);
+    // Otherwise its turn comes when the message being delivered has reached every listener.
+    if (list.isBusy || list.isLeftOver) return;
+    this.leaveOver(list);
+    if (this.nested === 0) queueMicrotask(this.deliverLeftOver);
   }
 
   /** Calls one listener, whether or not it is in a list. */
@@ -174,8 +171,7 @@ export class Dispatcher {
     for (let index = 0; index < length; index++) {
       const listener = listeners[index]!;
       const { onGap } = listener;
-      if (onGap !== undefined && !listener.closed)
-        isolate(this.reporter, `onGap of ${listener.name}`, () => onGap(gap));
+      if (onGap !== undefined && !listener.closed) tellOfGap(this.reporter, listener.name, gap, onGap);
     }
   }
 

@@ -1,4 +1,5 @@
 import { isThenable } from '../protocol/promises.js';
+import type { Gap, GapListener } from './gap.js';
 import type { Reporter } from './reporter.js';
 
 /**
@@ -8,11 +9,27 @@ import type { Reporter } from './reporter.js';
  * @param callback - what it is, for logs
  */
 export function isolate(reporter: Reporter, callback: string, run: () => unknown): void {
+  guard(run, (error) => reporter.callbackFailed({ callback, error }));
+}
+
+/**
+ * Tells a listener of a gap. What that fails with is reported like its failure at a message.
+ *
+ * @param listener - its name, for logs
+ */
+export function tellOfGap(reporter: Reporter, listener: string, gap: Gap, onGap: GapListener): void {
+  guard(
+    () => onGap(gap),
+    (error) => reporter.listenerFailed(error, { channel: gap.channel, listener, gap }),
+  );
+}
+
+function guard(run: () => unknown, failed: (error: unknown) => void): void {
   try {
     const result = run();
-    if (isThenable(result)) void reportRejection(result, (error) => reporter.callbackFailed({ callback, error }));
+    if (isThenable(result)) void reportRejection(result, failed);
   } catch (error) {
-    reporter.callbackFailed({ callback, error });
+    failed(error);
   }
 }
 

@@ -4,7 +4,7 @@ import { resolveIterateOptions, type IterateOptions } from '../protocol/iteratio
 import { GapIteration } from './gap-iteration.js';
 import type { Gap } from './gap.js';
 import type { Hub } from './hub.js';
-import { isolate } from './isolate.js';
+import { tellOfGap } from './isolate.js';
 import { LISTEN_OPTIONS, type ListenOptions } from './listen-options.js';
 import type { Listener } from './listener.js';
 import type { GapReader, Session } from './session.js';
@@ -37,7 +37,7 @@ export function iterate<T>(
   let reader: GapReader = session;
   const tell = (gap: Gap): void => {
     reader.gap(gap);
-    if (onGap !== undefined) isolate(hub.reporter, 'onGap of iterate()', () => onGap(gap));
+    if (onGap !== undefined) tellOfGap(hub.reporter, 'iterate()', gap, onGap);
   };
   const dropped = (): void => tell({ channel: heard.channel, reason: 'slow-consumer' });
   const iteration = new GapIteration<T>(resolved, heard.channel, () => listener?.unsubscribe(), dropped);

@@ -1,6 +1,6 @@
 import { RESERVED_PREFIX } from '../protocol/channel-name.js';
 import type { ChannelDefinition } from '../protocol/channel-definition.js';
-import type { Delivery } from './delivery.js';
+import { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
 import type { Listener, Registry } from './listener.js';
 
@@ -67,6 +67,17 @@ export class ListenerList implements Registry {
   wait(delivery: Delivery | Gap): void {
     if (this.waiting === NONE_WAITING) this.waiting = [];
     this.waiting.push(delivery);
+  }
+
+  /** A gap for a reason that one stands for already, with no message behind it, is no other. */
+  waitGap(gap: Gap): void {
+    const { waiting } = this;
+    for (let index = waiting.length - 1; index >= this.nextWaiting; index--) {
+      const before = waiting[index]!;
+      if (before instanceof Delivery) break;
+      if (before.reason === gap.reason) return;
+    }
+    this.wait(gap);
   }
 
   /** Takes what has waited longest; what is behind it stays, whatever becomes of its delivery. */

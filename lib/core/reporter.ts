@@ -1,11 +1,16 @@
+import type { Gap } from './gap.js';
 import type { MessageContext } from './message-context.js';
 
 /** Where a failure happened, for logs and for `onListenerError`. */
 export interface ListenerFailure {
+  /** Of the message; of a gap, what was listened to: a channel or a template. */
   readonly channel: string;
-  /** The listener's name: of the function, or `Class.method` of an `@OnMessage` handler. */
+  /** The listener's name: of the function, or `Class.method` of an `@OnMessage` or `@OnGap` handler. */
   readonly listener: string;
-  readonly context: MessageContext;
+  /** Of the message that it failed at; absent if that was a gap. */
+  readonly context?: MessageContext | undefined;
+  /** The gap that its `onGap`, or the `@OnGap` handler, failed at. */
+  readonly gap?: Gap | undefined;
 }
 
 /** What arrived and could not be delivered. */
@@ -37,7 +42,7 @@ export interface CallbackFailure {
 
 /** Where the engine tells of failures that have no caller to tell. Must not throw. */
 export interface Reporter {
-  /** A listener threw, or its promise rejected. The others have run all the same. */
+  /** A listener threw at a message or a gap, or its promise rejected. The others have run all the same. */
   listenerFailed(error: unknown, failure: ListenerFailure): void;
   /** Something that arrived was not a message of its channel and was not delivered. */
   messageRejected(rejection: Rejection): void;

@@ -25,8 +25,9 @@ export class LoggingReporter implements Reporter {
   constructor(private readonly onListenerError?: (error: unknown, failure: ListenerFailure) => unknown) {}
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
-    const { listener, channel } = failure;
-    this.failed(`listener ${listener}`, () => `Listener ${listener} failed on channel ${quote(channel)}`, error);
+    const { listener, channel, gap } = failure;
+    const part = gap === undefined ? `Listener ${listener}` : `onGap of ${listener}`;
+    this.failed(part, () => `${part} failed on channel ${quote(channel)}`, error);
     this.tellApplication(error, failure);
   }
 

@@ -148,7 +148,7 @@ export interface MessagingOptions<Request = any> {
    * those whose names nobody else has, are known without it.
    */
   types?: readonly Class[] | undefined;
-  /** Told of each listener's failure, beside the log. */
+  /** Told of each listener's failure, at a message or a gap, beside the log. */
   onListenerError?: ((error: unknown, failure: ListenerFailure) => void) | undefined;
 }
 

@@ -10,6 +10,7 @@ import {
   SessionMessages,
   Sse,
   type Gap,
+  type ListenerFailure,
   type ListenOptions,
   type MessagingOptions,
 } from 'nestjs-messaging';
@@ -243,7 +244,7 @@ describe('An @OnGap method', () => {
     },
   );
 
-  test('that fails is logged with its name, and the others are told', async () => {
+  test('that fails is logged with its name and channel and given to onListenerError, and the others are told', async () => {
     @Injectable()
     class Broken {
       @OnGap('news')
@@ -259,12 +260,16 @@ describe('An @OnGap method', () => {
         told.push('sound');
       }
     }
-    const { lose, logger } = await startPair({}, [Broken, Sound]);
+    const failures = new Queue<unknown>();
+    const onListenerError = (error: unknown, failure: ListenerFailure) => failures.push([error, failure]);
+    const { lose, logger } = await startPair({ onListenerError }, [Broken, Sound]);
     await lose();
     expect(await told.next()).toBe('sound');
-    await new Promise((resolve) => setImmediate(resolve));
+    const gap = { channel: 'news', reason: 'broker' };
+    const failure = { channel: 'news', listener: 'Broken.lost', gap };
+    expect(await failures.next()).toEqual([new Error('no database'), failure]);
     expect(logger.problems.filter((line) => line.includes('no database'))).toEqual([
-      expect.stringContaining('onGap of Broken.lost'),
+      expect.stringContaining('onGap of Broken.lost failed on channel "news": '),
     ]);
   });
 

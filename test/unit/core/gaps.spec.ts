@@ -8,11 +8,15 @@ import { createStream } from '../../../lib/core/stream.js';
 import type { Transport, TransportEvents, TransportReceiver } from '../../../lib/core/transport.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
+/** Losses are told when what tells of them has returned. */
+const told = (): Promise<void> => Promise.resolve();
+
 /** A transport that does what a test says, at once. */
 class Link implements Transport {
   readonly status = of({ state: 'ready' } as const);
   receive!: TransportReceiver;
   lost!: NonNullable<TransportEvents['lost']>;
+  onPublish: (() => void) | undefined = undefined;
 
   async start(receiver: TransportReceiver, { lost }: TransportEvents): Promise<void> {
     this.receive = receiver;
@@ -20,6 +24,7 @@ class Link implements Transport {
   }
 
   async publish(): Promise<boolean> {
+    this.onPublish?.();
     return true;
   }
 
@@ -56,6 +61,7 @@ describe('A loss that the transport tells of', () => {
     listen('b', 'other');
     hub.listen('a', () => {}, hub.root);
     transport.lost('a', 'broker');
+    await told();
     expect(seen).toEqual(['one gap of a: broker', 'two gap of a: broker']);
   });
 
@@ -64,6 +70,7 @@ describe('A loss that the transport tells of', () => {
     listen('rooms/1', 'room');
     listen('rooms/:room', 'all rooms');
     transport.lost('rooms/:room', 'broker');
+    await told();
     expect(seen).toEqual(['all rooms gap of rooms/:room: broker']);
   });
 
@@ -72,6 +79,7 @@ describe('A loss that the transport tells of', () => {
     listen('a', 'one').unsubscribe();
     transport.lost('a', 'broker');
     transport.lost('unknown', 'broker');
+    await told();
     expect(seen).toEqual([]);
   });
 
@@ -82,6 +90,50 @@ describe('A loss that the transport tells of', () => {
     transport.lost('a', 'broker');
     receive('a', '2');
     expect(seen).toEqual(['one 1', 'one gap of a: broker', 'one 2']);
+  });
+
+  test('of a template comes between the messages before it and those after it', async () => {
+    const { transport, seen, listen, receive } = await setup();
+    listen('rooms/:room', 'all');
+    receive('rooms/1', '1', 'rooms/:room');
+    transport.lost('rooms/:room', 'broker');
+    receive('rooms/2', '2', 'rooms/:room');
+    expect(seen).toEqual(['all 1', 'all gap of rooms/:room: broker', 'all 2']);
+  });
+
+  test('is told as one, for each reason, with those that follow it before a message', async () => {
+    const { transport, seen, listen, receive } = await setup();
+    listen('a', 'one');
+    for (let each = 0; each < 1_000; each++) transport.lost('a', each % 2 === 0 ? 'broker' : 'node');
+    await told();
+    expect(seen.splice(0)).toEqual(['one gap of a: broker', 'one gap of a: node']);
+    transport.lost('a', 'broker');
+    receive('a', '1');
+    transport.lost('a', 'broker');
+    await told();
+    expect(seen).toEqual(['one gap of a: broker', 'one 1', 'one gap of a: broker']);
+  });
+
+  test('inside a post is told once, before its message', async () => {
+    const { transport, hub, seen, listen } = await setup();
+    listen('a', 'one');
+    transport.onPublish = () => {
+      for (let each = 0; each < 50_000; each++) transport.lost('a', 'broker');
+    };
+    await hub.post('a', '1', { scope: 'auto' });
+    expect(seen).toEqual(['one gap of a: broker', 'one 1']);
+  });
+
+  test('leads to listeners that get the message after it', async () => {
+    const { transport, hub, seen, listen, receive } = await setup();
+    const onGap = () => {
+      first.unsubscribe();
+      listen('a', 'second');
+    };
+    const first = hub.tap(hub.heard('a'), () => {}, hub.root, 'first', { onGap });
+    transport.lost('a', 'broker');
+    receive('a', '1');
+    expect(seen).toEqual(['second 1']);
   });
 
   test('waits until the message being delivered, and those that wait for it, have reached all listeners', async () => {
@@ -142,6 +194,7 @@ describe('A loss that the transport tells of', () => {
     hub.tap(hub.heard('a'), () => {}, hub.root, 'first', events);
     const late = listen('a', 'late');
     transport.lost('a', 'broker');
+    await told();
     expect(seen).toEqual([]);
   });
 
@@ -155,12 +208,15 @@ describe('A loss that the transport tells of', () => {
     hub.tap(hub.heard('a'), () => {}, hub.root, 'rejects', { onGap: async () => onGap() });
     listen('a', 'one');
     transport.lost('a', 'broker');
+    await told();
     await Promise.resolve();
     expect(seen).toEqual(['one gap of a: broker']);
-    expect(reporter.callbackFailures).toEqual([
-      { callback: 'onGap of throws', error: broken },
-      { callback: 'onGap of rejects', error: broken },
+    const gap = { channel: 'a', reason: 'broker' };
+    expect(reporter.listenerFailures).toEqual([
+      { channel: 'a', listener: 'throws', gap, error: broken },
+      { channel: 'a', listener: 'rejects', gap, error: broken },
     ]);
+    expect(reporter.callbackFailures).toEqual([]);
   });
 
   test('lets posts that are made because of it go out after all have been told', async () => {
@@ -168,6 +224,7 @@ describe('A loss that the transport tells of', () => {
     hub.tap(hub.heard('a'), () => {}, hub.root, 'posts', { onGap: () => void hub.post('a', 'after') });
     listen('a', 'one');
     transport.lost('a', 'broker');
+    await told();
     expect(seen).toEqual(['one gap of a: broker', 'one after']);
   });
 
@@ -176,6 +233,7 @@ describe('A loss that the transport tells of', () => {
     const events = { onGap: () => listener.unsubscribe() };
     const listener = hub.tap(hub.heard('rooms/:room'), () => {}, hub.root, 'leaves', events);
     transport.lost('rooms/:room', 'broker');
+    await told();
     expect(hub['audience'].ofTemplate('rooms/:room')).toBeUndefined();
   });
 });
@@ -210,6 +268,7 @@ describe('Told of a loss', () => {
     expect(seen).toEqual(['1', gap, gap, '2']);
     for (const subscription of subscriptions) subscription.unsubscribe();
     transport.lost('a', 'broker');
+    await told();
     expect(seen.length).toBe(4);
   });
 
@@ -234,6 +293,7 @@ describe('Told of a loss', () => {
     const next = loop.next();
     await Promise.resolve();
     transport.lost('a', 'broker');
+    await told();
     expect(seen).toEqual([gap]);
     receive('a', '1');
     expect(await next).toEqual({ value: '1', done: false });
@@ -246,12 +306,14 @@ describe('Told of a loss', () => {
     const session = hub.sessions.open();
     const ending = iterate(hub, 'a', session, { onGap })[Symbol.asyncIterator]();
     transport.lost('a', 'broker');
+    await told();
     session.close();
     expect(await ending.next()).toEqual({ value: undefined, done: true });
     expect(seen).toEqual([gap]);
 
     const left = iterate(hub, 'a', hub.root, { onGap })[Symbol.asyncIterator]();
     transport.lost('a', 'broker');
+    await told();
     await left.return!();
     await left.next();
     expect(seen).toEqual([gap]);
@@ -283,7 +345,7 @@ describe('Told of a loss', () => {
     transport.lost('a', 'broker');
     receive('a', '1');
     expect(await loop.next()).toEqual({ value: '1', done: false });
-    expect(reporter.callbackFailures).toEqual([{ callback: 'onGap of iterate()', error }]);
+    expect(reporter.listenerFailures).toEqual([{ channel: 'a', listener: 'iterate()', gap, error }]);
   });
 
   test.each([

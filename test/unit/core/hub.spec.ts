@@ -541,7 +541,7 @@ describe('a listener of the library itself', () => {
     void hub.post('a', 'x');
     await Promise.resolve();
     expect(seen).toEqual(['x']);
-    expect(reporter.listenerFailures.map(({ listener, context }) => [listener, context.channel])).toEqual([
+    expect(reporter.listenerFailures.map(({ listener, context }) => [listener, context?.channel])).toEqual([
       ['a feed', 'a'],
       ['an async feed', 'a'],
     ]);
