@@ -2,9 +2,10 @@ import { isTemplate } from '../protocol/channel-name.js';
 import { MemoryLogs } from '../core/memory-log.js';
 import type { FeedContext } from '../sse/feed.js';
 import { ChannelFeed } from './channel-feed.js';
+import { IdleFeeds } from './idle-feeds.js';
 
 /** How many feeds may wait for their readers to come back; a client may name as many channels as it likes. */
-const MAX_IDLE_FEEDS = 10_000;
+export const MAX_IDLE_FEEDS = 10_000;
 
 /** How much is kept for clients that come back. */
 export interface ShortMemory {
@@ -19,8 +20,7 @@ export interface ShortMemory {
 /** What all clients of this node are sent, and were sent a short while ago. */
 export class ChannelFeeds {
   private readonly feeds = new Map<string, ChannelFeed>();
-  /** Those that nobody has, and since when, in the order in which they were left. */
-  private readonly idle = new Map<ChannelFeed, number>();
+  private readonly idle = new IdleFeeds();
   private readonly logs: MemoryLogs;
   private timer: NodeJS.Timeout | undefined = undefined;
 
@@ -53,13 +53,16 @@ export class ChannelFeeds {
     return feed;
   }
 
-  /** One has the feed no more. It goes on for a while: others may come back for what it has. */
-  release(feed: ChannelFeed): void {
+  /**
+   * One has the feed no more. It goes on for a while: others may come back for what it has.
+   *
+   * @param leaver - who that was: a user, or a connection of somebody who is not signed in
+   */
+  release(feed: ChannelFeed, leaver: string): void {
     if (feed.release()) return;
     if (this.memory.keepMs === 0) return this.close(feed);
-    this.idle.set(feed, performance.now());
-    const [first] = this.idle.keys();
-    if (this.idle.size > MAX_IDLE_FEEDS) this.close(first!);
+    this.idle.add(feed, leaver);
+    if (this.idle.size > MAX_IDLE_FEEDS) this.close(this.idle.leastFair!);
     this.sweepLater();
   }
 
@@ -69,11 +72,7 @@ export class ChannelFeeds {
 
   private sweep(): void {
     this.timer = undefined;
-    const due = performance.now() - this.memory.keepMs;
-    for (const [feed, since] of this.idle) {
-      if (since > due) break;
-      this.close(feed);
-    }
+    for (const feed of this.idle.before(performance.now() - this.memory.keepMs)) this.close(feed);
     if (this.idle.size > 0) this.sweepLater();
   }
 

@@ -144,7 +144,7 @@ export class ClientConnection {
       if (held === undefined) continue;
       this.held.delete(name);
       if (held.place !== undefined) held.feed.leave(held.place);
-      this.context.feeds.release(held.feed);
+      this.context.feeds.release(held.feed, this.owner || this.id);
     }
   }
 

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { filter, firstValueFrom } from 'rxjs';
+import { MAX_IDLE_FEEDS } from '../../../lib/gateway/channel-feeds.js';
 import { positionOwner } from '../../../lib/gateway/admission.js';
 import { MAX_NATIVE_ID_LENGTH } from '../../../lib/gateway/native-position.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
@@ -179,6 +180,28 @@ describe('A client that comes back to its server', () => {
     const back = node.connect(first.wanted('news', 'other'));
     back.connection.unsubscribe(['news']);
     expect(await answersOf(back)).toEqual([['other', true]]);
+  });
+
+  test('gets what it has missed in its few channels, whatever number of others strangers have opened and left', async () => {
+    const node = await GatewayNode.start();
+    const first = await node.open('quiet', 'other');
+    first.close();
+    const user = node.connect(['its own'], { user: 'al' });
+    await user.ready();
+    user.close();
+    const perStranger = MAX_IDLE_FEEDS / 10;
+    // One after another of the same user, and of strangers.
+    for (let count = 0; count < 12; count++) {
+      const names = Array.from({ length: perStranger }, (_, index) => `rooms/${count}-${index}`);
+      const stranger = node.connect(names, count % 2 === 0 ? {} : { user: 'eve' });
+      await stranger.ready();
+      stranger.close();
+    }
+    expect(node.gateway['feeds']['idle'].size).toBe(MAX_IDLE_FEEDS);
+    void node.post('quiet', 'missed');
+    void node.post('its own', 'missed too');
+    expect(await node.connect(first.wanted('quiet', 'other')).next(1)).toEqual(['missed']);
+    expect(await node.connect(user.wanted('its own'), { user: 'al' }).next(1)).toEqual(['missed too']);
   });
 
   test('is told of a loss that its server has had, in its place among what it has missed, and is recovered', async () => {

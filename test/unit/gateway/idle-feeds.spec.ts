@@ -1,0 +1,47 @@
+import { describe, expect, test } from '@jest/globals';
+import type { ChannelFeed } from '../../../lib/gateway/channel-feed.js';
+import { IdleFeeds } from '../../../lib/gateway/idle-feeds.js';
+
+const feed = (name: string): ChannelFeed => ({ name }) as ChannelFeed;
+const many = (count: number, name: string): ChannelFeed[] => Array.from({ length: count }, () => feed(name));
+
+/** The names of those that go, one after another. */
+function leaving(feeds: IdleFeeds, count: number): string[] {
+  return Array.from({ length: count }, () => {
+    const gone = feeds.leastFair!;
+    feeds.delete(gone);
+    return gone.name;
+  });
+}
+
+describe('Feeds that nobody has', () => {
+  test('go first if they are of those who have left the most, and of these the first that was left', () => {
+    const feeds = new IdleFeeds();
+    feeds.add(feed('first'), 'al');
+    for (const each of many(8, 'eve')) feeds.add(each, 'eve');
+    feeds.add(feed('last'), 'ed');
+    expect(leaving(feeds, 9)).toEqual([...Array.from({ length: 7 }, () => 'eve'), 'first', 'last']);
+    expect(leaving(feeds, 1)).toEqual(['eve']);
+    expect([feeds.size, feeds.leastFair]).toEqual([0, undefined]);
+  });
+
+  test('are known by who has left them last, and no longer once somebody has them', () => {
+    const feeds = new IdleFeeds();
+    const shared = feed('shared');
+    for (const each of [shared, ...many(3, 'eve')]) feeds.add(each, 'eve');
+    feeds.delete(shared);
+    feeds.delete(shared);
+    feeds.add(shared, 'al');
+    expect(leaving(feeds, 2)).toEqual(['eve', 'eve']);
+    expect(feeds.before(performance.now()).map(({ name }) => name)).toEqual(['eve', 'shared']);
+    expect(feeds.before(performance.now() - 60_000)).toEqual([]);
+  });
+
+  test('leave nothing behind of those who had them', () => {
+    const feeds = new IdleFeeds();
+    for (let count = 0; count < 100; count++) feeds.add(feed('x'), `user ${count}`);
+    leaving(feeds, 100);
+    expect((feeds['leavers'] as Map<string, unknown>).size).toBe(0);
+    expect((feeds['bySize'] as Set<unknown>[]).every((leavers) => leavers.size === 0)).toBe(true);
+  });
+});
