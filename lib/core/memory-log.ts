@@ -2,8 +2,8 @@ import type { Position } from '../protocol/position.js';
 import type { ChannelLog, LogEntry, LogItem, LogMessage, LogRead, ReadBounds } from './channel-log.js';
 import { SerialVector } from './serial-vector.js';
 
-/** What an entry takes beside its body: its objects and their places. */
-const ENTRY_BYTES = 128;
+/** What an entry takes beside its body, in bytes: its objects and their places. */
+export const ENTRY_BYTES = 128;
 /** In how many steps the time passes that items are kept: each is kept for at most one step longer. */
 const STEPS = 4;
 

@@ -1,8 +1,6 @@
+import { ENTRY_BYTES } from '../core/memory-log.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { ReadPart, WireEntry } from './recovery-wire.js';
-
-/** What an entry takes beside its text. */
-const ENTRY_BYTES = 128;
 
 /** What another node answers of one log, part by part: no more of it than this node would keep itself, the latest. */
 export class OtherEntries {

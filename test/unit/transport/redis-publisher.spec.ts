@@ -246,8 +246,9 @@ describe('A batch', () => {
   });
 });
 
+const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+
 test('a post that waits for an answer keeps the process alive until its time is over', async () => {
-  const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
   const before = timers();
   const publisher = new RedisPublisher(5, UNHEARD);
   const accepted = publisher.publish('news', '1');
