@@ -54,14 +54,34 @@ interface FastifyLike {
 }
 
 /**
+ * Has requests for event streams wait for their turn: thousands of them may come at once. To be called when modules are made,
+ * which is before Nest has bodies read: until its turn comes, a request costs no more than node takes to read its head.
+ *
+ * @param later - handles a request in its turn
+ */
+export function takeStreamsInTurn(http: HttpAdapterHost, later: (handle: () => void) => void): void {
+  // A testing module gets its adapter later, and some programs have none.
+  http.init$.subscribe(() => {
+    const { httpAdapter } = http;
+    const type = httpAdapter?.getType?.();
+    if (type === 'fastify') {
+      httpAdapter
+        .getInstance<FastifyLike>()
+        .addHook('onRequest', ({ raw }, _reply, done) => (asksForStream(raw) ? later(done) : done()));
+    } else if (type === 'express') {
+      httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) =>
+        asksForStream(request) ? later(next) : next(),
+      );
+    }
+  });
+}
+
+/**
  * Sees to it that a request leads to its response and, if asked for, that the handling of each request runs inside `around`.
  * To be called before routes are served.
- *
- * @param later - handles a request for an event stream: thousands of them may come at once
  */
 export function installRequestHooks(
   { httpAdapter }: HttpAdapterHost,
-  later: (handle: () => void) => void,
   around?: (request: HttpRequest, handle: () => void) => void,
 ): void {
   // No HTTP at all: a microservice, a worker, a test.
@@ -71,17 +91,12 @@ export function installRequestHooks(
     const fastify = httpAdapter.getInstance<FastifyLike>();
     fastify.addHook('onRequest', (request, reply, done) => {
       request.raw[RESPONSE] = reply.raw;
-      if (asksForStream(request.raw)) later(done);
-      else done();
+      done();
     });
     // Not earlier: reading the body continues in a context of the socket's.
     if (around) fastify.addHook('preHandler', (request, _reply, done) => around(request, done));
-  } else if (type === 'express') {
-    httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => {
-      const handle = around === undefined ? next : (): void => around(request, next);
-      if (asksForStream(request)) later(handle);
-      else handle();
-    });
+  } else if (type === 'express' && around) {
+    httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => around(request, next));
   }
 }
 

@@ -31,7 +31,7 @@ import { ClientChannels } from './gateway/client-channels.js';
 import { createGatewayController } from './gateway/gateway.controller.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
 import { createGateway } from './gateway/create-gateway.js';
-import { installRequestHooks } from './http-exchange.js';
+import { installRequestHooks, takeStreamsInTurn } from './http-exchange.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { StatusLog } from './status-log.js';
@@ -184,6 +184,7 @@ export class MessagingModule
     }
     // Now, since microservices are made of their controllers before any hook of a module is called.
     preparePatternHandlers(modules);
+    takeStreamsInTurn(http, (handle) => streams.queue.add(handle));
   }
 
   /** @internal */
@@ -205,8 +206,7 @@ export class MessagingModule
   /** Called by Nest before routes are served. */
   configure(_consumer: MiddlewareConsumer): void {
     const { local } = this;
-    const later = (handle: () => void): void => this.streams.queue.add(handle);
-    installRequestHooks(this.http, later, local && ((request, handle) => local.run(request, handle)));
+    installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
   }
 
   /** Called by Nest: connects to the other servers; fails where that can never succeed. */

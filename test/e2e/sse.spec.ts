@@ -343,6 +343,14 @@ function beat(running: { app: INestApplication }, times: number): void {
   for (let count = 0; count < times; count++) for (const stream of streamsOf(running)) stream.beat();
 }
 
+@Controller()
+class Finite {
+  @Sse('three')
+  three(): Observable<number> {
+    return of(1, 2, 3);
+  }
+}
+
 const path = (app: INestApplication) => app.get(HttpAdapterHost).httpAdapter.getType();
 
 describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) => {
@@ -368,6 +376,43 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     await using client = await SseClient.connect(`${running.url}/quiet`);
     expect(await client.comments.next()).toBe('');
     expect(await told.next()).toBe('quiet subscribed');
+  });
+
+  test('waits for its turn before the request is read, so that thousands of them hold nobody up', async () => {
+    const steps: string[] = [];
+    const note = (next: () => void): void => {
+      steps.push('is read');
+      next();
+    };
+    const configure = (app: INestApplication): void => {
+      const { queue } = app.get(EventStreams, { strict: false });
+      const add = queue.add.bind(queue);
+      queue.add = (task) => {
+        steps.push('waits');
+        add(() => {
+          steps.push('has its turn');
+          task();
+        });
+      };
+      // Behind both, bodies are read.
+      if (adapter === 'Express') app.use((_request: unknown, _response: unknown, next: () => void) => note(next));
+      else {
+        const fastify = app.getHttpAdapter() as FastifyAdapter;
+        fastify.getInstance().addHook('preParsing', (_request, _reply, _payload, next) => note(next));
+      }
+    };
+    await using running = await startApp(
+      { imports: [MessagingModule.forRoot()], controllers: [Finite] },
+      { adapter, configure },
+    );
+    const headers = { accept: 'text/event-stream' };
+    await using client = await SseClient.connect(`${running.url}/three`, { headers });
+    await client.ended;
+    expect(steps.slice(0, 3)).toEqual(['waits', 'has its turn', 'is read']);
+    // A request for anything else does not wait.
+    steps.length = 0;
+    await fetch(`${running.url}/three`, { method: 'DELETE' });
+    expect(steps).toEqual(['is read']);
   });
 
   test('tells the browser how long to wait, where the option says so', async () => {
