@@ -69,7 +69,7 @@ type MaybePromise<T> = T | Promise<T>;
 /**
  * The latest messages of one channel, or of all channels of a template, in one order that all of its readers see.
  *
- * What an implementation guarantees (`describeChannelLog` of `nestjs-messaging/testing` checks it):
+ * What an implementation guarantees (`channelLogConformance` of `nestjs-messaging/testing` checks it):
  *
  * - **Offsets** begin at 1 and rise by one with each item; an offset is given once. They are the log's to give: whoever
  *   appends learns from the result which one it was.

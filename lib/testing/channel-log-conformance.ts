@@ -1,5 +1,6 @@
-import { deepStrictEqual, notStrictEqual, strictEqual } from 'node:assert/strict';
-import type { ChannelLog, LogItem, LogRead } from '../core/channel-log.js';
+import { AssertionError, deepStrictEqual, notStrictEqual, strictEqual } from 'node:assert/strict';
+import type { ChannelLog, LogItem, LogMessage, LogRead, ReadBounds } from '../core/channel-log.js';
+import { GAP_REASONS, type Position } from '../protocol/position.js';
 
 /** A log to be tried, and what its readers cannot do themselves. */
 export interface ChannelLogUnderTest {
@@ -13,30 +14,85 @@ export interface ChannelLogUnderTest {
 export interface ConformanceTest {
   /** A sentence that begins with what is tested. */
   readonly name: string;
-  /** Rejects with an `AssertionError` if it does not hold. */
+  /** Rejects with an `AssertionError` if it does not hold; also if the log throws, rejects or does not answer. */
   readonly run: () => Promise<void>;
 }
 
-function message(body: string, postId?: string): LogItem<string> {
+/** How {@link channelLogConformance} tries a log. */
+export interface ConformanceOptions {
+  /** How long the log may take for one thing that it is asked, in milliseconds. @defaultValue 2_000 */
+  readonly stepMs?: number;
+}
+
+const STEP_MS = 2_000;
+
+/** A log whose failures and silence are told as what they are: it does not do what it guarantees. */
+class LogOnTrial {
+  constructor(
+    private readonly log: ChannelLog<string>,
+    private readonly logs: ChannelLogUnderTest,
+    private readonly stepMs: number,
+  ) {}
+
+  /** @throws AssertionError (rejects), as all of its methods do */
+  append(item: LogItem<string>): Promise<Position> {
+    return this.step('append()', () => this.log.append(item));
+  }
+
+  read(after: Position, bounds?: ReadBounds): Promise<LogRead<string>> {
+    return this.step('read()', () => this.log.read(after, bounds));
+  }
+
+  position(): Promise<Position> {
+    return this.step('position()', () => this.log.position());
+  }
+
+  forget(): Promise<void> {
+    return this.step('forget()', () => this.logs.forget(this.log));
+  }
+
+  /** Another log. */
+  async other(): Promise<LogOnTrial> {
+    return new LogOnTrial(await this.step('open()', () => this.logs.open()), this.logs, this.stepMs);
+  }
+
+  private async step<T>(what: string, run: () => T | Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<never>((_, reject) => {
+      const error = new AssertionError({ message: `${what} has not been answered within ${this.stepMs} ms` });
+      timer = setTimeout(() => reject(error), this.stepMs);
+    });
+    try {
+      return await Promise.race([run(), tooLate]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+function message(body: string, postId?: string): LogMessage<string> {
   return { kind: 'message', channel: 'news', node: 'a node', serial: undefined, body, bytes: body.length, postId };
 }
 
-async function append(log: ChannelLog<string>, ...bodies: string[]): Promise<number[]> {
+async function append(log: LogOnTrial, ...bodies: string[]): Promise<number[]> {
   const offsets: number[] = [];
   for (const body of bodies) offsets.push((await log.append(message(body))).offset);
   return offsets;
 }
 
 function found(read: LogRead<string>): (readonly [offset: number, body: string])[] {
-  if (!read.found) throw new Error(`the log says "${read.reason}"`);
+  if (!read.found) throw new AssertionError({ message: `the log says "${read.reason}"` });
   return read.entries.map(({ offset, item }) => [offset, item.kind === 'gap' ? `gap: ${item.reason}` : item.body]);
 }
 
-function failure(read: LogRead<string>): string {
+/** Reads in vain. */
+async function failure(log: LogOnTrial, after: Position): Promise<string> {
+  const read = await log.read(after);
+  deepStrictEqual({ ...read.end }, { ...(await log.position()) });
   return read.found ? 'found' : read.reason;
 }
 
-type Check = (log: ChannelLog<string>, logs: ChannelLogUnderTest) => Promise<void>;
+type Check = (log: LogOnTrial) => Promise<void>;
 
 const GUARANTEES: Readonly<Record<string, Check>> = {
   'A log gives offsets from 1 on, and the same epoch with each': async (log) => {
@@ -71,6 +127,12 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
     deepStrictEqual({ ...read.end }, { epoch, offset: 3 });
     deepStrictEqual(found(await log.read({ epoch, offset: 3 })), []);
   },
+  'A log without items gives none, and not that something was forgotten': async (log) => {
+    const { epoch } = await log.position();
+    const read = await log.read({ epoch, offset: 0 });
+    deepStrictEqual(found(read), []);
+    deepStrictEqual({ ...read.end }, { epoch, offset: 0 });
+  },
   'A log gives what was appended as it was, whatever is in it': async (log) => {
     const bodies = ['', '\0\r\n', 'żółć 🦊', '"\\', 'x'.repeat(10_000)];
     await append(log, ...bodies);
@@ -81,25 +143,31 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
     );
   },
   'A log gives who posted a message, and where, with it': async (log) => {
-    const item = { ...message('a'), channel: 'rooms/1', node: 'another node', serial: 7 };
-    const { epoch } = await log.append(item);
+    const { epoch } = await log.position();
+    const wanted = [undefined, 0, 7].map((serial, index) => {
+      const [channel, node] = index === 1 ? ['news', ''] : ['Rooms/1', 'another node'];
+      return { kind: 'message', channel, node, serial, body: 'a', bytes: 123 + index } as const;
+    });
+    for (const item of wanted) await log.append(item);
     const read = await log.read({ epoch, offset: 0 });
-    const [entry] = read.found ? read.entries : [];
-    const { kind, channel, node, serial } = entry!.item as typeof item;
-    deepStrictEqual(
-      { kind, channel, node, serial },
-      { kind: 'message', channel: 'rooms/1', node: 'another node', serial: 7 },
-    );
+    const got = (read.found ? read.entries : []).map(({ item }) => {
+      const { kind, channel, node, serial, body, bytes } = item as LogMessage<string>;
+      return { kind, channel, node, serial, body, bytes };
+    });
+    deepStrictEqual(got, wanted);
   },
-  'A log has gaps in their place, with an offset': async (log) => {
+  'A log has gaps in their place, with an offset and their reason': async (log) => {
     await append(log, 'a');
-    const { epoch, offset } = await log.append({ kind: 'gap', reason: 'broker' });
-    strictEqual(offset, 2);
-    await append(log, 'b');
+    const { epoch } = await log.position();
+    for (const [index, reason] of GAP_REASONS.entries()) {
+      strictEqual((await log.append({ kind: 'gap', reason })).offset, index + 2);
+    }
+    const end = GAP_REASONS.length + 2;
+    deepStrictEqual(await append(log, 'b'), [end]);
     deepStrictEqual(found(await log.read({ epoch, offset: 0 })), [
       [1, 'a'],
-      [2, 'gap: broker'],
-      [3, 'b'],
+      ...GAP_REASONS.map((reason, index) => [index + 2, `gap: ${reason}`]),
+      [end, 'b'],
     ]);
   },
   'A log read in parts leaves nothing out, and gives at least one entry': async (log) => {
@@ -107,44 +175,47 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
     const { epoch } = await log.position();
     const parts: string[] = [];
     for (let offset = 0; offset < 5;) {
-      const part = found(await log.read({ epoch, offset }, { maxBytes: 4 }));
+      const read = await log.read({ epoch, offset }, { maxBytes: 4 });
+      const part = found(read);
+      // How far the log is, not how far the part is.
+      deepStrictEqual({ ...read.end }, { epoch, offset: 5 });
       parts.push(part.map(([, body]) => body).join('+'));
       strictEqual(part[0]?.[0], offset + 1);
       offset += part.length;
     }
     deepStrictEqual(parts, ['aaaa', 'bb+cc', 'dddddddd', 'e']);
-    deepStrictEqual(found(await log.read({ epoch, offset: 1 }, { maxEntries: 2 })), [
+    const two = await log.read({ epoch, offset: 1 }, { maxEntries: 2 });
+    deepStrictEqual({ ...two.end }, { epoch, offset: 5 });
+    deepStrictEqual(found(two), [
       [2, 'bb'],
       [3, 'cc'],
     ]);
   },
-  'A log says that a position is of another log, and not that something was forgotten': async (log, logs) => {
+  'A log says that a position is of another log, and not that something was forgotten': async (log) => {
     await append(log, 'a');
     const { epoch } = await log.position();
-    const other = await logs.open();
-    const position = await other.position();
+    const position = await (await log.other()).position();
     notStrictEqual(position.epoch, epoch);
-    strictEqual(failure(await log.read(position)), 'epoch');
-    strictEqual(failure(await log.read({ epoch: '', offset: 0 })), 'epoch');
-    strictEqual(failure(await log.read({ epoch: '', offset: 99 })), 'epoch');
+    strictEqual(await failure(log, position), 'epoch');
+    strictEqual(await failure(log, { epoch: '', offset: 0 }), 'epoch');
+    strictEqual(await failure(log, { epoch: '', offset: 99 }), 'epoch');
   },
   'A log says that it has not come so far': async (log) => {
     await append(log, 'a');
     const { epoch } = await log.position();
-    const read = await log.read({ epoch, offset: 2 });
-    strictEqual(failure(read), 'future');
-    deepStrictEqual({ ...read.end }, { epoch, offset: 1 });
+    strictEqual(await failure(log, { epoch, offset: 2 }), 'future');
+    deepStrictEqual({ ...(await log.position()) }, { epoch, offset: 1 });
   },
-  'A log that has forgotten something says so, and goes on in the same epoch': async (log, logs) => {
+  'A log that has forgotten something says so, and goes on in the same epoch': async (log) => {
     await append(log, 'a', 'b');
     const { epoch } = await log.position();
-    await logs.forget(log);
+    await log.forget();
     deepStrictEqual({ ...(await log.position()) }, { epoch, offset: 2 });
-    for (const offset of [0, 1]) strictEqual(failure(await log.read({ epoch, offset })), 'trimmed');
+    for (const offset of [0, 1]) strictEqual(await failure(log, { epoch, offset }), 'trimmed');
     deepStrictEqual(found(await log.read({ epoch, offset: 2 })), []);
     deepStrictEqual(await append(log, 'c'), [3]);
     deepStrictEqual(found(await log.read({ epoch, offset: 2 })), [[3, 'c']]);
-    strictEqual(failure(await log.read({ epoch, offset: 1 })), 'trimmed');
+    strictEqual(await failure(log, { epoch, offset: 1 }), 'trimmed');
   },
   'A log appends a post once, however often it is tried': async (log) => {
     const positions = [];
@@ -153,15 +224,23 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
       ['b', '2'],
       ['a', '1'],
       ['a', undefined],
+      ['c', ''],
+      ['c', ''],
     ] as const) {
       positions.push((await log.append(message(body, postId))).offset);
     }
-    deepStrictEqual(positions, [1, 2, 1, 3]);
+    deepStrictEqual(positions, [1, 2, 1, 3, 4, 4]);
     const { epoch } = await log.position();
     deepStrictEqual(
       found(await log.read({ epoch, offset: 0 })).map(([, body]) => body),
-      ['a', 'b', 'a'],
+      ['a', 'b', 'a', 'c'],
     );
+  },
+  'A log appends a post anew that it has forgotten': async (log) => {
+    const { epoch } = await log.append(message('a', '1'));
+    await log.forget();
+    strictEqual((await log.append(message('a', '1'))).offset, 2);
+    deepStrictEqual(found(await log.read({ epoch, offset: 1 })), [[2, 'a']]);
   },
 };
 
@@ -177,12 +256,23 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
  */
 export function channelLogConformance(
   start: () => ChannelLogUnderTest | Promise<ChannelLogUnderTest>,
+  { stepMs = STEP_MS }: ConformanceOptions = {},
 ): ConformanceTest[] {
   return Object.entries(GUARANTEES).map(([name, check]) => ({
     name,
     run: async () => {
       const logs = await start();
-      await check(await logs.open(), logs);
+      const log = new LogOnTrial(await logs.open(), logs, stepMs);
+      try {
+        await check(log);
+      } catch (error) {
+        throw error instanceof AssertionError ? error : asAssertion(error);
+      }
     },
   }));
+}
+
+function asAssertion(cause: unknown): AssertionError {
+  const text = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause);
+  return Object.assign(new AssertionError({ message: `The log failed: ${text}` }), { cause });
 }

@@ -14,5 +14,5 @@ export type {
   ReadBounds,
   ReadFailure,
 } from '../core/channel-log.js';
-export type { ChannelLogUnderTest, ConformanceTest } from './channel-log-conformance.js';
+export type { ChannelLogUnderTest, ConformanceOptions, ConformanceTest } from './channel-log-conformance.js';
 export type { ReceivedMessage } from './inbox.js';

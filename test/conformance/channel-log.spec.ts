@@ -1,5 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
-import { channelLogConformance, type ChannelLog, type LogItem } from 'nestjs-messaging/testing';
+import { AssertionError } from 'node:assert';
+import {
+  channelLogConformance,
+  type ChannelLog,
+  type LogItem,
+  type LogMessage,
+  type LogRead,
+} from 'nestjs-messaging/testing';
+import type { Position } from '../../lib/protocol/position.js';
 import { MemoryLogs, type MemoryLog } from '../../lib/core/memory-log.js';
 
 function memoryLogs() {
@@ -32,10 +40,14 @@ function distantLogs() {
   };
 }
 
-async function failures(start: Parameters<typeof channelLogConformance>[0]): Promise<string[]> {
+/** Which guarantees a log breaks; all of that is told by an `AssertionError`. */
+async function failures(start: Parameters<typeof channelLogConformance>[0], stepMs?: number): Promise<string[]> {
   const failed: string[] = [];
-  for (const { name, run } of channelLogConformance(start)) {
-    await run().catch((error: Error) => error.name === 'AssertionError' && failed.push(name));
+  for (const { name, run } of channelLogConformance(start, stepMs === undefined ? undefined : { stepMs })) {
+    await run().catch((error: unknown) => {
+      if (!(error instanceof AssertionError)) throw error;
+      failed.push(name);
+    });
   }
   return failed;
 }
@@ -52,19 +64,38 @@ describe.each([
 /** A log that makes one mistake. */
 function broken(change: (log: MemoryLog<string>) => Partial<ChannelLog<string>>) {
   return () => {
-    const logs = memoryLogs();
-    const open = (): ChannelLog<string> => {
-      const log = logs.open();
-      const { append, read, position } = change(log);
-      return {
-        append: append ?? ((item) => log.append(item)),
-        read: read ?? ((after, bounds) => log.read(after, bounds)),
-        position: position ?? (() => log.position()),
-      };
+    const { open, forget } = memoryLogs();
+    const logs = new Map<ChannelLog<string>, MemoryLog<string>>();
+    return {
+      open: (): ChannelLog<string> => {
+        const log = open();
+        const { append, read, position } = change(log);
+        const changed = {
+          append: append ?? ((item) => log.append(item)),
+          read: read ?? ((after, bounds) => log.read(after, bounds)),
+          position: position ?? (() => log.position()),
+        } satisfies ChannelLog<string>;
+        logs.set(changed, log);
+        return changed;
+      },
+      forget: (log: ChannelLog<string>) => forget(logs.get(log)!),
     };
-    return { open, forget: () => undefined };
   };
 }
+
+/** A log that keeps something else than it was given. */
+const keeps = (change: (item: LogMessage<string>) => object) => (log: MemoryLog<string>) => ({
+  append: (item: LogItem<string>) => log.append(item.kind === 'gap' ? item : { ...item, ...change(item) }),
+});
+
+/** A log that answers something else than it would. */
+const answers =
+  (change: (read: LogRead<string>, offset: number, log: MemoryLog<string>) => object) => (log: MemoryLog<string>) => ({
+    read: (...[after, bounds]: Parameters<ChannelLog<string>['read']>) => {
+      const read = log.read(after, bounds);
+      return { ...read, ...change(read, after.offset, log) } as LogRead<string>;
+    },
+  });
 
 describe('The conformance suite of logs', () => {
   test.each<[string, (log: MemoryLog<string>) => Partial<ChannelLog<string>>, RegExp]>([
@@ -106,7 +137,63 @@ describe('The conformance suite of logs', () => {
       },
       /keeps the order/,
     ],
+    [
+      'takes the last entry that it gives for its end',
+      answers((read) => {
+        const last = read.found ? read.entries.at(-1) : undefined;
+        return last === undefined ? {} : { end: { ...read.end, offset: last.offset } };
+      }),
+      /read in parts/,
+    ],
+    [
+      'takes a position that is not its own for its end',
+      answers((read, offset) => (read.found ? {} : { end: { ...read.end, offset } })),
+      /not come so far/,
+    ],
+    [
+      'knows one reason of gaps',
+      (log) => ({ append: (item) => log.append(item.kind === 'gap' ? { ...item, reason: 'broker' } : item) }),
+      /gaps in their place/,
+    ],
+    ['makes null of no serial', keeps(({ serial }) => ({ serial: serial ?? null })), /who posted/],
+    ['has no serial 0', keeps(({ serial }) => ({ serial: serial || undefined })), /who posted/],
+    ['loses sizes', keeps(() => ({ bytes: 0 })), /who posted/],
+    ['changes names', keeps(({ channel }) => ({ channel: channel.toLowerCase() })), /who posted/],
+    ['knows no empty id of a post', keeps(({ postId }) => ({ postId: postId || undefined })), /appends a post once/],
+    [
+      'still knows posts that it has forgotten',
+      (log) => {
+        const known = new Map<string, Position>();
+        const append = (item: LogItem<string>) => {
+          if (item.kind === 'gap' || item.postId === undefined) return log.append(item);
+          if (!known.has(item.postId)) known.set(item.postId, log.append(item));
+          return known.get(item.postId)!;
+        };
+        return { append };
+      },
+      /appends a post anew/,
+    ],
+    [
+      'takes nothing for something forgotten',
+      answers((_, __, { lastOffset }) => (lastOffset === 0 ? { found: false, reason: 'trimmed' } : {})),
+      /without items/,
+    ],
+    ['gives no position', (log) => ({ append: (item) => void log.append(item) as never }), /from 1 on/],
+    ['fails', () => ({ position: () => Promise.reject(new TypeError('broken')) }), /from 1 on/],
   ])('finds a log that %s', async (_, change, name) => {
     expect(await failures(broken(change))).toContainEqual(expect.stringMatching(name));
+  });
+
+  test('finds a log that does not answer, in the time that it is given', async () => {
+    const silent = broken(() => ({ append: () => new Promise<never>(() => {}) }));
+    expect(await failures(silent, 1)).toHaveLength(channelLogConformance(silent).length - 1);
+    const [first] = channelLogConformance(silent, { stepMs: 1 });
+    await expect(first!.run()).rejects.toThrow('append() has not been answered within 1 ms');
+  });
+
+  test('says what a log has failed with', async () => {
+    const cause = new TypeError('no such key');
+    const [first] = channelLogConformance(broken(() => ({ position: () => Promise.reject(cause) })));
+    await expect(first!.run()).rejects.toMatchObject({ message: 'The log failed: TypeError: no such key', cause });
   });
 });
