@@ -6,7 +6,8 @@ export interface ListenOptions {
   /**
    * Called once for each loss: messages from other servers may be missing here, since this server did not hear the channel
    * for a while, for instance because Redis was away. It comes after all messages from before the loss and before those
-   * from after it. What it throws, or its promise rejects with, is logged and reported.
+   * from after it. Losses of one reason with no message between them are told as one. What it throws, or its promise
+   * rejects with, is logged and reported.
    */
   onGap?: GapListener;
 }
