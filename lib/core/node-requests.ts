@@ -78,27 +78,6 @@ export class NodeRequests {
     }
   }
 
-  private request(
-    channel: Channel<NodePacket>,
-    packet: NodePacket,
-    timeoutMs: number,
-    failure: string,
-  ): Promise<unknown> {
-    const { id } = packet;
-    return new Promise((resolve, reject) => {
-      const tooLate = (): void => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`));
-      // A turn later: if this process was busy for all that time, the answer is there and has not been read yet.
-      const timer = setTimeout(() => setImmediate(tooLate), timeoutMs);
-      this.pending.set(id, { resolve, reject, timer });
-      this.send(channel, packet).then(
-        (isAccepted) => {
-          if (!isAccepted) this.fail(id, unavailable('the broker did not accept the request'));
-        },
-        (error: unknown) => this.fail(id, error),
-      );
-    });
-  }
-
   /**
    * Like {@link ask}, but asks a node only if it is there, or comes back soon.
    *
@@ -121,6 +100,27 @@ export class NodeRequests {
       return (this.lastBarrier = this.passBarrier());
     };
     return (this.nextBarrier ??= this.lastBarrier.then(begin, begin));
+  }
+
+  private request(
+    channel: Channel<NodePacket>,
+    packet: NodePacket,
+    timeoutMs: number,
+    failure: string,
+  ): Promise<unknown> {
+    const { id } = packet;
+    return new Promise((resolve, reject) => {
+      const tooLate = (): void => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`));
+      // A turn later: if this process was busy for all that time, the answer is there and has not been read yet.
+      const timer = setTimeout(() => setImmediate(tooLate), timeoutMs);
+      this.pending.set(id, { resolve, reject, timer });
+      this.send(channel, packet).then(
+        (isAccepted) => {
+          if (!isAccepted) this.fail(id, unavailable('the broker did not accept the request'));
+        },
+        (error: unknown) => this.fail(id, error),
+      );
+    });
   }
 
   private async passBarrier(): Promise<boolean> {
