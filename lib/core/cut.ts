@@ -15,8 +15,8 @@ export class Cut {
    *   it was asked
    * @param to - how far it had come when the answer came, or what stands for it: if the other node does not answer, a
    *   question of this node to itself that comes back through its subscription
-   * @param vector - how far the other log had come, for each poster, when it was read; without it, no entry up to `to` can be
-   *   compared with what the client has read
+   * @param vector - how far the other log had come, for each poster, when it was read; without it, or where it has forgotten
+   *   something, an entry up to `to` cannot be compared with what the client has read
    */
   constructor(
     private readonly node: string,
@@ -34,9 +34,8 @@ export class Cut {
     if (item.kind === 'gap') return 'owed';
     // Only ever on this node: for those who were here.
     if (this.isOwn(item)) return offset > joined ? 'owed' : 'not owed';
-    if (item.serial !== undefined && this.vector !== undefined) {
-      return this.vector.covers(item.node, item.channel, item.serial) ? 'not owed' : 'owed';
-    }
+    const hasCome = item.serial === undefined ? undefined : this.vector?.covers(item.node, item.channel, item.serial);
+    if (hasCome !== undefined) return hasCome ? 'not owed' : 'owed';
     return offset > this.to ? 'owed' : 'unclear';
   }
 

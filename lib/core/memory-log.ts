@@ -1,9 +1,11 @@
 import type { Position } from '../protocol/position.js';
 import type { ChannelLog, LogEntry, LogItem, LogMessage, LogRead, ReadBounds } from './channel-log.js';
-import { SerialVector } from './serial-vector.js';
+import { MAX_VECTOR_ROWS, SerialVector } from './serial-vector.js';
 
 /** What an entry takes beside its body, in bytes: its objects and their places. */
 export const ENTRY_BYTES = 128;
+/** What it takes to remember how far one poster's messages have come, in bytes. */
+const ROW_BYTES = 256;
 /** In how many steps the time passes that items are kept: each is kept for at most one step longer. */
 const STEPS = 4;
 
@@ -13,7 +15,7 @@ export interface MemoryLogsOptions {
   readonly node: string;
   /** How long items are kept at least, if there is room, and a quarter longer at most; 0: not at all. In milliseconds. */
   readonly keepMs: number;
-  /** Room for all logs, in bytes; `ENTRY_BYTES` are added to each body. */
+  /** Room for all logs, in bytes; `ENTRY_BYTES` are added to each body, and `ROW_BYTES` for each poster. */
   readonly maxBytes: number;
   /** Room for one log, in bytes. */
   readonly maxLogBytes: number;
@@ -81,7 +83,7 @@ export class MemoryLogs {
     while (this.kept > this.options.maxBytes) {
       const [largest] = this.bySize[size] ?? [];
       if (largest === undefined) size--;
-      else largest.forgetFirst();
+      else largest.forgetSome();
     }
   }
 
@@ -115,6 +117,7 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
   private floor = 0;
   private last = 0;
   private bytes = 0;
+  private rowBytes = 0;
   private sizeClass = 0;
   private readonly postIds = new Map<string, number>();
   /** How far it had come at the latest steps: what is before the first is old enough to be forgotten. */
@@ -122,8 +125,8 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
   private isActive = false;
   private recent: SerialVector;
   private older: SerialVector;
-  /** How many turns ago there was no room to note a message. */
-  private turnsSinceOverflow = Infinity;
+  /** How many turns ago something of them was forgotten before its time. */
+  private turnsSinceForgotten = Infinity;
 
   /** @internal */
   constructor(
@@ -136,8 +139,8 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
     readonly maxBytes: number,
   ) {
     this.epoch = `${node}.${number}`;
-    this.recent = new SerialVector(perChannel);
-    this.older = new SerialVector(perChannel);
+    this.recent = this.newVector();
+    this.older = this.newVector();
   }
 
   /** The offset of the last item; 0 before there is one. */
@@ -197,20 +200,32 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
 
   /**
    * How far the posters' messages have come to this log: all whose messages came while items are kept, whether there was
-   * room to keep them or not. Nothing if they are too many, so that messages cannot be compared with what is here.
+   * room to keep them or not. Of too many posters it knows the latest, and of the others that it does not know.
    */
-  vector(): SerialVector | undefined {
-    // Two turns: what was noted before the overflow is forgotten by then.
-    if (this.turnsSinceOverflow < 2) return undefined;
-    const vector = new SerialVector(this.perChannel);
-    return vector.noteAll(this.older) && vector.noteAll(this.recent) ? vector : undefined;
+  vector(): SerialVector {
+    // Two turns: what came before something was forgotten is of no interest by then.
+    const vector = new SerialVector(this.perChannel, MAX_VECTOR_ROWS, this.turnsSinceForgotten >= 2);
+    vector.noteAll(this.older);
+    vector.noteAll(this.recent);
+    return vector;
   }
 
   /** Forgets everything; nothing is to be appended any more. */
   close(): void {
     this.forgetTo(this.last);
+    this.older = this.recent = this.newVector();
+    this.resizeRows();
     this.isActive = false;
     this.logs.drop(this);
+  }
+
+  /** @internal Forgets the oldest item; or, if that takes more, how far the posters of some time ago had come. */
+  forgetSome(): void {
+    if (this.bytes >= this.rowBytes) return this.forgetFirst();
+    if (this.older.size > 0) this.older = this.newVector();
+    else this.recent = this.newVector();
+    this.turnsSinceForgotten = 0;
+    this.resizeRows();
   }
 
   /** @internal Forgets the oldest item. */
@@ -232,9 +247,8 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
     this.marks.push(this.last);
     if (this.marks.length > STEPS) this.forgetTo(this.marks.shift()!);
     if (isTurn) {
-      this.older = this.recent;
-      this.recent = new SerialVector(this.perChannel);
-      this.turnsSinceOverflow++;
+      this.turn();
+      this.turnsSinceForgotten++;
     }
     if (this.floor < this.last || this.recent.size > 0 || this.older.size > 0) return;
     this.isActive = false;
@@ -242,7 +256,25 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
   }
 
   private note(node: string, channel: string, serial: number): void {
-    if (!this.recent.note(node, channel, serial)) this.turnsSinceOverflow = 0;
+    const { size } = this.recent;
+    if (!this.recent.note(node, channel, serial)) {
+      this.turn();
+      this.turnsSinceForgotten = 0;
+      this.recent.note(node, channel, serial);
+    } else if (this.recent.size === size) {
+      return;
+    }
+    this.resizeRows();
+  }
+
+  private turn(): void {
+    this.older = this.recent;
+    this.recent = this.newVector();
+    this.resizeRows();
+  }
+
+  private newVector(): SerialVector {
+    return new SerialVector(this.perChannel, MAX_VECTOR_ROWS / 2);
   }
 
   private forgetTo(offset: number): void {
@@ -251,8 +283,20 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
 
   private resize(by: number): void {
     this.bytes += by;
+    this.noteSize(by);
+  }
+
+  private resizeRows(): void {
+    const bytes = (this.older.size + this.recent.size) * ROW_BYTES;
+    const by = bytes - this.rowBytes;
+    this.rowBytes = bytes;
+    if (by !== 0) this.noteSize(by);
+  }
+
+  private noteSize(by: number): void {
     const before = this.sizeClass;
-    this.sizeClass = this.bytes === 0 ? 0 : 33 - Math.clz32(this.bytes / 1024);
+    const bytes = this.bytes + this.rowBytes;
+    this.sizeClass = bytes === 0 ? 0 : 33 - Math.clz32(bytes / 1024);
     this.logs.resize(this, by, before, this.sizeClass);
   }
 }

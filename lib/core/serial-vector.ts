@@ -4,8 +4,8 @@ import { readList, readName, readText, readTuple, readWholeNumber } from '../pro
 /** The node, the channel (empty in a log of one channel) and the highest serial. */
 type Row = readonly [node: string, channel: string, serial: number];
 
-/** More posters, or channels of a template, are not remembered. */
-const MAX_VECTOR_ROWS = 10_000;
+/** More posters, or channels of a template, are not told of one log. */
+export const MAX_VECTOR_ROWS = 2_000;
 
 /**
  * How far each poster's messages have come to a log. A poster's serials rise in each channel, but not over several channels:
@@ -13,11 +13,19 @@ const MAX_VECTOR_ROWS = 10_000;
  * channel by itself.
  */
 export class SerialVector {
-  private readonly nodes = new Map<string, Map<string, number>>();
+  /** By node and channel; in a log of one channel, all under one key. */
+  private readonly groups = new Map<string, Map<string, number>>();
   private rows = 0;
 
-  /** @param perChannel - whether it is of a template */
-  constructor(readonly perChannel: boolean) {}
+  /**
+   * @param perChannel - whether it is of a template
+   * @param isWhole - whether nothing that was to be noted is forgotten
+   */
+  constructor(
+    readonly perChannel: boolean,
+    private readonly maxRows = MAX_VECTOR_ROWS,
+    private isWhole = true,
+  ) {}
 
   get size(): number {
     return this.rows;
@@ -25,38 +33,53 @@ export class SerialVector {
 
   /** @returns whether there was room for it */
   note(node: string, channel: string, serial: number): boolean {
-    let channels = this.nodes.get(node);
-    if (channels === undefined) this.nodes.set(node, (channels = new Map<string, number>()));
-    const key = this.perChannel ? channel : '';
-    const highest = channels.get(key);
+    const { perChannel } = this;
+    const group = perChannel ? node : '';
+    const key = perChannel ? channel : node;
+    let serials = this.groups.get(group);
+    if (serials === undefined) this.groups.set(group, (serials = new Map<string, number>()));
+    const highest = serials.get(key);
     if (highest === undefined) {
-      if (this.rows >= MAX_VECTOR_ROWS) return false;
+      if (this.rows >= this.maxRows) return false;
       this.rows++;
     }
-    if (highest === undefined || serial > highest) channels.set(key, serial);
+    if (highest === undefined || serial > highest) serials.set(key, serial);
     return true;
   }
 
-  /** Whether a message has come to the log. */
-  covers(node: string, channel: string, serial: number): boolean {
-    return serial <= (this.nodes.get(node)?.get(this.perChannel ? channel : '') ?? -1);
+  /** Whether a message has come to the log; `undefined` if that may have been forgotten. */
+  covers(node: string, channel: string, serial: number): boolean | undefined {
+    const { perChannel } = this;
+    const highest = this.groups.get(perChannel ? node : '')?.get(perChannel ? channel : node);
+    if (highest === undefined) return this.isWhole ? false : undefined;
+    return serial <= highest;
   }
 
   /** Takes over all that another one has noted. @returns whether there was room for it */
   noteAll(other: SerialVector): boolean {
-    return other.toJSON().every(([node, channel, serial]) => this.note(node, channel, serial));
+    return other.list().every(([node, channel, serial]) => this.note(node, channel, serial));
   }
 
-  toJSON(): Row[] {
-    return [...this.nodes].flatMap(([node, channels]) =>
-      [...channels].map(([channel, serial]): Row => [node, channel, serial]),
+  /** Its rows, behind `null` if others are forgotten. */
+  toJSON(): (Row | null)[] {
+    return this.isWhole ? this.list() : [null, ...this.list()];
+  }
+
+  private list(): Row[] {
+    const { perChannel } = this;
+    return [...this.groups].flatMap(([group, serials]) =>
+      [...serials].map(([key, serial]): Row => (perChannel ? [group, key, serial] : [key, '', serial])),
     );
   }
 
   /** @throws InvalidMessageError for what {@link toJSON} could not have given */
   static read(value: unknown, path: string, perChannel: boolean): SerialVector {
     const vector = new SerialVector(perChannel);
-    readList(value, path, MAX_VECTOR_ROWS, (row) => {
+    readList(value, path, MAX_VECTOR_ROWS + 1, (row) => {
+      if (row === null) {
+        vector.isWhole = false;
+        return;
+      }
       const [node, channel, serial] = readTuple(row, `a row of ${path}`, 3);
       vector.note(
         readText(node, `a node of ${path}`, MAX_NODE_LENGTH),

@@ -159,8 +159,8 @@ export class RecoveryAnswers {
 }
 
 function writeVector(log: MemoryLog<unknown>, maxBytes: number): unknown[] | null {
-  const rows = log.vector()?.toJSON() ?? null;
-  return rows === null || lengthOf(rows) > maxBytes ? null : rows;
+  const rows = log.vector().toJSON();
+  return lengthOf(rows) > maxBytes ? null : rows;
 }
 
 function wireEntry({ offset, item }: ClientEntry): WireEntry {

@@ -5,6 +5,8 @@ import type { LogMessage } from '../../../lib/core/channel-log.js';
 const KEEP_MS = 60_000;
 /** Of a body without bytes. */
 const ENTRY = 128;
+/** Of a poster, of whom there is one in most of these logs. */
+const ROW = 256;
 
 let serial = 0;
 
@@ -61,9 +63,9 @@ describe('Logs in memory', () => {
     const [first, second] = [logs.open<string>(false), logs.open<string>(false)];
     fill(first, 100, 10);
     fill(second, 7, 1);
-    expect(logs.bytes).toBe(kept(first) * (ENTRY + 10) + 7 * (ENTRY + 1));
+    expect(logs.bytes).toBe(kept(first) * (ENTRY + 10) + ROW + 7 * (ENTRY + 1) + ROW);
     first.close();
-    expect(logs.bytes).toBe(7 * (ENTRY + 1));
+    expect(logs.bytes).toBe(7 * (ENTRY + 1) + ROW);
     logs.close();
     expect(logs.bytes).toBe(0);
   });
@@ -138,32 +140,61 @@ describe('Logs in memory', () => {
       jest.advanceTimersByTime(KEEP_MS / 2);
       for (const number of [10, 11, 12]) log.append(message(0, { node: 'a', serial: number }));
       jest.advanceTimersByTime(KEEP_MS / 2);
-      const vector = log.vector()!;
+      const vector = log.vector();
       expect(vector.covers('b', 'news', 7)).toBe(true);
       expect(vector.covers('a', 'news', 12)).toBe(true);
       expect(vector.covers('a', 'news', 13)).toBe(false);
       expect(vector.covers('c', 'news', 0)).toBe(false);
       jest.advanceTimersByTime(3 * KEEP_MS);
-      expect(log.vector()!.size).toBe(0);
+      expect(log.vector().size).toBe(0);
     });
 
-    test('say so if more posters and channels have come than can be told', () => {
-      const log = logsOf().open<string>(true);
-      for (let room = 0; room < 10_000; room++) log.append(message(0, { channel: `rooms/${room}` }));
-      expect(log.vector()!.size).toBe(10_000);
-      log.append(message(0, { channel: 'rooms/10000' }));
-      expect(log.vector()).toBeUndefined();
-      jest.advanceTimersByTime(KEEP_MS);
-      expect(log.vector()).toBeUndefined();
-      jest.advanceTimersByTime(KEEP_MS);
-      expect(log.vector()!.size).toBe(0);
+    test.each([
+      ['posters', false, (number: number) => ({ node: `n${number}` })],
+      ['channels of a template', true, (number: number) => ({ channel: `rooms/${number}` })],
+    ])(
+      'know how far the latest have come of too many %s, and of the others that they do not know',
+      (_what, isTemplate, of) => {
+        const log = logsOf({ maxBytes: 10_000_000 }).open<string>(isTemplate);
+        const covers = (number: number, upTo: number): boolean | undefined => {
+          const { node = 'a', channel = 'news' } = of(number) as { node?: string; channel?: string };
+          return log.vector().covers(node, channel, upTo);
+        };
+        for (let number = 0; number < 10_000; number++) log.append(message(0, { node: 'a', serial: 3, ...of(number) }));
+        expect(log.vector().size).toBeLessThanOrEqual(2_000);
+        for (const number of [9_000, 9_999]) {
+          expect(covers(number, 3)).toBe(true);
+          expect(covers(number, 4)).toBe(false);
+        }
+        for (const number of [0, 7_999, 10_000]) expect(covers(number, 3)).toBeUndefined();
+        jest.advanceTimersByTime(2 * KEEP_MS);
+        expect(covers(10_000, 3)).toBe(false);
+        expect(log.vector().size).toBe(0);
+      },
+    );
+
+    test('are counted with how far posters have come, which they forget before the messages of others', () => {
+      const logs = logsOf({ maxBytes: 100_000 });
+      const quiet = logs.open<string>(false);
+      quiet.append(message(0, { node: 'a', serial: 1 }));
+      const busy = [logs.open<string>(false), logs.open<string>(false)];
+      for (let number = 0; number < 900; number++) {
+        for (const log of busy) log.append(message(0, { node: `n${number}`, serial: 1 }));
+        expect(logs.bytes).toBeLessThanOrEqual(100_000);
+      }
+      expect(busy[0]!.vector().covers('n0', 'news', 1)).toBeUndefined();
+      expect(busy[0]!.vector().covers('n899', 'news', 1)).toBe(true);
+      expect(quiet.vector().covers('a', 'news', 1)).toBe(true);
+      expect(quiet.read({ epoch: quiet.epoch, offset: 0 })).toMatchObject({ entries: [{ offset: 1 }] });
+      for (const log of [quiet, ...busy]) log.close();
+      expect(logs.bytes).toBe(0);
     });
   });
 
   test('count the channels of a template each by itself, since serials rise in each alone', () => {
     const log = logsOf().open<string>(true);
     log.append(message(0, { channel: 'rooms/2', serial: 5 }));
-    expect(log.vector()!.covers('a', 'rooms/1', 4)).toBe(false);
-    expect(log.vector()!.covers('a', 'rooms/2', 4)).toBe(true);
+    expect(log.vector().covers('a', 'rooms/1', 4)).toBe(false);
+    expect(log.vector().covers('a', 'rooms/2', 4)).toBe(true);
   });
 });

@@ -54,6 +54,17 @@ describe('A client that comes from another node', () => {
     expect(merged).toMatchObject({ gap: undefined, offset: 12, isCut: false });
   });
 
+  test('has a gap, and nothing twice, if the other node has forgotten how far a poster had come', () => {
+    const known = new SerialVector(false, 10, false);
+    known.note('P', '', 2);
+    const told = SerialVector.read(JSON.parse(JSON.stringify(known)), 'the vector', false);
+    const merged = merge(found('P2'), new Cut('B', 10, 13, told), here(10, 'P2', 'Q5', 'P3', 'Q6'), 10);
+    expect(bodies(merged.rest)).toEqual(['P3', 'Q6']);
+    expect(merged.gap).toBe('node');
+    const whole = merge(found('P2'), new Cut('B', 10, 13, told), here(10, 'P2', 'P3'), 10);
+    expect([bodies(whole.rest), whole.gap]).toEqual([['P3'], undefined]);
+  });
+
   test('goes on from the end if there is no more', () => {
     const merged = merge(found('P2'), new Cut('B', 10, 11, vector({ P: 2 })), here(10, 'P2'), 10);
     expect(merged).toMatchObject({ rest: [], offset: 11, isCut: false });
