@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Session } from '../core/session.js';
-import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { Refusal } from './refusal.js';
 
@@ -21,6 +21,8 @@ export interface Requester {
 export interface ChannelDecider {
   /** Whether a client may subscribe to a channel, or to a template as a whole. Never rejects. */
   decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer>;
+  /** Why no client at all may subscribe to a channel here, or to a template as a whole; nobody is asked. */
+  faultOf(channel: string): SubscribeError | undefined;
 }
 
 /** Decides about all channels of a request; bounds what requests cost. */

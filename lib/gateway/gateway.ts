@@ -3,7 +3,7 @@ import type { Hub } from '../core/hub.js';
 import { NodeRequests } from '../core/node-requests.js';
 import type { Session } from '../core/session.js';
 import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
-import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import { readObject } from '../protocol/wire-reader.js';
 import { Admissions } from './admission.js';
 import { ChannelFeeds } from './channel-feeds.js';
@@ -255,29 +255,33 @@ export class Gateway {
     const { change, recover } = readObject(question, 'a question of another node');
     if (change === undefined) return this.answers.answer(recover);
     const { maxSubscriptionsPerConnection } = this.settings.limits;
-    return writeChangeOutcome(await this.apply(readConnectionChange(change, maxSubscriptionsPerConnection)));
+    const asked = readConnectionChange(change, maxSubscriptionsPerConnection);
+    // Whether this client may have it, that node has decided; not what any client may have here.
+    const { channels } = this.parts;
+    return writeChangeOutcome(await this.apply(asked, (channel) => channels.faultOf(channel)));
   }
 
   private tell(change: ClientConnectionChange): void {
     void this.hub.post(ClientConnections, change);
   }
 
-  private async apply({
-    connection: id,
-    owner,
-    subscribe,
-    claims,
-    unsubscribe,
-  }: ConnectionChange): Promise<ChangeOutcome> {
+  private async apply(
+    { connection: id, owner, subscribe, claims, unsubscribe }: ConnectionChange,
+    faultOf: (channel: string) => SubscribeError | undefined = () => undefined,
+  ): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
     if (connection === undefined || !isOwnedBy(owner, connection.session.auth)) return null;
     connection.unsubscribe(unsubscribe);
     const answers = await connection.subscribe(
-      subscribe.map((channel) => ({ channel })),
+      subscribe.map((channel) => withError(channel, faultOf(channel))),
       claims,
     );
     return answers.map(({ error }) => error);
   }
+}
+
+function withError(channel: string, error: SubscribeError | undefined): ChannelAnswer {
+  return error === undefined ? { channel } : { channel, error };
 }
 
 function noConnection(): Refusal {

@@ -10,7 +10,7 @@ export interface ChannelRequest {
   readonly channel: string;
   /**
    * How far a stream that broke off was read. Says that what came after is wanted too. Anything else than a position that a
-   * server has handed out for this channel costs a gap, never an error.
+   * server has handed out for this channel to this user costs a gap, never an error.
    */
   readonly position?: Position;
 }

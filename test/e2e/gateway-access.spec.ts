@@ -2,6 +2,7 @@ import { request } from 'node:http';
 import { Injectable, Module, type ModuleMetadata } from '@nestjs/common';
 import { APP_GUARD, LazyModuleLoader } from '@nestjs/core';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
 import {
   AuthorizeChannel,
   defineChannel,
@@ -165,6 +166,15 @@ const named = (kind: string) =>
 const packet = (data: unknown) => JSON.stringify({ metadata: { v: 1, node: 'n', at: 1 }, pattern: 'x', data });
 const openFifty = (requests: GatewayRequests) =>
   Array.from({ length: 50 }, () => requests.connect({ channels: [{ channel: 'access/slow/1' }] }));
+/** The position of a server that never gave it. */
+const forged = (of: string) => ({ epoch: `${of}.1.0.${'A'.repeat(16)}`, offset: 0 });
+/** What a client says that has been told of 700 channels. */
+const claims = (positionOf: (index: number) => object) => ({
+  channels: Array.from({ length: 700 }, (_, index) => ({
+    channel: `access/open/${index}`,
+    position: positionOf(index),
+  })),
+});
 const failToAuthenticate = (): never => {
   throw new Error('no token\n[Nest] LOG all is well');
 };
@@ -397,6 +407,82 @@ test('An unreadable answer of another server is answered 502, and logged a few t
   }
   expect(running.logger.problems).toHaveLength(5);
   expect(running.logger.problems[0]).toContain('the answer to a change must be an array, not an object');
+});
+
+test('A change that another server asks for opens no channel that no client may have here', async () => {
+  await using redis = await RedisServer.start();
+  await using running = await startApp(modules({ redis: redis.url }));
+  using probe = new RedisProbe(redis.url);
+  using other = new RedisProbe(redis.url);
+  await using opened = await at(running).open('access/open/1');
+  const { connection } = opened.ready;
+  const node = '22222222-2222-4222-8222-222222222222';
+  const own = (await probe.channels()).find((channel) => channel.includes(connection.slice(0, 36)))!;
+  const answers = new Queue<unknown>();
+  await other.redis.subscribe(own.replace(/[^/]*$/, node));
+  other.redis.on('message', (_channel: string, payload: string) => {
+    answers.push((JSON.parse(payload) as { data: { body: unknown } }).data.body);
+  });
+  const closed = [
+    'messaging:nodes',
+    'messaging:connections',
+    `messaging:node/${node}`,
+    Board.name,
+    'nobody/knows/it',
+    'other/:template',
+    'access/rooms/:other',
+    '',
+  ];
+  const change = {
+    connection,
+    owner: { userId: 'ada', authId: null },
+    subscribe: [...closed, Vault.name, Rooms.name, 'access/open/2'],
+    positions: [],
+    unsubscribe: [],
+  };
+  await probe.redis.publish(own, packet({ kind: 'question', id: node, from: node, body: { change } }));
+  // By number: 1 is CHANNEL_DENIED, 2 INVALID_CHANNEL. What a client may have, the other server has decided.
+  expect(await answers.next()).toEqual([...closed.map((name) => (name === '' ? 2 : 1)), 0, 0, 0]);
+  expect(await opened.client.next()).toMatchObject([
+    'messaging:position',
+    { channels: [{ channel: Vault.name }, { channel: Rooms.name }, { channel: 'access/open/2' }] },
+  ]);
+});
+
+test('Clients that come from another server get what they have missed, whatever strangers say beside them', async () => {
+  await using redis = await RedisServer.start();
+  await using a = await startApp(modules({ redis: redis.url, gateway: { leaveMs: 0 } }));
+  await using b = await startApp(modules({ redis: redis.url, gateway: { leaveMs: 0 } }));
+  using probe = new RedisProbe(redis.url);
+  const Mine = Open.for({ id: 'mine' });
+  const first = await Promise.all(Array.from({ length: 20 }, () => at(a).open(Mine.name)));
+  await Promise.all(first.map((opened) => opened[Symbol.asyncDispose]()));
+  await a.app.get(MessagingService).postMessage(Mine, 'missed', { global: true });
+  const node = first[0]!.ready.connection.slice(0, 36);
+  const strange = new GatewayRequests(`${b.url}/messages`);
+  const lastEventId = `${node}~1.0,1.0~${'A'.repeat(16)}~0,0`;
+  const before = [await probe.calls('pubsub\\|numsub'), await probe.calls('publish')];
+  const hostile = [
+    strange.connect(claims(() => forged(randomUUID()))),
+    strange.connect(claims(() => forged(randomUUID()))),
+    strange.connect(claims(() => forged(node))),
+    strange.with({ 'last-event-id': lastEventId }).get(Mine.name, 'x'.repeat(300)),
+    strange.with({ 'last-event-id': lastEventId }).get(Mine.name, ''),
+  ];
+  const honest = await Promise.all(first.map((opened) => comeBack(b, opened)));
+  for (const back of honest) expect(await framesBeforeReady(back)).toEqual([Mine.name]);
+  const strangers = await Promise.all(hostile);
+  for (const stranger of strangers.slice(0, 3)) {
+    const [event, ready] = await stranger.next();
+    expect(event).toBe('messaging:ready');
+    for (const { recovered } of (ready as { channels: ChannelPosition[] }).channels) expect(recovered).toBe(false);
+  }
+  const [looks, published] = [await probe.calls('pubsub\\|numsub'), await probe.calls('publish')];
+  expect(looks - before[0]!).toBeGreaterThan(0);
+  expect(looks - before[0]!).toBeLessThan(200);
+  expect(published - before[1]!).toBeLessThan(200);
+  expect([...a.logger.problems, ...b.logger.problems]).toEqual([]);
+  for (const client of [...honest, ...strangers]) client.abort();
 });
 
 /** Opens a stream when there is room, however long that takes, and leaves it. */

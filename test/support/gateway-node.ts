@@ -65,7 +65,7 @@ export class GatewayNode {
         hub: this.hub,
         reporter,
         streams: streams as EventStreams,
-        channels: { decide: async (channel) => ({ channel }) },
+        channels: { decide: async (channel) => ({ channel }), faultOf: () => undefined },
         otherServerNamed: () => {},
       },
       { limits: all, timeoutMs: 1_000, recoveryMs, recoveryBytes, leaveMs, maxPendingRequests: 10 },

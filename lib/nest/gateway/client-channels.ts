@@ -6,7 +6,7 @@ import type { ChannelDecider } from '../../gateway/channel-decisions.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelDefinition } from '../../protocol/channel-definition.js';
 import { checkSyntax, isTemplate } from '../../protocol/channel-name.js';
-import type { ChannelAnswer } from '../../protocol/gateway.js';
+import type { ChannelAnswer, SubscribeError } from '../../protocol/gateway.js';
 import { classInfo, declaredClasses } from '../../protocol/serializable.js';
 import { sourceOfChannel } from '../../protocol/source.js';
 import { LoggingReporter } from '../logging-reporter.js';
@@ -30,12 +30,18 @@ export class ClientChannels implements ChannelDecider {
   ) {}
 
   async decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer> {
-    if (!isWellFormed(channel)) return { channel, error: 'INVALID_CHANNEL' };
+    const error = this.faultOf(channel);
+    if (error !== undefined) return { channel, error };
     const client: ClientContext = { auth, channel, request };
+    const decisions = await Promise.all(this.decidersOf(channel).map((decider) => this.allows(decider, client)));
+    return decisions.every(Boolean) ? { channel } : { channel, error: 'CHANNEL_DENIED' };
+  }
+
+  faultOf(channel: string): SubscribeError | undefined {
+    if (!isWellFormed(channel)) return 'INVALID_CHANNEL';
     const deciders = this.decidersOf(channel);
-    const decisions = await Promise.all(deciders.map((decider) => this.allows(decider, client)));
-    const isAllowed = decisions.length > 0 && decisions.every(Boolean);
-    return isAllowed ? { channel } : { channel, error: 'CHANNEL_DENIED' };
+    const isOffered = deciders.length > 0 && deciders.every(({ name }) => this.isForClients(name, channel));
+    return isOffered ? undefined : 'CHANNEL_DENIED';
   }
 
   private decidersOf(channel: string): readonly TemplateMatch[] {
@@ -44,19 +50,26 @@ export class ClientChannels implements ChannelDecider {
     return isTemplate(channel) && !(deciders.length === 1 && deciders[0]!.name === channel) ? [] : deciders;
   }
 
-  private async allows({ name, params }: TemplateMatch, client: ClientContext): Promise<boolean> {
-    const authorizers = this.authorizers.get(name);
+  private isForClients(name: string, channel: string): boolean {
     const definition = this.hub.definitions.of(name);
     if (definition === 'unclear') {
       this.reporter.warn('unclear channel', `${definedTwice(name).message}; clients are denied it until then`);
       return false;
     }
-    const relevant: readonly Authorizer[] = (isTemplate(client.channel) ? authorizers?.all : authorizers?.each) ?? [];
-    const isForClients = relevant.length > 0 || (!isTemplate(client.channel) && this.isOpen(name, definition));
-    if (!isForClients) return false;
+    return this.authorizersFor(name, channel).length > 0 || (!isTemplate(channel) && this.isOpen(name, definition));
+  }
+
+  private authorizersFor(name: string, channel: string): readonly Authorizer[] {
+    const authorizers = this.authorizers.get(name);
+    return (isTemplate(channel) ? authorizers?.all : authorizers?.each) ?? [];
+  }
+
+  private async allows({ name, params }: TemplateMatch, client: ClientContext): Promise<boolean> {
+    const definition = this.hub.definitions.of(name);
+    if (definition === 'unclear') return false;
     const { requiredScopes = [] } = definition?.options ?? {};
     if (!requiredScopes.every((scope) => client.auth?.scopes?.includes(scope) ?? false)) return false;
-    for (const authorizer of relevant) {
+    for (const authorizer of this.authorizersFor(name, client.channel)) {
       if (!(await authorizer(client, params))) return false;
     }
     return true;

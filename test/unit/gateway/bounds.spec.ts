@@ -69,7 +69,7 @@ describe('Calls of authorizers', () => {
 
 describe('Decisions about the channels of requests', () => {
   const decide = jest.fn<ChannelDecider['decide']>();
-  const channels = { decide };
+  const channels = { decide, faultOf: () => undefined };
   const sessions = new Sessions(new RecordingReporter());
   const requester = (session: Session = sessions.open()) => ({ session, request: {} });
 
