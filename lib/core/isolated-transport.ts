@@ -47,7 +47,10 @@ export class IsolatedTransport implements Transport {
       if (typeof subscription === 'string' && isGapReason(reason)) return lost?.(subscription, reason);
       const what = `${describe(subscription)} and ${describe(reason)}`;
       const text = `a loss must be told with a subscription and one of ${GAP_REASONS.join(', ')}, not ${what}`;
-      this.failed('start', new ConfigurationError(text));
+      this.reporter.callbackFailed({
+        callback: 'A call of "lost" by the transport',
+        error: new ConfigurationError(text),
+      });
     };
     const started = this.transport.start(receive, { rejected, lost: lose });
     await this.inTime('start', started, 'the application goes on without it');

@@ -18,11 +18,13 @@ export const abortSignal: OptionCheck = (value) =>
 /** Timers of Node hold no more than 31 bits. */
 const MAX_WHOLE = 2 ** 31 - 1;
 
-/** A number of things, of bytes or of milliseconds. */
-export function wholeNumber(least: number): OptionCheck {
-  return (value) => {
-    if (!Number.isInteger(value) || (value as number) < least) return `a whole number of at least ${least}`;
-    return (value as number) <= MAX_WHOLE ? undefined : `a whole number of at most ${MAX_WHOLE}`;
+/** A number of things; or of what the option's name ends in, which the error says. */
+export function wholeNumber(least: number, most = MAX_WHOLE): OptionCheck {
+  return (value, path) => {
+    const isLarge = (value as number) > most && Number.isInteger(value);
+    if (!isLarge && Number.isInteger(value) && (value as number) >= least) return undefined;
+    const unit = path.endsWith('Ms') ? ', in milliseconds' : path.endsWith('Bytes') ? ', in bytes' : '';
+    return `a whole number of ${isLarge ? `at most ${most}` : `at least ${least}`}${unit}`;
   };
 }
 

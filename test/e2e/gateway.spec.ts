@@ -543,6 +543,20 @@ describe('The gateway’s options', () => {
     );
   });
 
+  test.each([
+    [
+      { gateway: { recoveryMs: 3_000 } },
+      [expect.stringMatching(/recoveryMs is 3000, but with sse.heartbeatMs 15000 .* 24000 ms/)],
+    ],
+    [{ gateway: { recoveryMs: 2_999 }, sse: { heartbeatMs: 1_000 } }, [expect.stringContaining('up to 3000 ms')]],
+    [{ gateway: { recoveryMs: 3_000 }, sse: { heartbeatMs: 1_000 } }, []],
+    [{ gateway: { recoveryMs: 0 } }, []],
+    [{ gateway: true, sse: { heartbeatMs: 30_000 } }, []],
+  ])('are warned of once if messages are forgotten before clients can ask for them: %j', async (options, expected) => {
+    await using running = await startApp({ imports: [MessagingModule.forRoot(options)] });
+    expect(running.logger.problems).toEqual(expected);
+  });
+
   test('leave it out where they are not given', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     await using client = await SseClient.connect(`${running.url}/messages?channel=gateway/news`);

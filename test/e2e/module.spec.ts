@@ -67,15 +67,15 @@ describe('the options', () => {
     [{ sse: { heartbeat: 1 } }, 'MessagingModule: sse: unknown option "heartbeat"'],
     [
       { sse: { heartbeatMs: -1 } },
-      'MessagingModule: sse: option "heartbeatMs" must be a whole number of at least 0, not -1',
+      'MessagingModule: sse: option "heartbeatMs" must be a whole number of at least 0, in milliseconds, not -1',
     ],
     [{ types: ['User'] }, 'MessagingModule: option "types" must be an array of classes (item 0 is "User")'],
     [{ sse: { heartbeatMs: 2 ** 31 } }, 'option "heartbeatMs" must be'],
     [
       { sse: { maxBufferedBytes: '1 MB' } },
-      'option "maxBufferedBytes" must be a whole number of at least 1, not "1 MB"',
+      'option "maxBufferedBytes" must be a whole number of at least 1, in bytes, not "1 MB"',
     ],
-    [{ sse: { maxConnectionAgeMs: 0 } }, 'option "maxConnectionAgeMs" must be a whole number of at least 1, not 0'],
+    [{ sse: { maxConnectionAgeMs: 0 } }, 'option "maxConnectionAgeMs" must be a whole number of at least 1, in'],
     [{ limits: { maxMessageBytes: 0 } }, 'MessagingModule: limits: option "maxMessageBytes" must be'],
     [{ limits: [] }, 'MessagingModule: limits: the options must be an object, not an array'],
     [{ prefix: 'a*' }, 'option "prefix" must be'],

@@ -14,13 +14,17 @@ const LEAVE_MS = 5_000;
 const PM2_KILL_MS = 1_600;
 const MAX_PENDING_REQUESTS = 1_000;
 
+/** How long a client takes to notice that its connection is dead: so many heartbeats, and a time. */
+const NOTICING_HEARTBEATS = 1.5;
+const NOTICING_MS = 1_500;
+
 /** Makes the gateway of an application, by its options. */
 export function createGateway(
   hub: Hub,
   streams: EventStreams,
   reporter: LoggingReporter,
   channels: ClientChannels,
-  { limits }: ResolvedMessagingOptions,
+  { limits, sse: { heartbeatMs } }: ResolvedMessagingOptions,
   {
     timeoutMs = TIMEOUT_MS,
     recoveryMs = RECOVERY_MS,
@@ -29,6 +33,15 @@ export function createGateway(
     maxPendingRequests = MAX_PENDING_REQUESTS,
   }: GatewayOptions,
 ): Gateway {
+  const noticedAfterMs = Math.ceil(heartbeatMs * NOTICING_HEARTBEATS) + NOTICING_MS;
+  if (recoveryMs > 0 && heartbeatMs > 0 && recoveryMs < noticedAfterMs) {
+    reporter.warn(
+      'recoveryMs',
+      `gateway.recoveryMs is ${recoveryMs}, but with sse.heartbeatMs ${heartbeatMs} a client notices a dead connection after up to ` +
+        `${noticedAfterMs} ms: what it has missed by then may be forgotten. Make gateway.recoveryMs longer than that, or ` +
+        'sse.heartbeatMs shorter',
+    );
+  }
   const otherServerNamed = (): void =>
     reporter.warn(
       'other process',

@@ -75,7 +75,8 @@ const OPTIONS: Record<string, OptionCheck> = {
     typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',
   timeoutMs: wholeNumber(1),
   recoveryMs: wholeNumber(0),
-  recoveryBytes: wholeNumber(0),
+  // Of many channels, so that no string or timer has to hold it.
+  recoveryBytes: wholeNumber(0, Number.MAX_SAFE_INTEGER),
   leaveMs: wholeNumber(0),
   authorizerTimeoutMs: wholeNumber(1),
   maxAuthorizers: wholeNumber(1),

@@ -139,10 +139,12 @@ describe('A transport of the application', () => {
     };
     await new IsolatedTransport(inner, reporter).start(() => undefined, { lost: (...args) => losses.push(args) });
     expect(losses).toEqual([['news', 'broker']]);
-    const failures = reporter.callbackFailures.map(({ error }) => (error as Error).message);
+    const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
     expect(failures).toEqual([
-      expect.stringMatching(/^a loss must be told with .*, not "news" and "weather"$/),
-      expect.stringMatching(/^a loss must be told with .*, not 5 and "broker"$/),
+      expect.stringMatching(
+        /^A call of "lost" by the transport: a loss must be told with .*, not "news" and "weather"$/,
+      ),
+      expect.stringMatching(/^A call of "lost" by the transport: a loss must be told with .*, not 5 and "broker"$/),
     ]);
   });
 

@@ -2,6 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { ConfigurationError } from 'nestjs-messaging';
 import ts from 'typescript';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { checkExtras, resolveOptions } from '../../../lib/nest/validate-options.js';
 
 const LIB = new URL('../../../lib/', import.meta.url);
@@ -105,10 +107,29 @@ describe('Each option of the module', () => {
     }
   });
 
-  test('that is a number has an upper bound, which the error names', () => {
-    expect(() => checkExtras({ gateway: { recoveryBytes: 2 ** 32 } })).toThrow(
-      'option "recoveryBytes" must be a whole number of at most 2147483647, not 4294967296',
+  test.each<[object, string]>([
+    [
+      { recoveryMs: 2 ** 31 },
+      '"recoveryMs" must be a whole number of at most 2147483647, in milliseconds, not 2147483648',
+    ],
+    [{ recoveryMs: '5s' }, '"recoveryMs" must be a whole number of at least 0, in milliseconds, not "5s"'],
+    [{ recoveryBytes: '16 MiB' }, '"recoveryBytes" must be a whole number of at least 0, in bytes, not "16 MiB"'],
+    [{ recoveryBytes: 2 ** 53 }, '"recoveryBytes" must be a whole number of at most 9007199254740991, in bytes, not'],
+    [{ maxAuthorizers: Infinity }, '"maxAuthorizers" must be a whole number of at least 1, not Infinity'],
+  ])('that is a number has bounds and a unit, which the error names: %j', (gateway, text) => {
+    expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
+  });
+
+  test('that is a number may be as large as its bound', () => {
+    const gateway = { recoveryMs: 2 ** 31 - 1, recoveryBytes: Number.MAX_SAFE_INTEGER };
+    expect(() => checkExtras({ gateway })).not.toThrow();
+  });
+
+  test('in a transport of the application that it may have is a function', () => {
+    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { isHeard: 'no' });
+    expect(() => resolveOptions({ transport })).toThrow(
+      'option "transport" must be a Transport (its "isHeard" is no method)',
     );
-    expect(() => checkExtras({ gateway: { recoveryBytes: 2 ** 31 - 1 } })).not.toThrow();
+    expect(() => resolveOptions({ transport: Object.assign(transport, { isHeard: undefined }) })).not.toThrow();
   });
 });
