@@ -29,6 +29,8 @@ export function positionOwner(auth: AuthenticationInfo | null): string {
  * one nor change one, nor use that of another channel or of another user. Made once for each channel and stream, never for each message.
  */
 export class Admissions {
+  private streams = 0;
+
   /**
    * @param node - its id
    * @param secret - only ever on this node: no other one has to check what this one has handed out
@@ -49,6 +51,11 @@ export class Admissions {
     const [, node, text, mac] = EPOCH.exec(epoch) ?? [];
     if (node !== this.node || text === undefined || !this.isMac(mac, owner, [name], text)) return undefined;
     return readAdmission(text);
+  }
+
+  /** A number for a stream, which no other one has. */
+  nextStream(): number {
+    return ++this.streams;
   }
 
   /** Binds admissions to their owner, and to the names that they are for, in their order. */

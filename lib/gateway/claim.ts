@@ -48,12 +48,18 @@ export class NativeProof {
     return claims;
   }
 
-  /** See {@link admissionFor}. */
-  admission(name: string, owner: string, admissions: Admissions): Admission | undefined {
+  /** The stream that it is of, if this node has handed it out to this owner. */
+  streamOn(owner: string, admissions: Admissions): string | undefined {
     if (this.verified?.owner !== owner) {
       this.verified = { owner, isOwn: this.position?.isOf(admissions, owner, this.names) ?? false };
     }
-    return this.verified.isOwn ? this.places[this.names.indexOf(name)]?.admission : undefined;
+    return this.verified.isOwn ? this.position!.stream : undefined;
+  }
+
+  /** See {@link admissionFor}. */
+  admission(name: string, owner: string, admissions: Admissions): Admission | undefined {
+    if (this.streamOn(owner, admissions) === undefined) return undefined;
+    return this.places[this.names.indexOf(name)]?.admission;
   }
 }
 

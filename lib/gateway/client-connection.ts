@@ -14,6 +14,7 @@ import { NativeProof, type Claim } from './claim.js';
 import { ClientForm } from './client-form.js';
 import { NativeForm } from './native-form.js';
 import type { Enter, Recovery } from './recovery.js';
+import type { Returned } from './recovery-wire.js';
 import { enterAnew, type Entrance } from './resume.js';
 import type { StreamForm } from './stream-form.js';
 import type { WorkQueue } from '../sse/work-queue.js';
@@ -28,6 +29,8 @@ export interface ConnectionContext {
   readonly queue: WorkQueue;
   readonly heartbeatMs: number;
   readonly maxSubscriptions: number;
+  /** Called with the connection that a client had which is back here. */
+  readonly returned: (connections: readonly Returned[]) => void;
 }
 
 /** A channel that a client has. */
@@ -77,9 +80,14 @@ export class ClientConnection {
     });
   }
 
-  /** Whether its client is a native EventSource, which does not name it when it comes back. */
-  get isNative(): boolean {
-    return this.form instanceof NativeForm;
+  /** What tells that it is its client that has come back, here or to another node. */
+  get returnsAs(): Returned {
+    return [this.form?.returnsAs ?? this.id, this.owner];
+  }
+
+  /** Whether its client has got anything that it would miss something of. */
+  get isInUse(): boolean {
+    return this.hasBegun && this.held.size > 0;
   }
 
   /** The channels and templates that it has. */
@@ -171,10 +179,21 @@ export class ClientConnection {
     const { admissions, heartbeatMs } = this.context;
     const send = (sent: unknown): void => void this.reader?.next(sent);
     const greeting = { connection: this.id, heartbeatMs, answers };
-    if (opening.form === 'client') return new ClientForm(admissions, owner, send, greeting);
+    if (opening.form === 'client') {
+      this.replace(opening.from);
+      return new ClientForm(admissions, owner, send, greeting);
+    }
     const { names, lastEventId } = opening;
-    const position = lastEventId === undefined ? undefined : new NativeProof(lastEventId, names).position;
-    return new NativeForm(admissions, owner, send, names, position, greeting);
+    const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, names);
+    this.replace(proof?.streamOn(owner, admissions));
+    return new NativeForm(admissions, owner, send, names, proof?.position, greeting);
+  }
+
+  /** Once this one has begun, the client does not come back from the one that it had before. */
+  private replace(earlier: string | undefined): void {
+    if (earlier === undefined) return;
+    const { owner } = this;
+    (this.waiting ??= []).push(() => this.session.closed || this.context.returned([[earlier, owner]]));
   }
 
   /** Takes the channels that may be had. */

@@ -10,10 +10,11 @@ import { ChannelFeeds } from './channel-feeds.js';
 import type { Claim } from './claim.js';
 import { ClientConnection, type ConnectionContext } from './client-connection.js';
 import { Leaving, backWithin } from './leaving.js';
+import { LostConnections } from './lost-connections.js';
 import { Recovery } from './recovery.js';
 import { RecoveryAnswers } from './recovery-answers.js';
+import type { Returned } from './recovery-wire.js';
 import type { EventStreams } from '../sse/event-streams.js';
-import { returnWindow } from '../sse/return-window.js';
 import type { Limits } from '../protocol/limits.js';
 import type { Reporter } from '../core/reporter.js';
 import { ChannelDecisions, type ChannelDecider, type Requester } from './channel-decisions.js';
@@ -37,8 +38,6 @@ import { Refusal } from './refusal.js';
 const ENVELOPE_BYTES = 1_000;
 /** How long other nodes may take to answer a call: whether there is any. */
 const OTHERS_TIMEOUT_MS = 1_500;
-/** How long a native EventSource takes to be back after it was to come back. */
-const NATIVE_RETURN_MS = 2_500;
 
 /** What a gateway is made of. */
 export interface GatewayParts {
@@ -84,6 +83,7 @@ export class Gateway {
   private readonly hub: Hub;
   private readonly reporter: Reporter;
   private readonly connections = new Map<string, ClientConnection>();
+  private readonly lost = new LostConnections();
   private readonly slots: ConnectionSlots;
   private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
@@ -113,11 +113,13 @@ export class Gateway {
     const { queue } = streams;
     queue.onEmpty = () => recovery.replays.clear();
     const { feeds } = this;
-    this.context = { hub, feeds, admissions, recovery, queue, heartbeatMs, maxSubscriptions };
+    const returned = (connections: readonly Returned[]): void => this.lost.returned(connections);
+    this.context = { hub, feeds, admissions, recovery, queue, heartbeatMs, maxSubscriptions, returned };
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
-    this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (returned) =>
-      this.leaving?.noteQuestion(returned),
-    );
+    this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (connections) => {
+      returned(connections);
+      this.leaving?.noteQuestion(connections);
+    });
   }
 
   /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
@@ -126,28 +128,21 @@ export class Gateway {
   }
 
   /**
-   * To be called when the clients are about to be sent away: from here on this node only answers others about them, until
-   * {@link whenLeft}.
+   * To be called when the clients are about to be sent away: from here on this node only answers others about them, and about
+   * those that it has just lost, until {@link whenLeft}. Calls after the first change nothing.
    *
-   * @returns until when the clients have to be back elsewhere, in milliseconds from now; `undefined` if this node does not stay
-   *   for them: there is none, or no way to others, or nothing is kept for them
+   * @returns until when the clients have to be back elsewhere, in milliseconds from the first call; `undefined` if this node
+   *   does not stay for them: there is none, or no way to others, or nothing is kept for them
    */
   leave(): number | undefined {
     const { leaveMs, recoveryMs } = this.settings;
-    const clients = [...this.connections.values()].filter(({ hasBegun, names }) => hasBegun && names.length > 0);
-    if (!this.hub.hasTransport || leaveMs === 0 || recoveryMs === 0 || clients.length === 0) return undefined;
-    const backMs = backWithin(leaveMs);
-    const named = clients.filter(({ isNative }) => !isNative);
-    const nativesBackMs = returnWindow(this.parts.streams.size, backMs).toMs + NATIVE_RETURN_MS;
-    this.leaving = new Leaving(
-      {
-        connections: named.map(({ id, owner }) => [id, owner] as const),
-        othersBackMs: named.length < clients.length ? nativesBackMs : 0,
-      },
-      leaveMs,
-      this.nodes.hasOthers(OTHERS_TIMEOUT_MS),
-    );
-    return backMs;
+    if (this.leaving !== undefined) return backWithin(leaveMs);
+    if (!this.hub.hasTransport || leaveMs === 0 || recoveryMs === 0) return undefined;
+    const open = [...this.connections.values()].filter(({ isInUse }) => isInUse);
+    const away = [...this.lost.recent, ...open.map(({ returnsAs }) => returnsAs)];
+    if (away.length === 0) return undefined;
+    this.leaving = new Leaving(away, leaveMs, this.nodes.hasOthers(OTHERS_TIMEOUT_MS));
+    return backWithin(leaveMs);
   }
 
   /** Resolves when nobody needs this node any more; at once unless it has been told to {@link leave}. */
@@ -167,9 +162,11 @@ export class Gateway {
     // One function for all that ends with a session: there may be 100,000 of them.
     session.onClose((reason) => {
       release();
-      const id = reservation.connection?.id;
-      if (id === undefined) return;
+      const { connection } = reservation;
+      if (connection === undefined) return;
+      const { id } = connection;
       this.connections.delete(id);
+      if (reason === 'ended' && connection.isInUse) this.lost.note(connection.returnsAs);
       this.tell({ kind: 'disconnected', connection: id, auth, reason });
     });
     return reservation;

@@ -14,35 +14,26 @@ export function backWithin(leaveMs: number): number {
   return Math.max(leaveMs - SLACK_MS, leaveMs / 2);
 }
 
-/** The clients of a node that leaves. */
-export interface Leavers {
-  /** Their connections, which they name when they are back elsewhere, and whose these are. */
-  readonly connections: Iterable<Returned>;
-  /** When the others, who name none, are back, in milliseconds from now; 0: there are no others. */
-  readonly othersBackMs: number;
-}
-
-/** The time in which a node that shuts down still answers the others, about the clients that it has sent away. */
+/** The time in which a node that shuts down still answers the others, about the clients that it has had. */
 export class Leaving {
   private readonly away: Map<string, string>;
   private readonly leavesAt: number;
-  private readonly othersBackAt: number;
   private askedAt = -Infinity;
+  private over: Promise<void> | undefined = undefined;
   private wake: () => void = () => {};
 
   /**
+   * @param connections - those of its clients, and whose they are, as other nodes name them when the clients are back there
    * @param leaveMs - how long this node stays at most, from now
    * @param hasOthers - whether another node has said that it is there, to which they can go
    */
   constructor(
-    { connections, othersBackMs }: Leavers,
+    connections: Iterable<Returned>,
     leaveMs: number,
     private readonly hasOthers: Promise<boolean>,
   ) {
-    const now = performance.now();
     this.away = new Map(connections);
-    this.leavesAt = now + leaveMs;
-    this.othersBackAt = othersBackMs === 0 ? -Infinity : now + othersBackMs;
+    this.leavesAt = performance.now() + leaveMs;
   }
 
   /**
@@ -59,7 +50,11 @@ export class Leaving {
   }
 
   /** Resolves when all are back and have been told what they have missed, or the time is over; at once if there is no other node. */
-  async whenOver(): Promise<void> {
+  whenOver(): Promise<void> {
+    return (this.over ??= this.waitUntilOver());
+  }
+
+  private async waitUntilOver(): Promise<void> {
     // One that is too busy to say so may have asked something all the same.
     if (!(await this.hasOthers) && this.askedAt === -Infinity) return;
     for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {
@@ -77,7 +72,7 @@ export class Leaving {
   }
 
   private get restMs(): number {
-    const lastBackAt = this.away.size > 0 ? Infinity : Math.max(this.othersBackAt, this.askedAt + QUIET_MS);
+    const lastBackAt = this.away.size > 0 ? Infinity : this.askedAt + QUIET_MS;
     return Math.min(this.leavesAt, lastBackAt) - performance.now();
   }
 }

@@ -4,7 +4,7 @@ import type { ReadyEvent } from '../protocol/gateway.js';
 import type { Admissions } from './admission.js';
 import type { NativeReader } from './channel-feed.js';
 import { nativeBytes, type ClientEntry } from './client-message.js';
-import { NativePosition, type NativePlace } from './native-position.js';
+import { NativePosition, streamId, type NativePlace } from './native-position.js';
 import type { Entrance } from './resume.js';
 import type { Greeting, Place, Send, StreamForm } from './stream-form.js';
 
@@ -14,6 +14,7 @@ const NO_POSITION = '-';
 /** A stream as a native EventSource reads it: events as those of `@Sse()`, whose `id` says how far it is in all channels. */
 export class NativeForm implements StreamForm {
   private readonly places: (NativePlace | undefined)[];
+  private readonly stream: number;
 
   /**
    * @param owner - see `positionOwner`
@@ -30,6 +31,11 @@ export class NativeForm implements StreamForm {
     private greeting: Greeting | undefined,
   ) {
     this.places = names.map(() => undefined);
+    this.stream = admissions.nextStream();
+  }
+
+  get returnsAs(): string {
+    return streamId(this.admissions.node, this.stream);
   }
 
   missed({ feed, missed }: Entrance): void {
@@ -39,7 +45,7 @@ export class NativeForm implements StreamForm {
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
     for (const { feed, admission, offset } of entered) this.set({ name: feed.name, admission, offset });
     for (const place of had) this.set(place);
-    this.position = NativePosition.begin(this.admissions, this.owner, this.names, this.places);
+    this.position = NativePosition.begin(this.admissions, this.owner, this.names, this.places, this.stream);
     if (this.greeting !== undefined) this.greet(this.greeting);
     for (const { feed, gap } of entered) {
       if (gap !== undefined) this.send(gapFrame({ channel: feed.name, reason: gap }, this.id));

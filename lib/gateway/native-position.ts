@@ -13,7 +13,7 @@ export interface NativePlace {
 
 /**
  * Where a native EventSource is in each of its channels, in the order of its URL. It sends this back as `Last-Event-ID`, all
- * it remembers: `<node>~<log>.<admitted>,…~<mac>~<offset>,…`, numbers in base 36, nothing between the commas for a channel
+ * it remembers: `<node>.<stream>~<log>.<admitted>,…~<mac>~<offset>,…`, numbers in base 36, nothing between the commas for a channel
  * that the stream does not have.
  */
 export class NativePosition {
@@ -27,18 +27,17 @@ export class NativePosition {
     this.offsets = begun.map((place) => place?.offset.toString(36) ?? '');
   }
 
-  /** Begins one. @param owner - see `positionOwner` @param names - those of the URL, as many as places */
+  /** Begins one. @param owner - see `positionOwner` @param names - those of the URL, as many as places @param stream - tells it from the others of the node */
   static begin(
     admissions: Admissions,
     owner: string,
     names: readonly string[],
     places: readonly (NativePlace | undefined)[],
+    stream = admissions.nextStream(),
   ): NativePosition {
     const list = places.map((place) => (place === undefined ? '' : writeAdmission(place.admission))).join(',');
-    return new NativePosition(
-      `${admissions.node}~${list}~${admissions.mac(owner, namesOf(names, places), list)}~`,
-      places,
-    );
+    const signed = `${streamId(admissions.node, stream)}~${list}`;
+    return new NativePosition(`${signed}~${admissions.mac(owner, namesOf(names, places), signed)}~`, places);
   }
 
   /**
@@ -50,17 +49,24 @@ export class NativePosition {
   static read(id: string, channels: number): NativePosition | undefined {
     if (id.length > MAX_NATIVE_ID_LENGTH) return undefined;
     const parts = id.split('~');
-    const [node = '', list = '', mac = '', ends = ''] = parts;
-    if (parts.length !== 4 || !isNodeId(node)) return undefined;
+    const [from = '', list = '', mac = '', ends = ''] = parts;
+    const [node, stream = '', ...others] = from.split('.');
+    if (parts.length !== 4 || !isNodeId(node) || readNumber(stream) === undefined || others.length > 0)
+      return undefined;
     const [texts, offsets] = [list.split(','), ends.split(',')];
     if (texts.length !== channels || offsets.length !== channels) return undefined;
     const places = texts.map((text, index) => readPlace(text, offsets[index]!));
     if (places.some((place) => place === 'wrong')) return undefined;
-    return new NativePosition(`${node}~${list}~${mac}~`, places as (NativePlace | undefined)[]);
+    return new NativePosition(`${from}~${list}~${mac}~`, places as (NativePlace | undefined)[]);
   }
 
   /** The node that has handed it out. */
   get node(): string {
+    return this.head.slice(0, this.head.indexOf('.'));
+  }
+
+  /** See {@link streamId}. */
+  get stream(): string {
     return this.head.slice(0, this.head.indexOf('~'));
   }
 
@@ -74,8 +80,8 @@ export class NativePosition {
    * not have may be others. Offsets are not bound: no harm in them.
    */
   isOf(admissions: Admissions, owner: string, names: readonly string[]): boolean {
-    const [node, list = '', mac] = this.head.split('~');
-    return node === admissions.node && admissions.isMac(mac, owner, this.namesIn(names), list);
+    const [stream, list, mac] = this.head.split('~');
+    return this.node === admissions.node && admissions.isMac(mac, owner, this.namesIn(names), `${stream}~${list}`);
   }
 
   /** Those names of the URL that the stream has had; nothing in the place of each other one. */
@@ -97,6 +103,11 @@ export class NativePosition {
 
 function namesOf(names: readonly string[], places: readonly (NativePlace | undefined)[]): string[] {
   return names.map((name, index) => (places[index] === undefined ? '' : name));
+}
+
+/** Names a native stream for all nodes. @param stream - its number on the node that has it */
+export function streamId(node: string, stream: number): string {
+  return `${node}.${stream.toString(36)}`;
 }
 
 function readPlace(text: string, end: string): NativePlace | undefined | 'wrong' {

@@ -63,7 +63,7 @@ export class RecoveryAnswers {
    */
   async answer(value: unknown): Promise<RecoveryAnswer> {
     const question = readRecoveryQuestion(value);
-    this.asked(question.from);
+    this.asked([...question.from, ...this.nativesOf(question.claims)]);
     // Or losses would not be in the logs yet that this node has just had.
     await firstValueFrom(
       this.hub.status.pipe(
@@ -75,6 +75,15 @@ export class RecoveryAnswers {
     const answer = this.making.then(() => this.make(question));
     this.making = answer.catch(() => {});
     return answer;
+  }
+
+  /** Native streams name no connection: what they prove to have read is as good. */
+  private nativesOf(claims: readonly NamedClaim[]): Returned[] {
+    const owners = new Map(claims.map(({ proof, owner }) => [proof, owner]));
+    return [...owners].flatMap(([proof, owner]): Returned[] => {
+      const stream = typeof proof === 'string' ? undefined : proof.streamOn(owner, this.admissions);
+      return stream === undefined ? [] : [[stream, owner]];
+    });
   }
 
   private async make({ claims, granted, reads }: RecoveryQuestion): Promise<RecoveryAnswer> {

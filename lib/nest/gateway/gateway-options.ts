@@ -35,8 +35,8 @@ export interface GatewayOptions {
    */
   recoveryBytes?: number | undefined;
   /**
-   * How long this server stays at most when it shuts down and has sent its clients away, in milliseconds: until they are back
-   * elsewhere, it answers the other servers about what its clients have missed. It accepts no connections meanwhile, and does not
+   * How long this server stays at most when it shuts down and has sent its clients away, in milliseconds: until they, and those
+   * whose connections broke off shortly before, are back elsewhere, it answers the other servers about what they have missed. It accepts no connections meanwhile, and does not
    * stay if there is no client or no other server. Clients come back within this time, less a second, however many there
    * are: allow a second for each thousand of them, and two more. 0: not at all.
    * @defaultValue 5_000; under PM2 its `kill_timeout`, if that is shorter: 1_600

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Leaving, backWithin, type Leavers } from '../../../lib/gateway/leaving.js';
+import { Leaving, backWithin } from '../../../lib/gateway/leaving.js';
+import type { Returned } from '../../../lib/gateway/recovery-wire.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type GatewayNodeOptions } from '../../support/gateway-node.js';
 
@@ -13,8 +14,8 @@ beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
 /** A node that leaves now; says when it is gone. */
-function leave(leavers: Partial<Leavers> = {}, hasOthers = Promise.resolve(true)) {
-  const leaving = new Leaving({ connections: CONNECTIONS, othersBackMs: 0, ...leavers }, LEAVE_MS, hasOthers);
+function leave(connections: readonly Returned[] = CONNECTIONS, hasOthers = Promise.resolve(true)) {
+  const leaving = new Leaving(connections, LEAVE_MS, hasOthers);
   let isGone = false;
   void leaving.whenOver().then(() => (isGone = true));
   return {
@@ -43,7 +44,7 @@ describe('a node that leaves', () => {
   });
 
   test('takes nobody for a client that names the connection of another user', async () => {
-    const { leaving, isGoneAfter } = leave({ connections: CONNECTIONS.slice(0, 1) });
+    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     leaving.noteQuestion([['a', 'eve']]);
     expect(await isGoneAfter(1_000)).toBe(false);
     leaving.noteQuestion([['a', 'al']]);
@@ -61,7 +62,7 @@ describe('a node that leaves', () => {
   });
 
   test('is not kept by those who ask without end', async () => {
-    const { leaving, isGoneAfter } = leave({ connections: CONNECTIONS.slice(0, 1) });
+    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     for (let ms = 0; ms < LEAVE_MS - 100; ms += 100) {
       leaving.noteQuestion([['a', 'al']]);
       expect(await isGoneAfter(100)).toBe(false);
@@ -70,18 +71,17 @@ describe('a node that leaves', () => {
     expect(await isGoneAfter(120)).toBe(true);
   });
 
-  test('stays for clients that name no connection until they are to be back', async () => {
-    const { isGoneAfter } = leave({ connections: [], othersBackMs: 2_000 });
-    expect(await isGoneAfter(1_990)).toBe(false);
-    expect(await isGoneAfter(20)).toBe(true);
+  test('lets all go on that wait for it', async () => {
+    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    const isOver = leaving.whenOver();
+    leaving.noteQuestion([['a', 'al']]);
+    expect(await isGoneAfter(260)).toBe(true);
+    await isOver;
+    expect(jest.getTimerCount()).toBe(0);
   });
 
   test('counts its time from when it has sent its clients away, whatever has kept the application from closing since', async () => {
-    const leaving = new Leaving(
-      { connections: CONNECTIONS.slice(0, 1), othersBackMs: 0 },
-      LEAVE_MS,
-      Promise.resolve(true),
-    );
+    const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
     await jest.advanceTimersByTimeAsync(LEAVE_MS);
     let isGone = false;
     void leaving.whenOver().then(() => (isGone = true));
@@ -90,11 +90,7 @@ describe('a node that leaves', () => {
   });
 
   test('goes at once if all of its clients came back while the application was closing', async () => {
-    const leaving = new Leaving(
-      { connections: CONNECTIONS.slice(0, 1), othersBackMs: 0 },
-      LEAVE_MS,
-      Promise.resolve(true),
-    );
+    const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
     leaving.noteQuestion([['a', 'al']]);
     await jest.advanceTimersByTimeAsync(300);
     await leaving.whenOver();
@@ -102,13 +98,13 @@ describe('a node that leaves', () => {
   });
 
   test('goes at once if there is no other node', async () => {
-    const { isGoneAfter } = leave({}, Promise.resolve(false));
+    const { isGoneAfter } = leave(undefined, Promise.resolve(false));
     expect(await isGoneAfter(0)).toBe(true);
     expect(jest.getTimerCount()).toBe(0);
   });
 
   test('stays if another node was too busy to say that it is there, but asks something', async () => {
-    const { leaving, isGoneAfter } = leave({}, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
+    const { leaving, isGoneAfter } = leave(undefined, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
     leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(1_100)).toBe(false);
     leaving.noteQuestion([['b', 'al']]);
@@ -145,21 +141,93 @@ describe('a gateway that leaves', () => {
     await hasLeft;
   });
 
-  test('answers for a client of a native EventSource until that is to be back', async () => {
+  test('answers for each native EventSource until that is back at another node', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
-    const node = await GatewayNode.start(broker, { leaveMs: 1_200 });
-    const client = node.get(['news']);
-    await client.ready();
-    void other.post('news', 'read');
-    expect(await client.next(1)).toEqual(['read']);
+    const node = await GatewayNode.start(broker, { leaveMs: 1_000_000 });
+    // Both enter at the same place.
+    const clients = [node.get(['news']), node.get(['news'])] as const;
+    for (const client of clients) await client.ready();
     node.gateway.leave();
-    client.close();
+    for (const client of clients) client.close();
     void other.post('news', 'missed');
+    let isGone = false;
+    const hasLeft = node.gateway.whenLeft().then(() => (isGone = true));
     node.hub.retire();
-    const back = other.get(['news'], client.lastEventId);
+
+    const first = other.get(['news'], clients[0].lastEventId);
+    expect(await first.next(1)).toEqual(['missed']);
+    // However long that takes; and it asks once more, which makes it no other one.
+    const now = performance.now.bind(performance);
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => now() + 60_000);
+    const again = other.get(['news'], clients[0].lastEventId);
+    expect(await again.next(1)).toEqual(['missed']);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(isGone).toBe(false);
+    const second = other.get(['news'], clients[1].lastEventId);
+    expect(await second.next(1)).toEqual(['missed']);
+    await hasLeft;
+    clock.mockRestore();
+  });
+
+  test.each(['our client', 'a native EventSource'])('answers for %s that it has lost a moment before', async (kind) => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const node = await GatewayNode.start(broker, { leaveMs: 1_000_000 });
+    const client = kind === 'our client' ? node.connect(['news']) : node.get(['news']);
+    await client.ready();
+    client.close();
+    expect(node.gateway.leave()).toBe(999_000);
+    void other.post('news', 'missed');
+    const hasLeft = node.gateway.whenLeft();
+    node.hub.retire();
+
+    const back =
+      kind === 'our client'
+        ? other.connect(client.wanted('news'), { from: client.connection.id })
+        : other.get(['news'], client.lastEventId);
     expect(await back.next(1)).toEqual(['missed']);
-    await node.gateway.whenLeft();
+    await hasLeft;
+  });
+
+  test('does not stay for a client that it lost and that is back, on it or elsewhere, or whose authentication was withdrawn', async () => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const node = await GatewayNode.start(broker, { leaveMs: 1_000_000 });
+    const [ours, native, moved] = [await node.open('news'), node.get(['news']), await node.open('news')];
+    await native.ready();
+    for (const client of [ours, native, moved]) client.close();
+    const back = [
+      node.connect(ours.wanted('news'), { from: ours.connection.id }),
+      node.get(['news'], native.lastEventId),
+      other.connect(moved.wanted('news'), { from: moved.connection.id }),
+    ];
+    for (const client of back) await client.ready();
+    for (const client of back) client.session.end('revoked');
+    expect(node.gateway.leave()).toBeUndefined();
+  });
+
+  test('does not stay for a client that it lost so long ago that it would be back, or that had no channel', async () => {
+    const broker = new MemoryBroker();
+    const node = await GatewayNode.start(broker, { leaveMs: 1_000_000 });
+    const [client, withoutChannel] = [await node.open('news'), await node.open()];
+    client.close();
+    const now = performance.now();
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => now + 5_100);
+    withoutChannel.close();
+    expect(node.gateway.leave()).toBeUndefined();
+    clock.mockRestore();
+  });
+
+  test('leaves once, though it is told so twice', async () => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const { node, client, backMs } = await leftBy(broker, { leaveMs: 1_000_000 }, 'news');
+    expect(node.gateway.leave()).toBe(backMs);
+    const hasLeft = Promise.all([node.gateway.whenLeft(), node.gateway.whenLeft()]);
+    node.hub.retire();
+    await other.connect(client.wanted('news'), { from: client.connection.id }).ready();
+    await hasLeft;
   });
 
   test.each<[string, GatewayNodeOptions, string[]]>([

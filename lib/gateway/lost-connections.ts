@@ -1,0 +1,41 @@
+import type { Returned } from './recovery-wire.js';
+
+/** A client that tries to come back waits no longer than that from one attempt to the next, for the first minute. */
+const RECENT_MS = 5_000;
+/** More are not remembered. */
+const MAX_LOST = 10_000;
+
+/** The connections that broke off a short while ago, whose clients may be on their way back. */
+export class LostConnections {
+  /** When each of them broke off, in that order. */
+  private readonly lost = new Map<string, { readonly owner: string; readonly at: number }>();
+
+  /** A connection has ended, and nobody knows whether its client wanted that. */
+  note([connection, owner]: Returned): void {
+    this.forget(this.lost.size >= MAX_LOST ? 1 : 0);
+    this.lost.set(connection, { owner, at: performance.now() });
+  }
+
+  /** Their clients are back. */
+  returned(connections: readonly Returned[]): void {
+    for (const [connection, owner] of connections) {
+      if (this.lost.get(connection)?.owner === owner) this.lost.delete(connection);
+    }
+  }
+
+  /** Those whose clients are not back, of the last 5 s. */
+  get recent(): Returned[] {
+    this.forget(0);
+    return [...this.lost].map(([connection, { owner }]) => [connection, owner]);
+  }
+
+  /** @param count - how many of the oldest are to be forgotten, however recent */
+  private forget(count: number): void {
+    const since = performance.now() - RECENT_MS;
+    let left = count;
+    for (const [connection, { at }] of this.lost) {
+      if (left-- <= 0 && at >= since) return;
+      this.lost.delete(connection);
+    }
+  }
+}
