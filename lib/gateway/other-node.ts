@@ -29,6 +29,8 @@ const GATHER_MS = 20;
 const READ_AT_ONCE = 1_000;
 /** A question is not longer, unless one client alone makes it so. */
 const MAX_QUESTION_BYTES = 200_000;
+/** How many questions are on their way to one node at a time: each answer may be as long as a message may be. */
+const MAX_ASKED_AT_ONCE = 4;
 /** How long what came in one log is read at most. */
 const MAX_READ_MS = 10_000;
 
@@ -54,6 +56,8 @@ interface SharedRead {
   readonly result: Promise<OtherLog | undefined>;
   /** Of which it is a part. */
   readonly inquiry: Inquiry;
+  /** Whether it is too old to be given to others. */
+  isOver: boolean;
 }
 
 /** A client that waits for the other node. */
@@ -77,6 +81,8 @@ export class OtherNode {
   /** Resolves when what was answered until now has been read. */
   private reading: Promise<void> = Promise.resolve();
   private readInTurn = 0;
+  private asking = 0;
+  private readonly queue: (() => void)[] = [];
   /** Of what has failed. */
   private readonly reasons = new WeakMap<object, Promise<GapReason>>();
 
@@ -114,7 +120,7 @@ export class OtherNode {
   private async askFor(waiting: readonly Waiting[]): Promise<void> {
     this.pending++;
     const needed = this.neededReads(waiting);
-    const inquiry = new Inquiry((question) => this.way.ask(question), {
+    const inquiry = new Inquiry((question) => this.ask(question), {
       from: [...new Map(waiting.flatMap(({ from, entering }) => (from === undefined ? [] : [[from, entering.owner]])))],
       reads: [...needed].map(([feed, { after }]) => [feed.name, after] as const),
       claims: waiting.map(({ entering }) => claimOf(entering)),
@@ -123,7 +129,7 @@ export class OtherNode {
       const result = inquiry.part(index).then((part) => this.follow(feed, from, part, inquiry.grantOf(feed.name)));
       // Whoever waits for it is told.
       result.catch(() => {});
-      this.share(feed, { after, from, end: Infinity, result, inquiry });
+      this.share(feed, { after, from, end: Infinity, result, inquiry, isOver: false });
     });
     const sources = waiting.map(({ entering: { feed } }) => this.reads.get(feed)!);
     await inquiry.run();
@@ -177,16 +183,41 @@ export class OtherNode {
   }
 
   private share(feed: ChannelFeed, read: SharedRead): void {
+    const before = this.reads.get(feed);
     this.reads.set(feed, read);
     const forget = (): void => {
+      read.isOver = true;
       if (this.reads.get(feed) === read) this.reads.delete(feed);
       this.noteIdle();
     };
     read.result.then((log) => {
-      if (log === undefined) return forget();
-      read.end = log.end;
-      setTimeout(forget, SHARED_MS).unref();
+      if (log !== undefined) {
+        read.end = log.end;
+        setTimeout(forget, SHARED_MS).unref();
+        return;
+      }
+      const isLatest = this.reads.get(feed) === read;
+      forget();
+      // Whoever asks for what is not theirs takes nothing from the others.
+      if (isLatest && before?.isOver === false) this.reads.set(feed, before);
     }, forget);
+  }
+
+  /** When it is its turn; all at once if the node does not answer, so that nobody waits in line for one that is gone. */
+  private async ask(question: RecoveryQuestion): Promise<RecoveryAnswer> {
+    if (this.asking < MAX_ASKED_AT_ONCE) this.asking++;
+    else await new Promise<void>((resolve) => this.queue.push(resolve));
+    try {
+      return await this.way.ask(question);
+    } catch (error) {
+      this.asking += this.queue.length;
+      for (const go of this.queue.splice(0)) go();
+      throw error;
+    } finally {
+      const next = this.queue.shift();
+      if (next === undefined) this.asking--;
+      else next();
+    }
   }
 
   /**
@@ -210,7 +241,7 @@ export class OtherNode {
       if (!feed.isUsed) return undefined;
       if (performance.now() > until)
         throw new InvalidMessageError(`there is no end to what another server has of ${name}`);
-      const { reads } = await this.way.ask({ from: [], reads: [[name, entries.end]], claims: [], granted });
+      const { reads } = await this.ask({ from: [], reads: [[name, entries.end]], claims: [], granted });
       if (reads[0] == null) return undefined;
       [part] = reads;
       entries.add(part);

@@ -1,4 +1,4 @@
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { ChannelFeed } from '../../../lib/gateway/channel-feed.js';
 import { OtherNode } from '../../../lib/gateway/other-node.js';
 
@@ -39,4 +39,64 @@ test('What another node answers about many channels at once is read in many turn
   expect(found.map((each) => ('log' in each ? each.log.entries.length : 0))).toEqual(names.map(() => 500));
   // 10,000 entries, a thousand in each.
   expect(counted.turns).toBeGreaterThanOrEqual(10);
+});
+
+/** What clients that come from there in as many channels are told; each log has ten parts. */
+function ask(count: number, failAt: number) {
+  const counted = { asking: 0, atOnce: 0, asked: 0 };
+  const node = new OtherNode(
+    'here',
+    {
+      ask: async ({ reads, claims }) => {
+        counted.atOnce = Math.max(counted.atOnce, ++counted.asking);
+        const isFailing = ++counted.asked >= failAt;
+        await new Promise((resolve) => setImmediate(resolve));
+        counted.asking--;
+        if (isFailing) throw new Error('gone');
+        return {
+          reads: reads.map(([, after]) => ({
+            after,
+            entries: [[after + 1, 'node']],
+            vector: [],
+            hasMore: after < 9,
+          })),
+          verdicts: claims.map(() => []),
+        };
+      },
+      reasonOf: async () => 'node',
+    },
+    () => {},
+  );
+  const feeds = Array.from({ length: count }, (_, index) => ({
+    name: `rooms/${index}`,
+    isUsed: true,
+    log: { lastOffset: 0, maxBytes: 10_000 },
+  }));
+  const told = feeds.map((feed) =>
+    node.recover(
+      {
+        feed: feed as unknown as ChannelFeed,
+        joined: 0,
+        claim: { node: 'there', offset: 0, proof: 'an epoch' },
+        owner: '',
+      },
+      undefined,
+    ),
+  );
+  return { counted, told: Promise.all(told) };
+}
+
+describe('Another node', () => {
+  test('is asked a few things at a time, however many clients come from there', async () => {
+    const { counted, told } = ask(50, Infinity);
+    for (const each of await told) expect('log' in each && each.log.entries.length).toBe(10);
+    expect(counted.atOnce).toBe(4);
+  });
+
+  test('does not keep clients waiting in line if it does not answer', async () => {
+    const { counted, told } = ask(50, 2);
+    expect(await told).toEqual(Array.from({ length: 50 }, () => ({ reason: 'node' })));
+    expect(counted.asked).toBe(51);
+    expect(counted.atOnce).toBeGreaterThan(40);
+  });
 });

@@ -826,6 +826,20 @@ describe('A client that comes from another server', () => {
     expect([...b.gateway['context'].recovery['others']]).toEqual([]);
   });
 
+  test('is given what was read for others, whoever asks in between for what is not theirs', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    first.close();
+    await a.post('news', 'missed');
+    const read = jest.spyOn(a.gateway['feeds'].get('news')!.log, 'read');
+    const { epoch } = first.positions.get('news')!;
+    const wanted = [first.wanted('news'), [{ channel: 'news', position: { epoch, offset: Number.MAX_SAFE_INTEGER } }]];
+    const answers = [];
+    for (const each of [0, 1, 0, 1, 0]) answers.push(...(await answersOf(b.connect(wanted[each]!))));
+    expect(answers.map(([, isRecovered]) => isRecovered)).toEqual([true, false, true, false, true]);
+    expect(read).toHaveBeenCalledTimes(1);
+  });
+
   test('costs that server nothing beside the look at its position if that is forged', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
