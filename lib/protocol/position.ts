@@ -15,7 +15,7 @@ export interface Position {
  * - `broker`: the server's link to Redis was down or deaf
  * - `node`: the server that knew them is gone, or does not answer
  * - `trimmed`: they are kept no longer, or are too much
- * - `epoch`: the position is of another numbering, or of none
+ * - `epoch`: the position is of another numbering, or of none, or the server has not had the channel for as long as it keeps messages
  * - `slow-consumer`: the reader was too slow
  */
 export type GapReason = 'broker' | 'node' | 'trimmed' | 'epoch' | 'slow-consumer';

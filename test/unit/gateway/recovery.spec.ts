@@ -648,6 +648,21 @@ describe('A client that comes from another server', () => {
     expect(await answersOf(back)).toEqual([['news', true]]);
   });
 
+  test('is told of a loss that its new server has while it comes, where others had the channel before', async () => {
+    const broker = new MemoryBroker();
+    const a = await GatewayNode.start(broker);
+    const b = await GatewayNode.start(new PatientTransport(broker));
+    await b.open('news');
+    const first = await a.open('news');
+    broker.cut(b.transport);
+    const back = b.connect(first.wanted('news'));
+    void a.post('news', 'missed by the new server');
+    await turn();
+    broker.heal();
+    expect(await back.next(3)).toEqual(['missed by the new server', 'messaging:ready', 'gap broker']);
+    expect(back.pending).toEqual([]);
+  });
+
   test('names the connection that it had, so that a server that leaves need not wait for it', async () => {
     const { a, b } = await twoNodes();
     const asked: unknown[] = [];
