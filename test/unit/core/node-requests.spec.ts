@@ -42,8 +42,9 @@ class Node implements AsyncDisposable {
   }
 }
 
-/** Those that keep the process alive. */
-const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+/** Those of so many milliseconds, as they are set. */
+const timersOf = (set: jest.Spied<typeof setTimeout>, ms: number): NodeJS.Timeout[] =>
+  set.mock.results.filter((_, index) => set.mock.calls[index]![1] === ms).map(({ value }) => value as NodeJS.Timeout);
 
 const channelOf = (node: Node) => reservedChannel(`node/${node.hub.node}`) as Channel;
 
@@ -355,26 +356,29 @@ describe('An application that shuts down, and waits for other nodes, is not ende
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
     const post = jest.spyOn(b.hub, 'post').mockResolvedValue(true);
-    const before = timers();
+    const set = jest.spyOn(globalThis, 'setTimeout');
     const hasOthers = a.requests.hasOthers(200);
     await broker.turn();
     while (post.mock.calls.length === 0) await broker.turn();
-    expect(timers()).toBe(before + 1);
+    // It keeps the process alive.
+    expect(timersOf(set, 200).map((timer) => timer.hasRef())).toEqual([true]);
+    set.mockRestore();
     await hasOthers;
-    expect(timers()).toBe(before);
+    expect(a.pending).toBe(0);
   });
 
   test('one that is away is back or given up', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     const isHeard = jest.spyOn(a.hub, 'isHeard');
-    const before = timers();
+    const set = jest.spyOn(globalThis, 'setTimeout');
     const answer = a.requests.askIfThere(randomUUID(), 'anything', 60_000);
     while (isHeard.mock.results.length === 0) await broker.turn();
     await isHeard.mock.results[0]!.value;
     await broker.turn();
     // Until the next look.
-    expect(timers()).toBe(before + 1);
+    expect(timersOf(set, 250).map((timer) => timer.hasRef())).toEqual([true]);
+    set.mockRestore();
     isHeard.mockResolvedValue(undefined);
     await a.hub.close();
     await expect(answer).rejects.toThrow(TransportUnavailableError);
