@@ -45,8 +45,8 @@ export interface MessagingClientOptions {
   clock?: Clock;
 }
 
-/** Makes the link of a client. */
-export type LinkFactory = (options: MessagingClientOptions, receiver: LinkReceiver) => Link;
+/** Makes the link of a client; with `waitMs` it connects no sooner than that. */
+export type LinkFactory = (options: MessagingClientOptions, receiver: LinkReceiver, waitMs?: number) => Link;
 
 /** Where an error came about. */
 export interface ClientErrorContext {

@@ -23,6 +23,11 @@ export class Listeners<T> {
     return () => void this.#listeners.delete(own);
   }
 
+  /** Ends it for all of them. */
+  clear(): void {
+    this.#listeners.clear();
+  }
+
   tell(value: T): void {
     const calls = [...this.#listeners].map((listener) => () => this.#listeners.has(listener) && listener(value));
     if (this.#due) {

@@ -5,13 +5,13 @@ import { ConfigurationError, ConnectionClosedError, InvalidMessageError, Messagi
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
 import type { GapReason, Position } from '../protocol/position.js';
-import { IF_MINIFIED, mayBeMinified, typeName } from '../protocol/serializable.js';
+import { IF_MINIFIED, isMinified, typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
-import type { ClientErrorContext, LinkFactory, MessagingClientOptions } from './client-options.js';
+import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { isDeclaredAnew } from './declared-anew.js';
 import { isolate } from './isolate.js';
-import type { Link } from './link.js';
+import type { Link, LinkReceiver } from './link.js';
 import { Listeners } from './listeners.js';
 import { MessageStream } from './message-stream.js';
 import {
@@ -20,6 +20,7 @@ import {
   type ClientSubscription,
   type MessageReceiver,
 } from './registration.js';
+import { HURRIED_MS } from './retry.js';
 import { ServerLink } from './server-link.js';
 import { Subscriptions } from './subscriptions.js';
 import { namesChannel, targetOf, type Target } from './target.js';
@@ -65,23 +66,23 @@ export interface MessageGap {
 export class MessagingClient implements Disposable {
   readonly #types = new TypeRegistry(isDeclaredAnew);
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
-  readonly #makeLink: () => Link;
+  readonly #makeLink: (waitMs?: number) => Link;
   readonly #subscriptions: Subscriptions;
   readonly #statusListeners = new Listeners<ClientStatus>((error) => this.#report(error, {}));
   readonly #gapListeners = new Listeners<MessageGap>((error) => this.#report(error, {}));
   #status: ClientStatus = { state: 'idle' };
 
   constructor(options: MessagingClientOptions) {
-    const { types = [], identityMap, link = linkToServer, onError = logError } = options;
+    const { types = [], identityMap, link = (...args) => new ServerLink(...args), onError = logError } = options;
     this.#report = (error, context) => isolate(() => onError(error, context), logError);
     for (const type of types) this.#learn(type, {});
-    this.#makeLink = () =>
-      link(options, {
-        status: (status) => this.#changeStatus(status),
-        answer: (answer) => this.#subscriptions.answer(answer),
-        message: (frame) => this.#subscriptions.deliver(frame),
-        gap: (gap) => this.#tellGap(gap),
-      });
+    const receiver: LinkReceiver = {
+      status: (status) => this.#changeStatus(status),
+      answer: (answer) => this.#subscriptions.answer(answer),
+      message: (frame) => this.#subscriptions.deliver(frame),
+      gap: (gap) => this.#tellGap(gap),
+    };
+    this.#makeLink = (waitMs) => link(options, receiver, waitMs);
     this.#subscriptions = new Subscriptions(
       this.#makeLink(),
       ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, undefined, identityMap),
@@ -143,10 +144,10 @@ export class MessagingClient implements Disposable {
         },
         ended: (error) => {
           signal?.removeEventListener('abort', abort);
-          const reason = error ?? (signal?.aborted ? (signal.reason as Error) : this.#closedError());
           // Of a promise that has been settled nothing comes any more.
-          if (reason === undefined) resolve(registration);
-          else reject(reason);
+          if (error ?? signal?.aborted) reject(error ?? (signal!.reason as Error));
+          else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client was closed'));
+          else resolve(registration);
           if (!error) forgive();
           return isPending;
         },
@@ -208,15 +209,16 @@ export class MessagingClient implements Disposable {
   }
 
   /**
-   * Connects at once if the client waits to do so, and if it is open, looks whether the connection lives: one on which
-   * nothing comes within 1.5 s is replaced. A client that the server has closed may be used again: subscribe anew. Nothing
-   * happens before the time that the server has asked to wait for, nor after {@link MessagingClient.close}.
+   * Connects at once if the client waits to do so, 250 ms after the last failure at the earliest. If the client is open, it
+   * looks whether the connection lives: one on which nothing comes within 1.5 s is replaced. A client that the server has
+   * closed may be used again: subscribe anew. Nothing happens before the time that the server has asked to wait for, nor
+   * after {@link MessagingClient.close}.
    */
   retryNow(): void {
     const { state, reason } = this.#status;
     if (state !== 'closed') return this.#subscriptions.link.retryNow();
     if (reason === 'close') return;
-    this.#subscriptions.link = this.#makeLink();
+    this.#subscriptions.link = this.#makeLink(HURRIED_MS);
     this.#status = { state: 'idle' };
     this.#statusListeners.tell(this.#status);
   }
@@ -224,6 +226,8 @@ export class MessagingClient implements Disposable {
   /** Ends all subscriptions and the connection, at once and for good. */
   close(): void {
     this.#subscriptions.link.close();
+    // Also those to whom a gap has not got yet.
+    this.#gapListeners.clear();
   }
 
   [Symbol.dispose](): void {
@@ -239,7 +243,7 @@ export class MessagingClient implements Disposable {
   }
 
   #learn(type: Class, context: ClientErrorContext): void {
-    if (this.#types.register(type) && mayBeMinified(type))
+    if (this.#types.register(type) && isMinified(type))
       this.#report(new ConfigurationError(`class ${typeName(type)}: ${IF_MINIFIED}`), context);
   }
 
@@ -249,10 +253,6 @@ export class MessagingClient implements Disposable {
     if (state !== 'closed') this.#subscriptions.add(registration);
     else if (!this.#subscriptions.remove(registration, error) && error) this.#report(error, { channel: target.name });
     return registration;
-  }
-
-  #closedError(): Error | undefined {
-    return this.#status.state === 'closed' ? new ConnectionClosedError('The client was closed') : undefined;
   }
 
   #changeStatus(status: ClientStatus): void {
@@ -276,8 +276,6 @@ function checkListener<T>(listener: T): T {
   if (typeof listener === 'function') return listener;
   throw new MessagingError('INVALID_LISTENER', `A listener is a function, not ${describe(listener)}`);
 }
-
-const linkToServer: LinkFactory = (options, receiver) => new ServerLink(options, receiver);
 
 function logError(error: unknown): void {
   // oxlint-disable-next-line no-console -- what to do with it only the application knows

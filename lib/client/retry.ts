@@ -1,4 +1,3 @@
-import { ConnectionLostError } from '../protocol/errors.js';
 import type { Clock } from './clock.js';
 
 /** The longest wait after the first failure; it doubles with each further one. */
@@ -7,6 +6,8 @@ const FIRST_MS = 500;
 const EAGER_FAILURES = 25;
 const LONGEST_EAGER_MS = 5_000;
 const LONGEST_MS = 30_000;
+/** No attempt follows a failure sooner because somebody is in a hurry: who asks for it whenever one fails must not keep on trying. */
+export const HURRIED_MS = 250;
 
 /** The waits for further attempts at something that fails. */
 export class Retry {
@@ -14,8 +15,8 @@ export class Retry {
   readonly #attempt: () => void;
   #failures = 0;
   #timer: unknown;
-  /** The server has asked for no attempt before. */
-  #notBefore = 0;
+  /** When an attempt may come, by `now`, if somebody is in a hurry. */
+  #hurriedAt = 0;
 
   constructor(clock: Clock, attempt: () => void) {
     this.#clock = clock;
@@ -33,19 +34,27 @@ export class Retry {
    * @param waitMs - how long, if that is known
    * @returns when it will be, in milliseconds since 1970
    */
-  wait(error: Error | undefined, waitMs?: number): number {
-    this.stop();
-    const askedMs = (error instanceof ConnectionLostError && error.retryAfterMs) || 0;
+  wait(error: (Error & { readonly retryAfterMs?: number | undefined }) | undefined, waitMs?: number): number {
+    const askedMs = error?.retryAfterMs ?? 0;
+    const longestMs = this.#failures < EAGER_FAILURES ? LONGEST_EAGER_MS : LONGEST_MS;
+    // Drawn at random from all of the wait, since there are many clients, and the server may have asked all of them to wait.
+    const ms = waitMs ?? askedMs + Math.min(longestMs, FIRST_MS * 2 ** this.#failures++) * this.#clock.random();
     const now = this.#clock.now();
-    this.#notBefore = now + askedMs;
-    const ms = waitMs ?? askedMs + this.#backoff();
-    this.#timer = this.#clock.setTimeout(() => this.#go(), ms);
+    this.#hurriedAt = now + Math.min(ms, askedMs || HURRIED_MS);
+    this.#set(ms);
     return now + ms;
   }
 
-  /** Tries again at once, unless nothing waits or the server has asked to wait. */
-  wake(): void {
-    if (this.isWaiting && this.#clock.now() >= this.#notBefore) this.#go();
+  /**
+   * Tries again as soon as {@link HURRIED_MS} allows, if it waits; never within the call.
+   *
+   * @returns whether the server has not asked to wait for longer
+   */
+  wake(): boolean {
+    const leftMs = this.#hurriedAt - this.#clock.now();
+    if (leftMs > HURRIED_MS) return false;
+    if (this.isWaiting) this.#set(leftMs);
+    return true;
   }
 
   /** Waits no longer, and does not try. */
@@ -59,14 +68,11 @@ export class Retry {
     this.#failures = 0;
   }
 
-  /** Drawn at random from all of the wait, since there are many clients, and the server may have asked all of them to wait. */
-  #backoff(): number {
-    const longestMs = this.#failures < EAGER_FAILURES ? LONGEST_EAGER_MS : LONGEST_MS;
-    return Math.min(longestMs, FIRST_MS * 2 ** this.#failures++) * this.#clock.random();
-  }
-
-  #go(): void {
+  #set(ms: number): void {
     this.stop();
-    this.#attempt();
+    this.#timer = this.#clock.setTimeout(() => {
+      this.stop();
+      this.#attempt();
+    }, ms);
   }
 }

@@ -31,12 +31,14 @@ export class ServerLink implements Link, StreamOwner {
   #refusals = 0;
   #stopWakeUps: (() => void) | undefined;
 
-  constructor(options: MessagingClientOptions, receiver: LinkReceiver) {
+  /** @param waitMs - how long the first attempt waits, if at all */
+  constructor(options: MessagingClientOptions, receiver: LinkReceiver, waitMs?: number) {
     this.url = String(options.url);
     this.post = serverRequests(options);
     this.clock = options.clock ?? realClock;
     this.receiver = receiver;
     this.#retry = new Retry(this.clock, () => this.#connect());
+    if (waitMs) this.#retry.wait(undefined, waitMs);
   }
 
   /** @param before - how far another link has read it */
@@ -121,11 +123,8 @@ export class ServerLink implements Link, StreamOwner {
     this.#retry.stop();
     this.#stopWakeUps?.();
     this.#stream?.end({});
-    this.receiver.status({ state: 'closed', reason, error: finalOf(error) });
+    // What made the client give up is not to be tried again.
+    const final = error instanceof ConnectionLostError ? new ConnectionClosedError(error.message) : error;
+    this.receiver.status({ state: 'closed', reason, error: final });
   }
-}
-
-/** What made the client give up; not to be tried again. */
-function finalOf(error: MessagingError | undefined): MessagingError | undefined {
-  return error instanceof ConnectionLostError ? new ConnectionClosedError(error.message) : error;
 }

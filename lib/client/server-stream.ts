@@ -141,12 +141,16 @@ export class ServerStream {
       this.end({ error: new ConnectionLostError('The stream broke off') });
     } catch (cause) {
       const error = failedBy(cause, url);
-      this.end(error instanceof ConfigurationError ? { error, reason: 'misconfigured' } : { error });
+      this.end({ error, reason: error instanceof ConfigurationError ? 'misconfigured' : undefined });
     }
   }
 
-  /** Brings the server to what is wanted, unless it is busy with that; then it will. */
-  reconcile(): void {
+  /**
+   * Brings the server to what is wanted, unless it is busy with that; then it will.
+   *
+   * @param isProbe - whether it is asked for an answer also if there is nothing to change
+   */
+  reconcile(isProbe = false): void {
     if (this.#isOver || !this.isReady || this.#answerBy || this.#retry.isWaiting) return;
     const { wanted } = this.#owner;
     // First what makes room on the server.
@@ -159,14 +163,14 @@ export class ServerStream {
       [...wanted].filter((channel) => !this.confirmed.has(channel)),
       left,
     );
-    if (subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
+    if (isProbe || subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
   }
 
   /** Tries again at once what waits to be tried again, and looks whether it still lives. */
   wake(): void {
-    this.#retry.wake();
     // Unless the server has asked for no request yet.
-    const isDue = this.isReady ? !this.#retry.isWaiting : this.#silence.elapsedMs >= PATIENCE_MS;
+    const isAllowed = this.#retry.wake();
+    const isDue = this.isReady ? isAllowed : this.#silence.elapsedMs >= PATIENCE_MS;
     if (isDue && !this.#doubtBy) this.#probe();
   }
 
@@ -204,7 +208,7 @@ export class ServerStream {
         return this.end({ reason: 'drain', retryMs: this.#retryMs });
       case 'messaging:end':
       case 'messaging:revoked': {
-        const reason = event.slice('messaging:'.length) as CloseReason;
+        const reason = event.slice(10) as CloseReason;
         return this.end({ reason, error: new ConnectionClosedError(`The server closed the connection: ${reason}`) });
       }
     }
@@ -216,7 +220,7 @@ export class ServerStream {
     // Whoever was told may have closed the client.
     if (this.#isOver) return;
     this.connection = connection;
-    this.#hasPositions = (channels as readonly Answer[]).some(({ position }) => position);
+    this.#hasPositions = (channels as readonly Answer[]).some((answer) => answer.position);
     this.#readyAt = this.#owner.clock.uptime();
     this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
     this.#watch();
@@ -313,7 +317,7 @@ export class ServerStream {
   /** Has the server write to the stream, and sees to it that it ends unless something comes soon. */
   #probe(): void {
     this.#doubtBy = this.#owner.clock.uptime() + PROBE_MS;
-    if (this.isReady && !this.#answerBy && !this.#retry.isWaiting) void this.#change([], []);
+    this.reconcile(true);
     this.#watch();
   }
 

@@ -33,11 +33,11 @@ export interface ShareAcrossTabsOptions {
  * ```
  */
 export function shareAcrossTabs({ name = '' }: ShareAcrossTabsOptions = {}): LinkFactory {
-  return (options, receiver) => {
+  return (options, receiver, waitMs) => {
     const locks = (globalThis.navigator as Navigator | undefined)?.locks;
     return locks && globalThis.BroadcastChannel
       ? new SharedLink(options, receiver, `nestjs-messaging ${options.url} ${name}`, locks)
-      : new ServerLink(options, receiver);
+      : new ServerLink(options, receiver, waitMs);
   };
 }
 

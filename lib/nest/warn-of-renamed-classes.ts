@@ -1,14 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { quote } from '../protocol/channel-name.js';
 import type { Class } from '../protocol/message.js';
-import {
-  classInfo,
-  declaredClasses,
-  declaredNames,
-  mayBeMinified,
-  placeOf,
-  typeName,
-} from '../protocol/serializable.js';
+import { classInfo, declaredClasses, declaredNames, isMinified, placeOf, typeName } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import { fileOfPlace } from './file-of-place.js';
 import type { LoggingReporter } from './logging-reporter.js';
@@ -33,13 +26,7 @@ export function warnOfRenamedClasses(types: TypeRegistry, reporter: LoggingRepor
 }
 
 function isRenamed(type: Class): boolean {
-  if (mayBeMinified(type)) return isMinified(type);
-  return !classInfo(type)?.isNamed && hasOtherNameInBundle(type);
-}
-
-/** Code that is not minified has a space before the first brace. */
-function isMinified(type: Class): boolean {
-  return /^[^{]*[^\s{]\{/.test(Function.prototype.toString.call(type));
+  return isMinified(type) || (!classInfo(type)?.isNamed && hasOtherNameInBundle(type));
 }
 
 /**

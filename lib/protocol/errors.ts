@@ -16,8 +16,7 @@ export class MessagingError extends Error {
 
   /** Whether the same call may succeed later without any change. */
   get retryable(): boolean {
-    // As in the table of codes, which a test sees to.
-    return this.code === 'TRANSPORT_UNAVAILABLE' || this.code === 'CONNECTION_LOST';
+    return false;
   }
 }
 
@@ -87,6 +86,10 @@ export class TransportUnavailableError extends MessagingError {
   constructor(message: string, options?: ErrorOptions) {
     super('TRANSPORT_UNAVAILABLE', message, options);
   }
+
+  override get retryable(): boolean {
+    return true;
+  }
 }
 
 /** There is no such channel for clients, or not for this one; a server does not say which. */
@@ -111,5 +114,9 @@ export class ConnectionLostError extends MessagingError {
   constructor(message: string, options?: ErrorOptions & { readonly retryAfterMs?: number | undefined }) {
     super('CONNECTION_LOST', message, options);
     this.retryAfterMs = options?.retryAfterMs;
+  }
+
+  override get retryable(): boolean {
+    return true;
   }
 }

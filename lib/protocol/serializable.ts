@@ -186,12 +186,23 @@ export function typeName(target: Class | Function): string {
   return classInfo(target)?.name ?? nameOf(target) ?? '';
 }
 
-/** What to do about a name that {@link mayBeMinified}, in errors. */
+/** What to do about a name that {@link isMinified}, in errors. */
 export const IF_MINIFIED = 'if minified, use @Serializable({ name })';
 
-/** Whether a minifier may have given a class its name on the wire: one or two characters, and no decorator says it. */
-export function mayBeMinified(type: Class): boolean {
-  return !classInfo(type)?.isNamed && !typeName(type)[2];
+/**
+ * Whether a minifier gave a class its name on the wire: one or two characters, no decorator says it, and the name stands in
+ * code without a space before the first brace. A minifier that keeps names gives the class another one there, and writes
+ * the name into it as a text.
+ */
+export function isMinified(type: Class): boolean {
+  const name = typeName(type);
+  const source = String(type);
+  return (
+    !classInfo(type)?.isNamed &&
+    !name[2] &&
+    !source.includes(`"${name}"`) &&
+    /^class( extends [^{]*\S)?\{/.test(source.replace(' ' + name, ''))
+  );
 }
 
 /** The class that made an object, or `undefined` for plain objects and those without a prototype. */

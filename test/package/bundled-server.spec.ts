@@ -196,6 +196,7 @@ process.exit(0);
 
   test('are not told of if the bundler kept their names, or there is none', async () => {
     expect(await bundled('kept', { keepNames: true })).toEqual([]);
+    expect(await bundled('kept-minified', { keepNames: true, minify: true })).toEqual([]);
     const said = spawnSync(process.execPath, [compiled('unbundled')], { cwd: folder, encoding: 'utf8' });
     expect(warnings(said.stdout)).toEqual([]);
   });

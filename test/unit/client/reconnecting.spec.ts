@@ -1,10 +1,12 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import {
   ChannelDeniedError,
+  ConfigurationError,
   ConnectionClosedError,
   ConnectionLostError,
   MessagingClient,
   MessagingError,
+  shareAcrossTabs,
 } from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
 import type { Exchange } from '../../support/scripted-gateway.js';
@@ -726,10 +728,79 @@ describe('Trying again at once', () => {
     const { stream } = await harness.subscribed();
     stream.cut();
     await harness.reaches('waiting');
+    harness.clock.advance(249);
     harness.client.retryNow();
+    expect(harness.client.status.state).toBe('waiting');
+    harness.clock.advance(1);
     expect(harness.client.status.state).toBe('connecting');
     await harness.gateway.ready();
     await harness.reaches('open');
+  });
+
+  test('whenever an attempt fails comes no sooner than 250 ms after it', async () => {
+    let attempts = 0;
+    await using harness = await Harness.start({
+      fetch: () => {
+        if (++attempts > 100) return new Promise(() => {});
+        throw new TypeError('no network');
+      },
+    });
+    const { client, clock } = harness;
+    clock.chance = 0.999;
+    client.onStatus(({ state }) => state === 'waiting' && client.retryNow());
+    client.subscribe('news', () => {}).catch(() => {});
+    await soon();
+    for (const expected of [1, 2, 3]) {
+      expect(attempts).toBe(expected);
+      clock.advance(249);
+      await soon();
+      expect(attempts).toBe(expected);
+      clock.advance(1);
+      await soon();
+    }
+  });
+
+  test.each([undefined, shareAcrossTabs()])(
+    'whenever the client is closed comes no sooner than 250 ms after it',
+    async (link) => {
+      let attempts = 0;
+      await using harness = await Harness.start({
+        ...(link && { link }),
+        headers: () => {
+          if (++attempts > 100) return new Promise(() => {});
+          throw new ConfigurationError('no token');
+        },
+      });
+      const { client, clock } = harness;
+      const subscribe = () => void client.subscribe('news', () => {}).catch(() => {});
+      client.onStatus(({ state }) => {
+        if (state !== 'closed' || attempts > 50) return;
+        client.retryNow();
+        subscribe();
+      });
+      subscribe();
+      await soon();
+      for (const expected of [1, 2, 3]) {
+        expect(attempts).toBe(expected);
+        clock.advance(249);
+        await soon();
+        expect(attempts).toBe(expected);
+        clock.advance(1);
+        await soon();
+      }
+    },
+  );
+
+  test('after the page was busy or asleep does not wait for longer than it would have', async () => {
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    harness.clock.chance = 0.1;
+    stream.cut();
+    await harness.reaches('waiting');
+    harness.clock.setBack(3_600_000);
+    harness.client.retryNow();
+    harness.clock.advance(50);
+    expect(harness.client.status.state).toBe('connecting');
   });
 
   test('waits for the time that the server has asked for', async () => {
@@ -741,6 +812,7 @@ describe('Trying again at once', () => {
     expect(harness.client.status.state).toBe('waiting');
     harness.clock.advance(20_000);
     harness.client.retryNow();
+    harness.clock.advance(0);
     expect(harness.client.status.state).toBe('connecting');
   });
 
@@ -758,19 +830,23 @@ describe('Trying again at once', () => {
     await harness.reaches('waiting');
     await stream.closed;
     client.retryNow();
+    clock.advance(250);
     await gateway.ready();
     await harness.reaches('open');
   });
 
   test('makes a client that was refused usable again, but not one that was closed', async () => {
     await using harness = await Harness.start();
-    const { client, gateway } = harness;
+    const { client, gateway, clock } = harness;
     client.subscribe('news', () => {}).catch(() => {});
     (await gateway.streams.next()).refuse(204);
     await harness.reaches('closed');
     client.retryNow();
     expect(await harness.reaches('idle')).toEqual({ state: 'idle' });
-    const { messages, stream } = await harness.subscribed();
+    const subscribed = harness.subscribed();
+    await soon();
+    clock.advance(250);
+    const { messages, stream } = await subscribed;
     stream.message({ channel: 'news', data: 1 });
     expect(await messages.next()).toBe(1);
     client.close();
@@ -1160,9 +1236,11 @@ describe('In a browser', () => {
     await using harness = await Harness.start();
     const { stream } = await harness.subscribed();
     expect(listeners.toSorted()).toEqual(['change', 'online', 'pageshow', 'resume', 'visibilitychange']);
+    harness.clock.chance = 0.999;
     stream.cut();
     await harness.reaches('waiting');
     (type === 'online' || type === 'pageshow' ? window : inner).dispatchEvent(new Event(type));
+    harness.clock.advance(250);
     expect(harness.client.status.state).toBe('connecting');
     await harness.gateway.ready();
     await harness.reaches('open');
@@ -1174,12 +1252,14 @@ describe('In a browser', () => {
     const { document, inner, window } = page();
     await using harness = await Harness.start();
     const { stream } = await harness.subscribed();
+    harness.clock.chance = 0.999;
     stream.cut();
     await harness.reaches('waiting');
     document.visibilityState = 'hidden';
     inner.dispatchEvent(new Event('visibilitychange'));
     expect(harness.client.status.state).toBe('waiting');
     window.dispatchEvent(new Event('online'));
+    harness.clock.advance(250);
     expect(harness.client.status.state).toBe('connecting');
   });
 
@@ -1209,6 +1289,7 @@ describe('In a browser', () => {
       );
       clock.sleep(20_000);
       window.dispatchEvent(new Event('online'));
+      clock.advance(0);
       await (what === 'stream' ? gateway.streams : gateway.changes).next();
     },
   );
@@ -1217,12 +1298,14 @@ describe('In a browser', () => {
     const { network, navigator } = page();
     await using harness = await Harness.start();
     const { stream } = await harness.subscribed();
+    harness.clock.chance = 0.999;
     stream.cut();
     await harness.reaches('waiting');
     network.dispatchEvent(new Event('change'));
     expect(harness.client.status.state).toBe('waiting');
     navigator.connection.type = 'cellular';
     network.dispatchEvent(new Event('change'));
+    harness.clock.advance(250);
     expect(harness.client.status.state).toBe('connecting');
   });
 
@@ -1288,6 +1371,7 @@ describe('In a browser', () => {
     (await harness.gateway.changes.next()).refuse(503);
     await harness.reaches('open');
     window.dispatchEvent(new Event('online'));
+    harness.clock.advance(250);
     await harness.gateway.answered();
     expect((await more).closed).toBe(false);
   });

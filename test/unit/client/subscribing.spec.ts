@@ -15,6 +15,7 @@ import {
   Serializable,
   shareAcrossTabs,
   sourceRef,
+  type Class,
   type ClientMessageContext,
   type ClientStatus,
 } from 'nestjs-messaging/client';
@@ -40,6 +41,9 @@ class ChatServer {
 const Rooms = defineChannel('rooms/:roomId', ChatMessage);
 
 const fault = (name: string) => new ConfigurationError(`class ${name}: if minified, use @Serializable({ name })`);
+
+/** Code of another program, with its white space. */
+const evaluated = (code: string): unknown => (0, eval)(code);
 
 describe('A subscription', () => {
   test('made together with others goes with them in one request that opens the stream', async () => {
@@ -104,7 +108,7 @@ describe('A subscription', () => {
   });
 
   test('reports a class whose name a minifier may have made, once and before any message of it comes', async () => {
-    const [Qr, t] = [class Qr {}, class t {}];
+    const [Qr, t] = evaluated('[class Qr{}, class t extends Object{constructor(a){super()}}]') as [Class, Class];
     @Serializable({ name: 'Tx' })
     class Tx {}
     await using harness = await Harness.start({ types: [Qr] });
@@ -114,6 +118,20 @@ describe('A subscription', () => {
       void harness.client.subscribe(channel as typeof Minified, () => {});
     expect(harness.errors.pending).toEqual([{ error: fault('t'), context: { channel: 'minified' } }]);
     await harness.gateway.ready();
+  });
+
+  test('does not report a short name that is the one of the source', async () => {
+    const kept = `(() => {
+      const n = (value, name) => Object.defineProperty(value, 'name', { value: name, configurable: true });
+      class t{static{n(this,"Id")}}
+      const e = class{static{n(this,"Up")}};
+      class a extends Object{}
+      return [t, e, n(a,"Is")];
+    })()`;
+    const types = [class Ok {}, class e extends Object {}, ...(evaluated(kept) as Class[])];
+    expect(types.map(({ name }) => name)).toEqual(['Ok', 'e', 'Id', 'Up', 'Is']);
+    await using harness = await Harness.start({ types });
+    expect(harness.errors.pending).toEqual([]);
   });
 
   test('to a template gets what comes by that alone, one to a channel what does not', async () => {
@@ -623,6 +641,21 @@ describe('Listeners', () => {
     stream.write('data: {"channel":"news","at":1,"data":1}\n\ndata: {"channel":"news","at":1,"data":2}\n\n');
     await stream.closed;
     expect(heard.pending).toEqual([1]);
+  });
+
+  test('of gaps are told of none any more once one of them has closed the client', async () => {
+    await using harness = await Harness.start();
+    const { client } = harness;
+    const gaps = new Queue<unknown>();
+    client.onGap((gap) => {
+      gaps.push(gap);
+      client.close();
+    });
+    client.onGap(gaps.push);
+    const { stream } = await harness.subscribed();
+    stream.event('messaging:gap', { channel: 'news', reason: 'trimmed' });
+    await harness.reaches('closed');
+    expect(gaps.pending).toHaveLength(1);
   });
 
   test('of the status and of gaps are isolated, too, and can be taken back', async () => {
