@@ -1,7 +1,7 @@
 import type { Returned } from './recovery-wire.js';
 
-/** How long before this node leaves the clients are to be back. */
-const SLACK_MS = 1_000;
+/** How long before this node leaves the clients are to be back: the servers that they come to may be busy. */
+const SLACK_MS = 3_000;
 /** How long nobody must have asked anything: a client that is back may need several answers. */
 const QUIET_MS = 250;
 

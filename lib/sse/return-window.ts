@@ -1,6 +1,7 @@
 /** No sooner: a browser's EventSource waits only as long after each further failure, until a server tells it otherwise. */
 const SOONEST_MS = 500;
-const MS_FOR_EACH_CLIENT = 1;
+/** So that the servers that take them in need less than a core for it, also behind a proxy: up to 2.4 ms for each. */
+const MS_FOR_EACH_CLIENT = 3;
 const SHORTEST_MS = 500;
 /** The latest that a client comes back, unless the caller knows better. */
 const LATEST_MS = 30_000;
@@ -13,10 +14,10 @@ export interface ReturnWindow {
 }
 
 /**
- * The window in which clients that are sent away together come back: it grows by a second for each thousand of them, so that
+ * The window in which clients that are sent away together come back: it grows by 3 s for each thousand of them, so that
  * the servers that take them in are not overrun.
  *
- * @param latestMs - until when they have to be back, even if that is more than a thousand in a second
+ * @param latestMs - until when they have to be back, even if that is more of them in a second
  */
 export function returnWindow(clients: number, latestMs = LATEST_MS): ReturnWindow {
   const fromMs = Math.min(SOONEST_MS, latestMs / 2);

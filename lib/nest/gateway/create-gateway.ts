@@ -9,7 +9,7 @@ import type { GatewayOptions } from './gateway-options.js';
 const TIMEOUT_MS = 5_000;
 const RECOVERY_MS = 60_000;
 const RECOVERY_BYTES = 16 * 1024 * 1024;
-const LEAVE_MS = 5_000;
+const LEAVE_MS = 8_000;
 /** How long PM2 lets a process end, unless it is told otherwise. */
 const PM2_KILL_MS = 1_600;
 const MAX_PENDING_REQUESTS = 1_000;
