@@ -43,6 +43,7 @@ const Rooms = defineChannel('rooms/:roomId', ChatMessage);
 const fault = (name: string) => new ConfigurationError(`class ${name}: if minified, use @Serializable({ name })`);
 
 /** Code of another program, with its white space. */
+// oxlint-disable-next-line no-eval -- a class keeps the text that it was evaluated from
 const evaluated = (code: string): unknown => (0, eval)(code);
 
 describe('A subscription', () => {
