@@ -36,9 +36,9 @@ export interface GatewayOptions {
   recoveryBytes?: number | undefined;
   /**
    * How long this server stays at most when it shuts down and has sent its clients away, in milliseconds: until they, and those
-   * whose connections broke off shortly before, are back elsewhere, it answers the other servers about what they have missed. It accepts no connections meanwhile, and does not
-   * stay if there is no client or no other server. Clients come back within this time, less 3 s, however many there
-   * are: allow 3 s for each thousand of them, and 4 more. 0: not at all.
+   * whose connections broke off shortly before, are back elsewhere, it answers the other servers about what they have missed. It
+   * accepts no connections meanwhile, and does not stay if there is no client or no other server. Clients come back within this
+   * time, less 3 s, however many there are: allow 3 s for each thousand of them, and 4 more. 0: not at all.
    * @defaultValue 8_000; under PM2 its `kill_timeout`, if that is shorter: 1_600
    */
   leaveMs?: number | undefined;

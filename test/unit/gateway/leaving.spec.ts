@@ -177,7 +177,7 @@ describe('a gateway that leaves', () => {
     const client = kind === 'our client' ? node.connect(['news']) : node.get(['news']);
     await client.ready();
     client.close();
-    expect(node.gateway.leave()).toBe(999_000);
+    expect(node.gateway.leave()).toBe(997_000);
     void other.post('news', 'missed');
     const hasLeft = node.gateway.whenLeft();
     node.hub.retire();
