@@ -111,7 +111,16 @@ let messaging: MessagingService;
 beforeAll(async () => {
   browser = await launchChromium();
   running = await startApp(
-    { imports: [MessagingModule.forRoot({ gateway: true })], controllers: [PageController] },
+    {
+      imports: [
+        MessagingModule.forRoot({
+          gateway: { recoveryBytes: 256 * 1024 * 1024 },
+          // More than a fast machine can post until another tab leads.
+          sse: { maxBufferedBytes: 256 * 1024 * 1024 },
+        }),
+      ],
+      controllers: [PageController],
+    },
     // A sandboxed frame is of no origin.
     { configure: (app) => app.enableCors({ origin: true }) },
   );

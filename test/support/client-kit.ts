@@ -14,6 +14,7 @@ import {
   type MessagingClientOptions,
 } from 'nestjs-messaging/client';
 import { realClock } from '../../lib/client/clock.js';
+import { HURRIED_MS } from '../../lib/client/retry.js';
 import * as messages from './client-messages.js';
 
 // What the program under test has, be it this process or a page. Instances do not leave it: it describes what it gets.
@@ -52,7 +53,7 @@ export class ClientKit {
   readonly kept = new Map<string, ClientSubscription>();
   /** Who the client says it is. */
   token = 'ada';
-  /** While it is set, no timer of the client goes off; only events wake it. */
+  /** While it is set, no timer of the client goes off but the short one of an attempt that is in a hurry; only events wake it. */
   isTimeStopped = false;
   readonly #timers = new Set<unknown>();
   readonly #note: (note: string) => void;
@@ -88,11 +89,11 @@ export class ClientKit {
       clock: {
         ...realClock,
         // The first attempts come soon, so that no test takes long.
-        random: () => 0.02,
+        random: () => (this.isTimeStopped ? 1 : 0.02),
         setTimeout: (run, ms) => {
           const timer = realClock.setTimeout(() => {
             this.#timers.delete(timer);
-            if (!this.isTimeStopped) run();
+            if (!this.isTimeStopped || ms <= HURRIED_MS) run();
           }, ms);
           this.#timers.add(timer);
           return timer;
