@@ -254,6 +254,7 @@ test('a post that waits for an answer keeps the process alive until its time is 
   const accepted = publisher.publish('news', '1');
   expect(timers()).toBe(before + 1);
   expect(await accepted).toBe(false);
-  expect(timers()).toBe(before);
+  // Timers of others, such as those of earlier tests, may have ended meanwhile.
+  expect(timers()).toBeLessThanOrEqual(before);
   publisher.close();
 });
