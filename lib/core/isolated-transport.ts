@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import { GAP_REASONS, isGapReason } from '../protocol/position.js';
+import { inTime } from './in-time.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 import type {
@@ -53,7 +54,7 @@ export class IsolatedTransport implements Transport {
       });
     };
     const started = this.transport.start(receive, { rejected, lost: lose });
-    await this.inTime('start', started, 'the application goes on without it');
+    await this.waitFor('start', started, 'the application goes on without it');
   }
 
   publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean> {
@@ -78,42 +79,27 @@ export class IsolatedTransport implements Transport {
 
   /** `undefined` also if the transport cannot tell, fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
   async isHeard(name: string): Promise<boolean | undefined> {
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<undefined>((resolve) => {
-      timer = setTimeout(resolve, ANSWER_PATIENCE_MS, undefined);
-    });
     try {
-      const answer: unknown = await Promise.race([this.transport.isHeard?.(name), patience]);
+      const answer: unknown = await inTime(this.transport.isHeard?.(name), ANSWER_PATIENCE_MS, () => undefined);
       if (answer === undefined || typeof answer === 'boolean') return answer;
       throw new ConfigurationError(`it must resolve to true, false or undefined, not ${describe(answer)}`);
     } catch (error) {
       this.failed('isHeard', error);
       return undefined;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
   async close(): Promise<void> {
     try {
-      await this.inTime('close', this.transport.close(), 'the application ends without it');
+      await this.waitFor('close', this.transport.close(), 'the application ends without it');
     } catch (error) {
       this.failed('close', error);
     }
   }
 
   /** Waits no longer than {@link PATIENCE_MS}; what comes of it later is reported. */
-  private async inTime(method: keyof Transport, done: unknown, otherwise: string): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
+  private async waitFor(method: keyof Transport, done: unknown, otherwise: string): Promise<void> {
     let isLate = false;
-    const patience = new Promise<void>((resolve) => {
-      timer = setTimeout(() => {
-        isLate = true;
-        const text = `it has not resolved for ${PATIENCE_MS / 1_000} s; ${otherwise}`;
-        this.failed(method, new TransportUnavailableError(text));
-        resolve();
-      }, PATIENCE_MS);
-    });
     const settled = Promise.resolve(done).then(
       () => undefined,
       (error: unknown) => {
@@ -121,11 +107,11 @@ export class IsolatedTransport implements Transport {
         this.failed(method, error);
       },
     );
-    try {
-      await Promise.race([settled, patience]);
-    } finally {
-      clearTimeout(timer);
-    }
+    await inTime(settled, PATIENCE_MS, () => {
+      isLate = true;
+      const text = `it has not resolved for ${PATIENCE_MS / 1_000} s; ${otherwise}`;
+      this.failed(method, new TransportUnavailableError(text));
+    });
   }
 
   private readonly accepted = (answer: unknown): boolean => {

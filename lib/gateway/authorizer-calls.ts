@@ -1,3 +1,5 @@
+import { inTime } from '../core/in-time.js';
+
 /** Bounds on the application's authorizers. */
 export interface AuthorizerLimits {
   /** How many run at a time. */
@@ -22,7 +24,7 @@ export class AuthorizerCalls {
     // The place is handed on, so that nobody who comes in between gets it.
     else await new Promise<void>((resolve) => this.waiting.add(resolve));
     try {
-      return await this.inTime(call());
+      return await this.decided(call());
     } finally {
       const [next] = this.waiting;
       if (next === undefined) this.running--;
@@ -33,21 +35,12 @@ export class AuthorizerCalls {
     }
   }
 
-  private async inTime<T>(result: Promise<T>): Promise<T> {
+  private decided<T>(result: Promise<T>): Promise<T> {
     const { timeoutMs } = this.limits;
-    let timer: NodeJS.Timeout | undefined;
-    const tooLate = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(
-        () => reject(new Error(`it did not decide within ${timeoutMs} ms (gateway.authorizerTimeoutMs)`)),
-        timeoutMs,
-      );
-      // Nobody but this waits for it, and an application that ends does not.
-      timer.unref();
-    });
-    try {
-      return await Promise.race([result, tooLate]);
-    } finally {
-      clearTimeout(timer);
-    }
+    const late = (): never => {
+      throw new Error(`it did not decide within ${timeoutMs} ms (gateway.authorizerTimeoutMs)`);
+    };
+    // Nobody but this waits for it, and an application that ends does not.
+    return inTime(result, timeoutMs, late, { unref: true });
   }
 }

@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { inTime } from '../core/in-time.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { isThenable } from '../protocol/promises.js';
 import { readAuthentication } from '../protocol/read-authentication.js';
@@ -51,17 +52,10 @@ export class Authenticator {
   }
 
   private async takeLater(answer: PromiseLike<unknown>, source: string): Promise<Answer> {
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_resolve, reject) => {
-      const error = new Error(`it did not answer within ${TIMEOUT_MS} ms`);
-      timer = setTimeout(() => reject(error), TIMEOUT_MS).unref();
-    });
     try {
-      return this.read(await Promise.race([answer, timeout]), source);
+      return this.read(await inTime(answer, TIMEOUT_MS, noAnswer, { unref: true }), source);
     } catch (error) {
       return this.failed(error, source);
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -91,4 +85,8 @@ export class Authenticator {
     this.toldOf.add(text);
     this.reporter.warn('authentication', text);
   }
+}
+
+function noAnswer(): never {
+  throw new Error(`it did not answer within ${TIMEOUT_MS} ms`);
 }

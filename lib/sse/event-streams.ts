@@ -1,4 +1,5 @@
 import type { Hub } from '../core/hub.js';
+import { inTime } from '../core/in-time.js';
 import type { Reporter } from '../core/reporter.js';
 import { StreamFeeds } from './stream-feeds.js';
 import { Flusher } from './flusher.js';
@@ -111,10 +112,7 @@ export class EventStreams implements StreamContext {
     if (this.streams.size === 0) return;
     const window = returnWindow(this.streams.size, backWithinMs);
     const ended = [...this.streams].map((stream) => stream.drain(drainFrame(pickReturn(window))));
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_TIMEOUT_MS)));
-    await Promise.race([Promise.all(ended), timeout]);
-    clearTimeout(timer);
+    await inTime(Promise.all(ended), DRAIN_TIMEOUT_MS, () => undefined);
     for (const stream of this.streams) stream.cutOff();
   }
 }

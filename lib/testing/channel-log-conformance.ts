@@ -1,5 +1,6 @@
 import { AssertionError, deepStrictEqual, notStrictEqual, strictEqual } from 'node:assert/strict';
 import type { ChannelLog, LogItem, LogMessage, LogRead, ReadBounds } from '../core/channel-log.js';
+import { inTime } from '../core/in-time.js';
 import { GAP_REASONS, type Position } from '../protocol/position.js';
 
 /** A log to be tried, and what its readers cannot do themselves. */
@@ -57,16 +58,9 @@ class LogOnTrial {
   }
 
   private async step<T>(what: string, run: () => T | Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const tooLate = new Promise<never>((_, reject) => {
-      const error = new AssertionError({ message: `${what} has not been answered within ${this.stepMs} ms` });
-      timer = setTimeout(() => reject(error), this.stepMs);
+    return inTime(run(), this.stepMs, () => {
+      throw new AssertionError({ message: `${what} has not been answered within ${this.stepMs} ms` });
     });
-    try {
-      return await Promise.race([run(), tooLate]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 }
 

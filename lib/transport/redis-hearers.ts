@@ -1,3 +1,4 @@
+import { inTime } from '../core/in-time.js';
 import { membersOf, type RedisClient } from './redis-client.js';
 
 /**
@@ -8,17 +9,9 @@ import { membersOf, type RedisClient } from './redis-client.js';
  */
 export async function isSubscribed(client: RedisClient, key: string, timeoutMs: number): Promise<boolean | undefined> {
   const members = client.isCluster ? membersOf(client, 'all') : [client];
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs, undefined);
-  });
-  try {
-    const answers = await Promise.all(members.map((member) => Promise.race([ask(member, key), late])));
-    if (answers.includes(true)) return true;
-    return answers.length === 0 || answers.includes(undefined) ? undefined : false;
-  } finally {
-    clearTimeout(timer);
-  }
+  const answers = await Promise.all(members.map((member) => inTime(ask(member, key), timeoutMs, () => undefined)));
+  if (answers.includes(true)) return true;
+  return answers.length === 0 || answers.includes(undefined) ? undefined : false;
 }
 
 async function ask(member: RedisClient, key: string): Promise<boolean | undefined> {
