@@ -1,3 +1,4 @@
+import { Deferred } from '../core/deferred.js';
 import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
 import type { NamedClaim, ReadPart, RecoveryAnswer, RecoveryQuestion, Returned, Verdict } from './recovery-wire.js';
 
@@ -7,28 +8,13 @@ export type Ask = (question: RecoveryQuestion) => Promise<RecoveryAnswer>;
 /** What is asked of another node, in as many questions as it takes. */
 export type Asked = Omit<RecoveryQuestion, 'granted'>;
 
-/** A promise, and what settles it. */
-class Outcome<T> {
-  resolve!: (value: T) => void;
-  reject!: (error: unknown) => void;
-  readonly promise = new Promise<T>((resolve, reject) => {
-    this.resolve = resolve;
-    this.reject = reject;
-  });
-
-  constructor() {
-    // Whoever waits for it is told; perhaps nobody does.
-    this.promise.catch(() => {});
-  }
-}
-
 /**
  * Asks another node about many clients. An answer says as much as it has room for, from the front; the rest is asked for again,
  * and what is too long at once is asked for in parts: no client costs another one its answer.
  */
 export class Inquiry {
-  private readonly judged: readonly Outcome<Verdict>[];
-  private readonly read: readonly Outcome<ReadPart | null>[];
+  private readonly judged: readonly Deferred<Verdict>[];
+  private readonly read: readonly Deferred<ReadPart | null>[];
   /** One claim that holds for each name. */
   private readonly granted = new Map<string, NamedClaim>();
 
@@ -36,8 +22,8 @@ export class Inquiry {
     private readonly ask: Ask,
     private readonly asked: Asked,
   ) {
-    this.judged = asked.claims.map(() => new Outcome<Verdict>());
-    this.read = asked.reads.map(() => new Outcome<ReadPart | null>());
+    this.judged = asked.claims.map(() => outcome<Verdict>());
+    this.read = asked.reads.map(() => outcome<ReadPart | null>());
   }
 
   /** About a claim. Rejects if the other node does not say. */
@@ -126,4 +112,11 @@ export class Inquiry {
       granted: wanted.flatMap(([name]) => this.grantOf(name)),
     };
   }
+}
+
+function outcome<T>(): Deferred<T> {
+  const deferred = new Deferred<T>();
+  // Whoever waits for it is told; perhaps nobody does.
+  deferred.promise.catch(() => {});
+  return deferred;
 }

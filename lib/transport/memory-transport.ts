@@ -1,9 +1,9 @@
 import { ReplaySubject, type Observable } from 'rxjs';
+import { Deferred } from '../core/deferred.js';
 import type { Transport, TransportEvents, TransportReceiver, TransportStatus } from '../core/transport.js';
 import { isTemplate, matchTemplate } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { MemoryBroker, MemoryNode } from './memory-broker.js';
-import { Deferred } from './deferred.js';
 
 interface Interest {
   readonly segments: readonly string[] | undefined;

@@ -1,5 +1,5 @@
+import { Deferred } from '../core/deferred.js';
 import { isTemplate } from '../protocol/channel-name.js';
-import { Deferred } from './deferred.js';
 import type { RedisNames, RedisTopic } from './redis-names.js';
 
 /** How long a dropped interest is kept, so that taking it up again costs nothing. */

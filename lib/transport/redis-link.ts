@@ -1,6 +1,6 @@
+import { Deferred } from '../core/deferred.js';
 import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import { ClusterMember } from './cluster-member.js';
-import { Deferred } from './deferred.js';
 import { addressOf, causeOf, isDenial, isRefusal, isReply, type RedisClient } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
 import { RedisRole, ReplicaError } from './redis-role.js';

@@ -1,3 +1,4 @@
+import { Deferred } from '../core/deferred.js';
 import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-batch.js';
 import { isDenial, isReply } from './redis-client.js';
 import type { RedisLink } from './redis-link.js';
@@ -158,8 +159,7 @@ export class RedisPublisher {
   }
 
   private createBatch(channel: string): Batch {
-    let resolve!: (accepted: boolean) => void;
-    const accepted = new Promise<boolean>((settle) => (resolve = settle));
+    const { promise: accepted, resolve } = new Deferred<boolean>();
     const deadline = performance.now() + this.timeoutMs;
     const batch: Batch = { channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
     this.waiting.push(batch);

@@ -1,4 +1,5 @@
 import { ReplaySubject, type Observable } from 'rxjs';
+import { Deferred } from '../core/deferred.js';
 import type {
   PublishOptions,
   SubscribeOptions,
@@ -10,7 +11,6 @@ import type {
 import { isTemplate } from '../protocol/channel-name.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
-import { Deferred } from './deferred.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
 import { PayloadReader } from './payload-reader.js';
 import { connectMember, createConnections, type OwnedConnection, type RedisConstructor } from './redis-connections.js';

@@ -4,7 +4,7 @@ import { Hub } from '../../../lib/core/hub.js';
 import { NodeRequests } from '../../../lib/core/node-requests.js';
 import { reservedChannel, type Channel } from '../../../lib/protocol/channel.js';
 import { LimitExceededError, TransportUnavailableError, UnserializableError } from '../../../lib/protocol/errors.js';
-import { Deferred } from '../../../lib/transport/deferred.js';
+import { Deferred } from '../../../lib/core/deferred.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
