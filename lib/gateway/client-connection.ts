@@ -10,7 +10,7 @@ import type { FeedPlace } from '../sse/feed.js';
 import { positionOwner, type Admissions } from './admission.js';
 import type { ChannelFeed, NativeReader } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
-import { NativeProof, type Claim } from './claim.js';
+import type { Claim, NativeProof } from './claim.js';
 import { ClientForm } from './client-form.js';
 import { NativeForm } from './native-form.js';
 import type { Enter, Recovery } from './recovery.js';
@@ -50,8 +50,8 @@ interface Held {
 export type Opening =
   /** For our client; `from` as in `OpenRequest`. */
   | { readonly form: 'client'; readonly from?: string | undefined }
-  /** For a native EventSource; `lastEventId` is what it came back with. */
-  | { readonly form: 'native'; readonly names: readonly string[]; readonly lastEventId?: string | undefined };
+  /** For a native EventSource; `proof` is what it came back with. */
+  | { readonly form: 'native'; readonly names: readonly string[]; readonly proof?: NativeProof | undefined };
 
 /** One client's stream and what it is subscribed to, which may change while the stream is open. */
 export class ClientConnection {
@@ -64,7 +64,7 @@ export class ClientConnection {
   private reader: Reader<unknown> | undefined = undefined;
   private form: StreamForm | undefined = undefined;
   /** Whether the client has been told what became of its request. */
-  hasBegun = false;
+  private hasBegun = false;
   /** Changes that have come before. */
   private waiting: (() => void)[] | undefined = undefined;
 
@@ -183,8 +183,7 @@ export class ClientConnection {
       this.replace(opening.from);
       return new ClientForm(admissions, owner, send, greeting);
     }
-    const { names, lastEventId } = opening;
-    const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, names);
+    const { names, proof } = opening;
     this.replace(proof?.streamOn(owner, admissions));
     return new NativeForm(admissions, owner, send, names, proof?.position, greeting);
   }
@@ -276,8 +275,9 @@ export class ClientConnection {
   private bounded(entrances: readonly (readonly [Held, Entrance])[]): readonly (readonly [Held, Entrance])[] {
     let room = this.context.feeds.memory.maxMissedBytes;
     const tooMuch = new Set<Held>();
-    for (const [held, entrance] of entrances.toSorted(([, a], [, b]) => sizeOf(a) - sizeOf(b))) {
-      room -= sizeOf(entrance);
+    const sized = entrances.map(([held, entrance]) => ({ held, size: sizeOf(entrance) }));
+    for (const { held, size } of sized.toSorted((a, b) => a.size - b.size)) {
+      room -= size;
       if (room < 0) tooMuch.add(held);
     }
     if (tooMuch.size === 0) return entrances;

@@ -125,12 +125,13 @@ export class GatewayNode {
     { user, refused = [] }: Client & { refused?: readonly string[] } = {},
   ): StreamReader {
     const { session, connection } = this.reserve(user);
-    const claims = lastEventId === undefined ? new Map() : new NativeProof(lastEventId, names).claims;
+    const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, names);
+    const claims = proof?.claims ?? new Map();
     return new StreamReader(session, connection, () =>
       connection.stream(
         names.map((channel) => (refused.includes(channel) ? { channel, error: 'CHANNEL_DENIED' } : { channel })),
         claims,
-        { form: 'native', names, lastEventId },
+        { form: 'native', names, proof },
       ),
     );
   }

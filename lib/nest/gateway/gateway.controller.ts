@@ -55,9 +55,9 @@ class GatewayController implements OnApplicationBootstrap {
     const channels = readChannelQuery(query);
     const { reservation, answers } = await this.decide(channels, request);
     if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
-    const claims = lastEventId === undefined ? NO_CLAIMS : new NativeProof(lastEventId, channels).claims;
+    const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, channels);
     const connection = this.gateway.open(reservation);
-    return connection.stream(answers, claims, { form: 'native', names: channels, lastEventId });
+    return connection.stream(answers, proof?.claims ?? NO_CLAIMS, { form: 'native', names: channels, proof });
   }
 
   /** A stream for our client. */
