@@ -23,6 +23,15 @@ export interface Admission {
   readonly cut?: number;
 }
 
+/** Whether all of this log that comes after a position is for the client: it entered before, and no cut counts. */
+export function isOwedAll(
+  log: MemoryLog<unknown>,
+  admission: Admission | undefined,
+  offset: number,
+): admission is Admission {
+  return admission?.log === log.number && admission.cut === undefined && offset >= admission.admitted;
+}
+
 /** What came after a client's position in the log that it has read, on the node that keeps it. */
 export type Missed<Body> =
   | { readonly found: true; readonly entries: readonly LogEntry<Body>[] }

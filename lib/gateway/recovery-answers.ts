@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { filter, firstValueFrom, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { MemoryLog } from '../core/memory-log.js';
-import { missedSince } from '../core/recovery.js';
+import { isOwedAll, missedSince } from '../core/recovery.js';
 import type { Admissions } from './admission.js';
 import type { ChannelFeed } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
@@ -127,7 +127,7 @@ export class RecoveryAnswers {
     if (feed === undefined) return 'epoch';
     const { log, cuts } = feed;
     const admission = admissionFor(name, owner, claim, this.admissions);
-    if (admission?.log === log.number && admission.cut === undefined && offset >= admission.admitted) {
+    if (isOwedAll(log, admission, offset)) {
       // No need to look at what it has missed.
       if (offset < log.forgottenOffset) return 'trimmed';
       return offset > log.lastOffset ? 'epoch' : [];

@@ -1,4 +1,4 @@
-import { admissionOf, merge, missedSince, type Admission } from '../core/recovery.js';
+import { admissionOf, isOwedAll, merge, missedSince, type Admission } from '../core/recovery.js';
 import type { Cut } from '../core/cut.js';
 import type { GapReason } from '../protocol/position.js';
 import type { Admissions } from './admission.js';
@@ -78,8 +78,8 @@ export function enterAgain(entering: Entering, admissions: Admissions, replays: 
     return new Replay(name, []);
   };
   // Whoever has read as far as another one has missed the same, unless it is counted by a cut.
-  const isPlain = admission?.log === log.number && admission.cut === undefined && offset >= admission.admitted;
-  const missed = isPlain && isKept(feed, offset) ? replays.get(feed, log.lastOffset, offset, read) : read();
+  const isShared = isOwedAll(log, admission, offset) && isKept(feed, offset);
+  const missed = isShared ? replays.get(feed, log.lastOffset, offset, read) : read();
   if (gap !== undefined) return enterAnew(entering, gap);
   return { feed, missed, gap, isBack: true, rest: [], offset: log.lastOffset, admission: admission! };
 }
