@@ -1,10 +1,8 @@
 import type { Gap } from '../core/gap.js';
 import type { AnyListenableChannel } from '../protocol/channel.js';
-import { describe } from '../protocol/channel-name.js';
-import { ConfigurationError } from '../protocol/errors.js';
-import { handlerName } from './handler-name.js';
+import { MethodMarks } from './method-marks.js';
 
-const ON_GAP = Symbol('nestjs-messaging:on-gap');
+const CHANNELS = new MethodMarks<AnyListenableChannel>('@OnGap');
 
 type GapMethodDecorator = <Method extends (gap: Gap) => unknown>(
   target: object,
@@ -31,16 +29,11 @@ type GapMethodDecorator = <Method extends (gap: Gap) => unknown>(
  */
 export function OnGap(channel: AnyListenableChannel): GapMethodDecorator {
   return (target, method, descriptor) => {
-    const name = handlerName('@OnGap', target, method);
-    const handler: unknown = (descriptor as PropertyDescriptor | undefined)?.value;
-    if (typeof handler !== 'function') {
-      throw new ConfigurationError(`@OnGap on ${name}: it decorates methods, not ${describe(handler)}`);
-    }
-    Reflect.defineMetadata(ON_GAP, [...gapChannelsOf(handler), channel], handler);
+    CHANNELS.add(CHANNELS.methodOf(target, method, descriptor).handler, channel);
   };
 }
 
 /** The channels that a method is decorated with. */
 export function gapChannelsOf(handler: Function): readonly AnyListenableChannel[] {
-  return (Reflect.getMetadata(ON_GAP, handler) as AnyListenableChannel[] | undefined) ?? [];
+  return CHANNELS.of(handler);
 }

@@ -1,10 +1,8 @@
 import type { MessageContext } from '../core/message-context.js';
 import type { AnyListenableChannel, Channel, ChannelTemplate } from '../protocol/channel.js';
-import { describe } from '../protocol/channel-name.js';
-import { ConfigurationError } from '../protocol/errors.js';
-import { handlerName } from './handler-name.js';
+import { MethodMarks } from './method-marks.js';
 
-const ON_MESSAGE = Symbol('nestjs-messaging:on-message');
+const CHANNELS = new MethodMarks<AnyListenableChannel>('@OnMessage');
 
 /**
  * Whether a parameter may be given a message, or what decorators and pipes make of one: the message itself,
@@ -46,16 +44,11 @@ export function OnMessage<T>(channel: Channel<T> | ChannelTemplate<T>): HandlerD
 export function OnMessage(channel: string): MethodDecorator;
 export function OnMessage(channel: AnyListenableChannel): MethodDecorator {
   return (target, method, descriptor) => {
-    const name = handlerName('@OnMessage', target, method);
-    const handler: unknown = (descriptor as PropertyDescriptor | undefined)?.value;
-    if (typeof handler !== 'function') {
-      throw new ConfigurationError(`@OnMessage on ${name}: it decorates methods, not ${describe(handler)}`);
-    }
-    Reflect.defineMetadata(ON_MESSAGE, [...channelsOf(handler), channel], handler);
+    CHANNELS.add(CHANNELS.methodOf(target, method, descriptor).handler, channel);
   };
 }
 
 /** The channels that a method is decorated with. */
 export function channelsOf(handler: Function): readonly AnyListenableChannel[] {
-  return (Reflect.getMetadata(ON_MESSAGE, handler) as AnyListenableChannel[] | undefined) ?? [];
+  return CHANNELS.of(handler);
 }

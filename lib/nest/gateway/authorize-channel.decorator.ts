@@ -1,11 +1,8 @@
 import type { AnyListenableChannel, Channel, ChannelParams, ChannelTemplate } from '../../protocol/channel.js';
-import { checkChannelName, describe } from '../../protocol/channel-name.js';
+import { checkChannelName } from '../../protocol/channel-name.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import { checkOptions, flag } from '../../protocol/check-options.js';
-import { ConfigurationError } from '../../protocol/errors.js';
-import { handlerName } from '../handler-name.js';
-
-const AUTHORIZE_CHANNEL = Symbol('nestjs-messaging:authorize-channel');
+import { MethodMarks } from '../method-marks.js';
 
 /** A client that asks for a channel. */
 export interface ClientContext {
@@ -33,6 +30,8 @@ export interface Authorization {
   readonly channel: () => AnyListenableChannel;
   readonly all: boolean;
 }
+
+const AUTHORIZATIONS = new MethodMarks<Authorization>('@AuthorizeChannel');
 
 type Decision = boolean | Promise<boolean>;
 type AuthorizerDecorator<Params> = <Method extends (client: ClientContext, params: Params) => Decision>(
@@ -83,23 +82,18 @@ export function AuthorizeChannel(
   options: AuthorizeChannelOptions = {},
 ): AuthorizerDecorator<never> {
   return (target, method, descriptor) => {
-    const name = handlerName('@AuthorizeChannel', target, method);
-    const path = `@AuthorizeChannel on ${name}`;
-    const handler: unknown = descriptor?.value;
-    if (typeof handler !== 'function') {
-      throw new ConfigurationError(`${path}: it decorates methods, not ${describe(handler)}`);
-    }
-    checkOptions(options, path, { all: flag });
+    const { place, handler } = AUTHORIZATIONS.methodOf(target, method, descriptor);
+    checkOptions(options, place, { all: flag });
     if (typeof channel === 'string') checkChannelName(channel);
     const authorization: Authorization = {
       channel: typeof channel === 'function' ? channel : () => channel,
       all: options.all ?? false,
     };
-    Reflect.defineMetadata(AUTHORIZE_CHANNEL, [...authorizationsOf(handler), authorization], handler);
+    AUTHORIZATIONS.add(handler, authorization);
   };
 }
 
 /** What a method is decorated with. */
 export function authorizationsOf(handler: Function): readonly Authorization[] {
-  return (Reflect.getMetadata(AUTHORIZE_CHANNEL, handler) as Authorization[] | undefined) ?? [];
+  return AUTHORIZATIONS.of(handler);
 }
