@@ -7,6 +7,7 @@ import { shownOf } from '../protocol/codec/shown.js';
 import { InvalidMessageError, MessagingError } from '../protocol/errors.js';
 import { ignoreRejection } from '../protocol/promises.js';
 import { classInfo, classOf, declaredClasses, declaredNames } from '../protocol/serializable.js';
+import { isErrorOf } from '../protocol/thrown.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 
 type Properties = Readonly<Record<string, unknown>>;
@@ -49,7 +50,7 @@ export class PostCheck {
         this.object(message, 0, { channel, path: new MessagePath(), met: new Set() });
     } catch (error) {
       // What cannot be read is told of where it is to leave.
-      if (error instanceof MessagingError) throw error;
+      if (isErrorOf(error, MessagingError)) throw error;
     }
   }
 

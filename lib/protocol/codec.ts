@@ -7,6 +7,7 @@ import { isPlainJson } from './codec/is-plain-json.js';
 import { MessagingError } from './errors.js';
 import { Message } from './message.js';
 import { classInfo, classOf, typeName } from './serializable.js';
+import { isErrorOf } from './thrown.js';
 import type { TypeRegistry } from './type-registry.js';
 
 /** A message as text. */
@@ -61,7 +62,7 @@ export class Codec {
         return { data: JSON.stringify(message), type };
       }
     } catch (error) {
-      if (error instanceof MessagingError) throw error;
+      if (isErrorOf(error, MessagingError)) throw error;
       // A getter or a proxy has failed. The encoder meets it, too, and says where.
     }
     const { data, note } = new Encoder(this.types, this.filter).encode(message, target);

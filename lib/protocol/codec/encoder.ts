@@ -4,7 +4,7 @@ import { MessagingError, UnserializableError } from '../errors.js';
 import { ignoreRejection } from '../promises.js';
 import { classInfo, classOf } from '../serializable.js';
 import { SourceRef, toSourceRef } from '../source.js';
-import { nameOf, thrownText } from '../thrown.js';
+import { isErrorOf, nameOf, thrownText } from '../thrown.js';
 import type { TypeRegistry } from '../type-registry.js';
 import { builtinTag, extendedBuiltin, isErrorTag, isPlainPrototype, type BuiltinTag } from './builtin-type.js';
 import { isPolluting } from './check-json.js';
@@ -62,7 +62,7 @@ export class Encoder {
       return { data, note: note instanceof NoteDraft ? note.finish() : note };
     } catch (error) {
       // What the application's code threw, at the place where the walk stands: a proxy, a getter, a rule of its class.
-      if (error instanceof MessagingError) throw error;
+      if (isErrorOf(error, MessagingError)) throw error;
       return this.refuse(`it cannot be read: ${thrownText(error)}`, error);
     }
   }
@@ -181,7 +181,7 @@ export class Encoder {
     try {
       return filter.properties(object, type, keys);
     } catch (error) {
-      if (!(error instanceof FailedProperty)) throw error;
+      if (!isErrorOf(error, FailedProperty)) throw error;
       this.path.enter(error.property);
       throw error.cause;
     }

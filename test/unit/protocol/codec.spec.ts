@@ -714,4 +714,16 @@ describe('What throws while it is read', () => {
       /^message\.a\[0\]: it cannot be read: .*revoked/,
     );
   });
+
+  test('is told with the path also if what it throws cannot be read', () => {
+    const { proxy: revoked, revoke } = Proxy.revocable({}, {});
+    revoke();
+    const failing = {
+      get owner(): unknown {
+        // oxlint-disable-next-line typescript/only-throw-error -- an application may throw anything
+        throw revoked;
+      },
+    };
+    expect(() => new Codec(new TypeRegistry()).encode(failing)).toThrow('message.owner: it cannot be read: a value');
+  });
 });
