@@ -64,6 +64,11 @@ export class RedisLink {
     this.role = new RedisRole(client, this.address, this.hasOthers);
   }
 
+  /** How many bytes the connection has received; `undefined` if it does not tell. */
+  get bytesRead(): number | undefined {
+    return socketOf(this.client)?.bytesRead;
+  }
+
   /** Where to publish: of a Cluster one member at a time. */
   get publishing(): RedisClient {
     const { client } = this;
@@ -258,6 +263,11 @@ export class RedisLink {
   }
 
   private destroySocket(): void {
-    (this.client as { stream?: { destroy?(): void } }).stream?.destroy?.();
+    socketOf(this.client)?.destroy?.();
   }
+}
+
+/** The socket of a client, which ioredis does not document. */
+function socketOf(client: RedisClient): { readonly bytesRead?: number; destroy?(): void } | undefined {
+  return (client as { stream?: { readonly bytesRead?: number; destroy?(): void } }).stream;
 }

@@ -64,7 +64,7 @@ export class RedisPublisher {
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
-  private isHeld = false;
+  // Runs while posts are held although the link is up.
   private holding: NodeJS.Timeout | undefined = undefined;
   // Holds until Redis accepts a post again, also over a new link: that one is up says nothing of posts.
   private problem: Problem | undefined = undefined;
@@ -116,16 +116,14 @@ export class RedisPublisher {
    * that: it ends by itself after the time that a post may take.
    */
   hold(): void {
-    this.isHeld = true;
     this.holding ??= setTimeout(() => this.release(), this.timeoutMs).unref();
   }
 
   /** Sends what has waited since {@link hold}. */
   release(): void {
-    if (!this.isHeld) return;
+    if (this.holding === undefined) return;
     clearTimeout(this.holding);
     this.holding = undefined;
-    this.isHeld = false;
     this.flush();
   }
 
@@ -155,7 +153,7 @@ export class RedisPublisher {
   }
 
   private get canSend(): boolean {
-    return this.link?.isUp === true && !this.isHeld;
+    return this.link?.isUp === true && this.holding === undefined;
   }
 
   private createBatch(channel: string): Batch {

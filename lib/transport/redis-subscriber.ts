@@ -47,8 +47,6 @@ export class RedisSubscriber {
   private isClosed = false;
   // Whether anything has come by this link, or nothing can be expected to.
   private isProven = false;
-  // Whether all losses are told, so that messages need no look.
-  private isSettled = false;
   private readonly beat: RedisBeat;
   private readonly beatKey: string;
   // What is heard in another way than was asked for.
@@ -70,7 +68,7 @@ export class RedisSubscriber {
     this.beatKey = names.toPublish(`${RESERVED_PREFIX}beat/${randomUUID()}`);
     this.beat = new RedisBeat(
       {
-        bytesRead: this.bytesRead,
+        bytesRead: () => this.link?.bytesRead,
         publish: () => listener.publish(this.beatKey, ''),
         failed: (error) => {
           if (error && isReply(error)) this.cannotBeat('PUBLISH', error);
@@ -133,7 +131,7 @@ export class RedisSubscriber {
       isChange = this.restoring.delete(topic) || isChange;
       isChange = this.refusals.delete(topic) || isChange;
     }
-    if (isChange) this.changed();
+    if (isChange) this.listener.changed();
   }
 
   /** The link is up, with nothing registered: registers everything. */
@@ -146,14 +144,14 @@ export class RedisSubscriber {
     }
     this.flush();
     this.registerBeat();
-    this.changed();
+    this.listener.changed();
   }
 
   /** Posts can be sent again: whether they come back is to be seen. */
   recheck(): void {
     if (!this.beat.isOn) return;
     this.isProven = !this.beat.start();
-    this.changed();
+    this.listener.changed();
   }
 
   /** To be called at intervals: looks whether anything is heard. */
@@ -170,7 +168,7 @@ export class RedisSubscriber {
     this.restoring.clear();
     this.refusals.clear();
     this.beat.stop();
-    this.isProven = this.isSettled = false;
+    this.isProven = false;
     this.interests.unregister();
   }
 
@@ -226,7 +224,7 @@ export class RedisSubscriber {
     }
     if (this.isProven) this.tellLosses(topics);
     if (this.refusals.size === 0) this.backoff.reset();
-    if (isChange) this.changed();
+    if (isChange) this.listener.changed();
   }
 
   /** Last, so that a beat comes back only where all else is registered. */
@@ -242,9 +240,6 @@ export class RedisSubscriber {
     );
   }
 
-  private readonly bytesRead = (): number | undefined =>
-    (this.link?.client as { stream?: { bytesRead?: number } } | undefined)?.stream?.bytesRead;
-
   private cannotBeat(command: string, cause: Error): void {
     if (this.blindness !== undefined && this.isProven) return;
     this.blindness = new TransportUnavailableError(
@@ -259,11 +254,6 @@ export class RedisSubscriber {
   private prove(): void {
     this.isProven = true;
     this.tellLosses(this.interests.topics());
-    this.changed();
-  }
-
-  private changed(): void {
-    this.isSettled = this.isProven && this.restoring.size === 0 && this.refusals.size === 0;
     this.listener.changed();
   }
 
@@ -295,7 +285,7 @@ export class RedisSubscriber {
     } else {
       for (const topic of topics) this.restoring.delete(topic);
       for (const topic of wanted) this.refusals.set(topic, this.describe(topic, error));
-      this.changed();
+      this.listener.changed();
     }
     this.retrying ??= setTimeout(this.retry, this.backoff.next());
   }
@@ -318,7 +308,7 @@ export class RedisSubscriber {
         `this server hears all of ${quote(everything.key)} instead, which costs more: ${hint}`,
       { cause },
     );
-    this.changed();
+    this.listener.changed();
     return true;
   }
 
@@ -361,14 +351,14 @@ export class RedisSubscriber {
       if (key === this.beatKey) this.heardBeat();
       return;
     }
-    if (!this.isSettled) this.heardFirst(topic);
+    if (!this.isRegistered) this.heardFirst(topic);
     for (const { name } of topic.interests) this.reader.read(payload, name, name, topic.isPlain);
   }
 
   private receiveByPattern(pattern: string, key: string, payload: string): void {
     const topic = this.interests.topicOf(pattern, true);
     if (topic === undefined) return;
-    if (!this.isSettled) this.heardFirst(topic);
+    if (!this.isRegistered) this.heardFirst(topic);
     for (const { name, segments } of topic.interests) {
       const channel = this.names.match(key, segments, topic.isPlain);
       if (channel !== undefined) this.reader.read(payload, name, channel, topic.isPlain);
