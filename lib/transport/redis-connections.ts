@@ -1,7 +1,7 @@
-import { Backoff } from '../protocol/backoff.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { thrownText } from '../protocol/thrown.js';
+import { Backoff } from './backoff.js';
 import { REDIS_BACKOFF, isRedisClient, membersOf, type RedisClient } from './redis-client.js';
 import { checkUsable, type RedisConnectionOptions } from './redis-connection-options.js';
 import type { RedisSettings } from './redis-options.js';

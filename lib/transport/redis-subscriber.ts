@@ -1,9 +1,9 @@
 import { Deferred } from '../core/deferred.js';
 import type { SubscribeOptions } from '../core/transport.js';
 import { randomUUID } from 'node:crypto';
-import { Backoff } from '../protocol/backoff.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
+import { Backoff } from './backoff.js';
 import type { PayloadReader } from './payload-reader.js';
 import { REDIS_BACKOFF, isDenial, isReply } from './redis-client.js';
 import { RedisBeat } from './redis-beat.js';

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { Backoff } from '../../../lib/protocol/backoff.js';
+import { Backoff } from '../../../lib/transport/backoff.js';
 
 const HALF = { firstMs: 100, longestMs: 10_000, spread: 0.5 };
 const FULL = { firstMs: 500, longestMs: 30_000, spread: 1 };
