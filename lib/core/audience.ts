@@ -8,7 +8,6 @@ import type { TypeRegistry } from '../protocol/type-registry.js';
 import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
 import { Dispatcher } from './dispatcher.js';
-import type { GapListener } from './gap.js';
 import {
   Listener,
   assertListener,
@@ -122,17 +121,9 @@ export class Audience {
    * @param label - what logs call it; the function's name otherwise
    * @throws MessagingError for what is no channel or no function
    */
-  prepare(
-    channel: AnyListenableChannel,
-    call: MessageListener<never>,
-    session: Session,
-    label?: string,
-    onGap?: GapListener,
-  ): Listener {
+  prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
     assertListener(call);
-    const listener = Listener.of(this.heard(channel), call, session, label);
-    listener.onGap = onGap;
-    return listener;
+    return Listener.of(this.heard(channel), call, session, label);
   }
 
   /**

@@ -154,20 +154,15 @@ export class Hub {
     label?: string,
     onGap?: GapListener,
   ): Listener {
-    const listener = this.audience.prepare(channel, call, session, label, onGap);
-    this.audience.attach(listener);
+    const listener = this.prepare(channel, call, session, label);
+    listener.onGap = onGap;
+    this.attach(listener);
     return listener;
   }
 
   /** See {@link Audience.prepare}. */
-  prepare(
-    channel: AnyListenableChannel,
-    call: MessageListener<never>,
-    session: Session,
-    label?: string,
-    onGap?: GapListener,
-  ): Listener {
-    return this.audience.prepare(channel, call, session, label, onGap);
+  prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
+    return this.audience.prepare(channel, call, session, label);
   }
 
   /** See {@link Audience.heard}. */
