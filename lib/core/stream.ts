@@ -5,7 +5,7 @@ import type { Gap, GapListener } from './gap.js';
 import type { Hub } from './hub.js';
 import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
 import { checkListenOptions, type ListenOptions } from './listen-options.js';
-import { Listener, type Heard } from './listener.js';
+import type { Heard } from './listener.js';
 import { MessageContext } from './message-context.js';
 import type { Session } from './session.js';
 
@@ -84,10 +84,7 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     if (delivery === undefined) {
       return (error) => reporter.callbackFailed({ callback: `A subscriber of ${LABEL}`, error });
     }
-    const context = new MessageContext(
-      delivery,
-      Listener.of(heard, () => {}, session, LABEL),
-    );
+    const context = new MessageContext(delivery, { segments: heard.segments, session });
     return (error) => reporter.listenerFailed(error, { channel: delivery.channel, listener: LABEL, context });
   }
 }
