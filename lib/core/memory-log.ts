@@ -1,5 +1,5 @@
 import type { Position } from '../protocol/position.js';
-import type { ChannelLog, LogEntry, LogItem, LogMessage, LogRead, ReadBounds } from './channel-log.js';
+import type { ChannelLog, LogEntry, LogItem, LogRead, ReadBounds } from './channel-log.js';
 import { MAX_VECTOR_ROWS, SerialVector } from './serial-vector.js';
 
 /** What an entry takes beside its body, in bytes: its objects and their places. */
@@ -70,12 +70,9 @@ export class MemoryLogs {
   /** @internal Forgets a log. */
   drop(log: MemoryLog<unknown>): void {
     this.active.delete(log);
-    this.stopIfIdle();
-  }
-
-  /** Forgets all; nothing is to be appended any more. */
-  close(): void {
-    for (const log of this.active) log.close();
+    if (this.active.size > 0) return;
+    clearTimeout(this.timer);
+    this.timer = undefined;
   }
 
   private makeRoom(): void {
@@ -98,12 +95,6 @@ export class MemoryLogs {
       if (log.isIdle) this.active.delete(log);
     }
     this.timer = this.active.size > 0 ? this.nextStep() : undefined;
-  }
-
-  private stopIfIdle(): void {
-    if (this.active.size > 0) return;
-    clearTimeout(this.timer);
-    this.timer = undefined;
   }
 }
 
@@ -302,5 +293,5 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
 }
 
 function sizeOf<Body>(item: LogItem<Body>): number {
-  return ENTRY_BYTES + (item.kind === 'message' ? (item satisfies LogMessage<Body>).bytes : 0);
+  return ENTRY_BYTES + (item.kind === 'message' ? item.bytes : 0);
 }

@@ -55,9 +55,9 @@ export class SerialVector {
     return serial <= highest;
   }
 
-  /** Takes over all that another one has noted. @returns whether there was room for it */
-  noteAll(other: SerialVector): boolean {
-    return other.list().every(([node, channel, serial]) => this.note(node, channel, serial));
+  /** Takes over all that another one has noted, if there is room for it. */
+  noteAll(other: SerialVector): void {
+    for (const row of other.list()) this.note(...row);
   }
 
   /** Its rows, behind `null` if others are forgotten. */

@@ -73,6 +73,10 @@ class Pair {
     this.checkRoom();
   }
 
+  close(): void {
+    for (const each of this.real) each.close();
+  }
+
   private append(index: number, item: LogItem<number>, bytes: number): void {
     const postId = item.kind === 'message' ? item.postId : undefined;
     const isKnown = ({ item: other }: Appended): boolean => other.kind === 'message' && other.postId === postId;
@@ -136,7 +140,7 @@ describe('Logs in memory', () => {
       fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
         const pair = new Pair();
         for (const step of actions) pair.do(step);
-        pair.logs.close();
+        pair.close();
         expect(pair.logs.bytes).toBe(0);
         expect(jest.getTimerCount()).toBe(0);
       }),

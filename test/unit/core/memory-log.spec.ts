@@ -66,7 +66,7 @@ describe('Logs in memory', () => {
     expect(logs.bytes).toBe(kept(first) * (ENTRY + 10) + ROW + 7 * (ENTRY + 1) + ROW);
     first.close();
     expect(logs.bytes).toBe(7 * (ENTRY + 1) + ROW);
-    logs.close();
+    second.close();
     expect(logs.bytes).toBe(0);
   });
 
