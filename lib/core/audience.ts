@@ -25,7 +25,7 @@ import type { Transport } from './transport.js';
 const NO_OPTIONS: Readonly<ChannelOptions> = {};
 const MAX_HELD = 10_000;
 
-/** Who listens on this node, to what, and how messages reach them; where they come from is not its matter. */
+/** Who listens on this node, to what, and how messages reach them, wherever these come from. */
 export class Audience {
   readonly definitions: ChannelDefinitions;
   private readonly channels: ListenerRegistry;
@@ -88,7 +88,7 @@ export class Audience {
   }
 
   /**
-   * What somebody who names a channel listens to.
+   * What a listener to a channel listens to.
    *
    * @throws MessagingError for what is no channel
    */
@@ -103,9 +103,9 @@ export class Audience {
   }
 
   /**
-   * What somebody listens to who has a name or template that has been checked, and may be one of the library's own.
+   * Like {@link heard}, for a name or template that has been checked; it may be one of the library's own.
    *
-   * @throws ConfigurationError where it is unclear how its channel is defined, or the class of that has the name of another
+   * @throws ConfigurationError if the definition of its channel is unclear, or if its class has the name of another class
    */
   heardUnder(name: string): Heard {
     const definition = this.definitions.of(name);

@@ -8,8 +8,8 @@ export interface LogMessage<Body> {
   /** The node that posted it; empty if a part that is not of this library did. */
   readonly node: string;
   /**
-   * Tells it from the others that its node has published, and rises in each channel. None if it stayed on its node, or if
-   * its node gave it none: it can then not be compared with what another node has.
+   * Tells it from the others that its node has published, and rises in each channel. `undefined` if it stayed on its node,
+   * or if its node gave it none: it cannot be compared with what another node has.
    */
   readonly serial: number | undefined;
   /** What readers get. The log does not look into it. */
@@ -37,16 +37,16 @@ export interface LogEntry<Body> {
   readonly item: LogItem<Body>;
 }
 
-/** How much {@link ChannelLog.read} may give at once. */
+/** How much {@link ChannelLog.read} may return at once. */
 export interface ReadBounds {
-  /** At least one entry is given, however long it is, so that whoever reads on gets on. @defaultValue no bound */
+  /** At least one entry is returned, however long it is, so that a reader always makes progress. @defaultValue no bound */
   readonly maxBytes?: number;
   /** @defaultValue no bound */
   readonly maxEntries?: number;
 }
 
 /**
- * Why a log cannot say what came after a position.
+ * Why a log cannot tell what came after a position.
  *
  * - `trimmed`: some of it is forgotten
  * - `epoch`: the position is of another log
@@ -71,8 +71,8 @@ type MaybePromise<T> = T | Promise<T>;
  *
  * What an implementation guarantees (`channelLogConformance` of `nestjs-messaging/testing` checks it):
  *
- * - **Offsets** begin at 1 and rise by one with each item; an offset is given once. They are the log's to give: whoever
- *   appends learns from the result which one it was.
+ * - **Offsets** begin at 1 and rise by one with each item; an offset is given once. The log assigns
+ *   them; the result of an append tells which one it was.
  * - **Epoch**: names the numbering. It stays the same as long as offsets go on, and is another one, never used before, if they
  *   begin anew (the log was lost or deleted). Positions of different epochs are never compared.
  * - **Order**: items appended one after the other have rising offsets, also if the first append has not been answered when
@@ -80,7 +80,7 @@ type MaybePromise<T> = T | Promise<T>;
  * - **Once**: a message with a {@link LogMessage.postId} that the log still holds is not appended again; the result is the
  *   position that it has.
  * - **Reads** see each item whose append was answered before, and never a part of one. They have no holes: the log forgets
- *   from its beginning only, and says `trimmed` rather than leave one out. A gap is an item like a message; it is never
+ *   from its beginning only, and reports `trimmed` rather than leave one out. A gap is an item like a message; it is never
  *   left out either.
  * - **Time**: items are kept for a time and within a room that the implementation names. Forgetting changes neither epoch
  *   nor offsets, also if nothing is left.

@@ -15,7 +15,7 @@ export class Cut {
    *   it was asked
    * @param to - how far it had come when the answer came, or what stands for it: if the other node does not answer, a
    *   question of this node to itself that comes back through its subscription
-   * @param vector - how far the other log had come, for each poster, when it was read; without it, or where it has forgotten
+   * @param vector - how far the other log had come, for each poster, when it was read; without it, or if it has forgotten
    *   something, an entry up to `to` cannot be compared with what the client has read
    */
   constructor(
@@ -32,7 +32,7 @@ export class Cut {
    */
   decide({ offset, item }: LogEntry<unknown>, joined: number): 'owed' | 'not owed' | 'unclear' {
     if (item.kind === 'gap') return 'owed';
-    // Only ever on this node: for those who were here.
+    // It stayed on this node: only clients that were here already are owed it.
     if (this.isOwn(item)) return offset > joined ? 'owed' : 'not owed';
     const hasCome = item.serial === undefined ? undefined : this.vector?.covers(item.node, item.channel, item.serial);
     if (hasCome !== undefined) return hasCome ? 'not owed' : 'owed';
@@ -84,7 +84,7 @@ export class Cuts {
     return kept.number;
   }
 
-  /** The cut that a position is counted by; nothing if it needs none, or `lost` if that is not kept any more. */
+  /** The cut that a position is counted by; `undefined` if it needs none, `lost` if the cut is no longer kept. */
   get(number: number, offset: number): Cut | undefined | 'lost' {
     const kept = this.byNumber.get(number);
     if (kept !== undefined) return offset < kept.until ? kept.cut : undefined;

@@ -88,7 +88,7 @@ export class Hub {
     return this.inbound.rejectedCount;
   }
 
-  /** Connects to the other nodes, where there is a transport; see {@link Transport.start}. */
+  /** Connects to the other nodes, if there is a transport; see {@link Transport.start}. */
   async start(): Promise<void> {
     const { inbound } = this;
     await this.transport?.start((payload, subscription, channel) => inbound.receive(payload, subscription, channel), {
@@ -111,15 +111,15 @@ export class Hub {
   }
 
   /**
-   * The delivery under way of a message that comes out of operators of the application, which pass on the message alone;
-   * none if its listeners are no longer being called.
+   * The current delivery of a message that comes out of operators of the application, which pass on the message alone;
+   * `undefined` if its listeners are no longer being called.
    */
   deliveryOf(message: unknown): Delivery | undefined {
     const { current } = this.audience;
     return current !== undefined && current.message === message ? current : undefined;
   }
 
-  /** Has a reader told of the losses of what is subscribed to meanwhile, whichever session that is of. */
+  /** Tells a reader of the losses of whatever `subscribe` subscribes to, in any session. */
   subscribeFor<T>(reader: GapReader, subscribe: () => T): T {
     const outer = this.subscriber;
     this.subscriber = reader;
@@ -130,7 +130,7 @@ export class Hub {
     }
   }
 
-  /** Who is told of the losses of what is subscribed to now, beside whoever its options name. */
+  /** Who is told of the losses of a subscription that is made now, beside its own `onGap`. */
   gapReaderOf(session: Session): GapReader {
     return this.subscriber ?? session;
   }
@@ -197,7 +197,7 @@ export class Hub {
 
   /**
    * Closes all sessions but the library's {@link own}: the application hears no more, while this node still answers the others.
-   * To be followed by {@link close}.
+   * {@link close} must follow.
    */
   retire(): void {
     this.sessions.close('shutdown');

@@ -16,7 +16,7 @@ export interface ListenOptions {
 export const LISTEN_OPTIONS: Record<keyof ListenOptions, OptionCheck> = { onGap: callback };
 
 /**
- * @param path - what the options were given to, as the error has it
+ * @param path - what the options were given to, as the error names it
  * @throws ConfigurationError that names the option
  */
 export function checkListenOptions(options: ListenOptions, path: string): void {

@@ -69,7 +69,7 @@ export class ListenerList implements Registry {
     this.waiting.push(delivery);
   }
 
-  /** A gap for a reason that one stands for already, with no message behind it, is no other. */
+  /** Adds a gap, unless one with its reason already waits and no message has come since. */
   waitGap(gap: Gap): void {
     const { waiting } = this;
     for (let index = waiting.length - 1; index >= this.nextWaiting; index--) {

@@ -191,7 +191,7 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
 
   /**
    * How far the posters' messages have come to this log: all whose messages came while items are kept, whether there was
-   * room to keep them or not. Of too many posters it knows the latest, and of the others that it does not know.
+   * room to keep them or not. If there are too many posters, it knows the latest, and reports the others as unknown.
    */
   vector(): SerialVector {
     // Two turns: what came before something was forgotten is of no interest by then.

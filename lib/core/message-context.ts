@@ -28,7 +28,6 @@ export class MessageContext<Params = MessageParams> {
   /** The parameters of the channel, by the template that the listener was registered with; else empty. */
   get params(): Params {
     const { segments } = this.#hearer;
-    // As the template has them, which the listener was registered with.
     return ((segments && matchTemplate(segments, this.channel.split('/'))) ?? {}) as Params;
   }
 

@@ -2,8 +2,8 @@ import { describe } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 
 /**
- * What goes from node to node: a question, the answer to one, or word that there will be none; or a call that whoever hears it
- * answers with nothing.
+ * What nodes send each other: a question, its answer, or a failure if there will be none; or a call, which each node that hears
+ * it answers without a body.
  */
 export type NodePacket =
   | { readonly kind: 'call'; readonly id: string; readonly from: string }

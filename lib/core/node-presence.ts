@@ -6,7 +6,7 @@ import type { Hub } from './hub.js';
  */
 const AWAY_MS = 2_500;
 const LOOK_MS = 250;
-/** If more nodes than this are waited for, they are looked for less often. Clients can name any number that there never were. */
+/** If more nodes than this are waited for, they are looked for less often: clients can name any number that never existed. */
 const LOOKED_FOR_OFTEN = 32;
 /** How long a node that was given up is not waited for again, and how many are known to be gone. */
 const GONE_MS = 5_000;
@@ -53,7 +53,7 @@ export class NodePresence {
   }
 
   private noteGone(node: string): void {
-    // Anew at the end.
+    // Moves it to the end.
     this.gone.delete(node);
     this.gone.set(node, performance.now() + GONE_MS);
     const [first] = this.gone.keys();

@@ -61,7 +61,7 @@ export class NodeRequests {
   }
 
   /**
-   * Whether there is any other node. Never rejects. To be asked when this one leaves: it is not to be counted any more.
+   * Whether there is any other node. Never rejects. Call it when this node leaves: from then on, it is no longer counted.
    *
    * @param timeoutMs - how long they have to answer; after that, only the broker is asked
    */

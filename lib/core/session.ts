@@ -45,7 +45,7 @@ export interface Registration {
   unsubscribe(): void;
 }
 
-/** Who passes on what streams give, and is told of their losses: operators carry messages alone. */
+/** Passes on the messages of streams. It is told of their losses, since operators carry messages alone. */
 export interface GapReader {
   gap(gap: Gap): void;
 }
@@ -156,8 +156,8 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Runs a function when the session closes, after those that came before it; at once where it has. What it throws is
-   * reported.
+   * Runs a function when the session closes, after those that came before it; at once if it has closed. What it
+   * throws is reported.
    *
    * @throws MessagingError (INVALID_LISTENER) for what is no function
    * @internal
