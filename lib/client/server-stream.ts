@@ -5,13 +5,15 @@ import {
   ConnectionLostError,
   type MessagingError,
 } from '../protocol/errors.js';
-import type {
-  ChangeAnswer,
-  ChannelAnswer,
-  ChannelPosition,
-  ChannelRequest,
-  PositionEvent,
-  ReadyEvent,
+import {
+  PROBE_MS,
+  SILENT_HEARTBEATS,
+  type ChangeAnswer,
+  type ChannelAnswer,
+  type ChannelPosition,
+  type ChannelRequest,
+  type PositionEvent,
+  type ReadyEvent,
 } from '../protocol/gateway.js';
 import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason } from './client-status.js';
@@ -27,8 +29,6 @@ import { failureOf, type Post } from './server-requests.js';
 const OPEN_TIMEOUT_MS = 15_000;
 /** How long the server may take to answer to a change. */
 const ANSWER_TIMEOUT_MS = 30_000;
-/** For how long nothing may come of a stream of which it is in doubt whether it lives. */
-const PROBE_MS = 1_500;
 /** For so long a stream that is being opened is left alone by {@link ServerStream.wake}. */
 const PATIENCE_MS = 5_000;
 /** A stream that was ready for so long, or has brought a message, was worth to be opened. */
@@ -38,8 +38,6 @@ const MAX_PORTION_BYTES = 40_000;
 const encoder = new TextEncoder();
 /** A timer that goes off so late says nothing about the server. */
 const LATE_MS = 500;
-/** How many heartbeats long a stream may be silent before it is in doubt. */
-const SILENT_HEARTBEATS = 1.5;
 
 /** What a stream is of. */
 export interface StreamOwner {

@@ -5,6 +5,12 @@ import type { GapReason, Position } from './position.js';
 /** The longest id of a connection that is looked at, in characters; a server's own are shorter. */
 export const MAX_CONNECTION_LENGTH = 100;
 
+/** How many heartbeats long a stream may be silent before our client doubts that it lives. */
+export const SILENT_HEARTBEATS = 1.5;
+
+/** For how long nothing may come of a stream that is in doubt, in milliseconds; our client then takes it for dead. */
+export const PROBE_MS = 1_500;
+
 /** A channel that a client wants, by its name. */
 export interface ChannelRequest {
   readonly channel: string;

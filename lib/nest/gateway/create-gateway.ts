@@ -1,5 +1,6 @@
 import type { Hub } from '../../core/hub.js';
 import { Gateway } from '../../gateway/gateway.js';
+import { PROBE_MS, SILENT_HEARTBEATS } from '../../protocol/gateway.js';
 import type { EventStreams } from '../../sse/event-streams.js';
 import type { LoggingReporter } from '../logging-reporter.js';
 import type { ResolvedMessagingOptions } from '../messaging-options.js';
@@ -13,10 +14,6 @@ const LEAVE_MS = 8_000;
 /** How long PM2 lets a process end, unless it is told otherwise. */
 const PM2_KILL_MS = 1_600;
 const MAX_PENDING_REQUESTS = 1_000;
-
-/** How long a client takes to notice that its connection is dead: so many heartbeats, and a time. */
-const NOTICING_HEARTBEATS = 1.5;
-const NOTICING_MS = 1_500;
 
 /** Makes the gateway of an application, by its options. */
 export function createGateway(
@@ -33,7 +30,7 @@ export function createGateway(
     maxPendingRequests = MAX_PENDING_REQUESTS,
   }: GatewayOptions,
 ): Gateway {
-  const noticedAfterMs = Math.ceil(heartbeatMs * NOTICING_HEARTBEATS) + NOTICING_MS;
+  const noticedAfterMs = Math.ceil(heartbeatMs * SILENT_HEARTBEATS) + PROBE_MS;
   if (recoveryMs > 0 && heartbeatMs > 0 && recoveryMs < noticedAfterMs) {
     reporter.warn(
       'recoveryMs',
