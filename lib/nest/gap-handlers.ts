@@ -8,6 +8,7 @@ import type { AnyListenableChannel } from '../protocol/channel.js';
 import { DecoratedMethods, type DecoratedMethod } from './decorated-methods.js';
 import { LocalSessions } from './local-sessions.js';
 import { gapChannelsOf } from './on-gap.decorator.js';
+import { startOrClose } from './start-or-close.js';
 
 /** What a request-scoped `@OnGap` handler finds under Nest's `REQUEST`. */
 interface GapRequest {
@@ -32,22 +33,12 @@ export class GapHandlers implements OnApplicationBootstrap {
   /**
    * Resolves when losses would be known, unless other servers cannot be reached.
    *
-   * @throws ConfigurationError where channels or classes contradict each other
+   * @throws ConfigurationError if channels or classes contradict each other
    */
   async onApplicationBootstrap(): Promise<void> {
-    const listeners = await this.attachFirst();
+    const listeners = await startOrClose(this.hub, () => this.attachNew());
     this.methods.whenLoaded(() => whenHeard(this.hub, this.attachNew()));
     await whenHeard(this.hub, listeners);
-  }
-
-  private async attachFirst(): Promise<Listener[]> {
-    try {
-      return this.attachNew();
-    } catch (error) {
-      // Nest calls no hooks of an application that has failed to start.
-      await this.hub.close();
-      throw error;
-    }
   }
 
   /** Listens for the methods that were not there the last time. */

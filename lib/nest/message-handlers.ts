@@ -12,6 +12,7 @@ import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
 import { channelsOf } from './on-message.decorator.js';
 import { refuseUnclearClasses } from './refuse-unclear-classes.js';
+import { startOrClose } from './start-or-close.js';
 import { warnOfRenamedClasses } from './warn-of-renamed-classes.js';
 
 /** Makes the methods decorated with `@OnMessage` listeners of the hub. */
@@ -34,26 +35,20 @@ export class MessageHandlers implements OnApplicationBootstrap {
   /**
    * Resolves when the handlers hear other servers too, unless those cannot be reached.
    *
-   * @throws ConfigurationError where channels or classes contradict each other
+   * @throws ConfigurationError if channels or classes contradict each other
    */
   async onApplicationBootstrap(): Promise<void> {
-    const listeners = await this.discoverFirst();
+    const listeners = await startOrClose(this.hub, () => this.discoverFirst());
     this.hub.release(listeners);
     this.methods.whenLoaded(() => this.attachNew());
     await whenHeard(this.hub, listeners);
   }
 
-  private async discoverFirst(): Promise<Listener[]> {
-    try {
-      const listeners = this.discover();
-      refuseUnclearClasses(this.hub.types, this.reporter);
-      warnOfRenamedClasses(this.hub.types, this.reporter);
-      return listeners;
-    } catch (error) {
-      // Nest calls no hooks of an application that has failed to start.
-      await this.hub.close();
-      throw error;
-    }
+  private discoverFirst(): Listener[] {
+    const listeners = this.discover();
+    refuseUnclearClasses(this.hub.types, this.reporter);
+    warnOfRenamedClasses(this.hub.types, this.reporter);
+    return listeners;
   }
 
   private async attachNew(): Promise<void> {

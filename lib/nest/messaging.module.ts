@@ -48,6 +48,7 @@ import {
 } from './messaging-options.js';
 import { MessagingService } from './messaging.service.js';
 import { preparePatternHandlers } from './pattern-handlers.js';
+import { startOrClose } from './start-or-close.js';
 import { stopListening } from './stop-listening.js';
 import { refuseBundledRules } from './refuse-bundled-rules.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
@@ -214,13 +215,10 @@ export class MessagingModule
     refuseDurableHolders(this.modules);
     const log = new StatusLog(this.reporter);
     this.hub.status.subscribe((status) => log.next(status));
-    try {
+    await startOrClose(this.hub, async () => {
       await this.hub.start();
       log.started();
-    } catch (error) {
-      await this.hub.close();
-      throw error;
-    }
+    });
   }
 
   /** Called by Nest while it still serves requests: accepts no more of them from new connections, and ends the event streams. */
