@@ -44,11 +44,6 @@ export class ChannelFeed implements FeedWriter {
     return this.feed.ready;
   }
 
-  /** Whether anybody is sent what it hears. */
-  get hasReaders(): boolean {
-    return this.feed.hasReaders || this.natives.size > 0;
-  }
-
   /** Whether a message is for those who have this name: of a template as a whole, what nothing else decides about. */
   carries(channel: string): boolean {
     return !this.feed.isTemplate || this.context.hub.definitions.decides(this.name, channel);

@@ -132,7 +132,7 @@ afterAll(async () => {
 });
 
 const connections = () => running.app.get(Gateway)['connections'].size;
-const listeners = (name: string) => running.app.get(Gateway)['feeds'].get(name)?.hasReaders === true;
+const listeners = (name: string) => running.app.get(Gateway)['feeds'].get(name)?.['feed'].hasReaders === true;
 const post = (name: string, message: unknown) => void messaging.postMessage(News.for({ name }), message);
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 

@@ -103,7 +103,7 @@ export class ClientServer implements AsyncDisposable {
 
   /** Whether any client is subscribed to this name here. */
   isHeard(channel: string): boolean {
-    return this.running.app.get(Gateway)['feeds'].get(channel)?.hasReaders === true;
+    return this.running.app.get(Gateway)['feeds'].get(channel)?.['feed'].hasReaders === true;
   }
 
   /** Waits until nothing of any client is left. */
