@@ -21,7 +21,7 @@ import {
   type INestApplication,
   type NestInterceptor,
 } from '@nestjs/common';
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { finalize, firstValueFrom, map, NEVER, Observable, of, Subject, takeUntil } from 'rxjs';
 import { Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
 import { EventStreams } from '../../lib/sse/event-streams.js';
@@ -665,11 +665,18 @@ describe('An event stream on Fastify', () => {
       stream.on('error', () => {}).pause();
       const answer = session.request({ ':path': '/slow' }).setEncoding('utf8');
       expect(await told.take(2)).toEqual(['subscribed', 'slow entered']);
+      const looks = new Queue<void>();
+      const { setInterval: begin } = globalThis;
+      const intervals = jest
+        .spyOn(globalThis, 'setInterval')
+        .mockImplementation(((look: () => void, ms: number) => begin(() => looks.push(look()), ms)) as typeof begin);
       const closed = running.app.close();
       await once(session, 'goaway');
+      expect(intervals).toHaveBeenCalledTimes(1);
+      intervals.mockRestore();
       expect(await told.next()).toBe('released');
-      // Longer than a silent client is waited for.
-      await new Promise((resolve) => setTimeout(resolve, 2_500));
+      // At the fifth, a silent client is cut off.
+      await looks.take(6);
       gate.next();
       expect(await once(answer, 'data')).toEqual(['{"slow":"answer"}']);
       await closed;
