@@ -1,12 +1,11 @@
 // All clients of a server lose their connections at once and come back at once, to that server or to another one, while
 // 60,000 messages are kept for them: how long it takes until all are recovered, and for how long the event loop of the server
 // that they come to is held up at most.
-import { fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
-import type { RecoveryCommand, RecoveryReport } from './support/recovery-server.js';
+import { PinnedProcess } from './support/pinned-process.js';
+import type { RecoveryCalls } from './support/recovery-server.js';
 import { Redis } from './support/redis.js';
 import { report } from './support/table.js';
 
@@ -15,6 +14,8 @@ const CLIENTS = 5_000;
 const CHANNELS = 1_000;
 const MESSAGES = 60_000;
 
+type Server = PinnedProcess<RecoveryCalls>;
+
 interface Position {
   readonly epoch: string;
   readonly offset: number;
@@ -22,10 +23,12 @@ interface Position {
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const redis = await Redis.start();
-  const servers: ChildProcess[] = [];
+  const servers: Server[] = [];
   const turns = new Map<string, number[]>();
   try {
-    const [former, other] = [await startServer(redis, servers), await startServer(redis, servers)];
+    for (let count = 0; count < 2; count++)
+      servers.push(await PinnedProcess.start('recovery-server.js', undefined, [redis.url]));
+    const [former, other] = servers as [Server, Server];
     const cases = [
       { name: 'the same server', to: former },
       { name: 'another server', to: other },
@@ -48,50 +51,31 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
       rows: [...turns].map(([name, samples]) => ({ name, samples })),
     });
   } finally {
-    for (const server of servers) server.disconnect();
-    await Promise.all(servers.map((server) => once(server, 'exit')));
+    await Promise.all(servers.map((server) => server.stop()));
     await redis.stop();
   }
 }
 
-interface Server {
-  readonly port: number;
-  ask(command: RecoveryCommand): Promise<RecoveryReport>;
-}
-
-async function startServer(redis: Redis, servers: ChildProcess[]): Promise<Server> {
-  const server = fork(new URL('support/recovery-server.js', import.meta.url), [redis.url]);
-  servers.push(server);
-  const answer = async (): Promise<RecoveryReport> => ((await once(server, 'message')) as [RecoveryReport])[0];
-  const { port } = await answer();
-  return {
-    port: port!,
-    ask: (command) => {
-      server.send(command);
-      return answer();
-    },
-  };
-}
-
 async function storm(from: Server, to: Server): Promise<{ tookMs: number; longestTurnMs: number }> {
+  const [fromPort, toPort] = [await from.call('port'), await to.call('port')];
   const clients: Client[] = [];
   // In portions: it is not this that is measured.
   for (let opened = 0; opened < CLIENTS; opened += 100) {
     const some = Array.from({ length: 100 }, (_, index) => new Client(opened + index));
-    await Promise.all(some.map((client) => client.open(from.port)));
+    await Promise.all(some.map((client) => client.open(fromPort)));
     clients.push(...some);
   }
   for (const client of clients) client.cut();
-  await from.ask({ kind: 'post', channels: CHANNELS, each: MESSAGES / CHANNELS });
-  await to.ask({ kind: 'watch' });
+  await from.call('post', { channels: CHANNELS, each: MESSAGES / CHANNELS });
+  await to.call('watch');
   const start = performance.now();
-  await Promise.all(clients.map((client) => client.open(to.port)));
+  await Promise.all(clients.map((client) => client.open(toPort)));
   const tookMs = performance.now() - start;
-  const { longestTurnMs } = await to.ask({ kind: 'report' });
+  const longestTurnMs = await to.call('longestTurnMs');
   const lost = clients.filter(({ missed }) => missed !== MESSAGES / CHANNELS);
   if (lost.length > 0) throw new Error(`${lost.length} clients got ${lost[0]!.missed} messages`);
   for (const client of clients) client.cut();
-  return { tookMs, longestTurnMs: longestTurnMs! };
+  return { tookMs, longestTurnMs };
 }
 
 /** A client of one channel. */

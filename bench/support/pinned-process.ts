@@ -12,14 +12,22 @@ export const PLACES = canPin
   ? 'servers on core 0, load on core 1'
   : 'servers and load wherever the system puts them, since there is no taskset';
 
-/** A process of the bench on a core of its own, where the system has `taskset`; called one call at a time. */
+/** A process of the bench, on a core of its own if it is given one and the system has `taskset`; called one call at a time. */
 export class PinnedProcess<C extends Calls> {
   private constructor(private readonly child: ChildProcess) {}
 
-  /** Starts a file of this folder; resolves when it is ready. */
-  static async start<C extends Calls>(file: string, core: 0 | 1, args: readonly string[]): Promise<PinnedProcess<C>> {
+  /**
+   * Starts a file of this folder; resolves when it is ready.
+   *
+   * @param core - where it is to stay; wherever the system puts it if `undefined`
+   */
+  static async start<C extends Calls>(
+    file: string,
+    core: 0 | 1 | undefined,
+    args: readonly string[],
+  ): Promise<PinnedProcess<C>> {
     const child = fork(new URL(file, import.meta.url), args, { execArgv: ['--expose-gc'] });
-    pin(child, core);
+    if (core !== undefined) pin(child, core);
     const started = new PinnedProcess<C>(child);
     await started.answer();
     return started;

@@ -1,5 +1,5 @@
-// A server with a gateway, in a process of its own: forked with the URL of a Redis, it says on which port it listens. Told to
-// post, it does; told to watch, it says afterwards how long the longest turn of its event loop was.
+// A server with a gateway, in a process of its own: forked with the URL of a Redis. Posts, and measures the turns of its event
+// loop.
 import 'reflect-metadata';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
@@ -8,18 +8,7 @@ import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { defineChannel, MessagingModule, MessagingService } from 'nestjs-messaging';
-
-/** What the bench says to a server. */
-export type RecoveryCommand =
-  | { readonly kind: 'post'; readonly channels: number; readonly each: number }
-  | { readonly kind: 'watch' }
-  | { readonly kind: 'report' };
-
-/** What a server says. */
-export interface RecoveryReport {
-  readonly port?: number;
-  readonly longestTurnMs?: number;
-}
+import { answerCalls } from './pinned-process.js';
 
 const Channels = defineChannel('bench/:number', undefined, { clients: true });
 
@@ -45,40 +34,41 @@ let isWatching = false;
 let longestTurnMs = 0;
 let last = 0;
 
+const calls = {
+  port: () => (server.address() as AddressInfo).port,
+  post,
+  watch,
+  /** Watches no longer. */
+  longestTurnMs: () => {
+    isWatching = false;
+    return longestTurnMs;
+  },
+};
+
+/** What such a server can be called for. */
+export type RecoveryCalls = typeof calls;
+
+answerCalls(calls);
+
+async function post({ channels, each }: { channels: number; each: number }): Promise<void> {
+  for (let n = 0; n < each; n++) {
+    const posts = Array.from({ length: channels }, (_, number) =>
+      messaging.postMessage(Channels.for({ number }), { n }, { global: true }),
+    );
+    await Promise.all(posts);
+  }
+}
+
+function watch(): void {
+  isWatching = true;
+  longestTurnMs = 0;
+  last = performance.now();
+  setImmediate(watchTurn);
+}
+
 function watchTurn(): void {
   const now = performance.now();
   longestTurnMs = Math.max(longestTurnMs, now - last);
   last = now;
   if (isWatching) setImmediate(watchTurn);
-}
-
-process.on('message', (command: RecoveryCommand) => void run(command));
-process.on('disconnect', () => process.exit());
-tell({ port: (server.address() as AddressInfo).port });
-
-async function run(command: RecoveryCommand): Promise<void> {
-  switch (command.kind) {
-    case 'post': {
-      for (let n = 0; n < command.each; n++) {
-        const posts = Array.from({ length: command.channels }, (_, number) =>
-          messaging.postMessage(Channels.for({ number }), { n }, { global: true }),
-        );
-        await Promise.all(posts);
-      }
-      return tell({});
-    }
-    case 'watch':
-      isWatching = true;
-      longestTurnMs = 0;
-      last = performance.now();
-      setImmediate(watchTurn);
-      return tell({});
-    case 'report':
-      isWatching = false;
-      return tell({ longestTurnMs });
-  }
-}
-
-function tell(report: RecoveryReport): void {
-  process.send!(report);
 }
