@@ -2,8 +2,6 @@
 // cut off for 0.5–12 s and come back to any of the servers; each kind of fault by itself and beside such cuts. A checker
 // follows every message. Then 2,000 clients while the servers are told to leave (SIGTERM) and replaced, one after another.
 // Half an hour for a process: npm run bench -- jitter --processes=1
-import { pathToFileURL } from 'node:url';
-import { resolve } from 'node:path';
 import { FAULT_KINDS, type Fault, type FaultKind } from '../test/support/fault-schedule.js';
 import type { RunReport } from '../test/support/fault-report.js';
 import { FaultWorld } from '../test/support/fault-world.js';
@@ -72,8 +70,8 @@ export async function run({ rounds = 1 }: BenchOptions): Promise<void> {
       { name: `${kind}, cuts`, kind, hasCuts: true },
     ]),
   ];
-  const file = pathToFileURL(resolve('dist/bench/test/support/fault-node.js')).href;
-  const code = `import { startFaultNode } from '${file}'; await startFaultNode(JSON.parse(process.env.FAULT_NODE));`;
+  const file = new URL('../test/support/fault-node.js', import.meta.url);
+  const code = `import { startFaultNode } from '${file.href}'; await startFaultNode(JSON.parse(process.env.FAULT_NODE));`;
   const measurements = cases.map((measured) => ({ measured, results: [] as Record<keyof typeof FIGURES, number>[] }));
   const leaving: Record<keyof typeof LEAVING_FIGURES, number>[] = [];
   for (let round = 0; round < rounds; round++) {

@@ -24,9 +24,3 @@ export class PriceChange {
     this.filler = filler;
   }
 }
-
-/** Milliseconds of the machine's monotonic clock, which is the same in all of its processes. */
-export function clock(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds * 1000 + nanoseconds / 1e6;
-}

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { PriceChange, clock } from './fanout-event.js';
+import { machineClock as clock } from '../../test/support/machine-clock.js';
+import { PriceChange } from './fanout-event.js';
 import { FANOUT_SERVERS, type FanoutVariant } from './fanout-servers.js';
 import { answerCalls } from './pinned-process.js';
 

@@ -1,6 +1,6 @@
 // Clients of a server of events, in a process of their own: forked with the name of the server's variant. Every client must receive every event, once and not more:
 // else the process fails.
-import { clock } from './fanout-event.js';
+import { machineClock as clock } from '../../test/support/machine-clock.js';
 import type { FanoutVariant } from './fanout-servers.js';
 import { LoadClient, type LoadObserver } from './load-client.js';
 import { answerCalls } from './pinned-process.js';

@@ -1,9 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { Redis as Client } from 'ioredis';
+import { freePort } from '../../test/support/redis-server.js';
 import { pin } from './pinned-process.js';
 
 /** A redis-server of its own, on a free port, without persistence. */
@@ -41,12 +41,4 @@ export class Redis {
     this.child.kill();
     await once(this.child, 'exit');
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
 }
