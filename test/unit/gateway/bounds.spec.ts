@@ -6,6 +6,7 @@ import { ChannelDecisions, type ChannelDecider } from '../../../lib/gateway/chan
 import { ConnectionSlots } from '../../../lib/gateway/connection-slots.js';
 import type { Refusal } from '../../../lib/gateway/refusal.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
+import { turnsUntil } from '../../support/turns.js';
 
 afterEach(() => void jest.useRealTimers());
 
@@ -142,15 +143,8 @@ describe('Decisions about the channels of requests', () => {
       while (performance.now() < end);
       return Promise.resolve({ channel });
     });
-    let turns = 0;
-    const over = new AbortController();
-    const other = (async () => {
-      for (; !over.signal.aborted; turns++) await settled();
-    })();
-    await new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester());
-    over.abort();
-    await other;
-    expect(turns).toBeGreaterThan(10);
+    const decisions = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester());
+    expect(await turnsUntil(decisions)).toBeGreaterThan(10);
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { ChannelFeed } from '../../../lib/gateway/channel-feed.js';
 import { OtherNode } from '../../../lib/gateway/other-node.js';
+import { turnsUntil } from '../../support/turns.js';
 
 function texts(channel: string) {
   return Array.from(
@@ -22,23 +23,18 @@ test('What another node answers about many channels at once is read in many turn
     () => {},
   );
   const names = Array.from({ length: 20 }, (_, index) => `rooms/${index}`);
-  const counted = { turns: 0, isDone: false };
-  const count = (): void => {
-    counted.turns++;
-    if (!counted.isDone) setImmediate(count);
-  };
-  setImmediate(count);
-  const found = await Promise.all(
+  const recovered = Promise.all(
     names.map((name) => {
       const feed = { name, log: { lastOffset: 0 } } as unknown as ChannelFeed;
       const claim = { node: 'there', offset: 0, proof: 'an epoch' };
       return node.recover({ feed, joined: 0, claim, owner: '' }, undefined);
     }),
   );
-  counted.isDone = true;
+  const turns = await turnsUntil(recovered);
+  const found = await recovered;
   expect(found.map((each) => ('log' in each ? each.log.entries.length : 0))).toEqual(names.map(() => 500));
   // 10,000 entries, a thousand in each.
-  expect(counted.turns).toBeGreaterThanOrEqual(10);
+  expect(turns).toBeGreaterThanOrEqual(10);
 });
 
 /** What clients that come from there in as many channels are told; each log has ten parts. */

@@ -12,6 +12,7 @@ import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
 import { GatewayNode, claimsOf, type StreamReader } from '../../support/gateway-node.js';
+import { turnsUntil } from '../../support/turns.js';
 
 afterEach(async () => {
   jest.useRealTimers();
@@ -917,22 +918,19 @@ describe('A server that is asked by another one', () => {
     let now = 0;
     // Each look at the clock is 2 ms later.
     const clock = jest.spyOn(performance, 'now').mockImplementation(() => (now += 2));
-    const counted = { turns: 0, isDone: false };
+    let turns = 0;
     const { answers } = a.gateway as unknown as { answers: { make(value: unknown): Promise<unknown> } };
     const make = answers.make.bind(answers);
     answers.make = async (question) => {
-      const count = (): void => {
-        counted.turns++;
-        if (!counted.isDone) setImmediate(count);
-      };
-      count();
-      return make(question).finally(() => (counted.isDone = true));
+      const made = make(question);
+      turns += await turnsUntil(made);
+      return made;
     };
     const back = b.connect(first.wanted(...names));
     expect(await back.next(100)).toEqual(names.map(() => 'missed'));
     clock.mockRestore();
     // 100 claims and as many logs, of which it looks at two in a turn.
-    expect(counted.turns).toBeGreaterThan(50);
+    expect(turns).toBeGreaterThan(50);
   });
 });
 

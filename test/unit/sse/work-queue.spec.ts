@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { describe, expect, test } from '@jest/globals';
 import { WorkQueue } from '../../../lib/sse/work-queue.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
+import { turnsUntil } from '../../support/turns.js';
 
 function setup() {
   const reporter = new RecordingReporter();
@@ -21,14 +22,7 @@ describe('What is done for clients that come at once', () => {
         done.push(task);
       });
     }
-    let turns = 0;
-    const over = new AbortController();
-    const others = (async () => {
-      for (; !over.signal.aborted; turns++) await new Promise((resolve) => setImmediate(resolve));
-    })();
-    await emptied();
-    over.abort();
-    await others;
+    const turns = await turnsUntil(emptied());
     expect(done).toEqual(Array.from({ length: 20 }, (_, task) => task));
     expect(turns).toBeGreaterThan(4);
   });
@@ -46,14 +40,7 @@ describe('What is done for clients that come at once', () => {
         })();
       });
     }
-    let turns = 0;
-    const over = new AbortController();
-    const others = (async () => {
-      for (; !over.signal.aborted; turns++) await new Promise((resolve) => setImmediate(resolve));
-    })();
-    await emptied();
-    over.abort();
-    await others;
+    const turns = await turnsUntil(emptied());
     expect(turns).toBeGreaterThan(4);
   });
 
