@@ -1,54 +1,33 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
-import { filter, firstValueFrom } from 'rxjs';
-import type { TransportStatus } from '../../lib/core/transport.js';
-import type { RedisOption } from '../../lib/transport/redis-options.js';
-import { RedisTransport, type RedisTransportSettings } from '../../lib/transport/redis-transport.js';
+import type { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { Queue } from '../support/queue.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisCluster } from '../support/redis-cluster.js';
-
-type Received = [payload: string, subscription: string, channel: string];
+import { RedisNodes, reached } from '../support/redis-nodes.js';
 
 let redis: RedisCluster;
-const open: { close(): unknown }[] = [];
+let nodes = new RedisNodes();
 
 beforeAll(async () => {
   redis = await RedisCluster.start(3);
 });
 afterEach(async () => {
-  for (const each of open.splice(0).toReversed()) await each.close();
+  await nodes[Symbol.asyncDispose]();
+  nodes = new RedisNodes();
 });
 afterAll(() => redis[Symbol.asyncDispose]());
 
-function connect({ nodes } = redis): Cluster {
-  const cluster = new Cluster(nodes, { lazyConnect: true });
-  open.push({ close: () => cluster.disconnect() });
+function connect(to = redis): Cluster {
+  const cluster = new Cluster(to.nodes, { lazyConnect: true });
+  nodes.use({ [Symbol.dispose]: () => cluster.disconnect() });
   return cluster;
 }
 
-function reached(transport: RedisTransport, wanted: TransportStatus['state']): Promise<TransportStatus> {
-  return firstValueFrom(transport.status.pipe(filter(({ state }) => state === wanted)));
-}
-
-async function node(
-  cluster: RedisOption,
-  names: string[] = [],
-  settings: RedisTransportSettings = {},
-): Promise<[RedisTransport, Queue<Received>]> {
-  const transport = new RedisTransport(cluster, settings);
-  open.push({ close: () => transport.close() });
-  const received = new Queue<Received>();
-  await transport.start((...args) => received.push(args));
-  await reached(transport, 'ready');
-  await Promise.all(names.map((name) => transport.subscribe(name)));
-  return [transport, received];
-}
-
 test('payloads reach every node of the application, whichever nodes of the cluster they are connected to', async () => {
-  const [a] = await node(connect());
+  const [a] = await nodes.node(connect());
   for (let round = 0; round < 5; round++) {
-    const [, atB] = await node(connect(), ['news', 'rooms/:id']);
+    const [, atB] = await nodes.node(connect(), ['news', 'rooms/:id']);
     expect(await a.publish('news', 'hello')).toBe(true);
     expect(await a.publish('rooms/1', 'room')).toBe(true);
     // Order is promised within a channel, not between two.
@@ -59,8 +38,8 @@ test('payloads reach every node of the application, whichever nodes of the clust
 });
 
 test('payloads of one publisher stay in order', async () => {
-  const [a] = await node(connect());
-  const [, atB] = await node(connect(), ['news']);
+  const [a] = await nodes.node(connect());
+  const [, atB] = await nodes.node(connect(), ['news']);
   const payloads = Array.from({ length: 1_000 }, (_, index) => String(index));
   const accepted = await Promise.all(payloads.map((payload) => a.publish('news', payload)));
   expect(accepted.every(Boolean)).toBe(true);
@@ -69,14 +48,14 @@ test('payloads of one publisher stay in order', async () => {
 
 test('a cluster of the application is neither used nor ended', async () => {
   const own = connect();
-  const [a] = await node(own, ['news']);
+  const [a] = await nodes.node(own, ['news']);
   expect(own.status).toBe('wait');
   await a.close();
   expect(await own.set('key', 'value')).toBe('OK');
 });
 
 test('closing ends all connections', async () => {
-  const [a] = await node(connect(), ['news']);
+  const [a] = await nodes.node(connect(), ['news']);
   const states: string[] = [];
   a.status.subscribe(({ state }) => states.push(state));
   const before = performance.now();
@@ -87,14 +66,13 @@ test('closing ends all connections', async () => {
 
 /** The member that a transport posts through, and another one, as heard by somebody who is subscribed there. */
 async function postedThrough(transport: RedisTransport, { servers } = redis) {
-  const probes = servers.map(({ url }) => new RedisProbe(url));
-  open.push({ close: () => probes.forEach((each) => each[Symbol.dispose]()) });
+  const probes = servers.map((server) => nodes.probe(server));
   const counts = await Promise.all(probes.map((each) => each.calls('publish')));
   await transport.publish('other', 'x');
   const after = await Promise.all(probes.map((each) => each.calls('publish')));
   const index = after.findIndex((count, each) => count > counts[each]!);
   const elsewhere = new Redis(servers[(index + 1) % 3]!.url);
-  open.push({ close: () => elsewhere.disconnect() });
+  nodes.use({ [Symbol.dispose]: () => elsewhere.disconnect() });
   const heard = new Queue<string>();
   elsewhere.on('message', (_: string, text: string) => {
     for (const payload of text.split('\n')) if (payload !== '') heard.push(payload);
@@ -115,7 +93,7 @@ async function postUntilAccepted(transport: RedisTransport): Promise<{ refused: 
 }
 
 test('posts go through another member at once when the connection to theirs ends', async () => {
-  const [a] = await node(connect());
+  const [a] = await nodes.node(connect());
   const { member, heard } = await postedThrough(a);
   await member.kill();
   try {
@@ -128,7 +106,7 @@ test('posts go through another member at once when the connection to theirs ends
 });
 
 test('posts go through another member when theirs does not answer, in order', async () => {
-  const [a] = await node(connect(), [], { heartbeatMs: 50 });
+  const [a] = await nodes.node(connect(), [], { heartbeatMs: 50 });
   const { member, heard } = await postedThrough(a);
   member.pause();
   try {
@@ -142,7 +120,7 @@ test('posts go through another member when theirs does not answer, in order', as
 });
 
 test('posts that are left unanswered send those after them through another member, whatever the heartbeat', async () => {
-  const [a] = await node({ client: connect(), publishTimeoutMs: 100 }, [], { heartbeatMs: 60_000 });
+  const [a] = await nodes.node({ client: connect(), publishTimeoutMs: 100 }, [], { heartbeatMs: 60_000 });
   const { member } = await postedThrough(a);
   member.pause();
   try {
@@ -154,14 +132,7 @@ test('posts that are left unanswered send those after them through another membe
 
 /** A node that writes down what it is told, and the member that it is subscribed at. */
 async function subscribed(cluster = redis) {
-  const transport = new RedisTransport(connect(cluster));
-  open.push({ close: () => transport.close() });
-  const told = new Queue<string>();
-  await transport.start((payload, name) => told.push(`${name}: ${payload}`), {
-    lost: (name, reason) => told.push(`${name} lost: ${reason}`),
-  });
-  await Promise.all(['news', 'rooms/:id'].map((name) => transport.subscribe(name)));
-  await reached(transport, 'ready');
+  const [transport, told] = await nodes.listener(connect(cluster), ['news', 'rooms/:id']);
   const probes = cluster.servers.map(({ url }) => new RedisProbe(url));
   const listening = await Promise.all(probes.map(async (each) => (await each.channels()).includes('messaging:|news')));
   for (const probe of probes) probe[Symbol.dispose]();
@@ -181,7 +152,7 @@ async function toldUntilHeard(b: RedisTransport, told: Queue<string>): Promise<s
 const LOSSES = ['news lost: broker', 'rooms/:id lost: broker'];
 
 test('a node whose subscriptions hang on a member that ends hears by another one, and its names have a loss', async () => {
-  const [b] = await node(connect());
+  const [b] = await nodes.node(connect());
   const { told, member } = await subscribed();
   await member.kill();
   try {
@@ -192,7 +163,7 @@ test('a node whose subscriptions hang on a member that ends hears by another one
 });
 
 test('a node whose subscriptions hang on a member that falls silent is told so within 5 s, and hears by another one', async () => {
-  const [b] = await node(connect());
+  const [b] = await nodes.node(connect());
   const { transport, told, member } = await subscribed();
   member.pause();
   try {
@@ -207,8 +178,7 @@ test('a node whose subscriptions hang on a member that falls silent is told so w
 });
 
 test('a node whose member answers and gets nothing of what is posted is told so within 5 s, and hears by another one', async () => {
-  const cluster = await RedisCluster.start(3);
-  open.push({ close: () => cluster[Symbol.asyncDispose]() });
+  const cluster = nodes.use(await RedisCluster.start(3));
   let listening = await subscribed(cluster);
   // Posts that go through the member itself come back.
   while ((await postedThrough(listening.transport, cluster)).member === listening.member) {
@@ -229,8 +199,8 @@ test('a node whose member answers and gets nothing of what is posted is told so 
 });
 
 test('whether a name is heard is asked of all members, and not known while one of them is silent', async () => {
-  const [a] = await node({ client: connect(), publishTimeoutMs: 500 });
-  const [b] = await node(connect(), ['news']);
+  const [a] = await nodes.node({ client: connect(), publishTimeoutMs: 500 });
+  const [b] = await nodes.node(connect(), ['news']);
   expect(await a.isHeard('news')).toBe(true);
   expect(await a.isHeard('other')).toBe(false);
   await b.close();

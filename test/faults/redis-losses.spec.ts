@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { firstValueFrom } from 'rxjs';
 import type { RedisOption } from '../../lib/transport/redis-options.js';
-import type { RedisTransport, RedisTransportSettings } from '../../lib/transport/redis-transport.js';
+import type { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { Queue } from '../support/queue.js';
 import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
 import type { RedisServer } from '../support/redis-server.js';
@@ -14,22 +14,6 @@ afterEach(async () => {
   await nodes[Symbol.asyncDispose]();
   nodes = new RedisNodes();
 });
-
-/** A node that writes down the payloads and losses that it is told, in order. */
-async function listener(
-  redis: RedisOption,
-  names: string[],
-  settings?: RedisTransportSettings,
-): Promise<[RedisTransport, Queue<string>]> {
-  const transport = nodes.create(redis, settings);
-  const told = new Queue<string>();
-  await transport.start((payload, name) => told.push(`${name}: ${payload}`), {
-    lost: (name, reason) => told.push(`${name} lost: ${reason}`),
-  });
-  await reached(transport, 'ready');
-  await Promise.all(names.map((name) => transport.subscribe(name)));
-  return [transport, told];
-}
 
 /** Posts until it is accepted. */
 async function acceptedAtLast(transport: RedisTransport, channel: string, payload: string): Promise<void> {
@@ -73,8 +57,8 @@ describe('A subscriber whose connection is killed', () => {
   test('tells a loss once for each name that was registered, after what came before and before what comes after', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
-    const [a, told] = await listener(server.url, ['news', 'rooms/:roomId', 'dropped', 'again']);
-    const [b] = await listener(server.url, []);
+    const [a, told] = await nodes.listener(server.url, ['news', 'rooms/:roomId', 'dropped', 'again']);
+    const [b] = await nodes.listener(server.url, []);
     for (const payload of ['1', '2']) expect(await b.publish('news', payload)).toBe(true);
     expect(await told.take(2)).toEqual(['news: 1', 'news: 2']);
     await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
@@ -93,8 +77,8 @@ describe('A subscriber whose connection is killed', () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     const names = Array.from({ length: 50 }, (_, index) => `channel ${index}`);
-    const [a, told] = await listener(server.url, [...names, ':any']);
-    const [b] = await listener(server.url, []);
+    const [a, told] = await nodes.listener(server.url, [...names, ':any']);
+    const [b] = await nodes.listener(server.url, []);
     const rounds = new Queue<number>();
     const end = new AbortController();
     const posting = (async () => {
@@ -119,7 +103,7 @@ describe('A subscriber whose connection is killed', () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
-    const [a, told] = await listener(`redis://app:secret@${server.address}`, ['free', 'secret']);
+    const [a, told] = await nodes.listener(`redis://app:secret@${server.address}`, ['free', 'secret']);
     const rules = ['resetchannels', '&messaging:|free', '&messaging:|messaging:*'];
     // Redis ends connections that are subscribed to what they may not be any more.
     await redis.acl('SETUSER', 'app', ...rules);
@@ -136,7 +120,7 @@ describe('A subscriber whose connection is killed', () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:|news');
-    const [a, told] = await listener(`redis://app:secret@${server.address}`, ['news']);
+    const [a, told] = await nodes.listener(`redis://app:secret@${server.address}`, ['news']);
     const refused =
       /refuses SUBSCRIBE "messaging:\|messaging:beat\/.*": NOPERM.*cannot tell whether it hears anything$/;
     expect((await firstValueFrom(a.status)).error?.message).toMatch(refused);
@@ -149,7 +133,7 @@ describe('A name that is heard in more ways than one', () => {
   test('has one loss where stock parts are heard, too', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
-    const [a, told] = await listener({ url: server.url, interop: true }, ['news', 'rooms/:roomId']);
+    const [a, told] = await nodes.listener({ url: server.url, interop: true }, ['news', 'rooms/:roomId']);
     await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await reached(a, 'waiting');
     await reached(a, 'ready');
@@ -162,7 +146,7 @@ describe('A name that is heard in more ways than one', () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
-    const [a, told] = await listener(`redis://app:secret@${server.address}`, ['rooms/:roomId', 'news']);
+    const [a, told] = await nodes.listener(`redis://app:secret@${server.address}`, ['rooms/:roomId', 'news']);
     for (let outage = 0; outage < 2; outage++) {
       await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
       await reached(a, 'waiting');
@@ -177,7 +161,7 @@ describe('A name that is heard in more ways than one', () => {
 test('The connection for posts alone is lost without a loss of what is listened to', async () => {
   const server = await nodes.server();
   const looker = nodes.probe(server);
-  const [a, told] = await listener(server.url, ['news']);
+  const [a, told] = await nodes.listener(server.url, ['news']);
   for (const { id } of (await looker.clients()).filter(({ name }) => name === 'nestjs-messaging:commands')) {
     await looker.redis.client('KILL', 'ID', id!);
   }
@@ -191,7 +175,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
   test('is found within 5 s on a half-open link, told of, made anew, and its names have a loss', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
-    const [a, told] = await listener(splitOver(server.port, proxy.port), ['news']);
+    const [a, told] = await nodes.listener(splitOver(server.port, proxy.port), ['news']);
     const statuses = recordStatuses(a);
     proxy.mute('down');
     const before = performance.now();
@@ -213,7 +197,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
   test('is found where it is connected to another Redis than the posts', async () => {
     const [server, other] = [await nodes.server(), await nodes.server()];
     const proxy = await proxyOf(server);
-    const [a, told] = await listener(splitOver(server.port, proxy.port), ['news']);
+    const [a, told] = await nodes.listener(splitOver(server.port, proxy.port), ['news']);
     proxy.retarget(other.port);
     proxy.cut();
     const statuses = recordStatuses(a);
@@ -232,7 +216,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
   test('finds its posts at another Redis than all subscriptions, too', async () => {
     const [server, other] = [await nodes.server(), await nodes.server()];
     const proxy = await proxyOf(server);
-    const [a, told] = await listener(splitOver(proxy.port, server.port), ['news']);
+    const [a, told] = await nodes.listener(splitOver(proxy.port, server.port), ['news']);
     proxy.retarget(other.port);
     proxy.cut();
     const statuses = recordStatuses(a);
@@ -268,7 +252,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
   test('is not suspected while Redis is paused: one status tells of that within 5 s, and nothing is made anew', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
-    const [a, told] = await listener(`redis://127.0.0.1:${proxy.port}`, ['news']);
+    const [a, told] = await nodes.listener(`redis://127.0.0.1:${proxy.port}`, ['news']);
     await proxy.connections.take(2);
     const statuses = recordStatuses(a);
     server.pause();
@@ -286,7 +270,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
 
 test('A Redis that is paused for long costs one loss for each name, once it goes on', async () => {
   const server = await nodes.server();
-  const [a, told] = await listener(server.url, ['news', 'rooms/:roomId'], { heartbeatMs: 200 });
+  const [a, told] = await nodes.listener(server.url, ['news', 'rooms/:roomId'], { heartbeatMs: 200 });
   const statuses = recordStatuses(a);
   server.pause();
   await reached(a, 'waiting');
@@ -307,7 +291,7 @@ describe('Posts that have waited for Redis', () => {
   test('go out only when what this node listens to is registered again', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
-    const [a, told] = await listener({ client: splitOver(server.port, proxy.port) as () => Redis }, ['news']);
+    const [a, told] = await nodes.listener({ client: splitOver(server.port, proxy.port) as () => Redis }, ['news']);
     for (let outage = 0; outage < 3; outage++) {
       proxy.mode = 'refuse';
       await server.kill();
@@ -326,7 +310,7 @@ describe('Posts that have waited for Redis', () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
     const client = splitOver(server.port, proxy.port) as () => Redis;
-    const [a] = await listener({ client, publishTimeoutMs: 300 }, ['news']);
+    const [a] = await nodes.listener({ client, publishTimeoutMs: 300 }, ['news']);
     proxy.mode = 'refuse';
     await server.kill();
     await reached(a, 'waiting');

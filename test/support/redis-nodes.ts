@@ -49,6 +49,22 @@ export class RedisNodes implements AsyncDisposable {
     return [transport, received];
   }
 
+  /** A transport that is ready and listens to these names, and the payloads and losses that it is told, in order. */
+  async listener(
+    redis: RedisOption,
+    names: string[],
+    settings?: RedisTransportSettings,
+  ): Promise<[RedisTransport, Queue<string>]> {
+    const transport = this.create(redis, settings);
+    const told = new Queue<string>();
+    await transport.start((payload, name) => told.push(`${name}: ${payload}`), {
+      lost: (name, reason) => told.push(`${name} lost: ${reason}`),
+    });
+    await reached(transport, 'ready');
+    await Promise.all(names.map((name) => transport.subscribe(name)));
+    return [transport, told];
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const end of this.open.splice(0).toReversed()) await end();
   }
