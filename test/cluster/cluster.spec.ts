@@ -244,6 +244,10 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
 });
 
 describe('a server', () => {
+  const lost = expect.stringMatching(
+    /^warn Redis at .*; until this ends, messages between this server and the others may be lost$/,
+  );
+
   test('that loses the others delivers locally, says false, and joins them again by itself', async () => {
     await using server = await RedisServer.start();
     const options = { redis: { url: server.url, publishTimeoutMs: 100 } };
@@ -285,16 +289,11 @@ describe('a server', () => {
       await server.restart();
       await ready(one);
     }
-    const lost = expect.stringMatching(
-      /^warn Redis at .*; until this ends, messages between this server and the others may be lost$/,
-    );
     const back = 'log Redis is back: messages reach the other servers again';
     expect(one.logger.lines.filter((line) => line.includes('Redis'))).toEqual([lost, back, lost, back]);
   });
 
   describe('whose user of Redis may not do all', () => {
-    const lost = expect.stringMatching(/^warn Redis at .*; until this ends, messages between .* may be lost$/);
-
     const lookers: RedisProbe[] = [];
     afterEach(() => lookers.splice(0).forEach((looker) => looker[Symbol.dispose]()));
 
@@ -308,6 +307,7 @@ describe('a server', () => {
       const lines = () => node.logger.lines.filter((line) => line.includes('Redis'));
       return { node, looker, allow, lines };
     }
+
     test('warns of it once, and says each time when Redis is lost and when it is back', async () => {
       await using server = await RedisServer.start();
       const { node, looker, lines } = await startRestricted(server, '+@all');
