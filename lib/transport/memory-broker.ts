@@ -14,8 +14,8 @@ export interface MemoryNode {
 interface Request {
   readonly node: MemoryNode;
   readonly run: () => void;
-  /** Called instead where the broker is cut off before. */
-  readonly refuse?: () => void;
+  /** Called instead if the broker is cut off before. */
+  readonly refuse: (() => void) | undefined;
 }
 
 /**
@@ -91,7 +91,7 @@ export class MemoryBroker {
 
   /** Does something after all that was asked before. @internal */
   request(node: MemoryNode, run: () => void, refuse?: () => void): void {
-    this.requests.push(refuse ? { node, run, refuse } : { node, run });
+    this.requests.push({ node, run, refuse });
     this.scheduled ??= setImmediate(this.work);
   }
 
