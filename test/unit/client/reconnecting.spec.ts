@@ -891,11 +891,7 @@ describe('After its stream has broken off, a client', () => {
     harness.client.subscribe('new', () => {}).catch(() => {});
     const next = await nextAttempt(harness);
     expect(next.request.body).toEqual({
-      channels: [
-        { channel: 'news', position: { epoch: 'e', offset: 7 } },
-        { channel: 'more', position: { epoch: 'm', offset: 40 } },
-        { channel: 'new' },
-      ],
+      channels: [at('news', 7), { channel: 'more', position: { epoch: 'm', offset: 40 } }, { channel: 'new' }],
       from: 'c1',
     });
     next.open();
@@ -926,7 +922,7 @@ describe('After its stream has broken off, a client', () => {
     expect(await messages.take(2)).toEqual([1, 2]);
     second.cut();
     const third = await nextAttempt(harness);
-    expect(third.request.body.channels).toEqual([{ channel: 'news', position: { epoch: 'e', offset: 4 } }]);
+    expect(third.request.body.channels).toEqual([at('news', 4)]);
     third.open();
     third.message({ channel: 'news', data: 'doubled' }, 4);
     third.message({ channel: 'news', data: 3 }, 5);
@@ -962,7 +958,7 @@ describe('After its stream has broken off, a client', () => {
     const { harness, stream, gaps } = world;
     for (const channel of ['lost', 'dropped', 'denied']) harness.client.subscribe(channel, () => {}).catch(() => {});
     await harness.gateway.answered();
-    const channels = ['lost', 'dropped', 'denied'].map((channel) => ({ channel, position: { epoch: 'e', offset: 0 } }));
+    const channels = ['lost', 'dropped', 'denied'].map((channel) => at(channel, 0));
     stream.event('messaging:position', { channels });
     await harness.settled(stream);
     stream.cut();
@@ -984,9 +980,7 @@ describe('After its stream has broken off, a client', () => {
     expect(await messages.next()).toBe(1);
     expect(await gaps.next()).toEqual({ channel: 'news', reason: 'broker', position: { epoch: 'e', offset: 2 } });
     stream.cut();
-    expect((await nextAttempt(harness)).request.body.channels).toEqual([
-      { channel: 'news', position: { epoch: 'e', offset: 2 } },
-    ]);
+    expect((await nextAttempt(harness)).request.body.channels).toEqual([at('news', 2)]);
   });
 
   test('recovers by changes what is too much for one request', async () => {
@@ -1041,7 +1035,7 @@ describe('After its stream has broken off, a client', () => {
     expect(plain.request.body.channels).toEqual([{ channel: 'news' }]);
     plain.refuse(503);
     const again = await nextAttempt(harness);
-    expect(again.request.body.channels).toEqual([{ channel: 'news', position: { epoch: 'e', offset: 0 } }]);
+    expect(again.request.body.channels).toEqual([at('news', 0)]);
     again.refuse(400);
     (await nextAttempt(harness)).ready({ epoch: null });
     expect(await gaps.next()).toEqual({ channel: 'news', reason: 'unknown' });
