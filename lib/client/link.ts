@@ -26,11 +26,11 @@ export interface LinkReceiver {
   /** A channel that is refused is wanted no more. It may have been subscribed to before: after a reconnect. */
   answer(answer: ChannelAnswer): void;
   /**
-   * A `MessageFrame`, or what it cannot be read for; nobody has checked it.
+   * A `MessageFrame` that nobody has checked, or the error that reading it failed with.
    *
    * @param id - its offset in its channel, if it has one
    */
   message(frame: unknown, id?: string): void;
-  /** A `MessageGap`, or what it cannot be read for; nobody has checked it. */
+  /** A `MessageGap` that nobody has checked, or the error that reading it failed with. */
   gap(gap: unknown): void;
 }

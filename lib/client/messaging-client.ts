@@ -199,7 +199,7 @@ export class MessagingClient implements Disposable {
   }
 
   /**
-   * Calls a listener when messages of a channel are missing: the client was away for too long, its server has gone, or it
+   * Calls a listener when messages of a channel may be missing: the client was away for too long, its server has gone, or it
    * was too slow.
    *
    * @returns ends that

@@ -1,8 +1,8 @@
 import type { Position } from '../protocol/position.js';
 
 /**
- * How far each channel was read that the server has subscribed to, on this stream or one that broke off; `undefined` if
- * the server does not number messages.
+ * How far each channel that the server has subscribed to was read, on this stream or one that broke off; `undefined` if the
+ * server does not number messages.
  */
 export type Positions = Map<string, Position | undefined>;
 

@@ -2,11 +2,14 @@ import type { Clock } from './clock.js';
 
 /** The longest wait after the first failure; it doubles with each further one. */
 const FIRST_MS = 500;
-/** After so many failures, a minute or more, waits get longer than {@link LONGEST_EAGER_MS}: most outages are over by then. */
+/** After this many failures, a minute or more, waits get longer than {@link LONGEST_EAGER_MS}: most outages are over by then. */
 const EAGER_FAILURES = 25;
 const LONGEST_EAGER_MS = 5_000;
 const LONGEST_MS = 30_000;
-/** No attempt follows a failure sooner because somebody is in a hurry: who asks for it whenever one fails must not keep on trying. */
+/**
+ * How soon after a failure an attempt may come if somebody is in a hurry. Without it, an application that asks for one after
+ * each failure would never pause.
+ */
 export const HURRIED_MS = 250;
 
 /** The waits for further attempts at something that fails. */

@@ -25,27 +25,27 @@ import { advance, nameOf, type Positions } from './positions.js';
 import { Retry } from './retry.js';
 import { failureOf, type Post } from './server-requests.js';
 
-/** For how long nothing may come of a stream that is being opened. */
+/** How long a stream that is being opened may stay silent. */
 const OPEN_TIMEOUT_MS = 15_000;
-/** How long the server may take to answer to a change. */
+/** How long the server may take to answer a change. */
 const ANSWER_TIMEOUT_MS = 30_000;
-/** For so long a stream that is being opened is left alone by {@link ServerStream.wake}. */
+/** How long {@link ServerStream.wake} leaves a stream alone that is being opened. */
 const PATIENCE_MS = 5_000;
-/** A stream that was ready for so long, or has brought a message, was worth to be opened. */
+/** A stream that was ready for this long, or has brought a message, was worth opening. */
 const LASTING_MS = 10_000;
 /** How much goes into one request, to subscribe and to unsubscribe together. */
 const MAX_PORTION_BYTES = 40_000;
 const encoder = new TextEncoder();
-/** A timer that goes off so late says nothing about the server. */
+/** A timer that goes off this late says nothing about the server. */
 const LATE_MS = 500;
 
-/** What a stream is of. */
+/** Who a stream works for, and by what. */
 export interface StreamOwner {
   /** The channels to subscribe to. The stream takes out what is refused. */
   readonly wanted: Set<string>;
   /** The stream moves them on. */
   readonly positions: Positions;
-  /** Whether the server is not to be told of positions, since it does not know them. */
+  /** Whether requests leave out positions, since the server does not understand them. */
   readonly isPlain: boolean;
   /** The last connection. */
   readonly from: string | undefined;
@@ -59,13 +59,13 @@ export interface StreamOwner {
 /** What became of a channel. */
 type Answer = ChannelAnswer & Partial<Pick<ChannelPosition, 'position' | 'recovered' | 'reason'>>;
 
-/** How a stream ended; with a {@link CloseReason}, another one is not to be opened. */
+/** How a stream ended. After a {@link CloseReason} no other one should be opened. */
 export interface StreamEnd {
   readonly error?: MessagingError;
   readonly reason?: CloseReason | 'drain' | undefined;
   /** The status that was answered instead of a stream, if that is the reason. */
   readonly status?: number;
-  /** When to come back, as the server has it. */
+  /** How long to stay away, as the server asks. */
   readonly retryMs?: number | undefined;
 }
 
@@ -88,7 +88,7 @@ export class ServerStream {
   #hasPositions = false;
   readonly #silence: Stopwatch;
   #limitMs = OPEN_TIMEOUT_MS;
-  /** When something must have come, by `uptime`, while it is in doubt whether it lives. */
+  /** When something must have come, by `uptime`, if it is in doubt whether the stream lives; else 0. */
   #doubtBy = 0;
   /** When it became ready, by `uptime`. */
   #readyAt = Infinity;
@@ -109,7 +109,7 @@ export class ServerStream {
     return this.connection !== undefined;
   }
 
-  /** Whether it was worth to be opened. */
+  /** Whether it was worth opening. */
   get isSuccess(): boolean {
     return this.#hasDelivered || this.#owner.clock.uptime() - this.#readyAt >= LASTING_MS;
   }
@@ -357,7 +357,7 @@ function portionOf<T>(items: Iterable<T>, left = { bytes: MAX_PORTION_BYTES }): 
   return portion;
 }
 
-/** @returns the error for what is no JSON */
+/** @returns the error if it is not JSON */
 function readJson(text: string): unknown {
   try {
     return JSON.parse(text);

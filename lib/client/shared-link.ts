@@ -41,9 +41,9 @@ export function shareAcrossTabs({ name = '' }: ShareAcrossTabsOptions = {}): Lin
   };
 }
 
-/** How often a tab looks whether it has heard of the one that leads. */
+/** How often a tab checks that it has heard from the leader. */
 const LISTEN_MS = 2_000;
-/** So often it has not: then that one is frozen, or stopped by a dialogue. */
+/** After so many checks without a word, the leader counts as frozen, or stopped by a dialogue. */
 const MAX_UNHEARD = 4;
 
 /** The link of one tab. */
@@ -55,15 +55,15 @@ class SharedLink implements Link {
   readonly #clock: Clock;
   readonly #tab = crypto.randomUUID();
   readonly #wanted = new Set<string>();
-  /** How far all channels of all tabs are read, for the case that this one leads. */
+  /** How far all channels of all tabs are read, in case this one has to lead. */
   readonly #positions: Positions = new Map();
   /** Whether the page was put aside: others may have been told more than it has. */
   #isBehind = false;
   #bus: BroadcastChannel | undefined;
   #leader: TabLeader | undefined;
-  /** Which tab leads. Another one that did may not know yet. */
+  /** Which tab leads. The one before may not know yet that it no longer does. */
   #leading: string | undefined;
-  /** How often nothing was heard of it. */
+  /** How many checks in a row found that nothing was heard from it. */
   #unheard = 0;
   #timer: unknown;
   /** Lets go of the locks. */

@@ -11,7 +11,7 @@ import type { ClientMessageContext, Registration } from './registration.js';
 
 /** Who listens to what: one subscription at the server for each channel, however many listen. */
 export class Subscriptions {
-  /** Another one after it was closed. */
+  /** Replaced by another one after it was closed. */
   link: Link;
   readonly #decode: (frame: MessageFrame) => unknown;
   readonly #report: (error: unknown, context: ClientErrorContext) => void;

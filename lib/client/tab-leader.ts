@@ -21,7 +21,7 @@ export class TabLeader implements LinkReceiver {
   /** Which tabs want a channel. */
   readonly #wanted = new Map<string, Set<string>>();
   readonly #tabs = new Set<string>();
-  /** How far tabs have read what they want, before this one begins. */
+  /** How far tabs have read what they want, as they say until this one begins. */
   readonly #claims: Positions = new Map();
   readonly #clock: Clock;
   #timer: unknown;
@@ -29,7 +29,7 @@ export class TabLeader implements LinkReceiver {
   #isGathering = true;
   #status: ClientStatus = { state: 'connecting' };
 
-  /** @param positions - how far this tab gets with the leader before */
+  /** @param positions - how far this tab gets with the former leader */
   constructor(
     options: MessagingClientOptions,
     locks: LockManager,

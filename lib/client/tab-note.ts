@@ -25,7 +25,7 @@ export type LeaderNote =
   | { readonly kind: 'lead' }
   /** From now on only it is to be heard. How far all channels are read. */
   | { readonly kind: 'begin'; readonly positions: Positions }
-  /** It leads still. */
+  /** It still leads. */
   | { readonly kind: 'here' }
   | { readonly kind: 'answer'; readonly answer: ChannelAnswer; readonly position: Position | undefined }
   | { readonly kind: 'left'; readonly channel: string }
@@ -35,7 +35,7 @@ export type LeaderNote =
       readonly kind: 'status';
       readonly status: Omit<ClientStatus, 'error'>;
       readonly error: { readonly code: ErrorCode; readonly message: string } | undefined;
-      /** The tab that it is for; all of them if there is none. */
+      /** The only tab that it is for; absent if it is for all. */
       readonly tab?: string | undefined;
       /** For that tab: how far all channels are read. */
       readonly positions?: Positions | undefined;

@@ -6,8 +6,8 @@ interface NetworkInformation extends EventTarget {
 
 /**
  * Calls back when it is likely that a connection can be made that could not be before, or that one is dead: the browser is
- * online again, the kind of network has changed, or a page that may have been frozen is looked at. Where there is no page,
- * as in Node, nothing calls.
+ * online again, the kind of network has changed, or a page that may have been frozen is looked at. Without a page, as in
+ * Node, it never calls.
  *
  * @returns ends that
  */

@@ -3,9 +3,9 @@ import { InvalidMessageError } from './errors.js';
 
 /** A place in what is sent under one channel or template. */
 export interface Position {
-  /** Which numbering it is of; opaque to clients. */
+  /** Names the numbering; opaque to clients. */
   readonly epoch: string;
-  /** Of the last message, or gap, before it. Rises by one with each. */
+  /** The number of the last message, or gap, before this place. Rises by one with each. */
   readonly offset: number;
 }
 
@@ -14,8 +14,9 @@ export interface Position {
  *
  * - `broker`: the server's link to Redis was down or deaf
  * - `node`: the server that knew them is gone, or does not answer
- * - `trimmed`: they are kept no longer, or are too much
- * - `epoch`: the position is of another numbering, or of none, or the server has not had the channel for as long as it keeps messages
+ * - `trimmed`: they are no longer kept, or are too many to send again
+ * - `epoch`: the position is of another numbering, or of none, or the server has not had the channel for as long as it keeps
+ *   messages
  * - `slow-consumer`: the reader was too slow
  */
 export type GapReason = 'broker' | 'node' | 'trimmed' | 'epoch' | 'slow-consumer';
@@ -39,7 +40,7 @@ export function readPosition(value: unknown, path: string): Position {
   return { epoch: text, offset: readWholeNumber(offset, `${path}.offset`) };
 }
 
-/** Like {@link readPosition}; `undefined` for what is no position, which costs a gap where an error would cost the stream. */
+/** Like {@link readPosition}, but `undefined` for anything else: a client then has a gap, not a stream that failed. */
 export function positionFrom(value: unknown): Position | undefined {
   try {
     return readPosition(value, 'the position');

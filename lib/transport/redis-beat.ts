@@ -1,4 +1,4 @@
-/** After so many beats in a row that Redis has accepted and that have not come back nothing is heard. */
+/** After so many beats in a row that Redis accepted and that did not come back, the subscription is deaf. */
 const MISSING_BEATS = 2;
 
 /** How long a beat is waited for at least, in milliseconds: the node that hears it may be another one of a Cluster. */
@@ -23,7 +23,7 @@ export interface BeatConnection {
    * @returns how many connections got it, if that is known; `undefined` if posts cannot be sent now
    */
   publish(): Promise<number | undefined> | undefined;
-  /** A beat could not be published, or Redis has not answered for a while, without an error. Nothing is known by it. */
+  /** A beat could not be published; or, without an error, Redis has not answered for a while. Neither says what is heard. */
   failed(error?: Error): void;
   /** Redis accepts beats and none comes back. */
   deaf(): void;

@@ -35,7 +35,7 @@ export interface SubscriberListener {
 export class RedisSubscriber {
   private readonly interests: RedisInterests;
   private requested = new Set<Topic>();
-  // What the link had to register again when it came up and has not yet.
+  // What had to be registered when the link came up and is not yet.
   private readonly restoring = new Set<Topic>();
   private readonly refusals = new Map<Topic, TransportUnavailableError>();
   private readonly backoff = new Backoff(REDIS_BACKOFF);
@@ -90,7 +90,7 @@ export class RedisSubscriber {
     return this.isRestored && this.refusals.size === 0 && this.isProven;
   }
 
-  /** What Redis does not let us hear, where there is such. */
+  /** What Redis does not let us hear, if anything. */
   get error(): TransportUnavailableError | undefined {
     return this.refusals.values().next().value;
   }

@@ -24,7 +24,7 @@ import { RedisSubscriber } from './redis-subscriber.js';
 /** How long `start` waits for a Redis that does not answer; it is tried further afterwards. */
 const START_TIMEOUT_MS = 2_000;
 
-/** How often it is looked whether the other ends answer and are masters, and whether what is published is heard. */
+/** How often the transport checks that the other ends answer and are masters, and that what is published is heard. */
 const HEARTBEAT_MS = 2_000;
 
 /** How many reasons one outage may have before the status repeats none of them any more. */
@@ -53,7 +53,7 @@ export interface RedisTransportSettings {
  * Carries payloads over Redis' publish/subscribe, by two connections whatever the load. At most once; in order
  * for each channel and publisher. Stays with Redis through outages: interests are registered again before the
  * status is `ready` and before what has waited is sent; what is published meanwhile waits for at most `publishTimeoutMs` and
- * 16 MiB. Each interest that was not heard for a while is told as lost. A subscription that hears nothing although its
+ * 16 MiB. Each interest that was not heard for a while is reported as lost. A subscription that hears nothing although its
  * connection lives is found within 5 s, or within 30 s while messages come in bulk, and made anew.
  *
  * Over a `Cluster` one connection goes to a member of it, for subscriptions, and posts go through one member.
