@@ -1,3 +1,4 @@
+import { inTime } from '../core/in-time.js';
 import type { Returned } from './recovery-wire.js';
 
 /** How long before this node leaves the clients are to be back: the servers that they come to may be busy. */
@@ -58,17 +59,9 @@ export class Leaving {
     // One that is too busy to say so may have asked something all the same.
     if (!(await this.hasOthers) && this.askedAt === -Infinity) return;
     for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {
-      await this.waitAtMost(restMs);
+      const woken = new Promise<void>((resolve) => (this.wake = resolve));
+      await inTime(woken, restMs, () => undefined);
     }
-  }
-
-  private async waitAtMost(ms: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    await new Promise<void>((resolve) => {
-      this.wake = resolve;
-      timer = setTimeout(resolve, ms);
-    });
-    clearTimeout(timer);
   }
 
   private get restMs(): number {
