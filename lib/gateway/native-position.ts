@@ -33,7 +33,7 @@ export class NativePosition {
     owner: string,
     names: readonly string[],
     places: readonly (NativePlace | undefined)[],
-    stream = admissions.nextStream(),
+    stream: number,
   ): NativePosition {
     const list = places.map((place) => (place === undefined ? '' : writeAdmission(place.admission))).join(',');
     const signed = `${streamId(admissions.node, stream)}~${list}`;

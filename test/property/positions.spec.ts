@@ -115,7 +115,7 @@ describe('Positions of native streams', () => {
   test('give back how far each channel was read, and are one header', () => {
     fc.assert(
       fc.property(stream, ([names, places, steps]) => {
-        const position = NativePosition.begin(admissions, owner, names, places);
+        const position = NativePosition.begin(admissions, owner, names, places, admissions.nextStream());
         const expected = [...places];
         for (const [index, offset] of steps) {
           const before = expected[index];
@@ -140,7 +140,7 @@ describe('Positions of native streams', () => {
   test('are not believed once anything but an offset is changed', () => {
     fc.assert(
       fc.property(stream, change, ([names, places], [at, character, kind]) => {
-        const { id } = NativePosition.begin(admissions, owner, names, places);
+        const { id } = NativePosition.begin(admissions, owner, names, places, admissions.nextStream());
         fc.pre(id !== undefined);
         const forged = changed(id, at, character, kind);
         const head = id.slice(0, id.lastIndexOf('~') + 1);

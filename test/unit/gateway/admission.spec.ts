@@ -66,11 +66,13 @@ describe('An epoch that a client is given', () => {
 describe('The position of a native stream', () => {
   const names = ['news', 'rooms/1', 'rooms/:roomId'];
   const begin = () =>
-    NativePosition.begin(admissions, owner, names, [
-      { admission, offset: 41 },
-      undefined,
-      { admission: { log: 4, admitted: 0 }, offset: 0 },
-    ]);
+    NativePosition.begin(
+      admissions,
+      owner,
+      names,
+      [{ admission, offset: 41 }, undefined, { admission: { log: 4, admitted: 0 }, offset: 0 }],
+      admissions.nextStream(),
+    );
 
   it('says how far each channel has been read, in one id', () => {
     const position = begin();
@@ -124,7 +126,7 @@ describe('The position of a native stream', () => {
   it('has no id if that would be too long for a header', () => {
     const many = Array.from({ length: 400 }, (_, index) => `rooms/${index}`);
     const places = many.map(() => ({ admission: { log: 9, admitted: 9 }, offset: 9 }));
-    const position = NativePosition.begin(admissions, owner, many, places);
+    const position = NativePosition.begin(admissions, owner, many, places, admissions.nextStream());
     expect(position.id!.length).toBeLessThan(MAX_NATIVE_ID_LENGTH);
     many.forEach((_, index) => position.advance(index, 2 ** 53 - 1));
     expect(position.id).toBeUndefined();
@@ -133,7 +135,7 @@ describe('The position of a native stream', () => {
   it.each([
     ['nothing', ''],
     ['an id of the application', 'order-17'],
-    ['one for fewer channels', NativePosition.begin(admissions, owner, ['news'], [undefined]).id!],
+    ['one for fewer channels', NativePosition.begin(admissions, owner, ['news'], [undefined], 1).id!],
     ['one without a node', begin().id!.slice(node.length)],
     ['one with an offset that is no number', begin().id!.replace(/~[^~]*$/, '~15,,x!')],
     ['one with an offset beyond all counting', begin().id!.replace(/~[^~]*$/, '~15,,zzzzzzzzzzz')],
