@@ -17,7 +17,7 @@ export class AuthorizerCalls {
 
   /**
    * @returns what the call gives
-   * @throws (rejects) what it throws, or an error where it takes too long; what comes of it then is ignored
+   * @throws (rejects) what it throws, or an error if it takes too long; its result is then ignored
    */
   async run<T>(call: () => Promise<T>): Promise<T> {
     if (this.running < this.limits.maxAtOnce) this.running++;

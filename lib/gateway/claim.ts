@@ -14,8 +14,8 @@ export interface Claim {
 }
 
 /**
- * The `Last-Event-ID` of a native EventSource, with the names of its URL. Of these, only such go on to other nodes that can be
- * those of channels and that the stream has had.
+ * The `Last-Event-ID` of a native EventSource, with the names of its URL. Only those that a
+ * channel can have, and that the stream has had, go on to other nodes.
  */
 export class NativeProof {
   /** Nothing if no node could have sent it. */
@@ -69,7 +69,7 @@ export function claimOf({ epoch, offset }: Position): Claim {
 }
 
 /**
- * What this node has let a client in to that claims to have read a channel; nothing if it has not.
+ * What this node has let a client in to, by its claim to have read a channel; nothing if the claim does not hold.
  *
  * @param owner - whom the client is, see `positionOwner`
  */

@@ -29,7 +29,7 @@ export interface ConnectionContext {
   readonly queue: WorkQueue;
   readonly heartbeatMs: number;
   readonly maxSubscriptions: number;
-  /** Called with the connection that a client had which is back here. */
+  /** Called with the earlier connection of a client that is back here. */
   readonly returned: (connections: readonly Returned[]) => void;
 }
 
@@ -80,7 +80,7 @@ export class ClientConnection {
     });
   }
 
-  /** What tells that it is its client that has come back, here or to another node. */
+  /** How its client is recognized when it comes back, here or to another node. */
   get returnsAs(): Returned {
     return [this.form?.returnsAs ?? this.id, this.owner];
   }

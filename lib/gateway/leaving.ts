@@ -1,9 +1,9 @@
 import { inTime } from '../core/in-time.js';
 import type { Returned } from './recovery-wire.js';
 
-/** How long before this node leaves the clients are to be back: the servers that they come to may be busy. */
+/** Clients must be back this long before the node leaves: the servers that they come to may be busy. */
 const SLACK_MS = 3_000;
-/** How long nobody must have asked anything: a client that is back may need several answers. */
+/** The node leaves once nobody has asked it for so long: a client that is back may need several answers. */
 const QUIET_MS = 250;
 
 /**

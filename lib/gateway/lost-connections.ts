@@ -1,6 +1,6 @@
 import type { Returned } from './recovery-wire.js';
 
-/** A client that tries to come back waits no longer than that from one attempt to the next, for the first minute. */
+/** For the first minute, a client waits no longer than this between two attempts to come back. */
 const RECENT_MS = 5_000;
 /** More are not remembered. */
 const MAX_LOST = 10_000;

@@ -8,7 +8,7 @@ import { NativePosition, streamId, type NativePlace } from './native-position.js
 import type { Entrance } from './resume.js';
 import type { Greeting, Place, Send, StreamForm } from './stream-form.js';
 
-/** What a stream has as `id` that is too long for one: whoever comes back with it has a gap in each channel. */
+/** The `id` of a stream whose position is too long for one: a client that comes back with it has a gap in each channel. */
 const NO_POSITION = '-';
 
 /** A stream as a native EventSource reads it: events as those of `@Sse()`, whose `id` says how far it is in all channels. */

@@ -168,7 +168,7 @@ export class OtherNode {
     return reason;
   }
 
-  /** What is to be read that is not being read, and does not wait here, already. */
+  /** The reads that are needed, beside those that are under way and those whose results are still here. */
   private neededReads(waiting: readonly Waiting[]): Map<ChannelFeed, { after: number; from: number }> {
     const needed = new Map<ChannelFeed, { after: number; from: number }>();
     for (const { entering, isOwn } of waiting) {
@@ -198,7 +198,7 @@ export class OtherNode {
       }
       const isLatest = this.reads.get(feed) === read;
       forget();
-      // Whoever asks for what is not theirs takes nothing from the others.
+      // A client that asks for what is not its own takes nothing from others.
       if (isLatest && before?.isOver === false) this.reads.set(feed, before);
     }, forget);
   }

@@ -58,7 +58,7 @@ export class RecoveryAnswers {
   ) {}
 
   /**
-   * @throws InvalidMessageError (rejects) for what is no question
+   * @throws InvalidMessageError (rejects) if it is not a valid question
    * @throws (rejects) if this node is cut off from the broker itself
    */
   async answer(value: unknown): Promise<RecoveryAnswer> {

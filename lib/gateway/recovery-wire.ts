@@ -9,7 +9,7 @@ import { MAX_NATIVE_ID_LENGTH } from './native-position.js';
 
 // What nodes ask each other about clients that have moved, and answer. docs/architecture.md has the way of a recovery.
 
-/** More claims, or channels, are not asked about at once. */
+/** One question is about no more claims, and no more channels, than this. */
 export const MAX_ASKED = 1_000;
 const MAX_ENTRIES = 100_000;
 /** Of the URL of a native EventSource. */
@@ -45,8 +45,9 @@ export interface ReadPart {
   /** After which offset: that of the question, or a later one if all up to that is forgotten. */
   readonly after: number;
   readonly entries: readonly WireEntry[];
-  /** Whether there is more, which the next question is to ask for. Else how far the posters' messages have come; `null`: nobody can tell. */
+  /** How far the posters' messages have come; `null` if nobody can tell, or if there is more. */
   readonly vector: unknown;
+  /** Whether there is more, which the next question asks for. */
   readonly hasMore: boolean;
 }
 
@@ -56,7 +57,7 @@ export type WireEntry =
 
 /**
  * What a node answers, each in the order of the question, as much as there is room for: nothing is read before all claims are
- * judged. The rest is to be asked for again. `null` for what it has no log of, or no claim holds to.
+ * judged. The rest is asked for again. `null` stands for a name without a log, or without a claim that holds.
  */
 export interface RecoveryAnswer {
   readonly reads: readonly (ReadPart | null)[];
@@ -110,7 +111,7 @@ export function readRecoveryQuestion(value: unknown): RecoveryQuestion {
   throw new InvalidMessageError('what clients have missed is to be read twice under one name');
 }
 
-/** @throws InvalidMessageError for what is no answer to this question */
+/** @throws InvalidMessageError if it does not answer this question */
 export function readRecoveryAnswer(value: unknown, { reads, claims }: RecoveryQuestion): RecoveryAnswer {
   const answer = readObject(value, 'the answer about what clients have missed');
   const result = {

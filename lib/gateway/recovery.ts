@@ -20,15 +20,15 @@ const ANSWER_MS = 6_000;
 const BROKER_BACK_MS = 6_000;
 
 /**
- * What one client has read of more other nodes than this is not asked for: it comes from one, or from a few if its streams
- * broke off before they had begun.
+ * For one client, no more other nodes than this are asked: it comes from one, or from a few if its streams broke off before
+ * they had begun.
  */
 const MAX_NODES = 4;
 
 /** To be called in the turn in which the client enters, when the feed is settled. */
 export type Enter = () => Entrance;
 
-/** Finds what clients have missed that come back, on this node or on the one that they come from. */
+/** Finds what returning clients have missed, on this node or on the one that they come from. */
 export class Recovery {
   /** What they have missed alike. */
   readonly replays = new Replays();

@@ -40,7 +40,7 @@ export interface OtherLog {
   /** How far it had come. Whoever has read more of it must not be given this. */
   readonly end: number;
   readonly entries: readonly ClientEntry[];
-  /** What of the feed's own log they are to be sent. */
+  /** Which entries of the feed's own log are for them. */
   readonly cut: Cut;
 }
 

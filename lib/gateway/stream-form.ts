@@ -27,7 +27,7 @@ export interface Place {
 
 /** How a stream writes what a client gets. */
 export interface StreamForm {
-  /** What the client has of it that tells that it is back; nothing if that is the connection. */
+  /** How its client is recognized when it comes back; without this, by the connection. */
   readonly returnsAs?: string;
   /** Writes what a client has missed that enters a feed. */
   missed(entrance: Entrance): void;

@@ -6,7 +6,7 @@ export interface LogEntry {
   readonly error?: unknown;
 }
 
-/** What is to become an entry of the log, or to be counted. */
+/** A line that becomes an entry of the log, or is only counted. */
 export interface LogLine extends Omit<LogEntry, 'text'> {
   /** Makes the text. Not called for most of the lines that are held back. */
   readonly text: () => string;

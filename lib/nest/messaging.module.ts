@@ -193,7 +193,7 @@ export class MessagingModule
     return describeCopy('MessagingModule');
   }
 
-  /** @throws ConfigurationError for what is no options, and for `scope` and `global`; the application does not start with other wrong options */
+  /** @throws ConfigurationError for options that are not an object, and for `scope` and `global`; the application does not start with other wrong options */
   static override forRoot<Request = IncomingRequest>(options: MessagingModuleOptions<Request> = {}): DynamicModule {
     return super.forRoot(readOptions(options, 'MessagingModule.forRoot()') as MessagingOptions);
   }

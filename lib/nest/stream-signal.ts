@@ -40,7 +40,7 @@ export class StreamSignal {
   }
 }
 
-/** What Nest calls for a parameter with `@SseSignal()`, as its metadata has it. */
+/** The function that Nest calls for a parameter with `@SseSignal()`, from its metadata. */
 const FACTORY = factoryOf(SseSignal);
 
 function factoryOf(decorator: (() => ParameterDecorator) | undefined): unknown {

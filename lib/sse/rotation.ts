@@ -29,7 +29,7 @@ export class Rotation {
     private readonly maxAgeMs: number | undefined,
   ) {}
 
-  /** When a stream that begins now is to end, in milliseconds of `performance.now()`; a whole number, which takes no memory. */
+  /** When a stream that begins now must end, in milliseconds of `performance.now()`; a whole number, which takes no memory. */
   pickEnd(): number {
     if (this.maxAgeMs === undefined) return 0;
     const share = SHORTEST_SHARE + Math.random() * (1 - SHORTEST_SHARE);

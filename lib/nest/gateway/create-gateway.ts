@@ -52,7 +52,7 @@ export function createGateway(
   );
 }
 
-/** A process is to be gone before its manager kills it; clients then come back sooner, too. */
+/** A process must be gone before its manager kills it. Its clients then come back sooner, too. */
 export function leaveMsFor({ pm_id: isPm2, kill_timeout: killMs }: NodeJS.ProcessEnv): number {
   return isPm2 === undefined ? LEAVE_MS : Math.min(LEAVE_MS, Number(killMs) || PM2_KILL_MS);
 }

@@ -264,6 +264,6 @@ test.each([
   [5_000, 2_500],
   [1_500, 750],
   [1, 0.5],
-])('of the %d ms that a node stays, its clients are to be back after %d', (leaveMs, backMs) => {
+])('of the %d ms that a node stays, its clients must be back after %d', (leaveMs, backMs) => {
   expect(backWithin(leaveMs)).toBe(backMs);
 });

@@ -763,7 +763,7 @@ describe('A client that comes from another server', () => {
     expect((await Promise.all(back.map(answersOf))).flat()).toEqual(names.map((name) => [name, true]));
   });
 
-  test('gets what it has missed in other channels than one whose answer is none', async () => {
+  test('gets what it has missed in other channels if the answer about one is invalid', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('one', 'two');
     first.close();
@@ -887,7 +887,7 @@ describe('A client that comes from another server', () => {
     [{ reads: [{ after: 0, entries: [[1, 'no reason']], vector: [] }], verdicts: [[]] }],
     [{ reads: [{ after: 0, entries: [], vector: { length: 1 } }], verdicts: [[]] }],
     [{ reads: [null], verdicts: ['no reason'] }],
-  ])('is not disturbed by an answer that is none: %j', async (answer) => {
+  ])('is not disturbed by an invalid answer: %j', async (answer) => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     Object.assign(a.gateway['answers'], { answer: () => answer });
