@@ -1,13 +1,11 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Session } from '../core/session.js';
 import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { Refusal } from './refusal.js';
+import { Slices } from './slices.js';
 
 /** How many channels of one request are decided about at a time. */
 const MAX_PER_REQUEST = 16;
-/** How long one request may keep the process busy until others have their turn. */
-const SLICE_MS = 5;
 
 /** Who asks for channels. */
 export interface Requester {
@@ -75,24 +73,5 @@ export class ChannelDecisions {
     await Promise.all(Array.from({ length: Math.min(count, MAX_PER_REQUEST) }, work));
     if (session.closed) throw new Refusal('clientLeft', 'The client has left');
     return answers;
-  }
-}
-
-/** Shares the time of the process with others. */
-class Slices {
-  private end = performance.now() + SLICE_MS;
-  private begun: Promise<void> | undefined = undefined;
-
-  get isOver(): boolean {
-    return performance.now() >= this.end;
-  }
-
-  /** Resolves in a later turn of the loop, when the next one begins. */
-  next(): Promise<void> {
-    this.begun ??= nextTurn().then(() => {
-      this.begun = undefined;
-      this.end = performance.now() + SLICE_MS;
-    });
-    return this.begun;
   }
 }

@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { filter, firstValueFrom, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { MemoryLog } from '../core/memory-log.js';
@@ -19,11 +18,10 @@ import {
   type Verdict,
   type WireEntry,
 } from './recovery-wire.js';
+import { Slices } from './slices.js';
 
 /** What the frame of an answer takes, and that of what is read under one name. */
 const FRAME_BYTES = 100;
-/** Longer work on an answer is left for another turn of the loop. */
-const TURN_MS = 5;
 /** Until then this node must be heard again itself, or others do without it. */
 const REGISTERED_MS = 4_000;
 
@@ -43,7 +41,6 @@ class Room {
 export class RecoveryAnswers {
   /** Resolves when the answers before are made: one at a time, so that all of them together leave the loop its turns. */
   private making: Promise<unknown> = Promise.resolve();
-  private turnSince = 0;
 
   /**
    * @param maxBytes - how long an answer may be
@@ -92,32 +89,26 @@ export class RecoveryAnswers {
     const parts: (ReadPart | null)[] = [];
     /** Of the claims that hold. */
     const names = new Set<string>();
-    this.turnSince = performance.now();
+    const slices = new Slices();
     for (const claim of claims) {
       const verdict = this.judge(claim);
       if (!room.take(lengthOf(verdict))) return { verdicts, reads: [] };
       verdicts.push(verdict);
       if (typeof verdict !== 'string') names.add(claim.name);
-      await this.leaveOthersTheirTurn();
+      if (slices.isOver) await slices.next();
     }
     for (const claim of granted) {
       if (typeof this.judge(claim) !== 'string') names.add(claim.name);
-      await this.leaveOthersTheirTurn();
+      if (slices.isOver) await slices.next();
     }
     for (const [name, after] of reads) {
       const feed = names.has(name) ? this.feeds.get(name) : undefined;
       const part = feed === undefined ? null : this.read(feed, after, room);
       if (part === undefined || (part === null && !room.take(lengthOf(null)))) break;
       parts.push(part);
-      await this.leaveOthersTheirTurn();
+      if (slices.isOver) await slices.next();
     }
     return { verdicts, reads: parts };
-  }
-
-  private async leaveOthersTheirTurn(): Promise<void> {
-    if (performance.now() - this.turnSince < TURN_MS) return;
-    await nextTurn();
-    this.turnSince = performance.now();
   }
 
   /** Never longer than a quarter of an answer. */
