@@ -48,18 +48,22 @@ async function start(options: MessagingOptions, providers: unknown[] = [], contr
   return { ...running, messaging: running.app.get(MessagingService), hub: running.app.get(Hub, { strict: false }) };
 }
 
+/** Resolves when a link that breaks after this call is back. */
+const backAfter = (hub: Hub) =>
+  firstValueFrom(
+    hub.status.pipe(
+      skip(1),
+      filter(({ state }) => state === 'ready'),
+    ),
+  );
+
 /** Two applications that hear each other by a broker that a test may cut. */
 async function startPair(options: MessagingOptions = {}, providers: unknown[] = [], controllers: unknown[] = []) {
   const broker = new MemoryBroker();
   const poster = await start({ transport: new MemoryTransport(broker) });
   const receiver = await start({ ...options, transport: new MemoryTransport(broker) }, providers, controllers);
   const lose = async () => {
-    const isBack = firstValueFrom(
-      receiver.hub.status.pipe(
-        skip(1),
-        filter(({ state }) => state === 'ready'),
-      ),
-    );
+    const isBack = backAfter(receiver.hub);
     broker.cut();
     broker.heal();
     await isBack;
@@ -100,12 +104,7 @@ describe('When the connection to Redis that hears messages is killed', () => {
     expect((await told.take(4)).map(String).toSorted()).toEqual(['listener: 1', 'loop: 1', 'stream: 1', 'template: 1']);
 
     using probe = new RedisProbe(redis.url);
-    const isBack = firstValueFrom(
-      hub.status.pipe(
-        skip(1),
-        filter(({ state }) => state === 'ready'),
-      ),
-    );
+    const isBack = backAfter(hub);
     await probe.redis.client('KILL', 'TYPE', 'PUBSUB');
     await isBack;
     await post(2);
@@ -273,7 +272,7 @@ describe('An @OnGap method', () => {
     ]);
   });
 
-  test('is refused on what is no method of an instance', () => {
+  test('is refused on anything but a method of instances', () => {
     class Wrong {
       static lost() {}
       field = 1;
