@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { FAULT_KINDS, scheduleOf } from '../support/fault-schedule.js';
+import { FAULT_KINDS, partOf, scheduleOf } from '../support/fault-schedule.js';
 import { Queue } from '../support/queue.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
@@ -20,9 +20,9 @@ describe('a schedule of faults', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const endOf = new Map<string, number>();
       for (const { kind, target, atMs, forMs } of scheduleOf(seed).faults) {
-        const [of] = kind.split('-');
-        const thing = of === 'redis' ? 'redis' : `${of} ${target}`;
-        expect(atMs).toBeGreaterThan(Math.max(endOf.get(thing) ?? -1, endOf.get(`${of} -1`) ?? -1));
+        const part = partOf(kind);
+        const thing = part === 'redis' ? 'redis' : `${part} ${target}`;
+        expect(atMs).toBeGreaterThan(Math.max(endOf.get(thing) ?? -1, endOf.get(`${part} -1`) ?? -1));
         endOf.set(thing, atMs + forMs);
       }
     }

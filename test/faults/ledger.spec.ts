@@ -25,7 +25,7 @@ function check(
     else if (typeof entry === 'number') log.message('p', CHANNEL, entry, index * 10);
     else log.message(entry[0], CHANNEL, entry[1], index * 10);
   }
-  if (causes > 0) log.causes.push({ what: 'a fault', fromMs: 0, untilMs, times: causes });
+  if (causes > 0) log.causes.push({ fromMs: 0, untilMs, times: causes });
   log.hasEnded = hasEnded;
   return ledger.check();
 }

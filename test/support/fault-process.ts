@@ -1,6 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
 import type { FaultNodeNote, FaultNodeOptions, FaultNodeTask } from './fault-node.js';
 
 /** The messages of a process that runs `startFaultNode`. */
@@ -12,7 +11,7 @@ interface Word {
 
 /** A server in a process of its own, which may be killed, stopped and told to leave. */
 export class FaultProcess implements AsyncDisposable {
-  readonly ended: Promise<void>;
+  private readonly ended: Promise<void>;
   hasEnded = false;
   readonly #answers = new Map<number, () => void>();
   #asked = 0;
@@ -46,8 +45,6 @@ export class FaultProcess implements AsyncDisposable {
     note: (notes: readonly FaultNodeNote[]) => void,
   ): Promise<FaultProcess> {
     const child = spawn(process.execPath, ['--input-type=module'], {
-      // Where the packages are found.
-      cwd: resolve('.'),
       env: { ...process.env, FAULT_NODE: JSON.stringify(options) },
       stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
     });

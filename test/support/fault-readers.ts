@@ -1,8 +1,9 @@
 import http from 'node:http';
 import { createParser } from 'eventsource-parser';
-import { defineChannel, MessagingClient, type MessagingClientOptions } from 'nestjs-messaging/client';
+import { defineChannel, MessagingClient } from 'nestjs-messaging/client';
 import type { FaultMessage } from './fault-node.js';
 import { ReaderLog, type Ledger } from './ledger.js';
+import { machineClock } from './machine-clock.js';
 import type { TcpProxy } from './tcp-proxy.js';
 
 /** The template of all channels of all runs, as fault-node.ts defines it. */
@@ -18,19 +19,13 @@ export interface ReaderSettings {
   readonly run: string;
   /** The last parts of the channels' names; `*`: all of them, by the template. */
   readonly names: readonly string[];
-  /** Milliseconds of a clock that all processes share. */
-  readonly clock: () => number;
   /** Whether gaps do not reach the checker, which has to miss them then. */
-  readonly isDeafToGaps?: boolean;
-  /** Called when messages arrive again. */
-  readonly onOpen?: () => void;
-  readonly fetch?: MessagingClientOptions['fetch'];
+  readonly isDeafToGaps: boolean;
 }
 
 /** Somebody outside of the servers who reads channels: see {@link ClientReader} and {@link NativeReader}. */
 export interface FaultReader {
   readonly id: string;
-  readonly line: TcpProxy;
   readonly logs: ReadonlyMap<string, ReaderLog>;
   /** When it was opened, each time. */
   readonly openedAtMs: readonly number[];
@@ -52,46 +47,38 @@ class Reading {
   }
 
   begin(): void {
-    const { id, ledger, run, names, clock } = this.#settings;
+    const { id, ledger, run, names } = this.#settings;
     for (const name of names) {
       const full = subscribedName(run, name);
       const hears = name === '*' ? () => true : (channel: string) => channel === full;
-      this.logs.set(full, ledger.add(new ReaderLog(id, full, hears, clock())));
+      this.logs.set(full, ledger.add(new ReaderLog(id, full, hears, machineClock())));
     }
   }
 
   message(name: string, message: FaultMessage): void {
     if (message.run !== this.#settings.run) return;
-    this.logs
-      .get(name)
-      ?.message(message.poster, channelOf(message.run, message.name), message.n, this.#settings.clock());
+    this.logs.get(name)?.message(message.poster, channelOf(message.run, message.name), message.n, machineClock());
   }
 
   gap({ channel, reason }: { readonly channel: string; readonly reason: string }): void {
-    if (!this.#settings.isDeafToGaps) this.logs.get(channel)?.gap(reason, this.#settings.clock());
+    if (!this.#settings.isDeafToGaps) this.logs.get(channel)?.gap(reason, machineClock());
   }
 
   opened(): void {
-    this.openedAtMs.push(this.#settings.clock());
-    this.#settings.onOpen?.();
+    this.openedAtMs.push(machineClock());
   }
 }
 
 /** Our client. */
 export class ClientReader implements FaultReader {
   readonly id: string;
-  readonly line: TcpProxy;
   readonly #reading: Reading;
   readonly #client: MessagingClient;
 
   private constructor(settings: ReaderSettings) {
     this.id = settings.id;
-    this.line = settings.line;
     this.#reading = new Reading(settings);
-    this.#client = new MessagingClient({
-      url: `http://127.0.0.1:${settings.line.port}/messages`,
-      ...(settings.fetch && { fetch: settings.fetch }),
-    });
+    this.#client = new MessagingClient({ url: `http://127.0.0.1:${settings.line.port}/messages` });
     this.#client.onGap((gap) => this.#reading.gap(gap));
     this.#client.onStatus(({ state }) => state === 'open' && this.#reading.opened());
   }
@@ -134,9 +121,8 @@ export class ClientReader implements FaultReader {
 /** What a browser's own EventSource does: comes back after the server's `retry`, with the last id. */
 export class NativeReader implements FaultReader {
   readonly id: string;
-  readonly line: TcpProxy;
   readonly #reading: Reading;
-  readonly #path: string;
+  readonly #url: string;
   readonly #channels: readonly string[];
   #lastEventId: string | undefined;
   #retryMs = 3_000;
@@ -147,10 +133,10 @@ export class NativeReader implements FaultReader {
 
   private constructor(settings: ReaderSettings) {
     this.id = settings.id;
-    this.line = settings.line;
     this.#reading = new Reading(settings);
     this.#channels = settings.names.map((name) => subscribedName(settings.run, name));
-    this.#path = `/messages?${this.#channels.map((name) => `channel=${encodeURIComponent(name)}`).join('&')}`;
+    const query = this.#channels.map((name) => `channel=${encodeURIComponent(name)}`).join('&');
+    this.#url = `http://127.0.0.1:${settings.line.port}/messages?${query}`;
   }
 
   static async open(settings: ReaderSettings): Promise<NativeReader> {
@@ -181,7 +167,7 @@ export class NativeReader implements FaultReader {
   #connect(opened?: () => void): void {
     this.state = 'connecting';
     const headers = this.#lastEventId === undefined ? {} : { 'last-event-id': this.#lastEventId };
-    const request = http.get(`http://127.0.0.1:${this.line.port}${this.#path}`, { headers, agent: false });
+    const request = http.get(this.#url, { headers, agent: false });
     this.#request = request;
     request.on('error', () => {});
     request.on('response', (response) => {

@@ -5,7 +5,7 @@ import type { FaultNodeNote, FaultNodeRun } from './fault-node.js';
 import type { FaultProcess } from './fault-process.js';
 import { ClientReader, NativeReader, type FaultReader } from './fault-readers.js';
 import type { RunReport } from './fault-report.js';
-import type { Fault, Schedule } from './fault-schedule.js';
+import { partOf, type Fault, type Schedule } from './fault-schedule.js';
 import { Ledger, ReaderLog, type Finding } from './ledger.js';
 import { machineClock as clock } from './machine-clock.js';
 import { randomFrom } from './random.js';
@@ -182,7 +182,7 @@ export class Run {
         return slot.process.port;
       }));
       const id = `${kind} ${client}`;
-      const settings = { id, line, ledger: this.ledger, run: this.node.run, names, clock, isDeafToGaps };
+      const settings = { id, line, ledger: this.ledger, run: this.node.run, names, isDeafToGaps };
       this.readers[client] = await (kind === 'client' ? ClientReader : NativeReader).open(settings);
     };
     const openings = [
@@ -194,12 +194,12 @@ export class Run {
 
   private async inflict(fault: Fault): Promise<void> {
     const fromMs = clock();
-    const kind = fault.kind.split('-')[0];
-    if (kind === 'redis') await this.inflictOnRedis(fault);
-    else if (kind === 'client') await this.inflictOnClient(fault);
+    const part = partOf(fault.kind);
+    if (part === 'redis') await this.inflictOnRedis(fault);
+    else if (part === 'client') await this.inflictOnClient(fault);
     else {
       const slots = fault.target === -1 ? this.slots : [this.slots[fault.target % this.slots.length]!];
-      await Promise.all(slots.map((slot) => (kind === 'link' ? this.inflictOnLink : this.inflictOnNode)(fault, slot)));
+      await Promise.all(slots.map((slot) => (part === 'link' ? this.inflictOnLink : this.inflictOnNode)(fault, slot)));
     }
     this.inflicted.push({ fault, fromMs, untilMs: clock() });
   }
@@ -216,11 +216,8 @@ export class Run {
 
   private readonly inflictOnLink = async (fault: Fault, { link }: Slot): Promise<void> => {
     const { kind, forMs, way, connection } = fault;
-    if (kind === 'link-delay') {
-      link.delayMs = 20 + (forMs % 280);
-      await sleep(forMs);
-      link.delayMs = 0;
-    } else if (kind === 'link-cut') {
+    if (kind === 'link-delay') await delay(link, forMs);
+    else if (kind === 'link-cut') {
       if (connection === undefined) link.mode = 'refuse';
       link.cut(connection);
       await sleep(connection === undefined ? forMs : 0);
@@ -269,12 +266,7 @@ export class Run {
     const client = target % this.lines.length;
     const line = this.lines[client]!;
     const fromMs = clock();
-    if (kind === 'client-delay') {
-      line.delayMs = 20 + (forMs % 280);
-      await sleep(forMs);
-      line.delayMs = 0;
-      return;
-    }
+    if (kind === 'client-delay') return delay(line, forMs);
     if (kind === 'client-half-open') {
       line.mute('down');
       await sleep(forMs);
@@ -294,17 +286,16 @@ export class Run {
   /** Notes whom a fault may have lost messages. Restarts in order, and what clients suffer, lose nothing. */
   private explain({ kind, target }: Fault, fromMs: number, untilMs: number): void {
     const forMs = untilMs - fromMs;
-    const [of] = kind.split('-');
-    if (of === 'client' || kind === 'link-delay') return;
+    const part = partOf(kind);
+    if (part === 'client' || kind === 'link-delay') return;
     if (kind === 'redis-pause' && forMs < SUSPECTED_AFTER_MS) return;
-    const what = `${kind} ${target}`;
     const until = untilMs + TOLD_WITHIN_MS;
-    const isHit = (slot: number): boolean => of === 'redis' || target === -1 || target === slot;
+    const isHit = (slot: number): boolean => part === 'redis' || target === -1 || target === slot;
     for (const log of this.ledger.logs) {
       const [, slot] = /^node (\d)/.exec(log.reader) ?? [];
       if (slot === undefined) continue;
-      const isDeaf = of !== 'node' || (kind === 'node-pause' && forMs >= SUSPECTED_AFTER_MS);
-      if (isDeaf && isHit(Number(slot))) log.causes.push({ what, fromMs, untilMs: until, times: 1 });
+      const isDeaf = part !== 'node' || (kind === 'node-pause' && forMs >= SUSPECTED_AFTER_MS);
+      if (isDeaf && isHit(Number(slot))) log.causes.push({ fromMs, untilMs: until, times: 1 });
     }
     for (const [client, reader] of this.readers.entries()) {
       const visits = this.visits[client]!;
@@ -317,14 +308,13 @@ export class Run {
         const isLate = !since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS);
         if (!isLate && !this.isAway(client, fromMs)) continue;
       } else if (
-        of === 'node' &&
+        part === 'node' &&
         ![...before.slice(-1), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
       ) {
         continue;
       }
       // What it could not be sent of the past where it came to, each time, and what was lost while it was there.
-      for (const log of reader.logs.values())
-        log.causes.push({ what, fromMs, untilMs: until, times: 1 + openings.length });
+      for (const log of reader.logs.values()) log.causes.push({ fromMs, untilMs: until, times: 1 + openings.length });
     }
   }
 
@@ -343,12 +333,16 @@ export class Run {
   /** Waits until everybody reads again, then until all has come; whoever does not is found absent. */
   private async settle(): Promise<void> {
     const healed = new Map(this.posters().map((poster) => [poster, this.latest(poster)]));
-    await this.until(ABSENT_AFTER_MS, (log, poster, channel) => {
+    const absent = await this.lateAfter(ABSENT_AFTER_MS, (log, poster, channel) => {
       const before = healed.get(poster)?.get(channel) ?? 0;
       return log.last(poster, channel) > before;
     });
+    for (const [{ reader, name }, missed] of absent) {
+      const state = this.readers.find(({ id }) => id === reader)?.state ?? 'listens';
+      this.find('absent', reader, name, `hears nothing of ${missed} any more; ${state}`);
+    }
     await this.each(({ process }) => process.do({ task: 'quiet' }));
-    await this.until(
+    await this.lateAfter(
       ARRIVES_WITHIN_MS,
       (log, poster, channel) => log.last(poster, channel) >= this.ledger.last(poster, channel),
     );
@@ -375,7 +369,11 @@ export class Run {
     return Object.keys(this.options.everyMs).map((name) => `faults/${this.node.run}/${name}`);
   }
 
-  private async until(ms: number, holds: (log: ReaderLog, poster: string, channel: string) => boolean): Promise<void> {
+  /** Waits until something holds for all who listen; else gives those for whom it does not, each with a poster and a channel. */
+  private async lateAfter(
+    ms: number,
+    holds: (log: ReaderLog, poster: string, channel: string) => boolean,
+  ): Promise<(readonly [log: ReaderLog, missed: string])[]> {
     const end = clock() + ms;
     const lateOf = (log: ReaderLog): string | undefined => {
       if (log.hasEnded) return undefined;
@@ -388,11 +386,7 @@ export class Run {
       await sleep(50);
       late = late.filter((log) => lateOf(log) !== undefined);
     }
-    if (ms !== ABSENT_AFTER_MS) return;
-    for (const log of late) {
-      const state = this.readers.find(({ id }) => id === log.reader)?.state ?? 'listens';
-      this.find('absent', log.reader, log.name, `hears nothing of ${lateOf(log)} any more; ${state}`);
-    }
+    return late.map((log) => [log, lateOf(log)!] as const);
   }
 
   private find(kind: Finding['kind'], reader: string, name: string, what: string): void {
@@ -405,6 +399,13 @@ export class Run {
       return opened === undefined ? [] : [Math.max(0, opened - untilMs)];
     });
   }
+}
+
+/** Makes a line slow for a while. */
+async function delay(line: TcpProxy, forMs: number): Promise<void> {
+  line.delayMs = 20 + (forMs % 280);
+  await sleep(forMs);
+  line.delayMs = 0;
 }
 
 /** By hand, since the connection must not be one that is killed. */

@@ -1,4 +1,5 @@
 import { randomFrom, type Random } from './random.js';
+import type { Way } from './tcp-proxy.js';
 
 /** All that goes wrong in a {@link Schedule}. */
 export const FAULT_KINDS = [
@@ -30,6 +31,11 @@ export const FAULT_KINDS = [
 
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
+/** What a fault of this kind befalls. */
+export function partOf(kind: FaultKind): 'redis' | 'link' | 'node' | 'client' {
+  return kind.split('-')[0] as ReturnType<typeof partOf>;
+}
+
 /** One fault, at a time. */
 export interface Fault {
   readonly kind: FaultKind;
@@ -39,7 +45,7 @@ export interface Fault {
   /** Which node or client; -1: all of them. */
   readonly target: number;
   /** Which way a half-open connection is silent: to the server, to the client, or both. */
-  readonly way: 'up' | 'down' | 'both';
+  readonly way: Way | 'both';
   /** Which of the connections of a link; none: all of them. */
   readonly connection: number | undefined;
 }
@@ -50,14 +56,10 @@ export interface Schedule {
   readonly faults: readonly Fault[];
 }
 
-export interface ScheduleOptions {
-  readonly nodes: number;
-  readonly clients: number;
-  /** Within this time each fault begins. */
-  readonly lengthMs: number;
-}
-
-const OPTIONS: ScheduleOptions = { nodes: 3, clients: 7, lengthMs: 6_000 };
+const NODES = 3;
+const CLIENTS = 7;
+/** Within this time each fault begins. */
+const LENGTH_MS = 6_000;
 const SERVER_KINDS = FAULT_KINDS.filter((kind) => !kind.startsWith('client-'));
 /** How long faults of a kind last, in milliseconds: the shortest and the longest. */
 const LENGTHS: Readonly<Record<FaultKind, readonly [number, number]>> = {
@@ -80,22 +82,19 @@ const LENGTHS: Readonly<Record<FaultKind, readonly [number, number]>> = {
 const LONG_CUT_MS = [6_000, 12_000] as const;
 
 /** The kind that a schedule is about is the next one with each seed, so that some seeds in a row have them all. */
-export function scheduleOf(seed: number, options: Partial<ScheduleOptions> = {}): Schedule {
-  const { nodes, clients, lengthMs } = { ...OPTIONS, ...options };
+export function scheduleOf(seed: number): Schedule {
   const random = randomFrom(seed * 7_919 + 17);
   const faults: Fault[] = [];
   const draw = (kind: FaultKind, fromMs: number): void => {
-    const [shortest, longest] = LENGTHS[kind];
-    const [, of] = /^(redis|link|node|client)/.exec(kind)!;
-    const isLong = kind === 'client-cut' && random(8) === 0;
-    const range = isLong ? LONG_CUT_MS : ([shortest, longest] as const);
+    const part = partOf(kind);
+    const [shortest, longest] = kind === 'client-cut' && random(8) === 0 ? LONG_CUT_MS : LENGTHS[kind];
     const fault: Fault = {
       kind,
-      atMs: fromMs + random(Math.max(1, lengthMs - fromMs)),
-      forMs: range[0] + random(range[1] - range[0] + 1),
-      target: targetOf(random, of === 'client' ? clients : nodes, of === 'link' && random(4) === 0),
+      atMs: fromMs + random(LENGTH_MS - fromMs),
+      forMs: shortest + random(longest - shortest + 1),
+      target: targetOf(random, part === 'client' ? CLIENTS : NODES, part === 'link' && random(4) === 0),
       way: (['up', 'down', 'both'] as const)[random(3)]!,
-      connection: kind.startsWith('link-') && random(2) === 0 ? random(2) : undefined,
+      connection: part === 'link' && random(2) === 0 ? random(2) : undefined,
     };
     if (!faults.some((other) => isInTheWay(other, fault))) faults.push(fault);
   };
@@ -118,8 +117,8 @@ function clientKind(random: Random): FaultKind {
 
 /** Whether two faults of one thing would overlap; nodes and links of different numbers do not meet. */
 function isInTheWay(one: Fault, other: Fault): boolean {
-  const [partOfOne, partOfOther] = [one.kind.split('-')[0], other.kind.split('-')[0]];
-  if (partOfOne !== partOfOther) return false;
-  if (one.target !== other.target && one.target !== -1 && other.target !== -1 && partOfOne !== 'redis') return false;
+  const part = partOf(one.kind);
+  if (part !== partOf(other.kind)) return false;
+  if (one.target !== other.target && one.target !== -1 && other.target !== -1 && part !== 'redis') return false;
   return one.atMs <= other.atMs + other.forMs + 500 && other.atMs <= one.atMs + one.forMs + 500;
 }

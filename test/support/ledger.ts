@@ -17,7 +17,6 @@ export interface Finding {
 
 /** Something that may lose messages of a reader. */
 export interface Cause {
-  readonly what: string;
   readonly fromMs: number;
   /** A gap that is told later is not explained by it. */
   readonly untilMs: number;
@@ -110,10 +109,9 @@ export class ReaderLog {
  */
 export class Ledger {
   readonly logs: ReaderLog[] = [];
+  /** Reports tell times since then. */
+  startMs = 0;
   readonly #accepted = new Map<string, Accepted>();
-
-  /** @param startMs - reports tell times since then */
-  constructor(public startMs = 0) {}
 
   add(log: ReaderLog): ReaderLog {
     this.logs.push(log);
@@ -277,7 +275,7 @@ function explain({ causes }: ReaderLog, gaps: readonly Gap[]): ReadonlySet<numbe
   for (const [index, { atMs }] of gaps.entries()) {
     const cause = left.find(({ fromMs, untilMs, times }) => times > 0 && fromMs <= atMs && atMs <= untilMs);
     if (!cause) continue;
-    (cause as { times: number }).times--;
+    cause.times--;
     explained.add(index);
   }
   return explained;
