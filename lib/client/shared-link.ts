@@ -216,7 +216,7 @@ class SharedLink implements Link {
       case 'answer': {
         const { channel, error } = note.answer;
         if (error) this.#positions.delete(channel);
-        else this.#positions.set(channel, note.position);
+        else if (!this.#mayLack(channel)) this.#positions.set(channel, note.position);
         if (this.#wanted.has(channel)) this.#receiver.answer(note.answer);
         return undefined;
       }
@@ -226,6 +226,8 @@ class SharedLink implements Link {
         this.#positions.delete(note.channel);
         return undefined;
       case 'message':
+        // Told with what was missed before it, by the next that says how far the leader has got.
+        if (this.#mayLack(nameOf(note.frame))) return undefined;
         if (advance(this.#positions, note.frame, note.id)) this.#receiver.message(note.frame, note.id);
         return undefined;
       case 'gap': {
@@ -239,6 +241,11 @@ class SharedLink implements Link {
         if (note.positions) this.#catchUp(note.positions);
         return this.#changeStatus(note);
     }
+  }
+
+  /** Whether messages from before the next ones may be missing. */
+  #mayLack(channel: string): boolean {
+    return this.#isBehind && this.#positions.has(channel);
   }
 
   /** Takes how far the leader has got, of channels that this tab has not followed. */
