@@ -149,6 +149,7 @@ async function openTabs(context: BrowserContext, count: number, channel: string)
   for (let index = 0; index < count; index++) {
     const tab = await Tab.open(context, running.url);
     expect(await tab.subscribe(channel)).toBe('subscribed');
+    await tab.reaches('open');
     tabs.push(tab);
   }
   return tabs;
@@ -161,7 +162,6 @@ describe('Tabs that share a connection', () => {
     expect(await c.subscribe('tabs/third')).toBe('subscribed');
     expect(await d.subscribe('secret')).toBe('CHANNEL_DENIED');
     expect(connections()).toBe(1);
-    await d.reaches('open');
 
     post('third', 'for c');
     post('all', 'for all');
@@ -240,7 +240,6 @@ describe('Tabs that share a connection', () => {
     const hide = () => tab.run("dispatchEvent(new Event('pagehide'))");
     const show = () => tab.run("dispatchEvent(new Event('pageshow'))");
     post('behind', 'before');
-    await tab.reaches('open');
     for (const each of [other, tab]) expect(await each.message()).toBe('tabs/behind before');
     await hide();
     await show();
@@ -259,7 +258,6 @@ describe('Tabs that share a connection', () => {
   test('that were put aside and are shown again while messages flow are told of each loss before what comes next', async () => {
     await using context = await browser.newContext();
     const [, tab] = (await openTabs(context, 2, 'tabs/flowing')) as [Tab, Tab];
-    await tab.reaches('open');
     let last = 0;
     let flows = true;
     const flowing = (async () => {
