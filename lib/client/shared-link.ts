@@ -60,6 +60,8 @@ class SharedLink implements Link {
   /** Whether the page was put aside: others may have been told more than it has. */
   #isBehind = false;
   #bus: BroadcastChannel | undefined;
+  /** Whether the lock is held by which the leader sees that this tab lives. Who says before what it wants may count as gone. */
+  #isPresent = false;
   #leader: TabLeader | undefined;
   /** Which tab leads. The one before may not know yet that it no longer does. */
   #leading: string | undefined;
@@ -88,7 +90,7 @@ class SharedLink implements Link {
       globalThis.addEventListener?.('pageshow', this.#pageShown);
       this.#join();
     }
-    this.#tellLeader({ kind: 'want', tab: this.#tab, channels: [channel] });
+    this.#tellWant([channel]);
   }
 
   drop(channel: string): void {
@@ -119,7 +121,11 @@ class SharedLink implements Link {
       return this.#leadAlone();
     }
     // Held as long as this tab lives, so that a leader notices when it goes without a word.
-    this.#hold(`${this.#name} ${this.#tab}`, () => this.#tellWants(), { signal });
+    const present = (): void => {
+      this.#isPresent = true;
+      this.#tellWants();
+    };
+    this.#hold(`${this.#name} ${this.#tab}`, present, { signal });
     this.#hold(this.#name, () => this.#lead(), { signal });
     this.#unheard = 0;
     this.#listen();
@@ -131,6 +137,7 @@ class SharedLink implements Link {
     this.#leader = undefined;
     this.#leading = undefined;
     this.#isBehind = true;
+    this.#isPresent = false;
     this.#post({ kind: 'gone', tab: this.#tab });
     this.#bus.close();
     this.#bus = undefined;
@@ -186,7 +193,11 @@ class SharedLink implements Link {
   }
 
   #tellWants(): void {
-    this.#tellLeader({ kind: 'want', tab: this.#tab, channels: [...this.#wanted], positions: this.#positions });
+    this.#tellWant([...this.#wanted], this.#positions);
+  }
+
+  #tellWant(channels: readonly string[], positions?: Positions): void {
+    if (this.#isPresent || this.#leader) this.#tellLeader({ kind: 'want', tab: this.#tab, channels, positions });
   }
 
   #tellLeader(note: TabNote): void {

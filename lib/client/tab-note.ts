@@ -11,7 +11,7 @@ export type TabNote =
       readonly kind: 'want';
       readonly tab: string;
       readonly channels: readonly string[];
-      readonly positions?: Positions;
+      readonly positions?: Positions | undefined;
     }
   | { readonly kind: 'drop'; readonly tab: string; readonly channel: string }
   | { readonly kind: 'gone'; readonly tab: string }

@@ -145,7 +145,8 @@ async function toldUntilHeard(b: RedisTransport, told: Queue<string>): Promise<s
   try {
     const before = await told.takeUntil((line) => line === 'news: hello');
     // The other name may be subscribed to again later.
-    if (!before.some((line) => line.startsWith('rooms'))) before.push(await told.until((line) => line.startsWith('rooms')));
+    if (!before.some((line) => line.startsWith('rooms')))
+      before.push(await told.until((line) => line.startsWith('rooms')));
     return before.toSorted();
   } finally {
     clearInterval(posting);
