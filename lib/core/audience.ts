@@ -1,12 +1,13 @@
 import { isChannel, type AnyListenableChannel } from '../protocol/channel.js';
-import type { ChannelOptions } from '../protocol/channel-definition.js';
+import type { ChannelDefinition, ChannelOptions, HistoryOptions } from '../protocol/channel-definition.js';
 import { checkChannelName, isTemplate } from '../protocol/channel-name.js';
 import { LimitExceededError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
-import type { GapReason } from '../protocol/position.js';
+import type { GapReason, Position } from '../protocol/position.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
+import type { Histories } from './histories.js';
 import { Dispatcher } from './dispatcher.js';
 import {
   Listener,
@@ -32,14 +33,18 @@ export class Audience {
   private readonly dispatcher: Dispatcher;
   private held: Delivery[] | undefined = undefined;
 
-  /** @param transport - is told which names are listened to */
+  /**
+   * @param transport - is told which names are listened to
+   * @param histories - if channels keep theirs where other nodes append to them too
+   */
   constructor(
     types: TypeRegistry,
     private readonly transport: Transport | undefined,
     private readonly reporter: Reporter,
+    private readonly histories: Histories | undefined,
   ) {
     this.definitions = new ChannelDefinitions(types);
-    this.channels = new ListenerRegistry(transport);
+    this.channels = new ListenerRegistry(transport, (name) => this.histories?.forget(name));
     this.dispatcher = new Dispatcher(this.channels, reporter);
   }
 
@@ -59,8 +64,18 @@ export class Audience {
   }
 
   /** The class that messages of a name are of; `undefined`: any. */
-  classOf(name: string, list: ListenerList | undefined): Class | undefined {
+  classOf(name: string, list: Partial<Pick<ListenerList, 'definition'>> | undefined): Class | undefined {
     return list?.definition === undefined ? this.definitions.classOf(name) : list.definition.type;
+  }
+
+  /** What a channel keeps; `undefined`: nothing. */
+  historyOf(name: string, definition: ChannelDefinition | undefined): HistoryOptions | undefined {
+    return definition === undefined ? this.definitions.historyOf(name) : definition.options.history;
+  }
+
+  /** Whether listeners are not ready yet, for whom posts are held. */
+  get isHolding(): boolean {
+    return this.held !== undefined;
   }
 
   /** The options of the channel that a message is delivered on. */
@@ -81,10 +96,16 @@ export class Audience {
     this.dispatcher.enqueue(delivery, this.of(delivery.channel));
   }
 
-  /** Tells those who listen to a name or template that messages may be missing; see {@link Dispatcher.enqueueGap}. */
-  tellGap(subscription: string, reason: GapReason): void {
+  /**
+   * Tells those who listen to a name or template that messages may be missing; see {@link Dispatcher.enqueueGap}.
+   *
+   * @param position - from where the channel goes on, if it keeps a history
+   */
+  tellGap(subscription: string, reason: GapReason, position?: Position): void {
     const list = this.of(subscription) ?? this.ofTemplate(subscription);
-    if (list !== undefined) this.dispatcher.enqueueGap({ channel: subscription, reason }, list);
+    if (list === undefined) return;
+    const gap = { channel: subscription, reason };
+    this.dispatcher.enqueueGap(position === undefined ? gap : { ...gap, position }, list);
   }
 
   /**
@@ -141,8 +162,11 @@ export class Audience {
 
   attach(listener: Listener): void {
     const definition = listener.definition ?? (this.transport && this.definitions.of(listener.channel));
-    this.channels.add(listener, definition === 'unclear' ? undefined : definition?.options.interop);
+    const options = definition === 'unclear' ? undefined : definition?.options;
+    this.channels.add(listener, options?.interop);
     listener.session.own(listener);
+    const { interest } = listener;
+    if (options?.history !== undefined && interest !== undefined) this.histories?.listen(listener.channel, interest);
   }
 
   /**

@@ -1,6 +1,11 @@
 import { isTemplate, matchTemplate, quote } from '../protocol/channel-name.js';
-import type { ChannelDefinition } from '../protocol/channel-definition.js';
-import { declaredChannelNames, declaredChannels, isSameDefinition } from '../protocol/declared-channels.js';
+import type { ChannelDefinition, HistoryOptions } from '../protocol/channel-definition.js';
+import {
+  declaredChannelNames,
+  declaredChannels,
+  declaredHistories,
+  isSameDefinition,
+} from '../protocol/declared-channels.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { sourceOfChannel } from '../protocol/source.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
@@ -37,6 +42,9 @@ export class ChannelDefinitions {
   private readonly usedTemplates = new Templates<{ readonly name: string; readonly type: Class | undefined }>();
   private readonly classes = new Map<string, Class | undefined>();
   private hasClasses = false;
+  private readonly histories = new Map<string, HistoryOptions | undefined>();
+  private historiesVersion = 0;
+  private uses = 0;
 
   constructor(private readonly types: TypeRegistry) {}
 
@@ -100,6 +108,21 @@ export class ChannelDefinitions {
     return type;
   }
 
+  /** What a channel keeps; `undefined`: nothing. Asked for each post that names its channel, so what was found is kept. */
+  historyOf(name: string): HistoryOptions | undefined {
+    if (!declaredHistories()) return undefined;
+    const version = declaredChannelNames().length + this.uses;
+    if (version !== this.historiesVersion || this.histories.size >= MAX_DECIDED) this.histories.clear();
+    this.historiesVersion = version;
+    let history = this.histories.get(name);
+    if (history === undefined && !this.histories.has(name)) {
+      const definition = this.of(name);
+      history = definition === undefined || definition === 'unclear' ? undefined : definition.options.history;
+      this.histories.set(name, history);
+    }
+    return history;
+  }
+
   /**
    * @throws ConfigurationError where the name has another definition, or the name of its message class another class
    */
@@ -117,6 +140,7 @@ export class ChannelDefinitions {
     this.byName.set(definition.name, new WeakRef(definition));
     this.collected.register(definition, definition.name);
     this.known.add(definition);
+    this.uses++;
     if (definition.segments !== undefined && this.usedTemplates.get(definition.name) === undefined) {
       this.usedTemplates.add({ name: definition.name, type: definition.type });
     }

@@ -1,5 +1,6 @@
 import type { Codec, EncodedMessage } from '../protocol/codec.js';
 import type { Envelope } from '../protocol/envelope.js';
+import type { Position } from '../protocol/position.js';
 
 /** Where messages come from; one for all that are posted here, since each word of a delivery costs every post. */
 export interface Origin {
@@ -10,6 +11,10 @@ export interface Origin {
   readonly serial?: number | undefined;
   /** What another node wrote, which is what everybody is to read. */
   readonly envelope?: Envelope | undefined;
+  /** Its place in the history of the channel. */
+  readonly position?: Position | undefined;
+  /** Whether it was read from the history for one reader. */
+  readonly replayed?: boolean | undefined;
 }
 
 /** What is made of one message for many receivers; each filled by the first that needs it. */
@@ -19,6 +24,8 @@ interface Forms {
   frame: unknown;
   /** Tells it from the others that this node has published. */
   serial: number | undefined;
+  /** See {@link Origin.position}. */
+  position: Position | undefined;
 }
 
 /** One message on its way to the listeners of this node. */
@@ -51,9 +58,19 @@ export class Delivery {
     return this.from.serial ?? this.made?.serial;
   }
 
+  /** Its place in the history of the channel; none if that keeps none. */
+  get position(): Position | undefined {
+    return this.from.position ?? this.made?.position;
+  }
+
+  /** Whether it was read from the history for one reader, instead of heard. */
+  get replayed(): boolean {
+    return this.from.replayed === true;
+  }
+
   /** What has been made of the message, so that it is made once. */
   get forms(): Forms {
-    return (this.made ??= { encoded: undefined, frame: undefined, serial: undefined });
+    return (this.made ??= { encoded: undefined, frame: undefined, serial: undefined, position: undefined });
   }
 
   /**

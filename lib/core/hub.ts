@@ -1,26 +1,39 @@
 import { randomUUID } from 'node:crypto';
 import { of, type Observable } from 'rxjs';
 import type { AnyListenableChannel, AnyPostableChannel } from '../protocol/channel.js';
-import type { ChannelOptions } from '../protocol/channel-definition.js';
+import type { ChannelOptions, HistoryOptions } from '../protocol/channel-definition.js';
 import { Codec } from '../protocol/codec.js';
 import { envelopePrefix } from '../protocol/envelope.js';
+import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
+import type { Position } from '../protocol/position.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import { Audience } from './audience.js';
 import type { ChannelDefinitions } from './channel-definitions.js';
+import type { ReadBounds } from './channel-log.js';
 import type { Delivery } from './delivery.js';
 import type { GapListener } from './gap.js';
+import { Histories, gapReasonOf, keepsNone } from './histories.js';
+import type { HistoryRead } from './history-store.js';
 import type { HubOptions } from './hub-options.js';
 import { Inbound } from './inbound.js';
 import { isolateObservable } from './isolated-observable.js';
 import type { Heard, Listener, ListenerEvents, MessageListener, Tap } from './listener.js';
+import { LocalHistoryStore } from './local-history-store.js';
+import { MemoryHistories } from './memory-histories.js';
 import { Outbound } from './outbound.js';
 import { PostCheck } from './post-check.js';
 import type { PostOptions } from './post-options.js';
 import type { Reporter } from './reporter.js';
 import { Session, type GapReader } from './session.js';
 import { Sessions } from './sessions.js';
-import type { Transport, TransportStatus } from './transport.js';
+import type { Transport, TransportReceiver, TransportStatus } from './transport.js';
+
+/** What the history of a channel has, as deliveries that are {@link Delivery.replayed}; see `HistoryRead`. */
+export interface DeliveriesRead extends Omit<HistoryRead, 'entries'> {
+  /** What is no message of the channel is left out, and was reported. */
+  readonly deliveries: readonly Delivery[];
+}
 
 /**
  * The messaging engine of one node: its {@link Audience}, what goes out by {@link Outbound} and what comes in by
@@ -42,6 +55,7 @@ export class Hub {
   private readonly audience: Audience;
   private readonly outbound: Outbound;
   private readonly inbound: Inbound;
+  private readonly histories: Histories | LocalHistoryStore | undefined;
   private subscriber: GapReader | undefined = undefined;
 
   constructor({ reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true }: HubOptions) {
@@ -54,11 +68,14 @@ export class Hub {
     this.root = this.sessions.open();
     this.own = new Session({}, this.sessions);
     const codec = (this.codec = new Codec(types, classFilter, instanceCheck));
-    const audience = (this.audience = new Audience(types, transport, reporter));
+    this.histories = this.historiesOf(transport);
+    const { histories } = this;
+    const shared = histories instanceof Histories ? histories : undefined;
+    const audience = (this.audience = new Audience(types, transport, reporter, shared));
     const postCheck = instanceCheck && validateOnPost ? new PostCheck(types, instanceCheck, classFilter) : undefined;
     const here = { origin: 'local', node, codec } as const;
-    this.outbound = new Outbound(audience, here, prefix, maxMessageBytes, transport, postCheck);
-    this.inbound = new Inbound(audience, codec, prefix, maxMessageBytes, reporter);
+    this.outbound = new Outbound(audience, here, prefix, maxMessageBytes, transport, postCheck, histories, reporter);
+    this.inbound = new Inbound(audience, codec, prefix, maxMessageBytes, reporter, shared);
   }
 
   /** How channels are defined. */
@@ -91,7 +108,8 @@ export class Hub {
   /** Connects to the other nodes, if there is a transport; see {@link Transport.start}. */
   async start(): Promise<void> {
     const { inbound } = this;
-    await this.transport?.start((payload, subscription, channel) => inbound.receive(payload, subscription, channel), {
+    const receive: TransportReceiver = (...received) => inbound.receive(...received);
+    await this.transport?.start(receive, {
       rejected: (channel, error) => inbound.reject(channel, error),
       lost: (subscription, reason) => inbound.lose(subscription, reason),
     });
@@ -133,6 +151,35 @@ export class Hub {
   /** Who is told of the losses of a subscription that is made now, beside its own `onGap`. */
   gapReaderOf(session: Session): GapReader {
     return this.subscriber ?? session;
+  }
+
+  /** What a channel, or each of a template, keeps; `undefined`: nothing. */
+  historyOf({ channel, definition }: Pick<Heard, 'channel' | 'definition'>): HistoryOptions | undefined {
+    return this.audience.historyOf(channel, definition);
+  }
+
+  /**
+   * What the history of a channel has, for one reader.
+   *
+   * @param after - a position, or how many of the last messages
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  async readHistory(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
+    const { store } = this.historiesFor(channel);
+    const { entries, ...read } = await store.read(channel, after, page);
+    const { epoch } = read.next;
+    const deliveries = entries.map((entry) => this.inbound.replay(entry, epoch, channel));
+    return { ...read, deliveries: deliveries.filter((each) => each !== undefined) };
+  }
+
+  /**
+   * How far the history of a channel has come.
+   *
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  async positionOf(channel: string): Promise<Position> {
+    const [position] = await this.historiesFor(channel).store.positions([channel]);
+    return position!;
   }
 
   /** See {@link Audience.optionsOf}. */
@@ -195,6 +242,23 @@ export class Hub {
     this.audience.release(listeners);
   }
 
+  private historiesOf(transport: Transport | undefined): Histories | LocalHistoryStore | undefined {
+    if (transport === undefined) return new LocalHistoryStore(new MemoryHistories(this.node.slice(0, 13)));
+    if (transport.history === undefined) return undefined;
+    return new Histories(transport.history, {
+      message: (...heard) => this.inbound.deliver(...heard),
+      gap: (subscription, channel, failure, position) => {
+        const place = subscription === channel ? position : undefined;
+        this.audience.tellGap(subscription, gapReasonOf(failure), place);
+      },
+    });
+  }
+
+  private historiesFor(channel: string): Histories | LocalHistoryStore {
+    if (this.histories === undefined) throw new ConfigurationError(keepsNone(channel));
+    return this.histories;
+  }
+
   /**
    * Closes all sessions but the library's {@link own}: the application hears no more, while this node still answers the others.
    * {@link close} must follow.
@@ -207,6 +271,7 @@ export class Hub {
   async close(): Promise<void> {
     this.retire();
     this.own.end('shutdown');
+    this.histories?.close();
     await this.transport?.close();
   }
 }

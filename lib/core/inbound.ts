@@ -4,11 +4,13 @@ import { decodeEnvelope } from '../protocol/envelope.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
 import { isInstance } from '../protocol/message-class.js';
-import type { GapReason } from '../protocol/position.js';
+import type { GapReason, Position } from '../protocol/position.js';
 import { typeName } from '../protocol/serializable.js';
 import type { Audience } from './audience.js';
 import { notCarried } from './class-guard.js';
 import { Delivery } from './delivery.js';
+import type { Histories } from './histories.js';
+import type { HistoryEntry } from './history-store.js';
 import type { ListenerList } from './listener-list.js';
 import type { Reporter } from './reporter.js';
 
@@ -23,6 +25,7 @@ export class Inbound {
     private readonly ownPrefix: string,
     private readonly maxMessageBytes: number,
     private readonly reporter: Reporter,
+    private readonly histories: Histories | undefined,
   ) {}
 
   /** How many messages could not be delivered, since the start. */
@@ -31,21 +34,42 @@ export class Inbound {
   }
 
   /** See `TransportReceiver`. What is no message of its channel is reported and goes no further. */
-  receive(payload: string, subscription: string, channel: string): void {
+  receive(payload: string, subscription: string, channel: string, position?: Position): void {
+    if (position !== undefined) return this.histories?.receive(payload, subscription, channel, position);
     // Local listeners have got it when it was posted.
     if (payload.startsWith(this.ownPrefix)) return;
+    this.deliver(payload, subscription, channel, undefined);
+  }
+
+  /** Delivers to the listeners of one subscription, in the order of calls. */
+  deliver(payload: string, subscription: string, channel: string, position: Position | undefined): void {
     const list = this.audience.of(subscription);
     const template = list === undefined ? this.audience.ofTemplate(subscription) : undefined;
     const heard = list ?? template;
     if (heard === undefined) return;
     let delivery: Delivery;
     try {
-      delivery = this.read(payload, channel, heard, template?.name);
+      delivery = this.read(payload, channel, heard, template?.name, position);
     } catch (error) {
       this.reject(channel, error as Error);
       return;
     }
     this.audience.deliver(delivery);
+  }
+
+  /**
+   * What was read from the history of a channel, for one reader.
+   *
+   * @returns `undefined` for what is no message of the channel, which has been reported
+   */
+  replay({ payload, offset }: HistoryEntry, epoch: string, channel: string): Delivery | undefined {
+    const heard = this.audience.of(channel) ?? { name: channel };
+    try {
+      return this.read(payload, channel, heard, undefined, { epoch, offset }, true);
+    } catch (error) {
+      this.reject(channel, error as Error);
+      return undefined;
+    }
   }
 
   /** See `TransportRejection`. */
@@ -56,11 +80,19 @@ export class Inbound {
 
   /** See `TransportLoss`. */
   lose(subscription: string, reason: GapReason): void {
+    if (this.histories?.lost(subscription) === true) return;
     this.audience.tellGap(subscription, reason);
   }
 
   /** @throws MessagingError for what is no message of the channel */
-  private read(payload: string, channel: string, heard: ListenerList, template: string | undefined): Delivery {
+  private read(
+    payload: string,
+    channel: string,
+    heard: Pick<ListenerList, 'name'> & Partial<Pick<ListenerList, 'definition'>>,
+    template: string | undefined,
+    position: Position | undefined,
+    replayed = false,
+  ): Delivery {
     if (exceedsBytes(payload, this.maxMessageBytes)) {
       throw new InvalidMessageError(`it is longer than limits.maxMessageBytes (${this.maxMessageBytes})`);
     }
@@ -74,6 +106,13 @@ export class Inbound {
     const message = codec.decode(envelope.data, envelope.type ?? foreignType, envelope.meta);
     if (type !== undefined && !isInstance(message, type)) throw notCarried(message, type);
     const { node = '', postedAt = Date.now(), serial } = envelope;
-    return new Delivery(message, channel, { origin: 'global', node, codec, serial, envelope }, postedAt, 0, template);
+    return new Delivery(
+      message,
+      channel,
+      { origin: 'global', node, codec, serial, envelope, position, replayed },
+      postedAt,
+      0,
+      template,
+    );
   }
 }

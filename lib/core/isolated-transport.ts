@@ -1,7 +1,8 @@
 import type { Observable } from 'rxjs';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
-import { GAP_REASONS, isGapReason } from '../protocol/position.js';
+import { GAP_REASONS, isGapReason, positionFrom } from '../protocol/position.js';
+import type { HistoryStore } from './history-store.js';
 import { inTime } from './in-time.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
@@ -34,11 +35,15 @@ export class IsolatedTransport implements Transport {
     return this.transport.status;
   }
 
+  get history(): HistoryStore | undefined {
+    return this.transport.history;
+  }
+
   async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
     const { rejected, lost } = events;
-    const receive = (payload: unknown, subscription: unknown, channel: unknown): void => {
+    const receive = (payload: unknown, subscription: unknown, channel: unknown, position?: unknown): void => {
       if (typeof payload === 'string' && typeof subscription === 'string' && typeof channel === 'string') {
-        return receiver(payload, subscription, channel);
+        return receiver(payload, subscription, channel, position === undefined ? undefined : positionFrom(position));
       }
       const what = `${describe(payload)}, ${describe(subscription)} and ${describe(channel)}`;
       const error = new InvalidMessageError(`the transport must hand over three strings, not ${what}`);

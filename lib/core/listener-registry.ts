@@ -12,7 +12,11 @@ export class ListenerRegistry {
   private readonly templates = new Templates<ListenerList>();
   private registrations = 0;
 
-  constructor(private readonly transport: Transport | undefined) {}
+  /** @param dropped - told of each name that nobody listens to any more */
+  constructor(
+    private readonly transport: Transport | undefined,
+    private readonly dropped: (name: string) => void,
+  ) {}
 
   get hasTemplates(): boolean {
     return !this.templates.isEmpty;
@@ -63,7 +67,10 @@ export class ListenerRegistry {
   drop(list: ListenerList): void {
     if (this.lists.get(list.name) === list) this.lists.delete(list.name);
     else this.templates.remove(list);
-    if (list.interest !== undefined) this.transport?.unsubscribe(list.name);
+    if (list.interest !== undefined) {
+      this.transport?.unsubscribe(list.name);
+      this.dropped(list.name);
+    }
     list.interest = undefined;
     list.hasInterop = false;
   }

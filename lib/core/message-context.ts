@@ -1,5 +1,6 @@
 import type { MessageParams } from '../protocol/channel.js';
 import { matchTemplate } from '../protocol/channel-name.js';
+import type { Position } from '../protocol/position.js';
 import type { Delivery } from './delivery.js';
 
 /** Who a context is for. */
@@ -49,6 +50,16 @@ export class MessageContext<Params = MessageParams> {
   /** When it was posted, by the poster's clock, in milliseconds since 1970. */
   get postedAt(): number {
     return this.#delivery.postedAt;
+  }
+
+  /** Its place in the history of the channel, from which reading can go on later; `undefined` if the channel keeps none. */
+  get position(): Position | undefined {
+    return this.#delivery.position;
+  }
+
+  /** Whether it was posted before, and is read from the history for this listener (`replay`). */
+  get replayed(): boolean {
+    return this.#delivery.replayed;
   }
 
   /** Aborted when the session that the listener belongs to closes: pass it on to what the listener starts. */

@@ -1,16 +1,21 @@
 import { Channel, postableName, type AnyPostableChannel } from '../protocol/channel.js';
 import { quote } from '../protocol/channel-name.js';
 import { encodeEnvelope } from '../protocol/envelope.js';
-import { LimitExceededError, RedisNotEnabledError } from '../protocol/errors.js';
+import { ConfigurationError, LimitExceededError, RedisNotEnabledError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
 import type { Audience } from './audience.js';
 import { assertPosted, isDirectly } from './class-guard.js';
 import { Delivery, type Origin } from './delivery.js';
+import { keepsNone, type Histories } from './histories.js';
+import { digestOf, type HistoryBounds, type HistoryPost } from './history-store.js';
+import { LocalHistoryStore } from './local-history-store.js';
 import type { ListenerList } from './listener-list.js';
 import type { PostCheck } from './post-check.js';
 import { checkPostOptions, type PostOptions } from './post-options.js';
+import type { Reporter } from './reporter.js';
 import type { Transport } from './transport.js';
 
+const NO_OPTIONS: PostOptions = {};
 const DELIVERED = Promise.resolve(true);
 // A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
 // keep the process busy for ever where plain recursion would have failed. Posts after an `await` are not counted.
@@ -24,6 +29,7 @@ export class Outbound {
    * @param here - what the messages of this node have in common
    * @param ownPrefix - what the envelopes of this node begin with
    * @param postCheck - what may refuse messages beside their class
+   * @param histories - where channels keep theirs; none over a transport that keeps none
    */
   constructor(
     private readonly audience: Audience,
@@ -32,6 +38,8 @@ export class Outbound {
     private readonly maxMessageBytes: number,
     private readonly transport: Transport | undefined,
     private readonly postCheck: PostCheck | undefined,
+    private readonly histories: Histories | LocalHistoryStore | undefined,
+    private readonly reporter: Reporter,
   ) {}
 
   /** See `Hub.post`. */
@@ -45,12 +53,15 @@ export class Outbound {
       list?.definition === undefined ||
       (isName ? list.isReserved : channel.definition !== list.definition) ||
       !isDirectly(message, list.definition) ||
+      list.definition.keepsHistory ||
       (this.postCheck !== undefined && this.postCheck.mayRefuse)
     ) {
       this.assertPostable(channel, list, message);
       this.postCheck?.assertValid(message, name);
+      const history = audience.historyOf(name, isName ? list?.definition : channel.definition);
+      if (history !== undefined) return this.append(name, message, options ?? NO_OPTIONS, history);
     }
-    const isGlobal = options !== undefined && this.isGlobal(options);
+    const isGlobal = options !== undefined && this.isGlobal(options, name);
     const outer = audience.current;
     const depth = outer === undefined ? 0 : depthUnder(outer, name);
     const delivery = new Delivery(message, name, this.here, Date.now(), depth);
@@ -60,10 +71,13 @@ export class Outbound {
     return accepted;
   }
 
-  private publish(
-    channel: AnyPostableChannel,
-    { channel: name, encoded, postedAt, forms }: Delivery,
-  ): Promise<boolean> {
+  private publish(channel: AnyPostableChannel, delivery: Delivery): Promise<boolean> {
+    const payload = this.payloadOf(delivery);
+    const interop = typeof channel === 'string' ? undefined : channel.definition.options.interop;
+    return this.transport!.publish(delivery.channel, payload, { interop });
+  }
+
+  private payloadOf({ channel: name, encoded, postedAt, forms }: Delivery): string {
     const serial = ++this.published;
     forms.serial = serial;
     const payload = encodeEnvelope(name, this.ownPrefix, { postedAt, serial }, encoded);
@@ -72,12 +86,57 @@ export class Outbound {
         `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${this.maxMessageBytes})`,
       );
     }
-    const interop = typeof channel === 'string' ? undefined : channel.definition.options.interop;
-    return this.transport!.publish(name, payload, { interop });
+    return payload;
   }
 
-  private isGlobal(options: PostOptions): boolean {
+  private append(name: string, message: unknown, options: PostOptions, bounds: HistoryBounds): Promise<boolean> {
     checkPostOptions(options);
+    const { id, global, scope } = options;
+    if (scope === 'local' || global === false) {
+      throw new ConfigurationError(
+        `Channel ${quote(name)} keeps a history, which is the same on every server: a post to it cannot be local; leave out the scope`,
+      );
+    }
+    if ((scope === 'global' || global === true) && this.transport === undefined) throw new RedisNotEnabledError();
+    const { histories, audience } = this;
+    if (histories === undefined) throw new ConfigurationError(keepsNone(name));
+    const outer = audience.current;
+    const depth = outer === undefined ? 0 : depthUnder(outer, name);
+    const delivery = new Delivery(message, name, this.here, Date.now(), depth);
+    const payload = this.payloadOf(delivery);
+    const post = id === undefined ? { payload } : { payload, id, digest: digestOf(delivery.encoded) };
+    if (!(histories instanceof LocalHistoryStore)) return this.appendElsewhere(histories, name, post, bounds);
+    const outcome = histories.appendNow(name, post, bounds);
+    if (outcome.kind === 'refused') throw outcome.error;
+    if (outcome.isKnown === true) return DELIVERED;
+    delivery.forms.position = outcome.position;
+    audience.deliverPost(delivery, audience.of(name));
+    return DELIVERED;
+  }
+
+  private async appendElsewhere(
+    histories: Histories,
+    name: string,
+    post: HistoryPost,
+    bounds: HistoryBounds,
+  ): Promise<boolean> {
+    const { isHolding } = this.audience;
+    const outcome = await histories.store.append(name, post, bounds);
+    if (outcome.kind === 'appended') {
+      if (isHolding) histories.noteEarly(name, outcome.position);
+      return true;
+    }
+    if (outcome.kind === 'refused') {
+      this.reporter.callbackFailed({ callback: `A post to channel ${quote(name)}`, error: outcome.error });
+    }
+    return false;
+  }
+
+  private isGlobal(options: PostOptions, name: string): boolean {
+    checkPostOptions(options);
+    if (options.id !== undefined) {
+      throw new ConfigurationError(`postMessage: option "id" needs a channel with history; ${quote(name)} keeps none`);
+    }
     const { global, scope = global ? 'global' : 'local' } = options;
     if (scope === 'global' && this.transport === undefined) throw new RedisNotEnabledError();
     return scope !== 'local' && this.transport !== undefined;

@@ -1,5 +1,4 @@
 import { checkOptions, flag, type OptionCheck } from '../protocol/check-options.js';
-import { ConfigurationError } from '../protocol/errors.js';
 
 /**
  * How far a post reaches. `local`: this process. `global`: every server too, and an error without Redis.
@@ -11,13 +10,21 @@ export type PostScope = 'local' | 'global' | 'auto';
 export interface PostOptions {
   /** Short for `scope: 'global'`. */
   global?: boolean;
-  /** @defaultValue 'local' */
+  /** @defaultValue 'local'; of a channel with history 'auto', and 'local' is refused */
   scope?: PostScope;
+  /**
+   * Names the post, 1 to 200 characters, on a channel with history: as long as the history has it, it is appended once,
+   * however often it is made, and on whichever server. Made again with another message, it is refused.
+   */
+  id?: string;
 }
+
+const MAX_ID_LENGTH = 200;
 
 const POST_OPTIONS: Record<string, OptionCheck> = {
   global: flag,
   scope: (value) => (isScope(value) ? undefined : "'local', 'global' or 'auto'"),
+  id: (value) => (isId(value) ? undefined : `a string of 1 to ${MAX_ID_LENGTH} characters`),
 };
 
 /**
@@ -27,17 +34,19 @@ const POST_OPTIONS: Record<string, OptionCheck> = {
  */
 export function checkPostOptions(options: PostOptions): void {
   if (typeof options === 'object' && options !== null && !Array.isArray(options)) {
-    const { global, scope } = options;
+    const { global, scope, id } = options;
     let isRight = (global === undefined || typeof global === 'boolean') && (scope === undefined || isScope(scope));
-    for (const name in options) isRight &&= name === 'global' || name === 'scope';
+    isRight &&= id === undefined || isId(id);
+    for (const name in options) isRight &&= name === 'global' || name === 'scope' || name === 'id';
     if (isRight) return;
-    if ('id' in options) {
-      throw new ConfigurationError('postMessage: option "id" needs a channel with history, which is not supported yet');
-    }
   }
   checkOptions(options, 'postMessage', POST_OPTIONS);
 }
 
 function isScope(value: unknown): boolean {
   return value === 'local' || value === 'global' || value === 'auto';
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && value.length > 0 && value.length <= MAX_ID_LENGTH;
 }

@@ -1,5 +1,6 @@
 import type { Observable } from 'rxjs';
-import type { GapReason } from '../protocol/position.js';
+import type { GapReason, Position } from '../protocol/position.js';
+import type { HistoryStore } from './history-store.js';
 
 /**
  * How the link to the broker is.
@@ -22,8 +23,9 @@ export interface TransportStatus {
  * @param subscription - the name or template, as given to {@link Transport.subscribe}, that it came through;
  *   a payload that matches several subscriptions comes once for each
  * @param channel - the name it was published on
+ * @param position - its place in the history of the channel, if it was appended there
  */
-export type TransportReceiver = (payload: string, subscription: string, channel: string) => void;
+export type TransportReceiver = (payload: string, subscription: string, channel: string, position?: Position) => void;
 
 /** Told once of each thing that came from elsewhere and is not handed over. */
 export type TransportRejection = (channel: string, error: Error) => void;
@@ -52,6 +54,9 @@ export interface TransportEvents {
 export interface Transport {
   /** The current status, then every change; completes when closed. */
   readonly status: Observable<TransportStatus>;
+
+  /** Where channels keep their histories; a transport without it carries none that do. */
+  readonly history?: HistoryStore | undefined;
 
   /**
    * Connects. Resolves also if the broker cannot be reached: it is then tried again until `close()`.

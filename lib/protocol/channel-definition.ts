@@ -1,6 +1,14 @@
 import { isTemplate } from './channel-name.js';
 import type { Class } from './message.js';
 
+/** How much a channel keeps. */
+export interface HistoryOptions {
+  /** The latest messages, so many of each channel: 1 to 1,000,000. Somewhat more may be kept. */
+  maxMessages: number;
+  /** How long messages are kept, in milliseconds: 1,000 to 2,592,000,000 (30 days). */
+  ttlMs: number;
+}
+
 /** Options of `defineChannel`. */
 export interface ChannelOptions {
   /**
@@ -28,6 +36,13 @@ export interface ChannelOptions {
   // oxlint-disable-next-line typescript/no-explicit-any -- the class of the messages is another parameter
   conflateBy?: (message: any) => string | number;
   /**
+   * Keeps its latest messages, over the crashes of servers and of Redis: what a reader has missed is read again, and a
+   * reader that begins may ask for what was before (`replay`). Its messages have positions, and reach every server in the same
+   * order, that of the poster too.
+   * @defaultValue none is kept
+   */
+  history?: HistoryOptions;
+  /**
    * Whether its messages are of the server that they are posted on: what comes from elsewhere under its name is not heard.
    * @internal
    */
@@ -46,6 +61,8 @@ export class ChannelDefinition<T = unknown> {
    * @internal
    */
   readonly prototype: object | undefined;
+  /** @internal */
+  readonly keepsHistory: boolean;
 
   /** @internal */
   constructor(
@@ -57,6 +74,7 @@ export class ChannelDefinition<T = unknown> {
   ) {
     // A function without one is refused where the channel is used.
     this.prototype = (type as { readonly prototype?: object } | undefined)?.prototype;
+    this.keepsHistory = options.history !== undefined;
     this.segments = isTemplate(name) ? name.split('/') : undefined;
   }
 }

@@ -1,6 +1,6 @@
 import { RESERVED_PREFIX, checkChannelName, checkSyntax, describe, fillTemplate, quote } from './channel-name.js';
-import { ChannelDefinition, type ChannelOptions } from './channel-definition.js';
-import { callback, checkOptions, flag, strings, type OptionCheck } from './check-options.js';
+import { ChannelDefinition, type ChannelOptions, type HistoryOptions } from './channel-definition.js';
+import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from './check-options.js';
 import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { declareChannel } from './declared-channels.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
@@ -24,9 +24,10 @@ export type MessageParams<Name extends string = string> = string extends Name
   ? Readonly<Record<string, string>>
   : { readonly [Parameter in ParameterNames<Name>]: string };
 
-// Named in the design and refused until they do what they say: an option that is accepted and
-// ignored would be a promise broken in silence.
-const NOT_YET_SUPPORTED = ['history'];
+const HISTORY_OPTIONS: Record<keyof HistoryOptions, OptionCheck> = {
+  maxMessages: wholeNumber(1, 1_000_000),
+  ttlMs: wholeNumber(1_000, 30 * 24 * 3_600_000),
+};
 
 const OPTIONS: Record<Exclude<keyof ChannelOptions, 'isLocal'>, OptionCheck> = {
   interop: flag,
@@ -37,6 +38,7 @@ const OPTIONS: Record<Exclude<keyof ChannelOptions, 'isLocal'>, OptionCheck> = {
       ? undefined
       : "'disconnect', 'dropOldest' or 'conflate'",
   conflateBy: callback,
+  history: (value, path) => checkOptions(value, path, HISTORY_OPTIONS),
 };
 
 /** A named stream of messages of one type. `Name` is its name, or that of the template that it is of. */
@@ -140,7 +142,9 @@ export function defineChannel(name: string, type?: Class, options: ChannelOption
     );
   }
   checkChannelOptions(name, options);
-  const definition = new ChannelDefinition(name, type, Object.freeze({ ...options }));
+  const { history } = options;
+  const frozen = history === undefined ? { ...options } : { ...options, history: Object.freeze({ ...history }) };
+  const definition = new ChannelDefinition(name, type, Object.freeze(frozen));
   declareChannel(definition);
   return create(kind, definition);
 }
@@ -163,10 +167,16 @@ function create<T>(kind: 'name' | 'template', definition: ChannelDefinition<T>):
 
 function checkChannelOptions(name: string, options: ChannelOptions): void {
   const path = `defineChannel(${quote(name)})`;
-  const early = NOT_YET_SUPPORTED.find((option) => Object.hasOwn(Object(options) as object, option));
-  if (early !== undefined) throw new ConfigurationError(`${path}: option "${early}" is not supported yet`);
   checkOptions(options, path, OPTIONS);
-  const { slowConsumer, conflateBy } = options;
+  const { slowConsumer, conflateBy, history, interop } = options;
+  for (const option of ['maxMessages', 'ttlMs'] as const) {
+    if (history !== undefined && history[option] === undefined) {
+      throw new ConfigurationError(`${path}: option "history" needs "${option}"`);
+    }
+  }
+  if (history !== undefined && interop === true) {
+    throw new ConfigurationError(`${path}: options "history" and "interop" exclude each other`);
+  }
   if ((slowConsumer === 'conflate') !== (conflateBy !== undefined)) {
     throw new ConfigurationError(`${path}: options "slowConsumer: 'conflate'" and "conflateBy" need each other`);
   }

@@ -5,11 +5,13 @@ import type { ChannelDefinition } from './channel-definition.js';
 // open its channel to clients by a template that it is also of; whoever defines channels for data uses a template.
 const declared = new Map<string, ChannelDefinition[]>();
 const names: string[] = [];
+let hasHistories = false;
 
 /** Remembers a definition for {@link declaredChannels}. */
 export function declareChannel(definition: ChannelDefinition): void {
   const { name } = definition;
   if (!declared.has(name)) names.push(name);
+  hasHistories ||= definition.keepsHistory;
   const others = declared.get(name) ?? [];
   if (!others.some((other) => isSameDefinition(other, definition))) declared.set(name, [...others, definition]);
 }
@@ -24,17 +26,24 @@ export function declaredChannelNames(): readonly string[] {
   return names;
 }
 
+/** Whether any of them keeps a history. */
+export function declaredHistories(): boolean {
+  return hasHistories;
+}
+
 /** Whether two definitions of one name say the same. */
 export function isSameDefinition(one: ChannelDefinition, other: ChannelDefinition): boolean {
   if (one === other) return true;
-  const { interop, clients, slowConsumer, conflateBy, requiredScopes = [] } = one.options;
-  const { requiredScopes: otherScopes = [] } = other.options;
+  const { interop, clients, slowConsumer, conflateBy, history, requiredScopes = [] } = one.options;
+  const { history: otherHistory, requiredScopes: otherScopes = [] } = other.options;
   return (
     one.type === other.type &&
     interop === other.options.interop &&
     clients === other.options.clients &&
     slowConsumer === other.options.slowConsumer &&
     conflateBy === other.options.conflateBy &&
+    history?.maxMessages === otherHistory?.maxMessages &&
+    history?.ttlMs === otherHistory?.ttlMs &&
     requiredScopes.length === otherScopes.length &&
     requiredScopes.every((scope) => otherScopes.includes(scope))
   );

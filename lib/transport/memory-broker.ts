@@ -1,3 +1,10 @@
+import { randomUUID } from 'node:crypto';
+import type { ReadBounds } from '../core/channel-log.js';
+import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead } from '../core/history-store.js';
+import { MemoryHistories } from '../core/memory-histories.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
+import type { Position } from '../protocol/position.js';
+
 /** Something that a broker connects; a `MemoryTransport`. */
 export interface MemoryNode {
   /** The broker can be reached, and knows none of the node's interests. */
@@ -5,7 +12,7 @@ export interface MemoryNode {
   /** The broker cannot be reached, and has forgotten the node's interests. */
   disconnected(): void;
   /** Takes what was published. */
-  deliver(channel: string, payload: string): void;
+  deliver(channel: string, payload: string, position?: Position): void;
   /** Whether an interest in exactly this name is registered. */
   hears(name: string): boolean;
 }
@@ -29,6 +36,8 @@ export class MemoryBroker {
   private requests: Request[] = [];
   private scheduled: NodeJS.Immediate | undefined = undefined;
   private isCut = false;
+  /** Of all channels that keep one. They outlive a cut. */
+  private readonly histories = new MemoryHistories(randomUUID().slice(0, 13));
 
   /**
    * Loses nodes and their interests, and what they have published and it has not accepted yet.
@@ -78,6 +87,48 @@ export class MemoryBroker {
       };
       this.request(from, run, () => resolve(false));
     });
+  }
+
+  /** See `HistoryStore.append`. What the broker is cut off from may have been asked for, but is not there. @internal */
+  append(from: MemoryNode, channel: string, post: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {
+    const unknown: AppendOutcome = { kind: 'unknown' };
+    if (this.away.has(from)) return Promise.resolve(unknown);
+    return new Promise((resolve) => {
+      const run = (): void => {
+        const outcome = this.histories.append(channel, post, bounds);
+        resolve(outcome);
+        if (outcome.kind !== 'appended' || outcome.isKnown === true) return;
+        for (const node of [...this.nodes]) node.deliver(channel, post.payload, outcome.position);
+      };
+      this.request(from, run, () => resolve(unknown));
+    });
+  }
+
+  /** See `HistoryStore.read`. @internal */
+  read(from: MemoryNode, channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead> {
+    return this.ask(from, () => this.histories.read(channel, after, page));
+  }
+
+  /** See `HistoryStore.positions`. @internal */
+  positions(from: MemoryNode, channels: readonly string[]): Promise<Position[]> {
+    return this.ask(from, () => channels.map((channel) => this.histories.position(channel)));
+  }
+
+  /** Forgets all histories, as a broker that was started anew without its data. */
+  wipe(): void {
+    this.histories.clear();
+  }
+
+  private ask<T>(from: MemoryNode, answer: () => T): Promise<T> {
+    const unavailable = (): Error => new TransportUnavailableError('The memory broker is cut off');
+    if (this.away.has(from)) return Promise.reject(unavailable());
+    return new Promise((resolve, reject) =>
+      this.request(
+        from,
+        () => resolve(answer()),
+        () => reject(unavailable()),
+      ),
+    );
   }
 
   /** Whether any node hears this name; `undefined` if the broker cannot be reached. @internal */

@@ -1,8 +1,10 @@
 import { ReplaySubject, type Observable } from 'rxjs';
 import { Deferred } from '../core/deferred.js';
+import type { HistoryStore } from '../core/history-store.js';
 import type { Transport, TransportEvents, TransportReceiver, TransportStatus } from '../core/transport.js';
 import { isTemplate, matchTemplate } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
+import type { Position } from '../protocol/position.js';
 import type { MemoryBroker, MemoryNode } from './memory-broker.js';
 
 interface Interest {
@@ -19,6 +21,11 @@ interface Interest {
  */
 export class MemoryTransport implements Transport, MemoryNode {
   readonly status: Observable<TransportStatus>;
+  readonly history: HistoryStore = {
+    append: (...post) => this.broker.append(this, ...post),
+    read: (...from) => this.broker.read(this, ...from),
+    positions: (channels) => this.broker.positions(this, channels),
+  };
   private readonly changes = new ReplaySubject<TransportStatus>(1);
   private readonly interests = new Map<string, Interest>();
   private readonly early: (() => void)[] = [];
@@ -102,12 +109,12 @@ export class MemoryTransport implements Transport, MemoryNode {
   }
 
   /** For the broker: takes what was published, once for each interest. */
-  deliver(channel: string, payload: string): void {
+  deliver(channel: string, payload: string, position?: Position): void {
     // What a receiver drops or adds meanwhile changes nothing for this payload.
     for (const [name, { segments, isRegistered }] of [...this.interests]) {
       if (!isRegistered) continue;
       const isMatch = segments ? matchTemplate(segments, channel.split('/')) !== undefined : name === channel;
-      if (isMatch) this.receiver?.(payload, name, channel);
+      if (isMatch) this.receiver?.(payload, name, channel, position);
     }
   }
 

@@ -8,7 +8,7 @@ import { Queue } from '../support/queue.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 
-type Received = [payload: string, subscription: string, channel: string];
+type Received = [payload: string, subscription: string, channel: string, position?: object | undefined];
 
 let redis: RedisServer;
 const open: { close(): unknown }[] = [];

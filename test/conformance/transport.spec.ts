@@ -7,7 +7,7 @@ import { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 
-type Received = [payload: string, subscription: string, channel: string];
+type Received = [payload: string, subscription: string, channel: string, position?: object | undefined];
 
 interface Broker {
   connect(): Transport;

@@ -13,7 +13,7 @@ import { Queue } from '../support/queue.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer, type RedisServerOptions } from '../support/redis-server.js';
 
-type Received = [payload: string, subscription: string, channel: string];
+type Received = [payload: string, subscription: string, channel: string, position?: object | undefined];
 
 const noise: unknown[][] = [];
 const cleanUp: (() => unknown)[] = [];

@@ -1,3 +1,4 @@
+import type { Position } from '../../lib/protocol/position.js';
 import { filter, firstValueFrom } from 'rxjs';
 import type { TransportStatus } from '../../lib/core/transport.js';
 import type { RedisOption } from '../../lib/transport/redis-options.js';
@@ -7,7 +8,7 @@ import { RedisProbe } from './redis-probe.js';
 import { RedisServer, type RedisServerOptions } from './redis-server.js';
 
 /** What a receiver was given. */
-export type Received = [payload: string, subscription: string, channel: string];
+export type Received = [payload: string, subscription: string, channel: string, position?: Position | undefined];
 
 /** Redis servers and transports of one test, which end with it. */
 export class RedisNodes implements AsyncDisposable {

@@ -332,7 +332,7 @@ describe('a post', () => {
     [true, ConfigurationError, 'postMessage: the options must be an object, not true'],
     [[], ConfigurationError, 'postMessage: the options must be an object, not an array'],
     [{ global: 'no' }, ConfigurationError, 'postMessage: option "global" must be true or false, not "no"'],
-    [{ id: 'x' }, ConfigurationError, 'history, which is not supported yet'],
+    [{ id: 'x' }, ConfigurationError, 'needs a channel with history; "channel" keeps none'],
   ])('with the options %j is refused before anybody gets it', (options, type, text) => {
     const { hub, session, seen } = setup();
     hub.listen('channel', () => seen.push('called'), session);
@@ -587,7 +587,17 @@ describe('a channel', () => {
   });
 
   test.each([
-    [{ history: { maxMessages: 10 } }, 'option "history" is not supported yet'],
+    [{ history: { maxMessages: 10 } }, 'option "history" needs "ttlMs"'],
+    [
+      { history: { maxMessages: 0, ttlMs: 1_000 } },
+      'history: option "maxMessages" must be a whole number of at least 1',
+    ],
+    [
+      { history: { maxMessages: 1, ttlMs: 999 } },
+      'option "ttlMs" must be a whole number of at least 1000, in milliseconds',
+    ],
+    [{ history: true }, 'the options must be an object, not true'],
+    [{ history: { maxMessages: 1, ttlMs: 1_000 }, interop: true }, '"history" and "interop" exclude each other'],
     [{ slowConsumer: 'drop' }, `option "slowConsumer" must be 'disconnect', 'dropOldest' or 'conflate', not "drop"`],
     [{ slowConsumer: 'conflate' }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],
     [{ conflateBy: () => 1 }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],

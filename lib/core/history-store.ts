@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto';
+import type { EncodedMessage } from '../protocol/codec.js';
+import type { Position } from '../protocol/position.js';
+import type { ReadBounds, ReadFailure } from './channel-log.js';
+
+/** How much of a channel a history keeps; more is kept only for a while, until the next append. */
+export interface HistoryBounds {
+  readonly maxMessages: number;
+  /** In milliseconds. */
+  readonly ttlMs: number;
+}
+
+/** What is to be appended. */
+export interface HistoryPost {
+  readonly payload: string;
+  /**
+   * Given by the poster: as long as the history has it, the post is appended once, however often it is made. The store makes
+   * its own tries idempotent without one.
+   */
+  readonly id?: string | undefined;
+  /** Goes with the id: tells whether another post of this id is of the same message. At most 40 visible ASCII characters. */
+  readonly digest?: string | undefined;
+}
+
+/**
+ * What became of an append.
+ *
+ * - a position: it is in the history, there
+ * - `refused`: it is not, and will not be
+ * - `unknown`: the store did not answer in time; it may be there, and it may still come
+ */
+export type AppendOutcome =
+  | { readonly kind: 'appended'; readonly position: Position }
+  | { readonly kind: 'refused'; readonly error: Error }
+  | { readonly kind: 'unknown' };
+
+/** A message in its place. */
+export interface HistoryEntry {
+  readonly offset: number;
+  readonly payload: string;
+}
+
+/** What a history has after a position, or its last messages. */
+export interface HistoryRead {
+  /** Why messages are missing before the first entry; `undefined`: none are. */
+  readonly gap: ReadFailure | undefined;
+  /** Without a hole, the oldest first. */
+  readonly entries: readonly HistoryEntry[];
+  /** Behind the last entry. If there is none: behind the gap, or the position that was asked for, in today's epoch. */
+  readonly next: Position;
+  /** How far the history has come; more is to be read if {@link next} is before it. */
+  readonly end: Position;
+}
+
+/** Where a channel is that nothing was ever posted to, as far as anybody knows. */
+export const BEGINNING: Position = { epoch: '', offset: 0 };
+
+/**
+ * Keeps the histories of channels, and hands what is appended to every node that is subscribed, the poster's too: by the
+ * receiver of the transport that it belongs to, with its position.
+ *
+ * Offsets of a channel begin at 1 and rise by one. The epoch names the numbering: visible ASCII characters, at most 40. If
+ * it becomes another one although nothing is lost (another Redis is the master now), offsets go on, and a read after a position of
+ * the former one finds where that is in the new one; nothing is a gap then.
+ */
+export interface HistoryStore {
+  /**
+   * Puts a post at the end of a history, and publishes it, in one step. Tries again until it is clear what became of it, or
+   * its time is over. Appends of one node to one channel keep their order. Never rejects.
+   */
+  append(channel: string, post: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome>;
+
+  /**
+   * What came after a position; or the last so many messages, of which none counts as missing.
+   *
+   * @param after - {@link BEGINNING}: all that there is, a gap if the first is not among it
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  read(channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead>;
+
+  /**
+   * How far histories have come: {@link BEGINNING} for those that are not there.
+   *
+   * @returns as many as channels, in their order
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  positions(channels: readonly string[]): Promise<Position[]>;
+}
+
+/** See {@link HistoryPost.digest}. */
+export function digestOf({ type = '', meta = '', data }: EncodedMessage): string {
+  return createHash('sha256').update(`${type}\n${meta}\n${data}`).digest('base64url').slice(0, 22);
+}

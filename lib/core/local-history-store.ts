@@ -1,0 +1,33 @@
+import type { Position } from '../protocol/position.js';
+import type { ReadBounds } from './channel-log.js';
+import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead, HistoryStore } from './history-store.js';
+import type { MemoryHistories } from './memory-histories.js';
+
+/** The histories of an application without other servers. It hands nothing to anybody: the poster's server delivers. */
+export class LocalHistoryStore implements HistoryStore {
+  /** Itself: `Histories` has one too. */
+  readonly store: HistoryStore = this;
+
+  constructor(private readonly histories: MemoryHistories) {}
+
+  append(channel: string, post: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {
+    return Promise.resolve(this.appendNow(channel, post, bounds));
+  }
+
+  /** See {@link MemoryHistories.append}. */
+  appendNow(channel: string, post: HistoryPost, bounds: HistoryBounds): ReturnType<MemoryHistories['append']> {
+    return this.histories.append(channel, post, bounds);
+  }
+
+  async read(channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead> {
+    return this.histories.read(channel, after, page);
+  }
+
+  async positions(channels: readonly string[]): Promise<Position[]> {
+    return channels.map((channel) => this.histories.position(channel));
+  }
+
+  close(): void {
+    this.histories.clear();
+  }
+}

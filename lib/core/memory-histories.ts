@@ -1,0 +1,151 @@
+import type { Position } from '../protocol/position.js';
+import type { ReadBounds } from './channel-log.js';
+import {
+  BEGINNING,
+  type AppendOutcome,
+  type HistoryBounds,
+  type HistoryEntry,
+  type HistoryPost,
+  type HistoryRead,
+} from './history-store.js';
+import { ConfigurationError } from '../protocol/errors.js';
+
+/** How often the histories are gone through for what is too old, in milliseconds. */
+const SWEEP_MS = 10_000;
+
+/** So many more than asked for are kept at least before they are let go of. */
+const MIN_EXCESS = 16;
+
+interface Kept {
+  readonly payload: string;
+  readonly id: string | undefined;
+  readonly digest: string | undefined;
+  readonly at: number;
+}
+
+/** The history of one channel. */
+interface History {
+  readonly epoch: string;
+  readonly bounds: HistoryBounds;
+  /** Those with the offsets after `floor`. */
+  kept: Kept[];
+  floor: number;
+  readonly offsetById: Map<string, number>;
+}
+
+/**
+ * The histories of one process, in its memory: those of an application without Redis, and of a `MemoryBroker`. What the
+ * {@link HistoryStore} promises holds as long as the process lives.
+ */
+export class MemoryHistories {
+  private readonly histories = new Map<string, History>();
+  private begun = 0;
+  private timer: NodeJS.Timeout | undefined = undefined;
+
+  /** @param name - epochs begin with it; unlike that of any other process, at most 20 characters */
+  constructor(private readonly name: string) {}
+
+  /** See `HistoryStore.append`. A post that the history has already is answered with its place. */
+  append(
+    channel: string,
+    { payload, id, digest }: HistoryPost,
+    bounds: HistoryBounds,
+  ): Exclude<AppendOutcome, { kind: 'unknown' }> & { readonly isKnown?: boolean } {
+    const history = this.open(channel, bounds);
+    this.trim(history);
+    const { epoch, kept, floor, offsetById } = history;
+    const known = id === undefined ? undefined : offsetById.get(id);
+    if (known !== undefined) {
+      if (kept[known - floor - 1]!.digest !== digest) return { kind: 'refused', error: usedTwice(channel, id!) };
+      return { kind: 'appended', position: { epoch, offset: known }, isKnown: true };
+    }
+    kept.push({ payload, id, digest, at: performance.now() });
+    const offset = floor + kept.length;
+    if (id !== undefined) offsetById.set(id, offset);
+    this.trim(history);
+    return { kind: 'appended', position: { epoch, offset } };
+  }
+
+  /** See `HistoryStore.read`. */
+  read(
+    channel: string,
+    after: Position | number,
+    { maxBytes = Infinity, maxEntries = Infinity }: ReadBounds = {},
+  ): HistoryRead {
+    const history = this.histories.get(channel);
+    if (history === undefined) {
+      const gap = typeof after === 'number' || after.epoch === '' ? undefined : 'epoch';
+      return { gap, entries: [], next: BEGINNING, end: BEGINNING };
+    }
+    this.trim(history);
+    const { epoch, kept, floor } = history;
+    const last = floor + kept.length;
+    const [gap, first] = startOf(after, history);
+    const entries: HistoryEntry[] = [];
+    let bytes = 0;
+    for (let offset = first + 1; offset <= last && entries.length < maxEntries; offset++) {
+      const { payload } = kept[offset - floor - 1]!;
+      bytes += Buffer.byteLength(payload);
+      if (bytes > maxBytes && entries.length > 0) break;
+      entries.push({ offset, payload });
+    }
+    const end = { epoch, offset: last };
+    return { gap, entries, next: { epoch, offset: first + entries.length }, end };
+  }
+
+  /** See `HistoryStore.positions`. */
+  position(channel: string): Position {
+    const history = this.histories.get(channel);
+    return history === undefined ? BEGINNING : { epoch: history.epoch, offset: history.floor + history.kept.length };
+  }
+
+  /** Forgets everything, epochs too. */
+  clear(): void {
+    this.histories.clear();
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  private open(channel: string, bounds: HistoryBounds): History {
+    let history = this.histories.get(channel);
+    if (history === undefined) {
+      const epoch = `${this.name}.${(++this.begun).toString(36)}`;
+      history = { epoch, bounds, kept: [], floor: 0, offsetById: new Map() };
+      this.histories.set(channel, history);
+      this.timer ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
+    }
+    return history;
+  }
+
+  private sweep(): void {
+    for (const history of this.histories.values()) this.trim(history);
+  }
+
+  private trim(history: History): void {
+    const { kept, bounds, offsetById } = history;
+    const oldest = performance.now() - bounds.ttlMs;
+    // In steps, so that each is moved only a few times.
+    const excess = kept.length - bounds.maxMessages;
+    let count = excess > Math.max(MIN_EXCESS, bounds.maxMessages / 4) ? excess : 0;
+    while (count < kept.length && kept[count]!.at <= oldest) count++;
+    if (count === 0) return;
+    for (const { id } of kept.slice(0, count)) if (id !== undefined) offsetById.delete(id);
+    history.kept = kept.slice(count);
+    history.floor += count;
+  }
+}
+
+/** Where reading begins, and why messages are missing before that. */
+function startOf(after: Position | number, { epoch, kept, floor }: History): [gap: HistoryRead['gap'], first: number] {
+  const last = floor + kept.length;
+  if (typeof after === 'number') return [undefined, Math.max(floor, last - after)];
+  if (after.epoch !== epoch && after.epoch !== '') return ['epoch', floor];
+  if (after.offset > last) return ['future', floor];
+  return after.offset < floor ? ['trimmed', floor] : [undefined, after.offset];
+}
+
+function usedTwice(channel: string, id: string): ConfigurationError {
+  return new ConfigurationError(
+    `Channel "${channel}": the post with the id "${id}" is in the history already, with another message; give each post an id of its own`,
+  );
+}

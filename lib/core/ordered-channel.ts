@@ -1,0 +1,153 @@
+import type { Position } from '../protocol/position.js';
+import type { ReadFailure } from './channel-log.js';
+import { BEGINNING, type HistoryStore } from './history-store.js';
+
+/** What is read at once. */
+const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
+/** How many messages wait while those before them are read; what comes on top is read too. */
+const MAX_WAITING = 256;
+/** After this long it is tried again to read. In milliseconds. */
+const RETRY_MS = 500;
+
+/** Where the messages of a subscription go, in order. */
+export interface OrderedOutput {
+  message(payload: string, subscription: string, channel: string, position: Position): void;
+  /** @param position - from where the channel goes on */
+  gap(subscription: string, channel: string, failure: ReadFailure, position: Position): void;
+}
+
+/**
+ * The messages of one channel as one subscription of this node hears them: each once, in the order of offsets. If there is
+ * a hole, or another epoch, what is missing is read from the history before it goes on.
+ */
+export class OrderedChannel {
+  /** Up to where everything is delivered; `undefined` until it is known from where to count. */
+  private last: Position | undefined = undefined;
+  private lastAt = performance.now();
+  private isReading = false;
+  /** Whether, when what is being read is there, it has to be looked again. */
+  private isStale = false;
+  private waiting: { readonly payload: string; readonly position: Position }[] = [];
+  private retry: NodeJS.Timeout | undefined = undefined;
+  private isClosed = false;
+
+  constructor(
+    private readonly name: string,
+    private readonly subscription: string,
+    private readonly store: HistoryStore,
+    private readonly output: OrderedOutput,
+  ) {}
+
+  /** It has come so far when it was subscribed to; unless something was heard before. */
+  beginAt(position: Position): void {
+    this.last ??= position;
+  }
+
+  receive(payload: string, position: Position): void {
+    this.lastAt = performance.now();
+    if (this.isReading) return this.wait(payload, position);
+    const { last } = this;
+    // The first that is heard: nobody was promised what was before.
+    if (last === undefined || isNext(last, position)) return this.deliver(payload, position);
+    if (isBehind(last, position)) return;
+    this.wait(payload, position);
+    void this.read();
+  }
+
+  /**
+   * Something may have been missed.
+   *
+   * @returns whether it is known from where to look
+   */
+  check(): boolean {
+    if (this.isReading) this.isStale = true;
+    else if (this.last !== undefined) void this.read();
+    return this.last !== undefined;
+  }
+
+  isQuietSince(time: number): boolean {
+    return this.last !== undefined && !this.isReading && this.lastAt < time;
+  }
+
+  /** @param before - when it was quiet last, at least */
+  compare({ epoch, offset }: Position, before: number): void {
+    const { last } = this;
+    if (!this.isQuietSince(before) || (last!.epoch === epoch && last!.offset === offset)) return;
+    // What is forgotten as a whole, after its time, begins anew with the next post.
+    if (epoch === BEGINNING.epoch) return;
+    void this.read();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.waiting = [];
+    clearTimeout(this.retry);
+  }
+
+  private deliver(payload: string, position: Position): void {
+    this.last = position;
+    this.output.message(payload, this.subscription, this.name, position);
+  }
+
+  private wait(payload: string, position: Position): void {
+    if (this.waiting.length < MAX_WAITING) this.waiting.push({ payload, position });
+    else this.isStale = true;
+  }
+
+  /** Reads what is missing, until nothing is. */
+  private async read(): Promise<void> {
+    this.isReading = true;
+    for (;;) {
+      this.isStale = false;
+      const isWhole = await this.readPage();
+      if (isWhole === undefined) return;
+      if (!isWhole || this.isStale) continue;
+      if (this.deliverWaiting()) break;
+    }
+    this.isReading = false;
+  }
+
+  /** @returns whether nothing more is to be read; `undefined` if it ends here, or is tried again later */
+  private async readPage(): Promise<boolean | undefined> {
+    try {
+      const { gap, entries, next, end } = await this.store.read(this.name, this.last!, PAGE);
+      if (this.isClosed) return undefined;
+      const { epoch } = next;
+      if (gap !== undefined) {
+        this.last = { epoch, offset: next.offset - entries.length };
+        this.output.gap(this.subscription, this.name, gap, this.last);
+      }
+      for (const { offset, payload } of entries) if (!this.isClosed) this.deliver(payload, { epoch, offset });
+      this.last = next;
+      return next.epoch === end.epoch && next.offset >= end.offset;
+    } catch {
+      // The link is away, as the status tells.
+      if (!this.isClosed) this.retry = setTimeout(() => void this.read(), RETRY_MS).unref();
+      return undefined;
+    }
+  }
+
+  /** @returns whether nothing was missing among them */
+  private deliverWaiting(): boolean {
+    const { waiting } = this;
+    this.waiting = [];
+    for (const [index, { payload, position }] of waiting.entries()) {
+      if (this.isClosed || isBehind(this.last!, position)) continue;
+      if (!isNext(this.last!, position)) {
+        this.waiting = [...waiting.slice(index), ...this.waiting].slice(0, MAX_WAITING);
+        this.isStale = true;
+        return false;
+      }
+      this.deliver(payload, position);
+    }
+    return this.waiting.length === 0 || this.deliverWaiting();
+  }
+}
+
+function isNext(last: Position, { epoch, offset }: Position): boolean {
+  return (last.epoch === epoch || last.offset + last.epoch.length === 0) && offset === last.offset + 1;
+}
+
+function isBehind(last: Position, { epoch, offset }: Position): boolean {
+  return last.epoch === epoch && offset <= last.offset;
+}
