@@ -120,13 +120,12 @@ export class MemoryBroker {
   }
 
   private ask<T>(from: MemoryNode, answer: () => T): Promise<T> {
-    const unavailable = (): Error => new TransportUnavailableError('The memory broker is cut off');
-    if (this.away.has(from)) return Promise.reject(unavailable());
+    if (this.away.has(from)) return Promise.reject(cutOff());
     return new Promise((resolve, reject) =>
       this.request(
         from,
         () => resolve(answer()),
-        () => reject(unavailable()),
+        () => reject(cutOff()),
       ),
     );
   }
@@ -162,4 +161,8 @@ export class MemoryBroker {
       if (this.requests.length > 0) this.scheduled ??= setImmediate(this.work);
     }
   };
+}
+
+function cutOff(): TransportUnavailableError {
+  return new TransportUnavailableError('The memory broker is cut off');
 }
