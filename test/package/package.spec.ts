@@ -99,6 +99,16 @@ function packedFiles(): string[] {
   );
 }
 
+function packedText(file: string): string {
+  return readFileSync(join(folder, 'package', file), 'utf8');
+}
+
+/** What links within a document may lead to: its headings, as GitHub writes them in addresses. */
+function anchorsOf(document: string): Set<string> {
+  const headings = [...document.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading!.toLowerCase());
+  return new Set(headings.map((heading) => heading.replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-')));
+}
+
 describe('The packed files', () => {
   it('satisfy publint', () => {
     expect(run(root, tool('publint/src/cli.js'), 'run', tarball, '--strict')).toContain('All good!');
@@ -112,7 +122,7 @@ describe('The packed files', () => {
 
   it('are the built library, its sources, its licence and its documents, and nothing else', () => {
     const foreign = packedFiles().filter(
-      (file) => !/^(dist|dist\/lib|lib)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(file),
+      (file) => !/^(dist|dist\/lib|lib|docs)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(file),
     );
 
     expect(foreign).toEqual([]);
@@ -120,6 +130,22 @@ describe('The packed files', () => {
     expect(packedFiles()).toEqual(
       expect.arrayContaining(['LICENSE', 'README.md', 'dist/lib/index.js', 'dist/lib/index.d.ts']),
     );
+  });
+
+  it('hold every document, and every heading in it, that one of them links to', () => {
+    const documents = packedFiles().filter((file) => file.endsWith('.md'));
+    const dead = documents.flatMap((file) =>
+      [...packedText(file).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)]
+        .map(([, path, heading]) => ({ target: path === '' ? file : join(dirname(file), path!), heading }))
+        .filter(({ target, heading }) => {
+          if (!existsSync(join(folder, 'package', target))) return true;
+          return heading !== undefined && !anchorsOf(packedText(target)).has(heading);
+        })
+        .map(({ target, heading }) => `${file}: ${target}#${heading ?? ''}`),
+    );
+
+    expect(documents).toContain(join('docs', 'redis.md'));
+    expect(dead).toEqual([]);
   });
 
   it('hold every source that a source map or a declaration map leads to', () => {

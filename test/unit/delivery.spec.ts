@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import ts from 'typescript';
 
-const DELIVERY = new URL('../../docs/delivery.md', import.meta.url);
+const ROOT = new URL('../../', import.meta.url);
 
 /** The texts that name tests, and what they describe, in a file. */
 function namesIn(file: URL): Set<string> {
@@ -25,11 +25,11 @@ function namesIn(file: URL): Set<string> {
 
 /** What each line of the table is shown by: the path of a test and its name. */
 function shownBy(): { line: string; tests: (readonly [path: string, name: string])[] }[] {
-  const [, table = ''] = readFileSync(DELIVERY, 'utf8').split('## Who gets what');
+  const [, table = ''] = readFileSync(new URL('docs/delivery.md', ROOT), 'utf8').split('## Who gets what');
   const lines = table.split('\n').filter((line) => line.startsWith('|'));
   return lines.slice(2).map((text) => {
     const cells = text.split('|').map((cell) => cell.trim());
-    const tests = [...cells.at(-2)!.matchAll(/\]\(([^)]+)\)((?:,? "[^"]+")+)/g)].flatMap(([, path, names]) =>
+    const tests = [...cells.at(-2)!.matchAll(/`(test\/[^`]+)`((?:,? "[^"]+")+)/g)].flatMap(([, path, names]) =>
       [...names!.matchAll(/"([^"]+)"/g)].map(([, name]) => [path!, name!] as const),
     );
     return { line: cells[1]!, tests };
@@ -44,7 +44,7 @@ test('Each line of what is delivered, in docs/delivery.md, names tests that exis
   const missing = lines.flatMap(({ line, tests }) =>
     tests
       .filter(([path, name]) => {
-        const names = known.get(path) ?? namesIn(new URL(path, DELIVERY));
+        const names = known.get(path) ?? namesIn(new URL(path, ROOT));
         known.set(path, names);
         return !names.has(name);
       })
