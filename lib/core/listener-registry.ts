@@ -53,6 +53,7 @@ export class ListenerRegistry {
     // Of several definitions that of exactly this name counts: one room may be something of its own.
     if (list.definition === undefined || listener.definition?.name === list.name) {
       list.definition = listener.definition ?? list.definition;
+      list.plainVersion = 0;
     }
     // A definition that becomes known after other listeners have come may ask for more.
     const isHeard = this.transport !== undefined && listener.definition?.options.isLocal !== true;

@@ -3,6 +3,7 @@ import { quote } from '../protocol/channel-name.js';
 import { encodeEnvelope } from '../protocol/envelope.js';
 import { ConfigurationError, LimitExceededError, RedisNotEnabledError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
+import { knownClasses } from '../protocol/serializable.js';
 import type { Audience } from './audience.js';
 import { assertPosted, isDirectly } from './class-guard.js';
 import { Delivery, type Origin } from './delivery.js';
@@ -50,16 +51,16 @@ export class Outbound {
     const list = audience.of(name);
     // What most posts are: an instance of the class that the listeners' channel is defined with, and no rules anywhere.
     if (
-      list?.definition === undefined ||
-      (isName ? list.isReserved : channel.definition !== list.definition) ||
-      !isDirectly(message, list.definition) ||
-      list.definition.keepsHistory ||
-      (this.postCheck !== undefined && this.postCheck.mayRefuse)
+      list === undefined ||
+      list.plainVersion !== knownClasses.version ||
+      (!isName && channel.definition !== list.definition) ||
+      !isDirectly(message, list.definition!)
     ) {
       this.assertPostable(channel, list, message);
       this.postCheck?.assertValid(message, name);
       const history = audience.historyOf(name, isName ? list?.definition : channel.definition);
       if (history !== undefined) return this.append(name, message, options ?? NO_OPTIONS, history);
+      if (list !== undefined) this.notePlain(list);
     }
     const isGlobal = options !== undefined && this.isGlobal(options, name);
     const outer = audience.current;
@@ -87,6 +88,12 @@ export class Outbound {
       );
     }
     return payload;
+  }
+
+  private notePlain(list: ListenerList): void {
+    const { definition, isReserved } = list;
+    const isPlain = definition !== undefined && !definition.keepsHistory && !isReserved;
+    if (isPlain && this.postCheck?.mayRefuse !== true) list.plainVersion = knownClasses.version;
   }
 
   private append(name: string, message: unknown, options: PostOptions, bounds: HistoryBounds): Promise<boolean> {

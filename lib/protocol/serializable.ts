@@ -134,16 +134,14 @@ let byName: Map<string, WeakRef<Class>[]> | undefined;
 
 function declaredByName(): Map<string, WeakRef<Class>[]> {
   const holder = globalThis as { [DECLARED]?: Map<string, WeakRef<Class>[]> };
-  // Kept, since each post asks for its size, and a property of the global object takes longer than all else of a post.
   return (byName ??= holder[DECLARED] ??= new Map<string, WeakRef<Class>[]>());
 }
 
-/** How many names there are of {@link declaredNames}; only ever grows. */
-export function declaredCount(): number {
-  return declaredByName().size;
-}
+/** Its version rises with each class that becomes known to this process. An object, since each post looks at it. */
+export const knownClasses = { version: 1 };
 
 function remember(name: string, target: Function): void {
+  knownClasses.version++;
   const living = (declaredByName().get(name) ?? []).filter((reference) => reference.deref() !== undefined);
   declaredByName().set(name, [...living, new WeakRef(target as unknown as Class)]);
 }

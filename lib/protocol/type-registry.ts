@@ -1,6 +1,6 @@
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { classInfo, declaredClasses, declaredCount, typeName } from './serializable.js';
+import { classInfo, declaredClasses, knownClasses, typeName } from './serializable.js';
 
 /**
  * The classes that one application's messages may be instances of, or hold instances of, by their wire names.
@@ -14,7 +14,6 @@ export class TypeRegistry {
   readonly #classes = new Map<string, Class>();
   readonly #replaces: (earlier: Class, later: Class) => boolean;
   readonly #names = new Map<Function, string>();
-  #registered = 0;
 
   /** @param replaces - whether a class takes the place of an earlier one of its name; by default none does */
   constructor(replaces: (earlier: Class, later: Class) => boolean = () => false) {
@@ -40,7 +39,7 @@ export class TypeRegistry {
     if (known !== undefined) this.#names.delete(known);
     this.#classes.set(name, type);
     this.#names.set(type, name);
-    this.#registered++;
+    knownClasses.version++;
     return true;
   }
 
@@ -66,11 +65,6 @@ export class TypeRegistry {
   /** Whether this application is known to use a class of a name. */
   knows(name: string): boolean {
     return this.#classes.has(name);
-  }
-
-  /** Changes with each class that becomes known. Asked for each post. */
-  get version(): number {
-    return this.#registered + declaredCount();
   }
 
   /** The classes that this application is known to use. */
