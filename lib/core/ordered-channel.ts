@@ -23,6 +23,8 @@ export interface OrderedOutput {
 export class OrderedChannel {
   /** Up to where everything is delivered; `undefined` until it is known from where to count. */
   private last: Position | undefined = undefined;
+  /** Whether nothing was heard yet, so that {@link last} is what the store has said. */
+  private isSilent = true;
   private lastAt = performance.now();
   private isReading = false;
   /** Whether, when what is being read is there, it has to be looked again. */
@@ -47,8 +49,10 @@ export class OrderedChannel {
     this.lastAt = performance.now();
     if (this.isReading) return this.wait(payload, position);
     const { last } = this;
-    // The first that is heard: nobody was promised what was before.
-    if (last === undefined || isNext(last, position)) return this.deliver(payload, position);
+    // The first that is heard: nobody was promised what was before. It may have been on its way when the store was asked.
+    if (last === undefined || isNext(last, position) || (this.isSilent && isBehind(last, position))) {
+      return this.deliver(payload, position);
+    }
     if (isBehind(last, position)) return;
     this.wait(payload, position);
     void this.read();
@@ -86,6 +90,7 @@ export class OrderedChannel {
 
   private deliver(payload: string, position: Position): void {
     this.last = position;
+    this.isSilent = false;
     this.output.message(payload, this.subscription, this.name, position);
   }
 
