@@ -95,6 +95,11 @@ export class Hub {
     return this.transport?.isHeard?.(name);
   }
 
+  /** See {@link Transport.catchUp}; at once if messages of all nodes come in one order. */
+  async catchUp(): Promise<boolean> {
+    return (await this.transport?.catchUp?.()) ?? true;
+  }
+
   /** Whether there may be other nodes. */
   get hasTransport(): boolean {
     return this.transport !== undefined;

@@ -83,15 +83,14 @@ export class IsolatedTransport implements Transport {
   }
 
   /** `undefined` also if the transport cannot tell, fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
-  async isHeard(name: string): Promise<boolean | undefined> {
-    try {
-      const answer: unknown = await inTime(this.transport.isHeard?.(name), ANSWER_PATIENCE_MS, () => undefined);
-      if (answer === undefined || typeof answer === 'boolean') return answer;
-      throw new ConfigurationError(`it must resolve to true, false or undefined, not ${describe(answer)}`);
-    } catch (error) {
-      this.failed('isHeard', error);
-      return undefined;
-    }
+  isHeard(name: string): Promise<boolean | undefined> {
+    return this.ask('isHeard', () => this.transport.isHeard?.(name));
+  }
+
+  /** `false` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
+  async catchUp(): Promise<boolean> {
+    if (this.transport.catchUp === undefined) return true;
+    return (await this.ask('catchUp', () => this.transport.catchUp!())) ?? false;
   }
 
   async close(): Promise<void> {
@@ -99,6 +98,17 @@ export class IsolatedTransport implements Transport {
       await this.waitFor('close', this.transport.close(), 'the application ends without it');
     } catch (error) {
       this.failed('close', error);
+    }
+  }
+
+  private async ask(method: keyof Transport, question: () => unknown): Promise<boolean | undefined> {
+    try {
+      const answer = await inTime(question(), ANSWER_PATIENCE_MS, () => undefined);
+      if (answer === undefined || typeof answer === 'boolean') return answer;
+      throw new ConfigurationError(`it must resolve to true, false or undefined, not ${describe(answer)}`);
+    } catch (error) {
+      this.failed(method, error);
+      return undefined;
     }
   }
 

@@ -131,7 +131,7 @@ export class NodeRequests {
     void listener.ready.then(() => (isHeard = true));
     await whenHeard(this.hub, [listener]);
     listener.unsubscribe();
-    return isHeard;
+    return isHeard && this.hub.catchUp();
   }
 
   private async receive(value: unknown): Promise<void> {

@@ -92,6 +92,14 @@ export interface Transport {
    */
   isHeard?(name: string): Promise<boolean | undefined>;
 
+  /**
+   * Waits until all has been handed over that the broker had taken before the call, from any node. Never rejects. Needed only
+   * if what one node publishes may overtake what another one published before; without this method it never does.
+   *
+   * @returns `false` if that cannot be known in time
+   */
+  catchUp?(): Promise<boolean>;
+
   /** Ends the link and frees everything. Publishing resolves with `false` from now on. */
   close(): Promise<void>;
 }

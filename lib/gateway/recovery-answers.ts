@@ -2,6 +2,7 @@ import { filter, firstValueFrom, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { MemoryLog } from '../core/memory-log.js';
 import { isOwedAll, missedSince } from '../core/recovery.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
 import type { Admissions } from './admission.js';
 import type { ChannelFeed } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
@@ -69,6 +70,9 @@ export class RecoveryAnswers {
       ),
     );
     await Promise.all(question.reads.map(async ([name]) => this.feeds.get(name)?.ready));
+    // The question may have overtaken what the node that asks has heard.
+    if (!(await this.hub.catchUp()))
+      throw new TransportUnavailableError('The broker does not pass on all that it takes');
     const answer = this.making.then(() => this.make(question));
     this.making = answer.catch(() => {});
     return answer;

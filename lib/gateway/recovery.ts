@@ -96,7 +96,10 @@ export class Recovery {
     const until = performance.now() + BROKER_BACK_MS;
     for (;;) {
       try {
-        return readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
+        const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
+        // It may have overtaken what that node had heard.
+        if (await this.hub.catchUp()) return answer;
+        throw new TransportUnavailableError('The broker does not pass on all that it takes');
       } catch (error) {
         const isBrokerAway = error instanceof TransportUnavailableError && !(await this.nodes.barrier());
         if (!isBrokerAway || !(await this.isBrokerBack(until - performance.now()))) throw error;

@@ -4,8 +4,9 @@ import { randomUUID } from 'node:crypto';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import { Backoff } from './backoff.js';
+import { ClusterBarrier } from './cluster-barrier.js';
 import type { PayloadReader } from './payload-reader.js';
-import { REDIS_BACKOFF, isDenial, isReply } from './redis-client.js';
+import { REDIS_BACKOFF, isDenial, isReply, type RedisClient } from './redis-client.js';
 import { RedisBeat } from './redis-beat.js';
 import { RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
@@ -49,6 +50,7 @@ export class RedisSubscriber {
   private isProven = false;
   private readonly beat: RedisBeat;
   private readonly beatKey: string;
+  private readonly barrier: ClusterBarrier;
   // What is heard in another way than was asked for.
   private widened: TransportUnavailableError | undefined = undefined;
   // Why it is not known whether anything is heard.
@@ -66,6 +68,7 @@ export class RedisSubscriber {
   ) {
     this.interests = new RedisInterests(names, (topics) => this.unregister(topics));
     this.beatKey = names.toPublish(`${RESERVED_PREFIX}beat/${randomUUID()}`);
+    this.barrier = new ClusterBarrier(this.beatKey);
     this.beat = new RedisBeat(
       {
         bytesRead: () => this.link?.bytesRead,
@@ -154,6 +157,15 @@ export class RedisSubscriber {
     this.listener.changed();
   }
 
+  /**
+   * Waits until all has come that the members of a Cluster had taken before. Never rejects.
+   *
+   * @returns `false` if that is not known in time
+   */
+  async catchUp(cluster: RedisClient): Promise<boolean> {
+    return this.isRegistered && this.barrier.pass(cluster);
+  }
+
   /** To be called at intervals: looks whether anything is heard. */
   tick(): void {
     this.beat.tick();
@@ -168,6 +180,7 @@ export class RedisSubscriber {
     this.restoring.clear();
     this.refusals.clear();
     this.beat.stop();
+    this.barrier.abandon();
     this.isProven = false;
     this.interests.unregister();
   }
@@ -348,7 +361,9 @@ export class RedisSubscriber {
   private receive(key: string, payload: string): void {
     const topic = this.interests.topicOf(key, false);
     if (topic === undefined) {
-      if (key === this.beatKey) this.heardBeat();
+      if (key !== this.beatKey) return;
+      if (payload === '') this.heardBeat();
+      else this.barrier.heard(payload);
       return;
     }
     if (!this.isRegistered) this.heardFirst(topic);

@@ -143,6 +143,13 @@ export class RedisTransport implements Transport {
     return isSubscribed(this.links.commands.client, this.names.toPublish(name), this.settings.publishTimeoutMs);
   }
 
+  async catchUp(): Promise<boolean> {
+    const { commands } = this.links ?? {};
+    // Of one Redis, messages of all come in one order.
+    if (commands?.client.isCluster !== true) return true;
+    return !this.closing && this.subscriber.catchUp(commands.client);
+  }
+
   close(): Promise<void> {
     return (this.closing ??= this.end());
   }

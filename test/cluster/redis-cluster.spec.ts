@@ -1,6 +1,7 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
-import type { RedisTransport } from '../../lib/transport/redis-transport.js';
+import { RedisTransport } from '../../lib/transport/redis-transport.js';
+import { GatewayNode, type StreamReader } from '../support/gateway-node.js';
 import { Queue } from '../support/queue.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisCluster } from '../support/redis-cluster.js';
@@ -216,4 +217,128 @@ test('whether a name is heard is asked of all members, and not known while one o
   } finally {
     member.resume();
   }
+});
+
+describe('A node has caught up with all that any member took', () => {
+  test('when each has passed on a mark: not while one of them is silent, and again when that is gone', async () => {
+    const [a] = await nodes.node(connect());
+    const { member } = await subscribed();
+    const silent = redis.servers.find((server) => server !== member)!;
+    expect(await a.catchUp()).toBe(true);
+    silent.pause();
+    try {
+      const before = performance.now();
+      expect(await a.catchUp()).toBe(false);
+      expect(performance.now() - before).toBeLessThan(2_000);
+      await silent.kill();
+      expect(await a.catchUp()).toBe(true);
+    } finally {
+      await silent.restart();
+    }
+  });
+
+  test('not if its subscription ends meanwhile, nor once it is closed', async () => {
+    const { transport, member } = await subscribed();
+    const others = redis.servers.filter((server) => server !== member);
+    for (const server of others) server.pause();
+    const before = performance.now();
+    const caughtUp = transport.catchUp();
+    using probe = new RedisProbe(member.url);
+    await probe.cutClients();
+    expect(await caughtUp).toBe(false);
+    for (const server of others) server.resume();
+    expect(performance.now() - before).toBeLessThan(1_000);
+    await transport.close();
+    expect(await transport.catchUp()).toBe(false);
+  });
+});
+
+describe('With a link between two members that is slow, a client that comes from another server', () => {
+  let slow: RedisCluster;
+  beforeAll(async () => {
+    slow = await RedisCluster.start(3, true);
+  });
+  afterEach(async () => {
+    for (const bus of slow.buses) bus.release();
+    await GatewayNode.closeAll();
+  });
+  afterAll(() => slow[Symbol.asyncDispose]());
+
+  /** Through which member a server posts, and at which one it listens. */
+  type Place = readonly [posts: number, listens: number];
+
+  /** Servers, until one has the wanted place. */
+  async function serverAt(fits: (...place: Place) => boolean): Promise<[GatewayNode<RedisTransport>, ...Place]> {
+    for (;;) {
+      // Without beats, which would be counted too.
+      const node = await GatewayNode.start(new RedisTransport(connect(slow), { heartbeatMs: 60_000 }));
+      await reached(node.transport!, 'ready');
+      const place: Place = [await postsAt(node), await listensAt(node)];
+      if (fits(...place)) return [node, ...place];
+      await node.hub.close();
+    }
+  }
+
+  async function ofEach<T>(look: (probe: RedisProbe) => Promise<T>): Promise<T[]> {
+    const probes = slow.servers.map(({ url }) => new RedisProbe(url));
+    const found = await Promise.all(probes.map(look));
+    for (const probe of probes) probe[Symbol.dispose]();
+    return found;
+  }
+
+  const published = () => ofEach((probe) => probe.calls('publish'));
+
+  async function postsAt(node: GatewayNode<RedisTransport>): Promise<number> {
+    const before = await published();
+    await node.post('other', 'x');
+    return (await published()).findIndex((count, index) => count > before[index]!);
+  }
+
+  async function listensAt({ channel }: GatewayNode<RedisTransport>): Promise<number> {
+    const channels = await ofEach((probe) => probe.channels());
+    return channels.findIndex((names) => names.includes(`messaging:|${channel}`));
+  }
+
+  /** Lets go on what was held when a client is there, or when so much more has gone through a member. */
+  async function releaseFor(moved: StreamReader, held: number, through: number, until: number): Promise<void> {
+    while (moved.events.pending.length === 0 && (await published())[through]! < until);
+    slow.buses[held]!.release();
+  }
+
+  test('misses nothing that its former server hears later than the new one', async () => {
+    const [former, , held] = await serverAt(() => true);
+    const [next] = await serverAt((posts, listens) => posts === held && listens !== held);
+    const [poster, through] = await serverAt((posts) => posts !== held);
+    const client = await former.open('news');
+    const other = await next.open('news');
+    slow.buses[held]!.hold();
+    expect(await poster.post('news', 'hello')).toBe(true);
+    expect(await other.next(1)).toEqual(['hello']);
+    const before = (await published())[through]!;
+    const moved = next.connect(client.wanted('news'));
+    // That server waits for what it lacks.
+    await releaseFor(moved, held, through, before + 1);
+    expect(await moved.next(2)).toEqual(['hello', 'messaging:ready']);
+    await poster.post('news', 'again');
+    expect(await moved.next(1)).toEqual(['again']);
+  });
+
+  test('gets nothing twice that the new server hears later than the former one', async () => {
+    const [next, by, held] = await serverAt(() => true);
+    const [former] = await serverAt((posts, listens) => posts === held && listens !== held);
+    const [poster, through] = await serverAt((posts) => posts !== held && posts !== by);
+    const client = await former.open('news');
+    const other = await next.open('news');
+    slow.buses[held]!.hold();
+    expect(await poster.post('news', 'hello')).toBe(true);
+    expect(await client.next(1)).toEqual(['hello']);
+    const before = (await published())[through]!;
+    const moved = next.connect(client.wanted('news'));
+    // Both servers wait for what they lack.
+    await releaseFor(moved, held, through, before + 2);
+    expect(await other.next(1)).toEqual(['hello']);
+    expect(await moved.next(1)).toEqual(['messaging:ready']);
+    await poster.post('news', 'again');
+    expect(await moved.next(1)).toEqual(['again']);
+  });
 });

@@ -5,6 +5,7 @@ import { NativeProof, claimOf } from '../../lib/gateway/claim.js';
 import type { ClientConnection } from '../../lib/gateway/client-connection.js';
 import { Gateway } from '../../lib/gateway/gateway.js';
 import type { GapEvent, MessageFrame, PositionEvent, ReadyEvent } from '../../lib/protocol/gateway.js';
+import type { Transport } from '../../lib/core/transport.js';
 import { DEFAULT_LIMITS, type Limits } from '../../lib/protocol/limits.js';
 import type { Position } from '../../lib/protocol/position.js';
 import { Batch } from '../../lib/sse/batch.js';
@@ -36,16 +37,16 @@ export interface Client {
 export type Wanted = string | { readonly channel: string; readonly position: Position };
 
 /** A gateway with the node that it is of, without HTTP. */
-export class GatewayNode {
-  private static readonly nodes = new Set<GatewayNode>();
+export class GatewayNode<Way extends Transport = MemoryTransport> {
+  private static readonly nodes = new Set<GatewayNode<Transport>>();
   readonly reporter = new RecordingReporter();
   readonly flusher = new Flusher();
   readonly hub: Hub;
   readonly gateway: Gateway;
-  readonly transport: MemoryTransport | undefined;
+  readonly transport: Way | undefined;
 
   private constructor(
-    transport: MemoryTransport | undefined,
+    transport: Way | undefined,
     {
       recoveryMs = 60_000,
       recoveryBytes = 16_000_000,
@@ -74,7 +75,9 @@ export class GatewayNode {
   }
 
   /** @param at - where other nodes are; without it there are none */
-  static async start(at?: MemoryBroker | MemoryTransport, options: GatewayNodeOptions = {}): Promise<GatewayNode> {
+  static start(at?: MemoryBroker, options?: GatewayNodeOptions): Promise<GatewayNode>;
+  static start<Way extends Transport>(at: Way, options?: GatewayNodeOptions): Promise<GatewayNode<Way>>;
+  static async start(at?: MemoryBroker | Transport, options: GatewayNodeOptions = {}): Promise<GatewayNode<Transport>> {
     const node = new GatewayNode(at instanceof MemoryBroker ? new MemoryTransport(at) : at, options);
     await node.hub.start();
     await node.gateway.start();

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { RedisServer, freePort } from './redis-server.js';
+import { TcpProxy } from './tcp-proxy.js';
 
 const SLOTS = 16_384;
 
@@ -13,25 +14,31 @@ export class RedisCluster implements AsyncDisposable {
     readonly servers: readonly RedisServer[],
     private readonly files: readonly string[],
     private readonly firstBus: string,
+    /** What each server hears from the others by, if that was asked for. */
+    readonly buses: readonly TcpProxy[],
   ) {}
 
-  static async start(size: number): Promise<RedisCluster> {
+  /** @param isProxied - whether the servers talk to each other through proxies */
+  static async start(size: number, isProxied = false): Promise<RedisCluster> {
     const servers: RedisServer[] = [];
     const files: string[] = [];
-    const buses: string[] = [];
+    const announced: number[] = [];
+    const proxies: TcpProxy[] = [];
     for (let index = 0; index < size; index++) {
       const file = join(tmpdir(), `nodes-${randomUUID()}.conf`);
       // Not the usual port + 10,000, which may be beyond the last port.
-      const bus = String(await freePort());
-      buses.push(bus);
+      const bus = await freePort();
+      const args = ['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', String(bus)];
+      if (isProxied) {
+        const proxy = await TcpProxy.start(bus);
+        proxies.push(proxy);
+        args.push('--cluster-announce-bus-port', String(proxy.port));
+      }
+      announced.push(proxies[index]?.port ?? bus);
       files.push(file);
-      servers.push(
-        await RedisServer.start({
-          args: ['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', bus],
-        }),
-      );
+      servers.push(await RedisServer.start({ args }));
     }
-    const cluster = new RedisCluster(servers, files, buses[0]!);
+    const cluster = new RedisCluster(servers, files, String(announced[0]), proxies);
     await cluster.join();
     return cluster;
   }
@@ -42,6 +49,7 @@ export class RedisCluster implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.servers.map((server) => server.kill()));
+    for (const proxy of this.buses) await proxy[Symbol.asyncDispose]();
     await Promise.all(this.files.map((file) => rm(file, { force: true })));
   }
 

@@ -19,6 +19,7 @@ export class TcpProxy implements AsyncDisposable {
   delayMs = 0;
   /** When each connection was made. */
   readonly connections = new Queue<number>();
+  private held: (() => void)[] | undefined = undefined;
   private readonly sockets = new Set<Socket>();
   private readonly passed = new Set<PassedConnection>();
 
@@ -58,6 +59,17 @@ export class TcpProxy implements AsyncDisposable {
       if (way !== 'down') chosen.muted.add('up');
       if (way !== 'up') chosen.muted.add('down');
     }
+  }
+
+  /** Keeps what comes, on all connections, until {@link release}. */
+  hold(): void {
+    this.held ??= [];
+  }
+
+  release(): void {
+    const { held = [] } = this;
+    this.held = undefined;
+    for (const act of held) act();
   }
 
   /** Closes the connections that there are for the clients alone: the server goes on in the belief that they are open. */
@@ -103,14 +115,14 @@ export class TcpProxy implements AsyncDisposable {
     const waiting: { readonly dueMs: number; readonly act: () => void }[] = [];
     const go = (): void => {
       const now = performance.now();
-      while (waiting.length > 0 && waiting[0]!.dueMs <= now) waiting.shift()!.act();
+      while (waiting.length > 0 && waiting[0]!.dueMs <= now) this.carry(waiting.shift()!.act);
       if (waiting.length > 0) setTimeout(go, Math.ceil(waiting[0]!.dueMs - now));
     };
     /** Nothing overtakes what was delayed. */
     const later = (act: () => void): void => {
       const now = performance.now();
       const dueMs = Math.max(now + this.delayMs, waiting.at(-1)?.dueMs ?? 0);
-      if (waiting.length === 0 && this.delayMs === 0) return act();
+      if (waiting.length === 0 && this.delayMs === 0) return this.carry(act);
       if (waiting.push({ dueMs, act }) === 1) setTimeout(go, Math.ceil(dueMs - now));
     };
     from.setNoDelay(true);
@@ -123,6 +135,11 @@ export class TcpProxy implements AsyncDisposable {
       });
     });
     from.on('end', () => !muted.has(way) && later(() => to.end()));
+  }
+
+  private carry(act: () => void): void {
+    if (this.held === undefined) act();
+    else this.held.push(act);
   }
 
   private keep(socket: Socket): Socket {

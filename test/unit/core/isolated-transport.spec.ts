@@ -164,4 +164,27 @@ describe('A transport of the application', () => {
     const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
     expect(failures).toEqual(expected);
   });
+
+  test.each<[string, (() => unknown) | undefined, boolean, string[]]>([
+    ['is missing', undefined, true, []],
+    ['says so', () => Promise.resolve(true), true, []],
+    ['throws', failing, false, ['"catchUp" of the transport: broken']],
+    ['rejects', rejecting, false, ['"catchUp" of the transport: broken']],
+    [
+      'gives a number',
+      () => 5,
+      false,
+      ['"catchUp" of the transport: it must resolve to true, false or undefined, not 5'],
+    ],
+    ['never resolves', hanging, false, []],
+  ])('whose catchUp %s does as well as it can', async (_, catchUp, hasCaughtUp, expected) => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
+    const reporter = new RecordingReporter();
+    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { catchUp }) as object as Transport;
+    const answer = new IsolatedTransport(transport, reporter).catchUp();
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(await answer).toBe(hasCaughtUp);
+    const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
+    expect(failures).toEqual(expected);
+  });
 });

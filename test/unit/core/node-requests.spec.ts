@@ -350,6 +350,17 @@ test('All who wait at a time until everything has been heard do so once', async 
   expect(listens).toHaveBeenCalledTimes(3);
 });
 
+test('It is not known to have been heard if the transport cannot catch up with what nodes have published', async () => {
+  const broker = new MemoryBroker();
+  await using a = await Node.start(broker);
+  const caughtUp = new Deferred<boolean>();
+  const catchUp = jest.spyOn(a.hub, 'catchUp').mockReturnValue(caughtUp.promise);
+  const passed = a.requests.barrier();
+  while (catchUp.mock.calls.length === 0) await broker.turn();
+  caughtUp.resolve(false);
+  expect(await passed).toBe(false);
+});
+
 describe('An application that shuts down, and waits for other nodes, is not ended by Node before', () => {
   test('they have answered or their time is over', async () => {
     const broker = new MemoryBroker();

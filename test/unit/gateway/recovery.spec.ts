@@ -531,6 +531,16 @@ describe('A client that comes from another server', () => {
     expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, 'broker']]);
   });
 
+  test.each(['former', 'new'])('is told that the broker fails if its %s server cannot catch up', async (which) => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    fakeTime();
+    const catchUp = jest.spyOn((which === 'former' ? a : b).hub, 'catchUp').mockResolvedValue(false);
+    const expected = which === 'former' ? 'node' : 'broker';
+    expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, expected]]);
+    expect(catchUp).toHaveBeenCalled();
+  });
+
   test('gets what it has missed when the broker is back, if that was away for a moment', async () => {
     const { broker, a, b } = await twoNodes();
     const first = await a.open('news');
