@@ -1,5 +1,9 @@
 // Several payloads in one PUBLISH. A batch starts with a line break, which no JSON payload does.
 
+import { InvalidMessageError } from '../protocol/errors.js';
+import { readPosition, type Position } from '../protocol/position.js';
+import { readObject, readWholeNumber } from '../protocol/wire-reader.js';
+
 /** Stands before each payload of a batch. JSON.stringify writes none. */
 export const LINE_BREAK = '\n';
 
@@ -43,4 +47,62 @@ export function splitPayloads(text: string, maxLength: number): SplitPayloads {
     isCut = true;
   }
   return { payloads, isCut };
+}
+
+/** How the line begins that stands before the payloads of a batch that is in a history. */
+const HISTORY_LINE = `${LINE_BREAK}{"history":{`;
+
+/** The longest such line, in characters. */
+const MAX_HISTORY_LINE = 256;
+
+/** Whether a batch says its place in the history of its channel. */
+export function isOfHistory(text: string): boolean {
+  return text.startsWith(HISTORY_LINE);
+}
+
+/** What {@link splitHistory} found. */
+export interface SplitHistory {
+  readonly payloads: string[];
+  /** That of the first payload; that of each further one is one more. */
+  readonly position: Position;
+}
+
+/**
+ * The payloads of a batch that is in a history. Its first line is `{"history":{"epoch":…,"offset":…,"count":…}}`, the
+ * place of the first payload and how many there are. Anybody on this Redis may have written it.
+ *
+ * @param text - for which {@link isOfHistory} holds
+ * @param maxLength - see {@link maxBatchLength}
+ * @throws InvalidMessageError for what is not such a batch
+ */
+export function splitHistory(text: string, maxLength: number): SplitHistory {
+  if (text.length > maxLength + MAX_HISTORY_LINE) {
+    throw new InvalidMessageError(`a batch of ${text.length} characters is longer than this server takes`);
+  }
+  const end = text.indexOf(LINE_BREAK, 1);
+  if (end < 0 || end > MAX_HISTORY_LINE)
+    throw new InvalidMessageError('the place of a batch in its history has no end');
+  const { history } = readObject(parse(text.slice(1, end)), 'the first line of a batch');
+  const { epoch, offset } = readPosition(history, 'history');
+  const count = readWholeNumber(readObject(history, 'history')['count'], 'history.count');
+  return { payloads: splitCounted(text.slice(end + 1), count), position: { epoch, offset } };
+}
+
+/**
+ * Payloads that were joined by line breaks. A single one may hold line breaks.
+ *
+ * @throws InvalidMessageError if there are not so many
+ */
+export function splitCounted(text: string, count: number): string[] {
+  const payloads = count === 1 ? [text] : text.split(LINE_BREAK, MAX_BATCH_PAYLOADS + 1);
+  if (payloads.length === count && count <= MAX_BATCH_PAYLOADS) return payloads;
+  throw new InvalidMessageError(`a batch of ${count} messages holds ${payloads.length}`);
+}
+
+function parse(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch (cause) {
+    throw new InvalidMessageError('the first line of a batch is not JSON', { cause });
+  }
 }

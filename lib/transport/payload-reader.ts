@@ -1,6 +1,14 @@
 import type { TransportEvents, TransportReceiver } from '../core/transport.js';
 import { InvalidMessageError } from '../protocol/errors.js';
-import { LINE_BREAK, MAX_BATCH_PAYLOADS, maxBatchLength, splitPayloads } from './payload-batch.js';
+import {
+  LINE_BREAK,
+  MAX_BATCH_PAYLOADS,
+  isOfHistory,
+  maxBatchLength,
+  splitHistory,
+  splitPayloads,
+  type SplitHistory,
+} from './payload-batch.js';
 
 /** Hands over the payloads in what comes from Redis. */
 export class PayloadReader {
@@ -38,12 +46,32 @@ export class PayloadReader {
     this.events.lost?.(name, 'broker');
   }
 
+  /** See {@link TransportEvents.rejected}. */
+  reject(channel: string, error: Error): void {
+    this.events.rejected?.(channel, error);
+  }
+
   private readBatch(text: string, name: string, channel: string): void {
+    if (isOfHistory(text)) return this.readHistory(text, name, channel);
     const { payloads, isCut } = splitPayloads(text, this.maxBatchLength);
     for (const payload of payloads) this.receiver!(payload, name, channel);
     if (!isCut) return;
     const bound = `${MAX_BATCH_PAYLOADS} messages and ${this.maxBatchLength} characters`;
     const problem = `a batch of ${text.length} characters is longer than this server takes, which is ${bound}`;
     this.events.rejected?.(channel, new InvalidMessageError(`${problem}; the rest is dropped`));
+  }
+
+  private readHistory(text: string, name: string, channel: string): void {
+    let batch: SplitHistory;
+    try {
+      batch = splitHistory(text, this.maxBatchLength);
+    } catch (error) {
+      this.events.rejected?.(channel, error as Error);
+      return;
+    }
+    const { payloads, position } = batch;
+    const { epoch } = position;
+    let { offset } = position;
+    for (const payload of payloads) this.receiver!(payload, name, channel, { epoch, offset: offset++ });
   }
 }

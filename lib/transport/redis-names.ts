@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   MAX_CHANNEL_NAME_LENGTH,
   RESERVED_PREFIX,
@@ -23,11 +24,24 @@ export interface RedisTopic {
   readonly isPlain: boolean;
 }
 
+/** The keys of the history of one channel. A Cluster keeps all of them in one slot. */
+export interface HistoryKeys {
+  /** A hash: how far the history has come. */
+  readonly state: string;
+  /** A stream: the messages. */
+  readonly stream: string;
+  /** What is remembered of who appends to it. */
+  appender(node: string): string;
+  /** What is remembered of a post that its poster named. */
+  post(id: string): string;
+}
+
 /** How names and templates of channels stand in Redis. */
 export class RedisNames {
   /** The pattern of all channels of this prefix, exactly as an ACL rule `&prefix*` names it. */
   readonly everything: RedisTopic;
   private readonly before: string;
+  private readonly beforeKeys: string;
 
   /**
    * @param prefix - before every name
@@ -40,12 +54,27 @@ export class RedisNames {
   ) {
     checkPrefix(prefix);
     this.before = prefix + PREFIX_END;
+    // A Cluster would take braces in the prefix for those that say what belongs together.
+    this.beforeKeys = prefix.replace(/[%{}]/g, encodeURIComponent) + PREFIX_END;
     this.everything = { key: `${escape(prefix)}*`, isPattern: true, isPlain: false };
   }
 
   /** The Redis channel that the servers of this application publish on and hear. */
   toPublish(channel: string): string {
     return this.before + channel;
+  }
+
+  /** Keys of the history: `prefix|{hash of the channel}h|channel` and alike. No keys of other prefixes are among them. */
+  history(channel: string): HistoryKeys {
+    // The name itself may hold braces.
+    const tag = createHash('sha1').update(channel).digest('hex').slice(0, 12);
+    const key = (kind: string): string => `${this.beforeKeys}{${tag}}${kind}|${channel}`;
+    return {
+      state: key('h'),
+      stream: key('s'),
+      appender: (node) => key(`a|${node}`),
+      post: (id) => key(`p|${id.length}|${id}`),
+    };
   }
 
   /**

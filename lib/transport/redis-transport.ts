@@ -9,12 +9,14 @@ import type {
   TransportStatus,
 } from '../core/transport.js';
 import { isTemplate } from '../protocol/channel-name.js';
+import { declaredHistories } from '../protocol/declared-channels.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
 import { PayloadReader } from './payload-reader.js';
 import { connectMember, createConnections, type OwnedConnection, type RedisConstructor } from './redis-connections.js';
 import { isSubscribed } from './redis-hearers.js';
+import { RedisHistory } from './redis-history.js';
 import { RedisLink, type RedisLinkListener } from './redis-link.js';
 import { RedisNames } from './redis-names.js';
 import { normalizeRedisOption, type RedisOption, type RedisSettings } from './redis-options.js';
@@ -60,6 +62,7 @@ export interface RedisTransportSettings {
  */
 export class RedisTransport implements Transport {
   readonly status: Observable<TransportStatus>;
+  readonly history: RedisHistory;
   private readonly changes = new ReplaySubject<TransportStatus>(1);
   private readonly settings: RedisSettings;
   private readonly names: RedisNames;
@@ -73,6 +76,11 @@ export class RedisTransport implements Transport {
   private links: { commands: RedisLink; subscriber: RedisLink | undefined } | undefined = undefined;
   // Why Redis accepts no posts, as the publisher told; stands until it tells otherwise, whatever becomes of the links.
   private refusal: Error | undefined = undefined;
+  // The same of histories.
+  private historyRefusal: Error | undefined = undefined;
+  // Whether Redis can keep histories, which is looked at once; `undefined`: nothing is known yet.
+  private historyCheck: 'asked' | 'done' | undefined = undefined;
+  private historyError: Error | undefined = undefined;
   // Why posts are not accepted although the link is up, or why there is no link: told once each.
   private readonly reasons = new Set<string>();
   private heartbeat: NodeJS.Timeout | undefined = undefined;
@@ -108,6 +116,12 @@ export class RedisTransport implements Transport {
       answered: () => this.accepted(),
     });
     this.reader = new PayloadReader(this.mark, maxMessageBytes);
+    this.history = new RedisHistory(this.names, this.settings.publishTimeoutMs, {
+      refused: (cause) => this.refuseHistory(`refuses to append to histories: ${cause.message}`, cause),
+      unanswered: () => this.refuseHistory(this.unansweredText),
+      answered: () => this.acceptedHistory(),
+      malformed: (channel, error) => this.reader.reject(channel, error),
+    });
     this.subscriber = new RedisSubscriber(this.names, this.reader, heartbeatMs / 2, {
       changed: () => this.update(),
       publish: (key, payload) => this.publishBeat(key, payload),
@@ -159,12 +173,17 @@ export class RedisTransport implements Transport {
     const { commands, subscriber } = await createConnections(this.settings, this.load);
     this.reader.attach(receiver, events);
     const link = new RedisLink(commands, {
-      ...this.listenTo(this.publisher),
       up: () => this.commandsUp(),
+      down: () => {
+        this.publisher.down();
+        this.history.down();
+      },
+      changed: () => this.update(),
       demoted: () => this.links?.subscriber?.checkRole(),
     });
     this.links = { commands: link, subscriber: undefined };
     this.publisher.attach(link);
+    this.history.attach(link);
     link.open();
     if (subscriber) this.openSubscriber(subscriber);
     // Closed while ioredis was being loaded: a factory may have connected already.
@@ -199,8 +218,21 @@ export class RedisTransport implements Transport {
     // Others, who lost Redis when we did, are likely to hear again when we do.
     if (!this.subscriber.isRestored) this.publisher.hold();
     this.publisher.up();
+    this.history.up();
     this.subscriber.recheck();
+    if (declaredHistories()) this.checkHistory();
     this.update();
+  }
+
+  /** A Redis that cannot keep histories is a mistake that is to be seen at the start, not at the first post. */
+  private checkHistory(): void {
+    if (this.historyCheck !== undefined) return;
+    this.historyCheck = 'asked';
+    void this.history.check().then((error) => {
+      this.historyCheck = 'done';
+      this.historyError = error;
+      this.update();
+    });
   }
 
   private listenTo(part: { up(): void; down(): void }): RedisLinkListener {
@@ -217,7 +249,13 @@ export class RedisTransport implements Transport {
   private failure(): Error | undefined {
     const errors = [this.links?.commands.error, this.links?.subscriber?.error];
     // That a connection was closed says less than why it does not come back, which the other may know already.
-    return errors.find((error) => error?.cause !== undefined) ?? errors[0] ?? errors[1] ?? this.subscriber.error;
+    return (
+      errors.find((error) => error?.cause !== undefined) ??
+      errors[0] ??
+      errors[1] ??
+      this.subscriber.error ??
+      this.historyError
+    );
   }
 
   /** Derives the status from the state of the parts. */
@@ -226,8 +264,9 @@ export class RedisTransport implements Transport {
     if (this.subscriber.isRestored) this.publisher.release();
     const error = this.failure();
     if (this.links.commands.isUp && this.subscriber.isRegistered && error === undefined) {
+      if (this.historyCheck === 'asked') return;
       this.deafCount = 0;
-      this.emit({ state: 'ready', error: this.refusal ?? this.subscriber.notice });
+      this.emit({ state: 'ready', error: this.refusal ?? this.historyRefusal ?? this.subscriber.notice });
     } else if (error !== undefined) {
       this.emit({ state: 'waiting', error });
     }
@@ -258,18 +297,38 @@ export class RedisTransport implements Transport {
   }
 
   private unanswered(): void {
-    const { publishTimeoutMs } = this.settings;
-    this.refuse(`has left posts unanswered for ${publishTimeoutMs} ms and has accepted none since`);
+    this.refuse(this.unansweredText);
+  }
+
+  private get unansweredText(): string {
+    return `has left posts unanswered for ${this.settings.publishTimeoutMs} ms and has accepted none since`;
   }
 
   private refuse(what: string, cause?: Error): void {
-    const text = `${this.links!.commands.address} ${what}`;
-    this.refusal = new TransportUnavailableError(text, { cause });
+    this.refusal = this.unavailable(what, cause);
     this.update();
+  }
+
+  private refuseHistory(what: string, cause?: Error): void {
+    this.historyRefusal = this.unavailable(what, cause);
+    this.update();
+  }
+
+  private unavailable(what: string, cause?: Error): TransportUnavailableError {
+    return new TransportUnavailableError(`${this.links!.commands.address} ${what}`, { cause });
+  }
+
+  private acceptedHistory(): void {
+    this.historyRefusal = undefined;
+    this.cleared();
   }
 
   private accepted(): void {
     this.refusal = undefined;
+    this.cleared();
+  }
+
+  private cleared(): void {
     // If it comes again, it is told again; and what was said before it is the status once more.
     if (this.current.state === 'ready') this.reasons.clear();
     this.update();
@@ -306,6 +365,7 @@ export class RedisTransport implements Transport {
   private async end(): Promise<void> {
     clearInterval(this.heartbeat);
     this.publisher.close();
+    this.history.close();
     this.subscriber.close();
     this.outcome.resolve();
     await this.closeLinks();

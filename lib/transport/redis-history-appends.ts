@@ -1,0 +1,318 @@
+import { Deferred } from '../core/deferred.js';
+import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-store.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
+import { HistoryBatch, countForBatch, readAppendAnswer, type PendingPost } from './redis-history-batch.js';
+import { APPEND_SCRIPT } from './redis-history-scripts.js';
+import { isDenial, isReply } from './redis-client.js';
+import type { RedisLink } from './redis-link.js';
+import type { RedisNames } from './redis-names.js';
+import { MAX_PENDING_BYTES, type PublisherListener } from './redis-publisher.js';
+import { RedisScript } from './redis-script.js';
+
+/** After this long it is tried again to append, if Redis cannot do it just now. In milliseconds. */
+const RETRY_MS = 50;
+
+/** A Cluster may have lost a try together with one of its members, and says nothing of it. In milliseconds. */
+const CLUSTER_PATIENCE_MS = 500;
+
+/** How long Redis remembers the last batch of a node in a channel: longer than any try is on its way. In milliseconds. */
+const REMEMBER_MS = 120_000;
+
+const SCRIPT = new RedisScript(APPEND_SCRIPT);
+
+/** What Redis did with a post instead of appending it. */
+interface Problem {
+  readonly isUnanswered: boolean;
+  /** The only channel it is known of; absent if it is one of all. */
+  readonly channel?: string | undefined;
+}
+
+/** The posts to one channel. */
+interface Lane {
+  readonly channel: string;
+  waiting: PendingPost[];
+  /** The one that is under way: there is at most one, so that they keep their order. */
+  batch: HistoryBatch | undefined;
+  isDue: boolean;
+}
+
+/**
+ * Appends posts to histories, each once, over a link that comes and goes. Posts of one channel are appended in their order:
+ * while a batch is under way, those that come meanwhile gather for the next one. A batch is tried until Redis has answered
+ * or nobody waits any more; Redis knows one that it has appended by its number.
+ */
+export class RedisHistoryAppends {
+  private readonly lanes = new Map<string, Lane>();
+  private due: Lane[] = [];
+  // In the order of posting, which is that of their deadlines; from `first` on.
+  private unsettled: PendingPost[] = [];
+  private first = 0;
+  private pendingBytes = 0;
+  private number = 0;
+  private epochs = 0;
+  private timer: NodeJS.Timeout | undefined = undefined;
+  private link: RedisLink | undefined = undefined;
+  private isClosed = false;
+  private problem: Problem | undefined = undefined;
+
+  /**
+   * @param node - unlike that of any other process: at most 12 digits and small letters
+   * @param timeoutMs - how long a post may take
+   */
+  constructor(
+    private readonly names: RedisNames,
+    private readonly node: string,
+    private readonly timeoutMs: number,
+    private readonly listener: PublisherListener,
+  ) {}
+
+  /** Gives it the link; once. */
+  attach(link: RedisLink): void {
+    this.link = link;
+  }
+
+  /** See `HistoryStore.append`. */
+  append(channel: string, { payload, id, digest }: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {
+    const bytes = Buffer.byteLength(payload);
+    if (this.isClosed) return refuse('the application is closing');
+    if (this.pendingBytes + bytes > MAX_PENDING_BYTES) {
+      return refuse(`more than ${MAX_PENDING_BYTES / 1024 / 1024} MiB of posts wait for Redis`);
+    }
+    const { promise, resolve } = new Deferred<AppendOutcome>();
+    const deadline = performance.now() + this.timeoutMs;
+    const post: PendingPost = { payload, id, digest, bounds, bytes, deadline, batch: undefined, resolve };
+    this.pendingBytes += bytes;
+    this.unsettled.push(post);
+    this.timer ??= setTimeout(this.expire, this.timeoutMs);
+    let lane = this.lanes.get(channel);
+    if (lane === undefined) {
+      lane = { channel, waiting: [], batch: undefined, isDue: false };
+      this.lanes.set(channel, lane);
+    }
+    lane.waiting.push(post);
+    if (lane.batch === undefined && !lane.isDue) this.sendSoon(lane);
+    return promise;
+  }
+
+  /** The link is up: sends what has waited, and what was under way when it broke. */
+  up(): void {
+    for (const lane of this.lanes.values()) {
+      if (lane.batch === undefined) this.send(lane);
+      else this.tryAgain(lane, lane.batch);
+    }
+  }
+
+  /** The link is down: what was unanswered will not be. */
+  down(): void {
+    for (const lane of this.lanes.values()) {
+      const { batch } = lane;
+      if (batch === undefined) continue;
+      batch.isOut = false;
+      batch.attempt++;
+      clearTimeout(batch.retry);
+      if (batch.isSettled) this.end(lane);
+    }
+  }
+
+  /** Sends what waits, where it can, and waits for nothing. */
+  close(): void {
+    for (const lane of this.lanes.values()) this.send(lane);
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    for (const { batch } of this.lanes.values()) clearTimeout(batch?.retry);
+    for (const post of this.unsettled.slice(this.first)) this.giveUp(post);
+    this.unsettled = [];
+    this.lanes.clear();
+  }
+
+  private sendSoon(lane: Lane): void {
+    lane.isDue = true;
+    if (this.due.push(lane) > 1) return;
+    queueMicrotask(() => {
+      const { due } = this;
+      this.due = [];
+      for (const each of due) {
+        each.isDue = false;
+        this.send(each);
+      }
+    });
+  }
+
+  private send(lane: Lane): void {
+    if (lane.batch !== undefined || this.link?.isUp !== true || this.isClosed) return;
+    const { channel, waiting } = lane;
+    if (waiting.length === 0) {
+      this.lanes.delete(channel);
+      return;
+    }
+    lane.batch = new HistoryBatch(channel, ++this.number, waiting.splice(0, countForBatch(waiting)));
+    this.try(lane, lane.batch);
+  }
+
+  private try(lane: Lane, batch: HistoryBatch): void {
+    const { channel, number, bounds } = batch;
+    const attempt = ++batch.attempt;
+    const wasUnclear = batch.isUnclear;
+    batch.isUnclear = batch.isOut = true;
+    const names = this.names.history(channel);
+    const keys = [names.state, names.stream, names.appender(this.node), ...batch.ids.map((id) => names.post(id))];
+    const args = [
+      // Another one each time: what the former try began may have been lost with the Redis that it was made at.
+      this.node + (++this.epochs).toString(36),
+      number,
+      REMEMBER_MS,
+      bounds.maxMessages,
+      bounds.ttlMs,
+      this.names.toPublish(channel),
+      batch.posts.length,
+      ...batch.payloadArgs,
+    ].map(String);
+    const { client } = this.link!;
+    if (client.isCluster) batch.retry = setTimeout(() => this.tryAgain(lane, batch), CLUSTER_PATIENCE_MS).unref();
+    SCRIPT.run(client, keys, args).then(
+      (answer) => {
+        // Whichever try it is of.
+        if (lane.batch === batch) this.answered(lane, batch, answer);
+      },
+      (error: Error) => {
+        if (lane.batch !== batch || batch.attempt !== attempt) return;
+        batch.isOut = false;
+        clearTimeout(batch.retry);
+        this.failed(lane, batch, error, wasUnclear);
+      },
+    );
+  }
+
+  private tryAgain(lane: Lane, batch: HistoryBatch): void {
+    if (lane.batch !== batch) return;
+    clearTimeout(batch.retry);
+    if (batch.isSettled) this.end(lane);
+    // Else it is tried when the link is up.
+    else if (this.link!.isUp) this.try(lane, batch);
+  }
+
+  private answered(lane: Lane, batch: HistoryBatch, answer: unknown): void {
+    try {
+      const read = readAppendAnswer(batch, answer);
+      if (read !== undefined) {
+        batch.posts.forEach((post, index) => this.settle(post, read.outcomes[index]!));
+        if (read.publishError !== '') this.refused(batch, new Error(`PUBLISH: ${read.publishError}`));
+        else if (this.problem !== undefined) this.accepted(batch.channel, this.problem);
+      }
+    } catch (error) {
+      batch.lastError = error as Error;
+    }
+    for (const post of batch.posts) this.settle(post, { kind: 'unknown' });
+    this.end(lane);
+  }
+
+  private failed(lane: Lane, batch: HistoryBatch, error: Error, wasUnclear: boolean): void {
+    const isAnswer = isReply(error);
+    const isUnsent = error.message.startsWith("Stream isn't writeable");
+    if (isAnswer || isUnsent) batch.isUnclear = wasUnclear;
+    if (isAnswer) batch.lastError = error;
+    if (!isAnswer || isPassing(error)) {
+      if (codeOf(error) === 'READONLY') this.link!.checkRole();
+      batch.retry = setTimeout(() => this.tryAgain(lane, batch), RETRY_MS).unref();
+      return;
+    }
+    for (const post of batch.posts) this.giveUp(post);
+    this.refused(batch, error);
+    this.end(lane);
+  }
+
+  /** The batch is no longer under way. */
+  private end(lane: Lane): void {
+    clearTimeout(lane.batch?.retry);
+    lane.batch = undefined;
+    this.send(lane);
+  }
+
+  private refused({ channel }: HistoryBatch, error: Error): void {
+    const isOfChannel = codeOf(error) === 'WRONGTYPE' || (isDenial(error) && /\b(channel|key)s?\b/.test(error.message));
+    this.problem = { isUnanswered: false, channel: isOfChannel ? channel : undefined };
+    this.listener.refused(error);
+  }
+
+  private accepted(channel: string, problem: Problem): void {
+    if (problem.channel !== undefined && problem.channel !== channel) return;
+    this.problem = undefined;
+    this.listener.answered();
+  }
+
+  /** Says what is known of a post that nobody waits for any longer. */
+  private giveUp(post: PendingPost): void {
+    const { batch } = post;
+    if (batch?.isUnclear === true) return this.settle(post, { kind: 'unknown' });
+    const cause = batch?.lastError;
+    const why = cause?.message ?? `Redis could not be reached for ${this.timeoutMs} ms`;
+    this.settle(post, {
+      kind: 'refused',
+      error: new TransportUnavailableError(`It is not appended: ${why}`, { cause }),
+    });
+  }
+
+  private settle(post: PendingPost, outcome: AppendOutcome): void {
+    const { resolve } = post;
+    if (resolve === undefined) return;
+    post.resolve = undefined;
+    this.pendingBytes -= post.bytes;
+    resolve(outcome);
+    this.tidy();
+  }
+
+  private tidy(): void {
+    while (this.first < this.unsettled.length && this.unsettled[this.first]!.resolve === undefined) this.first++;
+    // Half of it at a time, so that each post is moved only a few times.
+    if (this.first * 2 < this.unsettled.length) return;
+    this.unsettled = this.unsettled.slice(this.first);
+    this.first = 0;
+  }
+
+  private readonly expire = (): void => {
+    const now = performance.now();
+    const late = new Set<HistoryBatch | undefined>();
+    for (let post = this.unsettled[this.first]; post !== undefined && post.deadline <= now;) {
+      late.add(post.batch);
+      this.giveUp(post);
+      post = this.unsettled[this.first];
+    }
+    for (const lane of this.lanes.values()) {
+      lane.waiting = lane.waiting.filter(({ resolve }) => resolve !== undefined);
+      const { batch } = lane;
+      if (batch !== undefined && !batch.isOut && batch.isSettled) this.end(lane);
+      else if (batch === undefined) this.send(lane);
+    }
+    const next = this.unsettled[this.first];
+    this.timer = next && setTimeout(this.expire, next.deadline - now);
+    for (const batch of late) {
+      if (batch !== undefined && !batch.isUnclear && batch.lastError !== undefined)
+        this.refused(batch, batch.lastError);
+      else if (batch?.isOut === true) this.unanswered();
+    }
+  };
+
+  private unanswered(): void {
+    if (!this.link!.isUp || this.problem?.isUnanswered === true) return;
+    this.problem = { isUnanswered: true };
+    this.listener.unanswered();
+  }
+}
+
+/** What begins an answer of Redis that is an error, also if it is that of a command in a script. */
+function codeOf({ message }: Error): string {
+  return /^(?:ERR Error running script.*?-)?([A-Z]+)\b/.exec(message)?.[1] ?? '';
+}
+
+/** Answers to what another try may not be answered with. */
+const PASSING = new Set(
+  'READONLY LOADING CLUSTERDOWN MASTERDOWN TRYAGAIN BUSY NOREPLICAS MISCONF MOVED ASK NOSCRIPT'.split(' '),
+);
+
+function isPassing(error: Error): boolean {
+  return PASSING.has(codeOf(error)) || error.message.includes('Script killed by user');
+}
+
+function refuse(why: string): Promise<AppendOutcome> {
+  return Promise.resolve({ kind: 'refused', error: new TransportUnavailableError(`It is not appended: ${why}`) });
+}

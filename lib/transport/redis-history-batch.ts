@@ -1,0 +1,117 @@
+import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-store.js';
+import { quote } from '../protocol/channel-name.js';
+import { ConfigurationError, InvalidMessageError } from '../protocol/errors.js';
+import { readList, readText } from '../protocol/wire-reader.js';
+import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS } from './payload-batch.js';
+import { readEpoch, readOffset } from './redis-history-read.js';
+
+/** A post on its way into a history. */
+export interface PendingPost extends HistoryPost {
+  readonly bounds: HistoryBounds;
+  readonly bytes: number;
+  readonly deadline: number;
+  /** The batch that it is in, once it has been sent or is about to be. */
+  batch: HistoryBatch | undefined;
+  /** Absent once it is settled. */
+  resolve: ((outcome: AppendOutcome) => void) | undefined;
+}
+
+/** Posts of one channel that are appended in one step, however often that is tried. */
+export class HistoryBatch {
+  /** Which try is on; what becomes of an earlier one is of no interest, except that it may have appended. */
+  attempt = 0;
+  /** Whether a try may have appended it without our knowledge. */
+  isUnclear = false;
+  /** Whether a try is on its way. */
+  isOut = false;
+  retry: NodeJS.Timeout | undefined = undefined;
+  lastError: Error | undefined = undefined;
+
+  /**
+   * @param number - among the batches of this node: rises with each
+   * @param posts - of the same bounds, at least one
+   */
+  constructor(
+    readonly channel: string,
+    readonly number: number,
+    readonly posts: readonly PendingPost[],
+  ) {
+    for (const post of posts) post.batch = this;
+  }
+
+  get bounds(): HistoryBounds {
+    return this.posts[0]!.bounds;
+  }
+
+  /** Whether nobody waits for it any more. */
+  get isSettled(): boolean {
+    return this.posts.every(({ resolve }) => resolve === undefined);
+  }
+
+  /** The ids of its posts, if they have any, in their order. */
+  get ids(): string[] {
+    return this.posts.flatMap(({ id }) => (id === undefined ? [] : [id]));
+  }
+
+  /** The last arguments of the script that appends. */
+  get payloadArgs(): string[] {
+    const { posts } = this;
+    if (posts.every(({ id }) => id === undefined)) return [posts.map(({ payload }) => payload).join(LINE_BREAK)];
+    return posts.flatMap(({ payload, id, digest = '' }) => [payload, id === undefined ? '' : `d${digest}`]);
+  }
+}
+
+/** How many of the posts that wait go in the next batch: the first ones, within bounds, that may go together. */
+export function countForBatch(posts: readonly PendingPost[]): number {
+  const { maxMessages, ttlMs } = posts[0]!.bounds;
+  let bytes = 0;
+  let count = 0;
+  for (const post of posts) {
+    if (post.bounds.maxMessages !== maxMessages || post.bounds.ttlMs !== ttlMs) break;
+    // What holds a line break would become two.
+    const isAlone = post.payload.includes(LINE_BREAK);
+    if (count > 0 && isAlone) break;
+    bytes += post.bytes;
+    count++;
+    if (isAlone || bytes >= MAX_BATCH_BYTES || count === MAX_BATCH_PAYLOADS) break;
+  }
+  return count;
+}
+
+/** What the script that appends has answered. */
+export interface AppendAnswer {
+  /** For each post of the batch. */
+  readonly outcomes: readonly AppendOutcome[];
+  /** Why what was appended could not be published; empty: it was. */
+  readonly publishError: string;
+}
+
+/**
+ * @returns `undefined`: the batch was not appended, since a later one of this node was
+ * @throws InvalidMessageError for what the script does not answer
+ */
+export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unknown): AppendAnswer | undefined {
+  const path = `the answer to a post to ${quote(channel)}`;
+  const [kind, epochText, placesText, publishError] = readList(answer, path, 4, (item) => item);
+  if (kind === 'stale') return undefined;
+  const epoch = readEpoch(epochText, path);
+  const places = readText(placesText, path, Infinity).split(',');
+  if (places.length !== 1 && places.length !== posts.length) {
+    throw new InvalidMessageError(`${path} has ${places.length} places, not ${posts.length}`);
+  }
+  const outcomes = posts.map((post, index): AppendOutcome => {
+    if (places.length === 1 && index > 0) {
+      return { kind: 'appended', position: { epoch, offset: readOffset(places[0], path) + index } };
+    }
+    const place = places[index];
+    if (place === 'x') return { kind: 'refused', error: usedTwice(channel, post.id!) };
+    return { kind: 'appended', position: { epoch, offset: readOffset(place, path) } };
+  });
+  return { outcomes, publishError: readText(publishError, path, Infinity) };
+}
+
+function usedTwice(channel: string, id: string): ConfigurationError {
+  return new ConfigurationError(
+    `Channel ${quote(channel)}: the post with the id ${quote(id)} is in the history already, with another message; give each post an id of its own`,
+  );
+}

@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto';
+import type { ReadBounds } from '../core/channel-log.js';
+import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead, HistoryStore } from '../core/history-store.js';
+import { inTime } from '../core/in-time.js';
+import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
+import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
+import type { Position } from '../protocol/position.js';
+import { readList, readText } from '../protocol/wire-reader.js';
+import { isDenial, isReply } from './redis-client.js';
+import { RedisHistoryAppends } from './redis-history-appends.js';
+import { boundsOf, positionOf, readPage } from './redis-history-read.js';
+import { CHECK_SCRIPT, READ_SCRIPT } from './redis-history-scripts.js';
+import type { RedisLink } from './redis-link.js';
+import type { RedisNames } from './redis-names.js';
+import type { PublisherListener } from './redis-publisher.js';
+import { RedisScript } from './redis-script.js';
+
+const READ = new RedisScript(READ_SCRIPT);
+const CHECK = new RedisScript(CHECK_SCRIPT);
+
+/** What Redis does not let us do, or does not know. */
+const MISSING = /^(NOPERM|ERR unknown command|ERR Unknown Redis command|ERR syntax error|ERR This Redis command)/i;
+
+/** Told of what is wrong with histories. */
+export interface HistoryListener extends PublisherListener {
+  /** What stands in Redis in place of a history is not of this library. Told once until it is well again. */
+  malformed(channel: string, error: Error): void;
+}
+
+/** So many malformed histories are told of at most. */
+const MAX_TOLD = 100;
+
+/**
+ * The histories of channels in Redis: of each a stream and a hash, in one slot of a Cluster. What is appended is published in
+ * the same step, on the Redis channel that posts without history take.
+ */
+export class RedisHistory implements HistoryStore {
+  private readonly appends: RedisHistoryAppends;
+  private readonly told = new Set<string>();
+  private link: RedisLink | undefined = undefined;
+
+  /** @param timeoutMs - how long a post, or a question, may take */
+  constructor(
+    private readonly names: RedisNames,
+    private readonly timeoutMs: number,
+    private readonly listener: HistoryListener,
+  ) {
+    const node = [...randomBytes(12)].map((byte) => (byte % 36).toString(36)).join('');
+    this.appends = new RedisHistoryAppends(names, node, timeoutMs, listener);
+  }
+
+  /** Gives it the link; once. */
+  attach(link: RedisLink): void {
+    this.link = link;
+    this.appends.attach(link);
+  }
+
+  append(channel: string, post: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {
+    return this.appends.append(channel, post, bounds);
+  }
+
+  async read(channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead> {
+    const bounds = boundsOf(page);
+    const { state, stream } = this.names.history(channel);
+    const [epoch, offset] = typeof after === 'number' ? ['*', after] : [after.epoch, after.offset];
+    const args = [epoch, String(offset), String(bounds.maxEntries), String(bounds.maxBytes)];
+    const answer = await this.ask((link) => READ.run(link.client, [state, stream], args), channel);
+    try {
+      const read = readPage(channel, after, bounds, answer);
+      this.told.delete(channel);
+      return read;
+    } catch (cause) {
+      const text = `${(cause as Error).message}; delete the key ${stream}, or keep others from writing to it`;
+      const error = new InvalidMessageError(text, { cause });
+      if (!this.told.has(channel) && this.told.size < MAX_TOLD) {
+        this.told.add(channel);
+        this.listener.malformed(channel, error);
+      }
+      throw error;
+    }
+  }
+
+  positions(channels: readonly string[]): Promise<Position[]> {
+    return this.ask(async ({ client }) => {
+      const keys = channels.map((channel) => this.names.history(channel).state);
+      const answers = await Promise.all(keys.map((key) => client.call('HMGET', key, 'epoch', 'offset')));
+      return answers.map(positionOf);
+    });
+  }
+
+  /**
+   * Looks whether Redis does what histories need.
+   *
+   * @returns why not; `undefined` also if it cannot be known now
+   */
+  async check(): Promise<ConfigurationError | undefined> {
+    const channel = `${RESERVED_PREFIX}history/check`;
+    const key = this.names.history(channel).post(randomBytes(6).toString('hex'));
+    const { address, client } = this.link!;
+    try {
+      const answer = await this.ask(() => CHECK.run(client, [key], [this.names.toPublish(channel)]));
+      const refused = readList(answer, 'the answer', 100, (item, path) => readText(item, path, Infinity));
+      for (let index = 0; index < refused.length; index += 2) {
+        const why = refused[index + 1]!;
+        if (MISSING.test(why) || why.includes("can't run this command")) return lacks(address, refused[index]!, why);
+      }
+      await this.ask(() => client.call('HMGET', key, 'epoch'));
+    } catch (error) {
+      const { cause } = error as Error;
+      if (cause instanceof Error && (isDenial(cause) || MISSING.test(cause.message))) {
+        const [, command = 'EVAL'] = /the '([\w|]+)' command|unknown command ['`](\w+)/i.exec(cause.message) ?? [];
+        return lacks(address, command.toUpperCase(), cause.message);
+      }
+    }
+    return undefined;
+  }
+
+  up(): void {
+    this.appends.up();
+  }
+
+  down(): void {
+    this.appends.down();
+  }
+
+  close(): void {
+    this.appends.close();
+  }
+
+  private async ask<T>(question: (link: RedisLink) => Promise<T>, channel?: string): Promise<T> {
+    const { link } = this;
+    if (!link?.isUp) throw link?.error ?? new TransportUnavailableError('Redis has not been reached yet');
+    const what = `${link.address} does not tell the history${channel === undefined ? '' : ` of channel ${quote(channel)}`}`;
+    try {
+      return await inTime(question(link), this.timeoutMs, () => {
+        throw new TransportUnavailableError(`${what}: it has not answered for ${this.timeoutMs} ms`);
+      });
+    } catch (cause) {
+      if (cause instanceof TransportUnavailableError) throw cause;
+      const text = `${what}: ${isReply(cause as Error) ? '' : 'the link failed: '}${(cause as Error).message}`;
+      throw new TransportUnavailableError(text, { cause });
+    }
+  }
+}
+
+function lacks(address: string, command: string, why: string): ConfigurationError {
+  return new ConfigurationError(
+    `Option "redis": a channel keeps a history, which needs the command ${command}; ${address} refuses it: ${why}`,
+  );
+}
