@@ -149,10 +149,12 @@ export class OrderedChannel {
   }
 }
 
-function isNext(last: Position, { epoch, offset }: Position): boolean {
+/** Whether a position is that of the message right after another one. */
+export function isNext(last: Position, { epoch, offset }: Position): boolean {
   return (last.epoch === epoch || last.offset + last.epoch.length === 0) && offset === last.offset + 1;
 }
 
-function isBehind(last: Position, { epoch, offset }: Position): boolean {
+/** Whether a position is known not to be after another one. */
+export function isBehind(last: Position, { epoch, offset }: Position): boolean {
   return last.epoch === epoch && offset <= last.offset;
 }

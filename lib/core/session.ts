@@ -3,6 +3,8 @@ import { setMaxListeners } from 'node:events';
 import { describe } from '../protocol/channel-name.js';
 import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol/authentication.js';
 import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
+import type { Position } from '../protocol/position.js';
+import type { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
@@ -45,9 +47,28 @@ export interface Registration {
   unsubscribe(): void;
 }
 
-/** Passes on the messages of streams. It is told of their losses, since operators carry messages alone. */
+/** Passes on the messages of streams. It is told of more, since operators carry messages alone. */
 export interface GapReader {
+  /** Of a loss. */
   gap(gap: Gap): void;
+  /** That it subscribes to a channel with history. @returns whom to tell of its messages; `undefined`: nobody */
+  follow?(channel: string): Following | undefined;
+}
+
+/** Follows the messages of a subscription to a channel with history. */
+export interface Following {
+  /** Where the subscription begins, whatever it was made with. */
+  readonly after: Position | undefined;
+  /** A message goes to the subscriber now. */
+  begin(delivery: Delivery): void;
+  /** It has gone there. */
+  end(): void;
+  /** The subscription began there, as far as is known. */
+  beginsAt(position: Position): void;
+  /** Resolves when the subscriber has taken what it was given. */
+  drained(): Promise<void>;
+  /** The subscription has ended. */
+  close(): void;
 }
 
 type OnClose = (reason: SessionCloseReason) => void;
@@ -188,6 +209,14 @@ export class Session implements Disposable, AsyncDisposable {
    */
   gap(gap: Gap): void {
     this.#gapReader?.gap(gap);
+  }
+
+  /**
+   * See {@link GapReader.follow}.
+   * @internal
+   */
+  follow(channel: string): Following | undefined {
+    return this.#gapReader?.follow?.(channel);
   }
 
   /** @internal */

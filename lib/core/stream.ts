@@ -1,13 +1,15 @@
-import { Subscription, type Observable, type Subscriber, type Unsubscribable } from 'rxjs';
+import { Subscription, type Observable, type Subscriber, type TeardownLogic, type Unsubscribable } from 'rxjs';
 import type { ListenableChannel } from '../protocol/channel.js';
+import { isTemplate } from '../protocol/channel-name.js';
 import type { Delivery } from './delivery.js';
 import type { Gap, GapListener } from './gap.js';
 import type { Hub } from './hub.js';
 import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
 import { checkListenOptions, type ListenOptions } from './listen-options.js';
-import type { Heard } from './listener.js';
+import { knownPosition } from './known-position.js';
+import type { Heard, Listener } from './listener.js';
 import { MessageContext } from './message-context.js';
-import type { Session } from './session.js';
+import type { Following, Session } from './session.js';
 
 const LABEL = 'createStream()';
 
@@ -52,7 +54,12 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     );
   }
 
-  private tell(subscriber: Subscriber<T>): Unsubscribable {
+  /** Whether it has places to which somebody may come back: those of one channel with history. */
+  get keepsHistory(): boolean {
+    return !isTemplate(this.heard.channel) && this.hub.historyOf(this.heard) !== undefined;
+  }
+
+  private tell(subscriber: Subscriber<T>): TeardownLogic {
     const { hub, session, heard, onGap } = this;
     if (session.closed) {
       subscriber.complete();
@@ -69,12 +76,33 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     };
     const onSessionClose = (): void => subscriber.complete();
     const reader = hub.gapReaderOf(session);
+    const following = this.keepsHistory ? reader.follow?.(heard.channel) : undefined;
     const tellGap = (gap: Gap): unknown => {
       reader.gap(gap);
       return onGap?.(gap);
     };
     const events = { onSessionClose, onGap: hub.hasTransport ? tellGap : undefined };
-    return hub.tap(heard, take, session, LABEL, events);
+    if (following === undefined) return hub.tap(heard, take, session, LABEL, events);
+    const follow = (delivery: Delivery): void => {
+      following.begin(delivery);
+      try {
+        take(delivery);
+      } finally {
+        following.end();
+      }
+    };
+    const listener = hub.tap(heard, follow, session, LABEL, events);
+    if (following.after === undefined) void this.tellBeginning(listener, following);
+    return () => {
+      listener.unsubscribe();
+      following.close();
+    };
+  }
+
+  private async tellBeginning(listener: Listener, following: Following): Promise<void> {
+    await listener.ready;
+    const position = await knownPosition(this.hub, this.heard.channel, () => !listener.closed);
+    if (position !== undefined && !listener.closed) following.beginsAt(position);
   }
 
   /** Who is told of what a subscriber fails with now. */

@@ -3,6 +3,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { Session } from '../core/session.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { readPlaceId } from '../protocol/place-id.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { END_ID } from '../sse/frame.js';
 import { headersOf, isGone, type RawResponse } from '../sse/response.js';
@@ -57,7 +58,8 @@ export class SseExchange {
     if (wasRevoked(session)) throw new UnauthorizedException();
     checkScopes(auth, route.requiredScopes);
     const { method, headers } = rawRequest(request);
-    if (headers?.['last-event-id'] === END_ID) return this.answerEmpty(204);
+    const lastEventId = headers?.['last-event-id'];
+    if (lastEventId === END_ID) return this.answerEmpty(204);
     if (method === 'HEAD') return this.answerHead();
     StreamSignal.follow(request, session, this.streams.reporter);
     const result = await handle();
@@ -74,6 +76,7 @@ export class SseExchange {
     await this.streams.serve(checkStream(result, route.handler), {
       response,
       session,
+      resumesAfter: readPlaceId(lastEventId),
       handler: route.handler,
       heartbeatMs: route.heartbeatMs,
       beforeHead: (write) => this.takeOver(write),

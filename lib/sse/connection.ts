@@ -173,7 +173,13 @@ export class SseConnection implements Flushable {
     // Not at once, or a source that always has more would keep the turn from ending, in which it is told to stop.
     if (this.isClosed) return new Promise((resolve) => setImmediate(resolve));
     if (this.pending === undefined && this.behind === undefined) return Promise.resolve();
-    return new Promise((resolve) => (this.waitingForDrain = resolve));
+    const earlier = this.waitingForDrain;
+    return new Promise((resolve) => {
+      this.waitingForDrain = () => {
+        earlier?.();
+        resolve();
+      };
+    });
   }
 
   /** Ends the stream in good order, after what is pending and a last frame. */

@@ -3,13 +3,15 @@ import type { Delivery } from '../core/delivery.js';
 import type { Gap } from '../core/gap.js';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import type { GapReader, Session } from '../core/session.js';
+import type { Following, GapReader, Session } from '../core/session.js';
+import type { Position } from '../protocol/position.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
 import type { StreamFeeds } from './stream-feeds.js';
 import type { Flusher } from './flusher.js';
 import { END_FRAME, Frame, REVOKED_FRAME, drainFrame } from './frame.js';
 import { eventFrame, frameOf, gapFrameOf } from './message-frame.js';
+import { StreamProgress, type ProgressOutput } from './stream-progress.js';
 import { pickReturn, returnWindow } from './return-window.js';
 import { SseEvent } from './sse-event.js';
 import type { RawResponse } from './response.js';
@@ -21,6 +23,8 @@ export interface StreamRequest {
   readonly response: RawResponse;
   /** Closes when the response has closed, at the latest; its streams end with it. */
   readonly session: Session;
+  /** The place in the history of a channel that the client has come to. */
+  readonly resumesAfter?: Position | undefined;
   /** The handler's name, for logs. */
   readonly handler: string;
   /** Time between two heartbeat comments, where it is not the application's. */
@@ -44,6 +48,12 @@ export interface StreamContext {
   remove(stream: EventStream): void;
 }
 
+/** What a stream keeps if it has a past, or is made by operators. */
+interface Told {
+  lastGap: Gap | undefined;
+  progress: StreamProgress | undefined;
+}
+
 /** What a stream needs until its head is written. */
 interface Opening {
   readonly beforeHead: ((write: () => void) => void) | undefined;
@@ -60,17 +70,17 @@ const SILENT_BEAT_MS = 15_000;
  * One stream of messages on its connection, from the handler's result to the last byte. There are many of them, mostly
  * idle: an open one keeps nothing that only its start or its end needs (docs/performance.md, "Memory").
  */
-export class EventStream implements StreamObserver, ConnectionObserver, GapReader {
+export class EventStream implements StreamObserver, ConnectionObserver, GapReader, ProgressOutput {
   private readonly heartbeatMs: number;
   private readonly connection: SseConnection;
   readonly handler: string;
   private state: 'starting' | 'opening' | 'open' | 'done' = 'starting';
   private opening: Opening | undefined = undefined;
   private reading: Unsubscribable | undefined = undefined;
-  private lastGap: Gap | undefined = undefined;
+  private told: Told | undefined = undefined;
 
   constructor(
-    { response, handler, heartbeatMs }: StreamRequest,
+    { response, handler, heartbeatMs, resumesAfter }: StreamRequest,
     private readonly context: StreamContext,
     /** See {@link Rotation}. */
     readonly endsAt: number,
@@ -78,11 +88,17 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.connection = new SseConnection(response, context.options, context.flusher, this);
     this.handler = handler;
     this.heartbeatMs = heartbeatMs ?? context.options.heartbeatMs;
+    if (resumesAfter !== undefined) this.progressFrom(resumesAfter);
   }
 
   /** Time between two calls of {@link beat}. */
   get beatMs(): number {
     return this.heartbeatMs || SILENT_BEAT_MS;
+  }
+
+  /** See {@link StreamReader.resumesAfter}. */
+  get resumesAfter(): Position | undefined {
+    return this.told?.progress?.resumesAfter;
   }
 
   /** See {@link EventStreams.serve}. */
@@ -107,7 +123,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     const encoded = this.encode(message);
     if (encoded === undefined) return true;
     this.openOnce();
-    if (encoded instanceof Frame) return this.connection.send(encoded);
+    if (encoded instanceof Frame) return this.sendInOrder(encoded, message);
     this.connection.sendAll(encoded);
     return true;
   }
@@ -120,9 +136,20 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
 
   /** See {@link GapReader}. Once, though several of its streams may be of that channel. */
   gap(gap: Gap): void {
-    if (gap === this.lastGap) return;
-    this.lastGap = gap;
-    this.next(gapFrameOf(gap));
+    const told = (this.told ??= { lastGap: undefined, progress: undefined });
+    if (gap === told.lastGap) return;
+    told.lastGap = gap;
+    this.next(gapFrameOf(gap, told.progress?.idOf(gap)));
+  }
+
+  /** See {@link GapReader}. */
+  follow(channel: string): Following {
+    return (this.told?.progress ?? this.progressFrom(undefined)).follow(channel);
+  }
+
+  /** See {@link ProgressOutput}. */
+  send(frame: Frame): void {
+    if (this.state !== 'done') this.connection.send(frame);
   }
 
   drained(): Promise<void> {
@@ -195,6 +222,22 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     return hub.subscribeFor(this, () => readStream(stream, this, feeds));
   }
 
+  private progressFrom(resumesAfter: Position | undefined): StreamProgress {
+    const progress = new StreamProgress(this.context.hub, this, resumesAfter);
+    this.told = { lastGap: this.told?.lastGap, progress };
+    return progress;
+  }
+
+  /** @returns see {@link SseConnection.send} */
+  private sendInOrder(frame: Frame, message: unknown): boolean {
+    const progress = this.told?.progress;
+    if (progress === undefined) return this.connection.send(frame);
+    const hasId = message instanceof Frame || (message instanceof SseEvent && message.options.id !== undefined);
+    if (hasId) progress.release();
+    const next = hasId ? frame : progress.hold(frame);
+    return next === undefined || this.connection.send(next);
+  }
+
   private openOnce(): void {
     if (this.state !== 'starting') return;
     this.state = 'opening';
@@ -234,6 +277,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
   }
 
   private finish(frame?: Buffer): void {
+    this.told?.progress?.release();
     this.openOnce();
     if (this.state === 'done') return;
     if (this.state === 'opening' && !this.connection.isClosed) {

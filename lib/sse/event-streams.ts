@@ -47,7 +47,7 @@ export class EventStreams implements StreamContext {
     readonly options: EventStreamOptions,
   ) {
     this.queue = new WorkQueue(reporter);
-    this.feeds = new StreamFeeds({ hub, flusher: this.flusher });
+    this.feeds = new StreamFeeds({ hub, flusher: this.flusher, queue: this.queue });
     this.rotation = new Rotation(this.streams, options.maxConnectionAgeMs);
   }
 

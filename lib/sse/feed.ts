@@ -1,7 +1,7 @@
 import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
 import type { Heard, Listener } from '../core/listener.js';
-import type { GapReason } from '../protocol/position.js';
+import type { GapReason, Position } from '../protocol/position.js';
 import type { Batch } from './batch.js';
 import type { Flusher, Group } from './flusher.js';
 import type { Frame } from './frame.js';
@@ -21,8 +21,8 @@ export interface FeedPlace {
 export interface FeedWriter {
   /** What readers are sent of a message; nothing if it is not for them. What it throws is reported. */
   frameOf(delivery: Delivery): Frame | undefined;
-  /** Messages may be missing here. */
-  lost(reason: GapReason): void;
+  /** Messages may be missing here. @param position - from where the channel goes on, if it has a history */
+  lost(reason: GapReason, position: Position | undefined): void;
 }
 
 /** What feeds are made with. */
@@ -45,14 +45,14 @@ export class Feed implements Group {
    * @throws ConfigurationError if the class of the channel has the name of another one
    */
   constructor(
-    private readonly context: FeedContext,
+    protected readonly context: FeedContext,
     heard: Heard,
     label: string,
     private readonly writer: FeedWriter,
   ) {
     const { hub } = context;
     this.source = hub.tap(heard, (delivery) => this.take(delivery), hub.own, label, {
-      onGap: ({ reason }) => writer.lost(reason),
+      onGap: ({ reason, position }) => writer.lost(reason, position),
     });
   }
 
@@ -68,6 +68,11 @@ export class Feed implements Group {
 
   get hasReaders(): boolean {
     return this.places.size > 0;
+  }
+
+  /** Whether a reader has joined. */
+  has(place: FeedPlace): boolean {
+    return this.places.has(place);
   }
 
   /** Sends a reader what comes from now on. */

@@ -3,6 +3,9 @@ import type { Gap } from '../core/gap.js';
 import type { Hub } from '../core/hub.js';
 import type { EncodedMessage } from '../protocol/codec.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import type { PositionEvent } from '../protocol/gateway.js';
+import { placeId } from '../protocol/place-id.js';
+import type { Position } from '../protocol/position.js';
 import { dropRuleOf } from './drop-rule.js';
 import { Frame, encodeFrame, gapFrame, type DropRule } from './frame.js';
 import type { SseEventOptions } from './sse-event.js';
@@ -12,17 +15,59 @@ export function eventFrame(hub: Hub, delivery: Delivery): Frame {
   return (delivery.forms.frame ??= frameOf(delivery.encoded, dropRuleOf(hub, delivery))) as Frame;
 }
 
-const gapFrames = new WeakMap<Gap, Frame>();
+const placedFrames = new WeakMap<Delivery, Frame>();
 
-/** A loss as an event; all streams that tell of it share one frame. */
-export function gapFrameOf(gap: Gap): Frame {
-  let frame = gapFrames.get(gap);
+/** Like {@link eventFrame}, with the place in the history of its channel as its `id`, if that has one. */
+export function placedFrame(hub: Hub, delivery: Delivery): Frame {
+  const { position } = delivery;
+  if (position === undefined) return eventFrame(hub, delivery);
+  let frame = placedFrames.get(delivery);
   if (frame === undefined) {
-    const { channel, reason } = gap;
-    frame = gapFrame({ channel, reason });
-    gapFrames.set(gap, frame);
+    const id = placeId(position);
+    const rule = dropRuleOf(hub, delivery);
+    frame = frameOf(delivery.encoded, rule && { ...rule, id }, { id });
+    placedFrames.set(delivery, frame);
   }
   return frame;
+}
+
+const positionFrames = new WeakMap<Position, Frame>();
+
+/** Tells where a stream of a channel with history is: what comes later stands behind it. */
+export function positionFrame(channel: string, position: Position): Frame {
+  let frame = positionFrames.get(position);
+  if (frame === undefined) {
+    const event: PositionEvent = { channels: [{ channel, position }] };
+    const data = JSON.stringify(event);
+    frame = new Frame(encodeFrame({ event: 'messaging:position', id: placeId(position), data }));
+    positionFrames.set(position, frame);
+  }
+  return frame;
+}
+
+const gapFrames = new WeakMap<Gap, Frame>();
+
+const placedGapFrames = new WeakMap<Gap, Frame>();
+
+/**
+ * A loss as an event; all streams that tell of it share one frame.
+ *
+ * @param id - the place in the history of the channel from which it goes on, for streams that name such
+ */
+export function gapFrameOf(gap: Gap, id?: string): Frame {
+  const frames = id === undefined ? gapFrames : placedGapFrames;
+  let frame = frames.get(gap);
+  if (frame === undefined) {
+    const { channel, reason } = gap;
+    frame = gapFrame({ channel, reason }, id);
+    frames.set(gap, frame);
+  }
+  return frame;
+}
+
+/** A frame that has no `id`, with one. */
+export function withId({ bytes, dropRule }: Frame, id: string): Frame {
+  return new Frame(Buffer.concat([Buffer.from(`id: ${id}\n`), bytes]), dropRule && { ...dropRule, id });
 }
 
 /**

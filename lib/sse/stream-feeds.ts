@@ -1,18 +1,22 @@
 import { Subscription, type Unsubscribable } from 'rxjs';
 import type { Registration, Session } from '../core/session.js';
 import type { ChannelStream } from '../core/stream.js';
-import { Feed, type FeedContext, type FeedPlace, type FeedReader } from './feed.js';
-import { gapFrame } from './frame.js';
-import { eventFrame } from './message-frame.js';
+import type { Position } from '../protocol/position.js';
+import type { FeedReader } from './feed.js';
+import { HistoryFeed } from './history-feed.js';
+import type { PastReader } from './past-reading.js';
+import { StreamFeed, type StreamFeedContext, type StreamFeedPlace } from './stream-feed.js';
 
 /** An event stream that sends all messages of a channel, each as it is. */
-export interface StreamReader extends FeedReader {
+export interface StreamReader extends FeedReader, PastReader {
+  /** Where it begins if the channel has a history, wherever the stream begins. */
+  readonly resumesAfter: Position | undefined;
   /** Called when the session has ended. */
   complete(): void;
 }
 
 /** The registration of an event stream in a feed, which ends with the session of the stream. */
-class StreamPlace implements FeedPlace, Registration, Unsubscribable {
+class StreamPlace implements StreamFeedPlace, Registration, Unsubscribable {
   private closed = false;
 
   constructor(
@@ -38,32 +42,11 @@ class StreamPlace implements FeedPlace, Registration, Unsubscribable {
   }
 }
 
-/** A feed that ends with its last reader. */
-class StreamFeed extends Feed {
-  constructor(
-    context: FeedContext,
-    { heard }: ChannelStream<unknown>,
-    private readonly ended: () => void,
-  ) {
-    super(context, heard, 'event streams', {
-      frameOf: (delivery) => eventFrame(context.hub, delivery),
-      lost: (reason) => this.send(gapFrame({ channel: heard.channel, reason })),
-    });
-  }
-
-  override leave(place: FeedPlace): void {
-    super.leave(place);
-    if (this.hasReaders) return;
-    this.close();
-    this.ended();
-  }
-}
-
 /** What event streams of `@Sse()` read that send all messages of a channel. */
 export class StreamFeeds {
   private readonly feeds = new Map<string, StreamFeed>();
 
-  constructor(private readonly context: FeedContext) {}
+  constructor(private readonly context: StreamFeedContext) {}
 
   /** Sends a reader what the stream would give a subscriber. */
   read(stream: ChannelStream<unknown>, reader: StreamReader): Unsubscribable {
@@ -74,18 +57,20 @@ export class StreamFeeds {
     }
     const feed = this.feedOf(stream);
     const place = new StreamPlace(feed, session, reader);
-    feed.join(place);
+    feed.enter(place, reader.resumesAfter);
     session.own(place);
     return place;
   }
 
   private feedOf(stream: ChannelStream<unknown>): StreamFeed {
-    const { channel, definition } = stream.heard;
+    const { heard } = stream;
+    const { channel, definition } = heard;
     // By name and by `Channel` may carry different options, so each gets its own feed.
     const key = `${definition === undefined ? 'name' : 'definition'} ${channel}`;
     let feed = this.feeds.get(key);
     if (feed === undefined) {
-      feed = new StreamFeed(this.context, stream, () => this.feeds.delete(key));
+      const ended = (): void => void this.feeds.delete(key);
+      feed = new (stream.keepsHistory ? HistoryFeed : StreamFeed)(this.context, heard, ended);
       this.feeds.set(key, feed);
     }
     return feed;

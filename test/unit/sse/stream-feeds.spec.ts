@@ -5,16 +5,23 @@ import { ChannelStream } from '../../../lib/core/stream.js';
 import type { Batch } from '../../../lib/sse/batch.js';
 import { StreamFeeds } from '../../../lib/sse/stream-feeds.js';
 import { Flusher } from '../../../lib/sse/flusher.js';
+import { WorkQueue } from '../../../lib/sse/work-queue.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
 function setup() {
   const reporter = new RecordingReporter();
   const hub = new Hub({ reporter });
   const flusher = new Flusher();
-  const feeds = new StreamFeeds({ hub, flusher });
+  const feeds = new StreamFeeds({ hub, flusher, queue: new WorkQueue(reporter) });
   const post = (channel: string, message: unknown) => void hub.post(channel, message);
   const read = (channel: string, sendAll: (batch: Batch) => void, session: Session = hub.root) =>
-    feeds.read(new ChannelStream(hub, hub.heard(channel), session), { sendAll, complete: () => {} });
+    feeds.read(new ChannelStream(hub, hub.heard(channel), session), {
+      sendAll,
+      complete: () => {},
+      next: () => true,
+      drained: () => Promise.resolve(),
+      resumesAfter: undefined,
+    });
   /** A stream of channels: what it was sent, one text for each batch. */
   const join = (channels: readonly string[], session: Session = hub.root) => {
     const batches: Batch[] = [];

@@ -1,0 +1,105 @@
+import type { Delivery } from '../core/delivery.js';
+import type { Hub } from '../core/hub.js';
+import { knownPosition } from '../core/known-position.js';
+import type { Heard } from '../core/listener.js';
+import { placeId } from '../protocol/place-id.js';
+import type { GapReason, Position } from '../protocol/position.js';
+import type { FeedPlace } from './feed.js';
+import { gapFrame, type Frame } from './frame.js';
+import { HistoryPages, type HistoryStart } from './history-pages.js';
+import { placedFrame, positionFrame } from './message-frame.js';
+import { PastReading, type Present } from './past-reading.js';
+import { StreamFeed, type StreamFeedContext, type StreamFeedPlace } from './stream-feed.js';
+import type { WorkQueue } from './work-queue.js';
+
+/**
+ * A feed of one channel with history. Its frames have the place in that as their `id`, and readers may begin in the past: each
+ * reads its way by itself, and joins the others in the turn in which it has what they have.
+ */
+export class HistoryFeed extends StreamFeed implements Present {
+  readonly pages: HistoryPages;
+  last: Position | undefined = undefined;
+  /** Those that have not joined the others yet. */
+  private readonly past = new Map<FeedPlace, PastReading>();
+  /** Those that are to be told where the channel is, when that is known. */
+  private newcomers: StreamFeedPlace[] | undefined = undefined;
+
+  constructor(context: StreamFeedContext, heard: Heard, ended: () => void) {
+    super(context, heard, ended);
+    this.pages = new HistoryPages(context.hub, heard.channel);
+  }
+
+  get hub(): Hub {
+    return this.context.hub;
+  }
+
+  get queue(): WorkQueue {
+    return this.context.queue;
+  }
+
+  get channel(): string {
+    return this.heard.channel;
+  }
+
+  override get hasReaders(): boolean {
+    return super.hasReaders || this.past.size > 0;
+  }
+
+  override enter(place: StreamFeedPlace, start?: HistoryStart): void {
+    if (start === undefined) {
+      this.join(place);
+      this.greet(place);
+      return;
+    }
+    const arrive = (): void => {
+      this.past.delete(place);
+      this.join(place);
+    };
+    this.past.set(place, new PastReading(this, place.reader, start, arrive));
+  }
+
+  override leave(place: FeedPlace): void {
+    this.past.get(place)?.close();
+    this.past.delete(place);
+    super.leave(place);
+  }
+
+  protected override frameOf(delivery: Delivery): Frame {
+    const { position } = delivery;
+    // A part that keeps no history may have posted it.
+    if (position !== undefined) this.comeTo(position);
+    return placedFrame(this.hub, delivery);
+  }
+
+  protected override lost(reason: GapReason, position: Position | undefined): void {
+    this.pages.forget();
+    if (position !== undefined) this.last = position;
+    this.send(gapFrame({ channel: this.channel, reason }, position && placeId(position)));
+    for (const reading of this.past.values()) reading.lost();
+  }
+
+  private comeTo(position: Position): void {
+    this.pages.forget();
+    for (const reading of this.past.values()) reading.heard(position);
+    this.last = position;
+  }
+
+  /** Tells a reader where it begins, so that it can come back before there is any message. */
+  private greet(place: StreamFeedPlace): void {
+    if (this.last !== undefined) place.reader.next(positionFrame(this.channel, this.last));
+    else if (this.newcomers !== undefined) this.newcomers.push(place);
+    else void this.greetLater([place]);
+  }
+
+  private async greetLater(newcomers: StreamFeedPlace[]): Promise<void> {
+    this.newcomers = newcomers;
+    await this.ready;
+    // What comes before the answer tells the place by itself.
+    const isWanted = (): boolean => this.last === undefined && this.hasReaders;
+    const position = await knownPosition(this.hub, this.channel, isWanted);
+    this.newcomers = undefined;
+    if (position === undefined || !isWanted()) return;
+    const frame = positionFrame(this.channel, position);
+    for (const place of newcomers) if (this.has(place)) place.reader.next(frame);
+  }
+}

@@ -1,0 +1,44 @@
+import type { DeliveriesRead, Hub } from '../core/hub.js';
+import { placeId } from '../protocol/place-id.js';
+import type { Position } from '../protocol/position.js';
+
+/** Where a reader begins: right after a position, or with so many of the last messages. */
+export type HistoryStart = Position | number;
+
+/** What is read at once; it is kept while a slow reader takes it. */
+const PAGE = { maxEntries: 256, maxBytes: 256 * 1024 };
+/** How many pages are kept for others who want the same. */
+const MAX_PAGES = 16;
+
+/** Reads the history of a channel, once for all who want the same at a time. */
+export class HistoryPages {
+  private readonly pages = new Map<string, Promise<DeliveriesRead>>();
+
+  constructor(
+    private readonly hub: Hub,
+    private readonly channel: string,
+  ) {}
+
+  /**
+   * What comes after a place: one page of it.
+   *
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  read(start: HistoryStart): Promise<DeliveriesRead> {
+    const { pages, channel } = this;
+    const key = typeof start === 'number' ? String(start) : placeId(start);
+    const known = pages.get(key);
+    if (known !== undefined) return known;
+    const page = this.hub.readHistory(channel, start, PAGE);
+    const [oldest] = pages.keys();
+    if (oldest !== undefined && pages.size >= MAX_PAGES) pages.delete(oldest);
+    pages.set(key, page);
+    page.catch(() => this.pages.get(key) === page && this.pages.delete(key));
+    return page;
+  }
+
+  /** To be called when the history has become longer, or nobody reads any more. */
+  forget(): void {
+    this.pages.clear();
+  }
+}

@@ -1,0 +1,170 @@
+import { gapReasonOf } from '../core/histories.js';
+import type { DeliveriesRead, Hub } from '../core/hub.js';
+import { isBehind, isNext } from '../core/ordered-channel.js';
+import { placeId } from '../protocol/place-id.js';
+import type { Position } from '../protocol/position.js';
+import { gapFrame, type Frame } from './frame.js';
+import type { HistoryPages, HistoryStart } from './history-pages.js';
+import { placedFrame, positionFrame } from './message-frame.js';
+import type { WorkQueue } from './work-queue.js';
+
+/** After this long it is tried again to read. In milliseconds. */
+const RETRY_MS = 500;
+
+/** Who is sent the past. */
+export interface PastReader {
+  /** @returns `false` if it does not keep up: the next one waits until it has {@link drained} */
+  next(frame: Frame): boolean;
+  drained(): Promise<void>;
+}
+
+/** What a past leads to. */
+export interface Present {
+  readonly hub: Hub;
+  readonly queue: WorkQueue;
+  readonly channel: string;
+  readonly pages: HistoryPages;
+  /** The last message that was sent to those who have arrived. */
+  readonly last: Position | undefined;
+  /** Resolves when no later message can be missed. */
+  readonly ready: Promise<void>;
+}
+
+/**
+ * The way of one reader from a place in the history of a channel to the present. It reads a page when the reader has taken the one
+ * before, and keeps nothing of what comes meanwhile: that is in the history too.
+ */
+export class PastReading {
+  private state: 'reading' | 'waiting' | 'closed' = 'reading';
+  /** The place before the first message that came since it began: all that comes after that is wanted. */
+  private liveFrom: Position | undefined;
+  private hasArrived = false;
+  /** Whether it was looked once more, since the present seems to be of another epoch. */
+  private hasDoubted = false;
+  private retry: NodeJS.Timeout | undefined = undefined;
+
+  /**
+   * @param at - up to where the reader has everything
+   * @param arrive - called when it is sent what comes from now on
+   */
+  constructor(
+    private readonly present: Present,
+    private readonly reader: PastReader,
+    private at: HistoryStart,
+    private readonly arrive: () => void,
+  ) {
+    this.liveFrom = present.last;
+    void present.ready.then(() => this.read());
+  }
+
+  /** The present comes to a message. To be called before that is sent. */
+  heard(position: Position): void {
+    this.liveFrom ??= { epoch: position.epoch, offset: position.offset - 1 };
+    if (this.state !== 'waiting') return;
+    const at = this.at as Position;
+    if (isNext(at, position)) this.finish();
+    else if (!isBehind(at, position)) this.readOn();
+  }
+
+  /** The present has a gap: what is missing there may not be missing here. */
+  lost(): void {
+    if (this.state === 'waiting') this.readOn();
+  }
+
+  close(): void {
+    this.state = 'closed';
+    clearTimeout(this.retry);
+  }
+
+  private finish(): void {
+    this.close();
+    this.arrive();
+  }
+
+  private readOn(): void {
+    this.state = 'reading';
+    clearTimeout(this.retry);
+    void this.read();
+  }
+
+  private readLater(): void {
+    this.retry = setTimeout(() => this.readOn(), RETRY_MS).unref();
+  }
+
+  private async read(): Promise<void> {
+    const { queue, pages, hub } = this.present;
+    while (this.state === 'reading') {
+      // Thousands may come at once.
+      await new Promise<void>((resolve) => queue.add(resolve));
+      if (this.state !== 'reading') return;
+      let page: DeliveriesRead;
+      try {
+        page = await pages.read(this.at);
+      } catch {
+        // The link is away, as the status tells.
+        if (this.state === 'reading') this.readLater();
+        return;
+      }
+      if (this.state !== 'reading') return;
+      const { liveFrom } = this;
+      if (typeof this.at === 'number' && liveFrom !== undefined && isBefore(liveFrom, startOf(page))) {
+        // More has come since it began than it wanted of the past.
+        this.at = liveFrom;
+        continue;
+      }
+      await this.send(page, hub);
+      this.at = page.next;
+      if (this.state === 'reading' && isLast(page) && this.hasReached()) return;
+    }
+  }
+
+  private async send(page: DeliveriesRead, hub: Hub): Promise<void> {
+    const { reader } = this;
+    const { channel } = this.present;
+    const { gap, deliveries } = page;
+    if (gap !== undefined) reader.next(gapFrame({ channel, reason: gapReasonOf(gap) }, placeId(startOf(page))));
+    for (const delivery of deliveries) {
+      let keepsUp = true;
+      try {
+        keepsUp = reader.next(placedFrame(hub, delivery));
+      } catch (error) {
+        hub.reporter.messageRejected({ channel, error: error as Error });
+      }
+      if (!keepsUp) await reader.drained();
+      if (this.state !== 'reading') return;
+    }
+  }
+
+  /** @returns whether nothing more is to be read for now */
+  private hasReached(): boolean {
+    const { channel, last } = this.present;
+    const at = this.at as Position;
+    // In another epoch, either side may be the older one.
+    const isOther = last !== undefined && last.epoch !== at.epoch;
+    if (last !== undefined && !isOther && !isBehind(at, last)) return false;
+    if (!this.hasArrived) this.reader.next(positionFrame(channel, at));
+    this.hasArrived = true;
+    if (last !== undefined && !isOther && last.offset === at.offset) {
+      this.finish();
+      return true;
+    }
+    this.state = 'waiting';
+    if (isOther && !this.hasDoubted) this.readLater();
+    this.hasDoubted = isOther;
+    return true;
+  }
+}
+
+/** The place before the first message of a page. */
+function startOf({ deliveries, next }: DeliveriesRead): Position {
+  const first = deliveries[0]?.position;
+  return first === undefined ? next : { epoch: first.epoch, offset: first.offset - 1 };
+}
+
+function isBefore(place: Position, { epoch, offset }: Position): boolean {
+  return place.epoch === epoch && place.offset < offset;
+}
+
+function isLast({ next, end }: DeliveriesRead): boolean {
+  return next.epoch === end.epoch && next.offset >= end.offset;
+}

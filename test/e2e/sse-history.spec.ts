@@ -1,0 +1,321 @@
+import { once } from 'node:events';
+import http2 from 'node:http2';
+import { Controller, Param } from '@nestjs/common';
+import { describe, expect, test } from '@jest/globals';
+import { filter, from, map, merge, mergeMap } from 'rxjs';
+import {
+  defineChannel,
+  Messages,
+  MessagingModule,
+  MessagingService,
+  SessionMessages,
+  Sse,
+  SseEvent,
+  type MessagingModuleOptions,
+} from 'nestjs-messaging';
+import { Hub } from '../../lib/core/hub.js';
+import { EventStreams } from '../../lib/sse/event-streams.js';
+import { MemoryBroker } from '../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../lib/transport/memory-transport.js';
+import { ADAPTER_NAMES, startApp, type AdapterName, type TestAppOptions } from '../support/apps.js';
+import { SseClient, type ReceivedEvent } from '../support/sse-client.js';
+
+const history = { maxMessages: 100, ttlMs: 60_000 };
+const Orders = defineChannel<number>('sse-history/orders', undefined, { history });
+const Returns = defineChannel<number>('sse-history/returns', undefined, { history });
+const News = defineChannel<number>('sse-history/news');
+const Rooms = defineChannel<number | string, 'sse-history/rooms/:room'>('sse-history/rooms/:room', undefined, {
+  history,
+});
+
+@Controller()
+class Streams {
+  @Sse('orders')
+  orders(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders);
+  }
+
+  @Sse('rooms/:room')
+  room(@Messages() messages: SessionMessages, @Param('room') room: string) {
+    return messages.createStream(Rooms.for({ room }));
+  }
+
+  @Sse('rooms')
+  rooms(@Messages() messages: SessionMessages) {
+    return messages.createStream(Rooms);
+  }
+
+  @Sse('odd')
+  odd(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders).pipe(filter((number) => number % 2 === 1));
+  }
+
+  @Sse('doubled')
+  doubled(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders).pipe(mergeMap((number) => from([{ number }, -number])));
+  }
+
+  @Sse('own')
+  own(@Messages() messages: SessionMessages) {
+    return messages
+      .createStream(Orders)
+      .pipe(map((number) => new SseEvent(number, number % 2 ? { id: `order:${number}` } : { event: 'even' })));
+  }
+
+  @Sse('orders-and-news')
+  ordersAndNews(@Messages() messages: SessionMessages) {
+    return merge(messages.createStream(News), messages.createStream(Orders));
+  }
+
+  @Sse('several')
+  several(@Messages() messages: SessionMessages) {
+    return merge(messages.createStream(Orders), messages.createStream(Returns));
+  }
+
+  @Sse('news')
+  news(@Messages() messages: SessionMessages) {
+    return messages.createStream(News);
+  }
+}
+
+async function start(broker?: MemoryBroker, options: TestAppOptions = {}, sse?: MessagingModuleOptions['sse']) {
+  const transport = broker && new MemoryTransport(broker);
+  const running = await startApp(
+    { imports: [MessagingModule.forRoot({ ...(transport && { transport }), sse })], controllers: [Streams] },
+    options,
+  );
+  const messaging = running.app.get(MessagingService);
+  const post = async (...numbers: number[]) => {
+    for (const number of numbers) await messaging.postMessage(Orders, number);
+  };
+  return { ...running, messaging, post, hub: running.app.get(Hub), transport };
+}
+
+/** Opens a stream, as a browser does that comes back with an id. */
+function open({ url }: { readonly url: string }, path: string, lastEventId?: string): Promise<SseClient> {
+  const headers = lastEventId === undefined ? undefined : { 'last-event-id': lastEventId };
+  return SseClient.connect(`${url}/${path}`, headers && { headers });
+}
+
+/** The next events up to the one that says that there is nothing more for now. */
+function past({ events }: SseClient): Promise<ReceivedEvent[]> {
+  return events.takeUntil(({ event }) => event === 'messaging:position');
+}
+
+const numbers = (events: readonly ReceivedEvent[]) => events.map(({ event, data }) => told(event, data));
+const told = (event: string, data: string) => (event === 'message' ? Number(data) : `${event} ${data}`);
+const GAP = (reason: string) => `messaging:gap {"channel":"sse-history/orders","reason":"${reason}"}`;
+
+describe.each(ADAPTER_NAMES)('An event stream of a channel with history on %s', (adapter: AdapterName) => {
+  test('tells where it begins, and with each message its place', async () => {
+    await using server = await start(undefined, { adapter });
+    await server.post(1, 2);
+    await using client = await open(server, 'orders');
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    expect(await client.events.next()).toEqual({
+      event: 'messaging:position',
+      id: `messaging:${epoch}:2`,
+      data: JSON.stringify({ channels: [{ channel: Orders.name, position: { epoch, offset: 2 } }] }),
+    });
+    await server.post(3);
+    expect(await client.events.next()).toEqual({ event: 'message', id: `messaging:${epoch}:3`, data: '3' });
+    // One that comes to those who are there already.
+    await using second = await open(server, 'orders');
+    expect((await second.events.next()).id).toBe(`messaging:${epoch}:3`);
+  });
+
+  test('goes on right after the last message that was read, on any server', async () => {
+    const broker = new MemoryBroker();
+    await using a = await start(broker, { adapter });
+    await using b = await start(broker, { adapter });
+    await using first = await open(a, 'orders');
+    await past(first);
+    await a.post(1, 2);
+    const [, { id }] = (await first.events.take(2)) as [ReceivedEvent, ReceivedEvent];
+    first.abort();
+    await a.post(3, 4);
+    await using second = await open(b, 'orders', id);
+    expect(numbers(await past(second))).toEqual([3, 4]);
+    await a.post(5);
+    await b.post(6);
+    expect(numbers(await second.events.take(2))).toEqual([5, 6]);
+    expect(second.events.pending).toEqual([]);
+  });
+
+  test('loses nothing to a client that left before there was any message', async () => {
+    const broker = new MemoryBroker();
+    await using server = await start(broker, { adapter });
+    await using first = await open(server, 'orders');
+    const { id } = await first.events.next();
+    expect(id).toBe('messaging::0');
+    first.abort();
+    await server.post(1);
+    await using second = await open(server, 'orders', id);
+    expect(numbers(await past(second))).toEqual([1]);
+  });
+});
+
+describe('An event stream of a channel with history', () => {
+  test('goes on over HTTP/2 as well', async () => {
+    await using server = await start(undefined, { http2: {} });
+    await server.post(1, 2, 3);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    const session = http2.connect(server.url);
+    const stream = session.request({ ':path': '/orders', 'last-event-id': `messaging:${epoch}:1` });
+    let text = '';
+    stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+    while (!text.includes('messaging:position')) await once(stream, 'data');
+    expect(text).toContain(`id: messaging:${epoch}:2\ndata: 2\n\nid: messaging:${epoch}:3\ndata: 3\n\n`);
+    stream.close();
+    session.close();
+  });
+
+  test('leaves no hole and doubles nothing while messages are being posted', async () => {
+    const broker = new MemoryBroker();
+    await using server = await start(broker);
+    await server.post(...range(1, 50));
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    const posting = server.post(...range(51, 400));
+    const clients: SseClient[] = [];
+    for (let index = 0; index < 20; index++) clients.push(await open(server, 'orders', `messaging:${epoch}:${index}`));
+    await posting;
+    for (const [index, client] of clients.entries()) {
+      const events = await client.events.takeUntil(({ data }) => data === '400');
+      expect(numbers(events.filter(({ event }) => event === 'message'))).toEqual(range(index + 1, 399));
+      client.abort();
+    }
+  });
+
+  test.each([
+    ['foreign', 'messaging:another.1:7', 'epoch'],
+    ['forged', 'messaging:EPOCH:9000', 'epoch'],
+  ])('has one gap for a %s place, and then everything that there is', async (_title, id, reason) => {
+    await using server = await start(new MemoryBroker());
+    await server.post(1, 2);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    await using client = await open(server, 'orders', id.replace('EPOCH', epoch));
+    const events = await past(client);
+    expect(numbers(events)).toEqual([GAP(reason), 1, 2]);
+    expect(events.map((event) => event.id)).toEqual([0, 1, 2].map((offset) => `messaging:${epoch}:${offset}`));
+    await server.post(3);
+    expect(numbers(await client.events.take(1))).toEqual([3]);
+  });
+
+  test('has one gap if what was missed was trimmed or wiped', async () => {
+    const broker = new MemoryBroker();
+    await using server = await start(broker);
+    await server.post(...range(1, 200));
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    await using trimmed = await open(server, 'orders', `messaging:${epoch}:3`);
+    const [gap, ...kept] = numbers(await past(trimmed));
+    expect(gap).toBe(GAP('trimmed'));
+    expect(kept).toEqual(range(kept[0] as number, 200));
+    broker.wipe();
+    await using wiped = await open(server, 'orders', `messaging:${epoch}:200`);
+    expect(numbers(await past(wiped))).toEqual([GAP('epoch')]);
+    await server.post(7);
+    expect(numbers(await wiped.events.take(1))).toEqual([7]);
+  });
+
+  test('waits for a broker that is away, and then has what was missed', async () => {
+    const broker = new MemoryBroker();
+    await using server = await start(broker);
+    await server.post(1, 2);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    broker.cut();
+    await using client = await open(server, 'orders', `messaging:${epoch}:1`);
+    await client.comments.next();
+    broker.heal();
+    expect(numbers(await past(client))).toEqual([2]);
+  });
+
+  test('leaves ids of the application to it', async () => {
+    await using server = await start();
+    await server.post(1, 2);
+    await using client = await open(server, 'own', 'order:1');
+    await past(client);
+    await server.post(3, 4);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    expect(await client.events.take(2)).toEqual([
+      { event: 'message', id: 'order:3', data: '3' },
+      { event: 'even', id: `messaging:${epoch}:4`, data: '4' },
+    ]);
+  });
+
+  test('has ids behind operators: of each message that comes through, and with the last of its events', async () => {
+    await using server = await start();
+    const clients = [await open(server, 'odd'), await open(server, 'doubled'), await open(server, 'orders-and-news')];
+    for (const client of clients) await past(client);
+    await server.post(1, 2);
+    await server.messaging.postMessage(News, 7);
+    await server.post(3);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    const [odd, doubled, both] = await Promise.all(
+      [2, 6, 4].map(async (count, index) => {
+        const events = await clients[index]!.events.take(count);
+        return events.map(({ data, id }) => `${data} ${id?.replace(`messaging:${epoch}:`, '@')}`);
+      }),
+    );
+    expect(odd).toEqual(['1 @1', '3 @3']);
+    const pairs = [1, 2, 3].flatMap((number) => [`{"number":${number}} undefined`, `-${number} @${number}`]);
+    expect(doubled).toEqual(pairs);
+    expect(both).toEqual(['1 @1', '2 @2', '7 undefined', '3 @3']);
+    for (const client of clients) client.abort();
+  });
+
+  test('has no ids if it is of several channels with history, or of a template; nor one without history', async () => {
+    await using server = await start();
+    const clients = [await open(server, 'several'), await open(server, 'rooms'), await open(server, 'news')];
+    for (const client of clients) await client.comments.next();
+    await server.post(1);
+    await server.messaging.postMessage(Rooms.for({ room: '1' }), 2);
+    await server.messaging.postMessage(News, 3);
+    const ids = await Promise.all(clients.map(async ({ events }) => (await events.next()).id));
+    expect(ids).toEqual([undefined, undefined, undefined]);
+    for (const client of clients) client.abort();
+  });
+
+  test('is of one room as well', async () => {
+    await using server = await start();
+    const room = Rooms.for({ room: '7' });
+    for (const number of [1, 2]) await server.messaging.postMessage(room, number);
+    const { epoch } = await server.hub.positionOf(room.name);
+    await using client = await open(server, 'rooms/7', `messaging:${epoch}:1`);
+    expect(numbers(await past(client))).toEqual([2]);
+  });
+
+  test('is read a page at a time by a slow reader, and never cut off for its past', async () => {
+    const broker = new MemoryBroker();
+    await using server = await start(broker, {}, { maxBufferedBytes: 100_000 });
+    const room = Rooms.for({ room: 'long' });
+    const text = 'x'.repeat(50_000);
+    for (let number = 0; number < 90; number++) await server.messaging.postMessage(room.name, text + number);
+    const { epoch } = await server.hub.positionOf(room.name);
+    const read = broker['histories'];
+    const reads: number[] = [];
+    const original = read.read.bind(read);
+    read.read = (...args) => {
+      const page = original(...args);
+      reads.push(page.entries.length);
+      return page;
+    };
+    await using client = await open(server, 'rooms/long', `messaging:${epoch}:0`);
+    await client.comments.next();
+    client.stall();
+    const [stream] = server.app.get(EventStreams)['streams'];
+    while (stream!['connection']['behind'] === undefined) await new Promise((resolve) => setImmediate(resolve));
+    const readUntil = reads.length;
+    expect(stream!['connection'].bufferedBytes).toBeLessThan(1_000_000);
+    expect(reads.every((count) => count <= 6)).toBe(true);
+    for (let number = 90; number < 95; number++) await server.messaging.postMessage(room.name, text + number);
+    expect(reads.length).toBeLessThanOrEqual(readUntil + 1);
+    client.resume();
+    const events = await past(client);
+    expect(events.map(({ data }) => Number((JSON.parse(data) as string).slice(text.length)))).toEqual(range(0, 94));
+    expect(server.logger.problems).toEqual([]);
+  });
+});
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
