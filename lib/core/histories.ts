@@ -51,6 +51,18 @@ export class Histories {
     });
   }
 
+  /**
+   * From where the listeners of a channel that is subscribed to hear all, without a hole.
+   *
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  async follow(name: string): Promise<Position> {
+    const known = this.subscriptions.get(name)?.get(name)?.position;
+    if (known !== undefined) return known;
+    const [position] = await this.store.positions([name]);
+    return this.begin(name, position!);
+  }
+
   /** This node has appended something for listeners that are not ready yet: they begin before it. */
   noteEarly(channel: string, { epoch, offset }: Position): void {
     if (!this.early.has(channel)) this.early.set(channel, { epoch, offset: offset - 1 });
@@ -111,14 +123,19 @@ export class Histories {
   private async findBeginnings(): Promise<void> {
     const names = [...this.begun];
     this.begun = new Set();
-    await this.ask(names, (name, position) => {
-      if (!this.subscriptions.has(name)) return;
-      const channel = this.channelOf(name, name);
-      const early = this.early.get(name);
-      channel.beginAt(early ?? position);
-      if (early !== undefined) channel.check();
-      this.early.delete(name);
-    });
+    await this.ask(names, (name, position) => void this.begin(name, position));
+  }
+
+  /** A channel that is subscribed to has come so far. @returns from where its listeners hear all */
+  private begin(name: string, position: Position): Position {
+    if (!this.subscriptions.has(name)) return position;
+    const channel = this.channelOf(name, name);
+    const early = this.early.get(name);
+    this.early.delete(name);
+    const last = channel.beginAt(early ?? position);
+    // Before the broker knew of the subscription nothing was heard.
+    if (last.epoch !== position.epoch || last.offset < position.offset) channel.check();
+    return last;
   }
 
   /** Looks whether something was published that this node has not heard, without knowing of a loss. */

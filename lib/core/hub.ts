@@ -187,6 +187,22 @@ export class Hub {
     return position!;
   }
 
+  /**
+   * From where the listeners of a channel hear all: what is delivered to them comes after it, without a hole. They must be
+   * registered.
+   *
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  async follow(channel: string): Promise<Position> {
+    const histories = this.historiesFor(channel);
+    return histories instanceof Histories ? histories.follow(channel) : this.positionOf(channel);
+  }
+
+  /** Whether channels can keep histories here. */
+  get keepsHistories(): boolean {
+    return this.histories !== undefined;
+  }
+
   /** See {@link Audience.optionsOf}. */
   optionsOf(delivery: Delivery): Readonly<ChannelOptions> {
     return this.audience.optionsOf(delivery);

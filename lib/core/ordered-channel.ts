@@ -40,9 +40,18 @@ export class OrderedChannel {
     private readonly output: OrderedOutput,
   ) {}
 
-  /** It has come so far when it was subscribed to; unless something was heard before. */
-  beginAt(position: Position): void {
-    this.last ??= position;
+  /** Up to where everything is delivered; `undefined` until it is known from where to count. */
+  get position(): Position | undefined {
+    return this.last;
+  }
+
+  /**
+   * It has come so far when it was subscribed to; unless something was heard before.
+   *
+   * @returns from where it counts
+   */
+  beginAt(position: Position): Position {
+    return (this.last ??= position);
   }
 
   receive(payload: string, position: Position): void {

@@ -17,6 +17,8 @@ const LABEL = 'createStream()';
 export interface Reader<T> {
   next(message: T): unknown;
   complete(): void;
+  /** Resolves when it has taken what it was told, or has gone. One without this takes all at once. */
+  drained?(): Promise<void>;
 }
 
 /**

@@ -10,9 +10,12 @@ import { clientMessage, type ClientMessage } from './client-message.js';
 
 /** Who is sent the messages of a feed as a native EventSource reads them, each under an `id` of its own. */
 export interface NativeReader {
-  /** @param frame - the message, without `id` */
-  message(offset: number, frame: Frame): void;
-  gap(offset: number, reason: GapReason): void;
+  /**
+   * @param frame - the message, without `id`
+   * @param epoch - of the history that the channel keeps
+   */
+  message(offset: number, frame: Frame, epoch?: string): void;
+  gap(offset: number, reason: GapReason, epoch?: string): void;
 }
 
 /**

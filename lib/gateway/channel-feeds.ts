@@ -2,6 +2,9 @@ import { isTemplate } from '../protocol/channel-name.js';
 import { MemoryLogs } from '../core/memory-log.js';
 import type { FeedContext } from '../sse/feed.js';
 import { ChannelFeed } from './channel-feed.js';
+import type { ClientFeed } from './client-feed.js';
+import { HistoryFeed } from './history-feed.js';
+import { HistoryReads } from './history-reads.js';
 import { IdleFeeds } from './idle-feeds.js';
 
 /** How many feeds may wait for their readers to come back; a client may name as many channels as it likes. */
@@ -17,11 +20,20 @@ export interface ShortMemory {
   readonly maxMissedBytes: number;
 }
 
+/** For how long what was sent of a history is at hand for those who enter, in milliseconds. */
+const RING_MS = 10_000;
+/** How much of one history is read at once, and is at hand, in bytes. */
+const PAGE_BYTES = 1024 * 1024;
+
 /** What all clients of this node are sent, and were sent a short while ago. */
 export class ChannelFeeds {
-  private readonly feeds = new Map<string, ChannelFeed>();
+  /** Of histories. */
+  readonly reads = new HistoryReads();
+  private readonly feeds = new Map<string, ClientFeed>();
   private readonly idle = new IdleFeeds();
   private readonly logs: MemoryLogs;
+  private readonly rings: MemoryLogs;
+  private readonly pageBytes: number;
   private timer: NodeJS.Timeout | undefined = undefined;
 
   constructor(
@@ -29,12 +41,16 @@ export class ChannelFeeds {
     readonly memory: ShortMemory,
   ) {
     const { keepMs, maxBytes, maxMissedBytes } = memory;
-    this.logs = new MemoryLogs({ node: context.hub.node, keepMs, maxBytes, maxLogBytes: maxMissedBytes });
+    const { node } = context.hub;
+    this.logs = new MemoryLogs({ node, keepMs, maxBytes, maxLogBytes: maxMissedBytes });
+    this.pageBytes = Math.min(PAGE_BYTES, maxMissedBytes);
+    this.rings = new MemoryLogs({ node, keepMs: RING_MS, maxBytes, maxLogBytes: this.pageBytes });
   }
 
-  /** The feed of a name or template, if there is one. */
+  /** The feed of a name or template whose messages only this node numbers, if there is one. */
   get(name: string): ChannelFeed | undefined {
-    return this.feeds.get(name);
+    const feed = this.feeds.get(name);
+    return feed instanceof ChannelFeed ? feed : undefined;
   }
 
   /**
@@ -42,10 +58,10 @@ export class ChannelFeeds {
    *
    * @throws ConfigurationError if the class of the channel has the name of another one
    */
-  use(name: string): ChannelFeed {
+  use(name: string): ClientFeed {
     let feed = this.feeds.get(name);
     if (feed === undefined) {
-      feed = new ChannelFeed(this.context, name, this.logs.open(isTemplate(name)));
+      feed = this.open(name);
       this.feeds.set(name, feed);
     }
     this.idle.delete(feed);
@@ -58,12 +74,24 @@ export class ChannelFeeds {
    *
    * @param leaver - who that was: a user, or a connection of somebody who is not signed in
    */
-  release(feed: ChannelFeed, leaver: string): void {
+  release(feed: ClientFeed, leaver: string): void {
     if (feed.release()) return;
     if (this.memory.keepMs === 0) return this.close(feed);
     this.idle.add(feed, leaver);
     if (this.idle.size > MAX_IDLE_FEEDS) this.close(this.idle.leastFair!);
     this.sweepLater();
+  }
+
+  private open(name: string): ClientFeed {
+    const { context, rings, reads, pageBytes } = this;
+    if (!this.hasHistory(name)) return new ChannelFeed(context, name, this.logs.open(isTemplate(name)));
+    return new HistoryFeed({ ...context, rings, reads, pageBytes }, name);
+  }
+
+  /** Whether clients read the history of a channel. Many channels at once have no one history. */
+  private hasHistory(name: string): boolean {
+    const { hub } = this.context;
+    return !isTemplate(name) && hub.keepsHistories && hub.historyOf(hub.heardUnder(name)) !== undefined;
   }
 
   private sweepLater(): void {
@@ -76,7 +104,7 @@ export class ChannelFeeds {
     if (this.idle.size > 0) this.sweepLater();
   }
 
-  private close(feed: ChannelFeed): void {
+  private close(feed: ClientFeed): void {
     feed.close();
     this.feeds.delete(feed.name);
     this.idle.delete(feed);

@@ -2,6 +2,7 @@ import type { Admission } from '../core/recovery.js';
 import { isChannelName } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
 import { nodeOfEpoch, type Admissions } from './admission.js';
+import { clientPosition } from './history-place.js';
 import { NativePosition } from './native-position.js';
 
 /** How far a client says that it has read a channel. Nothing of it is checked yet, and only the node that it names can. */
@@ -32,7 +33,10 @@ export class NativeProof {
     this.names = position?.namesIn(asked) ?? [];
     // No node lets anybody in to what no channel is called.
     const places = position?.places ?? [];
-    const isSane = asked.every((name, index) => places[index] === undefined || isChannelName(name));
+    const isSane = asked.every((name, index) => {
+      const place = places[index];
+      return place === undefined || 'epoch' in place || isChannelName(name);
+    });
     [this.position, this.places] = isSane ? [position, places] : [undefined, []];
   }
 
@@ -43,7 +47,8 @@ export class NativeProof {
     asked.forEach((name, index) => {
       const place = places[index];
       if (position !== undefined && place === undefined) return;
-      claims.set(name, { node: position?.node, offset: place?.offset ?? 0, proof: this });
+      if (place !== undefined && 'epoch' in place) claims.set(name, claimOf(clientPosition(place)));
+      else claims.set(name, { node: position?.node, offset: place?.offset ?? 0, proof: this });
     });
     return claims;
   }
@@ -59,7 +64,8 @@ export class NativeProof {
   /** See {@link admissionFor}. */
   admission(name: string, owner: string, admissions: Admissions): Admission | undefined {
     if (this.streamOn(owner, admissions) === undefined) return undefined;
-    return this.places[this.names.indexOf(name)]?.admission;
+    const place = this.places[this.names.indexOf(name)];
+    return place !== undefined && 'admission' in place ? place.admission : undefined;
   }
 }
 

@@ -8,15 +8,19 @@ import { DirectStream, type Reader } from '../core/stream.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
 import type { FeedPlace } from '../sse/feed.js';
 import { positionOwner, type Admissions } from './admission.js';
-import type { ChannelFeed, NativeReader } from './channel-feed.js';
+import { CatchUp, type HeldHistory } from './catch-up.js';
+import { ChannelFeed, type NativeReader } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
+import type { ClientFeed } from './client-feed.js';
 import type { Claim, NativeProof } from './claim.js';
 import { ClientForm } from './client-form.js';
+import { enterHistory, enterLater } from './history-entrance.js';
+import { historyPositionOf } from './history-place.js';
 import { NativeForm } from './native-form.js';
-import type { Enter, Recovery } from './recovery.js';
+import type { Recovery } from './recovery.js';
 import type { Returned } from './recovery-wire.js';
 import { enterAnew, type Entrance } from './resume.js';
-import type { StreamForm } from './stream-form.js';
+import type { Place, StreamForm } from './stream-form.js';
 import type { WorkQueue } from '../sse/work-queue.js';
 
 /** What the client connections of a node have in common. */
@@ -33,8 +37,8 @@ export interface ConnectionContext {
   readonly returned: (connections: readonly Returned[]) => void;
 }
 
-/** A channel that a client has. */
-interface Held {
+/** A channel or template that a client has, without one history. */
+interface HeldChannel {
   readonly feed: ChannelFeed;
   /** How far the feed's log had come when the client came. */
   readonly joined: number;
@@ -45,6 +49,12 @@ interface Held {
   place: FeedPlace | NativeReader | undefined;
   admission: Admission | undefined;
 }
+
+/** A channel or template that a client has. */
+type Held = HeldChannel | HeldHistory;
+
+/** To be called in the turn in which the client enters, when the feed is settled. */
+type Enter = () => Entrance;
 
 /** How a stream is to be opened. */
 export type Opening =
@@ -65,6 +75,8 @@ export class ClientConnection {
   private form: StreamForm | undefined = undefined;
   /** Whether the client has been told what became of its request. */
   private hasBegun = false;
+  /** Of channels with history, once it has any. */
+  private catchUp: CatchUp | undefined = undefined;
   /** Changes that have come before. */
   private waiting: (() => void)[] | undefined = undefined;
 
@@ -136,12 +148,16 @@ export class ClientConnection {
       this.context.hub,
       all.map(({ feed }) => feed),
     );
-    const back = asked.added.filter(({ claim }) => claim !== undefined);
+    const histories = asked.added.filter(isOfHistory);
+    const channels = asked.added.filter(isOfChannel);
+    const back = channels.filter(({ claim }) => claim !== undefined);
     this.enter(
-      asked.added.filter(({ claim }) => claim === undefined).map((held) => [held, () => enterAnew(held)]),
+      channels.filter(({ claim }) => claim === undefined).map((held) => [held, () => enterAnew(held)]),
       asked.had,
     );
     if (back.length > 0) void this.recover(back, undefined);
+    // Only then it is known from where on they are sent all.
+    if (histories.length > 0) await this.recover(histories, undefined);
     return asked.answers;
   }
 
@@ -167,10 +183,11 @@ export class ClientConnection {
       this.context.hub,
       added.map(({ feed }) => feed),
     );
-    if (added.some(({ claim }) => claim !== undefined)) {
+    const channels = added.filter(isOfChannel);
+    if (channels.length < added.length || channels.some(({ claim }) => claim !== undefined)) {
       await this.recover(added, opening.form === 'client' ? opening.from : undefined);
     } else {
-      this.enter(added.map((held) => [held, () => enterAnew(held)]));
+      this.enter(channels.map((held) => [held, () => enterAnew(held)]));
     }
   }
 
@@ -210,9 +227,7 @@ export class ClientConnection {
       if (this.held.size >= this.context.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
       const feed = this.use(channel);
       if (feed === undefined) return { channel, error: 'CHANNEL_DENIED' };
-      const { lastOffset: joined } = feed.log;
-      const { owner } = this;
-      const held: Held = { feed, joined, claim: claims.get(channel), owner, place: undefined, admission: undefined };
+      const held = this.heldOf(feed, claims.get(channel));
       this.held.set(channel, held);
       added.push(held);
       return answer;
@@ -220,8 +235,16 @@ export class ClientConnection {
     return { answers: result, added, had };
   }
 
+  private heldOf(feed: ClientFeed, claim: Claim | undefined): Held {
+    const { owner } = this;
+    if (feed instanceof ChannelFeed) {
+      return { feed, joined: feed.log.lastOffset, claim, owner, place: undefined, admission: undefined };
+    }
+    return { feed, start: claim && (historyPositionOf(claim.proof, claim.offset) ?? NO_HISTORY), place: undefined };
+  }
+
   /** @returns nothing if it cannot be listened to, which has been reported */
-  private use(channel: string): ChannelFeed | undefined {
+  private use(channel: string): ClientFeed | undefined {
     try {
       return this.context.feeds.use(channel);
     } catch (error) {
@@ -233,8 +256,18 @@ export class ClientConnection {
   /** Finds what was missed; in its turn, the client enters. */
   private async recover(back: readonly Held[], from: string | undefined): Promise<void> {
     const { recovery, queue } = this.context;
-    const found = await recovery.findAll(back, from);
-    queue.add(() => this.enter(back.map((held, index) => [held, found[index]!])));
+    const channels = back.filter(isOfChannel);
+    const [found, histories] = await Promise.all([
+      recovery.findAll(channels, from),
+      Promise.all(
+        back.filter(isOfHistory).map(async (held): Promise<[Held, Enter]> => [held, await findHistory(held)]),
+      ),
+    ]);
+    const entering = new Map<Held, Enter>([
+      ...channels.map((held, index) => [held, found[index]!] as const),
+      ...histories,
+    ]);
+    queue.add(() => this.enter(back.map((held) => [held, entering.get(held)!])));
   }
 
   /** Lets the client in: what it has missed, from where it goes on, and then what comes, in one turn and without a hole. */
@@ -249,19 +282,34 @@ export class ClientConnection {
     for (const [, entrance] of entrances) form?.missed(entrance);
     form?.goOn(
       entrances.map(([, entrance]) => entrance),
-      had.filter(isHeld).flatMap(({ feed, admission }) => {
-        feed.settle();
-        return admission === undefined ? [] : [{ name: feed.name, admission, offset: feed.log.lastOffset }];
+      had.filter(isHeld).flatMap((held) => {
+        held.feed.settle();
+        return placeOf(held) ?? [];
       }),
     );
     for (const [held, entrance] of entrances) {
-      form?.rest(entrance);
-      held.claim = undefined;
-      held.admission = entrance.admission;
-      held.place = form?.placeIn(held.feed.name);
-      if (held.place !== undefined) held.feed.join(held.place);
+      if ('admission' in entrance) form?.rest(entrance);
+      this.goOn(held, entrance);
     }
     this.noteBegun();
+  }
+
+  /** Sends the client what comes. */
+  private goOn(held: Held, entrance: Entrance): void {
+    const { form } = this;
+    if (form === undefined) return;
+    if (isOfHistory(held)) {
+      const { queue, hub } = this.context;
+      const has = (asked: HeldHistory): boolean => this.held.get(asked.feed.name) === asked;
+      const drained = async (): Promise<void> => this.reader?.drained?.();
+      this.catchUp ??= new CatchUp({ form, has, drained }, queue, hub.reporter);
+      if ('at' in entrance) this.catchUp.goOn(held, entrance);
+    } else if ('admission' in entrance) {
+      held.claim = undefined;
+      held.admission = entrance.admission;
+      held.place = form.placeIn(held.feed.name);
+      held.feed.join(held.place);
+    }
   }
 
   private noteBegun(): void {
@@ -281,10 +329,47 @@ export class ClientConnection {
       if (room < 0) tooMuch.add(held);
     }
     if (tooMuch.size === 0) return entrances;
-    return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterAnew(held, 'trimmed') : entrance]);
+    return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterWithLess(held) : entrance]);
   }
 }
 
-function sizeOf({ missed, rest }: Entrance): number {
-  return rest.reduce((sum, { item }) => (item.kind === 'gap' ? sum : sum + item.bytes), missed.size);
+/** The start of a client that comes with a position of no history: what it has of the channel cannot be told. */
+const NO_HISTORY = { epoch: '-', offset: 0 };
+
+function isOfChannel(held: Held): held is HeldChannel {
+  return !isOfHistory(held);
+}
+
+function isOfHistory(held: Held): held is HeldHistory {
+  return 'start' in held;
+}
+
+/** Never rejects: what cannot be known now is sent later. */
+async function findHistory({ feed, start }: HeldHistory): Promise<Enter> {
+  try {
+    const page = await feed.find(start);
+    return () => enterHistory(feed, start, page);
+  } catch {
+    return () => enterLater(feed, start);
+  }
+}
+
+function placeOf(held: Held): Place | undefined {
+  const { name } = held.feed;
+  if (isOfHistory(held)) {
+    const at = held.place === undefined ? held.start : held.feed.positionOf(held.place);
+    return typeof at === 'object' ? { name, ...at } : undefined;
+  }
+  return held.admission && { name, admission: held.admission, offset: held.feed.log.lastOffset };
+}
+
+/** A history is sent later, as the client reads. */
+function enterWithLess(held: Held): Entrance {
+  return isOfHistory(held) ? enterLater(held.feed, held.start) : enterAnew(held, 'trimmed');
+}
+
+function sizeOf(entrance: Entrance): number {
+  const { size } = entrance.missed;
+  if (!('rest' in entrance)) return size;
+  return entrance.rest.reduce((sum, { item }) => (item.kind === 'gap' ? sum : sum + item.bytes), size);
 }

@@ -1,11 +1,12 @@
-import type { ChannelPosition, PositionEvent, ReadyChannel, ReadyEvent } from '../protocol/gateway.js';
+import type { ChannelAnswer, ChannelPosition, PositionEvent, ReadyChannel, ReadyEvent } from '../protocol/gateway.js';
 import type { Batch } from '../sse/batch.js';
 import type { FeedPlace, FeedReader } from '../sse/feed.js';
 import { Frame, encodeFrame } from '../sse/frame.js';
 import type { Admissions } from './admission.js';
+import { clientPosition, positionFrame } from './history-place.js';
 import { clientFrame } from './replays.js';
-import type { Entrance } from './resume.js';
-import type { Greeting, Place, Send, StreamForm } from './stream-form.js';
+import type { ChannelEntrance, Entrance } from './resume.js';
+import { placeAfter, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
 
 /** A stream as our client reads it: frames name the channel and restore types, events of its own say positions. */
 export class ClientForm implements StreamForm, FeedReader {
@@ -23,7 +24,10 @@ export class ClientForm implements StreamForm, FeedReader {
     this.send(batch);
   }
 
-  missed({ missed }: Entrance): void {
+  missed(entrance: Entrance): void {
+    const { feed, missed, gap } = entrance;
+    // Before what is numbered from there.
+    if ('at' in entrance && entrance.from !== undefined) this.send(positionFrame(feed.name, entrance.from, gap));
     if (missed.entries.length > 0) this.send(missed.frame);
   }
 
@@ -32,7 +36,10 @@ export class ClientForm implements StreamForm, FeedReader {
       ...entered.map((entrance) => this.positionAfter(entrance)),
       ...had.map((place) => this.positionOf(place)),
     ];
-    if (this.greeting === undefined) return this.event('messaging:position', { channels } satisfies PositionEvent);
+    if (this.greeting === undefined) {
+      const known = channels.filter((each) => 'position' in each);
+      return this.event('messaging:position', { channels: known } satisfies PositionEvent);
+    }
     const { connection, heartbeatMs, answers } = this.greeting;
     this.greeting = undefined;
     const positions = new Map(channels.map((position) => [position.channel, position]));
@@ -40,7 +47,7 @@ export class ClientForm implements StreamForm, FeedReader {
       connection,
       heartbeatMs,
       position: '-',
-      channels: answers.flatMap((answer): ReadyChannel[] => {
+      channels: answers.flatMap((answer): (ReadyChannel | ChannelAnswer)[] => {
         if (answer.error !== undefined) return [{ ...answer, error: answer.error }];
         const position = positions.get(answer.channel);
         return position === undefined ? [] : [position];
@@ -48,7 +55,7 @@ export class ClientForm implements StreamForm, FeedReader {
     } satisfies ReadyEvent);
   }
 
-  rest({ feed, rest }: Entrance): void {
+  rest({ feed, rest }: ChannelEntrance): void {
     for (const entry of rest) this.send(clientFrame(feed.name, entry));
   }
 
@@ -56,14 +63,21 @@ export class ClientForm implements StreamForm, FeedReader {
     return this.place;
   }
 
-  private positionAfter({ feed, gap, isBack, admission, offset }: Entrance): ChannelPosition {
-    const position = this.positionOf({ name: feed.name, admission, offset });
-    if (!isBack) return position;
+  /** Without a position if that is not known yet; it is told later then. */
+  private positionAfter(entrance: Entrance): ChannelPosition | ChannelAnswer {
+    const place = placeAfter(entrance);
+    if (place === undefined) return { channel: entrance.feed.name };
+    const position = this.positionOf(place);
+    if (!entrance.isBack) return position;
+    // Of a history, a gap was told in its place.
+    const gap = 'at' in entrance ? undefined : entrance.gap;
     return gap === undefined ? { ...position, recovered: true } : { ...position, recovered: false, reason: gap };
   }
 
-  private positionOf({ name, admission, offset }: Place): ChannelPosition {
-    return { channel: name, position: { epoch: this.admissions.epoch(this.owner, name, admission), offset } };
+  private positionOf(place: Place): ChannelPosition {
+    const { name: channel, offset } = place;
+    if (!('admission' in place)) return { channel, position: clientPosition(place) };
+    return { channel, position: { epoch: this.admissions.epoch(this.owner, channel, place.admission), offset } };
   }
 
   private event(event: string, data: object): void {

@@ -21,13 +21,13 @@ const LINE_BREAK = /[\r\n]/g;
 /**
  * A message as the clients of a feed are sent it.
  *
- * @param offset - its place in the log
+ * @param offset - its place in the log or history; none if it has none there
  * @param template - that of the feed, if it is of one
  * @throws UnserializableError if it cannot travel
  */
 export function clientMessage(
   { channel, postedAt, encoded: { data, type, meta } }: Delivery,
-  offset: number,
+  offset: number | undefined,
   template: string | undefined,
   dropRule: DropRule | undefined,
 ): ClientMessage {
@@ -43,8 +43,8 @@ export function clientMessage(
 }
 
 /** The frame of a `MessageFrame` that is one line of text. */
-export function frameOfText(text: string, offset: number, dropRule?: DropRule): Frame {
-  return new Frame(encodeFrame({ id: String(offset), data: text }), dropRule);
+export function frameOfText(text: string, offset: number | undefined, dropRule?: DropRule): Frame {
+  return new Frame(encodeFrame({ id: offset === undefined ? undefined : String(offset), data: text }), dropRule);
 }
 
 /** The text of the `MessageFrame` that a message was made of. */

@@ -111,8 +111,11 @@ export class Gateway {
     const admissions = new Admissions(hub.node);
     const recovery = new Recovery(hub, admissions, this.nodes);
     const { queue } = streams;
-    queue.onEmpty = () => recovery.replays.clear();
     const { feeds } = this;
+    queue.onEmpty = () => {
+      recovery.replays.clear();
+      feeds.reads.clear();
+    };
     const returned = (connections: readonly Returned[]): void => this.lost.returned(connections);
     this.context = { hub, feeds, admissions, recovery, queue, heartbeatMs, maxSubscriptions, returned };
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;

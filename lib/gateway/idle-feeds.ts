@@ -1,9 +1,9 @@
-import type { ChannelFeed } from './channel-feed.js';
+import type { ClientFeed } from './client-feed.js';
 
 /** What one client has left. */
 interface Leaver {
   readonly id: string;
-  readonly feeds: Set<ChannelFeed>;
+  readonly feeds: Set<ClientFeed>;
   /** By how often their number could be halved. */
   sizeClass: number;
 }
@@ -21,7 +21,7 @@ interface Idle {
  */
 export class IdleFeeds {
   /** In the order in which they were left. */
-  private readonly feeds = new Map<ChannelFeed, Idle>();
+  private readonly feeds = new Map<ClientFeed, Idle>();
   private readonly leavers = new Map<string, Leaver>();
   private readonly bySize = Array.from({ length: 33 }, () => new Set<Leaver>());
 
@@ -30,7 +30,7 @@ export class IdleFeeds {
   }
 
   /** @param leaver - who has left it */
-  add(feed: ChannelFeed, leaver: string): void {
+  add(feed: ClientFeed, leaver: string): void {
     let known = this.leavers.get(leaver);
     if (known === undefined) this.leavers.set(leaver, (known = { id: leaver, feeds: new Set(), sizeClass: 0 }));
     known.feeds.add(feed);
@@ -39,7 +39,7 @@ export class IdleFeeds {
   }
 
   /** Does nothing if somebody has it. */
-  delete(feed: ChannelFeed): void {
+  delete(feed: ClientFeed): void {
     const idle = this.feeds.get(feed);
     if (idle === undefined) return;
     this.feeds.delete(feed);
@@ -48,15 +48,15 @@ export class IdleFeeds {
   }
 
   /** The first one of those who have left the most. */
-  get leastFair(): ChannelFeed | undefined {
+  get leastFair(): ClientFeed | undefined {
     const [leaver] = this.bySize.findLast((leavers) => leavers.size > 0) ?? [];
     const [feed] = leaver?.feeds ?? [];
     return feed;
   }
 
   /** Those that were left before that time. */
-  before(time: number): ChannelFeed[] {
-    const left: ChannelFeed[] = [];
+  before(time: number): ClientFeed[] {
+    const left: ClientFeed[] = [];
     for (const [feed, { since }] of this.feeds) {
       if (since > time) break;
       left.push(feed);

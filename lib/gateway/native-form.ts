@@ -5,11 +5,18 @@ import type { Admissions } from './admission.js';
 import type { NativeReader } from './channel-feed.js';
 import { nativeBytes, type ClientEntry } from './client-message.js';
 import { NativePosition, streamId, type NativePlace } from './native-position.js';
-import type { Entrance } from './resume.js';
-import type { Greeting, Place, Send, StreamForm } from './stream-form.js';
+import type { ChannelEntrance, Entrance } from './resume.js';
+import { placeAfter, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
 
 /** The `id` of a stream whose position is too long for one: a client that comes back with it has a gap in each channel. */
 const NO_POSITION = '-';
+
+/** How far a channel has come. */
+interface Reached {
+  readonly offset: number;
+  /** Of its history, if it keeps one. */
+  readonly epoch: string | undefined;
+}
 
 /** A stream as a native EventSource reads it: events as those of `@Sse()`, whose `id` says how far it is in all channels. */
 export class NativeForm implements StreamForm {
@@ -38,28 +45,40 @@ export class NativeForm implements StreamForm {
     return streamId(this.admissions.node, this.stream);
   }
 
-  missed({ feed, missed }: Entrance): void {
-    for (const entry of missed.entries) this.entry(feed.name, entry);
+  missed(entrance: Entrance): void {
+    const { feed, missed, gap } = entrance;
+    const { name } = feed;
+    if ('admission' in entrance) {
+      for (const entry of missed.entries) this.entry(name, entry);
+      return;
+    }
+    const { from, at } = entrance;
+    const epoch = (from ?? at)?.epoch;
+    if (from !== undefined) this.advance(name, from.offset, epoch);
+    if (gap !== undefined) this.send(gapFrame({ channel: name, reason: gap }, this.id));
+    for (const entry of missed.entries) this.entry(name, entry, epoch);
+    if (at !== undefined) this.advance(name, at.offset, at.epoch);
   }
 
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
-    for (const { feed, admission, offset } of entered) this.set({ name: feed.name, admission, offset });
-    for (const place of had) this.set(place);
+    for (const place of [...entered.map(placeAfter), ...had]) if (place !== undefined) this.set(place);
     this.position = NativePosition.begin(this.admissions, this.owner, this.names, this.places, this.stream);
     if (this.greeting !== undefined) this.greet(this.greeting);
-    for (const { feed, gap } of entered) {
-      if (gap !== undefined) this.send(gapFrame({ channel: feed.name, reason: gap }, this.id));
+    for (const { feed, gap, ...entrance } of entered) {
+      // Of a history, it was told in its place.
+      if (gap !== undefined && 'admission' in entrance)
+        this.send(gapFrame({ channel: feed.name, reason: gap }, this.id));
     }
   }
 
-  rest({ feed, rest }: Entrance): void {
+  rest({ feed, rest }: ChannelEntrance): void {
     for (const entry of rest) this.entry(feed.name, entry);
   }
 
   placeIn(name: string): NativeReader {
     return {
-      message: (offset, { bytes, dropRule }) => this.message(name, offset, bytes, dropRule),
-      gap: (offset, reason) => this.gap(name, offset, reason),
+      message: (offset, { bytes, dropRule }, epoch) => this.message(name, { offset, epoch }, bytes, dropRule),
+      gap: (offset, reason, epoch) => this.gap(name, { offset, epoch }, reason),
     };
   }
 
@@ -73,30 +92,32 @@ export class NativeForm implements StreamForm {
     this.send(new Frame(encodeFrame({ event: 'messaging:ready', id: this.id, data: JSON.stringify(ready) })));
   }
 
-  private set({ name, admission, offset }: Place): void {
+  private set({ name, ...place }: Place): void {
     const index = this.names.indexOf(name);
-    if (index >= 0) this.places[index] = { admission, offset };
+    if (index >= 0) this.places[index] = place;
   }
 
-  private entry(name: string, { offset, item }: ClientEntry): void {
-    if (item.kind === 'gap') this.gap(name, offset, item.reason);
-    else this.message(name, offset, nativeBytes(item.body, offset));
+  private entry(name: string, { offset, item }: ClientEntry, epoch?: string): void {
+    if (item.kind === 'gap') this.gap(name, { offset, epoch }, item.reason);
+    else this.message(name, { offset, epoch }, nativeBytes(item.body, offset));
   }
 
-  private message(name: string, offset: number, bytes: Buffer, rule?: DropRule): void {
-    this.advance(name, offset);
+  private message(name: string, at: Reached, bytes: Buffer, rule?: DropRule): void {
+    this.advance(name, at.offset, at.epoch);
     const { id } = this;
     // In the same block as the message: none that has come is asked for again.
     this.send(new Frame(Buffer.concat([Buffer.from(`id: ${id}\n`), bytes]), rule && { ...rule, id }));
   }
 
-  private gap(name: string, offset: number, reason: GapReason): void {
-    this.advance(name, offset);
+  private gap(name: string, at: Reached, reason: GapReason): void {
+    this.advance(name, at.offset, at.epoch);
     this.send(gapFrame({ channel: name, reason }, this.id));
   }
 
-  private advance(name: string, offset: number): void {
+  private advance(name: string, offset: number, epoch?: string): void {
     const index = this.names.indexOf(name);
-    if (index >= 0) this.position?.advance(index, offset);
+    if (index < 0) return;
+    if (epoch !== undefined) this.places[index] = { epoch, offset };
+    this.position?.advance(index, offset, epoch);
   }
 }

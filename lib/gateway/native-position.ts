@@ -1,20 +1,19 @@
 import { isNodeId } from '../core/node-packet.js';
 import type { Admission } from '../core/recovery.js';
+import type { Position } from '../protocol/position.js';
 import { readAdmission, readNumber, writeAdmission, type Admissions } from './admission.js';
 
 /** The longest `id` of a native stream; a longer one would not fit into a header beside all others. */
 export const MAX_NATIVE_ID_LENGTH = 4_096;
 
-/** A client's place in one channel of a native stream. */
-export interface NativePlace {
-  readonly admission: Admission;
-  readonly offset: number;
-}
+/** A client's place in one channel of a native stream: in a log of a node, or in the history of the channel. */
+export type NativePlace = { readonly admission: Admission; readonly offset: number } | Position;
 
 /**
  * Where a native EventSource is in each of its channels, in the order of its URL. It sends this back as `Last-Event-ID`, all
  * it remembers: `<node>.<stream>~<log>.<admitted>,…~<mac>~<offset>,…`, numbers in base 36, nothing between the commas for a channel
- * that the stream does not have.
+ * that the stream does not have. Of a channel with history, there is `<offset>!<epoch>`, which any node can read, and nothing
+ * that is signed.
  */
 export class NativePosition {
   private readonly offsets: string[];
@@ -24,7 +23,7 @@ export class NativePosition {
     private readonly head: string,
     private readonly begun: readonly (NativePlace | undefined)[],
   ) {
-    this.offsets = begun.map((place) => place?.offset.toString(36) ?? '');
+    this.offsets = begun.map((place) => (place === undefined ? '' : writeEnd(place.offset, epochOf(place))));
   }
 
   /** Begins one. @param owner - see `positionOwner` @param names - those of the URL, as many as places @param stream - tells it from the others of the node */
@@ -35,7 +34,7 @@ export class NativePosition {
     places: readonly (NativePlace | undefined)[],
     stream: number,
   ): NativePosition {
-    const list = places.map((place) => (place === undefined ? '' : writeAdmission(place.admission))).join(',');
+    const list = places.map((place) => (isSigned(place) ? writeAdmission(place.admission) : '')).join(',');
     const signed = `${streamId(admissions.node, stream)}~${list}`;
     return new NativePosition(`${signed}~${admissions.mac(owner, namesOf(names, places), signed)}~`, places);
   }
@@ -72,7 +71,10 @@ export class NativePosition {
 
   /** The places, in the order of the URL. */
   get places(): (NativePlace | undefined)[] {
-    return this.begun.map((place, index) => place && { ...place, offset: Number.parseInt(this.offsets[index]!, 36) });
+    return this.begun.map((place, index) => {
+      if (!isSigned(place)) return place;
+      return { ...place, offset: Number.parseInt(this.offsets[index]!, 36) };
+    });
   }
 
   /**
@@ -84,14 +86,14 @@ export class NativePosition {
     return this.node === admissions.node && admissions.isMac(mac, owner, this.namesIn(names), `${stream}~${list}`);
   }
 
-  /** Those names of the URL that the stream has had; nothing in the place of each other one. */
+  /** Those names of the URL of which it has a signed place; nothing in the place of each other one. */
   namesIn(names: readonly string[]): string[] {
     return namesOf(names, this.begun);
   }
 
-  /** A channel has been read up to there. @param index - that of its name in the URL */
-  advance(index: number, offset: number): void {
-    this.offsets[index] = offset.toString(36);
+  /** A channel has been read up to there. @param index - that of its name in the URL @param epoch - of its history, if it keeps one */
+  advance(index: number, offset: number, epoch?: string): void {
+    this.offsets[index] = writeEnd(offset, epoch);
   }
 
   /** The `id` of an event; `undefined` if it is too long: the stream then has none, and a client that returns has gaps. */
@@ -102,7 +104,7 @@ export class NativePosition {
 }
 
 function namesOf(names: readonly string[], places: readonly (NativePlace | undefined)[]): string[] {
-  return names.map((name, index) => (places[index] === undefined ? '' : name));
+  return names.map((name, index) => (isSigned(places[index]) ? name : ''));
 }
 
 /** Names a native stream for all nodes. @param stream - its number on the node that has it */
@@ -110,8 +112,33 @@ export function streamId(node: string, stream: number): string {
   return `${node}.${stream.toString(36)}`;
 }
 
+function isSigned(place: NativePlace | undefined): place is Extract<NativePlace, { admission: Admission }> {
+  return place !== undefined && 'admission' in place;
+}
+
+function epochOf(place: NativePlace): string | undefined {
+  return isSigned(place) ? undefined : place.epoch;
+}
+
+/** What parts the position is escaped. */
+function writeEnd(offset: number, epoch: string | undefined): string {
+  const text = offset.toString(36);
+  return epoch === undefined ? text : `${text}!${epoch.replace(/[~,%]/g, encodeURIComponent).replaceAll('~', '%7E')}`;
+}
+
+function readEnd(end: string): Position | 'wrong' {
+  const [text = '', ...rest] = end.split('!');
+  const offset = readNumber(text);
+  try {
+    return offset === undefined ? 'wrong' : { epoch: decodeURIComponent(rest.join('!')), offset };
+  } catch {
+    return 'wrong';
+  }
+}
+
 function readPlace(text: string, end: string): NativePlace | undefined | 'wrong' {
   if (text === '' && end === '') return undefined;
+  if (text === '' && end.includes('!')) return readEnd(end);
   const [admission, offset] = [readAdmission(text), readNumber(end)];
   return admission === undefined || offset === undefined ? 'wrong' : { admission, offset };
 }

@@ -5,10 +5,14 @@ import type { Admissions } from './admission.js';
 import type { ChannelFeed } from './channel-feed.js';
 import { admissionFor, type Claim } from './claim.js';
 import type { ClientEntry } from './client-message.js';
+import type { HistoryEntrance } from './history-entrance.js';
 import { Replay, type Replays } from './replays.js';
 
 /** How a client enters a feed: what it is sent first, and from where it reads on. */
-export interface Entrance {
+export type Entrance = ChannelEntrance | HistoryEntrance;
+
+/** How a client enters a feed of messages that only this node numbers. */
+export interface ChannelEntrance {
   readonly feed: ChannelFeed;
   /** Of the log that it comes from, with the offsets of that. */
   readonly missed: Replay;
@@ -45,7 +49,7 @@ export interface OtherLog {
 }
 
 /** Without anything that was missed. */
-export function enterAnew({ feed, claim }: Entering, gap?: GapReason): Entrance {
+export function enterAnew({ feed, claim }: Entering, gap?: GapReason): ChannelEntrance {
   const { log } = feed;
   const { number, lastOffset: offset } = log;
   const missed = new Replay(feed.name, []);
@@ -61,7 +65,7 @@ export function enterAnew({ feed, claim }: Entering, gap?: GapReason): Entrance 
 }
 
 /** Back on the node that it has left. To be called when the feed is settled, and in the turn in which the client enters. */
-export function enterAgain(entering: Entering, admissions: Admissions, replays: Replays): Entrance {
+export function enterAgain(entering: Entering, admissions: Admissions, replays: Replays): ChannelEntrance {
   const { feed, claim, owner } = entering;
   const { log, cuts, name } = feed;
   const { offset } = claim!;
@@ -90,7 +94,7 @@ export function enterFrom(
   except: ReadonlySet<number>,
   entering: Entering,
   replays: Replays,
-): Entrance {
+): ChannelEntrance {
   const { feed, joined, claim } = entering;
   const { log, cuts, name } = feed;
   const { cut, after, entries } = other;

@@ -1,10 +1,11 @@
 import type { Admission } from '../core/recovery.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { Position } from '../protocol/position.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { Frame } from '../sse/frame.js';
 import type { Batch } from '../sse/batch.js';
 import type { NativeReader } from './channel-feed.js';
-import type { Entrance } from './resume.js';
+import type { ChannelEntrance, Entrance } from './resume.js';
 
 /** Takes what goes over a stream. */
 export type Send = (sent: Frame | Batch) => void;
@@ -17,12 +18,20 @@ export interface Greeting {
   readonly answers: readonly ChannelAnswer[];
 }
 
-/** A channel or template that a stream has. */
-export interface Place {
-  readonly name: string;
-  /** What the client is let in to, and how far it has been sent it. */
-  readonly admission: Admission;
-  readonly offset: number;
+/** A channel or template that a stream has, and how far its client has been sent it. */
+export type Place = { readonly name: string } &
+  /** In the log of this node that the client is let in to. */
+  (
+    | { readonly admission: Admission; readonly offset: number }
+    /** In the history of the channel. */
+    | Position
+  );
+
+/** From where a client goes on that has entered; `undefined` if that is not known yet. */
+export function placeAfter(entrance: Entrance): Place | undefined {
+  const { name } = entrance.feed;
+  if ('admission' in entrance) return { name, admission: entrance.admission, offset: entrance.offset };
+  return entrance.at && { name, ...entrance.at };
 }
 
 /** How a stream writes what a client gets. */
@@ -39,7 +48,7 @@ export interface StreamForm {
    */
   goOn(entered: readonly Entrance[], had: readonly Place[]): void;
   /** Writes what comes after it of this node's own log. */
-  rest(entrance: Entrance): void;
+  rest(entrance: ChannelEntrance): void;
   /** What the stream is in a feed. */
   placeIn(name: string): FeedPlace | NativeReader;
 }

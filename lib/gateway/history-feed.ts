@@ -1,0 +1,264 @@
+import type { Delivery } from '../core/delivery.js';
+import type { DeliveriesRead } from '../core/hub.js';
+import { gapReasonOf } from '../core/histories.js';
+import type { MemoryLogs } from '../core/memory-log.js';
+import type { GapReason, Position } from '../protocol/position.js';
+import { dropRuleOf } from '../sse/drop-rule.js';
+import { Feed, type FeedContext, type FeedPlace, type FeedWriter } from '../sse/feed.js';
+import type { Frame } from '../sse/frame.js';
+import { eventFrame } from '../sse/message-frame.js';
+import type { NativeReader } from './channel-feed.js';
+import { clientMessage, type ClientEntry } from './client-message.js';
+import { positionFrame } from './history-place.js';
+import type { HistoryPage, HistoryReads } from './history-reads.js';
+import { HistoryRing } from './history-ring.js';
+import { Replay } from './replays.js';
+
+/** How many messages are read at once. */
+const PAGE_ENTRIES = 256;
+
+/** What the feeds of channels with history have in common. */
+export interface HistoryFeedContext extends FeedContext {
+  readonly rings: MemoryLogs;
+  readonly reads: HistoryReads;
+  /** How long a page may be, in bytes; one message may be longer. */
+  readonly pageBytes: number;
+}
+
+/** From where a client reads a history: a position, how many of the last messages, or from now on. */
+export type HistoryStart = Position | number | undefined;
+
+/** A reader that is further than the feed has heard. */
+interface Early {
+  readonly after: Position;
+  /** Called if it cannot be told whether it is: it has to read on from there. */
+  readonly again: () => void;
+}
+
+/**
+ * What clients of this node get of a channel with history: one listener, whose messages come in the order of offsets and
+ * without a hole, and what is read from the history for those who come.
+ */
+export class HistoryFeed implements FeedWriter {
+  private readonly feed: Feed;
+  private readonly natives = new Set<NativeReader>();
+  private readonly early = new Map<FeedPlace | NativeReader, Early>();
+  private readonly ring: HistoryRing;
+  /** Up to where its readers have been sent all; `undefined` until it is known from where they hear all. */
+  private end: Position | undefined = undefined;
+  private users = 0;
+
+  /** @throws ConfigurationError if the class of the channel has the name of another one */
+  constructor(
+    private readonly context: HistoryFeedContext,
+    readonly name: string,
+  ) {
+    const { hub, rings } = context;
+    this.feed = new Feed(context, hub.heardUnder(name), 'subscriptions of clients', this);
+    this.ring = new HistoryRing(rings);
+  }
+
+  /** See `MessageSubscription.ready`. */
+  get ready(): Promise<void> {
+    return this.feed.ready;
+  }
+
+  /** Whether any client has it, also one that is not sent anything yet. */
+  get isUsed(): boolean {
+    return this.users > 0;
+  }
+
+  use(): void {
+    this.users++;
+  }
+
+  /** @returns whether anybody else has it */
+  release(): boolean {
+    return --this.users > 0;
+  }
+
+  /** Hands all readers what the feed has, so that its end is where each of them is. */
+  settle(): void {
+    this.context.flusher.settle();
+  }
+
+  /**
+   * What a client gets first.
+   *
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  async find(start: HistoryStart): Promise<HistoryPage> {
+    this.end ??= await this.begin();
+    if (start === undefined) return this.nothingAfter(this.end);
+    const after = typeof start === 'number' ? this.lastOf(start) : start;
+    if (after !== undefined && this.isInRing(after)) return this.nothingAfter(after);
+    const isPlace = typeof start !== 'number';
+    const key = `${this.name}\n${isPlace ? `${start.epoch}\n${start.offset}` : start}`;
+    const { reads } = this.context;
+    const known = reads.known(key);
+    // What was the end then may be too long ago.
+    if (known !== undefined && (!known.isLast || this.meet(known) !== undefined)) return known;
+    const page = await reads.read(key, isPlace, () => this.read(start));
+    if (!isPlace) this.keepLast(page);
+    return page;
+  }
+
+  /**
+   * A page and what has come since then, if its reader can go on with what comes: {@link join} in the same turn. To be called
+   * when the feed is settled.
+   */
+  meet({ missed, next, isLast }: HistoryPage): { readonly missed: Replay; readonly at: Position } | undefined {
+    const { end, ring, name } = this;
+    const { replays } = this.context.reads;
+    if (end?.epoch !== next.epoch) return isLast ? { missed, at: next } : undefined;
+    if (end.offset <= next.offset) return { missed, at: next };
+    if (next.offset < ring.floor) return undefined;
+    // Whoever comes from the same place gets the same.
+    const isAll = missed.entries.length === 0;
+    const make = (): Replay => new Replay(name, [...missed.entries, ...(ring.after(next.offset) ?? [])]);
+    return { missed: replays.get(isAll ? ring.key : missed, end.offset, next.offset, make), at: end };
+  }
+
+  /**
+   * Sends a reader of either form what comes after a position.
+   *
+   * @param again - called if it turns out that the reader has to look again from there; it has left then
+   */
+  join(place: FeedPlace | NativeReader, after: Position, again: () => void): void {
+    const { end } = this;
+    if (end !== undefined && end.epoch === after.epoch && end.offset >= after.offset) this.letIn(place);
+    else this.early.set(place, { after, again });
+  }
+
+  leave(place: FeedPlace | NativeReader): void {
+    this.early.delete(place);
+    if ('reader' in place) this.feed.leave(place);
+    else this.natives.delete(place);
+  }
+
+  /** How far a reader has been sent it. */
+  positionOf(place: FeedPlace | NativeReader): Position | undefined {
+    return this.early.get(place)?.after ?? this.end;
+  }
+
+  close(): void {
+    this.feed.close();
+    this.ring.close();
+    this.early.clear();
+  }
+
+  /** See {@link FeedWriter.frameOf}. */
+  frameOf(delivery: Delivery): Frame | undefined {
+    const { hub } = this.context;
+    const { position, channel } = delivery;
+    if (position !== undefined && this.isBehind(position)) return undefined;
+    const rule = dropRuleOf(hub, delivery);
+    const id = position && String(position.offset);
+    const body = clientMessage(delivery, position?.offset, undefined, rule && { ...rule, id });
+    if (position !== undefined) {
+      this.goTo(position);
+      this.ring.append(channel, body);
+    }
+    const place = position ?? this.end;
+    if (this.natives.size > 0 && place !== undefined) {
+      const native = eventFrame(hub, delivery);
+      for (const reader of this.natives) reader.message(place.offset, native, place.epoch);
+    }
+    return body.frame;
+  }
+
+  /** See {@link FeedWriter.lost}. */
+  lost(reason: GapReason, position = this.end): void {
+    // Nobody has been promised anything yet.
+    if (position === undefined) return;
+    this.end = position;
+    this.ring.restart(position.offset);
+    this.feed.send(positionFrame(this.name, position, reason));
+    for (const native of this.natives) native.gap(position.offset, reason, position.epoch);
+    for (const place of this.early.keys()) this.sendAway(place);
+  }
+
+  private async begin(): Promise<Position> {
+    const position = await this.context.hub.follow(this.name);
+    // Unless something has been heard meanwhile.
+    if (this.end === undefined) this.ring.restart(position.offset);
+    return this.end ?? position;
+  }
+
+  private nothingAfter(position: Position): HistoryPage {
+    return { gap: undefined, from: position, missed: new Replay(this.name, []), next: position, isLast: true };
+  }
+
+  private isInRing({ epoch, offset }: Position): boolean {
+    const { end, ring } = this;
+    return end?.epoch === epoch && offset <= end.offset && offset >= ring.floor;
+  }
+
+  private lastOf(count: number): Position | undefined {
+    const { epoch, offset } = this.end!;
+    return offset - count >= this.ring.floor ? { epoch, offset: offset - count } : undefined;
+  }
+
+  private async read(start: Position | number): Promise<HistoryPage> {
+    const { hub, pageBytes } = this.context;
+    return this.pageOf(await hub.readHistory(this.name, start, { maxEntries: PAGE_ENTRIES, maxBytes: pageBytes }));
+  }
+
+  private pageOf({ gap, deliveries, next, end }: DeliveriesRead): HistoryPage {
+    const entries = deliveries.map((delivery): ClientEntry => {
+      const { channel, position } = delivery;
+      const { offset } = position!;
+      const body = clientMessage(delivery, offset, undefined, undefined);
+      const bytes = body.frame.bytes.length;
+      return { offset, item: { kind: 'message', channel, node: '', serial: undefined, body, bytes } };
+    });
+    return {
+      gap: gap && gapReasonOf(gap),
+      from: { epoch: next.epoch, offset: (entries[0]?.offset ?? next.offset + 1) - 1 },
+      missed: new Replay(this.name, entries),
+      next,
+      isLast: next.epoch === end.epoch && next.offset >= end.offset,
+    };
+  }
+
+  /** Keeps the last messages for the next one who wants some of them. */
+  private keepLast({ from, missed, next }: HistoryPage): void {
+    const { end, ring } = this;
+    const isWhole = missed.entries.length === next.offset - from.offset;
+    if (!isWhole || end?.epoch !== next.epoch || end.offset !== next.offset || ring.floor <= from.offset) return;
+    ring.restart(from.offset);
+    for (const { item } of missed.entries) if (item.kind === 'message') ring.append(item.channel, item.body);
+  }
+
+  private isBehind({ epoch, offset }: Position): boolean {
+    return this.end?.epoch === epoch && offset <= this.end.offset;
+  }
+
+  private goTo(position: Position): void {
+    const { end } = this;
+    const { epoch, offset } = position;
+    const isNewEpoch = end !== undefined && end.epoch !== epoch;
+    if (isNewEpoch) this.feed.send(positionFrame(this.name, { epoch, offset: offset - 1 }));
+    // What is no message of the channel has a place in the history, too.
+    if (end === undefined || isNewEpoch || offset !== end.offset + 1) this.ring.restart(offset - 1);
+    this.end = position;
+    for (const [place, { after }] of this.early) {
+      if (after.epoch !== epoch) this.sendAway(place);
+      else if (after.offset < offset) {
+        this.early.delete(place);
+        this.letIn(place);
+      }
+    }
+  }
+
+  private letIn(place: FeedPlace | NativeReader): void {
+    if ('reader' in place) this.feed.join(place);
+    else this.natives.add(place);
+  }
+
+  private sendAway(place: FeedPlace | NativeReader): void {
+    const { again } = this.early.get(place)!;
+    this.early.delete(place);
+    again();
+  }
+}
