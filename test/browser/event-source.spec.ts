@@ -4,6 +4,8 @@ import type { Browser, Page } from 'playwright-core';
 import { EMPTY, concat, of, timer } from 'rxjs';
 import { map } from 'rxjs/operators';
 import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { MemoryBroker } from '../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { ADAPTER_NAMES, startApp, type AdapterName } from '../support/apps.js';
 import { launchChromium } from '../support/chromium.js';
 import { Queue } from '../support/queue.js';
@@ -17,6 +19,7 @@ class UserUpdate {
   ) {}
 }
 const Users = defineChannel('user_updates', UserUpdate);
+const Orders = defineChannel<number>('browser/orders', undefined, { history: { maxMessages: 100, ttlMs: 60_000 } });
 
 /** The requests for streams, in the order in which they came. */
 let requests = new Queue<string>();
@@ -33,6 +36,11 @@ class Streams {
   users(@Messages() messages: SessionMessages, @Req() { url }: { url: string }) {
     requests.push(url);
     return messages.createStream(Users);
+  }
+
+  @Sse('orders')
+  orders(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders);
   }
 
   @Sse('finite')
@@ -75,7 +83,14 @@ async function open(page: Page, path: string): Promise<Queue<[type: string, data
     const note = (globalThis as unknown as { note: (type: string, data: unknown) => void }).note;
     const source = new EventSource(url);
     (globalThis as unknown as { source: EventSource }).source = source;
-    for (const type of ['message', 'UserUpdate', 'messaging:end', 'messaging:revoked', 'messaging:drain'])
+    for (const type of [
+      'message',
+      'UserUpdate',
+      'messaging:end',
+      'messaging:revoked',
+      'messaging:drain',
+      'messaging:gap',
+    ])
       source.addEventListener(type, ({ data }) => note(type, JSON.parse(data as string)));
     source.addEventListener('error', () => note('error', source.readyState));
     source.addEventListener('open', () => note('open', null));
@@ -141,6 +156,45 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
       ['error', CLOSED],
     ]);
     await running.page.close();
+  });
+
+  test('sleeps through a restart of its server, and has every message of a channel with history once', async () => {
+    const broker = new MemoryBroker();
+    const start = (port = 0) =>
+      startApp(
+        {
+          imports: [MessagingModule.forRoot({ transport: new MemoryTransport(broker), sse: { retryMs: 20 } })],
+          controllers: [Streams],
+        },
+        { adapter, port },
+      );
+    await using other = await start();
+    const messaging = other.app.get(MessagingService);
+    const post = async (...numbers: number[]) => {
+      for (const number of numbers) await messaging.postMessage(Orders, number);
+    };
+    const before = await start();
+    const page = await browser.newPage();
+    await page.goto(`${before.url}/page`);
+    const events = await open(page, '/orders');
+    expect(await events.next()).toEqual(['open', null]);
+    await post(1, 2);
+    expect(await events.take(2)).toEqual([
+      ['message', 1],
+      ['message', 2],
+    ]);
+    await before.app.close();
+    await post(3, 4);
+    await using after = await start(Number(new URL(before.url).port));
+    expect(after.url).toBe(before.url);
+    const isMessage = ([type]: readonly [string, unknown]) => type === 'message' || type === 'messaging:gap';
+    expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
+      ['message', 3],
+      ['message', 4],
+    ]);
+    await post(5);
+    expect(await events.until(isMessage)).toEqual(['message', 5]);
+    await page.close();
   });
 
   test('comes back when a stream breaks', async () => {

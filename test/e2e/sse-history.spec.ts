@@ -12,12 +12,16 @@ import {
   Sse,
   SseEvent,
   type MessagingModuleOptions,
+  type Position,
 } from 'nestjs-messaging';
 import { Hub } from '../../lib/core/hub.js';
+import { readPlaceId } from '../../lib/protocol/place-id.js';
 import { EventStreams } from '../../lib/sse/event-streams.js';
 import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestAppOptions } from '../support/apps.js';
+import { randomFrom, type Random } from '../support/random.js';
+import { converse, statusesOf } from '../support/raw-http.js';
 import { SseClient, type ReceivedEvent } from '../support/sse-client.js';
 
 const history = { maxMessages: 100, ttlMs: 60_000 };
@@ -28,8 +32,33 @@ const Rooms = defineChannel<number | string, 'sse-history/rooms/:room'>('sse-his
   history,
 });
 
+interface Tick {
+  readonly number: number;
+  readonly key: string;
+  readonly text: string;
+}
+const Ticks = defineChannel<Tick>('sse-history/ticks', undefined, {
+  history: { maxMessages: 5_000, ttlMs: 60_000 },
+  slowConsumer: 'dropOldest',
+});
+const Prices = defineChannel<Tick>('sse-history/prices', undefined, {
+  history: { maxMessages: 5_000, ttlMs: 60_000 },
+  slowConsumer: 'conflate',
+  conflateBy: ({ key }) => key,
+});
+
 @Controller()
 class Streams {
+  @Sse('ticks')
+  ticks(@Messages() messages: SessionMessages) {
+    return messages.createStream(Ticks);
+  }
+
+  @Sse('prices')
+  prices(@Messages() messages: SessionMessages) {
+    return messages.createStream(Prices);
+  }
+
   @Sse('orders')
   orders(@Messages() messages: SessionMessages) {
     return messages.createStream(Orders);
@@ -315,6 +344,119 @@ describe('An event stream of a channel with history', () => {
     expect(server.logger.problems).toEqual([]);
   });
 });
+
+describe('A slow reader of a channel with history', () => {
+  /** Posts much more than may wait for a reader that stands still; what it gets when it reads on, each with the offset of its id. */
+  async function overrun(path: string, channel: typeof Ticks) {
+    const count = 1_500;
+    await using server = await start(new MemoryBroker(), {}, { maxBufferedBytes: 200_000 });
+    await using client = await open(server, path);
+    await past(client);
+    client.stall();
+    const text = 'x'.repeat(10_000);
+    for (let number = 1; number <= count; number++) {
+      await server.messaging.postMessage(channel, { number, key: 'ABC'[number % 3]!, text });
+    }
+    client.resume();
+    const events: ReceivedEvent[] = [];
+    do events.push(await client.events.next());
+    while (!events.at(-1)!.data.startsWith(`{"number":${count},`));
+    const { epoch } = await server.hub.positionOf(channel.name);
+    return events.map(({ event, id, data }) => {
+      const offset = Number(id!.slice(`messaging:${epoch}:`.length));
+      return event === 'messaging:gap' ? { offset, gap: data } : { offset, number: (JSON.parse(data) as Tick).number };
+    });
+  }
+
+  test('is told of what was dropped, and from where it goes on', async () => {
+    const events = await overrun('ticks', Ticks);
+    const gaps = events.filter(({ gap }) => gap !== undefined);
+    expect(gaps.length).toBeGreaterThan(0);
+    expect(gaps[0]!.gap).toBe('{"channel":"sse-history/ticks","reason":"slow-consumer"}');
+    let last = 0;
+    for (const { offset, gap, number } of events) {
+      if (gap === undefined) expect([offset, number]).toEqual([last + 1, last + 1]);
+      else expect(offset).toBeGreaterThan(last);
+      last = offset;
+    }
+  });
+
+  test('has the place of what it gets, also if only the latest of each key is kept', async () => {
+    const events = await overrun('prices', Prices);
+    expect(events.length).toBeLessThan(1_500);
+    let last = 0;
+    for (const { offset, number } of events) {
+      expect(offset).toBe(number);
+      expect(offset).toBeGreaterThan(last);
+      last = offset;
+    }
+    expect(events.slice(-3).map(({ offset }) => offset)).toEqual([1_498, 1_499, 1_500]);
+  });
+});
+
+describe('Requests with any Last-Event-ID', () => {
+  test('cost a bounded read each, or none at all', async () => {
+    const broker = new MemoryBroker();
+    await using server = await start(broker);
+    await server.post(1, 2, 3);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    let reads = 0;
+    const histories = broker['histories'];
+    const read = histories.read.bind(histories);
+    histories.read = (channel, after, page) => {
+      reads++;
+      expect(page).toEqual({ maxEntries: 256, maxBytes: 262_144 });
+      return read(channel, after, page);
+    };
+    const random = randomFrom(12);
+    const ids = Array.from({ length: 300 }, () => randomId(random, epoch));
+    const expected = (place: Position | undefined) => {
+      if (place === undefined) return [];
+      const isKnown = place.epoch === '' || (place.epoch === epoch && place.offset <= 3);
+      return isKnown ? [1, 2, 3].slice(place.offset) : [GAP('epoch'), 1, 2, 3];
+    };
+    const before = process.memoryUsage().heapUsed;
+    for (const id of ids) {
+      await using client = await open(server, 'orders', id);
+      expect(numbers(await past(client))).toEqual(expected(readPlaceId(id)));
+    }
+    expect(reads).toBeLessThanOrEqual(ids.length);
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(100_000_000);
+    expect(server.logger.problems).toEqual([]);
+  });
+
+  test('that no HTTP client could send, or that are too long, are refused as ever', async () => {
+    await using server = await start();
+    const send = (id: string) =>
+      converse(server.url, {
+        pieces: [Buffer.from(`GET /orders HTTP/1.1\r\nHost: x\r\nLast-Event-ID: ${id}\r\n\r\n`, 'latin1')],
+        answers: 1,
+        patienceMs: 5_000,
+        reset: false,
+      });
+    expect(statusesOf(await send('messaging:a\x00:1'))).toEqual([400]);
+    expect(statusesOf(await send('x'.repeat(20_000)))).toEqual([431]);
+    expect(statusesOf(await send('x'.repeat(10_000)))).toEqual([200]);
+    expect(statusesOf(await send('messaging:\xff:1'))).toEqual([200]);
+  });
+});
+
+/** What a client could make up. */
+function randomId(random: Random, epoch: string): string {
+  const offset = [0, 1, 2, 3, 4, 2 ** 52, random(100)][random(7)]!;
+  const digits = Array.from({ length: random(60) }, () => String.fromCharCode(33 + random(94))).join('');
+  const forms = [
+    `messaging:${epoch}:${offset}`,
+    `messaging:${digits}:${offset}`,
+    `messaging:${epoch}x:${offset}`,
+    `messaging:${epoch}:${offset},messaging:${epoch}:${offset}`,
+    `messaging:${epoch}:-${offset}`,
+    `messaging::${offset}`,
+    `${digits}:${offset}`,
+    digits || '0',
+  ];
+  return forms[random(forms.length)]!;
+}
 
 function range(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
