@@ -85,6 +85,8 @@ export function splitHistory(text: string, maxLength: number): SplitHistory {
   const { history } = readObject(parse(text.slice(1, end)), 'the first line of a batch');
   const { epoch, offset } = readPosition(history, 'history');
   const count = readWholeNumber(readObject(history, 'history')['count'], 'history.count');
+  if (offset < 1 || !Number.isSafeInteger(offset + count))
+    throw new InvalidMessageError(`there is no message ${offset}`);
   return { payloads: splitCounted(text.slice(end + 1), count), position: { epoch, offset } };
 }
 

@@ -115,7 +115,7 @@ local entry = {'XADD', stream, text(last) .. '-0', 'n', count, 't', text(time), 
 local added = redis.pcall(unpack(entry))
 if type(added) == 'table' and added.err then
   -- Somebody else has written to it.
-  if not string.find(added.err, 'smaller than the target stream') then return added end
+  if not string.find(added.err, 'smaller than the target') and not string.find(added.err, 'exhausted') then return added end
   redis.call('DEL', stream)
   redis.call(unpack(entry))
 end

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { ReadBounds } from '../core/channel-log.js';
 import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead, HistoryStore } from '../core/history-store.js';
+import { Deferred } from '../core/deferred.js';
 import { inTime } from '../core/in-time.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
@@ -38,6 +39,8 @@ export class RedisHistory implements HistoryStore {
   private readonly appends: RedisHistoryAppends;
   private readonly told = new Set<string>();
   private link: RedisLink | undefined = undefined;
+  /** Ends each question that waits for an answer. */
+  private readonly questions = new Set<() => void>();
 
   /** @param timeoutMs - how long a post, or a question, may take */
   constructor(
@@ -121,24 +124,37 @@ export class RedisHistory implements HistoryStore {
 
   down(): void {
     this.appends.down();
+    this.endQuestions();
   }
 
   close(): void {
     this.appends.close();
+    this.endQuestions();
+  }
+
+  /** ioredis says nothing of what was under way when a connection ended. */
+  private endQuestions(): void {
+    for (const end of this.questions) end();
+    this.questions.clear();
   }
 
   private async ask<T>(question: (link: RedisLink) => Promise<T>, channel?: string): Promise<T> {
     const { link } = this;
     if (!link?.isUp) throw link?.error ?? new TransportUnavailableError('Redis has not been reached yet');
     const what = `${link.address} does not tell the history${channel === undefined ? '' : ` of channel ${quote(channel)}`}`;
+    const { promise: ended, reject } = new Deferred<never>();
+    const end = (): void => reject(new TransportUnavailableError(`${what}: the link has failed`));
+    this.questions.add(end);
     try {
-      return await inTime(question(link), this.timeoutMs, () => {
+      return await inTime(Promise.race([question(link), ended]), this.timeoutMs, () => {
         throw new TransportUnavailableError(`${what}: it has not answered for ${this.timeoutMs} ms`);
       });
     } catch (cause) {
       if (cause instanceof TransportUnavailableError) throw cause;
       const text = `${what}: ${isReply(cause as Error) ? '' : 'the link failed: '}${(cause as Error).message}`;
       throw new TransportUnavailableError(text, { cause });
+    } finally {
+      this.questions.delete(end);
     }
   }
 }

@@ -1,0 +1,436 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { BEGINNING, type AppendOutcome, type HistoryStore } from '../../lib/core/history-store.js';
+import { ConfigurationError, TransportUnavailableError } from '../../lib/protocol/errors.js';
+import { RedisNames } from '../../lib/transport/redis-names.js';
+import { RedisNodes, reached, type Received } from '../support/redis-nodes.js';
+import type { RedisServer } from '../support/redis-server.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
+
+const BOUNDS = { maxMessages: 1_000, ttlMs: 60_000 };
+const keys = new RedisNames('messaging:', undefined).history('news');
+
+let nodes: RedisNodes;
+beforeEach(() => {
+  nodes = new RedisNodes();
+});
+afterEach(() => nodes[Symbol.asyncDispose]());
+
+function post(store: HistoryStore, payload: string, id?: string): Promise<AppendOutcome> {
+  return store.append('news', { payload, id, digest: id && payload }, BOUNDS);
+}
+
+function offsetOf(outcome: AppendOutcome): number | string {
+  return outcome.kind === 'appended' ? outcome.position.offset : outcome.kind;
+}
+
+async function kept(store: HistoryStore): Promise<string[]> {
+  const { entries } = await store.read('news', 1_000);
+  return entries.map(({ offset, payload }) => `${offset} ${payload}`);
+}
+
+function heard(received: readonly Received[]): string[] {
+  return received.map(([payload, , , position]) => `${position?.offset} ${payload}`);
+}
+
+function errorOf(outcome: AppendOutcome): Error {
+  if (outcome.kind !== 'refused') throw new Error(`it is ${outcome.kind}`);
+  return outcome.error;
+}
+
+/** Behind a proxy: its first connection is for posts. */
+async function behindProxy(server: RedisServer, publishTimeoutMs = 5_000): Promise<TcpProxy & { url: object }> {
+  const proxy = nodes.use(await TcpProxy.start(server.port));
+  return Object.assign(proxy, { url: { host: '127.0.0.1', port: proxy.port, publishTimeoutMs } });
+}
+
+describe('A post to a channel with history', () => {
+  test('is appended by a Redis that has forgotten the script', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    await post(history, '1');
+    await probe.redis.script('FLUSH');
+    expect(offsetOf(await post(history, '2'))).toBe(2);
+    expect(await kept(history)).toEqual(['1 1', '2 2']);
+  });
+
+  test.each(['down', 'up'] as const)(
+    'is appended and published once if the connection is cut while it is on its way (%s)',
+    async (way) => {
+      const server = await nodes.server();
+      const proxy = await behindProxy(server);
+      const [{ history }] = await nodes.node(proxy.url);
+      const [, received] = await nodes.node(server.url, ['news']);
+      await post(history, '1');
+      proxy.mute(way, 0);
+      const outcomes = [post(history, '2'), post(history, '3', 'an id')];
+      if (way === 'down') expect(heard(await received.take(3))).toEqual(['1 1', '2 2', '3 3']);
+      else await new Promise(setImmediate);
+      outcomes.push(post(history, '4'));
+      proxy.cut();
+      expect((await Promise.all(outcomes)).map(offsetOf)).toEqual([2, 3, 4]);
+      expect(await kept(history)).toEqual(['1 1', '2 2', '3 3', '4 4']);
+      const rest = way === 'down' ? ['4 4'] : ['1 1', '2 2', '3 3', '4 4'];
+      expect(heard(await received.take(rest.length))).toEqual(rest);
+    },
+  );
+
+  test('has an unknown outcome if Redis hangs for too long, and is there at most once; those behind it are refused and never come', async () => {
+    const server = await nodes.server();
+    const [transport, received] = await nodes.node({ url: server.url, publishTimeoutMs: 300 }, ['news']);
+    const { history } = transport;
+    await post(history, '1');
+    server.pause();
+    const first = post(history, '2');
+    await new Promise(setImmediate);
+    const second = post(history, '3');
+    expect((await first).kind).toBe('unknown');
+    const error = errorOf(await second);
+    expect(error).toBeInstanceOf(TransportUnavailableError);
+    expect(error.message).toContain('300 ms');
+    await reached(transport, 'ready', 'unanswered');
+    server.resume();
+    while (offsetOf(await post(history, 'end')) === 'refused');
+    expect(await kept(history)).toEqual(['1 1', '2 2', '3 end']);
+    expect(heard(await received.take(3))).toEqual(['1 1', '2 2', '3 end']);
+    await reached(transport, 'ready');
+  });
+
+  test('waits for a Redis that is away, in order, and is refused if that takes too long', async () => {
+    const server = await nodes.server();
+    const [transport] = await nodes.node({ url: server.url, publishTimeoutMs: 3_000 });
+    const { history } = transport;
+    await server.kill();
+    await reached(transport, 'waiting');
+    const outcomes = ['1', '2', '3'].map((payload) => post(history, payload));
+    await server.restart();
+    expect((await Promise.all(outcomes)).map(offsetOf)).toEqual([1, 2, 3]);
+    await server.kill();
+    await reached(transport, 'waiting');
+    const error = errorOf(await post(history, '4'));
+    expect(error).toBeInstanceOf(TransportUnavailableError);
+    expect(error.message).toMatch(/not appended.*3000 ms/);
+    await expect(history.read('news', BEGINNING)).rejects.toThrow(TransportUnavailableError);
+    await expect(history.positions(['news'])).rejects.toThrow(TransportUnavailableError);
+  });
+
+  test('is refused at once if too much waits', async () => {
+    const server = await nodes.server();
+    const [transport] = await nodes.node({ url: server.url, publishTimeoutMs: 500 });
+    await server.kill();
+    await reached(transport, 'waiting');
+    const long = 'x'.repeat(1024 * 1024);
+    const outcomes = Array.from({ length: 17 }, () => post(transport.history, long));
+    expect(errorOf(await outcomes[16]!).message).toContain('16 MiB');
+    await Promise.all(outcomes);
+  });
+
+  test('is appended once the script of another is over, or killed', async () => {
+    const server = await nodes.server({ args: ['--busy-reply-threshold', '10'] });
+    const [probe, killer] = [nodes.probe(server), nodes.probe(server)];
+    const [{ history }] = await nodes.node({ url: server.url, publishTimeoutMs: 10_000 });
+    await post(history, '1');
+    const script = probe.redis.eval('while true do end', 0).catch((error: Error) => error.message);
+    await killer.redis.ping().catch(() => undefined);
+    const outcome = post(history, '2');
+    const [busy] = await Promise.allSettled([killer.redis.get('a')]);
+    expect(busy.status).toBe('rejected');
+    await killer.redis.script('KILL');
+    expect(await script).toContain('killed');
+    expect(offsetOf(await outcome)).toBe(2);
+    expect(await kept(history)).toEqual(['1 1', '2 2']);
+  });
+
+  test('is refused by a Redis that is full, which the status names until it has room again', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [transport, received] = await nodes.node(server.url, ['news']);
+    const { history } = transport;
+    await post(history, '1');
+    await probe.redis.config('SET', 'maxmemory', '1');
+    const [before] = await history.positions(['news']);
+    expect(errorOf(await post(history, 'refused')).message).toContain('OOM');
+    const { error } = await reached(transport, 'ready', 'OOM');
+    expect(error!.message).toContain(`Redis at 127.0.0.1:${server.port} refuses to append to histories`);
+    expect(await history.positions(['news'])).toEqual([before]);
+    await probe.redis.config('SET', 'maxmemory', '0');
+    expect(offsetOf(await post(history, '2'))).toBe(2);
+    expect((await reached(transport, 'ready')).error).toBeUndefined();
+    expect(heard(await received.take(2))).toEqual(['1 1', '2 2']);
+    expect(await kept(history)).toEqual(['1 1', '2 2']);
+  });
+
+  test.each(['state', 'stream'] as const)(
+    'is refused if something else stands in place of its %s; other channels go on',
+    async (key) => {
+      const server = await nodes.server();
+      const probe = nodes.probe(server);
+      const [transport] = await nodes.node(server.url);
+      const { history } = transport;
+      await post(history, '1');
+      await probe.redis.del(keys[key]);
+      await probe.redis.set(keys[key], 'something else');
+      expect(errorOf(await post(history, '2')).message).toContain('WRONGTYPE');
+      await expect(history.read('news', BEGINNING)).rejects.toThrow(/channel "news".*WRONGTYPE/);
+      expect((await history.append('other', { payload: '1' }, BOUNDS)).kind).toBe('appended');
+      await reached(transport, 'ready', 'WRONGTYPE');
+      await probe.redis.del(keys[key]);
+      expect((await post(history, '2')).kind).toBe('appended');
+      expect((await reached(transport, 'ready')).error).toBeUndefined();
+    },
+  );
+
+  test('is refused for the lack of a permission, and told if it is appended and cannot be published', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    await probe.redis.call('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '&*', '+@all');
+    const [transport] = await nodes.node({ url: server.url, username: 'app', password: 'secret' });
+    const { history } = transport;
+    await probe.redis.call('ACL', 'SETUSER', 'app', '-xadd');
+    expect(errorOf(await post(history, 'refused')).message).toMatch(/NOPERM|can't run/);
+    await reached(transport, 'ready', 'refuses to append');
+    expect(await history.positions(['news'])).toEqual([BEGINNING]);
+    await probe.redis.call('ACL', 'SETUSER', 'app', '+xadd', '-publish');
+    expect(offsetOf(await post(history, '1'))).toBe(1);
+    await reached(transport, 'ready', 'PUBLISH');
+    await probe.redis.call('ACL', 'SETUSER', 'app', '+publish');
+    expect(offsetOf(await post(history, '2'))).toBe(2);
+    expect((await reached(transport, 'ready')).error).toBeUndefined();
+  });
+});
+
+describe('A history', () => {
+  test('goes on in another epoch after Redis came back from disk, without a gap', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'history-'));
+    try {
+      const server = await nodes.server({ args: ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', dir] });
+      const [transport] = await nodes.node(server.url);
+      const { history } = transport;
+      for (const payload of ['1', '2', '3']) await post(history, payload, payload);
+      const [before] = await history.positions(['news']);
+      await server.kill();
+      await reached(transport, 'waiting');
+      await server.restart();
+      await reached(transport, 'ready');
+      expect(await history.read('news', before!)).toEqual({ gap: undefined, entries: [], next: before, end: before });
+      // What the former process told of a tail that this one has lost.
+      expect(await history.read('news', { ...before!, offset: 9 })).toMatchObject({ gap: undefined, next: before });
+      expect(offsetOf(await post(history, '2', '2'))).toBe(2);
+      expect(offsetOf(await post(history, '4'))).toBe(4);
+      const [after] = await history.positions(['news']);
+      expect(after!.epoch).not.toBe(before!.epoch);
+      const read = await history.read('news', { ...before!, offset: 9 });
+      expect(read).toEqual({ gap: undefined, entries: [{ offset: 4, payload: '4' }], next: after, end: after });
+      expect((await history.read('news', { ...before!, offset: 1 })).entries).toHaveLength(3);
+    } finally {
+      await nodes[Symbol.asyncDispose]();
+      await rm(dir, { recursive: true, force: true });
+    }
+  });
+
+  test('knows the places of its last eight epochs', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    const positions = [];
+    for (let count = 1; count <= 10; count++) {
+      await post(history, String(count));
+      positions.push((await history.positions(['news']))[0]!);
+      // As if another process had appended it.
+      await probe.redis.hset(keys.state, 'run', 'another');
+    }
+    await post(history, '11');
+    const reads = await Promise.all(positions.map((position) => history.read('news', position)));
+    expect(reads.map(({ gap }) => gap)).toEqual(['epoch', 'epoch', ...Array.from({ length: 8 }, () => undefined)]);
+    expect(reads.map(({ entries }) => entries[0]?.offset)).toEqual([1, 1, 4, 5, 6, 7, 8, 9, 10, 11]);
+  });
+
+  test('is let go of by Redis after its time, but not how far it had come', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    await history.append('news', { payload: '1', id: 'an id', digest: 'd' }, { maxMessages: 10, ttlMs: 60_000 });
+    const ttls = await Promise.all(
+      (await probe.redis.keys('*')).map(async (key) => [key, await probe.redis.pttl(key)]),
+    );
+    const ttlOf = (wanted: string): number => ttls.find(([key]) => key === wanted)![1] as number;
+    expect(ttls).toHaveLength(4);
+    expect(ttlOf(keys.stream)).toBeLessThanOrEqual(60_000);
+    expect(ttlOf(keys.stream)).toBeGreaterThan(50_000);
+    expect(ttlOf(keys.post('an id'))).toBeLessThanOrEqual(60_000);
+    expect(ttlOf(keys.state)).toBeGreaterThan(23 * 3_600_000);
+    for (const [, ttl] of ttls) expect(ttl).toBeGreaterThan(0);
+    await history.append('news', { payload: '2' }, { maxMessages: 10, ttlMs: 30 * 86_400_000 });
+    expect(await probe.redis.pttl(keys.state)).toBeGreaterThan(59 * 86_400_000);
+  });
+
+  test('lets go of what is too old while it is appended to', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    const append = (payload: string): Promise<AppendOutcome> =>
+      history.append('news', { payload }, { maxMessages: 1_000, ttlMs: 1_000 });
+    const start = performance.now();
+    let count = 0;
+    while (performance.now() - start < 1_500) await append(String(++count));
+    const entries = await probe.redis.xlen(keys.stream);
+    const { gap, entries: read } = await history.read('news', BEGINNING);
+    expect(gap).toBe('trimmed');
+    expect(read.map(({ offset }) => offset)).toEqual(read.map((_, index) => count + 1 - read.length + index));
+    expect(entries).toBeLessThan(count);
+    expect(entries).toBeGreaterThanOrEqual(read.length);
+  });
+
+  test('whose entries somebody has deleted, or put others among, has a gap there, and an end', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    for (let count = 1; count <= 6; count++) await post(history, String(count));
+    await probe.redis.xdel(keys.stream, '3-0', '4-0');
+    const { epoch } = (await history.positions(['news']))[0]!;
+    const first = await history.read('news', { epoch, offset: 1 });
+    expect(first).toMatchObject({ gap: undefined, entries: [{ offset: 2 }], next: { offset: 2 }, end: { offset: 6 } });
+    const second = await history.read('news', first.next);
+    expect(second).toMatchObject({ gap: 'trimmed', entries: [{ offset: 5 }, { offset: 6 }], next: { offset: 6 } });
+    expect(await history.read('news', 4)).toMatchObject({ gap: undefined, entries: [{ offset: 5 }, { offset: 6 }] });
+    await probe.redis.xadd(keys.stream, '6-1', 'n', '1');
+    await probe.redis.xadd(keys.stream, '7-0', 'n', '9', 't', 'x', 'p', 'evil');
+    expect(offsetOf(await post(history, '7'))).toBe(7);
+    expect(await history.read('news', { epoch, offset: 6 })).toMatchObject({
+      gap: undefined,
+      entries: [{ offset: 7 }],
+    });
+    await probe.redis.xadd(keys.stream, '18446744073709551615-18446744073709551615', 'a', 'b');
+    expect(offsetOf(await post(history, '8'))).toBe(8);
+    expect(await history.read('news', { epoch, offset: 7 })).toMatchObject({
+      gap: undefined,
+      entries: [{ offset: 8 }],
+    });
+    await probe.redis.del(keys.stream);
+    expect(await history.read('news', BEGINNING)).toMatchObject({ gap: 'trimmed', entries: [], next: { offset: 8 } });
+    expect(offsetOf(await post(history, '9'))).toBe(9);
+  });
+
+  test('that says how many messages an entry holds, and holds others, is refused with the key, and told once', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const told: string[] = [];
+    const transport = nodes.create(server.url);
+    await transport.start(() => undefined, { rejected: (channel, { message }) => told.push(`${channel}: ${message}`) });
+    const { history } = transport;
+    await post(history, '1');
+    await probe.redis.xadd(keys.stream, '3-0', 'n', '2', 't', String(Date.now()), 'p', 'only one');
+    await probe.redis.hset(keys.state, 'offset', '3');
+    for (let count = 0; count < 2; count++) {
+      await expect(history.read('news', BEGINNING)).rejects.toThrow(`delete the key ${keys.stream}`);
+    }
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/^news: a batch of 2 messages holds 1/);
+    await probe.redis.hset(keys.state, 'epoch', '"}');
+    expect(await history.positions(['news'])).toEqual([BEGINNING]);
+    expect(offsetOf(await post(history, 'new'))).toBe(1);
+    expect(await kept(history)).toEqual(['1 new']);
+  });
+});
+
+test('a question that is under way when the connection ends is answered at once: it cannot be known now', async () => {
+  const server = await nodes.server();
+  const proxy = await behindProxy(server, 60_000);
+  const [{ history }] = await nodes.node(proxy.url);
+  proxy.mute('down', 0);
+  const read = history.read('news', BEGINNING);
+  const positions = history.positions(['news', 'other']);
+  proxy.cut();
+  await expect(read).rejects.toThrow(TransportUnavailableError);
+  await expect(positions).rejects.toThrow(/the link has failed/);
+});
+
+test('what a neighbour publishes in place of a batch is refused and told, and what comes after it is heard', async () => {
+  const server = await nodes.server();
+  const probe = nodes.probe(server);
+  const transport = nodes.create(server.url);
+  const told: string[] = [];
+  const heardHere: Received[] = [];
+  await transport.start((...args) => heardHere.push(args), { rejected: (_, { message }) => told.push(message) });
+  await transport.subscribe('news');
+  const batches = [
+    '\n{"history":{',
+    '\n{"history":{}}\na',
+    '\n{"history":{"epoch":"a","offset":0,"count":1}}\na',
+    '\n{"history":{"epoch":"a","offset":-1,"count":1}}\na',
+    '\n{"history":{"epoch":"a b","offset":1,"count":1}}\na',
+    `\n{"history":{"epoch":"${'a'.repeat(129)}","offset":1,"count":1}}\na`,
+    '\n{"history":{"epoch":"a","offset":1}}\na',
+    '\n{"history":{"epoch":"a","offset":1,"count":2}}\na',
+    '\n{"history":{"epoch":"a","offset":1,"count":1e9}}\na',
+    '\n{"history":{"epoch":"a","offset":9007199254740991,"count":2}}\na\nb',
+    `\n{"history":{"epoch":"a","offset":1,"count":2000}}\n${'a\n'.repeat(1_999)}a`,
+    `\n{"history":{"epoch":"a","offset":1,"count":1}}\n${'x'.repeat(2 * 1024 * 1024)}`,
+    `\n{"history":{"epoch":"a","offset":1,"count":1${' '.repeat(1_000)}}}\na`,
+  ];
+  for (const batch of batches) await probe.redis.publish('messaging:|news', batch);
+  await post(transport.history, 'end');
+  while (heardHere.length === 0) await new Promise(setImmediate);
+  expect(heard(heardHere)).toEqual(['1 end']);
+  expect(told).toHaveLength(batches.length);
+});
+
+describe('A start', () => {
+  test('says nothing of what histories need as long as no channel keeps one', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    await probe.redis.call('ACL', 'SETUSER', 'app', 'on', '>secret', '&*', '+@all', '-eval', '-xadd');
+    await nodes.node({ url: server.url, username: 'app', password: 'secret' });
+  });
+
+  test('with a channel that keeps a history fails if Redis refuses what that needs, and names the command', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const { defineChannel } = await import('../../lib/protocol/channel.js');
+    defineChannel('kept', undefined, { history: BOUNDS });
+    const allowed = [
+      'on',
+      '>secret',
+      '~messaging:*',
+      '&messaging:*',
+      '-@all',
+      '+@pubsub',
+      '+ping',
+      '+role',
+      '+evalsha',
+      '+eval',
+    ];
+    const commands = [
+      'info',
+      'time',
+      'get',
+      'set',
+      'hmget',
+      'hset',
+      'exists',
+      'del',
+      'xadd',
+      'xtrim',
+      'xrange',
+      'pexpire',
+    ];
+    const grant = [...allowed, ...commands.map((command) => `+${command}`)];
+    const redis = { url: server.url, username: 'app', password: 'secret' };
+    for (const command of ['eval', 'evalsha', 'publish', ...commands]) {
+      await probe.redis.call('ACL', 'SETUSER', 'app', 'reset', ...grant, `-${command}`);
+      const start = nodes.create(redis).start(() => undefined);
+      await expect(start).rejects.toThrow(ConfigurationError);
+      await expect(start).rejects.toThrow(new RegExp(`needs the command ${command.toUpperCase()}\\b`));
+    }
+    await probe.redis.call('ACL', 'SETUSER', 'app', 'reset', ...grant);
+    const [{ history }, received] = await nodes.node(redis, ['news']);
+    expect(offsetOf(await post(history, '1', 'an id'))).toBe(1);
+    expect(await kept(history)).toEqual(['1 1']);
+    expect(heard([await received.next()])).toEqual(['1 1']);
+    await probe.redis.call('ACL', 'SETUSER', 'app', 'resetkeys', '~other:*');
+    await expect(nodes.create(redis).start(() => undefined)).rejects.toThrow(/history.*NOPERM/);
+  });
+});

@@ -1,0 +1,153 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { BEGINNING, type AppendOutcome } from '../../lib/core/history-store.js';
+import type { Position } from '../../lib/protocol/position.js';
+import type { RedisTransport } from '../../lib/transport/redis-transport.js';
+import type { Queue } from '../support/queue.js';
+import { RedisNodes, type Received } from '../support/redis-nodes.js';
+import { RedisServer } from '../support/redis-server.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
+
+const BOUNDS = { maxMessages: 100_000, ttlMs: 60_000 };
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await RedisServer.start();
+});
+afterAll(() => server.kill());
+
+/** What one of two nodes does; posts of one turn go together. */
+type Step =
+  | { readonly kind: 'post'; readonly node: 0 | 1; readonly posts: readonly { id: number | undefined; text: number }[] }
+  /** What is under way gets no answer, or does not reach Redis; then the connection breaks. */
+  | { readonly kind: 'cut'; readonly node: 0 | 1; readonly way: 'up' | 'down' }
+  | { readonly kind: 'flush' }
+  /** As if another Redis had taken over. */
+  | { readonly kind: 'another' };
+
+const node = fc.constantFrom(0 as const, 1 as const);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant('post' as const),
+      node,
+      posts: fc.array(
+        fc.record({
+          id: fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined }),
+          text: fc.integer({ min: 0, max: 1 }),
+        }),
+        { minLength: 1, maxLength: 5 },
+      ),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('cut' as const), node, way: fc.constantFrom('up', 'down') }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'flush' as const }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'another' as const }) },
+);
+
+interface Post {
+  readonly node: number;
+  readonly payload: string;
+  readonly id: string | undefined;
+  readonly digest: string | undefined;
+  readonly outcome: Promise<AppendOutcome>;
+}
+
+let runs = 0;
+
+test('each post is appended once, in the order of its node, whatever is tried again; posts of one id once', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
+      await using nodes = new RedisNodes();
+      const channel = `run/${++runs}`;
+      const probe = nodes.probe(server);
+      const [listener, received] = await nodes.node(server.url, [channel]);
+      const proxies = [nodes.use(await TcpProxy.start(server.port)), nodes.use(await TcpProxy.start(server.port))];
+      const transports: RedisTransport[] = [];
+      for (const { port } of proxies) {
+        const [transport] = await nodes.node({ host: '127.0.0.1', port, publishTimeoutMs: 10_000 });
+        transports.push(transport);
+      }
+      const posts: Post[] = [];
+      for (const each of steps) {
+        if (each.kind === 'flush') await probe.redis.script('FLUSH');
+        if (each.kind === 'another') await another(probe.redis, channel);
+        if (each.kind === 'cut') {
+          proxies[each.node]!.mute(each.way, 0);
+          setImmediate(() => proxies[each.node]!.cut());
+        }
+        if (each.kind !== 'post') continue;
+        const { history } = transports[each.node]!;
+        for (const { id: name, text } of each.posts) {
+          const payload = name === undefined ? `${posts.length}` : `${name} ${text}`;
+          const [id, digest] = name === undefined ? [] : [`id${name}`, `of${text}`];
+          const outcome = history.append(channel, { payload, id, digest }, BOUNDS);
+          posts.push({ node: each.node, payload, id, digest, outcome });
+        }
+        if (each.posts.length > 2) await posts.at(-1)!.outcome;
+      }
+      await check(posts, await Promise.all(posts.map(({ outcome }) => outcome)), listener, channel, received);
+    }),
+    { numRuns: 60 },
+  );
+}, 60_000);
+
+async function another(
+  redis: { eval(script: string, keys: number, ...args: string[]): Promise<unknown> },
+  channel: string,
+): Promise<void> {
+  const script = `for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('HSET', key, 'run', 'another') end`;
+  await redis.eval(script, 0, `*}h|${channel}`);
+}
+
+async function check(
+  posts: readonly Post[],
+  outcomes: readonly AppendOutcome[],
+  { history }: RedisTransport,
+  channel: string,
+  received: Queue<Received>,
+): Promise<void> {
+  const { entries, gap, next, end } = await history.read(channel, BEGINNING);
+  expect([gap, next]).toEqual([undefined, end]);
+  expect(entries.map(({ offset }) => offset)).toEqual(entries.map((_, index) => index + 1));
+  // Published once each, in the same order.
+  const heard = await received.take(entries.length);
+  expect(heard.map(([payload, , , position]) => `${position!.offset} ${payload}`)).toEqual(
+    entries.map(({ offset, payload }) => `${offset} ${payload}`),
+  );
+  expect(received.pending).toEqual([]);
+  const offsets = new Map<string, number>();
+  const used = new Set<number>();
+  const lastOf = [0, 0];
+  for (const [index, outcome] of outcomes.entries()) {
+    const { node: by, payload, id } = posts[index]!;
+    if (outcome.kind === 'refused') {
+      const first = offsets.get(id!) ?? 0;
+      const other = entries.find((entry) => entry.payload.startsWith(`${id!.slice(2)} `));
+      expect(other?.payload).not.toBe(payload);
+      expect(first).toBeLessThanOrEqual(entries.length);
+      continue;
+    }
+    expect(outcome.kind).toBe('appended');
+    const { offset } = (outcome as { position: Position }).position;
+    expect(entries[offset - 1]?.payload).toBe(payload);
+    if (id !== undefined) {
+      expect(offsets.get(id) ?? offset).toBe(offset);
+      offsets.set(id, offset);
+    } else {
+      expect(used.has(offset)).toBe(false);
+      expect(offset).toBeGreaterThan(lastOf[by]!);
+      lastOf[by] = offset;
+    }
+    used.add(offset);
+  }
+  expect(used.size).toBe(entries.length);
+  // From each position, of whatever epoch, it goes on with what comes behind it.
+  for (const outcome of outcomes) {
+    if (outcome.kind !== 'appended') continue;
+    const read = await history.read(channel, outcome.position);
+    if (read.gap === 'epoch') continue;
+    expect([read.gap, read.entries.length]).toEqual([undefined, entries.length - outcome.position.offset]);
+  }
+}
