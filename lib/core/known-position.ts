@@ -6,7 +6,7 @@ import type { Hub } from './hub.js';
 const RETRY_MS = 500;
 
 /**
- * How far the history of a channel has come, as soon as that can be known.
+ * See {@link Hub.follow}; as soon as that can be known.
  *
  * @param isWanted - whether anybody still wants to know
  * @returns `undefined` if nobody does, or no history is kept
@@ -14,7 +14,7 @@ const RETRY_MS = 500;
 export async function knownPosition(hub: Hub, channel: string, isWanted: () => boolean): Promise<Position | undefined> {
   while (isWanted()) {
     try {
-      return await hub.positionOf(channel);
+      return await hub.follow(channel);
     } catch (error) {
       if (!(error instanceof TransportUnavailableError)) return undefined;
       await new Promise<void>((resolve) => void setTimeout(resolve, RETRY_MS).unref());

@@ -111,6 +111,8 @@ async function setup(adapter: AdapterName, retryMs = 20) {
   return { ...running, messaging: running.app.get(MessagingService), page };
 }
 
+const isMessage = ([type]: readonly [string, unknown]) => type === 'message' || type === 'messaging:gap';
+
 const CONNECTING = 0;
 const CLOSED = 2;
 
@@ -187,7 +189,6 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await post(3, 4);
     await using after = await start(Number(new URL(before.url).port));
     expect(after.url).toBe(before.url);
-    const isMessage = ([type]: readonly [string, unknown]) => type === 'message' || type === 'messaging:gap';
     expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
       ['message', 3],
       ['message', 4],
