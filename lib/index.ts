@@ -42,6 +42,7 @@ export {
 export type { MessageContext } from './core/message-context.js';
 export type { Gap, GapListener } from './core/gap.js';
 export type { ListenOptions } from './core/listen-options.js';
+export type { OnMessageOptions } from './nest/on-message.decorator.js';
 export type { PostOptions, PostScope } from './core/post-options.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
@@ -82,6 +83,7 @@ export type {
   DefinedChannel,
   ErrorCode,
   GapReason,
+  HistoryOptions,
   IterateOptions,
   Limits,
   ListenableChannel,

@@ -1,7 +1,7 @@
 import { isChannel, type AnyListenableChannel } from '../protocol/channel.js';
 import type { ChannelDefinition, ChannelOptions, HistoryOptions } from '../protocol/channel-definition.js';
-import { checkChannelName, isTemplate } from '../protocol/channel-name.js';
-import { LimitExceededError } from '../protocol/errors.js';
+import { checkChannelName, isTemplate, quote } from '../protocol/channel-name.js';
+import { ConfigurationError, LimitExceededError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
 import type { GapReason, Position } from '../protocol/position.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
@@ -9,14 +9,7 @@ import { ChannelDefinitions, definedTwice } from './channel-definitions.js';
 import type { Delivery } from './delivery.js';
 import type { Histories } from './histories.js';
 import { Dispatcher } from './dispatcher.js';
-import {
-  Listener,
-  assertListener,
-  type Heard,
-  type ListenerEvents,
-  type MessageListener,
-  type Tap,
-} from './listener.js';
+import { Listener, assertListener, type Heard, type MessageListener, type Tap } from './listener.js';
 import type { ListenerList } from './listener-list.js';
 import { ListenerRegistry } from './listener-registry.js';
 import type { Reporter } from './reporter.js';
@@ -73,6 +66,21 @@ export class Audience {
     return definition === undefined ? this.definitions.historyOf(name) : definition.options.history;
   }
 
+  /** See `Hub.historyFor`. */
+  historyFor({ channel, definition, segments }: Heard, what: string): HistoryOptions {
+    if (segments !== undefined && (definition?.name ?? channel) === channel) {
+      throw new ConfigurationError(
+        `${what} needs one channel, and template ${quote(channel)} has many; fill in its parameters`,
+      );
+    }
+    if (definition === undefined && this.definitions.of(channel) === 'unclear') throw definedTwice(channel);
+    const history = this.historyOf(channel, definition);
+    if (history !== undefined) return history;
+    throw new ConfigurationError(
+      `${what} needs a channel with history, and ${quote(channel)} keeps none; define it with history: { maxMessages, ttlMs }`,
+    );
+  }
+
   /** Whether listeners are not ready yet, for whom posts are held. */
   get isHolding(): boolean {
     return this.held !== undefined;
@@ -94,6 +102,11 @@ export class Audience {
   /** Delivers what came from another node; see {@link Dispatcher.enqueue}. */
   deliver(delivery: Delivery): void {
     this.dispatcher.enqueue(delivery, this.of(delivery.channel));
+  }
+
+  /** Delivers to one listener; see {@link Dispatcher.deliver}. */
+  deliverTo(delivery: Delivery, listener: Listener, tap: Tap | undefined): void {
+    this.dispatcher.deliver(delivery, listener, tap);
   }
 
   /**
@@ -147,19 +160,6 @@ export class Audience {
     return Listener.of(this.heard(channel), call, session, label);
   }
 
-  /**
-   * Registers a function of the library's own, which is called with each delivery.
-   *
-   * @param label - what logs call it
-   */
-  tap(heard: Heard, tap: Tap, session: Session, label: string, events: ListenerEvents = {}): Listener {
-    const listener = Listener.tapping(heard, tap, session, label);
-    listener.onSessionClose = events.onSessionClose;
-    listener.onGap = events.onGap;
-    this.attach(listener);
-    return listener;
-  }
-
   attach(listener: Listener): void {
     const definition = listener.definition ?? (this.transport && this.definitions.of(listener.channel));
     const options = definition === 'unclear' ? undefined : definition?.options;
@@ -185,7 +185,8 @@ export class Audience {
     try {
       for (const delivery of held) {
         for (const listener of listeners) {
-          if (!listener.closed && listener.hears(delivery.channel)) this.dispatcher.deliver(delivery, listener);
+          if (!listener.closed && listener.hears(delivery.channel))
+            this.dispatcher.deliver(delivery, listener, listener.tap);
         }
       }
     } finally {

@@ -80,13 +80,17 @@ export class Dispatcher {
     if (this.nested === 0) queueMicrotask(this.deliverLeftOver);
   }
 
-  /** Calls one listener, whether or not it is in a list. */
-  deliver(delivery: Delivery, listener: Listener): void {
+  /**
+   * Calls one listener, whether or not it is in a list.
+   *
+   * @param tap - is given it if the library listens: the listener's, or what it has in its place
+   */
+  deliver(delivery: Delivery, listener: Listener, tap: Tap | undefined): void {
     if (!this.isFor(delivery, listener.definition?.type)) return;
     const outer = this.current;
     this.current = delivery;
     try {
-      this.callOne(delivery, listener);
+      this.callOne(delivery, listener, tap);
     } finally {
       this.current = outer;
     }
@@ -218,12 +222,12 @@ export class Dispatcher {
       }
       if (first === undefined) break;
       const listener = first.listeners[first.next++]!;
-      if (!listener.closed) this.callOne(delivery, listener);
+      if (!listener.closed) this.callOne(delivery, listener, listener.tap);
     }
   }
 
-  private callOne(delivery: Delivery, listener: Listener): void {
-    if (listener.tap !== undefined) this.tap(delivery, listener, listener.tap);
+  private callOne(delivery: Delivery, listener: Listener, tap: Tap | undefined): void {
+    if (tap !== undefined) this.tap(delivery, listener, tap);
     else this.call(delivery, listener, new MessageContext(delivery, listener));
   }
 

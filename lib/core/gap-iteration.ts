@@ -10,6 +10,7 @@ export class GapIteration<T> extends Iteration<T> {
   /** Stands where messages were dropped. */
   readonly #dropped: Turn | undefined;
   #turns = 0;
+  #wanted: (() => void) | undefined = undefined;
 
   /**
    * @param leave - called when no more messages are wanted
@@ -27,12 +28,19 @@ export class GapIteration<T> extends Iteration<T> {
       this.#turns--;
       run();
     }
-    return super.next();
+    const next = super.next();
+    if (this.isWaiting) this.#wanted?.();
+    return next;
   }
 
   override async return(): Promise<IteratorResult<T, undefined>> {
     this.#turns = 0;
     return super.return();
+  }
+
+  /** Resolves when the loop has taken all messages and waits for one. */
+  async wanted(): Promise<void> {
+    if (!this.isWaiting) await new Promise<void>((resolve) => (this.#wanted = resolve));
   }
 
   /**

@@ -94,6 +94,14 @@ export class Histories {
     return isKnown;
   }
 
+  /** Whether the subscription to a channel has come so far, and no further. Nothing after that will be missing. */
+  hasHeard(name: string, position: Position): boolean {
+    if (!this.subscriptions.has(name)) return false;
+    const channel = this.channelOf(name, name);
+    channel.beginAt(position);
+    return channel.isAt(position);
+  }
+
   /** See `HistoryStore.read`. */
   read(channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead> {
     return this.store.read(channel, after, page);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { EncodedMessage } from '../protocol/codec.js';
-import type { Position } from '../protocol/position.js';
+import { positionFrom, type Position } from '../protocol/position.js';
 import type { ReadBounds, ReadFailure } from './channel-log.js';
 
 /** How much of a channel a history keeps; more is kept only for a while, until the next append. */
@@ -54,6 +54,17 @@ export interface HistoryRead {
 
 /** Where a channel is that nothing was ever posted to, as far as anybody knows. */
 export const BEGINNING: Position = { epoch: '', offset: 0 };
+
+/** Reads the place of a history: a position, or {@link BEGINNING}; `undefined` for anything else. */
+export function placeFrom(value: unknown): Position | undefined {
+  try {
+    const { epoch, offset } = Object(value) as Partial<Record<keyof Position, unknown>>;
+    if (epoch === BEGINNING.epoch && offset === BEGINNING.offset) return BEGINNING;
+  } catch {
+    return undefined;
+  }
+  return positionFrom(value);
+}
 
 /**
  * Keeps the histories of channels, and hands what is appended to every node that is subscribed, the poster's too: by the

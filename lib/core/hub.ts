@@ -14,32 +14,28 @@ import type { ReadBounds } from './channel-log.js';
 import type { Delivery } from './delivery.js';
 import type { GapListener } from './gap.js';
 import { Histories, gapReasonOf, keepsNone } from './histories.js';
-import type { HistoryRead } from './history-store.js';
 import type { HubOptions } from './hub-options.js';
 import { Inbound } from './inbound.js';
 import { isolateObservable } from './isolated-observable.js';
-import type { Heard, Listener, ListenerEvents, MessageListener, Tap } from './listener.js';
+import { Listener, type Heard, type ListenerEvents, type MessageListener, type Tap } from './listener.js';
 import { LocalHistoryStore } from './local-history-store.js';
 import { MemoryHistories } from './memory-histories.js';
 import { Outbound } from './outbound.js';
 import { PostCheck } from './post-check.js';
+import { Replay, type DeliveriesRead, type Pace, type PastReader, type ReplayStart } from './replay.js';
 import type { PostOptions } from './post-options.js';
 import type { Reporter } from './reporter.js';
 import { Session, type GapReader } from './session.js';
 import { Sessions } from './sessions.js';
 import type { Transport, TransportReceiver, TransportStatus } from './transport.js';
 
-/** What the history of a channel has, as deliveries that are {@link Delivery.replayed}; see `HistoryRead`. */
-export interface DeliveriesRead extends Omit<HistoryRead, 'entries'> {
-  /** What is no message of the channel is left out, and was reported. */
-  readonly deliveries: readonly Delivery[];
-}
+export type { DeliveriesRead } from './replay.js';
 
 /**
  * The messaging engine of one node: its {@link Audience}, what goes out by {@link Outbound} and what comes in by
  * {@link Inbound}, and the sessions that listeners belong to.
  */
-export class Hub {
+export class Hub implements PastReader {
   /** Tells this node from others. */
   readonly node = randomUUID();
   readonly types = new TypeRegistry();
@@ -56,6 +52,8 @@ export class Hub {
   private readonly outbound: Outbound;
   private readonly inbound: Inbound;
   private readonly histories: Histories | LocalHistoryStore | undefined;
+  /** What listeners are given before they hear what is posted, as long as they have not begun. */
+  private readonly replays = new WeakMap<Listener, Replay>();
   private subscriber: GapReader | undefined = undefined;
 
   constructor({ reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true }: HubOptions) {
@@ -164,6 +162,19 @@ export class Hub {
   }
 
   /**
+   * What a channel keeps.
+   *
+   * @param what - what needs it, for the error
+   * @throws ConfigurationError if it keeps nothing, or if that is not clear
+   */
+  historyFor(heard: Heard, what: string): HistoryOptions {
+    const { channel } = heard;
+    const history = this.audience.historyFor(heard, what);
+    this.historiesFor(channel);
+    return history;
+  }
+
+  /**
    * What the history of a channel has, for one reader.
    *
    * @param after - a position, or how many of the last messages
@@ -172,9 +183,10 @@ export class Hub {
   async readHistory(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
     const { store } = this.historiesFor(channel);
     const { entries, ...read } = await store.read(channel, after, page);
-    const { epoch } = read.next;
+    const { epoch, offset } = read.next;
     const deliveries = entries.map((entry) => this.inbound.replay(entry, epoch, channel));
-    return { ...read, deliveries: deliveries.filter((each) => each !== undefined) };
+    const from = { epoch, offset: offset - entries.length };
+    return { ...read, from, deliveries: deliveries.filter((each) => each !== undefined) };
   }
 
   /**
@@ -203,6 +215,11 @@ export class Hub {
     return this.histories !== undefined;
   }
 
+  /** Whether this node has delivered the messages of a channel up to a position, and no further. */
+  hasHeard(channel: string, position: Position): boolean {
+    return this.historiesFor(channel).hasHeard(channel, position);
+  }
+
   /** See {@link Audience.optionsOf}. */
   optionsOf(delivery: Delivery): Readonly<ChannelOptions> {
     return this.audience.optionsOf(delivery);
@@ -213,6 +230,7 @@ export class Hub {
    *
    * @param label - what logs call it; the function's name otherwise
    * @param onGap - see `ListenOptions`
+   * @param replay - see {@link replayStart}
    * @throws MessagingError for what is no channel or no function
    */
   listen(
@@ -221,16 +239,25 @@ export class Hub {
     session: Session,
     label?: string,
     onGap?: GapListener,
+    replay?: ReplayStart,
   ): Listener {
-    const listener = this.prepare(channel, call, session, label);
-    listener.onGap = onGap;
+    const listener = this.prepare(channel, call, session, label, onGap, replay);
     this.attach(listener);
     return listener;
   }
 
-  /** See {@link Audience.prepare}. */
-  prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
-    return this.audience.prepare(channel, call, session, label);
+  /** Like {@link listen}, for a listener that is not called yet; {@link attach} or {@link release} registers it. */
+  prepare(
+    channel: AnyListenableChannel,
+    call: MessageListener<never>,
+    session: Session,
+    label?: string,
+    onGap?: GapListener,
+    replay?: ReplayStart,
+  ): Listener {
+    const listener = this.audience.prepare(channel, call, session, label);
+    listener.onGap = onGap;
+    return this.prepareReplay(listener, replay);
   }
 
   /** See {@link Audience.heard}. */
@@ -243,14 +270,36 @@ export class Hub {
     return this.audience.heardUnder(name);
   }
 
-  /** See {@link Audience.tap}. */
-  tap(heard: Heard, tap: Tap, session: Session, label: string, events?: ListenerEvents): Listener {
-    return this.audience.tap(heard, tap, session, label, events);
+  /**
+   * Registers a function of the library's own, which is called with each delivery.
+   *
+   * @param label - what logs call it
+   * @param replay - see {@link replayStart}
+   * @param pace - how fast it takes the past
+   */
+  tap(
+    heard: Heard,
+    tap: Tap,
+    session: Session,
+    label: string,
+    events?: ListenerEvents,
+    replay?: ReplayStart,
+    pace?: Pace,
+  ): Listener {
+    const listener = this.prepareReplay(Listener.tapping(heard, tap, session, label, events), replay, pace);
+    this.attach(listener);
+    return listener;
   }
 
-  /** See {@link Audience.attach}. */
+  /** See {@link Audience.deliverTo}. */
+  deliver(delivery: Delivery, listener: Listener, tap: Tap | undefined): void {
+    this.audience.deliverTo(delivery, listener, tap);
+  }
+
+  /** Registers a listener that is {@link prepare}d. */
   attach(listener: Listener): void {
     this.audience.attach(listener);
+    this.replays.get(listener)?.begin();
   }
 
   /** See {@link Audience.holdPosts}. */
@@ -261,6 +310,12 @@ export class Hub {
   /** See {@link Audience.release}. */
   release(listeners: readonly Listener[]): void {
     this.audience.release(listeners);
+    for (const listener of listeners) this.replays.get(listener)?.begin();
+  }
+
+  private prepareReplay(listener: Listener, start: ReplayStart | undefined, pace?: Pace): Listener {
+    if (start !== undefined) this.replays.set(listener, new Replay(this, listener, start, pace));
+    return listener;
   }
 
   private historiesOf(transport: Transport | undefined): Histories | LocalHistoryStore | undefined {

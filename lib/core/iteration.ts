@@ -2,10 +2,11 @@ import { checkOptions, type OptionCheck } from '../protocol/check-options.js';
 import type { ListenableChannel } from '../protocol/channel.js';
 import { resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
 import { GapIteration } from './gap-iteration.js';
+import type { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
 import type { Hub } from './hub.js';
 import { tellOfGap } from './isolate.js';
-import { LISTEN_OPTIONS, type ListenOptions } from './listen-options.js';
+import { LISTEN_OPTIONS, replayStart, type ListenOptions } from './listen-options.js';
 import type { Listener } from './listener.js';
 import type { GapReader, Session } from './session.js';
 
@@ -31,6 +32,7 @@ export function iterate<T>(
   if (options !== undefined) checkOptions(options, 'iterate', OPTIONS);
   const resolved = resolveIterateOptions(options, 'iterate');
   const heard = hub.heard(channel);
+  const start = replayStart(hub, heard, options?.replay, 'iterate');
   let listener: Listener | undefined;
   let isBegun = false;
   const onGap = options?.onGap;
@@ -49,7 +51,12 @@ export function iterate<T>(
     const onSessionClose = (): void => iteration.finish();
     // The loop may be behind: it is told when it has taken the messages from before the loss.
     const events = { onSessionClose, onGap: (gap: Gap) => iteration.takeTurn(() => tell(gap)) };
-    listener = hub.tap(heard, ({ message }) => iteration.take(message as T), session, 'iterate()', events);
+    const take = ({ message, replayed }: Delivery): void => {
+      // The past comes when the loop asks for it; what comes live is bounded.
+      if (replayed) iteration.put(message as T);
+      else iteration.take(message as T);
+    };
+    listener = hub.tap(heard, take, session, 'iterate()', events, start, iteration);
   };
   const end = (): Promise<IteratorResult<T, undefined>> => {
     isBegun = true;

@@ -1,5 +1,12 @@
+import { describe, quote } from '../protocol/channel-name.js';
 import { callback, checkOptions, type OptionCheck } from '../protocol/check-options.js';
+import { ConfigurationError } from '../protocol/errors.js';
+import type { Position } from '../protocol/position.js';
 import type { GapListener } from './gap.js';
+import { placeFrom } from './history-store.js';
+import type { Hub } from './hub.js';
+import type { Heard } from './listener.js';
+import type { ReplayStart } from './replay.js';
 
 /** How a channel is listened to. */
 export interface ListenOptions {
@@ -10,15 +17,59 @@ export interface ListenOptions {
    * rejects with, is logged and reported.
    */
   onGap?: GapListener;
+  /**
+   * Begins with the past of a channel with history: so many of its last messages (1 to the channel's `maxMessages`), the
+   * latest one, or all after a position (of `context.position` or `messages.position(channel)`). They come first, in order;
+   * then what is posted from now on, without a hole and none twice. `context.replayed` tells them apart. What was posted
+   * after a position and is no longer kept is one gap.
+   *
+   * @defaultValue only what is posted from now on
+   */
+  replay?: number | 'latest' | Position;
 }
 
+const REPLAY = `a whole number of at least 1, 'latest' or a position { epoch, offset }`;
+
 /** The checks of {@link ListenOptions}. */
-export const LISTEN_OPTIONS: Record<keyof ListenOptions, OptionCheck> = { onGap: callback };
+export const LISTEN_OPTIONS: Record<keyof ListenOptions, OptionCheck> = {
+  onGap: callback,
+  replay: (value) => (readReplay(value) === undefined ? REPLAY : undefined),
+};
 
 /**
  * @param path - what the options were given to, as the error names it
+ * @param only - the option that there is; absent: all of them
  * @throws ConfigurationError that names the option
  */
-export function checkListenOptions(options: ListenOptions, path: string): void {
-  checkOptions(options, path, LISTEN_OPTIONS);
+export function checkListenOptions(options: ListenOptions, path: string, only?: keyof ListenOptions): void {
+  checkOptions(options, path, only === undefined ? LISTEN_OPTIONS : { [only]: LISTEN_OPTIONS[only] });
+}
+
+/**
+ * Where a listener begins by its option `replay`.
+ *
+ * @param path - as of {@link checkListenOptions}
+ * @returns `undefined`: with what is posted from now on
+ * @throws ConfigurationError that names the channel if it has no past, or not so much
+ */
+export function replayStart(
+  hub: Hub,
+  heard: Heard,
+  replay: ListenOptions['replay'],
+  path: string,
+): ReplayStart | undefined {
+  if (replay === undefined) return undefined;
+  const { maxMessages } = hub.historyFor(heard, `${path}: option "replay"`);
+  const start = readReplay(replay);
+  if (start !== undefined && (typeof start !== 'number' || start <= maxMessages)) return start;
+  const expected = typeof start === 'number' ? `at most ${maxMessages}, the channel's history.maxMessages` : REPLAY;
+  throw new ConfigurationError(
+    `${path}: option "replay" of channel ${quote(heard.channel)} must be ${expected}, not ${describe(replay)}`,
+  );
+}
+
+function readReplay(value: unknown): ReplayStart | undefined {
+  if (value === 'latest') return 1;
+  if (typeof value === 'number') return Number.isSafeInteger(value) && value > 0 ? value : undefined;
+  return placeFrom(value);
 }

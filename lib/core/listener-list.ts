@@ -39,10 +39,9 @@ export class ListenerList implements Registry {
   /** The templates that the name is of, as of {@link templatesVersion}. */
   templates: readonly ListenerList[] = NO_TEMPLATES;
   templatesVersion = 0;
-  /** Whether one of the listeners is a tap, or was. */
-  hasTaps = false;
   private listeners: Listener[] = [];
   private closedCount = 0;
+  private tapCount = 0;
   private nextWaiting = 0;
 
   constructor(
@@ -54,16 +53,26 @@ export class ListenerList implements Registry {
     this.isReserved = name.startsWith(RESERVED_PREFIX);
   }
 
+  /** Whether one of the listeners is a tap. */
+  get hasTaps(): boolean {
+    return this.tapCount > 0;
+  }
+
   get isEmpty(): boolean {
     return this.listeners.length === this.closedCount;
   }
 
   add(listener: Listener): void {
     this.listeners.push(listener);
-    if (listener.tap !== undefined) this.hasTaps = true;
+    if (listener.tap !== undefined) this.tapCount++;
   }
 
-  noteClosed(): void {
+  noteUntapped(): void {
+    this.tapCount--;
+  }
+
+  noteClosed({ tap }: Listener): void {
+    if (tap !== undefined) this.tapCount--;
     this.closedCount++;
     this.sweep();
     if (this.isEmpty) this.onEmpty(this);

@@ -41,6 +41,8 @@ export interface Registry {
   /** Resolves when no later global post can be missed; at once where there is none. */
   readonly interest: Promise<void> | undefined;
   add(listener: Listener): void;
+  /** To be called when one of its listeners has no {@link Listener.tap} any more. */
+  noteUntapped(): void;
   /** To be called when the listener has just been closed. */
   noteClosed(listener: Listener): void;
 }
@@ -53,7 +55,8 @@ export interface MessageSubscription extends Disposable {
   readonly closed: boolean;
   /**
    * Resolves once no later global post can be missed: at once without Redis, else when Redis has confirmed
-   * the subscription. Resolves, too, when the registration ends first. Never rejects.
+   * the subscription; with `replay`, when the past has been delivered as well. Resolves, too, when the registration ends
+   * first. Never rejects.
    */
   readonly ready: Promise<void>;
   /** Ends the registration. The listener is not called again, not even for a message being delivered. */
@@ -83,8 +86,8 @@ export class Listener implements Heard, MessageSubscription, Registration {
     { channel, definition, segments }: Heard,
     /** The function of the application; does nothing if there is a {@link tap}. */
     readonly call: MessageListener<never>,
-    /** The function of the library, if that listens. */
-    readonly tap: Tap | undefined,
+    /** The function of the library, if that listens; see {@link setTap}. */
+    public tap: Tap | undefined,
     readonly session: Session,
     private readonly label: string | undefined,
   ) {
@@ -99,8 +102,11 @@ export class Listener implements Heard, MessageSubscription, Registration {
   }
 
   /** One that is given each {@link Delivery}, for which no context is made. */
-  static tapping(heard: Heard, tap: Tap, session: Session, label: string): Listener {
-    return new Listener(heard, callNobody, tap, session, label);
+  static tapping(heard: Heard, tap: Tap, session: Session, label: string, events: ListenerEvents = {}): Listener {
+    const listener = new Listener(heard, callNobody, tap, session, label);
+    listener.onSessionClose = events.onSessionClose;
+    listener.onGap = events.onGap;
+    return listener;
   }
 
   /** What logs call it. */
@@ -132,13 +138,30 @@ export class Listener implements Heard, MessageSubscription, Registration {
   }
 
   get ready(): Promise<void> {
+    if (this.becameReady !== undefined) return this.becameReady;
     const { interest } = this;
     if (interest === undefined) return READY;
-    this.becameReady ??= new Promise((resolve) => {
-      this.resolveReady = resolve;
-      void interest.then(resolve);
-    });
-    return this.becameReady;
+    const resolve = this.delayReady();
+    void interest.then(resolve);
+    return this.becameReady!;
+  }
+
+  /**
+   * Has {@link ready} wait for something else than the broker.
+   *
+   * @returns to be called when it is there
+   */
+  delayReady(): () => void {
+    let ready!: () => void;
+    this.becameReady = new Promise((resolve) => (ready = resolve));
+    this.resolveReady = ready;
+    return ready;
+  }
+
+  /** Changes who is given its messages from now on; `undefined`: the function of the application. */
+  setTap(tap: Tap | undefined): void {
+    if (tap === undefined && this.tap !== undefined) this.list?.noteUntapped();
+    this.tap = tap;
   }
 
   /** Joins the list that calls it. */

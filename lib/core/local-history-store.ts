@@ -27,6 +27,12 @@ export class LocalHistoryStore implements HistoryStore {
     return channels.map((channel) => this.histories.position(channel));
   }
 
+  /** Whether a channel has come so far, and no further: what is appended is delivered at once. */
+  hasHeard(channel: string, { epoch, offset }: Position): boolean {
+    const position = this.histories.position(channel);
+    return position.epoch === epoch && position.offset === offset;
+  }
+
   close(): void {
     this.histories.clear();
   }

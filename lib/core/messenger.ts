@@ -16,11 +16,12 @@ import { COPY, describeCopy } from '../protocol/copy.js';
 import { UnserializableError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class, Message } from '../protocol/message.js';
+import type { Position } from '../protocol/position.js';
 import { messagesFrom } from '../protocol/source.js';
 import type { Hub } from './hub.js';
 import { iterate } from './iteration.js';
 import { Listener, assertListener, type MessageListener, type MessageSubscription } from './listener.js';
-import { checkListenOptions, type ListenOptions } from './listen-options.js';
+import { checkListenOptions, replayStart, type ListenOptions } from './listen-options.js';
 import type { PostOptions } from './post-options.js';
 import type { Revocations } from './revocations.js';
 import type { Session } from './session.js';
@@ -118,7 +119,10 @@ export abstract class Messenger {
     options?: ListenOptions,
   ): MessageSubscription {
     if (options !== undefined) checkListenOptions(options, 'addListener');
-    return this.hub.listen(channel, listener, this.openSessionFor('addListener'), undefined, options?.onGap);
+    const { onGap, replay } = options ?? {};
+    const { hub } = this;
+    const start = replay === undefined ? undefined : replayStart(hub, hub.heard(channel), replay, 'addListener');
+    return hub.listen(channel, listener, this.openSessionFor('addListener'), undefined, onGap, start);
   }
 
   /**
@@ -177,6 +181,26 @@ export abstract class Messenger {
     options?: IterateOptions & ListenOptions,
   ): AsyncIterableIterator<T, undefined> {
     return iterate(this.hub, channel, this.openSessionFor('iterate'), options);
+  }
+
+  /**
+   * Where a channel with history is now: state that is read afterwards has all messages up to there, so that a listener with
+   * `replay` of this position hears the rest. `{ epoch: '', offset: 0 }`: nothing was posted yet.
+   *
+   * @throws (rejects) ConfigurationError for a channel without history, and for a template
+   * @throws (rejects) TransportUnavailableError if it cannot be known now: Redis is away
+   * @example
+   * ```ts
+   * const position = await messaging.position(UserUpdates);
+   * const users = await repository.load();
+   * messaging.addListener(UserUpdates, (update) => users.apply(update), { replay: position });
+   * ```
+   */
+  async position<T>(channel: Channel<T> | string): Promise<Position> {
+    const { hub } = this;
+    const heard = hub.heard(channel);
+    hub.historyFor(heard, 'position()');
+    return hub.positionOf(heard.channel);
   }
 
   /**

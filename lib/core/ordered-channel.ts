@@ -78,6 +78,12 @@ export class OrderedChannel {
     return this.last !== undefined;
   }
 
+  /** Whether everything up to a position is delivered, and nothing else. */
+  isAt({ epoch, offset }: Position): boolean {
+    const { last } = this;
+    return !this.isReading && last?.epoch === epoch && last.offset === offset;
+  }
+
   isQuietSince(time: number): boolean {
     return this.last !== undefined && !this.isReading && this.lastAt < time;
   }

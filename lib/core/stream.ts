@@ -5,10 +5,11 @@ import type { Delivery } from './delivery.js';
 import type { Gap, GapListener } from './gap.js';
 import type { Hub } from './hub.js';
 import { IsolatedObservable, type Failed, type Failing } from './isolated-observable.js';
-import { checkListenOptions, type ListenOptions } from './listen-options.js';
+import { checkListenOptions, replayStart, type ListenOptions } from './listen-options.js';
 import { knownPosition } from './known-position.js';
 import type { Heard, Listener } from './listener.js';
 import { MessageContext } from './message-context.js';
+import type { Pace, ReplayStart } from './replay.js';
 import type { Following, Session } from './session.js';
 
 const LABEL = 'createStream()';
@@ -49,6 +50,8 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     readonly session: Session,
     /** See {@link ListenOptions.onGap}. */
     readonly onGap?: GapListener | undefined,
+    /** Where each subscriber begins; absent: with what is posted from then on. */
+    readonly replay?: ReplayStart | undefined,
   ) {
     super(
       () => this.failed(),
@@ -62,7 +65,7 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
   }
 
   private tell(subscriber: Subscriber<T>): TeardownLogic {
-    const { hub, session, heard, onGap } = this;
+    const { hub, session, heard, onGap, replay } = this;
     if (session.closed) {
       subscriber.complete();
       return Subscription.EMPTY;
@@ -83,8 +86,10 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
       reader.gap(gap);
       return onGap?.(gap);
     };
-    const events = { onSessionClose, onGap: hub.hasTransport ? tellGap : undefined };
-    if (following === undefined) return hub.tap(heard, take, session, LABEL, events);
+    const start = following?.after ?? replay;
+    const hasGaps = hub.hasTransport || start !== undefined;
+    const events = { onSessionClose, onGap: hasGaps ? tellGap : undefined };
+    if (following === undefined) return hub.tap(heard, take, session, LABEL, events, start);
     const follow = (delivery: Delivery): void => {
       following.begin(delivery);
       try {
@@ -93,8 +98,9 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
         following.end();
       }
     };
-    const listener = hub.tap(heard, follow, session, LABEL, events);
-    if (following.after === undefined) void this.tellBeginning(listener, following);
+    const pace: Pace = { wanted: () => following.drained(), canTake: () => true };
+    const listener = hub.tap(heard, follow, session, LABEL, events, start, pace);
+    if (typeof start !== 'object') void this.tellBeginning(listener, following);
     return () => {
       listener.unsubscribe();
       following.close();
@@ -133,6 +139,8 @@ export function createStream<T>(
   options?: ListenOptions,
 ): Observable<T> {
   if (options !== undefined) checkListenOptions(options, 'createStream');
+  const { onGap, replay } = options ?? {};
   // Checked here, since an error inside the Observable would come at another time and in another place.
-  return new ChannelStream<T>(hub, hub.heard(channel), session, options?.onGap);
+  const heard = hub.heard(channel);
+  return new ChannelStream<T>(hub, heard, session, onGap, replayStart(hub, heard, replay, 'createStream'));
 }

@@ -3,14 +3,14 @@ import { ExternalContextCreator } from '@nestjs/core';
 import type { MessageContext } from '../core/message-context.js';
 import { whenHeard } from '../core/heard.js';
 import { Hub } from '../core/hub.js';
+import { replayStart } from '../core/listen-options.js';
 import type { Listener } from '../core/listener.js';
-import type { AnyListenableChannel } from '../protocol/channel.js';
 import { DecoratedMethods, type DecoratedMethod } from './decorated-methods.js';
 import { LocalSessions } from './local-sessions.js';
 import { MessagePipeline, type MessageCall } from './message-pipeline.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
-import { channelsOf } from './on-message.decorator.js';
+import { handledBy, type Handled } from './on-message.decorator.js';
 import { refuseUnclearClasses } from './refuse-unclear-classes.js';
 import { startOrClose } from './start-or-close.js';
 import { warnOfRenamedClasses } from './warn-of-renamed-classes.js';
@@ -19,7 +19,7 @@ import { warnOfRenamedClasses } from './warn-of-renamed-classes.js';
 @Injectable()
 export class MessageHandlers implements OnApplicationBootstrap {
   private readonly pipeline: MessagePipeline;
-  private readonly findNew: () => DecoratedMethod<AnyListenableChannel>[];
+  private readonly findNew: () => DecoratedMethod<Handled>[];
 
   constructor(
     private readonly hub: Hub,
@@ -29,7 +29,7 @@ export class MessageHandlers implements OnApplicationBootstrap {
     @Optional() private readonly local?: LocalSessions,
   ) {
     this.pipeline = new MessagePipeline(contextCreator);
-    this.findNew = methods.finder(channelsOf);
+    this.findNew = methods.finder(handledBy);
   }
 
   /**
@@ -61,8 +61,14 @@ export class MessageHandlers implements OnApplicationBootstrap {
   private discover(): Listener[] {
     return this.findNew().flatMap((method) => {
       const call = method.isStatic ? this.staticCall(method) : this.scopedCall(method);
-      return method.marks.map((channel) => this.hub.prepare(channel, call, this.hub.root, method.label));
+      return method.marks.map((handled) => this.listenerOf(handled, call, method.label));
     });
+  }
+
+  private listenerOf({ channel, place, replay }: Handled, call: MessageCall, label: string): Listener {
+    const { hub } = this;
+    const start = replayStart(hub, hub.heard(channel), replay, place);
+    return hub.prepare(channel, call, hub.root, label, undefined, start);
   }
 
   private staticCall({ wrapper, method }: DecoratedMethod<unknown>): MessageCall {

@@ -1,8 +1,20 @@
 import type { MessageContext } from '../core/message-context.js';
 import type { AnyListenableChannel, Channel, ChannelTemplate } from '../protocol/channel.js';
+import { checkListenOptions, type ListenOptions } from '../core/listen-options.js';
 import { MethodMarks } from './method-marks.js';
 
-const CHANNELS = new MethodMarks<AnyListenableChannel>('@OnMessage');
+/** How the method of a handler is decorated. */
+export interface OnMessageOptions extends Pick<ListenOptions, 'replay'> {}
+
+/** What one decoration of a method asks for. */
+export interface Handled {
+  readonly channel: AnyListenableChannel;
+  readonly replay: OnMessageOptions['replay'];
+  /** For errors. */
+  readonly place: string;
+}
+
+const HANDLED = new MethodMarks<Handled>('@OnMessage');
 
 /**
  * Whether a parameter may be given a message, or what decorators and pipes make of one: the message itself,
@@ -32,23 +44,30 @@ type HandlerDecorator<T> = <Method extends (...args: never[]) => unknown>(
  * as a whole do not: they are made for requests. The parameters are `(message, context)`, or what
  * `@Payload()` and `@Ctx()` say. What it throws is logged and reported; other listeners still run.
  *
- * Messages posted while the application starts are delivered once it has started.
+ * Messages posted while the application starts are delivered once it has started; with `replay`, after the past, which
+ * the start of the application waits for.
  *
+ * @throws ConfigurationError for wrong options; at the start of the application for a `replay` that the channel cannot give
  * @example
  * ```ts
  * @OnMessage(UserUpdates)
  * handle(update: UserUpdate, context: MessageContext) {}
+ *
+ * @OnMessage(Prices, { replay: 100 })
+ * note(price: Price, { replayed }: MessageContext) {}
  * ```
  */
-export function OnMessage<T>(channel: Channel<T> | ChannelTemplate<T>): HandlerDecorator<T>;
-export function OnMessage(channel: string): MethodDecorator;
-export function OnMessage(channel: AnyListenableChannel): MethodDecorator {
+export function OnMessage<T>(channel: Channel<T> | ChannelTemplate<T>, options?: OnMessageOptions): HandlerDecorator<T>;
+export function OnMessage(channel: string, options?: OnMessageOptions): MethodDecorator;
+export function OnMessage(channel: AnyListenableChannel, options?: OnMessageOptions): MethodDecorator {
   return (target, method, descriptor) => {
-    CHANNELS.add(CHANNELS.methodOf(target, method, descriptor).handler, channel);
+    const { handler, place } = HANDLED.methodOf(target, method, descriptor);
+    if (options !== undefined) checkListenOptions(options, place, 'replay');
+    HANDLED.add(handler, { channel, place, replay: options?.replay });
   };
 }
 
-/** The channels that a method is decorated with. */
-export function channelsOf(handler: Function): readonly AnyListenableChannel[] {
-  return CHANNELS.of(handler);
+/** What a method is decorated with. */
+export function handledBy(handler: Function): readonly Handled[] {
+  return HANDLED.of(handler);
 }

@@ -17,7 +17,7 @@ export {
   type ParameterNames,
   type PostableChannel,
 } from './channel.js';
-export type { ChannelOptions } from './channel-definition.js';
+export type { ChannelOptions, HistoryOptions } from './channel-definition.js';
 export { ERROR_CODES, type ErrorCode } from './error-codes.js';
 export {
   ChannelDeniedError,

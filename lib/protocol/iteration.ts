@@ -80,9 +80,7 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
   /** Takes a message. */
   take(message: T): void {
     const { maxBuffered, overflow } = this.#options;
-    const next = this.#waiting.shift();
-    if (next) return next({ value: message, done: false });
-    if (this.count() >= maxBuffered) {
+    if (!this.isWaiting && this.count() >= maxBuffered) {
       if (overflow === 'error') {
         const text = `more than maxBuffered (${maxBuffered}) messages wait in an iteration`;
         this.finish(new LimitExceededError(`Channel ${quote(this.#channel)}: ${text}`));
@@ -90,7 +88,19 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
       }
       this.dropOldest();
     }
-    this.buffered.push(message);
+    this.put(message);
+  }
+
+  /** Takes a message although too many may wait. */
+  put(message: T): void {
+    const next = this.#waiting.shift();
+    if (next) next({ value: message, done: false });
+    else this.buffered.push(message);
+  }
+
+  /** Whether none waits, and so many may. */
+  canTake(count: number): boolean {
+    return this.isWaiting && count <= this.#options.maxBuffered;
   }
 
   /** No more messages come; the loop ends after those that wait, with the error where there is one. */

@@ -1,0 +1,326 @@
+import { describe, expect, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import type { ListenOptions } from '../../../lib/core/listen-options.js';
+import { Messenger } from '../../../lib/core/messenger.js';
+import { Revocations } from '../../../lib/core/revocations.js';
+import type { Session } from '../../../lib/core/session.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
+import { ConfigurationError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { Queue } from '../../support/queue.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+const history = { maxMessages: 1_000, ttlMs: 60_000 };
+const Orders = defineChannel<number>('replay/orders', undefined, { history });
+const Few = defineChannel<number>('replay/few', undefined, { history: { maxMessages: 4, ttlMs: 60_000 } });
+const Rooms = defineChannel<number, 'replay/rooms/:id'>('replay/rooms/:id', undefined, { history });
+const Plain = defineChannel<number>('replay/plain');
+
+class Messages extends Messenger {
+  constructor(
+    hub: Hub,
+    private readonly session: Session = hub.root,
+  ) {
+    super(hub, new Revocations(hub));
+  }
+
+  protected override sessionFor(): Session {
+    return this.session;
+  }
+}
+
+/** A node of a broker, or the only one there is. */
+async function node(broker?: MemoryBroker) {
+  const transport = broker && new MemoryTransport(broker);
+  const reporter = new RecordingReporter();
+  const hub = new Hub({ reporter, transport });
+  await hub.start();
+  const messages = new Messages(hub);
+  /** What a listener hears: `n` live, `(n)` from the history. */
+  const listen = (options?: ListenOptions, channel: typeof Orders = Orders) => {
+    const heard = new Queue<string>();
+    const onGap: ListenOptions['onGap'] = ({ reason, position }) => heard.push(`gap ${reason} ${position?.offset}`);
+    const listener = messages.addListener(
+      channel,
+      (message, { replayed }) => heard.push(replayed ? `(${message})` : `${message}`),
+      { onGap, ...options },
+    );
+    return { heard, listener };
+  };
+  return { hub, messages, listen, transport, reporter };
+}
+
+async function post({ hub }: { hub: Hub }, ...numbers: number[]) {
+  for (const number of numbers) expect(await hub.post(Orders, number)).toBe(true);
+}
+
+describe.each([
+  ['in one process', () => undefined],
+  ['over a broker', () => new MemoryBroker()],
+])('A listener with replay, %s', (_kind, broker) => {
+  test('is given the last messages, then those that are posted from then on', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2, 3);
+    const { heard, listener } = a.listen({ replay: 2 });
+    await listener.ready;
+    expect(heard.pending).toEqual(['(2)', '(3)']);
+    await post(a, 4);
+    expect(await heard.take(3)).toEqual(['(2)', '(3)', '4']);
+  });
+
+  test('is given the latest message', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2);
+    const { heard } = a.listen({ replay: 'latest' });
+    expect(await heard.take(1)).toEqual(['(2)']);
+  });
+
+  test('is given what was posted after a position', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2);
+    const position = await a.messages.position(Orders);
+    await post(a, 3, 4);
+    const { heard } = a.listen({ replay: position });
+    expect(await heard.take(2)).toEqual(['(3)', '(4)']);
+    await post(a, 5);
+    expect(await heard.take(1)).toEqual(['5']);
+  });
+
+  test('is given everything after the position of a channel that nothing was posted to', async () => {
+    const a = await node(broker());
+    const position = await a.messages.position('replay/orders');
+    expect(position).toEqual({ epoch: '', offset: 0 });
+    await post(a, 1);
+    const { heard } = a.listen({ replay: position });
+    expect(await heard.take(1)).toEqual(['(1)']);
+  });
+
+  test('is given a past of several pages, and what is posted meanwhile', async () => {
+    const a = await node(broker());
+    const numbers = Array.from({ length: 900 }, (_, index) => index + 1);
+    await post(a, ...numbers);
+    const { heard, listener } = a.listen({ replay: 900 });
+    const state = { isReady: false };
+    void listener.ready.then(() => (state.isReady = true));
+    let posted = 900;
+    while (!state.isReady) {
+      await post(a, ++posted);
+      await new Promise((resolve) => void setImmediate(resolve));
+    }
+    expect(posted).toBeGreaterThan(900);
+    const taken = await heard.take(posted);
+    expect(taken.map((text) => Number(text.replace(/[()]/g, '')))).toEqual(
+      Array.from({ length: posted }, (_, index) => index + 1),
+    );
+    expect(heard.pending).toEqual([]);
+  });
+
+  test('is told of one gap if its position is of another channel, and given all that there is', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2);
+    const { heard } = a.listen({ replay: { epoch: 'other', offset: 1 } });
+    expect(await heard.take(3)).toEqual(['gap epoch 0', '(1)', '(2)']);
+  });
+
+  test('is told of one gap if messages after its position are no longer kept', async () => {
+    const a = await node(broker());
+    await a.hub.post(Few, 1);
+    const position = await a.messages.position(Few);
+    for (let number = 2; number <= 100; number++) await a.hub.post(Few, number);
+    const { heard } = a.listen({ replay: position }, Few);
+    const gap = /^gap trimmed (\d+)$/.exec(await heard.next())!;
+    const first = Number(gap[1]) + 1;
+    expect(first).toBeGreaterThan(2);
+    for (let number = first; number <= 100; number++) expect(await heard.next()).toBe(`(${number})`);
+  });
+
+  test('may post to its own channel for what it is given', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2, 3);
+    const heard = new Queue<number>();
+    a.messages.addListener(
+      Orders,
+      (message) => {
+        heard.push(message);
+        if (message < 10) void a.messages.postMessage(Orders, message + 10);
+      },
+      { replay: 3 },
+    );
+    expect(await heard.take(6)).toEqual([1, 2, 3, 11, 12, 13]);
+  });
+
+  test('is given nothing more when it has unsubscribed in the middle', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2, 3);
+    const heard: number[] = [];
+    const listener = a.messages.addListener(
+      Orders,
+      (message) => {
+        heard.push(message);
+        if (message === 2) listener.unsubscribe();
+      },
+      { replay: 3 },
+    );
+    await listener.ready;
+    expect(heard).toEqual([1, 2]);
+    await post(a, 4);
+    expect(heard).toEqual([1, 2]);
+  });
+
+  test('is given nothing more when its session has closed in the middle', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2, 3);
+    const session = a.hub.sessions.open();
+    const heard: number[] = [];
+    const hear = (message: number) => {
+      heard.push(message);
+      if (message === 2) session.close();
+    };
+    await new Messages(a.hub, session).addListener(Orders, hear, { replay: 3 }).ready;
+    expect(heard).toEqual([1, 2]);
+  });
+
+  test('that throws is reported, and given the rest', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2);
+    const heard = new Queue<number>();
+    const listener = a.messages.addListener(
+      Orders,
+      function picky(message) {
+        heard.push(message);
+        throw new Error(`not ${message}`);
+      },
+      { replay: 2 },
+    );
+    await listener.ready;
+    await post(a, 3);
+    expect(await heard.take(3)).toEqual([1, 2, 3]);
+    const failures = a.reporter.listenerFailures.map(({ error, listener: name }) => `${name}: ${String(error)}`);
+    expect(failures).toEqual(['picky: Error: not 1', 'picky: Error: not 2', 'picky: Error: not 3']);
+  });
+
+  test('is removed by its function', async () => {
+    const a = await node(broker());
+    await post(a, 1);
+    const heard: number[] = [];
+    const hear = (message: number) => heard.push(message);
+    await a.messages.addListener(Orders, hear, { replay: 1 }).ready;
+    a.messages.removeListener(Orders, hear);
+    await post(a, 2);
+    expect(heard).toEqual([1]);
+  });
+
+  test('gives each subscriber of a stream the past', async () => {
+    const a = await node(broker());
+    await post(a, 1, 2);
+    const stream = a.messages.createStream(Orders, { replay: 2 });
+    for (let round = 0; round < 2; round++) {
+      const heard = new Queue<number>();
+      const subscription = stream.subscribe(heard.push);
+      expect(await heard.take(2)).toEqual([1, 2]);
+      subscription.unsubscribe();
+    }
+  });
+});
+
+describe('A listener with replay in one process', () => {
+  test('misses nothing that is posted before it was given anything', async () => {
+    const a = await node();
+    await post(a, 1, 2);
+    const { heard, listener } = a.listen({ replay: 'latest' });
+    void a.hub.post(Orders, 3);
+    void a.hub.post(Orders, 4);
+    await listener.ready;
+    expect(heard.pending).toEqual(['(2)', '(3)', '(4)']);
+  });
+
+  test('costs no more than any other when it has been given the past', async () => {
+    const a = await node();
+    await post(a, 1);
+    const { listener } = a.listen({ replay: 1 });
+    await listener.ready;
+    expect(listener).toMatchObject({ tap: undefined });
+  });
+});
+
+describe('A listener with replay over a broker', () => {
+  test('is given the past when the broker is there', async () => {
+    const broker = new MemoryBroker();
+    const a = await node(broker);
+    const b = await node(broker);
+    await post(a, 1, 2);
+    broker.cut(b.transport);
+    const { heard } = b.listen({ replay: 2 });
+    await post(a, 3);
+    broker.heal();
+    expect(await heard.take(2)).toEqual(['(2)', '(3)']);
+  });
+
+  test('is given each message once if the node is behind the history', async () => {
+    const broker = new MemoryBroker();
+    const a = await node(broker);
+    const b = await node(broker);
+    const first = b.listen();
+    await first.listener.ready;
+    await post(a, 1);
+    expect(await first.heard.take(1)).toEqual(['1']);
+    broker.cut(b.transport);
+    await post(a, 2, 3);
+    const second = b.listen({ replay: 10 });
+    broker.heal();
+    expect(await second.heard.take(3)).toEqual(['(1)', '(2)', '(3)']);
+    await post(a, 4);
+    expect(await first.heard.take(3)).toEqual(['2', '3', '4']);
+    expect(await second.heard.take(1)).toEqual(['4']);
+    expect(second.heard.pending).toEqual([]);
+  });
+});
+
+describe('The option "replay"', () => {
+  test.each<[unknown, string]>([
+    [0, `'latest' or a position`],
+    [1.5, `'latest' or a position`],
+    ['first', `'latest' or a position`],
+    [{ epoch: 'a' }, `'latest' or a position`],
+    [{ epoch: '', offset: 3 }, `'latest' or a position`],
+    [null, `'latest' or a position`],
+    [1_001, `"replay/orders" must be at most 1000, the channel's history.maxMessages`],
+  ])('refuses %p', async (replay, text) => {
+    const { messages } = await node();
+    const options = { replay } as ListenOptions;
+    for (const listen of [
+      () => messages.addListener(Orders, () => {}, options),
+      () => messages.createStream(Orders, options),
+      () => messages.iterate(Orders, options),
+    ]) {
+      expect(listen).toThrow(ConfigurationError);
+      expect(listen).toThrow(text);
+    }
+  });
+
+  test('needs a channel with history, and one channel', async () => {
+    const { messages } = await node();
+    const options = { replay: 1 };
+    expect(() => messages.addListener(Plain, () => {}, options)).toThrow(
+      `addListener: option "replay" needs a channel with history, and "replay/plain" keeps none; define it with history: { maxMessages, ttlMs }`,
+    );
+    expect(() => messages.createStream(Rooms, options)).toThrow(
+      'needs one channel, and template "replay/rooms/:id" has',
+    );
+    expect(() => messages.createStream('replay/rooms/:id', options)).toThrow('needs one channel');
+    expect(() => messages.addListener(Rooms.for({ id: '7' }), () => {}, options)).not.toThrow();
+    expect(() => messages.iterate('replay/rooms/8', options)).not.toThrow();
+  });
+});
+
+describe('The position of a channel', () => {
+  test('is refused if it keeps no history, and cannot be known while the broker is away', async () => {
+    const broker = new MemoryBroker();
+    const { messages } = await node(broker);
+    await expect(messages.position(Plain)).rejects.toThrow('position() needs a channel with history');
+    await expect(messages.position(Rooms as never)).rejects.toThrow('needs one channel');
+    broker.cut();
+    await expect(messages.position(Orders)).rejects.toThrow(TransportUnavailableError);
+  });
+});
