@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import { RedisProbe } from './redis-probe.js';
 import { RedisServer, freePort } from './redis-server.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -10,9 +11,11 @@ const SLOTS = 16_384;
 
 /** A real Redis Cluster of masters without replicas. */
 export class RedisCluster implements AsyncDisposable {
+  private readonly replicas: RedisServer[] = [];
+
   private constructor(
     readonly servers: readonly RedisServer[],
-    private readonly files: readonly string[],
+    private readonly files: string[],
     private readonly firstBus: string,
     /** What each server hears from the others by, if that was asked for. */
     readonly buses: readonly TcpProxy[],
@@ -47,8 +50,65 @@ export class RedisCluster implements AsyncDisposable {
     return this.servers.map(({ port }) => ({ host: '127.0.0.1', port }));
   }
 
+  /** Gives a member a replica, which has all that it has when this resolves. */
+  async addReplica(member: number): Promise<RedisServer> {
+    const [file, bus] = [join(tmpdir(), `nodes-${randomUUID()}.conf`), String(await freePort())];
+    const args = ['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', bus];
+    const replica = await RedisServer.start({ args });
+    this.replicas.push(replica);
+    this.files.push(file);
+    using master = new RedisProbe(this.servers[member]!.url);
+    using probe = new RedisProbe(replica.url);
+    await probe.redis.call('CLUSTER', 'MEET', '127.0.0.1', String(this.servers[0]!.port), this.firstBus);
+    const id = await master.redis.cluster('MYID');
+    const isDone = async (): Promise<boolean> => (await master.redis.info('replication')).includes('state=online');
+    // It knows the master only after a while.
+    while (!(await isOk(probe.redis.call('CLUSTER', 'REPLICATE', id))));
+    while (!(await isDone()));
+    // A member that has not heard of it yet would not believe that it takes over.
+    const replicaId = await probe.redis.cluster('MYID');
+    for (const { url } of this.servers) {
+      using each = new RedisProbe(url);
+      const knows = async (): Promise<boolean> =>
+        new RegExp(`${replicaId} \\S+ slave ${id}`).test(String(await each.redis.cluster('NODES')));
+      while (!(await knows()));
+    }
+    return replica;
+  }
+
+  /** Which member has the slot of a key. */
+  async ownerOf(key: string): Promise<number> {
+    const slot = await this.slotOf(key);
+    return Math.floor(((slot + 1) * this.servers.length - 1) / SLOTS);
+  }
+
+  /** Moves the slot of a key to another member, with all keys in it. */
+  async moveSlot(key: string, from: number, to: number, halfway: () => Promise<void> = async () => {}): Promise<void> {
+    const slot = await this.slotOf(key);
+    using source = new RedisProbe(this.servers[from]!.url);
+    using target = new RedisProbe(this.servers[to]!.url);
+    const [sourceId, targetId] = [await source.redis.cluster('MYID'), await target.redis.cluster('MYID')];
+    await target.redis.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', sourceId);
+    await source.redis.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', targetId);
+    for (let isFirst = true; ; isFirst = false) {
+      const keys = (await source.redis.call('CLUSTER', 'GETKEYSINSLOT', slot, 1)) as string[];
+      if (keys.length === 0) break;
+      await source.redis.call('MIGRATE', '127.0.0.1', String(this.servers[to]!.port), '', '0', '5000', 'KEYS', ...keys);
+      if (isFirst) await halfway();
+    }
+    for (const { url } of [this.servers[to]!, this.servers[from]!, ...this.servers]) {
+      using each = new RedisProbe(url);
+      await each.redis.call('CLUSTER', 'SETSLOT', slot, 'NODE', targetId);
+    }
+  }
+
+  private async slotOf(key: string): Promise<number> {
+    using probe = new RedisProbe(this.servers[0]!.url);
+    return await probe.redis.cluster('KEYSLOT', key);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.servers.map((server) => server.kill()));
+    await Promise.all([...this.servers, ...this.replicas].map((server) => server.kill()));
     for (const proxy of this.buses) await proxy[Symbol.asyncDispose]();
     await Promise.all(this.files.map((file) => rm(file, { force: true })));
   }
@@ -74,4 +134,11 @@ export class RedisCluster implements AsyncDisposable {
       client.disconnect();
     }
   }
+}
+
+async function isOk(answer: Promise<unknown>): Promise<boolean> {
+  return answer.then(
+    () => true,
+    () => false,
+  );
 }
