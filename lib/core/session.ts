@@ -63,8 +63,10 @@ export interface Following {
   begin(delivery: Delivery): void;
   /** It has gone there. */
   end(): void;
-  /** The subscription began there, as far as is known. */
-  beginsAt(position: Position): void;
+  /** It has had the past, if it began there. @param position - where the channel was, if there was no message before */
+  arrived(position: Position): void;
+  /** Whether the subscriber can take more at once. */
+  readonly keepsUp: boolean;
   /** Resolves when the subscriber has taken what it was given. */
   drained(): Promise<void>;
   /** The subscription has ended. */

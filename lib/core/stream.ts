@@ -61,7 +61,8 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
 
   /** Whether it has places to which somebody may come back: those of one channel with history. */
   get keepsHistory(): boolean {
-    return !isTemplate(this.heard.channel) && this.hub.historyOf(this.heard) !== undefined;
+    const { hub, heard } = this;
+    return hub.historyOf(heard) !== undefined && !isTemplate(heard.channel) && hub.keepsHistories;
   }
 
   private tell(subscriber: Subscriber<T>): TeardownLogic {
@@ -98,19 +99,20 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
         following.end();
       }
     };
-    const pace: Pace = { wanted: () => following.drained(), canTake: () => true };
+    const pace: Pace = { wanted: () => following.drained(), canTake: () => following.keepsUp };
     const listener = hub.tap(heard, follow, session, LABEL, events, start, pace);
-    if (typeof start !== 'object') void this.tellBeginning(listener, following);
+    void this.tellArrival(listener, following, start);
     return () => {
       listener.unsubscribe();
       following.close();
     };
   }
 
-  private async tellBeginning(listener: Listener, following: Following): Promise<void> {
+  private async tellArrival(listener: Listener, following: Following, start: ReplayStart | undefined): Promise<void> {
     await listener.ready;
-    const position = await knownPosition(this.hub, this.heard.channel, () => !listener.closed);
-    if (position !== undefined && !listener.closed) following.beginsAt(position);
+    const { channel } = this.heard;
+    const position = typeof start === 'object' ? start : await knownPosition(this.hub, channel, () => !listener.closed);
+    if (position !== undefined && !listener.closed) following.arrived(position);
   }
 
   /** Who is told of what a subscriber fails with now. */

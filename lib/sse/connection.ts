@@ -79,6 +79,11 @@ export class SseConnection implements Flushable {
     return this.isEnded || isGone(this.response);
   }
 
+  /** Whether a source that can wait need not. */
+  get keepsUp(): boolean {
+    return this.behind === undefined && (this.pending?.length ?? 0) < ENOUGH_BYTES;
+  }
+
   /** How many bytes wait for the reader. */
   get bufferedBytes(): number {
     return (this.pending?.length ?? 0) + (this.behind?.rest?.length ?? 0) + this.sink.writableLength;

@@ -152,6 +152,10 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     if (this.state !== 'done') this.connection.send(frame);
   }
 
+  get keepsUp(): boolean {
+    return this.connection.keepsUp;
+  }
+
   drained(): Promise<void> {
     return this.connection.drained();
   }

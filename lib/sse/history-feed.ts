@@ -2,11 +2,12 @@ import type { Delivery } from '../core/delivery.js';
 import type { Hub } from '../core/hub.js';
 import { knownPosition } from '../core/known-position.js';
 import type { Heard } from '../core/listener.js';
+import type { ReplayStart } from '../core/replay.js';
 import { placeId } from '../protocol/place-id.js';
 import type { GapReason, Position } from '../protocol/position.js';
 import type { FeedPlace } from './feed.js';
 import { gapFrame, type Frame } from './frame.js';
-import { HistoryPages, type HistoryStart } from './history-pages.js';
+import { HistoryPages } from './history-pages.js';
 import { placedFrame, positionFrame } from './message-frame.js';
 import { PastReading, type Present } from './past-reading.js';
 import { StreamFeed, type StreamFeedContext, type StreamFeedPlace } from './stream-feed.js';
@@ -45,7 +46,7 @@ export class HistoryFeed extends StreamFeed implements Present {
     return super.hasReaders || this.past.size > 0;
   }
 
-  override enter(place: StreamFeedPlace, start?: HistoryStart): void {
+  override enter(place: StreamFeedPlace, start?: ReplayStart): void {
     if (start === undefined) {
       this.join(place);
       this.greet(place);

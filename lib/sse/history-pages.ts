@@ -1,9 +1,6 @@
-import type { DeliveriesRead, Hub } from '../core/hub.js';
+import type { Hub } from '../core/hub.js';
+import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
 import { placeId } from '../protocol/place-id.js';
-import type { Position } from '../protocol/position.js';
-
-/** Where a reader begins: right after a position, or with so many of the last messages. */
-export type HistoryStart = Position | number;
 
 /** What is read at once; it is kept while a slow reader takes it. */
 const PAGE = { maxEntries: 256, maxBytes: 256 * 1024 };
@@ -24,7 +21,7 @@ export class HistoryPages {
    *
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
-  read(start: HistoryStart): Promise<DeliveriesRead> {
+  read(start: ReplayStart): Promise<DeliveriesRead> {
     const { pages, channel } = this;
     const key = typeof start === 'number' ? String(start) : placeId(start);
     const known = pages.get(key);

@@ -1,10 +1,11 @@
 import { gapReasonOf } from '../core/histories.js';
-import type { DeliveriesRead, Hub } from '../core/hub.js';
+import type { Hub } from '../core/hub.js';
+import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
 import { isBehind, isNext } from '../core/ordered-channel.js';
 import { placeId } from '../protocol/place-id.js';
 import type { Position } from '../protocol/position.js';
 import { gapFrame, type Frame } from './frame.js';
-import type { HistoryPages, HistoryStart } from './history-pages.js';
+import type { HistoryPages } from './history-pages.js';
 import { placedFrame, positionFrame } from './message-frame.js';
 import type { WorkQueue } from './work-queue.js';
 
@@ -38,6 +39,8 @@ export class PastReading {
   private state: 'reading' | 'waiting' | 'closed' = 'reading';
   /** The place before the first message that came since it began: all that comes after that is wanted. */
   private liveFrom: Position | undefined;
+  /** Whether it wants so many of the last messages, and was not given any. */
+  private isCounting: boolean;
   private hasArrived = false;
   /** Whether it was looked once more, since the present seems to be of another epoch. */
   private hasDoubted = false;
@@ -50,10 +53,11 @@ export class PastReading {
   constructor(
     private readonly present: Present,
     private readonly reader: PastReader,
-    private at: HistoryStart,
+    private at: ReplayStart,
     private readonly arrive: () => void,
   ) {
     this.liveFrom = present.last;
+    this.isCounting = typeof at === 'number';
     void present.ready.then(() => this.read());
   }
 
@@ -106,11 +110,14 @@ export class PastReading {
         return;
       }
       if (this.state !== 'reading') return;
-      const { liveFrom } = this;
-      if (typeof this.at === 'number' && liveFrom !== undefined && isBefore(liveFrom, startOf(page))) {
-        // More has come since it began than it wanted of the past.
-        this.at = liveFrom;
-        continue;
+      const { at, liveFrom } = this;
+      if (typeof at === 'number' && liveFrom !== undefined) {
+        // Some of the last ones have come since it began, and are not of the past.
+        const from = { epoch: liveFrom.epoch, offset: Math.max(0, liveFrom.offset - at) };
+        if (isBefore(from, page.from)) {
+          this.at = from;
+          continue;
+        }
       }
       await this.send(page, hub);
       this.at = page.next;
@@ -121,8 +128,11 @@ export class PastReading {
   private async send(page: DeliveriesRead, hub: Hub): Promise<void> {
     const { reader } = this;
     const { channel } = this.present;
-    const { gap, deliveries } = page;
-    if (gap !== undefined) reader.next(gapFrame({ channel, reason: gapReasonOf(gap) }, placeId(startOf(page))));
+    const { gap, from, deliveries } = page;
+    // Who wants the last ones takes what there is of the past.
+    const isWanted = !(this.isCounting && gap === 'trimmed' && this.liveFrom && isBehind(this.liveFrom, from));
+    if (gap !== undefined && isWanted) reader.next(gapFrame({ channel, reason: gapReasonOf(gap) }, placeId(from)));
+    this.isCounting = false;
     for (const delivery of deliveries) {
       let keepsUp = true;
       try {
@@ -153,12 +163,6 @@ export class PastReading {
     this.hasDoubted = isOther;
     return true;
   }
-}
-
-/** The place before the first message of a page. */
-function startOf({ deliveries, next }: DeliveriesRead): Position {
-  const first = deliveries[0]?.position;
-  return first === undefined ? next : { epoch: first.epoch, offset: first.offset - 1 };
 }
 
 function isBefore(place: Position, { epoch, offset }: Position): boolean {

@@ -1,9 +1,9 @@
 import type { Delivery } from '../core/delivery.js';
 import type { Heard } from '../core/listener.js';
+import type { ReplayStart } from '../core/replay.js';
 import type { GapReason, Position } from '../protocol/position.js';
 import { Feed, type FeedContext, type FeedPlace, type FeedReader } from './feed.js';
 import { gapFrame, type Frame } from './frame.js';
-import type { HistoryStart } from './history-pages.js';
 import { eventFrame } from './message-frame.js';
 import type { PastReader } from './past-reading.js';
 import type { WorkQueue } from './work-queue.js';
@@ -32,7 +32,7 @@ export class StreamFeed extends Feed {
   }
 
   /** @param _start - where the reader begins, if the channel has a history; `undefined`: with what comes */
-  enter(place: StreamFeedPlace, _start?: HistoryStart): void {
+  enter(place: StreamFeedPlace, _start?: ReplayStart): void {
     this.join(place);
   }
 

@@ -57,7 +57,7 @@ export class StreamFeeds {
     }
     const feed = this.feedOf(stream);
     const place = new StreamPlace(feed, session, reader);
-    feed.enter(place, reader.resumesAfter);
+    feed.enter(place, reader.resumesAfter ?? stream.replay);
     session.own(place);
     return place;
   }

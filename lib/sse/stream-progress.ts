@@ -10,6 +10,7 @@ import { eventFrame, placedFrame, positionFrame, withId } from './message-frame.
 /** What frames go out by. */
 export interface ProgressOutput {
   send(frame: Frame): void;
+  readonly keepsUp: boolean;
   drained(): Promise<void>;
 }
 
@@ -61,10 +62,13 @@ export class StreamProgress implements Following {
     if (held !== undefined) this.output.send(this.placed(held, current));
   }
 
-  beginsAt(position: Position): void {
-    if (this.isSeveral || this.passed !== undefined || this.current !== undefined) return;
-    this.passed = position;
-    this.output.send(positionFrame(this.channel!, position));
+  arrived(position: Position): void {
+    this.passed ??= position;
+    if (!this.isSeveral) this.output.send(positionFrame(this.channel!, this.passed));
+  }
+
+  get keepsUp(): boolean {
+    return this.output.keepsUp;
   }
 
   drained(): Promise<void> {
@@ -121,7 +125,11 @@ class Elsewhere implements Following {
 
   end(): void {}
 
-  beginsAt(): void {}
+  arrived(): void {}
+
+  get keepsUp(): boolean {
+    return this.progress.keepsUp;
+  }
 
   drained(): Promise<void> {
     return this.progress.drained();

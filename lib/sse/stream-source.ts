@@ -39,9 +39,8 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
 
 /** Whether a stream is read without subscribing to it. */
 export function isWhole(stream: MessageStream): stream is ChannelStream<unknown> | DirectStream<unknown> {
-  // Its own function for losses is called for a subscriber only, who alone begins with the past, too.
-  if (!(stream instanceof ChannelStream)) return stream instanceof DirectStream;
-  return stream.onGap === undefined && stream.replay === undefined;
+  // Its own function for losses is called for a subscriber only.
+  return stream instanceof DirectStream || (stream instanceof ChannelStream && stream.onGap === undefined);
 }
 
 /**

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import http2 from 'node:http2';
 import { Controller, Param } from '@nestjs/common';
 import { describe, expect, test } from '@jest/globals';
-import { filter, from, map, merge, mergeMap } from 'rxjs';
+import { filter, from, map, merge, mergeMap, repeat, take } from 'rxjs';
 import {
   defineChannel,
   Messages,
@@ -99,6 +99,42 @@ class Streams {
   @Sse('several')
   several(@Messages() messages: SessionMessages) {
     return merge(messages.createStream(Orders), messages.createStream(Returns));
+  }
+
+  @Sse('latest')
+  latest(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders, { replay: 2 });
+  }
+
+  @Sse('latest-odd')
+  latestOdd(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders, { replay: 2 }).pipe(filter((number) => number % 2 === 1));
+  }
+
+  @Sse('twice')
+  twice(@Messages() messages: SessionMessages) {
+    const orders = messages.createStream(Orders);
+    return merge(orders.pipe(filter((number) => number % 2 === 1)), orders.pipe(filter((number) => number % 2 === 0)));
+  }
+
+  @Sse('again')
+  again(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders).pipe(take(1), repeat());
+  }
+
+  @Sse('first')
+  first(@Messages() messages: SessionMessages) {
+    return messages.createStream(Orders).pipe(
+      mergeMap((number) => from([number, -number])),
+      take(1),
+    );
+  }
+
+  @Sse('own-and-more')
+  ownAndMore(@Messages() messages: SessionMessages) {
+    return messages
+      .createStream(Orders)
+      .pipe(mergeMap((number) => from([number, new SseEvent(-number, { id: `order:${number}` })])));
   }
 
   @Sse('news')
@@ -290,6 +326,86 @@ describe('An event stream of a channel with history', () => {
     expect(doubled).toEqual(pairs);
     expect(both).toEqual(['1 @1', '2 @2', '7 undefined', '3 @3']);
     for (const client of clients) client.abort();
+  });
+
+  test('begins with the past that its handler asks for, shared or behind operators; a place that the client has counts more', async () => {
+    await using server = await start(new MemoryBroker());
+    await server.post(...range(1, 7));
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    const read = async (path: string, id?: string) => {
+      await using client = await open(server, path, id);
+      return numbers(await past(client));
+    };
+    expect(await read('latest')).toEqual([6, 7]);
+    expect(await read('latest-odd')).toEqual([7]);
+    expect(await read('latest', `messaging:${epoch}:3`)).toEqual([4, 5, 6, 7]);
+    expect(await read('latest-odd', `messaging:${epoch}:3`)).toEqual([5, 7]);
+    expect(await read('latest-odd', 'messaging:another:3')).toEqual([GAP('epoch'), 1, 3, 5, 7]);
+    expect(await read('latest-odd', 'order:3')).toEqual([7]);
+    expect(await read('latest-odd', `messaging:${epoch}:7`)).toEqual([]);
+  });
+
+  test('begins each subscription to its channel where the client was, and no other channel', async () => {
+    await using server = await start(new MemoryBroker());
+    await server.post(1, 2, 3);
+    await server.messaging.postMessage(Returns, 10);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    await using twice = await open(server, 'twice', `messaging:${epoch}:1`);
+    const events = await twice.events.take(2);
+    expect(new Set(numbers(events))).toEqual(new Set([2, 3]));
+    expect(events.map(({ id }) => id)).toEqual([undefined, undefined]);
+    await using several = await open(server, 'several', `messaging:${epoch}:2`);
+    expect(numbers(await several.events.take(1))).toEqual([3]);
+    await server.messaging.postMessage(Returns, 11);
+    expect(numbers(await several.events.take(1))).toEqual([11]);
+  });
+
+  test('begins there once: a later subscription has what comes from then on', async () => {
+    await using server = await start(new MemoryBroker());
+    await server.post(1, 2);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    await using client = await open(server, 'again', `messaging:${epoch}:1`);
+    expect(numbers(await client.events.take(1))).toEqual([2]);
+    const { id } = await client.events.next();
+    expect(id).toBe(`messaging:${epoch}:2`);
+    await server.post(3);
+    expect(numbers(await client.events.take(1))).toEqual([3]);
+  });
+
+  test('sends what a message brings before anything else, also at its end', async () => {
+    await using server = await start();
+    const clients = [await open(server, 'first'), await open(server, 'own-and-more')];
+    for (const client of clients) await past(client);
+    await server.post(1);
+    const [first, own] = await Promise.all(clients.map(({ events }) => events.take(2)));
+    expect(first).toEqual([
+      { event: 'message', id: undefined, data: '1' },
+      { event: 'messaging:end', id: 'messaging:end', data: '{}' },
+    ]);
+    expect(own).toEqual([
+      { event: 'message', id: undefined, data: '1' },
+      { event: 'message', id: 'order:1', data: '-1' },
+    ]);
+    for (const client of clients) client.abort();
+  });
+
+  test('tells gaps behind operators with the place from which it goes on', async () => {
+    const broker = new MemoryBroker();
+    await using server = await start(broker);
+    await using other = await start(broker);
+    await server.post(1);
+    await using client = await open(server, 'odd');
+    await past(client);
+    broker.cut(server.transport);
+    broker.wipe();
+    await other.post(7);
+    broker.heal();
+    const events = await client.events.take(2);
+    const { epoch } = await server.hub.positionOf(Orders.name);
+    expect(events).toEqual([
+      { event: 'messaging:gap', id: `messaging:${epoch}:0`, data: GAP('epoch').slice('messaging:gap '.length) },
+      { event: 'message', id: `messaging:${epoch}:1`, data: '7' },
+    ]);
   });
 
   test('has no ids if it is of several channels with history, or of a template; nor one without history', async () => {
