@@ -282,6 +282,8 @@ export class ServerStream {
         receiver.answer(answer);
       } else {
         this.confirmed.add(channel);
+        // It was left meanwhile.
+        if (!wanted.has(channel)) continue;
         // After a change the stream says so.
         if (!this.#hasPositions) this.#goOn(answer, positions.has(channel) && !answer.recovered);
         else {

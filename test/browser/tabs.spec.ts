@@ -175,6 +175,11 @@ describe('Tabs that share a connection', () => {
     await using context = await browser.newContext();
     const [leader, ...others] = (await openTabs(context, 4, 'tabs/takeover')) as [Tab, Tab, Tab, Tab];
     expect(await others[1].subscribe('tabs/second')).toBe('subscribed');
+    // Then each of them knows where both channels are.
+    post('second', 'here');
+    post('takeover', 'here');
+    expect(await others[1].message()).toBe('tabs/second here');
+    for (const tab of others) expect(await tab.message()).toBe('tabs/takeover here');
     const changes = new Queue<ClientConnectionChange>();
     using listening = messaging.addListener(ClientConnections, changes.push);
     await listening.ready;
@@ -324,6 +329,7 @@ describe('Tabs that share a connection', () => {
     await leader.page.close();
     await other.reaches('connecting');
     await other.reaches('open');
+    while (connections() !== 1) await turn();
     const [connection] = running.app.get(Gateway)['connections'].values();
     expect(connection!.names).toEqual(['tabs/stays']);
   });

@@ -22,3 +22,24 @@ test('answers to each time that a channel is wanted, and asks for one that was r
   expect(await answers.next()).toEqual({ channel: 'b' });
   link.close();
 });
+
+test('answers nothing about a channel that was left before the server answered, and keeps no position of it', async () => {
+  await using gateway = await ScriptedGateway.start();
+  const answers = new Queue<ChannelAnswer>();
+  const link = new ServerLink(
+    { url: gateway.url },
+    { status: () => {}, answer: answers.push, message: () => {}, gap: () => {} },
+  );
+  using _ = { [Symbol.dispose]: () => link.close() };
+  link.want('a');
+  const stream = await gateway.ready();
+  link.want('b');
+  const change = await gateway.changes.next();
+  stream.event('messaging:position', { channels: [{ channel: 'b', position: { epoch: 'e', offset: 0 } }] });
+  expect(await answers.take(2)).toEqual([{ channel: 'a' }, { channel: 'b' }]);
+  link.drop('b');
+  change.answer();
+  expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['b'] });
+  expect(answers.pending).toEqual([]);
+  expect([...link.positions.keys()]).toEqual(['a']);
+});
