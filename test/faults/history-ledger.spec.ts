@@ -1,0 +1,189 @@
+import { describe, expect, test } from '@jest/globals';
+import { HistoryLedger, HistoryLog, type HistoryLogOptions } from '../support/history-ledger.js';
+import type { Finding } from '../support/ledger.js';
+
+// The checker of channels with history in the schedules of faults: it finds what is wrong, and nothing else.
+
+const CHANNEL = 'c';
+const KEEPS = 4;
+
+type Given = number | 'gap' | 'trimmed' | 'broker' | `gap ${string}:${number}`;
+
+interface Case {
+  /** The history: the numbers of one poster; in each epoch, at offset 1 and following. */
+  readonly history?: readonly (readonly number[])[];
+  readonly refused?: readonly number[];
+  /** More posts that were answered `true`. */
+  readonly accepted?: readonly number[];
+  readonly wipes?: number;
+  readonly sinceMs?: number;
+  readonly hasEnded?: boolean;
+  readonly options?: HistoryLogOptions;
+}
+
+/** A reader that gets no positions, beside one that has the whole history and knows them. */
+function check(
+  given: readonly Given[],
+  {
+    history = [[1, 2, 3, 4, 5, 6]],
+    refused = [],
+    accepted = [],
+    wipes = history.length - 1,
+    sinceMs = 0,
+    hasEnded = false,
+    options,
+  }: Case = {},
+) {
+  const ledger = new HistoryLedger(() => KEEPS);
+  ledger.wipes = wipes;
+  const whole = ledger.add(new HistoryLog('whole', CHANNEL, () => true, 0));
+  for (const [epoch, numbers] of history.entries()) {
+    if (epoch > 0) whole.gap('epoch', 0);
+    for (const [index, n] of numbers.entries()) {
+      whole.message('p', CHANNEL, n, n * 10, { epoch: `e${epoch}`, offset: index + 1 });
+      ledger.posted('p', CHANNEL, n, n * 10, !refused.includes(n));
+    }
+  }
+  for (const n of accepted) ledger.posted('p', CHANNEL, n, n * 10, true);
+  const log = ledger.add(new HistoryLog('r', CHANNEL, () => true, sinceMs, options));
+  for (const [index, each] of given.entries()) {
+    if (typeof each === 'number') log.message('p', CHANNEL, each, each * 10);
+    else if (each.includes(':')) {
+      const [epoch, offset] = each.slice('gap '.length).split(':');
+      log.gap('epoch', index * 10, { epoch: epoch!, offset: Number(offset) });
+    } else log.gap(each === 'gap' ? 'epoch' : each, index * 10);
+  }
+  log.hasEnded = hasEnded;
+  return ledger.check();
+}
+
+const kinds = ({ findings }: { findings: readonly Finding[] }): string[] => findings.map(({ kind }) => kind);
+
+const LONG = [Array.from({ length: 200 }, (_, index) => index + 1)];
+const tail = (from: number): number[] => LONG[0]!.slice(from - 1);
+
+describe('the checker of channels with history', () => {
+  test('finds nothing if each message has come in order and once', () => {
+    expect(check([1, 2, 3, 4, 5, 6])).toEqual({
+      findings: [],
+      counts: { received: 12, told: 0, silent: 0, doubled: 0, disorder: 0, gaps: 0, idleGaps: 0, falseGaps: 0 },
+    });
+  });
+
+  test('finds messages that are missing in the middle, at the beginning and at the end', () => {
+    expect(check([1, 2, 5, 6]).findings).toEqual([
+      { kind: 'lost', reader: 'r', name: CHANNEL, what: 'c: 2 from 1:3 to 1:4, at 50 ms' },
+    ]);
+    expect(kinds(check([3, 4, 5, 6]))).toEqual(['lost']);
+    expect(kinds(check([1, 2, 3]))).toEqual(['lost']);
+    expect(kinds(check([]))).toEqual(['lost']);
+    expect(check([1, 6]).counts.silent).toBe(4);
+  });
+
+  test('does not miss what was posted before the reader was there or after it has left', () => {
+    expect(check([4, 5, 6], { sinceMs: 40 }).findings).toEqual([]);
+    expect(kinds(check([5, 6], { sinceMs: 40 }))).toEqual(['lost']);
+    expect(check([1, 2, 3], { hasEnded: true }).findings).toEqual([]);
+    expect(kinds(check([1, 3], { hasEnded: true }))).toEqual(['lost']);
+  });
+
+  test('finds messages that have come twice or late', () => {
+    expect(kinds(check([1, 2, 2, 3, 4, 5, 6]))).toEqual(['doubled']);
+    expect(check([1, 3, 2, 4, 5, 6]).findings).toEqual([
+      { kind: 'lost', reader: 'r', name: CHANNEL, what: 'c: 1 from 1:2 to 1:2, at 30 ms' },
+      { kind: 'disorder', reader: 'r', name: CHANNEL, what: 'c: p 2 at 1:2, at 20 ms' },
+    ]);
+  });
+
+  test('finds a message that the history has twice, and one that is elsewhere for another reader', () => {
+    expect(kinds(check([1, 2, 3], { history: [[1, 2, 3, 2]] }))).toContain('doubled');
+    const ledger = new HistoryLedger(() => KEEPS);
+    for (const [reader, numbers] of [
+      ['one', [1, 2]],
+      ['other', [2, 1]],
+    ] as const) {
+      const log = ledger.add(new HistoryLog(reader, CHANNEL, () => true, 0));
+      for (const [index, n] of numbers.entries()) log.message('p', CHANNEL, n, 0, { epoch: 'e', offset: index + 1 });
+    }
+    expect(ledger.check().findings).toContainEqual({
+      kind: 'doubled',
+      reader: 'everybody',
+      name: CHANNEL,
+      what: '1:1: p 1 and p 2 are both there',
+    });
+  });
+
+  test('takes no gap if nothing was wiped and not more has come than is kept, not even where messages are missing', () => {
+    expect(kinds(check([1, 2, 'gap', 3, 4, 5, 6]))).toEqual(['false gap']);
+    expect(kinds(check([1, 2, 'broker', 3, 4, 5, 6]))).toEqual(['false gap']);
+    expect(kinds(check([1, 2, 'trimmed', 5, 6]))).toEqual(['needless loss', 'doubled gap']);
+    expect(kinds(check([1, 2, 3, 4, 5, 6, 'gap']))).toEqual(['false gap']);
+    expect(kinds(check([1, 'broker', 5, 6]))).toEqual(['false gap']);
+  });
+
+  test('takes one gap where a history was wiped, if all of the next one comes', () => {
+    const history = [
+      [1, 2, 3, 4],
+      [7, 8, 9],
+    ];
+    expect(check([1, 2, 'gap', 7, 8, 9], { history })).toMatchObject({ findings: [], counts: { told: 2, silent: 0 } });
+    expect(check([1, 2, 3, 4, 'gap', 7, 8, 9], { history }).findings).toEqual([]);
+    expect(check([1, 2, 'gap e1:0', 7, 8, 9], { history }).findings).toEqual([]);
+    expect(kinds(check([1, 2, 'gap e1:1', 7, 8, 9], { history }))).toEqual(['false gap']);
+    expect(kinds(check([1, 2, 7, 8, 9], { history }))).toEqual(['lost']);
+    expect(kinds(check([1, 2, 'gap', 'gap', 7, 8, 9], { history }))).toEqual(['doubled gap']);
+    expect(kinds(check([1, 2, 'gap', 8, 9], { history }))).toEqual(['needless loss']);
+    expect(check([1, 2, 'gap'], { history, hasEnded: true }).findings).toEqual([]);
+    expect(kinds(check([1, 'gap', 2, 7, 8, 9], { history }))).toEqual(['false gap', 'lost']);
+  });
+
+  test('finds a history that began anew though nobody has wiped it', () => {
+    expect(kinds(check([1, 2, 'gap', 3, 4], { history: [[1, 2], [3, 4]], wipes: 0 }))).toContain('needless loss');
+  });
+
+  test('takes a change of epoch for none if offsets go on', () => {
+    const ledger = new HistoryLedger(() => KEEPS);
+    const [knows, other] = ['knows', 'other'].map((reader) =>
+      ledger.add(new HistoryLog(reader, CHANNEL, () => true, 0)),
+    );
+    for (const n of [1, 2, 3]) {
+      knows!.message('p', CHANNEL, n, n, { epoch: n < 3 ? 'e' : 'f', offset: n });
+      other!.message('p', CHANNEL, n, n);
+    }
+    expect(ledger.check().findings).toEqual([]);
+  });
+
+  test('takes a gap where more has come than is kept, if all comes that is kept', () => {
+    expect(check([1, 2, 'trimmed', ...tail(190)], { history: LONG }).findings).toEqual([]);
+    expect(kinds(check([1, 2, 'trimmed', ...tail(198)], { history: LONG }))).toEqual(['needless loss', 'doubled gap']);
+    expect(kinds(check([1, 2, 'trimmed', 'trimmed', ...tail(190)], { history: LONG }))).toEqual(['doubled gap']);
+  });
+
+  test('finds a post that was answered true and that nobody has, unless it may have been wiped', () => {
+    expect(check([1, 2, 4, 5], { history: [[1, 2, 4, 5]], accepted: [3] }).findings).toEqual([
+      { kind: 'lost', reader: 'everybody', name: CHANNEL, what: 'p 3 was answered true' },
+    ]);
+    const history = [
+      [1, 2],
+      [4, 5],
+    ];
+    expect(check([1, 2, 'gap', 4, 5], { history, accepted: [3] }).findings).toEqual([]);
+    expect(kinds(check([1, 2, 3], { history: [[1, 2, 3]], accepted: [4] }))).toEqual(['lost']);
+  });
+
+  test('takes a post that was answered false for one that is there for all, or for nobody', () => {
+    expect(check([1, 2, 3], { history: [[1, 2, 3]], refused: [2] }).findings).toEqual([]);
+    expect(kinds(check([1, 3], { history: [[1, 2, 3]], refused: [2] }))).toEqual(['lost']);
+  });
+
+  test('finds posts of one poster that are not in the order of posting', () => {
+    expect(kinds(check([1, 3, 2], { history: [[1, 3, 2]] }))).toEqual(['disorder']);
+  });
+
+  test('lets a reader of a template have gaps where nothing is missing, and misses what is missing without one', () => {
+    const options = { isTemplate: true };
+    expect(check([1, 2, 'broker', 3, 4, 5, 6], { options })).toMatchObject({ findings: [], counts: { idleGaps: 1 } });
+    expect(kinds(check([1, 2, 4, 5, 6], { options }))).toEqual(['lost']);
+    expect(check([1, 2, 'broker', 4, 5, 6], { options }).findings).toEqual([]);
+  });
+});

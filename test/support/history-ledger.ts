@@ -1,0 +1,279 @@
+import type { Position } from 'nestjs-messaging';
+import type { Finding, LedgerCounts } from './ledger.js';
+import { HistoryOrder, type Placed } from './history-order.js';
+
+/** How a reader of channels with history is judged. */
+export interface HistoryLogOptions {
+  /**
+   * It reads a template as a whole: its gaps tell of the links of its server, and may stand where nothing is missing. What is
+   * missing without one is lost for it too.
+   */
+  readonly isTemplate?: boolean;
+}
+
+interface Gap {
+  readonly reason: string;
+  readonly atMs: number;
+  readonly position: Position | undefined;
+}
+
+/** One reader: all that it was given of channels with history, in order. */
+export class HistoryLog {
+  readonly entries: (Placed | Gap)[] = [];
+  readonly #last = new Map<string, number>();
+  readonly #position = new Map<string, Position>();
+  hasEnded = false;
+
+  /**
+   * @param sinceMs - posts from then on must reach it
+   */
+  constructor(
+    readonly reader: string,
+    readonly name: string,
+    readonly hears: (channel: string) => boolean,
+    readonly sinceMs: number,
+    readonly options: HistoryLogOptions = {},
+  ) {}
+
+  /** @param position - that of the message, if its reader gets to know it */
+  message(poster: string, channel: string, n: number, atMs: number, position?: Position): void {
+    this.entries.push({ channel, key: `${poster} ${n}`, atMs, position });
+    this.#last.set(`${poster} ${channel}`, Math.max(n, this.last(poster, channel)));
+    if (position) this.#position.set(channel, position);
+  }
+
+  gap(reason: string, atMs: number, position?: Position): void {
+    this.entries.push({ reason, atMs, position });
+  }
+
+  /** The highest number that it has of a poster on a channel. */
+  last(poster: string, channel: string): number {
+    return this.#last.get(`${poster} ${channel}`) ?? 0;
+  }
+
+  /** From where whoever takes its place goes on. */
+  position(channel: string): Position | undefined {
+    return this.#position.get(channel);
+  }
+}
+
+/** A post as its poster knows it. */
+interface Posted {
+  readonly poster: string;
+  readonly n: number;
+  readonly atMs: number;
+  readonly isAccepted: boolean;
+}
+
+/** What of a channel is looked at together. */
+interface Channel {
+  readonly name: string;
+  readonly order: HistoryOrder;
+  readonly posted: readonly Posted[];
+  readonly maxMessages: number;
+}
+
+const NO_COUNTS: LedgerCounts = {
+  received: 0,
+  told: 0,
+  silent: 0,
+  doubled: 0,
+  disorder: 0,
+  gaps: 0,
+  idleGaps: 0,
+  falseGaps: 0,
+};
+
+/**
+ * Follows every message of channels with history. All readers must get the messages in one order, that of the offsets, each
+ * once and without a hole, from where they begin. A gap may stand only where a wiped Redis has lost messages, or where
+ * more came than the history keeps; it must cover what is missing and nothing else. What was answered `true` must be in the
+ * order, unless it was wiped; what was answered `false` is there once, or not at all.
+ */
+export class HistoryLedger {
+  readonly logs: HistoryLog[] = [];
+  startMs = 0;
+  /** How often histories were wiped while the readers were there, or might have been. */
+  wipes = 0;
+  readonly #posted = new Map<string, Posted[]>();
+  readonly #last = new Map<string, number>();
+
+  /** @param maxMessages - how much each channel keeps at least */
+  constructor(private readonly maxMessages: (channel: string) => number) {}
+
+  add(log: HistoryLog): HistoryLog {
+    this.logs.push(log);
+    return log;
+  }
+
+  posted(poster: string, channel: string, n: number, atMs: number, isAccepted: boolean): void {
+    let posted = this.#posted.get(channel);
+    if (!posted) this.#posted.set(channel, (posted = []));
+    posted.push({ poster, n, atMs, isAccepted });
+    if (isAccepted) this.#last.set(`${poster} ${channel}`, Math.max(n, this.last(poster, channel)));
+  }
+
+  /** The highest number of a poster on a channel that was answered `true`. */
+  last(poster: string, channel: string): number {
+    return this.#last.get(`${poster} ${channel}`) ?? 0;
+  }
+
+  check(): { readonly findings: Finding[]; readonly counts: LedgerCounts } {
+    const findings: Finding[] = [];
+    const counts = { ...NO_COUNTS };
+    const names = new Set(this.#posted.keys());
+    for (const { entries } of this.logs) for (const entry of entries) if ('key' in entry) names.add(entry.channel);
+    for (const name of names) {
+      const logs = this.logs.filter(({ hears }) => hears(name));
+      const order = new HistoryOrder(
+        logs.map(({ entries }) => entries.map((entry) => ('key' in entry && entry.channel === name ? entry : undefined))),
+      );
+      const posted = (this.#posted.get(name) ?? []).toSorted((a, b) => a.n - b.n);
+      const channel = { name, order, posted, maxMessages: this.maxMessages(name) };
+      findings.push(...this.checkChannel(channel));
+      for (const log of logs) new LogCheck(log, channel, findings, counts, this).check();
+    }
+    return { findings, counts };
+  }
+
+  /** What is wrong for everybody. */
+  private checkChannel({ name, order, posted }: Channel): Finding[] {
+    const findings: Finding[] = order.conflicts.map((what) => ({ kind: 'doubled', reader: 'everybody', name, what }));
+    const find = (kind: Finding['kind'], what: string): number =>
+      findings.push({ kind, reader: 'everybody', name, what });
+    if (order.epochs.length > 1 + this.wipes) {
+      find('needless loss', `the history began ${order.epochs.length} times, and was wiped ${this.wipes} times`);
+    }
+    for (const poster of new Set(posted.map((each) => each.poster))) {
+      const own = posted.filter((each) => each.poster === poster);
+      const ranks = own.map(({ n }) => order.rankOf(`${poster} ${n}`));
+      let highest = -1;
+      for (const [index, rank] of ranks.entries()) {
+        const { n, isAccepted } = own[index]!;
+        if (rank === undefined) {
+          if (isAccepted && !this.mayBeWiped(order, ranks, index)) find('lost', `${poster} ${n} was answered true`);
+          continue;
+        }
+        if (rank < highest) find('disorder', `${poster} ${n} stands before earlier ones of its poster`);
+        highest = Math.max(highest, rank);
+      }
+    }
+    return findings;
+  }
+
+  /** Whether a history ended, or begins, between the posts of a poster around one that nobody has. */
+  private mayBeWiped(order: HistoryOrder, ranks: readonly (number | undefined)[], index: number): boolean {
+    if (this.wipes === 0) return false;
+    const before = ranks.slice(0, index).findLast((rank) => rank !== undefined);
+    const behind = ranks.slice(index + 1).find((rank) => rank !== undefined);
+    return before === undefined || behind === undefined || order.epochAt(before) !== order.epochAt(behind);
+  }
+}
+
+/** What one reader got of one channel. */
+class LogCheck {
+  private last: number | undefined = undefined;
+  /** Those since the last message. */
+  private gaps: Gap[] = [];
+  private readonly had = new Set<string>();
+
+  constructor(
+    private readonly log: HistoryLog,
+    private readonly channel: Channel,
+    private readonly findings: Finding[],
+    private readonly counts: { -readonly [Count in keyof LedgerCounts]: number },
+    private readonly ledger: HistoryLedger,
+  ) {}
+
+  check(): void {
+    const { entries, hasEnded } = this.log;
+    for (const entry of entries) {
+      if (!('key' in entry)) this.gaps.push(entry);
+      else if (entry.channel === this.channel.name) this.take(entry);
+    }
+    const end = this.channel.order.end;
+    if (!hasEnded && end !== undefined) this.step(end + 1, undefined);
+    else this.counts.gaps += this.gaps.length;
+  }
+
+  private take(message: Placed): void {
+    this.counts.received++;
+    const rank = this.channel.order.rankOf(message.key);
+    if (rank === undefined) return this.find('disorder', `${message.key} has no place in the order of the others`, message);
+    if (this.last !== undefined && rank <= this.last) {
+      const isDoubled = this.had.has(message.key);
+      this.counts[isDoubled ? 'doubled' : 'disorder']++;
+      return this.find(isDoubled ? 'doubled' : 'disorder', `${message.key} at ${this.placeOf(rank)}`, message);
+    }
+    this.had.add(message.key);
+    this.step(rank, message);
+    this.last = rank;
+  }
+
+  /** Goes on to the message of a rank; none: to the end. */
+  private step(rank: number, message: Placed | undefined): void {
+    const { order } = this.channel;
+    const { gaps } = this;
+    this.gaps = [];
+    this.counts.gaps += gaps.length;
+    const first = this.last === undefined ? this.begin(rank) : this.last + 1;
+    const missing = rank - first;
+    if (missing > 0) {
+      if (gaps.length === 0) {
+        this.counts.silent += missing;
+        return this.find('lost', `${missing} from ${this.placeOf(first)} to ${this.placeOf(rank - 1)}`, message);
+      }
+      this.counts.told += missing;
+    }
+    if (this.log.options.isTemplate === true) {
+      if (missing === 0) this.counts.idleGaps += gaps.length;
+      return;
+    }
+    this.judge(gaps, rank, missing, message);
+  }
+
+  /** @returns the first rank that it must have, of those that it has not before its first message */
+  private begin(rank: number): number {
+    const { order, posted } = this.channel;
+    const owed = posted.flatMap(({ poster, n, atMs }) =>
+      atMs >= this.log.sinceMs ? [order.rankOf(`${poster} ${n}`) ?? rank] : [],
+    );
+    return Math.min(rank, ...owed);
+  }
+
+  /** Whether the gaps before a message tell what is missing there, once, and nothing else. */
+  private judge(gaps: readonly Gap[], rank: number, missing: number, message: Placed | undefined): void {
+    if (gaps.length === 0) return;
+    const { order, maxMessages } = this.channel;
+    const { last } = this;
+    const isWiped = last === undefined ? this.ledger.wipes > 0 : order.epochAt(last) < order.epochAt(rank);
+    const strange = gaps.filter(({ reason }) => reason !== 'epoch' && reason !== 'trimmed');
+    if (missing === 0) this.counts.idleGaps += gaps.length;
+    if ((missing === 0 && !isWiped) || strange.length > 0) {
+      this.counts.falseGaps += gaps.length;
+      return this.find('false gap', `${gaps.map(({ reason }) => reason).join(', ')}; ${missing} are missing`, message);
+    }
+    // What came since it was wiped last is missing only if more came than is kept.
+    const kept = rank - (isWiped || last === undefined ? order.beginningOf(rank) : last + 1);
+    const isTrimmed = kept > 0 && order.highestAt(message?.atMs ?? Infinity) - rank >= maxMessages - 1;
+    if (kept > 0 && missing > 0 && !isTrimmed) {
+      this.find('needless loss', `${missing} before ${this.placeOf(rank)}, though they are kept`, message);
+    }
+    if (gaps.length > (isWiped ? this.ledger.wipes : 0) + (isTrimmed ? 1 : 0)) {
+      this.find('doubled gap', `${gaps.length} gaps of one loss before ${this.placeOf(rank)}`, message);
+    }
+    const position = gaps.at(-1)?.position;
+    if (position === undefined || message === undefined || order.rankAt(position) === rank - 1) return;
+    this.find('false gap', `goes on at ${position.epoch}:${position.offset}, then ${this.placeOf(rank)}`, message);
+  }
+
+  private placeOf(rank: number): string {
+    return this.channel.order.placeOf(rank);
+  }
+
+  private find(kind: Finding['kind'], what: string, message?: Placed): void {
+    const at = message === undefined ? 'the end' : `${Math.round(message.atMs - this.ledger.startMs)} ms`;
+    const { reader, name } = this.log;
+    this.findings.push({ kind, reader, name, what: `${this.channel.name}: ${what}, at ${at}` });
+  }
+}

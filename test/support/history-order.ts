@@ -1,0 +1,124 @@
+import type { Position } from 'nestjs-messaging';
+
+/** A message as a reader got it. */
+export interface Placed {
+  readonly channel: string;
+  /** Names it: its poster and its number there. */
+  readonly key: string;
+  readonly atMs: number;
+  /** Where it is in the history, if the reader gets to know it. */
+  readonly position: Position | undefined;
+}
+
+/** Readers tell of messages a little later than they get them. */
+const SLACK_MS = 1_000;
+
+/** A numbering of a history, from its beginning until the history is wiped: of one epoch, or of several that go on one in another. */
+interface Numbering {
+  last: number;
+  firstSeenMs: number;
+  /** The ranks of its messages are their offsets and so many more. */
+  base: number;
+}
+
+/**
+ * The order of the messages of one channel, as those readers say together who get to know positions. Ranks go on where a history
+ * was wiped and began anew.
+ */
+export class HistoryOrder {
+  /** Messages that are at two places, and places that have two messages. */
+  readonly conflicts: string[] = [];
+  /** From the first to the last. */
+  readonly epochs: readonly Numbering[];
+  readonly #numberings = new Map<string, Numbering>();
+  readonly #ranks = new Map<string, number>();
+  /** When each rank was seen that was the highest then. */
+  readonly #growth: { readonly atMs: number; readonly rank: number }[] = [];
+
+  /** @param logs - what each reader got of the channel, in order; `undefined`: something else */
+  constructor(logs: readonly (readonly (Placed | undefined)[])[]) {
+    const seen = logs.flatMap((log) => log.filter((entry) => entry?.position !== undefined)) as (Placed & {
+      readonly position: Position;
+    })[];
+    for (const { atMs, position } of seen) this.see(position, atMs);
+    for (const log of logs) this.join(log);
+    this.epochs = [...new Set(this.#numberings.values())].toSorted((a, b) => a.firstSeenMs - b.firstSeenMs);
+    let base = 0;
+    for (const numbering of this.epochs) {
+      numbering.base = base;
+      base += numbering.last;
+    }
+    const keys = new Map<number, string>();
+    for (const { key, position, atMs } of seen.toSorted((a, b) => a.atMs - b.atMs)) {
+      const rank = this.rankAt(position)!;
+      const [before, there] = [this.#ranks.get(key), keys.get(rank)];
+      if (before !== undefined && before !== rank) this.conflict(`${key} is at ${this.placeOf(before)} too`, rank);
+      if (there !== undefined && there !== key) this.conflict(`${there} and ${key} are both there`, rank);
+      this.#ranks.set(key, rank);
+      keys.set(rank, key);
+      if (rank > (this.#growth.at(-1)?.rank ?? 0)) this.#growth.push({ atMs, rank });
+    }
+  }
+
+  /** The last rank; none if nothing is known. */
+  get end(): number | undefined {
+    const last = this.epochs.at(-1);
+    return last && last.base + last.last;
+  }
+
+  rankOf(key: string): number | undefined {
+    return this.#ranks.get(key);
+  }
+
+  /** Of a position, also one behind which nothing was read. */
+  rankAt({ epoch, offset }: Position): number | undefined {
+    const numbering = this.#numberings.get(epoch);
+    return numbering && numbering.base + offset;
+  }
+
+  /** Of which numbering a rank is, counted from 0. */
+  epochAt(rank: number): number {
+    return this.epochs.findLastIndex(({ base }) => base < rank);
+  }
+
+  /** The first rank of the numbering of a rank. */
+  beginningOf(rank: number): number {
+    return (this.epochs[this.epochAt(rank)]?.base ?? 0) + 1;
+  }
+
+  /** How far the history had come at a time, at most. */
+  highestAt(atMs: number): number {
+    return this.#growth.findLast((each) => each.atMs <= atMs + SLACK_MS)?.rank ?? 0;
+  }
+
+  placeOf(rank: number): string {
+    const epoch = this.epochAt(rank);
+    return `${epoch + 1}:${rank - (this.epochs[epoch]?.base ?? 0)}`;
+  }
+
+  private see({ epoch, offset }: Position, atMs: number): void {
+    const numbering = this.#numberings.get(epoch);
+    if (!numbering) this.#numberings.set(epoch, { last: offset, firstSeenMs: atMs, base: 0 });
+    else {
+      numbering.last = Math.max(numbering.last, offset);
+      numbering.firstSeenMs = Math.min(numbering.firstSeenMs, atMs);
+    }
+  }
+
+  /** Where a reader went on in another epoch with the next offset, without a gap, that is the same numbering. */
+  private join(log: readonly (Placed | undefined)[]): void {
+    for (const [index, entry] of log.entries()) {
+      const [from, to] = [log[index - 1]?.position, entry?.position];
+      if (!from || !to || from.epoch === to.epoch || from.offset + 1 !== to.offset) continue;
+      const [one, other] = [this.#numberings.get(from.epoch)!, this.#numberings.get(to.epoch)!];
+      if (one === other) continue;
+      one.last = Math.max(one.last, other.last);
+      one.firstSeenMs = Math.min(one.firstSeenMs, other.firstSeenMs);
+      for (const [epoch, each] of this.#numberings) if (each === other) this.#numberings.set(epoch, one);
+    }
+  }
+
+  private conflict(what: string, rank: number): void {
+    this.conflicts.push(`${this.placeOf(rank)}: ${what}`);
+  }
+}
