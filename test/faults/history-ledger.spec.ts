@@ -138,7 +138,17 @@ describe('the checker of channels with history', () => {
   });
 
   test('finds a history that began anew though nobody has wiped it', () => {
-    expect(kinds(check([1, 2, 'gap', 3, 4], { history: [[1, 2], [3, 4]], wipes: 0 }))).toContain('needless loss');
+    expect(
+      kinds(
+        check([1, 2, 'gap', 3, 4], {
+          history: [
+            [1, 2],
+            [3, 4],
+          ],
+          wipes: 0,
+        }),
+      ),
+    ).toContain('needless loss');
   });
 
   test('takes a change of epoch for none if offsets go on', () => {

@@ -8,7 +8,7 @@ import { FaultWorld } from '../support/fault-world.js';
 // FAULT_SEED repeats one schedule, or begins with another; FAULT_SCHEDULES runs more of them, FAULT_WORLDS more at a time.
 
 const FIRST_SEED = Number(process.env['FAULT_SEED'] ?? 1);
-const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 60 : 1));
+const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 100 : 1));
 const WORLDS = Math.min(SCHEDULES, Number(process.env['FAULT_WORLDS'] ?? 8));
 
 /** Of this process; servers that starve too are taken for deaf by then. */
@@ -64,7 +64,7 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     const run = (isDeafToGaps: boolean) =>
       worlds[0]!.go(
         { seed: FIRST_SEED, faults },
-        { everyMs: { busy: 25 }, clients: [['busy'], ['*']], natives: [['busy']], isDeafToGaps },
+        { everyMs: { busy: 25 }, clients: [['busy'], ['*']], natives: [['busy']], streams: [], isDeafToGaps },
       );
     expect((await run(false)).findings).toEqual([]);
     const { findings, counts } = await run(true);

@@ -1,18 +1,23 @@
 import 'reflect-metadata';
-import { Injectable, Module } from '@nestjs/common';
+import { Controller, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { ExpressAdapter } from '@nestjs/platform-express';
+import type { Observable } from 'rxjs';
 import {
   AuthorizeChannel,
-  defineChannel,
+  Channel,
   MessagingModule,
   MessagingService,
   OnGap,
   OnMessage,
+  SessionMessages,
+  Sse,
   type Gap,
-  type ListenableChannel,
+  type MessageContext,
+  type Position,
 } from 'nestjs-messaging';
+import { channelOf, Kept, KeptOnes, keepsHistory, Numbered, RESUMED, type FaultMessage } from './fault-channels.js';
 import { machineClock } from './machine-clock.js';
 
 // A server that posts and listens, in a process of its own: see fault-process.ts.
@@ -27,10 +32,12 @@ export interface FaultNodeOptions {
   readonly recoveryMs: number;
 }
 
-/** What it posts: how often on each channel, by the last part of its name. */
+/** What it posts: how often on each channel, by the names of `channelOf`. */
 export interface FaultNodeRun {
   readonly run: string;
   readonly everyMs: Readonly<Record<string, number>>;
+  /** Up to where the process before this one has read channels with history, by their full names. */
+  readonly from?: Readonly<Record<string, Position>>;
 }
 
 /** What it is asked to do; it says when it has. */
@@ -43,28 +50,14 @@ export type FaultNodeTask =
   /** To listen no more. */
   | { readonly task: 'end' };
 
-/** What a message says. */
-export interface FaultMessage {
-  readonly run: string;
-  /** The last part of its channel's name: a native stream of several channels does not name them. */
-  readonly name: string;
-  readonly poster: string;
-  readonly n: number;
-}
-
 /** What a node tells of itself, in order. */
 export type FaultNodeNote =
   /** A reader is ready: the subscribed name and the way in which it listens, when. */
   | readonly ['ready', name: string, atMs: number]
-  | readonly ['message', name: string, poster: string, channel: string, n: number]
-  | readonly ['gap', name: string, reason: string, atMs: number]
+  | readonly ['message', name: string, poster: string, channel: string, n: number, position: Position | null]
+  | readonly ['gap', name: string, reason: string, atMs: number, position: Position | null]
   /** A post was answered. */
   | readonly ['posted', channel: string, n: number, atMs: number, isAccepted: boolean];
-
-/** All channels of a run, by the template. */
-export const Numbered = defineChannel<FaultMessage, 'faults/:run/:name'>('faults/:run/:name', undefined, {
-  clients: true,
-});
 
 @Injectable()
 class EverybodyMayRead {
@@ -77,23 +70,57 @@ class EverybodyMayRead {
   all(): boolean {
     return true;
   }
+
+  @AuthorizeChannel(KeptOnes)
+  oneKept(): boolean {
+    return true;
+  }
+
+  @AuthorizeChannel(KeptOnes, { all: true })
+  allKept(): boolean {
+    return true;
+  }
 }
 
-/** Where the methods lead to, once they are listened to. */
-type Told = Partial<Record<'message', (message: FaultMessage) => void> & Record<'gap', (gap: Gap) => void>>;
+/** Where what the methods hear leads to, once they are listened to. */
+interface Told {
+  readonly message: (message: FaultMessage, position?: Position) => void;
+  readonly gap: (gap: Gap) => void;
+}
 
 @Injectable()
 class Methods {
-  told: Told = {};
+  numbered: Told | undefined = undefined;
+  kept: Told | undefined = undefined;
 
   @OnMessage(Numbered)
-  take(message: FaultMessage): void {
-    this.told.message?.(message);
+  takeNumbered(message: FaultMessage): void {
+    this.numbered?.message(message);
   }
 
   @OnGap(Numbered)
-  miss(gap: Gap): void {
-    this.told.gap?.(gap);
+  missNumbered(gap: Gap): void {
+    this.numbered?.gap(gap);
+  }
+
+  @OnMessage(Kept)
+  takeKept(message: FaultMessage): void {
+    this.kept?.message(message);
+  }
+
+  @OnGap(Kept)
+  missKept(gap: Gap): void {
+    this.kept?.gap(gap);
+  }
+}
+
+@Controller()
+class Streams {
+  constructor(private readonly messages: SessionMessages) {}
+
+  @Sse('kept')
+  kept(): Observable<FaultMessage> {
+    return this.messages.createStream(Kept);
   }
 }
 
@@ -106,6 +133,7 @@ export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
         sse: { heartbeatMs: options.heartbeatMs, retryMs: 300 },
       }),
     ],
+    controllers: [Streams],
     providers: [EverybodyMayRead, Methods],
   })
   class AppModule {}
@@ -124,11 +152,6 @@ export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
   process.send!({ url: await app.getUrl() });
 }
 
-interface Reader {
-  readonly message: (message: FaultMessage) => void;
-  readonly onGap: (gap: Gap) => void;
-}
-
 class FaultNode {
   #timers: NodeJS.Timeout[] = [];
   #endings: (() => void)[] = [];
@@ -143,9 +166,14 @@ class FaultNode {
 
   async do(task: FaultNodeTask): Promise<void> {
     if (task.task === 'listen') {
-      const { run, everyMs } = task.run;
-      const channels = Object.keys(everyMs).map((name) => Numbered.for({ run, name }));
-      await Promise.all([...channels, Numbered].map((channel) => this.#listen(channel, run)));
+      const { run, everyMs, from = {} } = task.run;
+      const names = Object.keys(everyMs);
+      const kept = names.filter((name) => keepsHistory(channelOf(run, name).name));
+      const templates = names.some((name) => name.startsWith('kept/')) ? ['*', 'kept/*'] : ['*'];
+      await Promise.all([
+        ...[...names, ...templates].map((name) => this.#listen(name, run)),
+        ...kept.map((name) => this.#resume(name, run, from)),
+      ]);
     } else if (task.task === 'post') {
       const { run, everyMs } = task.run;
       for (const [name, ms] of Object.entries(everyMs)) this.#post(run, name, ms);
@@ -159,12 +187,13 @@ class FaultNode {
   }
 
   #post(run: string, name: string, everyMs: number): void {
-    const channel = Numbered.for({ run, name });
+    const channel = channelOf(run, name) as Channel<FaultMessage>;
+    const options = keepsHistory(channel.name) ? undefined : { global: true };
     let n = 0;
     const post = (): void => {
       const [number, atMs] = [++n, machineClock()];
       const posted = this.messaging
-        .postMessage(channel, { run, name, poster: this.name, n: number }, { global: true })
+        .postMessage(channel, { run, name, poster: this.name, n: number }, options)
         .then((isAccepted) => {
           this.#pending.delete(posted);
           this.#note(['posted', channel.name, number, atMs, isAccepted]);
@@ -174,39 +203,72 @@ class FaultNode {
     this.#timers.push(setInterval(post, everyMs));
   }
 
-  /** In each of the ways to listen. */
-  async #listen(channel: ListenableChannel<FaultMessage> & { readonly name: string }, run: string): Promise<void> {
-    const { name } = channel;
-    /** What one of them is given. */
-    const reader = (way: string): Reader => ({
-      message: (message: FaultMessage): void => {
-        if (message.run !== run) return;
-        this.#note(['message', way, message.poster, Numbered.for({ run, name: message.name }).name, message.n]);
-      },
-      onGap: ({ reason }: Gap): void => this.#note(['gap', way, reason, machineClock()]),
-    });
-    const ways = [name, `${name} by stream`, `${name} by loop`];
-    const [listener, stream, loop] = ways.map(reader) as [Reader, Reader, Reader];
-    if (channel === Numbered) {
-      const way = `${name} by method`;
-      ways.push(way);
-      const method = reader(way);
-      this.methods.told = { message: method.message, gap: method.onGap };
-    }
-    const streamed = this.messaging.createStream(channel, { onGap: stream.onGap }).subscribe(stream.message);
-    const iteration = this.messaging.iterate(channel, { onGap: loop.onGap, maxBuffered: 10_000 });
+  /** In each of the ways to listen; to channels that are like another one, in one of them. */
+  async #listen(name: string, run: string): Promise<void> {
+    const channel = channelOf(run, name);
+    const listener = this.#reader(channel.name, run);
+    const subscription = this.messaging.addListener(
+      channel,
+      (message, { position }: MessageContext) => listener.message(message, position),
+      { onGap: listener.gap },
+    );
+    this.#endings.push(() => subscription.unsubscribe());
+    const ways = [channel.name];
+    if (!/^(kept.|brief)/.test(name)) ways.push(...this.#listenInOtherWays(name, run));
+    await subscription.ready;
+    for (const way of ways) this.#note(['ready', way, machineClock()]);
+  }
+
+  async #resume(name: string, run: string, from: NonNullable<FaultNodeRun['from']>): Promise<void> {
+    const channel = channelOf(run, name) as Channel<FaultMessage>;
+    const way = `${channel.name} ${RESUMED}`;
+    const reader = this.#reader(way, run);
+    // Before the first message, which comes ahead of what `ready` waits for.
+    this.#note(['ready', way, machineClock()]);
+    const replay = from[channel.name];
+    const subscription = this.messaging.addListener(
+      channel,
+      (message, { position }) => reader.message(message, position),
+      { onGap: reader.gap, ...(replay && { replay }) },
+    );
+    this.#endings.push(() => subscription.unsubscribe());
+    await subscription.ready;
+  }
+
+  #listenInOtherWays(name: string, run: string): string[] {
+    const channel = channelOf(run, name);
+    const ways = ['stream', 'loop', 'method'].map((way) => `${channel.name} by ${way}`);
+    const [stream, loop, method] = ways.map((way) => this.#reader(way, run)) as [Told, Told, Told];
+    const streamed = this.messaging
+      .createStream(channel, { onGap: stream.gap })
+      .subscribe((message) => stream.message(message));
+    const iteration = this.messaging.iterate(channel, { onGap: loop.gap, maxBuffered: 10_000 });
     void (async () => {
       for await (const message of iteration) loop.message(message);
     })();
-    const subscription = this.messaging.addListener(channel, listener.message, { onGap: listener.onGap });
     this.#endings.push(() => {
-      subscription.unsubscribe();
       streamed.unsubscribe();
-      this.methods.told = {};
+      this.methods.numbered = this.methods.kept = undefined;
       void iteration.return?.();
     });
-    await subscription.ready;
-    for (const way of ways) this.#note(['ready', way, machineClock()]);
+    if (channel === Numbered) this.methods.numbered = method;
+    else if (channel === Kept) this.methods.kept = method;
+    else ways.pop();
+    return ways;
+  }
+
+  /** Notes what one reader is given. */
+  #reader(way: string, run: string): Told {
+    return {
+      message: (message, position) => {
+        const { name } = channelOf(message.run, message.name);
+        // A history has those of other runs in between.
+        if (message.run !== run && !keepsHistory(name)) return;
+        const poster = message.run === run ? message.poster : `${message.run}/${message.poster}`;
+        this.#note(['message', way, poster, name, message.n, position ?? null]);
+      },
+      gap: ({ reason, position }) => this.#note(['gap', way, reason, machineClock(), position ?? null]),
+    };
   }
 
   /** Told soon, since the process may be killed. */

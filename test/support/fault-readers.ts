@@ -1,14 +1,11 @@
 import http from 'node:http';
 import { createParser } from 'eventsource-parser';
-import { defineChannel, MessagingClient } from 'nestjs-messaging/client';
-import type { FaultMessage } from './fault-node.js';
+import { MessagingClient, type Position } from 'nestjs-messaging/client';
+import { channelOf, hearsOf, keepsHistory, type FaultMessage } from './fault-channels.js';
+import { HistoryLog, type HistoryLedger } from './history-ledger.js';
 import { ReaderLog, type Ledger } from './ledger.js';
 import { machineClock } from './machine-clock.js';
 import type { TcpProxy } from './tcp-proxy.js';
-
-/** The template of all channels of all runs, as fault-node.ts defines it. */
-const TEMPLATE = 'faults/:run/:name';
-const Numbered = defineChannel<FaultMessage, typeof TEMPLATE>(TEMPLATE, undefined, { clients: true });
 
 /** What a reader and its checker need. */
 export interface ReaderSettings {
@@ -16,17 +13,21 @@ export interface ReaderSettings {
   /** The way to the servers, where its network fails. */
   readonly line: TcpProxy;
   readonly ledger: Ledger;
+  readonly histories: HistoryLedger;
   readonly run: string;
-  /** The last parts of the channels' names; `*`: all of them, by the template. */
+  /** Of channels and templates, as `channelOf` takes them. */
   readonly names: readonly string[];
   /** Whether gaps do not reach the checker, which has to miss them then. */
   readonly isDeafToGaps: boolean;
 }
 
+/** What one reader was given of one channel or template. */
+export type AnyLog = ReaderLog | HistoryLog;
+
 /** Somebody outside of the servers who reads channels: see {@link ClientReader} and {@link NativeReader}. */
 export interface FaultReader {
   readonly id: string;
-  readonly logs: ReadonlyMap<string, ReaderLog>;
+  readonly logs: ReadonlyMap<string, AnyLog>;
   /** When it was opened, each time. */
   readonly openedAtMs: readonly number[];
   /** What to know of it if it does not come back. */
@@ -36,9 +37,17 @@ export interface FaultReader {
   close(): void;
 }
 
+/** What clients are told of a gap. */
+interface GapNote {
+  readonly channel: string;
+  readonly template?: string;
+  readonly reason: string;
+  readonly position?: Position;
+}
+
 /** A log for each subscribed name, from now on. */
 class Reading {
-  readonly logs = new Map<string, ReaderLog>();
+  readonly logs = new Map<string, AnyLog>();
   readonly openedAtMs: number[] = [];
   readonly #settings: ReaderSettings;
 
@@ -47,21 +56,30 @@ class Reading {
   }
 
   begin(): void {
-    const { id, ledger, run, names } = this.#settings;
-    for (const name of names) {
-      const full = subscribedName(run, name);
-      const hears = name === '*' ? () => true : (channel: string) => channel === full;
-      this.logs.set(full, ledger.add(new ReaderLog(id, full, hears, machineClock())));
+    const { id, ledger, histories, run, names } = this.#settings;
+    for (const each of names) {
+      const { name } = channelOf(run, each);
+      const [hears, atMs] = [hearsOf(name), machineClock()];
+      const log = keepsHistory(name)
+        ? histories.add(new HistoryLog(id, name, hears, atMs, { isTemplate: name.includes(':') }))
+        : ledger.add(new ReaderLog(id, name, hears, atMs));
+      this.logs.set(name, log);
     }
   }
 
+  /** @param name - that was subscribed to */
   message(name: string, message: FaultMessage): void {
-    if (message.run !== this.#settings.run) return;
-    this.logs.get(name)?.message(message.poster, channelOf(message.run, message.name), message.n, machineClock());
+    const { run } = this.#settings;
+    const channel = channelOf(message.run, message.name).name;
+    if (message.run !== run && !keepsHistory(channel)) return;
+    const poster = message.run === run ? message.poster : `${message.run}/${message.poster}`;
+    this.logs.get(name)?.message(poster, channel, message.n, machineClock());
   }
 
-  gap({ channel, reason }: { readonly channel: string; readonly reason: string }): void {
-    if (!this.#settings.isDeafToGaps) this.logs.get(channel)?.gap(reason, machineClock());
+  gap({ channel, template, reason, position }: GapNote): void {
+    if (this.#settings.isDeafToGaps) return;
+    const at = position && { ...position, epoch: position.epoch.replace(/^h\./, '') };
+    this.logs.get(template ?? channel)?.gap(reason, machineClock(), at);
   }
 
   opened(): void {
@@ -89,14 +107,14 @@ export class ClientReader implements FaultReader {
     reader.#reading.begin();
     await Promise.all(
       settings.names.map((name) => {
-        const channel = name === '*' ? Numbered : Numbered.for({ run: settings.run, name });
+        const channel = channelOf(settings.run, name);
         return reader.#client.subscribe(channel, (message) => reader.#reading.message(channel.name, message));
       }),
     );
     return reader;
   }
 
-  get logs(): ReadonlyMap<string, ReaderLog> {
+  get logs(): ReadonlyMap<string, AnyLog> {
     return this.#reading.logs;
   }
 
@@ -118,7 +136,10 @@ export class ClientReader implements FaultReader {
   }
 }
 
-/** What a browser's own EventSource does: comes back after the server's `retry`, with the last id. */
+/**
+ * What a browser's own EventSource does: comes back after the server's `retry`, with the last id. It reads channels of the
+ * gateway, or a stream of `@Sse()`.
+ */
 export class NativeReader implements FaultReader {
   readonly id: string;
   readonly #reading: Reading;
@@ -131,22 +152,26 @@ export class NativeReader implements FaultReader {
   #timer: NodeJS.Timeout | undefined;
   state = 'new';
 
-  private constructor(settings: ReaderSettings) {
+  private constructor(
+    settings: ReaderSettings,
+    private readonly ofHandler: string | undefined,
+  ) {
     this.id = settings.id;
     this.#reading = new Reading(settings);
-    this.#channels = settings.names.map((name) => subscribedName(settings.run, name));
+    this.#channels = settings.names.map((name) => channelOf(settings.run, name).name);
     const query = this.#channels.map((name) => `channel=${encodeURIComponent(name)}`).join('&');
-    this.#url = `http://127.0.0.1:${settings.line.port}/messages?${query}`;
+    this.#url = `http://127.0.0.1:${settings.line.port}/${ofHandler ?? `messages?${query}`}`;
   }
 
-  static async open(settings: ReaderSettings): Promise<NativeReader> {
-    const reader = new NativeReader(settings);
+  /** @param ofHandler - the path of an `@Sse()` handler that streams the channel; none: the gateway's */
+  static async open(settings: ReaderSettings, ofHandler?: string): Promise<NativeReader> {
+    const reader = new NativeReader(settings, ofHandler);
     reader.#reading.begin();
     await new Promise<void>((resolve) => reader.#connect(resolve));
     return reader;
   }
 
-  get logs(): ReadonlyMap<string, ReaderLog> {
+  get logs(): ReadonlyMap<string, AnyLog> {
     return this.#reading.logs;
   }
 
@@ -177,15 +202,17 @@ export class NativeReader implements FaultReader {
         this.#isClosed = true;
         return request.destroy();
       }
-      this.state = 'open';
+      const becomeOpen = (): void => {
+        this.state = 'open';
+        this.#reading.opened();
+        opened?.();
+      };
+      if (this.ofHandler !== undefined) becomeOpen();
       const parser = createParser({
         onEvent: ({ event, id, data }) => {
           if (id !== undefined) this.#lastEventId = id;
-          if (event === 'messaging:gap') this.#reading.gap(JSON.parse(data) as { channel: string; reason: string });
-          if (event === 'messaging:ready') {
-            this.#reading.opened();
-            opened?.();
-          }
+          if (event === 'messaging:gap') this.#reading.gap(JSON.parse(data) as GapNote);
+          if (event === 'messaging:ready') becomeOpen();
           if (event === undefined) this.#take(JSON.parse(data) as FaultMessage);
         },
         onRetry: (ms) => (this.#retryMs = ms),
@@ -201,15 +228,9 @@ export class NativeReader implements FaultReader {
   }
 
   #take(message: FaultMessage): void {
-    const channel = channelOf(message.run, message.name);
-    this.#reading.message(this.#channels.includes(channel) ? channel : TEMPLATE, message);
+    const { name } = channelOf(message.run, message.name);
+    const subscribed =
+      this.#channels.find((each) => each === name) ?? this.#channels.find((each) => hearsOf(each)(name));
+    if (subscribed !== undefined) this.#reading.message(subscribed, message);
   }
-}
-
-function subscribedName(run: string, name: string): string {
-  return name === '*' ? TEMPLATE : channelOf(run, name);
-}
-
-function channelOf(run: string, name: string): string {
-  return `faults/${run}/${name}`;
 }

@@ -6,6 +6,8 @@ export interface RunReport {
   readonly seed: number;
   readonly findings: readonly Finding[];
   readonly counts: LedgerCounts;
+  /** Of channels with history. */
+  readonly histories: LedgerCounts;
   /** How long after a client's network was back its stream was open again, in milliseconds. */
   readonly returnsMs: readonly number[];
   /** When clients opened streams, the first ones apart, in milliseconds since the schedule began. */
@@ -41,7 +43,7 @@ export function describeReport(report: RunReport, { faults }: Schedule): string 
     ...lines,
     ...ways,
     ...found,
-    `  ${report.findings.length} findings, stood still for ${Math.round(report.stallMs)} ms, ${JSON.stringify(report.counts)}`,
+    `  ${report.findings.length} findings, stood still for ${Math.round(report.stallMs)} ms, ${JSON.stringify(report.counts)}, with history ${JSON.stringify(report.histories)}`,
   ].join('\n');
 }
 
@@ -52,11 +54,15 @@ export function summaryOf(reports: readonly RunReport[]): string {
     const key = `${kind} (${reader.split(' ')[0]})`;
     kinds.set(key, (kinds.get(key) ?? 0) + 1);
   }
-  const sum = (of: keyof LedgerCounts): number => reports.reduce((total, { counts }) => total + counts[of], 0);
+  const totals = (part: 'counts' | 'histories'): string => {
+    const sum = (of: keyof LedgerCounts): number => reports.reduce((total, report) => total + report[part][of], 0);
+    return `${sum('received')} messages were read, ${sum('told')} are missing and told, in ${sum('gaps')} gaps, ${sum('idleGaps')} of them without need`;
+  };
   const returns = reports.flatMap(({ returnsMs }) => returnsMs).toSorted((a, b) => a - b);
   const at = (share: number): number => Math.round(returns[Math.floor((returns.length - 1) * share)] ?? 0);
   return [
-    `${reports.length} schedules: ${sum('received')} messages were read, ${sum('told')} are missing and told, in ${sum('gaps')} gaps, ${sum('idleGaps')} of them without need`,
+    `${reports.length} schedules: ${totals('counts')}`,
+    `with history: ${totals('histories')}`,
     `a client whose network was back was open after ${at(0.5)} ms (median), ${at(0.99)} ms (99 of 100)`,
     `findings: ${JSON.stringify(Object.fromEntries(kinds))}`,
   ].join('; ');

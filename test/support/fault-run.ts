@@ -1,11 +1,14 @@
-import { once } from 'node:events';
-import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Position } from 'nestjs-messaging';
+import { delay, inflictOnLink, inflictOnRedis } from './fault-acts.js';
+import { explain, type Inflicted, type Scene, type Visit } from './fault-causes.js';
+import { channelOf, hearsOf, keepsHistory, keptOf, RESUMED } from './fault-channels.js';
 import type { FaultNodeNote, FaultNodeRun } from './fault-node.js';
 import type { FaultProcess } from './fault-process.js';
-import { ClientReader, NativeReader, type FaultReader } from './fault-readers.js';
+import { ClientReader, NativeReader, type AnyLog, type FaultReader } from './fault-readers.js';
 import type { RunReport } from './fault-report.js';
-import { partOf, type Fault, type Schedule } from './fault-schedule.js';
+import { isWipe, partOf, type Fault, type Schedule } from './fault-schedule.js';
+import { HistoryLedger, HistoryLog } from './history-ledger.js';
 import { Ledger, ReaderLog, type Finding } from './ledger.js';
 import { machineClock as clock } from './machine-clock.js';
 import { randomFrom } from './random.js';
@@ -14,11 +17,12 @@ import { TcpProxy } from './tcp-proxy.js';
 
 /** How a schedule is run. */
 export interface RunOptions {
-  /** What is posted: how often by each node, by the last part of the channel's name. */
+  /** What is posted: how often by each node, by the names of `channelOf`. */
   readonly everyMs?: Readonly<Record<string, number>>;
-  /** What our clients subscribe to, one after another, and native ones; `*`: all, by the template. */
+  /** What our clients subscribe to, one after another, native ones, and those of `@Sse()` handlers of the same names. */
   readonly clients?: readonly (readonly string[])[];
   readonly natives?: readonly (readonly string[])[];
+  readonly streams?: readonly string[];
   readonly isDeafToGaps?: boolean;
   /** Whether clients are told when their network is back, as browsers tell pages. */
   readonly isNetworkKnown?: boolean;
@@ -33,6 +37,8 @@ export interface Slot {
   incarnation: number;
   /** Whether clients are sent there. */
   isUp: boolean;
+  /** Settles when the last fault of the process is over: the next one waits for it, since a leave takes as long as it takes. */
+  free: Promise<void>;
 }
 
 /** What a run needs of the world that it is in. */
@@ -43,45 +49,33 @@ export interface RunWorld {
 }
 
 const DEFAULT_RUN = {
-  everyMs: { busy: 25, calm: 150, quiet: 900 },
-  clients: [['busy', 'calm'], ['*', 'calm'], ['busy', 'calm', 'quiet'], ['quiet']],
-  natives: [['busy'], ['busy', 'calm', 'quiet'], ['*']],
+  everyMs: { busy: 40, calm: 150, quiet: 900, kept: 50, 'kept/calm': 200, brief: 60 },
+  clients: [
+    ['busy', 'calm', 'kept'],
+    ['*', 'kept/*', 'calm'],
+    ['busy', 'calm', 'quiet', 'kept', 'kept/calm', 'brief'],
+    ['quiet', 'kept'],
+  ],
+  natives: [['busy'], ['busy', 'calm', 'quiet', 'kept', 'brief'], ['*', 'kept/*'], ['kept']],
+  streams: ['kept'],
 } satisfies RunOptions;
 
-/** A deaf subscriber is found within 5 s; what is shorter than this is not even suspected. */
-const SUSPECTED_AFTER_MS = 3_500;
-/** How long a server that leaves answers at least for its clients that have not come back. */
-const LEAVES_AFTER_MS = 4_000;
-/** How long after a fault it may be told. */
-const TOLD_WITHIN_MS = 30_000;
 const ABSENT_AFTER_MS = 35_000;
 const ARRIVES_WITHIN_MS = 5_000;
 const LEAVES_WITHIN_MS = 20_000;
 const OPENED_AT_ONCE = 200;
 const WATCH_EVERY_MS = 50;
 
-/** A fault as it was. */
-export interface Inflicted {
-  readonly fault: Fault;
-  readonly fromMs: number;
-  readonly untilMs: number;
-}
-
-/** Where a reader was sent. */
-interface Visit {
-  readonly slot: number;
-  readonly atMs: number;
-}
-
 /** One schedule on its way. */
-export class Run {
-  private readonly ledger = new Ledger();
+export class Run implements Scene {
+  readonly ledger = new Ledger();
+  private readonly histories = new HistoryLedger(keptOf);
   private readonly slots: readonly Slot[];
-  private readonly options: RunOptions & Required<Pick<RunOptions, 'everyMs' | 'clients' | 'natives'>>;
-  private readonly nodeLogs = new Map<string, ReaderLog>();
-  private readonly readers: FaultReader[] = [];
+  private readonly options: RunOptions & Required<Pick<RunOptions, 'everyMs' | 'clients' | 'natives' | 'streams'>>;
+  private readonly nodeLogs = new Map<string, AnyLog>();
+  readonly readers: FaultReader[] = [];
   private readonly lines: TcpProxy[] = [];
-  private readonly visits: Visit[][] = [];
+  readonly visits: Visit[][] = [];
   private readonly findings: Finding[] = [];
   /** What has been done, and when. */
   readonly inflicted: Inflicted[] = [];
@@ -114,7 +108,7 @@ export class Run {
       await this.each(({ process }) => process.do({ task: 'listen', run: this.node }));
       await this.openReaders();
       await this.each(({ process }) => process.do({ task: 'post', run: this.node }));
-      this.startMs = this.ledger.startMs = clock();
+      this.startMs = this.ledger.startMs = this.histories.startMs = clock();
       await Promise.all(
         this.schedule.faults.map(async (fault) => {
           await sleep(fault.atMs - (clock() - this.startMs));
@@ -129,36 +123,49 @@ export class Run {
       await Promise.all(this.lines.map((line) => line[Symbol.asyncDispose]()));
     }
     // Only now it is known where clients went since.
-    for (const { fault, fromMs, untilMs } of [...this.before, ...this.inflicted]) this.explain(fault, fromMs, untilMs);
+    for (const { fault, fromMs, untilMs } of [...this.before, ...this.inflicted]) explain(this, fault, fromMs, untilMs);
+    this.histories.wipes = this.inflicted.filter(({ fault: { kind } }) => isWipe(kind)).length;
     const { findings, counts } = this.ledger.check();
+    const histories = this.histories.check();
     const openings = this.readers.flatMap(({ openedAtMs }) => openedAtMs.slice(1).map((atMs) => atMs - this.startMs));
     return {
       seed: this.schedule.seed,
-      findings: [...this.findings, ...findings],
+      findings: [...this.findings, ...findings, ...histories.findings],
       counts,
+      histories: histories.counts,
       returnsMs: this.returnsMs(),
       openingsMs: openings.toSorted((a, b) => a - b),
       stallMs: this.stallMs,
-      ways: this.waysOf(findings),
+      ways: this.waysOf([...findings, ...histories.findings]),
     };
   }
 
   note(poster: string, note: FaultNodeNote): void {
     if (note[0] === 'posted') {
       const [, channel, n, atMs, isAccepted] = note;
-      if (isAccepted && this.isOwn(channel)) this.ledger.accepted(poster, channel, n, atMs);
+      if (keepsHistory(channel)) this.histories.posted(poster, channel, n, atMs, isAccepted);
+      else if (isAccepted && this.isOwn(channel)) this.ledger.accepted(poster, channel, n, atMs);
       return;
     }
     const [, name] = note;
-    const reader = `node ${poster}`;
-    if (note[0] === 'ready') {
-      const [subscribed] = name.split(' ');
-      const hears = name.includes(':') ? () => true : (channel: string) => channel === subscribed;
-      this.nodeLogs.set(`${reader} ${name}`, this.ledger.add(new ReaderLog(reader, name, hears, note[2])));
+    // Whoever goes on where the process before it was is the same reader.
+    const isResumed = name.endsWith(RESUMED);
+    const reader = isResumed ? `slot ${poster.split('.')[0]}` : `node ${poster}`;
+    const key = `${reader} ${name}`;
+    if (note[0] === 'ready' && !(isResumed && this.nodeLogs.has(key))) {
+      this.nodeLogs.set(key, this.newLog(reader, name, note[2]));
     }
-    const log = this.nodeLogs.get(`${reader} ${name}`);
-    if (note[0] === 'message') log?.message(note[2], note[3], note[4], clock());
-    if (note[0] === 'gap' && !this.options.isDeafToGaps) log?.gap(note[2], note[3]);
+    const log = this.nodeLogs.get(key);
+    if (note[0] === 'message') log?.message(note[2], note[3], note[4], clock(), note[5] ?? undefined);
+    if (note[0] === 'gap' && !this.options.isDeafToGaps) log?.gap(note[2], note[3], note[4] ?? undefined);
+  }
+
+  /** @param way - of a node: a channel or a template, and how it is listened to */
+  private newLog(reader: string, way: string, atMs: number): AnyLog {
+    const [name] = way.split(' ') as [string];
+    const hears = hearsOf(name);
+    if (!keepsHistory(name)) return this.ledger.add(new ReaderLog(reader, way, hears, atMs));
+    return this.histories.add(new HistoryLog(reader, way, hears, atMs, { isTemplate: name.includes(':') }));
   }
 
   private isOwn(channel: string): boolean {
@@ -170,9 +177,13 @@ export class Run {
   }
 
   private async openReaders(): Promise<void> {
-    const { clients, natives, isDeafToGaps = false } = this.options;
+    const { clients, natives, streams, isDeafToGaps = false } = this.options;
     const random = randomFrom(this.schedule.seed);
-    const open = async (client: number, names: readonly string[], kind: 'client' | 'native'): Promise<void> => {
+    const open = async (
+      client: number,
+      names: readonly string[],
+      kind: 'client' | 'native' | 'stream',
+    ): Promise<void> => {
       const visits: Visit[] = (this.visits[client] = []);
       const line = (this.lines[client] = await TcpProxy.start(() => {
         const up = this.slots.filter(({ isUp }) => isUp);
@@ -182,12 +193,16 @@ export class Run {
         return slot.process.port;
       }));
       const id = `${kind} ${client}`;
-      const settings = { id, line, ledger: this.ledger, run: this.node.run, names, isDeafToGaps };
-      this.readers[client] = await (kind === 'client' ? ClientReader : NativeReader).open(settings);
+      const { ledger, histories } = this;
+      const settings = { id, line, ledger, histories, run: this.node.run, names, isDeafToGaps };
+      this.readers[client] = await (kind === 'client'
+        ? ClientReader.open(settings)
+        : NativeReader.open(settings, kind === 'stream' ? names[0] : undefined));
     };
     const openings = [
       ...clients.map((names, index) => () => open(index, names, 'client')),
       ...natives.map((names, index) => () => open(clients.length + index, names, 'native')),
+      ...streams.map((name, index) => () => open(clients.length + natives.length + index, [name], 'stream')),
     ];
     while (openings.length > 0) await Promise.all(openings.splice(0, OPENED_AT_ONCE).map((start) => start()));
   }
@@ -195,43 +210,23 @@ export class Run {
   private async inflict(fault: Fault): Promise<void> {
     const fromMs = clock();
     const part = partOf(fault.kind);
-    if (part === 'redis') await this.inflictOnRedis(fault);
+    if (part === 'redis') await inflictOnRedis(this.world.redis, fault);
     else if (part === 'client') await this.inflictOnClient(fault);
     else {
       const slots = fault.target === -1 ? this.slots : [this.slots[fault.target % this.slots.length]!];
-      await Promise.all(slots.map((slot) => (part === 'link' ? this.inflictOnLink : this.inflictOnNode)(fault, slot)));
+      await Promise.all(
+        slots.map((slot) => (part === 'link' ? inflictOnLink(slot.link, fault) : this.inflictOnNode(fault, slot))),
+      );
     }
     this.inflicted.push({ fault, fromMs, untilMs: clock() });
   }
 
-  private async inflictOnRedis({ kind, forMs }: Fault): Promise<void> {
-    const { redis } = this.world;
-    if (kind === 'redis-kill-pubsub') return killPubSub(redis.port);
-    if (kind === 'redis-pause') redis.pause();
-    else await (kind === 'redis-kill' ? redis.kill() : redis.stop());
-    await sleep(forMs);
-    if (kind === 'redis-pause') redis.resume();
-    else await redis.restart();
+  private inflictOnNode(fault: Fault, slot: Slot): Promise<void> {
+    slot.free = slot.free.then(() => this.strike(fault, slot));
+    return slot.free;
   }
 
-  private readonly inflictOnLink = async (fault: Fault, { link }: Slot): Promise<void> => {
-    const { kind, forMs, way, connection } = fault;
-    if (kind === 'link-delay') await delay(link, forMs);
-    else if (kind === 'link-cut') {
-      if (connection === undefined) link.mode = 'refuse';
-      link.cut(connection);
-      await sleep(connection === undefined ? forMs : 0);
-      link.mode = 'pass';
-    } else {
-      // What is silent stays so: the server has to find it.
-      link.mute(way, connection);
-      if (connection === undefined && way === 'both') link.mode = 'swallow';
-      await sleep(forMs);
-      link.mode = 'pass';
-    }
-  };
-
-  private readonly inflictOnNode = async (fault: Fault, slot: Slot): Promise<void> => {
+  private async strike(fault: Fault, slot: Slot): Promise<void> {
     const { process } = slot;
     slot.isUp = false;
     if (fault.kind === 'node-pause') {
@@ -243,13 +238,23 @@ export class Run {
     }
     if (fault.kind === 'node-kill') await process.kill();
     else await this.leave(process);
-    for (const log of this.ledger.logs) if (log.reader === `node ${process.name}`) log.hasEnded = true;
+    for (const log of this.logs()) if (log.reader === `node ${process.name}`) log.hasEnded = true;
     await sleep(fault.forMs);
     await this.world.startProcess(slot);
-    await slot.process.do({ task: 'listen', run: this.node });
+    await slot.process.do({ task: 'listen', run: { ...this.node, from: this.readBy(slot) } });
     await slot.process.do({ task: 'post', run: this.node });
     slot.isUp = true;
-  };
+  }
+
+  /** Up to where the processes in a place have read channels with history. */
+  private readBy({ index }: Slot): Record<string, Position> {
+    const positions = this.channels().flatMap((channel) => {
+      const log = this.nodeLogs.get(`slot ${index} ${channel} ${RESUMED}`);
+      const position = log instanceof HistoryLog ? log.position(channel) : undefined;
+      return position ? [[channel, position] as const] : [];
+    });
+    return Object.fromEntries(positions);
+  }
 
   private async leave(process: FaultProcess): Promise<void> {
     const late = new AbortController();
@@ -283,53 +288,6 @@ export class Run {
     this.absences.push({ client, fromMs, untilMs: clock() });
   }
 
-  /** Notes whom a fault may have lost messages. Restarts in order, and what clients suffer, lose nothing. */
-  private explain({ kind, target }: Fault, fromMs: number, untilMs: number): void {
-    const forMs = untilMs - fromMs;
-    const part = partOf(kind);
-    if (part === 'client' || kind === 'link-delay') return;
-    if (kind === 'redis-pause' && forMs < SUSPECTED_AFTER_MS) return;
-    const until = untilMs + TOLD_WITHIN_MS;
-    const isHit = (slot: number): boolean => part === 'redis' || target === -1 || target === slot;
-    for (const log of this.ledger.logs) {
-      const [, slot] = /^node (\d)/.exec(log.reader) ?? [];
-      if (slot === undefined) continue;
-      const isDeaf = part !== 'node' || (kind === 'node-pause' && forMs >= SUSPECTED_AFTER_MS);
-      if (isDeaf && isHit(Number(slot))) log.causes.push({ fromMs, untilMs: until, times: 1 });
-    }
-    for (const [client, reader] of this.readers.entries()) {
-      const visits = this.visits[client]!;
-      const before = visits.filter(({ atMs }) => atMs < fromMs);
-      const since = visits.filter(({ atMs }) => atMs >= fromMs && atMs <= until);
-      const openings = reader.openedAtMs.filter((atMs) => atMs >= fromMs && atMs <= until);
-      if (kind === 'node-restart') {
-        if (!before.slice(-1).some(({ slot }) => isHit(slot))) continue;
-        // A server that leaves waits for the clients that it has then, for a while.
-        const isLate = !since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS);
-        if (!isLate && !this.isAway(client, fromMs)) continue;
-      } else if (
-        part === 'node' &&
-        ![...before.slice(-1), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
-      ) {
-        continue;
-      }
-      // What it could not be sent of the past where it came to, each time, and what was lost while it was there.
-      for (const log of reader.logs.values()) log.causes.push({ fromMs, untilMs: until, times: 1 + openings.length });
-    }
-  }
-
-  /** Whether the network of a client had failed, and the client was not back yet. */
-  private isAway(client: number, atMs: number): boolean {
-    const openings = this.readers[client]!.openedAtMs;
-    return this.inflicted.some(
-      ({ fault: { kind, target }, fromMs }) =>
-        /^client-(cut|leave|half-open)$/.test(kind) &&
-        target % this.lines.length === client &&
-        fromMs <= atMs &&
-        !openings.some((openedAt) => openedAt > fromMs && openedAt < atMs),
-    );
-  }
-
   /** Waits until everybody reads again, then until all has come; whoever does not is found absent. */
   private async settle(): Promise<void> {
     const healed = new Map(this.posters().map((poster) => [poster, this.latest(poster)]));
@@ -344,7 +302,7 @@ export class Run {
     await this.each(({ process }) => process.do({ task: 'quiet' }));
     await this.lateAfter(
       ARRIVES_WITHIN_MS,
-      (log, poster, channel) => log.last(poster, channel) >= this.ledger.last(poster, channel),
+      (log, poster, channel) => log.last(poster, channel) >= this.last(poster, channel),
     );
   }
 
@@ -362,26 +320,34 @@ export class Run {
   }
 
   private latest(poster: string): Map<string, number> {
-    return new Map(this.channels().map((channel) => [channel, this.ledger.last(poster, channel)]));
+    return new Map(this.channels().map((channel) => [channel, this.last(poster, channel)]));
   }
 
   private channels(): string[] {
-    return Object.keys(this.options.everyMs).map((name) => `faults/${this.node.run}/${name}`);
+    return Object.keys(this.options.everyMs).map((name) => channelOf(this.node.run, name).name);
+  }
+
+  private logs(): AnyLog[] {
+    return [...this.ledger.logs, ...this.histories.logs];
+  }
+
+  private last(poster: string, channel: string): number {
+    return (keepsHistory(channel) ? this.histories : this.ledger).last(poster, channel);
   }
 
   /** Waits until something holds for all who listen; else gives those for whom it does not, each with a poster and a channel. */
   private async lateAfter(
     ms: number,
-    holds: (log: ReaderLog, poster: string, channel: string) => boolean,
-  ): Promise<(readonly [log: ReaderLog, missed: string])[]> {
+    holds: (log: AnyLog, poster: string, channel: string) => boolean,
+  ): Promise<(readonly [log: AnyLog, missed: string])[]> {
     const end = clock() + ms;
-    const lateOf = (log: ReaderLog): string | undefined => {
+    const lateOf = (log: AnyLog): string | undefined => {
       if (log.hasEnded) return undefined;
       for (const channel of this.channels().filter(log.hears))
         for (const poster of this.posters()) if (!holds(log, poster, channel)) return `${poster} ${channel}`;
       return undefined;
     };
-    let late = this.ledger.logs.filter((log) => lateOf(log) !== undefined);
+    let late = this.logs().filter((log) => lateOf(log) !== undefined);
     while (late.length > 0 && clock() < end) {
       await sleep(50);
       late = late.filter((log) => lateOf(log) !== undefined);
@@ -399,19 +365,4 @@ export class Run {
       return opened === undefined ? [] : [Math.max(0, opened - untilMs)];
     });
   }
-}
-
-/** Makes a line slow for a while. */
-async function delay(line: TcpProxy, forMs: number): Promise<void> {
-  line.delayMs = 20 + (forMs % 280);
-  await sleep(forMs);
-  line.delayMs = 0;
-}
-
-/** By hand, since the connection must not be one that is killed. */
-async function killPubSub(port: number): Promise<void> {
-  const socket = connect(port, '127.0.0.1');
-  socket.write('CLIENT KILL TYPE pubsub\r\n');
-  await once(socket, 'data');
-  socket.destroy();
 }

@@ -3,9 +3,18 @@ import type { Way } from './tcp-proxy.js';
 
 /** All that goes wrong in a {@link Schedule}. */
 export const FAULT_KINDS = [
-  /** Redis ends in order, and starts again, empty. */
+  /** Redis ends in order, and starts again with what it has on disk. */
   'redis-restart',
+  /** Redis is killed, and starts again with what it has on disk. */
   'redis-kill',
+  /** Redis is killed, and starts again empty. */
+  'redis-wipe',
+  /** `FLUSHALL`. */
+  'redis-flush',
+  /** A script runs and runs, so that Redis refuses all else, until it is killed; then Redis forgets all scripts. */
+  'redis-busy',
+  /** Redis has no more memory, and takes no new data, for a while. */
+  'redis-full',
   /** Redis is stopped, and goes on. */
   'redis-pause',
   /** `CLIENT KILL TYPE pubsub`. */
@@ -30,6 +39,11 @@ export const FAULT_KINDS = [
 ] as const;
 
 export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** Whether Redis forgets all histories by it. */
+export function isWipe(kind: FaultKind): boolean {
+  return kind === 'redis-wipe' || kind === 'redis-flush';
+}
 
 /** What a fault of this kind befalls. */
 export function partOf(kind: FaultKind): 'redis' | 'link' | 'node' | 'client' {
@@ -57,7 +71,7 @@ export interface Schedule {
 }
 
 const NODES = 3;
-const CLIENTS = 7;
+const CLIENTS = 9;
 /** Within this time each fault begins. */
 const LENGTH_MS = 6_000;
 const SERVER_KINDS = FAULT_KINDS.filter((kind) => !kind.startsWith('client-'));
@@ -65,6 +79,10 @@ const SERVER_KINDS = FAULT_KINDS.filter((kind) => !kind.startsWith('client-'));
 const LENGTHS: Readonly<Record<FaultKind, readonly [number, number]>> = {
   'redis-restart': [0, 1_500],
   'redis-kill': [0, 2_500],
+  'redis-wipe': [0, 1_500],
+  'redis-flush': [0, 0],
+  'redis-busy': [200, 1_500],
+  'redis-full': [200, 3_000],
   'redis-pause': [200, 5_500],
   'redis-kill-pubsub': [0, 0],
   'link-cut': [0, 3_000],

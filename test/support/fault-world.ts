@@ -1,6 +1,10 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { FaultProcess } from './fault-process.js';
 import type { RunReport } from './fault-report.js';
-import { Run, type Inflicted, type RunOptions, type RunWorld, type Slot } from './fault-run.js';
+import type { Inflicted } from './fault-causes.js';
+import { Run, type RunOptions, type RunWorld, type Slot } from './fault-run.js';
 import type { Schedule } from './fault-schedule.js';
 import { RedisServer } from './redis-server.js';
 import { TcpProxy } from './tcp-proxy.js';
@@ -21,18 +25,27 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
 
   private constructor(
     private readonly options: Required<FaultWorldOptions>,
+    private readonly dir: string,
     readonly redis: RedisServer,
     readonly slots: Slot[],
   ) {}
 
   static async start({ heartbeatMs = 1_000, recoveryMs = 30_000, code }: FaultWorldOptions): Promise<FaultWorld> {
-    const redis = await RedisServer.start();
-    const world = new FaultWorld({ heartbeatMs, recoveryMs, code }, redis, []);
+    const dir = await mkdtemp(join(tmpdir(), 'fault-world-'));
+    const redis = await RedisServer.start({ dir, args: ['--busy-reply-threshold', '100'] });
+    const world = new FaultWorld({ heartbeatMs, recoveryMs, code }, dir, redis, []);
     try {
       await Promise.all(
         Array.from({ length: NODES }, async (_, index) => {
           const link = await TcpProxy.start(redis.port);
-          const slot: Slot = { index, link, process: undefined as never, incarnation: 0, isUp: true };
+          const slot: Slot = {
+            index,
+            link,
+            process: undefined as never,
+            incarnation: 0,
+            isUp: true,
+            free: Promise.resolve(),
+          };
           world.slots[index] = slot;
           await world.startProcess(slot);
         }),
@@ -80,5 +93,6 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
       }),
     );
     await this.redis[Symbol.asyncDispose]();
+    await rm(this.dir, { recursive: true, force: true });
   }
 }

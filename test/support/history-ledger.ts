@@ -1,6 +1,6 @@
 import type { Position } from 'nestjs-messaging';
 import type { Finding, LedgerCounts } from './ledger.js';
-import { HistoryOrder, type Placed } from './history-order.js';
+import { HistoryOrder, type Gap, type Placed } from './history-order.js';
 
 /** How a reader of channels with history is judged. */
 export interface HistoryLogOptions {
@@ -9,12 +9,6 @@ export interface HistoryLogOptions {
    * missing without one is lost for it too.
    */
   readonly isTemplate?: boolean;
-}
-
-interface Gap {
-  readonly reason: string;
-  readonly atMs: number;
-  readonly position: Position | undefined;
 }
 
 /** One reader: all that it was given of channels with history, in order. */
@@ -126,7 +120,7 @@ export class HistoryLedger {
     for (const name of names) {
       const logs = this.logs.filter(({ hears }) => hears(name));
       const order = new HistoryOrder(
-        logs.map(({ entries }) => entries.map((entry) => ('key' in entry && entry.channel === name ? entry : undefined))),
+        logs.map(({ entries }) => entries.filter((entry) => !('key' in entry) || entry.channel === name)),
       );
       const posted = (this.#posted.get(name) ?? []).toSorted((a, b) => a.n - b.n);
       const channel = { name, order, posted, maxMessages: this.maxMessages(name) };
@@ -151,7 +145,7 @@ export class HistoryLedger {
       for (const [index, rank] of ranks.entries()) {
         const { n, isAccepted } = own[index]!;
         if (rank === undefined) {
-          if (isAccepted && !this.mayBeWiped(order, ranks, index)) find('lost', `${poster} ${n} was answered true`);
+          if (isAccepted && !this.mayBeGone(order, ranks, index)) find('lost', `${poster} ${n} was answered true`);
           continue;
         }
         if (rank < highest) find('disorder', `${poster} ${n} stands before earlier ones of its poster`);
@@ -161,12 +155,15 @@ export class HistoryLedger {
     return findings;
   }
 
-  /** Whether a history ended, or begins, between the posts of a poster around one that nobody has. */
-  private mayBeWiped(order: HistoryOrder, ranks: readonly (number | undefined)[], index: number): boolean {
-    if (this.wipes === 0) return false;
+  /**
+   * Whether nobody could read a post between those that are known of its poster: a history was wiped there, or has let go of
+   * messages before anybody was back to read them.
+   */
+  private mayBeGone(order: HistoryOrder, ranks: readonly (number | undefined)[], index: number): boolean {
     const before = ranks.slice(0, index).findLast((rank) => rank !== undefined);
     const behind = ranks.slice(index + 1).find((rank) => rank !== undefined);
-    return before === undefined || behind === undefined || order.epochAt(before) !== order.epochAt(behind);
+    if (before === undefined || behind === undefined) return this.wipes > 0;
+    return order.epochAt(before) !== order.epochAt(behind) || order.hasUnseen(before, behind);
   }
 }
 
@@ -199,7 +196,8 @@ class LogCheck {
   private take(message: Placed): void {
     this.counts.received++;
     const rank = this.channel.order.rankOf(message.key);
-    if (rank === undefined) return this.find('disorder', `${message.key} has no place in the order of the others`, message);
+    if (rank === undefined)
+      return this.find('disorder', `${message.key} has no place in the order of the others`, message);
     if (this.last !== undefined && rank <= this.last) {
       const isDoubled = this.had.has(message.key);
       this.counts[isDoubled ? 'doubled' : 'disorder']++;
@@ -212,7 +210,6 @@ class LogCheck {
 
   /** Goes on to the message of a rank; none: to the end. */
   private step(rank: number, message: Placed | undefined): void {
-    const { order } = this.channel;
     const { gaps } = this;
     this.gaps = [];
     this.counts.gaps += gaps.length;

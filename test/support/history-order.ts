@@ -10,6 +10,14 @@ export interface Placed {
   readonly position: Position | undefined;
 }
 
+/** What a reader was told of a loss. */
+export interface Gap {
+  readonly reason: string;
+  readonly atMs: number;
+  /** From where the channel goes on, if the reader gets to know it. */
+  readonly position: Position | undefined;
+}
+
 /** Readers tell of messages a little later than they get them. */
 const SLACK_MS = 1_000;
 
@@ -35,9 +43,13 @@ export class HistoryOrder {
   /** When each rank was seen that was the highest then. */
   readonly #growth: { readonly atMs: number; readonly rank: number }[] = [];
 
-  /** @param logs - what each reader got of the channel, in order; `undefined`: something else */
-  constructor(logs: readonly (readonly (Placed | undefined)[])[]) {
-    const seen = logs.flatMap((log) => log.filter((entry) => entry?.position !== undefined)) as (Placed & {
+  readonly #keys = new Map<number, string>();
+
+  /** @param logs - what each reader got of the channel, in order */
+  constructor(logs: readonly (readonly (Placed | Gap)[])[]) {
+    const seen = logs.flatMap((log) =>
+      log.filter((entry) => 'key' in entry && entry.position !== undefined),
+    ) as (Placed & {
       readonly position: Position;
     })[];
     for (const { atMs, position } of seen) this.see(position, atMs);
@@ -48,14 +60,13 @@ export class HistoryOrder {
       numbering.base = base;
       base += numbering.last;
     }
-    const keys = new Map<number, string>();
     for (const { key, position, atMs } of seen.toSorted((a, b) => a.atMs - b.atMs)) {
       const rank = this.rankAt(position)!;
-      const [before, there] = [this.#ranks.get(key), keys.get(rank)];
+      const [before, there] = [this.#ranks.get(key), this.#keys.get(rank)];
       if (before !== undefined && before !== rank) this.conflict(`${key} is at ${this.placeOf(before)} too`, rank);
       if (there !== undefined && there !== key) this.conflict(`${there} and ${key} are both there`, rank);
       this.#ranks.set(key, rank);
-      keys.set(rank, key);
+      this.#keys.set(rank, key);
       if (rank > (this.#growth.at(-1)?.rank ?? 0)) this.#growth.push({ atMs, rank });
     }
   }
@@ -74,6 +85,12 @@ export class HistoryOrder {
   rankAt({ epoch, offset }: Position): number | undefined {
     const numbering = this.#numberings.get(epoch);
     return numbering && numbering.base + offset;
+  }
+
+  /** Whether there are places between two ranks of which no reader knows what was there. */
+  hasUnseen(after: number, before: number): boolean {
+    for (let rank = after + 1; rank < before; rank++) if (!this.#keys.has(rank)) return true;
+    return false;
   }
 
   /** Of which numbering a rank is, counted from 0. */
@@ -105,20 +122,39 @@ export class HistoryOrder {
     }
   }
 
-  /** Where a reader went on in another epoch with the next offset, without a gap, that is the same numbering. */
-  private join(log: readonly (Placed | undefined)[]): void {
-    for (const [index, entry] of log.entries()) {
-      const [from, to] = [log[index - 1]?.position, entry?.position];
-      if (!from || !to || from.epoch === to.epoch || from.offset + 1 !== to.offset) continue;
-      const [one, other] = [this.#numberings.get(from.epoch)!, this.#numberings.get(to.epoch)!];
-      if (one === other) continue;
-      one.last = Math.max(one.last, other.last);
-      one.firstSeenMs = Math.min(one.firstSeenMs, other.firstSeenMs);
-      for (const [epoch, each] of this.#numberings) if (each === other) this.#numberings.set(epoch, one);
+  /**
+   * Where a reader went on in another epoch with the next offset, or was told that more was not kept, that is the same
+   * numbering.
+   */
+  private join(log: readonly (Placed | Gap)[]): void {
+    let from: Position | undefined = undefined;
+    let gaps: Gap[] = [];
+    for (const entry of log) {
+      if (!('key' in entry)) {
+        gaps.push(entry);
+        continue;
+      }
+      const to = entry.position;
+      const isNext = gaps.length === 0 ? to?.offset === (from?.offset ?? NaN) + 1 : gaps.every(isTrimming);
+      if (from && to && from.epoch !== to.epoch && isNext) this.unite(from.epoch, to.epoch);
+      from = to;
+      gaps = [];
     }
+  }
+
+  private unite(from: string, to: string): void {
+    const [one, other] = [this.#numberings.get(from)!, this.#numberings.get(to)!];
+    if (one === other) return;
+    one.last = Math.max(one.last, other.last);
+    one.firstSeenMs = Math.min(one.firstSeenMs, other.firstSeenMs);
+    for (const [epoch, each] of this.#numberings) if (each === other) this.#numberings.set(epoch, one);
   }
 
   private conflict(what: string, rank: number): void {
     this.conflicts.push(`${this.placeOf(rank)}: ${what}`);
   }
+}
+
+function isTrimming({ reason }: Gap): boolean {
+  return reason === 'trimmed';
 }

@@ -1,7 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 /** How a {@link RedisServer} is started. */
@@ -9,9 +11,11 @@ export interface RedisServerOptions {
   readonly password?: string;
   /** More arguments of redis-server. */
   readonly args?: readonly string[];
+  /** Where it keeps what it has, each write before its answer: it is there again after a restart, until it is wiped. */
+  readonly dir?: string;
 }
 
-/** A real redis-server without persistence, on a free port, that a test may stop, kill, pause and restart. */
+/** A real redis-server on a free port, without persistence if not asked for, that a test may stop, kill, pause and restart. */
 export class RedisServer implements AsyncDisposable {
   private child: ChildProcess | undefined = undefined;
   private watchdog: ChildProcess | undefined = undefined;
@@ -50,10 +54,10 @@ export class RedisServer implements AsyncDisposable {
     return `127.0.0.1:${this.port}`;
   }
 
-  /** Starts again, empty, on the same port; ready for connections when it resolves. */
+  /** Starts again on the same port, empty without a `dir`; ready for connections when it resolves. */
   async restart(): Promise<void> {
     await this.stop();
-    const { password, args = [] } = this.options;
+    const { password, args = [], dir } = this.options;
     const fixed = [
       '--port',
       String(this.port),
@@ -62,9 +66,11 @@ export class RedisServer implements AsyncDisposable {
       '--save',
       '',
       '--appendonly',
-      'no',
+      dir === undefined ? 'no' : 'yes',
+      '--appendfsync',
+      'always',
       '--dir',
-      tmpdir(),
+      dir ?? tmpdir(),
     ];
     await this.run([...fixed, ...(password === undefined ? [] : ['--requirepass', password]), ...args]);
   }
@@ -92,6 +98,11 @@ export class RedisServer implements AsyncDisposable {
   /** Ends it without a word, as a crash does. */
   kill(): Promise<void> {
     return this.end('SIGKILL');
+  }
+
+  /** Removes what it keeps on disk, while it does not run. */
+  async wipe(): Promise<void> {
+    await rm(join(this.options.dir!, 'appendonlydir'), { recursive: true, force: true });
   }
 
   /** Makes it hang: connections stay, and nothing is answered. */

@@ -1,0 +1,80 @@
+import type { FaultReader } from './fault-readers.js';
+import { partOf, type Fault } from './fault-schedule.js';
+import { ReaderLog, type Ledger } from './ledger.js';
+
+/** A deaf subscriber is found within 5 s; what is shorter than this is not even suspected. */
+const SUSPECTED_AFTER_MS = 3_500;
+/** How long a server that leaves answers at least for its clients that have not come back. */
+const LEAVES_AFTER_MS = 4_000;
+/** How long after a fault it may be told. */
+const TOLD_WITHIN_MS = 30_000;
+/** A fault as it was. */
+export interface Inflicted {
+  readonly fault: Fault;
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+/** Where a reader was sent. */
+export interface Visit {
+  readonly slot: number;
+  readonly atMs: number;
+}
+
+/** What a run knows of its readers. */
+export interface Scene {
+  readonly ledger: Ledger;
+  readonly readers: readonly FaultReader[];
+  /** Of each reader. */
+  readonly visits: readonly (readonly Visit[])[];
+  readonly inflicted: readonly Inflicted[];
+}
+
+/** Notes whom a fault may have lost messages. Restarts in order, and what clients suffer, lose nothing. */
+export function explain(scene: Scene, { kind, target }: Fault, fromMs: number, untilMs: number): void {
+  const forMs = untilMs - fromMs;
+  const part = partOf(kind);
+  if (part === 'client' || kind === 'link-delay' || kind === 'redis-flush' || kind === 'redis-full') return;
+  if (kind === 'redis-pause' && forMs < SUSPECTED_AFTER_MS) return;
+  const until = untilMs + TOLD_WITHIN_MS;
+  const isHit = (slot: number): boolean => part === 'redis' || target === -1 || target === slot;
+  for (const log of scene.ledger.logs) {
+    const [, slot] = /^node (\d)/.exec(log.reader) ?? [];
+    if (slot === undefined) continue;
+    const isDeaf = part !== 'node' || (kind === 'node-pause' && forMs >= SUSPECTED_AFTER_MS);
+    if (isDeaf && isHit(Number(slot))) log.causes.push({ fromMs, untilMs: until, times: 1 });
+  }
+  for (const [client, reader] of scene.readers.entries()) {
+    const visits = scene.visits[client]!;
+    const before = visits.filter(({ atMs }) => atMs < fromMs);
+    const since = visits.filter(({ atMs }) => atMs >= fromMs && atMs <= until);
+    const openings = reader.openedAtMs.filter((atMs) => atMs >= fromMs && atMs <= until);
+    if (kind === 'node-restart') {
+      if (!before.slice(-1).some(({ slot }) => isHit(slot))) continue;
+      // A server that leaves waits for the clients that it has then, for a while.
+      const isLate = !since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS);
+      if (!isLate && !isAway(scene, client, fromMs)) continue;
+    } else if (
+      part === 'node' &&
+      ![...before.slice(-1), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
+    ) {
+      continue;
+    }
+    // What it could not be sent of the past where it came to, each time, and what was lost while it was there.
+    for (const log of reader.logs.values()) {
+      if (log instanceof ReaderLog) log.causes.push({ fromMs, untilMs: until, times: 1 + openings.length });
+    }
+  }
+}
+
+/** Whether the network of a client had failed, and the client was not back yet. */
+function isAway({ readers, inflicted }: Scene, client: number, atMs: number): boolean {
+  const openings = readers[client]!.openedAtMs;
+  return inflicted.some(
+    ({ fault: { kind, target }, fromMs }) =>
+      /^client-(cut|leave|half-open)$/.test(kind) &&
+      target % readers.length === client &&
+      fromMs <= atMs &&
+      !openings.some((openedAt) => openedAt > fromMs && openedAt < atMs),
+  );
+}
