@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { Controller } from '@nestjs/common';
 import { afterEach, expect, test } from '@jest/globals';
 import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import { Inbox } from 'nestjs-messaging/testing';
 import { startApp } from '../support/apps.js';
 import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -59,6 +60,9 @@ async function watch(hops: readonly Hop[], visited: string[], isWatching: () => 
 }
 
 const Greetings = defineChannel<string>('greetings', undefined, { clients: true });
+const KeptGreetings = defineChannel<string>('kept_greetings', undefined, {
+  history: { maxMessages: 9, ttlMs: 60_000 },
+});
 
 @Controller()
 class Streams {
@@ -99,6 +103,25 @@ test('the way of a message is the one that docs/architecture.md lists, through a
   expect(hops.length).toBeGreaterThan(10);
   expect(wayOf(visited)).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
   expect(new Set(hops.map(({ file }) => file)).size).toBeLessThanOrEqual(8);
+});
+
+test('the way of a message with history is the one that docs/architecture.md lists', async () => {
+  const hops = documentedHops('### On a channel with history');
+  expect(hops).toHaveLength(13);
+  const visited: string[] = [];
+  let isWatching = false;
+  await watch(hops, visited, () => isWatching);
+  await using redis = await RedisServer.start();
+  await using server = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
+  const messaging = server.app.get(MessagingService);
+  const inbox = new Inbox(messaging, KeptGreetings);
+  await inbox.ready;
+
+  isWatching = true;
+  await messaging.postMessage(KeptGreetings, 'hello');
+  expect(await inbox.next()).toBe('hello');
+  isWatching = false;
+  expect(visited).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
 });
 
 test('the way of a message to a client of the gateway is the one that docs/architecture.md lists', async () => {

@@ -27,8 +27,10 @@ import { TypeRegistry } from '../../lib/protocol/type-registry.js';
 const FIXTURES = `
 class UserUpdate { constructor(readonly id: number, readonly name: string) {} }
 class Order { constructor(readonly id: number) {} }
+class Price { constructor(readonly share: string, readonly cents: number) {} }
 class ChatMessage extends Message { constructor(readonly author: string, readonly text: string) { super(); } }
 const UserUpdates = defineChannel('user_updates', UserUpdate);
+const Prices = defineChannel('prices', Price, { history: { maxMessages: 100, ttlMs: 60_000 } });
 const RoomMessages = defineChannel('rooms/:roomId', ChatMessage);
 declare const messages: SessionMessages;
 declare const messaging: MessagingService;
@@ -38,7 +40,7 @@ declare const otherServer: import('@nestjs/common').INestApplication;
 declare const job: { signal: AbortSignal; note(update: UserUpdate): void };
 declare const myLogs: ChannelLogUnderTest;
 declare const test: { each(cases: readonly unknown[]): (name: string, run: (each: { run(): Promise<void> }) => unknown) => void };
-declare const repository: { load(): Promise<ReadonlyMap<number, UserUpdate>> };
+declare const repository: { load(): Promise<ReadonlyMap<number, UserUpdate> & { apply(update: UserUpdate): void }> };
 declare const names: Map<number, string>;
 declare const expect: (value: unknown) => { toEqual(expected: unknown): void };
 declare class AppModule {}
