@@ -5,6 +5,7 @@ import { ConfigurationError, ConnectionClosedError, InvalidMessageError, Messagi
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
 import type { GapReason, Position } from '../protocol/position.js';
+import { REPLAY_FORM, readReplay } from '../protocol/replay.js';
 import { IF_MINIFIED, isMinified, typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
@@ -14,6 +15,7 @@ import { isolate } from './isolate.js';
 import type { Link, LinkReceiver } from './link.js';
 import { Listeners } from './listeners.js';
 import { MessageStream } from './message-stream.js';
+import { placeOf } from './positions.js';
 import {
   Registration,
   type ClientMessageListener,
@@ -32,6 +34,12 @@ type SourceParams = MessageParams<':key'>;
 export interface SubscribeOptions {
   /** Ends the subscription when it is aborted; before the server has confirmed it, `subscribe` rejects with its reason. */
   signal?: AbortSignal | undefined;
+  /**
+   * Begins with the past of a channel with history: so many of its last messages, `'latest'` for one, or all after a position
+   * (`context.position` of a message, or one that the server's application has told). Then what comes, without a hole.
+   * @defaultValue what is posted from now on
+   */
+  replay?: number | 'latest' | Position | undefined;
 }
 
 /** Says that messages of a channel may be missing. */
@@ -79,7 +87,8 @@ export class MessagingClient implements Disposable {
     const receiver: LinkReceiver = {
       status: (status) => this.#changeStatus(status),
       answer: (answer) => this.#subscriptions.answer(answer),
-      message: (frame) => this.#subscriptions.deliver(frame),
+      message: (frame, _id, position) => this.#subscriptions.deliver(frame, position),
+      replayed: (told) => this.#subscriptions.replayed(told),
       gap: (gap) => this.#tellGap(gap),
     };
     this.#makeLink = (waitMs) => link(options, receiver, waitMs);
@@ -127,31 +136,39 @@ export class MessagingClient implements Disposable {
     const forgive = (): void => queueMicrotask(() => void subscribed.catch(() => {}));
     const subscribed = new Promise<ClientSubscription>((resolve, reject) => {
       const target = this.#target(channel, rest);
-      const [listener, { signal } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
+      const [listener, { signal, replay } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
       checkListener(listener);
       if (signal?.aborted) {
         forgive();
         throw signal.reason;
       }
+      const past = readReplay(replay);
+      if (replay !== undefined && past === undefined) {
+        throw new ConfigurationError(`subscribe: option "replay" must be ${REPLAY_FORM}, not ${describe(replay)}`);
+      }
       let isPending = true;
       const abort = (): void => void registration.unsubscribe();
       signal?.addEventListener('abort', abort);
-      const registration = this.#listen(target, {
-        message: listener,
-        confirmed: () => {
-          isPending = false;
-          resolve(registration);
+      const registration = this.#listen(
+        target,
+        {
+          message: listener,
+          confirmed: () => {
+            isPending = false;
+            resolve(registration);
+          },
+          ended: (error) => {
+            signal?.removeEventListener('abort', abort);
+            // Of a promise that has been settled nothing comes any more.
+            if (error ?? signal?.aborted) reject(error ?? (signal!.reason as Error));
+            else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client was closed'));
+            else resolve(registration);
+            if (!error) forgive();
+            return isPending;
+          },
         },
-        ended: (error) => {
-          signal?.removeEventListener('abort', abort);
-          // Of a promise that has been settled nothing comes any more.
-          if (error ?? signal?.aborted) reject(error ?? (signal!.reason as Error));
-          else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client was closed'));
-          else resolve(registration);
-          if (!error) forgive();
-          return isPending;
-        },
-      });
+        past,
+      );
     });
     return subscribed;
   }
@@ -247,8 +264,8 @@ export class MessagingClient implements Disposable {
       this.#report(new ConfigurationError(`class ${typeName(type)}: ${IF_MINIFIED}`), context);
   }
 
-  #listen(target: Target, receiver: MessageReceiver): Registration {
-    const registration = new Registration(target, receiver, (ending) => this.#subscriptions.remove(ending));
+  #listen(target: Target, receiver: MessageReceiver, past?: number | Position): Registration {
+    const registration = new Registration(target, receiver, (ending) => this.#subscriptions.remove(ending), past);
     const { state, error } = this.#status;
     if (state !== 'closed') this.#subscriptions.add(registration);
     else if (!this.#subscriptions.remove(registration, error) && error) this.#report(error, { channel: target.name });
@@ -266,7 +283,8 @@ export class MessagingClient implements Disposable {
   #tellGap(told: unknown): void {
     if (this.#status.state === 'closed') return;
     const gap = told as MessageGap | null;
-    if (typeof gap?.channel === 'string') this.#gapListeners.tell(gap);
+    const position = placeOf(gap?.position);
+    if (typeof gap?.channel === 'string') this.#gapListeners.tell(position ? { ...gap, position } : gap);
     else this.#report(new InvalidMessageError('a gap cannot be read', { cause: told }), {});
   }
 }

@@ -6,6 +6,17 @@ import type { Position } from '../protocol/position.js';
  */
 export type Positions = Map<string, Position | undefined>;
 
+/** A place in the history of a channel as the application has it; `undefined` for any other position. */
+export function placeOf(position: Position | undefined): Position | undefined {
+  return position?.epoch.startsWith('h.') ? { epoch: position.epoch.slice(2), offset: position.offset } : undefined;
+}
+
+/** Whether a position is known to be no further than another one. */
+export function isUpTo(position: Position | undefined, other: number | Position | undefined): boolean {
+  const { epoch, offset } = (other ?? {}) as Partial<Position>;
+  return position !== undefined && position.epoch === epoch && position.offset <= offset!;
+}
+
 /** What an event of a stream is about: the template by which it came, or the channel. */
 interface Told {
   readonly channel?: string;

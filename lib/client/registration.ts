@@ -1,4 +1,5 @@
 import type { MessageParams } from '../protocol/channel.js';
+import type { Position } from '../protocol/position.js';
 import type { Target } from './target.js';
 
 /** The handle of a listener's registration. Fits where RxJS takes an `Unsubscribable`. */
@@ -24,6 +25,10 @@ export interface ClientMessageContext<Params = MessageParams> {
   readonly type: string | undefined;
   /** When it was posted, by the poster's clock, in milliseconds since 1970. */
   readonly postedAt: number;
+  /** Its place in the history of the channel, the same on every server; `undefined` if the channel keeps none. */
+  readonly position: Position | undefined;
+  /** Whether it was posted before, and is read from the history for this listener (`replay`). */
+  readonly replayed: boolean;
 }
 
 /** Called with each message. What it returns is ignored, but for a promise: its rejection is reported to `onError`. */
@@ -50,12 +55,18 @@ export interface MessageReceiver {
 /** A receiver on a channel: the registration and its handle in one. */
 export class Registration implements ClientSubscription {
   closed = false;
+  /** What the server calls it while it is given the past. */
+  listener: string | undefined;
+  /** Up to where it was given the past. */
+  until: Position | undefined;
   readonly #remove: (registration: Registration) => void;
 
   constructor(
     readonly target: Target,
     readonly receiver: MessageReceiver,
     remove: (registration: Registration) => void,
+    /** What of the past it is to be given first. */
+    readonly past?: number | Position,
   ) {
     this.#remove = remove;
   }

@@ -2,7 +2,7 @@ import { ConnectionClosedError, ConnectionLostError, type MessagingError } from 
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 import { realClock, type Clock } from './clock.js';
-import type { Link, LinkReceiver } from './link.js';
+import type { Link, LinkReceiver, Past } from './link.js';
 import type { Positions } from './positions.js';
 import { Retry } from './retry.js';
 import { serverRequests, type Post } from './server-requests.js';
@@ -16,6 +16,7 @@ const IDLE_MS = 5_000;
 export class ServerLink implements Link, StreamOwner {
   readonly wanted = new Set<string>();
   readonly positions: Positions = new Map();
+  readonly replays = new Map<string, Past>();
   isPlain = false;
   from: string | undefined;
   readonly url: string;
@@ -56,6 +57,12 @@ export class ServerLink implements Link, StreamOwner {
     this.wanted.delete(channel);
     this.#flushSoon();
     if (this.wanted.size === 0 && this.#stream) this.#retry.wait(undefined, IDLE_MS);
+  }
+
+  replay(listener: string, past?: Past): void {
+    if (!past) return void this.replays.delete(listener);
+    this.replays.set(listener, past);
+    this.#flushSoon();
   }
 
   retryNow(): void {

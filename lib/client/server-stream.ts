@@ -14,14 +14,15 @@ import {
   type ChannelRequest,
   type PositionEvent,
   type ReadyEvent,
+  type ReplayEvent,
 } from '../protocol/gateway.js';
 import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason } from './client-status.js';
 import { MAX_TIMEOUT_MS, Stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
 import { readEvents, type StreamEvent } from './event-reader.js';
-import type { LinkReceiver } from './link.js';
-import { advance, nameOf, type Positions } from './positions.js';
+import { PastStream, type PastOwner } from './past-stream.js';
+import { advance, nameOf } from './positions.js';
 import { Retry } from './retry.js';
 import { failureOf, type Post } from './server-requests.js';
 
@@ -40,16 +41,11 @@ const encoder = new TextEncoder();
 const LATE_MS = 500;
 
 /** Who a stream works for, and by what. */
-export interface StreamOwner {
-  /** The channels to subscribe to. The stream takes out what is refused. */
-  readonly wanted: Set<string>;
-  /** The stream moves them on. */
-  readonly positions: Positions;
+export interface StreamOwner extends PastOwner {
   /** Whether requests leave out positions, since the server does not understand them. */
   readonly isPlain: boolean;
   /** The last connection. */
   readonly from: string | undefined;
-  readonly receiver: LinkReceiver;
   readonly clock: Clock;
   readonly url: string;
   readonly post: Post;
@@ -58,6 +54,9 @@ export interface StreamOwner {
 
 /** What became of a channel. */
 type Answer = ChannelAnswer & Partial<Pick<ChannelPosition, 'position' | 'recovered' | 'reason'>>;
+
+/** What the server says to what was asked for. */
+type Answers = Pick<ChangeAnswer, 'replays'> & { readonly channels: readonly Answer[] };
 
 /** How a stream ended. After a {@link CloseReason} no other one should be opened. */
 export interface StreamEnd {
@@ -81,6 +80,7 @@ export class ServerStream {
   readonly #retry: Retry;
   /** The channels that the server may be subscribed to, since it was asked. */
   readonly #held = new Set<string>();
+  readonly #past: PastStream;
   #isOver = false;
   /** Its name for changes, once it is ready. */
   connection: string | undefined;
@@ -101,6 +101,7 @@ export class ServerStream {
 
   constructor(owner: StreamOwner) {
     this.#owner = owner;
+    this.#past = new PastStream(owner);
     this.#retry = new Retry(owner.clock, () => this.reconcile());
     this.#silence = new Stopwatch(owner.clock);
   }
@@ -188,12 +189,15 @@ export class ServerStream {
       case undefined:
       case 'messaging:gap': {
         const told = readJson(data);
+        if (this.#past.takes(told, id)) return undefined;
         if (!advance(positions, told, id)) return undefined;
         const position = positions.get(nameOf(told));
         if (event) return receiver.gap(position ? { ...(told as object), position } : told);
         this.#hasDelivered = true;
-        return receiver.message(told, id);
+        return receiver.message(told, id, position);
       }
+      case 'messaging:replay':
+        return this.#past.event(JSON.parse(data) as ReplayEvent);
       case 'messaging:ready':
         return this.#becomeReady(JSON.parse(data) as ReadyEvent, asked);
       case 'messaging:position':
@@ -212,9 +216,10 @@ export class ServerStream {
     }
   }
 
-  #becomeReady({ connection, heartbeatMs, channels }: ReadyEvent, asked: readonly ChannelRequest[]): void {
+  #becomeReady(ready: ReadyEvent, asked: readonly ChannelRequest[]): void {
+    const { connection, heartbeatMs, channels } = ready;
     if (typeof connection !== 'string') throw new ConnectionLostError('The gateway did not name the stream');
-    this.#settle(asked, channels);
+    this.#settle(asked, ready);
     // Whoever was told may have closed the client.
     if (this.#isOver) return;
     this.connection = connection;
@@ -239,7 +244,7 @@ export class ServerStream {
       const path = `/${encodeURIComponent(this.connection!)}/channels`;
       const response = await this.#request(path, { subscribe, unsubscribe });
       const answer = (await response.json()) as ChangeAnswer;
-      if (!this.#isOver) this.#settle(subscribe, answer.channels);
+      if (!this.#isOver) this.#settle(subscribe, answer);
       if (this.#isOver) return;
       this.#answerBy = 0;
       for (const channel of unsubscribe) this.#held.delete(channel);
@@ -251,6 +256,7 @@ export class ServerStream {
       if (this.#isOver) return;
       this.#answerBy = 0;
       this.#hasFailed = true;
+      this.#past.failed(subscribe);
       const error = failedBy(cause, url);
       receiver.status({ state: 'open', error, retryAt: this.#retry.wait(error) });
     }
@@ -259,21 +265,27 @@ export class ServerStream {
   /** As many requests for channels as there is room for, which the server may be subscribed to from now on. */
   #ask(channels: Iterable<string>, left?: { bytes: number }): ChannelRequest[] {
     const { isPlain, positions } = this.#owner;
-    const requests = Array.from(channels, (channel) => {
+    const requests = Array.from(channels, (channel): ChannelRequest => {
       const position = isPlain ? undefined : positions.get(channel);
       return position ? { channel, position } : { channel };
     });
-    const asked = portionOf(requests, left);
+    // Behind all channels: it can be had only of one that the stream has.
+    const asked = portionOf([...requests, ...this.#past.requests()], left);
     for (const { channel } of asked) this.#held.add(channel);
+    this.#past.asked(asked);
     return asked;
   }
 
   /** Takes the answers to what was asked for: all of them, or it throws. */
-  #settle(asked: readonly ChannelRequest[], answers: readonly Answer[]): void {
+  #settle(asked: readonly ChannelRequest[], { channels, replays = [] }: Answers): void {
     const { wanted, positions, receiver } = this.#owner;
-    const answered = new Map(answers.map((answer) => [answer.channel, answer]));
-    for (const { channel } of asked) {
+    const answered = new Map(channels.map((answer) => [answer.channel, answer]));
+    for (const { channel, listener } of asked) {
       const answer = answered.get(channel);
+      if (listener && !answer?.error) {
+        this.#past.settle(listener, channel, replays);
+        continue;
+      }
       if (!answer) throw new ConnectionLostError(`The gateway said nothing about channel ${quote(channel)}`);
       if (answer.error) {
         this.#held.delete(channel);

@@ -3,8 +3,8 @@ import type { LinkFactory, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { realClock, type Clock } from './clock.js';
 import { errorOf } from './error-of.js';
-import type { Link, LinkReceiver } from './link.js';
-import { advance, nameOf, type Positions } from './positions.js';
+import type { Link, LinkReceiver, Past } from './link.js';
+import { advance, isUpTo, nameOf, type Positions } from './positions.js';
 import { ServerLink } from './server-link.js';
 import { TabLeader } from './tab-leader.js';
 import type { LeaderNote, Note, TabNote } from './tab-note.js';
@@ -57,6 +57,8 @@ class SharedLink implements Link {
   readonly #wanted = new Set<string>();
   /** How far all channels of all tabs are read, in case this one has to lead. */
   readonly #positions: Positions = new Map();
+  /** What listeners of this tab want of the past. */
+  readonly #replays = new Map<string, Past>();
   /** Whether the page was put aside: others may have been told more than it has. */
   #isBehind = false;
   #bus: BroadcastChannel | undefined;
@@ -96,6 +98,12 @@ class SharedLink implements Link {
   drop(channel: string): void {
     this.#wanted.delete(channel);
     this.#tellLeader({ kind: 'drop', tab: this.#tab, channel });
+  }
+
+  replay(listener: string, past?: Past): void {
+    if (past) this.#replays.set(listener, past);
+    else this.#replays.delete(listener);
+    this.#tellLeader({ kind: 'replay', listener, past });
   }
 
   retryNow(): void {
@@ -194,6 +202,7 @@ class SharedLink implements Link {
 
   #tellWants(): void {
     this.#tellWant([...this.#wanted], this.#positions);
+    for (const [listener, past] of this.#replays) this.#tellLeader({ kind: 'replay', listener, past });
   }
 
   #tellWant(channels: readonly string[], positions?: Positions): void {
@@ -239,8 +248,18 @@ class SharedLink implements Link {
       case 'message':
         // Told with what was missed before it, by the next that says how far the leader has got.
         if (this.#mayLack(nameOf(note.frame))) return undefined;
-        if (advance(this.#positions, note.frame, note.id)) this.#receiver.message(note.frame, note.id);
+        if (advance(this.#positions, note.frame, note.id)) {
+          this.#receiver.message(note.frame, note.id, this.#positions.get(nameOf(note.frame)));
+        }
         return undefined;
+      case 'replayed': {
+        const { listener, position } = note.told;
+        const past = this.#replays.get(listener);
+        // A leader that has just begun may have asked for more than was missing.
+        if (!past || (note.told.frame && isUpTo(position, past.start))) return undefined;
+        if (position) past.start = position;
+        return this.#receiver.replayed(note.told);
+      }
       case 'gap': {
         const name = nameOf(note.gap);
         const { position } = note.gap as { readonly position?: Position };

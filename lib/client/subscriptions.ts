@@ -1,12 +1,14 @@
 import { matchTemplate, quote } from '../protocol/channel-name.js';
-import { InvalidMessageError } from '../protocol/errors.js';
+import { ConfigurationError, InvalidMessageError } from '../protocol/errors.js';
 import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
 import { isInstance } from '../protocol/message-class.js';
 import { typeName } from '../protocol/serializable.js';
 import type { ClientErrorContext } from './client-options.js';
 import { errorOf } from './error-of.js';
 import { isolate } from './isolate.js';
-import type { Link } from './link.js';
+import type { Position } from '../protocol/position.js';
+import type { Link, Replayed } from './link.js';
+import { isUpTo, placeOf } from './positions.js';
 import type { ClientMessageContext, Registration } from './registration.js';
 
 /** Who listens to what: one subscription at the server for each channel, however many listen. */
@@ -17,6 +19,9 @@ export class Subscriptions {
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
   /** By name or template, in the order of registration. */
   readonly #channels = new Map<string, Set<Registration>>();
+  /** Those that are given the past first, by what the server calls them. */
+  readonly #listeners = new Map<string, Registration>();
+  #made = 0;
 
   constructor(
     link: Link,
@@ -39,6 +44,11 @@ export class Subscriptions {
     if (registrations) registrations.add(registration);
     else this.#channels.set(channel, new Set([registration]));
     this.link.want(channel);
+    const { past } = registration;
+    if (past === undefined) return;
+    registration.listener = `${++this.#made}-${Math.random().toString(36).slice(2)}`;
+    this.#listeners.set(registration.listener, registration);
+    this.link.replay(registration.listener, { channel, start: past });
   }
 
   /**
@@ -50,6 +60,7 @@ export class Subscriptions {
     if (registration.closed) return true;
     registration.closed = true;
     const { channel, receiver } = registration;
+    this.#begin(registration);
     const registrations = this.#channels.get(channel);
     // One that came too late was never added.
     if (registrations?.delete(registration) && registrations.size === 0) {
@@ -73,7 +84,7 @@ export class Subscriptions {
   answer({ channel, error: code }: ChannelAnswer): void {
     const registrations = this.of(channel);
     if (!code) {
-      for (const { receiver } of registrations) receiver.confirmed?.();
+      for (const { receiver, listener } of registrations) if (!listener) receiver.confirmed?.();
       return;
     }
     const error = errorOf(code, `The server refuses channel ${quote(channel)}: ${code}`);
@@ -81,18 +92,52 @@ export class Subscriptions {
     if (untold.length > 0) this.#report(error, { channel });
   }
 
-  /** Takes a frame to those who listen to its channel, or to its template where it comes by that. */
-  deliver(told: unknown): void {
+  /** Takes what comes of the past for one listener. */
+  replayed({ listener, frame, position, isDone, error }: Replayed): void {
+    const registration = this.#listeners.get(listener);
+    if (!registration) return;
+    const { channel, receiver } = registration;
+    if (error) {
+      const failure = new ConfigurationError(error);
+      if (!this.remove(registration, failure)) this.#report(failure, { channel });
+      return;
+    }
+    receiver.confirmed?.();
+    if (isDone) {
+      this.#begin(registration);
+      registration.until = position;
+    } else this.deliver(frame, position, [registration]);
+  }
+
+  /** From now on a registration is given what comes. */
+  #begin(registration: Registration): void {
+    const { listener } = registration;
+    if (!listener) return;
+    registration.listener = undefined;
+    this.#listeners.delete(listener);
+    this.link.replay(listener);
+  }
+
+  /**
+   * Takes a frame to those who listen to its channel, or to its template where it comes by that.
+   *
+   * @param only - whom it is replayed to
+   */
+  deliver(told: unknown, position?: Position, only?: readonly Registration[]): void {
     let channel: string | undefined;
     try {
       if (told instanceof Error) throw told;
       const frame = told as MessageFrame;
       channel = frame.channel;
-      const registrations = this.of(frame.template ?? channel);
+      // One that has been given the past may have been given more than the others.
+      const isFor = ({ listener, until }: Registration): boolean => !listener && !(until && isUpTo(position, until));
+      const registrations = only ?? this.of(frame.template ?? channel).filter(isFor);
       if (typeof channel !== 'string' || typeof frame.at !== 'number' || frame.data === undefined) {
         throw new InvalidMessageError('a message lacks channel, time or data');
       }
-      if (registrations.length > 0) this.#call(registrations, this.#decode(frame), frame);
+      if (registrations.length === 0) return;
+      const place = { position: placeOf(position), replayed: only !== undefined };
+      this.#call(registrations, this.#decode(frame), frame, place);
     } catch (cause) {
       const error =
         cause instanceof InvalidMessageError ? cause : new InvalidMessageError('a message cannot be read', { cause });
@@ -100,7 +145,12 @@ export class Subscriptions {
     }
   }
 
-  #call(registrations: readonly Registration[], message: unknown, { channel, type, at }: MessageFrame): void {
+  #call(
+    registrations: readonly Registration[],
+    message: unknown,
+    { channel, type, at }: MessageFrame,
+    place: Pick<ClientMessageContext, 'position' | 'replayed'>,
+  ): void {
     for (const registration of registrations) {
       if (registration.closed) continue;
       const { segments, type: expected } = registration.target;
@@ -110,7 +160,7 @@ export class Subscriptions {
         continue;
       }
       const params = (segments && matchTemplate(segments, channel.split('/'))) ?? {};
-      const context: ClientMessageContext = { channel, params, type, postedAt: at };
+      const context: ClientMessageContext = { channel, params, type, postedAt: at, ...place };
       isolate(
         () => registration.receiver.message(message as never, context),
         (error) => this.#report(error, { channel }),

@@ -2,7 +2,7 @@ import type { ChannelAnswer } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import type { Clock } from './clock.js';
-import type { LinkReceiver } from './link.js';
+import type { LinkReceiver, Replayed } from './link.js';
 import type { Positions } from './positions.js';
 import { ServerLink } from './server-link.js';
 import type { LeaderNote, TabNote } from './tab-note.js';
@@ -62,6 +62,8 @@ export class TabLeader implements LinkReceiver {
         return this.#drop(note.channel, note.tab);
       case 'gone':
         return this.#forget(note.tab);
+      case 'replay':
+        return this.#link.replay(note.listener, note.past);
       case 'retry':
         return this.#link.retryNow();
       case 'ask':
@@ -82,6 +84,10 @@ export class TabLeader implements LinkReceiver {
 
   message(frame: unknown, id?: string): void {
     this.#tell({ kind: 'message', frame, id });
+  }
+
+  replayed(told: Replayed): void {
+    this.#tell({ kind: 'replayed', told });
   }
 
   gap(gap: unknown): void {

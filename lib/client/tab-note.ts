@@ -2,6 +2,7 @@ import type { ErrorCode } from '../protocol/error-codes.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
 import type { Position } from '../protocol/position.js';
 import type { ClientStatus } from './client-status.js';
+import type { Past, Replayed } from './link.js';
 import type { Positions } from './positions.js';
 
 /** What a tab tells the one that leads. */
@@ -15,6 +16,8 @@ export type TabNote =
     }
   | { readonly kind: 'drop'; readonly tab: string; readonly channel: string }
   | { readonly kind: 'gone'; readonly tab: string }
+  /** What of the past one of its listeners wants; nothing any more. */
+  | { readonly kind: 'replay'; readonly listener: string; readonly past?: Past | undefined }
   | { readonly kind: 'retry' }
   /** Whether somebody leads. */
   | { readonly kind: 'ask' };
@@ -31,6 +34,7 @@ export type LeaderNote =
   | { readonly kind: 'left'; readonly channel: string }
   | { readonly kind: 'message'; readonly frame: unknown; readonly id: string | undefined }
   | { readonly kind: 'gap'; readonly gap: unknown }
+  | { readonly kind: 'replayed'; readonly told: Replayed }
   | {
       readonly kind: 'status';
       readonly status: Omit<ClientStatus, 'error'>;

@@ -3,9 +3,10 @@ import { TransportUnavailableError } from '../protocol/errors.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { WorkQueue } from '../sse/work-queue.js';
 import type { NativeReader } from './channel-feed.js';
-import { enterHistory, type HistoryEntrance } from './history-entrance.js';
+import { enterHistory, enterLater, type HistoryEntrance } from './history-entrance.js';
 import type { HistoryFeed, HistoryStart } from './history-feed.js';
 import type { HistoryPage } from './history-reads.js';
+import type { ListenerReplay } from './replay-request.js';
 import type { StreamForm } from './stream-form.js';
 
 /** After so long it is tried again to read. In milliseconds. */
@@ -20,6 +21,14 @@ export interface HeldHistory {
   place: FeedPlace | NativeReader | undefined;
 }
 
+/** The past of a channel for one listener of a client. */
+interface Aside {
+  readonly of: HeldHistory;
+  readonly feed: HistoryFeed;
+  readonly listener: string;
+  start: HistoryStart;
+}
+
 /** Whose channels they are. */
 export interface CatchingUp {
   readonly form: StreamForm;
@@ -31,13 +40,16 @@ export interface CatchingUp {
 
 /** Sends one client what it has missed of its channels with history, page by page as it reads, until it goes on with what comes. */
 export class CatchUp {
-  private readonly behind = new Set<HeldHistory>();
+  private readonly behind = new Set<HeldHistory | Aside>();
+  private readonly asides = new Set<Aside>();
   private isRunning = false;
 
+  /** @param maxAsides - the past of how many listeners may be under way */
   constructor(
     private readonly client: CatchingUp,
     private readonly queue: WorkQueue,
     private readonly reporter: Reporter,
+    private readonly maxAsides: number,
   ) {}
 
   /** Goes on with a channel. To be called in the turn in which it was entered, after what the entrance has was sent. */
@@ -49,46 +61,89 @@ export class CatchUp {
       held.place = undefined;
       this.add(held);
     });
+    for (const aside of this.asides) if (aside.of === held) this.add(aside);
   }
 
-  private add(held: HeldHistory): void {
-    this.behind.add(held);
+  /** Sends one listener some of the past of a channel, up to where the channel is in the stream. */
+  replay(of: HeldHistory, { listener, start }: ListenerReplay): void {
+    const { feed } = of;
+    const aside = { of, feed, listener, start };
+    if (this.asides.size >= this.maxAsides) {
+      const at = this.positionOf(of) ?? { epoch: '', offset: 0 };
+      return this.client.form.replayed?.(listener, { ...enterLater(feed, at), from: at, gap: 'trimmed' }, true);
+    }
+    this.asides.add(aside);
+    // Else when the channel goes on.
+    if (of.place !== undefined) this.add(aside);
+  }
+
+  private add(one: HeldHistory | Aside): void {
+    this.behind.add(one);
     if (!this.isRunning) void this.run();
+  }
+
+  private addLater(one: HeldHistory | Aside): void {
+    setTimeout(() => this.add(one), RETRY_MS).unref();
   }
 
   /** One after the other, so that no more waits for the client than one page. */
   private async run(): Promise<void> {
     this.isRunning = true;
-    for (const held of this.behind) {
+    for (const one of this.behind) {
       await this.client.drained();
-      this.behind.delete(held);
-      const page = this.client.has(held) ? await this.pageFor(held) : undefined;
-      if (page !== undefined) await this.inTurn(() => this.send(held, page));
+      this.behind.delete(one);
+      const page = this.has(one) ? await this.pageFor(one) : undefined;
+      if (page !== undefined) await this.inTurn(() => this.send(one, page));
     }
     this.isRunning = false;
   }
 
+  private has(one: HeldHistory | Aside): boolean {
+    const has = this.client.has('of' in one ? one.of : one);
+    if (!has && 'of' in one) this.asides.delete(one);
+    return has;
+  }
+
   /** @returns `undefined` if it cannot be known now; it is tried again */
-  private async pageFor(held: HeldHistory): Promise<HistoryPage | undefined> {
+  private async pageFor(one: HeldHistory | Aside): Promise<HistoryPage | undefined> {
     try {
-      return await held.feed.find(held.start);
+      return await one.feed.find(one.start);
     } catch (error) {
       if (!(error instanceof TransportUnavailableError)) {
-        this.reporter.messageRejected({ channel: held.feed.name, error: error as Error });
+        this.reporter.messageRejected({ channel: one.feed.name, error: error as Error });
       }
-      setTimeout(() => this.add(held), RETRY_MS).unref();
+      this.addLater(one);
       return undefined;
     }
   }
 
-  private send(held: HeldHistory, page: HistoryPage): void {
-    if (!this.client.has(held)) return;
-    const { feed, start } = held;
+  private send(one: HeldHistory | Aside, page: HistoryPage): void {
+    if (!this.has(one)) return;
+    const { feed, start } = one;
     feed.settle();
     // Whoever came while it was not known from where the channel goes on was told that it is subscribed.
     const entrance = enterHistory(feed, start, page, start === undefined ? 'broker' : page.gap);
+    if ('of' in one) return this.sendAside(one, entrance, page);
     this.client.form.missed(entrance);
-    this.goOn(held, entrance);
+    this.goOn(one, entrance);
+  }
+
+  private sendAside(aside: Aside, entrance: HistoryEntrance, { from }: HistoryPage): void {
+    const { at, isWhole } = entrance;
+    const present = this.positionOf(aside.of);
+    // It goes on when the channel does.
+    if (present === undefined) return;
+    const isDone = isWhole && present.epoch === at?.epoch && at.offset >= present.offset;
+    this.client.form.replayed?.(aside.listener, { ...entrance, from }, isDone);
+    aside.start = at;
+    if (isDone) this.asides.delete(aside);
+    else if (isWhole) this.addLater(aside);
+    else this.add(aside);
+  }
+
+  /** How far the stream is in a channel that goes on. */
+  private positionOf({ feed, place }: HeldHistory): ReturnType<HistoryFeed['positionOf']> {
+    return place && feed.positionOf(place);
   }
 
   private inTurn(act: () => void): Promise<void> {

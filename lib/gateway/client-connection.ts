@@ -2,25 +2,32 @@ import { randomUUID } from 'node:crypto';
 import { Subscription, type Observable } from 'rxjs';
 import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
-import type { Admission } from '../core/recovery.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
-import type { FeedPlace } from '../sse/feed.js';
 import { positionOwner, type Admissions } from './admission.js';
 import { CatchUp, type HeldHistory } from './catch-up.js';
-import { ChannelFeed, type NativeReader } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
 import type { ClientFeed } from './client-feed.js';
 import type { Claim, NativeProof } from './claim.js';
 import { ClientForm } from './client-form.js';
-import { enterHistory, enterLater } from './history-entrance.js';
-import { historyPositionOf } from './history-place.js';
+import {
+  enterWithLess,
+  findHistory,
+  holdFeed,
+  isOfChannel,
+  isOfHistory,
+  placeOf,
+  sizeOf,
+  type Enter,
+  type Held,
+} from './held.js';
 import { NativeForm } from './native-form.js';
 import type { Recovery } from './recovery.js';
 import type { Returned } from './recovery-wire.js';
+import type { ListenerReplay, ListenerReplays } from './replay-request.js';
 import { enterAnew, type Entrance } from './resume.js';
-import type { Place, StreamForm } from './stream-form.js';
+import type { StreamForm } from './stream-form.js';
 import type { WorkQueue } from '../sse/work-queue.js';
 
 /** What the client connections of a node have in common. */
@@ -37,29 +44,15 @@ export interface ConnectionContext {
   readonly returned: (connections: readonly Returned[]) => void;
 }
 
-/** A channel or template that a client has, without one history. */
-interface HeldChannel {
-  readonly feed: ChannelFeed;
-  /** How far the feed's log had come when the client came. */
-  readonly joined: number;
-  /** Until it has entered. */
-  claim: Claim | undefined;
-  readonly owner: string;
-  /** Once it has entered. */
-  place: FeedPlace | NativeReader | undefined;
-  admission: Admission | undefined;
-}
-
-/** A channel or template that a client has. */
-type Held = HeldChannel | HeldHistory;
-
-/** To be called in the turn in which the client enters, when the feed is settled. */
-type Enter = () => Entrance;
-
 /** How a stream is to be opened. */
 export type Opening =
   /** For our client; `from` as in `OpenRequest`. */
-  | { readonly form: 'client'; readonly from?: string | undefined }
+  | {
+      readonly form: 'client';
+      readonly from?: string | undefined;
+      /** What of the past its listeners want. */
+      readonly past?: ListenerReplays;
+    }
   /** For a native EventSource; `proof` is what it came back with. */
   | { readonly form: 'native'; readonly names: readonly string[]; readonly proof?: NativeProof | undefined };
 
@@ -135,11 +128,13 @@ export class ClientConnection {
    *
    * @param answers - to the channels that were asked for; one with an error stays as it is
    * @param claims - how far the client says to have read them
+   * @param replays - what of the past listeners of the client are to be sent
    * @returns the answers, once nothing posted to these channels from now on can be missed
    */
   async subscribe(
     answers: readonly ChannelAnswer[],
     claims: ReadonlyMap<string, Claim> = new Map(),
+    replays: readonly ListenerReplay[] = [],
   ): Promise<ChannelAnswer[]> {
     if (!this.hasBegun) await new Promise<void>((resolve) => (this.waiting ??= []).push(resolve));
     const asked = this.hold(answers, claims);
@@ -158,6 +153,7 @@ export class ClientConnection {
     if (back.length > 0) void this.recover(back, undefined);
     // Only then it is known from where on they are sent all.
     if (histories.length > 0) await this.recover(histories, undefined);
+    this.replay(replays);
     return asked.answers;
   }
 
@@ -179,6 +175,10 @@ export class ClientConnection {
   ): Promise<void> {
     const { answers, added } = this.hold(asked, claims);
     this.form = this.formOf(opening, answers);
+    if (opening.form === 'client' && opening.past !== undefined) {
+      const { replays } = opening.past;
+      if (replays.length > 0) (this.waiting ??= []).push(() => this.replay(replays));
+    }
     await whenHeard(
       this.context.hub,
       added.map(({ feed }) => feed),
@@ -197,8 +197,9 @@ export class ClientConnection {
     const send = (sent: unknown): void => void this.reader?.next(sent);
     const greeting = { connection: this.id, heartbeatMs, answers };
     if (opening.form === 'client') {
+      const replays = opening.past?.replayAnswers ?? [];
       this.replace(opening.from);
-      return new ClientForm(admissions, owner, send, greeting);
+      return new ClientForm(admissions, owner, send, { ...greeting, replays });
     }
     const { names, proof } = opening;
     this.replace(proof?.streamOn(owner, admissions));
@@ -227,20 +228,12 @@ export class ClientConnection {
       if (this.held.size >= this.context.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
       const feed = this.use(channel);
       if (feed === undefined) return { channel, error: 'CHANNEL_DENIED' };
-      const held = this.heldOf(feed, claims.get(channel));
+      const held = holdFeed(feed, claims.get(channel), this.owner);
       this.held.set(channel, held);
       added.push(held);
       return answer;
     });
     return { answers: result, added, had };
-  }
-
-  private heldOf(feed: ClientFeed, claim: Claim | undefined): Held {
-    const { owner } = this;
-    if (feed instanceof ChannelFeed) {
-      return { feed, joined: feed.log.lastOffset, claim, owner, place: undefined, admission: undefined };
-    }
-    return { feed, start: claim && (historyPositionOf(claim.proof, claim.offset) ?? NO_HISTORY), place: undefined };
   }
 
   /** @returns nothing if it cannot be listened to, which has been reported */
@@ -299,17 +292,29 @@ export class ClientConnection {
     const { form } = this;
     if (form === undefined) return;
     if (isOfHistory(held)) {
-      const { queue, hub } = this.context;
-      const has = (asked: HeldHistory): boolean => this.held.get(asked.feed.name) === asked;
-      const drained = async (): Promise<void> => this.reader?.drained?.();
-      this.catchUp ??= new CatchUp({ form, has, drained }, queue, hub.reporter);
-      if ('at' in entrance) this.catchUp.goOn(held, entrance);
+      if ('at' in entrance) this.catchingUp(form).goOn(held, entrance);
     } else if ('admission' in entrance) {
       held.claim = undefined;
       held.admission = entrance.admission;
       held.place = form.placeIn(held.feed.name);
       held.feed.join(held.place);
     }
+  }
+
+  /** Sends listeners of the client some of the past of channels that it has. */
+  private replay(replays: readonly ListenerReplay[]): void {
+    const { form } = this;
+    for (const replay of replays) {
+      const held = this.held.get(replay.channel);
+      if (form !== undefined && held !== undefined && isOfHistory(held)) this.catchingUp(form).replay(held, replay);
+    }
+  }
+
+  private catchingUp(form: StreamForm): CatchUp {
+    const { queue, hub, maxSubscriptions } = this.context;
+    const has = (asked: HeldHistory): boolean => this.held.get(asked.feed.name) === asked;
+    const drained = async (): Promise<void> => this.reader?.drained?.();
+    return (this.catchUp ??= new CatchUp({ form, has, drained }, queue, hub.reporter, maxSubscriptions));
   }
 
   private noteBegun(): void {
@@ -331,45 +336,4 @@ export class ClientConnection {
     if (tooMuch.size === 0) return entrances;
     return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterWithLess(held) : entrance]);
   }
-}
-
-/** The start of a client that comes with a position of no history: what it has of the channel cannot be told. */
-const NO_HISTORY = { epoch: '-', offset: 0 };
-
-function isOfChannel(held: Held): held is HeldChannel {
-  return !isOfHistory(held);
-}
-
-function isOfHistory(held: Held): held is HeldHistory {
-  return 'start' in held;
-}
-
-/** Never rejects: what cannot be known now is sent later. */
-async function findHistory({ feed, start }: HeldHistory): Promise<Enter> {
-  try {
-    const page = await feed.find(start);
-    return () => enterHistory(feed, start, page);
-  } catch {
-    return () => enterLater(feed, start);
-  }
-}
-
-function placeOf(held: Held): Place | undefined {
-  const { name } = held.feed;
-  if (isOfHistory(held)) {
-    const at = held.place === undefined ? held.start : held.feed.positionOf(held.place);
-    return typeof at === 'object' ? { name, ...at } : undefined;
-  }
-  return held.admission && { name, admission: held.admission, offset: held.feed.log.lastOffset };
-}
-
-/** A history is sent later, as the client reads. */
-function enterWithLess(held: Held): Entrance {
-  return isOfHistory(held) ? enterLater(held.feed, held.start) : enterAnew(held, 'trimmed');
-}
-
-function sizeOf(entrance: Entrance): number {
-  const { size } = entrance.missed;
-  if (!('rest' in entrance)) return size;
-  return entrance.rest.reduce((sum, { item }) => (item.kind === 'gap' ? sum : sum + item.bytes), size);
 }

@@ -1,8 +1,16 @@
-import type { ChannelAnswer, ChannelPosition, PositionEvent, ReadyChannel, ReadyEvent } from '../protocol/gateway.js';
+import type {
+  ChannelAnswer,
+  ChannelPosition,
+  PositionEvent,
+  ReadyChannel,
+  ReadyEvent,
+  ReplayEvent,
+} from '../protocol/gateway.js';
 import type { Batch } from '../sse/batch.js';
 import type { FeedPlace, FeedReader } from '../sse/feed.js';
 import { Frame, encodeFrame } from '../sse/frame.js';
 import type { Admissions } from './admission.js';
+import type { HistoryEntrance } from './history-entrance.js';
 import { clientPosition, positionFrame } from './history-place.js';
 import { clientFrame } from './replays.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
@@ -40,7 +48,7 @@ export class ClientForm implements StreamForm, FeedReader {
       const known = channels.filter((each) => 'position' in each);
       return this.event('messaging:position', { channels: known } satisfies PositionEvent);
     }
-    const { connection, heartbeatMs, answers } = this.greeting;
+    const { connection, heartbeatMs, answers, replays = [] } = this.greeting;
     this.greeting = undefined;
     const positions = new Map(channels.map((position) => [position.channel, position]));
     this.event('messaging:ready', {
@@ -52,11 +60,22 @@ export class ClientForm implements StreamForm, FeedReader {
         const position = positions.get(answer.channel);
         return position === undefined ? [] : [position];
       }),
+      ...(replays.length > 0 && { replays }),
     } satisfies ReadyEvent);
   }
 
   rest({ feed, rest }: ChannelEntrance): void {
     for (const entry of rest) this.send(clientFrame(feed.name, entry));
+  }
+
+  replayed(listener: string, page: HistoryEntrance, isDone: boolean): void {
+    const { feed, missed, gap, from, at } = page;
+    if (from === undefined || at === undefined) return;
+    const told = { channel: feed.name, listener };
+    const before: ReplayEvent = { ...told, position: clientPosition(from), ...(gap !== undefined && { reason: gap }) };
+    this.event('messaging:replay', before);
+    if (missed.entries.length > 0) this.send(missed.frame);
+    this.event('messaging:replay', { ...told, position: clientPosition(at), done: isDone } satisfies ReplayEvent);
   }
 
   placeIn(): FeedPlace {

@@ -4,6 +4,7 @@ import { MAX_CONNECTION_LENGTH, type SubscribeError } from '../protocol/gateway.
 import { MAX_EPOCH_LENGTH, type Position } from '../protocol/position.js';
 import { readList, readName, readObject, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
 import { claimOf, type Claim } from './claim.js';
+import { readListenerReplay, writeReplay, type ListenerReplay } from './replay-request.js';
 
 /** Of a user's id, which the application chooses. */
 const MAX_USER_LENGTH = 10_000;
@@ -32,6 +33,8 @@ export interface ConnectionChange {
   /** How far the client says to have read them; those of our client, since a native EventSource changes nothing. */
   readonly claims: ReadonlyMap<string, Claim>;
   readonly unsubscribe: readonly string[];
+  /** What of the past its listeners are to be sent. */
+  readonly replays: readonly ListenerReplay[];
 }
 
 /** What became of each channel to subscribe to, in that order; `null`: there is no such connection of this owner. */
@@ -52,12 +55,12 @@ export function isOwnedBy({ userId, authId }: Owner, auth: AuthenticationInfo | 
 }
 
 /** As it goes to the node that holds the connection. */
-export function writeConnectionChange({ claims, ...change }: ConnectionChange): unknown {
+export function writeConnectionChange({ claims, replays, ...change }: ConnectionChange): unknown {
   const positions = change.subscribe.map((name) => {
     const claim = claims.get(name);
     return typeof claim?.proof === 'string' ? [claim.proof, claim.offset] : null;
   });
-  return { ...change, positions };
+  return { ...change, positions, ...(replays.length > 0 && { replays: replays.map(writeReplay) }) };
 }
 
 /**
@@ -65,7 +68,7 @@ export function writeConnectionChange({ claims, ...change }: ConnectionChange): 
  * @throws InvalidMessageError for anything else
  */
 export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
-  const { connection, owner, subscribe, positions, unsubscribe } = readObject(value, 'a change');
+  const { connection, owner, subscribe, positions, unsubscribe, replays } = readObject(value, 'a change');
   const { userId, authId } = readObject(owner, 'its owner');
   const names = readList(subscribe, 'what it subscribes to', maxNames, readName);
   // None from a node of the version before.
@@ -76,6 +79,7 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
     subscribe: names,
     claims: new Map(claims.flatMap((claim, index) => (claim === undefined ? [] : [[names[index]!, claim]]))),
     unsubscribe: readList(unsubscribe, 'what it unsubscribes from', MAX_UNSUBSCRIBED, readName),
+    replays: readList(replays ?? [], 'what it wants of the past', maxNames, readListenerReplay),
   };
 }
 

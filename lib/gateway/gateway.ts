@@ -3,7 +3,7 @@ import type { Hub } from '../core/hub.js';
 import { NodeRequests } from '../core/node-requests.js';
 import type { Session } from '../core/session.js';
 import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
-import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
+import type { ChangeAnswer, ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import { readObject } from '../protocol/wire-reader.js';
 import { Admissions } from './admission.js';
 import { ChannelFeeds } from './channel-feeds.js';
@@ -33,6 +33,7 @@ import {
 } from './connection-change.js';
 import { ConnectionSlots } from './connection-slots.js';
 import { Refusal } from './refusal.js';
+import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
@@ -70,7 +71,14 @@ export interface RequestedChange {
   readonly unsubscribe: readonly string[];
   /** How far it says to have read what it subscribes to. */
   readonly claims: ReadonlyMap<string, Claim>;
+  /** What it wants of the past. */
+  readonly replays: readonly RequestedReplay[];
 }
+
+/** What a client says of the past. */
+type WantedPast = Pick<RequestedChange, 'claims' | 'replays'>;
+
+const NO_PAST: WantedPast = { claims: new Map(), replays: [] };
 
 /** A place for a connection, taken before it is decided what it may have. */
 export interface Reservation {
@@ -175,9 +183,16 @@ export class Gateway {
     return reservation;
   }
 
-  /** What becomes of each channel that a client asks for; see {@link ChannelDecisions}. */
-  decide(channels: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
-    return this.decisions.decide(channels, requester);
+  /**
+   * What becomes of each channel that a client asks for, and of the past that it wants; see {@link ChannelDecisions}.
+   *
+   * @throws Refusal (rejects) also if it wants the past for more listeners than it may have channels
+   */
+  async decide(channels: readonly string[], requester: Requester, wanted: WantedPast = NO_PAST): Promise<Granted> {
+    const { claims, replays } = wanted;
+    const { maxSubscriptionsPerConnection: most } = this.settings.limits;
+    if (replays.length > most) throw new Refusal('tooMuch', `Ask for the past of ${most} listeners at most at once`);
+    return grantReplays(this.hub, await this.decisions.decide(channels, requester), claims, replays);
   }
 
   /** A connection that lives as long as its session. */
@@ -198,24 +213,25 @@ export class Gateway {
    *   that holds it cannot be read, and if that node cannot be told so much at once; nothing has changed then
    * @throws TransportUnavailableError (rejects) if the node that holds it does not answer
    */
-  async change(connection: string, channels: RequestedChange, requester: Requester): Promise<ChannelAnswer[]> {
+  async change(connection: string, channels: RequestedChange, requester: Requester): Promise<ChangeAnswer> {
     const node = nodeOf(connection);
     const owner = ownerOf(requester.session.auth);
     if (node === undefined || !this.mayHold(node, connection, owner)) throw noConnection();
     if (channels.unsubscribe.length > MAX_UNSUBSCRIBED) {
       throw new Refusal('tooMuch', `"unsubscribe" may hold ${MAX_UNSUBSCRIBED} channels at once`);
     }
-    const answers = await this.decide(channels.subscribe, requester);
+    const { answers, claims, replays, replayAnswers } = await this.decide(channels.subscribe, requester, channels);
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
-    const { claims, unsubscribe } = channels;
-    const change: ConnectionChange = { connection, owner, subscribe, claims, unsubscribe };
+    const { unsubscribe } = channels;
+    const change: ConnectionChange = { connection, owner, subscribe, claims, replays, unsubscribe };
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
     if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome[index]]));
-    return answers.map((answer) => {
-      const error = answer.error ?? errors.get(answer.channel);
+    const told = answers.map((answer) => {
+      const error = errors.get(answer.channel);
       return error ? { channel: answer.channel, error } : answer;
     });
+    return replayAnswers.length === 0 ? { channels: told } : { channels: told, replays: replayAnswers };
   }
 
   /** Whether it is worth to decide about a change: another node has to be asked first. */
@@ -266,7 +282,7 @@ export class Gateway {
   }
 
   private async apply(
-    { connection: id, owner, subscribe, claims, unsubscribe }: ConnectionChange,
+    { connection: id, owner, subscribe, claims, replays, unsubscribe }: ConnectionChange,
     faultOf: (channel: string) => SubscribeError | undefined = () => undefined,
   ): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
@@ -275,6 +291,7 @@ export class Gateway {
     const answers = await connection.subscribe(
       subscribe.map((channel) => withError(channel, faultOf(channel))),
       claims,
+      replays,
     );
     return answers.map(({ error }) => error);
   }

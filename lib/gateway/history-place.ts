@@ -4,6 +4,10 @@ import { Frame, encodeFrame } from '../sse/frame.js';
 
 /** What the epochs of clients' positions in a history begin with; those of the logs of nodes begin otherwise. */
 const PREFIX = 'h.';
+/** Stands in the place of an epoch with so many of the last messages; no epoch is called that. */
+const LAST = 'last';
+/** No history has more messages. */
+const MAX_LAST = 1_000_000;
 /** The longest epoch of a history, in characters. */
 export const MAX_HISTORY_EPOCH_LENGTH = 40;
 
@@ -12,8 +16,15 @@ export function clientPosition({ epoch, offset }: Position): Position {
   return { epoch: PREFIX + epoch, offset };
 }
 
-/** The place in a history that a client claims; `undefined` if what it claims is not of a history. */
-export function historyPositionOf(proof: unknown, offset: number): Position | undefined {
+/** What a client would claim that begins somewhere in the past: at a position, as a client or a server is told it, or before the last messages. */
+export function claimedBy(start: number | Position): Position {
+  if (typeof start === 'number') return { epoch: LAST, offset: start };
+  return start.epoch.startsWith(PREFIX) ? start : clientPosition(start);
+}
+
+/** Where in a history a client begins that claims this; `undefined` if what it claims is not of a history. */
+export function startOf(proof: unknown, offset: number): number | Position | undefined {
+  if (proof === LAST) return Math.min(offset, MAX_LAST);
   if (typeof proof !== 'string' || !proof.startsWith(PREFIX)) return undefined;
   if (proof.length > PREFIX.length + MAX_HISTORY_EPOCH_LENGTH) return undefined;
   return { epoch: proof.slice(PREFIX.length), offset };

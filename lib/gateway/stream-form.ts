@@ -1,10 +1,11 @@
 import type { Admission } from '../core/recovery.js';
-import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { ChannelAnswer, ReplayAnswer } from '../protocol/gateway.js';
 import type { Position } from '../protocol/position.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { Frame } from '../sse/frame.js';
 import type { Batch } from '../sse/batch.js';
 import type { NativeReader } from './channel-feed.js';
+import type { HistoryEntrance } from './history-entrance.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
 
 /** Takes what goes over a stream. */
@@ -16,6 +17,8 @@ export interface Greeting {
   readonly heartbeatMs: number;
   /** To the channels that were asked for. */
   readonly answers: readonly ChannelAnswer[];
+  /** To what its listeners want of the past. */
+  readonly replays?: readonly ReplayAnswer[];
 }
 
 /** A channel or template that a stream has, and how far its client has been sent it. */
@@ -49,6 +52,8 @@ export interface StreamForm {
   goOn(entered: readonly Entrance[], had: readonly Place[]): void;
   /** Writes what comes after it of this node's own log. */
   rest(entrance: ChannelEntrance): void;
+  /** Writes a page of the past for one listener of the client, if the form knows of listeners. @param isDone - whether it was the last */
+  replayed?(listener: string, page: HistoryEntrance, isDone: boolean): void;
   /** What the stream is in a feed. */
   placeIn(name: string): FeedPlace | NativeReader;
 }

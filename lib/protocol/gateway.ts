@@ -1,4 +1,5 @@
 import type { GapReason, Position } from './position.js';
+import type { ReplayOption } from './replay.js';
 
 // What travels between a client and the gateway. docs/to-the-browser.md lists it for those who write a client of their own.
 
@@ -19,6 +20,42 @@ export interface ChannelRequest {
    * server has handed out for this channel to this user costs a gap, never an error.
    */
   readonly position?: Position;
+  /**
+   * What of the past of a channel with history is wanted, before what comes; `position`, if there is one, goes before it.
+   * Refused as `CONFIGURATION` for a channel without history, for a template, and for more messages than the channel keeps.
+   */
+  readonly replay?: ReplayOption;
+  /**
+   * Beside `replay`: whoever the past is for, as the client calls it. The past then comes between two {@link ReplayEvent}s,
+   * page by page; the channel itself goes on, or begins, as without it. Requests of several listeners may name one channel.
+   */
+  readonly listener?: string;
+}
+
+/** The longest {@link ChannelRequest.listener} that is looked at, in characters. */
+export const MAX_LISTENER_LENGTH = 100;
+
+/** What became of a request with a `listener`. Without `error` its past comes. */
+export interface ReplayAnswer {
+  readonly listener: string;
+  readonly error?: 'CONFIGURATION';
+  /** Says what is wrong. */
+  readonly message?: string;
+}
+
+/**
+ * Data of the event `messaging:replay`, which stands before and after each page of the past of one listener. Messages between the two
+ * are for this one alone.
+ */
+export interface ReplayEvent {
+  readonly channel: string;
+  readonly listener: string;
+  /** The messages of the page come after it, or before it. */
+  readonly position: Position;
+  /** Before a page: why messages are missing before it, if any are. */
+  readonly reason?: GapReason;
+  /** After a page: whether the listener has all that the stream had; what comes is for it, too. */
+  readonly done?: boolean;
 }
 
 /** Body of `POST {path}`, which opens a stream. */
@@ -44,18 +81,23 @@ export interface ChangeRequest {
  * - `CHANNEL_DENIED`: there is no such channel for clients, or not for this one; which of them is not said
  * - `INVALID_CHANNEL`: no channel could have this name
  * - `LIMIT_EXCEEDED`: the connection has as many subscriptions as it may have
+ * - `CONFIGURATION`: `replay` cannot be had of it, as the answer's `message` says
  */
-export type SubscribeError = 'CHANNEL_DENIED' | 'INVALID_CHANNEL' | 'LIMIT_EXCEEDED';
+export type SubscribeError = 'CHANNEL_DENIED' | 'INVALID_CHANNEL' | 'LIMIT_EXCEEDED' | 'CONFIGURATION';
 
 /** What became of one channel that was asked for; without `error` it is subscribed to. */
 export interface ChannelAnswer {
   readonly channel: string;
   readonly error?: SubscribeError;
+  /** Says more of a `CONFIGURATION` error. */
+  readonly message?: string;
 }
 
 /** Answer to a {@link ChangeRequest}: the channels to subscribe to, in the order in which they were asked for. */
 export interface ChangeAnswer {
   readonly channels: readonly ChannelAnswer[];
+  /** To the requests with a `listener`; a server that knows of none says nothing. */
+  readonly replays?: readonly ReplayAnswer[];
 }
 
 /** From where a channel goes on in a stream, in an event that stands in the order of the messages. */
@@ -90,6 +132,8 @@ export interface ReadyEvent {
   /** For clients from before there were positions of channels: with it they tell gaps when they come back. */
   readonly position?: string;
   readonly channels: readonly (ReadyChannel | ChannelAnswer)[];
+  /** As in {@link ChangeAnswer}. */
+  readonly replays?: readonly ReplayAnswer[];
 }
 
 /**

@@ -133,6 +133,7 @@ export function describeClient<Program extends ClientProgram>(
           params: { roomId: '7' },
           type: 'client-chat',
           postedAt: expect.any(Number),
+          replayed: false,
         });
         const { postedAt } = context as { postedAt: number };
         expect(postedAt).toBeGreaterThanOrEqual(before);
@@ -149,7 +150,7 @@ export function describeClient<Program extends ClientProgram>(
         await post(a, Numbers.for({ number: 1 }), 42);
         expect(await program.messages('name').next()).toEqual({
           message: 42,
-          context: { channel: 'client/numbers/1', params: {}, postedAt: expect.any(Number) },
+          context: { channel: 'client/numbers/1', params: {}, postedAt: expect.any(Number), replayed: false },
         });
       }),
     );
@@ -173,7 +174,13 @@ export function describeClient<Program extends ClientProgram>(
         const channel = messagesFrom(new Lobby('a/b'), Ping).name;
         expect(await program.messages('by instance').next()).toEqual({
           message: { Ping: {} },
-          context: { channel, params: { key: 'a/b' }, type: 'client-ping', postedAt: expect.any(Number) },
+          context: {
+            channel,
+            params: { key: 'a/b' },
+            type: 'client-ping',
+            postedAt: expect.any(Number),
+            replayed: false,
+          },
         });
         expect(await program.messages('of a person').next()).toMatchObject({ message: { Ping: {} } });
         expect(program.messages('by instance').pending).toEqual([]);

@@ -1,15 +1,19 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
 import { MAX_CHANNEL_NAME_LENGTH, describe } from '../../protocol/channel-name.js';
 import type { RequestedChange } from '../../gateway/gateway.js';
-import { MAX_CONNECTION_LENGTH } from '../../protocol/gateway.js';
+import { MAX_CONNECTION_LENGTH, MAX_LISTENER_LENGTH, type ChannelRequest } from '../../protocol/gateway.js';
+import { REPLAY_FORM, readReplay } from '../../protocol/replay.js';
 import { hasMediaType } from '../../protocol/media-type.js';
 import { claimOf, type Claim } from '../../gateway/claim.js';
+import type { RequestedReplay } from '../../gateway/replay-request.js';
 import { positionFrom } from '../../protocol/position.js';
 
 /** Channels, and how far the client says to have read some of them. */
 export interface RequestedChannels {
   readonly channels: string[];
   readonly claims: ReadonlyMap<string, Claim>;
+  /** What they want of the past. */
+  readonly replays: readonly RequestedReplay[];
 }
 
 /**
@@ -31,10 +35,10 @@ export function readOpenRequest(body: unknown): RequestedChannels & { from: stri
  * @throws BadRequestException that names what is wrong with the body
  */
 export function readChangeRequest(body: unknown): RequestedChange {
-  const { channels: subscribe, claims } = requestedChannels(fieldOf(body, 'subscribe') ?? [], 'subscribe');
+  const { channels: subscribe, ...asked } = requestedChannels(fieldOf(body, 'subscribe') ?? [], 'subscribe');
   return {
     subscribe,
-    claims,
+    ...asked,
     // No channel has a longer name, so no connection is subscribed to one.
     unsubscribe: unique(strings(fieldOf(body, 'unsubscribe') ?? [], 'unsubscribe')).filter(
       ({ length }) => length <= MAX_CHANNEL_NAME_LENGTH,
@@ -75,16 +79,29 @@ function fieldOf(body: unknown, name: string): unknown {
 function requestedChannels(value: unknown, path: string): RequestedChannels {
   if (!Array.isArray(value)) throw new BadRequestException(`"${path}" must be an array, not ${describe(value)}`);
   const claims = new Map<string, Claim>();
+  const replays: RequestedReplay[] = [];
   const names = value.map((item: unknown, index) => {
-    const { channel, position } = (item ?? {}) as { channel?: unknown; position?: unknown };
+    const { channel, position, replay, listener } = (item ?? {}) as Partial<Record<keyof ChannelRequest, unknown>>;
     if (typeof channel !== 'string') {
       throw new BadRequestException(`"${path}[${index}]" must be an object with a "channel", its name`);
     }
     // A position of another form is one that nobody here knows.
     if (position !== undefined) claims.set(channel, claimOf(positionFrom(position) ?? { epoch: '', offset: 0 }));
+    if (replay !== undefined) replays.push(requestedReplay(channel, replay, listener, `${path}[${index}]`));
     return channel;
   });
-  return { channels: unique(names), claims };
+  return { channels: unique(names), claims, replays };
+}
+
+function requestedReplay(channel: string, replay: unknown, listener: unknown, path: string): RequestedReplay {
+  const start = readReplay(replay);
+  if (start === undefined) {
+    throw new BadRequestException(`"${path}.replay" must be ${REPLAY_FORM}, not ${describe(replay)}`);
+  }
+  if (listener !== undefined && (typeof listener !== 'string' || listener.length > MAX_LISTENER_LENGTH)) {
+    throw new BadRequestException(`"${path}.listener" must be a text of at most ${MAX_LISTENER_LENGTH} characters`);
+  }
+  return { channel, start, listener };
 }
 
 function strings(value: unknown, path: string): string[] {

@@ -18,13 +18,19 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { Observable } from 'rxjs';
 import { NativeProof, type Claim } from '../../gateway/claim.js';
 import { Gateway } from '../../gateway/gateway.js';
-import type { ChangeAnswer, ChannelAnswer } from '../../protocol/gateway.js';
+import type { ChannelAnswer } from '../../protocol/gateway.js';
 import { EventStreams } from '../../sse/event-streams.js';
 import { isGone } from '../../sse/response.js';
 import { responseOf } from '../http-exchange.js';
 import { RequestSessions } from '../request-sessions.js';
 import { Sse } from '../sse.decorator.js';
-import { assertJson, readChangeRequest, readChannelQuery, readOpenRequest } from './client-requests.js';
+import {
+  assertJson,
+  readChangeRequest,
+  readChannelQuery,
+  readOpenRequest,
+  type RequestedChannels,
+} from './client-requests.js';
 import { httpErrorOf } from './http-errors.js';
 import type { GatewayOptions } from './gateway-options.js';
 
@@ -53,7 +59,7 @@ class GatewayController implements OnApplicationBootstrap {
     @Req() request: object,
   ): Promise<Observable<unknown>> {
     const channels = readChannelQuery(query);
-    const { reservation, answers } = await this.decide(channels, request);
+    const { reservation, answers } = await this.decide({ channels, claims: NO_CLAIMS, replays: [] }, request);
     if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
     const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, channels);
     const connection = this.gateway.open(reservation);
@@ -68,9 +74,9 @@ class GatewayController implements OnApplicationBootstrap {
     @Req() request: object,
   ): Promise<Observable<unknown>> {
     assertJson(contentType);
-    const { channels, claims, from } = readOpenRequest(body);
-    const { reservation, answers } = await this.decide(channels, request);
-    return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from });
+    const { from, ...asked } = readOpenRequest(body);
+    const { reservation, answers, claims, ...past } = await this.decide(asked, request);
+    return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from, past });
   }
 
   /** Changes an open stream, from any node. */
@@ -90,19 +96,19 @@ class GatewayController implements OnApplicationBootstrap {
     await this.streams.answer(raw, async () => {
       await session.settleAuthentication();
       if (isGone(raw)) return;
-      const channels = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
+      const answer = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
         throw httpErrorOf(error, request);
       });
-      if (!isGone(raw)) this.http.httpAdapter.reply(response, { channels } satisfies ChangeAnswer, 200);
+      if (!isGone(raw)) this.http.httpAdapter.reply(response, answer, 200);
     });
   }
 
-  private async decide(channels: readonly string[], request: object) {
+  private async decide({ channels, ...past }: RequestedChannels, request: object) {
     const session = this.sessions.of(request);
     try {
       // Before anything is asked that takes time: those who wait count too.
       const reservation = this.gateway.reserve(session);
-      return { reservation, answers: await this.gateway.decide(channels, { session, request }) };
+      return { reservation, ...(await this.gateway.decide(channels, { session, request }, past)) };
     } catch (error) {
       throw httpErrorOf(error, request);
     }

@@ -9,7 +9,7 @@ test('answers to each time that a channel is wanted, and asks for one that was r
   const answers = new Queue<ChannelAnswer>();
   const link = new ServerLink(
     { url: gateway.url },
-    { status: () => {}, answer: answers.push, message: () => {}, gap: () => {} },
+    { status: () => {}, answer: answers.push, message: () => {}, replayed: () => {}, gap: () => {} },
   );
   for (const channel of ['a', 'secret', 'a']) link.want(channel);
   await gateway.ready({ denied: { secret: 'CHANNEL_DENIED' } });

@@ -15,6 +15,7 @@ const CHANGE: ConnectionChange = {
   owner: { userId: 'ada', authId: null },
   subscribe: ['a'],
   claims: new Map(),
+  replays: [],
   unsubscribe: ['b'],
 };
 const sent = (change: ConnectionChange): object => JSON.parse(JSON.stringify(writeConnectionChange(change))) as object;
