@@ -28,7 +28,7 @@ test('answers nothing about a channel that was left before the server answered, 
   const answers = new Queue<ChannelAnswer>();
   const link = new ServerLink(
     { url: gateway.url },
-    { status: () => {}, answer: answers.push, message: () => {}, gap: () => {} },
+    { status: () => {}, answer: answers.push, message: () => {}, replayed: () => {}, gap: () => {} },
   );
   using _ = { [Symbol.dispose]: () => link.close() };
   link.want('a');
