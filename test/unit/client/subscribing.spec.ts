@@ -105,7 +105,13 @@ describe('A subscription', () => {
     expect(message).toEqual(
       Object.assign(Object.create(ChatMessage.prototype) as object, { text: 'hi', by: new User(1, undefined!) }),
     );
-    expect(context).toEqual({ channel: 'rooms/7', params: { roomId: '7' }, type: 'ChatMessage', postedAt: 5, replayed: false });
+    expect(context).toEqual({
+      channel: 'rooms/7',
+      params: { roomId: '7' },
+      type: 'ChatMessage',
+      postedAt: 5,
+      replayed: false,
+    });
   });
 
   test('reports a class whose name a minifier may have made, once and before any message of it comes', async () => {
