@@ -2,6 +2,8 @@ import { gapReasonOf } from '../core/histories.js';
 import type { Hub } from '../core/hub.js';
 import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
 import { isBehind, isNext } from '../core/ordered-channel.js';
+import { quote } from '../protocol/channel-name.js';
+import { TransportUnavailableError } from '../protocol/errors.js';
 import { placeId } from '../protocol/place-id.js';
 import type { Position } from '../protocol/position.js';
 import { gapFrame, type Frame } from './frame.js';
@@ -44,6 +46,7 @@ export class PastReading {
   private hasArrived = false;
   /** Whether it was looked once more, since the present seems to be of another epoch. */
   private hasDoubted = false;
+  private hasReported = false;
   private retry: NodeJS.Timeout | undefined = undefined;
 
   /**
@@ -104,9 +107,8 @@ export class PastReading {
       let page: DeliveriesRead;
       try {
         page = await pages.read(this.at);
-      } catch {
-        // The link is away, as the status tells.
-        if (this.state === 'reading') this.readLater();
+      } catch (error) {
+        this.readFailed(error);
         return;
       }
       if (this.state !== 'reading') return;
@@ -125,13 +127,24 @@ export class PastReading {
     }
   }
 
+  private readFailed(error: unknown): void {
+    const { hub, channel } = this.present;
+    // That the link is away, the status tells.
+    if (!(error instanceof TransportUnavailableError) && !this.hasReported) {
+      this.hasReported = true;
+      hub.reporter.callbackFailed({ callback: `Reading the history of channel ${quote(channel)}`, error });
+    }
+    if (this.state === 'reading') this.readLater();
+  }
+
   private async send(page: DeliveriesRead, hub: Hub): Promise<void> {
     const { reader } = this;
     const { channel } = this.present;
     const { gap, from, deliveries } = page;
     // Who wants the last ones takes what there is of the past.
-    const isWanted = !(this.isCounting && gap === 'trimmed' && this.liveFrom && isBehind(this.liveFrom, from));
-    if (gap !== undefined && isWanted) reader.next(gapFrame({ channel, reason: gapReasonOf(gap) }, placeId(from)));
+    const isPast = this.liveFrom !== undefined && isBehind(this.liveFrom, from);
+    const isTold = gap !== undefined && !(this.isCounting && gap === 'trimmed' && isPast);
+    if (isTold) reader.next(gapFrame({ channel, reason: gapReasonOf(gap) }, placeId(from)));
     this.isCounting = false;
     for (const delivery of deliveries) {
       let keepsUp = true;
