@@ -2,8 +2,8 @@ import type { Hub } from '../core/hub.js';
 import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
 import { placeId } from '../protocol/place-id.js';
 
-/** What is read at once; it is kept while a slow reader takes it. */
-const PAGE = { maxEntries: 256, maxBytes: 256 * 1024 };
+/** What is read at once: what a connection takes at once, since the page of a slow reader is kept meanwhile. */
+const PAGE = { maxEntries: 256, maxBytes: 65_536 };
 /** How many pages are kept for others who want the same. */
 const MAX_PAGES = 16;
 

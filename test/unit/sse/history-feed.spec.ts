@@ -98,6 +98,36 @@ describe('A feed of a channel with history', () => {
     expect(await other.told()).toEqual(['position 1', '2', '3']);
   });
 
+  test('ends for one who leaves while it reads for him', async () => {
+    const { hub, open, post } = setup();
+    post(1);
+    const comer = open({ epoch: '', offset: 0 });
+    comer.leave();
+    expect(hub['audience']['channels'].get(Orders.name)).toBeUndefined();
+    open();
+    const another = open({ epoch: '', offset: 0 });
+    another.leave();
+    expect(await another.told()).toEqual([]);
+    expect(await comer.told()).toEqual([]);
+  });
+
+  test('tells those who are there of a gap, and has those on their way look for themselves', async () => {
+    const { hub, open, post } = setup();
+    post(1);
+    const position = await hub.positionOf(Orders.name);
+    const [there, comer] = [open(), open(position)];
+    expect(await comer.told()).toEqual(['position 1']);
+    // What another server has appended, and this one does not hear.
+    const { store } = hub['histories']!;
+    const { entries } = await store.read(Orders.name, 1);
+    await store.append(Orders.name, entries[0]!, { maxMessages: 100, ttlMs: 60_000 });
+    hub['audience'].tellGap(Orders.name, 'trimmed', { ...position, offset: 2 });
+    expect(await comer.told()).toEqual(['position 1', '2']);
+    expect(await there.told()).toEqual(['position 1', 'gap 2']);
+    post(3);
+    expect(await comer.told()).toEqual(['position 1', '2', '3']);
+  });
+
   test('reads once for all who want the same, and encodes it once; and again when there is more', async () => {
     const { hub, open, post, asked } = setup();
     for (const number of [1, 2, 3]) post(number);
