@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { bundleProgram } from '../support/bundled-program.js';
+import { bundleProgram, type Damage } from '../support/bundled-program.js';
 import { describeReport, summaryOf, type RunReport } from '../support/fault-report.js';
 import { scheduleOf, type Fault, type FaultKind } from '../support/fault-schedule.js';
 import { FaultWorld } from '../support/fault-world.js';
+import type { Finding } from '../support/ledger.js';
 
 // Real servers, a real Redis and real clients go through faults that a seed draws, and a checker follows every message.
 // FAULT_SEED repeats one schedule, or begins with another; FAULT_SCHEDULES runs more of them, FAULT_WORLDS more at a time.
@@ -13,6 +14,40 @@ const WORLDS = Math.min(SCHEDULES, Number(process.env['FAULT_WORLDS'] ?? 8));
 
 /** Of this process; servers that starve too are taken for deaf by then. */
 const MOST_STALL_MS = 1_000;
+
+/** What is wrong with servers, and what the checker of channels with history must find then, by whom. */
+const DAMAGES: readonly { what: string; damage: Damage; kind: Finding['kind']; by: RegExp }[] = [
+  {
+    what: 'holes are not filled',
+    damage: {
+      file: 'core/ordered-channel.ts',
+      from: 'for (const { offset, payload } of entries)',
+      to: 'for (const { offset, payload } of entries.slice(0, 0))',
+    },
+    kind: 'lost',
+    by: /^node/,
+  },
+  {
+    what: 'a post is appended again at each try',
+    damage: {
+      file: 'transport/redis-history-appends.ts',
+      from: '      number,\n      REMEMBER_MS',
+      to: '++this.number, REMEMBER_MS',
+    },
+    kind: 'doubled',
+    by: /^everybody/,
+  },
+  {
+    what: 'a gateway leaves messages out',
+    damage: {
+      file: 'gateway/history-feed.ts',
+      from: 'return body.frame;',
+      to: 'return position !== undefined && position.offset % 40 === 0 ? undefined : body.frame;',
+    },
+    kind: 'lost',
+    by: /^client/,
+  },
+];
 
 const PROGRAM = `
   import { startFaultNode } from './fault-node.ts';
@@ -72,5 +107,32 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     expect(new Set(lost)).toEqual(new Set(['node', 'client', 'native']));
     expect(new Set(findings.map(({ reader }) => reader)).size).toBe(6);
     expect(counts.gaps).toBe(0);
+  }, 120_000);
+
+  test('would be found if holes were not filled, a post appended again at each try, or a message left out', async () => {
+    const fault = { kind: 'link-cut', forMs: 300, way: 'both', connection: undefined } as const;
+    const cuts = [0, 1, 2, 3, 4, 5, 6, 7, 8].map((nth): Fault => ({
+      ...fault,
+      target: nth % 3,
+      atMs: 300 + nth * 400,
+    }));
+    // Answers are on their way for so long that many are cut off.
+    const delays = [0, 1, 2].map((target): Fault => ({ ...fault, kind: 'link-delay', target, atMs: 0, forMs: 4_000 }));
+    const schedule = { seed: FIRST_SEED, faults: [...delays, ...cuts] };
+    const options = { everyMs: { kept: 25 }, clients: [['kept'], ['kept']], natives: [['kept']], streams: ['kept'] };
+    const [sound, ...damaged] = await Promise.all([
+      worlds[0]!.go(schedule, options),
+      ...DAMAGES.map(async ({ damage }) => {
+        await using world = await FaultWorld.start({ code: await bundleProgram(PROGRAM, damage) });
+        return await world.go(schedule, options);
+      }),
+    ]);
+    expect(sound.findings).toEqual([]);
+    for (const [index, { what, kind, by }] of DAMAGES.entries()) {
+      const { findings } = damaged[index]!;
+      const found = findings.filter((finding) => finding.kind === kind && by.test(finding.reader));
+      console.log(`${what}: ${findings.length} findings, such as ${JSON.stringify(found[0])}`);
+      expect(found.length).toBeGreaterThan(0);
+    }
   }, 120_000);
 });

@@ -6,12 +6,22 @@ import { resolve } from 'node:path';
 /** Where Node runs a bundled program, to find the packages. */
 export const PROGRAM_ROOT = resolve(import.meta.dirname, '../..');
 
+/** A place in a source file that is replaced, to see what finds it. */
+export interface Damage {
+  /** How the file's path ends. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+}
+
 /**
  * A program and the library, from the sources, for a Node that knows no TypeScript.
  *
  * @param contents - imports what it needs from files of test/support
+ * @throws if what is to be damaged is not there
  */
-export async function bundleProgram(contents: string): Promise<string> {
+export async function bundleProgram(contents: string, damage?: Damage): Promise<string> {
+  let isDamaged = damage === undefined;
   const { outputFiles } = await build({
     stdin: { contents, resolveDir: import.meta.dirname },
     bundle: true,
@@ -27,7 +37,12 @@ export async function bundleProgram(contents: string): Promise<string> {
         name: 'types of constructor parameters, which Nest injects by',
         setup: (building) =>
           building.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-            const { code } = await transform(await readFile(path, 'utf8'), {
+            let source = await readFile(path, 'utf8');
+            if (damage !== undefined && path.endsWith(damage.file) && source.includes(damage.from)) {
+              source = source.replace(damage.from, damage.to);
+              isDamaged = true;
+            }
+            const { code } = await transform(source, {
               filename: path,
               jsc: {
                 target: 'es2022',
@@ -42,5 +57,6 @@ export async function bundleProgram(contents: string): Promise<string> {
     ],
     write: false,
   });
+  if (!isDamaged) throw new Error(`${damage!.file} does not have: ${damage!.from}`);
   return outputFiles[0]!.text;
 }
