@@ -1,4 +1,4 @@
-import { Body, Controller, ForbiddenException, Get, HttpCode, Param, Post, Put, UseGuards } from '@nestjs/common';
+import { Body, Controller, ForbiddenException, HttpCode, Param, Post, Put, UseGuards } from '@nestjs/common';
 import { Messages, SessionMessages } from 'nestjs-messaging';
 import { CurrentUser } from '../auth/current-user.decorator.js';
 import type { SignedInUser } from '../auth/signed-in-user.js';
@@ -6,20 +6,8 @@ import { SignedInGuard } from '../auth/signed-in.guard.js';
 import { SignInsService } from '../auth/sign-ins.service.js';
 import { RoomGuard } from './room.guard.js';
 import { InviteDto, ReactDto, TypingDto, WriteDto } from './rooms.dto.js';
-import {
-  ChatMessage,
-  Reaction,
-  Room,
-  RoomMessages,
-  RoomReactions,
-  RoomTyping,
-  Typing,
-  type PlainChatMessage,
-} from './rooms.messages.js';
-import { RoomsService } from './rooms.service.js';
-
-// To all servers where there is a Redis between them, else to this one.
-const EVERYWHERE = { scope: 'auto' } as const;
+import { ChatMessage, Reaction, Room, RoomMessages, RoomReactions, RoomTyping, Typing } from './rooms.messages.js';
+import { RoomsService, cutOff } from './rooms.service.js';
 
 /** What can be done in one room. */
 @Controller('rooms/:roomId')
@@ -30,21 +18,17 @@ export class RoomController {
     private readonly signIns: SignInsService,
   ) {}
 
-  @Get('messages')
-  recent(@Param('roomId') roomId: string): PlainChatMessage[] {
-    return this.rooms.recent(roomId).map((message) => message.toPlain());
-  }
-
   @Post('messages')
   async write(
     @Param('roomId') roomId: string,
     @Body() { text }: WriteDto,
     @CurrentUser() { userId, name }: SignedInUser,
     @Messages() messages: SessionMessages,
-  ): Promise<PlainChatMessage> {
+  ): Promise<{ id: string }> {
     const message = new ChatMessage(userId, name, text);
-    await messages.postMessage(RoomMessages.for({ roomId }), message, EVERYWHERE);
-    return message.toPlain();
+    // To all servers; false if the history has not taken it.
+    if (!(await messages.postMessage(RoomMessages.for({ roomId }), message))) throw cutOff();
+    return { id: message.id };
   }
 
   @Put('messages/:messageId/reactions')
@@ -57,7 +41,7 @@ export class RoomController {
     @Messages() messages: SessionMessages,
   ): Promise<void> {
     const reaction = new Reaction(messageId, userId, emoji, isOn);
-    await messages.postMessage(RoomReactions.for({ roomId }), reaction, EVERYWHERE);
+    if (!(await messages.postMessage(RoomReactions.for({ roomId }), reaction))) throw cutOff();
   }
 
   @Put('typing')
@@ -68,7 +52,8 @@ export class RoomController {
     @CurrentUser() { userId, name }: SignedInUser,
     @Messages() messages: SessionMessages,
   ): Promise<void> {
-    await messages.postMessage(RoomTyping.for({ roomId }), new Typing(userId, name, text), EVERYWHERE);
+    // This one is not kept: to all servers if there is a Redis between them, else to this one.
+    await messages.postMessage(RoomTyping.for({ roomId }), new Typing(userId, name, text), { scope: 'auto' });
   }
 
   @Post('members')
@@ -83,9 +68,7 @@ export class RoomController {
     if (members === undefined || ownerId !== user.userId) {
       throw new ForbiddenException('Only who has opened a private room can invite to it.');
     }
-    const room = new Room(roomId, roomName, ownerId, new Set([...members, this.signIns.userIdOf(name)]));
-    for (const channel of room.audience) await messages.postMessage(channel, room, EVERYWHERE);
-    const notice = ChatMessage.notice(`${user.name} invited ${name}`);
-    await messages.postMessage(RoomMessages.for({ roomId }), notice, EVERYWHERE);
+    await this.rooms.publish(new Room(roomId, roomName, ownerId, new Set([...members, this.signIns.userIdOf(name)])));
+    await messages.postMessage(RoomMessages.for({ roomId }), ChatMessage.notice(`${user.name} invited ${name}`));
   }
 }

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { Body, ConflictException, Controller, Get, Post, UseGuards } from '@nestjs/common';
-import { Messages, SessionMessages } from 'nestjs-messaging';
 import { CurrentUser } from '../auth/current-user.decorator.js';
 import type { SignedInUser } from '../auth/signed-in-user.js';
 import { SignedInGuard } from '../auth/signed-in.guard.js';
@@ -24,15 +23,11 @@ export class RoomsController {
   }
 
   @Post()
-  async create(
-    @Body() { name, isPrivate }: CreateRoomDto,
-    @CurrentUser() user: SignedInUser,
-    @Messages() messages: SessionMessages,
-  ): Promise<RoomEntry> {
+  async create(@Body() { name, isPrivate }: CreateRoomDto, @CurrentUser() user: SignedInUser): Promise<RoomEntry> {
     const room = isPrivate ? privateRoom(name, user.userId) : new Room(toRoomId(name), name);
     if (this.rooms.get(room.roomId)) throw new ConflictException('There is a room of this name already.');
     if (this.rooms.count >= MAX_ROOMS) throw new ConflictException(`There are ${MAX_ROOMS} rooms already.`);
-    for (const channel of room.audience) await messages.postMessage(channel, room, { scope: 'auto' });
+    await this.rooms.publish(room);
     if (!isPrivate) await this.house.announce(`${user.name} opened the room ${name}`);
     return room.toEntry();
   }

@@ -22,7 +22,10 @@ export class Reaction {
   ) {}
 }
 
-export const RoomReactions = defineChannel('rooms/:roomId/reactions', Reaction);
+/** What is kept of each room: whoever comes in sees the last of it, and whoever was away gets what they have missed. */
+const ROOM_HISTORY = { maxMessages: 1_000, ttlMs: 7 * 24 * 3_600_000 };
+
+export const RoomReactions = defineChannel('rooms/:roomId/reactions', Reaction, { history: ROOM_HISTORY });
 
 /** What somebody has said in a room; or a notice of the house, which has no author. */
 @Serializable({ name: 'ChatMessage' })
@@ -32,8 +35,6 @@ export class ChatMessage {
     readonly author: string,
     readonly text: string,
     readonly sentAt = new Date(),
-    /** Who has reacted, by emoji. */
-    readonly reactions = new Map<string, Set<string>>(),
     readonly id: string = crypto.randomUUID(),
   ) {}
 
@@ -41,35 +42,13 @@ export class ChatMessage {
     return new ChatMessage('', '', text);
   }
 
-  /** From the plain JSON that requests are answered with; whatever comes as a message is an instance already. */
-  static from({ userId, author, text, sentAt, reactions, id }: PlainChatMessage): ChatMessage {
-    const sets = reactions.map(([emoji, users]) => [emoji, new Set(users)] as const);
-    return new ChatMessage(userId, author, text, new Date(sentAt), new Map(sets), id);
-  }
-
   get isNotice(): boolean {
     return this.userId === '';
   }
-
-  react({ userId, emoji, isOn }: Reaction): void {
-    const users = this.reactions.get(emoji) ?? new Set();
-    if (isOn) users.add(userId);
-    else users.delete(userId);
-    this.reactions.set(emoji, users);
-  }
-
-  /** For answers to requests. Not toJSON(), which messages would obey too. */
-  toPlain() {
-    const reactions = [...this.reactions].map(([emoji, users]) => [emoji, [...users]] as const);
-    const { userId, author, text, sentAt, id } = this;
-    return { userId, author, text, sentAt: sentAt.toISOString(), reactions, id };
-  }
 }
 
-export type PlainChatMessage = ReturnType<ChatMessage['toPlain']>;
-
-/** One channel a room: `RoomMessages.for({ roomId })`. As it stands, servers listen to all rooms at once. */
-export const RoomMessages = defineChannel('rooms/:roomId', ChatMessage);
+/** One channel a room, with a history of its own: `RoomMessages.for({ roomId })`. */
+export const RoomMessages = defineChannel('rooms/:roomId', ChatMessage, { history: ROOM_HISTORY });
 
 /** What somebody is writing just now. Nobody keeps it: whoever is not there to see it has missed nothing. */
 @Serializable({ name: 'Typing' })
@@ -100,6 +79,16 @@ export class Room {
     return this.members?.has(userId) ?? true;
   }
 
+  /** Whether another state of this room has nothing new. */
+  includes({ members = new Set() }: Room): boolean {
+    return [...members].every((userId) => this.isOpenTo(userId));
+  }
+
+  /** With the members of both: two people may have been invited at the same time. */
+  with({ members = new Set() }: Room): Room {
+    return new Room(this.roomId, this.name, this.ownerId, this.members && new Set([...this.members, ...members]));
+  }
+
   /** Where it is made known: to everybody, or to its members. */
   get audience(): Channel<Room>[] {
     if (this.members === undefined) return [Rooms];
@@ -115,8 +104,8 @@ export class Room {
 /** A room as the page lists it. */
 export type RoomEntry = Pick<Room, 'roomId' | 'name' | 'ownerId'>;
 
-/** Rooms for everybody who is signed in. */
+/** For the pages of one server: rooms for everybody who is signed in. */
 export const Rooms = defineChannel('rooms', Room, { clients: true });
 
-/** Rooms for one person. */
+/** For the pages of one server: rooms for one person. */
 export const Invitations = defineChannel('invitations/:userId', Room);

@@ -3,16 +3,13 @@ const PROBE_EVERY_MS = 1_000;
 
 /** What the server has said about a request that it did not fulfil; the message is a text for people. */
 export class ApiError extends Error {
+  /** @param isUnreachable - whether no server of this application has answered: neither directly nor through a proxy */
   constructor(
     readonly status: number,
     message: string,
+    readonly isUnreachable = false,
   ) {
     super(message);
-  }
-
-  /** Whether no server has answered: neither directly nor through a proxy. */
-  get isUnreachable(): boolean {
-    return this.status === 0 || (this.status >= 502 && this.status <= 504);
   }
 }
 
@@ -30,20 +27,18 @@ export async function request<Answer = unknown>(method: string, path: string, bo
   const isJson = response.headers.get('content-type')?.includes('json') ?? false;
   const answer: unknown = isJson ? JSON.parse(text) : undefined;
   if (response.ok) return answer as Answer;
-  const { message = textFor(response.status) } = (answer ?? {}) as { message?: string | string[] };
-  throw new ApiError(response.status, [message].flat()[0]!);
+  const { message } = (answer ?? {}) as { message?: string | string[] };
+  if (message !== undefined) throw new ApiError(response.status, [message].flat()[0]!);
+  const isOfProxy = response.status >= 502 && response.status <= 504;
+  throw new ApiError(response.status, isOfProxy ? UNREACHABLE : 'That did not work.', isOfProxy);
 }
 
 async function send(path: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(path, init);
   } catch {
-    throw new ApiError(0, UNREACHABLE);
+    throw new ApiError(0, UNREACHABLE, true);
   }
-}
-
-function textFor(status: number): string {
-  return status >= 502 && status <= 504 ? UNREACHABLE : 'That did not work.';
 }
 
 let probing: Promise<void> | undefined;

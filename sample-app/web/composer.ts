@@ -53,7 +53,7 @@ export class Composer {
       await write(written);
     } catch (error) {
       if (this.#isOpenFor(room) || !(error instanceof ApiError)) throw error;
-      throw new ApiError(error.status, `Not sent in ${room.name}: ${error.message}`);
+      throw new ApiError(error.status, `Not sent in ${room.name}: ${error.message}`, error.isUnreachable);
     }
     // Not what was written meanwhile.
     if (this.#drafts.get(room.roomId)?.text.trim() === written) this.#drafts.keep(room, '');

@@ -57,7 +57,7 @@ function show({ state, retryAt = 0 }: ClientStatus, { name, isCutOff }: Server):
   const texts = {
     idle: '',
     connecting: 'Connecting',
-    open: isCutOff ? 'Live on this server only' : live,
+    open: isCutOff ? 'Cut off, read only' : live,
     waiting: 'Reconnecting',
     closed: 'Signed out',
   };

@@ -9,9 +9,11 @@ const SAME_BREATH_MS = 5 * 60_000;
 const timeFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 
 interface Line {
-  message: ChatMessage;
+  readonly at: Date;
+  /** Empty for a notice. */
+  readonly userId: string;
+  readonly messageId?: string;
   readonly item: HTMLElement;
-  readonly reactions: ReactionBar;
 }
 
 /** The log of a room: what was said and, in between, notices. */
@@ -21,6 +23,10 @@ export class Log {
   readonly #onReact: OnReact;
   /** As they are shown: the oldest first. */
   readonly #lines: Line[] = [];
+  readonly #bars = new Map<string, ReactionBar>();
+  /** By message. */
+  readonly #reactions = new Map<string, Map<string, Set<string>>>();
+  #upToDate: HTMLElement | undefined;
 
   constructor(me: string, onReact: OnReact) {
     this.#me = me;
@@ -28,42 +34,73 @@ export class Log {
     this.#list.replaceChildren();
   }
 
-  /** Adds a message where its time belongs. Of one that is there already, only the reactions may be new. */
+  /** Adds a message where its time belongs. */
   add(message: ChatMessage): void {
-    const line = this.#lineOf(message.id) ?? this.#insert(message);
-    line.message = message;
-    line.reactions.show(message);
+    const { id, userId, sentAt, text } = message;
+    if (message.isNotice) return this.#insert({ at: sentAt, userId, item: noticeItem(text, sentAt) });
+    const bar = new ReactionBar(id, this.#me, this.#onReact);
+    bar.show(this.#reactionsTo(id));
+    this.#bars.set(id, bar);
+    this.#insert({ at: sentAt, userId, messageId: id, item: messageItem(message, bar.element) });
   }
 
-  react(reaction: Reaction): void {
-    const line = this.#lineOf(reaction.messageId);
-    line?.message.react(reaction);
-    line?.reactions.show(line.message);
+  /** A reaction may come before its message, which is then shown with it. */
+  react({ messageId, userId, emoji, isOn }: Reaction): void {
+    const reactions = this.#reactionsTo(messageId);
+    const users = reactions.get(emoji) ?? new Set();
+    if (isOn) users.add(userId);
+    else users.delete(userId);
+    reactions.set(emoji, users);
+    this.#bars.get(messageId)?.show(reactions);
   }
 
-  #lineOf(messageId: string): Line | undefined {
-    return this.#lines.find(({ message }) => message.id === messageId);
+  /** Says that nothing is missing, as of now. */
+  tellUpToDate(text: string): void {
+    this.#upToDate?.remove();
+    this.#upToDate = this.#tell(text, 'up-to-date');
   }
 
-  #insert(message: ChatMessage): Line {
+  /** Says that something may be missing here. */
+  tellGap(text: string): void {
+    this.#tell(text, 'gap');
+  }
+
+  #tell(text: string, className: string): HTMLElement {
+    const at = new Date();
+    const item = noticeItem(text, at);
+    item.classList.add(className);
+    this.#insert({ at, userId: '', item });
+    return item;
+  }
+
+  #reactionsTo(messageId: string): Map<string, Set<string>> {
+    const reactions = this.#reactions.get(messageId) ?? new Map<string, Set<string>>();
+    this.#reactions.set(messageId, reactions);
+    return reactions;
+  }
+
+  #insert(line: Line): void {
+    const { at, userId, item } = line;
     // Who has scrolled up to read is not dragged down.
     const isAtEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 80;
-    const index = this.#lines.findLastIndex((line) => line.message.sentAt <= message.sentAt) + 1;
-    const reactions = new ReactionBar(message.id, this.#me, this.#onReact);
-    const item = message.isNotice ? noticeItem(message) : messageItem(message, reactions.element);
-    item.classList.toggle('mine', message.userId === this.#me);
-    item.classList.toggle('continued', isContinued(message, this.#lines[index - 1]?.message));
+    const index = this.#lines.findLastIndex((other) => other.at <= at) + 1;
+    item.classList.toggle('mine', userId === this.#me);
+    item.classList.toggle('continued', isContinued(line, this.#lines[index - 1]));
     this.#list.insertBefore(item, this.#lines[index]?.item ?? null);
-    const line = { message, item, reactions };
     this.#lines.splice(index, 0, line);
-    if (this.#lines.length > MAX_LINES) this.#lines.shift()!.item.remove();
+    if (this.#lines.length > MAX_LINES) this.#forget(this.#lines.shift()!);
     if (isAtEnd) this.#list.scrollTop = this.#list.scrollHeight;
-    return line;
+  }
+
+  #forget({ item, messageId = '' }: Line): void {
+    item.remove();
+    this.#bars.delete(messageId);
+    this.#reactions.delete(messageId);
   }
 }
 
-function isContinued({ userId, sentAt }: ChatMessage, before: ChatMessage | undefined): boolean {
-  return before?.userId === userId && sentAt.getTime() - before.sentAt.getTime() < SAME_BREATH_MS;
+function isContinued({ userId, at }: Line, before: Line | undefined): boolean {
+  return userId !== '' && before?.userId === userId && at.getTime() - before.at.getTime() < SAME_BREATH_MS;
 }
 
 function messageItem({ userId, author, text, sentAt }: ChatMessage, reactions: HTMLElement): HTMLElement {
@@ -72,8 +109,8 @@ function messageItem({ userId, author, text, sentAt }: ChatMessage, reactions: H
   return element('li', { className: 'message' }, avatar(userId, author), element('div', {}, head, body));
 }
 
-function noticeItem({ text, sentAt }: ChatMessage): HTMLElement {
-  return element('li', { className: 'event' }, `${text} `, time(sentAt));
+function noticeItem(text: string, at: Date): HTMLElement {
+  return element('li', { className: 'event' }, `${text} `, time(at));
 }
 
 function time(at: Date): HTMLElement {

@@ -1,18 +1,15 @@
 import type { MessagingClient } from 'nestjs-messaging/client';
 import type { Person } from '../people/people.messages.js';
-import {
-  ChatMessage,
-  RoomMessages,
-  RoomReactions,
-  RoomTyping,
-  type PlainChatMessage,
-  type RoomEntry,
-} from '../rooms/rooms.messages.js';
+import { RoomMessages, RoomReactions, RoomTyping, type RoomEntry } from '../rooms/rooms.messages.js';
 import { request } from './api.js';
 import { $ } from './dom.js';
 import { Drafts, DraftTeller } from './drafts.js';
 import { Log } from './log.js';
-import { Replica } from './replica.js';
+import { Returns } from './returns.js';
+
+// What is shown of a room as it is entered. What comes later, and what was missed meanwhile, comes behind it.
+const SHOWN_MESSAGES = 50;
+const SHOWN_REACTIONS = 500;
 
 /** The room that is open: what was said in it, what is being said, and a way to join in. */
 export class OpenRoom {
@@ -36,23 +33,27 @@ export class OpenRoom {
     $('room-name').textContent = name;
     $('invite-form').hidden = ownerId !== me.userId;
 
-    const recent = () => this.#send<PlainChatMessage[]>('GET', 'messages');
-    const show = (messages: PlainChatMessage[]) =>
-      messages.forEach((message) => this.log.add(ChatMessage.from(message)));
-    const messages = new Replica(client, { fetch: recent, show, onError, signal });
-    messages.on(RoomReactions.for({ roomId }), (reaction) => this.log.react(reaction));
-    messages.on(RoomMessages.for({ roomId }), (message) => {
-      this.log.add(message);
-      drafts.remove(message.userId);
-    });
-    messages.start();
-
-    const showDraft = client.subscribe(
-      RoomTyping.for({ roomId }),
-      (typing) => typing.userId !== me.userId && drafts.show(typing),
-      { signal },
-    );
-    showDraft.catch((error: unknown) => signal.aborted || onError(error));
+    const channel = RoomMessages.for({ roomId });
+    const returns = new Returns(client, channel.name, this.log, signal);
+    const subscribed = [
+      client.subscribe(
+        channel,
+        (message) => {
+          this.log.add(message);
+          drafts.remove(message.userId);
+          returns.count();
+        },
+        { replay: SHOWN_MESSAGES, signal },
+      ),
+      client.subscribe(RoomReactions.for({ roomId }), (reaction) => this.log.react(reaction), {
+        replay: SHOWN_REACTIONS,
+        signal,
+      }),
+      client.subscribe(RoomTyping.for({ roomId }), (typing) => typing.userId !== me.userId && drafts.show(typing), {
+        signal,
+      }),
+    ];
+    Promise.all(subscribed).catch((error: unknown) => signal.aborted || onError(error));
   }
 
   async write(text: string): Promise<void> {

@@ -1,5 +1,8 @@
-import { REACTIONS, type ChatMessage } from '../rooms/rooms.messages.js';
+import { REACTIONS } from '../rooms/rooms.messages.js';
 import { element } from './dom.js';
+
+/** Who has reacted to a message, by emoji. */
+export type Reactions = ReadonlyMap<string, ReadonlySet<string>>;
 
 export type OnReact = (messageId: string, emoji: string, isOn: boolean) => void;
 
@@ -19,7 +22,7 @@ export class ReactionBar {
     this.element = element('div', { className: 'reactions' }, ...this.#buttons.values());
   }
 
-  show({ reactions }: ChatMessage): void {
+  show(reactions: Reactions): void {
     for (const [emoji, button] of this.#buttons) {
       const users = reactions.get(emoji) ?? new Set();
       button.textContent = users.size === 0 ? emoji : `${emoji} ${users.size}`;

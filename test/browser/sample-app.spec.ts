@@ -10,6 +10,7 @@ import { createApp } from '../../sample-app/app.js';
 import { Settings } from '../../sample-app/settings.js';
 import { launchChromium } from '../support/chromium.js';
 import { RedisServer } from '../support/redis-server.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
 
 let browser: Browser;
 let pageFolder: string;
@@ -56,9 +57,9 @@ async function newContext(options: BrowserContextOptions = {}): Promise<BrowserC
 }
 
 /** Opens the page and signs in. */
-async function signIn(app: NestExpressApplication, name: string, context?: BrowserContext): Promise<Page> {
+async function signIn(at: NestExpressApplication | string, name: string, context?: BrowserContext): Promise<Page> {
   const page = await (context ?? (await newContext())).newPage();
-  await page.goto(await app.getUrl());
+  await page.goto(typeof at === 'string' ? at : await at.getUrl());
   await page.getByLabel('Your name').fill(name);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await isLive(page);
@@ -94,6 +95,12 @@ function hears(page: Page, text: string): Promise<void> {
 /** Resolves when this piece of news is there, between the messages. */
 function isTold(page: Page, news: string): Promise<void> {
   return page.getByRole('log').getByRole('listitem').filter({ hasText: news }).waitFor();
+}
+
+/** The lines of the room that are neither messages nor of people who come and go. */
+async function notes(page: Page): Promise<string[]> {
+  const lines = page.getByRole('log').locator('.up-to-date, .gap');
+  return (await lines.allTextContents()).map((line) => line.replace(/ [^ ]*\d:\d.*$/, ''));
 }
 
 function deferred(): [promise: Promise<void>, resolve: () => void] {
@@ -261,6 +268,77 @@ describe('the page of the sample app', () => {
     await people(ada).filter({ hasText: 'Ada' }).waitFor();
     await people(ada).filter({ hasText: 'Grace' }).waitFor();
     expect(await people(ada).count()).toBe(2);
+  }, 60_000);
+
+  test('a page that comes back has what was said meanwhile, in every room, and is told that it is up to date', async () => {
+    const app = await start();
+    await using tunnel = await TcpProxy.start(Number(new URL(await app.getUrl()).port));
+    const ada = await signIn(`http://127.0.0.1:${tunnel.port}`, 'Ada');
+    const grace = await signIn(app, 'Grace');
+    await say(grace, 'Before the tunnel');
+    await hears(ada, 'Before the tunnel');
+    tunnel.mode = 'refuse';
+    tunnel.cut();
+    await ada.getByText('Reconnecting').waitFor();
+    for (const text of ['One', 'Two', 'Three']) await say(grace, text);
+    await hears(grace, 'Three');
+    await reaction(grace, 'Before the tunnel', 'Heart, 0').click();
+    await room(grace, 'Ideas').click();
+    await grace.getByRole('heading', { name: 'Ideas' }).waitFor();
+    await say(grace, 'Seat reservations');
+    await hears(grace, 'Seat reservations');
+    tunnel.mode = 'pass';
+    await isLive(ada);
+    await isTold(ada, 'You are up to date: 3 messages came meanwhile');
+    const said = ada.getByRole('log').locator('.text');
+    expect(await said.allTextContents()).toEqual(['Before the tunnel', 'One', 'Two', 'Three']);
+    await reaction(ada, 'Before the tunnel', 'Heart, 1').waitFor();
+    await room(ada, 'Ideas').getByLabel('1 new').waitFor();
+    // Said once: the next time it stands where it belongs then.
+    tunnel.cut();
+    await isTold(ada, 'You are up to date: nothing was said meanwhile');
+    expect(await notes(ada)).toEqual(['You are up to date: nothing was said meanwhile']);
+  }, 60_000);
+
+  test('without Redis a restart loses what was said; the page keeps what it shows, and says where something may be missing', async () => {
+    const settings = new Settings({ sessionSecret: 'the same after the restart' });
+    const app = await start(settings);
+    const port = Number(new URL(await app.getUrl()).port);
+    const ada = await signIn(app, 'Ada');
+    await say(ada, 'Before the restart');
+    await hears(ada, 'Before the restart');
+    await stop(app);
+    await ada.getByText('Reconnecting in').waitFor();
+    const again = await start(settings, port);
+    await isLive(ada);
+    await isTold(ada, 'Messages may be missing here: the server has forgotten what was said before');
+    await say(ada, 'After the restart');
+    await hears(ada, 'After the restart');
+    expect(await ada.getByRole('log').locator('.text').allTextContents()).toEqual([
+      'Before the restart',
+      'After the restart',
+    ]);
+    expect(await notes(ada)).toHaveLength(1);
+    const grace = await signIn(again, 'Grace');
+    await hears(grace, 'After the restart');
+    expect(await grace.getByRole('log').locator('.text').allTextContents()).toEqual(['After the restart']);
+    expect(await notes(grace)).toEqual([]);
+  }, 60_000);
+
+  test('whoever comes in sees the last 50 messages of the room, and what comes', async () => {
+    const app = await start();
+    const ada = await signIn(app, 'Ada');
+    for (let count = 1; count <= 51; count++) {
+      await say(ada, `Message ${count}`);
+      await hears(ada, `Message ${count}`);
+    }
+    const grace = await signIn(app, 'Grace');
+    await hears(grace, 'Message 51');
+    const said = grace.getByRole('log').locator('.text');
+    expect((await said.allTextContents()).length).toBe(50);
+    expect(await said.first().textContent()).toBe('Message 2');
+    await say(ada, 'One more');
+    await hears(grace, 'One more');
   }, 60_000);
 
   test('signing out ends the streams of all tabs of this sign-in, and each of them says so', async () => {
@@ -462,6 +540,7 @@ describe('the page of the sample app', () => {
     await start(settings('one'), port);
     await ada.getByText('Live on server one').waitFor();
     await hears(ada, 'While you were away');
+    await isTold(ada, 'You are up to date: 1 message came meanwhile');
     await people(ada).filter({ hasText: 'Grace' }).waitFor();
     await say(ada, 'Back again');
     await hears(grace, 'Back again');
@@ -469,17 +548,24 @@ describe('the page of the sample app', () => {
     expect(await ada.getByRole('log').getByText('Hello from two').count()).toBe(1);
     // Cut off from each other, each page says so; who cannot be heard has not left.
     await redis.stop();
-    for (const page of [ada, grace]) await page.getByText('Live on this server only').waitFor();
+    for (const page of [ada, grace]) await page.getByText('Cut off, read only').waitFor();
+    // What no history has, nobody gets; nor is it lost to its author.
+    await say(ada, 'Anybody?');
+    await ada.getByText('This server does not reach the others. Please try again.').waitFor();
+    expect(await draft(ada).inputValue()).toBe('Anybody?');
+    expect(await ada.getByRole('log').getByText('Anybody?').count()).toBe(0);
     await people(ada).filter({ hasText: 'Grace' }).waitFor();
     await ada.getByText('People there are shown as last heard of.').waitFor();
     await ada.reload();
-    await ada.getByText('Live on this server only').waitFor();
+    await ada.getByText('Cut off, read only').waitFor();
+    // It comes back without its data: what was said is lost to whoever comes in, and pages that had it are told.
     await redis.restart();
     await ada.getByText('Live on server one').waitFor();
     await grace.getByText('Live on server two').waitFor();
     await ada.getByText('People there are shown as last heard of.').waitFor({ state: 'hidden' });
     await say(grace, 'Together again');
     await hears(ada, 'Together again');
+    await isTold(grace, 'Messages may be missing here: the server has forgotten what was said before');
     // Before their Redis, which they would miss.
     await Promise.all(running.splice(0).map((app) => app.close()));
   }, 60_000);

@@ -102,12 +102,6 @@ class Person {
     return (response.body as { roomId: string }).roomId;
   }
 
-  /** What was said in a room, as a newcomer sees it. */
-  async recent(roomId = 'lobby'): Promise<{ text: string; reactions: unknown }[]> {
-    const response = await this.get(`/rooms/${roomId}/messages`).expect(200);
-    return response.body as { text: string; reactions: unknown }[];
-  }
-
   /** The names of some things that the server has. */
   async namesOf(path: '/people' | '/rooms'): Promise<string[]> {
     const response = await this.get(path).expect(200);
@@ -121,6 +115,22 @@ class Person {
     );
     page.people = await page.hear(UserUpdates);
     return page;
+  }
+}
+
+/** The network of a page. */
+class Line {
+  private breaking = new AbortController();
+
+  readonly fetch: typeof globalThis.fetch = (input, init) =>
+    globalThis.fetch(input, { ...init, signal: AbortSignal.any([this.breaking.signal, init!.signal!]) });
+
+  cut(): void {
+    this.breaking.abort();
+  }
+
+  mend(): void {
+    this.breaking = new AbortController();
   }
 }
 
@@ -138,6 +148,13 @@ class Page {
   async hear<T>(channel: ListenableChannel<T>): Promise<Queue<T>> {
     const messages = new Queue<T>();
     await this.client.subscribe(channel, (message) => messages.push(message));
+    return messages;
+  }
+
+  /** What was said in a room last, and what comes, as the page shows it to a newcomer. */
+  async enter(roomId = 'lobby'): Promise<Queue<ChatMessage>> {
+    const messages = new Queue<ChatMessage>();
+    await this.client.subscribe(RoomMessages.for({ roomId }), (message) => messages.push(message), { replay: 50 });
     return messages;
   }
 
@@ -187,7 +204,7 @@ describe('the sample app on one server', () => {
   });
 
   test('answers 401 to whoever is not signed in, on every route and on the gateway', async () => {
-    const toRead = ['/me', '/people', '/rooms', '/rooms/lobby/messages', '/messages?channel=rooms'];
+    const toRead = ['/me', '/people', '/rooms', '/messages?channel=rooms'];
     const toWrite = ['/sign-out', '/rooms', '/rooms/lobby/messages', '/rooms/lobby/members', '/messages'];
     const toChange = ['/me/status', '/rooms/lobby/typing', '/rooms/lobby/messages/1/reactions'];
     const attempts = [
@@ -307,18 +324,36 @@ describe('the sample app on one server', () => {
     const id = await ada.say('Hello');
     const message = await lobby.next();
     expect(message).toBeInstanceOf(ChatMessage);
-    expect(message).toEqual(new ChatMessage('ada', 'Ada', 'Hello', expect.any(Date) as unknown as Date, new Map(), id));
+    expect(message).toEqual(new ChatMessage('ada', 'Ada', 'Hello', expect.any(Date) as unknown as Date, id));
   });
 
-  test('keeps the last 50 messages of a room for newcomers, who miss none if they listen before they ask', async () => {
+  test('shows newcomers the last 50 messages of a room, then what comes', async () => {
     const [ada, page] = await Person.comeIn(url, 'Ada');
     for (let count = 1; count <= 52; count++) await ada.say(`Message ${count}`);
-    const lobby = await page.hear(RoomMessages.for({ roomId: 'lobby' }));
+    const lobby = await page.enter();
     await ada.say('Message 53');
-    const recent = texts(await ada.recent());
-    expect(recent).toHaveLength(50);
-    expect([recent[0], recent[49]]).toEqual(['Message 4', 'Message 53']);
-    expect((await lobby.next()).text).toBe('Message 53');
+    const heard = texts(await lobby.take(51));
+    expect([heard[0], heard[49], heard[50]]).toEqual(['Message 3', 'Message 52', 'Message 53']);
+  });
+
+  test('brings a page that was away all that was said meanwhile, in every room, and says of no gap', async () => {
+    const [[ada], bob] = [await Person.comeIn(url, 'Ada'), await Person.signIn(url, 'Bob')];
+    const line = new Line();
+    const page = await bob.open(line.fetch);
+    const [lobby, ideas] = [await page.enter(), await page.hear(RoomMessages.for({ roomId: 'ideas' }))];
+    const gaps = new Queue<unknown>();
+    page.client.onGap(gaps.push);
+    await ada.say('Before');
+    expect((await lobby.next()).text).toBe('Before');
+    line.cut();
+    await page.statuses.until(({ state }) => state === 'waiting');
+    for (let count = 1; count <= 3; count++) await ada.say(`Meanwhile ${count}`);
+    await ada.say('An idea', 'ideas');
+    line.mend();
+    page.client.retryNow();
+    expect(texts(await lobby.take(3))).toEqual(['Meanwhile 1', 'Meanwhile 2', 'Meanwhile 3']);
+    expect((await ideas.next()).text).toBe('An idea');
+    expect(gaps.pending).toEqual([]);
   });
 
   test('shows what somebody is writing, as they write it', async () => {
@@ -346,10 +381,14 @@ describe('the sample app on one server', () => {
     await ada.put(path, { emoji: '👍', isOn: false }).expect(204);
     expect(await reactions.next()).toEqual(new Reaction(id, 'ada', '🎉', true));
     expect((await reactions.take(3)).at(-1)).toEqual(new Reaction(id, 'ada', '👍', false));
-    const [message] = await ada.recent();
-    expect(message!.reactions).toEqual([
-      ['🎉', ['ada', 'bob']],
-      ['👍', []],
+    const later = await bob.open();
+    const seen = new Queue<Reaction>();
+    await later.client.subscribe(RoomReactions.for({ roomId: 'lobby' }), seen.push, { replay: 500 });
+    expect(await seen.take(4)).toEqual([
+      new Reaction(id, 'ada', '🎉', true),
+      new Reaction(id, 'bob', '🎉', true),
+      new Reaction(id, 'ada', '👍', true),
+      new Reaction(id, 'ada', '👍', false),
     ]);
     expect(await answerTo(ada.put(path, { emoji: '🦄', isOn: true }))).toEqual([400, 'There is no such reaction.']);
   });
@@ -375,7 +414,6 @@ describe('the sample app on one server', () => {
 
     expect(await bob.namesOf('/rooms')).toEqual(['Lobby', 'Ideas']);
     const attempts = [
-      bob.get(`/rooms/${roomId}/messages`),
       bob.post(`/rooms/${roomId}/messages`, { text: 'Hello?' }),
       bob.post(`/rooms/${roomId}/members`, { name: 'Bob' }),
       bob.put(`/rooms/${roomId}/typing`, { text: 'He' }),
@@ -404,10 +442,9 @@ describe('the sample app on one server', () => {
     const invitation = await invitations.next();
     expect(invitation).toBeInstanceOf(Room);
     expect(invitation).toEqual(new Room(roomId, 'Birthday', 'ada', new Set(['ada', 'bob'])));
-    const bobs = await page.hear(RoomMessages.for({ roomId }));
-    expect(texts(await bob.recent(roomId))).toEqual(['A cake?', 'Ada invited BOB']);
+    const bobs = await page.enter(roomId);
     await ada.say('Welcome', roomId);
-    expect((await bobs.next()).text).toBe('Welcome');
+    expect(texts(await bobs.take(3))).toEqual(['A cake?', 'Ada invited BOB', 'Welcome']);
 
     const notTheirs = [403, 'Only who has opened a private room can invite to it.'];
     expect(await answerTo(bob.post(`/rooms/${roomId}/members`, { name: 'Carol' }))).toEqual(notTheirs);
@@ -418,7 +455,7 @@ describe('the sample app on one server', () => {
 
   test('what servers tell each other is not for clients', async () => {
     const [, page] = await Person.comeIn(url, 'Ada');
-    for (const channel of ['sign_outs', 'server_reports', 'status_changes', 'rooms_questions', 'rooms_reports']) {
+    for (const channel of ['sign_outs', 'server_reports', 'status_changes', 'known_rooms']) {
       await expect(page.hear(channel)).rejects.toBeInstanceOf(ChannelDeniedError);
     }
   });
@@ -440,7 +477,6 @@ describe('the sample app on one server', () => {
   test('answers 404 where there is no such room', async () => {
     const ada = await Person.signIn(url, 'Ada');
     const attempts = [
-      ada.get('/rooms/attic/messages'),
       ada.post('/rooms/attic/messages', { text: 'Hello?' }),
       ada.put('/rooms/attic/typing', { text: 'Hello' }),
     ];
@@ -475,6 +511,8 @@ describe('the sample app on two servers with a Redis between them', () => {
   const settings = (serverName: string) => new Settings({ serverName, redisUrl: redis.url, sessionSecret: 'shared' });
 
   beforeEach(async () => {
+    // Rooms are kept there.
+    await redis.restart();
     [one, two] = [await start(settings('one')), await start(settings('two'))];
   });
 
@@ -538,9 +576,9 @@ describe('the sample app on two servers with a Redis between them', () => {
     await rooms.until(({ name }) => name === 'Cellar');
     expect(await bob.namesOf('/rooms')).toEqual(['Lobby', 'Ideas', 'Attic', 'Cellar']);
     expect(await bob.namesOf('/people')).toEqual(expect.arrayContaining(['Ada', 'Bob']));
-    expect(await bob.recent('attic')).toMatchObject([{ text: 'Who was here first?', reactions: [['😄', ['ada']]] }]);
-    expect(texts(await ada.at(three).recent(secretId))).toEqual(['A cake?']);
-    expect(await answerTo(bob.get(`/rooms/${secretId}/messages`))).toEqual([404, 'There is no such room.']);
+    expect((await (await later.enter('attic')).next()).text).toBe('Who was here first?');
+    expect((await (await (await ada.at(three).open()).enter(secretId)).next()).text).toBe('A cake?');
+    await expect(later.enter(secretId)).rejects.toBeInstanceOf(ChannelDeniedError);
   });
 
   test('a server that is cut off from the others tells its pages, and of nobody that they left', async () => {
