@@ -1,9 +1,14 @@
+/** Lets so many turns of the event loop pass. */
+export async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 /** How many turns of the event loop others get until something is done. */
 export async function turnsUntil(done: Promise<unknown>): Promise<number> {
-  let turns = 0;
+  let count = 0;
   const over = new AbortController();
   const others = (async () => {
-    for (; !over.signal.aborted; turns++) await new Promise((resolve) => setImmediate(resolve));
+    for (; !over.signal.aborted; count++) await new Promise((resolve) => setImmediate(resolve));
   })();
   try {
     await done;
@@ -11,5 +16,5 @@ export async function turnsUntil(done: Promise<unknown>): Promise<number> {
     over.abort();
     await others;
   }
-  return turns;
+  return count;
 }
