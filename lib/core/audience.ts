@@ -19,12 +19,20 @@ import type { Transport } from './transport.js';
 const NO_OPTIONS: Readonly<ChannelOptions> = {};
 const MAX_HELD = 10_000;
 
+/** What this node has appended to a history. */
+export interface Early {
+  readonly payload: string;
+  readonly channel: string;
+  readonly position: Position;
+}
+
 /** Who listens on this node, to what, and how messages reach them, wherever these come from. */
 export class Audience {
   readonly definitions: ChannelDefinitions;
   private readonly channels: ListenerRegistry;
   private readonly dispatcher: Dispatcher;
   private held: Delivery[] | undefined = undefined;
+  private readonly early: Early[] = [];
 
   /**
    * @param transport - is told which names are listened to
@@ -37,7 +45,7 @@ export class Audience {
     private readonly histories: Histories | undefined,
   ) {
     this.definitions = new ChannelDefinitions(types);
-    this.channels = new ListenerRegistry(transport, (name) => this.histories?.forget(name));
+    this.channels = new ListenerRegistry(transport, histories);
     this.dispatcher = new Dispatcher(this.channels, reporter);
   }
 
@@ -54,6 +62,11 @@ export class Audience {
   /** Who listens to a template. */
   ofTemplate(template: string): ListenerList | undefined {
     return this.channels.getTemplate(template);
+  }
+
+  /** Whether anybody is subscribed to a name or template. */
+  hears(subscription: string): boolean {
+    return (this.of(subscription) ?? this.ofTemplate(subscription))?.interest !== undefined;
   }
 
   /** The class that messages of a name are of; `undefined`: any. */
@@ -86,6 +99,17 @@ export class Audience {
     return this.held !== undefined;
   }
 
+  /**
+   * Takes what this node has appended while listeners were not ready: the broker may not have handed it to them, since they were
+   * not subscribed.
+   */
+  takeEarly(early: Early): void {
+    this.hear(early);
+    if (this.held === undefined) return;
+    if (this.early.length < MAX_HELD) this.early.push(early);
+    else this.reportTooMany(early.channel);
+  }
+
   /** The options of the channel that a message is delivered on. */
   optionsOf({ channel, template }: Delivery): Readonly<ChannelOptions> {
     const list = template === undefined ? this.of(channel) : this.ofTemplate(template);
@@ -101,6 +125,7 @@ export class Audience {
 
   /** Delivers what came from another node; see {@link Dispatcher.enqueue}. */
   deliver(delivery: Delivery): void {
+    if (this.held !== undefined && delivery.position !== undefined) this.hold(this.held, delivery);
     this.dispatcher.enqueue(delivery, this.of(delivery.channel));
   }
 
@@ -163,10 +188,10 @@ export class Audience {
   attach(listener: Listener): void {
     const definition = listener.definition ?? (this.transport && this.definitions.of(listener.channel));
     const options = definition === 'unclear' ? undefined : definition?.options;
-    this.channels.add(listener, options?.interop);
+    this.channels.add(listener, options);
     listener.session.own(listener);
-    const { interest } = listener;
-    if (options?.history !== undefined && interest !== undefined) this.histories?.listen(listener.channel, interest);
+    // Else those who are not ready would miss what is before the first message that the broker hands over.
+    if (this.held !== undefined) for (const early of this.early) this.hear(early, listener.channel);
   }
 
   /**
@@ -185,8 +210,7 @@ export class Audience {
     try {
       for (const delivery of held) {
         for (const listener of listeners) {
-          if (!listener.closed && listener.hears(delivery.channel))
-            this.dispatcher.deliver(delivery, listener, listener.tap);
+          if (!listener.closed && listener.hears(delivery)) this.dispatcher.deliver(delivery, listener, listener.tap);
         }
       }
     } finally {
@@ -195,16 +219,26 @@ export class Audience {
     for (const listener of listeners) {
       if (!listener.closed) this.attach(listener);
     }
+    for (const early of this.early.splice(0)) this.hear(early);
+  }
+
+  /** What has been heard from the broker as well is delivered once. */
+  private hear({ payload, channel, position }: Early, only?: string): void {
+    for (const subscription of this.channels.subscriptionsTo(channel)) {
+      if (only !== undefined && subscription !== only) continue;
+      this.histories?.receive(payload, subscription, channel, position);
+    }
   }
 
   private hold(held: Delivery[], delivery: Delivery): void {
-    if (held.length < MAX_HELD) {
-      held.push(delivery);
-    } else {
-      const error = new LimitExceededError(
-        `more than ${MAX_HELD} posts before the application was ready; @OnMessage handlers will not see this one`,
-      );
-      this.reporter.messageRejected({ channel: delivery.channel, error });
-    }
+    if (held.length < MAX_HELD) held.push(delivery);
+    else this.reportTooMany(delivery.channel);
+  }
+
+  private reportTooMany(channel: string): void {
+    const error = new LimitExceededError(
+      `more than ${MAX_HELD} posts before the application was ready; @OnMessage handlers will not see this one`,
+    );
+    this.reporter.messageRejected({ channel, error });
   }
 }

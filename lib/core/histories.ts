@@ -2,13 +2,16 @@ import { isTemplate } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
 import type { ReadBounds, ReadFailure } from './channel-log.js';
 import type { HistoryRead, HistoryStore } from './history-store.js';
+import { Deferred } from './deferred.js';
 import { OrderedChannel, type OrderedOutput } from './ordered-channel.js';
 
 /** How long a channel has been quiet when its position is compared with that of the store, at least. In milliseconds. */
 const QUIET_MS = 10_000;
 /** How many positions are asked for at once. */
 const BATCH = 200;
-/** Of so many channels of a template it is known how far they have come; of those heard longest ago it is forgotten. */
+/** After this long positions that could not be known are asked for again. In milliseconds. */
+const RETRY_MS = 500;
+/** Of so many channels of a template it is known how far they have come; of the first ones it is forgotten then. */
 const MAX_CHANNELS = 100_000;
 
 /** What a subscription has heard of its channels. */
@@ -20,10 +23,12 @@ type Subscription = Map<string, OrderedChannel>;
  */
 export class Histories {
   private readonly subscriptions = new Map<string, Subscription>();
-  /** Channels whose position is to be asked for, since they have just been subscribed to. */
-  private begun = new Set<string>();
-  /** Before the first of each channel that this node has appended while its listeners were not ready. */
-  private readonly early = new Map<string, Position>();
+  /** Channels of which it is asked where they are, since they have just been subscribed to. */
+  private readonly beginnings = new Map<string, Deferred>();
+  /** Those that may have missed something. */
+  private readonly doubted = new Set<OrderedChannel>();
+  /** The next time that positions are asked for. */
+  private asking: NodeJS.Immediate | NodeJS.Timeout | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
 
@@ -36,19 +41,18 @@ export class Histories {
    * A channel, or all channels of a template, are subscribed to.
    *
    * @param interest - resolves when that is so at the broker
+   * @returns resolves when nothing that is posted from now on can be missing, also if the link breaks before anything is
+   *   heard; or when nobody is subscribed any more. Never rejects
    */
-  listen(subscription: string, interest: Promise<void>): void {
-    if (this.subscriptions.has(subscription)) return;
-    const channels: Subscription = new Map();
-    this.subscriptions.set(subscription, channels);
+  async listen(subscription: string, interest: Promise<void>): Promise<void> {
+    const channels = this.subscribe(subscription);
     this.timer ??= setTimeout(() => void this.compare(), nextCheckMs()).unref();
-    if (isTemplate(subscription)) return;
-    // From here on nothing may be missing, also if nothing is heard before the link breaks.
-    void interest.then(() => {
-      if (this.subscriptions.get(subscription) !== channels) return;
-      if (this.begun.size === 0) setImmediate(() => void this.findBeginnings());
-      this.begun.add(subscription);
-    });
+    await interest;
+    if (isTemplate(subscription) || this.subscriptions.get(subscription) !== channels) return;
+    const beginning = this.beginnings.get(subscription) ?? new Deferred();
+    this.beginnings.set(subscription, beginning);
+    this.askSoon();
+    await beginning.promise;
   }
 
   /**
@@ -63,20 +67,15 @@ export class Histories {
     return this.begin(name, position!);
   }
 
-  /** This node has appended something for listeners that are not ready yet: they begin before it. */
-  noteEarly(channel: string, { epoch, offset }: Position): void {
-    if (!this.early.has(channel)) this.early.set(channel, { epoch, offset: offset - 1 });
-  }
-
   /** Nobody is subscribed any more. */
   forget(subscription: string): void {
-    for (const channel of this.subscriptions.get(subscription)?.values() ?? []) channel.close();
+    for (const channel of this.subscriptions.get(subscription)?.values() ?? []) this.drop(channel);
     this.subscriptions.delete(subscription);
+    this.endBeginning(subscription);
   }
 
-  /** Takes what a transport hands over with a position. */
+  /** Takes what a transport hands over with a position, for a subscription that somebody listens to. */
   receive(payload: string, subscription: string, channel: string, position: Position): void {
-    if (!this.subscriptions.has(subscription)) this.subscriptions.set(subscription, new Map());
     this.channelOf(subscription, channel).receive(payload, position);
   }
 
@@ -87,9 +86,15 @@ export class Histories {
    */
   lost(subscription: string): boolean {
     const channels = this.subscriptions.get(subscription);
-    if (channels === undefined || channels.size === 0) return false;
-    let isKnown = false;
-    for (const [name, channel] of channels) isKnown = channel.check() && name === subscription;
+    if (channels === undefined) return false;
+    // Nothing was promised yet, and the beginning will be asked for when the link is there.
+    let isKnown = this.beginnings.has(subscription);
+    for (const [name, channel] of channels) {
+      if (channel.position === undefined) continue;
+      isKnown ||= name === subscription;
+      this.doubted.add(channel);
+    }
+    this.askSoon();
     // A channel of the template that was never heard may have had its first message meanwhile.
     return isKnown;
   }
@@ -110,73 +115,116 @@ export class Histories {
   close(): void {
     this.isClosed = true;
     clearTimeout(this.timer);
+    clearTimeout(this.asking as NodeJS.Timeout);
+    clearImmediate(this.asking as NodeJS.Immediate);
     for (const subscription of [...this.subscriptions.keys()]) this.forget(subscription);
   }
 
+  private drop(channel: OrderedChannel): void {
+    channel.close();
+    this.doubted.delete(channel);
+  }
+
+  private subscribe(subscription: string): Subscription {
+    let channels = this.subscriptions.get(subscription);
+    if (channels === undefined) this.subscriptions.set(subscription, (channels = new Map()));
+    return channels;
+  }
+
   private channelOf(subscription: string, name: string): OrderedChannel {
-    const channels = this.subscriptions.get(subscription)!;
+    const channels = this.subscribe(subscription);
     let channel = channels.get(name);
     if (channel === undefined) {
       channel = new OrderedChannel(name, subscription, this.store, this.output);
       channels.set(name, channel);
       const [oldest] = channels;
       if (channels.size > MAX_CHANNELS && oldest !== undefined) {
-        oldest[1].close();
+        this.drop(oldest[1]);
         channels.delete(oldest[0]);
       }
     }
     return channel;
   }
 
-  private async findBeginnings(): Promise<void> {
-    const names = [...this.begun];
-    this.begun = new Set();
-    await this.ask(names, (name, position) => void this.begin(name, position));
+  private askSoon(): void {
+    this.asking ??= setImmediate(() => void this.findPositions());
+  }
+
+  /** Of channels that begin, and of those that may have missed something. */
+  private async findPositions(): Promise<void> {
+    const doubted = byName(this.doubted);
+    const isAnswered = await this.ask(
+      [...new Set([...this.beginnings.keys(), ...doubted.keys()])],
+      (name, position) => {
+        if (this.beginnings.has(name)) this.begin(name, position);
+        this.endBeginning(name);
+        for (const channel of doubted.get(name) ?? []) {
+          this.doubted.delete(channel);
+          channel.checkUntil(position);
+        }
+      },
+    );
+    this.asking = undefined;
+    if ((this.beginnings.size === 0 && this.doubted.size === 0) || this.isClosed) return;
+    if (isAnswered) this.askSoon();
+    else this.asking = setTimeout(() => void this.findPositions(), RETRY_MS).unref();
+  }
+
+  private endBeginning(name: string): void {
+    this.beginnings.get(name)?.resolve();
+    this.beginnings.delete(name);
   }
 
   /** A channel that is subscribed to has come so far. @returns from where its listeners hear all */
   private begin(name: string, position: Position): Position {
     if (!this.subscriptions.has(name)) return position;
     const channel = this.channelOf(name, name);
-    const early = this.early.get(name);
-    this.early.delete(name);
-    const last = channel.beginAt(early ?? position);
-    // Before the broker knew of the subscription nothing was heard.
+    const last = channel.beginAt(position);
+    // What was appended before the broker knew of the subscription was heard from nobody.
     if (last.epoch !== position.epoch || last.offset < position.offset) channel.check();
     return last;
   }
 
   /** Looks whether something was published that this node has not heard, without knowing of a loss. */
   private async compare(): Promise<void> {
-    const quiet = new Map<string, OrderedChannel[]>();
     const before = performance.now() - QUIET_MS;
-    for (const channels of this.subscriptions.values()) {
-      for (const [name, channel] of channels) {
-        if (!channel.isQuietSince(before)) continue;
-        const others = quiet.get(name);
-        if (others === undefined) quiet.set(name, [channel]);
-        else others.push(channel);
-      }
-    }
+    const all = [...this.subscriptions.values()].flatMap((channels) => [...channels.values()]);
+    const quiet = byName(all.filter((channel) => channel.isQuietSince(before)));
     await this.ask([...quiet.keys()], (name, position) => {
       for (const channel of quiet.get(name) ?? []) channel.compare(position, before);
     });
     if (!this.isClosed) this.timer = setTimeout(() => void this.compare(), nextCheckMs()).unref();
   }
 
-  /** Asks for positions in turn, so that many channels hold up nobody. */
-  private async ask(names: readonly string[], tell: (name: string, position: Position) => void): Promise<void> {
+  /**
+   * Asks for positions in turn, so that many channels hold up nobody.
+   *
+   * @returns whether all are known
+   */
+  private async ask(names: readonly string[], tell: (name: string, position: Position) => void): Promise<boolean> {
     for (let start = 0; start < names.length && !this.isClosed; start += BATCH) {
       const part = names.slice(start, start + BATCH);
       try {
         const positions = await this.store.positions(part);
         part.forEach((name, index) => this.isClosed || tell(name, positions[index]!));
       } catch {
-        // The link is away, which the status tells; when it is back, what is subscribed to is compared.
-        return;
+        // The link is away, which the status tells.
+        return false;
       }
     }
+    return true;
   }
+}
+
+/** A name may be of several subscriptions. */
+function byName(channels: Iterable<OrderedChannel>): Map<string, OrderedChannel[]> {
+  const found = new Map<string, OrderedChannel[]>();
+  for (const channel of channels) {
+    const others = found.get(channel.name);
+    if (others === undefined) found.set(channel.name, [channel]);
+    else others.push(channel);
+  }
+  return found;
 }
 
 /** Servers that have started together do not ask together. */

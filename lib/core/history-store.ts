@@ -52,6 +52,11 @@ export interface HistoryRead {
   readonly end: Position;
 }
 
+/** Whether nothing more is to be read for now. */
+export function isLastPage({ next, end }: Pick<HistoryRead, 'next' | 'end'>): boolean {
+  return next.epoch === end.epoch && next.offset >= end.offset;
+}
+
 /** Where a channel is that nothing was ever posted to, as far as anybody knows. */
 export const BEGINNING: Position = { epoch: '', offset: 0 };
 

@@ -327,6 +327,7 @@ export class Hub implements PastReader {
         const place = subscription === channel ? position : undefined;
         this.audience.tellGap(subscription, gapReasonOf(failure), place);
       },
+      failed: (error) => this.reporter.callbackFailed({ callback: 'The delivery of what a history has', error }),
     });
   }
 

@@ -35,7 +35,11 @@ export class Inbound {
 
   /** See `TransportReceiver`. What is no message of its channel is reported and goes no further. */
   receive(payload: string, subscription: string, channel: string, position?: Position): void {
-    if (position !== undefined) return this.histories?.receive(payload, subscription, channel, position);
+    if (position !== undefined) {
+      // The last listener may just have left.
+      if (this.audience.hears(subscription)) this.histories?.receive(payload, subscription, channel, position);
+      return;
+    }
     // Local listeners have got it when it was posted.
     if (payload.startsWith(this.ownPrefix)) return;
     this.deliver(payload, subscription, channel, undefined);

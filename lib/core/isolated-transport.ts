@@ -4,6 +4,7 @@ import { ConfigurationError, InvalidMessageError, TransportUnavailableError } fr
 import { GAP_REASONS, isGapReason, positionFrom } from '../protocol/position.js';
 import type { HistoryStore } from './history-store.js';
 import { inTime } from './in-time.js';
+import { IsolatedHistoryStore } from './isolated-history-store.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 import type {
@@ -26,24 +27,33 @@ const ANSWER_PATIENCE_MS = 2_000;
  * post that it fails at was not accepted. Only `start` may reject, which the contract allows.
  */
 export class IsolatedTransport implements Transport {
+  readonly history: HistoryStore | undefined;
+
   constructor(
     private readonly transport: Transport,
     private readonly reporter: Reporter,
-  ) {}
+  ) {
+    const { history } = transport;
+    this.history = history && new IsolatedHistoryStore(history, reporter);
+  }
 
   get status(): Observable<TransportStatus> {
     return this.transport.status;
   }
 
-  get history(): HistoryStore | undefined {
-    return this.transport.history;
-  }
-
   async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
     const { rejected, lost } = events;
+    const receiveAt = (payload: string, subscription: string, channel: string, given: unknown): void => {
+      const position = positionFrom(given);
+      if (position !== undefined) return receiver(payload, subscription, channel, position);
+      const text = `the transport must hand over a position { epoch, offset } or none, not ${describe(given)}`;
+      rejected?.(channel, new InvalidMessageError(text));
+    };
     const receive = (payload: unknown, subscription: unknown, channel: unknown, position?: unknown): void => {
       if (typeof payload === 'string' && typeof subscription === 'string' && typeof channel === 'string') {
-        return receiver(payload, subscription, channel, position === undefined ? undefined : positionFrom(position));
+        return position === undefined
+          ? receiver(payload, subscription, channel)
+          : receiveAt(payload, subscription, channel, position);
       }
       const what = `${describe(payload)}, ${describe(subscription)} and ${describe(channel)}`;
       const error = new InvalidMessageError(`the transport must hand over three strings, not ${what}`);

@@ -21,6 +21,8 @@ export class ListenerList implements Registry {
   readonly isReserved: boolean;
   /** Whether the interest covers stock parts of Nest because a definition says so. */
   hasInterop = false;
+  /** Whether it is known that its channels keep histories: {@link interest} then waits for more than the broker. */
+  isOrdered = false;
   /** How the listeners define the channel: the first that named a definition, unless another names one of exactly this name. */
   definition: ChannelDefinition | undefined = undefined;
   /**
@@ -83,13 +85,16 @@ export class ListenerList implements Registry {
     this.waiting.push(delivery);
   }
 
-  /** Adds a gap, unless one with its reason already waits and no message has come since. */
+  /** Adds a gap; in place of one with its reason that waits already, if no message has come since. */
   waitGap(gap: Gap): void {
     const { waiting } = this;
     for (let index = waiting.length - 1; index >= this.nextWaiting; index--) {
       const before = waiting[index]!;
       if (before instanceof Delivery) break;
-      if (before.reason === gap.reason) return;
+      if (before.reason !== gap.reason) continue;
+      // It goes on from the later place.
+      waiting[index] = gap;
+      return;
     }
     this.wait(gap);
   }

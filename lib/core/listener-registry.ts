@@ -1,3 +1,5 @@
+import type { ChannelOptions } from '../protocol/channel-definition.js';
+import type { Histories } from './histories.js';
 import type { Listener } from './listener.js';
 import { ListenerList } from './listener-list.js';
 import { Templates } from './templates.js';
@@ -12,10 +14,10 @@ export class ListenerRegistry {
   private readonly templates = new Templates<ListenerList>();
   private registrations = 0;
 
-  /** @param dropped - told of each name that nobody listens to any more */
+  /** @param histories - if channels keep theirs where other nodes append to them too */
   constructor(
     private readonly transport: Transport | undefined,
-    private readonly dropped: (name: string) => void,
+    private readonly histories: Histories | undefined,
   ) {}
 
   get hasTemplates(): boolean {
@@ -28,6 +30,12 @@ export class ListenerRegistry {
 
   getTemplate(template: string): ListenerList | undefined {
     return this.templates.get(template);
+  }
+
+  /** The names and templates by which messages of a channel come from the broker. */
+  subscriptionsTo(channel: string): string[] {
+    const lists = [this.lists.get(channel) ?? [], this.templates.match(channel)].flat();
+    return lists.filter(({ interest }) => interest !== undefined).map(({ name }) => name);
   }
 
   /** The lists of all templates that a list's channel is of. */
@@ -47,8 +55,8 @@ export class ListenerRegistry {
     return list;
   }
 
-  /** @param interop - what the definition of its channel says, if that is known */
-  add(listener: Listener, interop?: boolean): void {
+  /** @param options - what the definition of its channel says, if that is known */
+  add(listener: Listener, { interop, history }: Readonly<ChannelOptions> = {}): void {
     const list = listener.isTemplate ? this.getOrCreateTemplate(listener.channel) : this.getOrCreate(listener.channel);
     // Of several definitions that of exactly this name counts: one room may be something of its own.
     if (list.definition === undefined || listener.definition?.name === list.name) {
@@ -60,6 +68,11 @@ export class ListenerRegistry {
     if (isHeard && (list.interest === undefined || (interop === true && !list.hasInterop))) {
       list.hasInterop = interop === true;
       list.interest = this.transport.subscribe(list.name, { interop });
+      list.isOrdered = false;
+    }
+    if (history !== undefined && list.interest !== undefined && this.histories !== undefined && !list.isOrdered) {
+      list.isOrdered = true;
+      list.interest = this.histories.listen(list.name, list.interest);
     }
     listener.attach(list, this.registrations++);
   }
@@ -70,10 +83,11 @@ export class ListenerRegistry {
     else this.templates.remove(list);
     if (list.interest !== undefined) {
       this.transport?.unsubscribe(list.name);
-      this.dropped(list.name);
+      this.histories?.forget(list.name);
     }
     list.interest = undefined;
     list.hasInterop = false;
+    list.isOrdered = false;
   }
 
   private getOrCreateTemplate(template: string): ListenerList {

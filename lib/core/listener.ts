@@ -125,8 +125,10 @@ export class Listener implements Heard, MessageSubscription, Registration {
     return this.call === call && this.channel === channel;
   }
 
-  /** Whether a message of this channel is for it. */
-  hears(channel: string): boolean {
+  /** Whether a message is for it. */
+  hears({ channel, template, origin }: Delivery): boolean {
+    // From the broker it comes once for each subscription.
+    if (origin === 'global') return this.channel === (template ?? channel);
     return (
       channel === this.channel || (this.isTemplate && matchTemplate(this.segments!, channel.split('/')) !== undefined)
     );

@@ -1,6 +1,6 @@
 import type { Position } from '../protocol/position.js';
 import type { ReadFailure } from './channel-log.js';
-import { BEGINNING, type HistoryStore } from './history-store.js';
+import { BEGINNING, isLastPage, type HistoryRead, type HistoryStore } from './history-store.js';
 
 /** What is read at once. */
 const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
@@ -14,6 +14,8 @@ export interface OrderedOutput {
   message(payload: string, subscription: string, channel: string, position: Position): void;
   /** @param position - from where the channel goes on */
   gap(subscription: string, channel: string, failure: ReadFailure, position: Position): void;
+  /** Told of what one of them has thrown. */
+  failed(error: unknown): void;
 }
 
 /**
@@ -23,7 +25,7 @@ export interface OrderedOutput {
 export class OrderedChannel {
   /** Up to where everything is delivered; `undefined` until it is known from where to count. */
   private last: Position | undefined = undefined;
-  /** Whether nothing was heard yet, so that {@link last} is what the store has said. */
+  /** Whether nothing was delivered or told yet, so that {@link last} is what the store has said. */
   private isSilent = true;
   private lastAt = performance.now();
   private isReading = false;
@@ -34,7 +36,7 @@ export class OrderedChannel {
   private isClosed = false;
 
   constructor(
-    private readonly name: string,
+    readonly name: string,
     private readonly subscription: string,
     private readonly store: HistoryStore,
     private readonly output: OrderedOutput,
@@ -67,21 +69,24 @@ export class OrderedChannel {
     void this.read();
   }
 
-  /**
-   * Something may have been missed.
-   *
-   * @returns whether it is known from where to look
-   */
-  check(): boolean {
+  /** Something may have been missed: reads it. */
+  check(): void {
     if (this.isReading) this.isStale = true;
     else if (this.last !== undefined) void this.read();
-    return this.last !== undefined;
+  }
+
+  /** Something may have been missed before the store told where the channel is. */
+  checkUntil(position: Position): void {
+    // What is forgotten as a whole, after its time, begins anew with the next post.
+    if (position.epoch === BEGINNING.epoch || this.last === undefined || isBehind(this.last, position)) return;
+    this.check();
   }
 
   /** Whether everything up to a position is delivered, and nothing else. */
   isAt({ epoch, offset }: Position): boolean {
     const { last } = this;
-    return !this.isReading && last?.epoch === epoch && last.offset === offset;
+    // The first that is heard may be one before the place that the store has told.
+    return !this.isReading && !this.isSilent && last?.epoch === epoch && last.offset === offset;
   }
 
   isQuietSince(time: number): boolean {
@@ -92,9 +97,7 @@ export class OrderedChannel {
   compare({ epoch, offset }: Position, before: number): void {
     const { last } = this;
     if (!this.isQuietSince(before) || (last!.epoch === epoch && last!.offset === offset)) return;
-    // What is forgotten as a whole, after its time, begins anew with the next post.
-    if (epoch === BEGINNING.epoch) return;
-    void this.read();
+    if (epoch !== BEGINNING.epoch) void this.read();
   }
 
   close(): void {
@@ -119,48 +122,70 @@ export class OrderedChannel {
     this.isReading = true;
     for (;;) {
       this.isStale = false;
+      const asked = this.waiting.length;
       const isWhole = await this.readPage();
       if (isWhole === undefined) return;
       if (!isWhole || this.isStale) continue;
-      if (this.deliverWaiting()) break;
+      if (this.deliverWaiting(asked)) break;
     }
     this.isReading = false;
   }
 
   /** @returns whether nothing more is to be read; `undefined` if it ends here, or is tried again later */
   private async readPage(): Promise<boolean | undefined> {
+    let page: HistoryRead;
     try {
-      const { gap, entries, next, end } = await this.store.read(this.name, this.last!, PAGE);
-      if (this.isClosed) return undefined;
-      const { epoch } = next;
-      if (gap !== undefined) {
-        this.last = { epoch, offset: next.offset - entries.length };
-        this.output.gap(this.subscription, this.name, gap, this.last);
-      }
-      for (const { offset, payload } of entries) if (!this.isClosed) this.deliver(payload, { epoch, offset });
-      this.last = next;
-      return next.epoch === end.epoch && next.offset >= end.offset;
+      page = await this.store.read(this.name, this.last!, PAGE);
     } catch {
-      // The link is away, as the status tells.
+      // The link is away, as the status tells; of anything else the store has told.
       if (!this.isClosed) this.retry = setTimeout(() => void this.read(), RETRY_MS).unref();
       return undefined;
     }
+    if (this.isClosed) return undefined;
+    const { gap, entries, next } = page;
+    const { epoch } = next;
+    if (gap !== undefined) {
+      const from = { epoch, offset: next.offset - entries.length };
+      this.last = from;
+      this.isSilent = false;
+      this.guard(() => this.output.gap(this.subscription, this.name, gap, from));
+    }
+    for (const { offset, payload } of entries) this.deliverRead(payload, { epoch, offset });
+    this.last = next;
+    return isLastPage(page);
   }
 
-  /** @returns whether nothing was missing among them */
-  private deliverWaiting(): boolean {
+  private deliverRead(payload: string, position: Position): void {
+    if (!this.isClosed) this.guard(() => this.deliver(payload, position));
+  }
+
+  /** Nobody waits for what is read, and what comes after it is to be delivered all the same. */
+  private guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.output.failed(error);
+    }
+  }
+
+  /**
+   * @param asked - so many came before everything was read: they are among that, or of a numbering that is over
+   * @returns whether nothing was missing among the others
+   */
+  private deliverWaiting(asked: number): boolean {
     const { waiting } = this;
     this.waiting = [];
     for (const [index, { payload, position }] of waiting.entries()) {
       if (this.isClosed || isBehind(this.last!, position)) continue;
       if (!isNext(this.last!, position)) {
+        if (index < asked) continue;
         this.waiting = [...waiting.slice(index), ...this.waiting].slice(0, MAX_WAITING);
         this.isStale = true;
         return false;
       }
-      this.deliver(payload, position);
+      this.deliverRead(payload, position);
     }
-    return this.waiting.length === 0 || this.deliverWaiting();
+    return this.waiting.length === 0 || this.deliverWaiting(0);
   }
 }
 

@@ -130,7 +130,7 @@ export class Outbound {
     const { isHolding } = this.audience;
     const outcome = await histories.store.append(name, post, bounds);
     if (outcome.kind === 'appended') {
-      if (isHolding) histories.noteEarly(name, outcome.position);
+      if (isHolding) this.audience.takeEarly({ payload: post.payload, channel: name, position: outcome.position });
       return true;
     }
     if (outcome.kind === 'refused') {

@@ -1,10 +1,8 @@
 import type { Delivery } from './delivery.js';
-import { TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
-import { quote } from '../protocol/channel-name.js';
 import type { Gap } from './gap.js';
 import { gapReasonOf } from './histories.js';
-import type { HistoryRead } from './history-store.js';
+import { isLastPage, type HistoryRead } from './history-store.js';
 import type { ReadBounds } from './channel-log.js';
 import type { Reporter } from './reporter.js';
 import { tellOfGap } from './isolate.js';
@@ -69,7 +67,6 @@ export class Replay {
   /** Whether it wants so many of the last messages, and was not given any. */
   private isCounting: boolean;
   private hasBegun = false;
-  private hasReported = false;
 
   /**
    * @param listener - one that is not registered yet
@@ -110,8 +107,7 @@ export class Replay {
       const page = await this.readPage();
       if (page === undefined) continue;
       this.take(page);
-      const isEnd = page.next.epoch === page.end.epoch && page.next.offset >= page.end.offset;
-      if (!isEnd || pace?.canTake(this.held.length) === false) continue;
+      if (!isLastPage(page) || pace?.canTake(this.held.length) === false) continue;
       if (this.takeHeld()) return this.join();
     }
   }
@@ -128,12 +124,8 @@ export class Replay {
       if (isBehind(from, page.from)) return page;
       this.last = from;
       return undefined;
-    } catch (error) {
-      if (!(error instanceof TransportUnavailableError) && !this.hasReported) {
-        this.hasReported = true;
-        const callback = `Reading the history of channel ${quote(listener.channel)}`;
-        hub.reporter.callbackFailed({ callback, error });
-      }
+    } catch {
+      // The link is away, as the status tells; of anything else the store has told.
       await new Promise<void>((resolve) => setTimeout(resolve, RETRY_MS).unref());
       return undefined;
     }

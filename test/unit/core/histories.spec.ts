@@ -26,8 +26,6 @@ async function node(broker?: MemoryBroker) {
       ({ reason, position }) => heard.push(`gap ${reason} ${position?.offset}`),
     );
     await listener.ready;
-    // Until it is known from where on nothing may be missing.
-    for (let turn = 0; turn < 2; turn++) await hub.positionOf(Orders.name);
   };
   return { hub, heard, listen, transport, reporter };
 }
@@ -125,5 +123,140 @@ describe('A channel with history on several nodes', () => {
     broker.heal();
     expect(await a.hub.post(Orders, 2)).toBe(true);
     expect(await a.heard.take(1)).toEqual(['1: 2']);
+  });
+});
+
+const Rooms = defineChannel<number, 'histories/rooms/:id'>('histories/rooms/:id', undefined, {
+  history: { maxMessages: 100, ttlMs: 60_000 },
+});
+
+describe('Listeners of channels with history', () => {
+  test('to a template, and to a channel of it, get each message once', async () => {
+    for (const broker of [undefined, new MemoryBroker()]) {
+      const { hub } = await node(broker);
+      const heard = new Queue<string>();
+      const hear = (name: string) => (message: number) => heard.push(`${name}: ${message}`);
+      await hub.listen(Rooms.for({ id: '1' }), hear('room'), hub.root).ready;
+      await hub.listen(Rooms, hear('template'), hub.root).ready;
+      for (const number of [1, 2]) await hub.post(Rooms.for({ id: '1' }), number);
+      expect((await heard.take(4)).toSorted()).toEqual(['room: 1', 'room: 2', 'template: 1', 'template: 2']);
+      await hub.readHistory('histories/rooms/1', 1);
+      expect(heard.pending).toEqual([]);
+    }
+  });
+
+  test('that are not ready at the start get what this node posts meanwhile, by name and by template, once', async () => {
+    const { hub } = await node(new MemoryBroker());
+    hub.holdPosts();
+    const heard = new Queue<string>();
+    const hear = (name: string) => (message: number) => heard.push(`${name}: ${message}`);
+    const room = Rooms.for({ id: '2' });
+    const prepared = [hub.prepare(room, hear('room'), hub.root), hub.prepare(Rooms, hear('template'), hub.root)];
+    // Another one is subscribed already, so that the broker hands over some of it.
+    await hub.post(room, 1);
+    await hub.listen(room, () => {}, hub.root).ready;
+    await hub.post(room, 2);
+    const posted = hub.post(room, 3);
+    hub.release(prepared);
+    await posted;
+    await hub.post(room, 4);
+    const all = await heard.take(8);
+    for (const name of ['room', 'template']) {
+      expect(all.filter((text) => text.startsWith(name))).toEqual([1, 2, 3, 4].map((number) => `${name}: ${number}`));
+    }
+    await hub.readHistory(room.name, 1);
+    expect(heard.pending).toEqual([]);
+  });
+
+  test('are ready when nothing can be missed any more, also if the link breaks before anything was heard', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await node(broker), await node(broker)];
+    const listening = b.listen();
+    let isReady = false;
+    void listening.then(() => (isReady = true));
+    // The subscription is registered, and it is not known where the channel is.
+    await broker.turn();
+    broker.cut(b.transport);
+    expect(await a.hub.post(Orders, 1)).toBe(true);
+    broker.heal();
+    expect(isReady).toBe(false);
+    await listening;
+    expect(await a.hub.post(Orders, 2)).toBe(true);
+    // Neither a gap nor a hole.
+    const heard = await b.heard.takeUntil((text) => text === '2: 2');
+    expect(heard.filter((text) => text !== '1: 1')).toEqual([]);
+  });
+
+  test('that come back begin anew: what was posted while nobody listened is not for them', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await node(broker), await node(broker)];
+    const heard = new Queue<number>();
+    const first = b.hub.listen(Orders, heard.push, b.hub.root);
+    await first.ready;
+    // On its way when the listener leaves.
+    const posted = a.hub.post(Orders, 1);
+    first.unsubscribe();
+    await posted;
+    for (const number of [2, 3]) await a.hub.post(Orders, number);
+    await b.hub.listen(Orders, heard.push, b.hub.root).ready;
+    await a.hub.post(Orders, 4);
+    expect(await heard.next()).toBe(4);
+  });
+
+  test('by name are ordered as soon as the channel is defined', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await node(broker), await node(broker)];
+    const heard = new Queue<unknown>();
+    await b.hub.listen('histories/later', heard.push, b.hub.root).ready;
+    const Later = defineChannel<number>('histories/later', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
+    await a.hub.post(Later, 1);
+    expect(await heard.next()).toBe(1);
+    await b.hub.listen(Later, () => {}, b.hub.root).ready;
+    broker.cut(b.transport);
+    await a.hub.post(Later, 2);
+    broker.heal();
+    expect(await heard.next()).toBe(2);
+  });
+
+  test('that fail at what is read are reported, and get the rest', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await node(broker), await node(broker)];
+    const heard = new Queue<number>();
+    const hear = (message: number) => {
+      heard.push(message);
+      throw new Error(`not ${message}`);
+    };
+    await b.hub.listen(Orders, hear, b.hub.root).ready;
+    broker.cut(b.transport);
+    for (const number of [1, 2]) await a.hub.post(Orders, number);
+    broker.heal();
+    expect(await heard.take(2)).toEqual([1, 2]);
+    expect(b.reporter.listenerFailures).toHaveLength(2);
+  });
+
+  test('get what they post to their own channel after what they are given', async () => {
+    for (const broker of [undefined, new MemoryBroker()]) {
+      const { hub } = await node(broker);
+      const heard = new Queue<number>();
+      await hub.listen(
+        Orders,
+        (message) => {
+          heard.push(message);
+          if (message < 100) void hub.post(Orders, message + 100);
+        },
+        hub.root,
+      ).ready;
+      for (const number of [1, 2]) void hub.post(Orders, number);
+      expect((await heard.take(4)).toSorted((one, other) => one - other)).toEqual([1, 2, 101, 102]);
+    }
+  });
+
+  test('that post without end do not hold up the process', async () => {
+    const { hub, reporter } = await node();
+    hub.listen(Orders, (message) => void hub.post(Orders, message + 1), hub.root);
+    void hub.post(Orders, 0);
+    expect(reporter.listenerFailures.map(({ error }) => String(error))).toEqual([
+      expect.stringContaining('a listener posts without end'),
+    ]);
   });
 });

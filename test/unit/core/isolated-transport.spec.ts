@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { IsolatedTransport } from '../../../lib/core/isolated-transport.js';
+import type { HistoryStore } from '../../../lib/core/history-store.js';
 import type { Transport } from '../../../lib/core/transport.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
+import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
@@ -25,6 +28,23 @@ function setup(method: keyof Transport, replacement: (...args: never[]) => unkno
   const failures = () =>
     reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
   return { reporter, transport, hub, session, failures };
+}
+
+const Kept = defineChannel<number>('isolated/kept', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
+const at = (offset: number) => ({ epoch: 'e', offset });
+const page = (change: object) => ({ gap: undefined, entries: [], next: at(0), end: at(0), ...change });
+const entry = (offset: unknown) => ({ offset, payload: '' });
+
+/** A hub whose store answers something else. */
+function withStore(method: keyof HistoryStore, replacement: (...args: never[]) => unknown) {
+  const reporter = new RecordingReporter();
+  const transport = new MemoryTransport(new MemoryBroker());
+  const history = { ...transport.history, [method]: replacement };
+  const isolated = new IsolatedTransport(Object.assign(transport, { history }), reporter);
+  const hub = new Hub({ reporter, transport: isolated });
+  const failures = () =>
+    reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
+  return { hub, failures };
 }
 
 /** After what is not handled has been told of. */
@@ -187,4 +207,112 @@ describe('A transport of the application', () => {
     const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
     expect(failures).toEqual(expected);
   });
+});
+
+describe('The history store of a transport of the application', () => {
+  test.each<[string, () => unknown, string]>([
+    ['throws', failing, 'broken'],
+    ['rejects', rejecting, 'broken'],
+    ['gives nothing', () => undefined, 'the outcome must be an object, not undefined'],
+    [
+      'gives a kind of its own',
+      () => ({ kind: 'done' }),
+      'the kind of the outcome must be appended, refused or unknown',
+    ],
+    [
+      'gives no position',
+      () => ({ kind: 'appended' }),
+      'the position of the outcome must be a position { epoch, offset }',
+    ],
+  ])('that %s at an append has not accepted the post', async (_, append, text) => {
+    const { hub, failures } = withStore('append', append);
+    await hub.start();
+    expect(await hub.post(Kept, 1)).toBe(false);
+    expect(failures()).toEqual([
+      expect.stringContaining(`"history.append" of the transport, for channel "isolated/kept": ${text}`),
+    ]);
+  });
+
+  test('that refuses a post without an error has refused it', async () => {
+    const { hub, failures } = withStore('append', () => ({ kind: 'refused' }));
+    await hub.start();
+    expect(await hub.post(Kept, 1)).toBe(false);
+    expect(failures()).toEqual(['A post to channel "isolated/kept": undefined']);
+  });
+
+  test.each<[string, () => unknown, string]>([
+    ['throws', failing, 'broken'],
+    ['rejects', rejecting, 'broken'],
+    ['gives nothing', () => undefined, 'the answer must be an object'],
+    ['gives no place', () => page({ end: { epoch: 7 } }), 'end must be a position'],
+    ['gives a gap of its own', () => page({ gap: 'lost' }), 'gap must be one of trimmed, epoch, future'],
+    ['gives no entries', () => page({ entries: {} }), 'entries must be an array'],
+    [
+      'gives an entry without a payload',
+      () => page({ entries: [{ offset: 1 }], next: at(1) }),
+      'entries.payload must be a text',
+    ],
+    ['leaves one out', () => page({ entries: [entry(1), entry(3)], next: at(3) }), 'must rise by one'],
+    ['goes on elsewhere', () => page({ entries: [entry(1)], next: at(2), end: at(2) }), 'must rise by one'],
+    ['makes no progress', () => page({ end: at(2) }), 'there must be an entry if next is before end'],
+  ])('that %s at a read cannot tell now, and is reported', async (_, read, text) => {
+    const { hub, failures } = withStore('read', read);
+    await hub.start();
+    await expect(hub.readHistory(Kept.name, 1)).rejects.toThrow(TransportUnavailableError);
+    expect(failures()).toEqual([
+      expect.stringContaining('"history.read" of the transport, for channel "isolated/kept": '),
+    ]);
+    expect(failures()[0]).toContain(text);
+  });
+
+  test.each<[string, () => unknown]>([
+    ['throws', failing],
+    ['gives too few', () => []],
+    ['gives no positions', () => [{ epoch: '', offset: 3 }]],
+  ])('that %s when it is asked for positions cannot tell now, and is reported', async (_, positions) => {
+    const { hub, failures } = withStore('positions', positions);
+    await hub.start();
+    await expect(hub.positionOf(Kept.name)).rejects.toThrow(TransportUnavailableError);
+    expect(failures()).toHaveLength(1);
+  });
+
+  test.each<[keyof HistoryStore, (hub: Hub) => Promise<unknown>, unknown]>([
+    ['append', (hub) => hub.post(Kept, 1), false],
+    ['read', (hub) => hub.readHistory(Kept.name, 1), expect.any(TransportUnavailableError)],
+    ['positions', (hub) => hub.positionOf(Kept.name), expect.any(TransportUnavailableError)],
+  ])('that does not answer at %s keeps nobody waiting for ever', async (method, ask, expected) => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    const { hub, failures } = withStore(method, hanging);
+    await hub.start();
+    const answer = ask(hub).catch((error: unknown) => error);
+    await jest.advanceTimersByTimeAsync(30_000);
+    expect(await answer).toEqual(expected);
+    expect(failures()).toEqual([expect.stringMatching(/it has not answered for \d+ s$/)]);
+  });
+
+  test('says that the link is away without a report', async () => {
+    const { hub, failures } = withStore('read', () => Promise.reject(new TransportUnavailableError('away')));
+    await hub.start();
+    await expect(hub.readHistory(Kept.name, 1)).rejects.toThrow('away');
+    expect(failures()).toEqual([]);
+  });
+});
+
+test('A message that a transport hands over with a malformed position is rejected, and not taken as one without history', async () => {
+  const reporter = new RecordingReporter();
+  let receive!: (...handed: unknown[]) => void;
+  const transport = Object.assign(new MemoryTransport(new MemoryBroker()), {
+    start: async (receiver: typeof receive) => void (receive = receiver),
+  });
+  const hub = new Hub({ reporter, transport: new IsolatedTransport(transport, reporter) });
+  await hub.start();
+  const seen: unknown[] = [];
+  hub.listen('news', (message) => seen.push(message), hub.root);
+  for (const position of [null, 7, { epoch: 'e' }, { epoch: 'a b', offset: 1 }]) receive('1', 'news', 'news', position);
+  expect(seen).toEqual([]);
+  expect(reporter.rejections.map(({ error }) => error.message)).toEqual(
+    ['null', '7', 'an object', 'an object'].map(
+      (what) => `the transport must hand over a position { epoch, offset } or none, not ${what}`,
+    ),
+  );
 });

@@ -8,6 +8,7 @@ function setup() {
   const channel = new OrderedChannel('orders', 'orders', store, {
     message: (payload, _subscription, _channel, { offset }) => heard.push(`${offset}: ${payload}`),
     gap: () => heard.push('gap'),
+    failed: () => heard.push('failed'),
   });
   const receive = (offset: number) => channel.receive(`m${offset}`, { epoch: 'e', offset });
   return { channel, heard, receive };
