@@ -52,5 +52,5 @@ export class RoomsService {
 
 /** What cannot be kept is not said to be. */
 export function cutOff(): ServiceUnavailableException {
-  return new ServiceUnavailableException('This server does not reach the others. Please try again.');
+  return new ServiceUnavailableException('This server did not reach the others. Please try again.');
 }

@@ -551,7 +551,7 @@ describe('the page of the sample app', () => {
     for (const page of [ada, grace]) await page.getByText('Cut off, read only').waitFor();
     // What no history has, nobody gets; nor is it lost to its author.
     await say(ada, 'Anybody?');
-    await ada.getByText('This server does not reach the others. Please try again.').waitFor();
+    await ada.getByText('This server did not reach the others. Please try again.').waitFor();
     expect(await draft(ada).inputValue()).toBe('Anybody?');
     expect(await ada.getByRole('log').getByText('Anybody?').count()).toBe(0);
     await people(ada).filter({ hasText: 'Grace' }).waitFor();
