@@ -8,7 +8,10 @@ import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { ADAPTER_NAMES, startApp, type AdapterName } from '../support/apps.js';
 import { launchChromium } from '../support/chromium.js';
+import { ServerProcess } from '../support/client-server-process.js';
 import { Queue } from '../support/queue.js';
+import { RedisServer } from '../support/redis-server.js';
+import { StreamedOrders } from '../support/stream-server.js';
 
 // What a browser's own EventSource makes of the streams.
 
@@ -90,6 +93,7 @@ async function open(page: Page, path: string): Promise<Queue<[type: string, data
       'messaging:revoked',
       'messaging:drain',
       'messaging:gap',
+      'messaging:position',
     ])
       source.addEventListener(type, ({ data }) => note(type, JSON.parse(data as string)));
     source.addEventListener('error', () => note('error', source.readyState));
@@ -180,6 +184,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await page.goto(`${before.url}/page`);
     const events = await open(page, '/orders');
     expect(await events.next()).toEqual(['open', null]);
+    expect(await events.next()).toEqual(['messaging:position', expect.anything()]);
     await post(1, 2);
     expect(await events.take(2)).toEqual([
       ['message', 1],
@@ -188,6 +193,41 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await before.app.close();
     await post(3, 4);
     await using after = await start(Number(new URL(before.url).port));
+    expect(after.url).toBe(before.url);
+    expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
+      ['message', 3],
+      ['message', 4],
+    ]);
+    await post(5);
+    expect(await events.until(isMessage)).toEqual(['message', 5]);
+    await page.close();
+  });
+
+  test('loses nothing of a channel with history if its server crashes, and is started again', async () => {
+    await using redis = await RedisServer.start();
+    const before = await ServerProcess.startStreams({ redis: redis.url, adapter });
+    await using other = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
+    const messaging = other.app.get(MessagingService);
+    const post = async (...numbers: number[]) => {
+      for (const number of numbers) expect(await messaging.postMessage(StreamedOrders, number)).toBe(true);
+    };
+    const page = await browser.newPage();
+    await page.goto(`${before.url}/page`);
+    const events = await open(page, '/orders');
+    expect(await events.next()).toEqual(['open', null]);
+    expect(await events.next()).toEqual(['messaging:position', expect.anything()]);
+    await post(1, 2);
+    expect(await events.take(2)).toEqual([
+      ['message', 1],
+      ['message', 2],
+    ]);
+    await before.kill();
+    await post(3, 4);
+    await using after = await ServerProcess.startStreams({
+      redis: redis.url,
+      adapter,
+      port: Number(new URL(before.url).port),
+    });
     expect(after.url).toBe(before.url);
     expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
       ['message', 3],

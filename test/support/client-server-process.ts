@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { bundleProgram, PROGRAM_ROOT } from './bundled-program.js';
 import type { ClientServerOptions } from './client-servers.js';
+import type { StreamServerOptions } from './stream-server.js';
 
 const PROGRAM = `
   import { ClientServer } from './client-servers.ts';
@@ -10,7 +11,20 @@ const PROGRAM = `
   const server = await ClientServer.start(JSON.parse(process.env.SERVER_OPTIONS));
   console.log(server.url);`;
 
-let bundle: Promise<string> | undefined;
+const STREAM_PROGRAM = `
+  import { startStreamServer } from './stream-server.ts';
+  process.on('disconnect', () => process.exit());
+  const { app, url } = await startStreamServer(JSON.parse(process.env.SERVER_OPTIONS));
+  app.enableShutdownHooks();
+  console.log(url);`;
+
+const bundles = new Map<string, Promise<string>>();
+
+function bundleOf(program: string): Promise<string> {
+  let bundle = bundles.get(program);
+  if (bundle === undefined) bundles.set(program, (bundle = bundleProgram(program)));
+  return bundle;
+}
 
 /** A server in a process of its own. It ends with this one. */
 export class ServerProcess implements AsyncDisposable {
@@ -19,11 +33,20 @@ export class ServerProcess implements AsyncDisposable {
     readonly url: string,
   ) {}
 
-  static async start(options: ClientServerOptions): Promise<ServerProcess> {
-    const code = await (bundle ??= bundleProgram(PROGRAM));
+  static start(options: ClientServerOptions): Promise<ServerProcess> {
+    return ServerProcess.run(PROGRAM, { shutdownHooks: true, ...options });
+  }
+
+  /** See {@link startStreamServer}. */
+  static startStreams(options: StreamServerOptions): Promise<ServerProcess> {
+    return ServerProcess.run(STREAM_PROGRAM, options);
+  }
+
+  private static async run(program: string, options: object): Promise<ServerProcess> {
+    const code = await bundleOf(program);
     const child = spawn(process.execPath, ['--input-type=module'], {
       cwd: PROGRAM_ROOT,
-      env: { ...process.env, SERVER_OPTIONS: JSON.stringify({ shutdownHooks: true, ...options }) },
+      env: { ...process.env, SERVER_OPTIONS: JSON.stringify(options) },
       stdio: ['pipe', 'pipe', 'inherit', 'ipc'],
     });
     child.stdin!.end(code);
