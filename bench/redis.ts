@@ -1,12 +1,11 @@
 // What it costs to bring messages from one node to another over Redis, against PUBLISH and SUBSCRIBE by hand: time and CPU
 // of both nodes for each message when many are posted at once, and the time that a single one takes.
-import { fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { NodeTask } from './support/redis-node.js';
 import { Redis } from './support/redis.js';
 import { report, type Case } from './support/table.js';
+import { TwoNodes } from './support/two-nodes.js';
 
 const ROUNDS = 8;
 const MANY: NodeTask = { count: 100_000, inFlight: 1_000 };
@@ -15,15 +14,19 @@ const SINGLE: NodeTask = { count: 2_000, inFlight: 1 };
 const NAIVE = 'naive ioredis';
 
 interface NodesCase extends Case {
-  readonly nodes: Nodes;
+  readonly nodes: TwoNodes;
 }
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const redis = await Redis.start();
   const cases: NodesCase[] = [];
   try {
-    cases.push({ name: NAIVE, nodes: await Nodes.start(NAIVE, redis) });
-    cases.push({ name: 'messaging', nodes: await Nodes.start('messaging', redis), goal: { base: NAIVE, ratio: 0.2 } });
+    cases.push({ name: NAIVE, nodes: await TwoNodes.start(NAIVE, redis) });
+    cases.push({
+      name: 'messaging',
+      nodes: await TwoNodes.start('messaging', redis),
+      goal: { base: NAIVE, ratio: 0.2 },
+    });
     for (const { nodes } of cases) await nodes.pass(MANY);
     for (const task of [MANY, SOME]) await compareLoad(task, cases, rounds);
     await compare({
@@ -66,40 +69,4 @@ async function compareLoad(task: NodeTask, cases: readonly NodesCase[], rounds: 
       ...(goal && { goal: { base: NAIVE, ratio: 0.25 } }),
     })),
   });
-}
-
-/** A poster and a listener. */
-class Nodes {
-  private constructor(
-    private readonly poster: ChildProcess,
-    private readonly listener: ChildProcess,
-  ) {}
-
-  static async start(variant: string, redis: Redis): Promise<Nodes> {
-    const node = async (role: string): Promise<ChildProcess> => {
-      const child = fork(new URL('support/redis-node.js', import.meta.url), [variant, role, redis.url]);
-      await once(child, 'message');
-      return child;
-    };
-    return new Nodes(await node('poster'), await node('listener'));
-  }
-
-  /** Passes messages from one to the other; microseconds. */
-  async pass(task: NodeTask): Promise<{ time: number; cpu: number }> {
-    this.listener.send(task);
-    await once(this.listener, 'message');
-    const start = performance.now();
-    const posted = once(this.poster, 'message') as Promise<[number]>;
-    const received = once(this.listener, 'message') as Promise<[number]>;
-    this.poster.send(task);
-    const [[posting], [receiving]] = await Promise.all([posted, received]);
-    return { time: (performance.now() - start) * 1_000, cpu: posting + receiving };
-  }
-
-  async stop(): Promise<void> {
-    for (const child of [this.poster, this.listener]) {
-      child.disconnect();
-      await once(child, 'exit');
-    }
-  }
 }

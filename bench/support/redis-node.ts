@@ -28,6 +28,7 @@ interface End {
 }
 
 const Events = defineChannel('bench/events', Event);
+const KeptEvents = defineChannel('bench/kept', Event, { history: { maxMessages: 1_000, ttlMs: 60_000 } });
 
 const VARIANTS: Record<string, (url: string) => Promise<End>> = {
   'naive ioredis': async (url) => {
@@ -40,17 +41,38 @@ const VARIANTS: Record<string, (url: string) => Promise<End>> = {
       },
     };
   },
-  messaging: async (url) => {
-    @Module({ imports: [MessagingModule.forRoot({ redis: url })] })
-    class AppModule {}
-    const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
-    const messaging = app.get(MessagingService);
+  'a script a post': async (url) => {
+    const redis = new Redis(url);
+    const script = `
+      local offset = redis.call('HINCRBY', KEYS[1], 'offset', 1)
+      redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, offset .. '-0', 'p', ARGV[1])
+      redis.call('PUBLISH', ARGV[2], offset .. '|' .. ARGV[1])
+      return offset`;
+    const sha = (await redis.script('LOAD', script)) as string;
     return {
-      post: (event) => messaging.postMessage(Events, event, { global: true }),
-      listen: (listener) => messaging.addListener(Events, listener).ready,
+      post: (event) => redis.evalsha(sha, 2, 'naive:h', 'naive:s', JSON.stringify(event), 'naive/kept'),
+      listen: async (listener) => {
+        redis.on('message', (_channel: string, text: string) => {
+          listener(JSON.parse(text.slice(text.indexOf('|') + 1)) as Event);
+        });
+        await redis.subscribe('naive/kept');
+      },
     };
   },
+  messaging: (url) => messaging(url, Events),
+  'with history': (url) => messaging(url, KeptEvents),
 };
+
+async function messaging(url: string, channel: typeof Events | typeof KeptEvents): Promise<End> {
+  @Module({ imports: [MessagingModule.forRoot({ redis: url })] })
+  class AppModule {}
+  const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
+  const service = app.get(MessagingService);
+  return {
+    post: (event) => service.postMessage(channel, event, { global: true }),
+    listen: (listener) => service.addListener(channel, listener).ready,
+  };
+}
 
 /** What a node is told to do; `inFlight`: how many posts may wait for Redis' answer. */
 export interface NodeTask {

@@ -49,6 +49,9 @@ export class RedisHistoryAppends {
   private first = 0;
   private pendingBytes = 0;
   private number = 0;
+  // Which process of Redis is at the other end, as it has answered. Unknown of a Cluster, which has several.
+  private process = '';
+  private session = 0;
   private epochs = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
@@ -104,6 +107,8 @@ export class RedisHistoryAppends {
 
   /** The link is down: what was unanswered will not be. */
   down(): void {
+    this.session++;
+    this.process = '';
     for (const lane of this.lanes.values()) {
       const { batch } = lane;
       if (batch === undefined) continue;
@@ -159,6 +164,7 @@ export class RedisHistoryAppends {
     const args = [
       // Another one each time: what the former try began may have been lost with the Redis that it was made at.
       this.node + (++this.epochs).toString(36),
+      this.process,
       number,
       REMEMBER_MS,
       bounds.maxMessages,
@@ -167,12 +173,13 @@ export class RedisHistoryAppends {
       batch.posts.length,
       ...batch.payloadArgs,
     ].map(String);
+    const { session } = this;
     const { client } = this.link!;
     if (client.isCluster) batch.retry = setTimeout(() => this.tryAgain(lane, batch), CLUSTER_PATIENCE_MS).unref();
     SCRIPT.run(client, keys, args).then(
       (answer) => {
         // Whichever try it is of.
-        if (lane.batch === batch) this.answered(lane, batch, answer);
+        if (lane.batch === batch) this.answered(lane, batch, answer, session);
       },
       (error: Error) => {
         if (lane.batch !== batch || batch.attempt !== attempt) return;
@@ -191,10 +198,11 @@ export class RedisHistoryAppends {
     else if (this.link!.isUp) this.try(lane, batch);
   }
 
-  private answered(lane: Lane, batch: HistoryBatch, answer: unknown): void {
+  private answered(lane: Lane, batch: HistoryBatch, answer: unknown, session: number): void {
     try {
       const read = readAppendAnswer(batch, answer);
       if (read !== undefined) {
+        if (session === this.session && !this.link!.client.isCluster) this.process = read.process;
         batch.posts.forEach((post, index) => this.settle(post, read.outcomes[index]!));
         if (read.publishError !== '') this.refused(batch, new Error(`PUBLISH: ${read.publishError}`));
         else if (this.problem !== undefined) this.accepted(batch.channel, this.problem);

@@ -56,43 +56,44 @@ end
  * Appends a batch and publishes it.
  *
  * Keys: the hash, the stream, what is remembered of the appender, and one for each post that has an id. Arguments: an epoch
- * that was never used, the number of the batch among those of the appender, how long it is remembered, how many messages are
- * kept, how long, the Redis channel, how many posts there are, and their payloads: joined by line breaks if no post has an id, else each in
+ * that was never used, the process of Redis if it is known, the number of the batch among those of the appender, how long it is
+ * remembered, how many messages are kept, how long, the Redis channel, how many posts there are, and their payloads: joined by line breaks if no post has an id, else each in
  * an argument, with one behind it that is empty or the digest.
  *
- * Answers `ok`, the epoch, the offsets and the error of PUBLISH, if there was one; or `stale` for a batch before the last one of the appender.
+ * Answers `ok`, the epoch, the offsets, the error of PUBLISH, if there was one, and the process of Redis; or `stale` for a batch before the last one of the appender.
  * The offsets are that of the first if all were appended, else one for each post, `x` for one whose id has another digest.
  */
 export const APPEND_SCRIPT = `${COMMON}
 local hash, stream, appender = KEYS[1], KEYS[2], KEYS[3]
-local candidate, number, rememberMs, most, ttl = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local channel, count, payloads = ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local candidate, here, number, rememberMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local most, ttl, channel, count, payloads = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8]), ARGV[9]
+if here == '' then here = process() end
 
 local made = redis.call('GET', appender)
 if made then
   local last, epoch, places = string.match(made, '^(%d+) (%w+) (%S+)$')
-  if last and tonumber(last) == number then return {'ok', epoch, places, ''} end
+  if last and tonumber(last) == number then return {'ok', epoch, places, '', here} end
   if last and tonumber(last) > number then return {'stale'} end
 end
 
-local state = redis.call('HMGET', hash, 'epoch', 'offset', 'run', 'former', 'root', 'swept')
-local epoch, run, former, root, swept = state[1], state[3], state[4] or '', state[5], tonumber(state[6] or 0)
+local state = redis.call('HMGET', hash, 'epoch', 'offset', 'run', 'former', 'root', 'sweepAt', 'ttl')
+local epoch, run, former, root = state[1], state[3], state[4] or '', state[5]
 local offset = known(epoch, state[2])
-local time, here = now(), process()
+local time, isNew = now(), false
 if not offset then
-  epoch, offset, former, root = candidate, 0, '', candidate
+  epoch, offset, former, root, isNew = candidate, 0, '', candidate, true
   if redis.call('EXISTS', stream) == 1 then redis.call('DEL', stream) end
 elseif run ~= here then
   local ends = {epoch .. ':' .. text(offset)}
   for each in string.gmatch(former, '%S+') do if #ends < 8 then ends[#ends + 1] = each end end
-  epoch, former = candidate, table.concat(ends, ' ')
+  epoch, former, isNew = candidate, table.concat(ends, ' '), true
 end
 
 local places, names = text(offset + 1), {}
 if #KEYS > 3 then
   local lines, all, nextKey = {}, {}, 4
   for i = 1, count do
-    local payload, digest, place = ARGV[6 + 2 * i], ARGV[7 + 2 * i], nil
+    local payload, digest, place = ARGV[7 + 2 * i], ARGV[8 + 2 * i], nil
     if digest ~= '' then
       local key = KEYS[nextKey]
       nextKey = nextKey + 1
@@ -107,7 +108,7 @@ if #KEYS > 3 then
     all[i] = place
   end
   payloads, places, count = table.concat(lines, '\\n'), table.concat(all, ','), #lines
-  if count == 0 then return {'ok', state[1], places, ''} end
+  if count == 0 then return {'ok', state[1], places, '', here} end
 end
 
 local last = offset + count
@@ -118,21 +119,26 @@ if type(added) == 'table' and added.err then
   if not string.find(added.err, 'smaller than the target') and not string.find(added.err, 'exhausted') then return added end
   redis.call('DEL', stream)
   redis.call(unpack(entry))
+  isNew = true
 end
-if last > most then redis.call('XTRIM', stream, 'MINID', text(last - most + 1)) end
-if time - swept >= ttl / 16 then
+-- Each call takes Redis' time: what may be done now and then is not done with each batch.
+local step = math.max(16, math.floor(most / 16))
+if math.floor(last / step) > math.floor(offset / step) and last > most then
+  redis.call('XTRIM', stream, 'MINID', text(last - most + 1))
+end
+if isNew or state[7] ~= ARGV[6] or time >= tonumber(state[6] or 0) or time < tonumber(state[6] or 0) - ttl then
   local old = lastOld(stream, time - ttl, last)
   if old then redis.call('XTRIM', stream, 'MINID', text(old + 1)) end
-  swept = time
-end
-redis.call('HSET', hash, 'epoch', epoch, 'offset', text(last), 'run', here, 'former', former, 'root', root, 'ttl', ttl, 'swept', text(swept))
-redis.call('PEXPIRE', stream, ttl)
-redis.call('PEXPIRE', hash, text(math.max(2 * ttl, 86400000)))
+  local pause = math.ceil(ttl / 16)
+  redis.call('HSET', hash, 'epoch', epoch, 'offset', text(last), 'run', here, 'former', former, 'root', root, 'ttl', ttl, 'sweepAt', text(time + pause))
+  redis.call('PEXPIRE', stream, ttl + pause)
+  redis.call('PEXPIRE', hash, text(math.max(2 * ttl, 86400000)))
+else redis.call('HSET', hash, 'offset', text(last)) end
 redis.call('SET', appender, text(number) .. ' ' .. epoch .. ' ' .. places, 'PX', rememberMs)
 for key, value in pairs(names) do redis.call('SET', key, value, 'PX', ttl) end
 local head = '\\n{"history":{"epoch":"' .. epoch .. '","offset":' .. text(offset + 1) .. ',"count":' .. text(count) .. '}}\\n'
 local published = redis.pcall('PUBLISH', channel, head .. payloads)
-return {'ok', epoch, places, type(published) == 'table' and published.err or ''}
+return {'ok', epoch, places, type(published) == 'table' and published.err or '', here}
 `;
 
 /**
