@@ -1,6 +1,16 @@
 import { once } from 'node:events';
 import http from 'node:http';
-import { Controller, Get, Inject, Injectable, Module, Post, Scope, type ModuleMetadata } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  Inject,
+  Injectable,
+  Module,
+  Post,
+  Scope,
+  type ModuleMetadata,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
 import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, jest, test } from '@jest/globals';
@@ -627,5 +637,93 @@ describe('message classes of one name', () => {
       expect.stringMatching(/^warn 2 message classes called "module-again" were declared at .*module\.spec\.ts/),
     ]);
     expect(classes).toHaveLength(2);
+  });
+});
+
+// As docs/history.md shows it.
+describe('a cache that asks for the position, loads the state, then listens from the position', () => {
+  const Prices = defineChannel<[share: string, cents: number]>('module/prices', undefined, {
+    history: { maxMessages: 100, ttlMs: 60_000 },
+  });
+
+  class Database {
+    readonly prices = new Map<string, number>();
+    readonly loads = new Queue<string>();
+    /** What happens while it is being read. */
+    meanwhile: (() => Promise<void>) | undefined;
+
+    async load(): Promise<ReadonlyMap<string, number>> {
+      const prices = new Map(this.prices);
+      this.loads.push(JSON.stringify([...prices]));
+      await this.meanwhile?.();
+      return prices;
+    }
+  }
+
+  @Injectable()
+  class PriceCache implements OnApplicationBootstrap {
+    readonly prices = new Map<string, number>();
+    readonly followed = new Queue<string>();
+
+    constructor(
+      private readonly messages: MessagingService,
+      private readonly database: Database,
+    ) {}
+
+    onApplicationBootstrap(): Promise<void> {
+      return this.follow();
+    }
+
+    private async follow(): Promise<void> {
+      const position = await this.messages.position(Prices);
+      for (const [share, cents] of await this.database.load()) this.prices.set(share, cents);
+      const listener = this.messages.addListener(Prices, ([share, cents]) => this.prices.set(share, cents), {
+        replay: position,
+        onGap: () => {
+          listener.unsubscribe();
+          return this.follow();
+        },
+      });
+      await listener.ready;
+      this.followed.push(JSON.stringify([...this.prices]));
+    }
+  }
+
+  async function startCache() {
+    const broker = new MemoryBroker();
+    const database = new Database();
+    const poster = await startApp({ imports: [MessagingModule.forRoot({ transport: new MemoryTransport(broker) })] });
+    const change = async (share: string, cents: number): Promise<void> => {
+      database.prices.set(share, cents);
+      expect(await poster.app.get(MessagingService).postMessage(Prices, [share, cents])).toBe(true);
+    };
+    await change('a', 1);
+    database.meanwhile = () => change('a', 2);
+    const transport = new MemoryTransport(broker);
+    const providers = [PriceCache, { provide: Database, useValue: database }];
+    const server = await startApp({ imports: [MessagingModule.forRoot({ transport })], providers });
+    database.meanwhile = undefined;
+    return { broker, database, change, transport, poster, server, cache: server.app.get(PriceCache) };
+  }
+
+  test('has what changed while it was loading when the application has started', async () => {
+    const { poster, server, database, cache } = await startCache();
+    expect(database.loads.pending).toEqual(['[["a",1]]']);
+    expect([...cache.prices]).toEqual([['a', 2]]);
+    await server[Symbol.asyncDispose]();
+    await poster[Symbol.asyncDispose]();
+  });
+
+  test('loads anew if messages are lost, and has what changed meanwhile', async () => {
+    const { poster, server, broker, transport, cache, change } = await startCache();
+    expect(await cache.followed.next()).toBe('[["a",2]]');
+    broker.cut(transport);
+    await change('a', 3);
+    broker.wipe();
+    await change('b', 4);
+    broker.heal();
+    expect(await cache.followed.next()).toBe('[["a",3],["b",4]]');
+    await server[Symbol.asyncDispose]();
+    await poster[Symbol.asyncDispose]();
   });
 });
