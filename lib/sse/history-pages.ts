@@ -5,11 +5,15 @@ import { placeId } from '../protocol/place-id.js';
 /** What is read at once: what a connection takes at once, since the page of a slow reader is kept meanwhile. */
 const PAGE = { maxEntries: 256, maxBytes: 65_536 };
 /** How many pages are kept for others who want the same. */
-const MAX_PAGES = 16;
+const MAX_PAGES = 256;
+/** For how long. In milliseconds. */
+const KEPT_MS = 1_000;
 
 /** Reads the history of a channel, once for all who want the same at a time. */
 export class HistoryPages {
   private readonly pages = new Map<string, Promise<DeliveriesRead>>();
+
+  private timer: NodeJS.Timeout | undefined = undefined;
 
   constructor(
     private readonly hub: Hub,
@@ -30,12 +34,16 @@ export class HistoryPages {
     const [oldest] = pages.keys();
     if (oldest !== undefined && pages.size >= MAX_PAGES) pages.delete(oldest);
     pages.set(key, page);
+    this.timer ??= setTimeout(() => this.forget(), KEPT_MS).unref();
     page.catch(() => this.pages.get(key) === page && this.pages.delete(key));
     return page;
   }
 
-  /** To be called when the history has become longer, or nobody reads any more. */
+  /** To be called when the history has become longer. */
   forget(): void {
+    if (this.timer === undefined) return;
+    clearTimeout(this.timer);
+    this.timer = undefined;
     this.pages.clear();
   }
 }

@@ -1,10 +1,11 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { ChannelStream } from '../../../lib/core/stream.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import type { Position } from '../../../lib/protocol/position.js';
 import { Flusher } from '../../../lib/sse/flusher.js';
 import type { Frame } from '../../../lib/sse/frame.js';
+import { HistoryPages } from '../../../lib/sse/history-pages.js';
 import { StreamFeeds } from '../../../lib/sse/stream-feeds.js';
 import { WorkQueue } from '../../../lib/sse/work-queue.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
@@ -52,6 +53,28 @@ function setup() {
   const post = (number: number) => void hub.post(Orders, number);
   return { hub, open, post, asked };
 }
+
+describe('Pages of a history', () => {
+  test('are kept for those who want the same for a moment, and no longer', () => {
+    jest.useFakeTimers();
+    try {
+      const { hub, asked } = setup();
+      const pages = new HistoryPages(hub, Orders.name);
+      for (let offset = 0; offset < 300; offset++) void pages.read({ epoch: 'e', offset });
+      void pages.read({ epoch: 'e', offset: 299 });
+      expect(asked).toHaveLength(300);
+      // Too many to be kept all.
+      void pages.read({ epoch: 'e', offset: 0 });
+      expect(asked).toHaveLength(301);
+      expect(pages['pages'].size).toBe(256);
+      jest.advanceTimersByTime(1_000);
+      expect(pages['pages'].size).toBe(0);
+      expect(jest.getTimerCount()).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+});
 
 describe('A feed of a channel with history', () => {
   test('asks once where it is for all that come before it knows, and tells each; those that come later at once', async () => {
