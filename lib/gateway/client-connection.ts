@@ -5,6 +5,7 @@ import type { Hub } from '../core/hub.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
 import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { FeedReader } from '../sse/feed.js';
 import { positionOwner, type Admissions } from './admission.js';
 import { CatchUp, type HeldHistory } from './catch-up.js';
 import type { ChannelFeeds } from './channel-feeds.js';
@@ -64,7 +65,7 @@ export class ClientConnection {
   readonly owner: string;
   private readonly held = new Map<string, Held>();
   /** Takes what goes over the stream, once there is one. */
-  private reader: Reader<unknown> | undefined = undefined;
+  private reader: (Reader<unknown> & Partial<FeedReader>) | undefined = undefined;
   private form: StreamForm | undefined = undefined;
   /** Whether the client has been told what became of its request. */
   private hasBegun = false;
@@ -199,7 +200,16 @@ export class ClientConnection {
     if (opening.form === 'client') {
       const replays = opening.past?.replayAnswers ?? [];
       this.replace(opening.from);
-      return new ClientForm(admissions, owner, send, { ...greeting, replays });
+      // A stream that takes batches is given them directly: with thousands of clients, what each of them is reached by is no longer
+      // in the cache when the next message comes, and costs more than it does.
+      const { reader } = this;
+      return new ClientForm(
+        admissions,
+        owner,
+        send,
+        { ...greeting, replays },
+        isFeedReader(reader) ? reader : undefined,
+      );
     }
     const { names, proof } = opening;
     this.replace(proof?.streamOn(owner, admissions));
@@ -336,4 +346,8 @@ export class ClientConnection {
     if (tooMuch.size === 0) return entrances;
     return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterWithLess(held) : entrance]);
   }
+}
+
+function isFeedReader(reader: Partial<FeedReader> | undefined): reader is FeedReader {
+  return reader?.sendAll !== undefined;
 }

@@ -6,7 +6,6 @@ import type {
   ReadyEvent,
   ReplayEvent,
 } from '../protocol/gateway.js';
-import type { Batch } from '../sse/batch.js';
 import type { FeedPlace, FeedReader } from '../sse/feed.js';
 import { Frame, encodeFrame } from '../sse/frame.js';
 import type { Admissions } from './admission.js';
@@ -17,19 +16,22 @@ import type { ChannelEntrance, Entrance } from './resume.js';
 import { placeAfter, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
 
 /** A stream as our client reads it: frames name the channel and restore types, events of its own say positions. */
-export class ClientForm implements StreamForm, FeedReader {
-  private readonly place: FeedPlace = { reader: this };
+export class ClientForm implements StreamForm {
+  private readonly place: FeedPlace;
 
-  /** @param owner - see `positionOwner` @param greeting - until the stream is ready */
+  /**
+   * @param owner - see `positionOwner`
+   * @param greeting - until the stream is ready
+   * @param reader - takes what feeds send; by default {@link send} does
+   */
   constructor(
     private readonly admissions: Admissions,
     private readonly owner: string,
     private readonly send: Send,
     private greeting: Greeting | undefined,
-  ) {}
-
-  sendAll(batch: Batch): void {
-    this.send(batch);
+    reader: FeedReader = { sendAll: send },
+  ) {
+    this.place = { reader };
   }
 
   missed(entrance: Entrance): void {
