@@ -3,6 +3,7 @@ import { Controller, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { ExpressAdapter } from '@nestjs/platform-express';
+import { Cluster } from 'ioredis';
 import type { Observable } from 'rxjs';
 import {
   AuthorizeChannel,
@@ -22,11 +23,16 @@ import { machineClock } from './machine-clock.js';
 
 // A server that posts and listens, in a process of its own: see fault-process.ts.
 
+/** Where a server finds Redis. */
+export type FaultNodeRedis =
+  | { readonly host: string; readonly port: number }
+  | { readonly sentinels: readonly { readonly host: string; readonly port: number }[]; readonly name: string }
+  | { readonly members: readonly { readonly host: string; readonly port: number }[] };
+
 export interface FaultNodeOptions {
   /** Its name as a poster and a reader: of this process, not of its successor. */
   readonly name: string;
-  /** Where it finds Redis: a proxy. */
-  readonly redisPort: number;
+  readonly redis: FaultNodeRedis;
   readonly adapter: 'Express' | 'Fastify';
   readonly heartbeatMs: number;
   readonly recoveryMs: number;
@@ -125,10 +131,11 @@ class Streams {
 }
 
 export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
+  const { redis } = options;
   @Module({
     imports: [
       MessagingModule.forRoot({
-        redis: { host: '127.0.0.1', port: options.redisPort },
+        redis: 'members' in redis ? () => new Cluster([...redis.members]) : redis,
         gateway: { recoveryMs: options.recoveryMs },
         sse: { heartbeatMs: options.heartbeatMs, retryMs: 300 },
       }),

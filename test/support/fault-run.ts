@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Position } from 'nestjs-messaging';
-import { delay, inflictOnLink, inflictOnRedis } from './fault-acts.js';
+import { delay, inflictOnLink } from './fault-acts.js';
 import { explain, type Inflicted, type Scene, type Visit } from './fault-causes.js';
 import { channelOf, hearsOf, keepsHistory, keptOf, RESUMED } from './fault-channels.js';
 import type { FaultNodeNote, FaultNodeRun } from './fault-node.js';
@@ -12,7 +12,6 @@ import { HistoryLedger, HistoryLog } from './history-ledger.js';
 import { Ledger, ReaderLog, type Finding } from './ledger.js';
 import { machineClock as clock } from './machine-clock.js';
 import { randomFrom } from './random.js';
-import type { RedisServer } from './redis-server.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 /** How a schedule is run. */
@@ -43,7 +42,8 @@ export interface Slot {
 
 /** What a run needs of the world that it is in. */
 export interface RunWorld {
-  readonly redis: RedisServer;
+  /** Resolves when it is over. */
+  inflictOnRedis(fault: Fault): Promise<void>;
   readonly slots: readonly Slot[];
   startProcess(slot: Slot): Promise<void>;
 }
@@ -210,7 +210,7 @@ export class Run implements Scene {
   private async inflict(fault: Fault): Promise<void> {
     const fromMs = clock();
     const part = partOf(fault.kind);
-    if (part === 'redis') await inflictOnRedis(this.world.redis, fault);
+    if (part === 'redis') await this.world.inflictOnRedis(fault);
     else if (part === 'client') await this.inflictOnClient(fault);
     else {
       const slots = fault.target === -1 ? this.slots : [this.slots[fault.target % this.slots.length]!];

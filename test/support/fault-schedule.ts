@@ -38,7 +38,10 @@ export const FAULT_KINDS = [
   'client-delay',
 ] as const;
 
-export type FaultKind = (typeof FAULT_KINDS)[number];
+type DrawnKind = (typeof FAULT_KINDS)[number];
+
+/** Also what only other brokers than a single Redis do: another server is the master now; slots move between members. */
+export type FaultKind = DrawnKind | 'redis-failover' | 'redis-reshard';
 
 /** Whether Redis forgets all histories by it. */
 export function isWipe(kind: FaultKind): boolean {
@@ -76,7 +79,7 @@ const CLIENTS = 9;
 const LENGTH_MS = 6_000;
 const SERVER_KINDS = FAULT_KINDS.filter((kind) => !kind.startsWith('client-'));
 /** How long faults of a kind last, in milliseconds: the shortest and the longest. */
-const LENGTHS: Readonly<Record<FaultKind, readonly [number, number]>> = {
+const LENGTHS: Readonly<Record<DrawnKind, readonly [number, number]>> = {
   'redis-restart': [0, 1_500],
   'redis-kill': [0, 2_500],
   'redis-wipe': [0, 1_500],
@@ -103,7 +106,7 @@ const LONG_CUT_MS = [6_000, 12_000] as const;
 export function scheduleOf(seed: number): Schedule {
   const random = randomFrom(seed * 7_919 + 17);
   const faults: Fault[] = [];
-  const draw = (kind: FaultKind, fromMs: number): void => {
+  const draw = (kind: DrawnKind, fromMs: number): void => {
     const part = partOf(kind);
     const [shortest, longest] = kind === 'client-cut' && random(8) === 0 ? LONG_CUT_MS : LENGTHS[kind];
     const fault: Fault = {
@@ -127,7 +130,7 @@ function targetOf(random: Random, count: number, isForAll: boolean): number {
   return isForAll ? -1 : one;
 }
 
-function clientKind(random: Random): FaultKind {
+function clientKind(random: Random): DrawnKind {
   return (['client-cut', 'client-cut', 'client-cut', 'client-leave', 'client-half-open', 'client-delay'] as const)[
     random(6)
   ]!;

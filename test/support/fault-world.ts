@@ -1,11 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inflictOnRedis } from './fault-acts.js';
+import type { FaultNodeRedis } from './fault-node.js';
 import { FaultProcess } from './fault-process.js';
 import type { RunReport } from './fault-report.js';
 import type { Inflicted } from './fault-causes.js';
 import { Run, type RunOptions, type RunWorld, type Slot } from './fault-run.js';
-import type { Schedule } from './fault-schedule.js';
+import type { Fault, Schedule } from './fault-schedule.js';
 import { RedisServer } from './redis-server.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -14,6 +16,15 @@ export interface FaultWorldOptions {
   readonly code: string;
   readonly heartbeatMs?: number;
   readonly recoveryMs?: number;
+  /** Instead of a single Redis behind a proxy for each server. */
+  readonly broker?: FaultBroker;
+}
+
+/** Redis, as servers and faults find it. */
+export interface FaultBroker extends AsyncDisposable {
+  readonly redis: FaultNodeRedis;
+  /** Resolves when the fault is over. */
+  inflict(fault: Fault): Promise<void>;
 }
 
 const NODES = 3;
@@ -24,20 +35,18 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
   private inflicted: readonly Inflicted[] = [];
 
   private constructor(
-    private readonly options: Required<FaultWorldOptions>,
-    private readonly dir: string,
-    readonly redis: RedisServer,
+    private readonly options: Required<Omit<FaultWorldOptions, 'broker'>>,
+    private readonly broker: FaultBroker,
     readonly slots: Slot[],
   ) {}
 
-  static async start({ heartbeatMs = 1_000, recoveryMs = 30_000, code }: FaultWorldOptions): Promise<FaultWorld> {
-    const dir = await mkdtemp(join(tmpdir(), 'fault-world-'));
-    const redis = await RedisServer.start({ dir, args: ['--busy-reply-threshold', '100'] });
-    const world = new FaultWorld({ heartbeatMs, recoveryMs, code }, dir, redis, []);
+  static async start(options: FaultWorldOptions): Promise<FaultWorld> {
+    const { heartbeatMs = 1_000, recoveryMs = 30_000, code, broker = await SingleRedis.start() } = options;
+    const world = new FaultWorld({ heartbeatMs, recoveryMs, code }, broker, []);
     try {
       await Promise.all(
         Array.from({ length: NODES }, async (_, index) => {
-          const link = await TcpProxy.start(redis.port);
+          const link = await TcpProxy.start('port' in broker.redis ? broker.redis.port : 0);
           const slot: Slot = {
             index,
             link,
@@ -72,11 +81,12 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
   async startProcess(slot: Slot): Promise<void> {
     const name = `${slot.index}.${++slot.incarnation}`;
     const { heartbeatMs, recoveryMs, code } = this.options;
+    const { redis } = this.broker;
     slot.process = await FaultProcess.start(
       code,
       {
         name,
-        redisPort: slot.link.port,
+        redis: 'port' in redis ? { ...redis, port: slot.link.port } : redis,
         adapter: slot.index % 2 === 0 ? 'Express' : 'Fastify',
         heartbeatMs,
         recoveryMs,
@@ -92,7 +102,36 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
         await link[Symbol.asyncDispose]();
       }),
     );
-    await this.redis[Symbol.asyncDispose]();
+    await this.broker[Symbol.asyncDispose]();
+  }
+
+  inflictOnRedis(fault: Fault): Promise<void> {
+    return this.broker.inflict(fault);
+  }
+}
+
+/** One Redis that keeps on disk what it has. */
+class SingleRedis implements FaultBroker {
+  private constructor(
+    private readonly dir: string,
+    private readonly server: RedisServer,
+  ) {}
+
+  static async start(): Promise<SingleRedis> {
+    const dir = await mkdtemp(join(tmpdir(), 'fault-world-'));
+    return new SingleRedis(dir, await RedisServer.start({ dir, args: ['--busy-reply-threshold', '100'] }));
+  }
+
+  get redis() {
+    return { host: '127.0.0.1', port: this.server.port };
+  }
+
+  inflict(fault: Fault): Promise<void> {
+    return inflictOnRedis(this.server, fault);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.server[Symbol.asyncDispose]();
     await rm(this.dir, { recursive: true, force: true });
   }
 }

@@ -16,8 +16,9 @@ export class RedisSentinel implements AsyncDisposable {
     private readonly file: string,
   ) {}
 
-  static async start(): Promise<RedisSentinel> {
-    const master = await RedisServer.start({ args: ['--repl-diskless-sync-delay', '0'] });
+  /** @param args - more arguments of the first master */
+  static async start(args: readonly string[] = []): Promise<RedisSentinel> {
+    const master = await RedisServer.start({ args: ['--repl-diskless-sync-delay', '0', ...args] });
     const replica = await RedisServer.start({ args: ['--replicaof', '127.0.0.1', String(master.port)] });
     // Before the Sentinel looks at the master for the first time: the second look comes 10 s later.
     using looker = new RedisProbe(master.url);

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -71,6 +72,9 @@ export class RedisServer implements AsyncDisposable {
       'always',
       '--dir',
       dir ?? tmpdir(),
+      // A replica writes down what it gets, and whoever starts in that directory would read it.
+      '--dbfilename',
+      `redis-${randomUUID()}.rdb`,
     ];
     await this.run([...fixed, ...(password === undefined ? [] : ['--requirepass', password]), ...args]);
   }

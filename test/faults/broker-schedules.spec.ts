@@ -1,0 +1,81 @@
+import { describe, expect, test } from '@jest/globals';
+import { bundleProgram } from '../support/bundled-program.js';
+import { ClusterBroker, SentinelBroker } from '../support/fault-brokers.js';
+import { describeReport, summaryOf, type RunReport } from '../support/fault-report.js';
+import { partOf, scheduleOf, type Fault, type FaultKind, type Schedule } from '../support/fault-schedule.js';
+import { FaultWorld, type FaultBroker } from '../support/fault-world.js';
+
+// The same as schedules.spec.ts, with other brokers than a single Redis; each schedule has a broker of its own.
+
+const FIRST_SEED = Number(process.env['FAULT_SEED'] ?? 1);
+const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 4 : 1));
+const AT_ONCE = 4;
+
+/** Of this process. */
+const MOST_STALL_MS = 1_000;
+
+const PROGRAM = `
+  import { startFaultNode } from './fault-node.ts';
+  await startFaultNode(JSON.parse(process.env.FAULT_NODE));`;
+
+const RUN = {
+  everyMs: { kept: 50, 'kept/calm': 200 },
+  clients: [['kept'], ['kept', 'kept/calm'], ['kept/calm']],
+  natives: [['kept'], ['kept', 'kept/calm']],
+  streams: ['kept'],
+};
+
+/** What befalls the broker, amid what befalls servers and clients. */
+function scheduleWith(kind: FaultKind, atMs: readonly number[], seed: number): Schedule {
+  const { faults } = scheduleOf(seed);
+  const others = faults.filter((fault) => ['node', 'client'].includes(partOf(fault.kind)));
+  const own = atMs.map((each): Fault => ({
+    kind,
+    atMs: each,
+    forMs: 0,
+    target: 0,
+    way: 'both',
+    connection: undefined,
+  }));
+  return { seed, faults: [...others, ...own].toSorted((a, b) => a.atMs - b.atMs) };
+}
+
+async function go(start: () => Promise<FaultBroker>, kind: FaultKind, atMs: readonly number[]): Promise<string> {
+  const code = await bundleProgram(PROGRAM);
+  const seeds = Array.from({ length: SCHEDULES }, (_, index) => FIRST_SEED + index);
+  const reports: RunReport[] = [];
+  const failures: string[] = [];
+  let again = 0;
+  // Ports that are free for one would be free for another one too.
+  let last = Promise.resolve<unknown>(undefined);
+  const startBroker = (): Promise<FaultBroker> => {
+    const started = last.then(start);
+    last = started;
+    return started;
+  };
+  const work = async (): Promise<void> => {
+    for (let seed = seeds.shift(); seed !== undefined; seed = seeds.shift()) {
+      const schedule = scheduleWith(kind, atMs, seed);
+      await using world = await FaultWorld.start({ code, broker: await startBroker() });
+      const report = await world.go(schedule, RUN);
+      reports.push(report);
+      if (report.findings.length === 0) continue;
+      // No promise holds on a machine that stands still for longer than what is waited for.
+      if (report.stallMs > MOST_STALL_MS && again++ < 4) seeds.push(seed);
+      else failures.push(describeReport(report, schedule));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  console.log(summaryOf(reports));
+  return failures.join('\n\n');
+}
+
+describe('Channels with history', () => {
+  test(`lose nothing and have no gap in ${SCHEDULES} schedules with a planned failover by a Sentinel`, async () => {
+    expect(await go(() => SentinelBroker.start(), 'redis-failover', [2_000])).toBe('');
+  }, 300_000);
+
+  test(`lose nothing and have no gap in ${SCHEDULES} schedules in which the slots of a Cluster move`, async () => {
+    expect(await go(() => ClusterBroker.start(), 'redis-reshard', [1_500, 3_500])).toBe('');
+  }, 300_000);
+});

@@ -1,0 +1,96 @@
+import { Redis } from 'ioredis';
+import type { FaultBroker } from './fault-world.js';
+import { RedisCluster } from './redis-cluster.js';
+import { RedisSentinel } from './redis-sentinel.js';
+
+/** Longer than a failover takes. */
+const PAUSE_MS = 20_000;
+
+/**
+ * A master with a replica and a Sentinel. A fault is a planned failover: the master takes no more writes, and when the replica has
+ * all of them, it takes over. Without its replica the master takes none either, so that nothing comes to it afterwards.
+ */
+export class SentinelBroker implements FaultBroker {
+  private constructor(private readonly sentinel: RedisSentinel) {}
+
+  static async start(): Promise<SentinelBroker> {
+    return new SentinelBroker(await RedisSentinel.start(['--min-replicas-to-write', '1']));
+  }
+
+  get redis() {
+    return { sentinels: [{ host: '127.0.0.1', port: this.sentinel.port }], name: 'main' };
+  }
+
+  async inflict(): Promise<void> {
+    const master = new Redis(this.sentinel.servers[0].url);
+    try {
+      await master.call('CLIENT', 'PAUSE', PAUSE_MS, 'WRITE');
+      const isBehind = async (): Promise<boolean> => {
+        const info = await master.info('replication');
+        return !info.includes(`offset=${/master_repl_offset:(\d+)/.exec(info)![1]},`);
+      };
+      while (await isBehind());
+      await this.sentinel.failover();
+    } finally {
+      master.disconnect();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.sentinel[Symbol.asyncDispose]();
+  }
+}
+
+/** Three masters. A fault moves all slots that hold histories to another member each. */
+export class ClusterBroker implements FaultBroker {
+  private constructor(private readonly cluster: RedisCluster) {}
+
+  static async start(): Promise<ClusterBroker> {
+    return new ClusterBroker(await RedisCluster.start(3));
+  }
+
+  get redis() {
+    return { members: this.cluster.nodes };
+  }
+
+  async inflict(): Promise<void> {
+    const members = this.cluster.servers.map(({ url, port }) => ({ client: new Redis(url), port }));
+    try {
+      const ids = await Promise.all(members.map(({ client }) => client.cluster('MYID')));
+      const moves: (readonly [slot: number, from: number])[] = [];
+      for (const [from, { client }] of members.entries()) {
+        const keys = (await client.keys('*')).filter((key) => key.includes('faults-'));
+        const slots = await Promise.all(keys.map((key) => client.cluster('KEYSLOT', key)));
+        for (const slot of new Set(slots)) moves.push([slot, from]);
+      }
+      for (const [slot, from] of moves) await this.move(slot, members, ids, from, (from + 1) % members.length);
+    } finally {
+      for (const { client } of members) client.disconnect();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.cluster[Symbol.asyncDispose]();
+  }
+
+  private async move(
+    slot: number,
+    members: readonly { readonly client: Redis; readonly port: number }[],
+    ids: readonly string[],
+    from: number,
+    to: number,
+  ): Promise<void> {
+    const { client } = members[from]!;
+    await members[to]!.client.cluster('SETSLOT', slot, 'IMPORTING', ids[from]!);
+    await client.cluster('SETSLOT', slot, 'MIGRATING', ids[to]!);
+    for (;;) {
+      const keys = await client.cluster('GETKEYSINSLOT', slot, 100);
+      if (keys.length === 0) break;
+      // One by one, as a slot with much in it would move.
+      for (const key of keys) await client.call('MIGRATE', '127.0.0.1', members[to]!.port, key, 0, 5_000);
+    }
+    for (const { client: each } of [members[to]!, members[from]!, ...members]) {
+      await each.cluster('SETSLOT', slot, 'NODE', ids[to]!);
+    }
+  }
+}
