@@ -41,6 +41,14 @@ export {
 
 export type { MessageContext } from './core/message-context.js';
 export type { Gap, GapListener } from './core/gap.js';
+export type {
+  AppendOutcome,
+  HistoryBounds,
+  HistoryEntry,
+  HistoryPost,
+  HistoryRead,
+  HistoryStore,
+} from './core/history-store.js';
 export type { ListenOptions } from './core/listen-options.js';
 export type { OnMessageOptions } from './nest/on-message.decorator.js';
 export type { PostOptions, PostScope } from './core/post-options.js';

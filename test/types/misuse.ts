@@ -16,6 +16,7 @@ import {
   type MessageParams,
   type MessagingOptions,
   type MessagingService,
+  type Position,
   type PostableChannel,
 } from 'nestjs-messaging';
 import type { Request } from 'express';
@@ -82,6 +83,21 @@ export function listening(messages: MessagingService): void {
   // @ts-expect-error -- UserUpdate has no total
   messages.createStream(Users).subscribe((update) => void update.total);
   messages.addListener(messagesFrom(Order, Said), ({ text }) => text);
+}
+
+export async function replaying(messages: MessagingService): Promise<void> {
+  const position: Position = await messages.position(Users);
+  const { epoch, offset } = await messages.position('users');
+  messages.addListener(Users, (update, { replayed }) => replayed && update.id, { replay: position });
+  messages.addListener('users', () => {}, { replay: { epoch, offset } });
+  messages.createStream(Users, { replay: 'latest' }).subscribe((update) => update.id);
+  messages.iterate(Users, { replay: 50, maxBuffered: 10 });
+  // @ts-expect-error -- neither a number, nor 'latest', nor a position
+  messages.addListener(Users, () => {}, { replay: 'all' });
+  // @ts-expect-error -- an offset alone is none
+  messages.createStream(Users, { replay: { offset: 5 } });
+  // @ts-expect-error -- a template has many positions
+  await messages.position(Rooms);
 }
 
 /** Code that is written for any channel takes what the server's methods take. */
@@ -161,6 +177,18 @@ export class Handlers {
 
   @OnMessage('users')
   untyped(_anything: Order) {}
+
+  @OnMessage(Users, { replay: 10 })
+  @OnMessage('users', { replay: 'latest' })
+  past(_update: UserUpdate) {}
+
+  // @ts-expect-error -- a handler for another class
+  @OnMessage(Users, { replay: 10 })
+  otherPast(_order: Order) {}
+
+  // @ts-expect-error -- @OnGap is for gaps
+  @OnMessage(Users, { onGap: () => {} })
+  noGaps(_update: UserUpdate) {}
 
   @Sse('fine')
   fine() {
