@@ -15,6 +15,14 @@ function setup() {
 }
 
 describe('An ordered channel', () => {
+  test('is only at the place that the store has told when it has heard something: more may be on its way', () => {
+    const { channel, receive } = setup();
+    channel.beginAt({ epoch: 'e', offset: 5 });
+    expect(channel.isAt({ epoch: 'e', offset: 5 })).toBe(false);
+    receive(5);
+    expect(channel.isAt({ epoch: 'e', offset: 5 })).toBe(true);
+  });
+
   test('delivers what was on its way when the store was asked where the channel is', () => {
     const { channel, heard, receive } = setup();
     // Answers of the store may overtake what it publishes, since that takes another connection.

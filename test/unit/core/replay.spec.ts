@@ -13,6 +13,7 @@ import { RecordingReporter } from '../../support/recording-reporter.js';
 
 const history = { maxMessages: 1_000, ttlMs: 60_000 };
 const Orders = defineChannel<number>('replay/orders', undefined, { history });
+const Many = defineChannel<number>('replay/many', undefined, { history: { ...history, maxMessages: 100_000 } });
 const Few = defineChannel<number>('replay/few', undefined, { history: { maxMessages: 4, ttlMs: 60_000 } });
 const Rooms = defineChannel<number, 'replay/rooms/:id'>('replay/rooms/:id', undefined, { history });
 const Plain = defineChannel<number>('replay/plain');
@@ -274,6 +275,108 @@ describe('A listener with replay over a broker', () => {
     expect(await first.heard.take(3)).toEqual(['2', '3', '4']);
     expect(await second.heard.take(1)).toEqual(['4']);
     expect(second.heard.pending).toEqual([]);
+  });
+});
+
+describe('A listener with replay, however much comes while it reads', () => {
+  test('misses nothing of more than it can hold', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await node(broker), await node(broker)];
+    await a.hub.post(Many, 1);
+    const { heard, listener } = b.listen({ replay: 1 }, Many);
+    let posted = 1;
+    for (let turn = 0; turn < 20; turn++) {
+      for (let count = 0; count < 1_200; count++) void a.hub.post(Many, ++posted);
+      await new Promise((resolve) => void setImmediate(resolve));
+    }
+    const taken = await heard.takeUntil((text) => text.includes(String(posted)));
+    const numbers = taken.map((text) => Number(text.replace(/[()]/g, '')));
+    expect(numbers).toEqual(numbers.map((_, index) => numbers[0]! + index));
+    expect(numbers.at(-1)).toBe(posted - 1);
+    await listener.ready;
+  });
+
+  test('is not told of a gap of what it has read', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await node(broker), await node(broker)];
+    const plain = b.listen();
+    await plain.listener.ready;
+    await post(a, 1);
+    expect(await plain.heard.take(1)).toEqual(['1']);
+    broker.cut(b.transport);
+    broker.wipe();
+    await post(a, 1, 2, 3);
+    // The node tries again later, when the listener has read everything.
+    const store = b.transport!.history as { read: unknown };
+    const { read } = store;
+    const asked = new Queue<void>();
+    store.read = () => {
+      store.read = read;
+      asked.push();
+      return Promise.reject(new TransportUnavailableError('away'));
+    };
+    broker.heal();
+    await asked.next();
+    const { heard } = b.listen({ replay: 10 });
+    expect(await heard.take(3)).toEqual(['(1)', '(2)', '(3)']);
+    expect(plain.heard.pending).toEqual([]);
+    expect(await plain.heard.take(4)).toEqual(['gap epoch 0', '1', '2', '3']);
+    await post(a, 4);
+    expect(await heard.take(1)).toEqual(['4']);
+    expect(await plain.heard.take(1)).toEqual(['4']);
+  });
+});
+
+describe('A loop over a channel with replay', () => {
+  test('has the next page read when it has taken the one before, and its bound holds for what comes live', async () => {
+    for (const broker of [undefined, new MemoryBroker()]) {
+      const a = await node(broker);
+      const numbers = Array.from({ length: 600 }, (_, index) => index + 1);
+      await post(a, ...numbers);
+      const reads: number[] = [];
+      const readHistory = a.hub.readHistory.bind(a.hub);
+      let taken = 0;
+      a.hub.readHistory = (...read) => {
+        reads.push(taken);
+        return readHistory(...read);
+      };
+      const loop = a.messages.iterate(Orders, { replay: 600, maxBuffered: 2 });
+      for (const number of numbers) {
+        expect(await loop.next()).toEqual({ value: number, done: false });
+        taken++;
+        // Nothing of what is posted while it is in the past counts.
+        if (number < 10) void a.hub.post(Orders, 600 + number);
+      }
+      for (let number = 601; number < 610; number++) {
+        expect(await loop.next()).toEqual({ value: number, done: false });
+        taken++;
+      }
+      expect(reads.slice(0, 4)).toEqual([0, 256, 512, 609].slice(0, reads.length));
+      const next = loop.next();
+      // It listens as others do when nothing more is to be read.
+      while (reads.at(-1)! < 609) await new Promise((resolve) => void setImmediate(resolve));
+      await post(a, 610);
+      expect(await next).toEqual({ value: 610, done: false });
+      for (let number = 611; number < 614; number++) await post(a, number);
+      await a.hub.positionOf(Orders.name);
+      expect(await loop.next()).toEqual({ value: 611, done: false });
+      expect(await loop.next()).toEqual({ value: 612, done: false });
+      await expect(loop.next()).rejects.toThrow('more than maxBuffered (2)');
+    }
+  });
+
+  test('is told of a gap in its place, and ends with its session', async () => {
+    const a = await node();
+    await post(a, 1, 2);
+    const session = a.hub.sessions.open();
+    const seen: unknown[] = [];
+    const onGap: ListenOptions['onGap'] = ({ reason }) => seen.push(reason);
+    const loop = new Messages(a.hub, session).iterate(Orders, { replay: { epoch: 'other', offset: 1 }, onGap });
+    seen.push((await loop.next()).value, (await loop.next()).value);
+    const last = loop.next();
+    session.close();
+    expect(await last).toEqual({ value: undefined, done: true });
+    expect(seen).toEqual(['epoch', 1, 2]);
   });
 });
 
