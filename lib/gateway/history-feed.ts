@@ -204,7 +204,7 @@ export class HistoryFeed implements FeedWriter {
     return this.pageOf(await hub.readHistory(this.name, start, { maxEntries: PAGE_ENTRIES, maxBytes: pageBytes }));
   }
 
-  private pageOf({ gap, deliveries, next, end }: DeliveriesRead): HistoryPage {
+  private pageOf({ gap, from, deliveries, next, end }: DeliveriesRead): HistoryPage {
     const entries = deliveries.map((delivery): ClientEntry => {
       const { channel, position } = delivery;
       const { offset } = position!;
@@ -214,7 +214,7 @@ export class HistoryFeed implements FeedWriter {
     });
     return {
       gap: gap && gapReasonOf(gap),
-      from: { epoch: next.epoch, offset: (entries[0]?.offset ?? next.offset + 1) - 1 },
+      from,
       missed: new Replay(this.name, entries),
       next,
       isLast: next.epoch === end.epoch && next.offset >= end.offset,

@@ -52,6 +52,8 @@ export class NativeForm implements StreamForm {
       for (const entry of missed.entries) this.entry(name, entry);
       return;
     }
+    // What has come while a new stream was about to begin stands before its beginning.
+    this.position ??= this.begin();
     const { from, at } = entrance;
     const epoch = (from ?? at)?.epoch;
     if (from !== undefined) this.advance(name, from.offset, epoch);
@@ -62,7 +64,7 @@ export class NativeForm implements StreamForm {
 
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
     for (const place of [...entered.map(placeAfter), ...had]) if (place !== undefined) this.set(place);
-    this.position = NativePosition.begin(this.admissions, this.owner, this.names, this.places, this.stream);
+    this.position = this.begin();
     if (this.greeting !== undefined) this.greet(this.greeting);
     for (const { feed, gap, ...entrance } of entered) {
       // Of a history, it was told in its place.
@@ -80,6 +82,10 @@ export class NativeForm implements StreamForm {
       message: (offset, { bytes, dropRule }, epoch) => this.message(name, { offset, epoch }, bytes, dropRule),
       gap: (offset, reason, epoch) => this.gap(name, { offset, epoch }, reason),
     };
+  }
+
+  private begin(): NativePosition {
+    return NativePosition.begin(this.admissions, this.owner, this.names, this.places, this.stream);
   }
 
   private get id(): string {

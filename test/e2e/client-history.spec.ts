@@ -7,6 +7,7 @@ import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
+import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
 
 const history = { maxMessages: 1_000, ttlMs: 60_000 };
@@ -22,13 +23,10 @@ afterEach(async () => {
   for (const end of ends.splice(0).toReversed()) await end();
 });
 
-async function serve(broker: MemoryBroker, port?: number) {
-  const transport = new MemoryTransport(broker);
-  const gateway = { leaveMs: 0 };
-  const running = await startApp(
-    { imports: [MessagingModule.forRoot({ transport, gateway, sse: { retryMs: 20 } })] },
-    { port },
-  );
+async function serve(at: MemoryBroker | RedisServer, port?: number, maxBufferedBytes = 1_048_576) {
+  const link = at instanceof MemoryBroker ? { transport: new MemoryTransport(at) } : { redis: at.url };
+  const options = { ...link, gateway: { leaveMs: 0 }, sse: { retryMs: 20, maxBufferedBytes } };
+  const running = await startApp({ imports: [MessagingModule.forRoot(options)] }, { port });
   let isOpen = true;
   const close = async (): Promise<void> => {
     if (isOpen) await running[Symbol.asyncDispose]();
@@ -115,6 +113,57 @@ describe('A client of a channel with history', () => {
     expect(await gaps.take(1)).toEqual([{ channel: Orders.name, reason: 'epoch', position }]);
     await post(other, 2);
     expect(await heard.take(1)).toEqual(['2: 2']);
+    expect(gaps.pending).toEqual([]);
+  });
+});
+
+describe('A client that has missed more than may wait for it', () => {
+  test('gets all of it as it reads, and has no gap', async () => {
+    const broker = new MemoryBroker();
+    const a = await serve(broker, undefined, 65_536);
+    const Long = defineChannel<string>('client-history/long', undefined, { clients: true, history });
+    const texts = range(1, 400).map((number) => `${number} ${'x'.repeat(5_000)}`);
+    for (const text of texts) await a.messaging.postMessage(Long, text);
+    // It takes little at a time, and late.
+    const slow: typeof fetch = async (...asked) => {
+      const response = await fetch(...asked);
+      const pause = new TransformStream<Uint8Array, Uint8Array>({
+        async transform(chunk, controller) {
+          await new Promise((resolve) => setTimeout(resolve, 1));
+          controller.enqueue(chunk);
+        },
+      });
+      return new Response(response.body!.pipeThrough(pause), response);
+    };
+    const heard = new Queue<string>();
+    const gaps = new Queue<MessageGap>();
+    const client = new MessagingClient({ url: a.url, fetch: slow });
+    ends.push(() => client.close());
+    client.onGap(gaps.push);
+    await client.subscribe(Long, heard.push, { replay: 1_000 });
+    expect(await heard.take(400)).toEqual(texts);
+    await a.messaging.postMessage(Long, 'the end');
+    expect(await heard.next()).toBe('the end');
+    expect(gaps.pending).toEqual([]);
+  });
+});
+
+describe('Over Redis, a client of a channel with history', () => {
+  test('gets all on other servers, after its own was killed and after Redis has restarted with its data', async () => {
+    const redis = await RedisServer.start();
+    ends.push(() => redis.stop());
+    const [first, other] = [await serve(redis), await serve(redis)];
+    const { gaps, listen } = clientOf(first.url);
+    const { heard } = await listen();
+    await post(first, 1, 2);
+    expect(await heard.take(2)).toEqual(told(1, 2));
+    await first.close();
+    await post(other, ...range(3, 500));
+    const again = await serve(redis, Number(new URL(first.url).port));
+    expect(await heard.take(498)).toEqual(told(3, 500));
+    expect(await (await listen(3)).heard.take(3)).toEqual(told(498, 500, ' again'));
+    await post(again, 501);
+    expect(await heard.take(1)).toEqual(told(501, 501));
     expect(gaps.pending).toEqual([]);
   });
 });

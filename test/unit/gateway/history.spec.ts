@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type StreamReader } from '../../support/gateway-node.js';
@@ -126,4 +126,147 @@ describe('A client of a channel with history', () => {
     });
     expect(await next(after, 2)).toEqual([3, 'ready']);
   });
+});
+
+/** How often a node reads histories. */
+function countReads({ hub }: GatewayNode): () => number {
+  const read = jest.spyOn(hub, 'readHistory');
+  return () => read.mock.calls.length;
+}
+
+describe('Clients that want the same of a history at once', () => {
+  test('cost one read and one encoding, whether they come back or want the last messages', async () => {
+    const { a, b } = await twoNodes();
+    const before = await a.open(name);
+    before.close();
+    await post(a, 1, 2, 3, 4, 5);
+    const reads = countReads(b);
+    const last = { channel: name, position: { epoch: 'last', offset: 3 } };
+    for (const [wanted, count] of [
+      [reached(before), 5],
+      [[last], 3],
+    ] as const) {
+      const earlier = reads();
+      const readers = Array.from({ length: 100 }, () => b.connect(wanted));
+      for (const reader of readers) expect((await next(reader, count + 1)).at(-1)).toBe('ready');
+      expect(reads() - earlier).toBe(1);
+      const frames = new Set(readers.map(({ frames: sent }) => sent.find(({ bytes }) => bytes.includes('"data":5'))));
+      expect(frames.size).toBe(1);
+    }
+  });
+
+  test('are given what the node has sent a moment ago without any read', async () => {
+    const { a } = await twoNodes();
+    await post(a, 0);
+    const [before, other] = [await a.open(name), await a.open(name)];
+    before.close();
+    await post(a, 1, 2, 3);
+    await next(other, 3);
+    const reads = countReads(a);
+    expect(await next(a.connect(reached(before)), 4)).toEqual([1, 2, 3, 'ready']);
+    expect(reads()).toBe(0);
+  });
+});
+
+describe('A history that becomes another one while clients have it', () => {
+  test('tells each of one gap, and from where it goes on', async () => {
+    const { broker, a, b } = await twoNodes();
+    const reader = await a.open(name);
+    await post(b, 1);
+    expect(await next(reader, 1)).toEqual([1]);
+    broker.cut(a.transport);
+    await post(b, 2);
+    broker.wipe();
+    await post(b, 3);
+    broker.heal();
+    expect(await next(reader, 2)).toEqual(['gap epoch 0', 3]);
+    expect(reader.positions.get(name)!.offset).toBe(1);
+  });
+
+  test('is no loss if its messages go on: clients are told the new name of the place', async () => {
+    const { a } = await twoNodes();
+    const reader = await a.open(name);
+    await post(a, 1);
+    expect(await next(reader, 1)).toEqual([1]);
+    const { epoch } = reader.positions.get(name)!;
+    const payload = (await a.transport!.history.read(name, 1)).entries[0]!.payload;
+    // As over a Redis that another one has replaced, with all that it had.
+    a.hub['inbound'].deliver(payload, name, name, { epoch: 'new', offset: 2 });
+    expect(await next(reader, 1)).toEqual([1]);
+    expect(epoch).not.toBe('h.new');
+    expect(reader.positions.get(name)).toEqual({ epoch: 'h.new', offset: 2 });
+  });
+});
+
+describe('A client that comes while the history cannot be read', () => {
+  test('is sent what it has missed when that is over', async () => {
+    const { broker, a, b } = await twoNodes();
+    const before = await a.open(name);
+    before.close();
+    await post(a, 1, 2);
+    broker.cut(b.transport);
+    const after = b.connect(reached(before));
+    expect(await next(after, 1)).toEqual(['ready']);
+    broker.heal();
+    expect(await next(after, 2)).toEqual([1, 2]);
+    await post(a, 3);
+    expect(await next(after, 1)).toEqual([3]);
+  });
+
+  test('that is new is told of a gap when it is known where the channel is', async () => {
+    const { broker, a, b } = await twoNodes();
+    await post(a, 1);
+    broker.cut(b.transport);
+    const reader = b.connect([name]);
+    expect(await next(reader, 1)).toEqual(['ready']);
+    broker.heal();
+    expect(await next(reader, 1)).toEqual(['gap broker 1']);
+    await post(a, 2);
+    expect(await next(reader, 1)).toEqual([2]);
+  });
+});
+
+describe('A native EventSource of channels with history, beside others', () => {
+  test('comes back to any node with its Last-Event-ID, which is forged by nobody who may not have the channel', async () => {
+    const { a, b } = await twoNodes();
+    const names = [name, 'gateway-history/plain'];
+    const before = a.get(names);
+    await before.ready();
+    await post(a, 1);
+    await a.post('gateway-history/plain', 'plain 1');
+    expect(await before.next(2)).toEqual([1, 'plain 1']);
+    before.close();
+    await post(a, 2, 3);
+    await a.post('gateway-history/plain', 'plain 2');
+    const after = b.get(names, before.lastEventId);
+    const told = await after.next(4);
+    expect(told.filter((each) => typeof each === 'number')).toEqual([2, 3]);
+    expect(told).toEqual(expect.arrayContaining(['plain 2', 'messaging:ready']));
+  });
+
+  test('comes back with its place when the node that it has left is gone', async () => {
+    const broker = new MemoryBroker();
+    const a = await GatewayNode.start(broker);
+    const before = a.get([name]);
+    await before.ready();
+    await post(a, 1);
+    expect(await before.next(1)).toEqual([1]);
+    await a.hub.close();
+    const b = await GatewayNode.start(broker);
+    await post(b, 2);
+    expect(await b.get([name], before.lastEventId).next(2)).toEqual([2, 'messaging:ready']);
+  });
+
+  test.each(['nonsense', '-', `${'0'.repeat(8)}~~~5!e`])(
+    'has a gap or begins anew with %s, and nothing fails',
+    async (id) => {
+      const { a } = await twoNodes();
+      await post(a, 1);
+      const reader = a.get([name], id);
+      await reader.ready();
+      await post(a, 2);
+      await reader.events.until(({ data }) => data === '2');
+      expect([a.reporter.rejections, a.reporter.callbackFailures]).toEqual([[], []]);
+    },
+  );
 });

@@ -1,0 +1,166 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { defineChannel } from '../../lib/protocol/channel.js';
+import type { PositionEvent, ReplayEvent } from '../../lib/protocol/gateway.js';
+import type { Position } from '../../lib/protocol/position.js';
+import { MemoryBroker } from '../../lib/transport/memory-broker.js';
+import { GatewayNode, type StreamReader } from '../support/gateway-node.js';
+import { randomFrom, type Random } from '../support/random.js';
+
+const Orders = defineChannel<number>('client-history-property/orders', undefined, {
+  history: { maxMessages: 100_000, ttlMs: 3_600_000 },
+});
+const { name: channel } = Orders;
+
+afterEach(() => GatewayNode.closeAll());
+
+/** A client of our form that comes and goes: what it was sent is put together and must have no hole and nothing twice. */
+class Client {
+  /** Up to where it has everything. */
+  position: Position | undefined;
+  /** The offsets that each of its listeners was given. */
+  readonly listeners = new Map<string, { offsets: number[]; isDone: boolean }>();
+  readonly wrong: string[] = [];
+  private reader: StreamReader | undefined;
+  private page: string | undefined;
+  private seen = 0;
+
+  constructor(readonly isNative: boolean) {}
+
+  get isOpen(): boolean {
+    return this.reader !== undefined;
+  }
+
+  open(node: GatewayNode, lastEventId?: string): void {
+    this.page = undefined;
+    this.seen = 0;
+    const wanted = this.position === undefined ? channel : { channel, position: this.position };
+    this.reader = this.isNative ? node.get([channel], lastEventId) : node.connect([wanted]);
+  }
+
+  get lastEventId(): string | undefined {
+    return this.reader?.lastEventId;
+  }
+
+  /** @returns what a native EventSource remembers */
+  close(): string | undefined {
+    this.read();
+    const { lastEventId } = this;
+    this.reader?.close();
+    this.reader = undefined;
+    for (const [listener, { isDone }] of this.listeners) if (!isDone) this.listeners.delete(listener);
+    return lastEventId;
+  }
+
+  replay(listener: string, start: number | Position): void {
+    if (this.reader === undefined || this.isNative || this.position === undefined) return;
+    this.listeners.set(listener, { offsets: [], isDone: false });
+    void this.reader.connection.subscribe([{ channel }], new Map(), [{ channel, listener, start }]);
+  }
+
+  /** Takes what has come. */
+  read(): void {
+    const come = this.reader?.events.pending.slice(this.seen) ?? [];
+    this.seen += come.length;
+    for (const { event, id, data } of come) {
+      const told = JSON.parse(data) as Partial<PositionEvent & ReplayEvent>;
+      if (event === 'messaging:replay') this.takePage(told as ReplayEvent);
+      else if (event === 'messaging:gap') this.takeGap(data);
+      else if (event?.startsWith('messaging:')) this.takePosition(told.channels ?? []);
+      else this.takeMessage(this.isNative ? offsetIn(id!) : Number(id), id);
+    }
+  }
+
+  /** Only one that came while it could not be known where the channel was, and has read nothing, may have one. */
+  private takeGap(reason: string): void {
+    if (this.position !== undefined || !reason.includes('broker')) this.wrong.push(`a gap: ${reason}`);
+  }
+
+  private takePage({ listener, done }: ReplayEvent): void {
+    this.page = done === undefined ? listener : undefined;
+    if (done === true) this.listeners.get(listener)!.isDone = true;
+  }
+
+  private takePosition(channels: PositionEvent['channels']): void {
+    for (const { position, recovered, reason } of channels) {
+      if (recovered === false) this.takeGap(reason!);
+      if (position === undefined) continue;
+      if (this.position !== undefined && position.offset !== this.position.offset) {
+        this.wrong.push(`at ${this.position.offset}, told ${position.offset}`);
+      }
+      this.position = position;
+    }
+  }
+
+  private takeMessage(offset: number, id?: string): void {
+    if (Number.isNaN(offset)) this.wrong.push(`id ${id}`);
+    if (this.page !== undefined) return void this.listeners.get(this.page)?.offsets.push(offset);
+    // A native one does not know where it began.
+    if (this.position !== undefined && offset !== this.position.offset + 1) {
+      this.wrong.push(`${offset} after ${this.position.offset}`);
+    }
+    this.position = { epoch: this.position?.epoch ?? '', offset };
+    for (const { offsets, isDone } of this.listeners.values()) if (isDone) offsets.push(offset);
+  }
+}
+
+/** How far the id of a native stream says that it is in its one channel. */
+function offsetIn(id: string): number {
+  return Number.parseInt(id.split('~').at(-1)!, 36);
+}
+
+async function run(random: Random): Promise<void> {
+  const broker = new MemoryBroker();
+  const nodes = [await GatewayNode.start(broker), await GatewayNode.start(broker), await GatewayNode.start(broker)];
+  const clients = Array.from({ length: 6 }, (_, index) => new Client(index % 3 === 2));
+  const remembered = new Map<Client, string | undefined>();
+  const post = async (count: number): Promise<void> => {
+    for (let each = 0; each < count; each++) await nodes[random(3)]!.hub.post(Orders, each);
+  };
+  const toggle = (client: Client): void => {
+    if (client.isOpen) remembered.set(client, client.close());
+    else client.open(nodes[random(3)]!, remembered.get(client));
+  };
+  for (let step = 0; step < 60; step++) {
+    const client = clients[random(clients.length)]!;
+    const kind = random(10);
+    if (kind < 4) void post(1 + random(random(4) === 0 ? 300 : 3));
+    else if (kind < 7) toggle(client);
+    else if (kind === 7) client.replay(`${step}`, random(2) === 0 ? 1 + random(300) : { epoch: '', offset: 0 });
+    else if (kind === 8) broker.cut(nodes[random(3)]!.transport);
+    else broker.heal();
+    for (let turn = random(8); turn > 0; turn--) await new Promise((resolve) => setImmediate(resolve));
+    clients.forEach((each) => each.read());
+  }
+  broker.heal();
+  await post(1);
+  for (const client of clients) if (!client.isOpen) toggle(client);
+  // Until all have come to the end, and their listeners too.
+  let posted = 0;
+  const isDone = (client: Client): boolean =>
+    (client.position?.offset ?? (client.isNative ? posted : -1)) === posted &&
+    [...client.listeners.values()].every(({ isDone: isOver }) => isOver);
+  const until = performance.now() + 3_000;
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    ({ offset: posted } = await nodes[0]!.hub.positionOf(channel));
+    clients.forEach((client) => client.read());
+  } while (!clients.every(isDone) && performance.now() < until);
+  for (const { wrong, position, listeners, isNative } of clients) {
+    expect(wrong).toEqual([]);
+    // One that has come after the last message is told nothing.
+    if (!isNative || position !== undefined) expect(position?.offset).toBe(posted);
+    for (const { offsets } of listeners.values()) {
+      const distinct = [...new Set(offsets)];
+      expect(distinct).toEqual(distinct.map((_, index) => distinct[0]! + index));
+      expect(distinct.at(-1)).toBe(posted);
+    }
+  }
+}
+
+describe('Clients of a channel with history that come, go and look back at random', () => {
+  test.each(Array.from({ length: 15 }, (_, seed) => seed))(
+    'have each message once and in order, whatever is cut (%i)',
+    (seed) => run(randomFrom(seed)),
+    20_000,
+  );
+});
