@@ -137,6 +137,17 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'gap', 2, 7, 8, 9], { history }))).toEqual(['false gap', 'lost']);
   });
 
+  test('takes a post that was tried again after a wipe in both histories, and twice in none', () => {
+    const history = [
+      [1, 2, 3],
+      [3, 4],
+    ];
+    expect(check([1, 2, 3, 'gap', 3, 4], { history }).findings).toEqual([]);
+    expect(check([1, 2, 'gap', 3, 4], { history }).findings).toEqual([]);
+    expect(kinds(check([1, 2, 3, 'gap', 4], { history }))).toEqual(['needless loss']);
+    expect(kinds(check([1, 2, 3, 'gap', 3, 4, 3], { history }))).toEqual(['doubled']);
+  });
+
   test('finds a history that began anew though nobody has wiped it', () => {
     expect(
       kinds(

@@ -195,7 +195,11 @@ class LogCheck {
 
   private take(message: Placed): void {
     this.counts.received++;
-    const rank = this.channel.order.rankOf(message.key);
+    const { order } = this.channel;
+    const { key, position } = message;
+    // Behind a wipe it is of the history that began then.
+    const after = this.gaps.some(({ reason }) => reason === 'epoch') ? Infinity : (this.last ?? 0);
+    const rank = position ? order.rankAt(position) : order.rankOf(key, after);
     if (rank === undefined)
       return this.find('disorder', `${message.key} has no place in the order of the others`, message);
     if (this.last !== undefined && rank <= this.last) {

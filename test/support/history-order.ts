@@ -39,7 +39,8 @@ export class HistoryOrder {
   /** From the first to the last. */
   readonly epochs: readonly Numbering[];
   readonly #numberings = new Map<string, Numbering>();
-  readonly #ranks = new Map<string, number>();
+  /** The places of each message: one in each numbering at most. */
+  readonly #ranks = new Map<string, number[]>();
   /** When each rank was seen that was the highest then. */
   readonly #growth: { readonly atMs: number; readonly rank: number }[] = [];
 
@@ -62,10 +63,16 @@ export class HistoryOrder {
     }
     for (const { key, position, atMs } of seen.toSorted((a, b) => a.atMs - b.atMs)) {
       const rank = this.rankAt(position)!;
-      const [before, there] = [this.#ranks.get(key), this.#keys.get(rank)];
+      const [own = [], there] = [this.#ranks.get(key), this.#keys.get(rank)];
+      // A post that was tried again after a wipe may be in the history before it, and in the one behind it.
+      const before = own.find((each) => this.epochAt(each) === this.epochAt(rank));
       if (before !== undefined && before !== rank) this.conflict(`${key} is at ${this.placeOf(before)} too`, rank);
       if (there !== undefined && there !== key) this.conflict(`${there} and ${key} are both there`, rank);
-      this.#ranks.set(key, rank);
+      if (!own.includes(rank))
+        this.#ranks.set(
+          key,
+          [...own, rank].toSorted((a, b) => a - b),
+        );
       this.#keys.set(rank, key);
       if (rank > (this.#growth.at(-1)?.rank ?? 0)) this.#growth.push({ atMs, rank });
     }
@@ -77,8 +84,10 @@ export class HistoryOrder {
     return last && last.base + last.last;
   }
 
-  rankOf(key: string): number | undefined {
-    return this.#ranks.get(key);
+  /** The first place of a message behind a rank, else the last one. */
+  rankOf(key: string, after = Infinity): number | undefined {
+    const ranks = this.#ranks.get(key);
+    return ranks?.find((rank) => rank > after) ?? ranks?.at(-1);
   }
 
   /** Of a position, also one behind which nothing was read. */
