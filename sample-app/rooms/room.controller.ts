@@ -1,5 +1,5 @@
-import { Body, Controller, ForbiddenException, HttpCode, Param, Post, Put, UseGuards } from '@nestjs/common';
-import { Messages, SessionMessages } from 'nestjs-messaging';
+import { Body, Controller, ForbiddenException, Get, HttpCode, Param, Post, Put, UseGuards } from '@nestjs/common';
+import { Messages, SessionMessages, type Position } from 'nestjs-messaging';
 import { CurrentUser } from '../auth/current-user.decorator.js';
 import type { SignedInUser } from '../auth/signed-in-user.js';
 import { SignedInGuard } from '../auth/signed-in.guard.js';
@@ -17,6 +17,12 @@ export class RoomController {
     private readonly rooms: RoomsService,
     private readonly signIns: SignInsService,
   ) {}
+
+  /** How far the room has come: a page that has come so far is up to date. */
+  @Get('position')
+  position(@Param('roomId') roomId: string, @Messages() messages: SessionMessages): Promise<Position> {
+    return messages.position(RoomMessages.for({ roomId }));
+  }
 
   @Post('messages')
   async write(

@@ -1,4 +1,4 @@
-import type { MessagingClient } from 'nestjs-messaging/client';
+import type { MessagingClient, Position } from 'nestjs-messaging/client';
 import type { Person } from '../people/people.messages.js';
 import { RoomMessages, RoomReactions, RoomTyping, type RoomEntry } from '../rooms/rooms.messages.js';
 import { request } from './api.js';
@@ -34,14 +34,15 @@ export class OpenRoom {
     $('invite-form').hidden = ownerId !== me.userId;
 
     const channel = RoomMessages.for({ roomId });
-    const returns = new Returns(client, channel.name, this.log, signal);
+    const positionOfRoom = () => this.#send<Position>('GET', 'position');
+    const returns = new Returns(client, channel.name, this.log, positionOfRoom, signal);
     const subscribed = [
       client.subscribe(
         channel,
-        (message) => {
+        (message, { position }) => {
           this.log.add(message);
           drafts.remove(message.userId);
-          returns.count();
+          returns.note(position!);
         },
         { replay: SHOWN_MESSAGES, signal },
       ),

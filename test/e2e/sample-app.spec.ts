@@ -204,7 +204,7 @@ describe('the sample app on one server', () => {
   });
 
   test('answers 401 to whoever is not signed in, on every route and on the gateway', async () => {
-    const toRead = ['/me', '/people', '/rooms', '/messages?channel=rooms'];
+    const toRead = ['/me', '/people', '/rooms', '/rooms/lobby/position', '/messages?channel=rooms'];
     const toWrite = ['/sign-out', '/rooms', '/rooms/lobby/messages', '/rooms/lobby/members', '/messages'];
     const toChange = ['/me/status', '/rooms/lobby/typing', '/rooms/lobby/messages/1/reactions'];
     const attempts = [
@@ -414,6 +414,7 @@ describe('the sample app on one server', () => {
 
     expect(await bob.namesOf('/rooms')).toEqual(['Lobby', 'Ideas']);
     const attempts = [
+      bob.get(`/rooms/${roomId}/position`),
       bob.post(`/rooms/${roomId}/messages`, { text: 'Hello?' }),
       bob.post(`/rooms/${roomId}/members`, { name: 'Bob' }),
       bob.put(`/rooms/${roomId}/typing`, { text: 'He' }),
