@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { MessagingModule, MessagingService, defineChannel } from 'nestjs-messaging';
 import { MessagingClient, type ClientMessageContext, type MessageGap } from 'nestjs-messaging/client';
@@ -117,6 +120,18 @@ describe('A client of a channel with history', () => {
   });
 });
 
+/** Takes little at a time, and late. */
+const slow: typeof fetch = async (...asked) => {
+  const response = await fetch(...asked);
+  const pause = new TransformStream<Uint8Array, Uint8Array>({
+    async transform(chunk, controller) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      controller.enqueue(chunk);
+    },
+  });
+  return new Response(response.body!.pipeThrough(pause), response);
+};
+
 describe('A client that has missed more than may wait for it', () => {
   test('gets all of it as it reads, and has no gap', async () => {
     const broker = new MemoryBroker();
@@ -124,17 +139,6 @@ describe('A client that has missed more than may wait for it', () => {
     const Long = defineChannel<string>('client-history/long', undefined, { clients: true, history });
     const texts = range(1, 400).map((number) => `${number} ${'x'.repeat(5_000)}`);
     for (const text of texts) await a.messaging.postMessage(Long, text);
-    // It takes little at a time, and late.
-    const slow: typeof fetch = async (...asked) => {
-      const response = await fetch(...asked);
-      const pause = new TransformStream<Uint8Array, Uint8Array>({
-        async transform(chunk, controller) {
-          await new Promise((resolve) => setTimeout(resolve, 1));
-          controller.enqueue(chunk);
-        },
-      });
-      return new Response(response.body!.pipeThrough(pause), response);
-    };
     const heard = new Queue<string>();
     const gaps = new Queue<MessageGap>();
     const client = new MessagingClient({ url: a.url, fetch: slow });
@@ -150,15 +154,22 @@ describe('A client that has missed more than may wait for it', () => {
 
 describe('Over Redis, a client of a channel with history', () => {
   test('gets all on other servers, after its own was killed and after Redis has restarted with its data', async () => {
-    const redis = await RedisServer.start();
-    ends.push(() => redis.stop());
+    const dir = await mkdtemp(join(tmpdir(), 'client-history-'));
+    const redis = await RedisServer.start({ dir });
+    ends.push(async () => {
+      await redis.stop();
+      await rm(dir, { recursive: true });
+    });
     const [first, other] = [await serve(redis), await serve(redis)];
     const { gaps, listen } = clientOf(first.url);
     const { heard } = await listen();
     await post(first, 1, 2);
     expect(await heard.take(2)).toEqual(told(1, 2));
     await first.close();
-    await post(other, ...range(3, 500));
+    await post(other, ...range(3, 400));
+    await redis.kill();
+    await redis.restart();
+    await post(other, ...range(401, 500));
     const again = await serve(redis, Number(new URL(first.url).port));
     expect(await heard.take(498)).toEqual(told(3, 500));
     expect(await (await listen(3)).heard.take(3)).toEqual(told(498, 500, ' again'));
