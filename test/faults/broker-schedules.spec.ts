@@ -23,6 +23,7 @@ const RUN = {
   clients: [['kept'], ['kept', 'kept/calm'], ['kept/calm']],
   natives: [['kept'], ['kept', 'kept/calm']],
   streams: ['kept'],
+  reloads: [1],
 };
 
 /** What befalls the broker, amid what befalls servers and clients. */

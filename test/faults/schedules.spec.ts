@@ -99,7 +99,14 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     const run = (isDeafToGaps: boolean) =>
       worlds[0]!.go(
         { seed: FIRST_SEED, faults },
-        { everyMs: { busy: 25 }, clients: [['busy'], ['*']], natives: [['busy']], streams: [], isDeafToGaps },
+        {
+          everyMs: { busy: 25 },
+          clients: [['busy'], ['*']],
+          natives: [['busy']],
+          streams: [],
+          reloads: [],
+          isDeafToGaps,
+        },
       );
     expect((await run(false)).findings).toEqual([]);
     const { findings, counts } = await run(true);
@@ -119,7 +126,13 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     // Answers are on their way for so long that many are cut off.
     const delays = [0, 1, 2].map((target): Fault => ({ ...fault, kind: 'link-delay', target, atMs: 0, forMs: 4_000 }));
     const schedule = { seed: FIRST_SEED, faults: [...delays, ...cuts] };
-    const options = { everyMs: { kept: 25 }, clients: [['kept'], ['kept']], natives: [['kept']], streams: ['kept'] };
+    const options = {
+      everyMs: { kept: 25 },
+      clients: [['kept'], ['kept']],
+      natives: [['kept']],
+      streams: ['kept'],
+      reloads: [1],
+    };
     const [sound, ...damaged] = await Promise.all([
       worlds[0]!.go(schedule, options),
       ...DAMAGES.map(async ({ damage }) => {

@@ -68,12 +68,12 @@ class Reading {
   }
 
   /** @param name - that was subscribed to */
-  message(name: string, message: FaultMessage): void {
+  message(name: string, message: FaultMessage, position?: Position): void {
     const { run } = this.#settings;
     const channel = channelOf(message.run, message.name).name;
     if (message.run !== run && !keepsHistory(channel)) return;
     const poster = message.run === run ? message.poster : `${message.run}/${message.poster}`;
-    this.logs.get(name)?.message(poster, channel, message.n, machineClock());
+    this.logs.get(name)?.message(poster, channel, message.n, machineClock(), position);
   }
 
   gap({ channel, template, reason, position }: GapNote): void {
@@ -91,27 +91,50 @@ class Reading {
 export class ClientReader implements FaultReader {
   readonly id: string;
   readonly #reading: Reading;
-  readonly #client: MessagingClient;
+  #client: MessagingClient;
 
-  private constructor(settings: ReaderSettings) {
+  private constructor(private readonly settings: ReaderSettings) {
     this.id = settings.id;
     this.#reading = new Reading(settings);
-    this.#client = new MessagingClient({ url: `http://127.0.0.1:${settings.line.port}/messages` });
-    this.#client.onGap((gap) => this.#reading.gap(gap));
-    this.#client.onStatus(({ state }) => state === 'open' && this.#reading.opened());
+    this.#client = this.#newClient();
   }
 
   /** Resolves when it is subscribed. */
   static async open(settings: ReaderSettings): Promise<ClientReader> {
     const reader = new ClientReader(settings);
     reader.#reading.begin();
+    await reader.#subscribe();
+    return reader;
+  }
+
+  /** As a page that is loaded anew, and goes on where it was: of channels with history. */
+  async reload(): Promise<void> {
+    this.#client.close();
+    this.#client = this.#newClient();
+    // The end of the run may come first.
+    await this.#subscribe().catch(() => {});
+  }
+
+  #newClient(): MessagingClient {
+    const client = new MessagingClient({ url: `http://127.0.0.1:${this.settings.line.port}/messages` });
+    client.onGap((gap) => this.#reading.gap(gap));
+    client.onStatus(({ state }) => state === 'open' && this.#reading.opened());
+    return client;
+  }
+
+  async #subscribe(): Promise<void> {
     await Promise.all(
-      settings.names.map((name) => {
-        const channel = channelOf(settings.run, name);
-        return reader.#client.subscribe(channel, (message) => reader.#reading.message(channel.name, message));
+      this.settings.names.map((name) => {
+        const channel = channelOf(this.settings.run, name);
+        const log = this.#reading.logs.get(channel.name);
+        const replay = log instanceof HistoryLog ? log.position(channel.name) : undefined;
+        return this.#client.subscribe(
+          channel,
+          (message, { position }) => this.#reading.message(channel.name, message, position),
+          replay && { replay },
+        );
       }),
     );
-    return reader;
   }
 
   get logs(): ReadonlyMap<string, AnyLog> {

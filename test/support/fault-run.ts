@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly clients?: readonly (readonly string[])[];
   readonly natives?: readonly (readonly string[])[];
   readonly streams?: readonly string[];
+  /** Which of our clients are pages that are loaded anew once; they read channels with history. */
+  readonly reloads?: readonly number[];
   readonly isDeafToGaps?: boolean;
   /** Whether clients are told when their network is back, as browsers tell pages. */
   readonly isNetworkKnown?: boolean;
@@ -54,10 +56,11 @@ const DEFAULT_RUN = {
     ['busy', 'calm', 'kept'],
     ['*', 'kept/*', 'calm'],
     ['busy', 'calm', 'quiet', 'kept', 'kept/calm', 'brief'],
-    ['quiet', 'kept'],
+    ['kept', 'brief'],
   ],
   natives: [['busy'], ['busy', 'calm', 'quiet', 'kept', 'brief'], ['*', 'kept/*'], ['kept']],
   streams: ['kept'],
+  reloads: [3],
 } satisfies RunOptions;
 
 const ABSENT_AFTER_MS = 35_000;
@@ -65,13 +68,17 @@ const ARRIVES_WITHIN_MS = 5_000;
 const LEAVES_WITHIN_MS = 20_000;
 const OPENED_AT_ONCE = 200;
 const WATCH_EVERY_MS = 50;
+const RELOADED_WITHIN_MS = 5_000;
+/** Not the numbers by which clients find their servers. */
+const RELOAD_SALT = 1_000_003;
 
 /** One schedule on its way. */
 export class Run implements Scene {
   readonly ledger = new Ledger();
   private readonly histories = new HistoryLedger(keptOf);
   private readonly slots: readonly Slot[];
-  private readonly options: RunOptions & Required<Pick<RunOptions, 'everyMs' | 'clients' | 'natives' | 'streams'>>;
+  private readonly options: RunOptions &
+    Required<Pick<RunOptions, 'everyMs' | 'clients' | 'natives' | 'streams' | 'reloads'>>;
   private readonly nodeLogs = new Map<string, AnyLog>();
   readonly readers: FaultReader[] = [];
   private readonly lines: TcpProxy[] = [];
@@ -109,12 +116,7 @@ export class Run implements Scene {
       await this.openReaders();
       await this.each(({ process }) => process.do({ task: 'post', run: this.node }));
       this.startMs = this.ledger.startMs = this.histories.startMs = clock();
-      await Promise.all(
-        this.schedule.faults.map(async (fault) => {
-          await sleep(fault.atMs - (clock() - this.startMs));
-          await this.inflict(fault);
-        }),
-      );
+      await Promise.all([this.reload(), ...this.schedule.faults.map((fault) => this.inflictInTime(fault))]);
       await this.settle();
     } finally {
       clearInterval(watch);
@@ -205,6 +207,21 @@ export class Run implements Scene {
       ...streams.map((name, index) => () => open(clients.length + natives.length + index, [name], 'stream')),
     ];
     while (openings.length > 0) await Promise.all(openings.splice(0, OPENED_AT_ONCE).map((start) => start()));
+  }
+
+  private async reload(): Promise<void> {
+    const random = randomFrom(this.schedule.seed + RELOAD_SALT);
+    await Promise.all(
+      this.options.reloads.map(async (client) => {
+        await sleep(1_000 + random(RELOADED_WITHIN_MS));
+        void (this.readers[client] as ClientReader).reload();
+      }),
+    );
+  }
+
+  private async inflictInTime(fault: Fault): Promise<void> {
+    await sleep(fault.atMs - (clock() - this.startMs));
+    await this.inflict(fault);
   }
 
   private async inflict(fault: Fault): Promise<void> {
