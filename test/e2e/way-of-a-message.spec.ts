@@ -129,7 +129,7 @@ test('the way of a message to a client of the gateway is the one that docs/archi
     ...documentedHops('## The way of a message').slice(0, 10),
     ...documentedHops('### To a client of the gateway'),
   ];
-  expect(hops).toHaveLength(17);
+  expect(hops).toHaveLength(16);
   const visited: string[] = [];
   let isWatching = false;
   await watch(hops, visited, () => isWatching);
