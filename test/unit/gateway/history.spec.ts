@@ -67,6 +67,16 @@ describe('A client of a channel with history', () => {
     },
   );
 
+  test('is not sent again what was on its way when the store was asked where the channel is', async () => {
+    const { a } = await twoNodes();
+    await post(a, 1);
+    const reader = await a.open(name);
+    const { entries, next: position } = await a.transport!.history.read(name, 1);
+    a.hub['inbound'].deliver(entries[0]!.payload, name, name, position);
+    await post(a, 2);
+    expect(await next(reader, 1)).toEqual([2]);
+  });
+
   test('is told that everything has come', async () => {
     const { a, b } = await twoNodes();
     const before = await a.open(name);
