@@ -8,6 +8,11 @@ function keysOf(names: RedisNames, name: string, interop?: boolean): string[] {
   return names.toSubscribe(name, interop).map(({ key }) => key);
 }
 
+function historyKeysOf(prefix: string, channel: string): string[] {
+  const keys = new RedisNames(prefix, undefined).history(channel);
+  return [keys.state, keys.stream, keys.appender('node'), keys.post('1'), keys.post('11')];
+}
+
 describe('A channel in Redis', () => {
   const names = new RedisNames('messaging:', undefined);
 
@@ -130,4 +135,27 @@ test('Applications with two different prefixes never hear each other, whatever p
     }),
     { numRuns: 2_000 },
   );
+});
+
+describe('The keys of a history', () => {
+  test.each(['messaging:', '', '{}', 'a{b', 'a}b{', '{app}'])(
+    'have one hash tag of their channel alone, with the prefix %p, whatever the name of the channel',
+    (prefix) => {
+      for (const channel of ['news', 'rooms/{1}', '}{', '{}', 'a|b']) {
+        const tags = historyKeysOf(prefix, channel).map((key) => /^[^{]*\{([^}]+)\}/.exec(key)?.[1]);
+        expect(tags[0]).toMatch(/^[\da-f]{12}$/);
+        expect(new Set(tags).size).toBe(1);
+      }
+      expect(historyKeysOf(prefix, 'a')[0]!.split('h|')[0]).not.toBe(historyKeysOf(prefix, 'b')[0]!.split('h|')[0]);
+    },
+  );
+
+  test('are of no other channel, prefix or post, and stand behind the prefix', () => {
+    const channels = ['news', 'a|b', 'b', '1|news', 'h|news'];
+    const all = ['messaging:', 'messaging', 'a%7B', 'a{'].flatMap((prefix) =>
+      channels.flatMap((channel) => historyKeysOf(prefix, channel)),
+    );
+    expect(new Set(all).size).toBe(all.length);
+    for (const key of historyKeysOf('shop:', 'news')) expect(key.startsWith('shop:|')).toBe(true);
+  });
 });
