@@ -21,7 +21,18 @@ export class Redis {
   /** @param core - where it is to stay; wherever the system puts it if left out */
   static async start(core?: 0 | 1): Promise<Redis> {
     const port = await freePort();
-    const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', tmpdir()];
+    const settings = [
+      '--port',
+      String(port),
+      '--bind',
+      '127.0.0.1',
+      '--save',
+      '',
+      '--dbfilename',
+      `${port}.rdb`,
+      '--dir',
+      tmpdir(),
+    ];
     const child = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'inherit'] });
     for await (const line of createInterface(child.stdout)) if (line.includes('Ready to accept connections')) break;
     child.stdout.resume();

@@ -72,7 +72,9 @@ export class RedisServer implements AsyncDisposable {
       'always',
       '--dir',
       dir ?? tmpdir(),
-      // A replica writes down what it gets, and whoever starts in that directory would read it.
+      // A replica would write down what it gets, and whoever starts in that directory would read it.
+      '--repl-diskless-load',
+      'swapdb',
       '--dbfilename',
       `redis-${randomUUID()}.rdb`,
     ];
