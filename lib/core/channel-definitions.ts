@@ -7,6 +7,7 @@ import {
   isSameDefinition,
 } from '../protocol/declared-channels.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { declarations } from '../protocol/serializable.js';
 import { sourceOfChannel } from '../protocol/source.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import type { Class } from '../protocol/message.js';
@@ -141,6 +142,7 @@ export class ChannelDefinitions {
     this.collected.register(definition, definition.name);
     this.known.add(definition);
     this.uses++;
+    declarations.version++;
     if (definition.segments !== undefined && this.usedTemplates.get(definition.name) === undefined) {
       this.usedTemplates.add({ name: definition.name, type: definition.type });
     }

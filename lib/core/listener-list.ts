@@ -26,10 +26,12 @@ export class ListenerList implements Registry {
   /** How the listeners define the channel: the first that named a definition, unless another names one of exactly this name. */
   definition: ChannelDefinition | undefined = undefined;
   /**
-   * As of which `knownClasses` nothing but the class of {@link definition} decides about a post: no rules, no history, no
+   * As of which `declarations` nothing but the class of {@link definition} decides about a post: no rules, no history, no
    * reserved name.
    */
   plainVersion = 0;
+  /** Whether, as of then, there is no class either. */
+  carriesAnything = false;
   /** Whether a message of this channel is being delivered. */
   isBusy = false;
   /** Messages, and gaps between them, that wait until the message being delivered has reached every listener. */

@@ -3,7 +3,7 @@ import { quote } from '../protocol/channel-name.js';
 import { encodeEnvelope } from '../protocol/envelope.js';
 import { ConfigurationError, LimitExceededError, RedisNotEnabledError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
-import { knownClasses } from '../protocol/serializable.js';
+import { declarations } from '../protocol/serializable.js';
 import type { Audience } from './audience.js';
 import { assertPosted, isDirectly } from './class-guard.js';
 import { Delivery, type Origin } from './delivery.js';
@@ -49,12 +49,13 @@ export class Outbound {
     const name = isName ? channel : channel?.name;
     const { audience } = this;
     const list = audience.of(name);
-    // What most posts are: an instance of the class that the listeners' channel is defined with, and no rules anywhere.
+    // What most posts are: an instance of the class that the listeners' channel is defined with, or anything if there is
+    // none, and no rules anywhere.
     if (
       list === undefined ||
-      list.plainVersion !== knownClasses.version ||
+      list.plainVersion !== declarations.version ||
       (!isName && channel.definition !== list.definition) ||
-      !isDirectly(message, list.definition!)
+      !(list.carriesAnything || isDirectly(message, list.definition!))
     ) {
       this.assertPostable(channel, list, message);
       this.postCheck?.assertValid(message, name);
@@ -91,9 +92,11 @@ export class Outbound {
   }
 
   private notePlain(list: ListenerList): void {
-    const { definition, isReserved } = list;
-    const isPlain = definition !== undefined && !definition.keepsHistory && !isReserved;
-    if (isPlain && this.postCheck?.mayRefuse !== true) list.plainVersion = knownClasses.version;
+    const { name, definition, isReserved } = list;
+    if (isReserved || this.postCheck?.mayRefuse === true || this.audience.historyOf(name, definition) !== undefined)
+      return;
+    list.carriesAnything = this.audience.classOf(name, list) === undefined;
+    list.plainVersion = declarations.version;
   }
 
   private append(name: string, message: unknown, options: PostOptions, bounds: HistoryBounds): Promise<boolean> {

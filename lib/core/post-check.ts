@@ -6,7 +6,7 @@ import { MessagePath } from '../protocol/codec/message-path.js';
 import { shownOf } from '../protocol/codec/shown.js';
 import { InvalidMessageError, MessagingError } from '../protocol/errors.js';
 import { ignoreRejection } from '../protocol/promises.js';
-import { classInfo, classOf, declaredClasses, declaredNames, knownClasses } from '../protocol/serializable.js';
+import { classInfo, classOf, declaredClasses, declaredNames, declarations } from '../protocol/serializable.js';
 import { isErrorOf } from '../protocol/thrown.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 
@@ -35,9 +35,9 @@ export class PostCheck {
 
   /** Whether there are rules at all, among the classes known so far. */
   get mayRefuse(): boolean {
-    if (this.seenVersion !== knownClasses.version) {
+    if (this.seenVersion !== declarations.version) {
       this.hasRules = this.appliesToAny();
-      this.seenVersion = knownClasses.version;
+      this.seenVersion = declarations.version;
     }
     return this.hasRules;
   }

@@ -1,4 +1,5 @@
 import type { ChannelDefinition } from './channel-definition.js';
+import { declarations } from './serializable.js';
 
 // The other half of defineChannel(): from a name to what was said of it, as decorators keep what they say. A client asks
 // for channels that this process may not have posted to yet. Held for good, since a definition that is forgotten would
@@ -9,6 +10,7 @@ let hasHistories = false;
 
 /** Remembers a definition for {@link declaredChannels}. */
 export function declareChannel(definition: ChannelDefinition): void {
+  declarations.version++;
   const { name } = definition;
   if (!declared.has(name)) names.push(name);
   hasHistories ||= definition.keepsHistory;

@@ -4,7 +4,10 @@
  * docs/errors.md is held equal to this table by a test. Apart from the errors, so that the texts stay out of pages.
  */
 export const ERROR_CODES = {
-  CONFIGURATION: { retryable: false, meaning: 'an option, a decorator or a channel definition is wrong' },
+  CONFIGURATION: {
+    retryable: false,
+    meaning: 'an option, a decorator or a channel definition is wrong; `replay` or `id` on a channel without history',
+  },
   REDIS_NOT_ENABLED: { retryable: false, meaning: 'a global post was asked for, but the module has no `redis`' },
   INVALID_CHANNEL: { retryable: false, meaning: 'a channel name or its parameters cannot be used as given' },
   INVALID_LISTENER: { retryable: false, meaning: 'a listener is not a function' },

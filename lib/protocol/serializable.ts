@@ -137,11 +137,14 @@ function declaredByName(): Map<string, WeakRef<Class>[]> {
   return (byName ??= holder[DECLARED] ??= new Map<string, WeakRef<Class>[]>());
 }
 
-/** Its version rises with each class that becomes known to this process. An object, since each post looks at it. */
-export const knownClasses = { version: 1 };
+/**
+ * Its version rises with each class, and each definition of a channel, that becomes known to this process. An object, since
+ * each post looks at it.
+ */
+export const declarations = { version: 1 };
 
 function remember(name: string, target: Function): void {
-  knownClasses.version++;
+  declarations.version++;
   const living = (declaredByName().get(name) ?? []).filter((reference) => reference.deref() !== undefined);
   declaredByName().set(name, [...living, new WeakRef(target as unknown as Class)]);
 }

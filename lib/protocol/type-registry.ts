@@ -1,6 +1,6 @@
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { classInfo, declaredClasses, knownClasses, typeName } from './serializable.js';
+import { classInfo, declaredClasses, declarations, typeName } from './serializable.js';
 
 /**
  * The classes that one application's messages may be instances of, or hold instances of, by their wire names.
@@ -39,7 +39,7 @@ export class TypeRegistry {
     if (known !== undefined) this.#names.delete(known);
     this.#classes.set(name, type);
     this.#names.set(type, name);
-    knownClasses.version++;
+    declarations.version++;
     return true;
   }
 
