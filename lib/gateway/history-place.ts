@@ -9,7 +9,7 @@ const LAST = 'last';
 /** No history has more messages. */
 const MAX_LAST = 1_000_000;
 /** The longest epoch of a history, in characters. */
-export const MAX_HISTORY_EPOCH_LENGTH = 40;
+const MAX_HISTORY_EPOCH_LENGTH = 40;
 
 /** A place in a history, as clients are told it. It needs no signature: whoever may have the channel may read its history. */
 export function clientPosition({ epoch, offset }: Position): Position {

@@ -264,9 +264,9 @@ describe('Tabs that share a connection', () => {
     await using context = await browser.newContext();
     const [, tab] = (await openTabs(context, 2, 'tabs/flowing')) as [Tab, Tab];
     let last = 0;
-    let flows = true;
+    const stop = new AbortController();
     const flowing = (async () => {
-      while (flows) {
+      while (!stop.signal.aborted) {
         post('flowing', ++last);
         await turn();
       }
@@ -277,7 +277,7 @@ describe('Tabs that share a connection', () => {
       await tab.run("dispatchEvent(new Event('pageshow'))");
       got.push(...(await tab.messagesUntil('open')));
     }
-    flows = false;
+    stop.abort();
     await flowing;
     post('flowing', 'end');
     while (got.at(-1) !== 'tabs/flowing end') got.push(await tab.message());

@@ -27,7 +27,7 @@ export const KeptOnes = defineChannel<FaultMessage, 'faults-kept/:run/:name'>('f
 });
 
 /** Whoever is away for more than a moment misses something of it. */
-export const Brief = defineChannel<FaultMessage, 'faults-brief/:run'>('faults-brief/:run', undefined, {
+const Brief = defineChannel<FaultMessage, 'faults-brief/:run'>('faults-brief/:run', undefined, {
   clients: true,
   history: { maxMessages: 40, ttlMs: 600_000 },
 });

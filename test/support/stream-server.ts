@@ -26,7 +26,11 @@ export interface StreamServerOptions {
   readonly port?: number;
 }
 
-/** A server with a page, and a stream of a channel with history. */
+/**
+ * A server with a page, and a stream of a channel with history. The program of a process calls it.
+ *
+ * @public
+ */
 export function startStreamServer({ redis, ...options }: StreamServerOptions): Promise<TestApp> {
   const messaging = MessagingModule.forRoot({ redis, sse: { retryMs: 50 } });
   return startApp({ imports: [messaging], controllers: [Streams] }, options);

@@ -49,6 +49,7 @@ const TABLES: [heading: string, of: [file: string, name: string][]][] = [
   ['classTransformer', [['nest/messaging-options.ts', 'ClassTransformerOptions']]],
   ['classValidator', [['nest/messaging-options.ts', 'ClassValidatorOptions']]],
   ['defineChannel', [['protocol/channel-definition.ts', 'ChannelOptions']]],
+  ['history', [['protocol/channel-definition.ts', 'HistoryOptions']]],
   ['@Sse', [['nest/sse.decorator.ts', 'SseRouteOptions']]],
   ['new MessagingClient', [['client/client-options.ts', 'MessagingClientOptions']]],
 ];
