@@ -4,8 +4,11 @@ import type { Position } from '../protocol/position.js';
 
 /** Where messages come from; one for all that are posted here, since each word of a delivery costs every post. */
 export interface Origin {
+  /** How it came to this node's listeners. */
   readonly origin: 'local' | 'global';
   readonly node: string;
+  /** Whether this node has posted it, and got it back with its place in a history. */
+  readonly isOwn?: boolean | undefined;
   readonly codec: Codec;
   /** Tells a message of another node from the others of that node. */
   readonly serial?: number | undefined;
@@ -44,8 +47,14 @@ export class Delivery {
     readonly template?: string,
   ) {}
 
+  /** How it came to this node's listeners: when it was posted, or by the transport. */
   get origin(): 'local' | 'global' {
     return this.from.origin;
+  }
+
+  /** Whether it was posted on this node. */
+  get isOwn(): boolean {
+    return this.from.origin === 'local' || this.from.isOwn === true;
   }
 
   /** The id of the node it was posted on; empty where a part that is not of this library sent it. */

@@ -113,7 +113,16 @@ export class Inbound {
     return new Delivery(
       message,
       channel,
-      { origin: 'global', node, codec, serial, envelope, position, replayed },
+      {
+        origin: 'global',
+        node,
+        isOwn: payload.startsWith(this.ownPrefix),
+        codec,
+        serial,
+        envelope,
+        position,
+        replayed,
+      },
       postedAt,
       0,
       template,

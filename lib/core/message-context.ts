@@ -39,7 +39,7 @@ export class MessageContext<Params = MessageParams> {
 
   /** `local`: posted on this node. `global`: came from another one. */
   get origin(): 'local' | 'global' {
-    return this.#delivery.origin;
+    return this.#delivery.isOwn ? 'local' : 'global';
   }
 
   /** The id of the node it was posted on; empty where a part that is not of this library sent it. */

@@ -75,6 +75,18 @@ describe('A channel with history on several nodes', () => {
     for (const { heard } of [a, b]) expect(await heard.take(3)).toEqual(['1: 1', '2: 2', '3: 3']);
   });
 
+  test('tells each listener where a message was posted, though all get it from the broker', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await node(broker), await node(broker)];
+    const origins = new Queue<string>();
+    for (const [name, { hub }] of Object.entries({ a, b })) {
+      const { ready } = hub.listen(Orders, (_, { origin }) => origins.push(`${name}: ${origin}`), hub.root);
+      await ready;
+    }
+    await a.hub.post(Orders, 1);
+    expect((await origins.take(2)).toSorted()).toEqual(['a: local', 'b: global']);
+  });
+
   test('reads what a node has not heard while the broker was away, and tells of no gap', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
