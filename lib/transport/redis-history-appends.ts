@@ -49,8 +49,8 @@ export class RedisHistoryAppends {
   private first = 0;
   private pendingBytes = 0;
   private number = 0;
-  // Which process of Redis is at the other end, as it has answered. Unknown of a Cluster, which has several.
-  private process = '';
+  // Which master is at the other end, as it has last answered. Unknown of a Cluster, which has several.
+  private master = '';
   private session = 0;
   private epochs = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
@@ -108,7 +108,7 @@ export class RedisHistoryAppends {
   /** The link is down: what was unanswered will not be. */
   down(): void {
     this.session++;
-    this.process = '';
+    this.master = '';
     for (const lane of this.lanes.values()) {
       const { batch } = lane;
       if (batch === undefined) continue;
@@ -164,7 +164,7 @@ export class RedisHistoryAppends {
     const args = [
       // Another one each time: what the former try began may have been lost with the Redis that it was made at.
       this.node + (++this.epochs).toString(36),
-      this.process,
+      this.master,
       number,
       REMEMBER_MS,
       bounds.maxMessages,
@@ -202,7 +202,7 @@ export class RedisHistoryAppends {
     try {
       const read = readAppendAnswer(batch, answer);
       if (read !== undefined) {
-        if (session === this.session && !this.link!.client.isCluster) this.process = read.process;
+        if (session === this.session && !this.link!.client.isCluster) this.master = read.master;
         batch.posts.forEach((post, index) => this.settle(post, read.outcomes[index]!));
         if (read.publishError !== '') this.refused(batch, new Error(`PUBLISH: ${read.publishError}`));
         else if (this.problem !== undefined) this.accepted(batch.channel, this.problem);
@@ -237,7 +237,7 @@ export class RedisHistoryAppends {
   }
 
   private refused({ channel }: HistoryBatch, error: Error): void {
-    const isOfChannel = codeOf(error) === 'WRONGTYPE' || (isDenial(error) && /\b(channel|key)s?\b/.test(error.message));
+    const isOfChannel = isDenial(error) && /\b(channel|key)s?\b/.test(error.message);
     this.problem = { isUnanswered: false, channel: isOfChannel ? channel : undefined };
     this.listener.refused(error);
   }

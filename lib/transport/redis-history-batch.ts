@@ -84,8 +84,8 @@ export interface AppendAnswer {
   readonly outcomes: readonly AppendOutcome[];
   /** Why what was appended could not be published; empty: it was. */
   readonly publishError: string;
-  /** Which process of Redis has answered. */
-  readonly process: string;
+  /** Which master has answered, and when it said so. */
+  readonly master: string;
 }
 
 /**
@@ -94,7 +94,7 @@ export interface AppendAnswer {
  */
 export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unknown): AppendAnswer | undefined {
   const path = `the answer to a post to ${quote(channel)}`;
-  const [kind, epochText, placesText, publishError, process] = readList(answer, path, 5, (item) => item);
+  const [kind, epochText, placesText, publishError, master] = readList(answer, path, 5, (item) => item);
   if (kind === 'stale') return undefined;
   const epoch = readEpoch(epochText, path);
   const places = readText(placesText, path, Infinity).split(',');
@@ -109,7 +109,7 @@ export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unkno
     if (place === 'x') return { kind: 'refused', error: usedTwice(channel, post.id!) };
     return { kind: 'appended', position: { epoch, offset: readOffset(place, path) } };
   });
-  return { outcomes, publishError: readText(publishError, path, Infinity), process: readText(process, path, 64) };
+  return { outcomes, publishError: readText(publishError, path, Infinity), master: readText(master, path, 64) };
 }
 
 function usedTwice(channel: string, id: string): ConfigurationError {

@@ -61,6 +61,7 @@ export function readPage(
     const gap = typeof after === 'number' || after.epoch === '' ? undefined : 'epoch';
     return { gap, entries: [], next: BEGINNING, end: BEGINNING };
   }
+  if (items.length === 1) throw new InvalidMessageError(`${path}: ${readText(items[0], path, 200)}`);
   const epoch = readEpoch(items[0], path);
   const end = readOffset(items[1], path);
   const gap = GAPS.includes(items[2]) ? (items[2] as ReadFailure) : undefined;

@@ -11,19 +11,36 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Another process may have lost the tail of what this one had: what it appends has another epoch.
-local function process() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
+-- Another master may have lost the tail of what this one had, also this process after it was a replica for a while: what it
+-- appends has another epoch. A Redis gets this id when it starts and whenever it becomes master.
+local function master()
+  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+end
+
+-- what has no number that is exact counts as not there
+local function whole(digits)
+  local number = digits and #digits <= 16 and string.match(digits, '^%d+$') and tonumber(digits)
+  if number and number <= 9007199254740991 then return number end
+end
+
+-- nothing of a key that holds something else
+local function read(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if not string.find(answer.err, 'WRONGTYPE', 1, true) then return redis.call(...) end
+end
 
 -- last offset, count, time and payloads of an entry; nothing of one that is not ours
 local function parse(entry)
-  local id, fields = string.match(entry[1], '^(%d+)%-0$'), entry[2]
-  if not id or #fields ~= 6 or fields[1] ~= 'n' or fields[3] ~= 't' or fields[5] ~= 'p' then return end
-  local last, count, time = tonumber(id), tonumber(fields[2]), tonumber(fields[4])
+  local last, fields = whole(string.match(entry[1], '^(%d+)%-0$')), entry[2]
+  if not last or #fields ~= 6 or fields[1] ~= 'n' or fields[3] ~= 't' or fields[5] ~= 'p' then return end
+  local count, time = whole(fields[2]), whole(fields[4])
   if count and time and count >= 1 and count <= last then return last, count, time, fields[6] end
 end
 
 local function first(stream, from)
-  return redis.call('XRANGE', stream, from, '+', 'COUNT', 1)[1]
+  local entries = read('XRANGE', stream, from, '+', 'COUNT', 1)
+  return entries and entries[1]
 end
 
 local function isOld(entry, before)
@@ -36,10 +53,10 @@ local function idOf(entry) return tonumber(string.match(entry[1], '^%d+')) end
 -- the last of the entries that are too old, by halving, since payloads are read with them
 local function lastOld(stream, before, last)
   local entry = first(stream, '-')
-  if not entry or not isOld(entry, before) then return nil end
+  if not entry or idOf(entry) > last or not isOld(entry, before) then return nil end
   local old, kept = idOf(entry), last + 1
   while old < kept - 1 do
-    local middle = math.floor((old + kept) / 2)
+    local middle = old + math.floor((kept - old) / 2)
     entry = first(stream, text(middle))
     if entry and isOld(entry, before) and idOf(entry) < kept then old = math.max(middle, idOf(entry)) else kept = middle end
   end
@@ -47,8 +64,7 @@ local function lastOld(stream, before, last)
 end
 
 local function known(epoch, offset)
-  offset = offset and tonumber(offset)
-  return epoch and offset and #epoch <= 40 and string.match(epoch, '^%w+$') and offset
+  return epoch and #epoch <= 40 and string.match(epoch, '^%w+$') and whole(offset)
 end
 `;
 
@@ -56,36 +72,48 @@ end
  * Appends a batch and publishes it.
  *
  * Keys: the hash, the stream, what is remembered of the appender, and one for each post that has an id. Arguments: an epoch
- * that was never used, the process of Redis if it is known, the number of the batch among those of the appender, how long it is
+ * that was never used, which master it is if that is known, the number of the batch among those of the appender, how long it is
  * remembered, how many messages are kept, how long, the Redis channel, how many posts there are, and their payloads: joined by line breaks if no post has an id, else each in
  * an argument, with one behind it that is empty or the digest.
  *
- * Answers `ok`, the epoch, the offsets, the error of PUBLISH, if there was one, and the process of Redis; or `stale` for a batch before the last one of the appender.
+ * Answers `ok`, the epoch, the offsets, the error of PUBLISH, if there was one, and which master it is; or `stale` for a batch before the last one of the appender.
  * The offsets are that of the first if all were appended, else one for each post, `x` for one whose id has another digest.
  */
 export const APPEND_SCRIPT = `${COMMON}
 local hash, stream, appender = KEYS[1], KEYS[2], KEYS[3]
 local candidate, here, number, rememberMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local most, ttl, channel, count, payloads = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8]), ARGV[9]
-if here == '' then here = process() end
+local time = now()
+-- To be asked is a third of what a batch costs. Within one millisecond no Redis becomes a replica, gets all that another one
+-- has, and is master again; within ten it does.
+local asked
+here, asked = string.match(here, '^(%w+) (%d+)$')
+if asked ~= text(time) then here, asked = master(), text(time) end
+local told = here .. ' ' .. asked
 
-local made = redis.call('GET', appender)
+local made = read('GET', appender)
 if made then
   local last, epoch, places = string.match(made, '^(%d+) (%w+) (%S+)$')
-  if last and tonumber(last) == number then return {'ok', epoch, places, '', here} end
+  if last and tonumber(last) == number then return {'ok', epoch, places, '', told} end
   if last and tonumber(last) > number then return {'stale'} end
 end
 
-local state = redis.call('HMGET', hash, 'epoch', 'offset', 'run', 'former', 'root', 'sweepAt', 'ttl')
-local epoch, run, former, root = state[1], state[3], state[4] or '', state[5]
+local state = read('HMGET', hash, 'epoch', 'offset', 'run', 'root', 'sweepAt', 'ttl') or {}
+local epoch, root, sweepAt, former = state[1], state[4], whole(state[5]), nil
 local offset = known(epoch, state[2])
-local time, isNew = now(), false
-if not offset then
+local isNew = not sweepAt
+if not offset or not whole(text(offset + count)) or not root or not string.match(root, '^%w+$') then
+  redis.call('DEL', hash, stream)
   epoch, offset, former, root, isNew = candidate, 0, '', candidate, true
-  if redis.call('EXISTS', stream) == 1 then redis.call('DEL', stream) end
-elseif run ~= here then
-  local ends = {epoch .. ':' .. text(offset)}
-  for each in string.gmatch(former, '%S+') do if #ends < 8 then ends[#ends + 1] = each end end
+elseif state[3] ~= here then
+  -- Whoever has an end that is not kept any more has a gap in any case.
+  local oldest = first(stream, '-')
+  local its, count = nil, 0
+  if oldest then its, count = parse(oldest) end
+  local floor, ends = its and its - count or 0, {epoch .. ':' .. text(offset)}
+  for each, its in string.gmatch(redis.call('HMGET', hash, 'former')[1] or '', '(%w+:(%d+))') do
+    if #ends < 64 and tonumber(its) >= floor then ends[#ends + 1] = each end
+  end
   epoch, former, isNew = candidate, table.concat(ends, ' '), true
 end
 
@@ -97,7 +125,7 @@ if #KEYS > 3 then
     if digest ~= '' then
       local key = KEYS[nextKey]
       nextKey = nextKey + 1
-      local itsRoot, itsOffset, itsDigest = string.match(names[key] or redis.call('GET', key) or '', '^(%w+) (%d+) (%S+)$')
+      local itsRoot, itsOffset, itsDigest = string.match(names[key] or read('GET', key) or '', '^(%w+) (%d+) (%S+)$')
       if itsRoot and itsRoot == root then place = itsDigest == digest and itsOffset or 'x'
       else names[key] = root .. ' ' .. text(offset + #lines + 1) .. ' ' .. digest end
     end
@@ -108,7 +136,7 @@ if #KEYS > 3 then
     all[i] = place
   end
   payloads, places, count = table.concat(lines, '\\n'), table.concat(all, ','), #lines
-  if count == 0 then return {'ok', state[1], places, '', here} end
+  if count == 0 then return {'ok', state[1], places, '', told} end
 end
 
 local last = offset + count
@@ -116,7 +144,7 @@ local entry = {'XADD', stream, text(last) .. '-0', 'n', count, 't', text(time), 
 local added = redis.pcall(unpack(entry))
 if type(added) == 'table' and added.err then
   -- Somebody else has written to it.
-  if not string.find(added.err, 'smaller than the target') and not string.find(added.err, 'exhausted') then return added end
+  if not string.find(added.err, 'smaller than the target') and not string.find(added.err, 'exhausted') and not string.find(added.err, 'WRONGTYPE') then return added end
   redis.call('DEL', stream)
   redis.call(unpack(entry))
   isNew = true
@@ -126,11 +154,12 @@ local step = math.max(16, math.floor(most / 16))
 if math.floor(last / step) > math.floor(offset / step) and last > most then
   redis.call('XTRIM', stream, 'MINID', text(last - most + 1))
 end
-if isNew or state[7] ~= ARGV[6] or time >= tonumber(state[6] or 0) or time < tonumber(state[6] or 0) - ttl then
+if isNew or state[6] ~= ARGV[6] or time >= sweepAt or time < sweepAt - ttl then
   local old = lastOld(stream, time - ttl, last)
   if old then redis.call('XTRIM', stream, 'MINID', text(old + 1)) end
   local pause = math.ceil(ttl / 16)
-  redis.call('HSET', hash, 'epoch', epoch, 'offset', text(last), 'run', here, 'former', former, 'root', root, 'ttl', ttl, 'sweepAt', text(time + pause))
+  redis.call('HSET', hash, 'epoch', epoch, 'offset', text(last), 'run', here, 'root', root, 'ttl', ttl, 'sweepAt', text(time + pause))
+  if former then redis.call('HSET', hash, 'former', former) end
   redis.call('PEXPIRE', stream, ttl + pause)
   redis.call('PEXPIRE', hash, text(math.max(2 * ttl, 86400000)))
 else redis.call('HSET', hash, 'offset', text(last)) end
@@ -138,7 +167,7 @@ redis.call('SET', appender, text(number) .. ' ' .. epoch .. ' ' .. places, 'PX',
 for key, value in pairs(names) do redis.call('SET', key, value, 'PX', ttl) end
 local head = '\\n{"history":{"epoch":"' .. epoch .. '","offset":' .. text(offset + 1) .. ',"count":' .. text(count) .. '}}\\n'
 local published = redis.pcall('PUBLISH', channel, head .. payloads)
-return {'ok', epoch, places, type(published) == 'table' and published.err or '', here}
+return {'ok', epoch, places, type(published) == 'table' and published.err or '', told}
 `;
 
 /**
@@ -153,15 +182,21 @@ return {'ok', epoch, places, type(published) == 'table' and published.err or '',
 export const READ_SCRIPT = `${COMMON}
 local hash, stream = KEYS[1], KEYS[2]
 local askedEpoch, asked, most, mostBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local state = redis.call('HMGET', hash, 'epoch', 'offset', 'run', 'former', 'ttl')
+local state = read('HMGET', hash, 'epoch', 'offset', 'run', 'former', 'ttl') or {}
 local epoch = state[1]
 local last = known(epoch, state[2])
 if not last then return {} end
 
-local old = lastOld(stream, now() - tonumber(state[5] or 0), last)
+local ttl = whole(state[5])
+local old = ttl and lastOld(stream, now() - ttl, last)
 local oldest = first(stream, old and text(old + 1) or '-')
-local floor = last
-while oldest do
+local floor, looks = last, 0
+local function isTooMuch()
+  looks = looks + 1
+  return looks > 5000
+end
+while oldest and idOf(oldest) <= last do
+  if isTooMuch() then return {'too much in the stream is not of this library'} end
   local offset, count = parse(oldest)
   if offset then
     floor = math.min(last, offset - count)
@@ -181,30 +216,33 @@ else
     if ended then start = math.min(start, ended) else gap = 'epoch' end
   elseif asked > last then
     -- Another process has lost the tail, and has appended nothing yet.
-    if askedEpoch ~= '' and state[3] ~= process() then start = last else gap = 'future' end
+    if askedEpoch ~= '' and state[3] ~= master() then start = last else gap = 'future' end
   end
   if gap ~= '' then start = floor
   elseif start < floor then gap, start = 'trimmed', floor end
 end
 
-local entries, at, from, bytes, looks = {}, start, start + 1, 0, 0
+local entries, at, from, bytes = {}, start, start + 1, 0
 while at < last and at - start < most and bytes < mostBytes do
   local entry = first(stream, text(from))
-  looks = looks + 1
-  if looks > 5000 and #entries == 0 then return redis.error_reply('HISTORY too much in the stream is not of this library') end
+  if entry and idOf(entry) > last then entry = nil end
   local offset, count, _, payloads
   if entry then
     offset, count, _, payloads = parse(entry)
     from = idOf(entry) + 1
   end
-  if not entry or (offset and (offset > last or offset - count > at)) then
+  if entry and not offset and isTooMuch() then
+    if #entries > 0 then break end
+    return {'too much in the stream is not of this library'}
+  end
+  if not entry or (offset and offset - count > at) then
     -- A hole: what is behind it is read next, and is behind a gap.
     if #entries > 0 then break end
     if gap == '' and askedEpoch ~= '*' then gap = 'trimmed' end
-    start = (entry and offset <= last) and offset - count or last
+    start = entry and offset - count or last
     at = start
   end
-  if offset and offset > at and offset <= last then
+  if offset and offset > at then
     entries[#entries + 1], entries[#entries + 2], entries[#entries + 3] = text(offset), text(count), payloads
     at, bytes = offset, bytes + #payloads
   end
@@ -225,11 +263,10 @@ local function try(name, ...)
   end
 end
 local key = KEYS[1]
-try('INFO', 'INFO', 'server')
+try('INFO', 'INFO', 'replication')
 try('TIME', 'TIME')
 try('GET', 'GET', key)
 try('HMGET', 'HMGET', key, 'epoch')
-try('EXISTS', 'EXISTS', key)
 try('XADD', 'XADD', key, '1-0', 'n', 1)
 try('XTRIM … MINID', 'XTRIM', key, 'MINID', '1')
 try('XRANGE', 'XRANGE', key, '-', '+', 'COUNT', 1)

@@ -86,7 +86,7 @@ export class RedisHistory implements HistoryStore {
   positions(channels: readonly string[]): Promise<Position[]> {
     return this.ask(async ({ client }) => {
       const keys = channels.map((channel) => this.names.history(channel).state);
-      const answers = await Promise.all(keys.map((key) => client.call('HMGET', key, 'epoch', 'offset')));
+      const answers = await Promise.all(keys.map((key) => client.call('HMGET', key, 'epoch', 'offset').catch(notOurs)));
       return answers.map(positionOf);
     });
   }
@@ -163,4 +163,9 @@ function lacks(address: string, command: string, why: string): ConfigurationErro
   return new ConfigurationError(
     `Option "redis": a channel keeps a history, which needs the command ${command}; ${address} refuses it: ${why}`,
   );
+}
+
+/** What is of another type is no position. @throws what else Redis answers */
+function notOurs(error: Error): undefined {
+  if (!error.message.startsWith('WRONGTYPE')) throw error;
 }

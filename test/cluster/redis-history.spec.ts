@@ -110,7 +110,7 @@ test('A history goes on after a failover by Sentinels, without a gap, with what 
   await sentinel.failover();
   const second = nodes.probe(sentinel.servers[1]);
   const runAt = async (): Promise<string | null> => second.redis.hget(keys.state, 'run');
-  while (!(await second.redis.info('server')).includes(`run_id:${await runAt()}`));
+  while (!(await second.redis.info('replication')).includes(`master_replid:${await runAt()}`));
   clearInterval(posting);
   expect(offsetOf(await post(history, '2', 'an id'))).toBe(2);
   await post(history, 'end');
