@@ -13,6 +13,11 @@ import { ConfigurationError } from '../protocol/errors.js';
 /** How often the histories are gone through for what is too old, in milliseconds. */
 const SWEEP_MS = 10_000;
 
+/** A history that holds nothing any more is known for so long, since readers may come back to it; at least twice its `ttlMs`. */
+const KNOWN_MS = 24 * 3_600_000;
+/** So many histories that hold nothing are known; beyond that, those are forgotten first that were posted to longest ago. */
+const MAX_EMPTY = 100_000;
+
 /** So many more than asked for are kept at least before they are let go of. */
 const MIN_EXCESS = 16;
 
@@ -31,6 +36,7 @@ interface History {
   kept: Kept[];
   floor: number;
   readonly offsetById: Map<string, number>;
+  lastAt: number;
 }
 
 /**
@@ -59,7 +65,8 @@ export class MemoryHistories {
       if (kept[known - floor - 1]!.digest !== digest) return { kind: 'refused', error: usedTwice(channel, id!) };
       return { kind: 'appended', position: { epoch, offset: known }, isKnown: true };
     }
-    kept.push({ payload, id, digest, at: performance.now() });
+    history.lastAt = performance.now();
+    kept.push({ payload, id, digest, at: history.lastAt });
     const offset = floor + kept.length;
     if (id !== undefined) offsetById.set(id, offset);
     this.trim(history);
@@ -110,7 +117,7 @@ export class MemoryHistories {
     let history = this.histories.get(channel);
     if (history === undefined) {
       const epoch = `${this.name}.${(++this.begun).toString(36)}`;
-      history = { epoch, bounds, kept: [], floor: 0, offsetById: new Map() };
+      history = { epoch, bounds, kept: [], floor: 0, offsetById: new Map(), lastAt: performance.now() };
       this.histories.set(channel, history);
       this.timer ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
     }
@@ -118,7 +125,18 @@ export class MemoryHistories {
   }
 
   private sweep(): void {
-    for (const history of this.histories.values()) this.trim(history);
+    const empty: [channel: string, history: History][] = [];
+    for (const entry of this.histories) {
+      const [, history] = entry;
+      this.trim(history);
+      if (history.kept.length === 0) empty.push(entry);
+    }
+    const now = performance.now();
+    const tooMany = empty.length - MAX_EMPTY;
+    if (tooMany > 0) empty.sort(([, one], [, other]) => one.lastAt - other.lastAt);
+    for (const [index, [channel, { lastAt, bounds }]] of empty.entries()) {
+      if (index < tooMany || now - lastAt >= Math.max(KNOWN_MS, 2 * bounds.ttlMs)) this.histories.delete(channel);
+    }
   }
 
   private trim(history: History): void {

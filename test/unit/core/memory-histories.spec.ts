@@ -1,0 +1,42 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { BEGINNING } from '../../../lib/core/history-store.js';
+import { MemoryHistories } from '../../../lib/core/memory-histories.js';
+
+const BOUNDS = { maxMessages: 10, ttlMs: 60_000 };
+const HOUR = 3_600_000;
+
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
+describe('Histories in memory', () => {
+  test('know how far a channel has come for a day after its last message, and then nothing', () => {
+    const histories = new MemoryHistories('here');
+    histories.append('news', { payload: '1' }, BOUNDS);
+    const position = histories.position('news');
+    jest.advanceTimersByTime(23 * HOUR);
+    expect(histories.position('news')).toEqual(position);
+    expect(histories.read('news', position)).toMatchObject({ gap: undefined, entries: [] });
+    jest.advanceTimersByTime(2 * HOUR);
+    expect(histories.position('news')).toBe(BEGINNING);
+    histories.clear();
+  });
+
+  test('forget the channels that were posted to longest ago if too many hold nothing', () => {
+    const histories = new MemoryHistories('here');
+    for (let index = 0; index < 100_002; index++) {
+      histories.append(`news/${index}`, { payload: '1' }, BOUNDS);
+      if (index === 1) jest.advanceTimersByTime(1_000);
+    }
+    histories.append('kept', { payload: '1' }, { ...BOUNDS, ttlMs: 10 * HOUR });
+    jest.advanceTimersByTime(HOUR);
+    const isKnown = (name: string) => histories.position(name) !== BEGINNING;
+    expect(['news/0', 'news/1', 'news/2', 'news/100001', 'kept'].map(isKnown)).toEqual([
+      false,
+      false,
+      true,
+      true,
+      true,
+    ]);
+    histories.clear();
+  });
+});
