@@ -17,6 +17,10 @@ import { Queue } from '../support/queue.js';
 // Tabs of a real browser that share one connection.
 
 const News = defineChannel('tabs/:name', undefined, { clients: true });
+const Kept = defineChannel('kept-tabs/:name', undefined, {
+  clients: true,
+  history: { maxMessages: 1_000_000, ttlMs: 600_000 },
+});
 
 const { outputFiles } = await build({
   stdin: {
@@ -203,9 +207,14 @@ describe('Tabs that share a connection', () => {
     expect(others.flatMap((tab) => tab.messagesPending)).toEqual([]);
   });
 
-  test('miss and double nothing of what flows while the one that leads is closed', async () => {
+  test.each([
+    ['', News],
+    [' on a channel with history', Kept],
+  ])('miss and double nothing of what flows%s while the one that leads is closed', async (_, template) => {
+    const channel = template.for({ name: 'flow' });
+    const flow = (message: unknown) => void messaging.postMessage(channel, message);
     await using context = await browser.newContext();
-    const tabs = await openTabs(context, 4, 'tabs/flow');
+    const tabs = await openTabs(context, 4, channel.name);
     let last = 0;
     while (tabs.length > 1) {
       const changes = new Queue<ClientConnectionChange>();
@@ -214,15 +223,18 @@ describe('Tabs that share a connection', () => {
       void tabs.shift()!.page.close();
       // Until the next one leads: each turn of the event loop a message.
       while (!changes.pending.some(({ kind }) => kind === 'connected')) {
-        post('flow', ++last);
+        flow(++last);
         await turn();
       }
     }
-    post('flow', 'end');
+    flow('end');
     const [tab] = tabs as [Tab];
     const got: string[] = [];
-    while (got.at(-1) !== 'tabs/flow end') got.push(await tab.message());
-    expect(got).toEqual([...Array.from({ length: last }, (_, index) => `tabs/flow ${index + 1}`), 'tabs/flow end']);
+    while (got.at(-1) !== `${channel.name} end`) got.push(await tab.message());
+    expect(got).toEqual([
+      ...Array.from({ length: last }, (_, index) => `${channel.name} ${index + 1}`),
+      `${channel.name} end`,
+    ]);
   });
 
   test('that were put aside get what they have missed when they are shown again, where nobody else has got it', async () => {
