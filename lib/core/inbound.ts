@@ -45,20 +45,25 @@ export class Inbound {
     this.deliver(payload, subscription, channel, undefined);
   }
 
-  /** Delivers to the listeners of one subscription, in the order of calls. */
-  deliver(payload: string, subscription: string, channel: string, position: Position | undefined): void {
+  /**
+   * Delivers to the listeners of one subscription, in the order of calls.
+   *
+   * @returns `false` for what is no message of the channel, which has been reported
+   */
+  deliver(payload: string, subscription: string, channel: string, position: Position | undefined): boolean {
     const list = this.audience.of(subscription);
     const template = list === undefined ? this.audience.ofTemplate(subscription) : undefined;
     const heard = list ?? template;
-    if (heard === undefined) return;
+    if (heard === undefined) return true;
     let delivery: Delivery;
     try {
       delivery = this.read(payload, channel, heard, template?.name, position);
     } catch (error) {
       this.reject(channel, error as Error);
-      return;
+      return false;
     }
     this.audience.deliver(delivery);
+    return true;
   }
 
   /**

@@ -8,10 +8,13 @@ const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
 const MAX_WAITING = 256;
 /** After this long it is tried again to read. In milliseconds. */
 const RETRY_MS = 500;
+/** So often it is looked, at most, whether what was rejected is in the history. In milliseconds. */
+const DOUBT_MS = 100;
 
 /** Where the messages of a subscription go, in order. */
 export interface OrderedOutput {
-  message(payload: string, subscription: string, channel: string, position: Position): void;
+  /** @returns `false` for what is no message of the channel, which has been reported */
+  message(payload: string, subscription: string, channel: string, position: Position): boolean;
   /** @param position - from where the channel goes on */
   gap(subscription: string, channel: string, failure: ReadFailure, position: Position): void;
   /** Told of what one of them has thrown. */
@@ -32,6 +35,9 @@ export class OrderedChannel {
   /** Whether, when what is being read is there, it has to be looked again. */
   private isStale = false;
   private waiting: { readonly payload: string; readonly position: Position }[] = [];
+  /** What came as the next message and was rejected: anybody may have published it in place of that one. */
+  private doubted: { readonly payload: string; readonly position: Position } | undefined = undefined;
+  private doubtedAt = -Infinity;
   private retry: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
 
@@ -62,7 +68,8 @@ export class OrderedChannel {
     const { last } = this;
     // The first that is heard: nobody was promised what was before. It may have been on its way when the store was asked.
     if (last === undefined || isNext(last, position) || (this.isSilent && isBehind(last, position))) {
-      return this.deliver(payload, position);
+      if (!this.deliver(payload, position) && last !== undefined) this.doubt(payload, position);
+      return;
     }
     if (isBehind(last, position)) return;
     this.wait(payload, position);
@@ -106,10 +113,26 @@ export class OrderedChannel {
     clearTimeout(this.retry);
   }
 
-  private deliver(payload: string, position: Position): void {
+  /** @returns whether it is a message of the channel; if not, it is as if it had not come */
+  private deliver(payload: string, position: Position): boolean {
+    const { last, isSilent } = this;
     this.last = position;
     this.isSilent = false;
-    this.output.message(payload, this.subscription, this.name, position);
+    if (this.output.message(payload, this.subscription, this.name, position)) return true;
+    this.last = last;
+    this.isSilent = isSilent;
+    return false;
+  }
+
+  /** Goes on with what the history has in its place, which may be the same. What comes meanwhile waits. */
+  private doubt(payload: string, position: Position): void {
+    this.doubted = { payload, position };
+    this.isReading = true;
+    const now = performance.now();
+    const pause = Math.max(0, this.doubtedAt + DOUBT_MS - now);
+    this.doubtedAt = now + pause;
+    if (pause === 0) void this.read();
+    else if (!this.isClosed) this.retry = setTimeout(() => void this.read(), pause).unref();
   }
 
   private wait(payload: string, position: Position): void {
@@ -125,8 +148,15 @@ export class OrderedChannel {
       const asked = this.waiting.length;
       const isWhole = await this.readPage();
       if (isWhole === undefined) return;
-      if (!isWhole || this.isStale) continue;
+      if (!isWhole) continue;
+      if (this.isStale) {
+        // They are among what was read; so there is room for what comes.
+        this.waiting.splice(0, asked);
+        continue;
+      }
       if (this.deliverWaiting(asked)) break;
+      const doubted = this.doubted;
+      if (doubted !== undefined) return this.doubt(doubted.payload, doubted.position);
     }
     this.isReading = false;
   }
@@ -150,17 +180,24 @@ export class OrderedChannel {
       this.isSilent = false;
       this.guard(() => this.output.gap(this.subscription, this.name, gap, from));
     }
-    for (const { offset, payload } of entries) this.deliverRead(payload, { epoch, offset });
+    for (const { offset, payload } of entries) {
+      const wasReported = this.doubted?.position.offset === offset && this.doubted.payload === payload;
+      if (!wasReported) this.deliverRead(payload, { epoch, offset });
+    }
+    this.doubted = undefined;
     this.last = next;
     return isLastPage(page);
   }
 
-  private deliverRead(payload: string, position: Position): void {
-    if (!this.isClosed) this.guard(() => this.deliver(payload, position));
+  /** @returns whether it is a message of the channel */
+  private deliverRead(payload: string, position: Position): boolean {
+    let isMessage = true;
+    if (!this.isClosed) this.guard(() => (isMessage = this.deliver(payload, position)));
+    return isMessage;
   }
 
   /** Nobody waits for what is read, and what comes after it is to be delivered all the same. */
-  private guard(run: () => void): void {
+  private guard(run: () => unknown): void {
     try {
       run();
     } catch (error) {
@@ -183,7 +220,10 @@ export class OrderedChannel {
         this.isStale = true;
         return false;
       }
-      this.deliverRead(payload, position);
+      if (this.deliverRead(payload, position)) continue;
+      this.doubted = { payload, position };
+      this.waiting = [...waiting.slice(index + 1), ...this.waiting].slice(0, MAX_WAITING);
+      return false;
     }
     return this.waiting.length === 0 || this.deliverWaiting(0);
   }

@@ -126,7 +126,10 @@ async function run(random: Random, canLose: boolean): Promise<Judge> {
   for (let count = random(4); count > 0; count--) world.post();
   const judge = new Judge(world, world.end);
   const channel = new OrderedChannel('orders', 'orders', world.store, {
-    message: (payload, _subscription, _channel, position) => judge.message(payload, position),
+    message: (payload, _subscription, _channel, position) => {
+      judge.message(payload, position);
+      return true;
+    },
     gap: (_subscription, _channel, _failure, position) => judge.gap(position),
     failed: (error) => {
       throw error;

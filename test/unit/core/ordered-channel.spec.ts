@@ -1,12 +1,13 @@
-import { describe, expect, test } from '@jest/globals';
-import type { HistoryStore } from '../../../lib/core/history-store.js';
+import { describe, expect, jest, test } from '@jest/globals';
+import type { HistoryEntry, HistoryStore } from '../../../lib/core/history-store.js';
 import { OrderedChannel } from '../../../lib/core/ordered-channel.js';
+import type { Position } from '../../../lib/protocol/position.js';
 
 function setup() {
   const heard: string[] = [];
   const store = { read: () => Promise.reject(new Error('not needed')) } as unknown as HistoryStore;
   const channel = new OrderedChannel('orders', 'orders', store, {
-    message: (payload, _subscription, _channel, { offset }) => heard.push(`${offset}: ${payload}`),
+    message: (payload, _subscription, _channel, { offset }) => heard.push(`${offset}: ${payload}`) > 0,
     gap: () => heard.push('gap'),
     failed: () => heard.push('failed'),
   });
@@ -29,5 +30,48 @@ describe('An ordered channel', () => {
     channel.beginAt({ epoch: 'e', offset: 5 });
     for (const offset of [4, 5, 5, 6, 4]) receive(offset);
     expect(heard).toEqual(['4: m4', '5: m5', '6: m6']);
+  });
+
+  test('reads what stands in the place of a message that is rejected, seldom enough, and reports what it is once', async () => {
+    jest.useFakeTimers();
+    try {
+      const entries: HistoryEntry[] = [];
+      const told: string[] = [];
+      let reads = 0;
+      const read = (_: string, { offset }: Position) => {
+        reads++;
+        const next = { epoch: 'e', offset: 5 + entries.length };
+        return Promise.resolve({ gap: undefined, entries: entries.slice(offset - 5), next, end: next });
+      };
+      const channel = new OrderedChannel('orders', 'orders', { read } as unknown as HistoryStore, {
+        message: (payload, _subscription, _channel, { offset }) => {
+          told.push(`${offset}: ${payload}`);
+          return !payload.startsWith('bad');
+        },
+        gap: () => told.push('gap'),
+        failed: () => told.push('failed'),
+      });
+      const receive = (payload: string, offset: number): void => channel.receive(payload, { epoch: 'e', offset });
+      channel.beginAt({ epoch: 'e', offset: 5 });
+      for (let count = 0; count < 20; count++) receive('bad', 6);
+      await jest.advanceTimersByTimeAsync(99);
+      expect(reads).toBe(1);
+      expect(channel.position).toEqual({ epoch: 'e', offset: 5 });
+      await jest.advanceTimersByTimeAsync(1);
+      expect(reads).toBe(2);
+      // What comes meanwhile waits, and is in the history.
+      entries.push({ offset: 6, payload: '6' });
+      receive('6', 6);
+      await jest.advanceTimersByTimeAsync(2_000);
+      expect(told.filter((each) => each !== '6: bad')).toEqual(['6: 6']);
+      entries.push({ offset: 7, payload: 'bad too' });
+      receive('bad too', 7);
+      await jest.advanceTimersByTimeAsync(0);
+      receive('8', 8);
+      expect(told.slice(-3)).toEqual(['6: 6', '7: bad too', '8: 8']);
+      expect(reads).toBeLessThan(25);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 });
