@@ -8,6 +8,7 @@ import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import type { Position } from '../protocol/position.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
+import { AtOnce } from './at-once.js';
 import { Audience } from './audience.js';
 import type { ChannelDefinitions } from './channel-definitions.js';
 import type { ReadBounds } from './channel-log.js';
@@ -30,6 +31,9 @@ import { Sessions } from './sessions.js';
 import type { Transport, TransportReceiver, TransportStatus } from './transport.js';
 
 export type { DeliveriesRead } from './replay.js';
+
+/** How many pages of histories are read at a time for single readers; posts wait behind those. */
+const MAX_READS = 16;
 
 /**
  * The messaging engine of one node: its {@link Audience}, what goes out by {@link Outbound} and what comes in by
@@ -54,6 +58,7 @@ export class Hub implements PastReader {
   private readonly histories: Histories | LocalHistoryStore | undefined;
   /** What listeners are given before they hear what is posted, as long as they have not begun. */
   private readonly replays = new WeakMap<Listener, Replay>();
+  private readonly reads = new AtOnce(MAX_READS);
   private subscriber: GapReader | undefined = undefined;
 
   constructor({ reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true }: HubOptions) {
@@ -182,11 +187,13 @@ export class Hub implements PastReader {
    */
   async readHistory(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
     const { store } = this.historiesFor(channel);
-    const { entries, ...read } = await store.read(channel, after, page);
-    const { epoch, offset } = read.next;
-    const deliveries = entries.map((entry) => this.inbound.replay(entry, epoch, channel));
-    const from = { epoch, offset: offset - entries.length };
-    return { ...read, from, deliveries: deliveries.filter((each) => each !== undefined) };
+    return this.reads.run(async () => {
+      const { entries, ...read } = await store.read(channel, after, page);
+      const { epoch, offset } = read.next;
+      const deliveries = entries.map((entry) => this.inbound.replay(entry, epoch, channel));
+      const from = { epoch, offset: offset - entries.length };
+      return { ...read, from, deliveries: deliveries.filter((each) => each !== undefined) };
+    });
   }
 
   /**

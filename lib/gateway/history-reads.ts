@@ -1,8 +1,6 @@
 import type { GapReason, Position } from '../protocol/position.js';
 import { Replays, type Replay } from './replays.js';
 
-/** How many reads of histories run at a time; others wait for their turn. */
-const MAX_AT_ONCE = 16;
 /** More is not kept for the next client. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 
@@ -26,8 +24,6 @@ export class HistoryReads {
   private readonly inFlight = new Map<string, Promise<HistoryPage>>();
   private kept = new Map<string, HistoryPage>();
   private bytes = 0;
-  private running = 0;
-  private readonly waiting = new Set<() => void>();
 
   /** What was read for another client a moment ago. */
   known(key: string): HistoryPage | undefined {
@@ -38,7 +34,7 @@ export class HistoryReads {
   read(key: string, isKept: boolean, read: () => Promise<HistoryPage>): Promise<HistoryPage> {
     let page = this.inFlight.get(key);
     if (page === undefined) {
-      page = this.inTurn(read).then((found) => {
+      page = read().then((found) => {
         if (isKept) this.keep(key, found);
         return found;
       });
@@ -60,21 +56,5 @@ export class HistoryReads {
     this.bytes += page.missed.size;
     if (this.bytes > MAX_KEPT_BYTES) this.clear();
     else this.kept.set(key, page);
-  }
-
-  private async inTurn<T>(read: () => Promise<T>): Promise<T> {
-    if (this.running < MAX_AT_ONCE) this.running++;
-    else await new Promise<void>((resolve) => this.waiting.add(resolve));
-    try {
-      return await read();
-    } finally {
-      // The place is handed on, so that nobody who comes in between gets it.
-      const [next] = this.waiting;
-      if (next === undefined) this.running--;
-      else {
-        this.waiting.delete(next);
-        next();
-      }
-    }
   }
 }

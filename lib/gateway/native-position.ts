@@ -3,6 +3,7 @@ import type { Admission } from '../core/recovery.js';
 import type { Position } from '../protocol/position.js';
 import { readAdmission, readNumber, writeAdmission, type Admissions } from './admission.js';
 
+const HISTORY_EPOCH = /^[\x21-\x7e]{0,40}$/;
 /** The longest `id` of a native stream; a longer one would not fit into a header beside all others. */
 export const MAX_NATIVE_ID_LENGTH = 4_096;
 
@@ -130,7 +131,9 @@ function readEnd(end: string): Position | 'wrong' {
   const [text = '', ...rest] = end.split('!');
   const offset = readNumber(text);
   try {
-    return offset === undefined ? 'wrong' : { epoch: decodeURIComponent(rest.join('!')), offset };
+    const epoch = decodeURIComponent(rest.join('!'));
+    // It is written into the stream again.
+    return offset === undefined || !HISTORY_EPOCH.test(epoch) ? 'wrong' : { epoch, offset };
   } catch {
     return 'wrong';
   }

@@ -61,10 +61,11 @@ describe('Who passes on the messages of a stream', () => {
     for (const number of [1, 2]) void hub.post(Orders, number);
     const read = hub.readHistory.bind(hub);
     hub.readHistory = (...from) => {
-      const page = read(...from);
       hub.readHistory = read;
-      void hub.post(Orders, 3);
-      return page;
+      return read(...from).then((page) => {
+        void hub.post(Orders, 3);
+        return page;
+      });
     };
     createStream(hub, Orders, session).subscribe(() => undefined);
     const more = await waiting.next();

@@ -152,3 +152,22 @@ describe('The position of a native stream', () => {
     expect(NativePosition.read(`${begin().id!}${'0'.repeat(MAX_NATIVE_ID_LENGTH)}`, 3)).toBeUndefined();
   });
 });
+
+describe('A place in a history, in the Last-Event-ID of a native EventSource', () => {
+  const NODE = '0b0c5d1e-1111-4222-8333-444455556666';
+
+  it.each([
+    ['e1', true],
+    ['a!b', true],
+    ['', true],
+    ['%0Aevent: forged', false],
+    ['%0D', false],
+    ['caf%C3%A9', false],
+    ['e'.repeat(41), false],
+    ['%zz', false],
+  ])('with the epoch %j is taken: %j', (epoch, isTaken) => {
+    const position = NativePosition.read(`${NODE}.1~~AAAAAAAAAAAAAAAA~5!${epoch}`, 1);
+    expect(position !== undefined).toBe(isTaken);
+    if (position !== undefined) expect(position.id).not.toMatch(/[^\x21-\x7e]/);
+  });
+});
