@@ -8,7 +8,7 @@ const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
 const MAX_WAITING = 256;
 /** After this long it is tried again to read. In milliseconds. */
 const RETRY_MS = 500;
-/** So often it is looked, at most, whether what was rejected is in the history. In milliseconds. */
+/** Between two reads for what only looks like the next messages, and may be anybody's, at least. In milliseconds. */
 const DOUBT_MS = 100;
 
 /** Where the messages of a subscription go, in order. */
@@ -73,7 +73,7 @@ export class OrderedChannel {
     }
     if (isBehind(last, position)) return;
     this.wait(payload, position);
-    void this.read();
+    this.readSoon();
   }
 
   /** Something may have been missed: reads it. */
@@ -127,11 +127,14 @@ export class OrderedChannel {
   /** Goes on with what the history has in its place, which may be the same. What comes meanwhile waits. */
   private doubt(payload: string, position: Position): void {
     this.doubted = { payload, position };
+    this.readSoon();
+  }
+
+  /** Reads at once, unless what came last in place of the next messages was just now found not to be there. */
+  private readSoon(): void {
     this.isReading = true;
-    const now = performance.now();
-    const pause = Math.max(0, this.doubtedAt + DOUBT_MS - now);
-    this.doubtedAt = now + pause;
-    if (pause === 0) void this.read();
+    const pause = this.doubtedAt + DOUBT_MS - performance.now();
+    if (pause <= 0) void this.read();
     else if (!this.isClosed) this.retry = setTimeout(() => void this.read(), pause).unref();
   }
 
@@ -146,8 +149,10 @@ export class OrderedChannel {
     for (;;) {
       this.isStale = false;
       const asked = this.waiting.length;
+      const { last, doubted } = this;
       const isWhole = await this.readPage();
       if (isWhole === undefined) return;
+      if (doubted !== undefined || (asked > 0 && isBehind(last!, this.last!))) this.doubtedAt = performance.now();
       if (!isWhole) continue;
       if (this.isStale) {
         // They are among what was read; so there is room for what comes.
@@ -155,8 +160,7 @@ export class OrderedChannel {
         continue;
       }
       if (this.deliverWaiting(asked)) break;
-      const doubted = this.doubted;
-      if (doubted !== undefined) return this.doubt(doubted.payload, doubted.position);
+      if (this.doubted !== undefined) return this.readSoon();
     }
     this.isReading = false;
   }

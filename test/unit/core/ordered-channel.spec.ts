@@ -74,4 +74,26 @@ describe('An ordered channel', () => {
       jest.useRealTimers();
     }
   });
+
+  test('reads seldom for positions that nobody has appended', async () => {
+    jest.useFakeTimers();
+    try {
+      const end = { epoch: 'e', offset: 5 };
+      const read = jest.fn(() => Promise.resolve({ gap: undefined, entries: [], next: end, end }));
+      const channel = new OrderedChannel('orders', 'orders', { read } as unknown as HistoryStore, {
+        message: () => true,
+        gap: () => undefined,
+        failed: () => undefined,
+      });
+      channel.beginAt(end);
+      for (let ms = 0; ms < 1_000; ms++) {
+        channel.receive('forged', { epoch: ms % 2 === 0 ? 'e' : 'another', offset: 1_000 + ms });
+        await jest.advanceTimersByTimeAsync(1);
+      }
+      expect(read.mock.calls.length).toBeLessThanOrEqual(2 * 10 + 1);
+      expect(channel.position).toEqual(end);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
 });
