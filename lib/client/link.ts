@@ -29,11 +29,13 @@ export interface Past {
   start: number | Position;
 }
 
-/** What comes of a {@link Past}: a message; that it is complete; or that it cannot be had. */
+/** What comes of a {@link Past}: a message; a gap; that it is complete; or that it cannot be had. */
 export interface Replayed {
   readonly listener: string;
   /** See {@link LinkReceiver.message}. */
   readonly frame?: unknown;
+  /** A `MessageGap`. */
+  readonly gap?: unknown;
   /** That of the message, or up to where the past has come. */
   readonly position?: Position | undefined;
   /** What comes is for the listener too. */

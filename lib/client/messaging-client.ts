@@ -89,13 +89,14 @@ export class MessagingClient implements Disposable {
       answer: (answer) => this.#subscriptions.answer(answer),
       message: (frame, _id, position) => this.#subscriptions.deliver(frame, position),
       replayed: (told) => this.#subscriptions.replayed(told),
-      gap: (gap) => this.#tellGap(gap),
+      gap: (gap) => this.#subscriptions.gap(gap),
     };
     this.#makeLink = (waitMs) => link(options, receiver, waitMs);
     this.#subscriptions = new Subscriptions(
       this.#makeLink(),
       ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, undefined, identityMap),
       this.#report,
+      (gap) => this.#tellGap(gap),
     );
   }
 

@@ -50,7 +50,7 @@ export class PastStream {
     if (answer) return receiver.replayed({ listener, error: answer.message ?? answer.error });
     // A server of before knows of no past.
     const position = positions.get(channel);
-    receiver.gap({ channel, reason: 'unknown', position });
+    receiver.replayed({ listener, gap: { channel, reason: 'unknown', position } });
     receiver.replayed({ listener, position, isDone: true });
   }
 
@@ -61,7 +61,7 @@ export class PastStream {
     this.#page = done === undefined ? page : undefined;
     const past = replays.get(listener);
     if (!past) return;
-    if (reason) receiver.gap({ channel, reason, position });
+    if (reason) receiver.replayed({ listener, gap: { channel, reason, position } });
     if (!isUpTo(position, past.start)) past.start = position;
     if (!done) return;
     replays.delete(listener);

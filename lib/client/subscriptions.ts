@@ -8,7 +8,7 @@ import { errorOf } from './error-of.js';
 import { isolate } from './isolate.js';
 import type { Position } from '../protocol/position.js';
 import type { Link, Replayed } from './link.js';
-import { isUpTo, placeOf } from './positions.js';
+import { isUpTo, nameOf, placeOf } from './positions.js';
 import type { ClientMessageContext, Registration } from './registration.js';
 
 /** Who listens to what: one subscription at the server for each channel, however many listen. */
@@ -17,6 +17,7 @@ export class Subscriptions {
   link: Link;
   readonly #decode: (frame: MessageFrame) => unknown;
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
+  readonly #tellGap: (gap: unknown) => void;
   /** By name or template, in the order of registration. */
   readonly #channels = new Map<string, Set<Registration>>();
   /** Those that are given the past first, by what the server calls them. */
@@ -27,7 +28,9 @@ export class Subscriptions {
     link: Link,
     decode: (frame: MessageFrame) => unknown,
     report: (error: unknown, context: ClientErrorContext) => void,
+    tellGap: (gap: unknown) => void,
   ) {
+    this.#tellGap = tellGap;
     this.link = link;
     this.#decode = decode;
     this.#report = report;
@@ -93,7 +96,7 @@ export class Subscriptions {
   }
 
   /** Takes what comes of the past for one listener. */
-  replayed({ listener, frame, position, isDone, error }: Replayed): void {
+  replayed({ listener, frame, gap, position, isDone, error }: Replayed): void {
     const registration = this.#listeners.get(listener);
     if (!registration) return;
     const { channel, receiver } = registration;
@@ -103,10 +106,19 @@ export class Subscriptions {
       return;
     }
     receiver.confirmed?.();
-    if (isDone) {
+    if (gap) this.#tellGap(gap);
+    else if (isDone) {
       this.#begin(registration);
       registration.until = position;
     } else this.deliver(frame, position, [registration]);
+  }
+
+  /** Takes a gap in a channel, which is nothing to those who have the messages behind it, or get them, from the past. */
+  gap(told: unknown): void {
+    const { position } = (told ?? {}) as { readonly position?: Position };
+    const registrations = this.of(nameOf(told));
+    if (!position || registrations.length === 0 || registrations.some((each) => hears(each, position)))
+      this.#tellGap(told);
   }
 
   /** From now on a registration is given what comes. */
@@ -129,9 +141,7 @@ export class Subscriptions {
       if (told instanceof Error) throw told;
       const frame = told as MessageFrame;
       channel = frame.channel;
-      // One that has been given the past may have been given more than the others.
-      const isFor = ({ listener, until }: Registration): boolean => !listener && !(until && isUpTo(position, until));
-      const registrations = only ?? this.of(frame.template ?? channel).filter(isFor);
+      const registrations = only ?? this.of(frame.template ?? channel).filter((each) => hears(each, position));
       if (typeof channel !== 'string' || typeof frame.at !== 'number' || frame.data === undefined) {
         throw new InvalidMessageError('a message lacks channel, time or data');
       }
@@ -167,4 +177,9 @@ export class Subscriptions {
       );
     }
   }
+}
+
+/** Whether what comes at a position is for a listener: one that has been given the past may have been given more than the others. */
+function hears({ listener, until }: Registration, position: Position | undefined): boolean {
+  return !listener && !(until && isUpTo(position, until));
 }

@@ -125,7 +125,7 @@ test('posts that are left unanswered send those after them through another membe
   const { member } = await postedThrough(a);
   member.pause();
   try {
-    expect((await postUntilAccepted(a)).refused).toBe(1);
+    expect((await postUntilAccepted(a)).refused).toBeLessThan(3);
   } finally {
     member.resume();
   }
