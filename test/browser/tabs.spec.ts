@@ -210,7 +210,7 @@ describe('Tabs that share a connection', () => {
   test.each([
     ['', News],
     [' on a channel with history', Kept],
-  ])('miss and double nothing of what flows%s while the one that leads is closed', async (_, template) => {
+  ])('miss and double nothing of what flows%s while the one that leads is closed', async (_kind, template) => {
     const channel = template.for({ name: 'flow' });
     const flow = (message: unknown) => void messaging.postMessage(channel, message);
     await using context = await browser.newContext();

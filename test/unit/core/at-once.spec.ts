@@ -2,6 +2,8 @@ import { expect, test } from '@jest/globals';
 import { AtOnce } from '../../../lib/core/at-once.js';
 import { Deferred } from '../../../lib/core/deferred.js';
 
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
 test('So many run at a time, in the order of asking, also if some fail', async () => {
   const atOnce = new AtOnce(2);
   const begun: number[] = [];
@@ -14,7 +16,6 @@ test('So many run at a time, in the order of asking, also if some fail', async (
       return index;
     }),
   );
-  const turn = () => new Promise((resolve) => setImmediate(resolve));
   for (let turns = 0; turns < 5; turns++) await turn();
   expect(begun).toEqual([0, 1]);
   ends[0]!.resolve();
@@ -29,7 +30,7 @@ test('What would run at once leaves the event loop its turns', async () => {
   const atOnce = new AtOnce(2);
   let done = 0;
   const all = Promise.all(Array.from({ length: 20 }, () => atOnce.run(async () => void done++)));
-  await new Promise((resolve) => setImmediate(resolve));
+  await turn();
   expect(done).toBeLessThanOrEqual(4);
   await all;
   expect(done).toBe(20);
