@@ -135,16 +135,20 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     };
     const [sound, ...damaged] = await Promise.all([
       worlds[0]!.go(schedule, options),
-      ...DAMAGES.map(async ({ damage }) => {
+      ...DAMAGES.map(async ({ damage, kind, by }) => {
         await using world = await FaultWorld.start({ code: await bundleProgram(PROGRAM, damage) });
-        return await world.go(schedule, options);
+        // Whether an answer is cut off is a matter of milliseconds.
+        for (let tries = 1; ; tries++) {
+          const { findings } = await world.go({ ...schedule, seed: FIRST_SEED + tries }, options);
+          const found = findings.filter((finding) => finding.kind === kind && by.test(finding.reader));
+          if (found.length > 0 || tries === 6) return { found, all: findings.length };
+        }
       }),
     ]);
     expect(sound.findings).toEqual([]);
-    for (const [index, { what, kind, by }] of DAMAGES.entries()) {
-      const { findings } = damaged[index]!;
-      const found = findings.filter((finding) => finding.kind === kind && by.test(finding.reader));
-      console.log(`${what}: ${findings.length} findings, such as ${JSON.stringify(found[0])}`);
+    for (const [index, { what }] of DAMAGES.entries()) {
+      const { found, all } = damaged[index]!;
+      console.log(`${what}: ${all} findings, such as ${JSON.stringify(found[0])}`);
       expect(found.length).toBeGreaterThan(0);
     }
   }, 120_000);

@@ -109,6 +109,10 @@ export class ClientReader implements FaultReader {
 
   /** As a page that is loaded anew, and goes on where it was: of channels with history. */
   async reload(): Promise<void> {
+    const { logs } = this.#reading;
+    // What it has read nothing of yet, it could only begin anew.
+    const isBegun = [...logs].every(([name, log]) => !(log instanceof HistoryLog) || log.position(name) !== undefined);
+    if (!isBegun) return;
     this.#client.close();
     this.#client = this.#newClient();
     // The end of the run may come first.
