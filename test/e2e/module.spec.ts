@@ -593,53 +593,6 @@ test('a transport of the application that breaks its contract is logged, and bre
   ]);
 });
 
-function declareClass(name: string): new () => object {
-  @Serializable({ name })
-  class Declared {}
-  return Declared;
-}
-
-// At the end of the file, since classes that are declared stay so.
-describe('message classes of one name', () => {
-  test('keep the application from starting, unless it says which one it means', async () => {
-    const name = 'module-clash';
-    const one = declareClass(name);
-    @Serializable({ name })
-    class Other {}
-
-    const transport = new MemoryTransport(new MemoryBroker());
-    const failed = await Test.createTestingModule({ imports: [MessagingModule.forRoot({ transport })] }).compile();
-    await expect(failed.init()).rejects.toThrow(
-      /^Two message classes are called "module-clash": Declared at .*module\.spec\.ts:\d+:\d+, Other at .*module\.spec\.ts:\d+:\d+; give them different names/,
-    );
-
-    // Nothing is left open that would keep the process.
-    expect(await lastValueFrom(transport.status)).toEqual({ state: 'closed' });
-
-    class Listener {
-      @OnMessage(defineChannel('module-clash', one))
-      handle() {}
-    }
-    for (const metadata of [
-      { imports: [MessagingModule.forRoot()], providers: [Listener] },
-      { imports: [MessagingModule.forRoot({ types: [Other] })] },
-    ]) {
-      await using running = await startApp(metadata);
-      expect(running.logger.problems).toEqual([]);
-    }
-  });
-
-  test('are told of where one was declared again, as when its module is loaded anew', async () => {
-    const classes = [declareClass('module-again'), declareClass('module-again')];
-    const types = declaredClasses('module-clash', 'data').slice(0, 1);
-    await using running = await startApp({ imports: [MessagingModule.forRoot({ types })] });
-    expect(running.logger.problems).toEqual([
-      expect.stringMatching(/^warn 2 message classes called "module-again" were declared at .*module\.spec\.ts/),
-    ]);
-    expect(classes).toHaveLength(2);
-  });
-});
-
 // As docs/history.md shows it.
 describe('a cache that asks for the position, loads the state, then listens from the position', () => {
   const Prices = defineChannel<[share: string, cents: number]>('module/prices', undefined, {
@@ -725,5 +678,52 @@ describe('a cache that asks for the position, loads the state, then listens from
     expect(await cache.followed.next()).toBe('[["a",3],["b",4]]');
     await server[Symbol.asyncDispose]();
     await poster[Symbol.asyncDispose]();
+  });
+});
+
+function declareClass(name: string): new () => object {
+  @Serializable({ name })
+  class Declared {}
+  return Declared;
+}
+
+// At the end of the file, since classes that are declared stay so.
+describe('message classes of one name', () => {
+  test('keep the application from starting, unless it says which one it means', async () => {
+    const name = 'module-clash';
+    const one = declareClass(name);
+    @Serializable({ name })
+    class Other {}
+
+    const transport = new MemoryTransport(new MemoryBroker());
+    const failed = await Test.createTestingModule({ imports: [MessagingModule.forRoot({ transport })] }).compile();
+    await expect(failed.init()).rejects.toThrow(
+      /^Two message classes are called "module-clash": Declared at .*module\.spec\.ts:\d+:\d+, Other at .*module\.spec\.ts:\d+:\d+; give them different names/,
+    );
+
+    // Nothing is left open that would keep the process.
+    expect(await lastValueFrom(transport.status)).toEqual({ state: 'closed' });
+
+    class Listener {
+      @OnMessage(defineChannel('module-clash', one))
+      handle() {}
+    }
+    for (const metadata of [
+      { imports: [MessagingModule.forRoot()], providers: [Listener] },
+      { imports: [MessagingModule.forRoot({ types: [Other] })] },
+    ]) {
+      await using running = await startApp(metadata);
+      expect(running.logger.problems).toEqual([]);
+    }
+  });
+
+  test('are told of where one was declared again, as when its module is loaded anew', async () => {
+    const classes = [declareClass('module-again'), declareClass('module-again')];
+    const types = declaredClasses('module-clash', 'data').slice(0, 1);
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ types })] });
+    expect(running.logger.problems).toEqual([
+      expect.stringMatching(/^warn 2 message classes called "module-again" were declared at .*module\.spec\.ts/),
+    ]);
+    expect(classes).toHaveLength(2);
   });
 });
