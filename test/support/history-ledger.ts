@@ -266,7 +266,9 @@ class LogCheck {
       this.find('doubled gap', `${gaps.length} gaps of one loss before ${this.placeOf(rank)}`, message);
     }
     const position = gaps.at(-1)?.position;
-    if (position === undefined || message === undefined || order.rankAt(position) === rank - 1) return;
+    // Nothing had been posted yet to the history that began after a wipe.
+    if (position === undefined || message === undefined || position.epoch === '') return;
+    if (order.rankAt(position) === rank - 1) return;
     this.find('false gap', `goes on at ${position.epoch}:${position.offset}, then ${this.placeOf(rank)}`, message);
   }
 
