@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { of, type Observable } from 'rxjs';
 import type { AnyListenableChannel, AnyPostableChannel } from '../protocol/channel.js';
 import type { ChannelOptions, HistoryOptions } from '../protocol/channel-definition.js';
@@ -188,6 +189,8 @@ export class Hub implements PastReader {
   async readHistory(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
     const { store } = this.historiesFor(channel);
     return this.reads.run(async () => {
+      // In one process the store answers at once; others must have their turn.
+      await nextTurn();
       const { entries, ...read } = await store.read(channel, after, page);
       const { epoch, offset } = read.next;
       const deliveries = entries.map((entry) => this.inbound.replay(entry, epoch, channel));

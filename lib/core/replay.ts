@@ -97,9 +97,7 @@ export class Replay {
   private async run(): Promise<void> {
     const { listener, pace } = this;
     await listener.interest;
-    for (let isFirst = true; !listener.closed; isFirst = false) {
-      // In one process the store answers at once; others must have their turn.
-      if (!isFirst) await nextTurn();
+    while (!listener.closed) {
       await pace?.wanted();
       if (listener.closed) return;
       this.held = [];
@@ -225,8 +223,4 @@ export class Replay {
     if (this.tap !== undefined) return this.tap(delivery);
     return this.call(delivery.message as never, new MessageContext(delivery, this.listener));
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => void setImmediate(resolve));
 }

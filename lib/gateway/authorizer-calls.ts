@@ -1,3 +1,4 @@
+import { AtOnce } from '../core/at-once.js';
 import { inTime } from '../core/in-time.js';
 
 /** Bounds on the application's authorizers. */
@@ -10,29 +11,18 @@ export interface AuthorizerLimits {
 
 /** Calls authorizers: so many at a time, the others in the order in which they came, and each for so long. */
 export class AuthorizerCalls {
-  private running = 0;
-  private readonly waiting = new Set<() => void>();
+  private readonly atOnce: AtOnce;
 
-  constructor(private readonly limits: AuthorizerLimits) {}
+  constructor(private readonly limits: AuthorizerLimits) {
+    this.atOnce = new AtOnce(limits.maxAtOnce);
+  }
 
   /**
    * @returns what the call gives
    * @throws (rejects) what it throws, or an error if it takes too long; its result is then ignored
    */
-  async run<T>(call: () => Promise<T>): Promise<T> {
-    if (this.running < this.limits.maxAtOnce) this.running++;
-    // The place is handed on, so that nobody who comes in between gets it.
-    else await new Promise<void>((resolve) => this.waiting.add(resolve));
-    try {
-      return await this.decided(call());
-    } finally {
-      const [next] = this.waiting;
-      if (next === undefined) this.running--;
-      else {
-        this.waiting.delete(next);
-        next();
-      }
-    }
+  run<T>(call: () => Promise<T>): Promise<T> {
+    return this.atOnce.run(() => this.decided(call()));
   }
 
   private decided<T>(result: Promise<T>): Promise<T> {

@@ -1,6 +1,7 @@
 import type { Delivery } from '../core/delivery.js';
 import type { DeliveriesRead } from '../core/hub.js';
 import { gapReasonOf } from '../core/histories.js';
+import { isLastPage } from '../core/history-store.js';
 import type { MemoryLogs } from '../core/memory-log.js';
 import type { GapReason, Position } from '../protocol/position.js';
 import { dropRuleOf } from '../sse/drop-rule.js';
@@ -217,7 +218,7 @@ export class HistoryFeed implements FeedWriter {
       from,
       missed: new Replay(this.name, entries),
       next,
-      isLast: next.epoch === end.epoch && next.offset >= end.offset,
+      isLast: isLastPage({ next, end }),
     };
   }
 

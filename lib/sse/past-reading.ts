@@ -1,6 +1,7 @@
 import { gapReasonOf } from '../core/histories.js';
 import type { Hub } from '../core/hub.js';
 import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
+import { isLastPage } from '../core/history-store.js';
 import { isBehind, isNext } from '../core/ordered-channel.js';
 import { quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
@@ -123,7 +124,7 @@ export class PastReading {
       }
       await this.send(page, hub);
       this.at = page.next;
-      if (this.state === 'reading' && isLast(page) && this.hasReached()) return;
+      if (this.state === 'reading' && isLastPage(page) && this.hasReached()) return;
     }
   }
 
@@ -180,8 +181,4 @@ export class PastReading {
 
 function isBefore(place: Position, { epoch, offset }: Position): boolean {
   return place.epoch === epoch && place.offset < offset;
-}
-
-function isLast({ next, end }: DeliveriesRead): boolean {
-  return next.epoch === end.epoch && next.offset >= end.offset;
 }
