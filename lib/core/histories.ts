@@ -23,7 +23,7 @@ type Subscription = Map<string, OrderedChannel>;
  */
 export class Histories {
   private readonly subscriptions = new Map<string, Subscription>();
-  /** Channels of which it is asked where they are, since they have just been subscribed to. */
+  /** Channels that were just subscribed to: the store is asked for their positions. */
   private readonly beginnings = new Map<string, Deferred>();
   /** Those that may have missed something. */
   private readonly doubted = new Set<OrderedChannel>();

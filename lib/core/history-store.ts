@@ -46,7 +46,7 @@ export interface HistoryRead {
   readonly gap: ReadFailure | undefined;
   /** Without a hole, the oldest first. */
   readonly entries: readonly HistoryEntry[];
-  /** Behind the last entry. If there is none: behind the gap, or the position that was asked for, in today's epoch. */
+  /** Right after the last entry. Without entries: right after the gap, or the requested position in the current epoch. */
   readonly next: Position;
   /** How far the history has come; more is to be read if {@link next} is before it. */
   readonly end: Position;

@@ -2,7 +2,7 @@ import type { Reporter } from '../core/reporter.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { WorkQueue } from '../sse/work-queue.js';
-import type { NativeReader } from './channel-feed.js';
+import type { NativeReader } from './used-feed.js';
 import { enterHistory, enterLater, type HistoryEntrance } from './history-entrance.js';
 import type { HistoryFeed, HistoryStart } from './history-feed.js';
 import type { HistoryPage } from './history-reads.js';

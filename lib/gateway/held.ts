@@ -1,7 +1,8 @@
 import type { Admission } from '../core/recovery.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { HeldHistory } from './catch-up.js';
-import { ChannelFeed, type NativeReader } from './channel-feed.js';
+import { ChannelFeed } from './channel-feed.js';
+import type { NativeReader } from './used-feed.js';
 import type { Claim } from './claim.js';
 import type { ClientFeed } from './client-feed.js';
 import { enterHistory, enterLater } from './history-entrance.js';

@@ -5,15 +5,15 @@ import { isLastPage } from '../core/history-store.js';
 import type { MemoryLogs } from '../core/memory-log.js';
 import type { GapReason, Position } from '../protocol/position.js';
 import { dropRuleOf } from '../sse/drop-rule.js';
-import { Feed, type FeedContext, type FeedPlace, type FeedWriter } from '../sse/feed.js';
+import type { FeedContext, FeedPlace } from '../sse/feed.js';
 import type { Frame } from '../sse/frame.js';
 import { eventFrame } from '../sse/message-frame.js';
-import type { NativeReader } from './channel-feed.js';
 import { clientMessage, type ClientEntry } from './client-message.js';
 import { positionFrame } from './history-place.js';
 import type { HistoryPage, HistoryReads } from './history-reads.js';
 import { HistoryRing } from './history-ring.js';
 import { Replay } from './replays.js';
+import { UsedFeed, type NativeReader } from './used-feed.js';
 
 /** How many messages are read at once. */
 const PAGE_ENTRIES = 256;
@@ -40,47 +40,16 @@ interface Early {
  * What clients of this node get of a channel with history: one listener, whose messages come in the order of offsets and
  * without a hole, and what is read from the history for those who come.
  */
-export class HistoryFeed implements FeedWriter {
-  private readonly feed: Feed;
-  private readonly natives = new Set<NativeReader>();
+export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   private readonly early = new Map<FeedPlace | NativeReader, Early>();
   private readonly ring: HistoryRing;
   /** Up to where its readers have been sent all; `undefined` until it is known from where they hear all. */
   private end: Position | undefined = undefined;
-  private users = 0;
 
   /** @throws ConfigurationError if the class of the channel has the name of another one */
-  constructor(
-    private readonly context: HistoryFeedContext,
-    readonly name: string,
-  ) {
-    const { hub, rings } = context;
-    this.feed = new Feed(context, hub.heardUnder(name), 'subscriptions of clients', this);
-    this.ring = new HistoryRing(rings);
-  }
-
-  /** See `MessageSubscription.ready`. */
-  get ready(): Promise<void> {
-    return this.feed.ready;
-  }
-
-  /** Whether any client has it, also one that is not sent anything yet. */
-  get isUsed(): boolean {
-    return this.users > 0;
-  }
-
-  use(): void {
-    this.users++;
-  }
-
-  /** @returns whether anybody else has it */
-  release(): boolean {
-    return --this.users > 0;
-  }
-
-  /** Hands all readers what the feed has, so that its end is where each of them is. */
-  settle(): void {
-    this.context.flusher.settle();
+  constructor(context: HistoryFeedContext, name: string) {
+    super(context, name);
+    this.ring = new HistoryRing(context.rings);
   }
 
   /**
@@ -131,10 +100,9 @@ export class HistoryFeed implements FeedWriter {
     else this.early.set(place, { after, again });
   }
 
-  leave(place: FeedPlace | NativeReader): void {
+  override leave(place: FeedPlace | NativeReader): void {
     this.early.delete(place);
-    if ('reader' in place) this.feed.leave(place);
-    else this.natives.delete(place);
+    super.leave(place);
   }
 
   /** How far a reader has been sent it. */
@@ -142,13 +110,13 @@ export class HistoryFeed implements FeedWriter {
     return this.early.get(place)?.after ?? this.end;
   }
 
-  close(): void {
-    this.feed.close();
+  override close(): void {
+    super.close();
     this.ring.close();
     this.early.clear();
   }
 
-  /** See {@link FeedWriter.frameOf}. */
+  /** See {@link UsedFeed.frameOf}. */
   frameOf(delivery: Delivery): Frame | undefined {
     const { hub } = this.context;
     const { position, channel } = delivery;
@@ -168,7 +136,7 @@ export class HistoryFeed implements FeedWriter {
     return body.frame;
   }
 
-  /** See {@link FeedWriter.lost}. */
+  /** See {@link UsedFeed.lost}. */
   lost(reason: GapReason, position = this.end): void {
     // Nobody has been promised anything yet.
     if (position === undefined) return;
@@ -250,11 +218,6 @@ export class HistoryFeed implements FeedWriter {
         this.letIn(place);
       }
     }
-  }
-
-  private letIn(place: FeedPlace | NativeReader): void {
-    if ('reader' in place) this.feed.join(place);
-    else this.natives.add(place);
   }
 
   private sendAway(place: FeedPlace | NativeReader): void {

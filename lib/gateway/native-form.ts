@@ -2,7 +2,7 @@ import type { GapReason } from '../protocol/position.js';
 import { Frame, encodeFrame, gapFrame, type DropRule } from '../sse/frame.js';
 import type { ReadyEvent } from '../protocol/gateway.js';
 import type { Admissions } from './admission.js';
-import type { NativeReader } from './channel-feed.js';
+import type { NativeReader } from './used-feed.js';
 import { nativeBytes, type ClientEntry } from './client-message.js';
 import { NativePosition, streamId, type NativePlace } from './native-position.js';
 import type { ChannelEntrance, Entrance } from './resume.js';

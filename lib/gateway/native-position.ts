@@ -87,7 +87,7 @@ export class NativePosition {
     return this.node === admissions.node && admissions.isMac(mac, owner, this.namesIn(names), `${stream}~${list}`);
   }
 
-  /** Those names of the URL of which it has a signed place; nothing in the place of each other one. */
+  /** The names in the URL that have a signed place; an empty string for every other name. */
   namesIn(names: readonly string[]): string[] {
     return namesOf(names, this.begun);
   }

@@ -80,7 +80,7 @@ export function readListenerReplay(value: unknown, path: string): ListenerReplay
   return { channel: readName(channel, path), listener: readText(listener, path, MAX_LISTENER_LENGTH), start };
 }
 
-/** As the history has it. */
+/** The start with its epoch as the history writes it, not as clients are told it. */
 function startIn(start: number | Position): number | Position {
   const { epoch, offset } = claimedBy(start);
   return startOf(epoch, offset) ?? start;

@@ -4,7 +4,7 @@ import type { Position } from '../protocol/position.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { Frame } from '../sse/frame.js';
 import type { Batch } from '../sse/batch.js';
-import type { NativeReader } from './channel-feed.js';
+import type { NativeReader } from './used-feed.js';
 import type { HistoryEntrance } from './history-entrance.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
 

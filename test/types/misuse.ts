@@ -94,7 +94,7 @@ export async function replaying(messages: MessagingService): Promise<void> {
   messages.iterate(Users, { replay: 50, maxBuffered: 10 });
   // @ts-expect-error -- neither a number, nor 'latest', nor a position
   messages.addListener(Users, () => {}, { replay: 'all' });
-  // @ts-expect-error -- an offset alone is none
+  // @ts-expect-error -- an offset alone is not a position
   messages.createStream(Users, { replay: { offset: 5 } });
   // @ts-expect-error -- a template has many positions
   await messages.position(Rooms);
