@@ -4,18 +4,14 @@ import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { NodeTask } from './support/redis-node.js';
 import { Redis } from './support/redis.js';
-import { report, type Case } from './support/table.js';
-import { TwoNodes } from './support/two-nodes.js';
+import { report } from './support/table.js';
+import { TwoNodes, type NodesCase } from './support/two-nodes.js';
 
 const ROUNDS = 8;
 const MANY: NodeTask = { count: 100_000, inFlight: 1_000 };
 const SOME: NodeTask = { count: 20_000, inFlight: 10 };
 const SINGLE: NodeTask = { count: 2_000, inFlight: 1 };
 const NAIVE = 'naive ioredis';
-
-interface NodesCase extends Case {
-  readonly nodes: TwoNodes;
-}
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const redis = await Redis.start();

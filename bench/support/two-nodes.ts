@@ -2,6 +2,12 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { NodeTask } from './redis-node.js';
 import type { Redis } from './redis.js';
+import type { Case } from './table.js';
+
+/** A case that passes messages between its own two nodes. */
+export interface NodesCase extends Case {
+  readonly nodes: TwoNodes;
+}
 
 /** A poster and a listener. */
 export class TwoNodes {

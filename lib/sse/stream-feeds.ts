@@ -3,7 +3,7 @@ import type { Registration, Session } from '../core/session.js';
 import type { ChannelStream } from '../core/stream.js';
 import type { Position } from '../protocol/position.js';
 import type { FeedReader } from './feed.js';
-import { HistoryFeed } from './history-feed.js';
+import { HistoryStreamFeed } from './history-stream-feed.js';
 import type { PastReader } from './past-reading.js';
 import { StreamFeed, type StreamFeedContext, type StreamFeedPlace } from './stream-feed.js';
 
@@ -70,7 +70,7 @@ export class StreamFeeds {
     let feed = this.feeds.get(key);
     if (feed === undefined) {
       const ended = (): void => void this.feeds.delete(key);
-      feed = new (stream.keepsHistory ? HistoryFeed : StreamFeed)(this.context, heard, ended);
+      feed = new (stream.keepsHistory ? HistoryStreamFeed : StreamFeed)(this.context, heard, ended);
       this.feeds.set(key, feed);
     }
     return feed;

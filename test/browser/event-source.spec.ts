@@ -115,6 +115,32 @@ async function setup(adapter: AdapterName, retryMs = 20) {
   return { ...running, messaging: running.app.get(MessagingService), page };
 }
 
+type Events = Queue<[type: string, data: unknown]>;
+type PostOrders = (...numbers: number[]) => Promise<void>;
+
+/** Opens the stream of a channel with history, and reads the first two orders. */
+async function openOrders(page: Page, post: PostOrders): Promise<Events> {
+  const events = await open(page, '/orders');
+  expect(await events.next()).toEqual(['open', null]);
+  expect(await events.next()).toEqual(['messaging:position', expect.anything()]);
+  await post(1, 2);
+  expect(await events.take(2)).toEqual([
+    ['message', 1],
+    ['message', 2],
+  ]);
+  return events;
+}
+
+/** What was posted while the server was away comes first, then the next one. */
+async function expectOrdersGoOn(events: Events, post: PostOrders): Promise<void> {
+  expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
+    ['message', 3],
+    ['message', 4],
+  ]);
+  await post(5);
+  expect(await events.until(isMessage)).toEqual(['message', 5]);
+}
+
 const isMessage = ([type]: readonly [string, unknown]) => type === 'message' || type === 'messaging:gap';
 
 const CONNECTING = 0;
@@ -182,24 +208,12 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     const before = await start();
     const page = await browser.newPage();
     await page.goto(`${before.url}/page`);
-    const events = await open(page, '/orders');
-    expect(await events.next()).toEqual(['open', null]);
-    expect(await events.next()).toEqual(['messaging:position', expect.anything()]);
-    await post(1, 2);
-    expect(await events.take(2)).toEqual([
-      ['message', 1],
-      ['message', 2],
-    ]);
+    const events = await openOrders(page, post);
     await before.app.close();
     await post(3, 4);
     await using after = await start(Number(new URL(before.url).port));
     expect(after.url).toBe(before.url);
-    expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
-      ['message', 3],
-      ['message', 4],
-    ]);
-    await post(5);
-    expect(await events.until(isMessage)).toEqual(['message', 5]);
+    await expectOrdersGoOn(events, post);
     await page.close();
   });
 
@@ -213,14 +227,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     };
     const page = await browser.newPage();
     await page.goto(`${before.url}/page`);
-    const events = await open(page, '/orders');
-    expect(await events.next()).toEqual(['open', null]);
-    expect(await events.next()).toEqual(['messaging:position', expect.anything()]);
-    await post(1, 2);
-    expect(await events.take(2)).toEqual([
-      ['message', 1],
-      ['message', 2],
-    ]);
+    const events = await openOrders(page, post);
     await before.kill();
     await post(3, 4);
     await using after = await ServerProcess.startStreams({
@@ -229,12 +236,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
       port: Number(new URL(before.url).port),
     });
     expect(after.url).toBe(before.url);
-    expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
-      ['message', 3],
-      ['message', 4],
-    ]);
-    await post(5);
-    expect(await events.until(isMessage)).toEqual(['message', 5]);
+    await expectOrdersGoOn(events, post);
     await page.close();
   });
 

@@ -1,31 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Cluster } from 'ioredis';
-import { BEGINNING, type AppendOutcome, type HistoryStore } from '../../lib/core/history-store.js';
-import { RedisNames } from '../../lib/transport/redis-names.js';
+import { BEGINNING, type AppendOutcome } from '../../lib/core/history-store.js';
 import { RedisCluster } from '../support/redis-cluster.js';
-import { RedisNodes, type Received } from '../support/redis-nodes.js';
+import { BOUNDS, heard, keys, offsetOf, post } from '../support/history-posts.js';
+import { RedisNodes } from '../support/redis-nodes.js';
 import { RedisSentinel } from '../support/redis-sentinel.js';
-
-const BOUNDS = { maxMessages: 1_000, ttlMs: 60_000 };
-const keys = new RedisNames('messaging:', undefined).history('news');
 
 let nodes: RedisNodes;
 beforeEach(() => {
   nodes = new RedisNodes();
 });
 afterEach(() => nodes[Symbol.asyncDispose]());
-
-function post(store: HistoryStore, payload: string, id?: string): Promise<AppendOutcome> {
-  return store.append('news', { payload, id, digest: id && payload }, BOUNDS);
-}
-
-function offsetOf(outcome: AppendOutcome): number | string {
-  return outcome.kind === 'appended' ? outcome.position.offset : outcome.kind;
-}
-
-function heard(received: readonly Received[]): string[] {
-  return received.map(([payload, , , position]) => `${position?.offset} ${payload}`);
-}
 
 describe('A history in a Cluster', () => {
   let redis: RedisCluster;

@@ -5,28 +5,17 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { BEGINNING, type AppendOutcome, type HistoryRead, type HistoryStore } from '../../lib/core/history-store.js';
 import { ConfigurationError, TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { Position } from '../../lib/protocol/position.js';
-import { RedisNames } from '../../lib/transport/redis-names.js';
+import { BOUNDS, heard, keys, offsetOf, post } from '../support/history-posts.js';
 import { RedisNodes, reached, type Received } from '../support/redis-nodes.js';
 import type { RedisProbe } from '../support/redis-probe.js';
 import type { RedisServer } from '../support/redis-server.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
-
-const BOUNDS = { maxMessages: 1_000, ttlMs: 60_000 };
-const keys = new RedisNames('messaging:', undefined).history('news');
 
 let nodes: RedisNodes;
 beforeEach(() => {
   nodes = new RedisNodes();
 });
 afterEach(() => nodes[Symbol.asyncDispose]());
-
-function post(store: HistoryStore, payload: string, id?: string): Promise<AppendOutcome> {
-  return store.append('news', { payload, id, digest: id && payload }, BOUNDS);
-}
-
-function offsetOf(outcome: AppendOutcome): number | string {
-  return outcome.kind === 'appended' ? outcome.position.offset : outcome.kind;
-}
 
 async function follow(replica: RedisProbe, master: RedisServer): Promise<void> {
   await replica.redis.replicaof('127.0.0.1', master.port);
@@ -36,10 +25,6 @@ async function follow(replica: RedisProbe, master: RedisServer): Promise<void> {
 async function kept(store: HistoryStore): Promise<string[]> {
   const { entries } = await store.read('news', 1_000);
   return entries.map(({ offset, payload }) => `${offset} ${payload}`);
-}
-
-function heard(received: readonly Received[]): string[] {
-  return received.map(([payload, , , position]) => `${position?.offset} ${payload}`);
 }
 
 function errorOf(outcome: AppendOutcome): Error {

@@ -17,7 +17,7 @@ import type { WorkQueue } from './work-queue.js';
  * A feed of one channel with history. Its frames have the place in that as their `id`, and readers may begin in the past: each
  * reads its way by itself, and joins the others in the turn in which it has what they have.
  */
-export class HistoryFeed extends StreamFeed implements Present {
+export class HistoryStreamFeed extends StreamFeed implements Present {
   readonly pages: HistoryPages;
   last: Position | undefined = undefined;
   /** Those that have not joined the others yet. */
