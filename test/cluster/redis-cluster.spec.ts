@@ -232,7 +232,7 @@ describe('A node has caught up with all that any member took', () => {
       expect(performance.now() - before).toBeLessThan(2_000);
       await silent.kill();
       // When the end of its connection has been noticed.
-      while (!(await a.catchUp()));
+      while (!(await a.catchUp())) await new Promise((resolve) => setImmediate(resolve));
     } finally {
       await silent.restart();
     }
