@@ -3,11 +3,13 @@ import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-
 import { TransportUnavailableError } from '../protocol/errors.js';
 import { HistoryBatch, countForBatch, readAppendAnswer, type PendingPost } from './redis-history-batch.js';
 import { APPEND_SCRIPT } from './redis-history-scripts.js';
-import { isDenial, isReply } from './redis-client.js';
+import { PostProblem, type PublisherListener } from './post-problem.js';
+import { isReply } from './redis-client.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
-import { MAX_PENDING_BYTES, type PublisherListener } from './redis-publisher.js';
+import { MAX_PENDING_BYTES } from './redis-publisher.js';
 import { RedisScript } from './redis-script.js';
+import { UnsettledPosts } from './unsettled-posts.js';
 
 /** After this long it is tried again to append, if Redis cannot do it just now. In milliseconds. */
 const RETRY_MS = 50;
@@ -19,13 +21,6 @@ const CLUSTER_PATIENCE_MS = 500;
 const REMEMBER_MS = 120_000;
 
 const SCRIPT = new RedisScript(APPEND_SCRIPT);
-
-/** What Redis did with a post instead of appending it. */
-interface Problem {
-  readonly isUnanswered: boolean;
-  /** The only channel it is known of; absent if it is one of all. */
-  readonly channel?: string | undefined;
-}
 
 /** The posts to one channel. */
 interface Lane {
@@ -44,9 +39,7 @@ interface Lane {
 export class RedisHistoryAppends {
   private readonly lanes = new Map<string, Lane>();
   private due: Lane[] = [];
-  // In the order of posting, which is that of their deadlines; from `first` on.
-  private unsettled: PendingPost[] = [];
-  private first = 0;
+  private readonly unsettled = new UnsettledPosts<PendingPost>();
   private pendingBytes = 0;
   private number = 0;
   // Which master is at the other end, as it has last answered. Unknown of a Cluster, which has several.
@@ -56,7 +49,7 @@ export class RedisHistoryAppends {
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
-  private problem: Problem | undefined = undefined;
+  private readonly problem: PostProblem;
 
   /**
    * @param node - unlike that of any other process: at most 12 digits and small letters
@@ -66,8 +59,10 @@ export class RedisHistoryAppends {
     private readonly names: RedisNames,
     private readonly node: string,
     private readonly timeoutMs: number,
-    private readonly listener: PublisherListener,
-  ) {}
+    listener: PublisherListener,
+  ) {
+    this.problem = new PostProblem(listener);
+  }
 
   /** Gives it the link; once. */
   attach(link: RedisLink): void {
@@ -85,7 +80,7 @@ export class RedisHistoryAppends {
     const deadline = performance.now() + this.timeoutMs;
     const post: PendingPost = { payload, id, digest, bounds, bytes, deadline, batch: undefined, resolve };
     this.pendingBytes += bytes;
-    this.unsettled.push(post);
+    this.unsettled.add(post);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
     let lane = this.lanes.get(channel);
     if (lane === undefined) {
@@ -125,8 +120,7 @@ export class RedisHistoryAppends {
     this.isClosed = true;
     clearTimeout(this.timer);
     for (const { batch } of this.lanes.values()) clearTimeout(batch?.retry);
-    for (const post of this.unsettled.slice(this.first)) this.giveUp(post);
-    this.unsettled = [];
+    for (const post of [...this.unsettled]) this.giveUp(post);
     this.lanes.clear();
   }
 
@@ -204,8 +198,8 @@ export class RedisHistoryAppends {
       if (read !== undefined) {
         if (session === this.session && !this.link!.client.isCluster) this.master = read.master;
         batch.posts.forEach((post, index) => this.settle(post, read.outcomes[index]!));
-        if (read.publishError !== '') this.refused(batch, new Error(`PUBLISH: ${read.publishError}`));
-        else if (this.problem !== undefined) this.accepted(batch.channel, this.problem);
+        if (read.publishError !== '') this.problem.refused(batch.channel, new Error(`PUBLISH: ${read.publishError}`));
+        else this.problem.accepted(batch.channel);
       }
     } catch (error) {
       batch.lastError = error as Error;
@@ -225,7 +219,7 @@ export class RedisHistoryAppends {
       return;
     }
     for (const post of batch.posts) this.giveUp(post);
-    this.refused(batch, error);
+    this.problem.refused(batch.channel, error);
     this.end(lane);
   }
 
@@ -234,18 +228,6 @@ export class RedisHistoryAppends {
     clearTimeout(lane.batch?.retry);
     lane.batch = undefined;
     this.send(lane);
-  }
-
-  private refused({ channel }: HistoryBatch, error: Error): void {
-    const isOfChannel = isDenial(error) && /\b(channel|key)s?\b/.test(error.message);
-    this.problem = { isUnanswered: false, channel: isOfChannel ? channel : undefined };
-    this.listener.refused(error);
-  }
-
-  private accepted(channel: string, problem: Problem): void {
-    if (problem.channel !== undefined && problem.channel !== channel) return;
-    this.problem = undefined;
-    this.listener.answered();
   }
 
   /** Says what is known of a post that nobody waits for any longer. */
@@ -266,24 +248,16 @@ export class RedisHistoryAppends {
     post.resolve = undefined;
     this.pendingBytes -= post.bytes;
     resolve(outcome);
-    this.tidy();
-  }
-
-  private tidy(): void {
-    while (this.first < this.unsettled.length && this.unsettled[this.first]!.resolve === undefined) this.first++;
-    // Half of it at a time, so that each post is moved only a few times.
-    if (this.first * 2 < this.unsettled.length) return;
-    this.unsettled = this.unsettled.slice(this.first);
-    this.first = 0;
+    this.unsettled.tidy();
   }
 
   private readonly expire = (): void => {
     const now = performance.now();
     const late = new Set<HistoryBatch | undefined>();
-    for (let post = this.unsettled[this.first]; post !== undefined && post.deadline <= now;) {
+    for (let post = this.unsettled.oldest; post !== undefined && post.deadline <= now;) {
       late.add(post.batch);
       this.giveUp(post);
-      post = this.unsettled[this.first];
+      post = this.unsettled.oldest;
     }
     for (const lane of this.lanes.values()) {
       lane.waiting = lane.waiting.filter(({ resolve }) => resolve !== undefined);
@@ -291,20 +265,14 @@ export class RedisHistoryAppends {
       if (batch !== undefined && !batch.isOut && batch.isSettled) this.end(lane);
       else if (batch === undefined) this.send(lane);
     }
-    const next = this.unsettled[this.first];
+    const next = this.unsettled.oldest;
     this.timer = next && setTimeout(this.expire, next.deadline - now);
     for (const batch of late) {
       if (batch !== undefined && !batch.isUnclear && batch.lastError !== undefined)
-        this.refused(batch, batch.lastError);
-      else if (batch?.isOut === true) this.unanswered();
+        this.problem.refused(batch.channel, batch.lastError);
+      else if (batch?.isOut === true && this.link!.isUp) this.problem.unanswered();
     }
   };
-
-  private unanswered(): void {
-    if (!this.link!.isUp || this.problem?.isUnanswered === true) return;
-    this.problem = { isUnanswered: true };
-    this.listener.unanswered();
-  }
 }
 
 /** What begins an answer of Redis that is an error, also if it is that of a command in a script. */

@@ -13,7 +13,7 @@ import { boundsOf, positionOf, readPage } from './redis-history-read.js';
 import { CHECK_SCRIPT, READ_SCRIPT } from './redis-history-scripts.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
-import type { PublisherListener } from './redis-publisher.js';
+import type { PublisherListener } from './post-problem.js';
 import { RedisScript } from './redis-script.js';
 
 const READ = new RedisScript(READ_SCRIPT);

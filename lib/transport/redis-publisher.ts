@@ -1,30 +1,15 @@
 import { Deferred } from '../core/deferred.js';
 import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-batch.js';
-import { isDenial, isReply } from './redis-client.js';
+import { PostProblem, type PublisherListener } from './post-problem.js';
+import { isReply } from './redis-client.js';
 import type { RedisLink } from './redis-link.js';
+import { UnsettledPosts } from './unsettled-posts.js';
 
 /** How much may wait for Redis, in bytes of payload; what comes on top is not accepted. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
 /** How long posts wait for others at most while Redis is busy with earlier ones. */
 const MAX_DELAY_MS = 1;
-
-/** Told of posts that Redis does not accept although the link is up. */
-export interface PublisherListener {
-  /** Redis answered with an error. */
-  refused(error: Error): void;
-  /** Redis did not answer in time. */
-  unanswered(): void;
-  /** Redis accepted a post again after {@link refused} or {@link unanswered}. */
-  answered(): void;
-}
-
-/** What Redis did with a post instead of accepting it. */
-interface Problem {
-  readonly isUnanswered: boolean;
-  /** The only channel it is known of; absent if it is one of all. */
-  readonly channel?: string | undefined;
-}
 
 /** Payloads of one channel that go in one PUBLISH. */
 interface Batch {
@@ -51,9 +36,7 @@ export class RedisPublisher {
   // be overtaken, which would surprise whoever listens to both.
   private filling: Batch | undefined = undefined;
   private unflushedBytes = 0;
-  // From `first` on all that are unsettled, in the order of posting, which is that of their deadlines.
-  private unsettled: Batch[] = [];
-  private first = 0;
+  private readonly unsettled = new UnsettledPosts<Batch>();
   // Of what waits, and of what was sent and not answered, even where nobody waits for it any more: it
   // still fills the socket's buffer.
   private pendingBytes = 0;
@@ -67,15 +50,17 @@ export class RedisPublisher {
   // Runs while posts are held although the link is up.
   private holding: NodeJS.Timeout | undefined = undefined;
   // Holds until Redis accepts a post again, also over a new link: that one is up says nothing of posts.
-  private problem: Problem | undefined = undefined;
+  private readonly problem: PostProblem;
 
   /**
    * @param timeoutMs - how long a post may take
    */
   constructor(
     private readonly timeoutMs: number,
-    private readonly listener: PublisherListener,
-  ) {}
+    listener: PublisherListener,
+  ) {
+    this.problem = new PostProblem(listener);
+  }
 
   /** Gives it the link to publish over; once. */
   attach(link: RedisLink): void {
@@ -134,11 +119,8 @@ export class RedisPublisher {
     this.holding = undefined;
     this.unanswered = 0;
     this.pendingBytes = this.waiting.reduce((bytes, batch) => bytes + batch.bytes, 0);
-    for (let index = this.first; index < this.unsettled.length; index++) {
-      const batch = this.unsettled[index]!;
-      if (batch.isSent) this.settle(batch, false);
-    }
-    this.tidy();
+    for (const batch of this.unsettled) if (batch.isSent) this.settle(batch, false);
+    this.unsettled.tidy();
   }
 
   /** Sends what waits, where it can, and waits for nothing. */
@@ -147,9 +129,9 @@ export class RedisPublisher {
     this.isClosed = true;
     clearTimeout(this.timer);
     clearTimeout(this.holding);
-    for (let index = this.first; index < this.unsettled.length; index++) this.settle(this.unsettled[index]!, false);
+    for (const batch of this.unsettled) this.settle(batch, false);
     this.waiting = [];
-    this.tidy();
+    this.unsettled.tidy();
   }
 
   private get canSend(): boolean {
@@ -161,7 +143,7 @@ export class RedisPublisher {
     const deadline = performance.now() + this.timeoutMs;
     const batch: Batch = { channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
     this.waiting.push(batch);
-    this.unsettled.push(batch);
+    this.unsettled.add(batch);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
     return batch;
   }
@@ -204,10 +186,10 @@ export class RedisPublisher {
         return;
       }
       if (error !== undefined) this.refused(batch, error);
-      else if (this.problem !== undefined) this.accepted(batch.channel, this.problem);
+      else this.problem.accepted(batch.channel);
       this.pendingBytes -= batch.bytes;
       this.settle(batch, error === undefined);
-      this.tidy();
+      this.unsettled.tidy();
       if (this.unanswered === 0 && this.waiting.length > 0) this.flush();
     };
     this.link!.publishing.publish(batch.channel, joinPayloads(batch.payloads)).then(
@@ -219,16 +201,7 @@ export class RedisPublisher {
   private refused({ channel, resolve }: Batch, error: Error): void {
     // An error that is no answer is one of the link.
     if (resolve === undefined || !isReply(error)) return;
-    // What an ACL denies for one channel says nothing of the others, nor do they of it.
-    const isOfChannel = isDenial(error) && /\bchannels?\b/.test(error.message);
-    this.problem = { isUnanswered: false, channel: isOfChannel ? channel : undefined };
-    this.listener.refused(error);
-  }
-
-  private accepted(channel: string, problem: Problem): void {
-    if (problem.channel !== undefined && problem.channel !== channel) return;
-    this.problem = undefined;
-    this.listener.answered();
+    this.problem.refused(channel, error);
   }
 
   /** To its place among those that wait. */
@@ -244,35 +217,22 @@ export class RedisPublisher {
     resolve?.(accepted);
   }
 
-  /** Forgets what is settled at the head; answers come in the order of posting. */
-  private tidy(): void {
-    while (this.first < this.unsettled.length && this.unsettled[this.first]!.resolve === undefined) this.first++;
-    // Half of it at a time, so that each batch is moved only a few times.
-    if (this.first * 2 < this.unsettled.length) return;
-    this.unsettled = this.unsettled.slice(this.first);
-    this.first = 0;
-  }
-
   private readonly expire = (): void => {
     const now = performance.now();
     let isUnanswered = false;
-    for (let index = this.first; index < this.unsettled.length; index++) {
-      const batch = this.unsettled[index]!;
+    for (const batch of this.unsettled) {
       if (batch.deadline > now) break;
       if (batch.resolve === undefined) continue;
       if (batch.isSent) isUnanswered = true;
       else this.pendingBytes -= batch.bytes;
       this.settle(batch, false);
     }
-    this.tidy();
+    this.unsettled.tidy();
     this.waiting = this.waiting.filter((batch) => batch.resolve !== undefined);
-    const next = this.unsettled[this.first];
+    const next = this.unsettled.oldest;
     this.timer = next && setTimeout(this.expire, next.deadline - now);
     if (!isUnanswered || !this.link?.isUp) return;
-    if (!this.problem?.isUnanswered) {
-      this.problem = { isUnanswered: true };
-      this.listener.unanswered();
-    }
+    this.problem.unanswered();
     this.link.overdue();
   };
 }

@@ -8,7 +8,8 @@ import {
   maxBatchLength,
   splitPayloads,
 } from '../../../lib/transport/payload-batch.js';
-import { RedisPublisher, type PublisherListener } from '../../../lib/transport/redis-publisher.js';
+import type { PublisherListener } from '../../../lib/transport/post-problem.js';
+import { RedisPublisher } from '../../../lib/transport/redis-publisher.js';
 
 afterEach(() => void jest.useRealTimers());
 
