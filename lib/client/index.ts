@@ -41,6 +41,6 @@ export type { ClientErrorContext, LinkFactory, MessagingClientOptions } from './
 export type { ClientStatus, CloseReason } from './client-status.js';
 export type { Link, LinkReceiver } from './link.js';
 export type { MessageObserver, MessageStream } from './message-stream.js';
-export type { MessageGap, SubscribeOptions } from './messaging-client.js';
+export type { MessageGap, StreamOptions, SubscribeOptions } from './messaging-client.js';
 export type { ClientMessageContext, ClientMessageListener, ClientSubscription } from './registration.js';
 export type { ShareAcrossTabsOptions } from './shared-link.js';

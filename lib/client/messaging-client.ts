@@ -31,9 +31,13 @@ import { namesChannel, targetOf, type Target } from './target.js';
 type SourceParams = MessageParams<':key'>;
 
 /** Options of `MessagingClient.subscribe`. */
-export interface SubscribeOptions {
+export interface SubscribeOptions extends ReplayOptions {
   /** Ends the subscription when it is aborted; before the server has confirmed it, `subscribe` rejects with its reason. */
   signal?: AbortSignal | undefined;
+}
+
+/** With what a subscription begins. */
+interface ReplayOptions {
   /**
    * Begins with the past of a channel with history: so many of its last messages, `'latest'` for one, or all after a position
    * (`context.position` of a message, or one that the server's application has told). Then what comes, without a hole.
@@ -41,6 +45,9 @@ export interface SubscribeOptions {
    */
   replay?: number | 'latest' | Position | undefined;
 }
+
+/** Options of `createStream`. What is replayed counts in `maxBuffered` like all that waits to be taken. */
+export interface StreamOptions extends IterateOptions, ReplayOptions {}
 
 /** Says that messages of a channel may be missing. */
 export interface MessageGap {
@@ -143,10 +150,7 @@ export class MessagingClient implements Disposable {
         forgive();
         throw signal.reason;
       }
-      const past = readReplay(replay);
-      if (replay !== undefined && past === undefined) {
-        throw new ConfigurationError(`subscribe: option "replay" must be ${REPLAY_FORM}, not ${describe(replay)}`);
-      }
+      const past = pastOf(replay, 'subscribe');
       let isPending = true;
       const abort = (): void => void registration.unsubscribe();
       signal?.addEventListener('abort', abort);
@@ -194,17 +198,19 @@ export class MessagingClient implements Disposable {
   }
 
   /**
-   * The messages of a channel for a `for await` loop or for RxJS.
+   * The messages of a channel for a `for await` loop or for RxJS. If the channel has a history, `replay` has each loop and
+   * each observer begin with the past.
    *
    * @throws ConfigurationError and InvalidChannelError at the call for wrong arguments
    */
-  createStream<T>(channel: ListenableChannel<T>, options?: IterateOptions): MessageStream<T>;
+  createStream<T>(channel: ListenableChannel<T>, options?: StreamOptions): MessageStream<T>;
   /** The messages of one class from a source for a `for await` loop or for RxJS. */
-  createStream<T>(source: object, type: Class<T>, options?: IterateOptions): MessageStream<T>;
+  createStream<T>(source: object, type: Class<T>, options?: StreamOptions): MessageStream<T>;
   createStream(channel: unknown, ...rest: unknown[]): MessageStream<unknown> {
     const target = this.#target(channel, rest);
-    const [options] = rest as [IterateOptions?];
-    return new MessageStream(target.name, (receiver) => this.#listen(target, receiver), options);
+    const [options] = rest as [StreamOptions?];
+    const past = pastOf(options?.replay, 'createStream');
+    return new MessageStream(target.name, (receiver) => this.#listen(target, receiver, past), options);
   }
 
   /**
@@ -288,6 +294,13 @@ export class MessagingClient implements Disposable {
     if (typeof gap?.channel === 'string') this.#gapListeners.tell(position ? { ...gap, position } : gap);
     else this.#report(new InvalidMessageError('a gap cannot be read', { cause: told }), {});
   }
+}
+
+/** @throws ConfigurationError for what is no option `replay` */
+function pastOf(replay: unknown, action: string): number | Position | undefined {
+  const past = readReplay(replay);
+  if (replay === undefined || past !== undefined) return past;
+  throw new ConfigurationError(`${action}: option "replay" must be ${REPLAY_FORM}, not ${describe(replay)}`);
 }
 
 /** @throws MessagingError (`INVALID_LISTENER`) for anything but a function */

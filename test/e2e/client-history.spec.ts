@@ -268,6 +268,33 @@ describe('A listener of a client with `replay`', () => {
   );
 });
 
+describe('A stream of a client with `replay`', () => {
+  test('begins each loop and each observer with the past, and goes on with what comes', async () => {
+    const server = await serve(new MemoryBroker());
+    await post(server, 1, 2, 3);
+    const { client } = clientOf(server.url);
+    const stream = client.createStream<number>(Orders, { replay: 2 });
+    const observed = new Queue<number>();
+    stream.subscribe({ next: observed.push });
+    expect(await observed.take(2)).toEqual([2, 3]);
+    const loop = stream[Symbol.asyncIterator]();
+    expect([await loop.next(), await loop.next()].map(({ value }) => value)).toEqual([2, 3]);
+    await post(server, 4);
+    expect(await loop.next()).toEqual({ value: 4, done: false });
+    expect(await observed.take(1)).toEqual([4]);
+    await loop.return!();
+  });
+
+  test('throws for a wrong `replay` at the call, and ends with an error on a channel without history', async () => {
+    const { client } = clientOf((await serve(new MemoryBroker())).url);
+    expect(() => client.createStream(Orders, { replay: 0 })).toThrow(
+      'createStream: option "replay" must be a whole number of at least 1',
+    );
+    const loop = client.createStream(Plain, { replay: 1 })[Symbol.asyncIterator]();
+    await expect(loop.next()).rejects.toThrow('"replay" needs a channel with history');
+  });
+});
+
 describe('A second listener of a channel with `replay`', () => {
   test('is given its own past, which the first one does not hear', async () => {
     const a = await serve(new MemoryBroker());
