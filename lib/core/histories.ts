@@ -3,6 +3,8 @@ import type { Position } from '../protocol/position.js';
 import type { ReadBounds, ReadFailure } from './channel-log.js';
 import type { HistoryRead, HistoryStore } from './history-store.js';
 import { Deferred } from './deferred.js';
+import { HeardChannels } from './heard-channels.js';
+import { inTime } from './in-time.js';
 import { OrderedChannel, type OrderedOutput } from './ordered-channel.js';
 
 /** How long a channel has been quiet when its position is compared with that of the store, at least. In milliseconds. */
@@ -14,15 +16,12 @@ const RETRY_MS = 500;
 /** Of so many channels of a template it is known how far they have come; of the first ones it is forgotten then. */
 const MAX_CHANNELS = 100_000;
 
-/** What a subscription has heard of its channels. */
-type Subscription = Map<string, OrderedChannel>;
-
 /**
  * What this node hears of channels with history: each message of each subscription once and in the order of offsets. What it
  * did not hear is read from the store before what comes after it is delivered.
  */
 export class Histories {
-  private readonly subscriptions = new Map<string, Subscription>();
+  private readonly subscriptions = new Map<string, HeardChannels>();
   /** Channels that were just subscribed to: the store is asked for their positions. */
   private readonly beginnings = new Map<string, Deferred>();
   /** Those that may have missed something. */
@@ -45,10 +44,10 @@ export class Histories {
    *   heard; or when nobody is subscribed any more. Never rejects
    */
   async listen(subscription: string, interest: Promise<void>): Promise<void> {
-    const channels = this.subscribe(subscription);
+    const heard = this.subscribe(subscription);
     this.timer ??= setTimeout(() => void this.compare(), nextCheckMs()).unref();
     await interest;
-    if (isTemplate(subscription) || this.subscriptions.get(subscription) !== channels) return;
+    if (isTemplate(subscription) || this.subscriptions.get(subscription) !== heard) return;
     const beginning = this.beginnings.get(subscription) ?? new Deferred();
     this.beginnings.set(subscription, beginning);
     this.askSoon();
@@ -61,7 +60,7 @@ export class Histories {
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
   async follow(name: string): Promise<Position> {
-    const known = this.subscriptions.get(name)?.get(name)?.position;
+    const known = this.subscriptions.get(name)?.byName.get(name)?.position;
     if (known !== undefined) return known;
     const [position] = await this.store.positions([name]);
     return this.begin(name, position!);
@@ -69,7 +68,9 @@ export class Histories {
 
   /** Nobody is subscribed any more. */
   forget(subscription: string): void {
-    for (const channel of this.subscriptions.get(subscription)?.values() ?? []) this.drop(channel);
+    const heard = this.subscriptions.get(subscription);
+    for (const channel of heard?.byName.values() ?? []) this.drop(channel);
+    heard?.close();
     this.subscriptions.delete(subscription);
     this.endBeginning(subscription);
   }
@@ -85,18 +86,37 @@ export class Histories {
    * @returns whether all that may be missing will be found, or told
    */
   lost(subscription: string): boolean {
-    const channels = this.subscriptions.get(subscription);
-    if (channels === undefined) return false;
+    const heard = this.subscriptions.get(subscription);
+    if (heard === undefined) return false;
     // Nothing was promised yet, and the beginning will be asked for when the link is there.
     let isKnown = this.beginnings.has(subscription);
-    for (const [name, channel] of channels) {
+    for (const [name, channel] of heard.byName) {
       if (channel.position === undefined) continue;
       isKnown ||= name === subscription;
       this.doubted.add(channel);
+      heard.want(channel);
     }
     this.askSoon();
     // A channel of the template that was never heard may have had its first message meanwhile.
     return isKnown;
+  }
+
+  /**
+   * Waits until nothing is missing that is being looked for of a subscription. Never rejects.
+   *
+   * @returns `false` if that takes longer than `ms`
+   */
+  async whenWhole(subscription: string, ms: number): Promise<boolean> {
+    const whole = this.subscriptions.get(subscription)?.whenWhole();
+    return (
+      whole === undefined ||
+      inTime(
+        whole.then(() => true),
+        ms,
+        () => false,
+        { unref: true },
+      )
+    );
   }
 
   /** Whether the subscription to a channel has come so far, and no further. Nothing after that will be missing. */
@@ -125,26 +145,35 @@ export class Histories {
     this.doubted.delete(channel);
   }
 
-  private subscribe(subscription: string): Subscription {
-    let channels = this.subscriptions.get(subscription);
-    if (channels === undefined) this.subscriptions.set(subscription, (channels = new Map()));
-    return channels;
+  private subscribe(subscription: string): HeardChannels {
+    let heard = this.subscriptions.get(subscription);
+    if (heard === undefined) this.subscriptions.set(subscription, (heard = new HeardChannels()));
+    return heard;
   }
 
   private channelOf(subscription: string, name: string): OrderedChannel {
-    const channels = this.subscribe(subscription);
+    const heard = this.subscribe(subscription);
+    const { byName: channels } = heard;
     let channel = channels.get(name);
     if (channel === undefined) {
-      channel = new OrderedChannel(name, subscription, this.store, this.output);
+      channel = new OrderedChannel(name, subscription, this.store, this.output, this.changed);
       channels.set(name, channel);
       const [oldest] = channels;
       if (channels.size > MAX_CHANNELS && oldest !== undefined) {
         this.drop(oldest[1]);
+        heard.found(oldest[1]);
         channels.delete(oldest[0]);
       }
     }
     return channel;
   }
+
+  private readonly changed = (channel: OrderedChannel): void => {
+    const heard = this.subscriptions.get(channel.subscription);
+    if (heard?.byName.get(channel.name) !== channel) return;
+    if (channel.isReading) heard.want(channel);
+    else if (!this.doubted.has(channel)) heard.found(channel);
+  };
 
   private askSoon(): void {
     this.asking ??= setImmediate(() => void this.findPositions());
@@ -161,6 +190,7 @@ export class Histories {
         for (const channel of doubted.get(name) ?? []) {
           this.doubted.delete(channel);
           channel.checkUntil(position);
+          this.changed(channel);
         }
       },
     );
@@ -188,7 +218,7 @@ export class Histories {
   /** Looks whether something was published that this node has not heard, without knowing of a loss. */
   private async compare(): Promise<void> {
     const before = performance.now() - QUIET_MS;
-    const all = [...this.subscriptions.values()].flatMap((channels) => [...channels.values()]);
+    const all = [...this.subscriptions.values()].flatMap(({ byName: channels }) => [...channels.values()]);
     const quiet = byName(all.filter((channel) => channel.isQuietSince(before)));
     await this.ask([...quiet.keys()], (name, position) => {
       for (const channel of quiet.get(name) ?? []) channel.compare(position, before);

@@ -230,6 +230,11 @@ export class Hub implements PastReader {
     return this.historiesFor(channel).hasHeard(channel, position);
   }
 
+  /** See {@link Histories.whenWhole}. */
+  async whenWhole(subscription: string, ms: number): Promise<boolean> {
+    return !(this.histories instanceof Histories) || this.histories.whenWhole(subscription, ms);
+  }
+
   /** See {@link Audience.optionsOf}. */
   optionsOf(delivery: Delivery): Readonly<ChannelOptions> {
     return this.audience.optionsOf(delivery);

@@ -31,7 +31,7 @@ export class OrderedChannel {
   /** Whether nothing was delivered or told yet, so that {@link last} is what the store has said. */
   private isSilent = true;
   private lastAt = performance.now();
-  private isReading = false;
+  private reading = false;
   /** Whether, when what is being read is there, it has to be looked again. */
   private isStale = false;
   private waiting: { readonly payload: string; readonly position: Position }[] = [];
@@ -41,12 +41,19 @@ export class OrderedChannel {
   private retry: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
 
+  /** @param changed - told when {@link isReading} has changed */
   constructor(
     readonly name: string,
-    private readonly subscription: string,
+    readonly subscription: string,
     private readonly store: HistoryStore,
     private readonly output: OrderedOutput,
+    private readonly changed?: (channel: OrderedChannel) => void,
   ) {}
+
+  /** Whether what is missing is being read. */
+  get isReading(): boolean {
+    return this.reading;
+  }
 
   /** Up to where everything is delivered; `undefined` until it is known from where to count. */
   get position(): Position | undefined {
@@ -130,9 +137,15 @@ export class OrderedChannel {
     this.readSoon();
   }
 
+  private setReading(isReading: boolean): void {
+    if (this.reading === isReading) return;
+    this.reading = isReading;
+    this.changed?.(this);
+  }
+
   /** Reads at once, unless what came last in place of the next messages was just now found not to be there. */
   private readSoon(): void {
-    this.isReading = true;
+    this.setReading(true);
     const pause = this.doubtedAt + DOUBT_MS - performance.now();
     if (pause <= 0) void this.read();
     else if (!this.isClosed) this.retry = setTimeout(() => void this.read(), pause).unref();
@@ -145,7 +158,7 @@ export class OrderedChannel {
 
   /** Reads what is missing, until nothing is. */
   private async read(): Promise<void> {
-    this.isReading = true;
+    this.setReading(true);
     for (;;) {
       this.isStale = false;
       const asked = this.waiting.length;
@@ -162,7 +175,7 @@ export class OrderedChannel {
       if (this.deliverWaiting(asked)) break;
       if (this.doubted !== undefined) return this.readSoon();
     }
-    this.isReading = false;
+    this.setReading(false);
   }
 
   /** @returns whether nothing more is to be read; `undefined` if it ends here, or is tried again later */

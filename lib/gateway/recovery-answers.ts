@@ -25,6 +25,8 @@ import { Slices } from './slices.js';
 const FRAME_BYTES = 100;
 /** Until then this node must be heard again itself, or others do without it. */
 const REGISTERED_MS = 4_000;
+/** Until then it must have read what it has missed of histories. */
+const WHOLE_MS = 4_000;
 
 /** How much of an answer is left, in bytes. */
 class Room {
@@ -69,10 +71,14 @@ export class RecoveryAnswers {
         timeout(REGISTERED_MS),
       ),
     );
-    await Promise.all(question.reads.map(async ([name]) => this.feeds.get(name)?.ready));
+    const { reads } = question;
+    await Promise.all(reads.map(async ([name]) => this.feeds.get(name)?.ready));
     // The question may have overtaken what the node that asks has heard.
     if (!(await this.hub.catchUp()))
       throw new TransportUnavailableError('The broker does not pass on all that it takes');
+    // Nor would what it has just missed of histories.
+    const whole = await Promise.all(reads.map(([name]) => this.hub.whenWhole(name, WHOLE_MS)));
+    if (whole.includes(false)) throw new TransportUnavailableError('Histories that are being read do not come');
     const answer = this.making.then(() => this.make(question));
     this.making = answer.catch(() => {});
     return answer;

@@ -19,6 +19,9 @@ const ANSWER_MS = 6_000;
 /** Clients wait so long for a broker that is away, since with it they can be given all; then they do without. */
 const BROKER_BACK_MS = 6_000;
 
+/** How long clients wait until this node has read what it has missed of histories; then they do without. */
+const WHOLE_MS = 6_000;
+
 /**
  * For one client, no more other nodes than this are asked: it comes from one, or from a few if its streams broke off before
  * they had begun.
@@ -67,12 +70,17 @@ export class Recovery {
     if (node === undefined) return () => enterAnew(entering, 'epoch');
     if (!this.hub.hasTransport) return () => enterAnew(entering, 'node');
     const answer = await this.otherNode(node).recover(entering, from);
-    if ('reason' in answer) return () => enterAnew(entering, answer.reason);
+    if ('reason' in answer) return this.enterAnewLater(entering, answer.reason);
     return () => enterFrom(answer.log, answer.except, entering, this.replays);
   }
 
   private async giveUp(entering: Entering): Promise<Enter> {
-    const reason = await this.reasonOfSilence();
+    return this.enterAnewLater(entering, await this.reasonOfSilence());
+  }
+
+  private async enterAnewLater(entering: Entering, reason: GapReason): Promise<Enter> {
+    // What this node still reads of histories, the client may have read there.
+    await this.hub.whenWhole(entering.feed.name, WHOLE_MS);
     return () => enterAnew(entering, reason);
   }
 
@@ -98,13 +106,21 @@ export class Recovery {
       try {
         const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
         // It may have overtaken what that node had heard.
-        if (await this.hub.catchUp()) return answer;
-        throw new TransportUnavailableError('The broker does not pass on all that it takes');
+        if (!(await this.hub.catchUp()))
+          throw new TransportUnavailableError('The broker does not pass on all that it takes');
+        if (await this.areWhole(question)) return answer;
+        throw new TransportUnavailableError('Histories that are being read do not come');
       } catch (error) {
         const isBrokerAway = error instanceof TransportUnavailableError && !(await this.nodes.barrier());
         if (!isBrokerAway || !(await this.isBrokerBack(until - performance.now()))) throw error;
       }
     }
+  }
+
+  /** Whether this node has all that the other one may have had, also of what it did not hear. */
+  private async areWhole({ reads }: RecoveryQuestion): Promise<boolean> {
+    const whole = await Promise.all(reads.map(([name]) => this.hub.whenWhole(name, WHOLE_MS)));
+    return whole.every(Boolean);
   }
 
   /** Whether the broker is back in time, with all subscriptions of this node. */

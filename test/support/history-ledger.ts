@@ -205,8 +205,6 @@ class LogCheck {
     if (this.last !== undefined && rank <= this.last) {
       const isDoubled = this.had.has(message.key);
       this.counts[isDoubled ? 'doubled' : 'disorder']++;
-      // As docs/delivery.md says of clients of a template as a whole that move to a server which is still reading.
-      if (isDoubled && this.log.options.isTemplate === true && /^(client|native) /.test(this.log.reader)) return;
       return this.find(isDoubled ? 'doubled' : 'disorder', `${message.key} at ${this.placeOf(rank)}`, message);
     }
     this.had.add(message.key);

@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { Deferred } from '../../../lib/core/deferred.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
+import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type StreamReader } from '../../support/gateway-node.js';
+import { turns } from '../../support/turns.js';
 
 afterEach(() => GatewayNode.closeAll());
 
@@ -279,4 +282,79 @@ describe('A native EventSource of channels with history, beside others', () => {
       expect([a.reporter.rejections, a.reporter.callbackFailures]).toEqual([[], []]);
     },
   );
+});
+
+describe('A client of a template as a whole, that moves', () => {
+  const Rooms = defineChannel<number, 'gateway-history/rooms/:id'>('gateway-history/rooms/:id', undefined, { history });
+  const template = Rooms.name;
+
+  async function say(from: GatewayNode, message: number): Promise<void> {
+    expect(await from.hub.post(Rooms.for({ id: '1' }), message)).toBe(true);
+  }
+
+  /** Two nodes that have heard the first message; what the one that is named misses meanwhile, it does not get to read. */
+  async function afterOutage(which: 'a' | 'b', ...missed: readonly number[]) {
+    const { broker, a, b } = await twoNodes();
+    const first = await a.open(template);
+    const other = await b.open(template);
+    await say(a, 1);
+    for (const reader of [first, other]) expect(await reader.next(1)).toEqual([1]);
+    const [cut, poster] = which === 'a' ? [a, b] : [b, a];
+    broker.cut(cut.transport);
+    for (const message of missed) await say(poster, message);
+    const { history: store } = cut.transport!;
+    const read = store.read.bind(store);
+    const { promise: held, resolve: goOn } = new Deferred();
+    const asked = new Promise<void>((resolve) => {
+      jest.spyOn(store, 'read').mockImplementation(async (...from) => {
+        resolve();
+        await held;
+        return read(...from);
+      });
+    });
+    broker.heal();
+    await asked;
+    return { a, b, first, goOn };
+  }
+
+  test('to a server that still reads what it has missed of a history, gets nothing twice', async () => {
+    const { a, b, first, goOn } = await afterOutage('b', 2, 3);
+    expect(await first.next(2)).toEqual([2, 3]);
+    first.close();
+    await say(a, 4);
+    const back = b.connect(first.wanted(template));
+    // Whoever waited for nothing would be there by then.
+    await turns(50);
+    expect(back.pending).toEqual([]);
+    goOn();
+    expect(await back.next(2)).toEqual([4, 'messaging:ready']);
+    await say(a, 5);
+    expect(await back.next(1)).toEqual([5]);
+  });
+
+  test('from a server that still reads what it has missed of a history, misses nothing', async () => {
+    const { a, b, first, goOn } = await afterOutage('a', 2, 3);
+    first.close();
+    const back = b.connect(first.wanted(template));
+    await turns(50);
+    goOn();
+    await say(a, 4);
+    const got = await back.next(4);
+    expect(got.filter((each) => typeof each === 'number')).toEqual([2, 3, 4]);
+  });
+
+  test('from a server that is gone to one that still reads, gets nothing behind its gap that it had before', async () => {
+    const { a, b, first, goOn } = await afterOutage('b', 2);
+    expect(await first.next(1)).toEqual([2]);
+    await a.hub.close();
+    // Else it is looked for, for a while.
+    jest.spyOn(b.gateway['nodes'], 'askIfThere').mockRejectedValue(new TransportUnavailableError('it is gone'));
+    const back = b.connect(first.wanted(template));
+    await turns(50);
+    goOn();
+    const ready = await back.ready();
+    expect(ready.channels).toMatchObject([{ channel: template, recovered: false, reason: 'node' }]);
+    await say(b, 3);
+    expect(await back.next(1)).toEqual([3]);
+  });
 });
