@@ -10,11 +10,17 @@ import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Reporter } from './reporter.js';
 import { hasStackRoom } from './stack-room.js';
+import type { Timed, TimeWheel } from './time-wheel.js';
 
 const IN_MICROTASK = Promise.resolve();
+/**
+ * How long after it has registered something a session is asked who is behind it, if nobody else has: guards have run by then, and
+ * most requests are over.
+ */
+const ASK_AFTER_MS = 1_000;
 
-/** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked`, or the app shut down. */
-export type SessionCloseReason = 'ended' | 'revoked' | 'shutdown';
+/** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked` or has `expired`, or the app shut down. */
+export type SessionCloseReason = 'ended' | 'revoked' | 'expired' | 'shutdown';
 
 /** Who is behind a session; `null`: nobody; `undefined`: that could not be found out, which has been reported. */
 type Answer = AuthenticationInfo | null | undefined;
@@ -34,6 +40,8 @@ export interface SessionInit {
 interface SessionKeeper {
   /** Told of what fails when a session ends. */
   readonly reporter: Reporter;
+  /** Has it expire. */
+  readonly wheel: TimeWheel;
   /** Called by a session that has closed. */
   forget(session: Session): void;
 }
@@ -85,7 +93,7 @@ interface PendingAuthentication {
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
-export class Session implements Disposable, AsyncDisposable {
+export class Session implements Timed, Disposable, AsyncDisposable {
   #id: string | undefined;
   /** `null`: it was waited for, and is nobody. */
   #auth: AuthenticationInfo | null | undefined;
@@ -106,6 +114,7 @@ export class Session implements Disposable, AsyncDisposable {
     if (typeof options.auth === 'function') this.#askAuth = options.auth;
     else this.#auth = options.auth;
     if (options.signal) this.#follow(options.signal);
+    if (this.#auth) this.#learn(this.#auth);
   }
 
   /** Unique and unguessable. */
@@ -232,6 +241,8 @@ export class Session implements Disposable, AsyncDisposable {
     if (owned === undefined) this.#registrations = registration;
     else if (owned instanceof Set) owned.add(registration);
     else this.#registrations = new Set([owned, registration]);
+    if (this.#askAuth !== undefined && this.#auth === undefined)
+      this.#sessions.wheel.add(Date.now() + ASK_AFTER_MS, this);
   }
 
   /** @internal */
@@ -262,12 +273,23 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
+   * Its sign-in has expired; or it lasts so long that it must be known whether that can.
+   * @internal
+   */
+  timeIsUp(): void {
+    if (this.#auth) this.#learn(this.#auth);
+    else if (!this.closed) void this.#whoIsKnown();
+  }
+
+  /**
    * Closes the session. Each of those who are told of it is isolated from the others. Near the end of the stack they are
    * told in a microtask. Throws only if not even that can be arranged any more; the session is still open then.
    * @internal
    */
   end(reason: SessionCloseReason): void {
     if (this.closed) return;
+    const expiresAt = this.#auth?.expiresAt;
+    if (expiresAt !== undefined) this.#sessions.wheel.remove(expiresAt, this);
     if (!this.#hasEnds()) {
       this.#sessions.forget(this);
       this.#closeReason = reason;
@@ -341,6 +363,7 @@ export class Session implements Disposable, AsyncDisposable {
     }
     // Nobody may still sign in, when guards have run.
     this.#auth = answer ?? undefined;
+    if (answer) this.#learn(answer);
     return answer;
   }
 
@@ -349,7 +372,15 @@ export class Session implements Disposable, AsyncDisposable {
     this.#pending = undefined;
     this.#auth = auth ?? undefined;
     if (auth && revocations.some((revocation) => isRevoked(auth, revocation))) this.end('revoked');
+    if (auth) this.#learn(auth);
     return auth;
+  }
+
+  /** Whoever is found to be behind it comes through here. */
+  #learn({ expiresAt }: AuthenticationInfo): void {
+    if (expiresAt === undefined || this.closed) return;
+    if (expiresAt <= Date.now()) this.end('expired');
+    else this.#sessions.wheel.add(expiresAt, this);
   }
 
   #follow(signal: AbortSignal): void {

@@ -1,14 +1,19 @@
 import type { Revocation } from '../protocol/authentication.js';
 import type { Reporter } from './reporter.js';
 import { Session, type SessionCloseReason, type SessionInit } from './session.js';
+import { TimeWheel } from './time-wheel.js';
 
 /** The open sessions of one node. */
 export class Sessions {
   private readonly openSessions = new Set<Session>();
   private isClosed = false;
+  /** Of what ends, or is told, at a time. */
+  readonly wheel: TimeWheel;
 
   /** @param reporter - told of what fails where a session ends */
-  constructor(readonly reporter: Reporter) {}
+  constructor(readonly reporter: Reporter) {
+    this.wheel = new TimeWheel(reporter);
+  }
 
   /** How many sessions are open. */
   get size(): number {

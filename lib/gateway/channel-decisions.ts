@@ -1,7 +1,7 @@
 import type { Session } from '../core/session.js';
 import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
-import { Refusal } from './refusal.js';
+import { Refusal, closedRefusal } from './refusal.js';
 import { Slices } from './slices.js';
 
 /** How many channels of one request are decided about at a time. */
@@ -71,7 +71,7 @@ export class ChannelDecisions {
       }
     };
     await Promise.all(Array.from({ length: Math.min(count, MAX_PER_REQUEST) }, work));
-    if (session.closed) throw new Refusal('clientLeft', 'The client has left');
+    if (session.closed) throw closedRefusal(session);
     return answers;
   }
 }

@@ -32,7 +32,7 @@ import {
   type Owner,
 } from './connection-change.js';
 import { ConnectionSlots } from './connection-slots.js';
-import { Refusal } from './refusal.js';
+import { Refusal, closedRefusal } from './refusal.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
 /** What an answer to another node is wrapped in. */
@@ -177,7 +177,8 @@ export class Gateway {
       if (connection === undefined) return;
       const { id } = connection;
       this.connections.delete(id);
-      if (reason === 'ended' && connection.isInUse) this.lost.note(connection.returnsAs);
+      const comesBack = reason === 'ended' || reason === 'expired';
+      if (comesBack && connection.isInUse) this.lost.note(connection.returnsAs);
       this.tell({ kind: 'disconnected', connection: id, auth, reason });
     });
     return reservation;
@@ -214,8 +215,10 @@ export class Gateway {
    * @throws TransportUnavailableError (rejects) if the node that holds it does not answer
    */
   async change(connection: string, channels: RequestedChange, requester: Requester): Promise<ChangeAnswer> {
+    const { session } = requester;
+    if (session.closed) throw closedRefusal(session);
     const node = nodeOf(connection);
-    const owner = ownerOf(requester.session.auth);
+    const owner = ownerOf(session.auth);
     if (node === undefined || !this.mayHold(node, connection, owner)) throw noConnection();
     if (channels.unsubscribe.length > MAX_UNSUBSCRIBED) {
       throw new Refusal('tooMuch', `"unsubscribe" may hold ${MAX_UNSUBSCRIBED} channels at once`);

@@ -55,7 +55,7 @@ export class SseExchange {
     // Asked for every stream, so that a revocation finds it.
     const auth = await session.settleAuthentication();
     if (isGone(response)) return;
-    if (wasRevoked(session)) throw new UnauthorizedException();
+    if (isSignedOut(session)) throw new UnauthorizedException();
     checkScopes(auth, route.requiredScopes);
     const { method, headers } = rawRequest(request);
     const lastEventId = headers?.['last-event-id'];
@@ -65,7 +65,7 @@ export class SseExchange {
     const result = await handle();
     const discard = () => discardStream(result, (error) => this.streams.endFailed(route.handler, error));
     if (isGone(response)) return discard();
-    if (wasRevoked(session)) {
+    if (isSignedOut(session)) {
       discard();
       throw new UnauthorizedException();
     }
@@ -134,8 +134,9 @@ export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchan
   }
 }
 
-function wasRevoked({ closeReason }: Session): boolean {
-  return closeReason === 'revoked';
+/** Whether the sign-in was withdrawn, or has expired. */
+function isSignedOut({ closeReason }: Session): boolean {
+  return closeReason === 'revoked' || closeReason === 'expired';
 }
 
 function checkScopes(auth: AuthenticationInfo | null, required: readonly string[] = []): void {

@@ -3,13 +3,13 @@ import type { Delivery } from '../core/delivery.js';
 import type { Gap } from '../core/gap.js';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import type { Following, GapReader, Session } from '../core/session.js';
+import type { Following, GapReader, Session, SessionCloseReason } from '../core/session.js';
 import type { Position } from '../protocol/position.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
 import type { StreamFeeds } from './stream-feeds.js';
 import type { Flusher } from './flusher.js';
-import { END_FRAME, Frame, REVOKED_FRAME, drainFrame } from './frame.js';
+import { END_FRAME, Frame, REVOKED_FRAME, drainFrame, expiredFrame } from './frame.js';
 import { eventFrame, frameOf, gapFrameOf } from './message-frame.js';
 import { StreamProgress, type ProgressOutput } from './stream-progress.js';
 import { pickReturn, returnWindow } from './return-window.js';
@@ -205,7 +205,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
 
   /** Ends the stream, which has become old, and has its client come back soon. Calls while it is not open yet are for later. */
   rotate(): void {
-    if (this.state === 'open') this.finish(drainFrame(pickReturn(returnWindow(1))));
+    if (this.state === 'open') this.finish(drainFrame(soon()));
   }
 
   cutOff(): void {
@@ -215,7 +215,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
 
   // A method of its own: the closure that the session keeps must keep nothing but the stream.
   private watch(session: Session): void {
-    session.onClose((reason) => this.finish(reason === 'revoked' ? REVOKED_FRAME : END_FRAME));
+    session.onClose((reason) => this.finish(lastFrame(reason)));
   }
 
   private read(stream: MessageStream, session: Session): Unsubscribable {
@@ -325,4 +325,14 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
       return undefined;
     }
   }
+}
+
+function lastFrame(reason: SessionCloseReason): Buffer {
+  if (reason === 'expired') return expiredFrame(soon());
+  return reason === 'revoked' ? REVOKED_FRAME : END_FRAME;
+}
+
+/** When the client of one stream comes back. */
+function soon(): number {
+  return pickReturn(returnWindow(1));
 }

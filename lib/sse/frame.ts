@@ -86,6 +86,11 @@ export function drainFrame(retryMs: number): Buffer {
   return encodeFrame({ event: 'messaging:drain', retryMs, data: '{}' });
 }
 
+/** Ends a stream whose sign-in has expired; the browser comes back after this time, with whatever it is signed in by then. */
+export function expiredFrame(retryMs: number): Buffer {
+  return encodeFrame({ event: 'messaging:expired', retryMs, data: '{}' });
+}
+
 /** Says what the name of an application's event should have been. A browser's EventSource has `error` and `open` of its own. */
 export function eventField(event: unknown): string | undefined {
   if (event === 'error' || event === 'open') return 'another name, since every EventSource has events of this name';

@@ -135,10 +135,10 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
     test('is read from the claims of a token', async () => {
       await using running = await start();
       const { url } = running;
-      const user = { sub: 7, username: 'ada', jti: 3, scope: 'read write', iat: 1_000, exp: 2_000 };
+      const user = { sub: 7, username: 'ada', jti: 3, scope: 'read write', iat: 1_000, exp: 4e9 };
       const { body } = (await supertest(url).get('/who').set(as(user).headers).expect(200)) as { body: unknown };
       expect(body).toEqual({
-        auth: { userId: 7, authId: '3', scopes: ['read', 'write'], issuedAt: 1e6, expiresAt: 2e6 },
+        auth: { userId: 7, authId: '3', scopes: ['read', 'write'], issuedAt: 1e6, expiresAt: 4e12 },
       });
     });
 
@@ -193,6 +193,58 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       }
       expect(running.logger.problems).toHaveLength(1);
       expect(running.logger.problems[0]).toMatch(/^warn A request's user .* "authenticate"/);
+    });
+  });
+
+  describe('a sign-in that expires', () => {
+    test('ends its streams, whose clients come back', async () => {
+      await using running = await start();
+      const changes = new Queue<ClientConnectionChange>();
+      running.app.get(MessagingService).addListener(ClientConnections, changes.push);
+      const expiresAt = Date.now() + 500;
+      const ada = as({ userId: 'ada', expiresAt });
+      await using stream = await SseClient.connect(`${running.url}/open`, ada);
+      await using native = await SseClient.connect(`${running.url}/messages?channel=authentication/lobby`, ada);
+      await using other = await SseClient.connect(`${running.url}/open`, as({ userId: 'ada' }));
+      const [session, lasting] = await sessions.take(2);
+      expect((await native.next())[0]).toBe('messaging:ready');
+      for (const client of [stream, native]) {
+        // Without an id: a browser comes back with the one that it has.
+        expect(await client.events.next()).toEqual({ event: 'messaging:expired', id: undefined, data: '{}' });
+        await client.ended;
+        expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
+        expect(client.retryMs).toBeGreaterThanOrEqual(500);
+        expect(client.retryMs).toBeLessThanOrEqual(1_000);
+      }
+      expect([session?.closeReason, lasting?.closeReason, other.status]).toEqual(['expired', undefined, 200]);
+      expect(await changes.take(2)).toMatchObject([
+        { kind: 'connected' },
+        { kind: 'disconnected', reason: 'expired', auth: { userId: 'ada' } },
+      ]);
+    });
+
+    test('and has done so before the request is not let in, with 401', async () => {
+      await using running = await start();
+      const { url } = running;
+      const headers = { ...as({ userId: 'ada', exp: 1_000 }).headers, 'content-type': 'application/json' };
+      const post = (body: object) => ({ method: 'POST', headers, body: JSON.stringify(body) });
+      const channels = [{ channel: 'authentication/lobby' }];
+      await using open = await SseClient.connect(`${url}/messages`, {
+        ...post({ channels }),
+        headers: { ...headers, ...as({ userId: 'ada' }).headers },
+      });
+      const [, { connection }] = (await open.next()) as [string, { connection: string }];
+      for (const [path, init] of [
+        ['/open', { headers }],
+        ['/messages?channel=authentication/lobby', { headers }],
+        ['/messages', post({ channels })],
+        [`/messages/${connection}/channels`, post({ subscribe: channels })],
+      ] as const) {
+        const response = await fetch(url + path, init);
+        await response.body?.cancel();
+        expect([path, response.status]).toEqual([path, 401]);
+      }
+      expect(asked.pending).toHaveLength(1);
     });
   });
 

@@ -8,6 +8,7 @@ const STATUSES: Readonly<Record<RefusalReason, number>> = {
   userFull: HttpStatus.TOO_MANY_REQUESTS,
   // As nginx calls it; nobody reads it.
   clientLeft: 499,
+  signedOut: HttpStatus.UNAUTHORIZED,
   noConnection: HttpStatus.NOT_FOUND,
   tooMuch: HttpStatus.PAYLOAD_TOO_LARGE,
   badAnswer: HttpStatus.BAD_GATEWAY,

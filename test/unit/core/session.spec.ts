@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { createStream } from '../../../lib/core/stream.js';
 import { Revocations } from '../../../lib/core/revocations.js';
@@ -382,5 +382,77 @@ describe('Who is behind a session', () => {
     expect(count).toBe(1);
     user = { userId: 'ada' };
     expect(await session.authenticated()).toEqual({ userId: 'ada' });
+  });
+});
+
+describe('The sign-in behind a session', () => {
+  const START = Date.parse('2026-01-01T00:00:00.000Z');
+  beforeEach(() => void jest.useFakeTimers({ now: START }));
+  afterEach(() => void jest.useRealTimers());
+  const expiring = (ms: number, userId = 'ada') => ({ userId, expiresAt: START + ms });
+
+  test('ends it when it expires, and what is registered in it', () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open({ auth: expiring(60_000) });
+    const lasting = hub.sessions.open({ auth: { userId: 'ada' } });
+    hub.listen('channel', (message) => seen.push(message), session);
+    session.onClose((reason) => seen.push(reason));
+    jest.advanceTimersByTime(59_999);
+    void hub.post('channel', 'in time');
+    jest.advanceTimersByTime(1);
+    void hub.post('channel', 'late');
+    expect(seen).toEqual(['in time', 'expired']);
+    expect([session.closeReason, lasting.closeReason, hub.sessions.size]).toEqual(['expired', undefined, 2]);
+  });
+
+  test('ends it at once if it has expired before', () => {
+    const { hub } = setup();
+    const [given, asked] = [hub.sessions.open({ auth: expiring(0) }), hub.sessions.open({ auth: () => expiring(-1) })];
+    expect([given.closeReason, asked.closeReason]).toEqual(['expired', undefined]);
+    expect(asked.auth).toEqual(expiring(-1));
+    expect([asked.closeReason, hub.sessions.size]).toEqual(['expired', 1]);
+  });
+
+  test('ends it as soon as a slow answer says that it has expired meanwhile', async () => {
+    const { hub } = setup();
+    let answer: (() => void) | undefined;
+    const auth = new Promise<ReturnType<typeof expiring>>((resolve) => (answer = () => resolve(expiring(1_000))));
+    const session = hub.sessions.open({ auth: () => auth });
+    const known = session.authenticated();
+    jest.advanceTimersByTime(2_000);
+    answer?.();
+    expect(await known).toEqual(expiring(1_000));
+    expect(session.closeReason).toBe('expired');
+  });
+
+  test.each(['at once', 'later'])(
+    'is asked for if it lasts and nobody else asks, when the answer comes %s',
+    async (when) => {
+      const { hub } = setup();
+      let count = 0;
+      const answer = () => {
+        count++;
+        return when === 'later' ? Promise.resolve(expiring(5_000)) : expiring(5_000);
+      };
+      const [listens, idle] = [hub.sessions.open({ auth: answer }), hub.sessions.open({ auth: answer })];
+      for (let i = 0; i < 3; i++) hub.listen('channel', () => {}, listens);
+      // One that is over by then is not asked.
+      const short = hub.sessions.open({ auth: answer });
+      hub.listen('channel', () => {}, short);
+      short.close();
+      await jest.advanceTimersByTimeAsync(1_250);
+      expect([count, listens.closeReason]).toEqual([1, undefined]);
+      await jest.advanceTimersByTimeAsync(3_750);
+      expect([count, listens.closeReason, idle.closeReason]).toEqual([1, 'expired', undefined]);
+    },
+  );
+
+  test('that expires costs no timer after its session has closed', () => {
+    const { hub } = setup();
+    const sessions = Array.from({ length: 100 }, () => hub.sessions.open({ auth: expiring(3_600_000) }));
+    for (const session of sessions) session.close();
+    jest.advanceTimersByTime(250);
+    expect(jest.getTimerCount()).toBe(0);
+    expect(sessions[0]!.closeReason).toBe('ended');
   });
 });
