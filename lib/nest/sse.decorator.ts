@@ -4,6 +4,7 @@ import type { Observable } from 'rxjs';
 import { checkOptions, strings, wholeNumber } from '../protocol/check-options.js';
 import { handlerName } from './handler-name.js';
 import { injectedParameter } from './injected-parameter.js';
+import { standIn } from './stand-in.js';
 import { StreamSignal } from './stream-signal.js';
 import { SseExchange, SseExchangePipe, type SseRoute } from './sse-exchange.js';
 
@@ -64,17 +65,13 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
     const route: SseRoute = { ...routeOptions, handler: name };
     injectedParameter('@Sse()', SseExchangePipe)(target, key, count);
     if (StreamSignal.isAskedFor(target, key)) addFirst(StreamSignal.provide(), target, key, count + 1);
-    const wrapped = function (this: unknown, ...args: unknown[]): unknown {
+    // With what decorators below this one have noted on the method.
+    const wrapped = standIn(original, function (...args) {
       const exchange = args[count];
       // Called by other code, a test for one, it is the method as it was written.
       if (!(exchange instanceof SseExchange)) return original.apply(this, args);
       return exchange.answer(route, () => original.apply(this, args.slice(0, count)));
-    };
-    Object.defineProperty(wrapped, 'name', { value: original.name });
-    // What decorators below this one have said of the method.
-    for (const metadataKey of Reflect.getOwnMetadataKeys(original)) {
-      Reflect.defineMetadata(metadataKey, Reflect.getOwnMetadata(metadataKey, original), wrapped);
-    }
+    });
     descriptor.value = wrapped as unknown as Handler;
     // Else Nest's own, which is 201 for POST.
     if (!Reflect.hasOwnMetadata(HTTP_CODE_METADATA, wrapped)) HttpCode(200)(target, key, descriptor);

@@ -1,10 +1,24 @@
 import { request } from 'node:http';
-import { Injectable, Module, type ModuleMetadata } from '@nestjs/common';
-import { APP_GUARD, LazyModuleLoader } from '@nestjs/core';
+import {
+  applyDecorators,
+  Header,
+  Injectable,
+  Module,
+  SetMetadata,
+  UnauthorizedException,
+  UseGuards,
+  UseInterceptors,
+  type CanActivate,
+  type ExecutionContext,
+  type ModuleMetadata,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { APP_GUARD, LazyModuleLoader, Reflector } from '@nestjs/core';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import {
   AuthorizeChannel,
+  ConfigurationError,
   defineChannel,
   MessagingModule,
   MessagingService,
@@ -511,3 +525,118 @@ async function framesBeforeReady(client: SseClient): Promise<string[]> {
     channels.push((data as { channel: string }).channel);
   }
 }
+
+const Public = () => SetMetadata('public', true);
+const Counted = () => applyDecorators(Public(), UseGuards(Counts), UseInterceptors(Counts));
+const ForClasses = (target: object, ...rest: unknown[]) => {
+  if (typeof target !== 'function' || rest.length > 0) throw new TypeError('for classes');
+  Reflect.defineMetadata('public', true, target);
+};
+const fails = () => {
+  throw new Error('no');
+};
+const mount = (decorators: unknown) => () => MessagingModule.forRoot({ gateway: { decorators } as never });
+const noted: string[] = [];
+
+/** Refuses everybody, except on routes that are marked as public where it looks. */
+@Injectable()
+abstract class RefusesAll implements CanActivate {
+  constructor(protected readonly reflector: Reflector) {}
+
+  canActivate(context: ExecutionContext): boolean {
+    if (this.isPublic(context)) return true;
+    throw new UnauthorizedException();
+  }
+
+  protected abstract isPublic(context: ExecutionContext): boolean | undefined;
+}
+
+@Injectable()
+class LooksAnywhere extends RefusesAll {
+  protected isPublic(context: ExecutionContext) {
+    return this.reflector.getAllAndOverride<boolean>('public', [context.getHandler(), context.getClass()]);
+  }
+}
+
+@Injectable()
+class LooksAtRoutes extends RefusesAll {
+  protected isPublic(context: ExecutionContext) {
+    return this.reflector.get<boolean>('public', context.getHandler());
+  }
+}
+
+@Injectable()
+class LooksAtControllers extends RefusesAll {
+  protected isPublic(context: ExecutionContext) {
+    return this.reflector.get<boolean>('public', context.getClass());
+  }
+}
+
+@Injectable()
+class Counts implements CanActivate, NestInterceptor {
+  canActivate(): boolean {
+    noted.push('guard');
+    return true;
+  }
+
+  intercept(_context: ExecutionContext, next: { handle(): never }) {
+    noted.push('interceptor');
+    return next.handle();
+  }
+}
+
+describe.each(ADAPTER_NAMES)('The option gateway.decorators, on %s,', (adapter) => {
+  const start = (guard: new (reflector: Reflector) => CanActivate, gateway: MessagingModuleOptions['gateway']) =>
+    startApp(
+      { imports: [MessagingModule.forRoot({ gateway })], providers: [{ provide: APP_GUARD, useClass: guard }] },
+      { adapter },
+    );
+  const open = Open.for({ id: 1 }).name;
+
+  test.each([LooksAnywhere, LooksAtRoutes, LooksAtControllers])(
+    'shows metadata to a guard of the whole application, for GET, POST and changes: %p',
+    async (guard) => {
+      await using running = await start(guard, { decorators: [Public()] });
+      const requests = new GatewayRequests(`${running.url}/messages`);
+      await using native = await requests.get(open);
+      expect(native.status).toBe(200);
+      await using opened = await requests.open();
+      expect(await requests.changed(opened.ready.connection, { subscribe: [open] })).toEqual([{ channel: open }]);
+    },
+  );
+
+  test('leaves the gateway of another application in this process alone', async () => {
+    await using first = await start(LooksAtRoutes, { decorators: [Public()] });
+    await using second = await start(LooksAtRoutes, true);
+    await using allowed = await new GatewayRequests(`${first.url}/messages`).get(open);
+    await using refused = await new GatewayRequests(`${second.url}/messages`).get(open);
+    expect([allowed.status, refused.status]).toEqual([200, 401]);
+  });
+
+  test('takes decorators that are for methods alone, and those that are for classes alone', async () => {
+    await using running = await start(LooksAnywhere, { decorators: [Header('x-gateway', 'yes'), ForClasses] });
+    await using native = await new GatewayRequests(`${running.url}/messages`).get(open);
+    expect([native.status, native.headers['x-gateway']]).toEqual([200, 'yes']);
+  });
+
+  test('runs guards and interceptors of such a decorator once, the first decorator outermost', async () => {
+    const order: string[] = [];
+    const notes =
+      (name: string): ClassDecorator =>
+      (target) => {
+        if (typeof target === 'function') order.push(name);
+      };
+    await using running = await start(LooksAnywhere, { decorators: [notes('first'), notes('second'), Counted()] });
+    expect(order).toEqual(['second', 'first']);
+    noted.length = 0;
+    await using native = await new GatewayRequests(`${running.url}/messages`).get(open);
+    expect([native.status, ...noted]).toEqual([200, 'guard', 'interceptor']);
+  });
+});
+
+test('The option gateway.decorators refuses what decorates nothing, and names it', () => {
+  expect(mount([Public])).toThrow('option "decorators[0]" of the gateway must not replace what it decorates');
+  expect(mount([Public(), fails])).toThrow('option "decorators[1]" of the gateway fits neither');
+  expect(mount(Public())).toThrow('option "decorators" must be an array of decorators, as [Public()], not');
+  expect(mount([Public(), undefined])).toThrow(ConfigurationError);
+});

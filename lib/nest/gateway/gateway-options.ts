@@ -10,6 +10,12 @@ export interface GatewayOptions {
   path?: string | undefined;
   /** Guards before each of its requests, after those of the application. */
   guards?: (Type<CanActivate> | CanActivate)[] | undefined;
+  /**
+   * Decorators for its controller and for each of its routes, as if they were written above them: `Public()`, `SkipThrottle()`.
+   * So guards and interceptors of the whole application find their metadata there. A decorator for classes alone, or for methods
+   * alone, decorates only those. Guards, pipes, interceptors and filters of such a decorator run once.
+   */
+  decorators?: (ClassDecorator | MethodDecorator)[] | undefined;
   /** Modules that provide what the guards inject, where they are not global. */
   imports?: ModuleMetadata['imports'] | undefined;
   /**
@@ -70,6 +76,10 @@ const OPTIONS: Record<string, OptionCheck> = {
     Array.isArray(value) && value.every((guard) => callback(guard, '') === undefined || isGuard(guard))
       ? undefined
       : 'an array of guards',
+  decorators: (value) =>
+    Array.isArray(value) && value.every((decorator) => typeof decorator === 'function')
+      ? undefined
+      : 'an array of decorators, as [Public()]',
   imports: (value) => (Array.isArray(value) ? undefined : 'an array'),
   version: (value) =>
     typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',

@@ -31,6 +31,7 @@ import {
   readOpenRequest,
   type RequestedChannels,
 } from './client-requests.js';
+import { decorateController } from './decorate-controller.js';
 import { httpErrorOf } from './http-errors.js';
 import type { GatewayOptions } from './gateway-options.js';
 
@@ -116,10 +117,16 @@ class GatewayController implements OnApplicationBootstrap {
 }
 
 /** The controller that clients subscribe through, at the path and behind the guards that the options say. */
-export function createGatewayController({ path = 'messages', guards = [], version }: GatewayOptions): Type {
+export function createGatewayController({
+  path = 'messages',
+  guards = [],
+  decorators = [],
+  version,
+}: GatewayOptions): Type {
   @Controller(version === undefined ? { path } : { path, version: version as string })
   @UseGuards(...guards)
   class MountedGatewayController extends GatewayController {}
+  decorateController(MountedGatewayController, decorators);
   return MountedGatewayController;
 }
 

@@ -1,0 +1,102 @@
+import type { Type } from '@nestjs/common';
+import {
+  EXCEPTION_FILTERS_METADATA,
+  GUARDS_METADATA,
+  INTERCEPTORS_METADATA,
+  PATH_METADATA,
+  PIPES_METADATA,
+} from '@nestjs/common/constants.js';
+import { describe } from '../../protocol/channel-name.js';
+import { ConfigurationError } from '../../protocol/errors.js';
+import { standIn } from '../stand-in.js';
+
+/** Decorators that an application gives: for classes, for methods, or for both. */
+type Decorator = ClassDecorator | MethodDecorator;
+type AnyDecorator = (target: object, key?: string, descriptor?: PropertyDescriptor) => unknown;
+
+const ENHANCERS = [GUARDS_METADATA, PIPES_METADATA, INTERCEPTORS_METADATA, EXCEPTION_FILTERS_METADATA];
+
+/**
+ * Puts decorators of the application above a controller and each of its routes, in this order. One that fits only classes, or
+ * only methods, decorates those.
+ *
+ * @throws ConfigurationError for a decorator that fits neither, and for one that has not been called
+ */
+export function decorateController(controller: Type, decorators: readonly Decorator[]): void {
+  if (decorators.length === 0) return;
+  const prototype = controller.prototype as object;
+  const routes = takeRoutes(prototype);
+  // As written above each other, the lowest comes first.
+  for (const [index, decorator] of [...decorators.entries()].toReversed()) {
+    const place = `option "decorators[${index}]" of the gateway`;
+    const decorate = decorator as AnyDecorator;
+    const failures = [
+      failureOf(() => decorateClass(decorate, controller, place)),
+      failureOf(() => routes.forEach((route) => decorateRoute(decorate, prototype, route, place))),
+    ].filter((error) => error !== undefined);
+    const misuse = failures.find((error) => error instanceof ConfigurationError);
+    if (misuse !== undefined) throw misuse;
+    if (failures.length === 2) {
+      throw new ConfigurationError(`${place} fits neither its controller nor its routes`, { cause: failures[1] });
+    }
+  }
+  for (const route of routes) runOnce(controller, routeOf(prototype, route));
+}
+
+/** Gives the controller methods of its own, since metadata is the method's: another application in this process has it not. */
+function takeRoutes(prototype: object): string[] {
+  const inherited = Object.getPrototypeOf(prototype) as object;
+  const names = Object.getOwnPropertyNames(inherited).filter(
+    (name) => name !== 'constructor' && Reflect.hasMetadata(PATH_METADATA, routeOf(inherited, name)),
+  );
+  for (const name of names) {
+    const method = routeOf(inherited, name);
+    const own = standIn(method, function (...args) {
+      return method.apply(this, args) as unknown;
+    });
+    Object.defineProperty(prototype, name, { value: own, writable: true, configurable: true });
+  }
+  return names;
+}
+
+function routeOf(prototype: object, name: string): Function {
+  return (prototype as Record<string, Function>)[name]!;
+}
+
+function decorateClass(decorate: AnyDecorator, controller: Type, place: string): void {
+  const answer = decorate(controller);
+  if (answer !== undefined && answer !== controller) throw replaced(answer, place);
+}
+
+function decorateRoute(decorate: AnyDecorator, prototype: object, name: string, place: string): void {
+  const descriptor = Object.getOwnPropertyDescriptor(prototype, name)!;
+  const answer = decorate(prototype, name, descriptor);
+  if (typeof answer === 'function') throw replaced(answer, place);
+  Object.defineProperty(prototype, name, (answer as PropertyDescriptor | null | undefined) ?? descriptor);
+}
+
+/** A decorator that takes arguments and was not called gives the decorator itself. */
+function replaced(answer: unknown, place: string): ConfigurationError {
+  return new ConfigurationError(
+    `${place} must not replace what it decorates, and gave ${describe(answer)}; a decorator that is made by a function has to be ` +
+      'made: Public(), not Public',
+  );
+}
+
+function failureOf(act: () => void): unknown {
+  try {
+    return act();
+  } catch (error) {
+    return error ?? new Error('it threw nothing');
+  }
+}
+
+/** What a decorator adds to the controller and to its route would run twice for each request. */
+function runOnce(controller: Type, route: Function): void {
+  for (const key of ENHANCERS) {
+    const ofController = (Reflect.getMetadata(key, controller) ?? []) as unknown[];
+    const ofRoute = (Reflect.getMetadata(key, route) ?? []) as unknown[];
+    const rest = ofRoute.filter((enhancer) => !ofController.includes(enhancer));
+    if (rest.length < ofRoute.length) Reflect.defineMetadata(key, rest, route);
+  }
+}
