@@ -138,12 +138,14 @@ export class Audience {
    * Tells those who listen to a name or template that messages may be missing; see {@link Dispatcher.enqueueGap}.
    *
    * @param position - from where the channel goes on, if it keeps a history
+   * @param channel - of a template, the only one of its channels where they may be missing, if it is one
    */
-  tellGap(subscription: string, reason: GapReason, position?: Position): void {
+  tellGap(subscription: string, reason: GapReason, position?: Position, channel?: string): void {
     const list = this.of(subscription) ?? this.ofTemplate(subscription);
     if (list === undefined) return;
-    const gap = { channel: subscription, reason };
-    this.dispatcher.enqueueGap(position === undefined ? gap : { ...gap, position }, list);
+    const gap = { channel: subscription, reason, ...(position !== undefined && { position }) };
+    const channels = channel === undefined ? undefined : new Set([channel]);
+    this.dispatcher.enqueueGap({ gap, channels }, list);
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { LogEntry, LogMessage } from './channel-log.js';
+import { randomNumber } from './random-number.js';
 import type { SerialVector } from './serial-vector.js';
 
 /** More cuts of one log are not kept at once. */
@@ -61,7 +62,6 @@ interface KeptCut {
 export class Cuts {
   private readonly byNumber = new Map<number, KeptCut>();
   private readonly byCut = new Map<Cut, KeptCut>();
-  private made = 0;
   /** Positions before it may have been counted by a cut that there was no room for. */
   private unknownUntil = 0;
 
@@ -76,7 +76,7 @@ export class Cuts {
     this.makeRoom(forgotten);
     let kept = this.byCut.get(cut);
     if (kept === undefined) {
-      kept = { cut, number: ++this.made, until: cut.to };
+      kept = { cut, number: randomNumber(), until: cut.to };
       this.byCut.set(cut, kept);
       this.byNumber.set(kept.number, kept);
     }

@@ -3,7 +3,7 @@ import { isInstance } from '../protocol/message-class.js';
 import { isThenable } from '../protocol/promises.js';
 import { notCarried } from './class-guard.js';
 import { Delivery } from './delivery.js';
-import type { Gap } from './gap.js';
+import type { WaitingGap } from './gap.js';
 import { reportRejection, tellOfGap } from './isolate.js';
 import type { Listener, Tap } from './listener.js';
 import type { ListenerList } from './listener-list.js';
@@ -71,7 +71,7 @@ export class Dispatcher {
    * Tells the listeners of a channel or template of a gap: after the messages that came before it, never within a delivery
    * or within the call that tells of the loss. Losses of one reason with no message between them are told as one.
    */
-  enqueueGap(gap: Gap, list: ListenerList): void {
+  enqueueGap(gap: WaitingGap, list: ListenerList): void {
     if (!list.all.some(hearsOfGaps)) return;
     list.waitGap(gap);
     // Otherwise its turn comes when the message being delivered has reached every listener.
@@ -170,14 +170,16 @@ export class Dispatcher {
     return false;
   }
 
-  private tell(gap: Gap, list: ListenerList): void {
+  private tell({ gap, channels }: WaitingGap, list: ListenerList): void {
     this.current = undefined;
     const listeners = list.all;
     const { length } = listeners;
     for (let index = 0; index < length; index++) {
       const listener = listeners[index]!;
-      const { onGap } = listener;
-      if (onGap !== undefined && !listener.closed) tellOfGap(this.reporter, listener.name, gap, onGap);
+      const { onGap, carries } = listener;
+      if (onGap === undefined || listener.closed) continue;
+      if (channels !== undefined && carries !== undefined && ![...channels].some(carries)) continue;
+      tellOfGap(this.reporter, listener.name, gap, onGap);
     }
   }
 

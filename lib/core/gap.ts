@@ -12,3 +12,10 @@ export interface Gap {
 
 /** Told once of each loss, in its place among the messages; see `ListenOptions.onGap`. */
 export type GapListener = (gap: Gap) => unknown;
+
+/** A gap that waits for its turn. */
+export interface WaitingGap {
+  readonly gap: Gap;
+  /** The only channels of the template that lack something, if it is not known that all may; more are added. */
+  readonly channels: Set<string> | undefined;
+}

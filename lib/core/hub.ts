@@ -334,13 +334,19 @@ export class Hub implements PastReader {
   }
 
   private historiesOf(transport: Transport | undefined): Histories | LocalHistoryStore | undefined {
-    if (transport === undefined) return new LocalHistoryStore(new MemoryHistories(this.node.slice(0, 13)));
+    if (transport === undefined) return new LocalHistoryStore(new MemoryHistories());
     if (transport.history === undefined) return undefined;
     return new Histories(transport.history, {
       message: (...heard) => this.inbound.deliver(...heard),
       gap: (subscription, channel, failure, position) => {
-        const place = subscription === channel ? position : undefined;
-        this.audience.tellGap(subscription, gapReasonOf(failure), place);
+        const isOfTemplate = subscription !== channel;
+        const reason = gapReasonOf(failure);
+        this.audience.tellGap(
+          subscription,
+          reason,
+          isOfTemplate ? undefined : position,
+          isOfTemplate ? channel : undefined,
+        );
       },
       failed: (error) => this.reporter.callbackFailed({ callback: 'The delivery of what a history has', error }),
     });

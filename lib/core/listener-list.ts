@@ -1,13 +1,13 @@
 import { RESERVED_PREFIX } from '../protocol/channel-name.js';
 import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { Delivery } from './delivery.js';
-import type { Gap } from './gap.js';
+import type { WaitingGap } from './gap.js';
 import type { Listener, Registry } from './listener.js';
 
 // Below this many a list is not worth compacting.
 const MIN_COMPACTION = 32;
 // Shared by all idle lists, never written to: a post must not cost an array that is hardly ever needed.
-const NONE_WAITING: (Delivery | Gap)[] = [];
+const NONE_WAITING: (Delivery | WaitingGap)[] = [];
 const NO_TEMPLATES: readonly ListenerList[] = [];
 
 /**
@@ -35,7 +35,7 @@ export class ListenerList implements Registry {
   /** Whether a message of this channel is being delivered. */
   isBusy = false;
   /** Messages, and gaps between them, that wait until the message being delivered has reached every listener. */
-  waiting: (Delivery | Gap | undefined)[] = NONE_WAITING;
+  waiting: (Delivery | WaitingGap | undefined)[] = NONE_WAITING;
   /** Whether messages have been left to wait though none is being delivered. */
   isLeftOver = false;
   /** The list whose messages were left over after those of this one. */
@@ -82,27 +82,28 @@ export class ListenerList implements Registry {
     if (this.isEmpty) this.onEmpty(this);
   }
 
-  wait(delivery: Delivery | Gap): void {
+  wait(delivery: Delivery | WaitingGap): void {
     if (this.waiting === NONE_WAITING) this.waiting = [];
     this.waiting.push(delivery);
   }
 
   /** Adds a gap; in place of one with its reason that waits already, if no message has come since. */
-  waitGap(gap: Gap): void {
+  waitGap(later: WaitingGap): void {
     const { waiting } = this;
+    const { gap } = later;
     for (let index = waiting.length - 1; index >= this.nextWaiting; index--) {
       const before = waiting[index]!;
       if (before instanceof Delivery) break;
-      if (before.reason !== gap.reason) continue;
+      if (before.gap.reason !== gap.reason) continue;
       // It goes on from the later place.
-      waiting[index] = gap;
+      waiting[index] = { gap, channels: joined(before.channels, later.channels) };
       return;
     }
-    this.wait(gap);
+    this.wait(later);
   }
 
   /** Takes what has waited longest; what is behind it stays, whatever becomes of its delivery. */
-  takeWaiting(): Delivery | Gap | undefined {
+  takeWaiting(): Delivery | WaitingGap | undefined {
     const { waiting } = this;
     const delivery = waiting[this.nextWaiting];
     if (delivery === undefined) {
@@ -128,4 +129,11 @@ export class ListenerList implements Registry {
     this.listeners = this.listeners.filter((listener) => !listener.closed);
     this.closedCount = 0;
   }
+}
+
+/** Adds to the first, which may have many already. */
+function joined(some: Set<string> | undefined, others: Set<string> | undefined): Set<string> | undefined {
+  if (others === undefined) return undefined;
+  for (const channel of others) some?.add(channel);
+  return some;
 }

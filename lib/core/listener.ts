@@ -25,6 +25,8 @@ export interface ListenerEvents {
   /** See {@link Registration.onSessionClose}. */
   readonly onSessionClose?: (() => void) | undefined;
   readonly onGap?: GapListener | undefined;
+  /** Whether a channel of its template is for it: it is told of no gap of others. @defaultValue all are */
+  readonly carries?: ((channel: string) => boolean) | undefined;
 }
 
 /** What a listener listens to. */
@@ -78,6 +80,8 @@ export class Listener implements Heard, MessageSubscription, Registration {
   onSessionClose: (() => void) | undefined = undefined;
   /** Told of each loss; few listeners have one. */
   onGap: GapListener | undefined = undefined;
+  /** See {@link ListenerEvents.carries}. */
+  carries: ((channel: string) => boolean) | undefined = undefined;
   private list: Registry | undefined = undefined;
   private becameReady: Promise<void> | undefined = undefined;
   private resolveReady: (() => void) | undefined = undefined;
@@ -106,6 +110,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
     const listener = new Listener(heard, callNobody, tap, session, label);
     listener.onSessionClose = events.onSessionClose;
     listener.onGap = events.onGap;
+    listener.carries = events.carries;
     return listener;
   }
 

@@ -1,5 +1,6 @@
 import type { Position } from '../protocol/position.js';
 import type { ReadBounds } from './channel-log.js';
+import { newEpoch } from './random-number.js';
 import {
   BEGINNING,
   type AppendOutcome,
@@ -45,11 +46,7 @@ interface History {
  */
 export class MemoryHistories {
   private readonly histories = new Map<string, History>();
-  private begun = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
-
-  /** @param name - epochs begin with it; unlike that of any other process, at most 20 characters */
-  constructor(private readonly name: string) {}
 
   /** See `HistoryStore.append`. A post that the history has already is answered with its place. */
   append(
@@ -116,7 +113,7 @@ export class MemoryHistories {
   private open(channel: string, bounds: HistoryBounds): History {
     let history = this.histories.get(channel);
     if (history === undefined) {
-      const epoch = `${this.name}.${(++this.begun).toString(36)}`;
+      const epoch = newEpoch();
       history = { epoch, bounds, kept: [], floor: 0, offsetById: new Map(), lastAt: performance.now() };
       this.histories.set(channel, history);
       this.timer ??= setInterval(() => this.sweep(), SWEEP_MS).unref();

@@ -1,5 +1,6 @@
 import type { Position } from '../protocol/position.js';
 import type { ChannelLog, LogEntry, LogItem, LogRead, ReadBounds } from './channel-log.js';
+import { randomNumber } from './random-number.js';
 import { MAX_VECTOR_ROWS, SerialVector } from './serial-vector.js';
 
 /** What an entry takes beside its body, in bytes: its objects and their places. */
@@ -29,7 +30,6 @@ export class MemoryLogs {
   private readonly active = new Set<MemoryLog<unknown>>();
   /** Those that hold something, by how often their size could be halved. */
   private readonly bySize: Set<MemoryLog<unknown>>[] = [];
-  private opened = 0;
   private kept = 0;
   private steps = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
@@ -48,7 +48,7 @@ export class MemoryLogs {
    */
   open<Body>(perChannel: boolean): MemoryLog<Body> {
     const { node, keepMs, maxLogBytes } = this.options;
-    return new MemoryLog(this, node, ++this.opened, perChannel, keepMs === 0 ? 0 : maxLogBytes);
+    return new MemoryLog(this, node, randomNumber(), perChannel, keepMs === 0 ? 0 : maxLogBytes);
   }
 
   /** @internal Has a log forget by time from now on. */

@@ -1,5 +1,6 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { isNodeId } from '../core/node-packet.js';
+import { randomNumber } from '../core/random-number.js';
 import type { Admission } from '../core/recovery.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 
@@ -29,8 +30,6 @@ export function positionOwner(auth: AuthenticationInfo | null): string {
  * one nor change one, nor use that of another channel or of another user. Made once for each channel and stream, never for each message.
  */
 export class Admissions {
-  private streams = 0;
-
   /**
    * @param node - its id
    * @param secret - only ever on this node: no other one has to check what this one has handed out
@@ -55,7 +54,7 @@ export class Admissions {
 
   /** A number for a stream, which no other one has. */
   nextStream(): number {
-    return ++this.streams;
+    return randomNumber();
   }
 
   /** Binds admissions to their owner, and to the names that they are for, in their order. */

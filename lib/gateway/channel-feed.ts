@@ -28,7 +28,7 @@ export class ChannelFeed extends UsedFeed<FeedContext> {
     void this.feed.ready.then(() => this.noteRegistered());
   }
 
-  /** Whether a message is for those who have this name: of a template as a whole, what nothing else decides about. */
+  /** Whether a channel is for those who have this name: of a template as a whole, what nothing else decides about. */
   carries(channel: string): boolean {
     return !this.feed.isTemplate || this.context.hub.definitions.decides(this.name, channel);
   }

@@ -23,6 +23,8 @@ export interface FeedWriter {
   frameOf(delivery: Delivery): Frame | undefined;
   /** Messages may be missing here. @param position - from where the channel goes on, if it has a history */
   lost(reason: GapReason, position: Position | undefined): void;
+  /** Whether a channel is for the readers of its template. @defaultValue all are */
+  carries?(channel: string): boolean;
 }
 
 /** What feeds are made with. */
@@ -53,6 +55,7 @@ export class Feed implements Group {
     const { hub } = context;
     this.source = hub.tap(heard, (delivery) => this.take(delivery), hub.own, label, {
       onGap: ({ reason, position }) => writer.lost(reason, position),
+      carries: (channel) => writer.carries?.(channel) ?? true,
     });
   }
 

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { ReadBounds } from '../core/channel-log.js';
 import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead } from '../core/history-store.js';
 import { MemoryHistories } from '../core/memory-histories.js';
@@ -37,7 +36,7 @@ export class MemoryBroker {
   private scheduled: NodeJS.Immediate | undefined = undefined;
   private isCut = false;
   /** Of all channels that keep one. They outlive a cut. */
-  private readonly histories = new MemoryHistories(randomUUID().slice(0, 13));
+  private readonly histories = new MemoryHistories();
 
   /**
    * Loses nodes and their interests, and what they have published and it has not accepted yet.

@@ -1,5 +1,6 @@
 import { Deferred } from '../core/deferred.js';
 import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-store.js';
+import { newEpoch } from '../core/random-number.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import { HistoryBatch, countForBatch, readAppendAnswer, type PendingPost } from './redis-history-batch.js';
 import { APPEND_SCRIPT } from './redis-history-scripts.js';
@@ -45,7 +46,6 @@ export class RedisHistoryAppends {
   // Which master is at the other end, as it has last answered. Unknown of a Cluster, which has several.
   private master = '';
   private session = 0;
-  private epochs = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
@@ -157,7 +157,7 @@ export class RedisHistoryAppends {
     const keys = [names.state, names.stream, names.appender(this.node), ...batch.ids.map((id) => names.post(id))];
     const args = [
       // Another one each time: what the former try began may have been lost with the Redis that it was made at.
-      this.node + (++this.epochs).toString(36),
+      newEpoch(),
       this.master,
       number,
       REMEMBER_MS,

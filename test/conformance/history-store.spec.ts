@@ -259,6 +259,19 @@ describe.each(brokers)('A history over %s', (_, start) => {
     expect(payloadsOf(await store.read(channel, BEGINNING))).toEqual(['1 1', '2 2', '3 3']);
   });
 
+  test('begins with an epoch that says nothing of other histories, nor of what is appended to them', async () => {
+    const [store] = await node();
+    const begin = async (): Promise<string> => {
+      channel = `rooms/${randomUUID()}`;
+      await append(store, '1');
+      return (await store.positions([channel]))[0]!.epoch;
+    };
+    const [one, other] = [await begin(), await begin()];
+    // By chance, one character in 16.
+    const common = one.split('').filter((character, index) => character === other[index]).length;
+    expect(common).toBeLessThan(one.length / 2);
+  });
+
   test('begins another epoch when everything is lost', async () => {
     const [store, , transport] = await node();
     await append(store, '1', '2');

@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   applyDecorators,
   Header,
@@ -159,6 +160,89 @@ describe.each(ADAPTER_NAMES)('A client that has a template as a whole, on %s,', 
     await postToAll(running, 'missed');
     await using back = await comeBack(running, opened);
     expect(await framesBeforeReady(back)).toEqual(['access/rooms/missed']);
+  });
+});
+
+const Archive = defineChannel<string>('aside/archive', undefined, { clients: true, requiredScopes: ['archive'] });
+const Ledger = defineChannel<string>('aside/orders/ledger');
+const THOUGHT_MS = 30;
+
+describe.each(ADAPTER_NAMES)('A channel that a client may not have, on %s,', (adapter: AdapterName) => {
+  @Injectable()
+  class Thinking {
+    @AuthorizeChannel('aside/orders/:id')
+    async mayRead({ auth }: ClientContext) {
+      if (auth?.userId === 'owner') return true;
+      await sleep(THOUGHT_MS);
+      return false;
+    }
+  }
+  const denied = 'aside/orders/7';
+  const others = [
+    ['does not exist', 'aside/nothing'],
+    ['does not exist, of any depth', 'nothing/at/all'],
+    ['needs scopes', Archive.name],
+    ['is closed, under a template that is not', Ledger.name],
+    ['is a template that nobody may have as a whole', 'aside/orders/:id'],
+    ['is one of the library', 'messaging:connections'],
+  ];
+  let running: TestApp;
+  beforeAll(async () => {
+    running = await startApp(
+      {
+        imports: [MessagingModule.forRoot({ gateway: true })],
+        providers: [Thinking, { provide: APP_GUARD, useClass: ReadsUser }],
+      },
+      { adapter },
+    );
+    // From then on it is known how long a denial takes.
+    await using _ = await at(running).open(denied);
+  });
+  afterAll(async () => running[Symbol.asyncDispose]());
+
+  /** What a client sees of the answer, but for the name that it has asked for, and whether that took as long as a denial. */
+  const ways: [string, (channel: string) => Promise<unknown>][] = [
+    [
+      'POST',
+      async (channel) => {
+        await using opened = await at(running).open(channel);
+        return [opened.ready.channels, Object.keys(opened.ready), opened.client.status];
+      },
+    ],
+    [
+      'GET',
+      async (channel) => {
+        const response = await fetch(`${running.url}/messages?channel=${encodeURIComponent(channel)}`);
+        const headers = [...response.headers].filter(([name]) => name !== 'date');
+        return [response.status, headers, await response.text()];
+      },
+    ],
+    [
+      'a change',
+      async (channel) => {
+        await using opened = await at(running).open();
+        const response = await at(running).change(opened.ready.connection, {
+          subscribe: [
+            { channel, position: { epoch: 'h.x', offset: 1 } },
+            { channel, replay: 5, listener: '1' },
+          ],
+        });
+        return [response.status, await response.text()];
+      },
+    ],
+  ];
+
+  test.each(others)('because it %s, is told from a denied one by neither answer nor time', async (_, name) => {
+    for (const [, ask] of ways) {
+      const see = async (channel: string): Promise<[string, boolean]> => {
+        const began = performance.now();
+        const seen = JSON.stringify(await ask(channel)).replaceAll(channel, '…');
+        return [seen, performance.now() - began > THOUGHT_MS - 5];
+      };
+      const [one, other] = [await see(denied), await see(name)];
+      expect(one[1]).toBe(true);
+      expect(other).toEqual(one);
+    }
   });
 });
 

@@ -25,6 +25,8 @@ interface ChannelAuthorizers {
 /** The methods decorated with `@AuthorizeChannel`, by the channel or template that they decide about. */
 @Injectable()
 export class AuthorizersByChannel implements OnApplicationBootstrap {
+  /** How long one of them may take, in milliseconds. */
+  readonly timeoutMs: number;
   private readonly byName = new Map<string, ChannelAuthorizers>();
   private readonly findNew: () => DecoratedMethod<Authorization>[];
   private readonly calls: AuthorizerCalls;
@@ -35,6 +37,7 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
     private readonly hub: Hub,
     @Inject(GATEWAY_OPTIONS) { maxAuthorizers = MAX_AUTHORIZERS, authorizerTimeoutMs = TIMEOUT_MS }: GatewayOptions,
   ) {
+    this.timeoutMs = authorizerTimeoutMs;
     this.findNew = methods.finder(authorizationsOf);
     this.calls = new AuthorizerCalls({ maxAtOnce: maxAuthorizers, timeoutMs: authorizerTimeoutMs });
   }

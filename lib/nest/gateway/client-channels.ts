@@ -3,6 +3,7 @@ import { definedTwice } from '../../core/channel-definitions.js';
 import { Hub } from '../../core/hub.js';
 import type { TemplateMatch } from '../../core/known-templates.js';
 import type { ChannelDecider } from '../../gateway/channel-decisions.js';
+import { DenialTimes } from '../../gateway/denial-times.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelDefinition } from '../../protocol/channel-definition.js';
 import { checkSyntax, isTemplate } from '../../protocol/channel-name.js';
@@ -23,18 +24,30 @@ import type { ClientContext } from './authorize-channel.decorator.js';
  */
 @Injectable()
 export class ClientChannels implements ChannelDecider {
+  private readonly denials: DenialTimes;
+
   constructor(
     private readonly hub: Hub,
     private readonly authorizers: AuthorizersByChannel,
     private readonly reporter: LoggingReporter,
-  ) {}
+  ) {
+    this.denials = new DenialTimes(authorizers.timeoutMs);
+  }
 
   async decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer> {
+    const began = performance.now();
     const error = this.faultOf(channel);
-    if (error !== undefined) return { channel, error };
+    // Which anybody can tell by the name.
+    if (error === 'INVALID_CHANNEL') return { channel, error };
+    const deciders = error === undefined ? this.decidersOf(channel) : [];
     const client: ClientContext = { auth, channel, request };
-    const decisions = await Promise.all(this.decidersOf(channel).map((decider) => this.allows(decider, client)));
-    return decisions.every(Boolean) ? { channel } : { channel, error: 'CHANNEL_DENIED' };
+    const asked: string[] = [];
+    const decisions = await Promise.all(deciders.map((decider) => this.allows(decider, client, asked)));
+    if (deciders.length > 0 && decisions.every(Boolean)) return { channel };
+    const [first] = asked;
+    if (first === undefined) await this.denials.wait(channel);
+    else this.denials.note(first, performance.now() - began);
+    return { channel, error: 'CHANNEL_DENIED' };
   }
 
   faultOf(channel: string): SubscribeError | undefined {
@@ -64,12 +77,14 @@ export class ClientChannels implements ChannelDecider {
     return (isTemplate(channel) ? authorizers?.all : authorizers?.each) ?? [];
   }
 
-  private async allows({ name, params }: TemplateMatch, client: ClientContext): Promise<boolean> {
+  /** @param asked - is given the name if authorizers are asked */
+  private async allows({ name, params }: TemplateMatch, client: ClientContext, asked: string[]): Promise<boolean> {
     const definition = this.hub.definitions.of(name);
     if (definition === 'unclear') return false;
     const { requiredScopes = [] } = definition?.options ?? {};
     if (!requiredScopes.every((scope) => client.auth?.scopes?.includes(scope) ?? false)) return false;
     for (const authorizer of this.authorizersFor(name, client.channel)) {
+      asked.push(name);
       if (!(await authorizer(client, params))) return false;
     }
     return true;

@@ -10,7 +10,7 @@ afterEach(() => void jest.useRealTimers());
 
 describe('Histories in memory', () => {
   test('know how far a channel has come for a day after its last message, and then nothing', () => {
-    const histories = new MemoryHistories('here');
+    const histories = new MemoryHistories();
     histories.append('news', { payload: '1' }, BOUNDS);
     const position = histories.position('news');
     jest.advanceTimersByTime(23 * HOUR);
@@ -22,7 +22,7 @@ describe('Histories in memory', () => {
   });
 
   test('forget the channels that were posted to longest ago if too many hold nothing', () => {
-    const histories = new MemoryHistories('here');
+    const histories = new MemoryHistories();
     for (let index = 0; index < 100_002; index++) {
       histories.append(`news/${index}`, { payload: '1' }, BOUNDS);
       if (index === 1) jest.advanceTimersByTime(1_000);

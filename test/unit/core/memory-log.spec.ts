@@ -30,8 +30,16 @@ function logsOf({ maxBytes = 1e9, maxLogBytes = 1e9, keepMs = KEEP_MS } = {}): M
 describe('Logs in memory', () => {
   test('have an epoch each, which leads to their node', () => {
     const logs = logsOf();
-    expect([logs.open(false).epoch, logs.open(false).epoch]).toEqual(['node.1', 'node.2']);
-    expect(logs.open(false).number).toBe(3);
+    const opened = Array.from({ length: 100 }, () => logs.open(false));
+    expect(new Set(opened.map(({ epoch }) => epoch)).size).toBe(100);
+    for (const { epoch, number } of opened) expect(epoch).toBe(`node.${number}`);
+  });
+
+  test('have numbers that say nothing of how many there are', () => {
+    const logs = logsOf();
+    const numbers = Array.from({ length: 100 }, () => logs.open(false).number);
+    const steps = numbers.slice(1).map((number, index) => Math.abs(number - numbers[index]!));
+    expect(Math.min(...steps)).toBeGreaterThan(1_000);
   });
 
   test('forget their oldest items when they have no room of their own left', () => {
@@ -73,7 +81,7 @@ describe('Logs in memory', () => {
   test('hold nothing if nothing is to be kept, and count on', () => {
     const log = logsOf({ keepMs: 0 }).open<string>(false);
     fill(log, 3);
-    expect(log.position()).toEqual({ epoch: 'node.1', offset: 3 });
+    expect(log.position()).toEqual({ epoch: log.epoch, offset: 3 });
     expect(log.read({ epoch: log.epoch, offset: 3 })).toMatchObject({ found: true, entries: [] });
     expect(log.read({ epoch: log.epoch, offset: 2 })).toMatchObject({ found: false, reason: 'trimmed' });
   });
@@ -112,7 +120,7 @@ describe('Logs in memory', () => {
       expect(kept(log)).toBe(1);
       jest.advanceTimersByTime(KEEP_MS / 3);
       expect(kept(log)).toBe(0);
-      expect(log.position()).toEqual({ epoch: 'node.1', offset: 2 });
+      expect(log.position()).toEqual({ epoch: log.epoch, offset: 2 });
     });
 
     test('need one timer, and none while they are empty', () => {

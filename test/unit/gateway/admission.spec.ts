@@ -108,6 +108,10 @@ describe('The position of a native stream', () => {
     expect(NativePosition.read(id!.replace('3.14', '3.0'), 3)!.isOf(admissions, owner, names)).toBe(false);
   });
 
+  it('says nothing of how many streams there are', () => {
+    expect(Math.abs(admissions.nextStream() - admissions.nextStream())).toBeGreaterThan(1_000);
+  });
+
   it('says nothing of the channels that the stream did not have', () => {
     const id = begin().id!;
     const asked = ['news', 'x'.repeat(300), 'rooms/:roomId'];
