@@ -1,6 +1,7 @@
 // The public API of the server. Whatever is not named here is private.
 export { AuthorizeChannel } from './nest/gateway/authorize-channel.decorator.js';
-export { ClientConnections } from './gateway/client-connections.js';
+export { ClientConnectionChanges } from './gateway/client-connection-changes.js';
+export { ClientConnections } from './nest/gateway/client-connections.js';
 export { Ctx, Payload } from './nest/message-params.js';
 export { MessageRequest } from './nest/message-request.js';
 export { Messages } from './nest/messages.decorator.js';
@@ -54,7 +55,8 @@ export type { OnMessageOptions } from './nest/on-message.decorator.js';
 export type { PostOptions, PostScope } from './core/post-options.js';
 export type { MessageListener, MessageSubscription } from './core/listener.js';
 export type { ListenerFailure } from './core/reporter.js';
-export type { Session, SessionCloseReason } from './core/session.js';
+export type { Session } from './core/session.js';
+export type { SessionCloseReason } from './core/session-close-reason.js';
 export type {
   PublishOptions,
   SubscribeOptions,
@@ -77,7 +79,15 @@ export type {
   SseOptions,
 } from './nest/messaging-options.js';
 export type { AuthorizeChannelOptions, ClientContext } from './nest/gateway/authorize-channel.decorator.js';
-export type { ClientConnectionChange } from './gateway/client-connections.js';
+export type { ClientConnectionChange } from './gateway/client-connection-changes.js';
+export type { ClientConnectionInfo } from './gateway/connection-order.js';
+export type {
+  ClientConnectionCount,
+  ClientConnectionList,
+  ClientUser,
+  DisconnectOptions,
+  ListConnectionsOptions,
+} from './nest/gateway/client-connections.js';
 export type { GatewayOptions } from './nest/gateway/gateway-options.js';
 export type { SessionOptions } from './nest/messaging.service.js';
 export type { SseRouteOptions } from './nest/sse.decorator.js';

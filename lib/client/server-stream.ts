@@ -15,6 +15,7 @@ import {
   type PositionEvent,
   type ReadyEvent,
   type ReplayEvent,
+  type WithdrawnEvent,
 } from '../protocol/gateway.js';
 import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason } from './client-status.js';
@@ -206,6 +207,12 @@ export class ServerStream {
           if (wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
         }
         return undefined;
+      case 'messaging:withdrawn':
+        for (const channel of (JSON.parse(data) as WithdrawnEvent).channels) {
+          this.confirmed.delete(channel);
+          this.#refused({ channel, error: 'CHANNEL_DENIED' });
+        }
+        return undefined;
       case 'messaging:drain':
         return this.end({ reason: 'drain', retryMs: this.#retryMs });
       case 'messaging:end':
@@ -289,9 +296,7 @@ export class ServerStream {
       if (!answer) throw new ConnectionLostError(`The gateway said nothing about channel ${quote(channel)}`);
       if (answer.error) {
         this.#held.delete(channel);
-        wanted.delete(channel);
-        positions.delete(channel);
-        receiver.answer(answer);
+        this.#refused(answer);
       } else {
         this.confirmed.add(channel);
         // It was left meanwhile.
@@ -304,6 +309,13 @@ export class ServerStream {
         }
       }
     }
+  }
+
+  #refused(answer: ChannelAnswer): void {
+    const { wanted, positions, receiver } = this.#owner;
+    wanted.delete(answer.channel);
+    positions.delete(answer.channel);
+    receiver.answer(answer);
   }
 
   /** Goes on with a channel from where the server says. */

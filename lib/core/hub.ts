@@ -94,9 +94,15 @@ export class Hub implements PastReader {
     );
   }
 
-  /** See {@link Transport.isHeard}; unknown without a transport. */
+  /** See {@link Transport.hearers}; unknown without a transport. */
+  async hearers(name: string): Promise<number | undefined> {
+    return this.transport?.hearers?.(name);
+  }
+
+  /** Whether any node hears a name; `undefined`: that cannot be known now. */
   async isHeard(name: string): Promise<boolean | undefined> {
-    return this.transport?.isHeard?.(name);
+    const count = await this.hearers(name);
+    return count === undefined ? undefined : count > 0;
   }
 
   /** See {@link Transport.catchUp}; at once if messages of all nodes come in one order. */

@@ -93,14 +93,14 @@ export class IsolatedTransport implements Transport {
   }
 
   /** `undefined` also if the transport cannot tell, fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
-  isHeard(name: string): Promise<boolean | undefined> {
-    return this.ask('isHeard', () => this.transport.isHeard?.(name));
+  hearers(name: string): Promise<number | undefined> {
+    return this.ask('hearers', () => this.transport.hearers?.(name), isCount, 'a count');
   }
 
   /** `false` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
   async catchUp(): Promise<boolean> {
     if (this.transport.catchUp === undefined) return true;
-    return (await this.ask('catchUp', () => this.transport.catchUp!())) ?? false;
+    return (await this.ask('catchUp', () => this.transport.catchUp!(), isBoolean, 'true, false')) ?? false;
   }
 
   async close(): Promise<void> {
@@ -111,11 +111,16 @@ export class IsolatedTransport implements Transport {
     }
   }
 
-  private async ask(method: keyof Transport, question: () => unknown): Promise<boolean | undefined> {
+  private async ask<T>(
+    method: keyof Transport,
+    question: () => unknown,
+    isAnswer: (answer: unknown) => answer is T,
+    expected: string,
+  ): Promise<T | undefined> {
     try {
       const answer = await inTime(question(), ANSWER_PATIENCE_MS, () => undefined);
-      if (answer === undefined || typeof answer === 'boolean') return answer;
-      throw new ConfigurationError(`it must resolve to true, false or undefined, not ${describe(answer)}`);
+      if (answer === undefined || isAnswer(answer)) return answer;
+      throw new ConfigurationError(`it must resolve to ${expected} or undefined, not ${describe(answer)}`);
     } catch (error) {
       this.failed(method, error);
       return undefined;
@@ -152,6 +157,14 @@ export class IsolatedTransport implements Transport {
   private failed(method: keyof Transport, error: unknown): void {
     this.reporter.callbackFailed({ callback: callbackOf(method), error });
   }
+}
+
+function isBoolean(value: unknown): value is boolean {
+  return typeof value === 'boolean';
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function callbackOf(method: keyof Transport): string {

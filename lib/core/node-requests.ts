@@ -2,14 +2,29 @@ import { randomUUID } from 'node:crypto';
 import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
+import { Deferred } from './deferred.js';
 import { whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
+import { inTime } from './in-time.js';
 import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 import { NodePresence } from './node-presence.js';
 
 /** Heard by all nodes. */
 const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
+
+/** What other nodes answered to a question to all of them. */
+export interface Answers {
+  /** Unchecked. */
+  readonly bodies: readonly unknown[];
+  /** Whether each node that the broker knows of has answered. One that the broker does not hear is not known to it. */
+  readonly areComplete: boolean;
+}
+
+/** More nodes are not waited for. */
+const MAX_NODES = 1_000;
+/** How long it is waited for answers if nobody knows how many will come. */
+const UNCOUNTED_MS = 1_500;
 
 interface Pending {
   readonly resolve: (body: unknown) => void;
@@ -18,11 +33,12 @@ interface Pending {
 }
 
 /**
- * Asks one node of the cluster something, by messages. Its timers keep the process alive: an application that shuts down
+ * Asks one node of the cluster something, or all of them, by messages. Its timers keep the process alive: an application that shuts down
  * waits for answers, and a transport need not have anything else that does.
  */
 export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
+  private readonly polls = new Map<string, Poll>();
   private readonly presence: NodePresence;
   private lastBarrier: Promise<boolean> = Promise.resolve(true);
   private nextBarrier: Promise<boolean> | undefined = undefined;
@@ -89,6 +105,34 @@ export class NodeRequests {
   }
 
   /**
+   * Asks all other nodes that listen.
+   *
+   * @param body - plain JSON values
+   * @param timeoutMs - how long they have to answer
+   * @throws LimitExceededError (rejects) if the question is longer than `limits.maxMessageBytes`
+   */
+  async askOthers(body: unknown, timeoutMs: number): Promise<Answers> {
+    const { hub } = this;
+    if (!hub.hasTransport) return { bodies: [], areComplete: true };
+    const hearers = await hub.hearers(EVERYBODY.name);
+    const others = hearers === undefined ? undefined : hearers - (this.byEverybody?.closed === false ? 1 : 0);
+    if (others !== undefined && others <= 0) return { bodies: [], areComplete: true };
+    const id = randomUUID();
+    const poll = new Poll(others);
+    this.polls.set(id, poll);
+    try {
+      const packet = { kind: 'question', id, from: hub.node, body } as const;
+      if (!(await this.send(EVERYBODY, packet))) poll.end();
+      // A turn later, as for one node.
+      const late = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+      await inTime(poll.over.promise, others === undefined ? Math.min(timeoutMs, UNCOUNTED_MS) : timeoutMs, late);
+      return poll;
+    } finally {
+      this.polls.delete(id);
+    }
+  }
+
+  /**
    * Waits until all has been heard that the broker had taken before. All who need it at a time share it.
    *
    * @returns `false`, without waiting on, if the broker is away
@@ -142,11 +186,15 @@ export class NodeRequests {
           await this.send(channelOf(packet.from), { kind: 'answer', id: packet.id, body: null });
         return;
       case 'question':
-        return this.answerQuestion(packet);
+        // Its own, if it has asked all others.
+        if (packet.from !== this.hub.node) await this.answerQuestion(packet);
+        return;
       case 'answer':
+        this.polls.get(packet.id)?.answered(packet.body);
         // One that comes too late has nobody waiting any more.
         return this.take(packet.id)?.resolve(packet.body);
       case 'failure':
+        this.polls.get(packet.id)?.failed();
         return this.fail(packet.id, toError(packet.reason));
       case undefined:
     }
@@ -194,6 +242,40 @@ export class NodeRequests {
 
   private abandon(): void {
     for (const id of [...this.pending.keys()]) this.fail(id, unavailable('the application shuts down'));
+    for (const poll of this.polls.values()) poll.end();
+  }
+}
+
+/** A question to all other nodes. */
+class Poll implements Answers {
+  readonly bodies: unknown[] = [];
+  /** Resolves when nothing more is to come. */
+  readonly over = new Deferred();
+  private failures = 0;
+
+  /** @param others - how many there are; `undefined`: nobody knows */
+  constructor(private readonly others: number | undefined) {}
+
+  get areComplete(): boolean {
+    return this.failures === 0 && this.bodies.length >= (this.others ?? Infinity);
+  }
+
+  answered(body: unknown): void {
+    if (this.bodies.length < MAX_NODES) this.bodies.push(body);
+    this.noteAnswer();
+  }
+
+  failed(): void {
+    this.failures++;
+    this.noteAnswer();
+  }
+
+  end(): void {
+    this.over.resolve();
+  }
+
+  private noteAnswer(): void {
+    if (this.bodies.length + this.failures >= (this.others ?? MAX_NODES)) this.end();
   }
 }
 

@@ -9,6 +9,7 @@ import type { Gap } from './gap.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Reporter } from './reporter.js';
+import type { SessionCloseReason } from './session-close-reason.js';
 import { hasStackRoom } from './stack-room.js';
 import type { Timed, TimeWheel } from './time-wheel.js';
 
@@ -18,9 +19,6 @@ const IN_MICROTASK = Promise.resolve();
  * most requests are over.
  */
 const ASK_AFTER_MS = 1_000;
-
-/** Why a session closed: it `ended` by itself or by hand, its authentication was `revoked` or has `expired`, or the app shut down. */
-export type SessionCloseReason = 'ended' | 'revoked' | 'expired' | 'shutdown';
 
 /** Who is behind a session; `null`: nobody; `undefined`: that could not be found out, which has been reported. */
 type Answer = AuthenticationInfo | null | undefined;

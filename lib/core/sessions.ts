@@ -1,6 +1,7 @@
 import type { Revocation } from '../protocol/authentication.js';
 import type { Reporter } from './reporter.js';
-import { Session, type SessionCloseReason, type SessionInit } from './session.js';
+import { Session, type SessionInit } from './session.js';
+import type { SessionCloseReason } from './session-close-reason.js';
 import { TimeWheel } from './time-wheel.js';
 
 /** The open sessions of one node. */

@@ -85,12 +85,12 @@ export interface Transport {
   unsubscribe(name: string): void;
 
   /**
-   * Asks the broker whether any node, this one included, is subscribed to exactly this name right now. Never rejects.
+   * Asks the broker how many nodes, this one included, are subscribed to exactly this name right now. Never rejects.
    *
-   * @returns `false`: none is. `true`: a subscription is registered, also if its node has just died or is deaf.
-   *   `undefined`: it cannot be known now
+   * @returns also counts a node that has just died or is deaf, as long as its subscription is registered. `undefined`: it cannot
+   *   be known now
    */
-  isHeard?(name: string): Promise<boolean | undefined>;
+  hearers?(name: string): Promise<number | undefined>;
 
   /**
    * Waits until all has been handed over that the broker had taken before the call, from any node. Never rejects. Needed only

@@ -4,7 +4,7 @@ import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
-import type { ChannelAnswer } from '../protocol/gateway.js';
+import type { ChannelAnswer, WithdrawalReason } from '../protocol/gateway.js';
 import type { FeedReader } from '../sse/feed.js';
 import { positionOwner, type Admissions } from './admission.js';
 import { CatchUp, type HeldHistory } from './catch-up.js';
@@ -28,7 +28,7 @@ import type { Recovery } from './recovery.js';
 import type { Returned } from './recovery-wire.js';
 import type { ListenerReplay, ListenerReplays } from './replay-request.js';
 import { enterAnew, type Entrance } from './resume.js';
-import type { StreamForm } from './stream-form.js';
+import { withoutLost, type StreamForm } from './stream-form.js';
 import type { WorkQueue } from '../sse/work-queue.js';
 
 /** What the client connections of a node have in common. */
@@ -96,6 +96,11 @@ export class ClientConnection {
     return this.hasBegun && this.held.size > 0;
   }
 
+  /** Whether it has a channel or template. */
+  has(name: string): boolean {
+    return this.held.has(name);
+  }
+
   /** The channels and templates that it has. */
   get names(): string[] {
     return [...this.held.keys()];
@@ -155,18 +160,36 @@ export class ClientConnection {
     // Only then it is known from where on they are sent all.
     if (histories.length > 0) await this.recover(histories, undefined);
     this.replay(replays);
-    return asked.answers;
+    // Some may have been withdrawn meanwhile.
+    return asked.answers.map((answer) => withoutLost(answer, (name) => this.held.has(name)));
   }
 
-  /** Ends subscriptions; names without one are passed over. */
-  unsubscribe(names: readonly string[]): void {
-    for (const name of names) {
+  /**
+   * Ends subscriptions; names without one are passed over.
+   *
+   * @returns those that there were
+   */
+  unsubscribe(names: readonly string[]): string[] {
+    return names.filter((name) => {
       const held = this.held.get(name);
-      if (held === undefined) continue;
+      if (held === undefined) return false;
       this.held.delete(name);
       if (held.place !== undefined) held.feed.leave(held.place);
       this.context.feeds.release(held.feed, this.owner || this.id);
-    }
+      return true;
+    });
+  }
+
+  /**
+   * Ends subscriptions, which the client has not asked for, and tells it.
+   *
+   * @returns whether there were any
+   */
+  withdraw(names: readonly string[], reason: WithdrawalReason): boolean {
+    const lost = this.unsubscribe(names);
+    // Else the beginning says which channels it has.
+    if (lost.length > 0 && this.hasBegun) this.form?.withdrawn(lost, reason);
+    return lost.length > 0;
   }
 
   private async begin(

@@ -2,9 +2,10 @@ import type {
   ChannelAnswer,
   ChannelPosition,
   PositionEvent,
-  ReadyChannel,
   ReadyEvent,
   ReplayEvent,
+  WithdrawalReason,
+  WithdrawnEvent,
 } from '../protocol/gateway.js';
 import type { FeedPlace, FeedReader } from '../sse/feed.js';
 import { Frame, encodeFrame } from '../sse/frame.js';
@@ -13,7 +14,7 @@ import type { HistoryEntrance } from './history-entrance.js';
 import { clientPosition, positionFrame } from './history-place.js';
 import { clientFrame } from './replays.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
-import { placeAfter, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
+import { placeAfter, withoutLost, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
 
 /** A stream as our client reads it: frames name the channel and restore types, events of its own say positions. */
 export class ClientForm implements StreamForm {
@@ -57,11 +58,9 @@ export class ClientForm implements StreamForm {
       connection,
       heartbeatMs,
       position: '-',
-      channels: answers.flatMap((answer): (ReadyChannel | ChannelAnswer)[] => {
-        if (answer.error !== undefined) return [{ ...answer, error: answer.error }];
-        const position = positions.get(answer.channel);
-        return position === undefined ? [] : [position];
-      }),
+      channels: answers.map(
+        (answer) => positions.get(answer.channel) ?? withoutLost(answer, () => false),
+      ) as ReadyEvent['channels'],
       ...(replays.length > 0 && { replays }),
     } satisfies ReadyEvent);
   }
@@ -78,6 +77,10 @@ export class ClientForm implements StreamForm {
     this.event('messaging:replay', before);
     if (missed.entries.length > 0) this.send(missed.frame);
     this.event('messaging:replay', { ...told, position: clientPosition(at), done: isDone } satisfies ReplayEvent);
+  }
+
+  withdrawn(channels: readonly string[], reason: WithdrawalReason): void {
+    this.event('messaging:withdrawn', { channels, reason } satisfies WithdrawnEvent);
   }
 
   placeIn(): FeedPlace {

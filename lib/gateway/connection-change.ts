@@ -2,12 +2,18 @@ import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import { MAX_CONNECTION_LENGTH, type SubscribeError } from '../protocol/gateway.js';
 import { MAX_EPOCH_LENGTH, type Position } from '../protocol/position.js';
-import { readList, readName, readObject, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
+import {
+  readAuth,
+  readList,
+  readName,
+  readObject,
+  readText,
+  readTuple,
+  readWholeNumber,
+} from '../protocol/wire-reader.js';
 import { claimOf, type Claim } from './claim.js';
 import { readListenerReplay, writeReplay, type ListenerReplay } from './replay-request.js';
 
-/** Of a user's id, which the application chooses. */
-const MAX_USER_LENGTH = 10_000;
 /** Of how many channels one change may end the subscriptions; a client may name more than it has. */
 export const MAX_UNSUBSCRIBED = 100_000;
 /** By number, so that the answer to a change is never longer than the change was. */
@@ -18,17 +24,12 @@ const OUTCOMES: readonly (SubscribeError | undefined)[] = [
   'LIMIT_EXCEEDED',
 ];
 
-/** Whom a connection belongs to. */
-export interface Owner {
-  readonly userId: string | null;
-  readonly authId: string | null;
-}
-
 /** A change of a connection as it goes to the node that holds it, decided upon by the node that was asked. */
 export interface ConnectionChange {
   readonly connection: string;
-  readonly owner: Owner;
-  /** What this owner may have. */
+  /** Who asked for the change; `null`: nobody. Another sign-in of the user that the connection belongs to is as good as that one. */
+  readonly auth: AuthenticationInfo | null;
+  /** What may be had with this sign-in. */
   readonly subscribe: readonly string[];
   /** How far the client says to have read them; those of our client, since a native EventSource changes nothing. */
   readonly claims: ReadonlyMap<string, Claim>;
@@ -37,7 +38,7 @@ export interface ConnectionChange {
   readonly replays: readonly ListenerReplay[];
 }
 
-/** What became of each channel to subscribe to, in that order; `null`: there is no such connection of this owner. */
+/** What became of each channel to subscribe to, in that order; `null`: there is no such connection of this user. */
 export type ChangeOutcome = readonly (SubscribeError | undefined)[] | null;
 
 /** As it goes back to the node that asked. */
@@ -45,13 +46,9 @@ export function writeChangeOutcome(outcome: ChangeOutcome): readonly number[] | 
   return outcome && outcome.map((error) => OUTCOMES.indexOf(error));
 }
 
-export function ownerOf(auth: AuthenticationInfo | null): Owner {
-  return { userId: auth === null ? null : String(auth.userId), authId: auth?.authId ?? null };
-}
-
-export function isOwnedBy({ userId, authId }: Owner, auth: AuthenticationInfo | null): boolean {
-  const owner = ownerOf(auth);
-  return owner.userId === userId && owner.authId === authId;
+/** Whether a connection is that of a user, whatever the sign-in. One of nobody is anybody's who is not signed in and knows its id. */
+export function isOf(auth: AuthenticationInfo | null, user: AuthenticationInfo | null): boolean {
+  return auth === null || user === null ? auth === user : String(auth.userId) === String(user.userId);
 }
 
 /** As it goes to the node that holds the connection. */
@@ -68,14 +65,13 @@ export function writeConnectionChange({ claims, replays, ...change }: Connection
  * @throws InvalidMessageError for anything else
  */
 export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
-  const { connection, owner, subscribe, positions, unsubscribe, replays } = readObject(value, 'a change');
-  const { userId, authId } = readObject(owner, 'its owner');
+  const { connection, auth, subscribe, positions, unsubscribe, replays } = readObject(value, 'a change');
   const names = readList(subscribe, 'what it subscribes to', maxNames, readName);
   // None from a node of the version before.
   const claims = readList(positions ?? [], 'its positions', names.length, readClaim);
   return {
     connection: readText(connection, 'its connection', MAX_CONNECTION_LENGTH),
-    owner: { userId: readOptional(userId, 'its user'), authId: readOptional(authId, 'its sign-in') },
+    auth: readAuth(auth, 'its sign-in'),
     subscribe: names,
     claims: new Map(claims.flatMap((claim, index) => (claim === undefined ? [] : [[names[index]!, claim]]))),
     unsubscribe: readList(unsubscribe, 'what it unsubscribes from', MAX_UNSUBSCRIBED, readName),
@@ -103,8 +99,4 @@ function readClaim(value: unknown, path: string): Claim | undefined {
   const [epoch, offset] = readTuple(value, path, 2);
   const position: Position = { epoch: readText(epoch, path, MAX_EPOCH_LENGTH), offset: readWholeNumber(offset, path) };
   return claimOf(position);
-}
-
-function readOptional(value: unknown, path: string): string | null {
-  return value === null ? null : readText(value, path, MAX_USER_LENGTH);
 }

@@ -2,6 +2,8 @@ import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
 import { NodeRequests } from '../core/node-requests.js';
 import type { Session } from '../core/session.js';
+import type { SessionCloseReason } from '../core/session-close-reason.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import { readObject } from '../protocol/wire-reader.js';
@@ -18,23 +20,24 @@ import type { EventStreams } from '../sse/event-streams.js';
 import type { Limits } from '../protocol/limits.js';
 import type { Reporter } from '../core/reporter.js';
 import { ChannelDecisions, type ChannelDecider, type Requester } from './channel-decisions.js';
-import { ClientConnections, type ClientConnectionChange } from './client-connections.js';
+import { ClientConnectionChanges, type ClientConnectionChange } from './client-connection-changes.js';
 import {
   MAX_UNSUBSCRIBED,
-  isOwnedBy,
-  ownerOf,
+  isOf,
   readChangeOutcome,
   writeConnectionChange,
   readConnectionChange,
   writeChangeOutcome,
   type ChangeOutcome,
   type ConnectionChange,
-  type Owner,
 } from './connection-change.js';
+import { ConnectionDirectory, isUser, nodeOf } from './connection-directory.js';
 import { ConnectionSlots } from './connection-slots.js';
 import { Refusal, closedRefusal } from './refusal.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
+/** Why connections end whose clients may be on their way back. */
+const COMES_BACK: ReadonlySet<SessionCloseReason> = new Set(['ended', 'expired', 'reconnect']);
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
 /** How long other nodes may take to answer a call: whether there is any. */
@@ -84,6 +87,8 @@ const NO_PAST: WantedPast = { claims: new Map(), replays: [] };
 export interface Reservation {
   readonly session: Session;
   connection: ClientConnection | undefined;
+  /** Why it ends as soon as it opens. */
+  endsWith: SessionCloseReason | undefined;
 }
 
 /** The client connections of this node, and the way to those of others. */
@@ -91,6 +96,8 @@ export class Gateway {
   private readonly hub: Hub;
   private readonly reporter: Reporter;
   private readonly connections = new Map<string, ClientConnection>();
+  /** Those that are still being decided about. */
+  private readonly opening = new Set<Reservation>();
   private readonly lost = new LostConnections();
   private readonly slots: ConnectionSlots;
   private readonly decisions: ChannelDecisions;
@@ -99,6 +106,8 @@ export class Gateway {
   /** What the connections have in common. */
   private readonly context: ConnectionContext;
   private readonly answers: RecoveryAnswers;
+  /** Of the connections of all nodes. */
+  readonly directory: ConnectionDirectory;
   private leaving: Leaving | undefined = undefined;
   private hasToldOfOthers = false;
 
@@ -131,6 +140,8 @@ export class Gateway {
       returned(connections);
       this.leaving?.noteQuestion(connections);
     });
+    const held = { open: this.connections, endOpening: this.endOpening.bind(this) };
+    this.directory = new ConnectionDirectory(hub, this.nodes, held, settings.timeoutMs, maxAnswerBytes);
   }
 
   /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
@@ -169,16 +180,17 @@ export class Gateway {
   reserve(session: Session): Reservation {
     const { auth } = session;
     const release = this.slots.take(auth);
-    const reservation: Reservation = { session, connection: undefined };
+    const reservation: Reservation = { session, connection: undefined, endsWith: undefined };
+    this.opening.add(reservation);
     // One function for all that ends with a session: there may be 100,000 of them.
     session.onClose((reason) => {
       release();
+      this.opening.delete(reservation);
       const { connection } = reservation;
       if (connection === undefined) return;
       const { id } = connection;
       this.connections.delete(id);
-      const comesBack = reason === 'ended' || reason === 'expired';
-      if (comesBack && connection.isInUse) this.lost.note(connection.returnsAs);
+      if (COMES_BACK.has(reason) && connection.isInUse) this.lost.note(connection.returnsAs);
       this.tell({ kind: 'disconnected', connection: id, auth, reason });
     });
     return reservation;
@@ -198,7 +210,9 @@ export class Gateway {
 
   /** A connection that lives as long as its session. */
   open(reservation: Reservation): ClientConnection {
-    const { session } = reservation;
+    const { session, endsWith } = reservation;
+    this.opening.delete(reservation);
+    if (endsWith !== undefined) session.end(endsWith);
     const connection = new ClientConnection(this.context, session);
     if (session.closed) return connection;
     reservation.connection = connection;
@@ -218,15 +232,15 @@ export class Gateway {
     const { session } = requester;
     if (session.closed) throw closedRefusal(session);
     const node = nodeOf(connection);
-    const owner = ownerOf(session.auth);
-    if (node === undefined || !this.mayHold(node, connection, owner)) throw noConnection();
+    const { auth } = session;
+    if (node === undefined || !this.mayHold(node, connection, auth)) throw noConnection();
     if (channels.unsubscribe.length > MAX_UNSUBSCRIBED) {
       throw new Refusal('tooMuch', `"unsubscribe" may hold ${MAX_UNSUBSCRIBED} channels at once`);
     }
     const { answers, claims, replays, replayAnswers } = await this.decide(channels.subscribe, requester, channels);
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
     const { unsubscribe } = channels;
-    const change: ConnectionChange = { connection, owner, subscribe, claims, replays, unsubscribe };
+    const change: ConnectionChange = { connection, auth, subscribe, claims, replays, unsubscribe };
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
     if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome[index]]));
@@ -238,13 +252,13 @@ export class Gateway {
   }
 
   /** Whether it is worth to decide about a change: another node has to be asked first. */
-  private mayHold(node: string, connection: string, owner: Owner): boolean {
+  private mayHold(node: string, connection: string, auth: AuthenticationInfo | null): boolean {
     if (node !== this.hub.node) {
       if (!this.hub.hasTransport) this.tellOfOthers();
       return this.hub.hasTransport;
     }
     const held = this.connections.get(connection);
-    return held !== undefined && isOwnedBy(owner, held.session.auth);
+    return held !== undefined && isOf(held.session.auth, auth);
   }
 
   /** Once, since a client can name any process, and one that was just replaced is named as well. */
@@ -271,7 +285,8 @@ export class Gateway {
 
   /** @throws InvalidMessageError (rejects) for what nodes do not ask each other */
   private async answer(question: unknown): Promise<unknown> {
-    const { change, recover } = readObject(question, 'a question of another node');
+    const { change, recover, connections } = readObject(question, 'a question of another node');
+    if (connections !== undefined) return this.directory.answer(connections);
     if (change === undefined) return this.answers.answer(recover);
     const { maxSubscriptionsPerConnection } = this.settings.limits;
     const asked = readConnectionChange(change, maxSubscriptionsPerConnection);
@@ -280,16 +295,23 @@ export class Gateway {
     return writeChangeOutcome(await this.apply(asked, (channel) => channels.faultOf(channel)));
   }
 
+  /** See {@link HeldConnections.endOpening}. */
+  private endOpening(userId: string, reconnect: boolean): number {
+    const ending = [...this.opening].filter(({ session }) => isUser(session.auth, userId));
+    for (const reservation of ending) reservation.endsWith = reconnect ? 'reconnect' : 'disconnected';
+    return ending.length;
+  }
+
   private tell(change: ClientConnectionChange): void {
-    void this.hub.post(ClientConnections, change);
+    void this.hub.post(ClientConnectionChanges, change);
   }
 
   private async apply(
-    { connection: id, owner, subscribe, claims, replays, unsubscribe }: ConnectionChange,
+    { connection: id, auth, subscribe, claims, replays, unsubscribe }: ConnectionChange,
     faultOf: (channel: string) => SubscribeError | undefined = () => undefined,
   ): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
-    if (connection === undefined || !isOwnedBy(owner, connection.session.auth)) return null;
+    if (connection === undefined || !isOf(connection.session.auth, auth)) return null;
     connection.unsubscribe(unsubscribe);
     const answers = await connection.subscribe(
       subscribe.map((channel) => withError(channel, faultOf(channel))),
@@ -306,9 +328,4 @@ function withError(channel: string, error: SubscribeError | undefined): ChannelA
 
 function noConnection(): Refusal {
   return new Refusal('noConnection', 'There is no such connection');
-}
-
-/** The node that holds a connection, by the connection's id. */
-function nodeOf(connection: string): string | undefined {
-  return /^([\da-f-]{36})\.[\da-f-]{36}$/.exec(connection)?.[1];
 }

@@ -1,12 +1,12 @@
 import type { GapReason } from '../protocol/position.js';
 import { Frame, encodeFrame, gapFrame, type DropRule } from '../sse/frame.js';
-import type { ReadyEvent } from '../protocol/gateway.js';
+import type { ReadyEvent, WithdrawalReason, WithdrawnEvent } from '../protocol/gateway.js';
 import type { Admissions } from './admission.js';
 import type { NativeReader } from './used-feed.js';
 import { nativeBytes, type ClientEntry } from './client-message.js';
 import { NativePosition, streamId, type NativePlace } from './native-position.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
-import { placeAfter, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
+import { placeAfter, withoutLost, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
 
 /** The `id` of a stream whose position is too long for one: a client that comes back with it has a gap in each channel. */
 const NO_POSITION = '-';
@@ -65,7 +65,7 @@ export class NativeForm implements StreamForm {
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
     for (const place of [...entered.map(placeAfter), ...had]) if (place !== undefined) this.set(place);
     this.position = this.begin();
-    if (this.greeting !== undefined) this.greet(this.greeting);
+    if (this.greeting !== undefined) this.greet(this.greeting, new Set(entered.map(({ feed }) => feed.name)));
     for (const { feed, gap, ...entrance } of entered) {
       // Of a history, it was told in its place.
       if (gap !== undefined && 'admission' in entrance)
@@ -75,6 +75,12 @@ export class NativeForm implements StreamForm {
 
   rest({ feed, rest }: ChannelEntrance): void {
     for (const entry of rest) this.entry(feed.name, entry);
+  }
+
+  withdrawn(channels: readonly string[], reason: WithdrawalReason): void {
+    // Without an `id`: the position stays.
+    const event: WithdrawnEvent = { channels, reason };
+    this.send(new Frame(encodeFrame({ event: 'messaging:withdrawn', data: JSON.stringify(event) })));
   }
 
   placeIn(name: string): NativeReader {
@@ -92,9 +98,10 @@ export class NativeForm implements StreamForm {
     return this.position?.id ?? NO_POSITION;
   }
 
-  private greet({ connection, heartbeatMs, answers }: Greeting): void {
+  private greet({ connection, heartbeatMs, answers }: Greeting, has: ReadonlySet<string>): void {
     this.greeting = undefined;
-    const ready: ReadyEvent = { connection, heartbeatMs, channels: answers };
+    const channels = answers.map((answer) => withoutLost(answer, (name) => has.has(name)));
+    const ready: ReadyEvent = { connection, heartbeatMs, channels };
     this.send(new Frame(encodeFrame({ event: 'messaging:ready', id: this.id, data: JSON.stringify(ready) })));
   }
 

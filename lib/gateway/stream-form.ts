@@ -1,5 +1,5 @@
 import type { Admission } from '../core/recovery.js';
-import type { ChannelAnswer, ReplayAnswer } from '../protocol/gateway.js';
+import type { ChannelAnswer, ReplayAnswer, WithdrawalReason } from '../protocol/gateway.js';
 import type { Position } from '../protocol/position.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { Frame } from '../sse/frame.js';
@@ -19,6 +19,13 @@ export interface Greeting {
   readonly answers: readonly ChannelAnswer[];
   /** To what its listeners want of the past. */
   readonly replays?: readonly ReplayAnswer[];
+}
+
+/** What a client is told of a channel that it has lost again before its stream has begun. */
+export function withoutLost(answer: ChannelAnswer, has: (channel: string) => boolean): ChannelAnswer {
+  return answer.error !== undefined || has(answer.channel)
+    ? answer
+    : { channel: answer.channel, error: 'CHANNEL_DENIED' };
 }
 
 /** A channel or template that a stream has, and how far its client has been sent it. */
@@ -54,6 +61,8 @@ export interface StreamForm {
   rest(entrance: ChannelEntrance): void;
   /** Writes a page of the past for one listener of the client, if the form knows of listeners. @param isDone - whether it was the last */
   replayed?(listener: string, page: HistoryEntrance, isDone: boolean): void;
+  /** Writes that the stream has lost channels. To be called once it has begun. */
+  withdrawn(channels: readonly string[], reason: WithdrawalReason): void;
   /** What the stream is in a feed. */
   placeIn(name: string): FeedPlace | NativeReader;
 }

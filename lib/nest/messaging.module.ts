@@ -28,6 +28,7 @@ import { loadClassTransformerFilter } from './class-transformer-loader.js';
 import { DecoratedMethods } from './decorated-methods.js';
 import { AuthorizersByChannel } from './gateway/authorizers-by-channel.js';
 import { ClientChannels } from './gateway/client-channels.js';
+import { ClientConnections } from './gateway/client-connections.js';
 import { createGatewayController } from './gateway/gateway.controller.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
 import { createGateway } from './gateway/create-gateway.js';
@@ -82,6 +83,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
         EventStreams,
         RequestSessions,
         Authenticator,
+        ClientConnections,
         ...(scope === 'async-local' ? [LocalSessions] : []),
       ],
     };
@@ -155,6 +157,7 @@ const ENGINE: Provider[] = [
     Authenticator,
     RequestSessions,
     MessagingService,
+    ClientConnections,
     DecoratedMethods,
     MessageHandlers,
     GapHandlers,

@@ -34,8 +34,8 @@ const MODULE: Record<string, OptionCheck> = {
     const transport = (value ?? {}) as Record<string, unknown> & { status?: { subscribe?: unknown } | null };
     const missing = TRANSPORT_METHODS.find((method) => typeof transport[method] !== 'function');
     if (missing !== undefined) return `a Transport (it has no method "${missing}")`;
-    if (!['undefined', 'function'].includes(typeof transport['isHeard'])) {
-      return 'a Transport (its "isHeard" is no method)';
+    if (!['undefined', 'function'].includes(typeof transport['hearers'])) {
+      return 'a Transport (its "hearers" is no method)';
     }
     return typeof transport.status?.subscribe === 'function'
       ? undefined

@@ -145,6 +145,21 @@ export interface PositionEvent {
 }
 
 /**
+ * Why subscriptions of an open stream have ended.
+ *
+ * - `ended`: the application ended them (`ClientConnections.unsubscribe`)
+ * - `revoked`, `expired`: the sign-in that they were granted to is not valid any more, and is not the one of the stream
+ * - `denied`: they were decided about anew, for a renewed sign-in
+ */
+export type WithdrawalReason = 'ended' | 'revoked' | 'expired' | 'denied';
+
+/** Data of the event `messaging:withdrawn`: the stream has these channels no more. They may be asked for again. */
+export interface WithdrawnEvent {
+  readonly channels: readonly string[];
+  readonly reason: WithdrawalReason;
+}
+
+/**
  * Data of the event `messaging:gap`: messages may be missing here. Its `id`, if it has one, is its offset like that of a
  * message: the channel goes on after it, in the same epoch.
  */

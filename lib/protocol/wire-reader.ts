@@ -1,5 +1,7 @@
+import type { AuthenticationInfo } from './authentication.js';
 import { MAX_CHANNEL_NAME_LENGTH, describe } from './channel-name.js';
 import { InvalidMessageError } from './errors.js';
+import { readAuthentication } from './read-authentication.js';
 
 // What nodes say to each other is read by these, and never by a cast: whoever can write to the broker could say anything.
 
@@ -47,6 +49,22 @@ export function readTuple(value: unknown, path: string, length: number): unknown
   const items = readList(value, path, length, (item) => item);
   if (items.length === length) return items;
   throw new InvalidMessageError(`${path} must have ${length} items, not ${items.length}`);
+}
+
+/** @throws InvalidMessageError for anything but `true` and `false` */
+export function readFlag(value: unknown, path: string): boolean {
+  if (typeof value === 'boolean') return value;
+  throw wrong(path, 'true or false', value);
+}
+
+/** @throws InvalidMessageError for what is neither a sign-in nor `null` */
+export function readAuth(value: unknown, path: string): AuthenticationInfo | null {
+  if (value === null) return null;
+  try {
+    return readAuthentication(value);
+  } catch (error) {
+    throw new InvalidMessageError(`${path} cannot be read: ${(error as Error).message}`);
+  }
 }
 
 function wrong(path: string, expected: string, value: unknown): InvalidMessageError {

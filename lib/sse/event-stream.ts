@@ -3,7 +3,8 @@ import type { Delivery } from '../core/delivery.js';
 import type { Gap } from '../core/gap.js';
 import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
-import type { Following, GapReader, Session, SessionCloseReason } from '../core/session.js';
+import type { Following, GapReader, Session } from '../core/session.js';
+import type { SessionCloseReason } from '../core/session-close-reason.js';
 import type { Position } from '../protocol/position.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
@@ -327,7 +328,9 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
   }
 }
 
+/** What the client of a stream is told whose session has closed. */
 function lastFrame(reason: SessionCloseReason): Buffer {
+  if (reason === 'reconnect') return drainFrame(soon());
   if (reason === 'expired') return expiredFrame(soon());
   return reason === 'revoked' ? REVOKED_FRAME : END_FRAME;
 }

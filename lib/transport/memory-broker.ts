@@ -129,11 +129,11 @@ export class MemoryBroker {
     );
   }
 
-  /** Whether any node hears this name; `undefined` if the broker cannot be reached. @internal */
-  isHeard(from: MemoryNode, name: string): Promise<boolean | undefined> {
+  /** How many nodes hear this name; `undefined` if the broker cannot be reached. @internal */
+  hearers(from: MemoryNode, name: string): Promise<number | undefined> {
     if (this.away.has(from)) return Promise.resolve(undefined);
     return new Promise((resolve) => {
-      const run = (): void => resolve([...this.nodes].some((node) => node.hears(name)));
+      const run = (): void => resolve([...this.nodes].filter((node) => node.hears(name)).length);
       this.request(from, run, () => resolve(undefined));
     });
   }

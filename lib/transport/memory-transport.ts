@@ -76,9 +76,9 @@ export class MemoryTransport implements Transport, MemoryNode {
     this.interests.delete(name);
   }
 
-  isHeard(name: string): Promise<boolean | undefined> {
+  hearers(name: string): Promise<number | undefined> {
     if (!this.receiver || this.isClosed) return Promise.resolve(undefined);
-    return this.broker.isHeard(this, name);
+    return this.broker.hearers(this, name);
   }
 
   async close(): Promise<void> {

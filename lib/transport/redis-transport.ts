@@ -15,7 +15,7 @@ import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
 import { PayloadReader } from './payload-reader.js';
 import { connectMember, createConnections, type OwnedConnection, type RedisConstructor } from './redis-connections.js';
-import { isSubscribed } from './redis-hearers.js';
+import { subscribersOf } from './redis-hearers.js';
 import { RedisHistory } from './redis-history.js';
 import { RedisLink, type RedisLinkListener } from './redis-link.js';
 import { RedisNames } from './redis-names.js';
@@ -151,10 +151,10 @@ export class RedisTransport implements Transport {
     this.subscriber.unsubscribe(name);
   }
 
-  isHeard(name: string): Promise<boolean | undefined> {
+  hearers(name: string): Promise<number | undefined> {
     // What patterns are subscribed to, Redis does not tell of each.
     if (isTemplate(name) || this.closing || !this.links?.commands.isUp) return Promise.resolve(undefined);
-    return isSubscribed(this.links.commands.client, this.names.toPublish(name), this.settings.publishTimeoutMs);
+    return subscribersOf(this.links.commands.client, this.names.toPublish(name), this.settings.publishTimeoutMs);
   }
 
   async catchUp(): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
-import { ClientConnections, MessagingService, OnMessage, type ClientConnectionChange } from 'nestjs-messaging';
+import { ClientConnectionChanges, MessagingService, OnMessage, type ClientConnectionChange } from 'nestjs-messaging';
 import { ServerStatusService } from '../servers/server-status.service.js';
 import { SignInsService } from '../auth/sign-ins.service.js';
 import { SignOuts, type SignedOut } from '../auth/signed-out.message.js';
@@ -68,7 +68,7 @@ export class PeopleService implements OnApplicationBootstrap, BeforeApplicationS
   }
 
   /** The library tells of each page that connects to this server, and of each one that has gone. */
-  @OnMessage(ClientConnections)
+  @OnMessage(ClientConnectionChanges)
   track({ kind, auth, reason }: ClientConnectionChange): void {
     // The guard of the gateway lets nobody else in.
     const userId = String(auth!.userId);

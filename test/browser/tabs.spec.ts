@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { build } from 'esbuild';
 import type { Browser, BrowserContext, Dialog, Page } from 'playwright-core';
 import {
-  ClientConnections,
+  ClientConnectionChanges,
   defineChannel,
   MessagingModule,
   MessagingService,
@@ -185,7 +185,7 @@ describe('Tabs that share a connection', () => {
     expect(await others[1].message()).toBe('tabs/second here');
     for (const tab of others) expect(await tab.message()).toBe('tabs/takeover here');
     const changes = new Queue<ClientConnectionChange>();
-    using listening = messaging.addListener(ClientConnections, changes.push);
+    using listening = messaging.addListener(ClientConnectionChanges, changes.push);
     await listening.ready;
 
     await leader.page.close();
@@ -218,7 +218,7 @@ describe('Tabs that share a connection', () => {
     let last = 0;
     while (tabs.length > 1) {
       const changes = new Queue<ClientConnectionChange>();
-      using listening = messaging.addListener(ClientConnections, changes.push);
+      using listening = messaging.addListener(ClientConnectionChanges, changes.push);
       await listening.ready;
       void tabs.shift()!.page.close();
       // Until the next one leads: each turn of the event loop a message.

@@ -2,7 +2,7 @@ import { Controller, Injectable } from '@nestjs/common';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { filter, firstValueFrom } from 'rxjs';
 import {
-  ClientConnections,
+  ClientConnectionChanges,
   defineChannel,
   LimitExceededError,
   Message,
@@ -446,7 +446,7 @@ describe('a server', () => {
     using probe = new RedisProbe(redis.url);
     using inbox = new Inbox(node.messaging, Numbers);
     const heard: unknown[] = [];
-    using connections = node.messaging.addListener(ClientConnections, (change) => heard.push(change));
+    using connections = node.messaging.addListener(ClientConnectionChanges, (change) => heard.push(change));
     await Promise.all([inbox.ready, connections.ready]);
     for (const data of ['null', '{}', '{"kind":"connected","connection":"c","auth":null}']) {
       await probe.redis.publish('messaging:|messaging:connections', envelope('messaging:connections', data));

@@ -342,18 +342,20 @@ describe.each(brokers)('A transport over %s', (_, start) => {
     expect(await received.next()).toBe('first');
   });
 
-  test('knows whether any node hears a name', async () => {
+  test('knows how many nodes hear a name', async () => {
     const [a] = await node();
     const [b] = await node('news', 'rooms/:roomId');
-    expect(await a.isHeard!('news')).toBe(true);
-    expect(await b.isHeard!('news')).toBe(true);
-    expect(await a.isHeard!('other')).toBe(false);
+    const [c] = await node('news', 'rooms/:roomId', 'other/:id');
+    for (const each of [a, b, c]) expect(await each.hearers!('news')).toBe(2);
+    expect(await a.hearers!('other')).toBe(0);
+    await c.close();
+    while ((await a.hearers!('news')) !== 1);
     await b.close();
-    while (await a.isHeard!('news'));
+    while ((await a.hearers!('news')) !== 0);
     await broker.cut();
-    expect(await a.isHeard!('news')).toBeUndefined();
+    expect(await a.hearers!('news')).toBeUndefined();
     await broker.heal();
     await a.close();
-    expect(await a.isHeard!('news')).toBeUndefined();
+    expect(await a.hearers!('news')).toBeUndefined();
   });
 });

@@ -14,7 +14,7 @@ import supertest from 'supertest';
 import { NEVER } from 'rxjs';
 import {
   AuthorizeChannel,
-  ClientConnections,
+  ClientConnectionChanges,
   ConfigurationError,
   defineChannel,
   Messages,
@@ -200,7 +200,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
     test('ends its streams, whose clients come back', async () => {
       await using running = await start();
       const changes = new Queue<ClientConnectionChange>();
-      running.app.get(MessagingService).addListener(ClientConnections, changes.push);
+      running.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
       const expiresAt = Date.now() + 500;
       const ada = as({ userId: 'ada', expiresAt });
       await using stream = await SseClient.connect(`${running.url}/open`, ada);
@@ -291,7 +291,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
     test('is known before a stream begins, and before authorizers are asked', async () => {
       await using running = await start({ authenticate: lookUp });
       const changes = new Queue<ClientConnectionChange>();
-      running.app.get(MessagingService).addListener(ClientConnections, changes.push);
+      running.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
       await using stream = await SseClient.connect(`${running.url}/open`, as({ id: 'ada' }));
       expect((await sessions.next()).auth).toEqual({ userId: 'ada!' });
       const path = `${running.url}/messages?channel=authentication/lobby`;

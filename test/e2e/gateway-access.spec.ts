@@ -533,7 +533,7 @@ test('A change that another server asks for opens no channel that no client may 
   ];
   const change = {
     connection,
-    owner: { userId: 'ada', authId: null },
+    auth: { userId: 'ada' },
     subscribe: [...closed, Vault.name, Rooms.name, 'access/open/2'],
     positions: [],
     unsubscribe: [],

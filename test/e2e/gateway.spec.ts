@@ -18,7 +18,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { map } from 'rxjs';
 import {
   AuthorizeChannel,
-  ClientConnections,
+  ClientConnectionChanges,
   defineChannel,
   Message,
   MessageSource,
@@ -432,7 +432,6 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       const subscribe = [{ channel: 'gateway/news' }];
       expect((await requests.as('bob').change(ready.connection, { subscribe })).status).toBe(404);
       expect((await requests.change(ready.connection, { subscribe })).status).toBe(404);
-      expect((await requests.as('ada other-login').change(ready.connection, { subscribe })).status).toBe(404);
       expect(await requests.as('ada').changed(ready.connection, { subscribe: ['gateway/many/1'] })).toHaveLength(1);
       void messaging.postMessage(News, new ChatMessage('not for bob'));
       void messaging.postMessage(Many.for({ number: 1 }), 1);
@@ -495,7 +494,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
 
   test('tells the application of clients that come and go, and who they are', async () => {
     const changes = new Queue<ClientConnectionChange>();
-    using listening = messaging.addListener(ClientConnections, changes.push);
+    using listening = messaging.addListener(ClientConnectionChanges, changes.push);
     await listening.ready;
     await using opened = await requests.as('ada login').open();
     const { client, ready } = opened;
@@ -654,7 +653,7 @@ describe('The gateway’s options', () => {
     refused.abort();
 
     const changes = new Queue<ClientConnectionChange>();
-    using listening = running.app.get(MessagingService).addListener(ClientConnections, changes.push);
+    using listening = running.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
     await listening.ready;
     first.client.abort();
     await changes.next();
@@ -775,6 +774,22 @@ describe('The gateways of two servers on one Redis', () => {
           .change(`${ready.connection.slice(0, -1)}x`, {})
       ).status,
     ).toBe(404);
+  });
+
+  test('let another sign-in of the same user change it, which may have more', async () => {
+    await using opened = await at(a).as('ada phone').open('gateway/news', 'gateway/staff');
+    const { connection, channels } = opened.ready;
+    expect(channels[1]!.error).toBe('CHANNEL_DENIED');
+    for (const server of [a, b]) {
+      const stepped = at(server).as('ada stepped-up staff,chat');
+      expect(await stepped.changed(connection, { subscribe: ['gateway/staff'] })).toEqual([
+        { channel: 'gateway/staff' },
+      ]);
+      await server.app.get(MessagingService).postMessage('gateway/staff', 'for staff', { global: true });
+      expect((await frameOf(opened.client)).data).toBe('for staff');
+      expect(await stepped.changed(connection, { unsubscribe: ['gateway/staff'] })).toEqual([]);
+      expect((await at(server).change(connection, {})).status).toBe(404);
+    }
   });
 
   test('deliver what a source sends on the other one', async () => {

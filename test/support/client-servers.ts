@@ -2,7 +2,7 @@ import { Injectable, UnauthorizedException, type CanActivate, type ExecutionCont
 import { APP_GUARD } from '@nestjs/core';
 import {
   AuthorizeChannel,
-  ClientConnections,
+  ClientConnectionChanges,
   MessagingModule,
   MessagingService,
   type ClientConnectionChange,
@@ -63,7 +63,7 @@ export class ClientServer implements AsyncDisposable {
 
   private constructor(private readonly running: TestApp) {
     this.messaging = running.app.get(MessagingService);
-    this.messaging.addListener(ClientConnections, this.comings.push);
+    this.messaging.addListener(ClientConnectionChanges, this.comings.push);
   }
 
   static async start(options: ClientServerOptions): Promise<ClientServer> {

@@ -6,7 +6,7 @@ import { Transform } from 'class-transformer';
 import { IsString, ValidateBy } from 'class-validator';
 import {
   AuthorizeChannel,
-  ClientConnections,
+  ClientConnectionChanges,
   defineChannel,
   Messages,
   MessagingModule,
@@ -146,7 +146,7 @@ class HostileListeners {
   @OnMessage(CheckedOnes)
   @OnMessage(TransformedOnes)
   @OnMessage(Open)
-  @OnMessage(ClientConnections)
+  @OnMessage(ClientConnectionChanges)
   throwsAtOnce(): never {
     fail();
   }
@@ -158,7 +158,7 @@ class HostileListeners {
   }
 
   @OnMessage(AnyKind)
-  @OnMessage(ClientConnections)
+  @OnMessage(ClientConnectionChanges)
   thenThrows(): PromiseLike<never> {
     return thenableThatThrows();
   }

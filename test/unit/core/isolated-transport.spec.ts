@@ -170,15 +170,16 @@ describe('A transport of the application', () => {
 
   test.each<[string, (() => unknown) | undefined, string[]]>([
     ['is missing', undefined, []],
-    ['throws', failing, ['"isHeard" of the transport: broken']],
-    ['rejects', rejecting, ['"isHeard" of the transport: broken']],
-    ['gives a number', () => 5, ['"isHeard" of the transport: it must resolve to true, false or undefined, not 5']],
+    ['throws', failing, ['"hearers" of the transport: broken']],
+    ['rejects', rejecting, ['"hearers" of the transport: broken']],
+    ['says yes', () => true, ['"hearers" of the transport: it must resolve to a count or undefined, not true']],
+    ['gives half a node', () => 0.5, ['"hearers" of the transport: it must resolve to a count or undefined, not 0.5']],
     ['never answers', hanging, []],
-  ])('whose isHeard %s does not know', async (_, isHeard, expected) => {
+  ])('whose hearers %s does not know', async (_, hearers, expected) => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
     const reporter = new RecordingReporter();
-    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { isHeard });
-    const answer = new IsolatedTransport(transport, reporter).isHeard('news');
+    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers });
+    const answer = new IsolatedTransport(transport, reporter).hearers('news');
     await jest.advanceTimersByTimeAsync(2_000);
     expect(await answer).toBeUndefined();
     const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);

@@ -12,7 +12,7 @@ import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 
 const CHANGE: ConnectionChange = {
   connection: 'c',
-  owner: { userId: 'ada', authId: null },
+  auth: { userId: 'ada', authId: 'phone', scopes: ['read'], issuedAt: 1, expiresAt: 2 },
   subscribe: ['a'],
   claims: new Map(),
   replays: [],
@@ -33,6 +33,10 @@ describe('A change that another node asks for', () => {
     expect(readConnectionChange(sent(change), 10)).toEqual(expected);
   });
 
+  test('is nobody’s if nobody is signed in', () => {
+    expect(readConnectionChange(sent({ ...CHANGE, auth: null }), 10).auth).toBeNull();
+  });
+
   test('has the positions of the channels that the client had', () => {
     const claims = new Map([['a', claimOf({ epoch: 'epoch', offset: 7 })]]);
     expect(readConnectionChange(sent({ ...CHANGE, subscribe: ['b', 'a'], claims }), 10)).toEqual({
@@ -47,9 +51,10 @@ describe('A change that another node asks for', () => {
     ['a list', []],
     ['no connection', { ...CHANGE, connection: undefined }],
     ['a long connection', { ...CHANGE, connection: 'c'.repeat(101) }],
-    ['no owner', { ...CHANGE, owner: undefined }],
-    ['an owner without a user', { ...CHANGE, owner: { authId: null } }],
-    ['an owner of another type', { ...CHANGE, owner: { userId: 7, authId: null } }],
+    ['no sign-in', { ...CHANGE, auth: undefined }],
+    ['a sign-in without a user', { ...CHANGE, auth: { authId: 'phone' } }],
+    ['a sign-in of another type', { ...CHANGE, auth: ['ada'] }],
+    ['a sign-in with scopes of another type', { ...CHANGE, auth: { userId: 'ada', scopes: [7] } }],
     ['a name too many', { ...CHANGE, subscribe: names(11) }],
     ['a long name', { ...CHANGE, subscribe: ['n'.repeat(256)] }],
     ['a name of another type', { ...CHANGE, subscribe: [{ channel: 'a' }] }],

@@ -173,14 +173,17 @@ describe('A client that comes back to its server', () => {
     expect(reader.pending).toEqual([]);
   });
 
-  test('and left a channel meanwhile is sent nothing of it', async () => {
+  test('and has lost a channel meanwhile is sent nothing of it, and told', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('news', 'other');
     first.close();
     void node.post('news', 'missed');
     const back = node.connect(first.wanted('news', 'other'));
-    back.connection.unsubscribe(['news']);
-    expect(await answersOf(back)).toEqual([['other', true]]);
+    back.connection.withdraw(['news'], 'ended');
+    expect(await answersOf(back)).toEqual([
+      ['news', undefined],
+      ['other', true],
+    ]);
   });
 
   test('gets what it has missed in its few channels, whatever number of others strangers have opened and left', async () => {

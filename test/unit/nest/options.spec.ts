@@ -127,10 +127,10 @@ describe('Each option of the module', () => {
   });
 
   test('in a transport of the application that it may have is a function', () => {
-    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { isHeard: 'no' });
+    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers: 'no' });
     expect(() => resolveOptions({ transport })).toThrow(
-      'option "transport" must be a Transport (its "isHeard" is no method)',
+      'option "transport" must be a Transport (its "hearers" is no method)',
     );
-    expect(() => resolveOptions({ transport: Object.assign(transport, { isHeard: undefined }) })).not.toThrow();
+    expect(() => resolveOptions({ transport: Object.assign(transport, { hearers: undefined }) })).not.toThrow();
   });
 });

@@ -76,7 +76,7 @@ test('one node can be cut off alone: it is told of its loss, and the others of n
   await Promise.all([a.subscribe('news'), b.subscribe('news')]);
   broker.cut(a);
   expect(await a.publish('news', 'refused')).toBe(false);
-  expect(await a.isHeard('news')).toBeUndefined();
+  expect(await a.hearers('news')).toBeUndefined();
   expect(await b.publish('news', '1')).toBe(true);
   broker.heal();
   await a.subscribe('news');

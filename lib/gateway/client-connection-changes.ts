@@ -1,4 +1,4 @@
-import type { SessionCloseReason } from '../core/session.js';
+import type { SessionCloseReason } from '../core/session-close-reason.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { reservedChannel, type Channel } from '../protocol/channel.js';
 
@@ -9,7 +9,7 @@ export interface ClientConnectionChange {
   readonly connection: string;
   /** Who the client is; `null`: nobody. */
   readonly auth: AuthenticationInfo | null;
-  /** Why it has ended: the client left, its authentication was revoked, or the application shuts down. */
+  /** Why it has ended; `ended`: the client has left. */
   readonly reason?: SessionCloseReason;
 }
 
@@ -19,12 +19,12 @@ export interface ClientConnectionChange {
  *
  * @example
  * ```ts
- * @OnMessage(ClientConnections)
+ * @OnMessage(ClientConnectionChanges)
  * track({ kind, connection, auth }: ClientConnectionChange) {
  *   this.log(kind, connection, auth?.userId);
  * }
  * ```
  */
-export const ClientConnections = reservedChannel<ClientConnectionChange>('connections', undefined, {
+export const ClientConnectionChanges = reservedChannel<ClientConnectionChange>('connections', undefined, {
   isLocal: true,
 }) as Channel<ClientConnectionChange>;

@@ -1,0 +1,161 @@
+import type { Hub } from '../core/hub.js';
+import type { NodeRequests } from '../core/node-requests.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { InvalidMessageError } from '../protocol/errors.js';
+import type { ClientConnection } from './client-connection.js';
+import {
+  readConnectionQuestion,
+  readCount,
+  readListing,
+  type ClientConnectionInfo,
+  type ConnectionListing,
+  type ConnectionOrder,
+  type ConnectionQuery,
+  type ConnectionQuestion,
+} from './connection-order.js';
+import { Slices } from './slices.js';
+
+/** How long a list of one node may be, in bytes. */
+const MAX_LIST_BYTES = 256 * 1024;
+
+/** The connections of this node. */
+export interface HeldConnections {
+  readonly open: ReadonlyMap<string, ClientConnection>;
+  /** Ends those of a user that are still being decided about, as soon as they open. @returns how many there are */
+  endOpening(userId: string, reconnect: boolean): number;
+}
+
+/** What nodes have answered. */
+export interface OfNodes<T> {
+  readonly result: T;
+  /** Whether each node that the broker knows of has answered, and this one hears the broker. */
+  readonly isComplete: boolean;
+}
+
+/** The node that holds a connection, by the connection's id. */
+export function nodeOf(connection: string): string | undefined {
+  return /^([\da-f-]{36})\.[\da-f-]{36}$/.exec(connection)?.[1];
+}
+
+/** Finds client connections on any node: the application wants to know who they are, or to end what they have. */
+export class ConnectionDirectory {
+  private readonly maxListBytes: number;
+
+  /**
+   * @param timeoutMs - how long other nodes have to answer
+   * @param maxAnswerBytes - how long an answer to another node may be
+   */
+  constructor(
+    private readonly hub: Hub,
+    private readonly nodes: NodeRequests,
+    private readonly held: HeldConnections,
+    private readonly timeoutMs: number,
+    maxAnswerBytes: number,
+  ) {
+    this.maxListBytes = Math.min(MAX_LIST_BYTES, maxAnswerBytes);
+  }
+
+  /**
+   * Carries out an order on the node that holds a connection, or on all that may hold those of a user; on this one at once.
+   *
+   * @returns on how many connections
+   * @throws TransportUnavailableError (rejects) if the node that holds the one connection does not answer: nothing is known then
+   */
+  async order(order: ConnectionOrder): Promise<OfNodes<number>> {
+    const { target } = order;
+    if ('userId' in target) {
+      const here = this.carryOut(order);
+      const others = await this.askOthers({ order }, readCount);
+      return { result: others.results.reduce((sum, count) => sum + count, here), isComplete: others.isComplete };
+    }
+    const node = nodeOf(target.connection);
+    if (node === this.hub.node) return { result: this.carryOut(order), isComplete: true };
+    if (node === undefined || !this.hub.hasTransport) return { result: 0, isComplete: true };
+    const question: ConnectionQuestion = { order };
+    return {
+      result: readCount(await this.nodes.askIfThere(node, { connections: question }, this.timeoutMs)),
+      isComplete: true,
+    };
+  }
+
+  /** Lists the connections of all nodes that answer, those of this one first. */
+  async list(query: ConnectionQuery): Promise<OfNodes<ConnectionListing>> {
+    const { limit } = query;
+    const [here, others] = await Promise.all([
+      this.listHere(query),
+      this.askOthers({ query }, (answer) => readListing(answer, limit)),
+    ]);
+    const all = [here, ...others.results];
+    const connections = all.flatMap((listing) => listing.connections);
+    const more = connections.length > limit || all.some((listing) => listing.more);
+    return { result: { connections: connections.slice(0, limit), more }, isComplete: others.isComplete };
+  }
+
+  /** @throws InvalidMessageError (rejects) for what nodes do not ask each other */
+  async answer(asked: unknown): Promise<unknown> {
+    const question = readConnectionQuestion(asked);
+    return 'order' in question ? this.carryOut(question.order) : this.listHere(question.query);
+  }
+
+  private async askOthers<T>(question: ConnectionQuestion, read: (answer: unknown) => T) {
+    const { bodies, areComplete } = await this.nodes.askOthers({ connections: question }, this.timeoutMs);
+    const results: T[] = [];
+    let isComplete = areComplete;
+    for (const body of bodies) {
+      try {
+        results.push(read(body));
+      } catch (error) {
+        if (!(error instanceof InvalidMessageError)) throw error;
+        isComplete = false;
+        this.hub.reporter.messageRejected({ channel: 'messaging:nodes', error });
+      }
+    }
+    return { results, isComplete };
+  }
+
+  private carryOut(order: ConnectionOrder): number {
+    const { target } = order;
+    if (order.kind === 'unsubscribe') {
+      return this.targets(target).filter((each) => each.withdraw([order.channel], 'ended')).length;
+    }
+    const { reconnect } = order;
+    const targets = this.targets(target);
+    for (const { session } of targets) session.end(reconnect ? 'reconnect' : 'disconnected');
+    return targets.length + ('userId' in target ? this.held.endOpening(target.userId, reconnect) : 0);
+  }
+
+  private targets(target: ConnectionOrder['target']): ClientConnection[] {
+    const { open } = this.held;
+    if ('userId' in target) return [...open.values()].filter(({ session }) => isUser(session.auth, target.userId));
+    const connection = open.get(target.connection);
+    return connection === undefined ? [] : [connection];
+  }
+
+  private async listHere({ of, limit }: ConnectionQuery): Promise<ConnectionListing> {
+    const connections: ClientConnectionInfo[] = [];
+    const slices = new Slices();
+    let left = this.maxListBytes;
+    for (const connection of this.held.open.values()) {
+      while (slices.isOver) await slices.next();
+      const info = infoOf(connection, of);
+      if (info === undefined) continue;
+      left -= Buffer.byteLength(JSON.stringify(info)) + 1;
+      if (left < 0 || connections.length === limit) return { connections, more: true };
+      connections.push(info);
+    }
+    return { connections, more: false };
+  }
+}
+
+/** @returns nothing if it is not asked for */
+function infoOf(connection: ClientConnection, of: ConnectionQuery['of']): ClientConnectionInfo | undefined {
+  const { id, session } = connection;
+  const { auth } = session;
+  if ('userId' in of) return isUser(auth, of.userId) ? { connection: id, auth, channels: connection.names } : undefined;
+  return connection.has(of.channel) ? { connection: id, auth, channels: [of.channel] } : undefined;
+}
+
+/** Whether somebody who is signed in is a user. */
+export function isUser(auth: AuthenticationInfo | null, userId: string): boolean {
+  return auth !== null && String(auth.userId) === userId;
+}

@@ -1,0 +1,112 @@
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { MAX_CONNECTION_LENGTH } from '../protocol/gateway.js';
+import { InvalidMessageError } from '../protocol/errors.js';
+import {
+  readAuth,
+  readFlag,
+  readList,
+  readName,
+  readObject,
+  readText,
+  readWholeNumber,
+} from '../protocol/wire-reader.js';
+
+/** Of a user's id, which the application chooses. */
+const MAX_USER_LENGTH = 10_000;
+/** How many connections one answer may name. */
+export const MAX_LISTED = 1_000;
+/** A connection has no more channels than an application lets it have. */
+const MAX_NAMES = 1_000_000;
+
+/** One connection, or all of a user. */
+export type ConnectionTarget = { readonly connection: string } | { readonly userId: string };
+
+/** What the application has done to client connections. */
+export type ConnectionOrder =
+  /** Their subscription to a channel ends. */
+  | { readonly kind: 'unsubscribe'; readonly target: ConnectionTarget; readonly channel: string }
+  /** They end; for good, or their clients come back. */
+  | { readonly kind: 'disconnect'; readonly target: ConnectionTarget; readonly reconnect: boolean };
+
+/** Which connections the application wants to know: those of a user, or those that have a channel. */
+export interface ConnectionQuery {
+  readonly of: { readonly userId: string } | { readonly channel: string };
+  /** How many it wants to know at most. */
+  readonly limit: number;
+}
+
+/** A client connection, as `ClientConnections.list` gives it. */
+export interface ClientConnectionInfo {
+  /** Its id, as `ClientConnectionChange` has it. */
+  readonly connection: string;
+  /** Who the client is; `null`: nobody. */
+  readonly auth: AuthenticationInfo | null;
+  /** The channels and templates that it has, by name; of a list by `channel`, just that one. */
+  readonly channels: readonly string[];
+}
+
+/** The connections of one node. */
+export interface ConnectionListing {
+  readonly connections: readonly ClientConnectionInfo[];
+  /** Whether there are more. */
+  readonly more: boolean;
+}
+
+/** What a node asks another one about client connections. */
+export type ConnectionQuestion = { readonly order: ConnectionOrder } | { readonly query: ConnectionQuery };
+
+/** @throws InvalidMessageError for anything else */
+export function readConnectionQuestion(value: unknown): ConnectionQuestion {
+  const { order, query } = readObject(value, 'a question about connections');
+  return order === undefined ? { query: readQuery(query) } : { order: readOrder(order) };
+}
+
+/**
+ * @returns how many connections an order was carried out on
+ * @throws InvalidMessageError for anything else
+ */
+export function readCount(value: unknown): number {
+  return readWholeNumber(value, 'the answer to an order');
+}
+
+/** @throws InvalidMessageError for anything else */
+export function readListing(value: unknown, limit: number): ConnectionListing {
+  const { connections, more } = readObject(value, 'a list of connections');
+  return {
+    connections: readList(connections, 'its connections', limit, readInfo),
+    more: readFlag(more, 'whether there are more'),
+  };
+}
+
+function readOrder(value: unknown): ConnectionOrder {
+  const { kind, target, channel, reconnect } = readObject(value, 'an order');
+  if (kind === 'unsubscribe') return { kind, target: readTarget(target), channel: readName(channel, 'its channel') };
+  if (kind === 'disconnect') {
+    return { kind, target: readTarget(target), reconnect: readFlag(reconnect, 'whether clients come back') };
+  }
+  throw new InvalidMessageError('an order is of an unknown kind');
+}
+
+function readTarget(value: unknown): ConnectionTarget {
+  const { connection, userId } = readObject(value, 'its target');
+  if (connection === undefined) return { userId: readText(userId, 'its user', MAX_USER_LENGTH) };
+  return { connection: readText(connection, 'its connection', MAX_CONNECTION_LENGTH) };
+}
+
+function readQuery(value: unknown): ConnectionQuery {
+  const { of, limit } = readObject(value, 'a query');
+  const { userId, channel } = readObject(of, 'what it asks for');
+  const count = readWholeNumber(limit, 'its limit');
+  if (count > MAX_LISTED) throw new InvalidMessageError(`its limit is more than ${MAX_LISTED}`);
+  if (channel === undefined) return { of: { userId: readText(userId, 'its user', MAX_USER_LENGTH) }, limit: count };
+  return { of: { channel: readName(channel, 'its channel') }, limit: count };
+}
+
+function readInfo(value: unknown, path: string): ClientConnectionInfo {
+  const { connection, auth, channels } = readObject(value, path);
+  return {
+    connection: readText(connection, `the id of ${path}`, MAX_CONNECTION_LENGTH),
+    auth: readAuth(auth, `the sign-in of ${path}`),
+    channels: readList(channels, `the channels of ${path}`, MAX_NAMES, readName),
+  };
+}

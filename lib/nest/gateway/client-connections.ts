@@ -1,0 +1,171 @@
+import { Injectable, Optional } from '@nestjs/common';
+import type {
+  ClientConnectionInfo,
+  ConnectionOrder,
+  ConnectionQuery,
+  ConnectionTarget,
+} from '../../gateway/connection-order.js';
+import { MAX_LISTED } from '../../gateway/connection-order.js';
+import type { ConnectionDirectory } from '../../gateway/connection-directory.js';
+import { Gateway } from '../../gateway/gateway.js';
+import type { AnyListenableChannel } from '../../protocol/channel.js';
+import { checkSyntax, describe } from '../../protocol/channel-name.js';
+import { checkOptions, flag, wholeNumber } from '../../protocol/check-options.js';
+import { ConfigurationError } from '../../protocol/errors.js';
+import { identity } from '../../protocol/identity.js';
+
+const LISTED = 100;
+
+/** A user, of whom all connections are meant. */
+export interface ClientUser {
+  /** Numbers and their decimal strings are the same user. */
+  readonly userId: string | number;
+}
+
+/** Options of {@link ClientConnections.disconnect}. */
+export interface DisconnectOptions {
+  /**
+   * Whether the client comes back by itself, at once and with fresh `headers`; it is then asked anew who it is and what it may have.
+   * @defaultValue false: it is told that this is the end, as after a revocation, and stays away until the page asks again
+   */
+  reconnect?: boolean;
+}
+
+/** Options of {@link ClientConnections.list}. */
+export interface ListConnectionsOptions {
+  /**
+   * How many connections to list at most, up to 1,000.
+   * @defaultValue 100
+   */
+  limit?: number;
+}
+
+/** On how many connections of a user something was done. */
+export interface ClientConnectionCount {
+  readonly count: number;
+  /** Whether all servers have answered that Redis knows of. If not, connections on others may be left. */
+  readonly complete: boolean;
+}
+
+/** Connections of clients, as {@link ClientConnections.list} found them. */
+export interface ClientConnectionList {
+  readonly connections: readonly ClientConnectionInfo[];
+  /** Whether there are more than these: `limit` was reached, or one server had more than 256 KiB to tell. */
+  readonly more: boolean;
+  /** Whether all servers have answered that Redis knows of. If not, connections on others may be missing. */
+  readonly complete: boolean;
+}
+
+/**
+ * The connections of clients, whichever server they are at: who holds what, and ways to end it. Inject it anywhere in an
+ * application that has the gateway.
+ *
+ * What ends here may be asked for again. So first change what your guards and authorizers go by, then end it.
+ *
+ * @example
+ * ```ts
+ * await this.memberships.remove(roomId, userId);
+ * await this.connections.unsubscribe({ userId }, Rooms.for({ roomId }));
+ * ```
+ */
+@Injectable()
+export class ClientConnections {
+  constructor(@Optional() private readonly gateway?: Gateway) {}
+
+  /**
+   * Ends one subscription of a client, which is told so: `messaging:withdrawn`. Our client ends the subscriptions of the page with
+   * a `ChannelDeniedError`. Whatever was posted after this call, on this server, does not reach the client.
+   *
+   * @param connection - its id, or a user for all of that user's connections
+   * @param channel - as it was subscribed to: a channel of a template does not end a subscription to the whole template
+   * @returns `true`: the server that holds the connection has ended it. `false`: there is no such connection, or it does not
+   *   have the channel. For a user: how many connections had it
+   * @throws ConfigurationError for arguments of the wrong form, and without the gateway
+   * @throws TransportUnavailableError (rejects) if the server that holds the one connection does not answer: nothing is known then
+   */
+  unsubscribe(connection: string, channel: AnyListenableChannel | string): Promise<boolean>;
+  unsubscribe(user: ClientUser, channel: AnyListenableChannel | string): Promise<ClientConnectionCount>;
+  async unsubscribe(
+    of: string | ClientUser,
+    channel: AnyListenableChannel | string,
+  ): Promise<boolean | ClientConnectionCount> {
+    const target = targetOf(of, 'unsubscribe');
+    return this.order({ kind: 'unsubscribe', target, channel: nameOf(channel, 'unsubscribe') });
+  }
+
+  /**
+   * Ends connections of clients.
+   *
+   * @param connection - its id, or a user for all of that user's connections, also those that are just being opened
+   * @returns as {@link unsubscribe}
+   * @throws as {@link unsubscribe}
+   */
+  disconnect(connection: string, options?: DisconnectOptions): Promise<boolean>;
+  disconnect(user: ClientUser, options?: DisconnectOptions): Promise<ClientConnectionCount>;
+  async disconnect(of: string | ClientUser, options: DisconnectOptions = {}): Promise<boolean | ClientConnectionCount> {
+    const target = targetOf(of, 'disconnect');
+    checkOptions(options, 'ClientConnections.disconnect', { reconnect: flag });
+    return this.order({ kind: 'disconnect', target, reconnect: options.reconnect ?? false });
+  }
+
+  /**
+   * Lists the connections of a user, or those that have a channel or template, as they are while each server is asked.
+   *
+   * @throws ConfigurationError for arguments of the wrong form, and without the gateway
+   */
+  async list(
+    of: ClientUser | { readonly channel: AnyListenableChannel | string },
+    options: ListConnectionsOptions = {},
+  ): Promise<ClientConnectionList> {
+    const query = queryOf(of);
+    checkOptions(options, 'ClientConnections.list', { limit: wholeNumber(1, MAX_LISTED) });
+    const { result, isComplete } = await this.directory.list({ of: query, limit: options.limit ?? LISTED });
+    return { ...result, complete: isComplete };
+  }
+
+  private async order(order: ConnectionOrder): Promise<boolean | ClientConnectionCount> {
+    const { result: count, isComplete: complete } = await this.directory.order(order);
+    return 'connection' in order.target ? count > 0 : { count, complete };
+  }
+
+  private get directory(): ConnectionDirectory {
+    if (this.gateway !== undefined) return this.gateway.directory;
+    throw new ConfigurationError('ClientConnections needs the gateway: MessagingModule.forRoot({ gateway: true })');
+  }
+}
+
+function targetOf(of: unknown, method: string): ConnectionTarget {
+  if (typeof of === 'string') return { connection: of };
+  return {
+    userId: userIdOf(of, `ClientConnections.${method}: the first argument`, 'the id of a connection or { userId }'),
+  };
+}
+
+function queryOf(of: unknown): ConnectionQuery['of'] {
+  const { channel } = (of ?? {}) as { readonly channel?: unknown };
+  if (channel !== undefined) return { channel: nameOf(channel, 'list') };
+  return { userId: userIdOf(of, 'ClientConnections.list: the first argument', '{ channel } or { userId }') };
+}
+
+function userIdOf(of: unknown, what: string, expected: string): string {
+  const { userId } = (of ?? {}) as Partial<ClientUser>;
+  if (typeof of !== 'object' || userId === undefined) {
+    throw new ConfigurationError(`${what} must be ${expected}, not ${describe(of)}`);
+  }
+  const user = identity(userId);
+  if (user === undefined)
+    throw new ConfigurationError(`${what}: userId must be ${identity.expected}, not ${describe(userId)}`);
+  return String(user);
+}
+
+function nameOf(channel: unknown, method: string): string {
+  const name =
+    typeof channel === 'string' ? channel : (channel as { readonly name?: unknown } | null | undefined)?.name;
+  if (typeof name !== 'string') {
+    throw new ConfigurationError(
+      `ClientConnections.${method}: channel must be a channel, a template or a name, not ${describe(channel)}`,
+    );
+  }
+  checkSyntax(name);
+  return name;
+}

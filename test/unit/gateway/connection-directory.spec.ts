@@ -1,0 +1,269 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import { reservedChannel, type Channel } from '../../../lib/protocol/channel.js';
+import { InvalidMessageError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import { MAX_LISTED, readConnectionQuestion, readListing } from '../../../lib/gateway/connection-order.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { GatewayNode } from '../../support/gateway-node.js';
+
+afterEach(() => GatewayNode.closeAll());
+
+const unsubscribe = (connection: string, channel: string) =>
+  ({ kind: 'unsubscribe', target: { connection }, channel }) as const;
+const disconnect = (userId: string) => ({ kind: 'disconnect', target: { userId }, reconnect: false }) as const;
+
+/** A client of a user, which is ready. */
+async function clientOf(node: GatewayNode, user: string, ...channels: string[]) {
+  const reader = node.connect(channels, { user });
+  await reader.ready();
+  return reader;
+}
+
+async function twoNodes() {
+  const broker = new MemoryBroker();
+  return { broker, a: await GatewayNode.start(broker), b: await GatewayNode.start(broker) };
+}
+
+describe('Ending a subscription of a client', () => {
+  test('ends that one, wherever it is asked for, and tells the client', async () => {
+    const { a, b } = await twoNodes();
+    for (const asked of [a, b]) {
+      const reader = await a.open('news', 'other');
+      const { id } = reader.connection;
+      expect(await asked.gateway.directory.order(unsubscribe(id, 'news'))).toEqual({ result: 1, isComplete: true });
+      void a.post('news', 'not for it any more');
+      void a.post('other', 'still for it');
+      expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['news'], reason: 'ended' });
+      expect(await reader.next(1)).toEqual(['still for it']);
+      expect(await asked.gateway.directory.order(unsubscribe(id, 'news'))).toEqual({ result: 0, isComplete: true });
+    }
+  });
+
+  test('keeps from it what was posted after, however late that comes from another node', async () => {
+    const { a, b } = await twoNodes();
+    const reader = await a.open('news', 'other');
+    void b.post('news', 'on its way');
+    a.gateway.directory.order(unsubscribe(reader.connection.id, 'news')).catch(() => {});
+    await b.post('other', 'last');
+    expect(await reader.next(2)).toEqual(['messaging:withdrawn', 'last']);
+  });
+
+  test('is told to a native EventSource without an id, and it goes on', async () => {
+    const node = await GatewayNode.start();
+    const reader = node.get(['news', 'other']);
+    await reader.ready();
+    const { lastEventId } = reader;
+    expect(reader.connection.withdraw(['news'], 'revoked')).toBe(true);
+    expect(reader.raw.at(-1)).toBe('event: messaging:withdrawn\ndata: {"channels":["news"],"reason":"revoked"}\n\n');
+    expect(reader.lastEventId).toBe(lastEventId);
+    void node.post('news', 'not for it');
+    void node.post('other', 'for it');
+    node.flusher.settle();
+    expect(await reader.next(2)).toEqual(['messaging:withdrawn', 'for it']);
+  });
+
+  test.each(['client', 'native'] as const)(
+    'before a stream of a %s has begun is told at its beginning',
+    async (form) => {
+      const node = await GatewayNode.start();
+      const reader = form === 'client' ? node.connect(['news', 'other']) : node.get(['news', 'other']);
+      expect(reader.connection.withdraw(['news'], 'ended')).toBe(true);
+      expect((await reader.ready()).channels).toMatchObject([
+        { channel: 'news', error: 'CHANNEL_DENIED' },
+        { channel: 'other' },
+      ]);
+      expect(reader.raw.filter((text) => text.includes('withdrawn'))).toEqual([]);
+    },
+  );
+
+  test('while it is subscribed to is the answer to that', async () => {
+    const node = await GatewayNode.start();
+    const reader = await node.open();
+    const answer = reader.connection.subscribe([{ channel: 'news' }, { channel: 'other' }]);
+    expect(reader.connection.withdraw(['news'], 'ended')).toBe(true);
+    expect(await answer).toEqual([{ channel: 'news', error: 'CHANNEL_DENIED' }, { channel: 'other' }]);
+    expect(reader.connection.names).toEqual(['other']);
+  });
+
+  test('of no connection that there is, or that it never was, ends nothing', async () => {
+    const { a, b } = await twoNodes();
+    const { connection } = await a.open('news');
+    for (const id of ['', 'x', `${a.hub.node}.${randomUUID()}`, connection.id.slice(0, -1)]) {
+      expect(await b.gateway.directory.order(unsubscribe(id, 'news'))).toEqual({ result: 0, isComplete: true });
+    }
+    const alone = await GatewayNode.start();
+    const elsewhere = `${randomUUID()}.${randomUUID()}`;
+    expect(await alone.gateway.directory.order(unsubscribe(elsewhere, 'news'))).toMatchObject({ result: 0 });
+    expect(connection.names).toEqual(['news']);
+  });
+
+  test('whose node does not answer rejects: whether it has ended is not known', async () => {
+    const { a, b, broker } = await twoNodes();
+    const { connection } = await a.open('news');
+    broker.cut();
+    const order = b.gateway.directory.order(unsubscribe(connection.id, 'news'));
+    await expect(order).rejects.toThrow(TransportUnavailableError);
+  });
+});
+
+describe('Ending the connections of a user', () => {
+  test('ends all of them, on all nodes, and no others', async () => {
+    const { a, b } = await twoNodes();
+    const readers = [await clientOf(a, 'ada', 'news'), await clientOf(b, 'ada'), await clientOf(b, '7')];
+    const others = [await clientOf(a, 'bob'), await a.open('news'), await clientOf(b, 'ada ')];
+    expect(await a.gateway.directory.order(disconnect('ada'))).toEqual({ result: 2, isComplete: true });
+    expect(await b.gateway.directory.order(disconnect('7'))).toEqual({ result: 1, isComplete: true });
+    expect(readers.map(({ session }) => session.closeReason)).toEqual(Array(3).fill('disconnected'));
+    expect(others.map(({ session }) => session.closeReason)).toEqual(Array(3).fill(undefined));
+    expect([a.gateway['connections'].size, b.gateway['connections'].size]).toEqual([2, 1]);
+  });
+
+  test('ends those too that are just being opened, as soon as they are', async () => {
+    const { a, b } = await twoNodes();
+    const sessions = ['ada', 'bob'].map((userId) => a.hub.sessions.open({ auth: { userId } }));
+    const reservations = sessions.map((session) => a.gateway.reserve(session));
+    expect(await b.gateway.directory.order(disconnect('ada'))).toEqual({ result: 1, isComplete: true });
+    for (const reservation of reservations) a.gateway.open(reservation);
+    expect(sessions.map(({ closeReason }) => closeReason)).toEqual(['disconnected', undefined]);
+    const left = a.hub.sessions.open({ auth: { userId: 'ada' } });
+    a.gateway.reserve(left);
+    left.close();
+    expect(a.gateway['opening'].size).toBe(0);
+  });
+
+  test('is not complete while a node does not answer, and while the broker is away', async () => {
+    const { a, b, broker } = await twoNodes();
+    const c = await GatewayNode.start(broker);
+    const [here, there, cut] = [await clientOf(a, 'ada'), await clientOf(b, 'ada'), await clientOf(c, 'ada')];
+    jest.spyOn(c.hub, 'post').mockResolvedValue(true);
+    expect(await a.gateway.directory.order(disconnect('ada'))).toEqual({ result: 2, isComplete: false });
+    // That node has done it all the same.
+    for (const { session } of [here, there, cut]) expect(session.closed).toBe(true);
+    const again = await clientOf(a, 'ada');
+    broker.cut();
+    expect(await a.gateway.directory.order(disconnect('ada'))).toEqual({ result: 1, isComplete: false });
+    expect(again.session.closed).toBe(true);
+  });
+
+  test('is not complete if an answer cannot be read, which is reported', async () => {
+    const { a, b } = await twoNodes();
+    await clientOf(b, 'ada');
+    jest.spyOn(b.gateway.directory, 'answer').mockResolvedValue(-1);
+    expect(await a.gateway.directory.order(disconnect('ada'))).toEqual({ result: 0, isComplete: false });
+    expect(a.reporter.rejections).toMatchObject([{ channel: 'messaging:nodes' }]);
+  });
+
+  test('is not complete if a node fails to answer', async () => {
+    const { a, b } = await twoNodes();
+    jest.spyOn(b.gateway.directory, 'answer').mockRejectedValue(new Error('broken'));
+    expect(await a.gateway.directory.order(disconnect('ada'))).toEqual({ result: 0, isComplete: false });
+  });
+});
+
+describe('A list of connections', () => {
+  test('has those of a user, or those that have a channel, of all nodes, with who they are and what they have', async () => {
+    const { a, b } = await twoNodes();
+    const [first, second] = [await clientOf(a, 'ada', 'news', 'other'), await clientOf(b, 'ada')];
+    const [third, fourth] = [await clientOf(b, 'bob', 'news'), await b.open('news')];
+    const auth = { userId: 'ada' };
+    const { directory } = b.gateway;
+    expect(await directory.list({ of: { userId: 'ada' }, limit: 10 })).toEqual({
+      isComplete: true,
+      result: {
+        more: false,
+        connections: [
+          { connection: second.connection.id, auth, channels: [] },
+          { connection: first.connection.id, auth, channels: ['news', 'other'] },
+        ],
+      },
+    });
+    const { result } = await directory.list({ of: { channel: 'news' }, limit: 10 });
+    expect(result.connections).toEqual([
+      { connection: third.connection.id, auth: { userId: 'bob' }, channels: ['news'] },
+      { connection: fourth.connection.id, auth: null, channels: ['news'] },
+      { connection: first.connection.id, auth, channels: ['news'] },
+    ]);
+  });
+
+  test('has no more than were asked for, of all nodes together, and says whether there are more', async () => {
+    const { a, b } = await twoNodes();
+    for (const node of [a, a, b]) await clientOf(node, 'ada', 'news');
+    const list = async (limit: number) => {
+      const { result } = await a.gateway.directory.list({ of: { channel: 'news' }, limit });
+      return [result.connections.length, result.more];
+    };
+    expect(await Promise.all([1, 2, 3, 4].map(list))).toEqual([
+      [1, true],
+      [2, true],
+      [3, false],
+      [3, false],
+    ]);
+  });
+
+  test('has no more of one node than 256 KiB', async () => {
+    const node = await GatewayNode.start();
+    const names = Array.from({ length: 200 }, (_, index) => `${'n'.repeat(200)}${index}`);
+    for (let n = 0; n < 10; n++) await clientOf(node, 'ada', ...names);
+    const { result } = await node.gateway.directory.list({ of: { userId: 'ada' }, limit: 100 });
+    expect([result.connections.length, result.more]).toEqual([6, true]);
+  });
+
+  test('leaves others their turn', async () => {
+    const node = await GatewayNode.start();
+    await Promise.all(Array.from({ length: 50 }, () => node.open('news')));
+    const now = jest.spyOn(performance, 'now');
+    let time = 0;
+    now.mockImplementation(() => (time += 4));
+    let turns = 0;
+    const count = (): void => void (turns++, (turning = setImmediate(count)));
+    let turning = setImmediate(count);
+    await node.gateway.directory.list({ of: { channel: 'news' }, limit: 100 });
+    clearImmediate(turning);
+    now.mockRestore();
+    expect(turns).toBeGreaterThan(10);
+  });
+});
+
+describe('What a node asks another one about connections', () => {
+  const target = { connection: 'c' };
+  test.each([
+    ['nothing', {}],
+    ['an order of an unknown kind', { order: { kind: 'delete', target } }],
+    ['an order without a target', { order: { kind: 'disconnect', reconnect: true } }],
+    ['an order for nobody', { order: { kind: 'disconnect', target: {}, reconnect: true } }],
+    ['an order for a user of another type', { order: { kind: 'disconnect', target: { userId: 7 }, reconnect: true } }],
+    ['an order for a long connection', { order: { kind: 'disconnect', target: { connection: 'c'.repeat(101) } } }],
+    ['an order that does not say whether clients come back', { order: { kind: 'disconnect', target } }],
+    ['an order without a channel', { order: { kind: 'unsubscribe', target } }],
+    ['a query for nothing', { query: { of: {}, limit: 1 } }],
+    ['a query without a limit', { query: { of: { userId: 'ada' } } }],
+    ['a query for too much', { query: { of: { userId: 'ada' }, limit: MAX_LISTED + 1 } }],
+  ])('is refused if it is %s', (_what, question) => {
+    expect(() => readConnectionQuestion(question)).toThrow(InvalidMessageError);
+  });
+
+  test.each([
+    ['no list', { more: false }],
+    ['without whether there are more', { connections: [] }],
+    [
+      'longer than was asked for',
+      { connections: Array(3).fill({ connection: 'c', auth: null, channels: [] }), more: true },
+    ],
+    ['of a connection without an id', { connections: [{ auth: null, channels: [] }], more: true }],
+    ['of a connection of who knows whom', { connections: [{ connection: 'c', auth: {}, channels: [] }], more: true }],
+    ['of a connection without channels', { connections: [{ connection: 'c', auth: null }], more: true }],
+  ])('is not answered by a list that is %s', (_what, answer) => {
+    expect(() => readListing(answer, 2)).toThrow(InvalidMessageError);
+  });
+
+  test('is answered to nobody if it cannot be read, and reported', async () => {
+    const { a, b } = await twoNodes();
+    const reader = await clientOf(a, 'ada', 'news');
+    const everybody = reservedChannel('nodes') as Channel;
+    const packet = { kind: 'question', id: randomUUID(), from: b.hub.node, body: { connections: { order: null } } };
+    await b.hub.post(everybody, packet, { scope: 'auto' });
+    expect(await b.gateway.directory.order(unsubscribe(reader.connection.id, 'other'))).toMatchObject({ result: 0 });
+    expect(a.reporter.callbackFailures).toMatchObject([{ callback: 'The answer to another server' }]);
+    expect(reader.connection.names).toEqual(['news']);
+  });
+});
