@@ -142,14 +142,13 @@ export class Session implements Timed, Disposable, AsyncDisposable {
   }
 
   /**
-   * Like {@link authenticated}, for the session of one request whose guards have run. If it cannot be found out, nobody is
-   * behind the session from now on: a failure is not repeated, and not reported again, for each part that wants to know.
+   * Like {@link authenticated}, for the session of one request whose guards have run; at once if nothing has to be waited for. If
+   * it cannot be found out, nobody is behind the session from now on: a failure is neither repeated nor reported again.
    * @internal
    */
-  async settleAuthentication(): Promise<AuthenticationInfo | null> {
-    const auth = await this.#findOut();
-    if (auth === undefined) this.#askAuth = undefined;
-    return auth ?? null;
+  settleAuthentication(): AuthenticationInfo | null | Promise<AuthenticationInfo | null> {
+    const auth = this.#auth ?? this.#ask();
+    return auth instanceof Promise ? this.#findOut().then((found) => this.#settle(found)) : this.#settle(auth);
   }
 
   get closed(): boolean {
@@ -338,6 +337,11 @@ export class Session implements Timed, Disposable, AsyncDisposable {
     const answer = await auth;
     this.#auth = answer ?? null;
     return answer;
+  }
+
+  #settle(auth: Answer): AuthenticationInfo | null {
+    if (auth === undefined) this.#askAuth = undefined;
+    return auth ?? null;
   }
 
   #whoIsKnown(): ReturnType<AskAuthentication> {

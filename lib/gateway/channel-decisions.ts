@@ -1,9 +1,13 @@
+import { LimitReached } from '../core/limit-reached.js';
 import type { Session } from '../core/session.js';
 import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
-import { Refusal, closedRefusal } from './refusal.js';
+import type { ClientAddress } from '../sse/client-limits.js';
+import { closedRefusal } from './refusal.js';
 import { Slices } from './slices.js';
 
+/** How soon after a refusal there may be room again. */
+const FULL_MS = 5_000;
 /** How many channels of one request are decided about at a time. */
 const MAX_PER_REQUEST = 16;
 
@@ -13,6 +17,7 @@ export interface Requester {
   readonly session: Session;
   /** The HTTP request. */
   readonly request: unknown;
+  readonly address: ClientAddress;
 }
 
 /** Which channels there are for which client. */
@@ -39,14 +44,13 @@ export class ChannelDecisions {
 
   /**
    * @returns what becomes of each channel, in the order of the request
-   * @throws Refusal (rejects) if too many requests wait, and if the client leaves meanwhile
+   * @throws LimitReached (rejects) if too many requests wait
+   * @throws Refusal (rejects) if the client leaves meanwhile
    */
   async decide(names: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
     if (this.pending >= this.maxPending) {
-      throw new Refusal(
-        'serverFull',
-        `${this.maxPending} requests wait for authorizers here (gateway.maxPendingRequests)`,
-      );
+      const message = `${this.maxPending} requests wait for authorizers here`;
+      throw new LimitReached('gateway.maxPendingRequests', true, message, FULL_MS);
     }
     this.pending++;
     try {

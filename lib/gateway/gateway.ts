@@ -16,6 +16,7 @@ import { LostConnections } from './lost-connections.js';
 import { Recovery } from './recovery.js';
 import { RecoveryAnswers } from './recovery-answers.js';
 import type { Returned } from './recovery-wire.js';
+import type { ClientLimits } from '../sse/client-limits.js';
 import type { EventStreams } from '../sse/event-streams.js';
 import type { Limits } from '../protocol/limits.js';
 import type { Reporter } from '../core/reporter.js';
@@ -32,7 +33,6 @@ import {
   type ConnectionChange,
 } from './connection-change.js';
 import { ConnectionDirectory, isUser, nodeOf } from './connection-directory.js';
-import { ConnectionSlots } from './connection-slots.js';
 import { Refusal, closedRefusal } from './refusal.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
@@ -47,6 +47,7 @@ const OTHERS_TIMEOUT_MS = 1_500;
 export interface GatewayParts {
   readonly hub: Hub;
   readonly streams: EventStreams;
+  readonly clients: ClientLimits;
   readonly reporter: Reporter;
   readonly channels: ChannelDecider;
   /** Told once that a client asked for a connection of another server, and that there is no way to those. */
@@ -83,7 +84,7 @@ type WantedPast = Pick<RequestedChange, 'claims' | 'replays'>;
 
 const NO_PAST: WantedPast = { claims: new Map(), replays: [] };
 
-/** A place for a connection, taken before it is decided what it may have. */
+/** A connection that is to be, from before it is decided what it may have. */
 export interface Reservation {
   readonly session: Session;
   connection: ClientConnection | undefined;
@@ -99,7 +100,6 @@ export class Gateway {
   /** Those that are still being decided about. */
   private readonly opening = new Set<Reservation>();
   private readonly lost = new LostConnections();
-  private readonly slots: ConnectionSlots;
   private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
   private readonly feeds: ChannelFeeds;
@@ -121,7 +121,6 @@ export class Gateway {
     const maxSubscriptions = limits.maxSubscriptionsPerConnection;
     this.hub = hub;
     this.reporter = reporter;
-    this.slots = new ConnectionSlots(limits);
     this.decisions = new ChannelDecisions(channels, maxPendingRequests, maxSubscriptions);
     this.nodes = new NodeRequests(hub, (question) => this.answer(question));
     this.feeds = new ChannelFeeds({ hub, flusher: streams.flusher }, { keepMs, maxBytes, maxMissedBytes });
@@ -172,19 +171,13 @@ export class Gateway {
     await this.leaving?.whenOver();
   }
 
-  /**
-   * Takes a place for a connection, which it has until its session closes, whatever comes of it.
-   *
-   * @throws Refusal if this server holds as many connections as it may, in all or of this user
-   */
+  /** Notes a connection that is to be; it is known until its session closes, whatever comes of it. */
   reserve(session: Session): Reservation {
     const { auth } = session;
-    const release = this.slots.take(auth);
     const reservation: Reservation = { session, connection: undefined, endsWith: undefined };
     this.opening.add(reservation);
     // One function for all that ends with a session: there may be 100,000 of them.
     session.onClose((reason) => {
-      release();
       this.opening.delete(reservation);
       const { connection } = reservation;
       if (connection === undefined) return;
@@ -199,12 +192,14 @@ export class Gateway {
   /**
    * What becomes of each channel that a client asks for, and of the past that it wants; see {@link ChannelDecisions}.
    *
+   * @throws LimitReached (rejects) also if the past is asked for too often
    * @throws Refusal (rejects) also if it wants the past for more listeners than it may have channels
    */
   async decide(channels: readonly string[], requester: Requester, wanted: WantedPast = NO_PAST): Promise<Granted> {
     const { claims, replays } = wanted;
     const { maxSubscriptionsPerConnection: most } = this.settings.limits;
     if (replays.length > most) throw new Refusal('tooMuch', `Ask for the past of ${most} listeners at most at once`);
+    if (claims.size + replays.length > 0) this.parts.clients.recover(requester.session.auth, requester.address);
     return grantReplays(this.hub, await this.decisions.decide(channels, requester), claims, replays);
   }
 
@@ -224,6 +219,7 @@ export class Gateway {
   /**
    * Changes what a connection is subscribed to, whichever node holds it.
    *
+   * @throws LimitReached (rejects) as {@link decide}
    * @throws Refusal (rejects) for a connection that does not exist or is not the requester's, if the answer of the node
    *   that holds it cannot be read, and if that node cannot be told so much at once; nothing has changed then
    * @throws TransportUnavailableError (rejects) if the node that holds it does not answer

@@ -5,6 +5,10 @@ import type { RawResponse } from '../sse/response.js';
 export interface HttpRequest {
   readonly method?: string;
   readonly headers?: Record<string, string | string[] | undefined>;
+  /** Where the client is, by what the application trusts its proxies to say. */
+  readonly ip?: string | undefined;
+  /** Of node's request. */
+  readonly socket?: { readonly remoteAddress?: string | undefined } | null;
   /** Fastify: node's request. */
   readonly raw?: HttpRequest;
   /** Express: its response. */

@@ -33,7 +33,7 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
     const { session } = messages;
     // The session of a socket, or of all resolvers of a query, goes on to other guards.
     const found = context.getType() === 'http' ? session.settleAuthentication() : session.authenticated();
-    return found.then(() => messages);
+    return found instanceof Promise ? found.then(() => messages) : messages;
   }
 
   private finder(context: ExecutionContext): (action: string) => Session {

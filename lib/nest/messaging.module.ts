@@ -20,6 +20,7 @@ import { readOptions } from '../protocol/check-options.js';
 import { COPY, describeCopy, fromOtherCopy } from '../protocol/copy.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { Gateway } from '../gateway/gateway.js';
+import { ClientLimits } from '../sse/client-limits.js';
 import { EventStreams } from '../sse/event-streams.js';
 import { RedisTransport } from '../transport/redis-transport.js';
 import { Authenticator } from './authenticator.js';
@@ -53,6 +54,7 @@ import { startOrClose } from './start-or-close.js';
 import { stopListening } from './stop-listening.js';
 import { refuseBundledRules } from './refuse-bundled-rules.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
+import { RequestLimits } from './request-limits.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
 import { checkAsyncOptions, checkExtras, resolveOptions } from './validate-options.js';
@@ -81,6 +83,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
         Hub,
         Revocations,
         EventStreams,
+        RequestLimits,
         RequestSessions,
         Authenticator,
         ClientConnections,
@@ -116,7 +119,7 @@ const ASYNC_LOCAL: Provider[] = [
 const GATEWAY: Provider[] = [
   {
     provide: Gateway,
-    inject: [Hub, EventStreams, LoggingReporter, ClientChannels, MESSAGING_OPTIONS, GATEWAY_OPTIONS],
+    inject: [Hub, EventStreams, ClientLimits, LoggingReporter, ClientChannels, MESSAGING_OPTIONS, GATEWAY_OPTIONS],
     useFactory: createGateway,
   },
   ClientChannels,
@@ -138,6 +141,11 @@ const ENGINE: Provider[] = [
     useFactory: (hub: Hub, reporter: LoggingReporter, { sse }: ResolvedMessagingOptions) =>
       new EventStreams(hub, reporter, sse),
   },
+  {
+    provide: ClientLimits,
+    inject: [MESSAGING_OPTIONS],
+    useFactory: ({ limits }: ResolvedMessagingOptions) => new ClientLimits(limits),
+  },
 ];
 
 /**
@@ -155,6 +163,7 @@ const ENGINE: Provider[] = [
   providers: [
     ...ENGINE,
     Authenticator,
+    RequestLimits,
     RequestSessions,
     MessagingService,
     ClientConnections,

@@ -11,6 +11,7 @@ import { checkStream, discardStream } from '../sse/stream-source.js';
 import { takeOverFromFastify, type FastifyReply } from './fastify-head.js';
 import { rawRequest, releaseHandlers, takeResponse, type HttpRequest } from './http-exchange.js';
 import { contextOf, type InjectedContext } from './injected-parameter.js';
+import { RequestLimits } from './request-limits.js';
 import { RequestSessions } from './request-sessions.js';
 import { StreamSignal } from './stream-signal.js';
 
@@ -34,6 +35,7 @@ export class SseExchange {
     private readonly response: AdapterResponse,
     private readonly streams: EventStreams,
     private readonly sessions: RequestSessions,
+    private readonly limits: RequestLimits,
     private readonly http: HttpAdapterHost,
   ) {
     this.raw = 'raw' in response ? response.raw : response;
@@ -51,9 +53,10 @@ export class SseExchange {
 
   private async stream(route: SseRoute, handle: () => unknown): Promise<void> {
     const { raw: response, request } = this;
+    if (isGone(response)) return;
     const session = this.sessions.of(request);
     // Asked for every stream, so that a revocation finds it.
-    const auth = await session.settleAuthentication();
+    const auth = await this.enter(session);
     if (isGone(response)) return;
     if (isSignedOut(session)) throw new UnauthorizedException();
     checkScopes(auth, route.requiredScopes);
@@ -82,6 +85,14 @@ export class SseExchange {
       beforeHead: (write) => this.takeOver(write),
     });
     releaseHandlers(request);
+  }
+
+  private async enter(session: Session): Promise<AuthenticationInfo | null> {
+    try {
+      return await this.limits.enter(this.request, session);
+    } catch (error) {
+      throw this.limits.errorOf(error, this.request);
+    }
   }
 
   private answerHead(): Promise<void> {
@@ -121,6 +132,7 @@ export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchan
   constructor(
     private readonly streams: EventStreams,
     private readonly sessions: RequestSessions,
+    private readonly limits: RequestLimits,
     private readonly http: HttpAdapterHost,
   ) {}
 
@@ -130,7 +142,8 @@ export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchan
       throw new ConfigurationError('@Sse() decorates HTTP routes of a controller');
     }
     const http = context.switchToHttp();
-    return new SseExchange(http.getRequest(), http.getResponse(), this.streams, this.sessions, this.http);
+    const { streams, sessions, limits } = this;
+    return new SseExchange(http.getRequest(), http.getResponse(), streams, sessions, limits, this.http);
   }
 }
 

@@ -1,7 +1,7 @@
 import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
-import { DEFAULT_LIMITS } from '../protocol/limits.js';
+import { DEFAULT_LIMITS, resolveLimits } from '../protocol/limits.js';
 import { validateRedisOption } from '../transport/redis-options.js';
 import { checkGateway } from './gateway/gateway-options.js';
 import type {
@@ -110,7 +110,7 @@ export function resolveOptions(options: MessagingOptions): ResolvedMessagingOpti
   return {
     ...options,
     prefix: options.prefix ?? 'messaging:',
-    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    limits: resolveLimits(options.limits),
     sse: {
       heartbeatMs: options.sse?.heartbeatMs ?? 15_000,
       retryMs: options.sse?.retryMs,

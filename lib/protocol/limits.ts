@@ -11,23 +11,80 @@ export interface Limits {
    */
   readonly maxSubscriptionsPerConnection: number;
   /**
-   * How many client connections one server holds for one user at a time; nobody in particular is not counted.
+   * How many streams one server holds at a time: of the gateway, and of `@Sse()`.
+   * @defaultValue 100_000
+   */
+  readonly maxConnections: number;
+  /**
+   * How many of them may be one user's.
    * @defaultValue 100
    */
   readonly maxConnectionsPerUser: number;
   /**
-   * How many client connections one server holds at a time.
-   * @defaultValue 100_000
+   * How many of them may come from one address: of IPv6, from one /64. Loopback and private addresses are counted only if a
+   * trusted proxy names them.
+   * @defaultValue 5_000
    */
-  readonly maxConnections: number;
+  readonly maxConnectionsPerAddress: number;
+  /**
+   * How many of them may be anonymous, so that there is room for users.
+   * @defaultValue 80_000, four fifths of `maxConnections`
+   */
+  readonly maxAnonymousConnections: number;
+  /**
+   * How many streams a user may ask for in a second, on average over ten.
+   * @defaultValue 50, or a tenth of `maxConnectionsPerUser` if that is more
+   */
+  readonly maxOpensPerSecondPerUser: number;
+  /**
+   * How many streams may be asked for from one address in a second, on average over ten.
+   * @defaultValue 500, or a tenth of `maxConnectionsPerAddress` if that is more
+   */
+  readonly maxOpensPerSecondPerAddress: number;
+  /**
+   * How many changes of one client connection may be asked for in a second, on average over ten.
+   * @defaultValue 100
+   */
+  readonly maxChangesPerSecondPerConnection: number;
+  /**
+   * How many changes may be asked for from one address in a second, on average over ten.
+   * @defaultValue 2_000
+   */
+  readonly maxChangesPerSecondPerAddress: number;
+  /**
+   * How many requests of one user may ask for what was missed, or for the past, in a second, on average over ten.
+   * @defaultValue 50, or a tenth of `maxConnectionsPerUser` if that is more
+   */
+  readonly maxRecoveriesPerSecondPerUser: number;
+  /**
+   * How many requests from one address may ask for what was missed, or for the past, in a second, on average over ten.
+   * @defaultValue 500, or a tenth of `maxConnectionsPerAddress` if that is more
+   */
+  readonly maxRecoveriesPerSecondPerAddress: number;
 }
 
-export const DEFAULT_LIMITS: Limits = {
-  maxMessageBytes: 1_048_576,
-  maxSubscriptionsPerConnection: 1_000,
-  maxConnectionsPerUser: 100,
-  maxConnections: 100_000,
-};
+/** Fills in the defaults, of which some follow from other limits: all connections that may be open may also come back at once. */
+export function resolveLimits(given: Partial<Limits> = {}): Limits {
+  const { maxConnections = 100_000, maxConnectionsPerUser = 100, maxConnectionsPerAddress = 5_000 } = given;
+  const perUser = Math.max(50, Math.ceil(maxConnectionsPerUser / 10));
+  const perAddress = Math.max(500, Math.ceil(maxConnectionsPerAddress / 10));
+  return {
+    maxMessageBytes: given.maxMessageBytes ?? 1_048_576,
+    maxSubscriptionsPerConnection: given.maxSubscriptionsPerConnection ?? 1_000,
+    maxConnections,
+    maxConnectionsPerUser,
+    maxConnectionsPerAddress,
+    maxAnonymousConnections: given.maxAnonymousConnections ?? Math.ceil(maxConnections * 0.8),
+    maxOpensPerSecondPerUser: given.maxOpensPerSecondPerUser ?? perUser,
+    maxOpensPerSecondPerAddress: given.maxOpensPerSecondPerAddress ?? perAddress,
+    maxChangesPerSecondPerConnection: given.maxChangesPerSecondPerConnection ?? 100,
+    maxChangesPerSecondPerAddress: given.maxChangesPerSecondPerAddress ?? 2_000,
+    maxRecoveriesPerSecondPerUser: given.maxRecoveriesPerSecondPerUser ?? perUser,
+    maxRecoveriesPerSecondPerAddress: given.maxRecoveriesPerSecondPerAddress ?? perAddress,
+  };
+}
+
+export const DEFAULT_LIMITS: Limits = resolveLimits();
 
 /** The length of a text in UTF-8, without encoding it; a lone surrogate counts as its replacement. */
 function utf8Length(text: string): number {

@@ -7,8 +7,12 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 
 /** The HTTP adapters of Nest; suites of streams run on all of them. */
 export const ADAPTERS = {
-  Express: () => new ExpressAdapter(),
-  Fastify: () => new FastifyAdapter(),
+  Express: (trustProxy?: string) => {
+    const adapter = new ExpressAdapter();
+    if (trustProxy !== undefined) adapter.set('trust proxy', trustProxy);
+    return adapter;
+  },
+  Fastify: (trustProxy?: string) => new FastifyAdapter(trustProxy === undefined ? {} : { trustProxy }),
 } as const;
 
 export type AdapterName = keyof typeof ADAPTERS;
@@ -52,6 +56,8 @@ export interface TestAppOptions {
   readonly http2?: { readonly http2SessionTimeout?: number };
   /** Serves over TLS. */
   readonly tls?: { readonly key: string; readonly cert: string };
+  /** The addresses of proxies that the application believes. */
+  readonly trustProxy?: string | undefined;
   /** @defaultValue a free one */
   readonly port?: number | undefined;
   /** Called before the application is initialised. */
@@ -72,11 +78,14 @@ export async function startApp(metadata: ModuleMetadata, options: TestAppOptions
 }
 
 /** Makes an application that is not initialised. */
-export async function createApp(metadata: ModuleMetadata, { adapter = 'Express', http2, tls }: TestAppOptions = {}) {
+export async function createApp(
+  metadata: ModuleMetadata,
+  { adapter = 'Express', http2, tls, trustProxy }: TestAppOptions = {},
+) {
   @Module(metadata)
   class AppModule {}
   const logger = new RecordingLogger();
-  const httpAdapter = http2 ? new FastifyAdapter({ http2: true, ...http2 } as never) : ADAPTERS[adapter]();
+  const httpAdapter = http2 ? new FastifyAdapter({ http2: true, ...http2 } as never) : ADAPTERS[adapter](trustProxy);
   const app = await NestFactory.create(AppModule, httpAdapter, {
     logger,
     abortOnError: false,

@@ -9,6 +9,7 @@ import type { Transport } from '../../lib/core/transport.js';
 import { DEFAULT_LIMITS, type Limits } from '../../lib/protocol/limits.js';
 import type { Position } from '../../lib/protocol/position.js';
 import { Batch } from '../../lib/sse/batch.js';
+import { ClientLimits } from '../../lib/sse/client-limits.js';
 import type { EventStreams } from '../../lib/sse/event-streams.js';
 import { Flusher } from '../../lib/sse/flusher.js';
 import type { Frame } from '../../lib/sse/frame.js';
@@ -66,6 +67,7 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
         hub: this.hub,
         reporter,
         streams: streams as EventStreams,
+        clients: new ClientLimits(all),
         channels: { decide: async (channel) => ({ channel }), faultOf: () => undefined },
         otherServerNamed: () => {},
       },

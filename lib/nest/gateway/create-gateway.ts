@@ -1,6 +1,7 @@
 import type { Hub } from '../../core/hub.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { PROBE_MS, SILENT_HEARTBEATS } from '../../protocol/gateway.js';
+import type { ClientLimits } from '../../sse/client-limits.js';
 import type { EventStreams } from '../../sse/event-streams.js';
 import type { LoggingReporter } from '../logging-reporter.js';
 import type { ResolvedMessagingOptions } from '../messaging-options.js';
@@ -19,6 +20,7 @@ const MAX_PENDING_REQUESTS = 1_000;
 export function createGateway(
   hub: Hub,
   streams: EventStreams,
+  clients: ClientLimits,
   reporter: LoggingReporter,
   channels: ClientChannels,
   { limits, sse: { heartbeatMs } }: ResolvedMessagingOptions,
@@ -47,7 +49,7 @@ export function createGateway(
         'messages reach only some clients, and changes break streams off. After a restart this is told once, too, and is harmless',
     );
   return new Gateway(
-    { hub, streams, reporter, channels, otherServerNamed },
+    { hub, streams, clients, reporter, channels, otherServerNamed },
     { limits, timeoutMs, recoveryMs, recoveryBytes, leaveMs, maxPendingRequests },
   );
 }

@@ -22,6 +22,7 @@ import type { ChannelAnswer } from '../../protocol/gateway.js';
 import { EventStreams } from '../../sse/event-streams.js';
 import { isGone } from '../../sse/response.js';
 import { responseOf } from '../http-exchange.js';
+import { RequestLimits } from '../request-limits.js';
 import { RequestSessions } from '../request-sessions.js';
 import { Sse } from '../sse.decorator.js';
 import {
@@ -43,6 +44,7 @@ class GatewayController implements OnApplicationBootstrap {
   constructor(
     private readonly gateway: Gateway,
     private readonly sessions: RequestSessions,
+    private readonly limits: RequestLimits,
     private readonly streams: EventStreams,
     private readonly http: HttpAdapterHost,
   ) {}
@@ -60,11 +62,12 @@ class GatewayController implements OnApplicationBootstrap {
     @Req() request: object,
   ): Promise<Observable<unknown>> {
     const channels = readChannelQuery(query);
-    const { reservation, answers } = await this.decide({ channels, claims: NO_CLAIMS, replays: [] }, request);
-    if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
     const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, channels);
+    const asked = { channels, claims: proof?.claims ?? NO_CLAIMS, replays: [] };
+    const { reservation, answers, claims } = await this.decide(asked, request);
+    if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
     const connection = this.gateway.open(reservation);
-    return connection.stream(answers, proof?.claims ?? NO_CLAIMS, { form: 'native', names: channels, proof });
+    return connection.stream(answers, claims, { form: 'native', names: channels, proof });
   }
 
   /** A stream for our client. */
@@ -95,24 +98,33 @@ class GatewayController implements OnApplicationBootstrap {
     const session = this.sessions.of(request);
     const raw = responseOf(request)!;
     await this.streams.answer(raw, async () => {
-      await session.settleAuthentication();
       if (isGone(raw)) return;
-      const answer = await this.gateway.change(connection, change, { session, request }).catch((error: unknown) => {
-        throw httpErrorOf(error, request);
-      });
-      if (!isGone(raw)) this.http.httpAdapter.reply(response, answer, 200);
+      try {
+        const address = this.limits.addressOf(request);
+        this.limits.change(connection, address);
+        await session.settleAuthentication();
+        if (isGone(raw)) return;
+        const answer = await this.gateway.change(connection, change, { session, request, address });
+        if (!isGone(raw)) this.http.httpAdapter.reply(response, answer, 200);
+      } catch (error) {
+        throw this.errorOf(error, request);
+      }
     });
   }
 
   private async decide({ channels, ...past }: RequestedChannels, request: object) {
     const session = this.sessions.of(request);
     try {
-      // Before anything is asked that takes time: those who wait count too.
+      const address = this.limits.addressOf(request);
       const reservation = this.gateway.reserve(session);
-      return { reservation, ...(await this.gateway.decide(channels, { session, request }, past)) };
+      return { reservation, ...(await this.gateway.decide(channels, { session, request, address }, past)) };
     } catch (error) {
-      throw httpErrorOf(error, request);
+      throw this.errorOf(error, request);
     }
+  }
+
+  private errorOf(error: unknown, request: object): unknown {
+    return httpErrorOf(this.limits.errorOf(error, request));
   }
 }
 

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { LimitReached } from '../../../lib/core/limit-reached.js';
 import type { Session } from '../../../lib/core/session.js';
 import { Sessions } from '../../../lib/core/sessions.js';
 import { AuthorizerCalls } from '../../../lib/gateway/authorizer-calls.js';
 import { ChannelDecisions, type ChannelDecider } from '../../../lib/gateway/channel-decisions.js';
-import { ConnectionSlots } from '../../../lib/gateway/connection-slots.js';
 import type { Refusal } from '../../../lib/gateway/refusal.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 import { turnsUntil } from '../../support/turns.js';
@@ -72,7 +72,11 @@ describe('Decisions about the channels of requests', () => {
   const decide = jest.fn<ChannelDecider['decide']>();
   const channels = { decide, faultOf: () => undefined };
   const sessions = new Sessions(new RecordingReporter());
-  const requester = (session: Session = sessions.open()) => ({ session, request: {} });
+  const requester = (session: Session = sessions.open()) => ({
+    session,
+    request: {},
+    address: undefined,
+  });
 
   test('are answered in the order of the request, up to as many channels as a connection may have', async () => {
     decide.mockImplementation(async (channel) => {
@@ -115,7 +119,7 @@ describe('Decisions about the channels of requests', () => {
     for (let ended = 0; ended < 10; ended++) pending.answerOne();
     const outcomes = await Promise.all(all);
     expect(outcomes.filter((outcome) => outcome === 'decided')).toHaveLength(10);
-    expect(outcomes.filter((outcome) => outcome === 'serverFull')).toHaveLength(40);
+    expect(outcomes.filter((outcome) => outcome === 'gateway.maxPendingRequests')).toHaveLength(40);
     const again = decisions.decide(['a'], requester());
     await settled();
     pending.answerOne();
@@ -148,33 +152,7 @@ describe('Decisions about the channels of requests', () => {
   });
 });
 
-describe('Places for connections', () => {
-  const ada = { userId: 'ada' };
-
-  test('are as many as a server and a user may have, 50 at once', () => {
-    const slots = new ConnectionSlots({ maxConnections: 20, maxConnectionsPerUser: 3 });
-    const take = (auth: { userId: string | number } | null) => {
-      try {
-        return slots.take(auth);
-      } catch (error) {
-        return reasonOf(error);
-      }
-    };
-    const adas = Array.from({ length: 50 }, () => take(ada));
-    expect(adas.filter((taken) => taken === 'userFull')).toHaveLength(47);
-    const others = Array.from({ length: 50 }, () => take(null));
-    expect(others.filter((taken) => taken === 'serverFull')).toHaveLength(33);
-    (adas[0] as () => void)();
-    expect(take({ userId: 7 })).toBeInstanceOf(Function);
-    expect(take(ada)).toBe('serverFull');
-    (others[0] as () => void)();
-    expect(take(ada)).toBeInstanceOf(Function);
-    (others[1] as () => void)();
-    expect(take(ada)).toBe('userFull');
-    expect(take(null)).toBeInstanceOf(Function);
-  });
-});
-
+/** Why it is refused: the limit that is reached, or something else. */
 function reasonOf(error: unknown): string {
-  return (error as Refusal).reason;
+  return error instanceof LimitReached ? error.limit : (error as Refusal).reason;
 }

@@ -1,0 +1,84 @@
+import { BlockList, SocketAddress, isIP } from 'node:net';
+import type { ClientAddress } from '../sse/client-limits.js';
+import { rawRequest, type HttpRequest } from './http-exchange.js';
+import type { LoggingReporter } from './logging-reporter.js';
+
+/** Whoever comes from there is behind a proxy, or on the same machine or network: one address for many. */
+const PRIVATE = new BlockList();
+for (const [net, bits] of [
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+] as const) {
+  PRIVATE.addSubnet(net, bits);
+}
+PRIVATE.addAddress('::1', 'ipv6');
+PRIVATE.addSubnet('fc00::', 7, 'ipv6');
+PRIVATE.addSubnet('fe80::', 10, 'ipv6');
+
+/** Tells where clients are, for the limits of each address. */
+export class ClientAddresses {
+  private hasHinted = false;
+
+  constructor(private readonly reporter: LoggingReporter) {}
+
+  /** The address of a client, as Express or Fastify tell it, which know the proxies that they may trust. */
+  of(request: HttpRequest): ClientAddress {
+    const { ip } = request;
+    if (typeof ip !== 'string') return undefined;
+    const raw = rawRequest(request);
+    const isForwarded = ip !== raw.socket?.remoteAddress;
+    if (!isForwarded && isForwardedByUntrusted(raw)) this.hint();
+    return countedAddress(ip, isForwarded);
+  }
+
+  /** Once, since a client can send such a header as well. */
+  private hint(): void {
+    if (this.hasHinted) return;
+    this.hasHinted = true;
+    this.reporter.warn(
+      'untrusted proxy',
+      'A request came with a forwarding header by way of a proxy that this application does not trust: all of its clients count ' +
+        'as one address, and not at all if it is a private one. Behind a proxy, name it: app.set("trust proxy", "loopback") on Express, ' +
+        'new FastifyAdapter({ trustProxy: "127.0.0.1" }) on Fastify. If there is no proxy, a client made this header up, which changes nothing',
+    );
+  }
+}
+
+/**
+ * What an address is counted as: of IPv6, a client has a whole /64.
+ *
+ * @param isForwarded - whether a trusted proxy names it
+ * @returns `undefined` for what is no address, and for one that may be that of many clients
+ */
+export function countedAddress(text: string, isForwarded: boolean): ClientAddress {
+  const address = withoutPort(text);
+  const family = isIP(address);
+  if (family === 0) return undefined;
+  if (family === 4) return isForwarded || !PRIVATE.check(address) ? address : undefined;
+  const written = new SocketAddress({ address: address.split('%')[0]!, family: 'ipv6' }).address;
+  const mapped = /^::ffff:([\d.]+)$/.exec(written)?.[1];
+  if (mapped !== undefined) return countedAddress(mapped, isForwarded);
+  return isForwarded || !PRIVATE.check(written, 'ipv6') ? networkOf(written) : undefined;
+}
+
+/** Some proxies name the port as well. */
+function withoutPort(text: string): string {
+  return /^\[(.*)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
+}
+
+/** The first 64 bits of an address of IPv6 in its shortest form. */
+function networkOf(address: string): string {
+  const [head = [], tail = []] = address.split('::').map((part) => part.split(':').filter((group) => group !== ''));
+  const last = tail.at(-1)?.includes('.') ? 1 : 0;
+  const zeros = address.includes('::') ? 8 - head.length - tail.length - last : 0;
+  const groups = [...head, ...Array.from({ length: zeros }, () => '0'), ...tail];
+  return `${groups.slice(0, 4).join(':')}::/64`;
+}
+
+function isForwardedByUntrusted({ headers }: HttpRequest): boolean {
+  return headers?.['x-forwarded-for'] !== undefined || headers?.['forwarded'] !== undefined;
+}

@@ -1,0 +1,176 @@
+import { Controller, type ModuleMetadata } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { NEVER, type Observable } from 'rxjs';
+import { MessagingModule, MessagingService, Sse, defineChannel, type MessagingModuleOptions } from 'nestjs-messaging';
+import { ClientLimits } from '../../lib/sse/client-limits.js';
+import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
+import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { Queue } from '../support/queue.js';
+import { ReadsUser } from '../support/reads-user.js';
+import { SseClient } from '../support/sse-client.js';
+
+const News = defineChannel<string>('limits/news', undefined, { clients: true });
+
+@Controller('quiet')
+class QuietController {
+  @Sse()
+  stream(): Observable<unknown> {
+    return NEVER;
+  }
+}
+
+type Limits = MessagingModuleOptions['limits'];
+const modules = (limits: Limits, options: MessagingModuleOptions = {}): ModuleMetadata => ({
+  imports: [MessagingModule.forRoot({ gateway: true, limits, ...options })],
+  controllers: [QuietController],
+  providers: [{ provide: APP_GUARD, useClass: ReadsUser }],
+});
+
+const clients: SseClient[] = [];
+const followed = (client: SseClient) => (clients.push(client), client);
+afterEach(() => clients.splice(0).forEach((client) => client.abort()));
+
+/** Asks for a stream of `@Sse()`. */
+const quiet = async ({ url }: TestApp, headers: Record<string, string> = {}) =>
+  followed(await SseClient.connect(`${url}/quiet`, { headers }));
+const gateway = ({ url }: TestApp) => new GatewayRequests(`${url}/messages`);
+const openOf = async (requests: GatewayRequests) => followed(await requests.connect({ channels: [] }));
+const fifty = <T>(ask: (index: number) => Promise<T>) =>
+  Promise.all(Array.from({ length: 50 }, (_, index) => ask(index)));
+const from = (address: string) => ({ 'x-forwarded-for': address });
+
+/** How many answers there are of each status, with what they say of when to come back. */
+function statuses(answers: readonly (SseClient | Response)[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const answer of answers) {
+    const after = answer instanceof SseClient ? answer.headers['retry-after'] : answer.headers.get('retry-after');
+    const key = after == null ? String(answer.status) : `${answer.status} after ${after} s`;
+    counts[key] = (counts[key] ?? 0) + 1;
+  }
+  return counts;
+}
+
+describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
+  /** Time stands still there, so that nobody may do more while a test asks. */
+  const start = async (limits: Limits, options: MessagingModuleOptions = {}, trustProxy?: string) => {
+    const running = await startApp(modules(limits, options), { adapter, trustProxy });
+    Reflect.set(running.app.get(ClientLimits), 'now', () => 0);
+    return running;
+  };
+  /** Behind a proxy that it trusts. */
+  const behindProxy = (limits: Limits) => start(limits, {}, '127.0.0.1');
+
+  test('hold for streams of @Sse() and of the gateway together, of 50 at once', async () => {
+    await using running = await start({ maxConnections: 20, maxAnonymousConnections: 20 });
+    const answers = await fifty((index) => (index % 2 ? quiet(running) : openOf(gateway(running))));
+    expect(statuses(answers)).toEqual({ 200: 20, '503 after 5 s': 30 });
+    expect(running.logger.problems[0]).toBe(
+      'warn A client was refused. This server holds 20 connections (limits.maxConnections)',
+    );
+    expect(running.logger.problems).toHaveLength(5);
+  });
+
+  test('are checked before anything is waited for, so that those count that wait for authentication', async () => {
+    const waiting = new Queue<() => void>();
+    const authenticate = () => new Promise<null>((resolve) => waiting.push(() => resolve(null)));
+    await using running = await start({ maxConnections: 10, maxAnonymousConnections: 5 }, { authenticate });
+    const answers = new Queue<SseClient>();
+    const asked = fifty(async () => answers.push(await quiet(running)));
+    expect(statuses(await answers.take(40))).toEqual({ '503 after 5 s': 40 });
+    for (const answer of await waiting.take(10)) answer();
+    expect(statuses(await answers.take(10))).toEqual({ 200: 5, '503 after 5 s': 5 });
+    await asked;
+  });
+
+  test('of a user hold for @Sse() as well, and places are given back', async () => {
+    await using running = await start({ maxConnectionsPerUser: 3 });
+    const ada = { 'x-user': 'ada' };
+    const answers = await fifty(() => quiet(running, ada));
+    expect(statuses(answers)).toEqual({ 200: 3, '429 after 5 s': 47 });
+    expect(statuses([await quiet(running), await quiet(running, { 'x-user': 'bob' })])).toEqual({ 200: 2 });
+    answers.find(({ status }) => status === 200)!.abort();
+    await untilOpen(() => quiet(running, ada));
+    expect(statuses([await quiet(running, ada)])).toEqual({ '429 after 5 s': 1 });
+  });
+
+  test('of an address hold for the clients behind a trusted proxy, each by its own', async () => {
+    await using running = await behindProxy({ maxConnectionsPerAddress: 4 });
+    const answers = await fifty((index) => quiet(running, from(`198.51.100.7, 192.0.2.${(index % 5) + 1}`)));
+    expect(statuses(answers)).toEqual({ 200: 20, '429 after 5 s': 30 });
+    const net = await fifty((index) => quiet(running, from(`2001:db8::1:${index}`)));
+    expect(statuses(net)).toEqual({ 200: 4, '429 after 5 s': 46 });
+    // Without a proxy's word, this machine is nobody in particular.
+    expect(statuses(await fifty(() => quiet(running)))).toEqual({ 200: 50 });
+    expect(running.logger.problems.filter((line) => !line.includes('maxConnectionsPerAddress'))).toEqual([]);
+  });
+
+  test('of an address are not for a proxy that is not trusted, which is told once', async () => {
+    await using running = await start({ maxConnectionsPerAddress: 4 });
+    expect(statuses(await fifty(() => quiet(running, from('192.0.2.1'))))).toEqual({ 200: 50 });
+    expect(running.logger.problems).toHaveLength(1);
+    expect(running.logger.problems[0]).toContain('a proxy that this application does not trust');
+  });
+
+  test('of anonymous connections leave room for users', async () => {
+    await using running = await start({ maxConnections: 10 });
+    expect(statuses(await fifty(() => quiet(running)))).toEqual({ 200: 8, '503 after 5 s': 42 });
+    expect(statuses([await quiet(running, { 'x-user': 'ada' })])).toEqual({ 200: 1 });
+  });
+
+  test('of how often streams are asked for hold for an address and for a user', async () => {
+    await using running = await behindProxy({ maxOpensPerSecondPerAddress: 2, maxOpensPerSecondPerUser: 1 });
+    const byAddress = await fifty(() => quiet(running, from('192.0.2.1')));
+    expect(statusesOf(byAddress)).toEqual({ 200: 20, 429: 30 });
+    expect(new Set(byAddress.map(({ headers }) => headers['retry-after']))).toEqual(new Set([undefined, '1']));
+    const byUser = await fifty(() => openOf(gateway(running).as('ada')));
+    expect(statusesOf(byUser)).toEqual({ 200: 10, 429: 40 });
+    expect(statuses([await quiet(running)])).toEqual({ 200: 1 });
+  });
+
+  test('of how often a connection and an address change harm no stream', async () => {
+    await using running = await behindProxy({ maxChangesPerSecondPerConnection: 1, maxChangesPerSecondPerAddress: 3 });
+    await using ada = await gateway(running).open(News.name);
+    await using bob = await gateway(running).open(News.name);
+    const change = ({ connection }: { connection: string }, headers = {}) =>
+      gateway(running).with(headers).change(connection, { subscribe: [] });
+    expect(statusesOf(await fifty(() => change(ada.ready)))).toEqual({ 200: 10, 429: 40 });
+    expect(await change(bob.ready)).toMatchObject({ status: 200 });
+    // Whatever connections are named.
+    const named = await fifty((index) => change({ connection: `none-${index}` }, from('192.0.2.1')));
+    expect(statusesOf(named)).toEqual({ 404: 30, 429: 20 });
+    expect(statuses(named)).toEqual({ 404: 30, '429 after 1 s': 20 });
+    await running.app.get(MessagingService).postMessage(News, 'still here');
+    for (const { client } of [ada, bob]) expect(await frameOf(client)).toMatchObject({ data: 'still here' });
+  });
+
+  test('of how often what was missed is asked for hold for opens, for changes, and for a native EventSource', async () => {
+    await using running = await behindProxy({ maxRecoveriesPerSecondPerUser: 1, maxRecoveriesPerSecondPerAddress: 2 });
+    const requests = gateway(running);
+    await using opened = await requests.as('ada').open(News.name);
+    const back = { channels: [{ channel: News.name, position: opened.positions.get(News.name) }] };
+    const answers = await fifty(async () => followed(await requests.as('ada').connect(back)));
+    expect(statusesOf(answers)).toEqual({ 200: 10, 429: 40 });
+    const changes = await fifty(() => requests.as('ada').change(opened.ready.connection, { subscribe: back.channels }));
+    expect(statusesOf(changes)).toEqual({ 429: 50 });
+    const natives = await fifty(async () =>
+      followed(await requests.with({ ...from('192.0.2.1'), 'last-event-id': 'unknown' }).get(News.name)),
+    );
+    expect(statusesOf(natives)).toEqual({ 200: 20, 429: 30 });
+    // Who asks for nothing that was missed is served.
+    await using anew = await requests.as('ada').open(News.name);
+    await running.app.get(MessagingService).postMessage(News, 'still here');
+    for (const { client } of [opened, anew]) expect(await frameOf(client)).toMatchObject({ data: 'still here' });
+  });
+});
+
+/** Opens a stream when there is room, however long that takes. */
+async function untilOpen(ask: () => Promise<SseClient>): Promise<void> {
+  while ((await ask()).status !== 200);
+}
+
+function statusesOf(answers: readonly (SseClient | Response)[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { status } of answers) counts[status!] = (counts[status!] ?? 0) + 1;
+  return counts;
+}

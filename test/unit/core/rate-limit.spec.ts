@@ -1,0 +1,65 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { RateLimit } from '../../../lib/core/rate-limit.js';
+
+const takeAll = (limit: RateLimit, count: number, key = 'a') =>
+  Array.from({ length: count }, () => limit.take(key)).filter((waitMs) => waitMs === 0).length;
+
+describe('How often something may be done', () => {
+  let now = 0;
+  const rate = (perSecond: number, maxKeys?: number) => new RateLimit(perSecond, () => now, maxKeys);
+  beforeEach(() => void (now = 1_000));
+
+  test.each([1, 3, 7, 50, 500, 1_000])('is ten seconds’ worth at once, and not one more: %i a second', (perSecond) => {
+    const limit = rate(perSecond);
+    expect(takeAll(limit, perSecond * 10)).toBe(perSecond * 10);
+    const waitMs = limit.take('a');
+    expect(waitMs).toBeCloseTo(1_000 / perSecond);
+    expect(takeAll(limit, 50)).toBe(0);
+  });
+
+  test('is so many times a second on average, once that is used up', () => {
+    const limit = rate(5);
+    takeAll(limit, 50);
+    for (let second = 0; second < 20; second++) {
+      now += 1_000;
+      expect(takeAll(limit, 50)).toBe(5);
+    }
+  });
+
+  test('says when it may be done next, and then it may', () => {
+    const limit = rate(4);
+    takeAll(limit, 40);
+    const waitMs = limit.take('a');
+    now += waitMs - 130;
+    expect(limit.take('a')).toBeGreaterThan(0);
+    now += 130;
+    expect(limit.take('a')).toBe(0);
+  });
+
+  test('is counted for each alone', () => {
+    const limit = rate(1);
+    expect(takeAll(limit, 20, 'a')).toBe(10);
+    expect(takeAll(limit, 20, 'b')).toBe(10);
+  });
+
+  test('forgets those that have done nothing for ten seconds, as others come', () => {
+    const limit = rate(1);
+    for (let n = 0; n < 1_000; n++) limit.take(`early ${n}`);
+    expect(limit.size).toBe(1_000);
+    now += 10_000;
+    for (let n = 0; n < 1_000; n++) limit.take(`late ${n}`);
+    expect(limit.size).toBe(1_000);
+    now += 10_000;
+    for (let n = 0; n < 500; n++) limit.take('late');
+    expect(limit.size).toBe(1);
+  });
+
+  test('takes a bounded memory, whatever names there are; those that were here last are remembered', () => {
+    const limit = rate(1, 100);
+    for (let n = 0; n < 10_000; n++) {
+      limit.take(`name ${n}`);
+      expect(limit.size).toBeLessThanOrEqual(100);
+    }
+    expect(takeAll(limit, 20, 'name 9999')).toBe(9);
+  });
+});
