@@ -271,7 +271,10 @@ export class Gateway {
       return readChangeOutcome(answer, change.subscribe.length);
     } catch (error) {
       if (error instanceof LimitExceededError) {
-        throw new Refusal('tooMuch', `Another server holds the stream; ask for less at once. ${error.message}`);
+        throw new Refusal(
+          'tooMuch',
+          'Another server holds the stream and cannot be told so much (limits.maxMessageBytes); ask for less at once',
+        );
       }
       if (!(error instanceof InvalidMessageError)) throw error;
       this.reporter.messageRejected({ channel: `messaging:node/${node}`, error });

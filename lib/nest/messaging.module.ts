@@ -31,6 +31,7 @@ import { AuthorizersByChannel } from './gateway/authorizers-by-channel.js';
 import { ClientChannels } from './gateway/client-channels.js';
 import { ClientConnections } from './gateway/client-connections.js';
 import { createGatewayController } from './gateway/gateway.controller.js';
+import { PrivateAnswers } from './gateway/private-answers.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
 import { createGateway } from './gateway/create-gateway.js';
 import { installRequestHooks, takeStreamsInTurn } from './http-exchange.js';
@@ -124,6 +125,7 @@ const GATEWAY: Provider[] = [
   },
   ClientChannels,
   AuthorizersByChannel,
+  PrivateAnswers,
 ];
 
 const ENGINE: Provider[] = [
@@ -184,6 +186,7 @@ export class MessagingModule
     private readonly modules: ModulesContainer,
     @Optional() private readonly local?: LocalSessions,
     @Optional() private readonly gateway?: Gateway,
+    @Optional() private readonly answers?: PrivateAnswers,
   ) {
     super();
     const other = [...modules.values()].find(({ metatype }) => metatype !== MessagingModule && fromOtherCopy(metatype));
@@ -219,6 +222,7 @@ export class MessagingModule
   /** Called by Nest before routes are served. */
   configure(_consumer: MiddlewareConsumer): void {
     const { local } = this;
+    this.answers?.hideBodies();
     installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
   }
 

@@ -7,12 +7,13 @@ import type { Writable } from 'node:stream';
 export type RawResponse = ServerResponse;
 
 // `no-transform` keeps compressing middleware and proxies from holding events back, `x-accel-buffering`
-// keeps nginx from it.
+// keeps nginx from it. What a stream carries is for one client: a cache that answers several requests by one would hand it
+// to others.
 const NO_TRANSFORM = 'no-transform';
 const HEADERS = {
   'content-type': 'text/event-stream',
   'x-accel-buffering': 'no',
-  'cache-control': `no-cache, ${NO_TRANSFORM}`,
+  'cache-control': `private, no-store, ${NO_TRANSFORM}`,
 } as const;
 
 /**

@@ -356,7 +356,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(await cacheControl('/cached')).toBe('private, max-age=5, no-transform');
       expect(await cacheControl('/cached', 'HEAD')).toBe('private, max-age=5, no-transform');
       expect(await cacheControl('/transformed')).toBe('no-store,No-Transform');
-      expect(await cacheControl('/finite')).toBe('no-cache, no-transform');
+      expect(await cacheControl('/finite')).toBe('private, no-store, no-transform');
     });
   });
 

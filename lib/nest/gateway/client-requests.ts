@@ -1,5 +1,5 @@
 import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
-import { MAX_CHANNEL_NAME_LENGTH, describe } from '../../protocol/channel-name.js';
+import { MAX_CHANNEL_NAME_LENGTH } from '../../protocol/channel-name.js';
 import type { RequestedChange } from '../../gateway/gateway.js';
 import { MAX_CONNECTION_LENGTH, MAX_LISTENER_LENGTH, type ChannelRequest } from '../../protocol/gateway.js';
 import { REPLAY_FORM, readReplay } from '../../protocol/replay.js';
@@ -71,13 +71,13 @@ export function assertJson(contentType: string | string[] | undefined): void {
 
 function fieldOf(body: unknown, name: string): unknown {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw new BadRequestException(`The body must be a JSON object, not ${describe(body)}`);
+    throw new BadRequestException(`The body must be a JSON object, not ${kindOf(body)}`);
   }
   return (body as Record<string, unknown>)[name];
 }
 
 function requestedChannels(value: unknown, path: string): RequestedChannels {
-  if (!Array.isArray(value)) throw new BadRequestException(`"${path}" must be an array, not ${describe(value)}`);
+  if (!Array.isArray(value)) throw new BadRequestException(`"${path}" must be an array, not ${kindOf(value)}`);
   const claims = new Map<string, Claim>();
   const replays: RequestedReplay[] = [];
   const names = value.map((item: unknown, index) => {
@@ -96,7 +96,7 @@ function requestedChannels(value: unknown, path: string): RequestedChannels {
 function requestedReplay(channel: string, replay: unknown, listener: unknown, path: string): RequestedReplay {
   const start = readReplay(replay);
   if (start === undefined) {
-    throw new BadRequestException(`"${path}.replay" must be ${REPLAY_FORM}, not ${describe(replay)}`);
+    throw new BadRequestException(`"${path}.replay" must be ${REPLAY_FORM}, not ${kindOf(replay)}`);
   }
   if (listener !== undefined && (typeof listener !== 'string' || listener.length > MAX_LISTENER_LENGTH)) {
     throw new BadRequestException(`"${path}.listener" must be a text of at most ${MAX_LISTENER_LENGTH} characters`);
@@ -111,4 +111,11 @@ function strings(value: unknown, path: string): string[] {
 
 function unique(names: readonly string[]): string[] {
   return [...new Set(names)];
+}
+
+/** What a wrong value is, without the value. */
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

@@ -16,6 +16,12 @@ export interface GatewayOptions {
    * alone, decorates only those. Guards, pipes, interceptors and filters of such a decorator run once.
    */
   decorators?: (ClassDecorator | MethodDecorator)[] | undefined;
+  /**
+   * Origins whose pages may use it though the application's CORS does not say so: `https://app.example`. For applications whose
+   * proxy answers for CORS, or hands requests on with another host.
+   * @defaultValue none: pages of its own origin, and those that the application's CORS lets in
+   */
+  origins?: string[] | undefined;
   /** Modules that provide what the guards inject, where they are not global. */
   imports?: ModuleMetadata['imports'] | undefined;
   /**
@@ -66,6 +72,12 @@ export interface GatewayOptions {
   maxPendingRequests?: number | undefined;
 }
 
+/** Where it is mounted unless the options say otherwise. */
+export const GATEWAY_PATH = 'messages';
+
+/** As browsers write it. A page in a sandbox, whose origin is `null`, may be anybody's. */
+const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/[^\s/?#@A-Z]+$/;
+
 /** The token of {@link GatewayOptions}. */
 export const GATEWAY_OPTIONS = Symbol('GATEWAY_OPTIONS');
 
@@ -80,6 +92,10 @@ const OPTIONS: Record<string, OptionCheck> = {
     Array.isArray(value) && value.every((decorator) => typeof decorator === 'function')
       ? undefined
       : 'an array of decorators, as [Public()]',
+  origins: (value) =>
+    Array.isArray(value) && value.every((origin) => typeof origin === 'string' && ORIGIN.test(origin))
+      ? undefined
+      : 'an array of origins as browsers write them, as "https://app.example"',
   imports: (value) => (Array.isArray(value) ? undefined : 'an array'),
   version: (value) =>
     typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',

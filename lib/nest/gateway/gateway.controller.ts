@@ -34,7 +34,8 @@ import {
 } from './client-requests.js';
 import { decorateController } from './decorate-controller.js';
 import { httpErrorOf } from './http-errors.js';
-import type { GatewayOptions } from './gateway-options.js';
+import { GATEWAY_PATH, type GatewayOptions } from './gateway-options.js';
+import { OriginGuard } from './origin-guard.js';
 
 const NO_CLAIMS: ReadonlyMap<string, Claim> = new Map();
 
@@ -130,13 +131,13 @@ class GatewayController implements OnApplicationBootstrap {
 
 /** The controller that clients subscribe through, at the path and behind the guards that the options say. */
 export function createGatewayController({
-  path = 'messages',
+  path = GATEWAY_PATH,
   guards = [],
   decorators = [],
   version,
 }: GatewayOptions): Type {
   @Controller(version === undefined ? { path } : { path, version: version as string })
-  @UseGuards(...guards)
+  @UseGuards(OriginGuard, ...guards)
   class MountedGatewayController extends GatewayController {}
   decorateController(MountedGatewayController, decorators);
   return MountedGatewayController;

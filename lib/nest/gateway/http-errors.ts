@@ -13,7 +13,10 @@ const STATUSES: Readonly<Record<RefusalReason, number>> = {
 
 /** What a request is answered with that fails by this. */
 export function httpErrorOf(error: unknown): unknown {
-  if (error instanceof TransportUnavailableError) return new GatewayTimeoutException(error.message);
+  if (error instanceof TransportUnavailableError) {
+    // Its own text says where Redis is, and what the servers are called.
+    return new GatewayTimeoutException('The server that holds the stream did not answer in time');
+  }
   if (!(error instanceof Refusal)) return error;
   const { reason, message } = error;
   return new HttpException(message, STATUSES[reason]);

@@ -1,0 +1,249 @@
+import { Controller, Get, Post, VersioningType, type INestApplication } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { request, type IncomingHttpHeaders } from 'node:http';
+import { defineChannel, MessagingModule, type GatewayOptions } from 'nestjs-messaging';
+import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
+import { ReadsUser } from '../support/reads-user.js';
+
+// What browsers, caches and pages of other sites have to do with the gateway.
+
+const News = defineChannel<string>('web/news', undefined, { clients: true });
+
+@Controller('rooms/:id/messages')
+class Other {
+  @Get()
+  list() {
+    return [];
+  }
+
+  @Post()
+  add() {
+    return 'added';
+  }
+}
+
+const start = (adapter: AdapterName, gateway: GatewayOptions = {}, configure?: (app: INestApplication) => void) =>
+  startApp(
+    {
+      imports: [MessagingModule.forRoot({ gateway })],
+      controllers: [Other],
+      providers: [{ provide: APP_GUARD, useClass: ReadsUser }],
+    },
+    { adapter, ...(configure && { configure }) },
+  );
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Of a stream, what came first. */
+  readonly text: string;
+}
+
+/** Asks as a browser would, which sets headers that `fetch` does not let anybody set. */
+function ask(url: string, path: string, headers: Record<string, string> = {}, body?: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const json = body === undefined ? {} : { 'content-type': 'application/json' };
+    const method = body === undefined ? 'GET' : 'POST';
+    const asked = request(url + path, { method, headers: { ...json, ...headers }, agent: false }, (response) => {
+      const { statusCode = 0, headers: received } = response;
+      const isStream = received['content-type'] === 'text/event-stream';
+      let text = '';
+      const end = (): void => {
+        resolve({ status: statusCode, headers: received, text });
+        asked.destroy();
+      };
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        text += chunk;
+        if (isStream) end();
+      });
+      response.on('end', end);
+    });
+    asked.on('error', reject).end(body);
+  });
+}
+
+const BODY = JSON.stringify({ channels: [{ channel: News.name }] });
+const GET = `/messages?channel=${News.name}`;
+
+describe.each(ADAPTER_NAMES)('A page that asks the gateway, on %s,', (adapter) => {
+  let plain: TestApp;
+  let listed: TestApp;
+  let byCors: TestApp;
+  let forAll: TestApp;
+  beforeAll(async () => {
+    plain = await start(adapter);
+    listed = await start(adapter, { origins: ['https://app.example', 'capacitor://localhost'] });
+    byCors = await start(adapter, {}, (app) => app.enableCors({ origin: ['https://app.example'], credentials: true }));
+    forAll = await start(adapter, {}, (app) => app.enableCors());
+  });
+  afterAll(async () => {
+    for (const app of [plain, listed, byCors, forAll]) await app[Symbol.asyncDispose]();
+  });
+
+  const site = (name: string, origin?: string) => ({ 'sec-fetch-site': name, ...(origin !== undefined && { origin }) });
+  const rows: [string, Record<string, string>, () => TestApp, number][] = [
+    ['is no browser', {}, () => plain, 200],
+    ['is of the same origin', site('same-origin', 'https://behind.a.proxy'), () => plain, 200],
+    ['is opened by the user', site('none'), () => plain, 200],
+    [
+      'is of the same host, in an old browser',
+      { origin: 'http://own.example:80', host: 'own.example' },
+      () => plain,
+      200,
+    ],
+    ['is of the same host and port', { origin: 'http://own.example:8080', host: 'OWN.example:8080' }, () => plain, 200],
+    ['is of another port', { origin: 'http://own.example:8081', host: 'own.example:8080' }, () => plain, 403],
+    ['is of another site', site('cross-site', 'https://evil.example'), () => plain, 403],
+    ['is of another site, in an old browser', { origin: 'https://evil.example' }, () => plain, 403],
+    ['is of another host of the same site', site('same-site', 'https://blog.own.example'), () => plain, 403],
+    [
+      'is of the same host, and not of the same origin',
+      { ...site('same-site', 'http://own.example'), host: 'own.example' },
+      () => plain,
+      403,
+    ],
+    ['is in a sandbox', site('cross-site', 'null'), () => plain, 403],
+    ['is of nobody, in an old browser', { origin: 'null' }, () => plain, 403],
+    ['hides where it is from, and is not of the same site', site('cross-site'), () => plain, 403],
+    [
+      'has an origin that looks like the host',
+      { origin: 'http://own.example@evil.example', host: 'own.example' },
+      () => plain,
+      403,
+    ],
+    ['has an origin that the option names', site('cross-site', 'https://app.example'), () => listed, 200],
+    ['has the origin of an app that the option names', { origin: 'capacitor://localhost' }, () => listed, 200],
+    [
+      'has an origin that only begins like one of the option',
+      site('cross-site', 'https://app.example.evil.example'),
+      () => listed,
+      403,
+    ],
+    ['has an origin that CORS lets in', site('cross-site', 'https://app.example'), () => byCors, 200],
+    ['has an origin that CORS does not let in', site('cross-site', 'https://evil.example'), () => byCors, 403],
+    [
+      'has any origin, and CORS lets in all, which is without cookies',
+      site('cross-site', 'https://any.example'),
+      () => forAll,
+      200,
+    ],
+  ];
+
+  test.each(rows)('and %s', async (_, headers, app, status) => {
+    const { url } = app();
+    const unknown = '/messages/unknown/channels';
+    const answers = [
+      await ask(url, '/messages', headers, BODY),
+      await ask(url, GET, headers),
+      await ask(url, unknown, headers, '{}'),
+    ];
+    expect(answers.map((answer) => answer.status)).toEqual([status, status, status === 200 ? 404 : status]);
+    // Nothing of the gateway's has been touched.
+    if (status === 403)
+      for (const { text } of answers) expect(text).toContain('A page of this origin may not ask here');
+  });
+
+  test('is named in the log once, with what to do, and what it says is cut', async () => {
+    await using app = await start(adapter);
+    for (let count = 0; count < 3; count++) await ask(app.url, GET, site('cross-site', 'https://evil.example'));
+    await ask(app.url, GET, { origin: `https://${'x'.repeat(5_000)}` });
+    const [first, second, ...others] = app.logger.problems;
+    expect(first).toContain('A page of "https://evil.example" asked the gateway');
+    expect(first).toContain('gateway: { origins: [...] }');
+    expect(second!.length).toBeLessThan(600);
+    expect(others).toEqual([]);
+  });
+});
+
+describe.each(['https://app.example/', 'app.example', 'https://App.example', '*', 'null', 7])(
+  'The option origins with %j',
+  (origin) => {
+    test('is refused', () => {
+      const gateway = { origins: [origin] } as GatewayOptions;
+      expect(() => MessagingModule.forRoot({ gateway })).toThrow(
+        /option "origins" must be an array of origins as browsers write them/,
+      );
+    });
+  },
+);
+
+const TOKEN = 'tok-5e83d1';
+
+describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
+  let app: TestApp;
+  beforeAll(async () => {
+    app = await start(adapter);
+  });
+  afterAll(async () => app[Symbol.asyncDispose]());
+
+  const change = `/messages/${TOKEN}/channels`;
+  const rows: [string, string, string | undefined, Record<string, string>, number][] = [
+    ['a stream', '/messages', BODY, {}, 200],
+    ['a native stream', GET, undefined, {}, 200],
+    ['none of its channels', `/messages?channel=${TOKEN}`, undefined, {}, 403],
+    ['a query that is none', `/messages?channel[${TOKEN}]=${TOKEN}`, undefined, {}, 400],
+    ['nothing that is named', '/messages', undefined, {}, 400],
+    ['the end', GET, undefined, { 'last-event-id': 'messaging:end' }, 204],
+    ['a guard', GET, undefined, { 'x-banned': 'yes' }, 403],
+    ['another site', '/messages', BODY, { origin: 'https://evil.example' }, 403],
+    ['an unknown connection', change, '{}', {}, 404],
+    ['broken JSON', '/messages', `{"a":${TOKEN}`, {}, 400],
+    ['JSON of another kind', '/messages', `"${TOKEN}"`, {}, 400],
+    ['channels of another kind', '/messages', `{"channels":"${TOKEN}"}`, {}, 400],
+    ['names of another kind', '/messages', `{"channels":["${TOKEN}"]}`, {}, 400],
+    ['a replay of another kind', '/messages', `{"channels":[{"channel":"a","replay":"${TOKEN}"}]}`, {}, 400],
+    [
+      'a listener of another kind',
+      change,
+      `{"subscribe":[{"channel":"a","replay":1,"listener":["${TOKEN}"]}]}`,
+      {},
+      400,
+    ],
+    ['no names to leave', change, `{"unsubscribe":["a",{"${TOKEN}":1}]}`, {}, 400],
+    ['another type', '/messages', BODY, { 'content-type': `text/${TOKEN}` }, 415],
+    [
+      'another charset',
+      '/messages',
+      BODY,
+      { 'content-type': `application/json; charset=${TOKEN}` },
+      adapter === 'Express' ? 415 : 200,
+    ],
+    ['another encoding', '/messages', BODY, { 'content-encoding': TOKEN }, adapter === 'Express' ? 415 : 200],
+    ['a long body', '/messages', `{"a":"${TOKEN.repeat(200_000)}"}`, {}, 413],
+  ];
+
+  test.each(rows)(
+    'to %s is kept by no cache and holds nothing that was asked',
+    async (_, path, body, headers, status) => {
+      const answer = await ask(app.url, path, headers, body);
+      expect(answer.status).toBe(status);
+      expect(answer.headers['cache-control']).toMatch(/^private, no-store(, no-transform)?$/);
+      if (status >= 400) {
+        expect(answer.text).not.toMatch(new RegExp(`${TOKEN}|\n\\s+at |node_modules|[A-Z]\\w*(?:Error|Exception)\\b`));
+        expect(Object.values(answer.headers).join()).not.toContain(TOKEN);
+      }
+    },
+  );
+
+  test('is none of other routes, whose headers and words stay their own', async () => {
+    const path = '/rooms/1/messages';
+    expect((await ask(app.url, path)).headers['cache-control']).toBeUndefined();
+    const broken = await ask(app.url, path, {}, `{"a":${TOKEN}`);
+    expect([broken.status, broken.headers['cache-control']]).toEqual([400, undefined]);
+    expect(broken.text).toContain(adapter === 'Express' ? 'Unexpected token' : 'is not valid JSON');
+  });
+
+  test('is known by prefix, version and path', async () => {
+    await using other = await start(adapter, { path: 'live/feed', version: '2' }, (nest) => {
+      nest.setGlobalPrefix('api');
+      nest.enableVersioning({ type: VersioningType.URI });
+    });
+    for (const body of ['{', '{}']) {
+      const answer = await ask(other.url, '/api/v2/live/feed', {}, body);
+      expect(answer.headers['cache-control']).toMatch(/^private, no-store/);
+    }
+    const missing = await ask(other.url, '/messages', {}, '{}');
+    expect([missing.status, missing.headers['cache-control']]).toEqual([404, undefined]);
+  });
+});
