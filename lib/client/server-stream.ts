@@ -210,6 +210,8 @@ export class ServerStream {
       case 'messaging:withdrawn':
         for (const channel of (JSON.parse(data) as WithdrawnEvent).channels) {
           this.confirmed.delete(channel);
+          // What is under way may have asked for it again.
+          if (!this.#answerBy) this.#held.delete(channel);
           this.#refused({ channel, error: 'CHANNEL_DENIED' });
         }
         return undefined;

@@ -3,6 +3,7 @@ import { APP_GUARD } from '@nestjs/core';
 import {
   AuthorizeChannel,
   ClientConnectionChanges,
+  ClientConnections,
   MessagingModule,
   MessagingService,
   type ClientConnectionChange,
@@ -89,6 +90,11 @@ export class ClientServer implements AsyncDisposable {
 
   get url(): string {
     return this.running.url;
+  }
+
+  /** What the application does to clients, wherever they are. */
+  get connections(): ClientConnections {
+    return this.running.app.get(ClientConnections);
   }
 
   get problems(): readonly string[] {

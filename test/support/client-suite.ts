@@ -764,6 +764,46 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
+      'loses one subscription that the application ends on the other server, and keeps the others',
+      inWorld(async ({ a, b, program }) => {
+        await program.run((kit) => kit.enter('lost', 'kept'));
+        const room = Rooms.for({ roomId: 'lost' });
+        const { connections } = await b.connections.list({ userId: 'ada' });
+        expect(connections.map(({ channels }) => channels)).toEqual([['client/rooms/lost', 'client/rooms/kept']]);
+        expect(await b.connections.unsubscribe(connections[0]!.connection, room)).toBe(true);
+        expect(await program.errors.next()).toMatch(/^client\/rooms\/lost: ChannelDeniedError: /);
+        expect(a.subscriptions).toEqual([['client/rooms/kept']]);
+        await say(a, 'lost', 'unheard');
+        await say(a, 'kept', 'heard');
+        expect(await program.text('kept')).toBe('heard');
+        expect(program.messages('lost').pending).toEqual([]);
+        // It may be had again.
+        await program.run((kit) => kit.enter('lost'));
+        await say(a, 'lost', 'heard again');
+        expect(await program.text('lost')).toBe('heard again');
+      }),
+    );
+
+    test(
+      'comes back when the application has it do so, and is closed for good when it does not, on the other server',
+      inWorld(async ({ a, b, program }) => {
+        await program.run((kit) => kit.enter(1));
+        await program.reaches('open');
+        expect(await b.connections.disconnect({ userId: 'ada' }, { reconnect: true })).toEqual({
+          count: 1,
+          complete: true,
+        });
+        expect((await program.reaches('waiting')).reason).toBe('drain');
+        await say(a, 1, 'missed');
+        await program.reaches('open');
+        expect(await program.text('1')).toBe('missed');
+        expect(await b.connections.disconnect({ userId: 'ada' })).toEqual({ count: 1, complete: true });
+        expect(await program.reaches('closed')).toMatchObject({ reason: 'end' });
+        await a.isEmpty();
+      }),
+    );
+
+    test(
       'comes back with the token of then',
       inWorld(async ({ a, proxy, program }) => {
         const tokens = async (): Promise<unknown[]> =>

@@ -64,8 +64,17 @@ export interface ClientConnectionList {
  *
  * @example
  * ```ts
- * await this.memberships.remove(roomId, userId);
- * await this.connections.unsubscribe({ userId }, Rooms.for({ roomId }));
+ * @Injectable()
+ * class Members {
+ *   private readonly all = new Set<string>();
+ *
+ *   constructor(private readonly connections: ClientConnections) {}
+ *
+ *   async remove(userId: string, roomId: string) {
+ *     this.all.delete(`${userId} ${roomId}`);
+ *     await this.connections.unsubscribe({ userId }, RoomMessages.for({ roomId }));
+ *   }
+ * }
  * ```
  */
 @Injectable()

@@ -371,6 +371,47 @@ describe('A channel that is refused', () => {
     await marker;
   });
 
+  test('later, on the open stream, ends its subscriptions, and the others go on', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { stream, messages } = await harness.subscribed();
+    const failures = new Queue<unknown>();
+    client.createStream('secret').subscribe({ error: failures.push });
+    await gateway.answered();
+    const listening = client.subscribe('secret', () => {});
+    const subscription = await listening;
+    stream.event('messaging:withdrawn', { channels: ['secret', 'unknown'], reason: 'revoked' });
+    expect(await failures.next()).toBeInstanceOf(ChannelDeniedError);
+    expect(subscription.closed).toBe(true);
+    expect((await harness.errors.next()).context).toEqual({ channel: 'secret' });
+    stream.message({ channel: 'secret', data: 'nobody hears it' });
+    stream.message({ channel: 'news', data: 'still here' });
+    expect(await messages.next()).toBe('still here');
+    // It may be asked for again, and begins anew.
+    const again = client.subscribe('secret', () => {});
+    const change = await gateway.answered();
+    expect(change.request.body.subscribe).toEqual([{ channel: 'secret' }]);
+    await again;
+    expect(harness.errors.pending).toEqual([]);
+  });
+
+  test('while it is being asked for is asked for again by whoever wants it then', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    const refused = client.subscribe('secret', () => {});
+    const change = await gateway.changes.next();
+    stream.event('messaging:withdrawn', { channels: ['secret'], reason: 'ended' });
+    await expect(refused).rejects.toThrow(ChannelDeniedError);
+    const again = client.subscribe('secret', () => {});
+    await soon();
+    change.answer({ secret: 'CHANNEL_DENIED' });
+    await expect(again).rejects.toThrow(ChannelDeniedError);
+    const last = client.subscribe('secret', () => {});
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [{ channel: 'secret' }], unsubscribe: [] });
+    await last;
+  });
+
   test('with a code of a later version is denied', async () => {
     await using harness = await Harness.start();
     const refused = harness.client.subscribe('secret', () => {});

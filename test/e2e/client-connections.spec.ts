@@ -1,0 +1,206 @@
+import { Injectable, type ModuleMetadata } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import {
+  AuthorizeChannel,
+  ClientConnectionChanges,
+  ClientConnections,
+  ConfigurationError,
+  defineChannel,
+  InvalidChannelError,
+  MessagingModule,
+  MessagingService,
+  TransportUnavailableError,
+  type ClientConnectionChange,
+  type ClientContext,
+  type MessagingModuleOptions,
+} from 'nestjs-messaging';
+import { startApp, type TestApp } from '../support/apps.js';
+import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { Queue } from '../support/queue.js';
+import { ReadsUser } from '../support/reads-user.js';
+import { RedisServer } from '../support/redis-server.js';
+
+const News = defineChannel<string>('connections/news', undefined, { clients: true });
+const Rooms = defineChannel<string, 'connections/rooms/:roomId'>('connections/rooms/:roomId');
+
+/** An authorizer that decides when the test says so. */
+@Injectable()
+class RoomAccess {
+  readonly asked = new Queue<{ readonly client: ClientContext; readonly decide: (decision: boolean) => void }>();
+
+  @AuthorizeChannel(Rooms)
+  mayRead(client: ClientContext) {
+    return new Promise<boolean>((decide) => this.asked.push({ client, decide }));
+  }
+}
+
+const modules = (options: MessagingModuleOptions): ModuleMetadata => ({
+  imports: [MessagingModule.forRoot(options)],
+  providers: [RoomAccess, { provide: APP_GUARD, useClass: ReadsUser }],
+});
+const at = ({ url }: TestApp) => new GatewayRequests(`${url}/messages`);
+const connectionsOf = ({ app }: TestApp) => app.get(ClientConnections);
+
+describe('ClientConnections', () => {
+  let redis: RedisServer;
+  let a: TestApp;
+  let b: TestApp;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    const options = { redis: redis.url, gateway: true };
+    a = await startApp(modules(options), { adapter: 'Express' });
+    b = await startApp(modules(options), { adapter: 'Fastify' });
+  });
+  afterAll(async () => {
+    await a[Symbol.asyncDispose]();
+    await b[Symbol.asyncDispose]();
+    await redis[Symbol.asyncDispose]();
+  });
+  const post = (text: string) => b.app.get(MessagingService).postMessage(News, text, { global: true });
+
+  test('ends one subscription of one client from any server, which may be asked for again', async () => {
+    for (const server of [a, b]) {
+      await using opened = await at(a).as('ada').open(News.name);
+      const { connection } = opened.ready;
+      expect(await connectionsOf(server).unsubscribe(connection, News)).toBe(true);
+      expect(await opened.client.next()).toEqual(['messaging:withdrawn', { channels: [News.name], reason: 'ended' }]);
+      expect(await connectionsOf(server).unsubscribe(connection, News.name)).toBe(false);
+      await post('unheard');
+      expect(
+        await at(b)
+          .as('ada')
+          .changed(connection, { subscribe: [News.name] }),
+      ).toEqual([{ channel: News.name }]);
+      await post('heard');
+      expect((await frameOf(opened.client)).data).toBe('heard');
+    }
+  });
+
+  test('ends the subscriptions of all clients of a user', async () => {
+    await using first = await at(a).as('carol').open(News.name);
+    await using second = await at(b).as('carol').open(News.name);
+    await using without = await at(b).as('carol').open();
+    await using native = await at(b).as('carol').get(News.name);
+    expect((await native.next())[0]).toBe('messaging:ready');
+    expect(await connectionsOf(a).unsubscribe({ userId: 'carol' }, News)).toEqual({ count: 3, complete: true });
+    for (const client of [first.client, second.client, native]) {
+      expect((await client.next())[0]).toBe('messaging:withdrawn');
+    }
+    expect(without.client.events.pending).toEqual([]);
+  });
+
+  test('disconnects a client for good, or has it come back', async () => {
+    const changes = new Queue<ClientConnectionChange>();
+    using listening = a.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
+    await listening.ready;
+    for (const [options, event, reason] of [
+      [undefined, { event: 'messaging:end', id: 'messaging:end', data: '{}' }, 'disconnected'],
+      [{ reconnect: false }, { event: 'messaging:end', id: 'messaging:end', data: '{}' }, 'disconnected'],
+      [{ reconnect: true }, { event: 'messaging:drain', id: undefined, data: '{}' }, 'reconnect'],
+    ] as const) {
+      await using opened = await at(a).as('ada').open(News.name);
+      await using native = await at(a).as('ada').get(News.name);
+      expect((await native.next())[0]).toBe('messaging:ready');
+      const all = await connectionsOf(b).list({ userId: 'ada' });
+      expect(all).toMatchObject({ complete: true, more: false });
+      for (const { connection } of all.connections) {
+        expect(await connectionsOf(b).disconnect(connection, options)).toBe(true);
+        expect(await connectionsOf(b).disconnect(connection, options)).toBe(false);
+      }
+      for (const client of [opened.client, native]) {
+        expect(await client.events.next()).toEqual(event);
+        await client.ended;
+        expect((client.retryMs ?? 0) > 0).toBe(options?.reconnect === true);
+      }
+      const told = await changes.take(4);
+      expect(told.map((change) => change.reason)).toEqual([undefined, undefined, reason, reason]);
+    }
+  });
+
+  test('disconnects a user whose stream is just being decided about, as soon as it opens', async () => {
+    const opening = at(a)
+      .as('eve')
+      .connect({ channels: [{ channel: Rooms.for({ roomId: 1 }).name }] });
+    const { decide } = await a.app.get(RoomAccess).asked.next();
+    expect(await connectionsOf(b).disconnect({ userId: 'eve' })).toEqual({ count: 1, complete: true });
+    decide(true);
+    await using client = await opening;
+    expect(client.status).toBe(200);
+    expect((await client.events.until(({ event }) => event !== 'messaging:ready')).event).toBe('messaging:end');
+    await client.ended;
+  });
+
+  test('lists who has a channel, and what a user has, on all servers', async () => {
+    await using first = await at(a).as('grace phone read,write').open(News.name);
+    await using second = await at(b).as('grace').open();
+    const auth = { userId: 'grace', authId: 'phone', scopes: ['read', 'write'] };
+    const has = { connection: first.ready.connection, auth, channels: [News.name] };
+    const hasNot = { connection: second.ready.connection, auth: { userId: 'grace' }, channels: [] };
+    const whole = { more: false, complete: true };
+    expect(await connectionsOf(b).list({ userId: 'grace' })).toEqual({ ...whole, connections: [hasNot, has] });
+    expect(await connectionsOf(b).list({ channel: News })).toEqual({ ...whole, connections: [has] });
+    expect(await connectionsOf(b).list({ channel: News.name }, { limit: 1 })).toMatchObject({ connections: [has] });
+    expect(await connectionsOf(a).list({ userId: 'grace' }, { limit: 1 })).toEqual({
+      connections: [has],
+      more: true,
+      complete: true,
+    });
+    expect(await connectionsOf(a).list({ channel: Rooms })).toEqual({ ...whole, connections: [] });
+  });
+
+  test('knows nothing of a connection of a server that is not there', async () => {
+    const gone = '22222222-2222-4222-8222-222222222222';
+    const asking = connectionsOf(a).disconnect(`${gone}.${gone}`);
+    await expect(asking).rejects.toThrow(TransportUnavailableError);
+    expect(await connectionsOf(a).disconnect('no connection')).toBe(false);
+  });
+
+  test.each<[string, (connections: ClientConnections) => Promise<unknown>, string]>([
+    [
+      'nobody to disconnect',
+      (connections) => connections.disconnect(undefined as never),
+      'ClientConnections.disconnect: the first argument must be the id of a connection or { userId }, not undefined',
+    ],
+    [
+      'a user without an id',
+      (connections) => connections.disconnect({ userId: '' }),
+      'ClientConnections.disconnect: the first argument: userId must be a non-empty string, a number or a bigint, not ""',
+    ],
+    [
+      'an unknown option',
+      (connections) => connections.disconnect('x', { again: true } as never),
+      'ClientConnections.disconnect: unknown option "again"; the options are: reconnect',
+    ],
+    [
+      'no channel',
+      (connections) => connections.unsubscribe('x', undefined as never),
+      'ClientConnections.unsubscribe: channel must be a channel, a template or a name, not undefined',
+    ],
+    [
+      'nothing to list',
+      (connections) => connections.list({} as never),
+      'ClientConnections.list: the first argument must be { channel } or { userId }, not an object',
+    ],
+    [
+      'too many to list',
+      (connections) => connections.list({ userId: 1 }, { limit: 1_001 }),
+      'ClientConnections.list: option "limit" must be a whole number of at most 1000, not 1001',
+    ],
+  ])('refuses %s', async (_what, call, text) => {
+    const refused = call(connectionsOf(a));
+    await expect(refused).rejects.toThrow(ConfigurationError);
+    await expect(refused).rejects.toThrow(text);
+  });
+
+  test('refuses a name that no channel can have', async () => {
+    await expect(connectionsOf(a).unsubscribe('x', '')).rejects.toThrow(InvalidChannelError);
+  });
+
+  test('needs the gateway, and says so', async () => {
+    await using running = await startApp(modules({}));
+    await expect(connectionsOf(running).list({ userId: 1 })).rejects.toThrow(
+      'ClientConnections needs the gateway: MessagingModule.forRoot({ gateway: true })',
+    );
+  });
+});
