@@ -15,6 +15,10 @@ export interface HubOptions {
   readonly classFilter?: ClassFilter | undefined;
   /** What each instance that arrives from elsewhere, or is posted, must pass. */
   readonly instanceCheck?: InstanceCheck | undefined;
+  /** Sign what nodes say to each other on the library's own channels: the first one signs, all are accepted; none: nothing is signed. */
+  readonly secrets?: readonly string[] | undefined;
+  /** What tells this application from others with the same secret. */
+  readonly application?: string | undefined;
   /** @defaultValue true */
   readonly validateOnPost?: boolean | undefined;
 }

@@ -29,6 +29,7 @@ import type { PostOptions } from './post-options.js';
 import type { Reporter } from './reporter.js';
 import { Session, type GapReader } from './session.js';
 import { Sessions } from './sessions.js';
+import { Signatures } from './signatures.js';
 import type { Transport, TransportReceiver, TransportStatus } from './transport.js';
 
 export type { DeliveriesRead } from './replay.js';
@@ -62,7 +63,9 @@ export class Hub implements PastReader {
   private readonly reads = new AtOnce(MAX_READS);
   private subscriber: GapReader | undefined = undefined;
 
-  constructor({ reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true }: HubOptions) {
+  constructor(options: HubOptions) {
+    const { reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true } = options;
+    const { secrets = [], application = '' } = options;
     const { node, types } = this;
     const { maxMessageBytes } = { ...DEFAULT_LIMITS, ...limits };
     const prefix = envelopePrefix(node);
@@ -78,8 +81,10 @@ export class Hub implements PastReader {
     const audience = (this.audience = new Audience(types, transport, reporter, shared));
     const postCheck = instanceCheck && validateOnPost ? new PostCheck(types, instanceCheck, classFilter) : undefined;
     const here = { origin: 'local', node, codec } as const;
-    this.outbound = new Outbound(audience, here, prefix, maxMessageBytes, transport, postCheck, histories, reporter);
-    this.inbound = new Inbound(audience, codec, prefix, maxMessageBytes, reporter, shared);
+    const signatures = new Signatures(secrets, application, (fault) => reporter.serversDiffer(fault));
+    const envelopes = { prefix, maxMessageBytes, signatures };
+    this.outbound = new Outbound(audience, here, envelopes, transport, postCheck, histories, reporter);
+    this.inbound = new Inbound(audience, codec, envelopes, reporter, shared);
   }
 
   /** How channels are defined. */

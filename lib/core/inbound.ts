@@ -1,4 +1,4 @@
-import { MAX_CHANNEL_NAME_LENGTH } from '../protocol/channel-name.js';
+import { MAX_CHANNEL_NAME_LENGTH, RESERVED_PREFIX } from '../protocol/channel-name.js';
 import type { Codec } from '../protocol/codec.js';
 import { decodeEnvelope } from '../protocol/envelope.js';
 import { InvalidMessageError } from '../protocol/errors.js';
@@ -9,24 +9,32 @@ import { typeName } from '../protocol/serializable.js';
 import type { Audience } from './audience.js';
 import { notCarried } from './class-guard.js';
 import { Delivery } from './delivery.js';
+import type { Envelopes } from './envelopes.js';
 import type { Histories } from './histories.js';
 import type { HistoryEntry } from './history-store.js';
 import type { ListenerList } from './listener-list.js';
 import type { Reporter } from './reporter.js';
+import type { Signatures } from './signatures.js';
 
 /** Takes what other nodes publish: what is a message of its channel goes to the listeners of this node. */
 export class Inbound {
   private rejected = 0;
 
-  /** @param ownPrefix - what the envelopes of this node begin with */
+  private readonly ownPrefix: string;
+  private readonly maxMessageBytes: number;
+  private readonly signatures: Signatures;
+
   constructor(
     private readonly audience: Audience,
     private readonly codec: Codec,
-    private readonly ownPrefix: string,
-    private readonly maxMessageBytes: number,
+    { prefix, maxMessageBytes, signatures }: Envelopes,
     private readonly reporter: Reporter,
     private readonly histories: Histories | undefined,
-  ) {}
+  ) {
+    this.ownPrefix = prefix;
+    this.maxMessageBytes = maxMessageBytes;
+    this.signatures = signatures;
+  }
 
   /** How many messages could not be delivered, since the start. */
   get rejectedCount(): number {
@@ -72,7 +80,7 @@ export class Inbound {
    * @returns `undefined` for what is no message of the channel, which has been reported
    */
   replay({ payload, offset }: HistoryEntry, epoch: string, channel: string): Delivery | undefined {
-    const heard = this.audience.of(channel) ?? { name: channel };
+    const heard = this.audience.of(channel) ?? { name: channel, isReserved: channel.startsWith(RESERVED_PREFIX) };
     try {
       return this.read(payload, channel, heard, undefined, { epoch, offset }, true);
     } catch (error) {
@@ -97,7 +105,7 @@ export class Inbound {
   private read(
     payload: string,
     channel: string,
-    heard: Pick<ListenerList, 'name'> & Partial<Pick<ListenerList, 'definition'>>,
+    heard: Pick<ListenerList, 'name' | 'isReserved'> & Partial<Pick<ListenerList, 'definition'>>,
     template: string | undefined,
     position: Position | undefined,
     replayed = false,
@@ -108,7 +116,10 @@ export class Inbound {
     // Redis takes names of any length, and what is kept of a message has its name.
     if (channel.length > MAX_CHANNEL_NAME_LENGTH) throw new InvalidMessageError('the name of its channel is too long');
     const { codec } = this;
-    const envelope = decodeEnvelope(payload);
+    const isKept = position !== undefined;
+    const envelope = decodeEnvelope(
+      heard.isReserved ? this.signatures.open(payload, heard.name, channel, isKept) : payload,
+    );
     const type = this.audience.classOf(heard.name, heard);
     // A stock client cannot say the class: it is the channel's.
     const foreignType = envelope.node === undefined ? type && typeName(type) : undefined;

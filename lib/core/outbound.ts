@@ -5,6 +5,7 @@ import { ConfigurationError, LimitExceededError, RedisNotEnabledError } from '..
 import { exceedsBytes } from '../protocol/limits.js';
 import { declarations } from '../protocol/serializable.js';
 import type { Audience } from './audience.js';
+import type { Envelopes } from './envelopes.js';
 import { assertPosted, isDirectly } from './class-guard.js';
 import { Delivery, type Origin } from './delivery.js';
 import { keepsNone, type Histories } from './histories.js';
@@ -28,15 +29,14 @@ export class Outbound {
 
   /**
    * @param here - what the messages of this node have in common
-   * @param ownPrefix - what the envelopes of this node begin with
+   * @param envelopes - how those of this node are written
    * @param postCheck - what may refuse messages beside their class
    * @param histories - where channels keep theirs; none over a transport that keeps none
    */
   constructor(
     private readonly audience: Audience,
     private readonly here: Origin,
-    private readonly ownPrefix: string,
-    private readonly maxMessageBytes: number,
+    private readonly envelopes: Envelopes,
     private readonly transport: Transport | undefined,
     private readonly postCheck: PostCheck | undefined,
     private readonly histories: Histories | LocalHistoryStore | undefined,
@@ -82,10 +82,12 @@ export class Outbound {
   private payloadOf({ channel: name, encoded, postedAt, forms }: Delivery): string {
     const serial = ++this.published;
     forms.serial = serial;
-    const payload = encodeEnvelope(name, this.ownPrefix, { postedAt, serial }, encoded);
-    if (exceedsBytes(payload, this.maxMessageBytes)) {
+    const { prefix, signatures, maxMessageBytes } = this.envelopes;
+    let payload = encodeEnvelope(name, prefix, { postedAt, serial }, encoded);
+    if (signatures.isOn) payload = signatures.sign(name, payload);
+    if (exceedsBytes(payload, maxMessageBytes)) {
       throw new LimitExceededError(
-        `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${this.maxMessageBytes})`,
+        `Channel ${quote(name)}: the message is longer than limits.maxMessageBytes (${maxMessageBytes})`,
       );
     }
     return payload;

@@ -50,6 +50,8 @@ export interface Reporter {
   streamFailed(failure: StreamFailure): void;
   /** A function of the application threw, or its promise rejected. Everything else goes on. */
   callbackFailed(failure: CallbackFailure): void;
+  /** Other servers of the application are not set up like this one. Told once of each fault. */
+  serversDiffer(fault: string): void;
   /** A reader was too slow and has been cut off. */
   slowConsumer(consumer: SlowConsumer): void;
 }

@@ -44,6 +44,10 @@ export class LoggingReporter implements Reporter {
     this.failed(`callback ${callback}`, () => `${callback} failed`, error);
   }
 
+  serversDiffer(fault: string): void {
+    this.warn('servers differ', fault);
+  }
+
   slowConsumer({ handler, bufferedBytes }: SlowConsumer): void {
     const text = `A reader of ${handler} was cut off: ${bufferedBytes} bytes were waiting for it, too many (sse.maxBufferedBytes) or for too long`;
     this.warn(`slow ${handler}`, text);

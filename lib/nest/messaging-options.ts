@@ -115,6 +115,13 @@ export interface MessagingOptions<Request = any> {
    */
   prefix?: string | undefined;
   /**
+   * Signs what servers send each other on the library's own channels: questions and answers about clients, revocations, and the
+   * requests of microservices. Whoever can write to Redis without it can forge none of them. At least 32 characters, the same on
+   * all servers of the application, as `openssl rand -base64 32` makes them. Of several, the first one signs and all are accepted.
+   * @defaultValue none: nothing is signed, and whoever can write to Redis is trusted
+   */
+  secret?: string | readonly string[] | undefined;
+  /**
    * Tells who is behind a request; `null`: nobody. Asked when the session's authentication is first needed, after the
    * guards have run. It may be asynchronous; then see {@link Session.auth}. If it throws, rejects, takes more than
    * 10 s or gives something that is not {@link AuthenticationClaims}, that is logged, and it is nobody. Once the

@@ -253,14 +253,23 @@ export class MessagingModule
 }
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
-  const { redis, transport, prefix, limits, types = [], validateOnPost } = options;
+  const { redis, transport, prefix, limits, types = [], validateOnPost, secret = [] } = options;
   refuseBundledRules();
   const classFilter = await loadClassTransformerFilter(options.classTransformer);
   const instanceCheck = await loadClassValidatorCheck(options.classValidator, classFilter);
   const own = transport && new IsolatedTransport(transport, reporter);
   const toOthers =
     redis === undefined ? own : new RedisTransport(redis, { prefix, maxMessageBytes: limits.maxMessageBytes });
-  const hub = new Hub({ reporter, limits, transport: toOthers, classFilter, instanceCheck, validateOnPost });
+  const hub = new Hub({
+    reporter,
+    limits,
+    transport: toOthers,
+    classFilter,
+    instanceCheck,
+    validateOnPost,
+    secrets: [secret].flat(),
+    application: prefix,
+  });
   for (const type of types) hub.types.register(type);
   // Until the handlers are found, which is when all modules are ready.
   hub.holdPosts();

@@ -3,6 +3,7 @@ import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS, resolveLimits } from '../protocol/limits.js';
 import { validateRedisOption } from '../transport/redis-options.js';
+import { checkSecret } from './check-secret.js';
 import { checkGateway } from './gateway/gateway-options.js';
 import type {
   ClassValidatorOptions,
@@ -44,6 +45,7 @@ const MODULE: Record<string, OptionCheck> = {
   // What Redis' patterns treat specially would have to be escaped wherever a person uses the prefix.
   prefix: (value) =>
     typeof value === 'string' && /^[\w:.\-/{}]*$/.test(value) ? undefined : 'a string of letters, digits and "_:.-/{}"',
+  secret: checkSecret,
   authenticate: callback,
   sse: (value, path) =>
     checkOptions(value, path, {

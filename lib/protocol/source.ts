@@ -115,6 +115,11 @@ function keep<V>(map: Map<string, V>, key: string, value: V, max: number): V {
   return value;
 }
 
+/** Whether a name is of the messages of sources: a reserved one, and yet the application's. */
+export function isOfSource(name: string): boolean {
+  return name.startsWith(`${RESERVED_PREFIX}${FROM}/`);
+}
+
 /** The class of the source whose messages a channel, or a template over all sources of that class, carries. */
 export function sourceOfChannel(
   segments: readonly string[],

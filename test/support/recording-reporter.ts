@@ -14,6 +14,7 @@ export class RecordingReporter implements Reporter {
   readonly streamFailures: StreamFailure[] = [];
   readonly callbackFailures: CallbackFailure[] = [];
   readonly slowConsumers: SlowConsumer[] = [];
+  readonly faultsOfServers: string[] = [];
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
     this.listenerFailures.push({ ...failure, error });
@@ -29,6 +30,10 @@ export class RecordingReporter implements Reporter {
 
   callbackFailed(failure: CallbackFailure): void {
     this.callbackFailures.push(failure);
+  }
+
+  serversDiffer(fault: string): void {
+    this.faultsOfServers.push(fault);
   }
 
   slowConsumer(consumer: SlowConsumer): void {

@@ -127,6 +127,26 @@ describe('Each option of the module', () => {
     expect(() => checkExtras({ gateway })).not.toThrow();
   });
 
+  test.each<[unknown, string]>([
+    ['short', 'it has 5'],
+    [[], 'it has 0'],
+    [['a'.repeat(32), 'a'.repeat(32)], 'twice'],
+    [['a'.repeat(32), 'sesame'], 'item 1 has 6'],
+    [['a'.repeat(32), undefined], 'item 1 is no string, but undefined'],
+    [`${'a'.repeat(32)}\n`, 'ends with white space'],
+    [Array.from({ length: 11 }, (_, index) => `${'a'.repeat(32)}${index}`), 'it has 11'],
+  ])('that is a secret is one that nobody guesses, and no error shows it: %j', (secret, text) => {
+    expect(() => resolveOptions({ secret } as never)).toThrow(ConfigurationError);
+    expect(() => resolveOptions({ secret } as never)).toThrow(text);
+    expect(() => resolveOptions({ secret } as never)).not.toThrow(/aaa|sesame|short/);
+  });
+
+  test('that is a secret may be one or several', () => {
+    for (const secret of ['a'.repeat(32), ['a'.repeat(32), 'b'.repeat(44)]]) {
+      expect(() => resolveOptions({ secret })).not.toThrow();
+    }
+  });
+
   test('in a transport of the application that it may have is a function', () => {
     const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers: 'no' });
     expect(() => resolveOptions({ transport })).toThrow(

@@ -1,0 +1,194 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { Controller, Module } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { APP_GUARD } from '@nestjs/core';
+import { Redis } from 'ioredis';
+import {
+  AuthorizeChannel,
+  defineChannel,
+  MessagingModule,
+  MessagingService,
+  type ClientContext,
+  type MessagingModuleOptions,
+} from 'nestjs-messaging';
+import { Deferred } from '../../lib/core/deferred.js';
+import { Hub } from '../../lib/core/hub.js';
+import { NodeRequests } from '../../lib/core/node-requests.js';
+import { startApp, type TestApp } from '../support/apps.js';
+import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { Queue } from '../support/queue.js';
+import { ReadsUser } from '../support/reads-user.js';
+import { RecordingReporter } from '../support/recording-reporter.js';
+import { RedisNodes } from '../support/redis-nodes.js';
+import type { RedisServer } from '../support/redis-server.js';
+
+const SECRET = 'a secret of the servers, and of nobody else';
+const Board = defineChannel<string>('neighbours/board', undefined, { clients: true });
+const Vault = defineChannel<string>('neighbours/vault');
+
+@Controller()
+class Access {
+  @AuthorizeChannel(Vault)
+  mayRead({ auth }: ClientContext) {
+    return auth?.userId === 'owner';
+  }
+}
+
+let nodes: RedisNodes;
+let redis: RedisServer;
+let running: TestApp[];
+beforeEach(async () => {
+  nodes = new RedisNodes();
+  running = [];
+  redis = await nodes.server();
+});
+afterEach(() => nodes[Symbol.asyncDispose]());
+
+async function server(options: MessagingModuleOptions = {}): Promise<TestApp> {
+  const app = nodes.use(
+    await startApp({
+      imports: [MessagingModule.forRoot({ redis: redis.url, gateway: { leaveMs: 0 }, ...options })],
+      controllers: [Access],
+      providers: [{ provide: APP_GUARD, useClass: ReadsUser }],
+    }),
+  );
+  running.push(app);
+  return app;
+}
+
+const requestsTo = ({ url }: TestApp, user: string) => new GatewayRequests(`${url}/messages`).as(user);
+
+/** What all servers have logged: Nest has one log in a process. */
+const logged = () => running.flatMap(({ logger }) => logger.problems).join('\n');
+
+/** All that travels under the prefix of the application, as somebody else on this Redis hears it. */
+async function eavesdropper() {
+  const heard = new Queue<{ readonly channel: string; readonly payload: string }>();
+  const client = new Redis(redis.url);
+  nodes.use({ [Symbol.dispose]: () => client.disconnect() });
+  await client.psubscribe('messaging:|*');
+  client.on('pmessage', (_pattern: string, channel: string, payload: string) => heard.push({ channel, payload }));
+  return heard;
+}
+
+/** Whoever has said what they say before this has been heard by the server of this stream. */
+async function untilHeard(opened: { readonly client: Parameters<typeof frameOf>[0] }): Promise<void> {
+  const neighbour = nodes.probe(redis);
+  const mark = randomUUID();
+  const envelope = `{"metadata":{"v":1,"node":"${randomUUID()}","at":${Date.now()},"n":1},"pattern":"${Board.name}","data":"${mark}"}`;
+  await neighbour.redis.publish(`messaging:|${Board.name}`, envelope);
+  await opened.client.events.until(({ data }) => data.includes(mark));
+}
+
+describe('A neighbour on the same Redis, if the servers have a secret,', () => {
+  test('changes no subscription of a client, and repeats none that was made', async () => {
+    const [a, b] = [await server({ secret: SECRET }), await server({ secret: [SECRET] })];
+    await using opened = await requestsTo(a, 'eve').open(Board.name);
+    const { connection } = opened.ready;
+    const heard = await eavesdropper();
+    // A change that another server asks for, which the neighbour makes another one of.
+    await requestsTo(b, 'eve').changed(connection, { unsubscribe: ['neighbours/none'] });
+    const { channel, payload } = await heard.until((each) => each.channel.includes(connection.slice(0, 36)));
+    const forged = payload
+      .replace(/"subscribe":\[[^\]]*\]/, `"subscribe":["${Vault.name}"]`)
+      .replace(/"id":"[^"]*"/, `"id":"${randomUUID()}"`);
+    expect(forged).toContain(Vault.name);
+    const neighbour = nodes.probe(redis);
+    for (const each of [forged, forged.replace(/,"sig":"[^"]*"/, ''), payload]) {
+      expect(await neighbour.redis.publish(channel, each)).toBeGreaterThan(0);
+    }
+    await b.app.get(MessagingService).postMessage(Vault, 'for the owner alone', { global: true });
+    await untilHeard(opened);
+    expect(opened.client.events.pending).toEqual([]);
+    expect(logged()).toMatch(/signature is wrong[^]*not signed[^]*received before/);
+  });
+
+  test("answers in no server's place", async () => {
+    const answer = new Deferred();
+    const at = async (answers: (body: unknown) => unknown) => {
+      const hub = new Hub({ reporter: new RecordingReporter(), secrets: [SECRET], transport: nodes.create(redis.url) });
+      nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
+      const requests = new NodeRequests(hub, answers);
+      const listeners = requests.listen();
+      await hub.start();
+      await Promise.all(listeners.map(({ ready }) => ready));
+      return { hub, requests };
+    };
+    const a = await at(async () => {
+      await answer.promise;
+      return 'the truth';
+    });
+    const b = await at(() => undefined);
+    const heard = await eavesdropper();
+    const answered = b.requests.ask(a.hub.node, 'may they?', 60_000);
+    const { payload } = await heard.until(({ channel }) => channel.includes(a.hub.node));
+    const id = /"id":"([^"]*)"/.exec(payload)![1]!;
+    const data = `{"kind":"answer","id":"${id}","body":"a lie"}`;
+    const own = `messaging:node/${b.hub.node}`;
+    const forged = `{"metadata":{"v":1,"node":"${a.hub.node}","at":${Date.now()},"n":9},"pattern":"${own}","data":${data}}`;
+    const neighbour = nodes.probe(redis);
+    for (const each of [forged, `${forged.slice(0, -1)},"sig":"${'A'.repeat(43)}"}`]) {
+      expect(await neighbour.redis.publish(`messaging:|${own}`, each)).toBeGreaterThan(0);
+    }
+    answer.resolve();
+    expect(await answered).toBe('the truth');
+    expect(b.hub.rejectedCount).toBe(2);
+  });
+
+  test('revokes nobody, even with this library; servers with the secret do', async () => {
+    const [a, b] = [await server({ secret: SECRET }), await server({ secret: [SECRET, 'x'.repeat(32)] })];
+    const neighbour = await server({ secret: 'the neighbour knows another secret' });
+    await using opened = await requestsTo(a, 'owner').open(Board.name, Vault.name);
+    await neighbour.app.get(MessagingService).revokeAuthentication('owner');
+    await untilHeard(opened);
+    expect(logged()).toContain('is of no "secret" of this server');
+    await b.app.get(MessagingService).revokeAuthentication('owner');
+    await opened.client.ended;
+  });
+});
+
+test('Without a secret a neighbour is trusted: it may revoke whom it likes, as SECURITY.md says', async () => {
+  const [a, neighbour] = [await server(), await server()];
+  await using opened = await requestsTo(a, 'owner').open(Board.name);
+  expect(await neighbour.app.get(MessagingService).revokeAuthentication('owner')).toBe(true);
+  await opened.client.ended;
+});
+
+test('The permissions of docs/redis.md keep a neighbour from all that it could do', async () => {
+  const file = path.resolve(import.meta.dirname, '../../docs/redis.md');
+  const rules = [...readFileSync(file, 'utf8').matchAll(/^ACL (SETUSER .*)$/gm)].map(([, rule]) => rule!.split(' '));
+  const admin = nodes.probe(redis);
+  for (const rule of rules.filter((each) => !each.includes('off'))) await admin.redis.call('ACL', ...rule);
+  const at = new URL(redis.url);
+  const as = (user: string, password: string) => `redis://${user}:${password}@${at.host}`;
+  const Log = defineChannel<string>('neighbours/log', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
+
+  @Module({})
+  class Nothing {}
+  const app = await server({ redis: as('app', 'secret'), types: [Nothing] });
+  expect(await app.app.get(MessagingService).postMessage(Log, 'kept')).toBe(true);
+  const [key] = await admin.redis.keys('messaging:*');
+  const neighbour = new Redis(as('neighbour', 'other'), { enableReadyCheck: false });
+  nodes.use({ [Symbol.dispose]: () => neighbour.disconnect() });
+  await neighbour.set('other:key', 'is its own');
+  await neighbour.publish('other:news', 'is its own');
+  for (const [command, ...args] of [
+    ['publish', 'messaging:|messaging:revocations', '{}'],
+    ['subscribe', 'messaging:|neighbours/board'],
+    ['psubscribe', 'messaging:|*'],
+    ['psubscribe', '*'],
+    ['type', key!],
+    ['del', key!],
+    ['xadd', key!, '*', 'a', 'b'],
+    ['eval', `return redis.call('del', '${key!}')`, '0'],
+    ['flushall'],
+    ['monitor'],
+    ['client', 'kill', 'type', 'normal'],
+    ['config', 'get', '*'],
+    ['acl', 'list'],
+  ]) {
+    await expect(neighbour.call(command!, ...args)).rejects.toThrow(/NOPERM|can't access/);
+  }
+});
