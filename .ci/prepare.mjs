@@ -1,11 +1,12 @@
 // Makes a checkout ready to run; does nothing where nothing is missing. Plain Node, since it runs before anything is installed.
 //
 //   node .ci/prepare.mjs            installs the packages
-//     --tests                       ... and provides redis-server, Chromium and nginx for the tests
+//     --tests                       ... and provides redis-server, Chromium, nginx and the packages of a Nest 11 project for the tests
 //     --redis                       ... and provides redis-server, unless REDIS_URL names one
+//     --commonjs                    ... and builds the CommonJS form of lib, which is for packages only
 //     --build | --build=lib         ... and builds lib and sample-app, or lib alone, where dist is older than the sources
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -14,9 +15,12 @@ process.chdir(root);
 const wants = new Set(process.argv.slice(2));
 
 installPackages();
-if (wants.has('--tests')) providePrograms([redisServer(), chromium(), nginx()]);
-else if (wants.has('--redis') && !process.env['REDIS_URL']) providePrograms([redisServer()]);
+if (wants.has('--tests')) {
+  installPackages('fixtures/nest-11');
+  providePrograms([redisServer(), chromium(), nginx()]);
+} else if (wants.has('--redis') && !process.env['REDIS_URL']) providePrograms([redisServer()]);
 if (wants.has('--build') || wants.has('--build=lib')) build('lib', 'index.js', []);
+if (wants.has('--commonjs')) buildCommonJs();
 if (wants.has('--build')) {
   build('sample-app', 'main.js', ['dist/lib/index.js']);
   bundlePage();
@@ -26,20 +30,21 @@ if (wants.has('--build')) {
  * Installs what package-lock.json says, unless node_modules holds it. Not `npm ci`: that refuses a lock file which lacks the binaries of
  * another platform, as npm writes it where a registry does not have them all.
  */
-function installPackages() {
-  if (packagesAreInstalled()) return;
-  say('Installing packages (once, about a minute) ...');
+function installPackages(folder = '.') {
+  if (packagesAreInstalled(folder)) return;
+  say(folder === '.' ? 'Installing packages (once, about a minute) ...' : `Installing the packages of ${folder} ...`);
   const npm = process.env['npm_execpath'];
   const [command, first] = npm ? [process.execPath, [npm]] : ['npm', []];
   const args = [...first, 'install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'];
-  if (!run(command, args)) give('The packages could not be installed; see above what npm says.');
+  if (!run(command, [...args, `--prefix=${folder}`]))
+    give('The packages could not be installed; see above what npm says.');
 }
 
 /** npm writes node_modules/.package-lock.json last, so a broken-off install is seen; contents are compared, as file times change with every checkout. */
-function packagesAreInstalled() {
-  const installedFile = 'node_modules/.package-lock.json';
+function packagesAreInstalled(folder) {
+  const installedFile = join(folder, 'node_modules/.package-lock.json');
   if (!existsSync(installedFile)) return false;
-  const wanted = JSON.parse(readFileSync('package-lock.json', 'utf8')).packages;
+  const wanted = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')).packages;
   const installed = JSON.parse(readFileSync(installedFile, 'utf8')).packages;
   return Object.entries(wanted).every(
     ([path, { version, optional, link }]) =>
@@ -99,6 +104,17 @@ function build(project, entry, needs) {
   if (!run(process.execPath, ['node_modules/@nestjs/cli/bin/nest.js', 'build', project])) {
     give(`${project} could not be built; see above.`);
   }
+}
+
+/** The same once more, for programs that load CommonJS only: those of Jest, above all. */
+function buildCommonJs() {
+  if (modified('dist/cjs/package.json') >= Math.max(...['lib', 'tsconfig.json'].map(newest))) return;
+  say('Building lib as CommonJS ...');
+  rmSync('dist/cjs', { recursive: true, force: true });
+  if (!run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'lib/tsconfig.cjs.json'])) {
+    give('lib could not be built as CommonJS; see above.');
+  }
+  writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
 }
 
 /** Makes the script of the sample app's page if it is missing, as after each build, or older than what goes into it. */

@@ -37,7 +37,7 @@ let tarball: string;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'nestjs-messaging-package-'));
-  run(root, '.ci/prepare.mjs', '--build=lib');
+  run(root, '.ci/prepare.mjs', '--build=lib', '--commonjs');
   execFileSync('npm', ['pack', '--ignore-scripts', '--loglevel=error', '--pack-destination', folder], {
     cwd: root,
     stdio: 'pipe',
@@ -114,15 +114,13 @@ describe('The packed files', () => {
     expect(run(root, tool('publint/src/cli.js'), 'run', tarball, '--strict')).toContain('All good!');
   });
 
-  it('have types that resolve from ES modules and bundlers', () => {
-    expect(() =>
-      run(root, tool('@arethetypeswrong/cli/dist/index.js'), tarball, '--profile', 'esm-only'),
-    ).not.toThrow();
+  it('have types that resolve from ES modules, CommonJS and bundlers, by the old resolution of TypeScript too', () => {
+    expect(() => run(root, tool('@arethetypeswrong/cli/dist/index.js'), tarball)).not.toThrow();
   });
 
   it('are the built library, its sources, its licence and its documents, and nothing else', () => {
     const foreign = packedFiles().filter(
-      (file) => !/^(dist|dist\/lib|lib|docs)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(file),
+      (file) => !/^(dist|dist\/(lib|cjs)|lib|docs)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(file),
     );
 
     expect(foreign).toEqual([]);
@@ -264,6 +262,49 @@ describe('A project that installed the package', () => {
     expect(await sizeOf('MessagingClient')).toBeLessThan(13_550);
     expect(await sizeOf('MessagingClient, shareAcrossTabs')).toBeLessThan(15_200);
     expect(await sizeOf('defineChannel, Serializable, Message')).toBeLessThan(3_050);
+  });
+});
+
+describe('A CommonJS project as Nest 11 generates it', () => {
+  const fixture = join(root, 'fixtures/nest-11');
+  let project: string;
+
+  beforeAll(() => {
+    project = join(folder, 'nest-11');
+    cpSync(join(fixture, 'src'), join(project, 'src'), { recursive: true });
+    for (const file of ['package.json', 'tsconfig.json']) cpSync(join(fixture, file), join(project, file));
+    mkdirSync(join(project, 'node_modules'));
+    for (const installed of readdirSync(join(fixture, 'node_modules'))) {
+      if (installed.startsWith('.')) continue;
+      symlinkSync(join(fixture, 'node_modules', installed), join(project, 'node_modules', installed), 'junction');
+    }
+    cpSync(join(folder, 'package'), join(project, 'node_modules', manifest.name), { recursive: true });
+  });
+
+  it('passes its tests in Jest, whose CommonJS loads no ES module', () => {
+    expect(() => run(project, join(fixture, 'node_modules/jest/bin/jest.js'))).not.toThrow();
+  });
+
+  it.each([
+    ['nodenext', 'nodenext'],
+    ['commonjs', 'node10'],
+  ])('compiles with module %s and moduleResolution %s', (module, resolution) => {
+    const options = [
+      '--module',
+      module,
+      '--moduleResolution',
+      resolution,
+      '--resolvePackageJsonExports',
+      String(resolution !== 'node10'),
+    ];
+    expect(
+      run(project, join(fixture, 'node_modules/typescript/bin/tsc'), '--noEmit', '--incremental', 'false', ...options),
+    ).toBe('');
+  });
+
+  it('has one copy of the library, by require() and by import', () => {
+    const code = `const { MessagingModule } = require('nestjs-messaging'); import('nestjs-messaging').then((again) => console.log(again.MessagingModule === MessagingModule))`;
+    expect(run(project, '-e', code)).toBe('true\n');
   });
 });
 
