@@ -11,7 +11,7 @@ import { isolateListeners } from './isolated-signal.js';
 import type { Reporter } from './reporter.js';
 import type { SessionCloseReason } from './session-close-reason.js';
 import { hasStackRoom } from './stack-room.js';
-import type { Timed, TimeWheel } from './time-wheel.js';
+import type { TimeWheel } from './time-wheel.js';
 
 const IN_MICROTASK = Promise.resolve();
 /**
@@ -91,7 +91,7 @@ interface PendingAuthentication {
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
-export class Session implements Timed, Disposable, AsyncDisposable {
+export class Session implements Disposable, AsyncDisposable {
   #id: string | undefined;
   /** `null`: it was waited for, and is nobody. */
   #auth: AuthenticationInfo | null | undefined;
