@@ -11,8 +11,8 @@ export interface ClientStatus {
    *   and it may be subscribed with again
    */
   readonly state: 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
-  /** Why it is `closed`; `drain` while it is `waiting` for a server that is going away. */
-  readonly reason?: CloseReason | 'drain' | undefined;
+  /** Why it is `closed`, or why it is `waiting` though nothing has failed. */
+  readonly reason?: CloseReason | ReturnReason | undefined;
   /**
    * What went wrong last: why it is `waiting` or `closed`. While it is `open`: why the last change of the subscriptions
    * has not got through yet. What `fetch` or `headers` failed by is its `cause`.
@@ -34,3 +34,11 @@ export interface ClientStatus {
  *   HTTP 4xx, from a server that has never let it in)
  */
 export type CloseReason = 'close' | 'end' | 'revoked' | 'refused' | 'misconfigured';
+
+/**
+ * Why the server has sent a client away, which comes back.
+ *
+ * - `drain`: it is going away, or the stream has become old
+ * - `expired`: the sign-in has expired; `headers` is asked for another one
+ */
+export type ReturnReason = 'drain' | 'expired';

@@ -38,7 +38,7 @@ export type {
 } from '../protocol/index.js';
 export type { GapReason, Position } from '../protocol/position.js';
 export type { ClientErrorContext, LinkFactory, MessagingClientOptions } from './client-options.js';
-export type { ClientStatus, CloseReason } from './client-status.js';
+export type { ClientStatus, CloseReason, ReturnReason } from './client-status.js';
 export type { Link, LinkReceiver } from './link.js';
 export type { MessageObserver, MessageStream } from './message-stream.js';
 export type { MessageGap, StreamOptions, SubscribeOptions } from './messaging-client.js';

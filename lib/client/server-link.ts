@@ -88,13 +88,14 @@ export class ServerLink implements Link, StreamOwner {
     this.isPlain = status === 400 && !this.isPlain && this.positions.size > 0;
     // Some server on the way, or one that starts, may answer so for a while. And `headers` may renew a sign-in, once.
     const mayPass = reason === 'misconfigured' ? this.#isKnown : status! > 400 && ++this.#refusals < 2;
-    if (reason && reason !== 'drain' && !this.isPlain && !mayPass) return this.#shut(reason, error);
+    const returnReason = reason === 'drain' || reason === 'expired' ? reason : undefined;
+    if (reason && !returnReason && !this.isPlain && !mayPass) return this.#shut(reason as CloseReason, error);
     if (stream?.isSuccess) this.#retry.reset();
     if (this.wanted.size === 0) return this.#connect();
     this.receiver.status({
       state: 'waiting',
       retryAt: this.#retry.wait(error, retryMs),
-      reason: reason === 'drain' ? reason : undefined,
+      reason: returnReason,
       error,
     });
   }

@@ -18,11 +18,12 @@ import {
   type WithdrawnEvent,
 } from '../protocol/gateway.js';
 import { hasMediaType } from '../protocol/media-type.js';
-import type { CloseReason } from './client-status.js';
+import type { CloseReason, ReturnReason } from './client-status.js';
 import { MAX_TIMEOUT_MS, Stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
 import { readEvents, type StreamEvent } from './event-reader.js';
 import { PastStream, type PastOwner } from './past-stream.js';
+import { portionOf, room } from './portion.js';
 import { advance, nameOf } from './positions.js';
 import { Retry } from './retry.js';
 import { failureOf, type Post } from './server-requests.js';
@@ -35,9 +36,6 @@ const ANSWER_TIMEOUT_MS = 30_000;
 const PATIENCE_MS = 5_000;
 /** A stream that was ready for this long, or has brought a message, was worth opening. */
 const LASTING_MS = 10_000;
-/** How much goes into one request, to subscribe and to unsubscribe together. */
-const MAX_PORTION_BYTES = 40_000;
-const encoder = new TextEncoder();
 /** A timer that goes off this late says nothing about the server. */
 const LATE_MS = 500;
 
@@ -62,7 +60,7 @@ type Answers = Pick<ChangeAnswer, 'replays'> & { readonly channels: readonly Ans
 /** How a stream ended. After a {@link CloseReason} no other one should be opened. */
 export interface StreamEnd {
   readonly error?: MessagingError;
-  readonly reason?: CloseReason | 'drain' | undefined;
+  readonly reason?: CloseReason | ReturnReason | undefined;
   /** The status that was answered instead of a stream, if that is the reason. */
   readonly status?: number;
   /** How long to stay away, as the server asks. */
@@ -98,6 +96,8 @@ export class ServerStream {
   /** When the server must have answered to the change that was asked for, by `uptime`; 0 for none. */
   #answerBy = 0;
   #hasFailed = false;
+  /** Whether its sign-in is about to expire. */
+  #mustRenew = false;
   #watchTimer: unknown;
 
   constructor(owner: StreamOwner) {
@@ -154,7 +154,7 @@ export class ServerStream {
     if (this.#isOver || !this.isReady || this.#answerBy || this.#retry.isWaiting) return;
     const { wanted } = this.#owner;
     // First what makes room on the server.
-    const left = { bytes: MAX_PORTION_BYTES };
+    const left = room();
     const unsubscribe = portionOf(
       [...this.#held].filter((channel) => !wanted.has(channel)),
       left,
@@ -163,7 +163,8 @@ export class ServerStream {
       [...wanted].filter((channel) => !this.confirmed.has(channel)),
       left,
     );
-    if (isProbe || subscribe.length + unsubscribe.length > 0) void this.#change(subscribe, unsubscribe);
+    if (isProbe || this.#mustRenew || subscribe.length + unsubscribe.length > 0)
+      void this.#change(subscribe, unsubscribe);
   }
 
   /** Tries again at once what waits to be tried again, and looks whether it still lives. */
@@ -215,8 +216,12 @@ export class ServerStream {
           this.#refused({ channel, error: 'CHANNEL_DENIED' });
         }
         return undefined;
+      case 'messaging:expiring':
+        this.#mustRenew = true;
+        return this.reconcile();
       case 'messaging:drain':
-        return this.end({ reason: 'drain', retryMs: this.#retryMs });
+      case 'messaging:expired':
+        return this.end({ reason: event.slice(10) as ReturnReason, retryMs: this.#retryMs });
       case 'messaging:end':
       case 'messaging:revoked': {
         const reason = event.slice(10) as CloseReason;
@@ -249,13 +254,16 @@ export class ServerStream {
     }
     this.#answerBy = clock.uptime() + ANSWER_TIMEOUT_MS;
     this.#watch();
+    const renew = this.#mustRenew;
     try {
       const path = `/${encodeURIComponent(this.connection!)}/channels`;
-      const response = await this.#request(path, { subscribe, unsubscribe });
+      const response = await this.#request(path, { subscribe, unsubscribe, ...(renew && { renew }) });
       const answer = (await response.json()) as ChangeAnswer;
       if (!this.#isOver) this.#settle(subscribe, answer);
       if (this.#isOver) return;
       this.#answerBy = 0;
+      // If it was not renewed, the server says so again.
+      if (renew) this.#mustRenew = false;
       for (const channel of unsubscribe) this.#held.delete(channel);
       if (this.#hasFailed) receiver.status({ state: 'open' });
       this.#hasFailed = false;
@@ -366,23 +374,6 @@ export class ServerStream {
       this.end({ error: new ConnectionLostError('The server has fallen silent') });
     }
   }
-}
-
-/**
- * As many of some items as go into one request: many servers take bodies of no more than 100 kB, and hand on to each
- * other no more than `limits.maxMessageBytes`.
- *
- * @param left - how much room there is; what is taken is taken off
- */
-function portionOf<T>(items: Iterable<T>, left = { bytes: MAX_PORTION_BYTES }): T[] {
-  const portion: T[] = [];
-  for (const item of items) {
-    const bytes = encoder.encode(JSON.stringify(item)).length + 1;
-    if (bytes > left.bytes) break;
-    left.bytes -= bytes;
-    portion.push(item);
-  }
-  return portion;
 }
 
 /** @returns the error if it is not JSON */

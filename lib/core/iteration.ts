@@ -8,7 +8,8 @@ import type { Hub } from './hub.js';
 import { tellOfGap } from './isolate.js';
 import { LISTEN_OPTIONS, replayStart, type ListenOptions } from './listen-options.js';
 import type { Listener } from './listener.js';
-import type { GapReader, Session } from './session.js';
+import type { GapReader } from './gap-reader.js';
+import type { Session } from './session.js';
 
 const OPTIONS: Record<keyof (IterateOptions & ListenOptions), OptionCheck> = {
   // Their values are looked at where clients' are, too.

@@ -3,15 +3,14 @@ import { setMaxListeners } from 'node:events';
 import { describe } from '../protocol/channel-name.js';
 import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol/authentication.js';
 import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
-import type { Position } from '../protocol/position.js';
-import type { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
+import type { Following, GapReader } from './gap-reader.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Reporter } from './reporter.js';
 import type { SessionCloseReason } from './session-close-reason.js';
 import { hasStackRoom } from './stack-room.js';
-import type { TimeWheel } from './time-wheel.js';
+import type { Timed, TimeWheel } from './time-wheel.js';
 
 const IN_MICROTASK = Promise.resolve();
 /**
@@ -53,32 +52,6 @@ export interface Registration {
   unsubscribe(): void;
 }
 
-/** Passes on the messages of streams. It is told of more, since operators carry messages alone. */
-export interface GapReader {
-  /** Of a loss. */
-  gap(gap: Gap): void;
-  /** That it subscribes to a channel with history. @returns whom to tell of its messages; `undefined`: nobody */
-  follow?(channel: string): Following | undefined;
-}
-
-/** Follows the messages of a subscription to a channel with history. */
-export interface Following {
-  /** Where the subscription begins, whatever it was made with. */
-  readonly after: Position | undefined;
-  /** A message goes to the subscriber now. */
-  begin(delivery: Delivery): void;
-  /** It has gone there. */
-  end(): void;
-  /** It has had the past, if it began there. @param position - where the channel was, if there was no message before */
-  arrived(position: Position): void;
-  /** Whether the subscriber can take more at once. */
-  readonly keepsUp: boolean;
-  /** Resolves when the subscriber has taken what it was given. */
-  drained(): Promise<void>;
-  /** The subscription has ended. */
-  close(): void;
-}
-
 type OnClose = (reason: SessionCloseReason) => void;
 
 /** The question who is behind a session, while it waits for its answer. */
@@ -91,7 +64,7 @@ interface PendingAuthentication {
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
-export class Session implements Disposable, AsyncDisposable {
+export class Session implements Timed, Disposable, AsyncDisposable {
   #id: string | undefined;
   /** `null`: it was waited for, and is nobody. */
   #auth: AuthenticationInfo | null | undefined;
@@ -276,6 +249,30 @@ export class Session implements Disposable, AsyncDisposable {
   timeIsUp(): void {
     if (this.#auth) this.#learn(this.#auth);
     else if (!this.closed) void this.#whoIsKnown();
+  }
+
+  /**
+   * Whether another sign-in may take the place of its own: one of the same user, which lasts longer.
+   * @internal
+   */
+  isRenewedBy({ userId, expiresAt = Infinity }: AuthenticationInfo): boolean {
+    const auth = this.#auth;
+    if (this.closed || auth?.expiresAt === undefined) return false;
+    return String(auth.userId) === String(userId) && expiresAt > auth.expiresAt;
+  }
+
+  /**
+   * Goes on with another sign-in, if it {@link isRenewedBy} that.
+   *
+   * @returns whether it does
+   * @internal
+   */
+  renew(auth: AuthenticationInfo): boolean {
+    if (!this.isRenewedBy(auth)) return false;
+    this.#sessions.wheel.remove(this.#auth!.expiresAt!, this);
+    this.#auth = auth;
+    this.#learn(auth);
+    return !this.closed;
   }
 
   /**

@@ -10,7 +10,8 @@ import { knownPosition } from './known-position.js';
 import type { Heard, Listener } from './listener.js';
 import { MessageContext } from './message-context.js';
 import type { Pace, ReplayStart } from './replay.js';
-import type { Following, Session } from './session.js';
+import type { Following } from './gap-reader.js';
+import type { Session } from './session.js';
 
 const LABEL = 'createStream()';
 

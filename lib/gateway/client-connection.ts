@@ -4,6 +4,7 @@ import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { ChannelAnswer, WithdrawalReason } from '../protocol/gateway.js';
 import type { FeedReader } from '../sse/feed.js';
 import { positionOwner, type Admissions } from './admission.js';
@@ -12,6 +13,7 @@ import type { ChannelFeeds } from './channel-feeds.js';
 import type { ClientFeed } from './client-feed.js';
 import type { Claim, NativeProof } from './claim.js';
 import { ClientForm } from './client-form.js';
+import { ExpiryNotice } from './expiry-notice.js';
 import {
   enterWithLess,
   findHistory,
@@ -26,6 +28,7 @@ import {
 import { NativeForm } from './native-form.js';
 import type { Recovery } from './recovery.js';
 import type { Returned } from './recovery-wire.js';
+import type { Renewal } from './renewal.js';
 import type { ListenerReplay, ListenerReplays } from './replay-request.js';
 import { enterAnew, type Entrance } from './resume.js';
 import { withoutLost, type StreamForm } from './stream-form.js';
@@ -71,6 +74,8 @@ export class ClientConnection {
   private hasBegun = false;
   /** Of channels with history, once it has any. */
   private catchUp: CatchUp | undefined = undefined;
+  /** If its sign-in expires and its client can renew it. */
+  private notice: ExpiryNotice | undefined = undefined;
   /** Changes that have come before. */
   private waiting: (() => void)[] | undefined = undefined;
 
@@ -192,6 +197,18 @@ export class ClientConnection {
     return lost.length > 0;
   }
 
+  /**
+   * Goes on with a later sign-in of its user, and without what that may not have, which the client is told.
+   *
+   * @returns whether it does
+   */
+  renew(auth: AuthenticationInfo, { denied }: Renewal): boolean {
+    if (!this.session.renew(auth)) return false;
+    this.notice?.plan();
+    this.withdraw(denied, 'denied');
+    return true;
+  }
+
   private async begin(
     asked: readonly ChannelAnswer[],
     claims: ReadonlyMap<string, Claim>,
@@ -199,6 +216,7 @@ export class ClientConnection {
   ): Promise<void> {
     const { answers, added } = this.hold(asked, claims);
     this.form = this.formOf(opening, answers);
+    this.notice = ExpiryNotice.of(this.session, this.form, this.context.hub.sessions.wheel);
     if (opening.form === 'client' && opening.past !== undefined) {
       const { replays } = opening.past;
       if (replays.length > 0) (this.waiting ??= []).push(() => this.replay(replays));

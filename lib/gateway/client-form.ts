@@ -1,6 +1,7 @@
 import type {
   ChannelAnswer,
   ChannelPosition,
+  ExpiringEvent,
   PositionEvent,
   ReadyEvent,
   ReplayEvent,
@@ -81,6 +82,10 @@ export class ClientForm implements StreamForm {
 
   withdrawn(channels: readonly string[], reason: WithdrawalReason): void {
     this.event('messaging:withdrawn', { channels, reason } satisfies WithdrawnEvent);
+  }
+
+  expiring(leftMs: number): void {
+    this.event('messaging:expiring', { leftMs } satisfies ExpiringEvent);
   }
 
   placeIn(): FeedPlace {

@@ -4,6 +4,7 @@ import { MAX_CONNECTION_LENGTH, type SubscribeError } from '../protocol/gateway.
 import { MAX_EPOCH_LENGTH, type Position } from '../protocol/position.js';
 import {
   readAuth,
+  readFlag,
   readList,
   readName,
   readObject,
@@ -12,6 +13,7 @@ import {
   readWholeNumber,
 } from '../protocol/wire-reader.js';
 import { claimOf, type Claim } from './claim.js';
+import { readRenewal, type Renewal } from './renewal.js';
 import { readListenerReplay, writeReplay, type ListenerReplay } from './replay-request.js';
 
 /** Of how many channels one change may end the subscriptions; a client may name more than it has. */
@@ -36,14 +38,23 @@ export interface ConnectionChange {
   readonly unsubscribe: readonly string[];
   /** What of the past its listeners are to be sent. */
   readonly replays: readonly ListenerReplay[];
+  /** If the connection is to go on with this sign-in. */
+  readonly renewal?: Renewal | undefined;
 }
 
-/** What became of each channel to subscribe to, in that order; `null`: there is no such connection of this user. */
-export type ChangeOutcome = readonly (SubscribeError | undefined)[] | null;
+/** What became of a change; `null`: there is no such connection of this user. */
+export type ChangeOutcome = {
+  /** What each channel to subscribe to was refused as, in that order. */
+  readonly errors: readonly (SubscribeError | undefined)[];
+  /** Whether the connection goes on with the sign-in of the change. */
+  readonly isRenewed: boolean;
+} | null;
 
-/** As it goes back to the node that asked. */
-export function writeChangeOutcome(outcome: ChangeOutcome): readonly number[] | null {
-  return outcome && outcome.map((error) => OUTCOMES.indexOf(error));
+/** As it goes back to the node that asked: a list, unless the sign-in was renewed, which nodes of before do not ask for. */
+export function writeChangeOutcome(outcome: ChangeOutcome): unknown {
+  if (outcome === null) return null;
+  const errors = outcome.errors.map((error) => OUTCOMES.indexOf(error));
+  return outcome.isRenewed ? { errors, renewed: true } : errors;
 }
 
 /** Whether a connection is that of a user, whatever the sign-in. One of nobody is anybody's who is not signed in and knows its id. */
@@ -65,7 +76,7 @@ export function writeConnectionChange({ claims, replays, ...change }: Connection
  * @throws InvalidMessageError for anything else
  */
 export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
-  const { connection, auth, subscribe, positions, unsubscribe, replays } = readObject(value, 'a change');
+  const { connection, auth, subscribe, positions, unsubscribe, replays, renewal } = readObject(value, 'a change');
   const names = readList(subscribe, 'what it subscribes to', maxNames, readName);
   // None from a node of the version before.
   const claims = readList(positions ?? [], 'its positions', names.length, readClaim);
@@ -76,6 +87,7 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
     claims: new Map(claims.flatMap((claim, index) => (claim === undefined ? [] : [[names[index]!, claim]]))),
     unsubscribe: readList(unsubscribe, 'what it unsubscribes from', MAX_UNSUBSCRIBED, readName),
     replays: readList(replays ?? [], 'what it wants of the past', maxNames, readListenerReplay),
+    ...(renewal !== undefined && { renewal: readRenewal(renewal, maxNames) }),
   };
 }
 
@@ -85,13 +97,21 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
  */
 export function readChangeOutcome(value: unknown, count: number): ChangeOutcome {
   if (value === null) return null;
-  const outcome = readList(value, 'the answer to a change', count, (item, path) => {
+  if (!Array.isArray(value)) {
+    const { errors, renewed } = readObject(value, 'the answer to a change');
+    return { errors: readErrors(errors, count), isRenewed: readFlag(renewed, 'whether it was renewed') };
+  }
+  return { errors: readErrors(value, count), isRenewed: false };
+}
+
+function readErrors(value: unknown, count: number): readonly (SubscribeError | undefined)[] {
+  const errors = readList(value, 'the answer to a change', count, (item, path) => {
     const index = readWholeNumber(item, path);
     if (index < OUTCOMES.length) return OUTCOMES[index];
     throw new InvalidMessageError(`${path} has an unknown outcome`);
   });
-  if (outcome.length === count) return outcome;
-  throw new InvalidMessageError(`the answer to a change has ${outcome.length} items in place of ${count}`);
+  if (errors.length === count) return errors;
+  throw new InvalidMessageError(`the answer to a change has ${errors.length} items in place of ${count}`);
 }
 
 function readClaim(value: unknown, path: string): Claim | undefined {

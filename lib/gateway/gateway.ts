@@ -34,6 +34,7 @@ import {
 } from './connection-change.js';
 import { ConnectionDirectory, isUser, nodeOf } from './connection-directory.js';
 import { Refusal, closedRefusal } from './refusal.js';
+import { readRenewable, readRenewalQuestion, type Renewal, type RenewalQuestion } from './renewal.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
 /** Why connections end whose clients may be on their way back. */
@@ -77,6 +78,8 @@ export interface RequestedChange {
   readonly claims: ReadonlyMap<string, Claim>;
   /** What it wants of the past. */
   readonly replays: readonly RequestedReplay[];
+  /** Whether the stream is to go on with the sign-in of the request. */
+  readonly renew: boolean;
 }
 
 /** What a client says of the past. */
@@ -235,16 +238,43 @@ export class Gateway {
     }
     const { answers, claims, replays, replayAnswers } = await this.decide(channels.subscribe, requester, channels);
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
-    const { unsubscribe } = channels;
-    const change: ConnectionChange = { connection, auth, subscribe, claims, replays, unsubscribe };
+    const { unsubscribe, renew } = channels;
+    const renewal = renew ? await this.decideRenewal(node, connection, requester) : undefined;
+    const change: ConnectionChange = { connection, auth, subscribe, claims, replays, unsubscribe, renewal };
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
     if (outcome === null) throw noConnection();
-    const errors = new Map(subscribe.map((channel, index) => [channel, outcome[index]]));
+    const errors = new Map(subscribe.map((channel, index) => [channel, outcome.errors[index]]));
     const told = answers.map((answer) => {
       const error = errors.get(answer.channel);
       return error ? { channel: answer.channel, error } : answer;
     });
-    return replayAnswers.length === 0 ? { channels: told } : { channels: told, replays: replayAnswers };
+    return {
+      channels: told,
+      ...(replayAnswers.length > 0 && { replays: replayAnswers }),
+      ...(renew && { renewed: outcome.isRenewed }),
+    };
+  }
+
+  /** @returns what the sign-in may have of what a stream has; `undefined` if it does not take the place of the stream's own */
+  private async decideRenewal(node: string, connection: string, requester: Requester): Promise<Renewal | undefined> {
+    const { auth } = requester.session;
+    if (auth === null) return undefined;
+    const question: RenewalQuestion = { connection, auth };
+    const { maxSubscriptionsPerConnection: most } = this.settings.limits;
+    const names = await (node === this.hub.node
+      ? this.renewable(question)
+      : this.ask(node, { renewal: question }, (answer) => readRenewable(answer, most)));
+    if (names === undefined) return undefined;
+    const answers = await this.decisions.decide(names, requester);
+    const namesOf = (isDenied: boolean): string[] =>
+      answers.filter(({ error }) => (error !== undefined) === isDenied).map(({ channel }) => channel);
+    return { granted: namesOf(false), denied: namesOf(true) };
+  }
+
+  /** What a connection of this node has, if this sign-in may take the place of its own. */
+  private renewable({ connection: id, auth }: RenewalQuestion): readonly string[] | undefined {
+    const connection = this.connections.get(id);
+    return connection?.session.isRenewedBy(auth) ? connection.names : undefined;
   }
 
   /** Whether it is worth to decide about a change: another node has to be asked first. */
@@ -264,11 +294,14 @@ export class Gateway {
     this.parts.otherServerNamed();
   }
 
-  private async askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {
-    const { timeoutMs } = this.settings;
+  private askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {
+    const question = { change: writeConnectionChange(change) };
+    return this.ask(node, question, (answer) => readChangeOutcome(answer, change.subscribe.length));
+  }
+
+  private async ask<T>(node: string, question: unknown, read: (answer: unknown) => T): Promise<T> {
     try {
-      const answer = await this.nodes.ask(node, { change: writeConnectionChange(change) }, timeoutMs);
-      return readChangeOutcome(answer, change.subscribe.length);
+      return read(await this.nodes.ask(node, question, this.settings.timeoutMs));
     } catch (error) {
       if (error instanceof LimitExceededError) {
         throw new Refusal(
@@ -284,7 +317,8 @@ export class Gateway {
 
   /** @throws InvalidMessageError (rejects) for what nodes do not ask each other */
   private async answer(question: unknown): Promise<unknown> {
-    const { change, recover, connections } = readObject(question, 'a question of another node');
+    const { change, recover, connections, renewal } = readObject(question, 'a question of another node');
+    if (renewal !== undefined) return this.renewable(readRenewalQuestion(renewal)) ?? null;
     if (connections !== undefined) return this.directory.answer(connections);
     if (change === undefined) return this.answers.answer(recover);
     const { maxSubscriptionsPerConnection } = this.settings.limits;
@@ -306,18 +340,19 @@ export class Gateway {
   }
 
   private async apply(
-    { connection: id, auth, subscribe, claims, replays, unsubscribe }: ConnectionChange,
+    { connection: id, auth, subscribe, claims, replays, unsubscribe, renewal }: ConnectionChange,
     faultOf: (channel: string) => SubscribeError | undefined = () => undefined,
   ): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
     if (connection === undefined || !isOf(connection.session.auth, auth)) return null;
     connection.unsubscribe(unsubscribe);
+    const isRenewed = renewal !== undefined && auth !== null && connection.renew(auth, renewal);
     const answers = await connection.subscribe(
       subscribe.map((channel) => withError(channel, faultOf(channel))),
       claims,
       replays,
     );
-    return answers.map(({ error }) => error);
+    return { errors: answers.map(({ error }) => error), isRenewed };
   }
 }
 

@@ -63,6 +63,8 @@ export interface StreamForm {
   replayed?(listener: string, page: HistoryEntrance, isDone: boolean): void;
   /** Writes that the stream has lost channels. To be called once it has begun. */
   withdrawn(channels: readonly string[], reason: WithdrawalReason): void;
+  /** Writes that the stream's sign-in expires, if its client can renew it. @param leftMs - when, in milliseconds from now */
+  expiring?(leftMs: number): void;
   /** What the stream is in a feed. */
   placeIn(name: string): FeedPlace | NativeReader;
 }

@@ -73,6 +73,11 @@ export interface ChangeRequest {
   readonly subscribe?: readonly ChannelRequest[];
   /** Names. */
   readonly unsubscribe?: readonly string[];
+  /**
+   * Whether the sign-in of this request, of the same user and lasting longer, takes the place of the one that the stream was opened
+   * with. It is decided anew what of the stream's channels the client may have; see {@link ExpiringEvent}.
+   */
+  readonly renew?: boolean;
 }
 
 /**
@@ -96,6 +101,8 @@ export interface ChannelAnswer {
 /** Answer to a {@link ChangeRequest}: the channels to subscribe to, in the order in which they were asked for. */
 export interface ChangeAnswer {
   readonly channels: readonly ChannelAnswer[];
+  /** Beside `renew`: whether the stream goes on with the sign-in of the request. */
+  readonly renewed?: boolean;
   /** To the requests with a `listener`; a server that knows of none says nothing. */
   readonly replays?: readonly ReplayAnswer[];
 }
@@ -120,7 +127,7 @@ export interface ChannelPosition {
 }
 
 /** A channel in `messaging:ready`: subscribed to and its position, or refused. */
-type ReadyChannel =
+export type ReadyChannel =
   (ChannelPosition & { readonly error?: never }) | (ChannelAnswer & { readonly error: SubscribeError });
 
 /** Data of the event `messaging:ready`, once on each stream. What was missed comes before it. */
@@ -157,6 +164,15 @@ export type WithdrawalReason = 'ended' | 'revoked' | 'expired' | 'denied';
 export interface WithdrawnEvent {
   readonly channels: readonly string[];
   readonly reason: WithdrawalReason;
+}
+
+/**
+ * Data of the event `messaging:expiring`: the sign-in that the stream was opened with expires. Unless a {@link ChangeRequest} with `renew`
+ * comes before, the stream then ends with `messaging:expired`, and its client comes back. Told again after half of the time that is left.
+ */
+export interface ExpiringEvent {
+  /** How long the sign-in lasts, in milliseconds. */
+  readonly leftMs: number;
 }
 
 /**

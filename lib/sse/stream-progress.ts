@@ -1,7 +1,7 @@
 import type { Delivery } from '../core/delivery.js';
 import type { Gap } from '../core/gap.js';
 import type { Hub } from '../core/hub.js';
-import type { Following } from '../core/session.js';
+import type { Following } from '../core/gap-reader.js';
 import { placeId } from '../protocol/place-id.js';
 import type { Position } from '../protocol/position.js';
 import { Frame } from './frame.js';

@@ -43,6 +43,7 @@ export function readChangeRequest(body: unknown): RequestedChange {
     unsubscribe: unique(strings(fieldOf(body, 'unsubscribe') ?? [], 'unsubscribe')).filter(
       ({ length }) => length <= MAX_CHANNEL_NAME_LENGTH,
     ),
+    renew: flagOf(body, 'renew'),
   };
 }
 
@@ -74,6 +75,12 @@ function fieldOf(body: unknown, name: string): unknown {
     throw new BadRequestException(`The body must be a JSON object, not ${kindOf(body)}`);
   }
   return (body as Record<string, unknown>)[name];
+}
+
+function flagOf(body: unknown, name: string): boolean {
+  const flag = fieldOf(body, name) ?? false;
+  if (typeof flag === 'boolean') return flag;
+  throw new BadRequestException(`"${name}" must be true or false, not ${kindOf(flag)}`);
 }
 
 function requestedChannels(value: unknown, path: string): RequestedChannels {

@@ -676,6 +676,116 @@ describe('The server', () => {
   });
 });
 
+describe('A sign-in that is about to expire', () => {
+  const start = () => {
+    let token = 0;
+    return Harness.start({ headers: () => ({ 'x-token': String(++token) }) });
+  };
+
+  test('is renewed on the same stream, with fresh headers, once for each time that the server says so', async () => {
+    await using harness = await start();
+    const { clock, gateway } = harness;
+    const { messages, stream } = await harness.subscribed();
+    for (const token of ['2', '3']) {
+      stream.event('messaging:expiring', { leftMs: 60_000 });
+      const { request } = await gateway.answered();
+      expect([request.path, request.headers['x-token']]).toEqual(['/messages/c1/channels', token]);
+      expect(request.body).toEqual({ subscribe: [], unsubscribe: [], renew: true });
+    }
+    const later = harness.client.subscribe('more', () => {});
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [{ channel: 'more' }], unsubscribe: [] });
+    await later;
+    stream.message({ channel: 'news', data: 'on' }, 1);
+    expect(await messages.next()).toBe('on');
+    clock.advance(10_000);
+    await soon();
+    expect([gateway.requests.length, harness.client.status]).toEqual([4, { state: 'open' }]);
+  });
+
+  test('is renewed after the change that is under way, and together with the next one', async () => {
+    await using harness = await start();
+    const { client, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    const first = client.subscribe('first', () => {});
+    const change = await gateway.changes.next();
+    stream.event('messaging:expiring', { leftMs: 60_000 });
+    await harness.settled(stream);
+    const second = client.subscribe('second', () => {});
+    await soon();
+    expect(gateway.changes.pending).toEqual([]);
+    change.answer();
+    const next = await gateway.answered();
+    expect(next.request.body).toEqual({ subscribe: [{ channel: 'second' }], unsubscribe: [], renew: true });
+    await Promise.all([first, second]);
+  });
+
+  test('before the stream is ready is renewed as soon as it is', async () => {
+    await using harness = await start();
+    const { gateway } = harness;
+    const subscribed = harness.client.subscribe('news', () => {});
+    const stream = await gateway.streams.next();
+    stream.open();
+    stream.event('messaging:expiring', { leftMs: 60_000 });
+    stream.ready();
+    expect((await gateway.answered()).request.body).toMatchObject({ renew: true });
+    await subscribed;
+  });
+
+  test.each([401, 503])('is renewed again if that has failed, as with %i, while the stream goes on', async (status) => {
+    await using harness = await start();
+    const { clock, gateway } = harness;
+    const { messages, stream } = await harness.subscribed();
+    await harness.reaches('open');
+    stream.event('messaging:expiring', { leftMs: 60_000 });
+    (await gateway.changes.next()).refuse(status);
+    const { state, error, retryAt } = await harness.statuses.next();
+    expect([state, error?.code]).toEqual(['open', 'CONNECTION_LOST']);
+    stream.message({ channel: 'news', data: 'meanwhile' });
+    expect(await messages.next()).toBe('meanwhile');
+    clock.advance(retryAt! - clock.now());
+    const { request } = await gateway.answered();
+    expect([request.headers['x-token'], request.body.renew]).toEqual(['3', true]);
+    expect(await harness.statuses.next()).toEqual({ state: 'open' });
+  });
+
+  test('and does so has the client come back as the server says, with fresh headers and with its positions', async () => {
+    await using harness = await start();
+    const { clock, gateway } = harness;
+    const { messages, stream } = await harness.subscribed();
+    stream.message({ channel: 'news', data: 1 }, 7);
+    expect(await messages.next()).toBe(1);
+    stream.event('messaging:expired', {}, 'retry: 700\n');
+    expect(await harness.reaches('waiting')).toEqual({
+      state: 'waiting',
+      reason: 'expired',
+      retryAt: clock.now() + 700,
+    });
+    await stream.closed;
+    clock.advance(700);
+    const { request } = await gateway.ready({ offset: 7 });
+    expect([request.headers['x-token'], request.body]).toEqual([
+      '2',
+      { channels: [{ channel: 'news', position: { epoch: 'e', offset: 7 } }], from: 'c1' },
+    ]);
+    await harness.reaches('open');
+    expect(harness.errors.pending).toEqual([]);
+  });
+
+  test('and cannot be renewed closes the client when it is refused twice after that', async () => {
+    await using harness = await start();
+    const { clock, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    stream.event('messaging:expired', {}, 'retry: 700\n');
+    await harness.reaches('waiting');
+    clock.advance(700);
+    (await gateway.streams.next()).refuse(401);
+    const { retryAt } = await harness.reaches('waiting');
+    clock.advance(retryAt! - clock.now());
+    (await gateway.streams.next()).refuse(401);
+    expect(await harness.reaches('closed')).toMatchObject({ state: 'closed', reason: 'refused' });
+  });
+});
+
 describe('A stream of which nothing is wanted any more', () => {
   test('is closed after a while, and the client is idle', async () => {
     await using harness = await Harness.start();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
-import type { Following } from '../../../lib/core/session.js';
+import type { Following } from '../../../lib/core/gap-reader.js';
 import { createStream } from '../../../lib/core/stream.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { Queue } from '../../support/queue.js';

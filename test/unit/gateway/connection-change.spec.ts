@@ -67,6 +67,9 @@ describe('A change that another node asks for', () => {
     ['a position with an offset of another type', { ...CHANGE, positions: [['epoch', '1']] }],
     ['a position with a long epoch', { ...CHANGE, positions: [['e'.repeat(129), 1]] }],
     ['a position of three parts', { ...CHANGE, positions: [['epoch', 1, 2]] }],
+    ['a renewal without lists', { ...CHANGE, renewal: {} }],
+    ['a renewal of too much', { ...CHANGE, renewal: { granted: names(11), denied: [] } }],
+    ['a renewal of what is no name', { ...CHANGE, renewal: { granted: [], denied: [1] } }],
   ])('is refused if it is %s', (_what, change) => {
     expect(() => readConnectionChange(change, 10)).toThrow(InvalidMessageError);
   });
@@ -74,12 +77,19 @@ describe('A change that another node asks for', () => {
 
 describe('The answer to it', () => {
   test('is one outcome for each channel, or nothing', () => {
-    const outcome = [undefined, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'] as const;
+    const errors = [undefined, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'] as const;
+    const outcome = { errors, isRenewed: false };
+    // As nodes of before read it, which ask for no renewal.
     expect(writeChangeOutcome(outcome)).toEqual([0, 1, 2, 3]);
     expect(readChangeOutcome(writeChangeOutcome(outcome), 4)).toEqual(outcome);
     expect(writeChangeOutcome(null)).toBeNull();
-    expect(readChangeOutcome([], 0)).toEqual([]);
+    expect(readChangeOutcome([], 0)).toEqual({ errors: [], isRenewed: false });
     expect(readChangeOutcome(null, 4)).toBeNull();
+  });
+
+  test('says whether the sign-in was renewed', () => {
+    const outcome = { errors: [undefined, 'CHANNEL_DENIED'], isRenewed: true } as const;
+    expect(readChangeOutcome(JSON.parse(JSON.stringify(writeChangeOutcome(outcome))), 2)).toEqual(outcome);
   });
 
   test.each([
@@ -90,6 +100,8 @@ describe('The answer to it', () => {
     ['an unknown outcome', [4], 1],
     ['a text', ['0'], 1],
     ['an object', [{}], 1],
+    ['renewed without outcomes', { renewed: true }, 1],
+    ['neither renewed nor not', { errors: [0], renewed: 1 }, 1],
   ])('is refused if it is %s', (_what, answer, count) => {
     expect(() => readChangeOutcome(answer, count)).toThrow(InvalidMessageError);
   });

@@ -1,0 +1,220 @@
+import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import {
+  AuthorizeChannel,
+  ClientConnectionChanges,
+  defineChannel,
+  MessagingModule,
+  MessagingService,
+  type ClientConnectionChange,
+  type ClientContext,
+} from 'nestjs-messaging';
+import { MessagingClient, type ClientStatus, type MessageGap } from 'nestjs-messaging/client';
+import { startApp, type AdapterName, type TestApp } from '../support/apps.js';
+import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { Queue } from '../support/queue.js';
+import { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
+
+const News = defineChannel<number>('renewal/news', undefined, { clients: true });
+const Staff = defineChannel<number>('renewal/staff', undefined, { clients: true, requiredScopes: ['staff'] });
+const Rooms = defineChannel<number, 'renewal/rooms/:roomId'>('renewal/rooms/:roomId');
+
+/** Takes the user from the header `x-sign-in`, as JSON. */
+@Injectable()
+class HeaderGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const request = context.switchToHttp().getRequest<{ headers: Record<string, string>; user?: unknown }>();
+    const signIn = request.headers['x-sign-in'];
+    if (signIn !== undefined) request.user = JSON.parse(signIn);
+    return true;
+  }
+}
+
+let asked = new Queue<ClientContext>();
+const ends: (() => void)[] = [];
+beforeEach(() => void (asked = new Queue()));
+afterEach(() => {
+  for (const end of ends.splice(0)) end();
+});
+
+@Injectable()
+class Access {
+  @AuthorizeChannel(Rooms)
+  mayRead(client: ClientContext, { roomId }: { roomId: string }) {
+    asked.push(client);
+    return client.auth?.scopes?.includes(`room ${roomId}`) ?? false;
+  }
+}
+
+const SCOPES = ['staff', 'room 1', 'room 2'];
+const signIn = (leftMs: number, { userId = 'ada', scopes = SCOPES, authId = 'one' } = {}) => ({
+  userId,
+  authId,
+  scopes,
+  expiresAt: Date.now() + leftMs,
+});
+const as = ({ url }: TestApp, user: object) =>
+  new GatewayRequests(`${url}/messages`, { 'x-sign-in': JSON.stringify(user) });
+
+const servers: Partial<Record<AdapterName, TestApp>> = {};
+let redis: RedisServer;
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  for (const adapter of ['Express', 'Fastify'] as const) {
+    servers[adapter] = await startApp(
+      {
+        imports: [MessagingModule.forRoot({ redis: redis.url, gateway: { guards: [HeaderGuard], leaveMs: 0 } })],
+        providers: [Access],
+      },
+      { adapter },
+    );
+  }
+});
+afterAll(async () => {
+  for (const server of Object.values(servers)) await server[Symbol.asyncDispose]();
+  await redis[Symbol.asyncDispose]();
+});
+
+const post = ({ app }: TestApp, message: number) =>
+  app.get(MessagingService).postMessage(News, message, { global: true });
+
+describe.each([
+  ['Fastify', 'Fastify'],
+  ['Express', 'Fastify'],
+] as const)('A stream that %s holds, renewed by a request to %s,', (holderName, otherName) => {
+  let holder: TestApp;
+  let other: TestApp;
+  beforeAll(() => {
+    holder = servers[holderName]!;
+    other = servers[otherName]!;
+  });
+
+  test('goes on after its first sign-in has expired, without what the new one may not have', async () => {
+    const old = signIn(2_000);
+    // Expires in the same moment, and shows that it has.
+    await using witness = await as(holder, old).open(News.name);
+    await using opened = await as(holder, old).open(News.name, Staff.name, 'renewal/rooms/1', 'renewal/rooms/2');
+    const { client, ready } = opened;
+    await asked.take(2);
+    const [event, data] = await client.next();
+    expect(event).toBe('messaging:expiring');
+    const { leftMs } = data as { leftMs: number };
+    expect(leftMs).toBeGreaterThan(500);
+    expect(leftMs).toBeLessThanOrEqual(1_300);
+
+    const next = signIn(60_000, { authId: 'two', scopes: ['room 2', 'room 3'] });
+    const response = await as(other, next).change(ready.connection, {
+      renew: true,
+      subscribe: [{ channel: 'renewal/rooms/3' }],
+    });
+    expect([response.status, await response.json()]).toEqual([
+      200,
+      { channels: [{ channel: 'renewal/rooms/3' }], renewed: true },
+    ]);
+    expect(await client.next()).toEqual([
+      'messaging:withdrawn',
+      { channels: [Staff.name, 'renewal/rooms/1'], reason: 'denied' },
+    ]);
+    expect((await client.next())[0]).toBe('messaging:position');
+    // The authorizers have seen the new sign-in.
+    expect((await asked.take(3)).map(({ auth }) => auth?.authId)).toEqual(['two', 'two', 'two']);
+
+    await witness.client.ended;
+    expect(Date.now()).toBeGreaterThanOrEqual(old.expiresAt);
+    const { app } = other;
+    await app.get(MessagingService).postMessage(Staff, 0, { global: true });
+    await post(other, 1);
+    expect(await frameOf(client)).toMatchObject({ channel: News.name, data: 1 });
+    // The stream belongs to the new sign-in: it is revoked, and changes are, by that.
+    expect((await as(other, next).changed(ready.connection, { subscribe: [Staff.name] }))[0]?.error).toBe(
+      'CHANNEL_DENIED',
+    );
+  });
+
+  test('is not renewed by a sign-in that lasts no longer, by one of another user, or by nobody', async () => {
+    const old = signIn(1_500);
+    const changes = new Queue<ClientConnectionChange>();
+    const listener = holder.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
+    await using opened = await as(holder, old).open(News.name);
+    const { client, ready } = opened;
+    const answers: unknown[] = [];
+    for (const user of [old, { ...old, authId: 'two' }, { ...old, expiresAt: old.expiresAt - 1 }]) {
+      const response = await as(other, user).change(ready.connection, { renew: true });
+      answers.push([response.status, await response.json()]);
+    }
+    const notRenewed = [200, { channels: [], renewed: false }];
+    expect(answers).toEqual([notRenewed, notRenewed, notRenewed]);
+    const bob = signIn(60_000, { userId: 'bob' });
+    for (const requests of [as(other, bob), new GatewayRequests(`${other.url}/messages`)]) {
+      expect((await requests.change(ready.connection, { renew: true })).status).toBe(404);
+    }
+    expect((await as(other, bob).change(ready.connection, { renew: 1 })).status).toBe(400);
+    await client.events.until(({ event }) => event === 'messaging:expired');
+    await client.ended;
+    const { connection } = ready;
+    const ended = await changes.until((each) => each.kind === 'disconnected' && each.connection === connection);
+    expect(ended.reason).toBe('expired');
+    expect(Date.now()).toBeGreaterThanOrEqual(old.expiresAt);
+    listener.unsubscribe();
+  });
+
+  /** A client whose stream the one server holds and whose changes the other one is asked for. */
+  function connect(tokens: () => object) {
+    const statuses = new Queue<ClientStatus>();
+    const gaps = new Queue<MessageGap>();
+    const messages = new Queue<number>();
+    const client = new MessagingClient({
+      url: `${holder.url}/messages`,
+      headers: () => ({ 'x-sign-in': JSON.stringify(tokens()) }),
+      fetch: (input, init) => {
+        const url = input as string;
+        return fetch(url.endsWith('/channels') ? url.replace(holder.url, other.url) : url, init);
+      },
+    });
+    client.onStatus(statuses.push);
+    client.onGap(gaps.push);
+    return { client, statuses, gaps, messages, ready: client.subscribe(News.name, messages.push as never) };
+  }
+
+  test('stays the same for our client, through several sign-ins', async () => {
+    const given: number[] = [];
+    const renewed = new Queue<number>();
+    const { client, statuses, gaps, messages, ready } = connect(() => {
+      const next = signIn(1_600, { authId: String(given.length) });
+      given.push(next.expiresAt);
+      renewed.push(next.expiresAt);
+      return next;
+    });
+    ends.push(() => client.close());
+    await ready;
+    const [first, second] = await renewed.take(3);
+    await post(other, 1);
+    // Past the ends of the first and, if the third is in time, the second.
+    await using witness = await SseClient.connect(`${holder.url}/messages?channel=${News.name}`, {
+      headers: { 'x-sign-in': JSON.stringify({ userId: 'eve', expiresAt: second }) },
+    });
+    await witness.ended;
+    await post(other, 2);
+    expect(await messages.take(2)).toEqual([1, 2]);
+    expect(Date.now()).toBeGreaterThanOrEqual(Math.max(first!, second!));
+    expect(statuses.pending.map(({ state }) => state)).toEqual(['connecting', 'open']);
+    expect([gaps.pending, client.status]).toEqual([[], { state: 'open' }]);
+  });
+
+  test('that is not renewed ends for our client, which comes back and gets what it has missed', async () => {
+    const stale = signIn(1_200);
+    let isFresh = false;
+    const { client, statuses, gaps, messages, ready } = connect(() => (isFresh ? signIn(60_000) : stale));
+    ends.push(() => client.close());
+    await ready;
+    await post(other, 1);
+    expect(await messages.next()).toBe(1);
+    await statuses.until(({ state, reason }) => state === 'waiting' && reason === 'expired');
+    isFresh = true;
+    await post(other, 2);
+    expect(await messages.next()).toBe(2);
+    await statuses.until(({ state }) => state === 'open');
+    expect(gaps.pending).toEqual([]);
+  });
+});
