@@ -23,7 +23,6 @@ import type { Reporter } from '../core/reporter.js';
 import { ChannelDecisions, type ChannelDecider, type Requester } from './channel-decisions.js';
 import { ClientConnectionChanges, type ClientConnectionChange } from './client-connection-changes.js';
 import {
-  MAX_UNSUBSCRIBED,
   isOf,
   readChangeOutcome,
   writeConnectionChange,
@@ -68,6 +67,8 @@ export interface GatewaySettings {
   readonly leaveMs: number;
   /** How many requests may be decided about at a time. */
   readonly maxPendingRequests: number;
+  /** How many questions about what clients have missed are on their way to another node at a time. */
+  readonly maxRecoveriesAtOnce: number;
 }
 
 /** What a client wants to change. */
@@ -119,7 +120,7 @@ export class Gateway {
     private readonly settings: GatewaySettings,
   ) {
     const { hub, streams, reporter, channels } = parts;
-    const { limits, recoveryMs: keepMs, recoveryBytes: maxBytes, maxPendingRequests } = settings;
+    const { limits, recoveryMs: keepMs, recoveryBytes: maxBytes, maxPendingRequests, maxRecoveriesAtOnce } = settings;
     const { heartbeatMs, maxBufferedBytes: maxMissedBytes } = streams.options;
     const maxSubscriptions = limits.maxSubscriptionsPerConnection;
     this.hub = hub;
@@ -128,7 +129,7 @@ export class Gateway {
     this.nodes = new NodeRequests(hub, (question) => this.answer(question));
     this.feeds = new ChannelFeeds({ hub, flusher: streams.flusher }, { keepMs, maxBytes, maxMissedBytes });
     const admissions = new Admissions(hub.node);
-    const recovery = new Recovery(hub, admissions, this.nodes);
+    const recovery = new Recovery(hub, admissions, this.nodes, maxRecoveriesAtOnce);
     const { queue } = streams;
     const { feeds } = this;
     queue.onEmpty = () => {
@@ -233,9 +234,6 @@ export class Gateway {
     const node = nodeOf(connection);
     const { auth } = session;
     if (node === undefined || !this.mayHold(node, connection, auth)) throw noConnection();
-    if (channels.unsubscribe.length > MAX_UNSUBSCRIBED) {
-      throw new Refusal('tooMuch', `"unsubscribe" may hold ${MAX_UNSUBSCRIBED} channels at once`);
-    }
     const { answers, claims, replays, replayAnswers } = await this.decide(channels.subscribe, requester, channels);
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
     const { unsubscribe, renew } = channels;

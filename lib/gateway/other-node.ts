@@ -29,8 +29,6 @@ const GATHER_MS = 20;
 const READ_AT_ONCE = 1_000;
 /** A question is not longer, unless one client alone makes it so. */
 const MAX_QUESTION_BYTES = 200_000;
-/** How many questions are on their way to one node at a time: each answer may be as long as a message may be. */
-const MAX_ASKED_AT_ONCE = 4;
 /** How long what came in one log is read at most. */
 const MAX_READ_MS = 10_000;
 
@@ -56,8 +54,6 @@ interface SharedRead {
   readonly result: Promise<OtherLog | undefined>;
   /** Of which it is a part. */
   readonly inquiry: Inquiry;
-  /** Whether it is too old to be given to others. */
-  isOver: boolean;
 }
 
 /** A client that waits for the other node. */
@@ -76,7 +72,8 @@ interface Waiting {
  */
 export class OtherNode {
   private waiting: Waiting[] = [];
-  private readonly reads = new Map<ChannelFeed, SharedRead>();
+  /** Those that others may still be given: the widest of each log first, then what came behind it. */
+  private readonly reads = new Map<ChannelFeed, SharedRead[]>();
   private pending = 0;
   /** Resolves when what was answered until now has been read. */
   private reading: Promise<void> = Promise.resolve();
@@ -89,11 +86,13 @@ export class OtherNode {
   /**
    * @param hereId - this node
    * @param idle - called when nothing is known of it any more
+   * @param maxAsked - how many questions are on their way at a time: each answer may be as long as a message may be
    */
   constructor(
     private readonly hereId: string,
     private readonly way: WayToNode,
     private readonly idle: () => void,
+    private readonly maxAsked: number,
   ) {}
 
   /** Never rejects. @param from - the connection that the client had there */
@@ -129,9 +128,9 @@ export class OtherNode {
       const result = inquiry.part(index).then((part) => this.follow(feed, from, part, inquiry.grantOf(feed.name)));
       // Whoever waits for it is told.
       result.catch(() => {});
-      this.share(feed, { after, from, end: Infinity, result, inquiry, isOver: false });
+      this.share(feed, { after, from, end: Infinity, result, inquiry });
     });
-    const sources = waiting.map(({ entering: { feed } }) => this.reads.get(feed)!);
+    const sources = waiting.map((each) => this.knownFor(each) ?? this.reads.get(each.entering.feed)!.at(-1)!);
     await inquiry.run();
     await Promise.all(
       waiting.map(async ({ entering, resolve }, index) =>
@@ -171,41 +170,46 @@ export class OtherNode {
   /** The reads that are needed, beside those that are under way and those whose results are still here. */
   private neededReads(waiting: readonly Waiting[]): Map<ChannelFeed, { after: number; from: number }> {
     const needed = new Map<ChannelFeed, { after: number; from: number }>();
-    for (const { entering, isOwn } of waiting) {
-      const { feed, joined, claim } = entering;
-      const { offset } = claim!;
-      const known = isOwn ? undefined : this.reads.get(feed);
-      if (known !== undefined && known.after <= offset && offset <= known.end && known.from <= joined) continue;
-      const { after = offset, from = joined } = needed.get(feed) ?? {};
-      needed.set(feed, { after: Math.min(after, offset), from: Math.min(from, joined) });
+    for (const each of waiting) {
+      if (this.knownFor(each) !== undefined) continue;
+      const { feed, joined, claim } = each.entering;
+      const known = each.isOwn ? [] : (this.reads.get(feed) ?? []);
+      // All of it, so that nobody has it read again and again by asking from further and further back.
+      const start = known.some(({ after }) => after > claim!.offset) ? 0 : claim!.offset;
+      const { after = start, from = joined } = needed.get(feed) ?? {};
+      needed.set(feed, { after: Math.min(after, start), from: Math.min(from, joined) });
     }
     return needed;
   }
 
+  /** What is read for others already, and is all that this one needs. */
+  private knownFor({ entering: { feed, joined, claim }, isOwn }: Waiting): SharedRead | undefined {
+    if (isOwn) return undefined;
+    const { offset } = claim!;
+    return this.reads.get(feed)?.find(({ after, end, from }) => after <= offset && offset <= end && from <= joined);
+  }
+
   private share(feed: ChannelFeed, read: SharedRead): void {
-    const before = this.reads.get(feed);
-    this.reads.set(feed, read);
+    const all = this.reads.get(feed) ?? [];
+    this.reads.set(feed, [...all, read]);
     const forget = (): void => {
-      read.isOver = true;
-      if (this.reads.get(feed) === read) this.reads.delete(feed);
+      const left = (this.reads.get(feed) ?? []).filter((each) => each !== read);
+      if (left.length === 0) this.reads.delete(feed);
+      else this.reads.set(feed, left);
       this.noteIdle();
     };
     read.result.then((log) => {
-      if (log !== undefined) {
-        read.end = log.end;
-        setTimeout(forget, SHARED_MS).unref();
-        return;
-      }
-      const isLatest = this.reads.get(feed) === read;
-      forget();
       // A client that asks for what is not its own takes nothing from others.
-      if (isLatest && before?.isOver === false) this.reads.set(feed, before);
+      if (log === undefined) return forget();
+      read.end = log.end;
+      setTimeout(forget, SHARED_MS).unref();
+      return undefined;
     }, forget);
   }
 
   /** When it is its turn; all at once if the node does not answer, so that nobody waits in line for one that is gone. */
   private async ask(question: RecoveryQuestion): Promise<RecoveryAnswer> {
-    if (this.asking < MAX_ASKED_AT_ONCE) this.asking++;
+    if (this.asking < this.maxAsked) this.asking++;
     else await new Promise<void>((resolve) => this.queue.push(resolve));
     try {
       return await this.way.ask(question);

@@ -37,11 +37,15 @@ export class Recovery {
   readonly replays = new Replays();
   private readonly others = new Map<string, OtherNode>();
 
-  /** @param nodes - ways to other nodes, of which each understands `{ recover }` */
+  /**
+   * @param nodes - ways to other nodes, of which each understands `{ recover }`
+   * @param maxAsked - how many questions are on their way to one of them at a time
+   */
   constructor(
     private readonly hub: Hub,
     private readonly admissions: Admissions,
     private readonly nodes: NodeRequests,
+    private readonly maxAsked: number,
   ) {}
 
   /**
@@ -92,7 +96,7 @@ export class Recovery {
         ask: (question: RecoveryQuestion) => this.ask(id, question),
         reasonOf: (error: unknown) => this.reasonOf(error as Error, id),
       };
-      other = new OtherNode(this.hub.node, way, idle);
+      other = new OtherNode(this.hub.node, way, idle, this.maxAsked);
       this.others.set(id, other);
     }
     return other;

@@ -2,6 +2,7 @@ import { HttpException, HttpStatus, Injectable } from '@nestjs/common';
 import { LimitReached } from '../core/limit-reached.js';
 import type { Session } from '../core/session.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
+import type { Limits } from '../protocol/limits.js';
 import { ClientLimits, type ClientAddress } from '../sse/client-limits.js';
 import { ClientAddresses } from './client-addresses.js';
 import { responseOf, type HttpRequest } from './http-exchange.js';
@@ -17,6 +18,11 @@ export class RequestLimits {
     private readonly reporter: LoggingReporter,
   ) {
     this.addresses = new ClientAddresses(reporter);
+  }
+
+  /** How much may be in one request. */
+  get perRequest(): Pick<Limits, 'maxNamesPerRequest' | 'maxRequestBytes'> {
+    return this.limits.values;
   }
 
   addressOf(request: HttpRequest): ClientAddress {

@@ -1,5 +1,6 @@
 import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
 import { describe } from '../protocol/channel-name.js';
+import { MAX_UNSUBSCRIBED } from '../gateway/connection-change.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS, resolveLimits } from '../protocol/limits.js';
 import { validateRedisOption } from '../transport/redis-options.js';
@@ -25,6 +26,12 @@ const CLASS_VALIDATOR: Record<keyof ClassValidatorOptions, OptionCheck> = {
 };
 
 const TRANSPORT_METHODS = ['start', 'publish', 'subscribe', 'unsubscribe', 'close'] as const;
+
+const LIMITS: Record<string, OptionCheck> = {
+  ...Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((limit) => [limit, wholeNumber(1)])),
+  // As many as one server hands on to another.
+  maxNamesPerRequest: wholeNumber(1, MAX_UNSUBSCRIBED),
+};
 
 const MODULE: Record<string, OptionCheck> = {
   redis: (value) => {
@@ -54,8 +61,7 @@ const MODULE: Record<string, OptionCheck> = {
       maxBufferedBytes: wholeNumber(1),
       maxConnectionAgeMs: wholeNumber(1),
     }),
-  limits: (value, path) =>
-    checkOptions(value, path, Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((limit) => [limit, wholeNumber(1)]))),
+  limits: (value, path) => checkOptions(value, path, LIMITS),
   classTransformer: (value, path) =>
     checkOptions(value, path, {
       groups: strings,

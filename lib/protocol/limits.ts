@@ -11,6 +11,16 @@ export interface Limits {
    */
   readonly maxSubscriptionsPerConnection: number;
   /**
+   * How many channels one request of a client may name: to subscribe to, to leave, and to have the past of, all together.
+   * @defaultValue 10_000
+   */
+  readonly maxNamesPerRequest: number;
+  /**
+   * How long the body of a client's request may be, in bytes of JSON. The application's own limit on bodies comes before.
+   * @defaultValue 262_144
+   */
+  readonly maxRequestBytes: number;
+  /**
    * How many streams one server holds at a time: of the gateway, and of `@Sse()`.
    * @defaultValue 100_000
    */
@@ -71,6 +81,8 @@ export function resolveLimits(given: Partial<Limits> = {}): Limits {
   return {
     maxMessageBytes: given.maxMessageBytes ?? 1_048_576,
     maxSubscriptionsPerConnection: given.maxSubscriptionsPerConnection ?? 1_000,
+    maxNamesPerRequest: given.maxNamesPerRequest ?? 10_000,
+    maxRequestBytes: given.maxRequestBytes ?? 262_144,
     maxConnections,
     maxConnectionsPerUser,
     maxConnectionsPerAddress,

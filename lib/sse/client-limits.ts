@@ -17,10 +17,10 @@ export class ClientLimits {
 
   /** @param now - in milliseconds */
   constructor(
-    private readonly limits: Limits,
+    readonly values: Limits,
     private readonly now: () => number = () => performance.now(),
   ) {
-    this.places = new StreamPlaces(limits);
+    this.places = new StreamPlaces(values);
   }
 
   /** A stream is asked for. @throws LimitReached if too many are from there */
@@ -48,7 +48,7 @@ export class ClientLimits {
   private take(name: RateName, key: string | undefined, what: string): void {
     if (key === undefined) return;
     let rate = this.rates.get(name);
-    if (rate === undefined) this.rates.set(name, (rate = new RateLimit(this.limits[name], this.now)));
+    if (rate === undefined) this.rates.set(name, (rate = new RateLimit(this.values[name], this.now)));
     const waitMs = rate.take(key);
     if (waitMs > 0) throw new LimitReached(`limits.${name}`, false, `Too many ${what}`, waitMs);
   }

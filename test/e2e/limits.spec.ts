@@ -164,6 +164,63 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
   });
 });
 
+const names = (count: number) => Array.from({ length: count }, (_, index) => `limits/none/${index}`);
+const asked = (count: number) => names(count).map((channel) => ({ channel }));
+
+/** A request of so many bytes. */
+const bodyOf = (bytes: number) => {
+  const body = JSON.stringify({ unsubscribe: ['é'] });
+  return body.replace('é', `é${'x'.repeat(bytes - Buffer.byteLength(body))}`);
+};
+const inChunks = (text: string) => new Blob([text]).stream();
+
+describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
+  test('names so many channels, all together, and not one more', async () => {
+    await using running = await startApp(modules({ maxNamesPerRequest: 20 }), { adapter });
+    const requests = gateway(running);
+    await using opened = await requests.open(News.name);
+    const open = async (count: number) => followed(await requests.connect({ channels: asked(count) })).status;
+    expect([await open(20), await open(21)]).toEqual([200, 413]);
+    const listen = async (count: number) => followed(await requests.get(News.name, ...names(count))).status;
+    expect([await listen(19), await listen(20)]).toEqual([200, 413]);
+    const { connection } = opened.ready;
+    const change = async (subscribe: number, unsubscribe: number) =>
+      (await requests.change(connection, { subscribe: asked(subscribe), unsubscribe: names(unsubscribe) })).status;
+    expect([await change(15, 5), await change(15, 6), await change(0, 20), await change(21, 0)]).toEqual([
+      200, 413, 200, 413,
+    ]);
+    const refused = await fifty(async () => requests.change(connection, { unsubscribe: names(21) }));
+    expect(statusesOf(refused)).toEqual({ 413: 50 });
+    expect(await refused[0]!.text()).toContain('Name 20 channels at most in one request (limits.maxNamesPerRequest)');
+    await running.app.get(MessagingService).postMessage(News, 'still here');
+    expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
+  });
+
+  test('is so many bytes long, and not one more, also in chunks', async () => {
+    await using running = await startApp(modules({ maxRequestBytes: 1_000 }), { adapter });
+    const requests = gateway(running);
+    await using opened = await requests.open(News.name);
+    const path = `/${opened.ready.connection}/channels`;
+    const statusOf = async (body: BodyInit) =>
+      (
+        await fetch(`${running.url}/messages${path}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body,
+          duplex: 'half',
+        } as RequestInit)
+      ).status;
+    expect([await statusOf(bodyOf(1_000)), await statusOf(bodyOf(1_001))]).toEqual([200, 413]);
+    expect([await statusOf(inChunks(bodyOf(1_000))), await statusOf(inChunks(bodyOf(1_001)))]).toEqual([200, 413]);
+    const all = await fifty(async (index) => (await requests.post(path, bodyOf(975 + index))).status);
+    expect(all.filter((status) => status === 200)).toHaveLength(26);
+    expect(all.filter((status) => status === 413)).toHaveLength(24);
+    expect((await requests.connect({ channels: asked(100) })).status).toBe(413);
+    await running.app.get(MessagingService).postMessage(News, 'still here');
+    expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
+  });
+});
+
 /** Opens a stream when there is room, however long that takes. */
 async function untilOpen(ask: () => Promise<SseClient>): Promise<void> {
   while ((await ask()).status !== 200);

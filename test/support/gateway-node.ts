@@ -71,7 +71,15 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
         channels: { decide: async (channel) => ({ channel }), faultOf: () => undefined },
         otherServerNamed: () => {},
       },
-      { limits: all, timeoutMs: 1_000, recoveryMs, recoveryBytes, leaveMs, maxPendingRequests: 10 },
+      {
+        limits: all,
+        timeoutMs: 1_000,
+        recoveryMs,
+        recoveryBytes,
+        leaveMs,
+        maxPendingRequests: 10,
+        maxRecoveriesAtOnce: 4,
+      },
     );
     GatewayNode.nodes.add(this);
   }

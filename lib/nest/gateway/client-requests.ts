@@ -1,12 +1,17 @@
-import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
+import type { IncomingHttpHeaders } from 'node:http';
+import { BadRequestException, PayloadTooLargeException, UnsupportedMediaTypeException } from '@nestjs/common';
 import { MAX_CHANNEL_NAME_LENGTH } from '../../protocol/channel-name.js';
 import type { RequestedChange } from '../../gateway/gateway.js';
 import { MAX_CONNECTION_LENGTH, MAX_LISTENER_LENGTH, type ChannelRequest } from '../../protocol/gateway.js';
 import { REPLAY_FORM, readReplay } from '../../protocol/replay.js';
+import { exceedsBytes, type Limits } from '../../protocol/limits.js';
 import { hasMediaType } from '../../protocol/media-type.js';
 import { claimOf, type Claim } from '../../gateway/claim.js';
 import type { RequestedReplay } from '../../gateway/replay-request.js';
 import { positionFrom } from '../../protocol/position.js';
+
+/** How much may be in one request. */
+export type RequestBounds = Pick<Limits, 'maxNamesPerRequest' | 'maxRequestBytes'>;
 
 /** Channels, and how far the client says to have read some of them. */
 export interface RequestedChannels {
@@ -20,11 +25,17 @@ export interface RequestedChannels {
  * What `POST {path}` opens a stream with. A position that cannot be read, as that of another version, costs a gap.
  *
  * @throws BadRequestException that names what is wrong with the body
+ * @throws PayloadTooLargeException if it names more channels than a request may
  */
-export function readOpenRequest(body: unknown): RequestedChannels & { from: string | undefined } {
+export function readOpenRequest(
+  body: unknown,
+  bounds: RequestBounds,
+): RequestedChannels & { from: string | undefined } {
   const from = fieldOf(body, 'from');
+  const channels = fieldOf(body, 'channels') ?? [];
+  assertFew(bounds, channels);
   return {
-    ...requestedChannels(fieldOf(body, 'channels') ?? [], 'channels'),
+    ...requestedChannels(channels, 'channels'),
     from: typeof from === 'string' && from.length <= MAX_CONNECTION_LENGTH ? from : undefined,
   };
 }
@@ -33,16 +44,18 @@ export function readOpenRequest(body: unknown): RequestedChannels & { from: stri
  * The change that `POST {path}/{connection}/channels` asks for.
  *
  * @throws BadRequestException that names what is wrong with the body
+ * @throws PayloadTooLargeException if it names more channels than a request may
  */
-export function readChangeRequest(body: unknown): RequestedChange {
-  const { channels: subscribe, ...asked } = requestedChannels(fieldOf(body, 'subscribe') ?? [], 'subscribe');
+export function readChangeRequest(body: unknown, bounds: RequestBounds): RequestedChange {
+  const wanted = fieldOf(body, 'subscribe') ?? [];
+  const left = fieldOf(body, 'unsubscribe') ?? [];
+  assertFew(bounds, wanted, left);
+  const { channels: subscribe, ...asked } = requestedChannels(wanted, 'subscribe');
   return {
     subscribe,
     ...asked,
     // No channel has a longer name, so no connection is subscribed to one.
-    unsubscribe: unique(strings(fieldOf(body, 'unsubscribe') ?? [], 'unsubscribe')).filter(
-      ({ length }) => length <= MAX_CHANNEL_NAME_LENGTH,
-    ),
+    unsubscribe: unique(strings(left, 'unsubscribe')).filter(({ length }) => length <= MAX_CHANNEL_NAME_LENGTH),
     renew: flagOf(body, 'renew'),
   };
 }
@@ -51,13 +64,27 @@ export function readChangeRequest(body: unknown): RequestedChange {
  * The channels that `GET {path}?channel=a&channel=b` opens a stream with.
  *
  * @throws BadRequestException without any
+ * @throws PayloadTooLargeException if there are more than a request may name
  */
-export function readChannelQuery(query: unknown): string[] {
+export function readChannelQuery(query: unknown, bounds: RequestBounds): string[] {
   const channel = (query as Record<string, unknown> | null | undefined)?.['channel'];
   if (channel === undefined) {
     throw new BadRequestException('Name the channels to subscribe to: ?channel=a&channel=b');
   }
+  assertFew(bounds, channel);
   return unique(strings(Array.isArray(channel) ? channel : [channel], 'channel'));
+}
+
+/** @throws PayloadTooLargeException if the body of a request is longer than it may be */
+export function assertShort(headers: IncomingHttpHeaders, body: unknown, { maxRequestBytes }: RequestBounds): void {
+  const length = headers['content-encoding'] === undefined ? headers['content-length'] : undefined;
+  // Of one that comes in chunks, or compressed, only the parser of the application has seen how long it is.
+  const isLong =
+    length === undefined
+      ? exceedsBytes(JSON.stringify(body) ?? '', maxRequestBytes)
+      : !(Number(length) <= maxRequestBytes);
+  if (!isLong) return;
+  throw new PayloadTooLargeException(`Send ${maxRequestBytes} bytes at most in one request (limits.maxRequestBytes)`);
 }
 
 /**
@@ -68,6 +95,14 @@ export function readChannelQuery(query: unknown): string[] {
 export function assertJson(contentType: string | string[] | undefined): void {
   if (hasMediaType(contentType, 'application/json')) return;
   throw new UnsupportedMediaTypeException('Send the body as application/json');
+}
+
+function assertFew({ maxNamesPerRequest }: RequestBounds, ...lists: readonly unknown[]): void {
+  const count = lists.reduce<number>((sum, list) => sum + (Array.isArray(list) ? list.length : 1), 0);
+  if (count <= maxNamesPerRequest) return;
+  throw new PayloadTooLargeException(
+    `Name ${maxNamesPerRequest} channels at most in one request (limits.maxNamesPerRequest)`,
+  );
 }
 
 function fieldOf(body: unknown, name: string): unknown {

@@ -15,6 +15,7 @@ const LEAVE_MS = 8_000;
 /** How long PM2 lets a process end, unless it is told otherwise. */
 const PM2_KILL_MS = 1_600;
 const MAX_PENDING_REQUESTS = 1_000;
+const MAX_RECOVERIES_AT_ONCE = 4;
 
 /** Makes the gateway of an application, by its options. */
 export function createGateway(
@@ -30,6 +31,7 @@ export function createGateway(
     recoveryBytes = RECOVERY_BYTES,
     leaveMs = leaveMsFor(process.env),
     maxPendingRequests = MAX_PENDING_REQUESTS,
+    maxRecoveriesAtOnce = MAX_RECOVERIES_AT_ONCE,
   }: GatewayOptions,
 ): Gateway {
   const noticedAfterMs = Math.ceil(heartbeatMs * SILENT_HEARTBEATS) + PROBE_MS;
@@ -50,7 +52,7 @@ export function createGateway(
     );
   return new Gateway(
     { hub, streams, clients, reporter, channels, otherServerNamed },
-    { limits, timeoutMs, recoveryMs, recoveryBytes, leaveMs, maxPendingRequests },
+    { limits, timeoutMs, recoveryMs, recoveryBytes, leaveMs, maxPendingRequests, maxRecoveriesAtOnce },
   );
 }
 

@@ -70,6 +70,12 @@ export interface GatewayOptions {
    * @defaultValue 1_000
    */
   maxPendingRequests?: number | undefined;
+  /**
+   * How many questions about what clients have missed are on their way to one other server at a time; further ones wait. Each
+   * answer is at most as long as a message may be.
+   * @defaultValue 4
+   */
+  maxRecoveriesAtOnce?: number | undefined;
 }
 
 /** Where it is mounted unless the options say otherwise. */
@@ -107,6 +113,7 @@ const OPTIONS: Record<string, OptionCheck> = {
   authorizerTimeoutMs: wholeNumber(1),
   maxAuthorizers: wholeNumber(1),
   maxPendingRequests: wholeNumber(1),
+  maxRecoveriesAtOnce: wholeNumber(1),
 };
 
 /** What the module's option `gateway` may be. */

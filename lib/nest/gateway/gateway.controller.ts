@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import {
   Body,
   Controller,
@@ -27,6 +28,7 @@ import { RequestSessions } from '../request-sessions.js';
 import { Sse } from '../sse.decorator.js';
 import {
   assertJson,
+  assertShort,
   readChangeRequest,
   readChannelQuery,
   readOpenRequest,
@@ -62,7 +64,7 @@ class GatewayController implements OnApplicationBootstrap {
     @Headers('last-event-id') lastEventId: string | undefined,
     @Req() request: object,
   ): Promise<Observable<unknown>> {
-    const channels = readChannelQuery(query);
+    const channels = readChannelQuery(query, this.limits.perRequest);
     const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, channels);
     const asked = { channels, claims: proof?.claims ?? NO_CLAIMS, replays: [] };
     const { reservation, answers, claims } = await this.decide(asked, request);
@@ -74,12 +76,13 @@ class GatewayController implements OnApplicationBootstrap {
   /** A stream for our client. */
   @Sse('/', { method: RequestMethod.POST })
   async connect(
-    @Headers('content-type') contentType: string | undefined,
+    @Headers() headers: IncomingHttpHeaders,
     @Body() body: unknown,
     @Req() request: object,
   ): Promise<Observable<unknown>> {
-    assertJson(contentType);
-    const { from, ...asked } = readOpenRequest(body);
+    assertJson(headers['content-type']);
+    assertShort(headers, body, this.limits.perRequest);
+    const { from, ...asked } = readOpenRequest(body, this.limits.perRequest);
     const { reservation, answers, claims, ...past } = await this.decide(asked, request);
     return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from, past });
   }
@@ -88,14 +91,15 @@ class GatewayController implements OnApplicationBootstrap {
   @Post(':connection/channels')
   async change(
     @Param('connection') connection: string,
-    @Headers('content-type') contentType: string | undefined,
+    @Headers() headers: IncomingHttpHeaders,
     @Body() body: unknown,
     @Req() request: object,
     // Answered here, since an interceptor of the application that wraps results would wrap this one too.
     @Res() response: unknown,
   ): Promise<void> {
-    assertJson(contentType);
-    const change = readChangeRequest(body);
+    assertJson(headers['content-type']);
+    assertShort(headers, body, this.limits.perRequest);
+    const change = readChangeRequest(body, this.limits.perRequest);
     const session = this.sessions.of(request);
     const raw = responseOf(request)!;
     await this.streams.answer(raw, async () => {

@@ -869,6 +869,29 @@ describe('A client that comes from another server', () => {
     expect(read).toHaveBeenCalledTimes(1);
   });
 
+  test('has what it missed read there a few times at most, however often it comes and from wherever in the log', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    for (let count = 0; count < 100; count++) await a.post('news', 'x'.repeat(1_000));
+    await first.next(100);
+    const position = first.positions.get('news')!;
+    const read = jest.spyOn(a.gateway['feeds'].get('news')!.log, 'read');
+    let missed = 0;
+    // Each from further back, in turn with those that have read to the end of a log that goes on.
+    for (let back = 1; back <= 50; back++) {
+      await a.post('news', 'x'.repeat(1_000));
+      const { offset: end } = (await first.next(1), first.positions.get('news')!);
+      const latest = b.connect([{ channel: 'news', position: move(position, { offset: end }) }]);
+      const early = b.connect([{ channel: 'news', position: move(position, { offset: position.offset - back }) }]);
+      expect(await answersOf(latest)).toEqual([['news', true]]);
+      expect(await answersOf(early)).toEqual([['news', true]]);
+      for (const reader of [latest, early]) reader.close();
+    }
+    for (const { value } of read.mock.results) missed += (value as { entries: unknown[] }).entries.length;
+    // All of it once or twice, and again if this takes longer than what was read is kept; not 50 times.
+    expect(missed).toBeLessThan(1_000);
+  });
+
   test('costs that server nothing beside the look at its position if that is forged', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');

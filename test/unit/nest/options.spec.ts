@@ -117,6 +117,7 @@ describe('Each option of the module', () => {
     [{ recoveryMs: '5s' }, '"recoveryMs" must be a whole number of at least 0, in milliseconds, not "5s"'],
     [{ recoveryBytes: '16 MiB' }, '"recoveryBytes" must be a whole number of at least 0, in bytes, not "16 MiB"'],
     [{ recoveryBytes: 2 ** 53 }, '"recoveryBytes" must be a whole number of at most 9007199254740991, in bytes, not'],
+    [{ maxRecoveriesAtOnce: 0 }, '"maxRecoveriesAtOnce" must be a whole number of at least 1, not 0'],
     [{ maxAuthorizers: Infinity }, '"maxAuthorizers" must be a whole number of at least 1, not Infinity'],
   ])('that is a number has bounds and a unit, which the error names: %j', (gateway, text) => {
     expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
