@@ -455,4 +455,47 @@ describe('The sign-in behind a session', () => {
     expect(jest.getTimerCount()).toBe(0);
     expect(sessions[0]!.closeReason).toBe('ended');
   });
+
+  test('gives way to another one of the user that lasts longer, by which the session then ends', () => {
+    const { hub } = setup();
+    const session = hub.sessions.open({ auth: expiring(10_000) });
+    const later = { ...expiring(20_000), authId: 'two', scopes: ['read'] };
+    expect(session.renew(later)).toBe(true);
+    expect(session.auth).toBe(later);
+    jest.advanceTimersByTime(10_000);
+    expect(session.closed).toBe(false);
+    jest.advanceTimersByTime(10_000);
+    expect(session.closeReason).toBe('expired');
+  });
+
+  test('gives way to one of the user that does not expire', () => {
+    const { hub } = setup();
+    const session = hub.sessions.open({ auth: { userId: 7, expiresAt: START + 10_000 } });
+    expect(session.renew({ userId: '7' })).toBe(true);
+    jest.advanceTimersByTime(3_600_000);
+    expect([session.closed, jest.getTimerCount()]).toEqual([false, 0]);
+    expect(session.renew({ userId: '7', expiresAt: START + 4_000_000 })).toBe(false);
+  });
+
+  test.each([
+    ['of another user', expiring(20_000, 'bob')],
+    ['that lasts as long', { ...expiring(10_000), authId: 'two' }],
+    ['that ends sooner', expiring(9_000)],
+  ])('does not give way to one %s', (_, other) => {
+    const { hub } = setup();
+    const session = hub.sessions.open({ auth: expiring(10_000) });
+    expect([session.isRenewedBy(other), session.renew(other)]).toEqual([false, false]);
+    expect(session.auth).toEqual(expiring(10_000));
+    jest.advanceTimersByTime(10_000);
+    expect(session.closeReason).toBe('expired');
+  });
+
+  test('does not give way once the session has closed, nor if nobody is signed in', () => {
+    const { hub } = setup();
+    const [closed, nobody] = [hub.sessions.open({ auth: expiring(10_000) }), hub.sessions.open()];
+    closed.close();
+    expect([closed, nobody].map((session) => session.renew(expiring(20_000)))).toEqual([false, false]);
+    jest.advanceTimersByTime(250);
+    expect(jest.getTimerCount()).toBe(0);
+  });
 });

@@ -46,6 +46,11 @@ describe('A change that another node asks for', () => {
     });
   });
 
+  test('has what its sign-in may have, if the stream is to go on with that', () => {
+    const renewal = { granted: ['a', 'b'], denied: ['c'] };
+    expect(readConnectionChange(sent({ ...CHANGE, renewal }), 10)).toEqual({ ...CHANGE, renewal });
+  });
+
   test.each([
     ['nothing', undefined],
     ['a list', []],
