@@ -43,7 +43,8 @@ type AuthorizerDecorator<Params> = <Method extends (client: ClientContext, param
 /**
  * Lets a method of a provider or controller decide which clients may subscribe to a channel. `true` lets a client in;
  * anything else, an error too, is a denial, which the client cannot tell from a channel that does not exist. Several
- * methods on one channel must all say `true`. Asked once for each subscription, and again when a client reconnects.
+ * methods on one channel must all say `true`. Asked once for each subscription, and again
+ * when a client reconnects or renews its sign-in.
  *
  * @param channel - a channel, a template, what a source sends, or a name; or a function that gives one, for a source that
  *   decides itself, as the decorator of its class runs after those of its methods: `() => messagesFrom(ChatServer, ChatMessage)`
