@@ -2,6 +2,7 @@
 export { AuthorizeChannel } from './nest/gateway/authorize-channel.decorator.js';
 export { ClientConnectionChanges } from './gateway/client-connection-changes.js';
 export { ClientConnections } from './nest/gateway/client-connections.js';
+export { revokedAuthenticationChannel } from './core/revoked-channel.js';
 export { Ctx, Payload } from './nest/message-params.js';
 export { MessageRequest } from './nest/message-request.js';
 export { Messages } from './nest/messages.decorator.js';
@@ -76,6 +77,7 @@ export type {
   MessagingOptions,
   MessagingOptionsFactory,
   SessionScope,
+  RevocationOptions,
   SseOptions,
 } from './nest/messaging-options.js';
 export type { AuthorizeChannelOptions, ClientContext } from './nest/gateway/authorize-channel.decorator.js';

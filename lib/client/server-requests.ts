@@ -56,16 +56,30 @@ function isFetchable(address: string): boolean {
 }
 
 /** What an answer that is not 200 means: with a reason, that there may be no use in asking again. */
-export function failureOf({ status, headers }: Response, url: string, clock: Clock): Failure {
+export async function failureOf(response: Response, url: string, clock: Clock): Promise<Failure> {
+  const { status, headers } = response;
   // These pass: Request Timeout, Content Too Large (RFC 9110; a limit of somebody on the way), Too Early (RFC 8470), Too
   // Many Requests (RFC 6585).
   const mayPass = status < 400 || status >= 500 || [408, 413, 425, 429].includes(status);
-  const reason = [204, 401, 403].includes(status) ? 'refused' : mayPass ? undefined : 'misconfigured';
+  const isRevoked = status === 401 && (await saysRevoked(response));
+  if (!isRevoked) response.body?.cancel().catch(() => {});
+  const refused = isRevoked ? 'revoked' : 'refused';
+  const reason = [204, 401, 403].includes(status) ? refused : mayPass ? undefined : 'misconfigured';
   const hint = reason === 'misconfigured' ? '; is the option "url" right?' : '';
   const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}${hint}`, {
     retryAfterMs: retryAfterOf(headers, clock),
   });
   return { error, status, reason };
+}
+
+/** Whether the body gives this reason; it may be anything, of anybody on the way. */
+async function saysRevoked(response: Response): Promise<boolean> {
+  try {
+    const { reason } = (await response.json()) as { readonly reason?: unknown };
+    return reason === 'revoked';
+  } catch {
+    return false;
+  }
 }
 
 /** `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, by the server's clock where that is known. */

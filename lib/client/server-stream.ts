@@ -340,8 +340,7 @@ export class ServerStream {
     const { post, url, clock } = this.#owner;
     const response = await post(path, body, this.#abort.signal);
     if (response.status === 200 && !this.#isOver) return response;
-    response.body?.cancel().catch(() => {});
-    const failure = failureOf(response, url, clock);
+    const failure = await failureOf(response, url, clock);
     if (!path) this.end(failure);
     // What else a change fails by is no fault of the stream.
     else if (response.status === 404) this.end({ error: failure.error });

@@ -101,6 +101,13 @@ export interface HistoryStore {
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
   positions(channels: readonly string[]): Promise<Position[]>;
+
+  /**
+   * Looks whether histories can be kept at all.
+   *
+   * @returns why not; `undefined` also if that cannot be known now
+   */
+  check?(): Promise<Error | undefined>;
 }
 
 /** See {@link HistoryPost.digest}. */

@@ -21,4 +21,6 @@ export interface HubOptions {
   readonly application?: string | undefined;
   /** @defaultValue true */
   readonly validateOnPost?: boolean | undefined;
+  /** How long revocations count, in milliseconds. @defaultValue a day */
+  readonly revocationTtlMs?: number | undefined;
 }

@@ -8,6 +8,7 @@ import { envelopePrefix } from '../protocol/envelope.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import type { Position } from '../protocol/position.js';
+import { REVOCATIONS } from '../protocol/revocation.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import { AtOnce } from './at-once.js';
 import { Audience } from './audience.js';
@@ -19,6 +20,7 @@ import type { GapReader } from './gap-reader.js';
 import { Histories, gapReasonOf, keepsNone } from './histories.js';
 import type { HubOptions } from './hub-options.js';
 import { Inbound } from './inbound.js';
+import { InboundGate } from './inbound-gate.js';
 import { isolateObservable } from './isolated-observable.js';
 import { Listener, type Heard, type ListenerEvents, type MessageListener, type Tap } from './listener.js';
 import { LocalHistoryStore } from './local-history-store.js';
@@ -31,7 +33,7 @@ import type { Reporter } from './reporter.js';
 import { Session } from './session.js';
 import { Sessions } from './sessions.js';
 import { Signatures } from './signatures.js';
-import type { Transport, TransportReceiver, TransportStatus } from './transport.js';
+import type { Transport, TransportStatus } from './transport.js';
 
 export type { DeliveriesRead } from './replay.js';
 
@@ -58,6 +60,8 @@ export class Hub implements PastReader {
   private readonly audience: Audience;
   private readonly outbound: Outbound;
   private readonly inbound: Inbound;
+  /** What comes from other nodes, and from histories, passes here. */
+  readonly gate: InboundGate;
   private readonly histories: Histories | LocalHistoryStore | undefined;
   /** What listeners are given before they hear what is posted, as long as they have not begun. */
   private readonly replays = new WeakMap<Listener, Replay>();
@@ -65,17 +69,18 @@ export class Hub implements PastReader {
   private subscriber: GapReader | undefined = undefined;
 
   constructor(options: HubOptions) {
+    const { node, types } = this;
     const { reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true } = options;
     const { secrets = [], application = '' } = options;
-    const { node, types } = this;
     const { maxMessageBytes } = { ...DEFAULT_LIMITS, ...limits };
     const prefix = envelopePrefix(node);
     this.reporter = reporter;
     this.transport = transport;
-    this.sessions = new Sessions(reporter);
+    this.sessions = new Sessions(reporter, options.revocationTtlMs);
     this.root = this.sessions.open();
     this.own = new Session({}, this.sessions);
     const codec = (this.codec = new Codec(types, classFilter, instanceCheck));
+    this.gate = new InboundGate(REVOCATIONS, reporter);
     this.histories = this.historiesOf(transport);
     const { histories } = this;
     const shared = histories instanceof Histories ? histories : undefined;
@@ -86,6 +91,7 @@ export class Hub implements PastReader {
     const envelopes = { prefix, maxMessageBytes, signatures };
     this.outbound = new Outbound(audience, here, envelopes, transport, postCheck, histories, reporter);
     this.inbound = new Inbound(audience, codec, envelopes, reporter, shared);
+    this.gate.attach(this.inbound);
   }
 
   /** How channels are defined. */
@@ -116,6 +122,11 @@ export class Hub implements PastReader {
     return (await this.transport?.catchUp?.()) ?? true;
   }
 
+  /** Resolves when a name that is listened to is heard: at once, unless the link has been interrupted. */
+  async whenHeard(name: string): Promise<void> {
+    await this.transport?.subscribe(name);
+  }
+
   /** Whether there may be other nodes. */
   get hasTransport(): boolean {
     return this.transport !== undefined;
@@ -128,12 +139,7 @@ export class Hub implements PastReader {
 
   /** Connects to the other nodes, if there is a transport; see {@link Transport.start}. */
   async start(): Promise<void> {
-    const { inbound } = this;
-    const receive: TransportReceiver = (...received) => inbound.receive(...received);
-    await this.transport?.start(receive, {
-      rejected: (channel, error) => inbound.reject(channel, error),
-      lost: (subscription, reason) => inbound.lose(subscription, reason),
-    });
+    if (this.transport !== undefined) await this.gate.connect(this.transport);
   }
 
   /**
@@ -199,16 +205,21 @@ export class Hub implements PastReader {
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
   async readHistory(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
-    const { store } = this.historiesFor(channel);
     return this.reads.run(async () => {
       // In one process the store answers at once; others must have their turn.
       await nextTurn();
-      const { entries, ...read } = await store.read(channel, after, page);
-      const { epoch, offset } = read.next;
-      const deliveries = entries.map((entry) => this.inbound.replay(entry, epoch, channel));
-      const from = { epoch, offset: offset - entries.length };
-      return { ...read, from, deliveries: deliveries.filter((each) => each !== undefined) };
+      return this.readNow(channel, after, page);
     });
+  }
+
+  /** Like {@link readHistory}, for the library itself: it does not wait for other readers. */
+  async readNow(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
+    return this.inbound.replay(await this.historiesFor(channel).store.read(channel, after, page), channel);
+  }
+
+  /** Why histories cannot be kept at the other end, if that is known; see {@link HistoryStore.check}. */
+  async historyProblem(): Promise<Error | undefined> {
+    return this.transport?.history?.check?.();
   }
 
   /**
@@ -348,7 +359,7 @@ export class Hub implements PastReader {
   private historiesOf(transport: Transport | undefined): Histories | LocalHistoryStore | undefined {
     if (transport === undefined) return new LocalHistoryStore(new MemoryHistories());
     if (transport.history === undefined) return undefined;
-    return new Histories(transport.history, {
+    return new Histories(this.gate.guarded(transport.history), {
       message: (...heard) => this.inbound.deliver(...heard),
       gap: (subscription, channel, failure, position) => {
         const isOfTemplate = subscription !== channel;
@@ -381,6 +392,7 @@ export class Hub implements PastReader {
   async close(): Promise<void> {
     this.retire();
     this.own.end('shutdown');
+    this.gate.close();
     this.histories?.close();
     await this.transport?.close();
   }

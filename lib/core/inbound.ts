@@ -11,8 +11,9 @@ import { notCarried } from './class-guard.js';
 import { Delivery } from './delivery.js';
 import type { Envelopes } from './envelopes.js';
 import type { Histories } from './histories.js';
-import type { HistoryEntry } from './history-store.js';
+import type { HistoryEntry, HistoryRead } from './history-store.js';
 import type { ListenerList } from './listener-list.js';
+import type { DeliveriesRead } from './replay.js';
 import type { Reporter } from './reporter.js';
 import type { Signatures } from './signatures.js';
 
@@ -74,12 +75,16 @@ export class Inbound {
     return true;
   }
 
-  /**
-   * What was read from the history of a channel, for one reader.
-   *
-   * @returns `undefined` for what is no message of the channel, which has been reported
-   */
-  replay({ payload, offset }: HistoryEntry, epoch: string, channel: string): Delivery | undefined {
+  /** What was read from the history of a channel, for one reader. */
+  replay({ entries, ...read }: HistoryRead, channel: string): DeliveriesRead {
+    const { epoch, offset } = read.next;
+    const deliveries = entries.map((entry) => this.replayed(entry, epoch, channel));
+    const from = { epoch, offset: offset - entries.length };
+    return { ...read, from, deliveries: deliveries.filter((each) => each !== undefined) };
+  }
+
+  /** @returns `undefined` for what is no message of the channel, which has been reported */
+  private replayed({ payload, offset }: HistoryEntry, epoch: string, channel: string): Delivery | undefined {
     const heard = this.audience.of(channel) ?? { name: channel, isReserved: channel.startsWith(RESERVED_PREFIX) };
     try {
       return this.read(payload, channel, heard, undefined, { epoch, offset }, true);

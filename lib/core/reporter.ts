@@ -54,4 +54,10 @@ export interface Reporter {
   serversDiffer(fault: string): void;
   /** A reader was too slow and has been cut off. */
   slowConsumer(consumer: SlowConsumer): void;
+  /**
+   * Something else is wrong that nobody waits for.
+   *
+   * @param kind - the sort of event, never a text that a client chooses
+   */
+  warn?(kind: string, text: string): void;
 }

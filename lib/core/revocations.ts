@@ -1,37 +1,247 @@
-import { isRevocation, toRevocation, type Revocation } from '../protocol/authentication.js';
 import { reservedChannel, type Channel } from '../protocol/channel.js';
 import { InvalidMessageError } from '../protocol/errors.js';
+import type { Position } from '../protocol/position.js';
+import {
+  REVOCATIONS,
+  REVOCATIONS_NAME,
+  readRevocation,
+  toRevocation,
+  withdrawnBy,
+  type Revocation,
+} from '../protocol/revocation.js';
+import { Deferred } from './deferred.js';
+import type { Delivery } from './delivery.js';
+import { BEGINNING, isLastPage } from './history-store.js';
 import type { Hub } from './hub.js';
+import { inTime } from './in-time.js';
+import { isolate } from './isolate.js';
+import { isBehind, isNext } from './ordered-channel.js';
+import { MAX_REVOCATIONS, idOf, type KnownRevocation } from './revocation-list.js';
+import { revokedAuthenticationChannel } from './revoked-channel.js';
 
-/** Ends sessions whose authentication is withdrawn, on this node at once and on every other by a message. */
+/** What is read at once. */
+const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
+/** After this long it is tried again to read, and to post. In milliseconds. */
+const RETRY_MS = 250;
+/** So many tries to read fail before that is told. */
+const QUIET_TRIES = 8;
+/** How many are posted at a time. */
+const MAX_POSTS = 100;
+
+/** A revocation that the history is not known to have. */
+interface Untold {
+  readonly known: KnownRevocation;
+  /** Whether it was accepted; it is heard then, unless the history is lost before. */
+  isPosted: boolean;
+}
+
+/**
+ * Ends sessions whose authentication is withdrawn, on this node at once and on every other by a message. The messages are kept
+ * in a history: each node reads it when it starts and whenever it may have missed some, before it goes on with anything that
+ * comes from other nodes. If the history is lost, the nodes write it again.
+ */
 export class Revocations {
-  private readonly channel = reservedChannel<Revocation>('revocations') as Channel<Revocation>;
+  private readonly kept: Channel<Revocation> | undefined;
+  /** Of a transport that keeps no histories, or may not: they reach those that hear them at that moment. */
+  private plain: Channel<Revocation> | undefined = undefined;
+  /** Up to where the history is known. */
+  private last: Position = BEGINNING;
+  /** Whether all that was there at the start is known. */
+  private hasStarted = false;
+  private readonly untold = new Map<string, Untold>();
+  private isTelling = false;
+  private pause: Deferred | undefined = undefined;
 
   constructor(private readonly hub: Hub) {
-    hub.listen(
-      this.channel,
-      (revocation: Revocation, { origin }) => {
-        // Those of this node have taken effect already.
-        if (origin === 'global') this.apply(revocation);
-      },
-      hub.root,
-      'revocations',
-    );
+    if (!hub.hasTransport) return;
+    const { ttlMs } = hub.sessions.revocations;
+    const history = { maxMessages: MAX_REVOCATIONS, ttlMs };
+    if (hub.keepsHistories) this.kept = this.hear(reservedChannel(REVOCATIONS_NAME, undefined, { history }));
+    else this.listenPlainly();
+    hub.own.onClose(() => this.close());
   }
 
   /**
-   * @returns whether the other nodes were told; the sessions of this one have ended in any case
+   * From now on nothing that comes from other nodes is delivered before the revocations are known.
+   *
+   * @returns resolves when they are; never rejects
+   */
+  start(): Promise<void> {
+    return this.kept === undefined ? Promise.resolve() : this.hub.gate.guard((isWanted) => this.catchUp(isWanted));
+  }
+
+  /**
+   * @returns whether the other nodes have been told, or will be before they go on; the sessions of this one have ended in any
+   *   case. If not, they are told as soon as that can be done
    * @throws ConfigurationError for arguments that name nobody
    */
   revoke(userId: string | number, what: unknown): Promise<boolean> {
-    const revocation = toRevocation(userId, what);
-    // Not by the post: one that is made while a message is being delivered may have to wait.
-    this.hub.sessions.revoke(revocation);
-    return this.hub.post(this.channel, revocation, { scope: 'auto' });
+    let revocation = toRevocation(userId, what, Date.now());
+    let known = this.apply(revocation);
+    for (; known === undefined; known = this.apply(revocation)) {
+      // The same once more within a millisecond, before which somebody may have signed in again.
+      revocation = { ...revocation, at: revocation.at + 1 };
+    }
+    return this.hub.hasTransport ? this.tell(known) : Promise.resolve(true);
   }
 
-  private apply(revocation: unknown): void {
-    if (!isRevocation(revocation)) throw new InvalidMessageError('what arrived is no revocation');
-    this.hub.sessions.revoke(revocation);
+  /** @returns `undefined` if it is known already */
+  private apply(revocation: Revocation): KnownRevocation | undefined {
+    const { sessions, reporter } = this.hub;
+    const known = sessions.revocations.add(revocation);
+    if (known === undefined) return undefined;
+    isolate(reporter, 'What is told of a revocation', () => {
+      void this.hub.post(revokedAuthenticationChannel(revocation.userId), withdrawnBy(revocation));
+    });
+    sessions.revoke(revocation);
+    return known;
+  }
+
+  private hear(channel: unknown): Channel<Revocation> {
+    const { hub } = this;
+    const heard = hub.heard(channel as Channel<Revocation>);
+    hub.tap(heard, (delivery) => this.take(delivery, true), hub.own, 'revocations');
+    return channel as Channel<Revocation>;
+  }
+
+  private take(delivery: Delivery, isTold: boolean): void {
+    const { position, message, postedAt, origin } = delivery;
+    // What this node has posted without a history has taken effect already.
+    if (origin !== 'global') return;
+    if (position !== undefined && isNext(this.last, position)) this.last = position;
+    const { sessions, reporter } = this.hub;
+    try {
+      const revocation = readRevocation(message, postedAt);
+      if (position !== undefined) this.untold.delete(idOf(revocation));
+      if (isTold) this.apply(revocation);
+      else if (sessions.revocations.add(revocation) !== undefined) sessions.revoke(revocation);
+    } catch (error) {
+      reporter.messageRejected({ channel: REVOCATIONS, error: error as Error });
+    }
+  }
+
+  /** Reads what this node may have missed. */
+  private async catchUp(isWanted: () => boolean): Promise<void> {
+    const { hub } = this;
+    await hub.whenHeard(REVOCATIONS);
+    for (let tries = 1; isWanted(); tries++) {
+      try {
+        await this.read(isWanted);
+        break;
+      } catch (error) {
+        if (!(await this.mayTryAgain(error as Error, tries))) break;
+        await inTime(new Promise<never>(() => {}), RETRY_MS, () => undefined, { unref: true });
+      }
+    }
+    if (!isWanted()) return;
+    this.hasStarted = true;
+    for (const each of this.untold.values()) each.isPosted = false;
+    this.pause?.resolve();
+    void this.tellAll();
+  }
+
+  private async read(isWanted: () => boolean): Promise<void> {
+    const { hub } = this;
+    for (;;) {
+      const { last } = this;
+      const page = await hub.readNow(REVOCATIONS, last, PAGE);
+      if (!isWanted()) return;
+      const { gap, deliveries, next, end } = page;
+      // Redis has lost what it had, which the nodes have still.
+      if ((gap !== undefined && gap !== 'trimmed') || end.epoch === BEGINNING.epoch) this.noteLost();
+      for (const delivery of deliveries) this.take(delivery, this.hasStarted);
+      // More may have been heard meanwhile.
+      if (!isBehind(this.last, next)) this.last = next;
+      if (isLastPage(page)) return;
+    }
+  }
+
+  private noteLost(): void {
+    for (const known of this.hub.sessions.revocations.all) this.untold.set(known.id, { known, isPosted: false });
+  }
+
+  /** @returns whether what could not be read is to be tried again; if not, the node goes on without */
+  private async mayTryAgain(error: Error, tries: number): Promise<boolean> {
+    const { reporter } = this.hub;
+    if (error instanceof InvalidMessageError) {
+      const text = `Revocations cannot be read, so some that were made while this server was cut off may not apply here: ${error.message}`;
+      reporter.warn?.('revocations unreadable', text);
+      return false;
+    }
+    const problem = await this.hub.historyProblem();
+    if (problem === undefined) {
+      const text = `Messages from other servers wait, since revocations cannot be read: ${error.message}`;
+      if (tries % QUIET_TRIES === 0) reporter.warn?.('revocations unread', text);
+      return true;
+    }
+    this.listenPlainly();
+    const text = `Revocations are not kept, so a server that is cut off misses them, and what was revoked is let in again: ${problem.message}`;
+    reporter.warn?.('revocations not kept', text);
+    return false;
+  }
+
+  private listenPlainly(): void {
+    this.plain ??= this.hear(reservedChannel(`${REVOCATIONS_NAME}/now`));
+  }
+
+  private async tell(known: KnownRevocation): Promise<boolean> {
+    const untold = { known, isPosted: true };
+    this.untold.set(known.id, untold);
+    if (await this.post(untold)) return true;
+    void this.tellAll();
+    return false;
+  }
+
+  private async post(untold: Untold): Promise<boolean> {
+    const { hub, plain, kept } = this;
+    const { id, revocation } = untold.known;
+    untold.isPosted = true;
+    try {
+      const isTold = await (plain === undefined
+        ? hub.post(kept!, revocation, { id })
+        : hub.post(plain, revocation, { scope: 'auto' }));
+      untold.isPosted = isTold;
+      // Nobody tells whether it arrives.
+      if (isTold && plain !== undefined) this.untold.delete(id);
+      return isTold;
+    } catch (error) {
+      // It is too long for a message, which is so the next time too.
+      hub.reporter.callbackFailed({ callback: 'Telling other servers of a revocation', error });
+      this.untold.delete(id);
+      return false;
+    }
+  }
+
+  /** Tells the other nodes of all that they have not been told, as soon as that can be done. */
+  private async tellAll(): Promise<void> {
+    if (this.isTelling) return;
+    this.isTelling = true;
+    while (!this.hub.own.closed) {
+      const due = this.due();
+      if (due.length === 0) break;
+      const told = await Promise.all(due.map((each) => this.post(each)));
+      if (told.every(Boolean)) continue;
+      this.pause = new Deferred();
+      await inTime(this.pause.promise, RETRY_MS, () => undefined, { unref: true });
+    }
+    this.isTelling = false;
+  }
+
+  private due(): Untold[] {
+    const due: Untold[] = [];
+    for (const [id, untold] of this.untold) {
+      if (!this.hub.sessions.revocations.has(id)) this.untold.delete(id);
+      else if (!untold.isPosted) due.push(untold);
+      if (due.length === MAX_POSTS) break;
+    }
+    return due;
+  }
+
+  private close(): void {
+    this.pause?.resolve();
+    const count = [...this.untold.values()].filter(({ isPosted }) => !isPosted).length;
+    if (count === 0) return;
+    const text = `This server ends before it could tell the others of ${count} revocations, which they do not apply`;
+    this.hub.reporter.warn?.('revocations untold', text);
   }
 }

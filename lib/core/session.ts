@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { describe } from '../protocol/channel-name.js';
-import { isRevoked, type AuthenticationInfo, type Revocation } from '../protocol/authentication.js';
+import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
 import type { Gap } from './gap.js';
 import type { Following, GapReader } from './gap-reader.js';
 import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Reporter } from './reporter.js';
+import type { RevocationList } from './revocation-list.js';
 import type { SessionCloseReason } from './session-close-reason.js';
+import type { Answer, AskAuthentication, SessionInit } from './session-init.js';
 import { hasStackRoom } from './stack-room.js';
 import type { Timed, TimeWheel } from './time-wheel.js';
 
@@ -19,26 +21,17 @@ const IN_MICROTASK = Promise.resolve();
  */
 const ASK_AFTER_MS = 1_000;
 
-/** Who is behind a session; `null`: nobody; `undefined`: that could not be found out, which has been reported. */
-type Answer = AuthenticationInfo | null | undefined;
-
-/** Finds out who is behind a session. A promise that it gives does not reject. */
-export type AskAuthentication = () => Answer | Promise<Answer>;
-
-/** How a session is opened. */
-export interface SessionInit {
-  /** Who is behind it. A function is asked when the answer is first needed, and again until it is not `null`. */
-  readonly auth?: AuthenticationInfo | null | AskAuthentication | undefined;
-  /** Closes the session when aborted. */
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** What keeps the open sessions of a node. */
 interface SessionKeeper {
   /** Told of what fails when a session ends. */
   readonly reporter: Reporter;
   /** Has it expire. */
   readonly wheel: TimeWheel;
+  readonly revocations: Pick<RevocationList, 'order' | 'isEmpty'>;
+  /** Called when it has become known who is behind a session; `null`: nobody, although that may change. */
+  decided(session: Session, auth: AuthenticationInfo | null): void;
+  /** Whether a sign-in is withdrawn; see {@link SessionInit.since}. */
+  isWithdrawn(auth: AuthenticationInfo, since: number): boolean;
   /** Called by a session that has closed. */
   forget(session: Session): void;
 }
@@ -54,13 +47,6 @@ export interface Registration {
 
 type OnClose = (reason: SessionCloseReason) => void;
 
-/** The question who is behind a session, while it waits for its answer. */
-interface PendingAuthentication {
-  readonly answer: Promise<Answer>;
-  /** What has been withdrawn meanwhile. */
-  readonly revocations: Revocation[];
-}
-
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
@@ -68,7 +54,9 @@ export class Session implements Timed, Disposable, AsyncDisposable {
   #id: string | undefined;
   /** `null`: it was waited for, and is nobody. */
   #auth: AuthenticationInfo | null | undefined;
-  #pending: PendingAuthentication | undefined;
+  /** The question who is behind it, while it waits for its answer. */
+  #pending: Promise<Answer> | undefined;
+  readonly #since: number;
   #controller: AbortController | undefined;
   #closeReason: SessionCloseReason | undefined;
   /** A set from the second one on: most sessions have one at most, and a set costs as much as all the rest of them. */
@@ -82,10 +70,10 @@ export class Session implements Timed, Disposable, AsyncDisposable {
   /** @internal */
   constructor(options: SessionInit, sessions: SessionKeeper) {
     this.#sessions = sessions;
+    this.#since = options.since ?? sessions.revocations.order;
     if (typeof options.auth === 'function') this.#askAuth = options.auth;
-    else this.#auth = options.auth;
     if (options.signal) this.#follow(options.signal);
-    if (this.#auth) this.#learn(this.#auth);
+    if (typeof options.auth !== 'function') this.#know(options.auth ?? null);
   }
 
   /** Unique and unguessable. */
@@ -122,6 +110,22 @@ export class Session implements Timed, Disposable, AsyncDisposable {
   settleAuthentication(): AuthenticationInfo | null | Promise<AuthenticationInfo | null> {
     const auth = this.#auth ?? this.#ask();
     return auth instanceof Promise ? this.#findOut().then((found) => this.#settle(found)) : this.#settle(auth);
+  }
+
+  /**
+   * Who is behind it, as far as that is known.
+   * @internal
+   */
+  get known(): AuthenticationInfo | null | undefined {
+    return this.#auth;
+  }
+
+  /**
+   * Finds out who is behind it, if that can be; as soon as it is known, it ends if their sign-in has been withdrawn.
+   * @internal
+   */
+  find(): void {
+    void this.#whoIsKnown();
   }
 
   get closed(): boolean {
@@ -202,7 +206,9 @@ export class Session implements Timed, Disposable, AsyncDisposable {
 
   /** @internal */
   assertOpen(action: string): void {
-    if (this.closed) throw new SessionClosedError(action);
+    // Else nobody may ever ask who is behind it.
+    if (!this.#sessions.revocations.isEmpty) this.find();
+    if (this.closed) throw new SessionClosedError(action, this.#closeReason);
   }
 
   /** @internal */
@@ -233,22 +239,12 @@ export class Session implements Timed, Disposable, AsyncDisposable {
   }
 
   /**
-   * Ends the session if this withdraws its authentication: at once, or as soon as its authentication is known.
-   * @internal
-   */
-  revoke(revocation: Revocation): void {
-    const auth = this.#whoIsKnown();
-    if (auth instanceof Promise) this.#pending?.revocations.push(revocation);
-    else if (auth && isRevoked(auth, revocation)) this.end('revoked');
-  }
-
-  /**
    * Its sign-in has expired; or it lasts so long that it must be known whether that can.
    * @internal
    */
   timeIsUp(): void {
-    if (this.#auth) this.#learn(this.#auth);
-    else if (!this.closed) void this.#whoIsKnown();
+    if (this.#auth) this.#expire(this.#auth);
+    else if (!this.closed) this.find();
   }
 
   /**
@@ -270,8 +266,7 @@ export class Session implements Timed, Disposable, AsyncDisposable {
   renew(auth: AuthenticationInfo): boolean {
     if (!this.isRenewedBy(auth)) return false;
     this.#sessions.wheel.remove(this.#auth!.expiresAt!, this);
-    this.#auth = auth;
-    this.#learn(auth);
+    this.#know(auth, this.#sessions.revocations.order);
     return !this.closed;
   }
 
@@ -332,51 +327,50 @@ export class Session implements Timed, Disposable, AsyncDisposable {
     const auth = this.#auth ?? this.#ask();
     if (!(auth instanceof Promise)) return auth;
     const answer = await auth;
-    this.#auth = answer ?? null;
+    if (!answer) this.#know(null);
     return answer;
   }
 
   #settle(auth: Answer): AuthenticationInfo | null {
     if (auth === undefined) this.#askAuth = undefined;
+    // Guards have run: a revocation need not ask again.
+    if (!auth) this.#sessions.decided(this, null);
     return auth ?? null;
   }
 
   #whoIsKnown(): ReturnType<AskAuthentication> {
-    if (this.#pending !== undefined) return this.#pending.answer;
+    if (this.#pending !== undefined) return this.#pending;
     return this.#auth === undefined ? this.#ask() : this.#auth;
   }
 
   #ask(): ReturnType<AskAuthentication> {
-    if (this.#pending !== undefined) return this.#pending.answer;
+    if (this.#pending !== undefined) return this.#pending;
     const ask = this.#askAuth;
     if (ask === undefined) return null;
     let answer: ReturnType<AskAuthentication>;
     this.#isolate('"auth" of a session', () => void (answer = ask()));
-    return this.#take(answer);
-  }
-
-  #take(answer: ReturnType<AskAuthentication>): ReturnType<AskAuthentication> {
-    if (answer instanceof Promise) {
-      this.#pending = { answer: answer.then((auth) => this.#answered(auth)), revocations: [] };
-      return this.#pending.answer;
-    }
+    if (answer instanceof Promise) return (this.#pending = answer.then((auth) => this.#answered(auth)));
     // Nobody may still sign in, when guards have run.
-    this.#auth = answer ?? undefined;
-    if (answer) this.#learn(answer);
+    if (answer) this.#know(answer);
     return answer;
   }
 
   #answered(auth: Answer): Answer {
-    const { revocations = [] } = this.#pending ?? {};
     this.#pending = undefined;
-    this.#auth = auth ?? undefined;
-    if (auth && revocations.some((revocation) => isRevoked(auth, revocation))) this.end('revoked');
-    if (auth) this.#learn(auth);
+    if (auth) this.#know(auth);
     return auth;
   }
 
-  /** Whoever is found to be behind it comes through here. */
-  #learn({ expiresAt }: AuthenticationInfo): void {
+  /** The one place where it becomes known who is behind a session. */
+  #know(auth: AuthenticationInfo | null, since = this.#since): void {
+    this.#auth = auth;
+    this.#sessions.decided(this, auth);
+    if (auth === null || this.closed) return;
+    if (this.#sessions.isWithdrawn(auth, since)) this.end('revoked');
+    else this.#expire(auth);
+  }
+
+  #expire({ expiresAt }: AuthenticationInfo): void {
     if (expiresAt === undefined || this.closed) return;
     if (expiresAt <= Date.now()) this.end('expired');
     else this.#sessions.wheel.add(expiresAt, this);

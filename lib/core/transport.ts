@@ -45,6 +45,8 @@ export interface TransportEvents {
   readonly rejected?: TransportRejection | undefined;
   /** A transport that cannot know of losses never calls it. */
   readonly lost?: TransportLoss | undefined;
+  /** Told, if the transport can know, when it begins to hear nothing: before anything that it hears later. */
+  readonly interrupted?: (() => void) | undefined;
 }
 
 /**

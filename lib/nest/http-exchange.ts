@@ -16,11 +16,15 @@ export interface HttpRequest {
   /** Express: goes on to the next handler. */
   next?: unknown;
   [RESPONSE]?: RawResponse;
+  [ARRIVED]?: number;
 }
 
 // A Fastify request does not lead to its response; this link is set on node's request by a hook. A property
 // and not a WeakMap, because it is set for every request of the application.
 const RESPONSE = Symbol('nestjs-messaging:response');
+
+// How many revocations were known when a request arrived; set for every request, like the former.
+const ARRIVED = Symbol('nestjs-messaging:arrived');
 
 // Set on node's response once an event stream answers on it.
 const TAKEN = Symbol('nestjs-messaging:taken');
@@ -39,6 +43,11 @@ export function rawRequest(request: HttpRequest): HttpRequest {
 export function responseOf(request: HttpRequest): RawResponse | undefined {
   const raw = rawRequest(request);
   return raw[RESPONSE] ?? raw.res;
+}
+
+/** How many revocations were known when a request arrived; `undefined` for what is no HTTP request. */
+export function arrivalOf(request: HttpRequest): number | undefined {
+  return rawRequest(request)[ARRIVED];
 }
 
 /**
@@ -62,20 +71,26 @@ interface FastifyLike {
  * which is before Nest has bodies read: until its turn comes, a request costs no more than node takes to read its head.
  *
  * @param later - handles a request in its turn
+ * @param known - how many revocations are known; see {@link arrivalOf}
  */
-export function takeStreamsInTurn(http: HttpAdapterHost, later: (handle: () => void) => void): void {
+export function takeStreamsInTurn(
+  http: HttpAdapterHost,
+  later: (handle: () => void) => void,
+  known: () => number,
+): void {
+  const take = (request: HttpRequest, handle: () => void): void => {
+    request[ARRIVED] = known();
+    if (asksForStream(request)) later(handle);
+    else handle();
+  };
   // A testing module gets its adapter later, and some programs have none.
   http.init$.subscribe(() => {
     const { httpAdapter } = http;
     const type = httpAdapter?.getType?.();
     if (type === 'fastify') {
-      httpAdapter
-        .getInstance<FastifyLike>()
-        .addHook('onRequest', ({ raw }, _reply, done) => (asksForStream(raw) ? later(done) : done()));
+      httpAdapter.getInstance<FastifyLike>().addHook('onRequest', ({ raw }, _reply, done) => take(raw, done));
     } else if (type === 'express') {
-      httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) =>
-        asksForStream(request) ? later(next) : next(),
-      );
+      httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => take(request, next));
     }
   });
 }

@@ -78,6 +78,16 @@ export interface SseOptions {
   maxConnectionAgeMs?: number | undefined;
 }
 
+/** How long revocations count. */
+export interface RevocationOptions {
+  /**
+   * How long a revocation is remembered, in milliseconds: until then, whoever comes back with what was revoked is refused. At
+   * least as long as the longest sign-in; 1 second to 30 days.
+   * @defaultValue 86_400_000 (a day)
+   */
+  ttlMs?: number | undefined;
+}
+
 /** What `authenticate` is given if it names no type of its own: what the requests of all HTTP adapters have. */
 export interface IncomingRequest {
   readonly headers: IncomingHttpHeaders;
@@ -130,6 +140,8 @@ export interface MessagingOptions<Request = any> {
    */
   authenticate?:
     ((request: Request) => Answer<AuthenticationClaims> | Promise<Answer<AuthenticationClaims>>) | undefined;
+  /** How long revocations count. */
+  revocation?: RevocationOptions | undefined;
   /** How event streams are kept. */
   sse?: SseOptions | undefined;
   /** Bounds that keep any input from growing memory without end. */

@@ -12,7 +12,9 @@ import {
   type Provider,
 } from '@nestjs/common';
 import { DiscoveryModule, HttpAdapterHost, ModulesContainer, REQUEST } from '@nestjs/core';
+import { whenHeard } from '../core/heard.js';
 import { Hub } from '../core/hub.js';
+import { inTime } from '../core/in-time.js';
 import { IsolatedTransport } from '../core/isolated-transport.js';
 import { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
@@ -93,6 +95,9 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     };
   })
   .build();
+
+/** How long the start waits until the revocations are known that other servers have made; messages of those wait on. */
+const REVOCATIONS_MS = 5_000;
 
 const REQUEST_SCOPED: Provider[] = [
   {
@@ -184,6 +189,7 @@ export class MessagingModule
     private readonly reporter: LoggingReporter,
     private readonly http: HttpAdapterHost,
     private readonly modules: ModulesContainer,
+    private readonly revocations: Revocations,
     @Optional() private readonly local?: LocalSessions,
     @Optional() private readonly gateway?: Gateway,
     @Optional() private readonly answers?: PrivateAnswers,
@@ -200,7 +206,12 @@ export class MessagingModule
     }
     // Now, since microservices are made of their controllers before any hook of a module is called.
     preparePatternHandlers(modules);
-    takeStreamsInTurn(http, (handle) => streams.queue.add(handle));
+    const { revocations: known } = hub.sessions;
+    takeStreamsInTurn(
+      http,
+      (handle) => streams.queue.add(handle),
+      () => known.order,
+    );
   }
 
   /** @internal */
@@ -232,8 +243,11 @@ export class MessagingModule
     const log = new StatusLog(this.reporter);
     this.hub.status.subscribe((status) => log.next(status));
     await startOrClose(this.hub, async () => {
+      // Before anything comes from other servers.
+      const isKnown = this.revocations.start();
       await this.hub.start();
       log.started();
+      await inTime(whenHeard(this.hub, [{ ready: isKnown }]), REVOCATIONS_MS, () => undefined);
     });
   }
 
@@ -253,7 +267,7 @@ export class MessagingModule
 }
 
 async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
-  const { redis, transport, prefix, limits, types = [], validateOnPost, secret = [] } = options;
+  const { redis, transport, prefix, limits, types = [], validateOnPost, revocation, secret = [] } = options;
   refuseBundledRules();
   const classFilter = await loadClassTransformerFilter(options.classTransformer);
   const instanceCheck = await loadClassValidatorCheck(options.classValidator, classFilter);
@@ -269,6 +283,7 @@ async function createHub(options: ResolvedMessagingOptions, reporter: LoggingRep
     validateOnPost,
     secrets: [secret].flat(),
     application: prefix,
+    revocationTtlMs: revocation?.ttlMs,
   });
   for (const type of types) hub.types.register(type);
   // Until the handlers are found, which is when all modules are ready.

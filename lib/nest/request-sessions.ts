@@ -5,7 +5,7 @@ import { MessagingError } from '../protocol/errors.js';
 import { isGone, onceGone } from '../sse/response.js';
 import { Authenticator } from './authenticator.js';
 import { isBeingHandled, onceHandled } from './handler-end.js';
-import { rawRequest, responseOf } from './http-exchange.js';
+import { arrivalOf, rawRequest, responseOf } from './http-exchange.js';
 import { MessageRequest } from './message-request.js';
 import { carrierOf, onceClosed } from './request-carrier.js';
 
@@ -42,7 +42,8 @@ export class RequestSessions {
   }
 
   private open(origin: object, request: object): Session {
-    const session = this.hub.sessions.open({ auth: () => this.authenticator.ask(request) });
+    const since = arrivalOf(origin);
+    const session = this.hub.sessions.open({ auth: () => this.authenticator.ask(request), since });
     const response = responseOf(origin);
     const close = () => session.close();
     // Of the response, not of the request: a request closes when its body has been read.

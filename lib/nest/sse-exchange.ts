@@ -12,6 +12,7 @@ import { takeOverFromFastify, type FastifyReply } from './fastify-head.js';
 import { rawRequest, releaseHandlers, takeResponse, type HttpRequest } from './http-exchange.js';
 import { contextOf, type InjectedContext } from './injected-parameter.js';
 import { RequestLimits } from './request-limits.js';
+import { isSignedOut, refuseSignedOut } from './refuse-signed-out.js';
 import { RequestSessions } from './request-sessions.js';
 import { StreamSignal } from './stream-signal.js';
 
@@ -58,19 +59,19 @@ export class SseExchange {
     // Asked for every stream, so that a revocation finds it.
     const auth = await this.enter(session);
     if (isGone(response)) return;
-    if (isSignedOut(session)) throw new UnauthorizedException();
+    refuseSignedOut(session);
     checkScopes(auth, route.requiredScopes);
     const { method, headers } = rawRequest(request);
     const lastEventId = headers?.['last-event-id'];
     if (lastEventId === END_ID) return this.answerEmpty(204);
     if (method === 'HEAD') return this.answerHead();
     StreamSignal.follow(request, session, this.streams.reporter);
-    const result = await handle();
+    const result = await this.handle(session, handle);
     const discard = () => discardStream(result, (error) => this.streams.endFailed(route.handler, error));
     if (isGone(response)) return discard();
     if (isSignedOut(session)) {
       discard();
-      throw new UnauthorizedException();
+      refuseSignedOut(session);
     }
     if (BODILESS.has(response.statusCode)) {
       discard();
@@ -92,6 +93,16 @@ export class SseExchange {
       return await this.limits.enter(this.request, session);
     } catch (error) {
       throw this.limits.errorOf(error, this.request);
+    }
+  }
+
+  private async handle(session: Session, handle: () => unknown): Promise<unknown> {
+    try {
+      return await handle();
+    } catch (error) {
+      // Whatever a handler fails at then, it fails since its session has ended.
+      refuseSignedOut(session);
+      throw error;
     }
   }
 
@@ -145,11 +156,6 @@ export class SseExchangePipe implements PipeTransform<InjectedContext, SseExchan
     const { streams, sessions, limits } = this;
     return new SseExchange(http.getRequest(), http.getResponse(), streams, sessions, limits, this.http);
   }
-}
-
-/** Whether the sign-in was withdrawn, or has expired. */
-function isSignedOut({ closeReason }: Session): boolean {
-  return closeReason === 'revoked' || closeReason === 'expired';
 }
 
 function checkScopes(auth: AuthenticationInfo | null, required: readonly string[] = []): void {

@@ -54,6 +54,7 @@ const MODULE: Record<string, OptionCheck> = {
     typeof value === 'string' && /^[\w:.\-/{}]*$/.test(value) ? undefined : 'a string of letters, digits and "_:.-/{}"',
   secret: checkSecret,
   authenticate: callback,
+  revocation: (value, path) => checkOptions(value, path, { ttlMs: wholeNumber(1_000, 30 * 24 * 3_600_000) }),
   sse: (value, path) =>
     checkOptions(value, path, {
       heartbeatMs: wholeNumber(0),

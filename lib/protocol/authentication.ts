@@ -1,7 +1,3 @@
-import { describe } from './channel-name.js';
-import { ConfigurationError } from './errors.js';
-import { identity } from './identity.js';
-
 /** Who is behind a session: read from {@link AuthenticationClaims}, checked, and frozen. */
 export interface AuthenticationInfo {
   /** The user. Numbers and their decimal strings are the same user. */
@@ -68,66 +64,3 @@ export class RevokedAuthenticationScope {
 /** What `revokeAuthentication` withdraws. */
 export type RevokedAuthentication =
   RevokedAuthenticationUser | RevokedAuthenticationAuthId | RevokedAuthenticationScope;
-
-/** A revocation as it travels between servers. */
-export interface Revocation {
-  readonly userId: string;
-  readonly authId?: string;
-  readonly scopes?: readonly string[];
-}
-
-/**
- * Checks the arguments of `revokeAuthentication`.
- *
- * @throws ConfigurationError for anything but the three forms: a revocation that silently matches nobody
- *   would leave a stream open that somebody believes closed
- */
-export function toRevocation(userId: unknown, what: unknown): Revocation {
-  if (identity(userId) === undefined) {
-    throw new ConfigurationError(`revokeAuthentication: userId must be ${identity.expected}, not ${describe(userId)}`);
-  }
-  const user = String(userId);
-  if (what instanceof RevokedAuthenticationUser) return { userId: user };
-  if (what instanceof RevokedAuthenticationAuthId) {
-    if (identity(what.authId) === undefined) {
-      throw new ConfigurationError(
-        `RevokedAuthenticationAuthId: authId must be ${identity.expected}, not ${describe(what.authId)}`,
-      );
-    }
-    return { userId: user, authId: String(what.authId) };
-  }
-  if (what instanceof RevokedAuthenticationScope) {
-    const scopes: unknown = what.scopes;
-    if (!isScopes(scopes) || scopes.length === 0) {
-      throw new ConfigurationError('RevokedAuthenticationScope: scopes must be a non-empty array of strings');
-    }
-    return { userId: user, scopes: [...scopes] };
-  }
-  throw new ConfigurationError(
-    'revokeAuthentication: the second argument is one of new RevokedAuthenticationUser(), ' +
-      `new RevokedAuthenticationAuthId(authId), new RevokedAuthenticationScope(scopes), not ${describe(what)}`,
-  );
-}
-
-/** Whether a value that came over the wire is a {@link Revocation}. */
-export function isRevocation(value: unknown): value is Revocation {
-  if (typeof value !== 'object' || value === null) return false;
-  const { userId, authId, scopes } = value as Record<string, unknown>;
-  return (
-    typeof userId === 'string' &&
-    (authId === undefined || typeof authId === 'string') &&
-    (scopes === undefined || isScopes(scopes))
-  );
-}
-
-/** Whether a revocation ends a session that was authenticated like this. */
-export function isRevoked(auth: AuthenticationInfo, revocation: Revocation): boolean {
-  if (String(auth.userId) !== revocation.userId) return false;
-  if (revocation.authId !== undefined) return auth.authId === revocation.authId;
-  if (revocation.scopes !== undefined) return revocation.scopes.some((scope) => auth.scopes?.includes(scope) ?? false);
-  return true;
-}
-
-function isScopes(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((scope) => typeof scope === 'string');
-}

@@ -70,14 +70,32 @@ export class LimitExceededError extends MessagingError {
   }
 }
 
-/** The session had ended before the call. Posting still works; listening does not. */
+const SIGNED_OUT = { revoked: 'its sign-in was revoked', expired: 'its sign-in has expired' } as const;
+
+/**
+ * The session had ended before the call. Posting still works; listening does not. If it ended because its sign-in was revoked or
+ * has expired, Nest answers an HTTP request that fails by this with 401.
+ */
 export class SessionClosedError extends MessagingError {
-  constructor(action: string) {
+  // As Nest's exception filter knows errors of the package http-errors.
+  /** @internal */
+  declare readonly statusCode?: 401;
+  /** @internal */
+  declare readonly status?: 401;
+  /** @internal */
+  declare readonly expose?: true;
+
+  /** @param reason - why it had closed, if that is known */
+  constructor(action: string, reason?: string) {
+    const signedOut = SIGNED_OUT[reason as keyof typeof SIGNED_OUT];
     super(
       'SESSION_CLOSED',
-      `${action} was called after its session had closed. A session ends with its request or stream; ` +
-        'inject MessagingService for what must live longer',
+      signedOut === undefined
+        ? `${action} was called after its session had closed. A session ends with its request or stream; ` +
+            'inject MessagingService for what must live longer'
+        : `${action} was called after its session had closed: ${signedOut}`,
     );
+    if (signedOut !== undefined) Object.assign(this, { statusCode: 401, status: 401, expose: true });
   }
 }
 

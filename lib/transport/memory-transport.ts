@@ -30,7 +30,7 @@ export class MemoryTransport implements Transport, MemoryNode {
   private readonly interests = new Map<string, Interest>();
   private readonly early: (() => void)[] = [];
   private receiver: TransportReceiver | undefined = undefined;
-  private lost: TransportEvents['lost'] = undefined;
+  private events: TransportEvents = {};
   private current: TransportStatus = { state: 'connecting' };
 
   constructor(private readonly broker: MemoryBroker) {
@@ -38,10 +38,10 @@ export class MemoryTransport implements Transport, MemoryNode {
     this.changes.next(this.current);
   }
 
-  async start(receiver: TransportReceiver, { lost }: TransportEvents = {}): Promise<void> {
+  async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
     if (this.receiver || this.isClosed) return;
     this.receiver = receiver;
-    this.lost = lost;
+    this.events = events;
     this.broker.join(this);
     for (const publish of this.early.splice(0)) publish();
     await this.broker.turn();
@@ -105,6 +105,7 @@ export class MemoryTransport implements Transport, MemoryNode {
       interest.isRegistered = false;
       interest.ready ??= new Deferred();
     }
+    this.events.interrupted?.();
     this.become({ state: 'waiting', error: new TransportUnavailableError('The memory broker is cut off') });
   }
 
@@ -136,7 +137,7 @@ export class MemoryTransport implements Transport, MemoryNode {
       interest.ready?.resolve();
       interest.ready = undefined;
     }
-    for (const name of losers) this.lost?.(name, 'broker');
+    for (const name of losers) this.events.lost?.(name, 'broker');
   }
 
   private become(status: TransportStatus): void {

@@ -46,6 +46,11 @@ export class PayloadReader {
     this.events.lost?.(name, 'broker');
   }
 
+  /** See {@link TransportEvents.interrupted}. */
+  interrupted(): void {
+    this.events.interrupted?.();
+  }
+
   /** See {@link TransportEvents.rejected}. */
   reject(channel: string, error: Error): void {
     this.events.rejected?.(channel, error);

@@ -183,11 +183,12 @@ export class RedisSubscriber {
     this.barrier.abandon();
     this.isProven = false;
     this.interests.unregister();
+    if (!this.isClosed) this.reader.interrupted();
   }
 
   close(): void {
-    this.down();
     this.isClosed = true;
+    this.down();
     clearImmediate(this.flushing);
     this.interests.close();
     this.link?.client.off('message', this.onMessage);

@@ -302,7 +302,7 @@ describe('a server', () => {
       const looker = new RedisProbe(server.url);
       lookers.push(looker);
       const allow = (...more: string[]) => looker.redis.acl('SETUSER', 'app', ...more);
-      await allow('on', '>secret', 'resetchannels', '&messaging:*', ...rules);
+      await allow('on', '>secret', 'resetchannels', '&messaging:*', '~messaging:*', ...rules);
       const node = await startNode({ redis: `redis://app:secret@${server.address}` });
       const lines = () => node.logger.lines.filter((line) => line.includes('Redis'));
       return { node, looker, allow, lines };

@@ -111,6 +111,8 @@ class Injected {
   }
 }
 
+const fromUser = async (request: IncomingRequest) => Promise.resolve(request.user as AuthenticationInfo);
+
 const fail = (): never => {
   throw new Error('no database');
 };
@@ -120,6 +122,13 @@ const revoke = (
   userId: string | number,
   what?: RevokedAuthenticationAuthId | RevokedAuthenticationScope,
 ) => app.get(MessagingService).revokeAuthentication(userId, what);
+
+const postAs = (url: string, body: object, { headers }: ReturnType<typeof as>) =>
+  fetch(url, {
+    method: 'POST',
+    body: JSON.stringify(body),
+    headers: { ...headers, 'content-type': 'application/json' },
+  });
 
 describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
   const start = (options: MessagingModuleOptions = {}) =>
@@ -168,6 +177,43 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       await writer.ended;
       expect([odd.status, none.status]).toEqual([200, 200]);
       expect([first, second, third].map((session) => session?.closeReason)).toEqual([undefined, undefined, 'revoked']);
+    });
+
+    test.each([
+      ['that was revoked', { sub: 'ada', jti: 'a', iat: 1 }, {}],
+      [
+        'that was revoked before the application was asked',
+        { sub: 'ada', jti: 'a', iat: 1 },
+        { authenticate: fromUser },
+      ],
+    ])('%s is answered 401 wherever it comes back, with the reason', async (_case, user, options) => {
+      await using running = await start(options);
+      const { url } = running;
+      const other = as({ sub: 'ada', jti: 'b', iat: 1 });
+      await using stream = await SseClient.connect(`${url}/messages?channel=authentication/lobby`, other);
+      const { connection } = (await stream.next())[1] as { connection: string };
+      await revoke(running.app, 'ada', new RevokedAuthenticationAuthId('a'));
+      const body = { channels: [{ channel: 'authentication/lobby' }] };
+      const answers = await Promise.all([
+        fetch(`${url}/open`, as(user)),
+        fetch(`${url}/messages?channel=authentication/lobby`, as(user)),
+        postAs(`${url}/messages`, body, as(user)),
+        postAs(`${url}/messages/${connection}/channels`, { subscribe: body.channels }, as(user)),
+      ]);
+      expect(answers.map(({ status }) => status)).toEqual([401, 401, 401, 401]);
+      const revoked = { statusCode: 401, error: 'Unauthorized', message: 'The sign-in was revoked', reason: 'revoked' };
+      expect(await Promise.all(answers.map((answer) => answer.json()))).toEqual([revoked, revoked, revoked, revoked]);
+      expect((await fetch(`${url}/open`, { ...other, method: 'HEAD' })).status).toBe(200);
+    });
+
+    test('that was revoked is answered 401 by a handler that listens in its session', async () => {
+      await using running = await start();
+      await revoke(running.app, 'ada');
+      const answer = await fetch(`${running.url}/injected/wait`, as({ id: 'ada', issuedAt: 1 }));
+      expect([answer.status, ((await answer.json()) as Error).message]).toEqual([
+        401,
+        'addListener was called after its session had closed: its sign-in was revoked',
+      ]);
     });
 
     test('is revoked by a sign-in whose id is a number', async () => {

@@ -15,6 +15,7 @@ export class RecordingReporter implements Reporter {
   readonly callbackFailures: CallbackFailure[] = [];
   readonly slowConsumers: SlowConsumer[] = [];
   readonly faultsOfServers: string[] = [];
+  readonly warnings: string[] = [];
 
   listenerFailed(error: unknown, failure: ListenerFailure): void {
     this.listenerFailures.push({ ...failure, error });
@@ -38,5 +39,9 @@ export class RecordingReporter implements Reporter {
 
   slowConsumer(consumer: SlowConsumer): void {
     this.slowConsumers.push(consumer);
+  }
+
+  warn(_kind: string, text: string): void {
+    this.warnings.push(text);
   }
 }

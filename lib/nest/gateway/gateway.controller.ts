@@ -17,6 +17,7 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { Observable } from 'rxjs';
+import type { Session } from '../../core/session.js';
 import { NativeProof, type Claim } from '../../gateway/claim.js';
 import { Gateway } from '../../gateway/gateway.js';
 import type { ChannelAnswer } from '../../protocol/gateway.js';
@@ -24,6 +25,7 @@ import { EventStreams } from '../../sse/event-streams.js';
 import { isGone } from '../../sse/response.js';
 import { responseOf } from '../http-exchange.js';
 import { RequestLimits } from '../request-limits.js';
+import { refuseSignedOut } from '../refuse-signed-out.js';
 import { RequestSessions } from '../request-sessions.js';
 import { Sse } from '../sse.decorator.js';
 import {
@@ -109,10 +111,11 @@ class GatewayController implements OnApplicationBootstrap {
         this.limits.change(connection, address);
         await session.settleAuthentication();
         if (isGone(raw)) return;
+        refuseSignedOut(session);
         const answer = await this.gateway.change(connection, change, { session, request, address });
         if (!isGone(raw)) this.http.httpAdapter.reply(response, answer, 200);
       } catch (error) {
-        throw this.errorOf(error, request);
+        throw this.errorOf(error, request, session);
       }
     });
   }
@@ -124,11 +127,13 @@ class GatewayController implements OnApplicationBootstrap {
       const reservation = this.gateway.reserve(session);
       return { reservation, ...(await this.gateway.decide(channels, { session, request, address }, past)) };
     } catch (error) {
-      throw this.errorOf(error, request);
+      throw this.errorOf(error, request, session);
     }
   }
 
-  private errorOf(error: unknown, request: object): unknown {
+  private errorOf(error: unknown, request: object, session: Session): unknown {
+    // Whatever it fails by, it fails since the session has ended.
+    refuseSignedOut(session);
     return httpErrorOf(this.limits.errorOf(error, request));
   }
 }

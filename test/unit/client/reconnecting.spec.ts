@@ -254,6 +254,20 @@ describe('An answer', () => {
     expect(clock.pending).toBe(0);
   });
 
+  test.each([
+    ['{"statusCode":401,"reason":"revoked"}', 'revoked'],
+    ['{"statusCode":401,"reason":"expired"}', 'refused'],
+    ['null', 'refused'],
+    ['Unauthorized', 'refused'],
+  ])('of 401 with the body %s closes the client as %s', async (body, reason) => {
+    await using harness = await Harness.start();
+    const { stream } = await harness.subscribed();
+    stream.cut();
+    (await nextAttempt(harness)).refuse(401, body);
+    (await nextAttempt(harness)).refuse(401, body);
+    expect(await harness.reaches('closed')).toMatchObject({ reason });
+  });
+
   test.each([[301], [400], [404], [405], [409], [410]])(
     'of %i closes no client that has been let in before: it passes',
     async (code) => {

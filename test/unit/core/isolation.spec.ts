@@ -166,21 +166,6 @@ describe('the one who is asked who is behind a session', () => {
     expect(unknown.auth).toBeNull();
     expect(reporter.callbackFailures[0]).toEqual({ callback: '"auth" of a session', error: failure });
   });
-
-  test('may give what cannot be read, whose session then ends with every revocation', async () => {
-    const { hub, reporter, revocations } = setup();
-    const unreadable = hub.sessions.open({
-      auth: {
-        get userId() {
-          return fail();
-        },
-      },
-    });
-    const known = hub.sessions.open({ auth: { userId: 'ada' } });
-    await revocations.revoke('ada', new RevokedAuthenticationUser());
-    expect([known, unreadable].map(({ closeReason }) => closeReason)).toEqual(['revoked', 'revoked']);
-    expect(reporter.callbackFailures).toMatchObject([{ error: failure }]);
-  });
 });
 
 describe('the signal of a session', () => {

@@ -43,6 +43,7 @@ const TABLES: [heading: string, of: [file: string, name: string][]][] = [
     ],
   ],
   ['redis', [['transport/redis-options.ts', 'RedisTransportOptions']]],
+  ['revocation', [['nest/messaging-options.ts', 'RevocationOptions']]],
   ['sse', [['nest/messaging-options.ts', 'SseOptions']]],
   ['limits', [['protocol/limits.ts', 'Limits']]],
   ['gateway', [['nest/gateway/gateway-options.ts', 'GatewayOptions']]],

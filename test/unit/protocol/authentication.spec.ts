@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { isRevoked } from '../../../lib/protocol/authentication.js';
+import { isRevoked } from '../../../lib/protocol/revocation.js';
 import { ConfigurationError } from '../../../lib/protocol/errors.js';
 import { readAuthentication } from '../../../lib/protocol/read-authentication.js';
 
@@ -65,7 +65,7 @@ describe('Claims of who somebody is', () => {
 
   test('of a number are revoked by the number and by its text', () => {
     const auth = readAuthentication({ id: 7, jti: 8, scope: 'read' });
-    expect(isRevoked(auth, { userId: '7', authId: '8' })).toBe(true);
-    expect(isRevoked(auth, { userId: '7', scopes: ['rea'] })).toBe(false);
+    expect(isRevoked(auth, { userId: '7', authId: '8', at: 0 }, 1)).toBe(true);
+    expect(isRevoked(auth, { userId: '7', scopes: ['rea'], at: 0 }, 1)).toBe(false);
   });
 });

@@ -1,0 +1,193 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Hub } from '../../../lib/core/hub.js';
+import { Revocations } from '../../../lib/core/revocations.js';
+import { revokedAuthenticationChannel } from '../../../lib/core/revoked-channel.js';
+import type { Transport } from '../../../lib/core/transport.js';
+import {
+  RevokedAuthenticationAuthId,
+  RevokedAuthenticationScope,
+  RevokedAuthenticationUser,
+} from '../../../lib/protocol/authentication.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
+import { REVOCATIONS } from '../../../lib/protocol/revocation.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { Queue } from '../../support/queue.js';
+import { RecordingReporter } from '../../support/recording-reporter.js';
+
+const User = new RevokedAuthenticationUser();
+const Kept = defineChannel<number>('unit/revocations/kept', undefined, {
+  history: { maxMessages: 100, ttlMs: 60_000 },
+});
+
+const hubs: Hub[] = [];
+afterEach(async () => {
+  for (const hub of hubs.splice(0)) await hub.close();
+});
+
+async function node(
+  broker: MemoryBroker,
+  transport: Transport & Partial<MemoryTransport> = new MemoryTransport(broker),
+) {
+  const reporter = new RecordingReporter();
+  const hub = new Hub({ reporter, transport });
+  hubs.push(hub);
+  const revocations = new Revocations(hub);
+  const known = revocations.start();
+  await hub.start();
+  const ada = (issuedAt = 1) => hub.sessions.open({ auth: { userId: 'ada', authId: 'phone', issuedAt } });
+  const ended = (session = ada()) => new Promise((resolve) => session.onClose((reason) => resolve(reason)));
+  return { hub, reporter, transport: transport as MemoryTransport, revocations, known, ada, ended };
+}
+
+/** A channel without history, as a queue. */
+async function heard(hub: Hub, channel: Parameters<Hub['listen']>[0] = 'news') {
+  const messages = new Queue<unknown>();
+  await hub.listen(channel, (message: unknown) => messages.push(message), hub.root).ready;
+  return messages;
+}
+
+describe('A revocation', () => {
+  test('ends what is open on other nodes, and is known to those that start later', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    const ended = two.ended();
+    expect(await one.revocations.revoke('ada', User)).toBe(true);
+    expect(await ended).toBe('revoked');
+    const three = await node(broker);
+    await three.known;
+    expect([one, two, three].map(({ ada }) => ada().closeReason)).toEqual(['revoked', 'revoked', 'revoked']);
+    expect([one, two, three].map(({ ada }) => ada(Date.now()).closeReason)).toEqual([undefined, undefined, undefined]);
+  });
+
+  test('that a node was cut off from is known to it before anything else that comes from other nodes', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    const [news, kept] = [await heard(two.hub), await heard(two.hub, Kept)];
+    await one.hub.post(Kept, 1);
+    expect(await kept.next()).toBe(1);
+    const seen: unknown[] = [];
+    const session = two.ada();
+    two.hub.listen('news', (message: unknown) => seen.push(message), session);
+    two.hub.listen(Kept, (message: unknown) => seen.push(message), session);
+    broker.cut(two.transport);
+    expect(await one.revocations.revoke('ada', User)).toBe(true);
+    expect(await one.hub.post(Kept, 2)).toBe(true);
+    broker.heal();
+    // In the order in which the broker is asked, this comes before the revocations are read.
+    expect(await one.hub.post('news', 'after', { scope: 'global' })).toBe(true);
+    expect([await news.next(), await kept.next()]).toEqual(['after', 2]);
+    expect([session.closeReason, two.ada().closeReason]).toEqual(['revoked', 'revoked']);
+    expect(seen).toEqual([]);
+  });
+
+  test('that could not be told is told as soon as that can be done, once', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    const [session, ended] = [two.ada(), two.ended()];
+    const told = await heard(two.hub, revokedAuthenticationChannel('ada'));
+    broker.cut(one.transport);
+    const here = one.ada();
+    expect(await one.revocations.revoke('ada', User)).toBe(false);
+    expect([here.closeReason, one.ada().closeReason, session.closeReason]).toEqual(['revoked', 'revoked', undefined]);
+    broker.heal();
+    expect(await ended).toBe('revoked');
+    expect(await one.revocations.revoke('ada', new RevokedAuthenticationAuthId('last'))).toBe(true);
+    expect(await told.take(2)).toEqual([User, new RevokedAuthenticationAuthId('last')]);
+  });
+
+  test('is written again by the nodes if the broker has lost it', async () => {
+    const broker = new MemoryBroker();
+    const one = await node(broker);
+    expect(await one.revocations.revoke('ada', new RevokedAuthenticationAuthId('phone'))).toBe(true);
+    expect(await one.revocations.revoke('eve', new RevokedAuthenticationScope(['a', 'b']))).toBe(true);
+    broker.cut();
+    broker.wipe();
+    broker.heal();
+    const written = new Queue<unknown>();
+    const probe = new MemoryTransport(broker);
+    await probe.start((payload) => written.push((JSON.parse(payload) as { data: unknown }).data));
+    await probe.subscribe(REVOCATIONS);
+    expect(await written.take(2)).toMatchObject([{ userId: 'ada' }, { userId: 'eve' }]);
+    const two = await node(broker);
+    await two.known;
+    expect(two.ada().closeReason).toBe('revoked');
+    await probe.close();
+  });
+
+  test('ends a session whose request came before it, although its sign-in does not say when it was issued', async () => {
+    const { hub, revocations, reporter } = await node(new MemoryBroker());
+    const since = hub.sessions.revocations.order;
+    await revocations.revoke('ada', User);
+    expect(hub.sessions.open({ auth: { userId: 'ada' }, since }).closeReason).toBe('revoked');
+    expect(reporter.warnings).toEqual([]);
+    // Nobody knows, which is told once.
+    for (const _ of [1, 2]) expect(hub.sessions.open({ auth: { userId: 'ada' } }).closed).toBe(false);
+    expect(reporter.warnings).toEqual([expect.stringContaining('has no issuedAt (or iat)')]);
+  });
+
+  test('is told on its channel before the sessions end, on each node', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    const seen: string[] = [];
+    for (const [name, { hub, ada }] of Object.entries({ one, two })) {
+      ada().onClose(() => seen.push(`${name} ended`));
+      hub.listen(
+        revokedAuthenticationChannel('ada'),
+        (what: unknown) => seen.push(`${name} ${what!.constructor.name}`),
+        hub.root,
+      );
+    }
+    const ended = two.ended();
+    await one.revocations.revoke('ada', User);
+    await ended;
+    expect(seen).toEqual(['one RevokedAuthenticationUser', 'one ended', 'two RevokedAuthenticationUser', 'two ended']);
+  });
+
+  test('calls those who want to know of it, with what it withdraws', async () => {
+    const { hub, revocations } = await node(new MemoryBroker());
+    const told: unknown[] = [];
+    hub.sessions.onRevoked((revocation) => told.push(revocation));
+    await revocations.revoke(7, new RevokedAuthenticationScope(['chat']));
+    expect(told).toMatchObject([{ userId: '7', scopes: ['chat'], at: expect.any(Number) }]);
+  });
+
+  test('made twice at once ends what was opened between', async () => {
+    const { hub, revocations } = await node(new MemoryBroker());
+    const between = [1, 2, 3].map(() => {
+      void revocations.revoke('ada', User);
+      return hub.sessions.open({ auth: { userId: 'ada' } });
+    });
+    expect(await revocations.revoke('ada', User)).toBe(true);
+    expect(between.map(({ closeReason }) => closeReason)).toEqual(['revoked', 'revoked', 'revoked']);
+  });
+
+  test('that is none is rejected, and the others are known', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    const ended = two.ended();
+    const forger = new MemoryTransport(broker);
+    await forger.start(() => {});
+    for (const data of ['5', 'null', '{}', '{"userId":"ada","at":-1}', '{"userId":"ada","scopes":"x","at":1}']) {
+      await forger.publish(
+        REVOCATIONS,
+        `{"metadata":{"v":1,"node":"n","at":1},"pattern":"${REVOCATIONS}","data":${data}}`,
+      );
+    }
+    await one.revocations.revoke('ada', User);
+    expect(await ended).toBe('revoked');
+    expect(two.reporter.rejections.map(({ channel }) => channel)).toEqual(Array(5).fill(REVOCATIONS));
+    await forger.close();
+  });
+
+  test('over a transport that keeps no histories reaches those that hear it', async () => {
+    const broker = new MemoryBroker();
+    const plain = () => Object.assign(new MemoryTransport(broker), { history: undefined });
+    const [one, two] = [await node(broker, plain()), await node(broker, plain())];
+    await Promise.all([one.known, two.known]);
+    const ended = two.ended();
+    expect(await one.revocations.revoke('ada', User)).toBe(true);
+    expect(await ended).toBe('revoked');
+    expect(two.ada().closeReason).toBe('revoked');
+  });
+});
