@@ -4,11 +4,11 @@ import type { AuthenticationInfo } from '../../../lib/protocol/authentication.js
 
 const NOON = Date.UTC(2030, 0, 1, 12);
 
+const verdict = (list: RevocationList, auth: AuthenticationInfo, since = list.order) => list.verdictOn(auth, since);
+
 describe('The list of revocations', () => {
   beforeEach(() => void jest.useFakeTimers({ now: NOON }));
   afterEach(() => void jest.useRealTimers());
-
-  const verdict = (list: RevocationList, auth: AuthenticationInfo, since = list.order) => list.verdictOn(auth, since);
 
   test('knows a sign-in that was revoked by its id whenever it was issued, and no other', () => {
     const list = new RevocationList();
