@@ -21,6 +21,7 @@ export {
   ConnectionClosedError,
   ConnectionLostError,
   defineChannel,
+  defineMessage,
   ERROR_CODES,
   InvalidChannelError,
   InvalidMessageError,

@@ -7,6 +7,7 @@ export {
   ConnectionClosedError,
   ConnectionLostError,
   defineChannel,
+  defineMessage,
   InvalidChannelError,
   InvalidMessageError,
   LimitExceededError,

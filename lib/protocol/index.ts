@@ -37,6 +37,12 @@ export { IdentityMap } from './identity-map.js';
 export type { IterateOptions } from './iteration.js';
 export type { Limits } from './limits.js';
 export { Message, type Class } from './message.js';
-export { MessageSource, Serializable, type MessageSourceOptions, type SerializableOptions } from './serializable.js';
+export {
+  defineMessage,
+  MessageSource,
+  Serializable,
+  type MessageSourceOptions,
+  type SerializableOptions,
+} from './serializable.js';
 export type { GapReason, Position } from './position.js';
 export { messagesFrom, SourceRef, sourceRef } from './source.js';

@@ -54,12 +54,9 @@ export interface MessageSourceOptions {
 const INFO = Symbol.for('nestjs-messaging:class');
 const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
 
-const OPTIONS: Record<keyof SerializableOptions, OptionCheck> = {
-  // Their values are looked at below, together.
-  name: () => undefined,
-  key: () => undefined,
-  clients: () => undefined,
-};
+// Their values are looked at below, together.
+const WITHOUT_NAME: Record<string, OptionCheck> = { key: () => undefined, clients: () => undefined };
+const OPTIONS: Record<string, OptionCheck> = { name: () => undefined, ...WITHOUT_NAME };
 
 /**
  * Declares a class whose instances may travel in messages, at any depth. Own properties travel; the
@@ -80,6 +77,38 @@ export function Serializable(options: SerializableOptions = {}): ClassDecorator 
     checkOptions(options, `@Serializable on ${nameOf(target)}`, OPTIONS);
     declare(target, '@Serializable', { ...options, kind: 'data', declaredAt });
   };
+}
+
+/**
+ * {@link Serializable} without a decorator: for code that is shared with a page whose tools take none.
+ *
+ * @param name - the name on the wire
+ * @returns the class
+ * @throws ConfigurationError for what is no class, for a name that cannot stand on the wire, and for unknown options
+ * @example
+ * ```ts
+ * class User {
+ *   readonly id: number;
+ *   constructor(id: number) {
+ *     this.id = id;
+ *   }
+ * }
+ * defineMessage('user', User, { key: 'id' });
+ * ```
+ */
+export function defineMessage<T extends Class>(
+  name: string,
+  type: T,
+  options: Omit<SerializableOptions, 'name'> = {},
+): T {
+  const declaredAt = new Error();
+  if (typeof type !== 'function') {
+    throw new ConfigurationError(`defineMessage: the second argument must be a class, not ${describe(type)}`);
+  }
+  if (!isTypeName(name)) throw new ConfigurationError(`defineMessage: ${nameRule(name)}`);
+  checkOptions(options, `defineMessage(${describe(name)})`, WITHOUT_NAME);
+  declare(type, 'defineMessage', { ...options, name, kind: 'data', declaredAt });
+  return type;
 }
 
 /**
@@ -108,9 +137,7 @@ function declare(
 ): void {
   const name = info.name ?? target.name;
   if (!isTypeName(name)) {
-    throw new ConfigurationError(
-      `${decorator} on ${target.name}: the name ${describe(name)} must have 1 to 100 characters and no "/", ":", "*" or control character`,
-    );
+    throw new ConfigurationError(`${decorator} on ${target.name}: ${nameRule(name)}`);
   }
   if (info.key !== undefined && (typeof info.key !== 'string' || info.key === '')) {
     throw new ConfigurationError(
@@ -170,6 +197,10 @@ export function placeOf(target: Class): string | undefined {
 /** {@link placeOf} for people: without what loaders add to load a file anew. */
 export function describePlace(target: Class): string {
   return placeOf(target)?.replace(/\?[^:]*/, '') ?? 'an unknown place';
+}
+
+function nameRule(name: unknown): string {
+  return `the name ${describe(name)} must have 1 to 100 characters and no "/", ":", "*" or control character`;
 }
 
 /** Whether a text may be the name of a class on the wire. */

@@ -221,6 +221,26 @@ describe('A project that installed the package', () => {
     expect(errors).toEqual([]);
   });
 
+  it('compiles the shared code of the README as a new page of Vite does: nothing to erase but types, no types of Node', () => {
+    const project = createProject('page', []);
+    const [, shared] = /```ts\n(\/\/ In a file that server and page share[^]*?)```/.exec(packedText('README.md'))!;
+    writeFileSync(join(project, 'shared.ts'), shared!);
+    writeFileSync(
+      join(project, 'main.ts'),
+      `import { MessagingClient } from 'nestjs-messaging/client';
+       import { RoomMessages } from './shared.ts';
+       const client = new MessagingClient({ url: '/messages' });
+       void client.subscribe(RoomMessages.for({ roomId: 42 }), ({ author, sentAt }) => document.write(author, String(sentAt.getHours())));`,
+    );
+    const compilerOptions = {
+      ...{ noEmit: true, strict: true, target: 'es2023', lib: ['es2023', 'dom', 'esnext.disposable'], types: [] },
+      ...{ module: 'esnext', moduleResolution: 'bundler', allowImportingTsExtensions: true, moduleDetection: 'force' },
+      ...{ verbatimModuleSyntax: true, erasableSyntaxOnly: true, noUnusedLocals: true, skipLibCheck: false },
+    };
+    writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.ts'] }));
+    expect(run(project, tool('typescript/bin/tsc'))).toBe('');
+  });
+
   it('bundles ./client for the browser without a Node module, Nest or RxJS', async () => {
     const project = createProject('browser', dependencies);
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { Codec } from '../../../lib/protocol/codec.js';
 import { ConfigurationError, InvalidMessageError } from '../../../lib/protocol/errors.js';
 import { Message } from '../../../lib/protocol/message.js';
-import { Serializable } from '../../../lib/protocol/serializable.js';
+import { Serializable, classInfo, defineMessage, placeOf } from '../../../lib/protocol/serializable.js';
 import { TypeRegistry } from '../../../lib/protocol/type-registry.js';
 
 function declareClass(name: string): new () => object {
@@ -78,5 +78,29 @@ describe('TypeRegistry', () => {
     await new Promise((resolve) => setImmediate(resolve));
     gc();
     expect(new TypeRegistry().resolve('registry-gone')).toBeUndefined();
+  });
+});
+
+describe('defineMessage', () => {
+  class Plain {
+    readonly id = 7;
+  }
+
+  test('declares a class without a decorator, under a name of its own, at the place of the call', () => {
+    expect(defineMessage('plain-message', Plain, { key: 'id' })).toBe(Plain);
+    expect(classInfo(Plain)).toMatchObject({ kind: 'data', name: 'plain-message', isNamed: true, key: 'id' });
+    expect(new TypeRegistry().resolve('plain-message')).toBe(Plain);
+    expect(placeOf(Plain)).toContain('type-registry.spec');
+  });
+
+  test.each([
+    [() => defineMessage('', Plain), 'defineMessage: the name "" must have 1 to 100 characters'],
+    [() => defineMessage('a/b', Plain), 'defineMessage: the name "a/b" must have 1 to 100 characters and no "/"'],
+    [() => defineMessage('a', {} as never), 'defineMessage: the second argument must be a class'],
+    [() => defineMessage('a', Plain, { name: 'b' } as never), 'defineMessage("a"): unknown option "name"'],
+    [() => defineMessage('a', Plain, { key: '' }), '"key" must be the name of a property'],
+  ])('refuses %s', (call, text) => {
+    expect(call).toThrow(ConfigurationError);
+    expect(call).toThrow(text);
   });
 });
