@@ -724,3 +724,19 @@ test('The option gateway.decorators refuses what decorates nothing, and names it
   expect(mount(Public())).toThrow('option "decorators" must be an array of decorators, as [Public()], not');
   expect(mount([Public(), undefined])).toThrow(ConfigurationError);
 });
+
+const setsPolicy = (app: TestApp['app']): void => {
+  app.use((_request: unknown, response: { setHeader(name: string, value: string): void }, next: () => void) => {
+    response.setHeader('content-security-policy', "default-src 'self'");
+    next();
+  });
+};
+
+test.each(ADAPTER_NAMES)('What middleware sets, as helmet does, is on streams and answers, on %s', async (adapter) => {
+  await using running = await startApp(modules(), { adapter, configure: setsPolicy });
+  await using native = await at(running).get(Open.for({ id: 1 }).name);
+  await using opened = await at(running).open(Open.for({ id: 2 }).name);
+  const change = await at(running).change(opened.ready.connection, { subscribe: [] });
+  const headers = [native.headers, opened.client.headers].map((each) => each['content-security-policy']);
+  expect([...headers, change.headers.get('content-security-policy')]).toEqual(Array(3).fill("default-src 'self'"));
+});
