@@ -49,8 +49,11 @@ export type {
   HistoryBounds,
   HistoryEntry,
   HistoryPost,
+  HistoryChanges,
+  HistoryMoment,
   HistoryRead,
   HistoryStore,
+  HistoryTime,
 } from './core/history-store.js';
 export type { ListenOptions } from './core/listen-options.js';
 export type { OnMessageOptions } from './nest/on-message.decorator.js';

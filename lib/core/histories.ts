@@ -5,12 +5,19 @@ import type { HistoryRead, HistoryStore } from './history-store.js';
 import { Deferred } from './deferred.js';
 import { HeardChannels } from './heard-channels.js';
 import { inTime } from './in-time.js';
+import { MissedChannels, type MissedOutput } from './missed-channels.js';
 import { OrderedChannel, type OrderedOutput } from './ordered-channel.js';
 
 /** How long a channel has been quiet when its position is compared with that of the store, at least. In milliseconds. */
 const QUIET_MS = 10_000;
 /** How many positions are asked for at once. */
 const BATCH = 200;
+/** Where what is heard goes. */
+export interface HistoriesOutput extends OrderedOutput {
+  /** Messages of channels of a template may be missing, and it cannot be known of which. */
+  lost(template: string): void;
+}
+
 /** After this long positions that could not be known are asked for again. In milliseconds. */
 const RETRY_MS = 500;
 /** Of so many channels of a template it is known how far they have come; of the first ones it is forgotten then. */
@@ -30,11 +37,18 @@ export class Histories {
   private asking: NodeJS.Immediate | NodeJS.Timeout | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
+  /** Of templates. */
+  private readonly missed: MissedChannels;
 
   constructor(
     readonly store: HistoryStore,
-    private readonly output: OrderedOutput,
-  ) {}
+    private readonly output: HistoriesOutput,
+  ) {
+    const goOn: MissedOutput['goOn'] = (template, channel, position) => {
+      if (this.subscriptions.has(template)) this.channelOf(template, channel).goOn(position);
+    };
+    this.missed = new MissedChannels(store, { goOn, lost: (template) => output.lost(template) }, MAX_CHANNELS);
+  }
 
   /**
    * A channel, or all channels of a template, are subscribed to.
@@ -47,7 +61,11 @@ export class Histories {
     const heard = this.subscribe(subscription);
     this.timer ??= setTimeout(() => void this.compare(), nextCheckMs()).unref();
     await interest;
-    if (isTemplate(subscription) || this.subscriptions.get(subscription) !== heard) return;
+    if (this.subscriptions.get(subscription) !== heard) return;
+    if (isTemplate(subscription) && (!this.missed.canFind || this.missed.isReady)) {
+      heard.promisedMs = Math.min(heard.promisedMs, performance.now());
+      return;
+    }
     const beginning = this.beginnings.get(subscription) ?? new Deferred();
     this.beginnings.set(subscription, beginning);
     this.askSoon();
@@ -72,6 +90,7 @@ export class Histories {
     for (const channel of heard?.byName.values() ?? []) this.drop(channel);
     heard?.close();
     this.subscriptions.delete(subscription);
+    this.missed.forget(subscription);
     this.endBeginning(subscription);
   }
 
@@ -83,9 +102,10 @@ export class Histories {
   /**
    * A subscription was not heard for a while.
    *
+   * @param forMs - see `TransportLoss`
    * @returns whether all that may be missing will be found, or told
    */
-  lost(subscription: string): boolean {
+  lost(subscription: string, forMs?: number): boolean {
     const heard = this.subscriptions.get(subscription);
     if (heard === undefined) return false;
     // Nothing was promised yet, and the beginning will be asked for when the link is there.
@@ -96,8 +116,8 @@ export class Histories {
       this.doubted.add(channel);
       heard.want(channel);
     }
+    if (isTemplate(subscription)) isKnown ||= this.missed.begin(subscription, heard, forMs);
     this.askSoon();
-    // A channel of the template that was never heard may have had its first message meanwhile.
     return isKnown;
   }
 
@@ -158,10 +178,12 @@ export class Histories {
     if (channel === undefined) {
       channel = new OrderedChannel(name, subscription, this.store, this.output, this.changed);
       channels.set(name, channel);
+      heard.holdNew(channel);
       const [oldest] = channels;
       if (channels.size > MAX_CHANNELS && oldest !== undefined) {
         this.drop(oldest[1]);
         heard.found(oldest[1]);
+        heard.hasForgotten = true;
         channels.delete(oldest[0]);
       }
     }
@@ -182,22 +204,39 @@ export class Histories {
   /** Of channels that begin, and of those that may have missed something. */
   private async findPositions(): Promise<void> {
     const doubted = byName(this.doubted);
-    const isAnswered = await this.ask(
-      [...new Set([...this.beginnings.keys(), ...doubted.keys()])],
-      (name, position) => {
-        if (this.beginnings.has(name)) this.begin(name, position);
-        this.endBeginning(name);
-        for (const channel of doubted.get(name) ?? []) {
-          this.doubted.delete(channel);
-          channel.checkUntil(position);
-          this.changed(channel);
-        }
-      },
-    );
+    const begun = [...this.beginnings.keys()].filter((name) => !isTemplate(name));
+    const areKnown = await this.ask([...new Set([...begun, ...doubted.keys()])], (name, position) => {
+      if (this.beginnings.has(name)) this.begin(name, position);
+      this.endBeginning(name);
+      for (const channel of doubted.get(name) ?? []) {
+        this.doubted.delete(channel);
+        channel.checkUntil(position);
+        this.changed(channel);
+      }
+    });
+    const isAnswered = areKnown && (await this.findMissed());
     this.asking = undefined;
-    if ((this.beginnings.size === 0 && this.doubted.size === 0) || this.isClosed) return;
+    if ((this.beginnings.size === 0 && this.doubted.size === 0 && !this.missed.hasOutages) || this.isClosed) return;
     if (isAnswered) this.askSoon();
     else this.asking = setTimeout(() => void this.findPositions(), RETRY_MS).unref();
+  }
+
+  /** Of templates. @returns whether all is known */
+  private async findMissed(): Promise<boolean> {
+    try {
+      const templates = [...this.beginnings.keys()].filter(isTemplate);
+      if (templates.length > 0) await this.missed.noteMoment();
+      for (const template of templates) {
+        const heard = this.subscriptions.get(template);
+        if (heard !== undefined) heard.promisedMs = performance.now();
+        this.endBeginning(template);
+      }
+      await this.missed.find();
+      return true;
+    } catch {
+      // The link is away, which the status tells.
+      return false;
+    }
   }
 
   private endBeginning(name: string): void {
@@ -223,6 +262,7 @@ export class Histories {
     await this.ask([...quiet.keys()], (name, position) => {
       for (const channel of quiet.get(name) ?? []) channel.compare(position, before);
     });
+    if (this.missed.isReady) await this.missed.noteMoment().catch(() => {});
     if (!this.isClosed) this.timer = setTimeout(() => void this.compare(), nextCheckMs()).unref();
   }
 

@@ -52,6 +52,25 @@ export interface HistoryRead {
   readonly end: Position;
 }
 
+/** A moment, as the store that has given it knows it; to others it says nothing. */
+export type HistoryMoment = object;
+
+/** A time, so many milliseconds after a moment of the store, or before it. */
+export interface HistoryTime {
+  readonly moment: HistoryMoment;
+  readonly laterMs: number;
+}
+
+/** What a store tells of all its channels. */
+export interface HistoryChanges {
+  /** When this was so. */
+  readonly now: HistoryMoment;
+  /** Those that were posted to since; perhaps more. */
+  readonly channels: readonly string[];
+  /** Whether that is all: the store has not lost what it knew of them, and reaches back so far. */
+  readonly isWhole: boolean;
+}
+
 /** Whether nothing more is to be read for now. */
 export function isLastPage({ next, end }: Pick<HistoryRead, 'next' | 'end'>): boolean {
   return next.epoch === end.epoch && next.offset >= end.offset;
@@ -97,10 +116,20 @@ export interface HistoryStore {
   /**
    * How far histories have come: {@link BEGINNING} for those that are not there.
    *
+   * @param at - how far they had come then, to be read on from; if messages since then are gone, a read from there has a gap
    * @returns as many as channels, in their order
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
-  positions(channels: readonly string[]): Promise<Position[]>;
+  positions(channels: readonly string[], at?: HistoryTime): Promise<Position[]>;
+
+  /**
+   * Which channels were posted to. A store without it costs readers of templates a gap after each outage, since they cannot know which
+   * channels had their first message meanwhile.
+   *
+   * @param since - absent: only the moment is of interest, and no channels are told
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  readonly changes?: ((since?: HistoryTime) => Promise<HistoryChanges>) | undefined;
 
   /**
    * Looks whether histories can be kept at all.

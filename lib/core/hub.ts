@@ -371,6 +371,7 @@ export class Hub implements PastReader {
           isOfTemplate ? channel : undefined,
         );
       },
+      lost: (template) => this.audience.tellGap(template, 'broker'),
       failed: (error) => this.reporter.callbackFailed({ callback: 'The delivery of what a history has', error }),
     });
   }

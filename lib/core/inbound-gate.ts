@@ -50,7 +50,7 @@ export class InboundGate {
       (payload, subscription, channel, position) => this.receive(payload, subscription, channel, position),
       {
         rejected: (channel, error) => this.inbound.reject(channel, error),
-        lost: (subscription, reason) => this.lose(subscription, reason),
+        lost: (...loss) => this.lose(...loss),
         interrupted: () => this.interrupted(),
       },
     );
@@ -82,11 +82,15 @@ export class InboundGate {
     }
   }
 
-  private lose(subscription: string, reason: GapReason): void {
+  private lose(subscription: string, reason: GapReason, forMs?: number): void {
     // A transport need not tell of an interruption before.
     if (subscription === this.exempt) this.interrupted();
-    if (this.opening === undefined || subscription === this.exempt) this.inbound.lose(subscription, reason);
-    else this.hold(subscription, 0, () => this.inbound.lose(subscription, reason));
+    if (this.opening === undefined || subscription === this.exempt) this.inbound.lose(subscription, reason, forMs);
+    else {
+      const toldMs = performance.now();
+      const later = (): number | undefined => (forMs === undefined ? forMs : forMs + performance.now() - toldMs);
+      this.hold(subscription, 0, () => this.inbound.lose(subscription, reason, later()));
+    }
   }
 
   private interrupted(): void {
@@ -97,7 +101,8 @@ export class InboundGate {
   guarded(store: HistoryStore): HistoryStore {
     return {
       append: (...post) => store.append(...post),
-      positions: (channels) => store.positions(channels),
+      positions: (...asked) => store.positions(...asked),
+      changes: store.changes && ((since) => store.changes!(since)),
       read: async (channel, ...from): Promise<HistoryRead> => {
         const read = await store.read(channel, ...from);
         if (channel !== this.exempt) await this.passed();

@@ -101,8 +101,8 @@ export class Inbound {
   }
 
   /** See `TransportLoss`. */
-  lose(subscription: string, reason: GapReason): void {
-    if (this.histories?.lost(subscription) === true) return;
+  lose(subscription: string, reason: GapReason, forMs?: number): void {
+    if (this.histories?.lost(subscription, forMs) === true) return;
     this.audience.tellGap(subscription, reason);
   }
 

@@ -1,17 +1,19 @@
 import { describe, quote } from '../protocol/channel-name.js';
 import { InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
-import { readList, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
+import { readList, readName, readObject, readText, readWholeNumber } from '../protocol/wire-reader.js';
 import type { ReadBounds, ReadFailure } from './channel-log.js';
 import {
   isLastPage,
   placeFrom,
   type AppendOutcome,
   type HistoryBounds,
+  type HistoryChanges,
   type HistoryEntry,
   type HistoryPost,
   type HistoryRead,
   type HistoryStore,
+  type HistoryTime,
 } from './history-store.js';
 import { inTime } from './in-time.js';
 import type { Reporter } from './reporter.js';
@@ -28,10 +30,14 @@ const FAILURES: readonly unknown[] = ['trimmed', 'epoch', 'future'] satisfies Re
  * counts as an answer that cannot be had now. One that does not answer in time keeps nobody waiting.
  */
 export class IsolatedHistoryStore implements HistoryStore {
+  readonly changes: HistoryStore['changes'];
+
   constructor(
     private readonly store: HistoryStore,
     private readonly reporter: Reporter,
-  ) {}
+  ) {
+    if (store.changes !== undefined) this.changes = (since) => this.askForChanges(since);
+  }
 
   async append(channel: string, post: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {
     const ask = () => this.store.append(channel, post, bounds);
@@ -47,13 +53,17 @@ export class IsolatedHistoryStore implements HistoryStore {
     return this.ask('read', channel, ANSWER_PATIENCE_MS, ask, pageFrom);
   }
 
-  positions(channels: readonly string[]): Promise<Position[]> {
-    const ask = () => this.store.positions(channels);
+  positions(channels: readonly string[], at?: HistoryTime): Promise<Position[]> {
+    const ask = () => this.store.positions(channels, at);
     return this.ask('positions', channels[0], ANSWER_PATIENCE_MS, ask, (answer) => {
       const positions = readList(answer, 'the answer', channels.length, placeOf);
       if (positions.length === channels.length) return positions;
       throw new InvalidMessageError(`the answer has ${positions.length} positions of ${channels.length} channels`);
     });
+  }
+
+  private askForChanges(since: HistoryTime | undefined): Promise<HistoryChanges> {
+    return this.ask('changes', undefined, ANSWER_PATIENCE_MS, () => this.store.changes!(since), changesFrom);
   }
 
   /** @throws (rejects) TransportUnavailableError whatever is wrong; it has been reported, unless that is what the store said */
@@ -76,7 +86,8 @@ export class IsolatedHistoryStore implements HistoryStore {
       return read(answer);
     } catch (cause) {
       if (cause instanceof TransportUnavailableError) throw cause;
-      const callback = `"history.${method}" of the transport, for channel ${quote(channel ?? '')}`;
+      const of = channel === undefined ? '' : `, for channel ${quote(channel)}`;
+      const callback = `"history.${method}" of the transport${of}`;
       this.reporter.callbackFailed({ callback, error: cause });
       throw new TransportUnavailableError(`${callback} has failed`, { cause });
     }
@@ -95,6 +106,14 @@ function outcomeFrom(answer: unknown): AppendOutcome {
   if (kind === 'refused') return { kind, error: error instanceof Error ? error : new Error(describe(error)) };
   if (kind === 'unknown') return { kind };
   throw new InvalidMessageError(`the kind of the outcome must be appended, refused or unknown, not ${describe(kind)}`);
+}
+
+function changesFrom(answer: unknown): HistoryChanges {
+  const { now, channels, isWhole } = readObject(answer, 'the answer');
+  if (typeof now !== 'object' || now === null)
+    throw new InvalidMessageError('now must be a moment, an object of the store');
+  if (typeof isWhole !== 'boolean') throw new InvalidMessageError('isWhole must be true or false');
+  return { now, channels: readList(channels, 'channels', Infinity, readName), isWhole };
 }
 
 function pageFrom(answer: unknown): HistoryRead {

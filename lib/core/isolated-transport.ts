@@ -59,8 +59,11 @@ export class IsolatedTransport implements Transport {
       const error = new InvalidMessageError(`the transport must hand over three strings, not ${what}`);
       rejected?.(typeof channel === 'string' ? channel : '', error);
     };
-    const lose = (subscription: unknown, reason: unknown): void => {
-      if (typeof subscription === 'string' && isGapReason(reason)) return lost?.(subscription, reason);
+    const lose = (subscription: unknown, reason: unknown, forMs?: unknown): void => {
+      if (typeof subscription === 'string' && isGapReason(reason)) {
+        // Without it readers of templates are told of a gap.
+        return lost?.(subscription, reason, typeof forMs === 'number' && forMs >= 0 ? forMs : undefined);
+      }
       const what = `${describe(subscription)} and ${describe(reason)}`;
       const text = `a loss must be told with a subscription and one of ${GAP_REASONS.join(', ')}, not ${what}`;
       this.reporter.callbackFailed({

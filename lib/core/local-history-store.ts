@@ -1,6 +1,13 @@
 import type { Position } from '../protocol/position.js';
 import type { ReadBounds } from './channel-log.js';
-import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead, HistoryStore } from './history-store.js';
+import type {
+  AppendOutcome,
+  HistoryBounds,
+  HistoryPost,
+  HistoryRead,
+  HistoryStore,
+  HistoryTime,
+} from './history-store.js';
 import type { MemoryHistories } from './memory-histories.js';
 
 /** The histories of an application without other servers. It hands nothing to anybody: the poster's server delivers. */
@@ -23,8 +30,8 @@ export class LocalHistoryStore implements HistoryStore {
     return this.histories.read(channel, after, page);
   }
 
-  async positions(channels: readonly string[]): Promise<Position[]> {
-    return channels.map((channel) => this.histories.position(channel));
+  async positions(channels: readonly string[], at?: HistoryTime): Promise<Position[]> {
+    return channels.map((channel) => this.histories.position(channel, at));
   }
 
   /** Whether a channel has come so far, and no further: what is appended is delivered at once. */

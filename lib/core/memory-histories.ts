@@ -5,9 +5,11 @@ import {
   BEGINNING,
   type AppendOutcome,
   type HistoryBounds,
+  type HistoryChanges,
   type HistoryEntry,
   type HistoryPost,
   type HistoryRead,
+  type HistoryTime,
 } from './history-store.js';
 import { ConfigurationError } from '../protocol/errors.js';
 
@@ -29,6 +31,12 @@ interface Kept {
   readonly at: number;
 }
 
+/** See `HistoryMoment`. */
+interface Moment {
+  readonly generation: object;
+  readonly at: number;
+}
+
 /** The history of one channel. */
 interface History {
   readonly epoch: string;
@@ -46,6 +54,8 @@ interface History {
  */
 export class MemoryHistories {
   private readonly histories = new Map<string, History>();
+  /** Becomes another one when everything is forgotten. */
+  private generation = {};
   private timer: NodeJS.Timeout | undefined = undefined;
 
   /** See `HistoryStore.append`. A post that the history has already is answered with its place. */
@@ -98,14 +108,28 @@ export class MemoryHistories {
   }
 
   /** See `HistoryStore.positions`. */
-  position(channel: string): Position {
+  position(channel: string, at?: HistoryTime): Position {
     const history = this.histories.get(channel);
-    return history === undefined ? BEGINNING : { epoch: history.epoch, offset: history.floor + history.kept.length };
+    if (history === undefined) return BEGINNING;
+    const { epoch, floor, kept } = history;
+    const offset = at === undefined ? floor + kept.length : offsetAt(history, timeOf(at));
+    return { epoch, offset };
+  }
+
+  /** See `HistoryStore.changes`. */
+  changes(since?: HistoryTime): HistoryChanges {
+    const { generation } = this;
+    const now: Moment = { generation, at: performance.now() };
+    if (since === undefined) return { now, channels: [], isWhole: true };
+    const isWhole = (since.moment as Moment).generation === generation && timeOf(since) > now.at - KNOWN_MS;
+    const changed = [...this.histories].filter(([, { lastAt }]) => lastAt > timeOf(since));
+    return { now, channels: changed.map(([channel]) => channel), isWhole };
   }
 
   /** Forgets everything, epochs too. */
   clear(): void {
     this.histories.clear();
+    this.generation = {};
     clearInterval(this.timer);
     this.timer = undefined;
   }
@@ -157,6 +181,18 @@ function startOf(after: Position | number, { epoch, kept, floor }: History): [ga
   if (after.epoch !== epoch && after.epoch !== '') return ['epoch', floor];
   if (after.offset > last) return ['future', floor];
   return after.offset < floor ? ['trimmed', floor] : [undefined, after.offset];
+}
+
+/** How far a history had come at a time, or before what is missing of what came since. */
+function offsetAt({ kept, floor, bounds }: History, time: number): number {
+  const count = kept.findLastIndex((each) => each.at <= time) + 1;
+  // What went by its age went before; what went for the number of messages left that many.
+  const isWhole = time > performance.now() - bounds.ttlMs && kept.length < bounds.maxMessages;
+  return count > 0 || floor === 0 || isWhole ? floor + count : floor - 1;
+}
+
+function timeOf({ moment, laterMs }: HistoryTime): number {
+  return (moment as Moment).at + laterMs;
 }
 
 function usedTwice(channel: string, id: string): ConfigurationError {

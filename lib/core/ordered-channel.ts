@@ -69,6 +69,27 @@ export class OrderedChannel {
     return (this.last ??= position);
   }
 
+  /** What comes waits, until {@link goOn}; to be called while it is not known from where to count. */
+  hold(): void {
+    this.setReading(true);
+  }
+
+  /** Goes on after a position; with the first message that has come, if there is none. */
+  goOn(position: Position | undefined): void {
+    if (this.isClosed) return;
+    if (position !== undefined) {
+      this.last = position;
+      this.isSilent = false;
+      return void this.read();
+    }
+    const { waiting } = this;
+    this.waiting = [];
+    this.setReading(false);
+    for (const each of waiting) this.guard(() => this.receive(each.payload, each.position));
+    // There were too many of them.
+    if (this.isStale) this.check();
+  }
+
   receive(payload: string, position: Position): void {
     this.lastAt = performance.now();
     if (this.isReading) return this.wait(payload, position);

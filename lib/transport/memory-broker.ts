@@ -1,5 +1,12 @@
 import type { ReadBounds } from '../core/channel-log.js';
-import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead } from '../core/history-store.js';
+import type {
+  AppendOutcome,
+  HistoryBounds,
+  HistoryChanges,
+  HistoryPost,
+  HistoryRead,
+  HistoryTime,
+} from '../core/history-store.js';
 import { MemoryHistories } from '../core/memory-histories.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
@@ -109,8 +116,13 @@ export class MemoryBroker {
   }
 
   /** See `HistoryStore.positions`. @internal */
-  positions(from: MemoryNode, channels: readonly string[]): Promise<Position[]> {
-    return this.ask(from, () => channels.map((channel) => this.histories.position(channel)));
+  positions(from: MemoryNode, channels: readonly string[], at?: HistoryTime): Promise<Position[]> {
+    return this.ask(from, () => channels.map((channel) => this.histories.position(channel, at)));
+  }
+
+  /** See `HistoryStore.changes`. @internal */
+  changes(from: MemoryNode, since?: HistoryTime): Promise<HistoryChanges> {
+    return this.ask(from, () => this.histories.changes(since));
   }
 
   /** Forgets all histories, as a broker that was started anew without its data. */

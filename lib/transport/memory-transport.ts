@@ -24,7 +24,8 @@ export class MemoryTransport implements Transport, MemoryNode {
   readonly history: HistoryStore = {
     append: (...post) => this.broker.append(this, ...post),
     read: (...from) => this.broker.read(this, ...from),
-    positions: (channels) => this.broker.positions(this, channels),
+    positions: (...asked) => this.broker.positions(this, ...asked),
+    changes: (since) => this.broker.changes(this, since),
   };
   private readonly changes = new ReplaySubject<TransportStatus>(1);
   private readonly interests = new Map<string, Interest>();
@@ -32,6 +33,7 @@ export class MemoryTransport implements Transport, MemoryNode {
   private receiver: TransportReceiver | undefined = undefined;
   private events: TransportEvents = {};
   private current: TransportStatus = { state: 'connecting' };
+  private awaySince = 0;
 
   constructor(private readonly broker: MemoryBroker) {
     this.status = this.changes.asObservable();
@@ -105,6 +107,7 @@ export class MemoryTransport implements Transport, MemoryNode {
       interest.isRegistered = false;
       interest.ready ??= new Deferred();
     }
+    this.awaySince = performance.now();
     this.events.interrupted?.();
     this.become({ state: 'waiting', error: new TransportUnavailableError('The memory broker is cut off') });
   }
@@ -137,7 +140,7 @@ export class MemoryTransport implements Transport, MemoryNode {
       interest.ready?.resolve();
       interest.ready = undefined;
     }
-    for (const name of losers) this.events.lost?.(name, 'broker');
+    for (const name of losers) this.events.lost?.(name, 'broker', performance.now() - this.awaySince);
   }
 
   private become(status: TransportStatus): void {

@@ -42,8 +42,8 @@ export class PayloadReader {
   }
 
   /** See {@link TransportEvents.lost}. */
-  lost(name: string): void {
-    this.events.lost?.(name, 'broker');
+  lost(name: string, forMs: number): void {
+    this.events.lost?.(name, 'broker', forMs);
   }
 
   /** See {@link TransportEvents.interrupted}. */

@@ -154,7 +154,13 @@ export class RedisHistoryAppends {
     const wasUnclear = batch.isUnclear;
     batch.isUnclear = batch.isOut = true;
     const names = this.names.history(channel);
-    const keys = [names.state, names.stream, names.appender(this.node), ...batch.ids.map((id) => names.post(id))];
+    const keys = [
+      names.state,
+      names.stream,
+      names.appender(this.node),
+      names.changes,
+      ...batch.ids.map((id) => names.post(id)),
+    ];
     const args = [
       // Another one each time: what the former try began may have been lost with the Redis that it was made at.
       newEpoch(),
@@ -165,6 +171,7 @@ export class RedisHistoryAppends {
       bounds.ttlMs,
       this.names.toPublish(channel),
       batch.posts.length,
+      channel,
       ...batch.payloadArgs,
     ].map(String);
     const { session } = this;

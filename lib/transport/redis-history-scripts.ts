@@ -1,6 +1,16 @@
 // What Redis does of a history in one step. A channel has a hash (how far it has come) and a stream, of which each entry is
 // a batch: its id is `<offset of the last message>-0`, its fields are n (how many messages), t (when, in milliseconds) and
-// p (their payloads, joined by line breaks).
+// p (their payloads, joined by line breaks). The channels that are kept in one slot have a sorted set: when each was posted to, at most
+// NOTED_MS too early.
+
+/** When a channel was posted to is noted anew after so long, in milliseconds. */
+export const NOTED_MS = 10_000;
+
+/** It is known of so long which channels were posted to, in milliseconds. */
+export const CHANGES_REACH_MS = 24 * 3_600_000;
+
+/** What is known of a part is kept so long without a post, and without anybody who asks, in milliseconds. */
+const CHANGES_KEPT_MS = 3 * CHANGES_REACH_MS;
 
 /** Shared by both scripts. */
 const COMMON = `
@@ -71,18 +81,18 @@ end
 /**
  * Appends a batch and publishes it.
  *
- * Keys: the hash, the stream, what is remembered of the appender, and one for each post that has an id. Arguments: an epoch
+ * Keys: the hash, the stream, what is remembered of the appender, the sorted set, and one for each post that has an id. Arguments: an epoch
  * that was never used, which master it is if that is known, the number of the batch among those of the appender, how long it is
- * remembered, how many messages are kept, how long, the Redis channel, how many posts there are, and their payloads: joined by line breaks if no post has an id, else each in
+ * remembered, how many messages are kept, how long, the Redis channel, how many posts there are, the channel, and their payloads: joined by line breaks if no post has an id, else each in
  * an argument, with one behind it that is empty or the digest.
  *
  * Answers `ok`, the epoch, the offsets, the error of PUBLISH, if there was one, and which master it is; or `stale` for a batch before the last one of the appender.
  * The offsets are that of the first if all were appended, else one for each post, `x` for one whose id has another digest.
  */
 export const APPEND_SCRIPT = `${COMMON}
-local hash, stream, appender = KEYS[1], KEYS[2], KEYS[3]
+local hash, stream, appender, changes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local candidate, here, number, rememberMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local most, ttl, channel, count, payloads = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8]), ARGV[9]
+local most, ttl, channel, count, name, payloads = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
 local time = now()
 -- To be asked is a third of what a batch costs. Within one millisecond no Redis becomes a replica, gets all that another one
 -- has, and is master again; within ten it does.
@@ -98,8 +108,8 @@ if made then
   if last and tonumber(last) > number then return {'stale'} end
 end
 
-local state = read('HMGET', hash, 'epoch', 'offset', 'run', 'root', 'sweepAt', 'ttl') or {}
-local epoch, root, sweepAt, former = state[1], state[4], whole(state[5]), nil
+local state = read('HMGET', hash, 'epoch', 'offset', 'run', 'root', 'sweepAt', 'ttl', 'noted') or {}
+local epoch, root, sweepAt, noted, former = state[1], state[4], whole(state[5]), whole(state[7]), nil
 local offset = known(epoch, state[2])
 local isNew = not sweepAt
 if not offset or not whole(text(offset + count)) or not root or not string.match(root, '^%w+$') then
@@ -118,10 +128,10 @@ elseif state[3] ~= here then
 end
 
 local places, names = text(offset + 1), {}
-if #KEYS > 3 then
-  local lines, all, nextKey = {}, {}, 4
+if #KEYS > 4 then
+  local lines, all, nextKey = {}, {}, 5
   for i = 1, count do
-    local payload, digest, place = ARGV[7 + 2 * i], ARGV[8 + 2 * i], nil
+    local payload, digest, place = ARGV[8 + 2 * i], ARGV[9 + 2 * i], nil
     if digest ~= '' then
       local key = KEYS[nextKey]
       nextKey = nextKey + 1
@@ -137,6 +147,19 @@ if #KEYS > 3 then
   end
   payloads, places, count = table.concat(lines, '\\n'), table.concat(all, ','), #lines
   if count == 0 then return {'ok', state[1], places, '', told} end
+end
+
+-- First: what Redis refuses is refused as a whole.
+local isDue = isNew or not noted or time >= noted + ${NOTED_MS} or time < noted
+if isDue then
+  local set = redis.pcall('ZADD', changes, text(time), name)
+  if type(set) == 'table' and set.err then
+    if not string.find(set.err, 'WRONGTYPE') then return set end
+    redis.call('DEL', changes)
+    redis.call('ZADD', changes, text(time), name)
+  end
+  redis.call('ZREMRANGEBYSCORE', changes, '(0', text(time - ${CHANGES_REACH_MS}))
+  redis.call('PEXPIRE', changes, ${CHANGES_KEPT_MS})
 end
 
 local last = offset + count
@@ -158,10 +181,11 @@ if isNew or state[6] ~= ARGV[6] or time >= sweepAt or time < sweepAt - ttl then
   local old = lastOld(stream, time - ttl, last)
   if old then redis.call('XTRIM', stream, 'MINID', text(old + 1)) end
   local pause = math.ceil(ttl / 16)
-  redis.call('HSET', hash, 'epoch', epoch, 'offset', text(last), 'run', here, 'root', root, 'ttl', ttl, 'sweepAt', text(time + pause))
+  redis.call('HSET', hash, 'epoch', epoch, 'offset', text(last), 'run', here, 'root', root, 'ttl', ttl, 'most', most, 'sweepAt', text(time + pause), 'noted', text(isDue and time or noted))
   if former then redis.call('HSET', hash, 'former', former) end
   redis.call('PEXPIRE', stream, ttl + pause)
   redis.call('PEXPIRE', hash, text(math.max(2 * ttl, 86400000)))
+elseif isDue then redis.call('HSET', hash, 'offset', text(last), 'noted', text(time))
 else redis.call('HSET', hash, 'offset', text(last)) end
 redis.call('SET', appender, text(number) .. ' ' .. epoch .. ' ' .. places, 'PX', rememberMs)
 for key, value in pairs(names) do redis.call('SET', key, value, 'PX', ttl) end
@@ -252,6 +276,59 @@ for i = 1, #entries do answer[4 + i] = entries[i] end
 return answer
 `;
 
+/**
+ * Tells which channels of some parts were posted to after a time.
+ *
+ * Keys: their sorted sets. Arguments: a name that no set ever had, then for each key the name that the set must have and the time, or two
+ * that are empty.
+ *
+ * Answers for each key a list: the name of the set, the time of now, the channels, and 1; 0 if the set has another name or does not reach
+ * back so far, so that some may be missing.
+ */
+export const CHANGES_SCRIPT = `${COMMON}
+local answers, time = {}, now()
+for i, key in ipairs(KEYS) do
+  local asked, since = ARGV[2 * i], tonumber(ARGV[2 * i + 1])
+  local found = read('ZRANGEBYSCORE', key, 0, 0)
+  local name = found and found[1]
+  if not name then
+    if not found then redis.call('DEL', key) end
+    name = ARGV[1]
+    redis.call('ZADD', key, 0, name)
+  end
+  redis.call('PEXPIRE', key, ${CHANGES_KEPT_MS})
+  local channels, isWhole = {}, 1
+  if asked ~= '' then
+    channels = redis.call('ZRANGEBYSCORE', key, text(math.max(1, since - ${NOTED_MS})), '+inf')
+    if asked ~= name or since <= time - ${CHANGES_REACH_MS} then isWhole = 0 end
+  end
+  answers[i] = {name, text(time), channels, isWhole}
+end
+return answers
+`;
+
+/**
+ * Tells how far a history had come at a time, or before what is missing of what came since.
+ *
+ * Keys: the hash and the stream. Argument: the time. Answers nothing if there is no history; else the epoch and the offset.
+ */
+export const POSITION_SCRIPT = `${COMMON}
+local hash, stream, at = KEYS[1], KEYS[2], tonumber(ARGV[1])
+local state = read('HMGET', hash, 'epoch', 'offset', 'ttl', 'most') or {}
+local last = known(state[1], state[2])
+if not last then return {} end
+local old = lastOld(stream, at, last)
+if old then return {state[1], text(old)} end
+local oldest = first(stream, '-')
+local offset, count
+if oldest then offset, count = parse(oldest) end
+local floor = offset and offset <= last and offset - count or last
+local ttl, most = whole(state[3]), whole(state[4])
+-- What went by its age went before; what went for the number of messages left that many.
+local isWhole = floor == 0 or (ttl and most and at > now() - ttl and last - floor < most)
+return {state[1], text(isWhole and floor or floor - 1)}
+`;
+
 /** What the scripts call, each tried once: answers pairs of a command that Redis refuses and why. Keys: one that is not there. */
 export const CHECK_SCRIPT = `
 local refused = {}
@@ -273,6 +350,10 @@ try('XRANGE', 'XRANGE', key, '-', '+', 'COUNT', 1)
 try('PEXPIRE', 'PEXPIRE', key, 1000)
 try('DEL', 'DEL', key)
 try('HSET', 'HSET', key, 'epoch', '')
+try('DEL', 'DEL', key)
+try('ZADD', 'ZADD', key, 0, '')
+try('ZRANGEBYSCORE', 'ZRANGEBYSCORE', key, 0, 0)
+try('ZREMRANGEBYSCORE', 'ZREMRANGEBYSCORE', key, 0, 0)
 try('DEL', 'DEL', key)
 try('SET … PX', 'SET', key, '', 'PX', 1)
 try('PUBLISH', 'PUBLISH', ARGV[1], '')

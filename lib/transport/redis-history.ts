@@ -1,6 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { ReadBounds } from '../core/channel-log.js';
-import type { AppendOutcome, HistoryBounds, HistoryPost, HistoryRead, HistoryStore } from '../core/history-store.js';
+import type {
+  AppendOutcome,
+  HistoryBounds,
+  HistoryChanges,
+  HistoryPost,
+  HistoryRead,
+  HistoryStore,
+  HistoryTime,
+} from '../core/history-store.js';
 import { Deferred } from '../core/deferred.js';
 import { inTime } from '../core/in-time.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
@@ -10,13 +18,16 @@ import { readList, readText } from '../protocol/wire-reader.js';
 import { isDenial, isReply } from './redis-client.js';
 import { RedisHistoryAppends } from './redis-history-appends.js';
 import { boundsOf, positionOf, readPage } from './redis-history-read.js';
-import { CHECK_SCRIPT, READ_SCRIPT } from './redis-history-scripts.js';
+import { askedOf, readChanges, timeIn } from './redis-history-moment.js';
+import { CHANGES_SCRIPT, CHECK_SCRIPT, POSITION_SCRIPT, READ_SCRIPT } from './redis-history-scripts.js';
 import type { RedisLink } from './redis-link.js';
-import type { RedisNames } from './redis-names.js';
+import { HISTORY_PARTS, type RedisNames } from './redis-names.js';
 import type { PublisherListener } from './post-problem.js';
 import { RedisScript } from './redis-script.js';
 
 const READ = new RedisScript(READ_SCRIPT);
+const CHANGES = new RedisScript(CHANGES_SCRIPT);
+const POSITION = new RedisScript(POSITION_SCRIPT);
 const CHECK = new RedisScript(CHECK_SCRIPT);
 
 /** What Redis does not let us do, or does not know. */
@@ -83,11 +94,32 @@ export class RedisHistory implements HistoryStore {
     }
   }
 
-  positions(channels: readonly string[]): Promise<Position[]> {
+  positions(channels: readonly string[], at?: HistoryTime): Promise<Position[]> {
     return this.ask(async ({ client }) => {
-      const keys = channels.map((channel) => this.names.history(channel).state);
-      const answers = await Promise.all(keys.map((key) => client.call('HMGET', key, 'epoch', 'offset').catch(notOurs)));
+      const keys = channels.map((channel) => this.names.history(channel));
+      const answers = await Promise.all(
+        keys.map(({ state, stream, part }) =>
+          at === undefined
+            ? client.call('HMGET', state, 'epoch', 'offset').catch(notOurs)
+            : POSITION.run(client, [state, stream], [timeIn(part, at)]),
+        ),
+      );
       return answers.map(positionOf);
+    });
+  }
+
+  changes(since?: HistoryTime): Promise<HistoryChanges> {
+    const { names } = this;
+    return this.ask(async ({ client }) => {
+      const keys = Array.from({ length: HISTORY_PARTS }, (_, part) => names.changes(part));
+      // Each part is in a slot of its own.
+      const size = client.isCluster ? 1 : HISTORY_PARTS;
+      const answers: Promise<unknown[]>[] = [];
+      for (let first = 0; first < HISTORY_PARTS; first += size) {
+        const args = [randomBytes(12).toString('hex'), ...askedOf(first, size, since)];
+        answers.push(CHANGES.run(client, keys.slice(first, first + size), args).then(listOf));
+      }
+      return readChanges((await Promise.all(answers)).flat());
     });
   }
 
@@ -163,6 +195,10 @@ function lacks(address: string, command: string, why: string): ConfigurationErro
   return new ConfigurationError(
     `Option "redis": a channel keeps a history, which needs the command ${command}; ${address} refuses it: ${why}`,
   );
+}
+
+function listOf(answer: unknown): unknown[] {
+  return readList(answer, 'the answer', HISTORY_PARTS, (item) => item);
 }
 
 /** What is of another type is no position. @throws what else Redis answers */

@@ -24,6 +24,8 @@ export interface Interest {
   ready: Deferred | undefined;
   /** Whether that has happened, so that what is published while it is not heard is a loss. */
   isPromised: boolean;
+  /** Since when it is not heard, or was not the last time. */
+  missingSince: number;
   /** The topics that it was heard by until the link went down. */
   missing: ReadonlySet<Topic>;
   /** Whether it is heard again by one of those, which nobody has been told. */
@@ -65,7 +67,7 @@ export class RedisInterests {
     let interest: Writable<Interest> | undefined = this.interests.get(name);
     if (interest === undefined) {
       const segments = isTemplate(name) ? name.split('/') : [];
-      const loss = { isPromised: false, missing: NONE, hasLoss: false };
+      const loss = { isPromised: false, missingSince: 0, missing: NONE, hasLoss: false };
       interest = { name, segments, topics: [], expiresAt: undefined, ready: undefined, ...loss };
       this.interests.set(name, interest);
     } else {
@@ -106,7 +108,10 @@ export class RedisInterests {
     for (const interest of this.interests.values()) {
       if (!interest.isPromised) continue;
       const heard = interest.topics.filter(({ state }) => state === 'registered');
-      if (heard.length > 0) interest.missing = new Set([...interest.missing, ...heard]);
+      if (heard.length === 0) continue;
+      // What was not told yet goes on.
+      if (interest.missing.size === 0 && !interest.hasLoss) interest.missingSince = performance.now();
+      interest.missing = new Set([...interest.missing, ...heard]);
     }
     for (const topic of this.topics()) topic.state = 'unregistered';
   }

@@ -24,8 +24,18 @@ export interface RedisTopic {
   readonly isPlain: boolean;
 }
 
+/**
+ * Histories are kept together in so many parts, each in one slot of a Cluster, so that each master carries its own: of 3, 6 or 16
+ * masters none has more than 5 % beyond its share.
+ */
+export const HISTORY_PARTS = 1_024;
+
 /** The keys of the history of one channel. A Cluster keeps all of them in one slot. */
 export interface HistoryKeys {
+  /** Which of the {@link HISTORY_PARTS} it is in. */
+  readonly part: number;
+  /** A sorted set of the whole part: its channels, by when they were posted to. See {@link RedisNames.changes}. */
+  readonly changes: string;
   /** A hash: how far the history has come. */
   readonly state: string;
   /** A stream: the messages. */
@@ -64,17 +74,29 @@ export class RedisNames {
     return this.before + channel;
   }
 
-  /** Keys of the history: `prefix|{hash of the channel}h|channel` and alike. No keys of other prefixes are among them. */
+  /** Keys of the history: `prefix|{part}h|channel` and alike. No keys of other prefixes are among them. */
   history(channel: string): HistoryKeys {
-    // The name itself may hold braces.
-    const tag = createHash('sha1').update(channel).digest('hex').slice(0, 12);
-    const key = (kind: string): string => `${this.beforeKeys}{${tag}}${kind}|${channel}`;
+    const part = createHash('sha1').update(channel).digest().readUInt16BE() >> 6;
+    const before = this.part(part);
+    const key = (kind: string): string => `${before}${kind}|${channel}`;
     return {
+      part,
+      changes: this.changes(part),
       state: key('h'),
       stream: key('s'),
       appender: (node) => key(`a|${node}`),
       post: (id) => key(`p|${id.length}|${id}`),
     };
+  }
+
+  /** Key of what tells which channels of a part were posted to: `prefix|{part}c`. */
+  changes(part: number): string {
+    return `${this.part(part)}c`;
+  }
+
+  /** How the keys of a part begin; the name of a channel itself may hold braces. */
+  private part(part: number): string {
+    return `${this.beforeKeys}{${part.toString(16).padStart(3, '0')}}`;
   }
 
   /**

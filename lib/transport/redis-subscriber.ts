@@ -276,7 +276,7 @@ export class RedisSubscriber {
       for (const interest of topic.interests) {
         if (!interest.hasLoss) continue;
         interest.hasLoss = false;
-        this.reader.lost(interest.name);
+        this.reader.lost(interest.name, performance.now() - interest.missingSince);
       }
     }
   }

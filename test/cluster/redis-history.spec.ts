@@ -41,6 +41,26 @@ describe('A history in a Cluster', () => {
     for (const server of redis.servers) expect(await nodes.probe(server).redis.dbsize()).toBeGreaterThan(0);
   });
 
+  test('tells which channels were posted to since a moment, wherever they are, and where each was', async () => {
+    const names = Array.from({ length: 30 }, (_, index) => `rooms/${index}`);
+    const [{ history }] = await nodes.node(connect());
+    const [{ history: other }] = await nodes.node(connect());
+    for (const name of names) await history.append(name, { payload: 'before' }, BOUNDS);
+    const { now: moment } = await other.changes();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    for (const name of names.slice(0, 20)) await history.append(name, { payload: 'after' }, BOUNDS);
+    const since = { moment, laterMs: 0 };
+    const { channels, isWhole } = await other.changes(since);
+    expect(isWhole).toBe(true);
+    // Those from a little before the moment may be among them.
+    expect(channels).toEqual(expect.arrayContaining(names.slice(0, 20)));
+    expect(await other.positions(names, since)).toEqual(names.map(() => expect.objectContaining({ offset: 1 })));
+    const { now: later } = await other.changes();
+    expect((await other.changes({ moment: later, laterMs: 20_000 })).channels).toEqual([]);
+    await nodes.probe(redis.servers[0]!).redis.flushall();
+    expect((await other.changes(since)).isWhole).toBe(false);
+  });
+
   test('loses nothing and doubles nothing while its slot moves to another member', async () => {
     const [{ history }] = await nodes.node(connect());
     const [{ history: other }, received] = await nodes.node(connect(), ['news']);

@@ -1,7 +1,14 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { filter, firstValueFrom } from 'rxjs';
-import { BEGINNING, type AppendOutcome, type HistoryRead, type HistoryStore } from '../../lib/core/history-store.js';
+import {
+  BEGINNING,
+  type AppendOutcome,
+  type HistoryMoment,
+  type HistoryRead,
+  type HistoryStore,
+  type HistoryTime,
+} from '../../lib/core/history-store.js';
 import type { Transport } from '../../lib/core/transport.js';
 import { ConfigurationError } from '../../lib/protocol/errors.js';
 import type { Position } from '../../lib/protocol/position.js';
@@ -272,6 +279,77 @@ describe.each(brokers)('A history over %s', (_, start) => {
     expect(common).toBeLessThan(one.length / 2);
   });
 
+  describe('tells of changes', () => {
+    test('which channels were posted to since a moment, by any node, and those before it not for ever', async () => {
+      const [a] = await node();
+      const [b] = await node();
+      const began = await moment(b);
+      expect((await b.changes!(later(began))).channels).not.toContain(channel);
+      await append(a, '1');
+      expect(await b.changes!(later(began))).toMatchObject({
+        channels: expect.arrayContaining([channel]),
+        isWhole: true,
+      });
+      expect((await b.changes!(later(await moment(b), 20_000))).channels).toEqual([]);
+      expect((await b.changes!(later(await moment(b), -60_000))).channels).toContain(channel);
+    });
+
+    test('how far a channel had come then, from where all is read that was posted since', async () => {
+      const [store] = await node();
+      const before = await moment(store);
+      await append(store, '1', '2');
+      await pass(5);
+      const between = await moment(store);
+      await pass(5);
+      await append(store, '3');
+      await append(store, '4');
+      await pass(5);
+      const after = await moment(store);
+      const readAt = async (at: HistoryMoment): Promise<string[]> => {
+        const [position] = await store.positions([channel], later(at));
+        const read = await store.read(channel, position!);
+        expect(read.gap).toBeUndefined();
+        return payloadsOf(read);
+      };
+      expect(await readAt(before)).toEqual(['1 1', '2 2', '3 3', '4 4']);
+      expect(await readAt(between)).toEqual(['3 3', '4 4']);
+      expect(await readAt(after)).toEqual([]);
+      expect(await store.positions(['rooms/never'], later(after))).toEqual([BEGINNING]);
+    });
+
+    test('a place before a gap if messages since then are gone, and no such place if older ones are', async () => {
+      const [store] = await node();
+      const bounds = { maxMessages: 5, ttlMs: 60_000 };
+      const began = await moment(store);
+      for (let count = 1; count <= 100; count++) await store.append(channel, { payload: String(count) }, bounds);
+      const [lost] = await store.positions([channel], later(began));
+      expect((await store.read(channel, lost!)).gap).toBe('trimmed');
+      const other = `${channel}/short`;
+      await store.append(other, { payload: '1' }, { maxMessages: 5, ttlMs: 1_000 });
+      let page = await store.read(other, BEGINNING);
+      while (page.entries.length > 0) page = await store.read(other, BEGINNING);
+      const now = await moment(store);
+      await pass(5);
+      await store.append(other, { payload: '2' }, { maxMessages: 5, ttlMs: 1_000 });
+      const [whole] = await store.positions([other], later(now));
+      expect(await store.read(other, whole!)).toMatchObject({ gap: undefined, entries: [{ offset: 2 }] });
+    });
+
+    test('that it does not know them if it has lost them, and those since then again', async () => {
+      const [store, , transport] = await node();
+      const began = await moment(store);
+      await append(store, '1');
+      await broker.wipe();
+      await ready(transport);
+      await append(store, '2');
+      const lost = await store.changes!(later(began));
+      expect(lost).toMatchObject({ channels: [channel], isWhole: false });
+      await append(store, '3');
+      expect(await store.changes!(later(lost.now))).toMatchObject({ channels: [channel], isWhole: true });
+      expect((await store.changes!(later(lost.now, -2 * 24 * 3_600_000))).isWhole).toBe(false);
+    });
+  });
+
   test('begins another epoch when everything is lost', async () => {
     const [store, , transport] = await node();
     await append(store, '1', '2');
@@ -285,6 +363,20 @@ describe.each(brokers)('A history over %s', (_, start) => {
     expect(read.next.epoch).not.toBe(before!.epoch);
   });
 });
+
+function later(than: HistoryMoment, laterMs = 0): HistoryTime {
+  return { moment: than, laterMs };
+}
+
+async function moment(store: HistoryStore): Promise<HistoryMoment> {
+  return (await store.changes!()).now;
+}
+
+/** Clocks tell milliseconds. */
+async function pass(ms: number): Promise<void> {
+  for (const end = performance.now() + ms; performance.now() < end;)
+    await new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 async function ready(transport: Transport): Promise<void> {
   await firstValueFrom(transport.status.pipe(filter(({ state }) => state === 'ready')));

@@ -201,10 +201,13 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 3, 2], { history: [[1, 3, 2]] }))).toEqual(['disorder']);
   });
 
-  test('lets a reader of a template have gaps where nothing is missing, and misses what is missing without one', () => {
+  test('lets a reader of a template have gaps where nothing is missing if something was wiped, and finds what has no cause', () => {
     const options = { isTemplate: true };
-    expect(check([1, 2, 'broker', 3, 4, 5, 6], { options })).toMatchObject({ findings: [], counts: { idleGaps: 1 } });
-    expect(kinds(check([1, 2, 4, 5, 6], { options }))).toEqual(['lost']);
-    expect(check([1, 2, 'broker', 4, 5, 6], { options }).findings).toEqual([]);
+    const wiped = { options, wipes: 1 };
+    expect(check([1, 2, 'broker', 3, 4, 5, 6], wiped)).toMatchObject({ findings: [], counts: { idleGaps: 1 } });
+    expect(kinds(check([1, 2, 'broker', 3, 4, 5, 6], { options }))).toEqual(['false gap']);
+    expect(kinds(check([1, 2, 'broker', 4, 5, 6], { options }))).toEqual(['false gap']);
+    expect(kinds(check([1, 2, 4, 5, 6], wiped))).toEqual(['lost']);
+    expect(check([1, 2, 'broker', 4, 5, 6], wiped).findings).toEqual([]);
   });
 });

@@ -2,10 +2,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { filter, firstValueFrom } from 'rxjs';
 import { BEGINNING, type AppendOutcome, type HistoryRead, type HistoryStore } from '../../lib/core/history-store.js';
+import { Hub } from '../../lib/core/hub.js';
+import { defineChannel } from '../../lib/protocol/channel.js';
 import { ConfigurationError, TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { Position } from '../../lib/protocol/position.js';
 import { BOUNDS, heard, keys, offsetOf, post } from '../support/history-posts.js';
+import { Queue } from '../support/queue.js';
+import { RecordingReporter } from '../support/recording-reporter.js';
 import { RedisNodes, reached, type Received } from '../support/redis-nodes.js';
 import type { RedisProbe } from '../support/redis-probe.js';
 import type { RedisServer } from '../support/redis-server.js';
@@ -163,7 +168,15 @@ describe('A post to a channel with history', () => {
     const [transport] = await nodes.node({ url: server.url, username: 'app', password: 'secret' });
     const { history } = transport;
     await post(history, '1');
-    await probe.redis.call('ACL', 'SETUSER', 'app', 'resetkeys', '~messaging:*|other', '~messaging:*by/*');
+    await probe.redis.call(
+      'ACL',
+      'SETUSER',
+      'app',
+      'resetkeys',
+      '~messaging:*|other',
+      '~messaging:*c',
+      '~messaging:*by/*',
+    );
     expect(errorOf(await post(history, '2')).message).toContain('NOPERM');
     await expect(history.read('news', BEGINNING)).rejects.toThrow(/channel "news".*NOPERM/);
     await reached(transport, 'ready', 'NOPERM');
@@ -420,7 +433,7 @@ describe('A history', () => {
       (await probe.redis.keys('*')).map(async (key) => [key, await probe.redis.pttl(key)]),
     );
     const ttlOf = (wanted: string): number => ttls.find(([key]) => key === wanted)![1] as number;
-    expect(ttls).toHaveLength(4);
+    expect(ttls).toHaveLength(5);
     expect(ttlOf(keys.stream)).toBeLessThanOrEqual(63_750);
     expect(ttlOf(keys.stream)).toBeGreaterThan(60_000);
     expect(ttlOf(keys.post('an id'))).toBeLessThanOrEqual(60_000);
@@ -553,7 +566,6 @@ describe('A start', () => {
   test('with a channel that keeps a history fails if Redis refuses what that needs, and names the command', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
-    const { defineChannel } = await import('../../lib/protocol/channel.js');
     defineChannel('kept', undefined, { history: BOUNDS });
     const allowed = [
       'on',
@@ -567,7 +579,10 @@ describe('A start', () => {
       '+evalsha',
       '+eval',
     ];
-    const commands = ['info', 'time', 'get', 'set', 'hmget', 'hset', 'del', 'xadd', 'xtrim', 'xrange', 'pexpire'];
+    const commands = [
+      ...['info', 'time', 'get', 'set', 'hmget', 'hset', 'del', 'xadd', 'xtrim', 'xrange', 'pexpire'],
+      ...['zadd', 'zrangebyscore', 'zremrangebyscore'],
+    ];
     const grant = [...allowed, ...commands.map((command) => `+${command}`)];
     const redis = { url: server.url, username: 'app', password: 'secret' };
     for (const command of ['eval', 'evalsha', 'publish', ...commands]) {
@@ -584,4 +599,51 @@ describe('A start', () => {
     await probe.redis.call('ACL', 'SETUSER', 'app', 'resetkeys', '~other:*');
     await expect(nodes.create(redis).start(() => undefined)).rejects.toThrow(/history.*NOPERM/);
   });
+});
+
+test('A listener of a template hears the first messages of channels that were posted while its link was cut, and has no gap', async () => {
+  const server = await nodes.server();
+  const proxy = nodes.use(await TcpProxy.start(server.port));
+  const Rooms = defineChannel<number, 'outage/:room'>('outage/:room', undefined, { history: BOUNDS });
+  const [poster, listener] = [server.port, proxy.port].map((port) => {
+    const hub = new Hub({ reporter: new RecordingReporter(), transport: nodes.create({ host: '127.0.0.1', port }) });
+    nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
+    return hub;
+  }) as [Hub, Hub];
+  for (const hub of [poster, listener]) await hub.start();
+  const say = async (room: string, message: number): Promise<void> => {
+    expect(await poster.post(Rooms.for({ room }), message)).toBe(true);
+  };
+  await say('old', 1);
+  const told = new Queue<string>();
+  await listener.listen(
+    Rooms,
+    (message: number, { channel }) => told.push(`${channel} ${message}`),
+    listener.root,
+    undefined,
+    ({ reason }) => told.push(`gap ${reason}`),
+  ).ready;
+  const isAway = firstValueFrom(listener.status.pipe(filter(({ state }) => state === 'waiting')));
+  proxy.mode = 'refuse';
+  proxy.cut();
+  await isAway;
+  await say('new', 1);
+  await say('old', 2);
+  await say('new', 2);
+  proxy.mode = 'pass';
+  const got = await told.take(3);
+  expect(got.filter((each) => each.includes('new'))).toEqual(['outage/new 1', 'outage/new 2']);
+  expect(got).toContain('outage/old 2');
+  // What Redis has lost with all that it knew, it cannot tell.
+  const isAwayAgain = firstValueFrom(listener.status.pipe(filter(({ state }) => state === 'waiting')));
+  proxy.mode = 'refuse';
+  proxy.cut();
+  await isAwayAgain;
+  await say('lost', 1);
+  await nodes.probe(server).redis.flushall();
+  await say('kept', 1);
+  proxy.mode = 'pass';
+  expect(
+    (await told.takeUntil((each) => each === 'outage/kept 1')).filter((each) => each === 'gap broker'),
+  ).toHaveLength(1);
 });

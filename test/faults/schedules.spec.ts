@@ -15,6 +15,11 @@ const WORLDS = Math.min(SCHEDULES, Number(process.env['FAULT_WORLDS'] ?? 8));
 /** Of this process; servers that starve too are taken for deaf by then. */
 const MOST_STALL_MS = 1_000;
 
+/** Whether it may come of a machine that stands still: a server hears no beat in time, or a client is not back in time. */
+function isOfTime(kind: Finding['kind']): boolean {
+  return kind === 'false gap' || kind === 'needless loss' || kind === 'absent';
+}
+
 /** What is wrong with servers, and what the checker of channels with history must find then, by whom. */
 const DAMAGES: readonly { what: string; damage: Damage; kind: Finding['kind']; by: RegExp }[] = [
   {
@@ -69,6 +74,7 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     const seeds = Array.from({ length: SCHEDULES }, (_, index) => FIRST_SEED + index);
     const reports: RunReport[] = [];
     const failures: string[] = [];
+    let unjudged = 0;
     await Promise.all(
       worlds.map(async (world) => {
         for (let seed = seeds.shift(); seed !== undefined; seed = seeds.shift()) {
@@ -78,13 +84,19 @@ describe('Three servers with a Redis, and clients that move between them', () =>
           for (let again = 0; again < 2 && report.findings.length > 0 && report.stallMs > MOST_STALL_MS; again++)
             report = await world.go(schedule);
           reports.push(report);
-          if (report.findings.length > 0) failures.push(describeReport(report, schedule));
+          if (report.findings.length === 0) continue;
+          // What was lost, doubled or disordered is wrong on any machine.
+          const isExcused = report.stallMs > MOST_STALL_MS && report.findings.every(({ kind }) => isOfTime(kind));
+          if (isExcused) unjudged++;
+          else failures.push(describeReport(report, schedule));
         }
       }),
     );
     console.log(summaryOf(reports));
+    if (unjudged > 0) console.log(`${unjudged} schedules were not judged: the machine stood still`);
     expect(failures.join('\n\n')).toBe('');
-  }, 600_000);
+    expect(unjudged).toBeLessThanOrEqual(SCHEDULES / 4);
+  }, 1_200_000);
 
   test('would be found if they told nobody of a loss', async () => {
     const kind: FaultKind = 'link-cut';

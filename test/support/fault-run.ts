@@ -89,6 +89,8 @@ export class Run implements Scene {
   /** When the network of a client was back, and since when it was not there. */
   private readonly absences: { readonly client: number; readonly fromMs: number; readonly untilMs: number }[] = [];
   private readonly node: FaultNodeRun;
+  /** Settles when the last fault of Redis is over. */
+  private redisFree: Promise<void> = Promise.resolve();
   private startMs = 0;
   private stallMs = 0;
 
@@ -224,7 +226,14 @@ export class Run implements Scene {
     await this.inflict(fault);
   }
 
-  private async inflict(fault: Fault): Promise<void> {
+  private inflict(fault: Fault): Promise<void> {
+    if (partOf(fault.kind) !== 'redis') return this.strikeWith(fault);
+    // On a busy machine the one before may take longer than it should.
+    this.redisFree = this.redisFree.then(() => this.strikeWith(fault));
+    return this.redisFree;
+  }
+
+  private async strikeWith(fault: Fault): Promise<void> {
     const fromMs = clock();
     const part = partOf(fault.kind);
     if (part === 'redis') await this.world.inflictOnRedis(fault);

@@ -5,8 +5,8 @@ import { HistoryOrder, type Gap, type Placed } from './history-order.js';
 /** How a reader of channels with history is judged. */
 export interface HistoryLogOptions {
   /**
-   * It reads a template as a whole: its gaps tell of the links of its server, and may stand where nothing is missing. What is
-   * missing without one is lost for it too.
+   * It reads a template as a whole: its gaps name no channel, so they may be of another one than the one that is looked at. They need a
+   * cause all the same.
    */
   readonly isTemplate?: boolean;
 }
@@ -228,6 +228,8 @@ class LogCheck {
     }
     if (this.log.options.isTemplate === true) {
       if (missing === 0) this.counts.idleGaps += gaps.length;
+      if (gaps.length > 0 && this.ledger.wipes === 0 && missing < this.channel.maxMessages)
+        this.findCauseless(gaps, message);
       return;
     }
     this.judge(gaps, rank, missing, message);
@@ -268,6 +270,16 @@ class LogCheck {
     if (position === undefined || message === undefined || position.epoch === '') return;
     if (order.rankAt(position) === rank - 1) return;
     this.find('false gap', `goes on at ${position.epoch}:${position.offset}, then ${this.placeOf(rank)}`, message);
+  }
+
+  /** Of a template: nothing was wiped, and of no channel more has come than is kept. */
+  private findCauseless(gaps: readonly Gap[], message: Placed | undefined): void {
+    this.counts.falseGaps += gaps.length;
+    this.find(
+      'false gap',
+      `${gaps.map(({ reason }) => reason).join(', ')} of a template, and nothing was wiped`,
+      message,
+    );
   }
 
   private placeOf(rank: number): string {

@@ -1,7 +1,8 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
+import type { HistoryStore } from '../../../lib/core/history-store.js';
 import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
-import { ConfigurationError, RedisNotEnabledError } from '../../../lib/protocol/errors.js';
+import { ConfigurationError, RedisNotEnabledError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
@@ -270,5 +271,128 @@ describe('Listeners of channels with history', () => {
     expect(reporter.listenerFailures.map(({ error }) => String(error))).toEqual([
       expect.stringContaining('a listener posts without end'),
     ]);
+  });
+});
+
+/** Two nodes, of which the second listens to the template. */
+async function templateNodes(broker = new MemoryBroker()) {
+  const [a, b] = [await node(broker), await node(broker)];
+  const { heard } = b;
+  const listener = b.hub.listen(
+    Rooms,
+    (message: number, { channel, position }) =>
+      heard.push(`${channel.split('/').at(-1)} ${position!.offset}: ${message}`),
+    b.hub.root,
+    undefined,
+    ({ reason }) => heard.push(`gap ${reason}`),
+  );
+  await listener.ready;
+  const post = async (id: string, message: number): Promise<void> => {
+    expect(await a.hub.post(Rooms.for({ id }), message)).toBe(true);
+  };
+  /** All that has come until a message of a channel that is not in the test. */
+  const rest = async (): Promise<string[]> => {
+    expect(await b.hub.whenWhole(Rooms.name, 5_000)).toBe(true);
+    await post('end', 0);
+    return heard.takeUntil((text) => text.startsWith('end'));
+  };
+  return { broker, a, b, heard, post, rest };
+}
+
+describe('A listener of a template, after an outage', () => {
+  test('gets what channels had as their first messages meanwhile, in order before what comes, and has no gap', async () => {
+    const { broker, b, post, rest } = await templateNodes();
+    await post('known', 1);
+    broker.cut(b.transport);
+    for (const message of [1, 2]) await post('new', message);
+    await post('known', 2);
+    broker.heal();
+    await post('new', 3);
+    const all = await rest();
+    expect(all.filter((text) => text.startsWith('new'))).toEqual(['new 1: 1', 'new 2: 2', 'new 3: 3']);
+    expect(all.filter((text) => text.startsWith('known'))).toEqual(['known 1: 1', 'known 2: 2']);
+    expect(all).toHaveLength(5);
+  });
+
+  test('is not given what was posted before it listened', async () => {
+    const broker = new MemoryBroker();
+    const early = await node(broker);
+    expect(await early.hub.post(Rooms.for({ id: 'old' }), 1)).toBe(true);
+    expect(await early.hub.post(Rooms.for({ id: 'quiet' }), 1)).toBe(true);
+    const { b, post, rest } = await templateNodes(broker);
+    broker.cut(b.transport);
+    await post('old', 2);
+    broker.heal();
+    expect(await rest()).toEqual(['old 2: 2']);
+  });
+
+  test('of which only the latest is known meanwhile, gets those of both, once', async () => {
+    const { broker, b, post, rest } = await templateNodes();
+    for (const message of [1, 2, 3]) {
+      broker.cut(b.transport);
+      await post(`new-${message}`, message);
+      broker.heal();
+      await broker.turn();
+    }
+    expect((await rest()).toSorted()).toEqual(['new-1 1: 1', 'new-2 1: 2', 'new-3 1: 3']);
+  });
+
+  test('has one gap if the broker has lost what it knew', async () => {
+    const { broker, b, post, rest } = await templateNodes();
+    broker.cut(b.transport);
+    await post('new', 1);
+    broker.wipe();
+    await post('other', 1);
+    broker.heal();
+    await post('new', 2);
+    expect(await rest()).toEqual(['gap broker', 'other 1: 1', 'new 1: 2']);
+  });
+
+  test('has a gap in a channel of which messages are gone, and gets what there is', async () => {
+    const { broker, b, post, rest } = await templateNodes();
+    broker.cut(b.transport);
+    for (let message = 1; message <= 300; message++) await post('busy', message);
+    broker.heal();
+    const all = await rest();
+    expect(all[0]).toBe('gap trimmed');
+    expect(all.length).toBeGreaterThan(100);
+    expect(all.at(-1)).toBe('busy 300: 300');
+  });
+
+  test('has a gap if the transport does not know for how long it heard nothing, or cannot tell of changes', async () => {
+    const { broker, b, post, rest } = await templateNodes();
+    b.hub['inbound'].lose(Rooms.name, 'broker');
+    expect(await rest()).toEqual(['gap broker']);
+    const transport = new MemoryTransport(broker);
+    const plain = Object.assign(transport, { history: { ...transport.history, changes: undefined } });
+    const hub = new Hub({ reporter: new RecordingReporter(), transport: plain });
+    await hub.start();
+    const heard = new Queue<string>();
+    const onGap = ({ reason }: { reason: string }) => heard.push(`gap ${reason}`);
+    await hub.listen(Rooms, (message: number) => heard.push(`${message}`), hub.root, undefined, onGap).ready;
+    broker.cut(plain);
+    broker.heal();
+    expect(await heard.next()).toBe('gap broker');
+    await post('new', 5);
+    expect(await heard.next()).toBe('5');
+  });
+
+  test('waits for what it has missed while the store cannot be asked, and for no channel that it knows', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
+    const { broker, b, post, heard } = await templateNodes();
+    await post('known', 1);
+    expect(await heard.next()).toBe('known 1: 1');
+    const store = b.transport!.history as HistoryStore & { changes: NonNullable<HistoryStore['changes']> };
+    jest.spyOn(store, 'changes').mockRejectedValueOnce(new TransportUnavailableError('not now'));
+    broker.cut(b.transport);
+    await post('new', 1);
+    broker.heal();
+    await post('new', 2);
+    await post('known', 2);
+    expect(await heard.next()).toBe('known 2: 2');
+    expect(heard.pending).toEqual([]);
+    await jest.advanceTimersByTimeAsync(600);
+    expect(await heard.take(2)).toEqual(['new 1: 1', 'new 2: 2']);
+    jest.useRealTimers();
   });
 });

@@ -31,6 +31,9 @@ function setup(method: keyof Transport, replacement: (...args: never[]) => unkno
 }
 
 const Kept = defineChannel<number>('isolated/kept', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
+const KeptOnes = defineChannel<number, 'isolated/kept/:id'>('isolated/kept/:id', undefined, {
+  history: { maxMessages: 10, ttlMs: 60_000 },
+});
 const at = (offset: number) => ({ epoch: 'e', offset });
 const page = (change: object) => ({ gap: undefined, entries: [], next: at(0), end: at(0), ...change });
 const entry = (offset: unknown) => ({ offset, payload: '' });
@@ -153,12 +156,17 @@ describe('A transport of the application', () => {
     const losses: unknown[] = [];
     inner.start = async (_, events) => {
       const lost = events!.lost as (...args: unknown[]) => void;
-      lost('news', 'broker');
+      lost('news', 'broker', 7);
+      lost('news', 'broker', 'long');
       lost('news', 'weather');
       lost(5, 'broker');
     };
     await new IsolatedTransport(inner, reporter).start(() => undefined, { lost: (...args) => losses.push(args) });
-    expect(losses).toEqual([['news', 'broker']]);
+    // Who does not know for how long is told of a gap.
+    expect(losses).toEqual([
+      ['news', 'broker', 7],
+      ['news', 'broker', undefined],
+    ]);
     const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
     expect(failures).toEqual([
       expect.stringMatching(
@@ -275,6 +283,25 @@ describe('The history store of a transport of the application', () => {
     await hub.start();
     await expect(hub.positionOf(Kept.name)).rejects.toThrow(TransportUnavailableError);
     expect(failures()).toHaveLength(1);
+  });
+
+  test.each<[string, () => unknown, string]>([
+    ['throws', failing, 'broken'],
+    ['gives no moment', () => ({ channels: [] }), 'now must be a moment'],
+    ['gives no list', () => ({ now: {}, channels: 'all', isWhole: true }), 'channels must be an array'],
+    ['does not say whether that is all', () => ({ now: {}, channels: [] }), 'isWhole must be'],
+    ['gives what is no name', () => ({ now: {}, channels: [5], isWhole: true }), 'channels'],
+  ])('that %s when it is asked for changes cannot tell now, and is reported', async (_, changes, text) => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    const { hub, failures } = withStore('changes', changes);
+    await hub.start();
+    let isReady = false;
+    void hub.listen(KeptOnes, () => {}, hub.root).ready.then(() => (isReady = true));
+    for (let count = 0; count < 20; count++) await turn();
+    expect(isReady).toBe(false);
+    expect(failures()).toEqual([expect.stringContaining('"history.changes" of the transport: ')]);
+    expect(failures()[0]).toContain(text);
+    await hub.close();
   });
 
   test.each<[keyof HistoryStore, (hub: Hub) => Promise<unknown>, unknown]>([

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ConfigurationError } from '../../../lib/protocol/errors.js';
 import { checkChannelName } from '../../../lib/protocol/channel-name.js';
-import { RedisNames, type RedisTopic } from '../../../lib/transport/redis-names.js';
+import { HISTORY_PARTS, RedisNames, type RedisTopic } from '../../../lib/transport/redis-names.js';
 
 function keysOf(names: RedisNames, name: string, interop?: boolean): string[] {
   return names.toSubscribe(name, interop).map(({ key }) => key);
@@ -11,6 +11,16 @@ function keysOf(names: RedisNames, name: string, interop?: boolean): string[] {
 function historyKeysOf(prefix: string, channel: string): string[] {
   const keys = new RedisNames(prefix, undefined).history(channel);
   return [keys.state, keys.stream, keys.appender('node'), keys.post('1'), keys.post('11')];
+}
+
+/** As a Cluster counts: CRC-16 of what is in braces. */
+function slotOf(key: string): number {
+  let sum = 0;
+  for (const byte of Buffer.from(/\{([^}]+)\}/.exec(key)![1]!)) {
+    sum ^= byte << 8;
+    for (let bit = 0; bit < 8; bit++) sum = (sum << 1) ^ (sum & 0x8000 ? 0x11021 : 0);
+  }
+  return sum % 16_384;
 }
 
 describe('A channel in Redis', () => {
@@ -139,16 +149,31 @@ test('Applications with two different prefixes never hear each other, whatever p
 
 describe('The keys of a history', () => {
   test.each(['messaging:', '', '{}', 'a{b', 'a}b{', '{app}'])(
-    'have one hash tag of their channel alone, with the prefix %p, whatever the name of the channel',
+    'have one hash tag of their part, with the prefix %p, whatever the name of the channel',
     (prefix) => {
       for (const channel of ['news', 'rooms/{1}', '}{', '{}', 'a|b']) {
         const tags = historyKeysOf(prefix, channel).map((key) => /^[^{]*\{([^}]+)\}/.exec(key)?.[1]);
-        expect(tags[0]).toMatch(/^[\da-f]{12}$/);
+        expect(tags[0]).toMatch(/^[\da-f]{3}$/);
+        const names = new RedisNames(prefix, undefined);
+        const { part, changes } = names.history(channel);
+        expect(Number.parseInt(tags[0]!, 16)).toBe(part);
+        expect(changes).toBe(names.changes(part));
+        expect(changes).toContain(`{${tags[0]}}`);
         expect(new Set(tags).size).toBe(1);
       }
       expect(historyKeysOf(prefix, 'a')[0]!.split('h|')[0]).not.toBe(historyKeysOf(prefix, 'b')[0]!.split('h|')[0]);
     },
   );
+
+  test('are spread evenly over the masters of a Cluster', () => {
+    const names = new RedisNames('messaging:', undefined);
+    const slots = Array.from({ length: HISTORY_PARTS }, (_, part) => slotOf(names.changes(part)));
+    for (const masters of [3, 6, 16]) {
+      const held = Array.from({ length: masters }, () => 0);
+      for (const slot of slots) held[Math.floor((slot * masters) / 16_384)]!++;
+      expect(Math.max(...held)).toBeLessThanOrEqual(1.05 * (HISTORY_PARTS / masters));
+    }
+  });
 
   test('are of no other channel, prefix or post, and stand behind the prefix', () => {
     const channels = ['news', 'a|b', 'b', '1|news', 'h|news'];
