@@ -53,6 +53,7 @@ import {
 } from './messaging-options.js';
 import { MessagingService } from './messaging.service.js';
 import { preparePatternHandlers } from './pattern-handlers.js';
+import { StartupHints } from './startup-hints.js';
 import { startOrClose } from './start-or-close.js';
 import { stopListening } from './stop-listening.js';
 import { refuseBundledRules } from './refuse-bundled-rules.js';
@@ -134,7 +135,12 @@ const GATEWAY: Provider[] = [
 ];
 
 const ENGINE: Provider[] = [
-  { provide: MESSAGING_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOptions },
+  {
+    provide: MESSAGING_OPTIONS,
+    // Not there if the module was imported by its name alone, for which Nest would blame a token that nobody knows.
+    inject: [{ token: MODULE_OPTIONS_TOKEN, optional: true }],
+    useFactory: resolveOptions,
+  },
   {
     provide: LoggingReporter,
     inject: [MESSAGING_OPTIONS],
@@ -177,6 +183,7 @@ const ENGINE: Provider[] = [
     DecoratedMethods,
     MessageHandlers,
     GapHandlers,
+    StartupHints,
   ],
 })
 export class MessagingModule

@@ -103,8 +103,14 @@ const ASYNC: Record<string, OptionCheck> = {
  *
  * @throws ConfigurationError that names the option
  */
-export function resolveOptions(options: MessagingOptions): ResolvedMessagingOptions {
+export function resolveOptions(options: MessagingOptions | undefined): ResolvedMessagingOptions {
   const path = 'MessagingModule';
+  if (options === undefined) {
+    throw new ConfigurationError(
+      `${path} has no options: import MessagingModule.forRoot(), once, in the root module, not MessagingModule alone; ` +
+        'its providers are global. A factory of forRootAsync() must give an object',
+    );
+  }
   for (const extra of Object.keys(EXTRAS)) {
     if (typeof options === 'object' && options !== null && extra in options) {
       throw new ConfigurationError(

@@ -17,6 +17,7 @@ import { describe, expect, jest, test } from '@jest/globals';
 import supertest from 'supertest';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
 import {
+  AuthorizeChannel,
   ConfigurationError,
   defineChannel,
   Message,
@@ -236,6 +237,47 @@ describe('the module', () => {
     const error = await startupError({ imports: [MessagingModule.forRoot(), FeatureModule] });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toContain('MessagingModule is configured 2 times');
+  });
+
+  test('imported by its name alone stops the application at its start, with what to write', async () => {
+    const error = await startupError({ imports: [MessagingModule] });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain(
+      'MessagingModule has no options: import MessagingModule.forRoot(), once, in the root module',
+    );
+  });
+
+  test('without a gateway warns once of authorizers that are never asked', async () => {
+    @Injectable()
+    class Access {
+      @AuthorizeChannel(Ticks)
+      mayRead(): boolean {
+        return true;
+      }
+    }
+    await using running = await startApp({ imports: [MessagingModule.forRoot()], providers: [Access] });
+    expect(running.logger.problems).toEqual([
+      'warn @AuthorizeChannel on Access.mayRead is never asked: clients have no gateway to subscribe through. ' +
+        'Open one with MessagingModule.forRoot({ gateway: true })',
+    ]);
+    await using open = await startApp({ imports: [MessagingModule.forRoot({ gateway: true })], providers: [Access] });
+    expect(open.logger.problems).toEqual([]);
+  });
+
+  test('of a server without shutdown hooks warns once that it listens without them, except in tests', async () => {
+    const runner = { ...process.env };
+    delete process.env['JEST_WORKER_ID'];
+    delete process.env['NODE_ENV'];
+    try {
+      const { app, logger } = await createApp({ imports: [MessagingModule.forRoot()] });
+      const warned = new Queue<string>();
+      logger.warn = warned.push as typeof logger.warn;
+      await app.listen(0, '127.0.0.1');
+      expect(await warned.next()).toContain('Call app.enableShutdownHooks() before app.listen()');
+      await app.close();
+    } finally {
+      Object.assign(process.env, runner);
+    }
   });
 
   test('imported as one and the same object by two modules is one', async () => {

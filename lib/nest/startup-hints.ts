@@ -1,0 +1,54 @@
+import { Injectable, Optional, type OnApplicationBootstrap } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import type { Server } from 'node:net';
+import { Gateway } from '../gateway/gateway.js';
+import { DecoratedMethods } from './decorated-methods.js';
+import { authorizationsOf } from './gateway/authorize-channel.decorator.js';
+import { LoggingReporter } from './logging-reporter.js';
+
+/** How long an application may take to ask for shutdown hooks after it has begun to listen, in milliseconds. */
+const PATIENCE_MS = 1_000;
+
+/** Variables by which test runners are known: shutdown hooks are of no use there. */
+const TEST_RUNNERS = ['JEST_WORKER_ID', 'VITEST', 'NODE_TEST_CONTEXT'];
+
+/** Warns, once at the start, of settings that work and are hardly meant. */
+@Injectable()
+export class StartupHints implements OnApplicationBootstrap {
+  constructor(
+    private readonly methods: DecoratedMethods,
+    private readonly reporter: LoggingReporter,
+    private readonly http: HttpAdapterHost,
+    @Optional() private readonly gateway?: Gateway,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    if (this.gateway === undefined) this.lookForAuthorizers();
+    const server = this.http.httpAdapter?.getHttpServer() as Partial<Server> | undefined;
+    if (!isTest()) server?.once?.('listening', () => setTimeout(() => this.lookForHooks(), PATIENCE_MS).unref());
+  }
+
+  private lookForAuthorizers(): void {
+    const [first] = this.methods.finder(authorizationsOf)();
+    if (first === undefined) return;
+    this.reporter.warn(
+      'no gateway',
+      `@AuthorizeChannel on ${first.label} is never asked: clients have no gateway to subscribe through. ` +
+        'Open one with MessagingModule.forRoot({ gateway: true })',
+    );
+  }
+
+  private lookForHooks(): void {
+    // Nest listens to it if the application has asked for hooks; who listens otherwise ends the process in a way of their own.
+    if (process.listenerCount('SIGTERM') > 0) return;
+    this.reporter.warn(
+      'no shutdown hooks',
+      'This application has no shutdown hooks: on SIGTERM its event streams break off, and posts that Redis has not taken yet are lost. ' +
+        'Call app.enableShutdownHooks() before app.listen()',
+    );
+  }
+}
+
+function isTest(): boolean {
+  return process.env['NODE_ENV'] === 'test' || TEST_RUNNERS.some((variable) => process.env[variable] !== undefined);
+}
