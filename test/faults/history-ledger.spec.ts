@@ -137,6 +137,17 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'gap', 2, 7, 8, 9], { history }))).toEqual(['false gap', 'lost']);
   });
 
+  test('does not miss what was wiped before a reader had anything', () => {
+    const history = [
+      [1, 2],
+      [3, 4],
+    ];
+    expect(check([3, 4], { history }).findings).toEqual([]);
+    expect(kinds(check([4], { history }))).toEqual(['lost']);
+    expect(kinds(check([3, 4], { history: [[1, 2, 3, 4]] }))).toEqual(['lost']);
+    expect(kinds(check([2, 3, 4], { history }))).toEqual(['lost']);
+  });
+
   test('takes a post that was tried again after a wipe in both histories, and twice in none', () => {
     const history = [
       [1, 2, 3],

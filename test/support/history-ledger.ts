@@ -241,7 +241,9 @@ class LogCheck {
     const owed = posted.flatMap(({ poster, n, atMs }) =>
       atMs >= this.log.sinceMs ? [order.rankOf(`${poster} ${n}`) ?? rank] : [],
     );
-    return Math.min(rank, ...owed);
+    const first = Math.min(rank, ...owed);
+    // As docs/delivery.md says of a channel that nothing was ever posted to: it has no epoch that could be another one.
+    return this.ledger.wipes > 0 ? Math.max(first, order.beginningOf(rank)) : first;
   }
 
   /** Whether the gaps before a message tell what is missing there, once, and nothing else. */
