@@ -12,6 +12,9 @@ const LONGEST_MS = 30_000;
  */
 export const HURRIED_MS = 250;
 
+/** What an attempt has failed by. */
+type RetryError = Error & { readonly retryAfterMs?: number | undefined };
+
 /** The waits for further attempts at something that fails. */
 export class Retry {
   readonly #clock: Clock;
@@ -20,6 +23,8 @@ export class Retry {
   #timer: unknown;
   /** When an attempt may come, by `now`, if somebody is in a hurry. */
   #hurriedAt = 0;
+  /** For how long the server has asked for no attempt, and until when that is, by `now`. */
+  #asked = { ms: 0, until: 0 };
 
   constructor(clock: Clock, attempt: () => void) {
     this.#clock = clock;
@@ -30,6 +35,19 @@ export class Retry {
     return this.#timer !== undefined;
   }
 
+  /** For how long the server has asked for no attempt from now on, in milliseconds. */
+  get askedMs(): number {
+    const { ms, until } = this.#asked;
+    // Not for longer if the clock is set back.
+    return Math.max(0, Math.min(ms, until - this.#clock.now()));
+  }
+
+  /** Notes for how long the server asks for no attempt, also if none is wanted now. */
+  noteAsked(error: RetryError | undefined): void {
+    const { retryAfterMs: ms } = error ?? {};
+    if (ms) this.#asked = { ms, until: this.#clock.now() + ms };
+  }
+
   /**
    * Waits for the next attempt.
    *
@@ -37,8 +55,9 @@ export class Retry {
    * @param waitMs - how long, if that is known
    * @returns when it will be, in milliseconds since 1970
    */
-  wait(error: (Error & { readonly retryAfterMs?: number | undefined }) | undefined, waitMs?: number): number {
-    const askedMs = error?.retryAfterMs ?? 0;
+  wait(error: RetryError | undefined, waitMs?: number): number {
+    this.noteAsked(error);
+    const { askedMs } = this;
     const longestMs = this.#failures < EAGER_FAILURES ? LONGEST_EAGER_MS : LONGEST_MS;
     // Drawn at random from all of the wait, since there are many clients, and the server may have asked all of them to wait.
     const ms = waitMs ?? askedMs + Math.min(longestMs, FIRST_MS * 2 ** this.#failures++) * this.#clock.random();
@@ -75,6 +94,7 @@ export class Retry {
     this.stop();
     this.#timer = this.#clock.setTimeout(() => {
       this.stop();
+      this.#asked.ms = 0;
       this.#attempt();
     }, ms);
   }

@@ -91,6 +91,7 @@ export class ServerLink implements Link, StreamOwner {
     const returnReason = reason === 'drain' || reason === 'expired' ? reason : undefined;
     if (reason && !returnReason && !this.isPlain && !mayPass) return this.#shut(reason as CloseReason, error);
     if (stream?.isSuccess) this.#retry.reset();
+    this.#retry.noteAsked(error);
     if (this.wanted.size === 0) return this.#connect();
     this.receiver.status({
       state: 'waiting',
@@ -117,6 +118,9 @@ export class ServerLink implements Link, StreamOwner {
     if (this.wanted.size === 0) {
       if (this.#stream) this.#stream.end({});
       else this.receiver.status({ state: 'idle' });
+    } else if (!this.#stream && this.#retry.askedMs > 0) {
+      // Meanwhile nothing was wanted.
+      this.receiver.status({ state: 'waiting', retryAt: this.#retry.wait(undefined, this.#retry.askedMs) });
     } else if (!this.#stream) {
       this.#stopWakeUps ??= onWakeUp(() => this.retryNow());
       const stream = (this.#stream = new ServerStream(this));

@@ -395,6 +395,28 @@ describe('A server that says when to come back, by Retry-After,', () => {
     expect(wait).toBe(date.getTime() - harness.clock.now() + 250);
   });
 
+  test('is obeyed also if nothing is wanted in between', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    client.subscribe('news', () => {}).catch(() => {});
+    await waitAfter(harness, 503, { 'retry-after': '20' });
+    for (let round = 1; round <= 3; round++) {
+      await client.unsubscribe('news');
+      await harness.reaches('idle');
+      expect(clock.pending).toBe(0);
+      clock.advance(5_000);
+      client.subscribe('news', () => {}).catch(() => {});
+      const { retryAt } = await harness.reaches('waiting');
+      expect(retryAt! - clock.now()).toBe(20_000 - round * 5_000);
+      client.retryNow();
+    }
+    clock.advance(4_999);
+    expect(client.status.state).toBe('waiting');
+    clock.advance(1);
+    await gateway.ready();
+    await harness.reaches('open');
+  });
+
   test('is obeyed by a change of subscriptions, too', async () => {
     await using harness = await Harness.start();
     await harness.subscribed();
