@@ -269,6 +269,23 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       ]);
     });
 
+    test('ends the session of a request that waits', async () => {
+      await using running = await start();
+      const expiresAt = Date.now() + 300;
+      const waiting = supertest(running.url)
+        .get('/injected/wait')
+        .set(as({ userId: 'ada', expiresAt }).headers);
+      waiting.then(
+        () => {},
+        () => {},
+      );
+      const session = await sessions.next();
+      if (!session.closed) await once(session.signal, 'abort');
+      expect(session.closeReason).toBe('expired');
+      expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
+      waiting.abort();
+    });
+
     test('and has done so before the request is not let in, with 401', async () => {
       await using running = await start();
       const { url } = running;

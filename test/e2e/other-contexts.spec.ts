@@ -9,6 +9,8 @@ import {
   Req,
   Res,
   Scope,
+  UseGuards,
+  type CanActivate,
   type ExecutionContext,
   type INestApplication,
   type Type,
@@ -115,6 +117,40 @@ test.each(['request', 'async-local'] as const)(
     await app.close();
   },
 );
+
+test('the session of a socket ends when the sign-in expires that a guard has put there, though nobody has asked for it', async () => {
+  const sessions = new Queue<Session>();
+  const expiresAt = Date.now() + 300;
+  @Injectable()
+  class SocketGuard implements CanActivate {
+    canActivate(context: ExecutionContext) {
+      context.switchToWs().getClient<{ user?: unknown }>().user = { userId: 'ada', expiresAt };
+      return true;
+    }
+  }
+  @WebSocketGateway()
+  class Gateway {
+    @UseGuards(SocketGuard)
+    @SubscribeMessage('follow')
+    follow(@Messages() messages: SessionMessages) {
+      messages.addListener('a', () => {});
+      sessions.push(messages.session);
+    }
+  }
+  await using running = await startApp(
+    { imports: [MessagingModule.forRoot()], providers: [Gateway, SocketGuard] },
+    { configure: (app) => void app.useWebSocketAdapter(new WsAdapter(app)) },
+  );
+  const socket = new WebSocket(running.url.replace('http', 'ws'));
+  await once(socket, 'open');
+  socket.send(JSON.stringify({ event: 'follow' }));
+  const session = await sessions.next();
+  if (!session.closed) await once(session.signal, 'abort');
+  expect(session.closeReason).toBe('expired');
+  expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
+  socket.close();
+  await once(socket, 'close');
+});
 
 test('a scheduled task posts and listens through MessagingService', async () => {
   const seen = new Queue<unknown>();
