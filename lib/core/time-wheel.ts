@@ -54,7 +54,6 @@ export class TimeWheel {
     const turnEnd = performance.now() + BUDGET_MS;
     const due = Math.floor(Date.now() / BUCKET_MS);
     const buckets = this.bucketsUntil(due);
-    // Also if the clock was set back: what comes then has not been looked at.
     this.from = due + 1;
     for (const bucket of buckets) {
       const waiting = this.buckets.get(bucket);

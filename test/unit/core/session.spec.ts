@@ -466,6 +466,12 @@ describe('The sign-in behind a session', () => {
     expect(session.closed).toBe(false);
     jest.advanceTimersByTime(10_000);
     expect(session.closeReason).toBe('expired');
+    // Neither of them is waited for when it has ended.
+    const short = hub.sessions.open({ auth: expiring(30_000) });
+    short.renew(expiring(40_000));
+    short.close();
+    jest.advanceTimersByTime(250);
+    expect(jest.getTimerCount()).toBe(0);
   });
 
   test('gives way to one of the user that does not expire', () => {
