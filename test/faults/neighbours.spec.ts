@@ -144,8 +144,11 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     await neighbour.app.get(MessagingService).revokeAuthentication('owner');
     await untilHeard(opened);
     expect(logged()).toContain('is of no "secret" of this server');
+    // Nor does a server that starts now, and reads what was revoked before.
+    const late = await server({ secret: SECRET });
+    await using openedThere = await requestsTo(late, 'owner').open(Board.name, Vault.name);
     await b.app.get(MessagingService).revokeAuthentication('owner');
-    await opened.client.ended;
+    await Promise.all([opened.client.ended, openedThere.client.ended]);
   });
 });
 
