@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
@@ -123,9 +124,7 @@ export class NodeRequests {
     try {
       const packet = { kind: 'question', id, from: hub.node, body } as const;
       if (!(await this.send(EVERYBODY, packet))) poll.end();
-      // A turn later, as for one node.
-      const late = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-      await inTime(poll.over.promise, others === undefined ? Math.min(timeoutMs, UNCOUNTED_MS) : timeoutMs, late);
+      await inTime(poll.over.promise, others === undefined ? Math.min(timeoutMs, UNCOUNTED_MS) : timeoutMs, nextTurn);
       return poll;
     } finally {
       this.polls.delete(id);

@@ -14,17 +14,8 @@ import type { ClientFeed } from './client-feed.js';
 import type { Claim, NativeProof } from './claim.js';
 import { ClientForm } from './client-form.js';
 import { ExpiryNotice } from './expiry-notice.js';
-import {
-  enterWithLess,
-  findHistory,
-  holdFeed,
-  isOfChannel,
-  isOfHistory,
-  placeOf,
-  sizeOf,
-  type Enter,
-  type Held,
-} from './held.js';
+import { grantOf, type Grants } from './grants.js';
+import { findHistory, holdFeed, isOfChannel, isOfHistory, placeOf, within, type Enter, type Held } from './held.js';
 import { NativeForm } from './native-form.js';
 import type { Recovery } from './recovery.js';
 import type { Returned } from './recovery-wire.js';
@@ -39,6 +30,7 @@ export interface ConnectionContext {
   readonly hub: Hub;
   readonly feeds: ChannelFeeds;
   readonly admissions: Admissions;
+  readonly grants: Grants;
   readonly recovery: Recovery;
   /** Of clients that come back. */
   readonly queue: WorkQueue;
@@ -140,15 +132,22 @@ export class ClientConnection {
    * @param answers - to the channels that were asked for; one with an error stays as it is
    * @param claims - how far the client says to have read them
    * @param replays - what of the past listeners of the client are to be sent
+   * @param by - whose sign-in they were granted to; by default that of the stream
    * @returns the answers, once nothing posted to these channels from now on can be missed
    */
   async subscribe(
     answers: readonly ChannelAnswer[],
     claims: ReadonlyMap<string, Claim> = new Map(),
     replays: readonly ListenerReplay[] = [],
+    by: AuthenticationInfo | null = this.session.auth,
   ): Promise<ChannelAnswer[]> {
     if (!this.hasBegun) await new Promise<void>((resolve) => (this.waiting ??= []).push(resolve));
-    const asked = this.hold(answers, claims);
+    const grant = grantOf(by, this.session.auth);
+    // Looked at in the turn in which the grants are noted: what comes after that finds them.
+    if (grant !== undefined && !this.context.grants.isValid(grant)) {
+      return answers.map((answer) => withoutLost(answer, () => false));
+    }
+    const asked = this.hold(answers, claims, grant);
     const all = [...asked.added, ...asked.had];
     await whenHeard(
       this.context.hub,
@@ -179,6 +178,7 @@ export class ClientConnection {
       const held = this.held.get(name);
       if (held === undefined) return false;
       this.held.delete(name);
+      this.context.grants.forget(this, name);
       if (held.place !== undefined) held.feed.leave(held.place);
       this.context.feeds.release(held.feed, this.owner || this.id);
       return true;
@@ -202,10 +202,11 @@ export class ClientConnection {
    *
    * @returns whether it does
    */
-  renew(auth: AuthenticationInfo, { denied }: Renewal): boolean {
+  renew(auth: AuthenticationInfo, renewal: Renewal): boolean {
+    const before = this.session.auth;
     if (!this.session.renew(auth)) return false;
     this.notice?.plan();
-    this.withdraw(denied, 'denied');
+    this.context.grants.renewed(this, before!, renewal);
     return true;
   }
 
@@ -264,8 +265,13 @@ export class ClientConnection {
     (this.waiting ??= []).push(() => this.session.closed || this.context.returned([[earlier, owner]]));
   }
 
-  /** Takes the channels that may be had. */
-  private hold(answers: readonly ChannelAnswer[], claims: ReadonlyMap<string, Claim>) {
+  /**
+   * Takes the channels that may be had.
+   *
+   * @param grant - see {@link grantOf}
+   */
+  private hold(answers: readonly ChannelAnswer[], claims: ReadonlyMap<string, Claim>, grant?: AuthenticationInfo) {
+    const { grants } = this.context;
     const added: Held[] = [];
     const had: Held[] = [];
     const result = answers.map((answer): ChannelAnswer => {
@@ -274,6 +280,9 @@ export class ClientConnection {
       const known = this.held.get(channel);
       if (known !== undefined) {
         had.push(known);
+        // What was granted to the stream's own sign-in needs no other one.
+        if (grant === undefined) grants.forget(this, channel);
+        else if (grants.has(this, channel)) grants.note(this, channel, grant);
         return answer;
       }
       if (this.held.size >= this.context.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
@@ -281,6 +290,7 @@ export class ClientConnection {
       if (feed === undefined) return { channel, error: 'CHANNEL_DENIED' };
       const held = holdFeed(feed, claims.get(channel), this.owner);
       this.held.set(channel, held);
+      if (grant !== undefined) grants.note(this, channel, grant);
       added.push(held);
       return answer;
     });
@@ -322,7 +332,11 @@ export class ClientConnection {
     const entering = found.filter(([held]) => isHeld(held));
     // From here on, the ends of the logs are where all readers are.
     entering[0]?.[0].feed.settle();
-    const entrances = this.bounded(entering.map(([held, enter]) => [held, enter()] as const));
+    const { maxMissedBytes } = this.context.feeds.memory;
+    const entrances = within(
+      maxMissedBytes,
+      entering.map(([held, enter]) => [held, enter()] as const),
+    );
     for (const [, entrance] of entrances) form?.missed(entrance);
     form?.goOn(
       entrances.map(([, entrance]) => entrance),
@@ -373,19 +387,6 @@ export class ClientConnection {
     const { waiting = [] } = this;
     this.waiting = undefined;
     for (const resume of waiting) resume();
-  }
-
-  /** Leaves out what is too much to be sent at once: quiet channels come before busy ones. */
-  private bounded(entrances: readonly (readonly [Held, Entrance])[]): readonly (readonly [Held, Entrance])[] {
-    let room = this.context.feeds.memory.maxMissedBytes;
-    const tooMuch = new Set<Held>();
-    const sized = entrances.map(([held, entrance]) => ({ held, size: sizeOf(entrance) }));
-    for (const { held, size } of sized.toSorted((a, b) => a.size - b.size)) {
-      room -= size;
-      if (room < 0) tooMuch.add(held);
-    }
-    if (tooMuch.size === 0) return entrances;
-    return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterWithLess(held) : entrance]);
   }
 }
 

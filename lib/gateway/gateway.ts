@@ -11,6 +11,7 @@ import { Admissions } from './admission.js';
 import { ChannelFeeds } from './channel-feeds.js';
 import type { Claim } from './claim.js';
 import { ClientConnection, type ConnectionContext } from './client-connection.js';
+import { Grants } from './grants.js';
 import { Leaving, backWithin } from './leaving.js';
 import { LostConnections } from './lost-connections.js';
 import { Recovery } from './recovery.js';
@@ -137,7 +138,8 @@ export class Gateway {
       feeds.reads.clear();
     };
     const returned = (connections: readonly Returned[]): void => this.lost.returned(connections);
-    this.context = { hub, feeds, admissions, recovery, queue, heartbeatMs, maxSubscriptions, returned };
+    const grants = new Grants(hub.sessions);
+    this.context = { hub, feeds, admissions, grants, recovery, queue, heartbeatMs, maxSubscriptions, returned };
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
     this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (connections) => {
       returned(connections);
@@ -349,6 +351,7 @@ export class Gateway {
       subscribe.map((channel) => withError(channel, faultOf(channel))),
       claims,
       replays,
+      auth,
     );
     return { errors: answers.map(({ error }) => error), isRenewed };
   }

@@ -67,12 +67,28 @@ export function placeOf(held: Held): Place | undefined {
   return held.admission && { name, admission: held.admission, offset: held.feed.log.lastOffset };
 }
 
+/** Leaves out what is too much to be sent at once: quiet channels come before busy ones. */
+export function within(
+  maxBytes: number,
+  entrances: readonly (readonly [Held, Entrance])[],
+): readonly (readonly [Held, Entrance])[] {
+  let room = maxBytes;
+  const tooMuch = new Set<Held>();
+  const sized = entrances.map(([held, entrance]) => ({ held, size: sizeOf(entrance) }));
+  for (const { held, size } of sized.toSorted((a, b) => a.size - b.size)) {
+    room -= size;
+    if (room < 0) tooMuch.add(held);
+  }
+  if (tooMuch.size === 0) return entrances;
+  return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterWithLess(held) : entrance]);
+}
+
 /** A history is sent later, as the client reads. */
-export function enterWithLess(held: Held): Entrance {
+function enterWithLess(held: Held): Entrance {
   return isOfHistory(held) ? enterLater(held.feed, held.start) : enterAnew(held, 'trimmed');
 }
 
-export function sizeOf(entrance: Entrance): number {
+function sizeOf(entrance: Entrance): number {
   const { size } = entrance.missed;
   if (!('rest' in entrance)) return size;
   return entrance.rest.reduce((sum, { item }) => (item.kind === 'gap' ? sum : sum + item.bytes), size);

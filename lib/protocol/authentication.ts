@@ -12,6 +12,15 @@ export interface AuthenticationInfo {
   readonly expiresAt?: number | undefined;
 }
 
+/** Whether two are the same in all that is known of them. */
+export function isSameSignIn(one: AuthenticationInfo, other: AuthenticationInfo): boolean {
+  return one === other || JSON.stringify(contentOf(one)) === JSON.stringify(contentOf(other));
+}
+
+function contentOf({ userId, authId, scopes, issuedAt, expiresAt }: AuthenticationInfo): unknown[] {
+  return [String(userId), authId, scopes, issuedAt, expiresAt];
+}
+
 /**
  * What an application may say of who somebody is: as {@link AuthenticationInfo}, or with the claims of a JSON web token.
  * At least one of `userId`, `sub` and `id` must be there; the first one that is there counts. Other properties are not

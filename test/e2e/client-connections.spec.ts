@@ -10,11 +10,15 @@ import {
   InvalidChannelError,
   MessagingModule,
   MessagingService,
+  RevokedAuthenticationAuthId,
+  RevokedAuthenticationScope,
   TransportUnavailableError,
+  type Channel,
   type ClientConnectionChange,
   type ClientContext,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
+import { ChannelDeniedError, MessagingClient } from 'nestjs-messaging/client';
 import { startApp, type TestApp } from '../support/apps.js';
 import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
@@ -22,6 +26,7 @@ import { ReadsUser } from '../support/reads-user.js';
 import { RedisServer } from '../support/redis-server.js';
 
 const News = defineChannel<string>('connections/news', undefined, { clients: true });
+const Audit = defineChannel<string>('connections/audit', undefined, { clients: true, requiredScopes: ['admin'] });
 const Rooms = defineChannel<string, 'connections/rooms/:roomId'>('connections/rooms/:roomId');
 
 /** An authorizer that decides when the test says so. */
@@ -42,13 +47,61 @@ const modules = (options: MessagingModuleOptions): ModuleMetadata => ({
 const at = ({ url }: TestApp) => new GatewayRequests(`${url}/messages`);
 const connectionsOf = ({ app }: TestApp) => app.get(ClientConnections);
 
+describe.each([
+  ['its scope is revoked', new RevokedAuthenticationScope(['admin'])],
+  ['it is revoked', new RevokedAuthenticationAuthId('key')],
+])('What a client is granted by another sign-in ends when %s', (_how, what) => {
+  test('on any server, and the stream and its other subscriptions go on', async () => {
+    await using redis = await RedisServer.start();
+    const options = { redis: redis.url, gateway: { leaveMs: 0 } };
+    await using a = await startApp(modules(options), { adapter: 'Express' });
+    await using b = await startApp(modules(options), { adapter: 'Fastify' });
+    // Its stream is at one server; what it changes goes to the other.
+    const send: typeof fetch = (url, init) => {
+      const address = url as string;
+      return fetch(address.endsWith('/channels') ? address.replace(a.url, b.url) : address, init);
+    };
+    let user = 'ada phone';
+    const failed = new Queue<unknown>();
+    const client = new MessagingClient({
+      url: `${a.url}/messages`,
+      fetch: send,
+      headers: () => ({ 'x-user': user }),
+      onError: (error, { channel }) => failed.push([channel, error]),
+    });
+    const heard = new Queue<string>();
+    const listen = (channel: Channel<string>) => client.subscribe(channel, heard.push);
+    try {
+      await listen(News);
+      await expect(listen(Audit)).rejects.toThrow(ChannelDeniedError);
+      user = 'ada key admin';
+      const subscription = await listen(Audit);
+      user = 'ada phone';
+      const messaging = b.app.get(MessagingService);
+      await messaging.postMessage(Audit, 'for admins', { global: true });
+      expect(await heard.next()).toBe('for admins');
+
+      expect(await messaging.revokeAuthentication('ada', what)).toBe(true);
+      expect(await failed.next()).toEqual([Audit.name, expect.any(ChannelDeniedError)]);
+      expect(subscription.closed).toBe(true);
+      await messaging.postMessage(Audit, 'unheard', { global: true });
+      await messaging.postMessage(News, 'heard', { global: true });
+      expect(await heard.next()).toBe('heard');
+      await expect(listen(Audit)).rejects.toThrow(ChannelDeniedError);
+      expect(client.status.state).toBe('open');
+    } finally {
+      client.close();
+    }
+  });
+});
+
 describe('ClientConnections', () => {
   let redis: RedisServer;
   let a: TestApp;
   let b: TestApp;
   beforeAll(async () => {
     redis = await RedisServer.start();
-    const options = { redis: redis.url, gateway: true };
+    const options = { redis: redis.url, gateway: { leaveMs: 0 } };
     a = await startApp(modules(options), { adapter: 'Express' });
     b = await startApp(modules(options), { adapter: 'Fastify' });
   });

@@ -247,7 +247,7 @@ describe('What a node asks another one about connections', () => {
     ['without whether there are more', { connections: [] }],
     [
       'longer than was asked for',
-      { connections: Array(3).fill({ connection: 'c', auth: null, channels: [] }), more: true },
+      { connections: ['a', 'b', 'c'].map((id) => ({ connection: id, auth: null, channels: [] })), more: true },
     ],
     ['of a connection without an id', { connections: [{ auth: null, channels: [] }], more: true }],
     ['of a connection of who knows whom', { connections: [{ connection: 'c', auth: {}, channels: [] }], more: true }],

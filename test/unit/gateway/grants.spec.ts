@@ -1,0 +1,194 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import type { AuthenticationInfo } from '../../../lib/protocol/authentication.js';
+import type { Revocation } from '../../../lib/protocol/revocation.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { GatewayNode, StreamReader } from '../../support/gateway-node.js';
+
+afterEach(() => {
+  jest.useRealTimers();
+  return GatewayNode.closeAll();
+});
+
+const OWN: AuthenticationInfo = { userId: 'ada', authId: 'phone', scopes: ['read'], issuedAt: 1_000 };
+const STEPPED_UP: AuthenticationInfo = { userId: 'ada', authId: 'key', scopes: ['read', 'admin'], issuedAt: 2_000 };
+const OTHER: AuthenticationInfo = { ...STEPPED_UP, authId: 'other key', scopes: ['admin', 'audit'] };
+
+/** A stream of a sign-in, which is ready. */
+async function streamOf(node: GatewayNode, auth: AuthenticationInfo | null, ...channels: string[]) {
+  const session = node.hub.sessions.open({ auth });
+  const connection = node.gateway.open(node.gateway.reserve(session));
+  const answers = channels.map((channel) => ({ channel }));
+  const reader = new StreamReader(session, connection, () => connection.stream(answers, new Map(), { form: 'client' }));
+  await reader.ready();
+  return reader;
+}
+
+/** A change of a stream, asked of any node with a sign-in. */
+async function change(node: GatewayNode, { connection }: StreamReader, auth: AuthenticationInfo, ...names: string[]) {
+  using session = node.hub.sessions.open({ auth });
+  const asked = { subscribe: names, unsubscribe: [], claims: new Map(), replays: [], renew: false };
+  const { channels } = await node.gateway.change(connection.id, asked, { session, request: {} } as never);
+  return channels;
+}
+
+/** What a revocation that is applied on a node does there. */
+function revoke(node: GatewayNode, what: Partial<Revocation>): void {
+  const revocation = { userId: 'ada', at: Date.now(), ...what };
+  node.hub.sessions.revocations.add(revocation);
+  node.hub.sessions.revoke(revocation);
+}
+
+const grantsOf = (node: GatewayNode) => node.gateway['context'].grants['all'];
+const waitingIn = (node: GatewayNode) => node.hub.sessions.wheel['buckets'].size;
+
+describe.each(['that holds the stream', 'of another stream'])('A sign-in that has more, on a node %s,', (where) => {
+  async function start() {
+    const broker = new MemoryBroker();
+    const [holder, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
+    return { holder, asked: where === 'of another stream' ? other : holder };
+  }
+
+  test.each<[string, Partial<Revocation>]>([
+    ['it is revoked', { authId: 'key' }],
+    ['a scope is revoked that only it has', { scopes: ['admin', 'x'] }],
+  ])('grants a subscription of an open stream until %s; the stream and what it has itself go on', async (_, what) => {
+    const { holder, asked } = await start();
+    const reader = await streamOf(holder, OWN, 'news');
+    expect(await change(asked, reader, STEPPED_UP, 'audit', 'logs')).toEqual([
+      { channel: 'audit' },
+      { channel: 'logs' },
+    ]);
+    expect(await change(asked, reader, { ...OWN }, 'more')).toEqual([{ channel: 'more' }]);
+    revoke(holder, { authId: 'someone else’s' });
+    expect(reader.connection.names).toEqual(['news', 'audit', 'logs', 'more']);
+
+    revoke(holder, what);
+    for (const channel of ['audit', 'logs']) void holder.post(channel, 'not for it any more');
+    void holder.post('news', 'still for it');
+    expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['audit', 'logs'], reason: 'revoked' });
+    expect(await reader.next(1)).toEqual(['still for it']);
+    expect(reader.connection.names).toEqual(['news', 'more']);
+    expect(reader.session.closed).toBe(false);
+  });
+
+  test('grants it until it expires', async () => {
+    const { holder, asked } = await start();
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+    const reader = await streamOf(holder, OWN, 'news');
+    await change(asked, reader, { ...STEPPED_UP, expiresAt: Date.now() + 10_000 }, 'audit');
+    jest.advanceTimersByTime(9_999);
+    expect(reader.connection.names).toEqual(['news', 'audit']);
+    jest.advanceTimersByTime(251);
+    expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['audit'], reason: 'expired' });
+    expect(reader.connection.names).toEqual(['news']);
+    expect([grantsOf(holder).size, waitingIn(holder)]).toEqual([0, 0]);
+  });
+
+  test('grants nothing if it was revoked, or has expired, on its way', async () => {
+    const { holder, asked } = await start();
+    const reader = await streamOf(holder, OWN);
+    holder.hub.sessions.revocations.add({ userId: 'ada', authId: 'key', at: Date.now() });
+    const denied = [{ channel: 'audit', error: 'CHANNEL_DENIED' }];
+    const late = { ...OTHER, expiresAt: Date.now() - 1 };
+    expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], late)).toEqual(denied);
+    expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], STEPPED_UP)).toEqual(denied);
+    // That node does not know of it yet; or it refuses the request.
+    const asking = change(asked, reader, STEPPED_UP, 'audit').catch(() => denied);
+    expect(await asking).toEqual(denied);
+    expect([reader.connection.names, grantsOf(holder).size]).toEqual([[], 0]);
+  });
+});
+
+describe('A stream that goes on with a renewed sign-in', () => {
+  const before = { ...OWN, expiresAt: Date.now() + 3_600_000 };
+  const after = { ...OWN, issuedAt: 3_000, expiresAt: before.expiresAt + 3_600_000 };
+
+  test('keeps what that may have too, until the stream ends', async () => {
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, before);
+    await change(node, reader, STEPPED_UP, 'audit');
+    await change(node, reader, after, 'news');
+    expect(grantsOf(node).size).toBe(1);
+    expect(reader.connection.renew(after, { granted: ['audit', 'news'], denied: [] })).toBe(true);
+    expect(grantsOf(node).size).toBe(0);
+    revoke(node, { authId: 'key' });
+    expect(reader.connection.names).toEqual(['audit', 'news']);
+  });
+
+  test('keeps what another sign-in was granted and it may not have, until that ends', async () => {
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, before, 'lost');
+    await change(node, reader, STEPPED_UP, 'audit');
+    expect(reader.connection.renew(after, { granted: [], denied: ['audit', 'lost'] })).toBe(true);
+    expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['lost'], reason: 'denied' });
+    expect(reader.connection.names).toEqual(['audit']);
+    revoke(node, { authId: 'key' });
+    expect(reader.connection.names).toEqual([]);
+  });
+
+  test('keeps what has come while it was decided about until the sign-in of before would have expired', async () => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, before, 'news', 'meanwhile');
+    expect(reader.connection.renew(after, { granted: ['news'], denied: [] })).toBe(true);
+    jest.setSystemTime(before.expiresAt - 250);
+    jest.advanceTimersByTime(500);
+    expect(reader.connection.names).toEqual(['news']);
+    expect(reader.session.closed).toBe(false);
+  });
+});
+
+describe('A subscription', () => {
+  test('that a sign-in was granted while it was revoked is not had', async () => {
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, OWN);
+    const answer = change(node, reader, STEPPED_UP, 'audit');
+    while (!reader.connection.has('audit')) await Promise.resolve();
+    revoke(node, { authId: 'key' });
+    expect(await answer).toEqual([{ channel: 'audit', error: 'CHANNEL_DENIED' }]);
+  });
+
+  test('that the stream’s own sign-in is granted too outlasts the other one', async () => {
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, OWN, 'first');
+    // Before, and after.
+    await change(node, reader, STEPPED_UP, 'first', 'second');
+    await change(node, reader, OWN, 'second');
+    revoke(node, { authId: 'key' });
+    expect(reader.connection.names).toEqual(['first', 'second']);
+    expect(grantsOf(node).size).toBe(0);
+  });
+
+  test('that another sign-in is granted again ends with the latest one', async () => {
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, OWN);
+    await change(node, reader, STEPPED_UP, 'audit', 'logs');
+    await change(node, reader, OTHER, 'audit');
+    revoke(node, { authId: 'key' });
+    expect(reader.connection.names).toEqual(['audit']);
+    revoke(node, { scopes: ['audit'] });
+    expect(reader.connection.names).toEqual([]);
+  });
+
+  test('is no grant if the sign-in is the stream’s own, or if nobody is signed in', async () => {
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, OWN, 'news');
+    await change(node, reader, { ...OWN, scopes: [...OWN.scopes!] }, 'more');
+    const nobody = await streamOf(node, null, 'news');
+    await nobody.connection.subscribe([{ channel: 'more' }], new Map(), [], null);
+    expect(grantsOf(node).size).toBe(0);
+  });
+
+  test('leaves nothing behind when it is left, or its stream ends', async () => {
+    const node = await GatewayNode.start();
+    const [one, two] = [await streamOf(node, OWN), await streamOf(node, OWN)];
+    const auth = { ...STEPPED_UP, expiresAt: Date.now() + 3_600_000 };
+    for (const reader of [one, two]) await change(node, reader, auth, 'audit', 'logs');
+    expect([grantsOf(node).size, waitingIn(node)]).toEqual([2, 1]);
+    one.connection.unsubscribe(['audit']);
+    expect(grantsOf(node).size).toBe(2);
+    one.connection.unsubscribe(['logs']);
+    two.close();
+    expect([grantsOf(node).size, waitingIn(node)]).toEqual([0, 0]);
+  });
+});
