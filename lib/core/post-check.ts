@@ -64,6 +64,9 @@ export class PostCheck {
   private isFlat(message: object): boolean {
     const type = classOf(message);
     if (type !== undefined && this.check.appliesTo(type)) return false;
+    // Without their keys, which may be a million.
+    if (ArrayBuffer.isView(message)) return true;
+    if (Array.isArray(message)) return !message.some(isObject);
     for (const key in message) if (isObject((message as Properties)[key])) return false;
     return !(message instanceof Map || message instanceof Set || message instanceof Error);
   }

@@ -11,3 +11,9 @@ export class Numbered {
 }
 
 export const Good = defineChannel('good', Numbered, { clients: true });
+
+/** The same with a history, among others that are attacked. */
+export const GoodKept = defineChannel('good-kept', Numbered, {
+  clients: true,
+  history: { maxMessages: 100_000, ttlMs: 3_600_000 },
+});

@@ -20,6 +20,7 @@ import {
   Sse,
   type AuthenticationInfo,
   type ClientContext,
+  type MessageContext,
 } from 'nestjs-messaging';
 import { Observable, of, throwError, type OperatorFunction } from 'rxjs';
 import { concatWith, finalize, map, takeUntil, tap } from 'rxjs/operators';
@@ -35,7 +36,7 @@ import {
   thenGetterThatThrows,
   thenableThatThrows,
 } from './hostile-code.js';
-import { Good, type Numbered } from './hostile-messages.js';
+import { Good, GoodKept, type Numbered } from './hostile-messages.js';
 
 /** How a server stands. */
 export interface HostileServerState {
@@ -43,8 +44,11 @@ export interface HostileServerState {
   readonly faults: readonly string[];
   /** The messages that arrived on the good channel: how many, and the first that was not the next one. */
   readonly good: { readonly count: number; readonly wrong: string | undefined };
-  /** Messages heard on channels whose every listener fails. */
+  /** The same, of the good channel with history. */
+  readonly kept: { readonly count: number; readonly wrong: string | undefined };
+  /** Messages heard on channels whose every listener fails, and how many of them came from other servers. */
   readonly heard: number;
+  readonly heardRemote: number;
   /** How many lines the library has logged, and the last ones. */
   readonly lines: number;
   readonly lastLines: readonly string[];
@@ -52,6 +56,8 @@ export interface HostileServerState {
   readonly open: { readonly sessions: number; readonly streams: number };
   /** The longest time for which the event loop was at work without a pause, in milliseconds. */
   readonly busyMs: number;
+  /** How often that was more than 100 ms. */
+  readonly stalls: number;
   /** The event loop's delay, with what else the machine did, in milliseconds. */
   readonly delayMs: { readonly p99: number; readonly max: number };
 }
@@ -63,12 +69,26 @@ export interface MeasuredServerState extends HostileServerState {
 }
 
 const MOST_FAULTS = 50;
+const MAX_CHAINED = 1_000;
+const STALL_MS = 100;
 const faults = new Set<string>();
 const lines: string[] = [];
 let lineCount = 0;
 let heard = 0;
-let goodCount = 0;
-let goodWrong: string | undefined;
+let heardRemote = 0;
+
+/** What has to arrive in order. */
+class Sequence {
+  count = 0;
+  wrong: string | undefined;
+
+  take({ run, n }: Numbered): void {
+    if (run !== process.env['RUN']) return;
+    if (n !== this.count + 1) this.wrong ??= `${n} after ${this.count}`;
+    this.count = n;
+  }
+}
+const [good, kept] = [new Sequence(), new Sequence()];
 
 /** Keeps the lines of the library, then throws. */
 class ThrowingLogger implements LoggerService {
@@ -123,6 +143,7 @@ const TransformedOnes = defineChannel('transformed', Transformed, { clients: tru
 const Open = defineChannel('open/:name', undefined, { clients: true });
 const Scoped = defineChannel('scoped/:name', Checked, { requiredScopes: ['admin'], clients: true });
 const Decided = defineChannel('decided/:how');
+const Kept = defineChannel('kept/:id', undefined, { clients: true, history: { maxMessages: 50, ttlMs: 60_000 } });
 
 @Injectable()
 class HostileListeners {
@@ -131,21 +152,26 @@ class HostileListeners {
   constructor(private readonly messaging: MessagingService) {}
 
   @OnMessage(Good)
-  hearGood({ run, n }: Numbered): void {
-    if (run !== process.env['RUN']) return;
-    if (n !== goodCount + 1) goodWrong ??= `${n} after ${goodCount}`;
-    goodCount = n;
+  hearGood(message: Numbered): void {
+    good.take(message);
+  }
+
+  @OnMessage(GoodKept)
+  hearKept(message: Numbered): void {
+    kept.take(message);
   }
 
   @OnMessage(AnyKind)
-  count(): void {
+  count(_message: unknown, { origin }: MessageContext): void {
     heard++;
+    if (origin === 'global') heardRemote++;
   }
 
   @OnMessage(AnyKind)
   @OnMessage(CheckedOnes)
   @OnMessage(TransformedOnes)
   @OnMessage(Open)
+  @OnMessage(Kept)
   @OnMessage(ClientConnectionChanges)
   throwsAtOnce(): never {
     fail();
@@ -173,11 +199,11 @@ class HostileListeners {
     return FAILURES[heard % (FAILURES.length - 1)]!();
   }
 
-  // As deep as it may, and not with each message: it takes its time.
+  // Deep, and not with each message: it takes its time, which is that of the application.
   @OnMessage(Chain)
   goOn(_message: unknown, { params }: { params: Record<string, string> }): unknown {
     const step = Number(params['step']) || 0;
-    if (step < 10 && this.chains++ % 100 !== 0) return undefined;
+    if (step > MAX_CHAINED * 10 || (step < 10 && this.chains++ % 100 !== 0)) return undefined;
     return this.messaging.postMessage(`chain/${step + 10}`, null);
   }
 }
@@ -244,6 +270,8 @@ const STREAMS: readonly ((messages: SessionMessages, messaging: MessagingService
   (messages) => messages.createStream(AnyKind).pipe(takeUntil(new Observable(() => fail))),
   (messages) => messages.createStream(AnyKind).pipe(takeUntil(throwError(() => new Error('notifier')))),
   (messages) => of(1).pipe(concatWith(messages.createStream('open/x')), finalize(fail)),
+  (messages) => messages.createStream('kept/a', { replay: 20 }),
+  (messages) => messages.createStream(Kept),
   () => new Observable(() => fail),
   () => new Observable(() => fail()),
   () => new Observable((subscriber) => void Promise.resolve().then(() => subscriber.error(new Error('later')))),
@@ -402,13 +430,16 @@ class LoopWatch {
   private lastAt = performance.now();
   private lastCpu = process.cpuUsage();
   busyMs = 0;
+  stalls = 0;
   readonly delay = monitorEventLoopDelay({ resolution: 5 });
 
   constructor() {
     this.delay.enable();
     setInterval(() => {
       const { user, system } = process.cpuUsage(this.lastCpu);
-      this.busyMs = Math.max(this.busyMs, Math.min(performance.now() - this.lastAt, (user + system) / 1_000));
+      const busyMs = Math.min(performance.now() - this.lastAt, (user + system) / 1_000);
+      this.busyMs = Math.max(this.busyMs, busyMs);
+      if (busyMs > STALL_MS) this.stalls++;
       this.restart();
     }, 5).unref();
   }
@@ -425,14 +456,17 @@ class LoopWatch {
   }
 }
 
-function stateOf({ busyMs, delay }: LoopWatch): Omit<HostileServerState, 'open'> {
+function stateOf({ busyMs, stalls, delay }: LoopWatch): Omit<HostileServerState, 'open'> {
   return {
     faults: [...faults],
-    good: { count: goodCount, wrong: goodWrong },
+    good: { count: good.count, wrong: good.wrong },
+    kept: { count: kept.count, wrong: kept.wrong },
     heard,
+    heardRemote,
     lines: lineCount,
     lastLines: lines,
     busyMs,
+    stalls,
     delayMs: { p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 },
   };
 }

@@ -223,6 +223,17 @@ describe('A message is checked as receivers would see it', () => {
   });
 });
 
+test.each([
+  ['bytes', () => new Uint8Array(3)],
+  ['numbers', () => [1, 2, 3]],
+])('Of an array of %s the properties are not gone through, of which there may be a million', async (_, make) => {
+  const { from } = await servers();
+  let read = 0;
+  const message = Object.defineProperty(make(), 'trap', { enumerable: true, get: () => ++read });
+  from['hub']['outbound']['postCheck']!.assertValid(message, 'rooms/1');
+  expect(read).toBe(0);
+});
+
 describe('The options of class-validator', () => {
   test('groups: rules of other groups are not checked, at the post or on arrival', async () => {
     const { from, to } = await servers({ classValidator: { groups: ['lax'] } });
