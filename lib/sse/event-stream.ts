@@ -14,7 +14,7 @@ import type { Flusher } from './flusher.js';
 import { END_FRAME, Frame, REVOKED_FRAME, drainFrame, expiredFrame } from './frame.js';
 import { eventFrame, frameOf, gapFrameOf } from './message-frame.js';
 import { StreamProgress, type ProgressOutput } from './stream-progress.js';
-import { pickReturn, returnWindow } from './return-window.js';
+import type { Returns } from './return-window.js';
 import { SseEvent } from './sse-event.js';
 import type { RawResponse } from './response.js';
 import { isWhole, readStream, type MessageStream, type StreamObserver } from './stream-source.js';
@@ -42,6 +42,8 @@ export interface StreamContext {
   readonly options: ConnectionOptions & { readonly heartbeatMs: number };
   readonly flusher: Flusher;
   readonly queue: WorkQueue;
+  /** Of clients whose streams end, each for a reason of its own. */
+  readonly returns: Returns;
   /** What streams of whole channels read. */
   readonly feeds: StreamFeeds;
   /** Told of what a handler's stream fails with when it has ended. */
@@ -207,7 +209,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
 
   /** Ends the stream, which has become old, and has its client come back soon. Calls while it is not open yet are for later. */
   rotate(): void {
-    if (this.state === 'open') this.finish(drainFrame(soon()));
+    if (this.state === 'open') this.finish(drainFrame(this.context.returns.next()));
   }
 
   cutOff(): void {
@@ -217,7 +219,14 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
 
   // A method of its own: the closure that the session keeps must keep nothing but the stream.
   private watch(session: Session): void {
-    session.onClose((reason) => this.finish(lastFrame(reason)));
+    session.onClose((reason) => this.finish(this.lastFrame(reason)));
+  }
+
+  /** What the client is told when the session has closed. */
+  private lastFrame(reason: SessionCloseReason): Buffer {
+    if (reason === 'reconnect') return drainFrame(this.context.returns.next());
+    if (reason === 'expired') return expiredFrame(this.context.returns.next());
+    return reason === 'revoked' ? REVOKED_FRAME : END_FRAME;
   }
 
   private read(stream: MessageStream, session: Session): Unsubscribable {
@@ -327,16 +336,4 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
       return undefined;
     }
   }
-}
-
-/** What the client of a stream is told whose session has closed. */
-function lastFrame(reason: SessionCloseReason): Buffer {
-  if (reason === 'reconnect') return drainFrame(soon());
-  if (reason === 'expired') return expiredFrame(soon());
-  return reason === 'revoked' ? REVOKED_FRAME : END_FRAME;
-}
-
-/** When the client of one stream comes back. */
-function soon(): number {
-  return pickReturn(returnWindow(1));
 }

@@ -7,7 +7,7 @@ import { drainFrame } from './frame.js';
 import { Heartbeat } from './heartbeat.js';
 import { EventStream, type StreamContext, type StreamRequest } from './event-stream.js';
 import { Http2Sessions } from './http2-sessions.js';
-import { pickReturn, returnWindow } from './return-window.js';
+import { Returns, pickReturn, returnWindow } from './return-window.js';
 import { Rotation } from './rotation.js';
 import { destroyResponse, type RawResponse } from './response.js';
 import type { MessageStream } from './stream-source.js';
@@ -30,6 +30,7 @@ const DRAIN_TIMEOUT_MS = 400;
 /** The open event streams of one application. */
 export class EventStreams implements StreamContext {
   readonly flusher = new Flusher();
+  readonly returns = new Returns();
   /** Of clients that come. */
   readonly queue: WorkQueue;
   private readonly streams = new Set<EventStream>();

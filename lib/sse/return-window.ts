@@ -28,3 +28,19 @@ export function returnWindow(clients: number, latestMs = LATEST_MS): ReturnWindo
 export function pickReturn({ fromMs, toMs }: ReturnWindow): number {
   return fromMs + Math.random() * (toMs - fromMs);
 }
+
+/** Has clients come back that are sent away one by one: the more of them within a second, the later. */
+export class Returns {
+  private since = -Infinity;
+  private count = 0;
+
+  /** When the next of them comes back, in milliseconds from now. */
+  next(): number {
+    const now = performance.now();
+    if (now - this.since >= 1_000) {
+      this.since = now;
+      this.count = 0;
+    }
+    return pickReturn(returnWindow(++this.count));
+  }
+}

@@ -496,6 +496,15 @@ describe('The sign-in behind a session', () => {
     expect(session.closeReason).toBe('expired');
   });
 
+  test('does not give way to one that was revoked: the session ends', async () => {
+    const { hub, revocations } = setup();
+    const session = hub.sessions.open({ auth: { ...expiring(10_000), authId: 'one' } });
+    await revocations.revoke('ada', new RevokedAuthenticationAuthId('two'));
+    expect(session.closed).toBe(false);
+    expect(session.renew({ ...expiring(20_000), authId: 'two' })).toBe(false);
+    expect(session.closeReason).toBe('revoked');
+  });
+
   test('does not give way once the session has closed, nor if nobody is signed in', () => {
     const { hub } = setup();
     const [closed, nobody] = [hub.sessions.open({ auth: expiring(10_000) }), hub.sessions.open()];

@@ -1,5 +1,5 @@
-import { describe, expect, test } from '@jest/globals';
-import { pickReturn, returnWindow } from '../../../lib/sse/return-window.js';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { Returns, pickReturn, returnWindow } from '../../../lib/sse/return-window.js';
 
 describe('clients that are sent away together', () => {
   test.each([
@@ -23,5 +23,29 @@ describe('clients that are sent away together', () => {
     expect(Math.max(...times.map(inSecondFrom))).toBeLessThan(2 * meanInSecond);
     // None of them is full before the others begin.
     expect(new Set(times).size).toBeGreaterThan(1_900);
+  });
+});
+
+describe('Clients that are sent away one by one', () => {
+  afterEach(() => void jest.useRealTimers());
+
+  test('come back the later the more of them there are within a second', () => {
+    jest.useFakeTimers();
+    const returns = new Returns();
+    const next = (count: number) => Array.from({ length: count }, () => returns.next());
+    for (let second = 0; second < 3; second++) {
+      for (const ms of next(100)) {
+        expect(ms).toBeGreaterThanOrEqual(500);
+        expect(ms).toBeLessThanOrEqual(1_000);
+      }
+      jest.advanceTimersByTime(1_000);
+    }
+    const times = next(2_000);
+    expect(Math.max(...times)).toBeGreaterThan(5_000);
+    expect(Math.max(...times)).toBeLessThanOrEqual(6_500);
+    jest.advanceTimersByTime(999);
+    expect(Math.max(...next(2_000))).toBeGreaterThan(11_000);
+    jest.advanceTimersByTime(1);
+    expect(returns.next()).toBeLessThanOrEqual(1_000);
   });
 });
