@@ -9,6 +9,7 @@ import {
   defineChannel,
   Messages,
   MessagingService,
+  RevokedAuthenticationAuthId,
   SessionMessages,
   Sse,
   type AuthenticationInfo,
@@ -136,15 +137,22 @@ describe.each<[string, AdapterName, Type, SignIn]>([
     expect(seen.pending).toEqual([]);
   });
 
-  test('a revocation closes all that is open by it', async () => {
+  test('a revocation closes all that is open by it, and whoever comes back with it is answered 401', async () => {
     await using running = await start();
     const headers = await signIn.headers(running);
     await using events = await SseClient.connect(`${running.url}/events`, { headers });
     await using native = await at(running, headers).get(Own.for({ id: 1 }).name);
     await using opened = await at(running, headers).open(Own.for({ id: 2 }).name);
     await using anonymous = await at(running).open(Open.name);
-    await running.app.get(MessagingService).revokeAuthentication('ada');
+    const { authId } = (await seen.next())!;
+    await running.app.get(MessagingService).revokeAuthentication('ada', new RevokedAuthenticationAuthId(authId!));
     await Promise.all([events.ended, native.ended, opened.client.ended]);
+    // And lets nobody in who comes back with it.
+    await using again = await at(running, headers).get(Open.name);
+    await using client = await at(running, headers).connect({ channels: [{ channel: Open.name }] });
+    await using stream = await SseClient.connect(`${running.url}/events`, { headers });
+    const change = await at(running, headers).change(anonymous.ready.connection, { subscribe: [] });
+    expect([again.status, client.status, stream.status, change.status]).toEqual([401, 401, 401, 401]);
     // Whoever is somebody else stays.
     await running.app.get(MessagingService).postMessage(Open, 'after');
     expect((await anonymous.client.next())[1]).toMatchObject({ data: 'after' });

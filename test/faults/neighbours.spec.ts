@@ -7,6 +7,7 @@ import { APP_GUARD } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import {
   AuthorizeChannel,
+  ClientConnections,
   defineChannel,
   MessagingModule,
   MessagingService,
@@ -25,6 +26,7 @@ import { RedisNodes } from '../support/redis-nodes.js';
 import type { RedisServer } from '../support/redis-server.js';
 
 const SECRET = 'a secret of the servers, and of nobody else';
+const SIGNED = /,"sig":"[\w-]{43}"\}$/;
 const Board = defineChannel<string>('neighbours/board', undefined, { clients: true });
 const Vault = defineChannel<string>('neighbours/vault');
 
@@ -152,6 +154,32 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
   });
 });
 
+test('Everything that servers with a secret send each other is signed', async () => {
+  const heard = await eavesdropper();
+  const a = await server({ secret: SECRET, gateway: { leaveMs: 1_000 } });
+  const b = await server({ secret: SECRET });
+  const opened = await requestsTo(a, 'owner').open(Board.name);
+  const { connection, channels } = opened.ready;
+  // A change, a recovery, the end of a subscription and a revocation, each through the other server.
+  await requestsTo(b, 'owner').changed(connection, { subscribe: [Vault.name] });
+  await b.app.get(ClientConnections).unsubscribe(connection, Vault.name);
+  await b.app.get(ClientConnections).list({ userId: 'owner' });
+  opened.client.abort();
+  const wanted = channels.map(({ channel }) => ({ channel, position: opened.positions.get(channel) }));
+  await using back = await requestsTo(b, 'owner').connect({ channels: wanted, from: connection });
+  await back.events.until(({ event }) => event === 'messaging:ready');
+  await b.app.get(MessagingService).revokeAuthentication('owner');
+  await back.ended;
+  await b.app.get(MessagingService).postMessage(Board, 'the last one', { global: true });
+  const all = await heard.takeUntil(({ payload }) => payload.includes('the last one'));
+  const sent = all.flatMap(({ channel, payload }) =>
+    payload.split('\n').flatMap((line) => (line.includes('"pattern"') ? [{ channel, line }] : [])),
+  );
+  const kinds = new Set(sent.map(({ channel }) => channel.split('|')[1]!.split('/')[0]!));
+  expect([...kinds].toSorted()).toEqual(['messaging:node', 'messaging:nodes', 'messaging:revocations']);
+  for (const { channel, line } of sent) expect([channel, SIGNED.test(line)]).toEqual([channel, true]);
+});
+
 test('Without a secret a neighbour is trusted: it may revoke whom it likes, as SECURITY.md says', async () => {
   const [a, neighbour] = [await server(), await server()];
   await using opened = await requestsTo(a, 'owner').open(Board.name);
@@ -171,7 +199,12 @@ test('The permissions of docs/redis.md keep a neighbour from all that it could d
   @Module({})
   class Nothing {}
   const app = await server({ redis: as('app', 'secret'), types: [Nothing] });
-  expect(await app.app.get(MessagingService).postMessage(Log, 'kept')).toBe(true);
+  const messaging = app.app.get(MessagingService);
+  expect(await messaging.postMessage(Log, 'kept')).toBe(true);
+  expect(await messaging.revokeAuthentication('nobody')).toBe(true);
+  expect(await app.app.get(ClientConnections).disconnect({ userId: 'nobody' })).toEqual({ count: 0, complete: true });
+  // The application may do all that it needs.
+  expect(logged()).toBe('');
   const [key] = await admin.redis.keys('messaging:*');
   const neighbour = new Redis(as('neighbour', 'other'), { enableReadyCheck: false });
   nodes.use({ [Symbol.dispose]: () => neighbour.disconnect() });
