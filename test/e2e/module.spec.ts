@@ -270,8 +270,8 @@ describe('the module', () => {
     delete process.env['NODE_ENV'];
     try {
       const { app, logger } = await createApp({ imports: [MessagingModule.forRoot()] });
-      const warned = new Queue<string>();
-      logger.warn = warned.push as typeof logger.warn;
+      const warned = new Queue<unknown>();
+      logger.warn = warned.push;
       await app.listen(0, '127.0.0.1');
       expect(await warned.next()).toContain('Call app.enableShutdownHooks() before app.listen()');
       await app.close();
