@@ -8,6 +8,7 @@ import {
   MessagingModule,
   MessagingService,
   type ClientConnectionChange,
+  type IncomingRequest,
 } from 'nestjs-messaging';
 import { Gateway } from '../../lib/gateway/gateway.js';
 import { startApp, type TestApp } from '../support/apps.js';
@@ -30,6 +31,7 @@ const { outputFiles } = await build({
         const client = (globalThis.client = new MessagingClient({
           url,
           link: shareAcrossTabs({ name }),
+          headers: () => globalThis.signIn?.() ?? {},
           onError: (error) => note('error', String(error)),
         }));
         client.onGap(({ channel, reason }) => note('gap', channel + ' ' + reason));
@@ -119,6 +121,8 @@ class Tab {
 let browser: Browser;
 let running: TestApp;
 let messaging: MessagingService;
+/** When the sign-ins expire that requests have come with. */
+const signIns = new Queue<number>();
 beforeAll(async () => {
   browser = await launchChromium();
   running = await startApp(
@@ -126,6 +130,12 @@ beforeAll(async () => {
       imports: [
         MessagingModule.forRoot({
           gateway: { recoveryBytes: 256 * 1024 * 1024 },
+          authenticate: ({ headers }: IncomingRequest) => {
+            const expiresAt = Number(headers['x-expires-at']);
+            if (!expiresAt) return null;
+            signIns.push(expiresAt);
+            return { userId: 'ada', expiresAt };
+          },
           // More than a fast machine can post until another tab leads.
           sse: { maxBufferedBytes: 256 * 1024 * 1024 },
         }),
@@ -353,6 +363,23 @@ describe('Tabs that share a connection', () => {
     for (const tab of tabs) await tab.reaches('closed revoked');
     while (connections() > 0) await turn();
     expect(tabs.flatMap((tab) => tab.messagesPending)).toEqual([]);
+  });
+
+  test('go on through the sign-ins of the one that leads, by the same connection', async () => {
+    await using context = await browser.newContext();
+    const [leader, other] = [await Tab.open(context, running.url), await Tab.open(context, running.url)];
+    await leader.run(`signIn = () => ({ 'x-expires-at': String(Date.now() + 1_600) })`);
+    for (const tab of [leader, other]) {
+      expect(await tab.subscribe('tabs/renewed')).toBe('subscribed');
+      await tab.reaches('open');
+    }
+    const [connection] = running.app.get(Gateway)['connections'].keys();
+    // Each comes after a third of the time of the one before, or later.
+    const [first] = await signIns.take(5);
+    expect(Date.now()).toBeGreaterThan(first!);
+    post('renewed', 'on');
+    for (const tab of [leader, other]) expect(await tab.message()).toBe('tabs/renewed on');
+    expect([...running.app.get(Gateway)['connections'].keys()]).toEqual([connection]);
   });
 
   test('of different names have a connection each', async () => {
