@@ -3,7 +3,15 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
 import { EMPTY, concat, of, timer } from 'rxjs';
 import { map } from 'rxjs/operators';
-import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
+import {
+  defineChannel,
+  Messages,
+  MessagingModule,
+  MessagingService,
+  SessionMessages,
+  Sse,
+  type AuthenticationClaims,
+} from 'nestjs-messaging';
 import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { ADAPTER_NAMES, startApp, type AdapterName } from '../support/apps.js';
@@ -91,6 +99,7 @@ async function open(page: Page, path: string): Promise<Queue<[type: string, data
       'UserUpdate',
       'messaging:end',
       'messaging:revoked',
+      'messaging:expired',
       'messaging:drain',
       'messaging:gap',
       'messaging:position',
@@ -102,12 +111,12 @@ async function open(page: Page, path: string): Promise<Queue<[type: string, data
   return events;
 }
 
-const asAda = () => ({ userId: 'ada' });
+const asAda = (): AuthenticationClaims => ({ userId: 'ada' });
 
-async function setup(adapter: AdapterName, retryMs = 20) {
+async function setup(adapter: AdapterName, retryMs = 20, authenticate = asAda) {
   requests = new Queue();
   const running = await startApp(
-    { imports: [MessagingModule.forRoot({ sse: { retryMs }, authenticate: asAda })], controllers: [Streams] },
+    { imports: [MessagingModule.forRoot({ sse: { retryMs }, authenticate })], controllers: [Streams] },
     { adapter },
   );
   const page = await browser.newPage();
@@ -187,6 +196,25 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
       ['error', CONNECTING],
       ['error', CLOSED],
     ]);
+    await running.page.close();
+  });
+
+  test('comes back with another sign-in when its own has expired, and goes on in a channel with history', async () => {
+    const lastMs = [2_000, 60_000];
+    await using running = await setup(adapter, 20, () => ({
+      userId: 'ada',
+      expiresAt: Date.now() + (lastMs.shift() ?? 0),
+    }));
+    const post = async (...numbers: number[]) => {
+      for (const number of numbers) await running.messaging.postMessage(Orders, number);
+    };
+    const events = await openOrders(running.page, post);
+    expect(await events.take(2)).toEqual([
+      ['messaging:expired', {}],
+      ['error', CONNECTING],
+    ]);
+    await post(3, 4);
+    await expectOrdersGoOn(events, post);
     await running.page.close();
   });
 
