@@ -208,3 +208,26 @@ test('an application starts without waiting for a Redis that is away, and answer
   await using other = await serve([]);
   expect(await firstValueFrom(other.client.send('alone', {}))).toBe('answered');
 });
+
+test('with a secret, a request of a server that has it is answered, and one of a neighbour reaches no handler', async () => {
+  const asked: unknown[] = [];
+  @Controller()
+  class Doubles {
+    @MessagePattern('secret/double')
+    double(@Payload() number: number) {
+      asked.push(number);
+      return number * 2;
+    }
+  }
+  const secret = 'a secret of the servers, and of nobody else';
+  await using answering = await serve([Doubles], { secret });
+  await using client = await serve([], { secret: [secret] });
+  await using neighbour = await serve([]);
+  neighbour.client.send('secret/double', 1).subscribe({ error: () => undefined });
+  expect(await neighbour.messaging.postMessage('secret/any', 1, { global: true })).toBe(true);
+  expect(await firstValueFrom(client.client.send('secret/double', 2))).toBe(4);
+  expect(asked).toEqual([2]);
+  // Of one process, the application that was made last has the log.
+  const told = [answering, client, neighbour].flatMap(({ logger }) => logger.problems).join('\n');
+  expect(told).toContain('it is not signed (option "secret")');
+});
