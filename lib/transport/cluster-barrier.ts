@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Deferred } from '../core/deferred.js';
 import { inTime } from '../core/in-time.js';
-import { membersOf, type RedisClient } from './redis-client.js';
+
+/** Takes a mark to one member of a Cluster. */
+export type MarkRoute = (key: string, mark: string) => Promise<unknown>;
 
 /** How long it waits for a member that does not answer or does not pass on. */
 const PATIENCE_MS = 1_500;
@@ -18,15 +20,20 @@ export class ClusterBarrier {
   private readonly awaited = new Map<string, Deferred<boolean>>();
   private losses = 0;
 
-  /** @param key - what this node's subscription is registered for, and nobody else's */
-  constructor(private readonly key: string) {}
+  /** @param key - what this node's subscription is registered for just now, and nobody else's */
+  constructor(private readonly key: () => string) {}
 
-  /** Never rejects. @returns `false` if a member has not passed its mark on in time */
-  async pass(cluster: RedisClient): Promise<boolean> {
+  /**
+   * Never rejects.
+   *
+   * @param routes - to all members, as they are known just now
+   * @returns `false` if a member has not passed its mark on in time
+   */
+  async pass(routes: () => readonly MarkRoute[]): Promise<boolean> {
     const { losses } = this;
     const until = performance.now() + PATIENCE_MS;
     for (;;) {
-      const members = membersOf(cluster, 'all');
+      const members = routes();
       const passed = await Promise.all(members.map((member) => this.passThrough(member, until - performance.now())));
       if (losses !== this.losses) return false;
       if (members.length > 0 && passed.every(Boolean)) return true;
@@ -46,11 +53,11 @@ export class ClusterBarrier {
     for (const { resolve } of this.awaited.values()) resolve(false);
   }
 
-  private async passThrough(member: RedisClient, ms: number): Promise<boolean> {
+  private async passThrough(send: MarkRoute, ms: number): Promise<boolean> {
     const mark = randomUUID();
     const heard = new Deferred<boolean>();
     this.awaited.set(mark, heard);
-    member.publish(this.key, mark).catch(() => heard.resolve(false));
+    send(this.key(), mark).catch(() => heard.resolve(false));
     try {
       return await inTime(heard.promise, ms, () => false);
     } finally {

@@ -18,6 +18,10 @@ export interface RedisClient {
   psubscribe(...patterns: string[]): Promise<unknown>;
   unsubscribe(...channels: string[]): Promise<unknown>;
   punsubscribe(...patterns: string[]): Promise<unknown>;
+  // Of Redis 7; the first versions of ioredis 5 do not know them.
+  spublish?(channel: string, payload: string): Promise<unknown>;
+  ssubscribe?(...channels: string[]): Promise<unknown>;
+  sunsubscribe?(...channels: string[]): Promise<unknown>;
   // oxlint-disable-next-line typescript/no-explicit-any -- so do ioredis' own types, which are to fit
   on(event: string, listener: (...args: any[]) => void): unknown;
   // oxlint-disable-next-line typescript/no-explicit-any -- as above
@@ -70,6 +74,14 @@ export function isRefusal(error: Error): boolean {
 /** Whether Redis does not let this user do what was asked. */
 export function isDenial(error: Error): boolean {
   return error.message.startsWith('NOPERM');
+}
+
+const ELSEWHERE =
+  /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b|Script attempted to access a non local key|while the cluster is down/;
+
+/** Whether a member of a Cluster answered that it is not the one to be asked, or that none is just now. */
+export function isElsewhere(error: Error): boolean {
+  return ELSEWHERE.test(error.message);
 }
 
 /** What went wrong, in words; also where an error has none, as ECONNREFUSED of several addresses. */

@@ -104,6 +104,7 @@ export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
     (value) => isRedisClient(value) || typeof value === 'function',
   ],
   interop: FLAG,
+  sharded: FLAG,
   // Timers of Node hold no more than 31 bits.
   publishTimeoutMs: [
     'a whole number of milliseconds from 1',

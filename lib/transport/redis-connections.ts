@@ -12,6 +12,8 @@ export interface OwnedConnection {
   readonly backoff: Backoff;
   /** The Cluster that the client is connected to a member of. */
   readonly cluster?: RedisClient | undefined;
+  /** Whether the client is connected to one member of a Cluster, whatever becomes of that. */
+  readonly isMember?: boolean | undefined;
 }
 
 /** What a transport works over. */
@@ -59,10 +61,11 @@ const MEMBER_BEHAVIOUR = {
  * @throws ConfigurationError where ioredis is missing or a factory gives something else
  */
 export async function createConnections(
-  { source, url }: RedisSettings,
+  { source, url, sharded }: RedisSettings,
   load: () => Promise<RedisConstructor> = loadIoredis,
 ): Promise<OwnedConnections> {
-  if (typeof source === 'function') return adoptTwo(source);
+  if (typeof source === 'function') return adoptTwo(source, sharded);
+  if (sharded) checkSharded(source);
   if (isRedisClient(source)) {
     checkClient(source);
     return { commands: duplicate(source), subscriber: source.isCluster ? undefined : duplicate(source) };
@@ -91,19 +94,29 @@ export function connectMember(cluster: RedisClient): OwnedConnection {
   const backoff = new Backoff(REDIS_BACKOFF);
   const members = membersOf(cluster, 'master');
   const first = members[Math.floor(Math.random() * members.length)]!;
-  const client = first.duplicate({
+  const client = duplicateMember(first, 'subscriber', () => {
+    // ioredis reads the address when it connects.
+    Object.assign(client.options, nextAddress(cluster, client));
+    return backoff.next();
+  });
+  return { client, backoff, cluster };
+}
+
+/** Makes a connection to one member of a Cluster, and no other, not connected yet. */
+export function connectTo(member: RedisClient, role: 'commands' | 'subscriber'): OwnedConnection {
+  const backoff = new Backoff(REDIS_BACKOFF);
+  return { client: duplicateMember(member, role, () => backoff.next()), backoff, isMember: true };
+}
+
+function duplicateMember(member: RedisClient, role: string, retryStrategy: () => number): RedisClient {
+  return member.duplicate({
     ...BEHAVIOUR,
-    connectionName: 'nestjs-messaging:subscriber',
+    connectionName: `nestjs-messaging:${role}`,
     lazyConnect: true,
     readOnly: false,
     enableReadyCheck: false,
-    retryStrategy: () => {
-      // ioredis reads the address when it connects.
-      Object.assign(client.options, nextAddress(cluster, client));
-      return backoff.next();
-    },
+    retryStrategy,
   });
-  return { client, backoff, cluster };
 }
 
 function nextAddress(cluster: RedisClient, { options }: RedisClient): Address {
@@ -146,7 +159,7 @@ function duplicate(client: RedisClient): OwnedConnection {
   return { client: cluster.duplicate([], options), backoff };
 }
 
-function adoptTwo(factory: () => RedisClient): OwnedConnections {
+function adoptTwo(factory: () => RedisClient, sharded: boolean): OwnedConnections {
   const made: unknown[] = [];
   const make = (): OwnedConnection => {
     const client = ask(factory);
@@ -155,6 +168,7 @@ function adoptTwo(factory: () => RedisClient): OwnedConnections {
   };
   try {
     const commands = make();
+    if (sharded) checkSharded(commands.client);
     if (commands.client.isCluster) return { commands, subscriber: undefined };
     const subscriber = make();
     if (commands.client === subscriber.client) {
@@ -273,6 +287,18 @@ function checkClient({ options, isCluster }: RedisClient): void {
   // What of the others does not fit is replaced.
   const { role, readOnly, monitor } = options as Record<string, unknown>;
   if (!isCluster) checkUsable({ role, readOnly, monitor }, 'Option "redis": the client’s option');
+}
+
+/** @throws ConfigurationError for what is no Cluster, or a version of ioredis that knows no sharded channels */
+function checkSharded(source: object): void {
+  const { isCluster, ssubscribe } = source as Partial<RedisClient>;
+  if (isCluster !== true) {
+    throw new ConfigurationError(
+      'Option "redis.sharded" needs an ioredis Cluster as "redis.client"; a single Redis shards nothing',
+    );
+  }
+  if (typeof ssubscribe === 'function') return;
+  throw new ConfigurationError('Option "redis.sharded" needs a version of ioredis that knows SSUBSCRIBE; update it');
 }
 
 /** Without what is `undefined`, which would hide the defaults of ioredis. */

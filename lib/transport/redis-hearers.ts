@@ -1,5 +1,6 @@
 import { inTime } from '../core/in-time.js';
 import { membersOf, type RedisClient } from './redis-client.js';
+import type { RedisSettings } from './redis-options.js';
 
 /**
  * How many connections are subscribed to a channel of Redis. Each member of a Cluster knows its own connections, so all are
@@ -7,16 +8,23 @@ import { membersOf, type RedisClient } from './redis-client.js';
  *
  * @returns `undefined` if not all have answered within the time
  */
-export async function subscribersOf(client: RedisClient, key: string, timeoutMs: number): Promise<number | undefined> {
+export async function subscribersOf(
+  client: RedisClient,
+  key: string,
+  { sharded, publishTimeoutMs }: RedisSettings,
+): Promise<number | undefined> {
+  const question = sharded ? 'SHARDNUMSUB' : 'NUMSUB';
   const members = client.isCluster ? membersOf(client, 'all') : [client];
-  const answers = await Promise.all(members.map((member) => inTime(ask(member, key), timeoutMs, () => undefined)));
+  const answers = await Promise.all(
+    members.map((member) => inTime(ask(member, question, key), publishTimeoutMs, () => undefined)),
+  );
   if (answers.length === 0) return undefined;
   return answers.reduce((sum, count) => (sum === undefined || count === undefined ? undefined : sum + count));
 }
 
-async function ask(member: RedisClient, key: string): Promise<number | undefined> {
+async function ask(member: RedisClient, question: string, key: string): Promise<number | undefined> {
   try {
-    const [, count] = (await member.call('PUBSUB', 'NUMSUB', key)) as [unknown, unknown];
+    const [, count] = (await member.call('PUBSUB', question, key)) as [unknown, unknown];
     return Number(count);
   } catch {
     // It is away, or its ACL does not let us ask.

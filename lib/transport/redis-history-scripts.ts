@@ -190,7 +190,13 @@ else redis.call('HSET', hash, 'offset', text(last)) end
 redis.call('SET', appender, text(number) .. ' ' .. epoch .. ' ' .. places, 'PX', rememberMs)
 for key, value in pairs(names) do redis.call('SET', key, value, 'PX', ttl) end
 local head = '\\n{"history":{"epoch":"' .. epoch .. '","offset":' .. text(offset + 1) .. ',"count":' .. text(count) .. '}}\\n'
-local published = redis.pcall('PUBLISH', channel, head .. payloads)
+local text, published = head .. payloads, nil
+local own, headed, any, name = string.match(channel, '^([^\\n]*)\\n([^\\n]*)\\n([^\\n]*)\\n(.*)$')
+if own then
+  published = redis.pcall('SPUBLISH', own, text)
+  if headed ~= '' then redis.pcall('SPUBLISH', headed, name .. '\\n' .. text) end
+  redis.pcall('SPUBLISH', any, name .. '\\n' .. text)
+else published = redis.pcall('PUBLISH', channel, text) end
 return {'ok', epoch, places, type(published) == 'table' and published.err or '', told}
 `;
 
@@ -356,6 +362,6 @@ try('ZRANGEBYSCORE', 'ZRANGEBYSCORE', key, 0, 0)
 try('ZREMRANGEBYSCORE', 'ZREMRANGEBYSCORE', key, 0, 0)
 try('DEL', 'DEL', key)
 try('SET … PX', 'SET', key, '', 'PX', 1)
-try('PUBLISH', 'PUBLISH', ARGV[1], '')
+try(ARGV[1], ARGV[1], ARGV[2], '')
 return refused
 `;

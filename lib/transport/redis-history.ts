@@ -111,11 +111,11 @@ export class RedisHistory implements HistoryStore {
   changes(since?: HistoryTime): Promise<HistoryChanges> {
     const { names } = this;
     return this.ask(async ({ client }) => {
-      const keys = Array.from({ length: HISTORY_PARTS }, (_, part) => names.changes(part));
+      const keys = Array.from({ length: names.parts }, (_, part) => names.changes(part));
       // Each part is in a slot of its own.
-      const size = client.isCluster ? 1 : HISTORY_PARTS;
+      const size = client.isCluster ? 1 : names.parts;
       const answers: Promise<unknown[]>[] = [];
-      for (let first = 0; first < HISTORY_PARTS; first += size) {
+      for (let first = 0; first < names.parts; first += size) {
         const args = [randomBytes(12).toString('hex'), ...askedOf(first, size, since)];
         answers.push(CHANGES.run(client, keys.slice(first, first + size), args).then(listOf));
       }
@@ -133,7 +133,9 @@ export class RedisHistory implements HistoryStore {
     const key = this.names.history(channel).post(randomBytes(6).toString('hex'));
     const { address, client } = this.link!;
     try {
-      const answer = await this.ask(() => CHECK.run(client, [key], [this.names.toPublish(channel)]));
+      const answer = await this.ask(() =>
+        CHECK.run(client, [key], [this.names.publishCommand, this.names.toPublish(channel)]),
+      );
       const refused = readList(answer, 'the answer', 100, (item, path) => readText(item, path, Infinity));
       for (let index = 0; index < refused.length; index += 2) {
         const why = refused[index + 1]!;

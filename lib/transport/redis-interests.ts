@@ -10,6 +10,8 @@ export interface Topic extends RedisTopic {
   /** Templates may share a pattern. */
   readonly interests: ReadonlySet<Interest>;
   state: 'unregistered' | 'requested' | 'registered';
+  /** Whether it is heard again after a loss that is not told before the next message, or all that is missing is heard. */
+  isAfterLoss?: boolean;
 }
 
 /** A name or template that is listened to. */
@@ -27,12 +29,12 @@ export interface Interest {
   /** Since when it is not heard, or was not the last time. */
   missingSince: number;
   /** The topics that it was heard by until the link went down. */
-  missing: ReadonlySet<Topic>;
+  missing: Set<Topic>;
   /** Whether it is heard again by one of those, which nobody has been told. */
   hasLoss: boolean;
 }
 
-const NONE: ReadonlySet<Topic> = new Set();
+const NONE: Set<Topic> = new Set();
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -86,7 +88,7 @@ export class RedisInterests {
     for (const interest of topic.interests) {
       (interest.topics as Topic[]).splice(interest.topics.indexOf(topic), 1);
       widened = this.addTopics(interest, [wider]);
-      if (interest.missing.has(topic)) interest.missing = new Set([...without(interest.missing, topic), widened!]);
+      if (interest.missing.has(topic)) interest.missing = plus(without(interest.missing, topic), widened!);
     }
     return widened!;
   }
@@ -103,17 +105,14 @@ export class RedisInterests {
     }
   }
 
-  /** Redis has forgotten all topics: what is published from now on is lost for those that were heard by them. */
-  unregister(): void {
-    for (const interest of this.interests.values()) {
-      if (!interest.isPromised) continue;
-      const heard = interest.topics.filter(({ state }) => state === 'registered');
-      if (heard.length === 0) continue;
-      // What was not told yet goes on.
-      if (interest.missing.size === 0 && !interest.hasLoss) interest.missingSince = performance.now();
-      interest.missing = new Set([...interest.missing, ...heard]);
+  /** Redis has forgotten these topics: what is published from now on is lost for those that were heard by them. */
+  unregister(topics: Iterable<Topic>): void {
+    for (const topic of topics) {
+      if (topic.state === 'registered') {
+        for (const interest of topic.interests) if (interest.isPromised) miss(interest, topic);
+      }
+      topic.state = 'unregistered';
     }
-    for (const topic of this.topics()) topic.state = 'unregistered';
   }
 
   /** @returns the interest, unless it had been dropped before or never was */
@@ -180,10 +179,19 @@ export function confirm(interest: Interest): void {
   interest.ready = undefined;
 }
 
-function without(topics: ReadonlySet<Topic>, topic: Topic): ReadonlySet<Topic> {
-  const rest = new Set(topics);
-  rest.delete(topic);
-  return rest.size === 0 ? NONE : rest;
+function miss(interest: Interest, topic: Topic): void {
+  // What was not told yet goes on.
+  if (interest.missing.size === 0 && !interest.hasLoss) interest.missingSince = performance.now();
+  interest.missing = plus(interest.missing, topic);
+}
+
+function plus(topics: Set<Topic>, topic: Topic): Set<Topic> {
+  return topics === NONE ? new Set([topic]) : topics.add(topic);
+}
+
+function without(topics: Set<Topic>, topic: Topic): Set<Topic> {
+  topics.delete(topic);
+  return topics.size === 0 ? NONE : topics;
 }
 
 /** Whether somebody listens, as against having done so a moment ago. */

@@ -54,14 +54,14 @@ export class RedisLink {
   private stable: NodeJS.Timeout | undefined = undefined;
 
   constructor(
-    { client, backoff, cluster }: OwnedConnection,
+    { client, backoff, cluster, isMember = cluster !== undefined }: OwnedConnection,
     private readonly listener: RedisLinkListener,
   ) {
     this.hasOthers = cluster !== undefined;
     this.client = client;
     this.backoff = backoff;
     this.address = addressOf(cluster ?? client);
-    this.role = new RedisRole(client, this.address, this.hasOthers);
+    this.role = new RedisRole(client, this.address, isMember);
   }
 
   /** How many bytes the connection has received; `undefined` if it does not tell. */
@@ -134,6 +134,11 @@ export class RedisLink {
   /** Posts have not been answered in time: of a Cluster another member is tried. */
   overdue(): void {
     this.member?.leave();
+  }
+
+  /** Whether a command was not sent: the link has ended, of which its listener is about to be told. */
+  isUnsent(error: Error): boolean {
+    return error.message.startsWith("Stream isn't writeable");
   }
 
   /** Nothing has been heard since the start: from now on that counts as a failure. */

@@ -8,6 +8,7 @@ import {
   matchTemplate,
 } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { GROUPS, groupOf, tagOf } from './redis-groups.js';
 
 /**
  * Stands between prefix and name. No prefix contains it, so the first one in a Redis channel ends the prefix. Two
@@ -22,6 +23,20 @@ export interface RedisTopic {
   readonly isPattern: boolean;
   /** Whether it is without our prefix, as stock parts publish. */
   readonly isPlain: boolean;
+  /** The group of channels that it belongs to, in a Cluster that shards them. */
+  readonly group?: number | undefined;
+  /** Whether it carries the messages of many channels, each behind the name of its channel and a line break. */
+  readonly isShared?: boolean | undefined;
+}
+
+/** Where a post goes in a Cluster that shards channels: three Redis channels of one slot. */
+export interface ShardedRoutes {
+  /** For those that listen to this channel. */
+  readonly own: string;
+  /** For templates that begin with the same literal segment; empty: none can match. */
+  readonly head: string;
+  /** For templates that begin with a parameter. */
+  readonly any: string;
 }
 
 /**
@@ -56,11 +71,13 @@ export class RedisNames {
   /**
    * @param prefix - before every name
    * @param interop - see `RedisTransportOptions.interop`
+   * @param isSharded - see `RedisTransportOptions.sharded`
    * @throws ConfigurationError for a prefix that would not keep applications apart
    */
   constructor(
     prefix: string,
     private readonly interop: boolean | undefined,
+    private readonly isSharded = false,
   ) {
     checkPrefix(prefix);
     this.before = prefix + PREFIX_END;
@@ -71,12 +88,45 @@ export class RedisNames {
 
   /** The Redis channel that the servers of this application publish on and hear. */
   toPublish(channel: string): string {
-    return this.before + channel;
+    return this.isSharded ? this.inGroup(groupOf(channel), 'c', channel) : this.before + channel;
+  }
+
+  /** Where a post goes if channels are sharded. */
+  routes(channel: string): ShardedRoutes {
+    const group = groupOf(channel);
+    const end = channel.indexOf('/');
+    return {
+      own: this.inGroup(group, 'c', channel),
+      head: end < 0 ? '' : this.inGroup(group, 't', channel.slice(0, end)),
+      any: this.inGroup(group, 't', ''),
+    };
+  }
+
+  /** Where the script that appends publishes: the Redis channel, or {@link routes} and the name, one in each line. */
+  historyRoute(channel: string): string {
+    if (!this.isSharded) return this.toPublish(channel);
+    const { own, head, any } = this.routes(channel);
+    return [own, head, any, channel].join('\n');
+  }
+
+  /** What the script that appends publishes with. */
+  get publishCommand(): string {
+    return this.isSharded ? 'SPUBLISH' : 'PUBLISH';
+  }
+
+  /** The channel of a group by which one server looks whether it hears what is published there. */
+  ofGroup(group: number, name: string): string {
+    return this.inGroup(group, 'b', name);
+  }
+
+  /** A classic Redis channel, which all members of a Cluster pass on to each other. */
+  classic(name: string): string {
+    return this.before + name;
   }
 
   /** Keys of the history: `prefix|{part}h|channel` and alike. No keys of other prefixes are among them. */
   history(channel: string): HistoryKeys {
-    const part = createHash('sha1').update(channel).digest().readUInt16BE() >> 6;
+    const part = this.isSharded ? groupOf(channel) : createHash('sha1').update(channel).digest().readUInt16BE() >> 6;
     const before = this.part(part);
     const key = (kind: string): string => `${before}${kind}|${channel}`;
     return {
@@ -89,6 +139,11 @@ export class RedisNames {
     };
   }
 
+  /** How many parts there are; if channels are sharded, each group is one. */
+  get parts(): number {
+    return this.isSharded ? GROUPS : HISTORY_PARTS;
+  }
+
   /** Key of what tells which channels of a part were posted to: `prefix|{part}c`. */
   changes(part: number): string {
     return `${this.part(part)}c`;
@@ -96,7 +151,7 @@ export class RedisNames {
 
   /** How the keys of a part begin; the name of a channel itself may hold braces. */
   private part(part: number): string {
-    return `${this.beforeKeys}{${part.toString(16).padStart(3, '0')}}`;
+    return `${this.beforeKeys}{${this.isSharded ? tagOf(part) : part.toString(16).padStart(3, '0')}}`;
   }
 
   /**
@@ -111,6 +166,7 @@ export class RedisNames {
 
   /** What has to be subscribed to in order to hear a channel or all channels of a template. */
   toSubscribe(name: string, interop: boolean | undefined): RedisTopic[] {
+    if (this.isSharded) return this.shardedTopics(name);
     const isPattern = isTemplate(name);
     const key = isPattern ? escape(this.before) + toPattern(name) : this.before + name;
     const topics = [{ key, isPattern, isPlain: false }];
@@ -128,8 +184,48 @@ export class RedisNames {
     if (redisChannel.length > before.length + MAX_CHANNEL_NAME_LENGTH) return undefined;
     if (isPlain ? !mayBePlain(redisChannel) : !redisChannel.startsWith(before)) return undefined;
     const name = isPlain ? redisChannel : redisChannel.slice(before.length);
-    return matchTemplate(segments, name.split('/')) && isChannelName(name) ? name : undefined;
+    return matches(name, segments) ? name : undefined;
   }
+
+  /**
+   * Takes apart what came by a topic that carries many channels. Anybody on this Redis may have written it.
+   *
+   * @returns the name of the channel, and what was posted; `undefined` for what names no channel
+   */
+  splitShared(text: string): readonly [channel: string, payload: string] | undefined {
+    const end = text.indexOf('\n');
+    if (end < 1 || end > MAX_CHANNEL_NAME_LENGTH) return undefined;
+    return [text.slice(0, end), text.slice(end + 1)];
+  }
+
+  /** Whether {@link splitShared} found a channel of a template. */
+  isOf(channel: string, segments: readonly string[]): boolean {
+    return matches(channel, segments);
+  }
+
+  private shardedTopics(name: string): RedisTopic[] {
+    if (!isTemplate(name)) {
+      const group = groupOf(name);
+      return [{ key: this.inGroup(group, 'c', name), isPattern: false, isPlain: false, group }];
+    }
+    const [first = ''] = name.split('/');
+    const head = first.startsWith(':') ? '' : first;
+    return Array.from({ length: GROUPS }, (_, group) => ({
+      key: this.inGroup(group, 't', head),
+      isPattern: false,
+      isPlain: false,
+      group,
+      isShared: true,
+    }));
+  }
+
+  private inGroup(group: number, kind: string, name: string): string {
+    return `${this.part(group)}${kind}|${name}`;
+  }
+}
+
+function matches(name: string, segments: readonly string[]): boolean {
+  return matchTemplate(segments, name.split('/')) !== undefined && isChannelName(name);
 }
 
 function mayBePlain(name: string): boolean {

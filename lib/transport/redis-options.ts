@@ -21,6 +21,12 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
    */
   readonly interop?: boolean | undefined;
   /**
+   * Whether each master of a Cluster carries its own channels, by sharded publish/subscribe (Redis 7). All servers of an
+   * application need the same setting: those with another one do not hear each other. Without `interop`.
+   * @defaultValue false: each master passes all posts on to all others
+   */
+  readonly sharded?: boolean | undefined;
+  /**
    * How long a post may wait for Redis to accept it, in milliseconds, before it counts as not accepted.
    * @defaultValue 2_000
    */
@@ -40,6 +46,7 @@ export interface RedisSettings {
   readonly source: RedisConnectionOptions | RedisClient | (() => RedisClient);
   readonly url: string | undefined;
   readonly interop: boolean | undefined;
+  readonly sharded: boolean;
   readonly publishTimeoutMs: number;
 }
 
@@ -61,7 +68,7 @@ export function normalizeRedisOption(value: unknown): RedisSettings {
   if (typeof value === 'string') return normalizeRedisOption({ url: value });
   if (typeof value === 'function' || isRedisClient(value)) return normalizeRedisOption({ client: value });
   checkOptions(value);
-  const { url, client, interop, publishTimeoutMs = 2_000, ...connection } = value;
+  const { url, client, interop, sharded = false, publishTimeoutMs = 2_000, ...connection } = value;
   const [other] = Object.keys(url === undefined ? connection : { url, ...connection });
   if (client !== undefined && other !== undefined) {
     throw new ConfigurationError(
@@ -71,7 +78,12 @@ export function normalizeRedisOption(value: unknown): RedisSettings {
   if (connection.sentinels !== undefined && connection.name === undefined) {
     throw new ConfigurationError('Option "redis.name" is missing: it names the master that the Sentinels watch');
   }
-  return { source: client ?? connection, url, interop, publishTimeoutMs };
+  if (sharded && interop === true) {
+    throw new ConfigurationError(
+      'Option "redis.interop" cannot be true beside "redis.sharded": stock parts of Nest know no sharded channels',
+    );
+  }
+  return { source: client ?? connection, url, interop: sharded ? false : interop, sharded, publishTimeoutMs };
 }
 
 function checkOptions(value: unknown): asserts value is RedisTransportOptions {

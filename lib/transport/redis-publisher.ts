@@ -2,7 +2,6 @@ import { Deferred } from '../core/deferred.js';
 import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-batch.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isReply } from './redis-client.js';
-import type { RedisLink } from './redis-link.js';
 import { UnsettledPosts } from './unsettled-posts.js';
 
 /** How much may wait for Redis, in bytes of payload; what comes on top is not accepted. */
@@ -11,8 +10,30 @@ export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 /** How long posts wait for others at most while Redis is busy with earlier ones. */
 const MAX_DELAY_MS = 1;
 
+/** What posts go out by. */
+export interface PublishLink {
+  /** Whether posts can be sent. */
+  readonly isUp: boolean;
+  /** Where to. */
+  readonly publishing: { publish(channel: string, payload: string): Promise<unknown> };
+  /** Posts have not been answered in time. */
+  overdue(): void;
+  /** Whether an error says that a post was not sent, or was sent to a Redis that is not the one for it. It is sent again. */
+  isUnsent(error: Error): boolean;
+  /** All that was sent has been answered. */
+  idle?(): void;
+}
+
+/** How much waits for Redis; one for all publishers of a transport. */
+export class PendingBytes {
+  /** Of what waits, and of what was sent and not answered, even if nobody waits for it any more: it still fills a buffer. */
+  current = 0;
+}
+
 /** Payloads of one channel that go in one PUBLISH. */
 interface Batch {
+  /** Rises with each batch. */
+  readonly number: number;
   readonly channel: string;
   readonly payloads: string[];
   bytes: number;
@@ -37,15 +58,15 @@ export class RedisPublisher {
   private filling: Batch | undefined = undefined;
   private unflushedBytes = 0;
   private readonly unsettled = new UnsettledPosts<Batch>();
-  // Of what waits, and of what was sent and not answered, even where nobody waits for it any more: it
-  // still fills the socket's buffer.
-  private pendingBytes = 0;
+  // Of what was sent and not answered, in bytes.
+  private sentBytes = 0;
   private unanswered = 0;
+  private batches = 0;
   private session = 0;
   private isTurnEnding = false;
   private delay: NodeJS.Timeout | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
-  private link: RedisLink | undefined = undefined;
+  private link: PublishLink | undefined = undefined;
   private isClosed = false;
   // Runs while posts are held although the link is up.
   private holding: NodeJS.Timeout | undefined = undefined;
@@ -58,12 +79,13 @@ export class RedisPublisher {
   constructor(
     private readonly timeoutMs: number,
     listener: PublisherListener,
+    private readonly pending = new PendingBytes(),
   ) {
     this.problem = new PostProblem(listener);
   }
 
   /** Gives it the link to publish over; once. */
-  attach(link: RedisLink): void {
+  attach(link: PublishLink): void {
     this.link = link;
   }
 
@@ -75,8 +97,8 @@ export class RedisPublisher {
    */
   publish(channel: string, payload: string, isAlone = false): Promise<boolean> {
     const bytes = Buffer.byteLength(payload);
-    if (this.isClosed || this.pendingBytes + bytes > MAX_PENDING_BYTES) return Promise.resolve(false);
-    this.pendingBytes += bytes;
+    if (this.isClosed || this.pending.current + bytes > MAX_PENDING_BYTES) return Promise.resolve(false);
+    this.pending.current += bytes;
     const isJoinable = !isAlone && !payload.includes(LINE_BREAK);
     let batch = this.filling;
     if (batch === undefined || !isJoinable || batch.channel !== channel) {
@@ -118,7 +140,8 @@ export class RedisPublisher {
     clearTimeout(this.holding);
     this.holding = undefined;
     this.unanswered = 0;
-    this.pendingBytes = this.waiting.reduce((bytes, batch) => bytes + batch.bytes, 0);
+    this.pending.current -= this.sentBytes;
+    this.sentBytes = 0;
     for (const batch of this.unsettled) if (batch.isSent) this.settle(batch, false);
     this.unsettled.tidy();
   }
@@ -130,8 +153,14 @@ export class RedisPublisher {
     clearTimeout(this.timer);
     clearTimeout(this.holding);
     for (const batch of this.unsettled) this.settle(batch, false);
+    for (const batch of this.waiting) this.pending.current -= batch.bytes;
     this.waiting = [];
     this.unsettled.tidy();
+  }
+
+  /** Whether something was sent and has not been answered. */
+  get isWaitingForAnswers(): boolean {
+    return this.unanswered > 0;
   }
 
   private get canSend(): boolean {
@@ -141,7 +170,8 @@ export class RedisPublisher {
   private createBatch(channel: string): Batch {
     const { promise: accepted, resolve } = new Deferred<boolean>();
     const deadline = performance.now() + this.timeoutMs;
-    const batch: Batch = { channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
+    const number = ++this.batches;
+    const batch: Batch = { number, channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
     this.waiting.push(batch);
     this.unsettled.add(batch);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
@@ -175,22 +205,24 @@ export class RedisPublisher {
   private send(batch: Batch): void {
     const { session } = this;
     batch.isSent = true;
+    this.sentBytes += batch.bytes;
     this.unanswered++;
     const answered = (error: Error | undefined): void => {
       // Of a link that is gone: counted already.
       if (session !== this.session) return;
       this.unanswered--;
-      if (error?.message.startsWith("Stream isn't writeable") && batch.resolve !== undefined) {
-        // The link has ended, which we are about to be told; nothing was sent.
+      this.sentBytes -= batch.bytes;
+      if (error !== undefined && this.link!.isUnsent(error) && batch.resolve !== undefined) {
         this.takeBack(batch);
-        return;
+      } else {
+        if (error !== undefined) this.refused(batch, error);
+        else this.problem.accepted(batch.channel);
+        this.pending.current -= batch.bytes;
+        this.settle(batch, error === undefined);
+        this.unsettled.tidy();
+        if (this.unanswered === 0 && this.waiting.length > 0) this.flush();
       }
-      if (error !== undefined) this.refused(batch, error);
-      else this.problem.accepted(batch.channel);
-      this.pendingBytes -= batch.bytes;
-      this.settle(batch, error === undefined);
-      this.unsettled.tidy();
-      if (this.unanswered === 0 && this.waiting.length > 0) this.flush();
+      if (this.unanswered === 0) this.link!.idle?.();
     };
     this.link!.publishing.publish(batch.channel, joinPayloads(batch.payloads)).then(
       () => answered(undefined),
@@ -207,7 +239,7 @@ export class RedisPublisher {
   /** To its place among those that wait. */
   private takeBack(batch: Batch): void {
     batch.isSent = false;
-    const later = this.waiting.findIndex(({ deadline }) => deadline > batch.deadline);
+    const later = this.waiting.findIndex(({ number }) => number > batch.number);
     this.waiting.splice(later < 0 ? this.waiting.length : later, 0, batch);
   }
 
@@ -224,7 +256,7 @@ export class RedisPublisher {
       if (batch.deadline > now) break;
       if (batch.resolve === undefined) continue;
       if (batch.isSent) isUnanswered = true;
-      else this.pendingBytes -= batch.bytes;
+      else this.pending.current -= batch.bytes;
       this.settle(batch, false);
     }
     this.unsettled.tidy();

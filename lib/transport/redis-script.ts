@@ -9,6 +9,16 @@ export class RedisScript {
     this.sha = createHash('sha1').update(text).digest('hex');
   }
 
+  /** Runs it, also at a Redis that does not know it yet, which knows it afterwards. */
+  teach(client: RedisClient, args: readonly string[]): Promise<unknown> {
+    return client.call('EVAL', this.text, '0', ...args);
+  }
+
+  /** Runs it without keys at a Redis that was taught it: several that are under way stay in order, also if they fail. */
+  runTaught(client: RedisClient, ...args: string[]): Promise<unknown> {
+    return client.call('EVALSHA', this.sha, '0', ...args);
+  }
+
   /**
    * Runs it. Of a Cluster at the master of the keys.
    *

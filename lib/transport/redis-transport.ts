@@ -21,6 +21,7 @@ import { RedisLink, type RedisLinkListener } from './redis-link.js';
 import { RedisNames } from './redis-names.js';
 import { normalizeRedisOption, type RedisOption, type RedisSettings } from './redis-options.js';
 import { RedisPublisher } from './redis-publisher.js';
+import { RedisShards } from './redis-shards.js';
 import { RedisSubscriber } from './redis-subscriber.js';
 
 /** How long `start` waits for a Redis that does not answer; it is tried further afterwards. */
@@ -68,6 +69,8 @@ export class RedisTransport implements Transport {
   private readonly names: RedisNames;
   private readonly publisher: RedisPublisher;
   private readonly subscriber: RedisSubscriber;
+  // In place of both, if each master of a Cluster carries its own channels.
+  private readonly shards: RedisShards | undefined;
   private readonly reader: PayloadReader;
   private readonly mark: string;
   private readonly load: RedisTransportSettings['load'];
@@ -108,15 +111,17 @@ export class RedisTransport implements Transport {
     this.settings = normalizeRedisOption(redis);
     this.load = load;
     this.heartbeatMs = heartbeatMs;
-    this.names = new RedisNames(prefix, this.settings.interop);
+    this.names = new RedisNames(prefix, this.settings.interop, this.settings.sharded);
     this.mark = plainMark(prefix);
-    this.publisher = new RedisPublisher(this.settings.publishTimeoutMs, {
-      refused: (error) => this.refused(error),
+    const { publishTimeoutMs, sharded } = this.settings;
+    const posts = {
+      refused: (error: Error) => this.refused(error),
       unanswered: () => this.unanswered(),
       answered: () => this.accepted(),
-    });
+    };
+    this.publisher = new RedisPublisher(publishTimeoutMs, posts);
     this.reader = new PayloadReader(this.mark, maxMessageBytes);
-    this.history = new RedisHistory(this.names, this.settings.publishTimeoutMs, {
+    this.history = new RedisHistory(this.names, publishTimeoutMs, {
       refused: (cause) => this.refuseHistory(`refuses to append to histories: ${cause.message}`, cause),
       unanswered: () => this.refuseHistory(this.unansweredText),
       answered: () => this.acceptedHistory(),
@@ -127,6 +132,11 @@ export class RedisTransport implements Transport {
       publish: (key, payload) => this.publishBeat(key, payload),
       deaf: () => this.deaf(),
     });
+    const changed = (): void => this.update();
+    if (sharded) {
+      const listener = { ...posts, changed };
+      this.shards = new RedisShards(this.names, this.reader, heartbeatMs / 2, publishTimeoutMs, listener);
+    }
     this.status = this.changes.asObservable();
     this.changes.next(this.current);
   }
@@ -136,6 +146,7 @@ export class RedisTransport implements Transport {
   }
 
   publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean> {
+    if (this.shards !== undefined) return this.shards.publish(channel, payload);
     const accepted = this.publisher.publish(this.names.toPublish(channel), payload);
     if (!this.names.isPlain(channel, options?.interop)) return accepted;
     const packet = toPlainPacket(payload, this.mark);
@@ -144,24 +155,24 @@ export class RedisTransport implements Transport {
   }
 
   subscribe(name: string, options?: SubscribeOptions): Promise<void> {
-    return this.subscriber.subscribe(name, options);
+    return this.subscriptions.subscribe(name, options);
   }
 
   unsubscribe(name: string): void {
-    this.subscriber.unsubscribe(name);
+    this.subscriptions.unsubscribe(name);
   }
 
   hearers(name: string): Promise<number | undefined> {
     // What patterns are subscribed to, Redis does not tell of each.
     if (isTemplate(name) || this.closing || !this.links?.commands.isUp) return Promise.resolve(undefined);
-    return subscribersOf(this.links.commands.client, this.names.toPublish(name), this.settings.publishTimeoutMs);
+    return subscribersOf(this.links.commands.client, this.names.toPublish(name), this.settings);
   }
 
   async catchUp(): Promise<boolean> {
     const { commands } = this.links ?? {};
     // Of one Redis, messages of all come in one order.
     if (commands?.client.isCluster !== true) return true;
-    return !this.closing && this.subscriber.catchUp(commands.client);
+    return !this.closing && this.subscriptions.catchUp(commands.client);
   }
 
   close(): Promise<void> {
@@ -202,6 +213,7 @@ export class RedisTransport implements Transport {
   private late(): void {
     this.links?.commands.late(START_TIMEOUT_MS);
     this.links?.subscriber?.late(START_TIMEOUT_MS);
+    this.shards?.late(START_TIMEOUT_MS);
     this.outcome.resolve();
   }
 
@@ -214,12 +226,13 @@ export class RedisTransport implements Transport {
 
   private commandsUp(): void {
     const { commands, subscriber } = this.links!;
-    if (!subscriber && commands.client.isCluster) this.openSubscriber(connectMember(commands.client));
+    if (this.shards !== undefined) this.shards.attach(commands.client);
+    else if (!subscriber && commands.client.isCluster) this.openSubscriber(connectMember(commands.client));
     // Others, who lost Redis when we did, are likely to hear again when we do.
-    if (!this.subscriber.isRestored) this.publisher.hold();
+    if (!this.subscriptions.isRestored) this.publisher.hold();
     this.publisher.up();
     this.history.up();
-    this.subscriber.recheck();
+    this.subscriptions.recheck();
     if (declaredHistories()) this.checkHistory();
     this.update();
   }
@@ -246,6 +259,10 @@ export class RedisTransport implements Transport {
     };
   }
 
+  private get subscriptions(): RedisSubscriber | RedisShards {
+    return this.shards ?? this.subscriber;
+  }
+
   private failure(): Error | undefined {
     const errors = [this.links?.commands.error, this.links?.subscriber?.error];
     // That a connection was closed says less than why it does not come back, which the other may know already.
@@ -253,7 +270,7 @@ export class RedisTransport implements Transport {
       errors.find((error) => error?.cause !== undefined) ??
       errors[0] ??
       errors[1] ??
-      this.subscriber.error ??
+      this.subscriptions.error ??
       this.historyError
     );
   }
@@ -261,12 +278,12 @@ export class RedisTransport implements Transport {
   /** Derives the status from the state of the parts. */
   private update(): void {
     if (this.closing || !this.links) return;
-    if (this.subscriber.isRestored) this.publisher.release();
+    if (this.subscriptions.isRestored) this.publisher.release();
     const error = this.failure();
-    if (this.links.commands.isUp && this.subscriber.isRegistered && error === undefined) {
+    if (this.links.commands.isUp && this.subscriptions.isRegistered && error === undefined) {
       if (this.historyCheck === 'asked') return;
       this.deafCount = 0;
-      this.emit({ state: 'ready', error: this.refusal ?? this.historyRefusal ?? this.subscriber.notice });
+      this.emit({ state: 'ready', error: this.refusal ?? this.historyRefusal ?? this.subscriptions.notice });
     } else if (error !== undefined) {
       this.emit({ state: 'waiting', error });
     }
@@ -341,7 +358,7 @@ export class RedisTransport implements Transport {
       if (isBeat) link?.beat();
       else link?.lookBetweenBeats();
     }
-    this.subscriber.tick();
+    this.subscriptions.tick();
   }
 
   private publishBeat(key: string, payload: string): Promise<number | undefined> | undefined {
@@ -367,6 +384,7 @@ export class RedisTransport implements Transport {
     this.publisher.close();
     this.history.close();
     this.subscriber.close();
+    await this.shards?.close();
     this.outcome.resolve();
     await this.closeLinks();
     this.emit({ state: 'closed' });

@@ -3,8 +3,10 @@ import { firstValueFrom, filter } from 'rxjs';
 import type { Transport, TransportStatus } from '../../lib/core/transport.js';
 import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
+import { Cluster } from 'ioredis';
 import { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { Queue } from '../support/queue.js';
+import { RedisCluster } from '../support/redis-cluster.js';
 import { RedisServer } from '../support/redis-server.js';
 
 type Received = [payload: string, subscription: string, channel: string, position?: object | undefined];
@@ -40,6 +42,37 @@ class Redis implements Broker {
   }
 }
 
+/** A Cluster of three masters, each of which carries its own channels. */
+class Sharded implements Broker {
+  private constructor(private readonly cluster: RedisCluster) {}
+
+  static async start(): Promise<Sharded> {
+    return new Sharded(await RedisCluster.start(3));
+  }
+
+  connect(): Transport {
+    const { nodes } = this.cluster;
+    return new RedisTransport({
+      client: () => new Cluster(nodes, { lazyConnect: true }),
+      sharded: true,
+      publishTimeoutMs: 300,
+    });
+  }
+
+  async cut(): Promise<void> {
+    await Promise.all(this.cluster.servers.map((server) => server.kill()));
+  }
+
+  async heal(): Promise<void> {
+    await Promise.all(this.cluster.servers.map((server) => server.restart()));
+    await this.cluster.isWhole();
+  }
+
+  close(): Promise<void> {
+    return this.cluster[Symbol.asyncDispose]();
+  }
+}
+
 class Memory implements Broker {
   private readonly broker = new MemoryBroker();
 
@@ -61,6 +94,7 @@ class Memory implements Broker {
 const brokers: [string, () => Promise<Broker>][] = [
   ['memory', async () => new Memory()],
   ['Redis', () => Redis.start()],
+  ['a sharded Redis Cluster', () => Sharded.start()],
 ];
 
 function reached(transport: Transport, state: TransportStatus['state']): Promise<TransportStatus> {

@@ -21,8 +21,11 @@ export class RedisCluster implements AsyncDisposable {
     readonly buses: readonly TcpProxy[],
   ) {}
 
-  /** @param isProxied - whether the servers talk to each other through proxies */
-  static async start(size: number, isProxied = false): Promise<RedisCluster> {
+  /**
+   * @param isProxied - whether the servers talk to each other through proxies
+   * @param more - arguments of each server
+   */
+  static async start(size: number, isProxied = false, more: readonly string[] = []): Promise<RedisCluster> {
     const servers: RedisServer[] = [];
     const files: string[] = [];
     const announced: number[] = [];
@@ -31,7 +34,10 @@ export class RedisCluster implements AsyncDisposable {
       const file = join(tmpdir(), `nodes-${randomUUID()}.conf`);
       // Not the usual port + 10,000, which may be beyond the last port.
       const bus = await freePort();
-      const args = ['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', String(bus)];
+      const args = [
+        ...['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', String(bus)],
+        ...more,
+      ];
       if (isProxied) {
         const proxy = await TcpProxy.start(bus);
         proxies.push(proxy);
@@ -124,14 +130,22 @@ export class RedisCluster implements AsyncDisposable {
     for (const client of clients.slice(1)) {
       await client.call('CLUSTER', 'MEET', '127.0.0.1', String(this.servers[0]!.port), this.firstBus);
     }
-    for (const client of clients) {
+    for (const client of clients) client.disconnect();
+    await this.isWhole();
+  }
+
+  /** Resolves when all members know each other, and all slots have one. */
+  async isWhole(): Promise<void> {
+    for (const { url } of this.servers) {
+      using probe = new RedisProbe(url);
+      const { redis } = probe;
       const isWhole = async (): Promise<boolean> => {
-        if (!(await client.cluster('INFO')).includes('cluster_state:ok')) return false;
-        const known = ((await client.cluster('NODES')) as string).trim().split('\n');
-        return known.length === size && !known.some((line) => /handshake|disconnected|noaddr/.test(line));
+        if (!(await redis.cluster('INFO')).includes('cluster_state:ok')) return false;
+        const known = ((await redis.cluster('NODES')) as string).trim().split('\n');
+        const count = this.servers.length + this.replicas.length;
+        return known.length === count && !known.some((line) => /handshake|disconnected|noaddr/.test(line));
       };
       while (!(await isWhole()));
-      client.disconnect();
     }
   }
 }

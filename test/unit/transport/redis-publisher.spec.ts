@@ -1,7 +1,6 @@
 import { createHook } from 'node:async_hooks';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { RedisLink } from '../../../lib/transport/redis-link.js';
 import {
   MAX_BATCH_PAYLOADS,
   joinPayloads,
@@ -9,7 +8,7 @@ import {
   splitPayloads,
 } from '../../../lib/transport/payload-batch.js';
 import type { PublisherListener } from '../../../lib/transport/post-problem.js';
-import { RedisPublisher } from '../../../lib/transport/redis-publisher.js';
+import { RedisPublisher, type PublishLink } from '../../../lib/transport/redis-publisher.js';
 
 afterEach(() => void jest.useRealTimers());
 
@@ -22,7 +21,7 @@ function payloadsOf(text: string): string[] {
 }
 
 /** A link in a state that lasts too short to be met on purpose: its socket has ended, and it has not noticed yet. */
-class EndedLink {
+class EndedLink implements PublishLink {
   isUp = true;
   readonly sent: string[] = [];
   private isWritable = false;
@@ -37,6 +36,12 @@ class EndedLink {
     },
   };
 
+  overdue(): void {}
+
+  isUnsent(error: Error): boolean {
+    return error.message.startsWith("Stream isn't writeable");
+  }
+
   comeBack(): void {
     this.isWritable = true;
     this.isUp = true;
@@ -46,7 +51,7 @@ class EndedLink {
 test('what could not be written is sent, in order, when the link is back', async () => {
   const link = new EndedLink();
   const publisher = new RedisPublisher(5_000, UNHEARD);
-  publisher.attach(link as unknown as RedisLink);
+  publisher.attach(link);
   const accepted = [publisher.publish('news', '1'), publisher.publish('news', '2')];
   await new Promise(setImmediate);
   link.isUp = false;
@@ -75,7 +80,7 @@ test('each post waits for its own time', async () => {
 });
 
 /** A link whose Redis answers when the test says so. */
-class SlowLink {
+class SlowLink implements PublishLink {
   isUp = true;
   readonly published: [channel: string, payload: string][] = [];
   private readonly answers: (() => void)[] = [];
@@ -85,6 +90,12 @@ class SlowLink {
       return new Promise((resolve) => this.answers.push(() => resolve(1)));
     },
   };
+
+  overdue(): void {}
+
+  isUnsent(): boolean {
+    return false;
+  }
 
   /** Answers what was published first. */
   async answer(): Promise<void> {
@@ -98,7 +109,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 function start(timeoutMs = 5_000) {
   const link = new SlowLink();
   const publisher = new RedisPublisher(timeoutMs, UNHEARD);
-  publisher.attach(link as unknown as RedisLink);
+  publisher.attach(link);
   return { link, publisher };
 }
 

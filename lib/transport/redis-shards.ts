@@ -1,0 +1,294 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Deferred } from '../core/deferred.js';
+import type { SubscribeOptions } from '../core/transport.js';
+import { TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
+import type { PayloadReader } from './payload-reader.js';
+import type { PublisherListener } from './post-problem.js';
+import { addressOf, membersOf, type RedisClient } from './redis-client.js';
+import { GROUPS, groupOf, slotOfGroup } from './redis-groups.js';
+import { RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
+import type { RedisNames } from './redis-names.js';
+import { PendingBytes } from './redis-publisher.js';
+import { RedisShard, type ShardListener, type ShardSettings } from './redis-shard.js';
+import { ShardedGroup } from './sharded-group.js';
+
+/** The table of slots is asked for at most once in this time, in milliseconds. */
+const REFRESH_PAUSE_MS = 50;
+
+/** For so long a master that has lost all its groups may still answer what it was sent, in milliseconds. */
+const RETIRE_MS = 1_000;
+
+/** Told of what becomes of the shards, and of posts. */
+export interface ShardsListener extends PublisherListener {
+  /** One of `isRestored`, `isRegistered`, `error` and `notice` may have changed. */
+  changed(): void;
+}
+
+/**
+ * Publishes to a Cluster and subscribes to it such that each master carries its own channels. Channels are in groups, each of
+ * them in a slot; a group that moves to another master is registered there, and what that may have cost is told as a loss.
+ */
+export class RedisShards {
+  private readonly interests: RedisInterests;
+  private readonly groups: readonly ShardedGroup[];
+  private readonly shards = new Map<string, RedisShard>();
+  private readonly problems = new Set<ShardedGroup>();
+  private readonly settings: ShardSettings;
+  private readonly listening: ShardListener;
+  private cluster: RedisClient | undefined = undefined;
+  private refreshing: Promise<void> | undefined = undefined;
+  private refreshedAt = -Infinity;
+  // Which table is known; rises with each.
+  private tables = 0;
+  private ownerless = GROUPS;
+  private ticks = 0;
+  private isClosed = false;
+
+  /**
+   * @param reader - takes what comes
+   * @param tickMs - how often {@link tick} is called
+   */
+  constructor(
+    private readonly names: RedisNames,
+    private readonly reader: PayloadReader,
+    tickMs: number,
+    publishTimeoutMs: number,
+    private readonly listener: ShardsListener,
+  ) {
+    this.interests = new RedisInterests(names, (topics) => this.forget(topics));
+    this.settings = { names, interests: this.interests, reader, tickMs, publishTimeoutMs };
+    const pending = new PendingBytes();
+    this.groups = Array.from({ length: GROUPS }, () => {
+      const group: ShardedGroup = new ShardedGroup(names, publishTimeoutMs, pending, {
+        refused: (error) => {
+          this.problems.add(group);
+          listener.refused(error);
+        },
+        unanswered: () => {
+          this.problems.add(group);
+          listener.unanswered();
+        },
+        answered: () => {
+          this.problems.delete(group);
+          if (this.problems.size === 0) listener.answered();
+        },
+        refresh: () => this.refresh(),
+      });
+      return group;
+    });
+    this.listening = {
+      changed: () => listener.changed(),
+      open: (shard) => this.groups.forEach((group) => group.shard === shard && group.open()),
+      down: (shard) => this.groups.forEach((group) => group.lost(shard)),
+      moved: (shard) => void this.refresh().then(() => shard.restore()),
+      topics: (shard) => this.topicsOf(shard),
+      receive: (shard, key, payload) => this.receive(shard, key, payload),
+    };
+  }
+
+  /** Whether all that was wanted when the links came up is registered, or refused. */
+  get isRestored(): boolean {
+    return this.ownerless === 0 && this.all.every(({ registrar }) => registrar.isRestored);
+  }
+
+  /** Whether all that was wanted when the links came up is registered and heard, and nothing has been refused since. */
+  get isRegistered(): boolean {
+    return this.ownerless === 0 && this.all.every(({ isReady }) => isReady);
+  }
+
+  get error(): MessagingError | undefined {
+    const { error } = this.all.find((shard) => shard.error !== undefined) ?? {};
+    if (error !== undefined || this.ownerless === 0 || this.tables === 0) return error;
+    const text = `${addressOf(this.cluster!)} has no master for ${this.ownerless} of ${GROUPS} groups of channels`;
+    return new TransportUnavailableError(text);
+  }
+
+  get notice(): TransportUnavailableError | undefined {
+    return this.all.find(({ registrar }) => registrar.notice !== undefined)?.registrar.notice;
+  }
+
+  /** Gives it the Cluster, which knows at least one member; again whenever that has been lost and found. */
+  attach(cluster: RedisClient): void {
+    if (this.cluster === undefined) cluster.on('refresh', this.onTable);
+    this.cluster = cluster;
+    void this.refresh();
+  }
+
+  /** See {@link Transport.publish}. */
+  publish(channel: string, payload: string): Promise<boolean> {
+    return this.groups[groupOf(channel)]!.publisher.publish(channel, payload);
+  }
+
+  /** See {@link Transport.subscribe}. */
+  subscribe(name: string, _options?: SubscribeOptions): Promise<void> {
+    if (this.isClosed) return Promise.resolve();
+    const interest = this.interests.take(name, false);
+    if (isHeard(interest)) {
+      confirm(interest);
+      return Promise.resolve();
+    }
+    for (const topic of interest.topics) this.ownerOf(topic)?.registrar.request(topic);
+    interest.ready ??= new Deferred();
+    return interest.ready.promise;
+  }
+
+  /** See {@link Transport.unsubscribe}. */
+  unsubscribe(name: string): void {
+    const topics = this.interests.drop(name)?.topics.filter((topic) => !isWanted(topic)) ?? [];
+    let isChange = false;
+    for (const topic of topics) isChange = this.ownerOf(topic)?.registrar.drop([topic]) || isChange;
+    if (isChange) this.listener.changed();
+  }
+
+  /** Posts can be sent again; each shard sees to that itself. */
+  recheck(): void {}
+
+  /** See {@link Transport.catchUp}. */
+  async catchUp(): Promise<boolean> {
+    if (!this.isRegistered) return false;
+    const { tables } = this;
+    const caughtUp = await Promise.all(this.all.map((shard) => shard.catchUp()));
+    return caughtUp.every(Boolean) && this.isRegistered && tables === this.tables;
+  }
+
+  /** To be called at intervals. */
+  tick(): void {
+    for (const shard of this.shards.values()) shard.tick();
+    // A master that has been replaced while its connections live does not tell.
+    if (this.cluster !== undefined && ++this.ticks % 2 === 0) void this.refresh();
+  }
+
+  /** Nothing is known yet of masters that should have answered. */
+  late(waitedMs: number): void {
+    for (const shard of this.shards.values()) shard.late(waitedMs);
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+    this.cluster?.off('refresh', this.onTable);
+    for (const { publisher } of this.groups) publisher.close();
+    await Promise.all([...this.shards.values()].map((shard) => shard.close()));
+    this.interests.close();
+  }
+
+  /** Those that have groups. */
+  private get all(): RedisShard[] {
+    return [...this.shards.values()].filter(({ groups }) => groups.size > 0);
+  }
+
+  private ownerOf({ group }: Topic): RedisShard | undefined {
+    return this.groups[group!]!.shard;
+  }
+
+  private *topicsOf(shard: RedisShard): Iterable<Topic> {
+    for (const topic of this.interests.topics()) if (this.ownerOf(topic) === shard) yield topic;
+  }
+
+  /** Asks for the table of slots anew, and does what follows from it. Never rejects. */
+  private refresh(): Promise<void> {
+    return (this.refreshing ??= this.askTable());
+  }
+
+  private async askTable(): Promise<void> {
+    const wait = this.refreshedAt + REFRESH_PAUSE_MS - performance.now();
+    if (wait > 0) await delay(wait, undefined, { ref: false });
+    if (!this.isClosed) {
+      const cluster = this.cluster as unknown as { refreshSlotsCache(done: () => void): void };
+      await new Promise<void>((resolve) => cluster.refreshSlotsCache(resolve));
+    }
+    this.refreshedAt = performance.now();
+    this.refreshing = undefined;
+  }
+
+  private readonly onTable = (): void => {
+    if (this.isClosed) return;
+    const { slots } = this.cluster as unknown as { slots: readonly (readonly string[] | undefined)[] };
+    const members = new Map(membersOf(this.cluster!, 'all').map((member) => [keyOf(member), member]));
+    const left = new Map<number, RedisShard | undefined>();
+    this.groups.forEach((group, index) => {
+      const key = slots[slotOfGroup(index)]?.[0];
+      const shard = key === undefined ? undefined : this.shardAt(key, members.get(key), index);
+      if (shard === group.shard) return;
+      left.set(index, group.shard);
+      group.shard?.groups.delete(index);
+      shard?.groups.add(index);
+      group.moveTo(shard);
+    });
+    this.tables++;
+    if (left.size > 0) this.move(left);
+    else if (this.tables === 1) this.listener.changed();
+  };
+
+  private shardAt(key: string, member: RedisClient | undefined, group: number): RedisShard | undefined {
+    let shard = this.shards.get(key);
+    if (shard !== undefined || member === undefined) return shard;
+    shard = new RedisShard(member, group, this.settings, this.listening);
+    this.shards.set(key, shard);
+    shard.connect();
+    return shard;
+  }
+
+  /** @param left - the groups that have another master, with the one that they had */
+  private move(left: ReadonlyMap<number, RedisShard | undefined>): void {
+    this.ownerless = this.groups.filter(({ shard }) => shard === undefined).length;
+    for (const topic of this.interests.topics()) {
+      if (!left.has(topic.group!)) continue;
+      left.get(topic.group!)?.registrar.drop([topic]);
+      this.interests.unregister([topic]);
+      if (isWanted(topic)) this.ownerOf(topic)?.registrar.take(topic);
+    }
+    // The first table moves nothing that was heard before.
+    if (this.tables > 1) this.reader.interrupted();
+    for (const [key, shard] of this.shards) {
+      shard.regroup();
+      if (shard.groups.size === 0) setTimeout(() => this.retire(key, shard), RETIRE_MS).unref();
+    }
+    this.listener.changed();
+  }
+
+  private retire(key: string, shard: RedisShard): void {
+    if (shard.groups.size > 0 || this.shards.get(key) !== shard || this.isClosed) return;
+    this.shards.delete(key);
+    for (const group of this.groups) group.lost(shard);
+    void shard.close();
+  }
+
+  private forget(topics: readonly Topic[]): void {
+    const byShard = new Map<RedisShard, Topic[]>();
+    for (const topic of topics) {
+      const shard = this.ownerOf(topic);
+      if (shard === undefined || topic.state === 'unregistered') continue;
+      const its = byShard.get(shard);
+      if (its === undefined) byShard.set(shard, [topic]);
+      else its.push(topic);
+    }
+    for (const [shard, its] of byShard) shard.registrar.unsubscribe(its);
+  }
+
+  private receive(shard: RedisShard, key: string, payload: string): void {
+    const topic = this.interests.topicOf(key, false);
+    if (topic === undefined) {
+      if (key === shard.beatKey) shard.registrar.heardBeat(payload);
+      return;
+    }
+    // What a former master still sends is among what was told as lost.
+    if (this.ownerOf(topic) !== shard) return;
+    if (!shard.registrar.isRegistered) shard.registrar.heardFirst(topic);
+    if (topic.isAfterLoss === true) shard.registrar.tellLoss(topic);
+    if (topic.isShared === true) return this.receiveShared(topic, payload);
+    for (const { name } of topic.interests) this.reader.read(payload, name, name, false);
+  }
+
+  private receiveShared({ interests }: Topic, text: string): void {
+    const [channel, payload] = this.names.splitShared(text) ?? [];
+    if (channel === undefined) return;
+    for (const { name, segments } of interests) {
+      if (this.names.isOf(channel, segments)) this.reader.read(payload!, name, channel, false);
+    }
+  }
+}
+
+function keyOf(member: RedisClient): string {
+  const { host, port } = member.options as { host?: string; port?: number };
+  return `${host}:${port}`;
+}

@@ -1,0 +1,294 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { Cluster, Redis } from 'ioredis';
+import { BEGINNING } from '../../lib/core/history-store.js';
+import { ConfigurationError } from '../../lib/protocol/errors.js';
+import { GROUPS, groupOf, slotOfGroup } from '../../lib/transport/redis-groups.js';
+import { RedisNames } from '../../lib/transport/redis-names.js';
+import type { RedisTransportOptions } from '../../lib/transport/redis-options.js';
+import { BOUNDS, offsetOf } from '../support/history-posts.js';
+import { Queue } from '../support/queue.js';
+import { RedisCluster } from '../support/redis-cluster.js';
+import { RedisNodes, reached } from '../support/redis-nodes.js';
+import { RedisProbe } from '../support/redis-probe.js';
+
+const names = new RedisNames('messaging:', undefined, true);
+
+let redis: RedisCluster;
+let nodes = new RedisNodes();
+afterEach(async () => {
+  await nodes[Symbol.asyncDispose]();
+  nodes = new RedisNodes();
+});
+
+function sharded(to = redis, more: object = {}): RedisTransportOptions {
+  const client = new Cluster(to.nodes, { lazyConnect: true, ...more });
+  nodes.use({ [Symbol.dispose]: () => client.disconnect() });
+  return { client, sharded: true, publishTimeoutMs: 15_000 };
+}
+
+/** Names of one master each. */
+function namesOf(cluster: RedisCluster): string[] {
+  const found: string[] = [];
+  for (let count = 0; found.filter(Boolean).length < cluster.servers.length; count++) {
+    const owner = Math.floor((slotOfGroup(groupOf(`rooms/${count}`)) * cluster.servers.length) / 16_384);
+    found[owner] ??= `rooms/${count}`;
+  }
+  return found;
+}
+
+const numbers = (count: number): string[] => Array.from({ length: count }, (_, index) => String(index));
+
+describe('In a Cluster that shards channels', () => {
+  beforeAll(async () => {
+    redis = await RedisCluster.start(3);
+  });
+  afterAll(() => redis[Symbol.asyncDispose]());
+
+  test('the groups of channels are spread evenly over the slots, and their tags have the slots that Redis gives them', async () => {
+    const probe = nodes.probe(redis.servers[0]!);
+    for (const group of [0, 1, 100, GROUPS - 1]) {
+      const slot = await probe.redis.cluster('KEYSLOT', names.ofGroup(group, 'x'));
+      expect(slot).toBe(slotOfGroup(group));
+      expect(Math.floor(slot / (16_384 / GROUPS))).toBe(group);
+    }
+  });
+
+  test('each master carries the posts to its own channels, and no other', async () => {
+    const [a] = await nodes.node(sharded());
+    const mine = namesOf(redis);
+    const probes = redis.servers.map((server) => nodes.probe(server));
+    const [, atB] = await nodes.node(sharded(), [mine[1]!]);
+    const before = await Promise.all(probes.map((probe) => probe.calls('evalsha')));
+    for (const payload of numbers(20)) expect(await a.publish(mine[1]!, payload)).toBe(true);
+    expect((await atB.take(20)).map(([payload]) => payload)).toEqual(numbers(20));
+    const after = await Promise.all(probes.map((probe) => probe.calls('evalsha')));
+    expect(after.map((count, index) => count - before[index]!)).toEqual([0, 20, 0]);
+    expect(await Promise.all(probes.map((probe) => probe.calls('publish')))).toEqual([0, 0, 0]);
+  });
+
+  test('a history is kept and published by the master of its channel, for templates too', async () => {
+    const [{ history }] = await nodes.node(sharded());
+    const mine = namesOf(redis);
+    const [, received] = await nodes.node(sharded(), ['rooms/:id', ':any/:id', mine[2]!]);
+    for (const payload of ['1', '2']) {
+      expect(offsetOf(await history.append(mine[2]!, { payload }, BOUNDS))).toBe(Number(payload));
+    }
+    const heard = (await received.take(6)).map(
+      ([payload, name, channel, position]) => `${name} <- ${channel}: ${payload} at ${position!.offset}`,
+    );
+    for (const name of ['rooms/:id', ':any/:id', mine[2]!]) {
+      const its = heard.filter((line) => line.startsWith(`${name} `));
+      expect(its).toEqual(['1', '2'].map((text) => `${name} <- ${mine[2]}: ${text} at ${text}`));
+    }
+    expect((await history.read(mine[2]!, BEGINNING)).entries).toHaveLength(2);
+    const sizes = await Promise.all(redis.servers.map((server) => nodes.probe(server).redis.dbsize()));
+    expect(sizes.map((size) => size > 0)).toEqual([false, false, true]);
+  });
+
+  test('posts stay in order when the masters forget their scripts', async () => {
+    const [a] = await nodes.node(sharded());
+    const [, atB] = await nodes.node(sharded(), ['news']);
+    const accepted = numbers(100).map((payload) => a.publish('news', payload));
+    await accepted[0];
+    for (const { url } of redis.servers) {
+      using probe = new RedisProbe(url);
+      await probe.redis.call('SCRIPT', 'FLUSH');
+    }
+    for (let count = 100; count < 300; count++) {
+      accepted.push(a.publish('news', String(count)));
+      if (count % 7 === 0) await new Promise(setImmediate);
+    }
+    expect((await Promise.all(accepted)).every(Boolean)).toBe(true);
+    expect((await atB.take(300)).map(([payload]) => payload)).toEqual(numbers(300));
+  });
+
+  test('a server catches up with all masters', async () => {
+    const [a] = await nodes.node(sharded());
+    expect(await a.catchUp()).toBe(true);
+    redis.servers[1]!.pause();
+    try {
+      expect(await a.catchUp()).toBe(false);
+    } finally {
+      redis.servers[1]!.resume();
+    }
+    await a.close();
+    expect(await a.catchUp()).toBe(false);
+  });
+
+  test('what is not of this library in a channel of templates is dropped', async () => {
+    const [a, received] = await nodes.node(sharded(), ['rooms/:id']);
+    const { head } = names.routes('rooms/1');
+    const cluster = new Cluster(redis.nodes);
+    nodes.use({ [Symbol.dispose]: () => cluster.disconnect() });
+    for (const text of ['', 'no line break', '\n', `${'x'.repeat(300)}\nlong`, 'users/1\nother', 'rooms/*\nodd']) {
+      await cluster.spublish(head, text);
+    }
+    await a.publish('rooms/1', 'end');
+    expect(await received.next()).toEqual(['end', 'rooms/:id', 'rooms/1']);
+  });
+
+  test('whether a name is heard is asked of all masters', async () => {
+    const [a] = await nodes.node(sharded());
+    const [b] = await nodes.node(sharded(), namesOf(redis));
+    for (const name of namesOf(redis)) expect(await a.hearers(name)).toBe(1);
+    expect(await a.hearers("other")).toBe(0);
+    await b.close();
+    for (const name of namesOf(redis)) while ((await a.hearers(name)) !== 0);
+  });
+
+  test('closing ends all connections', async () => {
+    const [a] = await nodes.node(sharded(), ['news', 'rooms/:id']);
+    const probes = redis.servers.map((server) => nodes.probe(server));
+    await a.close();
+    for (const probe of probes) while ((await probe.clients()).some(({ name }) => name!.startsWith('nestjs')));
+  });
+
+  describe('nothing is lost or doubled, and order is kept, while the slot of a channel moves', () => {
+    /** Moves the slot of `name` to the next master, and back. */
+    async function moveTwice(name: string, pause: () => Promise<void>): Promise<void> {
+      const { own } = names.routes(name);
+      const from = await redis.ownerOf(own);
+      await redis.moveSlot(own, from, (from + 1) % 3);
+      await pause();
+      await redis.moveSlot(own, (from + 1) % 3, from);
+    }
+
+    test('with a history: all of it is heard', async () => {
+      const [{ history }] = await nodes.node(sharded());
+      const told = new Queue<string>();
+      const b = nodes.create(sharded());
+      await b.start((payload, _, __, position) => told.push(`${position!.offset} ${payload}`), {
+        lost: (name) => told.push(`${name} lost`),
+      });
+      await b.subscribe('news');
+      let isMoving = true;
+      const moving = moveTwice('news', async () => {
+        await told.until((line) => line.endsWith(' lost'));
+      }).finally(() => (isMoving = false));
+      let count = 0;
+      while (isMoving) expect(offsetOf(await history.append('news', { payload: 'x' }, BOUNDS))).toBe(++count);
+      await moving;
+      // Heard again by the last master.
+      for (;;) {
+        const offset = offsetOf(await history.append('news', { payload: 'end' }, BOUNDS));
+        expect(offset).toBe(++count);
+        if (told.pending.some((line) => line.endsWith(' end'))) break;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      const lines = told.pending;
+      const offsets = lines.filter((line) => !line.includes('lost')).map((line) => Number.parseInt(line, 10));
+      expect(offsets).toEqual([...new Set(offsets)].toSorted((x, y) => x - y));
+      // What is missing is behind a loss, which has readers read it.
+      expectLossBeforeEachHole(lines);
+      const all: number[] = [];
+      for (let after = BEGINNING; all.length < count;) {
+        const page = await history.read('news', after);
+        expect(page.gap).toBeUndefined();
+        all.push(...page.entries.map(({ offset }) => offset));
+        after = page.next;
+      }
+      expect(all).toEqual(numbers(count).map((text) => Number(text) + 1));
+    });
+
+    test('without: what is missing was told as lost', async () => {
+      const [a] = await nodes.node(sharded());
+      const [, told] = await nodes.listener(sharded(), ['news', 'rooms/:id']);
+      const posted: Promise<boolean>[] = [];
+      let isMoving = true;
+      const moving = moveTwice('news', async () => {
+        await told.until((line) => line === 'news lost: broker');
+      }).finally(() => (isMoving = false));
+      while (isMoving) {
+        posted.push(a.publish('news', String(posted.length + 1)));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await moving;
+      expect((await Promise.all(posted)).every(Boolean)).toBe(true);
+      for (let count = posted.length; !told.pending.some((line) => line.startsWith('news: end')); count++) {
+        await a.publish('news', `end ${count}`);
+      }
+      const lines = told.pending.filter((line) => !line.startsWith('rooms'));
+      expectLossBeforeEachHole(lines.map((line) => (line.includes('lost') ? 'lost' : line.slice('news: '.length))));
+    });
+  });
+});
+
+/** Numbers rise by one, unless there is a loss between two of them. */
+function expectLossBeforeEachHole(lines: readonly string[]): void {
+  let last: number | undefined;
+  for (const line of lines) {
+    if (line.includes('lost')) {
+      last = undefined;
+      continue;
+    }
+    const number = Number.parseInt(line, 10);
+    if (Number.isNaN(number)) continue;
+    if (last !== undefined) expect(number).toBe(last + 1);
+    last = number;
+  }
+}
+
+describe('When a master of a Cluster that shards channels fails, and a replica takes over', () => {
+  test('posts to the other masters go on, its own wait, and each name that it had is told a loss', async () => {
+    const cluster = nodes.use(await RedisCluster.start(3));
+    const mine = namesOf(cluster);
+    const replica = await cluster.addReplica(0);
+    const [a] = await nodes.node(sharded(cluster));
+    const [b, told] = await nodes.listener(sharded(cluster), [...mine, 'rooms/:id']);
+    const { history } = a;
+    expect(offsetOf(await history.append(mine[0]!, { payload: 'kept' }, BOUNDS))).toBe(1);
+    const master = nodes.probe(cluster.servers[0]!);
+    await master.redis.wait(1, 5_000);
+    await cluster.servers[0]!.kill();
+    await reached(b, 'waiting');
+    const waiting = [1, 2, 3].map((count) => a.publish(mine[0]!, `after ${count}`));
+    const appended = history.append(mine[0]!, { payload: 'later' }, BOUNDS);
+    for (const name of mine.slice(1)) expect(await a.publish(name, 'meanwhile')).toBe(true);
+    await nodes.probe(replica).redis.call('CLUSTER', 'FAILOVER', 'TAKEOVER');
+    expect(await Promise.all(waiting)).toEqual([true, true, true]);
+    expect(offsetOf(await appended)).toBe(2);
+    await reached(b, 'ready');
+    await a.publish(mine[1]!, 'end');
+    const lines = await told.takeUntil((line) => line === `${mine[1]}: end`);
+    for (const name of mine.slice(1)) {
+      expect(lines).toContain(`${name}: meanwhile`);
+      expect(lines).not.toContain(`${name} lost: broker`);
+    }
+    const ofLost = lines.filter((line) => line.startsWith(`${mine[0]}`));
+    expect(ofLost.filter((line) => line.includes('lost'))).toEqual([`${mine[0]} lost: broker`]);
+    expect(lines.filter((line) => line === 'rooms/:id lost: broker')).toHaveLength(1);
+    // What was posted before the other server heard again is among the loss; the rest is in order behind it.
+    const after = ofLost.slice(ofLost.findIndex((line) => line.includes('lost')) + 1);
+    expect(after).toEqual([...after].toSorted());
+    expect((await history.read(mine[0]!, BEGINNING)).entries.map(({ payload }) => payload)).toEqual(['kept', 'later']);
+  }, 40_000);
+});
+
+describe('Sharded channels are refused at the start', () => {
+  test('by a Redis without the command, which is named', async () => {
+    const cluster = nodes.use(await RedisCluster.start(2, false, ['--rename-command', 'SPUBLISH', '']));
+    const started = nodes.create(sharded(cluster)).start(() => undefined);
+    await expect(started).rejects.toThrow(
+      /Option "redis.sharded" needs the command SPUBLISH, which Redis has from version 7; Redis at .* refuses it/,
+    );
+    await expect(started).rejects.toBeInstanceOf(ConfigurationError);
+  });
+
+  test('by an ACL that does not allow the command', async () => {
+    const cluster = nodes.use(await RedisCluster.start(2));
+    for (const server of cluster.servers) {
+      await nodes.probe(server).redis.call('ACL', 'SETUSER', 'default', '-spublish');
+    }
+    const started = nodes.create(sharded(cluster)).start(() => undefined);
+    await expect(started).rejects.toThrow(/Option "redis.sharded" needs the command SPUBLISH; Redis at .* refuses it/);
+  });
+
+  test('of what is no Cluster', async () => {
+    const server = await nodes.server();
+    const redis = { client: () => new Redis(server.url), sharded: true };
+    await expect(nodes.create(redis).start(() => undefined)).rejects.toThrow(
+      'Option "redis.sharded" needs an ioredis Cluster as "redis.client"; a single Redis shards nothing',
+    );
+    expect(() => nodes.create({ ...redis, interop: true })).toThrow('Option "redis.interop" cannot be true');
+  });
+});
