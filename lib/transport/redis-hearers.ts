@@ -16,13 +16,18 @@ export async function subscribersOf(
   const question = sharded ? 'SHARDNUMSUB' : 'NUMSUB';
   const members = client.isCluster ? membersOf(client, 'all') : [client];
   const answers = await Promise.all(
-    members.map((member) => inTime(ask(member, question, key), publishTimeoutMs, () => undefined)),
+    members.map((member) => inTime(askHearers(member, question, key), publishTimeoutMs, () => undefined)),
   );
   if (answers.length === 0) return undefined;
   return answers.reduce((sum, count) => (sum === undefined || count === undefined ? undefined : sum + count));
 }
 
-async function ask(member: RedisClient, question: string, key: string): Promise<number | undefined> {
+/**
+ * The same of one Redis.
+ *
+ * @param question - `NUMSUB`, or `SHARDNUMSUB`
+ */
+export async function askHearers(member: RedisClient, question: string, key: string): Promise<number | undefined> {
   try {
     const [, count] = (await member.call('PUBSUB', question, key)) as [unknown, unknown];
     return Number(count);

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import { Backoff } from './backoff.js';
 import type { PayloadReader } from './payload-reader.js';
+import { askHearers } from './redis-hearers.js';
 import { REDIS_BACKOFF, isElsewhere, isReply, type RedisClient } from './redis-client.js';
 import { connectTo } from './redis-connections.js';
 import type { RedisInterests, Topic } from './redis-interests.js';
@@ -176,6 +177,11 @@ export class RedisShard {
     if (ended.length > 0) this.settings.reader.interrupted();
     for (const topic of ended) this.registrar.take(topic);
     if (!known.has(this.beatKey)) this.registrar.renameBeat();
+  }
+
+  /** Whether anybody is subscribed to a classic channel there. Never rejects. */
+  async isHeard(key: string): Promise<boolean> {
+    return ((await askHearers(this.client, 'NUMSUB', key)) ?? 0) > 0;
   }
 
   /** See `Transport.catchUp`. */

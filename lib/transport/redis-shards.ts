@@ -4,6 +4,7 @@ import type { SubscribeOptions } from '../core/transport.js';
 import { TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import type { PayloadReader } from './payload-reader.js';
 import type { PublisherListener } from './post-problem.js';
+import { CLASSIC, RedisAgreement } from './redis-agreement.js';
 import { addressOf, membersOf, type RedisClient } from './redis-client.js';
 import { GROUPS, groupOf, slotOfGroup } from './redis-groups.js';
 import { RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
@@ -14,6 +15,9 @@ import { ShardedGroup } from './sharded-group.js';
 
 /** The table of slots is asked for at most once in this time, in milliseconds. */
 const REFRESH_PAUSE_MS = 50;
+
+/** So many ticks lie between two looks at whether all servers have the same setting. */
+const AGREEMENT_TICKS = 10;
 
 /** For so long a master that has lost all its groups may still answer what it was sent, in milliseconds. */
 const RETIRE_MS = 1_000;
@@ -43,6 +47,7 @@ export class RedisShards {
   private ownerless = GROUPS;
   private ticks = 0;
   private isClosed = false;
+  private readonly agreement: RedisAgreement;
 
   /**
    * @param reader - takes what comes
@@ -55,6 +60,7 @@ export class RedisShards {
     publishTimeoutMs: number,
     private readonly listener: ShardsListener,
   ) {
+    this.agreement = new RedisAgreement(true, () => listener.changed());
     this.interests = new RedisInterests(names, (topics) => this.forget(topics));
     this.settings = { names, interests: this.interests, reader, tickMs, publishTimeoutMs };
     const pending = new PendingBytes();
@@ -78,7 +84,10 @@ export class RedisShards {
     });
     this.listening = {
       changed: () => listener.changed(),
-      open: (shard) => this.groups.forEach((group) => group.shard === shard && group.open()),
+      open: (shard) => {
+        for (const group of this.groups) if (group.shard === shard) group.open();
+        void this.compare();
+      },
       down: (shard) => this.groups.forEach((group) => group.lost(shard)),
       moved: (shard) => void this.refresh().then(() => shard.restore()),
       topics: (shard) => this.topicsOf(shard),
@@ -104,7 +113,8 @@ export class RedisShards {
   }
 
   get notice(): TransportUnavailableError | undefined {
-    return this.all.find(({ registrar }) => registrar.notice !== undefined)?.registrar.notice;
+    const { problem } = this.agreement;
+    return problem ?? this.all.find(({ registrar }) => registrar.notice !== undefined)?.registrar.notice;
   }
 
   /** Gives it the Cluster, which knows at least one member; again whenever that has been lost and found. */
@@ -156,6 +166,7 @@ export class RedisShards {
     for (const shard of this.shards.values()) shard.tick();
     // A master that has been replaced while its connections live does not tell.
     if (this.cluster !== undefined && ++this.ticks % 2 === 0) void this.refresh();
+    if (this.ticks % AGREEMENT_TICKS === 0) void this.compare();
   }
 
   /** Nothing is known yet of masters that should have answered. */
@@ -165,10 +176,20 @@ export class RedisShards {
 
   async close(): Promise<void> {
     this.isClosed = true;
+    this.agreement.close();
     this.cluster?.off('refresh', this.onTable);
     for (const { publisher } of this.groups) publisher.close();
     await Promise.all([...this.shards.values()].map((shard) => shard.close()));
     this.interests.close();
+  }
+
+  /** Looks whether there are servers that do not shard channels, and tells them. */
+  private async compare(): Promise<void> {
+    const key = this.names.classic(CLASSIC);
+    const found = await Promise.all(this.all.map((shard) => shard.isHeard(key)));
+    if (!found.includes(true) || this.isClosed) return;
+    this.agreement.broken();
+    this.all[0]?.client.publish(key, 'sharded').catch(() => undefined);
   }
 
   /** Those that have groups. */

@@ -4,6 +4,7 @@ import type { SubscribeOptions } from '../core/transport.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { PayloadReader } from './payload-reader.js';
+import { CLASSIC, RedisAgreement } from './redis-agreement.js';
 import { isDenial, membersOf, type RedisClient } from './redis-client.js';
 import { RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
@@ -32,6 +33,10 @@ export class RedisSubscriber {
   private registrar: RedisRegistrar | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
+  private readonly agreement: RedisAgreement;
+  // By which servers that shard channels tell that they do; of a Cluster.
+  private readonly classicKey: string;
+  private isOfCluster = false;
   private readonly beatKey: string;
   // What is heard in another way than was asked for.
   private widened: TransportUnavailableError | undefined = undefined;
@@ -47,6 +52,8 @@ export class RedisSubscriber {
     private readonly listener: SubscriberListener,
   ) {
     this.interests = new RedisInterests(names, (topics) => this.unregister(topics));
+    this.agreement = new RedisAgreement(false, () => listener.changed());
+    this.classicKey = names.toPublish(CLASSIC);
     this.beatKey = names.toPublish(`${RESERVED_PREFIX}beat/${randomUUID()}`);
   }
 
@@ -67,12 +74,17 @@ export class RedisSubscriber {
 
   /** What is not as it should be although all is registered, if anything. */
   get notice(): TransportUnavailableError | undefined {
-    return this.widened ?? this.registrar?.notice;
+    return this.agreement.problem ?? this.widened ?? this.registrar?.notice;
   }
 
-  /** Gives it the link to subscribe over; once. */
-  attach(link: RedisLink): void {
+  /**
+   * Gives it the link to subscribe over; once.
+   *
+   * @param isOfCluster - whether it goes to a member of a Cluster
+   */
+  attach(link: RedisLink, isOfCluster: boolean): void {
     this.link = link;
+    this.isOfCluster = isOfCluster;
     this.registrar = new RedisRegistrar(this.interests, this.reader, link, false, this.tickMs, {
       changed: () => this.listener.changed(),
       topics: () => this.interests.topics(),
@@ -110,6 +122,8 @@ export class RedisSubscriber {
   /** The link is up. */
   up(): void {
     this.registrar!.up();
+    // Without the permission nobody is told; the other server finds out all the same if it has it.
+    if (this.isOfCluster) this.link!.client.subscribe(this.classicKey).catch(() => undefined);
   }
 
   /** See {@link RedisRegistrar.recheck}. */
@@ -137,6 +151,7 @@ export class RedisSubscriber {
 
   close(): void {
     this.isClosed = true;
+    this.agreement.close();
     this.registrar?.close();
     this.interests.close();
     this.link?.client.off('message', this.onMessage);
@@ -175,6 +190,7 @@ export class RedisSubscriber {
     const topic = this.interests.topicOf(key, false);
     if (topic === undefined) {
       if (key === this.beatKey) this.registrar!.heardBeat(payload);
+      else if (key === this.classicKey) this.agreement.broken();
       return;
     }
     if (!this.registrar!.isRegistered) this.registrar!.heardFirst(topic);

@@ -151,7 +151,9 @@ export class RedisTransport implements Transport {
     if (!this.names.isPlain(channel, options?.interop)) return accepted;
     const packet = toPlainPacket(payload, this.mark);
     // Stock parts know no batches.
-    return packet === undefined ? accepted : both(accepted, this.publisher.publish(channel, packet, true));
+    return packet === undefined
+      ? accepted
+      : Promise.all([accepted, this.publisher.publish(channel, packet, true)]).then((all) => all.every(Boolean));
   }
 
   subscribe(name: string, options?: SubscribeOptions): Promise<void> {
@@ -220,7 +222,7 @@ export class RedisTransport implements Transport {
   private openSubscriber(connection: OwnedConnection): void {
     const link = new RedisLink(connection, this.listenTo(this.subscriber));
     this.links!.subscriber = link;
-    this.subscriber.attach(link);
+    this.subscriber.attach(link, connection.cluster !== undefined);
     link.open();
   }
 
@@ -394,8 +396,4 @@ export class RedisTransport implements Transport {
   private async closeLinks(): Promise<void> {
     await Promise.all([this.links?.commands.close(), this.links?.subscriber?.close()]);
   }
-}
-
-async function both(first: Promise<boolean>, second: Promise<boolean>): Promise<boolean> {
-  return (await first) && (await second);
 }

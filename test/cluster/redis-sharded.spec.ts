@@ -5,6 +5,7 @@ import { ConfigurationError } from '../../lib/protocol/errors.js';
 import { GROUPS, groupOf, slotOfGroup } from '../../lib/transport/redis-groups.js';
 import { RedisNames } from '../../lib/transport/redis-names.js';
 import type { RedisTransportOptions } from '../../lib/transport/redis-options.js';
+import type { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { BOUNDS, offsetOf } from '../support/history-posts.js';
 import { Queue } from '../support/queue.js';
 import { RedisCluster } from '../support/redis-cluster.js';
@@ -37,6 +38,36 @@ function namesOf(cluster: RedisCluster): string[] {
 }
 
 const numbers = (count: number): string[] => Array.from({ length: count }, (_, index) => String(index));
+
+/** Moves the slot of `name` to the next master, and back. */
+async function moveTwice(name: string, pause: () => Promise<void>): Promise<void> {
+  const { own } = names.routes(name);
+  const from = await redis.ownerOf(own);
+  await redis.moveSlot(own, from, (from + 1) % 3);
+  await pause();
+  await redis.moveSlot(own, (from + 1) % 3, from);
+}
+
+/** What is missing between two numbers without a loss between them, and what comes out of order. */
+function untoldHoles(lines: readonly string[]): string[] {
+  let last: number | undefined;
+  return lines.filter((line) => {
+    const number = Number.parseInt(line, 10);
+    if (Number.isNaN(number)) {
+      if (line.includes('lost')) last = undefined;
+      return false;
+    }
+    const isUntold = last !== undefined && number !== last + 1;
+    last = number;
+    return isUntold;
+  });
+}
+
+async function isLeft(probe: RedisProbe): Promise<boolean> {
+  return (await probe.clients()).some(({ name }) => name!.startsWith('nestjs'));
+}
+
+const otherSetting = (its: boolean): string => `Another server of this prefix has "redis.sharded: ${its}"`;
 
 describe('In a Cluster that shards channels', () => {
   beforeAll(async () => {
@@ -131,28 +162,35 @@ describe('In a Cluster that shards channels', () => {
     const [a] = await nodes.node(sharded());
     const [b] = await nodes.node(sharded(), namesOf(redis));
     for (const name of namesOf(redis)) expect(await a.hearers(name)).toBe(1);
-    expect(await a.hearers("other")).toBe(0);
+    expect(await a.hearers('other')).toBe(0);
     await b.close();
     for (const name of namesOf(redis)) while ((await a.hearers(name)) !== 0);
+  });
+
+  test.each([
+    ['that starts later', false],
+    ['that was there before', true],
+  ])('a server %s with another setting is told so, and is told of', async (_, isClassicFirst) => {
+    const { client } = sharded() as { client: Cluster };
+    const starts = [() => nodes.node(sharded(), [], { heartbeatMs: 50 }), () => nodes.node(client)];
+    if (isClassicFirst) starts.reverse();
+    const started: RedisTransport[] = [];
+    for (const start of starts) started.push((await start())[0]);
+    if (isClassicFirst) started.reverse();
+    const [a, b] = started;
+    expect(await reached(a!, 'ready', otherSetting(false))).toBeDefined();
+    expect(await reached(b!, 'ready', otherSetting(true))).toBeDefined();
   });
 
   test('closing ends all connections', async () => {
     const [a] = await nodes.node(sharded(), ['news', 'rooms/:id']);
     const probes = redis.servers.map((server) => nodes.probe(server));
     await a.close();
-    for (const probe of probes) while ((await probe.clients()).some(({ name }) => name!.startsWith('nestjs')));
+    for (const probe of probes) while (await isLeft(probe));
+    expect(await a.publish('news', 'no')).toBe(false);
   });
 
   describe('nothing is lost or doubled, and order is kept, while the slot of a channel moves', () => {
-    /** Moves the slot of `name` to the next master, and back. */
-    async function moveTwice(name: string, pause: () => Promise<void>): Promise<void> {
-      const { own } = names.routes(name);
-      const from = await redis.ownerOf(own);
-      await redis.moveSlot(own, from, (from + 1) % 3);
-      await pause();
-      await redis.moveSlot(own, (from + 1) % 3, from);
-    }
-
     test('with a history: all of it is heard', async () => {
       const [{ history }] = await nodes.node(sharded());
       const told = new Queue<string>();
@@ -161,13 +199,13 @@ describe('In a Cluster that shards channels', () => {
         lost: (name) => told.push(`${name} lost`),
       });
       await b.subscribe('news');
-      let isMoving = true;
-      const moving = moveTwice('news', async () => {
+      const move = { isOver: false };
+      const moved = moveTwice('news', async () => {
         await told.until((line) => line.endsWith(' lost'));
-      }).finally(() => (isMoving = false));
+      }).finally(() => (move.isOver = true));
       let count = 0;
-      while (isMoving) expect(offsetOf(await history.append('news', { payload: 'x' }, BOUNDS))).toBe(++count);
-      await moving;
+      while (!move.isOver) expect(offsetOf(await history.append('news', { payload: 'x' }, BOUNDS))).toBe(++count);
+      await moved;
       // Heard again by the last master.
       for (;;) {
         const offset = offsetOf(await history.append('news', { payload: 'end' }, BOUNDS));
@@ -179,7 +217,7 @@ describe('In a Cluster that shards channels', () => {
       const offsets = lines.filter((line) => !line.includes('lost')).map((line) => Number.parseInt(line, 10));
       expect(offsets).toEqual([...new Set(offsets)].toSorted((x, y) => x - y));
       // What is missing is behind a loss, which has readers read it.
-      expectLossBeforeEachHole(lines);
+      expect(untoldHoles(lines)).toEqual([]);
       const all: number[] = [];
       for (let after = BEGINNING; all.length < count;) {
         const page = await history.read('news', after);
@@ -194,39 +232,26 @@ describe('In a Cluster that shards channels', () => {
       const [a] = await nodes.node(sharded());
       const [, told] = await nodes.listener(sharded(), ['news', 'rooms/:id']);
       const posted: Promise<boolean>[] = [];
-      let isMoving = true;
-      const moving = moveTwice('news', async () => {
+      const move = { isOver: false };
+      const moved = moveTwice('news', async () => {
         await told.until((line) => line === 'news lost: broker');
-      }).finally(() => (isMoving = false));
-      while (isMoving) {
+      }).finally(() => (move.isOver = true));
+      while (!move.isOver) {
         posted.push(a.publish('news', String(posted.length + 1)));
         await new Promise((resolve) => setImmediate(resolve));
       }
-      await moving;
+      await moved;
       expect((await Promise.all(posted)).every(Boolean)).toBe(true);
       for (let count = posted.length; !told.pending.some((line) => line.startsWith('news: end')); count++) {
         await a.publish('news', `end ${count}`);
       }
       const lines = told.pending.filter((line) => !line.startsWith('rooms'));
-      expectLossBeforeEachHole(lines.map((line) => (line.includes('lost') ? 'lost' : line.slice('news: '.length))));
+      expect(untoldHoles(lines.map((line) => (line.includes('lost') ? line : line.slice('news: '.length))))).toEqual(
+        [],
+      );
     });
   });
 });
-
-/** Numbers rise by one, unless there is a loss between two of them. */
-function expectLossBeforeEachHole(lines: readonly string[]): void {
-  let last: number | undefined;
-  for (const line of lines) {
-    if (line.includes('lost')) {
-      last = undefined;
-      continue;
-    }
-    const number = Number.parseInt(line, 10);
-    if (Number.isNaN(number)) continue;
-    if (last !== undefined) expect(number).toBe(last + 1);
-    last = number;
-  }
-}
 
 describe('When a master of a Cluster that shards channels fails, and a replica takes over', () => {
   test('posts to the other masters go on, its own wait, and each name that it had is told a loss', async () => {
@@ -285,10 +310,10 @@ describe('Sharded channels are refused at the start', () => {
 
   test('of what is no Cluster', async () => {
     const server = await nodes.server();
-    const redis = { client: () => new Redis(server.url), sharded: true };
-    await expect(nodes.create(redis).start(() => undefined)).rejects.toThrow(
+    const single = { client: () => new Redis(server.url), sharded: true };
+    await expect(nodes.create(single).start(() => undefined)).rejects.toThrow(
       'Option "redis.sharded" needs an ioredis Cluster as "redis.client"; a single Redis shards nothing',
     );
-    expect(() => nodes.create({ ...redis, interop: true })).toThrow('Option "redis.interop" cannot be true');
+    expect(() => nodes.create({ ...single, interop: true })).toThrow('Option "redis.interop" cannot be true');
   });
 });
