@@ -49,6 +49,7 @@ export class RedisLink {
   private member: ClusterMember | undefined = undefined;
   private attemptError: Error | undefined = undefined;
   private isClosed = false;
+  private isGathering = false;
   private unansweredBeats = 0;
   private retry: NodeJS.Timeout | undefined = undefined;
   private stable: NodeJS.Timeout | undefined = undefined;
@@ -134,6 +135,22 @@ export class RedisLink {
   /** Posts have not been answered in time: of a Cluster another member is tried. */
   overdue(): void {
     this.member?.leave();
+  }
+
+  /**
+   * Sends the commands of this turn together, at its end: ioredis writes each by itself, and a Redis that is woken for
+   * each of them takes three times as much for a post.
+   */
+  gather(): void {
+    if (this.isGathering) return;
+    const socket = socketOf(this.client);
+    if (socket?.cork === undefined) return;
+    this.isGathering = true;
+    socket.cork();
+    process.nextTick(() => {
+      this.isGathering = false;
+      socket.uncork?.();
+    });
   }
 
   /** Whether a command was not sent: the link has ended, of which its listener is about to be told. */
@@ -272,7 +289,14 @@ export class RedisLink {
   }
 }
 
+interface Socket {
+  readonly bytesRead?: number;
+  destroy?(): void;
+  cork?(): void;
+  uncork?(): void;
+}
+
 /** The socket of a client, which ioredis does not document. */
-function socketOf(client: RedisClient): { readonly bytesRead?: number; destroy?(): void } | undefined {
-  return (client as { stream?: { readonly bytesRead?: number; destroy?(): void } }).stream;
+function socketOf(client: RedisClient): Socket | undefined {
+  return (client as { stream?: Socket }).stream;
 }

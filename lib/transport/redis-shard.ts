@@ -117,6 +117,13 @@ export class RedisShard {
     return this.commands.client;
   }
 
+  /** Publishes payloads of one channel. */
+  publish(channel: string, text: string): Promise<unknown> {
+    const { own, head, any } = this.settings.names.routes(channel);
+    this.commands.gather();
+    return POST_SCRIPT.runTaught(this.client, own, head, any, channel, text);
+  }
+
   get error(): MessagingError | undefined {
     return this.refusal ?? this.commands.error ?? this.subscriber.error ?? this.registrar.error;
   }

@@ -65,7 +65,7 @@ export class RedisShards {
     this.settings = { names, interests: this.interests, reader, tickMs, publishTimeoutMs };
     const pending = new PendingBytes();
     this.groups = Array.from({ length: GROUPS }, () => {
-      const group: ShardedGroup = new ShardedGroup(names, publishTimeoutMs, pending, {
+      const group: ShardedGroup = new ShardedGroup(publishTimeoutMs, pending, {
         refused: (error) => {
           this.problems.add(group);
           listener.refused(error);

@@ -1,7 +1,5 @@
 import type { PublisherListener } from './post-problem.js';
 import { isElsewhere } from './redis-client.js';
-import type { RedisNames } from './redis-names.js';
-import { POST_SCRIPT } from './redis-post-script.js';
 import { RedisPublisher, type PendingBytes, type PublishLink } from './redis-publisher.js';
 import type { RedisShard } from './redis-shard.js';
 
@@ -22,9 +20,8 @@ export class ShardedGroup implements PublishLink {
   readonly publisher: RedisPublisher;
   readonly publishing = {
     publish: (channel: string, text: string): Promise<unknown> => {
-      const { own, head, any } = this.names.routes(channel);
       this.sentTo = this.shard;
-      return POST_SCRIPT.runTaught(this.shard!.client, own, head, any, channel, text);
+      return this.shard!.publish(channel, text);
     },
   };
   // Why nothing is sent before all has been answered.
@@ -33,7 +30,6 @@ export class ShardedGroup implements PublishLink {
   private sentTo: RedisShard | undefined = undefined;
 
   constructor(
-    private readonly names: RedisNames,
     timeoutMs: number,
     pending: PendingBytes,
     private readonly listener: GroupListener,

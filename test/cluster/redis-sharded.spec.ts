@@ -97,6 +97,19 @@ describe('In a Cluster that shards channels', () => {
     expect(await Promise.all(probes.map((probe) => probe.calls('publish')))).toEqual([0, 0, 0]);
   });
 
+  test('posts of one turn to the channels of a master reach it together', async () => {
+    const [a] = await nodes.node(sharded(), [], { heartbeatMs: 60_000 });
+    const probe = nodes.probe(redis.servers[0]!);
+    const reads = async (): Promise<number> =>
+      Number(/total_reads_processed:(\d+)/.exec(await probe.redis.info('stats'))![1]);
+    const all = numbers(3_000).map((count) => `users/${count}`);
+    const its = all.filter((name) => slotOfGroup(groupOf(name)) < 16_384 / 3).slice(0, 200);
+    const before = await reads();
+    const accepted = await Promise.all(its.map((name) => a.publish(name, 'x')));
+    expect(accepted).toEqual(its.map(() => true));
+    expect((await reads()) - before).toBeLessThan(100);
+  });
+
   test('a history is kept and published by the master of its channel, for templates too', async () => {
     const [{ history }] = await nodes.node(sharded());
     const mine = namesOf(redis);
