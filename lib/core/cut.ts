@@ -18,12 +18,15 @@ export class Cut {
    *   question of this node to itself that comes back through its subscription
    * @param vector - how far the other log had come, for each poster, when it was read; without it, or if it has forgotten
    *   something, an entry up to `to` cannot be compared with what the client has read
+   * @param asked - how far this log had come when the question that was answered was sent, and this node heard everything. What
+   *   this node had lost by then, the other one has, or has told of
    */
   constructor(
     private readonly node: string,
     readonly from: number,
     readonly to: number,
     private readonly vector: SerialVector | undefined,
+    private readonly asked = from,
   ) {}
 
   /**
@@ -32,7 +35,7 @@ export class Cut {
    * @param joined - how far this log had come when the client came
    */
   decide({ offset, item }: LogEntry<unknown>, joined: number): 'owed' | 'not owed' | 'unclear' {
-    if (item.kind === 'gap') return 'owed';
+    if (item.kind === 'gap') return offset > this.asked ? 'owed' : 'not owed';
     // It stayed on this node: only clients that were here already are owed it.
     if (this.isOwn(item)) return offset > joined ? 'owed' : 'not owed';
     const hasCome = item.serial === undefined ? undefined : this.vector?.covers(item.node, item.channel, item.serial);
@@ -65,6 +68,9 @@ export class Cuts {
   /** Positions before it may have been counted by a cut that there was no room for. */
   private unknownUntil = 0;
 
+  /** @param newNumber - another one each time */
+  constructor(private readonly newNumber = randomNumber) {}
+
   /**
    * Keeps a cut as long as a position may need it.
    *
@@ -76,7 +82,7 @@ export class Cuts {
     this.makeRoom(forgotten);
     let kept = this.byCut.get(cut);
     if (kept === undefined) {
-      kept = { cut, number: randomNumber(), until: cut.to };
+      kept = { cut, number: this.newNumber(), until: cut.to };
       this.byCut.set(cut, kept);
       this.byNumber.set(kept.number, kept);
     }

@@ -62,10 +62,7 @@ export class Histories {
     this.timer ??= setTimeout(() => void this.compare(), nextCheckMs()).unref();
     await interest;
     if (this.subscriptions.get(subscription) !== heard) return;
-    if (isTemplate(subscription) && (!this.missed.canFind || this.missed.isReady)) {
-      heard.promisedMs = Math.min(heard.promisedMs, performance.now());
-      return;
-    }
+    if (isTemplate(subscription) && !this.missed.canFind) return;
     const beginning = this.beginnings.get(subscription) ?? new Deferred();
     this.beginnings.set(subscription, beginning);
     this.askSoon();
@@ -262,7 +259,7 @@ export class Histories {
     await this.ask([...quiet.keys()], (name, position) => {
       for (const channel of quiet.get(name) ?? []) channel.compare(position, before);
     });
-    if (this.missed.isReady) await this.missed.noteMoment().catch(() => {});
+    if (this.missed.isOld) await this.missed.noteMoment().catch(() => {});
     if (!this.isClosed) this.timer = setTimeout(() => void this.compare(), nextCheckMs()).unref();
   }
 

@@ -45,10 +45,11 @@ export class MemoryLogs {
    * Begins a log; an epoch of its own tells it from all others.
    *
    * @param perChannel - whether it is of a template, see {@link SerialVector}
+   * @param number - unlike that of any other log of the node
    */
-  open<Body>(perChannel: boolean): MemoryLog<Body> {
+  open<Body>(perChannel: boolean, number = randomNumber()): MemoryLog<Body> {
     const { node, keepMs, maxLogBytes } = this.options;
-    return new MemoryLog(this, node, randomNumber(), perChannel, keepMs === 0 ? 0 : maxLogBytes);
+    return new MemoryLog(this, node, number, perChannel, keepMs === 0 ? 0 : maxLogBytes);
   }
 
   /** @internal Has a log forget by time from now on. */

@@ -5,8 +5,8 @@ import type { HistoryChanges, HistoryMoment, HistoryStore, HistoryTime } from '.
 
 /** A transport may notice so late that it hears nothing, in milliseconds. */
 const DEAF_MS = 35_000;
-/** After so long the moment is a new one, since clocks do not go alike. In milliseconds. */
-const MOMENT_MS = 3_600_000;
+/** After so long the moment is a new one: clocks do not go alike, and a store may have lost everything. In milliseconds. */
+const MOMENT_MS = 300_000;
 /** How many positions are asked for at once. */
 const BATCH = 200;
 
@@ -49,9 +49,9 @@ export class MissedChannels {
     return this.store.changes !== undefined;
   }
 
-  /** Whether, from now on, an outage costs nothing. */
-  get isReady(): boolean {
-    return this.known !== undefined;
+  /** Whether the moment that is known is an old one. */
+  get isOld(): boolean {
+    return this.known !== undefined && performance.now() - this.known.atMs > MOMENT_MS;
   }
 
   get hasOutages(): boolean {
@@ -59,15 +59,13 @@ export class MissedChannels {
   }
 
   /**
-   * Notes the moment, if the one that is known is old, or there is none.
+   * Notes the moment.
    *
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
   async noteMoment(): Promise<void> {
-    const now = performance.now();
-    const { known } = this;
-    if (!this.canFind || (known !== undefined && (now - known.atMs < MOMENT_MS || this.hasOutages))) return;
-    const { isWhole } = await this.changesSince(known && now);
+    if (!this.canFind || this.hasOutages) return;
+    const { isWhole } = await this.changesSince(this.known && performance.now());
     if (!isWhole) this.lostMs = performance.now();
   }
 

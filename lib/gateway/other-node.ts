@@ -38,8 +38,11 @@ export type FromOtherNode =
 
 /** How another node is asked. */
 export interface WayToNode {
-  /** @throws (rejects) what {@link reasonOf} takes */
-  ask(question: RecoveryQuestion): Promise<RecoveryAnswer>;
+  /**
+   * @param sending - called each time before it is sent, when this node hears everything
+   * @throws (rejects) what {@link reasonOf} takes
+   */
+  ask(question: RecoveryQuestion, sending: () => void): Promise<RecoveryAnswer>;
   /** The reason of the gap that clients have if asking, or reading what was answered, fails with this. Never rejects. */
   reasonOf(error: unknown): Promise<GapReason>;
 }
@@ -119,13 +122,16 @@ export class OtherNode {
   private async askFor(waiting: readonly Waiting[]): Promise<void> {
     this.pending++;
     const needed = this.neededReads(waiting);
-    const inquiry = new Inquiry((question) => this.ask(question), {
+    const asked = new Map<string, number>();
+    const inquiry = new Inquiry((question) => this.askNoting(question, [...needed.keys()], asked), {
       from: [...new Map(waiting.flatMap(({ from, entering }) => (from === undefined ? [] : [[from, entering.owner]])))],
       reads: [...needed].map(([feed, { after }]) => [feed.name, after] as const),
       claims: waiting.map(({ entering }) => claimOf(entering)),
     });
     [...needed].forEach(([feed, { after, from }], index) => {
-      const result = inquiry.part(index).then((part) => this.follow(feed, from, part, inquiry.grantOf(feed.name)));
+      const result = inquiry
+        .part(index)
+        .then((part) => this.follow(feed, [from, asked.get(feed.name)], part, inquiry.grantOf(feed.name)));
       // Whoever waits for it is told.
       result.catch(() => {});
       this.share(feed, { after, from, end: Infinity, result, inquiry });
@@ -207,12 +213,27 @@ export class OtherNode {
     }, forget);
   }
 
+  /** @param asked - gets to know how far this node's logs had come when the question was sent that told of them first */
+  private async askNoting(
+    question: RecoveryQuestion,
+    feeds: readonly ChannelFeed[],
+    asked: Map<string, number>,
+  ): Promise<RecoveryAnswer> {
+    let sent: readonly number[] = [];
+    const answer = await this.ask(question, () => (sent = feeds.map(({ log }) => log.lastOffset)));
+    const answered = new Set(question.reads.slice(0, answer.reads.length).map(([name]) => name));
+    for (const [index, { name }] of feeds.entries()) {
+      if (answered.has(name) && !asked.has(name)) asked.set(name, sent[index]!);
+    }
+    return answer;
+  }
+
   /** When it is its turn; all at once if the node does not answer, so that nobody waits in line for one that is gone. */
-  private async ask(question: RecoveryQuestion): Promise<RecoveryAnswer> {
+  private async ask(question: RecoveryQuestion, sending: () => void = () => {}): Promise<RecoveryAnswer> {
     if (this.asking < this.maxAsked) this.asking++;
     else await new Promise<void>((resolve) => this.queue.push(resolve));
     try {
-      return await this.way.ask(question);
+      return await this.way.ask(question, sending);
     } catch (error) {
       this.asking += this.queue.length;
       for (const go of this.queue.splice(0)) go();
@@ -232,7 +253,7 @@ export class OtherNode {
    */
   private async follow(
     feed: ChannelFeed,
-    from: number,
+    [from, asked]: readonly [from: number, asked: number | undefined],
     first: ReadPart | null,
     granted: readonly NamedClaim[],
   ): Promise<OtherLog | undefined> {
@@ -251,7 +272,7 @@ export class OtherNode {
       entries.add(part);
     }
     const vector = part.vector === null ? undefined : SerialVector.read(part.vector, 'a vector', isTemplate(name));
-    const cut = new Cut(this.hereId, from, log.lastOffset, vector);
+    const cut = new Cut(this.hereId, from, log.lastOffset, vector, asked);
     const { after, end } = entries;
     return { after, end, entries: await this.readLater(entries.kept, name), cut };
   }

@@ -93,7 +93,7 @@ export class Recovery {
     if (other === undefined) {
       const idle = (): void => void this.others.delete(id);
       const way = {
-        ask: (question: RecoveryQuestion) => this.ask(id, question),
+        ask: (question: RecoveryQuestion, sending: () => void) => this.ask(id, question, sending),
         reasonOf: (error: unknown) => this.reasonOf(error as Error, id),
       };
       other = new OtherNode(this.hub.node, way, idle, this.maxAsked);
@@ -103,11 +103,13 @@ export class Recovery {
   }
 
   /** Asks again if the broker was away, and is back soon: that node has it all, and what it has posted may only come now. */
-  private async ask(node: string, question: RecoveryQuestion): Promise<RecoveryAnswer> {
+  private async ask(node: string, question: RecoveryQuestion, sending: () => void): Promise<RecoveryAnswer> {
     const body = { recover: writeRecoveryQuestion(question) };
     const until = performance.now() + BROKER_BACK_MS;
     for (;;) {
       try {
+        // It would be sent by itself when the broker is back, and it would not be known what this node had heard by then.
+        if (await this.isReady(until - performance.now())) sending();
         const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
         // It may have overtaken what that node had heard.
         if (!(await this.hub.catchUp()))
@@ -129,12 +131,17 @@ export class Recovery {
 
   /** Whether the broker is back in time, with all subscriptions of this node. */
   private async isBrokerBack(ms: number): Promise<boolean> {
+    return (await this.isReady(ms)) && this.nodes.barrier();
+  }
+
+  /** Whether this node hears everything, in time, and all that it has lost before is in its logs. */
+  private async isReady(ms: number): Promise<boolean> {
     const ready = this.hub.status.pipe(
       filter(({ state }) => state === 'ready'),
       map(() => true),
       timeout({ first: Math.max(0, ms), with: () => of(false) }),
     );
-    return (await firstValueFrom(ready, { defaultValue: false })) && this.nodes.barrier();
+    return firstValueFrom(ready, { defaultValue: false });
   }
 
   private async reasonOf(error: Error, node: string): Promise<GapReason> {

@@ -189,7 +189,7 @@ function logOf({ id, items, forgotten }: Node): MemoryLog<string> {
   let log = logs.get(key);
   if (log === undefined) {
     const room = new MemoryLogs({ node: id, keepMs: 1e9, maxBytes: 1e9, maxLogBytes: 1e9 });
-    log = room.open<string>(false);
+    log = room.open<string>(false, 1);
     for (const item of items) log.append(item);
     while (log.forgottenOffset < forgotten) log.forgetFirst();
     logs.set(key, log);
@@ -198,7 +198,8 @@ function logOf({ id, items, forgotten }: Node): MemoryLog<string> {
 }
 
 function cutsOf({ kept }: Node): Cuts {
-  const cuts = new Cuts();
+  let made = 0;
+  const cuts = new Cuts(() => ++made);
   for (const call of kept) cuts.keep(...call);
   return cuts;
 }

@@ -5,8 +5,8 @@ import { HistoryOrder, type Gap, type Placed } from './history-order.js';
 /** How a reader of channels with history is judged. */
 export interface HistoryLogOptions {
   /**
-   * It reads a template as a whole: its gaps name no channel, so they may be of another one than the one that is looked at. They need a
-   * cause all the same.
+   * It reads a template as a whole: its gaps name no channel, so they may be of another one than the one that is looked at. In servers
+   * they need a cause all the same; clients have one if their former server is gone.
    */
   readonly isTemplate?: boolean;
 }
@@ -228,7 +228,8 @@ class LogCheck {
     }
     if (this.log.options.isTemplate === true) {
       if (missing === 0) this.counts.idleGaps += gaps.length;
-      if (gaps.length > 0 && this.ledger.wipes === 0 && missing < this.channel.maxMessages)
+      const isOfServer = !/^(client|native) /.test(this.log.reader);
+      if (isOfServer && gaps.length > 0 && this.ledger.wipes === 0 && missing < this.channel.maxMessages)
         this.findCauseless(gaps, message);
       return;
     }

@@ -348,6 +348,23 @@ describe('A listener of a template, after an outage', () => {
     expect(await rest()).toEqual(['gap broker', 'other 1: 1', 'new 1: 2']);
   });
 
+  test('has none if the broker lost what it knew before anybody listened', async () => {
+    const broker = new MemoryBroker();
+    const first = await templateNodes(broker);
+    first.b.hub.root.end('ended');
+    broker.wipe();
+    const { b } = first;
+    const session = b.hub.sessions.open();
+    const told = new Queue<string>();
+    const onGap = ({ reason }: { reason: string }) => told.push(`gap ${reason}`);
+    await b.hub.listen(Rooms, (message: number) => told.push(`${message}`), session, undefined, onGap).ready;
+    broker.cut(b.transport);
+    await first.post('new', 1);
+    broker.heal();
+    await first.post('new', 2);
+    expect(await told.take(2)).toEqual(['1', '2']);
+  });
+
   test('has a gap in a channel of which messages are gone, and gets what there is', async () => {
     const { broker, b, post, rest } = await templateNodes();
     broker.cut(b.transport);

@@ -105,6 +105,12 @@ describe('A client that comes from another node', () => {
     expect([unknown.gap, bodies(unknown.rest)]).toEqual(['epoch', ['P2']]);
   });
 
+  test('is not told of a loss of this node from before it asked: the other one has what was lost', () => {
+    const cut = new Cut('B', 10, 14, vector({ P: 2 }), 12);
+    const merged = merge(found('P1', 'P2'), cut, here(10, 'P1', 'gap', 'gap', 'P3'), 10);
+    expect([merged.gap, bodies(merged.rest)]).toEqual([undefined, ['gap', 'P3']]);
+  });
+
   test('is told of a later loss of this node in its place', () => {
     const merged = merge(found('P1'), new Cut('B', 10, 13, vector({ P: 1 })), here(10, 'P2', 'gap', 'P3'), 10);
     expect(bodies(merged.rest)).toEqual(['P2', 'gap', 'P3']);
