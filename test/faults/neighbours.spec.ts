@@ -180,6 +180,22 @@ test('Everything that servers with a secret send each other is signed', async ()
   for (const { channel, line } of sent) expect([channel, SIGNED.test(line)]).toEqual([channel, true]);
 });
 
+test('A server without a secret beside one that has one is told of once on both sides, in plain words', async () => {
+  const gateway = { leaveMs: 0, timeoutMs: 100 };
+  const [signing, plain] = [await server({ secret: SECRET, gateway }), await server({ gateway })];
+  await using opened = await requestsTo(signing, 'eve').open(Board.name);
+  const changes = [1, 2, 3].map(() => requestsTo(plain, 'eve').change(opened.ready.connection, { subscribe: [] }));
+  expect((await Promise.all(changes)).map(({ status }) => status)).toEqual([504, 504, 504]);
+  for (const each of [signing, plain]) await each.app.get(ClientConnections).list({ userId: 'eve' });
+  const warnings = logged()
+    .split('\n')
+    .filter((line) => line.includes('Give all servers of the application the same'));
+  expect(warnings.toSorted()).toEqual([
+    expect.stringContaining('a server of this application has no "secret"'),
+    expect.stringContaining('this one has no secret'),
+  ]);
+});
+
 test('Without a secret a neighbour is trusted: it may revoke whom it likes, as SECURITY.md says', async () => {
   const [a, neighbour] = [await server(), await server()];
   await using opened = await requestsTo(a, 'owner').open(Board.name);

@@ -1,5 +1,5 @@
 // Compiled by `npm run typecheck`, never run: each line marked must not compile, each other one must.
-import { ParseIntPipe } from '@nestjs/common';
+import { applyDecorators, Header, ParseIntPipe, SetMetadata, UseGuards } from '@nestjs/common';
 import {
   Ctx,
   defineChannel,
@@ -232,4 +232,21 @@ export function authenticating(): void {
   MessagingModule.forRootAsync({
     useFactory: (): MessagingOptions<Request> => ({ authenticate: ({ ip }) => ({ userId: ip }) }),
   });
+}
+
+export function securing(isPublic: () => ReturnType<typeof SetMetadata>): void {
+  const both = applyDecorators(SetMetadata('roles', ['reader']), UseGuards());
+  const forMethods = Header('x-gateway', 'yes');
+  const forClasses = (type: Function) => void type.name;
+  MessagingModule.forRoot({ gateway: { decorators: [isPublic(), both, forMethods, forClasses] } });
+  // @ts-expect-error -- an array of them
+  MessagingModule.forRoot({ gateway: { decorators: isPublic() } });
+  // @ts-expect-error -- its name is no decorator
+  MessagingModule.forRoot({ gateway: { decorators: ['isPublic'] } });
+  MessagingModule.forRoot({ secret: 'of at least thirty-two characters' });
+  MessagingModule.forRoot({
+    secret: ['of at least thirty-two characters', 'and the one from before this one'] as const,
+  });
+  // @ts-expect-error -- what may be missing is not a secret among several
+  MessagingModule.forRoot({ secret: [process.env['MESSAGING_SECRET']] });
 }
