@@ -1,0 +1,3 @@
+import { runFloodRole } from '../../test/support/flood-roles.js';
+
+await runFloodRole();
