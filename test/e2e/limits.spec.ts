@@ -12,6 +12,8 @@ import { SseClient } from '../support/sse-client.js';
 
 const News = defineChannel<string>('limits/news', undefined, { clients: true });
 
+const Room = defineChannel<string, 'limits/rooms/:id'>('limits/rooms/:id', undefined, { clients: true });
+
 @Controller('quiet')
 class QuietController {
   @Sse()
@@ -192,6 +194,19 @@ describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
     const refused = await fifty(async () => requests.change(connection, { unsubscribe: names(21) }));
     expect(statusesOf(refused)).toEqual({ 413: 50 });
     expect(await refused[0]!.text()).toContain('Name 20 channels at most in one request (limits.maxNamesPerRequest)');
+    await running.app.get(MessagingService).postMessage(News, 'still here');
+    expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
+  });
+
+  test('subscribes to so many channels as the connection may have, of 50 changes at once', async () => {
+    await using running = await startApp(modules({ maxSubscriptionsPerConnection: 20 }), { adapter });
+    const requests = gateway(running);
+    await using opened = await requests.open(News.name);
+    const { connection } = opened.ready;
+    const answers = await fifty((index) => requests.changed(connection, { subscribe: [Room.for({ id: index }).name] }));
+    const errors = answers.map(([answer]) => answer!.error);
+    expect(errors.filter((error) => error === undefined)).toHaveLength(19);
+    expect(errors.filter((error) => error === 'LIMIT_EXCEEDED')).toHaveLength(31);
     await running.app.get(MessagingService).postMessage(News, 'still here');
     expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
   });

@@ -10,6 +10,8 @@ import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
+const MAX_BYTES = 1_048_576;
+
 /** A node that answers what `answer` says. */
 class Node implements AsyncDisposable {
   readonly reporter = new RecordingReporter();
@@ -182,6 +184,46 @@ describe('A request to another node', () => {
     expect(a.pending).toBe(0);
     expect(b.asked.pending).toEqual([]);
     expect(await a.requests.ask(b.hub.node, 'short', 60_000)).toEqual({ got: 'short' });
+  });
+
+  test('may be as long as a message may be, and so may the answer and a post; not one byte more, with 50 at once', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker, (body) => (typeof body === 'number' ? 'x'.repeat(body) : 'taken'));
+    const published = jest.spyOn(MemoryTransport.prototype, 'publish');
+    /** How long the longest payload is that is sent with so much in it, and with how much. */
+    const longest = async (send: (length: number) => Promise<unknown>): Promise<[bytes: number, length: number]> => {
+      let [passes, fails] = [0, MAX_BYTES + 1];
+      let bytes = 0;
+      while (fails - passes > 1) {
+        const length = (passes + fails) >> 1;
+        published.mockClear();
+        const isSent = await send(length).then(
+          () => true,
+          () => false,
+        );
+        if (!isSent) fails = length;
+        else {
+          passes = length;
+          bytes = Math.max(...published.mock.calls.map(([, payload]) => Buffer.byteLength(payload)));
+        }
+      }
+      return [bytes, passes];
+    };
+    const question = (length: number) => a.requests.ask(b.hub.node, 'x'.repeat(length), 60_000);
+    const answer = (length: number) => a.requests.ask(b.hub.node, length, 60_000);
+    const post = async (length: number) => a.hub.post('news', 'x'.repeat(length), { scope: 'global' });
+    for (const send of [question, answer, post]) {
+      const [bytes, length] = await longest(send);
+      // What differs from one to the next, as numbers of messages, is a few bytes.
+      expect(bytes).toBeLessThanOrEqual(MAX_BYTES);
+      expect(bytes).toBeGreaterThan(MAX_BYTES - 10);
+      const all = await Promise.allSettled(Array.from({ length: 50 }, () => send(length + 10)));
+      expect(
+        new Set(all.map((each) => each.status === 'rejected' && each.reason instanceof LimitExceededError)),
+      ).toEqual(new Set([true]));
+    }
+    published.mockRestore();
   });
 
   test('whose answer is longer than a message may be fails at once on both sides', async () => {
