@@ -1,0 +1,266 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import {
+  RevokedAuthenticationAuthId,
+  RevokedAuthenticationScope,
+  RevokedAuthenticationUser,
+  revokedAuthenticationChannel,
+} from 'nestjs-messaging';
+import { Inbox } from 'nestjs-messaging/testing';
+import { Queue } from '../support/queue.js';
+import { RedisProbe } from '../support/redis-probe.js';
+import { RedisServer } from '../support/redis-server.js';
+import {
+  COMING_BACK,
+  HTTP2,
+  Kept,
+  News,
+  Past,
+  WAYS,
+  gateAt,
+  idBy,
+  readSse,
+  startServer,
+  stopServer,
+  type Place,
+  type Reader,
+  type Server,
+  type SignIn,
+  type Way,
+} from '../support/revocation-world.js';
+
+const FORMS = {
+  user: () => new RevokedAuthenticationUser(),
+  authId: () => new RevokedAuthenticationAuthId('phone'),
+  scope: () => new RevokedAuthenticationScope(['chat', 'unknown']),
+};
+const FORM_NAMES = Object.keys(FORMS) as (keyof typeof FORMS)[];
+
+let redis: RedisServer;
+/** Where revocations are made, and others from which it may be cut off. */
+let here: Server;
+let express: Server;
+let fastify: Server;
+let overHttp2: Server;
+let others: readonly Server[];
+let count = 0;
+
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  here = await startServer(redis.port);
+  express = await startServer(redis.port);
+  fastify = await startServer(redis.port, { adapter: 'Fastify' });
+  overHttp2 = await startServer(redis.port, { http2: {} });
+  others = [express, fastify, overHttp2];
+}, 30_000);
+afterAll(async () => {
+  for (const server of [here, ...others]) await stopServer(server);
+  await redis.stop();
+});
+
+/** Every way to hear a server: of this server, and of others. */
+function readersOf(): [name: string, server: Server, way: Way][] {
+  const ways = Object.entries(WAYS) as [string, Way][];
+  return [
+    ...ways.map(([name, way]): [string, Server, Way] => [`${name} here`, here, way]),
+    ...ways.map(([name, way]): [string, Server, Way] => [`${name} of another server`, express, way]),
+    ...ways.map(([name, way]): [string, Server, Way] => [`${name} of Fastify`, fastify, way]),
+    ['HTTP/2', overHttp2, HTTP2],
+  ];
+}
+
+const signIn = (userId = `ada ${++count}`) => ({
+  userId,
+  authId: 'phone',
+  scopes: ['chat'],
+  issuedAt: Date.now() - 1_000,
+});
+const other = (): SignIn => ({ ...signIn(`bob ${++count}`), authId: 'desk' });
+
+/** Whether a place is on the way of a request. */
+const isOf = (place: Place, name: string) => (place === 'authorizer') === /client|EventSource/.test(name);
+
+const openAll = (as: SignIn) => Promise.all(readersOf().map(([, server, way]) => way(server.url, as)));
+const named = (answers: readonly unknown[]) =>
+  Object.fromEntries(readersOf().map(([name], index) => [name, answers[index]]));
+const all = (value: unknown) => named(readersOf().map(() => value));
+
+async function closeAll(readers: readonly Reader[]): Promise<void> {
+  for (const reader of readers) await reader[Symbol.asyncDispose]();
+}
+
+/** Posts on both channels until those who may hear it do, which a server that comes back does some time. */
+async function heardByAll(witnesses: readonly Reader[], text: string): Promise<void> {
+  const waiting = new Set(witnesses);
+  for (const witness of witnesses) {
+    void (async () => {
+      await witness.heard.until((message) => message === `news ${text}`);
+      waiting.delete(witness);
+    })();
+  }
+  while (waiting.size > 0) {
+    await here.messaging.postMessage(News, `news ${text}`, { global: true });
+    await new Promise(setImmediate);
+  }
+}
+
+const reached = async ({ messaging }: Server, state: string): Promise<void> => {
+  const states = new Queue<string>();
+  const subscription = messaging.status.subscribe((status) => states.push(status.state));
+  await states.until((each) => each === state);
+  subscription.unsubscribe();
+};
+
+async function cut(servers: readonly Server[]): Promise<void> {
+  for (const { proxy } of servers) {
+    proxy.mode = 'refuse';
+    proxy.cut();
+  }
+}
+
+async function heal(servers: readonly Server[]): Promise<void> {
+  for (const { proxy } of servers) proxy.mode = 'pass';
+  for (const server of servers) await reached(server, 'ready');
+}
+
+/** What is in the way of a revocation. `revoke` makes it, and gives what the call gave. */
+const TROUBLE: Record<string, (revoke: () => Promise<boolean>) => Promise<unknown>> = {
+  nothing: async (revoke) => expect(await revoke()).toBe(true),
+  'a link cut before': async (revoke) => {
+    await cut(others);
+    for (const server of others) await reached(server, 'waiting');
+    expect(await revoke()).toBe(true);
+    expect(await here.messaging.postMessage(Kept, 'kept meanwhile')).toBe(true);
+    await here.messaging.postMessage(News, 'news meanwhile', { global: true });
+    await heal(others);
+  },
+  'a link cut during the call': async (revoke) => {
+    const told = revoke();
+    await cut(others);
+    expect(await told).toBe(true);
+    expect(await here.messaging.postMessage(Kept, 'kept meanwhile')).toBe(true);
+    await heal(others);
+  },
+  'a link cut after the call': async (revoke) => {
+    expect(await revoke()).toBe(true);
+    await cut(others);
+    expect(await here.messaging.postMessage(Kept, 'kept meanwhile')).toBe(true);
+    await heal(others);
+  },
+  'its own link cut': async (revoke) => {
+    await cut([here]);
+    await reached(here, 'waiting');
+    const told = revoke();
+    // It is made anew while the call waits.
+    await heal([here]);
+    expect(await told).toBe(true);
+  },
+  'killed subscribers': async (revoke) => {
+    using probe = new RedisProbe(redis.url);
+    await probe.redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    expect(await revoke()).toBe(true);
+    expect(await here.messaging.postMessage(Kept, 'kept meanwhile')).toBe(true);
+  },
+  'a Redis that restarts empty': async (revoke) => {
+    await cut(others);
+    for (const server of others) await reached(server, 'waiting');
+    expect(await revoke()).toBe(true);
+    const isAway = reached(here, 'waiting');
+    await redis.kill();
+    await isAway;
+    await redis.restart();
+    await reached(here, 'ready');
+    await heal(others);
+  },
+};
+
+describe.each(FORM_NAMES)('A revocation by %s', (form) => {
+  const revoke = ({ userId }: SignIn, on = here) => on.messaging.revokeAuthentication(userId, FORMS[form]());
+
+  test.each(Object.keys(TROUBLE))(
+    'closes all that is open, lets nothing through after it, and lets nobody in again, with %s in the way',
+    async (trouble) => {
+      const [ada, bob] = [signIn(), other()];
+      const [readers, witnesses] = await Promise.all([openAll(ada), openAll(bob)]);
+      await heardByAll([...readers, ...witnesses], 'before');
+
+      await TROUBLE[trouble]!(async () => {
+        const told = revoke(ada);
+        // Nothing is delivered here from now on, whatever becomes of the others.
+        await here.messaging.postMessage(News, 'news at once', { scope: 'local' });
+        return told;
+      });
+
+      expect(named(await Promise.all(readers.map(({ closed }) => closed)))).toEqual(all('revoked'));
+      await heardByAll(witnesses, 'after');
+      const after = readers.map(({ heard }) => heard.pending.filter((message) => message !== 'news before'));
+      expect(named(after)).toEqual(all([]));
+
+      const again = await openAll(ada);
+      const answers = await Promise.all(again.map(({ closed }) => closed));
+      expect(named(answers)).toEqual(named(readersOf().map(([name]) => (name.includes('client') ? 'revoked' : '401'))));
+      await closeAll([...readers, ...witnesses, ...again]);
+    },
+    30_000,
+  );
+
+  test.each<[Place, string]>([
+    ['guard', 'a sign-in'],
+    ['guard', 'a sign-in without issuedAt'],
+    ['handler', 'a sign-in'],
+    ['authorizer', 'a sign-in'],
+  ])(
+    'that comes while the %s is at work for a request with %s lets it in nowhere',
+    async (place, kind) => {
+      const { issuedAt, ...undated } = signIn();
+      const ada = kind === 'a sign-in' ? { ...undated, issuedAt } : undated;
+      const mine = readersOf().filter(([name]) => place === 'guard' || isOf(place, name));
+      const gate = gateAt(place, ada.userId);
+      const opening = mine.map(([, server, way]) => way(server.url, ada));
+      // An authorizer is asked for each of two channels.
+      await gate.entered.take(mine.length * (place === 'authorizer' ? 2 : 1));
+      const known = others.map(({ messaging }) => new Inbox(messaging, revokedAuthenticationChannel(ada.userId)));
+      expect(await revoke(ada)).toBe(true);
+      for (const inbox of known) expect(await inbox.next()).toEqual(FORMS[form]());
+      gate.open();
+      const readers = await Promise.all(opening);
+      const answers = await Promise.all(readers.map(({ closed }) => closed));
+      expect(Object.fromEntries(mine.map(([name], index) => [name, answers[index]]))).toEqual(
+        Object.fromEntries(mine.map(([name]) => [name, name.includes('client') ? 'revoked' : '401'])),
+      );
+      for (const inbox of known) inbox[Symbol.dispose]();
+      await closeAll(readers);
+    },
+    30_000,
+  );
+
+  test.each(Object.keys(COMING_BACK) as (keyof typeof COMING_BACK)[])(
+    'that comes while a reader by %s is about to get what it has missed lets none of that through',
+    async (way) => {
+      for (const server of [express, fastify]) {
+        const ada = signIn();
+        const of = String(count);
+        const post = () => here.messaging.postMessage(Past.for({ of }), 'missed');
+        const id = await idBy(COMING_BACK[way](here.url, of), ada, post);
+        expect(await post()).toBe(true);
+        server.proxy.hold();
+        const reader = await readSse(COMING_BACK[way](server.url, of), ada, id);
+        const told = revoke(ada, server);
+        server.proxy.release();
+        expect(await told).toBe(true);
+        expect([await reader.closed, reader.heard.pending]).toEqual(['revoked', []]);
+        await reader[Symbol.asyncDispose]();
+      }
+    },
+    30_000,
+  );
+
+  test('is known to a server that starts later', async () => {
+    const ada = signIn();
+    expect(await revoke(ada)).toBe(true);
+    const later = await startServer(redis.port);
+    const readers = await Promise.all(Object.values(WAYS).map((way) => way(later.url, ada)));
+    expect(await Promise.all(readers.map(({ closed }) => closed))).toEqual(['401', 'revoked', '401', '401']);
+    await closeAll(readers);
+    await stopServer(later);
+  }, 30_000);
+});
