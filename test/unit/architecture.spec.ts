@@ -177,7 +177,7 @@ describe('A file of lib/', () => {
 });
 
 interface Manifest {
-  exports: Record<string, string | { types: string; default: string }>;
+  exports: Record<string, string | Record<'module-sync' | 'require' | 'default', { types: string; default: string }>>;
   jest: { moduleNameMapper: Record<string, string | string[]> };
 }
 
@@ -191,12 +191,16 @@ describe('An entry of the package', () => {
   const entries = Object.entries(manifest.exports).flatMap(([entry, target]) =>
     typeof target === 'string'
       ? []
-      : [{ name: `nestjs-messaging${entry.slice(1)}`, target, source: sourceOf(target.default) }],
+      : [{ name: `nestjs-messaging${entry.slice(1)}`, target, source: sourceOf(target.default.default) }],
   );
 
   it.each(entries)('exists as a source: $name', ({ source, target }) => {
     expect(existsSync(join(root, source))).toBe(true);
-    expect(target.types).toBe(target.default.replace(/\.js$/, '.d.ts'));
+    expect(target['module-sync']).toEqual(target.default);
+    expect(sourceOf(target.require.default.replace('/cjs/', '/lib/'))).toBe(source);
+    for (const { types, default: built } of Object.values(target)) {
+      expect(types).toBe(built.replace(/\.js$/, '.d.ts'));
+    }
   });
 
   it.each(entries)('means the same source to TypeScript and to Jest: $name', ({ name, source }) => {
