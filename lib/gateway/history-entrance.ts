@@ -27,13 +27,16 @@ export function enterHistory(
   gap = page.gap,
 ): HistoryEntrance {
   const met = feed.meet(page);
+  const missed = met?.missed ?? page.missed;
   const isMoved = typeof start !== 'object' || start.epoch !== page.from.epoch || gap !== undefined;
+  // Also somebody new may be sent what has come in the meantime.
+  const isTold = start !== undefined || gap !== undefined || missed.entries.length > 0;
   return {
     feed,
     isBack: start !== undefined,
     gap,
-    from: isMoved && (start !== undefined || gap !== undefined) ? page.from : undefined,
-    missed: met?.missed ?? page.missed,
+    from: isMoved && isTold ? page.from : undefined,
+    missed,
     at: met?.at ?? page.next,
     isWhole: met !== undefined,
   };

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Deferred } from '../../../lib/core/deferred.js';
+import { HistoryFeed } from '../../../lib/gateway/history-feed.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
@@ -78,6 +79,25 @@ describe('A client of a channel with history', () => {
     a.hub['inbound'].deliver(entries[0]!.payload, name, name, position);
     await post(a, 2);
     expect(await next(reader, 1)).toEqual([2]);
+  });
+
+  test('that is new gets the position of what comes while it enters', async () => {
+    const { a } = await twoNodes();
+    await a.open(name);
+    await post(a, 1);
+    const find = Object.getOwnPropertyDescriptor(HistoryFeed.prototype, 'find')!.value as HistoryFeed['find'];
+    jest.spyOn(HistoryFeed.prototype, 'find').mockImplementationOnce(async function (this: HistoryFeed, start) {
+      const page = await find.call(this, start);
+      await post(a, 2);
+      return page;
+    });
+    const reader = a.connect([name]);
+    const [told] = await reader.events.take(1);
+    expect(JSON.parse(told!.data)).toEqual({
+      channels: [{ channel: name, position: { epoch: expect.any(String), offset: 1 } }],
+    });
+    expect(await next(reader, 2)).toEqual([2, 'ready']);
+    expect(reader.positions.get(name)!.offset).toBe(2);
   });
 
   test('is told that everything has come', async () => {
