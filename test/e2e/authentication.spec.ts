@@ -66,9 +66,29 @@ class LobbyAccess {
   }
 }
 
+/** What the handlers and authorizers that are slow wait for. */
+let released: Promise<unknown> = Promise.resolve();
+
+@Injectable()
+class SlowAccess {
+  @AuthorizeChannel('authentication/slow')
+  async mayRead(client: ClientContext) {
+    asked.push(client);
+    await released;
+    return true;
+  }
+}
+
 @UseGuards(HeaderGuard)
 @Controller()
 class Routes {
+  @Sse('slow')
+  async slow(@Messages() { session }: SessionMessages) {
+    sessions.push(session);
+    await released;
+    return NEVER;
+  }
+
   @Sse('open')
   open(@Messages() { session }: SessionMessages) {
     sessions.push(session);
@@ -136,7 +156,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       {
         imports: [MessagingModule.forRoot({ gateway: { guards: [HeaderGuard] }, ...options })],
         controllers: [Routes, Injected],
-        providers: [LobbyAccess],
+        providers: [LobbyAccess, SlowAccess],
       },
       { adapter },
     );
@@ -284,6 +304,38 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       expect(session.closeReason).toBe('expired');
       expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
       waiting.abort();
+    });
+
+    test('while a handler or an authorizer is at work lets nothing begin: 401', async () => {
+      await using running = await start();
+      const { url } = running;
+      const user = { userId: 'ada', expiresAt: Date.now() + 800 };
+      // Closes in the same moment.
+      const { session: witness } = running.app.get(MessagingService).openSession({ auth: user });
+      released = once(witness.signal, 'abort');
+      const headers = { ...as(user).headers, 'content-type': 'application/json' };
+      const post = (body: object) => ({ method: 'POST', headers, body: JSON.stringify(body) });
+      const channels = [{ channel: 'authentication/slow' }];
+      await using open = await SseClient.connect(`${url}/messages`, post({ channels: [] }));
+      const [, { connection }] = (await open.next()) as [string, { connection: string }];
+      const answers = Promise.all(
+        (
+          [
+            ['/slow', { headers }],
+            ['/messages?channel=authentication/slow', { headers }],
+            ['/messages', post({ channels })],
+            [`/messages/${connection}/channels`, post({ subscribe: channels })],
+          ] as const
+        ).map(async ([path, init]) => {
+          const response = await fetch(url + path, init);
+          await response.body?.cancel();
+          return response.status;
+        }),
+      );
+      await sessions.next();
+      await asked.take(3);
+      expect(await answers).toEqual([401, 401, 401, 401]);
+      expect((await open.events.until(({ event }) => event === 'messaging:expired')).data).toBe('{}');
     });
 
     test('and has done so before the request is not let in, with 401', async () => {
