@@ -234,10 +234,11 @@ export function authenticating(): void {
   });
 }
 
+const forClasses = (type: Function) => void type.name;
+
 export function securing(isPublic: () => ReturnType<typeof SetMetadata>): void {
   const both = applyDecorators(SetMetadata('roles', ['reader']), UseGuards());
   const forMethods = Header('x-gateway', 'yes');
-  const forClasses = (type: Function) => void type.name;
   MessagingModule.forRoot({ gateway: { decorators: [isPublic(), both, forMethods, forClasses] } });
   // @ts-expect-error -- an array of them
   MessagingModule.forRoot({ gateway: { decorators: isPublic() } });
