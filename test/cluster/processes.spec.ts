@@ -64,6 +64,42 @@ test('three processes joined by Redis deliver each post to the streams of all, i
   for (const client of clients) await client[Symbol.asyncDispose]();
 });
 
+test('a process that stood still ends the streams of what was revoked meanwhile before it goes on, and so does one that starts later', async () => {
+  await using redis = await RedisServer.start();
+  const [one, two] = await Promise.all([startServer('express', redis.url), startServer('fastify', redis.url)]);
+  const forms = ['user', 'authId', 'scope'];
+  const signIn = (userId: string) => ({ userId, authId: 'phone', scopes: ['chat'], issuedAt: Date.now() - 1_000 });
+  const open = (url: string, user: object) =>
+    SseClient.connect(`${url}/numbers`, { headers: { 'sign-in': JSON.stringify(user) } });
+  const users = [...forms, 'bob'].map(signIn);
+  const clients = await Promise.all(users.map((user) => open(two.url, user)));
+  const deaf = new Set(clients);
+  for (const client of clients) void client.events.until(({ data }) => data === '0').then(() => deaf.delete(client));
+  const get = async (path: string): Promise<unknown> => (await fetch(`${one.url}/${path}`)).json();
+  while (deaf.size > 0) await get('post/0');
+
+  two.child.kill('SIGSTOP');
+  for (const form of forms) expect(await get(`revoke/${form}/${form}`)).toBe(true);
+  expect(await get('post/1')).toBe(true);
+  two.child.kill('SIGCONT');
+
+  const bob = clients.pop()!;
+  await bob.events.until(({ data }) => data === '1');
+  for (const client of clients) {
+    await client.ended;
+    expect(client.events.pending.filter(({ data }) => data !== '0')).toEqual([
+      { event: 'messaging:revoked', id: 'messaging:end', data: '{}' },
+    ]);
+  }
+  const three = await startServer('express', redis.url);
+  for (const { url } of [one, two, three]) {
+    const again = await Promise.all(users.map((user) => open(url, user)));
+    expect(again.map(({ status }) => status)).toEqual([401, 401, 401, 200]);
+    for (const client of again) await client[Symbol.asyncDispose]();
+  }
+  for (const client of [bob, ...clients]) await client[Symbol.asyncDispose]();
+});
+
 // In a process of its own, since a warning of Node's does not reach the sandbox of a test.
 test.each(['express', 'fastify'] as const)(
   '%s gives no warning of listeners, however many streams',

@@ -135,10 +135,11 @@ export interface Server extends TestApp {
   readonly proxy: TcpProxy;
 }
 
+const soon = () => 20;
+
 export async function startServer(redisPort: number, options: TestAppOptions = {}): Promise<Server> {
   const proxy = await TcpProxy.start(redisPort);
-  const retryStrategy = () => 20;
-  const redis = { url: `redis://127.0.0.1:${proxy.port}`, retryStrategy, publishTimeoutMs: 5_000 };
+  const redis = { url: `redis://127.0.0.1:${proxy.port}`, retryStrategy: soon, publishTimeoutMs: 5_000 };
   const app = await startApp(
     {
       imports: [MessagingModule.forRoot({ redis, gateway: { guards: [HeaderGuard] }, sse: { retryMs: 20 } })],
