@@ -93,8 +93,6 @@ const NO_PAST: WantedPast = { claims: new Map(), replays: [] };
 export interface Reservation {
   readonly session: Session;
   connection: ClientConnection | undefined;
-  /** Why it ends as soon as it opens. */
-  endsWith: SessionCloseReason | undefined;
 }
 
 /** The client connections of this node, and the way to those of others. */
@@ -102,8 +100,8 @@ export class Gateway {
   private readonly hub: Hub;
   private readonly reporter: Reporter;
   private readonly connections = new Map<string, ClientConnection>();
-  /** Those that are still being decided about. */
-  private readonly opening = new Set<Reservation>();
+  /** Those that are still being decided about, and why they end as soon as they open. */
+  private readonly opening = new Map<Reservation, SessionCloseReason | undefined>();
   private readonly lost = new LostConnections();
   private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
@@ -180,8 +178,8 @@ export class Gateway {
   /** Notes a connection that is to be; it is known until its session closes, whatever comes of it. */
   reserve(session: Session): Reservation {
     const { auth } = session;
-    const reservation: Reservation = { session, connection: undefined, endsWith: undefined };
-    this.opening.add(reservation);
+    const reservation: Reservation = { session, connection: undefined };
+    this.opening.set(reservation, undefined);
     // One function for all that ends with a session: there may be 100,000 of them.
     session.onClose((reason) => {
       this.opening.delete(reservation);
@@ -211,7 +209,8 @@ export class Gateway {
 
   /** A connection that lives as long as its session. */
   open(reservation: Reservation): ClientConnection {
-    const { session, endsWith } = reservation;
+    const { session } = reservation;
+    const endsWith = this.opening.get(reservation);
     this.opening.delete(reservation);
     if (endsWith !== undefined) session.end(endsWith);
     const connection = new ClientConnection(this.context, session);
@@ -330,8 +329,8 @@ export class Gateway {
 
   /** See {@link HeldConnections.endOpening}. */
   private endOpening(userId: string, reconnect: boolean): number {
-    const ending = [...this.opening].filter(({ session }) => isUser(session.auth, userId));
-    for (const reservation of ending) reservation.endsWith = reconnect ? 'reconnect' : 'disconnected';
+    const ending = [...this.opening.keys()].filter(({ session }) => isUser(session.auth, userId));
+    for (const reservation of ending) this.opening.set(reservation, reconnect ? 'reconnect' : 'disconnected');
     return ending.length;
   }
 
