@@ -256,7 +256,7 @@ class Poll implements Answers {
   constructor(private readonly others: number | undefined) {}
 
   get areComplete(): boolean {
-    return this.failures === 0 && this.bodies.length >= (this.others ?? Infinity);
+    return this.bodies.length >= (this.others ?? Infinity);
   }
 
   answered(body: unknown): void {

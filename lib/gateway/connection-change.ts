@@ -13,18 +13,23 @@ import {
   readWholeNumber,
 } from '../protocol/wire-reader.js';
 import { claimOf, type Claim } from './claim.js';
+import type { DecisionAge } from './recent-ends.js';
 import { readRenewal, type Renewal } from './renewal.js';
 import { readListenerReplay, writeReplay, type ListenerReplay } from './replay-request.js';
 
 /** Of how many channels one change may end the subscriptions; a client may name more than it has. */
 export const MAX_UNSUBSCRIBED = 100_000;
 /** By number, so that the answer to a change is never longer than the change was. */
-const OUTCOMES: readonly (SubscribeError | undefined)[] = [
+const OUTCOMES: readonly (ChangeError | undefined)[] = [
   undefined,
   'CHANNEL_DENIED',
   'INVALID_CHANNEL',
   'LIMIT_EXCEEDED',
+  'OVERRULED',
 ];
+
+/** As for clients; or the application has ended the subscription meanwhile, so that it has to be decided about once more. */
+export type ChangeError = SubscribeError | 'OVERRULED';
 
 /** A change of a connection as it goes to the node that holds it, decided upon by the node that was asked. */
 export interface ConnectionChange {
@@ -40,21 +45,26 @@ export interface ConnectionChange {
   readonly replays: readonly ListenerReplay[];
   /** If the connection is to go on with this sign-in. */
   readonly renewal?: Renewal | undefined;
+  /** Of the decision what it may have. */
+  readonly age: DecisionAge;
 }
 
 /** What became of a change; `null`: there is no such connection of this user. */
 export type ChangeOutcome = {
   /** What each channel to subscribe to was refused as, in that order. */
-  readonly errors: readonly (SubscribeError | undefined)[];
+  readonly errors: readonly (ChangeError | undefined)[];
+  /** See {@link DecisionAge.after}. */
+  readonly order: number;
   /** Whether the connection goes on with the sign-in of the change. */
   readonly isRenewed: boolean;
 } | null;
 
-/** As it goes back to the node that asked: a list, unless the sign-in was renewed, which nodes of before do not ask for. */
+/** As it goes back to the node that asked: mostly a list. */
 export function writeChangeOutcome(outcome: ChangeOutcome): unknown {
   if (outcome === null) return null;
   const errors = outcome.errors.map((error) => OUTCOMES.indexOf(error));
-  return outcome.isRenewed ? { errors, renewed: true } : errors;
+  const { isRenewed: renewed, order } = outcome;
+  return renewed || outcome.errors.includes('OVERRULED') ? { errors, renewed, order } : errors;
 }
 
 /** Whether a connection is that of a user, whatever the sign-in. One of nobody is anybody's who is not signed in and knows its id. */
@@ -76,7 +86,7 @@ export function writeConnectionChange({ claims, replays, ...change }: Connection
  * @throws InvalidMessageError for anything else
  */
 export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
-  const { connection, auth, subscribe, positions, unsubscribe, replays, renewal } = readObject(value, 'a change');
+  const { connection, auth, subscribe, positions, unsubscribe, replays, renewal, age } = readObject(value, 'a change');
   const names = readList(subscribe, 'what it subscribes to', maxNames, readName);
   // None from a node of the version before.
   const claims = readList(positions ?? [], 'its positions', names.length, readClaim);
@@ -88,6 +98,7 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
     unsubscribe: readList(unsubscribe, 'what it unsubscribes from', MAX_UNSUBSCRIBED, readName),
     replays: readList(replays ?? [], 'what it wants of the past', maxNames, readListenerReplay),
     ...(renewal !== undefined && { renewal: readRenewal(renewal, maxNames) }),
+    age: readAge(age),
   };
 }
 
@@ -98,13 +109,17 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
 export function readChangeOutcome(value: unknown, count: number): ChangeOutcome {
   if (value === null) return null;
   if (!Array.isArray(value)) {
-    const { errors, renewed } = readObject(value, 'the answer to a change');
-    return { errors: readErrors(errors, count), isRenewed: readFlag(renewed, 'whether it was renewed') };
+    const { errors, renewed, order } = readObject(value, 'the answer to a change');
+    return {
+      errors: readErrors(errors, count),
+      isRenewed: readFlag(renewed, 'whether it was renewed'),
+      order: readWholeNumber(order, 'how much was ended'),
+    };
   }
-  return { errors: readErrors(value, count), isRenewed: false };
+  return { errors: readErrors(value, count), isRenewed: false, order: 0 };
 }
 
-function readErrors(value: unknown, count: number): readonly (SubscribeError | undefined)[] {
+function readErrors(value: unknown, count: number): readonly (ChangeError | undefined)[] {
   const errors = readList(value, 'the answer to a change', count, (item, path) => {
     const index = readWholeNumber(item, path);
     if (index < OUTCOMES.length) return OUTCOMES[index];
@@ -112,6 +127,14 @@ function readErrors(value: unknown, count: number): readonly (SubscribeError | u
   });
   if (errors.length === count) return errors;
   throw new InvalidMessageError(`the answer to a change has ${errors.length} items in place of ${count}`);
+}
+
+function readAge(value: unknown): DecisionAge {
+  const { tookMs, after } = readObject(value, 'the age of its decision');
+  return {
+    tookMs: readWholeNumber(tookMs, 'how long its decision took'),
+    ...(after !== undefined && { after: readWholeNumber(after, 'what its decision came after') }),
+  };
 }
 
 function readClaim(value: unknown, path: string): Claim | undefined {

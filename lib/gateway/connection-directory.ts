@@ -13,6 +13,7 @@ import {
   type ConnectionQuery,
   type ConnectionQuestion,
 } from './connection-order.js';
+import { RecentEnds } from './recent-ends.js';
 import { Slices } from './slices.js';
 
 /** How long a list of one node may be, in bytes. */
@@ -39,6 +40,8 @@ export function nodeOf(connection: string): string | undefined {
 
 /** Finds client connections on any node: the application wants to know who they are, or to end what they have. */
 export class ConnectionDirectory {
+  /** What the application has ended here. */
+  readonly ends = new RecentEnds();
   private readonly maxListBytes: number;
 
   /**
@@ -116,7 +119,12 @@ export class ConnectionDirectory {
   private carryOut(order: ConnectionOrder): number {
     const { target } = order;
     if (order.kind === 'unsubscribe') {
-      return this.targets(target).filter((each) => each.withdraw([order.channel], 'ended')).length;
+      const { channel } = order;
+      const isHeld = (each: ClientConnection): boolean => {
+        this.ends.note(each.id, channel);
+        return each.withdraw([channel], 'ended');
+      };
+      return this.targets(target).filter(isHeld).length;
     }
     const { reconnect } = order;
     const targets = this.targets(target);

@@ -33,7 +33,7 @@ import {
   type ConnectionChange,
 } from './connection-change.js';
 import { ConnectionDirectory, isUser, nodeOf } from './connection-directory.js';
-import { Refusal, closedRefusal } from './refusal.js';
+import { Refusal, closedRefusal, noConnection } from './refusal.js';
 import { readRenewable, readRenewalQuestion, type Renewal, type RenewalQuestion } from './renewal.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
@@ -229,7 +229,13 @@ export class Gateway {
    *   that holds it cannot be read, and if that node cannot be told so much at once; nothing has changed then
    * @throws TransportUnavailableError (rejects) if the node that holds it does not answer
    */
-  async change(connection: string, channels: RequestedChange, requester: Requester): Promise<ChangeAnswer> {
+  async change(
+    connection: string,
+    channels: RequestedChange,
+    requester: Requester,
+    after?: number,
+  ): Promise<ChangeAnswer> {
+    const begun = performance.now();
     const { session } = requester;
     if (session.closed) throw closedRefusal(session);
     const node = nodeOf(connection);
@@ -239,19 +245,39 @@ export class Gateway {
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
     const { unsubscribe, renew } = channels;
     const renewal = renew ? await this.decideRenewal(node, connection, requester) : undefined;
-    const change: ConnectionChange = { connection, auth, subscribe, claims, replays, unsubscribe, renewal };
+    const age = { tookMs: Math.ceil(performance.now() - begun), after };
+    const change: ConnectionChange = { connection, auth, subscribe, claims, replays, unsubscribe, renewal, age };
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
     if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome.errors[index]]));
-    const told = answers.map((answer) => {
-      const error = errors.get(answer.channel);
-      return error ? { channel: answer.channel, error } : answer;
+    // The application has ended them meanwhile: authorizers are asked once more.
+    const overruled = after === undefined ? subscribe.filter((channel) => errors.get(channel) === 'OVERRULED') : [];
+    const again = await this.changeAgain(connection, overruled, channels, requester, outcome.order);
+    const told = answers.map((answer): ChannelAnswer => {
+      const { channel } = answer;
+      const error = errors.get(channel);
+      if (error === undefined) return answer;
+      return again.get(channel) ?? { channel, error: error === 'OVERRULED' ? 'CHANNEL_DENIED' : error };
     });
     return {
       channels: told,
       ...(replayAnswers.length > 0 && { replays: replayAnswers }),
       ...(renew && { renewed: outcome.isRenewed }),
     };
+  }
+
+  private async changeAgain(
+    connection: string,
+    subscribe: readonly string[],
+    { claims, replays }: RequestedChange,
+    requester: Requester,
+    after: number,
+  ): Promise<ReadonlyMap<string, ChannelAnswer>> {
+    if (subscribe.length === 0) return new Map();
+    const theirs = replays.filter(({ channel }) => subscribe.includes(channel));
+    const change = { subscribe, unsubscribe: [], claims, replays: theirs, renew: false };
+    const { channels } = await this.change(connection, change, requester, after);
+    return new Map(channels.map((answer) => [answer.channel, answer]));
   }
 
   /** @returns what the sign-in may have of what a stream has; `undefined` if it does not take the place of the stream's own */
@@ -322,9 +348,12 @@ export class Gateway {
     if (change === undefined) return this.answers.answer(recover);
     const { maxSubscriptionsPerConnection } = this.settings.limits;
     const asked = readConnectionChange(change, maxSubscriptionsPerConnection);
+    const { tookMs } = asked.age;
+    // It may have been on its way for as long as that is waited for.
+    const age = { ...asked.age, tookMs: tookMs + this.settings.timeoutMs };
     // Whether this client may have it, that node has decided; not what any client may have here.
     const { channels } = this.parts;
-    return writeChangeOutcome(await this.apply(asked, (channel) => channels.faultOf(channel)));
+    return writeChangeOutcome(await this.apply({ ...asked, age }, (channel) => channels.faultOf(channel)));
   }
 
   /** See {@link HeldConnections.endOpening}. */
@@ -339,27 +368,30 @@ export class Gateway {
   }
 
   private async apply(
-    { connection: id, auth, subscribe, claims, replays, unsubscribe, renewal }: ConnectionChange,
+    { connection: id, auth, subscribe, claims, replays, unsubscribe, renewal, age }: ConnectionChange,
     faultOf: (channel: string) => SubscribeError | undefined = () => undefined,
   ): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
     if (connection === undefined || !isOf(connection.session.auth, auth)) return null;
     connection.unsubscribe(unsubscribe);
     const isRenewed = renewal !== undefined && auth !== null && connection.renew(auth, renewal);
+    const { ends } = this.directory;
+    const overruled = new Set(subscribe.filter((channel) => ends.overrule(id, channel, age)));
     const answers = await connection.subscribe(
-      subscribe.map((channel) => withError(channel, faultOf(channel))),
+      subscribe.flatMap((channel) => (overruled.has(channel) ? [] : withError(channel, faultOf(channel)))),
       claims,
-      replays,
+      replays.filter(({ channel }) => !overruled.has(channel)),
       auth,
     );
-    return { errors: answers.map(({ error }) => error), isRenewed };
+    const errors = new Map(answers.map(({ channel, error }) => [channel, error]));
+    return {
+      errors: subscribe.map((channel) => (overruled.has(channel) ? 'OVERRULED' : errors.get(channel))),
+      isRenewed,
+      order: ends.order,
+    };
   }
 }
 
 function withError(channel: string, error: SubscribeError | undefined): ChannelAnswer {
   return error === undefined ? { channel } : { channel, error };
-}
-
-function noConnection(): Refusal {
-  return new Refusal('noConnection', 'There is no such connection');
 }

@@ -27,3 +27,8 @@ export function closedRefusal({ closeReason }: Session): Refusal {
     ? new Refusal('signedOut', 'The sign-in was withdrawn or has expired')
     : new Refusal('clientLeft', 'The client has left');
 }
+
+/** Why nothing is done to a connection. */
+export function noConnection(): Refusal {
+  return new Refusal('noConnection', 'There is no such connection');
+}

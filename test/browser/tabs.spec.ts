@@ -4,6 +4,7 @@ import { build } from 'esbuild';
 import type { Browser, BrowserContext, Dialog, Page } from 'playwright-core';
 import {
   ClientConnectionChanges,
+  ClientConnections,
   defineChannel,
   MessagingModule,
   MessagingService,
@@ -183,6 +184,23 @@ describe('Tabs that share a connection', () => {
     for (const tab of [a, b, c, d]) expect(await tab.message()).toBe('tabs/all for all');
     post('all', 'again');
     for (const tab of [a, b, c, d]) expect(await tab.message()).toBe('tabs/all again');
+  });
+
+  test('are all told when the application ends a subscription of theirs, and go on with the others', async () => {
+    await using context = await browser.newContext();
+    const tabs = await openTabs(context, 3, 'tabs/lost');
+    for (const tab of tabs) expect(await tab.subscribe('tabs/kept')).toBe('subscribed');
+    const connections = running.app.get(ClientConnections);
+    const { connections: holders } = await connections.list({ channel: 'tabs/lost' });
+    expect(holders).toHaveLength(1);
+    expect(await connections.unsubscribe(holders[0]!.connection, 'tabs/lost')).toBe(true);
+    for (const tab of tabs) expect(await tab.message()).toMatch(/^error: ChannelDeniedError: /);
+    post('lost', 'unheard');
+    post('kept', 'heard');
+    for (const tab of tabs) expect(await tab.message()).toBe('tabs/kept heard');
+    expect(await tabs[2]!.subscribe('tabs/lost')).toBe('subscribed');
+    post('lost', 'heard again');
+    expect(await tabs[2]!.message()).toBe('tabs/lost heard again');
   });
 
   test('go on when the one that leads is closed, by one connection again, and nothing comes twice', async () => {

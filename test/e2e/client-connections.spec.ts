@@ -171,6 +171,30 @@ describe('ClientConnections', () => {
     }
   });
 
+  test('keeps from a client what an authorizer allows that was asked before, on any server', async () => {
+    await using opened = await at(a).as('ada').open();
+    const { connection } = opened.ready;
+    const room = Rooms.for({ roomId: 7 });
+    for (const server of [a, b]) {
+      const { asked } = server.app.get(RoomAccess);
+      for (const isStillAllowed of [false, true]) {
+        const change = at(server)
+          .as('ada')
+          .changed(connection, { subscribe: [room.name] });
+        const before = await asked.next();
+        // It is not subscribed to it yet.
+        expect(await connectionsOf(b).unsubscribe(connection, room)).toBe(false);
+        before.decide(true);
+        // Whoever is asked now knows.
+        (await asked.next()).decide(isStillAllowed);
+        const error = isStillAllowed ? {} : { error: 'CHANNEL_DENIED' };
+        expect(await change).toEqual([{ channel: room.name, ...error }]);
+        expect((await connectionsOf(b).list({ channel: room })).connections).toHaveLength(isStillAllowed ? 1 : 0);
+      }
+      expect(await connectionsOf(a).unsubscribe(connection, room)).toBe(true);
+    }
+  });
+
   test('disconnects a user whose stream is just being decided about, as soon as it opens', async () => {
     const opening = at(a)
       .as('eve')

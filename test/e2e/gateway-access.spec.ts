@@ -504,7 +504,7 @@ test('An unreadable answer of another server is answered 502, and logged a few t
     expect(response.status).toBe(502);
   }
   expect(running.logger.problems).toHaveLength(5);
-  expect(running.logger.problems[0]).toContain('the answer to a change must be an array, not an object');
+  expect(running.logger.problems[0]).toContain('the answer to a change must be an array, not undefined');
 });
 
 test('A change that another server asks for opens no channel that no client may have here', async () => {
@@ -537,6 +537,7 @@ test('A change that another server asks for opens no channel that no client may 
     subscribe: [...closed, Vault.name, Rooms.name, 'access/open/2'],
     positions: [],
     unsubscribe: [],
+    age: { tookMs: 0 },
   };
   await probe.redis.publish(own, packet({ kind: 'question', id: node, from: node, body: { change } }));
   // By number: 1 is CHANNEL_DENIED, 2 INVALID_CHANNEL. What a client may have, the other server has decided.

@@ -412,6 +412,18 @@ describe('A channel that is refused', () => {
     await last;
   });
 
+  test('while it is being asked for is left again, if the server has it after that', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const { stream } = await harness.subscribed();
+    const refused = client.subscribe('secret', () => {});
+    const change = await gateway.changes.next();
+    stream.event('messaging:withdrawn', { channels: ['secret'], reason: 'ended' });
+    await expect(refused).rejects.toThrow(ChannelDeniedError);
+    change.answer();
+    expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['secret'] });
+  });
+
   test('with a code of a later version is denied', async () => {
     await using harness = await Harness.start();
     const refused = harness.client.subscribe('secret', () => {});

@@ -272,6 +272,56 @@ describe('A request to another node', () => {
   });
 });
 
+describe('A question to all other nodes', () => {
+  test('is answered by each of them, and not by the one that asks', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    await using c = await Node.start(broker, () => 'of c');
+    const { bodies, areComplete } = await a.requests.askOthers('x', 60_000);
+    expect([new Set(bodies), areComplete]).toEqual([new Set([{ got: 'x' }, 'of c']), true]);
+    expect([a, b, c].map(({ asked }) => asked.pending)).toEqual([[], ['x'], ['x']]);
+    expect(a.requests['polls'].size).toBe(0);
+  });
+
+  test('is complete at once if there is no other, and sent to nobody', async () => {
+    await using a = await Node.start(new MemoryBroker());
+    const post = jest.spyOn(a.hub, 'post');
+    expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [], areComplete: true });
+    expect(post).not.toHaveBeenCalled();
+  });
+
+  test('is not complete if one of them fails to answer, or does not in time', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using _b = await Node.start(broker);
+    await using c = await Node.start(broker, () => Promise.reject(new Error('broken')));
+    expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [{ got: 'x' }], areComplete: false });
+    jest.spyOn(c.hub, 'post').mockResolvedValue(true);
+    expect(await a.requests.askOthers('x', 50)).toMatchObject({ bodies: [{ got: 'x' }], areComplete: false });
+  });
+
+  test('is not complete if the broker is away, or if nobody knows how many nodes there are', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using _b = await Node.start(broker);
+    jest.spyOn(a.hub, 'hearers').mockResolvedValueOnce(undefined);
+    expect(await a.requests.askOthers('x', 50)).toMatchObject({ bodies: [{ got: 'x' }], areComplete: false });
+    broker.cut();
+    expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [], areComplete: false });
+  });
+
+  test('ends with the application', async () => {
+    const broker = new MemoryBroker();
+    const a = await Node.start(broker);
+    await using b = await Node.start(broker, () => new Deferred().promise);
+    const asking = a.requests.askOthers('x', 60_000);
+    await b.asked.next();
+    await a.hub.close();
+    expect(await asking).toMatchObject({ bodies: [], areComplete: false });
+  });
+});
+
 describe('Whether there are other nodes', () => {
   test('is known as soon as one of them answers', async () => {
     const broker = new MemoryBroker();

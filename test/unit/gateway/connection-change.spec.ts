@@ -17,6 +17,7 @@ const CHANGE: ConnectionChange = {
   claims: new Map(),
   replays: [],
   unsubscribe: ['b'],
+  age: { tookMs: 7 },
 };
 const sent = (change: ConnectionChange): object => JSON.parse(JSON.stringify(writeConnectionChange(change))) as object;
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => String(index));
@@ -71,6 +72,10 @@ describe('A change that another node asks for', () => {
     ['a position without an offset', { ...CHANGE, positions: [['epoch']] }],
     ['a position with an offset of another type', { ...CHANGE, positions: [['epoch', '1']] }],
     ['a position with a long epoch', { ...CHANGE, positions: [['e'.repeat(129), 1]] }],
+    ['of no age', { ...CHANGE, age: undefined }],
+    ['of an age of another type', { ...CHANGE, age: { tookMs: '7' } }],
+    ['of a negative age', { ...CHANGE, age: { tookMs: -1 } }],
+    ['of an age after nothing that can be counted', { ...CHANGE, age: { tookMs: 7, after: null } }],
     ['a position of three parts', { ...CHANGE, positions: [['epoch', 1, 2]] }],
     ['a renewal without lists', { ...CHANGE, renewal: {} }],
     ['a renewal of too much', { ...CHANGE, renewal: { granted: names(11), denied: [] } }],
@@ -83,17 +88,22 @@ describe('A change that another node asks for', () => {
 describe('The answer to it', () => {
   test('is one outcome for each channel, or nothing', () => {
     const errors = [undefined, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'] as const;
-    const outcome = { errors, isRenewed: false };
+    const outcome = { errors, isRenewed: false, order: 0 };
     // As nodes of before read it, which ask for no renewal.
     expect(writeChangeOutcome(outcome)).toEqual([0, 1, 2, 3]);
     expect(readChangeOutcome(writeChangeOutcome(outcome), 4)).toEqual(outcome);
     expect(writeChangeOutcome(null)).toBeNull();
-    expect(readChangeOutcome([], 0)).toEqual({ errors: [], isRenewed: false });
+    expect(readChangeOutcome([], 0)).toEqual({ errors: [], isRenewed: false, order: 0 });
     expect(readChangeOutcome(null, 4)).toBeNull();
   });
 
   test('says whether the sign-in was renewed', () => {
-    const outcome = { errors: [undefined, 'CHANNEL_DENIED'], isRenewed: true } as const;
+    const outcome = { errors: [undefined, 'CHANNEL_DENIED'], isRenewed: true, order: 3 } as const;
+    expect(readChangeOutcome(JSON.parse(JSON.stringify(writeChangeOutcome(outcome))), 2)).toEqual(outcome);
+  });
+
+  test('says what has to be decided about once more, and after what', () => {
+    const outcome = { errors: [undefined, 'OVERRULED'], isRenewed: false, order: 3 } as const;
     expect(readChangeOutcome(JSON.parse(JSON.stringify(writeChangeOutcome(outcome))), 2)).toEqual(outcome);
   });
 
@@ -102,11 +112,12 @@ describe('The answer to it', () => {
     ['what only looks like a list', { length: 1e9 }, 1],
     ['too short', [0], 2],
     ['too long', [0, 0], 1],
-    ['an unknown outcome', [4], 1],
+    ['an unknown outcome', [5], 1],
     ['a text', ['0'], 1],
     ['an object', [{}], 1],
     ['renewed without outcomes', { renewed: true }, 1],
-    ['neither renewed nor not', { errors: [0], renewed: 1 }, 1],
+    ['neither renewed nor not', { errors: [0], renewed: 1, order: 1 }, 1],
+    ['after nothing that can be counted', { errors: [4], renewed: false }, 1],
   ])('is refused if it is %s', (_what, answer, count) => {
     expect(() => readChangeOutcome(answer, count)).toThrow(InvalidMessageError);
   });

@@ -131,6 +131,15 @@ describe('Ending the connections of a user', () => {
     expect(a.gateway['opening'].size).toBe(0);
   });
 
+  test('expects those back that are told to come back, and no others', async () => {
+    const node = await GatewayNode.start();
+    const [ada, bob] = [await clientOf(node, 'ada', 'news'), await clientOf(node, 'bob', 'news')];
+    await node.gateway.directory.order({ ...disconnect('ada'), reconnect: true });
+    await node.gateway.directory.order(disconnect('bob'));
+    expect([ada, bob].map(({ session }) => session.closeReason)).toEqual(['reconnect', 'disconnected']);
+    expect(node.gateway['lost'].recent).toEqual([[ada.connection.id, ada.connection.owner]]);
+  });
+
   test('is not complete while a node does not answer, and while the broker is away', async () => {
     const { a, b, broker } = await twoNodes();
     const c = await GatewayNode.start(broker);
