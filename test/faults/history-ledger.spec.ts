@@ -185,6 +185,25 @@ describe('the checker of channels with history', () => {
     expect(ledger.check().findings).toEqual([]);
   });
 
+  test('follows a history that branches where a replica takes over without the tail: who has the tail keeps it', () => {
+    const ledger = new HistoryLedger(() => KEEPS);
+    const [had, other, blind] = ['had', 'other', 'blind'].map((reader) =>
+      ledger.add(new HistoryLog(reader, CHANNEL, () => true, 0)),
+    ) as [HistoryLog, HistoryLog, HistoryLog];
+    const give = (log: HistoryLog, n: number, epoch: string, offset: number): void =>
+      log.message('p', CHANNEL, n, n, log === blind ? undefined : { epoch, offset });
+    for (const n of [1, 2, 3, 4, 5, 6]) ledger.posted('p', CHANNEL, n, n, true);
+    for (const log of [had, other, blind]) for (const n of [1, 2]) give(log, n, 'e', n);
+    // 3 and 4 are of the tail; 4 was tried again.
+    for (const log of [had, blind]) for (const n of [3, 4]) give(log, n, 'e', n);
+    for (const log of [had, other, blind]) for (const [index, n] of [4, 5, 6].entries()) give(log, n, 'f', 3 + index);
+    expect(ledger.check().findings).not.toEqual([]);
+    ledger.canBranch = true;
+    expect(ledger.check().findings).toEqual([]);
+    give(other, 5, 'f', 4);
+    expect(kinds(ledger.check())).toEqual(['doubled']);
+  });
+
   test('takes a gap where more has come than is kept, if all comes that is kept', () => {
     expect(check([1, 2, 'trimmed', ...tail(190)], { history: LONG }).findings).toEqual([]);
     expect(kinds(check([1, 2, 'trimmed', ...tail(198)], { history: LONG }))).toEqual(['needless loss', 'doubled gap']);

@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import type { Fault } from './fault-schedule.js';
 import type { FaultBroker } from './fault-world.js';
 import { RedisCluster } from './redis-cluster.js';
 import { RedisSentinel } from './redis-sentinel.js';
@@ -21,7 +22,8 @@ export class SentinelBroker implements FaultBroker {
     return { sentinels: [{ host: '127.0.0.1', port: this.sentinel.port }], name: 'main' };
   }
 
-  async inflict(): Promise<void> {
+  async inflict({ kind }: Fault): Promise<void> {
+    if (kind === 'redis-crash') return this.sentinel.crash();
     const master = new Redis(this.sentinel.servers[0].url);
     try {
       await master.call('CLIENT', 'PAUSE', PAUSE_MS, 'WRITE');

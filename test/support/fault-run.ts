@@ -129,6 +129,7 @@ export class Run implements Scene {
     // Only now it is known where clients went since.
     for (const { fault, fromMs, untilMs } of [...this.before, ...this.inflicted]) explain(this, fault, fromMs, untilMs);
     this.histories.wipes = this.inflicted.filter(({ fault: { kind } }) => isWipe(kind)).length;
+    this.histories.canBranch = this.inflicted.some(({ fault: { kind } }) => kind === 'redis-crash');
     const { findings, counts } = this.ledger.check();
     const histories = this.histories.check();
     const openings = this.readers.flatMap(({ openedAtMs }) => openedAtMs.slice(1).map((atMs) => atMs - this.startMs));

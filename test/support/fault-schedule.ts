@@ -40,8 +40,8 @@ export const FAULT_KINDS = [
 
 type DrawnKind = (typeof FAULT_KINDS)[number];
 
-/** Also what only other brokers than a single Redis do: another server is the master now; slots move between members. */
-export type FaultKind = DrawnKind | 'redis-failover' | 'redis-reshard';
+/** Also what only other brokers than a single Redis do: another server is the master now, by plan or since the former one was killed; slots move between members. */
+export type FaultKind = DrawnKind | 'redis-failover' | 'redis-crash' | 'redis-reshard';
 
 /** Whether Redis forgets all histories by it. */
 export function isWipe(kind: FaultKind): boolean {

@@ -89,6 +89,8 @@ export class HistoryLedger {
   startMs = 0;
   /** How often histories were wiped while the readers were there, or might have been. */
   wipes = 0;
+  /** Whether another Redis may have taken over without the tail. */
+  canBranch = false;
   readonly #posted = new Map<string, Posted[]>();
   readonly #last = new Map<string, number>();
 
@@ -121,6 +123,7 @@ export class HistoryLedger {
       const logs = this.logs.filter(({ hears }) => hears(name));
       const order = new HistoryOrder(
         logs.map(({ entries }) => entries.filter((entry) => !('key' in entry) || entry.channel === name)),
+        this.canBranch,
       );
       const posted = (this.#posted.get(name) ?? []).toSorted((a, b) => a.n - b.n);
       const channel = { name, order, posted, maxMessages: this.maxMessages(name) };
@@ -162,6 +165,7 @@ export class HistoryLedger {
   private mayBeGone(order: HistoryOrder, ranks: readonly (number | undefined)[], index: number): boolean {
     const before = ranks.slice(0, index).findLast((rank) => rank !== undefined);
     const behind = ranks.slice(index + 1).find((rank) => rank !== undefined);
+    if (order.hasBranched(before ?? 0, behind ?? Infinity)) return true;
     if (before === undefined || behind === undefined) return this.wipes > 0;
     return order.epochAt(before) !== order.epochAt(behind) || order.hasUnseen(before, behind);
   }
@@ -200,6 +204,12 @@ class LogCheck {
     // Behind a wipe it is of the history that began then.
     const after = this.gaps.some(({ reason }) => reason === 'epoch') ? Infinity : (this.last ?? 0);
     const rank = position ? order.rankAt(position) : order.rankOf(key, after);
+    // A reader that knows no positions may have it from either branch: it is in the way of nothing.
+    if (
+      order.isLost(message) &&
+      (rank === undefined || message.position !== undefined || rank !== (this.last ?? 0) + 1)
+    )
+      return;
     if (rank === undefined)
       return this.find('disorder', `${message.key} has no place in the order of the others`, message);
     if (this.last !== undefined && rank <= this.last) {

@@ -32,6 +32,9 @@ interface Numbering {
 /**
  * The order of the messages of one channel, as those readers say together who get to know positions. Ranks go on where a history
  * was wiped and began anew.
+ *
+ * A replica that takes over may lack the tail of what its master had: the history branches. The new epoch goes on where that of the master
+ * was known to the replica; the tail has no ranks, and nobody is owed it.
  */
 export class HistoryOrder {
   /** Messages that are at two places, and places that have two messages. */
@@ -45,15 +48,27 @@ export class HistoryOrder {
   readonly #growth: { readonly atMs: number; readonly rank: number }[] = [];
 
   readonly #keys = new Map<number, string>();
+  /** The last offset of an epoch that the next one goes on from, where its tail was lost. */
+  readonly #ends = new Map<string, number>();
+  /** The messages of tails. */
+  readonly #tails = new Set<string>();
 
-  /** @param logs - what each reader got of the channel, in order */
-  constructor(logs: readonly (readonly (Placed | Gap)[])[]) {
+  /**
+   * @param logs - what each reader got of the channel, in order
+   * @param canBranch - whether a master was killed; else a history that goes back without a gap is wrong
+   */
+  constructor(logs: readonly (readonly (Placed | Gap)[])[], canBranch = false) {
     const seen = logs.flatMap((log) =>
       log.filter((entry) => 'key' in entry && entry.position !== undefined),
     ) as (Placed & {
       readonly position: Position;
     })[];
-    for (const { atMs, position } of seen) this.see(position, atMs);
+    const first = firstOffsets(seen.map(({ position }) => position));
+    if (canBranch) for (const log of logs) this.findBranches(log, first);
+    for (const { atMs, position, key } of seen) {
+      if (this.isInTail(position)) this.#tails.add(key);
+      else this.see(position, atMs);
+    }
     for (const log of logs) this.join(log);
     this.epochs = [...new Set(this.#numberings.values())].toSorted((a, b) => a.firstSeenMs - b.firstSeenMs);
     let base = 0;
@@ -62,6 +77,7 @@ export class HistoryOrder {
       base += numbering.last;
     }
     for (const { key, position, atMs } of seen.toSorted((a, b) => a.atMs - b.atMs)) {
+      if (this.isInTail(position)) continue;
       const rank = this.rankAt(position)!;
       const [own = [], there] = [this.#ranks.get(key), this.#keys.get(rank)];
       // A post that was tried again after a wipe may be in the history before it, and in the one behind it.
@@ -76,6 +92,19 @@ export class HistoryOrder {
       this.#keys.set(rank, key);
       if (rank > (this.#growth.at(-1)?.rank ?? 0)) this.#growth.push({ atMs, rank });
     }
+  }
+
+  /** Whether a message is one that only its first readers have, since the master that had it is gone; it may be elsewhere too. */
+  isLost({ key, position }: Placed): boolean {
+    return position === undefined ? this.#tails.has(key) : this.isInTail(position);
+  }
+
+  /** Whether a history branched between two ranks: what was posted there may be gone. */
+  hasBranched(after: number, before: number): boolean {
+    return [...this.#ends].some(([epoch, offset]) => {
+      const rank = this.rankAt({ epoch, offset }) ?? 0;
+      return after <= rank && rank < before;
+    });
   }
 
   /** The last rank; none if nothing is known. */
@@ -122,6 +151,22 @@ export class HistoryOrder {
     return `${epoch + 1}:${rank - (this.epochs[epoch]?.base ?? 0)}`;
   }
 
+  private isInTail({ epoch, offset }: Position): boolean {
+    return offset > (this.#ends.get(epoch) ?? Infinity);
+  }
+
+  /** @param first - offset of each epoch */
+  private findBranches(log: readonly (Placed | Gap)[], first: ReadonlyMap<string, number>): void {
+    let from: Position | undefined = undefined;
+    for (const entry of log) {
+      const to: Position | undefined = 'key' in entry ? entry.position : undefined;
+      if (from && to && from.epoch !== to.epoch && to.offset === first.get(to.epoch) && to.offset <= from.offset) {
+        this.#ends.set(from.epoch, to.offset - 1);
+      }
+      from = to;
+    }
+  }
+
   private see({ epoch, offset }: Position, atMs: number): void {
     const numbering = this.#numberings.get(epoch);
     if (!numbering) this.#numberings.set(epoch, { last: offset, firstSeenMs: atMs, base: 0 });
@@ -143,7 +188,8 @@ export class HistoryOrder {
         gaps.push(entry);
         continue;
       }
-      const to = entry.position;
+      const to = entry.position && this.isInTail(entry.position) ? undefined : entry.position;
+      if (entry.position && !to) continue;
       const isNext = gaps.length === 0 ? to?.offset === (from?.offset ?? NaN) + 1 : gaps.every(isTrimming);
       if (from && to && from.epoch !== to.epoch && isNext) this.unite(from.epoch, to.epoch);
       from = to;
@@ -162,6 +208,13 @@ export class HistoryOrder {
   private conflict(what: string, rank: number): void {
     this.conflicts.push(`${this.placeOf(rank)}: ${what}`);
   }
+}
+
+/** Of each epoch, the lowest one that was seen. */
+function firstOffsets(positions: readonly Position[]): Map<string, number> {
+  const first = new Map<string, number>();
+  for (const { epoch, offset } of positions) first.set(epoch, Math.min(offset, first.get(epoch) ?? Infinity));
+  return first;
 }
 
 function isTrimming({ reason }: Gap): boolean {

@@ -54,6 +54,15 @@ export class RedisSentinel implements AsyncDisposable {
     }
   }
 
+  /** Kills the master; resolves when the Sentinel names the replica. */
+  async crash(): Promise<void> {
+    await this.servers[0].kill();
+    using probe = new RedisProbe(`redis://127.0.0.1:${this.port}`);
+    const master = (): Promise<unknown> => probe.redis.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main');
+    while (!String(await master()).includes(String(this.servers[1].port)))
+      await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.sentinel, ...this.servers].map((server) => server.kill()));
     await rm(this.file, { force: true });
