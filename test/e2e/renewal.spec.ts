@@ -15,6 +15,7 @@ import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
 
 const News = defineChannel<number>('renewal/news', undefined, { clients: true });
 const Staff = defineChannel<number>('renewal/staff', undefined, { clients: true, requiredScopes: ['staff'] });
@@ -217,4 +218,43 @@ describe.each([
     await statuses.until(({ state }) => state === 'open');
     expect(gaps.pending).toEqual([]);
   });
+});
+
+test('A renewal that cannot reach the server of the stream for a while is tried again, and in time', async () => {
+  await using link = await TcpProxy.start(Number(new URL(redis.url).port));
+  const statuses = new Queue<ClientStatus>();
+  const messages = new Queue<number>();
+  const options = { redis: `redis://127.0.0.1:${link.port}`, gateway: { guards: [HeaderGuard], timeoutMs: 300 } };
+  await using other = await startApp({ imports: [MessagingModule.forRoot(options)], providers: [Access] });
+  const holder = servers.Express!;
+  const given: number[] = [];
+  const client = new MessagingClient({
+    url: `${holder.url}/messages`,
+    headers: () => {
+      // Only the first one is short.
+      const next = signIn(given.length === 0 ? 5_000 : 60_000);
+      given.push(next.expiresAt);
+      return { 'x-sign-in': JSON.stringify(next) };
+    },
+    fetch: (input, init) => {
+      const url = input as string;
+      return fetch(url.endsWith('/channels') ? url.replace(holder.url, other.url) : url, init);
+    },
+  });
+  ends.push(() => client.close());
+  client.onStatus(statuses.push);
+  link.mode = 'refuse';
+  link.cut();
+  await client.subscribe(News.name, messages.push as never);
+  const failed = await statuses.until((status) => status.state === 'open' && status.error !== undefined);
+  expect(failed.error?.message).toContain('504');
+  link.mode = 'pass';
+  await statuses.until((status) => status.state === 'open' && status.error === undefined);
+  await using witness = await SseClient.connect(`${holder.url}/messages?channel=${News.name}`, {
+    headers: { 'x-sign-in': JSON.stringify({ userId: 'eve', expiresAt: given[0] }) },
+  });
+  await witness.ended;
+  await post(holder, 1);
+  expect(await messages.next()).toBe(1);
+  expect(statuses.pending.filter(({ state }) => state !== 'open')).toEqual([]);
 });
