@@ -25,6 +25,7 @@ export type GateCheck = (isWanted: () => boolean) => Promise<void>;
 export class InboundGate {
   private inbound!: Pick<Inbound, 'receive' | 'lose' | 'reject'>;
   private check: GateCheck | undefined = undefined;
+  private isKnown: (position: Position) => boolean = () => true;
   /** How often it was shut. */
   private turn = 0;
   private opening: Deferred | undefined = undefined;
@@ -59,10 +60,12 @@ export class InboundGate {
   /**
    * Shuts, now and whenever the link is interrupted, until a check has passed.
    *
+   * @param isKnown - whether everything is known of the channel that passes, up to where it is now
    * @returns resolves when it is open
    */
-  guard(check: GateCheck): Promise<void> {
+  guard(check: GateCheck, isKnown: (position: Position) => boolean): Promise<void> {
     this.check = check;
+    this.isKnown = isKnown;
     this.shut();
     return this.passed();
   }
@@ -97,7 +100,10 @@ export class InboundGate {
     if (this.check !== undefined) this.shut();
   }
 
-  /** What is read of histories passes when it is open. */
+  /**
+   * What is read of histories passes when it is open. It may be read by a link that lives while the other one is dead, which nobody
+   * has noticed: so it is asked where the channel is that passes.
+   */
   guarded(store: HistoryStore): HistoryStore {
     return {
       append: (...post) => store.append(...post),
@@ -105,7 +111,10 @@ export class InboundGate {
       changes: store.changes && ((since) => store.changes!(since)),
       read: async (channel, ...from): Promise<HistoryRead> => {
         const read = await store.read(channel, ...from);
-        if (channel !== this.exempt) await this.passed();
+        if (channel === this.exempt || this.check === undefined) return read;
+        const [position] = await store.positions([this.exempt]);
+        if (this.opening === undefined && !this.isKnown(position!)) this.shut();
+        await this.passed();
         return read;
       },
     };

@@ -67,7 +67,11 @@ export class Revocations {
    * @returns resolves when they are; never rejects
    */
   start(): Promise<void> {
-    return this.kept === undefined ? Promise.resolve() : this.hub.gate.guard((isWanted) => this.catchUp(isWanted));
+    if (this.kept === undefined) return Promise.resolve();
+    return this.hub.gate.guard(
+      (isWanted) => this.catchUp(isWanted),
+      (position) => this.plain !== undefined || position.epoch === BEGINNING.epoch || isBehind(this.last, position),
+    );
   }
 
   /**

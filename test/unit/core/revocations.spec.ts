@@ -81,6 +81,21 @@ describe('A revocation', () => {
     expect(seen).toEqual([]);
   });
 
+  test('that a node does not hear is known to it before anything that it reads of a history', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    await two.known;
+    const session = two.ada();
+    // Its subscriptions are dead, and it has not noticed.
+    two.transport.deliver = () => {};
+    expect(await one.revocations.revoke('ada', User)).toBe(true);
+    expect(await one.hub.post(Kept, 1)).toBe(true);
+    expect(session.closed).toBe(false);
+    const { deliveries } = await two.hub.readHistory(Kept.name, 1);
+    expect(deliveries.map(({ message }) => message)).toEqual([1]);
+    expect(session.closeReason).toBe('revoked');
+  });
+
   test('that could not be told is told as soon as that can be done, once', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
