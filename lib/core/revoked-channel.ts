@@ -16,7 +16,7 @@ const PLAIN = /^[\w.@-]{1,100}$/;
  * @throws ConfigurationError for what is no user's id
  * @example
  * ```ts
- * messages.addListener(revokedAuthenticationChannel(userId), (revoked) => this.forget(userId, revoked));
+ * messages.addListener(revokedAuthenticationChannel('ada'), (revoked) => console.log('signed out:', revoked));
  * ```
  */
 export function revokedAuthenticationChannel(userId: string | number): Channel<RevokedAuthentication> {

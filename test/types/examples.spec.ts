@@ -14,7 +14,7 @@ import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, type MsPattern } from '@nestjs/microservices';
 import * as messagingLibrary from 'nestjs-messaging';
 import {
-  AuthorizeChannel, ClientConnectionChanges, ClientConnections, Ctx, defineChannel, defineMessage, Message, Messages, MessageSource, MessagingModule, MessagingService, OnGap, OnMessage, Payload, Serializable,
+  AuthorizeChannel, ClientConnectionChanges, ClientConnections, Ctx, defineChannel, defineMessage, Message, Messages, MessageSource, MessagingModule, MessagingService, OnGap, OnMessage, Payload, revokedAuthenticationChannel, Serializable,
   SessionMessages, sourceRef, Sse, SseEvent, type ClientConnectionChange,
   type ClientContext, type Gap, type MessageContext,
 } from 'nestjs-messaging';
