@@ -1,10 +1,10 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, type Server, type Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { promisify } from 'node:util';
 import { MessagingModule, MessagingService, defineChannel } from 'nestjs-messaging';
 import { MessagingClient } from 'nestjs-messaging/client';
-import { EventStreams } from '../../lib/sse/event-streams.js';
 import { startApp, type AdapterName } from './apps.js';
 import { Queue } from './queue.js';
 import { randomFrom } from './random.js';
@@ -19,7 +19,7 @@ export interface FloodCalls {
   readonly server: {
     /** Posts numbers, and with each so many bytes to those who do not read. Gives the number after the last one. */
     post(options: { count: number; everyMs: number; bulkBytes: number }): Promise<number>;
-    state(): Promise<{ streams: number; maxTurnMs: number; rssMb: number }>;
+    state(): Promise<{ connections: number; maxTurnMs: number; rssMb: number }>;
   };
   readonly clients: {
     open(options: { url: string; count: number }): Promise<number>;
@@ -72,6 +72,7 @@ async function serve({
   const messaging = app.get(MessagingService);
   const delay = monitorEventLoopDelay({ resolution: 5 });
   delay.enable();
+  const server = app.getHttpServer() as Server;
   let n = 0;
   return {
     url,
@@ -88,7 +89,8 @@ async function serve({
       async state() {
         const maxTurnMs = delay.max / 1e6;
         delay.reset();
-        return { streams: app.get(EventStreams).size, maxTurnMs, rssMb: process.memoryUsage.rss() / 1e6 };
+        const connections = await promisify(server.getConnections.bind(server))();
+        return { connections, maxTurnMs, rssMb: process.memoryUsage.rss() / 1e6 };
       },
     },
   };
