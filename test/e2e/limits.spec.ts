@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import http2 from 'node:http2';
 import { Controller, type ModuleMetadata } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { afterEach, describe, expect, test } from '@jest/globals';
@@ -234,6 +236,30 @@ describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
     await running.app.get(MessagingService).postMessage(News, 'still here');
     expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
   });
+});
+
+test('Limits hold for streams over one connection of HTTP/2, and leave the others of it alone', async () => {
+  await using running = await startApp(modules({ maxConnections: 10, maxAnonymousConnections: 10 }), { http2: {} });
+  const session = http2.connect(running.url);
+  const statusOf = async (path: string) => {
+    const stream = session.request({ ':path': path, accept: 'text/event-stream' });
+    const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders & { ':status': number }];
+    return { stream, answer: `${headers[':status']} ${headers['retry-after'] ?? ''}` };
+  };
+  const all = await fifty(() => statusOf(`/messages?channel=${News.name}`));
+  const open = all.filter(({ answer }) => answer === '200 ');
+  expect([open.length, all.filter(({ answer }) => answer === '503 5').length]).toEqual([10, 40]);
+  open[0]!.stream.close(http2.constants.NGHTTP2_CANCEL);
+  while ((await statusOf('/quiet')).answer !== '200 ');
+  expect((await statusOf('/quiet')).answer).toBe('503 5');
+  const texts = open.slice(1).map(async ({ stream }) => {
+    let text = '';
+    for await (const chunk of stream.setEncoding('utf8')) if ((text += chunk).includes('still here')) return true;
+    return false;
+  });
+  await running.app.get(MessagingService).postMessage(News, 'still here');
+  expect(await Promise.all(texts)).toEqual(texts.map(() => true));
+  session.destroy();
 });
 
 /** Opens a stream when there is room, however long that takes. */
