@@ -1,5 +1,5 @@
 import type { Observable } from 'rxjs';
-import { describe } from '../protocol/channel-name.js';
+import { describe, kindOf } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import { GAP_REASONS, isGapReason, positionFrom } from '../protocol/position.js';
 import type { HistoryStore } from './history-store.js';
@@ -55,7 +55,7 @@ export class IsolatedTransport implements Transport {
           ? receiver(payload, subscription, channel)
           : receiveAt(payload, subscription, channel, position);
       }
-      const what = `${describe(payload)}, ${describe(subscription)} and ${describe(channel)}`;
+      const what = `${kindOf(payload)}, ${describe(subscription)} and ${describe(channel)}`;
       const error = new InvalidMessageError(`the transport must hand over three strings, not ${what}`);
       rejected?.(typeof channel === 'string' ? channel : '', error);
     };

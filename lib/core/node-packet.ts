@@ -1,4 +1,4 @@
-import { describe } from '../protocol/channel-name.js';
+import { kindOf } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 
 /**
@@ -28,7 +28,7 @@ export function isNodeId(value: unknown): value is string {
  */
 export function readNodePacket(value: unknown): NodePacket {
   if (typeof value !== 'object' || value === null) {
-    throw new InvalidMessageError(`a packet of another node is not ${describe(value)}`);
+    throw new InvalidMessageError(`a packet of another node is not ${kindOf(value)}`);
   }
   const { kind, id, from, reason, body } = value as Record<string, unknown>;
   if (typeof id !== 'string' || !UUID.test(id)) throw wrong('id', id);
@@ -50,5 +50,5 @@ export function readNodePacket(value: unknown): NodePacket {
 }
 
 function wrong(property: string, value: unknown): InvalidMessageError {
-  return new InvalidMessageError(`"${property}" of a packet of another node is not ${describe(value)}`);
+  return new InvalidMessageError(`"${property}" of a packet of another node is not ${kindOf(value)}`);
 }

@@ -186,6 +186,16 @@ export function describe(value: unknown): string {
   }
 }
 
+/**
+ * What kind of value something is, and not which: for what came from elsewhere, or is about to leave, since contents of messages have
+ * no place in logs and errors. Takes any value; never throws.
+ */
+export function kindOf(value: unknown): string {
+  if (value === '') return 'an empty string';
+  const holdsIt = typeof value !== 'object' && typeof value !== 'function' && value !== undefined;
+  return holdsIt ? `a ${typeof value}` : describe(value);
+}
+
 function describeSafe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';

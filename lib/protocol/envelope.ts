@@ -1,4 +1,4 @@
-import { describe } from './channel-name.js';
+import { kindOf } from './channel-name.js';
 import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
 import { splitEnvelope } from './split-envelope.js';
@@ -78,7 +78,7 @@ export function decodeEnvelope(payload: string): Envelope {
 function readMetadata({ v, node, at, n, type, meta }: Record<string, unknown>): Omit<Envelope, 'data' | 'text'> {
   if (v !== ENVELOPE_VERSION) {
     throw new InvalidMessageError(
-      `its envelope has version ${describe(v)}; this node reads version ${ENVELOPE_VERSION}`,
+      `its envelope has version ${typeof v === 'number' ? v : kindOf(v)}; this node reads version ${ENVELOPE_VERSION}`,
     );
   }
   return {
@@ -95,7 +95,8 @@ function parse(payload: string): unknown {
   try {
     return JSON.parse(payload);
   } catch (error) {
-    throw new InvalidMessageError(`it is not JSON: ${(error as Error).message}`, { cause: error });
+    // The words of the engine hold a part of it.
+    throw new InvalidMessageError('it is not JSON', { cause: error });
   }
 }
 

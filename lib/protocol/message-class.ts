@@ -1,4 +1,4 @@
-import { describe } from './channel-name.js';
+import { kindOf } from './channel-name.js';
 import type { Class } from './message.js';
 import { classOf, describePlace, typeName } from './serializable.js';
 
@@ -15,7 +15,7 @@ export function isInstance(value: unknown, type: Class): boolean {
 /** What a value is that is no instance of a class, for errors. */
 export function describeOther(value: unknown, type: Class): string {
   const other = typeof value === 'object' && value !== null ? readableClassOf(value) : undefined;
-  if (other === undefined || typeName(other) !== typeName(type)) return describe(value);
+  if (other === undefined || typeName(other) !== typeName(type)) return kindOf(value);
   const places = [other, type].map((each) => describePlace(each as Class));
   return `an instance of another class of that name (${places.join(' and ')}: a module that was loaded twice makes two classes)`;
 }

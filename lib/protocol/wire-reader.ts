@@ -1,5 +1,5 @@
 import type { AuthenticationInfo } from './authentication.js';
-import { MAX_CHANNEL_NAME_LENGTH, describe } from './channel-name.js';
+import { MAX_CHANNEL_NAME_LENGTH, kindOf } from './channel-name.js';
 import { InvalidMessageError } from './errors.js';
 import { readAuthentication } from './read-authentication.js';
 
@@ -68,5 +68,7 @@ export function readAuth(value: unknown, path: string): AuthenticationInfo | nul
 }
 
 function wrong(path: string, expected: string, value: unknown): InvalidMessageError {
-  return new InvalidMessageError(`${path} must be ${expected}, not ${describe(value)}`);
+  // Numbers are places and times, of the library itself.
+  const found = typeof value === 'number' ? String(value) : kindOf(value);
+  return new InvalidMessageError(`${path} must be ${expected}, not ${found}`);
 }

@@ -84,6 +84,11 @@ export function isElsewhere(error: Error): boolean {
   return ELSEWHERE.test(error.message);
 }
 
+/** What Redis answered, without the arguments of the command, which hold messages. */
+export function replyText({ message }: Error): string {
+  return message.replace(/,? with args beginning with:.*$/s, '');
+}
+
 /** What went wrong, in words; also where an error has none, as ECONNREFUSED of several addresses. */
 export function causeOf(error: Error): string {
   // A Cluster reports that all nodes failed and keeps why.

@@ -5,7 +5,7 @@ import { TransportUnavailableError } from '../protocol/errors.js';
 import { HistoryBatch, countForBatch, readAppendAnswer, type PendingPost } from './redis-history-batch.js';
 import { APPEND_SCRIPT } from './redis-history-scripts.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
-import { isElsewhere, isReply } from './redis-client.js';
+import { isElsewhere, isReply, replyText } from './redis-client.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 import { MAX_PENDING_BYTES } from './redis-publisher.js';
@@ -245,7 +245,7 @@ export class RedisHistoryAppends {
     const { batch } = post;
     if (batch?.isUnclear === true) return this.settle(post, { kind: 'unknown' });
     const cause = batch?.lastError;
-    const why = cause?.message ?? `Redis could not be reached for ${this.timeoutMs} ms`;
+    const why = (cause && replyText(cause)) ?? `Redis could not be reached for ${this.timeoutMs} ms`;
     this.settle(post, {
       kind: 'refused',
       error: new TransportUnavailableError(`It is not appended: ${why}`, { cause }),

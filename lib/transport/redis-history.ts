@@ -15,7 +15,7 @@ import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
 import { readList, readText } from '../protocol/wire-reader.js';
-import { isDenial, isReply } from './redis-client.js';
+import { isDenial, isReply, replyText } from './redis-client.js';
 import { RedisHistoryAppends } from './redis-history-appends.js';
 import { boundsOf, positionOf, readPage } from './redis-history-read.js';
 import { askedOf, readChanges, timeIn } from './redis-history-moment.js';
@@ -146,7 +146,7 @@ export class RedisHistory implements HistoryStore {
       const { cause } = error as Error;
       if (cause instanceof Error && (isDenial(cause) || MISSING.test(cause.message))) {
         const [, command = 'EVAL'] = /the '([\w|]+)' command|unknown command ['`](\w+)/i.exec(cause.message) ?? [];
-        return lacks(address, command.toUpperCase(), cause.message);
+        return lacks(address, command.toUpperCase(), replyText(cause));
       }
     }
     return undefined;
@@ -185,7 +185,7 @@ export class RedisHistory implements HistoryStore {
       });
     } catch (cause) {
       if (cause instanceof TransportUnavailableError) throw cause;
-      const text = `${what}: ${isReply(cause as Error) ? '' : 'the link failed: '}${(cause as Error).message}`;
+      const text = `${what}: ${isReply(cause as Error) ? '' : 'the link failed: '}${replyText(cause as Error)}`;
       throw new TransportUnavailableError(text, { cause });
     } finally {
       this.questions.delete(end);

@@ -9,6 +9,7 @@ import type {
   TransportStatus,
 } from '../core/transport.js';
 import { isTemplate } from '../protocol/channel-name.js';
+import { replyText } from './redis-client.js';
 import { declaredHistories } from '../protocol/declared-channels.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
@@ -122,7 +123,7 @@ export class RedisTransport implements Transport {
     this.publisher = new RedisPublisher(publishTimeoutMs, posts);
     this.reader = new PayloadReader(this.mark, maxMessageBytes);
     this.history = new RedisHistory(this.names, publishTimeoutMs, {
-      refused: (cause) => this.refuseHistory(`refuses to append to histories: ${cause.message}`, cause),
+      refused: (cause) => this.refuseHistory(`refuses to append to histories: ${replyText(cause)}`, cause),
       unanswered: () => this.refuseHistory(this.unansweredText),
       answered: () => this.acceptedHistory(),
       malformed: (channel, error) => this.reader.reject(channel, error),
@@ -312,7 +313,7 @@ export class RedisTransport implements Transport {
 
   /** Posts that Redis does not accept are the poster's `false`; why is told once for each answer that it gives. */
   private refused(cause: Error): void {
-    this.refuse(`refuses PUBLISH: ${cause.message}`, cause);
+    this.refuse(`refuses PUBLISH: ${replyText(cause)}`, cause);
   }
 
   private unanswered(): void {

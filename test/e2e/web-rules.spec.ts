@@ -2,8 +2,12 @@ import { Controller, Get, Post, VersioningType, type INestApplication } from '@n
 import { APP_GUARD } from '@nestjs/core';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { request, type IncomingHttpHeaders } from 'node:http';
-import { defineChannel, MessagingModule, type GatewayOptions } from 'nestjs-messaging';
+import { defineChannel, MessagingModule, Serializable, type GatewayOptions } from 'nestjs-messaging';
+import { Hub } from '../../lib/core/hub.js';
+import { MemoryBroker } from '../../lib/transport/memory-broker.js';
+import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
+import { RecordingReporter } from '../support/recording-reporter.js';
 import { ReadsUser } from '../support/reads-user.js';
 
 // What browsers, caches and pages of other sites have to do with the gateway.
@@ -245,5 +249,47 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
     }
     const missing = await ask(other.url, '/messages', {}, '{}');
     expect([missing.status, missing.headers['cache-control']]).toEqual([404, undefined]);
+  });
+});
+
+describe('The log of a server', () => {
+  const SECRET = 'sesame-49';
+  const written = (data: string, rest = ''): string =>
+    `{"metadata":{"v":1,"node":"n","at":1,"n":1${rest}},"pattern":"x","data":${data}}`;
+
+  @Serializable({ name: 'web-account' })
+  class Account {
+    constructor(readonly owner: string) {}
+  }
+  const Accounts = defineChannel('web/accounts', Account);
+
+  test('holds nothing of messages that it takes for none, wherever they are from', async () => {
+    const reporter = new RecordingReporter();
+    const hub = new Hub({ reporter, transport: new MemoryTransport(new MemoryBroker()) });
+    await hub.start();
+    const payloads = [
+      `{"data": ${SECRET}}`,
+      `"${SECRET}"`,
+      SECRET,
+      `{"pattern":"x","data":"${SECRET}","metadata":"${SECRET}"}`,
+      `{"pattern":"x","data":"${SECRET}","metadata":{"v":"${SECRET}"}}`,
+      `{"pattern":"x","data":"${SECRET}","metadata":{"v":1,"node":"n","at":"${SECRET}"}}`,
+      written(`"${SECRET}"`),
+      written(`"${SECRET}"`, ',"type":"web-account"'),
+      ...['Date', 'bigint', 'RegExp', 'Error', 'Uint8Array', 'Map', 'Set', 'URL', 'undefined'].flatMap((tag) => [
+        written(`"${SECRET}("`, `,"meta":"${tag}"`),
+        written(`"/(${SECRET}/"`, `,"meta":"${tag}"`),
+        written(`["${SECRET}"]`, `,"meta":{"":"${tag}"}`),
+        written(`{"owner":"${SECRET}("}`, `,"type":"web-account","meta":{"owner":"${tag}"}`),
+      ]),
+    ];
+    const { ready } = hub.listen(Accounts, () => {}, hub.own);
+    await ready;
+    for (const payload of payloads) hub['inbound'].receive(payload, Accounts.name, Accounts.name);
+    expect(() => hub.post(Accounts, SECRET as never)).toThrow('a string');
+    await hub.close();
+    const texts = reporter.rejections.map(({ error }) => error.message);
+    expect(texts.length).toBeGreaterThan(40);
+    expect(texts.filter((text) => text.includes(SECRET))).toEqual([]);
   });
 });

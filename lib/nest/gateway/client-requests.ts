@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { BadRequestException, PayloadTooLargeException, UnsupportedMediaTypeException } from '@nestjs/common';
-import { MAX_CHANNEL_NAME_LENGTH } from '../../protocol/channel-name.js';
+import { MAX_CHANNEL_NAME_LENGTH, kindOf } from '../../protocol/channel-name.js';
 import type { RequestedChange } from '../../gateway/gateway.js';
 import { MAX_CONNECTION_LENGTH, MAX_LISTENER_LENGTH, type ChannelRequest } from '../../protocol/gateway.js';
 import { REPLAY_FORM, readReplay } from '../../protocol/replay.js';
@@ -153,11 +153,4 @@ function strings(value: unknown, path: string): string[] {
 
 function unique(names: readonly string[]): string[] {
   return [...new Set(names)];
-}
-
-/** What a wrong value is, without the value. */
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  if (Array.isArray(value)) return 'an array';
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

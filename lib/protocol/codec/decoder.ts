@@ -1,4 +1,4 @@
-import { describe, quote } from '../channel-name.js';
+import { kindOf, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
 import type { MessageIdentities } from '../identity-map.js';
 import { IF_MINIFIED } from '../serializable.js';
@@ -60,7 +60,7 @@ export class Decoder {
     if (typeof meta === 'number') return this.#reference(meta);
     if (typeof meta === 'string') {
       if (meta === 'undefined') return undefined;
-      if (isPrimitiveTag(meta)) return decodePrimitive(meta, data) ?? this.#fail(`${describe(data)} is no ${meta}`);
+      if (isPrimitiveTag(meta)) return decodePrimitive(meta, data) ?? this.#fail(`${kindOf(data)} is no ${meta}`);
     }
     const note = this.#read(meta);
     switch (note.tag) {
@@ -89,7 +89,7 @@ export class Decoder {
         (names === undefined || isRecord(names));
       if (isWellFormed) return { tag, parts, id: id === 0 ? undefined : id, names };
     }
-    return this.#fail(`the note to it is none: ${describe(meta)}`);
+    return this.#fail(`the note to it is none: ${kindOf(meta)}`);
   }
 
   #reference(id: number): unknown {
@@ -104,7 +104,7 @@ export class Decoder {
   }
 
   #container(data: unknown, note: ReadNote): object {
-    if (typeof data !== 'object' || data === null) return this.#fail(`${describe(data)} has no parts`);
+    if (typeof data !== 'object' || data === null) return this.#fail(`${kindOf(data)} has no parts`);
     if (Array.isArray(data)) {
       if (note.tag !== '' || note.names !== undefined) this.#fail('an array has neither prototype nor names');
       this.#register(note, data);
@@ -174,9 +174,9 @@ export class Decoder {
   }
 
   #instance(data: unknown, name: string, note: ReadNote): object {
-    const type = this.#attempt(() => this.#types.resolve(name));
+    const type = this.#resolve(name);
     if (type === undefined) return this.#fail(`its type ${quote(name)} is not known here; ${IF_MINIFIED}`);
-    if (!isRecord(data)) return this.#fail(`it is called a ${name}, but its data is ${describe(data)}`);
+    if (!isRecord(data)) return this.#fail(`it is called a ${name}, but its data is ${kindOf(data)}`);
     const prototype = type.prototype as object;
     if (prototype instanceof Error) return this.#error(data, note, prototype);
     // In place: half the time of copying the properties to a new object. They stay the object's own, whatever the
@@ -191,7 +191,7 @@ export class Decoder {
   }
 
   #error(data: unknown, note: ReadNote, prototype?: object): Error {
-    if (!isRecord(data)) return this.#fail(`it is called an error, but its data is ${describe(data)}`);
+    if (!isRecord(data)) return this.#fail(`it is called an error, but its data is ${kindOf(data)}`);
     const { error, fill } = decodeError(note.tag, prototype);
     this.#register(note, error);
     this.#properties(data, note);
@@ -231,16 +231,26 @@ export class Decoder {
       this.#regExpCharacters += typeof data === 'string' ? data.length : 0;
       if (this.#regExpCharacters > MAX_REGEXP_CHARACTERS) this.#fail('its regular expressions are too long');
     }
-    const value = this.#attempt(() => decodeValue(note.tag, data));
-    if (value === undefined) return this.#fail(`${describe(data)} is no ${quote(note.tag)}`);
+    const value = this.#made(note, data);
     this.#register(note, value);
     return value;
   }
 
-  /** For the classes of the language, which say in errors of their own that they do not take something. */
-  #attempt<T>(read: () => T): T {
+  /** The classes of the language throw errors of their own if they do not take something, which hold it. */
+  #made({ tag }: ReadNote, data: unknown): object {
+    let cause: unknown;
     try {
-      return read();
+      const value = decodeValue(tag, data);
+      if (value !== undefined) return value;
+    } catch (error) {
+      cause = error;
+    }
+    return this.#fail(`${kindOf(data)} is no ${quote(tag)}`, cause);
+  }
+
+  #resolve(name: string): ReturnType<TypeRegistry['resolve']> {
+    try {
+      return this.#types.resolve(name);
     } catch (error) {
       return this.#fail((error as Error).message, error);
     }

@@ -76,7 +76,7 @@ const NOT_INSTANCES: [string, () => unknown, string][] = [
   ['one that names the class as its constructor', () => ({ id: 1, constructor: UserUpdate }), 'an object'],
   ['an object without a prototype', () => Object.create(null) as unknown, 'an object'],
   ['an instance of another class', () => new Other(), 'an instance of Other'],
-  ['a text', () => 'ada', '"ada"'],
+  ['a text', () => 'ada', 'a string'],
   ['null', () => null, 'null'],
   ['nothing', () => undefined, 'undefined'],
   ['the class itself', () => UserUpdate, 'the function UserUpdate'],
@@ -238,7 +238,7 @@ describe('What arrives on a channel of a class', () => {
   test.each([
     ['without a type', written('{"id":1,"name":"ada"}'), 'the channel carries UserUpdate, and this is an object'],
     ['with the type of another class', written('{"id":1}', 'guard-other'), 'this is an instance of Other'],
-    ['with no object', written('"ada"'), 'this is "ada"'],
+    ['with no object', written('"ada"'), 'this is a string'],
     ['with an unknown type', written('{"id":1}', 'guard-t'), '"guard-t" is not known here'],
     ['from a stock client, with no object', '{"pattern":"guard/updates","data":"ada"}', 'it is called a guard-update'],
   ])('%s is rejected and told, and the next message comes', async (_what, payload, problem) => {

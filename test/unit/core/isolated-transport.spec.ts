@@ -146,7 +146,7 @@ describe('A transport of the application', () => {
     receive('{}', 'news', undefined);
     expect(reporter.rejections.map(({ channel, error }) => [channel, error.message])).toEqual([
       ['news', 'the transport must hand over three strings, not an instance of Buffer, "news" and "news"'],
-      ['', 'the transport must hand over three strings, not "{}", "news" and undefined'],
+      ['', 'the transport must hand over three strings, not a string, "news" and undefined'],
     ]);
   });
 

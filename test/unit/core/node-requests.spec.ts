@@ -248,7 +248,7 @@ describe('A request to another node', () => {
   const id = '6b29fc40-ca47-1067-b31d-00dd010662da';
   test.each([
     [null, 'a packet of another node is not null'],
-    ['text', 'a packet of another node is not "text"'],
+    ['text', 'a packet of another node is not a string'],
     [{}, '"id" of a packet'],
     [{ kind: 'question', id: 'x'.repeat(1_000_000), from: id }, '"id" of a packet'],
     [{ kind: 'question', id }, '"from" of a packet'],
