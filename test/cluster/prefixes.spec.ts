@@ -57,7 +57,7 @@ describe('Applications on one Redis with prefixes of their own', () => {
     const { session } = messaging.openSession({ auth: { userId: 'ada', issuedAt: Date.now() } });
     session.signal.addEventListener('abort', () => (application.isSignedIn = false));
     const listeners = [News, Ledger, Kept, ...TEMPLATES].map((channel) =>
-      hub.listen(channel as never, ((message: string) => heard.push(message)) as never, hub.own),
+      hub.listen(channel as never, (message: string) => heard.push(message), hub.own),
     );
     await Promise.all(listeners.map(({ ready }) => ready));
     return application;

@@ -252,11 +252,11 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
   });
 });
 
-describe('The log of a server', () => {
-  const SECRET = 'sesame-49';
-  const written = (data: string, rest = ''): string =>
-    `{"metadata":{"v":1,"node":"n","at":1,"n":1${rest}},"pattern":"x","data":${data}}`;
+const SECRET = 'sesame-49';
+const written = (data: string, rest = ''): string =>
+  `{"metadata":{"v":1,"node":"n","at":1,"n":1${rest}},"pattern":"x","data":${data}}`;
 
+describe('The log of a server', () => {
   @Serializable({ name: 'web-account' })
   class Account {
     constructor(readonly owner: string) {}

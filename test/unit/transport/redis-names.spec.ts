@@ -147,15 +147,16 @@ test('Applications with two different prefixes never hear each other, whatever p
   );
 });
 
+function keysOfAll(prefix: string, channel: string, id: string): string[] {
+  const names = new RedisNames(prefix, undefined);
+  const keys = names.history(channel);
+  return [keys.state, keys.stream, keys.appender(id), keys.post(id), names.changes(keys.part)];
+}
+
 test('Applications with two different prefixes share no key, whatever prefixes, channels and ids', () => {
   const part = fc.constantFrom('a', '%', '7B', '{', '}', 'h', 's', '|', '0', ':', '/', 'a|1');
   const text = fc.array(part, { maxLength: 5 }).map((parts) => parts.join(''));
   const prefix = text.map((each) => each.replaceAll('|', ''));
-  const keysOfAll = (its: string, channel: string, id: string): string[] => {
-    const names = new RedisNames(its, undefined);
-    const keys = names.history(channel);
-    return [keys.state, keys.stream, keys.appender(id), keys.post(id), names.changes(keys.part)];
-  };
   fc.assert(
     fc.property(prefix, prefix, text, text, text, text, (ours, theirs, mine, other, id, otherId) => {
       fc.pre(ours !== theirs);

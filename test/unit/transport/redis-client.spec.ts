@@ -1,0 +1,16 @@
+import { expect, test } from '@jest/globals';
+import { replyText } from '../../../lib/transport/redis-client.js';
+
+test.each([
+  [
+    "ERR unknown command 'PUBLISH', with args beginning with: 'messaging:|news' '{\"data\":\"secret\nof two lines\"' ",
+    "ERR unknown command 'PUBLISH'",
+  ],
+  ['ERR unknown command `EVALSHA`, with args beginning with: `secret`, ', 'ERR unknown command `EVALSHA`'],
+  [
+    "NOPERM User x has no permissions to run the 'publish' command",
+    "NOPERM User x has no permissions to run the 'publish' command",
+  ],
+])('What Redis answers is told without what it was sent: %j', (message, told) => {
+  expect(replyText(new Error(message))).toBe(told);
+});
