@@ -82,7 +82,7 @@ export class RedisTransport implements Transport {
   private refusal: Error | undefined = undefined;
   // The same of histories.
   private historyRefusal: Error | undefined = undefined;
-  // Whether Redis can keep histories, which is looked at once; `undefined`: nothing is known yet.
+  // Whether Redis can keep histories, which is looked at until it can; `undefined`: nothing is known yet.
   private historyCheck: 'asked' | 'done' | undefined = undefined;
   private historyError: Error | undefined = undefined;
   // Why posts are not accepted although the link is up, or why there is no link: told once each.
@@ -240,9 +240,9 @@ export class RedisTransport implements Transport {
     this.update();
   }
 
-  /** A Redis that cannot keep histories is a mistake that is to be seen at the start, not at the first post. */
+  /** A Redis that cannot keep histories is to be seen at the start, not at the first post; when it comes back, it may. */
   private checkHistory(): void {
-    if (this.historyCheck !== undefined) return;
+    if (this.historyCheck === 'asked' || (this.historyCheck === 'done' && this.historyError === undefined)) return;
     this.historyCheck = 'asked';
     void this.history.check().then((error) => {
       this.historyCheck = 'done';

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -13,7 +13,8 @@ import { Queue } from '../support/queue.js';
 import { RecordingReporter } from '../support/recording-reporter.js';
 import { RedisNodes, reached, type Received } from '../support/redis-nodes.js';
 import type { RedisProbe } from '../support/redis-probe.js';
-import type { RedisServer } from '../support/redis-server.js';
+import { freePort, type RedisServer } from '../support/redis-server.js';
+import { TLS } from '../support/tls.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
 let nodes: RedisNodes;
@@ -598,6 +599,57 @@ describe('A start', () => {
     expect(heard([await received.next()])).toEqual(['1 1']);
     await probe.redis.call('ACL', 'SETUSER', 'app', 'resetkeys', '~other:*');
     await expect(nodes.create(redis).start(() => undefined)).rejects.toThrow(/history.*NOPERM/);
+  });
+
+  test('is looked at again when it comes back, if it was first reached after the start and lacked a command', async () => {
+    defineChannel('redis-history-spec', class Later {}, { history: BOUNDS });
+    const user = ['--user', 'default', 'on', 'nopass', '~*', '&*', '+@all'];
+    const server = await nodes.server({ args: [...user, '-xadd'] });
+    await server.stop();
+    const transport = nodes.create(server.url);
+    await transport.start(() => undefined);
+    await server.restart();
+    await reached(transport, 'waiting', 'needs the command XADD');
+    const probe = nodes.probe(server);
+    await probe.redis.call('ACL', 'SETUSER', 'default', '+xadd');
+    await probe.cutClients();
+    await reached(transport, 'ready');
+    expect(offsetOf(await post(transport.history, '1'))).toBe(1);
+  });
+});
+
+/** A Redis that is reached over TLS only. */
+async function startTls(): Promise<{ server: RedisServer; url: string }> {
+  const dir = await mkdtemp(join(tmpdir(), 'tls-'));
+  nodes.use({ [Symbol.asyncDispose]: () => rm(dir, { recursive: true }) });
+  const [cert, key, port] = [join(dir, 'cert.pem'), join(dir, 'key.pem'), await freePort()];
+  await writeFile(cert, TLS.cert);
+  await writeFile(key, TLS.key);
+  const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert];
+  const args = ['--tls-port', String(port), '--port', '0', '--tls-auth-clients', 'no', ...files];
+  return { server: await nodes.server({ args, dir }), url: `rediss://localhost:${port}` };
+}
+
+describe('Over TLS, histories', () => {
+  test('are appended to, heard and read on, also after Redis was restarted', async () => {
+    const { server, url } = await startTls();
+    const redis = { url, tls: { ca: TLS.cert }, publishTimeoutMs: 10_000 };
+    const [{ history }] = await nodes.node(redis);
+    const [other, received] = await nodes.node(redis, ['news']);
+    for (const payload of ['1', '2']) expect(offsetOf(await post(history, payload))).toBe(Number(payload));
+    expect(heard(await received.take(2))).toEqual(['1 1', '2 2']);
+    await server.restart();
+    expect(offsetOf(await post(history, '3'))).toBe(3);
+    await reached(other, 'ready');
+    expect(await kept(other.history)).toEqual(['1 1', '2 2', '3 3']);
+  });
+
+  test('are kept at no Redis whose certificate is unknown', async () => {
+    const { url } = await startTls();
+    const transport = nodes.create({ url, publishTimeoutMs: 200 });
+    await transport.start(() => undefined);
+    expect((await reached(transport, 'waiting')).error?.message).toContain('self-signed certificate');
+    expect(offsetOf(await post(transport.history, '1'))).toBe('refused');
   });
 });
 
