@@ -97,17 +97,25 @@ describe('In a Cluster that shards channels', () => {
     expect(await Promise.all(probes.map((probe) => probe.calls('publish')))).toEqual([0, 0, 0]);
   });
 
-  test('posts of one turn to the channels of a master reach it together', async () => {
-    const [a] = await nodes.node(sharded(), [], { heartbeatMs: 60_000 });
-    const probe = nodes.probe(redis.servers[0]!);
-    const reads = async (): Promise<number> =>
-      Number(/total_reads_processed:(\d+)/.exec(await probe.redis.info('stats'))![1]);
-    const all = numbers(3_000).map((count) => `users/${count}`);
-    const its = all.filter((name) => slotOfGroup(groupOf(name)) < 16_384 / 3).slice(0, 200);
-    const before = await reads();
-    const accepted = await Promise.all(its.map((name) => a.publish(name, 'x')));
-    expect(accepted).toEqual(its.map(() => true));
-    expect((await reads()) - before).toBeLessThan(100);
+  test('subscriptions that a master ends and whose slot it has again are registered again, after a loss', async () => {
+    const [a] = await nodes.node(sharded());
+    const [, told] = await nodes.listener(sharded(), ['news', 'rooms/:id']);
+    const { own } = names.routes('news');
+    const from = await redis.ownerOf(own);
+    const [owner, other] = [nodes.probe(redis.servers[from]!), nodes.probe(redis.servers[(from + 1) % 3]!)];
+    const [ownerId, otherId] = [await owner.redis.cluster('MYID'), await other.redis.cluster('MYID')];
+    const slot = String(slotOfGroup(groupOf('news')));
+    const away = ['CLUSTER', 'SETSLOT', slot, 'NODE', otherId] as const;
+    const back = ['CLUSTER', 'SETSLOT', slot, 'NODE', ownerId] as const;
+    await owner.redis
+      .multi()
+      .call(...away)
+      .call(...back)
+      .exec();
+    const losses = (await told.take(2)).toSorted();
+    expect(losses).toEqual(['news lost: broker', 'rooms/:id lost: broker']);
+    await a.publish('news', 'end');
+    expect(await told.next()).toBe('news: end');
   });
 
   test('a history is kept and published by the master of its channel, for templates too', async () => {
