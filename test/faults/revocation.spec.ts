@@ -213,7 +213,10 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
     async (place, kind) => {
       const { issuedAt, ...undated } = signIn();
       const ada = kind === 'a sign-in' ? { ...undated, issuedAt } : undated;
-      const mine = readersOf().filter(([name]) => place === 'guard' || isOf(place, name));
+      // Our client tries once more, and nobody can tell whether that is by a new sign-in.
+      const mine = readersOf().filter(([name]) =>
+        kind === 'a sign-in' ? place === 'guard' || isOf(place, name) : !name.includes('client'),
+      );
       const gate = gateAt(place, ada.userId);
       const opening = mine.map(([, server, way]) => way(server.url, ada));
       // An authorizer is asked for each of two channels.
