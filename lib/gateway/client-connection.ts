@@ -17,6 +17,7 @@ import { ExpiryNotice } from './expiry-notice.js';
 import { grantOf, type Grants } from './grants.js';
 import { findHistory, holdFeed, isOfChannel, isOfHistory, placeOf, within, type Enter, type Held } from './held.js';
 import { NativeForm } from './native-form.js';
+import type { RecentEnds } from './recent-ends.js';
 import type { Recovery } from './recovery.js';
 import type { Returned } from './recovery-wire.js';
 import type { Renewal } from './renewal.js';
@@ -31,6 +32,8 @@ export interface ConnectionContext {
   readonly feeds: ChannelFeeds;
   readonly admissions: Admissions;
   readonly grants: Grants;
+  /** What the application has ended, which may not have begun yet. */
+  readonly ends: RecentEnds;
   readonly recovery: Recovery;
   /** Of clients that come back. */
   readonly queue: WorkQueue;
@@ -215,15 +218,17 @@ export class ClientConnection {
     claims: ReadonlyMap<string, Claim>,
     opening: Opening,
   ): Promise<void> {
-    const { answers, added } = this.hold(asked, claims);
+    const { hub, ends } = this.context;
+    const granted = asked.map((answer) => withoutLost(answer, (name) => !ends.has(this.id, name)));
+    const { answers, added } = this.hold(granted, claims);
     this.form = this.formOf(opening, answers);
-    this.notice = ExpiryNotice.of(this.session, this.form, this.context.hub.sessions.wheel);
+    this.notice = ExpiryNotice.of(this.session, this.form, hub.sessions.wheel);
     if (opening.form === 'client' && opening.past !== undefined) {
       const { replays } = opening.past;
       if (replays.length > 0) (this.waiting ??= []).push(() => this.replay(replays));
     }
     await whenHeard(
-      this.context.hub,
+      hub,
       added.map(({ feed }) => feed),
     );
     const channels = added.filter(isOfChannel);

@@ -7,13 +7,14 @@ import {
   readConnectionQuestion,
   readCount,
   readListing,
+  reasonOf,
   type ClientConnectionInfo,
   type ConnectionListing,
   type ConnectionOrder,
   type ConnectionQuery,
   type ConnectionQuestion,
 } from './connection-order.js';
-import { RecentEnds } from './recent-ends.js';
+import type { RecentEnds } from './recent-ends.js';
 import { Slices } from './slices.js';
 
 /** How long a list of one node may be, in bytes. */
@@ -22,8 +23,8 @@ const MAX_LIST_BYTES = 256 * 1024;
 /** The connections of this node. */
 export interface HeldConnections {
   readonly open: ReadonlyMap<string, ClientConnection>;
-  /** Ends those of a user that are still being decided about, as soon as they open. @returns how many there are */
-  endOpening(userId: string, reconnect: boolean): number;
+  /** Carries out an order on those of a user that are still being decided about, as soon as they open. @returns how many there are */
+  orderOpening(userId: string, order: ConnectionOrder): number;
 }
 
 /** What nodes have answered. */
@@ -40,8 +41,6 @@ export function nodeOf(connection: string): string | undefined {
 
 /** Finds client connections on any node: the application wants to know who they are, or to end what they have. */
 export class ConnectionDirectory {
-  /** What the application has ended here. */
-  readonly ends = new RecentEnds();
   private readonly maxListBytes: number;
 
   /**
@@ -52,6 +51,8 @@ export class ConnectionDirectory {
     private readonly hub: Hub,
     private readonly nodes: NodeRequests,
     private readonly held: HeldConnections,
+    /** What the application has ended here. */
+    readonly ends: RecentEnds,
     private readonly timeoutMs: number,
     maxAnswerBytes: number,
   ) {
@@ -118,6 +119,7 @@ export class ConnectionDirectory {
 
   private carryOut(order: ConnectionOrder): number {
     const { target } = order;
+    const opening = 'userId' in target ? this.held.orderOpening(target.userId, order) : 0;
     if (order.kind === 'unsubscribe') {
       const { channel } = order;
       const isHeld = (each: ClientConnection): boolean => {
@@ -126,10 +128,9 @@ export class ConnectionDirectory {
       };
       return this.targets(target).filter(isHeld).length;
     }
-    const { reconnect } = order;
     const targets = this.targets(target);
-    for (const { session } of targets) session.end(reconnect ? 'reconnect' : 'disconnected');
-    return targets.length + ('userId' in target ? this.held.endOpening(target.userId, reconnect) : 0);
+    for (const { session } of targets) session.end(reasonOf(order));
+    return targets.length + opening;
   }
 
   private targets(target: ConnectionOrder['target']): ClientConnection[] {

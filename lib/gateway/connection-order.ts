@@ -1,3 +1,4 @@
+import type { SessionCloseReason } from '../core/session-close-reason.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { MAX_CONNECTION_LENGTH } from '../protocol/gateway.js';
 import { InvalidMessageError } from '../protocol/errors.js';
@@ -27,6 +28,11 @@ export type ConnectionOrder =
   | { readonly kind: 'unsubscribe'; readonly target: ConnectionTarget; readonly channel: string }
   /** They end; for good, or their clients come back. */
   | { readonly kind: 'disconnect'; readonly target: ConnectionTarget; readonly reconnect: boolean };
+
+/** Why the sessions of those close that an order disconnects. */
+export function reasonOf({ reconnect }: { readonly reconnect: boolean }): SessionCloseReason {
+  return reconnect ? 'reconnect' : 'disconnected';
+}
 
 /** Which connections the application wants to know: those of a user, or those that have a channel. */
 export interface ConnectionQuery {

@@ -2,7 +2,6 @@ import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
 import { NodeRequests } from '../core/node-requests.js';
 import type { Session } from '../core/session.js';
-import type { SessionCloseReason } from '../core/session-close-reason.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
@@ -14,6 +13,7 @@ import { ClientConnection, type ConnectionContext } from './client-connection.js
 import { Grants } from './grants.js';
 import { Leaving, backWithin } from './leaving.js';
 import { LostConnections } from './lost-connections.js';
+import { RecentEnds } from './recent-ends.js';
 import { Recovery } from './recovery.js';
 import { RecoveryAnswers } from './recovery-answers.js';
 import type { Returned } from './recovery-wire.js';
@@ -33,12 +33,11 @@ import {
   type ConnectionChange,
 } from './connection-change.js';
 import { ConnectionDirectory, isUser, nodeOf } from './connection-directory.js';
+import { reasonOf, type ConnectionOrder } from './connection-order.js';
 import { Refusal, closedRefusal, noConnection } from './refusal.js';
 import { readRenewable, readRenewalQuestion, type Renewal, type RenewalQuestion } from './renewal.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
-/** Why connections end whose clients may be on their way back. */
-const COMES_BACK: ReadonlySet<SessionCloseReason> = new Set(['ended', 'expired', 'reconnect']);
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
 /** How long other nodes may take to answer a call: whether there is any. */
@@ -100,8 +99,8 @@ export class Gateway {
   private readonly hub: Hub;
   private readonly reporter: Reporter;
   private readonly connections = new Map<string, ClientConnection>();
-  /** Those that are still being decided about, and why they end as soon as they open. */
-  private readonly opening = new Map<Reservation, SessionCloseReason | undefined>();
+  /** Those that are still being decided about, and what is to be done to them as soon as they open. */
+  private readonly opening = new Map<Reservation, ConnectionOrder[]>();
   private readonly lost = new LostConnections();
   private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
@@ -137,14 +136,15 @@ export class Gateway {
     };
     const returned = (connections: readonly Returned[]): void => this.lost.returned(connections);
     const grants = new Grants(hub.sessions);
-    this.context = { hub, feeds, admissions, grants, recovery, queue, heartbeatMs, maxSubscriptions, returned };
+    const ends = new RecentEnds();
+    this.context = { hub, feeds, admissions, grants, ends, recovery, queue, heartbeatMs, maxSubscriptions, returned };
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
     this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (connections) => {
       returned(connections);
       this.leaving?.noteQuestion(connections);
     });
-    const held = { open: this.connections, endOpening: this.endOpening.bind(this) };
-    this.directory = new ConnectionDirectory(hub, this.nodes, held, settings.timeoutMs, maxAnswerBytes);
+    const held = { open: this.connections, orderOpening: this.orderOpening.bind(this) };
+    this.directory = new ConnectionDirectory(hub, this.nodes, held, ends, settings.timeoutMs, maxAnswerBytes);
   }
 
   /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
@@ -179,7 +179,7 @@ export class Gateway {
   reserve(session: Session): Reservation {
     const { auth } = session;
     const reservation: Reservation = { session, connection: undefined };
-    this.opening.set(reservation, undefined);
+    this.opening.set(reservation, []);
     // One function for all that ends with a session: there may be 100,000 of them.
     session.onClose((reason) => {
       this.opening.delete(reservation);
@@ -187,7 +187,7 @@ export class Gateway {
       if (connection === undefined) return;
       const { id } = connection;
       this.connections.delete(id);
-      if (COMES_BACK.has(reason) && connection.isInUse) this.lost.note(connection.returnsAs);
+      if (connection.isInUse) this.lost.note(connection.returnsAs, reason);
       this.tell({ kind: 'disconnected', connection: id, auth, reason });
     });
     return reservation;
@@ -210,10 +210,13 @@ export class Gateway {
   /** A connection that lives as long as its session. */
   open(reservation: Reservation): ClientConnection {
     const { session } = reservation;
-    const endsWith = this.opening.get(reservation);
+    const orders = this.opening.get(reservation) ?? [];
     this.opening.delete(reservation);
-    if (endsWith !== undefined) session.end(endsWith);
     const connection = new ClientConnection(this.context, session);
+    for (const order of orders) {
+      if (order.kind === 'disconnect') session.end(reasonOf(order));
+      else this.context.ends.note(connection.id, order.channel);
+    }
     if (session.closed) return connection;
     reservation.connection = connection;
     this.connections.set(connection.id, connection);
@@ -356,11 +359,11 @@ export class Gateway {
     return writeChangeOutcome(await this.apply({ ...asked, age }, (channel) => channels.faultOf(channel)));
   }
 
-  /** See {@link HeldConnections.endOpening}. */
-  private endOpening(userId: string, reconnect: boolean): number {
-    const ending = [...this.opening.keys()].filter(({ session }) => isUser(session.auth, userId));
-    for (const reservation of ending) this.opening.set(reservation, reconnect ? 'reconnect' : 'disconnected');
-    return ending.length;
+  /** See {@link HeldConnections.orderOpening}. */
+  private orderOpening(userId: string, order: ConnectionOrder): number {
+    const opening = [...this.opening].filter(([{ session }]) => isUser(session.auth, userId));
+    for (const [, orders] of opening) orders.push(order);
+    return opening.length;
   }
 
   private tell(change: ClientConnectionChange): void {
@@ -375,7 +378,7 @@ export class Gateway {
     if (connection === undefined || !isOf(connection.session.auth, auth)) return null;
     connection.unsubscribe(unsubscribe);
     const isRenewed = renewal !== undefined && auth !== null && connection.renew(auth, renewal);
-    const { ends } = this.directory;
+    const { ends } = this.context;
     const overruled = new Set(subscribe.filter((channel) => ends.overrule(id, channel, age)));
     const answers = await connection.subscribe(
       subscribe.flatMap((channel) => (overruled.has(channel) ? [] : withError(channel, faultOf(channel)))),

@@ -1,3 +1,4 @@
+import type { SessionCloseReason } from '../core/session-close-reason.js';
 import type { Returned } from './recovery-wire.js';
 
 /** For the first minute, a client waits no longer than this between two attempts to come back. */
@@ -5,13 +6,17 @@ const RECENT_MS = 5_000;
 /** More are not remembered. */
 const MAX_LOST = 10_000;
 
+/** Why connections end whose clients may be on their way back. */
+const COMES_BACK: ReadonlySet<SessionCloseReason> = new Set(['ended', 'expired', 'reconnect']);
+
 /** The connections that broke off a short while ago, whose clients may be on their way back. */
 export class LostConnections {
   /** When each of them broke off, in that order. */
   private readonly lost = new Map<string, { readonly owner: string; readonly at: number }>();
 
-  /** A connection has ended, and nobody knows whether its client wanted that. */
-  note([connection, owner]: Returned): void {
+  /** A connection has ended; nobody may know whether its client wanted that. */
+  note([connection, owner]: Returned, reason: SessionCloseReason): void {
+    if (!COMES_BACK.has(reason)) return;
     this.forget(this.lost.size >= MAX_LOST ? 1 : 0);
     this.lost.set(connection, { owner, at: performance.now() });
   }

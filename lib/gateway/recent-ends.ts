@@ -37,6 +37,11 @@ export class RecentEnds {
     this.tidy();
   }
 
+  /** Whether the subscription of a connection has ended, which had not begun. */
+  has(connection: string, channel: string): boolean {
+    return this.order > 0 && this.ends.has(keyOf(connection, channel));
+  }
+
   /** Whether a decision that a connection may have a channel may be older than the end of that. */
   overrule(connection: string, channel: string, { tookMs, after }: DecisionAge): boolean {
     if (this.order === 0) return false;

@@ -4,7 +4,7 @@ import { reservedChannel, type Channel } from '../../../lib/protocol/channel.js'
 import { InvalidMessageError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { MAX_LISTED, readConnectionQuestion, readListing } from '../../../lib/gateway/connection-order.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
-import { GatewayNode } from '../../support/gateway-node.js';
+import { GatewayNode, StreamReader } from '../../support/gateway-node.js';
 
 afterEach(() => GatewayNode.closeAll());
 
@@ -103,6 +103,39 @@ describe('Ending a subscription of a client', () => {
     broker.cut();
     const order = b.gateway.directory.order(unsubscribe(connection.id, 'news'));
     await expect(order).rejects.toThrow(TransportUnavailableError);
+  });
+});
+
+describe('Ending a subscription of a user', () => {
+  const order = { kind: 'unsubscribe', target: { userId: 'ada' }, channel: 'news' } as const;
+
+  test('ends it on all connections of the user', async () => {
+    const { a, b } = await twoNodes();
+    const readers = [
+      await clientOf(a, 'ada', 'news', 'other'),
+      await clientOf(b, 'ada', 'news'),
+      await clientOf(b, 'ada'),
+    ];
+    const bob = await clientOf(b, 'bob', 'news');
+    expect(await a.gateway.directory.order(order)).toEqual({ result: 2, isComplete: true });
+    expect([...readers, bob].map(({ connection }) => connection.names)).toEqual([['other'], [], [], ['news']]);
+  });
+
+  test.each(['is being decided about', 'is about to begin'])('keeps it from a stream that %s', async (state) => {
+    const { a, b } = await twoNodes();
+    const session = a.hub.sessions.open({ auth: { userId: 'ada' } });
+    const reservation = a.gateway.reserve(session);
+    const isOpen = state === 'is about to begin';
+    let connection = isOpen ? a.gateway.open(reservation) : undefined;
+    expect(await b.gateway.directory.order(order)).toEqual({ result: 0, isComplete: true });
+    connection ??= a.gateway.open(reservation);
+    const asked = [{ channel: 'news' }, { channel: 'other' }];
+    const reader = new StreamReader(session, connection, () => connection.stream(asked, new Map(), { form: 'client' }));
+    expect((await reader.ready()).channels).toMatchObject([
+      { channel: 'news', error: 'CHANNEL_DENIED' },
+      { channel: 'other' },
+    ]);
+    expect(connection.names).toEqual(['other']);
   });
 });
 
