@@ -3,8 +3,8 @@ import type { Position } from '../protocol/position.js';
 import type { HeardChannels } from './heard-channels.js';
 import type { HistoryChanges, HistoryMoment, HistoryStore, HistoryTime } from './history-store.js';
 
-/** A transport may notice so late that it hears nothing, in milliseconds. */
-const DEAF_MS = 35_000;
+/** Between a moment of the store and when it is here, in milliseconds. */
+const SLACK_MS = 1_000;
 /** After so long the moment is a new one: clocks do not go alike, and a store may have lost everything. In milliseconds. */
 const MOMENT_MS = 300_000;
 /** How many positions are asked for at once. */
@@ -77,7 +77,7 @@ export class MissedChannels {
   begin(template: string, heard: HeardChannels, forMs: number | undefined): boolean {
     if (this.known === undefined || forMs === undefined || heard.hasForgotten) return false;
     const before = this.outages.get(template);
-    const sinceMs = Math.max(heard.promisedMs, performance.now() - forMs - DEAF_MS);
+    const sinceMs = Math.max(heard.promisedMs, performance.now() - forMs - SLACK_MS);
     if (sinceMs < this.lostMs) return false;
     const outage = { template, heard, sinceMs: Math.min(sinceMs, before?.sinceMs ?? Infinity) };
     heard.want(outage);

@@ -36,8 +36,8 @@ export type TransportRejection = (channel: string, error: Error) => void;
  * from after it. Not told of subscriptions that were first registered, or dropped, meanwhile.
  *
  * @param subscription - the name or template, as given to {@link Transport.subscribe}
- * @param forMs - for how long it was not heard, or at most half a minute longer. Absent: it is not known; readers of a template then have
- *   a gap, although its channels may keep histories
+ * @param forMs - for how long it may not have been heard: payloads from before that have been handed over. Absent: it is not known; readers of a
+ *   template then have a gap, although its channels may keep histories
  */
 export type TransportLoss = (subscription: string, reason: GapReason, forMs?: number) => void;
 

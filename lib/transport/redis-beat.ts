@@ -44,6 +44,9 @@ export class RedisBeat {
   private bytesRead: number | undefined = 0;
   private accepted: { readonly at: number; readonly receivers: number | undefined } | undefined = undefined;
   private session = 0;
+  /** When the last two were sent. */
+  private sentMs: readonly [before: number, last: number] = [-Infinity, -Infinity];
+  private proven = -Infinity;
 
   /** @param tickMs - the time between two calls of {@link tick} */
   constructor(
@@ -71,8 +74,15 @@ export class RedisBeat {
     this.ticks = 0;
   }
 
+  /** Whatever was published before that time has been heard, also if the link is silent since then. */
+  get provenMs(): number {
+    return this.proven;
+  }
+
   /** A beat has come back. */
   heard(): void {
+    // It may be the one before the last.
+    [this.proven] = this.sentMs;
     this.isOut = false;
     this.missing = 0;
   }
@@ -112,6 +122,7 @@ export class RedisBeat {
   private send(): boolean {
     const published = this.connection.publish();
     if (published === undefined) return false;
+    this.sentMs = [this.sentMs[1], performance.now()];
     const session = ++this.session;
     this.isOut = true;
     this.accepted = undefined;

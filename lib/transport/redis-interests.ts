@@ -2,6 +2,9 @@ import { Deferred } from '../core/deferred.js';
 import { isTemplate } from '../protocol/channel-name.js';
 import type { RedisNames, RedisTopic } from './redis-names.js';
 
+/** A Cluster may have ended subscriptions so long before that is noticed, in milliseconds. */
+export const NOTICED_MS = 60_000;
+
 /** How long a dropped interest is kept, so that taking it up again costs nothing. */
 const LINGER_MS = 1_000;
 
@@ -26,7 +29,7 @@ export interface Interest {
   ready: Deferred | undefined;
   /** Whether that has happened, so that what is published while it is not heard is a loss. */
   isPromised: boolean;
-  /** Since when it is not heard, or was not the last time. */
+  /** Since when it may not be heard, or was not the last time. */
   missingSince: number;
   /** The topics that it was heard by until the link went down. */
   missing: Set<Topic>;
@@ -105,11 +108,15 @@ export class RedisInterests {
     }
   }
 
-  /** Redis has forgotten these topics: what is published from now on is lost for those that were heard by them. */
-  unregister(topics: Iterable<Topic>): void {
+  /**
+   * Redis has forgotten these topics: what is published from now on is lost for those that were heard by them.
+   *
+   * @param heardMs - what was published until then has been heard
+   */
+  unregister(topics: Iterable<Topic>, heardMs: number): void {
     for (const topic of topics) {
       if (topic.state === 'registered') {
-        for (const interest of topic.interests) if (interest.isPromised) miss(interest, topic);
+        for (const interest of topic.interests) if (interest.isPromised) miss(interest, topic, heardMs);
       }
       topic.state = 'unregistered';
     }
@@ -179,9 +186,9 @@ export function confirm(interest: Interest): void {
   interest.ready = undefined;
 }
 
-function miss(interest: Interest, topic: Topic): void {
+function miss(interest: Interest, topic: Topic, heardMs: number): void {
   // What was not told yet goes on.
-  if (interest.missing.size === 0 && !interest.hasLoss) interest.missingSince = performance.now();
+  if (interest.missing.size === 0 && !interest.hasLoss) interest.missingSince = heardMs;
   interest.missing = plus(interest.missing, topic);
 }
 

@@ -178,7 +178,7 @@ export class RedisRegistrar {
     this.beat.stop();
     this.barrier.abandon();
     this.isProven = false;
-    this.interests.unregister(this.listener.topics());
+    this.interests.unregister(this.listener.topics(), this.beat.provenMs);
     if (!this.isClosed) this.reader.interrupted();
   }
 

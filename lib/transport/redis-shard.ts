@@ -5,7 +5,7 @@ import type { PayloadReader } from './payload-reader.js';
 import { askHearers } from './redis-hearers.js';
 import { REDIS_BACKOFF, isElsewhere, isReply, type RedisClient } from './redis-client.js';
 import { connectTo } from './redis-connections.js';
-import type { RedisInterests, Topic } from './redis-interests.js';
+import { NOTICED_MS, type RedisInterests, type Topic } from './redis-interests.js';
 import { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 import { POST_SCRIPT } from './redis-post-script.js';
@@ -180,7 +180,7 @@ export class RedisShard {
     const subscribed = condition?.subscriber;
     const known = new Set(subscribed ? subscribed.channels('ssubscribe') : []);
     const ended = [...this.listener.topics(this)].filter(({ state, key }) => state === 'registered' && !known.has(key));
-    this.settings.interests.unregister(ended);
+    this.settings.interests.unregister(ended, performance.now() - NOTICED_MS);
     if (ended.length > 0) this.settings.reader.interrupted();
     for (const topic of ended) this.registrar.take(topic);
     if (!known.has(this.beatKey)) this.registrar.renameBeat();

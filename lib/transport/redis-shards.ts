@@ -7,7 +7,7 @@ import type { PublisherListener } from './post-problem.js';
 import { CLASSIC, RedisAgreement } from './redis-agreement.js';
 import { addressOf, membersOf, type RedisClient } from './redis-client.js';
 import { GROUPS, groupOf, slotOfGroup } from './redis-groups.js';
-import { RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
+import { NOTICED_MS, RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
 import type { RedisNames } from './redis-names.js';
 import { PendingBytes } from './redis-publisher.js';
 import { RedisShard, type ShardListener, type ShardSettings } from './redis-shard.js';
@@ -255,7 +255,7 @@ export class RedisShards {
     for (const topic of this.interests.topics()) {
       if (!left.has(topic.group!)) continue;
       left.get(topic.group!)?.registrar.drop([topic]);
-      this.interests.unregister([topic]);
+      this.interests.unregister([topic], performance.now() - NOTICED_MS);
       if (isWanted(topic)) this.ownerOf(topic)?.registrar.take(topic);
     }
     // The first table moves nothing that was heard before.

@@ -225,6 +225,8 @@ describe('the checker of channels with history', () => {
   test('takes a post that was answered false for one that is there for all, or for nobody', () => {
     expect(check([1, 2, 3], { history: [[1, 2, 3]], refused: [2] }).findings).toEqual([]);
     expect(kinds(check([1, 3], { history: [[1, 2, 3]], refused: [2] }))).toEqual(['lost']);
+    // At the end nobody waits for it.
+    expect(check([1, 2], { history: [[1, 2, 3]], refused: [3] }).findings).toEqual([]);
   });
 
   test('finds posts of one poster that are not in the order of posting', () => {

@@ -192,8 +192,13 @@ class LogCheck {
       if (!('key' in entry)) this.gaps.push(entry);
       else if (entry.channel === this.channel.name) this.take(entry);
     }
-    const end = this.channel.order.end;
-    if (!hasEnded && end !== undefined) this.step(end + 1, undefined);
+    // What was answered `false` at the end may come whenever it likes, and nobody waits for it.
+    const { order, posted } = this.channel;
+    const ranks = posted.flatMap(({ poster, n, isAccepted }) =>
+      isAccepted ? (order.rankOf(`${poster} ${n}`) ?? []) : [],
+    );
+    const end = Math.max(this.last ?? 0, ...ranks);
+    if (!hasEnded && order.end !== undefined) this.step(end + 1, undefined);
     else this.counts.gaps += this.gaps.length;
   }
 
