@@ -101,6 +101,21 @@ test('none is counted of a connection that has gone', async () => {
   expect(await beats.pass(1)).toEqual(['beat', 'beat']);
 });
 
+test('tells until when all has been heard: what was published before the beat that came back before the last', async () => {
+  const beats = new Beats();
+  const now = (): number => performance.now();
+  expect(beats.beat.provenMs).toBe(-Infinity);
+  beats.beat.start();
+  const first = now();
+  await beats.pass(4);
+  expect(beats.beat.provenMs).toBeGreaterThanOrEqual(first);
+  expect(beats.beat.provenMs).toBeLessThanOrEqual(now() - 2_000);
+  const proven = beats.beat.provenMs;
+  beats.isHeard = false;
+  await beats.pass(10);
+  expect(beats.beat.provenMs).toBeLessThanOrEqual(proven + 2_000);
+});
+
 describe('One that waits behind other messages', () => {
   test('is waited for, for half a minute', async () => {
     const beats = new Beats();
