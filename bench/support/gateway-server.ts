@@ -16,8 +16,11 @@ class EmptyController {
   }
 }
 
+// One connection changes more often here than a client may by default.
+const limits = { maxChangesPerSecondPerConnection: 100_000 };
+
 @Module({
-  imports: [MessagingModule.forRoot({ redis: process.argv[2], gateway: true })],
+  imports: [MessagingModule.forRoot({ redis: process.argv[2], gateway: true, limits })],
   controllers: [EmptyController],
 })
 class AppModule {}
