@@ -80,6 +80,10 @@ describe('Channels with history', () => {
     expect(await go(() => SentinelBroker.start(), 'redis-crash', [2_000])).toBe('');
   }, 300_000);
 
+  test(`lose nothing but the tail that no replica had in ${SCHEDULES} schedules in which a member of a Cluster is killed`, async () => {
+    expect(await go(() => ClusterBroker.startWithReplicas(), 'redis-crash', [2_000])).toBe('');
+  }, 300_000);
+
   test(`lose nothing and have no gap in ${SCHEDULES} schedules in which the slots of a Cluster move`, async () => {
     expect(await go(() => ClusterBroker.start(), 'redis-reshard', [1_500, 3_500])).toBe('');
   }, 300_000);

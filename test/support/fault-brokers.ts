@@ -1,5 +1,8 @@
 import { Redis } from 'ioredis';
+import { RedisNames } from '../../lib/transport/redis-names.js';
 import type { Fault } from './fault-schedule.js';
+import { Kept } from './fault-channels.js';
+import { RedisProbe } from './redis-probe.js';
 import type { FaultBroker } from './fault-world.js';
 import { RedisCluster } from './redis-cluster.js';
 import { RedisSentinel } from './redis-sentinel.js';
@@ -43,7 +46,13 @@ export class SentinelBroker implements FaultBroker {
   }
 }
 
-/** Three masters. A fault moves all slots that hold histories to another member each. */
+/** A failed master is given up after so long, in milliseconds. */
+const NODE_TIMEOUT_MS = 1_500;
+
+/**
+ * Three masters. A fault moves all slots that hold histories to another member each; or kills the master of a channel, whose replica takes
+ * over then.
+ */
 export class ClusterBroker implements FaultBroker {
   private constructor(private readonly cluster: RedisCluster) {}
 
@@ -51,11 +60,20 @@ export class ClusterBroker implements FaultBroker {
     return new ClusterBroker(await RedisCluster.start(3));
   }
 
+  /** Each master has a replica. */
+  static async startWithReplicas(): Promise<ClusterBroker> {
+    const args = ['--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--repl-diskless-sync-delay', '0'];
+    const broker = new ClusterBroker(await RedisCluster.start(3, false, args));
+    for (const member of [0, 1, 2]) await broker.cluster.addReplica(member);
+    return broker;
+  }
+
   get redis() {
     return { members: this.cluster.nodes };
   }
 
-  async inflict(): Promise<void> {
+  async inflict({ kind }: Fault): Promise<void> {
+    if (kind === 'redis-crash') return this.crash();
     const members = this.cluster.servers.map(({ url, port }) => ({ client: new Redis(url), port }));
     try {
       const ids = await Promise.all(members.map(({ client }) => client.cluster('MYID')));
@@ -73,6 +91,21 @@ export class ClusterBroker implements FaultBroker {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.cluster[Symbol.asyncDispose]();
+  }
+
+  /** Kills the master of a channel that all read. */
+  private async crash(): Promise<void> {
+    const { stream } = new RedisNames('messaging:', undefined).history(Kept.name);
+    const owner = this.cluster.servers[await this.cluster.ownerOf(stream)]!;
+    await owner.kill();
+    using probe = new RedisProbe(this.cluster.servers.find((server) => server !== owner)!.url);
+    const isFailed = async (): Promise<boolean> => !(await probe.redis.cluster('INFO')).includes('cluster_state:ok');
+    for (let hasFailed = false; ;) {
+      const fails = await isFailed();
+      if (hasFailed && !fails) return;
+      hasFailed ||= fails;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   private async move(

@@ -19,6 +19,7 @@ export class RedisCluster implements AsyncDisposable {
     private readonly firstBus: string,
     /** What each server hears from the others by, if that was asked for. */
     readonly buses: readonly TcpProxy[],
+    private readonly more: readonly string[],
   ) {}
 
   /**
@@ -47,7 +48,7 @@ export class RedisCluster implements AsyncDisposable {
       files.push(file);
       servers.push(await RedisServer.start({ args }));
     }
-    const cluster = new RedisCluster(servers, files, String(announced[0]), proxies);
+    const cluster = new RedisCluster(servers, files, String(announced[0]), proxies, more);
     await cluster.join();
     return cluster;
   }
@@ -59,7 +60,7 @@ export class RedisCluster implements AsyncDisposable {
   /** Gives a member a replica, which has all that it has when this resolves. */
   async addReplica(member: number): Promise<RedisServer> {
     const [file, bus] = [join(tmpdir(), `nodes-${randomUUID()}.conf`), String(await freePort())];
-    const args = ['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', bus];
+    const args = ['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', bus, ...this.more];
     const replica = await RedisServer.start({ args });
     this.replicas.push(replica);
     this.files.push(file);
