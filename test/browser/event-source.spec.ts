@@ -1,7 +1,7 @@
 import { Controller, Get, Header, Req } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
-import { EMPTY, concat, of, timer } from 'rxjs';
+import { EMPTY, concat, merge, of, timer } from 'rxjs';
 import { map } from 'rxjs/operators';
 import {
   defineChannel,
@@ -17,7 +17,9 @@ import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { ADAPTER_NAMES, startApp, type AdapterName } from '../support/apps.js';
 import { launchChromium } from '../support/chromium.js';
 import { ServerProcess } from '../support/client-server-process.js';
+import { Hub } from '../../lib/core/hub.js';
 import { Queue } from '../support/queue.js';
+import { randomFrom } from '../support/random.js';
 import { RedisServer } from '../support/redis-server.js';
 import { StreamedOrders } from '../support/stream-server.js';
 
@@ -31,6 +33,12 @@ class UserUpdate {
 }
 const Users = defineChannel('user_updates', UserUpdate);
 const Orders = defineChannel<number>('browser/orders', undefined, { history: { maxMessages: 100, ttlMs: 60_000 } });
+
+const Texts = defineChannel('browser/texts', undefined, { clients: true });
+const KeptTexts = defineChannel('browser/kept', undefined, {
+  clients: true,
+  history: { maxMessages: 1_000, ttlMs: 60_000 },
+});
 
 /** The requests for streams, in the order in which they came. */
 let requests = new Queue<string>();
@@ -52,6 +60,11 @@ class Streams {
   @Sse('orders')
   orders(@Messages() messages: SessionMessages) {
     return messages.createStream(Orders);
+  }
+
+  @Sse('texts')
+  texts(@Messages() messages: SessionMessages) {
+    return merge(messages.createStream(Texts), messages.createStream(KeptTexts));
   }
 
   @Sse('finite')
@@ -150,12 +163,90 @@ async function expectOrdersGoOn(events: Events, post: PostOrders): Promise<void>
   expect(await events.until(isMessage)).toEqual(['message', 5]);
 }
 
+/** What an event stream, or JSON, could take for something else than text. */
+const PIECES = [
+  ...['\r', '\n', '\r\n', '\n\n', '\r\r', '\0', '\ufeff', '\ud800', '\udfff', '\u2028', '\u2029', '\u0085', '\u001b'],
+  ...[
+    'id: evil\n',
+    'event: evil\n',
+    'data: evil\n\n',
+    'retry: 1\n',
+    ':',
+    ': ',
+    ' ',
+    '"',
+    '\\',
+    '\\n',
+    '\u{1f600}',
+    'a',
+    '',
+  ],
+];
+
+/** Opens an EventSource in a page, and notes each message as JSON that is ASCII, and whatever else it takes for an event. */
+async function openTexts(page: Page, path: string): Promise<Queue<string>> {
+  const told = new Queue<string>();
+  const name = `tell${path.replaceAll(/\W/g, '')}`;
+  await page.exposeFunction(name, told.push);
+  await page.evaluate(
+    ([url, tell]) => {
+      const note = (globalThis as unknown as Record<string, (text: string) => void>)[tell!]!;
+      // oxlint-disable-next-line unicorn/consistent-function-scoping -- it runs in the page
+      const ascii = (text: string) =>
+        text.replaceAll(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+      const source = new EventSource(url!);
+      source.addEventListener('message', ({ data, lastEventId }) => {
+        if (lastEventId.includes('evil')) note('an id');
+        note(ascii(JSON.stringify(JSON.parse(data as string))));
+      });
+      for (const type of ['evil', 'messaging:end', 'messaging:revoked'])
+        source.addEventListener(type, () => note(`the event ${type}`));
+      source.addEventListener('open', () => note('open'));
+    },
+    [path, name],
+  );
+  return told;
+}
+
+/** As {@link openTexts} notes it. */
+function noted(message: unknown): string {
+  return JSON.stringify(message).replaceAll(
+    /[^\x20-\x7e]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 const isMessage = ([type]: readonly [string, unknown]) => type === 'message' || type === 'messaging:gap';
 
 const CONNECTING = 0;
 const CLOSED = 2;
 
 describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
+  test('reads any text as it was posted, of a route and of the gateway, and takes none of it for fields', async () => {
+    await using running = await startApp(
+      { imports: [MessagingModule.forRoot({ gateway: true })], controllers: [Streams] },
+      { adapter },
+    );
+    const page = await browser.newPage();
+    await page.goto(`${running.url}/page`);
+    const channels = [Texts, KeptTexts].map(({ name }) => `channel=${name}`).join('&');
+    const streams = [await openTexts(page, '/texts'), await openTexts(page, `/messages?${channels}`)];
+    for (const stream of streams) expect(await stream.next()).toBe('open');
+    const random = randomFrom(20_261_126);
+    const text = () => Array.from({ length: random(8) }, () => PIECES[random(PIECES.length)]).join('');
+    const messages = Array.from({ length: 300 }, () => (random(3) === 0 ? { [text()]: [text()] } : text()));
+    const messaging = running.app.get(MessagingService);
+    for (const message of messages) await messaging.postMessage(random(2) === 0 ? Texts : KeptTexts, message);
+    // A stock part may write JSON over several lines.
+    const lines =
+      '{"metadata":{"v":1,"node":"n","at":1},"pattern":"x","data":\r{\r\n"id":\n"evil"\r,\n\n"event":\r\r1}}';
+    running.app.get(Hub)['inbound'].receive(lines, Texts.name, Texts.name);
+    const expected = [...messages, { id: 'evil', event: 1 }].map(noted);
+    for (const stream of streams) expect(await stream.take(expected.length)).toEqual(expected);
+    await page.close();
+    for (const stream of streams) expect(stream.pending).toEqual([]);
+  });
+
   test('dispatches messages under the name of their class', async () => {
     await using running = await setup(adapter);
     const events = await open(running.page, '/users');
