@@ -1,5 +1,6 @@
 import { reservedChannel, type Channel } from '../protocol/channel.js';
 import { InvalidMessageError } from '../protocol/errors.js';
+import type { Class } from '../protocol/message.js';
 import type { Position } from '../protocol/position.js';
 import {
   REVOCATIONS,
@@ -95,7 +96,14 @@ export class Revocations {
     const known = sessions.revocations.add(revocation);
     if (known === undefined) return undefined;
     isolate(reporter, 'What is told of a revocation', () => {
-      void this.hub.post(revokedAuthenticationChannel(revocation.userId), withdrawnBy(revocation));
+      const withdrawn = withdrawnBy(revocation);
+      // Whoever listens may send it to a browser.
+      const { kind } = withdrawn;
+      this.hub.types.register(
+        withdrawn.constructor as Class,
+        `RevokedAuthentication${kind[0]!.toUpperCase()}${kind.slice(1)}`,
+      );
+      void this.hub.post(revokedAuthenticationChannel(revocation.userId), withdrawn);
     });
     sessions.revoke(revocation);
     return known;

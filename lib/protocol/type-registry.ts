@@ -23,12 +23,12 @@ export class TypeRegistry {
   /**
    * Makes a class known under its wire name.
    *
+   * @param name - that of a class of the library's own, which a minifier may have renamed
    * @returns whether it was not yet
    * @throws ConfigurationError where this application uses another class of that name: its messages would arrive as
    *   the wrong class
    */
-  register(type: Class): boolean {
-    const name = typeName(type);
+  register(type: Class, name = typeName(type)): boolean {
     const known = this.#classes.get(name);
     if (known === type) return false;
     if (known !== undefined && !this.#replaces(known, type)) {

@@ -159,6 +159,17 @@ describe('A revocation', () => {
     expect(seen).toEqual(['one RevokedAuthenticationUser', 'one ended', 'two RevokedAuthenticationUser', 'two ended']);
   });
 
+  test('is told on its channel with what can be sent to a browser', async () => {
+    const { hub, revocations } = await node(new MemoryBroker());
+    const told = await heard(hub, revokedAuthenticationChannel('a/b*'));
+    await revocations.revoke('a/b*', User);
+    await revocations.revoke('a/b*', new RevokedAuthenticationScope(['chat']));
+    expect((await told.take(2)).map((message) => hub.codec.encode(message))).toMatchObject([
+      { type: 'RevokedAuthenticationUser', data: '{"kind":"user"}' },
+      { type: 'RevokedAuthenticationScope', data: '{"kind":"scope","scopes":["chat"]}' },
+    ]);
+  });
+
   test('calls those who want to know of it, with what it withdraws', async () => {
     const { hub, revocations } = await node(new MemoryBroker());
     const told: unknown[] = [];
