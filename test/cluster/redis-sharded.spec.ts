@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
 import { BEGINNING } from '../../lib/core/history-store.js';
+import { Hub } from '../../lib/core/hub.js';
+import { defineChannel } from '../../lib/protocol/channel.js';
 import { ConfigurationError } from '../../lib/protocol/errors.js';
 import { GROUPS, groupOf, slotOfGroup } from '../../lib/transport/redis-groups.js';
 import { RedisNames } from '../../lib/transport/redis-names.js';
@@ -8,6 +10,7 @@ import type { RedisTransportOptions } from '../../lib/transport/redis-options.js
 import type { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { BOUNDS, offsetOf } from '../support/history-posts.js';
 import { Queue } from '../support/queue.js';
+import { RecordingReporter } from '../support/recording-reporter.js';
 import { RedisCluster } from '../support/redis-cluster.js';
 import { RedisNodes, reached } from '../support/redis-nodes.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -309,6 +312,64 @@ describe('When a master of a Cluster that shards channels fails, and a replica t
     expect((await history.read(mine[0]!, BEGINNING)).entries.map(({ payload }) => payload)).toEqual(['kept', 'later']);
   }, 40_000);
 });
+
+const gap = (queue: Queue<number | string>) => (loss: { reason: string }) => queue.push(`gap ${loss.reason}`);
+
+const Sharded = defineChannel<number, 'sharded/:room'>('sharded/:room', undefined, { history: BOUNDS });
+
+test.each([
+  ['slots move', false],
+  ['a master fails, and a replica takes over', true],
+])(
+  'While %s under load, listeners of a history get all that was accepted, in order, without a gap',
+  async (_, isFailover) => {
+    const cluster = nodes.use(await RedisCluster.start(3));
+    const room = numbers(100).find((each) => slotOfGroup(groupOf(`sharded/${each}`)) < 16_384 / 3)!;
+    const channel = Sharded.for({ room });
+    const { own } = names.routes(channel.name);
+    const replica = isFailover ? await cluster.addReplica(0) : undefined;
+    const [poster, listener] = [1, 2].map(() => {
+      const transport = nodes.create(sharded(cluster), { heartbeatMs: 200 });
+      const hub = new Hub({ reporter: new RecordingReporter(), transport });
+      nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
+      return hub;
+    }) as [Hub, Hub];
+    for (const hub of [poster, listener]) await hub.start();
+    const [told, byTemplate] = [new Queue<number | string>(), new Queue<number | string>()];
+    await listener.listen(channel, told.push, listener.root, undefined, gap(told)).ready;
+    await listener.listen(Sharded, byTemplate.push, listener.root, undefined, gap(byTemplate)).ready;
+    const accepted: number[] = [];
+    let count = 0;
+    const load = { isOver: false };
+    const loading = (async () => {
+      while (!load.isOver) if (await poster.post(channel, ++count)) accepted.push(count);
+    })();
+    const heard = (least: number): Promise<number | string> => told.until((each) => Number(each) >= least);
+    await heard(20);
+    if (replica !== undefined) {
+      await nodes.probe(cluster.servers[0]!).redis.call('CLIENT', 'PAUSE', '60000', 'WRITE');
+      await nodes.probe(cluster.servers[0]!).redis.wait(1, 5_000);
+      await cluster.servers[0]!.kill();
+      await nodes.probe(replica).redis.call('CLUSTER', 'FAILOVER', 'TAKEOVER');
+    } else {
+      for (const [from, to] of [
+        [0, 1],
+        [1, 2],
+        [2, 0],
+      ] as const) {
+        await cluster.moveSlot(own, from, to);
+        await heard(count);
+      }
+    }
+    await heard(count + 20);
+    load.isOver = true;
+    await loading;
+    const all = await byTemplate.takeUntil((each) => each === accepted.at(-1));
+    expect([...all, accepted.at(-1)]).toEqual(accepted);
+    expect(told.pending.filter((each) => typeof each === 'string')).toEqual([]);
+  },
+  40_000,
+);
 
 describe('Sharded channels are refused at the start', () => {
   test('by a Redis without the command, which is named', async () => {

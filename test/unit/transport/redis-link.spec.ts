@@ -17,7 +17,7 @@ test('a link holds back what a turn sends, however often it is asked to, until t
   // Nothing to hold back yet.
   link.gather();
   await client.connect();
-  const socket = client.stream as Socket;
+  const socket: Socket = client.stream;
   const answers = [1, 2, 3].map(() => {
     link.gather();
     return client.ping();
