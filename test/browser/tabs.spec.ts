@@ -190,10 +190,10 @@ describe('Tabs that share a connection', () => {
     await using context = await browser.newContext();
     const tabs = await openTabs(context, 3, 'tabs/lost');
     for (const tab of tabs) expect(await tab.subscribe('tabs/kept')).toBe('subscribed');
-    const connections = running.app.get(ClientConnections);
-    const { connections: holders } = await connections.list({ channel: 'tabs/lost' });
+    const withdrawing = running.app.get(ClientConnections);
+    const { connections: holders } = await withdrawing.list({ channel: 'tabs/lost' });
     expect(holders).toHaveLength(1);
-    expect(await connections.unsubscribe(holders[0]!.connection, 'tabs/lost')).toBe(true);
+    expect(await withdrawing.unsubscribe(holders[0]!.connection, 'tabs/lost')).toBe(true);
     for (const tab of tabs) expect(await tab.message()).toMatch(/^error: ChannelDeniedError: /);
     post('lost', 'unheard');
     post('kept', 'heard');

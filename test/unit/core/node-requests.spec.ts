@@ -294,21 +294,23 @@ describe('A question to all other nodes', () => {
   test('is not complete if one of them fails to answer, or does not in time', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
-    await using _b = await Node.start(broker);
+    await using b = await Node.start(broker);
     await using c = await Node.start(broker, () => Promise.reject(new Error('broken')));
     expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [{ got: 'x' }], areComplete: false });
     jest.spyOn(c.hub, 'post').mockResolvedValue(true);
     expect(await a.requests.askOthers('x', 50)).toMatchObject({ bodies: [{ got: 'x' }], areComplete: false });
+    expect(b.asked.pending).toEqual(['x', 'x']);
   });
 
   test('is not complete if the broker is away, or if nobody knows how many nodes there are', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
-    await using _b = await Node.start(broker);
+    await using b = await Node.start(broker);
     jest.spyOn(a.hub, 'hearers').mockResolvedValueOnce(undefined);
     expect(await a.requests.askOthers('x', 50)).toMatchObject({ bodies: [{ got: 'x' }], areComplete: false });
     broker.cut();
     expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [], areComplete: false });
+    expect(b.asked.pending).toEqual(['x']);
   });
 
   test('ends with the application', async () => {
