@@ -47,6 +47,8 @@ export interface RunWorld {
   /** Resolves when it is over. */
   inflictOnRedis(fault: Fault): Promise<void>;
   readonly slots: readonly Slot[];
+  /** Whether a run before has wiped histories. */
+  readonly wasWiped: boolean;
   startProcess(slot: Slot): Promise<void>;
 }
 
@@ -129,6 +131,7 @@ export class Run implements Scene {
     // Only now it is known where clients went since.
     for (const { fault, fromMs, untilMs } of [...this.before, ...this.inflicted]) explain(this, fault, fromMs, untilMs);
     this.histories.wipes = this.inflicted.filter(({ fault: { kind } }) => isWipe(kind)).length;
+    this.histories.wasWiped = this.world.wasWiped;
     this.histories.canBranch = this.inflicted.some(({ fault: { kind } }) => kind === 'redis-crash');
     const { findings, counts } = this.ledger.check();
     const histories = this.histories.check();

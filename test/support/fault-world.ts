@@ -7,7 +7,7 @@ import { FaultProcess } from './fault-process.js';
 import type { RunReport } from './fault-report.js';
 import type { Inflicted } from './fault-causes.js';
 import { Run, type RunOptions, type RunWorld, type Slot } from './fault-run.js';
-import type { Fault, Schedule } from './fault-schedule.js';
+import { isWipe, type Fault, type Schedule } from './fault-schedule.js';
 import { RedisServer } from './redis-server.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -33,6 +33,7 @@ const NODES = 3;
 export class FaultWorld implements AsyncDisposable, RunWorld {
   private run: Run | undefined = undefined;
   private inflicted: readonly Inflicted[] = [];
+  wasWiped = false;
 
   private constructor(
     private readonly options: Required<Omit<FaultWorldOptions, 'broker'>>,
@@ -74,6 +75,7 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
       return await run.go();
     } finally {
       this.inflicted = run.inflicted;
+      this.wasWiped ||= run.inflicted.some(({ fault: { kind } }) => isWipe(kind));
       this.run = undefined;
     }
   }

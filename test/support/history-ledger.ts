@@ -89,6 +89,8 @@ export class HistoryLedger {
   startMs = 0;
   /** How often histories were wiped while the readers were there, or might have been. */
   wipes = 0;
+  /** Whether a run before has wiped them: until servers have looked again, the next outage costs a template a gap. */
+  wasWiped = false;
   /** Whether another Redis may have taken over without the tail. */
   canBranch = false;
   readonly #posted = new Map<string, Posted[]>();
@@ -244,7 +246,13 @@ class LogCheck {
     if (this.log.options.isTemplate === true) {
       if (missing === 0) this.counts.idleGaps += gaps.length;
       const isOfServer = !/^(client|native) /.test(this.log.reader);
-      if (isOfServer && gaps.length > 0 && this.ledger.wipes === 0 && missing < this.channel.maxMessages)
+      if (
+        isOfServer &&
+        gaps.length > 0 &&
+        this.ledger.wipes === 0 &&
+        !this.ledger.wasWiped &&
+        missing < this.channel.maxMessages
+      )
         this.findCauseless(gaps, message);
       return;
     }
