@@ -30,6 +30,7 @@ import {
 import { MessagingClient } from 'nestjs-messaging/client';
 import { EventStreams } from '../../lib/sse/event-streams.js';
 import type { ChannelPosition, ReadyEvent } from '../../lib/protocol/gateway.js';
+import type { Position } from '../../lib/protocol/position.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
 import { GatewayRequests, frameOf, type Opened } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
@@ -245,6 +246,81 @@ describe.each(ADAPTER_NAMES)('A channel that a client may not have, on %s,', (ad
     }
   });
 });
+
+const Own = defineChannel<string, 'aside/own/:user'>('aside/own/:user');
+const KeptOwn = defineChannel<string, 'aside/kept/:user'>('aside/kept/:user', undefined, {
+  history: { maxMessages: 10, ttlMs: 60_000 },
+});
+
+@Injectable()
+class OwnAccess {
+  @AuthorizeChannel(Own)
+  @AuthorizeChannel(KeptOwn)
+  mayRead({ auth }: ClientContext, { user }: { user: string }) {
+    return auth?.userId === user;
+  }
+}
+
+const channelsOf = (user: string) => [Own.for({ user }).name, KeptOwn.for({ user }).name];
+const other = (name: string) => name.replace(/(al|eve)$/, (user) => (user === 'al' ? 'eve' : 'al'));
+
+test.each(ADAPTER_NAMES)(
+  'Users who come back at once get nothing of each other, whatever positions they send, on %s',
+  async (adapter) => {
+    await using running = await startApp(
+      {
+        imports: [MessagingModule.forRoot({ gateway: true })],
+        providers: [OwnAccess, { provide: APP_GUARD, useClass: ReadsUser }],
+      },
+      { adapter },
+    );
+    const users = ['al', 'eve'];
+    const post = async (text: string) => {
+      const messaging = running.app.get(MessagingService);
+      for (const user of users)
+        for (const channel of [Own, KeptOwn]) await messaging.postMessage(channel.for({ user }), `${text} for ${user}`);
+    };
+    const places = new Map<string, Position>();
+    for (const user of users) {
+      await using opened = await at(running)
+        .as(user)
+        .open(...channelsOf(user));
+      for (const [name, position] of opened.positions) places.set(name, position);
+    }
+    await post('missed');
+    const all = users.flatMap(channelsOf);
+    const back = (user: string, placeOf: (name: string) => Position | undefined) =>
+      at(running)
+        .as(user)
+        .connect({
+          channels: all.map((channel) => ({
+            channel,
+            position: placeOf(channel),
+            ...(channel.includes('kept') && { replay: 5 }),
+          })),
+        });
+    const clients = await Promise.all(
+      users.flatMap((user) => [back(user, (name) => places.get(name)), back(user, (name) => places.get(other(name)))]),
+    );
+    for (const client of clients) await client.events.until(({ event }) => event === 'messaging:ready');
+    await post('last');
+    const texts = await Promise.all(
+      clients.map(async (client) => {
+        const seen: string[] = [];
+        while (seen.filter((text) => text.startsWith('last')).length < 2) {
+          const { event, data } = await client.events.next();
+          if (event === 'message') seen.push((JSON.parse(data) as { data: string }).data);
+        }
+        return seen;
+      }),
+    );
+    for (const [index, seen] of texts.entries()) {
+      const user = users[Math.floor(index / 2)]!;
+      expect(seen.filter((text) => !text.endsWith(`for ${user}`))).toEqual([]);
+    }
+    for (const client of clients) await client[Symbol.asyncDispose]();
+  },
+);
 
 test('A client that has a template as a whole gets no closed channel from another server, nor when it comes back to one', async () => {
   await using redis = await RedisServer.start();
