@@ -205,6 +205,8 @@ export class ServerStream {
       case 'messaging:position':
         // Older servers name no channels.
         for (const answer of (JSON.parse(data) as Partial<PositionEvent>).channels ?? []) {
+          // The stream may have begun without any channel.
+          this.#hasPositions = true;
           if (wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
         }
         return undefined;

@@ -1172,6 +1172,29 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toEqual([]);
   });
 
+  test('is told of no gap if its stream began without any channel that it may have', async () => {
+    await using harness = await Harness.start();
+    const { client, gateway } = harness;
+    const gaps = new Queue<unknown>();
+    client.onGap(gaps.push);
+    const denied = client.subscribe('secret', () => {});
+    const stream = await gateway.ready({ denied: { secret: 'CHANNEL_DENIED' } });
+    await expect(denied).rejects.toThrow(ChannelDeniedError);
+    const messages = new Queue<unknown>();
+    const subscribed = client.subscribe('news', messages.push);
+    const change = await gateway.changes.next();
+    // The stream may say so before the change is answered.
+    stream.event('messaging:position', { channels: [{ channel: 'news', position: { epoch: 'e', offset: 3 } }] });
+    await harness.settled(stream);
+    change.answer();
+    await subscribed;
+    stream.message({ channel: 'news', data: 'first' }, 4);
+    expect(await messages.next()).toBe('first');
+    stream.cut();
+    expect((await nextAttempt(harness)).request.body.channels).toEqual([at('news', 4)]);
+    expect(gaps.pending).toEqual([{ channel: 'marker', reason: 'broker' }]);
+  });
+
   test('asks a server that does not understand positions once without them, which costs a gap at most', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps, subscription } = world;
