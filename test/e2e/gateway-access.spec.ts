@@ -262,7 +262,7 @@ class OwnAccess {
 }
 
 const channelsOf = (user: string) => [Own.for({ user }).name, KeptOwn.for({ user }).name];
-const other = (name: string) => name.replace(/(al|eve)$/, (user) => (user === 'al' ? 'eve' : 'al'));
+const inPlaceOf = (name: string) => name.replace(/(al|eve)$/, (user) => (user === 'al' ? 'eve' : 'al'));
 
 test.each(ADAPTER_NAMES)(
   'Users who come back at once get nothing of each other, whatever positions they send, on %s',
@@ -300,7 +300,7 @@ test.each(ADAPTER_NAMES)(
           })),
         });
     const clients = await Promise.all(
-      users.flatMap((user) => [back(user, (name) => places.get(name)), back(user, (name) => places.get(other(name)))]),
+      users.flatMap((user) => [back(user, (name) => places.get(name)), back(user, (name) => places.get(inPlaceOf(name)))]),
     );
     for (const client of clients) await client.events.until(({ event }) => event === 'messaging:ready');
     await post('last');
