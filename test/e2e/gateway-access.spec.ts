@@ -300,7 +300,10 @@ test.each(ADAPTER_NAMES)(
           })),
         });
     const clients = await Promise.all(
-      users.flatMap((user) => [back(user, (name) => places.get(name)), back(user, (name) => places.get(inPlaceOf(name)))]),
+      users.flatMap((user) => [
+        back(user, (name) => places.get(name)),
+        back(user, (name) => places.get(inPlaceOf(name))),
+      ]),
     );
     for (const client of clients) await client.events.until(({ event }) => event === 'messaging:ready');
     await post('last');
