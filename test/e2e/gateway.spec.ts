@@ -251,6 +251,16 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect((await frameOf(client)).data).toBe(4);
   });
 
+  test('takes requests with properties that it does not know', async () => {
+    const later = { later: [{}] };
+    const wanted = [{ channel: 'gateway/news', ...later }];
+    await using client = await requests.connect({ channels: wanted, from: 7, ...later });
+    const [, ready] = (await client.next()) as [string, ReadyEvent];
+    expect(ready.channels).toEqual([{ channel: 'gateway/news', position: expect.anything() }]);
+    const response = await requests.change(ready.connection, { subscribe: wanted, renewed: 1, ...later });
+    expect([response.status, await response.json()]).toEqual([200, { channels: [{ channel: 'gateway/news' }] }]);
+  });
+
   test('gives a client that subscribes to a channel twice each message once', async () => {
     await using opened = await requests.open('gateway/many/1');
     const { client, ready } = opened;

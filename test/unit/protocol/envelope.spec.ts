@@ -90,6 +90,14 @@ describe('The metadata', () => {
     expect(read('"node":"n","at":0').serial).toBeUndefined();
   });
 
+  test('may have properties that are not known', () => {
+    const known = { data: 1, text: '1', node: 'n', postedAt: 1, serial: 2, type: undefined, meta: undefined };
+    expect(read('"node":"n","at":1,"n":2,"later":{"v":2}')).toEqual(known);
+    const packet = '{"metadata":{"v":1,"node":"n","at":1,"n":2},"pattern":"news","data":1';
+    expect(decodeEnvelope(`${packet},"later":[1]}`)).toEqual(known);
+    expect(decodeEnvelope(`{"later":[1],${packet.slice(1)}}`)).toEqual(known);
+  });
+
   test.each([
     ['"at":1', '"node" in its metadata must be a text of at most 100 characters, not undefined'],
     ['"node":["n"],"at":1', '"node" in its metadata must be a text of at most 100 characters, not an array'],
