@@ -12,7 +12,7 @@ import type { RevocationList } from './revocation-list.js';
 import type { SessionCloseReason } from './session-close-reason.js';
 import type { Answer, AskAuthentication, SessionInit } from './session-init.js';
 import { hasStackRoom } from './stack-room.js';
-import type { Timed, TimeWheel } from './time-wheel.js';
+import type { TimeWheel } from './time-wheel.js';
 
 const IN_MICROTASK = Promise.resolve();
 /**
@@ -50,7 +50,7 @@ type OnClose = (reason: SessionCloseReason) => void;
 /**
  * The lifetime of one request or stream on a server. What is registered in it ends with it.
  */
-export class Session implements Timed, Disposable, AsyncDisposable {
+export class Session implements Disposable, AsyncDisposable {
   #id: string | undefined;
   /** `null`: it was waited for, and is nobody. */
   #auth: AuthenticationInfo | null | undefined;
