@@ -464,6 +464,12 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['', '{"channels":["a"]}', '\\"channels[0]\\" must be an object with a \\"channel\\"'],
       ['', '{"channels":[{"channel":1}]}', '\\"channels[0]\\" must be'],
       ['', '{"channels":[{"channel":1,"recover":true}]}', '\\"channels[0]\\" must be'],
+      [
+        '',
+        '{"channels":[{"channel":"a","replay":0}]}',
+        '\\"channels[0].replay\\" must be a whole number of at least 1',
+      ],
+      ['', '{"channels":[{"channel":"a","replay":1,"listener":7}]}', '\\"channels[0].listener\\" must be a text'],
       [`/${unknown}.${unknown}/channels`, '{"subscribe":{}}', '\\"subscribe\\" must be an array'],
       [`/${unknown}.${unknown}/channels`, '{"unsubscribe":[1]}', '\\"unsubscribe\\" must be an array of channel names'],
     ])('400 to POST /messages%s with %s, and says why', async (path, body, text) => {

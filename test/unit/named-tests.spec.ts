@@ -7,6 +7,11 @@ import ts from 'typescript';
 const ROOT = new URL('../../', import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, ROOT), 'utf8');
 
+const filesIn = (folder: string): string[] =>
+  readdirSync(new URL(folder, ROOT), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => `${folder}/${file}`);
+
 /** A test by the path of its file and its name. */
 type TestName = readonly [path: string, name: string];
 
@@ -87,19 +92,22 @@ describe('docs/protocol.md', () => {
     expect(missingOf(rules())).toEqual([]);
   });
 
-  test('has a section for each event of the library, and a line for each kind of packet and of question', () => {
+  test('has a section for each event of the library, and a line for each channel, packet and question', () => {
     const text = read('docs/protocol.md');
-    const sources = ['sse', 'gateway'].flatMap((folder) =>
-      readdirSync(new URL(`lib/${folder}/`, ROOT)).map((file) => read(`lib/${folder}/${file}`)),
-    );
     const events = new Set(
-      sources.flatMap((source) =>
-        [...source.matchAll(/event(?::|\() ?'(messaging:[a-z]+)'/g)].map(([, event]) => event!),
-      ),
+      ['lib/sse', 'lib/gateway']
+        .flatMap(filesIn)
+        .flatMap((path) => [...read(path).matchAll(/event(?::|\() ?'(messaging:[a-z]+)'/g)].map(([, event]) => event!)),
     );
     expect(events.size).toBeGreaterThan(9);
     const headings = text.split('\n').filter((line) => line.startsWith('#'));
     expect([...events].filter((event) => !headings.some((heading) => heading.includes(`\`${event}\``)))).toEqual([]);
+
+    const channels = filesIn('lib').flatMap((path) =>
+      [...read(path).matchAll(/reservedChannel(?:<\w+>)?\(['`]([a-z]+)/g)].map(([, name]) => name!),
+    );
+    expect(channels.length).toBeGreaterThan(5);
+    expect(channels.filter((name) => !text.includes(`\`messaging:${name}`))).toEqual([]);
 
     const packets = [...read('lib/core/node-packet.ts').matchAll(/readonly kind: '(\w+)'/g)].map(([, kind]) => kind!);
     expect(packets.length).toBeGreaterThan(3);
