@@ -216,6 +216,8 @@ export interface ResolvedMessagingOptions extends MessagingOptions {
     readonly maxBufferedBytes: number;
     readonly maxConnectionAgeMs: number | undefined;
   };
+  /** `gateway.leaveMs`, if that is not given. */
+  readonly leaveMs?: number | undefined;
 }
 
 /** The token of {@link ResolvedMessagingOptions}. */

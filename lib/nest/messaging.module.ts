@@ -15,7 +15,6 @@ import { DiscoveryModule, HttpAdapterHost, ModulesContainer, REQUEST } from '@ne
 import { whenHeard } from '../core/heard.js';
 import { Hub } from '../core/hub.js';
 import { inTime } from '../core/in-time.js';
-import { IsolatedTransport } from '../core/isolated-transport.js';
 import { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
 import { readOptions } from '../protocol/check-options.js';
@@ -24,10 +23,8 @@ import { ConfigurationError } from '../protocol/errors.js';
 import { Gateway } from '../gateway/gateway.js';
 import { ClientLimits } from '../sse/client-limits.js';
 import { EventStreams } from '../sse/event-streams.js';
-import { RedisTransport } from '../transport/redis-transport.js';
 import { Authenticator } from './authenticator.js';
-import { loadClassValidatorCheck } from './class-validator-check.js';
-import { loadClassTransformerFilter } from './class-transformer-loader.js';
+import { createHub } from './create-hub.js';
 import { DecoratedMethods } from './decorated-methods.js';
 import { AuthorizersByChannel } from './gateway/authorizers-by-channel.js';
 import { ClientChannels } from './gateway/client-channels.js';
@@ -56,7 +53,6 @@ import { preparePatternHandlers } from './pattern-handlers.js';
 import { StartupHints } from './startup-hints.js';
 import { startOrClose } from './start-or-close.js';
 import { stopListening } from './stop-listening.js';
-import { refuseBundledRules } from './refuse-bundled-rules.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
 import { RequestLimits } from './request-limits.js';
 import { RequestSessions } from './request-sessions.js';
@@ -96,6 +92,9 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
     };
   })
   .build();
+
+/** The token of what the application gave, before its defaults are filled in. @internal */
+export const GIVEN_OPTIONS = MODULE_OPTIONS_TOKEN;
 
 /** How long the start waits until the revocations are known that other servers have made; messages of those wait on. */
 const REVOCATIONS_MS = 5_000;
@@ -271,29 +270,4 @@ export class MessagingModule
     await this.hub.close();
     this.reporter.flush();
   }
-}
-
-async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
-  const { redis, transport, prefix, limits, types = [], validateOnPost, revocation, secret = [] } = options;
-  refuseBundledRules();
-  const classFilter = await loadClassTransformerFilter(options.classTransformer);
-  const instanceCheck = await loadClassValidatorCheck(options.classValidator, classFilter);
-  const own = transport && new IsolatedTransport(transport, reporter);
-  const toOthers =
-    redis === undefined ? own : new RedisTransport(redis, { prefix, maxMessageBytes: limits.maxMessageBytes });
-  const hub = new Hub({
-    reporter,
-    limits,
-    transport: toOthers,
-    classFilter,
-    instanceCheck,
-    validateOnPost,
-    secrets: [secret].flat(),
-    application: prefix,
-    revocationTtlMs: revocation?.ttlMs,
-  });
-  for (const type of types) hub.types.register(type);
-  // Until the handlers are found, which is when all modules are ready.
-  hub.holdPosts();
-  return hub;
 }

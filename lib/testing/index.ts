@@ -1,8 +1,14 @@
 // Tools for tests of applications that use this library.
 export { channelLogConformance } from './channel-log-conformance.js';
+export { ClientInbox } from './client-inbox.js';
+export { connectClient } from './connect-client.js';
+export { createTestMessaging, TestMessaging } from './test-messaging.js';
 export { Inbox } from './inbox.js';
+export { inMemory, MESSAGING_OPTIONS } from './memory-options.js';
 export { MemoryBroker } from '../transport/memory-broker.js';
 export { MemoryTransport } from '../transport/memory-transport.js';
+export { MessagingTestingModule } from './messaging-testing-module.js';
+export { recordPosts, RecordedPosts } from './recorded-posts.js';
 
 export type {
   ChannelLog,
@@ -15,4 +21,10 @@ export type {
   ReadFailure,
 } from '../core/channel-log.js';
 export type { ChannelLogUnderTest, ConformanceOptions, ConformanceTest } from './channel-log-conformance.js';
+export type { ClientReceivedMessage } from './client-inbox.js';
+export type { ConnectClientOptions } from './connect-client.js';
 export type { ReceivedMessage } from './inbox.js';
+export type { MemoryMessagingOptions, MemoryOptionsFactory } from './memory-options.js';
+export type { MessagingTestingModuleOptions } from './messaging-testing-module.js';
+export type { Received } from './received-messages.js';
+export type { RecordedPost } from './recorded-posts.js';

@@ -19,7 +19,11 @@ import {
   type ClientContext, type Gap, type MessageContext,
 } from 'nestjs-messaging';
 import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
-import { channelLogConformance, Inbox, MemoryBroker, MemoryTransport, type ChannelLogUnderTest } from 'nestjs-messaging/testing';
+import { Test } from '@nestjs/testing';
+import {
+  channelLogConformance, ClientInbox, connectClient, createTestMessaging, Inbox, inMemory, MemoryBroker, MemoryTransport, MESSAGING_OPTIONS,
+  MessagingTestingModule, recordPosts, type ChannelLogUnderTest,
+} from 'nestjs-messaging/testing';
 import { firstValueFrom, lastValueFrom, of, timeout, type Observable } from 'rxjs';
 import { Codec } from '../../lib/protocol/codec.js';
 import { TypeRegistry } from '../../lib/protocol/type-registry.js';

@@ -1,0 +1,46 @@
+import { MessagingClient, type SubscribeOptions } from '../client/messaging-client.js';
+import type { ClientMessageContext } from '../client/registration.js';
+import type { ListenableChannel } from '../protocol/channel.js';
+import { ReceivedMessages, type Received } from './received-messages.js';
+
+/** A message that a client got, with what came beside it. */
+export type ClientReceivedMessage<T> = Received<T, ClientMessageContext>;
+
+/**
+ * Collects the messages of a channel that a client gets, in order, as `Inbox` does on a server.
+ *
+ * @example
+ * ```ts
+ * using client = await connectClient(app);
+ * const inbox = new ClientInbox(client, UserUpdates);
+ * await inbox.ready;
+ * await app.get(MessagingService).postMessage(UserUpdates, new UserUpdate(7, 'Ada'));
+ * expect(await inbox.next()).toEqual(new UserUpdate(7, 'Ada'));
+ * ```
+ */
+export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> implements AsyncDisposable {
+  /**
+   * Resolves once the server has confirmed the subscription. If it refuses, rejects with its error, for instance a
+   * `ChannelDeniedError`; `next` then rejects with it too.
+   */
+  readonly ready: Promise<void>;
+  private readonly ending = new AbortController();
+
+  /** Subscribes now, until disposed of or until the client closes. */
+  constructor(client: MessagingClient, channel: ListenableChannel<T>, options: Pick<SubscribeOptions, 'replay'> = {}) {
+    super();
+    const { signal } = this.ending;
+    const subscribed = client.subscribe<T>(channel, (message, context) => this.receive(message, context), {
+      ...options,
+      signal,
+    });
+    this.ready = subscribed.then(() => undefined);
+    // A test that only asks for the next message is told by that.
+    this.ready.catch((error: Error) => this.fail(error));
+  }
+
+  /** Ends the subscription. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.ending.abort();
+  }
+}

@@ -1,0 +1,59 @@
+/** A message with what came beside it. */
+export interface Received<T, Context> {
+  readonly message: T;
+  readonly context: Context;
+}
+
+/** A test that waits for the next message. */
+interface Waiting<T, Context> {
+  readonly give: (received: Received<T, Context>) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** The messages that have come, in order, for a test that waits for the next one. */
+export class ReceivedMessages<T, Context> {
+  private readonly received: Received<T, Context>[] = [];
+  private readonly waiting: Waiting<T, Context>[] = [];
+  private failure: Error | undefined = undefined;
+
+  /** The messages that have come and were not taken. */
+  get pending(): readonly T[] {
+    return this.received.map(({ message }) => message);
+  }
+
+  /** The next message; waits for it. */
+  async next(): Promise<T> {
+    return (await this.nextReceived()).message;
+  }
+
+  /** The next message with its context; waits for it. */
+  nextReceived(): Promise<Received<T, Context>> {
+    const first = this.received.shift();
+    if (first) return Promise.resolve(first);
+    return new Promise((give, fail) => {
+      if (this.failure) fail(this.failure);
+      else this.waiting.push({ give, fail });
+    });
+  }
+
+  /** The next so many messages; waits for them. */
+  async take(count: number): Promise<T[]> {
+    const messages: T[] = [];
+    while (messages.length < count) messages.push(await this.next());
+    return messages;
+  }
+
+  /** Takes a message. */
+  protected receive(message: T, context: Context): void {
+    const received = { message, context };
+    const next = this.waiting.shift();
+    if (next) next.give(received);
+    else this.received.push(received);
+  }
+
+  /** No more will come: whoever waits, or will, is told why. */
+  protected fail(error: Error): void {
+    this.failure = error;
+    for (const { fail } of this.waiting.splice(0)) fail(error);
+  }
+}

@@ -1,0 +1,276 @@
+import 'reflect-metadata';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { Server } from 'node:http';
+import { Controller, Get, Injectable, Module, Post, type DynamicModule, type INestApplication } from '@nestjs/common';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Test, type TestingModule } from '@nestjs/testing';
+import {
+  ChannelDeniedError,
+  ConfigurationError,
+  defineChannel,
+  MessagingModule,
+  MessagingService,
+  OnMessage,
+  SessionMessages,
+} from 'nestjs-messaging';
+import {
+  ClientInbox,
+  connectClient,
+  Inbox,
+  inMemory,
+  MemoryBroker,
+  MESSAGING_OPTIONS,
+  MessagingTestingModule,
+  recordPosts,
+} from 'nestjs-messaging/testing';
+import request from 'supertest';
+
+class Placed {
+  constructor(readonly id: number) {}
+}
+
+const OrdersPlaced = defineChannel('testing/placed', Placed, { clients: true });
+const Hidden = defineChannel('testing/hidden');
+
+@Controller('orders')
+class OrdersController {
+  constructor(private readonly messages: SessionMessages) {}
+
+  @Post()
+  async place() {
+    return this.messages.postMessage(OrdersPlaced, new Placed(7), { global: true });
+  }
+
+  @Get('user')
+  user() {
+    return { userId: this.messages.session.auth?.userId };
+  }
+}
+
+@Injectable()
+class Revenue {
+  count = 0;
+
+  @OnMessage(OrdersPlaced)
+  add() {
+    this.count++;
+  }
+}
+
+@Module({ controllers: [OrdersController], providers: [Revenue] })
+class OrdersModule {}
+
+/** Nobody is there. It would be told as a warning, and posts would be `false`. */
+const REDIS = 'redis://127.0.0.1:1';
+const OPTIONS = { redis: REDIS, authenticate: () => ({ userId: 'ada' }) };
+
+const open: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const each of open.splice(0)) await each.close();
+});
+
+const requestOf = (app: INestApplication) => request(app.getHttpServer() as Server);
+
+async function start(imports: (DynamicModule | typeof OrdersModule)[]): Promise<TestingModule> {
+  const app = await Test.createTestingModule({ imports }).compile();
+  open.push(app);
+  return app.init();
+}
+
+/** An application whose root module configures Redis, in memory. */
+async function startOverridden(messaging: DynamicModule, broker?: MemoryBroker): Promise<INestApplication> {
+  @Module({ imports: [messaging, OrdersModule] })
+  class AppModule {}
+  const testing = await Test.createTestingModule({ imports: [AppModule] })
+    .overrideProvider(MESSAGING_OPTIONS)
+    .useFactory(inMemory({ broker }))
+    .compile();
+  const app = testing.createNestApplication();
+  open.push(app);
+  return app.init();
+}
+
+async function startGateway(gateway: true | { path: string } = true, prefix?: string): Promise<INestApplication> {
+  const imports = [MessagingTestingModule.forRoot({ gateway })];
+  const app = (await Test.createTestingModule({ imports }).compile()).createNestApplication();
+  if (prefix !== undefined) app.setGlobalPrefix(prefix);
+  open.push(app);
+  return app;
+}
+
+describe('MessagingTestingModule', () => {
+  test('stands in for MessagingModule: messages are delivered, global posts are accepted', async () => {
+    const app = await start([MessagingTestingModule.forRoot(), OrdersModule]);
+    const posts = recordPosts(app);
+    expect(await app.get(MessagingService).postMessage(OrdersPlaced, new Placed(1), { global: true })).toBe(true);
+    expect(app.get(Revenue).count).toBe(1);
+    expect(posts.to(OrdersPlaced)).toEqual([new Placed(1)]);
+  });
+
+  test('joins the servers of one broker, and no others', async () => {
+    const broker = new MemoryBroker();
+    const one = await start([MessagingTestingModule.forRoot({ broker }), OrdersModule]);
+    const two = await start([MessagingTestingModule.forRoot({ broker }), OrdersModule]);
+    const other = await start([MessagingTestingModule.forRoot(), OrdersModule]);
+    const inbox = new Inbox(two.get(MessagingService), OrdersPlaced);
+    await inbox.ready;
+    await one.get(MessagingService).postMessage(OrdersPlaced, new Placed(1), { global: true });
+    expect(await inbox.next()).toEqual(new Placed(1));
+    expect(two.get(Revenue).count).toBe(1);
+    expect(other.get(Revenue).count).toBe(0);
+  });
+
+  test('serves several applications one after the other by one definition', async () => {
+    const messaging = MessagingTestingModule.forRoot();
+    for (const count of [1, 2]) {
+      const app = await start([messaging, OrdersModule]);
+      const service = app.get(MessagingService);
+      expect([count, await service.postMessage(OrdersPlaced, new Placed(count), { global: true })]).toEqual([
+        count,
+        true,
+      ]);
+      await app.close();
+    }
+  });
+
+  test('refuses options that would take it out of memory, and what MessagingModule refuses', async () => {
+    for (const [options, text] of [
+      [{ redis: REDIS }, /MessagingTestingModule\.forRoot\(\): option "redis"/],
+      [{ broker: 5 }, /option "broker" must be a MemoryBroker/],
+      [{ scope: 'no' }, /option "scope"/],
+    ] as const) {
+      expect(() => MessagingTestingModule.forRoot(options as never)).toThrow(ConfigurationError);
+      expect(() => MessagingTestingModule.forRoot(options as never)).toThrow(text);
+    }
+    await expect(start([MessagingTestingModule.forRoot({ limit: 1 } as never)])).rejects.toThrow(
+      /unknown option "limit"/,
+    );
+  });
+});
+
+describe('inMemory()', () => {
+  test.each([
+    ['forRoot', () => MessagingModule.forRoot(OPTIONS)],
+    ['forRootAsync', () => MessagingModule.forRootAsync({ useFactory: async () => OPTIONS })],
+    ['forRoot with a local scope', () => MessagingModule.forRoot({ ...OPTIONS, scope: 'async-local' })],
+  ])('takes an application off Redis that configures it by %s; its other options stay', async (_, configure) => {
+    const app = await startOverridden(configure());
+    const posts = recordPosts(app);
+    await requestOf(app).post('/orders').expect(201, 'true');
+    await requestOf(app).get('/orders/user').expect(200, { userId: 'ada' });
+    expect(await posts.next(OrdersPlaced)).toEqual(new Placed(7));
+    expect(app.get(Revenue).count).toBe(1);
+  });
+
+  test('joins two of its servers by a broker', async () => {
+    const broker = new MemoryBroker();
+    const one = await startOverridden(MessagingModule.forRoot(OPTIONS), broker);
+    const two = await startOverridden(MessagingModule.forRoot(OPTIONS), broker);
+    const inbox = new Inbox(two.get(MessagingService), OrdersPlaced);
+    await inbox.ready;
+    await requestOf(one).post('/orders').expect(201, 'true');
+    expect(await inbox.next()).toEqual(new Placed(7));
+  });
+
+  test('replaces options of the application', async () => {
+    const testing = await Test.createTestingModule({ imports: [MessagingModule.forRoot(OPTIONS), OrdersModule] })
+      .overrideProvider(MESSAGING_OPTIONS)
+      .useFactory(inMemory({ authenticate: () => ({ userId: 'eve' }) }))
+      .compile();
+    const app = testing.createNestApplication();
+    open.push(app);
+    await app.init();
+    expect((await requestOf(app).get('/orders/user')).body).toEqual({ userId: 'eve' });
+  });
+
+  test('refuses redis', () => {
+    expect(() => inMemory({ redis: REDIS } as never)).toThrow(/inMemory\(\): option "redis"/);
+  });
+
+  test('leaves the error of a module that is imported by its name alone as it is', async () => {
+    const builder = Test.createTestingModule({ imports: [MessagingModule] });
+    const compiled = builder.overrideProvider(MESSAGING_OPTIONS).useFactory(inMemory()).compile();
+    await expect(compiled).rejects.toThrow(/import MessagingModule\.forRoot\(\)/);
+  });
+});
+
+describe('A client in the process', () => {
+  test.each([
+    ['at its default', () => startGateway()],
+    ['under a global prefix', () => startGateway({ path: '/live/' }, 'api')],
+    [
+      'on Fastify',
+      async () => {
+        const testing = await Test.createTestingModule({
+          imports: [MessagingTestingModule.forRoot({ gateway: true })],
+        }).compile();
+        const app = testing.createNestApplication<NestFastifyApplication>(new FastifyAdapter());
+        open.push(app);
+        return app;
+      },
+    ],
+  ])('finds the gateway %s, has the application listen, and awaits the next message', async (_, make) => {
+    const app = await make();
+    using client = await connectClient(app);
+    await using inbox = new ClientInbox(client, OrdersPlaced);
+    await inbox.ready;
+    for (const id of [1, 2, 3]) await app.get(MessagingService).postMessage(OrdersPlaced, new Placed(id));
+    expect(await inbox.next()).toEqual(new Placed(1));
+    const { message, context } = await inbox.nextReceived();
+    expect([message, context.channel]).toEqual([new Placed(2), 'testing/placed']);
+    expect(await inbox.take(1)).toEqual([new Placed(3)]);
+    expect(inbox.pending).toEqual([]);
+  });
+
+  test('leaves an application that listens as it is, and takes a path', async () => {
+    const app = await startGateway();
+    await app.listen(0, '127.0.0.1');
+    const url = await app.getUrl();
+    using client = await connectClient(app, { path: 'messages' });
+    await new ClientInbox(client, OrdersPlaced).ready;
+    expect(await app.getUrl()).toBe(url);
+  });
+
+  test('gets the error of a channel that is refused, whether the test waits for it or for a message', async () => {
+    const app = await startGateway();
+    using client = await connectClient(app);
+    const inbox = new ClientInbox(client, Hidden);
+    const early = inbox.next();
+    await expect(inbox.ready).rejects.toThrow(ChannelDeniedError);
+    await expect(early).rejects.toThrow(ChannelDeniedError);
+    await expect(inbox.next()).rejects.toThrow(ChannelDeniedError);
+  });
+
+  test.each([
+    ['MessagingTestingModule', (broker: MemoryBroker) => MessagingTestingModule.forRoot({ broker, gateway: true })],
+    ['inMemory()', () => MessagingModule.forRoot({ redis: REDIS, gateway: true })],
+  ])('hears another server of the broker by %s, and is not waited for at the end', async (_, configure) => {
+    const broker = new MemoryBroker();
+    const [one, two] = await Promise.all(
+      [1, 2].map(async () => {
+        const builder = Test.createTestingModule({ imports: [configure(broker), OrdersModule] });
+        if (configure.length === 0) builder.overrideProvider(MESSAGING_OPTIONS).useFactory(inMemory({ broker }));
+        const app = (await builder.compile()).createNestApplication();
+        open.push(app);
+        return app.init();
+      }),
+    );
+    using client = await connectClient(one!);
+    const inbox = new ClientInbox(client, OrdersPlaced);
+    await inbox.ready;
+    await requestOf(two!).post('/orders').expect(201);
+    expect(await inbox.next()).toEqual(new Placed(7));
+    const began = performance.now();
+    await one!.close();
+    // By default a server stays 8 s for clients that are to go to another one.
+    expect(performance.now() - began).toBeLessThan(4_000);
+  });
+
+  test('is not made for an application without a gateway', async () => {
+    const app = (
+      await Test.createTestingModule({ imports: [MessagingTestingModule.forRoot()] }).compile()
+    ).createNestApplication();
+    open.push(app);
+    await expect(connectClient(app)).rejects.toThrow(/the application has no gateway/);
+  });
+});
