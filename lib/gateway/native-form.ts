@@ -63,6 +63,8 @@ export class NativeForm implements StreamForm {
   }
 
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
+    // What a change does not name stays where it is.
+    if (this.greeting === undefined) this.keepPlaces();
     for (const place of [...entered.map(placeAfter), ...had]) if (place !== undefined) this.set(place);
     this.position = this.begin();
     if (this.greeting !== undefined) this.greet(this.greeting, new Set(entered.map(({ feed }) => feed.name)));
@@ -108,6 +110,13 @@ export class NativeForm implements StreamForm {
   private set({ name, ...place }: Place): void {
     const index = this.names.indexOf(name);
     if (index >= 0) this.places[index] = place;
+  }
+
+  /** Takes over how far the stream is; for each message, only the position itself moves on. */
+  private keepPlaces(): void {
+    this.position?.places.forEach((place, index) => {
+      if (this.places[index] !== undefined && place !== undefined && 'admission' in place) this.places[index] = place;
+    });
   }
 
   private entry(name: string, { offset, item }: ClientEntry, epoch?: string): void {

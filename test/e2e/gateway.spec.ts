@@ -231,6 +231,24 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect(await client.next()).toEqual(['gateway-chat', { text: 'hello', tags: [] }]);
   });
 
+  test('changes the stream of a native EventSource too, whose place in the channels of its URL stays', async () => {
+    const names = ['gateway/many/1', 'gateway/many/2'];
+    await using client = await requests.get(...names);
+    const [, ready] = (await client.next()) as [string, ReadyEvent];
+    void messaging.postMessage(Many.for({ number: 1 }), 'first');
+    expect(await client.next()).toEqual(['message', 'first']);
+    await requests.changed(ready.connection, { subscribe: ['gateway/many/3'] });
+    void messaging.postMessage(Many.for({ number: 3 }), 'of the change');
+    void messaging.postMessage(Many.for({ number: 2 }), 'last');
+    expect(await client.next()).toEqual(['message', 'of the change']);
+    const { data, id } = await client.events.next();
+    expect(data).toBe('"last"');
+    void messaging.postMessage(Many.for({ number: 1 }), 'missed');
+    await using again = await requests.with({ 'last-event-id': id! }).get(...names);
+    expect(await again.next()).toEqual(['message', 'missed']);
+    expect((await again.next())[0]).toBe('messaging:ready');
+  });
+
   test('subscribes and unsubscribes on the open stream', async () => {
     await using opened = await requests.open();
     const { client, ready } = opened;
