@@ -6,38 +6,38 @@ import type { Link, LinkReceiver } from './link.js';
 /** Options of `MessagingClient`. */
 export interface MessagingClientOptions {
   /**
-   * Where the gateway is mounted: `/messages`, or a whole URL outside of a page. It is looked at with the first
-   * connection, so that a program that is evaluated on a server, too, may make its client there. One that cannot be used
-   * closes the client, as `misconfigured`; `subscribe` rejects with a `ConfigurationError` then.
+   * The address of the gateway: `/messages`, or an absolute URL outside a page. The client checks it with the first connection, so a
+   * module that creates a client can be evaluated on a server too. A URL that cannot be used closes the client as `misconfigured`;
+   * `subscribe` then rejects with a `ConfigurationError`.
    */
   url: string | URL;
   /**
-   * Headers of each request, or what makes them; it is asked anew for each request, so that a token may be renewed.
-   * A failure of it counts as a failed attempt to connect.
+   * Headers for each request, or a function that is called for each request, so that it can return a fresh token.
+   * If it fails, the attempt to connect has failed.
    */
   headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
   /**
-   * Whether cookies go to another origin, as `fetch` has it.
+   * Whether cookies go to another origin, as for `fetch`.
    * @defaultValue 'same-origin'
    */
   credentials?: RequestCredentials;
   /** @defaultValue `globalThis.fetch` */
   fetch?: typeof globalThis.fetch;
-  /** Classes that messages may hold, beside those of the channels and those with `@Serializable`. */
+  /** Classes that messages may contain, in addition to those of the channels and those with `@Serializable`. */
   types?: readonly Class[];
   /**
-   * Keeps one live instance for each keyed `@Serializable` and key: a message that holds it again updates it in place.
+   * Keeps one live instance for each keyed `@Serializable` and key: the next message that contains it updates it in place.
    * @defaultValue none: each message has instances of its own
    */
   identityMap?: IdentityMap;
   /**
-   * How the client is linked with the server.
-   * @defaultValue a connection of its own; {@link shareAcrossTabs} makes one for all tabs of a page
+   * How the client reaches the server.
+   * @defaultValue its own connection; {@link shareAcrossTabs} makes one for all tabs of a page
    */
   link?: LinkFactory;
   /**
-   * Called with what a listener throws, with each message that cannot be read, and with the refusal of a channel after
-   * a reconnect.
+   * Called with each error that a listener throws, with each message that cannot be read, and if the server refuses a channel
+   * after a reconnect.
    * @defaultValue `console.error`
    */
   onError?: (error: unknown, context: ClientErrorContext) => unknown;
@@ -45,11 +45,11 @@ export interface MessagingClientOptions {
   clock?: Clock;
 }
 
-/** Makes the link of a client; with `waitMs` it connects no sooner than that. */
+/** Makes the link of a client. With `waitMs`, it first waits that long. */
 export type LinkFactory = (options: MessagingClientOptions, receiver: LinkReceiver, waitMs?: number) => Link;
 
-/** Where an error came about. */
+/** Where an error occurred. */
 export interface ClientErrorContext {
-  /** The channel of the message or of the subscription, where there is one. */
+  /** The channel of the message or of the subscription, if there is one. */
   readonly channel?: string;
 }

@@ -32,41 +32,41 @@ type SourceParams = MessageParams<':key'>;
 
 /** Options of `MessagingClient.subscribe`. */
 export interface SubscribeOptions extends ReplayOptions {
-  /** Ends the subscription when it is aborted; before the server has confirmed it, `subscribe` rejects with its reason. */
+  /** Ends the subscription when it aborts. Before the server has confirmed the subscription, `subscribe` rejects with its reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** With what a subscription begins. */
+/** Where a subscription starts. */
 interface ReplayOptions {
   /**
-   * Begins with the past of a channel with history: so many of its last messages, `'latest'` for one, or all after a position
-   * (`context.position` of a message, or one that the server's application has told). Then what comes, without a hole.
-   * @defaultValue what is posted from now on
+   * Starts with earlier messages of a channel with history: a number of its last messages, `'latest'` for one, or all after a position
+   * (`context.position` of a message, or a position from the server's application). New messages follow, without a hole.
+   * @defaultValue only new messages
    */
   replay?: number | 'latest' | Position | undefined;
 }
 
-/** Options of `createStream`. What is replayed counts in `maxBuffered` like all that waits to be taken. */
+/** Options of `createStream`. Earlier messages count in `maxBuffered` like all others that wait. */
 export interface StreamOptions extends IterateOptions, ReplayOptions {}
 
-/** Says that messages of a channel may be missing. */
+/** Messages of a channel may be missing. */
 export interface MessageGap {
   readonly channel: string;
-  /** The template that was subscribed to, if the channel is one of those that came by it. */
+  /** The template of the subscription, if the client subscribed to a whole template. */
   readonly template?: string;
-  /** As the server says; `unknown` if it does not. */
+  /** The reason that the server gives, or `unknown` if it gives none. */
   readonly reason: GapReason | 'unknown';
-  /** Where the channel goes on, if the server says it. */
+  /** The place from which the channel goes on, if the server gives it. */
   readonly position?: Position;
 }
 
 /**
- * Subscribes to channels of a server, over one connection however many they are. It connects with the first subscription,
- * comes back after whatever interrupts it (with exponential back-off, at once when the browser is online again or its page is
- * looked at), notices a connection that is silent for too long, and asks for all of its channels anew then. What is posted
- * while it is away arrives then, in order, if the server still has it; else {@link MessagingClient.onGap} tells.
+ * Subscribes to channels of a server, over one connection for any number of channels. It connects with the first subscription.
+ * It comes back after every interruption: with exponential back-off, and at once when the browser comes online or shows the page
+ * again. It notices a connection that is silent for too long, and then asks for all of its channels again. Messages posted while
+ * it is away arrive then, in order, if the server still has them. Otherwise {@link MessagingClient.onGap} reports a gap.
  *
- * @throws ConfigurationError for two classes of one name
+ * @throws ConfigurationError for two classes with one name
  * @example
  * ```ts
  * import { MessagingClient } from 'nestjs-messaging/client';
@@ -107,19 +107,19 @@ export class MessagingClient implements Disposable {
     );
   }
 
-  /** How it stands with the server. */
+  /** The state of the connection to the server. */
   get status(): ClientStatus {
     return this.#status;
   }
 
   /**
    * Calls a listener with each message of a channel, in the order of posting on the channel. A template stands for all of
-   * its channels. What the listener throws goes to `onError`; other listeners run all the same.
+   * its channels. `onError` receives errors of the listener; other listeners still run.
    *
-   * @returns once the server has confirmed; while there is no connection, it waits for one. Without an answer from the
-   *   server to wait for, as for a second listener on a channel, at once.
+   * @returns once the server has confirmed; while there is no connection, it waits for one. If no answer of the server is needed,
+   *   as for a second listener on a channel, it resolves at once.
    * @throws ChannelDeniedError, InvalidChannelError or LimitExceededError, as the server answers
-   * @throws ConnectionClosedError where the client is closed, or gets closed before the server has answered
+   * @throws ConnectionClosedError if the client is closed, or closes before the server has answered
    * @throws ConfigurationError and others for wrong arguments
    */
   subscribe<T, const Name extends string = string>(
@@ -130,8 +130,8 @@ export class MessagingClient implements Disposable {
   /**
    * Calls a listener with each message of one class from a source.
    *
-   * @param source - an instance of a class with `@MessageSource` or a keyed `@Serializable`, the result of `sourceRef`, or
-   *   such a class: all of its instances
+   * @param source - an instance of a class with `@MessageSource` or a keyed `@Serializable`, or the result of `sourceRef`. For all
+   *   instances of such a class, pass the class itself
    */
   subscribe<T>(
     source: object,
@@ -180,7 +180,7 @@ export class MessagingClient implements Disposable {
 
   /**
    * Ends the subscriptions of a listener to a channel, or all subscriptions and streams of the channel. Without any,
-   * nothing happens. A call of `subscribe` that still waits for one of them is answered with a closed subscription.
+   * nothing happens. A call of `subscribe` that still waits for one of them resolves with a closed subscription.
    */
   unsubscribe<T, const Name extends string = string>(
     channel: ListenableChannel<T, Name>,
@@ -198,13 +198,13 @@ export class MessagingClient implements Disposable {
   }
 
   /**
-   * The messages of a channel for a `for await` loop or for RxJS. If the channel has a history, `replay` has each loop and
-   * each observer begin with the past.
+   * Returns the messages of a channel for a `for await` loop or for RxJS. If the channel has a history, each loop and each
+   * observer with `replay` starts with earlier messages.
    *
    * @throws ConfigurationError and InvalidChannelError at the call for wrong arguments
    */
   createStream<T>(channel: ListenableChannel<T>, options?: StreamOptions): MessageStream<T>;
-  /** The messages of one class from a source for a `for await` loop or for RxJS. */
+  /** Returns the messages of one class from a source for a `for await` loop or for RxJS. */
   createStream<T>(source: object, type: Class<T>, options?: StreamOptions): MessageStream<T>;
   createStream(channel: unknown, ...rest: unknown[]): MessageStream<unknown> {
     const target = this.#target(channel, rest);
@@ -214,29 +214,29 @@ export class MessagingClient implements Disposable {
   }
 
   /**
-   * Calls a listener with each status from the next one on.
+   * Calls a listener with each status, starting with the next one.
    *
-   * @returns ends that
+   * @returns a function that ends this
    */
   onStatus(listener: (status: ClientStatus) => unknown): () => void {
     return this.#statusListeners.add(checkListener(listener));
   }
 
   /**
-   * Calls a listener when messages of a channel may be missing: the client was away for too long, its server has gone, or it
-   * was too slow.
+   * Calls a listener when messages of a channel may be missing: the client was away for too long, its server has gone, or the
+   * client was too slow.
    *
-   * @returns ends that
+   * @returns a function that ends this
    */
   onGap(listener: (gap: MessageGap) => unknown): () => void {
     return this.#gapListeners.add(checkListener(listener));
   }
 
   /**
-   * Connects at once if the client waits to do so, 250 ms after the last failure at the earliest. If the client is open, it
-   * looks whether the connection lives: one on which nothing comes within 1.5 s is replaced. A client that the server has
-   * closed may be used again: subscribe anew. Nothing happens before the time that the server has asked to wait for, nor
-   * after {@link MessagingClient.close}.
+   * Connects at once if the client waits to reconnect, but at the earliest 250 ms after the last failure. If the client is open, it
+   * checks the connection and replaces it if nothing arrives within 1.5 s. After the server has closed the client, this call makes it
+   * usable again: subscribe again. It does not shorten a wait that the server asked for, and does nothing after
+   * {@link MessagingClient.close}.
    */
   retryNow(): void {
     const { state, reason } = this.#status;

@@ -28,8 +28,8 @@ import type { Session } from './session.js';
 import { createStream } from './stream.js';
 
 /**
- * Posting and listening; what is registered belongs to a session. `SessionMessages` and
- * `MessagingService` differ in nothing but whose session that is.
+ * Posting and listening. Registrations belong to a session. `SessionMessages` and `MessagingService` differ only in whose
+ * session that is.
  */
 export abstract class Messenger {
   /** @internal */
@@ -51,19 +51,19 @@ export abstract class Messenger {
    * every server as well.
    *
    * When it returns, the local listeners have run, in the order of registration. Listeners of one channel
-   * see the posts of one server in the order in which they were made; a post made by a listener of the same channel waits
-   * until the message being delivered has reached all of them. If listeners of different channels post inside each other
+   * see the posts of one server in the order in which they were made. A post made by a listener of the same channel waits
+   * until all listeners have got the current message. If listeners of different channels post inside each other
    * more than 32 deep, the innermost posts wait until the outermost has been delivered. Local listeners share the instance.
    *
    * @returns `true`: delivered here and, if global, accepted by Redis. `false`: Redis did not accept it in
-   *   time; local listeners have got it all the same. Never rejects, so the call needs no `await`.
+   *   time; local listeners still got it. Never rejects, so the call needs no `await`.
    * @throws RedisNotEnabledError for a global post without Redis
    * @throws InvalidChannelError for a wrong name, or a template without its parameters
-   * @throws UnserializableError for a global post of what cannot travel, with the path to it
-   * @throws LimitExceededError for a global post longer than `limits.maxMessageBytes`, and for one to which 10,000 posts
-   *   led, each made by a listener of the one before
+   * @throws UnserializableError for a global post of a value that cannot be sent, with the path to it
+   * @throws LimitExceededError for a global post longer than `limits.maxMessageBytes`, and for a post at the end of a chain of
+   *   10,000, each made by a listener of the one before
    *
-   * All of them are thrown at once, before anything is delivered.
+   * It throws all of them at once, before anything is delivered.
    * @example
    * ```ts
    * await messages.postMessage(UserUpdates, new UserUpdate(7, 'Ada'), { global: true });
@@ -77,11 +77,10 @@ export abstract class Messenger {
   }
 
   /**
-   * Posts a message to everybody who listens to this source and message class; on every server where Redis
-   * is configured.
+   * Posts a message to all listeners of this source and message class; with Redis, on every server.
    *
    * @param source - an instance of a class with `@MessageSource` or a keyed `@Serializable`, or a `SourceRef`
-   * @param options - as in {@link postMessage}; the scope is `auto` where none is given
+   * @param options - as in {@link postMessage}; the default scope is `auto`
    * @returns as {@link postMessage}
    * @throws ConfigurationError for a source without a key
    */
@@ -97,8 +96,8 @@ export abstract class Messenger {
   }
 
   /**
-   * Calls a function with each message of a channel until the session closes. Its errors, sync or async,
-   * are caught, logged and reported; other listeners still run. A function added twice is called twice.
+   * Calls a function with each message of a channel until the session closes. The library catches, logs and reports
+   * its errors, sync or async; other listeners still run. A function added twice is called twice.
    *
    * @throws SessionClosedError after the session has closed
    * @throws InvalidChannelError for a wrong name
@@ -126,9 +125,9 @@ export abstract class Messenger {
   }
 
   /**
-   * Ends the registrations of this function on this channel that were made in this session. Unknown: nothing happens.
+   * Ends the registrations of this function on this channel that were made in this session. Without any, nothing happens.
    *
-   * @throws InvalidChannelError for what is no channel
+   * @throws InvalidChannelError for a value that is not a channel
    * @throws MessagingError (`INVALID_LISTENER`) for anything but a function
    */
   removeListener<T, const Name extends string = string>(
@@ -144,7 +143,7 @@ export abstract class Messenger {
   }
 
   /**
-   * The messages of a channel as a hot Observable: each subscription listens from then on. Completes when
+   * Returns the messages of a channel as a hot Observable: each subscription listens from then on. It completes when
    * the session closes.
    *
    * @param options - `onGap` is called once for each loss and subscription
@@ -159,10 +158,10 @@ export abstract class Messenger {
   }
 
   /**
-   * The messages of a channel for `for await`, with a bounded buffer. It listens from the start of the loop, or from the
-   * first `next()`. Ends when the session closes. For one loop: each loop needs a call of its own.
+   * Returns the messages of a channel for `for await`, with a bounded buffer. It listens from the start of the loop, or from the
+   * first `next()`. It ends when the session closes. Each loop needs a call of its own.
    *
-   * @param options - `onGap` is called when the loop comes to the place of the loss; also, with the reason `slow-consumer`,
+   * @param options - `onGap` is called when the loop reaches the place of the loss; also, with the reason `slow-consumer`,
    *   if `overflow: 'dropOldest'` has dropped messages
    *
    * @throws SessionClosedError after the session has closed
@@ -184,11 +183,11 @@ export abstract class Messenger {
   }
 
   /**
-   * Where a channel with history is now: state that is read afterwards has all messages up to there, so that a listener with
-   * `replay` of this position hears the rest. `{ epoch: '', offset: 0 }`: nothing was posted yet.
+   * Resolves with the current position of a channel with history. State that you load afterwards includes all messages up to there,
+   * so a listener with `replay` of this position hears the rest. `{ epoch: '', offset: 0 }`: nothing was posted yet.
    *
    * @throws (rejects) ConfigurationError for a channel without history, and for a template
-   * @throws (rejects) TransportUnavailableError if it cannot be known now: Redis is away
+   * @throws (rejects) TransportUnavailableError while Redis cannot be read
    * @example
    * ```ts
    * const position = await messaging.position(UserUpdates);
@@ -204,12 +203,12 @@ export abstract class Messenger {
   }
 
   /**
-   * Ends every session whose authentication is withdrawn, with its listeners and streams: on this server
-   * before it returns, whatever Redis does, and on every other one.
+   * Ends every session whose authentication is revoked, with its listeners and streams: on this server
+   * before it returns, even while Redis is away, and on every other one.
    *
    * @param what - all sign-ins of the user (default), one of them, or those that hold one of some scopes
-   * @returns `false` where Redis did not accept it in time, so that other servers were not told
-   * @throws ConfigurationError for arguments that name nobody
+   * @returns `false` if Redis did not accept it in time: other servers learn of it when Redis is back, unless this server ends before
+   * @throws ConfigurationError for arguments that name no user or sign-in
    */
   revokeAuthentication(
     userId: string | number,

@@ -11,22 +11,22 @@ import type { GatewayOptions } from './gateway/gateway-options.js';
 /**
  * How `SessionMessages` finds its session.
  *
- * - `request`: it is a request-scoped provider of Nest, and so is whatever injects it.
- * - `async-local`: it is a singleton that finds the session by AsyncLocalStorage. Same behaviour at a
- *   fraction of the cost of request scope; outside of requests and messages there is no session, and
+ * - `request`: it is a request-scoped provider of Nest, and so is every provider that injects it.
+ * - `async-local`: it is a singleton that finds the session by AsyncLocalStorage. It behaves the same at a
+ *   fraction of the cost of request scope. Outside of requests and messages there is no session, and
  *   listening throws.
  */
 export type SessionScope = 'request' | 'async-local';
 
-/** Options of class-transformer that decide what leaves the process. */
+/** Options of class-transformer that decide which properties leave the process. */
 export interface ClassTransformerOptions {
-  /** Properties that are exposed to one of these groups leave. */
+  /** Properties that are exposed to one of these groups are sent. */
   groups?: string[];
-  /** Properties that are exposed in this version leave. */
+  /** Properties that are exposed in this version are sent. */
   version?: number;
 }
 
-/** Options of class-validator, as a `ValidationPipe` takes them, for what is posted and what arrives. */
+/** Options of class-validator, the same as for a `ValidationPipe`. They apply to posts and to incoming messages. */
 export interface ClassValidatorOptions {
   /** Rules of these groups are checked; without groups, all. */
   groups?: string[];
@@ -35,23 +35,23 @@ export interface ClassValidatorOptions {
   /** Whether rules that have groups are left out if no `groups` are given. */
   strictGroups?: boolean;
   /**
-   * Whether properties without a rule are taken away from what arrives, for listeners. What is posted stays as it is: it
-   * is the poster's.
+   * Whether properties without a rule are removed from incoming messages, for listeners. A posted message stays as it is,
+   * because it belongs to the poster.
    */
   whitelist?: boolean;
   /** With `whitelist`: a property without a rule makes a message invalid, at the post and on arrival. */
   forbidNonWhitelisted?: boolean;
   /** Whether instances of classes without any rule are invalid. */
   forbidUnknownValues?: boolean;
-  /** Whether rules of properties that are `undefined` or null are passed over. */
+  /** Whether rules of properties that are `undefined` or null are skipped. */
   skipMissingProperties?: boolean;
-  /** Whether rules of properties that are null are passed over. */
+  /** Whether rules of properties that are null are skipped. */
   skipNullProperties?: boolean;
-  /** Whether rules of properties that are `undefined` are passed over. */
+  /** Whether rules of properties that are `undefined` are skipped. */
   skipUndefinedProperties?: boolean;
 }
 
-/** How event streams of `@Sse()` are kept. */
+/** Settings of event streams. */
 export interface SseOptions {
   /**
    * Time between two heartbeat comments on a stream, in milliseconds; 0: none.
@@ -64,16 +64,17 @@ export interface SseOptions {
    */
   retryMs?: number | undefined;
   /**
-   * How many bytes may gather behind what one slow reader is being sent before it is cut off; one message of any length is
-   * not counted. Apart from that, a reader is cut off when it takes nothing at all for a minute.
+   * How many bytes may wait behind those on their way to one slow reader, before it is cut off. One message of any length does
+   * not count. A reader that takes no data for a minute is also cut off.
    * @defaultValue 1_048_576
    */
   maxBufferedBytes?: number | undefined;
   /**
-   * How long a stream lasts at most, in milliseconds. Its client is then told to come back, which takes about a second, and
-   * may come to another server. Each stream lasts between half as long and this long, at random, so that clients do not come
-   * back together. What is posted meanwhile is recovered by clients of the gateway; a stream of `@Sse()` does not get it.
-   * @defaultValue as long as the client stays
+   * The longest life of a stream, in milliseconds. Its client is then sent away and comes back within about a second, perhaps to
+   * another server. Each stream lasts a random time between half of this value and all of it, so that clients do not come back
+   * together. Clients of the gateway recover the messages posted meanwhile. A stream of `@Sse()` recovers them only if its channel
+   * has a history.
+   * @defaultValue no limit
    */
   maxConnectionAgeMs?: number | undefined;
 }
@@ -81,19 +82,19 @@ export interface SseOptions {
 /** How long revocations count. */
 export interface RevocationOptions {
   /**
-   * How long a revocation is remembered, in milliseconds: until then, whoever comes back with what was revoked is refused. At
-   * least as long as the longest sign-in; 1 second to 30 days.
+   * How long servers remember a revocation, in milliseconds. Until then, they refuse a revoked sign-in. At least as long as the
+   * longest sign-in; 1 second to 30 days.
    * @defaultValue 86_400_000 (a day)
    */
   ttlMs?: number | undefined;
 }
 
-/** What `authenticate` is given if it names no type of its own: what the requests of all HTTP adapters have. */
+/** The request that `authenticate` receives if it names no type of its own: the part that all HTTP adapters have in common. */
 export interface IncomingRequest {
   readonly headers: IncomingHttpHeaders;
   readonly method?: string | undefined;
   readonly url?: string | undefined;
-  /** What a guard of the application put there. */
+  /** The value that a guard of the application put there. */
   // oxlint-disable-next-line typescript/no-explicit-any -- the application knows it, and says so where it uses it
   readonly user?: any;
 }
@@ -103,75 +104,76 @@ type Answer<T> = T | null | undefined;
 /**
  * Options of the module that may come from a factory. All are optional: without any, messages stay in the process.
  *
- * @typeParam Request - what `authenticate` is given: the request of the HTTP adapter; in a WebSocket gateway, the socket
+ * @typeParam Request - the argument of `authenticate`: the request of the HTTP adapter or, in a WebSocket gateway, the socket
  */
 // oxlint-disable-next-line typescript/no-explicit-any -- of whatever type, where options are handed on
 export interface MessagingOptions<Request = any> {
   /**
-   * The Redis that joins servers: ioredis options, a URL, an ioredis instance, or a function that makes one.
+   * The Redis that connects servers: ioredis options, a URL, an ioredis instance, or a function that makes one.
    * Without it there is one process, and everything else works.
    */
   redis?: RedisOption | undefined;
   /**
-   * Instead of `redis`: a transport of your own, or a `MemoryTransport` in tests. What it throws, or rejects with against
-   * its contract, is logged; the post was not accepted then, and listeners of this server have got it all the same. It is
-   * waited for 10 s at most at the start and at the end.
+   * Instead of `redis`: a transport of your own, or a `MemoryTransport` in tests. If it throws, or rejects against its contract,
+   * the error is logged: the post then counts as not accepted, and listeners of this server have still got it. The application
+   * waits at most 10 s for it to start, and 10 s for it to close.
    */
   transport?: Transport | undefined;
   /**
-   * Before every Redis channel and key, so that applications can share a Redis. `|` stands behind it in Redis. Applications
+   * The start of every Redis channel and key, so that applications can share a Redis. In Redis, `|` follows it. Applications
    * with different prefixes never hear each other.
    * @defaultValue 'messaging:'
    */
   prefix?: string | undefined;
   /**
-   * Signs what servers send each other on the library's own channels: questions and answers about clients, revocations, and the
-   * requests of microservices. Whoever can write to Redis without it can forge none of them. At least 32 characters, the same on
-   * all servers of the application, as `openssl rand -base64 32` makes them. Of several, the first one signs and all are accepted.
-   * @defaultValue none: nothing is signed, and whoever can write to Redis is trusted
+   * Signs the data that servers send each other on the library's own channels: questions and answers about clients, revocations,
+   * and the requests of microservices. Nobody can forge them without the secret, even with write access to Redis. At least 32
+   * characters, the same on all servers of the application; `openssl rand -base64 32` makes one. If there are several, the first one
+   * signs and all are accepted.
+   * @defaultValue none: nothing is signed, and everybody who can write to Redis is trusted
    */
   secret?: string | readonly string[] | undefined;
   /**
-   * Tells who is behind a request; `null`: nobody. Asked when the session's authentication is first needed, after the
+   * Returns the user of a request, or `null` for nobody. Called when the session's authentication is first needed, after the
    * guards have run. It may be asynchronous; then see {@link Session.auth}. If it throws, rejects, takes more than
-   * 10 s or gives something that is not {@link AuthenticationClaims}, that is logged, and it is nobody. Once the
-   * guards of an HTTP request have run, a failure is not tried again for that request.
-   * @defaultValue gives `request.user`
+   * 10 s or returns something that is not {@link AuthenticationClaims}, the log reports it and the user counts as nobody. After the
+   * guards of an HTTP request have run, a failure is final for that request.
+   * @defaultValue returns `request.user`
    */
   authenticate?:
     ((request: Request) => Answer<AuthenticationClaims> | Promise<Answer<AuthenticationClaims>>) | undefined;
   /** How long revocations count. */
   revocation?: RevocationOptions | undefined;
-  /** How event streams are kept. */
+  /** Settings of event streams. */
   sse?: SseOptions | undefined;
   /** Bounds that keep any input from growing memory without end. */
   limits?: Partial<Limits> | undefined;
   /**
-   * What of class-transformer's rules applies to outgoing messages, as for `instanceToPlain`. Its `@Exclude`,
-   * `@Expose` and `@Transform` are obeyed in any case, where it is installed.
+   * Which class-transformer rules apply to outgoing messages, as for `instanceToPlain`. If class-transformer is installed,
+   * `@Exclude`, `@Expose` and `@Transform` always apply.
    */
   classTransformer?: ClassTransformerOptions | undefined;
   /**
-   * How class-validator's rules are checked. They are in any case, if it is installed, except those that answer by a
-   * promise.
+   * How class-validator's rules are checked. If class-validator is installed, they are always checked, except rules that return
+   * a promise.
    */
   classValidator?: ClassValidatorOptions | undefined;
   /**
-   * Whether class-validator's rules are checked at the post, so that the poster is told of what other servers would
-   * refuse. They are checked on arrival in any case.
+   * Whether class-validator's rules are checked at the post, so that the poster learns of messages that other servers would
+   * refuse. They are always checked on arrival.
    * @defaultValue true
    */
   validateOnPost?: boolean | undefined;
   /**
-   * Which classes this application means where the process has several of one name. The classes of its channels, and
-   * those whose names nobody else has, are known without it.
+   * The classes that this application uses if the process has several with one name. It already knows the classes of its
+   * channels, and classes with a unique name.
    */
   types?: readonly Class[] | undefined;
-  /** Told of each listener's failure, at a message or a gap, beside the log. */
+  /** Called for each failure of a listener, at a message or a gap, in addition to the log. */
   onListenerError?: ((error: unknown, failure: ListenerFailure) => void) | undefined;
 }
 
-/** What must be known before any factory has run. */
+/** Options that must be known before any factory runs. */
 export interface MessagingModuleExtras {
   /** @defaultValue 'request' */
   scope?: SessionScope | undefined;
@@ -181,7 +183,7 @@ export interface MessagingModuleExtras {
    */
   global?: boolean | undefined;
   /**
-   * The endpoint that clients subscribe through; `true`: with its defaults.
+   * The endpoint for subscriptions of clients. `true`: with its defaults.
    * @defaultValue false: there is none
    */
   gateway?: GatewayOptions | boolean | undefined;
@@ -191,7 +193,7 @@ export interface MessagingModuleExtras {
 // oxlint-disable-next-line typescript/no-explicit-any -- as in MessagingOptions
 export interface MessagingModuleOptions<Request = any> extends MessagingOptions<Request>, MessagingModuleExtras {}
 
-/** A class that makes the options; for `useClass` and `useExisting`. */
+/** A class that makes the options, for `useClass` and `useExisting`. */
 export interface MessagingOptionsFactory {
   createMessagingOptions(): Promise<MessagingOptions> | MessagingOptions;
 }

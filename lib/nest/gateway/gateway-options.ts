@@ -1,10 +1,10 @@
 import type { CanActivate, ModuleMetadata, Type } from '@nestjs/common';
 import { callback, checkOptions, wholeNumber, type OptionCheck } from '../../protocol/check-options.js';
 
-/** Options of the gateway, the endpoint that clients subscribe through. */
+/** Options of the gateway, the endpoint for subscriptions of clients. */
 export interface GatewayOptions {
   /**
-   * Where it is mounted. The application's global prefix and default version come before it.
+   * The path of the gateway. The application's global prefix and default version come before it.
    * @defaultValue 'messages'
    */
   path?: string | undefined;
@@ -12,20 +12,20 @@ export interface GatewayOptions {
   guards?: (Type<CanActivate> | CanActivate)[] | undefined;
   /**
    * Decorators for its controller and for each of its routes, as if they were written above them: `Public()`, `SkipThrottle()`.
-   * So guards and interceptors of the whole application find their metadata there. A decorator for classes alone, or for methods
+   * Guards and interceptors of the whole application then find their metadata there. A decorator for classes alone, or for methods
    * alone, decorates only those. Guards, pipes, interceptors and filters of such a decorator run once.
    */
   decorators?: (ClassDecorator | MethodDecorator)[] | undefined;
   /**
-   * Origins whose pages may use it though the application's CORS does not say so: `https://app.example`. For applications whose
-   * proxy answers for CORS, or hands requests on with another host.
-   * @defaultValue none: pages of its own origin, and those that the application's CORS lets in
+   * Origins whose pages may use the gateway even if the application's CORS does not allow them: `https://app.example`. For applications
+   * whose proxy handles CORS, or forwards requests with another host.
+   * @defaultValue none: pages of its own origin, and those that the application's CORS allows
    */
   origins?: string[] | undefined;
-  /** Modules that provide what the guards inject, where they are not global. */
+  /** Modules with the providers that the guards inject, if they are not global. */
   imports?: ModuleMetadata['imports'] | undefined;
   /**
-   * The version of its routes, where the application has versioning.
+   * The version of its routes, if the application has versioning.
    * @defaultValue the application's default version
    */
   version?: string | string[] | symbol | undefined;
@@ -36,49 +36,49 @@ export interface GatewayOptions {
    */
   timeoutMs?: number | undefined;
   /**
-   * How long messages are kept at least, if there is room, for clients that have lost their connection and come back, in
-   * milliseconds. 0: not at all. Longer than clients take to notice that a connection is dead: one and a half heartbeats and 1.5 s.
+   * How long messages are kept, at least, if there is room, for clients that have lost their connection and come back, in
+   * milliseconds. 0: not at all. Must be longer than clients need to notice a dead connection: one and a half heartbeats and 1.5 s.
    * @defaultValue 60_000
    */
   recoveryMs?: number | undefined;
   /**
-   * How much room these messages have on one server, in bytes. Of one channel, no more than `sse.maxBufferedBytes` is kept.
+   * How many bytes these messages may take on one server. One channel takes at most `sse.maxBufferedBytes`.
    * @defaultValue 16_777_216
    */
   recoveryBytes?: number | undefined;
   /**
-   * How long this server stays at most when it shuts down and has sent its clients away, in milliseconds: until they, and those
-   * whose connections broke off shortly before, are back elsewhere, it answers the other servers about what they have missed. It
-   * accepts no connections meanwhile, and does not stay if there is no client or no other server. Clients come back within this
-   * time, less 3 s, however many there are: allow 3 s for each thousand of them, and 4 more. 0: not at all.
+   * How long this server stays, at most, after a shutdown has sent its clients away, in milliseconds. Until its clients, and those
+   * whose connections broke off shortly before, are back elsewhere, it sends the other servers the messages that they missed. It
+   * accepts no connections meanwhile, and does not stay if there is no client or no other server. All clients come back within this
+   * time, less 3 s, so allow 3 s for each thousand of them, and 4 more. 0: not at all.
    * @defaultValue 8_000; under PM2 its `kill_timeout`, if that is shorter: 1_600
    */
   leaveMs?: number | undefined;
   /**
-   * How long a method decorated with `@AuthorizeChannel` may take to decide, in milliseconds. One that takes longer counts
-   * as a denial, which is logged.
+   * How long a method decorated with `@AuthorizeChannel` may take to decide, in milliseconds. A slower one denies, and the log
+   * reports it.
    * @defaultValue 5_000
    */
   authorizerTimeoutMs?: number | undefined;
   /**
-   * How many of these methods run at a time on one server. Further calls wait for their turn.
+   * How many of these methods run at a time on one server. Further calls wait.
    * @defaultValue 1_000
    */
   maxAuthorizers?: number | undefined;
   /**
-   * How many requests may be decided about at a time on one server. A further one is answered 503.
+   * How many requests may await a decision at a time on one server. Further ones are answered 503.
    * @defaultValue 1_000
    */
   maxPendingRequests?: number | undefined;
   /**
-   * How many questions about what clients have missed are on their way to one other server at a time; further ones wait. Each
-   * answer is at most as long as a message may be.
+   * How many questions about missed messages may be open to one other server at a time; further ones wait. Each answer is at most
+   * as long as a message may be.
    * @defaultValue 4
    */
   maxRecoveriesAtOnce?: number | undefined;
 }
 
-/** Where it is mounted unless the options say otherwise. */
+/** The default of the option `path`. */
 export const GATEWAY_PATH = 'messages';
 
 /** As browsers write it. A page in a sandbox, whose origin is `null`, may be anybody's. */
