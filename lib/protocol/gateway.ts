@@ -1,7 +1,7 @@
 import type { GapReason, Position } from './position.js';
 import type { ReplayOption } from './replay.js';
 
-// What travels between a client and the gateway. docs/to-the-browser.md lists it for those who write a client of their own.
+// What travels between a client and the gateway. docs/protocol.md specifies it.
 
 /** The longest id of a connection that is looked at, in characters; a server's own are shorter. */
 export const MAX_CONNECTION_LENGTH = 100;
