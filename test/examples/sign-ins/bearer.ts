@@ -15,7 +15,7 @@ export class BearerGuard implements CanActivate {
     const request = context.switchToHttp().getRequest<{ headers: { authorization?: string }; user?: unknown }>();
     const { authorization } = request.headers;
     const isPublic = this.reflector.getAllAndOverride<boolean>('isPublic', [context.getHandler(), context.getClass()]);
-    // Whoever brings a token is signed in on public routes too.
+    // A client with a token is signed in on public routes too.
     if (isPublic && authorization === undefined) return true;
     const [type, token] = authorization?.split(' ') ?? [];
     if (type !== 'Bearer' || token === undefined) throw new UnauthorizedException();

@@ -24,7 +24,7 @@ export class CookieController {
   @Public()
   @Post('sign-in')
   async signIn(@Res({ passthrough: true }) response: Response): Promise<void> {
-    // Check a password first. An EventSource sends cookies, and can send nothing else.
+    // Check a password first. An EventSource can send no credentials except cookies.
     const token = await this.jwt.signAsync({ sub: 'ada', jti: 'laptop', scope: 'read' });
     response.cookie('token', token, { httpOnly: true, secure: true, sameSite: 'lax' });
   }

@@ -11,7 +11,7 @@ export class TokenStrategy extends PassportStrategy(JwtStrategy) {
     super({ jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(), secretOrKey: process.env['JWT_SECRET']! });
   }
 
-  // The claims of the token as they are: sub, jti, scope, iat, exp.
+  // The claims of the token, unchanged: sub, jti, scope, iat, exp.
   validate(claims: object): object {
     return claims;
   }
@@ -26,7 +26,7 @@ export class TokenGuard extends AuthGuard('jwt') {
   override canActivate(context: ExecutionContext) {
     const { headers } = context.switchToHttp().getRequest<{ headers: { authorization?: string } }>();
     const isPublic = this.reflector.getAllAndOverride<boolean>('isPublic', [context.getHandler(), context.getClass()]);
-    // Whoever brings a token is signed in on public routes too.
+    // A client with a token is signed in on public routes too.
     return (isPublic && headers.authorization === undefined) || super.canActivate(context);
   }
 }

@@ -21,7 +21,7 @@ import passport from 'passport';
 import { Strategy as LocalStrategy } from 'passport-local';
 import { Public } from './public.js';
 
-/** What the session keeps of a sign-in. */
+/** The part of a sign-in that the session keeps. */
 interface SignedIn {
   readonly userId: string;
   readonly authId: string;
@@ -31,7 +31,7 @@ interface SignedIn {
 export class PasswordStrategy extends PassportStrategy(LocalStrategy) {
   validate(username: string, password: string): SignedIn {
     if (username !== 'ada' || password !== process.env['PASSWORD_OF_ADA']) throw new UnauthorizedException();
-    // Of this sign-in: to revoke it alone.
+    // Identifies this sign-in, so that it can be revoked alone.
     return { userId: username, authId: randomUUID() };
   }
 }
@@ -74,7 +74,7 @@ export class SessionGuard implements CanActivate {
     const request = context.switchToHttp().getRequest<Request>();
     if (request.isAuthenticated()) return true;
     const isPublic = this.reflector.getAllAndOverride<boolean>('isPublic', [context.getHandler(), context.getClass()]);
-    // A session that is over, or was never there, is told so: it would be anonymous without notice.
+    // An ended or unknown session gets 401. Otherwise its client would silently become anonymous.
     if (isPublic && !request.headers.cookie?.includes('connect.sid=')) return true;
     throw new UnauthorizedException();
   }
