@@ -205,8 +205,8 @@ export class ServerStream {
       case 'messaging:position':
         // Older servers name no channels.
         for (const answer of (JSON.parse(data) as Partial<PositionEvent>).channels ?? []) {
-          // The stream may have begun without any channel.
-          this.#hasPositions = true;
+          // The stream may have begun without any channel. Before it is ready, it says so of histories alone.
+          this.#hasPositions ||= this.isReady;
           if (wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
         }
         return undefined;

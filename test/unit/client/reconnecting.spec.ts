@@ -1195,6 +1195,29 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toEqual([{ channel: 'marker', reason: 'broker' }]);
   });
 
+  test('counts anew on another server also if a history goes on elsewhere before the stream is ready', async () => {
+    await using harness = await Harness.start();
+    const { messages, stream } = await harness.subscribed('news');
+    const kept = harness.client.subscribe('kept', () => {});
+    await harness.gateway.answered();
+    await kept;
+    stream.message({ channel: 'news', data: 'here' }, 20);
+    expect(await messages.next()).toBe('here');
+    stream.cut();
+    const next = await nextAttempt(harness);
+    next.open();
+    next.event('messaging:position', { channels: [{ channel: 'kept', position: { epoch: 'h.e', offset: 1 } }] });
+    next.ready({ epoch: 'other', offset: 3 });
+    next.message({ channel: 'news', data: 'there' }, 4);
+    await harness.settled(next);
+    expect(messages.pending).toEqual(['there']);
+    next.cut();
+    expect((await nextAttempt(harness)).request.body.channels).toContainEqual({
+      channel: 'news',
+      position: { epoch: 'other', offset: 4 },
+    });
+  });
+
   test('asks a server that does not understand positions once without them, which costs a gap at most', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps, subscription } = world;
