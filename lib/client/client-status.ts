@@ -1,24 +1,24 @@
 import type { MessagingError } from '../protocol/errors.js';
 
-/** How a client stands with its server. */
+/** The state of a client's connection to its server. */
 export interface ClientStatus {
   /**
-   * - `idle`: nothing is subscribed to, so there is no connection; 5 s after the last subscription has ended
-   * - `connecting`: a stream is being opened
+   * - `idle`: there are no subscriptions, so there is no connection; it closes 5 s after the last subscription has ended
+   * - `connecting`: the client is opening a stream
    * - `open`: messages arrive
    * - `waiting`: the connection was lost; the next attempt is at `retryAt`
-   * - `closed`: all subscriptions have ended. For good if `reason` is `close`; else `client.retryNow()` makes it `idle`,
-   *   and it may be subscribed with again
+   * - `closed`: all subscriptions have ended. Final if `reason` is `close`; otherwise `client.retryNow()` makes it `idle`,
+   *   and you can subscribe again
    */
   readonly state: 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
-  /** Why it is `closed`, or why it is `waiting` though nothing has failed. */
+  /** Why it is `closed`, or why it is `waiting` without a failure. */
   readonly reason?: CloseReason | ReturnReason | undefined;
   /**
-   * What went wrong last: why it is `waiting` or `closed`. While it is `open`: why the last change of the subscriptions
-   * has not got through yet. What `fetch` or `headers` failed by is its `cause`.
+   * The last failure: why it is `waiting` or `closed`. While it is `open`: why the last change of the subscriptions
+   * has not reached the server yet. Its `cause` is the error of `fetch` or `headers`.
    */
   readonly error?: MessagingError | undefined;
-  /** When the next attempt is made, in milliseconds since 1970. */
+  /** When the client tries next, in milliseconds since 1970. */
   readonly retryAt?: number;
 }
 
@@ -27,18 +27,18 @@ export interface ClientStatus {
  *
  * - `close`: `close()` was called
  * - `end`: the server ended the stream
- * - `revoked`: the sign-in was withdrawn
+ * - `revoked`: the sign-in was revoked
  * - `refused`: the server does not let this client in (HTTP 204; 401 or 403 twice in a row, so that `headers` may renew
  *   a token)
- * - `misconfigured`: the URL cannot be used, there is no gateway at it, or not one that understands this client (other
+ * - `misconfigured`: the URL cannot be used, or there is no gateway at it that understands this client (other
  *   HTTP 4xx, from a server that has never let it in)
  */
 export type CloseReason = 'close' | 'end' | 'revoked' | 'refused' | 'misconfigured';
 
 /**
- * Why the server has sent a client away, which comes back.
+ * Why the server has sent away a client, which then comes back.
  *
- * - `drain`: it is going away, or the stream has become old
- * - `expired`: the sign-in has expired; `headers` is asked for another one
+ * - `drain`: the server shuts down, or the stream has become old
+ * - `expired`: the sign-in has expired; the client asks `headers` for another one
  */
 export type ReturnReason = 'drain' | 'expired';

@@ -1,7 +1,7 @@
 import { Iteration, resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
 import type { MessageReceiver, Registration } from './registration.js';
 
-/** Who subscribes to a {@link MessageStream}; as RxJS and others have it. */
+/** A subscriber of a {@link MessageStream}, as in RxJS and others. */
 export interface MessageObserver<T> {
   next?: (message: T) => void;
   error?: (error: unknown) => void;
@@ -12,8 +12,8 @@ type Listen = (receiver: MessageReceiver) => Registration;
 
 /**
  * The messages of a channel, for a loop or, by `Symbol.observable`, for RxJS: `from(stream)`. Each loop and each observer
- * has a subscription of its own, from its start to its end. It ends where the client is closed by `close()`, and throws
- * where the server refuses the channel or closes the client.
+ * has a subscription of its own, from its start to its end. It ends if `close()` closes the client, and throws
+ * if the server refuses the channel or closes the client.
  */
 export class MessageStream<T> implements AsyncIterable<T> {
   readonly #name: string;

@@ -2,24 +2,24 @@ import type { MessageParams } from '../protocol/channel.js';
 import type { Position } from '../protocol/position.js';
 import type { Target } from './target.js';
 
-/** The handle of a listener's registration. Fits where RxJS takes an `Unsubscribable`. */
+/** The handle of a listener's registration. RxJS accepts it as an `Unsubscribable`. */
 export interface ClientSubscription extends Disposable, AsyncDisposable {
-  /** The name or template that was subscribed to. */
+  /** The name or template of the subscription. */
   readonly channel: string;
-  /** Whether it has ended: by itself, with the client, or since the server refused the channel after a reconnect. */
+  /** Whether it has ended: by `unsubscribe`, with the client, or because the server refused the channel after a reconnect. */
   readonly closed: boolean;
   /**
-   * Ends it. The listener is not called again, not even for a message being delivered; the server is told after that,
-   * where this was the last subscription to the channel.
+   * Ends it. The listener is not called again, not even for a message that is being delivered. If this was the last
+   * subscription to the channel, the client then informs the server.
    */
   unsubscribe(): Promise<void>;
 }
 
-/** What a listener is told about a message, beside the message itself. */
+/** The information that a listener gets with a message. */
 export interface ClientMessageContext<Params = MessageParams> {
   /** The name of the channel that the message was posted to, parameters filled in. */
   readonly channel: string;
-  /** The parameters of the channel, by the template that was subscribed to or that its channel is of; else empty. */
+  /** The parameters of the channel, from the template of the subscription or of its channel; otherwise empty. */
   readonly params: Params;
   /** The wire name of the message's class; `undefined` for plain values. */
   readonly type: string | undefined;
@@ -27,11 +27,11 @@ export interface ClientMessageContext<Params = MessageParams> {
   readonly postedAt: number;
   /** Its place in the history of the channel, the same on every server; `undefined` if the channel keeps none. */
   readonly position: Position | undefined;
-  /** Whether it was posted before, and is read from the history for this listener (`replay`). */
+  /** Whether it is an earlier message, read from the history for this listener (`replay`). */
   readonly replayed: boolean;
 }
 
-/** Called with each message. What it returns is ignored, but for a promise: its rejection is reported to `onError`. */
+/** Called with each message. Its result is ignored, except that `onError` gets the rejection of a promise. */
 export type ClientMessageListener<T = unknown, Params = MessageParams> = (
   message: T,
   context: ClientMessageContext<Params>,

@@ -8,22 +8,22 @@ import type { Hub } from './hub.js';
 import type { Heard } from './listener.js';
 import type { ReplayStart } from './replay.js';
 
-/** How a channel is listened to. */
+/** Options of a listener. */
 export interface ListenOptions {
   /**
-   * Called once for each loss: messages from other servers may be missing here, since this server did not hear the channel
-   * for a while, for instance because Redis was away. It comes after all messages from before the loss and before those
-   * from after it. Losses of one reason with no message between them are told as one. What it throws, or its promise
-   * rejects with, is logged and reported.
+   * Called once for each loss: messages from other servers may be missing here, because this server did not hear the channel
+   * for a while, for instance while Redis was away. The call comes after all messages from before the loss and before those
+   * from after it. Losses of one reason with no message between them are reported as one. If it throws or rejects, the
+   * error is logged and reported.
    */
   onGap?: GapListener;
   /**
-   * Begins with the past of a channel with history: so many of its last messages (1 to the channel's `maxMessages`), the
-   * latest one, or all after a position (of `context.position` or `messages.position(channel)`). They come first, in order;
-   * then what is posted from now on, without a hole and none twice. `context.replayed` tells them apart. What was posted
-   * after a position and is no longer kept is one gap.
+   * Starts with earlier messages of a channel with history: a number of its last messages (1 to the channel's `maxMessages`), the
+   * latest one, or all after a position (of `context.position` or `messages.position(channel)`). They come first, in order.
+   * New messages follow, without a hole and without duplicates. `context.replayed` is `true` for the earlier ones. Messages
+   * after a position that are no longer kept are one gap.
    *
-   * @defaultValue only what is posted from now on
+   * @defaultValue only new messages
    */
   replay?: number | 'latest' | Position;
 }

@@ -2,7 +2,7 @@ import { checkOptions, flag, type OptionCheck } from '../protocol/check-options.
 
 /**
  * How far a post reaches. `local`: this process. `global`: every server too, and an error without Redis.
- * `auto`: global where Redis is configured, else local.
+ * `auto`: global with Redis, else local.
  */
 export type PostScope = 'local' | 'global' | 'auto';
 
@@ -10,11 +10,11 @@ export type PostScope = 'local' | 'global' | 'auto';
 export interface PostOptions {
   /** Short for `scope: 'global'`. */
   global?: boolean;
-  /** @defaultValue 'local'; of a channel with history 'auto', and 'local' is refused */
+  /** @defaultValue 'local'; on a channel with history 'auto', and 'local' is refused */
   scope?: PostScope;
   /**
-   * Names the post, 1 to 200 characters, on a channel with history: as long as the history has it, it is appended once,
-   * however often it is made, and on whichever server. Made again with another message, it is refused.
+   * Identifies the post on a channel with history, 1 to 200 characters. While the history has it, the post is appended once,
+   * however often it is made, and on whichever server. The same id with another message is refused.
    */
   id?: string;
 }

@@ -1,9 +1,9 @@
 import { isTemplate } from './channel-name.js';
 import type { Class } from './message.js';
 
-/** How much a channel keeps. */
+/** How many messages a channel keeps, and how long. */
 export interface HistoryOptions {
-  /** The latest messages, so many of each channel: 1 to 1,000,000. Somewhat more may be kept. */
+  /** How many of its latest messages each channel keeps: 1 to 1,000,000. Somewhat more may be kept. */
   maxMessages: number;
   /** How long messages are kept, in milliseconds: 1,000 to 2,592,000,000 (30 days). */
   ttlMs: number;
@@ -12,34 +12,34 @@ export interface HistoryOptions {
 /** Options of `defineChannel`. */
 export interface ChannelOptions {
   /**
-   * Whether stock parts of Nest take part over Redis, which know the channel by its name without prefix: its posts are
-   * published there too, one packet a message, and its listeners hear what a stock `ClientProxy` emits.
+   * Whether Nest's stock parts take part in this channel over Redis. They know the channel by its name without a prefix: its
+   * posts are published there too, one packet per message, and its listeners hear the emits of a stock `ClientProxy`.
    * @defaultValue the module's `redis.interop`
    */
   interop?: boolean;
   /**
-   * Whether clients may subscribe to it through the gateway, where `requiredScopes` and the `@AuthorizeChannel` of
-   * the channel, if there are any, let them.
+   * Whether clients may subscribe to it through the gateway, if its `requiredScopes` and its `@AuthorizeChannel` (if any)
+   * let them.
    * @defaultValue false: the channel does not exist for clients, unless it has an `@AuthorizeChannel`
    */
   clients?: boolean;
   /** Scopes that a client's authentication must have, all of them. */
   requiredScopes?: readonly string[];
   /**
-   * What becomes of an event stream whose reader has left more than `sse.maxBufferedBytes` waiting. `disconnect`: it is
-   * cut off, and its browser comes back. `dropOldest`: the oldest messages of this channel that wait are dropped, and the
-   * event `messaging:gap` stands in their place. `conflate`: of messages with the same key only the latest waits.
+   * What happens to an event stream if more than `sse.maxBufferedBytes` waits for its reader. `disconnect`: it is
+   * cut off, and its browser comes back. `dropOldest`: the oldest waiting messages of this channel are dropped, and the
+   * event `messaging:gap` takes their place. `conflate`: of messages with the same key, only the latest waits.
    * @defaultValue 'disconnect'
    */
   slowConsumer?: 'disconnect' | 'dropOldest' | 'conflate';
-  /** The key of a message, for `slowConsumer: 'conflate'`: of a price, its share. */
+  /** The key of a message, for `slowConsumer: 'conflate'`: the share of a price, for instance. */
   // oxlint-disable-next-line typescript/no-explicit-any -- the class of the messages is another parameter
   conflateBy?: (message: any) => string | number;
   /**
-   * Keeps its latest messages, over the crashes of servers and of Redis: what a reader has missed is read again, and a
-   * reader that begins may ask for what was before (`replay`). Its messages have positions, and reach every server in the same
-   * order, that of the poster too.
-   * @defaultValue none is kept
+   * Keeps its latest messages, even if servers or Redis crash. A reader gets the messages it missed, and a new reader may ask
+   * for earlier messages (`replay`). Its messages have positions, and reach every server in the same order, including the
+   * poster's.
+   * @defaultValue no history
    */
   history?: HistoryOptions;
   /**
@@ -68,7 +68,7 @@ export class ChannelDefinition<T = unknown> {
   constructor(
     /** The name, or the template with its parameters as `:parameter`. */
     readonly name: string,
-    /** The class of the messages, where one was given. */
+    /** The class of the messages, if one was given. */
     readonly type: Class<T> | undefined,
     readonly options: Readonly<ChannelOptions>,
   ) {

@@ -1,7 +1,7 @@
 /** Bounds that keep any input from growing memory without end. */
 export interface Limits {
   /**
-   * The longest encoded message, in bytes of UTF-8, that is sent to or accepted from elsewhere.
+   * The longest encoded message to or from another server, in bytes of UTF-8.
    * @defaultValue 1_048_576
    */
   readonly maxMessageBytes: number;
@@ -11,12 +11,12 @@ export interface Limits {
    */
   readonly maxSubscriptionsPerConnection: number;
   /**
-   * How many channels one request of a client may name: to subscribe to, to leave, and to have the past of, all together.
+   * How many channels one request of a client may name: to subscribe to, to leave, and to replay, all together.
    * @defaultValue 10_000
    */
   readonly maxNamesPerRequest: number;
   /**
-   * How long the body of a client's request may be, in bytes of JSON. The application's own limit on bodies comes before.
+   * The longest body of a client's request, in bytes of JSON. The application's own limit on bodies applies first.
    * @defaultValue 262_144
    */
   readonly maxRequestBytes: number;
@@ -26,48 +26,48 @@ export interface Limits {
    */
   readonly maxConnections: number;
   /**
-   * How many of them may be one user's.
+   * How many of these streams may be of one user.
    * @defaultValue 100
    */
   readonly maxConnectionsPerUser: number;
   /**
-   * How many of them may come from one address: of IPv6, from one /64. Loopback and private addresses are counted only if a
-   * trusted proxy names them.
+   * How many of these streams may come from one address. An IPv6 /64 counts as one address. Loopback and private addresses count only
+   * if a trusted proxy names them.
    * @defaultValue 5_000
    */
   readonly maxConnectionsPerAddress: number;
   /**
-   * How many of them may be anonymous, so that there is room for users.
+   * How many of these streams may be anonymous, so that there is room for users.
    * @defaultValue 80_000, four fifths of `maxConnections`
    */
   readonly maxAnonymousConnections: number;
   /**
-   * How many streams a user may ask for in a second, on average over ten.
+   * How many streams one user may open in a second, on average over ten.
    * @defaultValue 50, or a tenth of `maxConnectionsPerUser` if that is more
    */
   readonly maxOpensPerSecondPerUser: number;
   /**
-   * How many streams may be asked for from one address in a second, on average over ten.
+   * How many streams one address may open in a second, on average over ten.
    * @defaultValue 500, or a tenth of `maxConnectionsPerAddress` if that is more
    */
   readonly maxOpensPerSecondPerAddress: number;
   /**
-   * How many changes of one client connection may be asked for in a second, on average over ten.
+   * How many changes one client connection may make in a second, on average over ten.
    * @defaultValue 100
    */
   readonly maxChangesPerSecondPerConnection: number;
   /**
-   * How many changes may be asked for from one address in a second, on average over ten.
+   * How many changes one address may make in a second, on average over ten.
    * @defaultValue 2_000
    */
   readonly maxChangesPerSecondPerAddress: number;
   /**
-   * How many requests of one user may ask for what was missed, or for the past, in a second, on average over ten.
+   * How many requests of one user may ask for missed or earlier messages in a second, on average over ten.
    * @defaultValue 50, or a tenth of `maxConnectionsPerUser` if that is more
    */
   readonly maxRecoveriesPerSecondPerUser: number;
   /**
-   * How many requests from one address may ask for what was missed, or for the past, in a second, on average over ten.
+   * How many requests from one address may ask for missed or earlier messages in a second, on average over ten.
    * @defaultValue 500, or a tenth of `maxConnectionsPerAddress` if that is more
    */
   readonly maxRecoveriesPerSecondPerAddress: number;

@@ -1,7 +1,7 @@
 import { readObject, readText, readWholeNumber } from './wire-reader.js';
 import { InvalidMessageError } from './errors.js';
 
-/** A place in what is sent under one channel or template. */
+/** A place among the messages of one channel or template. */
 export interface Position {
   /** Names the numbering; opaque to clients. */
   readonly epoch: string;
@@ -13,9 +13,9 @@ export interface Position {
  * Why messages may be missing.
  *
  * - `broker`: the server's link to Redis was down or deaf
- * - `node`: the server that knew them is gone, or does not answer
+ * - `node`: the server that had them is gone, or does not answer
  * - `trimmed`: they are no longer kept, or are too many to send again
- * - `epoch`: the position is of another numbering, or of none, or the server has not had the channel for as long as it keeps
+ * - `epoch`: the position is of another numbering, or of none, or nobody had the channel on the server for as long as it keeps
  *   messages
  * - `slow-consumer`: the reader was too slow
  */
@@ -25,7 +25,7 @@ export type GapReason = 'broker' | 'node' | 'trimmed' | 'epoch' | 'slow-consumer
 export const MAX_EPOCH_LENGTH = 128;
 
 const EPOCH = /^[\x21-\x7e]+$/;
-/** All of them. */
+/** All reasons. */
 export const GAP_REASONS = ['broker', 'node', 'trimmed', 'epoch', 'slow-consumer'] as const satisfies GapReason[];
 
 /**

@@ -10,19 +10,19 @@ import {
 
 /** How a {@link RedisTransport} reaches Redis: options of ioredis, and its own. */
 export interface RedisTransportOptions extends RedisConnectionOptions {
-  /** `redis://user:password@host:port/db`, `rediss://…` for TLS, or the path of a Unix socket; goes before host and port. */
+  /** `redis://user:password@host:port/db`, `rediss://…` for TLS, or the path of a Unix socket; overrides host and port. */
   readonly url?: string | undefined;
-  /** Instead of where to connect to: a connection to duplicate, or what makes one; see {@link RedisOption}. */
+  /** Instead of an address: a connection to duplicate, or a function that makes one; see {@link RedisOption}. */
   readonly client?: RedisClient | (() => RedisClient) | undefined;
   /**
-   * Whether stock parts of Nest take part, which know no prefix: their emits are heard, and posts are published for them
-   * too, on names without prefix. `true`: in all channels. `false`: in none, whatever a channel says.
+   * Whether Nest's stock parts take part, which use no prefix: the server hears their emits, and also publishes posts for them,
+   * on names without a prefix. `true`: in all channels. `false`: in none, even if a channel has `interop: true`.
    * @defaultValue only in channels with `interop: true`
    */
   readonly interop?: boolean | undefined;
   /**
    * Whether each master of a Cluster carries its own channels, by sharded publish/subscribe (Redis 7). All servers of an
-   * application need the same setting: those with another one do not hear each other. Without `interop`.
+   * application need the same setting: servers with different settings do not hear each other. Not with `interop`.
    * @defaultValue false: each master passes all posts on to all others
    */
   readonly sharded?: boolean | undefined;
@@ -34,9 +34,9 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
 }
 
 /**
- * Where Redis is: a URL; options; an ioredis `Redis` or `Cluster` of the application, which is duplicated
- * and otherwise left alone; or a function, called twice (once if it makes a `Cluster`), whose connections the
- * transport then owns.
+ * The address of Redis: a URL; options; an ioredis `Redis` or `Cluster` of the application, which the library duplicates
+ * and otherwise leaves alone; or a function, which it calls twice (once for a `Cluster`). The transport owns the connections that
+ * the function returns.
  */
 export type RedisOption = string | RedisTransportOptions | RedisClient | (() => RedisClient);
 
