@@ -9,8 +9,8 @@ import type { MessageContext } from './message-context.js';
 import type { Registration, Session } from './session.js';
 
 /**
- * Called with each message. What it returns is ignored, but for a promise: its rejection is caught and
- * reported like an error thrown.
+ * Called with each message. Its result is ignored, except that the rejection of a promise is caught and
+ * reported like a thrown error.
  */
 export type MessageListener<T = unknown, Params = MessageParams> = (
   message: T,
@@ -49,16 +49,16 @@ export interface Registry {
   noteClosed(listener: Listener): void;
 }
 
-/** The handle of a listener's registration. Fits where RxJS takes an `Unsubscribable`. */
+/** The handle of a listener's registration. RxJS accepts it as an `Unsubscribable`. */
 export interface MessageSubscription extends Disposable {
-  /** The name or template that was listened to. */
+  /** The name or template of the subscription. */
   readonly channel: string;
   /** Whether it has ended, by `unsubscribe()` or with its session. */
   readonly closed: boolean;
   /**
    * Resolves once no later global post can be missed: at once without Redis, else when Redis has confirmed
-   * the subscription; with `replay`, when the past has been delivered as well. Resolves, too, when the registration ends
-   * first. Never rejects.
+   * the subscription; with `replay`, when the earlier messages have been delivered as well. Also resolves when the registration
+   * ends first. Never rejects.
    */
   readonly ready: Promise<void>;
   /** Ends the registration. The listener is not called again, not even for a message being delivered. */

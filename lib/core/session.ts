@@ -48,7 +48,7 @@ export interface Registration {
 type OnClose = (reason: SessionCloseReason) => void;
 
 /**
- * The lifetime of one request or stream on a server. What is registered in it ends with it.
+ * The lifetime of one request or stream on a server. Everything registered in it ends with it.
  */
 export class Session implements Disposable, AsyncDisposable {
   #id: string | undefined;
@@ -82,9 +82,9 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Who is behind the session; `null` while nobody has signed in. If the option `authenticate` is asynchronous, it is
-   * known to handlers of `@Sse()`, to handlers that take the session from `@Messages()`, and to authorizers of the
-   * gateway. Everywhere else, {@link authenticated} comes first.
+   * The user of the session; `null` while nobody has signed in. If the option `authenticate` is asynchronous, `auth` is
+   * known in handlers of `@Sse()`, in handlers that take the session from `@Messages()`, and in authorizers of the
+   * gateway. Everywhere else, await {@link authenticated} first.
    *
    * @throws ConfigurationError while it is not known yet
    */
@@ -97,7 +97,7 @@ export class Session implements Disposable, AsyncDisposable {
     );
   }
 
-  /** Who is behind the session, once that is known; `null`: nobody. Never rejects. */
+  /** Resolves with the user of the session once that is known; `null`: nobody. Never rejects. */
   async authenticated(): Promise<AuthenticationInfo | null> {
     return (await this.#findOut()) ?? null;
   }
@@ -137,7 +137,7 @@ export class Session implements Disposable, AsyncDisposable {
     return this.#closeReason;
   }
 
-  /** Aborted when the session closes. What its listeners throw, or their promises reject with, is reported. */
+  /** Aborts when the session closes. Errors and rejections of its listeners are reported. */
   get signal(): AbortSignal {
     // Made on demand: most sessions are never asked, and a controller costs more than all the rest.
     if (this.#controller === undefined) {
@@ -148,7 +148,7 @@ export class Session implements Disposable, AsyncDisposable {
     return this.#controller.signal;
   }
 
-  /** Ends the session: its listeners are removed, its streams complete, its signal is aborted. Idempotent. */
+  /** Ends the session: its listeners are removed, its streams complete, its signal aborts. Idempotent. */
   close(): void {
     this.end('ended');
   }

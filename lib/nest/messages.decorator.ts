@@ -77,7 +77,7 @@ export function takesMessages(target: Function, method: string): boolean {
 
 /**
  * The request's {@link SessionMessages} as a parameter: for controllers that stay singletons, and for resolvers. In a
- * handler of Nest's microservices, of whichever transport, the session ends with the handler and the stream that it gives.
+ * handler of Nest's microservices, with any transport, the session ends with the handler and the stream that it returns.
  *
  * @example
  * ```ts

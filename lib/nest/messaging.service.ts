@@ -17,14 +17,14 @@ import { SessionMessages } from './session-messages.js';
 
 type Answer = AuthenticationClaims | null | undefined;
 
-/** How a session of your own is opened. */
+/** Options of {@link MessagingService.openSession}. */
 export interface SessionOptions {
   /**
-   * Who is behind it. A function is asked when the answer is first needed, and again until it is somebody; it may be
-   * asynchronous, as the option `authenticate` may.
+   * The user of the session. A function is called when the user is first needed, and again until it returns one; like the
+   * option `authenticate`, it may be asynchronous.
    */
   readonly auth?: Answer | (() => Answer | Promise<Answer>);
-  /** Closes the session when aborted. */
+  /** Closes the session when it aborts. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -35,8 +35,8 @@ const SESSION_OPTIONS: Record<keyof SessionOptions, OptionCheck> = {
 };
 
 /**
- * Messages of the application: a singleton for whatever is no request (cron, workers, gateways, tests).
- * What is registered here lives until it is removed or the application shuts down.
+ * Messages of the application: a singleton for code outside of requests (cron, workers, gateways, tests).
+ * Registrations live until they are removed or the application shuts down.
  */
 @Injectable()
 export class MessagingService extends Messenger {
@@ -50,24 +50,24 @@ export class MessagingService extends Messenger {
     super(hub, revocations);
   }
 
-  /** The id of this server; `context.node` of what was posted here. */
+  /** The id of this server: `context.node` of its posts. */
   get node(): string {
     return this.hub.node;
   }
 
-  /** How the link to the other servers is: the current status, then every change. Without Redis always `ready`. */
+  /** The status of the link to the other servers: the current one, then every change. Without Redis always `ready`. */
   get status(): Observable<TransportStatus> {
     return this.hub.status;
   }
 
-  /** How many messages from other servers could not be delivered since the start; why is in the log. */
+  /** How many messages from other servers could not be delivered since the start; the log has the reasons. */
   get rejectedCount(): number {
     return this.hub.rejectedCount;
   }
 
   /**
-   * Opens a session of your own. It closes by hand, by `using`, by its signal, by the revocation of its
-   * authentication, or when the application shuts down.
+   * Opens a session of your own. Close it yourself or with `using`. Its signal, the revocation of its
+   * authentication and the shutdown of the application also close it.
    *
    * @throws ConfigurationError for unknown or wrong options, and for an `auth` that names nobody: `null` is nobody
    * @example

@@ -11,12 +11,12 @@ type GapMethodDecorator = <Method extends (gap: Gap) => unknown>(
 ) => void;
 
 /**
- * Calls a method of a provider or controller once for each loss: messages of the channel that other servers posted may be
- * missing on this one, since it did not hear the channel for a while. Use it to load anew what messages keep up to date.
+ * Calls a method of a provider or controller once for each loss: messages of the channel from other servers may be missing,
+ * because this server did not hear the channel for a while. Use it to reload state that messages keep up to date.
  *
- * It comes in the order of the messages: after all from before the loss, before those from after it. The class may be a
+ * The call comes in the order of the messages: after those from before the loss, before those from after it. The class may be a
  * singleton or request-scoped (an instance and a session for each gap), the method inherited, the module lazy. Guards, pipes,
- * interceptors and filters do not apply. What it throws, or its promise rejects with, is logged and reported.
+ * interceptors and filters do not apply. If it throws or rejects, the error is logged and reported.
  *
  * @example
  * ```ts

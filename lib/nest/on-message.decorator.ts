@@ -3,7 +3,7 @@ import type { AnyListenableChannel, Channel, ChannelTemplate } from '../protocol
 import { checkListenOptions, type ListenOptions } from '../core/listen-options.js';
 import { MethodMarks } from './method-marks.js';
 
-/** How the method of a handler is decorated. */
+/** Options of {@link OnMessage}. */
 export interface OnMessageOptions extends Pick<ListenOptions, 'replay'> {}
 
 /** What one decoration of a method asks for. */
@@ -40,14 +40,14 @@ type HandlerDecorator<T> = <Method extends (...args: never[]) => unknown>(
  * Calls a method of a provider or controller with each message of a channel. The class may be a singleton
  * or request-scoped (an instance and a session for each message), the method inherited, the module lazy.
  *
- * Guards, pipes, interceptors and filters of the method and of its class apply, those of the application
- * as a whole do not: they are made for requests. The parameters are `(message, context)`, or what
- * `@Payload()` and `@Ctx()` say. What it throws is logged and reported; other listeners still run.
+ * Guards, pipes, interceptors and filters of the method and of its class apply. Those of the whole application
+ * do not, because they are made for requests. The parameters are `(message, context)`, unless
+ * `@Payload()` and `@Ctx()` order them otherwise. An error of the method is logged and reported; other listeners still run.
  *
- * Messages posted while the application starts are delivered once it has started; with `replay`, after the past, which
- * the start of the application waits for.
+ * Messages posted while the application starts are delivered once it has started; with `replay`, after the earlier messages.
+ * The start waits for those, unless Redis is away.
  *
- * @throws ConfigurationError for wrong options; at the start of the application for a `replay` that the channel cannot give
+ * @throws ConfigurationError for wrong options; at the start of the application for a `replay` that the channel does not support
  * @example
  * ```ts
  * @OnMessage(UserUpdates)

@@ -4,8 +4,8 @@ import type { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
 
 /**
- * Messages of one session: inject it where a request or stream is handled. Whatever is registered here
- * ends when the session does.
+ * Messages of one session. Inject it in code that handles a request or stream. Registrations
+ * end with the session.
  *
  * @example
  * ```ts
@@ -30,7 +30,7 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
     super(hub, revocations);
   }
 
-  /** The session: who is behind it, whether it is open, and how to close it. */
+  /** The session: its user, whether it is open, and how to close it. */
   get session(): Session {
     return this.findSession('session');
   }

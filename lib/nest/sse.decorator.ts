@@ -18,7 +18,7 @@ export interface SseRouteOptions {
   /** Scopes that the request's authentication must have, all of them: 401 without one, 403 without a scope. */
   requiredScopes?: readonly string[];
   /**
-   * The HTTP method. A browser's EventSource knows GET only.
+   * The HTTP method. A browser's EventSource supports only GET.
    * @defaultValue RequestMethod.GET
    */
   method?: RequestMethod;
@@ -34,13 +34,13 @@ const OPTIONS = {
 };
 
 /**
- * Answers requests with a stream of server-sent events: each message that the method's Observable (or a
- * promise of one, or AsyncIterable) gives becomes one event. A message of a class is an event of that
+ * Answers requests with a stream of server-sent events. Each message of the method's Observable becomes one event; the
+ * method may also return an AsyncIterable, or a promise of either. A message of a class is an event with that
  * class's name; a plain value is a `message` event. The data is the message as JSON.
  *
- * Guards, pipes and interceptors run before the stream begins, and what fails before the first byte is
- * answered by exception filters. The source is released as soon as the client has gone. When it completes,
- * the browser is told, and does not reconnect; when it fails, the browser reconnects.
+ * Guards, pipes and interceptors run before the stream starts. Exception filters answer failures before the first
+ * byte. The library unsubscribes from the source as soon as the client has gone. When the source completes,
+ * the browser does not reconnect; when it fails, the browser reconnects.
  *
  * @throws ConfigurationError for unknown or wrong options
  * @example

@@ -6,9 +6,9 @@ import { MethodMarks } from '../method-marks.js';
 
 /** A client that asks for a channel. */
 export interface ClientContext {
-  /** Who it is, as the option `authenticate` of the module tells; `null`: nobody. */
+  /** The user, as the module's option `authenticate` returns it; `null`: nobody. */
   readonly auth: AuthenticationInfo | null;
-  /** The name that it asks for, parameters filled in. */
+  /** The channel name that it asks for, parameters filled in. */
   readonly channel: string;
   /** The HTTP request, as Nest injects it. */
   readonly request: unknown;
@@ -17,8 +17,8 @@ export interface ClientContext {
 /** Options of {@link AuthorizeChannel}. */
 export interface AuthorizeChannelOptions {
   /**
-   * Whether the method decides about the template as a whole, that is, all of its channels at once. Without such a
-   * method no client may subscribe to a template as a whole.
+   * Whether the method decides about the whole template, that is, all of its channels at once. Without such a
+   * method no client may subscribe to the whole template.
    * @defaultValue false: it decides about one channel at a time
    */
   all?: boolean;
@@ -41,13 +41,13 @@ type AuthorizerDecorator<Params> = <Method extends (client: ClientContext, param
 ) => void;
 
 /**
- * Lets a method of a provider or controller decide which clients may subscribe to a channel. `true` lets a client in;
- * anything else, an error too, is a denial, which the client cannot tell from a channel that does not exist. Several
- * methods on one channel must all say `true`. Asked once for each subscription, and again
+ * Lets a method of a provider or controller decide which clients may subscribe to a channel. `true` lets a client in.
+ * Any other value and any error deny, and the client cannot distinguish a denied channel from one that does not exist. If
+ * several methods decide about one channel, all must return `true`. They are called once for each subscription, and again
  * when a client reconnects or renews its sign-in.
  *
- * @param channel - a channel, a template, what a source sends, or a name; or a function that gives one, for a source that
- *   decides itself, as the decorator of its class runs after those of its methods: `() => messagesFrom(ChatServer, ChatMessage)`
+ * @param channel - a channel, a template, the messages of a source, or a name; or a function that returns one, for a source that
+ *   decides itself, because its class decorator runs after those of its methods: `() => messagesFrom(ChatServer, ChatMessage)`
  * @example
  * ```ts
  * @Injectable()

@@ -16,7 +16,7 @@ import { identity } from '../../protocol/identity.js';
 
 const LISTED = 100;
 
-/** A user, of whom all connections are meant. */
+/** A user; stands for all of the user's connections. */
 export interface ClientUser {
   /** Numbers and their decimal strings are the same user. */
   readonly userId: string | number;
@@ -25,8 +25,8 @@ export interface ClientUser {
 /** Options of {@link ClientConnections.disconnect}. */
 export interface DisconnectOptions {
   /**
-   * Whether the client comes back by itself, at once and with fresh `headers`; it is then asked anew who it is and what it may have.
-   * @defaultValue false: it is told that this is the end, as after a revocation, and stays away until the page asks again
+   * Whether the client comes back by itself, at once and with fresh `headers`. Guards and authorizers then decide again.
+   * @defaultValue false: the client stays away until the page asks again, as after a revocation
    */
   reconnect?: boolean;
 }
@@ -40,27 +40,28 @@ export interface ListConnectionsOptions {
   limit?: number;
 }
 
-/** On how many connections of a user something was done. */
+/** The number of a user's connections that were changed. */
 export interface ClientConnectionCount {
   readonly count: number;
-  /** Whether all servers have answered that Redis knows of. If not, connections on others may be left. */
+  /** Whether all servers that Redis knows of have answered. If not, connections on others may be left. */
   readonly complete: boolean;
 }
 
-/** Connections of clients, as {@link ClientConnections.list} found them. */
+/** Connections of clients, as listed by {@link ClientConnections.list}. */
 export interface ClientConnectionList {
   readonly connections: readonly ClientConnectionInfo[];
-  /** Whether there are more than these: `limit` was reached, or one server had more than 256 KiB to tell. */
+  /** Whether there are more than these: `limit` was reached, or the answer of one server exceeded 256 KiB. */
   readonly more: boolean;
-  /** Whether all servers have answered that Redis knows of. If not, connections on others may be missing. */
+  /** Whether all servers that Redis knows of have answered. If not, connections on others may be missing. */
   readonly complete: boolean;
 }
 
 /**
- * The connections of clients, whichever server they are at: who holds what, and ways to end it. Inject it anywhere in an
+ * The connections of clients on all servers: lists them and their channels, and ends them. Inject it anywhere in an
  * application that has the gateway.
  *
- * What ends here may be asked for again. So first change what your guards and authorizers go by, then end it.
+ * A client may ask again for a subscription that you end. So first change the data that your guards and authorizers check, then
+ * end the subscription.
  *
  * @example
  * ```ts
@@ -82,15 +83,15 @@ export class ClientConnections {
   constructor(@Optional() private readonly gateway?: Gateway) {}
 
   /**
-   * Ends one subscription of a client, which is told so: `messaging:withdrawn`. Our client ends the subscriptions of the page with
-   * a `ChannelDeniedError`. Whatever was posted after this call, on this server, does not reach the client.
+   * Ends one subscription of a client. The client gets `messaging:withdrawn`, and our client ends the subscriptions of the page with
+   * a `ChannelDeniedError`. Later posts on this server do not reach the client.
    *
    * @param connection - its id, or a user for all of that user's connections
-   * @param channel - as it was subscribed to: a channel of a template does not end a subscription to the whole template
+   * @param channel - the name of the subscription: a channel of a template does not end a subscription to the whole template
    * @returns `true`: the server that holds the connection has ended it. `false`: there is no such connection, or it does not
-   *   have the channel. For a user: how many connections had it
+   *   have the channel. For a user: the number of connections that had it
    * @throws ConfigurationError for arguments of the wrong form, and without the gateway
-   * @throws TransportUnavailableError (rejects) if the server that holds the one connection does not answer: nothing is known then
+   * @throws TransportUnavailableError (rejects) if the server that holds the one connection does not answer: the result is unknown
    */
   unsubscribe(connection: string, channel: AnyListenableChannel | string): Promise<boolean>;
   unsubscribe(user: ClientUser, channel: AnyListenableChannel | string): Promise<ClientConnectionCount>;
@@ -105,7 +106,7 @@ export class ClientConnections {
   /**
    * Ends connections of clients.
    *
-   * @param connection - its id, or a user for all of that user's connections, also those that are just being opened
+   * @param connection - its id, or a user for all of that user's connections, including those that are being opened
    * @returns as {@link unsubscribe}
    * @throws as {@link unsubscribe}
    */
@@ -118,7 +119,7 @@ export class ClientConnections {
   }
 
   /**
-   * Lists the connections of a user, or those that have a channel or template, as they are while each server is asked.
+   * Lists the connections of a user, or those that have a channel or template, at the moment when each server answers.
    *
    * @throws ConfigurationError for arguments of the wrong form, and without the gateway
    */
