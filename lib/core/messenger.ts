@@ -217,7 +217,13 @@ export abstract class Messenger {
     return this.revocations.revoke(userId, what);
   }
 
-  private openSessionFor(action: string): Session {
+  /**
+   * The session that something new is registered in.
+   *
+   * @throws SessionClosedError after it has closed
+   * @internal
+   */
+  protected openSessionFor(action: string): Session {
     const session = this.sessionFor(action);
     session.assertOpen(action);
     return session;

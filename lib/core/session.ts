@@ -27,7 +27,7 @@ interface SessionKeeper {
   readonly reporter: Reporter;
   /** Has it expire. */
   readonly wheel: TimeWheel;
-  readonly revocations: Pick<RevocationList, 'order' | 'isEmpty'>;
+  readonly revocations: Pick<RevocationList, 'order'>;
   /** Called when it has become known who is behind a session; `null`: nobody, although that may change. */
   decided(session: Session, auth: AuthenticationInfo | null): void;
   /** Whether a sign-in is withdrawn; see {@link SessionInit.since}. */
@@ -206,8 +206,8 @@ export class Session implements Disposable, AsyncDisposable {
 
   /** @internal */
   assertOpen(action: string): void {
-    // Else nobody may ever ask who is behind it.
-    if (!this.#sessions.revocations.isEmpty) this.find();
+    // Else nobody may ever ask who is behind it, and the clock may be ahead of the wheel.
+    this.timeIsUp();
     if (this.closed) throw new SessionClosedError(action, this.#closeReason);
   }
 
@@ -239,7 +239,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Its sign-in has expired; or it lasts so long that it must be known whether that can.
+   * Ends it if its sign-in has expired; finds out who is behind it if that is not known.
    * @internal
    */
   timeIsUp(): void {

@@ -6,6 +6,7 @@ import { Revocations } from '../core/revocations.js';
 import { Authenticator } from './authenticator.js';
 import { contextOf, injectedParameter, type InjectedContext } from './injected-parameter.js';
 import { LocalSessions } from './local-sessions.js';
+import { refuseSignedOut } from './refuse-signed-out.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
 
@@ -27,7 +28,7 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
 
   transform(injected: InjectedContext): SessionMessages | Promise<SessionMessages> {
     const context = contextOf(injected, '@Messages()');
-    const messages = new SessionMessages(this.hub, this.revocations, this.finder(context));
+    const messages = new SessionMessages(this.hub, this.revocations, this.finder(context), refuseSignedOut);
     // Guards have run by now, so handlers find known who it is. The default answers at once, whenever it is asked.
     if (!this.authenticator.isCustom || !REQUESTS.has(context.getType())) return messages;
     const { session } = messages;

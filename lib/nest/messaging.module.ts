@@ -54,6 +54,7 @@ import { StartupHints } from './startup-hints.js';
 import { startOrClose } from './start-or-close.js';
 import { stopListening } from './stop-listening.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
+import { refuseSignedOut } from './refuse-signed-out.js';
 import { RequestLimits } from './request-limits.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
@@ -107,7 +108,7 @@ const REQUEST_SCOPED: Provider[] = [
     useFactory: (hub: Hub, revocations: Revocations, sessions: RequestSessions, request: unknown) => {
       // Found on first use: most requests only post, which needs no session.
       let session: Session | undefined;
-      return new SessionMessages(hub, revocations, () => (session ??= sessions.of(request)));
+      return new SessionMessages(hub, revocations, () => (session ??= sessions.of(request)), refuseSignedOut);
     },
   },
 ];
@@ -118,7 +119,7 @@ const ASYNC_LOCAL: Provider[] = [
     provide: SessionMessages,
     inject: [Hub, Revocations, LocalSessions],
     useFactory: (hub: Hub, revocations: Revocations, local: LocalSessions) =>
-      new SessionMessages(hub, revocations, (action) => local.current(action)),
+      new SessionMessages(hub, revocations, (action) => local.current(action), refuseSignedOut),
   },
 ];
 

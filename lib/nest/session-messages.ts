@@ -2,6 +2,7 @@ import type { Hub } from '../core/hub.js';
 import { Messenger } from '../core/messenger.js';
 import type { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
+import { SessionClosedError } from '../protocol/errors.js';
 
 /**
  * Messages of one session. Inject it in code that handles a request or stream. Registrations
@@ -26,6 +27,8 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
     hub: Hub,
     revocations: Revocations,
     private readonly findSession: (action: string) => Session,
+    /** May throw something else in place of the error of a session that has closed. */
+    private readonly refuse?: (session: Session, error: SessionClosedError) => void,
   ) {
     super(hub, revocations);
   }
@@ -47,5 +50,18 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
 
   protected override sessionFor(action: string): Session {
     return this.findSession(action);
+  }
+
+  /**
+   * @throws UnauthorizedException in a request whose sign-in was revoked or has expired
+   * @internal
+   */
+  protected override openSessionFor(action: string): Session {
+    try {
+      return super.openSessionFor(action);
+    } catch (error) {
+      if (error instanceof SessionClosedError) this.refuse?.(this.session, error);
+      throw error;
+    }
   }
 }

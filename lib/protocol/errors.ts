@@ -73,11 +73,11 @@ export class LimitExceededError extends MessagingError {
 const SIGNED_OUT = { revoked: 'its sign-in was revoked', expired: 'its sign-in has expired' } as const;
 
 /**
- * The session had ended before the call. Posting still works; listening does not. If it ended because its sign-in was revoked or
- * has expired, Nest answers an HTTP request that fails by this with 401.
+ * The session had ended before the call. Posting still works; listening does not. If the sign-in of a request was revoked or has
+ * expired, its `SessionMessages` throws Nest's `UnauthorizedException` instead, with this error as its `cause`.
  */
 export class SessionClosedError extends MessagingError {
-  // As Nest's exception filter knows errors of the package http-errors.
+  // As Nest's exception filter knows errors of the package http-errors: for a session that a handler has opened by itself.
   /** @internal */
   declare readonly statusCode?: 401;
   /** @internal */

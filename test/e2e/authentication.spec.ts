@@ -1,14 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import {
+  Catch,
   Controller,
   Get,
+  HttpException,
   Injectable,
+  UnauthorizedException,
   UseGuards,
+  type ArgumentsHost,
   type CanActivate,
+  type ExceptionFilter,
   type ExecutionContext,
   type INestApplication,
+  type Provider,
 } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
 import { NEVER } from 'rxjs';
@@ -101,6 +108,11 @@ class Routes {
     return NEVER;
   }
 
+  @Get('listen')
+  listen(@Messages() messages: SessionMessages) {
+    return new Promise((resolve) => messages.createStream('never').subscribe({ complete: () => resolve([]) }));
+  }
+
   @Get('who')
   who(@Messages() { session }: SessionMessages) {
     return { auth: session.auth };
@@ -131,6 +143,18 @@ class Injected {
   }
 }
 
+/** As an application answers all its errors in one form. */
+@Catch()
+class CatchAll implements ExceptionFilter {
+  constructor(private readonly caught: (error: unknown) => void) {}
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    this.caught(error);
+    const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: string): void } }>();
+    response.status(error instanceof HttpException ? error.getStatus() : 500).send('');
+  }
+}
+
 const fromUser = async (request: IncomingRequest) => Promise.resolve(request.user as AuthenticationInfo);
 
 const fail = (): never => {
@@ -151,12 +175,12 @@ const postAs = (url: string, body: object, { headers }: ReturnType<typeof as>) =
   });
 
 describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
-  const start = (options: MessagingModuleOptions = {}) =>
+  const start = (options: MessagingModuleOptions = {}, providers: Provider[] = []) =>
     startApp(
       {
         imports: [MessagingModule.forRoot({ gateway: { guards: [HeaderGuard] }, ...options })],
         controllers: [Routes, Injected],
-        providers: [LobbyAccess, SlowAccess],
+        providers: [LobbyAccess, SlowAccess, ...providers],
       },
       { adapter },
     );
@@ -226,14 +250,39 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       expect((await fetch(`${url}/open`, { ...other, method: 'HEAD' })).status).toBe(200);
     });
 
-    test('that was revoked is answered 401 by a handler that listens in its session', async () => {
-      await using running = await start();
-      await revoke(running.app, 'ada');
-      const answer = await fetch(`${running.url}/injected/wait`, as({ id: 'ada', issuedAt: 1 }));
-      expect([answer.status, ((await answer.json()) as Error).message]).toEqual([
-        401,
-        'addListener was called after its session had closed: its sign-in was revoked',
-      ]);
+    test.each(['request', 'async-local'] as const)(
+      'that was revoked or has expired is answered 401 with the reason by handlers that listen in their session, in scope %s',
+      async (scope) => {
+        await using running = await start({ scope });
+        const listen = async (user: object) => {
+          const answers = ['injected/wait', 'listen'].map((path) => fetch(`${running.url}/${path}`, as(user)));
+          return (await Promise.all(answers)).map(async (answer) => [answer.status, await answer.json()]);
+        };
+        const refusal = (message: string, reason: string) => [
+          401,
+          { statusCode: 401, error: 'Unauthorized', message, reason },
+        ];
+        const expired = refusal('The sign-in has expired', 'expired');
+        // Before any revocation is known.
+        expect(await Promise.all(await listen({ id: 'ada', exp: 1_000 }))).toEqual([expired, expired]);
+        await revoke(running.app, 'ada');
+        const revoked = refusal('The sign-in was revoked', 'revoked');
+        expect(await Promise.all(await listen({ id: 'ada', issuedAt: 1 }))).toEqual([revoked, revoked]);
+        expect(running.logger.problems).toEqual([]);
+      },
+    );
+
+    test('that has expired is refused by an exception of Nest, with the error of the session as its cause', async () => {
+      const caught = new Queue<unknown>();
+      await using running = await start({}, [{ provide: APP_FILTER, useValue: new CatchAll(caught.push) }]);
+      const answer = await fetch(`${running.url}/injected/wait`, as({ id: 'ada', exp: 1_000 }));
+      expect(answer.status).toBe(401);
+      const error = await caught.next();
+      expect(error).toBeInstanceOf(UnauthorizedException);
+      expect((error as Error).cause).toMatchObject({
+        code: 'SESSION_CLOSED',
+        message: 'addListener was called after its session had closed: its sign-in has expired',
+      });
     });
 
     test('is revoked by a sign-in whose id is a number', async () => {

@@ -60,6 +60,13 @@ describe('the errors', () => {
     expect(new errors.ConfigurationError('x').retryable).toBe(false);
   });
 
+  test('of a session that ended with its sign-in are answered 401 by the exception filter of Nest, and others are not', () => {
+    for (const reason of ['expired', 'revoked']) {
+      expect(new errors.SessionClosedError('addListener', reason)).toMatchObject({ statusCode: 401, expose: true });
+    }
+    expect(new errors.SessionClosedError('addListener', 'ended')).not.toHaveProperty('statusCode');
+  });
+
   test('of a value that cannot travel name the path', () => {
     expect(new errors.UnserializableError('message.order', 'a function cannot be sent')).toMatchObject({
       path: 'message.order',
