@@ -4,11 +4,12 @@ import { MAX_CHANNEL_NAME_LENGTH, kindOf } from '../../protocol/channel-name.js'
 import type { RequestedChange } from '../../gateway/gateway.js';
 import { MAX_CONNECTION_LENGTH, MAX_LISTENER_LENGTH, type ChannelRequest } from '../../protocol/gateway.js';
 import { REPLAY_FORM, readReplay } from '../../protocol/replay.js';
-import { exceedsBytes, type Limits } from '../../protocol/limits.js';
+import type { Limits } from '../../protocol/limits.js';
 import { hasMediaType } from '../../protocol/media-type.js';
 import { claimOf, type Claim } from '../../gateway/claim.js';
 import type { RequestedReplay } from '../../gateway/replay-request.js';
 import { positionFrom } from '../../protocol/position.js';
+import { exceedsJsonBytes } from './json-length.js';
 
 /** How much may be in one request. */
 export type RequestBounds = Pick<Limits, 'maxNamesPerRequest' | 'maxRequestBytes'>;
@@ -79,10 +80,7 @@ export function readChannelQuery(query: unknown, bounds: RequestBounds): string[
 export function assertShort(headers: IncomingHttpHeaders, body: unknown, { maxRequestBytes }: RequestBounds): void {
   const length = headers['content-encoding'] === undefined ? headers['content-length'] : undefined;
   // Of one that comes in chunks, or compressed, only the parser of the application has seen how long it is.
-  const isLong =
-    length === undefined
-      ? exceedsBytes(JSON.stringify(body) ?? '', maxRequestBytes)
-      : !(Number(length) <= maxRequestBytes);
+  const isLong = length === undefined ? exceedsJsonBytes(body, maxRequestBytes) : !(Number(length) <= maxRequestBytes);
   if (!isLong) return;
   throw new PayloadTooLargeException(`Send ${maxRequestBytes} bytes at most in one request (limits.maxRequestBytes)`);
 }
