@@ -19,6 +19,9 @@ PRIVATE.addAddress('::1', 'ipv6');
 PRIVATE.addSubnet('fc00::', 7, 'ipv6');
 PRIVATE.addSubnet('fe80::', 10, 'ipv6');
 
+/** What all clients count as that a trusted proxy names by something else than an address: it may be their own text. */
+const UNKNOWN = 'unknown';
+
 /** Tells where clients are, for the limits of each address. */
 export class ClientAddresses {
   private hasHinted = false;
@@ -52,12 +55,12 @@ export class ClientAddresses {
  * What an address is counted as: of IPv6, a client has a whole /64.
  *
  * @param isForwarded - whether a trusted proxy names it
- * @returns `undefined` for what is no address, and for one that may be that of many clients
+ * @returns `undefined` for one that may be that of many clients, and for what is no address, unless a trusted proxy names it
  */
 export function countedAddress(text: string, isForwarded: boolean): ClientAddress {
   const address = withoutPort(text);
   const family = isIP(address);
-  if (family === 0) return undefined;
+  if (family === 0) return isForwarded ? UNKNOWN : undefined;
   if (family === 4) return isForwarded || !PRIVATE.check(address) ? address : undefined;
   const written = new SocketAddress({ address: address.split('%')[0]!, family: 'ipv6' }).address;
   const mapped = /^::ffff:([\d.]+)$/.exec(written)?.[1];

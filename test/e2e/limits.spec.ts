@@ -104,6 +104,8 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(statuses(answers)).toEqual({ 200: 20, '429 after 5 s': 30 });
     const net = await fifty((index) => quiet(running, from(`2001:db8::1:${index}`)));
     expect(statuses(net)).toEqual({ 200: 4, '429 after 5 s': 46 });
+    const odd = await fifty((index) => quiet(running, from(`nobody-${index}`)));
+    expect(statuses(odd)).toEqual({ 200: 4, '429 after 5 s': 46 });
     // Without a proxy's word, this machine is nobody in particular.
     expect(statuses(await fifty(() => quiet(running)))).toEqual({ 200: 50 });
     expect(running.logger.problems.filter((line) => !line.includes('maxConnectionsPerAddress'))).toEqual([]);
@@ -177,6 +179,7 @@ const bodyOf = (bytes: number) => {
   return body.replace('é', `é${'x'.repeat(bytes - Buffer.byteLength(body))}`);
 };
 const inChunks = (text: string) => new Blob([text]).stream();
+const nested = (depth: number, begin = '[', end = ']') => `${begin.repeat(depth)}1${end.repeat(depth)}`;
 
 describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
   test('names so many channels, all together, and not one more', async () => {
@@ -233,8 +236,25 @@ describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
     expect(all.filter((status) => status === 200)).toHaveLength(26);
     expect(all.filter((status) => status === 413)).toHaveLength(24);
     expect((await requests.connect({ channels: asked(100) })).status).toBe(413);
+    expect(await statusOf(inChunks(`{"x":${nested(45_000)}}`))).toBe(413);
     await running.app.get(MessagingService).postMessage(News, 'still here');
     expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
+  });
+
+  test('is nested as deeply as its length allows, also in chunks, and nothing is logged', async () => {
+    await using running = await startApp(modules({}), { adapter });
+    await using opened = await gateway(running).open(News.name);
+    const url = `${running.url}/messages`;
+    for (const deep of [nested(45_000), nested(15_000, '{"a":', '}')]) {
+      const send = (path: string) => {
+        const body = inChunks(`{"channels":1,"x":${deep}}`);
+        const headers = { 'content-type': 'application/json' };
+        return fetch(url + path, { method: 'POST', headers, body, duplex: 'half' } as RequestInit);
+      };
+      expect((await send(`/${opened.ready.connection}/channels`)).status).toBe(200);
+      expect((await send('')).status).toBe(400);
+    }
+    expect(running.logger.problems).toEqual([]);
   });
 });
 

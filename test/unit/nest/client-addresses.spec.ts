@@ -44,7 +44,8 @@ describe('The address that a client counts by', () => {
     'x'.repeat(100_000),
     '1.2.3.4, 5.6.7.8',
     ':::',
-  ])('is none for what is no address: %#', (text) => {
-    expect(countedAddress(text, true)).toBeUndefined();
+  ])('is one and the same for all that a trusted proxy names, but not by an address: %#', (text) => {
+    expect(countedAddress(text, true)).toBe('unknown');
+    expect(countedAddress(text, false)).toBeUndefined();
   });
 });
