@@ -47,11 +47,13 @@ export class DenialTimes {
 
   /**
    * A closed channel of a template takes as long as others of it. Any other name stands for one and the same place each time, since
-   * times from all places would tell it from a name that is decided about.
+   * times from all places would tell it from a name that is decided about. So do all names that begin alike, as the channels of one
+   * template do: the sum of many of their times would be the same for all prefixes that do not exist.
    */
   private placeLike(channel: string): Place | undefined {
     const { places } = this;
     const [own] = this.byName.mostLiteral(channel);
-    return own ?? places[createHash('sha256').update(channel).digest().readUInt32BE() % places.length];
+    const [prefix = ''] = channel.split('/', 1);
+    return own ?? places[createHash('sha256').update(prefix).digest().readUInt32BE() % places.length];
   }
 }

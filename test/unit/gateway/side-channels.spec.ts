@@ -95,6 +95,21 @@ describe('The denial of a channel that no authorizer decides about', () => {
     expect(seen.size).toBe(places.length);
   });
 
+  test('is like those of other names with the same beginning: the sum of many tells no more than one', async () => {
+    jest.useFakeTimers();
+    const times = new DenialTimes(1_000);
+    const places = [10, 20, 30, 40, 50];
+    for (const ms of places) times.note(`${ms}/:id`, ms);
+    const seen = new Set<number>();
+    for (let prefix = 0; prefix < 50; prefix++) {
+      const all = [];
+      for (let index = 0; index < 10; index++) all.push(await waited(times, `nowhere-${prefix}/${index}`));
+      expect(new Set(all).size).toBe(1);
+      seen.add(all[0]!);
+    }
+    expect(seen.size).toBe(places.length);
+  });
+
   test('knows of so many places at most', async () => {
     const times = new DenialTimes(1_000);
     for (let index = 0; index < 2_000; index++) times.note(`rooms/${index}`, 1);
