@@ -191,7 +191,9 @@ export async function readSse(url: string, signIn: SignIn, lastEventId?: string)
   const events = eventsInto(heard, new Queue());
   const whole = (async () => {
     await client.ended;
-    while (client.events.pending.length > 0) await new Promise(setImmediate);
+    // The last event may have been handed to the reader, which has not looked at it yet.
+    do await new Promise(setImmediate);
+    while (client.events.pending.length > 0);
     return client.status === 200 ? events.reason : String(client.status);
   })();
   const read = async (): Promise<never> => {
