@@ -99,9 +99,9 @@ export class CatchUp {
   }
 
   private has(one: HeldHistory | Aside): boolean {
-    const has = this.client.has('of' in one ? one.of : one);
-    if (!has && 'of' in one) this.asides.delete(one);
-    return has;
+    if (!('of' in one)) return this.client.has(one);
+    if (!this.client.has(one.of)) this.asides.delete(one);
+    return this.asides.has(one);
   }
 
   /** @returns `undefined` if it cannot be known now; it is tried again */
@@ -133,12 +133,15 @@ export class CatchUp {
     const present = this.positionOf(aside.of);
     // It goes on when the channel does.
     if (present === undefined) return;
-    const isDone = isWhole && present.epoch === at?.epoch && at.offset >= present.offset;
+    const isAhead = present.epoch === at?.epoch && at.offset > present.offset;
+    // Not if it is ahead: the stream would bring again what is between, and in another epoch the client could not tell.
+    const isDone = isWhole && present.epoch === at?.epoch && at.offset === present.offset;
     this.client.form.replayed?.(aside.listener, { ...entrance, from }, isDone);
     aside.start = at;
     if (isDone) this.asides.delete(aside);
-    else if (isWhole) this.addLater(aside);
-    else this.add(aside);
+    else if (!isWhole) this.add(aside);
+    else if (isAhead) aside.feed.whenAt(at, () => this.add(aside));
+    else this.addLater(aside);
   }
 
   /** How far the stream is in a channel that goes on. */

@@ -17,6 +17,8 @@ import { UsedFeed, type NativeReader } from './used-feed.js';
 
 /** How many messages are read at once. */
 const PAGE_ENTRIES = 256;
+/** After so long it is looked again whether a reader of another epoch is further than the feed, or behind it. In milliseconds. */
+const DOUBT_MS = 500;
 
 /** What the feeds of channels with history have in common. */
 export interface HistoryFeedContext extends FeedContext {
@@ -36,12 +38,20 @@ interface Early {
   readonly again: () => void;
 }
 
+/** Who waits for the feed. */
+interface Awaited {
+  readonly position: Position;
+  readonly reached: () => void;
+}
+
 /**
  * What clients of this node get of a channel with history: one listener, whose messages come in the order of offsets and
  * without a hole, and what is read from the history for those who come.
  */
 export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   private readonly early = new Map<FeedPlace | NativeReader, Early>();
+  private readonly awaited = new Set<Awaited>();
+  private doubt: NodeJS.Timeout | undefined = undefined;
   private readonly ring: HistoryRing;
   /** Up to where its readers have been sent all; `undefined` until it is known from where they hear all. */
   private end: Position | undefined = undefined;
@@ -97,7 +107,16 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   join(place: FeedPlace | NativeReader, after: Position, again: () => void): void {
     const { end } = this;
     if (end !== undefined && end.epoch === after.epoch && end.offset >= after.offset) this.letIn(place);
-    else this.early.set(place, { after, again });
+    else {
+      this.early.set(place, { after, again });
+      // In another epoch, either side may be the older one.
+      if (end?.epoch !== after.epoch) this.doubt ??= setTimeout(this.lookAgain, DOUBT_MS).unref();
+    }
+  }
+
+  /** Calls back when readers have been sent all up to a position that the feed has not heard yet, or it goes on elsewhere. */
+  whenAt(position: Position, reached: () => void): void {
+    this.awaited.add({ position, reached });
   }
 
   override leave(place: FeedPlace | NativeReader): void {
@@ -114,6 +133,8 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     super.close();
     this.ring.close();
     this.early.clear();
+    this.awaited.clear();
+    clearTimeout(this.doubt);
   }
 
   /** See {@link UsedFeed.frameOf}. */
@@ -145,6 +166,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     this.feed.send(positionFrame(this.name, position, reason));
     for (const native of this.natives) native.gap(position.offset, reason, position.epoch);
     for (const place of this.early.keys()) this.sendAway(place);
+    this.wakeAt(position);
   }
 
   private async begin(): Promise<Position> {
@@ -218,7 +240,21 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
         this.letIn(place);
       }
     }
+    if (this.awaited.size > 0) this.wakeAt(position);
   }
+
+  private wakeAt({ epoch, offset }: Position): void {
+    for (const each of this.awaited) {
+      if (each.position.epoch === epoch && each.position.offset > offset) continue;
+      this.awaited.delete(each);
+      each.reached();
+    }
+  }
+
+  private readonly lookAgain = (): void => {
+    this.doubt = undefined;
+    for (const [place, { after }] of this.early) if (after.epoch !== this.end?.epoch) this.sendAway(place);
+  };
 
   private sendAway(place: FeedPlace | NativeReader): void {
     const { again } = this.early.get(place)!;

@@ -3,6 +3,7 @@ import { Deferred } from '../../../lib/core/deferred.js';
 import { HistoryFeed } from '../../../lib/gateway/history-feed.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import type { Position } from '../../../lib/protocol/position.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type StreamReader } from '../../support/gateway-node.js';
 import { turns } from '../../support/turns.js';
@@ -228,6 +229,48 @@ describe('A history that becomes another one while clients have it', () => {
     expect(await next(reader, 1)).toEqual([1]);
     expect(epoch).not.toBe('h.new');
     expect(reader.positions.get(name)).toEqual({ epoch: 'h.new', offset: 2 });
+  });
+});
+
+describe('A node that has not heard yet what the history has', () => {
+  test('gives a listener what comes only when the stream has come as far as the past that it was given', async () => {
+    const { a, b } = await twoNodes();
+    await post(a, 1);
+    const reader = await b.open(name);
+    jest.spyOn(b.transport!, 'deliver').mockImplementationOnce(() => {});
+    await post(a, 2);
+    // As a page that is loaded anew, which had it from another node.
+    const { next: start } = await a.transport!.history.read(name, 2);
+    await reader.connection.subscribe([], undefined, [{ channel: name, listener: 'one', start }]);
+    const told = async (count: number) => {
+      const events = await reader.events.take(count);
+      return events.map(({ event, id, data }) => {
+        const { position, done } = JSON.parse(data) as { position?: Position; done?: boolean };
+        return event === 'messaging:replay' ? `${done ?? 'from'} ${position!.offset}` : (id ?? event);
+      });
+    };
+    expect(await told(3)).toEqual(['messaging:position', 'from 2', 'false 2']);
+    await post(a, 3);
+    // Of the stream, not for the listener; then what is for it alone.
+    expect(await told(5)).toEqual(['2', '3', 'from 2', '3', 'true 3']);
+  });
+});
+
+describe('A client for which the history was read before it became another one', () => {
+  test('is told so, also if nothing is posted any more', async () => {
+    const { broker, a } = await twoNodes();
+    const before = await a.open(name);
+    await post(a, 1);
+    before.close();
+    const find = Object.getOwnPropertyDescriptor(HistoryFeed.prototype, 'find')!.value as HistoryFeed['find'];
+    jest.spyOn(HistoryFeed.prototype, 'find').mockImplementationOnce(async function (this: HistoryFeed, start) {
+      const page = await find.call(this, start);
+      broker.wipe();
+      await post(a, 2);
+      await turns(5);
+      return page;
+    });
+    expect(await next(a.connect(reached(before)), 3)).toEqual(['ready', 'gap epoch 0', 2]);
   });
 });
 
