@@ -23,7 +23,7 @@ export interface ConnectClientOptions extends Omit<MessagingClientOptions, 'url'
  * @throws (rejects) ConfigurationError for an application without a gateway
  * @example
  * ```ts
- * using client = await connectClient(app, { headers: { authorization: 'Bearer …' } });
+ * using client = await connectClient(app, { headers: { authorization: 'Bearer a-token' } });
  * const inbox = new ClientInbox(client, UserUpdates);
  * ```
  */

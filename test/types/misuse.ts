@@ -19,6 +19,7 @@ import {
   type Position,
   type PostableChannel,
 } from 'nestjs-messaging';
+import { MessagingTestingModule, type RecordedPosts } from 'nestjs-messaging/testing';
 import type { Request } from 'express';
 import { of, type Observable } from 'rxjs';
 
@@ -250,4 +251,23 @@ export function securing(isPublic: () => ReturnType<typeof SetMetadata>): void {
   });
   // @ts-expect-error -- what may be missing is not a secret among several
   MessagingModule.forRoot({ secret: [process.env['MESSAGING_SECRET']] });
+}
+
+export async function testing(posts: RecordedPosts): Promise<void> {
+  posts.to(Users)[0]?.id.toFixed();
+  (await posts.next(Ticks)).toFixed();
+  (await posts.nextPost(Rooms)).message.text.trim();
+  posts.to<Said>('rooms/1/x')[0]?.text.trim();
+  // @ts-expect-error -- of another class
+  const orders: Order[] = posts.to(Users);
+  // @ts-expect-error -- by name alone, of whatever type
+  void posts.to('users')[0]?.id;
+  // @ts-expect-error -- in memory there is no Redis
+  MessagingTestingModule.forRoot({ redis: 'redis://127.0.0.1' });
+  MessagingTestingModule.forRoot({
+    authenticate: ({ headers }) => ({ userId: String(headers.from) }),
+    scope: 'async-local',
+    gateway: true,
+  });
+  void orders;
 }
