@@ -14,6 +14,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { APP_GUARD, APP_INTERCEPTOR, LazyModuleLoader, REQUEST } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { map } from 'rxjs';
 import {
@@ -638,6 +639,19 @@ describe('The gateway’s options', () => {
       expect(ready).toMatchObject({ heartbeatMs: 0, channels: [{ channel: 'gateway/news' }] });
     },
   );
+
+  test.each(ADAPTER_NAMES)('let a native EventSource name any number of channels, on %s', async (adapter) => {
+    // A parser of queries that many applications choose makes of more than 20 values something else.
+    const configure = (nest: INestApplication) => {
+      if (adapter === 'Express') (nest as NestExpressApplication).set('query parser', 'extended');
+    };
+    await using app = await startApp(modules(), { adapter, configure });
+    const names = Array.from({ length: 30 }, (_, index) => `gateway/many/${index}`);
+    await using client = await at(app).get(...names);
+    expect(client.status).toBe(200);
+    const [, ready] = (await client.next()) as [string, ReadyEvent];
+    expect(ready.channels).toEqual(names.map((channel) => ({ channel })));
+  });
 
   test('limit how many channels a connection may have', async () => {
     await using running = await startApp({

@@ -7,7 +7,6 @@ import {
   Injectable,
   Param,
   Post,
-  Query,
   Req,
   RequestMethod,
   Res,
@@ -62,11 +61,10 @@ class GatewayController implements OnApplicationBootstrap {
   /** A stream for a native EventSource, which cannot be told more than a status. */
   @Sse()
   async listen(
-    @Query() query: unknown,
     @Headers('last-event-id') lastEventId: string | undefined,
-    @Req() request: object,
+    @Req() request: { readonly url: string },
   ): Promise<Observable<unknown>> {
-    const channels = readChannelQuery(query, this.limits.perRequest);
+    const channels = readChannelQuery(request.url, this.limits.perRequest);
     const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, channels);
     const asked = { channels, claims: proof?.claims ?? NO_CLAIMS, replays: [] };
     const { reservation, answers, claims } = await this.decide(asked, request);
