@@ -15,6 +15,10 @@ afterEach(() => {
   for (const child of processes.splice(0)) child.kill('SIGKILL');
 });
 
+const signIn = (userId: string) => ({ userId, authId: 'phone', scopes: ['chat'], issuedAt: Date.now() - 1_000 });
+const open = (url: string, user: object) =>
+  SseClient.connect(`${url}/numbers`, { headers: { 'sign-in': JSON.stringify(user) } });
+
 /** Starts a server in a process of its own. */
 async function startServer(adapter: 'express' | 'fastify', redis = '') {
   const script = path.join(root, 'test/support/server-process.mjs');
@@ -68,14 +72,11 @@ test('a process that stood still ends the streams of what was revoked meanwhile 
   await using redis = await RedisServer.start();
   const [one, two] = await Promise.all([startServer('express', redis.url), startServer('fastify', redis.url)]);
   const forms = ['user', 'authId', 'scope'];
-  const signIn = (userId: string) => ({ userId, authId: 'phone', scopes: ['chat'], issuedAt: Date.now() - 1_000 });
-  const open = (url: string, user: object) =>
-    SseClient.connect(`${url}/numbers`, { headers: { 'sign-in': JSON.stringify(user) } });
   const users = [...forms, 'bob'].map(signIn);
   const clients = await Promise.all(users.map((user) => open(two.url, user)));
   const deaf = new Set(clients);
   for (const client of clients) void client.events.until(({ data }) => data === '0').then(() => deaf.delete(client));
-  const get = async (path: string): Promise<unknown> => (await fetch(`${one.url}/${path}`)).json();
+  const get = async (route: string): Promise<unknown> => (await fetch(`${one.url}/${route}`)).json();
   while (deaf.size > 0) await get('post/0');
 
   two.child.kill('SIGSTOP');

@@ -174,6 +174,8 @@ const postAs = (url: string, body: object, { headers }: ReturnType<typeof as>) =
     headers: { ...headers, 'content-type': 'application/json' },
   });
 
+const refusal = (message: string, reason: string) => [401, { statusCode: 401, error: 'Unauthorized', message, reason }];
+
 describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
   const start = (options: MessagingModuleOptions = {}, providers: Provider[] = []) =>
     startApp(
@@ -256,12 +258,8 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
         await using running = await start({ scope });
         const listen = async (user: object) => {
           const answers = ['injected/wait', 'listen'].map((path) => fetch(`${running.url}/${path}`, as(user)));
-          return (await Promise.all(answers)).map(async (answer) => [answer.status, await answer.json()]);
+          return (await Promise.all(answers)).map(async (answer) => [answer.status, (await answer.json()) as unknown]);
         };
-        const refusal = (message: string, reason: string) => [
-          401,
-          { statusCode: 401, error: 'Unauthorized', message, reason },
-        ];
         const expired = refusal('The sign-in has expired', 'expired');
         // Before any revocation is known.
         expect(await Promise.all(await listen({ id: 'ada', exp: 1_000 }))).toEqual([expired, expired]);

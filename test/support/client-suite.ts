@@ -767,10 +767,10 @@ export function describeClient<Program extends ClientProgram>(
       'loses one subscription that the application ends on the other server, and keeps the others',
       inWorld(async ({ a, b, program }) => {
         await program.run((kit) => kit.enter('lost', 'kept'));
-        const room = Rooms.for({ roomId: 'lost' });
+        const lost = room('lost');
         const { connections } = await b.connections.list({ userId: 'ada' });
         expect(connections.map(({ channels }) => channels)).toEqual([['client/rooms/lost', 'client/rooms/kept']]);
-        expect(await b.connections.unsubscribe(connections[0]!.connection, room)).toBe(true);
+        expect(await b.connections.unsubscribe(connections[0]!.connection, lost)).toBe(true);
         expect(await program.errors.next()).toMatch(/^client\/rooms\/lost: ChannelDeniedError: /);
         expect(a.subscriptions).toEqual([['client/rooms/kept']]);
         await say(a, 'lost', 'unheard');

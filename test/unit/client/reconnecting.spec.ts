@@ -712,14 +712,15 @@ describe('The server', () => {
   });
 });
 
-describe('A sign-in that is about to expire', () => {
-  const start = () => {
-    let token = 0;
-    return Harness.start({ headers: () => ({ 'x-token': String(++token) }) });
-  };
+/** One whose headers are another token each time. */
+function startRenewing() {
+  let token = 0;
+  return Harness.start({ headers: () => ({ 'x-token': String(++token) }) });
+}
 
+describe('A sign-in that is about to expire', () => {
   test('is renewed on the same stream, with fresh headers, once for each time that the server says so', async () => {
-    await using harness = await start();
+    await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
     for (const token of ['2', '3']) {
@@ -739,7 +740,7 @@ describe('A sign-in that is about to expire', () => {
   });
 
   test('is renewed after the change that is under way, and together with the next one', async () => {
-    await using harness = await start();
+    await using harness = await startRenewing();
     const { client, gateway } = harness;
     const { stream } = await harness.subscribed();
     const first = client.subscribe('first', () => {});
@@ -756,7 +757,7 @@ describe('A sign-in that is about to expire', () => {
   });
 
   test('before the stream is ready is renewed as soon as it is', async () => {
-    await using harness = await start();
+    await using harness = await startRenewing();
     const { gateway } = harness;
     const subscribed = harness.client.subscribe('news', () => {});
     const stream = await gateway.streams.next();
@@ -768,7 +769,7 @@ describe('A sign-in that is about to expire', () => {
   });
 
   test.each([401, 503])('is renewed again if that has failed, as with %i, while the stream goes on', async (status) => {
-    await using harness = await start();
+    await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
     await harness.reaches('open');
@@ -785,7 +786,7 @@ describe('A sign-in that is about to expire', () => {
   });
 
   test('and does so has the client come back as the server says, with fresh headers and with its positions', async () => {
-    await using harness = await start();
+    await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
     stream.message({ channel: 'news', data: 1 }, 7);
@@ -808,7 +809,7 @@ describe('A sign-in that is about to expire', () => {
   });
 
   test('and cannot be renewed closes the client when it is refused twice after that', async () => {
-    await using harness = await start();
+    await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { stream } = await harness.subscribed();
     stream.event('messaging:expired', {}, 'retry: 700\n');
