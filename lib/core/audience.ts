@@ -69,6 +69,12 @@ export class Audience {
     return (this.of(subscription) ?? this.ofTemplate(subscription))?.interest !== undefined;
   }
 
+  /** Whether what comes through a subscription to a channel has a place in a history. */
+  keepsHistory(subscription: string, channel: string): boolean {
+    const list = this.of(subscription) ?? this.ofTemplate(subscription);
+    return list?.isOrdered === true || this.definitions.historyOf(channel) !== undefined;
+  }
+
   /** The class that messages of a name are of; `undefined`: any. */
   classOf(name: string, list: Partial<Pick<ListenerList, 'definition'>> | undefined): Class | undefined {
     return list?.definition === undefined ? this.definitions.classOf(name) : list.definition.type;

@@ -14,29 +14,41 @@ const MAX_HELD_LENGTH = 16 * 1024 * 1024;
  * What must be so before messages of other nodes are delivered.
  *
  * @param isWanted - whether anybody still waits for it
+ * @param wasInterrupted - whether the link was; if not, something has come on the channel that rings
  * @returns resolves when it is so, or when nobody wants it any more; never rejects
  */
-export type GateCheck = (isWanted: () => boolean) => Promise<void>;
+export type GateCheck = (isWanted: () => boolean, wasInterrupted: boolean) => Promise<void>;
+
+/** Something that waits. */
+interface Held {
+  readonly length: number;
+  readonly deliver: () => void;
+}
 
 /**
- * Stands between the transport and {@link Inbound}. While it is shut, what other nodes have posted waits, in its order; only
- * one channel of the library passes. It shuts when the link is interrupted, until a check has passed.
+ * Stands between the transport and {@link Inbound}. While it is shut, what other nodes have posted waits, in its order. It shuts
+ * when the link is interrupted, until a check has passed; and whenever something comes on one channel of the library. What that
+ * says counts for nothing, since anybody may have published it: the check reads what the history has.
  */
 export class InboundGate {
   private inbound!: Pick<Inbound, 'receive' | 'lose' | 'reject'>;
   private check: GateCheck | undefined = undefined;
-  private isKnown: (position: Position) => boolean = () => true;
+  private isKnown: (position: Position | undefined) => boolean = () => true;
   /** How often it was shut. */
   private turn = 0;
   private opening: Deferred | undefined = undefined;
-  private held: (() => void)[] = [];
+  /** Of the check after the one that is made now: it has rung meanwhile. */
+  private next: Deferred | undefined = undefined;
+  /** So many are held from before it rang. */
+  private heldBefore = 0;
+  private held: Held[] = [];
   private heldLength = 0;
   private readonly lost = new Set<string>();
   private isClosed = false;
 
-  /** @param exempt - the channel that passes */
+  /** @param bell - the channel that rings */
   constructor(
-    private readonly exempt: string,
+    private readonly bell: string,
     private readonly reporter: Reporter,
   ) {}
 
@@ -58,37 +70,50 @@ export class InboundGate {
   }
 
   /**
-   * Shuts, now and whenever the link is interrupted, until a check has passed.
+   * Shuts, now and whenever the link is interrupted or it rings, until a check has passed.
    *
-   * @param isKnown - whether everything is known of the channel that passes, up to where it is now
-   * @returns resolves when it is open
+   * @param isKnown - whether everything is known that the channel that rings has up to a position; `undefined`: up to where it is
+   * @returns resolves when the check has passed
    */
-  guard(check: GateCheck, isKnown: (position: Position) => boolean): Promise<void> {
+  guard(check: GateCheck, isKnown: (position: Position | undefined) => boolean): Promise<void> {
     this.check = check;
     this.isKnown = isKnown;
-    this.shut();
+    this.shut(true);
     return this.passed();
   }
 
-  /** Resolves when it is open: what was read before then may be delivered. */
+  /** Resolves when a check has passed that began after this: what was read before may be delivered. */
   async passed(): Promise<void> {
-    // It may shut again before this goes on.
-    while (this.opening !== undefined) await this.opening.promise;
+    await (this.next ?? this.opening)?.promise;
+  }
+
+  /**
+   * Something may have come on the channel that rings: shuts, unless that is known.
+   *
+   * @param position - up to where
+   */
+  ring(position?: Position): void {
+    if (this.check === undefined || this.isKnown(position)) return;
+    if (this.opening === undefined) this.shut(false);
+    // The check that is made now may have been too early for it. What came before it rang need not wait for the next one, so that
+    // somebody who rings without end holds up nobody for long.
+    else if (this.next === undefined) {
+      this.next = new Deferred();
+      this.heldBefore = this.held.length;
+    }
   }
 
   private receive(payload: string, subscription: string, channel: string, position?: Position): void {
     const { inbound } = this;
-    if (this.opening === undefined || subscription === this.exempt) {
-      inbound.receive(payload, subscription, channel, position);
-    } else {
-      this.hold(subscription, payload.length, () => inbound.receive(payload, subscription, channel, position));
-    }
+    if (subscription === this.bell) this.ring(position);
+    else if (this.opening === undefined) inbound.receive(payload, subscription, channel, position);
+    else this.hold(subscription, payload.length, () => inbound.receive(payload, subscription, channel, position));
   }
 
   private lose(subscription: string, reason: GapReason, forMs?: number): void {
     // A transport need not tell of an interruption before.
-    if (subscription === this.exempt) this.interrupted();
-    if (this.opening === undefined || subscription === this.exempt) this.inbound.lose(subscription, reason, forMs);
+    if (subscription === this.bell) this.interrupted();
+    else if (this.opening === undefined) this.inbound.lose(subscription, reason, forMs);
     else {
       const toldMs = performance.now();
       const later = (): number | undefined => (forMs === undefined ? forMs : forMs + performance.now() - toldMs);
@@ -97,12 +122,12 @@ export class InboundGate {
   }
 
   private interrupted(): void {
-    if (this.check !== undefined) this.shut();
+    if (this.check !== undefined) this.shut(true);
   }
 
   /**
    * What is read of histories passes when it is open. It may be read by a link that lives while the other one is dead, which nobody
-   * has noticed: so it is asked where the channel is that passes.
+   * has noticed: so it is asked where the channel is that rings.
    */
   guarded(store: HistoryStore): HistoryStore {
     return {
@@ -111,9 +136,9 @@ export class InboundGate {
       changes: store.changes && ((since) => store.changes!(since)),
       read: async (channel, ...from): Promise<HistoryRead> => {
         const read = await store.read(channel, ...from);
-        if (channel === this.exempt || this.check === undefined) return read;
-        const [position] = await store.positions([this.exempt]);
-        if (this.opening === undefined && !this.isKnown(position!)) this.shut();
+        if (channel === this.bell || this.check === undefined) return read;
+        const [position] = await store.positions([this.bell]);
+        this.ring(position);
         await this.passed();
         return read;
       },
@@ -125,8 +150,8 @@ export class InboundGate {
     this.isClosed = true;
     this.turn++;
     this.held = [];
-    this.opening?.resolve();
-    this.opening = undefined;
+    for (const check of [this.opening, this.next]) check?.resolve();
+    this.opening = this.next = undefined;
   }
 
   private hold(subscription: string, length: number, deliver: () => void): void {
@@ -134,26 +159,37 @@ export class InboundGate {
       this.lost.add(subscription);
     } else {
       this.heldLength += length;
-      this.held.push(deliver);
+      this.held.push({ length, deliver });
     }
   }
 
-  private shut(): void {
+  private shut(wasInterrupted: boolean): void {
     if (this.isClosed) return;
     this.opening ??= new Deferred();
     const turn = ++this.turn;
     const isWanted = (): boolean => turn === this.turn;
-    void this.check!(isWanted).then(() => isWanted() && this.open());
+    void this.check!(isWanted, wasInterrupted).then(() => isWanted() && this.pass());
   }
 
-  private open(): void {
-    const { held, lost, opening } = this;
-    this.held = [];
-    this.heldLength = 0;
-    this.opening = undefined;
-    for (const deliver of held) isolate(this.reporter, 'The delivery of what other servers have posted', deliver);
-    for (const subscription of lost) this.inbound.lose(subscription, 'broker');
+  /** Opens; only for what came before it rang, if it has meanwhile. */
+  private pass(): void {
+    const { held, lost, opening, next } = this;
+    const passing = held.splice(0, next === undefined ? held.length : this.heldBefore);
+    // They came when it was full: after all that is held.
+    for (const subscription of lost) {
+      (next === undefined ? passing : held).push({
+        length: 0,
+        deliver: () => this.inbound.lose(subscription, 'broker'),
+      });
+    }
     lost.clear();
+    this.opening = next;
+    this.next = undefined;
+    for (const { length, deliver } of passing) {
+      this.heldLength -= length;
+      isolate(this.reporter, 'The delivery of what other servers have posted', deliver);
+    }
     opening?.resolve();
+    if (next !== undefined) this.shut(false);
   }
 }

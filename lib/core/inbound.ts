@@ -45,9 +45,15 @@ export class Inbound {
   /** See `TransportReceiver`. What is no message of its channel is reported and goes no further. */
   receive(payload: string, subscription: string, channel: string, position?: Position): void {
     if (position !== undefined) {
+      // Anybody may have wrapped there what they have recorded; the library reads its own histories from the store.
+      if (channel.startsWith(RESERVED_PREFIX)) return this.reject(channel, notOfHistory());
       // The last listener may just have left.
-      if (this.audience.hears(subscription)) this.histories?.receive(payload, subscription, channel, position);
-      return;
+      if (!this.audience.hears(subscription)) return;
+      if (this.audience.keepsHistory(subscription, channel)) {
+        this.histories?.receive(payload, subscription, channel, position);
+        return;
+      }
+      // Another server may know more of the channel than this one does. Without a history here, it is a message like others.
     }
     // Local listeners have got it when it was posted.
     if (payload.startsWith(this.ownPrefix)) return;
@@ -121,9 +127,8 @@ export class Inbound {
     // Redis takes names of any length, and what is kept of a message has its name.
     if (channel.length > MAX_CHANNEL_NAME_LENGTH) throw new InvalidMessageError('the name of its channel is too long');
     const { codec } = this;
-    const isKept = position !== undefined;
     const envelope = decodeEnvelope(
-      heard.isReserved ? this.signatures.open(payload, heard.name, channel, isKept) : payload,
+      heard.isReserved ? this.signatures.open(payload, heard.name, channel, replayed) : payload,
     );
     const type = this.audience.classOf(heard.name, heard);
     // A stock client cannot say the class: it is the channel's.
@@ -149,4 +154,10 @@ export class Inbound {
       template,
     );
   }
+}
+
+function notOfHistory(): InvalidMessageError {
+  return new InvalidMessageError(
+    'it came as a part of a history, and this channel has none; somebody may have repeated it',
+  );
 }

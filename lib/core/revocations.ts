@@ -1,4 +1,5 @@
 import { reservedChannel, type Channel } from '../protocol/channel.js';
+import type { ChannelOptions } from '../protocol/channel-definition.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
 import type { Position } from '../protocol/position.js';
@@ -16,7 +17,7 @@ import { BEGINNING, isLastPage } from './history-store.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
 import { isolate } from './isolate.js';
-import { isBehind, isNext } from './ordered-channel.js';
+import { isBehind } from './ordered-channel.js';
 import { MAX_REVOCATIONS, idOf, type KnownRevocation } from './revocation-list.js';
 import { revokedAuthenticationChannel } from './revoked-channel.js';
 
@@ -26,20 +27,27 @@ const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
 const RETRY_MS = 250;
 /** So many tries to read fail before that is told. */
 const QUIET_TRIES = 8;
+/** So many reads in turn may find nothing new before there is a pause: anybody may say that there is something. */
+const VAIN_READS = 2;
+/** Between reads that find nothing new, at least. In milliseconds. */
+const VAIN_PAUSE_MS = 100;
+/** About so often it is looked where the history is, in milliseconds: nobody tells if it is deleted. */
+const LOOK_MS = 10_000;
 /** How many are posted at a time. */
 const MAX_POSTS = 100;
 
 /** A revocation that the history is not known to have. */
 interface Untold {
   readonly known: KnownRevocation;
-  /** Whether it was accepted; it is heard then, unless the history is lost before. */
+  /** Whether it was accepted; it is read then, unless the history is lost before. */
   isPosted: boolean;
 }
 
 /**
  * Ends sessions whose authentication is withdrawn, on this node at once and on every other by a message. The messages are kept
- * in a history: each node reads it when it starts and whenever it may have missed some, before it goes on with anything that
- * comes from other nodes. If the history is lost, the nodes write it again.
+ * in a history: each node reads it when it starts, whenever it may have missed some, and whenever something is published under
+ * its name, before it goes on with anything that comes from other nodes. What is published counts for nothing, since anybody may
+ * have done that; only what the history has. If the history is lost, the nodes write it again.
  */
 export class Revocations {
   private readonly kept: Channel<Revocation> | undefined;
@@ -51,13 +59,17 @@ export class Revocations {
   private hasStarted = false;
   private readonly untold = new Map<string, Untold>();
   private isTelling = false;
+  /** How many reads in turn have found nothing new, and when the last one has. */
+  private vainReads = 0;
+  private vainAt = 0;
+  private lookTimer: NodeJS.Timeout | undefined = undefined;
   private pause: Deferred | undefined = undefined;
 
   constructor(private readonly hub: Hub) {
     if (!hub.hasTransport) return;
     const { ttlMs } = hub.sessions.revocations;
     const history = { maxMessages: MAX_REVOCATIONS, ttlMs };
-    if (hub.keepsHistories) this.kept = this.hear(reservedChannel(REVOCATIONS_NAME, undefined, { history }));
+    if (hub.keepsHistories) this.kept = revocationsChannel(REVOCATIONS_NAME, { history });
     else this.listenPlainly();
     hub.own.onClose(() => this.close());
   }
@@ -69,9 +81,10 @@ export class Revocations {
    */
   start(): Promise<void> {
     if (this.kept === undefined) return Promise.resolve();
+    this.lookLater();
     return this.hub.gate.guard(
-      (isWanted) => this.catchUp(isWanted),
-      (position) => this.plain !== undefined || position.epoch === BEGINNING.epoch || isBehind(this.last, position),
+      (...check) => this.catchUp(...check),
+      (position) => this.plain !== undefined || (position !== undefined && isBehind(this.last, position)),
     );
   }
 
@@ -109,18 +122,9 @@ export class Revocations {
     return known;
   }
 
-  private hear(channel: unknown): Channel<Revocation> {
-    const { hub } = this;
-    const heard = hub.heard(channel as Channel<Revocation>);
-    hub.tap(heard, (delivery) => this.take(delivery, true), hub.own, 'revocations');
-    return channel as Channel<Revocation>;
-  }
-
-  private take(delivery: Delivery, isTold: boolean): void {
-    const { position, message, postedAt, origin } = delivery;
+  private take({ position, message, postedAt, origin }: Delivery, isTold: boolean): void {
     // What this node has posted without a history has taken effect already.
     if (origin !== 'global') return;
-    if (position !== undefined && isNext(this.last, position)) this.last = position;
     const { sessions, reporter } = this.hub;
     try {
       const revocation = readRevocation(message, postedAt);
@@ -133,21 +137,24 @@ export class Revocations {
   }
 
   /** Reads what this node may have missed. */
-  private async catchUp(isWanted: () => boolean): Promise<void> {
-    const { hub } = this;
+  private async catchUp(isWanted: () => boolean, wasInterrupted: boolean): Promise<void> {
+    const { hub, last } = this;
     await hub.whenHeard(REVOCATIONS);
+    if (!wasInterrupted && this.vainReads >= VAIN_READS) await waitFor(this.vainAt + VAIN_PAUSE_MS - performance.now());
     for (let tries = 1; isWanted(); tries++) {
       try {
         await this.read(isWanted);
         break;
       } catch (error) {
         if (!(await this.mayTryAgain(error as Error, tries))) break;
-        await inTime(new Promise<never>(() => {}), RETRY_MS, () => undefined, { unref: true });
+        await waitFor(RETRY_MS);
       }
     }
     if (!isWanted()) return;
+    this.vainReads = isSame(last, this.last) ? this.vainReads + 1 : 0;
+    this.vainAt = performance.now();
     this.hasStarted = true;
-    for (const each of this.untold.values()) each.isPosted = false;
+    if (wasInterrupted) for (const each of this.untold.values()) each.isPosted = false;
     this.pause?.resolve();
     void this.tellAll();
   }
@@ -159,13 +166,28 @@ export class Revocations {
       const page = await hub.readNow(REVOCATIONS, last, PAGE);
       if (!isWanted()) return;
       const { gap, deliveries, next, end } = page;
-      // Redis has lost what it had, which the nodes have still.
-      if ((gap !== undefined && gap !== 'trimmed') || end.epoch === BEGINNING.epoch) this.noteLost();
+      // Redis has lost what it had, or a part of it, which the nodes have still.
+      const isLost = (gap !== undefined && gap !== 'trimmed') || end.epoch === BEGINNING.epoch;
+      if (isLost || (next.epoch === last.epoch && next.offset < last.offset)) this.noteLost();
       for (const delivery of deliveries) this.take(delivery, this.hasStarted);
-      // More may have been heard meanwhile.
-      if (!isBehind(this.last, next)) this.last = next;
+      this.last = next;
       if (isLastPage(page)) return;
     }
+  }
+
+  private lookLater(): void {
+    this.lookTimer = setTimeout(() => void this.look(), LOOK_MS * (0.75 + Math.random() / 2)).unref();
+  }
+
+  /** Whether the history is where it was when it was read. */
+  private async look(): Promise<void> {
+    const { hub } = this;
+    try {
+      if (!isSame(await hub.positionOf(REVOCATIONS), this.last)) hub.gate.ring();
+    } catch {
+      // The link is away, as the status tells; when it is back, everything is read.
+    }
+    if (!hub.own.closed) this.lookLater();
   }
 
   private noteLost(): void {
@@ -193,7 +215,10 @@ export class Revocations {
   }
 
   private listenPlainly(): void {
-    this.plain ??= this.hear(reservedChannel(`${REVOCATIONS_NAME}/now`));
+    if (this.plain !== undefined) return;
+    const { hub } = this;
+    this.plain = revocationsChannel(`${REVOCATIONS_NAME}/now`);
+    hub.tap(hub.heard(this.plain), (delivery) => this.take(delivery, true), hub.own, 'revocations');
   }
 
   private async tell(known: KnownRevocation): Promise<boolean> {
@@ -250,10 +275,23 @@ export class Revocations {
   }
 
   private close(): void {
+    clearTimeout(this.lookTimer);
     this.pause?.resolve();
     const count = [...this.untold.values()].filter(({ isPosted }) => !isPosted).length;
     if (count === 0) return;
     const text = `This server ends before it could tell the others of ${count} revocations, which they do not apply`;
     this.hub.reporter.warn?.('revocations untold', text);
   }
+}
+
+function revocationsChannel(name: string, options?: ChannelOptions): Channel<Revocation> {
+  return reservedChannel<Revocation>(name, undefined, options) as Channel<Revocation>;
+}
+
+function isSame(one: Position, other: Position): boolean {
+  return one.epoch === other.epoch && one.offset === other.offset;
+}
+
+async function waitFor(ms: number): Promise<void> {
+  if (ms > 0) await new Promise<void>((resolve) => void setTimeout(resolve, ms).unref());
 }

@@ -70,7 +70,7 @@ export class Signatures {
    * The envelope in what arrived on a reserved channel.
    *
    * @param subscription - what it came through; it may come once through each
-   * @param isKept - whether it is in a history: then it counts however old it is, and however often it is read
+   * @param isKept - whether it was read from a history: then it counts however old it is, and however often it is read
    * @throws InvalidMessageError for what is not signed by this secret now
    */
   open(payload: string, subscription: string, channel: string, isKept: boolean): string {

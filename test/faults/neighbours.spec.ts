@@ -11,6 +11,7 @@ import {
   defineChannel,
   MessagingModule,
   MessagingService,
+  RevokedAuthenticationAuthId,
   type ClientContext,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
@@ -26,6 +27,7 @@ import { RedisNodes } from '../support/redis-nodes.js';
 import type { RedisServer } from '../support/redis-server.js';
 
 const SECRET = 'a secret of the servers, and of nobody else';
+const Phone = new RevokedAuthenticationAuthId('phone');
 const SIGNED = /,"sig":"[\w-]{43}"\}$/;
 const Board = defineChannel<string>('neighbours/board', undefined, { clients: true });
 const Vault = defineChannel<string>('neighbours/vault');
@@ -75,6 +77,21 @@ async function eavesdropper() {
   return heard;
 }
 
+/** What a neighbour makes of a payload that it has recorded: a message in a place of a history. */
+function wrapped(payload: string, epoch: string, offset: number): string {
+  return `\n{"history":{"epoch":"${epoch}","offset":${offset},"count":1}}\n${payload}`;
+}
+
+/** What a neighbour has recorded of a revocation. */
+async function recordRevocation(by: TestApp) {
+  const heard = await eavesdropper();
+  expect(await by.app.get(MessagingService).revokeAuthentication('nobody')).toBe(true);
+  const { channel, payload } = await heard.until((each) => each.channel.endsWith('messaging:revocations'));
+  const [, head, signed] = payload.split('\n');
+  const { epoch, offset } = (JSON.parse(head!) as { history: { epoch: string; offset: number } }).history;
+  return { heard, channel, signed: signed!, epoch, offset };
+}
+
 /** Whoever has said what they say before this has been heard by the server of this stream. */
 async function untilHeard(opened: { readonly client: Parameters<typeof frameOf>[0] }): Promise<void> {
   const neighbour = nodes.probe(redis);
@@ -105,6 +122,72 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     await untilHeard(opened);
     expect(opened.client.events.pending).toEqual([]);
     expect(logged()).toMatch(/signature is wrong[^]*not signed[^]*received before/);
+  });
+
+  test('repeats nothing by calling it a part of a history', async () => {
+    const [a, b] = [await server({ secret: SECRET }), await server({ secret: SECRET })];
+    const eve = await requestsTo(a, 'eve').open(Board.name);
+    const heard = await eavesdropper();
+    await requestsTo(b, 'eve').changed(eve.ready.connection, { unsubscribe: [Board.name] });
+    const change = await heard.until((each) => each.channel.includes(eve.ready.connection.slice(0, 36)));
+    await requestsTo(b, 'eve').changed(eve.ready.connection, { subscribe: [Board.name] });
+    await using opened = await requestsTo(a, 'bob').open(Board.name);
+    const bob = await requestsTo(a, 'bob').open(Board.name);
+    expect(await b.app.get(ClientConnections).disconnect(bob.ready.connection)).toBe(true);
+    await b.app.get(ClientConnections).disconnect({ userId: 'carol' });
+    const order = await heard.until((each) => each.payload.includes('carol'));
+    await using carol = await requestsTo(a, 'carol').open(Board.name);
+    const neighbour = nodes.probe(redis);
+    for (const { channel, payload } of [change, order]) {
+      expect(await neighbour.redis.publish(channel, wrapped(payload, 'aaaaaaaaaaaaaaaaaaaa', 1))).toBeGreaterThan(0);
+    }
+    for (const each of [carol, eve, opened]) await untilHeard(each);
+    expect(logged()).toMatch(/messaging:node.*a part of a history/);
+    eve.client.abort();
+  });
+
+  test('keeps no revocation from any server by putting another one in its place', async () => {
+    const [a, b] = [await server({ secret: SECRET }), await server({ secret: SECRET })];
+    const { channel, signed, epoch, offset } = await recordRevocation(a);
+    await using opened = await requestsTo(b, 'owner phone').open(Board.name, Vault.name);
+    const neighbour = nodes.probe(redis);
+    for (const count of [1, 2, 3]) {
+      const forged = wrapped(signed, epoch, offset + count);
+      expect(await neighbour.redis.publish(channel, forged)).toBeGreaterThan(0);
+    }
+    await untilHeard(opened);
+    expect(await a.app.get(MessagingService).revokeAuthentication('owner', Phone)).toBe(true);
+    await opened.client.ended;
+    expect((await requestsTo(b, 'owner phone').connect({ channels: [{ channel: Vault.name }] })).status).toBe(401);
+  });
+
+  test('costs a server few reads, and holds up nothing, by announcing revocations without end', async () => {
+    const a = await server({ secret: SECRET });
+    const { channel, signed, epoch, offset } = await recordRevocation(a);
+    await using opened = await requestsTo(a, 'eve').open(Board.name);
+    const neighbour = nodes.probe(redis);
+    const [start, before] = [performance.now(), await neighbour.calls('evalsha')];
+    for (let count = 1; count <= 1_000; count++) {
+      await neighbour.redis.publish(channel, wrapped(signed, epoch, offset + count));
+      if (count % 100 === 0) await untilHeard(opened);
+    }
+    // Two before it pauses, the last of which may have begun before.
+    const pauses = (performance.now() - start) / 100;
+    expect((await neighbour.calls('evalsha')) - before).toBeLessThanOrEqual(4 + pauses);
+  });
+
+  test('has nobody let in again by deleting what is kept of revocations, once there is another one', async () => {
+    const a = await server({ secret: SECRET });
+    const { heard } = await recordRevocation(a);
+    expect(await a.app.get(MessagingService).revokeAuthentication('owner', Phone)).toBe(true);
+    await heard.until(({ payload }) => payload.includes('"owner"'));
+    const neighbour = nodes.probe(redis);
+    const keys = await neighbour.redis.keys('*revocations');
+    expect(await neighbour.redis.del(...keys)).toBeGreaterThan(1);
+    expect(await a.app.get(MessagingService).revokeAuthentication('somebody')).toBe(true);
+    await heard.until(({ payload }) => payload.includes('"owner"'));
+    const late = await server({ secret: SECRET });
+    expect((await requestsTo(late, 'owner phone').connect({ channels: [{ channel: Vault.name }] })).status).toBe(401);
   });
 
   test("answers in no server's place", async () => {

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
 import { Revocations } from '../../../lib/core/revocations.js';
 import { revokedAuthenticationChannel } from '../../../lib/core/revoked-channel.js';
@@ -195,15 +195,51 @@ describe('A revocation', () => {
     const forger = new MemoryTransport(broker);
     await forger.start(() => {});
     for (const data of ['5', 'null', '{}', '{"userId":"ada","at":-1}', '{"userId":"ada","scopes":"x","at":1}']) {
-      await forger.publish(
-        REVOCATIONS,
-        `{"metadata":{"v":1,"node":"n","at":1},"pattern":"${REVOCATIONS}","data":${data}}`,
-      );
+      const payload = `{"metadata":{"v":1,"node":"n","at":1},"pattern":"${REVOCATIONS}","data":${data}}`;
+      await forger.history.append(REVOCATIONS, { payload }, { maxMessages: 10, ttlMs: 60_000 });
     }
     await one.revocations.revoke('ada', User);
     expect(await ended).toBe('revoked');
     expect(two.reporter.rejections.map(({ channel }) => channel)).toEqual(Array(5).fill(REVOCATIONS));
     await forger.close();
+  });
+
+  test('that is published counts only if the history has it', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    const news = await heard(two.hub);
+    await two.known;
+    const session = two.ada();
+    const forged = `{"metadata":{"v":1,"node":"n","at":1},"pattern":"${REVOCATIONS}","data":{"userId":"ada","at":${Date.now()}}}`;
+    for (const position of [undefined, { epoch: 'forged', offset: 1 }]) {
+      two.transport.deliver(REVOCATIONS, forged, position);
+    }
+    await one.hub.post('news', 'after', { scope: 'global' });
+    expect(await news.next()).toBe('after');
+    expect([session.closed, two.ada().closed]).toEqual([false, false]);
+  });
+
+  test('is written again by the nodes within some seconds if the broker has lost it, and nothing tells them', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance', 'Date'] });
+    try {
+      const broker = new MemoryBroker();
+      const one = await node(broker);
+      await one.revocations.revoke('ada', User);
+      await heard(one.hub);
+      broker.wipe();
+      const written = new Queue<string>();
+      const probe = new MemoryTransport(broker);
+      await probe.start((payload) => written.push(payload));
+      await probe.subscribe(REVOCATIONS);
+      jest.advanceTimersByTime(12_500);
+      expect(await written.next()).toContain('"userId":"ada"');
+      const two = await node(broker);
+      await two.known;
+      expect(two.ada().closeReason).toBe('revoked');
+      await probe.close();
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   test('over a transport that keeps no histories reaches those that hear it', async () => {

@@ -167,6 +167,31 @@ describe('Nodes with a secret', () => {
     ]);
   });
 
+  test.each(['messaging:nodes', 'messaging:node/x', 'messaging:request/orders/7', 'messaging:kept'])(
+    'refuse on %s what a neighbour has recorded and calls a part of a history',
+    async (name) => {
+      reservedChannel('kept', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
+      const broker = new MemoryBroker();
+      const reporter = new RecordingReporter();
+      const transport = new MemoryTransport(broker);
+      const hub = new Hub({ reporter, secrets: [secret], transport });
+      await hub.start();
+      const taken = new Queue<number>();
+      const take = ({ message }: { message: unknown }) => taken.push(message as number);
+      await hub.tap(hub.heardUnder(name), take, hub.own, 'a test').ready;
+      const signedOf = (data: number) => new Signatures([secret], '', () => {}).sign(name, envelopeOf(data, name));
+      const recorded = signedOf(1);
+      transport.deliver(name, recorded);
+      for (const offset of [1, 2]) transport.deliver(name, recorded, { epoch: 'forged', offset });
+      transport.deliver(name, signedOf(2));
+      expect(await taken.take(2)).toEqual([1, 2]);
+      expect(reporter.rejections.map(({ error }) => error.message)).toEqual(
+        Array(2).fill(expect.stringContaining('a part of a history')),
+      );
+      await hub.close();
+    },
+  );
+
   test('change it one after the other: each takes what any of them signs', async () => {
     const broker = new MemoryBroker();
     await using a = await nodeOn(broker, secret, other);
