@@ -29,7 +29,7 @@ const OUTCOMES: readonly (ChangeError | undefined)[] = [
 ];
 
 /** As for clients; or the application has ended the subscription meanwhile, so that it has to be decided about once more. */
-export type ChangeError = SubscribeError | 'OVERRULED';
+type ChangeError = SubscribeError | 'OVERRULED';
 
 /** A change of a connection as it goes to the node that holds it, decided upon by the node that was asked. */
 export interface ConnectionChange {

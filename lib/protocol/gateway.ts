@@ -127,7 +127,7 @@ export interface ChannelPosition {
 }
 
 /** A channel in `messaging:ready`: subscribed to and its position, or refused. */
-export type ReadyChannel =
+type ReadyChannel =
   (ChannelPosition & { readonly error?: never }) | (ChannelAnswer & { readonly error: SubscribeError });
 
 /** Data of the event `messaging:ready`, once on each stream. What was missed comes before it. */

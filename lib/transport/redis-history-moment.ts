@@ -4,7 +4,7 @@ import { readList, readText, readTuple } from '../protocol/wire-reader.js';
 import { readOffset } from './redis-history-read.js';
 
 /** See `HistoryMoment`: of each part of the histories. Masters of a Cluster have clocks of their own. */
-export class RedisMoment {
+class RedisMoment {
   /**
    * @param names - of what tells of changes: another one if that was lost
    * @param times - in milliseconds

@@ -4,10 +4,10 @@
 // NOTED_MS too early.
 
 /** When a channel was posted to is noted anew after so long, in milliseconds. */
-export const NOTED_MS = 10_000;
+const NOTED_MS = 10_000;
 
 /** It is known of so long which channels were posted to, in milliseconds. */
-export const CHANGES_REACH_MS = 24 * 3_600_000;
+const CHANGES_REACH_MS = 24 * 3_600_000;
 
 /** What is known of a part is kept so long without a post, and without anybody who asks, in milliseconds. */
 const CHANGES_KEPT_MS = 3 * CHANGES_REACH_MS;

@@ -11,8 +11,8 @@ import { randomFrom } from './random.js';
 
 // Three processes: a server, good clients of it, and a flood of others. Each is told by its parent process what to do.
 
-export const News = defineChannel<{ n: number; at: number }>('flood/news', undefined, { clients: true });
-export const Bulk = defineChannel<string>('flood/bulk', undefined, { clients: true });
+const News = defineChannel<{ n: number; at: number }>('flood/news', undefined, { clients: true });
+const Bulk = defineChannel<string>('flood/bulk', undefined, { clients: true });
 
 /** What each process can be asked for. */
 export interface FloodCalls {
@@ -43,7 +43,7 @@ export interface FloodCalls {
 export type FloodRole = keyof FloodCalls;
 
 /** How it went with the good clients. */
-export interface GoodReport {
+interface GoodReport {
   readonly missing: number;
   readonly repeated: number;
   /** How often one was not connected, after it was. */
