@@ -6,7 +6,7 @@ import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
 import type { GapReason, Position } from '../protocol/position.js';
 import { REPLAY_FORM, readReplay } from '../protocol/replay.js';
-import { IF_MINIFIED, isMinified, typeName } from '../protocol/serializable.js';
+import { NAME_IT, isMinified, typeName } from '../protocol/serializable.js';
 import { TypeRegistry } from '../protocol/type-registry.js';
 import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
@@ -268,7 +268,7 @@ export class MessagingClient implements Disposable {
 
   #learn(type: Class, context: ClientErrorContext): void {
     if (this.#types.register(type) && isMinified(type))
-      this.#report(new ConfigurationError(`class ${typeName(type)}: ${IF_MINIFIED}`), context);
+      this.#report(new ConfigurationError(`class "${typeName(type)}": ${NAME_IT}`), context);
   }
 
   #listen(target: Target, receiver: MessageReceiver, past?: number | Position): Registration {

@@ -1,9 +1,11 @@
 import { Injectable, Optional, type OnApplicationBootstrap } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
+import { HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import type { Server } from 'node:net';
 import { Gateway } from '../gateway/gateway.js';
 import { DecoratedMethods } from './decorated-methods.js';
 import { authorizationsOf } from './gateway/authorize-channel.decorator.js';
+import { isGatewayController } from './gateway/gateway.controller.js';
+import { findSharedRoute, routesOf } from './gateway/shared-routes.js';
 import { LoggingReporter } from './logging-reporter.js';
 
 /** How long an application may take to ask for shutdown hooks after it has begun to listen, in milliseconds. */
@@ -19,11 +21,13 @@ export class StartupHints implements OnApplicationBootstrap {
     private readonly methods: DecoratedMethods,
     private readonly reporter: LoggingReporter,
     private readonly http: HttpAdapterHost,
+    private readonly modules: ModulesContainer,
     @Optional() private readonly gateway?: Gateway,
   ) {}
 
   onApplicationBootstrap(): void {
     if (this.gateway === undefined) this.lookForAuthorizers();
+    else this.lookForSharedRoutes();
     const server = this.http.httpAdapter?.getHttpServer() as Partial<Server> | undefined;
     if (!isTest()) server?.once?.('listening', () => setTimeout(() => this.lookForHooks(), PATIENCE_MS).unref());
   }
@@ -35,6 +39,17 @@ export class StartupHints implements OnApplicationBootstrap {
       'no gateway',
       `@AuthorizeChannel on ${first.label} is never asked: clients have no gateway to subscribe through. ` +
         'Open one with MessagingModule.forRoot({ gateway: true })',
+    );
+  }
+
+  private lookForSharedRoutes(): void {
+    const handlers = this.methods.finder(routesOf)();
+    const shared = findSharedRoute(handlers, isGatewayController, this.modules.applicationId);
+    if (shared === undefined) return;
+    this.reporter.warn(
+      'shared route',
+      `${shared.label} and the gateway both answer ${shared.route}, so that only one of them is ever asked. ` +
+        "Move the gateway with MessagingModule.forRoot({ gateway: { path: '…' } })",
     );
   }
 

@@ -118,7 +118,8 @@ export function resolveOptions(options: MessagingOptions | undefined): ResolvedM
       );
     }
   }
-  checkOptions(options, path, MODULE);
+  // The error for an unknown option lists these too, which are checked before.
+  checkOptions(options, path, { ...MODULE, ...EXTRAS });
   if (options.redis !== undefined && options.transport !== undefined) {
     throw new ConfigurationError(`${path}: give either "redis" or "transport", not both`);
   }

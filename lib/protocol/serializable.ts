@@ -218,8 +218,8 @@ export function typeName(target: Class | Function): string {
   return classInfo(target)?.name ?? nameOf(target) ?? '';
 }
 
-/** What to do about a name that {@link isMinified}, in errors. */
-export const IF_MINIFIED = 'if minified, use @Serializable({ name })';
+/** What to do about a class that is not known by its name, or whose name {@link isMinified}; in errors. */
+export const NAME_IT = "name it with defineMessage('name', Class)";
 
 /**
  * Whether a minifier gave a class its name on the wire: one or two characters, no decorator says it, and the name stands in

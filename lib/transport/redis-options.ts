@@ -65,6 +65,10 @@ export function validateRedisOption(value: unknown): asserts value is RedisOptio
  * @throws ConfigurationError that names what is wrong in it
  */
 export function normalizeRedisOption(value: unknown): RedisSettings {
+  if (value === '') {
+    const fix = 'leave it out (`undefined`) for one process, or give a URL as redis://host:port';
+    throw new ConfigurationError(`Option "redis" is an empty string: ${fix}`);
+  }
   if (typeof value === 'string') return normalizeRedisOption({ url: value });
   if (typeof value === 'function' || isRedisClient(value)) return normalizeRedisOption({ client: value });
   checkOptions(value);

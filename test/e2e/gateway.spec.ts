@@ -480,6 +480,8 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['', '{"channels": [', 'JSON'],
       ['', '[]', '"The body must be a JSON object, not an array"'],
       ['', '{"channels":"a"}', '\\"channels\\" must be an array, not a string'],
+      ['', '{"title":"a"}', '\\"channels\\" is missing'],
+      ['', '{"from":"a","channel":"a"}', '\\"channels\\" is missing'],
       ['', '{"channels":["a"]}', '\\"channels[0]\\" must be an object with a \\"channel\\"'],
       ['', '{"channels":[{"channel":1}]}', '\\"channels[0]\\" must be'],
       ['', '{"channels":[{"channel":1,"recover":true}]}', '\\"channels[0]\\" must be'],
@@ -495,6 +497,12 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       const response = await requests.post(path, body);
       expect(response.status).toBe(400);
       expect(await response.text()).toContain(text);
+    });
+
+    test.each(['{}', '{"from":"a"}'])('a stream without subscriptions to POST /messages with %s', async (body) => {
+      const response = await requests.post('', body);
+      expect([response.status, response.headers.get('content-type')]).toEqual([200, 'text/event-stream']);
+      await response.body?.cancel();
     });
 
     test('400 to a GET without channels', async () => {

@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import {
+  All,
   Controller,
+  Delete,
   Get,
   Inject,
   Injectable,
@@ -10,6 +12,7 @@ import {
   Scope,
   type ModuleMetadata,
   type OnApplicationBootstrap,
+  type Type,
 } from '@nestjs/common';
 import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
@@ -31,6 +34,7 @@ import {
   SessionClosedError,
   SessionMessages,
   sourceRef,
+  type GatewayOptions,
   type MessagingModuleOptions,
   type MessagingOptions,
   type MessagingOptionsFactory,
@@ -55,6 +59,15 @@ function bodyOf(response: { body: unknown }): Record<string, unknown> {
 
 const authenticateByHeader = ({ headers }: { headers: Record<string, string> }) =>
   headers['x-user'] ? { userId: headers['x-user'] } : null;
+/** What an application logs at its start, with a gateway and a controller. */
+const warnings = async (controller: Type, options: GatewayOptions | true = true) => {
+  const imports = [MessagingModule.forRoot({ gateway: options })];
+  await using running = await startApp({ imports, controllers: [controller] });
+  return running.logger.problems;
+};
+const sharedRoute = (label: string, route: string) =>
+  `warn ${label} and the gateway both answer ${route}, so that only one of them is ever asked. ` +
+  "Move the gateway with MessagingModule.forRoot({ gateway: { path: '…' } })";
 const brokenSink = () => {
   throw new Error('sink is broken');
 };
@@ -75,6 +88,7 @@ async function startupError(metadata: ModuleMetadata): Promise<Error> {
 describe('the options', () => {
   test.each<[unknown, string]>([
     [{ redsi: 'redis://x' }, 'unknown option "redsi"'],
+    [{ gatway: true }, 'onListenerError, scope, global, gateway'],
     [{ sse: { heartbeat: 1 } }, 'MessagingModule: sse: unknown option "heartbeat"'],
     [
       { sse: { heartbeatMs: -1 } },
@@ -262,6 +276,37 @@ describe('the module', () => {
     ]);
     await using open = await startApp({ imports: [MessagingModule.forRoot({ gateway: true })], providers: [Access] });
     expect(open.logger.problems).toEqual([]);
+  });
+
+  test('with a gateway warns once of a route of the application that has the same method and path', async () => {
+    @Controller('messages')
+    class MessagesController {
+      @Get()
+      list(): void {}
+      @Post()
+      add(): void {}
+    }
+    expect(await warnings(MessagesController)).toEqual([sharedRoute('MessagesController.list', 'GET /messages')]);
+    expect(await warnings(MessagesController, { path: 'live' })).toEqual([]);
+
+    @Controller()
+    class Other {
+      @Delete('messages')
+      clear(): void {}
+      @Get('messages/:id')
+      one(): void {}
+      @Post('/messages/:id/channels/')
+      channels(): void {}
+    }
+    expect(await warnings(Other)).toEqual([sharedRoute('Other.channels', 'POST /messages/:/channels')]);
+    expect(await warnings(Other, { path: 'live' })).toEqual([]);
+
+    @Controller({ path: 'messages', host: 'other.example' })
+    class OnOtherHost {
+      @All()
+      all(): void {}
+    }
+    expect(await warnings(OnOtherHost)).toEqual([]);
   });
 
   test('of a server without shutdown hooks warns once that it listens without them, except in tests', async () => {

@@ -13,6 +13,7 @@ import { sourceOfChannel } from '../../protocol/source.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { AuthorizersByChannel, type Authorizer } from './authorizers-by-channel.js';
 import type { ClientContext } from './authorize-channel.decorator.js';
+import { DenialHints } from './denial-hints.js';
 
 /**
  * Which channels there are for clients, and for which client. Closed by default: a channel that is not declared
@@ -25,6 +26,7 @@ import type { ClientContext } from './authorize-channel.decorator.js';
 @Injectable()
 export class ClientChannels implements ChannelDecider {
   private readonly denials: DenialTimes;
+  private readonly hints: DenialHints;
 
   constructor(
     private readonly hub: Hub,
@@ -32,6 +34,7 @@ export class ClientChannels implements ChannelDecider {
     private readonly reporter: LoggingReporter,
   ) {
     this.denials = new DenialTimes(authorizers.timeoutMs);
+    this.hints = new DenialHints(hub, reporter);
   }
 
   async decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer> {
@@ -39,6 +42,7 @@ export class ClientChannels implements ChannelDecider {
     const error = this.faultOf(channel);
     // Which anybody can tell by the name.
     if (error === 'INVALID_CHANNEL') return { channel, error };
+    if (error !== undefined) this.hints.explain(channel);
     const deciders = error === undefined ? this.decidersOf(channel) : [];
     const client: ClientContext = { auth, channel, request };
     const asked: string[] = [];

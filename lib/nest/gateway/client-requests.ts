@@ -33,7 +33,7 @@ export function readOpenRequest(
   bounds: RequestBounds,
 ): RequestedChannels & { from: string | undefined } {
   const from = fieldOf(body, 'from');
-  const channels = fieldOf(body, 'channels') ?? [];
+  const channels = fieldOf(body, 'channels') ?? noChannels(body as object);
   assertFew(bounds, channels);
   return {
     ...requestedChannels(channels, 'channels'),
@@ -109,6 +109,16 @@ function fieldOf(body: unknown, name: string): unknown {
     throw new BadRequestException(`The body must be a JSON object, not ${kindOf(body)}`);
   }
   return (body as Record<string, unknown>)[name];
+}
+
+/**
+ * Of a body without `channels`, which may ask for none.
+ *
+ * @throws BadRequestException for one that was meant for somebody else, or has misspelt it
+ */
+function noChannels(body: object): [] {
+  if (Object.keys(body).every((field) => field === 'from' || field === 'channels')) return [];
+  throw new BadRequestException('"channels" is missing: an array of objects with a "channel"');
 }
 
 function flagOf(body: unknown, name: string): boolean {

@@ -150,6 +150,11 @@ export function createGatewayController({
   return MountedGatewayController;
 }
 
+/** Whether a class is one that {@link createGatewayController} has made. */
+export function isGatewayController(type: unknown): boolean {
+  return typeof type === 'function' && type.prototype instanceof GatewayController;
+}
+
 function isRefused({ error }: ChannelAnswer): boolean {
   return error !== undefined;
 }

@@ -1,7 +1,7 @@
 import { kindOf, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
 import type { MessageIdentities } from '../identity-map.js';
-import { IF_MINIFIED } from '../serializable.js';
+import { NAME_IT } from '../serializable.js';
 import type { TypeRegistry } from '../type-registry.js';
 import { isErrorTag } from './builtin-type.js';
 import { isPolluting } from './check-json.js';
@@ -175,7 +175,7 @@ export class Decoder {
 
   #instance(data: unknown, name: string, note: ReadNote): object {
     const type = this.#resolve(name);
-    if (type === undefined) return this.#fail(`its type ${quote(name)} is not known here; ${IF_MINIFIED}`);
+    if (type === undefined) return this.#fail(`its type ${quote(name)} is not known here; ${NAME_IT}`);
     if (!isRecord(data)) return this.#fail(`it is called a ${name}, but its data is ${kindOf(data)}`);
     const prototype = type.prototype as object;
     if (prototype instanceof Error) return this.#error(data, note, prototype);

@@ -40,7 +40,7 @@ class ChatServer {
 }
 const Rooms = defineChannel('rooms/:roomId', ChatMessage);
 
-const fault = (name: string) => new ConfigurationError(`class ${name}: if minified, use @Serializable({ name })`);
+const fault = (name: string) => new ConfigurationError(`class "${name}": name it with defineMessage('name', Class)`);
 
 /** Code of another program, with its white space. */
 // oxlint-disable-next-line no-eval -- a class keeps the text that it was evaluated from
@@ -115,7 +115,8 @@ describe('A subscription', () => {
   });
 
   test('reports a class whose name a minifier may have made, once and before any message of it comes', async () => {
-    const [Qr, t] = evaluated('[class Qr{}, class t extends Object{constructor(a){super()}}]') as [Class, Class];
+    const classes = '[class Qr{}, class t extends Object{constructor(a){super()}}, class{}]';
+    const [Qr, t, Nameless] = evaluated(classes) as [Class, Class, Class];
     @Serializable({ name: 'Tx' })
     class Tx {}
     await using harness = await Harness.start({ types: [Qr] });
@@ -124,6 +125,8 @@ describe('A subscription', () => {
     for (const channel of [Minified, Minified, defineChannel('in-types', Qr), defineChannel('named', Tx), Rooms])
       void harness.client.subscribe(channel as typeof Minified, () => {});
     expect(harness.errors.pending).toEqual([{ error: fault('t'), context: { channel: 'minified' } }]);
+    void harness.client.subscribe(defineChannel('nameless', Nameless), () => {});
+    expect(harness.errors.pending.slice(1)).toEqual([{ error: fault(''), context: { channel: 'nameless' } }]);
     await harness.gateway.ready();
   });
 
