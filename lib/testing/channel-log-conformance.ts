@@ -2,6 +2,7 @@ import { AssertionError, deepStrictEqual, notStrictEqual, strictEqual } from 'no
 import type { ChannelLog, LogItem, LogMessage, LogRead, ReadBounds } from '../core/channel-log.js';
 import { inTime } from '../core/in-time.js';
 import { GAP_REASONS, type Position } from '../protocol/position.js';
+import { conformanceTests, type ConformanceTest } from './conformance-test.js';
 
 /** A log to be tried, and what its readers cannot do themselves. */
 export interface ChannelLogUnderTest {
@@ -9,14 +10,6 @@ export interface ChannelLogUnderTest {
   open(): ChannelLog<string> | Promise<ChannelLog<string>>;
   /** Makes a log forget all that it holds, as time or the lack of room does; offsets go on. */
   forget(log: ChannelLog<string>): void | Promise<void>;
-}
-
-/** One thing that a log guarantees. */
-export interface ConformanceTest {
-  /** A sentence that begins with what is tested. */
-  readonly name: string;
-  /** Rejects with an `AssertionError` if it does not hold; also if the log throws, rejects or does not answer. */
-  readonly run: () => Promise<void>;
 }
 
 /** How {@link channelLogConformance} tries a log. */
@@ -252,21 +245,8 @@ export function channelLogConformance(
   start: () => ChannelLogUnderTest | Promise<ChannelLogUnderTest>,
   { stepMs = STEP_MS }: ConformanceOptions = {},
 ): ConformanceTest[] {
-  return Object.entries(GUARANTEES).map(([name, check]) => ({
-    name,
-    run: async () => {
-      const logs = await start();
-      const log = new LogOnTrial(await logs.open(), logs, stepMs);
-      try {
-        await check(log);
-      } catch (error) {
-        throw error instanceof AssertionError ? error : asAssertion(error);
-      }
-    },
-  }));
-}
-
-function asAssertion(cause: unknown): AssertionError {
-  const text = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause);
-  return Object.assign(new AssertionError({ message: `The log failed: ${text}` }), { cause });
+  return conformanceTests(GUARANTEES, 'log', async (check) => {
+    const logs = await start();
+    await check(new LogOnTrial(await logs.open(), logs, stepMs));
+  });
 }

@@ -9,6 +9,7 @@ export { MemoryBroker } from '../transport/memory-broker.js';
 export { MemoryTransport } from '../transport/memory-transport.js';
 export { MessagingTestingModule } from './messaging-testing-module.js';
 export { recordPosts, RecordedPosts } from './recorded-posts.js';
+export { transportConformance } from './transport-conformance.js';
 
 export type {
   ChannelLog,
@@ -20,11 +21,13 @@ export type {
   ReadBounds,
   ReadFailure,
 } from '../core/channel-log.js';
-export type { ChannelLogUnderTest, ConformanceOptions, ConformanceTest } from './channel-log-conformance.js';
+export type { ChannelLogUnderTest, ConformanceOptions } from './channel-log-conformance.js';
 export type { ClientReceivedMessage } from './client-inbox.js';
+export type { ConformanceTest } from './conformance-test.js';
 export type { ConnectClientOptions } from './connect-client.js';
 export type { ReceivedMessage } from './inbox.js';
 export type { MemoryMessagingOptions, MemoryOptionsFactory } from './memory-options.js';
 export type { MessagingTestingModuleOptions } from './messaging-testing-module.js';
 export type { Received } from './received-messages.js';
 export type { RecordedPost } from './recorded-posts.js';
+export type { TransportConformanceOptions, TransportUnderTest } from './transport-conformance.js';

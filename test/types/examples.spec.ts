@@ -22,7 +22,7 @@ import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nest
 import { Test } from '@nestjs/testing';
 import {
   channelLogConformance, ClientInbox, connectClient, createTestMessaging, Inbox, inMemory, MemoryBroker, MemoryTransport, MESSAGING_OPTIONS,
-  MessagingTestingModule, recordPosts, type ChannelLogUnderTest,
+  MessagingTestingModule, recordPosts, transportConformance, type ChannelLogUnderTest, type TransportUnderTest,
 } from 'nestjs-messaging/testing';
 import { firstValueFrom, lastValueFrom, of, timeout, type Observable } from 'rxjs';
 import { Codec } from '../../lib/protocol/codec.js';
@@ -43,6 +43,7 @@ declare const app: import('@nestjs/common').INestApplication;
 declare const otherServer: import('@nestjs/common').INestApplication;
 declare const job: { signal: AbortSignal; note(update: UserUpdate): void };
 declare const myLogs: ChannelLogUnderTest;
+declare const myBroker: TransportUnderTest;
 declare const test: { each(cases: readonly unknown[]): (name: string, run: (each: { run(): Promise<void> }) => unknown) => void };
 declare const repository: { load(): Promise<ReadonlyMap<number, UserUpdate> & { apply(update: UserUpdate): void }> };
 declare const names: Map<number, string>;
