@@ -28,6 +28,8 @@ export interface OrderedOutput {
 export class OrderedChannel {
   /** Up to where everything is delivered; `undefined` until it is known from where to count. */
   private last: Position | undefined = undefined;
+  /** What was delivered there. */
+  private lastPayload: string | undefined = undefined;
   /** Whether nothing was delivered or told yet, so that {@link last} is what the store has said. */
   private isSilent = true;
   private lastAt = performance.now();
@@ -99,7 +101,10 @@ export class OrderedChannel {
       if (!this.deliver(payload, position) && last !== undefined) this.doubt(payload, position);
       return;
     }
-    if (isBehind(last, position)) return;
+    if (isBehind(last, position)) {
+      if (position.offset === last.offset && this.lastPayload !== undefined) this.compareLast(payload);
+      return;
+    }
     this.wait(payload, position);
     this.readSoon();
   }
@@ -146,10 +151,22 @@ export class OrderedChannel {
     const { last, isSilent } = this;
     this.last = position;
     this.isSilent = false;
-    if (this.output.message(payload, this.subscription, this.name, position)) return true;
+    if (this.output.message(payload, this.subscription, this.name, position)) {
+      this.lastPayload = payload;
+      return true;
+    }
     this.last = last;
     this.isSilent = isSilent;
     return false;
+  }
+
+  /** Two messages in one place: anybody may have published one of them. What the history has there is delivered, once. */
+  private compareLast(payload: string): void {
+    const { last, lastPayload } = this;
+    if (payload === lastPayload) return;
+    const { epoch, offset } = last!;
+    this.last = { epoch, offset: offset - 1 };
+    this.doubt(lastPayload!, last!);
   }
 
   /** Goes on with what the history has in its place, which may be the same. What comes meanwhile waits. */
@@ -224,6 +241,7 @@ export class OrderedChannel {
     }
     this.doubted = undefined;
     this.last = next;
+    this.lastPayload = entries.at(-1)?.payload;
     return isLastPage(page);
   }
 

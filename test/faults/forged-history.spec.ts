@@ -80,3 +80,21 @@ describe('What a neighbour publishes for the next places of a history, and what 
     expect(rejected()).toBe(2);
   });
 });
+
+test('A message that a neighbour publishes in the place of the next one hides nothing, and costs nobody a second copy', async () => {
+  const server = await nodes.server();
+  const probe = nodes.probe(server);
+  const { hub, told } = await listener(server);
+  expect(await hub.post(Forged, 1)).toBe(true);
+  await told.take(1);
+  const position = await hub.positionOf(Forged.name);
+  const lie = (message: number) =>
+    `${forged(position, 1).split('\n').slice(0, 2).join('\n')}\n{"pattern":"forged","data":${message}}`;
+  await probe.redis.publish(`messaging:|${Forged.name}`, lie(-1));
+  expect(await told.take(1)).toEqual(['2 -1']);
+  expect(await hub.post(Forged, 2)).toBe(true);
+  expect(await told.take(1)).toEqual(['2 2']);
+  await probe.redis.publish(`messaging:|${Forged.name}`, lie(-2));
+  expect(await hub.post(Forged, 3)).toBe(true);
+  expect(await told.take(1)).toEqual(['3 3']);
+});
