@@ -24,6 +24,8 @@ export interface Answers {
 
 /** More nodes are not waited for. */
 const MAX_NODES = 1_000;
+/** How many that have answered are known. */
+const MAX_KNOWN = 1_000;
 /** How long it is waited for answers if nobody knows how many will come. */
 const UNCOUNTED_MS = 1_500;
 
@@ -41,6 +43,8 @@ export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
   private readonly polls = new Map<string, Poll>();
   private readonly presence: NodePresence;
+  /** Those that answered when they were last asked alone, the last of them at the end. */
+  private readonly known = new Set<string>();
   private lastBarrier: Promise<boolean> = Promise.resolve(true);
   private nextBarrier: Promise<boolean> | undefined = undefined;
   private byEverybody: Listener | undefined = undefined;
@@ -74,7 +78,24 @@ export class NodeRequests {
   async ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
     if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
     const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
-    return this.request(channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
+    // Moves it to the end, or takes it out.
+    try {
+      const answer = await this.request(channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
+      this.known.delete(node);
+      this.known.add(node);
+      return answer;
+    } catch (error) {
+      if (error instanceof TransportUnavailableError) this.known.delete(node);
+      throw error;
+    } finally {
+      const [first] = this.known;
+      if (this.known.size > MAX_KNOWN) this.known.delete(first!);
+    }
+  }
+
+  /** Whether a node answered when {@link ask} last asked it. */
+  knows(node: string): boolean {
+    return this.known.has(node);
   }
 
   /**

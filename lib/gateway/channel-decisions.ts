@@ -1,24 +1,12 @@
-import { LimitReached } from '../core/limit-reached.js';
-import type { Session } from '../core/session.js';
 import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
-import type { ClientAddress } from '../sse/client-limits.js';
 import { closedRefusal } from './refusal.js';
+import type { RequestPlaces } from './request-places.js';
+import type { Requester } from './requester.js';
 import { Slices } from './slices.js';
 
-/** How soon after a refusal there may be room again. */
-const FULL_MS = 5_000;
 /** How many channels of one request are decided about at a time. */
 const MAX_PER_REQUEST = 16;
-
-/** Who asks for channels. */
-export interface Requester {
-  /** Of the request; nothing more is decided once it has closed. */
-  readonly session: Session;
-  /** The HTTP request. */
-  readonly request: unknown;
-  readonly address: ClientAddress;
-}
 
 /** Which channels there are for which client. */
 export interface ChannelDecider {
@@ -30,34 +18,23 @@ export interface ChannelDecider {
 
 /** Decides about all channels of a request; bounds what requests cost. */
 export class ChannelDecisions {
-  private pending = 0;
-
   /**
-   * @param maxPending - how many requests may be decided about at a time
+   * @param places - for the requests that are decided about
    * @param maxChannels - how many channels of one request are looked at
    */
   constructor(
     private readonly channels: ChannelDecider,
-    private readonly maxPending: number,
+    private readonly places: RequestPlaces,
     private readonly maxChannels: number,
   ) {}
 
   /**
    * @returns what becomes of each channel, in the order of the request
-   * @throws LimitReached (rejects) if too many requests wait
+   * @throws LimitReached (rejects) if too many requests wait, in all or of this one
    * @throws Refusal (rejects) if the client leaves meanwhile
    */
-  async decide(names: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
-    if (this.pending >= this.maxPending) {
-      const message = `${this.maxPending} requests wait for authorizers here`;
-      throw new LimitReached('gateway.maxPendingRequests', true, message, FULL_MS);
-    }
-    this.pending++;
-    try {
-      return await this.decideAll(names, requester);
-    } finally {
-      this.pending--;
-    }
+  decide(names: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
+    return this.places.during(requester, () => this.decideAll(names, requester));
   }
 
   private async decideAll(names: readonly string[], { session, request }: Requester): Promise<ChannelAnswer[]> {

@@ -10,6 +10,7 @@ import { Admissions } from './admission.js';
 import { ChannelFeeds } from './channel-feeds.js';
 import type { Claim } from './claim.js';
 import { ClientConnection, type ConnectionContext } from './client-connection.js';
+import type { GatewayParts, GatewaySettings } from './gateway-parts.js';
 import { Grants } from './grants.js';
 import { Leaving, backWithin } from './leaving.js';
 import { LostConnections } from './lost-connections.js';
@@ -17,11 +18,8 @@ import { RecentEnds } from './recent-ends.js';
 import { Recovery } from './recovery.js';
 import { RecoveryAnswers } from './recovery-answers.js';
 import type { Returned } from './recovery-wire.js';
-import type { ClientLimits } from '../sse/client-limits.js';
-import type { EventStreams } from '../sse/event-streams.js';
-import type { Limits } from '../protocol/limits.js';
 import type { Reporter } from '../core/reporter.js';
-import { ChannelDecisions, type ChannelDecider, type Requester } from './channel-decisions.js';
+import { ChannelDecisions } from './channel-decisions.js';
 import { ClientConnectionChanges, type ClientConnectionChange } from './client-connection-changes.js';
 import {
   isOf,
@@ -36,40 +34,14 @@ import { ConnectionDirectory, isUser, nodeOf } from './connection-directory.js';
 import { reasonOf, type ConnectionOrder } from './connection-order.js';
 import { Refusal, closedRefusal, noConnection } from './refusal.js';
 import { readRenewable, readRenewalQuestion, type Renewal, type RenewalQuestion } from './renewal.js';
+import { RequestPlaces } from './request-places.js';
+import type { Requester } from './requester.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
 /** What an answer to another node is wrapped in. */
 const ENVELOPE_BYTES = 1_000;
 /** How long other nodes may take to answer a call: whether there is any. */
 const OTHERS_TIMEOUT_MS = 1_500;
-
-/** What a gateway is made of. */
-export interface GatewayParts {
-  readonly hub: Hub;
-  readonly streams: EventStreams;
-  readonly clients: ClientLimits;
-  readonly reporter: Reporter;
-  readonly channels: ChannelDecider;
-  /** Told once that a client asked for a connection of another server, and that there is no way to those. */
-  readonly otherServerNamed: () => void;
-}
-
-/** How a gateway is kept. */
-export interface GatewaySettings {
-  readonly limits: Limits;
-  /** How long a change waits for the server that holds the stream, in milliseconds. */
-  readonly timeoutMs: number;
-  /** How long messages are kept for clients that come back, in milliseconds; 0: not at all. */
-  readonly recoveryMs: number;
-  /** How much of them, in bytes. */
-  readonly recoveryBytes: number;
-  /** How long this node stays at most for clients that it has sent away, in milliseconds; 0: not at all. */
-  readonly leaveMs: number;
-  /** How many requests may be decided about at a time. */
-  readonly maxPendingRequests: number;
-  /** How many questions about what clients have missed are on their way to another node at a time. */
-  readonly maxRecoveriesAtOnce: number;
-}
 
 /** What a client wants to change. */
 export interface RequestedChange {
@@ -102,6 +74,7 @@ export class Gateway {
   /** Those that are still being decided about, and what is to be done to them as soon as they open. */
   private readonly opening = new Map<Reservation, ConnectionOrder[]>();
   private readonly lost = new LostConnections();
+  private readonly places: RequestPlaces;
   private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
   private readonly feeds: ChannelFeeds;
@@ -123,7 +96,8 @@ export class Gateway {
     const maxSubscriptions = limits.maxSubscriptionsPerConnection;
     this.hub = hub;
     this.reporter = reporter;
-    this.decisions = new ChannelDecisions(channels, maxPendingRequests, maxSubscriptions);
+    this.places = new RequestPlaces(maxPendingRequests);
+    this.decisions = new ChannelDecisions(channels, this.places, maxSubscriptions);
     this.nodes = new NodeRequests(hub, (question) => this.answer(question));
     this.feeds = new ChannelFeeds({ hub, flusher: streams.flusher }, { keepMs, maxBytes, maxMissedBytes });
     const admissions = new Admissions(hub.node);
@@ -250,7 +224,7 @@ export class Gateway {
     const renewal = renew ? await this.decideRenewal(node, connection, requester) : undefined;
     const age = { tookMs: Math.ceil(performance.now() - begun), after };
     const change: ConnectionChange = { connection, auth, subscribe, claims, replays, unsubscribe, renewal, age };
-    const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change));
+    const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change, requester));
     if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome.errors[index]]));
     // The application has ended them meanwhile: authorizers are asked once more.
@@ -291,7 +265,7 @@ export class Gateway {
     const { maxSubscriptionsPerConnection: most } = this.settings.limits;
     const names = await (node === this.hub.node
       ? this.renewable(question)
-      : this.ask(node, { renewal: question }, (answer) => readRenewable(answer, most)));
+      : this.ask(node, requester, { renewal: question }, (answer) => readRenewable(answer, most)));
     if (names === undefined) return undefined;
     const answers = await this.decisions.decide(names, requester);
     const namesOf = (isDenied: boolean): string[] =>
@@ -322,14 +296,21 @@ export class Gateway {
     this.parts.otherServerNamed();
   }
 
-  private askFor(node: string, change: ConnectionChange): Promise<ChangeOutcome> {
+  private askFor(node: string, change: ConnectionChange, requester: Requester): Promise<ChangeOutcome> {
     const question = { change: writeConnectionChange(change) };
-    return this.ask(node, question, (answer) => readChangeOutcome(answer, change.subscribe.length));
+    return this.ask(node, requester, question, (answer) => readChangeOutcome(answer, change.subscribe.length));
   }
 
-  private async ask<T>(node: string, question: unknown, read: (answer: unknown) => T): Promise<T> {
+  private async ask<T>(
+    node: string,
+    requester: Requester,
+    question: unknown,
+    read: (answer: unknown) => T,
+  ): Promise<T> {
+    const ask = () => this.nodes.ask(node, question, this.settings.timeoutMs);
     try {
-      return read(await this.nodes.ask(node, question, this.settings.timeoutMs));
+      // A client can make up any number of nodes, and have this one wait for each.
+      return read(await (this.nodes.knows(node) ? ask() : this.places.during(requester, ask)));
     } catch (error) {
       if (error instanceof LimitExceededError) {
         throw new Refusal(

@@ -464,10 +464,12 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
   test('is answered 503 while so many others are decided about; changes of open streams count', async () => {
     await using running = await startApp(modules({ gateway: { maxPendingRequests: 2 } }), { adapter });
     const slow = running.app.get(Slow);
-    await using opened = await at(running).open();
+    // Of nobody in particular: a user may have a part of the places.
+    const anonymous = new GatewayRequests(`${running.url}/messages`);
+    await using opened = await anonymous.open();
     const { connection } = opened.ready;
     const changes = Array.from({ length: 50 }, () =>
-      at(running).change(connection, { subscribe: [{ channel: 'access/slow/1' }] }),
+      anonymous.change(connection, { subscribe: [{ channel: 'access/slow/1' }] }),
     );
     const statuses = new Queue<Response>();
     for (const change of changes) void change.then(statuses.push);
@@ -476,7 +478,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(refused[0]!.headers.get('retry-after')).toBe('5');
     for (const decide of await slow.asked.take(2)) decide(true);
     expect((await statuses.take(2)).map(({ status }) => status)).toEqual([200, 200]);
-    expect(await at(running).changed(connection, { subscribe: ['access/open/1'] })).toHaveLength(1);
+    expect(await anonymous.changed(connection, { subscribe: ['access/open/1'] })).toHaveLength(1);
   });
 
   test('cannot make the log grow by a line, whatever the application throws', async () => {

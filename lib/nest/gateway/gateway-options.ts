@@ -66,7 +66,9 @@ export interface GatewayOptions {
    */
   maxAuthorizers?: number | undefined;
   /**
-   * How many requests may await a decision at a time on one server. Further ones are answered 503.
+   * How many requests may wait at a time on one server: for these methods, or for another server that has never answered. Further ones
+   * are answered 503. One user, or all anonymous clients at one address, may have a quarter of them; further ones of theirs are
+   * answered 429.
    * @defaultValue 1_000
    */
   maxPendingRequests?: number | undefined;

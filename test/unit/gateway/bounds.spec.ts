@@ -1,10 +1,15 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
 import { LimitReached } from '../../../lib/core/limit-reached.js';
 import type { Session } from '../../../lib/core/session.js';
 import { Sessions } from '../../../lib/core/sessions.js';
 import { AuthorizerCalls } from '../../../lib/gateway/authorizer-calls.js';
 import { ChannelDecisions, type ChannelDecider } from '../../../lib/gateway/channel-decisions.js';
 import type { Refusal } from '../../../lib/gateway/refusal.js';
+import type { Requester } from '../../../lib/gateway/requester.js';
+import { RequestPlaces } from '../../../lib/gateway/request-places.js';
+import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
+import { GatewayNode } from '../../support/gateway-node.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 import { turnsUntil } from '../../support/turns.js';
 
@@ -83,7 +88,7 @@ describe('Decisions about the channels of requests', () => {
       if (channel.endsWith('1')) await settled();
       return { channel };
     });
-    const decisions = new ChannelDecisions(channels, 1, 30);
+    const decisions = new ChannelDecisions(channels, new RequestPlaces(1), 30);
     expect(await decisions.decide(namesOf(30), requester())).toEqual(namesOf(30).map((channel) => ({ channel })));
     decide.mockClear();
     const [last] = (await decisions.decide(namesOf(31), requester())).slice(-1);
@@ -97,7 +102,7 @@ describe('Decisions about the channels of requests', () => {
       await pending.call();
       return { channel };
     });
-    const result = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester());
+    const result = new ChannelDecisions(channels, new RequestPlaces(1), 1_000).decide(namesOf(100), requester());
     await settled();
     expect(pending.begun).toBe(16);
     for (let ended = 0; ended < 100; ended++) {
@@ -113,7 +118,7 @@ describe('Decisions about the channels of requests', () => {
       await pending.call();
       return { channel };
     });
-    const decisions = new ChannelDecisions(channels, 10, 1_000);
+    const decisions = new ChannelDecisions(channels, new RequestPlaces(10), 1_000);
     const all = Array.from({ length: 50 }, () => decisions.decide(['a'], requester()).then(() => 'decided', reasonOf));
     await settled();
     for (let ended = 0; ended < 10; ended++) pending.answerOne();
@@ -133,7 +138,9 @@ describe('Decisions about the channels of requests', () => {
       return { channel };
     });
     const session = sessions.open();
-    const result = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester(session)).catch(reasonOf);
+    const result = new ChannelDecisions(channels, new RequestPlaces(1), 1_000)
+      .decide(namesOf(100), requester(session))
+      .catch(reasonOf);
     await settled();
     session.close();
     for (let ended = 0; ended < 16; ended++) pending.answerOne();
@@ -147,10 +154,105 @@ describe('Decisions about the channels of requests', () => {
       while (performance.now() < end);
       return Promise.resolve({ channel });
     });
-    const decisions = new ChannelDecisions(channels, 1, 1_000).decide(namesOf(100), requester());
+    const decisions = new ChannelDecisions(channels, new RequestPlaces(1), 1_000).decide(namesOf(100), requester());
     expect(await turnsUntil(decisions)).toBeGreaterThan(10);
   });
 });
+
+describe('The places for requests that wait', () => {
+  const sessions = new Sessions(new RecordingReporter());
+  const by = (userId: string | undefined, address?: string) => {
+    const auth = userId === undefined ? undefined : { userId };
+    return { session: sessions.open({ auth }), request: {}, address };
+  };
+
+  test('are a quarter of all for one user, whatever the address, and for all who are anonymous at one', async () => {
+    const places = new RequestPlaces(18);
+    for (let again = 0; again < 2; again++) {
+      expect(await begunOf(places, by('ada', '192.0.2.1'))).toEqual([5]);
+      expect(await begunOf(places, by(undefined, '192.0.2.1'))).toEqual([5]);
+      const all = [by('ada'), by(undefined, '192.0.2.1'), by('bob', '192.0.2.1'), by('eve'), by('zoe')];
+      expect(await begunOf(places, ...all)).toEqual([5, 5, 5, 3, 0]);
+    }
+    expect(places['byAsker'].size).toBe(0);
+  });
+
+  test('are not shared out among those who are anonymous at no known address', async () => {
+    expect(await begunOf(new RequestPlaces(18), by(undefined))).toEqual([18]);
+  });
+
+  test('are the fault of who asks for too many, or of nobody', async () => {
+    const places = new RequestPlaces(5);
+    const fill = (requester: Requester, count: number) => {
+      for (let n = 0; n < count; n++) places.during(requester, () => new Promise(() => {})).catch(() => {});
+    };
+    fill(by('ada'), 2);
+    const refused = { limit: 'gateway.maxPendingRequests', retryAfterMs: 5_000 };
+    const ask = (requester: Requester) => places.during(requester, () => Promise.resolve());
+    await expect(ask(by('ada'))).rejects.toMatchObject({ ...refused, isOfServer: false });
+    fill(by(undefined), 3);
+    await expect(ask(by('bob'))).rejects.toMatchObject({ ...refused, isOfServer: true });
+  });
+});
+
+describe('Changes of connections of another server', () => {
+  const nothing = { subscribe: [], unsubscribe: [], claims: new Map(), replays: [], renew: false };
+  afterEach(() => GatewayNode.closeAll());
+
+  function change(node: GatewayNode, connection: string): Promise<unknown> {
+    const requester = { session: node.hub.sessions.open(), request: {}, address: undefined };
+    return node.gateway.change(connection, nothing, requester).catch(reasonOf);
+  }
+
+  /** Asks for 50, each once the one before has been decided about. @returns how many are refused at once, and what becomes of all */
+  async function fifty(node: GatewayNode, connection: string) {
+    let refused = 0;
+    const all: Promise<unknown>[] = [];
+    for (let n = 0; n < 50; n++) {
+      const one = change(node, connection);
+      all.push(one.then((outcome) => (outcome === 'gateway.maxPendingRequests' ? refused++ : outcome)));
+      await settled();
+    }
+    return { refused, all };
+  }
+
+  test('wait for one that has never answered, or does not any more, so many at a time', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
+    const madeUp = await fifty(a, `${randomUUID()}.${randomUUID()}`);
+    expect(madeUp.refused).toBe(40);
+    await Promise.all(madeUp.all);
+
+    const reader = await b.open();
+    expect(await change(a, reader.connection.id)).toEqual({ channels: [] });
+    const session = b.hub.sessions.open();
+    const notBegun = b.gateway.open(b.gateway.reserve(session));
+    const waiting = await fifty(a, notBegun.id);
+    expect(waiting.refused).toBe(0);
+    session.close();
+    await Promise.all(waiting.all);
+
+    await b.hub.close();
+    await change(a, reader.connection.id);
+    expect((await fifty(a, reader.connection.id)).refused).toBe(40);
+  });
+});
+
+/** How many of 50 at once are begun, in all and of each; then all of those end. */
+async function begunOf(places: RequestPlaces, ...requesters: Requester[]): Promise<number[]> {
+  return Promise.all(
+    requesters.map(async (requester) => {
+      const pending = new Pending();
+      const all = Array.from({ length: 50 }, () => places.during(requester, pending.call).catch(reasonOf));
+      await settled();
+      const { begun } = pending;
+      for (let ended = 0; ended < begun; ended++) pending.answerOne();
+      const refused = (await Promise.all(all)).filter((outcome) => outcome === 'gateway.maxPendingRequests');
+      expect(refused).toHaveLength(50 - begun);
+      return begun;
+    }),
+  );
+}
 
 /** Why it is refused: the limit that is reached, or something else. */
 function reasonOf(error: unknown): string {
