@@ -1,6 +1,6 @@
 /** A promise together with what settles it. */
 export class Deferred<T = void> {
-  resolve!: (value: T) => void;
+  resolve!: (value: T | PromiseLike<T>) => void;
   reject!: (error: unknown) => void;
   readonly promise = new Promise<T>((resolve, reject) => {
     this.resolve = resolve;

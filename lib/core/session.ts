@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { describe } from '../protocol/channel-name.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { ConfigurationError, MessagingError, SessionClosedError } from '../protocol/errors.js';
+import { Deferred } from './deferred.js';
 import type { Gap } from './gap.js';
 import type { Following, GapReader } from './gap-reader.js';
 import { isolate } from './isolate.js';
@@ -92,7 +93,7 @@ export class Session implements Disposable, AsyncDisposable {
     const auth = this.#whoIsKnown();
     if (!(auth instanceof Promise)) return auth ?? null;
     throw new ConfigurationError(
-      'session.auth is not known yet, since the option "authenticate" is asynchronous: ' +
+      'session.auth is not known yet, since the option "authenticate" is asynchronous, or is what reads it: ' +
         'take the session from @Messages(), or await session.authenticated() first',
     );
   }
@@ -347,8 +348,16 @@ export class Session implements Disposable, AsyncDisposable {
     if (this.#pending !== undefined) return this.#pending;
     const ask = this.#askAuth;
     if (ask === undefined) return null;
+    // Already while it runs: it may revoke, read `auth` or open sessions, each of which would ask again.
+    const { promise, resolve } = new Deferred<Answer>();
+    this.#pending = promise;
     let answer: ReturnType<AskAuthentication>;
-    this.#isolate('"auth" of a session', () => void (answer = ask()));
+    try {
+      this.#isolate('"auth" of a session', () => void (answer = ask()));
+    } finally {
+      this.#pending = undefined;
+      resolve(answer);
+    }
     if (answer instanceof Promise) return (this.#pending = answer.then((auth) => this.#answered(auth)));
     // Nobody may still sign in, when guards have run.
     if (answer) this.#know(answer);

@@ -27,6 +27,7 @@ export class Sessions {
   private readonly byUser = new Map<string, Session | Set<Session>>();
   private readonly revocationListeners: RevocationListener[] = [];
   private count = 0;
+  private isFinding = false;
   private isClosed = false;
   private isUnclearTold = false;
 
@@ -87,8 +88,7 @@ export class Sessions {
 
   /** Ends every session whose authentication a revocation withdraws, which is known already. Never throws. */
   revoke(revocation: Revocation): void {
-    // Of those that are open now: what hears of an end may open a session for the same user at once.
-    for (const session of [...this.undecided]) session.find();
+    this.findAll();
     const now = Date.now();
     for (const session of this.ofUser(revocation.userId)) {
       const { known } = session;
@@ -104,6 +104,18 @@ export class Sessions {
     this.isClosed = true;
     const users = [...this.byUser.keys()].flatMap((userId) => this.ofUser(userId));
     for (const session of [...this.undecided, ...this.nobodys, ...users]) session.end(reason);
+  }
+
+  /** Finds out who is behind those that are open now: what hears of an end may open a session for the same user at once. */
+  private findAll(): void {
+    // What says who is behind one may revoke in turn. The others are on their way to be asked then: not each inside the one before.
+    if (this.isFinding) return;
+    this.isFinding = true;
+    try {
+      for (const session of [...this.undecided]) session.find();
+    } finally {
+      this.isFinding = false;
+    }
   }
 
   private place(session: Session, auth = session.known): void {

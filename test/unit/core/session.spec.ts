@@ -365,6 +365,61 @@ describe('Who is behind a session', () => {
     expect(count).toBe(1);
   });
 
+  test.each(['at once', 'later'])(
+    'is asked once by what says so itself, %s: it may revoke, read it and open sessions',
+    async (when) => {
+      const { hub, revocations, seen } = setup();
+      const reporter = hub.reporter as RecordingReporter;
+      const user = { userId: 'ada', authId: 'one' };
+      const within: Promise<unknown>[] = [];
+      let count = 0;
+      const session = hub.sessions.open({
+        auth: () => {
+          count++;
+          void revocations.revoke('bob', new RevokedAuthenticationUser());
+          try {
+            void session.auth;
+          } catch (error) {
+            seen.push(error);
+          }
+          session.timeIsUp();
+          within.push(session.authenticated());
+          const other = hub.sessions.open({ auth: () => user });
+          void revocations.revoke('ada', new RevokedAuthenticationAuthId('one'));
+          seen.push(other.closeReason);
+          return when === 'at once' ? user : Promise.resolve(user);
+        },
+      });
+
+      expect(await session.authenticated()).toEqual(user);
+      expect(await Promise.all(within)).toEqual([user]);
+
+      expect(count).toBe(1);
+      expect(seen).toEqual([expect.any(ConfigurationError), 'revoked']);
+      // What was revoked meanwhile counts.
+      expect(session.closeReason).toBe('revoked');
+      expect(reporter.callbackFailures).toEqual([]);
+    },
+  );
+
+  test('is asked for any number of sessions by a revocation, of which each revokes in turn', async () => {
+    const { hub, revocations } = setup();
+    const count = 5_000;
+    let asked = 0;
+    const auth = () => {
+      asked++;
+      void revocations.revoke(`user ${asked}`, new RevokedAuthenticationUser());
+      return asked === count ? { userId: 'ada', issuedAt: 1 } : null;
+    };
+    const opened = Array.from({ length: count }, () => hub.sessions.open({ auth }));
+
+    await revocations.revoke('ada', new RevokedAuthenticationUser());
+
+    expect(asked).toBe(count);
+    expect(opened.at(-1)!.closeReason).toBe('revoked');
+    expect((hub.reporter as RecordingReporter).callbackFailures).toEqual([]);
+  });
+
   test('is nobody once that has been waited for, until it is waited for again', async () => {
     const { hub, revocations } = setup();
     let user: { userId: string } | null = null;
