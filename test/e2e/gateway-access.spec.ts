@@ -809,6 +809,18 @@ test('The option gateway.decorators refuses what decorates nothing, and names it
   expect(mount([Public(), fails])).toThrow('option "decorators[1]" of the gateway fits neither');
   expect(mount(Public())).toThrow('option "decorators" must be an array of decorators, as [Public()], not');
   expect(mount([Public(), undefined])).toThrow(ConfigurationError);
+  expect(mount([7])).toThrow('option "decorators[0]" of the gateway must be a decorator, as Public(), not 7');
+});
+
+test('The option gateway.decorators tells of a decorator that fails or takes the route away', () => {
+  const failsAtRoutes = (_target: object, key?: string) => {
+    if (key !== undefined) throw new Error('no such role');
+  };
+  const replaces = (_target: object, _key?: string, descriptor?: PropertyDescriptor) =>
+    descriptor && { ...descriptor, value: () => 'another' };
+  expect(mount([failsAtRoutes])).toThrow('option "decorators[0]" of the gateway failed at its routes: no such role');
+  expect(mount([fails])).toThrow('fits neither its controller (no) nor its routes (no)');
+  expect(mount([replaces])).toThrow('option "decorators[0]" of the gateway must not replace what it decorates');
 });
 
 const setsPolicy = (app: TestApp['app']): void => {

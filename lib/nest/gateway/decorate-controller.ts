@@ -8,6 +8,7 @@ import {
 } from '@nestjs/common/constants.js';
 import { describe } from '../../protocol/channel-name.js';
 import { ConfigurationError } from '../../protocol/errors.js';
+import { errorText } from '../log-text.js';
 import { standIn } from '../stand-in.js';
 
 /** Decorators that an application gives: for classes, for methods, or for both. */
@@ -18,9 +19,9 @@ const ENHANCERS = [GUARDS_METADATA, PIPES_METADATA, INTERCEPTORS_METADATA, EXCEP
 
 /**
  * Puts decorators of the application above a controller and each of its routes, in this order. One that fits only classes, or
- * only methods, decorates those.
+ * only methods, decorates those, and throws a TypeError at the others.
  *
- * @throws ConfigurationError for a decorator that fits neither, and for one that has not been called
+ * @throws ConfigurationError for a decorator that fits neither, that fails, that replaces a route, or that has not been called
  */
 export function decorateController(controller: Type, decorators: readonly Decorator[]): void {
   if (decorators.length === 0) return;
@@ -29,18 +30,32 @@ export function decorateController(controller: Type, decorators: readonly Decora
   // As written above each other, the lowest comes first.
   for (const [index, decorator] of [...decorators.entries()].toReversed()) {
     const place = `option "decorators[${index}]" of the gateway`;
-    const decorate = decorator as AnyDecorator;
-    const failures = [
-      failureOf(() => decorateClass(decorate, controller, place)),
-      failureOf(() => routes.forEach((route) => decorateRoute(decorate, prototype, route, place))),
-    ].filter((error) => error !== undefined);
-    const misuse = failures.find((error) => error instanceof ConfigurationError);
-    if (misuse !== undefined) throw misuse;
-    if (failures.length === 2) {
-      throw new ConfigurationError(`${place} fits neither its controller nor its routes`, { cause: failures[1] });
+    if (typeof decorator !== 'function') {
+      throw new ConfigurationError(`${place} must be a decorator, as Public(), not ${describe(decorator)}`);
     }
+    const decorate = decorator as AnyDecorator;
+    const ofClass = failureOf(() => decorateClass(decorate, controller, place));
+    const ofRoutes = failureOf(() => routes.forEach((route) => decorateRoute(decorate, prototype, route, place)));
+    assertFits(place, ofClass, ofRoutes);
   }
   for (const route of routes) runOnce(controller, routeOf(prototype, route));
+}
+
+/** One that is for classes only, or for methods only, throws a TypeError at the others; anything else is its own fault. */
+function assertFits(place: string, ofClass: unknown, ofRoutes: unknown): void {
+  const misuse = [ofClass, ofRoutes].find((error) => error instanceof ConfigurationError);
+  if (misuse !== undefined) throw misuse;
+  if (ofClass !== undefined && ofRoutes !== undefined) {
+    const text = `${place} fits neither its controller (${errorText(ofClass)}) nor its routes (${errorText(ofRoutes)})`;
+    throw new ConfigurationError(text, { cause: ofRoutes });
+  }
+  const fault = [ofClass, ofRoutes].find((error) => error !== undefined && !(error instanceof TypeError));
+  if (fault === undefined) return;
+  const where = fault === ofClass ? 'its controller' : 'its routes';
+  throw new ConfigurationError(
+    `${place} failed at ${where}: ${errorText(fault)}; one that is not for these throws a TypeError there`,
+    { cause: fault },
+  );
 }
 
 /** Gives the controller methods of its own, since metadata is the method's: another application in this process has it not. */
@@ -73,6 +88,10 @@ function decorateRoute(decorate: AnyDecorator, prototype: object, name: string, 
   const answer = decorate(prototype, name, descriptor);
   if (typeof answer === 'function') throw replaced(answer, place);
   Object.defineProperty(prototype, name, (answer as PropertyDescriptor | null | undefined) ?? descriptor);
+  if (Reflect.hasMetadata(PATH_METADATA, routeOf(prototype, name))) return;
+  throw new ConfigurationError(
+    `${place} must not replace what it decorates, and gave a method that is no route; use an interceptor, or copy the metadata of the method`,
+  );
 }
 
 /** A decorator that takes arguments and was not called gives the decorator itself. */

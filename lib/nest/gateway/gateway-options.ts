@@ -96,10 +96,8 @@ const OPTIONS: Record<string, OptionCheck> = {
     Array.isArray(value) && value.every((guard) => callback(guard, '') === undefined || isGuard(guard))
       ? undefined
       : 'an array of guards',
-  decorators: (value) =>
-    Array.isArray(value) && value.every((decorator) => typeof decorator === 'function')
-      ? undefined
-      : 'an array of decorators, as [Public()]',
+  // Each is checked where it is put.
+  decorators: (value) => (Array.isArray(value) ? undefined : 'an array of decorators, as [Public()]'),
   origins: (value) =>
     Array.isArray(value) && value.every((origin) => typeof origin === 'string' && ORIGIN.test(origin))
       ? undefined
