@@ -705,6 +705,11 @@ const ForClasses = (target: object, ...rest: unknown[]) => {
 const fails = () => {
   throw new Error('no');
 };
+const failsAtRoutes = (_target: object, key?: string) => {
+  if (key !== undefined) throw new Error('no such role');
+};
+const replaces = (_target: object, _key?: string, descriptor?: PropertyDescriptor) =>
+  descriptor && { ...descriptor, value: () => 'another' };
 const mount = (decorators: unknown) => () => MessagingModule.forRoot({ gateway: { decorators } as never });
 const noted: string[] = [];
 
@@ -813,11 +818,6 @@ test('The option gateway.decorators refuses what decorates nothing, and names it
 });
 
 test('The option gateway.decorators tells of a decorator that fails or takes the route away', () => {
-  const failsAtRoutes = (_target: object, key?: string) => {
-    if (key !== undefined) throw new Error('no such role');
-  };
-  const replaces = (_target: object, _key?: string, descriptor?: PropertyDescriptor) =>
-    descriptor && { ...descriptor, value: () => 'another' };
   expect(mount([failsAtRoutes])).toThrow('option "decorators[0]" of the gateway failed at its routes: no such role');
   expect(mount([fails])).toThrow('fits neither its controller (no) nor its routes (no)');
   expect(mount([replaces])).toThrow('option "decorators[0]" of the gateway must not replace what it decorates');
