@@ -81,7 +81,7 @@ describe('What a neighbour publishes for the next places of a history, and what 
   });
 });
 
-test('A message that a neighbour publishes in the place of the next one hides nothing, and costs nobody a second copy', async () => {
+test('A message that a neighbour publishes in the place of the next one hides nothing from listeners, and costs them no second copy', async () => {
   const server = await nodes.server();
   const probe = nodes.probe(server);
   const { hub, told } = await listener(server);
