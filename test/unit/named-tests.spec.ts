@@ -34,6 +34,8 @@ function namesIn(path: string): Set<string> {
       const [name] = node.elements;
       if (name !== undefined && ts.isStringLiteralLike(name)) names.add(name.text);
     }
+    // Suites that are published are objects of tests by their names.
+    if (ts.isPropertyAssignment(node) && ts.isStringLiteralLike(node.name)) names.add(node.name.text);
     ts.forEachChild(node, visit);
   };
   visit(ts.createSourceFile('spec.ts', read(path), ts.ScriptTarget.Latest, true));
@@ -42,7 +44,7 @@ function namesIn(path: string): Set<string> {
 
 /** The tests that a text names: `path` "name", "name". */
 function testsIn(text: string): TestName[] {
-  return [...text.matchAll(/`(test\/[^`]+)`((?:,? "[^"]+")+)/g)].flatMap(([, path, names]) =>
+  return [...text.matchAll(/`((?:test|lib\/testing)\/[^`]+)`((?:,? "[^"]+")+)/g)].flatMap(([, path, names]) =>
     [...names!.matchAll(/"([^"]+)"/g)].map(([, name]) => [path!, name!] as const),
   );
 }
