@@ -24,7 +24,7 @@ export type RevocationVerdict = 'revoked' | 'unclear' | 'valid';
  * older than their time are forgotten.
  */
 export class RevocationList {
-  /** How many have been added since the start. */
+  /** How many have been added since the start, and other things noted that are for requests from before them. */
   order = 0;
   private readonly known = new Map<string, KnownRevocation>();
   /** The latest of each thing that can be withdrawn. */

@@ -57,7 +57,8 @@ export class Session implements Disposable, AsyncDisposable {
   #auth: AuthenticationInfo | null | undefined;
   /** The question who is behind it, while it waits for its answer. */
   #pending: Promise<Answer> | undefined;
-  readonly #since: number;
+  /** @internal */
+  readonly since: number;
   #controller: AbortController | undefined;
   #closeReason: SessionCloseReason | undefined;
   /** A set from the second one on: most sessions have one at most, and a set costs as much as all the rest of them. */
@@ -71,7 +72,7 @@ export class Session implements Disposable, AsyncDisposable {
   /** @internal */
   constructor(options: SessionInit, sessions: SessionKeeper) {
     this.#sessions = sessions;
-    this.#since = options.since ?? sessions.revocations.order;
+    this.since = options.since ?? sessions.revocations.order;
     if (typeof options.auth === 'function') this.#askAuth = options.auth;
     if (options.signal) this.#follow(options.signal);
     if (typeof options.auth !== 'function') this.#know(options.auth ?? null);
@@ -371,7 +372,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /** The one place where it becomes known who is behind a session. */
-  #know(auth: AuthenticationInfo | null, since = this.#since): void {
+  #know(auth: AuthenticationInfo | null, since = this.since): void {
     this.#auth = auth;
     this.#sessions.decided(this, auth);
     if (auth === null || this.closed) return;

@@ -14,6 +14,7 @@ import type { GatewayParts, GatewaySettings } from './gateway-parts.js';
 import { Grants } from './grants.js';
 import { Leaving, backWithin } from './leaving.js';
 import { LostConnections } from './lost-connections.js';
+import { EarlyOrders } from './early-orders.js';
 import { RecentEnds } from './recent-ends.js';
 import { Recovery } from './recovery.js';
 import { RecoveryAnswers } from './recovery-answers.js';
@@ -73,6 +74,7 @@ export class Gateway {
   private readonly connections = new Map<string, ClientConnection>();
   /** Those that are still being decided about, and what is to be done to them as soon as they open. */
   private readonly opening = new Map<Reservation, ConnectionOrder[]>();
+  private readonly early = new EarlyOrders();
   private readonly lost = new LostConnections();
   private readonly places: RequestPlaces;
   private readonly decisions: ChannelDecisions;
@@ -153,7 +155,7 @@ export class Gateway {
   reserve(session: Session): Reservation {
     const { auth } = session;
     const reservation: Reservation = { session, connection: undefined };
-    this.opening.set(reservation, []);
+    this.opening.set(reservation, this.early.of(auth, session.since));
     // One function for all that ends with a session: there may be 100,000 of them.
     session.onClose((reason) => {
       this.opening.delete(reservation);
@@ -342,6 +344,7 @@ export class Gateway {
 
   /** See {@link HeldConnections.orderOpening}. */
   private orderOpening(userId: string, order: ConnectionOrder): number {
+    if (order.kind === 'disconnect') this.early.note(userId, order, ++this.hub.sessions.revocations.order);
     const opening = [...this.opening].filter(([{ session }]) => isUser(session.auth, userId));
     for (const [, orders] of opening) orders.push(order);
     return opening.length;

@@ -1,4 +1,4 @@
-import { Injectable, type ModuleMetadata } from '@nestjs/common';
+import { Injectable, type CanActivate, type ModuleMetadata } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
@@ -40,9 +40,32 @@ class RoomAccess {
   }
 }
 
+let guardHolds: { readonly entered: Queue<unknown>; readonly release: Promise<void> } | undefined;
+
+/** Has guards that come next wait. */
+function holdGuards() {
+  let free!: () => void;
+  const entered = new Queue<unknown>();
+  guardHolds = { entered, release: new Promise<void>((resolve) => (free = resolve)) };
+  const release = () => {
+    guardHolds = undefined;
+    free();
+  };
+  return { entered, held: { release } };
+}
+
+@Injectable()
+class MayHold implements CanActivate {
+  async canActivate(): Promise<boolean> {
+    guardHolds?.entered.push(undefined);
+    await guardHolds?.release;
+    return true;
+  }
+}
+
 const modules = (options: MessagingModuleOptions): ModuleMetadata => ({
   imports: [MessagingModule.forRoot(options)],
-  providers: [RoomAccess, { provide: APP_GUARD, useClass: ReadsUser }],
+  providers: [RoomAccess, { provide: APP_GUARD, useClass: MayHold }, { provide: APP_GUARD, useClass: ReadsUser }],
 });
 const at = ({ url }: TestApp) => new GatewayRequests(`${url}/messages`);
 const connectionsOf = ({ app }: TestApp) => app.get(ClientConnections);
@@ -206,6 +229,25 @@ describe('ClientConnections', () => {
     expect(client.status).toBe(200);
     expect((await client.events.until(({ event }) => event !== 'messaging:ready')).event).toBe('messaging:end');
     await client.ended;
+  });
+
+  test('disconnects a user whose request is still in a guard, as soon as its stream opens, and nobody who comes later', async () => {
+    const { entered, held } = holdGuards();
+    const opening = at(a)
+      .as('slow')
+      .connect({ channels: [{ channel: News.name }] });
+    await entered.next();
+    expect(await connectionsOf(b).disconnect({ userId: 'slow' })).toEqual({ count: 0, complete: true });
+    held.release();
+    await using client = await opening;
+    expect((await client.events.until(({ event }) => event !== 'messaging:ready')).event).toBe('messaging:end');
+    await client.ended;
+    await using later = await at(a)
+      .as('slow')
+      .connect({ channels: [{ channel: News.name }] });
+    expect((await later.events.next()).event).toBe('messaging:ready');
+    await a.app.get(MessagingService).postMessage(News, 'news');
+    expect((await later.events.until(({ event }) => event !== 'messaging:ready')).event).not.toBe('messaging:end');
   });
 
   test('lists who has a channel, and what a user has, on all servers', async () => {

@@ -1,0 +1,33 @@
+import type { AuthenticationInfo } from '../protocol/authentication.js';
+import type { ConnectionOrder } from './connection-order.js';
+
+/** How many users are remembered. */
+const MAX_USERS = 10_000;
+
+interface EarlyOrder {
+  readonly order: ConnectionOrder;
+  /** How many revocations and orders this node had known with it. */
+  readonly count: number;
+}
+
+/**
+ * The last disconnection of each user. It is also for streams whose requests had come before it, although nobody knew yet who was
+ * behind them.
+ */
+export class EarlyOrders {
+  private readonly byUser = new Map<string, EarlyOrder>();
+
+  note(userId: string | number, order: ConnectionOrder, count: number): void {
+    const key = String(userId);
+    // Moves it to the end.
+    this.byUser.delete(key);
+    this.byUser.set(key, { order, count });
+    if (this.byUser.size > MAX_USERS) this.byUser.delete(this.byUser.keys().next().value!);
+  }
+
+  /** @param since - how many revocations and orders were known when the request came */
+  of(auth: AuthenticationInfo | null, since: number): ConnectionOrder[] {
+    const early = auth === null ? undefined : this.byUser.get(String(auth.userId));
+    return early !== undefined && since < early.count ? [early.order] : [];
+  }
+}
