@@ -8,7 +8,7 @@ import { FaultWorld, type FaultBroker } from '../support/fault-world.js';
 // The same as schedules.spec.ts, with other brokers than a single Redis; each schedule has a broker of its own.
 
 const FIRST_SEED = Number(process.env['FAULT_SEED'] ?? 1);
-const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 4 : 1));
+const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 2 : 1));
 const AT_ONCE = 4;
 
 /** Of this process. */
