@@ -103,36 +103,38 @@ export class Revocations {
     return this.hub.hasTransport ? this.tell(known) : Promise.resolve(true);
   }
 
-  /** @returns `undefined` if it is known already */
-  private apply(revocation: Revocation): KnownRevocation | undefined {
+  /**
+   * @param isTold - whether its channel is told of it
+   * @returns `undefined` if it is known already
+   */
+  private apply(revocation: Revocation, isTold = true): KnownRevocation | undefined {
     const { sessions, reporter } = this.hub;
     const known = sessions.revocations.add(revocation);
     if (known === undefined) return undefined;
-    isolate(reporter, 'What is told of a revocation', () => {
-      const withdrawn = withdrawnBy(revocation);
-      // Whoever listens may send it to a browser.
-      const { kind } = withdrawn;
-      this.hub.types.register(
-        withdrawn.constructor as Class,
-        `RevokedAuthentication${kind[0]!.toUpperCase()}${kind.slice(1)}`,
-      );
-      void this.hub.post(revokedAuthenticationChannel(revocation.userId), withdrawn);
-    });
+    if (isTold) isolate(reporter, 'What is told of a revocation', () => this.announce(revocation));
     sessions.revoke(revocation);
     return known;
+  }
+
+  private announce(revocation: Revocation): void {
+    const { hub } = this;
+    const withdrawn = withdrawnBy(revocation);
+    // Whoever listens may send it to a browser.
+    const { kind } = withdrawn;
+    const name = `RevokedAuthentication${kind[0]!.toUpperCase()}${kind.slice(1)}`;
+    hub.types.register(withdrawn.constructor as Class, name);
+    void hub.post(revokedAuthenticationChannel(revocation.userId), withdrawn);
   }
 
   private take({ position, message, postedAt, origin }: Delivery, isTold: boolean): void {
     // What this node has posted without a history has taken effect already.
     if (origin !== 'global') return;
-    const { sessions, reporter } = this.hub;
     try {
       const revocation = readRevocation(message, postedAt);
       if (position !== undefined) this.untold.delete(idOf(revocation));
-      if (isTold) this.apply(revocation);
-      else if (sessions.revocations.add(revocation) !== undefined) sessions.revoke(revocation);
+      this.apply(revocation, isTold);
     } catch (error) {
-      reporter.messageRejected({ channel: REVOCATIONS, error: error as Error });
+      this.hub.reporter.messageRejected({ channel: REVOCATIONS, error: error as Error });
     }
   }
 
