@@ -362,14 +362,9 @@ export class Hub implements PastReader {
     return new Histories(this.gate.guarded(transport.history), {
       message: (...heard) => this.inbound.deliver(...heard),
       gap: (subscription, channel, failure, position) => {
-        const isOfTemplate = subscription !== channel;
         const reason = gapReasonOf(failure);
-        this.audience.tellGap(
-          subscription,
-          reason,
-          isOfTemplate ? undefined : position,
-          isOfTemplate ? channel : undefined,
-        );
+        if (subscription === channel) this.audience.tellGap(subscription, reason, position);
+        else this.audience.tellGap(subscription, reason, undefined, channel);
       },
       lost: (template) => this.audience.tellGap(template, 'broker'),
       failed: (error) => this.reporter.callbackFailed({ callback: 'The delivery of what a history has', error }),
