@@ -78,18 +78,13 @@ export class NodeRequests {
   async ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
     if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
     const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
-    // Moves it to the end, or takes it out.
     try {
       const answer = await this.request(channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
-      this.known.delete(node);
-      this.known.add(node);
+      this.noteKnown(node);
       return answer;
     } catch (error) {
       if (error instanceof TransportUnavailableError) this.known.delete(node);
       throw error;
-    } finally {
-      const [first] = this.known;
-      if (this.known.size > MAX_KNOWN) this.known.delete(first!);
     }
   }
 
@@ -258,6 +253,14 @@ export class NodeRequests {
     this.pending.delete(id);
     clearTimeout(pending.timer);
     return pending;
+  }
+
+  private noteKnown(node: string): void {
+    // Moves it to the end.
+    this.known.delete(node);
+    this.known.add(node);
+    const [first] = this.known;
+    if (this.known.size > MAX_KNOWN) this.known.delete(first!);
   }
 
   private abandon(): void {
