@@ -76,7 +76,7 @@ export class OrderedChannel {
     this.setReading(true);
   }
 
-  /** Goes on after a position; with the first message that has come, if there is none. */
+  /** Delivers what follows a position; without one, everything from the first message that has come. */
   goOn(position: Position | undefined): void {
     if (this.isClosed) return;
     if (position !== undefined) {

@@ -20,7 +20,7 @@ export class Sessions {
   readonly wheel: TimeWheel;
   /** What has been withdrawn. */
   readonly revocations: RevocationList;
-  /** Those of which it may become known. */
+  /** Sessions whose user is not known yet. */
   private readonly undecided = new Set<Session>();
   private readonly nobodys = new Set<Session>();
   /** A set from the second one on. */
