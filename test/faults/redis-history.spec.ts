@@ -2,7 +2,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { filter, firstValueFrom } from 'rxjs';
 import { BEGINNING, type AppendOutcome, type HistoryRead, type HistoryStore } from '../../lib/core/history-store.js';
 import { Hub } from '../../lib/core/hub.js';
 import { defineChannel } from '../../lib/protocol/channel.js';
@@ -675,7 +674,7 @@ test('A listener of a template hears the first messages of channels that were po
     undefined,
     ({ reason }) => told.push(`gap ${reason}`),
   ).ready;
-  const isAway = firstValueFrom(listener.status.pipe(filter(({ state }) => state === 'waiting')));
+  const isAway = reached(listener, 'waiting');
   proxy.mode = 'refuse';
   proxy.cut();
   await isAway;
@@ -687,7 +686,7 @@ test('A listener of a template hears the first messages of channels that were po
   expect(got.filter((each) => each.includes('new'))).toEqual(['outage/new 1', 'outage/new 2']);
   expect(got).toContain('outage/old 2');
   // What Redis has lost with all that it knew, it cannot tell.
-  const isAwayAgain = firstValueFrom(listener.status.pipe(filter(({ state }) => state === 'waiting')));
+  const isAwayAgain = reached(listener, 'waiting');
   proxy.mode = 'refuse';
   proxy.cut();
   await isAwayAgain;

@@ -73,7 +73,7 @@ export class RedisNodes implements AsyncDisposable {
 
 /** The next status that is this one, with this in the text of its error. */
 export function reached(
-  transport: RedisTransport,
+  transport: Pick<RedisTransport, 'status'>,
   state: TransportStatus['state'],
   text = '',
 ): Promise<TransportStatus> {
