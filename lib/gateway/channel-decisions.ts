@@ -1,6 +1,6 @@
 import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
-import { closedRefusal } from './refusal.js';
+import { clientLeft } from './refusal.js';
 import type { RequestPlaces } from './request-places.js';
 import type { Requester } from './requester.js';
 import { Slices } from './slices.js';
@@ -52,7 +52,7 @@ export class ChannelDecisions {
       }
     };
     await Promise.all(Array.from({ length: Math.min(count, MAX_PER_REQUEST) }, work));
-    if (session.closed) throw closedRefusal(session);
+    if (session.closed) throw clientLeft();
     return answers;
   }
 }

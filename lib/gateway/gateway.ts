@@ -33,7 +33,7 @@ import {
 } from './connection-change.js';
 import { ConnectionDirectory, isUser, nodeOf } from './connection-directory.js';
 import { reasonOf, type ConnectionOrder } from './connection-order.js';
-import { Refusal, closedRefusal, noConnection } from './refusal.js';
+import { Refusal, clientLeft, noConnection } from './refusal.js';
 import { readRenewable, readRenewalQuestion, type Renewal, type RenewalQuestion } from './renewal.js';
 import { RequestPlaces } from './request-places.js';
 import type { Requester } from './requester.js';
@@ -216,7 +216,7 @@ export class Gateway {
   ): Promise<ChangeAnswer> {
     const begun = performance.now();
     const { session } = requester;
-    if (session.closed) throw closedRefusal(session);
+    if (session.closed) throw clientLeft();
     const node = nodeOf(connection);
     const { auth } = session;
     if (node === undefined || !this.mayHold(node, connection, auth)) throw noConnection();

@@ -1,15 +1,12 @@
-import type { Session } from '../core/session.js';
-
 /**
  * Why the gateway does not do what a client asks for.
  *
- * - `clientLeft`: nobody waits for the answer any more
- * - `signedOut`: the sign-in of the request was withdrawn or has expired meanwhile
+ * - `clientLeft`: the session of the request has closed. If its sign-in has ended, whoever speaks HTTP says that instead
  * - `noConnection`: the connection does not exist, or is not the requester's
  * - `tooMuch`: the request asks for more than may be asked for at once
  * - `badAnswer`: the server that holds the connection gave an answer that cannot be read
  */
-export type RefusalReason = 'clientLeft' | 'signedOut' | 'noConnection' | 'tooMuch' | 'badAnswer';
+export type RefusalReason = 'clientLeft' | 'noConnection' | 'tooMuch' | 'badAnswer';
 
 /** The gateway does not do what a client asks for; whoever speaks HTTP gives it a status. */
 export class Refusal extends Error {
@@ -22,10 +19,8 @@ export class Refusal extends Error {
 }
 
 /** Why nothing is done for a request whose session has closed. */
-export function closedRefusal({ closeReason }: Session): Refusal {
-  return closeReason === 'revoked' || closeReason === 'expired'
-    ? new Refusal('signedOut', 'The sign-in was withdrawn or has expired')
-    : new Refusal('clientLeft', 'The client has left');
+export function clientLeft(): Refusal {
+  return new Refusal('clientLeft', 'The client has left');
 }
 
 /** Why nothing is done to a connection. */

@@ -3,19 +3,20 @@ import type { Session } from '../core/session.js';
 
 const MESSAGES = { revoked: 'The sign-in was revoked', expired: 'The sign-in has expired' } as const;
 
-/** Whether the sign-in was withdrawn, or has expired. */
-export function isSignedOut({ closeReason }: Session): boolean {
-  return closeReason === 'revoked' || closeReason === 'expired';
+/** Whether a session has closed because its sign-in was revoked or has expired. */
+export function isSignedOut(session: Session): session is Session & { readonly closeReason: keyof typeof MESSAGES } {
+  return session.closeReason === 'revoked' || session.closeReason === 'expired';
 }
 
 /**
- * Refuses a request whose sign-in was withdrawn, or has expired, whenever that happened.
+ * Refuses a request whose sign-in was revoked or has expired, before the request or during it.
  *
- * @param cause - what failed since the session had closed
- * @throws UnauthorizedException whose body gives the reason, by which our client knows it
+ * @param cause - the error that the closed session led to
+ * @throws UnauthorizedException whose body gives the reason, which our client reads
  */
-export function refuseSignedOut({ closeReason }: Session, cause?: unknown): void {
-  if (closeReason !== 'revoked' && closeReason !== 'expired') return;
+export function refuseSignedOut(session: Session, cause?: unknown): void {
+  if (!isSignedOut(session)) return;
+  const { closeReason } = session;
   const body = { statusCode: 401, error: 'Unauthorized', message: MESSAGES[closeReason], reason: closeReason };
   throw new UnauthorizedException(body, cause === undefined ? {} : { cause });
 }

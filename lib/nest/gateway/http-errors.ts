@@ -5,7 +5,6 @@ import { TransportUnavailableError } from '../../protocol/errors.js';
 const STATUSES: Readonly<Record<RefusalReason, number>> = {
   // As nginx calls it; nobody reads it.
   clientLeft: 499,
-  signedOut: HttpStatus.UNAUTHORIZED,
   noConnection: HttpStatus.NOT_FOUND,
   tooMuch: HttpStatus.PAYLOAD_TOO_LARGE,
   badAnswer: HttpStatus.BAD_GATEWAY,
