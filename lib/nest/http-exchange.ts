@@ -4,6 +4,8 @@ import type { RawResponse } from '../sse/response.js';
 /** What the adapters of Nest hand out as the request, as far as it is used here. */
 export interface HttpRequest {
   readonly method?: string;
+  /** The path with its query. */
+  readonly url?: string | undefined;
   readonly headers?: Record<string, string | string[] | undefined>;
   /** Where the client is, by what the application trusts its proxies to say. */
   readonly ip?: string | undefined;
@@ -59,11 +61,38 @@ export function releaseHandlers(request: HttpRequest): void {
   if (request.next !== undefined) request.next = undefined;
 }
 
+/** The response of an adapter, which the adapter sends its headers with. */
+interface HeaderTarget {
+  header(name: string, value: string): unknown;
+}
+
 interface FastifyLike {
   addHook(
     name: 'onRequest' | 'preHandler',
-    hook: (request: { raw: HttpRequest }, reply: { raw: RawResponse }, done: () => void) => void,
+    hook: (request: { raw: HttpRequest }, reply: HeaderTarget & { raw: RawResponse }, done: () => void) => void,
   ): void;
+}
+
+/**
+ * Has each request handled before Nest has bodies read. To be called when modules are made.
+ *
+ * @param handle - is given node's request on Fastify, and Express' own, which is node's as well; goes on by `next`
+ */
+export function beforeBodies(
+  http: HttpAdapterHost,
+  handle: (request: HttpRequest, response: HeaderTarget, next: () => void) => void,
+): void {
+  // A testing module gets its adapter later, and some programs have none.
+  http.init$.subscribe(() => {
+    const { httpAdapter } = http;
+    const type = httpAdapter?.getType?.();
+    if (type === 'fastify') {
+      const fastify = httpAdapter.getInstance<FastifyLike>();
+      fastify.addHook('onRequest', ({ raw }, reply, done) => handle(raw, reply, done));
+    } else if (type === 'express') {
+      httpAdapter.use(handle);
+    }
+  });
 }
 
 /**
@@ -78,20 +107,10 @@ export function takeStreamsInTurn(
   later: (handle: () => void) => void,
   known: () => number,
 ): void {
-  const take = (request: HttpRequest, handle: () => void): void => {
+  beforeBodies(http, (request, _response, next) => {
     request[ARRIVED] = known();
-    if (asksForStream(request)) later(handle);
-    else handle();
-  };
-  // A testing module gets its adapter later, and some programs have none.
-  http.init$.subscribe(() => {
-    const { httpAdapter } = http;
-    const type = httpAdapter?.getType?.();
-    if (type === 'fastify') {
-      httpAdapter.getInstance<FastifyLike>().addHook('onRequest', ({ raw }, _reply, done) => take(raw, done));
-    } else if (type === 'express') {
-      httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => take(request, next));
-    }
+    if (asksForStream(request)) later(next);
+    else next();
   });
 }
 

@@ -1,24 +1,16 @@
 import { HttpException, HttpStatus, Inject, Injectable, VersioningType } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
-import type { RawResponse } from '../../sse/response.js';
+import { beforeBodies } from '../http-exchange.js';
 import { GATEWAY_OPTIONS, GATEWAY_PATH, type GatewayOptions } from './gateway-options.js';
 
-/** What no cache may keep: it is for one client. */
+/** No cache may keep an answer: it is for one client. */
 const CACHE_CONTROL = 'private, no-store';
 
 type Next = (error?: unknown) => void;
-type Respond = Pick<RawResponse, 'setHeader'>;
-
-interface FastifyLike {
-  addHook(
-    name: 'onRequest',
-    hook: (request: { url: string }, reply: { header(name: string, value: string): void }, done: () => void) => void,
-  ): void;
-}
 
 /**
- * Sees to answers to requests of the gateway that are made before its routes are reached: no cache keeps them, and they do not
- * hold what was asked.
+ * Protects the answers to requests of the gateway, also those that are made before its routes are reached: no cache keeps them,
+ * and they repeat nothing of the request.
  */
 @Injectable()
 export class PrivateAnswers {
@@ -29,34 +21,21 @@ export class PrivateAnswers {
     private readonly config: ApplicationConfig,
     @Inject(GATEWAY_OPTIONS) private readonly options: GatewayOptions,
   ) {
-    // Before Nest has bodies read, whose errors are answers as well. A testing module gets its adapter later.
-    http.init$.subscribe(() => this.markRequests());
+    // Before bodies are read: their errors are answers as well.
+    beforeBodies(http, ({ url = '' }, response, next) => {
+      if (this.isOurs(url)) response.header('cache-control', CACHE_CONTROL);
+      next();
+    });
   }
 
-  /** To be called when bodies are being read: what they fail with is answered in words that hold nothing of them. */
+  /** To be called after Nest has registered its body parsers: answers to their errors then repeat nothing of the body. */
   hideBodies(): void {
     const { httpAdapter } = this.http;
-    // Fastify's words are its own.
+    // Fastify's errors repeat nothing of a body.
     if (httpAdapter?.getType?.() !== 'express') return;
     httpAdapter.use((error: unknown, { url }: { url: string }, _response: unknown, next: Next) =>
       next(this.isOurs(url) ? withoutInput(error) : error),
     );
-  }
-
-  private markRequests(): void {
-    const { httpAdapter } = this.http;
-    const type = httpAdapter?.getType?.();
-    if (type === 'fastify') {
-      httpAdapter.getInstance<FastifyLike>().addHook('onRequest', ({ url }, reply, done) => {
-        if (this.isOurs(url)) reply.header('cache-control', CACHE_CONTROL);
-        done();
-      });
-    } else if (type === 'express') {
-      httpAdapter.use(({ url }: { url: string }, response: Respond, next: Next) => {
-        if (this.isOurs(url)) response.setHeader('cache-control', CACHE_CONTROL);
-        next();
-      });
-    }
   }
 
   private isOurs(url: string): boolean {
@@ -82,7 +61,7 @@ function literal(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }
 
-/** What reading a body fails with, as Express' own middleware tells it. */
+/** The error of Express' own body parsers without its text, which may repeat the body. */
 function withoutInput(error: unknown): unknown {
   const { status } = (error ?? {}) as { status?: unknown };
   if (error instanceof HttpException || typeof status !== 'number' || status < 400 || status > 499) return error;
