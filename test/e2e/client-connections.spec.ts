@@ -20,7 +20,7 @@ import {
 } from 'nestjs-messaging';
 import { ChannelDeniedError, MessagingClient } from 'nestjs-messaging/client';
 import { startApp, type TestApp } from '../support/apps.js';
-import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { GatewayRequests, changesTo, frameOf } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
 import { ReadsUser } from '../support/reads-user.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -79,16 +79,11 @@ describe.each([
     const options = { redis: redis.url, gateway: { leaveMs: 0 } };
     await using a = await startApp(modules(options), { adapter: 'Express' });
     await using b = await startApp(modules(options), { adapter: 'Fastify' });
-    // Its stream is at one server; what it changes goes to the other.
-    const send: typeof fetch = (url, init) => {
-      const address = url as string;
-      return fetch(address.endsWith('/channels') ? address.replace(a.url, b.url) : address, init);
-    };
     let user = 'ada phone';
     const failed = new Queue<unknown>();
     const client = new MessagingClient({
       url: `${a.url}/messages`,
-      fetch: send,
+      fetch: changesTo(b, a),
       headers: () => ({ 'x-user': user }),
       onError: (error, { channel }) => failed.push([channel, error]),
     });

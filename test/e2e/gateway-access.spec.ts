@@ -32,7 +32,7 @@ import { EventStreams } from '../../lib/sse/event-streams.js';
 import type { ChannelPosition, ReadyEvent } from '../../lib/protocol/gateway.js';
 import type { Position } from '../../lib/protocol/position.js';
 import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../support/apps.js';
-import { GatewayRequests, frameOf, type Opened } from '../support/gateway-requests.js';
+import { GatewayRequests, changesTo, frameOf, type Opened } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
 import { ReadsUser } from '../support/reads-user.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -524,9 +524,8 @@ test('A client with 1,000 long names swaps all of them, in parts that servers ca
   await using b = await startApp(modules(options));
   const statuses: number[] = [];
   // Streams come to one server, changes to the other.
-  const send: typeof fetch = async (url, init) => {
-    const address = url as string;
-    const response = await fetch(address.endsWith('/channels') ? address.replace(a.url, b.url) : address, init);
+  const send: typeof fetch = async (...asked) => {
+    const response = await changesTo(b, a)(...asked);
     statuses.push(response.status);
     return response;
   };

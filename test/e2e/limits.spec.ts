@@ -46,13 +46,10 @@ const from = (address: string) => ({ 'x-forwarded-for': address });
 
 /** How many answers there are of each status, with what they say of when to come back. */
 function statuses(answers: readonly (SseClient | Response)[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const answer of answers) {
+  return countsOf(answers, (answer) => {
     const after = answer instanceof SseClient ? answer.headers['retry-after'] : answer.headers.get('retry-after');
-    const key = after == null ? String(answer.status) : `${answer.status} after ${after} s`;
-    counts[key] = (counts[key] ?? 0) + 1;
-  }
-  return counts;
+    return after == null ? String(answer.status) : `${answer.status} after ${after} s`;
+  });
 }
 
 describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
@@ -288,7 +285,11 @@ async function untilOpen(ask: () => Promise<SseClient>): Promise<void> {
 }
 
 function statusesOf(answers: readonly (SseClient | Response)[]): Record<string, number> {
+  return countsOf(answers, ({ status }) => String(status));
+}
+
+function countsOf<T>(items: readonly T[], keyOf: (item: T) => string): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { status } of answers) counts[status!] = (counts[status!] ?? 0) + 1;
+  for (const key of items.map(keyOf)) counts[key] = (counts[key] ?? 0) + 1;
   return counts;
 }

@@ -11,7 +11,7 @@ import {
 } from 'nestjs-messaging';
 import { MessagingClient, type ClientStatus, type MessageGap } from 'nestjs-messaging/client';
 import { startApp, type AdapterName, type TestApp } from '../support/apps.js';
-import { GatewayRequests, frameOf } from '../support/gateway-requests.js';
+import { GatewayRequests, changesTo, frameOf } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
@@ -168,10 +168,7 @@ describe.each([
     const client = new MessagingClient({
       url: `${holder.url}/messages`,
       headers: () => ({ 'x-sign-in': JSON.stringify(tokens()) }),
-      fetch: (input, init) => {
-        const url = input as string;
-        return fetch(url.endsWith('/channels') ? url.replace(holder.url, other.url) : url, init);
-      },
+      fetch: changesTo(other, holder),
     });
     client.onStatus(statuses.push);
     client.onGap(gaps.push);
@@ -236,10 +233,7 @@ test('A renewal that cannot reach the server of the stream for a while is tried 
       given.push(next.expiresAt);
       return { 'x-sign-in': JSON.stringify(next) };
     },
-    fetch: (input, init) => {
-      const url = input as string;
-      return fetch(url.endsWith('/channels') ? url.replace(holder.url, other.url) : url, init);
-    },
+    fetch: changesTo(other, holder),
   });
   ends.push(() => client.close());
   client.onStatus(statuses.push);

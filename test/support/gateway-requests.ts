@@ -27,6 +27,14 @@ export class Opened implements AsyncDisposable {
   }
 }
 
+/** A `fetch` for clients whose stream is `at` one server and whose changes go to the `other` one. */
+export function changesTo(other: { readonly url: string }, at: { readonly url: string }): typeof fetch {
+  return (input, init) => {
+    const url = input as string;
+    return fetch(url.endsWith('/channels') ? url.replace(at.url, other.url) : url, init);
+  };
+}
+
 /** What one client asks of one server. */
 export class GatewayRequests {
   constructor(
