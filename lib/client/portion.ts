@@ -1,4 +1,4 @@
-/** How much goes into one request, to subscribe and to unsubscribe together. */
+/** The size of one request, for subscribing and unsubscribing together. */
 const MAX_BYTES = 40_000;
 const encoder = new TextEncoder();
 
@@ -8,10 +8,10 @@ export function room(): { bytes: number } {
 }
 
 /**
- * As many of some items as go into one request: many servers take bodies of no more than 100 kB, and hand on to each
- * other no more than `limits.maxMessageBytes`.
+ * Takes as many items as fit into one request: many servers accept bodies of at most 100 kB, and hand on to each other at
+ * most `limits.maxMessageBytes`.
  *
- * @param left - how much room there is; what is taken is taken off
+ * @param left - the room that is left; it shrinks by the items that are taken
  */
 export function portionOf<T>(items: Iterable<T>, left = room()): T[] {
   const portion: T[] = [];

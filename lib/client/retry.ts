@@ -12,7 +12,7 @@ const LONGEST_MS = 30_000;
  */
 export const HURRIED_MS = 250;
 
-/** What an attempt has failed by. */
+/** The error of a failed attempt. */
 type RetryError = Error & { readonly retryAfterMs?: number | undefined };
 
 /** The waits for further attempts at something that fails. */
@@ -23,7 +23,7 @@ export class Retry {
   #timer: unknown;
   /** When an attempt may come, by `now`, if somebody is in a hurry. */
   #hurriedAt = 0;
-  /** For how long the server has asked for no attempt, and until when that is, by `now`. */
+  /** The wait that the server has asked for, and its end by `now`. */
   #asked = { ms: 0, until: 0 };
 
   constructor(clock: Clock, attempt: () => void) {
@@ -35,14 +35,14 @@ export class Retry {
     return this.#timer !== undefined;
   }
 
-  /** For how long the server has asked for no attempt from now on, in milliseconds. */
+  /** How much of the wait that the server has asked for is left, in milliseconds. */
   get askedMs(): number {
     const { ms, until } = this.#asked;
     // Not for longer if the clock is set back.
     return Math.max(0, Math.min(ms, until - this.#clock.now()));
   }
 
-  /** Notes for how long the server asks for no attempt, also if none is wanted now. */
+  /** Notes how long the server asks the client to wait, even if the client has nothing to ask for now. */
   noteAsked(error: RetryError | undefined): void {
     const { retryAfterMs: ms } = error ?? {};
     if (ms) this.#asked = { ms, until: this.#clock.now() + ms };

@@ -72,7 +72,7 @@ export async function failureOf(response: Response, url: string, clock: Clock): 
   return { error, status, reason };
 }
 
-/** Whether the body gives this reason; it may be anything, of anybody on the way. */
+/** Whether the body gives this reason. The body may be anything: a proxy may have sent it. */
 async function saysRevoked(response: Response): Promise<boolean> {
   try {
     const { reason } = (await response.json()) as { readonly reason?: unknown };

@@ -205,7 +205,7 @@ export class ServerStream {
       case 'messaging:position':
         // Older servers name no channels.
         for (const answer of (JSON.parse(data) as Partial<PositionEvent>).channels ?? []) {
-          // The stream may have begun without any channel. Before it is ready, it says so of histories alone.
+          // The stream may have begun without any channel. Before it is ready, it sends positions of histories alone.
           this.#hasPositions ||= this.isReady;
           if (wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
         }
@@ -213,7 +213,7 @@ export class ServerStream {
       case 'messaging:withdrawn':
         for (const channel of (JSON.parse(data) as WithdrawnEvent).channels) {
           this.confirmed.delete(channel);
-          // What is under way may have asked for it again.
+          // A change that is under way may have asked for it again.
           if (!this.#answerBy) this.#held.delete(channel);
           this.#refused({ channel, error: 'CHANNEL_DENIED' });
         }
@@ -264,7 +264,7 @@ export class ServerStream {
       if (!this.#isOver) this.#settle(subscribe, answer);
       if (this.#isOver) return;
       this.#answerBy = 0;
-      // If it was not renewed, the server says so again.
+      // If the server did not renew it, it sends `messaging:expiring` again.
       if (renew) this.#mustRenew = false;
       for (const channel of unsubscribe) this.#held.delete(channel);
       if (this.#hasFailed) receiver.status({ state: 'open' });

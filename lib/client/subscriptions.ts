@@ -113,7 +113,7 @@ export class Subscriptions {
     } else this.deliver(frame, position, [registration]);
   }
 
-  /** Takes a gap in a channel, which is nothing to those who have the messages behind it, or get them, from the past. */
+  /** Takes a gap in a channel. Listeners that have later messages from the past, or will get them, have no gap. */
   gap(told: unknown): void {
     const { position } = (told ?? {}) as { readonly position?: Position };
     const registrations = this.of(nameOf(told));
@@ -179,7 +179,7 @@ export class Subscriptions {
   }
 }
 
-/** Whether what comes at a position is for a listener: one that has been given the past may have been given more than the others. */
+/** Whether a message at a position is for a listener: the past may have brought a listener further than the others. */
 function hears({ listener, until }: Registration, position: Position | undefined): boolean {
   return !listener && !(until && isUpTo(position, until));
 }

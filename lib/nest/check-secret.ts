@@ -5,9 +5,9 @@ const MIN_LENGTH = 32;
 const MAX_SECRETS = 10;
 
 /**
- * What the module's option `secret` may be.
+ * Checks the module's option `secret`.
  *
- * @throws ConfigurationError that says what is wrong, and nothing of the secret
+ * @throws ConfigurationError that names the fault and never quotes the secret
  */
 export const checkSecret: OptionCheck = (value) => {
   const problem = problemOf(value);

@@ -3,7 +3,7 @@ import type { ClientAddress } from '../sse/client-limits.js';
 import { rawRequest, type HttpRequest } from './http-exchange.js';
 import type { LoggingReporter } from './logging-reporter.js';
 
-/** Whoever comes from there is behind a proxy, or on the same machine or network: one address for many. */
+/** Addresses of proxies and of the same machine or network: many clients may share one. */
 const PRIVATE = new BlockList();
 for (const [net, bits] of [
   ['10.0.0.0', 8],
@@ -19,16 +19,16 @@ PRIVATE.addAddress('::1', 'ipv6');
 PRIVATE.addSubnet('fc00::', 7, 'ipv6');
 PRIVATE.addSubnet('fe80::', 10, 'ipv6');
 
-/** What all clients count as that a trusted proxy names by something else than an address: it may be their own text. */
+/** One address for all clients that a trusted proxy names by something other than an address, which may be text of their own. */
 const UNKNOWN = 'unknown';
 
-/** Tells where clients are, for the limits of each address. */
+/** Finds the addresses of clients, for the limits of each address. */
 export class ClientAddresses {
   private hasHinted = false;
 
   constructor(private readonly reporter: LoggingReporter) {}
 
-  /** The address of a client, as Express or Fastify tell it, which know the proxies that they may trust. */
+  /** The address of a client, from Express or Fastify: they know which proxies the application trusts. */
   of(request: HttpRequest): ClientAddress {
     const { ip } = request;
     if (typeof ip !== 'string') return undefined;
@@ -38,7 +38,7 @@ export class ClientAddresses {
     return countedAddress(ip, isForwarded);
   }
 
-  /** Once, since a client can send such a header as well. */
+  /** Once, because a client can send such a header too. */
   private hint(): void {
     if (this.hasHinted) return;
     this.hasHinted = true;
@@ -52,10 +52,10 @@ export class ClientAddresses {
 }
 
 /**
- * What an address is counted as: of IPv6, a client has a whole /64.
+ * The address that a client counts by. For IPv6 it is the /64, because one client usually has all of it.
  *
  * @param isForwarded - whether a trusted proxy names it
- * @returns `undefined` for one that may be that of many clients, and for what is no address, unless a trusted proxy names it
+ * @returns `undefined` for a text that many clients may share, or that is not an address, unless a trusted proxy names it
  */
 export function countedAddress(text: string, isForwarded: boolean): ClientAddress {
   const address = withoutPort(text);
@@ -68,12 +68,12 @@ export function countedAddress(text: string, isForwarded: boolean): ClientAddres
   return isForwarded || !PRIVATE.check(written, 'ipv6') ? networkOf(written) : undefined;
 }
 
-/** Some proxies name the port as well. */
+/** Some proxies add the port. */
 function withoutPort(text: string): string {
   return /^\[(.*)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
 }
 
-/** The first 64 bits of an address of IPv6 in its shortest form. */
+/** The first 64 bits of an IPv6 address in its shortest form. */
 function networkOf(address: string): string {
   const [head = [], tail = []] = address.split('::').map((part) => part.split(':').filter((group) => group !== ''));
   const last = tail.at(-1)?.includes('.') ? 1 : 0;

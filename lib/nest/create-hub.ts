@@ -7,7 +7,7 @@ import type { LoggingReporter } from './logging-reporter.js';
 import type { ResolvedMessagingOptions } from './messaging-options.js';
 import { refuseBundledRules } from './refuse-bundled-rules.js';
 
-/** Makes the hub of an application, by its options. It holds what is posted until it is released. */
+/** Makes the hub of an application from its options. It holds posts until it is released. */
 export async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
   const { redis, transport, prefix, limits, types = [], validateOnPost, revocation, secret = [] } = options;
   refuseBundledRules();
@@ -28,7 +28,7 @@ export async function createHub(options: ResolvedMessagingOptions, reporter: Log
     revocationTtlMs: revocation?.ttlMs,
   });
   for (const type of types) hub.types.register(type);
-  // Until the handlers are found, which is when all modules are ready.
+  // Until the handlers are found: when all modules are ready.
   hub.holdPosts();
   return hub;
 }

@@ -7,7 +7,7 @@ export interface HttpRequest {
   /** The path with its query. */
   readonly url?: string | undefined;
   readonly headers?: Record<string, string | string[] | undefined>;
-  /** Where the client is, by what the application trusts its proxies to say. */
+  /** The address of the client. If the application trusts its proxy, the proxy names it. */
   readonly ip?: string | undefined;
   /** Of node's request. */
   readonly socket?: { readonly remoteAddress?: string | undefined } | null;
@@ -25,7 +25,7 @@ export interface HttpRequest {
 // and not a WeakMap, because it is set for every request of the application.
 const RESPONSE = Symbol('nestjs-messaging:response');
 
-// How many revocations were known when a request arrived; set for every request, like the former.
+// How many revocations were known when a request arrived. Set for every request, like RESPONSE.
 const ARRIVED = Symbol('nestjs-messaging:arrived');
 
 // Set on node's response once an event stream answers on it.
@@ -47,7 +47,7 @@ export function responseOf(request: HttpRequest): RawResponse | undefined {
   return raw[RESPONSE] ?? raw.res;
 }
 
-/** How many revocations were known when a request arrived; `undefined` for what is no HTTP request. */
+/** How many revocations were known when a request arrived; `undefined` outside HTTP. */
 export function arrivalOf(request: HttpRequest): number | undefined {
   return rawRequest(request)[ARRIVED];
 }

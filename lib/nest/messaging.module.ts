@@ -94,10 +94,10 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
   })
   .build();
 
-/** The token of what the application gave, before its defaults are filled in. @internal */
+/** The token of the application's options, before the defaults are filled in. @internal */
 export const GIVEN_OPTIONS = MODULE_OPTIONS_TOKEN;
 
-/** How long the start waits until the revocations are known that other servers have made; messages of those wait on. */
+/** How long the start waits until it knows the revocations of other servers; messages of those wait on. */
 const REVOCATIONS_MS = 5_000;
 
 const REQUEST_SCOPED: Provider[] = [
@@ -137,7 +137,7 @@ const GATEWAY: Provider[] = [
 const ENGINE: Provider[] = [
   {
     provide: MESSAGING_OPTIONS,
-    // Not there if the module was imported by its name alone, for which Nest would blame a token that nobody knows.
+    // Missing if MessagingModule itself was imported, not forRoot(). Nest's own error would name this token, which nobody knows.
     inject: [{ token: MODULE_OPTIONS_TOKEN, optional: true }],
     useFactory: resolveOptions,
   },

@@ -2,13 +2,13 @@ import { HttpException, HttpStatus, Injectable } from '@nestjs/common';
 import { LimitReached } from '../core/limit-reached.js';
 import type { Session } from '../core/session.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
-import type { Limits } from '../protocol/limits.js';
 import { ClientLimits, type ClientAddress } from '../sse/client-limits.js';
 import { ClientAddresses } from './client-addresses.js';
+import type { RequestBounds } from './gateway/client-requests.js';
 import { responseOf, type HttpRequest } from './http-exchange.js';
 import { LoggingReporter } from './logging-reporter.js';
 
-/** Holds the requests of clients to the limits. */
+/** Applies the limits to the requests of clients. */
 @Injectable()
 export class RequestLimits {
   private readonly addresses: ClientAddresses;
@@ -20,8 +20,8 @@ export class RequestLimits {
     this.addresses = new ClientAddresses(reporter);
   }
 
-  /** How much may be in one request. */
-  get perRequest(): Pick<Limits, 'maxNamesPerRequest' | 'maxRequestBytes'> {
+  /** How much one request may contain. */
+  get perRequest(): RequestBounds {
     return this.limits.values;
   }
 
@@ -30,9 +30,9 @@ export class RequestLimits {
   }
 
   /**
-   * Takes the place of a stream before anything is waited for; it is given back when the session closes.
+   * Takes a place for a stream before it waits for anything. The place is given back when the session closes.
    *
-   * @returns who asks for the stream
+   * @returns the sign-in of the request
    * @throws LimitReached (rejects) if it is one too many
    */
   async enter(request: HttpRequest, session: Session): Promise<AuthenticationInfo | null> {
@@ -53,11 +53,14 @@ export class RequestLimits {
     this.limits.change(connection, address);
   }
 
-  /** What a request is answered with that fails by this: if it is one too many, the response says when to come back, in whole seconds. */
+  /**
+   * The HTTP error for a request that fails with this error. If a limit is reached, the response also says when to come back, in
+   * whole seconds.
+   */
   errorOf(error: unknown, request: HttpRequest): unknown {
     if (!(error instanceof LimitReached)) return error;
     const { limit, isOfServer, message, retryAfterMs } = error;
-    // Of one client it may be nothing but its own fault, but the operator cannot know by anything else that a limit is too low.
+    // The client itself may be at fault. But if the limit is too low, this line is how the operator learns it.
     this.reporter.warn(`limit ${limit}`, `A client was refused. ${message}`);
     responseOf(request)?.setHeader('retry-after', Math.max(1, Math.ceil(retryAfterMs / 1_000)));
     return new HttpException(message, isOfServer ? HttpStatus.SERVICE_UNAVAILABLE : HttpStatus.TOO_MANY_REQUESTS);

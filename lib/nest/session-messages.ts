@@ -27,7 +27,7 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
     hub: Hub,
     revocations: Revocations,
     private readonly findSession: (action: string) => Session,
-    /** May throw something else in place of the error of a session that has closed. */
+    /** May throw another error in place of the one that says the session has closed. */
     private readonly refuse?: (session: Session, error: SessionClosedError) => void,
   ) {
     super(hub, revocations);

@@ -100,7 +100,7 @@ export class SseExchange {
     try {
       return await handle();
     } catch (error) {
-      // Whatever a handler fails at then, it fails since its session has ended.
+      // If the session has ended with its sign-in, that is the cause of any error.
       refuseSignedOut(session);
       throw error;
     }

@@ -65,7 +65,7 @@ export function Sse(path: string | string[] = '/', options: SseRouteOptions = {}
     const route: SseRoute = { ...routeOptions, handler: name };
     injectedParameter('@Sse()', SseExchangePipe)(target, key, count);
     if (StreamSignal.isAskedFor(target, key)) addFirst(StreamSignal.provide(), target, key, count + 1);
-    // With what decorators below this one have noted on the method.
+    // With the metadata of decorators below this one.
     const wrapped = standIn(original, function (...args) {
       const exchange = args[count];
       // Called by other code, a test for one, it is the method as it was written.

@@ -8,13 +8,13 @@ import { isGatewayController } from './gateway/gateway.controller.js';
 import { findSharedRoute, routesOf } from './gateway/shared-routes.js';
 import { LoggingReporter } from './logging-reporter.js';
 
-/** How long an application may take to ask for shutdown hooks after it has begun to listen, in milliseconds. */
+/** How long after the start of listening an application may still enable shutdown hooks, in milliseconds. */
 const PATIENCE_MS = 1_000;
 
-/** Variables by which test runners are known: shutdown hooks are of no use there. */
+/** Environment variables of test runners, where shutdown hooks are of no use. */
 const TEST_RUNNERS = ['JEST_WORKER_ID', 'VITEST', 'NODE_TEST_CONTEXT'];
 
-/** Warns, once at the start, of settings that work and are hardly meant. */
+/** Warns once, at the start, about settings that work but are probably a mistake. */
 @Injectable()
 export class StartupHints implements OnApplicationBootstrap {
   constructor(
@@ -54,7 +54,7 @@ export class StartupHints implements OnApplicationBootstrap {
   }
 
   private lookForHooks(): void {
-    // Nest listens to it if the application has asked for hooks; who listens otherwise ends the process in a way of their own.
+    // Nest listens if the application has enabled hooks. Any other listener ends the process in its own way.
     if (process.listenerCount('SIGTERM') > 0) return;
     this.reporter.warn(
       'no shutdown hooks',

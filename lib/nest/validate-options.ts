@@ -29,7 +29,7 @@ const TRANSPORT_METHODS = ['start', 'publish', 'subscribe', 'unsubscribe', 'clos
 
 const LIMITS: Record<string, OptionCheck> = {
   ...Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((limit) => [limit, wholeNumber(1)])),
-  // As many as one server hands on to another.
+  // One server hands on no more to another.
   maxNamesPerRequest: wholeNumber(1, MAX_UNSUBSCRIBED),
 };
 
@@ -118,7 +118,7 @@ export function resolveOptions(options: MessagingOptions | undefined): ResolvedM
       );
     }
   }
-  // The error for an unknown option lists these too, which are checked before.
+  // EXTRAS are checked before; the error for an unknown option must list them too.
   checkOptions(options, path, { ...MODULE, ...EXTRAS });
   if (options.redis !== undefined && options.transport !== undefined) {
     throw new ConfigurationError(`${path}: give either "redis" or "transport", not both`);

@@ -12,7 +12,7 @@ export interface AuthenticationInfo {
   readonly expiresAt?: number | undefined;
 }
 
-/** Whether two are the same in all that is known of them. */
+/** Whether two sign-ins have the same content. */
 export function isSameSignIn(one: AuthenticationInfo, other: AuthenticationInfo): boolean {
   return one === other || JSON.stringify(contentOf(one)) === JSON.stringify(contentOf(other));
 }

@@ -187,8 +187,8 @@ export function describe(value: unknown): string {
 }
 
 /**
- * What kind of value something is, and not which: for what came from elsewhere, or is about to leave, since contents of messages have
- * no place in logs and errors. Takes any value; never throws.
+ * The kind of a value, without the value: for incoming and outgoing data, because logs and errors must not show contents of messages.
+ * Takes any value; never throws.
  */
 export function kindOf(value: unknown): string {
   if (value === '') return 'an empty string';

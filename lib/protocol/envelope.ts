@@ -95,7 +95,7 @@ function parse(payload: string): unknown {
   try {
     return JSON.parse(payload);
   } catch (error) {
-    // The words of the engine hold a part of it.
+    // The engine's error text quotes a part of it.
     throw new InvalidMessageError('it is not JSON', { cause: error });
   }
 }

@@ -75,7 +75,7 @@ export interface ChangeRequest {
   readonly unsubscribe?: readonly string[];
   /**
    * Whether the sign-in of this request, of the same user and lasting longer, takes the place of the one that the stream was opened
-   * with. It is decided anew what of the stream's channels the client may have; see {@link ExpiringEvent}.
+   * with. The server then decides again which of the stream's channels the client may have; see {@link ExpiringEvent}.
    */
   readonly renew?: boolean;
 }
@@ -155,12 +155,12 @@ export interface PositionEvent {
  * Why subscriptions of an open stream have ended.
  *
  * - `ended`: the application ended them (`ClientConnections.unsubscribe`)
- * - `revoked`, `expired`: the sign-in that they were granted to is not valid any more, and is not the one of the stream
- * - `denied`: they were decided about anew, for a renewed sign-in
+ * - `revoked`, `expired`: the sign-in that they were granted to is no longer valid, and is not the one of the stream
+ * - `denied`: a renewed sign-in may not have them
  */
 export type WithdrawalReason = 'ended' | 'revoked' | 'expired' | 'denied';
 
-/** Data of the event `messaging:withdrawn`: the stream has these channels no more. They may be asked for again. */
+/** Data of the event `messaging:withdrawn`: the subscriptions of the stream to these channels have ended. A client may ask for them again. */
 export interface WithdrawnEvent {
   readonly channels: readonly string[];
   readonly reason: WithdrawalReason;
@@ -168,7 +168,8 @@ export interface WithdrawnEvent {
 
 /**
  * Data of the event `messaging:expiring`: the sign-in that the stream was opened with expires. Unless a {@link ChangeRequest} with `renew`
- * comes before, the stream then ends with `messaging:expired`, and its client comes back. Told again after half of the time that is left.
+ * comes first, the stream then ends with `messaging:expired`, and its client comes back. The event is sent again after half of the time
+ * that is left.
  */
 export interface ExpiringEvent {
   /** How long the sign-in lasts, in milliseconds. */

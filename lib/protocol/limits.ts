@@ -73,7 +73,7 @@ export interface Limits {
   readonly maxRecoveriesPerSecondPerAddress: number;
 }
 
-/** Fills in the defaults, of which some follow from other limits: all connections that may be open may also come back at once. */
+/** Fills in the defaults. Some follow from other limits, because all open connections may come back at once. */
 export function resolveLimits(given: Partial<Limits> = {}): Limits {
   const { maxConnections = 100_000, maxConnectionsPerUser = 100, maxConnectionsPerAddress = 5_000 } = given;
   const perUser = Math.max(50, Math.ceil(maxConnectionsPerUser / 10));

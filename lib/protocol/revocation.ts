@@ -10,11 +10,11 @@ import { ConfigurationError } from './errors.js';
 import { identity } from './identity.js';
 import { readList, readObject, readText, readWholeNumber } from './wire-reader.js';
 
-/** The channel by which servers tell each other, without the prefix of the library's own. */
+/** The channel that carries revocations between servers, without the prefix of the library's own channels. */
 export const REVOCATIONS_NAME = 'revocations';
 export const REVOCATIONS = RESERVED_PREFIX + REVOCATIONS_NAME;
 
-/** Of ids and scopes that other servers tell of, which applications choose. */
+/** The longest id or scope that is read from another server. Applications choose them. */
 const MAX_TEXT_LENGTH = 10_000;
 const MAX_SCOPES = 10_000;
 
@@ -60,16 +60,16 @@ export function toRevocation(userId: unknown, what: unknown, at: number): Revoca
   );
 }
 
-/** What was withdrawn, as it was given to `revokeAuthentication`. */
+/** The second argument of the `revokeAuthentication` call that made a revocation. */
 export function withdrawnBy({ authId, scopes }: Revocation): RevokedAuthentication {
   if (authId !== undefined) return new RevokedAuthenticationAuthId(authId);
   return scopes === undefined ? new RevokedAuthenticationUser() : new RevokedAuthenticationScope(scopes);
 }
 
 /**
- * Reads what another server has posted.
+ * Reads a revocation that another server has posted.
  *
- * @param postedAt - when it was posted, in milliseconds since 1970: servers of earlier versions say no more
+ * @param postedAt - when it was posted, in milliseconds since 1970: servers of earlier versions send no other time
  * @throws InvalidMessageError for anything else
  */
 export function readRevocation(value: unknown, postedAt: number): Revocation {

@@ -54,7 +54,7 @@ export interface MessageSourceOptions {
 const INFO = Symbol.for('nestjs-messaging:class');
 const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
 
-// Their values are looked at below, together.
+// Their values are checked together, below.
 const WITHOUT_NAME: Record<string, OptionCheck> = { key: () => undefined, clients: () => undefined };
 const OPTIONS: Record<string, OptionCheck> = { name: () => undefined, ...WITHOUT_NAME };
 
@@ -80,11 +80,11 @@ export function Serializable(options: SerializableOptions = {}): ClassDecorator 
 }
 
 /**
- * {@link Serializable} without a decorator: for code that is shared with a page whose tools take none.
+ * {@link Serializable} without a decorator: for code that is shared with a page whose build tools do not support decorators.
  *
  * @param name - the name on the wire
  * @returns the class
- * @throws ConfigurationError for what is no class, for a name that cannot stand on the wire, and for unknown options
+ * @throws ConfigurationError for a value that is not a class, for a name that cannot be sent, and for unknown options
  * @example
  * ```ts
  * class User {
@@ -218,7 +218,7 @@ export function typeName(target: Class | Function): string {
   return classInfo(target)?.name ?? nameOf(target) ?? '';
 }
 
-/** What to do about a class that is not known by its name, or whose name {@link isMinified}; in errors. */
+/** The advice in errors about a class whose name is unknown or {@link isMinified minified}. */
 export const NAME_IT = "name it with defineMessage('name', Class)";
 
 /**

@@ -115,7 +115,7 @@ function keep<V>(map: Map<string, V>, key: string, value: V, max: number): V {
   return value;
 }
 
-/** Whether a name is of the messages of sources: a reserved one, and yet the application's. */
+/** Whether a name is that of a channel for messages of sources: it has the reserved prefix but belongs to the application. */
 export function isOfSource(name: string): boolean {
   return name.startsWith(`${RESERVED_PREFIX}${FROM}/`);
 }

@@ -23,7 +23,7 @@ export class TypeRegistry {
   /**
    * Makes a class known under its wire name.
    *
-   * @param name - that of a class of the library's own, which a minifier may have renamed
+   * @param name - given only for the library's own classes, which a minifier may have renamed
    * @returns whether it was not yet
    * @throws ConfigurationError where this application uses another class of that name: its messages would arrive as
    *   the wrong class

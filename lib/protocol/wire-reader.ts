@@ -57,7 +57,7 @@ export function readFlag(value: unknown, path: string): boolean {
   throw wrong(path, 'true or false', value);
 }
 
-/** @throws InvalidMessageError for what is neither a sign-in nor `null` */
+/** @throws InvalidMessageError for anything but a sign-in or `null` */
 export function readAuth(value: unknown, path: string): AuthenticationInfo | null {
   if (value === null) return null;
   try {
@@ -68,7 +68,7 @@ export function readAuth(value: unknown, path: string): AuthenticationInfo | nul
 }
 
 function wrong(path: string, expected: string, value: unknown): InvalidMessageError {
-  // Numbers are places and times, of the library itself.
+  // Numbers here are the library's own offsets and times, not contents of messages.
   const found = typeof value === 'number' ? String(value) : kindOf(value);
   return new InvalidMessageError(`${path} must be ${expected}, not ${found}`);
 }

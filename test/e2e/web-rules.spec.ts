@@ -187,7 +187,7 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
     ['a stream', '/messages', BODY, {}, 200],
     ['a native stream', GET, undefined, {}, 200],
     ['none of its channels', `/messages?channel=${TOKEN}`, undefined, {}, 403],
-    ['a query that is none', `/messages?channel[${TOKEN}]=${TOKEN}`, undefined, {}, 400],
+    ['a query of another kind', `/messages?channel[${TOKEN}]=${TOKEN}`, undefined, {}, 400],
     ['nothing that is named', '/messages', undefined, {}, 400],
     ['the end', GET, undefined, { 'last-event-id': 'messaging:end' }, 204],
     ['a guard', GET, undefined, { 'x-banned': 'yes' }, 403],

@@ -40,7 +40,7 @@ export class ClientChannels implements ChannelDecider {
   async decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer> {
     const began = performance.now();
     const error = this.faultOf(channel);
-    // Which anybody can tell by the name.
+    // The name alone shows this, so it needs neither a hint nor a delay.
     if (error === 'INVALID_CHANNEL') return { channel, error };
     if (error !== undefined) this.hints.explain(channel);
     const deciders = error === undefined ? this.decidersOf(channel) : [];
@@ -81,7 +81,7 @@ export class ClientChannels implements ChannelDecider {
     return (isTemplate(channel) ? authorizers?.all : authorizers?.each) ?? [];
   }
 
-  /** @param asked - is given the name if authorizers are asked */
+  /** @param asked - receives the name of each channel or template whose authorizers are asked */
   private async allows({ name, params }: TemplateMatch, client: ClientContext, asked: string[]): Promise<boolean> {
     const definition = this.hub.definitions.of(name);
     if (definition === 'unclear') return false;

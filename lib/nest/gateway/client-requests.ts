@@ -11,7 +11,7 @@ import type { RequestedReplay } from '../../gateway/replay-request.js';
 import { positionFrom } from '../../protocol/position.js';
 import { exceedsJsonBytes } from './json-length.js';
 
-/** How much may be in one request. */
+/** How much one request may contain. */
 export type RequestBounds = Pick<Limits, 'maxNamesPerRequest' | 'maxRequestBytes'>;
 
 /** Channels, and how far the client says to have read some of them. */
@@ -62,8 +62,8 @@ export function readChangeRequest(body: unknown, bounds: RequestBounds): Request
 }
 
 /**
- * The channels that `GET {path}?channel=a&channel=b` opens a stream with. Read from the address itself: the parser of queries that an
- * application has chosen may make something else of more than 20 values.
+ * The channels that `GET {path}?channel=a&channel=b` opens a stream with. Read from the URL itself, because the query parser of the
+ * application may change lists of more than 20 values.
  *
  * @throws BadRequestException without any
  * @throws PayloadTooLargeException if there are more than a request may name
@@ -80,7 +80,7 @@ export function readChannelQuery(url: string, bounds: RequestBounds): string[] {
 /** @throws PayloadTooLargeException if the body of a request is longer than it may be */
 export function assertShort(headers: IncomingHttpHeaders, body: unknown, { maxRequestBytes }: RequestBounds): void {
   const length = headers['content-encoding'] === undefined ? headers['content-length'] : undefined;
-  // Of one that comes in chunks, or compressed, only the parser of the application has seen how long it is.
+  // If it is chunked or compressed, only the application's parser has seen its length.
   const isLong = length === undefined ? exceedsJsonBytes(body, maxRequestBytes) : !(Number(length) <= maxRequestBytes);
   if (!isLong) return;
   throw new PayloadTooLargeException(`Send ${maxRequestBytes} bytes at most in one request (limits.maxRequestBytes)`);
@@ -112,9 +112,9 @@ function fieldOf(body: unknown, name: string): unknown {
 }
 
 /**
- * Of a body without `channels`, which may ask for none.
+ * The channels of a body without `channels`, which may ask for none.
  *
- * @throws BadRequestException for one that was meant for somebody else, or has misspelt it
+ * @throws BadRequestException for other fields: the body was meant for another route, or misspells `channels`
  */
 function noChannels(body: object): [] {
   if (Object.keys(body).every((field) => field === 'from' || field === 'channels')) return [];

@@ -11,7 +11,7 @@ import { ConfigurationError } from '../../protocol/errors.js';
 import { errorText } from '../log-text.js';
 import { standIn } from '../stand-in.js';
 
-/** Decorators that an application gives: for classes, for methods, or for both. */
+/** Decorators of the application: for classes, for methods, or for both. */
 type Decorator = ClassDecorator | MethodDecorator;
 type AnyDecorator = (target: object, key?: string, descriptor?: PropertyDescriptor) => unknown;
 
@@ -19,7 +19,7 @@ const ENHANCERS = [GUARDS_METADATA, PIPES_METADATA, INTERCEPTORS_METADATA, EXCEP
 
 /**
  * Puts decorators of the application above a controller and each of its routes, in this order. One that fits only classes, or
- * only methods, decorates those, and throws a TypeError at the others.
+ * only methods, decorates those; it must throw a TypeError at the others.
  *
  * @throws ConfigurationError for a decorator that fits neither, that fails, that replaces a route, or that has not been called
  */
@@ -41,7 +41,7 @@ export function decorateController(controller: Type, decorators: readonly Decora
   for (const route of routes) runOnce(controller, routeOf(prototype, route));
 }
 
-/** One that is for classes only, or for methods only, throws a TypeError at the others; anything else is its own fault. */
+/** A decorator for classes only, or for methods only, throws a TypeError at the others. Any other error is a fault of its own. */
 function assertFits(place: string, ofClass: unknown, ofRoutes: unknown): void {
   const misuse = [ofClass, ofRoutes].find((error) => error instanceof ConfigurationError);
   if (misuse !== undefined) throw misuse;
@@ -58,7 +58,7 @@ function assertFits(place: string, ofClass: unknown, ofRoutes: unknown): void {
   );
 }
 
-/** Gives the controller methods of its own, since metadata is the method's: another application in this process has it not. */
+/** Gives the controller its own methods: metadata belongs to the method, and applications in one process share the inherited one. */
 function takeRoutes(prototype: object): string[] {
   const inherited = Object.getPrototypeOf(prototype) as object;
   const names = Object.getOwnPropertyNames(inherited).filter(
@@ -94,7 +94,7 @@ function decorateRoute(decorate: AnyDecorator, prototype: object, name: string, 
   );
 }
 
-/** A decorator that takes arguments and was not called gives the decorator itself. */
+/** A decorator factory that was not called returns the decorator. */
 function replaced(answer: unknown, place: string): ConfigurationError {
   return new ConfigurationError(
     `${place} must not replace what it decorates, and gave ${describe(answer)}; a decorator that is made by a function has to be ` +
@@ -110,7 +110,7 @@ function failureOf(act: () => void): unknown {
   }
 }
 
-/** What a decorator adds to the controller and to its route would run twice for each request. */
+/** Takes from a route the enhancers that its controller has too: they would run twice for each request. */
 function runOnce(controller: Type, route: Function): void {
   for (const key of ENHANCERS) {
     const ofController = (Reflect.getMetadata(key, controller) ?? []) as unknown[];

@@ -2,12 +2,12 @@ import type { Hub } from '../../core/hub.js';
 import { isTemplate, quote } from '../../protocol/channel-name.js';
 import type { LoggingReporter } from '../logging-reporter.js';
 
-/** So many names are explained; clients choose them. */
+/** How many names are explained. There is a limit because clients choose them. */
 const MAX_EXPLAINED = 4;
 
 /**
- * Reports why the application offers no client a channel that one has asked for: a client is never told, and a developer
- * cannot see it otherwise. Once for each name and for few of them; not in production, where anybody may ask for anything.
+ * Logs why the application offers a requested channel to no client: clients never learn it, and developers cannot see it
+ * otherwise. It logs each name once, and only a few names. It logs nothing in production, where strangers may ask for any name.
  */
 export class DenialHints {
   private readonly explained = new Set<string>();
@@ -30,7 +30,7 @@ export class DenialHints {
     );
   }
 
-  /** @returns `undefined` if that is reported elsewhere */
+  /** @returns `undefined` if the reason is reported elsewhere */
   private reasonOf(channel: string): string | undefined {
     const { definitions } = this.hub;
     if (definitions.of(channel) === 'unclear') return undefined;

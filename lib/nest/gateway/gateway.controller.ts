@@ -130,7 +130,7 @@ class GatewayController implements OnApplicationBootstrap {
   }
 
   private errorOf(error: unknown, request: object, session: Session): unknown {
-    // Whatever it fails by, it fails since the session has ended.
+    // If the session has ended with its sign-in, that is the cause of any error.
     refuseSignedOut(session);
     return httpErrorOf(this.limits.errorOf(error, request));
   }
@@ -150,7 +150,7 @@ export function createGatewayController({
   return MountedGatewayController;
 }
 
-/** Whether a class is one that {@link createGatewayController} has made. */
+/** Whether {@link createGatewayController} has made a class. */
 export function isGatewayController(type: unknown): boolean {
   return typeof type === 'function' && type.prototype instanceof GatewayController;
 }

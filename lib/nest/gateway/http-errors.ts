@@ -10,10 +10,10 @@ const STATUSES: Readonly<Record<RefusalReason, number>> = {
   badAnswer: HttpStatus.BAD_GATEWAY,
 };
 
-/** What a request is answered with that fails by this. */
+/** The HTTP error for a request that fails with this error. */
 export function httpErrorOf(error: unknown): unknown {
   if (error instanceof TransportUnavailableError) {
-    // Its own text says where Redis is, and what the servers are called.
+    // The error's own text names the address of Redis and the ids of servers.
     return new GatewayTimeoutException('The server that holds the stream did not answer in time');
   }
   if (!(error instanceof Refusal)) return error;

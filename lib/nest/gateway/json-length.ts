@@ -1,6 +1,6 @@
 /**
- * Whether a value that was read from JSON takes more than so many bytes of JSON again, written without spaces. Unlike
- * `JSON.stringify`, it does not call itself for what is nested, which a client may do as deeply as it likes.
+ * Whether a value that was read from JSON takes more than `maxBytes` as JSON without spaces. Unlike `JSON.stringify`, it is not
+ * recursive: a client may nest values as deeply as it likes.
  */
 export function exceedsJsonBytes(value: unknown, maxBytes: number): boolean {
   let left = maxBytes;
@@ -15,7 +15,7 @@ export function exceedsJsonBytes(value: unknown, maxBytes: number): boolean {
     const items: readonly unknown[] = isArray ? next : Object.values(next);
     left -= 2 + Math.max(0, items.length - 1);
     if (!isArray) for (const key of Object.keys(next)) left -= leafLength(key) + 1;
-    // One by one: as arguments, they could be too many for the stack.
+    // One by one: as arguments of one call, they could overflow the stack.
     if (left >= 0) for (const item of items) rest.push(item);
   }
   return left < 0;

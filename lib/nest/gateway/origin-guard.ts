@@ -3,7 +3,7 @@ import { describe, quote } from '../../protocol/channel-name.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
 
-/** How many foreign origins are told of in the log. */
+/** How many foreign origins the log names. */
 const MAX_TOLD = 10;
 const DEFAULT_PORT = /:(?:80|443)$/;
 
@@ -12,7 +12,7 @@ type HeaderValue = number | string | readonly string[] | undefined;
 /** A request as both adapters hand it out. */
 interface BrowserRequest {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** As the adapter knows it, which may trust a proxy for it. */
+  /** From the adapter, which may take it from a proxy that it trusts. */
   readonly host?: unknown;
 }
 
@@ -24,9 +24,8 @@ interface BrowserResponse {
 }
 
 /**
- * Refuses requests that a page of another site makes in its visitor's name, since a browser adds the visitor's cookies to them.
- * A page of another origin is let in if the application's CORS says so, or the option `origins`. Whoever is no browser says
- * nothing of an origin.
+ * Refuses requests that pages of other sites make, because the browser adds its user's cookies to them. Pages of another origin
+ * are let in if the application's CORS or the option `origins` allows it. Clients other than browsers send no origin.
  */
 @Injectable()
 export class OriginGuard implements CanActivate {
@@ -51,7 +50,7 @@ export class OriginGuard implements CanActivate {
 
   private isAllowed(request: BrowserRequest, response: BrowserResponse): boolean {
     const { origin, 'sec-fetch-site': site } = request.headers;
-    // The browser itself compares what the page asks for with where it is from, whatever a proxy makes of the host.
+    // The browser compares the page's origin with the URL itself, so a proxy that changes the host does not matter.
     if (site === 'same-origin' || site === 'none') return true;
     if (typeof origin !== 'string') return site === undefined && origin === undefined;
     if (this.allowed.has(origin)) return true;
@@ -76,13 +75,13 @@ export class OriginGuard implements CanActivate {
 }
 
 function hostsOf({ headers, host }: BrowserRequest): string[] {
-  // HTTP/2 calls it the authority.
+  // In HTTP/2 it is the authority.
   return [headers['host'], headers[':authority'], host]
     .filter((name) => typeof name === 'string')
     .map((name) => name.toLowerCase().replace(DEFAULT_PORT, ''));
 }
 
-/** @returns an empty text for an origin that has no host, as that of a page in a sandbox */
+/** @returns an empty text for an origin without a host, such as that of a page in a sandbox */
 function hostOf(origin: string): string {
   return /^https?:\/\/([^/?#\s]+)$/.exec(origin)?.[1]?.toLowerCase().replace(DEFAULT_PORT, '') ?? '';
 }

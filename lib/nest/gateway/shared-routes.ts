@@ -8,7 +8,7 @@ import {
 } from '@nestjs/common/constants.js';
 import type { DecoratedMethod } from '../decorated-methods.js';
 
-/** What Nest's decorators say of a handler. */
+/** The route that Nest's decorators give a handler. */
 interface HandlerRoute {
   readonly method: RequestMethod;
   readonly paths: readonly string[];
@@ -23,7 +23,7 @@ export interface SharedRoute {
   readonly route: string;
 }
 
-/** The route of a method of a controller, if it has one. */
+/** The route of a controller's method, in a list, which is empty if the method has none. */
 export function routesOf(handler: Function): readonly HandlerRoute[] {
   const method = Reflect.getMetadata(METHOD_METADATA, handler) as RequestMethod | undefined;
   if (method === undefined) return [];
@@ -32,10 +32,10 @@ export function routesOf(handler: Function): readonly HandlerRoute[] {
 }
 
 /**
- * The first route of the application that the gateway shares. Nest then asks only the handler whose module comes first.
+ * The first route of the application that the gateway has too. Nest calls only the handler whose module comes first.
  *
  * @param isGateway - whether a class is the gateway's controller
- * @param applicationId - by which Nest keeps the paths of modules
+ * @param applicationId - the id that Nest keeps the paths of modules under
  */
 export function findSharedRoute(
   handlers: readonly DecoratedMethod<HandlerRoute>[],
@@ -51,10 +51,10 @@ export function findSharedRoute(
   return undefined;
 }
 
-/** The method and path of each route, and its version. Names of parameters do not tell paths apart. */
+/** The method, path and version of each route. Paths that differ only in the names of parameters are the same. */
 function keysOf({ wrapper, marks }: DecoratedMethod<HandlerRoute>, applicationId: string): string[] {
   const { metatype, host } = wrapper;
-  // Of another host it is another place.
+  // A route of another host is another route.
   if (typeof metatype !== 'function' || Reflect.getMetadata(HOST_METADATA, metatype) !== undefined) return [];
   const prefix = host === undefined ? [] : list(Reflect.getMetadata(MODULE_PATH + applicationId, host.metatype));
   const version = Reflect.getMetadata(VERSION_METADATA, metatype) as unknown;

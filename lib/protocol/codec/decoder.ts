@@ -236,7 +236,7 @@ export class Decoder {
     return value;
   }
 
-  /** The classes of the language throw errors of their own if they do not take something, which hold it. */
+  /** Classes of the language throw errors of their own for wrong values, and their texts quote the value. */
   #made({ tag }: ReadNote, data: unknown): object {
     let cause: unknown;
     try {
