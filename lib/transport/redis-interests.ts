@@ -122,10 +122,10 @@ export class RedisInterests {
     }
   }
 
-  /** @returns the interest, unless it had been dropped before or never was */
-  drop(name: string): Interest | undefined {
+  /** @returns the topics that nobody wants any more; none if it had been dropped before or never was taken */
+  drop(name: string): Topic[] {
     const interest: Writable<Interest> | undefined = this.interests.get(name);
-    if (interest === undefined || interest.expiresAt !== undefined) return undefined;
+    if (interest === undefined || interest.expiresAt !== undefined) return [];
     confirm(interest);
     // Whoever takes it up again has lost nothing.
     interest.isPromised = interest.hasLoss = false;
@@ -133,7 +133,7 @@ export class RedisInterests {
     interest.expiresAt = performance.now() + LINGER_MS;
     this.dropped.add(interest);
     this.timer ??= setTimeout(this.forget, LINGER_MS).unref();
-    return interest;
+    return interest.topics.filter((topic) => !isWanted(topic));
   }
 
   close(): void {
@@ -179,8 +179,15 @@ export class RedisInterests {
   };
 }
 
+/** Resolves when all that an interest is heard by is registered, or it is dropped. */
+export function whenHeard(interest: Interest): Promise<void> {
+  if (isHeard(interest)) confirm(interest);
+  else interest.ready ??= new Deferred();
+  return interest.ready?.promise ?? Promise.resolve();
+}
+
 /** All that its name or template is heard by is registered. */
-export function confirm(interest: Interest): void {
+function confirm(interest: Interest): void {
   interest.isPromised = true;
   interest.ready?.resolve();
   interest.ready = undefined;
@@ -210,6 +217,6 @@ export function isWanted(topic: Topic): boolean {
 }
 
 /** Whether Redis has acknowledged all that an interest is heard by. */
-export function isHeard({ topics }: Interest): boolean {
+function isHeard({ topics }: Interest): boolean {
   return topics.every(({ state }) => state === 'registered');
 }

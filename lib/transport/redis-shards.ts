@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Deferred } from '../core/deferred.js';
 import type { SubscribeOptions } from '../core/transport.js';
 import { TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import type { PayloadReader } from './payload-reader.js';
@@ -7,7 +6,7 @@ import type { PublisherListener } from './post-problem.js';
 import { CLASSIC, RedisAgreement } from './redis-agreement.js';
 import { addressOf, membersOf, type RedisClient } from './redis-client.js';
 import { GROUPS, groupOf, slotOfGroup } from './redis-groups.js';
-import { NOTICED_MS, RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
+import { NOTICED_MS, RedisInterests, isWanted, whenHeard, type Topic } from './redis-interests.js';
 import type { RedisNames } from './redis-names.js';
 import { PendingBytes } from './redis-publisher.js';
 import { RedisShard, type ShardListener, type ShardSettings } from './redis-shard.js';
@@ -133,18 +132,13 @@ export class RedisShards {
   subscribe(name: string, _options?: SubscribeOptions): Promise<void> {
     if (this.isClosed) return Promise.resolve();
     const interest = this.interests.take(name, false);
-    if (isHeard(interest)) {
-      confirm(interest);
-      return Promise.resolve();
-    }
     for (const topic of interest.topics) this.ownerOf(topic)?.registrar.request(topic);
-    interest.ready ??= new Deferred();
-    return interest.ready.promise;
+    return whenHeard(interest);
   }
 
   /** See {@link Transport.unsubscribe}. */
   unsubscribe(name: string): void {
-    const topics = this.interests.drop(name)?.topics.filter((topic) => !isWanted(topic)) ?? [];
+    const topics = this.interests.drop(name);
     let isChange = false;
     for (const topic of topics) isChange = this.ownerOf(topic)?.registrar.drop([topic]) || isChange;
     if (isChange) this.listener.changed();

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { Deferred } from '../core/deferred.js';
 import type { SubscribeOptions } from '../core/transport.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { PayloadReader } from './payload-reader.js';
 import { CLASSIC, RedisAgreement } from './redis-agreement.js';
 import { isDenial, membersOf, type RedisClient } from './redis-client.js';
-import { RedisInterests, confirm, isHeard, isWanted, type Topic } from './redis-interests.js';
+import { RedisInterests, whenHeard, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 import { RedisRegistrar } from './redis-registrar.js';
@@ -103,18 +102,13 @@ export class RedisSubscriber {
   subscribe(name: string, options?: SubscribeOptions): Promise<void> {
     if (this.isClosed) return Promise.resolve();
     const interest = this.interests.take(name, options?.interop);
-    if (isHeard(interest)) {
-      confirm(interest);
-      return Promise.resolve();
-    }
     for (const topic of interest.topics) this.registrar?.request(topic);
-    interest.ready ??= new Deferred();
-    return interest.ready.promise;
+    return whenHeard(interest);
   }
 
   /** See {@link Transport.unsubscribe}. */
   unsubscribe(name: string): void {
-    const topics = this.interests.drop(name)?.topics.filter((topic) => !isWanted(topic)) ?? [];
+    const topics = this.interests.drop(name);
     // What nobody wants does not keep the transport from being ready.
     if (this.registrar?.drop(topics) === true) this.listener.changed();
   }
