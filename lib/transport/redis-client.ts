@@ -63,6 +63,11 @@ export function isReply(error: Error): boolean {
   return error.name === 'ReplyError';
 }
 
+/** Whether a command was not sent: the link has ended, of which its listener is about to be told. */
+export function isUnsent(error: Error): boolean {
+  return error.message.startsWith("Stream isn't writeable");
+}
+
 // WRONGPASS and NOAUTH are of Redis 6 and later; the ERR forms are older.
 const REFUSALS = /^(WRONGPASS|NOAUTH|NOPERM|DENIED|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index)/;
 

@@ -5,7 +5,7 @@ import { TransportUnavailableError } from '../protocol/errors.js';
 import { HistoryBatch, countForBatch, readAppendAnswer, type PendingPost } from './redis-history-batch.js';
 import { APPEND_SCRIPT } from './redis-history-scripts.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
-import { isElsewhere, isReply, replyText } from './redis-client.js';
+import { isElsewhere, isReply, isUnsent, replyText } from './redis-client.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 import { MAX_PENDING_BYTES } from './redis-publisher.js';
@@ -220,8 +220,7 @@ export class RedisHistoryAppends {
 
   private failed(lane: Lane, batch: HistoryBatch, error: Error, wasUnclear: boolean): void {
     const isAnswer = isReply(error);
-    const isUnsent = error.message.startsWith("Stream isn't writeable");
-    if (isAnswer || isUnsent) batch.isUnclear = wasUnclear;
+    if (isAnswer || isUnsent(error)) batch.isUnclear = wasUnclear;
     if (isAnswer) batch.lastError = error;
     if (!isAnswer || isPassing(error)) {
       if (codeOf(error) === 'READONLY') this.link!.checkRole();

@@ -1,7 +1,7 @@
 import { Deferred } from '../core/deferred.js';
 import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import { ClusterMember } from './cluster-member.js';
-import { addressOf, causeOf, isDenial, isRefusal, isReply, type RedisClient } from './redis-client.js';
+import { addressOf, causeOf, isDenial, isRefusal, isReply, isUnsent, type RedisClient } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
 import { RedisRole, ReplicaError } from './redis-role.js';
 
@@ -125,6 +125,15 @@ export class RedisLink {
     this.destroySocket();
   }
 
+  /** Ends a connection for subscriptions that hears nothing of what is published. @returns why */
+  cutDeaf(): Error {
+    const cause = new Error('beats do not come back');
+    const text = `the subscription to ${this.address} hears nothing of what is published, though its connection lives`;
+    const error = new TransportUnavailableError(`${text}; it is made anew`, { cause });
+    this.cut(error);
+    return error;
+  }
+
   /** Looks at the role again; a link that cannot ask for it is made anew, which asks first. */
   checkRole(): void {
     if (!this.isUp) return;
@@ -153,9 +162,9 @@ export class RedisLink {
     });
   }
 
-  /** Whether a command was not sent: the link has ended, of which its listener is about to be told. */
+  /** See {@link isUnsent}. */
   isUnsent(error: Error): boolean {
-    return error.message.startsWith("Stream isn't writeable");
+    return isUnsent(error);
   }
 
   /** Nothing has been heard since the start: from now on that counts as a failure. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
+import { ConfigurationError, type MessagingError } from '../protocol/errors.js';
 import { Backoff } from './backoff.js';
 import type { PayloadReader } from './payload-reader.js';
 import { askHearers } from './redis-hearers.js';
@@ -166,8 +166,9 @@ export class RedisShard {
 
   /** Its groups have changed: the beat is in one of them. */
   regroup(): void {
-    if (this.groups.size === 0 || this.groups.has(this.beatGroup)) return;
-    [this.beatGroup] = this.groups as unknown as [number];
+    const [group] = this.groups;
+    if (group === undefined || this.groups.has(this.beatGroup)) return;
+    this.beatGroup = group;
     this.registrar.renameBeat();
   }
 
@@ -251,11 +252,8 @@ export class RedisShard {
   }
 
   private deaf(): void {
-    const { address } = this.subscriber;
-    const cause = new Error('beats do not come back');
-    const text = `the subscription to ${address} hears nothing of what is published, though its connection lives`;
-    const error = new TransportUnavailableError(`${text}; it is made anew`, { cause });
-    this.subscriber.cut(error);
+    const error = this.subscriber.cutDeaf();
+    // Which of the two is connected to the wrong Redis is not known.
     if (++this.deafCount === 2) this.commands.cut(error);
   }
 

@@ -374,10 +374,7 @@ export class RedisTransport implements Transport {
 
   private deaf(): void {
     const { commands, subscriber } = this.links!;
-    const cause = new Error('beats do not come back');
-    const text = `the subscription to ${subscriber!.address} hears nothing of what is published, though its connection lives`;
-    const error = new TransportUnavailableError(`${text}; it is made anew`, { cause });
-    subscriber!.cut(error);
+    const error = subscriber!.cutDeaf();
     // Which of the two is connected to the wrong Redis is not known.
     if (++this.deafCount === 2) commands.cut(error);
   }

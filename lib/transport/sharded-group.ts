@@ -1,5 +1,5 @@
 import type { PublisherListener } from './post-problem.js';
-import { isElsewhere } from './redis-client.js';
+import { isElsewhere, isUnsent } from './redis-client.js';
 import { RedisPublisher, type PendingBytes, type PublishLink } from './redis-publisher.js';
 import type { RedisShard } from './redis-shard.js';
 
@@ -69,7 +69,7 @@ export class ShardedGroup implements PublishLink {
   isUnsent(error: Error): boolean {
     if (isElsewhere(error)) this.stalled = 'moved';
     else if (error.message.startsWith('NOSCRIPT')) this.stalled ??= 'untaught';
-    else return error.message.startsWith("Stream isn't writeable");
+    else return isUnsent(error);
     return true;
   }
 
