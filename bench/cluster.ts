@@ -5,6 +5,7 @@ import { RedisTransport } from '../lib/transport/redis-transport.js';
 import { RedisCluster } from '../test/support/redis-cluster.js';
 import { RedisProbe } from '../test/support/redis-probe.js';
 import type { BenchOptions } from './run.js';
+import { cpuOf } from './support/redis.js';
 import { report, type Table } from './support/table.js';
 
 const ROUNDS = 5;
@@ -44,7 +45,7 @@ async function measure(cluster: RedisCluster, listening: Listening, rounds: numb
       for (const { transport } of listeners) await Promise.all(wanted.map((name) => transport.subscribe(name)));
       const used: number[][] = [];
       for (let round = 0; round < rounds; round++)
-        used.push(await cpuOf(cluster, () => pass(poster, listeners, names)));
+        used.push(await mastersCpuOf(cluster, () => pass(poster, listeners, names)));
       const name = `${setting}, two nodes listen to ${listening}`;
       sum.push({ name, at, samples: used.map((each) => each.reduce((all, one) => all + one, 0)) });
       most.push({ name, at, samples: used.map((each) => Math.max(...each)) });
@@ -80,7 +81,7 @@ async function pass({ transport }: Node, listeners: readonly Node[], names: read
 }
 
 /** What each master takes for each post, in microseconds. */
-async function cpuOf({ servers }: RedisCluster, action: () => Promise<void>): Promise<number[]> {
+async function mastersCpuOf({ servers }: RedisCluster, action: () => Promise<void>): Promise<number[]> {
   const used = (): Promise<number[]> => Promise.all(servers.map(({ url }) => cpu(url)));
   const before = await used();
   await action();
@@ -89,7 +90,5 @@ async function cpuOf({ servers }: RedisCluster, action: () => Promise<void>): Pr
 
 async function cpu(url: string): Promise<number> {
   using probe = new RedisProbe(url);
-  const info = await probe.redis.info('cpu');
-  const seconds = (key: string): number => Number(new RegExp(`^${key}:(.+)`, 'm').exec(info)![1]);
-  return (seconds('used_cpu_user') + seconds('used_cpu_sys')) * 1e6;
+  return await cpuOf(probe.redis);
 }

@@ -1,18 +1,13 @@
 // A server with a gateway, in a process of its own: forked with the URL of a Redis. Posts, and measures the turns of its event
 // loop.
 import 'reflect-metadata';
-import { once } from 'node:events';
-import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { ExpressAdapter } from '@nestjs/platform-express';
 import { defineChannel, MessagingModule, MessagingService } from 'nestjs-messaging';
+import { startServer } from './application.js';
 import { answerCalls } from './pinned-process.js';
 
 const Channels = defineChannel('bench/:number', undefined, { clients: true });
 
-@Module({
+const { app, port } = await startServer({
   imports: [
     MessagingModule.forRoot({
       redis: process.argv[2],
@@ -20,22 +15,14 @@ const Channels = defineChannel('bench/:number', undefined, { clients: true });
       limits: { maxConnectionsPerUser: 100_000 },
     }),
   ],
-})
-class AppModule {}
-
-const app = await NestFactory.create(AppModule, new ExpressAdapter(), { logger: ['error'] });
-await app.init();
-const server = app.getHttpServer() as Server;
-// Room for all clients that connect at once.
-server.listen({ port: 0, host: '127.0.0.1', backlog: 10_000 });
-await once(server, 'listening');
+});
 const messaging = app.get(MessagingService);
 let isWatching = false;
 let longestTurnMs = 0;
 let last = 0;
 
 const calls = {
-  port: () => (server.address() as AddressInfo).port,
+  port: () => port,
   post,
   watch,
   /** Watches no longer. */

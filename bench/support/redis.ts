@@ -42,9 +42,7 @@ export class Redis {
 
   /** What it has used since its start, in microseconds of CPU. */
   async cpu(): Promise<number> {
-    const info = await this.client.info('cpu');
-    const seconds = (key: string) => Number(new RegExp(`^${key}:(.+)`, 'm').exec(info)![1]);
-    return (seconds('used_cpu_user') + seconds('used_cpu_sys')) * 1e6;
+    return cpuOf(this.client);
   }
 
   async stop(): Promise<void> {
@@ -52,4 +50,11 @@ export class Redis {
     this.child.kill();
     await once(this.child, 'exit');
   }
+}
+
+/** What a Redis has used since its start, in microseconds of CPU. */
+export async function cpuOf(client: Client): Promise<number> {
+  const info = await client.info('cpu');
+  const seconds = (key: string) => Number(new RegExp(`^${key}:(.+)`, 'm').exec(info)![1]);
+  return (seconds('used_cpu_user') + seconds('used_cpu_sys')) * 1e6;
 }

@@ -1,12 +1,8 @@
 // A server of event streams that says when it revoked a user's sign-ins: forked with the URL of a Redis.
 import 'reflect-metadata';
-import { once } from 'node:events';
-import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { Controller, Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { ExpressAdapter } from '@nestjs/platform-express';
+import { Controller } from '@nestjs/common';
 import { Messages, MessagingModule, MessagingService, Sse, type SessionMessages } from 'nestjs-messaging';
+import { startServer } from './application.js';
 import { answerCalls } from './pinned-process.js';
 
 @Controller()
@@ -17,7 +13,7 @@ class Streams {
   }
 }
 
-@Module({
+const { app, port } = await startServer({
   imports: [
     MessagingModule.forRoot({
       redis: process.argv[2],
@@ -26,18 +22,11 @@ class Streams {
     }),
   ],
   controllers: [Streams],
-})
-class AppModule {}
-
-const app = await NestFactory.create(AppModule, new ExpressAdapter(), { logger: ['error'] });
-await app.init();
-const server = app.getHttpServer() as Server;
-server.listen({ port: 0, host: '127.0.0.1', backlog: 10_000 });
-await once(server, 'listening');
+});
 const messaging = app.get(MessagingService);
 
 const calls = {
-  port: () => (server.address() as AddressInfo).port,
+  port: () => port,
   /** @returns when it was called, by the clock of the machine, in milliseconds */
   revoke: async (userId: string) => {
     const calledAt = performance.timeOrigin + performance.now();
