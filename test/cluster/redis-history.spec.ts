@@ -47,6 +47,7 @@ describe('A history in a Cluster', () => {
     const [{ history: other }] = await nodes.node(connect());
     for (const name of names) await history.append(name, { payload: 'before' }, BOUNDS);
     const { now: moment } = await other.changes();
+    // Redis tells moments from posts by the millisecond: the clock itself has to go on, and no event tells of that.
     await new Promise((resolve) => setTimeout(resolve, 5));
     for (const name of names.slice(0, 20)) await history.append(name, { payload: 'after' }, BOUNDS);
     const since = { moment, laterMs: 0 };

@@ -372,7 +372,7 @@ async function moment(store: HistoryStore): Promise<HistoryMoment> {
   return (await store.changes!()).now;
 }
 
-/** Clocks tell milliseconds. */
+/** Stores tell moments from posts by the millisecond, so the clock itself has to go on: no event tells of that. */
 async function pass(ms: number): Promise<void> {
   for (const end = performance.now() + ms; performance.now() < end;)
     await new Promise((resolve) => setTimeout(resolve, ms));
