@@ -269,15 +269,10 @@ export class RedisShards {
   }
 
   private forget(topics: readonly Topic[]): void {
-    const byShard = new Map<RedisShard, Topic[]>();
-    for (const topic of topics) {
-      const shard = this.ownerOf(topic);
-      if (shard === undefined || topic.state === 'unregistered') continue;
-      const its = byShard.get(shard);
-      if (its === undefined) byShard.set(shard, [topic]);
-      else its.push(topic);
+    for (const shard of this.all) {
+      const isIts = (topic: Topic): boolean => topic.state !== 'unregistered' && this.ownerOf(topic) === shard;
+      shard.registrar.unsubscribe(topics.filter(isIts));
     }
-    for (const [shard, its] of byShard) shard.registrar.unsubscribe(its);
   }
 
   private receive(shard: RedisShard, key: string, payload: string): void {

@@ -52,7 +52,7 @@ export class RedisSubscriber {
   ) {
     this.interests = new RedisInterests(names, (topics) => this.unregister(topics));
     this.agreement = new RedisAgreement(false, () => listener.changed());
-    this.classicKey = names.toPublish(CLASSIC);
+    this.classicKey = names.classic(CLASSIC);
     this.beatKey = names.toPublish(`${RESERVED_PREFIX}beat/${randomUUID()}`);
   }
 
