@@ -25,6 +25,7 @@ import {
 import { MessagingClient } from 'nestjs-messaging/client';
 import { merge } from 'rxjs';
 import { realClock } from '../../lib/client/clock.js';
+import { Deferred } from '../../lib/core/deferred.js';
 import { startApp, type TestApp, type TestAppOptions } from './apps.js';
 import { Queue } from './queue.js';
 import { SseClient } from './sse-client.js';
@@ -52,8 +53,7 @@ const gates = new Map<string, { readonly entered: Queue<void>; readonly opened: 
 
 /** Has the requests of a user wait at a place. */
 export function gateAt(place: Place, userId: string) {
-  let open!: () => void;
-  const opened = new Promise<void>((resolve) => (open = resolve));
+  const { promise: opened, resolve: open } = new Deferred();
   const entered = new Queue<void>();
   gates.set(`${place} ${userId}`, { entered, opened });
   return { entered, open };
