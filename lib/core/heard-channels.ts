@@ -58,6 +58,7 @@ export class HeardChannels {
   }
 
   close(): void {
-    for (const something of [...this.wanting]) this.found(something);
+    this.wanting.clear();
+    this.whole?.resolve();
   }
 }
