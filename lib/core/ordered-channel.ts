@@ -123,10 +123,10 @@ export class OrderedChannel {
   }
 
   /** Whether everything up to a position is delivered, and nothing else. */
-  isAt({ epoch, offset }: Position): boolean {
+  isAt(position: Position): boolean {
     const { last } = this;
     // The first that is heard may be one before the place that the store has told.
-    return !this.isReading && !this.isSilent && last?.epoch === epoch && last.offset === offset;
+    return !this.isReading && !this.isSilent && last !== undefined && isSame(last, position);
   }
 
   isQuietSince(time: number): boolean {
@@ -134,10 +134,10 @@ export class OrderedChannel {
   }
 
   /** @param before - when it was quiet last, at least */
-  compare({ epoch, offset }: Position, before: number): void {
+  compare(position: Position, before: number): void {
     const { last } = this;
-    if (!this.isQuietSince(before) || (last!.epoch === epoch && last!.offset === offset)) return;
-    if (epoch !== BEGINNING.epoch) void this.read();
+    if (!this.isQuietSince(before) || isSame(last!, position)) return;
+    if (position.epoch !== BEGINNING.epoch) void this.read();
   }
 
   close(): void {
@@ -293,4 +293,8 @@ export function isNext(last: Position, { epoch, offset }: Position): boolean {
 /** Whether a position is known not to be after another one. */
 export function isBehind(last: Position, { epoch, offset }: Position): boolean {
   return last.epoch === epoch && offset <= last.offset;
+}
+
+export function isSame(one: Position, other: Position): boolean {
+  return one.epoch === other.epoch && one.offset === other.offset;
 }

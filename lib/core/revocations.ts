@@ -17,7 +17,7 @@ import { BEGINNING, isLastPage } from './history-store.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
 import { isolate } from './isolate.js';
-import { isBehind } from './ordered-channel.js';
+import { isBehind, isSame } from './ordered-channel.js';
 import { MAX_REVOCATIONS, idOf, type KnownRevocation } from './revocation-list.js';
 import { revokedAuthenticationChannel } from './revoked-channel.js';
 
@@ -288,10 +288,6 @@ export class Revocations {
 
 function revocationsChannel(name: string, options?: ChannelOptions): Channel<Revocation> {
   return reservedChannel<Revocation>(name, undefined, options) as Channel<Revocation>;
-}
-
-function isSame(one: Position, other: Position): boolean {
-  return one.epoch === other.epoch && one.offset === other.offset;
 }
 
 async function waitFor(ms: number): Promise<void> {

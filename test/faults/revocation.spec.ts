@@ -6,7 +6,7 @@ import {
   revokedAuthenticationChannel,
 } from 'nestjs-messaging';
 import { Inbox } from 'nestjs-messaging/testing';
-import { Queue } from '../support/queue.js';
+import { reached } from '../support/redis-nodes.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 import {
@@ -108,13 +108,6 @@ async function heardByAll(witnesses: readonly Reader[], text: string): Promise<v
   }
 }
 
-const reached = async ({ messaging }: Server, state: string): Promise<void> => {
-  const states = new Queue<string>();
-  const subscription = messaging.status.subscribe((status) => states.push(status.state));
-  await states.until((each) => each === state);
-  subscription.unsubscribe();
-};
-
 async function cut(servers: readonly Server[]): Promise<void> {
   for (const { proxy } of servers) {
     proxy.mode = 'refuse';
@@ -124,7 +117,7 @@ async function cut(servers: readonly Server[]): Promise<void> {
 
 async function heal(servers: readonly Server[]): Promise<void> {
   for (const { proxy } of servers) proxy.mode = 'pass';
-  for (const server of servers) await reached(server, 'ready');
+  for (const server of servers) await reached(server.messaging, 'ready');
 }
 
 /** What is in the way of a revocation. `revoke` makes it, and gives what the call gave. */
@@ -132,7 +125,7 @@ const TROUBLE: Record<string, (revoke: () => Promise<boolean>) => Promise<unknow
   nothing: async (revoke) => expect(await revoke()).toBe(true),
   'a link cut before': async (revoke) => {
     await cut(others);
-    for (const server of others) await reached(server, 'waiting');
+    for (const server of others) await reached(server.messaging, 'waiting');
     expect(await revoke()).toBe(true);
     expect(await here.messaging.postMessage(Kept, `kept meanwhile ${row}`)).toBe(true);
     await here.messaging.postMessage(News, 'news meanwhile', { global: true });
@@ -153,7 +146,7 @@ const TROUBLE: Record<string, (revoke: () => Promise<boolean>) => Promise<unknow
   },
   'its own link cut': async (revoke) => {
     await cut([here]);
-    await reached(here, 'waiting');
+    await reached(here.messaging, 'waiting');
     const told = revoke();
     // It is made anew while the call waits.
     await heal([here]);
@@ -167,13 +160,13 @@ const TROUBLE: Record<string, (revoke: () => Promise<boolean>) => Promise<unknow
   },
   'a Redis that restarts empty': async (revoke) => {
     await cut(others);
-    for (const server of others) await reached(server, 'waiting');
+    for (const server of others) await reached(server.messaging, 'waiting');
     expect(await revoke()).toBe(true);
-    const isAway = reached(here, 'waiting');
+    const isAway = reached(here.messaging, 'waiting');
     await redis.kill();
     await isAway;
     await redis.restart();
-    await reached(here, 'ready');
+    await reached(here.messaging, 'ready');
     await heal(others);
   },
 };
