@@ -3,6 +3,9 @@ import type { Limits } from '../protocol/limits.js';
 /** What a client is refused by: an option that bounds what clients may do. */
 export type LimitName = `limits.${keyof Limits}` | `gateway.${string}`;
 
+/** How soon after a refusal a place may be free again, in milliseconds. */
+const FULL_MS = 5_000;
+
 /** A client does too much, or a server has no room. Whoever speaks HTTP gives it a status, 429 or 503. */
 export class LimitReached extends Error {
   /**
@@ -19,4 +22,9 @@ export class LimitReached extends Error {
   ) {
     super(`${message} (${limit})`);
   }
+}
+
+/** All places are taken. See {@link LimitReached} for the parameters. */
+export function noPlace(limit: LimitName, isOfServer: boolean, message: string): LimitReached {
+  return new LimitReached(limit, isOfServer, message, FULL_MS);
 }

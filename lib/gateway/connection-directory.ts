@@ -30,7 +30,7 @@ export interface HeldConnections {
 /** What nodes have answered. */
 export interface OfNodes<T> {
   readonly result: T;
-  /** Whether each node that the broker knows of has answered, and this one hears the broker. */
+  /** Whether every node that the broker knows of has answered, and this node hears the broker. */
   readonly isComplete: boolean;
 }
 
@@ -39,7 +39,7 @@ export function nodeOf(connection: string): string | undefined {
   return /^([\da-f-]{36})\.[\da-f-]{36}$/.exec(connection)?.[1];
 }
 
-/** Finds client connections on any node: the application wants to know who they are, or to end what they have. */
+/** Lists client connections of all nodes for the application, and carries out its orders on them. */
 export class ConnectionDirectory {
   private readonly maxListBytes: number;
 
@@ -120,15 +120,12 @@ export class ConnectionDirectory {
   private carryOut(order: ConnectionOrder): number {
     const { target } = order;
     const opening = 'userId' in target ? this.held.orderOpening(target.userId, order) : 0;
+    const targets = this.targets(target);
     if (order.kind === 'unsubscribe') {
       const { channel } = order;
-      const isHeld = (each: ClientConnection): boolean => {
-        this.ends.note(each.id, channel);
-        return each.withdraw([channel], 'ended');
-      };
-      return this.targets(target).filter(isHeld).length;
+      for (const { id } of targets) this.ends.note(id, channel);
+      return targets.filter((each) => each.withdraw([channel], 'ended')).length;
     }
-    const targets = this.targets(target);
     for (const { session } of targets) session.end(reasonOf(order));
     return targets.length + opening;
   }

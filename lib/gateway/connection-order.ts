@@ -41,13 +41,13 @@ export interface ConnectionQuery {
   readonly limit: number;
 }
 
-/** A client connection, as `ClientConnections.list` gives it. */
+/** A client connection, as `ClientConnections.list` returns it. */
 export interface ClientConnectionInfo {
-  /** Its id, as `ClientConnectionChange` has it. */
+  /** Its id, the same as `connection` of a `ClientConnectionChange`. */
   readonly connection: string;
   /** Who the client is; `null`: nobody. */
   readonly auth: AuthenticationInfo | null;
-  /** The channels and templates that it has, by name; of a list by `channel`, just that one. */
+  /** The names of the channels and templates that it is subscribed to; in a list by `channel`, only that one. */
   readonly channels: readonly string[];
 }
 

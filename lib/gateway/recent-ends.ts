@@ -25,7 +25,7 @@ export class RecentEnds {
   /** How many there have been since the start. */
   order = 0;
   private readonly ends = new Map<string, End>();
-  /** Those that are remembered no more came no later. */
+  /** The latest end that is no longer remembered: none of the forgotten ones came later, and all remembered ones did. */
   private forgotten: End = { order: 0, at: -Infinity };
 
   /** @param target - whose subscription to a channel ends: the id of a connection */
@@ -48,7 +48,7 @@ export class RecentEnds {
     this.tidy();
     const end = this.ends.get(keyOf(connection, channel)) ?? this.forgotten;
     if (after !== undefined) return end.order > after;
-    return Math.max(end.at, this.forgotten.at) >= performance.now() - tookMs;
+    return end.at >= performance.now() - tookMs;
   }
 
   private tidy(): void {

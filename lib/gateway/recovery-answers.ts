@@ -2,8 +2,8 @@ import { filter, firstValueFrom, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
 import type { MemoryLog } from '../core/memory-log.js';
 import { isOwedAll, missedSince } from '../core/recovery.js';
-import { TransportUnavailableError } from '../protocol/errors.js';
 import type { Admissions } from './admission.js';
+import { whenCaughtUp } from './caught-up.js';
 import type { ChannelFeed } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
 import { admissionFor } from './claim.js';
@@ -71,14 +71,9 @@ export class RecoveryAnswers {
         timeout(REGISTERED_MS),
       ),
     );
-    const { reads } = question;
-    await Promise.all(reads.map(async ([name]) => this.feeds.get(name)?.ready));
-    // The question may have overtaken what the node that asks has heard.
-    if (!(await this.hub.catchUp()))
-      throw new TransportUnavailableError('The broker does not pass on all that it takes');
-    // Nor would what it has just missed of histories.
-    const whole = await Promise.all(reads.map(([name]) => this.hub.whenWhole(name, WHOLE_MS)));
-    if (whole.includes(false)) throw new TransportUnavailableError('Histories that are being read do not come');
+    await Promise.all(question.reads.map(async ([name]) => this.feeds.get(name)?.ready));
+    // The question may have overtaken what the node that asks has heard, or has read of histories.
+    await whenCaughtUp(this.hub, question, WHOLE_MS);
     const answer = this.making.then(() => this.make(question));
     this.making = answer.catch(() => {});
     return answer;

@@ -4,6 +4,7 @@ import type { NodeRequests } from '../core/node-requests.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { GapReason } from '../protocol/position.js';
 import type { Admissions } from './admission.js';
+import { whenCaughtUp } from './caught-up.js';
 import { OtherNode } from './other-node.js';
 import {
   readRecoveryAnswer,
@@ -111,22 +112,14 @@ export class Recovery {
         // It would be sent by itself when the broker is back, and it would not be known what this node had heard by then.
         if (await this.isReady(until - performance.now())) sending();
         const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
-        // It may have overtaken what that node had heard.
-        if (!(await this.hub.catchUp()))
-          throw new TransportUnavailableError('The broker does not pass on all that it takes');
-        if (await this.areWhole(question)) return answer;
-        throw new TransportUnavailableError('Histories that are being read do not come');
+        // It may have overtaken what that node had heard, or has read of histories.
+        await whenCaughtUp(this.hub, question, WHOLE_MS);
+        return answer;
       } catch (error) {
         const isBrokerAway = error instanceof TransportUnavailableError && !(await this.nodes.barrier());
         if (!isBrokerAway || !(await this.isBrokerBack(until - performance.now()))) throw error;
       }
     }
-  }
-
-  /** Whether this node has all that the other one may have had, also of what it did not hear. */
-  private async areWhole({ reads }: RecoveryQuestion): Promise<boolean> {
-    const whole = await Promise.all(reads.map(([name]) => this.hub.whenWhole(name, WHOLE_MS)));
-    return whole.every(Boolean);
   }
 
   /** Whether the broker is back in time, with all subscriptions of this node. */

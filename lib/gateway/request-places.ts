@@ -1,14 +1,13 @@
-import { LimitReached } from '../core/limit-reached.js';
+import { Counts } from '../core/counts.js';
+import { noPlace, type LimitReached } from '../core/limit-reached.js';
 import type { Requester } from './requester.js';
 
-/** How soon after a refusal there may be room again. */
-const FULL_MS = 5_000;
-/** One user, or all who are anonymous at one address, may have the fourth part. */
+/** One user, or all anonymous clients at one address, may take a quarter of the places. */
 const SHARES = 4;
 
 /** The places for requests that wait: for authorizers, or for a server that has never answered. */
 export class RequestPlaces {
-  private readonly byAsker = new Map<string, number>();
+  private readonly byAsker = new Counts();
   private readonly share: number;
   private taken = 0;
 
@@ -20,36 +19,29 @@ export class RequestPlaces {
   /**
    * Holds a place until the work is done.
    *
-   * @throws LimitReached (rejects) if there is none, or none for who asks; the work is not begun then
+   * @throws LimitReached (rejects) if all places are taken, or all that this requester may have; the work does not start then
    */
   async during<T>(requester: Requester, work: () => Promise<T>): Promise<T> {
     if (this.taken >= this.most) throw full(`${this.most} requests wait here`, true);
     const asker = askerOf(requester);
-    const theirs = asker === undefined ? 0 : (this.byAsker.get(asker) ?? 0);
-    if (theirs >= this.share) throw full(`${this.share} of your requests wait here`, false);
+    if (this.byAsker.of(asker) >= this.share) throw full(`${this.share} of your requests wait here`, false);
     this.taken++;
-    if (asker !== undefined) this.byAsker.set(asker, theirs + 1);
+    this.byAsker.change(asker, 1);
     try {
       return await work();
     } finally {
       this.taken--;
-      if (asker !== undefined) this.giveBack(asker);
+      this.byAsker.change(asker, -1);
     }
-  }
-
-  private giveBack(asker: string): void {
-    const left = this.byAsker.get(asker)! - 1;
-    if (left === 0) this.byAsker.delete(asker);
-    else this.byAsker.set(asker, left);
   }
 }
 
-/** @returns nothing for those who are anonymous at an address that says nothing */
+/** @returns `undefined` for anonymous clients whose address is unknown or says nothing; they are not counted */
 function askerOf({ session: { auth }, address }: Requester): string | undefined {
   if (auth !== null) return `user ${auth.userId}`;
   return address === undefined ? undefined : `address ${address}`;
 }
 
 function full(message: string, isOfServer: boolean): LimitReached {
-  return new LimitReached('gateway.maxPendingRequests', isOfServer, message, FULL_MS);
+  return noPlace('gateway.maxPendingRequests', isOfServer, message);
 }

@@ -1,9 +1,7 @@
-import { LimitReached } from '../core/limit-reached.js';
+import { Counts } from '../core/counts.js';
+import { noPlace } from '../core/limit-reached.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { Limits } from '../protocol/limits.js';
-
-/** How soon after a refusal there may be room again. */
-const FULL_MS = 5_000;
 
 /** What places are counted by. */
 type PlaceLimits = Pick<
@@ -16,8 +14,8 @@ export type PlaceOwner = AuthenticationInfo | null | undefined;
 
 /** The places for streams: of those that are open, and of those that are still being decided about. */
 export class StreamPlaces {
-  private readonly byUser = new Map<string, number>();
-  private readonly byAddress = new Map<string, number>();
+  private readonly byUser = new Counts();
+  private readonly byAddress = new Counts();
   private anonymous = 0;
   private taken = 0;
 
@@ -32,22 +30,22 @@ export class StreamPlaces {
    * Takes a place.
    *
    * @param address - where the client is; `undefined` if that is not known, or says nothing
-   * @throws LimitReached if there is none in all, for this address, or for its owner
+   * @throws LimitReached if the server, this address or this owner has no place left
    */
   take(address: string | undefined, owner: PlaceOwner): StreamPlace {
     const { maxConnections, maxConnectionsPerAddress } = this.limits;
     if (this.taken >= maxConnections) {
       const message = `This server holds ${maxConnections} connections`;
-      throw new LimitReached('limits.maxConnections', true, message, FULL_MS);
+      throw noPlace('limits.maxConnections', true, message);
     }
-    if (address !== undefined && (this.byAddress.get(address) ?? 0) >= maxConnectionsPerAddress) {
+    if (address !== undefined && this.byAddress.of(address) >= maxConnectionsPerAddress) {
       const message = `This address has ${maxConnectionsPerAddress} connections`;
-      throw new LimitReached('limits.maxConnectionsPerAddress', false, message, FULL_MS);
+      throw noPlace('limits.maxConnectionsPerAddress', false, message);
     }
     const place = new StreamPlace(this, address);
     if (owner !== undefined) place.identify(owner);
     this.taken++;
-    if (address !== undefined) count(this.byAddress, address, 1);
+    this.byAddress.change(address, 1);
     return place;
   }
 
@@ -57,26 +55,26 @@ export class StreamPlaces {
     if (auth === null) {
       if (this.anonymous >= maxAnonymousConnections) {
         const message = `This server holds ${maxAnonymousConnections} anonymous connections`;
-        throw new LimitReached('limits.maxAnonymousConnections', true, message, FULL_MS);
+        throw noPlace('limits.maxAnonymousConnections', true, message);
       }
       this.anonymous++;
       return null;
     }
     const user = String(auth.userId);
-    if ((this.byUser.get(user) ?? 0) >= maxConnectionsPerUser) {
+    if (this.byUser.of(user) >= maxConnectionsPerUser) {
       const message = `This user has ${maxConnectionsPerUser} connections`;
-      throw new LimitReached('limits.maxConnectionsPerUser', false, message, FULL_MS);
+      throw noPlace('limits.maxConnectionsPerUser', false, message);
     }
-    count(this.byUser, user, 1);
+    this.byUser.change(user, 1);
     return user;
   }
 
   /** @internal */
   giveBack(address: string | undefined, user: string | null | undefined): void {
     this.taken--;
-    if (address !== undefined) count(this.byAddress, address, -1);
+    this.byAddress.change(address, -1);
     if (user === null) this.anonymous--;
-    else if (user !== undefined) count(this.byUser, user, -1);
+    else this.byUser.change(user, -1);
   }
 }
 
@@ -108,10 +106,4 @@ export class StreamPlace {
     this.isGivenBack = true;
     this.places.giveBack(this.address, this.user);
   }
-}
-
-function count(counts: Map<string, number>, key: string, change: 1 | -1): void {
-  const sum = (counts.get(key) ?? 0) + change;
-  if (sum === 0) counts.delete(key);
-  else counts.set(key, sum);
 }
