@@ -12,7 +12,7 @@ import { ChatMessage, RoomMessages } from '../../sample-app/rooms/rooms.messages
 import { Settings } from '../../sample-app/settings.js';
 import { launchChromium } from '../support/chromium.js';
 import { RedisServer } from '../support/redis-server.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from 'nestjs-messaging/testing';
 
 let browser: Browser;
 let pageFolder: string;

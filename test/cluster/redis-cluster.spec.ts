@@ -260,7 +260,7 @@ describe('With a link between two members that is slow, a client that comes from
     slow = await RedisCluster.start(3, true);
   });
   afterEach(async () => {
-    for (const bus of slow.buses) bus.release();
+    for (const bus of slow.buses) bus.resume();
     await GatewayNode.closeAll();
   });
   afterAll(() => slow[Symbol.asyncDispose]());
@@ -303,7 +303,7 @@ describe('With a link between two members that is slow, a client that comes from
   /** Lets go on what was held when a client is there, or when so much more has gone through a member. */
   async function releaseFor(moved: StreamReader, held: number, through: number, until: number): Promise<void> {
     while (moved.events.pending.length === 0 && (await published())[through]! < until);
-    slow.buses[held]!.release();
+    slow.buses[held]!.resume();
   }
 
   test('misses nothing that its former server hears later than the new one', async () => {
@@ -312,7 +312,7 @@ describe('With a link between two members that is slow, a client that comes from
     const [poster, through] = await serverAt((posts) => posts !== held);
     const client = await former.open('news');
     const other = await next.open('news');
-    slow.buses[held]!.hold();
+    slow.buses[held]!.pause();
     expect(await poster.post('news', 'hello')).toBe(true);
     expect(await other.next(1)).toEqual(['hello']);
     const before = (await published())[through]!;
@@ -330,7 +330,7 @@ describe('With a link between two members that is slow, a client that comes from
     const [poster, through] = await serverAt((posts) => posts !== held && posts !== by);
     const client = await former.open('news');
     const other = await next.open('news');
-    slow.buses[held]!.hold();
+    slow.buses[held]!.pause();
     expect(await poster.post('news', 'hello')).toBe(true);
     expect(await client.next(1)).toEqual(['hello']);
     const before = (await published())[through]!;

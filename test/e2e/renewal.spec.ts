@@ -15,7 +15,7 @@ import { GatewayRequests, changesTo, frameOf } from '../support/gateway-requests
 import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from 'nestjs-messaging/testing';
 
 const News = defineChannel<number>('renewal/news', undefined, { clients: true });
 const Staff = defineChannel<number>('renewal/staff', undefined, { clients: true, requiredScopes: ['staff'] });

@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { FAULT_KINDS, partOf, scheduleOf } from '../support/fault-schedule.js';
 import { Queue } from '../support/queue.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from 'nestjs-messaging/testing';
 
 describe('a schedule of faults', () => {
   test('is the same for the same seed, and another one for another', () => {

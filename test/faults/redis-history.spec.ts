@@ -14,7 +14,7 @@ import { RedisNodes, reached, type Received } from '../support/redis-nodes.js';
 import type { RedisProbe } from '../support/redis-probe.js';
 import { freePort, type RedisServer } from '../support/redis-server.js';
 import { TLS } from '../support/tls.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { RedisProxy, TcpProxy } from 'nestjs-messaging/testing';
 
 let nodes: RedisNodes;
 beforeEach(() => {
@@ -38,9 +38,8 @@ function errorOf(outcome: AppendOutcome): Error {
 }
 
 /** Behind a proxy: its first connection is for posts. */
-async function behindProxy(server: RedisServer, publishTimeoutMs = 5_000): Promise<TcpProxy & { url: object }> {
-  const proxy = nodes.use(await TcpProxy.start(server.port));
-  return Object.assign(proxy, { url: { host: '127.0.0.1', port: proxy.port, publishTimeoutMs } });
+async function behindProxy(server: RedisServer): Promise<RedisProxy> {
+  return nodes.use(await RedisProxy.start(server.url));
 }
 
 describe('A post to a channel with history', () => {
@@ -59,7 +58,7 @@ describe('A post to a channel with history', () => {
     async (way) => {
       const server = await nodes.server();
       const proxy = await behindProxy(server);
-      const [{ history }] = await nodes.node(proxy.url);
+      const [{ history }] = await nodes.node({ url: proxy.url, publishTimeoutMs: 5_000 });
       const [, received] = await nodes.node(server.url, ['news']);
       await post(history, '1');
       proxy.mute(way, 0);
@@ -514,8 +513,8 @@ describe('A history', () => {
 
 test('a question that is under way when the connection ends is answered at once: it cannot be known now', async () => {
   const server = await nodes.server();
-  const proxy = await behindProxy(server, 60_000);
-  const [{ history }] = await nodes.node(proxy.url);
+  const proxy = await behindProxy(server);
+  const [{ history }] = await nodes.node({ url: proxy.url, publishTimeoutMs: 60_000 });
   proxy.mute('down', 0);
   const read = history.read('news', BEGINNING);
   const positions = history.positions(['news', 'other']);

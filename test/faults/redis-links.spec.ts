@@ -6,7 +6,7 @@ import type { RedisOption } from '../../lib/transport/redis-options.js';
 import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
 import { RedisSentinel } from '../support/redis-sentinel.js';
 import type { RedisServer } from '../support/redis-server.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from 'nestjs-messaging/testing';
 
 const FAST = { heartbeatMs: 40 };
 

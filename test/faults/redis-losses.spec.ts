@@ -6,7 +6,7 @@ import type { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { Queue } from '../support/queue.js';
 import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
 import type { RedisServer } from '../support/redis-server.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from 'nestjs-messaging/testing';
 
 let nodes = new RedisNodes();
 

@@ -244,10 +244,10 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
         const post = () => here.messaging.postMessage(Past.for({ of }), 'missed');
         const id = await idBy(COMING_BACK[way](here.url, of), ada, post);
         expect(await post()).toBe(true);
-        server.proxy.hold();
+        server.proxy.pause();
         const reader = await readSse(COMING_BACK[way](server.url, of), ada, id);
         const told = revoke(ada, server);
-        server.proxy.release();
+        server.proxy.resume();
         expect(await told).toBe(true);
         expect([await reader.closed, reader.heard.pending]).toEqual(['revoked', []]);
         await reader[Symbol.asyncDispose]();

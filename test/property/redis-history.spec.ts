@@ -4,7 +4,7 @@ import { BEGINNING, type AppendOutcome, type HistoryEntry } from '../../lib/core
 import type { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { RedisNodes } from '../support/redis-nodes.js';
 import { RedisServer } from '../support/redis-server.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from 'nestjs-messaging/testing';
 
 const BOUNDS = { maxMessages: 100_000, ttlMs: 60_000 };
 

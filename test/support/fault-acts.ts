@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fault } from './fault-schedule.js';
 import type { RedisServer } from './redis-server.js';
-import type { TcpProxy } from './tcp-proxy.js';
+import type { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 /** Less than an empty Redis takes. */
 const NO_MEMORY = '1mb';

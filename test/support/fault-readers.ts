@@ -5,7 +5,7 @@ import { channelOf, hearsOf, keepsHistory, type FaultMessage } from './fault-cha
 import { HistoryLog, type HistoryLedger } from './history-ledger.js';
 import { ReaderLog, type Ledger } from './ledger.js';
 import { machineClock } from './machine-clock.js';
-import type { TcpProxy } from './tcp-proxy.js';
+import type { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 /** What a reader and its checker need. */
 export interface ReaderSettings {

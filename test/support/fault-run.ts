@@ -12,7 +12,7 @@ import { HistoryLedger, HistoryLog } from './history-ledger.js';
 import { Ledger, ReaderLog, type Finding } from './ledger.js';
 import { machineClock as clock } from './machine-clock.js';
 import { randomFrom } from './random.js';
-import { TcpProxy } from './tcp-proxy.js';
+import { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 /** How a schedule is run. */
 export interface RunOptions {

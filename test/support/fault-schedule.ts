@@ -1,5 +1,5 @@
 import { randomFrom, type Random } from './random.js';
-import type { Way } from './tcp-proxy.js';
+import type { Way } from '../../lib/testing/faulty-link.js';
 
 /** All that goes wrong in a {@link Schedule}. */
 export const FAULT_KINDS = [

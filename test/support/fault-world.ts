@@ -9,7 +9,7 @@ import type { Inflicted } from './fault-causes.js';
 import { Run, type RunOptions, type RunWorld, type Slot } from './fault-run.js';
 import { isWipe, type Fault, type Schedule } from './fault-schedule.js';
 import { RedisServer } from './redis-server.js';
-import { TcpProxy } from './tcp-proxy.js';
+import { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 export interface FaultWorldOptions {
   /** The program of a node: runs `startFaultNode` with the options in the variable FAULT_NODE. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { RedisProbe } from './redis-probe.js';
 import { RedisServer, freePort } from './redis-server.js';
-import { TcpProxy } from './tcp-proxy.js';
+import { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 const SLOTS = 16_384;
 

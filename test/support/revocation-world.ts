@@ -29,7 +29,7 @@ import { Deferred } from '../../lib/core/deferred.js';
 import { startApp, type TestApp, type TestAppOptions } from './apps.js';
 import { Queue } from './queue.js';
 import { SseClient } from './sse-client.js';
-import { TcpProxy } from './tcp-proxy.js';
+import { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 /** At most once, and with a history. */
 export const News = defineChannel<string, 'revocation/news'>('revocation/news');
