@@ -96,8 +96,11 @@ describe.each(brokers)('The history store over %s', (_, start) => {
   });
 });
 
+/** Longer than messages of the suite take to become too old. */
+const AGE_MS = 1_200;
+
 /** Which guarantees a store breaks; all of that is told by an `AssertionError`. */
-async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, testMs = 2_500): Promise<string[]> {
+async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, testMs = 500): Promise<string[]> {
   const broker = new MemoryBroker();
   class Wrong extends MemoryTransport {
     override readonly history: HistoryStore;
@@ -113,9 +116,11 @@ async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, t
   return failuresOf(() => new Wrong(), broker, testMs);
 }
 
+/** Those that wait until messages are too old are left out, unless it is about them. */
 async function failuresOf(connect: () => Transport, broker: MemoryBroker, testMs: number): Promise<string[]> {
   const failed: string[] = [];
   for (const { name, run } of historyStoreConformance(() => ({ connect, wipe: () => broker.wipe() }), { testMs })) {
+    if (testMs < AGE_MS && /older than|older ones/.test(name)) continue;
     await run().catch((error: unknown) => {
       if (!(error instanceof AssertionError)) throw error;
       failed.push(name);
@@ -127,10 +132,13 @@ async function failuresOf(connect: () => Transport, broker: MemoryBroker, testMs
 describe('The suite for history stores is not passed by one', () => {
   test('that keeps messages without end, and tells no changes; the latter alone passes', async () => {
     const endless = { maxMessages: 1e6, ttlMs: 1e9 };
-    const failed = await failures((store) => ({
-      append: (channel, post) => store.append(channel, post, endless),
-      changes: undefined,
-    }));
+    const failed = await failures(
+      (store) => ({
+        append: (channel, post) => store.append(channel, post, endless),
+        changes: undefined,
+      }),
+      AGE_MS,
+    );
     expect(failed).toEqual([
       'A history forgets the oldest of too many messages, and never one of the latest `maxMessages`',
       'A history gives no message that is older than `ttlMs`, and goes on in the same epoch',
@@ -158,7 +166,7 @@ describe('The suite for history stores is not passed by one', () => {
       }
     }
     const broker = new MemoryBroker();
-    expect(await failuresOf(() => new Bare(broker), broker, 2_500)).toEqual([
+    expect(await failuresOf(() => new Bare(broker), broker, 500)).toEqual([
       'A history hands each message to every node that is subscribed, the poster too, once, with its position',
       'A history appends a post of one id once, also among others and by another node, and hands it over once',
     ]);
@@ -169,7 +177,7 @@ describe('The suite for history stores is not passed by one', () => {
       override readonly history = undefined as never;
     }
     const broker = new MemoryBroker();
-    expect(await failuresOf(() => new Without(broker), broker, 100)).toHaveLength(
+    expect(await failuresOf(() => new Without(broker), broker, AGE_MS)).toHaveLength(
       historyStoreConformance(() => ({}) as never).length,
     );
     const failed = await failures(() => ({ append: () => new Promise(() => {}) }), 20);

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { ConfigurationError, defineChannel } from 'nestjs-messaging';
+import { createTestMessaging, Inbox, RedisProxy, TcpProxy } from 'nestjs-messaging/testing';
+import { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { FAULT_KINDS, partOf, scheduleOf } from '../support/fault-schedule.js';
 import { Queue } from '../support/queue.js';
-import { TcpProxy } from 'nestjs-messaging/testing';
+import { RedisNodes, reached } from '../support/redis-nodes.js';
 
 describe('a schedule of faults', () => {
   test('is the same for the same seed, and another one for another', () => {
@@ -100,6 +103,101 @@ describe('the proxy that is the network', () => {
     await closed;
     other.client.write('1');
     expect(await other.atServer.next()).toBe('1');
+  });
+});
+
+describe('a proxy before a Redis', () => {
+  const News = defineChannel('fault-tools/news', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
+  let nodes = new RedisNodes();
+
+  afterEach(async () => {
+    await nodes[Symbol.asyncDispose]();
+    nodes = new RedisNodes();
+  });
+
+  test('gives the URL of the Redis, with its credentials, and refuses anything else', async () => {
+    await using proxy = await RedisProxy.start('redis://ada:se%20cret@localhost/2');
+    expect(proxy.url).toBe(`redis://ada:se%20cret@127.0.0.1:${proxy.port}/2`);
+    for (const url of ['rediss://localhost', 'localhost:6379', 'redis://a:b:c', 6379, null]) {
+      await expect(RedisProxy.start(url as string)).rejects.toThrow(ConfigurationError);
+    }
+  });
+
+  test('takes the link away and gives it back: posts are not accepted, and listeners are told that they may have missed some', async () => {
+    const server = await nodes.server();
+    const proxy = nodes.use(await RedisProxy.start(server.url));
+    const [a, told] = await nodes.listener({ url: proxy.url, publishTimeoutMs: 300 }, ['news']);
+    proxy.refuse();
+    expect(await a.publish('news', 'no')).toBe(false);
+    proxy.accept();
+    await reached(a, 'ready');
+    expect(await told.next()).toBe('news lost: broker');
+    expect(await a.publish('news', 'yes')).toBe(true);
+    expect(await told.next()).toBe('news: yes');
+  });
+
+  test('keeps what comes while it is paused, and loses nothing', async () => {
+    const server = await nodes.server();
+    const proxy = nodes.use(await RedisProxy.start(server.url));
+    const [a, told] = await nodes.listener(proxy.url, ['news']);
+    proxy.pause();
+    const accepted = a.publish('news', 'late');
+    const [b] = await nodes.node(server.url);
+    await b.publish('news', 'other');
+    expect(told.pending).toEqual([]);
+    proxy.resume();
+    expect(await accepted).toBe(true);
+    expect((await told.take(2)).toSorted()).toEqual(['news: late', 'news: other']);
+  });
+
+  test.each([2, 3])('drops the next message of one channel and nothing else, by protocol %i', async (protocol) => {
+    const server = await nodes.server();
+    const proxy = nodes.use(await RedisProxy.start(server.url));
+    const [, told] = await nodes.listener({ url: proxy.url, protocol }, ['news', 'ews', 'rooms/:id']);
+    const [b] = await nodes.node(server.url);
+    const dropped = [proxy.dropNext('ews'), proxy.dropNext({ name: 'rooms/1' })];
+    for (const channel of ['news', 'ews', 'rooms/1', 'rooms/2', 'ews', 'rooms/1', 'żółć 🦊', 'news']) {
+      await b.publish(channel, `${channel} ${'x'.repeat(10_000)}`);
+    }
+    await Promise.all(dropped);
+    const heard = (await told.take(5)).map((line) => line.slice(0, 20).replace(/ x+$/, ''));
+    expect(heard).toEqual(['news: news', 'rooms/:id: rooms/2', 'ews: ews', 'rooms/:id: rooms/1', 'news: news']);
+  });
+
+  test('drops a message of a channel with history, which is read then', async () => {
+    const server = await nodes.server();
+    const proxy = nodes.use(await RedisProxy.start(server.url));
+    await using one = await createTestMessaging({ transport: new RedisTransport(server.url) });
+    await using two = await createTestMessaging({ transport: new RedisTransport(proxy.url) });
+    const inbox = new Inbox(two.service, News);
+    await inbox.ready;
+    const dropped = proxy.dropNext(News);
+    await one.service.postMessage(News, 1, { global: true });
+    await dropped;
+    await one.service.postMessage(News, 2, { global: true });
+    expect(await inbox.take(2)).toEqual([1, 2]);
+  });
+
+  test('wipes what the library keeps, which readers are told of, and nothing else; it says what Redis refuses', async () => {
+    const server = await nodes.server({ password: 'se cret' });
+    const probe = nodes.probe(server);
+    await probe.redis.set('messaging', 'of the application');
+    const url = `redis://:se%20cret@127.0.0.1:${server.port}`;
+    const proxy = nodes.use(await RedisProxy.start(url));
+    await using messaging = await createTestMessaging({ transport: new RedisTransport(proxy.url) });
+    const gaps = new Queue<string>();
+    const heard = new Queue<unknown>();
+    const listening = messaging.service.addListener(News, heard.push, { onGap: ({ reason }) => gaps.push(reason) });
+    await listening.ready;
+    await messaging.service.postMessage(News, 1, { global: true });
+    await proxy.wipe('other:');
+    expect((await probe.redis.keys('*')).length).toBeGreaterThan(1);
+    await proxy.wipe();
+    expect(await probe.redis.keys('*')).toEqual(['messaging']);
+    await messaging.service.postMessage(News, 2, { global: true });
+    expect([await gaps.next(), await heard.take(2)]).toEqual(['epoch', [1, 2]]);
+    await using denied = await RedisProxy.start(`redis://127.0.0.1:${server.port}`);
+    await expect(denied.wipe()).rejects.toThrow(/Redis refuses EVAL: NOAUTH/);
   });
 });
 
