@@ -1,9 +1,11 @@
 // All clients of a server lose their connections at once and come back at once, to that server or to another one, while
 // 60,000 messages are kept for them: how long it takes until all are recovered, and for how long the event loop of the server
-// that they come to is held up at most.
+// that they come to is held up at most. Node takes all connections that wait in one turn: servers that keep nothing show what
+// that costs by itself.
 import { connect, type Socket } from 'node:net';
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
+import type { AnsweringCalls } from './support/answering-server.js';
 import { PinnedProcess } from './support/pinned-process.js';
 import type { RecoveryCalls } from './support/recovery-server.js';
 import { Redis } from './support/redis.js';
@@ -24,14 +26,20 @@ interface Position {
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const redis = await Redis.start();
   const servers: Server[] = [];
+  const answering: PinnedProcess<AnsweringCalls>[] = [];
   const turns = new Map<string, number[]>();
   try {
     for (let count = 0; count < 2; count++)
       servers.push(await PinnedProcess.start('recovery-server.js', undefined, [redis.url]));
     const [former, other] = servers as [Server, Server];
+    for (const kind of ['node', 'Nest'])
+      answering.push(await PinnedProcess.start('answering-server.js', undefined, [kind]));
+    const [node, nest] = answering as [PinnedProcess<AnsweringCalls>, PinnedProcess<AnsweringCalls>];
     const cases = [
-      { name: 'the same server', to: former },
-      { name: 'another server', to: other },
+      { name: 'Nest, nothing kept', again: () => comeBack(clientsOfNobody(), nest) },
+      { name: 'node http, nothing kept', again: () => comeBack(clientsOfNobody(), node) },
+      { name: 'messaging, the same server', again: () => storm(former, former) },
+      { name: 'messaging, another server', again: () => storm(former, other) },
     ];
     for (const { name } of cases) turns.set(name, []);
     await compare({
@@ -39,8 +47,8 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
       unit: 'ms',
       cases,
       rounds,
-      measure: async ({ name, to }) => {
-        const { tookMs, longestTurnMs } = await storm(former, to);
+      measure: async ({ name, again }) => {
+        const { tookMs, longestTurnMs } = await again();
         turns.get(name)!.push(longestTurnMs);
         return tookMs;
       },
@@ -51,13 +59,18 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
       rows: [...turns].map(([name, samples]) => ({ name, samples })),
     });
   } finally {
-    await Promise.all(servers.map((server) => server.stop()));
+    await Promise.all([...servers, ...answering].map((server) => server.stop()));
     await redis.stop();
   }
 }
 
-async function storm(from: Server, to: Server): Promise<{ tookMs: number; longestTurnMs: number }> {
-  const [fromPort, toPort] = [await from.call('port'), await to.call('port')];
+interface Storm {
+  readonly tookMs: number;
+  readonly longestTurnMs: number;
+}
+
+async function storm(from: Server, to: Server): Promise<Storm> {
+  const fromPort = await from.call('port');
   const clients: Client[] = [];
   // In portions: it is not this that is measured.
   for (let opened = 0; opened < CLIENTS; opened += 100) {
@@ -67,15 +80,26 @@ async function storm(from: Server, to: Server): Promise<{ tookMs: number; longes
   }
   for (const client of clients) client.cut();
   await from.call('post', { channels: CHANNELS, each: MESSAGES / CHANNELS });
-  await to.call('watch');
-  const start = performance.now();
-  await Promise.all(clients.map((client) => client.open(toPort)));
-  const tookMs = performance.now() - start;
-  const longestTurnMs = await to.call('longestTurnMs');
+  const result = await comeBack(clients, to);
   const lost = clients.filter(({ missed }) => missed !== MESSAGES / CHANNELS);
   if (lost.length > 0) throw new Error(`${lost.length} clients got ${lost[0]!.missed} messages`);
+  return result;
+}
+
+/** All at once. */
+async function comeBack(clients: readonly Client[], to: PinnedProcess<AnsweringCalls>): Promise<Storm> {
+  const port = await to.call('port');
+  await to.call('watch');
+  const start = performance.now();
+  await Promise.all(clients.map((client) => client.open(port)));
+  const tookMs = performance.now() - start;
+  const longestTurnMs = await to.call('longestTurnMs');
   for (const client of clients) client.cut();
   return { tookMs, longestTurnMs };
+}
+
+function clientsOfNobody(): Client[] {
+  return Array.from({ length: CLIENTS }, (_, index) => new Client(index));
 }
 
 /** A client of one channel. */
@@ -106,7 +130,7 @@ class Client {
           text += chunk;
           const ready = /event: messaging:ready\ndata: (.*)\n\n/.exec(text);
           if (ready === null) return;
-          const [answer] = (JSON.parse(ready[1]!) as { channels: { position: Position }[] }).channels;
+          const [answer] = (JSON.parse(ready[1]!) as { channels: { position?: Position }[] }).channels;
           this.position = answer!.position;
           this.missed = text.split('\nid: ').length - 1;
           text = '';

@@ -4,6 +4,7 @@ import 'reflect-metadata';
 import { defineChannel, MessagingModule, MessagingService } from 'nestjs-messaging';
 import { startServer } from './application.js';
 import { answerCalls } from './pinned-process.js';
+import { longestTurnMs, watch } from './turns.js';
 
 const Channels = defineChannel('bench/:number', undefined, { clients: true });
 
@@ -17,19 +18,12 @@ const { app, port } = await startServer({
   ],
 });
 const messaging = app.get(MessagingService);
-let isWatching = false;
-let longestTurnMs = 0;
-let last = 0;
 
 const calls = {
   port: () => port,
   post,
   watch,
-  /** Watches no longer. */
-  longestTurnMs: () => {
-    isWatching = false;
-    return longestTurnMs;
-  },
+  longestTurnMs,
 };
 
 /** What such a server can be called for. */
@@ -44,18 +38,4 @@ async function post({ channels, each }: { channels: number; each: number }): Pro
     );
     await Promise.all(posts);
   }
-}
-
-function watch(): void {
-  isWatching = true;
-  longestTurnMs = 0;
-  last = performance.now();
-  setImmediate(watchTurn);
-}
-
-function watchTurn(): void {
-  const now = performance.now();
-  longestTurnMs = Math.max(longestTurnMs, now - last);
-  last = now;
-  if (isWatching) setImmediate(watchTurn);
 }
