@@ -36,8 +36,8 @@ export interface MessagingClientOptions {
    */
   link?: LinkFactory;
   /**
-   * Called with each error that a listener throws, with each message that cannot be read, and if the server refuses a channel
-   * after a reconnect.
+   * Called with each error that a listener throws, with each message that cannot be read, if the server refuses a channel
+   * after a reconnect, and if `listen` fails.
    * @defaultValue `console.error`
    */
   onError?: (error: unknown, context: ClientErrorContext) => unknown;

@@ -43,5 +43,5 @@ export type { ClientStatus, CloseReason, ReturnReason } from './client-status.js
 export type { Link, LinkReceiver } from './link.js';
 export type { MessageObserver, MessageStream } from './message-stream.js';
 export type { MessageGap, StreamOptions, SubscribeOptions } from './messaging-client.js';
-export type { ClientMessageContext, ClientMessageListener, ClientSubscription } from './registration.js';
+export type { ClientMessageContext, ClientMessageListener, ClientSubscription, ListenHandle } from './registration.js';
 export type { ShareAcrossTabsOptions } from './shared-link.js';

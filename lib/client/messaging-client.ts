@@ -20,6 +20,7 @@ import {
   Registration,
   type ClientMessageListener,
   type ClientSubscription,
+  type ListenHandle,
   type MessageReceiver,
 } from './registration.js';
 import { HURRIED_MS } from './retry.js';
@@ -140,42 +141,42 @@ export class MessagingClient implements Disposable {
     options?: SubscribeOptions,
   ): Promise<ClientSubscription>;
   subscribe(channel: unknown, ...rest: unknown[]): Promise<ClientSubscription> {
-    // What the application ended itself is nobody's failure: whoever waits is told, but it is no unhandled rejection.
-    const forgive = (): void => queueMicrotask(() => void subscribed.catch(() => {}));
-    const subscribed = new Promise<ClientSubscription>((resolve, reject) => {
-      const target = this.#target(channel, rest);
-      const [listener, { signal, replay } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
-      checkListener(listener);
-      if (signal?.aborted) {
-        forgive();
-        throw signal.reason;
-      }
-      const past = pastOf(replay, 'subscribe');
-      let isPending = true;
-      const abort = (): void => void registration.unsubscribe();
-      signal?.addEventListener('abort', abort);
-      const registration = this.#listen(
-        target,
-        {
-          message: listener,
-          confirmed: () => {
-            isPending = false;
-            resolve(registration);
-          },
-          ended: (error) => {
-            signal?.removeEventListener('abort', abort);
-            // Of a promise that has been settled nothing comes any more.
-            if (error ?? signal?.aborted) reject(error ?? (signal!.reason as Error));
-            else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client was closed'));
-            else resolve(registration);
-            if (!error) forgive();
-            return isPending;
-          },
-        },
-        past,
-      );
-    });
-    return subscribed;
+    try {
+      return this.#subscribe(channel, rest, 'subscribe').ready!;
+    } catch (error) {
+      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- an error of ours
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Like {@link MessagingClient.subscribe}, but returns a handle at once: for code that cannot wait, such as an effect of a component.
+   * `handle.ready` is the promise that `subscribe` would return. If it rejects, `onError` is told too, and nobody has to handle it.
+   *
+   * @throws InvalidChannelError, ConfigurationError and others for wrong arguments
+   * @example
+   * ```ts
+   * import { MessagingClient } from 'nestjs-messaging/client';
+   *
+   * const client = new MessagingClient({ url: '/messages' });
+   * const handle = client.listen(RoomMessages.for({ roomId: 42 }), ({ text }) => console.log(text));
+   * handle.unsubscribe();
+   * ```
+   */
+  listen<T, const Name extends string = string>(
+    channel: ListenableChannel<T, Name>,
+    listener: ClientMessageListener<T, MessageParams<Name>>,
+    options?: SubscribeOptions,
+  ): ListenHandle;
+  /** Calls a listener with each message of one class from a source, and returns a handle at once. */
+  listen<T>(
+    source: object,
+    type: Class<T>,
+    listener: ClientMessageListener<T, SourceParams>,
+    options?: SubscribeOptions,
+  ): ListenHandle;
+  listen(channel: unknown, ...rest: unknown[]): ListenHandle {
+    return this.#subscribe(channel, rest, 'listen') as ListenHandle;
   }
 
   /**
@@ -258,6 +259,41 @@ export class MessagingClient implements Disposable {
     this.close();
   }
 
+  /** Subscribes a listener. The promise of its handle is refused if nobody needs to look at it: `listen` reports the failure. */
+  #subscribe(channel: unknown, rest: unknown[], action: 'subscribe' | 'listen'): Registration {
+    const target = this.#target(channel, rest);
+    const [listener, { signal, replay } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
+    checkListener(listener);
+    const past = pastOf(replay, action);
+    let registration!: Registration;
+    let isPending = true;
+    const ready = new Promise<ClientSubscription>((resolve, reject) => {
+      const abort = (): void => void registration.unsubscribe();
+      signal?.addEventListener('abort', abort);
+      const receiver: MessageReceiver = {
+        message: listener,
+        confirmed: () => {
+          isPending = false;
+          resolve(registration);
+        },
+        ended: (error) => {
+          signal?.removeEventListener('abort', abort);
+          // Of a promise that has been settled nothing comes any more.
+          if (error ?? signal?.aborted) reject(error ?? (signal!.reason as Error));
+          else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client was closed'));
+          else resolve(registration);
+          // What the application ended itself is nobody's failure: whoever waits is told, but it is no unhandled rejection.
+          if (!error || action === 'listen') queueMicrotask(() => void ready.catch(() => {}));
+          if (error && isPending && action === 'listen') this.#report(error, { channel: target.name });
+          return isPending;
+        },
+      };
+      registration = this.#listen(target, receiver, past, signal);
+    });
+    registration.ready = ready;
+    return registration;
+  }
+
   /** Takes what names the channel off the arguments. */
   #target(channel: unknown, rest: unknown[]): Target {
     const target = targetOf(channel, namesChannel(channel) ? undefined : rest.shift());
@@ -271,9 +307,9 @@ export class MessagingClient implements Disposable {
       this.#report(new ConfigurationError(`class "${typeName(type)}": ${NAME_IT}`), context);
   }
 
-  #listen(target: Target, receiver: MessageReceiver, past?: number | Position): Registration {
+  #listen(target: Target, receiver: MessageReceiver, past?: number | Position, signal?: AbortSignal): Registration {
     const registration = new Registration(target, receiver, (ending) => this.#subscriptions.remove(ending), past);
-    const { state, error } = this.#status;
+    const { state, error }: ClientStatus = signal?.aborted ? { state: 'closed' } : this.#status;
     if (state !== 'closed') this.#subscriptions.add(registration);
     else if (!this.#subscriptions.remove(registration, error) && error) this.#report(error, { channel: target.name });
     return registration;

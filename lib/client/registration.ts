@@ -15,6 +15,25 @@ export interface ClientSubscription extends Disposable, AsyncDisposable {
   unsubscribe(): Promise<void>;
 }
 
+/**
+ * The handle that `MessagingClient.listen` returns at once. RxJS accepts it as an `Unsubscribable`, and a function that returns
+ * `handle.unsubscribe()` is a cleanup of React or Vue.
+ */
+export interface ListenHandle extends Disposable {
+  /** The name or template of the subscription. */
+  readonly channel: string;
+  /** Whether it has ended, or never began: see `ready`. */
+  readonly closed: boolean;
+  /**
+   * Resolves with the subscription once the server has confirmed it. Resolves with a closed subscription if `unsubscribe` comes first.
+   * Rejects with the errors of `MessagingClient.subscribe`. A rejection that nobody handles is no unhandled rejection, because `onError`
+   * gets the error as well. If the application itself ends the subscription (`client.close()`, `signal`), only `ready` rejects.
+   */
+  readonly ready: Promise<ClientSubscription>;
+  /** Ends it, also before it is ready. The listener is not called again. To call it once more does nothing. */
+  unsubscribe(): void;
+}
+
 /** The information that a listener gets with a message. */
 export interface ClientMessageContext<Params = MessageParams> {
   /** The name of the channel that the message was posted to, parameters filled in. */
@@ -55,6 +74,8 @@ export interface MessageReceiver {
 /** A receiver on a channel: the registration and its handle in one. */
 export class Registration implements ClientSubscription {
   closed = false;
+  /** See {@link ListenHandle.ready}; none for a stream. */
+  ready?: Promise<ClientSubscription>;
   /** What the server calls it while it is given the past. */
   listener: string | undefined;
   /** Up to where it was given the past. */

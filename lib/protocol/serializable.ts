@@ -55,8 +55,9 @@ const INFO = Symbol.for('nestjs-messaging:class');
 const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
 
 // Their values are checked together, below.
-const WITHOUT_NAME: Record<string, OptionCheck> = { key: () => undefined, clients: () => undefined };
-const OPTIONS: Record<string, OptionCheck> = { name: () => undefined, ...WITHOUT_NAME };
+const anything: OptionCheck = () => undefined;
+const WITHOUT_NAME: Record<string, OptionCheck> = { key: anything, clients: anything };
+const OPTIONS: Record<string, OptionCheck> = { name: anything, key: anything, clients: anything };
 
 /**
  * Declares a class whose instances may travel in messages, at any depth. Own properties travel; the

@@ -186,6 +186,21 @@ describe('Tabs that share a connection', () => {
     for (const tab of [a, b, c, d]) expect(await tab.message()).toBe('tabs/all again');
   });
 
+  test('listen by handles that they have at once, also if they do not lead', async () => {
+    await using context = await browser.newContext();
+    const tabs = await openTabs(context, 2, 'tabs/first');
+    for (const tab of tabs) {
+      await tab.run(`client.listen('tabs/left', (message) => note('message', 'left ' + message)).unsubscribe()`);
+      await tab.run(`client.listen('tabs/heard', (message) => note('message', 'heard ' + message)).ready`);
+      await tab.run(`void client.listen('secret', () => {})`);
+      expect(await tab.message()).toMatch(/^error: ChannelDeniedError: /);
+    }
+    expect([listeners('tabs/heard'), listeners('tabs/left')]).toEqual([true, false]);
+    post('left', 'unheard');
+    post('heard', 'now');
+    for (const tab of tabs) expect(await tab.message()).toBe('heard now');
+  });
+
   test('are all told when the application ends a subscription of theirs, and go on with the others', async () => {
     await using context = await browser.newContext();
     const tabs = await openTabs(context, 3, 'tabs/lost');

@@ -292,6 +292,23 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
+      'listens by a handle that it has at once, and is told by onError of what it may not have',
+      inWorld(async ({ a, program }) => {
+        await program.run(async ({ client, messages, listener }) => {
+          client.listen(messages.Rooms.for({ roomId: 1 }), listener('left')).unsubscribe();
+          client.listen('client/nothing', listener('nothing'));
+          await client.listen(messages.Rooms.for({ roomId: 2 }), listener('room')).ready;
+        });
+        expect(await program.errors.next()).toBe(`client/nothing: ${denialOf('client/nothing')}`);
+        expect(a.subscriptions).toEqual([['client/rooms/2']]);
+        await say(a, 1, 'to nobody');
+        await say(a, 2, 'hi');
+        expect(await program.text('room')).toBe('hi');
+        expect(program.messages('left').pending).toEqual([]);
+      }),
+    );
+
+    test(
       'has a template as a whole where it may, with the parameters of each message',
       inWorld(async (world) => {
         const { a, b, program } = world;

@@ -6,10 +6,11 @@ import {
   sourceRef,
   type ClientMessageContext,
   type ClientSubscription,
+  type ListenHandle,
   type MessageParams,
   type MessagingClient,
 } from 'nestjs-messaging/client';
-import { from, type Observable } from 'rxjs';
+import { from, type Observable, type Unsubscribable } from 'rxjs';
 
 class UserUpdate {
   constructor(readonly id: number) {}
@@ -81,6 +82,23 @@ export async function subscribing(client: MessagingClient, signal?: AbortSignal)
   // @ts-expect-error -- no class
   await client.subscribe(new Server('x'), 'Said', () => {});
   return client.subscribe(Server, Said, () => {});
+}
+
+export async function listening(client: MessagingClient, signal?: AbortSignal): Promise<ClientSubscription> {
+  const handle = client.listen(Rooms, ({ text }, { params }) => text.length + params.topic.length, { signal });
+  // As the cleanup of an effect.
+  const cleanUp: () => void | { readonly none: never } = () => handle.unsubscribe();
+  cleanUp();
+  using other: ListenHandle = client.listen(new Server('x'), Said, (_, { params }) => params.key.length);
+  const wrapped: Unsubscribable = other;
+  wrapped.unsubscribe();
+  // @ts-expect-error -- a listener for another class
+  client.listen(Users, (order: Order) => order.total);
+  // @ts-expect-error -- no such option
+  client.listen(Users, () => {}, { timeout: 1 });
+  // @ts-expect-error -- no listener
+  client.listen(Users);
+  return await handle.ready;
 }
 
 export async function unsubscribing(client: MessagingClient, said: (message: Said) => void): Promise<void> {

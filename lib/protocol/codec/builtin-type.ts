@@ -36,13 +36,18 @@ export type ErrorTag = (typeof ERRORS)[number];
 
 const TYPED_ARRAY_TAGS: ReadonlySet<Tag> = new Set(TYPED_ARRAYS);
 const ERROR_TAGS: ReadonlySet<Tag> = new Set(ERRORS);
-const BY_PROTOTYPE: ReadonlyMap<object, BuiltinTag> = new Map(
-  [...TYPED_ARRAYS, ...ERRORS, ...OTHERS].flatMap((tag) => {
-    const type = (globalThis as unknown as Record<string, { prototype: object } | undefined>)[tag];
-    return type === undefined ? [] : [[type.prototype, tag] as const];
-  }),
-);
-const NAMES: ReadonlySet<string> = new Set(BY_PROTOTYPE.values());
+// The marks let bundlers leave this out of a page, which only reads.
+const BY_PROTOTYPE: ReadonlyMap<object, BuiltinTag> = /* @__PURE__ */ tagsByPrototype();
+const NAMES: ReadonlySet<string> = /* @__PURE__ */ new Set(/* @__PURE__ */ BY_PROTOTYPE.values());
+
+function tagsByPrototype(): Map<object, BuiltinTag> {
+  return new Map(
+    [...TYPED_ARRAYS, ...ERRORS, ...OTHERS].flatMap((tag) => {
+      const type = (globalThis as unknown as Record<string, { prototype: object } | undefined>)[tag];
+      return type === undefined ? [] : [[type.prototype, tag] as const];
+    }),
+  );
+}
 
 export function isTypedArrayTag(tag: Tag): tag is TypedArrayTag {
   return TYPED_ARRAY_TAGS.has(tag);

@@ -608,6 +608,107 @@ describe('There is no unhandled rejection', () => {
   });
 });
 
+describe('A handle of listen', () => {
+  test('is there at once, and its ready is the subscription once the server has confirmed it', async () => {
+    await using harness = await Harness.start();
+    const messages = new Queue<unknown>();
+    const handle = harness.client.listen(defineChannel('users', User), messages.push);
+    expect([handle.channel, handle.closed]).toEqual(['users', false]);
+    const stream = await harness.gateway.ready();
+    expect(await handle.ready).toMatchObject({ channel: 'users', closed: false });
+    stream.message({ channel: 'users', type: 'client-test-user', data: { id: 1, name: 'a' } });
+    expect(await messages.next()).toEqual(new User(1, 'a'));
+    handle.unsubscribe();
+    handle.unsubscribe();
+    expect((await harness.gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['users'] });
+    expect([handle.closed, (await handle.ready).closed]).toEqual([true, true]);
+  });
+
+  test('takes a source, the past and a signal as subscribe does', async () => {
+    await using harness = await Harness.start();
+    const controller = new AbortController();
+    const options = { replay: 5, signal: controller.signal };
+    const handle = harness.client.listen(sourceRef('ChatServer', 'x'), ChatMessage, () => {}, options);
+    const channel = 'messaging:from/ChatServer/x/ChatMessage';
+    const { request } = await harness.gateway.streams.next();
+    expect(request.body.channels).toEqual([{ channel }, { channel, replay: 5, listener: expect.any(String) }]);
+    controller.abort(new Error('left'));
+    await expect(handle.ready).rejects.toThrow('left');
+    expect(handle.closed).toBe(true);
+  });
+
+  test('that is ended before it is ready resolves with a closed subscription, and nothing is asked for', async () => {
+    await using harness = await Harness.start();
+    const handle = harness.client.listen('news', () => {});
+    {
+      using again = harness.client.listen('news', () => {});
+      void again;
+    }
+    handle.unsubscribe();
+    handle.unsubscribe();
+    expect(await handle.ready).toMatchObject({ channel: 'news', closed: true });
+    await soon();
+    expect([harness.client.status.state, harness.gateway.requests]).toEqual(['idle', []]);
+  });
+
+  // Jest fails a test in which a rejection is unhandled.
+  test.each([
+    ['refused', { denied: { news: 'CHANNEL_DENIED' } } as const, {}, ChannelDeniedError],
+    ['of a client that cannot connect', {}, { url: '' }, ConfigurationError],
+  ])('that is %s tells onError, once, and whoever looks at ready', async (_, answer, options, type) => {
+    await using harness = await Harness.start(options);
+    void harness.client.listen('news', () => {});
+    const { error, context } = await (async () => {
+      if (!('url' in options)) await harness.gateway.ready(answer);
+      return harness.errors.next();
+    })();
+    expect([error, context]).toEqual([expect.any(type), { channel: 'news' }]);
+    if (!('url' in options)) return;
+    const late = harness.client.listen('news', () => {});
+    await expect(late.ready).rejects.toBe(error);
+    expect([late.closed, harness.errors.pending]).toEqual([true, [{ error, context }]]);
+  });
+
+  test('whose channel is refused later tells onError, once', async () => {
+    await using harness = await Harness.start();
+    const handle = harness.client.listen('news', () => {});
+    const stream = await harness.gateway.ready();
+    await handle.ready;
+    stream.event('messaging:withdrawn', { channels: ['news'], reason: 'denied' });
+    expect((await harness.errors.next()).error).toBeInstanceOf(ChannelDeniedError);
+    expect([handle.closed, harness.errors.pending]).toEqual([true, []]);
+  });
+
+  test.each([
+    ['by its signal, before', (abort: () => void) => abort(), () => {}],
+    ['by its signal', () => {}, (abort: () => void) => abort()],
+    ['by its client', () => {}, (_: unknown, client: MessagingClient) => client.close()],
+    ['by its client, before', (_: unknown, client: MessagingClient) => client.close(), () => {}],
+  ])('that is ended here %s, tells its ready alone', async (_, before, after) => {
+    await using harness = await Harness.start();
+    const controller = new AbortController();
+    const abort = () => controller.abort();
+    before(abort, harness.client);
+    const { signal } = controller;
+    void harness.client.listen('news', () => {}, { signal });
+    const handle = harness.client.listen('news', () => {}, { signal });
+    after(abort, harness.client);
+    expect(handle.closed).toBe(true);
+    const awaited = await handle.ready.catch((error: unknown) => error);
+    expect(awaited).toHaveProperty('name', expect.stringMatching(/^(AbortError|ConnectionClosedError)$/));
+    await soon();
+    expect(harness.errors.pending).toEqual([]);
+  });
+
+  test('does not exist for wrong arguments: the call throws', async () => {
+    await using harness = await Harness.start();
+    const { client } = harness;
+    expect(() => client.listen('', () => {})).toThrow(InvalidChannelError);
+    expect(() => client.listen('news', undefined!)).toThrow('A listener is a function, not undefined');
+    expect(() => client.listen('news', () => {}, { replay: 0 })).toThrow('listen: option "replay" must be');
+  });
+});
+
 describe('Unsubscribing', () => {
   test('takes one listener, or all of them and the streams', async () => {
     await using harness = await Harness.start();
