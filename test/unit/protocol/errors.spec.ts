@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { ERROR_CODES, type ErrorCode } from '../../../lib/protocol/error-codes.js';
 import * as errors from '../../../lib/protocol/errors.js';
+import { VARIES, textsOfFile, type CallOfText } from '../../support/texts-of-code.js';
 
 const { MessagingError } = errors;
 const documentation = readFileSync(path.resolve(import.meta.dirname, '../../../docs/errors.md'), 'utf8');
@@ -74,3 +75,50 @@ describe('the errors', () => {
     });
   });
 });
+
+describe('the lines of the log', () => {
+  const lib = path.resolve(import.meta.dirname, '../../../lib');
+  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => ({ file, ...textsOfFile(path.join(lib, file)) }));
+  const [, tables = ''] = documentation.split('## What each line means');
+  const lines = [...tables.matchAll(/^\| `([^`]+)`/gm)].map(([, line]) => line!);
+
+  const patterns = lines.map(
+    (line) => new RegExp(line === `${VARIES} failed` ? `^${VARIES} failed$` : patternOf(line)),
+  );
+
+  test('are documented, each in a row', () => {
+    const texts = files.flatMap(({ file, calls }) =>
+      calls
+        .flatMap((call) => linesOf(file, call))
+        .filter((text) => /[a-z]+ [a-z]+/.test(text) && !patterns.some((pattern) => pattern.test(text)))
+        .map((text) => `${file}: ${text}`),
+    );
+    expect(texts).toEqual([]);
+  });
+
+  test('are documented as they are', () => {
+    expect(lines.length).toBeGreaterThan(40);
+    const texts = files.flatMap((file) => file.texts);
+    const unknown = lines.filter((line) => {
+      const known = new RegExp(patternOf(line.replace(/^…\s?|\s?…$/g, '')));
+      return !texts.some((text) => known.test(text));
+    });
+    expect(unknown).toEqual([]);
+  });
+});
+
+/** A regular expression for texts that contain a line of the documentation. */
+function patternOf(line: string): string {
+  return line.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(VARIES, '.*');
+}
+
+/** The text of a call that writes a line: by the reporter, or as the reason why Redis is away or refuses something. */
+function linesOf(file: string, { callee, args: [first = [], second = []] }: CallOfText): readonly string[] {
+  if (/\breporter\.(warn|state)$/.test(callee)) return second;
+  if (file === 'nest/logging-reporter.ts' && /^this\.(warn|failed)$/.test(callee)) return second;
+  const isReason = file.startsWith('transport/redis-') && callee === 'TransportUnavailableError';
+  if (isReason || /\blogger\.warn$|\bemitWarning$/.test(callee)) return first;
+  return file === 'nest/authenticator.ts' && callee === 'this.tellOnce' ? first : [];
+}
