@@ -55,11 +55,31 @@ declare class Rooms { hasMember(roomId: string, userId: string | number | undefi
 interface Example {
   readonly name: string;
   readonly code: string;
+  /** Where it stands beside the other files of its document; without it, it is on its own. */
+  readonly path?: string;
 }
 
-/** One program of all \`ts\` blocks of a document, as somebody who follows it would have. */
+/** The blocks of TypeScript of a document. */
+function blocksOf(file: string): string[] {
+  return [...read(file).matchAll(/^```tsx?\n(.*?)^```/gms)].map(([, code]) => code!);
+}
+
+/** The path that a block gives itself in its first line, `// server/src/chat.ts`: it is a file, which others import. */
+function pathOf(block: string): string | undefined {
+  return /^\/\/ ([\w./[\]-]+\.tsx?)\n/.exec(block)?.[1];
+}
+
+/** The blocks of a document that are files, in a folder of the document's own. */
+function filesIn(file: string, index: number): Example[] {
+  return blocksOf(file).flatMap((code) => {
+    const at = pathOf(code);
+    return at === undefined ? [] : [{ name: file, code, path: `document-${index}/${at}` }];
+  });
+}
+
+/** One program of all other blocks of a document, as somebody who follows it would have. */
 function document(file: string): Example {
-  const blocks = [...read(file).matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code!);
+  const blocks = blocksOf(file).filter((block) => pathOf(block) === undefined);
   const imports = new Map<string, Set<string>>();
   const bodies = blocks.map((block) =>
     block.replace(/^import (?:type )?\{([^}]+)\} from '([^']+)';\n/gm, (line, names: string, from: string) => {
@@ -116,7 +136,8 @@ const filesOf = (folder: string, ending: string) =>
     .map((file) => path.join(folder, file))
     .toSorted();
 
-const documents = ['README.md', ...filesOf('docs', '.md')].map(document).filter(({ code }) => code.trim() !== '');
+const pages = ['README.md', ...filesOf('docs', '.md')].filter((file) => blocksOf(file).length > 0);
+const documents = pages.flatMap((file, index) => [document(file), ...filesIn(file, index)]);
 const examples = filesOf('lib', '.ts').flatMap(docstrings);
 
 function compile(all: readonly Example[]): Map<string, string[]> {
@@ -130,12 +151,19 @@ function compile(all: readonly Example[]): Map<string, string[]> {
       noUnusedLocals: false,
       noUnusedParameters: false,
       noEmit: true,
+      allowImportingTsExtensions: true,
+      jsx: 'react-jsx',
     },
     root,
   );
-  const names = new Map(all.map((example, index) => [path.join(root, `test/types/example-${index}.ts`), example]));
+  const names = new Map(
+    all.map((example, index) => [path.join(root, 'test/types', example.path ?? `example-${index}.ts`), example]),
+  );
+  const folders = [...names.keys()].map((file) => path.dirname(file));
   const host = ts.createCompilerHost(options);
   const onDisk = ts.createCompilerHost(options);
+  host.directoryExists = (folder) =>
+    onDisk.directoryExists!(folder) || folders.some((known) => `${known}/`.startsWith(`${folder}/`));
   host.fileExists = (file) => names.has(file) || onDisk.fileExists(file);
   host.readFile = (file) => names.get(file)?.code ?? onDisk.readFile(file);
   host.getSourceFile = (file, ...rest) =>
@@ -158,7 +186,7 @@ function compile(all: readonly Example[]): Map<string, string[]> {
 describe('the examples', () => {
   const problems = compile([...documents, ...examples]);
 
-  test.each(documents.map(({ name }) => [name]))('of %s compile', (name) => {
+  test.each(pages.map((name) => [name]))('of %s compile', (name) => {
     expect(problems.get(name)).toEqual([]);
   });
 
