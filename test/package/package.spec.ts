@@ -103,9 +103,18 @@ function packedText(file: string): string {
   return readFileSync(join(folder, 'package', file), 'utf8');
 }
 
+/** What a document links to, outside of the web: a path, as the document gives it, and a heading. */
+function linksIn(file: string): { readonly target: string; readonly heading: string | undefined }[] {
+  return [...packedText(file).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, path, heading]) => ({
+    target: path === '' ? file : join(dirname(file), path!),
+    heading,
+  }));
+}
+
 /** What links within a document may lead to: its headings, as GitHub writes them in addresses. */
 function anchorsOf(document: string): Set<string> {
-  const headings = [...document.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading!.toLowerCase());
+  const withoutCode = document.replace(/^```.*?^```/gms, '');
+  const headings = [...withoutCode.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading!.toLowerCase());
   return new Set(headings.map((heading) => heading.replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-')));
 }
 
@@ -136,8 +145,7 @@ describe('The packed files', () => {
   it('hold every document, and every heading in it, that one of them links to', () => {
     const documents = packedFiles().filter((file) => file.endsWith('.md'));
     const dead = documents.flatMap((file) =>
-      [...packedText(file).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)]
-        .map(([, path, heading]) => ({ target: path === '' ? file : join(dirname(file), path!), heading }))
+      linksIn(file)
         .filter(({ target, heading }) => {
           if (!existsSync(join(folder, 'package', target))) return true;
           return heading !== undefined && !anchorsOf(packedText(target)).has(heading);
@@ -147,6 +155,15 @@ describe('The packed files', () => {
 
     expect(documents).toContain(join('docs', 'redis.md'));
     expect(dead).toEqual([]);
+  });
+
+  it('hold no document that none of them links to', () => {
+    const documents = packedFiles().filter((file) => file.endsWith('.md'));
+    const linked = new Set(
+      documents.flatMap((file) => linksIn(file).flatMap(({ target }) => (target === file ? [] : [target]))),
+    );
+
+    expect(documents.filter((file) => !linked.has(file))).toEqual(['CHANGELOG.md']);
   });
 
   it('hold every source that a source map or a declaration map leads to', () => {

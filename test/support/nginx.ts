@@ -10,7 +10,7 @@ import { freePort } from './redis-server.js';
 // Not on the path of everybody.
 const DEBIANS = '/usr/sbin/nginx';
 
-/** A real nginx on a free port that shares requests among servers, as in docs/deployment.md. */
+/** A real nginx on a free port that shares requests among servers, as in docs/operations.md. */
 export class Nginx implements AsyncDisposable {
   private constructor(
     readonly url: string,
