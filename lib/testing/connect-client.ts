@@ -1,10 +1,12 @@
 import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { INestApplication } from '@nestjs/common';
 import { ApplicationConfig } from '@nestjs/core';
 import { MessagingClient } from '../client/messaging-client.js';
 import type { MessagingClientOptions } from '../client/client-options.js';
 import { GATEWAY_OPTIONS, GATEWAY_PATH, type GatewayOptions } from '../nest/gateway/gateway-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { TcpProxy } from './tcp-proxy.js';
 
 /** Options of {@link connectClient}: those of a client, and where the gateway is. */
 export interface ConnectClientOptions extends Omit<MessagingClientOptions, 'url'> {
@@ -17,23 +19,41 @@ export interface ConnectClientOptions extends Omit<MessagingClientOptions, 'url'
 
 /**
  * Makes a client of an application, in the same process. An application that does not listen yet does so then, on a free port of
- * 127.0.0.1. Close the client before the application.
+ * 127.0.0.1. The client closes with the application, unless the test closes it before.
  *
+ * @param app - or several servers, as behind a load balancer: the client's connections go to the first of them that takes any, so it moves
+ *   to the next one when that closes
  * @param options - `headers` sign it in, as those of any request
  * @throws (rejects) ConfigurationError for an application without a gateway
  * @example
  * ```ts
- * using client = await connectClient(app, { headers: { authorization: 'Bearer a-token' } });
+ * const client = await connectClient(app, { headers: { authorization: 'Bearer a-token' } });
  * const inbox = new ClientInbox(client, UserUpdates);
  * ```
  */
 export async function connectClient(
-  app: INestApplication,
+  app: INestApplication | readonly INestApplication[],
   { path, ...options }: ConnectClientOptions = {},
 ): Promise<MessagingClient> {
-  const mounted = path ?? mountedPath(app);
-  if (!(app.getHttpServer() as Server).listening) await app.listen(0, '127.0.0.1');
-  return new MessagingClient({ ...options, url: new URL(mounted, `${await app.getUrl()}/`) });
+  const apps = Array.isArray(app) ? (app as readonly INestApplication[]) : [app as INestApplication];
+  const [first] = apps;
+  if (first === undefined) throw new ConfigurationError('connectClient(): give at least one application');
+  const mounted = path ?? mountedPath(first);
+  const servers = apps.map((each) => each.getHttpServer() as Server);
+  for (const [index, server] of servers.entries()) if (!server.listening) await apps[index]!.listen(0, '127.0.0.1');
+  const balancer = apps.length > 1 ? await TcpProxy.start(() => portOf(servers)) : undefined;
+  const origin = balancer === undefined ? await first.getUrl() : `http://127.0.0.1:${balancer.port}`;
+  const client = new MessagingClient({ ...options, url: new URL(mounted, `${origin}/`) });
+  void Promise.all(servers.map((server) => new Promise((closed) => server.once('close', closed)))).then(() => {
+    client.close();
+    return balancer?.[Symbol.asyncDispose]();
+  });
+  return client;
+}
+
+/** Of the first that takes connections. */
+function portOf(servers: readonly Server[]): number | undefined {
+  return (servers.find(({ listening }) => listening)?.address() as AddressInfo | undefined)?.port;
 }
 
 function mountedPath(app: INestApplication): string {

@@ -204,10 +204,11 @@ export abstract class FaultyLink implements AsyncDisposable {
   }
 }
 
-/** A server that listens on a free port of 127.0.0.1. */
+/** A server that listens on a free port of 127.0.0.1. It keeps no process alive: nobody is behind it. */
 export async function listening(): Promise<Server> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
+  server.unref();
   return server;
 }
 

@@ -90,9 +90,18 @@ async function startOverridden(messaging: DynamicModule, broker?: MemoryBroker):
   return app.init();
 }
 
-async function startGateway(gateway: true | { path: string } = true, prefix?: string): Promise<INestApplication> {
-  const imports = [MessagingTestingModule.forRoot({ gateway })];
-  const app = (await Test.createTestingModule({ imports }).compile()).createNestApplication();
+async function startGateway(
+  gateway: true | { path?: string; leaveMs?: number } = true,
+  prefix?: string,
+  adapter?: FastifyAdapter,
+  broker?: MemoryBroker,
+): Promise<INestApplication> {
+  const testing = await Test.createTestingModule({
+    imports: [MessagingTestingModule.forRoot({ gateway, broker })],
+  }).compile();
+  const app = adapter
+    ? testing.createNestApplication<NestFastifyApplication>(adapter)
+    : testing.createNestApplication();
   if (prefix !== undefined) app.setGlobalPrefix(prefix);
   open.push(app);
   return app;
@@ -198,17 +207,7 @@ describe('A client in the process', () => {
   test.each([
     ['at its default', () => startGateway()],
     ['under a global prefix', () => startGateway({ path: '/live/' }, 'api')],
-    [
-      'on Fastify',
-      async () => {
-        const testing = await Test.createTestingModule({
-          imports: [MessagingTestingModule.forRoot({ gateway: true })],
-        }).compile();
-        const app = testing.createNestApplication<NestFastifyApplication>(new FastifyAdapter());
-        open.push(app);
-        return app;
-      },
-    ],
+    ['on Fastify', () => startGateway(true, undefined, new FastifyAdapter())],
   ])('finds the gateway %s, has the application listen, and awaits the next message', async (_, make) => {
     const app = await make();
     using client = await connectClient(app);
@@ -264,6 +263,51 @@ describe('A client in the process', () => {
     await one!.close();
     // By default a server stays 8 s for clients that are to go to another one.
     expect(performance.now() - began).toBeLessThan(4_000);
+  });
+
+  test.each([
+    ['Express', undefined],
+    ['Fastify', () => new FastifyAdapter()],
+  ])('closes with its application on %s', async (_, adapter) => {
+    const app = await startGateway(true, undefined, adapter?.());
+    const client = await connectClient(app);
+    const inbox = new ClientInbox(client, OrdersPlaced);
+    await inbox.ready;
+    const closed = new Promise<void>((resolve) => {
+      client.onStatus(({ state }) => state === 'closed' && resolve());
+    });
+    await app.close();
+    await closed;
+    expect(client.status).toMatchObject({ state: 'closed', reason: 'close' });
+  });
+
+  test('of two servers moves to the other one when its own closes, and has missed nothing', async () => {
+    const broker = new MemoryBroker();
+    const gateway = { leaveMs: 4_000 };
+    const [one, two] = [
+      await startGateway(gateway, undefined, undefined, broker),
+      await startGateway(gateway, undefined, undefined, broker),
+    ];
+    const client = await connectClient([one, two]);
+    const gaps: unknown[] = [];
+    client.onGap((gap) => gaps.push(gap));
+    const inbox = new ClientInbox(client, OrdersPlaced);
+    await inbox.ready;
+    const closed = one.close();
+    // Whether the client has left by then or not: the servers together have them all.
+    for (const id of [1, 2, 3]) {
+      await two.get(MessagingService).postMessage(OrdersPlaced, new Placed(id), { global: true });
+    }
+    await closed;
+    await two.get(MessagingService).postMessage(OrdersPlaced, new Placed(4), { global: true });
+    expect(await inbox.take(4)).toEqual([1, 2, 3, 4].map((id) => new Placed(id)));
+    expect(gaps).toEqual([]);
+    expect(client.status.state).toBe('open');
+    await two.close();
+  });
+
+  test('is not made of no application', async () => {
+    await expect(connectClient([])).rejects.toThrow(/at least one application/);
   });
 
   test('is not made for an application without a gateway', async () => {
