@@ -1,8 +1,10 @@
-// What it costs to bring messages from one node to another over Redis, against PUBLISH and SUBSCRIBE by hand: time and CPU
-// of both nodes for each message when many are posted at once, and the time that a single one takes.
+// What it costs to bring messages from one node to another over Redis, against PUBLISH and SUBSCRIBE by hand, and
+// against nats.js over a NATS server, both with JSON: time and CPU of both nodes for each message when many are posted at once, and the time
+// that a single one takes.
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { NodeTask } from './support/redis-node.js';
+import { Nats } from './support/nats.js';
 import { Redis } from './support/redis.js';
 import { report } from './support/table.js';
 import { TwoNodes, type NodesCase } from './support/two-nodes.js';
@@ -12,16 +14,19 @@ const MANY: NodeTask = { count: 100_000, inFlight: 1_000 };
 const SOME: NodeTask = { count: 20_000, inFlight: 10 };
 const SINGLE: NodeTask = { count: 2_000, inFlight: 1 };
 const NAIVE = 'naive ioredis';
+const NATS = 'nats.js';
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const redis = await Redis.start();
+  const nats = Nats.isInstalled ? await Nats.start() : undefined;
   const cases: NodesCase[] = [];
   try {
     cases.push({ name: NAIVE, nodes: await TwoNodes.start(NAIVE, redis) });
+    if (nats !== undefined) cases.push({ name: NATS, nodes: await TwoNodes.start(NATS, nats) });
     cases.push({
       name: 'messaging',
       nodes: await TwoNodes.start('messaging', redis),
-      goal: { base: NAIVE, ratio: 0.2 },
+      goal: [{ base: NAIVE, ratio: 0.2 }, ...(nats === undefined ? [] : [{ base: NATS, ratio: 1 }])],
     });
     for (const { nodes } of cases) await nodes.pass(MANY);
     for (const task of [MANY, SOME]) await compareLoad(task, cases, rounds);
@@ -39,6 +44,7 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   } finally {
     for (const { nodes } of cases) await nodes.stop();
     await redis.stop();
+    await nats?.stop();
   }
 }
 

@@ -2,15 +2,14 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, createServer, request } from 'node:http';
-import { connect } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { freePort } from '../../test/support/redis-server.js';
 import type { PriceChange } from './fanout-event.js';
 import type { FanoutServer } from './fanout-node.js';
 import { pin } from './pinned-process.js';
+import { whenOpen } from './when-open.js';
 
 /** Of Debian's and Ubuntu's package libnginx-mod-nchan. */
 const MODULE = '/usr/lib/nginx/modules/ngx_nchan_module.so';
@@ -30,7 +29,7 @@ export async function nchan(): Promise<FanoutServer> {
     child.kill();
     rmSync(folder, { recursive: true, force: true });
   });
-  while (!(await isOpen(port))) await setTimeout(20);
+  await whenOpen(port);
   const pid = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim());
   pin({ pid }, 0);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -75,16 +74,4 @@ http {
   }
 }
 `;
-}
-
-async function isOpen(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }

@@ -1,8 +1,9 @@
-// One of two nodes in processes of their own: forked with a variant, a role and the URL of a Redis, a poster posts as many
+// One of two nodes in processes of their own: forked with a variant, a role and the URL of a Redis, or of a NATS server, a poster posts as many
 // messages as it is told, and a listener says when it has got that many. Both tell how many microseconds of CPU it took.
 import 'reflect-metadata';
-import { NestFactory } from '@nestjs/core';
+import { connect } from '@nats-io/transport-node';
 import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import { defineChannel, MessagingModule, MessagingService, Serializable } from 'nestjs-messaging';
 
@@ -56,6 +57,21 @@ const VARIANTS: Record<string, (url: string) => Promise<End>> = {
           listener(JSON.parse(text.slice(text.indexOf('|') + 1)) as Event);
         });
         await redis.subscribe('naive/kept');
+      },
+    };
+  },
+  'nats.js': async (servers) => {
+    const nats = await connect({ servers });
+    let flushed: Promise<void> | undefined;
+    return {
+      post: (event) => {
+        nats.publish('naive.events', JSON.stringify(event));
+        // The server answers a flush, but no post: all of one turn wait for the same.
+        return (flushed ??= nats.flush().finally(() => (flushed = undefined)));
+      },
+      listen: async (listener) => {
+        nats.subscribe('naive.events', { callback: (_error, message) => listener(message.json<Event>()) });
+        await nats.flush();
       },
     };
   },

@@ -1,7 +1,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { NodeTask } from './redis-node.js';
-import type { Redis } from './redis.js';
 import type { Case } from './table.js';
 
 /** A case that passes messages between its own two nodes. */
@@ -16,9 +15,10 @@ export class TwoNodes {
     private readonly listener: ChildProcess,
   ) {}
 
-  static async start(variant: string, redis: Redis): Promise<TwoNodes> {
+  /** @param broker - what is between them */
+  static async start(variant: string, broker: { readonly url: string }): Promise<TwoNodes> {
     const node = async (role: string): Promise<ChildProcess> => {
-      const child = fork(new URL('redis-node.js', import.meta.url), [variant, role, redis.url]);
+      const child = fork(new URL('redis-node.js', import.meta.url), [variant, role, broker.url]);
       await once(child, 'message');
       return child;
     };
