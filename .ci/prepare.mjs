@@ -3,10 +3,10 @@
 //   node .ci/prepare.mjs            installs the packages
 //     --tests                       ... and provides redis-server, Chromium, nginx and the packages of a Nest 11 project for the tests
 //     --redis                       ... and provides redis-server, unless REDIS_URL names one
-//     --commonjs                    ... and builds the CommonJS form of lib, which is for packages only
+//     --commonjs                    ... and builds the CommonJS form of lib and the schematic, which are for packages only
 //     --build | --build=lib         ... and builds lib and sample-app, or lib alone, where dist is older than the sources
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -20,7 +20,10 @@ if (wants.has('--tests')) {
   providePrograms([redisServer(), chromium(), nginx()]);
 } else if (wants.has('--redis') && !process.env['REDIS_URL']) providePrograms([redisServer()]);
 if (wants.has('--build') || wants.has('--build=lib')) build('lib', 'index.js', []);
-if (wants.has('--commonjs')) buildCommonJs();
+if (wants.has('--commonjs')) {
+  buildCommonJs();
+  buildSchematics();
+}
 if (wants.has('--build')) {
   build('sample-app', 'main.js', ['dist/lib/index.js']);
   bundlePage();
@@ -115,6 +118,20 @@ function buildCommonJs() {
     give('lib could not be built as CommonJS; see above.');
   }
   writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
+}
+
+/** What `nest add` runs. It is CommonJS, because the schematics CLI of Nest 11 loads it by require(). */
+function buildSchematics() {
+  if (modified('dist/schematics/package.json') >= Math.max(...['schematics', 'tsconfig.json'].map(newest))) return;
+  say('Building the schematic ...');
+  rmSync('dist/schematics', { recursive: true, force: true });
+  if (!run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'schematics/tsconfig.json'])) {
+    give('The schematic could not be built; see above.');
+  }
+  for (const path of ['collection.json', 'nest-add/schema.json', 'nest-add/files']) {
+    cpSync(join('schematics', path), join('dist/schematics', path), { recursive: true });
+  }
+  writeFileSync('dist/schematics/package.json', '{ "type": "commonjs" }\n');
 }
 
 /** Makes the script of the sample app's page if it is missing, as after each build, or older than what goes into it. */

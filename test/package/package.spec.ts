@@ -130,7 +130,7 @@ describe('The packed files', () => {
   it('are the built library, its sources, its licence and its documents, and nothing else', () => {
     const foreign = packedFiles().filter(
       (file) =>
-        !/^(dist|dist\/(lib|cjs)|lib|docs)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$/.test(
+        !/^(dist|dist\/(lib|cjs|schematics)|lib|docs)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$/.test(
           file,
         ),
     );
