@@ -151,6 +151,9 @@ function compile(all: readonly Example[]): Map<string, string[]> {
       noUnusedLocals: false,
       noUnusedParameters: false,
       noEmit: true,
+      // Pages import files as their bundlers allow it: without an ending, or with that of TypeScript.
+      module: 'ESNext',
+      moduleResolution: 'Bundler',
       allowImportingTsExtensions: true,
       jsx: 'react-jsx',
     },
