@@ -1,4 +1,5 @@
 import type { ListenableChannel } from '../protocol/channel.js';
+import type { ListenOptions } from '../core/listen-options.js';
 import type { MessageContext } from '../core/message-context.js';
 import type { MessageSubscription } from '../core/listener.js';
 import type { Messenger } from '../core/messenger.js';
@@ -22,10 +23,15 @@ export type ReceivedMessage<T> = Received<T, MessageContext>;
 export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Disposable {
   private readonly subscription: MessageSubscription;
 
-  /** Listens from now on, until disposed of or until the session of the messenger closes. */
-  constructor(messenger: Messenger, channel: ListenableChannel<T>) {
+  /**
+   * Listens from now on, or from where `replay` says, until disposed of or until the session of the messenger closes.
+   *
+   * @throws ConfigurationError for wrong options
+   */
+  constructor(messenger: Messenger, channel: ListenableChannel<T>, options: ListenOptions = {}) {
     super();
-    this.subscription = messenger.addListener<T>(channel, (message, context) => this.receive(message, context));
+    const receive = (message: T, context: MessageContext): void => this.receive(message, context);
+    this.subscription = messenger.addListener<T>(channel, receive, options);
   }
 
   /** Resolves once no later global post can be missed. */

@@ -8,9 +8,8 @@ import { FaultyLink, listening, type ProxyMode, type ProxyTarget } from './fault
  * ```ts
  * await app.listen(0, '127.0.0.1');
  * await using network = await TcpProxy.start(await app.getUrl());
- * const client = new MessagingClient({ url: new URL('/messages', network.url) });
- * network.refuse(); // The page is offline.
- * network.accept();
+ * const stream = await fetch(new URL('/orders/updates', network.url));
+ * network.cut(); // The stream breaks.
  * ```
  */
 export class TcpProxy extends FaultyLink {

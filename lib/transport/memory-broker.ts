@@ -60,12 +60,18 @@ export class MemoryBroker {
     for (const node of lost) node.disconnected();
   }
 
-  /** Is back for all: the nodes that were lost register their interests again, in a later turn. */
-  heal(): void {
-    this.isCut = false;
-    const back = [...this.away];
-    this.away.clear();
-    for (const node of back) this.request(node, () => node.connected());
+  /**
+   * Is back: the nodes that were lost register their interests again, in a later turn.
+   *
+   * @param only - the only node that it is back for; absent: all
+   */
+  heal(only?: MemoryNode): void {
+    if (only === undefined) this.isCut = false;
+    const back = [...this.away].filter((node) => (only ?? node) === node);
+    for (const node of back) {
+      this.away.delete(node);
+      this.request(node, () => node.connected());
+    }
   }
 
   /** Takes in a node. @internal */

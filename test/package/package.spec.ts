@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { build } from 'esbuild';
+import { build, transformSync } from 'esbuild';
 import { execFileSync } from 'node:child_process';
 import {
   cpSync,
@@ -239,6 +239,16 @@ describe('A project that installed the package', () => {
     const errors = declarationErrors(() => run(project, compiler, 'consumer.ts', ...options));
 
     expect(errors).toEqual([]);
+  });
+
+  it('runs the examples of its documents for node:test', () => {
+    const project = createProject('node-test', [...dependencies, ...requiredPeers]);
+    const blocks = [...packedText('docs/testing.md').matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code!);
+    const [code] = blocks.filter((block) => block.includes("from 'node:test'"));
+    writeFileSync(join(project, 'prices.test.mjs'), transformSync(code!, { loader: 'ts', target: 'es2022' }).code);
+    expect(run(project, '--test', 'prices.test.mjs')).toMatch(
+      /Prices older than a minute[^]*A transport never[^]*# fail 0/,
+    );
   });
 
   it('compiles the shared code of the README as a new page of Vite does: nothing to erase but types, no types of Node', () => {

@@ -21,8 +21,9 @@ import {
 import { MessagingClientProxy, MessagingRpcContext, MessagingServer } from 'nestjs-messaging/microservices';
 import { Test } from '@nestjs/testing';
 import {
-  channelLogConformance, ClientInbox, connectClient, createTestMessaging, Inbox, inMemory, MemoryBroker, MemoryTransport, MESSAGING_OPTIONS,
-  MessagingTestingModule, recordPosts, transportConformance, type ChannelLogUnderTest, type TransportUnderTest,
+  channelLogConformance, ClientInbox, connectClient, createTestMessaging, historyStoreConformance, Inbox, inMemory, MemoryBroker, MemoryTransport,
+  MESSAGING_OPTIONS, MessagingTestingModule, recordPosts, RedisProxy, TcpProxy, transportConformance, type ChannelLogUnderTest,
+  type HistoryStoreUnderTest, type TransportUnderTest,
 } from 'nestjs-messaging/testing';
 import { firstValueFrom, lastValueFrom, of, timeout, type Observable } from 'rxjs';
 import { Codec } from '../../lib/protocol/codec.js';
@@ -44,6 +45,7 @@ declare const otherServer: import('@nestjs/common').INestApplication;
 declare const job: { signal: AbortSignal; note(update: UserUpdate): void };
 declare const myLogs: ChannelLogUnderTest;
 declare const myBroker: TransportUnderTest;
+declare const myStores: HistoryStoreUnderTest;
 declare const test: { each(cases: readonly unknown[]): (name: string, run: (each: { run(): Promise<void> }) => unknown) => void };
 declare const repository: { load(): Promise<ReadonlyMap<number, UserUpdate> & { apply(update: UserUpdate): void }> };
 declare const names: Map<number, string>;
@@ -202,4 +204,13 @@ describe('the examples', () => {
     const wrong = { name: 'wrong', code: wrap("await messaging.postMessage(UserUpdates, 'no update');") };
     expect(compile([wrong]).get('wrong')).toHaveLength(1);
   });
+});
+
+test('the examples of docs/testing.md run as tests, or with node:test in test/package', () => {
+  const files = ['orders.ts', 'testing.spec.ts'].map((file) => read(`test/examples/testing/${file}`)).join('\n');
+  const missing = blocksOf('docs/testing.md')
+    .filter((block) => !block.includes("from 'node:test'"))
+    .map((block) => block.replace(/^import (.|\n)*?;\n/gm, '').trim())
+    .filter((block) => !files.includes(block));
+  expect(missing).toEqual([]);
 });

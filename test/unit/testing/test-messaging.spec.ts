@@ -107,6 +107,15 @@ describe('Messaging without an application', () => {
     expect(two.posts.all).toEqual([]);
   });
 
+  test('has an inbox that starts with earlier messages, and refuses wrong options', async () => {
+    const { service } = messaging;
+    await service.postMessage(Kept, new Placed(1), { global: true });
+    const inbox = new Inbox(service, Kept, { replay: 5 });
+    await service.postMessage(Kept, new Placed(2), { global: true });
+    expect(await inbox.take(2)).toEqual([new Placed(1), new Placed(2)]);
+    expect(() => new Inbox(service, Kept, { replay: 0 })).toThrow(ConfigurationError);
+  });
+
   test.each([
     [{ redis: 'redis://127.0.0.1' }, /createTestMessaging\(\): option "redis"/],
     [{ broker: {} }, /createTestMessaging\(\): option "broker" must be a MemoryBroker/],

@@ -84,3 +84,16 @@ test('one node can be cut off alone: it is told of its loss, and the others of n
   await broker.turn();
   expect(events).toEqual(['b 1', 'a lost news broker', 'a 2', 'b 2']);
 });
+
+test('one node can be healed alone, and the others later', async () => {
+  const broker = new MemoryBroker();
+  const [[a], [b, atB]] = [await node(broker, 'news'), await node(broker, 'news')];
+  broker.cut();
+  broker.heal(a);
+  await a.subscribe('news');
+  expect([await a.publish('news', '1'), await b.publish('news', 'no')]).toEqual([true, false]);
+  broker.heal();
+  await b.subscribe('news');
+  expect(await a.publish('news', '2')).toBe(true);
+  expect(await atB.next()).toBe('2');
+});
