@@ -27,12 +27,14 @@ import { RedisServer } from '../../support/redis-server.js';
 
 // The examples of docs/testing.md, one after the other; test/types/examples.spec.ts holds them equal.
 
-let redis: RedisServer;
+/* oxlint-disable jest/expect-expect -- the tests of the suites assert by themselves */
+
+let server: RedisServer;
 beforeAll(async () => {
-  redis = await RedisServer.start();
-  process.env['REDIS_URL'] = redis.url;
+  server = await RedisServer.start();
+  process.env['REDIS_URL'] = server.url;
 });
-afterAll(() => redis.kill());
+afterAll(() => server.kill());
 
 test('An order is announced to all servers', async () => {
   await using messaging = await createTestMessaging();
