@@ -1,4 +1,7 @@
-// The public API of the server. Whatever is not named here is private.
+/**
+ * The API of the server. Everything that it does not export is private.
+ * @module nestjs-messaging
+ */
 export { AuthorizeChannel } from './nest/gateway/authorize-channel.decorator.js';
 export { ClientConnectionChanges } from './gateway/client-connection-changes.js';
 export { ClientConnections } from './nest/gateway/client-connections.js';
@@ -98,6 +101,7 @@ export type { GatewayOptions } from './nest/gateway/gateway-options.js';
 export type { SessionOptions } from './nest/messaging.service.js';
 export type { SseRouteOptions } from './nest/sse.decorator.js';
 export type { SseEventOptions } from './sse/sse-event.js';
+export type { RedisOption, RedisTransportOptions } from './transport/redis-options.js';
 export type {
   AuthenticationClaims,
   AuthenticationInfo,

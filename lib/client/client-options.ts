@@ -14,6 +14,7 @@ export interface MessagingClientOptions {
   /**
    * Headers for each request, or a function that is called for each request, so that it can return a fresh token.
    * If it fails, the attempt to connect has failed.
+   * @defaultValue none
    */
   headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
   /**
@@ -21,9 +22,15 @@ export interface MessagingClientOptions {
    * @defaultValue 'same-origin'
    */
   credentials?: RequestCredentials;
-  /** @defaultValue `globalThis.fetch` */
+  /**
+   * A function to use in place of the platform's `fetch`.
+   * @defaultValue `globalThis.fetch`
+   */
   fetch?: typeof globalThis.fetch;
-  /** Classes that messages may contain, in addition to those of the channels and those with `@Serializable`. */
+  /**
+   * Classes that messages may contain, in addition to those of the channels and those with `@Serializable`.
+   * @defaultValue none
+   */
   types?: readonly Class[];
   /**
    * Keeps one live instance for each keyed `@Serializable` and key: the next message that contains it updates it in place.
@@ -32,7 +39,7 @@ export interface MessagingClientOptions {
   identityMap?: IdentityMap;
   /**
    * How the client reaches the server.
-   * @defaultValue its own connection; {@link shareAcrossTabs} makes one for all tabs of a page
+   * @defaultValue its own connection; `shareAcrossTabs()` makes one for all tabs of a page
    */
   link?: LinkFactory;
   /**

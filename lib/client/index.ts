@@ -1,4 +1,7 @@
-// What a program that receives messages shares with the server that sends them, and the client. Imports nothing of Node or Nest.
+/**
+ * The client, and the code that it shares with the server. Imports nothing of Node or Nest.
+ * @module nestjs-messaging/client
+ */
 export {
   Channel,
   ChannelDeniedError,

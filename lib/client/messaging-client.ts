@@ -33,7 +33,10 @@ type SourceParams = MessageParams<':key'>;
 
 /** Options of `MessagingClient.subscribe`. */
 export interface SubscribeOptions extends ReplayOptions {
-  /** Ends the subscription when it aborts. Before the server has confirmed the subscription, `subscribe` rejects with its reason. */
+  /**
+   * Ends the subscription when it aborts. Before the server has confirmed the subscription, `subscribe` rejects with its reason.
+   * @defaultValue none
+   */
   signal?: AbortSignal | undefined;
 }
 

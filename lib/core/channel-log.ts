@@ -57,7 +57,7 @@ export type ReadFailure = 'trimmed' | 'epoch' | 'future';
 export type LogRead<Body> =
   | {
       readonly found: true;
-      /** The first ones after the position, without a hole. All there are if the last one's offset is that of {@link end}. */
+      /** The first ones after the position, without a hole. All there are if the last one's offset is that of `end`. */
       readonly entries: readonly LogEntry<Body>[];
       /** How far the log had come when it was read. */
       readonly end: Position;

@@ -108,13 +108,13 @@ export interface HistoryStore {
   /**
    * What came after a position; or the last so many messages, of which none counts as missing.
    *
-   * @param after - {@link BEGINNING}: all that there is, a gap if the first is not among it
+   * @param after - `{ epoch: '', offset: 0 }`, the beginning: all that there is, with a gap if the first is not among it
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
   read(channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead>;
 
   /**
-   * How far histories have come: {@link BEGINNING} for those that are not there.
+   * How far histories have come: `{ epoch: '', offset: 0 }` for those that do not exist.
    *
    * @param at - how far they had come then, to be read on from; if messages since then are gone, a read from there has a gap
    * @returns as many as channels, in their order

@@ -15,6 +15,7 @@ export interface ListenOptions {
    * for a while, for instance while Redis was away. The call comes after all messages from before the loss and before those
    * from after it. Losses of one reason with no message between them are reported as one. If it throws or rejects, the
    * error is logged and reported.
+   * @defaultValue none
    */
   onGap?: GapListener;
   /**
@@ -22,7 +23,6 @@ export interface ListenOptions {
    * latest one, or all after a position (of `context.position` or `messages.position(channel)`). They come first, in order.
    * New messages follow, without a hole and without duplicates. `context.replayed` is `true` for the earlier ones. Messages
    * after a position that are no longer kept are one gap.
-   *
    * @defaultValue only new messages
    */
   replay?: number | 'latest' | Position;

@@ -34,7 +34,9 @@ import { createStream } from './stream.js';
 export abstract class Messenger {
   /** @internal */
   protected constructor(
+    /** @internal */
     protected readonly hub: Hub,
+    /** @internal */
     protected readonly revocations: Revocations,
   ) {}
 
@@ -43,7 +45,10 @@ export abstract class Messenger {
     return describeCopy('MessagingService');
   }
 
-  /** The session that registrations belong to. */
+  /**
+   * The session that registrations belong to.
+   * @internal
+   */
   protected abstract sessionFor(action: string): Session;
 
   /**

@@ -20,34 +20,65 @@ export type SessionScope = 'request' | 'async-local';
 
 /** Options of class-transformer that decide which properties leave the process. */
 export interface ClassTransformerOptions {
-  /** Properties that are exposed to one of these groups are sent. */
+  /**
+   * Properties that are exposed to one of these groups are sent.
+   * @defaultValue none: properties that are exposed to groups are not sent
+   */
   groups?: string[];
-  /** Properties that are exposed in this version are sent. */
+  /**
+   * Properties that are exposed in this version are sent.
+   * @defaultValue none: versions do not matter
+   */
   version?: number;
 }
 
 /** Options of class-validator, the same as for a `ValidationPipe`. They apply to posts and to incoming messages. */
 export interface ClassValidatorOptions {
-  /** Rules of these groups are checked; without groups, all. */
+  /**
+   * Rules of these groups are checked.
+   * @defaultValue none: all rules are checked
+   */
   groups?: string[];
-  /** Whether rules without a group are checked in every group. */
+  /**
+   * Whether rules without a group are checked in every group.
+   * @defaultValue false
+   */
   always?: boolean;
-  /** Whether rules that have groups are left out if no `groups` are given. */
+  /**
+   * Whether rules that have groups are left out if no `groups` are given.
+   * @defaultValue false
+   */
   strictGroups?: boolean;
   /**
    * Whether properties without a rule are removed from incoming messages, for listeners. A posted message stays as it is,
    * because it belongs to the poster.
+   * @defaultValue false
    */
   whitelist?: boolean;
-  /** With `whitelist`: a property without a rule makes a message invalid, at the post and on arrival. */
+  /**
+   * With `whitelist`: whether a property without a rule makes a message invalid, at the post and on arrival.
+   * @defaultValue false
+   */
   forbidNonWhitelisted?: boolean;
-  /** Whether instances of classes without any rule are invalid. */
+  /**
+   * Whether instances of classes without any rule are invalid.
+   * @defaultValue false
+   */
   forbidUnknownValues?: boolean;
-  /** Whether rules of properties that are `undefined` or null are skipped. */
+  /**
+   * Whether rules of properties that are `undefined` or null are skipped.
+   * @defaultValue false
+   */
   skipMissingProperties?: boolean;
-  /** Whether rules of properties that are null are skipped. */
+  /**
+   * Whether rules of properties that are null are skipped.
+   * @defaultValue false
+   */
   skipNullProperties?: boolean;
-  /** Whether rules of properties that are `undefined` are skipped. */
+  /**
+   * Whether rules of properties that are `undefined` are skipped.
+   * @defaultValue false
+   */
   skipUndefinedProperties?: boolean;
 }
 
@@ -65,7 +96,7 @@ export interface SseOptions {
   retryMs?: number | undefined;
   /**
    * How many bytes may wait behind those on their way to one slow reader, before it is cut off. One message of any length does
-   * not count. A reader that takes no data for a minute is also cut off.
+   * not count. A reader that takes no data for a minute is also cut off. Also how many bytes of missed messages one client may be sent.
    * @defaultValue 1_048_576
    */
   maxBufferedBytes?: number | undefined;
@@ -99,8 +130,6 @@ export interface IncomingRequest {
   readonly user?: any;
 }
 
-type Answer<T> = T | null | undefined;
-
 /**
  * Options of the module that may come from a factory. All are optional: without any, messages stay in the process.
  *
@@ -110,13 +139,14 @@ type Answer<T> = T | null | undefined;
 export interface MessagingOptions<Request = any> {
   /**
    * The Redis that connects servers: ioredis options, a URL, an ioredis instance, or a function that makes one.
-   * Without it there is one process, and everything else works.
+   * @defaultValue none: there is one process, and everything else works
    */
   redis?: RedisOption | undefined;
   /**
    * Instead of `redis`: a transport of your own, or a `MemoryTransport` in tests. If it throws, or rejects against its contract,
    * the error is logged: the post then counts as not accepted, and listeners of this server have still got it. The application
    * waits at most 10 s for it to start, and 10 s for it to close.
+   * @defaultValue none
    */
   transport?: Transport | undefined;
   /**
@@ -135,13 +165,14 @@ export interface MessagingOptions<Request = any> {
   secret?: string | readonly string[] | undefined;
   /**
    * Returns the user of a request, or `null` for nobody. Called when the session's authentication is first needed, after the
-   * guards have run. It may be asynchronous; then see {@link Session.auth}. If it throws, rejects, takes more than
+   * guards have run. It may be asynchronous; then see `Session.auth`. If it throws, rejects, takes more than
    * 10 s or returns something that is not {@link AuthenticationClaims}, the log reports it and the user counts as nobody. After the
    * guards of an HTTP request have run, a failure is final for that request.
-   * @defaultValue returns `request.user`
+   * @defaultValue a function that returns `request.user`
    */
   authenticate?:
-    ((request: Request) => Answer<AuthenticationClaims> | Promise<Answer<AuthenticationClaims>>) | undefined;
+    | ((request: Request) => AuthenticationClaims | null | undefined | Promise<AuthenticationClaims | null | undefined>)
+    | undefined;
   /** How long revocations count. */
   revocation?: RevocationOptions | undefined;
   /** Settings of event streams. */
@@ -167,15 +198,22 @@ export interface MessagingOptions<Request = any> {
   /**
    * The classes that this application uses if the process has several with one name. It already knows the classes of its
    * channels, and classes with a unique name.
+   * @defaultValue none
    */
   types?: readonly Class[] | undefined;
-  /** Called for each failure of a listener, at a message or a gap, in addition to the log. */
+  /**
+   * Called for each failure of a listener, at a message or a gap, in addition to the log.
+   * @defaultValue none: failures are only logged
+   */
   onListenerError?: ((error: unknown, failure: ListenerFailure) => void) | undefined;
 }
 
 /** Options that must be known before any factory runs. */
 export interface MessagingModuleExtras {
-  /** @defaultValue 'request' */
+  /**
+   * How `SessionMessages` finds its session: request-scoped, or as a singleton by AsyncLocalStorage, at a fraction of the cost.
+   * @defaultValue 'request'
+   */
   scope?: SessionScope | undefined;
   /**
    * Whether every module of the application sees the providers without importing this one.
@@ -200,11 +238,31 @@ export interface MessagingOptionsFactory {
 
 /** Options of `MessagingModule.forRootAsync()`: one of `useFactory`, `useClass` and `useExisting`. */
 export interface MessagingModuleAsyncOptions extends MessagingModuleExtras {
+  /**
+   * Modules with the providers that the factory injects, if they are not global.
+   * @defaultValue none
+   */
   imports?: ModuleMetadata['imports'] | undefined;
+  /**
+   * A function that returns the options, or a promise of them.
+   * @defaultValue none: a class makes them
+   */
   // oxlint-disable-next-line typescript/no-explicit-any -- the arguments are what `inject` names
   useFactory?: ((...dependencies: any[]) => Promise<MessagingOptions> | MessagingOptions) | undefined;
+  /**
+   * Providers that `useFactory` is called with.
+   * @defaultValue none
+   */
   inject?: (InjectionToken | OptionalFactoryDependency)[] | undefined;
+  /**
+   * A class that is instantiated to make the options.
+   * @defaultValue none: a factory or an existing provider makes them
+   */
   useClass?: Type<MessagingOptionsFactory> | undefined;
+  /**
+   * The class of a provider that already exists and makes the options.
+   * @defaultValue none: a factory or a class of its own makes them
+   */
   useExisting?: Type<MessagingOptionsFactory> | undefined;
 }
 
@@ -222,5 +280,5 @@ export interface ResolvedMessagingOptions extends MessagingOptions {
   readonly leaveMs?: number | undefined;
 }
 
-/** The token of {@link ResolvedMessagingOptions}. */
+/** The token of the module's options with their defaults filled in. */
 export const MESSAGING_OPTIONS = Symbol('MESSAGING_OPTIONS');

@@ -190,6 +190,7 @@ export class MessagingModule
   extends ConfigurableModuleClass
   implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
+  /** @internal */
   constructor(
     private readonly hub: Hub,
     private readonly streams: EventStreams,

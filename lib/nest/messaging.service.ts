@@ -15,16 +15,22 @@ import { LocalSessions } from './local-sessions.js';
 import { errorText } from './log-text.js';
 import { SessionMessages } from './session-messages.js';
 
-type Answer = AuthenticationClaims | null | undefined;
-
 /** Options of {@link MessagingService.openSession}. */
 export interface SessionOptions {
   /**
    * The user of the session. A function is called when the user is first needed, and again until it returns one; like the
    * option `authenticate`, it may be asynchronous.
+   * @defaultValue nobody
    */
-  readonly auth?: Answer | (() => Answer | Promise<Answer>);
-  /** Closes the session when it aborts. */
+  readonly auth?:
+    | AuthenticationClaims
+    | null
+    | undefined
+    | (() => AuthenticationClaims | null | undefined | Promise<AuthenticationClaims | null | undefined>);
+  /**
+   * Closes the session when it aborts.
+   * @defaultValue none
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,11 +46,15 @@ const SESSION_OPTIONS: Record<keyof SessionOptions, OptionCheck> = {
  */
 @Injectable()
 export class MessagingService extends Messenger {
+  /** @internal */
   constructor(
     hub: Hub,
     revocations: Revocations,
     private readonly authenticator: Authenticator,
-    /** For the server of microservices, which handles messages too. */
+    /**
+     * For the server of microservices, which handles messages too.
+     * @internal
+     */
     @Optional() protected readonly local?: LocalSessions,
   ) {
     super(hub, revocations);
@@ -93,6 +103,7 @@ export class MessagingService extends Messenger {
     }
   }
 
+  /** @internal */
   protected override sessionFor(): Session {
     return this.hub.root;
   }

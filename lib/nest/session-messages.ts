@@ -48,6 +48,7 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
     this.session.close();
   }
 
+  /** @internal */
   protected override sessionFor(action: string): Session {
     return this.findSession(action);
   }

@@ -15,7 +15,10 @@ export interface SseRouteOptions {
    * @defaultValue the module's `sse.heartbeatMs`
    */
   heartbeatMs?: number;
-  /** Scopes that the request's authentication must have, all of them: 401 without one, 403 without a scope. */
+  /**
+   * Scopes that the request's authentication must have, all of them: 401 without an authentication, 403 without a scope.
+   * @defaultValue none
+   */
   requiredScopes?: readonly string[];
   /**
    * The HTTP method. A browser's EventSource supports only GET.

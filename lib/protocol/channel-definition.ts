@@ -23,7 +23,10 @@ export interface ChannelOptions {
    * @defaultValue false: the channel does not exist for clients, unless it has an `@AuthorizeChannel`
    */
   clients?: boolean;
-  /** Scopes that a client's authentication must have, all of them. */
+  /**
+   * Scopes that a client's authentication must have, all of them.
+   * @defaultValue none
+   */
   requiredScopes?: readonly string[];
   /**
    * What happens to an event stream if more than `sse.maxBufferedBytes` waits for its reader. `disconnect`: it is
@@ -32,7 +35,10 @@ export interface ChannelOptions {
    * @defaultValue 'disconnect'
    */
   slowConsumer?: 'disconnect' | 'dropOldest' | 'conflate';
-  /** The key of a message, for `slowConsumer: 'conflate'`: the share of a price, for instance. */
+  /**
+   * The key of a message, for `slowConsumer: 'conflate'`: the share of a price, for instance.
+   * @defaultValue none: required for `'conflate'`, and only for that
+   */
   // oxlint-disable-next-line typescript/no-explicit-any -- the class of the messages is another parameter
   conflateBy?: (message: any) => string | number;
   /**

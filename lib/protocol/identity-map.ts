@@ -9,8 +9,8 @@ type Properties = Record<string, unknown>;
 
 /**
  * Keeps one live instance for each class and primary key: a message that holds a keyed `@Serializable` again updates
- * the instance that is there instead of bringing another. It keeps no instance from being collected. One for each
- * {@link TypeRegistry}; how it tells instances apart and updates them is in docs/codec.md.
+ * the existing instance instead of making another. It keeps no instance from being collected. Give each client its own. docs/codec.md
+ * describes how it distinguishes and updates instances.
  */
 export class IdentityMap {
   private readonly instances = new WeakInstances();

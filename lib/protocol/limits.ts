@@ -11,7 +11,8 @@ export interface Limits {
    */
   readonly maxSubscriptionsPerConnection: number;
   /**
-   * How many channels one request of a client may name: to subscribe to, to leave, and to replay, all together.
+   * How many channels one request of a client may name: to subscribe to, to leave, and to replay, all together. At most
+   * 100,000.
    * @defaultValue 10_000
    */
   readonly maxNamesPerRequest: number;

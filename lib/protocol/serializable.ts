@@ -23,11 +23,14 @@ export interface ClassInfo {
 /** Options of {@link Serializable}. */
 export interface SerializableOptions {
   /**
-   * The name on the wire. Give one where the code is minified or the class may be renamed.
+   * The name on the wire. Give one if the code is minified or the class may be renamed.
    * @defaultValue the name of the class
    */
   name?: string;
-  /** The property that holds the primary key. With it, instances may be sources of messages. */
+  /**
+   * The property that holds the primary key. With it, instances may be sources of messages.
+   * @defaultValue none: instances are not sources
+   */
   key?: string;
   /**
    * Whether clients may subscribe to what an instance sends.
@@ -38,9 +41,12 @@ export interface SerializableOptions {
 
 /** Options of {@link MessageSource}. */
 export interface MessageSourceOptions {
-  /** @defaultValue the name of the class */
+  /**
+   * The name on the wire. Give one if the code is minified or the class may be renamed.
+   * @defaultValue the name of the class
+   */
   name?: string;
-  /** The property that holds the key which tells this source from others of its class. */
+  /** The property that holds the key, which distinguishes this source from others of its class. */
   key: string;
   /**
    * Whether clients may subscribe to what an instance sends.

@@ -3,14 +3,20 @@ import { eventField, idField } from './frame.js';
 
 /** What an {@link SseEvent} says beside its message. */
 export interface SseEventOptions {
-  /** What a browser sends as `Last-Event-ID` when it reconnects. */
+  /**
+   * The id that a browser sends as `Last-Event-ID` when it reconnects.
+   * @defaultValue none
+   */
   id?: string | undefined;
   /**
    * The event's name.
    * @defaultValue the name of the message's class; `message` for a plain value
    */
   event?: string | undefined;
-  /** How long the browser waits before it reconnects, in milliseconds, from now on. */
+  /**
+   * How long the browser waits before it reconnects, in milliseconds, from now on.
+   * @defaultValue as before
+   */
   retryMs?: number | undefined;
 }
 

@@ -1,4 +1,7 @@
-// Tools for tests of applications that use this library.
+/**
+ * Tools for tests of applications that use this library.
+ * @module nestjs-messaging/testing
+ */
 export { channelLogConformance } from './channel-log-conformance.js';
 export { ClientInbox } from './client-inbox.js';
 export { connectClient } from './connect-client.js';

@@ -44,39 +44,98 @@ type Refused =
  * `enableOfflineQueue`, `maxRetriesPerRequest` and `disconnectTimeout`.
  */
 export interface RedisConnectionOptions extends Partial<Record<PassedOn | Refused, unknown>> {
-  /** @defaultValue 'localhost' */
+  /**
+   * The host name or address of Redis.
+   * @defaultValue 'localhost'
+   */
   readonly host?: string | undefined;
-  /** @defaultValue 6379 */
+  /**
+   * The port of Redis.
+   * @defaultValue 6379
+   */
   readonly port?: number | string | undefined;
-  /** A Unix socket, instead of host and port. */
+  /**
+   * The path of a Unix socket, instead of `host` and `port`.
+   * @defaultValue none
+   */
   readonly path?: string | undefined;
-  /** 4 or 6: only addresses of that kind; 0: any. */
+  /**
+   * 4 or 6: only addresses of that kind; 0: any.
+   * @defaultValue 0
+   */
   readonly family?: number | undefined;
+  /**
+   * The user of Redis' access control lists.
+   * @defaultValue none: Redis' own `default`
+   */
   readonly username?: string | undefined;
+  /**
+   * The password for Redis.
+   * @defaultValue none
+   */
   readonly password?: string | undefined;
-  /** Which database; channels are common to all of them. */
+  /**
+   * The number of the database, for histories. Channels are common to all databases.
+   * @defaultValue 0
+   */
   readonly db?: number | string | undefined;
-  /** TLS, with these options of `tls.connect()`, or `true` for their defaults. */
+  /**
+   * Connects by TLS, with these options of `tls.connect()`, or `true` for their defaults.
+   * @defaultValue none, unless `url` begins with `rediss://`
+   */
   readonly tls?: object | boolean | undefined;
-  /** The Sentinels to ask for the master called `name`. */
+  /**
+   * The Sentinels to ask for the master called `name`, each with `host` and `port`.
+   * @defaultValue none
+   */
   readonly sentinels?: readonly object[] | undefined;
+  /**
+   * With Sentinels: the name of the master that they watch.
+   * @defaultValue none: required with `sentinels`
+   */
   readonly name?: string | undefined;
-  /** With Sentinels: whether a failover is noticed by their word. @defaultValue true */
+  /**
+   * With Sentinels: whether their announcement of a failover makes connections move.
+   * @defaultValue true
+   */
   readonly failoverDetector?: boolean | undefined;
-  /** How long to wait for the answer of a Sentinel, in milliseconds. @defaultValue 3_000 */
+  /**
+   * How long to wait for the answer of a Sentinel, in milliseconds.
+   * @defaultValue 3_000
+   */
   readonly sentinelCommandTimeout?: number | undefined;
+  /**
+   * The user for the Sentinels.
+   * @defaultValue none
+   */
   readonly sentinelUsername?: string | undefined;
+  /**
+   * The password for the Sentinels.
+   * @defaultValue none
+   */
   readonly sentinelPassword?: string | undefined;
-  /** How long to wait for a connection, in milliseconds. @defaultValue 10_000 */
+  /**
+   * How long to wait for a connection, in milliseconds.
+   * @defaultValue 10_000
+   */
   readonly connectTimeout?: number | undefined;
-  /** When TCP begins to probe a silent peer, in milliseconds. @defaultValue 30_000 */
+  /**
+   * How long a peer may be silent before TCP probes it, in milliseconds.
+   * @defaultValue 30_000
+   */
   readonly keepAlive?: number | undefined;
-  /** @defaultValue true */
+  /**
+   * Whether TCP sends at once, without waiting for more (Nagle's algorithm is off).
+   * @defaultValue true
+   */
   readonly noDelay?: boolean | undefined;
-  /** The name of both connections in `CLIENT LIST`. */
+  /**
+   * The name of both connections in `CLIENT LIST`.
+   * @defaultValue `nestjs-messaging:commands` for one, and `nestjs-messaging:subscriber` for the other
+   */
   readonly connectionName?: string | undefined;
   /**
-   * How long to wait before an attempt, in milliseconds, by how many there were.
+   * Returns how long to wait before an attempt, in milliseconds, by the number of attempts.
    * @defaultValue exponential with jitter, 50 ms to 10 s, with Sentinels and Clusters too
    */
   readonly retryStrategy?: ((times: number) => number | void | null) | null | undefined;

@@ -8,11 +8,17 @@ import {
   type RedisConnectionOptions,
 } from './redis-connection-options.js';
 
-/** How a {@link RedisTransport} reaches Redis: options of ioredis, and its own. */
+/** How servers reach Redis: options of ioredis, and of this library. */
 export interface RedisTransportOptions extends RedisConnectionOptions {
-  /** `redis://user:password@host:port/db`, `rediss://…` for TLS, or the path of a Unix socket; overrides host and port. */
+  /**
+   * `redis://user:password@host:port/db`, `rediss://…` for TLS, or the path of a Unix socket; overrides `host` and `port`.
+   * @defaultValue none: `host` and `port` count
+   */
   readonly url?: string | undefined;
-  /** Instead of an address: a connection to duplicate, or a function that makes one; see {@link RedisOption}. */
+  /**
+   * Instead of an address: an ioredis `Redis` or `Cluster` to duplicate, or a function that makes one; see {@link RedisOption}.
+   * @defaultValue none
+   */
   readonly client?: RedisClient | (() => RedisClient) | undefined;
   /**
    * Whether Nest's stock parts take part, which use no prefix: the server hears their emits, and also publishes posts for them,

@@ -80,6 +80,7 @@ export interface ClientConnectionList {
  */
 @Injectable()
 export class ClientConnections {
+  /** @internal */
   constructor(@Optional() private readonly gateway?: Gateway) {}
 
   /**

@@ -8,12 +8,16 @@ export interface GatewayOptions {
    * @defaultValue 'messages'
    */
   path?: string | undefined;
-  /** Guards before each of its requests, after those of the application. */
+  /**
+   * Guards before each of its requests, after those of the application.
+   * @defaultValue none
+   */
   guards?: (Type<CanActivate> | CanActivate)[] | undefined;
   /**
    * Decorators for its controller and for each of its routes, as if they were written above them: `Public()`, `SkipThrottle()`.
    * Guards and interceptors of the whole application then find their metadata there. A decorator for classes alone, or for methods
    * alone, decorates only those. Guards, pipes, interceptors and filters of such a decorator run once.
+   * @defaultValue none
    */
   decorators?: (ClassDecorator | MethodDecorator)[] | undefined;
   /**
@@ -22,7 +26,10 @@ export interface GatewayOptions {
    * @defaultValue none: pages of its own origin, and those that the application's CORS allows
    */
   origins?: string[] | undefined;
-  /** Modules with the providers that the guards inject, if they are not global. */
+  /**
+   * Modules with the providers that the guards inject, if they are not global.
+   * @defaultValue none
+   */
   imports?: ModuleMetadata['imports'] | undefined;
   /**
    * The version of its routes, if the application has versioning.
@@ -42,7 +49,8 @@ export interface GatewayOptions {
    */
   recoveryMs?: number | undefined;
   /**
-   * How many bytes these messages may take on one server. One channel takes at most `sse.maxBufferedBytes`.
+   * How many bytes these messages may take on one server, for all channels together, with the data to compare servers (256 bytes for
+   * each server that posts to a channel). One channel takes at most `sse.maxBufferedBytes`.
    * @defaultValue 16_777_216
    */
   recoveryBytes?: number | undefined;

@@ -1,5 +1,7 @@
-// Entry `nestjs-messaging/microservices`: apart from the main one, since not every application has
-// @nestjs/microservices installed.
+/**
+ * Messages for Nest's microservices. An entry of its own, because not every application has `@nestjs/microservices` installed.
+ * @module nestjs-messaging/microservices
+ */
 export { MessagingClientProxy } from './messaging-client-proxy.js';
 export { MessagingRpcContext } from './messaging-rpc-context.js';
 export { MESSAGING_TRANSPORT, MessagingServer } from './messaging-server.js';

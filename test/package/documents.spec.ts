@@ -1,0 +1,58 @@
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Runs a script of this repository; its failure is the test's. */
+function run(...args: string[]): string {
+  try {
+    return execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8', stdio: 'pipe' });
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    throw new Error(`${stdout}${stderr}`, { cause: error });
+  }
+}
+
+/** The pages that the sidebar of the site leads to, as files. */
+async function sidebarPages(): Promise<string[]> {
+  const { GROUPS } = (await import(pathToFileURL(join(root, 'site/sidebar.mjs')).href)) as {
+    GROUPS: { pages: [title: string, page: string][] }[];
+  };
+  return GROUPS.flatMap(({ pages }) => pages.map(([, page]) => `${page}.md`)).filter(
+    (page) => !page.startsWith('api/'),
+  );
+}
+
+describe('The sidebar of the site', () => {
+  it('has one place for each document', async () => {
+    const documents = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.md'))
+      .map((file) => join('docs', file));
+    const pages = await sidebarPages();
+
+    expect(pages.toSorted()).toEqual([...documents, 'README.md', 'CHANGELOG.md', 'SECURITY.md'].toSorted());
+  });
+
+  it('leads to documents that exist', async () => {
+    expect((await sidebarPages()).filter((page) => !existsSync(join(root, page)))).toEqual([]);
+  });
+});
+
+describe('The options page', () => {
+  it('lists each option of each public call as its type and its doc comment describe it', () => {
+    expect(() => run('site/options.mjs', '--check')).not.toThrow();
+  }, 60_000);
+});
+
+describe('The report of the public API', () => {
+  beforeAll(() => {
+    run('.ci/prepare.mjs', '--build=lib');
+  }, 60_000);
+
+  it('shows the API as it is', () => {
+    expect(() => run('.ci/api-report.mjs', '--check')).not.toThrow();
+  }, 60_000);
+});
