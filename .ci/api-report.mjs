@@ -66,6 +66,10 @@ function report() {
       },
     },
   });
-  const messageCallback = (message) => void (message.handled = true);
-  return Extractor.invoke(config, { localBuild: !isCheck, messageCallback });
+  return Extractor.invoke(config, { localBuild: !isCheck, messageCallback: beSilent });
+}
+
+/** The messages are written above. */
+function beSilent(message) {
+  message.handled = true;
 }

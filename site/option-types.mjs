@@ -7,7 +7,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const inLib = (node) => node.getSourceFile().fileName.startsWith(join(root, 'lib/'));
 
 /** The entries of the package, by the file that each is made of. */
-export const ENTRIES = {
+const ENTRIES = {
   'nestjs-messaging': 'lib/index.ts',
   'nestjs-messaging/client': 'lib/client/index.ts',
   'nestjs-messaging/testing': 'lib/testing/index.ts',
@@ -43,7 +43,7 @@ export function* takenOptions() {
 function createProgram() {
   const config = join(root, 'lib/tsconfig.json');
   const { options } = ts.parseJsonConfigFileContent(
-    ts.readConfigFile(config, ts.sys.readFile).config,
+    ts.readConfigFile(config, (file) => ts.sys.readFile(file)).config,
     ts.sys,
     join(root, 'lib'),
   );
