@@ -1,8 +1,7 @@
 // The order of the pages in the sidebar of the site. Each page of docs/ has one place here.
-import { existsSync } from 'node:fs';
 
 /** Groups of `[title, page]`; pages are paths from the root of the repository, without their ending. */
-const ALL = [
+export const GROUPS = [
   {
     title: 'Begin',
     pages: [
@@ -17,7 +16,7 @@ const ALL = [
     title: 'Guides',
     pages: [
       ['To the browser', 'docs/to-the-browser'],
-      ['Front-end frameworks', 'docs/frameworks'],
+      ['Frameworks', 'docs/frameworks'],
       ['Event streams', 'docs/event-streams'],
       ['Redis', 'docs/redis'],
       ['Microservices', 'docs/microservices'],
@@ -74,9 +73,3 @@ const ALL = [
     ],
   },
 ];
-
-/** Without those that are still being written. */
-export const GROUPS = ALL.map(({ title, pages }) => ({
-  title,
-  pages: pages.filter(([, page]) => page.startsWith('api/') || existsSync(new URL(`../${page}.md`, import.meta.url))),
-})).filter(({ pages }) => pages.length > 0);
