@@ -3,8 +3,11 @@ import type { MessageReceiver, Registration } from './registration.js';
 
 /** A subscriber of a {@link MessageStream}, as in RxJS and others. */
 export interface MessageObserver<T> {
+  /** Called with each message. */
   next?: (message: T) => void;
+  /** Called once if the stream fails. */
   error?: (error: unknown) => void;
+  /** Called once if the stream ends. */
   complete?: () => void;
 }
 
@@ -29,6 +32,7 @@ export class MessageStream<T> implements AsyncIterable<T> {
     if (observable) Object.defineProperty(this, observable, { value: () => this });
   }
 
+  /** Subscribes for one `for await` loop. */
   [Symbol.asyncIterator](): AsyncIterator<T, undefined> {
     const iteration: Iteration<T> = new Iteration(this.#options, this.#name, () => void registration.unsubscribe());
     const registration = this.#listen({
@@ -42,7 +46,10 @@ export class MessageStream<T> implements AsyncIterable<T> {
   }
 
   /** Calls an observer with each message from now on; nothing is buffered for it. */
-  subscribe(observer: MessageObserver<T>): { unsubscribe(): void } {
+  subscribe(observer: MessageObserver<T>): {
+    /** Ends the subscription. */
+    unsubscribe(): void;
+  } {
     const registration = this.#listen({
       message: (message: T) => observer.next?.(message),
       ended: (error, call) => {
@@ -53,7 +60,7 @@ export class MessageStream<T> implements AsyncIterable<T> {
     return { unsubscribe: () => void registration.unsubscribe() };
   }
 
-  // What RxJS looks for where nobody has defined Symbol.observable.
+  /** Makes `from(stream)` of RxJS work if nothing has defined `Symbol.observable`. */
   ['@@observable'](): this {
     return this;
   }

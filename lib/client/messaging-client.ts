@@ -55,6 +55,7 @@ export interface StreamOptions extends IterateOptions, ReplayOptions {}
 
 /** Messages of a channel may be missing. */
 export interface MessageGap {
+  /** The name of the channel. */
   readonly channel: string;
   /** The template of the subscription, if the client subscribed to a whole template. */
   readonly template?: string;
@@ -258,6 +259,7 @@ export class MessagingClient implements Disposable {
     this.#gapListeners.clear();
   }
 
+  /** As {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -2,6 +2,7 @@ import type { GapReason, Position } from '../protocol/position.js';
 
 /** A message in a log. */
 export interface LogMessage<Body> {
+  /** Distinguishes it from a {@link LogGap}. */
   readonly kind: 'message';
   /** Where it was posted; what a log of a template holds comes from many channels. */
   readonly channel: string;
@@ -25,15 +26,20 @@ export interface LogMessage<Body> {
 
 /** Messages may be missing at this place, for every reader of the log. */
 export interface LogGap {
+  /** Distinguishes it from a {@link LogMessage}. */
   readonly kind: 'gap';
+  /** Why messages may be missing. */
   readonly reason: GapReason;
 }
 
+/** One place of a log: a message, or a gap. */
 export type LogItem<Body> = LogMessage<Body> | LogGap;
 
 /** An item in its place. */
 export interface LogEntry<Body> {
+  /** The offset of its position. */
   readonly offset: number;
+  /** The message, or the gap. */
   readonly item: LogItem<Body>;
 }
 
@@ -41,7 +47,10 @@ export interface LogEntry<Body> {
 export interface ReadBounds {
   /** At least one entry is returned, however long it is, so that a reader always makes progress. @defaultValue no bound */
   readonly maxBytes?: number;
-  /** @defaultValue no bound */
+  /**
+   * How many entries are returned at most.
+   * @defaultValue no bound
+   */
   readonly maxEntries?: number;
 }
 
@@ -54,15 +63,24 @@ export interface ReadBounds {
  */
 export type ReadFailure = 'trimmed' | 'epoch' | 'future';
 
+/** The entries after a position, or why they are not known. */
 export type LogRead<Body> =
   | {
+      /** Whether all items after the position are known. */
       readonly found: true;
       /** The first ones after the position, without a hole. All there are if the last one's offset is that of `end`. */
       readonly entries: readonly LogEntry<Body>[];
       /** How far the log had come when it was read. */
       readonly end: Position;
     }
-  | { readonly found: false; readonly reason: ReadFailure; readonly end: Position };
+  | {
+      /** Whether all items after the position are known. */
+      readonly found: false;
+      /** Why they are not. */
+      readonly reason: ReadFailure;
+      /** How far the log had come when it was read. */
+      readonly end: Position;
+    };
 
 type MaybePromise<T> = T | Promise<T>;
 

@@ -5,13 +5,15 @@ import type { ReadBounds, ReadFailure } from './channel-log.js';
 
 /** How much of a channel a history keeps; more is kept only for a while, until the next append. */
 export interface HistoryBounds {
+  /** How many of the latest messages are kept. */
   readonly maxMessages: number;
-  /** In milliseconds. */
+  /** How long messages are kept, in milliseconds. */
   readonly ttlMs: number;
 }
 
 /** What is to be appended. */
 export interface HistoryPost {
+  /** The encoded message. The store does not look into it. */
   readonly payload: string;
   /**
    * Given by the poster: as long as the history has it, the post is appended once, however often it is made. The store makes
@@ -30,13 +32,28 @@ export interface HistoryPost {
  * - `unknown`: the store did not answer in time; it may be there, and it may still come
  */
 export type AppendOutcome =
-  | { readonly kind: 'appended'; readonly position: Position }
-  | { readonly kind: 'refused'; readonly error: Error }
-  | { readonly kind: 'unknown' };
+  | {
+      /** Which outcome it is. */
+      readonly kind: 'appended';
+      /** Where it is. */
+      readonly position: Position;
+    }
+  | {
+      /** Which outcome it is. */
+      readonly kind: 'refused';
+      /** Why. */
+      readonly error: Error;
+    }
+  | {
+      /** Which outcome it is. */
+      readonly kind: 'unknown';
+    };
 
 /** A message in its place. */
 export interface HistoryEntry {
+  /** The offset of its position. */
   readonly offset: number;
+  /** The encoded message, as it was appended. */
   readonly payload: string;
 }
 
@@ -57,7 +74,9 @@ export type HistoryMoment = object;
 
 /** A time, so many milliseconds after a moment of the store, or before it. */
 export interface HistoryTime {
+  /** The moment that the store gave. */
   readonly moment: HistoryMoment;
+  /** How many milliseconds after it; negative: before it. */
   readonly laterMs: number;
 }
 

@@ -130,6 +130,7 @@ export class Session implements Disposable, AsyncDisposable {
     void this.#whoIsKnown();
   }
 
+  /** Whether it has closed. */
   get closed(): boolean {
     return this.#closeReason !== undefined;
   }
@@ -155,10 +156,12 @@ export class Session implements Disposable, AsyncDisposable {
     this.end('ended');
   }
 
+  /** As {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }
 
+  /** As {@link close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
   }

@@ -11,6 +11,7 @@ import type { HistoryStore } from './history-store.js';
  * - `closed`: by `close()`, for good
  */
 export interface TransportStatus {
+  /** How the link is. */
   readonly state: 'connecting' | 'ready' | 'waiting' | 'closed';
   /** Why it is not ready, where a failure was seen; beside `ready`, what the broker refuses although it is there. */
   readonly error?: Error | undefined;

@@ -4,6 +4,7 @@ import { reservedChannel, type Channel } from '../protocol/channel.js';
 
 /** A client has opened its stream, or the stream has ended. */
 export interface ClientConnectionChange {
+  /** Whether the stream has opened or ended. */
   readonly kind: 'connected' | 'disconnected';
   /** The id of the connection. */
   readonly connection: string;

@@ -10,7 +10,9 @@ export class MessageRequest<T = unknown> {
 
   /** @internal */
   constructor(
+    /** The message. */
     readonly message: T,
+    /** The context, as the second argument of a handler. */
     readonly context: MessageContext,
     sessions: Sessions,
   ) {

@@ -122,8 +122,11 @@ export interface RevocationOptions {
 
 /** The request that `authenticate` receives if it names no type of its own: the part that all HTTP adapters have in common. */
 export interface IncomingRequest {
+  /** The headers, with names in lower case. */
   readonly headers: IncomingHttpHeaders;
+  /** The HTTP method. */
   readonly method?: string | undefined;
+  /** The path and the query. */
   readonly url?: string | undefined;
   /** The value that a guard of the application put there. */
   // oxlint-disable-next-line typescript/no-explicit-any -- the application knows it, and says so where it uses it
@@ -233,6 +236,7 @@ export interface MessagingModuleOptions<Request = any> extends MessagingOptions<
 
 /** A class that makes the options, for `useClass` and `useExisting`. */
 export interface MessagingOptionsFactory {
+  /** Returns the options, or a promise of them. */
   createMessagingOptions(): Promise<MessagingOptions> | MessagingOptions;
 }
 

@@ -227,7 +227,12 @@ export class MessagingModule
     return describeCopy('MessagingModule');
   }
 
-  /** @throws ConfigurationError for options that are not an object, and for `scope` and `global`; the application does not start with other wrong options */
+  /**
+   * Makes the module, for the `imports` of the root module.
+   *
+   * @throws ConfigurationError for options that are not an object, and for `scope` and `global`; the application does not start with
+   *   other wrong options
+   */
   static override forRoot<Request = IncomingRequest>(options: MessagingModuleOptions<Request> = {}): DynamicModule {
     return super.forRoot(readOptions(options, 'MessagingModule.forRoot()') as MessagingOptions);
   }

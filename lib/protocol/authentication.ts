@@ -27,8 +27,11 @@ function contentOf({ userId, authId, scopes, issuedAt, expiresAt }: Authenticati
  * looked at.
  */
 export interface AuthenticationClaims {
+  /** The user. A number and its decimal string are the same user. */
   readonly userId?: string | number | bigint | null | undefined;
+  /** In place of `userId`: the token's subject. */
   readonly sub?: string | number | bigint | null | undefined;
+  /** In place of `userId`: the id of the application's own user object. */
   readonly id?: string | number | bigint | null | undefined;
   /** This one sign-in of the user, for a revocation of just that. */
   readonly authId?: string | number | bigint | null | undefined;
@@ -50,11 +53,13 @@ export interface AuthenticationClaims {
 
 /** Withdraws every sign-in of the user. */
 export class RevokedAuthenticationUser {
+  /** Distinguishes it from the other kinds. */
   readonly kind = 'user';
 }
 
 /** Withdraws one sign-in of the user. */
 export class RevokedAuthenticationAuthId {
+  /** Distinguishes it from the other kinds. */
   readonly kind = 'authId';
   /** @param authId - the `authId` of the {@link AuthenticationInfo} to end; a number and its decimal string are the same */
   constructor(readonly authId: string | number) {}
@@ -62,7 +67,9 @@ export class RevokedAuthenticationAuthId {
 
 /** Withdraws scopes: every session of the user that holds at least one of them ends. */
 export class RevokedAuthenticationScope {
+  /** Distinguishes it from the other kinds. */
   readonly kind = 'scope';
+  /** The withdrawn scopes. */
   readonly scopes: readonly string[];
   /** @param scopes - one or more scopes */
   constructor(scopes: readonly string[]) {

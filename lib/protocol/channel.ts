@@ -51,7 +51,9 @@ export class Channel<T = unknown, Name extends string = string> {
 
   /** @internal */
   constructor(
+    /** The name, with the parameters of a template filled in. */
     readonly name: string,
+    /** The class of its messages, and its options. */
     readonly definition: ChannelDefinition<T>,
   ) {}
 
@@ -67,7 +69,9 @@ export class ChannelTemplate<T = unknown, Name extends string = string> {
 
   /** @internal */
   constructor(
+    /** The template, with its parameters as `:parameter`. */
     readonly name: Name,
+    /** The class of the messages, and the options of its channels. */
     readonly definition: ChannelDefinition<T>,
   ) {}
 

@@ -43,7 +43,9 @@ export class SseEvent<T = unknown> {
    *   for an id of this library, and for a name or an id with CR, LF or NUL
    */
   constructor(
+    /** The data of the event. */
     readonly message: T,
+    /** Its id, its name and the time to reconnect. */
     readonly options: Readonly<SseEventOptions> = {},
   ) {
     checkOptions(options, 'SseEvent', OPTIONS);

@@ -39,6 +39,7 @@ export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Dis
     return this.subscription.ready;
   }
 
+  /** Ends the listening. */
   [Symbol.dispose](): void {
     this.subscription.unsubscribe();
   }

@@ -20,7 +20,9 @@ export interface MemoryMessagingOptions<Request = any> extends Omit<MessagingOpt
 
 /** What `overrideProvider(MESSAGING_OPTIONS).useFactory()` takes. */
 export interface MemoryOptionsFactory {
+  /** Makes the options of a server in memory from those that the application was given. */
   readonly factory: (given: MessagingOptions | undefined) => ResolvedMessagingOptions;
+  /** The options that the application was given. */
   // oxlint-disable-next-line typescript/no-explicit-any -- as Nest declares it
   readonly inject: any[];
 }

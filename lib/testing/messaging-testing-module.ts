@@ -19,7 +19,12 @@ export interface MessagingTestingModuleOptions<Request = any>
  */
 // oxlint-disable-next-line typescript/no-extraneous-class -- a module of Nest, named by its class
 export class MessagingTestingModule {
-  /** @throws ConfigurationError for options that are not an object, for `redis`, and for `transport` beside `broker`; the application does not start with other wrong options */
+  /**
+   * Makes the module, for the `imports` of a testing module.
+   *
+   * @throws ConfigurationError for options that are not an object, for `redis`, and for `transport` beside `broker`; the application
+   *   does not start with other wrong options
+   */
   static forRoot<Request = IncomingRequest>(options: MessagingTestingModuleOptions<Request> = {}): DynamicModule {
     checkMemoryOptions(options, 'MessagingTestingModule.forRoot()');
     const { scope, global, gateway, ...messaging } = options;

@@ -1,6 +1,8 @@
 /** A message with what came beside it. */
 export interface Received<T, Context> {
+  /** The message. */
   readonly message: T;
+  /** The second argument that a listener gets. */
   readonly context: Context;
 }
 

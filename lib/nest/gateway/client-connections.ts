@@ -42,6 +42,7 @@ export interface ListConnectionsOptions {
 
 /** The number of a user's connections that were changed. */
 export interface ClientConnectionCount {
+  /** How many connections were changed. */
   readonly count: number;
   /** Whether all servers that Redis knows of have answered. If not, connections on others may be left. */
   readonly complete: boolean;
@@ -49,6 +50,7 @@ export interface ClientConnectionCount {
 
 /** Connections of clients, as listed by {@link ClientConnections.list}. */
 export interface ClientConnectionList {
+  /** The connections, on all servers that have answered. */
   readonly connections: readonly ClientConnectionInfo[];
   /** Whether there are more than these: `limit` was reached, or the answer of one server exceeded 256 KiB. */
   readonly more: boolean;
