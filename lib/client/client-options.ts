@@ -1,3 +1,4 @@
+import { callback, oneOf, type OptionCheck } from '../protocol/check-options.js';
 import type { IdentityMap } from '../protocol/identity-map.js';
 import type { Class } from '../protocol/message.js';
 import type { Clock } from './clock.js';
@@ -13,7 +14,8 @@ export interface MessagingClientOptions {
   url: string | URL;
   /**
    * Headers for each request, or a function that is called for each request, so that it can return a fresh token.
-   * If it fails, the attempt to connect has failed.
+   * If it fails, the attempt to connect has failed. A header that cannot be sent closes the client as `misconfigured`, unless it has
+   * been open before.
    * @defaultValue none
    */
   headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
@@ -51,6 +53,26 @@ export interface MessagingClientOptions {
   /** @internal */
   clock?: Clock;
 }
+
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
+
+/** The checks of {@link MessagingClientOptions}. */
+export const CLIENT_OPTIONS: Record<keyof MessagingClientOptions, OptionCheck> = {
+  // Checked with the first connection.
+  url: () => undefined,
+  headers: (value) =>
+    typeof value === 'function' || isObject(value) ? undefined : 'headers or a function that returns them',
+  credentials: oneOf('omit', 'same-origin', 'include'),
+  fetch: callback,
+  types: (value) =>
+    Array.isArray(value) && value.every((type) => typeof type === 'function') ? undefined : 'an array of classes',
+  // Not by its class, which would then be part of every page.
+  identityMap: (value) =>
+    typeof (value as Partial<IdentityMap> | null)?.find === 'function' ? undefined : 'an IdentityMap',
+  link: callback,
+  onError: callback,
+  clock: () => undefined,
+};
 
 /** Makes the link of a client. With `waitMs`, it first waits that long. */
 export type LinkFactory = (options: MessagingClientOptions, receiver: LinkReceiver, waitMs?: number) => Link;

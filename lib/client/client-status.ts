@@ -30,8 +30,8 @@ export interface ClientStatus {
  * - `revoked`: the sign-in was revoked
  * - `refused`: the server does not let this client in (HTTP 204; 401 or 403 twice in a row, so that `headers` may renew
  *   a token)
- * - `misconfigured`: the URL cannot be used, or there is no gateway at it that understands this client (other
- *   HTTP 4xx, from a server that has never let it in)
+ * - `misconfigured`: the URL or a header cannot be used, or there is no gateway at the URL that understands this client (other
+ *   HTTP 4xx); only if the client has never been open
  */
 export type CloseReason = 'close' | 'end' | 'revoked' | 'refused' | 'misconfigured';
 

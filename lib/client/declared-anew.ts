@@ -9,14 +9,15 @@ export function isDeclaredAnew(earlier: Class, later: Class): boolean {
   const isDecorated = classInfo(earlier) !== undefined;
   if (isDecorated !== (classInfo(later) !== undefined)) return false;
   if (!isDecorated) return String(earlier) === String(later);
-  const [before, after] = [fileOf(earlier), fileOf(later)];
+  const [, file, query, position] = partsOf(earlier);
+  const [, laterFile, laterQuery, laterPosition] = partsOf(later);
   // Lines move when a file is edited. Two loads of a module have different queries (Vite), or the file is a module for
   // sure (webpack); in a bundle the place tells two classes of a name apart.
-  const isModule = before.query !== after.query || before.file.startsWith('webpack-internal:');
-  return before.file !== '' && before.file === after.file && (isModule || before.position === after.position);
+  const isModule = query !== laterQuery || file?.startsWith('webpack-internal:');
+  return !!file && file === laterFile && (isModule || position === laterPosition);
 }
 
-function fileOf(type: Class): { file: string; query: string; position: string } {
-  const [, file = '', query = '', position = ''] = /^([^?]*?)(\?[^:]*)?:(\d+:\d+)$/.exec(placeOf(type) ?? '') ?? [];
-  return { file, query, position };
+/** File, query and position of a class. */
+function partsOf(type: Class): readonly (string | undefined)[] {
+  return /^([^?]*?)(\?[^:]*)?:(\d+:\d+)$/.exec(placeOf(type) ?? '') ?? [];
 }

@@ -12,17 +12,19 @@ import { describe } from '../protocol/channel-name.js';
 
 type ErrorClass = new (message: string) => MessagingError;
 
-const CLASSES = new Map<ErrorCode, ErrorClass>([
-  ['CONFIGURATION', ConfigurationError],
-  ['CONNECTION_CLOSED', ConnectionClosedError],
-  ['CONNECTION_LOST', ConnectionLostError],
-  ['INVALID_CHANNEL', InvalidChannelError],
-  ['LIMIT_EXCEEDED', LimitExceededError],
-]);
+const CLASSES: readonly ErrorClass[] = [
+  ConfigurationError,
+  ConnectionClosedError,
+  ConnectionLostError,
+  InvalidChannelError,
+  LimitExceededError,
+];
 
 /** The error of a code that came over a wire; one of another version is a denial. */
 export function errorOf(code: ErrorCode, message: string): MessagingError {
-  return new (CLASSES.get(code) ?? ChannelDeniedError)(message);
+  // Each knows its code itself.
+  const known = CLASSES.map((type) => new type(message)).find((error) => error.code === code);
+  return known ?? new ChannelDeniedError(message);
 }
 
 /** What an attempt to talk to the server failed by, as an error of this library. */

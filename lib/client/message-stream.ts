@@ -1,4 +1,4 @@
-import { Iteration, resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
+import { Iteration, type IterateOptions } from '../protocol/iteration.js';
 import type { MessageReceiver, Registration } from './registration.js';
 
 /** A subscriber of a {@link MessageStream}, as in RxJS and others. */
@@ -21,12 +21,12 @@ type Listen = (receiver: MessageReceiver) => Registration;
 export class MessageStream<T> implements AsyncIterable<T> {
   readonly #name: string;
   readonly #listen: Listen;
-  readonly #options: Required<IterateOptions>;
+  readonly #options: IterateOptions | undefined;
 
   /** @internal */
   constructor(name: string, listen: Listen, options?: IterateOptions) {
     this.#name = name;
-    this.#options = resolveIterateOptions(options, 'createStream');
+    this.#options = options;
     this.#listen = listen;
     const { observable } = Symbol as { observable?: symbol };
     if (observable) Object.defineProperty(this, observable, { value: () => this });

@@ -1,18 +1,19 @@
 import { describe } from '../protocol/channel-name.js';
+import { abortSignal, checkOptions, type OptionCheck } from '../protocol/check-options.js';
 import type { ListenableChannel, MessageParams } from '../protocol/channel.js';
 import { decodeMessage } from '../protocol/codec/decode-message.js';
 import { ConfigurationError, ConnectionClosedError, InvalidMessageError, MessagingError } from '../protocol/errors.js';
-import type { IterateOptions } from '../protocol/iteration.js';
+import { ITERATE_OPTIONS, type IterateOptions } from '../protocol/iteration.js';
 import type { Class } from '../protocol/message.js';
 import type { GapReason, Position } from '../protocol/position.js';
 import { REPLAY_FORM, readReplay } from '../protocol/replay.js';
 import { NAME_IT, isMinified, typeName } from '../protocol/serializable.js';
-import { TypeRegistry } from '../protocol/type-registry.js';
-import type { ClientErrorContext, MessagingClientOptions } from './client-options.js';
+import { KnownTypes } from '../protocol/known-types.js';
+import { CLIENT_OPTIONS, type ClientErrorContext, type MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { isDeclaredAnew } from './declared-anew.js';
 import { isolate } from './isolate.js';
-import type { Link, LinkReceiver } from './link.js';
+import type { Link } from './link.js';
 import { Listeners } from './listeners.js';
 import { MessageStream } from './message-stream.js';
 import { placeOf } from './positions.js';
@@ -53,6 +54,12 @@ interface ReplayOptions {
 /** Options of `createStream`. Earlier messages count in `maxBuffered` like all others that wait. */
 export interface StreamOptions extends IterateOptions, ReplayOptions {}
 
+const REPLAY_OPTIONS: Record<keyof ReplayOptions, OptionCheck> = {
+  replay: (value) => (readReplay(value) === undefined ? REPLAY_FORM : undefined),
+};
+const SUBSCRIBE_OPTIONS: Record<keyof SubscribeOptions, OptionCheck> = { signal: abortSignal, ...REPLAY_OPTIONS };
+const STREAM_OPTIONS: Record<keyof StreamOptions, OptionCheck> = { ...ITERATE_OPTIONS, ...REPLAY_OPTIONS };
+
 /** Messages of a channel may be missing. */
 export interface MessageGap {
   /** The name of the channel. */
@@ -71,7 +78,7 @@ export interface MessageGap {
  * again. It notices a connection that is silent for too long, and then asks for all of its channels again. Messages posted while
  * it is away arrive then, in order, if the server still has them. Otherwise {@link MessagingClient.onGap} reports a gap.
  *
- * @throws ConfigurationError for two classes with one name
+ * @throws ConfigurationError for a wrong option, and for two classes with one name
  * @example
  * ```ts
  * import { MessagingClient } from 'nestjs-messaging/client';
@@ -84,7 +91,7 @@ export interface MessageGap {
  * ```
  */
 export class MessagingClient implements Disposable {
-  readonly #types = new TypeRegistry(isDeclaredAnew);
+  readonly #types = new KnownTypes(isDeclaredAnew);
   readonly #report: (error: unknown, context: ClientErrorContext) => void;
   readonly #makeLink: (waitMs?: number) => Link;
   readonly #subscriptions: Subscriptions;
@@ -93,23 +100,18 @@ export class MessagingClient implements Disposable {
   #status: ClientStatus = { state: 'idle' };
 
   constructor(options: MessagingClientOptions) {
+    checkOptions(options, 'MessagingClient', CLIENT_OPTIONS);
     const { types = [], identityMap, link = (...args) => new ServerLink(...args), onError = logError } = options;
     this.#report = (error, context) => isolate(() => onError(error, context), logError);
     for (const type of types) this.#learn(type, {});
-    const receiver: LinkReceiver = {
+    this.#subscriptions = new Subscriptions({
+      decode: ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, undefined, identityMap),
+      report: this.#report,
+      gap: (gap) => this.#tellGap(gap),
       status: (status) => this.#changeStatus(status),
-      answer: (answer) => this.#subscriptions.answer(answer),
-      message: (frame, _id, position) => this.#subscriptions.deliver(frame, position),
-      replayed: (told) => this.#subscriptions.replayed(told),
-      gap: (gap) => this.#subscriptions.gap(gap),
-    };
-    this.#makeLink = (waitMs) => link(options, receiver, waitMs);
-    this.#subscriptions = new Subscriptions(
-      this.#makeLink(),
-      ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, undefined, identityMap),
-      this.#report,
-      (gap) => this.#tellGap(gap),
-    );
+    });
+    this.#makeLink = (waitMs) => link(options, this.#subscriptions, waitMs);
+    this.#subscriptions.link = this.#makeLink();
   }
 
   /** The state of the connection to the server. */
@@ -213,9 +215,9 @@ export class MessagingClient implements Disposable {
   createStream<T>(source: object, type: Class<T>, options?: StreamOptions): MessageStream<T>;
   createStream(channel: unknown, ...rest: unknown[]): MessageStream<unknown> {
     const target = this.#target(channel, rest);
-    const [options] = rest as [StreamOptions?];
-    const past = pastOf(options?.replay, 'createStream');
-    return new MessageStream(target.name, (receiver) => this.#listen(target, receiver, past), options);
+    const [options = {}] = rest as [StreamOptions?];
+    checkOptions(options, 'createStream', STREAM_OPTIONS);
+    return new MessageStream(target.name, (receiver) => this.#listen(target, receiver, options.replay), options);
   }
 
   /**
@@ -267,9 +269,10 @@ export class MessagingClient implements Disposable {
   /** Subscribes a listener. The promise of its handle is refused if nobody needs to look at it: `listen` reports the failure. */
   #subscribe(channel: unknown, rest: unknown[], action: 'subscribe' | 'listen'): Registration {
     const target = this.#target(channel, rest);
-    const [listener, { signal, replay } = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
+    const [listener, options = {}] = rest as [ClientMessageListener<never>, SubscribeOptions?];
     checkListener(listener);
-    const past = pastOf(replay, action);
+    checkOptions(options, action, SUBSCRIBE_OPTIONS);
+    const { signal, replay } = options;
     let registration!: Registration;
     let isPending = true;
     const ready = new Promise<ClientSubscription>((resolve, reject) => {
@@ -293,7 +296,7 @@ export class MessagingClient implements Disposable {
           return isPending;
         },
       };
-      registration = this.#listen(target, receiver, past, signal);
+      registration = this.#listen(target, receiver, replay, signal);
     });
     registration.ready = ready;
     return registration;
@@ -312,8 +315,14 @@ export class MessagingClient implements Disposable {
       this.#report(new ConfigurationError(`class "${typeName(type)}": ${NAME_IT}`), context);
   }
 
-  #listen(target: Target, receiver: MessageReceiver, past?: number | Position, signal?: AbortSignal): Registration {
-    const registration = new Registration(target, receiver, (ending) => this.#subscriptions.remove(ending), past);
+  #listen(
+    target: Target,
+    receiver: MessageReceiver,
+    replay: ReplayOptions['replay'],
+    signal?: AbortSignal,
+  ): Registration {
+    const remove = (ending: Registration): unknown => this.#subscriptions.remove(ending);
+    const registration = new Registration(target, receiver, remove, readReplay(replay));
     const { state, error }: ClientStatus = signal?.aborted ? { state: 'closed' } : this.#status;
     if (state !== 'closed') this.#subscriptions.add(registration);
     else if (!this.#subscriptions.remove(registration, error) && error) this.#report(error, { channel: target.name });
@@ -335,13 +344,6 @@ export class MessagingClient implements Disposable {
     if (typeof gap?.channel === 'string') this.#gapListeners.tell(position ? { ...gap, position } : gap);
     else this.#report(new InvalidMessageError('a gap cannot be read', { cause: told }), {});
   }
-}
-
-/** @throws ConfigurationError for what is no option `replay` */
-function pastOf(replay: unknown, action: string): number | Position | undefined {
-  const past = readReplay(replay);
-  if (replay === undefined || past !== undefined) return past;
-  throw new ConfigurationError(`${action}: option "replay" must be ${REPLAY_FORM}, not ${describe(replay)}`);
 }
 
 /** @throws MessagingError (`INVALID_LISTENER`) for anything but a function */

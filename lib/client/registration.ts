@@ -80,14 +80,14 @@ export class Registration implements ClientSubscription {
   listener: string | undefined;
   /** Up to where it was given the past. */
   until: Position | undefined;
-  readonly #remove: (registration: Registration) => void;
+  readonly #remove: (registration: Registration) => unknown;
 
   constructor(
     readonly target: Target,
     readonly receiver: MessageReceiver,
-    remove: (registration: Registration) => void,
+    remove: (registration: Registration) => unknown,
     /** What of the past it is to be given first. */
-    readonly past?: number | Position,
+    readonly past?: number | Position | undefined,
   ) {
     this.#remove = remove;
   }

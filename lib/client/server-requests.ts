@@ -1,4 +1,4 @@
-import { describe } from '../protocol/channel-name.js';
+import { describe, quote } from '../protocol/channel-name.js';
 import { ConfigurationError, ConnectionLostError } from '../protocol/errors.js';
 import type { ChangeRequest, OpenRequest } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
@@ -18,11 +18,11 @@ export interface Failure {
   readonly reason: CloseReason | undefined;
 }
 
-/** Makes what sends the requests of one client; it rejects with a ConfigurationError for a URL that cannot be used. */
+/** Makes what sends the requests of one client; it rejects with a ConfigurationError for a URL or headers that cannot be used. */
 export function serverRequests({ url, headers, credentials, fetch }: MessagingClientOptions): Post {
   return async (path, body, signal) => {
     const address = addressOf(url, !fetch);
-    const all = new Headers(typeof headers === 'function' ? await headers() : headers);
+    const all = headersOf(typeof headers === 'function' ? await headers() : headers);
     all.set('content-type', 'application/json');
     all.set('accept', path ? 'application/json' : 'text/event-stream');
     signal.throwIfAborted();
@@ -36,12 +36,31 @@ export function serverRequests({ url, headers, credentials, fetch }: MessagingCl
   };
 }
 
+/** Checked before the request: a `fetch` that refuses them rejects as one that finds no network. */
+function headersOf(given: object = {}): Headers {
+  const headers = new Headers();
+  let part = describe(given);
+  try {
+    const pairs =
+      Symbol.iterator in given ? (given as Headers) : Object.entries<string>(given as Record<string, string>);
+    for (const pair of pairs) {
+      part = quote(pair[0]);
+      headers.append(...pair);
+    }
+    return headers;
+  } catch {
+    // Without the cause, whose text may quote a secret.
+    const advice = 'encode line breaks and characters beyond Latin-1';
+    throw new ConfigurationError(`MessagingClient: option "headers": ${part} cannot be sent; ${advice}`);
+  }
+}
+
 /** @param isChecked - whether `fetch` of the platform must know what to do with it */
 function addressOf(url: string | URL, isChecked: boolean): string {
   const address = url instanceof URL ? url.href : url;
   if (typeof address === 'string' && address && (!isChecked || isFetchable(address))) return address;
   throw new ConfigurationError(
-    `MessagingClient: option "url" must be an http(s) URL, absolute outside a page, not ${describe(url)}`,
+    `MessagingClient: option "url" must be an http(s) URL without user name, absolute outside a page, not ${describe(url)}`,
   );
 }
 
@@ -49,7 +68,8 @@ function isFetchable(address: string): boolean {
   // A page may have a scheme of its own, as those of apps do.
   const { href, protocol } = (globalThis.location as Location | undefined) ?? {};
   try {
-    return ['http:', 'https:', protocol].includes(new URL(address, href).protocol);
+    const { protocol: scheme, username, password } = new URL(address, href);
+    return ['http:', 'https:', protocol].includes(scheme) && !(username || password);
   } catch {
     return false;
   }

@@ -4,36 +4,40 @@ import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
 import { isInstance } from '../protocol/message-class.js';
 import { typeName } from '../protocol/serializable.js';
 import type { ClientErrorContext } from './client-options.js';
+import type { ClientStatus } from './client-status.js';
 import { errorOf } from './error-of.js';
 import { isolate } from './isolate.js';
 import type { Position } from '../protocol/position.js';
-import type { Link, Replayed } from './link.js';
+import type { Link, LinkReceiver, Replayed } from './link.js';
 import { isUpTo, nameOf, placeOf } from './positions.js';
 import type { ClientMessageContext, Registration } from './registration.js';
 
+/** The client that subscriptions work for. */
+export interface SubscriptionsOwner {
+  decode(frame: MessageFrame): unknown;
+  report(error: unknown, context: ClientErrorContext): void;
+  /** Takes what nobody has checked. */
+  gap(gap: unknown): void;
+  status(status: ClientStatus): void;
+}
+
 /** Who listens to what: one subscription at the server for each channel, however many listen. */
-export class Subscriptions {
-  /** Replaced by another one after it was closed. */
-  link: Link;
-  readonly #decode: (frame: MessageFrame) => unknown;
-  readonly #report: (error: unknown, context: ClientErrorContext) => void;
-  readonly #tellGap: (gap: unknown) => void;
+export class Subscriptions implements LinkReceiver {
+  /** Set before anything else; replaced by another one after it was closed. */
+  link!: Link;
+  readonly #owner: SubscriptionsOwner;
   /** By name or template, in the order of registration. */
   readonly #channels = new Map<string, Set<Registration>>();
   /** Those that are given the past first, by what the server calls them. */
   readonly #listeners = new Map<string, Registration>();
   #made = 0;
 
-  constructor(
-    link: Link,
-    decode: (frame: MessageFrame) => unknown,
-    report: (error: unknown, context: ClientErrorContext) => void,
-    tellGap: (gap: unknown) => void,
-  ) {
-    this.#tellGap = tellGap;
-    this.link = link;
-    this.#decode = decode;
-    this.#report = report;
+  constructor(owner: SubscriptionsOwner) {
+    this.#owner = owner;
+  }
+
+  status(status: ClientStatus): void {
+    this.#owner.status(status);
   }
 
   /** The registrations of a channel as they are now. */
@@ -70,7 +74,7 @@ export class Subscriptions {
       this.#channels.delete(channel);
       this.link.drop(channel);
     }
-    const call = (run: () => unknown): void => isolate(run, (failure) => this.#report(failure, { channel }));
+    const call = (run: () => unknown): void => isolate(run, (failure) => this.#owner.report(failure, { channel }));
     let isTold = true;
     call(() => void (isTold = receiver.ended(error, call)));
     return isTold;
@@ -92,7 +96,7 @@ export class Subscriptions {
     }
     const error = errorOf(code, `The server refuses channel ${quote(channel)}: ${code}`);
     const untold = registrations.filter((registration) => !this.remove(registration, error));
-    if (untold.length > 0) this.#report(error, { channel });
+    if (untold.length > 0) this.#owner.report(error, { channel });
   }
 
   /** Takes what comes of the past for one listener. */
@@ -102,15 +106,15 @@ export class Subscriptions {
     const { channel, receiver } = registration;
     if (error) {
       const failure = new ConfigurationError(error);
-      if (!this.remove(registration, failure)) this.#report(failure, { channel });
+      if (!this.remove(registration, failure)) this.#owner.report(failure, { channel });
       return;
     }
     receiver.confirmed?.();
-    if (gap) this.#tellGap(gap);
+    if (gap) this.#owner.gap(gap);
     else if (isDone) {
       this.#begin(registration);
       registration.until = position;
-    } else this.deliver(frame, position, [registration]);
+    } else this.#deliver(frame, position, [registration]);
   }
 
   /** Takes a gap in a channel. Listeners that have later messages from the past, or will get them, have no gap. */
@@ -118,7 +122,7 @@ export class Subscriptions {
     const { position } = (told ?? {}) as { readonly position?: Position };
     const registrations = this.of(nameOf(told));
     if (!position || registrations.length === 0 || registrations.some((each) => hears(each, position)))
-      this.#tellGap(told);
+      this.#owner.gap(told);
   }
 
   /** From now on a registration is given what comes. */
@@ -130,12 +134,16 @@ export class Subscriptions {
     this.link.replay(listener);
   }
 
+  message(frame: unknown, _id?: string, position?: Position): void {
+    this.#deliver(frame, position);
+  }
+
   /**
    * Takes a frame to those who listen to its channel, or to its template where it comes by that.
    *
    * @param only - whom it is replayed to
    */
-  deliver(told: unknown, position?: Position, only?: readonly Registration[]): void {
+  #deliver(told: unknown, position?: Position, only?: readonly Registration[]): void {
     let channel: string | undefined;
     try {
       if (told instanceof Error) throw told;
@@ -147,11 +155,11 @@ export class Subscriptions {
       }
       if (registrations.length === 0) return;
       const place = { position: placeOf(position), replayed: only !== undefined };
-      this.#call(registrations, this.#decode(frame), frame, place);
+      this.#call(registrations, this.#owner.decode(frame), frame, place);
     } catch (cause) {
       const error =
         cause instanceof InvalidMessageError ? cause : new InvalidMessageError('a message cannot be read', { cause });
-      this.#report(error, channel === undefined ? {} : { channel });
+      this.#owner.report(error, channel === undefined ? {} : { channel });
     }
   }
 
@@ -166,14 +174,14 @@ export class Subscriptions {
       const { segments, type: expected } = registration.target;
       // By name too: a class that was evaluated anew, as by a hot update, goes on under its name.
       if (expected && type !== typeName(expected) && !isInstance(message, expected)) {
-        this.#report(new InvalidMessageError(`it is ${type ?? 'plain'}, no ${typeName(expected)}`), { channel });
+        this.#owner.report(new InvalidMessageError(`it is ${type ?? 'plain'}, no ${typeName(expected)}`), { channel });
         continue;
       }
       const params = (segments && matchTemplate(segments, channel.split('/'))) ?? {};
       const context: ClientMessageContext = { channel, params, type, postedAt: at, ...place };
       isolate(
         () => registration.receiver.message(message as never, context),
-        (error) => this.#report(error, { channel }),
+        (error) => this.#owner.report(error, { channel }),
       );
     }
   }

@@ -1,7 +1,7 @@
 import { checkChannelName } from '../protocol/channel-name.js';
-import { isChannel, type Channel } from '../protocol/channel.js';
+import { isChannel } from '../protocol/channel.js';
 import type { Class } from '../protocol/message.js';
-import { messagesFrom } from '../protocol/source.js';
+import { nameOfSource } from '../protocol/source.js';
 
 /** What is to be subscribed to. */
 export interface Target {
@@ -28,7 +28,10 @@ export function targetOf(channel: unknown, type: unknown): Target {
   if (typeof channel === 'string') {
     return { name: channel, segments: checkChannelName(channel) === 'template' ? channel.split('/') : undefined };
   }
-  const named = namesChannel(channel) ? (channel as Channel) : messagesFrom(channel as object, type as Class);
-  const { name, definition } = named;
-  return { name, segments: definition.segments, type: definition.type };
+  if (isChannel(channel)) {
+    const { name, definition } = channel;
+    return { name, segments: definition.segments, type: definition.type };
+  }
+  const { name, template } = nameOfSource(channel as object, type as Class);
+  return { name, segments: template.split('/'), type: type as Class };
 }

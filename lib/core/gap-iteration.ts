@@ -17,7 +17,7 @@ export class GapIteration<T> extends Iteration<T> {
    * @param dropped - called when the loop comes to where messages were dropped; once for those that followed each other.
    *   Must not throw
    */
-  constructor(options: Required<IterateOptions>, channel: string, leave: () => void, dropped?: () => void) {
+  constructor(options: IterateOptions | undefined, channel: string, leave: () => void, dropped?: () => void) {
     super(options, channel, leave);
     this.#dropped = dropped && new Turn(dropped);
   }

@@ -1,6 +1,6 @@
 import { checkOptions, type OptionCheck } from '../protocol/check-options.js';
 import type { ListenableChannel } from '../protocol/channel.js';
-import { resolveIterateOptions, type IterateOptions } from '../protocol/iteration.js';
+import { ITERATE_OPTIONS, type IterateOptions } from '../protocol/iteration.js';
 import { GapIteration } from './gap-iteration.js';
 import type { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
@@ -12,9 +12,7 @@ import type { GapReader } from './gap-reader.js';
 import type { Session } from './session.js';
 
 const OPTIONS: Record<keyof (IterateOptions & ListenOptions), OptionCheck> = {
-  // Their values are looked at where clients' are, too.
-  maxBuffered: () => undefined,
-  overflow: () => undefined,
+  ...ITERATE_OPTIONS,
   ...LISTEN_OPTIONS,
 };
 
@@ -31,7 +29,6 @@ export function iterate<T>(
   options?: IterateOptions & ListenOptions,
 ): AsyncIterableIterator<T, undefined> {
   if (options !== undefined) checkOptions(options, 'iterate', OPTIONS);
-  const resolved = resolveIterateOptions(options, 'iterate');
   const heard = hub.heard(channel);
   const start = replayStart(hub, heard, options?.replay, 'iterate');
   let listener: Listener | undefined;
@@ -43,7 +40,7 @@ export function iterate<T>(
     if (onGap !== undefined) tellOfGap(hub.reporter, 'iterate()', gap, onGap);
   };
   const dropped = (): void => tell({ channel: heard.channel, reason: 'slow-consumer' });
-  const iteration = new GapIteration<T>(resolved, heard.channel, () => listener?.unsubscribe(), dropped);
+  const iteration = new GapIteration<T>(options, heard.channel, () => listener?.unsubscribe(), dropped);
   const begin = (): void => {
     if (isBegun) return;
     isBegun = true;

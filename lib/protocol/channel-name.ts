@@ -22,7 +22,7 @@ export function checkChannelName(name: unknown): 'name' | 'template' {
     throw new InvalidChannelError(`A channel is a string or the result of defineChannel(), not ${describe(name)}`);
   }
   if (isReserved(name)) {
-    throw new InvalidChannelError(`Channel ${quote(name)}: names that begin with "${RESERVED_PREFIX}" are reserved`);
+    refuse(name, `: names that begin with "${RESERVED_PREFIX}" are reserved`);
   }
   return checkSyntax(name);
 }
@@ -33,26 +33,17 @@ export function checkSyntax(name: string): 'name' | 'template' {
     throw new InvalidChannelError('A channel name must not be empty');
   }
   if (name.length > MAX_CHANNEL_NAME_LENGTH) {
-    throw new InvalidChannelError(
-      `Channel ${quote(name)} has ${name.length} characters; the limit is ${MAX_CHANNEL_NAME_LENGTH}`,
-    );
+    refuse(name, ` has ${name.length} characters; the limit is ${MAX_CHANNEL_NAME_LENGTH}`);
   }
   const forbidden = FORBIDDEN.exec(name);
-  if (forbidden) {
-    const what = forbidden[0] === '*' ? '"*"' : `the character U+${hex(forbidden[0])}`;
-    throw new InvalidChannelError(`Channel ${quote(name)} contains ${what}, which is not allowed in a name`);
-  }
+  if (forbidden) refuse(name, ` contains ${JSON.stringify(forbidden[0])}, which is not allowed in a name`);
   if (!isTemplate(name)) return 'name';
   const names = parameterNames(name);
   const wrong = names.find((parameter) => !PARAMETER_NAME.test(parameter));
   if (wrong !== undefined) {
-    throw new InvalidChannelError(
-      `Channel ${quote(name)}: ":${wrong}" is no parameter; write ":" and a name, as in "rooms/:roomId"`,
-    );
+    refuse(name, `: ":${wrong}" is no parameter; write ":" and a name, as in "rooms/:roomId"`);
   }
-  if (new Set(names).size !== names.length) {
-    throw new InvalidChannelError(`Channel ${quote(name)} names a parameter twice`);
-  }
+  if (new Set(names).size !== names.length) refuse(name, ' names a parameter twice');
   return 'template';
 }
 
@@ -82,51 +73,38 @@ function parameterNames(template: string): string[] {
 export function fillTemplate(template: string, params: Readonly<Record<string, unknown>>): string {
   const expected = parameterNames(template);
   const unknown = Object.keys(params).find((name) => !expected.includes(name));
-  if (unknown !== undefined) {
-    throw new InvalidChannelError(`Channel ${quote(template)} has no parameter "${unknown}"`);
-  }
-  const toSegment = isReserved(template) ? encodeParameter : checkParameter;
+  if (unknown !== undefined) refuse(template, ` has no parameter "${unknown}"`);
   const filled = template
     .split('/')
-    .map((segment) => {
-      if (!segment.startsWith(':')) return segment;
-      const name = segment.slice(1);
-      return toSegment(template, name, parameterValue(template, name, params));
-    })
+    .map((segment) => (segment.startsWith(':') ? filledSegment(template, segment.slice(1), params) : segment))
     .join('/');
   checkSyntax(filled);
   return filled;
 }
 
-function parameterValue(template: string, name: string, params: Readonly<Record<string, unknown>>): string {
+function filledSegment(template: string, name: string, params: Readonly<Record<string, unknown>>): string {
   const value = Object.hasOwn(params, name) ? params[name] : undefined;
   if (typeof value !== 'string' && typeof value !== 'number') {
-    throw new InvalidChannelError(
-      `Channel ${quote(template)} needs its parameter "${name}" as a string or a number, not ${describe(value)}`,
-    );
+    return refuse(template, ` needs its parameter "${name}" as a string or a number, not ${describe(value)}`);
   }
-  return String(value);
-}
-
-function checkParameter(template: string, name: string, text: string): string {
+  const text = String(value);
+  if (isReserved(template)) {
+    // In the library's own channels a parameter is data of the application, a primary key for one, and may hold anything;
+    // in the name it is one segment.
+    try {
+      return encodeURIComponent(text).replaceAll('*', '%2A');
+    } catch (cause) {
+      return refuse(template, `: parameter "${name}" is no well-formed text`, cause);
+    }
+  }
   if (text === '' || text.includes('/') || text.startsWith(':')) {
-    throw new InvalidChannelError(
-      `Channel ${quote(template)}: parameter "${name}" is ${quote(text)}; it must not be empty, contain "/" or begin with ":"`,
-    );
+    refuse(template, `: parameter "${name}" is ${quote(text)}; it must not be empty, contain "/" or begin with ":"`);
   }
   return text;
 }
 
-// In the library's own channels a parameter is data of the application, a primary key for one, and may hold anything;
-// in the name it is one segment.
-function encodeParameter(template: string, name: string, text: string): string {
-  try {
-    return encodeURIComponent(text).replaceAll('*', '%2A');
-  } catch (error) {
-    throw new InvalidChannelError(`Channel ${quote(template)}: parameter "${name}" is no well-formed text`, {
-      cause: error,
-    });
-  }
+function refuse(name: string, problem: string, cause?: unknown): never {
+  throw new InvalidChannelError(`Channel ${quote(name)}${problem}`, cause ? { cause } : undefined);
 }
 
 function decodeParameter(segment: string): string | undefined {
@@ -211,8 +189,4 @@ function describeSafe(value: unknown): string {
 function nameOf(value: unknown): string {
   const name: unknown = (value as { name?: unknown } | undefined)?.name;
   return typeof name === 'string' ? name.slice(0, 100) : '';
-}
-
-function hex(character: string): string {
-  return character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
 }

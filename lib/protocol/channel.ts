@@ -1,6 +1,6 @@
 import { RESERVED_PREFIX, checkChannelName, checkSyntax, describe, fillTemplate, quote } from './channel-name.js';
 import { ChannelDefinition, type ChannelOptions, type HistoryOptions } from './channel-definition.js';
-import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from './check-options.js';
+import { callback, checkOptions, flag, oneOf, strings, wholeNumber, type OptionCheck } from './check-options.js';
 import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { declareChannel } from './declared-channels.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
@@ -35,10 +35,7 @@ const OPTIONS: Record<Exclude<keyof ChannelOptions, 'isLocal'>, OptionCheck> = {
   interop: flag,
   clients: flag,
   requiredScopes: strings,
-  slowConsumer: (value) =>
-    ['disconnect', 'dropOldest', 'conflate'].includes(value as string)
-      ? undefined
-      : "'disconnect', 'dropOldest' or 'conflate'",
+  slowConsumer: /* @__PURE__ */ oneOf('disconnect', 'dropOldest', 'conflate'),
   conflateBy: callback,
   history: (value, path) => checkOptions(value, path, HISTORY_OPTIONS),
 };

@@ -11,6 +11,15 @@ export const callback: OptionCheck = (value) => (typeof value === 'function' ? u
 export const strings: OptionCheck = (value) =>
   Array.isArray(value) && value.every((item) => typeof item === 'string') ? undefined : 'an array of strings';
 
+/** One of a few texts. */
+export function oneOf(...texts: string[]): OptionCheck {
+  const expected = texts
+    .map((text) => `'${text}'`)
+    .join(', ')
+    .replace(/, (?=[^,]*$)/, ' or ');
+  return (value) => (texts.includes(value as string) ? undefined : expected);
+}
+
 /** Of whatever realm or polyfill it is. */
 export const abortSignal: OptionCheck = (value) =>
   typeof (value as Partial<AbortSignal> | null)?.aborted === 'boolean' ? undefined : 'an AbortSignal';

@@ -1,5 +1,6 @@
-import { describe, quote } from './channel-name.js';
-import { ConfigurationError, LimitExceededError } from './errors.js';
+import { quote } from './channel-name.js';
+import { oneOf, wholeNumber, type OptionCheck } from './check-options.js';
+import { LimitExceededError } from './errors.js';
 
 /** How a loop over the messages of a channel is kept. */
 export interface IterateOptions {
@@ -16,32 +17,16 @@ export interface IterateOptions {
   overflow?: 'error' | 'dropOldest';
 }
 
-/**
- * Fills in the defaults.
- *
- * @param path - what the options were given to, as the error has it
- * @throws ConfigurationError that names the option
- */
-export function resolveIterateOptions(
-  { maxBuffered = 1_000, overflow = 'error' }: IterateOptions = {},
-  path: string,
-): Required<IterateOptions> {
-  if (!Number.isInteger(maxBuffered) || maxBuffered < 1) {
-    throw new ConfigurationError(
-      `${path}: option "maxBuffered" must be a whole number of at least 1, not ${describe(maxBuffered)}`,
-    );
-  }
-  if (overflow !== 'error' && overflow !== 'dropOldest') {
-    throw new ConfigurationError(
-      `${path}: option "overflow" must be 'error' or 'dropOldest', not ${describe(overflow)}`,
-    );
-  }
-  return { maxBuffered, overflow };
-}
+/** The checks of {@link IterateOptions}. */
+export const ITERATE_OPTIONS: Record<keyof IterateOptions, OptionCheck> = {
+  maxBuffered: /* @__PURE__ */ wholeNumber(1),
+  overflow: /* @__PURE__ */ oneOf('error', 'dropOldest'),
+};
 
 /** Messages that come when they come, for a loop that takes them when it can. */
 export class Iteration<T> implements AsyncIterator<T, undefined> {
-  readonly #options: Required<IterateOptions>;
+  readonly #maxBuffered: number;
+  readonly #overflow: IterateOptions['overflow'];
   readonly #channel: string;
   readonly #leave: () => void;
   /** What waits to be taken. */
@@ -50,9 +35,13 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
   #isDone = false;
   #failure: Error | undefined;
 
-  /** @param leave - called when no more messages are wanted */
-  constructor(options: Required<IterateOptions>, channel: string, leave: () => void) {
-    this.#options = options;
+  /**
+   * @param options - checked
+   * @param leave - called when no more messages are wanted
+   */
+  constructor({ maxBuffered = 1_000, overflow = 'error' }: IterateOptions = {}, channel: string, leave: () => void) {
+    this.#maxBuffered = maxBuffered;
+    this.#overflow = overflow;
     this.#channel = channel;
     this.#leave = leave;
   }
@@ -79,10 +68,9 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
 
   /** Takes a message. */
   take(message: T): void {
-    const { maxBuffered, overflow } = this.#options;
-    if (!this.isWaiting && this.count() >= maxBuffered) {
-      if (overflow === 'error') {
-        const text = `more than maxBuffered (${maxBuffered}) messages wait in an iteration`;
+    if (!this.isWaiting && this.count() >= this.#maxBuffered) {
+      if (this.#overflow === 'error') {
+        const text = `more than maxBuffered (${this.#maxBuffered}) messages wait in an iteration`;
         this.finish(new LimitExceededError(`Channel ${quote(this.#channel)}: ${text}`));
         return this.#leave();
       }
@@ -100,7 +88,7 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
 
   /** Whether none waits, and so many may. */
   canTake(count: number): boolean {
-    return this.isWaiting && count <= this.#options.maxBuffered;
+    return this.isWaiting && count <= this.#maxBuffered;
   }
 
   /** No more messages come; the loop ends after those that wait, with the error where there is one. */

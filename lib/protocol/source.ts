@@ -1,5 +1,5 @@
 import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
-import { RESERVED_PREFIX, describe } from './channel-name.js';
+import { RESERVED_PREFIX, checkSyntax, describe, fillTemplate } from './channel-name.js';
 import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
@@ -73,16 +73,34 @@ export function messagesFrom<T>(
   source: object,
   type: Class<T>,
 ): Channel<T, SourceTemplate> | ChannelTemplate<T, SourceTemplate> {
+  const { type: sourceType, key } = readSource(source, type);
+  const { all, channels } = sentBy(sourceType, type);
+  return key === undefined ? all : (channels.get(key) ?? keep(channels, key, all.for({ key }), MAX_KEYS));
+}
+
+/**
+ * The name of the channel that {@link messagesFrom} gives, and of its template: for a page, which asks for few of them and
+ * need not keep channels.
+ */
+export function nameOfSource(source: object, type: Class): { readonly name: string; readonly template: string } {
+  const { type: sourceType, key } = readSource(source, type);
+  const template = RESERVED_PREFIX + pathOf(sourceType, type);
+  checkSyntax(template);
+  return { name: key === undefined ? template : fillTemplate(template, { key }), template };
+}
+
+/** The key is read each time: it may change, as that of an instance which is saved later does. A class has none. */
+function readSource(source: object, type: Class): { readonly type: string; readonly key?: string } {
   if (typeof type !== 'function') {
     throw new ConfigurationError(
       `messagesFrom: the second argument is the class of the messages, not ${describe(type)}`,
     );
   }
-  if (typeof source === 'function') return sentBy(keyedInfo(source).name, type).all;
-  // The key is read each time: it may change, as that of an instance which is saved later does.
-  const { type: sourceType, key } = toSourceRef(source);
-  const { all, channels } = sentBy(sourceType, type);
-  return channels.get(key) ?? keep(channels, key, all.for({ key }), MAX_KEYS);
+  return typeof source === 'function' ? { type: keyedInfo(source).name } : toSourceRef(source);
+}
+
+function pathOf(sourceType: string, type: Class): string {
+  return `${FROM}/${sourceType}/:key/${typeName(type)}`;
 }
 
 /** What the sources of one class send of one class of messages. */
@@ -104,7 +122,7 @@ function sentBy<T>(sourceType: string, type: Class<T>): Sent<T> {
   const known = bySource.get(sourceType);
   const name = typeName(type);
   if (known?.typeName === name) return known as Sent<T>;
-  const all = reservedChannel<unknown>(`${FROM}/${sourceType}/:key/${name}`, type) as Sent<unknown>['all'];
+  const all = reservedChannel<unknown>(pathOf(sourceType, type), type) as Sent<unknown>['all'];
   return keep(bySource, sourceType, { typeName: name, all, channels: new Map() }, MAX_SOURCE_CLASSES) as Sent<T>;
 }
 

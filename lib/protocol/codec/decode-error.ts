@@ -15,29 +15,24 @@ export function decodeError(
 ): { error: Error; fill: (properties: Readonly<Record<string, unknown>>) => void } {
   // A real error, made by Error itself: debuggers and structuredClone() tell them by more than their prototype.
   const types = globalThis as unknown as Record<string, ErrorClass>;
-  const error = prototype !== undefined || tag === 'AggregateError' ? new Error() : new types[tag]!();
-  if (prototype !== undefined) Object.setPrototypeOf(error, prototype);
-  else if (tag === 'AggregateError') Object.setPrototypeOf(error, AggregateError.prototype);
+  const own = prototype ?? (tag === 'AggregateError' ? AggregateError.prototype : undefined);
+  const error = own ? new Error() : new types[tag]!();
+  if (own) Object.setPrototypeOf(error, own);
   return {
     error,
     fill: (properties) => {
       for (const key of Object.keys(properties)) {
         const value = properties[key];
         if (key === 'stack' || (key === 'name' && value === error.name)) continue;
-        Object.defineProperty(error, key, {
-          value,
-          writable: true,
-          enumerable: !HIDDEN.includes(key),
-          configurable: true,
-        });
+        define(error, key, value, !HIDDEN.includes(key));
       }
       // Where it was thrown is not known here, and where it was restored interests nobody.
-      Object.defineProperty(error, 'stack', {
-        value: `${error.name}: ${error.message}`,
-        writable: true,
-        enumerable: false,
-        configurable: true,
-      });
+      define(error, 'stack', `${error.name}: ${error.message}`, false);
     },
   };
+}
+
+/** Gives an object a property of its own, whatever setter its class has. */
+export function define(object: object, key: string, value: unknown, enumerable: boolean): void {
+  Object.defineProperty(object, key, { value, writable: true, enumerable, configurable: true });
 }

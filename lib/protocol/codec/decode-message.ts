@@ -1,6 +1,6 @@
 import { InvalidMessageError } from '../errors.js';
 import type { IdentityMap } from '../identity-map.js';
-import type { TypeRegistry } from '../type-registry.js';
+import type { KnownTypes } from '../known-types.js';
 import { checkJson } from './check-json.js';
 import { Decoder } from './decoder.js';
 import type { InstanceCheck } from './instance-check.js';
@@ -19,7 +19,7 @@ import type { InstanceCheck } from './instance-check.js';
  * @throws InvalidMessageError where it is no value of its type, and nothing else
  */
 export function decodeMessage(
-  types: TypeRegistry,
+  types: KnownTypes,
   data: unknown,
   type: string | undefined,
   meta: unknown,

@@ -2,11 +2,11 @@ import { kindOf, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
 import type { MessageIdentities } from '../identity-map.js';
 import { NAME_IT } from '../serializable.js';
-import type { TypeRegistry } from '../type-registry.js';
+import type { KnownTypes } from '../known-types.js';
 import { isErrorTag } from './builtin-type.js';
 import { isPolluting } from './check-json.js';
 import { MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
-import { decodeError } from './decode-error.js';
+import { decodeError, define } from './decode-error.js';
 import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
 import type { InstanceCheck } from './instance-check.js';
 import { MessagePath } from './message-path.js';
@@ -19,7 +19,7 @@ type Properties = Record<string, unknown>;
  * where notes lead and the data follows, so its depth and its time are bounded by those of the data.
  */
 export class Decoder {
-  readonly #types: TypeRegistry;
+  readonly #types: KnownTypes;
   readonly #check: InstanceCheck | undefined;
   readonly #identities: MessageIdentities | undefined;
   readonly #restored = new Map<number, unknown>();
@@ -28,7 +28,7 @@ export class Decoder {
   #regExpCharacters = 0;
   #numericKeys = 0;
 
-  constructor(types: TypeRegistry, check?: InstanceCheck, identities?: MessageIdentities) {
+  constructor(types: KnownTypes, check?: InstanceCheck, identities?: MessageIdentities) {
     this.#types = types;
     this.#check = check;
     this.#identities = identities;
@@ -51,7 +51,7 @@ export class Decoder {
 
   #decodeRoot(data: unknown, type: string | undefined, meta: unknown): unknown {
     if (type === undefined) return meta === undefined ? data : this.#restore(data, meta);
-    const note = meta === undefined ? EMPTY : this.#read(meta);
+    const note = meta === undefined ? noteOf('') : this.#read(meta);
     if (note.tag !== '') this.#fail(`it is called a ${quote(type)} and a ${quote(note.tag)} at once`);
     return this.#instance(data, type, note);
   }
@@ -78,16 +78,13 @@ export class Decoder {
   }
 
   #read(meta: unknown): ReadNote {
-    if (typeof meta === 'string') return { tag: meta, parts: undefined, id: undefined, names: undefined };
-    if (isRecord(meta)) return { tag: '', parts: meta, id: undefined, names: undefined };
+    if (typeof meta === 'string') return noteOf(meta);
+    if (isRecord(meta)) return noteOf('', meta);
     if (Array.isArray(meta) && meta.length <= 4) {
-      const [tag, parts, id, names] = meta as unknown[];
-      const isWellFormed =
-        typeof tag === 'string' &&
-        (parts === undefined || isRecord(parts)) &&
-        (id === undefined || (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0)) &&
-        (names === undefined || isRecord(names));
-      if (isWellFormed) return { tag, parts, id: id === 0 ? undefined : id, names };
+      const [tag, parts, id = 0, names] = meta as unknown[];
+      const isWellFormed = typeof tag === 'string' && isRecordOrNone(parts) && isRecordOrNone(names);
+      if (isWellFormed && Number.isSafeInteger(id) && (id as number) >= 0)
+        return noteOf(tag, parts, (id as number) || undefined, names);
     }
     return this.#fail(`the note to it is none: ${kindOf(meta)}`);
   }
@@ -117,12 +114,11 @@ export class Decoder {
     return data;
   }
 
-  #items(items: unknown[], parts: ReadNote['parts'], atHole: 'isHole' | 'isNoHole' = 'isHole'): void {
-    if (parts === undefined) return;
-    for (const key of Object.keys(parts)) {
+  #items(items: unknown[], parts: ReadNote['parts'], mayHaveHoles = true): void {
+    for (const key in parts) {
       const index = Number(key);
       if (String(index) !== key || !(index in items)) this.#fail(`it has no item ${quote(key)}`);
-      if (parts[key] === 'hole' && atHole === 'isHole') {
+      if (parts[key] === 'hole' && mayHaveHoles) {
         Reflect.deleteProperty(items, index);
         continue;
       }
@@ -134,28 +130,25 @@ export class Decoder {
 
   // Everything assigned here is there already as the object's own, so no setter of a class runs.
   #properties(object: Properties, { parts, names }: ReadNote): void {
-    if (parts !== undefined) {
-      for (const key of Object.keys(parts)) {
-        if (parts[key] === 'undefined' && !Object.hasOwn(object, key)) {
-          this.#define(object, key, undefined);
-          continue;
-        }
-        if (!Object.hasOwn(object, key)) this.#fail(`it has no property ${quote(key)}`);
-        this.#path.enter(key);
-        const value = this.#restore(object[key], parts[key]);
-        this.#checkProperty(key, value);
-        object[key] = value;
-        this.#path.leave();
+    for (const key in parts) {
+      if (parts[key] === 'undefined' && !Object.hasOwn(object, key)) {
+        this.#define(object, key, undefined);
+        continue;
       }
+      if (!Object.hasOwn(object, key)) this.#lacks(key);
+      this.#path.enter(key);
+      const value = this.#restore(object[key], parts[key]);
+      this.#checkProperty(key, value);
+      object[key] = value;
+      this.#path.leave();
     }
-    if (names !== undefined) this.#rename(object, names);
+    if (names) this.#rename(object, names);
   }
 
   #rename(object: Properties, names: Properties): void {
     const renamed = Object.keys(names).map((key) => {
       const name = names[key];
-      if (typeof name !== 'string' || !Object.hasOwn(object, key))
-        return this.#fail(`it has no property ${quote(key)}`);
+      if (typeof name !== 'string' || !Object.hasOwn(object, key)) return this.#lacks(key);
       const value = object[key];
       delete object[key];
       return [name, value] as const;
@@ -165,7 +158,7 @@ export class Decoder {
 
   #define(object: object, key: string, value: unknown): void {
     this.#checkProperty(key, value);
-    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+    define(object, key, value, true);
   }
 
   // The data has been checked; this is what a note could still smuggle in.
@@ -175,7 +168,7 @@ export class Decoder {
 
   #instance(data: unknown, name: string, note: ReadNote): object {
     const type = this.#resolve(name);
-    if (type === undefined) return this.#fail(`its type ${quote(name)} is not known here; ${NAME_IT}`);
+    if (!type) return this.#fail(`its type ${quote(name)} is not known here; ${NAME_IT}`);
     if (!isRecord(data)) return this.#fail(`it is called a ${name}, but its data is ${kindOf(data)}`);
     const prototype = type.prototype as object;
     if (prototype instanceof Error) return this.#error(data, note, prototype);
@@ -203,7 +196,7 @@ export class Decoder {
     const map = new Map<unknown, unknown>();
     if (!Array.isArray(data) || !data.every(isPair)) return this.#fail('a Map is an array of pairs');
     this.#register(note, map);
-    this.#items(data, note.parts, 'isNoHole');
+    this.#items(data, note.parts, false);
     for (const [key, value] of data as [unknown, unknown][]) map.set(this.#countKey(key), value);
     if (map.size !== data.length && !this.#identities?.hasMerged) this.#fail('a Map has each key once');
     return map;
@@ -213,7 +206,7 @@ export class Decoder {
     const set = new Set<unknown>();
     if (!Array.isArray(data)) return this.#fail('a Set is an array');
     this.#register(note, set);
-    this.#items(data, note.parts, 'isNoHole');
+    this.#items(data, note.parts, false);
     for (const value of data as unknown[]) set.add(this.#countKey(value));
     if (set.size !== data.length && !this.#identities?.hasMerged) this.#fail('a Set has each value once');
     return set;
@@ -226,29 +219,26 @@ export class Decoder {
     return key;
   }
 
+  /** Classes of the language throw errors of their own for wrong values, and their texts quote the value. */
   #value(data: unknown, note: ReadNote): object {
-    if (note.tag === 'RegExp') {
+    const { tag } = note;
+    if (tag === 'RegExp') {
       this.#regExpCharacters += typeof data === 'string' ? data.length : 0;
       if (this.#regExpCharacters > MAX_REGEXP_CHARACTERS) this.#fail('its regular expressions are too long');
     }
-    const value = this.#made(note, data);
+    let value: object | undefined;
+    let cause: unknown;
+    try {
+      value = decodeValue(tag, data);
+    } catch (error) {
+      cause = error;
+    }
+    if (!value) return this.#fail(`${kindOf(data)} is no ${quote(tag)}`, cause);
     this.#register(note, value);
     return value;
   }
 
-  /** Classes of the language throw errors of their own for wrong values, and their texts quote the value. */
-  #made({ tag }: ReadNote, data: unknown): object {
-    let cause: unknown;
-    try {
-      const value = decodeValue(tag, data);
-      if (value !== undefined) return value;
-    } catch (error) {
-      cause = error;
-    }
-    return this.#fail(`${kindOf(data)} is no ${quote(tag)}`, cause);
-  }
-
-  #resolve(name: string): ReturnType<TypeRegistry['resolve']> {
+  #resolve(name: string): ReturnType<KnownTypes['resolve']> {
     try {
       return this.#types.resolve(name);
     } catch (error) {
@@ -256,15 +246,26 @@ export class Decoder {
     }
   }
 
+  #lacks(property: string): never {
+    return this.#fail(`it has no property ${quote(property)}`);
+  }
+
   #fail(reason: string, cause?: unknown): never {
     const text = this.#path.isRoot ? reason : `${this.#path.toString()}: ${reason}`;
-    throw new InvalidMessageError(text, cause === undefined ? undefined : { cause });
+    throw new InvalidMessageError(text, cause ? { cause } : undefined);
   }
 }
 
-const EMPTY: ReadNote = { tag: '', parts: undefined, id: undefined, names: undefined };
+/** All notes have one shape, also those with little in them. */
+function noteOf(tag: string, parts?: ReadNote['parts'], id?: number, names?: ReadNote['names']): ReadNote {
+  return { tag, parts, id, names };
+}
 
-function isPair(value: unknown): boolean {
+function isRecordOrNone(value: unknown): value is Properties | undefined {
+  return value === undefined || isRecord(value);
+}
+
+function isPair(value: unknown): value is [unknown, unknown] {
   return Array.isArray(value) && value.length === 2;
 }
 

@@ -632,6 +632,51 @@ describe('Headers', () => {
     await second;
   });
 
+  test.each([
+    [{ authorization: 'Bearer a\nb' }, '"authorization"'],
+    [[['x-name', 'Ada →']], '"x-name"'],
+    [() => ({ authorization: 'Bearer secret', 'x-naïve': 'a' }), '"x-naïve"'],
+    [async () => new Map([['x y', 'a']]), '"x y"'],
+    [() => [['x-lone']], '"x-lone"'],
+    [() => 5, '5'],
+    [() => null, 'null'],
+  ])(
+    'that cannot be sent close the client, whose error names the header and not its value: %p',
+    async (headers, part) => {
+      await using harness = await Harness.start({ headers: headers as () => HeadersInit });
+      const advice = 'encode line breaks and characters beyond Latin-1';
+      const expected = `MessagingClient: option "headers": ${part} cannot be sent; ${advice}`;
+      await expect(harness.client.subscribe('news', () => {})).rejects.toThrow(new ConfigurationError(expected));
+      expect(harness.client.status).toMatchObject({ state: 'closed', reason: 'misconfigured' });
+      expect(harness.client.status.error!.cause).toBeUndefined();
+      expect([harness.gateway.requests, harness.clock.pending]).toEqual([[], 0]);
+    },
+  );
+
+  test('may be none', async () => {
+    await using harness = await Harness.start({ headers: () => undefined as unknown as HeadersInit });
+    const { stream } = await harness.subscribed();
+    expect(stream.request.headers.accept).toBe('text/event-stream');
+  });
+
+  test('that cannot be sent are asked for again by a client that has been open', async () => {
+    let token = 'good';
+    await using harness = await Harness.start({ headers: () => ({ 'x-token': token }) });
+    const { stream } = await harness.subscribed();
+    token = 'b\nd';
+    const more = harness.client.subscribe('more', () => {});
+    const { error } = await harness.statuses.until((status) => status.error !== undefined);
+    expect(error).toMatchObject({ code: 'CONFIGURATION', message: expect.stringContaining('"x-token"') });
+    stream.cut();
+    expect((await harness.reaches('waiting')).error).toBeInstanceOf(ConnectionLostError);
+    harness.clock.advance(250);
+    expect((await harness.reaches('waiting')).error).toBeInstanceOf(ConfigurationError);
+    token = 'good';
+    harness.clock.advance(500);
+    expect((await harness.gateway.ready()).request.headers['x-token']).toBe('good');
+    await more;
+  });
+
   test('and whatever else of a request may be the application’s', async () => {
     const seen = new Queue<RequestInit>();
     await using harness = await Harness.start({

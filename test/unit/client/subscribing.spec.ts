@@ -18,6 +18,7 @@ import {
   type Class,
   type ClientMessageContext,
   type ClientStatus,
+  type MessagingClientOptions,
 } from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
 import { Harness, soon } from './harness.js';
@@ -459,6 +460,48 @@ describe('Wrong arguments', () => {
     );
   });
 
+  test.each([
+    [undefined, 'MessagingClient: the options must be an object, not undefined'],
+    [{ headers: 5 }, 'option "headers" must be headers or a function that returns them, not 5'],
+    [{ headers: null }, 'option "headers" must be headers or a function that returns them, not null'],
+    [{ credentials: 'yes' }, `option "credentials" must be 'omit', 'same-origin' or 'include', not "yes"`],
+    [{ fetch: 5 }, 'option "fetch" must be a function, not 5'],
+    [{ types: 5 }, 'option "types" must be an array of classes, not 5'],
+    [{ types: ['User'] }, 'option "types" must be an array of classes, not an array'],
+    [{ identityMap: new Map() }, 'option "identityMap" must be an IdentityMap, not an instance of Map'],
+    [{ link: {} }, 'option "link" must be a function, not an object'],
+    [{ onError: true }, 'option "onError" must be a function, not true'],
+    [{ header: {} }, 'MessagingClient: unknown option "header"; the options are: url, headers, credentials, fetch'],
+  ])('make no client: options %j', (options, message) => {
+    const given = (options && { url: '/messages', ...options }) as MessagingClientOptions;
+    const make = () => new MessagingClient(given);
+    expect(make).toThrow(ConfigurationError);
+    expect(make).toThrow(message);
+  });
+
+  test.each([
+    [{ replay: 'first' }, 'option "replay" must be a whole number of at least 1'],
+    [{ replai: 5 }, 'unknown option "replai"; the options are: signal, replay'],
+    [{ signal: 5 }, 'option "signal" must be an AbortSignal, not 5'],
+    [5, 'the options must be an object, not 5'],
+  ])('subscribe nobody: options %j', async (options, message) => {
+    using client = new MessagingClient({ url: 'http://127.0.0.1:9/' });
+    const given = options as object;
+    await expect(client.subscribe('news', () => {}, given)).rejects.toThrow(`subscribe: ${message}`);
+    expect(() => client.listen('news', () => {}, given)).toThrow(`listen: ${message}`);
+    expect(client.status).toEqual({ state: 'idle' });
+  });
+
+  test('make no stream', () => {
+    using client = new MessagingClient({ url: 'http://127.0.0.1:9/' });
+    expect(() => client.createStream('news', { overflow: 'block' as 'error' })).toThrow(
+      `createStream: option "overflow" must be 'error' or 'dropOldest', not "block"`,
+    );
+    expect(() => client.createStream('news', { signal: undefined } as object)).toThrow(
+      'createStream: unknown option "signal"; the options are: maxBuffered, overflow, replay',
+    );
+  });
+
   test.each([['onStatus'], ['onGap']] as const)('throw at %s', (method) => {
     using client = new MessagingClient({ url: 'http://127.0.0.1:9/' });
     expect(() => client[method](undefined!)).toThrow(expect.objectContaining({ code: 'INVALID_LISTENER' }));
@@ -466,21 +509,26 @@ describe('Wrong arguments', () => {
 });
 
 describe('The option "url"', () => {
-  test.each([['/messages'], [''], [undefined], ['localhost:3000/messages'], ['http://'], [{}]])(
-    'is checked when the client connects, and closes it if it is not a URL: %p',
-    async (url) => {
-      const statuses = new Queue<unknown>();
-      const client = new MessagingClient({ url: url as string });
-      client.onStatus(statuses.push);
-      expect(client.status).toEqual({ state: 'idle' });
-      const other = client.subscribe('other', () => {}).catch((error: unknown) => error);
-      const error: unknown = await client.subscribe('news', () => {}).catch((reason: unknown) => reason);
-      expect(error).toBeInstanceOf(ConfigurationError);
-      expect(await other).toBe(error);
-      expect(error).toHaveProperty('message', expect.stringContaining('option "url"'));
-      expect(statuses.pending).toEqual([{ state: 'connecting' }, { state: 'closed', reason: 'misconfigured', error }]);
-    },
-  );
+  test.each([
+    ['/messages'],
+    [''],
+    [undefined],
+    ['localhost:3000/messages'],
+    ['http://'],
+    ['http://ada:pass@127.0.0.1:9/'],
+    [{}],
+  ])('is checked when the client connects, and closes it if it is not a URL: %p', async (url) => {
+    const statuses = new Queue<unknown>();
+    const client = new MessagingClient({ url: url as string });
+    client.onStatus(statuses.push);
+    expect(client.status).toEqual({ state: 'idle' });
+    const other = client.subscribe('other', () => {}).catch((error: unknown) => error);
+    const error: unknown = await client.subscribe('news', () => {}).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(await other).toBe(error);
+    expect(error).toHaveProperty('message', expect.stringContaining('option "url"'));
+    expect(statuses.pending).toEqual([{ state: 'connecting' }, { state: 'closed', reason: 'misconfigured', error }]);
+  });
 
   test('may be a path where the option "fetch" knows what to do with it', async () => {
     const asked = new Queue<unknown>();

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Codec } from '../../../lib/protocol/codec.js';
+import { ERRORS, TYPED_ARRAYS, isErrorTag, isTypedArrayTag } from '../../../lib/protocol/codec/builtin-type.js';
 import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 import { Serializable } from '../../../lib/protocol/serializable.js';
 import { TypeRegistry } from '../../../lib/protocol/type-registry.js';
@@ -155,4 +156,10 @@ describe('Codec.decode, where sender and receiver differ in a class', () => {
     const data: unknown = JSON.parse('{"a":{"b":1}}');
     expect(new Codec(new TypeRegistry()).decode(data, undefined, undefined)).toBe(data);
   });
+});
+
+test('The patterns of tags know just the typed arrays and the errors', () => {
+  const tags = [...TYPED_ARRAYS, ...ERRORS, 'Map', 'Array', 'Int64Array', 'BigInt8Array', 'Float8Array', 'UError', ''];
+  expect(tags.filter(isTypedArrayTag)).toEqual(TYPED_ARRAYS);
+  expect(tags.filter(isErrorTag)).toEqual(ERRORS);
 });
