@@ -1,3 +1,5 @@
+/// <reference lib="es2022.error" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The API of the server. Everything that it does not export is private.
  * @module nestjs-messaging
@@ -58,6 +60,7 @@ export type {
   HistoryStore,
   HistoryTime,
 } from './core/history-store.js';
+export type { MessageIterator } from './core/iteration.js';
 export type { ListenOptions } from './core/listen-options.js';
 export type { OnMessageOptions } from './nest/on-message.decorator.js';
 export type { PostOptions, PostScope } from './core/post-options.js';

@@ -4,6 +4,9 @@ import type { Class } from '../protocol/message.js';
 import type { Clock } from './clock.js';
 import type { Link, LinkReceiver } from './link.js';
 
+/** What `new Headers()` takes. Of this name there is a global type in browsers, but not on Node. */
+type HeadersInit = NonNullable<ConstructorParameters<typeof Headers>[0]>;
+
 /** Options of `MessagingClient`. */
 export interface MessagingClientOptions {
   /**
@@ -23,7 +26,7 @@ export interface MessagingClientOptions {
    * Whether cookies go to another origin, as for `fetch`.
    * @defaultValue 'same-origin'
    */
-  credentials?: RequestCredentials;
+  credentials?: 'include' | 'omit' | 'same-origin';
   /**
    * A function to use in place of the platform's `fetch`.
    * @defaultValue `globalThis.fetch`

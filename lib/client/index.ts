@@ -1,3 +1,5 @@
+/// <reference lib="es2022.error" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The client, and the code that it shares with the server. Imports nothing of Node or Nest.
  * @module nestjs-messaging/client

@@ -16,6 +16,11 @@ const OPTIONS: Record<keyof (IterateOptions & ListenOptions), OptionCheck> = {
   ...LISTEN_OPTIONS,
 };
 
+/** The messages of a channel, for one loop. The same as `AsyncIterableIterator<T, undefined>`, which needs TypeScript 5.6. */
+export interface MessageIterator<T> extends AsyncIterator<T, undefined> {
+  [Symbol.asyncIterator](): MessageIterator<T>;
+}
+
 /**
  * The messages of a channel as an iterator that keeps a bounded number of them for a slow loop. It listens from the start of
  * the loop, or from the first `next()`, to its end; it ends when the session closes, and cannot be used again.
@@ -27,7 +32,7 @@ export function iterate<T>(
   channel: ListenableChannel<T>,
   session: Session,
   options?: IterateOptions & ListenOptions,
-): AsyncIterableIterator<T, undefined> {
+): MessageIterator<T> {
   if (options !== undefined) checkOptions(options, 'iterate', OPTIONS);
   const heard = hub.heard(channel);
   const start = replayStart(hub, heard, options?.replay, 'iterate');

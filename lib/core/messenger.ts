@@ -12,18 +12,18 @@ import {
 } from '../protocol/channel.js';
 import { classOf } from '../protocol/serializable.js';
 import { checkChannelName, describe } from '../protocol/channel-name.js';
-import { COPY, describeCopy } from '../protocol/copy.js';
 import { UnserializableError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';
 import type { Class, Message } from '../protocol/message.js';
 import type { Position } from '../protocol/position.js';
 import { messagesFrom } from '../protocol/source.js';
 import type { Hub } from './hub.js';
-import { iterate } from './iteration.js';
+import { iterate, type MessageIterator } from './iteration.js';
 import { Listener, assertListener, type MessageListener, type MessageSubscription } from './listener.js';
 import { checkListenOptions, replayStart, type ListenOptions } from './listen-options.js';
 import type { PostOptions } from './post-options.js';
 import type { Revocations } from './revocations.js';
+import { describeServerCopy, SERVER_COPY } from './server-copy.js';
 import type { Session } from './session.js';
 import { createStream } from './stream.js';
 
@@ -41,8 +41,8 @@ export abstract class Messenger {
   ) {}
 
   /** @internal */
-  get [COPY](): string {
-    return describeCopy('MessagingService');
+  get [SERVER_COPY](): string {
+    return describeServerCopy('MessagingService');
   }
 
   /**
@@ -171,19 +171,10 @@ export abstract class Messenger {
    *
    * @throws SessionClosedError after the session has closed
    */
-  iterate<T>(
-    channel: Channel<T> | ChannelTemplate<T>,
-    options?: IterateOptions & ListenOptions,
-  ): AsyncIterableIterator<T, undefined>;
-  iterate<T = unknown>(channel: string, options?: IterateOptions & ListenOptions): AsyncIterableIterator<T, undefined>;
-  iterate<T>(
-    channel: ListenableChannel<T>,
-    options?: IterateOptions & ListenOptions,
-  ): AsyncIterableIterator<T, undefined>;
-  iterate<T>(
-    channel: ListenableChannel<T>,
-    options?: IterateOptions & ListenOptions,
-  ): AsyncIterableIterator<T, undefined> {
+  iterate<T>(channel: Channel<T> | ChannelTemplate<T>, options?: IterateOptions & ListenOptions): MessageIterator<T>;
+  iterate<T = unknown>(channel: string, options?: IterateOptions & ListenOptions): MessageIterator<T>;
+  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions & ListenOptions): MessageIterator<T>;
+  iterate<T>(channel: ListenableChannel<T>, options?: IterateOptions & ListenOptions): MessageIterator<T> {
     return iterate(this.hub, channel, this.openSessionFor('iterate'), options);
   }
 

@@ -16,9 +16,9 @@ import { whenHeard } from '../core/heard.js';
 import { Hub } from '../core/hub.js';
 import { inTime } from '../core/in-time.js';
 import { Revocations } from '../core/revocations.js';
+import { describeServerCopy, fromOtherServerCopy, SERVER_COPY } from '../core/server-copy.js';
 import type { Session } from '../core/session.js';
 import { readOptions } from '../protocol/check-options.js';
-import { COPY, describeCopy, fromOtherCopy } from '../protocol/copy.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { Gateway } from '../gateway/gateway.js';
 import { ClientLimits } from '../sse/client-limits.js';
@@ -203,8 +203,10 @@ export class MessagingModule
     @Optional() private readonly answers?: PrivateAnswers,
   ) {
     super();
-    const other = [...modules.values()].find(({ metatype }) => metatype !== MessagingModule && fromOtherCopy(metatype));
-    if (other !== undefined) throw new ConfigurationError(fromOtherCopy(other.metatype)!);
+    const other = [...modules.values()].find(
+      ({ metatype }) => metatype !== MessagingModule && fromOtherServerCopy(metatype),
+    );
+    if (other !== undefined) throw new ConfigurationError(fromOtherServerCopy(other.metatype)!);
     const count = [...modules.values()].filter(({ metatype }) => metatype === MessagingModule).length;
     if (count > 1) {
       throw new ConfigurationError(
@@ -223,8 +225,8 @@ export class MessagingModule
   }
 
   /** @internal */
-  static get [COPY](): string {
-    return describeCopy('MessagingModule');
+  static get [SERVER_COPY](): string {
+    return describeServerCopy('MessagingModule');
   }
 
   /**

@@ -1,9 +1,13 @@
 /** On what another copy of this package must be told by; holds what it is and where that copy's code stands. */
 export const COPY = Symbol.for('nestjs-messaging:copy');
 
-/** What stands under {@link COPY}. To be called by code of the copy itself. */
-export function describeCopy(kind: string): string {
-  return `${kind} (${new Error().stack!.split('\n')[1]?.trim()})`;
+/**
+ * What stands under {@link COPY}. To be called by code of the copy itself.
+ *
+ * @param here - made by code of the copy
+ */
+export function describeCopy(kind: string, here = new Error()): string {
+  return `${kind} (${here.stack!.split('\n')[1]?.trim()})`;
 }
 
 /**
@@ -11,9 +15,8 @@ export function describeCopy(kind: string): string {
  *
  * @returns `undefined` for anything else
  */
-export function fromOtherCopy(value: unknown): string | undefined {
-  const other = (value as { [COPY]?: string } | null | undefined)?.[COPY];
-  const own = describeCopy('');
+export function fromOtherCopy(value: unknown, mark = COPY, own = describeCopy('')): string | undefined {
+  const other = (value as Record<symbol, string | undefined> | null | undefined)?.[mark];
   // The same place: it is of this copy, but not what it should be.
   return other && !other.endsWith(own)
     ? `${other} and nestjs-messaging${own} are two copies; install and bundle one`

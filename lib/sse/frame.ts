@@ -67,7 +67,7 @@ export function droppedFrame(rule: DropRule): Frame {
  * A comment: keeps the connection busy, and is not seen by the page. One line end and no empty line, from which
  * some clients make an empty message (@microsoft/fetch-event-source 2.0.1).
  */
-export const COMMENT_FRAME = Buffer.from(':\n');
+export const COMMENT_FRAME: Buffer = Buffer.from(':\n');
 
 /**
  * The id of the last event of a stream that must not be resumed. A browser reconnects whatever ends a
@@ -76,10 +76,10 @@ export const COMMENT_FRAME = Buffer.from(':\n');
 export const END_ID = 'messaging:end';
 
 /** Ends a stream that is complete. */
-export const END_FRAME = encodeFrame({ event: 'messaging:end', id: END_ID, data: '{}' });
+export const END_FRAME: Buffer = encodeFrame({ event: 'messaging:end', id: END_ID, data: '{}' });
 
 /** Ends a stream whose authentication was withdrawn. */
-export const REVOKED_FRAME = encodeFrame({ event: 'messaging:revoked', id: END_ID, data: '{}' });
+export const REVOKED_FRAME: Buffer = encodeFrame({ event: 'messaging:revoked', id: END_ID, data: '{}' });
 
 /** Ends a stream of a server that shuts down; the browser comes back, to another server, after this time. */
 export function drainFrame(retryMs: number): Buffer {

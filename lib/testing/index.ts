@@ -1,3 +1,5 @@
+/// <reference lib="es2022.error" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Tools for tests of applications that use this library.
  * @module nestjs-messaging/testing

@@ -1,81 +1,26 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { build, transformSync } from 'esbuild';
 import { execFileSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { PackedPackage, PackedPair, REPOSITORY as root, run, tool, type Manifest } from '../support/packed-pair.js';
 
-interface Manifest {
-  name: string;
-  version: string;
-  exports: Record<string, unknown>;
-  dependencies?: Record<string, string>;
-  peerDependencies: Record<string, string>;
-  peerDependenciesMeta: Record<string, { optional: boolean }>;
-}
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest;
-const dependencies = Object.keys(manifest.dependencies ?? {});
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Required<Manifest>;
 const peers = Object.keys(manifest.peerDependencies);
 const requiredPeers = peers.filter((peer) => !manifest.peerDependenciesMeta[peer]?.optional);
 
-let folder: string;
-let tarball: string;
+let pair: PackedPair;
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'nestjs-messaging-package-'));
-  run(root, '.ci/prepare.mjs', '--build=lib', '--commonjs');
-  execFileSync('npm', ['pack', '--ignore-scripts', '--loglevel=error', '--pack-destination', folder], {
-    cwd: root,
-    stdio: 'pipe',
-  });
-  tarball = join(folder, `${manifest.name}-${manifest.version}.tgz`);
-  execFileSync('tar', ['-xzf', tarball, '-C', folder]);
+  pair = new PackedPair();
 }, 60_000);
 
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => pair[Symbol.dispose]());
 
-/** Runs a script or a tool of this repository in Node and gives its output; its failure is the test's. */
-function run(cwd: string, ...args: string[]): string {
-  try {
-    return execFileSync(process.execPath, args, { cwd, encoding: 'utf8', stdio: 'pipe' });
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout: string; stderr: string };
-    throw new Error(`node ${args.join(' ')} failed:\n${stdout}${stderr}`, { cause: error });
-  }
-}
-
-function tool(path: string): string {
-  return join(root, 'node_modules', path);
-}
-
-/** Creates a project of which nothing is installed but the packed files and the packages named. */
+/** Creates a project that has both packages, and links to others. */
 function createProject(name: string, packages: string[]): string {
-  const project = join(folder, name);
-  mkdirSync(join(project, 'node_modules'), { recursive: true });
-  cpSync(join(folder, 'package'), join(project, 'node_modules', manifest.name), { recursive: true });
-  for (const installed of packages) {
-    const link = join(project, 'node_modules', installed);
-    mkdirSync(dirname(link), { recursive: true });
-    symlinkSync(tool(installed), link, 'junction');
-  }
-  writeFileSync(join(project, 'package.json'), JSON.stringify({ name, private: true, type: 'module' }));
-  return project;
+  return pair.createProject(name, [pair.client, pair.server], packages);
 }
 
 function entry(subpath: string): string {
@@ -93,22 +38,14 @@ function importFrom(project: string, subpath: string): string[] {
   return namesOf(project, `const loaded = await import('${entry(subpath)}')`);
 }
 
-function packedFiles(): string[] {
-  return readdirSync(join(folder, 'package'), { recursive: true, encoding: 'utf8' }).map((file) =>
-    file.replaceAll('\\', '/'),
-  );
-}
-
-function packedText(file: string): string {
-  return readFileSync(join(folder, 'package', file), 'utf8');
-}
-
-/** What a document links to, outside of the web: a path, as the document gives it, and a heading. */
+/** What a document of the server links to, outside of the web: a path, as the document gives it, and a heading. */
 function linksIn(file: string): { readonly target: string; readonly heading: string | undefined }[] {
-  return [...packedText(file).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, path, heading]) => ({
-    target: path === '' ? file : join(dirname(file), path!),
-    heading,
-  }));
+  return [...pair.server.text(file).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(
+    ([, path, heading]) => ({
+      target: path === '' ? file : join(dirname(file), path!),
+      heading,
+    }),
+  );
 }
 
 /** What links within a document may lead to: its headings, as GitHub writes them in addresses. */
@@ -118,132 +55,107 @@ function anchorsOf(document: string): Set<string> {
   return new Set(headings.map((heading) => heading.replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-')));
 }
 
-describe('The packed files', () => {
+describe.each(['client', 'server'] as const)('The packed files of the %s', (which) => {
+  let packed: PackedPackage;
+  beforeAll(() => {
+    packed = pair[which];
+  });
+
   it('satisfy publint', () => {
-    expect(run(root, tool('publint/src/cli.js'), 'run', tarball, '--strict')).toContain('All good!');
+    expect(run(root, tool('publint/src/cli.js'), 'run', packed.tarball, '--strict')).toContain('All good!');
   });
 
   it('have types that resolve from ES modules, CommonJS and bundlers, by the old resolution of TypeScript too', () => {
-    expect(() => run(root, tool('@arethetypeswrong/cli/dist/index.js'), tarball)).not.toThrow();
+    expect(() => run(root, tool('@arethetypeswrong/cli/dist/index.js'), packed.tarball)).not.toThrow();
   });
 
   it('are the built library, its sources, its licence and its documents, and nothing else', () => {
-    const foreign = packedFiles().filter(
-      (file) =>
-        !/^(dist|dist\/(lib|cjs|schematics)|lib|docs)(\/|$)|^(package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$/.test(
-          file,
-        ),
-    );
+    const documents = which === 'client' ? 'README.md' : 'docs(/.*)?|README.md|CHANGELOG.md|SECURITY.md';
+    const known = new RegExp(`^(dist|dist/(lib|cjs|schematics)(/.*)?|lib(/.*)?|package.json|LICENSE|${documents})$`);
 
-    expect(foreign).toEqual([]);
-    expect(packedFiles().filter((file) => /\.spec\.|tsconfig|tsbuildinfo/.test(file))).toEqual([]);
-    expect(packedFiles()).toEqual(
-      expect.arrayContaining(['LICENSE', 'README.md', 'dist/lib/index.js', 'dist/lib/index.d.ts']),
+    expect(packed.files().filter((file) => !known.test(file))).toEqual([]);
+    expect(packed.files().filter((file) => /\.spec\.|tsconfig|tsbuildinfo/.test(file))).toEqual([]);
+    expect(packed.files()).toEqual(
+      expect.arrayContaining(['LICENSE', 'README.md', 'dist/lib/client/index.js', 'dist/cjs/client/index.d.ts']),
     );
   });
 
+  it('hold every source that a source map or a declaration map leads to', () => {
+    const maps = packed.files().filter((file) => file.endsWith('.map'));
+    const dangling = maps.filter((file) => {
+      const path = join(packed.folder, file);
+      const { sources } = JSON.parse(readFileSync(path, 'utf8')) as { sources: string[] };
+      return !sources.every((source) => existsSync(resolve(dirname(path), source)));
+    });
+
+    expect(maps).toContain(which === 'client' ? 'dist/lib/client/index.d.ts.map' : 'dist/lib/index.d.ts.map');
+    expect(dangling).toEqual([]);
+  });
+});
+
+describe('The documents of the server', () => {
   it('hold every document, and every heading in it, that one of them links to', () => {
-    const documents = packedFiles().filter((file) => file.endsWith('.md'));
+    const documents = pair.server.files().filter((file) => file.endsWith('.md'));
     const dead = documents.flatMap((file) =>
       linksIn(file)
         .filter(({ target, heading }) => {
-          if (!existsSync(join(folder, 'package', target))) return true;
-          return heading !== undefined && !anchorsOf(packedText(target)).has(heading);
+          if (!existsSync(join(pair.server.folder, target))) return true;
+          return heading !== undefined && !anchorsOf(pair.server.text(target)).has(heading);
         })
         .map(({ target, heading }) => `${file}: ${target}#${heading ?? ''}`),
     );
 
-    expect(documents).toContain(join('docs', 'redis.md'));
+    expect(documents).toContain('docs/redis.md');
     expect(dead).toEqual([]);
   });
 
   it('hold no document that none of them links to', () => {
-    const documents = packedFiles().filter((file) => file.endsWith('.md'));
+    const documents = pair.server.files().filter((file) => file.endsWith('.md'));
     const linked = new Set(
       documents.flatMap((file) => linksIn(file).flatMap(({ target }) => (target === file ? [] : [target]))),
     );
 
     expect(documents.filter((file) => !linked.has(file))).toEqual(['CHANGELOG.md']);
   });
-
-  it('hold every source that a source map or a declaration map leads to', () => {
-    const maps = packedFiles().filter((file) => file.endsWith('.map'));
-    const dangling = maps.filter((file) => {
-      const path = join(folder, 'package', file);
-      const { sources } = JSON.parse(readFileSync(path, 'utf8')) as { sources: string[] };
-      return !sources.every((source) => existsSync(resolve(dirname(path), source)));
-    });
-
-    expect(maps).toContain('dist/lib/index.d.ts.map');
-    expect(dangling).toEqual([]);
-  });
-
-  it('hold every Lua script beside the code that loads it', () => {
-    const scripts = packedFiles().filter((file) => file.startsWith('dist/lib/') && file.endsWith('.lua'));
-    const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' }).filter((file) =>
-      file.endsWith('.lua'),
-    );
-
-    expect(scripts.toSorted()).toEqual(sources.map((file) => `dist/lib/${file.replaceAll('\\', '/')}`).toSorted());
-  });
 });
 
 describe('A project that installed the package', () => {
   it.each(Object.keys(manifest.exports).filter((subpath) => subpath !== './package.json'))('imports %s', (subpath) => {
-    const project = createProject(`import-${subpath.replace(/\W/g, '')}`, [...dependencies, ...peers]);
+    const project = createProject(`import-${subpath.replace(/\W/g, '')}`, peers);
 
     expect(importFrom(project, subpath)).not.toEqual([]);
   });
 
   it('needs no optional peer for anything but ./microservices', () => {
-    const project = createProject('without-optional-peers', [...dependencies, ...requiredPeers]);
+    const project = createProject('without-optional-peers', [...requiredPeers]);
 
     expect(importFrom(project, '.')).toContain('MessagingModule');
     expect(importFrom(project, './testing')).not.toEqual([]);
   });
 
   it('needs no peer at all for ./client', () => {
-    const project = createProject('client-alone', dependencies);
+    const project = createProject('client-alone', []);
 
     expect(importFrom(project, './client')).not.toEqual([]);
   });
 
-  it('gets the same classes with require() as with import', () => {
-    const project = createProject('commonjs', [...dependencies, ...peers]);
+  it('gets the same classes with require() as with import, and from either package', () => {
+    const project = createProject('commonjs', peers);
     const load = `const require = (await import('node:module')).createRequire(import.meta.url)`;
-    const same = `const loaded = (await import('nestjs-messaging')).MessagingModule === require('nestjs-messaging').MessagingModule ? { same: 1 } : {}`;
+    const compare = `
+      const [server, client] = [await import('nestjs-messaging'), await import('nestjs-messaging-client')];
+      const loaded = {
+        ...(server.MessagingModule === require('nestjs-messaging').MessagingModule && { sameModule: 1 }),
+        ...(server.Channel === client.Channel && { sameChannel: 1 }),
+        ...(client.MessagingClient === require('nestjs-messaging/client').MessagingClient && { sameClient: 1 }),
+      }`;
 
-    expect(namesOf(project, `${load}; ${same}`)).toEqual(['same']);
-  });
-
-  it('compiles against the declarations of every entry, with their own mistakes shown', () => {
-    const project = createProject('types', [...dependencies, ...peers, '@types/node']);
-    const subpaths = Object.keys(manifest.exports).filter((subpath) => subpath !== './package.json');
-    writeFileSync(
-      join(project, 'consumer.ts'),
-      subpaths.map((subpath, index) => `export * as entry${index} from '${entry(subpath)}';\n`).join(''),
-    );
-
-    const compiler = tool('typescript/bin/tsc');
-    const options = [
-      '--noEmit',
-      '--strict',
-      '--target',
-      'es2022',
-      '--module',
-      'nodenext',
-      '--types',
-      'node',
-      '--experimentalDecorators',
-    ];
-    const errors = declarationErrors(() => run(project, compiler, 'consumer.ts', ...options));
-
-    expect(errors).toEqual([]);
+    expect(namesOf(project, `${load}; ${compare}`)).toEqual(['sameModule', 'sameChannel', 'sameClient']);
   });
 
   it('runs the examples of its documents for node:test', () => {
-    const project = createProject('node-test', [...dependencies, ...requiredPeers]);
-    const blocks = [...packedText('docs/testing.md').matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code!);
+    const project = createProject('node-test', requiredPeers);
+    const blocks = [...pair.server.text('docs/testing.md').matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code!);
     const [code] = blocks.filter((block) => block.includes("from 'node:test'"));
     writeFileSync(join(project, 'prices.test.mjs'), transformSync(code!, { loader: 'ts', target: 'es2022' }).code);
     expect(run(project, '--test', 'prices.test.mjs')).toMatch(
@@ -251,19 +163,21 @@ describe('A project that installed the package', () => {
     );
   });
 
-  it('compiles the shared code of the README as a new page of Vite does: nothing to erase but types, no types of Node', () => {
-    const project = createProject('page', []);
-    const [, shared] = /```ts\n(\/\/ In a file that server and page share[^]*?)```/.exec(packedText('README.md'))!;
-    writeFileSync(join(project, 'shared.ts'), shared!);
+  it('compiles the shared code of the README as a new page of Vite does, with the client alone: nothing to erase but types, no types of Node', () => {
+    const project = pair.createProject('page', [pair.client]);
+    const [, shared] = /```ts\n(\/\/ In a file that server and page share[^]*?)```/.exec(
+      pair.server.text('README.md'),
+    )!;
+    writeFileSync(join(project, 'shared.ts'), shared!.replace('nestjs-messaging/client', 'nestjs-messaging-client'));
     writeFileSync(
       join(project, 'main.ts'),
-      `import { MessagingClient } from 'nestjs-messaging/client';
+      `import { MessagingClient } from 'nestjs-messaging-client';
        import { RoomMessages } from './shared.ts';
        const client = new MessagingClient({ url: '/messages' });
        void client.subscribe(RoomMessages.for({ roomId: 42 }), ({ author, sentAt }) => document.write(author, String(sentAt.getHours())));`,
     );
     const compilerOptions = {
-      ...{ noEmit: true, strict: true, target: 'es2023', lib: ['es2023', 'dom', 'esnext.disposable'], types: [] },
+      ...{ noEmit: true, strict: true, target: 'es2023', lib: ['es2023', 'dom'], types: [] },
       ...{ module: 'esnext', moduleResolution: 'bundler', allowImportingTsExtensions: true, moduleDetection: 'force' },
       ...{ verbatimModuleSyntax: true, erasableSyntaxOnly: true, noUnusedLocals: true, skipLibCheck: false },
     };
@@ -272,7 +186,7 @@ describe('A project that installed the package', () => {
   });
 
   it('bundles ./client for the browser without a Node module, Nest or RxJS', async () => {
-    const project = createProject('browser', dependencies);
+    const project = createProject('browser', []);
 
     const { metafile, outputFiles } = await build({
       stdin: { contents: `export * from '${entry('./client')}'`, resolveDir: project },
@@ -286,17 +200,17 @@ describe('A project that installed the package', () => {
     });
     const inputs = Object.keys(metafile.inputs);
 
-    expect(inputs).toContain('node_modules/nestjs-messaging/dist/lib/client/index.js');
+    expect(inputs).toContain('node_modules/nestjs-messaging-client/dist/lib/client/index.js');
     expect(inputs.filter((file) => /@nestjs|rxjs|reflect-metadata|ioredis/.test(file))).toEqual([]);
     expect(inputs.filter((file) => /\/lib\/(core|transport|sse|nest|testing)\//.test(file))).toEqual([]);
     expect(outputFiles[0]?.text).not.toMatch(/['"]node:|\brequire\(/);
   });
 
   it('takes no more of a page than it says it does, minified and compressed', async () => {
-    const project = createProject('size', dependencies);
-    const sizeOf = async (names: string) => {
+    const project = createProject('size', []);
+    const sizeFrom = async (from: string, names: string) => {
       const { outputFiles } = await build({
-        stdin: { contents: `export { ${names} } from '${entry('./client')}'`, resolveDir: project },
+        stdin: { contents: `export { ${names} } from '${from}'`, resolveDir: project },
         absWorkingDir: project,
         bundle: true,
         minify: true,
@@ -306,6 +220,11 @@ describe('A project that installed the package', () => {
         write: false,
       });
       return gzipSync(outputFiles[0]!.contents, { level: 9 }).length;
+    };
+    const sizeOf = async (names: string) => {
+      const size = await sizeFrom('nestjs-messaging-client', names);
+      expect(await sizeFrom('nestjs-messaging/client', names)).toBe(size);
+      return size;
     };
 
     // What docs/performance.md says, and a little: who adds to it shall notice.
@@ -320,7 +239,7 @@ describe('A CommonJS project as Nest 11 generates it', () => {
   let project: string;
 
   beforeAll(() => {
-    project = join(folder, 'nest-11');
+    project = join(pair.folder, 'nest-11');
     cpSync(join(fixture, 'src'), join(project, 'src'), { recursive: true });
     for (const file of ['package.json', 'tsconfig.json']) cpSync(join(fixture, file), join(project, file));
     mkdirSync(join(project, 'node_modules'));
@@ -328,7 +247,7 @@ describe('A CommonJS project as Nest 11 generates it', () => {
       if (installed.startsWith('.')) continue;
       symlinkSync(join(fixture, 'node_modules', installed), join(project, 'node_modules', installed), 'junction');
     }
-    cpSync(join(folder, 'package'), join(project, 'node_modules', manifest.name), { recursive: true });
+    for (const packed of [pair.client, pair.server]) packed.copyTo(project);
   });
 
   it('passes its tests in Jest, whose CommonJS loads no ES module', () => {
@@ -358,15 +277,16 @@ describe('A CommonJS project as Nest 11 generates it', () => {
   });
 });
 
-/** The compiler's complaints about our declarations; what it says about those of other packages is not our concern. */
-function declarationErrors(compile: () => string): string[] {
-  try {
-    compile();
-    return [];
-  } catch (error) {
-    const lines = String(error)
-      .split('\n')
-      .filter((line) => /error TS\d+/.test(line));
-    return lines.filter((line) => /^(consumer\.ts|node_modules\/nestjs-messaging\/)|^error /.test(line));
-  }
-}
+describe('The repository', () => {
+  it('packs itself, for trying it out, as one package that needs no other', () => {
+    run(root, '.ci/prepare.mjs', '--build=lib', '--commonjs');
+    const args = ['pack', '--ignore-scripts', '--loglevel=error', '--pack-destination', pair.folder];
+    const [tarball] = execFileSync('npm', args, { cwd: root, encoding: 'utf8', stdio: 'pipe' }).trim().split('\n');
+    const packed = new PackedPackage(join(pair.folder, tarball!), join(pair.folder, 'packed-whole'));
+    const project = pair.createProject('whole', [packed], requiredPeers);
+
+    expect(packed.manifest.dependencies).toBeUndefined();
+    expect(importFrom(project, '.')).toContain('MessagingModule');
+    expect(importFrom(project, './client')).toContain('MessagingClient');
+  });
+});

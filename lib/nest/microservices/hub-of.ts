@@ -1,6 +1,6 @@
 import type { Hub } from '../../core/hub.js';
+import { fromOtherServerCopy } from '../../core/server-copy.js';
 import { describe } from '../../protocol/channel-name.js';
-import { fromOtherCopy } from '../../protocol/copy.js';
 import { ConfigurationError } from '../../protocol/errors.js';
 import { MessagingService } from '../messaging.service.js';
 
@@ -12,7 +12,7 @@ import { MessagingService } from '../messaging.service.js';
  */
 export function hubOf(messaging: unknown, user: string): Hub {
   if (!(messaging instanceof MessagingService)) {
-    const problem = fromOtherCopy(messaging);
+    const problem = fromOtherServerCopy(messaging);
     throw new ConfigurationError(
       problem ??
         `${user} takes the MessagingService of the application, as app.get(MessagingService) gives it, not ${describe(messaging)}`,

@@ -1,3 +1,5 @@
+/// <reference lib="es2022.error" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Messages for Nest's microservices. An entry of its own, because not every application has `@nestjs/microservices` installed.
  * @module nestjs-messaging/microservices

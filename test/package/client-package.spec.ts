@@ -1,0 +1,237 @@
+import { afterAll, beforeAll, describe, expect, it, test } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { cpSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { PackedPair, REPOSITORY, run, tool } from '../support/packed-pair.js';
+
+const PEERS = ['@nestjs', 'rxjs', 'reflect-metadata', 'ioredis', 'class-transformer', 'class-validator'];
+
+let pair: PackedPair;
+
+beforeAll(() => {
+  pair = new PackedPair();
+}, 60_000);
+
+afterAll(() => pair[Symbol.dispose]());
+
+describe('npm', () => {
+  it('installs the client and nothing else into the project of a page', () => {
+    const project = pair.install('page', [pair.client]);
+
+    expect(readdirSync(join(project, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual([
+      'nestjs-messaging-client',
+    ]);
+    const load = `console.log(Object.keys(await import('nestjs-messaging-client')).join())`;
+    expect(run(project, '--input-type=module', '-e', load)).toContain('MessagingClient,');
+  });
+
+  it('installs one copy of the client for a server whose shared code needs it too', () => {
+    const project = pair.install('server', [pair.server, pair.client]);
+
+    const copies = readdirSync(project, { recursive: true, encoding: 'utf8' }).filter((path) =>
+      path.endsWith('nestjs-messaging-client'),
+    );
+    expect(copies).toEqual([join('node_modules', 'nestjs-messaging-client')]);
+    expect(pair.server.manifest.dependencies).toEqual({ 'nestjs-messaging-client': pair.client.manifest.version });
+  });
+});
+
+const SHARED = (load: (from: string) => string, exported: string) => `
+const { defineChannel, defineMessage } = ${load('nestjs-messaging-client')};
+class Note { text; sentAt = new Date(0); constructor(text) { this.text = text; } }
+${exported} { Note, Notes: defineChannel('notes', defineMessage('note', Note), { clients: true }) };
+`;
+/** Posts to a channel of the shared code, and shows what a client gets. */
+const PROGRAM = (load: (from: string) => string, shared: string) => `
+const main = async () => {
+  ${load('reflect-metadata')};
+  const { Module } = ${load('@nestjs/common')};
+  const { NestFactory } = ${load('@nestjs/core')};
+  const { MessagingModule, MessagingService, MessagingError } = ${load('nestjs-messaging')};
+  const { MessagingClient, MessagingError: ErrorOfClient } = ${load('nestjs-messaging-client')};
+  const { Note, Notes } = ${shared};
+
+  class AppModule {}
+  Module({ imports: [MessagingModule.forRoot({ gateway: true })] })(AppModule);
+  const app = await NestFactory.create(AppModule, { logger: false, abortOnError: false });
+  await app.listen(0, '127.0.0.1');
+  const client = new MessagingClient({ url: (await app.getUrl()) + '/messages' });
+  const note = await new Promise((resolve, reject) => {
+    const post = () => app.get(MessagingService).postMessage(Notes, new Note('Hi'));
+    client.subscribe(Notes, resolve).then(post).catch(reject);
+  });
+  console.log(note instanceof Note, note.sentAt instanceof Date, MessagingError === ErrorOfClient);
+  process.exit(0);
+};
+main().catch((error) => { console.log(error); process.exit(1); });
+`;
+
+describe('A server and a page that share code which imports from the client alone', () => {
+  let project: string;
+
+  beforeAll(() => {
+    project = pair.createProject('shared', [pair.client, pair.server], PEERS);
+  });
+
+  test.each([
+    ['ES modules', 'mjs', (from: string) => `await import('${from}')`, 'export default'],
+    ['CommonJS', 'cjs', (from: string) => `require('${from}')`, 'module.exports ='],
+  ])('%s: a client gets an instance of what the server posts', (_, ending, load, exported) => {
+    writeFileSync(join(project, `shared.${ending}`), SHARED(load, exported));
+    const shared = `${ending === 'mjs' ? '(' : ''}${load(`./shared.${ending}`)}${ending === 'mjs' ? ').default' : ''}`;
+    writeFileSync(join(project, `main.${ending}`), PROGRAM(load, shared));
+
+    expect(run(project, `main.${ending}`)).toBe('true true true\n');
+  });
+
+  it('is told of two copies of the server that share one of the client', () => {
+    const twins = pair.createProject('twins', [pair.client, pair.server], PEERS);
+    const modules = join(twins, 'node_modules');
+    cpSync(join(modules, 'nestjs-messaging'), join(modules, 'nestjs-messaging-twin'), { recursive: true });
+    writeFileSync(
+      join(twins, 'main.mjs'),
+      `
+import 'reflect-metadata';
+import * as one from 'nestjs-messaging';
+import * as two from 'nestjs-messaging-twin';
+import { MessagingClientProxy } from 'nestjs-messaging/microservices';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+
+const start = (...modules) => {
+  class AppModule {}
+  Module({ imports: modules.map((module) => module.forRoot()) })(AppModule);
+  return NestFactory.createApplicationContext(AppModule, { logger: false, abortOnError: false });
+};
+const twin = (await start(two.MessagingModule)).get(two.MessagingService);
+const own = (await start(one.MessagingModule)).get(one.MessagingService);
+const trials = {
+  modules: () => start(one.MessagingModule, two.MessagingModule),
+  proxy: () => new MessagingClientProxy(twin),
+  channel: () => own.postMessage(two.defineChannel('notes'), 1),
+};
+for (const [name, trial] of Object.entries(trials)) {
+  try { await trial(); console.log(name, 'accepted'); } catch (error) { console.log(name, error.message); }
+}
+process.exit(0);
+`,
+    );
+    const [modulesError, proxyError, channel] = run(twins, 'main.mjs').trim().split('\n');
+
+    const both = /nestjs-messaging-twin\/dist.*\) and nestjs-messaging \(.*nestjs-messaging\/dist.*\) are two copies/;
+    expect(modulesError).toMatch(both);
+    expect(proxyError).toMatch(both);
+    expect(channel).toBe('channel accepted');
+  });
+});
+
+describe('The types, without skipLibCheck,', () => {
+  interface Case {
+    readonly file: string;
+    readonly options: Record<string, unknown>;
+  }
+
+  const PAGE = { lib: ['es2020', 'dom'], types: [] };
+  const PAGE_WITH_NODE = { lib: ['es2022', 'dom'], types: ['node'] };
+  const NODE = { lib: ['es2022'], types: ['node'] };
+  const BUNDLER = { target: 'es2022', module: 'esnext', moduleResolution: 'bundler' };
+  const NODE16 = { target: 'es2022', module: 'node16', moduleResolution: 'node16' };
+  const NODE10 = { target: 'es2022', module: 'commonjs', moduleResolution: 'node10' };
+
+  /** In a project that has the client, the peers and the types of Node. */
+  const CLIENT_CASES: Case[] = [
+    { file: 'page.ts', options: { ...PAGE, ...BUNDLER } },
+    { file: 'page.ts', options: { ...PAGE_WITH_NODE, ...BUNDLER } },
+    { file: 'page.mts', options: { ...NODE, ...NODE16 } },
+    { file: 'page.cts', options: { ...NODE, ...NODE16 } },
+    { file: 'page.ts', options: { ...PAGE, ...NODE10 } },
+  ];
+  const SERVER_CASES: Case[] = [
+    { file: 'server.ts', options: { ...NODE, ...BUNDLER, experimentalDecorators: true } },
+    { file: 'server.ts', options: { ...NODE, ...NODE10, experimentalDecorators: true } },
+  ];
+  let project: string;
+
+  beforeAll(() => {
+    project = pair.createProject('types', [pair.client, pair.server], [...PEERS, '@types/node', 'undici-types']);
+    const [, shared] = /```ts\n(\/\/ In a file that server and page share[^]*?)```/.exec(
+      pair.client.text('README.md'),
+    )!;
+    const page = `${shared}
+import { MessagingClient, shareAcrossTabs } from 'nestjs-messaging-client';
+export * from 'nestjs-messaging-client';
+
+export async function main(): Promise<void> {
+  const headers = async () => ({ authorization: 'Bearer token' });
+  const client = new MessagingClient({ url: '/messages', headers, link: shareAcrossTabs({ name: 'Ada' }), fetch });
+  using subscription = await client.subscribe(RoomMessages.for({ roomId: 42 }), ({ author }, { params }) =>
+    console.log(author.length, params.roomId.length),
+  );
+  for await (const { text } of client.createStream(RoomMessages)) console.log(text.length);
+  await subscription.unsubscribe();
+}
+`;
+    for (const ending of ['ts', 'mts', 'cts']) writeFileSync(join(project, `page.${ending}`), page);
+    writeFileSync(
+      join(project, 'server.ts'),
+      `
+import type { MessagingService } from 'nestjs-messaging';
+import type { MessagingClient } from 'nestjs-messaging/client';
+import { ChatMessage, RoomMessages } from './page';
+export * as messaging from 'nestjs-messaging';
+export * as client from 'nestjs-messaging/client';
+export * as microservices from 'nestjs-messaging/microservices';
+export * as testing from 'nestjs-messaging/testing';
+
+export async function post(messages: MessagingService, client: MessagingClient): Promise<void> {
+  await messages.postMessage(RoomMessages.for({ roomId: 42 }), new ChatMessage('Ada', 'Hi'));
+  for await (const { text } of messages.iterate(RoomMessages)) console.log(text.length);
+  await client.subscribe(RoomMessages, ({ author }) => console.log(author.length));
+}
+`,
+    );
+  });
+
+  it.each([
+    ['5.4', 'typescript-5.4'],
+    ['5.9', 'typescript-5'],
+    ['6', 'typescript'],
+  ])('hold in TypeScript %s', async (version, compiler) => {
+    const cases = [...CLIENT_CASES, ...SERVER_CASES].map(({ file, options }) => ({
+      file,
+      options:
+        version === '6' && options['moduleResolution'] === 'node10'
+          ? { ...options, ignoreDeprecations: '6.0' }
+          : options,
+    }));
+    const program = join(REPOSITORY, 'test/support/check-types.mjs');
+    const { stdout } = await promisify(execFile)(process.execPath, [program, tool(compiler), JSON.stringify(cases)], {
+      cwd: project,
+    });
+
+    expect(JSON.parse(stdout)).toEqual(cases.map(() => []));
+  });
+
+  it('hold in TypeScript 7, which has no interface for programs yet', () => {
+    const cases = [...CLIENT_CASES, ...SERVER_CASES].filter(({ options }) => options['moduleResolution'] !== 'node10');
+    for (const [index, { file, options }] of cases.entries()) {
+      const strict = { noEmit: true, strict: true, skipLibCheck: false };
+      const tsconfig = { compilerOptions: { ...strict, ...options }, files: [file] };
+      writeFileSync(join(project, `tsconfig-${index}.json`), JSON.stringify(tsconfig));
+
+      expect(complaints(() => run(project, tool('typescript-7/bin/tsc'), '-p', `tsconfig-${index}.json`))).toEqual([]);
+    }
+  });
+});
+
+/** A compiler's complaints about our declarations and about what uses them; those about declarations of others are not our concern. */
+function complaints(compile: () => string): string[] {
+  try {
+    compile();
+    return [];
+  } catch (error) {
+    const lines = String(error).split('\n');
+    return lines.filter((line) => /error TS\d+/.test(line) && !/^\S*node_modules\/(?!nestjs-messaging)/.test(line));
+  }
+}
