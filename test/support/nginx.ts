@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,7 +10,7 @@ import { freePort } from './redis-server.js';
 // Not on the path of everybody.
 const DEBIANS = '/usr/sbin/nginx';
 
-/** A real nginx on a free port that shares requests among servers, as in docs/operations.md. */
+/** A real nginx on a free port that shares requests among servers. */
 export class Nginx implements AsyncDisposable {
   private constructor(
     readonly url: string,
@@ -43,18 +43,20 @@ export class Nginx implements AsyncDisposable {
   }
 }
 
+/** The configuration that docs/operations.md shows, for these servers. */
 function configuration(folder: string, port: number, ports: readonly number[]): string {
+  const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+  const [, shown] = /^```nginx\n(.*?)^```/ms.exec(page)!;
   const servers = ports.map((each) => `server 127.0.0.1:${each} max_fails=0;`).join(' ');
+  const sites = shown!
+    .replace(/(?:^ *server [\d.:]+ max_fails=0;\n)+/m, `${servers}\n`)
+    .replace('server {', `server { listen 127.0.0.1:${port};`);
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   return `daemon off; pid ${folder}/pid; error_log stderr notice; worker_processes 1;
 events { worker_connections 1000; }
 http {
   access_log off;
   ${temporary.map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}
-  upstream app { ${servers} }
-  server {
-    listen 127.0.0.1:${port};
-    location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }
-  }
+  ${sites}
 }`;
 }

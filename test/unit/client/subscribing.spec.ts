@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import {
   ChannelDeniedError,
@@ -20,6 +21,7 @@ import {
   type ClientStatus,
   type MessagingClientOptions,
 } from 'nestjs-messaging/client';
+import { markRaw, reactive } from 'vue';
 import { Queue } from '../../support/queue.js';
 import { Harness, soon } from './harness.js';
 
@@ -1073,4 +1075,19 @@ test('A closed client rejects what waits and what comes', async () => {
   expect(harness.client.status).toEqual({ state: 'closed', reason: 'close' });
   expect(harness.statuses.pending.map(({ state }) => state)).toEqual(['connecting', 'closed']);
   expect(harness.clock.pending).toBe(0);
+});
+
+describe('A client in a reactive object of Vue', () => {
+  const page = readFileSync(new URL('../../../docs/frameworks.md', import.meta.url), 'utf8');
+
+  test('fails as docs/frameworks.md says, because it has private fields', () => {
+    const [, error] = /`(Cannot read private member [^`]+)`/.exec(page)!;
+    const store = reactive({ client: new MessagingClient({ url: '/messages' }) });
+    expect(() => store.client.status).toThrow(error);
+  });
+
+  test('works if it was marked raw where it was made', () => {
+    const store = reactive({ client: markRaw(new MessagingClient({ url: '/messages' })) });
+    expect(store.client.status).toEqual({ state: 'idle' });
+  });
 });
