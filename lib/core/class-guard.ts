@@ -47,6 +47,6 @@ export function assertPosted(message: unknown, type: Class | undefined, channel:
 /** What to tell where anything else has arrived, or is on its way to a listener of the class. */
 export function notCarried(message: unknown, type: Class): InvalidMessageError {
   return new InvalidMessageError(
-    `the channel carries ${nameOf(type) || UNNAMED}, and this is ${describeOther(message, type)}`,
+    `the channel carries ${nameOf(type) || UNNAMED}, not ${describeOther(message, type)}`,
   );
 }

@@ -306,5 +306,5 @@ export function gapReasonOf(failure: ReadFailure): 'trimmed' | 'epoch' {
 
 /** What to say of a channel with history over a transport that keeps none. */
 export function keepsNone(channel: string): string {
-  return `Channel "${channel}" keeps a history, which the transport of this application cannot; use Redis, or leave out the option "history"`;
+  return `Channel "${channel}" has the option "history", but the transport of this application keeps no histories; use Redis, or leave out the option`;
 }

@@ -158,6 +158,6 @@ export class Inbound {
 
 function notOfHistory(): InvalidMessageError {
   return new InvalidMessageError(
-    'it came as a part of a history, and this channel has none; somebody may have repeated it',
+    'it came as part of a history, but this channel has none; somebody may have sent it again',
   );
 }

@@ -65,7 +65,7 @@ export class IsolatedTransport implements Transport {
         return lost?.(subscription, reason, typeof forMs === 'number' && forMs >= 0 ? forMs : undefined);
       }
       const what = `${describe(subscription)} and ${describe(reason)}`;
-      const text = `a loss must be told with a subscription and one of ${GAP_REASONS.join(', ')}, not ${what}`;
+      const text = `"lost" takes a subscription and one of ${GAP_REASONS.join(', ')}, not ${what}`;
       this.reporter.callbackFailed({
         callback: 'A call of "lost" by the transport',
         error: new ConfigurationError(text),

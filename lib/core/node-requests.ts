@@ -313,8 +313,8 @@ function unavailable(reason: string): MessagingError {
 function toError(reason: FailureReason): MessagingError {
   if (reason === 'tooLong') {
     return new LimitExceededError(
-      'Another server could not answer: its answer is longer than its limits.maxMessageBytes',
+      'Another server could not answer: the answer is longer than limits.maxMessageBytes there',
     );
   }
-  return unavailable('it failed to answer; its log says why');
+  return unavailable('it failed while it made the answer; its log says why');
 }

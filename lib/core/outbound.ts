@@ -106,7 +106,7 @@ export class Outbound {
     const { id, global, scope } = options;
     if (scope === 'local' || global === false) {
       throw new ConfigurationError(
-        `Channel ${quote(name)} keeps a history, which is the same on every server: a post to it cannot be local; leave out the scope`,
+        `Channel ${quote(name)} has a history, and a history is the same on every server, so posts to it cannot be local; leave out the scope`,
       );
     }
     if ((scope === 'global' || global === true) && this.transport === undefined) throw new RedisNotEnabledError();
@@ -179,7 +179,7 @@ export class Outbound {
 function depthUnder(outer: Delivery, name: string): number {
   if (outer.depth >= MAX_DEPTH) {
     throw new LimitExceededError(
-      `Channel ${quote(name)}: ${MAX_DEPTH} posts, each made by a listener of the one before; a listener posts without end`,
+      `Channel ${quote(name)}: ${MAX_DEPTH} posts, each made by a listener of the post before it; this chain of listeners does not end`,
     );
   }
   return outer.depth + 1;

@@ -211,7 +211,7 @@ export class Revocations {
       return true;
     }
     this.listenPlainly();
-    const text = `Revocations are not kept, so a server that is cut off misses them, and what was revoked is let in again: ${problem.message}`;
+    const text = `Revocations are not stored, so a server that is cut off misses them and lets revoked sign-ins in again: ${problem.message}`;
     reporter.warn?.('revocations not kept', text);
     return false;
   }
@@ -281,7 +281,7 @@ export class Revocations {
     this.pause?.resolve();
     const count = [...this.untold.values()].filter(({ isPosted }) => !isPosted).length;
     if (count === 0) return;
-    const text = `This server ends before it could tell the others of ${count} revocations, which they do not apply`;
+    const text = `This server shuts down before it could send ${count} revocations to the other servers; they are not applied there`;
     this.hub.reporter.warn?.('revocations untold', text);
   }
 }

@@ -94,7 +94,7 @@ export class Session implements Disposable, AsyncDisposable {
     const auth = this.#whoIsKnown();
     if (!(auth instanceof Promise)) return auth ?? null;
     throw new ConfigurationError(
-      'session.auth is not known yet, since the option "authenticate" is asynchronous, or is what reads it: ' +
+      'session.auth is not known yet, because the option "authenticate" is asynchronous, or because "authenticate" itself reads it: ' +
         'take the session from @Messages(), or await session.authenticated() first',
     );
   }

@@ -43,8 +43,8 @@ export class Sessions {
     this.revocations = new RevocationList(revocationTtlMs, () =>
       reporter.warn?.(
         'too many revocations',
-        `More than ${MAX_REVOCATIONS} revocations count at a time: the oldest are forgotten, and who comes back with what ` +
-          'they withdrew is let in. Make revocation.ttlMs shorter',
+        `More than ${MAX_REVOCATIONS} revocations are in force: the oldest are forgotten, and sign-ins that they ` +
+          'withdrew are let in again. Make revocation.ttlMs shorter',
       ),
     );
   }
@@ -155,8 +155,8 @@ export class Sessions {
     this.isUnclearTold = true;
     this.reporter.warn?.(
       'revoked sign-in without issuedAt',
-      'Somebody whose sign-ins were revoked has come with a sign-in that has no issuedAt (or iat): it may be a new one, ' +
-        'so it is let in. Let "authenticate" say when sign-ins were issued, or revoke by authId',
+      'A user whose sign-ins were revoked has come with a sign-in without issuedAt (or iat). It may be a new one, ' +
+        'so it is let in. Let "authenticate" return issuedAt, or revoke by authId',
     );
   }
 }

@@ -19,13 +19,13 @@ type Fault = 'unsigned here' | 'unsigned there' | 'other secret';
 
 const FAULTS: Record<Fault, string> = {
   'unsigned here':
-    'Other servers sign what they send (option "secret"), and this one has no secret: they refuse its questions, answers and ' +
+    'Other servers sign what they send (option "secret"), but this one has no secret: they refuse its questions, answers and ' +
     'revocations. Give all servers of the application the same secret',
   'unsigned there':
-    'Messages arrive on channels of this library that are not signed, and are refused: a server of this application has no "secret", ' +
+    'Unsigned messages arrive on channels of this library and are refused: a server of this application has no "secret", ' +
     'or something else writes to this Redis. Give all servers of the application the same secret',
   'other secret':
-    'Messages arrive on channels of this library whose signature is of no "secret" of this server, and are refused: the servers have ' +
+    'Messages arrive on channels of this library with a signature that no "secret" of this server has made, and are refused: the servers have ' +
     'different secrets, or something else writes to this Redis. To change a secret, give all servers both first',
 };
 
@@ -100,9 +100,9 @@ export class Signatures {
     if (outcome === 'new') return;
     throw new InvalidMessageError(
       outcome === 'repeated'
-        ? 'it was received before; somebody has repeated it'
+        ? 'it was received before; somebody has sent it again'
         : `it was signed ${Math.abs(now - at)} ms ${at > now ? 'from now' : 'ago'} by the clock of its server: ` +
-            'somebody has repeated it, or the clocks of the servers differ',
+            'somebody has sent it again, or the clocks of the servers differ',
     );
   }
 

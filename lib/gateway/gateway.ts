@@ -317,7 +317,7 @@ export class Gateway {
       if (error instanceof LimitExceededError) {
         throw new Refusal(
           'tooMuch',
-          'Another server holds the stream and cannot be told so much (limits.maxMessageBytes); ask for less at once',
+          'Another server holds the stream, and the question to it would be longer than limits.maxMessageBytes; ask for less at once',
         );
       }
       if (!(error instanceof InvalidMessageError)) throw error;

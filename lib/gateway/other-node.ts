@@ -265,7 +265,7 @@ export class OtherNode {
     while (part.hasMore) {
       if (!feed.isUsed) return undefined;
       if (performance.now() > until)
-        throw new InvalidMessageError(`there is no end to what another server has of ${name}`);
+        throw new InvalidMessageError(`another server goes on answering for ${name} without end`);
       const { reads } = await this.ask({ from: [], reads: [[name, entries.end]], claims: [], granted });
       if (reads[0] == null) return undefined;
       [part] = reads;

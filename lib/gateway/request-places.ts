@@ -22,9 +22,9 @@ export class RequestPlaces {
    * @throws LimitReached (rejects) if all places are taken, or all that this requester may have; the work does not start then
    */
   async during<T>(requester: Requester, work: () => Promise<T>): Promise<T> {
-    if (this.taken >= this.most) throw full(`${this.most} requests wait here`, true);
+    if (this.taken >= this.most) throw full(`${this.most} requests already wait here`, true);
     const asker = askerOf(requester);
-    if (this.byAsker.of(asker) >= this.share) throw full(`${this.share} of your requests wait here`, false);
+    if (this.byAsker.of(asker) >= this.share) throw full(`${this.share} of your requests already wait here`, false);
     this.taken++;
     this.byAsker.change(asker, 1);
     try {

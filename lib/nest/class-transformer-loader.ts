@@ -57,7 +57,7 @@ export async function loadClassTransformerFilter(
   }
   if (failures.length < BUILDS.length) {
     throw new ConfigurationError(
-      `The rules that decorators of class-transformer write are not where they are read, so that @Exclude() would be ignored: there are two copies of it; ${BUNDLER_REMEDY}`,
+      `There are two copies of class-transformer: its decorators write their rules into one, and this library reads the other, so @Exclude() would be ignored; ${BUNDLER_REMEDY}`,
     );
   }
   throw new ConfigurationError('The installed class-transformer cannot be read; install class-transformer 0.5', {

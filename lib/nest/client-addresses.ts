@@ -44,9 +44,9 @@ export class ClientAddresses {
     this.hasHinted = true;
     this.reporter.warn(
       'untrusted proxy',
-      'A request came with a forwarding header by way of a proxy that this application does not trust: all of its clients count ' +
+      'A request came with a forwarding header through a proxy that this application does not trust: all of its clients count ' +
         'as one address, and not at all if it is a private one. Behind a proxy, name it: app.set("trust proxy", "loopback") on Express, ' +
-        'new FastifyAdapter({ trustProxy: "127.0.0.1" }) on Fastify. If there is no proxy, a client made this header up, which changes nothing',
+        'new FastifyAdapter({ trustProxy: "127.0.0.1" }) on Fastify. If there is no proxy, a client made this header up, and it has no effect',
     );
   }
 }

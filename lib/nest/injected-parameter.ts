@@ -25,7 +25,7 @@ export function injectedParameter(name: string, pipe: Type<PipeTransform<Injecte
   const decorate = WithContext(pipe);
   return (target, method, index) => {
     if (method === undefined) {
-      throw new ConfigurationError(`${name} decorates parameters of methods, and none of a constructor`);
+      throw new ConfigurationError(`${name} decorates parameters of methods, not of a constructor`);
     }
     decorate(target, method, index);
     hideType(target, method, index);
@@ -41,7 +41,7 @@ export function contextOf(injected: InjectedContext, name: string): ExecutionCon
   const value: unknown = injected;
   if (typeof value === 'function') return injected();
   throw new ConfigurationError(
-    `${name}: a pipe of the application replaced what this decorator injects by ${describe(value)}; ` +
+    `${name}: a pipe of the application replaced the value of this decorator with ${describe(value)}; ` +
       "let the pipe return parameters of type 'custom' as they are",
   );
 }

@@ -22,7 +22,7 @@ export class LocalSessions {
     if (current === undefined) {
       throw new MessagingError(
         'NO_SESSION',
-        `SessionMessages: ${action} needs a session, and no request or message is being handled here; inject MessagingService instead, which opens one with openSession()`,
+        `SessionMessages: ${action} needs a session, but no request or message is being handled here; inject MessagingService instead, and open a session with openSession()`,
       );
     }
     return this.sessions.of(current.request);

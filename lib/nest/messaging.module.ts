@@ -210,7 +210,7 @@ export class MessagingModule
     const count = [...modules.values()].filter(({ metatype }) => metatype === MessagingModule).length;
     if (count > 1) {
       throw new ConfigurationError(
-        `MessagingModule is configured ${count} times in this application, which would make ${count} that do not hear each other; ` +
+        `MessagingModule is configured ${count} times in this application; the ${count} modules would not hear each other: ` +
           'import MessagingModule.forRoot() once, in the root module: its providers are global',
       );
     }

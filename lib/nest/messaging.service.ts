@@ -99,7 +99,7 @@ export class MessagingService extends Messenger {
     try {
       return readAuthentication(auth);
     } catch (error) {
-      throw new ConfigurationError(`openSession: option "auth" names nobody: ${errorText(error)}`, { cause: error });
+      throw new ConfigurationError(`openSession: option "auth" is no sign-in: ${errorText(error)}`, { cause: error });
     }
   }
 

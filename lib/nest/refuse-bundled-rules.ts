@@ -22,7 +22,7 @@ export function refuseBundledRules(): void {
   const bundle = [...filesOfClasses()].find((file) => holdsCopy(file));
   if (bundle === undefined) return;
   throw new ConfigurationError(
-    `${bundle} holds a copy of class-transformer of its own, while nestjs-messaging reads the one in node_modules, so that @Exclude() would be ignored; ${BUNDLER_REMEDY}, or take nestjs-messaging into the bundle as well`,
+    `${bundle} contains its own copy of class-transformer, while nestjs-messaging reads the one in node_modules, so @Exclude() would be ignored; ${BUNDLER_REMEDY}, or take nestjs-messaging into the bundle as well`,
   );
 }
 

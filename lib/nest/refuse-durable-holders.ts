@@ -18,7 +18,7 @@ export function refuseDurableHolders(modules: ModulesContainer): void {
       const via = path.length > 0 ? ` by way of ${path.join(' and ')}` : '';
       throw new ConfigurationError(
         `${wrapper.name} is durable and injects SessionMessages${via}, which belongs to a single request: ` +
-          'inject MessagingService, and call its openSession() for what must end, or use scope "async-local"',
+          'inject MessagingService and use openSession(), or set the option scope to "async-local"',
       );
     }
   }

@@ -23,7 +23,7 @@ export function refuseUnclearClasses(types: TypeRegistry, reporter: LoggingRepor
     // Of code that was loaded anew the earlier class lives on until it is collected; no name could mend that.
     reporter.warn(
       `unclear class ${name}`,
-      `${classes.length} message classes called "${name}" were declared at ${places[0]}; what arrives under that name is refused while there are several: ${REMEDY}`,
+      `${classes.length} message classes called "${name}" were declared at ${places[0]}; messages with that name are refused: ${REMEDY}`,
     );
   }
 }

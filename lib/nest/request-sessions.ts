@@ -85,7 +85,7 @@ function sessionOfMessage(request: object): Session | undefined {
 function noEnd(): MessagingError {
   return new MessagingError(
     'NO_SESSION',
-    'SessionMessages: nothing here tells when a session would end. Open one with MessagingService.openSession(), and ' +
+    'SessionMessages: nothing here tells when a session ends. Open one with MessagingService.openSession(), and ' +
       'close it; a handler of another microservice transport may also take it from a @Messages() parameter',
   );
 }

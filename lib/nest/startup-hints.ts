@@ -37,7 +37,7 @@ export class StartupHints implements OnApplicationBootstrap {
     if (first === undefined) return;
     this.reporter.warn(
       'no gateway',
-      `@AuthorizeChannel on ${first.label} is never asked: clients have no gateway to subscribe through. ` +
+      `@AuthorizeChannel on ${first.label} is never called, because clients have no gateway to subscribe through. ` +
         'Open one with MessagingModule.forRoot({ gateway: true })',
     );
   }
@@ -48,7 +48,7 @@ export class StartupHints implements OnApplicationBootstrap {
     if (shared === undefined) return;
     this.reporter.warn(
       'shared route',
-      `${shared.label} and the gateway both answer ${shared.route}, so that only one of them is ever asked. ` +
+      `${shared.label} and the gateway both answer ${shared.route}, so one of them is never reached. ` +
         "Move the gateway with MessagingModule.forRoot({ gateway: { path: '…' } })",
     );
   }

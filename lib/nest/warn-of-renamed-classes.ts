@@ -20,7 +20,7 @@ export function warnOfRenamedClasses(types: TypeRegistry, reporter: LoggingRepor
   if (renamed.length === 0) return;
   reporter.warn(
     'renamed classes',
-    `A bundler or minifier changed the names of message classes: ${renamed.join(', ')}. Servers and pages that call them otherwise ` +
+    `A bundler or minifier changed the names of message classes: ${renamed.join(', ')}. Servers and pages that use other names ` +
       "reject their messages. Name each class, @Serializable({ name: 'user-update' }), or let the bundler keep names (esbuild: keepNames)",
   );
 }

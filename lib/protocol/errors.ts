@@ -33,7 +33,7 @@ export class RedisNotEnabledError extends MessagingError {
     super(
       'REDIS_NOT_ENABLED',
       'Redis needs to be enabled to use this method: pass `redis` to MessagingModule.forRoot(), ' +
-        "or post with scope 'auto', which stays on this server where there is no Redis",
+        "or post with scope 'auto', which stays on this server if there is no Redis",
     );
   }
 }
@@ -92,7 +92,7 @@ export class SessionClosedError extends MessagingError {
       'SESSION_CLOSED',
       signedOut === undefined
         ? `${action} was called after its session had closed. A session ends with its request or stream; ` +
-            'inject MessagingService for what must live longer'
+            'inject MessagingService for work that must outlive it'
         : `${action} was called after its session had closed: ${signedOut}`,
     );
     if (signedOut !== undefined) Object.assign(this, { statusCode: 401, status: 401, expose: true });

@@ -89,7 +89,7 @@ export class MessageIdentities {
     const failures: unknown[] = [];
     for (const [live, fresh] of this.contents) update(live as Properties, fresh as Properties, failures);
     if (failures.length > 0) {
-      throw new InvalidMessageError('a setter of an instance that it updates threw', { cause: failures[0] });
+      throw new InvalidMessageError('a setter of the instance that it updates threw', { cause: failures[0] });
     }
   }
 }

@@ -550,7 +550,7 @@ describe('A session of an application', () => {
     expect(session.auth).toEqual({ userId: 7, authId: '8', scopes: ['read'] });
     expect(() => messaging.openSession({ auth: { userId: '' } })).toThrow(ConfigurationError);
     expect(() => messaging.openSession({ auth: { userId: '' } })).toThrow(
-      'openSession: option "auth" names nobody: its userId must be a non-empty string, a number or a bigint, not an empty string',
+      'openSession: option "auth" is no sign-in: its userId must be a non-empty string, a number or a bigint, not an empty string',
     );
     const later = messaging.openSession({ auth: async () => Promise.resolve({ id: 7 }) });
     expect(await later.session.authenticated()).toEqual({ userId: 7 });

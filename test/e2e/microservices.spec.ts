@@ -656,7 +656,7 @@ describe('what is misused', () => {
       }
     }
     await using served = await serve([Twice]);
-    expect(served.logger.problems).toEqual(['warn @MessagePattern("twice") is there twice; the later handler answers']);
+    expect(served.logger.problems).toEqual(['warn @MessagePattern("twice") has two handlers; the later one answers']);
     expect(await allOf(served.client.send('twice', {}))).toEqual([2]);
   });
 

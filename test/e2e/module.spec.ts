@@ -66,7 +66,7 @@ const warnings = async (controller: Type, options: GatewayOptions | true = true)
   return running.logger.problems;
 };
 const sharedRoute = (label: string, route: string) =>
-  `warn ${label} and the gateway both answer ${route}, so that only one of them is ever asked. ` +
+  `warn ${label} and the gateway both answer ${route}, so one of them is never reached. ` +
   "Move the gateway with MessagingModule.forRoot({ gateway: { path: '…' } })";
 const brokenSink = () => {
   throw new Error('sink is broken');
@@ -271,7 +271,7 @@ describe('the module', () => {
     }
     await using running = await startApp({ imports: [MessagingModule.forRoot()], providers: [Access] });
     expect(running.logger.problems).toEqual([
-      'warn @AuthorizeChannel on Access.mayRead is never asked: clients have no gateway to subscribe through. ' +
+      'warn @AuthorizeChannel on Access.mayRead is never called, because clients have no gateway to subscribe through. ' +
         'Open one with MessagingModule.forRoot({ gateway: true })',
     ]);
     await using open = await startApp({ imports: [MessagingModule.forRoot({ gateway: true })], providers: [Access] });

@@ -195,7 +195,7 @@ describe('A pipe of the application', () => {
     const error = (await errors.next()) as Error;
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toBe(
-      '@Messages(): a pipe of the application replaced what this decorator injects by an object; ' +
+      '@Messages(): a pipe of the application replaced the value of this decorator with an object; ' +
         "let the pipe return parameters of type 'custom' as they are",
     );
   });

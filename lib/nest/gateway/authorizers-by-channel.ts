@@ -73,7 +73,7 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
       if (typeof decision === 'boolean') return decision;
       this.reporter.warn(
         `authorizer ${label} gave`,
-        `${label} gave ${describe(decision)} where true or false is expected; taken as a denial`,
+        `${label} must return true or false, not ${describe(decision)}; the client was denied`,
       );
     } catch (error) {
       this.reporter.warn(

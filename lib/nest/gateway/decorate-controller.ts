@@ -90,15 +90,15 @@ function decorateRoute(decorate: AnyDecorator, prototype: object, name: string, 
   Object.defineProperty(prototype, name, (answer as PropertyDescriptor | null | undefined) ?? descriptor);
   if (Reflect.hasMetadata(PATH_METADATA, routeOf(prototype, name))) return;
   throw new ConfigurationError(
-    `${place} must not replace what it decorates, and gave a method that is no route; use an interceptor, or copy the metadata of the method`,
+    `${place} must not replace what it decorates, but returned a method that is no route; use an interceptor, or copy the metadata of the method`,
   );
 }
 
 /** A decorator factory that was not called returns the decorator. */
 function replaced(answer: unknown, place: string): ConfigurationError {
   return new ConfigurationError(
-    `${place} must not replace what it decorates, and gave ${describe(answer)}; a decorator that is made by a function has to be ` +
-      'made: Public(), not Public',
+    `${place} must not replace what it decorates, but returned ${describe(answer)}; if a function makes the decorator, call it: ` +
+      'Public(), not Public',
   );
 }
 

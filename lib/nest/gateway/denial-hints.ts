@@ -38,7 +38,7 @@ export class DenialHints {
     if (decider === undefined) return 'nothing on this server defines a channel or template of this name';
     if (isTemplate(channel)) return 'a whole template needs a method with @AuthorizeChannel(template, { all: true })';
     if (others.length > 0)
-      return `${[decider, ...others].join(' and ')} decide about it, and clients may not have them all`;
+      return `${[decider, ...others].join(' and ')} decide about it, and clients are not allowed all of them`;
     return `${decider} is defined without "clients: true", and no @AuthorizeChannel method decides about it`;
   }
 }

@@ -129,5 +129,5 @@ export class MessagingClientProxy extends ClientProxy<Record<string, never>, Lin
 
 function assertAccepted(accepted: boolean): undefined {
   if (accepted) return undefined;
-  throw new TransportUnavailableError('Redis did not accept the message in time; only this server has got it');
+  throw new TransportUnavailableError('Redis did not accept the message in time; only this server has received it');
 }

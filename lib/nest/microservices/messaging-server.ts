@@ -83,7 +83,7 @@ export class MessagingServer extends Server<Record<string, never>, LinkStatus> i
       const { reporter } = this.hub;
       this.events.push(new EventReceiver(channel, label, handler, this, this.handle, reporter));
     } else {
-      if (this.responders.has(route)) this.logger.warn(`${label} is there twice; the later handler answers`);
+      if (this.responders.has(route)) this.logger.warn(`${label} has two handlers; the later one answers`);
       const channel = requestChannel(route, label);
       this.responders.set(route, new Responder(this.hub, channel, label, handler, this, this.handle));
     }

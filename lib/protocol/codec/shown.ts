@@ -25,7 +25,7 @@ export function shownOf(object: object): object {
     isThenable(shown)
   ) {
     ignoreRejection(shown);
-    throw new Error(`gave ${describe(shown)}; it must give, at once, an object whose properties are what leaves`);
+    throw new Error(`returned ${describe(shown)}; it must return an object, not a promise, with the properties to send`);
   }
   return shown;
 }

@@ -181,7 +181,7 @@ describe('A post to a channel of a class', () => {
     expect(reporter.rejections).toMatchObject([
       {
         channel: 'guard/guarded',
-        error: { message: 'the channel carries Other, and this is an instance of UserUpdate' },
+        error: { message: 'the channel carries Other, not an instance of UserUpdate' },
       },
     ]);
   });
@@ -236,7 +236,7 @@ describe('What arrives on a channel of a class', () => {
     encodeEnvelope('guard/updates', node, { postedAt: 1, serial: 1 }, { data, type });
 
   test.each([
-    ['without a type', written('{"id":1,"name":"ada"}'), 'the channel carries UserUpdate, and this is an object'],
+    ['without a type', written('{"id":1,"name":"ada"}'), 'the channel carries UserUpdate, not an object'],
     ['with the type of another class', written('{"id":1}', 'guard-other'), 'this is an instance of Other'],
     ['with no object', written('"ada"'), 'this is a string'],
     ['with an unknown type', written('{"id":1}', 'guard-t'), '"guard-t" is not known here'],

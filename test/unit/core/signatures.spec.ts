@@ -160,7 +160,7 @@ describe('Nodes with a secret', () => {
     }
     expect(await b.requests.ask(a.hub.node, 'another', 60_000)).toEqual({ got: 'another' });
     expect(a.reporter.rejections.map(({ error }) => error.message)).toEqual([
-      'it was received before; somebody has repeated it',
+      'it was received before; somebody has sent it again',
       'its signature is wrong (option "secret")',
       'its signature is wrong (option "secret")',
       'it is not signed (option "secret")',
