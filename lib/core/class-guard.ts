@@ -46,7 +46,5 @@ export function assertPosted(message: unknown, type: Class | undefined, channel:
 
 /** What to tell where anything else has arrived, or is on its way to a listener of the class. */
 export function notCarried(message: unknown, type: Class): InvalidMessageError {
-  return new InvalidMessageError(
-    `the channel carries ${nameOf(type) || UNNAMED}, not ${describeOther(message, type)}`,
-  );
+  return new InvalidMessageError(`the channel carries ${nameOf(type) || UNNAMED}, not ${describeOther(message, type)}`);
 }

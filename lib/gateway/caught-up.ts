@@ -10,7 +10,8 @@ import type { RecoveryQuestion } from './recovery-wire.js';
  * @throws TransportUnavailableError (rejects) if the broker does not pass on everything, or if histories are not read in time
  */
 export async function whenCaughtUp(hub: Hub, { reads }: RecoveryQuestion, wholeMs: number): Promise<void> {
-  if (!(await hub.catchUp())) throw new TransportUnavailableError('The broker does not deliver everything that it accepts');
+  if (!(await hub.catchUp()))
+    throw new TransportUnavailableError('The broker does not deliver everything that it accepts');
   const whole = await Promise.all(reads.map(([name]) => hub.whenWhole(name, wholeMs)));
   if (whole.includes(false)) throw new TransportUnavailableError('Histories could not be read in time');
 }

@@ -25,7 +25,9 @@ export function shownOf(object: object): object {
     isThenable(shown)
   ) {
     ignoreRejection(shown);
-    throw new Error(`returned ${describe(shown)}; it must return an object, not a promise, with the properties to send`);
+    throw new Error(
+      `returned ${describe(shown)}; it must return an object, not a promise, with the properties to send`,
+    );
   }
   return shown;
 }

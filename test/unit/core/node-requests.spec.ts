@@ -162,7 +162,9 @@ describe('A request to another node', () => {
       throw new Error('no answer to that');
     });
     await expect(a.requests.ask(b.hub.node, 'x', 60_000)).rejects.toThrow(
-      new TransportUnavailableError('Another server could not be asked: it failed while it made the answer; its log says why'),
+      new TransportUnavailableError(
+        'Another server could not be asked: it failed while it made the answer; its log says why',
+      ),
     );
     expect(b.reporter.callbackFailures).toMatchObject([
       { callback: 'The answer to another server', error: { message: 'no answer to that' } },
