@@ -237,8 +237,8 @@ describe('What arrives on a channel of a class', () => {
 
   test.each([
     ['without a type', written('{"id":1,"name":"ada"}'), 'the channel carries UserUpdate, not an object'],
-    ['with the type of another class', written('{"id":1}', 'guard-other'), 'this is an instance of Other'],
-    ['with no object', written('"ada"'), 'this is a string'],
+    ['with the type of another class', written('{"id":1}', 'guard-other'), 'not an instance of Other'],
+    ['with no object', written('"ada"'), 'not a string'],
     ['with an unknown type', written('{"id":1}', 'guard-t'), '"guard-t" is not known here'],
     ['from a stock client, with no object', '{"pattern":"guard/updates","data":"ada"}', 'it is called a guard-update'],
   ])('%s is rejected and told, and the next message comes', async (_what, payload, problem) => {

@@ -614,11 +614,11 @@ describe('toJSON()', () => {
   });
 
   test.each([
-    ['nothing', () => undefined, 'gave undefined'],
-    ['a text', () => 'ada', 'gave "ada"'],
-    ['an array', () => [1], 'gave an array'],
-    ['a Date', () => new Date(0), 'gave an instance of Date'],
-    ['a promise', () => Promise.resolve({}), 'gave an instance of Promise; it must give, at once, an object'],
+    ['nothing', () => undefined, 'returned undefined'],
+    ['a text', () => 'ada', 'returned "ada"'],
+    ['an array', () => [1], 'returned an array'],
+    ['a Date', () => new Date(0), 'returned an instance of Date'],
+    ['a promise', () => Promise.resolve({}), 'returned an instance of Promise; it must return an object, not a promise'],
   ])('that gives %s is refused with the path', (_what, toJSON, problem) => {
     expect(() => write({ accounts: [giving(toJSON)] })).toThrow(`message.accounts[0]: toJSON() of Any ${problem}`);
   });
