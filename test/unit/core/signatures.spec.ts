@@ -222,7 +222,9 @@ describe('Nodes with a secret', () => {
     for (let count = 0; count < 2; count++) {
       await expect(a.requests.ask(b.hub.node, 1, 20)).rejects.toThrow('did not answer');
     }
-    expect(b.reporter.faultsOfServers).toEqual([expect.stringContaining('with a signature that no "secret" of this server has made')]);
+    expect(b.reporter.faultsOfServers).toEqual([
+      expect.stringContaining('with a signature that no "secret" of this server has made'),
+    ]);
   });
 
   test('sign what the library keeps in histories, and refuse what others put there', async () => {

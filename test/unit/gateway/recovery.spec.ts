@@ -942,7 +942,9 @@ describe('A server that is asked by another one', () => {
     const read = jest.spyOn(a.gateway['feeds'].get('news')!.log, 'read');
     const reads = Array.from({ length: 300 }, () => ['news', 0]);
     const recover = { from: [], reads, proofs: [], claims: [], granted: [] };
-    await expect(b.gateway['nodes'].ask(a.hub.node, { recover }, 1_000)).rejects.toThrow('failed while it made the answer');
+    await expect(b.gateway['nodes'].ask(a.hub.node, { recover }, 1_000)).rejects.toThrow(
+      'failed while it made the answer',
+    );
     expect(read).not.toHaveBeenCalled();
     expect(String(a.reporter.callbackFailures[0]?.error)).toContain('is to be read twice under one name');
   });

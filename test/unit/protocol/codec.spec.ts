@@ -618,7 +618,11 @@ describe('toJSON()', () => {
     ['a text', () => 'ada', 'returned "ada"'],
     ['an array', () => [1], 'returned an array'],
     ['a Date', () => new Date(0), 'returned an instance of Date'],
-    ['a promise', () => Promise.resolve({}), 'returned an instance of Promise; it must return an object, not a promise'],
+    [
+      'a promise',
+      () => Promise.resolve({}),
+      'returned an instance of Promise; it must return an object, not a promise',
+    ],
   ])('that gives %s is refused with the path', (_what, toJSON, problem) => {
     expect(() => write({ accounts: [giving(toJSON)] })).toThrow(`message.accounts[0]: toJSON() of Any ${problem}`);
   });
