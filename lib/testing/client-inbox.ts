@@ -1,7 +1,7 @@
-import { MessagingClient, type SubscribeOptions } from '../client/messaging-client.js';
+import { MessagingClient, type MessageGap, type SubscribeOptions } from '../client/messaging-client.js';
 import type { ClientMessageContext } from '../client/registration.js';
-import type { ListenableChannel } from '../protocol/channel.js';
-import { ReceivedMessages, type Received } from './received-messages.js';
+import { isChannel, type ListenableChannel } from '../protocol/channel.js';
+import { Arrived, ReceivedMessages, type Received } from './received-messages.js';
 
 /** A message that a client got, with what came beside it. */
 export type ClientReceivedMessage<T> = Received<T, ClientMessageContext>;
@@ -24,12 +24,21 @@ export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> im
    * `ChannelDeniedError`; `next` then rejects with it too.
    */
   readonly ready: Promise<void>;
+  /** What it was told of messages that it may have missed, in order. `gaps.next()` waits for the next gap. */
+  readonly gaps: ReceivedMessages<MessageGap, undefined>;
   private readonly ending = new AbortController();
 
   /** Subscribes now, until disposed of or until the client closes. */
   constructor(client: MessagingClient, channel: ListenableChannel<T>, options: Pick<SubscribeOptions, 'replay'> = {}) {
     super();
     const { signal } = this.ending;
+    const gaps = new Arrived<MessageGap>();
+    this.gaps = gaps;
+    const name = isChannel(channel) ? channel.name : channel;
+    const forget = client.onGap((gap) => {
+      if (gap.channel === name || gap.template === name) gaps.add(gap);
+    });
+    signal.addEventListener('abort', forget, { once: true });
     const subscribed = client.subscribe<T>(channel, (message, context) => this.receive(message, context), {
       ...options,
       signal,

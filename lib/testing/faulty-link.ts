@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { ReceivedMessages } from './received-messages.js';
+import { Arrived, type ReceivedMessages } from './received-messages.js';
 
 /** What a {@link FaultyLink} does with new connections. */
 export type ProxyMode = 'pass' | 'refuse' | 'swallow';
@@ -28,18 +28,13 @@ interface Passage {
 /** What comes from a server: gives the bytes to pass on. One for each connection. */
 export type BytesFilter = (bytes: Buffer) => Buffer;
 
-/** When connections were made, in order. */
-class Connections extends ReceivedMessages<number, undefined> {
-  readonly note = (): void => this.receive(performance.now(), undefined);
-}
-
 /** A server on a free port of 127.0.0.1 that passes connections on to another one, and fails as a network does when a test says so. */
 export abstract class FaultyLink implements AsyncDisposable {
   /** What becomes of new connections: passed on, closed at once, or taken and never answered. */
   mode: ProxyMode = 'pass';
   /** How long bytes take, in milliseconds. */
   delayMs = 0;
-  private readonly made = new Connections();
+  private readonly made = new Arrived<number>();
   private held: (() => void)[] | undefined = undefined;
   private readonly sockets = new Set<Socket>();
   private readonly passages = new Set<Passage>();
@@ -147,7 +142,7 @@ export abstract class FaultyLink implements AsyncDisposable {
   }
 
   private take(socket: Socket): void {
-    this.made.note();
+    this.made.add(performance.now());
     this.keep(socket);
     if (this.mode === 'refuse') socket.destroy();
     if (this.mode !== 'pass') return;

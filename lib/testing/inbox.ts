@@ -1,9 +1,10 @@
 import type { ListenableChannel } from '../protocol/channel.js';
-import type { ListenOptions } from '../core/listen-options.js';
+import type { Gap } from '../core/gap.js';
+import { checkListenOptions, type ListenOptions } from '../core/listen-options.js';
 import type { MessageContext } from '../core/message-context.js';
 import type { MessageSubscription } from '../core/listener.js';
 import type { Messenger } from '../core/messenger.js';
-import { ReceivedMessages, type Received } from './received-messages.js';
+import { Arrived, ReceivedMessages, type Received } from './received-messages.js';
 
 /** A message with what came beside it. */
 export type ReceivedMessage<T> = Received<T, MessageContext>;
@@ -21,6 +22,8 @@ export type ReceivedMessage<T> = Received<T, MessageContext>;
  * ```
  */
 export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Disposable {
+  /** What it was told of messages that it may have missed, in order. `gaps.next()` waits for the next gap. */
+  readonly gaps: ReceivedMessages<Gap, undefined>;
   private readonly subscription: MessageSubscription;
 
   /**
@@ -30,8 +33,15 @@ export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Dis
    */
   constructor(messenger: Messenger, channel: ListenableChannel<T>, options: ListenOptions = {}) {
     super();
+    checkListenOptions(options, 'new Inbox()');
     const receive = (message: T, context: MessageContext): void => this.receive(message, context);
-    this.subscription = messenger.addListener<T>(channel, receive, options);
+    const gaps = new Arrived<Gap>();
+    this.gaps = gaps;
+    const onGap = (gap: Gap): unknown => {
+      gaps.add(gap);
+      return options.onGap?.(gap);
+    };
+    this.subscription = messenger.addListener<T>(channel, receive, { ...options, onGap });
   }
 
   /** Resolves once no later global post can be missed. */

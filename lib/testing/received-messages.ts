@@ -59,3 +59,9 @@ export class ReceivedMessages<T, Context> {
     for (const { fail } of this.waiting.splice(0)) fail(error);
   }
 }
+
+/** Things that have come with nothing beside them, in order. */
+export class Arrived<T> extends ReceivedMessages<T, undefined> {
+  /** Takes one. */
+  readonly add = (thing: T): void => this.receive(thing, undefined);
+}

@@ -5,6 +5,7 @@ import { Controller, Get, Injectable, Module, Post, type DynamicModule, type INe
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
+  AuthorizeChannel,
   ChannelDeniedError,
   ConfigurationError,
   defineChannel,
@@ -30,6 +31,7 @@ class Placed {
 }
 
 const OrdersPlaced = defineChannel('testing/placed', Placed, { clients: true });
+const ShopOrders = defineChannel('testing/shops/:shopId/orders', Placed);
 const Hidden = defineChannel('testing/hidden');
 
 @Controller('orders')
@@ -263,6 +265,38 @@ describe('A client in the process', () => {
     await one!.close();
     // By default a server stays 8 s for clients that are to go to another one.
     expect(performance.now() - began).toBeLessThan(4_000);
+  });
+
+  test('has an inbox with the gaps of its own channel or template beside the messages, until it is disposed of', async () => {
+    const broker = new MemoryBroker();
+    @Injectable()
+    class Access {
+      @AuthorizeChannel(ShopOrders, { all: true })
+      any() {
+        return true;
+      }
+    }
+    const imports = [MessagingTestingModule.forRoot({ gateway: true, broker })];
+    const testing = await Test.createTestingModule({ imports, providers: [Access] }).compile();
+    const app = testing.createNestApplication();
+    open.push(app);
+    const client = await connectClient(app);
+    const inboxes = [OrdersPlaced, ShopOrders].map((channel) => new ClientInbox<Placed>(client, channel));
+    await Promise.all(inboxes.map(({ ready }) => ready));
+    const outage = async (): Promise<string[]> => {
+      broker.cut();
+      broker.heal();
+      return (await Promise.all(inboxes.map(({ gaps }) => gaps.next()))).map(
+        ({ channel, template = '', reason }) => `${channel} ${template} ${reason}`,
+      );
+    };
+    const [placed, whole] = await outage();
+    expect(placed).toBe('testing/placed  broker');
+    expect(whole).toContain(ShopOrders.name);
+    expect(inboxes.map(({ gaps }) => gaps.pending.length)).toEqual([0, 0]);
+    await inboxes.shift()![Symbol.asyncDispose]();
+    await outage();
+    client.close();
   });
 
   test.each([

@@ -19,7 +19,8 @@ import {
   type Position,
   type PostableChannel,
 } from 'nestjs-messaging';
-import { MessagingTestingModule, type RecordedPosts } from 'nestjs-messaging/testing';
+import type { MessagingClient } from 'nestjs-messaging/client';
+import { ClientInbox, Inbox, MessagingTestingModule, type RecordedPosts } from 'nestjs-messaging/testing';
 import type { Request } from 'express';
 import { of, type Observable } from 'rxjs';
 
@@ -258,6 +259,16 @@ export async function testing(posts: RecordedPosts): Promise<void> {
   (await posts.next(Ticks)).toFixed();
   (await posts.nextPost(Rooms)).message.text.trim();
   posts.to<Said>('rooms/1/x')[0]?.text.trim();
+  posts.to(messagesFrom(Order, Said))[0]?.text.trim();
+  (await posts.next(AnyUsers)).id.toFixed();
+  const { options, channel } = await posts.nextPost(Users);
+  channel.trim();
+  // @ts-expect-error -- no such scope
+  void (options.scope === 'planet');
+  // @ts-expect-error -- another class
+  const order: Order = await posts.next(Users);
+  // @ts-expect-error -- what was posted to anything has no type
+  void posts.all[0]?.message.id;
   // @ts-expect-error -- of another class
   const orders: Order[] = posts.to(Users);
   // @ts-expect-error -- by name alone, of whatever type
@@ -269,5 +280,17 @@ export async function testing(posts: RecordedPosts): Promise<void> {
     scope: 'async-local',
     gateway: true,
   });
-  void orders;
+  void [order, orders];
+}
+
+export async function awaiting(messages: MessagingService, client: MessagingClient): Promise<void> {
+  const inbox = new Inbox(messages, Users, { replay: 'latest' });
+  (await inbox.next()).id.toFixed();
+  (await inbox.gaps.next()).reason.trim();
+  (await new ClientInbox(client, Rooms).take(2))[0]?.text.trim();
+  // @ts-expect-error -- another class
+  const order: Order = await inbox.next();
+  // @ts-expect-error -- no such option
+  void new Inbox(messages, Users, { limit: 1 });
+  void order;
 }

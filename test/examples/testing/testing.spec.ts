@@ -21,7 +21,7 @@ import {
 import { Test, type TestingModule } from '@nestjs/testing';
 import { type Server } from 'node:http';
 import { defineChannel, MessagingModule, MessagingService } from 'nestjs-messaging';
-import { type MessageGap, MessagingClient } from 'nestjs-messaging/client';
+import { MessagingClient } from 'nestjs-messaging/client';
 import { AppModule, OrderPlaced, Orders, OrdersController, OrdersModule, OrdersPlaced, Revenue } from './orders.js';
 import { RedisServer } from '../../support/redis-server.js';
 
@@ -172,15 +172,15 @@ test('A page is told that orders were missed, and gets all of a history', async 
   const client = await connectClient(app);
   const [placed, logged] = [new ClientInbox(client, OrdersPlaced), new ClientInbox(client, OrderLog)];
   await Promise.all([placed.ready, logged.ready]);
-  const missed = new Promise<MessageGap>((resolve) => client.onGap(resolve));
 
   broker.cut(link); // The other server still reaches the broker.
   await other.get(Orders).place(7, 30);
   await other.get(MessagingService).postMessage(OrderLog, new OrderPlaced(7, 30), { global: true });
   broker.heal();
 
-  expect(await missed).toMatchObject({ channel: 'orders_placed', reason: 'broker' });
+  expect(await placed.gaps.next()).toMatchObject({ reason: 'broker' });
   expect(await logged.next()).toEqual(new OrderPlaced(7, 30));
+  expect(logged.gaps.pending).toEqual([]);
   await Promise.all([app.close(), other.close()]);
 });
 
@@ -188,16 +188,14 @@ test('A page is told that a history was lost', async () => {
   const broker = new MemoryBroker();
   const messaging = MessagingTestingModule.forRoot({ broker, gateway: true });
   const app = (await Test.createTestingModule({ imports: [messaging] }).compile()).createNestApplication();
-  const client = await connectClient(app);
-  const inbox = new ClientInbox(client, OrderLog);
+  const inbox = new ClientInbox(await connectClient(app), OrderLog);
   await inbox.ready;
-  const lost = new Promise<MessageGap>((resolve) => client.onGap(resolve));
   const service = app.get(MessagingService);
   await service.postMessage(OrderLog, new OrderPlaced(7, 30), { global: true });
   broker.wipe(); // Like a Redis that restarts without its data.
   await service.postMessage(OrderLog, new OrderPlaced(8, 20), { global: true });
   expect(await inbox.take(2)).toEqual([new OrderPlaced(7, 30), new OrderPlaced(8, 20)]);
-  expect(await lost).toMatchObject({ channel: 'order_log', reason: 'epoch' });
+  expect(await inbox.gaps.next()).toMatchObject({ reason: 'epoch' });
   await app.close();
 });
 
@@ -228,14 +226,10 @@ async function startOverRedis(redis: string) {
 test('A listener is told that it may have missed orders while Redis was away', async () => {
   const proxy = await RedisProxy.start(process.env['REDIS_URL']);
   const app = await startOverRedis(proxy.url);
-  const reasons: string[] = [];
-  let told!: () => void;
-  const missed = new Promise<void>((resolve) => (told = resolve));
-  const onGap = ({ reason }: { reason: string }) => (reasons.push(reason), told());
-  await app.get(MessagingService).addListener(OrdersPlaced, () => {}, { onGap }).ready;
+  const inbox = new Inbox(app.get(MessagingService), OrdersPlaced);
+  await inbox.ready;
   proxy.cut();
-  await missed;
-  expect(reasons).toEqual(['broker']);
+  expect(await inbox.gaps.next()).toMatchObject({ reason: 'broker' });
   await app.close();
   await proxy[Symbol.asyncDispose]();
 });
