@@ -18,6 +18,7 @@ const OPTIONS: Record<keyof (IterateOptions & ListenOptions), OptionCheck> = {
 
 /** The messages of a channel, for one loop. The same as `AsyncIterableIterator<T, undefined>`, which needs TypeScript 5.6. */
 export interface MessageIterator<T> extends AsyncIterator<T, undefined> {
+  /** Makes it usable in `for await`: returns the same iterator. */
   [Symbol.asyncIterator](): MessageIterator<T>;
 }
 

@@ -197,7 +197,7 @@ export class Decoder {
     if (!Array.isArray(data) || !data.every(isPair)) return this.#fail('a Map is an array of pairs');
     this.#register(note, map);
     this.#items(data, note.parts, false);
-    for (const [key, value] of data as [unknown, unknown][]) map.set(this.#countKey(key), value);
+    for (const [key, value] of data) map.set(this.#countKey(key), value);
     if (map.size !== data.length && !this.#identities?.hasMerged) this.#fail('a Map has each key once');
     return map;
   }
