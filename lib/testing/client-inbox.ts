@@ -36,7 +36,7 @@ export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> im
     this.gaps = gaps;
     const name = isChannel(channel) ? channel.name : channel;
     const forget = client.onGap((gap) => {
-      if (gap.channel === name || gap.template === name) gaps.add(gap);
+      if ((gap.template ?? gap.channel) === name) gaps.add(gap);
     });
     signal.addEventListener('abort', forget, { once: true });
     const subscribed = client.subscribe<T>(channel, (message, context) => this.receive(message, context), {
