@@ -1,6 +1,7 @@
 import type { ModulesContainer } from '@nestjs/core';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { injectedInto } from './injected-into.js';
 import { SessionMessages } from './session-messages.js';
 
 /**
@@ -31,9 +32,8 @@ function isDurable(wrapper: InstanceWrapper): boolean {
 /** The providers between this one and the session's messages; `undefined`: it does not lead there. */
 function pathToSession(wrapper: InstanceWrapper, seen: Set<InstanceWrapper>): string[] | undefined {
   seen.add(wrapper);
-  const properties = (wrapper.getPropertiesMetadata() ?? []).map((property) => property.wrapper);
-  for (const dependency of [...(wrapper.getCtorMetadata() ?? []), ...properties]) {
-    if (dependency === undefined || seen.has(dependency)) continue;
+  for (const dependency of injectedInto(wrapper)) {
+    if (seen.has(dependency)) continue;
     if (dependency.token === SessionMessages) return dependency.isDependencyTreeStatic() ? undefined : [];
     const path = pathToSession(dependency, seen);
     if (path !== undefined) return [String(dependency.name), ...path];

@@ -68,6 +68,14 @@ export function isUnsent(error: Error): boolean {
   return error.message.startsWith("Stream isn't writeable");
 }
 
+/**
+ * Whether ioredis got an answer to no command: from then on, answers may be those to other commands. ioredis 5 takes it for an answer if
+ * Redis ends a subscription of its own accord, as a Cluster does when a slot moves.
+ */
+export function isOutOfStep(error: Error): boolean {
+  return error.message.startsWith('Command queue state error');
+}
+
 // WRONGPASS and NOAUTH are of Redis 6 and later; the ERR forms are older.
 const REFUSALS = /^(WRONGPASS|NOAUTH|NOPERM|DENIED|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index)/;
 

@@ -1,7 +1,16 @@
 import { Deferred } from '../core/deferred.js';
 import { ConfigurationError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import { ClusterMember } from './cluster-member.js';
-import { addressOf, causeOf, isDenial, isRefusal, isReply, isUnsent, type RedisClient } from './redis-client.js';
+import {
+  addressOf,
+  causeOf,
+  isDenial,
+  isOutOfStep,
+  isRefusal,
+  isReply,
+  isUnsent,
+  type RedisClient,
+} from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
 import { RedisRole, ReplicaError } from './redis-role.js';
 
@@ -245,6 +254,7 @@ export class RedisLink {
 
   private readonly onError = (error: Error): void => {
     if (this.isClosed) return;
+    if (isOutOfStep(error)) return this.cut(this.outOfStep());
     this.attemptError = error;
     if (!this.isUp) this.fail();
   };
@@ -277,6 +287,12 @@ export class RedisLink {
       this.error = new TransportUnavailableError(`${this.address} closed the connection`);
     }
     this.listener.changed();
+  }
+
+  /** Without what ioredis says, which quotes the answer: that may be a message. */
+  private outOfStep(): MessagingError {
+    const text = `${this.address} sent an answer that belongs to no command`;
+    return new TransportUnavailableError(`${text}; it is connected to anew`);
   }
 
   private unreachable(cause: Error): MessagingError {

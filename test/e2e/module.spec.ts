@@ -62,7 +62,8 @@ const authenticateByHeader = ({ headers }: { headers: Record<string, string> }) 
 /** What an application logs at its start, with a gateway and a controller. */
 const warnings = async (controller: Type, options: GatewayOptions | true = true) => {
   const imports = [MessagingModule.forRoot({ gateway: options })];
-  await using running = await startApp({ imports, controllers: [controller] });
+  // Fastify refuses a second route itself.
+  await using running = await startApp({ imports, controllers: [controller] }, { adapter: 'Express' });
   return running.logger.problems;
 };
 const sharedRoute = (label: string, route: string) =>

@@ -16,7 +16,9 @@ export const ADAPTERS = {
 } as const;
 
 export type AdapterName = keyof typeof ADAPTERS;
-export const ADAPTER_NAMES = Object.keys(ADAPTERS) as AdapterName[];
+const ALL_ADAPTERS = Object.keys(ADAPTERS) as AdapterName[];
+/** All of them, or the one that `npm run matrix` names. */
+export const ADAPTER_NAMES = ALL_ADAPTERS.filter((name) => name === (process.env['TEST_ADAPTER'] ?? name));
 
 /** Keeps what an application logs; prints nothing. */
 class RecordingLogger implements LoggerService {
@@ -51,6 +53,7 @@ export interface TestApp extends AsyncDisposable {
 }
 
 export interface TestAppOptions {
+  /** @defaultValue the first of {@link ADAPTER_NAMES} */
   readonly adapter?: AdapterName;
   /** Serves HTTP/2 in place of HTTP/1.1, without TLS, on Fastify with these options. */
   readonly http2?: { readonly http2SessionTimeout?: number };
@@ -80,7 +83,7 @@ export async function startApp(metadata: ModuleMetadata, options: TestAppOptions
 /** Makes an application that is not initialised. */
 export async function createApp(
   metadata: ModuleMetadata,
-  { adapter = 'Express', http2, tls, trustProxy }: TestAppOptions = {},
+  { adapter = ADAPTER_NAMES[0]!, http2, tls, trustProxy }: TestAppOptions = {},
 ) {
   @Module(metadata)
   class AppModule {}

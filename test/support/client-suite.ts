@@ -57,7 +57,9 @@ export function describeClient<Program extends ClientProgram>(
 
     beforeAll(async () => {
       broker = await RedisServer.start();
-      for (const adapter of ADAPTER_NAMES) servers.push(await ClientServer.start({ redis: broker.url, adapter }));
+      for (const adapter of [ADAPTER_NAMES[0], ADAPTER_NAMES.at(-1)] as const) {
+        servers.push(await ClientServer.start({ redis: broker.url, adapter: adapter! }));
+      }
     });
     afterAll(async () => {
       for (const server of servers) await server.close();

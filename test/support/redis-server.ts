@@ -16,6 +16,9 @@ export interface RedisServerOptions {
   readonly dir?: string;
 }
 
+/** The program: of another version, or of Valkey, if `npm run matrix` says so. */
+const PROGRAM = process.env['REDIS_SERVER'] ?? 'redis-server';
+
 /** A real redis-server on a free port, without persistence if not asked for, that a test may stop, kill, pause and restart. */
 export class RedisServer implements AsyncDisposable {
   private child: ChildProcess | undefined = undefined;
@@ -82,13 +85,13 @@ export class RedisServer implements AsyncDisposable {
   }
 
   private async run(all: readonly string[], sign = 'Ready to accept connections'): Promise<void> {
-    const child = spawn('redis-server', all, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(PROGRAM, all, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.child = child;
     this.watchdog = watch(child.pid!);
     const lines: string[] = [];
     await new Promise<void>((resolve, reject) => {
       child.once('error', reject);
-      child.once('exit', () => reject(new Error(`redis-server ended: ${lines.slice(-5).join('\n')}`)));
+      child.once('exit', () => reject(new Error(`${PROGRAM} ended: ${lines.slice(-5).join('\n')}`)));
       createInterface(child.stdout).on('line', (line) => {
         lines.push(line);
         if (line.includes(sign)) resolve();

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { Backoff } from '../../../lib/transport/backoff.js';
 import { RedisLink } from '../../../lib/transport/redis-link.js';
 import { REDIS_BACKOFF } from '../../../lib/transport/redis-client.js';
+import { Queue } from '../../support/queue.js';
 import { RedisNodes } from '../../support/redis-nodes.js';
 
 const nodes = new RedisNodes();
@@ -25,6 +26,27 @@ test('a link holds back what a turn sends, however often it is asked to, until t
   expect(socket.writableCorked).toBe(1);
   expect(await Promise.all(answers)).toEqual(['PONG', 'PONG', 'PONG']);
   expect(socket.writableCorked).toBe(0);
+});
+
+test('a link whose answers no longer belong to its commands is made anew, and says so', async () => {
+  const server = await nodes.server();
+  const client = new Redis(server.url, { lazyConnect: true });
+  const events = new Queue<string>();
+  const link: RedisLink = new RedisLink(
+    { client, backoff: new Backoff(REDIS_BACKOFF) },
+    { up: () => events.push('up'), down: () => events.push('down'), changed: () => events.push(String(link.error)) },
+  );
+  nodes.use({ [Symbol.asyncDispose]: () => link.close() });
+  link.open();
+  expect(await events.next()).toBe('up');
+  const socket: Socket = client.stream;
+  // As ioredis 5 reads it if Redis ends a subscription of its own accord: as the answer to the oldest command, and there is none.
+  socket.emit('data', Buffer.from('+OK\r\n'));
+  expect(await events.next()).toBe('down');
+  expect(await events.next()).toMatch(
+    /Redis at 127\.0\.0\.1:\d+ sent an answer that belongs to no command; it is connected to anew/,
+  );
+  expect(await events.until((event) => event === 'up')).toBeDefined();
 });
 
 const listener = { up: () => undefined, down: () => undefined, changed: () => undefined };
