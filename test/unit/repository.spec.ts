@@ -1,0 +1,119 @@
+import { NoOperationTraceWriter, convertWorkflowTemplate, parseWorkflow } from '@actions/workflow-parser';
+import { describe, expect, test } from '@jest/globals';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { parse } from 'yaml';
+
+// What surrounds the library: workflows, templates of issues, and the commands that pages name.
+
+const ROOT = new URL('../../', import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, ROOT), 'utf8');
+const filesIn = (folder: string, ending: string): string[] =>
+  readdirSync(new URL(folder, ROOT), { encoding: 'utf8' })
+    .filter((file) => file.endsWith(ending))
+    .map((file) => `${folder}/${file}`);
+
+interface Manifest {
+  readonly engines: { readonly node: string };
+  readonly scripts: Record<string, string>;
+  readonly peerDependencies: Record<string, string>;
+}
+
+/** A field of a form for issues. */
+interface Field {
+  readonly type: string;
+  readonly id?: unknown;
+  readonly attributes: { readonly label?: unknown };
+}
+
+type Combination = Record<'node' | 'nest' | 'http' | 'ioredis' | 'redis', string>;
+
+interface Matrix {
+  readonly nest: Record<string, Record<string, string>>;
+  readonly ioredis: Record<string, string>;
+  readonly lowest: Record<string, string>;
+  readonly redis: Record<string, object>;
+  readonly combinations: readonly Combination[];
+}
+
+const manifest = JSON.parse(read('package.json')) as Manifest;
+const matrix = JSON.parse(read('.ci/matrix.json')) as Matrix;
+const WORKFLOWS = filesIn('.github/workflows', '.yml');
+
+describe('The workflows', () => {
+  test.each(WORKFLOWS)('in %s are valid', async (path) => {
+    const { context, value } = parseWorkflow({ name: path, content: read(path) }, new NoOperationTraceWriter());
+    expect(context.errors.getErrors().map(String)).toEqual([]);
+    const { jobs } = await convertWorkflowTemplate(context, value!);
+    expect(context.errors.getErrors().map(String)).toEqual([]);
+    expect(jobs.length).toBeGreaterThan(0);
+  });
+});
+
+describe('The commands that are named', () => {
+  // Of the reader's application.
+  const OTHERS = new Set(['dev', 'start:dev', 'start:prod']);
+
+  test.each([
+    ...['README.md', 'CONTRIBUTING.md', '.changeset/README.md', '.github/pull_request_template.md'],
+    ...[...WORKFLOWS, ...filesIn('.github/ISSUE_TEMPLATE', '.yml'), ...filesIn('docs', '.md')],
+  ])('in %s exist', (path) => {
+    const text = read(path);
+    const scripts = [...text.matchAll(/\bnpm run (?:--silent )?([\w:-]+)/g)].map(([, script]) => script!);
+    expect(scripts.filter((script) => manifest.scripts[script] === undefined && !OTHERS.has(script))).toEqual([]);
+    const programs = [...text.matchAll(/\b(?:node|bash) (\.ci\/[\w./-]+)/g)].map(([, program]) => program!);
+    expect(programs.filter((program) => !existsSync(new URL(program, ROOT)))).toEqual([]);
+  });
+});
+
+describe('The templates of issues', () => {
+  const KINDS = ['markdown', 'input', 'textarea', 'dropdown', 'checkboxes'];
+
+  test.each(filesIn('.github/ISSUE_TEMPLATE', '.yml').filter((path) => !path.endsWith('config.yml')))(
+    'in %s are forms as GitHub knows them',
+    (path) => {
+      const form = parse(read(path)) as { name: unknown; description: unknown; body: Field[] };
+      expect(form).toMatchObject({ name: expect.any(String), description: expect.any(String) });
+      const fields = form.body.filter(({ type }) => type !== 'markdown');
+      expect(form.body.filter(({ type }) => !KINDS.includes(type))).toEqual([]);
+      expect(fields.filter(({ attributes }) => typeof attributes.label !== 'string')).toEqual([]);
+      const ids = fields.map(({ id }) => id);
+      expect(ids).toEqual([...new Set(ids)].filter((id) => typeof id === 'string'));
+    },
+  );
+});
+
+const rangesOf = (range: string) => range.split(' || ');
+
+describe('The combinations of `npm run matrix`', () => {
+  const { combinations, lowest } = matrix;
+  const latest = combinations.filter(({ nest }) => nest !== 'lowest');
+  const values = (name: keyof Combination) => [...new Set(latest.map((combination) => combination[name]))];
+
+  test('have each pair of versions at least once', () => {
+    const names = ['node', 'nest', 'http', 'ioredis', 'redis'] as const;
+    const missing = names.flatMap((one, index) =>
+      names.slice(index + 1).flatMap((other) =>
+        values(one).flatMap((a) =>
+          values(other)
+            .filter((b) => !latest.some((combination) => combination[one] === a && combination[other] === b))
+            .map((b) => `${one} ${a} with ${other} ${b}`),
+        ),
+      ),
+    );
+    expect(missing).toEqual([]);
+    expect(values('redis').toSorted()).toEqual(Object.keys(matrix.redis).toSorted());
+    expect(values('nest').toSorted()).toEqual(Object.keys(matrix.nest).toSorted());
+    expect(values('ioredis').toSorted()).toEqual(Object.keys(matrix.ioredis).toSorted());
+  });
+
+  test('are what package.json promises, from the lowest versions on', () => {
+    const peers = Object.entries(manifest.peerDependencies);
+    expect(peers.filter(([name, range]) => rangesOf(range)[0] !== `^${lowest[name]}`)).toEqual([]);
+    const ofNest = peers.filter(([name]) => name.startsWith('@nestjs/'));
+    const tested = ofNest.map(([name]) => [name, Object.values(matrix.nest).map((versions) => versions[name])]);
+    expect(ofNest.map(([name, range]) => [name, rangesOf(range)])).toEqual(tested);
+    expect(rangesOf(manifest.peerDependencies['ioredis']!)).toEqual(Object.values(matrix.ioredis));
+    const [oldest] = combinations.filter(({ nest }) => nest === 'lowest');
+    expect(`${manifest.engines.node}.0`).toBe(`>=${oldest!.node}`);
+  });
+});
