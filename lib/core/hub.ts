@@ -26,6 +26,7 @@ import { Listener, type Heard, type ListenerEvents, type MessageListener, type T
 import { LocalHistoryStore } from './local-history-store.js';
 import { MemoryHistories } from './memory-histories.js';
 import { Outbound } from './outbound.js';
+import { OutboundCheck } from './outbound-check.js';
 import { PostCheck } from './post-check.js';
 import { Replay, type DeliveriesRead, type Pace, type PastReader, type ReplayStart } from './replay.js';
 import type { PostOptions } from './post-options.js';
@@ -62,6 +63,7 @@ export class Hub implements PastReader {
   private readonly inbound: Inbound;
   /** What comes from other nodes, and from histories, passes here. */
   readonly gate: InboundGate;
+  readonly outboundCheck: OutboundCheck;
   private readonly histories: Histories | LocalHistoryStore | undefined;
   /** What listeners are given before they hear what is posted, as long as they have not begun. */
   private readonly replays = new WeakMap<Listener, Replay>();
@@ -81,6 +83,7 @@ export class Hub implements PastReader {
     this.own = new Session({}, this.sessions);
     const codec = (this.codec = new Codec(types, classFilter, instanceCheck));
     this.gate = new InboundGate(REVOCATIONS, reporter);
+    this.outboundCheck = new OutboundCheck(REVOCATIONS, reporter);
     this.histories = this.historiesOf(transport);
     const { histories } = this;
     const shared = histories instanceof Histories ? histories : undefined;
@@ -139,7 +142,7 @@ export class Hub implements PastReader {
 
   /** Connects to the other nodes, if there is a transport; see {@link Transport.start}. */
   async start(): Promise<void> {
-    if (this.transport !== undefined) await this.gate.connect(this.transport);
+    if (this.transport !== undefined) await this.gate.connect(this.transport, this.outboundCheck);
   }
 
   /**

@@ -4,7 +4,7 @@ import type { HistoryRead, HistoryStore } from './history-store.js';
 import type { Inbound } from './inbound.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
-import type { Transport } from './transport.js';
+import type { BeforePosts, Transport } from './transport.js';
 
 /** How much is held back; what comes on top is lost, and told as lost. */
 const MAX_HELD = 10_000;
@@ -58,13 +58,14 @@ export class InboundGate {
   }
 
   /** Has a transport start, and hand over what it hears. */
-  connect(transport: Transport): Promise<void> {
+  connect(transport: Transport, beforePosts: BeforePosts): Promise<void> {
     return transport.start(
       (payload, subscription, channel, position) => this.receive(payload, subscription, channel, position),
       {
         rejected: (channel, error) => this.inbound.reject(channel, error),
         lost: (...loss) => this.lose(...loss),
         interrupted: () => this.interrupted(),
+        beforePosts,
       },
     );
   }
@@ -85,6 +86,12 @@ export class InboundGate {
   /** Resolves when a check has passed that began after this: what was read before may be delivered. */
   async passed(): Promise<void> {
     await (this.next ?? this.opening)?.promise;
+  }
+
+  /** Shuts as after an interruption. @returns resolves when a check has passed that began after this */
+  recheck(): Promise<void> {
+    this.interrupted();
+    return this.passed();
   }
 
   /**

@@ -42,7 +42,7 @@ export class IsolatedTransport implements Transport {
   }
 
   async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
-    const { rejected, lost, interrupted } = events;
+    const { rejected, lost, interrupted, beforePosts } = events;
     const receiveAt = (payload: string, subscription: string, channel: string, given: unknown): void => {
       const position = positionFrom(given);
       if (position !== undefined) return receiver(payload, subscription, channel, position);
@@ -71,7 +71,7 @@ export class IsolatedTransport implements Transport {
         error: new ConfigurationError(text),
       });
     };
-    const started = this.transport.start(receive, { rejected, lost: lose, interrupted });
+    const started = this.transport.start(receive, { rejected, lost: lose, interrupted, beforePosts });
     await this.waitFor('start', started, 'the application goes on without it');
   }
 

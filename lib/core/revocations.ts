@@ -59,6 +59,7 @@ export class Revocations {
   private hasStarted = false;
   private readonly untold = new Map<string, Untold>();
   private isTelling = false;
+  private telling = Promise.resolve();
   /** How many reads in turn have found nothing new, and when the last one has. */
   private vainReads = 0;
   private vainAt = 0;
@@ -75,13 +76,15 @@ export class Revocations {
   }
 
   /**
-   * From now on nothing that comes from other nodes is delivered before the revocations are known.
+   * From now on nothing that comes from other nodes is delivered before the revocations are known, and nothing goes out over a link
+   * that has come up before the history has those that this node knows.
    *
    * @returns resolves when they are; never rejects
    */
   start(): Promise<void> {
     if (this.kept === undefined) return Promise.resolve();
     this.lookLater();
+    this.hub.outboundCheck.guard(() => this.restore());
     return this.hub.gate.guard(
       (...check) => this.catchUp(...check),
       (position) => this.plain !== undefined || (position !== undefined && isBehind(this.last, position)),
@@ -159,6 +162,12 @@ export class Revocations {
     if (wasInterrupted) for (const each of this.untold.values()) each.isPosted = false;
     this.pause?.resolve();
     void this.tellAll();
+  }
+
+  /** Makes sure that the history, which may be lost, has what this node knows. */
+  private async restore(): Promise<void> {
+    await this.hub.gate.recheck();
+    if (this.plain === undefined) await this.tellAll();
   }
 
   private async read(isWanted: () => boolean): Promise<void> {
@@ -251,9 +260,13 @@ export class Revocations {
     }
   }
 
-  /** Tells the other nodes of all that they have not been told, as soon as that can be done. */
-  private async tellAll(): Promise<void> {
-    if (this.isTelling) return;
+  /** Tells the other nodes of all that they have not been told, as soon as that can be done. Resolves when it is. */
+  private tellAll(): Promise<void> {
+    if (!this.isTelling) this.telling = this.tellInTurn();
+    return this.telling;
+  }
+
+  private async tellInTurn(): Promise<void> {
     this.isTelling = true;
     while (!this.hub.own.closed) {
       const due = this.due();

@@ -50,6 +50,19 @@ export interface TransportEvents {
   readonly lost?: TransportLoss | undefined;
   /** Told, if the transport can know, when it begins to hear nothing: before anything that it hears later. */
   readonly interrupted?: (() => void) | undefined;
+  /** What goes before posts. A transport in which none wait while the broker is away need not do it. */
+  readonly beforePosts?: BeforePosts | undefined;
+}
+
+/**
+ * To be done whenever posts can be sent, for the first time or again, before any is: neither those that have waited nor those that are
+ * made meanwhile.
+ */
+export interface BeforePosts {
+  /** The channel to whose history posts are appended all the same. */
+  readonly except: string;
+  /** Resolves when posts may be sent, within a few seconds; never rejects. */
+  run(): Promise<void>;
 }
 
 /**

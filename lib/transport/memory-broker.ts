@@ -89,6 +89,11 @@ export class MemoryBroker {
     this.away.delete(node);
   }
 
+  /** Whether it has not lost a node. @internal */
+  reaches(node: MemoryNode): boolean {
+    return !this.away.has(node);
+  }
+
   /** Passes a payload to all nodes. Resolves to `false` if the broker cannot be reached. @internal */
   publish(from: MemoryNode, channel: string, payload: string): Promise<boolean> {
     if (this.away.has(from)) return Promise.resolve(false);

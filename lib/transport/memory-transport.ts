@@ -22,14 +22,20 @@ interface Interest {
 export class MemoryTransport implements Transport, MemoryNode {
   readonly status: Observable<TransportStatus>;
   readonly history: HistoryStore = {
-    append: (...post) => this.broker.append(this, ...post),
+    append: (channel, ...post) => {
+      const append = (): ReturnType<HistoryStore['append']> => this.broker.append(this, channel, ...post);
+      return channel === this.events.beforePosts?.except ? append() : this.whenOpen(append);
+    },
     read: (...from) => this.broker.read(this, ...from),
     positions: (...asked) => this.broker.positions(this, ...asked),
     changes: (since) => this.broker.changes(this, since),
   };
   private readonly changes = new ReplaySubject<TransportStatus>(1);
   private readonly interests = new Map<string, Interest>();
-  private readonly early: (() => void)[] = [];
+  /** Posts that wait for the broker, or for what goes before them. */
+  private readonly held: (() => void)[] = [];
+  /** While posts wait for what goes before them: another one each time that the broker is reached. */
+  private opening: object | undefined = undefined;
   private receiver: TransportReceiver | undefined = undefined;
   private events: TransportEvents = {};
   private current: TransportStatus = { state: 'connecting' };
@@ -45,16 +51,11 @@ export class MemoryTransport implements Transport, MemoryNode {
     this.receiver = receiver;
     this.events = events;
     this.broker.join(this);
-    for (const publish of this.early.splice(0)) publish();
     await this.broker.turn();
   }
 
   publish(channel: string, payload: string): Promise<boolean> {
-    if (this.isClosed) return Promise.resolve(false);
-    if (this.receiver) return this.broker.publish(this, channel, payload);
-    return new Promise((resolve) => {
-      this.early.push(() => resolve(this.isClosed ? false : this.broker.publish(this, channel, payload)));
-    });
+    return this.whenOpen(async () => !this.isClosed && this.broker.publish(this, channel, payload));
   }
 
   subscribe(name: string): Promise<void> {
@@ -89,13 +90,14 @@ export class MemoryTransport implements Transport, MemoryNode {
     for (const name of [...this.interests.keys()]) this.unsubscribe(name);
     this.become({ state: 'closed' });
     this.changes.complete();
-    for (const publish of this.early.splice(0)) publish();
+    this.release();
   }
 
   /** For the broker: it can be reached. */
   connected(): void {
     if (this.isClosed || this.current.state === 'ready') return;
     this.register();
+    this.open();
     this.become({ state: 'ready' });
   }
 
@@ -108,6 +110,7 @@ export class MemoryTransport implements Transport, MemoryNode {
       interest.ready ??= new Deferred();
     }
     this.awaySince = performance.now();
+    this.release();
     this.events.interrupted?.();
     this.become({ state: 'waiting', error: new TransportUnavailableError('The memory broker is cut off') });
   }
@@ -129,6 +132,24 @@ export class MemoryTransport implements Transport, MemoryNode {
 
   private get isClosed(): boolean {
     return this.current.state === 'closed';
+  }
+
+  private open(): void {
+    const { beforePosts } = this.events;
+    if (beforePosts === undefined) return this.release();
+    const opening = (this.opening = {});
+    void beforePosts.run().then(() => opening === this.opening && this.release());
+  }
+
+  private whenOpen<T>(act: () => Promise<T>): Promise<T> {
+    const isReady = this.current.state === 'ready' && this.opening === undefined;
+    if (isReady || this.isClosed || !this.broker.reaches(this)) return act();
+    return new Promise((resolve) => void this.held.push(() => resolve(act())));
+  }
+
+  private release(): void {
+    this.opening = undefined;
+    for (const act of this.held.splice(0)) act();
   }
 
   private register(): void {

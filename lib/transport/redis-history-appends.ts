@@ -6,6 +6,7 @@ import { HistoryBatch, countForBatch, readAppendAnswer, type PendingPost } from 
 import { APPEND_SCRIPT } from './redis-history-scripts.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isElsewhere, isReply, isUnsent, replyText } from './redis-client.js';
+import type { OutboundGate } from './outbound-gate.js';
 import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 import { MAX_PENDING_BYTES } from './redis-publisher.js';
@@ -60,6 +61,7 @@ export class RedisHistoryAppends {
     private readonly node: string,
     private readonly timeoutMs: number,
     listener: PublisherListener,
+    private readonly gate: OutboundGate,
   ) {
     this.problem = new PostProblem(listener);
   }
@@ -97,6 +99,16 @@ export class RedisHistoryAppends {
     for (const lane of this.lanes.values()) {
       if (lane.batch === undefined) this.send(lane);
       else this.tryAgain(lane, lane.batch);
+    }
+  }
+
+  /** The gate is open: sends what has waited for it. */
+  opened(): void {
+    if (this.link?.isUp !== true) return;
+    for (const lane of this.lanes.values()) {
+      if (lane.batch === undefined) this.send(lane);
+      // Over a Cluster, one that is out may have been due for another try.
+      else if (!lane.batch.isOut || this.link.client.isCluster) this.tryAgain(lane, lane.batch);
     }
   }
 
@@ -138,7 +150,7 @@ export class RedisHistoryAppends {
   }
 
   private send(lane: Lane): void {
-    if (lane.batch !== undefined || this.link?.isUp !== true || this.isClosed) return;
+    if (lane.batch !== undefined || this.isClosed || !this.canSend(lane)) return;
     const { channel, waiting } = lane;
     if (waiting.length === 0) {
       this.lanes.delete(channel);
@@ -195,8 +207,12 @@ export class RedisHistoryAppends {
     if (lane.batch !== batch) return;
     clearTimeout(batch.retry);
     if (batch.isSettled) this.end(lane);
-    // Else it is tried when the link is up.
-    else if (this.link!.isUp) this.try(lane, batch);
+    // Else it is tried when the link is up, and the gate open.
+    else if (this.canSend(lane)) this.try(lane, batch);
+  }
+
+  private canSend({ channel }: Lane): boolean {
+    return this.link?.isUp === true && this.gate.lets(channel);
   }
 
   private answered(lane: Lane, batch: HistoryBatch, answer: unknown, session: number): void {
@@ -244,7 +260,8 @@ export class RedisHistoryAppends {
     const { batch } = post;
     if (batch?.isUnclear === true) return this.settle(post, { kind: 'unknown' });
     const cause = batch?.lastError;
-    const why = (cause && replyText(cause)) ?? `Redis could not be reached for ${this.timeoutMs} ms`;
+    const state = this.gate.isOpen ? 'Redis could not be reached' : 'posts had to wait for revocations';
+    const why = (cause && replyText(cause)) ?? `${state} for ${this.timeoutMs} ms`;
     this.settle(post, {
       kind: 'refused',
       error: new TransportUnavailableError(`It is not appended: ${why}`, { cause }),

@@ -20,6 +20,7 @@ import { RedisHistoryAppends } from './redis-history-appends.js';
 import { boundsOf, positionOf, readPage } from './redis-history-read.js';
 import { askedOf, readChanges, timeIn } from './redis-history-moment.js';
 import { CHANGES_SCRIPT, CHECK_SCRIPT, POSITION_SCRIPT, READ_SCRIPT } from './redis-history-scripts.js';
+import type { OutboundGate } from './outbound-gate.js';
 import type { RedisLink } from './redis-link.js';
 import { HISTORY_PARTS, type RedisNames } from './redis-names.js';
 import type { PublisherListener } from './post-problem.js';
@@ -58,9 +59,10 @@ export class RedisHistory implements HistoryStore {
     private readonly names: RedisNames,
     private readonly timeoutMs: number,
     private readonly listener: HistoryListener,
+    gate: OutboundGate,
   ) {
     const node = [...randomBytes(12)].map((byte) => (byte % 36).toString(36)).join('');
-    this.appends = new RedisHistoryAppends(names, node, timeoutMs, listener);
+    this.appends = new RedisHistoryAppends(names, node, timeoutMs, listener, gate);
   }
 
   /** Gives it the link; once. */
@@ -156,6 +158,11 @@ export class RedisHistory implements HistoryStore {
 
   up(): void {
     this.appends.up();
+  }
+
+  /** Posts pass the gate. */
+  opened(): void {
+    this.appends.opened();
   }
 
   down(): void {

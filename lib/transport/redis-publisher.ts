@@ -1,4 +1,5 @@
 import { Deferred } from '../core/deferred.js';
+import type { OutboundGate } from './outbound-gate.js';
 import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-batch.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isReply } from './redis-client.js';
@@ -67,6 +68,7 @@ export class RedisPublisher {
   private delay: NodeJS.Timeout | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: PublishLink | undefined = undefined;
+  private gate: OutboundGate | undefined = undefined;
   private isClosed = false;
   // Runs while posts are held although the link is up.
   private holding: NodeJS.Timeout | undefined = undefined;
@@ -84,9 +86,14 @@ export class RedisPublisher {
     this.problem = new PostProblem(listener);
   }
 
-  /** Gives it the link to publish over; once. */
-  attach(link: PublishLink): void {
+  /**
+   * Gives it the link to publish over; once.
+   *
+   * @param gate - in front of it, if the link itself has none
+   */
+  attach(link: PublishLink, gate?: OutboundGate): void {
     this.link = link;
+    this.gate = gate;
   }
 
   /**
@@ -113,7 +120,7 @@ export class RedisPublisher {
     return batch.accepted;
   }
 
-  /** The link is up: sends what has waited. */
+  /** The link is up, or its gate open: sends what has waited. */
   up(): void {
     this.flush();
   }
@@ -164,7 +171,7 @@ export class RedisPublisher {
   }
 
   private get canSend(): boolean {
-    return this.link?.isUp === true && this.holding === undefined;
+    return this.link?.isUp === true && this.holding === undefined && this.gate?.isOpen !== false;
   }
 
   private createBatch(channel: string): Batch {

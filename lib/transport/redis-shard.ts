@@ -6,6 +6,7 @@ import { askHearers } from './redis-hearers.js';
 import { REDIS_BACKOFF, isElsewhere, isReply, type RedisClient } from './redis-client.js';
 import { connectTo } from './redis-connections.js';
 import { NOTICED_MS, type RedisInterests, type Topic } from './redis-interests.js';
+import type { OutboundGate } from './outbound-gate.js';
 import { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 import { POST_SCRIPT } from './redis-post-script.js';
@@ -16,6 +17,7 @@ export interface ShardSettings {
   readonly names: RedisNames;
   readonly interests: RedisInterests;
   readonly reader: PayloadReader;
+  readonly gate: OutboundGate;
   readonly tickMs: number;
   /** How long posts are held at most until all is registered again. */
   readonly publishTimeoutMs: number;
@@ -55,6 +57,8 @@ export class RedisShard {
   private session = 0;
   private refusal: MessagingError | undefined = undefined;
   private teaching: NodeJS.Timeout | undefined = undefined;
+  // Whether that is done which goes before posts.
+  private hasPassed = false;
   // Runs while posts are held although they could be sent.
   private holding: NodeJS.Timeout | undefined = undefined;
   private ticks = 0;
@@ -104,7 +108,7 @@ export class RedisShard {
 
   /** Whether posts can be sent. */
   get isOpen(): boolean {
-    return this.commands.isUp && this.isTaught && this.holding === undefined;
+    return this.commands.isUp && this.isTaught && this.hasPassed && this.holding === undefined;
   }
 
   /** Whether posts can be sent, and all that is wanted is registered and heard. */
@@ -160,7 +164,15 @@ export class RedisShard {
     // Others, who lost this master when we did, are likely to hear again when we do.
     if (!this.registrar.isRestored) this.holding ??= setTimeout(this.release, this.settings.publishTimeoutMs).unref();
     this.registrar.recheck();
+    if (!this.hasPassed) void this.passGate(session);
     this.changed();
+    if (this.isOpen) this.listener.open(this);
+  }
+
+  private async passGate(session: number): Promise<void> {
+    await this.settings.gate.shut();
+    if (session !== this.session) return;
+    this.hasPassed = true;
     if (this.isOpen) this.listener.open(this);
   }
 
@@ -242,7 +254,7 @@ export class RedisShard {
     clearTimeout(this.teaching);
     clearTimeout(this.holding);
     this.holding = undefined;
-    this.isTaught = false;
+    this.isTaught = this.hasPassed = false;
     this.listener.down(this);
     this.listener.moved(this);
   }

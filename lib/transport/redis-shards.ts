@@ -8,6 +8,7 @@ import { addressOf, membersOf, type RedisClient } from './redis-client.js';
 import { GROUPS, groupOf, slotOfGroup } from './redis-groups.js';
 import { NOTICED_MS, RedisInterests, isWanted, whenHeard, type Topic } from './redis-interests.js';
 import type { RedisNames } from './redis-names.js';
+import type { OutboundGate } from './outbound-gate.js';
 import { PendingBytes } from './redis-publisher.js';
 import { RedisShard, type ShardListener, type ShardSettings } from './redis-shard.js';
 import { ShardedGroup } from './sharded-group.js';
@@ -57,11 +58,12 @@ export class RedisShards {
     private readonly reader: PayloadReader,
     tickMs: number,
     publishTimeoutMs: number,
+    gate: OutboundGate,
     private readonly listener: ShardsListener,
   ) {
     this.agreement = new RedisAgreement(true, () => listener.changed());
     this.interests = new RedisInterests(names, (topics) => this.forget(topics));
-    this.settings = { names, interests: this.interests, reader, tickMs, publishTimeoutMs };
+    this.settings = { names, interests: this.interests, reader, gate, tickMs, publishTimeoutMs };
     const pending = new PendingBytes();
     this.groups = Array.from({ length: GROUPS }, () => {
       const group: ShardedGroup = new ShardedGroup(publishTimeoutMs, pending, {

@@ -10,14 +10,15 @@ import type {
 } from '../core/transport.js';
 import { isTemplate } from '../protocol/channel-name.js';
 import { replyText } from './redis-client.js';
-import { declaredHistories } from '../protocol/declared-channels.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
+import { OutboundGate } from './outbound-gate.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
 import { PayloadReader } from './payload-reader.js';
 import { connectMember, createConnections, type OwnedConnection, type RedisConstructor } from './redis-connections.js';
 import { subscribersOf } from './redis-hearers.js';
 import { RedisHistory } from './redis-history.js';
+import { RedisHistoryCheck } from './redis-history-check.js';
 import { RedisLink, type RedisLinkListener } from './redis-link.js';
 import { RedisNames } from './redis-names.js';
 import { normalizeRedisOption, type RedisOption, type RedisSettings } from './redis-options.js';
@@ -69,6 +70,7 @@ export class RedisTransport implements Transport {
   private readonly settings: RedisSettings;
   private readonly names: RedisNames;
   private readonly publisher: RedisPublisher;
+  private readonly gate = new OutboundGate(() => this.opened());
   private readonly subscriber: RedisSubscriber;
   // In place of both, if each master of a Cluster carries its own channels.
   private readonly shards: RedisShards | undefined;
@@ -82,9 +84,7 @@ export class RedisTransport implements Transport {
   private refusal: Error | undefined = undefined;
   // The same of histories.
   private historyRefusal: Error | undefined = undefined;
-  // Whether Redis can keep histories, which is looked at until it can; `undefined`: nothing is known yet.
-  private historyCheck: 'asked' | 'done' | undefined = undefined;
-  private historyError: Error | undefined = undefined;
+  private readonly historyCheck: RedisHistoryCheck;
   // Why posts are not accepted although the link is up, or why there is no link: told once each.
   private readonly reasons = new Set<string>();
   private heartbeat: NodeJS.Timeout | undefined = undefined;
@@ -122,21 +122,27 @@ export class RedisTransport implements Transport {
     };
     this.publisher = new RedisPublisher(publishTimeoutMs, posts);
     this.reader = new PayloadReader(this.mark, maxMessageBytes);
-    this.history = new RedisHistory(this.names, publishTimeoutMs, {
-      refused: (cause) => this.refuseHistory(`refuses to append to histories: ${replyText(cause)}`, cause),
-      unanswered: () => this.refuseHistory(this.unansweredText),
-      answered: () => this.acceptedHistory(),
-      malformed: (channel, error) => this.reader.reject(channel, error),
-    });
+    this.history = new RedisHistory(
+      this.names,
+      publishTimeoutMs,
+      {
+        refused: (cause) => this.refuseHistory(`refuses to append to histories: ${replyText(cause)}`, cause),
+        unanswered: () => this.refuseHistory(this.unansweredText),
+        answered: () => this.acceptedHistory(),
+        malformed: (channel, error) => this.reader.reject(channel, error),
+      },
+      this.gate,
+    );
     this.subscriber = new RedisSubscriber(this.names, this.reader, heartbeatMs / 2, {
       changed: () => this.update(),
       publish: (key, payload) => this.publishBeat(key, payload),
       deaf: () => this.deaf(),
     });
     const changed = (): void => this.update();
+    this.historyCheck = new RedisHistoryCheck(this.history, changed);
     if (sharded) {
       const listener = { ...posts, changed };
-      this.shards = new RedisShards(this.names, this.reader, heartbeatMs / 2, publishTimeoutMs, listener);
+      this.shards = new RedisShards(this.names, this.reader, heartbeatMs / 2, publishTimeoutMs, this.gate, listener);
     }
     this.status = this.changes.asObservable();
     this.changes.next(this.current);
@@ -186,6 +192,7 @@ export class RedisTransport implements Transport {
     if (this.closing) return;
     const { commands, subscriber } = await createConnections(this.settings, this.load);
     this.reader.attach(receiver, events);
+    this.gate.attach(events.beforePosts);
     const link = new RedisLink(commands, {
       up: () => this.commandsUp(),
       down: () => {
@@ -196,7 +203,7 @@ export class RedisTransport implements Transport {
       demoted: () => this.links?.subscriber?.checkRole(),
     });
     this.links = { commands: link, subscriber: undefined };
-    this.publisher.attach(link);
+    this.publisher.attach(link, this.gate);
     this.history.attach(link);
     link.open();
     if (subscriber) this.openSubscriber(subscriber);
@@ -233,22 +240,17 @@ export class RedisTransport implements Transport {
     else if (!subscriber && commands.client.isCluster) this.openSubscriber(connectMember(commands.client));
     // Others, who lost Redis when we did, are likely to hear again when we do.
     if (!this.subscriptions.isRestored) this.publisher.hold();
+    void this.gate.shut();
     this.publisher.up();
     this.history.up();
     this.subscriptions.recheck();
-    if (declaredHistories()) this.checkHistory();
+    void this.historyCheck.look();
     this.update();
   }
 
-  /** A Redis that cannot keep histories is to be seen at the start, not at the first post; when it comes back, it may. */
-  private checkHistory(): void {
-    if (this.historyCheck === 'asked' || (this.historyCheck === 'done' && this.historyError === undefined)) return;
-    this.historyCheck = 'asked';
-    void this.history.check().then((error) => {
-      this.historyCheck = 'done';
-      this.historyError = error;
-      this.update();
-    });
+  private opened(): void {
+    this.publisher.up();
+    this.history.opened();
   }
 
   private listenTo(part: { up(): void; down(): void }): RedisLinkListener {
@@ -274,7 +276,7 @@ export class RedisTransport implements Transport {
       errors[0] ??
       errors[1] ??
       this.subscriptions.error ??
-      this.historyError
+      this.historyCheck.error
     );
   }
 
@@ -284,7 +286,7 @@ export class RedisTransport implements Transport {
     if (this.subscriptions.isRestored) this.publisher.release();
     const error = this.failure();
     if (this.links.commands.isUp && this.subscriptions.isRegistered && error === undefined) {
-      if (this.historyCheck === 'asked') return;
+      if (this.historyCheck.isAsking) return;
       this.deafCount = 0;
       this.emit({ state: 'ready', error: this.refusal ?? this.historyRefusal ?? this.subscriptions.notice });
     } else if (error !== undefined) {

@@ -2,15 +2,19 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { AssertionError } from 'node:assert';
 import { transportConformance } from 'nestjs-messaging/testing';
 import type { Transport, TransportReceiver } from '../../lib/core/transport.js';
+import { Deferred } from '../../lib/core/deferred.js';
 import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { Cluster } from 'ioredis';
 import { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { RedisCluster } from '../support/redis-cluster.js';
+import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 
+const BOUNDS = { maxMessages: 1_000, ttlMs: 60_000 };
+
 interface Broker {
-  connect(): Transport;
+  connect(publishTimeoutMs?: number): Transport;
   cut(): Promise<void>;
   heal(): Promise<void>;
   close(): Promise<void>;
@@ -23,8 +27,8 @@ class Redis implements Broker {
     return new Redis(await RedisServer.start());
   }
 
-  connect(): Transport {
-    return new RedisTransport({ url: this.server.url, publishTimeoutMs: 300 });
+  connect(publishTimeoutMs = 300): Transport {
+    return new RedisTransport({ url: this.server.url, publishTimeoutMs });
   }
 
   cut(): Promise<void> {
@@ -48,12 +52,12 @@ class Sharded implements Broker {
     return new Sharded(await RedisCluster.start(3));
   }
 
-  connect(): Transport {
+  connect(publishTimeoutMs = 300): Transport {
     const { nodes } = this.cluster;
     return new RedisTransport({
       client: () => new Cluster(nodes, { lazyConnect: true }),
       sharded: true,
-      publishTimeoutMs: 300,
+      publishTimeoutMs,
     });
   }
 
@@ -106,6 +110,34 @@ describe.each(brokers)('The transport over %s', (_, start) => {
   test.each(transportConformance(() => broker))('$name', async ({ run }) => {
     await expect(run()).resolves.toBeUndefined();
   });
+
+  test('sends no post over a new link before that is done which goes before posts, except to one history', async () => {
+    const [poster, listener] = [broker.connect(20_000), broker.connect()];
+    const heard = new Queue<string>();
+    await listener.start((payload) => heard.push(payload));
+    const subscribed = () => Promise.all(['plain', 'kept', 'first'].map((name) => listener.subscribe(name)));
+    await subscribed();
+    let before = new Deferred();
+    const append = (name: string, payload: string) => poster.history!.append(name, { payload }, BOUNDS);
+    const post = () => [poster.publish('plain', 'plain'), append('kept', 'kept')];
+    const waits = async (posts = post()) => {
+      await subscribed();
+      expect(await append('first', 'first')).toMatchObject({ kind: 'appended' });
+      expect([await heard.next(), heard.pending]).toEqual(['first', []]);
+      before.resolve();
+      expect(await Promise.all(posts)).toMatchObject([true, { kind: 'appended' }]);
+      expect((await heard.take(2)).sort()).toEqual(['kept', 'plain']);
+    };
+
+    await poster.start(() => {}, { beforePosts: { except: 'first', run: () => before.promise } });
+    await waits();
+
+    before = new Deferred();
+    await broker.cut();
+    await broker.heal();
+    await waits();
+    await Promise.all([poster.close(), listener.close()]);
+  }, 30_000);
 });
 
 /** Which guarantees a transport breaks; all of that is told by an `AssertionError`. */

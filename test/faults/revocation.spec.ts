@@ -266,3 +266,48 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
     await stopServer(later);
   }, 30_000);
 });
+
+test('Posts that waited for a Redis that restarts empty go out after the revocations that it has lost', async () => {
+  row++;
+  const knowing = [here, fastify, overHttp2];
+  const [ada, bob] = [signIn(), other()];
+  const open = (as: SignIn) => Promise.all(Object.values(WAYS).map((way) => way(express.url, as)));
+  const [readers, witnesses] = await Promise.all([open(ada), open(bob)]);
+  await heardByAll([...readers, ...witnesses], 'before');
+  await cut([express]);
+  await reached(express, 'waiting');
+  expect(await here.messaging.revokeAuthentication(ada.userId)).toBe(true);
+  await cut(knowing);
+  for (const server of knowing) await reached(server, 'waiting');
+  await redis.kill();
+  await redis.restart();
+
+  // It reads an empty history, and goes on.
+  await heal([express]);
+  using probe = new RedisProbe(redis.url);
+  let areOpen = false;
+  void Promise.all(witnesses.map(({ heard }) => heard.until((each) => each === 'news open'))).then(
+    () => (areOpen = true),
+  );
+  while (!areOpen) {
+    await probe.redis.publish(`messaging:|${News.name}`, JSON.stringify({ pattern: News.name, data: 'news open' }));
+  }
+  const post = (text: string) => [
+    here.messaging.postMessage(News, `news ${text}`, { global: true }),
+    here.messaging.postMessage(Kept, `kept ${text} ${row}`),
+  ];
+  const waiting = post('waiting');
+  await heal([here]);
+  expect(await Promise.all([...waiting, ...post('meanwhile')])).toEqual([true, true, true, true]);
+  await heal(knowing);
+
+  expect(await Promise.all(readers.map(({ closed }) => closed))).toEqual(readers.map(() => 'revoked'));
+  const isPost = (message: string) => /waiting|meanwhile/.test(message);
+  expect(readers.map(({ heard }) => heard.pending.filter(isPost))).toEqual(readers.map(() => []));
+  for (const { heard } of witnesses) {
+    const told: string[] = [];
+    while (told.length < 4) told.push(await heard.until(isPost));
+    expect(told.sort()).toEqual([`kept meanwhile ${row}`, `kept waiting ${row}`, 'news meanwhile', 'news waiting']);
+  }
+  await closeAll([...readers, ...witnesses]);
+}, 30_000);

@@ -242,6 +242,31 @@ describe('A revocation', () => {
     }
   });
 
+  test('that cannot be written again holds up the posts of its node for some seconds, which is told', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance', 'Date'] });
+    try {
+      const broker = new MemoryBroker();
+      const [one, two] = [await node(broker), await node(broker)];
+      const news = await heard(two.hub);
+      await one.known;
+      const { append } = one.transport.history;
+      one.transport.history.append = async (channel, ...post) =>
+        channel === REVOCATIONS ? { kind: 'unknown' } : append(channel, ...post);
+      broker.cut(one.transport);
+      expect(await one.revocations.revoke('ada', User)).toBe(false);
+      broker.heal();
+      const posted = one.hub.post('news', 'late', { scope: 'global' });
+      for (let turn = 0; turn < 20; turn++) await broker.turn();
+      expect(news.pending).toEqual([]);
+      jest.advanceTimersByTime(5_000);
+      expect(await posted).toBe(true);
+      expect(await news.next()).toBe('late');
+      expect(one.reporter.warnings).toEqual([expect.stringContaining('Posts go out although')]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   test('over a transport that keeps no histories reaches those that hear it', async () => {
     const broker = new MemoryBroker();
     const plain = () => Object.assign(new MemoryTransport(broker), { history: undefined });
