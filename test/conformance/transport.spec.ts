@@ -126,7 +126,7 @@ describe.each(brokers)('The transport over %s', (_, start) => {
       expect([await heard.next(), heard.pending]).toEqual(['first', []]);
       before.resolve();
       expect(await Promise.all(posts)).toMatchObject([true, { kind: 'appended' }]);
-      expect((await heard.take(2)).sort()).toEqual(['kept', 'plain']);
+      expect((await heard.take(2)).toSorted()).toEqual(['kept', 'plain']);
     };
 
     await poster.start(() => {}, { beforePosts: { except: 'first', run: () => before.promise } });

@@ -275,10 +275,10 @@ test('Posts that waited for a Redis that restarts empty go out after the revocat
   const [readers, witnesses] = await Promise.all([open(ada), open(bob)]);
   await heardByAll([...readers, ...witnesses], 'before');
   await cut([express]);
-  await reached(express, 'waiting');
+  await reached(express.messaging, 'waiting');
   expect(await here.messaging.revokeAuthentication(ada.userId)).toBe(true);
   await cut(knowing);
-  for (const server of knowing) await reached(server, 'waiting');
+  for (const server of knowing) await reached(server.messaging, 'waiting');
   await redis.kill();
   await redis.restart();
 
@@ -307,7 +307,7 @@ test('Posts that waited for a Redis that restarts empty go out after the revocat
   for (const { heard } of witnesses) {
     const told: string[] = [];
     while (told.length < 4) told.push(await heard.until(isPost));
-    expect(told.sort()).toEqual([`kept meanwhile ${row}`, `kept waiting ${row}`, 'news meanwhile', 'news waiting']);
+    expect(told.toSorted()).toEqual([`kept meanwhile ${row}`, `kept waiting ${row}`, 'news meanwhile', 'news waiting']);
   }
   await closeAll([...readers, ...witnesses]);
 }, 30_000);
