@@ -267,6 +267,8 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
   }, 30_000);
 });
 
+const isPost = (message: string) => /waiting|meanwhile/.test(message);
+
 test('Posts that waited for a Redis that restarts empty go out after the revocations that it has lost', async () => {
   row++;
   const knowing = [here, fastify, overHttp2];
@@ -285,11 +287,11 @@ test('Posts that waited for a Redis that restarts empty go out after the revocat
   // It reads an empty history, and goes on.
   await heal([express]);
   using probe = new RedisProbe(redis.url);
-  let areOpen = false;
-  void Promise.all(witnesses.map(({ heard }) => heard.until((each) => each === 'news open'))).then(
-    () => (areOpen = true),
-  );
-  while (!areOpen) {
+  const shut = new Set(witnesses);
+  for (const witness of witnesses) {
+    void witness.heard.until((message) => message === 'news open').then(() => shut.delete(witness));
+  }
+  while (shut.size > 0) {
     await probe.redis.publish(`messaging:|${News.name}`, JSON.stringify({ pattern: News.name, data: 'news open' }));
   }
   const post = (text: string) => [
@@ -302,7 +304,6 @@ test('Posts that waited for a Redis that restarts empty go out after the revocat
   await heal(knowing);
 
   expect(await Promise.all(readers.map(({ closed }) => closed))).toEqual(readers.map(() => 'revoked'));
-  const isPost = (message: string) => /waiting|meanwhile/.test(message);
   expect(readers.map(({ heard }) => heard.pending.filter(isPost))).toEqual(readers.map(() => []));
   for (const { heard } of witnesses) {
     const told: string[] = [];
