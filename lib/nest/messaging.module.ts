@@ -268,11 +268,9 @@ export class MessagingModule
 
   /** Called by Nest while it still serves requests: accepts no more of them from new connections, and ends the event streams. */
   async beforeApplicationShutdown(): Promise<void> {
-    const drained = this.streams.drain(this.gateway?.leave());
-    // In the same turn, so that nobody comes back here; but after the sessions of HTTP/2 have been asked whether their clients are there:
-    // from Node 24 on, they are closed with the server, and a closed one does not ask.
+    this.streams.aboutToClose();
     stopListening(this.http);
-    await drained;
+    await this.streams.drain(this.gateway?.leave());
   }
 
   /** Called by Nest when it serves no more: closes the sessions and, when no other server needs this one any more, the transport. */

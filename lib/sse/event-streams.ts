@@ -100,6 +100,11 @@ export class EventStreams implements StreamContext {
     this.rotation.removed();
   }
 
+  /** To be called before the server stops listening, which comes before the streams end: who is told to come back must not come here. */
+  aboutToClose(): void {
+    this.http2Sessions.ask();
+  }
+
   /**
    * Ends all streams: each browser is told to come back after a time of its own, in the {@link returnWindow}. Resolves when the
    * ends have been handed to the network; readers that do not take theirs are cut off.

@@ -12,6 +12,7 @@ const MAX_SILENT_CHECKS = 5;
  */
 export class Http2Sessions {
   private readonly open = new Map<ServerHttp2Session, Socket>();
+  private isAsked = false;
 
   /** Remembers the session that a response belongs to, where it is one of HTTP/2. */
   note(response: RawResponse): void {
@@ -22,12 +23,16 @@ export class Http2Sessions {
     this.open.set(session, socket);
   }
 
+  /** Asks each client whether it is there. To be called before the server closes: from Node 24 on, that closes the sessions too. */
+  ask(): void {
+    for (const [session, socket] of this.open) cutOffIfSilent(session, socket);
+    this.isAsked = true;
+  }
+
   /** Lets each end when its streams have. Other requests of a session are answered before, unless its client is silent. */
   close(): void {
-    for (const [session, socket] of this.open) {
-      cutOffIfSilent(session, socket);
-      session.close();
-    }
+    if (!this.isAsked) this.ask();
+    for (const session of this.open.keys()) session.close();
   }
 }
 

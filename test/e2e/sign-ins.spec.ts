@@ -160,7 +160,8 @@ describe.each<[string, AdapterName, Type, SignIn]>([
 });
 
 test('A wrong password is answered 401', async () => {
-  await using running = await startApp({ imports: [SessionModule] });
+  // Its sessions are those of express-session.
+  await using running = await startApp({ imports: [SessionModule] }, { adapter: 'Express' });
   const response = await fetch(`${running.url}/sign-in`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
