@@ -60,6 +60,19 @@ describe('nest add', () => {
     expect(files.has('apps/shop/src/greetings/greetings.messages.ts')).toBe(true);
   });
 
+  it('finds the root module in the index of a folder', async () => {
+    const { files } = await apply({ 'src/main.ts': main('./root'), 'src/root/index.ts': MODULE });
+    expect(files.get('src/root/index.ts')).toContain(
+      "import { GreetingsModule } from '../greetings/greetings.module';",
+    );
+  });
+
+  it.each(['node_modules/some', 'dist', '.cache'])('is not kept from its work by what is in %s', async (folder) => {
+    const other = 'import { MessagingModule } from "nestjs-messaging";\nMessagingModule.forRoot()';
+    const { files } = await apply({ ...usual, [`src/${folder}/some.module.ts`]: other });
+    expect(files.get('src/app.module.ts')).toContain('MessagingModule.forRoot');
+  });
+
   it('imports files as the project does, by .js if it has no import yet and is an ES module', async () => {
     expect(await endings(usual)).toEqual([undefined, undefined]);
     expect(await endings({ ...usual, 'src/main.ts': main('./app.module.ts') })).toEqual(['.ts', '.ts']);

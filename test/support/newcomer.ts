@@ -1,0 +1,83 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Browser } from 'playwright-core';
+
+// What somebody new to the library does once `nest add` is through, in a project that is not part of this repository.
+
+/** Changes the main file from Express to Fastify as the documentation of Nest does. */
+export function useFastify(project: string): void {
+  const main = join(project, 'src/main.ts');
+  const text = readFileSync(main, 'utf8')
+    .replace('create(AppModule)', 'create<NestFastifyApplication>(AppModule, new FastifyAdapter())')
+    .replace(/^/, "import { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';\n");
+  writeFileSync(main, text);
+}
+
+// Prints the port that the server of an application got.
+const TELL_PORT = `import { Server } from 'node:net';
+const listen = Server.prototype.listen;
+Server.prototype.listen = function (...args) {
+  this.once('listening', () => console.log('PORT', this.address().port));
+  return listen.apply(this, args);
+};`;
+
+/** A built application in a process of its own. */
+export class RunningApplication implements Disposable {
+  private constructor(
+    private readonly child: ChildProcess,
+    readonly address: string,
+  ) {}
+
+  /** Starts `dist/main.js` on a free port. Resolves once it listens. */
+  static async start(project: string): Promise<RunningApplication> {
+    const tellPort = `data:text/javascript,${encodeURIComponent(TELL_PORT)}`;
+    const child = spawn(process.execPath, ['--import', tellPort, 'dist/main.js'], {
+      cwd: project,
+      env: { ...process.env, PORT: '0' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const said: string[] = [];
+    child.stderr.on('data', (data: Buffer) => said.push(data.toString()));
+    for await (const line of createInterface({ input: child.stdout })) {
+      said.push(line);
+      const [, port] = /^PORT (\d+)$/.exec(line) ?? [];
+      if (port !== undefined) {
+        child.stdout.resume();
+        return new RunningApplication(child, `http://localhost:${port}`);
+      }
+    }
+    throw new Error(`The application ended:\n${said.join('\n')}`);
+  }
+
+  [Symbol.dispose](): void {
+    this.child.kill('SIGKILL');
+  }
+}
+
+/** Posts a greeting in one window of the example, and gives what another one shows. */
+export async function greetInBrowser(browser: Browser, address: string, greeting: string): Promise<string> {
+  const context = await browser.newContext();
+  const [reader, writer] = [await context.newPage(), await context.newPage()];
+  await reader.addInitScript(showReadiness);
+  await reader.goto(`${address}/greetings`);
+  await reader.waitForSelector('[data-ready]');
+  await writer.goto(`${address}/greetings`);
+  await writer.fill('input', greeting);
+  await writer.click('button');
+  const text = await reader.textContent('li');
+  await context.close();
+  return text ?? '';
+}
+
+/** Marks the page, in which this runs, once its stream has begun. */
+function showReadiness(): void {
+  const Native = EventSource;
+  globalThis.EventSource = class extends Native {
+    constructor(url: string | URL) {
+      super(url);
+      this.addEventListener('messaging:ready', () => document.body.setAttribute('data-ready', ''));
+    }
+  };
+}
