@@ -138,7 +138,9 @@ const filesOf = (folder: string, ending: string) =>
     .map((file) => path.join(folder, file))
     .toSorted();
 
-const pages = ['README.md', ...filesOf('docs', '.md')].filter((file) => blocksOf(file).length > 0);
+const pages = ['README.md', ...filesOf('docs', '.md'), ...filesOf('lib', '.md')].filter(
+  (file) => blocksOf(file).length > 0,
+);
 const documents = pages.flatMap((file, index) => [document(file), ...filesIn(file, index)]);
 const examples = filesOf('lib', '.ts').flatMap(docstrings);
 
