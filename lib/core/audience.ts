@@ -19,14 +19,14 @@ import type { Transport } from './transport.js';
 const NO_OPTIONS: Readonly<ChannelOptions> = {};
 const MAX_HELD = 10_000;
 
-/** What this node has appended to a history. */
+/** A post that this node has appended to a history. */
 export interface Early {
   readonly payload: string;
   readonly channel: string;
   readonly position: Position;
 }
 
-/** Who listens on this node, to what, and how messages reach them, wherever these come from. */
+/** The listeners of this node, what they listen to, and how messages reach them from any origin. */
 export class Audience {
   readonly definitions: ChannelDefinitions;
   private readonly channels: ListenerRegistry;
@@ -35,8 +35,8 @@ export class Audience {
   private readonly early: Early[] = [];
 
   /**
-   * @param transport - is told which names are listened to
-   * @param histories - if channels keep theirs where other nodes append to them too
+   * @param transport - learns which names have listeners
+   * @param histories - present if channels keep histories that other nodes append to as well
    */
   constructor(
     types: TypeRegistry,
@@ -54,33 +54,33 @@ export class Audience {
     return this.dispatcher.current;
   }
 
-  /** Who listens to a channel; also the channel's place in the order of deliveries. */
+  /** The listeners of a channel; also the channel's place in the order of deliveries. */
   of(name: string): ListenerList | undefined {
     return this.channels.get(name);
   }
 
-  /** Who listens to a template. */
+  /** The listeners of a template. */
   ofTemplate(template: string): ListenerList | undefined {
     return this.channels.getTemplate(template);
   }
 
-  /** Whether anybody is subscribed to a name or template. */
+  /** Whether a name or template has a listener. */
   hears(subscription: string): boolean {
     return (this.of(subscription) ?? this.ofTemplate(subscription))?.interest !== undefined;
   }
 
-  /** Whether what comes through a subscription to a channel has a place in a history. */
+  /** Whether messages of this subscription to a channel have positions in a history. */
   keepsHistory(subscription: string, channel: string): boolean {
     const list = this.of(subscription) ?? this.ofTemplate(subscription);
     return list?.isOrdered === true || this.definitions.historyOf(channel) !== undefined;
   }
 
-  /** The class that messages of a name are of; `undefined`: any. */
+  /** The message class of a name; `undefined`: any message. */
   classOf(name: string, list: Partial<Pick<ListenerList, 'definition'>> | undefined): Class | undefined {
     return list?.definition === undefined ? this.definitions.classOf(name) : list.definition.type;
   }
 
-  /** What a channel keeps; `undefined`: nothing. */
+  /** The history options of a channel; `undefined`: it keeps no history. */
   historyOf(name: string, definition: ChannelDefinition | undefined): HistoryOptions | undefined {
     return definition === undefined ? this.definitions.historyOf(name) : definition.options.history;
   }
@@ -100,14 +100,14 @@ export class Audience {
     );
   }
 
-  /** Whether listeners are not ready yet, for whom posts are held. */
+  /** Whether posts are held for listeners that are not ready yet. */
   get isHolding(): boolean {
     return this.held !== undefined;
   }
 
   /**
-   * Takes what this node has appended while listeners were not ready: the broker may not have handed it to them, since they were
-   * not subscribed.
+   * Takes posts that this node appended while listeners were not ready. They were not subscribed then, so the broker may not have sent
+   * them these posts.
    */
   takeEarly(early: Early): void {
     this.hear(early);
@@ -123,13 +123,13 @@ export class Audience {
     return definition === undefined || definition === 'unclear' ? NO_OPTIONS : definition.options;
   }
 
-  /** Delivers what was posted on this node; see {@link Dispatcher.enqueue}. */
+  /** Delivers a post of this node; see {@link Dispatcher.enqueue}. */
   deliverPost(delivery: Delivery, list: ListenerList | undefined): void {
     if (this.held !== undefined) this.hold(this.held, delivery);
     this.dispatcher.enqueue(delivery, list);
   }
 
-  /** Delivers what came from another node; see {@link Dispatcher.enqueue}. */
+  /** Delivers a message of another node; see {@link Dispatcher.enqueue}. */
   deliver(delivery: Delivery): void {
     if (this.held !== undefined && delivery.position !== undefined) this.hold(this.held, delivery);
     this.dispatcher.enqueue(delivery, this.of(delivery.channel));
@@ -141,10 +141,10 @@ export class Audience {
   }
 
   /**
-   * Tells those who listen to a name or template that messages may be missing; see {@link Dispatcher.enqueueGap}.
+   * Tells the listeners of a name or template that messages may be missing; see {@link Dispatcher.enqueueGap}.
    *
    * @param position - from where the channel goes on, if it keeps a history
-   * @param channel - of a template, the only one of its channels where they may be missing, if it is one
+   * @param channel - for a template: the only one of its channels that may lack messages, if there is only one
    */
   tellGap(subscription: string, reason: GapReason, position?: Position, channel?: string): void {
     const list = this.of(subscription) ?? this.ofTemplate(subscription);
@@ -155,9 +155,9 @@ export class Audience {
   }
 
   /**
-   * What a listener to a channel listens to.
+   * Resolves a channel to what its listeners are registered for.
    *
-   * @throws MessagingError for what is no channel
+   * @throws MessagingError if the value is not a channel
    */
   heard(channel: AnyListenableChannel): Heard {
     if (!isChannel(channel)) {
@@ -177,7 +177,7 @@ export class Audience {
   heardUnder(name: string): Heard {
     const definition = this.definitions.of(name);
     if (definition === 'unclear') throw definedTwice(name);
-    // What comes from other servers is of its class, which nobody may have named here yet.
+    // Messages of other servers use its class, which this server may never have named.
     if (definition !== undefined) this.definitions.use(definition);
     return { channel: name, definition, segments: isTemplate(name) ? name.split('/') : undefined };
   }
@@ -186,7 +186,7 @@ export class Audience {
    * Makes a listener that is not called yet; {@link attach} registers it.
    *
    * @param label - what logs call it; the function's name otherwise
-   * @throws MessagingError for what is no channel or no function
+   * @throws MessagingError if the value is not a channel or not a function
    */
   prepare(channel: AnyListenableChannel, call: MessageListener<never>, session: Session, label?: string): Listener {
     assertListener(call);
@@ -198,13 +198,12 @@ export class Audience {
     const options = definition === 'unclear' ? undefined : definition?.options;
     this.channels.add(listener, options);
     listener.session.own(listener);
-    // Else those who are not ready would miss what is before the first message that the broker hands over.
+    // Otherwise listeners that are not ready would miss the messages before the first one that the broker sends.
     if (this.held !== undefined) for (const early of this.early) this.hear(early, listener.channel);
   }
 
   /**
-   * Keeps a copy of every post from now on for listeners that are not ready yet. They get them by
-   * {@link release}.
+   * Keeps a copy of every post from now on for listeners that are not ready yet. {@link release} delivers them.
    */
   holdPosts(): void {
     this.held ??= [];
@@ -212,8 +211,7 @@ export class Audience {
 
   /** Delivers the posts held to these prepared listeners, in the order of posting, then registers them. */
   release(listeners: readonly Listener[]): void {
-    // Posts that a listener makes meanwhile are appended to what is held, so that no listener sees them
-    // before the older ones.
+    // Posts that a listener makes meanwhile go to the end of the held posts, so that every listener sees the older ones first.
     const held = this.held ?? [];
     try {
       for (const delivery of held) {
@@ -230,7 +228,7 @@ export class Audience {
     for (const early of this.early.splice(0)) this.hear(early);
   }
 
-  /** What has been heard from the broker as well is delivered once. */
+  /** If the broker has sent the post as well, it is delivered once. */
   private hear({ payload, channel, position }: Early, only?: string): void {
     for (const subscription of this.channels.subscriptionsTo(channel)) {
       if (only !== undefined && subscription !== only) continue;

@@ -15,18 +15,18 @@ import { KnownTemplates, type TemplateMatch } from './known-templates.js';
 import { markClass } from './class-guard.js';
 import { Templates } from './templates.js';
 
-/** Nobody posts instances of these. */
+/** Nobody posts instances of these classes. */
 const PRIMITIVES: readonly unknown[] = [String, Number, Boolean];
 
-/** How many names are remembered with what decides about them. */
+/** How many names are kept with their decisions. */
 const MAX_DECIDED = 10_000;
 
 /**
- * The channel definitions that one application uses, and the one rule of what a name means: what is said of exactly that
- * name; where nothing is, what is said of the template that says most of it literally. Where two say different things with
- * equal right, it is unclear, and nobody guesses.
+ * The channel definitions that one application uses, and the one rule for what a name means: the definition of exactly that
+ * name counts; without one, that of its most literal template. If two equally literal templates disagree, the name is unclear and
+ * nothing is guessed.
  *
- * Definitions are held weakly: an application that defines channels as it goes must not fill the memory.
+ * Definitions are held weakly, so an application that keeps defining channels does not fill the memory.
  */
 export class ChannelDefinitions {
   private readonly byName = new Map<string, WeakRef<ChannelDefinition>>();
@@ -49,7 +49,7 @@ export class ChannelDefinitions {
 
   constructor(private readonly types: TypeRegistry) {}
 
-  /** How a channel, or a template as a whole, is defined; `unclear`: in several ways, of which this application uses none yet. */
+  /** The definition of a channel, or of a template as a whole. `unclear`: there are several, and this application uses none of them yet. */
   of(name: string): ChannelDefinition | 'unclear' | undefined {
     const exact = this.ofExactly(name);
     if (exact !== undefined) return exact;
@@ -57,17 +57,17 @@ export class ChannelDefinitions {
     return equals.length > 0 ? 'unclear' : template && this.ofExactly(template.name);
   }
 
-  /** Has a name or template decide about its channels although nothing may be defined under it. */
+  /** Makes a name or template decide about its channels even if it has no definition. */
   rule(name: string): void {
     this.ruled.add(name);
     this.deciding.add(name);
   }
 
-  /** What decides who may have a channel: its own name, or its most literal template; several if they are equally literal. */
+  /** The names that decide who may use a channel: its own, or its most literal template, or several equally literal ones. */
   decidersOf(name: string): readonly TemplateMatch[] {
     if (!isTemplate(name) && (this.ruled.has(name) || this.ofExactly(name) !== undefined))
       return [{ name, params: {} }];
-    // What a source sends is defined by nobody; its name says it all.
+    // The channel of a source has no definition; its name says everything.
     const segments = name.split('/');
     const source = sourceOfChannel(segments);
     if (source === undefined) return this.deciding.mostLiteral(name);
@@ -76,9 +76,8 @@ export class ChannelDefinitions {
   }
 
   /**
-   * Whether a template, and nothing else, decides who may have a channel. Then the channel belongs to the template as a
-   * whole; one with a definition or an authorizer of its own, or of a more literal template, does not. Asked for each
-   * message, so what was found is kept.
+   * Whether a template alone decides who may use a channel. If so, the channel belongs to the template as a whole. A channel with a
+   * definition or an authorizer of its own, or of a more literal template, does not. Called for each message, so results are kept.
    */
   decides(template: string, name: string): boolean {
     const version = declaredChannelNames().length + this.ruled.size;
@@ -94,10 +93,9 @@ export class ChannelDefinitions {
   }
 
   /**
-   * The class that the messages of a name are of, by the definitions that this application uses. Asked for each message, so
-   * what was found is kept.
+   * The class of a name's messages, by the definitions that this application uses. Called for each message, so results are kept.
    *
-   * @returns `undefined` where they may be anything, and where definitions disagree with equal right
+   * @returns `undefined` if messages may be of any class, and if equally literal definitions disagree
    */
   classOf(name: string): Class | undefined {
     if (!this.hasClasses) return undefined;
@@ -109,7 +107,7 @@ export class ChannelDefinitions {
     return type;
   }
 
-  /** What a channel keeps; `undefined`: nothing. Asked for each post that names its channel, so what was found is kept. */
+  /** The history options of a channel; `undefined`: it keeps no history. Called for each post by name, so results are kept. */
   historyOf(name: string): HistoryOptions | undefined {
     if (!declaredHistories()) return undefined;
     const version = declaredChannelNames().length + this.uses;
@@ -125,7 +123,7 @@ export class ChannelDefinitions {
   }
 
   /**
-   * @throws ConfigurationError where the name has another definition, or the name of its message class another class
+   * @throws ConfigurationError if the name has another definition, or its message class shares its wire name with another class
    */
   use(definition: ChannelDefinition): void {
     if (this.known.has(definition)) return;
@@ -157,7 +155,7 @@ export class ChannelDefinitions {
     return equals.every(({ type }) => type === template?.type) ? template?.type : undefined;
   }
 
-  /** By this application, or, where it has not used it yet, by the one definition that there is. */
+  /** The definition that this application uses or, before it uses one, the only definition there is. */
   private ofExactly(name: string): ChannelDefinition | 'unclear' | undefined {
     const used = this.byName.get(name)?.deref();
     if (used !== undefined) return used;
@@ -166,7 +164,7 @@ export class ChannelDefinitions {
   }
 }
 
-/** What to throw for a name that is {@link ChannelDefinitions.of | unclear}. */
+/** The error for an {@link ChannelDefinitions.of | unclear} name. */
 export function definedTwice(name: string): ConfigurationError {
   return new ConfigurationError(
     `Channel ${quote(name)} is defined twice, in different ways; define it once and import it where it is used`,

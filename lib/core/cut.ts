@@ -2,22 +2,21 @@ import type { LogEntry, LogMessage } from './channel-log.js';
 import { randomNumber } from './random-number.js';
 import type { SerialVector } from './serial-vector.js';
 
-/** More cuts of one log are not kept at once. */
+/** How many cuts one log keeps at once. */
 const MAX_CUTS = 1_000;
 
 /**
- * Which of this node's entries are for clients that come from another log. It stands for one answer, however many clients
- * wait for that. Entries up to {@link from} never are: the other log had them all.
+ * Decides which of this node's entries a client from another log still needs. It stands for one answer, shared by all clients that
+ * wait for that answer. Clients never need entries up to {@link from}: the other log had all of them.
  */
 export class Cut {
   /**
    * @param node - this node
-   * @param from - how far this log had come when the question was asked, or before. The subscription had been registered when
-   *   it was asked
-   * @param to - how far it had come when the answer came, or what stands for it: if the other node does not answer, a
-   *   question of this node to itself that comes back through its subscription
-   * @param vector - how far the other log had come, for each poster, when it was read; without it, or if it has forgotten
-   *   something, an entry up to `to` cannot be compared with what the client has read
+   * @param from - how far this log had come when the question was asked, or before. The subscription was registered by then
+   * @param to - how far it had come when the answer arrived. If the other node does not answer: when a question of this node to itself
+   *   came back through its subscription
+   * @param vector - how far each poster's messages had reached the other log when it was read. Without it, or if it has forgotten
+   *   something, entries up to `to` cannot be compared with those that the client has read
    * @param asked - how far this log had come when the question that was answered was sent, and this node heard everything. What
    *   this node had lost by then, the other one has, or has told of
    */

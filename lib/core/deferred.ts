@@ -1,4 +1,4 @@
-/** A promise together with what settles it. */
+/** A promise with the functions that settle it. */
 export class Deferred<T = void> {
   resolve!: (value: T | PromiseLike<T>) => void;
   reject!: (error: unknown) => void;

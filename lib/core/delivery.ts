@@ -2,30 +2,30 @@ import type { Codec, EncodedMessage } from '../protocol/codec.js';
 import type { Envelope } from '../protocol/envelope.js';
 import type { Position } from '../protocol/position.js';
 
-/** Where messages come from; one for all that are posted here, since each word of a delivery costs every post. */
+/** Where a message comes from. All local posts share one instance, since each word of a delivery makes every post slower. */
 export interface Origin {
   /** How it came to this node's listeners. */
   readonly origin: 'local' | 'global';
   readonly node: string;
-  /** Whether this node has posted it, and got it back with its place in a history. */
+  /** Whether this node posted it and got it back with its position in a history. */
   readonly isOwn?: boolean | undefined;
   readonly codec: Codec;
-  /** Tells a message of another node from the others of that node. */
+  /** Distinguishes a message of another node from the others of that node. */
   readonly serial?: number | undefined;
-  /** What another node wrote, which is what everybody is to read. */
+  /** The envelope as another node wrote it; readers get exactly this text. */
   readonly envelope?: Envelope | undefined;
-  /** Its place in the history of the channel. */
+  /** Its position in the history of the channel. */
   readonly position?: Position | undefined;
   /** Whether it was read from the history for one reader. */
   readonly replayed?: boolean | undefined;
 }
 
-/** What is made of one message for many receivers; each filled by the first that needs it. */
+/** Forms of one message that many receivers share. The first receiver that needs a form makes it. */
 interface Forms {
   encoded: EncodedMessage | undefined;
-  /** As an event for whoever reads one channel. */
+  /** The event for all readers of a single channel. */
   frame: unknown;
-  /** Tells it from the others that this node has published. */
+  /** Distinguishes it from the other messages that this node has published. */
   serial: number | undefined;
   /** See {@link Origin.position}. */
   position: Position | undefined;
@@ -41,13 +41,13 @@ export class Delivery {
     private readonly from: Origin,
     /** Milliseconds since 1970. */
     readonly postedAt: number,
-    /** How many posts led to this one, each made by a listener of the one before. */
+    /** How many posts led to this one, each made by a listener of the previous one. */
     readonly depth: number,
-    /** The template whose listeners alone are meant; all listeners of the channel otherwise. */
+    /** The template whose listeners alone get it; otherwise all listeners of the channel. */
     readonly template?: string,
   ) {}
 
-  /** How it came to this node's listeners: when it was posted, or by the transport. */
+  /** Whether it came from a post on this node or by the transport. */
   get origin(): 'local' | 'global' {
     return this.from.origin;
   }
@@ -57,36 +57,39 @@ export class Delivery {
     return this.from.origin === 'local' || this.from.isOwn === true;
   }
 
-  /** The id of the node it was posted on; empty where a part that is not of this library sent it. */
+  /** The id of the node that posted it; empty if the sender does not use this library. */
   get node(): string {
     return this.from.node;
   }
 
-  /** Tells it from the others that its node has published; none if it stayed on this node, or a foreign part posted it. */
+  /**
+   * Distinguishes it from other messages that its node published. Absent if it stayed on this node, or its sender does not use this
+   * library.
+   */
   get serial(): number | undefined {
     return this.from.serial ?? this.made?.serial;
   }
 
-  /** Its place in the history of the channel; none if that keeps none. */
+  /** Its position in the history of the channel; absent if the channel keeps no history. */
   get position(): Position | undefined {
     return this.from.position ?? this.made?.position;
   }
 
-  /** Whether it was read from the history for one reader, instead of heard. */
+  /** Whether it was read from the history for one reader. */
   get replayed(): boolean {
     return this.from.replayed === true;
   }
 
-  /** What has been made of the message, so that it is made once. */
+  /** The forms of the message, each made once. */
   get forms(): Forms {
     return (this.made ??= { encoded: undefined, frame: undefined, serial: undefined, position: undefined });
   }
 
   /**
-   * The message as text: as it was when the first asked; one of another node as that node has written it, so that no
-   * rule of its class is applied twice.
+   * The message as text, encoded when it is first needed. A message of another node keeps the text of that node, so that no rule of its
+   * class applies twice.
    *
-   * @throws UnserializableError with the path to what cannot travel
+   * @throws UnserializableError with the path to the value that cannot be sent
    */
   get encoded(): EncodedMessage {
     return (this.forms.encoded ??= encodedIn(this.from.envelope) ?? this.from.codec.encode(this.message));

@@ -13,21 +13,21 @@ import type { Reporter } from './reporter.js';
 import type { Session } from './session.js';
 
 const NO_LISTS: readonly ListenerList[] = [];
-// How many deliveries may stand on the stack, each begun by a listener of the one before: some 40 kB of the stack's
-// megabyte, so that nearly all of it is for what listeners do themselves.
+// How many deliveries may be on the stack, each started by a listener of the previous one. They take about 40 kB of the stack's
+// megabyte, which leaves nearly all of it to the listeners.
 const MAX_NESTED = 32;
 
 /**
- * Calls listeners, each isolated from the failures of the others. The messages of one channel reach them one after the
- * other, each all of its listeners; those that a listener posts to other channels at once, inside its call, as long as the
- * end of the stack is far.
+ * Calls listeners, each isolated from the failures of the others. Messages of one channel are delivered one after the other, each to
+ * all of its listeners. Posts that a listener makes to other channels are delivered at once, inside its call, unless the stack is
+ * too deep.
  */
 export class Dispatcher {
   /** The message whose listeners are being called right now. */
   current: Delivery | undefined = undefined;
-  /** How many deliveries stand on the stack. */
+  /** How many deliveries are on the stack. */
   private nested = 0;
-  /** The lists that have messages left over, in order: the first leads to the others. */
+  /** The lists with leftover messages, in order: each links to the next. */
   private firstLeftOver: ListenerList | undefined = undefined;
   private lastLeftOver: ListenerList | undefined = undefined;
 
@@ -37,11 +37,11 @@ export class Dispatcher {
   ) {}
 
   /**
-   * Delivers now; or after the message of the same channel that is being delivered; or, if too many deliveries stand on
-   * the stack, when all of them have ended.
+   * Delivers now; or after the current message of the same channel; or, if too many deliveries are on the stack, when all of them have
+   * ended.
    */
   enqueue(delivery: Delivery, known: ListenerList | undefined): void {
-    // Gaps that have not been told yet come before it, those of templates too.
+    // Pending gaps come before it, those of templates too.
     if (this.firstLeftOver !== undefined && this.nested === 0) {
       this.deliverLeftOver();
       known = this.channels.get(delivery.channel);
@@ -60,7 +60,7 @@ export class Dispatcher {
     if (list.waiting.length === 0) {
       this.run(list, delivery);
     } else {
-      // Behind what was left over of the same channel.
+      // After the leftover messages of the same channel.
       list.wait(delivery);
       this.run(list, undefined);
     }
@@ -68,13 +68,13 @@ export class Dispatcher {
   }
 
   /**
-   * Tells the listeners of a channel or template of a gap: after the messages that came before it, never within a delivery
-   * or within the call that tells of the loss. Losses of one reason with no message between them are told as one.
+   * Tells the listeners of a channel or template about a gap: after the earlier messages, never within a delivery or within the call that
+   * reports the loss. Losses with one reason and no message between them are reported as one.
    */
   enqueueGap(gap: WaitingGap, list: ListenerList): void {
     if (!list.all.some(hearsOfGaps)) return;
     list.waitGap(gap);
-    // Otherwise its turn comes when the message being delivered has reached every listener.
+    // Otherwise its turn comes when the current message has reached every listener.
     if (list.isBusy || list.isLeftOver) return;
     this.leaveOver(list);
     if (this.nested === 0) queueMicrotask(this.deliverLeftOver);
@@ -83,7 +83,7 @@ export class Dispatcher {
   /**
    * Calls one listener, whether or not it is in a list.
    *
-   * @param tap - is given it if the library listens: the listener's, or what it has in its place
+   * @param tap - receives the delivery if the listener belongs to the library: the listener's own tap, or a substitute
    */
   deliver(delivery: Delivery, listener: Listener, tap: Tap | undefined): void {
     if (!this.isFor(delivery, listener.definition?.type)) return;
@@ -96,7 +96,7 @@ export class Dispatcher {
     }
   }
 
-  /** Delivers a message, then those that wait. Whatever that fails with, the list can be used afterwards. */
+  /** Delivers a message, then the waiting ones. The list stays usable whatever fails. */
   private run(list: ListenerList, delivery: Delivery | undefined): void {
     const outer = this.current;
     list.isBusy = true;
@@ -105,7 +105,7 @@ export class Dispatcher {
       if (delivery !== undefined) this.toAudience(delivery, list);
       if (list.waiting.length > 0) this.deliverWaiting(list);
     } catch (error) {
-      // Listeners' errors do not come here; that of a full stack does, where the next call would fail as well.
+      // Listeners' errors never get here. A stack overflow does, and then the next call would fail as well.
       this.current = outer;
       this.nested--;
       list.isBusy = false;
@@ -144,13 +144,13 @@ export class Dispatcher {
   };
 
   /**
-   * Calls those whom a message is for. What comes from the transport comes once for each subscription that
-   * it matches, and each time is for the listeners of that one subscription.
+   * Calls the listeners that a message is for. The transport hands over a message once for each matching subscription, and each time only
+   * the listeners of that subscription are called.
    */
   private toAudience(delivery: Delivery, list: ListenerList): void {
     this.current = delivery;
     const { template } = delivery;
-    // The list of a message that comes by a template alone may be there for this message only: nothing is kept in it.
+    // If the message arrived through a template only, this list may exist only for this message, so nothing is cached in it.
     const templates = template === undefined ? this.channels.templatesOf(list) : NO_LISTS;
     if (templates.length > 0 && delivery.origin === 'local') {
       const lists = [list, ...templates].filter((each) => this.isFor(delivery, each.definition?.type));
@@ -163,7 +163,7 @@ export class Dispatcher {
     else this.walk(delivery, audience);
   }
 
-  /** Whether a message may go to listeners of a class; those of a template may have another one than the channel. */
+  /** Whether listeners of a class may get a message; a template may have another class than the channel. */
   private isFor(delivery: Delivery, type: Class | undefined): boolean {
     if (type === undefined || isInstance(delivery.message, type)) return true;
     this.reporter.messageRejected({ channel: delivery.channel, error: notCarried(delivery.message, type) });
@@ -183,7 +183,7 @@ export class Dispatcher {
     }
   }
 
-  /** Calls the listeners of a list without taps. */
+  /** Calls the listeners of a list that has no taps. */
   private walk(delivery: Delivery, list: ListenerList): void {
     const listeners = list.all;
     const { length } = listeners;
@@ -194,13 +194,13 @@ export class Dispatcher {
     for (let index = 0; index < length; index++) {
       const listener = listeners[index]!;
       if (listener.closed) continue;
-      // What a context tells depends on the listener by its session and template alone; making one for
-      // each listener was a third of the cost of a post to 1,000 listeners (bench/local.ts).
+      // A context depends only on the listener's session and template. Making one for each listener was a third of the cost of a post to
+      // 1,000 listeners (bench/local.ts).
       if (context === undefined || listener.session !== session || listener.segments !== segments) {
         context = new MessageContext(delivery, listener);
         ({ session, segments } = listener);
       }
-      // The body of `call`, written out: a tenth of the cost of a post to 10 listeners (bench/local.ts).
+      // Inlines `call`: a tenth of the cost of a post to 10 listeners (bench/local.ts).
       try {
         const result = listener.call(message as never, context);
         if (typeof result === 'object' && result !== null) this.follow(result, delivery, listener, context);
@@ -210,7 +210,7 @@ export class Dispatcher {
     }
   }
 
-  /** Apart from {@link walk}, where looking for taps costs a tenth of a post to 1,000 listeners (bench/local.ts). */
+  /** Separate from {@link walk}, where checking for taps would cost a tenth of a post to 1,000 listeners (bench/local.ts). */
   private walkWithTaps(delivery: Delivery, list: ListenerList): void {
     const listeners = list.all;
     const { length } = listeners;
@@ -269,7 +269,7 @@ export class Dispatcher {
     }
   }
 
-  /** Tells of a promise's rejection. */
+  /** Reports the rejection of a promise. */
   private follow(result: object, delivery: Delivery, listener: Listener, context: MessageContext | undefined): void {
     if (!isThenable(result)) return;
     void reportRejection(result, (error) => this.failed(error, delivery, listener, context));

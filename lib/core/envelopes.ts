@@ -2,9 +2,9 @@ import type { Signatures } from './signatures.js';
 
 /** How the envelopes of a node are written and read. */
 export interface Envelopes {
-  /** What those of this node begin with. */
+  /** The beginning of every envelope of this node. */
   readonly prefix: string;
-  /** How long one may be. */
+  /** How long an envelope may be. */
   readonly maxMessageBytes: number;
   readonly signatures: Signatures;
 }

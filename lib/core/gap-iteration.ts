@@ -1,21 +1,20 @@
 import { Iteration, type IterateOptions } from '../protocol/iteration.js';
 
-/** What runs when everything before it has been taken. */
+/** A function that runs when the loop has taken everything before it. */
 class Turn {
   constructor(readonly run: () => void) {}
 }
 
-/** An iteration whose loop is told of gaps in their place among the messages. */
+/** An iteration that reports gaps in their place among the messages. */
 export class GapIteration<T> extends Iteration<T> {
-  /** Stands where messages were dropped. */
+  /** Marks the place of dropped messages. */
   readonly #dropped: Turn | undefined;
   #turns = 0;
   #wanted: (() => void) | undefined = undefined;
 
   /**
    * @param leave - called when no more messages are wanted
-   * @param dropped - called when the loop comes to where messages were dropped; once for those that followed each other.
-   *   Must not throw
+   * @param dropped - called when the loop reaches the place of dropped messages; once for a row of them. Must not throw
    */
   constructor(options: IterateOptions | undefined, channel: string, leave: () => void, dropped?: () => void) {
     super(options, channel, leave);
@@ -44,7 +43,7 @@ export class GapIteration<T> extends Iteration<T> {
   }
 
   /**
-   * Runs a function when the loop has taken all messages that have come before: at once if it waits for one.
+   * Runs a function when the loop has taken all earlier messages: at once if it is waiting for one.
    *
    * @param run - must not throw
    */

@@ -2,27 +2,27 @@ import type { Position } from '../protocol/position.js';
 import type { Delivery } from './delivery.js';
 import type { Gap } from './gap.js';
 
-/** Passes on the messages of streams. It is told of more, since operators carry messages alone. */
+/** Passes on the messages of streams. Operators carry only messages, so it learns of everything else here. */
 export interface GapReader {
-  /** Of a loss. */
+  /** Called for a loss. */
   gap(gap: Gap): void;
-  /** That it subscribes to a channel with history. @returns whom to tell of its messages; `undefined`: nobody */
+  /** Called when it subscribes to a channel with history. @returns the follower of its messages; `undefined`: none */
   follow?(channel: string): Following | undefined;
 }
 
 /** Follows the messages of a subscription to a channel with history. */
 export interface Following {
-  /** Where the subscription begins, whatever it was made with. */
+  /** The position where the subscription begins, whatever its options say. */
   readonly after: Position | undefined;
   /** A message goes to the subscriber now. */
   begin(delivery: Delivery): void;
-  /** It has gone there. */
+  /** The message has reached the subscriber. */
   end(): void;
-  /** It has had the past, if it began there. @param position - where the channel was, if there was no message before */
+  /** The subscriber has the past, if it began there. @param position - of the channel, if there was no earlier message */
   arrived(position: Position): void;
-  /** Whether the subscriber can take more at once. */
+  /** Whether the subscriber can take more right now. */
   readonly keepsUp: boolean;
-  /** Resolves when the subscriber has taken what it was given. */
+  /** Resolves when the subscriber has taken everything it was given. */
   drained(): Promise<void>;
   /** The subscription has ended. */
   close(): void;

@@ -13,9 +13,9 @@ export interface Gap {
 /** Told once of each loss, in its place among the messages; see `ListenOptions.onGap`. */
 export type GapListener = (gap: Gap) => unknown;
 
-/** A gap that waits for its turn. */
+/** A gap that waits to be reported. */
 export interface WaitingGap {
   readonly gap: Gap;
-  /** The only channels of the template that lack something, if it is not known that all may; more are added. */
+  /** The channels of the template that lack something; more may be added. Absent if any of its channels may. */
   readonly channels: Set<string> | undefined;
 }

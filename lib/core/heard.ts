@@ -2,8 +2,8 @@ import { filter, firstValueFrom, from, merge } from 'rxjs';
 import type { Hub } from './hub.js';
 
 /**
- * Resolves once nothing that other servers send to these listeners can be missed. Does not wait for a
- * broker that cannot be reached, or is not connected to yet: this server goes on without the others.
+ * Resolves once these listeners cannot miss anything that other servers send. Does not wait for a broker that is unreachable or not yet
+ * connected: this server works without the others then.
  */
 export async function whenHeard(hub: Hub, listeners: readonly { readonly ready: Promise<void> }[]): Promise<void> {
   const heard = from(Promise.all(listeners.map(({ ready }) => ready)));

@@ -8,36 +8,36 @@ import { inTime } from './in-time.js';
 import { MissedChannels, type MissedOutput } from './missed-channels.js';
 import { OrderedChannel, type OrderedOutput } from './ordered-channel.js';
 
-/** How long a channel has been quiet when its position is compared with that of the store, at least. In milliseconds. */
+/** How long a channel must be quiet before its position is compared with that of the store. In milliseconds. */
 const QUIET_MS = 10_000;
 /** How many positions are asked for at once. */
 const BATCH = 200;
-/** Where what is heard goes. */
+/** Where received messages go. */
 export interface HistoriesOutput extends OrderedOutput {
-  /** Messages of channels of a template may be missing, and it cannot be known of which. */
+  /** Messages of a template's channels may be missing, and it cannot be known of which ones. */
   lost(template: string): void;
 }
 
-/** After this long positions that could not be known are asked for again. In milliseconds. */
+/** How long to wait before asking again for positions that could not be read. In milliseconds. */
 const RETRY_MS = 500;
-/** Of so many channels of a template it is known how far they have come; of the first ones it is forgotten then. */
+/** How many channels of a template are tracked. Beyond that, the oldest are forgotten. */
 const MAX_CHANNELS = 100_000;
 
 /**
- * What this node hears of channels with history: each message of each subscription once and in the order of offsets. What it
- * did not hear is read from the store before what comes after it is delivered.
+ * Orders the messages of channels with history on this node: each subscription gets each message once and in the order of offsets.
+ * Messages that this node did not hear are read from the store before later ones are delivered.
  */
 export class Histories {
   private readonly subscriptions = new Map<string, HeardChannels>();
-  /** Channels that were just subscribed to: the store is asked for their positions. */
+  /** New subscriptions, whose positions are requested from the store. */
   private readonly beginnings = new Map<string, Deferred>();
-  /** Those that may have missed something. */
+  /** Channels that may have missed something. */
   private readonly doubted = new Set<OrderedChannel>();
-  /** The next time that positions are asked for. */
+  /** The next request for positions. */
   private asking: NodeJS.Immediate | NodeJS.Timeout | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
-  /** Of templates. */
+  /** Losses of templates. */
   private readonly missed: MissedChannels;
 
   constructor(
@@ -51,11 +51,11 @@ export class Histories {
   }
 
   /**
-   * A channel, or all channels of a template, are subscribed to.
+   * Starts to listen to a channel, or to all channels of a template.
    *
-   * @param interest - resolves when that is so at the broker
-   * @returns resolves when nothing that is posted from now on can be missing, also if the link breaks before anything is
-   *   heard; or when nobody is subscribed any more. Never rejects
+   * @param interest - resolves when the broker has the subscription
+   * @returns resolves when no later post can be missed, even if the link breaks before anything is heard; or when nobody is subscribed any
+   *   more. Never rejects
    */
   async listen(subscription: string, interest: Promise<void>): Promise<void> {
     const heard = this.subscribe(subscription);
@@ -70,7 +70,7 @@ export class Histories {
   }
 
   /**
-   * From where the listeners of a channel that is subscribed to hear all, without a hole.
+   * Resolves with the position after which the listeners of a subscribed channel hear every message.
    *
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
@@ -81,7 +81,7 @@ export class Histories {
     return this.begin(name, position!);
   }
 
-  /** Nobody is subscribed any more. */
+  /** Called when nobody is subscribed any more. */
   forget(subscription: string): void {
     const heard = this.subscriptions.get(subscription);
     for (const channel of heard?.byName.values() ?? []) this.drop(channel);
@@ -91,21 +91,21 @@ export class Histories {
     this.endBeginning(subscription);
   }
 
-  /** Takes what a transport hands over with a position, for a subscription that somebody listens to. */
+  /** Takes a payload with a position from the transport, for a subscription that has listeners. */
   receive(payload: string, subscription: string, channel: string, position: Position): void {
     this.channelOf(subscription, channel).receive(payload, position);
   }
 
   /**
-   * A subscription was not heard for a while.
+   * Called when a subscription was not heard for a while.
    *
    * @param forMs - see `TransportLoss`
-   * @returns whether all that may be missing will be found, or told
+   * @returns whether all messages that may be missing will be found, or reported as a gap
    */
   lost(subscription: string, forMs?: number): boolean {
     const heard = this.subscriptions.get(subscription);
     if (heard === undefined) return false;
-    // Nothing was promised yet, and the beginning will be asked for when the link is there.
+    // Nothing has been promised yet; the beginning is read when the link is back.
     let isKnown = this.beginnings.has(subscription);
     for (const [name, channel] of heard.byName) {
       if (channel.position === undefined) continue;
@@ -119,7 +119,7 @@ export class Histories {
   }
 
   /**
-   * Waits until nothing is missing that is being looked for of a subscription. Never rejects.
+   * Waits until all missing messages of a subscription that are being read have arrived. Never rejects.
    *
    * @returns `false` if that takes longer than `ms`
    */
@@ -136,7 +136,7 @@ export class Histories {
     );
   }
 
-  /** Whether the subscription to a channel has come so far, and no further. Nothing after that will be missing. */
+  /** Whether the subscription to a channel is exactly at a position. If so, no later message will be missing. */
   hasHeard(name: string, position: Position): boolean {
     if (!this.subscriptions.has(name)) return false;
     const channel = this.channelOf(name, name);
@@ -198,7 +198,7 @@ export class Histories {
     this.asking ??= setImmediate(() => void this.findPositions());
   }
 
-  /** Of channels that begin, and of those that may have missed something. */
+  /** Reads the positions of new channels, and of those that may have missed something. */
   private async findPositions(): Promise<void> {
     const doubted = byName(this.doubted);
     const begun = [...this.beginnings.keys()].filter((name) => !isTemplate(name));
@@ -218,7 +218,7 @@ export class Histories {
     else this.asking = setTimeout(() => void this.findPositions(), RETRY_MS).unref();
   }
 
-  /** Of templates. @returns whether all is known */
+  /** Looks for losses of templates. @returns whether everything is known */
   private async findMissed(): Promise<boolean> {
     try {
       const templates = [...this.beginnings.keys()].filter(isTemplate);
@@ -231,7 +231,7 @@ export class Histories {
       await this.missed.find();
       return true;
     } catch {
-      // The link is away, which the status tells.
+      // The link is down, as the status shows.
       return false;
     }
   }
@@ -241,17 +241,17 @@ export class Histories {
     this.beginnings.delete(name);
   }
 
-  /** A channel that is subscribed to has come so far. @returns from where its listeners hear all */
+  /** Sets the position of a subscribed channel. @returns the position after which its listeners hear every message */
   private begin(name: string, position: Position): Position {
     if (!this.subscriptions.has(name)) return position;
     const channel = this.channelOf(name, name);
     const last = channel.beginAt(position);
-    // What was appended before the broker knew of the subscription was heard from nobody.
+    // Nobody heard the posts that were appended before the broker knew of the subscription.
     if (last.epoch !== position.epoch || last.offset < position.offset) channel.check();
     return last;
   }
 
-  /** Looks whether something was published that this node has not heard, without knowing of a loss. */
+  /** Checks whether something was published that this node has not heard, although no loss was reported. */
   private async compare(): Promise<void> {
     const before = performance.now() - QUIET_MS;
     const all = [...this.subscriptions.values()].flatMap(({ byName: channels }) => [...channels.values()]);
@@ -264,7 +264,7 @@ export class Histories {
   }
 
   /**
-   * Asks for positions in turn, so that many channels hold up nobody.
+   * Asks for positions in batches, so that many channels delay nobody.
    *
    * @returns whether all are known
    */
@@ -275,7 +275,7 @@ export class Histories {
         const positions = await this.store.positions(part);
         part.forEach((name, index) => this.isClosed || tell(name, positions[index]!));
       } catch {
-        // The link is away, which the status tells.
+        // The link is down, as the status shows.
         return false;
       }
     }
@@ -283,7 +283,7 @@ export class Histories {
   }
 }
 
-/** A name may be of several subscriptions. */
+/** One name may belong to several subscriptions. */
 function byName(channels: Iterable<OrderedChannel>): Map<string, OrderedChannel[]> {
   const found = new Map<string, OrderedChannel[]>();
   for (const channel of channels) {
@@ -294,17 +294,17 @@ function byName(channels: Iterable<OrderedChannel>): Map<string, OrderedChannel[
   return found;
 }
 
-/** Servers that have started together do not ask together. */
+/** Spread, so that servers that started together do not ask at the same time. */
 function nextCheckMs(): number {
   return QUIET_MS * (0.75 + Math.random() / 2);
 }
 
-/** Why messages of a history are missing, as it is told to listeners. */
+/** The reason for missing messages of a history, as reported to listeners. */
 export function gapReasonOf(failure: ReadFailure): 'trimmed' | 'epoch' {
   return failure === 'trimmed' ? 'trimmed' : 'epoch';
 }
 
-/** What to say of a channel with history over a transport that keeps none. */
+/** The error text for a channel with history over a transport without one. */
 export function keepsNone(channel: string): string {
   return `Channel "${channel}" has the option "history", but the transport of this application keeps no histories; use Redis, or leave out the option`;
 }

@@ -42,30 +42,30 @@ export type { DeliveriesRead } from './replay.js';
 const MAX_READS = 16;
 
 /**
- * The messaging engine of one node: its {@link Audience}, what goes out by {@link Outbound} and what comes in by
- * {@link Inbound}, and the sessions that listeners belong to.
+ * The messaging engine of one node: its {@link Audience}, its {@link Outbound} and {@link Inbound} messages, and the sessions of its
+ * listeners.
  */
 export class Hub implements PastReader {
-  /** Tells this node from others. */
+  /** Distinguishes this node from others. */
   readonly node = randomUUID();
   readonly types = new TypeRegistry();
   readonly codec: Codec;
-  /** Where failures are told that have no caller. */
+  /** Receives failures that have no caller. */
   readonly reporter: Reporter;
   readonly sessions: Sessions;
-  /** The session of what belongs to the application, not to a request; ends with {@link retire}, or with the hub. */
+  /** The session of the application itself, not of a request; ends with {@link retire}, or with the hub. */
   readonly root: Session;
-  /** The session of what the library itself listens to; ends with the hub. */
+  /** The session of the library's own listeners; ends with the hub. */
   readonly own: Session;
   private readonly transport: Transport | undefined;
   private readonly audience: Audience;
   private readonly outbound: Outbound;
   private readonly inbound: Inbound;
-  /** What comes from other nodes, and from histories, passes here. */
+  /** Messages of other nodes, and entries of histories, pass through here. */
   readonly gate: InboundGate;
   readonly outboundCheck: OutboundCheck;
   private readonly histories: Histories | LocalHistoryStore | undefined;
-  /** What listeners are given before they hear what is posted, as long as they have not begun. */
+  /** Replays of listeners that have not begun: the earlier messages that they get before new ones. */
   private readonly replays = new WeakMap<Listener, Replay>();
   private readonly reads = new AtOnce(MAX_READS);
   private subscriber: GapReader | undefined = undefined;
@@ -97,12 +97,12 @@ export class Hub implements PastReader {
     this.gate.attach(this.inbound);
   }
 
-  /** How channels are defined. */
+  /** The definitions of channels. */
   get definitions(): ChannelDefinitions {
     return this.audience.definitions;
   }
 
-  /** How the link to the other nodes is; without a transport always ready. */
+  /** The state of the link to the other nodes; always ready without a transport. */
   get status(): Observable<TransportStatus> {
     return isolateObservable(this.transport?.status ?? of<TransportStatus>({ state: 'ready' }), (error) =>
       this.reporter.callbackFailed({ callback: 'A subscriber of the status', error }),
@@ -114,18 +114,18 @@ export class Hub implements PastReader {
     return this.transport?.hearers?.(name);
   }
 
-  /** Whether any node hears a name; `undefined`: that cannot be known now. */
+  /** Whether any node hears a name; `undefined`: unknown at the moment. */
   async isHeard(name: string): Promise<boolean | undefined> {
     const count = await this.hearers(name);
     return count === undefined ? undefined : count > 0;
   }
 
-  /** See {@link Transport.catchUp}; at once if messages of all nodes come in one order. */
+  /** See {@link Transport.catchUp}. Resolves at once if messages of all nodes come in one order. */
   async catchUp(): Promise<boolean> {
     return (await this.transport?.catchUp?.()) ?? true;
   }
 
-  /** Resolves when a name that is listened to is heard: at once, unless the link has been interrupted. */
+  /** Resolves when the listeners of a name hear it: at once, unless the link was interrupted. */
   async whenHeard(name: string): Promise<void> {
     await this.transport?.subscribe(name);
   }
@@ -146,12 +146,12 @@ export class Hub implements PastReader {
   }
 
   /**
-   * Posts a message. When it returns, the local listeners have run, in the order of registration; unless it was called
-   * by a listener of the same channel, in which case they run once the message being delivered has reached all of them.
-   * For posts that listeners of other channels make, each inside the one before, see {@link Dispatcher}.
+   * Posts a message. When it returns, the local listeners have run, in the order of registration. If a listener of the same channel
+   * called it, they run once the current message has reached all of them. For nested posts by listeners of other channels, see
+   * {@link Dispatcher}.
    *
-   * @returns `true`: delivered here and, if global, accepted by the broker. `false`: the broker did not
-   *   accept it; local listeners have got it all the same. Never rejects.
+   * @returns `true`: delivered here and, if global, accepted by the broker. `false`: the broker did not accept it; local listeners still
+   *   got it. Never rejects.
    * @throws MessagingError for misuse, before anything is delivered
    */
   post(channel: AnyPostableChannel, message: unknown, options?: PostOptions): Promise<boolean> {
@@ -159,15 +159,15 @@ export class Hub implements PastReader {
   }
 
   /**
-   * The current delivery of a message that comes out of operators of the application, which pass on the message alone;
-   * `undefined` if its listeners are no longer being called.
+   * The current delivery of a message that comes out of the application's operators, which pass on only the message; `undefined` if its
+   * listeners are no longer being called.
    */
   deliveryOf(message: unknown): Delivery | undefined {
     const { current } = this.audience;
     return current !== undefined && current.message === message ? current : undefined;
   }
 
-  /** Tells a reader of the losses of whatever `subscribe` subscribes to, in any session. */
+  /** Reports to a reader the losses of every subscription that `subscribe` makes, in any session. */
   subscribeFor<T>(reader: GapReader, subscribe: () => T): T {
     const outer = this.subscriber;
     this.subscriber = reader;
@@ -178,21 +178,21 @@ export class Hub implements PastReader {
     }
   }
 
-  /** Who is told of the losses of a subscription that is made now, beside its own `onGap`. */
+  /** The reader that learns of the losses of a new subscription, in addition to its own `onGap`. */
   gapReaderOf(session: Session): GapReader {
     return this.subscriber ?? session;
   }
 
-  /** What a channel, or each of a template, keeps; `undefined`: nothing. */
+  /** The history options of a channel, or of each channel of a template; `undefined`: no history. */
   historyOf({ channel, definition }: Pick<Heard, 'channel' | 'definition'>): HistoryOptions | undefined {
     return this.audience.historyOf(channel, definition);
   }
 
   /**
-   * What a channel keeps.
+   * The history options of a channel.
    *
-   * @param what - what needs it, for the error
-   * @throws ConfigurationError if it keeps nothing, or if that is not clear
+   * @param what - the feature that needs them, for the error
+   * @throws ConfigurationError if the channel keeps no history, or its definition is unclear
    */
   historyFor(heard: Heard, what: string): HistoryOptions {
     const { channel } = heard;
@@ -202,25 +202,25 @@ export class Hub implements PastReader {
   }
 
   /**
-   * What the history of a channel has, for one reader.
+   * Reads the history of a channel, for one reader.
    *
    * @param after - a position, or how many of the last messages
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
   async readHistory(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
     return this.reads.run(async () => {
-      // In one process the store answers at once; others must have their turn.
+      // In one process the store answers at once, so others must get a turn.
       await nextTurn();
       return this.readNow(channel, after, page);
     });
   }
 
-  /** Like {@link readHistory}, for the library itself: it does not wait for other readers. */
+  /** Like {@link readHistory}, for the library itself: it does not queue behind other readers. */
   async readNow(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
     return this.inbound.replay(await this.historiesFor(channel).store.read(channel, after, page), channel);
   }
 
-  /** Why histories cannot be kept at the other end, if that is known; see {@link HistoryStore.check}. */
+  /** Why the store cannot keep histories, if that is known; see {@link HistoryStore.check}. */
   async historyProblem(): Promise<Error | undefined> {
     return this.transport?.history?.check?.();
   }
@@ -236,8 +236,7 @@ export class Hub implements PastReader {
   }
 
   /**
-   * From where the listeners of a channel hear all: what is delivered to them comes after it, without a hole. They must be
-   * registered.
+   * Resolves with the position after which the listeners of a channel hear every message. They must be registered.
    *
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
@@ -251,7 +250,7 @@ export class Hub implements PastReader {
     return this.histories !== undefined;
   }
 
-  /** Whether this node has delivered the messages of a channel up to a position, and no further. */
+  /** Whether this node has delivered the messages of a channel up to a position, and none after it. */
   hasHeard(channel: string, position: Position): boolean {
     return this.historiesFor(channel).hasHeard(channel, position);
   }
@@ -272,7 +271,7 @@ export class Hub implements PastReader {
    * @param label - what logs call it; the function's name otherwise
    * @param onGap - see `ListenOptions`
    * @param replay - see {@link replayStart}
-   * @throws MessagingError for what is no channel or no function
+   * @throws MessagingError if the value is not a channel or not a function
    */
   listen(
     channel: AnyListenableChannel,
@@ -316,7 +315,7 @@ export class Hub implements PastReader {
    *
    * @param label - what logs call it
    * @param replay - see {@link replayStart}
-   * @param pace - how fast it takes the past
+   * @param pace - how fast it takes earlier messages
    */
   tap(
     heard: Heard,
@@ -380,7 +379,7 @@ export class Hub implements PastReader {
   }
 
   /**
-   * Closes all sessions but the library's {@link own}: the application hears no more, while this node still answers the others.
+   * Closes all sessions except the library's {@link own}: the application hears no more, while this node still answers the others.
    * {@link close} must follow.
    */
   retire(): void {

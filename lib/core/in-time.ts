@@ -9,7 +9,7 @@ interface Patience {
  *
  * @param ms - the time, in milliseconds
  * @param late - called if the time is over first: gives the result instead, or throws
- * @throws (rejects) what the awaited promise rejects with in time, and what `late` throws
+ * @throws (rejects) with the error of the awaited promise if it rejects in time, or with the error that `late` throws
  */
 export async function inTime<T, Late>(
   awaited: PromiseLike<T> | T,

@@ -6,58 +6,58 @@ import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 import type { BeforePosts, Transport } from './transport.js';
 
-/** How much is held back; what comes on top is lost, and told as lost. */
+/** How many messages are held back. More are lost, and reported as lost. */
 const MAX_HELD = 10_000;
 const MAX_HELD_LENGTH = 16 * 1024 * 1024;
 
 /**
- * What must be so before messages of other nodes are delivered.
+ * A condition that must hold before messages of other nodes are delivered.
  *
  * @param isWanted - whether anybody still waits for it
- * @param wasInterrupted - whether the link was; if not, something has come on the channel that rings
- * @returns resolves when it is so, or when nobody wants it any more; never rejects
+ * @param wasInterrupted - whether the link was interrupted; if not, something arrived on the bell channel
+ * @returns resolves when the condition holds, or when nobody waits for it any more; never rejects
  */
 export type GateCheck = (isWanted: () => boolean, wasInterrupted: boolean) => Promise<void>;
 
-/** Something that waits. */
+/** A payload that waits. */
 interface Held {
   readonly length: number;
   readonly deliver: () => void;
 }
 
 /**
- * Stands between the transport and {@link Inbound}. While it is shut, what other nodes have posted waits, in its order. It shuts
- * when the link is interrupted, until a check has passed; and whenever something comes on one channel of the library. What that
- * says counts for nothing, since anybody may have published it: the check reads what the history has.
+ * Stands between the transport and {@link Inbound}. While it is shut, messages of other nodes wait, in order. It shuts when the link is
+ * interrupted, and whenever something arrives on the bell channel, until a check has passed. The content of that message is ignored,
+ * since anybody may have published it: the check reads the history.
  */
 export class InboundGate {
   private inbound!: Pick<Inbound, 'receive' | 'lose' | 'reject'>;
   private check: GateCheck | undefined = undefined;
   private isKnown: (position: Position | undefined) => boolean = () => true;
-  /** How often it was shut. */
+  /** How often it has shut. */
   private turn = 0;
   private opening: Deferred | undefined = undefined;
-  /** Of the check after the one that is made now: it has rung meanwhile. */
+  /** The check after the current one, because the bell rang meanwhile. */
   private next: Deferred | undefined = undefined;
-  /** So many are held from before it rang. */
+  /** How many messages arrived before the bell rang. */
   private heldBefore = 0;
   private held: Held[] = [];
   private heldLength = 0;
   private readonly lost = new Set<string>();
   private isClosed = false;
 
-  /** @param bell - the channel that rings */
+  /** @param bell - the channel whose messages shut the gate */
   constructor(
     private readonly bell: string,
     private readonly reporter: Reporter,
   ) {}
 
-  /** Gives it whom what passes is for; once. */
+  /** Sets the receiver of the messages that pass. Call it once. */
   attach(inbound: Pick<Inbound, 'receive' | 'lose' | 'reject'>): void {
     this.inbound = inbound;
   }
 
-  /** Has a transport start, and hand over what it hears. */
+  /** Starts a transport and receives its messages. */
   connect(transport: Transport, beforePosts: BeforePosts): Promise<void> {
     return transport.start(
       (payload, subscription, channel, position) => this.receive(payload, subscription, channel, position),
@@ -71,9 +71,9 @@ export class InboundGate {
   }
 
   /**
-   * Shuts, now and whenever the link is interrupted or it rings, until a check has passed.
+   * Shuts, now and at each interruption or ring of the bell, until a check has passed.
    *
-   * @param isKnown - whether everything is known that the channel that rings has up to a position; `undefined`: up to where it is
+   * @param isKnown - whether this node knows everything on the bell channel up to a position; `undefined`: up to its end
    * @returns resolves when the check has passed
    */
   guard(check: GateCheck, isKnown: (position: Position | undefined) => boolean): Promise<void> {
@@ -83,27 +83,27 @@ export class InboundGate {
     return this.passed();
   }
 
-  /** Resolves when a check has passed that began after this: what was read before may be delivered. */
+  /** Resolves when a check that began after this call has passed: what was read before the call may then be delivered. */
   async passed(): Promise<void> {
     await (this.next ?? this.opening)?.promise;
   }
 
-  /** Shuts as after an interruption. @returns resolves when a check has passed that began after this */
+  /** Shuts as after an interruption. @returns resolves when a check that began after this call has passed */
   recheck(): Promise<void> {
     this.interrupted();
     return this.passed();
   }
 
   /**
-   * Something may have come on the channel that rings: shuts, unless that is known.
+   * Something may have arrived on the bell channel: shuts, unless this node knows it already.
    *
-   * @param position - up to where
+   * @param position - of the latest message there
    */
   ring(position?: Position): void {
     if (this.check === undefined || this.isKnown(position)) return;
     if (this.opening === undefined) this.shut(false);
-    // The check that is made now may have been too early for it. What came before it rang need not wait for the next one, so that
-    // somebody who rings without end holds up nobody for long.
+    // The current check may have started too early for this ring. Messages from before the ring need not wait for the next check, so a
+    // sender that rings without end delays nobody for long.
     else if (this.next === undefined) {
       this.next = new Deferred();
       this.heldBefore = this.held.length;
@@ -118,7 +118,7 @@ export class InboundGate {
   }
 
   private lose(subscription: string, reason: GapReason, forMs?: number): void {
-    // A transport need not tell of an interruption before.
+    // A transport need not report an interruption beforehand.
     if (subscription === this.bell) this.interrupted();
     else if (this.opening === undefined) this.inbound.lose(subscription, reason, forMs);
     else {
@@ -133,8 +133,8 @@ export class InboundGate {
   }
 
   /**
-   * What is read of histories passes when it is open. It may be read by a link that lives while the other one is dead, which nobody
-   * has noticed: so it is asked where the channel is that rings.
+   * Lets reads of histories pass only while the gate is open. A read may use a link that works while the subscriber's link is dead and
+   * nobody has noticed, so the position of the bell channel is read as well.
    */
   guarded(store: HistoryStore): HistoryStore {
     return {
@@ -152,7 +152,7 @@ export class InboundGate {
     };
   }
 
-  /** Lets go of what is held, and of all who wait. */
+  /** Drops the held messages, and releases everybody who waits. */
   close(): void {
     this.isClosed = true;
     this.turn++;
@@ -178,11 +178,11 @@ export class InboundGate {
     void this.check!(isWanted, wasInterrupted).then(() => isWanted() && this.pass());
   }
 
-  /** Opens; only for what came before it rang, if it has meanwhile. */
+  /** Opens; if the bell rang meanwhile, only for messages from before the ring. */
   private pass(): void {
     const { held, lost, opening, next } = this;
     const passing = held.splice(0, next === undefined ? held.length : this.heldBefore);
-    // They came when it was full: after all that is held.
+    // These losses happened when it was full, so they come after everything that was held.
     for (const subscription of lost) {
       (next === undefined ? passing : held).push({
         length: 0,

@@ -17,7 +17,7 @@ import type { DeliveriesRead } from './replay.js';
 import type { Reporter } from './reporter.js';
 import type { Signatures } from './signatures.js';
 
-/** Takes what other nodes publish: what is a message of its channel goes to the listeners of this node. */
+/** Receives what other nodes publish, and passes valid messages to the listeners of this node. */
 export class Inbound {
   private rejected = 0;
 
@@ -42,20 +42,20 @@ export class Inbound {
     return this.rejected;
   }
 
-  /** See `TransportReceiver`. What is no message of its channel is reported and goes no further. */
+  /** See `TransportReceiver`. Invalid messages are reported and dropped. */
   receive(payload: string, subscription: string, channel: string, position?: Position): void {
     if (position !== undefined) {
-      // Anybody may have wrapped there what they have recorded; the library reads its own histories from the store.
+      // Anybody may have replayed a recorded message there; the library reads its own histories from the store.
       if (channel.startsWith(RESERVED_PREFIX)) return this.reject(channel, notOfHistory());
-      // The last listener may just have left.
+      // The last listener may just have gone.
       if (!this.audience.hears(subscription)) return;
       if (this.audience.keepsHistory(subscription, channel)) {
         this.histories?.receive(payload, subscription, channel, position);
         return;
       }
-      // Another server may know more of the channel than this one does. Without a history here, it is a message like others.
+      // Another server may have a definition that this one lacks. Without a history here, it is an ordinary message.
     }
-    // Local listeners have got it when it was posted.
+    // Local listeners got it when it was posted.
     if (payload.startsWith(this.ownPrefix)) return;
     this.deliver(payload, subscription, channel, undefined);
   }
@@ -63,7 +63,7 @@ export class Inbound {
   /**
    * Delivers to the listeners of one subscription, in the order of calls.
    *
-   * @returns `false` for what is no message of the channel, which has been reported
+   * @returns `false` for an invalid message, which has been reported
    */
   deliver(payload: string, subscription: string, channel: string, position: Position | undefined): boolean {
     const list = this.audience.of(subscription);
@@ -81,7 +81,7 @@ export class Inbound {
     return true;
   }
 
-  /** What was read from the history of a channel, for one reader. */
+  /** Turns entries of a channel's history into deliveries for one reader. */
   replay({ entries, ...read }: HistoryRead, channel: string): DeliveriesRead {
     const { epoch, offset } = read.next;
     const deliveries = entries.map((entry) => this.replayed(entry, epoch, channel));
@@ -89,7 +89,7 @@ export class Inbound {
     return { ...read, from, deliveries: deliveries.filter((each) => each !== undefined) };
   }
 
-  /** @returns `undefined` for what is no message of the channel, which has been reported */
+  /** @returns `undefined` for an invalid message, which has been reported */
   private replayed({ payload, offset }: HistoryEntry, epoch: string, channel: string): Delivery | undefined {
     const heard = this.audience.of(channel) ?? { name: channel, isReserved: channel.startsWith(RESERVED_PREFIX) };
     try {
@@ -112,7 +112,7 @@ export class Inbound {
     this.audience.tellGap(subscription, reason);
   }
 
-  /** @throws MessagingError for what is no message of the channel */
+  /** @throws MessagingError for an invalid message */
   private read(
     payload: string,
     channel: string,
@@ -124,14 +124,14 @@ export class Inbound {
     if (exceedsBytes(payload, this.maxMessageBytes)) {
       throw new InvalidMessageError(`it is longer than limits.maxMessageBytes (${this.maxMessageBytes})`);
     }
-    // Redis takes names of any length, and what is kept of a message has its name.
+    // Redis allows names of any length, and records of a message contain its channel's name.
     if (channel.length > MAX_CHANNEL_NAME_LENGTH) throw new InvalidMessageError('the name of its channel is too long');
     const { codec } = this;
     const envelope = decodeEnvelope(
       heard.isReserved ? this.signatures.open(payload, heard.name, channel, replayed) : payload,
     );
     const type = this.audience.classOf(heard.name, heard);
-    // A stock client cannot say the class: it is the channel's.
+    // A stock Redis client cannot name the class, so the channel's class applies.
     const foreignType = envelope.node === undefined ? type && typeName(type) : undefined;
     const message = codec.decode(envelope.data, envelope.type ?? foreignType, envelope.meta);
     if (type !== undefined && !isInstance(message, type)) throw notCarried(message, type);

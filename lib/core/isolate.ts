@@ -3,17 +3,16 @@ import type { Gap, GapListener } from './gap.js';
 import type { Reporter } from './reporter.js';
 
 /**
- * Calls a function of the application. What it throws, and what a promise that it returns rejects with, is reported and
- * goes no further.
+ * Calls a function of the application. Reports the error that it throws, or the rejection of the promise that it returns.
  *
- * @param callback - what it is, for logs
+ * @param callback - its name in logs
  */
 export function isolate(reporter: Reporter, callback: string, run: () => unknown): void {
   guard(run, (error) => reporter.callbackFailed({ callback, error }));
 }
 
 /**
- * Tells a listener of a gap. What that fails with is reported like its failure at a message.
+ * Tells a listener of a gap. Reports its failure like a failure at a message.
  *
  * @param listener - its name, for logs
  */
@@ -34,8 +33,8 @@ function guard(run: () => unknown, failed: (error: unknown) => void): void {
 }
 
 /**
- * Tells of the rejection of what a function of the application gave, once. It is waited for as the application itself would,
- * with `await`: a thenable may reject twice, throw afterwards, or count on both functions that `then` is called with.
+ * Reports the rejection of a result of an application function, once. It uses `await`, as the application itself would: a thenable may
+ * reject twice, throw afterwards, or rely on both arguments of `then`.
  */
 export async function reportRejection(result: PromiseLike<unknown>, failed: (error: unknown) => void): Promise<void> {
   try {

@@ -18,16 +18,16 @@ import {
 import { inTime } from './in-time.js';
 import type { Reporter } from './reporter.js';
 
-/** How long a store has for what becomes of a post, in milliseconds: it tries again by itself. */
+/** How long a store may take to settle a post, in milliseconds: it makes its own retries. */
 const APPEND_PATIENCE_MS = 30_000;
-/** How long a question may take, in milliseconds. */
+/** How long a read may take, in milliseconds. */
 const ANSWER_PATIENCE_MS = 5_000;
 
 const FAILURES: readonly unknown[] = ['trimmed', 'epoch', 'future'] satisfies ReadFailure[];
 
 /**
- * The store of a transport of the application, held to its contract: what it throws, or answers wrongly, is reported, and
- * counts as an answer that cannot be had now. One that does not answer in time keeps nobody waiting.
+ * Holds the history store of an application's transport to its contract. A thrown error or an invalid answer is reported and counts as
+ * unavailable. A store that does not answer in time delays nobody.
  */
 export class IsolatedHistoryStore implements HistoryStore {
   readonly changes: HistoryStore['changes'];
@@ -66,7 +66,7 @@ export class IsolatedHistoryStore implements HistoryStore {
     return this.ask('changes', undefined, ANSWER_PATIENCE_MS, () => this.store.changes!(since), changesFrom);
   }
 
-  /** @throws (rejects) TransportUnavailableError whatever is wrong; it has been reported, unless that is what the store said */
+  /** @throws (rejects) TransportUnavailableError for every failure; reported first, unless the store itself threw that error */
   private async ask<T>(
     method: keyof HistoryStore,
     channel: string | undefined,
@@ -128,7 +128,7 @@ function pageFrom(answer: unknown): HistoryRead {
     throw new InvalidMessageError('the offsets of entries must rise by one up to that of next');
   }
   const page = { gap: gap as ReadFailure | undefined, entries, next, end };
-  // It would be read for ever.
+  // Otherwise it would be read forever.
   if (entries.length > 0 || isLastPage(page)) return page;
   throw new InvalidMessageError('there must be an entry if next is before end');
 }

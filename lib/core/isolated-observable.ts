@@ -14,15 +14,15 @@ import { reportRejection } from './isolate.js';
 
 // oxlint-disable typescript/no-deprecated -- RxJS 7 has no other way to stand at the end of a chain, nor to follow operators
 
-/** Told of what functions of the application throw, and what their promises reject with. */
+/** Receives errors that the application's functions throw, and rejections of their promises. */
 export type Failed = (error: unknown) => void;
 
-/** Gives who is told of failures of what is being called now, those that come later by a promise included. */
+/** Returns the receiver for failures of the current call, including later rejections of its promise. */
 export type Failing = () => Failed;
 
 /**
- * The end of a chain of operators whose observer and teardowns are isolated. RxJS throws what an observer throws in a
- * later turn, where nobody can catch it, and what a teardown throws (`finalize`) at whoever ends the stream.
+ * The end of a chain of operators. Isolates its observer and teardowns. RxJS would throw an observer's error in a later turn, where
+ * nobody can catch it, and a teardown's error (`finalize`) at the code that ends the stream.
  */
 export class IsolatedSubscriber<T> extends Subscriber<T> {
   constructor(
@@ -33,7 +33,7 @@ export class IsolatedSubscriber<T> extends Subscriber<T> {
   }
 
   override add(teardown: Parameters<Subscriber<T>['add']>[0]): void {
-    // A teardown that comes after the end runs at once.
+    // A teardown that is added after the end runs at once.
     this.run(() => super.add(teardown));
   }
 
@@ -44,7 +44,7 @@ export class IsolatedSubscriber<T> extends Subscriber<T> {
   protected override _next(value: T): void {
     const { observer } = this;
     try {
-      // RxJS looks at no result; that of an async function rejects all the same.
+      // RxJS ignores results, but the promise of an async function may reject.
       const result: unknown = observer.next?.(value);
       if (typeof result === 'object' && result !== null) this.follow(result);
     } catch (error) {
@@ -81,8 +81,8 @@ export class IsolatedSubscriber<T> extends Subscriber<T> {
 }
 
 /**
- * An Observable whose subscribers are isolated, those behind operators included: what their functions throw, or their
- * promises reject with, goes to whom `failing` gives, never to the source and never to the process.
+ * An Observable that isolates its subscribers, including those behind operators: errors that their functions throw, and rejections of
+ * their promises, go to the receiver that `failing` returns, never to the source or the process.
  */
 export class IsolatedObservable<T> extends Observable<T> {
   constructor(
@@ -93,21 +93,21 @@ export class IsolatedObservable<T> extends Observable<T> {
   }
 
   override subscribe(...[observer, error, complete]: unknown[]): Subscription {
-    // What an operator subscribes with passes on what comes, also one of another copy of RxJS.
+    // The subscriber of an operator passes messages on, even one of another copy of RxJS.
     if (isSubscriber<T>(observer)) return super.subscribe(observer);
     const functions =
       typeof observer === 'object' && observer !== null ? observer : { next: observer, error, complete };
     return super.subscribe(new IsolatedSubscriber(functions, this.failing));
   }
 
-  // What operators make of it is isolated, too.
+  // The results of operators are isolated too.
   override lift<R>(operator?: Operator<T, R>): Observable<R> {
     const lifted = super.lift(operator);
     return new IsolatedObservable<R>(this.failing, (subscriber) => lifted.subscribe(subscriber));
   }
 }
 
-/** A stream that the application made or will subscribe to, with all of its functions isolated. */
+/** Isolates all functions of a stream that the application made or will subscribe to. */
 export function isolateObservable<T>(source: Observable<T>, failed: Failed): Observable<T> {
   const failing = (): Failed => failed;
   return new IsolatedObservable<T>(failing, (subscriber) =>
@@ -115,13 +115,13 @@ export function isolateObservable<T>(source: Observable<T>, failed: Failed): Obs
   );
 }
 
-/** Isolates what a handler gave, if it is a stream or a promise of one. */
+/** Isolates a handler's result if it is a stream, or a promise of one. */
 export function isolateResult(result: unknown, failed: Failed): unknown {
   if (isObservable(result)) return isolateObservable(result, failed);
   return result instanceof Promise ? result.then((value: unknown) => isolateResult(value, failed)) : result;
 }
 
-/** As RxJS tells them. */
+/** Uses the same test as RxJS. */
 function isSubscriber<T>(value: unknown): value is Subscriber<T> {
   if (value instanceof Subscriber) return true;
   if (typeof value !== 'object' || value === null || !('closed' in value)) return false;

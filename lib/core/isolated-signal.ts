@@ -5,13 +5,13 @@ type Call = (event: Event) => void;
 type Listen = (type: string, listener: unknown, options?: unknown) => void;
 
 /**
- * Isolates the listeners of a signal, as those of messages are. Node throws what a listener of an EventTarget throws, or
- * its promise rejects with, in a later turn, where nobody can catch it: the process ends.
+ * Isolates the listeners of a signal like those of messages. Node throws errors and rejections of EventTarget listeners in a later turn,
+ * where nobody can catch them, and the process ends.
  *
- * @param callback - what a listener is, for logs
+ * @param callback - the name of a listener in logs
  */
 export function isolateListeners(signal: AbortSignal, reporter: Reporter, callback: string): AbortSignal {
-  // One for each listener, so that a second registration of it is known as the same, and removing it finds it.
+  // One wrapper for each listener, so that a second registration is recognised and removal finds it.
   const isolated = new WeakMap<object, Call>();
   const isolatedOf = (listener: unknown): unknown => {
     if ((typeof listener !== 'object' && typeof listener !== 'function') || listener === null) return listener;
@@ -19,14 +19,14 @@ export function isolateListeners(signal: AbortSignal, reporter: Reporter, callba
     if (call === undefined) {
       call = (event) => isolate(reporter, callback, () => callListener(listener, signal, event));
       isolated.set(listener, call);
-      // Node removes what it was given to add, where an option `signal` ends a registration.
+      // Node removes the function that was added, if the option `signal` ends the registration.
       isolated.set(call, call);
     }
     return call;
   };
   const add = signal.addEventListener.bind(signal) as Listen;
   const remove = signal.removeEventListener.bind(signal) as Listen;
-  // `onabort` comes by the first, too.
+  // `onabort` is registered through the first one, too.
   return Object.defineProperties(signal, {
     addEventListener: methodOf((type, listener, options) => add(type, isolatedOf(listener), options)),
     removeEventListener: methodOf((type, listener, options) => remove(type, isolatedOf(listener), options)),
@@ -38,7 +38,7 @@ function callListener(listener: object, signal: AbortSignal, event: Event): unkn
   return (listener as EventListenerObject).handleEvent(event);
 }
 
-/** As the methods of a class are: writable and not enumerable. */
+/** A property like a class method: writable and not enumerable. */
 function methodOf(value: Listen): PropertyDescriptor {
   return { value, writable: true, configurable: true };
 }

@@ -23,8 +23,8 @@ const PATIENCE_MS = 10_000;
 const ANSWER_PATIENCE_MS = 2_000;
 
 /**
- * A transport of the application, held to the contract: what it throws, rejects with or gives wrongly is reported, and a
- * post that it fails at was not accepted. Only `start` may reject, which the contract allows.
+ * Holds an application's transport to its contract. Errors, rejections and invalid results are reported; a failed post counts as not
+ * accepted. Only `start` may reject, as the contract allows.
  */
 export class IsolatedTransport implements Transport {
   readonly history: HistoryStore | undefined;
@@ -61,7 +61,7 @@ export class IsolatedTransport implements Transport {
     };
     const lose = (subscription: unknown, reason: unknown, forMs?: unknown): void => {
       if (typeof subscription === 'string' && isGapReason(reason)) {
-        // Without it readers of templates are told of a gap.
+        // Without it, readers of templates get a gap.
         return lost?.(subscription, reason, typeof forMs === 'number' && forMs >= 0 ? forMs : undefined);
       }
       const what = `${describe(subscription)} and ${describe(reason)}`;
@@ -95,12 +95,12 @@ export class IsolatedTransport implements Transport {
     isolate(this.reporter, callbackOf('unsubscribe'), () => this.transport.unsubscribe(name));
   }
 
-  /** `undefined` also if the transport cannot tell, fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
+  /** Resolves with `undefined` also if the transport lacks the method, fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
   hearers(name: string): Promise<number | undefined> {
     return this.ask('hearers', () => this.transport.hearers?.(name), isCount, 'a count');
   }
 
-  /** `false` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
+  /** Resolves with `false` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
   async catchUp(): Promise<boolean> {
     if (this.transport.catchUp === undefined) return true;
     return (await this.ask('catchUp', () => this.transport.catchUp!(), isBoolean, 'true, false')) ?? false;
@@ -130,7 +130,7 @@ export class IsolatedTransport implements Transport {
     }
   }
 
-  /** Waits no longer than {@link PATIENCE_MS}; what comes of it later is reported. */
+  /** Waits at most {@link PATIENCE_MS}; reports a later failure. */
   private async waitFor(method: keyof Transport, done: unknown, otherwise: string): Promise<void> {
     let isLate = false;
     const settled = Promise.resolve(done).then(

@@ -53,10 +53,10 @@ export function iterate<T>(
     reader = hub.gapReaderOf(session);
     if (session.closed) return iteration.finish();
     const onSessionClose = (): void => iteration.finish();
-    // The loop may be behind: it is told when it has taken the messages from before the loss.
+    // The loop may be behind, so it learns of a loss only after it has taken the earlier messages.
     const events = { onSessionClose, onGap: (gap: Gap) => iteration.takeTurn(() => tell(gap)) };
     const take = ({ message, replayed }: Delivery): void => {
-      // The past comes when the loop asks for it; what comes live is bounded.
+      // Earlier messages arrive on demand; live ones are bounded.
       if (replayed) iteration.put(message as T);
       else iteration.take(message as T);
     };

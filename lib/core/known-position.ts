@@ -2,14 +2,14 @@ import { TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
 import type { Hub } from './hub.js';
 
-/** After this long it is asked again. In milliseconds. */
+/** How long to wait before asking again. In milliseconds. */
 const RETRY_MS = 500;
 
 /**
- * See {@link Hub.follow}; as soon as that can be known.
+ * Resolves like {@link Hub.follow}, as soon as the position can be known.
  *
- * @param isWanted - whether anybody still wants to know
- * @returns `undefined` if nobody does, or no history is kept
+ * @param isWanted - whether the position is still needed
+ * @returns `undefined` if it is no longer needed, or if there is no history
  */
 export async function knownPosition(hub: Hub, channel: string, isWanted: () => boolean): Promise<Position | undefined> {
   while (isWanted()) {

@@ -2,13 +2,13 @@ import { isTemplate, matchTemplate } from '../protocol/channel-name.js';
 import { declaredChannelNames } from '../protocol/declared-channels.js';
 import { Templates } from './templates.js';
 
-/** A template that a name is of. */
+/** A template that matches a name. */
 export interface TemplateMatch {
   readonly name: string;
   readonly params: Readonly<Record<string, string>>;
 }
 
-/** The templates that this process has declared, however late, and those that were added. */
+/** The templates that this process declares, at any time, and those that were added. */
 export class KnownTemplates {
   private readonly templates = new Templates<{ readonly name: string }>();
   private seen = 0;
@@ -17,7 +17,7 @@ export class KnownTemplates {
     if (isTemplate(name) && this.templates.get(name) === undefined) this.templates.add({ name });
   }
 
-  /** The template that says most of a name literally; several where they are equally literal. */
+  /** The most literal template of a name, or several that are equally literal. */
   mostLiteral(name: string): TemplateMatch[] {
     const declared = declaredChannelNames();
     while (this.seen < declared.length) this.add(declared[this.seen++]!);

@@ -37,8 +37,8 @@ export const LISTEN_OPTIONS: Record<keyof ListenOptions, OptionCheck> = {
 };
 
 /**
- * @param path - what the options were given to, as the error names it
- * @param only - the option that there is; absent: all of them
+ * @param path - the owner of the options, as the error names it
+ * @param only - the only option allowed; absent: all of them
  * @throws ConfigurationError that names the option
  */
 export function checkListenOptions(options: ListenOptions, path: string, only?: keyof ListenOptions): void {
@@ -46,11 +46,11 @@ export function checkListenOptions(options: ListenOptions, path: string, only?: 
 }
 
 /**
- * Where a listener begins by its option `replay`.
+ * The place where a listener begins, by its option `replay`.
  *
- * @param path - as of {@link checkListenOptions}
- * @returns `undefined`: with what is posted from now on
- * @throws ConfigurationError that names the channel if it has no past, or not so much
+ * @param path - as in {@link checkListenOptions}
+ * @returns `undefined`: with new posts only
+ * @throws ConfigurationError that names the channel, if it keeps no history or fewer messages than requested
  */
 export function replayStart(
   hub: Hub,

@@ -4,43 +4,43 @@ import { Delivery } from './delivery.js';
 import type { WaitingGap } from './gap.js';
 import type { Listener, Registry } from './listener.js';
 
-// Below this many a list is not worth compacting.
+// Shorter lists are not worth compacting.
 const MIN_COMPACTION = 32;
-// Shared by all idle lists, never written to: a post must not cost an array that is hardly ever needed.
+// Shared by all idle lists and never written to: a post must not pay for an array that is hardly ever needed.
 const NONE_WAITING: (Delivery | WaitingGap)[] = [];
 const NO_TEMPLATES: readonly ListenerList[] = [];
 
 /**
- * The listeners of one channel or template, in the order of registration. Adding and removing cost O(1)
- * amortised, also while the list is being walked: removed listeners are marked and swept out later.
+ * The listeners of one channel or template, in the order of registration. Adding and removing cost O(1) amortised, even while the list
+ * is being walked: removed listeners are marked and swept out later.
  */
 export class ListenerList implements Registry {
   /** Resolves when the broker has confirmed the node's interest in this name. */
   interest: Promise<void> | undefined = undefined;
-  /** Whether the name is one of the library's own, which the application cannot post to. */
+  /** Whether the name belongs to the library, so that the application cannot post to it. */
   readonly isReserved: boolean;
-  /** Whether the interest covers stock parts of Nest because a definition says so. */
+  /** Whether the subscription includes stock Redis clients, because a definition requires it. */
   hasInterop = false;
-  /** Whether it is known that its channels keep histories: {@link interest} then waits for more than the broker. */
+  /** Whether its channels are known to keep histories. If so, {@link interest} waits for more than the broker. */
   isOrdered = false;
-  /** How the listeners define the channel: the first that named a definition, unless another names one of exactly this name. */
+  /** The definition that its listeners use: the first one, unless a later one is of exactly this name. */
   definition: ChannelDefinition | undefined = undefined;
   /**
-   * As of which `declarations` nothing but the class of {@link definition} decides about a post: no rules, no history, no
-   * reserved name.
+   * The version of `declarations` at which only the class of {@link definition} decides about a post: there are no rules, no history and
+   * no reserved name.
    */
   plainVersion = 0;
-  /** Whether, as of then, there is no class either. */
+  /** Whether, at that version, there is no class either. */
   carriesAnything = false;
   /** Whether a message of this channel is being delivered. */
   isBusy = false;
-  /** Messages, and gaps between them, that wait until the message being delivered has reached every listener. */
+  /** Messages, and gaps between them, that wait until the current message has reached every listener. */
   waiting: (Delivery | WaitingGap | undefined)[] = NONE_WAITING;
-  /** Whether messages have been left to wait though none is being delivered. */
+  /** Whether messages wait although none is being delivered. */
   isLeftOver = false;
-  /** The list whose messages were left over after those of this one. */
+  /** The list whose leftover messages come after those of this one. */
   nextLeftOver: ListenerList | undefined = undefined;
-  /** The templates that the name is of, as of {@link templatesVersion}. */
+  /** The templates that match the name, at {@link templatesVersion}. */
   templates: readonly ListenerList[] = NO_TEMPLATES;
   templatesVersion = 0;
   private listeners: Listener[] = [];
@@ -87,7 +87,7 @@ export class ListenerList implements Registry {
     this.waiting.push(delivery);
   }
 
-  /** Adds a gap; in place of one with its reason that waits already, if no message has come since. */
+  /** Adds a gap. It replaces a waiting gap with the same reason if no message has come since. */
   waitGap(later: WaitingGap): void {
     const { waiting } = this;
     const { gap } = later;
@@ -95,14 +95,14 @@ export class ListenerList implements Registry {
       const before = waiting[index]!;
       if (before instanceof Delivery) break;
       if (before.gap.reason !== gap.reason) continue;
-      // It goes on from the later place.
+      // The later position counts.
       waiting[index] = { gap, channels: joined(before.channels, later.channels) };
       return;
     }
     this.wait(later);
   }
 
-  /** Takes what has waited longest; what is behind it stays, whatever becomes of its delivery. */
+  /** Takes the longest-waiting item. The others stay, whatever happens to its delivery. */
   takeWaiting(): Delivery | WaitingGap | undefined {
     const { waiting } = this;
     const delivery = waiting[this.nextWaiting];
@@ -110,15 +110,15 @@ export class ListenerList implements Registry {
       this.waiting = NONE_WAITING;
       this.nextWaiting = 0;
     } else {
-      // Let go of at once: a listener that posts again and again would keep all that it has posted.
+      // Released at once: otherwise a listener that posts again and again would keep all of its posts.
       waiting[this.nextWaiting++] = undefined;
     }
     return delivery;
   }
 
   /**
-   * The listeners, to be walked. The caller visits indexes 0 to `length - 1` as of now and skips closed listeners: those
-   * added meanwhile come behind, and a list that is swept meanwhile is another array.
+   * The listeners, for walking. The caller visits indexes 0 to `length - 1` as of now and skips closed listeners. New listeners are added
+   * at the end; a sweep makes another array.
    */
   get all(): readonly Listener[] {
     return this.listeners;
@@ -131,7 +131,7 @@ export class ListenerList implements Registry {
   }
 }
 
-/** Adds to the first, which may have many already. */
+/** Adds to the first set, which may be large already. */
 function joined(some: Set<string> | undefined, others: Set<string> | undefined): Set<string> | undefined {
   if (others === undefined) return undefined;
   for (const channel of others) some?.add(channel);

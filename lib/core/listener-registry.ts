@@ -6,15 +6,14 @@ import { Templates } from './templates.js';
 import type { Transport } from './transport.js';
 
 /**
- * Which listeners there are on which channels and templates. Keeps the transport's interests equal to
- * the names that are listened to.
+ * The listeners of all channels and templates. Keeps the transport's interests equal to the names that have listeners.
  */
 export class ListenerRegistry {
   private readonly lists = new Map<string, ListenerList>();
   private readonly templates = new Templates<ListenerList>();
   private registrations = 0;
 
-  /** @param histories - if channels keep theirs where other nodes append to them too */
+  /** @param histories - present if channels keep histories that other nodes append to as well */
   constructor(
     private readonly transport: Transport | undefined,
     private readonly histories: Histories | undefined,
@@ -32,15 +31,15 @@ export class ListenerRegistry {
     return this.templates.get(template);
   }
 
-  /** The names and templates by which messages of a channel come from the broker. */
+  /** The names and templates through which the broker sends messages of a channel. */
   subscriptionsTo(channel: string): string[] {
     const lists = [this.lists.get(channel) ?? [], this.templates.match(channel)].flat();
     return lists.filter(({ interest }) => interest !== undefined).map(({ name }) => name);
   }
 
-  /** The lists of all templates that a list's channel is of. */
+  /** The lists of all templates that match a list's channel. */
   templatesOf(list: ListenerList): readonly ListenerList[] {
-    // Kept, since comparing the name with templates costs more than a post (bench/local.ts).
+    // Cached, since comparing the name with templates costs more than a post (bench/local.ts).
     if (list.templatesVersion !== this.templates.version) {
       list.templates = this.templates.match(list.name);
       list.templatesVersion = this.templates.version;
@@ -48,22 +47,22 @@ export class ListenerRegistry {
     return list.templates;
   }
 
-  /** The list of a channel, which a message being delivered needs to have even without a listener of its own. */
+  /** The list of a channel. A message needs it while it is being delivered, even without a listener. */
   getOrCreate(name: string): ListenerList {
     let list = this.lists.get(name);
     if (list === undefined) this.lists.set(name, (list = this.create(name)));
     return list;
   }
 
-  /** @param options - what the definition of its channel says, if that is known */
+  /** @param options - from the definition of its channel, if that is known */
   add(listener: Listener, { interop, history }: Readonly<ChannelOptions> = {}): void {
     const list = listener.isTemplate ? this.getOrCreateTemplate(listener.channel) : this.getOrCreate(listener.channel);
-    // Of several definitions that of exactly this name counts: one room may be something of its own.
+    // The definition of exactly this name wins over others, since one room may have its own.
     if (list.definition === undefined || listener.definition?.name === list.name) {
       list.definition = listener.definition ?? list.definition;
       list.plainVersion = 0;
     }
-    // A definition that becomes known after other listeners have come may ask for more.
+    // A definition that becomes known later may require more.
     const isHeard = this.transport !== undefined && listener.definition?.options.isLocal !== true;
     if (isHeard && (list.interest === undefined || (interop === true && !list.hasInterop))) {
       list.hasInterop = interop === true;
@@ -98,7 +97,7 @@ export class ListenerRegistry {
 
   private create(name: string): ListenerList {
     return new ListenerList(name, (empty) => {
-      // While a message is being delivered or waits, the list still orders the posts of its channel.
+      // While messages are being delivered or wait, the list still orders the posts of its channel.
       if (!empty.isBusy && !empty.isLeftOver) this.drop(empty);
     });
   }

@@ -17,35 +17,35 @@ export type MessageListener<T = unknown, Params = MessageParams> = (
   context: MessageContext<Params>,
 ) => unknown;
 
-/** Called with each delivery itself: how the library listens, which needs more of a message than the application does. */
+/** Called with each delivery itself. The library listens this way, since it needs more of a message than the application does. */
 export type Tap = (delivery: Delivery) => unknown;
 
-/** What a listener may be told of beside messages. */
+/** What a listener may learn besides messages. */
 export interface ListenerEvents {
   /** See {@link Registration.onSessionClose}. */
   readonly onSessionClose?: (() => void) | undefined;
   readonly onGap?: GapListener | undefined;
-  /** Whether a channel of its template is for it: it is told of no gap of others. @defaultValue all are */
+  /** Whether it wants a channel of its template. It gets no gaps of other channels. @defaultValue all channels */
   readonly carries?: ((channel: string) => boolean) | undefined;
 }
 
-/** What a listener listens to. */
+/** The name or template of a listener, with its definition. */
 export interface Heard {
   /** The name or template. */
   readonly channel: string;
   readonly definition: ChannelDefinition | undefined;
-  /** The segments of the template that names the parameters, if there is one. */
+  /** The segments of the template that names the parameters, if there is a template. */
   readonly segments: readonly string[] | undefined;
 }
 
-/** What a listener is registered in. */
+/** The list that a listener is registered in. */
 export interface Registry {
-  /** Resolves when no later global post can be missed; at once where there is none. */
+  /** Resolves when no later global post can be missed. Without a broker, that is at once. */
   readonly interest: Promise<void> | undefined;
   add(listener: Listener): void;
-  /** To be called when one of its listeners has no {@link Listener.tap} any more. */
+  /** Call it when one of its listeners no longer has a {@link Listener.tap}. */
   noteUntapped(): void;
-  /** To be called when the listener has just been closed. */
+  /** Call it when the listener has just been closed. */
   noteClosed(listener: Listener): void;
 }
 
@@ -65,20 +65,20 @@ export interface MessageSubscription extends Disposable {
   unsubscribe(): void;
 }
 
-// One for all: without a broker nobody waits.
+// Shared by all listeners: without a broker nothing has to be waited for.
 const READY = Promise.resolve();
 
-/** A function on a channel: the registration and its handle in one. */
+/** A registered function on a channel; also the handle of the registration. */
 export class Listener implements Heard, MessageSubscription, Registration {
   readonly channel: string;
   readonly definition: ChannelDefinition | undefined;
   readonly segments: readonly string[] | undefined;
   closed = false;
-  /** Place in the order of registration, over all channels of the hub. */
+  /** Its place in the order of registration, over all channels of the hub. */
   order = 0;
   /** See {@link Registration.onSessionClose}. */
   onSessionClose: (() => void) | undefined = undefined;
-  /** Told of each loss; few listeners have one. */
+  /** Called for each loss; few listeners have one. */
   onGap: GapListener | undefined = undefined;
   /** See {@link ListenerEvents.carries}. */
   carries: ((channel: string) => boolean) | undefined = undefined;
@@ -90,7 +90,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
     { channel, definition, segments }: Heard,
     /** The function of the application; does nothing if there is a {@link tap}. */
     readonly call: MessageListener<never>,
-    /** The function of the library, if that listens; see {@link setTap}. */
+    /** The function of the library, if the library listens; see {@link setTap}. */
     public tap: Tap | undefined,
     readonly session: Session,
     private readonly label: string | undefined,
@@ -105,7 +105,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
     return new Listener(heard, call, undefined, session, label);
   }
 
-  /** One that is given each {@link Delivery}, for which no context is made. */
+  /** A listener that gets each {@link Delivery}; no context is made for it. */
   static tapping(heard: Heard, tap: Tap, session: Session, label: string, events: ListenerEvents = {}): Listener {
     const listener = new Listener(heard, callNobody, tap, session, label);
     listener.onSessionClose = events.onSessionClose;
@@ -114,9 +114,9 @@ export class Listener implements Heard, MessageSubscription, Registration {
     return listener;
   }
 
-  /** What logs call it. */
+  /** Its name in logs. */
   get name(): string {
-    // A proxy or a class may have put anything in place of the name of a function.
+    // A proxy or a class may have replaced the name of a function with any value.
     return this.label ?? (nameOf(this.call) || 'anonymous listener');
   }
 
@@ -125,14 +125,14 @@ export class Listener implements Heard, MessageSubscription, Registration {
     return this.segments !== undefined && (this.definition === undefined || this.definition.name === this.channel);
   }
 
-  /** Whether it is the registration of a function of the application on a channel or template. */
+  /** Whether it registers this function of the application on this channel or template. */
   isOf(channel: string, call: unknown): boolean {
     return this.call === call && this.channel === channel;
   }
 
-  /** Whether a message is for it. */
+  /** Whether a message is for this listener. */
   hears({ channel, template, origin }: Delivery): boolean {
-    // From the broker it comes once for each subscription.
+    // The broker hands over a message once for each subscription.
     if (origin === 'global') return this.channel === (template ?? channel);
     return (
       channel === this.channel || (this.isTemplate && matchTemplate(this.segments!, channel.split('/')) !== undefined)
@@ -154,9 +154,9 @@ export class Listener implements Heard, MessageSubscription, Registration {
   }
 
   /**
-   * Has {@link ready} wait for something else than the broker.
+   * Makes {@link ready} wait for something besides the broker.
    *
-   * @returns to be called when it is there
+   * @returns a function to call when that is done
    */
   delayReady(): () => void {
     let ready!: () => void;
@@ -165,7 +165,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
     return ready;
   }
 
-  /** Changes who is given its messages from now on; `undefined`: the function of the application. */
+  /** Changes the receiver of its messages from now on; `undefined`: the function of the application. */
   setTap(tap: Tap | undefined): void {
     if (tap === undefined && this.tap !== undefined) this.list?.noteUntapped();
     this.tap = tap;
@@ -195,7 +195,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
 
 function callNobody(): void {}
 
-/** @throws MessagingError (`INVALID_LISTENER`) for anything but a function */
+/** @throws MessagingError (`INVALID_LISTENER`) if the value is not a function */
 export function assertListener(call: unknown): void {
   if (typeof call === 'function') return;
   throw new MessagingError(

@@ -10,9 +10,9 @@ import type {
 } from './history-store.js';
 import type { MemoryHistories } from './memory-histories.js';
 
-/** The histories of an application without other servers. It hands nothing to anybody: the poster's server delivers. */
+/** The histories of an application without other servers. It sends nothing to anybody, because the posting server delivers. */
 export class LocalHistoryStore implements HistoryStore {
-  /** Itself: `Histories` has one too. */
+  /** The store itself, so that it can stand in for `Histories`. */
   readonly store: HistoryStore = this;
 
   constructor(private readonly histories: MemoryHistories) {}
@@ -34,7 +34,7 @@ export class LocalHistoryStore implements HistoryStore {
     return channels.map((channel) => this.histories.position(channel, at));
   }
 
-  /** Whether a channel has come so far, and no further: what is appended is delivered at once. */
+  /** Whether a channel is exactly at a position: appended messages are delivered at once. */
   hasHeard(channel: string, { epoch, offset }: Position): boolean {
     const position = this.histories.position(channel);
     return position.epoch === epoch && position.offset === offset;

@@ -13,15 +13,15 @@ import {
 } from './history-store.js';
 import { ConfigurationError } from '../protocol/errors.js';
 
-/** How often the histories are gone through for what is too old, in milliseconds. */
+/** How often old messages are removed from the histories, in milliseconds. */
 const SWEEP_MS = 10_000;
 
-/** A history that holds nothing any more is known for so long, since readers may come back to it; at least twice its `ttlMs`. */
+/** How long an empty history is remembered, since readers may come back to it; at least twice its `ttlMs`. */
 const KNOWN_MS = 24 * 3_600_000;
-/** So many histories that hold nothing are known; beyond that, those are forgotten first that were posted to longest ago. */
+/** How many empty histories are remembered. Beyond that, the ones with the oldest posts are forgotten first. */
 const MAX_EMPTY = 100_000;
 
-/** So many more than asked for are kept at least before they are let go of. */
+/** How many messages above the bound are kept before they are removed together. */
 const MIN_EXCESS = 16;
 
 interface Kept {
@@ -41,7 +41,7 @@ interface Moment {
 interface History {
   readonly epoch: string;
   readonly bounds: HistoryBounds;
-  /** Those with the offsets after `floor`. */
+  /** The messages with the offsets after `floor`. */
   kept: Kept[];
   floor: number;
   readonly offsetById: Map<string, number>;
@@ -49,16 +49,16 @@ interface History {
 }
 
 /**
- * The histories of one process, in its memory: those of an application without Redis, and of a `MemoryBroker`. What the
- * {@link HistoryStore} promises holds as long as the process lives.
+ * The histories of one process, in its memory: for an application without Redis, and for a `MemoryBroker`. The promises of
+ * {@link HistoryStore} hold as long as the process lives.
  */
 export class MemoryHistories {
   private readonly histories = new Map<string, History>();
-  /** Becomes another one when everything is forgotten. */
+  /** Replaced when everything is forgotten. */
   private generation = {};
   private timer: NodeJS.Timeout | undefined = undefined;
 
-  /** See `HistoryStore.append`. A post that the history has already is answered with its place. */
+  /** See `HistoryStore.append`. If the history has the post already, the result is its existing position. */
   append(
     channel: string,
     { payload, id, digest }: HistoryPost,
@@ -163,7 +163,7 @@ export class MemoryHistories {
   private trim(history: History): void {
     const { kept, bounds, offsetById } = history;
     const oldest = performance.now() - bounds.ttlMs;
-    // In steps, so that each is moved only a few times.
+    // In larger steps, so that each message moves only a few times.
     const excess = kept.length - bounds.maxMessages;
     let count = excess > Math.max(MIN_EXCESS, bounds.maxMessages / 4) ? excess : 0;
     while (count < kept.length && kept[count]!.at <= oldest) count++;
@@ -174,7 +174,7 @@ export class MemoryHistories {
   }
 }
 
-/** Where reading begins, and why messages are missing before that. */
+/** The place where reading begins, and why messages are missing before it. */
 function startOf(after: Position | number, { epoch, kept, floor }: History): [gap: HistoryRead['gap'], first: number] {
   const last = floor + kept.length;
   if (typeof after === 'number') return [undefined, Math.max(floor, last - after)];
@@ -183,10 +183,10 @@ function startOf(after: Position | number, { epoch, kept, floor }: History): [ga
   return after.offset < floor ? ['trimmed', floor] : [undefined, after.offset];
 }
 
-/** How far a history had come at a time, or before what is missing of what came since. */
+/** The offset of a history at a time; or an earlier offset, before the messages since then that are missing. */
 function offsetAt({ kept, floor, bounds }: History, time: number): number {
   const count = kept.findLastIndex((each) => each.at <= time) + 1;
-  // What went by its age went before; what went for the number of messages left that many.
+  // Old messages were removed before that time. A removal by count left `maxMessages` of them.
   const isWhole = time > performance.now() - bounds.ttlMs && kept.length < bounds.maxMessages;
   return count > 0 || floor === 0 || isWhole ? floor + count : floor - 1;
 }

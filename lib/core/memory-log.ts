@@ -3,18 +3,18 @@ import type { ChannelLog, LogEntry, LogItem, LogRead, ReadBounds } from './chann
 import { randomNumber } from './random-number.js';
 import { MAX_VECTOR_ROWS, SerialVector } from './serial-vector.js';
 
-/** What an entry takes beside its body, in bytes: its objects and their places. */
+/** Overhead of an entry in bytes, besides its body: its objects and references. */
 export const ENTRY_BYTES = 128;
-/** What it takes to remember how far one poster's messages have come, in bytes. */
+/** Memory for one poster's latest serial, in bytes. */
 const ROW_BYTES = 256;
-/** In how many steps the time passes that items are kept: each is kept for at most one step longer. */
+/** The keep time passes in this many steps; each item is kept for at most one step longer. */
 const STEPS = 4;
 
 /** How much the logs of a node keep. */
 export interface MemoryLogsOptions {
-  /** Epochs begin with it. */
+  /** Prefix of the epochs. */
   readonly node: string;
-  /** How long items are kept at least, if there is room, and a quarter longer at most; 0: not at all. In milliseconds. */
+  /** How long items are kept, if there is room: at least this long, and at most a quarter longer; 0: not at all. In milliseconds. */
   readonly keepMs: number;
   /** Room for all logs, in bytes; `ENTRY_BYTES` are added to each body, and `ROW_BYTES` for each poster. */
   readonly maxBytes: number;
@@ -23,12 +23,12 @@ export interface MemoryLogsOptions {
 }
 
 /**
- * The logs that a node keeps in its memory, within one room. If that is full, the largest log forgets first (one of those
- * that are at least half as large as the largest): a busy channel never costs a quiet one its messages. One timer for all.
+ * The logs that a node keeps in its memory, within a shared limit. At the limit, the largest log forgets first (or one at least half as
+ * large): a busy channel never costs a quiet one its messages. One timer serves all logs.
  */
 export class MemoryLogs {
   private readonly active = new Set<MemoryLog<unknown>>();
-  /** Those that hold something, by how often their size could be halved. */
+  /** The logs that hold something, by the binary logarithm of their size. */
   private readonly bySize: Set<MemoryLog<unknown>>[] = [];
   private kept = 0;
   private steps = 0;
@@ -36,29 +36,29 @@ export class MemoryLogs {
 
   constructor(private readonly options: MemoryLogsOptions) {}
 
-  /** How much all logs take. */
+  /** The size of all logs. */
   get bytes(): number {
     return this.kept;
   }
 
   /**
-   * Begins a log; an epoch of its own tells it from all others.
+   * Begins a log. Its own epoch distinguishes it from all others.
    *
-   * @param perChannel - whether it is of a template, see {@link SerialVector}
-   * @param number - unlike that of any other log of the node
+   * @param perChannel - whether it belongs to a template, see {@link SerialVector}
+   * @param number - different from that of every other log of the node
    */
   open<Body>(perChannel: boolean, number = randomNumber()): MemoryLog<Body> {
     const { node, keepMs, maxLogBytes } = this.options;
     return new MemoryLog(this, node, number, perChannel, keepMs === 0 ? 0 : maxLogBytes);
   }
 
-  /** @internal Has a log forget by time from now on. */
+  /** @internal Lets a log forget by time from now on. */
   activate(log: MemoryLog<unknown>): void {
     this.active.add(log);
     this.timer ??= this.nextStep();
   }
 
-  /** @internal To be called when the size of a log has changed. */
+  /** @internal Call it when the size of a log has changed. */
   resize(log: MemoryLog<unknown>, by: number, from: number, to: number): void {
     this.kept += by;
     if (from !== to) {
@@ -99,32 +99,32 @@ export class MemoryLogs {
   }
 }
 
-/** A log in the memory of this node; {@link MemoryLogs.open} makes it. Appending takes the same time however much it holds. */
+/** A log in the memory of this node, made by {@link MemoryLogs.open}. An append takes the same time whatever the size of the log. */
 export class MemoryLog<Body> implements ChannelLog<Body> {
   readonly epoch: string;
-  /** From `head` on, those with the offsets after `floor`. */
+  /** From `head` on: the items with the offsets after `floor`. */
   private items: (LogItem<Body> | undefined)[] = [];
   private head = 0;
-  /** All up to this offset are forgotten. */
+  /** Everything up to this offset is forgotten. */
   private floor = 0;
   private last = 0;
   private bytes = 0;
   private rowBytes = 0;
   private sizeClass = 0;
   private readonly postIds = new Map<string, number>();
-  /** How far it had come at the latest steps: what is before the first is old enough to be forgotten. */
+  /** The last offsets at the latest steps. Items before the first one are old enough to be forgotten. */
   private marks: number[] = [];
   private isActive = false;
   private recent: SerialVector;
   private older: SerialVector;
-  /** How many turns ago something of them was forgotten before its time. */
+  /** How many turns ago entries of the vector were forgotten early. */
   private turnsSinceForgotten = Infinity;
 
   /** @internal */
   constructor(
     private readonly logs: MemoryLogs,
     node: string,
-    /** Which of the node's logs it is. */
+    /** The number of the log on this node. */
     readonly number: number,
     private readonly perChannel: boolean,
     /** Room for its items. */
@@ -140,7 +140,7 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
     return this.last;
   }
 
-  /** All up to this offset are forgotten. */
+  /** Everything up to this offset is forgotten. */
   get forgottenOffset(): number {
     return this.floor;
   }
@@ -191,18 +191,18 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
   }
 
   /**
-   * How far the posters' messages have come to this log: all whose messages came while items are kept, whether there was
-   * room to keep them or not. If there are too many posters, it knows the latest, and reports the others as unknown.
+   * How far the posters' messages have reached this log: it counts all messages within the keep time, even those that there was no room
+   * for. With too many posters, it knows the latest and reports the others as unknown.
    */
   vector(): SerialVector {
-    // Two turns: what came before something was forgotten is of no interest by then.
+    // Two turns later, messages from before an early loss no longer matter.
     const vector = new SerialVector(this.perChannel, MAX_VECTOR_ROWS, this.turnsSinceForgotten >= 2);
     vector.noteAll(this.older);
     vector.noteAll(this.recent);
     return vector;
   }
 
-  /** Forgets everything; nothing is to be appended any more. */
+  /** Forgets everything. Nothing may be appended any more. */
   close(): void {
     this.forgetTo(this.last);
     this.older = this.recent = this.newVector();
@@ -211,7 +211,7 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
     this.logs.drop(this);
   }
 
-  /** @internal Forgets the oldest item; or, if that takes more, how far the posters of some time ago had come. */
+  /** @internal Forgets the oldest item or, if they take more memory, the positions of earlier posters. */
   forgetSome(): void {
     if (this.bytes >= this.rowBytes) return this.forgetFirst();
     if (this.older.size > 0) this.older = this.newVector();
@@ -226,7 +226,7 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
     this.items[this.head++] = undefined;
     this.floor++;
     if (item.kind === 'message' && item.postId !== undefined) this.postIds.delete(item.postId);
-    // Half of it at a time, so that each is moved only a few times.
+    // Half of the array at a time, so that each item moves only a few times.
     if (this.head * 2 >= this.items.length) {
       this.items = this.items.slice(this.head);
       this.head = 0;
@@ -234,7 +234,7 @@ export class MemoryLog<Body> implements ChannelLog<Body> {
     this.resize(-sizeOf(item));
   }
 
-  /** @internal A quarter of the time that items are kept has passed; with a turn, all of it. */
+  /** @internal A quarter of the keep time has passed; with a turn, all of it. */
   step(isTurn: boolean): void {
     this.marks.push(this.last);
     if (this.marks.length > STEPS) this.forgetTo(this.marks.shift()!);

@@ -3,14 +3,14 @@ import { matchTemplate } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
 import type { Delivery } from './delivery.js';
 
-/** Who a context is for. */
+/** The listener that a context is for. */
 interface Hearer {
-  /** The segments of the template that names the parameters, if there is one. */
+  /** The segments of the template that names the parameters, if there is a template. */
   readonly segments: readonly string[] | undefined;
   readonly session: { readonly signal: AbortSignal };
 }
 
-/** What a listener is told about a message, beside the message itself. */
+/** Information about a message that a listener gets along with the message. */
 export class MessageContext<Params = MessageParams> {
   readonly #delivery: Delivery;
   readonly #hearer: Hearer;
@@ -26,7 +26,7 @@ export class MessageContext<Params = MessageParams> {
     return this.#delivery.channel;
   }
 
-  /** The parameters of the channel, by the template that the listener was registered with; else empty. */
+  /** The parameters of the channel, by the template that the listener was registered with; otherwise empty. */
   get params(): Params {
     const { segments } = this.#hearer;
     return ((segments && matchTemplate(segments, this.channel.split('/'))) ?? {}) as Params;
@@ -42,7 +42,7 @@ export class MessageContext<Params = MessageParams> {
     return this.#delivery.isOwn ? 'local' : 'global';
   }
 
-  /** The id of the node it was posted on; empty where a part that is not of this library sent it. */
+  /** The id of the node that posted it; empty if the sender does not use this library. */
   get node(): string {
     return this.#delivery.node;
   }
@@ -52,12 +52,12 @@ export class MessageContext<Params = MessageParams> {
     return this.#delivery.postedAt;
   }
 
-  /** Its place in the history of the channel, from which reading can go on later; `undefined` if the channel keeps none. */
+  /** Its position in the history of the channel, from which reading can continue later; `undefined` if the channel keeps no history. */
   get position(): Position | undefined {
     return this.#delivery.position;
   }
 
-  /** Whether it was posted before, and is read from the history for this listener (`replay`). */
+  /** Whether it is an earlier message, read from the history for this listener (`replay`). */
   get replayed(): boolean {
     return this.#delivery.replayed;
   }

@@ -3,41 +3,41 @@ import type { Position } from '../protocol/position.js';
 import type { HeardChannels } from './heard-channels.js';
 import type { HistoryChanges, HistoryMoment, HistoryStore, HistoryTime } from './history-store.js';
 
-/** Between a moment of the store and when it is here, in milliseconds. */
+/** How much earlier the store may have taken a moment than this node received it, in milliseconds. */
 const SLACK_MS = 1_000;
-/** After so long the moment is a new one: clocks do not go alike, and a store may have lost everything. In milliseconds. */
+/** After this time a new moment is taken: clocks drift, and a store may have lost everything. In milliseconds. */
 const MOMENT_MS = 300_000;
-/** How many positions are asked for at once. */
+/** How many positions are requested at once. */
 const BATCH = 200;
 
 /** A template that was not heard for a while. */
 interface Outage {
   readonly template: string;
   readonly heard: HeardChannels;
-  /** It was heard until then at least, or nobody was promised anything before. */
+  /** It was heard at least until then, or nothing had been promised before. */
   readonly sinceMs: number;
 }
 
-/** What becomes of what was looked for. */
+/** Receives the results of a search. */
 export interface MissedOutput {
-  /** A channel goes on after a position; `undefined`: it had nothing before what is heard of it. */
+  /** A channel continues after a position; `undefined`: it had no messages before the first one heard. */
   goOn(template: string, channel: string, position: Position | undefined): void;
-  /** It cannot be known which channels have had messages. */
+  /** It cannot be known which channels had messages. */
   lost(template: string): void;
 }
 
 /**
- * Finds the channels of templates that had their first messages while this node heard nothing, and where they were before. What is
- * known already finds its holes by itself.
+ * Finds channels of templates that had their first messages while this node heard nothing, and their earlier positions. Known channels
+ * find their gaps without it.
  */
 export class MissedChannels {
-  /** The latest moment that is known of the store, and when that was here, or shortly after it. */
+  /** The latest known moment of the store, and when this node received it, or shortly after. */
   private known: { readonly moment: HistoryMoment; readonly atMs: number } | undefined = undefined;
-  /** When it was found, without an outage, that the store had lost what it knew of changes. */
+  /** When it turned out, without an outage, that the store had lost its record of changes. */
   private lostMs = -Infinity;
   private readonly outages = new Map<string, Outage>();
 
-  /** @param maxChannels - more are not known of one template */
+  /** @param maxChannels - how many channels of one template are tracked */
   constructor(
     private readonly store: HistoryStore,
     private readonly output: MissedOutput,
@@ -49,7 +49,7 @@ export class MissedChannels {
     return this.store.changes !== undefined;
   }
 
-  /** Whether the moment that is known is an old one. */
+  /** Whether the known moment is old. */
   get isOld(): boolean {
     return this.known !== undefined && performance.now() - this.known.atMs > MOMENT_MS;
   }
@@ -70,9 +70,9 @@ export class MissedChannels {
   }
 
   /**
-   * A template was not heard for a while, and is again.
+   * Called when a template is heard again after an interruption.
    *
-   * @returns whether it will be found, or told, what was missed
+   * @returns whether the missed messages will be found, or reported as a gap
    */
   begin(template: string, heard: HeardChannels, forMs: number | undefined): boolean {
     if (this.known === undefined || forMs === undefined || heard.hasForgotten) return false;
@@ -87,13 +87,13 @@ export class MissedChannels {
     return true;
   }
 
-  /** Nobody is subscribed any more. */
+  /** Called when nobody is subscribed any more. */
   forget(template: string): void {
     this.outages.delete(template);
   }
 
   /**
-   * Looks for all that was missed.
+   * Searches for all missed channels.
    *
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
@@ -102,7 +102,7 @@ export class MissedChannels {
     if (outages.length === 0) return;
     const { known } = this;
     const { channels, isWhole } = await this.changesSince(Math.min(...outages.map(({ sinceMs }) => sinceMs)));
-    // All are told first: the store tells it only once.
+    // All outages are reported first, since the store reports its loss only once.
     if (!isWhole) for (const outage of outages) this.lose(outage);
     for (const outage of outages) {
       const missed = unknownOf(outage, channels);
@@ -126,12 +126,12 @@ export class MissedChannels {
     }
   }
 
-  /** If there was no other one meanwhile, for which it is looked again. */
+  /** Ends an outage, unless a later one has replaced it and needs another search. */
   private end(outage: Outage): void {
     if (!this.isOn(outage)) return;
     const { template, heard } = outage;
     this.outages.delete(template);
-    // What has come since it was asked had nothing before.
+    // Channels that are new since the request had no earlier messages.
     for (const channel of heard.takeHeld()) this.output.goOn(template, channel, undefined);
     heard.found(outage);
   }
@@ -144,7 +144,7 @@ export class MissedChannels {
     const { known } = this;
     const since = known === undefined || ms === undefined ? undefined : timeOf(known, ms);
     const changes = await this.store.changes!(since);
-    // It may be a little earlier: what is told then is more, not less.
+    // The moment may be slightly too early; then the search finds more, not less.
     this.known = { moment: changes.now, atMs: performance.now() };
     return changes;
   }
@@ -154,7 +154,7 @@ function timeOf({ moment, atMs }: { moment: HistoryMoment; atMs: number }, ms: n
   return { moment, laterMs: ms - atMs };
 }
 
-/** Those of a template of which nothing is known yet. */
+/** The channels of a template that are not known yet. */
 function unknownOf({ template, heard }: Outage, channels: readonly string[]): string[] {
   const segments = template.split('/');
   const changed = channels.filter((channel) => matchTemplate(segments, channel.split('/')) !== undefined);

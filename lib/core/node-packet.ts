@@ -2,8 +2,8 @@ import { kindOf } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 
 /**
- * What nodes send each other: a question, its answer, or a failure if there will be none; or a call, which each node that hears
- * it answers without a body.
+ * The packets between nodes: a question, its answer, or a failure if there is no answer; or a call, which each node that hears it
+ * answers without a body.
  */
 export type NodePacket =
   | { readonly kind: 'call'; readonly id: string; readonly from: string }
@@ -11,18 +11,18 @@ export type NodePacket =
   | { readonly kind: 'answer'; readonly id: string; readonly body: unknown }
   | { readonly kind: 'failure'; readonly id: string; readonly reason: FailureReason };
 
-/** Why a question is not answered: the answer is longer than a message may be, or the node failed to make it. */
+/** Why a question has no answer: it is longer than a message may be, or the node failed to produce it. */
 export type FailureReason = 'tooLong' | 'failed';
 
 const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/;
 
-/** Whether a value is the id of a node, which is a part of a channel's name and may have come over the wire. */
+/** Whether a value is a valid node id. It becomes part of a channel name and may come from the network. */
 export function isNodeId(value: unknown): value is string {
   return typeof value === 'string' && UUID.test(value);
 }
 
 /**
- * Reads what arrived on a node's own channel. The body is as the other node sent it: whoever understands it has to check it.
+ * Reads a packet from a node's own channel. The body is unchecked: its reader has to check it.
  *
  * @throws InvalidMessageError that names what is wrong
  */

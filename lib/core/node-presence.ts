@@ -1,25 +1,25 @@
 import type { Hub } from './hub.js';
 
 /**
- * A node that nobody has heard for so long is gone. One that is only cut off from the broker keeps its posts, which its own
- * clients have read, for 2 s (`publishTimeoutMs`); if it was given up earlier, they would get them a second time elsewhere.
+ * A node that nobody has heard for this long counts as gone. A node that is only cut off from the broker keeps its posts, which its own
+ * clients have read, for 2 s (`publishTimeoutMs`); if it were given up earlier, they would get them a second time elsewhere.
  */
 const AWAY_MS = 2_500;
 const LOOK_MS = 250;
-/** If more nodes than this are waited for, they are looked for less often: clients can name any number that never existed. */
+/** With more missing nodes than this, checks are less frequent: clients can name any number of nodes that never existed. */
 const LOOKED_FOR_OFTEN = 32;
-/** How long a node that was given up is not waited for again, and how many are known to be gone. */
+/** How long a node that was given up is not waited for again, and how many such nodes are remembered. */
 const GONE_MS = 5_000;
 const MAX_GONE = 1_000;
 
-/** Which other nodes are there, as far as the broker knows. However many ask about one, it is looked for once at a time. */
+/** Which other nodes exist, as far as the broker knows. All who ask about one node share one check. */
 export class NodePresence {
   private readonly looks = new Map<string, Promise<boolean | undefined>>();
   private readonly waits = new Map<string, Promise<boolean>>();
-  /** Those that were given up, and until when that is so. */
+  /** Nodes that were given up, and until when. */
   private readonly gone = new Map<string, number>();
 
-  /** @param channelOf - the name of the channel that a node hears */
+  /** @param channelOf - returns the name of the channel that a node hears */
   constructor(
     private readonly hub: Hub,
     private readonly channelOf: (node: string) => string,
@@ -28,7 +28,7 @@ export class NodePresence {
   /**
    * Never rejects.
    *
-   * @returns `false` if it stays away for {@link AWAY_MS}, or has just done so; `true` also if nobody can tell
+   * @returns `false` if it stays away for {@link AWAY_MS}, or has just done so; `true` also if it cannot be known
    */
   async isThere(node: string): Promise<boolean> {
     if ((await this.look(node)) !== false) return true;
@@ -40,7 +40,7 @@ export class NodePresence {
     for (let left = AWAY_MS; left > 0;) {
       const ms = Math.min(LOOK_MS * Math.ceil((this.waits.size + 1) / LOOKED_FOR_OFTEN), left);
       left -= ms;
-      // Keeps the process alive, as what waits for it may.
+      // Keeps the process alive, because its callers may need it.
       await new Promise((resolve) => setTimeout(resolve, ms));
       if ((await this.look(node)) !== false) return true;
     }
@@ -61,7 +61,7 @@ export class NodePresence {
   }
 }
 
-/** What is under way already for this key, or is begun now. */
+/** The running promise for this key, or a new one. */
 function shared<T>(underWay: Map<string, Promise<T>>, key: string, begin: () => Promise<T>): Promise<T> {
   const known = underWay.get(key);
   if (known !== undefined) return known;

@@ -11,22 +11,22 @@ import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 import { NodePresence } from './node-presence.js';
 
-/** Heard by all nodes. */
+/** All nodes hear this channel. */
 const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
 
-/** What other nodes answered to a question to all of them. */
+/** The answers of other nodes to a question to all of them. */
 export interface Answers {
   /** Unchecked. */
   readonly bodies: readonly unknown[];
-  /** Whether each node that the broker knows of has answered. One that the broker does not hear is not known to it. */
+  /** Whether every node that the broker knows of has answered. The broker does not know nodes that are cut off from it. */
   readonly areComplete: boolean;
 }
 
-/** More nodes are not waited for. */
+/** How many nodes are waited for at most. */
 const MAX_NODES = 1_000;
-/** How many that have answered are known. */
+/** How many nodes that have answered are remembered. */
 const MAX_KNOWN = 1_000;
-/** How long it is waited for answers if nobody knows how many will come. */
+/** How long to wait for answers if nobody knows how many will come. */
 const UNCOUNTED_MS = 1_500;
 
 interface Pending {
@@ -36,20 +36,20 @@ interface Pending {
 }
 
 /**
- * Asks one node of the cluster something, or all of them, by messages. Its timers keep the process alive: an application that shuts down
- * waits for answers, and a transport need not have anything else that does.
+ * Sends questions to one node of the cluster, or to all of them, as messages. Its timers keep the process alive: an application that
+ * shuts down waits for answers, and a transport may have nothing else that keeps it alive.
  */
 export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
   private readonly polls = new Map<string, Poll>();
   private readonly presence: NodePresence;
-  /** Those that answered when they were last asked alone, the last of them at the end. */
+  /** Nodes that answered their latest direct question, the latest at the end. */
   private readonly known = new Set<string>();
   private lastBarrier: Promise<boolean> = Promise.resolve(true);
   private nextBarrier: Promise<boolean> | undefined = undefined;
   private byEverybody: Listener | undefined = undefined;
 
-  /** @param answer - is given what another node asked, unchecked, and returns plain JSON values or a promise of them */
+  /** @param answer - gets the question of another node, unchecked, and returns plain JSON values or a promise of them */
   constructor(
     private readonly hub: Hub,
     private readonly answer: (body: unknown) => unknown,
@@ -57,7 +57,7 @@ export class NodeRequests {
     this.presence = new NodePresence(hub, (node) => channelOf(node).name);
   }
 
-  /** Begins to answer other nodes, and to hear their answers. */
+  /** Starts to answer other nodes, and to hear their answers. */
   listen(): readonly Listener[] {
     const { hub } = this;
     const listeners = [channelOf(hub.node), EVERYBODY].map((channel) =>
@@ -70,9 +70,8 @@ export class NodeRequests {
 
   /**
    * @param body - plain JSON values
-   * @returns what the other node answered, unchecked
-   * @throws TransportUnavailableError (rejects) if no answer comes in time: the broker is away, or that node is gone or
-   *   failed to answer
+   * @returns the answer of the other node, unchecked
+   * @throws TransportUnavailableError (rejects) if no answer comes in time: the broker is away, or that node is gone or failed to answer
    * @throws LimitExceededError (rejects) if the question or the answer is longer than `limits.maxMessageBytes`
    */
   async ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
@@ -88,15 +87,15 @@ export class NodeRequests {
     }
   }
 
-  /** Whether a node answered when {@link ask} last asked it. */
+  /** Whether a node answered the last {@link ask}. */
   knows(node: string): boolean {
     return this.known.has(node);
   }
 
   /**
-   * Whether there is any other node. Never rejects. Call it when this node leaves: from then on, it is no longer counted.
+   * Whether there is any other node. Never rejects. Call it when this node leaves: from then on, this node is not counted.
    *
-   * @param timeoutMs - how long they have to answer; after that, only the broker is asked
+   * @param timeoutMs - how long they may take to answer; after that, the broker's count decides
    */
   async hasOthers(timeoutMs: number): Promise<boolean> {
     const packet = { kind: 'call', id: randomUUID(), from: this.hub.node } as const;
@@ -106,15 +105,15 @@ export class NodeRequests {
       await this.request(EVERYBODY, packet, timeoutMs, 'no other node answered');
       return true;
     } catch {
-      // They may be too busy with the clients of this one.
+      // They may be busy with the clients of this node.
       return (await this.hub.isHeard(EVERYBODY.name)) ?? false;
     }
   }
 
   /**
-   * Like {@link ask}, but asks a node only if it is there, or comes back soon.
+   * Like {@link ask}, but asks a node only if it is there or soon comes back.
    *
-   * @throws as {@link ask}, and TransportUnavailableError (rejects) if nobody hears that node's requests for a while
+   * @throws as {@link ask}, and TransportUnavailableError (rejects) if that node hears no requests for a while
    */
   async askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
     if (isNodeId(node) && !(await this.presence.isThere(node))) throw unavailable(`node ${node} is not there`);
@@ -125,7 +124,7 @@ export class NodeRequests {
    * Asks all other nodes that listen.
    *
    * @param body - plain JSON values
-   * @param timeoutMs - how long they have to answer
+   * @param timeoutMs - how long they may take to answer
    * @throws LimitExceededError (rejects) if the question is longer than `limits.maxMessageBytes`
    */
   async askOthers(body: unknown, timeoutMs: number): Promise<Answers> {
@@ -148,12 +147,12 @@ export class NodeRequests {
   }
 
   /**
-   * Waits until all has been heard that the broker had taken before. All who need it at a time share it.
+   * Waits until this node has heard everything that the broker accepted before the call. Concurrent callers share one wait.
    *
-   * @returns `false`, without waiting on, if the broker is away
+   * @returns `false`, without waiting longer, if the broker is away
    */
   barrier(): Promise<boolean> {
-    // One that is on its way already may have begun too early.
+    // A barrier that is already under way may have started too early.
     const begin = (): Promise<boolean> => {
       this.nextBarrier = undefined;
       return (this.lastBarrier = this.passBarrier());
@@ -170,7 +169,7 @@ export class NodeRequests {
     const { id } = packet;
     return new Promise((resolve, reject) => {
       const tooLate = (): void => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`));
-      // A turn later: if this process was busy for all that time, the answer is there and has not been read yet.
+      // One turn later: if this process was busy all the time, the answer may have arrived unread.
       const timer = setTimeout(() => setImmediate(tooLate), timeoutMs);
       this.pending.set(id, { resolve, reject, timer });
       this.send(channel, packet).then(
@@ -183,7 +182,7 @@ export class NodeRequests {
   }
 
   private async passBarrier(): Promise<boolean> {
-    // The broker confirms a subscription behind all that it has sent before.
+    // The broker confirms a subscription after everything it sent before.
     const channel = reservedChannel(`barrier/${randomUUID()}`);
     const listener = this.hub.listen(channel, () => {}, this.hub.own, 'a barrier');
     let isHeard = false;
@@ -201,12 +200,12 @@ export class NodeRequests {
           await this.send(channelOf(packet.from), { kind: 'answer', id: packet.id, body: null });
         return;
       case 'question':
-        // Its own, if it has asked all others.
+        // A question to all nodes comes back to its sender.
         if (packet.from !== this.hub.node) await this.answerQuestion(packet);
         return;
       case 'answer':
         this.polls.get(packet.id)?.answered(packet.body);
-        // One that comes too late has nobody waiting any more.
+        // Nobody waits for a late answer any more.
         return this.take(packet.id)?.resolve(packet.body);
       case 'failure':
         this.polls.get(packet.id)?.failed();
@@ -224,7 +223,7 @@ export class NodeRequests {
     }
   }
 
-  /** Whoever asks is told in any case, and does not have to wait until its time is out. */
+  /** The asking node gets a reply in any case, so it need not wait for its timeout. */
   private async answerQuestion({ id, from, body }: NodePacket & { kind: 'question' }): Promise<void> {
     try {
       await this.send(channelOf(from), { kind: 'answer', id, body: await this.answer(body) });
@@ -238,7 +237,7 @@ export class NodeRequests {
     }
   }
 
-  /** Rejects with what the hub throws. */
+  /** Rejects if the hub throws. */
   private async send(channel: Channel<NodePacket>, packet: NodePacket): Promise<boolean> {
     return this.hub.post(channel, packet, { scope: 'auto' });
   }
@@ -272,11 +271,11 @@ export class NodeRequests {
 /** A question to all other nodes. */
 class Poll implements Answers {
   readonly bodies: unknown[] = [];
-  /** Resolves when nothing more is to come. */
+  /** Resolves when no more answers are expected. */
   readonly over = new Deferred();
   private failures = 0;
 
-  /** @param others - how many there are; `undefined`: nobody knows */
+  /** @param others - how many other nodes there are; `undefined`: unknown */
   constructor(private readonly others: number | undefined) {}
 
   get areComplete(): boolean {

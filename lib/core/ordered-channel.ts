@@ -2,48 +2,48 @@ import type { Position } from '../protocol/position.js';
 import type { ReadFailure } from './channel-log.js';
 import { BEGINNING, isLastPage, type HistoryRead, type HistoryStore } from './history-store.js';
 
-/** What is read at once. */
+/** The size of one read. */
 const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
-/** How many messages wait while those before them are read; what comes on top is read too. */
+/** How many messages wait while earlier ones are read. Beyond that, messages are dropped and read later. */
 const MAX_WAITING = 256;
-/** After this long it is tried again to read. In milliseconds. */
+/** How long to wait before a failed read is repeated. In milliseconds. */
 const RETRY_MS = 500;
-/** Between two reads for what only looks like the next messages, and may be anybody's, at least. In milliseconds. */
+/** The minimum time between two reads caused by messages that may be forged. In milliseconds. */
 const DOUBT_MS = 100;
 
-/** Where the messages of a subscription go, in order. */
+/** Receives the messages of a subscription, in order. */
 export interface OrderedOutput {
-  /** @returns `false` for what is no message of the channel, which has been reported */
+  /** @returns `false` for an invalid message, which has been reported */
   message(payload: string, subscription: string, channel: string, position: Position): boolean;
-  /** @param position - from where the channel goes on */
+  /** @param position - after which the channel continues */
   gap(subscription: string, channel: string, failure: ReadFailure, position: Position): void;
-  /** Told of what one of them has thrown. */
+  /** Receives errors that one of them has thrown. */
   failed(error: unknown): void;
 }
 
 /**
- * The messages of one channel as one subscription of this node hears them: each once, in the order of offsets. If there is
- * a hole, or another epoch, what is missing is read from the history before it goes on.
+ * Delivers the messages of one channel to one subscription of this node: each once, in the order of offsets. If an offset is missing, or
+ * the epoch changes, it reads the missing messages from the history first.
  */
 export class OrderedChannel {
-  /** Up to where everything is delivered; `undefined` until it is known from where to count. */
+  /** The position up to which everything is delivered; `undefined` until the starting position is known. */
   private last: Position | undefined = undefined;
-  /** What was delivered there. */
+  /** The payload delivered at that position. */
   private lastPayload: string | undefined = undefined;
-  /** Whether nothing was delivered or told yet, so that {@link last} is what the store has said. */
+  /** Whether nothing was delivered or reported yet, so that {@link last} comes from the store. */
   private isSilent = true;
   private lastAt = performance.now();
   private reading = false;
-  /** Whether, when what is being read is there, it has to be looked again. */
+  /** Whether another read must follow the current one. */
   private isStale = false;
   private waiting: { readonly payload: string; readonly position: Position }[] = [];
-  /** What came as the next message and was rejected: anybody may have published it in place of that one. */
+  /** A payload in the place of the next message that was rejected: anybody may have published it there. */
   private doubted: { readonly payload: string; readonly position: Position } | undefined = undefined;
   private doubtedAt = -Infinity;
   private retry: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
 
-  /** @param changed - told when {@link isReading} has changed */
+  /** @param changed - called when {@link isReading} has changed */
   constructor(
     readonly name: string,
     readonly subscription: string,
@@ -52,31 +52,31 @@ export class OrderedChannel {
     private readonly changed?: (channel: OrderedChannel) => void,
   ) {}
 
-  /** Whether what is missing is being read. */
+  /** Whether missing messages are being read. */
   get isReading(): boolean {
     return this.reading;
   }
 
-  /** Up to where everything is delivered; `undefined` until it is known from where to count. */
+  /** The position up to which everything is delivered; `undefined` until the starting position is known. */
   get position(): Position | undefined {
     return this.last;
   }
 
   /**
-   * It has come so far when it was subscribed to; unless something was heard before.
+   * Sets the position that the channel had when it was subscribed to, unless something was heard before.
    *
-   * @returns from where it counts
+   * @returns the starting position
    */
   beginAt(position: Position): Position {
     return (this.last ??= position);
   }
 
-  /** What comes waits, until {@link goOn}; to be called while it is not known from where to count. */
+  /** Makes messages wait until {@link goOn}. Call it while the starting position is unknown. */
   hold(): void {
     this.setReading(true);
   }
 
-  /** Delivers what follows a position; without one, everything from the first message that has come. */
+  /** Delivers the messages after a position; without one, everything from the first received message on. */
   goOn(position: Position | undefined): void {
     if (this.isClosed) return;
     if (position !== undefined) {
@@ -88,7 +88,7 @@ export class OrderedChannel {
     this.waiting = [];
     this.setReading(false);
     for (const each of waiting) this.guard(() => this.receive(each.payload, each.position));
-    // There were too many of them.
+    // There were too many waiting messages.
     if (this.isStale) this.check();
   }
 
@@ -96,7 +96,7 @@ export class OrderedChannel {
     this.lastAt = performance.now();
     if (this.isReading) return this.wait(payload, position);
     const { last } = this;
-    // The first that is heard: nobody was promised what was before. It may have been on its way when the store was asked.
+    // The first message heard sets the start: earlier ones were not promised. It may have been under way when the store was asked.
     if (last === undefined || isNext(last, position) || (this.isSilent && isBehind(last, position))) {
       if (!this.deliver(payload, position) && last !== undefined) this.doubt(payload, position);
       return;
@@ -109,23 +109,23 @@ export class OrderedChannel {
     this.readSoon();
   }
 
-  /** Something may have been missed: reads it. */
+  /** Messages may have been missed: reads them. */
   check(): void {
     if (this.isReading) this.isStale = true;
     else if (this.last !== undefined) void this.read();
   }
 
-  /** Something may have been missed before the store told where the channel is. */
+  /** Messages may have been missed before the position that the store reported. */
   checkUntil(position: Position): void {
-    // What is forgotten as a whole, after its time, begins anew with the next post.
+    // A history that expired as a whole starts anew with the next post.
     if (position.epoch === BEGINNING.epoch || this.last === undefined || isBehind(this.last, position)) return;
     this.check();
   }
 
-  /** Whether everything up to a position is delivered, and nothing else. */
+  /** Whether everything up to a position is delivered, and nothing after it. */
   isAt(position: Position): boolean {
     const { last } = this;
-    // The first that is heard may be one before the place that the store has told.
+    // The first message heard may come before the position that the store reported.
     return !this.isReading && !this.isSilent && last !== undefined && isSame(last, position);
   }
 
@@ -133,7 +133,7 @@ export class OrderedChannel {
     return this.last !== undefined && !this.isReading && this.lastAt < time;
   }
 
-  /** @param before - when it was quiet last, at least */
+  /** @param before - it must have been quiet at least since then */
   compare(position: Position, before: number): void {
     const { last } = this;
     if (!this.isQuietSince(before) || isSame(last!, position)) return;
@@ -146,7 +146,7 @@ export class OrderedChannel {
     clearTimeout(this.retry);
   }
 
-  /** @returns whether it is a message of the channel; if not, it is as if it had not come */
+  /** @returns whether the message is valid; an invalid one counts as not received */
   private deliver(payload: string, position: Position): boolean {
     const { last, isSilent } = this;
     this.last = position;
@@ -160,7 +160,7 @@ export class OrderedChannel {
     return false;
   }
 
-  /** Two messages in one place: anybody may have published one of them. What the history has there is delivered, once. */
+  /** Two messages claim one position, so anybody may have published one of them. The message in the history is delivered, once. */
   private compareLast(payload: string): void {
     const { last, lastPayload } = this;
     if (payload === lastPayload) return;
@@ -169,7 +169,7 @@ export class OrderedChannel {
     this.doubt(lastPayload!, last!);
   }
 
-  /** Goes on with what the history has in its place, which may be the same. What comes meanwhile waits. */
+  /** Reads the message that the history has at this position; it may be the same one. Later messages wait. */
   private doubt(payload: string, position: Position): void {
     this.doubted = { payload, position };
     this.readSoon();
@@ -181,7 +181,7 @@ export class OrderedChannel {
     this.changed?.(this);
   }
 
-  /** Reads at once, unless what came last in place of the next messages was just now found not to be there. */
+  /** Reads at once, unless a recent read for a possibly forged message found nothing. */
   private readSoon(): void {
     this.setReading(true);
     const pause = this.doubtedAt + DOUBT_MS - performance.now();
@@ -194,7 +194,7 @@ export class OrderedChannel {
     else this.isStale = true;
   }
 
-  /** Reads what is missing, until nothing is. */
+  /** Reads missing messages until none is missing. */
   private async read(): Promise<void> {
     this.setReading(true);
     for (;;) {
@@ -206,7 +206,7 @@ export class OrderedChannel {
       if (doubted !== undefined || (asked > 0 && isBehind(last!, this.last!))) this.doubtedAt = performance.now();
       if (!isWhole) continue;
       if (this.isStale) {
-        // They are among what was read; so there is room for what comes.
+        // The read includes these messages, so there is room for new ones.
         this.waiting.splice(0, asked);
         continue;
       }
@@ -216,13 +216,13 @@ export class OrderedChannel {
     this.setReading(false);
   }
 
-  /** @returns whether nothing more is to be read; `undefined` if it ends here, or is tried again later */
+  /** @returns whether everything has been read; `undefined` if reading ends here, or is repeated later */
   private async readPage(): Promise<boolean | undefined> {
     let page: HistoryRead;
     try {
       page = await this.store.read(this.name, this.last!, PAGE);
     } catch {
-      // The link is away, as the status tells; of anything else the store has told.
+      // The link is down, as the status shows. The store has reported any other failure.
       if (!this.isClosed) this.retry = setTimeout(() => void this.read(), RETRY_MS).unref();
       return undefined;
     }
@@ -245,14 +245,14 @@ export class OrderedChannel {
     return isLastPage(page);
   }
 
-  /** @returns whether it is a message of the channel */
+  /** @returns whether it is a valid message */
   private deliverRead(payload: string, position: Position): boolean {
     let isMessage = true;
     if (!this.isClosed) this.guard(() => (isMessage = this.deliver(payload, position)));
     return isMessage;
   }
 
-  /** Nobody waits for what is read, and what comes after it is to be delivered all the same. */
+  /** Nobody awaits the read, and later messages must still be delivered if it throws. */
   private guard(run: () => unknown): void {
     try {
       run();
@@ -262,8 +262,8 @@ export class OrderedChannel {
   }
 
   /**
-   * @param asked - so many came before everything was read: they are among that, or of a numbering that is over
-   * @returns whether nothing was missing among the others
+   * @param asked - how many messages waited before the last read: the read includes them, or their epoch is over
+   * @returns whether no message was missing among the rest
    */
   private deliverWaiting(asked: number): boolean {
     const { waiting } = this;
@@ -285,12 +285,12 @@ export class OrderedChannel {
   }
 }
 
-/** Whether a position is that of the message right after another one. */
+/** Whether a position comes directly after another one. */
 export function isNext(last: Position, { epoch, offset }: Position): boolean {
   return (last.epoch === epoch || last.offset + last.epoch.length === 0) && offset === last.offset + 1;
 }
 
-/** Whether a position is known not to be after another one. */
+/** Whether a position is known to be at or before another one. */
 export function isBehind(last: Position, { epoch, offset }: Position): boolean {
   return last.epoch === epoch && offset <= last.offset;
 }

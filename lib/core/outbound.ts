@@ -19,19 +19,19 @@ import type { Transport } from './transport.js';
 
 const NO_OPTIONS: PostOptions = {};
 const DELIVERED = Promise.resolve(true);
-// A listener that posts to its own channel does so in a queue, not on the stack; without a bound it would
-// keep the process busy for ever where plain recursion would have failed. Posts after an `await` are not counted.
+// A listener that posts to its own channel fills a queue, not the stack. Without this bound it would keep the process busy forever,
+// where plain recursion would have failed. Posts after an `await` are not counted.
 const MAX_DEPTH = 10_000;
 
-/** Takes what this node posts: to its own listeners, and by the transport to other nodes. */
+/** Delivers the posts of this node: to its own listeners, and through the transport to other nodes. */
 export class Outbound {
   private published = 0;
 
   /**
-   * @param here - what the messages of this node have in common
-   * @param envelopes - how those of this node are written
-   * @param postCheck - what may refuse messages beside their class
-   * @param histories - where channels keep theirs; none over a transport that keeps none
+   * @param here - the properties that all messages of this node share
+   * @param envelopes - how envelopes of this node are written
+   * @param postCheck - may refuse messages for reasons other than their class
+   * @param histories - the histories of channels; absent if the transport keeps none
    */
   constructor(
     private readonly audience: Audience,
@@ -49,8 +49,7 @@ export class Outbound {
     const name = isName ? channel : channel?.name;
     const { audience } = this;
     const list = audience.of(name);
-    // What most posts are: an instance of the class that the listeners' channel is defined with, or anything if there is
-    // none, and no rules anywhere.
+    // The most common post: an instance of the class of the listeners' definition, or any message if there is no class; no rules anywhere.
     if (
       list === undefined ||
       list.plainVersion !== declarations.version ||
@@ -67,7 +66,7 @@ export class Outbound {
     const outer = audience.current;
     const depth = outer === undefined ? 0 : depthUnder(outer, name);
     const delivery = new Delivery(message, name, this.here, Date.now(), depth);
-    // Handed on before it is delivered here: a listener may post in turn, and what it posts comes later.
+    // Publishing comes before local delivery: a listener may post in turn, and its post must come later.
     const accepted = isGlobal ? this.publish(channel, delivery) : DELIVERED;
     audience.deliverPost(delivery, list);
     return accepted;
@@ -154,20 +153,20 @@ export class Outbound {
     return scope !== 'local' && this.transport !== undefined;
   }
 
-  /** @throws MessagingError for what cannot be posted to, and for what the channel does not carry */
+  /** @throws MessagingError if the channel cannot be posted to, or does not carry the message */
   private assertPostable(channel: AnyPostableChannel, list: ListenerList | undefined, message: unknown): void {
     const { audience } = this;
     if (channel instanceof Channel) {
       const { name, definition } = channel;
       if (list === undefined || list.definition !== definition) {
         audience.definitions.use(definition);
-        // One room may be something of its own, although it is posted to as a room.
+        // One room may have its own definition, even if the post names the template.
         assertPosted(message, list?.definition?.type, name);
       }
       if (!isDirectly(message, definition)) assertPosted(message, definition.type, name);
       return;
     }
-    // A name that is listened to has been checked, except that the library listens to reserved ones.
+    // Names with listeners are already checked, but the library itself listens to reserved names.
     if (list === undefined || typeof channel !== 'string' || list.isReserved) postableName(channel);
     if (list?.definition === undefined || !isDirectly(message, list.definition)) {
       assertPosted(message, audience.classOf(channel, list), channel);
@@ -175,7 +174,7 @@ export class Outbound {
   }
 }
 
-/** How many posts led to one that a listener of this message makes. */
+/** How many posts lead to a post that a listener makes while it handles this message. */
 function depthUnder(outer: Delivery, name: string): number {
   if (outer.depth >= MAX_DEPTH) {
     throw new LimitExceededError(

@@ -12,7 +12,7 @@ import type { TypeRegistry } from '../protocol/type-registry.js';
 
 type Properties = Readonly<Record<string, unknown>>;
 
-/** One walk through a message. */
+/** The state of one walk through a message. */
 interface Walk {
   readonly channel: string;
   readonly path: MessagePath;
@@ -20,8 +20,8 @@ interface Walk {
 }
 
 /**
- * Refuses to the poster what any receiver would refuse: it checks the same instances, at any depth, as receivers would see
- * them. A message is walked through only if there is a class with rules that may be in it.
+ * Refuses posts that any receiver would refuse. It checks the same instances as receivers would, at any depth. Only messages that may
+ * contain a class with rules are walked through.
  */
 export class PostCheck {
   private seenVersion = -1;
@@ -33,7 +33,7 @@ export class PostCheck {
     private readonly filter: ClassFilter | undefined,
   ) {}
 
-  /** Whether there are rules at all, among the classes known so far. */
+  /** Whether any class known so far has rules. */
   get mayRefuse(): boolean {
     if (this.seenVersion !== declarations.version) {
       this.hasRules = this.appliesToAny();
@@ -42,29 +42,29 @@ export class PostCheck {
     return this.hasRules;
   }
 
-  /** @throws InvalidMessageError that names the channel, the place, the property and the rule */
+  /** @throws InvalidMessageError that names the channel, the path, the property and the rule */
   assertValid(message: unknown, channel: string): void {
     if (typeof message !== 'object' || message === null) return;
     try {
       if (this.mayRefuse && !this.isFlat(message))
         this.object(message, 0, { channel, path: new MessagePath(), met: new Set() });
     } catch (error) {
-      // What cannot be read is told of where it is to leave.
+      // Unreadable values are reported when the message is encoded.
       if (isErrorOf(error, MessagingError)) throw error;
     }
   }
 
-  /** Whether a class has rules, of those that this application is known to use and of all declared ones. */
+  /** Whether any class has rules: among those that this application uses, and among all declared ones. */
   private appliesToAny(): boolean {
     const declared = declaredNames().flatMap((name) => declaredClasses(name, 'data'));
     return [...this.types.used, ...declared].some((type) => this.check.appliesTo(type));
   }
 
-  /** Most messages: nothing in them but texts and numbers, and no rules for them. */
+  /** Most messages: only texts and numbers, and no rules for them. */
   private isFlat(message: object): boolean {
     const type = classOf(message);
     if (type !== undefined && this.check.appliesTo(type)) return false;
-    // Without their keys, which may be a million.
+    // Views are skipped without reading their keys, of which there may be a million.
     if (ArrayBuffer.isView(message)) return true;
     if (Array.isArray(message)) return !message.some(isObject);
     for (const key in message) if (isObject((message as Properties)[key])) return false;
@@ -72,7 +72,7 @@ export class PostCheck {
   }
 
   private object(object: object, depth: number, walk: Walk): void {
-    // What is deeper, the codec refuses.
+    // The codec refuses deeper values.
     if (depth > MAX_DEPTH || walk.met.has(object)) return;
     walk.met.add(object);
     if (Array.isArray(object)) return this.items(object, depth, walk);
@@ -83,7 +83,7 @@ export class PostCheck {
     if (object instanceof Error) return this.values(object, [...Object.keys(object), 'cause', 'errors'], depth, walk);
     const isKnown = this.types.has(type) || classInfo(type)?.kind === 'data';
     if (isKnown) this.instance(object, type, depth, walk);
-    // Of an async @Transform or toJSON(), which is refused where the message leaves.
+    // From an async @Transform or toJSON(), which is refused when the message is encoded.
     else ignoreRejection(object);
   }
 
@@ -99,7 +99,7 @@ export class PostCheck {
     this.values(seen, Object.keys(seen), depth, walk);
   }
 
-  /** An instance as receivers would see it; nothing if its `toJSON()` fails, which is told where it is to leave. */
+  /** An instance as receivers would see it; `undefined` if its `toJSON()` fails, which is reported when the message is encoded. */
   private asReceived(object: object, type: Function): object | undefined {
     let shown: object;
     try {

@@ -36,7 +36,7 @@ const POST_OPTIONS: Record<string, OptionCheck> = {
 };
 
 /**
- * Looks at what is right itself, since a global post has no time for more.
+ * Checks correct options inline, since a global post has no time for more.
  *
  * @throws ConfigurationError for unknown or wrong options
  */

@@ -1,21 +1,21 @@
-/** What was not done in a second may be done later, for so long. */
+/** Unused requests of a second can be made up for this long. */
 const BURST_MS = 10_000;
-/** Of how many the last requests are remembered: an attacker that has more names than that has no need of many requests by one. */
+/** How many keys are remembered. An attacker with more names than that does not need many requests per name. */
 const MAX_KEYS = 100_000;
 
 /**
- * How often each of many may do something: so many times a second on average, and ten times as often at once. Whoever has done
- * nothing for ten seconds is forgotten as others come.
+ * Limits how often each key may do something: a number of times a second on average, and ten times that number at once. A key without
+ * requests for ten seconds is forgotten when others come.
  */
 export class RateLimit {
-  /** When each would be through if it did no more than it may on average. Who was here last is at the end. */
+  /** When each key would be done at the average rate. The latest key is at the end. */
   private readonly through = new Map<string, number>();
   private readonly intervalMs: number;
 
   /**
    * @param perSecond - on average
    * @param now - in milliseconds
-   * @param maxKeys - how many are remembered; of more, those are forgotten that have been away for longest
+   * @param maxKeys - how many keys are remembered; beyond that, the longest unused are forgotten
    */
   constructor(
     perSecond: number,
@@ -25,17 +25,17 @@ export class RateLimit {
     this.intervalMs = 1_000 / perSecond;
   }
 
-  /** How many are remembered. */
+  /** How many keys are remembered. */
   get size(): number {
     return this.through.size;
   }
 
-  /** Does it once if it may be done. @returns when it may be done next, in milliseconds from now; 0 if it has been done */
+  /** Counts a request if it is allowed. @returns the milliseconds until the next try; 0 if it was counted */
   take(key: string): number {
     const now = this.now();
     this.forget(now);
     const through = Math.max(this.through.get(key) ?? 0, now) + this.intervalMs;
-    // A part of an interval, since sums of fractions are not exact.
+    // A fraction of an interval is tolerated, since sums of fractions are not exact.
     const waitMs = through - now - BURST_MS;
     if (waitMs > this.intervalMs / 2) return waitMs;
     this.through.delete(key);
@@ -43,7 +43,7 @@ export class RateLimit {
     return 0;
   }
 
-  /** Two at most for each that comes, so that there are never many to forget. */
+  /** Removes at most two keys for each new one, so that there are never many to remove. */
   private forget(now: number): void {
     let count = 0;
     for (const [key, through] of this.through) {

@@ -3,27 +3,28 @@ import type { LogEntry, LogRead, ReadBounds } from './channel-log.js';
 import type { Cut, Cuts } from './cut.js';
 import type { MemoryLog } from './memory-log.js';
 
-// A client that comes here from another node has read that node's log. What it is owed: the rest of that log, then what
-// this node's log has that the other one did not have. Both logs hold mostly the same messages, in orders that may differ;
-// the serials of the posters tell which.
+// A client that comes from another node has read that node's log. It needs the rest of that log, then the entries of this node's log that
+// the other one did not have. Both logs contain mostly the same messages, possibly in different orders; the posters' serials identify
+// them.
 //
-// This node notes how far its own log has come, asks the other node, and notes it again when the answer is there. Question and
-// answer come through the subscriptions, behind all that was published before them. So the other log had, when it was read,
-// all that this log had when the question was asked; and this log has, when the answer is there, all that the other one had.
-// This holds only if both nodes are subscribed to the channel itself at that moment: this one asks when its subscription is
+// This node notes the end of its own log, asks the other node, and notes the end again when the answer arrives. Question and answer come
+// through the subscriptions, after everything that was published before them. So the other log, when it was read, had everything that
+// this log had when the question was asked; and this log has, when the answer arrives, everything that the other one had. This holds only
+// if both nodes are subscribed to the channel at that moment: this node asks when its subscription is registered, and the other one
+// answers when its own is.
 // registered, the other one answers when its own is.
 
-/** What a client has been let in to: one of the logs of a node. */
+/** The log of a node that a client was admitted to. */
 export interface Admission {
-  /** Which of the node's logs it is. */
+  /** The number of the log on this node. */
   readonly log: number;
-  /** How far the log had come when the client was let in: nothing up to there is for it, but for what a cut says. */
+  /** The end of the log when the client was admitted. Earlier entries are not for it, except by a cut. */
   readonly admitted: number;
-  /** Which cut its positions are counted by, if it came from another node. */
+  /** The cut that its positions are counted by, if it came from another node. */
   readonly cut?: number;
 }
 
-/** Whether all of this log that comes after a position is for the client: it entered before, and no cut counts. */
+/** Whether the client needs everything in this log after a position: it was admitted before, and no cut applies. */
 export function isOwedAll(
   log: MemoryLog<unknown>,
   admission: Admission | undefined,
@@ -32,18 +33,18 @@ export function isOwedAll(
   return admission?.log === log.number && admission.cut === undefined && offset >= admission.admitted;
 }
 
-/** What came after a client's position in the log that it has read, on the node that keeps it. */
+/** The entries after a client's position in the log that it has read, from the node that keeps the log. */
 export type Missed<Body> =
   | { readonly found: true; readonly entries: readonly LogEntry<Body>[] }
-  /** Nothing of it is to be sent: it is not known, too much, or not for this client. */
+  /** Nothing can be sent: the entries are unknown, too many, or not for this client. */
   | { readonly found: false; readonly reason: GapReason };
 
 /**
- * Reads what a client has missed of this node's own log.
+ * Reads the entries of this node's own log that a client has missed.
  *
  * @param cuts - of this log
- * @param admission - what the client's epoch says, checked; none if that is forged, of another name or of another node
- * @param bounds - how much it may be; too much is told as `trimmed`
+ * @param admission - from the client's epoch, checked; absent if the epoch is forged, or of another name or node
+ * @param bounds - the size limit; beyond it the result is `trimmed`
  */
 export function missedSince<Body>(
   log: MemoryLog<Body>,
@@ -63,26 +64,26 @@ export function missedSince<Body>(
   return { found: true, entries: cut === undefined ? entries : cut.owed(entries, admitted) };
 }
 
-/** What a client is sent that has come from another node, in this order. */
+/** The entries that a client from another node is sent, in this order. */
 export interface Merged<Body> {
-  /** Of the other log, with its offsets. */
+  /** Entries of the other log, with its offsets. */
   readonly missed: readonly LogEntry<Body>[];
-  /** Whether and why messages are missing here, beside the gaps among the entries. */
+  /** Why messages are missing here, if they are, besides the gaps among the entries. */
   readonly gap: GapReason | undefined;
-  /** Of this log, with its offsets. */
+  /** Entries of this log, with its offsets. */
   readonly rest: readonly LogEntry<Body>[];
-  /** The place in this log from which the client reads on: before the rest. */
+  /** The offset in this log from which the client reads on: before the rest. */
   readonly offset: number;
-  /** Whether the cut is needed to read on from there: something after it is not for this client. */
+  /** Whether reading on from there needs the cut: some later entry is not for this client. */
   readonly isCut: boolean;
 }
 
 /**
- * Joins what another node has answered with this node's log: nothing missing, nothing doubled, each poster's messages in
- * order; or a gap. After the rest, the client is sent what comes live, from the end of `here` on and in the same turn.
+ * Joins the answer of another node with this node's log: nothing missing, nothing doubled, each poster's messages in order; or a gap.
+ * After the rest, the client gets live messages, from the end of `here` on and in the same turn.
  *
  * @param here - this node's log after `cut.from`, to its end
- * @param joined - how far this log had come when the client came
+ * @param joined - the end of this log when the client came
  */
 export function merge<Body>(missed: Missed<Body>, cut: Cut, here: LogRead<Body>, joined: number): Merged<Body> {
   const before = missed.found ? missed.entries : [];
@@ -95,16 +96,16 @@ export function merge<Body>(missed: Missed<Body>, cut: Cut, here: LogRead<Body>,
     if (decision === 'owed') rest.push(entry);
     else if (decision === 'unclear') gap ??= 'node';
   }
-  // A gap right behind a gap tells nothing new.
+  // A gap directly after a gap adds no information.
   if (rest[0]?.item.kind === 'gap' && (gap !== undefined || before.at(-1)?.item.kind === 'gap')) rest.shift();
   const offset = rest.length === 0 ? end : rest[0]!.offset - 1;
   return { missed: before, gap, rest, offset, isCut: end - offset > rest.length };
 }
 
 /**
- * The admission of a client that has come by a {@link merge}, which goes with the offset there.
+ * The admission of a client after a {@link merge}. It belongs to the resulting offset.
  *
- * @param log - this node's
+ * @param log - the log of this node
  */
 export function admissionOf<Body>(
   { offset, isCut }: Merged<Body>,

@@ -10,67 +10,67 @@ import type { Listener } from './listener.js';
 import { MessageContext } from './message-context.js';
 import { isBehind, isNext } from './ordered-channel.js';
 
-/** Where a listener begins: before so many of the last messages, or right after a position. */
+/** Where a listener begins: with a number of the last messages, or directly after a position. */
 export type ReplayStart = number | Position;
 
-/** What is read at once. */
+/** The size of one read. */
 const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
-/** How many live messages wait for one page; if more come, they are read too. */
+/** How many live messages wait for one page. Beyond that, messages are dropped and read later. */
 const MAX_HELD = 1_000;
-/** After this long it is tried again to read. In milliseconds. */
+/** How long to wait before a failed read is repeated. In milliseconds. */
 const RETRY_MS = 500;
 
-/** What the history of a channel has, as deliveries that are {@link Delivery.replayed}; see `HistoryRead`. */
+/** Entries of a channel's history, as {@link Delivery.replayed} deliveries; see `HistoryRead`. */
 export interface DeliveriesRead extends Omit<HistoryRead, 'entries'> {
-  /** The place before the first of them. */
+  /** The position before the first of them. */
   readonly from: Position;
-  /** What is no message of the channel is left out, and was reported. */
+  /** Without invalid messages, which were reported. */
   readonly deliveries: readonly Delivery[];
 }
 
-/** What a replay needs of the node. */
+/** The parts of the node that a replay needs. */
 export interface PastReader {
   readonly reporter: Reporter;
   /** See `HistoryStore.read`. */
   readHistory(channel: string, after: ReplayStart, page: ReadBounds): Promise<DeliveriesRead>;
-  /** Whether this node has delivered the messages of a channel up to a position, and no further. */
+  /** Whether this node has delivered the messages of a channel up to a position, and none after it. */
   hasHeard(channel: string, position: Position): boolean;
   /** Delivers to one listener; see `Dispatcher.deliver`. */
   deliver(delivery: Delivery, listener: Listener, tap: Listener['tap']): void;
 }
 
-/** A reader that takes the past as fast as it can use it. */
+/** A reader that takes earlier messages at its own pace. */
 export interface Pace {
   /** Resolves when it has used everything it was given. */
   wanted(): Promise<void>;
-  /** Whether it can take so many live messages now, and those that follow them. */
+  /** Whether it can take this many live messages now, and those that follow. */
   canTake(count: number): boolean;
 }
 
 /**
- * Gives one listener the past of its channel, then lets it listen as all others do: each message once, in the order of offsets.
- * Until then it stands between the channel and the listener; afterwards nothing is left of it.
+ * Gives one listener the earlier messages of its channel, then lets it listen like any other: each message once, in the order of
+ * offsets. Until then it stands between the channel and the listener; afterwards it leaves no trace.
  */
 export class Replay {
   private readonly call: Listener['call'];
   private readonly tap: Listener['tap'];
   private readonly onGap: Listener['onGap'];
   private readonly ready: () => void;
-  /** Up to where the listener has everything; so many of the last messages while nothing was read. */
+  /** The position up to which the listener has everything; before the first read, a number of last messages. */
   private last: ReplayStart;
-  /** What came live while a page was being read. */
+  /** Live messages that arrived while a page was being read. */
   private held: Delivery[] = [];
-  /** Whether some of what came meanwhile is not held. */
+  /** Whether some of them were dropped. */
   private isMissing = false;
-  /** The place before the first message that came live: nothing after it is left out. */
+  /** The position before the first live message: no later message is missing. */
   private liveFrom: Position | undefined = undefined;
-  /** Whether it wants so many of the last messages, and was not given any. */
+  /** Whether it wants a number of last messages and has not got any yet. */
   private isCounting: boolean;
   private hasBegun = false;
 
   /**
-   * @param listener - one that is not registered yet
-   * @param pace - absent: the listener is given one page after the other
+   * @param listener - not yet registered
+   * @param pace - absent: the listener gets one page after the other
    */
   constructor(
     private readonly hub: PastReader,
@@ -88,7 +88,7 @@ export class Replay {
     this.ready = listener.delayReady();
   }
 
-  /** To be called when the listener is registered. */
+  /** Call it when the listener is registered. */
   begin(): void {
     if (!this.hasBegun) void this.run();
     this.hasBegun = true;
@@ -110,20 +110,20 @@ export class Replay {
     }
   }
 
-  /** @returns `undefined` if there is nothing to take: it ends here, or is to be tried again */
+  /** @returns `undefined` if there is nothing to take: the replay ends here, or the read is repeated */
   private async readPage(): Promise<DeliveriesRead | undefined> {
     const { hub, listener, last } = this;
     try {
       const page = await hub.readHistory(listener.channel, last, PAGE);
       const { liveFrom } = this;
       if (typeof last !== 'number' || liveFrom === undefined) return page;
-      // Some of the last ones were posted when it listened already, and are not of the past.
+      // Some of the last messages arrived after the listener started, so they are not earlier messages.
       const from = { epoch: liveFrom.epoch, offset: Math.max(0, liveFrom.offset - last) };
       if (isBehind(from, page.from)) return page;
       this.last = from;
       return undefined;
     } catch {
-      // The link is away, as the status tells; of anything else the store has told.
+      // The link is down, as the status shows. The store has reported any other failure.
       await new Promise<void>((resolve) => setTimeout(resolve, RETRY_MS).unref());
       return undefined;
     }
@@ -131,7 +131,7 @@ export class Replay {
 
   private take({ gap, from, deliveries, next }: DeliveriesRead): void {
     const { channel } = this.listener;
-    // Who wants the last ones takes what there is of the past.
+    // A reader of the last messages takes as many as there are.
     const isPast = this.liveFrom !== undefined && isBehind(this.liveFrom, from);
     const isTold = gap !== undefined && !(this.isCounting && gap === 'trimmed' && isPast);
     if (isTold) this.tellGap({ channel, reason: gapReasonOf(gap), position: from });
@@ -140,9 +140,9 @@ export class Replay {
     this.last = next;
   }
 
-  /** @returns whether nothing was missing among them */
+  /** @returns whether no message was missing among them */
   private takeHeld(): boolean {
-    // The listener may post in turn, which adds to them.
+    // The listener may post in turn, which adds to the held messages.
     for (let index = 0; index < this.held.length; index++) {
       const delivery = this.held[index]!;
       const last = this.last as Position;
@@ -154,14 +154,14 @@ export class Replay {
     return !this.isMissing;
   }
 
-  /** The listener has everything up to a position, and hears what comes. */
+  /** The listener has everything up to a position, and hears live messages from now on. */
   private join(): void {
     const { hub, listener } = this;
     const last = this.last as Position;
     if (listener.closed) return;
     this.held = [];
     if (hub.hasHeard(listener.channel, last)) return this.end();
-    // This node has not come so far: what it delivers up to there has been read.
+    // This node has not delivered that far yet; the listener has read these messages already.
     listener.tap = this.skip;
     listener.onGap = this.skipGap;
     this.ready();
@@ -184,10 +184,10 @@ export class Replay {
     if (onGap !== undefined && !listener.closed) tellOfGap(hub.reporter, listener.name, gap, onGap);
   }
 
-  /** While a page is being read. */
+  /** The tap while a page is being read. */
   private readonly hold = (delivery: Delivery): unknown => {
     const { position } = delivery;
-    // It was posted by a part that keeps no history, and has no place among the others.
+    // A sender without histories posted it, so it has no position among the others.
     if (position === undefined) return this.pass(delivery);
     this.liveFrom ??= { epoch: position.epoch, offset: position.offset - 1 };
     if (this.held.length < MAX_HELD) this.held.push(delivery);
@@ -195,16 +195,16 @@ export class Replay {
     return undefined;
   };
 
-  /** What is lost for the channel is read again, or found missing then. */
+  /** Lost messages of the channel are read again, or found missing then. */
   private readonly holdGap = (): void => {
     this.isMissing = true;
   };
 
-  /** While this node delivers what the listener has read already. */
+  /** The tap while this node delivers messages that the listener has already read. */
   private readonly skip = (delivery: Delivery): unknown => {
     const { position } = delivery;
     const last = this.last as Position;
-    // Without a gap between them, another epoch goes on with the offsets of the one before.
+    // Without a gap in between, another epoch continues the offsets of the previous one.
     if (position !== undefined && position.offset >= last.offset) this.end();
     return position !== undefined && position.offset <= last.offset ? undefined : this.pass(delivery);
   };
@@ -218,7 +218,7 @@ export class Replay {
     return this.onGap?.(gap);
   };
 
-  /** Inside of a delivery. */
+  /** Runs within a delivery. */
   private pass(delivery: Delivery): unknown {
     if (this.tap !== undefined) return this.tap(delivery);
     return this.call(delivery.message as never, new MessageContext(delivery, this.listener));

@@ -2,37 +2,36 @@ import { createHash } from 'node:crypto';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { issuedBy, type Revocation } from '../protocol/revocation.js';
 
-/** How many revocations are known at most; of more, the oldest are forgotten. */
+/** How many revocations are kept at most. Beyond that, the oldest are forgotten. */
 export const MAX_REVOCATIONS = 100_000;
-/** How long they count, in milliseconds. */
+/** How long revocations count by default, in milliseconds. */
 const DEFAULT_TTL_MS = 24 * 3_600_000;
 
 /** A revocation that still counts. */
 export interface KnownRevocation {
-  /** Made of its content. */
+  /** Derived from its content. */
   readonly id: string;
   readonly revocation: Revocation;
-  /** How many were known here before it, since the start. */
+  /** How many revocations this node had received before it, since the start. */
   readonly order: number;
 }
 
-/** What a node knows of a sign-in whose user, or scopes, were withdrawn, and that does not say when it was issued. */
+/** The state of a sign-in. `unclear`: its user or scopes were revoked, and it does not say when it was issued. */
 export type RevocationVerdict = 'revoked' | 'unclear' | 'valid';
 
 /**
- * The revocations that still count on one node: whoever comes back with what was withdrawn is known by them. Those that are
- * older than their time are forgotten.
+ * The revocations that still count on one node. They identify withdrawn sign-ins that come back. Old revocations are forgotten.
  */
 export class RevocationList {
-  /** How many have been added since the start, and other things noted that are for requests from before them. */
+  /** How many revocations, and other events that affect earlier requests, were noted since the start. */
   order = 0;
   private readonly known = new Map<string, KnownRevocation>();
-  /** The latest of each thing that can be withdrawn. */
+  /** The latest revocation of each user, sign-in or scope. */
   private readonly latest = new Map<string, KnownRevocation>();
 
   /**
-   * @param ttlMs - how long each of them counts, in milliseconds
-   * @param dropped - called if one is forgotten before its time, to make room
+   * @param ttlMs - how long each revocation counts, in milliseconds
+   * @param dropped - called when one is forgotten early, to make room
    */
   constructor(
     readonly ttlMs = DEFAULT_TTL_MS,
@@ -43,18 +42,18 @@ export class RevocationList {
     return this.known.size === 0;
   }
 
-  /** All that still count, the oldest first. */
+  /** All revocations that still count, the oldest first. */
   get all(): KnownRevocation[] {
     this.tidy();
     return [...this.known.values()];
   }
 
-  /** Whether one of this id still counts. */
+  /** Whether a revocation with this id still counts. */
   has(id: string): boolean {
     return this.known.has(id);
   }
 
-  /** @returns `undefined` if it is known already, or too old to count */
+  /** @returns `undefined` if it is already known, or too old to count */
   add(revocation: Revocation): KnownRevocation | undefined {
     const id = idOf(revocation);
     if (this.known.has(id) || this.isOver(revocation)) return undefined;
@@ -69,10 +68,10 @@ export class RevocationList {
   }
 
   /**
-   * Whether a sign-in that becomes known has been withdrawn.
+   * Whether a sign-in has been withdrawn.
    *
-   * @param since - the {@link order} when whoever has it came: what was withdrawn after that is withdrawn from them
-   * @returns `unclear` if it may be one from before a revocation, or from after it: it does not say
+   * @param since - the {@link order} when its holder came: later revocations apply to it
+   * @returns `unclear` if it may be from before or from after a revocation, because it has no issue time
    */
   verdictOn(auth: AuthenticationInfo, since: number): RevocationVerdict {
     if (this.isEmpty) return 'valid';
@@ -100,7 +99,7 @@ export class RevocationList {
     return at + this.ttlMs <= Date.now();
   }
 
-  /** They stand in the order in which they came, which is about that in which they were made. */
+  /** They are in the order of arrival, which is roughly the order of creation. */
   private tidy(): void {
     for (const each of this.known.values()) {
       const isOver = this.isOver(each.revocation);
@@ -112,7 +111,7 @@ export class RevocationList {
   }
 }
 
-/** Made of all that a revocation says, so that each server gives it the same. */
+/** Derived from the whole content of a revocation, so that each server computes the same id. */
 export function idOf({ userId, authId, scopes, at }: Revocation): string {
   const content = JSON.stringify([userId, authId ?? null, scopes ?? null, at]);
   return createHash('sha256').update(content).digest('base64url');
@@ -124,7 +123,7 @@ function keysOf({ userId, authId, scopes }: Revocation): string[] {
   return scopes === undefined ? [user] : scopes.map((scope) => scopeKey(user, scope));
 }
 
-/** With its length, so that no id goes on into what comes behind it. */
+/** With the length of the id, so that no id can run into the text after it. */
 function userKey(userId: string): string {
   return `${userId.length}:${userId}`;
 }

@@ -21,46 +21,46 @@ import { isBehind, isSame } from './ordered-channel.js';
 import { MAX_REVOCATIONS, idOf, type KnownRevocation } from './revocation-list.js';
 import { revokedAuthenticationChannel } from './revoked-channel.js';
 
-/** What is read at once. */
+/** The size of one read. */
 const PAGE = { maxEntries: 256, maxBytes: 1024 * 1024 };
-/** After this long it is tried again to read, and to post. In milliseconds. */
+/** How long to wait before a failed read or post is repeated. In milliseconds. */
 const RETRY_MS = 250;
-/** So many tries to read fail before that is told. */
+/** How many reads may fail before the failure is reported. */
 const QUIET_TRIES = 8;
-/** So many reads in turn may find nothing new before there is a pause: anybody may say that there is something. */
+/** How many reads in a row may find nothing new before a pause: anybody can claim that there is something. */
 const VAIN_READS = 2;
-/** Between reads that find nothing new, at least. In milliseconds. */
+/** The minimum time between reads that find nothing new. In milliseconds. */
 const VAIN_PAUSE_MS = 100;
-/** About so often it is looked where the history is, in milliseconds: nobody tells if it is deleted. */
+/** How often the position of the history is checked, roughly, in milliseconds: nobody reports its deletion. */
 const LOOK_MS = 10_000;
 /** How many are posted at a time. */
 const MAX_POSTS = 100;
 
-/** A revocation that the history is not known to have. */
+/** A revocation that may not be in the history. */
 interface Untold {
   readonly known: KnownRevocation;
-  /** Whether it was accepted; it is read then, unless the history is lost before. */
+  /** Whether the broker accepted it. It will be read back, unless the history is lost first. */
   isPosted: boolean;
 }
 
 /**
- * Ends sessions whose authentication is withdrawn, on this node at once and on every other by a message. The messages are kept
- * in a history: each node reads it when it starts, whenever it may have missed some, and whenever something is published under
- * its name, before it goes on with anything that comes from other nodes. What is published counts for nothing, since anybody may
- * have done that; only what the history has. If the history is lost, the nodes write it again.
+ * Ends sessions whose authentication is revoked: on this node at once, and on every other by a message. The messages are kept in a
+ * history. Each node reads it when it starts, whenever it may have missed some, and whenever something is published under its name,
+ * before it continues with anything from other nodes. Only the history counts, since anybody may publish. If the history is lost, the
+ * nodes write it again.
  */
 export class Revocations {
   private readonly kept: Channel<Revocation> | undefined;
-  /** Of a transport that keeps no histories, or may not: they reach those that hear them at that moment. */
+  /** The channel for transports without histories: revocations reach only the nodes that hear them at that moment. */
   private plain: Channel<Revocation> | undefined = undefined;
-  /** Up to where the history is known. */
+  /** The position up to which the history is known. */
   private last: Position = BEGINNING;
-  /** Whether all that was there at the start is known. */
+  /** Whether everything from before the start is known. */
   private hasStarted = false;
   private readonly untold = new Map<string, Untold>();
   private isTelling = false;
   private telling = Promise.resolve();
-  /** How many reads in turn have found nothing new, and when the last one has. */
+  /** How many reads in a row have found nothing new, and when the latest did. */
   private vainReads = 0;
   private vainAt = 0;
   private lookTimer: NodeJS.Timeout | undefined = undefined;
@@ -76,10 +76,10 @@ export class Revocations {
   }
 
   /**
-   * From now on nothing that comes from other nodes is delivered before the revocations are known, and nothing goes out over a link
-   * that has come up before the history has those that this node knows.
+   * From now on, messages of other nodes are delivered only after the revocations are known. Nothing goes out over a new link until
+   * the history has the revocations that this node knows.
    *
-   * @returns resolves when they are; never rejects
+   * @returns resolves when they are known; never rejects
    */
   start(): Promise<void> {
     if (this.kept === undefined) return Promise.resolve();
@@ -92,23 +92,23 @@ export class Revocations {
   }
 
   /**
-   * @returns whether the other nodes have been told, or will be before they go on; the sessions of this one have ended in any
-   *   case. If not, they are told as soon as that can be done
-   * @throws ConfigurationError for arguments that name nobody
+   * @returns whether the other nodes know, or will know before they continue; if not, they learn of it as soon as possible. The sessions of
+   *   this node have ended in any case
+   * @throws ConfigurationError for arguments that name no user or sign-in
    */
   revoke(userId: string | number, what: unknown): Promise<boolean> {
     let revocation = toRevocation(userId, what, Date.now());
     let known = this.apply(revocation);
     for (; known === undefined; known = this.apply(revocation)) {
-      // The same once more within a millisecond, before which somebody may have signed in again.
+      // A repeat within the same millisecond; its user may have signed in again in between.
       revocation = { ...revocation, at: revocation.at + 1 };
     }
     return this.hub.hasTransport ? this.tell(known) : Promise.resolve(true);
   }
 
   /**
-   * @param isTold - whether its channel is told of it
-   * @returns `undefined` if it is known already
+   * @param isTold - whether to post it on its public channel
+   * @returns `undefined` if it is already known
    */
   private apply(revocation: Revocation, isTold = true): KnownRevocation | undefined {
     const { sessions, reporter } = this.hub;
@@ -122,7 +122,7 @@ export class Revocations {
   private announce(revocation: Revocation): void {
     const { hub } = this;
     const withdrawn = withdrawnBy(revocation);
-    // Whoever listens may send it to a browser.
+    // Listeners may send it to a browser.
     const { kind } = withdrawn;
     const name = `RevokedAuthentication${kind[0]!.toUpperCase()}${kind.slice(1)}`;
     hub.types.register(withdrawn.constructor as Class, name);
@@ -130,7 +130,7 @@ export class Revocations {
   }
 
   private take({ position, message, postedAt, origin }: Delivery, isTold: boolean): void {
-    // What this node has posted without a history has taken effect already.
+    // A revocation that this node posted without a history has already taken effect.
     if (origin !== 'global') return;
     try {
       const revocation = readRevocation(message, postedAt);
@@ -141,7 +141,7 @@ export class Revocations {
     }
   }
 
-  /** Reads what this node may have missed. */
+  /** Reads revocations that this node may have missed. */
   private async catchUp(isWanted: () => boolean, wasInterrupted: boolean): Promise<void> {
     const { hub, last } = this;
     await hub.whenHeard(REVOCATIONS);
@@ -177,7 +177,7 @@ export class Revocations {
       const page = await hub.readNow(REVOCATIONS, last, PAGE);
       if (!isWanted()) return;
       const { gap, deliveries, next, end } = page;
-      // Redis has lost what it had, or a part of it, which the nodes have still.
+      // Redis has lost some or all of them, but the nodes still have them.
       const isLost = (gap !== undefined && gap !== 'trimmed') || end.epoch === BEGINNING.epoch;
       if (isLost || (next.epoch === last.epoch && next.offset < last.offset)) this.noteLost();
       for (const delivery of deliveries) this.take(delivery, this.hasStarted);
@@ -190,13 +190,13 @@ export class Revocations {
     this.lookTimer = setTimeout(() => void this.look(), LOOK_MS * (0.75 + Math.random() / 2)).unref();
   }
 
-  /** Whether the history is where it was when it was read. */
+  /** Checks whether the history is still where it was when it was read. */
   private async look(): Promise<void> {
     const { hub } = this;
     try {
       if (!isSame(await hub.positionOf(REVOCATIONS), this.last)) hub.gate.ring();
     } catch {
-      // The link is away, as the status tells; when it is back, everything is read.
+      // The link is down, as the status shows. When it is back, everything is read.
     }
     if (!hub.own.closed) this.lookLater();
   }
@@ -205,7 +205,7 @@ export class Revocations {
     for (const known of this.hub.sessions.revocations.all) this.untold.set(known.id, { known, isPosted: false });
   }
 
-  /** @returns whether what could not be read is to be tried again; if not, the node goes on without */
+  /** @returns whether to repeat the failed read; if not, the node continues without it */
   private async mayTryAgain(error: Error, tries: number): Promise<boolean> {
     const { reporter } = this.hub;
     if (error instanceof InvalidMessageError) {
@@ -249,18 +249,18 @@ export class Revocations {
         ? hub.post(kept!, revocation, { id })
         : hub.post(plain, revocation, { scope: 'auto' }));
       untold.isPosted = isTold;
-      // Nobody tells whether it arrives.
+      // The transport does not report whether it arrives.
       if (isTold && plain !== undefined) this.untold.delete(id);
       return isTold;
     } catch (error) {
-      // It is too long for a message, which is so the next time too.
+      // It is too long for a message, and would be the next time too.
       hub.reporter.callbackFailed({ callback: 'Telling other servers of a revocation', error });
       this.untold.delete(id);
       return false;
     }
   }
 
-  /** Tells the other nodes of all that they have not been told, as soon as that can be done. Resolves when it is. */
+  /** Tells the other nodes all that they do not know yet, as soon as possible. Resolves when that is done. */
   private tellAll(): Promise<void> {
     if (!this.isTelling) this.telling = this.tellInTurn();
     return this.telling;

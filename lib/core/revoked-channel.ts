@@ -5,7 +5,7 @@ import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { identity } from '../protocol/identity.js';
 
-/** Ids that stand in the name of their channel as they are. */
+/** Ids that appear unchanged in the name of their channel. */
 const PLAIN = /^[\w.@-]{1,100}$/;
 
 /**

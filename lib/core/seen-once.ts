@@ -1,18 +1,18 @@
-/** Ids are kept by the second in which they were made, so that those of a second can be forgotten together. */
+/** Ids are grouped by the second in which they were made, so that all ids of a second can be forgotten together. */
 const SLICE_MS = 1_000;
 const MAX_IDS = 100_000;
 
 /**
- * Tells what comes a second time, within a window of time and in bounded memory: what was made earlier or later than that is
- * refused, so only the ids of the window are kept. If there are too many of them, the window begins later.
+ * Detects ids that come a second time, within a time window and in bounded memory. Ids from outside the window are refused, so only
+ * those inside it are kept. With too many of them, the window starts later.
  */
 export class SeenOnce {
-  /** By the slice of time in which they were made. */
+  /** The ids by the time slice in which they were made. */
   private readonly slices = new Map<number, Set<string>>();
   private size = 0;
-  /** The slice that the window began with when it was last looked at. */
+  /** The first slice of the window when it was last checked. */
   private first = 0;
-  /** What was made in an earlier slice is refused, because there were too many ids to keep those. */
+  /** Ids of earlier slices are refused, because there were too many to keep. */
   private keptFrom = 0;
 
   constructor(
@@ -26,7 +26,7 @@ export class SeenOnce {
   }
 
   /**
-   * @param at - when it was made
+   * @param at - when the id was made
    * @param now - both in milliseconds since 1970
    */
   add(id: string, at: number, now: number): 'new' | 'repeated' | 'out of time' {
@@ -46,7 +46,7 @@ export class SeenOnce {
     return 'new';
   }
 
-  /** Also back, if the clock of this machine is set. */
+  /** Also moves back, if the clock of this machine is set back. */
   private move(now: number): void {
     const first = sliceOf(now - this.windowMs);
     if (first === this.first) return;

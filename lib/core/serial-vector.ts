@@ -4,13 +4,12 @@ import { readList, readName, readText, readTuple, readWholeNumber } from '../pro
 /** The node, the channel (empty in a log of one channel) and the highest serial. */
 type Row = readonly [node: string, channel: string, serial: number];
 
-/** More posters, or channels of a template, are not told of one log. */
+/** How many posters, or channels of a template, are reported for one log. */
 export const MAX_VECTOR_ROWS = 2_000;
 
 /**
- * How far each poster's messages have come to a log. A poster's serials rise in each channel, but not over several channels:
- * a listener may post to another channel before its own message has reached everybody. So a log of a template counts each
- * channel by itself.
+ * How far each poster's messages have reached a log. A poster's serials rise within each channel but not across channels: a listener may
+ * post to another channel before its own message has reached everybody. So a log of a template counts each channel separately.
  */
 export class SerialVector {
   /** By node and channel; in a log of one channel, all under one key. */
@@ -18,8 +17,8 @@ export class SerialVector {
   private rows = 0;
 
   /**
-   * @param perChannel - whether it is of a template
-   * @param isWhole - whether nothing that was to be noted is forgotten
+   * @param perChannel - whether it belongs to a template
+   * @param isWhole - whether nothing is forgotten
    */
   constructor(
     readonly perChannel: boolean,
@@ -47,7 +46,7 @@ export class SerialVector {
     return true;
   }
 
-  /** Whether a message has come to the log; `undefined` if that may have been forgotten. */
+  /** Whether a message has reached the log; `undefined` if that may have been forgotten. */
   covers(node: string, channel: string, serial: number): boolean | undefined {
     const { perChannel } = this;
     const highest = this.groups.get(perChannel ? node : '')?.get(perChannel ? channel : node);
@@ -55,12 +54,12 @@ export class SerialVector {
     return serial <= highest;
   }
 
-  /** Takes over all that another one has noted, if there is room for it. */
+  /** Adds everything that another vector has noted, if there is room. */
   noteAll(other: SerialVector): void {
     for (const row of other.list()) this.note(...row);
   }
 
-  /** Its rows, behind `null` if others are forgotten. */
+  /** Its rows, preceded by `null` if others are forgotten. */
   toJSON(): (Row | null)[] {
     return this.isWhole ? this.list() : [null, ...this.list()];
   }
@@ -72,7 +71,7 @@ export class SerialVector {
     );
   }
 
-  /** @throws InvalidMessageError for what {@link toJSON} could not have given */
+  /** @throws InvalidMessageError for a value that {@link toJSON} cannot have produced */
   static read(value: unknown, path: string, perChannel: boolean): SerialVector {
     const vector = new SerialVector(perChannel);
     readList(value, path, MAX_VECTOR_ROWS + 1, (row) => {

@@ -17,31 +17,31 @@ import type { TimeWheel } from './time-wheel.js';
 
 const IN_MICROTASK = Promise.resolve();
 /**
- * How long after it has registered something a session is asked who is behind it, if nobody else has: guards have run by then, and
- * most requests are over.
+ * How long after its first registration a session looks up its user, if nothing else has: guards have run by then, and most requests
+ * are over.
  */
 const ASK_AFTER_MS = 1_000;
 
-/** What keeps the open sessions of a node. */
+/** The owner of the open sessions of a node. */
 interface SessionKeeper {
-  /** Told of what fails when a session ends. */
+  /** Receives failures when a session ends. */
   readonly reporter: Reporter;
-  /** Has it expire. */
+  /** Makes the session expire. */
   readonly wheel: TimeWheel;
   readonly revocations: Pick<RevocationList, 'order'>;
-  /** Called when it has become known who is behind a session; `null`: nobody, although that may change. */
+  /** Called when the user of a session is known; `null`: nobody, although that may change. */
   decided(session: Session, auth: AuthenticationInfo | null): void;
-  /** Whether a sign-in is withdrawn; see {@link SessionInit.since}. */
+  /** Whether a sign-in is revoked; see {@link SessionInit.since}. */
   isWithdrawn(auth: AuthenticationInfo, since: number): boolean;
   /** Called by a session that has closed. */
   forget(session: Session): void;
 }
 
-/** What is registered in a session, and ends with it. */
+/** Something registered in a session, which ends with it. */
 export interface Registration {
-  /** What logs call it. */
+  /** Its name in logs. */
   readonly name: string;
-  /** Called when the session has ended all that is registered in it. */
+  /** Called when the session has ended all its registrations. */
   readonly onSessionClose?: (() => void) | undefined;
   unsubscribe(): void;
 }
@@ -53,17 +53,17 @@ type OnClose = (reason: SessionCloseReason) => void;
  */
 export class Session implements Disposable, AsyncDisposable {
   #id: string | undefined;
-  /** `null`: it was waited for, and is nobody. */
+  /** `null`: the lookup has finished and there is no user. */
   #auth: AuthenticationInfo | null | undefined;
-  /** The question who is behind it, while it waits for its answer. */
+  /** The running lookup of the user. */
   #pending: Promise<Answer> | undefined;
   /** @internal */
   readonly since: number;
   #controller: AbortController | undefined;
   #closeReason: SessionCloseReason | undefined;
-  /** A set from the second one on: most sessions have one at most, and a set costs as much as all the rest of them. */
+  /** A single value up to the second registration: most sessions have at most one, and a set costs as much as the rest of the session. */
   #registrations: Registration | Set<Registration> | undefined;
-  /** A list from the second one on. */
+  /** A single value up to the second function. */
   #onClose: OnClose | OnClose[] | undefined;
   #askAuth: AskAuthentication | undefined;
   #gapReader: GapReader | undefined;
@@ -105,8 +105,8 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Like {@link authenticated}, for the session of one request whose guards have run; at once if nothing has to be waited for. If
-   * it cannot be found out, nobody is behind the session from now on: a failure is neither repeated nor reported again.
+   * Like {@link authenticated}, for the session of one request whose guards have run; synchronous if possible. If the lookup fails, the
+   * session has no user from now on, so that the failure is neither repeated nor reported again.
    * @internal
    */
   settleAuthentication(): AuthenticationInfo | null | Promise<AuthenticationInfo | null> {
@@ -115,7 +115,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Who is behind it, as far as that is known.
+   * The user, if it is already known.
    * @internal
    */
   get known(): AuthenticationInfo | null | undefined {
@@ -123,7 +123,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Finds out who is behind it, if that can be; as soon as it is known, it ends if their sign-in has been withdrawn.
+   * Looks up the user, if possible. If that sign-in has been revoked, the session ends as soon as the user is known.
    * @internal
    */
   find(): void {
@@ -142,7 +142,7 @@ export class Session implements Disposable, AsyncDisposable {
 
   /** Aborts when the session closes. Errors and rejections of its listeners are reported. */
   get signal(): AbortSignal {
-    // Made on demand: most sessions are never asked, and a controller costs more than all the rest.
+    // Made on demand: most sessions never need it, and a controller costs more than the rest of the session.
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       isolateListeners(this.#controller.signal, this.#sessions.reporter, 'A listener of the signal of a session');
@@ -167,10 +167,9 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Runs a function when the session closes, after those that came before it; at once if it has closed. What it
-   * throws is reported.
+   * Runs a function when the session closes, after earlier ones; at once if it has already closed. Errors are reported.
    *
-   * @throws MessagingError (INVALID_LISTENER) for what is no function
+   * @throws MessagingError (INVALID_LISTENER) if the value is not a function
    * @internal
    */
   onClose(run: OnClose): void {
@@ -181,12 +180,12 @@ export class Session implements Disposable, AsyncDisposable {
     if (this.#closeReason !== undefined) this.#runOnClose(run, this.#closeReason);
     else if (earlier === undefined) this.#onClose = run;
     else if (typeof earlier === 'function') this.#onClose = [earlier, run];
-    // Not pushed or spread: an array that grows takes room for many more, and there may be 100,000 sessions.
+    // Not pushed or spread: a growing array reserves room for many more, and there may be 100,000 sessions.
     else this.#onClose = earlier.concat(run);
   }
 
   /**
-   * Has a reader told of the losses of this session's streams.
+   * Makes a reader learn of losses in this session's streams.
    * @internal
    */
   tellGapsTo(reader: GapReader): void {
@@ -194,7 +193,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Tells of a loss of one of its streams.
+   * Reports a loss in one of its streams.
    * @internal
    */
   gap(gap: Gap): void {
@@ -211,7 +210,7 @@ export class Session implements Disposable, AsyncDisposable {
 
   /** @internal */
   assertOpen(action: string): void {
-    // Else nobody may ever ask who is behind it, and the clock may be ahead of the wheel.
+    // Otherwise nothing might ever look up the user, and the clock may be ahead of the wheel.
     this.timeIsUp();
     if (this.closed) throw new SessionClosedError(action, this.#closeReason);
   }
@@ -234,7 +233,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * What is registered now.
+   * The current registrations.
    * @internal
    */
   registrations(): Registration[] {
@@ -244,7 +243,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Ends it if its sign-in has expired; finds out who is behind it if that is not known.
+   * Ends it if its sign-in has expired; looks up the user if that is not known.
    * @internal
    */
   timeIsUp(): void {
@@ -253,7 +252,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Whether another sign-in may take the place of its own: one of the same user, which lasts longer.
+   * Whether another sign-in may replace its own: it must be of the same user and last longer.
    * @internal
    */
   isRenewedBy({ userId, expiresAt = Infinity }: AuthenticationInfo): boolean {
@@ -263,7 +262,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Goes on with another sign-in, if it {@link isRenewedBy} that.
+   * Continues with another sign-in, if that {@link isRenewedBy | renews} its own.
    *
    * @returns whether it does
    * @internal
@@ -276,9 +275,8 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes the session. Each of those who are told of it is isolated from the others. Near the end of the stack they are
-   * told in a microtask. Throws only if not even that can be arranged any more; the session is still open then.
-   * @internal
+   * Closes the session. Everything that learns of the end is isolated from the others. Near the end of the stack they learn of it in a
+   * microtask. Throws only if even that is impossible; the session is then still open.
    */
   end(reason: SessionCloseReason): void {
     if (this.closed) return;
@@ -291,8 +289,8 @@ export class Session implements Disposable, AsyncDisposable {
       this.#closeReason = reason;
       this.#tellOfEnd(reason);
     } else {
-      // What breaks off in the middle would leave a session that is closed and yet goes on, and cannot be closed again.
-      // A function of the engine's own, which needs no stack to be compiled on.
+      // A stack overflow in the middle would leave a closed session that continues and cannot be closed again. This is a function of the
+      // engine itself, which needs no stack for compilation.
       void IN_MICROTASK.then(() => this.#tellOfEnd(reason));
       this.#closeReason = reason;
     }
@@ -308,7 +306,7 @@ export class Session implements Disposable, AsyncDisposable {
     this.#registrations = undefined;
     for (const registration of registrations) this.#isolate('The end of a listener', () => registration.unsubscribe());
     this.#isolate('A listener of the signal of a session', () => this.#controller?.abort());
-    // First those who ask for the reason, since a stream that completes would say that it came to its end.
+    // Functions that ask for the reason come first, since a completing stream would report a normal end.
     const onClose = this.#onClose;
     this.#onClose = undefined;
     if (typeof onClose === 'function') this.#runOnClose(onClose, reason);
@@ -328,7 +326,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   async #findOut(): Promise<Answer> {
-    // Nobody may have signed in since.
+    // The user may have signed in since.
     const auth = this.#auth ?? this.#ask();
     if (!(auth instanceof Promise)) return auth;
     const answer = await auth;
@@ -338,7 +336,7 @@ export class Session implements Disposable, AsyncDisposable {
 
   #settle(auth: Answer): AuthenticationInfo | null {
     if (auth === undefined) this.#askAuth = undefined;
-    // Guards have run: a revocation need not ask again.
+    // Guards have run: a revocation need not look up the user again.
     if (!auth) this.#sessions.decided(this, null);
     return auth ?? null;
   }
@@ -352,7 +350,7 @@ export class Session implements Disposable, AsyncDisposable {
     if (this.#pending !== undefined) return this.#pending;
     const ask = this.#askAuth;
     if (ask === undefined) return null;
-    // Already while it runs: it may revoke, read `auth` or open sessions, each of which would ask again.
+    // Set before the lookup runs: it may revoke, read `auth` or open sessions, each of which would start another lookup.
     const { promise, resolve } = new Deferred<Answer>();
     this.#pending = promise;
     let answer: ReturnType<AskAuthentication>;
@@ -363,7 +361,7 @@ export class Session implements Disposable, AsyncDisposable {
       resolve(answer);
     }
     if (answer instanceof Promise) return (this.#pending = answer.then((auth) => this.#answered(auth)));
-    // Nobody may still sign in, when guards have run.
+    // A session without a user may still get one, once guards have run.
     if (answer) this.#know(answer);
     return answer;
   }
@@ -374,7 +372,7 @@ export class Session implements Disposable, AsyncDisposable {
     return auth;
   }
 
-  /** The one place where it becomes known who is behind a session. */
+  /** The only place that sets the user of a session. */
   #know(auth: AuthenticationInfo | null, since = this.since): void {
     this.#auth = auth;
     this.#sessions.decided(this, auth);
@@ -390,7 +388,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   #follow(signal: AbortSignal): void {
-    // One signal may well end a thousand sessions; that is no leak to be warned of.
+    // One signal may end a thousand sessions, which is no leak.
     setMaxListeners(0, signal);
     const close = () => this.close();
     this.onClose(() => signal.removeEventListener('abort', close));

@@ -8,22 +8,21 @@ import type { SessionInit } from './session-init.js';
 import type { SessionCloseReason } from './session-close-reason.js';
 import { TimeWheel } from './time-wheel.js';
 
-/** Told of a revocation that is applied on this node, after the sessions have ended that it ends. */
+/** Called with each revocation that this node applies, after the affected sessions have ended. */
 export type RevocationListener = (revocation: Revocation) => void;
 
 /**
- * The open sessions of one node. They stand in the index by what is known of who is behind them, so that a revocation looks at
- * those of its user, whatever else is open.
+ * The open sessions of one node, indexed by what is known of their users, so that a revocation looks only at the sessions of its user.
  */
 export class Sessions {
-  /** Of what ends, or is told, at a time. */
+  /** Wakes sessions when their time is up. */
   readonly wheel: TimeWheel;
-  /** What has been withdrawn. */
+  /** The revocations that still count. */
   readonly revocations: RevocationList;
   /** Sessions whose user is not known yet. */
   private readonly undecided = new Set<Session>();
   private readonly nobodys = new Set<Session>();
-  /** A set from the second one on. */
+  /** A single session up to the second one. */
   private readonly byUser = new Map<string, Session | Set<Session>>();
   private readonly revocationListeners: RevocationListener[] = [];
   private count = 0;
@@ -32,7 +31,7 @@ export class Sessions {
   private isUnclearTold = false;
 
   /**
-   * @param reporter - told of what fails where a session ends
+   * @param reporter - receives failures when a session ends
    * @param revocationTtlMs - how long revocations count
    */
   constructor(
@@ -61,9 +60,9 @@ export class Sessions {
     return session;
   }
 
-  /** Called by a session once it is known who is behind it; `null`: nobody, although that may change. */
+  /** Called by a session once its user is known; `null`: nobody, although that may change. */
   decided(session: Session, auth: AuthenticationInfo | null): void {
-    // One that is being opened is placed then.
+    // A session that is still being opened is indexed later.
     if (!this.undecided.delete(session) && !this.nobodys.delete(session)) return;
     this.count--;
     this.place(session, auth);
@@ -74,19 +73,19 @@ export class Sessions {
     if (this.undecided.delete(session) || this.nobodys.delete(session) || this.forgetUsers(session)) this.count--;
   }
 
-  /** Whether a sign-in that has become known is withdrawn; see {@link RevocationList.verdictOn}. */
+  /** Whether a newly known sign-in is revoked; see {@link RevocationList.verdictOn}. */
   isWithdrawn(auth: AuthenticationInfo, since: number): boolean {
     const verdict = this.revocations.verdictOn(auth, since);
     if (verdict === 'unclear') this.tellUnclear();
     return verdict === 'revoked';
   }
 
-  /** Has a function called with each revocation that is applied from now on. What it throws is reported. */
+  /** Calls a function with each revocation from now on. Its errors are reported. */
   onRevoked(listener: RevocationListener): void {
     this.revocationListeners.push(listener);
   }
 
-  /** Ends every session whose authentication a revocation withdraws, which is known already. Never throws. */
+  /** Ends every session whose authentication is withdrawn by a revocation that is already listed. Never throws. */
   revoke(revocation: Revocation): void {
     this.findAll();
     const now = Date.now();
@@ -99,16 +98,16 @@ export class Sessions {
     }
   }
 
-  /** Ends all of them; what is opened later is closed from the start. Never throws. */
+  /** Ends all sessions; later ones are closed from the start. Never throws. */
   close(reason: SessionCloseReason): void {
     this.isClosed = true;
     const users = [...this.byUser.keys()].flatMap((userId) => this.ofUser(userId));
     for (const session of [...this.undecided, ...this.nobodys, ...users]) session.end(reason);
   }
 
-  /** Finds out who is behind those that are open now: what hears of an end may open a session for the same user at once. */
+  /** Looks up the users of all open sessions: a listener of an end may at once open a session for the same user. */
   private findAll(): void {
-    // What says who is behind one may revoke in turn. The others are on their way to be asked then: not each inside the one before.
+    // A lookup may revoke in turn. The remaining sessions are already queued for it, so the calls do not nest.
     if (this.isFinding) return;
     this.isFinding = true;
     try {
@@ -149,7 +148,7 @@ export class Sessions {
     return sessions instanceof Set ? [...sessions] : [sessions];
   }
 
-  /** Once: it is the same for each sign-in of the application. */
+  /** Only once: it is the same for each sign-in of the application. */
   private tellUnclear(): void {
     if (this.isUnclearTold) return;
     this.isUnclearTold = true;

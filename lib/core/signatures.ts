@@ -6,15 +6,15 @@ import { SeenOnce } from './seen-once.js';
 
 const FIELD = ',"sig":"';
 const END = '"}';
-/** Of an HMAC of 32 bytes in base64url. */
+/** The length of an HMAC of 32 bytes in base64url. */
 const SIGNATURE_LENGTH = 43;
 const SUFFIX_LENGTH = FIELD.length + SIGNATURE_LENGTH + END.length;
-/** What `encodeEnvelope` writes up to the time. */
+/** The beginning of an envelope by `encodeEnvelope`, up to the time. */
 const POSTED_AT = /^\{"metadata":\{"v":\d+,"node":"[^"\\]*","at":(\d{1,15})[,}]/;
-/** How far the clock of another node, and what it sends, may be behind or ahead. */
+/** How far a message of another node may be behind or ahead of the local clock. */
 export const SIGNED_WITHIN_MS = 60_000;
 
-/** How other nodes are set up, as far as what they send shows it. */
+/** Differences in the setup of other nodes, as far as their messages show them. */
 type Fault = 'unsigned here' | 'unsigned there' | 'other secret';
 
 const FAULTS: Record<Fault, string> = {
@@ -30,11 +30,11 @@ const FAULTS: Record<Fault, string> = {
 };
 
 /**
- * Signs the envelopes of the library's own channels, and refuses those that nobody with the secret has signed. A signature
- * is the last property of the envelope, over all that stands before it and the name of the channel. Without a secret, envelopes
- * stay as they are, and any is taken.
+ * Signs the envelopes of the library's own channels, and refuses envelopes without a valid signature. A signature is the last property
+ * of the envelope and covers everything before it and the name of the channel. Without a secret, envelopes are not signed, and any is
+ * accepted.
  *
- * What sources send travels on reserved channels too, and is the application's: it is not signed.
+ * Messages of sources use reserved channels too, but belong to the application: they are not signed.
  */
 export class Signatures {
   /** Whether there is a secret. */
@@ -45,8 +45,8 @@ export class Signatures {
 
   /**
    * @param secrets - the first one signs, all are accepted
-   * @param application - what tells this application from others that may have the same secret
-   * @param tell - is told once of each fault in how the servers are set up
+   * @param application - distinguishes this application from others that may have the same secret
+   * @param tell - called once for each difference in the setup of the servers
    */
   constructor(
     secrets: readonly string[],
@@ -54,24 +54,24 @@ export class Signatures {
     private readonly tell: (fault: string) => void,
   ) {
     this.isOn = secrets.length > 0;
-    // Of its own for each purpose and application: what one of them signs is nothing in another.
+    // A key for each purpose and application: a signature by one is not valid for another.
     this.keys = secrets.map((secret) =>
       createSecretKey(createHmac('sha256', secret).update(`nestjs-messaging envelopes of ${application}`).digest()),
     );
   }
 
-  /** Signs an envelope, if its channel is the library's own; there must be a secret. */
+  /** Signs an envelope if its channel is the library's own. Requires a secret. */
   sign(channel: string, envelope: string): string {
     if (!isSigned(channel)) return envelope;
     return `${envelope.slice(0, -1)}${FIELD}${signatureOf(this.keys[0]!, channel, envelope)}${END}`;
   }
 
   /**
-   * The envelope in what arrived on a reserved channel.
+   * Returns the envelope from a payload that arrived on a reserved channel.
    *
-   * @param subscription - what it came through; it may come once through each
-   * @param isKept - whether it was read from a history: then it counts however old it is, and however often it is read
-   * @throws InvalidMessageError for what is not signed by this secret now
+   * @param subscription - the subscription it came through; it may come once through each
+   * @param isKept - whether it was read from a history. If so, age and repeated reads do not matter
+   * @throws InvalidMessageError if this secret has not signed it within the accepted time
    */
   open(payload: string, subscription: string, channel: string, isKept: boolean): string {
     if (!isSigned(channel)) return payload;

@@ -15,21 +15,21 @@ import type { Session } from './session.js';
 
 const LABEL = 'createStream()';
 
-/** Who reads a stream. */
+/** A reader of a stream. */
 export interface Reader<T> {
   next(message: T): unknown;
   complete(): void;
-  /** Resolves when it has taken what it was told, or has gone. One without this takes all at once. */
+  /** Resolves when it has taken everything, or has gone. A reader without this method takes everything at once. */
   drained?(): Promise<void>;
 }
 
 /**
- * An Observable that can also be read without the machinery of Observables, which costs more than all else of a delivery to
- * one of many event streams (bench/fanout.ts). What is made of it by `pipe()` is a plain one.
+ * An Observable that can also be read without RxJS subscribers, which cost more than the rest of a delivery to one of many event streams
+ * (bench/fanout.ts). `pipe()` makes a plain Observable of it.
  */
 export class DirectStream<T> extends IsolatedObservable<T> {
   constructor(
-    /** Begins to tell a reader of each message, then of the end. */
+    /** Starts to call a reader with each message, then with the end. */
     readonly read: (reader: Reader<T>) => Unsubscribable,
     failing: Failing,
   ) {
@@ -38,11 +38,11 @@ export class DirectStream<T> extends IsolatedObservable<T> {
 }
 
 /**
- * The messages of a channel, for the subscribers of `createStream()`. Whoever finds the stream itself in its hands, instead
- * of what operators have made of it, may read {@link heard} by other means.
+ * The messages of a channel, for the subscribers of `createStream()`. Code that gets the stream itself, not the result of operators, may
+ * read {@link heard} by other means.
  */
 export class ChannelStream<T> extends IsolatedObservable<T> {
-  /** What its subscribers are being told of right now: operators pass on the message alone. */
+  /** The delivery that its subscribers are getting right now: operators pass on only the message. */
   private delivery: Delivery | undefined = undefined;
 
   constructor(
@@ -51,7 +51,7 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     readonly session: Session,
     /** See {@link ListenOptions.onGap}. */
     readonly onGap?: GapListener | undefined,
-    /** Where each subscriber begins; absent: with what is posted from then on. */
+    /** Where each subscriber begins; absent: with new posts. */
     readonly replay?: ReplayStart | undefined,
   ) {
     super(
@@ -60,7 +60,7 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     );
   }
 
-  /** Whether it has places to which somebody may come back: those of one channel with history. */
+  /** Whether readers can come back to a position: only for one channel with history. */
   get keepsHistory(): boolean {
     const { hub, heard } = this;
     return hub.historyOf(heard) !== undefined && !isTemplate(heard.channel) && hub.keepsHistories;
@@ -116,7 +116,7 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
     if (position !== undefined && !listener.closed) following.arrived(position);
   }
 
-  /** Who is told of what a subscriber fails with now. */
+  /** The receiver for the current failures of a subscriber. */
   private failed(): Failed {
     const { delivery, heard, session } = this;
     const { reporter } = this.hub;
@@ -129,11 +129,10 @@ export class ChannelStream<T> extends IsolatedObservable<T> {
 }
 
 /**
- * The messages of a channel as a hot Observable: each subscription listens from then on, nothing is kept
- * for nobody. Completes when the session closes. What a subscriber throws, or its promise rejects with, is reported like
- * the failure of a listener.
+ * The messages of a channel as a hot Observable: each subscription listens from then on, and nothing is buffered. Completes when the
+ * session closes. Errors and rejections of a subscriber are reported like the failure of a listener.
  *
- * @throws MessagingError at the call for what is no channel, and for wrong options
+ * @throws MessagingError at the call if the value is not a channel, or the options are wrong
  */
 export function createStream<T>(
   hub: Hub,
@@ -143,7 +142,7 @@ export function createStream<T>(
 ): Observable<T> {
   if (options !== undefined) checkListenOptions(options, 'createStream');
   const { onGap, replay } = options ?? {};
-  // Checked here, since an error inside the Observable would come at another time and in another place.
+  // Checked here, since an error inside the Observable would appear later and elsewhere.
   const heard = hub.heard(channel);
   return new ChannelStream<T>(hub, heard, session, onGap, replayStart(hub, heard, replay, 'createStream'));
 }

@@ -1,13 +1,13 @@
 import { matchTemplate } from '../protocol/channel-name.js';
 
-/** Something under the name of a template. */
+/** A value with the name of its template. */
 interface Named {
   readonly name: string;
 }
 
-/** Where some segments lead, and those that follow them. */
+/** A node of the tree: where some segments lead, and the segments that follow. */
 class Place<T> {
-  /** What ends here; their templates differ in what they call their parameters. */
+  /** The values that end here. Their templates differ only in the names of their parameters. */
   readonly items = new Set<T>();
   private readonly literals = new Map<string, Place<T>>();
   private parameter: Place<T> | undefined = undefined;
@@ -16,12 +16,12 @@ class Place<T> {
     return this.items.size === 0 && this.literals.size === 0 && this.parameter === undefined;
   }
 
-  /** Where a template goes on. */
+  /** The place after a segment of a template. */
   get(segment: string): Place<T> | undefined {
     return segment.startsWith(':') ? this.parameter : this.literals.get(segment);
   }
 
-  /** Adds where a name may go on, the literal way first. */
+  /** Adds the places that match the next segment of a name, the literal one first. */
   follow(segment: string, places: Place<T>[]): void {
     const literal = this.literals.get(segment);
     if (literal !== undefined) places.push(literal);
@@ -36,13 +36,13 @@ class Place<T> {
 }
 
 /**
- * Templates, those that are listened to for one, as a tree of their segments: however many there are, a name is compared only with
- * those that begin as it does.
+ * Templates, for example those with listeners, as a tree of their segments: a name is compared only with templates that begin the same
+ * way, however many there are.
  */
 export class Templates<T extends Named> {
   private readonly root = new Place<T>();
   private readonly byName = new Map<string, T>();
-  /** Changes whenever a template comes or goes. */
+  /** Changes whenever a template is added or removed. */
   version = 0;
 
   get isEmpty(): boolean {
@@ -72,7 +72,7 @@ export class Templates<T extends Named> {
     this.version++;
   }
 
-  /** What is under all templates that a name is of. */
+  /** All values whose templates match a name. */
   match(name: string): T[] {
     const segments = name.split('/');
     let places = [this.root];
@@ -82,20 +82,20 @@ export class Templates<T extends Named> {
       if (next.length === 0) return [];
       places = next;
     }
-    // That knows what else there is to it: empty segments, and the library's own names.
+    // `isOf` also rejects empty segments and the library's own names.
     return places.flatMap(({ items }) => [...items].filter((item) => isOf(item, segments)));
   }
 
   /**
-   * What is under the template that says most of a name literally, from left to right; several where templates are
-   * equally literal, none where the name is of none of them.
+   * The values of the most literal template that matches a name, compared from left to right; several if templates are equally literal,
+   * none if no template matches.
    */
   mostLiteral(name: string): T[] {
     return mostLiteralBelow(this.root, name.split('/'), 0);
   }
 }
 
-/** Takes a template out, and the places that lead nowhere without it. */
+/** Removes a template, and places that lead nowhere without it. */
 function removeBelow<T>(place: Place<T>, item: T, [segment, ...others]: readonly string[]): void {
   if (segment === undefined) {
     place.items.delete(item);
@@ -106,7 +106,7 @@ function removeBelow<T>(place: Place<T>, item: T, [segment, ...others]: readonly
   if (next.isEmpty) place.set(segment, undefined);
 }
 
-/** Each place is visited once at most, so it costs no more than there are templates. */
+/** Visits each place at most once, so the cost is bounded by the number of templates. */
 function mostLiteralBelow<T extends Named>(place: Place<T>, segments: readonly string[], depth: number): T[] {
   if (depth === segments.length) return [...place.items].filter((item) => isOf(item, segments));
   const ways: Place<T>[] = [];

@@ -2,33 +2,33 @@ import { AsyncResource } from 'node:async_hooks';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 
-/** What waits for a time of the clock. */
+/** Something that waits for a time of day. */
 export interface Timed {
-  /** The time has come. Called once for each time that was asked for. */
+  /** The time has come. Called once for each requested time. */
   timeIsUp(): void;
 }
 
-/** How late it may be told, in milliseconds. Whole seconds, as tokens have them, are told on time. */
+/** How late a call may be, in milliseconds. Whole seconds, as used in tokens, are on time. */
 const BUCKET_MS = 250;
-/** How much of a turn of the loop goes into those whose time has come. */
+/** How many milliseconds of a turn of the event loop go to due calls. */
 const BUDGET_MS = 8;
 
 /**
- * Wakes many by the time of day, with one timer that runs while somebody waits. If the clock is set, that counts: so it does for
- * whoever issues sign-ins. Never too early; up to 250 ms late, or more if thousands are due at once, who then share the turns.
+ * Wakes many objects at times of day, with one timer that runs while any of them waits. It follows changes of the clock, as issuers of
+ * sign-ins do. Never early; up to 250 ms late, or more if thousands are due at once and share several turns.
  */
 export class TimeWheel {
   private readonly buckets = new Map<number, Set<Timed>>();
-  /** The first bucket that has not been looked at. */
+  /** The first bucket that has not been checked. */
   private from = Infinity;
   private timer: unknown = undefined;
-  // Whoever is woken must not be taken for the request that happened to be the first to wait (AsyncLocalStorage).
+  // A call must not run in the context of the request that happened to wait first (AsyncLocalStorage).
   private readonly look = AsyncResource.bind(() => this.wakeDue());
 
-  /** @param reporter - told of what those fail with whose time has come */
+  /** @param reporter - receives errors of the called objects */
   constructor(private readonly reporter: Reporter) {}
 
-  /** @param at - in milliseconds since 1970; a time that is over counts as well */
+  /** @param at - in milliseconds since 1970; a past time counts as well */
   add(at: number, timed: Timed): void {
     const bucket = bucketOf(at);
     const waiting = this.buckets.get(bucket);
@@ -75,7 +75,7 @@ export class TimeWheel {
 
   private bucketsUntil(due: number): Iterable<number> {
     const count = due - this.from + 1;
-    // The process, or the machine, may have slept.
+    // The process, or the machine, may have been suspended.
     if (count > this.buckets.size) return [...this.buckets.keys()].filter((bucket) => bucket <= due);
     return Array.from({ length: Math.max(0, count) }, (_, index) => this.from + index);
   }
