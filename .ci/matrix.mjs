@@ -76,8 +76,8 @@ function runOne(combination, server, missing) {
   const typeErrors = provideLibrary(folder);
   const [log, outcome] = ['log', 'json'].map((kind) => join(work, `${combination.name}.${kind}`));
   const flags = ['--expose-gc', '--experimental-vm-modules', '--disable-warning=ExperimentalWarning'];
-  // The oldest servers lack what a Cluster needs that shards channels.
-  const specs = matrix.tests.filter((spec) => combination.redis !== 'redis-6' || !spec.includes('sharded'));
+  // Redis 6 lacks what a Cluster needs that shards channels.
+  const specs = combination.redis === 'redis-6' ? [...matrix.tests, '-t', '^(?!.*(sharded|shards))'] : matrix.tests;
   const output = openSync(log, 'w');
   const start = Date.now();
   rmSync(outcome, { force: true });

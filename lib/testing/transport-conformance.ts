@@ -141,10 +141,8 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     const names = ['a b', 'żółć 🦊', '[x]', 'a?b', 'back\\slash', '__proto__', 'constructor', 'x'.repeat(255)];
     const [a, atA] = await trial.node(...names);
     for (const name of names) await a.publish(name, 'payload');
-    deepStrictEqual(
-      (await atA.take(names.length)).map(([, , channel]) => channel),
-      names,
-    );
+    // Channels have no common order.
+    deepStrictEqual((await atA.take(names.length)).map(([, , channel]) => channel).toSorted(), names.toSorted());
   },
   'A transport hands over a payload once for each subscription that it matches': async (trial) => {
     const [a, atA] = await trial.node('rooms/:roomId', 'rooms/:id', 'rooms/42', ':kind/42', 'rooms/:roomId/users');
@@ -163,10 +161,10 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     await a.publish('odd[ab]?\\/1', 'yes');
     await a.publish('rooms/:odd', 'yes');
     await a.publish('end', 'end');
-    deepStrictEqual(await atA.take(3), [
-      ['yes', 'odd[ab]?\\/:x', 'odd[ab]?\\/1'],
-      ['yes', 'rooms/:roomId', 'rooms/:odd'],
-      ['end', 'end', 'end'],
+    deepStrictEqual((await atA.take(3)).map(String).toSorted(), [
+      'end,end,end',
+      'yes,odd[ab]?\\/:x,odd[ab]?\\/1',
+      'yes,rooms/:roomId,rooms/:odd',
     ]);
   },
   'A transport gives the library’s own channels to no template of the application': async (trial) => {

@@ -287,8 +287,7 @@ describe('When a master of a Cluster that shards channels fails, and a replica t
     const [b, told] = await nodes.listener(sharded(cluster), [...mine, 'rooms/:id']);
     const { history } = a;
     expect(offsetOf(await history.append(mine[0]!, { payload: 'kept' }, BOUNDS))).toBe(1);
-    const master = nodes.probe(cluster.servers[0]!);
-    await master.redis.wait(1, 5_000);
+    await cluster.replicated(0);
     await cluster.servers[0]!.kill();
     await reached(b, 'waiting');
     const waiting = [1, 2, 3].map((count) => a.publish(mine[0]!, `after ${count}`));
@@ -349,7 +348,7 @@ test.each([
     await heard(20);
     if (replica !== undefined) {
       await nodes.probe(cluster.servers[0]!).redis.call('CLIENT', 'PAUSE', '60000', 'WRITE');
-      await nodes.probe(cluster.servers[0]!).redis.wait(1, 5_000);
+      await cluster.replicated(0);
       await cluster.servers[0]!.kill();
       await nodes.probe(replica).redis.call('CLUSTER', 'FAILOVER', 'TAKEOVER');
     } else {

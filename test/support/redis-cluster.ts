@@ -83,6 +83,15 @@ export class RedisCluster implements AsyncDisposable {
     return replica;
   }
 
+  /** Resolves when the replica of a member has all that the member has now. WAIT tells that of the writes of its own connection alone. */
+  async replicated(member: number): Promise<void> {
+    using master = new RedisProbe(this.servers[member]!.url);
+    const read = async (pattern: RegExp): Promise<number> =>
+      Number(pattern.exec(await master.redis.info('replication'))?.[1]);
+    const all = await read(/^master_repl_offset:(\d+)/m);
+    while (!((await read(/^slave0:.*offset=(\d+)/m)) >= all));
+  }
+
   /** Which member has the slot of a key. */
   async ownerOf(key: string): Promise<number> {
     const slot = await this.slotOf(key);
