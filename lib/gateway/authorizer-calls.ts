@@ -9,7 +9,7 @@ export interface AuthorizerLimits {
   readonly timeoutMs: number;
 }
 
-/** Calls authorizers: so many at a time, the others in the order in which they came, and each for so long. */
+/** Calls authorizers: a limited number at a time, the others in order of arrival, each with a time limit. */
 export class AuthorizerCalls {
   private readonly atOnce: AtOnce;
 
@@ -18,8 +18,8 @@ export class AuthorizerCalls {
   }
 
   /**
-   * @returns what the call gives
-   * @throws (rejects) what it throws, or an error if it takes too long; its result is then ignored
+   * @returns the result of the call
+   * @throws (rejects) with the error of the call, or if it takes too long; its result is then ignored
    */
   run<T>(call: () => Promise<T>): Promise<T> {
     return this.atOnce.run(() => this.decided(call()));
@@ -30,7 +30,7 @@ export class AuthorizerCalls {
     const late = (): never => {
       throw new Error(`it did not decide within ${timeoutMs} ms (gateway.authorizerTimeoutMs)`);
     };
-    // Nobody but this waits for it, and an application that ends does not.
+    // The timer must not keep an ending application alive.
     return inTime(result, timeoutMs, late, { unref: true });
   }
 }

@@ -9,19 +9,19 @@ import type { HistoryPage } from './history-reads.js';
 import type { ListenerReplay } from './replay-request.js';
 import type { StreamForm } from './stream-form.js';
 
-/** After so long it is tried again to read. In milliseconds. */
+/** How long to wait before a failed read is repeated. In milliseconds. */
 const RETRY_MS = 500;
 
-/** A channel with history that a client has. */
+/** A channel with history that a client is subscribed to. */
 export interface HeldHistory {
   readonly feed: HistoryFeed;
-  /** From where it is to be sent more, until it goes on with what comes. */
+  /** Where to read on for it, until it gets live messages. */
   start: HistoryStart;
-  /** While it is sent what comes. */
+  /** Set while it gets live messages. */
   place: FeedPlace | NativeReader | undefined;
 }
 
-/** The past of a channel for one listener of a client. */
+/** The earlier messages of a channel for one listener of a client. */
 interface Aside {
   readonly of: HeldHistory;
   readonly feed: HistoryFeed;
@@ -29,22 +29,22 @@ interface Aside {
   start: HistoryStart;
 }
 
-/** Whose channels they are. */
+/** The client that the channels belong to. */
 export interface CatchingUp {
   readonly form: StreamForm;
   /** Whether the client still has a channel. */
   has(held: HeldHistory): boolean;
-  /** Resolves when the client has taken what it was sent, or has gone. */
+  /** Resolves when the client has taken everything it was sent, or has gone. */
   drained(): Promise<void>;
 }
 
-/** Sends one client what it has missed of its channels with history, page by page as it reads, until it goes on with what comes. */
+/** Sends one client the messages that it has missed on its channels with history, page by page as it reads, until it gets live ones. */
 export class CatchUp {
   private readonly behind = new Set<HeldHistory | Aside>();
   private readonly asides = new Set<Aside>();
   private isRunning = false;
 
-  /** @param maxAsides - the past of how many listeners may be under way */
+  /** @param maxAsides - how many listeners may be reading earlier messages */
   constructor(
     private readonly client: CatchingUp,
     private readonly queue: WorkQueue,
@@ -52,7 +52,7 @@ export class CatchUp {
     private readonly maxAsides: number,
   ) {}
 
-  /** Goes on with a channel. To be called in the turn in which it was entered, after what the entrance has was sent. */
+  /** Continues with a channel. Call it in the turn of the entrance, after its messages have been sent. */
   goOn(held: HeldHistory, { feed, at, isWhole }: HistoryEntrance): void {
     held.start = at ?? held.start;
     if (!isWhole || at === undefined) return this.add(held);
@@ -64,7 +64,7 @@ export class CatchUp {
     for (const aside of this.asides) if (aside.of === held) this.add(aside);
   }
 
-  /** Sends one listener some of the past of a channel, up to where the channel is in the stream. */
+  /** Sends one listener earlier messages of a channel, up to the position of the stream. */
   replay(of: HeldHistory, { listener, start }: ListenerReplay): void {
     const { feed } = of;
     const aside = { of, feed, listener, start };
@@ -73,7 +73,7 @@ export class CatchUp {
       return this.client.form.replayed?.(listener, { ...enterLater(feed, at), from: at, gap: 'trimmed' }, true);
     }
     this.asides.add(aside);
-    // Else when the channel goes on.
+    // Otherwise it is added when the channel continues.
     if (of.place !== undefined) this.add(aside);
   }
 
@@ -86,7 +86,7 @@ export class CatchUp {
     setTimeout(() => this.add(one), RETRY_MS).unref();
   }
 
-  /** One after the other, so that no more waits for the client than one page. */
+  /** Sends one page after the other, so that at most one page waits for the client. */
   private async run(): Promise<void> {
     this.isRunning = true;
     for (const one of this.behind) {
@@ -104,7 +104,7 @@ export class CatchUp {
     return this.asides.has(one);
   }
 
-  /** @returns `undefined` if it cannot be known now; it is tried again */
+  /** @returns `undefined` if the page cannot be read now; the read is repeated */
   private async pageFor(one: HeldHistory | Aside): Promise<HistoryPage | undefined> {
     try {
       return await one.feed.find(one.start);
@@ -121,7 +121,7 @@ export class CatchUp {
     if (!this.has(one)) return;
     const { feed, start } = one;
     feed.settle();
-    // Whoever came while it was not known from where the channel goes on was told that it is subscribed.
+    // The client was told that it is subscribed before the starting position was known.
     const entrance = enterHistory(feed, start, page, start === undefined ? 'broker' : page.gap);
     if ('of' in one) return this.sendAside(one, entrance, page);
     this.client.form.missed(entrance);
@@ -131,10 +131,10 @@ export class CatchUp {
   private sendAside(aside: Aside, entrance: HistoryEntrance, { from }: HistoryPage): void {
     const { at, isWhole } = entrance;
     const present = this.positionOf(aside.of);
-    // It goes on when the channel does.
+    // It continues when the channel does.
     if (present === undefined) return;
     const isAhead = present.epoch === at?.epoch && at.offset > present.offset;
-    // Not if it is ahead: the stream would bring again what is between, and in another epoch the client could not tell.
+    // Not if it is ahead: the stream would repeat the messages in between, and in another epoch the client could not recognise them.
     const isDone = isWhole && present.epoch === at?.epoch && at.offset === present.offset;
     this.client.form.replayed?.(aside.listener, { ...entrance, from }, isDone);
     aside.start = at;
@@ -144,7 +144,7 @@ export class CatchUp {
     else this.addLater(aside);
   }
 
-  /** How far the stream is in a channel that goes on. */
+  /** The position of the stream in a channel that gets live messages. */
   private positionOf({ feed, place }: HeldHistory): ReturnType<HistoryFeed['positionOf']> {
     return place && feed.positionOf(place);
   }

@@ -3,8 +3,8 @@ import { TransportUnavailableError } from '../protocol/errors.js';
 import type { RecoveryQuestion } from './recovery-wire.js';
 
 /**
- * Resolves when this node has in its logs all that the broker had passed on by now, and all that it has missed of the histories among
- * the names of a question.
+ * Resolves when the logs of this node contain everything that the broker has passed on by now, and all missed messages of the histories
+ * among the names of a question.
  *
  * @param wholeMs - how long reading histories may take
  * @throws TransportUnavailableError (rejects) if the broker does not pass on everything, or if histories are not read in time

@@ -5,22 +5,22 @@ import type { RequestPlaces } from './request-places.js';
 import type { Requester } from './requester.js';
 import { Slices } from './slices.js';
 
-/** How many channels of one request are decided about at a time. */
+/** How many channels of one request are decided at a time. */
 const MAX_PER_REQUEST = 16;
 
-/** Which channels there are for which client. */
+/** Decides which clients may use which channels. */
 export interface ChannelDecider {
   /** Whether a client may subscribe to a channel, or to a template as a whole. Never rejects. */
   decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer>;
-  /** Why no client at all may subscribe to a channel here, or to a template as a whole; nobody is asked. */
+  /** Why no client may subscribe to a channel, or to a template as a whole, on this server. No authorizer is called. */
   faultOf(channel: string): SubscribeError | undefined;
 }
 
-/** Decides about all channels of a request; bounds what requests cost. */
+/** Decides about all channels of a request, and bounds the cost of requests. */
 export class ChannelDecisions {
   /**
-   * @param places - for the requests that are decided about
-   * @param maxChannels - how many channels of one request are looked at
+   * @param places - limit the number of requests under way
+   * @param maxChannels - how many channels of one request are considered
    */
   constructor(
     private readonly channels: ChannelDecider,
@@ -29,8 +29,8 @@ export class ChannelDecisions {
   ) {}
 
   /**
-   * @returns what becomes of each channel, in the order of the request
-   * @throws LimitReached (rejects) if too many requests wait, in all or of this one
+   * @returns the decision about each channel, in the order of the request
+   * @throws LimitReached (rejects) if too many requests wait, in total or from this requester
    * @throws Refusal (rejects) if the client leaves meanwhile
    */
   decide(names: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
@@ -46,7 +46,7 @@ export class ChannelDecisions {
     const work = async () => {
       while (next < count && !session.closed) {
         const index = next++;
-        // Looked at right before, since others work on the same request.
+        // Checked directly before, since others work on the same request.
         while (slices.isOver) await slices.next();
         answers[index] = await this.channels.decide(names[index]!, auth, request);
       }

@@ -10,15 +10,15 @@ import { clientMessage, type ClientMessage } from './client-message.js';
 import { UsedFeed, type NativeReader } from './used-feed.js';
 
 /**
- * What clients of this node get of one channel, or of all channels of a template: one listener, and a log of what it heard
- * for those who come back.
+ * Feeds one channel, or all channels of a template, to the clients of this node: one listener, and a log of recent messages for
+ * returning clients.
  */
 export class ChannelFeed extends UsedFeed<FeedContext> {
   readonly cuts = new Cuts();
   private isRegistered = false;
   private hasEarlyReaders = false;
 
-  /** @throws ConfigurationError if the class of the channel has the name of another one */
+  /** @throws ConfigurationError if the class of the channel has the name of another class */
   constructor(
     context: FeedContext,
     name: string,
@@ -28,18 +28,18 @@ export class ChannelFeed extends UsedFeed<FeedContext> {
     void this.feed.ready.then(() => this.noteRegistered());
   }
 
-  /** Whether a channel is for those who have this name: of a template as a whole, what nothing else decides about. */
+  /** Whether clients with this name get a channel: a template as a whole gets only channels that nothing else decides about. */
   carries(channel: string): boolean {
     return !this.feed.isTemplate || this.context.hub.definitions.decides(this.name, channel);
   }
 
-  /** Sends a reader of either form what comes from now on; to be called right after {@link settle}. */
+  /** Sends a reader of either form all messages from now on. Call it directly after {@link settle}. */
   join(place: FeedPlace | NativeReader): void {
     if (!this.isRegistered) this.hasEarlyReaders = true;
     this.letIn(place);
   }
 
-  /** See {@link UsedFeed.lost}: for all readers, and for those who come back. */
+  /** See {@link UsedFeed.lost}. Applies to current and returning readers. */
   lost(reason: GapReason): void {
     const { offset } = this.log.append({ kind: 'gap', reason });
     this.feed.send(gapFrame({ channel: this.name, reason }, String(offset)));
@@ -68,7 +68,7 @@ export class ChannelFeed extends UsedFeed<FeedContext> {
 
   private noteRegistered(): void {
     this.isRegistered = true;
-    // While the broker was away they were told that they are subscribed.
+    // They were told that they are subscribed while the broker was away.
     if (this.hasEarlyReaders) this.lost('broker');
   }
 }

@@ -7,27 +7,27 @@ import { HistoryFeed } from './history-feed.js';
 import { HistoryReads } from './history-reads.js';
 import { IdleFeeds } from './idle-feeds.js';
 
-/** How many feeds may wait for their readers to come back; a client may name as many channels as it likes. */
+/** How many feeds without readers are kept; a client may name as many channels as it likes. */
 export const MAX_IDLE_FEEDS = 10_000;
 
-/** How much is kept for clients that come back. */
+/** How much is kept for returning clients. */
 export interface ShortMemory {
   /** How long messages are kept at least, if there is room, in milliseconds; 0: not at all. */
   readonly keepMs: number;
-  /** In bytes, for all channels together. */
+  /** The limit for all channels together, in bytes. */
   readonly maxBytes: number;
-  /** In bytes, for one channel, and what one client may be sent at once. */
+  /** The limit for one channel, and for the messages that one client is sent at once, in bytes. */
   readonly maxMissedBytes: number;
 }
 
-/** For how long what was sent of a history is at hand for those who enter, in milliseconds. */
+/** How long sent messages of a history stay in memory for new readers, in milliseconds. */
 const RING_MS = 10_000;
-/** How much of one history is read at once, and is at hand, in bytes. */
+/** How much of one history is read at once, and kept in memory, in bytes. */
 const PAGE_BYTES = 1024 * 1024;
 
-/** What all clients of this node are sent, and were sent a short while ago. */
+/** All feeds for clients of this node. */
 export class ChannelFeeds {
-  /** Of histories. */
+  /** Reads of histories. */
   readonly reads = new HistoryReads();
   private readonly feeds = new Map<string, ClientFeed>();
   private readonly idle = new IdleFeeds();
@@ -47,16 +47,16 @@ export class ChannelFeeds {
     this.rings = new MemoryLogs({ node, keepMs: RING_MS, maxBytes, maxLogBytes: this.pageBytes });
   }
 
-  /** The feed of a name or template whose messages only this node numbers, if there is one. */
+  /** The feed of a name or template without a history, if there is one. */
   get(name: string): ChannelFeed | undefined {
     const feed = this.feeds.get(name);
     return feed instanceof ChannelFeed ? feed : undefined;
   }
 
   /**
-   * The feed of a name or template, for one more who has it until {@link release}.
+   * Returns the feed of a name or template to one more user, who must call {@link release}.
    *
-   * @throws ConfigurationError if the class of the channel has the name of another one
+   * @throws ConfigurationError if the class of the channel has the name of another class
    */
   use(name: string): ClientFeed {
     let feed = this.feeds.get(name);
@@ -70,9 +70,9 @@ export class ChannelFeeds {
   }
 
   /**
-   * One has the feed no more. It goes on for a while: others may come back for what it has.
+   * Ends one use of a feed. The feed stays for a while: other clients may come back for its messages.
    *
-   * @param leaver - who that was: a user, or a connection of somebody who is not signed in
+   * @param leaver - the user who leaves, or the connection of an anonymous client
    */
   release(feed: ClientFeed, leaver: string): void {
     if (feed.release()) return;
@@ -88,7 +88,7 @@ export class ChannelFeeds {
     return new HistoryFeed({ ...context, rings, reads, pageBytes }, name);
   }
 
-  /** Whether clients read the history of a channel. Many channels at once have no one history. */
+  /** Whether clients read the history of a channel. A template has no single history. */
   private hasHistory(name: string): boolean {
     const { hub } = this.context;
     return !isTemplate(name) && hub.keepsHistories && hub.historyOf(hub.heardUnder(name)) !== undefined;

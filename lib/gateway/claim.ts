@@ -5,21 +5,20 @@ import { nodeOfEpoch, type Admissions } from './admission.js';
 import { clientPosition } from './history-place.js';
 import { NativePosition } from './native-position.js';
 
-/** How far a client says that it has read a channel. Nothing of it is checked yet, and only the node that it names can. */
+/** A client's statement of how far it has read a channel. It is unchecked, and only the node that it names can check it. */
 export interface Claim {
-  /** None if it is of no node. */
+  /** `undefined` if the claim names no valid node. */
   readonly node: string | undefined;
   readonly offset: number;
-  /** What proves it: the epoch of a position, or what a native EventSource has sent for all of its channels. */
+  /** The proof: the epoch of a position, or the id that a native EventSource sent for all of its channels. */
   readonly proof: string | NativeProof;
 }
 
 /**
- * The `Last-Event-ID` of a native EventSource, with the names of its URL. Only those that a
- * channel can have, and that the stream has had, go on to other nodes.
+ * The `Last-Event-ID` of a native EventSource, with the names of its URL. Only valid channel names that the stream had go to other nodes.
  */
 export class NativeProof {
-  /** Nothing if no node could have sent it. */
+  /** `undefined` if no node can have sent it. */
   readonly position: NativePosition | undefined;
   readonly names: readonly string[];
   private readonly places: NativePosition['places'];
@@ -31,7 +30,7 @@ export class NativeProof {
   ) {
     const position = NativePosition.read(id, asked.length);
     this.names = position?.namesIn(asked) ?? [];
-    // No node lets anybody in to what no channel is called.
+    // No node admits clients to an invalid name.
     const places = position?.places ?? [];
     const isSane = asked.every((name, index) => {
       const place = places[index];
@@ -40,7 +39,7 @@ export class NativeProof {
     [this.position, this.places] = isSane ? [position, places] : [undefined, []];
   }
 
-  /** What the EventSource claims of the channels of its URL; nothing of those that its stream did not have. */
+  /** The claims of the EventSource about the channels of its URL, without those that its stream did not have. */
   get claims(): Map<string, Claim> {
     const { position, places, asked } = this;
     const claims = new Map<string, Claim>();
@@ -53,7 +52,7 @@ export class NativeProof {
     return claims;
   }
 
-  /** The stream that it is of, if this node has handed it out to this owner. */
+  /** The stream it belongs to, if this node issued it to this owner. */
   streamOn(owner: string, admissions: Admissions): string | undefined {
     if (this.verified?.owner !== owner) {
       this.verified = { owner, isOwn: this.position?.isOf(admissions, owner, this.names) ?? false };
@@ -69,15 +68,15 @@ export class NativeProof {
   }
 }
 
-/** What a client claims that sends positions with its channels. */
+/** The claim of a client that sends positions with its channels. */
 export function claimOf({ epoch, offset }: Position): Claim {
   return { node: nodeOfEpoch(epoch), offset, proof: epoch };
 }
 
 /**
- * What this node has let a client in to, by its claim to have read a channel; nothing if the claim does not hold.
+ * The admission that a claim proves; `undefined` if the claim is not valid.
  *
- * @param owner - whom the client is, see `positionOwner`
+ * @param owner - the client, see `positionOwner`
  */
 export function admissionFor(
   name: string,

@@ -26,52 +26,52 @@ import { enterAnew, type Entrance } from './resume.js';
 import { withoutLost, type StreamForm } from './stream-form.js';
 import type { WorkQueue } from '../sse/work-queue.js';
 
-/** What the client connections of a node have in common. */
+/** Shared by all client connections of a node. */
 export interface ConnectionContext {
   readonly hub: Hub;
   readonly feeds: ChannelFeeds;
   readonly admissions: Admissions;
   readonly grants: Grants;
-  /** What the application has ended, which may not have begun yet. */
+  /** Subscriptions that the application has ended, even before they began. */
   readonly ends: RecentEnds;
   readonly recovery: Recovery;
-  /** Of clients that come back. */
+  /** The work queue for returning clients. */
   readonly queue: WorkQueue;
   readonly heartbeatMs: number;
   readonly maxSubscriptions: number;
-  /** Called with the earlier connection of a client that is back here. */
+  /** Called with the earlier connections of a client that has come back here. */
   readonly returned: (connections: readonly Returned[]) => void;
 }
 
-/** How a stream is to be opened. */
+/** How a stream opens. */
 export type Opening =
-  /** For our client; `from` as in `OpenRequest`. */
+  /** For this library's client; `from` as in `OpenRequest`. */
   | {
       readonly form: 'client';
       readonly from?: string | undefined;
-      /** What of the past its listeners want. */
+      /** The earlier messages that its listeners request. */
       readonly past?: ListenerReplays;
     }
-  /** For a native EventSource; `proof` is what it came back with. */
+  /** For a native EventSource; `proof` is the proof that it came back with. */
   | { readonly form: 'native'; readonly names: readonly string[]; readonly proof?: NativeProof | undefined };
 
-/** One client's stream and what it is subscribed to, which may change while the stream is open. */
+/** One client's stream and its subscriptions, which may change while the stream is open. */
 export class ClientConnection {
-  /** Unguessable; leads any node to this one. */
+  /** Unguessable, and contains the id of this node. */
   readonly id: string;
-  /** Whose it is; see {@link positionOwner}. */
+  /** The client's owner id; see {@link positionOwner}. */
   readonly owner: string;
   private readonly held = new Map<string, Held>();
-  /** Takes what goes over the stream, once there is one. */
+  /** Receives the output of the stream, once there is a stream. */
   private reader: (Reader<unknown> & Partial<FeedReader>) | undefined = undefined;
   private form: StreamForm | undefined = undefined;
-  /** Whether the client has been told what became of its request. */
+  /** Whether the client knows the outcome of its request. */
   private hasBegun = false;
-  /** Of channels with history, once it has any. */
+  /** Set once it has channels with history. */
   private catchUp: CatchUp | undefined = undefined;
-  /** If its sign-in expires and its client can renew it. */
+  /** Set if its sign-in expires and its client can renew it. */
   private notice: ExpiryNotice | undefined = undefined;
-  /** Changes that have come before. */
+  /** Changes that arrived before the beginning. */
   private waiting: (() => void)[] | undefined = undefined;
 
   constructor(
@@ -86,12 +86,12 @@ export class ClientConnection {
     });
   }
 
-  /** How its client is recognized when it comes back, here or to another node. */
+  /** The identity by which its client is recognised when it comes back, here or on another node. */
   get returnsAs(): Returned {
     return [this.form?.returnsAs ?? this.id, this.owner];
   }
 
-  /** Whether its client has got anything that it would miss something of. */
+  /** Whether its client has any channels of which it could miss messages. */
   get isInUse(): boolean {
     return this.hasBegun && this.held.size > 0;
   }
@@ -107,10 +107,10 @@ export class ClientConnection {
   }
 
   /**
-   * What the stream carries: what was missed, then from where it goes on, then what comes. For one reader.
+   * The output of the stream: missed messages, then the new positions, then live messages. For one reader.
    *
-   * @param answers - to the channels that were asked for; those without an error may be subscribed to
-   * @param claims - how far the client says to have read them
+   * @param answers - to the requested channels; those without an error may be subscribed to
+   * @param claims - how far the client says that it has read them
    */
   stream(answers: readonly ChannelAnswer[], claims: ReadonlyMap<string, Claim>, opening: Opening): Observable<unknown> {
     return new DirectStream(
@@ -121,7 +121,7 @@ export class ClientConnection {
           this.reader = reader;
           void this.begin(answers, claims, opening);
         }
-        // Nothing ends it but the session, which also ends the subscriptions.
+        // Only the session ends it, and that also ends the subscriptions.
         return Subscription.EMPTY;
       },
       () => (error) =>
@@ -130,13 +130,13 @@ export class ClientConnection {
   }
 
   /**
-   * Subscribes to channels that this client may subscribe to; to one that it has, once. The stream says from where it goes on.
+   * Subscribes to channels that this client may use; each at most once. The stream reports their positions.
    *
-   * @param answers - to the channels that were asked for; one with an error stays as it is
-   * @param claims - how far the client says to have read them
-   * @param replays - what of the past listeners of the client are to be sent
-   * @param by - whose sign-in they were granted to; by default that of the stream
-   * @returns the answers, once nothing posted to these channels from now on can be missed
+   * @param answers - to the requested channels; those with an error stay unchanged
+   * @param claims - how far the client says that it has read them
+   * @param replays - the earlier messages to send to listeners of the client
+   * @param by - the sign-in that they were granted to; by default that of the stream
+   * @returns the answers, once no later post to these channels can be missed
    */
   async subscribe(
     answers: readonly ChannelAnswer[],
@@ -146,7 +146,7 @@ export class ClientConnection {
   ): Promise<ChannelAnswer[]> {
     if (!this.hasBegun) await new Promise<void>((resolve) => (this.waiting ??= []).push(resolve));
     const grant = grantOf(by, this.session.auth);
-    // Looked at in the turn in which the grants are noted: what comes after that finds them.
+    // Checked in the turn in which the grants are noted, so that later events find them.
     if (grant !== undefined && !this.context.grants.isValid(grant)) {
       return answers.map((answer) => withoutLost(answer, () => false));
     }
@@ -164,7 +164,7 @@ export class ClientConnection {
       asked.had,
     );
     if (back.length > 0) void this.recover(back, undefined);
-    // Only then it is known from where on they are sent all.
+    // Before that, the position after which they get all messages is unknown.
     if (histories.length > 0) await this.recover(histories, undefined);
     this.replay(replays);
     // Some may have been withdrawn meanwhile.
@@ -172,9 +172,9 @@ export class ClientConnection {
   }
 
   /**
-   * Ends subscriptions; names without one are passed over.
+   * Ends subscriptions. Names without one are ignored.
    *
-   * @returns those that there were
+   * @returns the subscriptions that it ended
    */
   unsubscribe(names: readonly string[]): string[] {
     return names.filter((name) => {
@@ -189,19 +189,19 @@ export class ClientConnection {
   }
 
   /**
-   * Ends subscriptions, which the client has not asked for, and tells it.
+   * Ends subscriptions against the client's wish, and tells the client.
    *
    * @returns whether there were any
    */
   withdraw(names: readonly string[], reason: WithdrawalReason): boolean {
     const lost = this.unsubscribe(names);
-    // Else the beginning says which channels it has.
+    // Otherwise the first event lists the channels that it has.
     if (lost.length > 0 && this.hasBegun) this.form?.withdrawn(lost, reason);
     return lost.length > 0;
   }
 
   /**
-   * Goes on with a later sign-in of its user, and without what that may not have, which the client is told.
+   * Continues with a later sign-in of its user. Channels that this sign-in may not use end, and the client is told.
    *
    * @returns whether it does
    */
@@ -247,8 +247,8 @@ export class ClientConnection {
     if (opening.form === 'client') {
       const replays = opening.past?.replayAnswers ?? [];
       this.replace(opening.from);
-      // A stream that takes batches is given them directly: with thousands of clients, what each of them is reached by is no longer
-      // in the cache when the next message comes, and costs more than it does.
+      // A stream that takes batches gets them directly. With thousands of clients, any object on the way has left the CPU cache by the next
+      // message, and loading it costs more than the call.
       const { reader } = this;
       return new ClientForm(
         admissions,
@@ -263,7 +263,7 @@ export class ClientConnection {
     return new NativeForm(admissions, owner, send, names, proof?.position, greeting);
   }
 
-  /** Once this one has begun, the client does not come back from the one that it had before. */
+  /** Once this connection has begun, its client cannot return from the previous one. */
   private replace(earlier: string | undefined): void {
     if (earlier === undefined) return;
     const { owner } = this;
@@ -271,7 +271,7 @@ export class ClientConnection {
   }
 
   /**
-   * Takes the channels that may be had.
+   * Adds the channels that the client may use.
    *
    * @param grant - see {@link grantOf}
    */
@@ -285,7 +285,7 @@ export class ClientConnection {
       const known = this.held.get(channel);
       if (known !== undefined) {
         had.push(known);
-        // What was granted to the stream's own sign-in needs no other one.
+        // A grant by the stream's own sign-in needs no entry.
         if (grant === undefined) grants.forget(this, channel);
         else if (grants.has(this, channel)) grants.note(this, channel, grant);
         return answer;
@@ -302,7 +302,7 @@ export class ClientConnection {
     return { answers: result, added, had };
   }
 
-  /** @returns nothing if it cannot be listened to, which has been reported */
+  /** @returns `undefined` if the channel cannot be listened to, which has been reported */
   private use(channel: string): ClientFeed | undefined {
     try {
       return this.context.feeds.use(channel);
@@ -312,7 +312,7 @@ export class ClientConnection {
     }
   }
 
-  /** Finds what was missed; in its turn, the client enters. */
+  /** Finds missed messages, then lets the client in. */
   private async recover(back: readonly Held[], from: string | undefined): Promise<void> {
     const { recovery, queue } = this.context;
     const channels = back.filter(isOfChannel);
@@ -329,13 +329,13 @@ export class ClientConnection {
     queue.add(() => this.enter(back.map((held) => [held, entering.get(held)!])));
   }
 
-  /** Lets the client in: what it has missed, from where it goes on, and then what comes, in one turn and without a hole. */
+  /** Lets the client in, in one turn and without a gap: missed messages, the new positions, then live messages. */
   private enter(found: readonly (readonly [Held, Enter])[], had: readonly Held[] = []): void {
     if (this.session.closed) return;
     const { form } = this;
     const isHeld = (held: Held): boolean => this.held.get(held.feed.name) === held;
     const entering = found.filter(([held]) => isHeld(held));
-    // From here on, the ends of the logs are where all readers are.
+    // From here on, all readers are at the ends of the logs.
     entering[0]?.[0].feed.settle();
     const { maxMissedBytes } = this.context.feeds.memory;
     const entrances = within(
@@ -357,7 +357,7 @@ export class ClientConnection {
     this.noteBegun();
   }
 
-  /** Sends the client what comes. */
+  /** Sends the client live messages. */
   private goOn(held: Held, entrance: Entrance): void {
     const { form } = this;
     if (form === undefined) return;
@@ -371,7 +371,7 @@ export class ClientConnection {
     }
   }
 
-  /** Sends listeners of the client some of the past of channels that it has. */
+  /** Sends listeners of the client earlier messages of channels that it has. */
   private replay(replays: readonly ListenerReplay[]): void {
     const { form } = this;
     for (const replay of replays) {

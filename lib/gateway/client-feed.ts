@@ -1,5 +1,5 @@
 import type { ChannelFeed } from './channel-feed.js';
 import type { HistoryFeed } from './history-feed.js';
 
-/** What clients of this node get of one channel or template. */
+/** The feed of one channel or template for the clients of this node. */
 export type ClientFeed = ChannelFeed | HistoryFeed;

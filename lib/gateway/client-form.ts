@@ -17,14 +17,14 @@ import { clientFrame } from './replays.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
 import { placeAfter, withoutLost, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
 
-/** A stream as our client reads it: frames name the channel and restore types, events of its own say positions. */
+/** A stream for this library's client: its frames name the channel and restore types, and it has events for positions. */
 export class ClientForm implements StreamForm {
   private readonly place: FeedPlace;
 
   /**
    * @param owner - see `positionOwner`
-   * @param greeting - until the stream is ready
-   * @param reader - takes what feeds send; by default {@link send} does
+   * @param greeting - set until the stream is ready
+   * @param reader - receives the frames of feeds; by default {@link send} does
    */
   constructor(
     private readonly admissions: Admissions,
@@ -38,7 +38,7 @@ export class ClientForm implements StreamForm {
 
   missed(entrance: Entrance): void {
     const { feed, missed, gap } = entrance;
-    // Before what is numbered from there.
+    // Must come before the messages that are counted from there.
     if ('at' in entrance && entrance.from !== undefined) this.send(positionFrame(feed.name, entrance.from, gap));
     if (missed.entries.length > 0) this.send(missed.frame);
   }
@@ -92,13 +92,13 @@ export class ClientForm implements StreamForm {
     return this.place;
   }
 
-  /** Without a position if that is not known yet; it is told later then. */
+  /** Has no position if that is not known yet; a later event reports it. */
   private positionAfter(entrance: Entrance): ChannelPosition | ChannelAnswer {
     const place = placeAfter(entrance);
     if (place === undefined) return { channel: entrance.feed.name };
     const position = this.positionOf(place);
     if (!entrance.isBack) return position;
-    // Of a history, a gap was told in its place.
+    // In a history, the gap was reported in its place.
     const gap = 'at' in entrance ? undefined : entrance.gap;
     return gap === undefined ? { ...position, recovered: true } : { ...position, recovered: false, reason: gap };
   }

@@ -2,28 +2,28 @@ import type { Delivery } from '../core/delivery.js';
 import type { LogEntry } from '../core/channel-log.js';
 import { Frame, encodeFrame, type DropRule } from '../sse/frame.js';
 
-/** A message as it is kept for clients that come back. */
+/** A message as it is kept for returning clients. */
 export interface ClientMessage {
-  /** As our client is sent it: a `MessageFrame` under the offset that the message has in its log. */
+  /** The frame for this library's client: a `MessageFrame` under the message's offset in its log. */
   readonly frame: Frame;
   /** The wire name of the message's class. */
   readonly type: string | undefined;
-  /** How much of the text of the `MessageFrame` stands before the message itself. */
+  /** The length of the `MessageFrame` text before the message itself. */
   readonly head: number;
 }
 
 /** A message or a gap in the log of a channel or template. */
 export type ClientEntry = LogEntry<ClientMessage>;
 
-// Between the tokens of JSON, where alone they may stand, they mean as little as a space.
+// Line breaks occur only between JSON tokens, where they mean the same as a space.
 const LINE_BREAK = /[\r\n]/g;
 
 /**
- * A message as the clients of a feed are sent it.
+ * Encodes a message for the clients of a feed.
  *
- * @param offset - its place in the log or history; none if it has none there
- * @param template - that of the feed, if it is of one
- * @throws UnserializableError if it cannot travel
+ * @param offset - its offset in the log or history; absent if it has none
+ * @param template - the template of the feed, if it has one
+ * @throws UnserializableError if it cannot be sent
  */
 export function clientMessage(
   { channel, postedAt, encoded: { data, type, meta } }: Delivery,
@@ -31,7 +31,7 @@ export function clientMessage(
   template: string | undefined,
   dropRule: DropRule | undefined,
 ): ClientMessage {
-  // By hand, since its parts are texts already.
+  // Concatenated by hand, since its parts are already text.
   let head = `{"channel":${JSON.stringify(channel)},"at":${postedAt}`;
   if (template !== undefined) head += `,"template":${JSON.stringify(template)}`;
   if (type !== undefined) head += `,"type":${JSON.stringify(type)}`;
@@ -42,17 +42,17 @@ export function clientMessage(
   return { frame: frameOfText(text, offset, dropRule), type, head: head.length };
 }
 
-/** The frame of a `MessageFrame` that is one line of text. */
+/** The frame for a `MessageFrame` that is one line of text. */
 export function frameOfText(text: string, offset: number | undefined, dropRule?: DropRule): Frame {
   return new Frame(encodeFrame({ id: offset === undefined ? undefined : String(offset), data: text }), dropRule);
 }
 
-/** The text of the `MessageFrame` that a message was made of. */
+/** The text of the `MessageFrame` of a message. */
 export function textOf({ frame: { bytes } }: ClientMessage, offset: number): string {
   return bytes.toString('utf8', `id: ${offset}\ndata: `.length, bytes.length - 2);
 }
 
-/** A message as a native EventSource is sent it, without an `id`. */
+/** The message as an event for a native EventSource, without an `id`. */
 export function nativeBytes(message: ClientMessage, offset: number): Buffer {
   const data = textOf(message, offset).slice(message.head, -1);
   return encodeFrame({ event: message.type, data });

@@ -17,9 +17,9 @@ import type { DecisionAge } from './recent-ends.js';
 import { readRenewal, type Renewal } from './renewal.js';
 import { readListenerReplay, writeReplay, type ListenerReplay } from './replay-request.js';
 
-/** Of how many channels one change may end the subscriptions; a client may name more than it has. */
+/** How many subscriptions one change may end; a client may name more than it has. */
 export const MAX_UNSUBSCRIBED = 100_000;
-/** By number, so that the answer to a change is never longer than the change was. */
+/** Sent as numbers, so that the answer to a change is never longer than the change. */
 const OUTCOMES: readonly (ChangeError | undefined)[] = [
   undefined,
   'CHANNEL_DENIED',
@@ -28,38 +28,38 @@ const OUTCOMES: readonly (ChangeError | undefined)[] = [
   'OVERRULED',
 ];
 
-/** As for clients; or the application has ended the subscription meanwhile, so that it has to be decided about once more. */
+/** The errors for clients; or the application has ended the subscription meanwhile, so that it must be decided again. */
 type ChangeError = SubscribeError | 'OVERRULED';
 
-/** A change of a connection as it goes to the node that holds it, decided upon by the node that was asked. */
+/** A change of a connection, decided by the node that was asked, on its way to the node that holds the connection. */
 export interface ConnectionChange {
   readonly connection: string;
-  /** Who asked for the change; `null`: nobody. Another sign-in of the user that the connection belongs to is as good as that one. */
+  /** The sign-in that requested the change; `null`: anonymous. Any sign-in of the connection's user is valid. */
   readonly auth: AuthenticationInfo | null;
-  /** What may be had with this sign-in. */
+  /** Channels that this sign-in may use. */
   readonly subscribe: readonly string[];
-  /** How far the client says to have read them; those of our client, since a native EventSource changes nothing. */
+  /** How far the client says that it has read them. Only this library's client changes subscriptions, so these are never native claims. */
   readonly claims: ReadonlyMap<string, Claim>;
   readonly unsubscribe: readonly string[];
-  /** What of the past its listeners are to be sent. */
+  /** The earlier messages to send to its listeners. */
   readonly replays: readonly ListenerReplay[];
-  /** If the connection is to go on with this sign-in. */
+  /** Set if the connection should continue with this sign-in. */
   readonly renewal?: Renewal | undefined;
-  /** Of the decision what it may have. */
+  /** The age of the decision. */
   readonly age: DecisionAge;
 }
 
-/** What became of a change; `null`: there is no such connection of this user. */
+/** The outcome of a change; `null`: this user has no such connection. */
 export type ChangeOutcome = {
-  /** What each channel to subscribe to was refused as, in that order. */
+  /** The error for each requested channel, in that order. */
   readonly errors: readonly (ChangeError | undefined)[];
   /** See {@link DecisionAge.after}. */
   readonly order: number;
-  /** Whether the connection goes on with the sign-in of the change. */
+  /** Whether the connection continues with the sign-in of the change. */
   readonly isRenewed: boolean;
 } | null;
 
-/** As it goes back to the node that asked: mostly a list. */
+/** The outcome as it goes back to the node that asked, as a compact list. */
 export function writeChangeOutcome(outcome: ChangeOutcome): unknown {
   if (outcome === null) return null;
   const errors = outcome.errors.map((error) => OUTCOMES.indexOf(error));
@@ -67,12 +67,14 @@ export function writeChangeOutcome(outcome: ChangeOutcome): unknown {
   return renewed || outcome.errors.includes('OVERRULED') ? { errors, renewed, order } : errors;
 }
 
-/** Whether a connection is that of a user, whatever the sign-in. One of nobody is anybody's who is not signed in and knows its id. */
+/**
+ * Whether a connection belongs to a user, whatever the sign-in. An anonymous connection belongs to any anonymous client that knows its id.
+ */
 export function isOf(auth: AuthenticationInfo | null, user: AuthenticationInfo | null): boolean {
   return auth === null || user === null ? auth === user : String(auth.userId) === String(user.userId);
 }
 
-/** As it goes to the node that holds the connection. */
+/** The change as it goes to the node that holds the connection. */
 export function writeConnectionChange({ claims, replays, ...change }: ConnectionChange): unknown {
   const positions = change.subscribe.map((name) => {
     const claim = claims.get(name);
@@ -83,12 +85,12 @@ export function writeConnectionChange({ claims, replays, ...change }: Connection
 
 /**
  * @param maxNames - how many channels it may subscribe to
- * @throws InvalidMessageError for anything else
+ * @throws InvalidMessageError for an invalid value
  */
 export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
   const { connection, auth, subscribe, positions, unsubscribe, replays, renewal, age } = readObject(value, 'a change');
   const names = readList(subscribe, 'what it subscribes to', maxNames, readName);
-  // None from a node of the version before.
+  // Nodes of the previous version send no positions.
   const claims = readList(positions ?? [], 'its positions', names.length, readClaim);
   return {
     connection: readText(connection, 'its connection', MAX_CONNECTION_LENGTH),
@@ -104,7 +106,7 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
 
 /**
  * @param count - how many channels the change subscribed to
- * @throws InvalidMessageError for anything else
+ * @throws InvalidMessageError for an invalid value
  */
 export function readChangeOutcome(value: unknown, count: number): ChangeOutcome {
   if (value === null) return null;

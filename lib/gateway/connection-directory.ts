@@ -17,41 +17,41 @@ import {
 import type { RecentEnds } from './recent-ends.js';
 import { Slices } from './slices.js';
 
-/** How long a list of one node may be, in bytes. */
+/** How long one node's list may be, in bytes. */
 const MAX_LIST_BYTES = 256 * 1024;
 
 /** The connections of this node. */
 export interface HeldConnections {
   readonly open: ReadonlyMap<string, ClientConnection>;
-  /** Carries out an order on those of a user that are still being decided about, as soon as they open. @returns how many there are */
+  /** Carries out an order on a user's connections that are not open yet, as soon as they open. @returns how many there are */
   orderOpening(userId: string, order: ConnectionOrder): number;
 }
 
-/** What nodes have answered. */
+/** The combined answers of the nodes. */
 export interface OfNodes<T> {
   readonly result: T;
   /** Whether every node that the broker knows of has answered, and this node hears the broker. */
   readonly isComplete: boolean;
 }
 
-/** The node that holds a connection, by the connection's id. */
+/** The node that holds a connection, taken from the connection's id. */
 export function nodeOf(connection: string): string | undefined {
   return /^([\da-f-]{36})\.[\da-f-]{36}$/.exec(connection)?.[1];
 }
 
-/** Lists client connections of all nodes for the application, and carries out its orders on them. */
+/** Lists client connections of all nodes for the application, and carries out orders on them. */
 export class ConnectionDirectory {
   private readonly maxListBytes: number;
 
   /**
-   * @param timeoutMs - how long other nodes have to answer
+   * @param timeoutMs - how long other nodes may take to answer
    * @param maxAnswerBytes - how long an answer to another node may be
    */
   constructor(
     private readonly hub: Hub,
     private readonly nodes: NodeRequests,
     private readonly held: HeldConnections,
-    /** What the application has ended here. */
+    /** Subscriptions that the application has ended here. */
     readonly ends: RecentEnds,
     private readonly timeoutMs: number,
     maxAnswerBytes: number,
@@ -60,10 +60,10 @@ export class ConnectionDirectory {
   }
 
   /**
-   * Carries out an order on the node that holds a connection, or on all that may hold those of a user; on this one at once.
+   * Carries out an order on the node that holds a connection, or on all nodes that may hold connections of a user; at once on this node.
    *
-   * @returns on how many connections
-   * @throws TransportUnavailableError (rejects) if the node that holds the one connection does not answer: nothing is known then
+   * @returns the number of affected connections
+   * @throws TransportUnavailableError (rejects) if the node that holds the connection does not answer: the outcome is then unknown
    */
   async order(order: ConnectionOrder): Promise<OfNodes<number>> {
     const { target } = order;
@@ -82,7 +82,7 @@ export class ConnectionDirectory {
     };
   }
 
-  /** Lists the connections of all nodes that answer, those of this one first. */
+  /** Lists the connections of all nodes that answer, starting with this one. */
   async list(query: ConnectionQuery): Promise<OfNodes<ConnectionListing>> {
     const { limit } = query;
     const [here, others] = await Promise.all([
@@ -95,7 +95,7 @@ export class ConnectionDirectory {
     return { result: { connections: connections.slice(0, limit), more }, isComplete: others.isComplete };
   }
 
-  /** @throws InvalidMessageError (rejects) for what nodes do not ask each other */
+  /** @throws InvalidMessageError (rejects) for an invalid question */
   async answer(asked: unknown): Promise<unknown> {
     const question = readConnectionQuestion(asked);
     return 'order' in question ? this.carryOut(question.order) : this.listHere(question.query);
@@ -153,7 +153,7 @@ export class ConnectionDirectory {
   }
 }
 
-/** @returns nothing if it is not asked for */
+/** @returns `undefined` if the query does not match it */
 function infoOf(connection: ClientConnection, of: ConnectionQuery['of']): ClientConnectionInfo | undefined {
   const { id, session } = connection;
   const { auth } = session;
@@ -161,7 +161,7 @@ function infoOf(connection: ClientConnection, of: ConnectionQuery['of']): Client
   return connection.has(of.channel) ? { connection: id, auth, channels: [of.channel] } : undefined;
 }
 
-/** Whether somebody who is signed in is a user. */
+/** Whether a sign-in is of a user. */
 export function isUser(auth: AuthenticationInfo | null, userId: string): boolean {
   return auth !== null && String(auth.userId) === userId;
 }

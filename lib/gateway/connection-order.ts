@@ -12,32 +12,32 @@ import {
   readWholeNumber,
 } from '../protocol/wire-reader.js';
 
-/** Of a user's id, which the application chooses. */
+/** The longest id of a user, in characters; the application chooses these ids. */
 const MAX_USER_LENGTH = 10_000;
-/** How many connections one answer may name. */
+/** How many connections one answer may list. */
 export const MAX_LISTED = 1_000;
-/** A connection has no more channels than an application lets it have. */
+/** More channels than any application lets one connection have. */
 const MAX_NAMES = 1_000_000;
 
-/** One connection, or all of a user. */
+/** One connection, or all connections of a user. */
 export type ConnectionTarget = { readonly connection: string } | { readonly userId: string };
 
-/** What the application has done to client connections. */
+/** An action of the application on client connections. */
 export type ConnectionOrder =
-  /** Their subscription to a channel ends. */
+  /** Ends their subscription to a channel. */
   | { readonly kind: 'unsubscribe'; readonly target: ConnectionTarget; readonly channel: string }
-  /** They end; for good, or their clients come back. */
+  /** Ends them; for good, or until their clients come back. */
   | { readonly kind: 'disconnect'; readonly target: ConnectionTarget; readonly reconnect: boolean };
 
-/** Why the sessions of those close that an order disconnects. */
+/** The close reason for the sessions that an order disconnects. */
 export function reasonOf({ reconnect }: { readonly reconnect: boolean }): SessionCloseReason {
   return reconnect ? 'reconnect' : 'disconnected';
 }
 
-/** Which connections the application wants to know: those of a user, or those that have a channel. */
+/** The connections that the application requests: those of a user, or those with a channel. */
 export interface ConnectionQuery {
   readonly of: { readonly userId: string } | { readonly channel: string };
-  /** How many it wants to know at most. */
+  /** How many to list at most. */
   readonly limit: number;
 }
 
@@ -58,24 +58,24 @@ export interface ConnectionListing {
   readonly more: boolean;
 }
 
-/** What a node asks another one about client connections. */
+/** A question of one node to another about client connections. */
 export type ConnectionQuestion = { readonly order: ConnectionOrder } | { readonly query: ConnectionQuery };
 
-/** @throws InvalidMessageError for anything else */
+/** @throws InvalidMessageError for an invalid value */
 export function readConnectionQuestion(value: unknown): ConnectionQuestion {
   const { order, query } = readObject(value, 'a question about connections');
   return order === undefined ? { query: readQuery(query) } : { order: readOrder(order) };
 }
 
 /**
- * @returns how many connections an order was carried out on
- * @throws InvalidMessageError for anything else
+ * @returns the number of connections that an order affected
+ * @throws InvalidMessageError for an invalid value
  */
 export function readCount(value: unknown): number {
   return readWholeNumber(value, 'the answer to an order');
 }
 
-/** @throws InvalidMessageError for anything else */
+/** @throws InvalidMessageError for an invalid value */
 export function readListing(value: unknown, limit: number): ConnectionListing {
   const { connections, more } = readObject(value, 'a list of connections');
   return {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { Templates } from '../core/templates.js';
 
-/** How many of the latest denials about one channel or template are known. */
+/** How many recent denials are remembered for each channel or template. */
 const LATEST = 32;
-/** About how many channels and templates. */
+/** For roughly how many channels and templates. */
 const MAX_PLACES = 1_000;
 
-/** How long the latest denials about one channel or template have taken, in milliseconds. */
+/** The durations of the latest denials for one channel or template, in milliseconds. */
 interface Place {
   readonly name: string;
   readonly took: number[];
@@ -14,17 +14,16 @@ interface Place {
 }
 
 /**
- * Keeps clients from telling by their watch a channel that they may not have from one that does not exist: what is denied without
- * asking an authorizer takes as long as a denial by one.
+ * Hides by timing whether a channel exists: a denial that calls no authorizer takes as long as one that does.
  */
 export class DenialTimes {
   private readonly byName = new Templates<Place>();
   private readonly places: Place[] = [];
 
-  /** @param maxMs - no denial waits longer, in milliseconds */
+  /** @param maxMs - the longest wait of a denial, in milliseconds */
   constructor(private readonly maxMs: number) {}
 
-  /** An authorizer has denied. @param name - of the channel or template that it decides about @param ms - after how long */
+  /** Notes the denial of an authorizer. @param name - the channel or template that it decides about @param ms - its duration */
   note(name: string, ms: number): void {
     let place = this.byName.get(name);
     if (place === undefined) {
@@ -37,18 +36,18 @@ export class DenialTimes {
     place.next = (place.next + 1) % LATEST;
   }
 
-  /** Waits as long as a recent denial took, if there was one; before the denial of a channel that no authorizer decides about. */
+  /** Waits as long as a recent denial took, if there was one. Call it before denying a channel without an authorizer. */
   async wait(channel: string): Promise<void> {
     const took = this.placeLike(channel)?.took ?? [];
     const ms = Math.min(took[Math.floor(Math.random() * took.length)] ?? 0, this.maxMs);
-    // Less is not told from the time that a turn of the loop takes.
+    // A shorter wait disappears in the time of a turn of the event loop.
     if (ms >= 1) await new Promise<void>((resolve) => void setTimeout(resolve, Math.floor(ms)).unref());
   }
 
   /**
-   * A closed channel of a template takes as long as others of it. Any other name stands for one and the same place each time, since
-   * times from all places would tell it from a name that is decided about. So do all names that begin alike, as the channels of one
-   * template do: the sum of many of their times would be the same for all prefixes that do not exist.
+   * A closed channel of a template takes as long as other channels of it. Every other name always maps to the same place, since a name
+   * with times from all places would differ from a name with an authorizer. Names with the same beginning share a place, like the
+   * channels of one template: otherwise the sum of many of their times would be the same for all prefixes that do not exist.
    */
   private placeLike(channel: string): Place | undefined {
     const { places } = this;

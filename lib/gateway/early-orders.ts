@@ -6,13 +6,12 @@ const MAX_USERS = 10_000;
 
 interface EarlyOrder {
   readonly order: ConnectionOrder;
-  /** How many revocations and orders this node had known with it. */
+  /** How many revocations and orders this node knew by then, including this one. */
   readonly count: number;
 }
 
 /**
- * The last disconnection of each user. It is also for streams whose requests had come before it, although nobody knew yet who was
- * behind them.
+ * The last disconnection of each user. It also applies to streams whose requests came earlier, although their user was not known yet.
  */
 export class EarlyOrders {
   private readonly byUser = new Map<string, EarlyOrder>();

@@ -2,14 +2,14 @@ import type { Session } from '../core/session.js';
 import type { Timed, TimeWheel } from '../core/time-wheel.js';
 import type { StreamForm } from './stream-form.js';
 
-/** How long before its sign-in expires a stream is told; sooner if it lasts less than twice as long. */
+/** How long before its sign-in expires a stream gets the notice; less if the sign-in lasts less than twice as long. */
 const LEAD_MS = 60_000;
-/** A client that has less time left is not told: it comes back. */
+/** With less time left there is no notice: the client reconnects. */
 const SHORTEST_MS = 1_000;
 
 /**
- * Tells the client of a stream that its sign-in is about to expire, in time to renew it on the same stream; and again after half of the
- * time that is left, as long as it has not. Each stream at a time of its own, since many may have signed in together.
+ * Notifies the client of a stream that its sign-in is about to expire, in time to renew it on the same stream. Repeats the notice each time
+ * half of the remaining time has passed, until it is renewed. The times are spread, since many clients may have signed in together.
  */
 export class ExpiryNotice implements Timed {
   private at: number | undefined = undefined;
@@ -23,13 +23,13 @@ export class ExpiryNotice implements Timed {
     this.plan();
   }
 
-  /** @returns nothing if there is nothing to be told */
+  /** @returns `undefined` if no notice is needed */
   static of(session: Session, form: StreamForm, wheel: TimeWheel): ExpiryNotice | undefined {
     const isNeeded = form.expiring !== undefined && session.auth?.expiresAt !== undefined;
     return isNeeded ? new ExpiryNotice(session, form, wheel) : undefined;
   }
 
-  /** To be called when the session has another sign-in. */
+  /** Call it when the session has another sign-in. */
   plan(): void {
     this.cancel();
     const expiresAt = this.session.auth?.expiresAt;

@@ -39,40 +39,40 @@ import { RequestPlaces } from './request-places.js';
 import type { Requester } from './requester.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
-/** What an answer to another node is wrapped in. */
+/** The size of the envelope around an answer to another node. */
 const ENVELOPE_BYTES = 1_000;
-/** How long other nodes may take to answer a call: whether there is any. */
+/** How long other nodes may take to report that they exist. */
 const OTHERS_TIMEOUT_MS = 1_500;
 
-/** What a client wants to change. */
+/** The change that a client requests. */
 export interface RequestedChange {
   readonly subscribe: readonly string[];
   readonly unsubscribe: readonly string[];
-  /** How far it says to have read what it subscribes to. */
+  /** How far it says that it has read the channels. */
   readonly claims: ReadonlyMap<string, Claim>;
-  /** What it wants of the past. */
+  /** The earlier messages that it requests. */
   readonly replays: readonly RequestedReplay[];
-  /** Whether the stream is to go on with the sign-in of the request. */
+  /** Whether the stream should continue with the sign-in of the request. */
   readonly renew: boolean;
 }
 
-/** What a client says of the past. */
+/** The claims and replays of a request. */
 type WantedPast = Pick<RequestedChange, 'claims' | 'replays'>;
 
 const NO_PAST: WantedPast = { claims: new Map(), replays: [] };
 
-/** A connection that is to be, from before it is decided what it may have. */
+/** A future connection, from before the decision about its channels. */
 export interface Reservation {
   readonly session: Session;
   connection: ClientConnection | undefined;
 }
 
-/** The client connections of this node, and the way to those of others. */
+/** The client connections of this node, and access to those of other nodes. */
 export class Gateway {
   private readonly hub: Hub;
   private readonly reporter: Reporter;
   private readonly connections = new Map<string, ClientConnection>();
-  /** Those that are still being decided about, and what is to be done to them as soon as they open. */
+  /** Connections that are not open yet, and the orders to carry out when they open. */
   private readonly opening = new Map<Reservation, ConnectionOrder[]>();
   private readonly early = new EarlyOrders();
   private readonly lost = new LostConnections();
@@ -80,10 +80,10 @@ export class Gateway {
   private readonly decisions: ChannelDecisions;
   private readonly nodes: NodeRequests;
   private readonly feeds: ChannelFeeds;
-  /** What the connections have in common. */
+  /** Shared by all connections. */
   private readonly context: ConnectionContext;
   private readonly answers: RecoveryAnswers;
-  /** Of the connections of all nodes. */
+  /** The connections of all nodes. */
   readonly directory: ConnectionDirectory;
   private leaving: Leaving | undefined = undefined;
   private hasToldOfOthers = false;
@@ -123,17 +123,17 @@ export class Gateway {
     this.directory = new ConnectionDirectory(hub, this.nodes, held, ends, settings.timeoutMs, maxAnswerBytes);
   }
 
-  /** Begins to hear other nodes. Resolves when they are heard, unless they cannot be reached. */
+  /** Starts to hear other nodes. Resolves when it hears them, or if they cannot be reached. */
   async start(): Promise<void> {
     await whenHeard(this.hub, this.nodes.listen());
   }
 
   /**
-   * To be called when the clients are about to be sent away: from here on this node only answers others about them, and about
-   * those that it has just lost, until {@link whenLeft}. Calls after the first change nothing.
+   * Call it when the clients are about to be sent away. From then on, this node only answers other nodes about these clients and about
+   * recently lost ones, until {@link whenLeft}. Further calls have no effect.
    *
-   * @returns until when the clients have to be back elsewhere, in milliseconds from the first call; `undefined` if this node
-   *   does not stay for them: there is none, or no way to others, or nothing is kept for them
+   * @returns the time by which the clients must be back elsewhere, in milliseconds from the first call; `undefined` if this node does
+   *   not wait for them: there are none, or there is no transport, or nothing is kept for them
    */
   leave(): number | undefined {
     const { leaveMs, recoveryMs } = this.settings;
@@ -146,17 +146,17 @@ export class Gateway {
     return backWithin(leaveMs);
   }
 
-  /** Resolves when nobody needs this node any more; at once unless it has been told to {@link leave}. */
+  /** Resolves when nobody needs this node any more; at once if {@link leave} was not called. */
   async whenLeft(): Promise<void> {
     await this.leaving?.whenOver();
   }
 
-  /** Notes a connection that is to be; it is known until its session closes, whatever comes of it. */
+  /** Notes a future connection. It is known until its session closes, whether it opens or not. */
   reserve(session: Session): Reservation {
     const { auth } = session;
     const reservation: Reservation = { session, connection: undefined };
     this.opening.set(reservation, this.early.of(auth, session.since));
-    // One function for all that ends with a session: there may be 100,000 of them.
+    // One function for everything that ends with a session: there may be 100,000 sessions.
     session.onClose((reason) => {
       this.opening.delete(reservation);
       const { connection } = reservation;
@@ -170,10 +170,10 @@ export class Gateway {
   }
 
   /**
-   * What becomes of each channel that a client asks for, and of the past that it wants; see {@link ChannelDecisions}.
+   * Decides about the channels and the earlier messages that a client requests; see {@link ChannelDecisions}.
    *
-   * @throws LimitReached (rejects) also if the past is asked for too often
-   * @throws Refusal (rejects) also if it wants the past for more listeners than it may have channels
+   * @throws LimitReached (rejects) also if earlier messages are requested too often
+   * @throws Refusal (rejects) also if more listeners request earlier messages than the client may have channels
    */
   async decide(channels: readonly string[], requester: Requester, wanted: WantedPast = NO_PAST): Promise<Granted> {
     const { claims, replays } = wanted;
@@ -183,7 +183,7 @@ export class Gateway {
     return grantReplays(this.hub, await this.decisions.decide(channels, requester), claims, replays);
   }
 
-  /** A connection that lives as long as its session. */
+  /** Opens a connection that lasts as long as its session. */
   open(reservation: Reservation): ClientConnection {
     const { session } = reservation;
     const orders = this.opening.get(reservation) ?? [];
@@ -201,11 +201,11 @@ export class Gateway {
   }
 
   /**
-   * Changes what a connection is subscribed to, whichever node holds it.
+   * Changes the subscriptions of a connection, whichever node holds it.
    *
    * @throws LimitReached (rejects) as {@link decide}
-   * @throws Refusal (rejects) for a connection that does not exist or is not the requester's, if the answer of the node
-   *   that holds it cannot be read, and if that node cannot be told so much at once; nothing has changed then
+   * @throws Refusal (rejects) if the connection does not exist or belongs to another user, if the answer of its node cannot be read, and
+   *   if the change is too long for a message; nothing has changed then
    * @throws TransportUnavailableError (rejects) if the node that holds it does not answer
    */
   async change(
@@ -229,7 +229,7 @@ export class Gateway {
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change, requester));
     if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome.errors[index]]));
-    // The application has ended them meanwhile: authorizers are asked once more.
+    // The application ended these subscriptions meanwhile, so their authorizers are called once more.
     const overruled = after === undefined ? subscribe.filter((channel) => errors.get(channel) === 'OVERRULED') : [];
     const again = await this.changeAgain(connection, overruled, channels, requester, outcome.order);
     const told = answers.map((answer): ChannelAnswer => {
@@ -259,7 +259,7 @@ export class Gateway {
     return new Map(channels.map((answer) => [answer.channel, answer]));
   }
 
-  /** @returns what the sign-in may have of what a stream has; `undefined` if it does not take the place of the stream's own */
+  /** @returns the channels of the stream that the sign-in may use; `undefined` if it cannot replace the stream's own sign-in */
   private async decideRenewal(node: string, connection: string, requester: Requester): Promise<Renewal | undefined> {
     const { auth } = requester.session;
     if (auth === null) return undefined;
@@ -275,13 +275,13 @@ export class Gateway {
     return { granted: namesOf(false), denied: namesOf(true) };
   }
 
-  /** What a connection of this node has, if this sign-in may take the place of its own. */
+  /** The channels of a connection of this node, if this sign-in may replace its own. */
   private renewable({ connection: id, auth }: RenewalQuestion): readonly string[] | undefined {
     const connection = this.connections.get(id);
     return connection?.session.isRenewedBy(auth) ? connection.names : undefined;
   }
 
-  /** Whether it is worth to decide about a change: another node has to be asked first. */
+  /** Whether the connection may exist, so that deciding about a change is worthwhile. Another node has to be asked first. */
   private mayHold(node: string, connection: string, auth: AuthenticationInfo | null): boolean {
     if (node !== this.hub.node) {
       if (!this.hub.hasTransport) this.tellOfOthers();
@@ -291,7 +291,7 @@ export class Gateway {
     return held !== undefined && isOf(held.session.auth, auth);
   }
 
-  /** Once, since a client can name any process, and one that was just replaced is named as well. */
+  /** Only once: a client can name any process, and recently replaced ones are named as well. */
   private tellOfOthers(): void {
     if (this.hasToldOfOthers) return;
     this.hasToldOfOthers = true;
@@ -311,7 +311,7 @@ export class Gateway {
   ): Promise<T> {
     const ask = () => this.nodes.ask(node, question, this.settings.timeoutMs);
     try {
-      // A client can make up any number of nodes, and have this one wait for each.
+      // A client can invent any number of nodes, and make this one wait for each.
       return read(await (this.nodes.knows(node) ? ask() : this.places.during(requester, ask)));
     } catch (error) {
       if (error instanceof LimitExceededError) {
@@ -326,7 +326,7 @@ export class Gateway {
     }
   }
 
-  /** @throws InvalidMessageError (rejects) for what nodes do not ask each other */
+  /** @throws InvalidMessageError (rejects) for an invalid question */
   private async answer(question: unknown): Promise<unknown> {
     const { change, recover, connections, renewal } = readObject(question, 'a question of another node');
     if (renewal !== undefined) return this.renewable(readRenewalQuestion(renewal)) ?? null;
@@ -335,9 +335,9 @@ export class Gateway {
     const { maxSubscriptionsPerConnection } = this.settings.limits;
     const asked = readConnectionChange(change, maxSubscriptionsPerConnection);
     const { tookMs } = asked.age;
-    // It may have been on its way for as long as that is waited for.
+    // The request may have been under way for the whole timeout.
     const age = { ...asked.age, tookMs: tookMs + this.settings.timeoutMs };
-    // Whether this client may have it, that node has decided; not what any client may have here.
+    // The other node decided whether this client may use it, but not whether any client may use it on this server.
     const { channels } = this.parts;
     return writeChangeOutcome(await this.apply({ ...asked, age }, (channel) => channels.faultOf(channel)));
   }

@@ -5,15 +5,15 @@ import { isRevoked, type Revocation } from '../protocol/revocation.js';
 import type { WithdrawalReason } from '../protocol/gateway.js';
 import type { Renewal } from './renewal.js';
 
-/** Whose subscriptions they are. */
+/** The owner of subscriptions. */
 export interface Grantee {
   /** The channels and templates that it has. */
   readonly names: readonly string[];
-  /** Ends subscriptions, and tells so. */
+  /** Ends subscriptions, and reports it. */
   withdraw(names: readonly string[], reason: WithdrawalReason): unknown;
 }
 
-/** What one sign-in has granted to one connection. */
+/** The subscriptions that one sign-in was granted on one connection. */
 class Grant implements Timed {
   readonly names = new Set<string>();
 
@@ -32,8 +32,8 @@ class Grant implements Timed {
 }
 
 /**
- * Which subscriptions of this node were granted to another sign-in than that of their stream, as to one that may do more for a
- * while. They end with that sign-in; all others end with their stream. Kept here, since few have any.
+ * Tracks subscriptions on this node that were granted to another sign-in than that of their stream, for example to a short-lived one
+ * with more rights. They end with that sign-in; all others end with their stream. Kept here, since few connections have any.
  */
 export class Grants {
   private readonly all = new Map<Grantee, Map<string, Grant>>();
@@ -42,7 +42,7 @@ export class Grants {
     sessions.onRevoked((revocation) => this.revoke(revocation));
   }
 
-  /** Whether a sign-in has neither expired nor been withdrawn; as it has come from another node, that may not have been known there. */
+  /** Whether a sign-in is neither expired nor revoked. It comes from another node, which may not have known. */
   isValid(auth: AuthenticationInfo): boolean {
     const { sessions } = this;
     const { expiresAt = Infinity } = auth;
@@ -54,7 +54,7 @@ export class Grants {
     return this.all.get(grantee)?.has(name) === true;
   }
 
-  /** A subscription has been granted to another sign-in, which takes the place of the one that it was granted to before. */
+  /** Notes a subscription that was granted to another sign-in. It replaces an earlier grant. */
   note(grantee: Grantee, name: string, auth: AuthenticationInfo): void {
     this.forget(grantee, name);
     let grants = this.all.get(grantee);
@@ -77,8 +77,8 @@ export class Grants {
   }
 
   /**
-   * A stream goes on with another sign-in of its own. What that may not have ends, unless another sign-in was granted it; what
-   * nobody has decided about, since it has come meanwhile, ends with the sign-in of before.
+   * A stream continues with a new sign-in of its own. Subscriptions that this sign-in may not use end, unless another sign-in was granted
+   * them. Subscriptions that arrived too late for the decision end with the previous sign-in.
    */
   renewed(grantee: Grantee, before: AuthenticationInfo, { granted, denied }: Renewal): void {
     const lost = denied.filter((name) => !this.has(grantee, name));
@@ -103,7 +103,7 @@ export class Grants {
   }
 }
 
-/** The sign-in that has to last as long as what it is granted; nothing if that is the stream's own. */
+/** The sign-in that a grant depends on; `undefined` if that is the stream's own. */
 export function grantOf(by: AuthenticationInfo | null, own: AuthenticationInfo | null): AuthenticationInfo | undefined {
   return by === null || own === null || isSameSignIn(by, own) ? undefined : by;
 }

@@ -10,29 +10,29 @@ import { startOf } from './history-place.js';
 import { enterAnew, type Entrance } from './resume.js';
 import type { Place } from './stream-form.js';
 
-/** A channel or template that a client has, without one history. */
+/** A channel or template of a client, without a history. */
 export interface HeldChannel {
   readonly feed: ChannelFeed;
-  /** How far the feed's log had come when the client came. */
+  /** The end of the feed's log when the client came. */
   readonly joined: number;
-  /** Until it has entered. */
+  /** Set until it has entered. */
   claim: Claim | undefined;
   readonly owner: string;
-  /** Once it has entered. */
+  /** Set once it has entered. */
   place: FeedPlace | NativeReader | undefined;
   admission: Admission | undefined;
 }
 
-/** A channel or template that a client has. */
+/** A channel or template of a client. */
 export type Held = HeldChannel | HeldHistory;
 
-/** To be called in the turn in which the client enters, when the feed is settled. */
+/** Call it when the feed is settled, in the turn in which the client enters. */
 export type Enter = () => Entrance;
 
-/** The start of a client that comes with a position of no history: what it has of the channel cannot be told. */
+/** The start of a client whose position belongs to no history: what it has read is unknown. */
 const NO_HISTORY = { epoch: '-', offset: 0 };
 
-/** @param claim - how far the client says to have read it @param owner - whose claims are believed */
+/** @param claim - how far the client says that it has read it @param owner - the only owner whose claims are accepted */
 export function holdFeed(feed: ClientFeed, claim: Claim | undefined, owner: string): Held {
   if (feed instanceof ChannelFeed) {
     return { feed, joined: feed.log.lastOffset, claim, owner, place: undefined, admission: undefined };
@@ -48,7 +48,7 @@ export function isOfHistory(held: Held): held is HeldHistory {
   return 'start' in held;
 }
 
-/** Never rejects: what cannot be known now is sent later. */
+/** Never rejects: messages that cannot be read now are sent later. */
 export async function findHistory({ feed, start }: HeldHistory): Promise<Enter> {
   try {
     const page = await feed.find(start);
@@ -67,7 +67,7 @@ export function placeOf(held: Held): Place | undefined {
   return held.admission && { name, admission: held.admission, offset: held.feed.log.lastOffset };
 }
 
-/** Leaves out what is too much to be sent at once: quiet channels come before busy ones. */
+/** Leaves out feeds beyond the size limit; quiet channels come before busy ones. */
 export function within(
   maxBytes: number,
   entrances: readonly (readonly [Held, Entrance])[],
@@ -83,7 +83,7 @@ export function within(
   return entrances.map(([held, entrance]) => [held, tooMuch.has(held) ? enterWithLess(held) : entrance]);
 }
 
-/** A history is sent later, as the client reads. */
+/** Enters without the missed messages; those of a history are sent later, as the client reads. */
 function enterWithLess(held: Held): Entrance {
   return isOfHistory(held) ? enterLater(held.feed, held.start) : enterAnew(held, 'trimmed');
 }

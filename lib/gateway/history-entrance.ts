@@ -3,23 +3,23 @@ import type { HistoryFeed, HistoryStart } from './history-feed.js';
 import type { HistoryPage } from './history-reads.js';
 import { Replay } from './replays.js';
 
-/** How a client enters the feed of a channel with history, or goes on to it. */
+/** How a client enters, or continues on, the feed of a channel with history. */
 export interface HistoryEntrance {
   readonly feed: HistoryFeed;
-  /** Whether it came with a place in the channel, or wants some of its past. */
+  /** Whether it came with a position in the channel, or requests earlier messages. */
   readonly isBack: boolean;
   /** Why messages are missing before {@link missed}. */
   readonly gap: GapReason | undefined;
   /** Right before {@link missed}, if the client cannot know that. */
   readonly from: Position | undefined;
   readonly missed: Replay;
-  /** Right after {@link missed}; `undefined` if it is not known yet. */
+  /** The position directly after {@link missed}; `undefined` if it is not known yet. */
   readonly at: Position | undefined;
-  /** Whether the client goes on with what comes; else more is to be read for it. */
+  /** Whether the client gets live messages now; otherwise more must be read for it. */
   readonly isWhole: boolean;
 }
 
-/** To be called when the feed is settled, and in the turn in which the client enters, or goes on. */
+/** Call it when the feed is settled, in the turn in which the client enters or continues. */
 export function enterHistory(
   feed: HistoryFeed,
   start: HistoryStart,
@@ -29,7 +29,7 @@ export function enterHistory(
   const met = feed.meet(page);
   const missed = met?.missed ?? page.missed;
   const isMoved = typeof start !== 'object' || start.epoch !== page.from.epoch || gap !== undefined;
-  // Also somebody new may be sent what has come in the meantime.
+  // A new client may also get messages that arrived in the meantime.
   const isTold = start !== undefined || gap !== undefined || missed.entries.length > 0;
   return {
     feed,
@@ -42,7 +42,7 @@ export function enterHistory(
   };
 }
 
-/** Of a client that is sent what it has missed later. */
+/** The entrance of a client that gets its missed messages later. */
 export function enterLater(feed: HistoryFeed, start: HistoryStart): HistoryEntrance {
   return {
     feed,

@@ -17,55 +17,55 @@ import { UsedFeed, type NativeReader } from './used-feed.js';
 
 /** How many messages are read at once. */
 const PAGE_ENTRIES = 256;
-/** After so long it is looked again whether a reader of another epoch is further than the feed, or behind it. In milliseconds. */
+/** How long to wait before checking whether a reader in another epoch is ahead of the feed or behind it. In milliseconds. */
 const DOUBT_MS = 500;
 
-/** What the feeds of channels with history have in common. */
+/** Shared by the feeds of channels with history. */
 export interface HistoryFeedContext extends FeedContext {
   readonly rings: MemoryLogs;
   readonly reads: HistoryReads;
-  /** How long a page may be, in bytes; one message may be longer. */
+  /** The size limit of a page in bytes; a single message may be longer. */
   readonly pageBytes: number;
 }
 
-/** From where a client reads a history: a position, how many of the last messages, or from now on. */
+/** Where a client begins to read a history: at a position, with a number of last messages, or with new messages. */
 export type HistoryStart = Position | number | undefined;
 
-/** A reader that is further than the feed has heard. */
+/** A reader that is ahead of the feed. */
 interface Early {
   readonly after: Position;
-  /** Called if it cannot be told whether it is: it has to read on from there. */
+  /** Called if its position cannot be compared: it must read on from there. */
   readonly again: () => void;
 }
 
-/** Who waits for the feed. */
+/** A callback that waits for the feed to reach a position. */
 interface Awaited {
   readonly position: Position;
   readonly reached: () => void;
 }
 
 /**
- * What clients of this node get of a channel with history: one listener, whose messages come in the order of offsets and
- * without a hole, and what is read from the history for those who come.
+ * The feed of a channel with history for the clients of this node: one listener, whose messages come in the order of offsets without
+ * gaps, and pages of the history for new and returning clients.
  */
 export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   private readonly early = new Map<FeedPlace | NativeReader, Early>();
   private readonly awaited = new Set<Awaited>();
   private doubt: NodeJS.Timeout | undefined = undefined;
   private readonly ring: HistoryRing;
-  /** Up to where its readers have been sent all; `undefined` until it is known from where they hear all. */
+  /** The position up to which its readers have everything; `undefined` until the starting position is known. */
   private end: Position | undefined = undefined;
 
-  /** @throws ConfigurationError if the class of the channel has the name of another one */
+  /** @throws ConfigurationError if the class of the channel has the name of another class */
   constructor(context: HistoryFeedContext, name: string) {
     super(context, name);
     this.ring = new HistoryRing(context.rings);
   }
 
   /**
-   * What a client gets first.
+   * Finds the first page for a client.
    *
-   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   * @throws (rejects) TransportUnavailableError if it cannot be read now
    */
   async find(start: HistoryStart): Promise<HistoryPage> {
     this.end ??= await this.begin();
@@ -76,7 +76,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     const key = `${this.name}\n${isPlace ? `${start.epoch}\n${start.offset}` : start}`;
     const { reads } = this.context;
     const known = reads.known(key);
-    // What was the end then may be too long ago.
+    // The end of that page may be too old.
     if (known !== undefined && (!known.isLast || this.meet(known) !== undefined)) return known;
     const page = await reads.read(key, isPlace, () => this.read(start));
     if (!isPlace) this.keepLast(page);
@@ -84,7 +84,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   }
 
   /**
-   * A page and what has come since then, if its reader can go on with what comes: {@link join} in the same turn. To be called
+   * Joins a page with the messages since then, if its reader can continue with live messages: call {@link join} in the same turn. Call it
    * when the feed is settled.
    */
   meet({ missed, next, isLast }: HistoryPage): { readonly missed: Replay; readonly at: Position } | undefined {
@@ -93,16 +93,16 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     if (end?.epoch !== next.epoch) return isLast ? { missed, at: next } : undefined;
     if (end.offset <= next.offset) return { missed, at: next };
     if (next.offset < ring.floor) return undefined;
-    // Whoever comes from the same place gets the same.
+    // All clients from the same position get the same messages.
     const isAll = missed.entries.length === 0;
     const make = (): Replay => new Replay(name, [...missed.entries, ...(ring.after(next.offset) ?? [])]);
     return { missed: replays.get(isAll ? ring.key : missed, end.offset, next.offset, make), at: end };
   }
 
   /**
-   * Sends a reader of either form what comes after a position.
+   * Sends a reader of either form all messages after a position.
    *
-   * @param again - called if it turns out that the reader has to look again from there; it has left then
+   * @param again - called if the reader has to read again from there; it has left the feed then
    */
   join(place: FeedPlace | NativeReader, after: Position, again: () => void): void {
     const { end } = this;
@@ -114,7 +114,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     }
   }
 
-  /** Calls back when readers have been sent all up to a position that the feed has not heard yet, or it goes on elsewhere. */
+  /** Calls back when readers have everything up to a position that the feed has not reached yet, or when the feed continues elsewhere. */
   whenAt(position: Position, reached: () => void): void {
     this.awaited.add({ position, reached });
   }
@@ -124,7 +124,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     super.leave(place);
   }
 
-  /** How far a reader has been sent it. */
+  /** The position up to which a reader has everything. */
   positionOf(place: FeedPlace | NativeReader): Position | undefined {
     return this.early.get(place)?.after ?? this.end;
   }
@@ -159,7 +159,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
 
   /** See {@link UsedFeed.lost}. */
   lost(reason: GapReason, position = this.end): void {
-    // Nobody has been promised anything yet.
+    // Nothing has been promised yet.
     if (position === undefined) return;
     this.end = position;
     this.ring.restart(position.offset);
@@ -171,7 +171,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
 
   private async begin(): Promise<Position> {
     const position = await this.context.hub.follow(this.name);
-    // Unless something has been heard meanwhile.
+    // Not if messages have arrived meanwhile.
     if (this.end === undefined) this.ring.restart(position.offset);
     return this.end ?? position;
   }
@@ -212,7 +212,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     };
   }
 
-  /** Keeps the last messages for the next one who wants some of them. */
+  /** Keeps the last messages for the next client that requests them. */
   private keepLast({ from, missed, next }: HistoryPage): void {
     const { end, ring } = this;
     const isWhole = missed.entries.length === next.offset - from.offset;
@@ -230,7 +230,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     const { epoch, offset } = position;
     const isNewEpoch = end !== undefined && end.epoch !== epoch;
     if (isNewEpoch) this.feed.send(positionFrame(this.name, { epoch, offset: offset - 1 }));
-    // What is no message of the channel has a place in the history, too.
+    // Invalid messages have offsets in the history, too.
     if (end === undefined || isNewEpoch || offset !== end.offset + 1) this.ring.restart(offset - 1);
     this.end = position;
     for (const [place, { after }] of this.early) {

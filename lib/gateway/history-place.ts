@@ -2,27 +2,27 @@ import type { GapReason, Position } from '../protocol/position.js';
 import type { ChannelPosition, PositionEvent } from '../protocol/gateway.js';
 import { Frame, encodeFrame } from '../sse/frame.js';
 
-/** What the epochs of clients' positions in a history begin with; those of the logs of nodes begin otherwise. */
+/** The prefix of epochs of clients' positions in a history. Epochs of node logs never begin with it. */
 const PREFIX = 'h.';
-/** Stands in the place of an epoch with so many of the last messages; no epoch is called that. */
+/** Stands for the epoch if a number of last messages is requested. No epoch has this name. */
 const LAST = 'last';
-/** No history has more messages. */
+/** More messages than any history has. */
 const MAX_LAST = 1_000_000;
 /** The longest epoch of a history, in characters. */
 const MAX_HISTORY_EPOCH_LENGTH = 40;
 
-/** A place in a history, as clients are told it. It needs no signature: whoever may have the channel may read its history. */
+/** A position in a history, as clients see it. It needs no signature: any client with the channel may read its history. */
 export function clientPosition({ epoch, offset }: Position): Position {
   return { epoch: PREFIX + epoch, offset };
 }
 
-/** What a client would claim that begins somewhere in the past: at a position, as a client or a server is told it, or before the last messages. */
+/** The claim for a start in the past: a position, in the form of a client or a server, or a number of last messages. */
 export function claimedBy(start: number | Position): Position {
   if (typeof start === 'number') return { epoch: LAST, offset: start };
   return start.epoch.startsWith(PREFIX) ? start : clientPosition(start);
 }
 
-/** Where in a history a client begins that claims this; `undefined` if what it claims is not of a history. */
+/** The start in a history that a claim stands for; `undefined` if the claim is not about a history. */
 export function startOf(proof: unknown, offset: number): number | Position | undefined {
   if (proof === LAST) return Math.min(offset, MAX_LAST);
   if (typeof proof !== 'string' || !proof.startsWith(PREFIX)) return undefined;
@@ -30,7 +30,7 @@ export function startOf(proof: unknown, offset: number): number | Position | und
   return { epoch: proof.slice(PREFIX.length), offset };
 }
 
-/** Tells our clients from where a channel with history goes on. @param gap - why messages before are missing, if any are */
+/** Tells this library's client the position of a channel with history. @param gap - why earlier messages are missing, if any are */
 export function positionFrame(channel: string, position: Position, gap?: GapReason): Frame {
   const told: ChannelPosition = { channel, position: clientPosition(position) };
   const channels = [gap === undefined ? told : { ...told, recovered: false, reason: gap }];

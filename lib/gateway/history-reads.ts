@@ -1,36 +1,36 @@
 import type { GapReason, Position } from '../protocol/position.js';
 import { Replays, type Replay } from './replays.js';
 
-/** More is not kept for the next client. */
+/** How much is kept for the next client. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 
-/** Some of a history, as clients are sent it. */
+/** A part of a history, as clients are sent it. */
 export interface HistoryPage {
   /** Why messages before it are missing. */
   readonly gap: GapReason | undefined;
-  /** Right before its first message. */
+  /** The position directly before its first message. */
   readonly from: Position;
   readonly missed: Replay;
-  /** Right after its last message. */
+  /** The position directly after its last message. */
   readonly next: Position;
-  /** Whether that was all there was. */
+  /** Whether it reached the end of the history. */
   readonly isLast: boolean;
 }
 
-/** Reads of histories for the clients of this node: those that want the same at once cost one read and one encoding. */
+/** Reads histories for the clients of this node. Clients that request the same at the same time share one read and one encoding. */
 export class HistoryReads {
-  /** What clients are sent alike. */
+  /** Encoded messages that several clients get. */
   readonly replays = new Replays();
   private readonly inFlight = new Map<string, Promise<HistoryPage>>();
   private kept = new Map<string, HistoryPage>();
   private bytes = 0;
 
-  /** What was read for another client a moment ago. */
+  /** A page that was recently read for another client. */
   known(key: string): HistoryPage | undefined {
     return this.kept.get(key);
   }
 
-  /** @param isKept - whether it stays true while more is appended */
+  /** @param isKept - whether it stays valid when more is appended */
   read(key: string, isKept: boolean, read: () => Promise<HistoryPage>): Promise<HistoryPage> {
     let page = this.inFlight.get(key);
     if (page === undefined) {
@@ -45,7 +45,7 @@ export class HistoryReads {
     return page;
   }
 
-  /** Forgets what was kept, since nobody comes any more. */
+  /** Forgets the kept pages, since no more clients come. */
   clear(): void {
     this.replays.clear();
     this.kept = new Map();

@@ -1,7 +1,7 @@
 import type { MemoryLog, MemoryLogs } from '../core/memory-log.js';
 import type { ClientEntry, ClientMessage } from './client-message.js';
 
-/** The latest messages of a history that a feed has sent, without a hole: for clients that enter while it goes on. */
+/** The latest messages of a history that a feed has sent, without gaps, for clients that enter meanwhile. */
 export class HistoryRing {
   /** Its first offset is the one after `base` in the history. */
   private log: MemoryLog<ClientMessage>;
@@ -11,30 +11,30 @@ export class HistoryRing {
     this.log = logs.open(false);
   }
 
-  /** Another one after each {@link restart}. */
+  /** Changes with each {@link restart}. */
   get key(): object {
     return this.log;
   }
 
-  /** The last offset that is no longer in it. */
+  /** The last offset that it no longer has. */
   get floor(): number {
     return this.base + this.log.forgottenOffset;
   }
 
-  /** Goes on after an offset, with nothing in it. */
+  /** Continues after an offset, empty. */
   restart(offset: number): void {
     this.log.close();
     this.log = this.logs.open(false);
     this.base = offset;
   }
 
-  /** The message that comes next. */
+  /** Appends the next message. */
   append(channel: string, body: ClientMessage): void {
     const bytes = body.frame.bytes.length;
     this.log.append({ kind: 'message', channel, node: '', serial: undefined, body, bytes });
   }
 
-  /** What comes after an offset; `undefined` if it is no longer known. */
+  /** The messages after an offset; `undefined` if they are no longer known. */
   after(offset: number): readonly ClientEntry[] | undefined {
     const read = this.log.read({ epoch: this.log.epoch, offset: Math.max(0, offset - this.base) });
     if (offset < this.base || !read.found) return undefined;

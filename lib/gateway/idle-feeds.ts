@@ -1,23 +1,22 @@
 import type { ClientFeed } from './client-feed.js';
 
-/** What one client has left. */
+/** The feeds that one client has left. */
 interface Leaver {
   readonly id: string;
   readonly feeds: Set<ClientFeed>;
-  /** By how often their number could be halved. */
+  /** The binary logarithm of their number. */
   sizeClass: number;
 }
 
-/** What is known of a feed that nobody has. */
+/** The record of an unused feed. */
 interface Idle {
   readonly leaver: Leaver;
   readonly since: number;
 }
 
 /**
- * The feeds that nobody has, by who has left them last. If there are too many, those who have left the most lose one first (one
- * of those that have left at least half as many as any other): a client that names a thousand channels never costs one its
- * recovery that has a few.
+ * Unused feeds, grouped by the client that left them last. At the limit, a client that has left the most loses one first (or a client
+ * that has left at least half as many): a client that names a thousand channels never costs another one its recovery.
  */
 export class IdleFeeds {
   /** In the order in which they were left. */
@@ -29,7 +28,7 @@ export class IdleFeeds {
     return this.feeds.size;
   }
 
-  /** @param leaver - who has left it */
+  /** @param leaver - the client that has left it */
   add(feed: ClientFeed, leaver: string): void {
     let known = this.leavers.get(leaver);
     if (known === undefined) this.leavers.set(leaver, (known = { id: leaver, feeds: new Set(), sizeClass: 0 }));
@@ -38,7 +37,7 @@ export class IdleFeeds {
     this.resize(known);
   }
 
-  /** Does nothing if somebody has it. */
+  /** Does nothing if the feed is in use. */
   delete(feed: ClientFeed): void {
     const idle = this.feeds.get(feed);
     if (idle === undefined) return;
@@ -47,14 +46,14 @@ export class IdleFeeds {
     this.resize(idle.leaver);
   }
 
-  /** The first one of those who have left the most. */
+  /** The oldest feed of a client that has left the most. */
   get leastFair(): ClientFeed | undefined {
     const [leaver] = this.bySize.findLast((leavers) => leavers.size > 0) ?? [];
     const [feed] = leaver?.feeds ?? [];
     return feed;
   }
 
-  /** Those that were left before that time. */
+  /** The feeds that were left before that time. */
   before(time: number): ClientFeed[] {
     const left: ClientFeed[] = [];
     for (const [feed, { since }] of this.feeds) {

@@ -5,17 +5,17 @@ import type { NamedClaim, ReadPart, RecoveryAnswer, RecoveryQuestion, Returned, 
 /** Asks the other node once. */
 export type Ask = (question: RecoveryQuestion) => Promise<RecoveryAnswer>;
 
-/** What is asked of another node, in as many questions as it takes. */
+/** The content of an inquiry, split into as many questions as necessary. */
 export type Asked = Omit<RecoveryQuestion, 'granted'>;
 
 /**
- * Asks another node about many clients. An answer says as much as it has room for, from the front; the rest is asked for again,
- * and what is too long at once is asked for in parts: no client costs another one its answer.
+ * Asks another node about many clients. An answer covers as much as fits, from the front; the rest is requested again. Questions that are
+ * too long are split: no client costs another one its answer.
  */
 export class Inquiry {
   private readonly judged: readonly Deferred<Verdict>[];
   private readonly read: readonly Deferred<ReadPart | null>[];
-  /** One claim that holds for each name. */
+  /** One valid claim for each name. */
   private readonly granted = new Map<string, NamedClaim>();
 
   constructor(
@@ -26,29 +26,29 @@ export class Inquiry {
     this.read = asked.reads.map(() => outcome<ReadPart | null>());
   }
 
-  /** About a claim. Rejects if the other node does not say. */
+  /** The verdict on a claim. Rejects if the other node does not give one. */
   verdict(index: number): Promise<Verdict> {
     return this.judged[index]!.promise;
   }
 
-  /** What is read first of a log; `null` if there is none, or no claim holds. Rejects if the other node does not say. */
+  /** The first part of a log; `null` if there is no such log, or no valid claim. Rejects if the other node does not answer. */
   part(index: number): Promise<ReadPart | null> {
     return this.read[index]!.promise;
   }
 
-  /** What allows to read on under a name. */
+  /** The claims that permit further reads under a name. */
   grantOf(name: string): readonly NamedClaim[] {
     const claim = this.granted.get(name);
     return claim === undefined ? [] : [claim];
   }
 
-  /** Resolves when all has been answered, or has failed. Never rejects. */
+  /** Resolves when everything has been answered, or has failed. Never rejects. */
   run(): Promise<void> {
     const { from, claims, reads } = this.asked;
     return this.askFor(from, [...claims.keys()], [...reads.keys()]);
   }
 
-  /** @param claims, reads - which of them */
+  /** @param claims, reads - the indexes to ask about */
   private async askFor(from: readonly Returned[], claims: readonly number[], reads: readonly number[]): Promise<void> {
     for (let first = true; first || claims.length > 0 || reads.length > 0; first = false) {
       reads = this.allowed(claims, reads);
@@ -76,7 +76,7 @@ export class Inquiry {
     claims: readonly number[],
     reads: readonly number[],
   ): Promise<void> {
-    // What is read is answered only if the claims hold.
+    // Reads are answered only if their claims are valid.
     if (claims.length > 0 && reads.length > 0) {
       await this.askFor(from, claims, []);
       return this.askFor([], [], reads);
@@ -92,7 +92,7 @@ export class Inquiry {
     this.judged[index]!.resolve(verdict);
   }
 
-  /** Without those under whose names no claim has held. */
+  /** Leaves out reads under names without a valid claim. */
   private allowed(claims: readonly number[], reads: readonly number[]): readonly number[] {
     const open = new Set(claims.map((index) => this.asked.claims[index]!.name));
     return reads.filter((index) => {
@@ -116,7 +116,7 @@ export class Inquiry {
 
 function outcome<T>(): Deferred<T> {
   const deferred = new Deferred<T>();
-  // Whoever waits for it is told; perhaps nobody does.
+  // Each waiting client gets the failure; there may be none.
   deferred.promise.catch(() => {});
   return deferred;
 }

@@ -1,13 +1,13 @@
 import { inTime } from '../core/in-time.js';
 import type { Returned } from './recovery-wire.js';
 
-/** Clients must be back this long before the node leaves: the servers that they come to may be busy. */
+/** Clients must be back this long before the node leaves: their new servers may be busy. */
 const SLACK_MS = 3_000;
-/** The node leaves once nobody has asked it for so long: a client that is back may need several answers. */
+/** The node leaves after this time without a question: a returning client may need several answers. */
 const QUIET_MS = 250;
 
 /**
- * Until when the clients that a leaving node has sent away must be back, in milliseconds from then.
+ * The time by which the clients of a leaving node must be back elsewhere, in milliseconds from when they were sent away.
  *
  * @param leaveMs - how long the node stays
  */
@@ -15,7 +15,7 @@ export function backWithin(leaveMs: number): number {
   return Math.max(leaveMs - SLACK_MS, leaveMs / 2);
 }
 
-/** The time in which a node that shuts down still answers the others, about the clients that it has had. */
+/** The phase in which a node that shuts down still answers other nodes about its former clients. */
 export class Leaving {
   private readonly away: Map<string, string>;
   private readonly leavesAt: number;
@@ -24,9 +24,9 @@ export class Leaving {
   private wake: () => void = () => {};
 
   /**
-   * @param connections - those of its clients, and whose they are, as other nodes name them when the clients are back there
-   * @param leaveMs - how long this node stays at most, from now
-   * @param hasOthers - whether another node has said that it is there, to which they can go
+   * @param connections - the connections of its clients with their owners, as other nodes name them when the clients return there
+   * @param leaveMs - how long this node waits at most, from now
+   * @param hasOthers - whether another node has answered, to which clients can go
    */
   constructor(
     connections: Iterable<Returned>,
@@ -38,9 +38,9 @@ export class Leaving {
   }
 
   /**
-   * To be called when another node asks what clients have missed.
+   * Call it when another node asks about missed messages.
    *
-   * @param returned - connections whose clients are there now
+   * @param returned - connections whose clients have returned there
    */
   noteQuestion(returned: readonly Returned[]): void {
     this.askedAt = performance.now();
@@ -50,13 +50,13 @@ export class Leaving {
     if (this.away.size === 0) this.wake();
   }
 
-  /** Resolves when all are back and have been told what they have missed, or the time is over; at once if there is no other node. */
+  /** Resolves when all clients are back and served, or the time is over; at once if there is no other node. */
   whenOver(): Promise<void> {
     return (this.over ??= this.waitUntilOver());
   }
 
   private async waitUntilOver(): Promise<void> {
-    // One that is too busy to say so may have asked something all the same.
+    // A busy node may have asked a question without answering the call.
     if (!(await this.hasOthers) && this.askedAt === -Infinity) return;
     for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {
       const woken = new Promise<void>((resolve) => (this.wake = resolve));

@@ -3,38 +3,38 @@ import type { Returned } from './recovery-wire.js';
 
 /** For the first minute, a client waits no longer than this between two attempts to come back. */
 const RECENT_MS = 5_000;
-/** More are not remembered. */
+/** How many connections are remembered. */
 const MAX_LOST = 10_000;
 
-/** Why connections end whose clients may be on their way back. */
+/** Close reasons after which clients may come back. */
 const COMES_BACK: ReadonlySet<SessionCloseReason> = new Set(['ended', 'expired', 'reconnect']);
 
-/** The connections that broke off a short while ago, whose clients may be on their way back. */
+/** Connections that were lost recently, whose clients may be on their way back. */
 export class LostConnections {
-  /** When each of them broke off, in that order. */
+  /** When each connection was lost, in that order. */
   private readonly lost = new Map<string, { readonly owner: string; readonly at: number }>();
 
-  /** A connection has ended; nobody may know whether its client wanted that. */
+  /** A connection has ended; its client may or may not have wanted that. */
   note([connection, owner]: Returned, reason: SessionCloseReason): void {
     if (!COMES_BACK.has(reason)) return;
     this.forget(this.lost.size >= MAX_LOST ? 1 : 0);
     this.lost.set(connection, { owner, at: performance.now() });
   }
 
-  /** Their clients are back. */
+  /** The clients of these connections are back. */
   returned(connections: readonly Returned[]): void {
     for (const [connection, owner] of connections) {
       if (this.lost.get(connection)?.owner === owner) this.lost.delete(connection);
     }
   }
 
-  /** Those whose clients are not back, of the last 5 s. */
+  /** Connections of the last 5 s whose clients are not back. */
   get recent(): Returned[] {
     this.forget(0);
     return [...this.lost].map(([connection, { owner }]) => [connection, owner]);
   }
 
-  /** @param count - how many of the oldest are to be forgotten, however recent */
+  /** @param count - how many of the oldest to forget, however recent */
   private forget(count: number): void {
     const since = performance.now() - RECENT_MS;
     let left = count;

@@ -8,26 +8,26 @@ import { NativePosition, streamId, type NativePlace } from './native-position.js
 import type { ChannelEntrance, Entrance } from './resume.js';
 import { placeAfter, withoutLost, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
 
-/** The `id` of a stream whose position is too long for one: a client that comes back with it has a gap in each channel. */
+/** The `id` of a stream whose position is too long. A client that comes back with it has a gap in each channel. */
 const NO_POSITION = '-';
 
-/** How far a channel has come. */
+/** The position of a channel. */
 interface Reached {
   readonly offset: number;
-  /** Of its history, if it keeps one. */
+  /** The epoch of its history, if it keeps one. */
   readonly epoch: string | undefined;
 }
 
-/** A stream as a native EventSource reads it: events as those of `@Sse()`, whose `id` says how far it is in all channels. */
+/** A stream for a native EventSource: events like those of `@Sse()`, with ids that contain the positions of all channels. */
 export class NativeForm implements StreamForm {
   private readonly places: (NativePlace | undefined)[];
   private readonly stream: number;
 
   /**
    * @param owner - see `positionOwner`
-   * @param names - those of the URL
-   * @param position - that of the stream, in the logs that it comes from until it goes on with those of this node
-   * @param greeting - until the stream is ready
+   * @param names - the names of the URL
+   * @param position - of the stream, in the logs that it comes from until it continues with those of this node
+   * @param greeting - set until the stream is ready
    */
   constructor(
     private readonly admissions: Admissions,
@@ -52,7 +52,7 @@ export class NativeForm implements StreamForm {
       for (const entry of missed.entries) this.entry(name, entry);
       return;
     }
-    // What has come while a new stream was about to begin stands before its beginning.
+    // Earlier messages come before the first event of a new stream.
     this.position ??= this.begin();
     const { from, at } = entrance;
     const epoch = (from ?? at)?.epoch;
@@ -63,13 +63,13 @@ export class NativeForm implements StreamForm {
   }
 
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
-    // What a change does not name stays where it is.
+    // Channels that a change does not name keep their positions.
     if (this.greeting === undefined) this.keepPlaces();
     for (const place of [...entered.map(placeAfter), ...had]) if (place !== undefined) this.set(place);
     this.position = this.begin();
     if (this.greeting !== undefined) this.greet(this.greeting, new Set(entered.map(({ feed }) => feed.name)));
     for (const { feed, gap, ...entrance } of entered) {
-      // Of a history, it was told in its place.
+      // In a history, the gap was reported in its place.
       if (gap !== undefined && 'admission' in entrance)
         this.send(gapFrame({ channel: feed.name, reason: gap }, this.id));
     }
@@ -80,7 +80,7 @@ export class NativeForm implements StreamForm {
   }
 
   withdrawn(channels: readonly string[], reason: WithdrawalReason): void {
-    // Without an `id`: the position stays.
+    // Has no `id`, so the position stays.
     const event: WithdrawnEvent = { channels, reason };
     this.send(new Frame(encodeFrame({ event: 'messaging:withdrawn', data: JSON.stringify(event) })));
   }
@@ -112,7 +112,7 @@ export class NativeForm implements StreamForm {
     if (index >= 0) this.places[index] = place;
   }
 
-  /** Takes over how far the stream is; for each message, only the position itself moves on. */
+  /** Stores the positions of the stream. A message then only advances its own offset. */
   private keepPlaces(): void {
     this.position?.places.forEach((place, index) => {
       if (this.places[index] !== undefined && place !== undefined && 'admission' in place) this.places[index] = place;
@@ -127,7 +127,7 @@ export class NativeForm implements StreamForm {
   private message(name: string, at: Reached, bytes: Buffer, rule?: DropRule): void {
     this.advance(name, at.offset, at.epoch);
     const { id } = this;
-    // In the same block as the message: none that has come is asked for again.
+    // In the same block as the message, so that no received message is requested again.
     this.send(new Frame(Buffer.concat([Buffer.from(`id: ${id}\n`), bytes]), rule && { ...rule, id }));
   }
 

@@ -4,22 +4,21 @@ import type { Position } from '../protocol/position.js';
 import { readAdmission, readNumber, writeAdmission, type Admissions } from './admission.js';
 
 const HISTORY_EPOCH = /^[\x21-\x7e]{0,40}$/;
-/** The longest `id` of a native stream; a longer one would not fit into a header beside all others. */
+/** The longest `id` of a native stream. A longer one would not fit into the request headers. */
 export const MAX_NATIVE_ID_LENGTH = 4_096;
 
 /** A client's place in one channel of a native stream: in a log of a node, or in the history of the channel. */
 export type NativePlace = { readonly admission: Admission; readonly offset: number } | Position;
 
 /**
- * Where a native EventSource is in each of its channels, in the order of its URL. It sends this back as `Last-Event-ID`, all
- * it remembers: `<node>.<stream>~<log>.<admitted>,…~<mac>~<offset>,…`, numbers in base 36, nothing between the commas for a channel
- * that the stream does not have. Of a channel with history, there is `<offset>!<epoch>`, which any node can read, and nothing
- * that is signed.
+ * The positions of a native EventSource in each of its channels, in the order of its URL. It sends this back as `Last-Event-ID`, which is
+ * all it remembers: `<node>.<stream>~<log>.<admitted>,…~<mac>~<offset>,…`, numbers in base 36, nothing between the commas for a channel
+ * that the stream does not have. A channel with history has `<offset>!<epoch>`, which any node can read, and no signed part.
  */
 export class NativePosition {
   private readonly offsets: string[];
 
-  /** @param head - all but the offsets, which stays the same as long as the stream is fed by one node */
+  /** @param head - everything but the offsets; it stays the same while one node feeds the stream */
   private constructor(
     private readonly head: string,
     private readonly begun: readonly (NativePlace | undefined)[],
@@ -27,7 +26,10 @@ export class NativePosition {
     this.offsets = begun.map((place) => (place === undefined ? '' : writeEnd(place.offset, epochOf(place))));
   }
 
-  /** Begins one. @param owner - see `positionOwner` @param names - those of the URL, as many as places @param stream - tells it from the others of the node */
+  /**
+   * Creates one. @param owner - see `positionOwner` @param names - of the URL, one for each place @param stream - a unique number on the
+   * node
+   */
   static begin(
     admissions: Admissions,
     owner: string,
@@ -41,10 +43,10 @@ export class NativePosition {
   }
 
   /**
-   * Reads a `Last-Event-ID`. It may be of another node, which alone can say whether it is forged: see {@link isOf}.
+   * Reads a `Last-Event-ID`. It may be of another node, and only that node can detect a forgery: see {@link isOf}.
    *
-   * @param channels - how many the URL has
-   * @returns `undefined` for what no node could have sent to such a URL
+   * @param channels - how many channels the URL has
+   * @returns `undefined` if no node can have sent it for such a URL
    */
   static read(id: string, channels: number): NativePosition | undefined {
     if (id.length > MAX_NATIVE_ID_LENGTH) return undefined;
@@ -60,7 +62,7 @@ export class NativePosition {
     return new NativePosition(`${from}~${list}~${mac}~`, places as (NativePlace | undefined)[]);
   }
 
-  /** The node that has handed it out. */
+  /** The node that issued it. */
   get node(): string {
     return this.head.slice(0, this.head.indexOf('.'));
   }
@@ -79,8 +81,8 @@ export class NativePosition {
   }
 
   /**
-   * Whether a node has handed out these admissions, to this owner and for these names in this order; those that the stream did
-   * not have may be others. Offsets are not bound: no harm in them.
+   * Whether a node issued these admissions to this owner, for these names in this order; names without a place may differ. Offsets are not
+   * signed, because changing them does no harm.
    */
   isOf(admissions: Admissions, owner: string, names: readonly string[]): boolean {
     const [stream, list, mac] = this.head.split('~');
@@ -92,7 +94,10 @@ export class NativePosition {
     return namesOf(names, this.begun);
   }
 
-  /** A channel has been read up to there. @param index - that of its name in the URL @param epoch - of its history, if it keeps one */
+  /**
+   * Notes that a channel has been read up to an offset. @param index - of its name in the URL @param epoch - of its history, if it keeps
+   * one
+   */
   advance(index: number, offset: number, epoch?: string): void {
     this.offsets[index] = writeEnd(offset, epoch);
   }
@@ -108,7 +113,7 @@ function namesOf(names: readonly string[], places: readonly (NativePlace | undef
   return names.map((name, index) => (isSigned(places[index]) ? name : ''));
 }
 
-/** Names a native stream for all nodes. @param stream - its number on the node that has it */
+/** The id of a native stream for all nodes. @param stream - its number on its node */
 export function streamId(node: string, stream: number): string {
   return `${node}.${stream.toString(36)}`;
 }
@@ -121,7 +126,7 @@ function epochOf(place: NativePlace): string | undefined {
   return isSigned(place) ? undefined : place.epoch;
 }
 
-/** What parts the position is escaped. */
+/** Escapes the separators of a position. */
 function writeEnd(offset: number, epoch: string | undefined): string {
   const text = offset.toString(36);
   return epoch === undefined ? text : `${text}!${epoch.replace(/[~,%]/g, encodeURIComponent).replaceAll('~', '%7E')}`;

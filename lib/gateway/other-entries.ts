@@ -2,7 +2,7 @@ import { ENTRY_BYTES } from '../core/memory-log.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { ReadPart, WireEntry } from './recovery-wire.js';
 
-/** What another node answers of one log, part by part: no more of it than this node would keep itself, the latest. */
+/** Collects the parts of one log of another node. It keeps only the latest entries, no more than this node's own log would. */
 export class OtherEntries {
   private entries: WireEntry[] = [];
   private first = 0;
@@ -11,7 +11,7 @@ export class OtherEntries {
   private start: number;
   private last: number;
 
-  /** @param maxBytes - what is kept of it */
+  /** @param maxBytes - the size limit */
   constructor(
     part: ReadPart,
     private readonly maxBytes: number,
@@ -20,12 +20,12 @@ export class OtherEntries {
     this.add(part);
   }
 
-  /** All after it is {@link kept}. */
+  /** The offset before the first {@link kept} entry. */
   get after(): number {
     return this.start;
   }
 
-  /** How far it has come. */
+  /** The end of the other log so far. */
   get end(): number {
     return this.last;
   }
@@ -34,9 +34,9 @@ export class OtherEntries {
     return this.entries.slice(this.first);
   }
 
-  /** @throws InvalidMessageError for what does not go on from where it was, and for more than a node can have kept */
+  /** @throws InvalidMessageError if the part does not continue the previous one, or is longer than a node can have kept */
   add({ after, entries, hasMore }: ReadPart): void {
-    // Some of it has been forgotten there meanwhile: what is before that is of no use.
+    // The other node has forgotten some entries meanwhile, so earlier ones are of no use.
     if (after > this.last) {
       [this.entries, this.first, this.bytes] = [[], 0, 0];
       this.start = this.last = after;
@@ -56,7 +56,7 @@ export class OtherEntries {
       this.bytes -= bytesOf(dropped);
       this.start = dropped[0];
     }
-    // What came there meanwhile is more than what was there.
+    // More has arrived there meanwhile than was there before.
     if (hasMore && this.total > 2 * this.maxBytes) {
       throw new InvalidMessageError('another server has more to answer than it can have kept');
     }

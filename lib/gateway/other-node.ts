@@ -21,75 +21,75 @@ import {
 } from './recovery-wire.js';
 import type { Entering, OtherLog } from './resume.js';
 
-/** How long an answer is given to clients that come later, and then need not ask for it again. */
+/** How long clients that come later may reuse an answer. */
 const SHARED_MS = 2_000;
-/** How long those who come are gathered while an answer is on its way. */
+/** How long to collect more clients while an answer is under way. */
 const GATHER_MS = 20;
-/** How many entries of answers are read in one turn of the loop: some milliseconds. */
+/** How many entries of answers are read in one turn of the event loop: a few milliseconds of work. */
 const READ_AT_ONCE = 1_000;
-/** A question is not longer, unless one client alone makes it so. */
+/** The size limit of a question with more than one client. */
 const MAX_QUESTION_BYTES = 200_000;
-/** How long what came in one log is read at most. */
+/** How long one log may be read. */
 const MAX_READ_MS = 10_000;
 
-/** What another node has answered about a client. */
+/** The result of another node for a client. */
 export type FromOtherNode =
   { readonly log: OtherLog; readonly except: ReadonlySet<number> } | { readonly reason: GapReason };
 
-/** How another node is asked. */
+/** A connection to another node. */
 export interface WayToNode {
   /**
-   * @param sending - called each time before it is sent, when this node hears everything
-   * @throws (rejects) what {@link reasonOf} takes
+   * @param sending - called before each try, when this node hears everything
+   * @throws (rejects) with errors that {@link reasonOf} accepts
    */
   ask(question: RecoveryQuestion, sending: () => void): Promise<RecoveryAnswer>;
-  /** The reason of the gap that clients have if asking, or reading what was answered, fails with this. Never rejects. */
+  /** The gap reason for clients if a question, or reading its answer, fails with this error. Never rejects. */
   reasonOf(error: unknown): Promise<GapReason>;
 }
 
-/** What is read of one log of the other node, for all clients that need it. */
+/** A read of one log of the other node, shared by all clients that need it. */
 interface SharedRead {
   readonly after: number;
-  /** How far this node's log had come when the question was asked, or before. */
+  /** The end of this node's log when the question was asked, or before. */
   readonly from: number;
-  /** How far the other log had come, once that is known. */
+  /** The end of the other log, once it is known. */
   end: number;
   readonly result: Promise<OtherLog | undefined>;
-  /** Of which it is a part. */
+  /** The inquiry that it belongs to. */
   readonly inquiry: Inquiry;
 }
 
 /** A client that waits for the other node. */
 interface Waiting {
   readonly entering: Entering;
-  /** The connection that it had there. */
+  /** Its connection on that node. */
   readonly from: string | undefined;
-  /** Whether it waits for nothing that others have asked for: that was of no use to it. */
+  /** Whether it must ask for itself, because the answer to others was of no use to it. */
   readonly isOwn: boolean;
   readonly resolve: (result: FromOtherNode) => void;
 }
 
 /**
- * What clients need of one other node that they come from. Those that come in the same turn are asked about together, and what
- * came in a log is read once for all that come within a while.
+ * Gets what clients need from one other node that they come from. Clients that come in the same turn share one question, and each log is
+ * read once for all clients that come within a while.
  */
 export class OtherNode {
   private waiting: Waiting[] = [];
-  /** Those that others may still be given: the widest of each log first, then what came behind it. */
+  /** Reads that others may reuse: for each log, the widest one first, then the following ones. */
   private readonly reads = new Map<ChannelFeed, SharedRead[]>();
   private pending = 0;
-  /** Resolves when what was answered until now has been read. */
+  /** Resolves when all answers so far have been read. */
   private reading: Promise<void> = Promise.resolve();
   private readInTurn = 0;
   private asking = 0;
   private readonly queue: (() => void)[] = [];
-  /** Of what has failed. */
+  /** The gap reasons of failures. */
   private readonly reasons = new WeakMap<object, Promise<GapReason>>();
 
   /**
    * @param hereId - this node
-   * @param idle - called when nothing is known of it any more
-   * @param maxAsked - how many questions are on their way at a time: each answer may be as long as a message may be
+   * @param idle - called when nothing about the node is kept any more
+   * @param maxAsked - how many questions may be under way at a time: each answer may be as long as a message may be
    */
   constructor(
     private readonly hereId: string,
@@ -98,7 +98,7 @@ export class OtherNode {
     private readonly maxAsked: number,
   ) {}
 
-  /** Never rejects. @param from - the connection that the client had there */
+  /** Never rejects. @param from - the client's connection on that node */
   recover(entering: Entering, from: string | undefined, isOwn = false): Promise<FromOtherNode> {
     return new Promise((resolve) => {
       if (this.waiting.length === 0) this.askSoon();
@@ -106,7 +106,7 @@ export class OtherNode {
     });
   }
 
-  /** With the others that come until then: while an answer is on its way, more of them. */
+  /** Asks together with others that come until then; while an answer is under way, it waits longer for more. */
   private askSoon(): void {
     const ask = (): void => this.askForAll();
     if (this.pending === 0) setImmediate(ask);
@@ -132,7 +132,7 @@ export class OtherNode {
       const result = inquiry
         .part(index)
         .then((part) => this.follow(feed, [from, asked.get(feed.name)], part, inquiry.grantOf(feed.name)));
-      // Whoever waits for it is told.
+      // Each waiting client gets the failure.
       result.catch(() => {});
       this.share(feed, { after, from, end: Infinity, result, inquiry });
     });
@@ -147,7 +147,7 @@ export class OtherNode {
     this.noteIdle();
   }
 
-  /** Never rejects. @param index - that of the claim */
+  /** Never rejects. @param index - of the claim */
   private async resultOf(
     inquiry: Inquiry,
     index: number,
@@ -159,28 +159,28 @@ export class OtherNode {
       if (typeof verdict === 'string') return { reason: verdict };
       const log = await source.result;
       if (log !== undefined && entering.claim!.offset <= log.end) return { log, except: new Set(verdict) };
-      // What was asked for others is of no use if their claims did not hold, or if this one has read on there meanwhile.
+      // An answer for others is of no use if their claims were not valid, or if this client has read on there meanwhile.
       return source.inquiry === inquiry ? { reason: 'epoch' } : await this.recover(entering, undefined, true);
     } catch (error) {
       return { reason: await this.reasonOf(error as Error) };
     }
   }
 
-  /** Found once for all whom the same failure concerns. */
+  /** Determined once for all clients that the failure affects. */
   private reasonOf(error: Error): Promise<GapReason> {
     let reason = this.reasons.get(error);
     if (reason === undefined) this.reasons.set(error, (reason = this.way.reasonOf(error)));
     return reason;
   }
 
-  /** The reads that are needed, beside those that are under way and those whose results are still here. */
+  /** The reads that are needed, besides those that are under way or still available. */
   private neededReads(waiting: readonly Waiting[]): Map<ChannelFeed, { after: number; from: number }> {
     const needed = new Map<ChannelFeed, { after: number; from: number }>();
     for (const each of waiting) {
       if (this.knownFor(each) !== undefined) continue;
       const { feed, joined, claim } = each.entering;
       const known = each.isOwn ? [] : (this.reads.get(feed) ?? []);
-      // All of it, so that nobody has it read again and again by asking from further and further back.
+      // Reads all of it, so that nobody can force repeated reads by asking from ever earlier offsets.
       const start = known.some(({ after }) => after > claim!.offset) ? 0 : claim!.offset;
       const { after = start, from = joined } = needed.get(feed) ?? {};
       needed.set(feed, { after: Math.min(after, start), from: Math.min(from, joined) });
@@ -188,7 +188,7 @@ export class OtherNode {
     return needed;
   }
 
-  /** What is read for others already, and is all that this one needs. */
+  /** An existing read that covers this client's needs. */
   private knownFor({ entering: { feed, joined, claim }, isOwn }: Waiting): SharedRead | undefined {
     if (isOwn) return undefined;
     const { offset } = claim!;
@@ -205,7 +205,7 @@ export class OtherNode {
       this.noteIdle();
     };
     read.result.then((log) => {
-      // A client that asks for what is not its own takes nothing from others.
+      // A client with an invalid claim takes nothing from others.
       if (log === undefined) return forget();
       read.end = log.end;
       setTimeout(forget, SHARED_MS).unref();
@@ -213,7 +213,7 @@ export class OtherNode {
     }, forget);
   }
 
-  /** @param asked - gets to know how far this node's logs had come when the question was sent that told of them first */
+  /** @param asked - receives the ends of this node's logs when the first question about them was sent */
   private async askNoting(
     question: RecoveryQuestion,
     feeds: readonly ChannelFeed[],
@@ -228,7 +228,7 @@ export class OtherNode {
     return answer;
   }
 
-  /** When it is its turn; all at once if the node does not answer, so that nobody waits in line for one that is gone. */
+  /** Waits for its turn; if the node does not answer, all run at once, so that nobody queues for a lost node. */
   private async ask(question: RecoveryQuestion, sending: () => void = () => {}): Promise<RecoveryAnswer> {
     if (this.asking < this.maxAsked) this.asking++;
     else await new Promise<void>((resolve) => this.queue.push(resolve));
@@ -246,10 +246,10 @@ export class OtherNode {
   }
 
   /**
-   * Asks on until there is no more, or no client waits for it any more.
+   * Asks until there is no more, or no client waits any more.
    *
-   * @param granted - what allows to
-   * @returns nothing if the other node has no such log
+   * @param granted - the claims that permit it
+   * @returns `undefined` if the other node has no such log
    */
   private async follow(
     feed: ChannelFeed,
@@ -277,7 +277,7 @@ export class OtherNode {
     return { after, end, entries: await this.readLater(entries.kept, name), cut };
   }
 
-  /** Reads what was answered after what was answered before, so that no turn of the loop reads more than a part of it all. */
+  /** Reads answers one after the other, in portions, so that no turn of the event loop takes long. */
   private readLater(entries: readonly WireEntry[], name: string): Promise<ClientEntry[]> {
     const result = this.reading.then(() => this.readEntries(entries, name));
     this.reading = result.then(
@@ -308,7 +308,7 @@ function claimOf({ feed: { name }, claim, owner }: Entering): NamedClaim {
   return { name, offset, proof, owner };
 }
 
-/** Those who wait, in as many questions as it takes. */
+/** Splits the waiting clients into as many questions as necessary. */
 function questionsOf(waiting: readonly Waiting[]): Waiting[][] {
   const questions: Waiting[][] = [];
   let last: Waiting[] = [];

@@ -1,34 +1,34 @@
-/** How long an end is remembered, in milliseconds, and how many are. */
+/** How long an end is remembered, in milliseconds. */
 const KEEP_MS = 60_000;
 const MAX_ENDS = 10_000;
 
 /** When the application ended something. */
 interface End {
-  /** How many had been ended on this node before. */
+  /** How many ends there were on this node before it. */
   readonly order: number;
   readonly at: number;
 }
 
-/** How old a decision is. */
+/** The age of a decision. */
 export interface DecisionAge {
-  /** How long ago it has begun at most, in milliseconds. */
+  /** The longest time since it began, in milliseconds. */
   readonly tookMs: number;
-  /** If it has begun after this node had answered: how many ends there had been by then. */
+  /** If it began after an answer of this node: how many ends there had been by then. */
   readonly after?: number | undefined;
 }
 
 /**
- * The subscriptions that the application has ended a short while ago, or that were not there yet: an authorizer that was asked
- * before may not have known. If it is not sure that it was asked later, the channel is decided about once more.
+ * Subscriptions that the application has ended recently, or before they began: an earlier call of an authorizer may not have known. If it
+ * is unclear which came first, the channel is decided again.
  */
 export class RecentEnds {
-  /** How many there have been since the start. */
+  /** How many ends there have been since the start. */
   order = 0;
   private readonly ends = new Map<string, End>();
-  /** The latest end that is no longer remembered: none of the forgotten ones came later, and all remembered ones did. */
+  /** The latest end that is no longer remembered: all forgotten ends are older, all remembered ones are newer. */
   private forgotten: End = { order: 0, at: -Infinity };
 
-  /** @param target - whose subscription to a channel ends: the id of a connection */
+  /** @param target - the connection whose subscription ends */
   note(target: string, channel: string): void {
     const key = keyOf(target, channel);
     // Moves it to the end.
@@ -37,12 +37,12 @@ export class RecentEnds {
     this.tidy();
   }
 
-  /** Whether the subscription of a connection has ended, which had not begun. */
+  /** Whether the subscription of a connection was ended before it began. */
   has(connection: string, channel: string): boolean {
     return this.order > 0 && this.ends.has(keyOf(connection, channel));
   }
 
-  /** Whether a decision that a connection may have a channel may be older than the end of that. */
+  /** Whether a decision in favour of a connection may be older than the end of its subscription. */
   overrule(connection: string, channel: string, { tookMs, after }: DecisionAge): boolean {
     if (this.order === 0) return false;
     this.tidy();

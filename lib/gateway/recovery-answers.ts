@@ -21,14 +21,14 @@ import {
 } from './recovery-wire.js';
 import { Slices } from './slices.js';
 
-/** What the frame of an answer takes, and that of what is read under one name. */
+/** The size of the frame around an answer, and around a read under one name. */
 const FRAME_BYTES = 100;
-/** Until then this node must be heard again itself, or others do without it. */
+/** How long this node may take to hear the broker again before it refuses to answer. */
 const REGISTERED_MS = 4_000;
-/** Until then it must have read what it has missed of histories. */
+/** How long it may take to read missed messages of histories. */
 const WHOLE_MS = 4_000;
 
-/** How much of an answer is left, in bytes. */
+/** The remaining size of an answer, in bytes. */
 class Room {
   constructor(public left: number) {}
 
@@ -42,12 +42,12 @@ class Room {
 
 /** Answers other nodes about clients that were here before. */
 export class RecoveryAnswers {
-  /** Resolves when the answers before are made: one at a time, so that all of them together leave the loop its turns. */
+  /** Resolves when the previous answers are complete: one at a time, so that the event loop keeps turning. */
   private making: Promise<unknown> = Promise.resolve();
 
   /**
    * @param maxBytes - how long an answer may be
-   * @param asked - told of each question, with the connections whose clients are elsewhere now
+   * @param asked - called for each question, with the connections whose clients are now elsewhere
    */
   constructor(
     private readonly hub: Hub,
@@ -64,7 +64,7 @@ export class RecoveryAnswers {
   async answer(value: unknown): Promise<RecoveryAnswer> {
     const question = readRecoveryQuestion(value);
     this.asked([...question.from, ...this.nativesOf(question.claims)]);
-    // Or losses would not be in the logs yet that this node has just had.
+    // Otherwise this node's latest losses would not be in the logs yet.
     await firstValueFrom(
       this.hub.status.pipe(
         filter(({ state }) => state === 'ready'),
@@ -72,14 +72,14 @@ export class RecoveryAnswers {
       ),
     );
     await Promise.all(question.reads.map(async ([name]) => this.feeds.get(name)?.ready));
-    // The question may have overtaken what the node that asks has heard, or has read of histories.
+    // The question may have arrived before messages that the asking node has already heard or read.
     await whenCaughtUp(this.hub, question, WHOLE_MS);
     const answer = this.making.then(() => this.make(question));
     this.making = answer.catch(() => {});
     return answer;
   }
 
-  /** Native streams name no connection: what they prove to have read is as good. */
+  /** Native streams name no connection; their proof identifies them just as well. */
   private nativesOf(claims: readonly NamedClaim[]): Returned[] {
     const owners = new Map(claims.map(({ proof, owner }) => [proof, owner]));
     return [...owners].flatMap(([proof, owner]): Returned[] => {
@@ -92,7 +92,7 @@ export class RecoveryAnswers {
     const room = new Room(this.maxBytes - FRAME_BYTES);
     const verdicts: Verdict[] = [];
     const parts: (ReadPart | null)[] = [];
-    /** Of the claims that hold. */
+    /** The names with valid claims. */
     const names = new Set<string>();
     const slices = new Slices();
     for (const claim of claims) {
@@ -124,7 +124,7 @@ export class RecoveryAnswers {
     const { log, cuts } = feed;
     const admission = admissionFor(name, owner, claim, this.admissions);
     if (isOwedAll(log, admission, offset)) {
-      // No need to look at what it has missed.
+      // The missed messages need not be looked at.
       if (offset < log.forgottenOffset) return 'trimmed';
       return offset > log.lastOffset ? 'epoch' : [];
     }
@@ -138,9 +138,9 @@ export class RecoveryAnswers {
   }
 
   /**
-   * As many entries as there is room for, at least one; behind the last one the vector.
+   * As many entries as fit, at least one; the vector follows the last entry.
    *
-   * @returns nothing if there is not even room for that, which there is in an answer of its own
+   * @returns `undefined` if not even one fits; it always fits into an answer of its own
    */
   private read({ log }: ChannelFeed, offset: number, room: Room): ReadPart | undefined {
     if (!room.take(FRAME_BYTES)) return undefined;
@@ -150,7 +150,7 @@ export class RecoveryAnswers {
     const entries: WireEntry[] = [];
     for (const entry of all) {
       let wire = wireEntry(entry);
-      // One that no answer has room for is missing there.
+      // An entry that fits into no answer is reported as missing.
       if (lengthOf(wire) > this.maxBytes - 2 * FRAME_BYTES) wire = [entry.offset, 'trimmed'];
       if (!room.take(lengthOf(wire))) break;
       entries.push(wire);

@@ -7,64 +7,64 @@ import { NativeProof, type Claim } from './claim.js';
 import { frameOfText, type ClientEntry } from './client-message.js';
 import { MAX_NATIVE_ID_LENGTH } from './native-position.js';
 
-// What nodes ask each other about clients that have moved, and answer. docs/architecture.md has the way of a recovery.
+// The questions of nodes about clients that have moved, and the answers. docs/architecture.md describes a recovery.
 
-/** One question is about no more claims, and no more channels, than this. */
+/** The limit of claims, and of channels, in one question. */
 export const MAX_ASKED = 1_000;
 const MAX_ENTRIES = 100_000;
-/** Of the URL of a native EventSource. */
+/** How many names the URL of a native EventSource may have. */
 const MAX_NAMES = 10_000;
 
-/** A connection whose client is elsewhere now, and whose it is: see `positionOwner`. */
+/** A connection whose client is now elsewhere, and its owner: see `positionOwner`. */
 export type Returned = readonly [connection: string, owner: string];
 
-/** What one node asks another. */
+/** A question of one node to another. */
 export interface RecoveryQuestion {
-  /** The connections that clients had there which are here now. */
+  /** Earlier connections, on that node, of clients that are here now. */
   readonly from: readonly Returned[];
-  /** What came under these names, each but once, after these offsets. It is answered if a claim to the name holds. */
+  /** Requests for the messages under these names after these offsets, each name once. They are answered if a claim to the name is valid. */
   readonly reads: readonly (readonly [name: string, after: number])[];
-  /** Whether clients have been let in where they say. */
+  /** Claims of clients to be checked. */
   readonly claims: readonly NamedClaim[];
-  /** Claims that have been judged before, for those who read on. */
+  /** Claims that were checked before, for further reads. */
   readonly granted: readonly NamedClaim[];
 }
 
-/** What a client claims of a channel or template. */
+/** A client's claim about a channel or template. */
 export type NamedClaim = Pick<Claim, 'offset' | 'proof'> & {
   readonly name: string;
-  /** Who claims it: see `positionOwner`. */
+  /** The owner of the claim: see `positionOwner`. */
   readonly owner: string;
 };
 
-/** Of a claim that holds: which of the entries after its offset are not for this client. Else why it has a gap. */
+/** For a valid claim: the entries after its offset that are not for this client. Otherwise the reason of its gap. */
 export type Verdict = readonly number[] | GapReason;
 
-/** What came under a name. */
+/** The messages under a name. */
 export interface ReadPart {
-  /** After which offset: that of the question, or a later one if all up to that is forgotten. */
+  /** The offset before the first entry: that of the question, or a later one if everything up to there is forgotten. */
   readonly after: number;
   readonly entries: readonly WireEntry[];
-  /** How far the posters' messages have come; `null` if nobody can tell, or if there is more. */
+  /** How far the posters' messages have come; `null` if it is unknown, or if there is more. */
   readonly vector: unknown;
-  /** Whether there is more, which the next question asks for. */
+  /** Whether there is more, for the next question. */
   readonly hasMore: boolean;
 }
 
-/** An offset, and a message as the text of its `MessageFrame` with the length of what stands before the message itself, or a gap. */
+/** An offset with a gap, or with a message: the text of its `MessageFrame` and the length of the part before the message itself. */
 export type WireEntry =
   readonly [offset: number, text: string, head: number] | readonly [offset: number, reason: GapReason];
 
 /**
- * What a node answers, each in the order of the question, as much as there is room for: nothing is read before all claims are
- * judged. The rest is asked for again. `null` stands for a name without a log, or without a claim that holds.
+ * The answer of a node, in the order of the question, as much as fits; claims come before reads. The rest is requested again. `null`
+ * stands for a name without a log, or without a valid claim.
  */
 export interface RecoveryAnswer {
   readonly reads: readonly (ReadPart | null)[];
   readonly verdicts: readonly Verdict[];
 }
 
-/** As it goes to the other node: what several claims are proved by once. */
+/** The question as it goes to the other node: proofs that several claims share appear once. */
 export function writeRecoveryQuestion({ from, reads, claims, granted }: RecoveryQuestion): unknown {
   const proofs = [...new Set([...claims, ...granted].map(({ proof }) => proof))];
   const indexes = new Map(proofs.map((proof, index) => [proof, index]));
@@ -72,17 +72,17 @@ export function writeRecoveryQuestion({ from, reads, claims, granted }: Recovery
   return { from, reads, proofs: proofs.map(writeProof), claims: claims.map(write), granted: granted.map(write) };
 }
 
-/** How much a question becomes longer by a claim. @param isNew - whether no other claim there has this proof */
+/** How much longer a claim makes a question. @param isNew - whether no other claim there has this proof */
 export function lengthOfClaim({ name, offset, proof, owner }: NamedClaim, isNew: boolean): number {
   return lengthOf([name, offset, MAX_ASKED, owner, isNew ? writeProof(proof) : '']);
 }
 
-/** How long something is as it goes to another node, with what parts it from the next. In bytes. */
+/** The length of a value with its separator, as it goes to another node. In bytes. */
 export function lengthOf(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value)) + 1;
 }
 
-/** @throws InvalidMessageError for what {@link writeRecoveryQuestion} could not have given */
+/** @throws InvalidMessageError for a value that {@link writeRecoveryQuestion} cannot have produced */
 export function readRecoveryQuestion(value: unknown): RecoveryQuestion {
   const { from, reads, proofs, claims, granted } = readObject(value, 'what clients have missed');
   const known = readList(proofs, 'its proofs', 2 * MAX_ASKED, readProof);
@@ -106,7 +106,7 @@ export function readRecoveryQuestion(value: unknown): RecoveryQuestion {
     claims: readList(claims, 'its claims', MAX_ASKED, readClaim),
     granted: readList(granted, 'its granted claims', MAX_ASKED, readClaim),
   };
-  // Or it could have one log read a thousand times.
+  // Otherwise one log could be read a thousand times.
   if (new Set(question.reads.map(([name]) => name)).size === question.reads.length) return question;
   throw new InvalidMessageError('what clients have missed is to be read twice under one name');
 }
@@ -123,9 +123,9 @@ export function readRecoveryAnswer(value: unknown, { reads, claims }: RecoveryQu
 }
 
 /**
- * Reads an entry of an answer: nothing but messages of this name, and gaps, may get into a client's stream.
+ * Reads an entry of an answer. Only messages of this name, and gaps, may get into a client's stream.
  *
- * @param name - that it was asked for by
+ * @param name - the name that was asked for
  * @throws InvalidMessageError
  */
 export function readEntry(entry: WireEntry, name: string): ClientEntry {

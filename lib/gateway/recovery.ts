@@ -15,32 +15,31 @@ import {
 import { Replays } from './replays.js';
 import { enterAgain, enterAnew, enterFrom, type Entering, type Entrance } from './resume.js';
 
-/** A node that lives answers within it, also if its own link to the broker is just being replaced. */
+/** A live node answers within this time, even if its own link to the broker is just being replaced. */
 const ANSWER_MS = 6_000;
-/** Clients wait so long for a broker that is away, since with it they can be given all; then they do without. */
+/** How long clients wait for a broker that is away, since with it they can get everything; then they get a gap. */
 const BROKER_BACK_MS = 6_000;
 
-/** How long clients wait until this node has read what it has missed of histories; then they do without. */
+/** How long clients wait until this node has read missed messages of histories; then they get a gap. */
 const WHOLE_MS = 6_000;
 
 /**
- * For one client, no more other nodes than this are asked: it comes from one, or from a few if its streams broke off before
- * they had begun.
+ * How many other nodes are asked for one client. It comes from one node, or from a few if its streams broke off before they began.
  */
 const MAX_NODES = 4;
 
-/** To be called in the turn in which the client enters, when the feed is settled. */
+/** Call it when the feed is settled, in the turn in which the client enters. */
 export type Enter = () => Entrance;
 
-/** Finds what returning clients have missed, on this node or on the one that they come from. */
+/** Finds the messages that returning clients have missed, on this node or on the one that they come from. */
 export class Recovery {
-  /** What they have missed alike. */
+  /** Encoded messages that several clients have missed. */
   readonly replays = new Replays();
   private readonly others = new Map<string, OtherNode>();
 
   /**
-   * @param nodes - ways to other nodes, of which each understands `{ recover }`
-   * @param maxAsked - how many questions are on their way to one of them at a time
+   * @param nodes - sends questions to other nodes, each of which understands `{ recover }`
+   * @param maxAsked - how many questions may be under way to one of them at a time
    */
   constructor(
     private readonly hub: Hub,
@@ -50,10 +49,11 @@ export class Recovery {
   ) {}
 
   /**
-   * How a client enters feeds, whose subscriptions have been registered if the broker is there. Never rejects: what cannot be
-   * found is a gap.
+   * How a client enters feeds, whose subscriptions have been registered if the broker is there. Never rejects: messages that cannot be
+   * found
+   * are reported as a gap.
    *
-   * @param from - the connection that it had
+   * @param from - its previous connection
    */
   findAll(entering: readonly Entering[], from: string | undefined): Promise<Enter[]> {
     const claimed = entering.map(({ claim }) => claim?.node).filter((node) => node !== this.hub.node);
@@ -84,7 +84,7 @@ export class Recovery {
   }
 
   private async enterAnewLater(entering: Entering, reason: GapReason): Promise<Enter> {
-    // What this node still reads of histories, the client may have read there.
+    // This node may still be reading messages of histories that the client has already read there.
     await this.hub.whenWhole(entering.feed.name, WHOLE_MS);
     return () => enterAnew(entering, reason);
   }
@@ -103,16 +103,17 @@ export class Recovery {
     return other;
   }
 
-  /** Asks again if the broker was away, and is back soon: that node has it all, and what it has posted may only come now. */
+  /** Asks again if the broker was away and soon comes back: that node has everything, and its posts may arrive only now. */
   private async ask(node: string, question: RecoveryQuestion, sending: () => void): Promise<RecoveryAnswer> {
     const body = { recover: writeRecoveryQuestion(question) };
     const until = performance.now() + BROKER_BACK_MS;
     for (;;) {
       try {
-        // It would be sent by itself when the broker is back, and it would not be known what this node had heard by then.
+        // The transport would keep the question and send it when the broker is back; then it would be unknown what this node had heard by
+        // then.
         if (await this.isReady(until - performance.now())) sending();
         const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
-        // It may have overtaken what that node had heard, or has read of histories.
+        // The answer may have arrived before messages that the other node has already heard or read.
         await whenCaughtUp(this.hub, question, WHOLE_MS);
         return answer;
       } catch (error) {
@@ -127,7 +128,7 @@ export class Recovery {
     return (await this.isReady(ms)) && this.nodes.barrier();
   }
 
-  /** Whether this node hears everything, in time, and all that it has lost before is in its logs. */
+  /** Whether this node hears everything in time, with its earlier losses noted in its logs. */
   private async isReady(ms: number): Promise<boolean> {
     const ready = this.hub.status.pipe(
       filter(({ state }) => state === 'ready'),
@@ -145,7 +146,7 @@ export class Recovery {
   }
 
   private async reasonOfSilence(): Promise<GapReason> {
-    // What the client has read there may be on its way to here still; it is not to be sent again after the gap.
+    // Messages that the client has read there may still be under way to this node; they must not be sent again after the gap.
     return (await this.nodes.barrier()) ? 'node' : 'broker';
   }
 }

@@ -3,19 +3,19 @@ import { InvalidMessageError } from '../protocol/errors.js';
 import { MAX_CONNECTION_LENGTH } from '../protocol/gateway.js';
 import { readAuth, readList, readName, readObject, readText } from '../protocol/wire-reader.js';
 
-/** Asks the node that holds a stream what it has, for a sign-in that is to take the place of the stream's own. */
+/** Asks the node that holds a stream for its channels, to decide about a sign-in that should replace the stream's own. */
 export interface RenewalQuestion {
   readonly connection: string;
   readonly auth: AuthenticationInfo;
 }
 
-/** What of the channels of a stream its new sign-in may have; one that is in neither list was not decided about. */
+/** The channels of a stream that its new sign-in may use, and those that it may not; others were not decided. */
 export interface Renewal {
   readonly granted: readonly string[];
   readonly denied: readonly string[];
 }
 
-/** @throws InvalidMessageError for anything else */
+/** @throws InvalidMessageError for an invalid value */
 export function readRenewalQuestion(value: unknown): RenewalQuestion {
   const { connection, auth } = readObject(value, 'a question about a renewal');
   const signIn = readAuth(auth, 'its sign-in');
@@ -25,8 +25,8 @@ export function readRenewalQuestion(value: unknown): RenewalQuestion {
 
 /**
  * @param maxNames - how many channels a stream may have
- * @returns what the stream has; `undefined` if its sign-in is not renewed by this one
- * @throws InvalidMessageError for anything else
+ * @returns the channels of the stream; `undefined` if this sign-in does not renew its own
+ * @throws InvalidMessageError for an invalid value
  */
 export function readRenewable(value: unknown, maxNames: number): readonly string[] | undefined {
   return value === null ? undefined : readList(value, 'what a stream has', maxNames, readName);
@@ -34,7 +34,7 @@ export function readRenewable(value: unknown, maxNames: number): readonly string
 
 /**
  * @param maxNames - how many channels a stream may have
- * @throws InvalidMessageError for anything else
+ * @throws InvalidMessageError for an invalid value
  */
 export function readRenewal(value: unknown, maxNames: number): Renewal {
   const { granted, denied } = readObject(value, 'a renewal');

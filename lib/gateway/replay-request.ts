@@ -8,34 +8,34 @@ import { readName, readText, readTuple, readWholeNumber } from '../protocol/wire
 import { claimOf, type Claim } from './claim.js';
 import { claimedBy, startOf } from './history-place.js';
 
-/** What a client wants of the past of a channel. */
+/** A client's request for earlier messages of a channel. */
 export interface RequestedReplay {
   readonly channel: string;
-  /** So many of the last messages, or what comes after a position. */
+  /** A number of last messages, or the position before the first one. */
   readonly start: number | Position;
-  /** Whom it is for, if not for all who read the channel. */
+  /** The listener that it is for; absent: all readers of the channel. */
   readonly listener: string | undefined;
 }
 
-/** The past of a channel for one listener of a client. */
+/** The earlier messages of a channel for one listener of a client. */
 export type ListenerReplay = RequestedReplay & { readonly listener: string };
 
-/** The past for listeners of a client. */
+/** The earlier messages for listeners of a client. */
 export interface ListenerReplays {
   readonly replays: readonly ListenerReplay[];
-  /** To all that were asked for. */
+  /** The answers to all requests. */
   readonly replayAnswers: readonly ReplayAnswer[];
 }
 
-/** What is to be done for a client, as far as it may have it. */
+/** The granted parts of a client's request. */
 export interface Granted extends ListenerReplays {
-  /** To the channels that it has asked for. */
+  /** The answers about the requested channels. */
   readonly answers: readonly ChannelAnswer[];
-  /** How far it says to have read them, or where it begins. */
+  /** How far it says that it has read them, or where it begins. */
   readonly claims: ReadonlyMap<string, Claim>;
 }
 
-/** Sorts out what of the past a client may have. @param answers - to the channels that it has asked for */
+/** Decides which earlier messages a client may read. @param answers - about the requested channels */
 export function grantReplays(
   hub: Hub,
   answers: readonly ChannelAnswer[],
@@ -66,13 +66,13 @@ export function grantReplays(
   return { answers: granted, claims: all, replays, replayAnswers };
 }
 
-/** As it goes to the node that holds the connection. */
+/** The replay as it goes to the node that holds the connection. */
 export function writeReplay({ channel, listener, start }: ListenerReplay): unknown {
   const { epoch, offset } = claimedBy(start);
   return [channel, listener, epoch, offset];
 }
 
-/** @throws InvalidMessageError for what {@link writeReplay} could not have given */
+/** @throws InvalidMessageError for a value that {@link writeReplay} cannot have produced */
 export function readListenerReplay(value: unknown, path: string): ListenerReplay {
   const [channel, listener, epoch, offset] = readTuple(value, path, 4);
   const start = startOf(readText(epoch, path, MAX_EPOCH_LENGTH), readWholeNumber(offset, path));
@@ -80,7 +80,7 @@ export function readListenerReplay(value: unknown, path: string): ListenerReplay
   return { channel: readName(channel, path), listener: readText(listener, path, MAX_LISTENER_LENGTH), start };
 }
 
-/** The start with its epoch as the history writes it, not as clients are told it. */
+/** The start with the epoch of the history instead of the form for clients. */
 function startIn(start: number | Position): number | Position {
   const { epoch, offset } = claimedBy(start);
   return startOf(epoch, offset) ?? start;

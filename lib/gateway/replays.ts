@@ -1,12 +1,12 @@
 import { Frame, gapFrame } from '../sse/frame.js';
 import type { ClientEntry } from './client-message.js';
 
-/** More is not kept to be sent again. */
+/** The size limit of the cache. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
-/** What clients have missed of one channel or template, from one place on. */
+/** The messages of one channel or template that clients have missed, from one position on. */
 export class Replay {
-  /** Of the messages, in bytes. */
+  /** The size of its messages, in bytes. */
   readonly size: number;
   private joined: Frame | undefined = undefined;
 
@@ -17,27 +17,27 @@ export class Replay {
     this.size = entries.reduce((sum, { item }) => (item.kind === 'gap' ? sum : sum + item.bytes), 0);
   }
 
-  /** All of it as our client reads it, put together once for all that are sent it. */
+  /** All of it for this library's client, built once for all receivers. */
   get frame(): Frame {
     return (this.joined ??= new Frame(Buffer.concat(this.entries.map((entry) => clientFrame(this.name, entry).bytes))));
   }
 }
 
-/** An entry as our client is sent it. */
+/** An entry as the frame for this library's client. */
 export function clientFrame(name: string, { offset, item }: ClientEntry): Frame {
   return item.kind === 'gap' ? gapFrame({ channel: name, reason: item.reason }, String(offset)) : item.body.frame;
 }
 
-/** What several clients have missed alike, put together once as long as there are clients that come back. */
+/** Missed messages that several clients share, built once while clients come back. */
 export class Replays {
   private bySource = new Map<object, { readonly end: number; readonly byOffset: Map<number, Replay> }>();
   private bytes = 0;
 
   /**
-   * @param source - the log that it is from
-   * @param end - how far that has come
-   * @param offset - after which place
-   * @param make - puts it together
+   * @param source - the log that they come from
+   * @param end - the end of that log
+   * @param offset - the offset before the first message
+   * @param make - builds the replay
    */
   get(source: object, end: number, offset: number, make: () => Replay): Replay {
     let known = this.bySource.get(source);

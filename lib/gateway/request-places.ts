@@ -19,7 +19,7 @@ export class RequestPlaces {
   /**
    * Holds a place until the work is done.
    *
-   * @throws LimitReached (rejects) if all places are taken, or all that this requester may have; the work does not start then
+   * @throws LimitReached (rejects) if all places, or all places of this requester, are taken; the work then does not start
    */
   async during<T>(requester: Requester, work: () => Promise<T>): Promise<T> {
     if (this.taken >= this.most) throw full(`${this.most} requests already wait here`, true);
@@ -36,7 +36,7 @@ export class RequestPlaces {
   }
 }
 
-/** @returns `undefined` for anonymous clients whose address is unknown or says nothing; they are not counted */
+/** @returns `undefined` for anonymous clients without a usable address; they are not counted */
 function askerOf({ session: { auth }, address }: Requester): string | undefined {
   if (auth !== null) return `user ${auth.userId}`;
   return address === undefined ? undefined : `address ${address}`;

@@ -1,9 +1,9 @@
 import type { Session } from '../core/session.js';
 import type { ClientAddress } from '../sse/client-limits.js';
 
-/** Who asks for channels. */
+/** The client that requests channels. */
 export interface Requester {
-  /** Of the request; nothing more is decided once it has closed. */
+  /** The session of the request. Once it has closed, nothing more is decided. */
   readonly session: Session;
   /** The HTTP request. */
   readonly request: unknown;

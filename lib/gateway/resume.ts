@@ -8,19 +8,19 @@ import type { ClientEntry } from './client-message.js';
 import type { HistoryEntrance } from './history-entrance.js';
 import { Replay, type Replays } from './replays.js';
 
-/** How a client enters a feed: what it is sent first, and from where it reads on. */
+/** How a client enters a feed: the messages that it gets first, and the position from which it reads on. */
 export type Entrance = ChannelEntrance | HistoryEntrance;
 
-/** How a client enters a feed of messages that only this node numbers. */
+/** How a client enters a feed without a history, whose messages only this node numbers. */
 export interface ChannelEntrance {
   readonly feed: ChannelFeed;
-  /** Of the log that it comes from, with the offsets of that. */
+  /** Entries of the log that it comes from, with the offsets of that log. */
   readonly missed: Replay;
-  /** Why messages are missing here, beside the gaps among the entries. */
+  /** Why messages are missing here, besides the gaps among the entries. */
   readonly gap: GapReason | undefined;
-  /** Whether it came back. */
+  /** Whether it is a returning client. */
   readonly isBack: boolean;
-  /** Of the feed's own log: after `missed`, and after {@link offset}. */
+  /** Entries of the feed's own log, after `missed` and after {@link offset}. */
   readonly rest: readonly ClientEntry[];
   readonly offset: number;
   readonly admission: Admission;
@@ -29,26 +29,26 @@ export interface ChannelEntrance {
 /** A client that enters a feed. */
 export interface Entering {
   readonly feed: ChannelFeed;
-  /** How far the feed's log had come when the client came. */
+  /** The end of the feed's log when the client came. */
   readonly joined: number;
-  /** What it says to have read, if it comes back. */
+  /** How far it says that it has read, if it comes back. */
   readonly claim: Claim | undefined;
-  /** Whose positions are believed; see `positionOwner`. */
+  /** The only owner whose positions are accepted; see `positionOwner`. */
   readonly owner: string;
 }
 
-/** What another node knows of a feed, once for all clients that come from there. */
+/** Another node's log of a feed, shared by all clients that come from there. */
 export interface OtherLog {
-  /** After which offset its entries begin. */
+  /** The offset before its first entry. */
   readonly after: number;
-  /** How far it had come. Whoever has read more of it must not be given this. */
+  /** Its end. A client that has read more of it must not get these entries. */
   readonly end: number;
   readonly entries: readonly ClientEntry[];
-  /** Which entries of the feed's own log are for them. */
+  /** Decides which entries of the feed's own log they get. */
   readonly cut: Cut;
 }
 
-/** Without anything that was missed. */
+/** Enters without any missed messages. */
 export function enterAnew({ feed, claim }: Entering, gap?: GapReason): ChannelEntrance {
   const { log } = feed;
   const { number, lastOffset: offset } = log;
@@ -64,7 +64,7 @@ export function enterAnew({ feed, claim }: Entering, gap?: GapReason): ChannelEn
   };
 }
 
-/** Back on the node that it has left. To be called when the feed is settled, and in the turn in which the client enters. */
+/** Enters again on the node that it left. Call it when the feed is settled, in the turn in which the client enters. */
 export function enterAgain(entering: Entering, admissions: Admissions, replays: Replays): ChannelEntrance {
   const { feed, claim, owner } = entering;
   const { log, cuts, name } = feed;
@@ -81,14 +81,14 @@ export function enterAgain(entering: Entering, admissions: Admissions, replays: 
     gap = missed.reason;
     return new Replay(name, []);
   };
-  // Whoever has read as far as another one has missed the same, unless it is counted by a cut.
+  // Clients at the same offset have missed the same entries, unless a cut applies.
   const isShared = isOwedAll(log, admission, offset) && isKept(feed, offset);
   const missed = isShared ? replays.get(feed, log.lastOffset, offset, read) : read();
   if (gap !== undefined) return enterAnew(entering, gap);
   return { feed, missed, gap, isBack: true, rest: [], offset: log.lastOffset, admission: admission! };
 }
 
-/** Come from another node, which has let it in. As {@link enterAgain}, when the feed is settled. */
+/** Comes from another node, which has confirmed its claim. Call it like {@link enterAgain}, when the feed is settled. */
 export function enterFrom(
   other: OtherLog,
   except: ReadonlySet<number>,
@@ -115,7 +115,7 @@ function isKept({ log }: ChannelFeed, offset: number): boolean {
   return offset >= log.forgottenOffset && offset <= log.lastOffset;
 }
 
-// What was defined since then decides about what was kept before too.
+// Later definitions apply to earlier entries, too.
 function isCarried(feed: ChannelFeed, { item }: ClientEntry): boolean {
   return item.kind === 'gap' || feed.carries(item.channel);
 }

@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-/** How long one piece of work may keep the process busy until others have their turn. */
+/** How long one piece of work may run before others get a turn. */
 const SLICE_MS = 5;
 
-/** Shares the time of the process with others: whoever works looks from time to time whether its slice is over. */
+/** Shares the process with other work: a worker checks from time to time whether its slice is over. */
 export class Slices {
   private end = performance.now() + SLICE_MS;
   private begun: Promise<void> | undefined = undefined;
@@ -12,7 +12,7 @@ export class Slices {
     return performance.now() >= this.end;
   }
 
-  /** Resolves in a later turn of the loop, when the next one begins. */
+  /** Resolves in a later turn of the event loop, when the next slice begins. */
   next(): Promise<void> {
     this.begun ??= nextTurn().then(() => {
       this.begun = undefined;

@@ -8,63 +8,63 @@ import type { NativeReader } from './used-feed.js';
 import type { HistoryEntrance } from './history-entrance.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
 
-/** Takes what goes over a stream. */
+/** Takes the output of a stream. */
 export type Send = (sent: Frame | Batch) => void;
 
-/** What a client is told first. */
+/** The first information for a client. */
 export interface Greeting {
   readonly connection: string;
   readonly heartbeatMs: number;
-  /** To the channels that were asked for. */
+  /** About the requested channels. */
   readonly answers: readonly ChannelAnswer[];
-  /** To what its listeners want of the past. */
+  /** About the earlier messages that its listeners request. */
   readonly replays?: readonly ReplayAnswer[];
 }
 
-/** What a client is told of a channel that it has lost again before its stream has begun. */
+/** The answer about a channel that was lost again before the stream began. */
 export function withoutLost(answer: ChannelAnswer, has: (channel: string) => boolean): ChannelAnswer {
   return answer.error !== undefined || has(answer.channel)
     ? answer
     : { channel: answer.channel, error: 'CHANNEL_DENIED' };
 }
 
-/** A channel or template that a stream has, and how far its client has been sent it. */
+/** A channel or template of a stream, with the position up to which its client has everything. */
 export type Place = { readonly name: string } &
-  /** In the log of this node that the client is let in to. */
+  /** In the log of this node that the client was admitted to. */
   (
     | { readonly admission: Admission; readonly offset: number }
     /** In the history of the channel. */
     | Position
   );
 
-/** From where a client goes on that has entered; `undefined` if that is not known yet. */
+/** The position from which a client continues after it has entered; `undefined` if it is not known yet. */
 export function placeAfter(entrance: Entrance): Place | undefined {
   const { name } = entrance.feed;
   if ('admission' in entrance) return { name, admission: entrance.admission, offset: entrance.offset };
   return entrance.at && { name, ...entrance.at };
 }
 
-/** How a stream writes what a client gets. */
+/** Writes the output of a stream. */
 export interface StreamForm {
-  /** How its client is recognized when it comes back; without this, by the connection. */
+  /** The identity of a returning client; absent: the connection. */
   readonly returnsAs?: string;
-  /** Writes what a client has missed that enters a feed. */
+  /** Writes the messages that a client has missed. */
   missed(entrance: Entrance): void;
   /**
-   * Writes from where the stream goes on.
+   * Writes the positions from which the stream continues.
    *
    * @param entered - the feeds that it has from now on
-   * @param had - those of them that were asked for and that it has already
+   * @param had - requested channels that it already had
    */
   goOn(entered: readonly Entrance[], had: readonly Place[]): void;
-  /** Writes what comes after it of this node's own log. */
+  /** Writes the later entries of this node's own log. */
   rest(entrance: ChannelEntrance): void;
-  /** Writes a page of the past for one listener of the client, if the form knows of listeners. @param isDone - whether it was the last */
+  /** Writes earlier messages for one listener of the client, if the form has listeners. @param isDone - whether this is the last page */
   replayed?(listener: string, page: HistoryEntrance, isDone: boolean): void;
-  /** Writes that the stream has lost channels. To be called once it has begun. */
+  /** Writes that the stream has lost channels. Call it once the stream has begun. */
   withdrawn(channels: readonly string[], reason: WithdrawalReason): void;
-  /** Writes that the stream's sign-in expires, if its client can renew it. @param leftMs - when, in milliseconds from now */
+  /** Writes that the stream's sign-in expires, if its client can renew it. @param leftMs - the time left, in milliseconds */
   expiring?(leftMs: number): void;
-  /** What the stream is in a feed. */
+  /** The registration of the stream in a feed. */
   placeIn(name: string): FeedPlace | NativeReader;
 }

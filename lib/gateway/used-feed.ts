@@ -3,24 +3,24 @@ import type { GapReason, Position } from '../protocol/position.js';
 import { Feed, type FeedContext, type FeedPlace, type FeedWriter } from '../sse/feed.js';
 import type { Frame } from '../sse/frame.js';
 
-/** Who is sent the messages of a feed as a native EventSource reads them, each under an `id` of its own. */
+/** Receives the messages of a feed in the form for a native EventSource, each under its own `id`. */
 export interface NativeReader {
   /**
    * @param frame - the message, without `id`
-   * @param epoch - of the history that the channel keeps
+   * @param epoch - of the channel's history, if it keeps one
    */
   message(offset: number, frame: Frame, epoch?: string): void;
   gap(offset: number, reason: GapReason, epoch?: string): void;
 }
 
-/** What the feeds of clients have in common: one listener, who has the feed, and who is sent what comes. */
+/** The base of client feeds: one listener, its users, and the readers of its messages. */
 export abstract class UsedFeed<Context extends FeedContext> implements FeedWriter {
   protected readonly feed: Feed;
   protected readonly natives = new Set<NativeReader>();
-  /** How many clients have it, also those that are not sent anything yet. */
+  /** How many clients have it, including those that get no messages yet. */
   private users = 0;
 
-  /** @throws ConfigurationError if the class of the channel has the name of another one */
+  /** @throws ConfigurationError if the class of the channel has the name of another class */
   constructor(
     protected readonly context: Context,
     readonly name: string,
@@ -33,7 +33,7 @@ export abstract class UsedFeed<Context extends FeedContext> implements FeedWrite
     return this.feed.ready;
   }
 
-  /** Whether any client has it, also one that is not sent anything yet. */
+  /** Whether any client has it, including those that get no messages yet. */
   get isUsed(): boolean {
     return this.users > 0;
   }
@@ -42,12 +42,12 @@ export abstract class UsedFeed<Context extends FeedContext> implements FeedWrite
     this.users++;
   }
 
-  /** @returns whether anybody else has it */
+  /** @returns whether anybody else still has it */
   release(): boolean {
     return --this.users > 0;
   }
 
-  /** Hands all readers what has come, so that the end of the feed is where each of them is. */
+  /** Sends all readers the collected messages, so that each of them is at the end of the feed. */
   settle(): void {
     this.context.flusher.settle();
   }
@@ -67,7 +67,7 @@ export abstract class UsedFeed<Context extends FeedContext> implements FeedWrite
   /** See {@link FeedWriter.lost}. */
   abstract lost(reason: GapReason, position?: Position): void;
 
-  /** Sends a reader of either form what comes from now on. */
+  /** Sends a reader of either form all messages from now on. */
   protected letIn(place: FeedPlace | NativeReader): void {
     if ('reader' in place) this.feed.join(place);
     else this.natives.add(place);
