@@ -27,6 +27,10 @@ const CLIENTS: readonly Client[] = [
   { name: 'goal', code: '' },
   { name: 'MessagingClient', code: `export { MessagingClient } from '${OURS}'`, goal: { base: 'goal', ratio: 1 } },
   {
+    name: 'MessagingClient, defineChannel, defineMessage',
+    code: `export { MessagingClient, defineChannel, defineMessage } from '${OURS}'`,
+  },
+  {
     name: 'MessagingClient, shareAcrossTabs',
     code: `export { MessagingClient, shareAcrossTabs } from '${OURS}'`,
   },

@@ -105,7 +105,7 @@ export class MessagingClient implements Disposable {
     this.#report = (error, context) => isolate(() => onError(error, context), logError);
     for (const type of types) this.#learn(type, {});
     this.#subscriptions = new Subscriptions({
-      decode: ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, undefined, identityMap),
+      decode: ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, identityMap),
       report: this.#report,
       gap: (gap) => this.#tellGap(gap),
       status: (status) => this.#changeStatus(status),

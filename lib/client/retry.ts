@@ -44,7 +44,7 @@ export class Retry {
 
   /** Notes how long the server asks the client to wait, even if the client has nothing to ask for now. */
   noteAsked(error: RetryError | undefined): void {
-    const { retryAfterMs: ms } = error ?? {};
+    const ms = error?.retryAfterMs;
     if (ms) this.#asked = { ms, until: this.#clock.now() + ms };
   }
 

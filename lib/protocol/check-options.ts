@@ -13,16 +13,16 @@ export const strings: OptionCheck = (value) =>
 
 /** One of a few texts. */
 export function oneOf(...texts: string[]): OptionCheck {
-  const expected = texts
-    .map((text) => `'${text}'`)
-    .join(', ')
-    .replace(/, (?=[^,]*$)/, ' or ');
-  return (value) => (texts.includes(value as string) ? undefined : expected);
+  return (value) => (texts.includes(value as string) ? undefined : `one of '${texts.join("', '")}'`);
 }
 
 /** Of whatever realm or polyfill it is. */
 export const abortSignal: OptionCheck = (value) =>
   typeof (value as Partial<AbortSignal> | null)?.aborted === 'boolean' ? undefined : 'an AbortSignal';
+
+/** At least one of something. */
+export const atLeastOne: OptionCheck = (value) =>
+  Number.isSafeInteger(value) && (value as number) > 0 ? undefined : 'a whole number of at least 1';
 
 /** Timers of Node hold no more than 31 bits. */
 const MAX_WHOLE = 2 ** 31 - 1;

@@ -1,8 +1,10 @@
 import { extendedBuiltin } from './codec/builtin-type.js';
+import { CheckedInstances } from './codec/checked-instances.js';
 import type { ClassFilter } from './codec/class-filter.js';
 import { decodeMessage } from './codec/decode-message.js';
 import { Encoder } from './codec/encoder.js';
 import type { InstanceCheck } from './codec/instance-check.js';
+import type { InstanceReader } from './codec/message-instances.js';
 import { isPlainJson } from './codec/is-plain-json.js';
 import { MessagingError } from './errors.js';
 import { Message } from './message.js';
@@ -30,6 +32,7 @@ export interface EncodedMessage {
  * ```
  */
 export class Codec {
+  private readonly instances: InstanceReader | undefined;
   private readonly plainClasses = new Map<Function, boolean>();
 
   /**
@@ -40,8 +43,10 @@ export class Codec {
   constructor(
     private readonly types: TypeRegistry,
     private readonly filter?: ClassFilter,
-    private readonly check?: InstanceCheck,
-  ) {}
+    check?: InstanceCheck,
+  ) {
+    this.instances = check && { begin: () => new CheckedInstances(check) };
+  }
 
   /**
    * Writes a message. Neither the message nor anything in it is changed, and no method of it is called but `toJSON()` of
@@ -77,7 +82,7 @@ export class Codec {
    * @throws InvalidMessageError where it is no value of its type, and nothing else
    */
   decode(data: unknown, type: string | undefined, meta: unknown): unknown {
-    return decodeMessage(this.types, data, type, meta, this.check);
+    return decodeMessage(this.types, data, type, meta, this.instances);
   }
 
   /** The wire name of a message's class; `undefined` for plain values and undeclared classes. */

@@ -1,4 +1,5 @@
 import { decodePrimitive, isPrimitiveTag } from './codec/decode-value.js';
+import type { MessageInstances } from './codec/message-instances.js';
 import type { ReadNote } from './codec/note.js';
 import { InvalidMessageError } from './errors.js';
 import type { Class } from './message.js';
@@ -43,19 +44,14 @@ export class IdentityMap {
  *
  * @internal
  */
-export class MessageIdentities {
-  /** Whether one identity came in several objects, so that a Set of them has fewer members than its data. */
+export class MessageIdentities implements MessageInstances {
   hasMerged = false;
   private readonly standing = new Map<string, object>();
   private readonly contents = new Map<object, object>();
 
   constructor(private readonly instances: WeakInstances) {}
 
-  /**
-   * The object that every reference to this instance gets; itself, where nothing else has its identity.
-   *
-   * @param fresh - its data, of which nothing is restored yet
-   */
+  /** Itself, if nothing else has its identity. */
   resolve(type: Function, fresh: object, note: ReadNote): object {
     const key = classInfo(type)?.key;
     const identity = key === undefined ? undefined : identityOf(type, readKey(fresh, key, note));
@@ -72,7 +68,7 @@ export class MessageIdentities {
     return instance;
   }
 
-  /** Takes what has been restored for what its instance is to become; the last one wins. */
+  /** The last one wins. */
   complete(instance: object, fresh: object): void {
     if (instance === fresh) this.contents.delete(instance);
     else this.contents.set(instance, fresh);

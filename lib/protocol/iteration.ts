@@ -1,5 +1,5 @@
 import { quote } from './channel-name.js';
-import { oneOf, wholeNumber, type OptionCheck } from './check-options.js';
+import { atLeastOne, oneOf, type OptionCheck } from './check-options.js';
 import { LimitExceededError } from './errors.js';
 
 /** How a loop over the messages of a channel is kept. */
@@ -19,7 +19,7 @@ export interface IterateOptions {
 
 /** The checks of {@link IterateOptions}. */
 export const ITERATE_OPTIONS: Record<keyof IterateOptions, OptionCheck> = {
-  maxBuffered: /* @__PURE__ */ wholeNumber(1),
+  maxBuffered: atLeastOne,
   overflow: /* @__PURE__ */ oneOf('error', 'dropOldest'),
 };
 

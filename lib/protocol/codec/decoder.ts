@@ -1,6 +1,5 @@
 import { kindOf, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
-import type { MessageIdentities } from '../identity-map.js';
 import { NAME_IT } from '../serializable.js';
 import type { KnownTypes } from '../known-types.js';
 import { isErrorTag } from './builtin-type.js';
@@ -8,7 +7,7 @@ import { isPolluting } from './check-json.js';
 import { MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { decodeError, define } from './decode-error.js';
 import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
-import type { InstanceCheck } from './instance-check.js';
+import type { MessageInstances } from './message-instances.js';
 import { MessagePath } from './message-path.js';
 import { CLASS_MARK, type ReadNote } from './note.js';
 
@@ -20,18 +19,15 @@ type Properties = Record<string, unknown>;
  */
 export class Decoder {
   readonly #types: KnownTypes;
-  readonly #check: InstanceCheck | undefined;
-  readonly #identities: MessageIdentities | undefined;
+  readonly #instances: MessageInstances | undefined;
   readonly #restored = new Map<number, unknown>();
   readonly #path = new MessagePath();
-  readonly #instances: { instance: object; type: Function; path: string }[] = [];
   #regExpCharacters = 0;
   #numericKeys = 0;
 
-  constructor(types: KnownTypes, check?: InstanceCheck, identities?: MessageIdentities) {
+  constructor(types: KnownTypes, instances?: MessageInstances) {
     this.#types = types;
-    this.#check = check;
-    this.#identities = identities;
+    this.#instances = instances;
   }
 
   /**
@@ -40,12 +36,7 @@ export class Decoder {
    */
   decode(data: unknown, type: string | undefined, meta: unknown): unknown {
     const message = this.#decodeRoot(data, type, meta);
-    // Only now, since an instance may refer to what comes behind it.
-    for (const { instance, type: target, path } of this.#instances) {
-      const problem = this.#check?.problemOf(instance, target, true);
-      if (problem !== undefined) throw new InvalidMessageError(`${path}: ${problem}`);
-    }
-    this.#identities?.accept();
+    this.#instances?.accept();
     return message;
   }
 
@@ -175,11 +166,10 @@ export class Decoder {
     // In place: half the time of copying the properties to a new object. They stay the object's own, whatever the
     // class has in its prototype, and no code of the class runs.
     Object.setPrototypeOf(data, prototype);
-    const instance = this.#identities?.resolve(type, data, note) ?? data;
+    const instance = this.#instances?.resolve(type, data, note, this.#path) ?? data;
     this.#register(note, instance);
-    if (this.#check?.appliesTo(type)) this.#instances.push({ instance: data, type, path: this.#path.toString() });
     this.#properties(data, note);
-    this.#identities?.complete(instance, data);
+    this.#instances?.complete(instance, data);
     return instance;
   }
 
@@ -198,7 +188,7 @@ export class Decoder {
     this.#register(note, map);
     this.#items(data, note.parts, false);
     for (const [key, value] of data) map.set(this.#countKey(key), value);
-    if (map.size !== data.length && !this.#identities?.hasMerged) this.#fail('a Map has each key once');
+    if (map.size !== data.length && !this.#instances?.hasMerged) this.#fail('a Map has each key once');
     return map;
   }
 
@@ -208,7 +198,7 @@ export class Decoder {
     this.#register(note, set);
     this.#items(data, note.parts, false);
     for (const value of data as unknown[]) set.add(this.#countKey(value));
-    if (set.size !== data.length && !this.#identities?.hasMerged) this.#fail('a Set has each value once');
+    if (set.size !== data.length && !this.#instances?.hasMerged) this.#fail('a Set has each value once');
     return set;
   }
 

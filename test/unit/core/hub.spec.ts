@@ -598,7 +598,10 @@ describe('a channel', () => {
     ],
     [{ history: true }, 'the options must be an object, not true'],
     [{ history: { maxMessages: 1, ttlMs: 1_000 }, interop: true }, '"history" and "interop" exclude each other'],
-    [{ slowConsumer: 'drop' }, `option "slowConsumer" must be 'disconnect', 'dropOldest' or 'conflate', not "drop"`],
+    [
+      { slowConsumer: 'drop' },
+      `option "slowConsumer" must be one of 'disconnect', 'dropOldest', 'conflate', not "drop"`,
+    ],
     [{ slowConsumer: 'conflate' }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],
     [{ conflateBy: () => 1 }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],
     [{ clients: 'all' }, 'option "clients" must be true or false, not "all"'],

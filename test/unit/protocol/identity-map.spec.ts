@@ -1,8 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Codec } from '../../../lib/protocol/codec.js';
+import { CheckedInstances } from '../../../lib/protocol/codec/checked-instances.js';
 import { decodeMessage } from '../../../lib/protocol/codec/decode-message.js';
 import type { InstanceCheck } from '../../../lib/protocol/codec/instance-check.js';
+import type { InstanceReader } from '../../../lib/protocol/codec/message-instances.js';
 import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 import { IdentityMap } from '../../../lib/protocol/identity-map.js';
 import { Serializable } from '../../../lib/protocol/serializable.js';
@@ -66,7 +68,28 @@ function readTexts(
   check?: InstanceCheck,
 ): unknown {
   const note: unknown = meta === undefined ? undefined : JSON.parse(meta);
-  return decodeMessage(types, JSON.parse(data), type, note, check, identityMap);
+  return decodeMessage(types, JSON.parse(data), type, note, check ? checkedBefore(check, identityMap!) : identityMap);
+}
+
+/** An identity map whose messages are checked before it takes them. */
+function checkedBefore(check: InstanceCheck, identityMap: IdentityMap): InstanceReader {
+  return {
+    begin: () => {
+      const checked = new CheckedInstances(check);
+      const identities = identityMap.begin();
+      return {
+        get hasMerged() {
+          return identities.hasMerged;
+        },
+        resolve: (type, fresh, note, path) => identities.resolve(type, checked.resolve(type, fresh, note, path), note),
+        complete: (instance, fresh) => identities.complete(instance, fresh),
+        accept: () => {
+          checked.accept();
+          identities.accept();
+        },
+      };
+    },
+  };
 }
 
 const user = (id: unknown, properties: object = {}) => new User({ id, ...properties });
