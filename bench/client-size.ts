@@ -19,7 +19,7 @@ interface Client {
   readonly goal?: Goal;
 }
 
-const OURS = fileURLToPath(new URL('../lib/client/index.js', import.meta.url));
+const OURS = fileURLToPath(import.meta.resolve('nestjs-messaging/client'));
 const GOAL_KB = 12;
 
 const CLIENTS: readonly Client[] = [
