@@ -5,6 +5,7 @@ import type { Browser } from 'playwright-core';
 import { launchChromium } from '../support/chromium.js';
 import { greetInBrowser, RunningApplication, useFastify } from '../support/newcomer.js';
 import { PackedPair, REPOSITORY, run, tool } from '../support/packed-pair.js';
+import { RedisServer } from '../support/redis-server.js';
 
 // From an empty folder to a message in a browser: `nest new`, the packed library, `nest add`, build, start. Nobody writes a line.
 // `npm run newcomer` does the same with everything installed, with the CLI of each version of Nest.
@@ -62,22 +63,28 @@ function sourcesOf(project: string): Record<string, string> {
 }
 
 describe('nest add nestjs-messaging', () => {
-  it('brings a message to a browser in a CommonJS project of Nest 11 on Express', async () => {
+  it('brings a message to a browser in a CommonJS project of Nest 11 on Express, below a global prefix', async () => {
     const project = createProject('nest-11', 'cjs', join(nest11, 'node_modules'));
     cpSync(join(nest11, 'tsconfig.json'), join(project, 'tsconfig.json'));
     expect(nestAdd(project)).toContain('open /greetings');
+    const main = join(project, 'src/main.ts');
+    writeFileSync(main, readFileSync(main, 'utf8').replace(/(?=await app\.listen)/, "app.setGlobalPrefix('api');"));
     compile(project);
     using application = await RunningApplication.start(project);
-    expect(await greetInBrowser(browser, application.address, GREETING)).toBe(GREETING);
+    const address = `${application.address}/api`;
+    expect(await greetInBrowser(browser, address, address, GREETING)).toBe(GREETING);
   }, 120_000);
 
-  it('brings a message to a browser in an ESM project of Nest 12 on Fastify, and changes nothing the second time', async () => {
+  it('brings a message from one server to a browser at another in an ESM project of Nest 12 on Fastify, and changes nothing the second time', async () => {
     const project = createProject('nest-12', 'esm', tool(''));
     useFastify(project);
     nestAdd(project);
     compile(project);
-    using application = await RunningApplication.start(project);
-    expect(await greetInBrowser(browser, application.address, GREETING)).toBe(GREETING);
+    await using redis = await RedisServer.start();
+    const env = { REDIS_URL: redis.url };
+    using one = await RunningApplication.start(project, env);
+    using other = await RunningApplication.start(project, env);
+    expect(await greetInBrowser(browser, one.address, other.address, GREETING)).toBe(GREETING);
 
     const before = sourcesOf(project);
     expect(nestAdd(project)).toMatch(/already set up in src\/app\.module\.ts\. Nothing was changed\./);

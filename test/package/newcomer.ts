@@ -61,7 +61,8 @@ describe.each(['11', '12'])('An application of Nest %s', (nest) => {
       expect(dependencies).toHaveProperty('nestjs-messaging');
       await type(project, 'npm run build');
       using application = await RunningApplication.start(project);
-      expect(await greetInBrowser(browser, application.address, 'Hello')).toBe('Hello');
+      const { address } = application;
+      expect(await greetInBrowser(browser, address, address, 'Hello')).toBe('Hello');
       await type(project, 'npm test && npm run test:e2e');
     },
     600_000,

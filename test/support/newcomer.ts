@@ -31,11 +31,11 @@ export class RunningApplication implements Disposable {
   ) {}
 
   /** Starts `dist/main.js` on a free port. Resolves once it listens. */
-  static async start(project: string): Promise<RunningApplication> {
+  static async start(project: string, env: Record<string, string> = {}): Promise<RunningApplication> {
     const tellPort = `data:text/javascript,${encodeURIComponent(TELL_PORT)}`;
     const child = spawn(process.execPath, ['--import', tellPort, 'dist/main.js'], {
       cwd: project,
-      env: { ...process.env, PORT: '0' },
+      env: { ...process.env, ...env, PORT: '0' },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const said: string[] = [];
@@ -56,14 +56,14 @@ export class RunningApplication implements Disposable {
   }
 }
 
-/** Posts a greeting in one window of the example, and gives what another one shows. */
-export async function greetInBrowser(browser: Browser, address: string, greeting: string): Promise<string> {
+/** Posts a greeting in a window of the example at one address, and gives what a window at the other one shows. */
+export async function greetInBrowser(browser: Browser, from: string, to: string, greeting: string): Promise<string> {
   const context = await browser.newContext();
   const [reader, writer] = [await context.newPage(), await context.newPage()];
   await reader.addInitScript(showReadiness);
-  await reader.goto(`${address}/greetings`);
+  await reader.goto(`${to}/greetings`);
   await reader.waitForSelector('[data-ready]');
-  await writer.goto(`${address}/greetings`);
+  await writer.goto(`${from}/greetings`);
   await writer.fill('input', greeting);
   await writer.click('button');
   const text = await reader.textContent('li');
