@@ -4,14 +4,13 @@ const LINE_END = Buffer.from('\r\n');
 const NOTHING = new Frame(Buffer.alloc(0));
 
 /**
- * Frames that go out together, in this order. Connections that are to send the same frames since the same moment have
- * the very same batch, so its bytes are put together once for all of them, and adding a frame costs each of them next
- * to nothing.
+ * Frames that go out together, in this order. Connections that have been sent the same frames since the same moment share one batch
+ * object. Its bytes are put together once for all of them, and adding a frame costs each of them next to nothing.
  */
 export class Batch {
-  /** The batch that has one frame more; that of the last frame that was added, which mostly is the next one's too. */
+  /** This batch with one more frame. It caches the last added frame, which the next connection usually adds as well. */
   private longer: Batch | undefined = undefined;
-  /** What was last added by {@link addAll}, and what came of it: the next connection mostly asks for the same. */
+  /** The last argument and result of {@link addAll}: the next connection usually asks for the same. */
   private added: Batch | undefined = undefined;
   private both: Batch | undefined = undefined;
   private joined: Buffer | undefined = undefined;
@@ -26,12 +25,12 @@ export class Batch {
     readonly longest: number,
   ) {}
 
-  /** A batch without frames, to begin with. */
+  /** An empty batch, to start with. */
   static empty(): Batch {
     return new Batch(undefined, NOTHING, 0, 0);
   }
 
-  /** This batch and one frame more. */
+  /** Returns this batch with one more frame. */
   add(frame: Frame): Batch {
     let { longer } = this;
     if (longer === undefined || longer.frame !== frame) {
@@ -41,7 +40,7 @@ export class Batch {
     return longer;
   }
 
-  /** This batch and then another. */
+  /** Returns this batch followed by another one. */
   addAll(other: Batch): Batch {
     if (this.added !== other) {
       this.added = other;
@@ -63,7 +62,7 @@ export class Batch {
     ]));
   }
 
-  /** What it holds, in order. */
+  /** Its frames, in order. */
   get frames(): Frame[] {
     const frames: Frame[] = [];
     if (this.shorter === undefined) return frames;

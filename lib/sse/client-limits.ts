@@ -4,13 +4,13 @@ import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { Limits } from '../protocol/limits.js';
 import { StreamPlaces } from './stream-places.js';
 
-/** The limits of what is done in a second. */
+/** The limits per second. */
 type RateName = keyof Limits & `${string}PerSecond${string}`;
 
-/** Where a client is, if that is known and says something: see `maxConnectionsPerAddress`. */
+/** The address of a client, if it is known and identifies the client: see `maxConnectionsPerAddress`. */
 export type ClientAddress = string | undefined;
 
-/** What clients may have, and how often they may ask for it. Costs nothing while messages flow. */
+/** Limits what clients may have, and how often they may ask for it. It costs nothing while messages flow. */
 export class ClientLimits {
   readonly places: StreamPlaces;
   private readonly rates = new Map<RateName, RateLimit>();
@@ -23,23 +23,25 @@ export class ClientLimits {
     this.places = new StreamPlaces(values);
   }
 
-  /** A stream is asked for. @throws LimitReached if too many are from there */
+  /** A client requests a stream. @throws LimitReached if there are too many requests from its address */
   openFrom(address: ClientAddress): void {
     this.take('maxOpensPerSecondPerAddress', address, 'streams were asked for from this address');
   }
 
-  /** It is known who asks for a stream. @throws LimitReached if that user asks for too many */
+  /** The user who requests a stream is known. @throws LimitReached if that user requests too many */
   openBy(auth: AuthenticationInfo | null): void {
     this.take('maxOpensPerSecondPerUser', userOf(auth), 'streams were asked for by this user');
   }
 
-  /** A change of a client connection is asked for. @throws LimitReached if too many are, of this one or from there */
+  /** A client requests a change of its connection. @throws LimitReached if there are too many, for it or from its address */
   change(connection: string, address: ClientAddress): void {
     this.take('maxChangesPerSecondPerAddress', address, 'changes were asked for from this address');
     this.take('maxChangesPerSecondPerConnection', connection, 'changes of this connection were asked for');
   }
 
-  /** What was missed is asked for, or the past. @throws LimitReached if that is too often for this user, or from there */
+  /**
+   * A client requests missed or earlier messages. @throws LimitReached if there are too many requests, by this user or from this address
+   */
   recover(auth: AuthenticationInfo | null, address: ClientAddress): void {
     this.take('maxRecoveriesPerSecondPerAddress', address, 'recoveries were asked for from this address');
     this.take('maxRecoveriesPerSecondPerUser', userOf(auth), 'recoveries were asked for by this user');

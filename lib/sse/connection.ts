@@ -16,53 +16,52 @@ import {
 } from './response.js';
 import { fits, thinOut } from './thin-out.js';
 
-/** How a connection is kept. */
+/** The settings of a connection. */
 export interface ConnectionOptions {
-  /** How many bytes may gather behind what is being written to a slow reader before it is cut off. */
+  /** How many bytes may wait for a slow reader, behind those being written, before it is cut off. */
   readonly maxBufferedBytes: number;
-  /** Told to the browser at the beginning: how long to wait before it reconnects. */
+  /** Sent to the browser at the beginning: how long to wait before it reconnects. */
   readonly retryMs: number | undefined;
 }
 
-/** Who is told of what becomes of a connection. */
+/** Learns of events on a connection. */
 export interface ConnectionObserver {
   /** A reader was too slow and has been cut off. */
   slowConsumer(bufferedBytes: number): void;
-  /** Somebody else has ended the response; nothing can be written any more. */
+  /** Other code has ended the response; nothing can be written any more. */
   responseTaken(): void;
-  /** To write to the response failed; it has been cut off. */
+  /** Writing to the response failed; the connection has been cut off. */
   writeFailed(error: unknown): void;
 }
 
-/** What is known of a reader that has not taken all that was written. */
+/** The state of a reader that has not taken everything that was written. */
 interface Behind {
-  /** What is left of a batch that is written in pieces. */
+  /** The rest of a batch that is written in pieces. */
   rest: Buffer | undefined;
-  /** How often the connection was looked at since the reader last took something. */
+  /** The number of checks since the reader last took something. */
   beats: number;
-  /** Whether something waits for it that may be dropped. */
+  /** Whether some of the waiting frames may be dropped. */
   isLossy: boolean;
 }
 
 const COMMENT = new Frame(COMMENT_FRAME);
-/** How long a reader may take nothing at all of what waits for it. */
+/** How long a reader may take nothing at all while data waits for it. */
 const STALLED_MS = 60_000;
-// A source that can wait is told to with so many bytes waiting. More than that is also written piece by piece, since node
-// tells only of each write as a whole that the network has taken it.
+// A source that can wait must wait at this many waiting bytes. Longer data is written in pieces, since Node reports only a whole write as
+// taken by the network.
 const ENOUGH_BYTES = 65_536;
 
-/** One open event-stream response: everything that is written to it goes through here. */
+/** One open event-stream response. Everything that is written to it goes through this object. */
 export class SseConnection implements Flushable {
-  /** What is to be written with the next flush. */
+  /** The frames for the next flush. */
   private pending: Batch | undefined = undefined;
   private isOpen = false;
   private isEnded = false;
   /**
-   * While what was written has filled the socket, so that more would only fill the memory. An object of its own, since most
-   * readers are never behind.
+   * Set while the socket is full, so that more data would only fill the memory. A separate object, since most readers are never behind.
    */
   private behind: Behind | undefined = undefined;
-  /** Node's socket, where frames may be written to it past the response. */
+  /** Node's socket, if frames may be written to it directly, past the response. */
   private socket: Socket | undefined = undefined;
   private idling: Idling | undefined = undefined;
   private waitingForDrain: (() => void) | undefined = undefined;
@@ -74,12 +73,12 @@ export class SseConnection implements Flushable {
     private readonly observer: ConnectionObserver,
   ) {}
 
-  /** Whether the other side has gone, or the stream was ended. */
+  /** Whether the client has gone, or the stream has ended. */
   get isClosed(): boolean {
     return this.isEnded || isGone(this.response);
   }
 
-  /** Whether a source that can wait need not. */
+  /** Whether a source that can wait may continue. */
   get keepsUp(): boolean {
     return this.behind === undefined && (this.pending?.length ?? 0) < ENOUGH_BYTES;
   }
@@ -89,7 +88,7 @@ export class SseConnection implements Flushable {
     return (this.pending?.length ?? 0) + (this.behind?.rest?.length ?? 0) + this.sink.writableLength;
   }
 
-  /** What frames are written to, and what holds those that the network has not taken yet. */
+  /** The target of writes, which buffers data that the network has not taken yet. */
   private get sink(): Writable {
     return this.socket ?? writableOf(this.response);
   }
@@ -98,11 +97,11 @@ export class SseConnection implements Flushable {
   open(): void {
     const { response } = this;
     response.writeHead(response.statusCode, headersOf(response));
-    // A reset by the other side is an error of the response here; its 'close' tells all that matters.
+    // A reset by the client is an error of the response here; its 'close' event is all that matters.
     response.on('error', ignore);
     const { retryMs } = this.options;
-    // The head and the first bytes in one write, but each a string of its own: put together with something else, the head
-    // would be kept as the 28 pieces that node makes it of. The cork is that of the socket; a response's holds back chunks only.
+    // The head and the first bytes are one write, but each is a string of its own: joined with something else, the head would stay in
+    // memory as the 28 pieces that Node makes it of. The cork is on the socket; the response's own cork holds back only chunks.
     const { socket } = response;
     socket?.cork();
     response.flushHeaders();
@@ -117,8 +116,8 @@ export class SseConnection implements Flushable {
   }
 
   /**
-   * Sends a frame with the next flush. Where more than `maxBufferedBytes` has gathered behind what a reader is being sent,
-   * what may be dropped is; if that is not enough, the reader is cut off.
+   * Sends a frame with the next flush. If more than `maxBufferedBytes` wait for a slow reader, droppable frames are dropped. If that is not
+   * enough, the reader is cut off.
    *
    * @returns whether the reader keeps up; if not, a source that can wait should wait for {@link drained}
    */
@@ -128,11 +127,11 @@ export class SseConnection implements Flushable {
     this.pending = (pending ?? this.flusher.start).add(frame);
     if (this.behind !== undefined) return this.noteSlowReader(frame, this.behind);
     if (pending === undefined) this.flusher.add(this);
-    // What is on its way to the next flush tells nothing of the reader; but a source that can wait need not go on.
+    // Frames that wait for the next flush say nothing about the reader, but a source that can wait need not continue.
     return this.pending.length < ENOUGH_BYTES;
   }
 
-  /** Sends frames that many connections are sent with the next flush, as {@link send} does each of them. */
+  /** Sends frames that many connections share with the next flush, like {@link send} for each of them. */
   sendAll(batch: Batch): void {
     if (this.isEnded) return;
     if (this.behind !== undefined) {
@@ -145,22 +144,22 @@ export class SseConnection implements Flushable {
   }
 
   /**
-   * Looks for a reader that has stalled, which would be kept for as long as nobody posts. To be called at intervals.
+   * Detects a stalled reader, which would otherwise be kept until the next post. Call it at intervals.
    *
    * @param intervalMs - between two calls
-   * @param isSilent - no comment is sent; one keeps proxies from closing the connection, and shows that it is dead
+   * @param isSilent - sends no comment. A comment keeps proxies from closing the connection, and reveals a dead one
    */
   beat(intervalMs: number, isSilent: boolean): void {
     if (isWaitingForTurn(this.response)) return;
     if (this.behind !== undefined) {
-      // The first beat may have come right after the write.
+      // The first beat may have come directly after the write.
       if (this.behind.beats++ * intervalMs >= STALLED_MS) this.cutOffSlowReader();
     } else if (!isSilent) {
       this.send(COMMENT);
     }
   }
 
-  /** Writes what is pending, unless the reader has to catch up first. Called by the flusher. */
+  /** Writes the pending frames, unless the reader has to catch up first. The flusher calls it. */
   flush(): void {
     const { pending } = this;
     if (pending === undefined || this.behind !== undefined || this.isEnded || !this.isOpen) return;
@@ -173,9 +172,9 @@ export class SseConnection implements Flushable {
     }
   }
 
-  /** Resolves when what was sent has been handed to the network, or the connection has closed. */
+  /** Resolves when the network has taken everything, or the connection has closed. */
   drained(): Promise<void> {
-    // Not at once, or a source that always has more would keep the turn from ending, in which it is told to stop.
+    // Not at once: otherwise a source that always has more would never end the turn in which it is told to stop.
     if (this.isClosed) return new Promise((resolve) => setImmediate(resolve));
     if (this.pending === undefined && this.behind === undefined) return Promise.resolve();
     const earlier = this.waitingForDrain;
@@ -187,9 +186,9 @@ export class SseConnection implements Flushable {
     });
   }
 
-  /** Ends the stream in good order, after what is pending and a last frame. */
+  /** Ends the stream normally, after the pending frames and a last frame. */
   end(frame?: Buffer): void {
-    // What was posted before is sent still.
+    // Earlier posts are still sent.
     this.flusher.settle();
     const { isEnded, pending, behind, response } = this;
     const isTaken = !isEnded && response.writableEnded;
@@ -205,14 +204,14 @@ export class SseConnection implements Flushable {
     });
   }
 
-  /** Resolves once the end has been handed to the network, or the connection has closed. */
+  /** Resolves once the network has taken the end, or the connection has closed. */
   ended(): Promise<void> {
     const writable = writableOf(this.response);
     return new Promise((resolve) => {
       if (isGone(this.response) || writable.writableFinished) return resolve();
       writable.once('finish', resolve);
       writable.once('close', resolve);
-      // One that still waits for its turn gets neither when its connection closes.
+      // A response that waits for its turn gets neither event when its connection closes.
       if (isWaitingForTurn(this.response)) onceGone(this.response, resolve);
       return undefined;
     });
@@ -228,29 +227,29 @@ export class SseConnection implements Flushable {
     this.isEnded = true;
     this.pending = undefined;
     this.behind = undefined;
-    // Before the response ends: node then sets the time for which the connection is kept.
+    // Before the response ends: Node then sets the timeout of the kept connection.
     if (this.idling !== undefined) resumeIdleTimeout(this.idling);
     this.idling = undefined;
     this.release();
   }
 
-  /** @returns whether the sink takes more */
+  /** @returns whether the sink can take more */
   private write(batch: Batch): boolean {
     const { response, socket } = this;
     const isShort = batch.length <= ENOUGH_BYTES;
-    // Whoever else ends the response finishes it in that very turn, unless something waits before it. To look at the response
-    // for each write would cost a quarter of the write: those of Express have a hidden class each (bench/fanout.ts).
+    // Other code that ends the response finishes it in the same turn, unless something waits before it. Checking the response at each write
+    // would cost a quarter of the write: responses of Express have a hidden class each (bench/fanout.ts).
     if (isShort && socket?.writableLength === 0) return socket.write(batch.chunk);
     if (response.writableEnded) return this.noteTakenResponse();
     if (isShort) return socket === undefined ? response.write(batch.bytes) : socket.write(batch.chunk);
     return this.writePieces(batch.bytes);
   }
 
-  /** Writes pieces until the sink takes no more for now. */
+  /** Writes pieces until the sink is full. */
   private writePieces(bytes: Buffer): boolean {
     for (let end = ENOUGH_BYTES; ; end += ENOUGH_BYTES) {
       if (this.response.writableEnded) return this.noteTakenResponse();
-      // By the response, of which each piece is a chunk of its own: whoever ends it meanwhile leaves no half one.
+      // Through the response, where each piece is a chunk: if other code ends it meanwhile, no partial chunk is left.
       const takesMore = this.response.write(bytes.subarray(end - ENOUGH_BYTES, end));
       if (end >= bytes.length) return takesMore;
       if (takesMore) continue;
@@ -287,13 +286,13 @@ export class SseConnection implements Flushable {
     }
   }
 
-  /** Cuts the connection off if writing failed: middleware may have put functions of its own in place of node's. */
+  /** Cuts the connection off after a failed write: middleware may have replaced Node's functions. */
   private fail(error: unknown): void {
     this.destroy();
     this.observer.writeFailed(error);
   }
 
-  /** Sees to it that no more waits than may: by dropping what may be dropped, or by cutting the reader off. */
+  /** Enforces the limit of waiting bytes: drops droppable frames, or cuts the reader off. */
   private noteSlowReader({ dropRule }: Frame, behind: Behind): false {
     behind.isLossy ||= dropRule !== undefined;
     const { pending } = this;

@@ -3,9 +3,9 @@ import type { Hub } from '../core/hub.js';
 import type { DropRule } from './frame.js';
 
 /**
- * What the channel of a message says about slow readers.
+ * The drop rule for slow readers, from the options of a message's channel.
  *
- * @throws what the application's `conflateBy` throws
+ * @throws the error of the application's `conflateBy`
  */
 export function dropRuleOf(hub: Hub, delivery: Delivery): DropRule | undefined {
   const { slowConsumer, conflateBy } = hub.optionsOf(delivery);

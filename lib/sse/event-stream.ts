@@ -23,56 +23,56 @@ import type { WorkQueue } from './work-queue.js';
 /** One request for an event stream. */
 export interface StreamRequest {
   readonly response: RawResponse;
-  /** Closes when the response has closed, at the latest; its streams end with it. */
+  /** Closes when the response has closed, at the latest. Its streams end with it. */
   readonly session: Session;
-  /** The place in the history of a channel that the client has come to. */
+  /** The position in the history of a channel after which the client resumes. */
   readonly resumesAfter?: Position | undefined;
   /** The handler's name, for logs. */
   readonly handler: string;
-  /** Time between two heartbeat comments, where it is not the application's. */
+  /** Time between two heartbeat comments, if it differs from the application's. */
   readonly heartbeatMs?: number | undefined;
-  /** Called before the head is written, which waits until `write` is called: at once, or later. */
+  /** Called before the head is written. The head waits until `write` is called, at once or later. */
   readonly beforeHead?: ((write: () => void) => void) | undefined;
 }
 
-/** What the event streams of an application have in common. */
+/** Shared by the event streams of an application. */
 export interface StreamContext {
   readonly hub: Hub;
   readonly reporter: Reporter;
   readonly options: ConnectionOptions & { readonly heartbeatMs: number };
   readonly flusher: Flusher;
   readonly queue: WorkQueue;
-  /** Of clients whose streams end, each for a reason of its own. */
+  /** The return times of clients whose streams end one by one. */
   readonly returns: Returns;
-  /** What streams of whole channels read. */
+  /** The feeds for streams of whole channels. */
   readonly feeds: StreamFeeds;
-  /** Told of what a handler's stream fails with when it has ended. */
+  /** Receives failures of a handler's stream after its end. */
   endFailed(handler: string, error: unknown): void;
-  /** Called when a stream has ended and its last byte has been handed to the network. */
+  /** Called when a stream has ended and the network has taken its last byte. */
   remove(stream: EventStream): void;
 }
 
-/** What a stream keeps if it has a past, or is made by operators. */
+/** The state of a stream that resumes, or that is made by operators. */
 interface Told {
   lastGap: Gap | undefined;
   progress: StreamProgress | undefined;
 }
 
-/** What a stream needs until its head is written. */
+/** The state of a stream until its head is written. */
 interface Opening {
   readonly beforeHead: ((write: () => void) => void) | undefined;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
-  /** Its last frame, where it has come to its end meanwhile. */
+  /** Its last frame, if it has ended before the head was written. */
   end?: { readonly frame: Buffer | undefined };
 }
 
-// Also a stream without heartbeats looks for a reader that has stalled.
+// Streams without heartbeats also check for a stalled reader.
 const SILENT_BEAT_MS = 15_000;
 
 /**
- * One stream of messages on its connection, from the handler's result to the last byte. There are many of them, mostly
- * idle: an open one keeps nothing that only its start or its end needs (docs/performance.md, "Memory").
+ * One stream of messages on its connection, from the handler's result to the last byte. There are many streams, mostly idle: an open one
+ * keeps nothing that is needed only at its start or end (docs/performance.md, "Memory").
  */
 export class EventStream implements StreamObserver, ConnectionObserver, GapReader, ProgressOutput {
   private readonly heartbeatMs: number;
@@ -111,13 +111,13 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.watch(session);
     try {
       const reading = this.read(stream, session);
-      // A source may have completed while it was being subscribed to.
+      // A source may complete while it is being subscribed to.
       if (this.state === 'done') reading.unsubscribe();
       else this.reading = reading;
     } catch (error) {
       this.error(error);
     }
-    // What a stream fails with at once is answered by exception filters; so the head waits for a turn.
+    // Exception filters answer an immediate failure, so the head waits for a turn.
     if (this.state === 'starting') this.context.queue.add(() => this.openOnce());
     return started;
   }
@@ -138,7 +138,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.connection.sendAll(batch);
   }
 
-  /** See {@link GapReader}. Once, though several of its streams may be of that channel. */
+  /** See {@link GapReader}. Sends one event, even if several of its streams are of that channel. */
   gap(gap: Gap): void {
     const told = (this.told ??= { lastGap: undefined, progress: undefined });
     if (gap === told.lastGap) return;
@@ -168,7 +168,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     if (this.state === 'starting') return this.fail(error);
     if (this.state === 'done') return;
     this.context.reporter.streamFailed({ handler: this.handler, error });
-    // Without the terminal id: the browser comes back, and what is wrong then is answered as a status.
+    // Without the terminal id: the browser comes back, and a persistent error is then answered with a status.
     this.finish();
   }
 
@@ -201,13 +201,13 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.stop();
   }
 
-  /** Ends the stream with a last frame; resolves when that has been handed to the network. */
+  /** Ends the stream with a last frame; resolves when the network has taken it. */
   drain(frame: Buffer): Promise<void> {
     this.finish(frame);
     return this.connection.ended();
   }
 
-  /** Ends the stream, which has become old, and has its client come back soon. Calls while it is not open yet are for later. */
+  /** Ends a stream that has reached its age, and makes its client come back soon. Before the stream is open, the call is deferred. */
   rotate(): void {
     if (this.state === 'open') this.finish(drainFrame(this.context.returns.next()));
   }
@@ -217,12 +217,12 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.stop();
   }
 
-  // A method of its own: the closure that the session keeps must keep nothing but the stream.
+  // A separate method, so that the closure that the session keeps refers only to the stream.
   private watch(session: Session): void {
     session.onClose((reason) => this.finish(this.lastFrame(reason)));
   }
 
-  /** What the client is told when the session has closed. */
+  /** The last frame for the client when the session has closed. */
   private lastFrame(reason: SessionCloseReason): Buffer {
     if (reason === 'reconnect') return drainFrame(this.context.returns.next());
     if (reason === 'expired') return expiredFrame(this.context.returns.next());
@@ -231,7 +231,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
 
   private read(stream: MessageStream, session: Session): Unsubscribable {
     const { hub, feeds } = this.context;
-    // A feed tells of its losses itself.
+    // A feed reports losses to the stream itself.
     if (isWhole(stream)) return readStream(stream, this, feeds);
     session.tellGapsTo(this);
     return hub.subscribeFor(this, () => readStream(stream, this, feeds));
@@ -262,20 +262,20 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
       else if (beforeHead === undefined) this.writeHead();
       else beforeHead(() => this.writeHead());
     } catch (error) {
-      // Of what comes before the head, which may have been written already.
+      // The head may have been written already.
       if (this.opening === undefined) this.error(error);
       else this.fail(error);
     }
   }
 
   private writeHead(): void {
-    // The client may have left meanwhile.
+    // The client may have gone meanwhile.
     if (this.state !== 'opening') return;
     const { resolve, end } = this.opening!;
     try {
       this.connection.open();
     } catch (error) {
-      // A header that somebody set and node refuses to write.
+      // The application set a header that Node refuses to write.
       return this.fail(error);
     }
     this.state = 'open';
@@ -314,16 +314,16 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
   }
 
   /**
-   * A message as a frame. Streams that send the message being delivered right now share one frame, filtered
-   * streams included: it belongs to the message, not to the stream.
+   * Encodes a message as a frame. Streams that send the current message share one frame, even filtered streams: it belongs to the message,
+   * not to the stream.
    *
-   * @returns `undefined` where it cannot be sent, which has been reported
+   * @returns `undefined` if it cannot be sent, which has been reported
    */
   private encode(message: unknown): Frame | Batch | undefined {
     const { hub, reporter } = this.context;
     let delivery: Delivery | undefined;
     try {
-      // Here, since a proxy may throw when it is asked for its class.
+      // Inside the try block, since `instanceof` may throw for a proxy.
       if (message instanceof Batch || message instanceof Frame) return message;
       if (message instanceof SseEvent) {
         delivery = hub.deliveryOf(message.message);

@@ -13,15 +13,15 @@ import { destroyResponse, type RawResponse } from './response.js';
 import type { MessageStream } from './stream-source.js';
 import { WorkQueue } from './work-queue.js';
 
-/** How event streams are kept, for all of an application. */
+/** The settings of an application's event streams. */
 export interface EventStreamOptions {
   /** Time between two heartbeat comments, in milliseconds; 0: none. */
   readonly heartbeatMs: number;
-  /** How long a browser waits before it reconnects, in milliseconds; `undefined`: as it likes, about 3 s. */
+  /** How long a browser waits before it reconnects, in milliseconds; `undefined`: the browser's default, about 3 s. */
   readonly retryMs: number | undefined;
-  /** How many bytes may gather behind what one slow reader is being sent. */
+  /** How many bytes may wait for one slow reader, behind those being written. */
   readonly maxBufferedBytes: number;
-  /** How long a stream lasts at most, in milliseconds; then its client is told to come back. `undefined`: as long as it likes. */
+  /** The maximum age of a stream, in milliseconds; its client is then told to come back. `undefined`: no limit. */
   readonly maxConnectionAgeMs?: number | undefined;
 }
 
@@ -31,13 +31,13 @@ const DRAIN_TIMEOUT_MS = 400;
 export class EventStreams implements StreamContext {
   readonly flusher = new Flusher();
   readonly returns = new Returns();
-  /** Of clients that come. */
+  /** The work queue for new clients. */
   readonly queue: WorkQueue;
   private readonly streams = new Set<EventStream>();
   private readonly heartbeat = new Heartbeat(this.streams);
   private readonly rotation: Rotation;
   readonly feeds: StreamFeeds;
-  /** Of requests for streams, and for changes of them, that somebody is still at work for. */
+  /** Responses to requests for streams, and for changes, that are still being processed. */
   private readonly working = new Set<RawResponse>();
   private readonly http2Sessions = new Http2Sessions();
   private isDraining = false;
@@ -58,9 +58,9 @@ export class EventStreams implements StreamContext {
   }
 
   /**
-   * Runs what answers a request for a stream, with {@link serve} at its end, or for a change of one. Where the application
-   * shuts down before, the request is cut off, however long somebody is at work for it: a browser takes an error status
-   * for final, and tries again elsewhere after this.
+   * Runs the work for a request for a stream, which ends in {@link serve}, or for a change. If the application shuts down first, the
+   * request is
+   * cut off without an answer: a browser treats an error status as final, but tries again elsewhere after a lost connection.
    */
   async answer(response: RawResponse, work: () => Promise<void>): Promise<void> {
     if (this.isDraining) return destroyResponse(response);
@@ -77,7 +77,7 @@ export class EventStreams implements StreamContext {
    * Answers a request with a stream of messages.
    *
    * @returns resolves once the head is written, or the client has gone
-   * @throws (rejects) what the stream fails with before the head is written; nothing has been sent then
+   * @throws (rejects) with an error of the stream before the head is written; nothing has been sent then
    */
   serve(stream: MessageStream, request: StreamRequest): Promise<void> {
     const eventStream = new EventStream(request, this, this.rotation.pickEnd());
@@ -88,7 +88,7 @@ export class EventStreams implements StreamContext {
     return eventStream.serve(stream, request);
   }
 
-  /** What a handler's stream fails with when it has ended, or is not read at all. */
+  /** Reports a failure of a handler's stream after its end, or if the stream is never read. */
   endFailed(handler: string, error: unknown): void {
     this.reporter.callbackFailed({ callback: `The end of the stream of ${handler}`, error });
   }
@@ -100,16 +100,17 @@ export class EventStreams implements StreamContext {
     this.rotation.removed();
   }
 
-  /** To be called before the server stops listening, which comes before the streams end: who is told to come back must not come here. */
+  /** Call it before the server stops listening, and before the streams end: clients that are told to come back must not come here. */
   aboutToClose(): void {
     this.http2Sessions.ask();
   }
 
   /**
-   * Ends all streams: each browser is told to come back after a time of its own, in the {@link returnWindow}. Resolves when the
-   * ends have been handed to the network; readers that do not take theirs are cut off.
+   * Ends all streams. Each browser is told to come back at its own time, within the {@link returnWindow}. Resolves when the network has
+   * taken
+   * the ends; readers that do not take them are cut off.
    *
-   * @param backWithinMs - until when all have to be back
+   * @param backWithinMs - the time by which all clients have to be back
    */
   async drain(backWithinMs?: number): Promise<void> {
     this.isDraining = true;

@@ -6,9 +6,9 @@ import type { Batch } from './batch.js';
 import type { Flusher, Group } from './flusher.js';
 import type { Frame } from './frame.js';
 
-/** Who is sent all messages of a feed. */
+/** A reader of all messages of a feed. */
 export interface FeedReader {
-  /** Takes what has been sent until a flush. */
+  /** Takes the frames of one flush. */
   sendAll(batch: Batch): void;
 }
 
@@ -17,34 +17,34 @@ export interface FeedPlace {
   readonly reader: FeedReader;
 }
 
-/** What a feed makes of what it hears. */
+/** Turns deliveries into frames for a feed. */
 export interface FeedWriter {
-  /** What readers are sent of a message; nothing if it is not for them. What it throws is reported. */
+  /** The frame of a message; `undefined` if it is not for the readers. Its errors are reported. */
   frameOf(delivery: Delivery): Frame | undefined;
-  /** Messages may be missing here. @param position - from where the channel goes on, if it has a history */
+  /** Messages may be missing here. @param position - after which the channel continues, if it has a history */
   lost(reason: GapReason, position: Position | undefined): void;
-  /** Whether a channel is for the readers of its template. @defaultValue all are */
+  /** Whether a channel is for the readers of its template. @defaultValue all channels are */
   carries?(channel: string): boolean;
 }
 
-/** What feeds are made with. */
+/** Shared by all feeds of a kind. */
 export interface FeedContext {
   readonly hub: Hub;
   readonly flusher: Flusher;
 }
 
 /**
- * Those who are sent the messages of one channel or template: one listener, and one frame of each message, for all of them.
- * Each looks once at what has come until the next flush: to go through thousands of streams for each message costs half as
- * much as to write to them (bench/fanout.ts).
+ * Sends the messages of one channel or template to many readers: one listener, and one frame of each message, for all of them. Each
+ * reader is visited once per flush: visiting thousands of streams for each message costs half as much as writing to them
+ * (bench/fanout.ts).
  */
 export class Feed implements Group {
   private readonly source: Listener;
   private readonly places = new Set<FeedPlace>();
 
   /**
-   * @param label - what logs call it
-   * @throws ConfigurationError if the class of the channel has the name of another one
+   * @param label - its name in logs
+   * @throws ConfigurationError if the class of the channel has the name of another class
    */
   constructor(
     protected readonly context: FeedContext,
@@ -64,7 +64,7 @@ export class Feed implements Group {
     return this.source.ready;
   }
 
-  /** Whether it is of a template. */
+  /** Whether it belongs to a template. */
   get isTemplate(): boolean {
     return this.source.isTemplate;
   }
@@ -78,21 +78,21 @@ export class Feed implements Group {
     return this.places.has(place);
   }
 
-  /** Sends a reader what comes from now on. */
+  /** Sends a reader all messages from now on. */
   join(place: FeedPlace): void {
     // Earlier messages are not for it.
     this.context.flusher.settle();
     this.places.add(place);
   }
 
-  /** Sends a reader nothing more, beside what has come until now. */
+  /** Stops sending to a reader, after the messages so far. */
   leave(place: FeedPlace): void {
     if (!this.places.has(place)) return;
     this.context.flusher.settle();
     this.places.delete(place);
   }
 
-  /** Sends all readers a frame, behind the messages that came before it. */
+  /** Sends all readers a frame, after the earlier messages. */
   send(frame: Frame): void {
     if (this.places.size > 0) this.context.flusher.addFrame(this, frame);
   }
@@ -109,7 +109,7 @@ export class Feed implements Group {
   private take(delivery: Delivery): void {
     try {
       const frame = this.writer.frameOf(delivery);
-      // Of all feeds in one order, so that a connection that reads several gets their messages as they came.
+      // In one order across all feeds, so that a connection with several of them gets messages in order of arrival.
       if (frame !== undefined && this.places.size > 0) this.context.flusher.addFrame(this, frame);
     } catch (error) {
       this.context.hub.reporter.messageRejected({ channel: delivery.channel, error: error as Error });

@@ -1,47 +1,47 @@
 import { Batch } from './batch.js';
 import type { Frame } from './frame.js';
 
-/** What has something to write. */
+/** An object that has something to write. */
 export interface Flushable {
   flush(): void;
 }
 
 /** Connections that are sent the same frames. */
 export interface Group {
-  /** Has each of them send these. */
+  /** Sends the frames of a batch to each of them. */
   deliver(batch: Batch): void;
 }
 
 /**
- * How much of the time may go into writing: after a flush that took a while, the next one begins no sooner than that
- * while later, so that more goes out with each write the more there is to write.
+ * The share of time that may go into writing. After a slow flush, the next one begins at the earliest the same time later, so that more
+ * frames go out with each write under load.
  */
 const REST_SHARE = 1;
 
-/** The longest that a frame waits for the next flush to begin. */
+/** The longest wait of a frame for the next flush. */
 export const MAX_DELAY_MS = 20;
 
 /**
- * Writes what connections have to send, for all of them together: a write costs ten microseconds whatever its length, so
- * frames that come close together go in one. At the end of the turn of the event loop where writing has cost little of
- * late, later the more it has cost, and at the latest {@link MAX_DELAY_MS} after the last flush.
+ * Writes the output of all connections together: a write costs ten microseconds whatever its length, so frames that arrive close together
+ * go out as one. It flushes at the end of the turn of the event loop if recent writes were cheap, later if they were expensive, and at
+ * the latest {@link MAX_DELAY_MS} after the last flush.
  */
 export class Flusher {
-  /** What connections begin their batches with; another one after each flush, so that none keeps the frames of another. */
+  /** The empty batch that connections start from. It is replaced after each flush, so that no batch keeps earlier frames alive. */
   start = Batch.empty();
   private dirty: Flushable[] = [];
-  /** What groups have not been handed yet, in order. */
+  /** Frames that groups have not received yet, in order. */
   private undelivered: { readonly group: Group; batch: Batch }[] = [];
   private isScheduled = false;
   private restUntil = 0;
 
-  /** Flushes it soon. */
+  /** Flushes a connection soon. */
   add(connection: Flushable): void {
     this.dirty.push(connection);
     this.schedule();
   }
 
-  /** Hands a frame to a group with the next flush, or when it is to be settled what each connection is sent. */
+  /** Gives a frame to a group with the next flush, or at the next {@link settle}. */
   addFrame(group: Group, frame: Frame): void {
     const last = this.undelivered.at(-1);
     if (last?.group === group) last.batch = last.batch.add(frame);
@@ -49,7 +49,7 @@ export class Flusher {
     this.schedule();
   }
 
-  /** Hands groups their frames now, since something is about to change: who is in a group, or what a connection is sent. */
+  /** Gives groups their frames now, because their members, or a connection's output, are about to change. */
   settle(): void {
     while (this.undelivered.length > 0) {
       const { undelivered } = this;
@@ -62,7 +62,7 @@ export class Flusher {
     if (this.isScheduled) return;
     this.isScheduled = true;
     const waitMs = this.restUntil - performance.now();
-    // A timer takes a millisecond at least.
+    // A timer takes at least a millisecond.
     if (waitMs < 1) setImmediate(this.flush);
     else setTimeout(this.flush, waitMs);
   }

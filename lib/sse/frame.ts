@@ -7,9 +7,9 @@ const OWN_FIELD = `a string without CR, LF and NUL that does not begin with "${R
 
 /** The fields of one event (HTML Living Standard, 9.2.6). */
 export interface FrameFields {
-  /** The event's name; a browser dispatches it as `message` where there is none. */
+  /** The event's name; without one, a browser dispatches it as `message`. */
   readonly event?: string | undefined;
-  /** What a browser sends as `Last-Event-ID` when it reconnects. */
+  /** The value that a browser sends as `Last-Event-ID` when it reconnects. */
   readonly id?: string | undefined;
   /** Any text; line breaks in it arrive as `\n`. */
   readonly data: string;
@@ -32,18 +32,18 @@ export function encodeFrame({ event, id, data, retryMs }: FrameFields): Buffer {
   return Buffer.from(`${text}\n`);
 }
 
-/** What may become of a frame that waits for a slow reader; one without may not be dropped. */
+/** How a frame may be dropped while it waits for a slow reader. A frame without a rule may not be dropped. */
 export interface DropRule {
   readonly channel: string;
-  /** Frames of one channel and key stand for each other: the latest is enough. Without a key, any may be dropped, oldest first. */
+  /** Of frames with the same channel and key, the latest is enough. Without a key, any may be dropped, the oldest first. */
   readonly key?: string | number | undefined;
-  /** The template by which readers have the channel, if it is not by its own name. */
+  /** The template through which readers have the channel, if they do not have it by name. */
   readonly template?: string | undefined;
-  /** The `id` of the frame: a gap in its place has it too. */
+  /** The `id` of the frame. A gap in its place gets the same id. */
   readonly id?: string | undefined;
 }
 
-/** What goes out on an event stream, written once for all who are sent it. */
+/** Output of an event stream, encoded once for all receivers. */
 export class Frame {
   constructor(
     readonly bytes: Buffer,
@@ -56,7 +56,7 @@ export function gapFrame(gap: GapEvent, id?: string, dropRule?: DropRule): Frame
   return new Frame(encodeFrame({ event: 'messaging:gap', id, data: JSON.stringify(gap) }), dropRule);
 }
 
-/** Stands for a frame, and those of its channel before it, that a slow reader is not sent. May be dropped like that. */
+/** Replaces a frame, and earlier ones of its channel, that a slow reader does not get. It may be dropped in the same way. */
 export function droppedFrame(rule: DropRule): Frame {
   const { channel, template, id } = rule;
   const gap = { channel, ...(template !== undefined && { template }), reason: 'slow-consumer' } as const;
@@ -64,40 +64,40 @@ export function droppedFrame(rule: DropRule): Frame {
 }
 
 /**
- * A comment: keeps the connection busy, and is not seen by the page. One line end and no empty line, from which
- * some clients make an empty message (@microsoft/fetch-event-source 2.0.1).
+ * A comment. It keeps the connection busy, and pages do not see it. One line end without an empty line, of which some clients would make
+ * an empty message (@microsoft/fetch-event-source 2.0.1).
  */
 export const COMMENT_FRAME: Buffer = Buffer.from(':\n');
 
 /**
- * The id of the last event of a stream that must not be resumed. A browser reconnects whatever ends a
- * stream; it then sends this id, is answered 204, and stops, without the server remembering anything.
+ * The id of the last event of a stream that must not be resumed. A browser always reconnects after a stream ends; it then sends this id,
+ * gets 204, and stops. The server need not remember anything.
  */
 export const END_ID = 'messaging:end';
 
 /** Ends a stream that is complete. */
 export const END_FRAME: Buffer = encodeFrame({ event: 'messaging:end', id: END_ID, data: '{}' });
 
-/** Ends a stream whose authentication was withdrawn. */
+/** Ends a stream whose authentication was revoked. */
 export const REVOKED_FRAME: Buffer = encodeFrame({ event: 'messaging:revoked', id: END_ID, data: '{}' });
 
-/** Ends a stream of a server that shuts down; the browser comes back, to another server, after this time. */
+/** Ends a stream of a server that shuts down. The browser comes back after this time, to another server. */
 export function drainFrame(retryMs: number): Buffer {
   return encodeFrame({ event: 'messaging:drain', retryMs, data: '{}' });
 }
 
-/** Ends a stream whose sign-in has expired; the browser comes back after this time, with whatever it is signed in by then. */
+/** Ends a stream whose sign-in has expired. The browser comes back after this time, with its sign-in of that moment. */
 export function expiredFrame(retryMs: number): Buffer {
   return encodeFrame({ event: 'messaging:expired', retryMs, data: '{}' });
 }
 
-/** Says what the name of an application's event should have been. A browser's EventSource has `error` and `open` of its own. */
+/** The error text for an invalid event name. A browser's EventSource uses `error` and `open` itself. */
 export function eventField(event: unknown): string | undefined {
   if (event === 'error' || event === 'open') return 'another name, since every EventSource has events of this name';
   return isOwnField(event) ? undefined : OWN_FIELD;
 }
 
-/** Says what the id of an application's event should have been. */
+/** The error text for an invalid event id. */
 export function idField(id: unknown): string | undefined {
   return isOwnField(id) ? undefined : OWN_FIELD;
 }

@@ -1,4 +1,4 @@
-/** What has a heart that beats. */
+/** An object that needs a call at intervals. */
 interface Beating {
   /** Time between two beats. */
   readonly beatMs: number;
@@ -9,10 +9,10 @@ interface Beating {
 export class Heartbeat {
   private readonly timers = new Map<number, { readonly timer: NodeJS.Timeout; members: number }>();
 
-  /** @param streams - those that have been added and not removed; kept by the caller, since a set of our own would cost as much again */
+  /** @param streams - the open streams; kept by the caller, since a set of our own would cost as much again */
   constructor(private readonly streams: Iterable<Beating>) {}
 
-  /** To be called when a stream was added. */
+  /** Call it when a stream was added. */
   added({ beatMs }: Beating): void {
     const known = this.timers.get(beatMs);
     if (known !== undefined) known.members++;
@@ -23,7 +23,7 @@ export class Heartbeat {
       });
   }
 
-  /** To be called when a stream was removed. */
+  /** Call it when a stream was removed. */
   removed({ beatMs }: Beating): void {
     const known = this.timers.get(beatMs);
     if (known === undefined || --known.members > 0) return;

@@ -2,14 +2,14 @@ import type { Hub } from '../core/hub.js';
 import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
 import { placeId } from '../protocol/place-id.js';
 
-/** What is read at once: what a connection takes at once, since the page of a slow reader is kept meanwhile. */
+/** The size of one read: as much as a connection takes at once, since the page of a slow reader is kept meanwhile. */
 const PAGE = { maxEntries: 256, maxBytes: 65_536 };
-/** How many pages are kept for others who want the same. */
+/** How many pages are kept for other readers. */
 const MAX_PAGES = 256;
-/** For how long. In milliseconds. */
+/** How long they are kept. In milliseconds. */
 const KEPT_MS = 1_000;
 
-/** Reads the history of a channel, once for all who want the same at a time. */
+/** Reads the history of a channel, once for all readers of the same page. */
 export class HistoryPages {
   private readonly pages = new Map<string, Promise<DeliveriesRead>>();
 
@@ -21,7 +21,7 @@ export class HistoryPages {
   ) {}
 
   /**
-   * What comes after a place: one page of it.
+   * Reads one page after a position.
    *
    * @throws (rejects) TransportUnavailableError if it cannot be known now
    */
@@ -39,7 +39,7 @@ export class HistoryPages {
     return page;
   }
 
-  /** To be called when the history has become longer. */
+  /** Call it when the history has become longer. */
   forget(): void {
     if (this.timer === undefined) return;
     clearTimeout(this.timer);

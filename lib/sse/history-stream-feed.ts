@@ -14,15 +14,15 @@ import { StreamFeed, type StreamFeedContext, type StreamFeedPlace } from './stre
 import type { WorkQueue } from './work-queue.js';
 
 /**
- * A feed of one channel with history. Its frames have the place in that as their `id`, and readers may begin in the past: each
- * reads its way by itself, and joins the others in the turn in which it has what they have.
+ * A feed of one channel with history. Its frames have their positions as `id`. Readers may begin with earlier messages: each reads them on
+ * its own, and joins the others in the turn in which it has caught up.
  */
 export class HistoryStreamFeed extends StreamFeed implements Present {
   readonly pages: HistoryPages;
   last: Position | undefined = undefined;
-  /** Those that have not joined the others yet. */
+  /** Readers that have not joined the others yet. */
   private readonly past = new Map<FeedPlace, PastReading>();
-  /** Those that are to be told where the channel is, when that is known. */
+  /** Readers that need the position of the channel when it is known. */
   private newcomers: StreamFeedPlace[] | undefined = undefined;
 
   constructor(context: StreamFeedContext, heard: Heard, ended: () => void) {
@@ -67,7 +67,7 @@ export class HistoryStreamFeed extends StreamFeed implements Present {
 
   protected override frameOf(delivery: Delivery): Frame {
     const { position } = delivery;
-    // A part that keeps no history may have posted it.
+    // A sender without histories may have posted it.
     if (position !== undefined) this.comeTo(position);
     return placedFrame(this.hub, delivery);
   }
@@ -85,7 +85,7 @@ export class HistoryStreamFeed extends StreamFeed implements Present {
     this.last = position;
   }
 
-  /** Tells a reader where it begins, so that it can come back before there is any message. */
+  /** Tells a reader its starting position, so that it can resume before the first message. */
   private greet(place: StreamFeedPlace): void {
     if (this.last !== undefined) place.reader.next(positionFrame(this.channel, this.last));
     else if (this.newcomers !== undefined) this.newcomers.push(place);
@@ -95,7 +95,7 @@ export class HistoryStreamFeed extends StreamFeed implements Present {
   private async greetLater(newcomers: StreamFeedPlace[]): Promise<void> {
     this.newcomers = newcomers;
     await this.ready;
-    // What comes before the answer tells the place by itself.
+    // A message before the answer contains the position itself.
     const isWanted = (): boolean => this.last === undefined && this.hasReaders;
     const position = await knownPosition(this.hub, this.channel, isWanted);
     this.newcomers = undefined;

@@ -2,34 +2,34 @@ import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import { sessionOf, type RawResponse } from './response.js';
 
-// A client that reads closes its side within one of these, and answers a ping within a few.
+// A live client closes its side within one of these intervals, and answers a ping within a few.
 const CHECK_MS = 400;
 const MAX_SILENT_CHECKS = 5;
 
 /**
- * The sessions of HTTP/2 that carry event streams, or did: a server that closes waits for them, also where their clients
- * have nothing more to ask, and node ends only those of HTTP/1.
+ * HTTP/2 sessions that carry or carried event streams. A closing server waits for them even if their clients have no more requests, since
+ * Node ends only idle connections of HTTP/1.
  */
 export class Http2Sessions {
   private readonly open = new Map<ServerHttp2Session, Socket>();
   private isAsked = false;
 
-  /** Remembers the session that a response belongs to, where it is one of HTTP/2. */
+  /** Remembers the session of a response, if it is one of HTTP/2. */
   note(response: RawResponse): void {
     const session = sessionOf(response);
     if (session === undefined || session.destroyed || this.open.has(session)) return;
-    // What `session.socket` gives is a proxy, which ends the session only; its methods return the socket itself.
+    // `session.socket` is a proxy whose `destroy` ends only the session; its methods return the real socket.
     const socket = session.socket.once('close', () => this.open.delete(session));
     this.open.set(session, socket);
   }
 
-  /** Asks each client whether it is there. To be called before the server closes: from Node 24 on, that closes the sessions too. */
+  /** Asks each client whether it is alive. Call it before the server closes: from Node 24 on, that closes the sessions too. */
   ask(): void {
     for (const [session, socket] of this.open) cutOffIfSilent(session, socket);
     this.isAsked = true;
   }
 
-  /** Lets each end when its streams have. Other requests of a session are answered before, unless its client is silent. */
+  /** Lets each session end after its streams. Its other requests are answered first, unless its client is silent. */
   close(): void {
     if (!this.isAsked) this.ask();
     for (const session of this.open.keys()) session.close();
@@ -37,8 +37,8 @@ export class Http2Sessions {
 }
 
 /**
- * Node waits until a client has taken what it was sent, and then until it closes its side. One that has stopped reading
- * does neither. To be called before the session is closed, which sends no pings then.
+ * Node waits until a client has taken everything, and then until it closes its side. A client that has stopped reading does neither. Call
+ * it before the session is closed, since a closed session sends no pings.
  */
 function cutOffIfSilent(session: ServerHttp2Session, socket: Socket): void {
   let isSilent = true;

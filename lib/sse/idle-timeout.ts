@@ -2,7 +2,7 @@ import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import { sessionOf, type RawResponse } from './response.js';
 
-/** What node cuts off after some time without a byte: a socket of HTTP/1, or a session of HTTP/2 with all its streams. */
+/** The object that Node cuts off after some time without a byte: a socket of HTTP/1, or a session of HTTP/2 with all its streams. */
 export type Idling = (Socket | ServerHttp2Session) & {
   /** In milliseconds. */
   timeout?: number;
@@ -12,9 +12,9 @@ export type Idling = (Socket | ServerHttp2Session) & {
 const SUSPENDED = Symbol('nestjs-messaging:idle-timeout');
 
 /**
- * Sees to it that a connection is not cut off for being idle while it carries an event stream, which may be silent for long.
+ * Keeps Node from cutting off an idle connection while it carries an event stream, which may be silent for long.
  *
- * @returns what is to be given to {@link resumeIdleTimeout}; nothing where there is no such timeout
+ * @returns the argument for {@link resumeIdleTimeout}; `undefined` if there is no such timeout
  */
 export function suspendIdleTimeout(response: RawResponse): Idling | undefined {
   const idling: Idling | undefined = sessionOf(response) ?? response.socket ?? undefined;
@@ -30,7 +30,7 @@ export function suspendIdleTimeout(response: RawResponse): Idling | undefined {
   return idling;
 }
 
-/** To be called when an event stream ends: after the last one on a connection, that has its timeout again. */
+/** Call it when an event stream ends. After the last stream on a connection, the connection gets its timeout back. */
 export function resumeIdleTimeout(idling: Idling): void {
   const suspended = idling[SUSPENDED];
   if (suspended === undefined || --suspended.streams > 0) return;

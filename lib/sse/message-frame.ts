@@ -10,14 +10,14 @@ import { dropRuleOf } from './drop-rule.js';
 import { Frame, encodeFrame, gapFrame, type DropRule } from './frame.js';
 import type { SseEventOptions } from './sse-event.js';
 
-/** A message as an event for anybody; all streams that send it share one frame, filtered ones included. */
+/** A message as an event. All streams that send it share one frame, even filtered ones. */
 export function eventFrame(hub: Hub, delivery: Delivery): Frame {
   return (delivery.forms.frame ??= frameOf(delivery.encoded, dropRuleOf(hub, delivery))) as Frame;
 }
 
 const placedFrames = new WeakMap<Delivery, Frame>();
 
-/** Like {@link eventFrame}, with the place in the history of its channel as its `id`, if that has one. */
+/** Like {@link eventFrame}, with its position in the history of its channel as `id`, if it has one. */
 export function placedFrame(hub: Hub, delivery: Delivery): Frame {
   const { position } = delivery;
   if (position === undefined) return eventFrame(hub, delivery);
@@ -33,7 +33,7 @@ export function placedFrame(hub: Hub, delivery: Delivery): Frame {
 
 const positionFrames = new WeakMap<Position, Frame>();
 
-/** Tells where a stream of a channel with history is: what comes later stands behind it. */
+/** The position of a stream of a channel with history: later messages come after it. */
 export function positionFrame(channel: string, position: Position): Frame {
   let frame = positionFrames.get(position);
   if (frame === undefined) {
@@ -50,9 +50,9 @@ const gapFrames = new WeakMap<Gap, Frame>();
 const placedGapFrames = new WeakMap<Gap, Frame>();
 
 /**
- * A loss as an event; all streams that tell of it share one frame.
+ * A loss as an event. All streams that report it share one frame.
  *
- * @param id - the place in the history of the channel from which it goes on, for streams that name such
+ * @param id - the position after which the channel continues, for streams with such ids
  */
 export function gapFrameOf(gap: Gap, id?: string): Frame {
   const frames = id === undefined ? gapFrames : placedGapFrames;
@@ -65,14 +65,14 @@ export function gapFrameOf(gap: Gap, id?: string): Frame {
   return frame;
 }
 
-/** A frame that has no `id`, with one. */
+/** A copy of a frame, with an `id`. */
 export function withId({ bytes, dropRule }: Frame, id: string): Frame {
   return new Frame(Buffer.concat([Buffer.from(`id: ${id}\n`), bytes]), dropRule && { ...dropRule, id });
 }
 
 /**
- * @param own - what an {@link SseEvent} says beside its message
- * @throws ConfigurationError for a class whose name is that of an EventSource's own events
+ * @param own - the options of an {@link SseEvent}
+ * @throws ConfigurationError for a class with the name of one of EventSource's own events
  */
 export function frameOf(
   { data, type }: EncodedMessage,

@@ -12,47 +12,47 @@ import type { HistoryPages } from './history-pages.js';
 import { placedFrame, positionFrame } from './message-frame.js';
 import type { WorkQueue } from './work-queue.js';
 
-/** After this long it is tried again to read. In milliseconds. */
+/** How long to wait before a failed read is repeated. In milliseconds. */
 const RETRY_MS = 500;
 
-/** Who is sent the past. */
+/** A reader of earlier messages. */
 export interface PastReader {
-  /** @returns `false` if it does not keep up: the next one waits until it has {@link drained} */
+  /** @returns `false` if the reader does not keep up: the next frame waits until it has {@link drained} */
   next(frame: Frame): boolean;
   drained(): Promise<void>;
 }
 
-/** What a past leads to. */
+/** The live feed that a reader joins after the earlier messages. */
 export interface Present {
   readonly hub: Hub;
   readonly queue: WorkQueue;
   readonly channel: string;
   readonly pages: HistoryPages;
-  /** The last message that was sent to those who have arrived. */
+  /** The last message that was sent to the joined readers. */
   readonly last: Position | undefined;
   /** Resolves when no later message can be missed. */
   readonly ready: Promise<void>;
 }
 
 /**
- * The way of one reader from a place in the history of a channel to the present. It reads a page when the reader has taken the one
- * before, and keeps nothing of what comes meanwhile: that is in the history too.
+ * Takes one reader from a position in the history of a channel to live messages. It reads a page when the reader has taken the previous
+ * one, and keeps no live messages meanwhile: they are in the history too.
  */
 export class PastReading {
   private state: 'reading' | 'waiting' | 'closed' = 'reading';
-  /** The place before the first message that came since it began: all that comes after that is wanted. */
+  /** The position before the first live message since the start: all later messages are wanted. */
   private liveFrom: Position | undefined;
-  /** Whether it wants so many of the last messages, and was not given any. */
+  /** Whether it wants a number of last messages and has not got any yet. */
   private isCounting: boolean;
   private hasArrived = false;
-  /** Whether it was looked once more, since the present seems to be of another epoch. */
+  /** Whether it has checked once more because the live feed seems to be in another epoch. */
   private hasDoubted = false;
   private hasReported = false;
   private retry: NodeJS.Timeout | undefined = undefined;
 
   /**
-   * @param at - up to where the reader has everything
-   * @param arrive - called when it is sent what comes from now on
+   * @param at - the position up to which the reader has everything
+   * @param arrive - called when the reader gets live messages from now on
    */
   constructor(
     private readonly present: Present,
@@ -65,7 +65,7 @@ export class PastReading {
     void present.ready.then(() => this.read());
   }
 
-  /** The present comes to a message. To be called before that is sent. */
+  /** The live feed has reached a message. Call it before that message is sent. */
   heard(position: Position): void {
     this.liveFrom ??= { epoch: position.epoch, offset: position.offset - 1 };
     if (this.state !== 'waiting') return;
@@ -74,7 +74,7 @@ export class PastReading {
     else if (!isBehind(at, position)) this.readOn();
   }
 
-  /** The present has a gap: what is missing there may not be missing here. */
+  /** The live feed has a gap. The messages may still be in the history. */
   lost(): void {
     if (this.state === 'waiting') this.readOn();
   }
@@ -102,7 +102,7 @@ export class PastReading {
   private async read(): Promise<void> {
     const { queue, pages, hub } = this.present;
     while (this.state === 'reading') {
-      // Thousands may come at once.
+      // Thousands of readers may come at once.
       await new Promise<void>((resolve) => queue.add(resolve));
       if (this.state !== 'reading') return;
       let page: DeliveriesRead;
@@ -115,7 +115,7 @@ export class PastReading {
       if (this.state !== 'reading') return;
       const { at, liveFrom } = this;
       if (typeof at === 'number' && liveFrom !== undefined) {
-        // Some of the last ones have come since it began, and are not of the past.
+        // Some of the last messages arrived after the start, so they are not earlier messages.
         const from = { epoch: liveFrom.epoch, offset: Math.max(0, liveFrom.offset - at) };
         if (isBefore(from, page.from)) {
           this.at = from;
@@ -130,7 +130,7 @@ export class PastReading {
 
   private readFailed(error: unknown): void {
     const { hub, channel } = this.present;
-    // That the link is away, the status tells.
+    // The status shows already that the link is down.
     if (!(error instanceof TransportUnavailableError) && !this.hasReported) {
       this.hasReported = true;
       hub.reporter.callbackFailed({ callback: `Reading the history of channel ${quote(channel)}`, error });
@@ -142,7 +142,7 @@ export class PastReading {
     const { reader } = this;
     const { channel } = this.present;
     const { gap, from, deliveries } = page;
-    // Who wants the last ones takes what there is of the past.
+    // A reader of the last messages takes as many as there are.
     const isPast = this.liveFrom !== undefined && isBehind(this.liveFrom, from);
     const isTold = gap !== undefined && !(this.isCounting && gap === 'trimmed' && isPast);
     if (isTold) reader.next(gapFrame({ channel, reason: gapReasonOf(gap) }, placeId(from)));

@@ -3,12 +3,12 @@ import type { Http2ServerResponse, ServerHttp2Session } from 'node:http2';
 import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 
-/** What an event stream is written to: node's response, of HTTP/1 or of HTTP/2 with its compatible interface. */
+/** The target of an event stream: Node's response, of HTTP/1 or of the compatibility API of HTTP/2. */
 export type RawResponse = ServerResponse;
 
-// `no-transform` keeps compressing middleware and proxies from holding events back, `x-accel-buffering`
-// keeps nginx from it. What a stream carries is for one client: a cache that answers several requests by one would hand it
-// to others.
+// `no-transform` keeps compressing middleware and proxies from holding events back; `x-accel-buffering` does the same for nginx. A stream
+// is
+// for one client: a cache that answers several requests with one response would give it to others.
 const NO_TRANSFORM = 'no-transform';
 const HEADERS = {
   'content-type': 'text/event-stream',
@@ -17,9 +17,9 @@ const HEADERS = {
 } as const;
 
 /**
- * The headers of an event stream, beside those that the application has set.
+ * The headers of an event stream, besides those that the application has set.
  *
- * @param cacheControl - that of the application
+ * @param cacheControl - the application's `cache-control` header
  */
 export function headersOf(
   response: RawResponse,
@@ -27,8 +27,9 @@ export function headersOf(
 ): Record<string, string> {
   const headers: Record<string, string> = { ...HEADERS };
   if (cacheControl !== undefined) headers['cache-control'] = withNoTransform(cacheControl);
-  // Said in words, since node would add how long the connection is kept after the stream: clients of Node (undici) keep
-  // spare ones for as long, and a server that closes waits for those.
+  // Explicit, since Node would otherwise add how long it keeps the connection after the stream. Clients of Node (undici) keep idle
+  // connections
+  // for that time, and a closing server waits for them.
   if (!isHttp2(response) && response.shouldKeepAlive) headers['connection'] = 'keep-alive';
   return headers;
 }
@@ -36,7 +37,7 @@ export function headersOf(
 /** Whether nobody can receive this response any more. */
 export function isGone(response: RawResponse): boolean {
   const { destroyed, closed, writableFinished } = writableOf(response);
-  // The stream of a HEAD request of HTTP/2 is finished from the beginning.
+  // The stream of an HTTP/2 HEAD request is finished from the beginning.
   const isFinished = writableFinished && !isHttp2(response);
   return destroyed || closed || isFinished || (connectionOf(response)?.destroyed ?? true);
 }
@@ -48,8 +49,8 @@ export function onceGone(response: RawResponse, run: () => void): void {
     response.on('close', run);
     return;
   }
-  // Node tells only the response whose turn it is that its connection has closed. One listener for all that wait, since
-  // clients decide how many those are.
+  // Node reports a closed connection only to the response whose turn it is. One listener serves all waiting responses, since clients decide
+  // how many there are.
   const waiting = waitingOn(connection);
   waiting.add(run);
   response.on('close', () => {
@@ -58,30 +59,30 @@ export function onceGone(response: RawResponse, run: () => void): void {
   });
 }
 
-/** Cuts off a request that must not be answered: a browser would take an error status for final. */
+/** Cuts off a request that must not be answered: a browser treats an error status as final. */
 export function destroyResponse(response: RawResponse): void {
   writableOf(response).destroy();
 }
 
-/** Whether it is behind other responses to requests that were sent at once over one connection of HTTP/1.1 (pipelining). */
+/** Whether it waits behind other responses to requests that were sent together over one HTTP/1.1 connection (pipelining). */
 export function isWaitingForTurn(response: RawResponse): boolean {
   return !isHttp2(response) && response.socket === null && !response.writableFinished;
 }
 
-/** What holds the bytes that wait: of HTTP/2's response the stream, since the response itself does not tell. */
+/** The buffer of unsent bytes: for HTTP/2 the stream, since the response does not report them. */
 export function writableOf(response: RawResponse): Writable {
   return isHttp2(response) ? response.stream : response;
 }
 
-/** The session of HTTP/2, while it is open, that a response belongs to. */
+/** The open HTTP/2 session of a response. */
 export function sessionOf(response: RawResponse): ServerHttp2Session | undefined {
   return isHttp2(response) ? (response.stream.session as ServerHttp2Session | undefined) : undefined;
 }
 
 /**
- * The socket of a response, where chunks may be written to it directly: half the cost of a write to the response
- * (bench/spaced.ts). Not where somebody stands between, as compression does, nor over TLS, nor where the client does
- * not know chunks; and only once the response holds nothing back.
+ * The socket of a response, if chunks may be written to it directly: that costs half as much as a write to the response (bench/spaced.ts).
+ * Not if other code stands between, such as compression, nor over TLS, nor if the client does not support chunks; and only once the
+ * response holds nothing back.
  */
 export function plainSocketOf(response: RawResponse): Socket | undefined {
   if (isHttp2(response) || response.write !== ServerResponse.prototype.write) return undefined;
@@ -113,7 +114,7 @@ function waitingOn(connection: Socket & { [WAITING]?: Set<() => void> }): Set<()
 }
 
 function connectionOf(response: RawResponse): Socket | undefined {
-  // That of the request, too: a response that waits for its turn has none of its own yet.
+  // Falls back to the request's socket: a response that waits for its turn has none of its own yet.
   return response.socket ?? (response.req as { socket?: Socket } | undefined)?.socket;
 }
 

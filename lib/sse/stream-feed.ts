@@ -8,7 +8,7 @@ import { eventFrame } from './message-frame.js';
 import type { PastReader } from './past-reading.js';
 import type { WorkQueue } from './work-queue.js';
 
-/** What feeds of event streams are made with. */
+/** Shared by the feeds of event streams. */
 export interface StreamFeedContext extends FeedContext {
   readonly queue: WorkQueue;
 }
@@ -31,7 +31,7 @@ export class StreamFeed extends Feed {
     });
   }
 
-  /** @param _start - where the reader begins, if the channel has a history; `undefined`: with what comes */
+  /** @param _start - where the reader begins, if the channel has a history; `undefined`: with new messages */
   enter(place: StreamFeedPlace, _start?: ReplayStart): void {
     this.join(place);
   }

@@ -7,15 +7,15 @@ import { HistoryStreamFeed } from './history-stream-feed.js';
 import type { PastReader } from './past-reading.js';
 import { StreamFeed, type StreamFeedContext, type StreamFeedPlace } from './stream-feed.js';
 
-/** An event stream that sends all messages of a channel, each as it is. */
+/** An event stream that sends all messages of a channel unchanged. */
 export interface StreamReader extends FeedReader, PastReader {
-  /** Where it begins if the channel has a history, wherever the stream begins. */
+  /** The position where it begins if the channel has a history, whatever the options of the stream say. */
   readonly resumesAfter: Position | undefined;
   /** Called when the session has ended. */
   complete(): void;
 }
 
-/** The registration of an event stream in a feed, which ends with the session of the stream. */
+/** The registration of an event stream in a feed. It ends with the session of the stream. */
 class StreamPlace implements StreamFeedPlace, Registration, Unsubscribable {
   private closed = false;
 
@@ -29,7 +29,7 @@ class StreamPlace implements StreamFeedPlace, Registration, Unsubscribable {
     return 'an event stream';
   }
 
-  // Made when it is asked for, once: there may be 100,000 of them.
+  // Made on demand, once: there may be 100,000 of them.
   get onSessionClose(): () => void {
     return () => this.reader.complete();
   }
@@ -42,13 +42,13 @@ class StreamPlace implements StreamFeedPlace, Registration, Unsubscribable {
   }
 }
 
-/** What event streams of `@Sse()` read that send all messages of a channel. */
+/** The feeds for `@Sse()` streams that send all messages of a channel. */
 export class StreamFeeds {
   private readonly feeds = new Map<string, StreamFeed>();
 
   constructor(private readonly context: StreamFeedContext) {}
 
-  /** Sends a reader what the stream would give a subscriber. */
+  /** Sends a reader the messages that the stream would give a subscriber. */
   read(stream: ChannelStream<unknown>, reader: StreamReader): Unsubscribable {
     const { session } = stream;
     if (session.closed) {

@@ -3,16 +3,16 @@ import { noPlace } from '../core/limit-reached.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { Limits } from '../protocol/limits.js';
 
-/** What places are counted by. */
+/** The limits on places. */
 type PlaceLimits = Pick<
   Limits,
   'maxConnections' | 'maxConnectionsPerUser' | 'maxConnectionsPerAddress' | 'maxAnonymousConnections'
 >;
 
-/** Who a place is for: `null` is nobody, and `undefined` is not known yet. */
+/** The owner of a place: `null` is anonymous, `undefined` is not known yet. */
 export type PlaceOwner = AuthenticationInfo | null | undefined;
 
-/** The places for streams: of those that are open, and of those that are still being decided about. */
+/** The places for streams: open ones, and those that are not decided yet. */
 export class StreamPlaces {
   private readonly byUser = new Counts();
   private readonly byAddress = new Counts();
@@ -21,7 +21,7 @@ export class StreamPlaces {
 
   constructor(private readonly limits: PlaceLimits) {}
 
-  /** How many are taken. */
+  /** How many places are taken. */
   get size(): number {
     return this.taken;
   }
@@ -29,7 +29,7 @@ export class StreamPlaces {
   /**
    * Takes a place.
    *
-   * @param address - where the client is; `undefined` if that is not known, or says nothing
+   * @param address - the client's address; `undefined` if it is unknown or identifies nobody
    * @throws LimitReached if the server, this address or this owner has no place left
    */
   take(address: string | undefined, owner: PlaceOwner): StreamPlace {
@@ -49,7 +49,7 @@ export class StreamPlaces {
     return place;
   }
 
-  /** @returns the user that is counted @throws LimitReached if there is no more place for them @internal */
+  /** @returns the counted user @throws LimitReached if this user has no place left @internal */
   countOwner(auth: AuthenticationInfo | null): string | null {
     const { maxConnectionsPerUser, maxAnonymousConnections } = this.limits;
     if (auth === null) {
@@ -80,7 +80,7 @@ export class StreamPlaces {
 
 /** The place of one stream. */
 export class StreamPlace {
-  /** `null`: of nobody; `undefined`: not known yet. */
+  /** `null`: anonymous; `undefined`: not known yet. */
   private user: string | null | undefined = undefined;
   private isGivenBack = false;
 
@@ -91,16 +91,16 @@ export class StreamPlace {
   ) {}
 
   /**
-   * Says whose it is, once that is known.
+   * Sets the owner once it is known.
    *
-   * @throws LimitReached if there is no more place for them; it has to be given back all the same
+   * @throws LimitReached if the owner has no place left; the place must still be given back
    */
   identify(auth: AuthenticationInfo | null): void {
     if (this.isGivenBack || this.user !== undefined) return;
     this.user = this.places.countOwner(auth);
   }
 
-  /** Calls after the first change nothing. */
+  /** Gives the place back. Further calls have no effect. */
   giveBack(): void {
     if (this.isGivenBack) return;
     this.isGivenBack = true;

@@ -7,7 +7,7 @@ import type { Position } from '../protocol/position.js';
 import { Frame } from './frame.js';
 import { eventFrame, placedFrame, positionFrame, withId } from './message-frame.js';
 
-/** What frames go out by. */
+/** Sends the frames of a stream. */
 export interface ProgressOutput {
   send(frame: Frame): void;
   readonly keepsUp: boolean;
@@ -15,35 +15,35 @@ export interface ProgressOutput {
 }
 
 /**
- * How far an event stream is in the channel with history that operators make it of. An `id` says that everything up to it has been
- * sent, so it goes with the last event that comes of a message. Of several channels, or one several times, there is no place
- * that one `id` could name: such a stream has none.
+ * Tracks the position of an event stream that operators make of a channel with history. An `id` says that everything up to it has been
+ * sent, so it goes with the last event of a message. For several channels, or one subscribed several times, no single `id` can name the
+ * position: such a stream has no ids.
  */
 export class StreamProgress implements Following {
-  /** That of the first subscription to a channel with history: `Last-Event-ID` is of it. */
+  /** The channel of the first subscription with history: `Last-Event-ID` refers to it. */
   private channel: string | undefined = undefined;
   private subscriptions = 0;
   private isSeveral = false;
-  /** Up to where the stream has been sent everything, as far as that is known. */
+  /** The position up to which the stream has sent everything, as far as known. */
   private passed: Position | undefined = undefined;
-  /** What is passed on right now. */
+  /** The message that operators are processing right now. */
   private current: Delivery | undefined = undefined;
-  /** The last event that came of it until now. */
+  /** The latest event from that message. */
   private held: Frame | undefined = undefined;
 
-  /** @param resumesAfter - where the client says that it is */
+  /** @param resumesAfter - the position that the client sent */
   constructor(
     private readonly hub: Hub,
     private readonly output: ProgressOutput,
     readonly resumesAfter: Position | undefined,
   ) {}
 
-  /** See {@link Following.after}: until there is a message, since later subscriptions are for what comes from then on. */
+  /** See {@link Following.after}. Applies only until the first message, since later subscriptions are for new messages. */
   get after(): Position | undefined {
     return this.passed === undefined ? this.resumesAfter : undefined;
   }
 
-  /** A stream of a channel is subscribed to. @returns who is told of its messages */
+  /** The stream subscribes to a channel. @returns the follower of its messages */
   follow(channel: string): Following {
     this.channel ??= channel;
     if (this.subscriptions++ > 0 || channel !== this.channel) this.isSeveral = true;
@@ -82,7 +82,7 @@ export class StreamProgress implements Following {
   /**
    * Takes an event without an id.
    *
-   * @returns what is to be sent now; `undefined`: nothing yet
+   * @returns the frame to send now; `undefined`: none yet
    */
   hold(frame: Frame): Frame | undefined {
     if (this.current === undefined) return frame;
@@ -91,7 +91,7 @@ export class StreamProgress implements Following {
     return held;
   }
 
-  /** Sends what is held, since something else comes that has an id of its own, or the end. */
+  /** Sends the held event, because another one with its own id, or the end, follows. */
   release(): void {
     const { held } = this;
     this.held = undefined;
@@ -108,14 +108,14 @@ export class StreamProgress implements Following {
   private placed(frame: Frame, delivery: Delivery | undefined): Frame {
     const position = delivery?.position;
     if (delivery === undefined || position === undefined || this.isSeveral) return frame;
-    // Streams that send the message as it is share its frame.
+    // Streams that send the message unchanged share its frame.
     return frame === eventFrame(this.hub, delivery)
       ? placedFrame(this.hub, delivery)
       : withId(frame, placeId(position));
   }
 }
 
-/** A subscription to another channel. */
+/** A follower of another channel. */
 class Elsewhere implements Following {
   readonly after = undefined;
 

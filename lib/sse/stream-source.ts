@@ -6,28 +6,28 @@ import { ConfigurationError } from '../protocol/errors.js';
 import { isAbortError } from '../protocol/thrown.js';
 import type { StreamFeeds, StreamReader } from './stream-feeds.js';
 
-/** How many messages are taken from a source before others have their turn. */
+/** How many messages are taken from a source before others get a turn. */
 const READ_AT_ONCE = 64;
 
 /** What a handler of `@Sse()` may return, or a promise of it. */
 export type MessageStream<T = unknown> = Observable<T> | AsyncIterable<T>;
 
-/** Takes what a stream gives. */
+/** Receives the output of a stream. */
 export interface StreamObserver extends StreamReader {
   /** `Class.method` of the handler, for errors. */
   readonly handler: string;
-  /** @returns `false` where the reader does not keep up */
+  /** @returns `false` if the reader does not keep up */
   next(message: unknown): boolean;
   /** Resolves when the reader has caught up or gone. */
   drained(): Promise<void>;
   error(error: unknown): void;
   complete(): void;
-  /** Something of the stream failed while it ended, or afterwards. */
+  /** Receives failures of the stream during or after its end. */
   endFailed(error: unknown): void;
 }
 
 /**
- * @param handler - its name, for the error's text
+ * @param handler - its name, for the error text
  * @throws ConfigurationError for anything but an Observable or an AsyncIterable
  */
 export function checkStream(stream: unknown, handler: string): MessageStream {
@@ -37,18 +37,17 @@ export function checkStream(stream: unknown, handler: string): MessageStream {
   );
 }
 
-/** Whether a stream is read without subscribing to it. */
+/** Whether a stream can be read without subscribing to it. */
 export function isWhole(stream: MessageStream): stream is ChannelStream<unknown> | DirectStream<unknown> {
-  // Its own function for losses is called for a subscriber only.
+  // Its own `onGap` is called only for subscribers.
   return stream instanceof DirectStream || (stream instanceof ChannelStream && stream.onGap === undefined);
 }
 
 /**
- * Begins to read a stream. An Observable pushes; from an AsyncIterable no more is taken than the reader
- * can take.
+ * Begins to read a stream. An Observable pushes; an AsyncIterable is read only as fast as the reader takes messages.
  *
- * @returns ends it; the source is released at once, also while it is waiting for something
- * @throws ConfigurationError for an AsyncIterable that gives no iterator
+ * @returns a handle that ends it; the source is released at once, even while it waits for something
+ * @throws ConfigurationError for an AsyncIterable without a valid iterator
  */
 export function readStream(stream: MessageStream, observer: StreamObserver, feeds: StreamFeeds): Unsubscribable {
   if (isWhole(stream)) return stream instanceof DirectStream ? stream.read(observer) : feeds.read(stream, observer);
@@ -68,12 +67,12 @@ export function readStream(stream: MessageStream, observer: StreamObserver, feed
 }
 
 /**
- * Lets go of a stream that nobody will read.
+ * Releases a stream that nobody will read.
  *
- * @param failed - told of what that fails with
+ * @param failed - receives failures
  */
 export function discardStream(stream: unknown, failed: (error: unknown) => void): void {
-  // An Observable that nobody subscribes to holds nothing; an iterator may have been opened already.
+  // An Observable without subscribers holds nothing; an iterator may already be open.
   if (!isAsyncIterable(stream) || isObservable(stream)) return;
   try {
     void release(stream[Symbol.asyncIterator](), { endFailed: failed });
@@ -89,7 +88,7 @@ async function readIterator(
 ): Promise<void> {
   try {
     for (let taken = 1; ; taken++) {
-      // A source that never waits would leave no turn of the event loop to anybody else.
+      // A source that never waits would block the event loop.
       if (taken % READ_AT_ONCE === 0) await nextTurn();
       if (state.isStopped) return;
       const result: unknown = await iterator.next();
@@ -108,7 +107,7 @@ async function readIterator(
   }
 }
 
-/** @throws ConfigurationError for anything but an object with a function `next` */
+/** @throws ConfigurationError if the value is not an object with a function `next` */
 function iteratorOf(stream: AsyncIterable<unknown>, handler: string): AsyncIterator<unknown> {
   const iterator: unknown = stream[Symbol.asyncIterator]();
   if (isObject(iterator) && typeof (iterator as { next?: unknown }).next === 'function') {
@@ -119,7 +118,7 @@ function iteratorOf(stream: AsyncIterable<unknown>, handler: string): AsyncItera
   );
 }
 
-/** As `for await` does; without this, an iterator of numbers would be one of values that are not there, without end. */
+/** As in `for await`; without this check, an iterator of numbers would be endless and have no values. */
 function assertResult(result: unknown, handler: string): asserts result is IteratorResult<unknown> {
   if (isObject(result) || typeof result === 'function') return;
   throw new ConfigurationError(
@@ -135,7 +134,7 @@ function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Lets go of an iterator. One that waits for something, as a generator may, returns only after that: nobody waits for it. */
+/** Releases an iterator. A waiting iterator, such as a generator, returns only after its wait, so nobody awaits it. */
 async function release(iterator: AsyncIterator<unknown>, observer: Pick<StreamObserver, 'endFailed'>): Promise<void> {
   try {
     await iterator.return?.();
@@ -145,7 +144,7 @@ async function release(iterator: AsyncIterator<unknown>, observer: Pick<StreamOb
 }
 
 function reportEnd(error: unknown, observer: Pick<StreamObserver, 'endFailed'>): void {
-  // What a source waits for with the session's signal ends so, as it should.
+  // A source that waits with the session's signal ends with this error, as intended.
   if (!isAbortError(error)) observer.endFailed(error);
 }
 

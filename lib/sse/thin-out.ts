@@ -1,15 +1,15 @@
 import { Batch } from './batch.js';
 import { droppedFrame, type DropRule, type Frame } from './frame.js';
 
-// So that a reader who stays slow is not looked at again for each frame.
+// A slow reader need not be checked again for each frame.
 const ROOM_AFTERWARDS = 0.5;
 
 /**
- * Makes what waits for a slow reader small enough by what its channels allow: first of frames with the same key all but
- * the latest go, then the oldest of those that may be dropped, each channel's with a `messaging:gap` in their place.
+ * Reduces the waiting frames of a slow reader as far as their channels permit: first all but the latest of the frames with the same key,
+ * then the oldest droppable frames. A `messaging:gap` for each channel takes their place.
  *
- * @param maxBytes - how much may wait beside one frame, which may have any length
- * @returns `undefined` where that is not enough
+ * @param maxBytes - how much may wait besides one frame, which may have any length
+ * @returns `undefined` if that is not enough
  */
 export function thinOut(batch: Batch, maxBytes: number): Batch | undefined {
   const latest = latestOfEachKey(batch.frames);
@@ -18,7 +18,7 @@ export function thinOut(batch: Batch, maxBytes: number): Batch | undefined {
   return fits(thinned, maxBytes) ? thinned : undefined;
 }
 
-/** Whether no more waits than may: the longest frame is not counted, or no message could be longer than that. */
+/** Whether the waiting bytes are within the limit. The longest frame is not counted; otherwise no message could exceed the limit. */
 export function fits({ length, longest }: Batch, maxBytes: number): boolean {
   return length - longest <= maxBytes;
 }
@@ -45,7 +45,7 @@ function dropOldest(frames: readonly Frame[], maxBytes: number): readonly Frame[
   );
   let bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, -longestToStay);
   if (bytes <= maxBytes) return frames;
-  // The gap stands where the last one of its channel was: whoever has read up to its id has read all else before it.
+  // The gap takes the place of the last dropped frame of its channel: a client that has read up to its id has read everything before it.
   const dropped = new Map<string, number>();
   const kept = frames.map((frame, index) => {
     const { dropRule } = frame;
@@ -60,7 +60,7 @@ function dropOldest(frames: readonly Frame[], maxBytes: number): readonly Frame[
   });
 }
 
-/** A stream may have a channel by its name and by templates. */
+/** One stream may have a channel both by name and through templates. */
 function keyOf({ channel, template }: DropRule): string {
   return `${template ?? ''}\n${channel}`;
 }

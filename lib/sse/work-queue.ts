@@ -1,10 +1,10 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Reporter } from '../core/reporter.js';
 
-/** How much of a turn of the loop goes into clients that come. */
+/** How many milliseconds of a turn of the event loop go to new clients. */
 const BUDGET_MS = 8;
 
-/** In the context of whoever asks for it (AsyncLocalStorage), not of the one that happened to come first. */
+/** Runs in the context of its own caller (AsyncLocalStorage), not in that of the first one in the queue. */
 class Task extends AsyncResource {
   constructor(private readonly act: () => void) {
     super('nestjs-messaging:task');
@@ -16,8 +16,8 @@ class Task extends AsyncResource {
 }
 
 /**
- * What is done for clients that come, in order: some of it in each turn of the loop, so that everything else goes on though
- * thousands of them come at once.
+ * Work for new clients, in order, spread over turns of the event loop, so that everything else continues even if thousands of them come at
+ * once.
  */
 export class WorkQueue {
   private tasks: Task[] = [];
@@ -25,12 +25,12 @@ export class WorkQueue {
   private isScheduled = false;
   private turnEnd = 0;
 
-  /** Called when there is nothing more to do. */
+  /** Called when the queue is empty. */
   onEmpty: () => void = () => {};
 
   constructor(private readonly reporter: Reporter) {}
 
-  /** Does it in a later turn of the loop, when those before it have been done. */
+  /** Runs a task in a later turn of the event loop, after the earlier tasks. */
   add(task: () => void): void {
     this.tasks.push(new Task(task));
     if (this.isScheduled) return;
@@ -55,8 +55,8 @@ export class WorkQueue {
     this.onEmpty();
   };
 
-  // Node comes to its ticks when nothing is left to do for promises. What a task goes on with in those counts too: it is most of
-  // what a client costs.
+  // Node runs its ticks when no promise callbacks are left. The promise continuations of a task count too: they are most of a client's
+  // cost.
   private readonly afterPromises = (): void => process.nextTick(this.goOn);
 
   private readonly goOn = (): void => {
