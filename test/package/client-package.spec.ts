@@ -6,29 +6,31 @@ import { promisify } from 'node:util';
 import { PackedPair, REPOSITORY, run, tool } from '../support/packed-pair.js';
 
 const PEERS = ['@nestjs', 'rxjs', 'reflect-metadata', 'ioredis', 'class-transformer', 'class-validator'];
+const TYPES = ['@types/node', 'undici-types'];
 
 let pair: PackedPair;
+/** A project into which npm has installed both packages, with links to the rest. */
+let project: string;
 
 beforeAll(() => {
   pair = new PackedPair();
+  project = pair.install('server', [pair.server, pair.client], [...PEERS, ...TYPES]);
 }, 60_000);
 
 afterAll(() => pair[Symbol.dispose]());
 
 describe('npm', () => {
   it('installs the client and nothing else into the project of a page', () => {
-    const project = pair.install('page', [pair.client]);
+    const page = pair.install('page', [pair.client]);
 
-    expect(readdirSync(join(project, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual([
+    expect(readdirSync(join(page, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual([
       'nestjs-messaging-client',
     ]);
     const load = `console.log(Object.keys(await import('nestjs-messaging-client')).join())`;
-    expect(run(project, '--input-type=module', '-e', load)).toContain('MessagingClient,');
+    expect(run(page, '--input-type=module', '-e', load)).toContain('MessagingClient,');
   });
 
   it('installs one copy of the client for a server whose shared code needs it too', () => {
-    const project = pair.install('server', [pair.server, pair.client]);
-
     const copies = readdirSync(project, { recursive: true, encoding: 'utf8' }).filter((path) =>
       path.endsWith('nestjs-messaging-client'),
     );
@@ -68,12 +70,6 @@ main().catch((error) => { console.log(error); process.exit(1); });
 `;
 
 describe('A server and a page that share code which imports from the client alone', () => {
-  let project: string;
-
-  beforeAll(() => {
-    project = pair.createProject('shared', [pair.client, pair.server], PEERS);
-  });
-
   test.each([
     ['ES modules', 'mjs', (from: string) => `await import('${from}')`, 'export default'],
     ['CommonJS', 'cjs', (from: string) => `require('${from}')`, 'module.exports ='],
@@ -86,11 +82,10 @@ describe('A server and a page that share code which imports from the client alon
   });
 
   it('is told of two copies of the server that share one of the client', () => {
-    const twins = pair.createProject('twins', [pair.client, pair.server], PEERS);
-    const modules = join(twins, 'node_modules');
+    const modules = join(project, 'node_modules');
     cpSync(join(modules, 'nestjs-messaging'), join(modules, 'nestjs-messaging-twin'), { recursive: true });
     writeFileSync(
-      join(twins, 'main.mjs'),
+      join(project, 'twins.mjs'),
       `
 import 'reflect-metadata';
 import * as one from 'nestjs-messaging';
@@ -117,7 +112,7 @@ for (const [name, trial] of Object.entries(trials)) {
 process.exit(0);
 `,
     );
-    const [modulesError, proxyError, channel] = run(twins, 'main.mjs').trim().split('\n');
+    const [modulesError, proxyError, channel] = run(project, 'twins.mjs').trim().split('\n');
 
     const both = /nestjs-messaging-twin\/dist.*\) and nestjs-messaging \(.*nestjs-messaging\/dist.*\) are two copies/;
     expect(modulesError).toMatch(both);
@@ -128,33 +123,26 @@ process.exit(0);
 
 describe('The types, without skipLibCheck,', () => {
   interface Case {
-    readonly file: string;
+    readonly files: readonly string[];
     readonly options: Record<string, unknown>;
   }
 
   const PAGE = { lib: ['es2020', 'dom'], types: [] };
   const PAGE_WITH_NODE = { lib: ['es2022', 'dom'], types: ['node'] };
-  const NODE = { lib: ['es2022'], types: ['node'] };
+  const NODE = { lib: ['es2022'], types: ['node'], experimentalDecorators: true };
   const BUNDLER = { target: 'es2022', module: 'esnext', moduleResolution: 'bundler' };
   const NODE16 = { target: 'es2022', module: 'node16', moduleResolution: 'node16' };
   const NODE10 = { target: 'es2022', module: 'commonjs', moduleResolution: 'node10' };
 
-  /** In a project that has the client, the peers and the types of Node. */
-  const CLIENT_CASES: Case[] = [
-    { file: 'page.ts', options: { ...PAGE, ...BUNDLER } },
-    { file: 'page.ts', options: { ...PAGE_WITH_NODE, ...BUNDLER } },
-    { file: 'page.mts', options: { ...NODE, ...NODE16 } },
-    { file: 'page.cts', options: { ...NODE, ...NODE16 } },
-    { file: 'page.ts', options: { ...PAGE, ...NODE10 } },
+  const CASES: Case[] = [
+    { files: ['page.ts'], options: { ...PAGE, ...BUNDLER } },
+    { files: ['page.ts'], options: { ...PAGE, ...NODE10 } },
+    { files: ['page.mts', 'page.cts'], options: { ...PAGE_WITH_NODE, ...NODE16 } },
+    // It imports page.ts.
+    { files: ['server.ts'], options: { ...NODE, ...BUNDLER } },
+    { files: ['server.ts'], options: { ...NODE, ...NODE10 } },
   ];
-  const SERVER_CASES: Case[] = [
-    { file: 'server.ts', options: { ...NODE, ...BUNDLER, experimentalDecorators: true } },
-    { file: 'server.ts', options: { ...NODE, ...NODE10, experimentalDecorators: true } },
-  ];
-  let project: string;
-
   beforeAll(() => {
-    project = pair.createProject('types', [pair.client, pair.server], [...PEERS, '@types/node', 'undici-types']);
     const [, shared] = /```ts\n(\/\/ In a file that server and page share[^]*?)```/.exec(
       pair.client.text('README.md'),
     )!;
@@ -198,8 +186,8 @@ export async function post(messages: MessagingService, client: MessagingClient):
     ['5.9', 'typescript-5'],
     ['6', 'typescript'],
   ])('hold in TypeScript %s', async (version, compiler) => {
-    const cases = [...CLIENT_CASES, ...SERVER_CASES].map(({ file, options }) => ({
-      file,
+    const cases = CASES.map(({ files, options }) => ({
+      files,
       options:
         version === '6' && options['moduleResolution'] === 'node10'
           ? { ...options, ignoreDeprecations: '6.0' }
@@ -214,10 +202,10 @@ export async function post(messages: MessagingService, client: MessagingClient):
   });
 
   it('hold in TypeScript 7, which has no interface for programs yet', () => {
-    const cases = [...CLIENT_CASES, ...SERVER_CASES].filter(({ options }) => options['moduleResolution'] !== 'node10');
-    for (const [index, { file, options }] of cases.entries()) {
+    const cases = CASES.filter(({ options }) => options['moduleResolution'] !== 'node10');
+    for (const [index, { files, options }] of cases.entries()) {
       const strict = { noEmit: true, strict: true, skipLibCheck: false };
-      const tsconfig = { compilerOptions: { ...strict, ...options }, files: [file] };
+      const tsconfig = { compilerOptions: { ...strict, ...options }, files };
       writeFileSync(join(project, `tsconfig-${index}.json`), JSON.stringify(tsconfig));
 
       expect(complaints(() => run(project, tool('typescript-7/bin/tsc'), '-p', `tsconfig-${index}.json`))).toEqual([]);

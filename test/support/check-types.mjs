@@ -1,8 +1,8 @@
 // Compiles files with one version of TypeScript, in one process, since each start of a compiler takes a second.
 //
-//   node check-types.mjs <folder of a typescript package> '[{ "file": "a.ts", "options": { … } }, …]'
+//   node check-types.mjs <folder of a typescript package> '[{ "files": ["a.ts"], "options": { … } }, …]'
 //
-// Prints, as JSON, an array of the complaints about each: about the file, those beside it, and the declarations of nestjs-messaging.
+// Prints, as JSON, an array of the complaints about each: about the files, those beside them, and the declarations of nestjs-messaging.
 // Those of other packages are not checked.
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
@@ -28,10 +28,14 @@ function isOurs(file) {
   return file.startsWith(process.cwd()) && !/node_modules\/(?!nestjs-messaging)/.test(file);
 }
 
-function check({ file, options: json }) {
+function check({ files, options: json }) {
   const given = { noEmit: true, strict: true, skipLibCheck: false, ...json };
   const { options, errors } = ts.convertCompilerOptionsFromJson(given, process.cwd());
-  const program = ts.createProgram([resolve(file)], options, hostFor(options));
+  const program = ts.createProgram(
+    files.map((file) => resolve(file)),
+    options,
+    hostFor(options),
+  );
   const checked = program.getSourceFiles().filter(({ fileName }) => isOurs(fileName));
   return [
     ...errors,
