@@ -77,7 +77,9 @@ function runOne(combination, server, missing) {
   const [log, outcome] = ['log', 'json'].map((kind) => join(work, `${combination.name}.${kind}`));
   const flags = ['--expose-gc', '--experimental-vm-modules', '--disable-warning=ExperimentalWarning'];
   // Redis 6 lacks what a Cluster needs that shards channels.
-  const specs = combination.redis === 'redis-6' ? [...matrix.tests, '-t', '^(?!.*(sharded|shards))'] : matrix.tests;
+  const isOld = combination.redis === 'redis-6';
+  const specs = matrix.tests.filter((spec) => !isOld || !spec.includes('sharded'));
+  if (isOld) specs.push('-t', '^(?!.*sharded)');
   const output = openSync(log, 'w');
   const start = Date.now();
   rmSync(outcome, { force: true });

@@ -68,6 +68,8 @@ export const GROUPS = [
       ['Positions belong to channels', 'docs/decisions/positions-per-channel'],
       ['History is opt-in', 'docs/decisions/history-opt-in'],
       ['An @Sse() of our own', 'docs/decisions/own-sse'],
+      ['Sharded publish', 'docs/decisions/sharded-publish'],
+      ['A pair of packages', 'docs/decisions/pair-of-packages'],
       ['Dependencies', 'docs/dependencies'],
       ['Changelog', 'CHANGELOG'],
     ],

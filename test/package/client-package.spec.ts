@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it, test } from '@jest/globals';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, readdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { PackedPair, REPOSITORY, run, tool } from '../support/packed-pair.js';
 
@@ -223,3 +227,48 @@ function complaints(compile: () => string): string[] {
     return lines.filter((line) => /error TS\d+/.test(line) && !/^\S*node_modules\/(?!nestjs-messaging)/.test(line));
   }
 }
+
+describe('A release', () => {
+  it('publishes the client, then the server, and leaves out what the registry has already', async () => {
+    const published: string[] = [];
+    const bodies: { name: string; repository: unknown }[] = [];
+    const registry = createServer((request, response) => {
+      const name = request.url!.slice(1);
+      const answer = (status: number, body: object) => response.writeHead(status).end(JSON.stringify(body));
+      if (request.method !== 'PUT') {
+        if (!published.includes(name)) return void answer(404, { error: 'not_found' });
+        const { version } = pair.client.manifest;
+        return void answer(200, { name, 'dist-tags': { latest: version }, versions: { [version]: { name, version } } });
+      }
+      void json(request).then((body) => {
+        const { versions } = body as { versions: Record<string, { repository: unknown }> };
+        bodies.push({ name, repository: versions[pair.client.manifest.version]!.repository });
+        published.push(name);
+        answer(201, {});
+      });
+    });
+    await once(registry.listen(0, '127.0.0.1'), 'listening');
+    const { port } = registry.address() as AddressInfo;
+    const config = join(pair.folder, 'npmrc');
+    writeFileSync(config, `registry=http://127.0.0.1:${port}/\n//127.0.0.1:${port}/:_authToken=x\nprovenance=false\n`);
+    const env = {
+      ...process.env,
+      npm_config_userconfig: config,
+      npm_config_registry: `http://127.0.0.1:${port}/`,
+      GITHUB_SERVER_URL: 'https://host.example',
+      GITHUB_REPOSITORY: 'owner/name',
+    };
+    const publish = () => promisify(execFile)(process.execPath, ['.ci/publish.mjs'], { cwd: REPOSITORY, env });
+
+    published.push('nestjs-messaging-client');
+    expect((await publish()).stdout).toContain('is published already');
+    expect(bodies.map(({ name }) => name)).toEqual(['nestjs-messaging']);
+    published.length = bodies.length = 0;
+    await publish();
+
+    expect(published).toEqual(['nestjs-messaging-client', 'nestjs-messaging']);
+    const repository = { type: 'git', url: 'git+https://host.example/owner/name.git' };
+    expect(bodies.map((body) => body.repository)).toEqual([repository, repository]);
+    registry.close();
+  }, 60_000);
+});

@@ -55,7 +55,12 @@ describe('The commands that are named', () => {
 
   test.each([
     ...['README.md', 'CONTRIBUTING.md', '.changeset/README.md', '.github/pull_request_template.md'],
-    ...[...WORKFLOWS, ...filesIn('.github/ISSUE_TEMPLATE', '.yml'), ...filesIn('docs', '.md')],
+    ...[
+      ...WORKFLOWS,
+      ...filesIn('.github/ISSUE_TEMPLATE', '.yml'),
+      ...filesIn('docs', '.md'),
+      ...filesIn('docs/decisions', '.md'),
+    ],
   ])('in %s exist', (path) => {
     const text = read(path);
     const scripts = [...text.matchAll(/\bnpm run (?:--silent )?([\w:-]+)/g)].map(([, script]) => script!);
