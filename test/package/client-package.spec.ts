@@ -236,9 +236,11 @@ describe('A release', () => {
       const name = request.url!.slice(1);
       const answer = (status: number, body: object) => response.writeHead(status).end(JSON.stringify(body));
       if (request.method !== 'PUT') {
-        if (!published.includes(name)) return void answer(404, { error: 'not_found' });
         const { version } = pair.client.manifest;
-        return void answer(200, { name, 'dist-tags': { latest: version }, versions: { [version]: { name, version } } });
+        const found = { name, 'dist-tags': { latest: version }, versions: { [version]: { name, version } } };
+        if (published.includes(name)) answer(200, found);
+        else answer(404, { error: 'not_found' });
+        return;
       }
       void json(request).then((body) => {
         const { versions } = body as { versions: Record<string, { repository: unknown }> };
