@@ -53,6 +53,11 @@ export class GapIteration<T> extends Iteration<T> {
     this.#turns++;
   }
 
+  /** Whether none waits, and so many may. */
+  canTake(count: number): boolean {
+    return this.isWaiting && count <= this.maxBuffered;
+  }
+
   protected override count(): number {
     return this.buffered.length - this.#turns;
   }

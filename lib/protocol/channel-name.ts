@@ -41,7 +41,7 @@ export function checkSyntax(name: string): 'name' | 'template' {
   const names = parameterNames(name);
   const wrong = names.find((parameter) => !PARAMETER_NAME.test(parameter));
   if (wrong !== undefined) {
-    refuse(name, `: ":${wrong}" is no parameter; write ":" and a name, as in "rooms/:roomId"`);
+    refuse(name, `: ":${wrong}" is no parameter; write one as in "rooms/:roomId"`);
   }
   if (new Set(names).size !== names.length) refuse(name, ' names a parameter twice');
   return 'template';

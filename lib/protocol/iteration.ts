@@ -25,7 +25,7 @@ export const ITERATE_OPTIONS: Record<keyof IterateOptions, OptionCheck> = {
 
 /** Messages that come when they come, for a loop that takes them when it can. */
 export class Iteration<T> implements AsyncIterator<T, undefined> {
-  readonly #maxBuffered: number;
+  protected readonly maxBuffered: number;
   readonly #overflow: IterateOptions['overflow'];
   readonly #channel: string;
   readonly #leave: () => void;
@@ -40,7 +40,7 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
    * @param leave - called when no more messages are wanted
    */
   constructor({ maxBuffered = 1_000, overflow = 'error' }: IterateOptions = {}, channel: string, leave: () => void) {
-    this.#maxBuffered = maxBuffered;
+    this.maxBuffered = maxBuffered;
     this.#overflow = overflow;
     this.#channel = channel;
     this.#leave = leave;
@@ -68,9 +68,9 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
 
   /** Takes a message. */
   take(message: T): void {
-    if (!this.isWaiting && this.count() >= this.#maxBuffered) {
+    if (!this.isWaiting && this.count() >= this.maxBuffered) {
       if (this.#overflow === 'error') {
-        const text = `more than maxBuffered (${this.#maxBuffered}) messages wait to be read by an iteration`;
+        const text = `more than maxBuffered (${this.maxBuffered}) messages wait to be read by an iteration`;
         this.finish(new LimitExceededError(`Channel ${quote(this.#channel)}: ${text}`));
         return this.#leave();
       }
@@ -84,11 +84,6 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
     const next = this.#waiting.shift();
     if (next) next({ value: message, done: false });
     else this.buffered.push(message);
-  }
-
-  /** Whether none waits, and so many may. */
-  canTake(count: number): boolean {
-    return this.isWaiting && count <= this.#maxBuffered;
   }
 
   /** No more messages come; the loop ends after those that wait, with the error where there is one. */

@@ -24,9 +24,7 @@ export class KnownTypes {
     const known = this.classes.get(name);
     if (known === type) return false;
     if (known && !this.#replaces(known, type)) {
-      throw new ConfigurationError(
-        `Two message classes are called "${name}"; give one another: @Serializable({ name })`,
-      );
+      throw new ConfigurationError(`Two message classes are called "${name}"; rename one with @Serializable({ name })`);
     }
     this.classes.set(name, type);
     return true;
@@ -45,7 +43,7 @@ export class KnownTypes {
     const latest = declared.at(-1);
     if (declared.some((type) => type !== latest && !this.#replaces(type, latest!))) {
       throw new ConfigurationError(
-        `${declared.length} classes are called "${name}"; give them other names, @Serializable({ name }), or register the one that is meant`,
+        `${declared.length} classes are called "${name}"; rename one with @Serializable({ name }), or register the right one`,
       );
     }
     return latest;

@@ -92,9 +92,7 @@ export function nameOfSource(source: object, type: Class): { readonly name: stri
 /** The key is read each time: it may change, as that of an instance which is saved later does. A class has none. */
 function readSource(source: object, type: Class): { readonly type: string; readonly key?: string } {
   if (typeof type !== 'function') {
-    throw new ConfigurationError(
-      `messagesFrom: the second argument is the class of the messages, not ${describe(type)}`,
-    );
+    throw new ConfigurationError(`After a source, pass the class of its messages, not ${describe(type)}`);
   }
   return typeof source === 'function' ? { type: keyedInfo(source).name } : toSourceRef(source);
 }
