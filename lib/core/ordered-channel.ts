@@ -30,6 +30,10 @@ export class OrderedChannel {
   private last: Position | undefined = undefined;
   /** The payload delivered at that position. */
   private lastPayload: string | undefined = undefined;
+  /** The offset up to which every delivered message is known to be in the store. Anybody may have published later ones. */
+  private sureTo = 0;
+  /** The first offset at which another message came than the delivered one. */
+  private suspected: number | undefined = undefined;
   /** Whether nothing was delivered or reported yet, so that {@link last} comes from the store. */
   private isSilent = true;
   private lastAt = performance.now();
@@ -68,6 +72,7 @@ export class OrderedChannel {
    * @returns the starting position
    */
   beginAt(position: Position): Position {
+    if (this.last === undefined) this.sureTo = position.offset;
     return (this.last ??= position);
   }
 
@@ -98,11 +103,13 @@ export class OrderedChannel {
     const { last } = this;
     // The first message heard sets the start: earlier ones were not promised. It may have been under way when the store was asked.
     if (last === undefined || isNext(last, position) || (this.isSilent && isBehind(last, position))) {
+      if (this.isSilent) this.sureTo = 0;
       if (!this.deliver(payload, position) && last !== undefined) this.doubt(payload, position);
       return;
     }
     if (isBehind(last, position)) {
-      if (position.offset === last.offset && this.lastPayload !== undefined) this.compareLast(payload);
+      this.suspect(payload, position);
+      if (this.suspected !== undefined) this.readSoon();
       return;
     }
     this.wait(payload, position);
@@ -160,13 +167,24 @@ export class OrderedChannel {
     return false;
   }
 
-  /** Two messages claim one position, so anybody may have published one of them. The message in the history is delivered, once. */
-  private compareLast(payload: string): void {
-    const { last, lastPayload } = this;
-    if (payload === lastPayload) return;
-    const { epoch, offset } = last!;
-    this.last = { epoch, offset: offset - 1 };
-    this.doubt(lastPayload!, last!);
+  /** Two messages claim one position, so anybody may have published one of them. The history shows which. */
+  private suspect(payload: string, { offset }: Position): void {
+    if (offset <= this.sureTo || (offset === this.last!.offset && payload === this.lastPayload)) return;
+    this.suspected = Math.min(offset, this.suspected ?? offset);
+  }
+
+  /**
+   * Checks whether the history has the message that was delivered last. If not, all since the suspected offset may be forged, and the real
+   * ones were dropped as known: the channel goes on from there, after a gap.
+   */
+  private async verify(suspected: number): Promise<void> {
+    const { epoch, offset } = this.last!;
+    const { entries } = await this.store.read(this.name, { epoch, offset: offset - 1 }, { ...PAGE, maxEntries: 1 });
+    const [entry] = entries;
+    this.suspected = undefined;
+    if (this.isClosed) return;
+    if (entry?.offset === offset && entry.payload === this.lastPayload) this.sureTo = offset;
+    else this.tellGap('epoch', { epoch, offset: suspected - 1 });
   }
 
   /** Reads the message that the history has at this position; it may be the same one. Later messages wait. */
@@ -200,18 +218,20 @@ export class OrderedChannel {
     for (;;) {
       this.isStale = false;
       const asked = this.waiting.length;
-      const { last, doubted } = this;
+      const { last, doubted, suspected } = this;
       const isWhole = await this.readPage();
       if (isWhole === undefined) return;
-      if (doubted !== undefined || (asked > 0 && isBehind(last!, this.last!))) this.doubtedAt = performance.now();
+      if (doubted !== undefined || suspected !== undefined || (asked > 0 && isBehind(last!, this.last!)))
+        this.doubtedAt = performance.now();
       if (!isWhole) continue;
       if (this.isStale) {
         // The read includes these messages, so there is room for new ones.
         this.waiting.splice(0, asked);
         continue;
       }
-      if (this.deliverWaiting(asked)) break;
-      if (this.doubted !== undefined) return this.readSoon();
+      const isDone = this.deliverWaiting(asked);
+      if (this.doubted !== undefined || this.suspected !== undefined) return this.readSoon();
+      if (isDone) break;
     }
     this.setReading(false);
   }
@@ -220,6 +240,7 @@ export class OrderedChannel {
   private async readPage(): Promise<boolean | undefined> {
     let page: HistoryRead;
     try {
+      if (this.suspected !== undefined) await this.verify(this.suspected);
       page = await this.store.read(this.name, this.last!, PAGE);
     } catch {
       // The link is down, as the status shows. The store has reported any other failure.
@@ -229,20 +250,23 @@ export class OrderedChannel {
     if (this.isClosed) return undefined;
     const { gap, entries, next } = page;
     const { epoch } = next;
-    if (gap !== undefined) {
-      const from = { epoch, offset: next.offset - entries.length };
-      this.last = from;
-      this.isSilent = false;
-      this.guard(() => this.output.gap(this.subscription, this.name, gap, from));
-    }
+    if (gap !== undefined) this.tellGap(gap, { epoch, offset: next.offset - entries.length });
     for (const { offset, payload } of entries) {
       const wasReported = this.doubted?.position.offset === offset && this.doubted.payload === payload;
       if (!wasReported) this.deliverRead(payload, { epoch, offset });
     }
     this.doubted = undefined;
     this.last = next;
+    this.sureTo = next.offset;
     this.lastPayload = entries.at(-1)?.payload;
     return isLastPage(page);
+  }
+
+  /** @param from - where the channel goes on */
+  private tellGap(failure: ReadFailure, from: Position): void {
+    this.last = from;
+    this.isSilent = false;
+    this.guard(() => this.output.gap(this.subscription, this.name, failure, from));
   }
 
   /** @returns whether it is a valid message */
@@ -269,7 +293,11 @@ export class OrderedChannel {
     const { waiting } = this;
     this.waiting = [];
     for (const [index, { payload, position }] of waiting.entries()) {
-      if (this.isClosed || isBehind(this.last!, position)) continue;
+      if (this.isClosed) continue;
+      if (isBehind(this.last!, position)) {
+        this.suspect(payload, position);
+        continue;
+      }
       if (!isNext(this.last!, position)) {
         if (index < asked) continue;
         this.waiting = [...waiting.slice(index), ...this.waiting].slice(0, MAX_WAITING);

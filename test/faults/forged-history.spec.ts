@@ -1,14 +1,19 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Controller } from '@nestjs/common';
+import { Messages, MessagingModule, SessionMessages, Sse } from 'nestjs-messaging';
+import { MessagingClient } from 'nestjs-messaging/client';
 import { Hub } from '../../lib/core/hub.js';
 import { defineChannel } from '../../lib/protocol/channel.js';
 import type { Position } from '../../lib/protocol/position.js';
+import { startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { RecordingReporter } from '../support/recording-reporter.js';
 import { RedisNodes } from '../support/redis-nodes.js';
 import type { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
 
 const BOUNDS = { maxMessages: 1_000, ttlMs: 60_000 };
-const Forged = defineChannel<number>('forged', undefined, { history: BOUNDS });
+const Forged = defineChannel<number>('forged', undefined, { history: BOUNDS, clients: true });
 
 let nodes: RedisNodes;
 beforeEach(() => {
@@ -93,8 +98,71 @@ test('A message that a neighbour publishes in the place of the next one hides no
   await probe.redis.publish(`messaging:|${Forged.name}`, lie(-1));
   expect(await told.take(1)).toEqual(['2 -1']);
   expect(await hub.post(Forged, 2)).toBe(true);
-  expect(await told.take(1)).toEqual(['2 2']);
+  expect(await told.take(2)).toEqual(['gap epoch', '2 2']);
   await probe.redis.publish(`messaging:|${Forged.name}`, lie(-2));
   expect(await hub.post(Forged, 3)).toBe(true);
   expect(await told.take(1)).toEqual(['3 3']);
 });
+
+@Controller()
+class Streams {
+  @Sse('stream')
+  stream(@Messages() messages: SessionMessages) {
+    return messages.createStream(Forged);
+  }
+}
+
+/** What clients of a server hear, by each way, of what is posted and forged. */
+async function clientsOf(server: RedisServer) {
+  const redis = { url: server.url, publishTimeoutMs: 5_000 };
+  const started = await startApp({
+    imports: [MessagingModule.forRoot({ redis, gateway: true })],
+    controllers: [Streams],
+  });
+  nodes.use(started);
+  const client = new MessagingClient({ url: `${started.url}/messages` });
+  nodes.use({ [Symbol.asyncDispose]: async () => client.close() });
+  const told = { client: new Queue<string>(), native: new Queue<string>(), sse: new Queue<string>() };
+  client.onGap(({ reason }) => told.client.push(`gap ${reason}`));
+  await client.subscribe(Forged, (message) => told.client.push(String(message)));
+  const paths = { native: `/messages?channel=${Forged.name}`, sse: '/stream' };
+  for (const [name, path] of Object.entries(paths) as ['native' | 'sse', string][]) {
+    const reader = await SseClient.connect(`${started.url}${path}`);
+    nodes.use(reader);
+    void (async () => {
+      for (;;) {
+        const { event, data } = await reader.events.next();
+        if (event === 'messaging:gap') told[name].push(`gap ${(JSON.parse(data) as { reason: string }).reason}`);
+        if (event === 'message') told[name].push(data);
+      }
+    })();
+  }
+  return { hub: started.app.get(Hub), told: Object.values(told) };
+}
+
+test.each([1, 3])(
+  '%i messages in a row that a neighbour publishes in the places of the next ones are a gap for clients, who get the real ones',
+  async (count) => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const { hub, told } = await clientsOf(server);
+    const readers = [...told, (await listener(server)).told];
+    const ofEach = async (how: string, texts: readonly string[]) => {
+      for (const [index, queue] of readers.entries()) {
+        const heard = (await queue.take(texts.length)).map((text) => text.replace(/^\d+ /, ''));
+        expect([how, index, heard]).toEqual([how, index, texts]);
+      }
+    };
+    expect(await hub.post(Forged, 1)).toBe(true);
+    await ofEach('before', ['1']);
+    const position = await hub.positionOf(Forged.name);
+    const head = forged(position, count).split('\n')[1];
+    const lies = Array.from({ length: count }, (_, index) => -1 - index);
+    const lines = lies.map((lie) => `\n{"pattern":"forged","data":${lie}}`);
+    await probe.redis.publish(`messaging:|${Forged.name}`, `\n${head}${lines.join('')}`);
+    await ofEach('forged', lies.map(String));
+    for (let message = 2; message <= 5; message++) expect(await hub.post(Forged, message)).toBe(true);
+    await ofEach('real', ['gap epoch', '2', '3', '4', '5']);
+  },
+  30_000,
+);
