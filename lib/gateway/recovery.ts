@@ -50,8 +50,7 @@ export class Recovery {
 
   /**
    * How a client enters feeds, whose subscriptions have been registered if the broker is there. Never rejects: messages that cannot be
-   * found
-   * are reported as a gap.
+   * found are reported as a gap.
    *
    * @param from - its previous connection
    */

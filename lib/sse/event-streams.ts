@@ -59,8 +59,7 @@ export class EventStreams implements StreamContext {
 
   /**
    * Runs the work for a request for a stream, which ends in {@link serve}, or for a change. If the application shuts down first, the
-   * request is
-   * cut off without an answer: a browser treats an error status as final, but tries again elsewhere after a lost connection.
+   * request is cut off without an answer: a browser treats an error status as final, but tries again elsewhere after a lost connection.
    */
   async answer(response: RawResponse, work: () => Promise<void>): Promise<void> {
     if (this.isDraining) return destroyResponse(response);
@@ -107,8 +106,7 @@ export class EventStreams implements StreamContext {
 
   /**
    * Ends all streams. Each browser is told to come back at its own time, within the {@link returnWindow}. Resolves when the network has
-   * taken
-   * the ends; readers that do not take them are cut off.
+   * taken the ends; readers that do not take them are cut off.
    *
    * @param backWithinMs - the time by which all clients have to be back
    */

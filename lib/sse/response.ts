@@ -7,8 +7,7 @@ import type { Writable } from 'node:stream';
 export type RawResponse = ServerResponse;
 
 // `no-transform` keeps compressing middleware and proxies from holding events back; `x-accel-buffering` does the same for nginx. A stream
-// is
-// for one client: a cache that answers several requests with one response would give it to others.
+// is for one client: a cache that answers several requests with one response would give it to others.
 const NO_TRANSFORM = 'no-transform';
 const HEADERS = {
   'content-type': 'text/event-stream',
@@ -28,8 +27,7 @@ export function headersOf(
   const headers: Record<string, string> = { ...HEADERS };
   if (cacheControl !== undefined) headers['cache-control'] = withNoTransform(cacheControl);
   // Explicit, since Node would otherwise add how long it keeps the connection after the stream. Clients of Node (undici) keep idle
-  // connections
-  // for that time, and a closing server waits for them.
+  // connections for that time, and a closing server waits for them.
   if (!isHttp2(response) && response.shouldKeepAlive) headers['connection'] = 'keep-alive';
   return headers;
 }

@@ -4,20 +4,20 @@ export interface BackoffOptions {
   readonly firstMs: number;
   /** The longest of all. */
   readonly longestMs: number;
-  /** Which part of a wait is left to chance: 1 is full jitter, from no wait at all to the longest. */
+  /** The random share of a wait: 1 is full jitter, from no wait at all to the longest. */
   readonly spread: number;
 }
 
 /**
- * Waits between attempts: doubled each time and drawn at random, so that those who lost a server together do not come
- * back to it together (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+ * Waits between attempts. Each doubles the previous one and is drawn at random, so that clients that lost a server together do not
+ * return together (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
  */
 export class Backoff {
   readonly #options: BackoffOptions;
   readonly #random: () => number;
   #failures = 0;
 
-  /** @param random - gives numbers from 0 up to, but not including, 1 */
+  /** @param random - returns numbers from 0 up to, but not including, 1 */
   constructor(options: BackoffOptions, random: () => number = Math.random) {
     this.#options = options;
     this.#random = random;
@@ -30,7 +30,7 @@ export class Backoff {
     return longest * (1 - spread + spread * this.#random());
   }
 
-  /** An attempt has succeeded; the next wait is the shortest again. */
+  /** An attempt has succeeded: the next wait is the shortest again. */
   reset(): void {
     this.#failures = 0;
   }

@@ -3,31 +3,31 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Deferred } from '../core/deferred.js';
 import { inTime } from '../core/in-time.js';
 
-/** Takes a mark to one member of a Cluster. */
+/** Sends a mark to one member of a Cluster. */
 export type MarkRoute = (key: string, mark: string) => Promise<unknown>;
 
-/** How long it waits for a member that does not answer or does not pass on. */
+/** How long to wait for a member that does not answer or forward. */
 const PATIENCE_MS = 1_500;
-/** Then ioredis no longer knows a member whose connection has ended. */
+/** After this time ioredis has removed a member whose connection has ended. */
 const RETRY_MS = 50;
 
 /**
- * Waits until all has come that the members of a Cluster had taken before. Each of them passes on in order what it takes; what
- * another one takes may overtake it. So a mark goes through every member, replicas too, since one may have been a master a
- * moment ago. A member that cannot be connected to counts as gone.
+ * Waits until everything has arrived that the members of a Cluster accepted before. Each member forwards its posts in order, but posts
+ * of another member may overtake them. So a mark goes through every member, including replicas, since one may have been a master a
+ * moment ago. A member without a connection counts as gone.
  */
 export class ClusterBarrier {
   private readonly awaited = new Map<string, Deferred<boolean>>();
   private losses = 0;
 
-  /** @param key - what this node's subscription is registered for just now, and nobody else's */
+  /** @param key - the Redis channel of this node's own subscription at that moment */
   constructor(private readonly key: () => string) {}
 
   /**
    * Never rejects.
    *
-   * @param routes - to all members, as they are known just now
-   * @returns `false` if a member has not passed its mark on in time
+   * @param routes - to all members known at that moment
+   * @returns `false` if a member has not forwarded its mark in time
    */
   async pass(routes: () => readonly MarkRoute[]): Promise<boolean> {
     const { losses } = this;
@@ -42,12 +42,12 @@ export class ClusterBarrier {
     }
   }
 
-  /** A mark has come. */
+  /** A mark has arrived. */
   heard(mark: string): void {
     this.awaited.get(mark)?.resolve(true);
   }
 
-  /** The subscription is lost: no mark comes that is on its way. */
+  /** The subscription is lost, so marks under way will not arrive. */
   abandon(): void {
     this.losses++;
     for (const { resolve } of this.awaited.values()) resolve(false);

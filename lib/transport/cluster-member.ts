@@ -1,34 +1,34 @@
 import { membersOf, type RedisClient } from './redis-client.js';
 
-/** After so many beats without an answer a member is taken for gone: there are others. */
+/** After this many beats without an answer, a member counts as gone: there are others. */
 const SILENT_BEATS = 1;
 
 /**
- * The member of a Cluster that posts go through. Any would pass them on to all others, but not in order, so it is one at a
- * time: the same as long as it answers, another one as soon as it does not.
+ * The Cluster member that posts go through. Any member would forward them to all others, but not in order between members. So posts use
+ * one member as long as it answers, then another one.
  */
 export class ClusterMember {
   private chosen: RedisClient | undefined = undefined;
   private unansweredBeats = 0;
-  // Members that were left, in that order: tried again after all others.
+  // Members that were left, in that order: they are tried again after all others.
   private readonly left = new Map<string, number>();
   private departures = 0;
 
   /**
    * @param cluster - an ioredis `Cluster`
-   * @param lost - told when posts go through another member from now on, and what was unanswered will not be
+   * @param lost - called when another member is used from now on; unanswered posts will not be answered
    */
   constructor(
     private readonly cluster: RedisClient,
     private readonly lost: () => void,
   ) {}
 
-  /** `undefined`: none is known. */
+  /** `undefined`: no member is known. */
   get current(): RedisClient | undefined {
     return this.chosen ?? this.choose();
   }
 
-  /** Looks whether the member answers, and leaves it if not. To be called at intervals. */
+  /** Checks whether the member answers, and leaves it if not. Call it at intervals. */
   beat(): void {
     const { current } = this;
     if (current === undefined) return;
@@ -40,7 +40,7 @@ export class ClusterMember {
     current.ping().then(answered, () => undefined);
   }
 
-  /** Goes on with another member; ioredis connects to this one again when it next reads the table of slots. */
+  /** Switches to another member. ioredis reconnects to this one when it next reads the table of slots. */
   leave(): void {
     const { chosen } = this;
     if (chosen === undefined) return;
@@ -49,7 +49,7 @@ export class ClusterMember {
     this.lost();
   }
 
-  /** Forgets the member without telling anybody. */
+  /** Forgets the member without notice. */
   close(): void {
     this.chosen?.off('close', this.onClose);
     this.chosen = undefined;

@@ -11,44 +11,44 @@ import { MemoryHistories } from '../core/memory-histories.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
 
-/** Something that a broker connects; a `MemoryTransport`. */
+/** A node that a broker connects; a `MemoryTransport`. */
 export interface MemoryNode {
   /** The broker can be reached, and knows none of the node's interests. */
   connected(): void;
   /** The broker cannot be reached, and has forgotten the node's interests. */
   disconnected(): void;
-  /** Takes what was published. */
+  /** Takes a published payload. */
   deliver(channel: string, payload: string, position?: Position): void;
   /** Whether an interest in exactly this name is registered. */
   hears(name: string): boolean;
 }
 
-/** One thing that the broker is asked to do. */
+/** One request to the broker. */
 interface Request {
   readonly node: MemoryNode;
   readonly run: () => void;
-  /** Called instead if the broker is cut off before. */
+  /** Called instead if the broker is cut off first. */
   readonly refuse: (() => void) | undefined;
 }
 
 /**
- * Joins the {@link MemoryTransport}s of one process. Does what it is asked in the order of asking and in a
- * later turn of the event loop, as a broker at the other end of a network would.
+ * Joins the {@link MemoryTransport}s of one process. It handles requests in order and in a later turn of the event loop, like a broker
+ * at the other end of a network.
  */
 export class MemoryBroker {
   private readonly nodes = new Set<MemoryNode>();
-  // Those that cannot reach the broker.
+  // Nodes that cannot reach the broker.
   private readonly away = new Set<MemoryNode>();
   private requests: Request[] = [];
   private scheduled: NodeJS.Immediate | undefined = undefined;
   private isCut = false;
-  /** Of all channels that keep one. They outlive a cut. */
+  /** The histories of all channels. They survive a cut. */
   private readonly histories = new MemoryHistories();
 
   /**
-   * Loses nodes and their interests, and what they have published and it has not accepted yet.
+   * Disconnects nodes. The broker forgets their interests and their posts that it has not accepted yet.
    *
-   * @param only - the only node to lose; absent: all, and those that join meanwhile
+   * @param only - the only node to disconnect; absent: all, including those that join meanwhile
    */
   cut(only?: MemoryNode): void {
     if (only === undefined) this.isCut = true;
@@ -61,9 +61,9 @@ export class MemoryBroker {
   }
 
   /**
-   * Is back: the nodes that were lost register their interests again, in a later turn.
+   * Reconnects nodes. They register their interests again, in a later turn.
    *
-   * @param only - the only node that it is back for; absent: all
+   * @param only - the only node to reconnect; absent: all
    */
   heal(only?: MemoryNode): void {
     if (only === undefined) this.isCut = false;
@@ -74,7 +74,7 @@ export class MemoryBroker {
     }
   }
 
-  /** Takes in a node. @internal */
+  /** Adds a node. @internal */
   join(node: MemoryNode): void {
     this.nodes.add(node);
     if (this.isCut) {
@@ -89,7 +89,7 @@ export class MemoryBroker {
     this.away.delete(node);
   }
 
-  /** Whether it has not lost a node. @internal */
+  /** Whether a node is connected. @internal */
   reaches(node: MemoryNode): boolean {
     return !this.away.has(node);
   }
@@ -106,7 +106,7 @@ export class MemoryBroker {
     });
   }
 
-  /** See `HistoryStore.append`. What the broker is cut off from may have been asked for, but is not there. @internal */
+  /** See `HistoryStore.append`. An append that is cut off has the outcome `unknown`, and is not made. @internal */
   append(from: MemoryNode, channel: string, post: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {
     const unknown: AppendOutcome = { kind: 'unknown' };
     if (this.away.has(from)) return Promise.resolve(unknown);
@@ -136,7 +136,7 @@ export class MemoryBroker {
     return this.ask(from, () => this.histories.changes(since));
   }
 
-  /** Forgets all histories, as a broker that was started anew without its data. */
+  /** Forgets all histories, like a broker that was restarted without its data. */
   wipe(): void {
     this.histories.clear();
   }
@@ -161,25 +161,25 @@ export class MemoryBroker {
     });
   }
 
-  /** Does something after all that was asked before. @internal */
+  /** Runs something after all earlier requests. @internal */
   request(node: MemoryNode, run: () => void, refuse?: () => void): void {
     this.requests.push({ node, run, refuse });
     this.scheduled ??= setImmediate(this.work);
   }
 
-  /** Resolves when all that was asked before has been done or is lost. @internal */
+  /** Resolves when all earlier requests have been handled or are lost. @internal */
   turn(): Promise<void> {
     return new Promise((resolve) => void setImmediate(resolve));
   }
 
   private readonly work = (): void => {
     this.scheduled = undefined;
-    // What these requests lead to is left for the next turn.
+    // Requests that result from these wait for the next turn.
     let count = this.requests.length;
     try {
       while (count-- > 0) this.requests.shift()?.run();
     } finally {
-      // Also where a receiver has thrown: the payloads of others are not lost with it.
+      // Runs even if a receiver has thrown: the payloads of others are not lost with it.
       if (this.requests.length > 0) this.scheduled ??= setImmediate(this.work);
     }
   };

@@ -10,7 +10,7 @@ import type { MemoryBroker, MemoryNode } from './memory-broker.js';
 interface Interest {
   readonly segments: readonly string[] | undefined;
   isRegistered: boolean;
-  /** Whether it was registered, and what was published since may be missing. */
+  /** Whether it was registered, and later payloads may be missing. */
   hasLost: boolean;
   ready: Deferred | undefined;
 }
@@ -32,9 +32,9 @@ export class MemoryTransport implements Transport, MemoryNode {
   };
   private readonly changes = new ReplaySubject<TransportStatus>(1);
   private readonly interests = new Map<string, Interest>();
-  /** Posts that wait for the broker, or for what goes before them. */
+  /** Posts that wait for the broker, or for work that must come first. */
   private readonly held: (() => void)[] = [];
-  /** While posts wait for what goes before them: another one each time that the broker is reached. */
+  /** Set while posts wait for work that must come first; replaced each time the broker is reached. */
   private opening: object | undefined = undefined;
   private receiver: TransportReceiver | undefined = undefined;
   private events: TransportEvents = {};
@@ -93,7 +93,7 @@ export class MemoryTransport implements Transport, MemoryNode {
     this.release();
   }
 
-  /** For the broker: it can be reached. */
+  /** For the broker: it is reachable. */
   connected(): void {
     if (this.isClosed || this.current.state === 'ready') return;
     this.register();
@@ -101,7 +101,7 @@ export class MemoryTransport implements Transport, MemoryNode {
     this.become({ state: 'ready' });
   }
 
-  /** For the broker: it cannot be reached, and has forgotten the interests. */
+  /** For the broker: it is unreachable, and has forgotten the interests. */
   disconnected(): void {
     if (this.isClosed) return;
     for (const interest of this.interests.values()) {
@@ -115,9 +115,9 @@ export class MemoryTransport implements Transport, MemoryNode {
     this.become({ state: 'waiting', error: new TransportUnavailableError('The memory broker is cut off') });
   }
 
-  /** For the broker: takes what was published, once for each interest. */
+  /** For the broker: takes a published payload, once for each interest. */
   deliver(channel: string, payload: string, position?: Position): void {
-    // What a receiver drops or adds meanwhile changes nothing for this payload.
+    // Changes that a receiver makes meanwhile do not affect this payload.
     for (const [name, { segments, isRegistered }] of [...this.interests]) {
       if (!isRegistered) continue;
       const isMatch = segments ? matchTemplate(segments, channel.split('/')) !== undefined : name === channel;

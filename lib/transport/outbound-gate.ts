@@ -1,18 +1,18 @@
 import type { BeforePosts } from '../core/transport.js';
 
 /**
- * Stands between posts and the links to Redis. Whenever a link for posts has come up, it is shut until that has been done which goes
- * before posts: those that have waited and those that are made meanwhile wait, except those to one history.
+ * Stands between posts and the links to Redis. When a link for posts comes up, the gate shuts until the work that must come before posts is
+ * done. All posts wait meanwhile, except those to one history.
  */
 export class OutboundGate {
   private before: BeforePosts | undefined = undefined;
-  /** So many links have come up for which it is not done yet. */
+  /** How many new links have that work still to do. */
   private pending = 0;
 
-  /** @param opened - told when it opens */
+  /** @param opened - called when it opens */
   constructor(private readonly opened: () => void) {}
 
-  /** Gives it what goes before posts; once. */
+  /** Sets the work that comes before posts. Call it once. */
   attach(before: BeforePosts | undefined): void {
     this.before = before;
   }
@@ -21,15 +21,15 @@ export class OutboundGate {
     return this.pending === 0;
   }
 
-  /** Whether posts to a history pass. */
+  /** Whether posts to a history may pass. */
   lets(channel: string): boolean {
     return this.isOpen || channel === this.before!.except;
   }
 
   /**
-   * Shuts it for a link that has come up.
+   * Shuts for a link that has come up.
    *
-   * @returns resolves when posts may go out by this link; `undefined`: they may at once
+   * @returns resolves when posts may use this link; `undefined`: they may use it at once
    */
   shut(): Promise<void> | undefined {
     const { before } = this;

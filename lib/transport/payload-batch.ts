@@ -7,38 +7,38 @@ import { readObject, readWholeNumber } from '../protocol/wire-reader.js';
 /** Stands before each payload of a batch. JSON.stringify writes none. */
 export const LINE_BREAK = '\n';
 
-/** What is gathered for a batch goes out once it has so many bytes, so that no PUBLISH holds Redis up. */
+/** A batch is sent once it has this many bytes, so that no PUBLISH blocks Redis for long. */
 export const MAX_BATCH_BYTES = 64 * 1024;
 
-/** The most payloads in one batch. Their bytes bound those that are envelopes earlier. */
+/** The maximum number of payloads in one batch. For envelopes, the byte limit applies first. */
 export const MAX_BATCH_PAYLOADS = 1_024;
 
-/** @param payloads - without line breaks, unless there is only one */
+/** @param payloads - without line breaks, unless there is only one payload */
 export function joinPayloads(payloads: readonly string[]): string {
   return payloads.length === 1 ? payloads[0]! : LINE_BREAK + payloads.join(LINE_BREAK);
 }
 
-/** The longest text that {@link joinPayloads} makes of payloads of at most so many bytes. */
+/** The longest text that {@link joinPayloads} makes of payloads with this maximum size in bytes. */
 export function maxBatchLength(maxPayloadBytes: number): number {
   return MAX_BATCH_BYTES + maxPayloadBytes + MAX_BATCH_PAYLOADS;
 }
 
-/** What {@link splitPayloads} found. */
+/** The result of {@link splitPayloads}. */
 export interface SplitPayloads {
   readonly payloads: string[];
-  /** Whether there is more than a batch may hold; that is left out. */
+  /** Whether the text exceeds the limits of a batch; the excess is left out. */
   readonly isCut: boolean;
 }
 
 /**
- * The payloads of a batch. Anybody on this Redis may have written it: beyond what a batch may hold it is not looked at.
+ * The payloads of a batch. Any client of this Redis may have written it, so text beyond the limits is ignored.
  *
  * @param text - begins with a {@link LINE_BREAK}
  * @param maxLength - see {@link maxBatchLength}
  */
 export function splitPayloads(text: string, maxLength: number): SplitPayloads {
   let isCut = text.length > maxLength;
-  // The last line within the bound may go on behind it.
+  // The last line within the limit may continue beyond it.
   const end = isCut ? Math.max(0, text.lastIndexOf(LINE_BREAK, maxLength)) : text.length;
   const payloads = text.slice(1, Math.max(1, end)).split(LINE_BREAK, MAX_BATCH_PAYLOADS + 1);
   if (end === 0) payloads.length = 0;
@@ -49,31 +49,31 @@ export function splitPayloads(text: string, maxLength: number): SplitPayloads {
   return { payloads, isCut };
 }
 
-/** How the line begins that stands before the payloads of a batch that is in a history. */
+/** The beginning of the first line of a batch from a history. */
 const HISTORY_LINE = `${LINE_BREAK}{"history":{`;
 
 /** The longest such line, in characters. */
 const MAX_HISTORY_LINE = 256;
 
-/** Whether a batch says its place in the history of its channel. */
+/** Whether a batch contains its position in the history of its channel. */
 export function isOfHistory(text: string): boolean {
   return text.startsWith(HISTORY_LINE);
 }
 
-/** What {@link splitHistory} found. */
+/** The result of {@link splitHistory}. */
 export interface SplitHistory {
   readonly payloads: string[];
-  /** That of the first payload; that of each further one is one more. */
+  /** The position of the first payload. Each further one has the next offset. */
   readonly position: Position;
 }
 
 /**
- * The payloads of a batch that is in a history. Its first line is `{"history":{"epoch":…,"offset":…,"count":…}}`, the
- * place of the first payload and how many there are. Anybody on this Redis may have written it.
+ * The payloads of a batch from a history. Its first line is `{"history":{"epoch":…,"offset":…,"count":…}}`: the position of the first
+ * payload and their number. Any client of this Redis may have written it.
  *
  * @param text - for which {@link isOfHistory} holds
  * @param maxLength - see {@link maxBatchLength}
- * @throws InvalidMessageError for what is not such a batch
+ * @throws InvalidMessageError if it is not such a batch
  */
 export function splitHistory(text: string, maxLength: number): SplitHistory {
   if (text.length > maxLength + MAX_HISTORY_LINE) {
@@ -91,9 +91,9 @@ export function splitHistory(text: string, maxLength: number): SplitHistory {
 }
 
 /**
- * Payloads that were joined by line breaks. A single one may hold line breaks.
+ * Splits payloads that were joined by line breaks. A single one may contain line breaks.
  *
- * @throws InvalidMessageError if there are not so many
+ * @throws InvalidMessageError if their number differs
  */
 export function splitCounted(text: string, count: number): string[] {
   const payloads = count === 1 ? [text] : text.split(LINE_BREAK, MAX_BATCH_PAYLOADS + 1);

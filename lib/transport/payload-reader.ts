@@ -10,15 +10,15 @@ import {
   type SplitHistory,
 } from './payload-batch.js';
 
-/** Hands over the payloads in what comes from Redis. */
+/** Reads the payloads in text from Redis. */
 export class PayloadReader {
   private receiver: TransportReceiver | undefined = undefined;
   private events: TransportEvents = {};
   private readonly maxBatchLength: number;
 
   /**
-   * @param mark - begins the packets for stock parts that this application itself publishes
-   * @param maxMessageBytes - the longest payload; bounds what a batch of them may be
+   * @param mark - the prefix of this application's own packets for stock parts of Nest
+   * @param maxMessageBytes - the longest payload; also limits a batch
    */
   constructor(
     private readonly mark: string,
@@ -27,17 +27,17 @@ export class PayloadReader {
     this.maxBatchLength = maxBatchLength(maxMessageBytes);
   }
 
-  /** Gives it who gets the payloads, and who is told of the rest; once. */
+  /** Sets the receivers of payloads and of events. Call it once. */
   attach(receiver: TransportReceiver, events: TransportEvents): void {
     this.receiver = receiver;
     this.events = events;
   }
 
-  /** @param isPlain - whether it came by a name without our prefix */
+  /** @param isPlain - whether it arrived on a channel without this library's prefix */
   read(text: string, name: string, channel: string, isPlain: boolean): void {
-    // Most come alone, and a split would be dearer than the look.
+    // Most payloads come alone, and a split would cost more than this check.
     if (!isPlain && text.startsWith(LINE_BREAK)) this.readBatch(text, name, channel);
-    // What this application publishes for stock parts has come by its own name already.
+    // This application's packets for stock parts have already arrived under the prefixed name.
     else if (!isPlain || !text.startsWith(this.mark)) this.receiver!(text, name, channel);
   }
 

@@ -1,6 +1,6 @@
 import { isDenial } from './redis-client.js';
 
-/** Told of posts that Redis does not accept although the link is up. */
+/** Learns of posts that Redis does not accept although the link is up. */
 export interface PublisherListener {
   /** Redis answered with an error. */
   refused(error: Error): void;
@@ -10,7 +10,7 @@ export interface PublisherListener {
   answered(): void;
 }
 
-/** Keeps what Redis does with posts instead of accepting them, until it accepts one again. */
+/** The current reason why Redis does not accept posts, until it accepts one again. */
 export class PostProblem {
   private current: { readonly isUnanswered: boolean; readonly channel?: string | undefined } | undefined = undefined;
 
@@ -18,13 +18,13 @@ export class PostProblem {
 
   /** Redis has answered with an error. */
   refused(channel: string, error: Error): void {
-    // What an ACL denies for one channel, or its keys, says nothing of the others, nor do they of it.
+    // An ACL may deny one channel, or its keys, independently of the others.
     const isOfChannel = isDenial(error) && /\b(channel|key)s?\b/.test(error.message);
     this.current = { isUnanswered: false, channel: isOfChannel ? channel : undefined };
     this.listener.refused(error);
   }
 
-  /** Redis has not answered in time; told once until it answers. */
+  /** Redis has not answered in time; reported once until it answers. */
   unanswered(): void {
     if (this.current?.isUnanswered === true) return;
     this.current = { isUnanswered: true };

@@ -1,15 +1,15 @@
 import { RESERVED_PREFIX } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 
-/** The channel that each server over a Cluster is subscribed to that does not shard channels. Nothing is posted on it. */
+/** On a Cluster, each server without sharded channels is subscribed to this channel. Nothing is posted on it. */
 export const CLASSIC = `${RESERVED_PREFIX}classic`;
 
-/** A server that has not been met again for this long, in milliseconds, counts as gone. */
+/** A server that was not found for this long, in milliseconds, counts as gone. */
 const FORGET_MS = 30_000;
 
-/** Whether all servers of this prefix on a Cluster have the same setting of `sharded`, as those must that hear each other. */
+/** Checks that all servers with this prefix on a Cluster use the same setting of `sharded`; otherwise they would not hear each other. */
 export class RedisAgreement {
-  /** What is wrong, if another server has another setting. */
+  /** The error, if another server has another setting. */
   problem: TransportUnavailableError | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
 
@@ -22,7 +22,7 @@ export class RedisAgreement {
     private readonly changed: () => void,
   ) {}
 
-  /** A server with the other setting has been met. */
+  /** A server with the other setting was found. */
   broken(): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(this.forget, FORGET_MS).unref();

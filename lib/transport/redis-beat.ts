@@ -1,37 +1,37 @@
-/** After so many beats in a row that Redis accepted and that did not come back, the subscription is deaf. */
+/** After this many consecutive beats that Redis accepted but that did not come back, the subscription is deaf. */
 const MISSING_BEATS = 2;
 
-/** How long a beat is waited for at least, in milliseconds: the node that hears it may be another one of a Cluster. */
+/** The minimum wait for a beat, in milliseconds: another member of a Cluster may receive it. */
 const PATIENCE_MS = 250;
 
-/** After so many ticks without an answer of Redis nothing more is expected of a beat. */
+/** After this many ticks without an answer of Redis, no beat is expected back. */
 const UNANSWERED_TICKS = 2;
 
-/** So many bytes within a tick are messages, not answers: a beat may wait behind them. */
+/** More bytes than this within a tick are messages, not answers: a beat may wait behind them. */
 const BUSY_BYTES = 4_096;
 
-/** For so many ticks at most. */
+/** The maximum number of ticks that a beat may wait behind messages. */
 const MAX_BUSY_TICKS = 30;
 
-/** What beats go out and come back by. */
+/** The connection that beats are sent through and come back by. */
 export interface BeatConnection {
-  /** How many bytes it has received; `undefined` if it does not tell. */
+  /** How many bytes it has received; `undefined` if that is unknown. */
   bytesRead(): number | undefined;
   /**
    * Publishes a beat.
    *
-   * @returns how many connections got it, if that is known; `undefined` if posts cannot be sent now
+   * @returns how many connections received it, if that is known; `undefined` if posts cannot be sent now
    */
   publish(): Promise<number | undefined> | undefined;
-  /** A beat could not be published; or, without an error, Redis has not answered for a while. Neither says what is heard. */
+  /** A beat could not be published; or, without an error, Redis has not answered for a while. Neither shows whether messages arrive. */
   failed(error?: Error): void;
-  /** Redis accepts beats and none comes back. */
+  /** Redis accepts beats but none comes back. */
   deaf(): void;
 }
 
 /**
- * Finds a subscription that hears nothing, although its connection lives: what goes out by the one connection must come
- * back by the other. A beat that Redis does not accept says nothing of that.
+ * Detects a subscription that hears nothing although its connection is alive: a message sent through one connection must come back by
+ * the other. A beat that Redis does not accept proves nothing.
  */
 export class RedisBeat {
   /** Whether its channel is registered. */
@@ -44,7 +44,7 @@ export class RedisBeat {
   private bytesRead: number | undefined = 0;
   private accepted: { readonly at: number; readonly receivers: number | undefined } | undefined = undefined;
   private session = 0;
-  /** When the last two were sent. */
+  /** When the last two beats were sent. */
   private sentMs: readonly [before: number, last: number] = [-Infinity, -Infinity];
   private proven = -Infinity;
 
@@ -55,7 +55,7 @@ export class RedisBeat {
   ) {}
 
   /**
-   * Its channel is registered from now on: sends the first beat.
+   * Its channel is now registered: sends the first beat.
    *
    * @returns whether there will be beats
    */
@@ -65,7 +65,7 @@ export class RedisBeat {
     return this.send();
   }
 
-  /** Its channel is not registered any more. */
+  /** Its channel is no longer registered. */
   stop(): void {
     this.session++;
     this.isOn = false;
@@ -74,20 +74,20 @@ export class RedisBeat {
     this.ticks = 0;
   }
 
-  /** Whatever was published before that time has been heard, also if the link is silent since then. */
+  /** Everything published before this time has been heard, even if the link has been silent since. */
   get provenMs(): number {
     return this.proven;
   }
 
   /** A beat has come back. */
   heard(): void {
-    // It may be the one before the last.
+    // It may be the second-last beat.
     [this.proven] = this.sentMs;
     this.isOut = false;
     this.missing = 0;
   }
 
-  /** To be called at intervals, of which every second one has a beat. */
+  /** Call it at intervals. Every second call sends a beat. */
   tick(): void {
     if (!this.isOn) return;
     const bytesRead = this.connection.bytesRead();
@@ -107,7 +107,7 @@ export class RedisBeat {
       return;
     }
     if (performance.now() - accepted.at < Math.max(this.tickMs / 2, PATIENCE_MS)) return;
-    // One that nobody got does not wait behind others.
+    // A beat that nobody received is not waiting behind messages.
     if (isBusy && accepted.receivers !== 0 && ++this.busyTicks < MAX_BUSY_TICKS) return;
     this.isOut = false;
     this.missing++;

@@ -1,6 +1,6 @@
 /**
- * What this library uses of an ioredis `Redis` or `Cluster`, of ioredis 5 and later. Structural, so that
- * applications without ioredis need no types of it.
+ * The parts of an ioredis `Redis` or `Cluster` that this library uses, of ioredis 5 and later. A structural type, so that applications
+ * without ioredis do not need its types.
  */
 export interface RedisClient {
   /** Which of ioredis' states it is in: `wait`, `connecting`, `connect`, `ready`, `reconnecting`, `end` and others. */
@@ -18,7 +18,7 @@ export interface RedisClient {
   psubscribe(...patterns: string[]): Promise<unknown>;
   unsubscribe(...channels: string[]): Promise<unknown>;
   punsubscribe(...patterns: string[]): Promise<unknown>;
-  // Of Redis 7; the first versions of ioredis 5 do not know them.
+  // Commands of Redis 7; early versions of ioredis 5 do not have them.
   spublish?(channel: string, payload: string): Promise<unknown>;
   ssubscribe?(...channels: string[]): Promise<unknown>;
   sunsubscribe?(...channels: string[]): Promise<unknown>;
@@ -28,7 +28,7 @@ export interface RedisClient {
   off(event: string, listener: (...args: any[]) => void): unknown;
 }
 
-/** Whether a value is a client of ioredis; those of other libraries lack its `status`. */
+/** Whether a value is an ioredis client; clients of other libraries have no `status`. */
 export function isRedisClient(value: unknown): value is RedisClient {
   if (typeof value !== 'object' || value === null) return false;
   const client = value as Partial<RedisClient>;
@@ -40,7 +40,7 @@ export function isRedisClient(value: unknown): value is RedisClient {
   );
 }
 
-/** Where a client connects to, for error texts: never with its credentials. */
+/** The address of a client for error texts, never with its credentials. */
 export function addressOf(client: RedisClient): string {
   if (client.isCluster) {
     const [first] = (client as { startupNodes?: unknown[] }).startupNodes ?? [];
@@ -53,38 +53,38 @@ export function addressOf(client: RedisClient): string {
   return typeof path === 'string' && path !== '' ? `Redis at ${path}` : `Redis at ${String(host)}:${String(port)}`;
 }
 
-/** The members of a Cluster that it knows of. */
+/** The known members of a Cluster. */
 export function membersOf(cluster: RedisClient, role: 'master' | 'all'): RedisClient[] {
   return (cluster as unknown as { nodes(role: string): RedisClient[] }).nodes(role);
 }
 
-/** Whether Redis itself answered so, as against a link that failed. */
+/** Whether the error is an answer of Redis, not a failed link. */
 export function isReply(error: Error): boolean {
   return error.name === 'ReplyError';
 }
 
-/** Whether a command was not sent: the link has ended, of which its listener is about to be told. */
+/** Whether a command was not sent: the link has ended, and its listener is about to be called. */
 export function isUnsent(error: Error): boolean {
   return error.message.startsWith("Stream isn't writeable");
 }
 
 /**
- * Whether ioredis got an answer to no command: from then on, answers may be those to other commands. ioredis 5 takes it for an answer if
- * Redis ends a subscription of its own accord, as a Cluster does when a slot moves.
+ * Whether ioredis received an answer without a command. From then on, answers may belong to other commands. ioredis 5 mistakes it for an
+ * answer if Redis ends a subscription on its own, as a Cluster does when a slot moves.
  */
 export function isOutOfStep(error: Error): boolean {
   return error.message.startsWith('Command queue state error');
 }
 
-// WRONGPASS and NOAUTH are of Redis 6 and later; the ERR forms are older.
+// WRONGPASS and NOAUTH are from Redis 6 and later; the ERR forms are older.
 const REFUSALS = /^(WRONGPASS|NOAUTH|NOPERM|DENIED|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index)/;
 
-/** Whether Redis refuses a connection such that trying again with the same options is no use. */
+/** Whether Redis refuses a connection for a reason that a retry with the same options cannot change. */
 export function isRefusal(error: Error): boolean {
   return REFUSALS.test(error.message);
 }
 
-/** Whether Redis does not let this user do what was asked. */
+/** Whether Redis does not permit this user to run a command. */
 export function isDenial(error: Error): boolean {
   return error.message.startsWith('NOPERM');
 }
@@ -92,26 +92,26 @@ export function isDenial(error: Error): boolean {
 const ELSEWHERE =
   /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b|Script attempted to access a non local key|while the cluster is down/;
 
-/** Whether a member of a Cluster answered that it is not the one to be asked, or that none is just now. */
+/** Whether a Cluster member answered that another member is responsible, or that none is at the moment. */
 export function isElsewhere(error: Error): boolean {
   return ELSEWHERE.test(error.message);
 }
 
-/** What Redis answered, without the arguments of the command, which hold messages. */
+/** The answer of Redis without the command's arguments, which contain messages. */
 export function replyText({ message }: Error): string {
   return message.replace(/,? with args beginning with:.*$/s, '');
 }
 
-/** What went wrong, in words; also where an error has none, as ECONNREFUSED of several addresses. */
+/** The cause in words, even if an error has no message, such as ECONNREFUSED for several addresses. */
 export function causeOf(error: Error): string {
-  // A Cluster reports that all nodes failed and keeps why.
+  // A Cluster reports only that all nodes failed, and keeps the cause separately.
   const { lastNodeError, errors, code } = error as Error & { lastNodeError?: Error; errors?: Error[]; code?: string };
   if (lastNodeError) return causeOf(lastNodeError);
-  // ioredis tells of its own attempts at Sentinels, whose delays would make each text a new one.
+  // The texts of ioredis about Sentinels contain delays, which would make each text a new one.
   if (error.message !== '')
     return error.message.replace(/( and retry is disabled|\. Retrying from scratch after \d+ms)(?=\.)/, '');
   return errors?.map((each) => each.message).join('; ') || code || error.name;
 }
 
-/** How attempts at a Redis that is away, or refuses something, are spaced. */
+/** The back-off for attempts at a Redis that is away, or refuses something. */
 export const REDIS_BACKOFF = { firstMs: 100, longestMs: 10_000, spread: 0.5 } as const;

@@ -3,8 +3,8 @@ import { ConfigurationError } from '../protocol/errors.js';
 import { isRedisClient } from './redis-client.js';
 
 /**
- * Options of ioredis with the only value that works here, or values, and why. What the transport says of order and copies
- * rests on them; it sets them itself.
+ * ioredis options that must have certain values here, with the reason. The promises of the transport about order and duplicates depend on
+ * them, so it sets them itself.
  */
 const FIXED: Readonly<Record<string, readonly [allowed: readonly unknown[], why: string]>> = {
   role: [['master'], 'a replica accepts posts and passes them on to nobody at the master'],
@@ -22,7 +22,7 @@ const FIXED: Readonly<Record<string, readonly [allowed: readonly unknown[], why:
 };
 
 // prettier-ignore
-/** Options of ioredis that are passed on as they are, by name for the compiler's sake. */
+/** ioredis options that are passed on unchanged, listed by name for the compiler. */
 type PassedOn =
   | 'autoPipeliningIgnoredCommands' | 'autoResubscribe' | 'blockingTimeout' | 'blockingTimeoutGrace' | 'clientInfoTag'
   | 'commandTimeout' | 'Connector' | 'disableClientInfo' | 'enableAutoPipelining' | 'enableReadyCheck'
@@ -32,7 +32,7 @@ type PassedOn =
   | 'updateSentinels';
 
 // prettier-ignore
-/** Options of ioredis that are refused with most values, see {@link RedisConnectionOptions}. */
+/** ioredis options that are refused with most values, see {@link RedisConnectionOptions}. */
 type Refused =
   | 'autoResendUnfulfilledCommands' | 'disconnectTimeout' | 'enableOfflineQueue' | 'maxRetriesPerRequest' | 'monitor'
   | 'preferredSlaves' | 'readOnly';
@@ -141,7 +141,7 @@ export interface RedisConnectionOptions extends Partial<Record<PassedOn | Refuse
   readonly retryStrategy?: ((times: number) => number | void | null) | null | undefined;
 }
 
-/** What an option must be, in words, and whether a value is that. */
+/** The expected value of an option in words, and a function that checks a value. */
 export type OptionCheck = readonly [expected: string, holds: (value: unknown) => boolean];
 
 const isString = (value: unknown): boolean => typeof value === 'string';
@@ -155,7 +155,7 @@ const TEXT: OptionCheck = ['a string', isString];
 const FLAG: OptionCheck = ['true or false', (value) => typeof value === 'boolean'];
 const DURATION: OptionCheck = ['a whole number of milliseconds', isWhole];
 
-/** Of the options of `redis` that are looked at here: all but those that only ioredis knows. */
+/** The checks for the options of `redis`, except those that only ioredis knows. */
 export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
   url: ['a URL as redis://host:port, rediss://host:port, or the path of a socket', isUrl],
   client: [
@@ -164,7 +164,7 @@ export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
   ],
   interop: FLAG,
   sharded: FLAG,
-  // Timers of Node hold no more than 31 bits.
+  // Node's timers hold at most 31 bits.
   publishTimeoutMs: [
     'a whole number of milliseconds from 1',
     (value) => isWhole(value) && value !== 0 && (value as number) < 2 ** 31,
@@ -202,7 +202,7 @@ function isUrl(value: unknown): boolean {
 }
 
 /**
- * @param what - what the option is called in the error, before its name
+ * @param what - the kind of option in the error, before its name
  * @throws ConfigurationError for options of ioredis that cannot work here
  */
 export function checkUsable(options: Readonly<Record<string, unknown>>, what: string, path = ''): void {
@@ -215,10 +215,10 @@ export function checkUsable(options: Readonly<Record<string, unknown>>, what: st
 }
 
 /**
- * A name that ioredis may know and this library does not is passed on, unless it looks like a slip of the pen: one letter
- * more or less, another one, or two that are swapped.
+ * Passes on a name that ioredis may know and this library does not, unless it looks like a typing error: one letter added, missing or
+ * replaced, or two swapped.
  *
- * @returns the option that is probably meant
+ * @returns the option that was probably intended
  */
 export function similarOption(name: string): string | undefined {
   if (Object.hasOwn(FIXED, name)) return undefined;

@@ -6,24 +6,24 @@ import { REDIS_BACKOFF, isRedisClient, membersOf, type RedisClient } from './red
 import { checkUsable, type RedisConnectionOptions } from './redis-connection-options.js';
 import type { RedisSettings } from './redis-options.js';
 
-/** A connection that the transport owns, with what spaces its attempts. */
+/** A connection that the transport owns, with the back-off of its attempts. */
 export interface OwnedConnection {
   readonly client: RedisClient;
   readonly backoff: Backoff;
-  /** The Cluster that the client is connected to a member of. */
+  /** The Cluster whose member the client is connected to. */
   readonly cluster?: RedisClient | undefined;
-  /** Whether the client is connected to one member of a Cluster, whatever becomes of that. */
+  /** Whether the client is connected to one fixed member of a Cluster. */
   readonly isMember?: boolean | undefined;
 }
 
-/** What a transport works over. */
+/** The connections of a transport. */
 export interface OwnedConnections {
   readonly commands: OwnedConnection;
-  /** Absent of a Cluster, whose members are not known before it is connected; see {@link connectMember}. */
+  /** Absent for a Cluster, whose members are unknown before it is connected; see {@link connectMember}. */
   readonly subscriber: OwnedConnection | undefined;
 }
 
-/** Makes a client of ioredis; what is loaded only where the application has not brought its own. */
+/** Makes an ioredis client. The class is loaded only if the application has not passed a client. */
 export type RedisConstructor = new (...args: unknown[]) => RedisClient;
 
 interface Address {
@@ -31,13 +31,13 @@ interface Address {
   readonly port?: unknown;
 }
 
-// Redis is told at most this long to finish before its socket is destroyed.
+// How long Redis may take to finish before its socket is destroyed.
 const DISCONNECT_TIMEOUT_MS = 100;
 
-// A Sentinel that has not answered by then is passed over.
+// How long a Sentinel may take to answer before the next one is asked.
 const SENTINEL_TIMEOUT_MS = 3_000;
 
-/** What the transport's promises rest on: it resends, resubscribes and queues itself, or does not. */
+/** The transport's promises depend on these: it resends, resubscribes and queues by its own rules. */
 const BEHAVIOUR = {
   autoResubscribe: false,
   autoResendUnfulfilledCommands: false,
@@ -47,7 +47,7 @@ const BEHAVIOUR = {
   keyPrefix: '',
 };
 
-/** The same of each member of a Cluster. */
+/** The same for each member of a Cluster. */
 const MEMBER_BEHAVIOUR = {
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
   autoResendUnfulfilledCommands: false,
@@ -55,10 +55,9 @@ const MEMBER_BEHAVIOUR = {
 };
 
 /**
- * Makes the connection for commands and the one for subscriptions, not connected yet unless a factory
- * has done so.
+ * Makes the connection for commands and the one for subscriptions. They are not connected yet, unless a factory has connected them.
  *
- * @throws ConfigurationError where ioredis is missing or a factory gives something else
+ * @throws ConfigurationError if ioredis is missing or a factory returns another value
  */
 export async function createConnections(
   { source, url, sharded }: RedisSettings,
@@ -85,8 +84,8 @@ export async function createConnections(
 }
 
 /**
- * Makes the connection for subscriptions to a member of a Cluster, not connected yet: to another member at each attempt.
- * ioredis has one of its own, and does not tell when that has been lost and found.
+ * Makes the connection for subscriptions to a member of a Cluster, not connected yet. Each attempt uses another member. The subscriber of
+ * ioredis itself cannot be used, since it does not report when its connection was lost and replaced.
  *
  * @param cluster - knows at least one member
  */
@@ -102,7 +101,7 @@ export function connectMember(cluster: RedisClient): OwnedConnection {
   return { client, backoff, cluster };
 }
 
-/** Makes a connection to one member of a Cluster, and no other, not connected yet. */
+/** Makes a connection to one fixed member of a Cluster, not connected yet. */
 export function connectTo(member: RedisClient, role: 'commands' | 'subscriber'): OwnedConnection {
   const backoff = new Backoff(REDIS_BACKOFF);
   return { client: duplicateMember(member, role, () => backoff.next()), backoff, isMember: true };
@@ -129,7 +128,7 @@ function nextAddress(cluster: RedisClient, { options }: RedisClient): Address {
 }
 
 /**
- * Loads ioredis, which is not needed by whoever brings a client or uses no Redis.
+ * Loads ioredis. Applications that pass a client, or use no Redis, do not need it.
  *
  * @throws ConfigurationError that says to install it
  */
@@ -148,7 +147,7 @@ function duplicate(client: RedisClient): OwnedConnection {
   if (!client.isCluster) {
     return { client: client.duplicate(owned(client.options, backoff, false, usualStrategies(client))), backoff };
   }
-  // A Cluster takes other nodes first, then options. It has to queue until it has found its nodes.
+  // A Cluster takes the nodes first, then options. It must queue commands until it has found its nodes.
   const { redisOptions } = client.options as { redisOptions?: object };
   const options = {
     ...clusterBehaviour(client, backoff),
@@ -178,7 +177,7 @@ function adoptTwo(factory: () => RedisClient, sharded: boolean): OwnedConnection
     }
     return { commands, subscriber };
   } catch (error) {
-    // They are the transport's to close, and one that is left open keeps the process alive.
+    // The transport must close them; an open connection keeps the process alive.
     made.forEach(discard);
     throw error;
   }
@@ -192,7 +191,7 @@ function ask(factory: () => unknown): unknown {
   }
 }
 
-/** Ends what a factory gave, if it is a connection or becomes one. */
+/** Ends the result of a factory, if it is a connection or a promise of one. */
 function discard(made: unknown): void {
   if (isRedisClient(made)) {
     made.on('error', () => undefined);
@@ -210,7 +209,7 @@ function adopt(client: unknown): OwnedConnection {
   }
   checkClient(client);
   const backoff = new Backoff(REDIS_BACKOFF);
-  // ioredis reads these when they matter, not when it is made; how it connects stays the factory's matter.
+  // ioredis reads these options when it needs them, not in its constructor. The factory still decides how to connect.
   const { options } = client;
   if (client.isCluster) Object.assign(options, clusterBehaviour(client, backoff));
   else
@@ -235,39 +234,39 @@ function owned(
     ...sentinelDefaults(options, usual !== undefined),
     lazyConnect: true,
     monitor: false,
-    // Redis answers PUBLISH and SUBSCRIBE while it loads its data; and INFO, by which ioredis checks for that, may
-    // be forbidden to us. But with Sentinels it also tells whether this is the master.
+    // Redis answers PUBLISH and SUBSCRIBE even while it loads its data, and INFO, which ioredis uses for this check, may be forbidden. But
+    // with Sentinels, the check also finds out whether this is the master.
     enableReadyCheck: enableReadyCheck || options.sentinels != null,
   };
 }
 
-/** What ioredis asks how long to wait before an attempt. */
+/** The functions that ioredis calls for the wait before an attempt. */
 interface Strategies {
   readonly retryStrategy?: unknown;
   readonly sentinelRetryStrategy?: unknown;
 }
 
-/** How attempts are spaced: as the application says if it says so, else by the one back-off. */
+/** The wait before attempts: the application's own function if there is one, otherwise the common back-off. */
 function spacing(own: Strategies, backoff: Backoff, usual: Strategies = {}): Strategies {
   const isOwn = (name: keyof Strategies): boolean => typeof own[name] === 'function' && own[name] !== usual[name];
   return {
     retryStrategy: isOwn('retryStrategy') ? own.retryStrategy : () => backoff.next(),
-    // A round through all Sentinels is one attempt, not an attempt with rounds of its own.
+    // A round through all Sentinels is one attempt, without rounds of its own.
     sentinelRetryStrategy: isOwn('sentinelRetryStrategy') ? own.sentinelRetryStrategy : () => null,
   };
 }
 
-/** What ioredis puts where no strategies are given; its classes do not tell, nor does their `constructor`. */
+/** The default strategies of ioredis. Its classes do not expose them, nor does their `constructor`. */
 function usualStrategies(client: RedisClient): Strategies {
   const none = { lazyConnect: true, retryStrategy: undefined, sentinelRetryStrategy: undefined };
   return client.duplicate(none).options;
 }
 
-/** With Sentinels a failover is noticed by their word, and none that hangs is waited for without end. */
+/** With Sentinels: failovers are noticed by their announcements, and a hanging Sentinel is not waited for forever. */
 function sentinelDefaults(options: RedisConnectionOptions, isClient: boolean): object {
   if (options.sentinels == null) return {};
   return {
-    // Of a client it cannot be told whether `false` was asked for, which ioredis puts there itself.
+    // For a client it is unknown whether the application set `false`, since ioredis sets it by default.
     failoverDetector: isClient || (options.failoverDetector ?? true),
     sentinelCommandTimeout: options.sentinelCommandTimeout ?? SENTINEL_TIMEOUT_MS,
   };
@@ -282,14 +281,14 @@ function clusterBehaviour(client: RedisClient, backoff: Backoff): object {
   return { keyPrefix: '', clusterRetryStrategy: isOwn ? clusterRetryStrategy : () => backoff.next() };
 }
 
-/** @throws ConfigurationError for a client that is set up for something that cannot work */
+/** @throws ConfigurationError for a client with settings that cannot work */
 function checkClient({ options, isCluster }: RedisClient): void {
-  // What of the others does not fit is replaced.
+  // Other unsuitable settings are replaced.
   const { role, readOnly, monitor } = options as Record<string, unknown>;
   if (!isCluster) checkUsable({ role, readOnly, monitor }, 'Option "redis": the client’s option');
 }
 
-/** @throws ConfigurationError for what is no Cluster, or a version of ioredis that knows no sharded channels */
+/** @throws ConfigurationError if it is not a Cluster, or its ioredis version has no sharded channels */
 function checkSharded(source: object): void {
   const { isCluster, ssubscribe } = source as Partial<RedisClient>;
   if (isCluster !== true) {
@@ -301,7 +300,7 @@ function checkSharded(source: object): void {
   throw new ConfigurationError('Option "redis.sharded" needs a version of ioredis that knows SSUBSCRIBE; update it');
 }
 
-/** Without what is `undefined`, which would hide the defaults of ioredis. */
+/** Removes `undefined` values, which would hide the defaults of ioredis. */
 function given(options: object): object {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

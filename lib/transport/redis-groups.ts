@@ -1,12 +1,12 @@
 /**
- * How many groups the channels of an application are in, if its Redis Cluster shards them. Each group is in one slot, so
- * no more masters than this share the channels.
+ * The number of channel groups of an application whose Redis Cluster shards them. Each group is in one slot, so at most this many masters
+ * share the channels.
  */
 export const GROUPS = 256;
 
 const SLOTS = 16_384;
 
-/** How many slots there are for each group: the groups are spread evenly, and so over the masters too. */
+/** The number of slots for each group. The groups are spread evenly over the slots, and so over the masters. */
 const STEP = SLOTS / GROUPS;
 
 const TAGS: readonly string[] = findTags();
@@ -21,7 +21,7 @@ export function groupOf(channel: string): number {
   return ((hash >>> 24) ^ (hash >>> 8) ^ hash) & (GROUPS - 1);
 }
 
-/** What stands in braces in all Redis channels and keys of a group. */
+/** The hash tag in braces of all Redis channels and keys of a group. */
 export function tagOf(group: number): string {
   return TAGS[group]!;
 }
@@ -31,7 +31,7 @@ export function slotOfGroup(group: number): number {
   return slotOf(tagOf(group));
 }
 
-/** The smallest numbers whose slots are in the part of each group. */
+/** For each group, the smallest number whose slot is in the group's range. */
 function findTags(): string[] {
   const tags: string[] = [];
   for (let number = 0, found = 0; found < GROUPS; number++) {
@@ -43,7 +43,7 @@ function findTags(): string[] {
   return tags;
 }
 
-/** The slot of what stands in braces: CRC-16 (XMODEM). */
+/** The slot of a hash tag: CRC-16 (XMODEM). */
 function slotOf(tag: string): number {
   let crc = 0;
   for (const byte of Buffer.from(tag)) {

@@ -3,10 +3,10 @@ import { membersOf, type RedisClient } from './redis-client.js';
 import type { RedisSettings } from './redis-options.js';
 
 /**
- * How many connections are subscribed to a channel of Redis. Each member of a Cluster knows its own connections, so all are
- * asked.
+ * Counts the connections that are subscribed to a Redis channel. Each member of a Cluster knows only its own connections, so all of them
+ * are asked.
  *
- * @returns `undefined` if not all have answered within the time
+ * @returns `undefined` if not all have answered in time
  */
 export async function subscribersOf(
   client: RedisClient,
@@ -23,7 +23,7 @@ export async function subscribersOf(
 }
 
 /**
- * The same of one Redis.
+ * Counts the connections at one Redis.
  *
  * @param question - `NUMSUB`, or `SHARDNUMSUB`
  */
@@ -32,7 +32,7 @@ export async function askHearers(member: RedisClient, question: string, key: str
     const [, count] = (await member.call('PUBSUB', question, key)) as [unknown, unknown];
     return Number(count);
   } catch {
-    // It is away, or its ACL does not let us ask.
+    // It is away, or its ACL forbids the question.
     return undefined;
   }
 }

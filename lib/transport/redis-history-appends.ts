@@ -13,13 +13,13 @@ import { MAX_PENDING_BYTES } from './redis-publisher.js';
 import { RedisScript } from './redis-script.js';
 import { UnsettledPosts } from './unsettled-posts.js';
 
-/** After this long it is tried again to append, if Redis cannot do it just now. In milliseconds. */
+/** How long to wait before another try if Redis cannot append at the moment. In milliseconds. */
 const RETRY_MS = 50;
 
-/** A Cluster may have lost a try together with one of its members, and says nothing of it. In milliseconds. */
+/** When to repeat a try at a Cluster, which may have lost it with one of its members without notice. In milliseconds. */
 const CLUSTER_PATIENCE_MS = 500;
 
-/** How long Redis remembers the last batch of a node in a channel: longer than any try is on its way. In milliseconds. */
+/** How long Redis remembers a node's last batch in a channel: longer than any try may take. In milliseconds. */
 const REMEMBER_MS = 120_000;
 
 const SCRIPT = new RedisScript(APPEND_SCRIPT);
@@ -28,15 +28,15 @@ const SCRIPT = new RedisScript(APPEND_SCRIPT);
 interface Lane {
   readonly channel: string;
   waiting: PendingPost[];
-  /** The one that is under way: there is at most one, so that they keep their order. */
+  /** The current batch. There is at most one, so that posts keep their order. */
   batch: HistoryBatch | undefined;
   isDue: boolean;
 }
 
 /**
- * Appends posts to histories, each once, over a link that comes and goes. Posts of one channel are appended in their order:
- * while a batch is under way, those that come meanwhile gather for the next one. A batch is tried until Redis has answered
- * or nobody waits any more; Redis knows one that it has appended by its number.
+ * Appends posts to histories, each once, over a link that may break. Posts of one channel are appended in order: while a batch is under
+ * way, new posts collect for the next one. A batch is tried until Redis answers or nobody waits any more. Redis recognises a batch that
+ * it has already appended by its number.
  */
 export class RedisHistoryAppends {
   private readonly lanes = new Map<string, Lane>();
@@ -44,7 +44,7 @@ export class RedisHistoryAppends {
   private readonly unsettled = new UnsettledPosts<PendingPost>();
   private pendingBytes = 0;
   private number = 0;
-  // Which master is at the other end, as it has last answered. Unknown of a Cluster, which has several.
+  // The master at the other end, by its last answer. Unknown for a Cluster, which has several.
   private master = '';
   private session = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
@@ -53,7 +53,7 @@ export class RedisHistoryAppends {
   private readonly problem: PostProblem;
 
   /**
-   * @param node - unlike that of any other process: at most 12 digits and small letters
+   * @param node - unique for each process: at most 12 digits and lower-case letters
    * @param timeoutMs - how long a post may take
    */
   constructor(
@@ -66,7 +66,7 @@ export class RedisHistoryAppends {
     this.problem = new PostProblem(listener);
   }
 
-  /** Gives it the link; once. */
+  /** Sets the link. Call it once. */
   attach(link: RedisLink): void {
     this.link = link;
   }
@@ -94,7 +94,7 @@ export class RedisHistoryAppends {
     return promise;
   }
 
-  /** The link is up: sends what has waited, and what was under way when it broke. */
+  /** The link is up: sends waiting posts, and batches that were under way when it broke. */
   up(): void {
     for (const lane of this.lanes.values()) {
       if (lane.batch === undefined) this.send(lane);
@@ -102,17 +102,17 @@ export class RedisHistoryAppends {
     }
   }
 
-  /** The gate is open: sends what has waited for it. */
+  /** The gate is open: sends the posts that waited for it. */
   opened(): void {
     if (this.link?.isUp !== true) return;
     for (const lane of this.lanes.values()) {
       if (lane.batch === undefined) this.send(lane);
-      // Over a Cluster, one that is out may have been due for another try.
+      // With a Cluster, another try of a batch under way may be due.
       else if (!lane.batch.isOut || this.link.client.isCluster) this.tryAgain(lane, lane.batch);
     }
   }
 
-  /** The link is down: what was unanswered will not be. */
+  /** The link is down: unanswered commands will not be answered. */
   down(): void {
     this.session++;
     this.master = '';
@@ -126,7 +126,7 @@ export class RedisHistoryAppends {
     }
   }
 
-  /** Sends what waits, where it can, and waits for nothing. */
+  /** Sends waiting posts if possible, without waiting for answers. */
   close(): void {
     for (const lane of this.lanes.values()) this.send(lane);
     this.isClosed = true;
@@ -174,7 +174,7 @@ export class RedisHistoryAppends {
       ...batch.ids.map((id) => names.post(id)),
     ];
     const args = [
-      // Another one each time: what the former try began may have been lost with the Redis that it was made at.
+      // A new epoch for each try: the epoch of an earlier try may have been lost with its Redis.
       newEpoch(),
       this.master,
       number,
@@ -191,7 +191,7 @@ export class RedisHistoryAppends {
     if (client.isCluster) batch.retry = setTimeout(() => this.tryAgain(lane, batch), CLUSTER_PATIENCE_MS).unref();
     SCRIPT.run(client, keys, args).then(
       (answer) => {
-        // Whichever try it is of.
+        // An answer to any try counts.
         if (lane.batch === batch) this.answered(lane, batch, answer, session);
       },
       (error: Error) => {
@@ -207,7 +207,7 @@ export class RedisHistoryAppends {
     if (lane.batch !== batch) return;
     clearTimeout(batch.retry);
     if (batch.isSettled) this.end(lane);
-    // Else it is tried when the link is up, and the gate open.
+    // Otherwise it is tried when the link is up and the gate open.
     else if (this.canSend(lane)) this.try(lane, batch);
   }
 
@@ -222,7 +222,7 @@ export class RedisHistoryAppends {
         if (session === this.session && !this.link!.client.isCluster) this.master = read.master;
         batch.posts.forEach((post, index) => this.settle(post, read.outcomes[index]!));
         const published = new Error(`${this.names.publishCommand}: ${read.publishError}`);
-        // While a slot moves, nobody is subscribed at the member that has appended; readers find what they lack.
+        // While a slot moves, nobody is subscribed at the member that appended; readers detect the missing messages.
         if (read.publishError !== '' && !isElsewhere(new Error(read.publishError)))
           this.problem.refused(batch.channel, published);
         else this.problem.accepted(batch.channel);
@@ -255,7 +255,7 @@ export class RedisHistoryAppends {
     this.send(lane);
   }
 
-  /** Says what is known of a post that nobody waits for any longer. */
+  /** Settles a post that nobody waits for any more, with what is known. */
   private giveUp(post: PendingPost): void {
     const { batch } = post;
     if (batch?.isUnclear === true) return this.settle(post, { kind: 'unknown' });
@@ -301,12 +301,12 @@ export class RedisHistoryAppends {
   };
 }
 
-/** What begins an answer of Redis that is an error, also if it is that of a command in a script. */
+/** The error code at the beginning of an answer of Redis, even for a command inside a script. */
 function codeOf({ message }: Error): string {
   return /^(?:ERR Error running script.*?-)?([A-Z]+)\b/.exec(message)?.[1] ?? '';
 }
 
-/** Answers to what another try may not be answered with. */
+/** Errors that another try may not get. */
 const PASSING = new Set(
   'READONLY LOADING CLUSTERDOWN MASTERDOWN TRYAGAIN BUSY NOREPLICAS MISCONF MOVED ASK NOSCRIPT'.split(' '),
 );

@@ -10,26 +10,26 @@ export interface PendingPost extends HistoryPost {
   readonly bounds: HistoryBounds;
   readonly bytes: number;
   readonly deadline: number;
-  /** The batch that it is in, once it has been sent or is about to be. */
+  /** Its batch, once it has been sent or is about to be. */
   batch: HistoryBatch | undefined;
   /** Absent once it is settled. */
   resolve: ((outcome: AppendOutcome) => void) | undefined;
 }
 
-/** Posts of one channel that are appended in one step, however often that is tried. */
+/** Posts of one channel that are appended in one step, by one or more tries. */
 export class HistoryBatch {
-  /** Which try is on; what becomes of an earlier one is of no interest, except that it may have appended. */
+  /** The number of the current try. Earlier tries no longer matter, except that they may have appended. */
   attempt = 0;
-  /** Whether a try may have appended it without our knowledge. */
+  /** Whether a try may have appended it without an answer. */
   isUnclear = false;
-  /** Whether a try is on its way. */
+  /** Whether a try is under way. */
   isOut = false;
   retry: NodeJS.Timeout | undefined = undefined;
   lastError: Error | undefined = undefined;
 
   /**
-   * @param number - among the batches of this node: rises with each
-   * @param posts - of the same bounds, at least one
+   * @param number - rises with each batch of this node
+   * @param posts - at least one, all with the same bounds
    */
   constructor(
     readonly channel: string,
@@ -53,7 +53,7 @@ export class HistoryBatch {
     return this.posts.flatMap(({ id }) => (id === undefined ? [] : [id]));
   }
 
-  /** The last arguments of the script that appends. */
+  /** The last arguments of the append script. */
   get payloadArgs(): string[] {
     const { posts } = this;
     if (posts.every(({ id }) => id === undefined)) return [posts.map(({ payload }) => payload).join(LINE_BREAK)];
@@ -61,14 +61,14 @@ export class HistoryBatch {
   }
 }
 
-/** How many of the posts that wait go in the next batch: the first ones, within bounds, that may go together. */
+/** How many waiting posts go into the next batch: as many from the front as fit and may be combined. */
 export function countForBatch(posts: readonly PendingPost[]): number {
   const { maxMessages, ttlMs } = posts[0]!.bounds;
   let bytes = 0;
   let count = 0;
   for (const post of posts) {
     if (post.bounds.maxMessages !== maxMessages || post.bounds.ttlMs !== ttlMs) break;
-    // What holds a line break would become two.
+    // A payload with a line break would be split into two.
     const isAlone = post.payload.includes(LINE_BREAK);
     if (count > 0 && isAlone) break;
     bytes += post.bytes;
@@ -78,19 +78,19 @@ export function countForBatch(posts: readonly PendingPost[]): number {
   return count;
 }
 
-/** What the script that appends has answered. */
+/** The answer of the append script. */
 export interface AppendAnswer {
-  /** For each post of the batch. */
+  /** One for each post of the batch. */
   readonly outcomes: readonly AppendOutcome[];
-  /** Why what was appended could not be published; empty: it was. */
+  /** Why the appended batch could not be published; empty: it was published. */
   readonly publishError: string;
-  /** Which master has answered, and when it said so. */
+  /** The master that answered, and when it said so. */
   readonly master: string;
 }
 
 /**
- * @returns `undefined`: the batch was not appended, since a later one of this node was
- * @throws InvalidMessageError for what the script does not answer
+ * @returns `undefined` if the batch was not appended, because a later one of this node was
+ * @throws InvalidMessageError for an invalid answer
  */
 export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unknown): AppendAnswer | undefined {
   const path = `the answer to a post to ${quote(channel)}`;

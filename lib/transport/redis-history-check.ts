@@ -2,23 +2,23 @@ import { declaredHistories } from '../protocol/declared-channels.js';
 import type { RedisHistory } from './redis-history.js';
 
 /**
- * Whether Redis can keep histories, if a channel is declared with one: one that cannot is to be seen at the start, not at the first
- * post. It is looked at until it can; when it comes back, it may.
+ * Checks whether Redis can keep histories, if a channel is declared with one: a problem should appear at the start, not at the first post.
+ * It repeats the check until it succeeds, at each reconnection.
  */
 export class RedisHistoryCheck {
-  /** Whether the answer is not there yet. */
+  /** Whether the answer is still missing. */
   isAsking = false;
-  /** Why it cannot. */
+  /** Why Redis cannot keep histories. */
   error: Error | undefined = undefined;
   private isDone = false;
 
-  /** @param answered - told when there is an answer */
+  /** @param answered - called when there is an answer */
   constructor(
     private readonly history: RedisHistory,
     private readonly answered: () => void,
   ) {}
 
-  /** To be called when the link is up. */
+  /** Call it when the link is up. */
   async look(): Promise<void> {
     if (!declaredHistories() || this.isAsking || (this.isDone && this.error === undefined)) return;
     this.isAsking = true;

@@ -3,10 +3,10 @@ import { isChannelName } from '../protocol/channel-name.js';
 import { readList, readText, readTuple } from '../protocol/wire-reader.js';
 import { readOffset } from './redis-history-read.js';
 
-/** See `HistoryMoment`: of each part of the histories. Masters of a Cluster have clocks of their own. */
+/** See `HistoryMoment`: a time for each part of the histories, since the masters of a Cluster have separate clocks. */
 class RedisMoment {
   /**
-   * @param names - of what tells of changes: another one if that was lost
+   * @param names - of the records of changes; a lost record gets another name
    * @param times - in milliseconds
    */
   constructor(
@@ -15,12 +15,12 @@ class RedisMoment {
   ) {}
 }
 
-/** A time in one part, as scripts take it. */
+/** A time in one part, as an argument of scripts. */
 export function timeIn(part: number, { moment, laterMs }: HistoryTime): string {
   return String(Math.round((moment as RedisMoment).times[part]! + laterMs));
 }
 
-/** The arguments of the script that tells of changes, for some parts. */
+/** The arguments of the changes script, for some parts. */
 export function askedOf(first: number, size: number, since: HistoryTime | undefined): string[] {
   const parts = Array.from({ length: size }, (_, index) => first + index);
   return parts.flatMap((part) =>
@@ -29,9 +29,9 @@ export function askedOf(first: number, size: number, since: HistoryTime | undefi
 }
 
 /**
- * What the script that tells of changes has answered, for all parts. What others have written there is no channel.
+ * Reads the answers of the changes script, for all parts. Entries that others have written are not channels.
  *
- * @throws InvalidMessageError for what it does not answer
+ * @throws InvalidMessageError for an invalid answer
  */
 export function readChanges(answers: readonly unknown[]): HistoryChanges {
   const path = 'the answer of changes';

@@ -6,13 +6,13 @@ import type { Position } from '../protocol/position.js';
 import { readList, readText } from '../protocol/wire-reader.js';
 import { MAX_BATCH_PAYLOADS, splitCounted } from './payload-batch.js';
 
-// What comes from the keys of a history: anybody on this Redis may have written it.
+// Reads values from the keys of a history. Any client of this Redis may have written them.
 
 const EPOCH = /^[\dA-Za-z]{1,40}$/;
 const OFFSET = /^\d{1,16}$/;
 const GAPS: readonly unknown[] = ['trimmed', 'epoch', 'future'] satisfies ReadFailure[];
 
-/** What is read at once at most, whatever is asked for. */
+/** The maximum size of one read, whatever is requested. */
 const MOST: Required<ReadBounds> = { maxEntries: 10_000, maxBytes: 4 * 1024 * 1024 };
 
 /** The bounds of one page. */
@@ -20,20 +20,20 @@ export function boundsOf({ maxEntries = Infinity, maxBytes = Infinity }: ReadBou
   return { maxEntries: Math.min(maxEntries, MOST.maxEntries), maxBytes: Math.min(maxBytes, MOST.maxBytes) };
 }
 
-/** @throws InvalidMessageError for anything but the epoch of a history */
+/** @throws InvalidMessageError if the value is not the epoch of a history */
 export function readEpoch(value: unknown, path: string): string {
   if (typeof value === 'string' && EPOCH.test(value)) return value;
   throw new InvalidMessageError(`${path} has no epoch`);
 }
 
-/** @throws InvalidMessageError for anything but the digits of a whole number */
+/** @throws InvalidMessageError if the value is not the digits of a whole number */
 export function readOffset(value: unknown, path: string): number {
   const text = readText(value, path, 16);
   if (OFFSET.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
   throw new InvalidMessageError(`${path} has no offset`);
 }
 
-/** How far a history has come, as its hash says it. What is not of this library counts as not there: a post replaces it. */
+/** The position of a history, from its hash. A value that this library has not written counts as absent; the next post replaces it. */
 export function positionOf(answer: unknown): Position {
   try {
     const [epoch, offset] = readList(answer, 'a position', 2, (item) => item);
@@ -44,10 +44,10 @@ export function positionOf(answer: unknown): Position {
 }
 
 /**
- * What the script that reads has answered.
+ * Reads the answer of the read script.
  *
- * @param after - what was asked for
- * @throws InvalidMessageError for what is not of this library
+ * @param after - the requested position
+ * @throws InvalidMessageError for a value that this library has not written
  */
 export function readPage(
   channel: string,
@@ -72,7 +72,7 @@ export function readPage(
   for (let index = 4; index < items.length; index += 3) {
     const last = readOffset(items[index], path);
     const count = readOffset(items[index + 1], path);
-    // What it would hold is not what its id says.
+    // Its contents would not match its id.
     if (count > MAX_BATCH_PAYLOADS) throw new InvalidMessageError(`${path}: an entry of ${count} messages is too long`);
     const payloads = splitCounted(readText(items[index + 2], path, Infinity), count);
     for (const payload of payloads.slice(Math.max(0, offset - last + count))) {

@@ -1,18 +1,18 @@
-// What Redis does of a history in one step. A channel has a hash (how far it has come) and a stream, of which each entry is
-// a batch: its id is `<offset of the last message>-0`, its fields are n (how many messages), t (when, in milliseconds) and
-// p (their payloads, joined by line breaks). The channels that are kept in one slot have a sorted set: when each was posted to, at most
-// NOTED_MS too early.
+// The scripts for histories, each of which Redis runs in one step. A channel has a hash (how far it has come) and a stream. Each entry of
+// the stream is a batch: its id is `<offset of the last message>-0`, its fields are n (the number of messages), t (the time in
+// milliseconds) and p (the payloads, joined by line breaks). The channels in one slot share a sorted set with the time of the latest post
+// to each channel, at most NOTED_MS too early.
 
-/** When a channel was posted to is noted anew after so long, in milliseconds. */
+/** The time of a post to a channel is updated after this interval, in milliseconds. */
 const NOTED_MS = 10_000;
 
-/** It is known of so long which channels were posted to, in milliseconds. */
+/** How far back it is known which channels were posted to, in milliseconds. */
 const CHANGES_REACH_MS = 24 * 3_600_000;
 
-/** What is known of a part is kept so long without a post, and without anybody who asks, in milliseconds. */
+/** How long the record of a part is kept without posts and requests, in milliseconds. */
 const CHANGES_KEPT_MS = 3 * CHANGES_REACH_MS;
 
-/** Shared by both scripts. */
+/** Shared by the scripts. */
 const COMMON = `
 local function text(number) return string.format('%.0f', number) end
 
@@ -21,26 +21,26 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Another master may have lost the tail of what this one had, also this process after it was a replica for a while: what it
--- appends has another epoch. A Redis gets this id when it starts and whenever it becomes master.
+-- Another master may have lost the latest entries of this one, and so may this process after some time as a replica. So each master
+-- appends under its own epoch. A Redis gets this id when it starts and whenever it becomes master.
 local function master()
   return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 end
 
--- what has no number that is exact counts as not there
+-- a number that is not exact counts as absent
 local function whole(digits)
   local number = digits and #digits <= 16 and string.match(digits, '^%d+$') and tonumber(digits)
   if number and number <= 9007199254740991 then return number end
 end
 
--- nothing of a key that holds something else
+-- nothing if the key holds another type
 local function read(...)
   local answer = redis.pcall(...)
   if type(answer) ~= 'table' or not answer.err then return answer end
   if not string.find(answer.err, 'WRONGTYPE', 1, true) then return redis.call(...) end
 end
 
--- last offset, count, time and payloads of an entry; nothing of one that is not ours
+-- last offset, count, time and payloads of an entry; nothing if this library has not written it
 local function parse(entry)
   local last, fields = whole(string.match(entry[1], '^(%d+)%-0$')), entry[2]
   if not last or #fields ~= 6 or fields[1] ~= 'n' or fields[3] ~= 't' or fields[5] ~= 'p' then return end
@@ -60,7 +60,7 @@ end
 
 local function idOf(entry) return tonumber(string.match(entry[1], '^%d+')) end
 
--- the last of the entries that are too old, by halving, since payloads are read with them
+-- the last entry that is too old, by binary search, since each read includes the payloads
 local function lastOld(stream, before, last)
   local entry = first(stream, '-')
   if not entry or idOf(entry) > last or not isOld(entry, before) then return nil end
@@ -81,21 +81,22 @@ end
 /**
  * Appends a batch and publishes it.
  *
- * Keys: the hash, the stream, what is remembered of the appender, the sorted set, and one for each post that has an id. Arguments: an epoch
- * that was never used, which master it is if that is known, the number of the batch among those of the appender, how long it is
- * remembered, how many messages are kept, how long, the Redis channel, how many posts there are, the channel, and their payloads: joined by line breaks if no post has an id, else each in
- * an argument, with one behind it that is empty or the digest.
+ * Keys: the hash, the stream, the record of the appender, the sorted set, and one for each post with an id. Arguments: an epoch that was
+ * never used; the master, if it is known; the number of the batch among those of the appender; how long to remember it; how many messages
+ * to keep, and for how long; the Redis channel; the number of posts; the channel; and their payloads. If no post has an id, these are
+ * joined by line breaks; otherwise each is an argument, followed by the digest or an empty one.
  *
- * Answers `ok`, the epoch, the offsets, the error of PUBLISH, if there was one, and which master it is; or `stale` for a batch before the last one of the appender.
- * The offsets are that of the first if all were appended, else one for each post, `x` for one whose id has another digest.
+ * Answers `ok`, the epoch, the offsets, the error of PUBLISH if there was one, and the master; or `stale` for a batch before the
+ * appender's last one. The offsets are the first one if all posts were appended; otherwise one for each post, `x` for a post whose id
+ * has another digest.
  */
 export const APPEND_SCRIPT = `${COMMON}
 local hash, stream, appender, changes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local candidate, here, number, rememberMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local most, ttl, channel, count, name, payloads = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
 local time = now()
--- To be asked is a third of what a batch costs. Within one millisecond no Redis becomes a replica, gets all that another one
--- has, and is master again; within ten it does.
+-- Asking for the master is a third of the cost of a batch. Within one millisecond no Redis can become a replica, copy everything from
+-- another one, and become master again; within ten it can.
 local asked
 here, asked = string.match(here, '^(%w+) (%d+)$')
 if asked ~= text(time) then here, asked = master(), text(time) end
@@ -116,7 +117,7 @@ if not offset or not whole(text(offset + count)) or not root or not string.match
   redis.call('DEL', hash, stream)
   epoch, offset, former, root, isNew = candidate, 0, '', candidate, true
 elseif state[3] ~= here then
-  -- Whoever has an end that is not kept any more has a gap in any case.
+  -- A reader at an end that is no longer kept has a gap in any case.
   local oldest = first(stream, '-')
   local its, count = nil, 0
   if oldest then its, count = parse(oldest) end
@@ -149,7 +150,7 @@ if #KEYS > 4 then
   if count == 0 then return {'ok', state[1], places, '', told} end
 end
 
--- First: what Redis refuses is refused as a whole.
+-- Comes first: if Redis refuses this, nothing is appended.
 local isDue = isNew or not noted or time >= noted + ${NOTED_MS} or time < noted
 if isDue then
   local set = redis.pcall('ZADD', changes, text(time), name)
@@ -166,13 +167,13 @@ local last = offset + count
 local entry = {'XADD', stream, text(last) .. '-0', 'n', count, 't', text(time), 'p', payloads}
 local added = redis.pcall(unpack(entry))
 if type(added) == 'table' and added.err then
-  -- Somebody else has written to it.
+  -- Another program has written to it.
   if not string.find(added.err, 'smaller than the target') and not string.find(added.err, 'exhausted') and not string.find(added.err, 'WRONGTYPE') then return added end
   redis.call('DEL', stream)
   redis.call(unpack(entry))
   isNew = true
 end
--- Each call takes Redis' time: what may be done now and then is not done with each batch.
+-- Each call costs time of Redis, so occasional work is not done with every batch.
 local step = math.max(16, math.floor(most / 16))
 if math.floor(last / step) > math.floor(offset / step) and last > most then
   redis.call('XTRIM', stream, 'MINID', text(last - most + 1))
@@ -201,13 +202,13 @@ return {'ok', epoch, places, type(published) == 'table' and published.err or '',
 `;
 
 /**
- * Reads what comes after a position, or the last messages.
+ * Reads the messages after a position, or the last messages.
  *
- * Keys: the hash and the stream. Arguments: the epoch, `*` for the last messages; the offset, or how many; the most messages
- * and the most bytes.
+ * Keys: the hash and the stream. Arguments: the epoch, or `*` for the last messages; the offset, or how many; the maximum number of
+ * messages and of bytes.
  *
- * Answers nothing if there is no history; else the epoch, the offset of the end, the gap (empty: none), after which offset
- * the entries begin, and of each entry the last offset, how many messages, and the payloads.
+ * Answers nothing if there is no history. Otherwise: the epoch, the offset of the end, the gap (empty: none), the offset before the first
+ * entry, and for each entry the last offset, the number of messages, and the payloads.
  */
 export const READ_SCRIPT = `${COMMON}
 local hash, stream = KEYS[1], KEYS[2]
@@ -245,7 +246,7 @@ else
     end
     if ended then start = math.min(start, ended) else gap = 'epoch' end
   elseif asked > last then
-    -- Another process has lost the tail, and has appended nothing yet.
+    -- Another process has lost the latest entries, and has appended nothing yet.
     if askedEpoch ~= '' and state[3] ~= master() then start = last else gap = 'future' end
   end
   if gap ~= '' then start = floor
@@ -266,7 +267,7 @@ while at < last and at - start < most and bytes < mostBytes do
     return {'too much in the stream is not of this library'}
   end
   if not entry or (offset and offset - count > at) then
-    -- A hole: what is behind it is read next, and is behind a gap.
+    -- Missing entries: the next read begins after them, with a gap.
     if #entries > 0 then break end
     if gap == '' and askedEpoch ~= '*' then gap = 'trimmed' end
     start = entry and offset - count or last
@@ -283,13 +284,13 @@ return answer
 `;
 
 /**
- * Tells which channels of some parts were posted to after a time.
+ * Lists the channels of some parts that were posted to after a time.
  *
- * Keys: their sorted sets. Arguments: a name that no set ever had, then for each key the name that the set must have and the time, or two
- * that are empty.
+ * Keys: their sorted sets. Arguments: a name that no set ever had; then for each key the expected name of the set and the time, or two
+ * empty arguments.
  *
- * Answers for each key a list: the name of the set, the time of now, the channels, and 1; 0 if the set has another name or does not reach
- * back so far, so that some may be missing.
+ * Answers for each key a list: the name of the set, the current time, the channels, and 1; or 0 if the set has another name or does not
+ * reach back far enough, so that some may be missing.
  */
 export const CHANGES_SCRIPT = `${COMMON}
 local answers, time = {}, now()
@@ -314,7 +315,7 @@ return answers
 `;
 
 /**
- * Tells how far a history had come at a time, or before what is missing of what came since.
+ * Finds the offset of a history at a time; or an earlier offset, before the messages since then that are missing.
  *
  * Keys: the hash and the stream. Argument: the time. Answers nothing if there is no history; else the epoch and the offset.
  */
@@ -330,12 +331,12 @@ local offset, count
 if oldest then offset, count = parse(oldest) end
 local floor = offset and offset <= last and offset - count or last
 local ttl, most = whole(state[3]), whole(state[4])
--- What went by its age went before; what went for the number of messages left that many.
+-- Old entries were removed before that time. A removal by count left the maximum number of messages.
 local isWhole = floor == 0 or (ttl and most and at > now() - ttl and last - floor < most)
 return {state[1], text(isWhole and floor or floor - 1)}
 `;
 
-/** What the scripts call, each tried once: answers pairs of a command that Redis refuses and why. Keys: one that is not there. */
+/** Tries each command that the scripts call. Answers pairs: a command that Redis refuses, and why. Keys: one that does not exist. */
 export const CHECK_SCRIPT = `
 local refused = {}
 local function try(name, ...)

@@ -31,27 +31,27 @@ const CHANGES = new RedisScript(CHANGES_SCRIPT);
 const POSITION = new RedisScript(POSITION_SCRIPT);
 const CHECK = new RedisScript(CHECK_SCRIPT);
 
-/** What Redis does not let us do, or does not know. */
+/** Commands that Redis forbids, or does not know. */
 const MISSING = /^(NOPERM|ERR unknown command|ERR Unknown Redis command|ERR syntax error|ERR This Redis command)/i;
 
-/** Told of what is wrong with histories. */
+/** Learns of problems with histories. */
 export interface HistoryListener extends PublisherListener {
-  /** What stands in Redis in place of a history is not of this library. Told once until it is well again. */
+  /** Redis has a value in place of a history that this library has not written. Reported once until that is repaired. */
   malformed(channel: string, error: Error): void;
 }
 
-/** So many malformed histories are told of at most. */
+/** How many malformed histories are reported at most. */
 const MAX_TOLD = 100;
 
 /**
- * The histories of channels in Redis: of each a stream and a hash, in one slot of a Cluster. What is appended is published in
- * the same step, on the Redis channel that posts without history take.
+ * The histories of channels in Redis: for each a stream and a hash, in one slot of a Cluster. An append also publishes, in the same step,
+ * on the same Redis channel as posts without a history.
  */
 export class RedisHistory implements HistoryStore {
   private readonly appends: RedisHistoryAppends;
   private readonly told = new Set<string>();
   private link: RedisLink | undefined = undefined;
-  /** Ends each question that waits for an answer. */
+  /** Functions that end the unanswered questions. */
   private readonly questions = new Set<() => void>();
 
   /** @param timeoutMs - how long a post, or a question, may take */
@@ -65,7 +65,7 @@ export class RedisHistory implements HistoryStore {
     this.appends = new RedisHistoryAppends(names, node, timeoutMs, listener, gate);
   }
 
-  /** Gives it the link; once. */
+  /** Sets the link. Call it once. */
   attach(link: RedisLink): void {
     this.link = link;
     this.appends.attach(link);
@@ -114,7 +114,7 @@ export class RedisHistory implements HistoryStore {
     const { names } = this;
     return this.ask(async ({ client }) => {
       const keys = Array.from({ length: names.parts }, (_, part) => names.changes(part));
-      // Each part is in a slot of its own.
+      // Each part is in its own slot.
       const size = client.isCluster ? 1 : names.parts;
       const answers: Promise<unknown[]>[] = [];
       for (let first = 0; first < names.parts; first += size) {
@@ -126,9 +126,9 @@ export class RedisHistory implements HistoryStore {
   }
 
   /**
-   * Looks whether Redis does what histories need.
+   * Checks whether Redis supports everything that histories need.
    *
-   * @returns why not; `undefined` also if it cannot be known now
+   * @returns the reason if not; `undefined` also if it cannot be known now
    */
   async check(): Promise<ConfigurationError | undefined> {
     const channel = `${RESERVED_PREFIX}history/check`;
@@ -141,7 +141,7 @@ export class RedisHistory implements HistoryStore {
       const refused = readList(answer, 'the answer', 100, (item, path) => readText(item, path, Infinity));
       for (let index = 0; index < refused.length; index += 2) {
         const why = refused[index + 1]!;
-        // Told by the links that publish by it, which need it without histories too.
+        // The links report this themselves, since they publish with it even without histories.
         if (refused[index] === 'SPUBLISH') continue;
         if (MISSING.test(why) || why.includes("can't run this command")) return lacks(address, refused[index]!, why);
       }
@@ -160,7 +160,7 @@ export class RedisHistory implements HistoryStore {
     this.appends.up();
   }
 
-  /** Posts pass the gate. */
+  /** The gate lets posts pass. */
   opened(): void {
     this.appends.opened();
   }
@@ -175,7 +175,7 @@ export class RedisHistory implements HistoryStore {
     this.endQuestions();
   }
 
-  /** ioredis says nothing of what was under way when a connection ended. */
+  /** ioredis does not settle commands that were under way when a connection ended. */
   private endQuestions(): void {
     for (const end of this.questions) end();
     this.questions.clear();
@@ -212,7 +212,7 @@ function listOf(answer: unknown): unknown[] {
   return readList(answer, 'the answer', HISTORY_PARTS, (item) => item);
 }
 
-/** What is of another type is no position. @throws what else Redis answers */
+/** A value of another type is no position. @throws any other error of Redis */
 function notOurs(error: Error): undefined {
   if (!error.message.startsWith('WRONGTYPE')) throw error;
 }

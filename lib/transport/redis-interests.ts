@@ -2,38 +2,38 @@ import { Deferred } from '../core/deferred.js';
 import { isTemplate } from '../protocol/channel-name.js';
 import type { RedisNames, RedisTopic } from './redis-names.js';
 
-/** A Cluster may have ended subscriptions so long before that is noticed, in milliseconds. */
+/** How long it may take to notice that a Cluster ended subscriptions, in milliseconds. */
 export const NOTICED_MS = 60_000;
 
-/** How long a dropped interest is kept, so that taking it up again costs nothing. */
+/** How long a dropped interest is kept, so that taking it again costs nothing. */
 const LINGER_MS = 1_000;
 
-/** What Redis is subscribed to, or will be. */
+/** A Redis subscription, present or planned. */
 export interface Topic extends RedisTopic {
-  /** Templates may share a pattern. */
+  /** Several templates may share a pattern. */
   readonly interests: ReadonlySet<Interest>;
   state: 'unregistered' | 'requested' | 'registered';
-  /** Whether it is heard again after a loss that is not told before the next message, or all that is missing is heard. */
+  /** Whether it is heard again after a loss that is reported before its next message, or when all missing topics are heard. */
   isAfterLoss?: boolean;
 }
 
-/** A name or template that is listened to. */
+/** A name or template with listeners. */
 export interface Interest {
   readonly name: string;
-  /** Of a template. */
+  /** The segments of a template. */
   readonly segments: readonly string[];
   readonly topics: readonly Topic[];
-  /** When it may be forgotten; `undefined` while it is wanted. */
+  /** When it may be forgotten; `undefined` while it is in use. */
   readonly expiresAt: number | undefined;
   /** Resolves when all topics are registered or the interest is dropped; `undefined` after that. */
   ready: Deferred | undefined;
-  /** Whether that has happened, so that what is published while it is not heard is a loss. */
+  /** Whether it has been ready, so that payloads it does not hear are a loss. */
   isPromised: boolean;
-  /** Since when it may not be heard, or was not the last time. */
+  /** Since when it may be deaf, or was deaf the last time. */
   missingSince: number;
-  /** The topics that it was heard by until the link went down. */
+  /** The topics through which it was heard until the link went down. */
   missing: Set<Topic>;
-  /** Whether it is heard again by one of those, which nobody has been told. */
+  /** Whether it is heard again through one of them and the loss has not been reported. */
   hasLoss: boolean;
 }
 
@@ -41,7 +41,7 @@ const NONE: Set<Topic> = new Set();
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-/** What is listened to, or was a moment ago, and by which topics of Redis it is heard. */
+/** The names and templates that have listeners, or had them a moment ago, with their Redis topics. */
 export class RedisInterests {
   private readonly interests = new Map<string, Interest>();
   private readonly channels = new Map<string, Topic>();
@@ -50,14 +50,14 @@ export class RedisInterests {
   private timer: NodeJS.Timeout | undefined = undefined;
 
   /**
-   * @param forgotten - told of the topics that nobody has wanted for a while; they are no longer known here
+   * @param forgotten - called with topics that were unused for a while and are forgotten
    */
   constructor(
     private readonly names: RedisNames,
     private readonly forgotten: (topics: readonly Topic[]) => void,
   ) {}
 
-  /** The topic that a message came by. */
+  /** The topic through which a message arrived. */
   topicOf(key: string, isPattern: boolean): Topic | undefined {
     return (isPattern ? this.patterns : this.channels).get(key);
   }
@@ -84,7 +84,7 @@ export class RedisInterests {
     return interest;
   }
 
-  /** Hears the interests of a pattern by a wider one from now on. */
+  /** Replaces the pattern of some interests by a wider one. */
   widen(topic: Topic, wider: RedisTopic): Topic {
     this.patterns.delete(topic.key);
     let widened: Topic | undefined = undefined;
@@ -96,7 +96,7 @@ export class RedisInterests {
     return widened!;
   }
 
-  /** Redis has acknowledged a topic, or a message has come by it. */
+  /** Redis has acknowledged a topic, or a message has arrived through it. */
   register(topic: Topic): void {
     topic.state = 'registered';
     for (const interest of topic.interests) {
@@ -109,9 +109,9 @@ export class RedisInterests {
   }
 
   /**
-   * Redis has forgotten these topics: what is published from now on is lost for those that were heard by them.
+   * Redis has forgotten these topics: from now on, their interests lose payloads.
    *
-   * @param heardMs - what was published until then has been heard
+   * @param heardMs - payloads until this time have been heard
    */
   unregister(topics: Iterable<Topic>, heardMs: number): void {
     for (const topic of topics) {
@@ -122,12 +122,12 @@ export class RedisInterests {
     }
   }
 
-  /** @returns the topics that nobody wants any more; none if it had been dropped before or never was taken */
+  /** @returns the topics that are no longer used; none if the interest was already dropped or never taken */
   drop(name: string): Topic[] {
     const interest: Writable<Interest> | undefined = this.interests.get(name);
     if (interest === undefined || interest.expiresAt !== undefined) return [];
     confirm(interest);
-    // Whoever takes it up again has lost nothing.
+    // If it is taken again, nothing counts as lost.
     interest.isPromised = interest.hasLoss = false;
     interest.missing = NONE;
     interest.expiresAt = performance.now() + LINGER_MS;
@@ -142,7 +142,7 @@ export class RedisInterests {
     for (const known of [this.interests, this.channels, this.patterns, this.dropped]) known.clear();
   }
 
-  /** @returns the last one */
+  /** @returns the last topic */
   private addTopics(interest: Interest, wanted: readonly RedisTopic[]): Topic | undefined {
     let topic: Topic | undefined = undefined;
     for (const each of wanted) {
@@ -161,7 +161,7 @@ export class RedisInterests {
     const unused: Topic[] = [];
     this.timer = undefined;
     for (const interest of this.dropped) {
-      // They stand in the order in which they were dropped.
+      // They are in the order in which they were dropped.
       if (interest.expiresAt! > now) {
         this.timer = setTimeout(this.forget, interest.expiresAt! - now).unref();
         break;
@@ -179,14 +179,14 @@ export class RedisInterests {
   };
 }
 
-/** Resolves when all that an interest is heard by is registered, or it is dropped. */
+/** Resolves when all topics of an interest are registered, or it is dropped. */
 export function whenHeard(interest: Interest): Promise<void> {
   if (isHeard(interest)) confirm(interest);
   else interest.ready ??= new Deferred();
   return interest.ready?.promise ?? Promise.resolve();
 }
 
-/** All that its name or template is heard by is registered. */
+/** All topics of an interest are registered. */
 function confirm(interest: Interest): void {
   interest.isPromised = true;
   interest.ready?.resolve();
@@ -194,7 +194,7 @@ function confirm(interest: Interest): void {
 }
 
 function miss(interest: Interest, topic: Topic, heardMs: number): void {
-  // What was not told yet goes on.
+  // An unreported loss continues.
   if (interest.missing.size === 0 && !interest.hasLoss) interest.missingSince = heardMs;
   interest.missing = plus(interest.missing, topic);
 }
@@ -208,7 +208,7 @@ function without(topics: Set<Topic>, topic: Topic): Set<Topic> {
   return topics.size === 0 ? NONE : topics;
 }
 
-/** Whether somebody listens, as against having done so a moment ago. */
+/** Whether it has listeners now, not only a moment ago. */
 export function isWanted(topic: Topic): boolean {
   for (const { expiresAt } of topic.interests) {
     if (expiresAt === undefined) return true;
@@ -216,7 +216,7 @@ export function isWanted(topic: Topic): boolean {
   return false;
 }
 
-/** Whether Redis has acknowledged all that an interest is heard by. */
+/** Whether Redis has acknowledged all topics of an interest. */
 function isHeard({ topics }: Interest): boolean {
   return topics.every(({ state }) => state === 'registered');
 }

@@ -14,45 +14,45 @@ import {
 import type { OwnedConnection } from './redis-connections.js';
 import { RedisRole, ReplicaError } from './redis-role.js';
 
-/** Told of what becomes of a link. */
+/** Learns of changes of a link. */
 export interface RedisLinkListener {
-  /** Commands can be sent. Comes again after every reconnection. */
+  /** Commands can be sent. Called again after every reconnection. */
   up(): void;
-  /** Commands cannot be sent any more; what was unanswered will not be. */
+  /** Commands cannot be sent any more. Unanswered ones will not be answered. */
   down(): void;
-  /** `link.error` may have changed: an attempt or an established link failed, or it answers again. */
+  /** `link.error` may have changed: an attempt or an established link has failed, or Redis answers again. */
   changed(): void;
-  /** The Redis at the other end has become a replica; the link is cut and made anew. */
+  /** The Redis at the other end has become a replica; the link is cut and replaced. */
   demoted?(): void;
 }
 
-// How long a hanging Redis may hold up close().
+// How long a hanging Redis may delay close().
 const CLOSE_TIMEOUT_MS = 200;
 
-/** After so many beats without an answer the link counts as failed until it answers. */
+/** After this many beats without an answer, the link counts as failed until Redis answers. */
 const SILENT_BEATS = 2;
 
-/** After so many beats without an answer the other end is taken for gone. */
+/** After this many beats without an answer, the other end counts as gone. */
 const DEAD_BEATS = 3;
 
 const UNANSWERED = 'it does not answer';
 
-// A link that is lost again sooner does not begin anew with short waits, or it would flap as fast as it can.
+// If a link is lost again sooner than this, the waits are not reset; otherwise it would flap rapidly.
 const STABLE_MS = 2_000;
 
 /**
- * One connection to Redis through all its attempts: knows whether it can be used, and why not. Tries
- * again until it is closed, also where ioredis has given up.
+ * One connection to Redis across all its attempts. It knows whether the connection is usable, and if not, why. It tries again until it is
+ * closed, even if ioredis has given up.
  */
 export class RedisLink {
   /** Whether Redis has answered since the connection was made. */
   isUp = false;
-  /** The last failure; none while the link is up and answers. */
+  /** The last failure; `undefined` while the link is up and answers. */
   error: MessagingError | undefined = undefined;
   readonly client: RedisClient;
   readonly address: string;
   private readonly backoff: OwnedConnection['backoff'];
-  // Whether the next attempt goes to another Redis, which gets the same posts.
+  // Whether the next attempt may reach another Redis with the same posts.
   private readonly hasOthers: boolean;
   private readonly role: RedisRole;
   private member: ClusterMember | undefined = undefined;
@@ -74,12 +74,12 @@ export class RedisLink {
     this.role = new RedisRole(client, this.address, isMember);
   }
 
-  /** How many bytes the connection has received; `undefined` if it does not tell. */
+  /** How many bytes the connection has received; `undefined` if that is unknown. */
   get bytesRead(): number | undefined {
     return socketOf(this.client)?.bytesRead;
   }
 
-  /** Where to publish: of a Cluster one member at a time. */
+  /** The client to publish with: for a Cluster, one member at a time. */
   get publishing(): RedisClient {
     const { client } = this;
     if (!client.isCluster) return client;
@@ -87,7 +87,7 @@ export class RedisLink {
     return this.member.current ?? client;
   }
 
-  /** Connects; failures are told to the listener. */
+  /** Connects. Failures go to the listener. */
   open(): void {
     const { client } = this;
     client.on('ready', this.verify);
@@ -99,8 +99,7 @@ export class RedisLink {
   }
 
   /**
-   * Looks whether the other end still answers and still is a master, and cuts the link if not. To be called at
-   * intervals.
+   * Checks whether the other end still answers and is a master, and cuts the link if not. Call it at intervals.
    */
   beat(): void {
     const { client } = this;
@@ -111,11 +110,11 @@ export class RedisLink {
     if (this.unansweredBeats >= DEAD_BEATS) return this.cut(new Error(UNANSWERED));
     this.unansweredBeats++;
     if (this.isUp) this.check();
-    // A Cluster asks any member for a sign of life; this is the connection that matters.
+    // A Cluster asks any member whether it is alive; this is the connection that matters.
     this.member?.beat();
   }
 
-  /** Looks, between two beats, whether the earlier ones have been answered. */
+  /** Checks, between two beats, whether the earlier ones have been answered. */
   lookBetweenBeats(): void {
     if (this.unansweredBeats < SILENT_BEATS) return;
     if (this.hasOthers) return this.cut(new Error(UNANSWERED));
@@ -125,16 +124,16 @@ export class RedisLink {
     this.listener.changed();
   }
 
-  /** Ends the connection as it is, without waiting for the other end; the next attempt comes at once. */
+  /** Ends the connection at once, without waiting for the other end. The next attempt starts immediately. */
   cut(error: Error): void {
     this.unansweredBeats = 0;
     this.attemptError = error;
     this.client.disconnect(true);
-    // The other end of a dead connection acknowledges no end, which ioredis would wait for.
+    // The other end of a dead connection never acknowledges, and ioredis would wait for that.
     this.destroySocket();
   }
 
-  /** Ends a connection for subscriptions that hears nothing of what is published. @returns why */
+  /** Ends a connection for subscriptions that hears no published messages. @returns the error */
   cutDeaf(): Error {
     const cause = new Error('beats do not come back');
     const text = `the subscription to ${this.address} hears nothing of what is published, though its connection lives`;
@@ -143,21 +142,21 @@ export class RedisLink {
     return error;
   }
 
-  /** Looks at the role again; a link that cannot ask for it is made anew, which asks first. */
+  /** Checks the role again. A link that cannot ask is replaced, and the new one asks first. */
   checkRole(): void {
     if (!this.isUp) return;
     if (this.role.canAsk) this.check();
     else this.cut(new Error('its role has to be looked at again'));
   }
 
-  /** Posts have not been answered in time: of a Cluster another member is tried. */
+  /** Posts have not been answered in time: for a Cluster, another member is tried. */
   overdue(): void {
     this.member?.leave();
   }
 
   /**
-   * Sends the commands of this turn together, at its end: ioredis writes each by itself, and a Redis that is woken for
-   * each of them takes three times as much for a post.
+   * Sends the commands of this turn together, at its end: ioredis writes each one separately, and a Redis that wakes up for each of them
+   * needs three times as long for a post.
    */
   gather(): void {
     if (this.isGathering) return;
@@ -190,13 +189,13 @@ export class RedisLink {
     clearTimeout(this.retry);
     clearTimeout(this.stable);
     const { client } = this;
-    // The listener of errors stays: ioredis writes those to the console that nobody listens to.
+    // The error listener stays: ioredis writes errors without a listener to the console.
     this.member?.close();
     client.off('ready', this.verify);
     client.off('close', this.onClose);
     client.off('end', this.onEnd);
     this.isUp = false;
-    // Between two attempts ioredis has no socket, and tells no end.
+    // Between two attempts ioredis has no socket, and reports no end.
     const hasSocket = !['wait', 'reconnecting', 'close', 'end'].includes(client.status);
     const ended = hasSocket ? this.ended() : undefined;
     if (client.status !== 'end') client.disconnect();
@@ -204,16 +203,16 @@ export class RedisLink {
   }
 
   private connect(): void {
-    // What makes it reject is told by the events, too.
+    // Events report the same failures.
     this.client.connect().catch(() => undefined);
   }
 
-  /** `ready` of ioredis 5 comes before the answer to AUTH: it is ready once Redis has answered. */
+  /** The `ready` event of ioredis 5 comes before the answer to AUTH, so the link is ready only after an answer of Redis. */
   private readonly verify = (): void => {
     this.role.check().then(this.onAnswer, (error: Error) => {
       if (!(error instanceof ReplicaError)) {
         if (!isReply(error)) return;
-        // Whoever may not PING has been let in; so has whoever is told that data is being loaded.
+        // A user without permission for PING has been admitted, and so has one that gets a LOADING error.
         if (!isRefusal(error) || isDenial(error)) return this.onAnswer();
       }
       this.onError(error);
@@ -269,7 +268,7 @@ export class RedisLink {
   };
 
   private readonly onEnd = (): void => {
-    // The retryStrategy of the application has given up, or ioredis has where it finds no way to connect.
+    // The application's retryStrategy has given up, or ioredis has because it cannot connect.
     this.retry = setTimeout(() => this.connect(), this.backoff.next());
   };
 
@@ -289,7 +288,7 @@ export class RedisLink {
     this.listener.changed();
   }
 
-  /** Without what ioredis says, which quotes the answer: that may be a message. */
+  /** Leaves out the text of ioredis, which quotes the answer and so perhaps a message. */
   private outOfStep(): MessagingError {
     const text = `${this.address} sent an answer that belongs to no command`;
     return new TransportUnavailableError(`${text}; it is connected to anew`);
@@ -321,7 +320,7 @@ interface Socket {
   uncork?(): void;
 }
 
-/** The socket of a client, which ioredis does not document. */
+/** The socket of a client, an undocumented property of ioredis. */
 function socketOf(client: RedisClient): Socket | undefined {
   return (client as { stream?: Socket }).stream;
 }

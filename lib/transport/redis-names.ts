@@ -11,57 +11,57 @@ import { ConfigurationError } from '../protocol/errors.js';
 import { GROUPS, groupOf, tagOf } from './redis-groups.js';
 
 /**
- * Stands between prefix and name. No prefix contains it, so the first one in a Redis channel ends the prefix. Two
- * applications with different prefixes therefore never share a Redis channel, even if one prefix begins with the other.
+ * Separates prefix and name. No prefix contains it, so its first occurrence in a Redis channel ends the prefix. Applications with different
+ * prefixes therefore never share a Redis channel, even if one prefix begins with the other.
  */
 const PREFIX_END = '|';
 
-/** One thing to subscribe to in Redis. */
+/** A Redis channel or pattern to subscribe to. */
 export interface RedisTopic {
   /** A Redis channel or, for a template, a pattern. */
   readonly key: string;
   readonly isPattern: boolean;
-  /** Whether it is without our prefix, as stock parts publish. */
+  /** Whether it has no prefix of this library, as stock parts publish. */
   readonly isPlain: boolean;
-  /** The group of channels that it belongs to, in a Cluster that shards them. */
+  /** The group of channels that it belongs to, in a Cluster with sharded channels. */
   readonly group?: number | undefined;
-  /** Whether it carries the messages of many channels, each behind the name of its channel and a line break. */
+  /** Whether it carries messages of many channels, each preceded by the channel's name and a line break. */
   readonly isShared?: boolean | undefined;
 }
 
-/** Where a post goes in a Cluster that shards channels: three Redis channels of one slot. */
+/** The three Redis channels of a post, all in one slot, in a Cluster with sharded channels. */
 export interface ShardedRoutes {
-  /** For those that listen to this channel. */
+  /** For listeners of this channel. */
   readonly own: string;
-  /** For templates that begin with the same literal segment; empty: none can match. */
+  /** For templates with the same literal first segment; empty: no template can match. */
   readonly head: string;
-  /** For templates that begin with a parameter. */
+  /** For templates whose first segment is a parameter. */
   readonly any: string;
 }
 
 /**
- * Histories are kept together in so many parts, each in one slot of a Cluster, so that each master carries its own: of 3, 6 or 16
- * masters none has more than 5 % beyond its share.
+ * The number of parts in which histories are kept, each in one slot of a Cluster, so that each master carries a share: of 3, 6 or 16
+ * masters, none has more than 5 % above its share.
  */
 export const HISTORY_PARTS = 1_024;
 
-/** The keys of the history of one channel. A Cluster keeps all of them in one slot. */
+/** The keys of one channel's history. A Cluster keeps all of them in one slot. */
 export interface HistoryKeys {
-  /** Which of the {@link HISTORY_PARTS} it is in. */
+  /** Its part, one of {@link HISTORY_PARTS}. */
   readonly part: number;
-  /** A sorted set of the whole part: its channels, by when they were posted to. See {@link RedisNames.changes}. */
+  /** A sorted set of the whole part: its channels, by the time of their latest post. See {@link RedisNames.changes}. */
   readonly changes: string;
   /** A hash: how far the history has come. */
   readonly state: string;
   /** A stream: the messages. */
   readonly stream: string;
-  /** What is remembered of who appends to it. */
+  /** The record of a node that appends to it. */
   appender(node: string): string;
-  /** What is remembered of a post that its poster named. */
+  /** The record of a post that has an id. */
   post(id: string): string;
 }
 
-/** How names and templates of channels stand in Redis. */
+/** The names of channels and templates in Redis. */
 export class RedisNames {
   /** The pattern of all channels of this prefix, exactly as an ACL rule `&prefix*` names it. */
   readonly everything: RedisTopic;
@@ -69,7 +69,7 @@ export class RedisNames {
   private readonly beforeKeys: string;
 
   /**
-   * @param prefix - before every name
+   * @param prefix - comes before every name
    * @param interop - see `RedisTransportOptions.interop`
    * @param isSharded - see `RedisTransportOptions.sharded`
    * @throws ConfigurationError for a prefix that would not keep applications apart
@@ -81,7 +81,7 @@ export class RedisNames {
   ) {
     checkPrefix(prefix);
     this.before = prefix + PREFIX_END;
-    // A Cluster would take braces in the prefix for those that say what belongs together.
+    // A Cluster would treat braces in the prefix as a hash tag.
     this.beforeKeys = prefix.replace(/[%{}]/g, encodeURIComponent) + PREFIX_END;
     this.everything = { key: `${escape(prefix)}*`, isPattern: true, isPlain: false };
   }
@@ -91,7 +91,7 @@ export class RedisNames {
     return this.isSharded ? this.inGroup(groupOf(channel), 'c', channel) : this.before + channel;
   }
 
-  /** Where a post goes if channels are sharded. */
+  /** The Redis channels of a post if channels are sharded. */
   routes(channel: string): ShardedRoutes {
     const group = groupOf(channel);
     const end = channel.indexOf('/');
@@ -102,19 +102,19 @@ export class RedisNames {
     };
   }
 
-  /** Where the script that appends publishes: the Redis channel, or {@link routes} and the name, one in each line. */
+  /** Where the append script publishes: the Redis channel, or {@link routes} and the name, one in each line. */
   historyRoute(channel: string): string {
     if (!this.isSharded) return this.toPublish(channel);
     const { own, head, any } = this.routes(channel);
     return [own, head, any, channel].join('\n');
   }
 
-  /** What the script that appends publishes with. */
+  /** The command that the append script publishes with. */
   get publishCommand(): string {
     return this.isSharded ? 'SPUBLISH' : 'PUBLISH';
   }
 
-  /** The channel of a group by which one server looks whether it hears what is published there. */
+  /** A Redis channel in a group, through which one server checks whether it hears that group. */
   ofGroup(group: number, name: string): string {
     return this.inGroup(group, 'b', name);
   }
@@ -124,7 +124,7 @@ export class RedisNames {
     return this.before + name;
   }
 
-  /** Keys of the history: `prefix|{part}h|channel` and alike. No keys of other prefixes are among them. */
+  /** The keys of a history: `prefix|{part}h|channel` and similar. They never clash with those of other prefixes. */
   history(channel: string): HistoryKeys {
     const part = this.isSharded ? groupOf(channel) : createHash('sha1').update(channel).digest().readUInt16BE() >> 6;
     const before = this.part(part);
@@ -139,32 +139,32 @@ export class RedisNames {
     };
   }
 
-  /** How many parts there are; if channels are sharded, each group is one. */
+  /** The number of parts. If channels are sharded, each group is one part. */
   get parts(): number {
     return this.isSharded ? GROUPS : HISTORY_PARTS;
   }
 
-  /** Key of what tells which channels of a part were posted to: `prefix|{part}c`. */
+  /** The key of the record of changes in a part: `prefix|{part}c`. */
   changes(part: number): string {
     return `${this.part(part)}c`;
   }
 
-  /** How the keys of a part begin; the name of a channel itself may hold braces. */
+  /** The beginning of the keys of a part. The name of a channel itself may contain braces. */
   private part(part: number): string {
     return `${this.beforeKeys}{${this.isSharded ? tagOf(part) : part.toString(16).padStart(3, '0')}}`;
   }
 
   /**
-   * Whether stock parts take part in a channel, by its name without prefix. Names that contain the library's prefix, and
-   * those that look like a prefixed one, never stand in Redis without prefix.
+   * Whether stock parts take part in a channel, by its name without prefix. Names that contain the library's prefix, or look like a
+   * prefixed name, never appear in Redis without prefix.
    *
-   * @param interop - what the channel's definition says
+   * @param interop - the option of the channel's definition
    */
   isPlain(channel: string, interop: boolean | undefined): boolean {
     return this.interop !== false && (interop ?? this.interop ?? false) && mayBePlain(channel);
   }
 
-  /** What has to be subscribed to in order to hear a channel or all channels of a template. */
+  /** The topics to subscribe to for a channel, or for all channels of a template. */
   toSubscribe(name: string, interop: boolean | undefined): RedisTopic[] {
     if (this.isSharded) return this.shardedTopics(name);
     const isPattern = isTemplate(name);
@@ -175,7 +175,7 @@ export class RedisNames {
   }
 
   /**
-   * Whether what came by a pattern belongs to a template, of which the pattern says less.
+   * Whether a message that arrived through a pattern belongs to a template: the pattern matches more than the template does.
    *
    * @returns the name of the channel
    */
@@ -188,9 +188,9 @@ export class RedisNames {
   }
 
   /**
-   * Takes apart what came by a topic that carries many channels. Anybody on this Redis may have written it.
+   * Splits a message of a topic that carries many channels. Any client of this Redis may have written it.
    *
-   * @returns the name of the channel, and what was posted; `undefined` for what names no channel
+   * @returns the name of the channel, and the payload; `undefined` if it names no valid channel
    */
   splitShared(text: string): readonly [channel: string, payload: string] | undefined {
     const end = text.indexOf('\n');
@@ -233,7 +233,7 @@ function mayBePlain(name: string): boolean {
 }
 
 function checkPrefix(prefix: unknown): asserts prefix is string {
-  // Neither control characters, which would break lines of logs, nor what ends the prefix.
+  // No control characters, which would break lines of logs, and no separator.
   if (typeof prefix === 'string' && !/[|\p{Cc}\p{Cs}]/u.test(prefix)) return;
   throw new ConfigurationError(
     `Option "prefix" must be a string without "|" and control characters, not ${describe(prefix)}`,
@@ -247,7 +247,7 @@ function toPattern(template: string): string {
     .join('/');
 }
 
-/** Takes from characters the meaning that they have in Redis' patterns. */
+/** Escapes characters with a meaning in Redis patterns. */
 function escape(text: string): string {
   return text.replace(/[\\*?[\]]/g, '\\$&');
 }

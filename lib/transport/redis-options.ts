@@ -46,9 +46,9 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
  */
 export type RedisOption = string | RedisTransportOptions | RedisClient | (() => RedisClient);
 
-/** The one form that all forms of {@link RedisOption} are brought into. */
+/** The normalised form of {@link RedisOption}. */
 export interface RedisSettings {
-  /** Options of ioredis, an instance to duplicate, or a factory. */
+  /** ioredis options, an instance to duplicate, or a factory. */
   readonly source: RedisConnectionOptions | RedisClient | (() => RedisClient);
   readonly url: string | undefined;
   readonly interop: boolean | undefined;
@@ -59,16 +59,16 @@ export interface RedisSettings {
 /**
  * Checks the option `redis`.
  *
- * @throws ConfigurationError that names what is wrong in it
+ * @throws ConfigurationError that describes what is wrong
  */
 export function validateRedisOption(value: unknown): asserts value is RedisOption {
   normalizeRedisOption(value);
 }
 
 /**
- * Brings the option `redis` into its one form.
+ * Normalises the option `redis`.
  *
- * @throws ConfigurationError that names what is wrong in it
+ * @throws ConfigurationError that describes what is wrong
  */
 export function normalizeRedisOption(value: unknown): RedisSettings {
   if (value === '') {
@@ -115,7 +115,7 @@ function checkOptions(value: unknown): asserts value is RedisTransportOptions {
       throw new ConfigurationError(`Unknown option "redis.${name}"; is "redis.${similar}" meant?`);
     }
     const [expected, holds] = check;
-    // Passwords stand in URLs.
+    // URLs may contain passwords.
     const shown = name === 'url' || /password/i.test(name) ? `the ${typeof option} given` : describe(option);
     if (!holds(option)) throw new ConfigurationError(`Option "redis.${name}" must be ${expected}, not ${shown}`);
   }

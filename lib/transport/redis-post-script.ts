@@ -1,11 +1,11 @@
 import { RedisScript } from './redis-script.js';
 
 /**
- * Publishes in a Cluster that shards channels. It names no keys, so it runs at the member that it is sent to, and if the slot is
- * another member's it fails before anything is published.
+ * Publishes in a Cluster with sharded channels. It declares no keys, so it runs at the member that receives it. If another member has the
+ * slot, it fails before anything is published.
  *
- * Arguments: the Redis channel of the channel itself; that of templates with the same literal head, or nothing; that of
- * templates that begin with a parameter; the name of the channel; the payloads.
+ * Arguments: the Redis channel of the channel itself; that of templates with the same literal first segment, or empty; that of templates
+ * whose first segment is a parameter; the name of the channel; the payloads.
  */
 export const POST_SCRIPT = new RedisScript(`
 redis.call('SPUBLISH', ARGV[1], ARGV[5])

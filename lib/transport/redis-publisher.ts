@@ -5,33 +5,33 @@ import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isReply } from './redis-client.js';
 import { UnsettledPosts } from './unsettled-posts.js';
 
-/** How much may wait for Redis, in bytes of payload; what comes on top is not accepted. */
+/** How many bytes of payload may wait for Redis. Further posts are not accepted. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
-/** How long posts wait for others at most while Redis is busy with earlier ones. */
+/** How long posts wait for more while Redis is busy with earlier ones. */
 const MAX_DELAY_MS = 1;
 
-/** What posts go out by. */
+/** The link that posts are sent over. */
 export interface PublishLink {
   /** Whether posts can be sent. */
   readonly isUp: boolean;
-  /** Where to. */
+  /** The client to publish with. */
   readonly publishing: { publish(channel: string, payload: string): Promise<unknown> };
   /** Posts have not been answered in time. */
   overdue(): void;
-  /** Whether an error says that a post was not sent, or was sent to a Redis that is not the one for it. It is sent again. */
+  /** Whether a post was not sent, or was sent to a Redis that is not responsible for it. It is then sent again. */
   isUnsent(error: Error): boolean;
-  /** All that was sent has been answered. */
+  /** Everything that was sent has been answered. */
   idle?(): void;
 }
 
-/** How much waits for Redis; one for all publishers of a transport. */
+/** The bytes that wait for Redis; shared by all publishers of a transport. */
 export class PendingBytes {
-  /** Of what waits, and of what was sent and not answered, even if nobody waits for it any more: it still fills a buffer. */
+  /** The bytes of waiting posts and of unanswered ones, even if nobody waits for them any more: they still fill a buffer. */
   current = 0;
 }
 
-/** Payloads of one channel that go in one PUBLISH. */
+/** Payloads of one channel that share one PUBLISH. */
 interface Batch {
   /** Rises with each batch. */
   readonly number: number;
@@ -46,20 +46,19 @@ interface Batch {
 }
 
 /**
- * Publishes in order over a link that comes and goes. Posts go at the end of the turn of the event loop where Redis has
- * answered all that it was sent before, else with its answer or after {@link MAX_DELAY_MS}; those that follow each other
- * on one channel in one PUBLISH. So the busier Redis is, the more go in one. While the link is down they wait, within
- * bounds of time and bytes. A post is sent at most once.
+ * Publishes in order over a link that may break. Posts are sent at the end of the turn of the event loop if Redis has answered everything
+ * before; otherwise with its next answer or after {@link MAX_DELAY_MS}. Consecutive posts to one channel share one PUBLISH, so the busier
+ * Redis is, the more posts share one. While the link is down they wait, within limits of time and bytes. A post is sent at most once.
  */
 export class RedisPublisher {
-  // Batches that were not sent yet and may still be, in order.
+  // Batches that are not sent yet, in order.
   private waiting: Batch[] = [];
-  // The last of them, where it takes further posts. Not one for each channel: posts to another channel in between would
-  // be overtaken, which would surprise whoever listens to both.
+  // The last of them, if it takes more posts. There is not one for each channel: such a batch would overtake posts to other channels, which
+  // would surprise listeners of both.
   private filling: Batch | undefined = undefined;
   private unflushedBytes = 0;
   private readonly unsettled = new UnsettledPosts<Batch>();
-  // Of what was sent and not answered, in bytes.
+  // The bytes that were sent and not answered.
   private sentBytes = 0;
   private unanswered = 0;
   private batches = 0;
@@ -72,7 +71,7 @@ export class RedisPublisher {
   private isClosed = false;
   // Runs while posts are held although the link is up.
   private holding: NodeJS.Timeout | undefined = undefined;
-  // Holds until Redis accepts a post again, also over a new link: that one is up says nothing of posts.
+  // Stays until Redis accepts a post again, even over a new link, since a link that is up proves nothing about posts.
   private readonly problem: PostProblem;
 
   /**
@@ -87,9 +86,9 @@ export class RedisPublisher {
   }
 
   /**
-   * Gives it the link to publish over; once.
+   * Sets the link to publish over. Call it once.
    *
-   * @param gate - in front of it, if the link itself has none
+   * @param gate - in front of the link, if the link has none itself
    */
   attach(link: PublishLink, gate?: OutboundGate): void {
     this.link = link;
@@ -99,7 +98,7 @@ export class RedisPublisher {
   /**
    * Never rejects.
    *
-   * @param isAlone - whether it is for readers that do not know batches
+   * @param isAlone - whether its readers do not know batches
    * @returns whether Redis accepted the payload in time
    */
   publish(channel: string, payload: string, isAlone = false): Promise<boolean> {
@@ -120,20 +119,20 @@ export class RedisPublisher {
     return batch.accepted;
   }
 
-  /** The link is up, or its gate open: sends what has waited. */
+  /** The link is up, or its gate is open: sends waiting posts. */
   up(): void {
     this.flush();
   }
 
   /**
-   * Has posts wait although the link is up, until {@link release}. Those that had waited for the link are never sent before
-   * that: it ends by itself after the time that a post may take.
+   * Makes posts wait although the link is up, until {@link release}, or until the longest time that a post may take. Posts that waited for
+   * the link are not sent before that.
    */
   hold(): void {
     this.holding ??= setTimeout(() => this.release(), this.timeoutMs).unref();
   }
 
-  /** Sends what has waited since {@link hold}. */
+  /** Sends the posts that wait since {@link hold}. */
   release(): void {
     if (this.holding === undefined) return;
     clearTimeout(this.holding);
@@ -141,7 +140,7 @@ export class RedisPublisher {
     this.flush();
   }
 
-  /** The link is down: what was sent and not answered never will be, and is not sent again. */
+  /** The link is down: unanswered posts never will be answered, and are not sent again. */
   down(): void {
     this.session++;
     clearTimeout(this.holding);
@@ -153,7 +152,7 @@ export class RedisPublisher {
     this.unsettled.tidy();
   }
 
-  /** Sends what waits, where it can, and waits for nothing. */
+  /** Sends waiting posts if possible, without waiting for answers. */
   close(): void {
     this.flush();
     this.isClosed = true;
@@ -165,7 +164,7 @@ export class RedisPublisher {
     this.unsettled.tidy();
   }
 
-  /** Whether something was sent and has not been answered. */
+  /** Whether something was sent and is unanswered. */
   get isWaitingForAnswers(): boolean {
     return this.unanswered > 0;
   }
@@ -215,7 +214,7 @@ export class RedisPublisher {
     this.sentBytes += batch.bytes;
     this.unanswered++;
     const answered = (error: Error | undefined): void => {
-      // Of a link that is gone: counted already.
+      // Belongs to an earlier link, so it was already counted.
       if (session !== this.session) return;
       this.unanswered--;
       this.sentBytes -= batch.bytes;
@@ -238,12 +237,12 @@ export class RedisPublisher {
   }
 
   private refused({ channel, resolve }: Batch, error: Error): void {
-    // An error that is no answer is one of the link.
+    // An error that is not an answer concerns the link.
     if (resolve === undefined || !isReply(error)) return;
     this.problem.refused(channel, error);
   }
 
-  /** To its place among those that wait. */
+  /** Puts a batch back in its place among the waiting ones. */
   private takeBack(batch: Batch): void {
     batch.isSent = false;
     const later = this.waiting.findIndex(({ number }) => number > batch.number);

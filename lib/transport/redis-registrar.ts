@@ -8,53 +8,53 @@ import { REDIS_BACKOFF, isElsewhere, isReply } from './redis-client.js';
 import { isWanted, type RedisInterests, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 
-/** How many channels one SUBSCRIBE names at most, so that Redis is not held up by one command. */
+/** How many channels one SUBSCRIBE may name, so that a single command does not block Redis. */
 const MAX_BATCH = 512;
 
-/** What a {@link RedisRegistrar} needs of others, and tells them. */
+/** The environment of a {@link RedisRegistrar}. */
 export interface RegistrarListener {
   /** One of `isRestored`, `isRegistered`, `error` and `notice` may have changed. */
   changed(): void;
-  /** What has to be registered over this link. */
+  /** The topics to register over this link. */
   topics(): Iterable<Topic>;
-  /** Whether a topic has to be registered over this link; absent: each has. */
+  /** Whether a topic belongs to this link; absent: all do. */
   owns?(topic: Topic): boolean;
-  /** The Redis channel of the beat, which nobody else is subscribed to. */
+  /** The Redis channel of the beat, with no other subscribers. */
   beatKey(): string;
   /**
-   * Publishes what must come back through the subscription.
+   * Publishes a payload that must come back through the subscription.
    *
-   * @returns how many connections got it, if that is known; `undefined` if it cannot be sent now
+   * @returns how many connections received it, if that is known; `undefined` if it cannot be sent now
    */
   publish(key: string, payload: string): Promise<number | undefined> | undefined;
-  /** Nothing that is published comes back. */
+  /** Published messages do not come back. */
   deaf(): void;
   /** Redis refuses one topic. @returns whether it is heard in another way instead */
   refused(topic: Topic, error: Error): boolean;
-  /** The member of the Cluster at the other end has not got the slot of something. */
+  /** The Cluster member at the other end no longer has a required slot. */
   moved(): void;
 }
 
 /**
- * Keeps topics registered over one link, whatever becomes of the link, looks whether anything is heard by it, and tells what
- * has been lost. Requests are sent in batches, once a turn of the event loop.
+ * Keeps topics registered over one link across reconnections, checks that messages arrive through it, and reports losses. Requests are sent
+ * in batches, once per turn of the event loop.
  */
 export class RedisRegistrar {
   private requested = new Set<Topic>();
-  // What had to be registered when the link came up and is not yet.
+  // Topics that had to be registered when the link came up and are not yet.
   private readonly restoring = new Set<Topic>();
   private readonly refusals = new Map<Topic, TransportUnavailableError>();
   private readonly backoff = new Backoff(REDIS_BACKOFF);
-  // Answers to what an earlier connection was asked mean nothing for this one.
+  // Answers for an earlier connection are ignored.
   private session = 0;
   private flushing: NodeJS.Immediate | undefined = undefined;
   private retrying: NodeJS.Timeout | undefined = undefined;
-  // Whether anything has come by this link, or nothing can be expected to.
+  // Whether something has arrived over this link, or nothing can be expected to.
   private isProven = false;
   private isClosed = false;
   private readonly beat: RedisBeat;
   private readonly barrier: ClusterBarrier;
-  // Why it is not known whether anything is heard.
+  // Why it is unknown whether messages arrive.
   private blindness: TransportUnavailableError | undefined = undefined;
 
   /**
@@ -81,41 +81,41 @@ export class RedisRegistrar {
     );
   }
 
-  /** Whether all that was wanted when the link came up is registered, or refused. */
+  /** Whether all topics that were wanted when the link came up are registered or refused. */
   get isRestored(): boolean {
     return this.link.isUp && this.restoring.size === 0;
   }
 
-  /** Whether all that was wanted when the link came up is registered and heard, and nothing has been refused since. */
+  /** Whether all topics that were wanted when the link came up are registered and heard, and none has been refused since. */
   get isRegistered(): boolean {
     return this.isRestored && this.refusals.size === 0 && this.isProven;
   }
 
-  /** What Redis does not let us hear, if anything. */
+  /** The subscription that Redis refuses, if any. */
   get error(): TransportUnavailableError | undefined {
     return this.refusals.values().next().value;
   }
 
-  /** Why it is not known whether anything is heard, if so. */
+  /** Why it is unknown whether messages arrive, if it is. */
   get notice(): TransportUnavailableError | undefined {
     return this.blindness;
   }
 
-  /** Registers a topic, unless it is or will be. */
+  /** Registers a topic, unless it is registered or about to be. */
   request(topic: Topic): void {
     if (!this.link.isUp || topic.state !== 'unregistered' || this.refusals.has(topic)) return;
     this.requested.add(topic);
     this.flushing ??= setImmediate(() => this.flush());
   }
 
-  /** Registers a topic that was heard in another way until now: it is not restored before that. */
+  /** Registers a topic that was heard in another way until now. The link counts as restored only afterwards. */
   take(topic: Topic): void {
     this.restoring.add(topic);
     if (topic.state === 'registered') this.registered([topic]);
     else this.request(topic);
   }
 
-  /** Topics are no longer wanted here: they do not keep the link from being restored. @returns whether they did */
+  /** Topics are no longer needed here and no longer keep the link from being restored. @returns whether they did */
   drop(topics: Iterable<Topic>): boolean {
     let isChange = false;
     for (const topic of topics) {
@@ -126,7 +126,7 @@ export class RedisRegistrar {
     return isChange;
   }
 
-  /** The link is up, with nothing registered: registers everything. */
+  /** The link is up, without registrations: registers everything. */
   up(): void {
     this.session++;
     for (const topic of this.listener.topics()) {
@@ -139,29 +139,29 @@ export class RedisRegistrar {
     this.listener.changed();
   }
 
-  /** Posts can be sent again: whether they come back is to be seen. */
+  /** Posts can be sent again: checks whether they come back. */
   recheck(): void {
     if (!this.beat.isOn) return;
     this.isProven = !this.beat.start();
     this.listener.changed();
   }
 
-  /** The beat has another channel from now on. */
+  /** The beat uses another channel from now on. */
   renameBeat(): void {
     this.beat.stop();
     if (this.link.isUp) this.registerBeat();
   }
 
   /**
-   * Waits until all has come that the members of a Cluster had taken before. Never rejects.
+   * Waits until everything has arrived that the members of a Cluster accepted before. Never rejects.
    *
-   * @returns `false` if that is not known in time
+   * @returns `false` if that cannot be known in time
    */
   async catchUp(routes: () => readonly MarkRoute[]): Promise<boolean> {
     return this.isRegistered && this.barrier.pass(routes);
   }
 
-  /** To be called at intervals: looks whether anything is heard. */
+  /** Call it at intervals: checks whether messages arrive. */
   tick(): void {
     this.beat.tick();
   }
@@ -188,7 +188,7 @@ export class RedisRegistrar {
     this.down();
   }
 
-  /** Something has come by the channel of the beat. */
+  /** A message has arrived on the channel of the beat. */
   heardBeat(payload: string): void {
     if (payload !== '') return this.barrier.heard(payload);
     this.beat.heard();
@@ -197,19 +197,19 @@ export class RedisRegistrar {
     this.prove();
   }
 
-  /** A message may come before the promise of its SUBSCRIBE has told that it is registered. */
+  /** A message may arrive before the promise of its SUBSCRIBE resolves. */
   heardFirst(topic: Topic): void {
     if (topic.state !== 'registered') this.registered([topic]);
     if (!this.isProven) this.prove();
   }
 
-  /** Ends the subscription to topics, which nobody wants by this link. */
+  /** Ends subscriptions that nobody needs over this link. */
   unsubscribe(topics: readonly Topic[]): void {
     if (!this.link.isUp) return;
     const { client } = this.link;
     for (const batch of batchesOf(topics)) {
       const keys = batch.map(keyOf);
-      // If it fails the link is broken, or the slot has moved, and with it the subscription.
+      // On failure the link is broken, or the slot has moved and taken the subscription with it.
       const asked = this.isSharded
         ? client.sunsubscribe!(...keys)
         : batch[0]!.isPattern
@@ -227,11 +227,11 @@ export class RedisRegistrar {
     for (const batch of batchesOf(topics)) this.register(batch);
   }
 
-  /** @param topics - that one command may name */
+  /** @param topics - as many as one command may name */
   private register(topics: readonly Topic[]): void {
     const { session } = this;
     for (const topic of topics) topic.state = 'requested';
-    // What moves to another link meanwhile is no longer asked of this one.
+    // A topic that moves to another link meanwhile is no longer registered here.
     const still = (): Topic[] => topics.filter((topic) => topic.state !== 'unregistered' && this.has(topic));
     this.send(topics).then(
       () => {
@@ -266,7 +266,7 @@ export class RedisRegistrar {
     if (isChange) this.listener.changed();
   }
 
-  /** Last, so that a beat comes back only once all else is registered. */
+  /** Comes last, so that a beat comes back only after everything else is registered. */
   private registerBeat(): void {
     const { session } = this;
     const key = this.listener.beatKey();
@@ -300,14 +300,14 @@ export class RedisRegistrar {
     this.prove();
   }
 
-  /** Something has come by the link, or nothing can be expected to: what is registered is heard. */
+  /** Something has arrived over the link, or nothing can be expected to: registered topics count as heard. */
   private prove(): void {
     this.isProven = true;
     this.tellLosses(this.listener.topics());
     this.listener.changed();
   }
 
-  /** A message comes by a topic that is heard again after a loss. */
+  /** A message has arrived through a topic that is heard again after a loss. */
   tellLoss(topic: Topic): void {
     topic.isAfterLoss = false;
     for (const interest of topic.interests) {
@@ -319,7 +319,7 @@ export class RedisRegistrar {
 
   private tellLosses(topics: Iterable<Topic>): void {
     for (const topic of topics) {
-      // A template has topics at each master, which come back one after the other: its loss is told once, if that can be.
+      // A template has topics at each master, which come back one after the other. Its loss is reported once, if possible.
       topic.isAfterLoss = topic.isShared === true && [...topic.interests].some(({ missing }) => missing.size > 0);
       if (!topic.isAfterLoss) this.tellLoss(topic);
     }
@@ -329,11 +329,11 @@ export class RedisRegistrar {
     for (const topic of topics) topic.state = 'unregistered';
     const wanted = topics.filter(isWanted);
     if (!isReply(error) || isElsewhere(error)) {
-      // The link is about to be down, or the Cluster is changing.
+      // The link is about to go down, or the Cluster is changing.
       for (const topic of wanted) this.requested.add(topic);
       if (isReply(error)) this.listener.moved();
     } else if (topics.length > 1) {
-      // Redis takes a batch whole or not at all: it is halved until what Redis does not take stands alone.
+      // Redis accepts or refuses a batch as a whole, so the batch is halved until a refused topic is alone.
       const half = wanted.length >> 1;
       for (const part of [wanted.slice(0, half), wanted.slice(half)]) {
         if (part.length > 0) this.register(part);
@@ -351,7 +351,7 @@ export class RedisRegistrar {
 
   private readonly retry = (): void => {
     this.retrying = undefined;
-    // They stay among the refusals until Redis takes them.
+    // They stay refused until Redis accepts them.
     for (const topic of this.refusals.keys()) this.requested.add(topic);
     this.flush();
   };
@@ -370,7 +370,7 @@ function keyOf(topic: Topic): string {
   return topic.key;
 }
 
-/** Topics that one command may name: channels or patterns, in a Cluster that shards them those of one slot. */
+/** Splits topics into groups that one command may name: channels or patterns, and with sharded channels those of one slot. */
 function batchesOf(topics: readonly Topic[]): Topic[][] {
   const open = new Map<number, Topic[]>();
   const batches: Topic[][] = [];

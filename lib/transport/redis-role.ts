@@ -1,7 +1,7 @@
 import { TransportUnavailableError } from '../protocol/errors.js';
 import { isReply, type RedisClient } from './redis-client.js';
 
-/** The Redis at the other end is a replica: it accepts what is posted and passes it on to nobody at the master. */
+/** The Redis at the other end is a replica: it accepts posts, but the master never gets them. */
 export class ReplicaError extends TransportUnavailableError {
   constructor(address: string, master: string) {
     const text = `${address} is a replica of ${master}: posts there do not reach the servers at the master`;
@@ -10,8 +10,8 @@ export class ReplicaError extends TransportUnavailableError {
 }
 
 /**
- * Asks a Redis whether it is a master. What does not tell (an ACL without ROLE, a proxy that does not know it, a
- * connection with subscriptions by the older protocol) is asked for a sign of life only.
+ * Asks a Redis whether it is a master. If it cannot tell (an ACL without ROLE, a proxy without this command, a connection with
+ * subscriptions in the older protocol), it is only asked whether it is alive.
  */
 export class RedisRole {
   private isForbidden: boolean;
@@ -22,20 +22,20 @@ export class RedisRole {
     private readonly address: string,
     isMember: boolean,
   ) {
-    // Each member of a Cluster, also a replica, passes posts on to all others, and gets theirs.
+    // Each member of a Cluster, even a replica, forwards posts to all others, and receives theirs.
     this.isForbidden = client.isCluster || isMember;
   }
 
-  /** Whether the connection, as it is now, can ask for the role. */
+  /** Whether the connection can ask for the role at the moment. */
   get canAsk(): boolean {
     const { condition } = this.client as { condition?: { subscriber?: unknown; protocol?: number } | null };
     return !this.isForbidden && (!condition?.subscriber || condition.protocol === 3);
   }
 
   /**
-   * Resolves when Redis has answered and has not said that it is a replica.
+   * Resolves when Redis has answered and has not reported that it is a replica.
    *
-   * @throws (rejects) ReplicaError, and what the connection fails with
+   * @throws (rejects) ReplicaError, and errors of the connection
    */
   async check(): Promise<void> {
     if (this.canAsk) {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { RedisClient } from './redis-client.js';
 
-/** A script that Redis is asked for by its name, and gets the text of if it does not know it. */
+/** A script that is called by its hash. Redis gets the text if it does not know the script. */
 export class RedisScript {
   private readonly sha: string;
 
@@ -9,20 +9,20 @@ export class RedisScript {
     this.sha = createHash('sha1').update(text).digest('hex');
   }
 
-  /** Runs it, also at a Redis that does not know it yet, which knows it afterwards. */
+  /** Runs it at a Redis that may not know it yet. Afterwards it does. */
   teach(client: RedisClient, args: readonly string[]): Promise<unknown> {
     return client.call('EVAL', this.text, '0', ...args);
   }
 
-  /** Runs it without keys at a Redis that was taught it: several that are under way stay in order, also if they fail. */
+  /** Runs it without keys at a Redis that knows it. Concurrent calls stay in order, even if they fail. */
   runTaught(client: RedisClient, ...args: string[]): Promise<unknown> {
     return client.call('EVALSHA', this.sha, '0', ...args);
   }
 
   /**
-   * Runs it. Of a Cluster at the master of the keys.
+   * Runs it. For a Cluster, at the master of the keys.
    *
-   * @throws (rejects) what Redis answers, and what the link fails with
+   * @throws (rejects) errors of Redis and of the link
    */
   async run(client: RedisClient, keys: readonly string[], args: readonly string[]): Promise<unknown> {
     try {

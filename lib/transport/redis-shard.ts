@@ -12,36 +12,36 @@ import type { RedisNames } from './redis-names.js';
 import { POST_SCRIPT } from './redis-post-script.js';
 import { RedisRegistrar } from './redis-registrar.js';
 
-/** What the shards of a Cluster have in common. */
+/** Shared by the shards of a Cluster. */
 export interface ShardSettings {
   readonly names: RedisNames;
   readonly interests: RedisInterests;
   readonly reader: PayloadReader;
   readonly gate: OutboundGate;
   readonly tickMs: number;
-  /** How long posts are held at most until all is registered again. */
+  /** How long posts may be held until everything is registered again. */
   readonly publishTimeoutMs: number;
 }
 
-/** Told of what becomes of a shard. */
+/** Learns of changes of a shard. */
 export interface ShardListener {
-  /** What it says of itself may have changed. */
+  /** The status of the shard may have changed. */
   changed(): void;
   /** Posts can be sent. */
   open(shard: RedisShard): void;
-  /** What was sent and not answered never will be. */
+  /** Unanswered posts will not be answered. */
   down(shard: RedisShard): void;
-  /** It may have got or lost slots. */
+  /** It may have gained or lost slots. */
   moved(shard: RedisShard): void;
-  /** What is wanted of its groups. */
+  /** The wanted topics of its groups. */
   topics(shard: RedisShard): Iterable<Topic>;
-  /** A message has come by it. */
+  /** A message has arrived through it. */
   receive(shard: RedisShard, key: string, payload: string): void;
 }
 
 /**
- * One master of a Cluster that shards channels: a connection for the posts to the groups of channels that it has, and one for
- * subscriptions to them.
+ * One master of a Cluster with sharded channels: a connection for posts to the groups of channels that it has, and one for subscriptions to
+ * them.
  */
 export class RedisShard {
   /** The groups that it has. */
@@ -51,13 +51,13 @@ export class RedisShard {
   private readonly subscriber: RedisLink;
   private readonly id = randomUUID();
   private readonly backoff = new Backoff(REDIS_BACKOFF);
-  // One of the groups, in whose slot the beat is.
+  // The group whose slot contains the beat.
   private beatGroup: number;
   private isTaught = false;
   private session = 0;
   private refusal: MessagingError | undefined = undefined;
   private teaching: NodeJS.Timeout | undefined = undefined;
-  // Whether that is done which goes before posts.
+  // Whether the work that comes before posts is done.
   private hasPassed = false;
   // Runs while posts are held although they could be sent.
   private holding: NodeJS.Timeout | undefined = undefined;
@@ -66,7 +66,7 @@ export class RedisShard {
 
   /**
    * @param member - the client of the Cluster for this master
-   * @param group - one that it has
+   * @param group - one of its groups
    */
   constructor(
     member: RedisClient,
@@ -111,12 +111,12 @@ export class RedisShard {
     return this.commands.isUp && this.isTaught && this.hasPassed && this.holding === undefined;
   }
 
-  /** Whether posts can be sent, and all that is wanted is registered and heard. */
+  /** Whether posts can be sent, and all wanted topics are registered and heard. */
   get isReady(): boolean {
     return this.commands.isUp && this.isTaught && this.registrar.isRegistered;
   }
 
-  /** Where posts go. */
+  /** The client to publish with. */
   get client(): RedisClient {
     return this.commands.client;
   }
@@ -136,13 +136,13 @@ export class RedisShard {
   connect(): void {
     const { client } = this.subscriber;
     client.on('smessage', this.onMessage);
-    // Of ioredis 6: Redis has ended subscriptions, since a slot has moved.
+    // An event of ioredis 6: Redis has ended subscriptions because a slot has moved.
     client.on('moved', this.onMoved);
     this.commands.open();
     this.subscriber.open();
   }
 
-  /** Posts fail since the script is not known any more, or were sent to the wrong member: nothing is sent before that is clear. */
+  /** Posts fail because the script is no longer known, or because they reached the wrong member. Nothing is sent until that is clear. */
   async teach(): Promise<void> {
     const session = ++this.session;
     clearTimeout(this.teaching);
@@ -161,7 +161,7 @@ export class RedisShard {
     this.backoff.reset();
     this.refusal = undefined;
     this.isTaught = true;
-    // Others, who lost this master when we did, are likely to hear again when we do.
+    // Other servers, which lost this master at the same time, are likely to hear again when this one does.
     if (!this.registrar.isRestored) this.holding ??= setTimeout(this.release, this.settings.publishTimeoutMs).unref();
     this.registrar.recheck();
     if (!this.hasPassed) void this.passGate(session);
@@ -176,7 +176,7 @@ export class RedisShard {
     if (this.isOpen) this.listener.open(this);
   }
 
-  /** Its groups have changed: the beat is in one of them. */
+  /** Its groups have changed, and the beat must be in one of them. */
   regroup(): void {
     const [group] = this.groups;
     if (group === undefined || this.groups.has(this.beatGroup)) return;
@@ -184,7 +184,7 @@ export class RedisShard {
     this.registrar.renameBeat();
   }
 
-  /** Redis may have ended subscriptions: those that it has no longer are registered again. */
+  /** Redis may have ended subscriptions: registers the missing ones again. */
   restore(): void {
     if (!this.subscriber.isUp || this.groups.size === 0) return;
     const { condition } = this.subscriber.client as unknown as {
@@ -199,7 +199,7 @@ export class RedisShard {
     if (!known.has(this.beatKey)) this.registrar.renameBeat();
   }
 
-  /** Whether anybody is subscribed to a classic channel there. Never rejects. */
+  /** Whether anybody there is subscribed to a classic channel. Never rejects. */
   async isHeard(key: string): Promise<boolean> {
     return ((await askHearers(this.client, 'NUMSUB', key)) ?? 0) > 0;
   }
@@ -209,7 +209,7 @@ export class RedisShard {
     return this.registrar.catchUp(() => [(key, mark) => this.client.spublish!(key, mark)]);
   }
 
-  /** To be called at intervals, of which every second one has a beat. */
+  /** Call it at intervals. Every second call sends a beat. */
   tick(): void {
     const isBeat = ++this.ticks % 2 === 0;
     for (const link of [this.commands, this.subscriber]) {
@@ -265,7 +265,7 @@ export class RedisShard {
 
   private deaf(): void {
     const error = this.subscriber.cutDeaf();
-    // Which of the two is connected to the wrong Redis is not known.
+    // It is unknown which of the two is connected to the wrong Redis.
     if (++this.deafCount === 2) this.commands.cut(error);
   }
 

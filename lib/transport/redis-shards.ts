@@ -13,24 +13,24 @@ import { PendingBytes } from './redis-publisher.js';
 import { RedisShard, type ShardListener, type ShardSettings } from './redis-shard.js';
 import { ShardedGroup } from './sharded-group.js';
 
-/** The table of slots is asked for at most once in this time, in milliseconds. */
+/** The minimum time between two requests for the table of slots, in milliseconds. */
 const REFRESH_PAUSE_MS = 50;
 
-/** So many ticks lie between two looks at whether all servers have the same setting. */
+/** How many ticks pass between two checks that all servers have the same setting. */
 const AGREEMENT_TICKS = 10;
 
-/** For so long a master that has lost all its groups may still answer what it was sent, in milliseconds. */
+/** How long a master that has lost all its groups may still answer earlier commands, in milliseconds. */
 const RETIRE_MS = 1_000;
 
-/** Told of what becomes of the shards, and of posts. */
+/** Learns of changes of the shards, and of problems with posts. */
 export interface ShardsListener extends PublisherListener {
   /** One of `isRestored`, `isRegistered`, `error` and `notice` may have changed. */
   changed(): void;
 }
 
 /**
- * Publishes to a Cluster and subscribes to it such that each master carries its own channels. Channels are in groups, each of
- * them in a slot; a group that moves to another master is registered there, and what that may have cost is told as a loss.
+ * Publishes and subscribes in a Cluster in which each master carries its own channels. Channels are in groups, and each group is in a slot.
+ * A group that moves to another master is registered there, and possible losses are reported.
  */
 export class RedisShards {
   private readonly interests: RedisInterests;
@@ -42,7 +42,7 @@ export class RedisShards {
   private cluster: RedisClient | undefined = undefined;
   private refreshing: Promise<void> | undefined = undefined;
   private refreshedAt = -Infinity;
-  // Which table is known; rises with each.
+  // The version of the slot table.
   private tables = 0;
   private ownerless = GROUPS;
   private ticks = 0;
@@ -50,7 +50,7 @@ export class RedisShards {
   private readonly agreement: RedisAgreement;
 
   /**
-   * @param reader - takes what comes
+   * @param reader - receives the messages
    * @param tickMs - how often {@link tick} is called
    */
   constructor(
@@ -96,12 +96,12 @@ export class RedisShards {
     };
   }
 
-  /** Whether all that was wanted when the links came up is registered, or refused. */
+  /** Whether all topics that were wanted when the links came up are registered or refused. */
   get isRestored(): boolean {
     return this.ownerless === 0 && this.all.every(({ registrar }) => registrar.isRestored);
   }
 
-  /** Whether all that was wanted when the links came up is registered and heard, and nothing has been refused since. */
+  /** Whether all topics that were wanted when the links came up are registered and heard, and none has been refused since. */
   get isRegistered(): boolean {
     return this.ownerless === 0 && this.all.every(({ isReady }) => isReady);
   }
@@ -118,7 +118,7 @@ export class RedisShards {
     return problem ?? this.all.find(({ registrar }) => registrar.notice !== undefined)?.registrar.notice;
   }
 
-  /** Gives it the Cluster, which knows at least one member; again whenever that has been lost and found. */
+  /** Sets the Cluster, which knows at least one member. Called again whenever it was lost and found. */
   attach(cluster: RedisClient): void {
     if (this.cluster === undefined) cluster.on('refresh', this.onTable);
     this.cluster = cluster;
@@ -146,7 +146,7 @@ export class RedisShards {
     if (isChange) this.listener.changed();
   }
 
-  /** Posts can be sent again; each shard sees to that itself. */
+  /** Posts can be sent again. Each shard handles that itself. */
   recheck(): void {}
 
   /** See {@link Transport.catchUp}. */
@@ -157,15 +157,15 @@ export class RedisShards {
     return caughtUp.every(Boolean) && this.isRegistered && tables === this.tables;
   }
 
-  /** To be called at intervals. */
+  /** Call it at intervals. */
   tick(): void {
     for (const shard of this.shards.values()) shard.tick();
-    // A master that has been replaced while its connections live does not tell.
+    // A master that is replaced while its connections live does not report it.
     if (this.cluster !== undefined && ++this.ticks % 2 === 0) void this.refresh();
     if (this.ticks % AGREEMENT_TICKS === 0) void this.compare();
   }
 
-  /** Nothing is known yet of masters that should have answered. */
+  /** Some masters should have answered by now and have not. */
   late(waitedMs: number): void {
     for (const shard of this.shards.values()) shard.late(waitedMs);
   }
@@ -179,7 +179,7 @@ export class RedisShards {
     this.interests.close();
   }
 
-  /** Looks whether there are servers that do not shard channels, and tells them. */
+  /** Checks for servers without sharded channels, and informs them. */
   private async compare(): Promise<void> {
     const key = this.names.classic(CLASSIC);
     const found = await Promise.all(this.all.map((shard) => shard.isHeard(key)));
@@ -188,7 +188,7 @@ export class RedisShards {
     this.all[0]?.client.publish(key, 'sharded').catch(() => undefined);
   }
 
-  /** Those that have groups. */
+  /** The shards with groups. */
   private get all(): RedisShard[] {
     return [...this.shards.values()].filter(({ groups }) => groups.size > 0);
   }
@@ -201,7 +201,7 @@ export class RedisShards {
     for (const topic of this.interests.topics()) if (this.ownerOf(topic) === shard) yield topic;
   }
 
-  /** Asks for the table of slots anew, and does what follows from it. Never rejects. */
+  /** Requests the table of slots again and applies it. Never rejects. */
   private refresh(): Promise<void> {
     return (this.refreshing ??= this.askTable());
   }
@@ -245,7 +245,7 @@ export class RedisShards {
     return shard;
   }
 
-  /** @param left - the groups that have another master, with the one that they had */
+  /** @param left - the groups that have another master, with their former one */
   private move(left: ReadonlyMap<number, RedisShard | undefined>): void {
     this.ownerless = this.groups.filter(({ shard }) => shard === undefined).length;
     for (const topic of this.interests.topics()) {
@@ -283,7 +283,7 @@ export class RedisShards {
       if (key === shard.beatKey) shard.registrar.heardBeat(payload);
       return;
     }
-    // What a former master still sends is among what was told as lost.
+    // Messages that a former master still sends belong to the reported loss.
     if (this.ownerOf(topic) !== shard) return;
     if (!shard.registrar.isRegistered) shard.registrar.heardFirst(topic);
     if (topic.isAfterLoss === true) shard.registrar.tellLoss(topic);

@@ -10,22 +10,22 @@ import type { RedisLink } from './redis-link.js';
 import type { RedisNames } from './redis-names.js';
 import { RedisRegistrar } from './redis-registrar.js';
 
-/** What a {@link RedisSubscriber} needs of others, and tells them. */
+/** The environment of a {@link RedisSubscriber}. */
 export interface SubscriberListener {
   /** One of `isRestored`, `isRegistered`, `error` and `notice` may have changed. */
   changed(): void;
   /**
-   * Publishes what must come back through the subscription.
+   * Publishes a payload that must come back through the subscription.
    *
-   * @returns how many connections got it, if that is known; `undefined` if it cannot be sent now
+   * @returns how many connections received it, if that is known; `undefined` if it cannot be sent now
    */
   publish(key: string, payload: string): Promise<number | undefined> | undefined;
-  /** Nothing that is published comes back. */
+  /** Published messages do not come back. */
   deaf(): void;
 }
 
 /**
- * Keeps Redis subscribed to what is listened to, by one connection, and hands over what comes, and what has been lost.
+ * Keeps Redis subscribed to the names with listeners, over one connection, and passes on messages and losses.
  */
 export class RedisSubscriber {
   private readonly interests: RedisInterests;
@@ -33,15 +33,15 @@ export class RedisSubscriber {
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
   private readonly agreement: RedisAgreement;
-  // By which servers that shard channels tell that they do; of a Cluster.
+  // For a Cluster: the channel by which servers with sharded channels find this one.
   private readonly classicKey: string;
   private isOfCluster = false;
   private readonly beatKey: string;
-  // What is heard in another way than was asked for.
+  // Set if a topic is heard in another way than requested.
   private widened: TransportUnavailableError | undefined = undefined;
 
   /**
-   * @param reader - takes what comes
+   * @param reader - receives the messages
    * @param tickMs - how often {@link tick} is called
    */
   constructor(
@@ -66,20 +66,20 @@ export class RedisSubscriber {
     return this.registrar?.isRegistered === true;
   }
 
-  /** What Redis does not let us hear, if anything. */
+  /** The subscription that Redis refuses, if any. */
   get error(): TransportUnavailableError | undefined {
     return this.registrar?.error;
   }
 
-  /** What is not as it should be although all is registered, if anything. */
+  /** A problem that remains although everything is registered, if any. */
   get notice(): TransportUnavailableError | undefined {
     return this.agreement.problem ?? this.widened ?? this.registrar?.notice;
   }
 
   /**
-   * Gives it the link to subscribe over; once.
+   * Sets the link to subscribe over. Call it once.
    *
-   * @param isOfCluster - whether it goes to a member of a Cluster
+   * @param isOfCluster - whether it leads to a member of a Cluster
    */
   attach(link: RedisLink, isOfCluster: boolean): void {
     this.link = link;
@@ -109,14 +109,14 @@ export class RedisSubscriber {
   /** See {@link Transport.unsubscribe}. */
   unsubscribe(name: string): void {
     const topics = this.interests.drop(name);
-    // What nobody wants does not keep the transport from being ready.
+    // Unwanted topics do not keep the transport from being ready.
     if (this.registrar?.drop(topics) === true) this.listener.changed();
   }
 
   /** The link is up. */
   up(): void {
     this.registrar!.up();
-    // Without the permission nobody is told; the other server finds out all the same if it has it.
+    // Without this permission the other server is not found by this one, but finds it if it has the permission itself.
     if (this.isOfCluster) this.link!.client.subscribe(this.classicKey).catch(() => undefined);
   }
 
@@ -133,7 +133,7 @@ export class RedisSubscriber {
     return this.registrar !== undefined && this.registrar.catchUp(routes);
   }
 
-  /** To be called at intervals: looks whether anything is heard. */
+  /** Call it at intervals: checks whether messages arrive. */
   tick(): void {
     this.registrar?.tick();
   }
@@ -153,8 +153,8 @@ export class RedisSubscriber {
   }
 
   /**
-   * An ACL allows a pattern only if a rule is the same text: `&messaging:*` allows all channels of the prefix and no
-   * pattern but this one. So that is what is subscribed to instead, and what no template matches is dropped here.
+   * An ACL allows a pattern only if a rule has exactly the same text: `&messaging:*` allows all channels of the prefix but no pattern
+   * except itself. So this pattern is used instead, and messages that no template matches are dropped here.
    */
   private widen(topic: Topic, cause: Error): boolean {
     const { everything } = this.names;

@@ -26,13 +26,13 @@ import { RedisPublisher } from './redis-publisher.js';
 import { RedisShards } from './redis-shards.js';
 import { RedisSubscriber } from './redis-subscriber.js';
 
-/** How long `start` waits for a Redis that does not answer; it is tried further afterwards. */
+/** How long `start` waits for a Redis that does not answer. Attempts continue afterwards. */
 const START_TIMEOUT_MS = 2_000;
 
-/** How often the transport checks that the other ends answer and are masters, and that what is published is heard. */
+/** How often the transport checks that the other ends answer and are masters, and that published messages come back. */
 const HEARTBEAT_MS = 2_000;
 
-/** How many reasons one outage may have before the status repeats none of them any more. */
+/** How many reasons one outage may have before the status stops repeating them. */
 const MAX_REASONS = 5;
 
 /** Settings other than the connection. */
@@ -48,20 +48,19 @@ export interface RedisTransportSettings {
    * @defaultValue 1_048_576
    */
   readonly maxMessageBytes?: number | undefined;
-  /** Instead of importing ioredis. @internal */
+  /** Replaces the import of ioredis. @internal */
   readonly load?: (() => Promise<RedisConstructor>) | undefined;
   /** @defaultValue 2_000 @internal */
   readonly heartbeatMs?: number | undefined;
 }
 
 /**
- * Carries payloads over Redis' publish/subscribe, by two connections whatever the load. At most once; in order
- * for each channel and publisher. Stays with Redis through outages: interests are registered again before the
- * status is `ready` and before what has waited is sent; what is published meanwhile waits for at most `publishTimeoutMs` and
- * 16 MiB. Each interest that was not heard for a while is reported as lost. A subscription that hears nothing although its
- * connection lives is found within 5 s, or within 30 s while messages come in bulk, and made anew.
+ * Carries payloads over Redis' publish/subscribe, with two connections whatever the load. At most once; in order for each channel and
+ * publisher. It reconnects after outages: interests are registered again before the status is `ready` and before waiting posts are sent.
+ * Meanwhile, posts wait for at most `publishTimeoutMs` and 16 MiB. Each interest that was not heard for a while is reported as lost. A
+ * subscription that hears nothing although its connection is alive is found within 5 s, or within 30 s under heavy traffic, and replaced.
  *
- * Over a `Cluster` one connection goes to a member of it, for subscriptions, and posts go through one member.
+ * With a `Cluster`, one connection to a member carries the subscriptions, and posts go through one member.
  */
 export class RedisTransport implements Transport {
   readonly status: Observable<TransportStatus>;
@@ -72,7 +71,7 @@ export class RedisTransport implements Transport {
   private readonly publisher: RedisPublisher;
   private readonly gate = new OutboundGate(() => this.opened());
   private readonly subscriber: RedisSubscriber;
-  // In place of both, if each master of a Cluster carries its own channels.
+  // Replaces both if each master of a Cluster carries its own channels.
   private readonly shards: RedisShards | undefined;
   private readonly reader: PayloadReader;
   private readonly mark: string;
@@ -80,24 +79,24 @@ export class RedisTransport implements Transport {
   private readonly heartbeatMs: number;
   private current: TransportStatus = { state: 'connecting' };
   private links: { commands: RedisLink; subscriber: RedisLink | undefined } | undefined = undefined;
-  // Why Redis accepts no posts, as the publisher told; stands until it tells otherwise, whatever becomes of the links.
+  // Why Redis accepts no posts, from the publisher. It stays until the publisher reports otherwise, even if links change.
   private refusal: Error | undefined = undefined;
-  // The same of histories.
+  // The same for histories.
   private historyRefusal: Error | undefined = undefined;
   private readonly historyCheck: RedisHistoryCheck;
-  // Why posts are not accepted although the link is up, or why there is no link: told once each.
+  // Why posts are not accepted although the link is up, or why there is no link. Each reason is reported once.
   private readonly reasons = new Set<string>();
   private heartbeat: NodeJS.Timeout | undefined = undefined;
   private ticks = 0;
-  // How often in a row the subscription was found to hear nothing.
+  // How many times in a row the subscription was found to be deaf.
   private deafCount = 0;
   private starting: Promise<void> | undefined = undefined;
   private closing: Promise<void> | undefined = undefined;
-  // Resolved once there is something to say about the first attempt.
+  // Resolved once the outcome of the first attempt is known.
   private readonly outcome = new Deferred();
 
   /**
-   * @param redis - where Redis is
+   * @param redis - the address of Redis
    * @throws ConfigurationError that names the option at fault
    */
   constructor(
@@ -157,7 +156,7 @@ export class RedisTransport implements Transport {
     const accepted = this.publisher.publish(this.names.toPublish(channel), payload);
     if (!this.names.isPlain(channel, options?.interop)) return accepted;
     const packet = toPlainPacket(payload, this.mark);
-    // Stock parts know no batches.
+    // Stock parts do not know batches.
     return packet === undefined
       ? accepted
       : Promise.all([accepted, this.publisher.publish(channel, packet, true)]).then((all) => all.every(Boolean));
@@ -172,14 +171,14 @@ export class RedisTransport implements Transport {
   }
 
   hearers(name: string): Promise<number | undefined> {
-    // What patterns are subscribed to, Redis does not tell of each.
+    // Redis does not report subscribers of individual patterns.
     if (isTemplate(name) || this.closing || !this.links?.commands.isUp) return Promise.resolve(undefined);
     return subscribersOf(this.links.commands.client, this.names.toPublish(name), this.settings);
   }
 
   async catchUp(): Promise<boolean> {
     const { commands } = this.links ?? {};
-    // Of one Redis, messages of all come in one order.
+    // On a single Redis, all messages come in one order.
     if (commands?.client.isCluster !== true) return true;
     return !this.closing && this.subscriptions.catchUp(commands.client);
   }
@@ -207,7 +206,7 @@ export class RedisTransport implements Transport {
     this.history.attach(link);
     link.open();
     if (subscriber) this.openSubscriber(subscriber);
-    // Closed while ioredis was being loaded: a factory may have connected already.
+    // Closed while ioredis was loading: a factory may have connected already.
     if (this.closing) return this.closeLinks();
     this.heartbeat = setInterval(() => this.tick(), this.heartbeatMs / 2).unref();
     const timer = setTimeout(() => this.late(), START_TIMEOUT_MS);
@@ -219,7 +218,7 @@ export class RedisTransport implements Transport {
     throw refused;
   }
 
-  /** Nothing is known of a Redis yet that should have answered. */
+  /** A Redis that should have answered by now has not. */
   private late(): void {
     this.links?.commands.late(START_TIMEOUT_MS);
     this.links?.subscriber?.late(START_TIMEOUT_MS);
@@ -238,7 +237,7 @@ export class RedisTransport implements Transport {
     const { commands, subscriber } = this.links!;
     if (this.shards !== undefined) this.shards.attach(commands.client);
     else if (!subscriber && commands.client.isCluster) this.openSubscriber(connectMember(commands.client));
-    // Others, who lost Redis when we did, are likely to hear again when we do.
+    // Other servers, which lost Redis at the same time, are likely to hear again when this one does.
     if (!this.subscriptions.isRestored) this.publisher.hold();
     void this.gate.shut();
     this.publisher.up();
@@ -270,7 +269,7 @@ export class RedisTransport implements Transport {
 
   private failure(): Error | undefined {
     const errors = [this.links?.commands.error, this.links?.subscriber?.error];
-    // That a connection was closed says less than why it does not come back, which the other may know already.
+    // A closed connection is less informative than the reason why it does not come back, which the other connection may know.
     return (
       errors.find((error) => error?.cause !== undefined) ??
       errors[0] ??
@@ -292,12 +291,12 @@ export class RedisTransport implements Transport {
     } else if (error !== undefined) {
       this.emit({ state: 'waiting', error });
     }
-    // Otherwise it is on its way, and what was said last still holds.
+    // Otherwise a connection attempt is under way, and the last status still holds.
     else return;
     this.outcome.resolve();
   }
 
-  /** Tells of changes of the state, and within one state of each reason once. */
+  /** Reports changes of the state, and within one state each reason once. */
   private emit(status: TransportStatus): void {
     const { state, error } = this.current;
     const reason = status.error?.message;
@@ -313,7 +312,7 @@ export class RedisTransport implements Transport {
     this.changes.next(status);
   }
 
-  /** Posts that Redis does not accept are the poster's `false`; why is told once for each answer that it gives. */
+  /** For posts that Redis does not accept, the poster gets `false`. The reason is reported once for each kind of answer. */
   private refused(cause: Error): void {
     this.refuse(`refuses PUBLISH: ${replyText(cause)}`, cause);
   }
@@ -351,7 +350,7 @@ export class RedisTransport implements Transport {
   }
 
   private cleared(): void {
-    // If it comes again, it is told again; and what was said before it is the status once more.
+    // If it occurs again, it is reported again; and the status returns to the earlier one.
     if (this.current.state === 'ready') this.reasons.clear();
     this.update();
   }
@@ -370,14 +369,14 @@ export class RedisTransport implements Transport {
     const { commands } = this.links!;
     if (!commands.isUp) return undefined;
     const published = commands.publishing.publish(key, payload);
-    // A member of a Cluster counts its own connections only.
+    // A member of a Cluster counts only its own connections.
     return published.then((count) => (commands.client.isCluster ? undefined : Number(count)));
   }
 
   private deaf(): void {
     const { commands, subscriber } = this.links!;
     const error = subscriber!.cutDeaf();
-    // Which of the two is connected to the wrong Redis is not known.
+    // It is unknown which of the two is connected to the wrong Redis.
     if (++this.deafCount === 2) commands.cut(error);
   }
 

@@ -3,19 +3,18 @@ import { isElsewhere, isUnsent } from './redis-client.js';
 import { RedisPublisher, type PendingBytes, type PublishLink } from './redis-publisher.js';
 import type { RedisShard } from './redis-shard.js';
 
-/** What a {@link ShardedGroup} needs of others, and tells them. */
+/** The environment of a {@link ShardedGroup}. */
 export interface GroupListener extends PublisherListener {
-  /** The group may have another master. Resolves when that is known. */
+  /** The group may have moved to another master. Resolves when its master is known. */
   refresh(): Promise<void>;
 }
 
 /**
- * The posts to a group of channels, which is in one slot of a Cluster: in order, whichever master has the slot. A post that a
- * master has refused, since the slot is no longer its own, was not published; it is sent to the next one, when all that was
- * sent to the former one has been answered.
+ * The posts to a group of channels in one slot of a Cluster: in order, whichever master has the slot. If a master refuses a post because it
+ * no longer has the slot, the post was not published. It is sent to the new master when the former one has answered everything.
  */
 export class ShardedGroup implements PublishLink {
-  /** The master that has the slot, if that is known. */
+  /** The master of the slot, if it is known. */
   shard: RedisShard | undefined = undefined;
   readonly publisher: RedisPublisher;
   readonly publishing = {
@@ -24,7 +23,7 @@ export class ShardedGroup implements PublishLink {
       return this.shard!.publish(channel, text);
     },
   };
-  // Why nothing is sent before all has been answered.
+  // Why nothing is sent until everything is answered.
   private stalled: 'moved' | 'untaught' | undefined = undefined;
   // The master that may still have to answer.
   private sentTo: RedisShard | undefined = undefined;
@@ -42,7 +41,7 @@ export class ShardedGroup implements PublishLink {
     return this.stalled === undefined && this.shard?.isOpen === true;
   }
 
-  /** The master takes posts. */
+  /** The master accepts posts. */
   open(): void {
     if (this.stalled !== 'moved') this.resume();
   }
@@ -54,7 +53,7 @@ export class ShardedGroup implements PublishLink {
     else this.resume();
   }
 
-  /** A master is gone, or its link: it answers no more. */
+  /** A master, or its link, is gone and will not answer any more. */
   lost(shard: RedisShard): void {
     if (this.sentTo !== shard) return;
     this.sentTo = undefined;

@@ -1,14 +1,14 @@
-/** What was posted and is not settled yet. */
+/** A post that is not settled yet. */
 interface Unsettled {
-  /** When nobody waits for it any longer. */
+  /** The time after which nobody waits any more. */
   readonly deadline: number;
   /** Absent once it is settled. */
   readonly resolve: unknown;
 }
 
-/** Posts in the order in which they were made, which is that of their deadlines, as long as they are not settled. */
+/** Unsettled posts, in the order of posting, which is also the order of their deadlines. */
 export class UnsettledPosts<T extends Unsettled> {
-  // From `first` on; some of them may be settled, but not the first.
+  // From `first` on. Some may be settled, but not the first one.
   private items: T[] = [];
   private first = 0;
 
@@ -16,7 +16,7 @@ export class UnsettledPosts<T extends Unsettled> {
     this.items.push(item);
   }
 
-  /** The one that was made first. */
+  /** The oldest unsettled post. */
   get oldest(): T | undefined {
     return this.items[this.first];
   }
@@ -25,10 +25,10 @@ export class UnsettledPosts<T extends Unsettled> {
     for (let index = this.first; index < this.items.length; index++) yield this.items[index]!;
   }
 
-  /** Forgets what is settled at the head. To be called when something was settled. */
+  /** Removes settled posts from the front. Call it when a post was settled. */
   tidy(): void {
     while (this.first < this.items.length && this.items[this.first]!.resolve === undefined) this.first++;
-    // Half of it at a time, so that each is moved only a few times.
+    // Half of the array at a time, so that each post moves only a few times.
     if (this.first * 2 < this.items.length) return;
     this.items = this.items.slice(this.first);
     this.first = 0;
