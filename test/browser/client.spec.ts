@@ -82,7 +82,7 @@ describeClient(
     );
 
     test(
-      'of its own, an EventSource, does not come back where it may have nothing',
+      'of its own, an EventSource, does not come back if it may use none of its channels',
       inWorld(async ({ proxy, program }) => {
         await program.run(listenNatively, `/messages?channel=${Closed.name}`);
         expect(await program.words.next()).toEqual({ word: 'error', value: CLOSED });

@@ -372,7 +372,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await running.page.close();
   });
 
-  test('is told to come back when the server shuts down, and does', async () => {
+  test('comes back when the server shuts down and tells it to', async () => {
     const running = await setup(adapter);
     const events = await open(running.page, '/users');
     expect(await events.next()).toEqual(['open', null]);

@@ -177,7 +177,7 @@ describe('the page of the sample app', () => {
     expect(told).toEqual([{ text: 'H' }, { text: 'Hello!' }]);
   }, 60_000);
 
-  test('a reaction is seen by everybody, also by who comes later, and can be taken back', async () => {
+  test('a reaction is seen by everybody, even by later visitors, and can be taken back', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
     await say(ada, 'It works');
@@ -195,7 +195,7 @@ describe('the page of the sample app', () => {
     expect(await reaction(lin, 'It works', 'Hooray, 1').getAttribute('aria-pressed')).toBe('false');
   }, 60_000);
 
-  test('a private room is there for those who are invited, and for nobody else', async () => {
+  test('a private room is there for its members only', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
     const lin = await signIn(app, 'Lin');
@@ -250,7 +250,7 @@ describe('the page of the sample app', () => {
     expect(await lin.getByRole('heading', { level: 1 }).textContent()).toBe('Coffee & cake');
   }, 60_000);
 
-  test('what happens while a page asks for what there is, is not lost to an answer that is older', async () => {
+  test('changes while a page loads the current state are not undone by the older answer', async () => {
     const app = await start();
     const context = await newContext();
     const [asked, isAsked] = deferred();
@@ -272,7 +272,7 @@ describe('the page of the sample app', () => {
     expect(await people(ada).count()).toBe(2);
   }, 60_000);
 
-  test('a page that comes back has what was said meanwhile, in every room, and is told that it is up to date', async () => {
+  test('a page that comes back gets the messages that it missed, in every room, and learns that it is up to date', async () => {
     const app = await start();
     await using tunnel = await TcpProxy.start(Number(new URL(await app.getUrl()).port));
     const ada = await signIn(`http://127.0.0.1:${tunnel.port}`, 'Ada');
@@ -311,7 +311,7 @@ describe('the page of the sample app', () => {
     expect(await notes(ada)).toEqual(['You are up to date: 600 messages came meanwhile']);
   }, 60_000);
 
-  test('without Redis a restart loses what was said; the page keeps what it shows, and says where something may be missing', async () => {
+  test('without Redis a restart loses messages; the page keeps those that it shows, and marks where some may be missing', async () => {
     const settings = new Settings({ sessionSecret: 'the same after the restart' });
     const app = await start(settings);
     const port = Number(new URL(await app.getUrl()).port);
@@ -336,7 +336,7 @@ describe('the page of the sample app', () => {
     expect(await notes(grace)).toEqual([]);
   }, 60_000);
 
-  test('whoever comes in sees the last 50 messages of the room, and what comes', async () => {
+  test('a visitor sees the last 50 messages of a room, then new ones', async () => {
     const app = await start();
     const ada = await signIn(app, 'Ada');
     for (let count = 1; count <= 51; count++) {

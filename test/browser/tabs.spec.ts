@@ -171,7 +171,7 @@ async function openTabs(context: BrowserContext, count: number, channel: string)
 }
 
 describe('Tabs that share a connection', () => {
-  test('have one between them, get what each has subscribed to, once, and are told how it stands', async () => {
+  test('have one connection between them, get their own messages once each, and know its status', async () => {
     await using context = await browser.newContext();
     const [a, b, c, d] = (await openTabs(context, 4, 'tabs/all')) as [Tab, Tab, Tab, Tab];
     expect(await c.subscribe('tabs/third')).toBe('subscribed');
@@ -253,7 +253,7 @@ describe('Tabs that share a connection', () => {
   test.each([
     ['', News],
     [' on a channel with history', Kept],
-  ])('miss and double nothing of what flows%s while the one that leads is closed', async (_kind, template) => {
+  ])('miss and double no message%s while the leading tab is closed', async (_kind, template) => {
     const channel = template.for({ name: 'flow' });
     const flow = (message: unknown) => void messaging.postMessage(channel, message);
     await using context = await browser.newContext();
@@ -280,7 +280,7 @@ describe('Tabs that share a connection', () => {
     ]);
   });
 
-  test('that were put aside get what they have missed when they are shown again, where nobody else has got it', async () => {
+  test('that were put aside get the messages that they missed when they are shown again, if no other tab has got them', async () => {
     await using context = await browser.newContext();
     const [tab] = (await openTabs(context, 1, 'tabs/aside')) as [Tab];
     post('aside', 'before');
@@ -294,7 +294,7 @@ describe('Tabs that share a connection', () => {
     expect(await tab.message()).toBe('tabs/aside after');
   });
 
-  test('that were put aside while others went on are told of a gap if there is one', async () => {
+  test('that were put aside while other tabs continued learn of a gap if there is one', async () => {
     await using context = await browser.newContext();
     const [other, tab] = (await openTabs(context, 2, 'tabs/behind')) as [Tab, Tab];
     const hide = () => tab.run("dispatchEvent(new Event('pagehide'))");
@@ -315,7 +315,7 @@ describe('Tabs that share a connection', () => {
     for (const each of [other, tab]) expect(await each.message()).toBe('tabs/behind after');
   });
 
-  test('that were put aside and are shown again while messages flow are told of each loss before what comes next', async () => {
+  test('that were put aside and are shown again while messages flow learn of each loss before the next message', async () => {
     await using context = await browser.newContext();
     const [, tab] = (await openTabs(context, 2, 'tabs/flowing')) as [Tab, Tab];
     let last = 0;
@@ -365,7 +365,7 @@ describe('Tabs that share a connection', () => {
     expect(connections()).toBe(1);
   });
 
-  test('leave on the server what only a tab that was closed had wanted', async () => {
+  test('leave the channels on the server that only a closed tab needed', async () => {
     await using context = await browser.newContext();
     const [, other] = (await openTabs(context, 2, 'tabs/kept')) as [Tab, Tab];
     await other.subscribe('tabs/only-there');
@@ -424,7 +424,7 @@ describe('Tabs that share a connection', () => {
     expect(connections()).toBe(2);
   });
 
-  test('whose URL is none are told so', async () => {
+  test('whose URL is invalid get an error', async () => {
     await using context = await browser.newContext();
     const tab = await Tab.open(context, running.url);
     await tab.run("client.close(); start('wrong', 'http://[')");
@@ -433,7 +433,7 @@ describe('Tabs that share a connection', () => {
     expect(tab.messagesPending).toEqual([]);
   });
 
-  test('follow another one if the one that leads is frozen, and it follows when it thaws, told of what it has missed', async () => {
+  test('follow another tab if the leader is frozen; when the leader thaws, it follows too and learns of its gap', async () => {
     await using context = await browser.newContext();
     const [leader, other] = (await openTabs(context, 2, 'tabs/frozen')) as [Tab, Tab];
     post('frozen', 'before');
@@ -475,7 +475,7 @@ describe('Tabs that share a connection', () => {
     while (connections() > 0) await turn();
   });
 
-  test('that were put aside get what only they had and have missed, though another leads', async () => {
+  test('that were put aside get the messages that only they needed, even if another tab leads', async () => {
     await using context = await browser.newContext();
     const [, tab] = (await openTabs(context, 2, 'tabs/both')) as [Tab, Tab];
     expect(await tab.subscribe('tabs/alone')).toBe('subscribed');

@@ -176,7 +176,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
     ]);
   });
 
-  test('reach @OnMessage handlers, and those who listen to a source', async () => {
+  test('reach @OnMessage handlers, and listeners of a source', async () => {
     const handled = new Queue<unknown>();
     @Injectable()
     class Handler {
@@ -223,7 +223,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
     expect((await laptop.next())[1]).toMatchObject({ name: 'still on' });
   });
 
-  test('get nothing of a global post that is refused, and neither does its own server', async () => {
+  test('deliver nothing of a refused global post, not even on its own server', async () => {
     const [one, two] = await three();
     using here = new Inbox<unknown>(one.messaging, 'anything');
     using there = new Inbox<unknown>(two.messaging, 'anything');
@@ -248,7 +248,7 @@ describe('a server', () => {
     /^warn Redis at .*; until this ends, messages between this server and the others may be lost$/,
   );
 
-  test('that loses the others delivers locally, says false, and joins them again by itself', async () => {
+  test('that loses the others delivers locally, returns false, and rejoins them without help', async () => {
     await using server = await RedisServer.start();
     const options = { redis: { url: server.url, publishTimeoutMs: 100 } };
     const [one, two] = [await startNode(options), await startNode(options)];
@@ -324,7 +324,7 @@ describe('a server', () => {
       expect(lines()).toEqual([expect.stringMatching(`^warn ${hearsAll}`), lost, back, lost, back]);
     });
 
-    test('says when posts are accepted again, also where another warning still holds', async () => {
+    test('reports that posts are accepted again, even if another warning remains', async () => {
       await using server = await RedisServer.start();
       const { node, allow, lines } = await startRestricted(server, '+@all');
       using inbox = new Inbox(node.messaging, Rooms);
@@ -381,7 +381,7 @@ describe('a server', () => {
     expect(await inbox.next()).toBe(5);
   });
 
-  test('with a wrong password does not start, and says what Redis says', async () => {
+  test('with a wrong password does not start, and reports the answer of Redis', async () => {
     await using server = await RedisServer.start({ password: 'right' });
     const { app, logger } = await createApp({
       imports: [MessagingModule.forRoot({ redis: { port: server.port, host: '127.0.0.1', password: 'wrong' } })],
@@ -441,7 +441,7 @@ describe('a server', () => {
     expect(node.logger.problems[0]).toContain(problem);
   });
 
-  test('hears of the connections of its own clients only, whatever others write under that name', async () => {
+  test('hears only of its own clients’ connections, whatever others publish on that name', async () => {
     const node = await startNode({ redis: redis.url });
     using probe = new RedisProbe(redis.url);
     using inbox = new Inbox(node.messaging, Numbers);
@@ -468,7 +468,7 @@ describe('a server', () => {
     expect(context).toMatchObject({ origin: 'global', node: '', type: 'UserUpdate' });
   });
 
-  test('hears stock clients on the channels that say so, also where others listened to the name before', async () => {
+  test('hears stock clients on channels with interop, even if others listened to the name before', async () => {
     const Open = defineChannel('open/:id', undefined, { interop: true });
     const Late = defineChannel('late', undefined, { interop: true });
     const node = await startNode({ redis: redis.url });
@@ -488,7 +488,7 @@ describe('a server', () => {
     ]);
   });
 
-  test('keeps two connections to Redis, whatever it listens to', async () => {
+  test('keeps two connections to Redis, however many names it listens to', async () => {
     await using server = await RedisServer.start();
     const node = await startNode({ redis: server.url });
     using probe = new RedisProbe(server.url);

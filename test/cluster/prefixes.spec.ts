@@ -91,7 +91,7 @@ describe('Applications on one Redis with prefixes of their own', () => {
     }
   });
 
-  test('are not told of revocations of another one', async () => {
+  test('do not hear each other’s revocations', async () => {
     for (const application of applications) {
       application.isSignedIn = true;
       const { session } = application.messaging.openSession({ auth: { userId: 'eve', issuedAt: Date.now() - 10_000 } });

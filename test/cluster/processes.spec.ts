@@ -68,7 +68,7 @@ test('three processes joined by Redis deliver each post to the streams of all, i
   for (const client of clients) await client[Symbol.asyncDispose]();
 });
 
-test('a process that stood still ends the streams of what was revoked meanwhile before it goes on, and so does one that starts later', async () => {
+test('a process that stood still, or starts later, ends streams that were revoked meanwhile before it continues', async () => {
   await using redis = await RedisServer.start();
   const [one, two] = await Promise.all([startServer('express', redis.url), startServer('fastify', redis.url)]);
   const forms = ['user', 'authId', 'scope'];

@@ -120,7 +120,7 @@ test('posts go through another member when theirs does not answer, in order', as
   }
 });
 
-test('posts that are left unanswered send those after them through another member, whatever the heartbeat', async () => {
+test('unanswered posts make later ones go through another member, whatever the heartbeat', async () => {
   const [a] = await nodes.node({ client: connect(), publishTimeoutMs: 100 }, [], { heartbeatMs: 60_000 });
   const { member } = await postedThrough(a);
   member.pause();
@@ -156,7 +156,7 @@ async function toldUntilHeard(b: RedisTransport, told: Queue<string>): Promise<s
 
 const LOSSES = ['news lost: broker', 'rooms/:id lost: broker'];
 
-test('a node whose subscriptions hang on a member that ends hears by another one, and its names have a loss', async () => {
+test('a node whose subscription member ends hears through another one, and its names have a loss', async () => {
   const [b] = await nodes.node(connect());
   const { told, member } = await subscribed();
   await member.kill();
@@ -167,7 +167,7 @@ test('a node whose subscriptions hang on a member that ends hears by another one
   }
 });
 
-test('a node whose subscriptions hang on a member that falls silent is told so within 5 s, and hears by another one', async () => {
+test('a node whose subscription member falls silent notices within 5 s, and hears through another one', async () => {
   const [b] = await nodes.node(connect());
   const { transport, told, member } = await subscribed();
   member.pause();
@@ -182,7 +182,7 @@ test('a node whose subscriptions hang on a member that falls silent is told so w
   }
 });
 
-test('a node whose member answers and gets nothing of what is posted is told so within 5 s, and hears by another one', async () => {
+test('a node whose member answers but receives no posts notices within 5 s, and hears through another one', async () => {
   const cluster = nodes.use(await RedisCluster.start(3));
   let listening = await subscribed(cluster);
   // Posts that go through the member itself come back.
@@ -220,7 +220,7 @@ test('how many hear a name is asked of all members, and not known while one of t
 });
 
 describe('A node has caught up with all that any member took', () => {
-  test('when each has passed on a mark: not while one of them is silent, and again when that is gone', async () => {
+  test('when each has passed on a mark: not while one of them is silent, but again when that one is gone', async () => {
     const [a] = await nodes.node(connect());
     const { member } = await subscribed();
     const silent = redis.servers.find((server) => server !== member)!;

@@ -41,7 +41,7 @@ describe('A history in a Cluster', () => {
     for (const server of redis.servers) expect(await nodes.probe(server).redis.dbsize()).toBeGreaterThan(0);
   });
 
-  test('tells which channels were posted to since a moment, wherever they are, and where each was', async () => {
+  test('lists the channels that were posted to since a moment, on any master, with their positions', async () => {
     const names = Array.from({ length: 30 }, (_, index) => `rooms/${index}`);
     const [{ history }] = await nodes.node(connect());
     const [{ history: other }] = await nodes.node(connect());

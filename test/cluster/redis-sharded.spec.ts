@@ -171,7 +171,7 @@ describe('In a Cluster that shards channels', () => {
     expect(await a.catchUp()).toBe(false);
   });
 
-  test('what is not of this library in a channel of templates is dropped', async () => {
+  test('foreign messages in a channel of templates are dropped', async () => {
     const [a, received] = await nodes.node(sharded(), ['rooms/:id']);
     const { head } = names.routes('rooms/1');
     const cluster = new Cluster(redis.nodes);
@@ -195,7 +195,7 @@ describe('In a Cluster that shards channels', () => {
   test.each([
     ['that starts later', false],
     ['that was there before', true],
-  ])('a server %s with another setting is told so, and is told of', async (_, isClassicFirst) => {
+  ])('a server %s with another setting learns of it, and the others do too', async (_, isClassicFirst) => {
     const { client } = sharded() as { client: Cluster };
     const starts = [() => nodes.node(sharded(), [], { heartbeatMs: 50 }), () => nodes.node(client)];
     if (isClassicFirst) starts.reverse();
@@ -279,7 +279,7 @@ describe('In a Cluster that shards channels', () => {
 });
 
 describe('When a master of a Cluster that shards channels fails, and a replica takes over', () => {
-  test('posts to the other masters go on, its own wait, and each name that it had is told a loss', async () => {
+  test('posts to the other masters continue, its own wait, and each of its names has a loss', async () => {
     const cluster = nodes.use(await RedisCluster.start(3));
     const mine = namesOf(cluster);
     const replica = await cluster.addReplica(0);

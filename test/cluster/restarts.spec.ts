@@ -98,7 +98,7 @@ function eventOf({ events, ended }: SseClient): Promise<ReceivedEvent | void> {
 }
 
 test.each(ADAPTER_NAMES)(
-  'servers on %s behind nginx that are restarted in turn under load lose nothing, and nobody is told that they might have',
+  'servers on %s behind nginx that restart in turn under load lose nothing, and report no gap',
   async (adapter) => {
     await using redis = await RedisServer.start();
     const ports = [await freePort(), await freePort()];

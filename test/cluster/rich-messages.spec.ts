@@ -127,7 +127,7 @@ test('a message with Map, Set, Date, bigint, bytes, instances, a shared part and
   expect(Object.keys(received.author)).toEqual(['id', 'joined']);
 });
 
-test('what class-transformer excludes, or exposes to others only, is in no byte on Redis and in no frame', async () => {
+test('properties that class-transformer excludes, or exposes only to others, appear in no byte on Redis and in no frame', async () => {
   const raw = new Redis(redis.url);
   const payloads = new Queue<string>();
   raw.on('pmessage', (_pattern, _channel, payload: string) => payloads.push(payload));
@@ -147,7 +147,7 @@ test('what class-transformer excludes, or exposes to others only, is in no byte 
   raw.disconnect();
 });
 
-test('what is exposed to a group leaves where the module names the group', async () => {
+test('properties that are exposed to a group are sent if the module names the group', async () => {
   const options = { redis: redis.url, prefix: 'staff:', classTransformer: { groups: ['staff'] } };
   await using staff = await startApp({ imports: [MessagingModule.forRoot(options)], controllers: [Streams] });
   await using client = await SseClient.connect(`${staff.url}/reports`);

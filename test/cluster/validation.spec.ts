@@ -84,7 +84,7 @@ test('a message that breaks a rule of its class, or of a class inside it, is not
   expect(problems).toContain('email must be an email');
 });
 
-test('rules of nested parts are checked where the class asks for it itself', async () => {
+test('rules of nested parts are checked if the class requests it itself', async () => {
   const [from, to] = [one.app.get(MessagingService), two.app.get(MessagingService)];
   using inbox = new Inbox(to, Nesteds);
   await inbox.ready;
@@ -93,7 +93,7 @@ test('rules of nested parts are checked where the class asks for it itself', asy
   expect((await inbox.next()).author.email).toBe('ada@example.org');
 });
 
-test('what a stock client sends is checked like anything else', async () => {
+test('messages of a stock client are checked like any others', async () => {
   const to = two.app.get(MessagingService);
   using probe = new RedisProbe(redis.url);
   using inbox = new Inbox(to, Posts);

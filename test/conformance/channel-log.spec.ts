@@ -191,7 +191,7 @@ describe('The conformance suite of logs', () => {
     await expect(first!.run()).rejects.toThrow('append() has not been answered within 1 ms');
   });
 
-  test('says what a log has failed with', async () => {
+  test('reports the error of a failing log', async () => {
     const cause = new TypeError('no such key');
     const [first] = channelLogConformance(broken(() => ({ position: () => Promise.reject(cause) })));
     await expect(first!.run()).rejects.toMatchObject({ message: 'The log failed: TypeError: no such key', cause });

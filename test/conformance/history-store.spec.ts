@@ -82,7 +82,7 @@ describe.each(brokers)('The history store over %s', (_, start) => {
     });
   });
 
-  test('begins with an epoch that says nothing of other histories, nor of what is appended to them', async () => {
+  test('begins with an epoch that reveals nothing about other histories, or about later posts', async () => {
     const store = await connect();
     const begin = async (): Promise<string> => {
       const channel = `rooms/${randomUUID()}`;

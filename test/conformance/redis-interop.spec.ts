@@ -54,7 +54,7 @@ async function stockServer(pattern: string): Promise<Queue<unknown>> {
 
 const packet = (data: unknown): string => JSON.stringify({ metadata: { v: 1 }, pattern: 'news', data });
 
-test('what a stock client emits is heard, by name and by template', async () => {
+test('messages of a stock client are heard, by name and by template', async () => {
   const [transport, received] = await node({ interop: true });
   await Promise.all([transport.subscribe('news'), transport.subscribe('rooms/:id')]);
   const client = stockClient();
@@ -67,7 +67,7 @@ test('what a stock client emits is heard, by name and by template', async () => 
   ]);
 });
 
-test('what a stock client emits is heard of one channel only, where that one says so', async () => {
+test('messages of a stock client are heard on a single channel if only that one has interop', async () => {
   const [transport, received] = await node({});
   await Promise.all([
     transport.subscribe('news'),
@@ -82,7 +82,7 @@ test('what a stock client emits is heard of one channel only, where that one say
   expect((await received.take(2)).map(([, , channel]) => channel)).toEqual(['open', 'later']);
 });
 
-test('what is published with interop reaches a stock handler, and every node once', async () => {
+test('posts with interop reach a stock handler, and every node once', async () => {
   const handled = await stockServer('news');
   const [a, atA] = await node({ interop: true });
   const [b, atB] = await node({});
@@ -105,7 +105,7 @@ test('what is published with interop reaches a stock handler, and every node onc
   for (const received of [atA, atB]) expect((await received.next())[0]).toBe(packet(5));
 });
 
-test('what is no packet is published for nodes of this library only', async () => {
+test('payloads that are no packets are published only for nodes of this library', async () => {
   const [a, atA] = await node({ interop: true });
   await a.subscribe('news');
   await a.publish('news', 'no packet');

@@ -111,7 +111,7 @@ describe.each(brokers)('The transport over %s', (_, start) => {
     await expect(run()).resolves.toBeUndefined();
   });
 
-  test('sends no post over a new link before that is done which goes before posts, except to one history', async () => {
+  test('sends no post over a new link before the work that comes first is done, except to one history', async () => {
     const [poster, listener] = [broker.connect(20_000), broker.connect()];
     const heard = new Queue<string>();
     await listener.start((payload) => heard.push(payload));

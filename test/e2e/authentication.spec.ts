@@ -213,7 +213,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       expect(gateway).toBe(403);
     });
 
-    test('is revoked by a scope, whatever the scopes of others look like', async () => {
+    test('is revoked by a scope, whatever scopes others have', async () => {
       await using running = await start();
       await using odd = await SseClient.connect(`${running.url}/open`, as({ userId: 'ada', scopes: true }));
       await using none = await SseClient.connect(`${running.url}/open`, as({ userId: 'ada' }));

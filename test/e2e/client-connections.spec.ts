@@ -161,7 +161,7 @@ describe('ClientConnections', () => {
     expect(without.client.events.pending).toEqual([]);
   });
 
-  test('disconnects a client for good, or has it come back', async () => {
+  test('disconnects a client for good, or makes it come back', async () => {
     const changes = new Queue<ClientConnectionChange>();
     using listening = a.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
     await listening.ready;
@@ -189,7 +189,7 @@ describe('ClientConnections', () => {
     }
   });
 
-  test('keeps from a client what an authorizer allows that was asked before, on any server', async () => {
+  test('overrides the answer of an authorizer that was called earlier, on any server', async () => {
     await using opened = await at(a).as('ada').open();
     const { connection } = opened.ready;
     const room = Rooms.for({ roomId: 7 });
@@ -226,7 +226,7 @@ describe('ClientConnections', () => {
     await client.ended;
   });
 
-  test('disconnects a user whose request is still in a guard, as soon as its stream opens, and nobody who comes later', async () => {
+  test('disconnects a user whose request is still in a guard as soon as its stream opens, but nobody who comes later', async () => {
     const { entered, held } = holdGuards();
     const opening = at(a)
       .as('slow')
@@ -245,7 +245,7 @@ describe('ClientConnections', () => {
     expect((await later.events.until(({ event }) => event !== 'messaging:ready')).event).not.toBe('messaging:end');
   });
 
-  test('lists who has a channel, and what a user has, on all servers', async () => {
+  test('lists the clients of a channel, and the channels of a user, on all servers', async () => {
     await using first = await at(a).as('grace phone read,write').open(News.name);
     await using second = await at(b).as('grace').open();
     const auth = { userId: 'grace', authId: 'phone', scopes: ['read', 'write'] };
@@ -263,7 +263,7 @@ describe('ClientConnections', () => {
     expect(await connectionsOf(a).list({ channel: Rooms })).toEqual({ ...whole, connections: [] });
   });
 
-  test('knows nothing of a connection of a server that is not there', async () => {
+  test('finds no connection of a server that is gone', async () => {
     const gone = '22222222-2222-4222-8222-222222222222';
     const asking = connectionsOf(a).disconnect(`${gone}.${gone}`);
     await expect(asking).rejects.toThrow(TransportUnavailableError);

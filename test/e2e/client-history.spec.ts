@@ -75,7 +75,7 @@ function clientOf(url: string) {
 const told = (from: number, to: number, how = ''): string[] => range(from, to).map((n) => `${n}${how}: ${n}`);
 
 describe('A client of a channel with history', () => {
-  test('is told the position of each message, which is that of the server', async () => {
+  test('gets the position of each message, the same as on the server', async () => {
     const a = await serve(new MemoryBroker());
     const { heard, contexts } = await clientOf(a.url).listen();
     const positions = new Queue<Position>();
@@ -85,7 +85,7 @@ describe('A client of a channel with history', () => {
     expect(contexts[0]!.position).toEqual(await positions.next());
   });
 
-  test('gets what was posted while its server was replaced, once and in order, and has no gap', async () => {
+  test('gets messages from while its server was replaced, once, in order and without a gap', async () => {
     const broker = new MemoryBroker();
     const [first, other] = [await serve(broker), await serve(broker)];
     const { gaps, listen } = clientOf(first.url);
@@ -100,7 +100,7 @@ describe('A client of a channel with history', () => {
     expect(gaps.pending).toEqual([]);
   });
 
-  test('is told of one gap if the history is gone, then gets everything that there is', async () => {
+  test('gets one gap if the history is gone, then all messages that there are', async () => {
     const broker = new MemoryBroker();
     const [first, other] = [await serve(broker), await serve(broker)];
     const { gaps, listen } = clientOf(first.url);
@@ -180,7 +180,7 @@ describe('Over Redis, a client of a channel with history', () => {
 });
 
 describe('A listener of a client with `replay`', () => {
-  test('is given the past first, then what comes', async () => {
+  test('gets earlier messages first, then new ones', async () => {
     const a = await serve(new MemoryBroker());
     await post(a, 1, 2, 3);
     const { heard } = await clientOf(a.url).listen(2);
@@ -210,14 +210,14 @@ describe('A listener of a client with `replay`', () => {
     expect(all.map((line) => line.replace(' again', ''))).toEqual(told(1, 720));
   });
 
-  test('begins where it says that nothing was posted yet', async () => {
+  test('begins at the beginning with the position of an empty channel', async () => {
     const a = await serve(new MemoryBroker());
     const { heard } = await clientOf(a.url).listen(10);
     await post(a, 1, 2);
     expect(await heard.take(2)).toEqual(told(1, 2));
   });
 
-  test('is told of a gap if its position is of another history', async () => {
+  test('gets a gap if its position is of another history', async () => {
     const a = await serve(new MemoryBroker());
     await post(a, 1, 2);
     const { gaps, listen } = clientOf(a.url);
@@ -269,7 +269,7 @@ describe('A listener of a client with `replay`', () => {
 });
 
 describe('A stream of a client with `replay`', () => {
-  test('begins each loop and each observer with the past, and goes on with what comes', async () => {
+  test('begins each loop and each observer with earlier messages, then continues with new ones', async () => {
     const server = await serve(new MemoryBroker());
     await post(server, 1, 2, 3);
     const { client } = clientOf(server.url);
@@ -326,7 +326,7 @@ describe('A second listener of a channel with `replay`', () => {
 });
 
 describe('A request with `replay` and without a listener', () => {
-  test('has the past first, then says where the channel goes on', async () => {
+  test('gets earlier messages first, then the position where the channel continues', async () => {
     const a = await serve(new MemoryBroker());
     await post(a, 1, 2, 3);
     const open = (body: object) =>

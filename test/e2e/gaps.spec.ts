@@ -72,7 +72,7 @@ async function startPair(options: MessagingOptions = {}, providers: unknown[] = 
 }
 
 describe('When the connection to Redis that hears messages is killed', () => {
-  test('listeners, streams, loops and @OnGap methods are told once, each between what came before and after', async () => {
+  test('listeners, streams, loops and @OnGap methods learn of it once, between the messages before and after', async () => {
     const redis = await RedisServer.start();
     ends.push(() => redis.stop());
     @Injectable()
@@ -201,7 +201,7 @@ describe('An event stream', () => {
 });
 
 describe('An @OnGap method', () => {
-  test('of a controller, and of each class that inherits it, is told once for each channel that it names', async () => {
+  test('of a controller, and of each class that inherits it, is called once for each channel that it names', async () => {
     class Base {
       @OnGap('news')
       @OnGap(Rooms)
@@ -246,7 +246,7 @@ describe('An @OnGap method', () => {
     },
   );
 
-  test('that fails is logged with its name and channel and given to onListenerError, and the others are told', async () => {
+  test('that fails is logged with its name and channel and given to onListenerError, and the others are called', async () => {
     @Injectable()
     class Broken {
       @OnGap('news')

@@ -373,7 +373,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(running.app.get(EventStreams).size).toBe(0);
   });
 
-  test('to change a stream is cut off as well, whatever it waits for: an authorizer, or who is behind it', async () => {
+  test('to change a stream is cut off as well, whether it waits for an authorizer or for its user', async () => {
     const authenticating = new Queue<() => void>();
     const authenticate = ({ headers }: { headers: Record<string, unknown> }) =>
       headers['x-waits'] ? new Promise<null>((resolve) => authenticating.push(() => resolve(null))) : null;
@@ -443,7 +443,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(running.logger.problems.filter((line) => !isHint(line))).toEqual([]);
   });
 
-  test('is denied what an authorizer does not decide about in time, which is logged a few times', async () => {
+  test('is denied a channel whose authorizer does not decide in time, which is logged a few times', async () => {
     await using running = await startApp(modules({ gateway: { authorizerTimeoutMs: 20, maxAuthorizers: 10 } }), {
       adapter,
     });
@@ -492,7 +492,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(running.logger.problems.filter((line) => line.includes('\n'))).toEqual([]);
   });
 
-  test('that is longer than another server can be told of is answered 413, and nothing has changed', async () => {
+  test('that is too long for another server is answered 413, and nothing has changed', async () => {
     await using redis = await RedisServer.start();
     const options = { redis: redis.url, limits: { maxMessageBytes: 65_536 } };
     await using a = await startApp(modules(options), { adapter });
@@ -829,14 +829,17 @@ const setsPolicy = (app: TestApp['app']): void => {
   });
 };
 
-test.each(ADAPTER_NAMES)('What middleware sets, as helmet does, is on streams and answers, on %s', async (adapter) => {
-  await using running = await startApp(modules(), { adapter, configure: setsPolicy });
-  await using native = await at(running).get(Open.for({ id: 1 }).name);
-  await using opened = await at(running).open(Open.for({ id: 2 }).name);
-  const change = await at(running).change(opened.ready.connection, { subscribe: [] });
-  const headers = [native.headers, opened.client.headers].map((each) => each['content-security-policy']);
-  expect([...headers, change.headers.get('content-security-policy')]).toEqual(Array(3).fill("default-src 'self'"));
-});
+test.each(ADAPTER_NAMES)(
+  'The headers of middleware such as helmet are on streams and answers, on %s',
+  async (adapter) => {
+    await using running = await startApp(modules(), { adapter, configure: setsPolicy });
+    await using native = await at(running).get(Open.for({ id: 1 }).name);
+    await using opened = await at(running).open(Open.for({ id: 2 }).name);
+    const change = await at(running).change(opened.ready.connection, { subscribe: [] });
+    const headers = [native.headers, opened.client.headers].map((each) => each['content-security-policy']);
+    expect([...headers, change.headers.get('content-security-policy')]).toEqual(Array(3).fill("default-src 'self'"));
+  },
+);
 
 const problemsAfter = async (channels: string[]) => {
   await using running = await startApp(modules());

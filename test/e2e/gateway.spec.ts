@@ -188,7 +188,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     running.app.get(RoomAccess).asked.length = 0;
   });
 
-  test('opens a stream that carries messages of several channels with channel, time, type and what restores types', async () => {
+  test('opens a stream of several channels, whose messages have channel, time, type and type tags', async () => {
     await using opened = await requests.open('gateway/news', 'gateway/open/7');
     const { client, ready } = opened;
     expect(ready).toEqual({
@@ -350,7 +350,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       expect(after.ready.channels).toEqual([{ channel: Ours.name }]);
     });
 
-    test('what a request-scoped authorizer says true to, which is made for the request', async () => {
+    test('a channel that a request-scoped authorizer allows, made for the request', async () => {
       await using acme = await requests.with({ 'x-tenant': 'acme' }).open('gateway/scoped');
       await using other = await requests.with({ 'x-tenant': 'other' }).open('gateway/scoped');
       expect(acme.ready.channels).toEqual([{ channel: 'gateway/scoped' }]);
@@ -404,7 +404,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       expect(client.status).toBe(403);
     });
 
-    test('what the literal template says no to although a looser one would say yes', async () => {
+    test('a channel that its literal template denies, although a looser one would allow it', async () => {
       // gateway/open/staff is of gateway/open/:roomId, which says more of it than gateway/:area/staff.
       await using opened = await requests.open('gateway/open/staff', 'gateway/other/staff');
       const { ready } = opened;
@@ -416,7 +416,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     });
   });
 
-  test('asks an authorizer with who the client is, the channel and its parameters, once for each subscription', async () => {
+  test('asks an authorizer with the user, the channel and its parameters, once for each subscription', async () => {
     await using opened = await requests.as('ada').open('gateway/rooms/1', 'gateway/rooms/2');
     expect(opened.ready.channels.map(({ error }) => error)).toEqual([undefined, undefined]);
     expect(running.app.get(RoomAccess).asked).toEqual(['ada gateway/rooms/1 1', 'ada gateway/rooms/2 2']);
@@ -433,7 +433,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     ]);
   });
 
-  test('delivers what a source sends to those who subscribed to this source and class, empty messages too', async () => {
+  test('delivers messages of a source to subscribers of this source and class, empty messages too', async () => {
     const lobby = new OpenLobby('a/b');
     await using opened = await requests.open(messagesFrom(lobby, ChatMessage).name, messagesFrom(lobby, Ping).name);
     const { client } = opened;
@@ -519,7 +519,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       },
     );
 
-    test('403 to whom the application’s guards refuse', async () => {
+    test('403 to clients that the application’s guards refuse', async () => {
       const banned = requests.with({ 'x-banned': 'yes' });
       expect((await banned.post('', '{"channels":[]}')).status).toBe(403);
       expect((await banned.change(`${unknown}.${unknown}`, {})).status).toBe(403);
@@ -535,7 +535,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     await client.ended;
   });
 
-  test('tells the application of clients that come and go, and who they are', async () => {
+  test('reports to the application which clients come and go', async () => {
     const changes = new Queue<ClientConnectionChange>();
     using listening = messaging.addListener(ClientConnectionChanges, changes.push);
     await listening.ready;
@@ -599,7 +599,7 @@ describe('The gateway’s options', () => {
     expect(running.logger.problems).toEqual(expected);
   });
 
-  test('leave it out where they are not given', async () => {
+  test('leave the gateway out if they are absent', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     await using client = await SseClient.connect(`${running.url}/messages?channel=gateway/news`);
     expect(client.status).toBe(404);
@@ -760,7 +760,7 @@ describe('The gateways of two servers on one Redis', () => {
     await redis[Symbol.asyncDispose]();
   });
 
-  test('change a stream from either, and deliver what either posts from the answer on', async () => {
+  test('change a stream from either, and deliver posts of either from the answer on', async () => {
     await using opened = await at(a).as('ada').open();
     const { client, ready } = opened;
     expect(
@@ -848,14 +848,14 @@ describe('The gateways of two servers on one Redis', () => {
     }
   });
 
-  test('deliver what a source sends on the other one', async () => {
+  test('deliver messages of a source on the other one', async () => {
     await using opened = await at(a).open(messagesFrom(new OpenLobby('x'), ChatMessage).name);
     const { client } = opened;
     await b.app.get(MessagingService).sendMessage(new OpenLobby('x'), new ChatMessage('from afar'));
     expect((await frameOf(client)).data).toMatchObject({ text: 'from afar' });
   });
 
-  test('answer 504 where the server that holds the stream does not answer in time', async () => {
+  test('answer 504 if the server that holds the stream does not answer in time', async () => {
     const gone = '22222222-2222-4222-8222-222222222222';
     const response = await at(b).change(`${gone}.${gone}`, {});
     expect(response.status).toBe(504);

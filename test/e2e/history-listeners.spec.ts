@@ -71,7 +71,7 @@ describe('Listeners of a channel with history on two servers with Redis', () => 
     await rm(dir, { recursive: true, force: true });
   });
 
-  test('are given the past and then what is posted, also after a restart of Redis with its data', async () => {
+  test('get earlier messages, then new ones, even after a restart of Redis with its data', async () => {
     await using one = await server(redis);
     await isReady(one.messaging);
     expect(await one.messaging.position(Orders)).toEqual({ epoch: '', offset: 0 });
@@ -100,7 +100,7 @@ describe('Listeners of a channel with history on two servers with Redis', () => 
     for (const queue of [heard, later, calls]) expect(queue.pending).toEqual([]);
   });
 
-  test('loop over the past at their own pace, then over what is posted', async () => {
+  test('loop over earlier messages at their own pace, then over new ones', async () => {
     await using one = await server(redis);
     await using two = await server(redis);
     const Long = defineChannel<number>('history-listeners/long', undefined, Orders.definition.options);
@@ -124,7 +124,7 @@ const decorate = (options: object) => () => {
 };
 
 describe('@OnMessage with replay', () => {
-  test('gives a handler what is posted while the application starts after the past, once', async () => {
+  test('gives a handler posts from the start of the application after the earlier messages, once', async () => {
     @Injectable()
     class Early {
       constructor(private readonly messaging: MessagingService) {}

@@ -108,7 +108,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(running.logger.problems.filter((line) => !line.includes('maxConnectionsPerAddress'))).toEqual([]);
   });
 
-  test('of an address are not for a proxy that is not trusted, which is told once', async () => {
+  test('of an address do not apply to an untrusted proxy, which is logged once', async () => {
     await using running = await start({ maxConnectionsPerAddress: 4 });
     expect(statuses(await fifty(() => quiet(running, from('192.0.2.1'))))).toEqual({ 200: 50 });
     expect(running.logger.problems).toHaveLength(1);
@@ -147,7 +147,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     for (const { client } of [ada, bob]) expect(await frameOf(client)).toMatchObject({ data: 'still here' });
   });
 
-  test('of how often what was missed is asked for hold for opens, for changes, and for a native EventSource', async () => {
+  test('of requests for missed messages hold for opens, for changes, and for a native EventSource', async () => {
     await using running = await behindProxy({ maxRecoveriesPerSecondPerUser: 1, maxRecoveriesPerSecondPerAddress: 2 });
     const requests = gateway(running);
     await using opened = await requests.as('ada').open(News.name);

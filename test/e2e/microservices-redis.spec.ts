@@ -190,7 +190,7 @@ test('requests are answered by another server, streams in order, also after Redi
   expect(await firstValueFrom(client.send('redis/sum', [1, 2]))).toBe(3);
 });
 
-test('an application starts without waiting for a Redis that is away, and answers itself', async () => {
+test('an application starts without waiting for a Redis that is away, and answers its own requests', async () => {
   @Controller()
   class Answers {
     @MessagePattern('alone')

@@ -332,7 +332,7 @@ describe('in one process without Redis', () => {
     expect([await firstValueFrom(request), await firstValueFrom(request)]).toEqual([1, 2]);
   });
 
-  test('what a handler throws is an error of the Observable, in the form that Nest gives it', async () => {
+  test('an error of a handler is an error of the Observable, in the form of Nest', async () => {
     await using served = await serve([Answers]);
     const { client } = served;
     expect(await failureOf(client.send('fail/rpc', {}))).toEqual({ status: 'error', message: 'no such order' });
@@ -552,7 +552,7 @@ describe('in one process without Redis', () => {
     expect(served.app.get(Hub).sessions.size).toBe(0);
   });
 
-  test('what a handler throws when its stream ends is reported, and ends nothing else', async () => {
+  test('an error of a handler at the end of its stream is reported, and ends nothing else', async () => {
     @Controller()
     class Handlers {
       @MessagePattern('ask')
@@ -582,7 +582,7 @@ describe('in one process without Redis', () => {
     ]);
   });
 
-  test('data that is null is refused as by every client of Nest', async () => {
+  test('data that is null is refused, as every client of Nest does', async () => {
     await using served = await serve([Answers]);
     for (const answers of [served.client.send('sum', null), served.client.emit('sum', undefined)]) {
       expect((await failureOf(answers)).constructor.name).toBe('InvalidMessageException');
@@ -809,7 +809,7 @@ describe('between two servers', () => {
     for (const { logger } of [first, second]) expect(logger.problems).toEqual([]);
   });
 
-  test('the end of a server fails what it was answering, at the caller', async () => {
+  test('the end of a server fails its unfinished requests at the caller', async () => {
     const broker = new MemoryBroker();
     const source = new Source();
     @Controller()
@@ -827,7 +827,7 @@ describe('between two servers', () => {
     expect(await failure).toEqual({ status: 'error', message: 'The server shut down before it had answered' });
   });
 
-  test('an answer that cannot travel is an error for the caller, and reported where it was given', async () => {
+  test('an answer that cannot be sent is an error for the caller, and reported on the answering server', async () => {
     const failures = new Queue<unknown>();
     const onListenerError = (error: unknown) => failures.push(error);
     @Controller()
@@ -957,7 +957,7 @@ describe('between two servers', () => {
     expect(await failure).toHaveProperty('message', 'The server shut down before it had answered');
   });
 
-  test('what is no request or reply is reported and disturbs nothing', async () => {
+  test('anything but a request or a reply is reported and disturbs nothing', async () => {
     const broker = new MemoryBroker();
     const failures = new Queue<unknown>();
     await using served = await serve([Answers], {

@@ -134,7 +134,7 @@ describe('the options', () => {
   test.each<[unknown, string]>([
     [{ scope: 'session' }, `option "scope" must be 'request' or 'async-local', not "session"`],
     [{ global: 'yes' }, 'option "global" must be true or false'],
-  ])('%j are refused where they are written', (options, text) => {
+  ])('are refused at the call with %j', (options, text) => {
     expect(() => MessagingModule.forRoot(options as MessagingModuleOptions)).toThrow(text);
   });
 
@@ -254,7 +254,7 @@ describe('the module', () => {
     expect(error.message).toContain('MessagingModule is configured 2 times');
   });
 
-  test('imported by its name alone stops the application at its start, with what to write', async () => {
+  test('imported without forRoot() stops the application at its start, with the line to write', async () => {
     const error = await startupError({ imports: [MessagingModule] });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toContain(
@@ -334,7 +334,7 @@ describe('the module', () => {
     expect(running.app.get(MessagingService)).toBeDefined();
   });
 
-  test('that is not global is seen only by modules that import it', async () => {
+  test('that is not global is visible only to modules that import it', async () => {
     @Injectable()
     class Feature {
       constructor(readonly messaging: MessagingService) {}
@@ -430,7 +430,7 @@ describe('MessagingService', () => {
     }
   });
 
-  test('is told by removeListener of what is no channel and no listener', async () => {
+  test('gets an error from removeListener for a value that is not a channel or a listener', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     const messaging = running.app.get(MessagingService);
     expect(() => messaging.removeListener(null as never, brokenSink)).toThrow(
@@ -460,7 +460,7 @@ describe('MessagingService', () => {
     expect(seen).toEqual(['a', 'b']);
   });
 
-  test('sends from a source to those who listen to this source and class, by value of its key', async () => {
+  test('sends from a source to listeners of this source and class, by value of its key', async () => {
     class Said extends Message {
       constructor(readonly text: string) {
         super();
@@ -553,7 +553,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
         { adapter },
       );
 
-    test('gives whatever handles a request the same session, which closes when the response has', async () => {
+    test('gives all handlers of a request the same session, which closes when the response has', async () => {
       await using running = await start();
       for (const _ of [1, 2]) {
         const body = bodyOf(await supertest(running.url).get('/listen').expect(200));
@@ -594,7 +594,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
       expect(session.closeReason).toBe('ended');
     });
 
-    test('asks the option authenticate who is behind the request', async () => {
+    test('asks the option authenticate for the user of the request', async () => {
       await using running = await start({ authenticate: authenticateByHeader });
       const body = bodyOf(await supertest(running.url).get('/listen').set('x-user', 'ada'));
       expect(body['auth']).toEqual({ userId: 'ada' });
@@ -747,7 +747,7 @@ describe('a cache that asks for the position, loads the state, then listens from
     return { broker, database, change, transport, poster, server, cache: server.app.get(PriceCache) };
   }
 
-  test('has what changed while it was loading when the application has started', async () => {
+  test('has changes from during the load when the application has started', async () => {
     const { poster, server, database, cache } = await startCache();
     expect(database.loads.pending).toEqual(['[["a",1]]']);
     expect([...cache.prices]).toEqual([['a', 2]]);
@@ -755,7 +755,7 @@ describe('a cache that asks for the position, loads the state, then listens from
     await poster[Symbol.asyncDispose]();
   });
 
-  test('loads anew if messages are lost, and has what changed meanwhile', async () => {
+  test('loads again if messages are lost, and has changes from meanwhile', async () => {
     const { poster, server, broker, transport, cache, change } = await startCache();
     expect(await cache.followed.next()).toBe('[["a",2]]');
     broker.cut(transport);
@@ -805,7 +805,7 @@ describe('message classes of one name', () => {
     }
   });
 
-  test('are told of where one was declared again, as when its module is loaded anew', async () => {
+  test('come with the place of a second declaration, for example when a module is loaded again', async () => {
     const classes = [declareClass('module-again'), declareClass('module-again')];
     const types = declaredClasses('module-clash', 'data').slice(0, 1);
     await using running = await startApp({ imports: [MessagingModule.forRoot({ types })] });

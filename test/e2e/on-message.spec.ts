@@ -109,7 +109,7 @@ describe('an @OnMessage handler', () => {
     await supertest(running.url).get('/plain').expect(200, 'still a controller');
   });
 
-  test('may stand on several channels and on a template, and is told the parameters', async () => {
+  test('may be on several channels and on a template, and gets the parameters', async () => {
     @Injectable()
     class Provider {
       @OnMessage(Rooms)
@@ -127,7 +127,7 @@ describe('an @OnMessage handler', () => {
     ]);
   });
 
-  test('is inherited, and is the overriding method where that is decorated too', async () => {
+  test('is inherited, or replaced by the overriding method if that is decorated too', async () => {
     abstract class Base {
       abstract readonly name: string;
       @OnMessage('inherited')
@@ -191,7 +191,7 @@ describe('an @OnMessage handler', () => {
     expect(seen).toEqual(['after']);
   });
 
-  test('gets what was posted while the application started, once it is ready, in order and once', async () => {
+  test('gets posts from the start of the application once it is ready, in order and once', async () => {
     @Injectable()
     class Early implements OnModuleInit, OnApplicationBootstrap {
       constructor(private readonly messaging: MessagingService) {
@@ -274,7 +274,7 @@ describe('an @OnMessage handler', () => {
     expect(seen).toEqual([]);
   });
 
-  test('on something that is no method is refused where it is written', () => {
+  test('on something other than a method is refused at the decorator', () => {
     expect(() => {
       class Wrong {
         @OnMessage('x')
@@ -286,7 +286,7 @@ describe('an @OnMessage handler', () => {
     }).toThrow('it decorates methods');
   });
 
-  test('on what Nest does not look at is refused where it is written, as @Sse and @AuthorizeChannel are', () => {
+  test('on a class that Nest does not scan is refused at the decorator, like @Sse and @AuthorizeChannel', () => {
     class Provider {}
     const descriptor = { value: () => {} } as TypedPropertyDescriptor<never>;
     const decorators: [string, (target: object, key: string | symbol, descriptor: never) => unknown][] = [
@@ -364,7 +364,7 @@ describe('a request-scoped @OnMessage handler', () => {
 });
 
 describe('with scope async-local an @OnMessage handler', () => {
-  test('finds the session of its message in whatever it calls, and it ends with the handling', async () => {
+  test('finds the session of its message in all functions that it calls, and it ends with the handling', async () => {
     @Injectable()
     class Deep {
       constructor(readonly messages: SessionMessages) {}
@@ -389,7 +389,7 @@ describe('with scope async-local an @OnMessage handler', () => {
 });
 
 describe('the parameters of an @OnMessage handler', () => {
-  test('are what @Payload and @Ctx say, ours or those of Nest microservices, with their pipes', async () => {
+  test('follow @Payload and @Ctx, ours or those of Nest microservices, with their pipes', async () => {
     @Injectable()
     class Provider {
       @OnMessage('a')
@@ -530,7 +530,7 @@ describe('the enhancers of an @OnMessage handler', () => {
     expect(await calls.next()).toBe('injected 8');
   });
 
-  test('that refuse a message are reported where no filter catches it', async () => {
+  test('that refuse a message are reported if no filter catches it', async () => {
     @Injectable()
     class Validated {
       @OnMessage(Orders)

@@ -136,7 +136,7 @@ describe.each(ADAPTER_NAMES)('On %s, a ValidationPipe of custom decorators', (ad
     expect(await stream.next()).toEqual(['message', false]);
   });
 
-  test('leaves injected parameters alone where the compiler emits no types', async () => {
+  test('leaves injected parameters alone if the compiler emits no types', async () => {
     await using running = await startApp(
       { imports: [MessagingModule.forRoot()], controllers: [compiledByTsc(false)] },
       { adapter, configure: useGlobally },
@@ -170,7 +170,7 @@ describe('A pipe of the application', () => {
     expect(body).toEqual({ isOpen: true });
   });
 
-  test('that replaces what is injected is named as the cause', async () => {
+  test('that replaces an injected parameter is named as the cause', async () => {
     const errors = new Queue<unknown>();
     @Controller()
     class Routes {

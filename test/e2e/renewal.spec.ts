@@ -91,7 +91,7 @@ describe.each([
     other = servers[otherName]!;
   });
 
-  test('goes on after its first sign-in has expired, without what the new one may not have', async () => {
+  test('continues after its first sign-in has expired, without channels that the new one may not use', async () => {
     const old = signIn(2_000);
     // Expires in the same moment, and shows that it has.
     await using witness = await as(holder, old).open(News.name);
@@ -200,7 +200,7 @@ describe.each([
     expect([gaps.pending, client.status]).toEqual([[], { state: 'open' }]);
   });
 
-  test('that is not renewed ends for our client, which comes back and gets what it has missed', async () => {
+  test('that is not renewed ends for our client, which comes back and gets the messages that it missed', async () => {
     const stale = signIn(1_200);
     let isFresh = false;
     const { client, statuses, gaps, messages, ready } = connect(() => (isFresh ? signIn(60_000) : stale));

@@ -203,7 +203,7 @@ describe('the sample app on one server', () => {
     expect(text).not.toMatch(/@nestjs|reflect-metadata|defineMetadata|node:/i);
   });
 
-  test('answers 401 to whoever is not signed in, on every route and on the gateway', async () => {
+  test('answers 401 to clients without a sign-in, on every route and on the gateway', async () => {
     const toRead = ['/me', '/people', '/rooms', '/rooms/lobby/position', '/messages?channel=rooms'];
     const toWrite = ['/sign-out', '/rooms', '/rooms/lobby/messages', '/rooms/lobby/members', '/messages'];
     const toChange = ['/me/status', '/rooms/lobby/typing', '/rooms/lobby/messages/1/reactions'];
@@ -248,14 +248,14 @@ describe('the sample app on one server', () => {
     await request(url).get('/me').set('cookie', `theme=dark; ${cookie}`).expect(200);
   });
 
-  test('gives a name that is online to nobody else, however it is written', async () => {
+  test('gives a name that is online to nobody else, whatever its spelling', async () => {
     const [ada] = await Person.comeIn(url, 'Ada');
     const taken = await answerTo(request(url).post('/sign-in').send({ name: 'ADA' }));
     expect(taken).toEqual([409, 'ADA is here already. Please choose another name.']);
     await ada.post('/sign-in', { name: 'Ada' }).expect(200);
   });
 
-  test('tells who came in, what they are up to, and who left: all pages, and by a notice of the house', async () => {
+  test('reports arrivals, states and departures to all pages, with a notice of the house', async () => {
     const [ada, page] = await Person.comeIn(url, 'Ada');
     const house = await page.hearHouse();
     const [bob] = await Person.comeIn(url, 'Bob');
@@ -276,7 +276,7 @@ describe('the sample app on one server', () => {
     expect(notices[0]).toMatchObject({ isNotice: true, sentAt: expect.any(Date) });
   });
 
-  test('does not say that somebody left who reloads the page, or has another one open', async () => {
+  test('does not report as left a user who reloads the page, or has another one open', async () => {
     const [, page] = await Person.comeIn(url, 'Ada');
     const [bob, firstPage] = await Person.comeIn(url, 'Bob');
     const [, carolsPage] = await Person.comeIn(url, 'Carol');
@@ -317,7 +317,7 @@ describe('the sample app on one server', () => {
     expect(messages.pending).toEqual([]);
   });
 
-  test('brings messages to those who are in the room, as what they are', async () => {
+  test('delivers messages to the members of the room, as instances of their class', async () => {
     const [[ada], [, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
     const lobby = await page.hear(RoomMessages.for({ roomId: 'lobby' }));
     await ada.say('Elsewhere', 'ideas');
@@ -327,7 +327,7 @@ describe('the sample app on one server', () => {
     expect(message).toEqual(new ChatMessage('ada', 'Ada', 'Hello', expect.any(Date) as unknown as Date, id));
   });
 
-  test('shows newcomers the last 50 messages of a room, then what comes', async () => {
+  test('shows newcomers the last 50 messages of a room, then new ones', async () => {
     const [ada, page] = await Person.comeIn(url, 'Ada');
     for (let count = 1; count <= 52; count++) await ada.say(`Message ${count}`);
     const lobby = await page.enter();
@@ -431,7 +431,7 @@ describe('the sample app on one server', () => {
     expect((await house.next()).text).toBe('Ada opened the room Attic');
   });
 
-  test('whoever is invited to a private room learns of it, and is let in', async () => {
+  test('an invited user learns of a private room, and is admitted', async () => {
     const [[ada, adasPage], [bob, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
     const invitations = await page.hear(Invitations.for({ userId: 'bob' }));
     const roomId = await ada.openPrivateRoom('Birthday');
@@ -454,7 +454,7 @@ describe('the sample app on one server', () => {
     expect(await carol.namesOf('/rooms')).not.toContain('Birthday');
   });
 
-  test('what servers tell each other is not for clients', async () => {
+  test('messages between servers are not for clients', async () => {
     const [, page] = await Person.comeIn(url, 'Ada');
     for (const channel of ['sign_outs', 'server_reports', 'status_changes', 'known_rooms']) {
       await expect(page.hear(channel)).rejects.toBeInstanceOf(ChannelDeniedError);
@@ -475,7 +475,7 @@ describe('the sample app on one server', () => {
     expect(await answerTo(ada.post('/rooms', { name: 'One more' }))).toEqual([409, 'There are 100 rooms already.']);
   });
 
-  test('answers 404 where there is no such room', async () => {
+  test('answers 404 for an unknown room', async () => {
     const ada = await Person.signIn(url, 'Ada');
     const attempts = [
       ada.post('/rooms/attic/messages', { text: 'Hello?' }),
@@ -517,7 +517,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     [one, two] = [await start(settings('one')), await start(settings('two'))];
   });
 
-  test('shows on one server who is on the other, and what is said there', async () => {
+  test('shows on one server who is on the other, and their messages', async () => {
     const [[ada, page], bob] = [await Person.comeIn(one, 'Ada'), await Person.signIn(two, 'Bob')];
     const [lobby, house] = [await page.hear(RoomMessages.for({ roomId: 'lobby' })), await page.hearHouse()];
     await bob.open();
@@ -560,7 +560,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     expect(texts([await heard[0]!.next(), await heard[1]!.next()])).toEqual(['A cake?', 'Hello']);
   });
 
-  test('a server that comes later learns who is there, which rooms there are, and what was said', async () => {
+  test('a server that starts later learns of users, rooms and messages', async () => {
     const [ada, page] = await Person.comeIn(one, 'Ada');
     await ada.post('/rooms', { name: 'Attic' }).expect(201);
     const secretId = await ada.openPrivateRoom('Birthday');
@@ -582,7 +582,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     await expect(later.enter(secretId)).rejects.toBeInstanceOf(ChannelDeniedError);
   });
 
-  test('a server that is cut off from the others tells its pages, and of nobody that they left', async () => {
+  test('a server that is cut off from the others informs its pages, and reports nobody as left', async () => {
     await using ownRedis = await RedisServer.start();
     const own = { redisUrl: ownRedis.url, sessionSecret: 'shared' };
     const [three, four] = [await start(new Settings(own)), await start(new Settings(own))];
@@ -612,7 +612,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     await Promise.all(started.splice(-2).map((app) => app.close()));
   });
 
-  test('whoever was on a server that shuts down has left', async () => {
+  test('users of a server that shuts down have left', async () => {
     const [ada, page] = await Person.comeIn(one, 'Ada');
     await Person.comeIn(two, 'Bob');
     await page.until('joined', 'bob');

@@ -109,7 +109,7 @@ describe.each<[string, AdapterName, Type, SignIn]>([
     expect(seen.pending).toEqual([null, null, null]);
   });
 
-  test('whoever has signed in is the same on @Sse(), GET, POST and changes, for the session and the authorizer', async () => {
+  test('a signed-in user is the same on @Sse(), GET, POST and changes, for the session and the authorizer', async () => {
     await using running = await start();
     const headers = await signIn.headers(running);
     await using events = await SseClient.connect(`${running.url}/events`, { headers });
@@ -137,7 +137,7 @@ describe.each<[string, AdapterName, Type, SignIn]>([
     expect(seen.pending).toEqual([]);
   });
 
-  test('a revocation closes all that is open by it, and whoever comes back with it is answered 401', async () => {
+  test('a revocation closes everything of the sign-in, which is answered 401 afterwards', async () => {
     await using running = await start();
     const headers = await signIn.headers(running);
     await using events = await SseClient.connect(`${running.url}/events`, { headers });

@@ -276,7 +276,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await client.events.take(1))).toEqual([3]);
   });
 
-  test('has one gap if what was missed was trimmed or wiped', async () => {
+  test('has one gap if missed messages were trimmed or wiped', async () => {
     const broker = new MemoryBroker();
     await using server = await start(broker);
     await server.post(...range(1, 200));
@@ -292,7 +292,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await wiped.events.take(1))).toEqual([7]);
   });
 
-  test('waits for a broker that is away, and then has what was missed', async () => {
+  test('waits for a broker that is away, and then has the missed messages', async () => {
     const broker = new MemoryBroker();
     await using server = await start(broker);
     await server.post(1, 2);
@@ -355,7 +355,7 @@ describe('An event stream of a channel with history', () => {
     expect(await read('latest-odd', `messaging:${epoch}:7`)).toEqual([]);
   });
 
-  test('begins each subscription to its channel where the client was, and no other channel', async () => {
+  test('begins each subscription to its channel at the position of the client, and no other channel', async () => {
     await using server = await start(new MemoryBroker());
     await server.post(1, 2, 3);
     await server.messaging.postMessage(Returns, 10);
@@ -370,7 +370,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await several.events.take(1))).toEqual([11]);
   });
 
-  test('begins there once: a later subscription has what comes from then on', async () => {
+  test('begins there once: a later subscription gets only new messages', async () => {
     await using server = await start(new MemoryBroker());
     await server.post(1, 2);
     const { epoch } = await server.hub.positionOf(Orders.name);
@@ -382,7 +382,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await client.events.take(1))).toEqual([3]);
   });
 
-  test('sends what a message brings before anything else, also at its end', async () => {
+  test('sends all events of a message before anything else, even at its end', async () => {
     await using server = await start();
     const clients = [await open(server, 'first'), await open(server, 'own-and-more')];
     for (const client of clients) await past(client);
@@ -518,7 +518,7 @@ describe('A slow reader of a channel with history', () => {
     expect(server.logger.problems).toEqual([]);
   });
 
-  test('is told of what was dropped, and from where it goes on', async () => {
+  test('learns of dropped messages, and of the position where it continues', async () => {
     const events = await overrun('ticks', Ticks);
     const gaps = events.filter(({ gap }) => gap !== undefined);
     expect(gaps.length).toBeGreaterThan(0);
@@ -532,7 +532,7 @@ describe('A slow reader of a channel with history', () => {
     expect(messages.map(({ number }) => number)).toEqual(messages.map(({ offset }) => offset));
   });
 
-  test('has the place of what it gets, also if only the latest of each key is kept', async () => {
+  test('has the position of each message that it gets, even if only the latest of each key is kept', async () => {
     const events = await overrun('prices', Prices);
     expect(events.length).toBeLessThan(1_500);
     let last = 0;

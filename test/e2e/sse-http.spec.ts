@@ -278,7 +278,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
   });
 
   describe('when the application closes', () => {
-    test('is not opened where its handler is still at work: the request is cut off, and closing does not wait', async () => {
+    test('is not opened if its handler is still at work: the request is cut off, and closing does not wait', async () => {
       const running = await start(adapter);
       const answer = fetch(`${running.url}/slow-start`).catch((error: Error) => error);
       expect(await told.next()).toBe('handler entered');
@@ -315,7 +315,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(told.pending).toEqual([]);
     });
 
-    test('that wrap what handlers return: the stream is sent as it is', async () => {
+    test('that wrap the results of handlers: the stream is sent unchanged', async () => {
       await using running = await start(adapter);
       const response = await fetch(`${running.url}/wrapped`, { method: 'POST' });
       expect(response.status).toBe(200);
@@ -379,7 +379,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     expect(await told.next()).toBe('aborted');
   });
 
-  test('has no signal if its handler asks for none, since that is memory of each stream', async () => {
+  test('has no signal if its handler requests none, since that costs memory for each stream', async () => {
     await using running = await start(adapter);
     const response = await fetch(`${running.url}/without-signal`);
     expect(await response.text()).toContain('data: "false"');
@@ -471,7 +471,7 @@ describe.each(ADAPTER_NAMES)('A request that waits for a message on %s', (adapte
     expect(running.logger.problems).toEqual([]);
   });
 
-  test('is answered with it, and fails nothing where its client leaves before', async () => {
+  test('is answered with it, and fails nothing if its client leaves first', async () => {
     await using running = await start(adapter);
     const client = await RawClient.connect(running.url);
     client.get('/next');
@@ -522,7 +522,7 @@ describe('An event stream on Fastify', () => {
     expect(connectionsOf(running.app)[0]!['socket']).toBeDefined();
   });
 
-  test('sends what its source gives while hooks are at work, and its end', async () => {
+  test('sends the output of its source, and its end, while hooks are at work', async () => {
     await using running = await withHook(async () => void (await nextTurn()));
     await using client = await SseClient.connect(`${running.url}/finite`);
     expect(await client.next()).toEqual(['message', 'one']);
@@ -530,7 +530,7 @@ describe('An event stream on Fastify', () => {
     await client.ended;
   });
 
-  test('is not opened where a hook fails, which is answered as for any other route', async () => {
+  test('is not opened if a hook fails, which is answered as on any other route', async () => {
     await using running = await withHook(async (request) => {
       if (request.url === '/watched' && told.pending.length < 2) {
         told.push('hook failed');
@@ -543,7 +543,7 @@ describe('An event stream on Fastify', () => {
     expect(connectionsOf(running.app)).toEqual([]);
   });
 
-  test('is not opened where a hook answers instead', async () => {
+  test('is not opened if a hook answers instead', async () => {
     await using running = await withHook(async (request, _reply, payload) =>
       request.url === '/watched' ? 'in its place' : payload,
     );
@@ -590,7 +590,7 @@ describe('An event stream on Fastify', () => {
       session.close();
     });
 
-    test('keeps its session from being ended as idle, which that is again after its last stream', async () => {
+    test('keeps its session from being ended as idle; after its last stream the session can be ended again', async () => {
       await using running = await start('Fastify', { http2: { http2SessionTimeout: 40 } });
       const session = http2.connect(running.url);
       const [one, other] = [await openOver(session, '/news'), await openOver(session, '/news')];
@@ -619,7 +619,7 @@ describe('An event stream on Fastify', () => {
     test.each([
       ['nothing waits', ''],
       ['more waits than it takes', 'x'.repeat(8_000_000)],
-    ])('does not keep the application from closing where its reader has stopped and %s', async (_case, message) => {
+    ])('does not keep the application from closing if its reader has stopped and %s', async (_case, message) => {
       const running = await start('Fastify', { http2: {} });
       const session = http2.connect(running.url);
       session.on('error', () => {});
@@ -637,7 +637,7 @@ describe('An event stream on Fastify', () => {
     test.each([
       ['nothing waits', ''],
       ['more waits than the network takes', 'x'.repeat(20_000_000)],
-    ])('does not keep the application from closing where its client has frozen and %s', async (_case, message) => {
+    ])('does not keep the application from closing if its client has frozen and %s', async (_case, message) => {
       const running = await start('Fastify', { http2: {} });
       const program = `
         const session = require('http2').connect('${running.url}', { settings: { initialWindowSize: 64_000_000 } });
@@ -658,7 +658,7 @@ describe('An event stream on Fastify', () => {
       await exit;
     });
 
-    test('that is cut off for it leaves what its session answers besides to be answered', async () => {
+    test('that is cut off for this reason leaves other responses of its session to finish', async () => {
       const running = await start('Fastify', { http2: {} });
       const server = running.app.getHttpServer() as http2.Http2Server;
       const atServer = once(server, 'session') as Promise<[http2.ServerHttp2Session]>;

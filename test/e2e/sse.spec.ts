@@ -415,7 +415,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(steps).toEqual(['is read']);
   });
 
-  test('tells the browser how long to wait, where the option says so', async () => {
+  test('tells the browser how long to wait, if the option says so', async () => {
     await using running = await start(adapter, { sse: { retryMs: 1234 } });
     await using client = await SseClient.connect(`${running.url}/finite`);
     await client.ended;
@@ -556,7 +556,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     },
   );
 
-  test('answers what guards and pipes refuse as any other route does', async () => {
+  test('answers refusals of guards and pipes like any other route', async () => {
     await using running = await start(adapter);
     expect((await fetch(`${running.url}/users`, { headers: { 'x-banned': '1' } })).status).toBe(403);
     expect((await fetch(`${running.url}/rooms/none`)).status).toBe(400);
@@ -580,7 +580,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(running.logger.problems[0]).toContain('message.call');
   });
 
-  test('answers 500 and says in the log what the handler should have returned', async () => {
+  test('answers 500 and logs the type that the handler should have returned', async () => {
     await using running = await start(adapter);
     const response = await fetch(`${running.url}/wrong`);
     expect(response.status).toBe(500);
@@ -628,7 +628,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(client.headers['access-control-allow-origin']).toBe('http://page.example');
   });
 
-  test('lets in only those who have the required scopes', async () => {
+  test('admits only users with the required scopes', async () => {
     await using running = await start(adapter);
     const status = async (user?: string) =>
       (await fetch(`${running.url}/scoped`, { headers: user ? { 'x-user': user } : {} })).status;
@@ -688,7 +688,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     for (const client of [...clients, filtered]) await client[Symbol.asyncDispose]();
   });
 
-  test('drops the oldest messages for a slow reader where the channel says so, and tells it where', async () => {
+  test('drops the oldest messages for a slow reader if the channel permits it, and reports where', async () => {
     const events = await overrun(adapter, 'ticks', Ticks);
     const ids = events.filter(([event]) => event === 'message').map(([, { id }]) => id);
     expect(ids).toEqual(ids.toSorted((a, b) => a - b));
@@ -704,7 +704,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect([...new Set(afterGaps)]).toEqual(jumps);
   });
 
-  test('keeps only the latest message of each key for a slow reader where the channel says so', async () => {
+  test('keeps only the latest message of each key for a slow reader if the channel permits it', async () => {
     const events = await overrun(adapter, 'prices', Prices.for({ market: 'london' }));
     expect(events.every(([event]) => event === 'message')).toBe(true);
     expect(events.length).toBeLessThan(1_400);
@@ -773,7 +773,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(running.logger.problems).toEqual([]);
   });
 
-  test('does not count one message that is longer than maxBufferedBytes, but a second one', async () => {
+  test('does not count one message that is longer than maxBufferedBytes, but counts a second one', async () => {
     await using running = await start(adapter, { sse: { maxBufferedBytes: 100_000 } });
     await using busy = await SseClient.connect(`${running.url}/users`);
     await using slow = await SseClient.connect(`${running.url}/users`);
@@ -837,7 +837,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(new Set(clients.map(({ retryMs }) => retryMs)).size).toBeGreaterThan(10);
   });
 
-  test('sends what was posted in the moment before it shuts down', async () => {
+  test('sends posts from the moment before it shuts down', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/users`);
     await client.comments.next();
@@ -900,7 +900,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     await stalled[Symbol.asyncDispose]();
   });
 
-  test('is an ordinary method to whoever calls it directly', async () => {
+  test('is an ordinary method if it is called directly', async () => {
     const { app } = await createApp(
       { imports: [MessagingModule.forRoot()], controllers: [StreamsController] },
       { adapter },

@@ -146,7 +146,7 @@ describe('MessagingTestingModule', () => {
     }
   });
 
-  test('refuses options that would take it out of memory, and what MessagingModule refuses', async () => {
+  test('refuses options that would take it out of memory, and invalid ones of MessagingModule', async () => {
     for (const [options, text] of [
       [{ redis: REDIS }, /MessagingTestingModule\.forRoot\(\): option "redis"/],
       [{ broker: 5 }, /option "broker" must be a MemoryBroker/],
@@ -200,7 +200,7 @@ describe('inMemory()', () => {
     expect(() => inMemory({ redis: REDIS } as never)).toThrow(/inMemory\(\): option "redis"/);
   });
 
-  test('leaves the error of a module that is imported by its name alone as it is', async () => {
+  test('keeps the error of a module that is imported without forRoot()', async () => {
     const builder = Test.createTestingModule({ imports: [MessagingModule] });
     const compiled = builder.overrideProvider(MESSAGING_OPTIONS).useFactory(inMemory()).compile();
     await expect(compiled).rejects.toThrow(/import MessagingModule\.forRoot\(\)/);
@@ -234,7 +234,7 @@ describe('A client in the process', () => {
     expect(await app.getUrl()).toBe(url);
   });
 
-  test('gets the error of a channel that is refused, whether the test waits for it or for a message', async () => {
+  test('gets the error of a refused channel, whether the test waits for it or for a message', async () => {
     const app = await startGateway();
     using client = await connectClient(app);
     const inbox = new ClientInbox(client, Hidden);
@@ -269,7 +269,7 @@ describe('A client in the process', () => {
     expect(performance.now() - began).toBeLessThan(4_000);
   });
 
-  test('has an inbox with the gaps of its own channel or template beside the messages, until it is disposed of', async () => {
+  test('has an inbox with the gaps of its own channel or template among the messages, until it is disposed of', async () => {
     const broker = new MemoryBroker();
     @Injectable()
     class Access {

@@ -149,7 +149,7 @@ describe.each(ADAPTER_NAMES)('A page that asks the gateway, on %s,', (adapter) =
     expect(refusals).toHaveLength(status === 403 ? answers.length : 0);
   });
 
-  test('is named in the log once, with what to do, and what it says is cut', async () => {
+  test('is named in the log once, with advice, and its text is truncated', async () => {
     await using app = await start(adapter);
     for (let count = 0; count < 3; count++) await ask(app.url, GET, site('cross-site', 'https://evil.example'));
     await ask(app.url, GET, { origin: `https://${'x'.repeat(5_000)}` });
@@ -230,7 +230,7 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
     },
   );
 
-  test('is none of other routes, whose headers and words stay their own', async () => {
+  test('leaves other routes alone, which keep their headers and texts', async () => {
     const path = '/rooms/1/messages';
     expect((await ask(app.url, path)).headers['cache-control']).toBeUndefined();
     const broken = await ask(app.url, path, {}, `{"a":${TOKEN}`);

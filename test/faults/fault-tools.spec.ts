@@ -9,7 +9,7 @@ import { Queue } from '../support/queue.js';
 import { RedisNodes, reached } from '../support/redis-nodes.js';
 
 describe('a schedule of faults', () => {
-  test('is the same for the same seed, and another one for another', () => {
+  test('is the same for the same seed, and differs for another one', () => {
     expect(scheduleOf(7)).toEqual(scheduleOf(7));
     expect(scheduleOf(7).faults).not.toEqual(scheduleOf(8).faults);
   });
@@ -123,7 +123,7 @@ describe('a proxy before a Redis', () => {
     }
   });
 
-  test('takes the link away and gives it back: posts are not accepted, and listeners are told that they may have missed some', async () => {
+  test('cuts the link and restores it: posts are not accepted, and listeners learn that they may have missed some', async () => {
     const server = await nodes.server();
     const proxy = nodes.use(await RedisProxy.start(server.url));
     const [a, told] = await nodes.listener({ url: proxy.url, publishTimeoutMs: 300 }, ['news']);
@@ -136,7 +136,7 @@ describe('a proxy before a Redis', () => {
     expect(await told.next()).toBe('news: yes');
   });
 
-  test('keeps what comes while it is paused, and loses nothing', async () => {
+  test('holds back traffic while it is paused, and loses nothing', async () => {
     const server = await nodes.server();
     const proxy = nodes.use(await RedisProxy.start(server.url));
     const [a, told] = await nodes.listener(proxy.url, ['news']);
@@ -178,7 +178,7 @@ describe('a proxy before a Redis', () => {
     expect(await inbox.take(2)).toEqual([1, 2]);
   });
 
-  test('wipes what the library keeps, which readers are told of, and nothing else; it says what Redis refuses', async () => {
+  test('wipes the data of the library, which readers notice, and nothing else; it passes on refusals of Redis', async () => {
     const server = await nodes.server({ password: 'se cret' });
     const probe = nodes.probe(server);
     await probe.redis.set('messaging', 'of the application');

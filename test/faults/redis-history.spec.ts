@@ -141,7 +141,7 @@ describe('A post to a channel with history', () => {
     expect(await kept(history)).toEqual(['1 1', '2 2']);
   });
 
-  test('is refused by a Redis that is full, which the status names until it has room again', async () => {
+  test('is refused by a Redis that is full; the status names it until there is room again', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [transport, received] = await nodes.node(server.url, ['news']);
@@ -234,7 +234,7 @@ describe('A history', () => {
     }
   });
 
-  test('knows the places of its last 64 epochs, but of none that ended before what it keeps', async () => {
+  test('knows the positions of its last 64 epochs, except of those that ended before its oldest message', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [{ history }] = await nodes.node(server.url);
@@ -297,7 +297,7 @@ describe('A history', () => {
     expect(await history.read('news', before!)).toEqual({ gap: undefined, entries, next: after, end: after });
   });
 
-  test('that nothing happens to keeps its epoch, whatever time passes between two posts', async () => {
+  test('that is left alone keeps its epoch, however long it is between two posts', async () => {
     const server = await nodes.server();
     const [{ history }] = await nodes.node(server.url);
     await post(history, '1');
@@ -392,7 +392,7 @@ describe('A history', () => {
     },
   );
 
-  test('with much among its entries that is not of this library has an end: Redis does not hang', async () => {
+  test('with many foreign entries has an end: Redis does not hang', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const transport = nodes.create(server.url);
@@ -442,7 +442,7 @@ describe('A history', () => {
     expect(await probe.redis.pttl(keys.state)).toBeGreaterThan(59 * 86_400_000);
   });
 
-  test('lets go of what is too old while it is appended to', async () => {
+  test('removes old messages at each append', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [{ history }] = await nodes.node(server.url);
@@ -511,7 +511,7 @@ describe('A history', () => {
   });
 });
 
-test('a question that is under way when the connection ends is answered at once: it cannot be known now', async () => {
+test('a question that is under way when the connection ends is answered at once, as unknown', async () => {
   const server = await nodes.server();
   const proxy = await behindProxy(server);
   const [{ history }] = await nodes.node({ url: proxy.url, publishTimeoutMs: 60_000 });
@@ -523,7 +523,7 @@ test('a question that is under way when the connection ends is answered at once:
   await expect(positions).rejects.toThrow(/the link has failed/);
 });
 
-test('what a neighbour publishes in place of a batch is refused and told, and what comes after it is heard', async () => {
+test('a neighbour’s message in place of a batch is refused and reported, and later messages are heard', async () => {
   const server = await nodes.server();
   const probe = nodes.probe(server);
   const transport = nodes.create(server.url);
@@ -554,7 +554,7 @@ test('what a neighbour publishes in place of a batch is refused and told, and wh
 });
 
 describe('A start', () => {
-  test('says nothing of what histories need as long as no channel keeps one', async () => {
+  test('checks nothing for histories if no channel keeps one', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     await probe.redis.call('ACL', 'SETUSER', 'app', 'on', '>secret', '&*', '+@all', '-eval', '-xadd');
@@ -562,7 +562,7 @@ describe('A start', () => {
     expect(await transport.publish('news', 'x')).toBe(true);
   });
 
-  test('with a channel that keeps a history fails if Redis refuses what that needs, and names the command', async () => {
+  test('with a channel that keeps a history fails if Redis refuses a required command, and names the command', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     defineChannel('kept', undefined, { history: BOUNDS });

@@ -25,7 +25,7 @@ async function pair() {
 }
 
 describe('A Redis that is a replica', () => {
-  test('is not good enough at the start, which is told, until it is a master', async () => {
+  test('is not accepted at the start, which is reported, until it is a master', async () => {
     const { first, second, demote, promote } = await pair();
     await demote();
     const a = nodes.create({ url: first.url, publishTimeoutMs: 50, retryStrategy: () => 20 });
@@ -57,7 +57,7 @@ describe('A Redis that is a replica', () => {
     expect(names).toHaveLength(2);
   });
 
-  test('is not noticed where an ACL forbids to ask, and nothing false is said', async () => {
+  test('is not noticed if an ACL forbids the question, and nothing false is reported', async () => {
     const { first, demote } = await pair();
     const looker = nodes.probe(first);
     await looker.redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', '-role', 'allchannels');
@@ -98,7 +98,7 @@ describe('With Sentinels', () => {
     expect(await ownClients(sentinel.servers[1])).toHaveLength(4);
   });
 
-  test('a master that is demoted and that the Sentinels do not tell of is left', async () => {
+  test('a master that is demoted without notice of the Sentinels is left', async () => {
     const { first, second, demote } = await pair();
     const sentinel = nodes.use(await TcpProxy.start(first.port));
     // Behind one address that moves, as a virtual one does.
@@ -164,7 +164,7 @@ describe('While Redis is away', () => {
   });
 
   test.each(KINDS.filter(([name]) => name === 'options' || name === 'Sentinels' || name === 'a Cluster'))(
-    'and takes connections without an answer, that is told of at the start, with %s',
+    'and accepts connections without an answer, that is reported at the start, with %s',
     async (_, option) => {
       const proxy = nodes.use(await TcpProxy.start(0, 'swallow'));
       const a = nodes.create(option(proxy.port));
@@ -178,7 +178,7 @@ describe('While Redis is away', () => {
 });
 
 describe('Posts that Redis leaves unanswered', () => {
-  test('are told of once, and so is that it answers again', async () => {
+  test('are reported once, and so is the next answer', async () => {
     const server: RedisServer = await nodes.server();
     const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 50 });
     const statuses = recordStatuses(a);
@@ -223,7 +223,7 @@ async function restricted(...rules: string[]) {
 }
 
 describe('Posts that Redis refuses', () => {
-  test('are told of each time they begin, until one is accepted again', async () => {
+  test('are reported each time they begin, until one is accepted again', async () => {
     const { a, allow, error } = await restricted('allchannels');
     const statuses = recordStatuses(a);
     for (let time = 0; time < 2; time++) {

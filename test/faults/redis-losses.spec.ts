@@ -54,7 +54,7 @@ function check(lines: readonly string[]): { problems: string[]; losses: number[]
 }
 
 describe('A subscriber whose connection is killed', () => {
-  test('tells a loss once for each name that was registered, after what came before and before what comes after', async () => {
+  test('reports a loss once for each registered name, after the earlier messages and before the later ones', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     const [a, told] = await nodes.listener(server.url, ['news', 'rooms/:roomId', 'dropped', 'again']);
@@ -130,7 +130,7 @@ describe('A subscriber whose connection is killed', () => {
 });
 
 describe('A name that is heard in more ways than one', () => {
-  test('has one loss where stock parts are heard, too', async () => {
+  test('has one loss even if stock parts are heard, too', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     const [a, told] = await nodes.listener({ url: server.url, interop: true }, ['news', 'rooms/:roomId']);
@@ -142,7 +142,7 @@ describe('A name that is heard in more ways than one', () => {
     expect(lines.toSorted()).toEqual(['news lost: broker', 'rooms/:roomId lost: broker']);
   });
 
-  test('has one loss where an ACL has it heard by the pattern of the prefix', async () => {
+  test('has one loss even if an ACL makes it heard by the pattern of the prefix', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
@@ -158,7 +158,7 @@ describe('A name that is heard in more ways than one', () => {
   });
 });
 
-test('The connection for posts alone is lost without a loss of what is listened to', async () => {
+test('The connection for posts alone is lost without a loss for listeners', async () => {
   const server = await nodes.server();
   const looker = nodes.probe(server);
   const [a, told] = await nodes.listener(server.url, ['news']);
@@ -172,7 +172,7 @@ test('The connection for posts alone is lost without a loss of what is listened 
 });
 
 describe('A subscriber that hears nothing although its connection lives', () => {
-  test('is found within 5 s on a half-open link, told of, made anew, and its names have a loss', async () => {
+  test('is found within 5 s on a half-open link, reported and replaced, and its names have a loss', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
     const [a, told] = await nodes.listener(splitOver(server.port, proxy.port), ['news']);
@@ -194,7 +194,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     ]);
   });
 
-  test('is found where it is connected to another Redis than the posts', async () => {
+  test('is found if it is connected to another Redis than the posts', async () => {
     const [server, other] = [await nodes.server(), await nodes.server()];
     const proxy = await proxyOf(server);
     const [a, told] = await nodes.listener(splitOver(server.port, proxy.port), ['news']);
@@ -229,7 +229,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     expect(statuses.map((text) => text.split(' ')[0]).filter((state) => state === 'ready')).toHaveLength(2);
   });
 
-  test('that goes on is told of once, and leaves the posts alone after they were made anew once', async () => {
+  test('that persists is reported once, and leaves the posts alone after their link was replaced once', async () => {
     const server = await nodes.server();
     const other = await nodes.server();
     const proxy = await proxyOf(other);
@@ -268,7 +268,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
   });
 });
 
-test('A Redis that is paused for long costs one loss for each name, once it goes on', async () => {
+test('A Redis that is paused for long costs one loss for each name, once it continues', async () => {
   const server = await nodes.server();
   const [a, told] = await nodes.listener(server.url, ['news', 'rooms/:roomId'], { heartbeatMs: 200 });
   const statuses = recordStatuses(a);
@@ -288,7 +288,7 @@ test('A Redis that is paused for long costs one loss for each name, once it goes
 });
 
 describe('Posts that have waited for Redis', () => {
-  test('go out only when what this node listens to is registered again', async () => {
+  test('are sent only when the interests of this node are registered again', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
     const [a, told] = await nodes.listener({ client: splitOver(server.port, proxy.port) as () => Redis }, ['news']);
@@ -306,7 +306,7 @@ describe('Posts that have waited for Redis', () => {
     }
   });
 
-  test('are not accepted where the subscriptions do not come back in time, and those after them are', async () => {
+  test('are not accepted if the subscriptions do not come back in time, but later ones are', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
     const client = splitOver(server.port, proxy.port) as () => Redis;

@@ -124,7 +124,7 @@ describe('At the start', () => {
     }
   });
 
-  test('a user whom Redis does not know is an error with the text of Redis', async () => {
+  test('an unknown user is an error with the text of Redis', async () => {
     const server = await startServer();
     const transport = create({ port: server.port, host: '127.0.0.1', username: 'nobody', password: 'secret' });
     await expect(transport.start(() => undefined)).rejects.toThrow(/WRONGPASS/);
@@ -135,13 +135,13 @@ describe('At the start', () => {
     await expect(create(`${server.url}/99`).start(() => undefined)).rejects.toThrow(/DB index is out of range/);
   });
 
-  test('a password where Redis wants none is no error', async () => {
+  test('a password that Redis does not need is no error', async () => {
     const server = await startServer();
     const [a] = await node(`redis://:needless@${server.address}`);
     expect(await a.publish('news', 'x')).toBe(true);
   });
 
-  test('a Redis that is not there does not hold up the application, and is named', async () => {
+  test('a Redis that is not there does not delay the application, and is named', async () => {
     const server = await startServer();
     await server.kill();
     const transport = create(server.url);
@@ -169,7 +169,7 @@ describe('At the start', () => {
     expect(error?.message).toMatch(/^Redis at redis.invalid:6379 cannot be reached: getaddrinfo/);
   });
 
-  test('a Redis that does not answer is not waited for longer than two seconds, and is told of', async () => {
+  test('a Redis that does not answer is waited for no longer than two seconds, and is reported', async () => {
     const port = await silentServer();
     const transport = create({ host: '127.0.0.1', port });
     await within(3_000, () => transport.start(() => undefined));
@@ -282,7 +282,7 @@ describe('While running', () => {
     expect(statuses.at(-1)).toMatch(/ECONNREFUSED/);
   });
 
-  test('a password that is changed is told, and is tried again until it is right', async () => {
+  test('a changed password is reported, and tried again until it is right', async () => {
     const server = await startServer({ password: 'first' });
     const looker = probe(server);
     const [a] = await node({ url: server.url, publishTimeoutMs: 50 }, ['news']);
@@ -426,7 +426,7 @@ describe('A post', () => {
     expect(accepted.length).toBeGreaterThan(100);
   });
 
-  test('is not accepted where too much waits already', async () => {
+  test('is not accepted if too much waits already', async () => {
     const transport = create({ port: 1, host: '127.0.0.1', publishTimeoutMs: 60_000 });
     const half = 'x'.repeat(MAX_PENDING_BYTES / 2);
     const waiting = [transport.publish('news', half), transport.publish('news', half)];
@@ -482,7 +482,7 @@ describe('A post', () => {
 });
 
 describe('A subscription', () => {
-  test('that Redis refuses leaves the others alone, is told, and is tried again', async () => {
+  test('that Redis refuses leaves the others alone, is reported, and is tried again', async () => {
     const server = await startServer();
     const looker = probe(server);
     await looker.redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:|good*');
@@ -558,7 +558,7 @@ async function hostile(names: string[]) {
 }
 
 describe('What others write', () => {
-  test('as a batch of a million line breaks costs next to nothing, and is told of once', async () => {
+  test('as a batch of a million line breaks costs next to nothing, and is reported once', async () => {
     const { publisher, received, rejections } = await hostile(['news']);
     let handedOver = 0;
     await within(2_000, async () => {
@@ -572,7 +572,7 @@ describe('What others write', () => {
     ]);
   });
 
-  test('as a batch beyond its bound is read up to there, and told of once', async () => {
+  test('as a batch beyond its limit is read up to there, and reported once', async () => {
     const { publisher, received, rejections } = await hostile(['news']);
     await publisher.publish('messaging:|news', `\nfirst\nsecond\n${'x'.repeat(2_000_000)}\nthird`);
     await publisher.publish('messaging:|news', 'end');
@@ -709,7 +709,7 @@ describe('Closing', () => {
     expect((await statusOf(a)).state).toBe('closed');
   });
 
-  test('sends what was published just before', async () => {
+  test('sends the latest posts', async () => {
     const server = await startServer();
     const [, atB] = await node(server.url, ['news']);
     const [a] = await node(server.url);

@@ -175,7 +175,7 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
   const revoke = ({ userId }: SignIn, on = here) => on.messaging.revokeAuthentication(userId, FORMS[form]());
 
   test.each(Object.keys(TROUBLE))(
-    'closes all that is open, lets nothing through after it, and lets nobody in again, with %s in the way',
+    'closes everything of the user, lets nothing through after it, and admits nobody again, with %s in the way',
     async (trouble) => {
       row++;
       const [ada, bob] = [signIn(), other()];
@@ -236,7 +236,7 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
   );
 
   test.each(Object.keys(COMING_BACK) as (keyof typeof COMING_BACK)[])(
-    'that comes while a reader by %s is about to get what it has missed lets none of that through',
+    'that comes while a reader by %s is about to get missed messages lets none of them through',
     async (way) => {
       for (const server of [express, fastify]) {
         const ada = signIn();

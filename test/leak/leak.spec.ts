@@ -102,7 +102,7 @@ test.each(ADAPTER_NAMES)(
 );
 
 test.each(ADAPTER_NAMES)(
-  'an open stream on %s keeps what its handler uses of the request, and nothing of what led to the handler',
+  'an open stream on %s keeps the parts of the request that its handler uses, and nothing of the setup',
   async (adapter) => {
     interface Request {
       readonly headers: Record<string, string>;
@@ -149,7 +149,7 @@ test.each(ADAPTER_NAMES)(
 );
 
 test.each(ADAPTER_NAMES)(
-  'streams on %s are counted no longer than until they end, whatever ends them',
+  'streams on %s are counted no longer than until they end, for whatever reason',
   async (adapter) => {
     @Injectable()
     class HasSession implements CanActivate {

@@ -136,7 +136,7 @@ describe('A server in one file', () => {
     },
   );
 
-  test('with class-validator in and the library out keeps its rules all the same', async () => {
+  test('with class-validator bundled and the library external keeps its rules', async () => {
     const external = [...NOT_THERE, 'nestjs-messaging', '@nestjs/*', 'rxjs', 'class-transformer'];
     expect(await run('validator-in', { external })).toMatch(KEPT);
   });
@@ -182,19 +182,19 @@ process.exit(0);
   const TOLD =
     /^A bundler or minifier changed the names of message classes: (.*?)\. .*@Serializable\(\{ name: 'user-update' \}\)/;
 
-  test('are told of when the application starts: those that a bundler gave a number', async () => {
+  test('are reported when the application starts if a bundler gave them a number', async () => {
     const [warning, ...others] = await bundled('renamed', {});
     expect(TOLD.exec(warning!)?.[1]).toBe('"UserUpdate2", "Vector22", "Rooms2"');
     expect(others).toEqual([]);
   });
 
-  test('are told of when the application starts: those that a minifier has shortened', async () => {
+  test('are reported when the application starts if a minifier has shortened them', async () => {
     const [warning, ...others] = await bundled('renamed-minified', { minify: true });
     expect(TOLD.exec(warning!)?.[1]).toMatch(/^("\w{1,2}"(, )?){5}$/);
     expect(others).toEqual([]);
   });
 
-  test('are not told of if the bundler kept their names, or there is none', async () => {
+  test('are not reported if the bundler kept their names, or there was no bundler', async () => {
     expect(await bundled('kept', { keepNames: true })).toEqual([]);
     expect(await bundled('kept-minified', { keepNames: true, minify: true })).toEqual([]);
     const said = spawnSync(process.execPath, [compiled('unbundled')], { cwd: folder, encoding: 'utf8' });

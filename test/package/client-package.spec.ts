@@ -77,7 +77,7 @@ describe('A server and a page that share code which imports from the client alon
   test.each([
     ['ES modules', 'mjs', (from: string) => `await import('${from}')`, 'export default'],
     ['CommonJS', 'cjs', (from: string) => `require('${from}')`, 'module.exports ='],
-  ])('%s: a client gets an instance of what the server posts', (_, ending, load, exported) => {
+  ])('%s: a client gets an instance of the class that the server posts', (_, ending, load, exported) => {
     writeFileSync(join(project, `shared.${ending}`), SHARED(load, exported));
     const shared = `${ending === 'mjs' ? '(' : ''}${load(`./shared.${ending}`)}${ending === 'mjs' ? ').default' : ''}`;
     writeFileSync(join(project, `main.${ending}`), PROGRAM(load, shared));
@@ -85,7 +85,7 @@ describe('A server and a page that share code which imports from the client alon
     expect(run(project, `main.${ending}`)).toBe('true true true\n');
   });
 
-  it('is told of two copies of the server that share one of the client', () => {
+  it('learn of two copies of the server that share one of the client', () => {
     const modules = join(project, 'node_modules');
     cpSync(join(modules, 'nestjs-messaging'), join(modules, 'nestjs-messaging-twin'), { recursive: true });
     writeFileSync(
@@ -229,7 +229,7 @@ function complaints(compile: () => string): string[] {
 }
 
 describe('A release', () => {
-  it('publishes the client, then the server, and leaves out what the registry has already', async () => {
+  it('publishes the client, then the server, and leaves out versions that the registry has already', async () => {
     const published: string[] = [];
     const bodies: { name: string; repository: unknown }[] = [];
     const registry = createServer((request, response) => {

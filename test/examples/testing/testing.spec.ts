@@ -163,7 +163,7 @@ const OrderLog = defineChannel('order_log', OrderPlaced, {
   history: { maxMessages: 100, ttlMs: 3_600_000 },
 });
 
-test('A page is told that orders were missed, and gets all of a history', async () => {
+test('A page learns that orders were missed, and gets the whole history', async () => {
   const broker = new MemoryBroker();
   const link = new MemoryTransport(broker);
   const messaging = MessagingTestingModule.forRoot({ transport: link, gateway: true });
@@ -184,7 +184,7 @@ test('A page is told that orders were missed, and gets all of a history', async 
   await Promise.all([app.close(), other.close()]);
 });
 
-test('A page is told that a history was lost', async () => {
+test('A page learns that a history was lost', async () => {
   const broker = new MemoryBroker();
   const messaging = MessagingTestingModule.forRoot({ broker, gateway: true });
   const app = (await Test.createTestingModule({ imports: [messaging] }).compile()).createNestApplication();
@@ -223,7 +223,7 @@ async function startOverRedis(redis: string) {
   return (await Test.createTestingModule({ imports }).compile()).init();
 }
 
-test('A listener is told that it may have missed orders while Redis was away', async () => {
+test('A listener learns that it may have missed orders while Redis was away', async () => {
   const proxy = await RedisProxy.start(process.env['REDIS_URL']);
   const app = await startOverRedis(proxy.url);
   const inbox = new Inbox(app.get(MessagingService), OrdersPlaced);
