@@ -19,6 +19,6 @@ export function fromOtherCopy(value: unknown, mark = COPY, own = describeCopy(''
   const other = (value as Record<symbol, string | undefined> | null | undefined)?.[mark];
   // The same place: it is of this copy, but not what it should be.
   return other && !other.endsWith(own)
-    ? `${other} and nestjs-messaging${own} are two copies of the library; install and bundle only one (Vite: resolve.dedupe)`
+    ? `${other} and nestjs-messaging${own} are two copies of the library; install and bundle only one`
     : undefined;
 }
