@@ -88,12 +88,6 @@ export class InboundGate {
     await (this.next ?? this.opening)?.promise;
   }
 
-  /** Shuts as after an interruption. @returns resolves when a check that began after this call has passed */
-  recheck(): Promise<void> {
-    this.interrupted();
-    return this.passed();
-  }
-
   /**
    * Something may have arrived on the bell channel: shuts, unless this node knows it already.
    *

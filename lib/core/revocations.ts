@@ -60,6 +60,8 @@ export class Revocations {
   private readonly untold = new Map<string, Untold>();
   private isTelling = false;
   private telling = Promise.resolve();
+  /** How often a restore has begun. */
+  private restores = 0;
   /** How many reads in a row have found nothing new, and when the latest did. */
   private vainReads = 0;
   private vainAt = 0;
@@ -146,28 +148,42 @@ export class Revocations {
     const { hub, last } = this;
     await hub.whenHeard(REVOCATIONS);
     if (!wasInterrupted && this.vainReads >= VAIN_READS) await waitFor(this.vainAt + VAIN_PAUSE_MS - performance.now());
-    for (let tries = 1; isWanted(); tries++) {
-      try {
-        await this.read(isWanted);
-        break;
-      } catch (error) {
-        if (!(await this.mayTryAgain(error as Error, tries))) break;
-        await waitFor(RETRY_MS);
-      }
-    }
+    await this.readAll(isWanted);
     if (!isWanted()) return;
     this.vainReads = isSame(last, this.last) ? this.vainReads + 1 : 0;
     this.vainAt = performance.now();
     this.hasStarted = true;
-    if (wasInterrupted) for (const each of this.untold.values()) each.isPosted = false;
-    this.pause?.resolve();
-    void this.tellAll();
+    void this.tellAnew(wasInterrupted);
   }
 
-  /** Makes sure that the history, which may be lost, has what this node knows. */
+  /**
+   * Makes sure that the history, which may be lost, has what this node knows. A node that only posts, since it may not subscribe, needs
+   * to hear nothing for that.
+   */
   private async restore(): Promise<void> {
-    await this.hub.gate.recheck();
-    if (this.plain === undefined) await this.tellAll();
+    const turn = ++this.restores;
+    const isWanted = (): boolean => turn === this.restores && !this.hub.own.closed;
+    await this.readAll(isWanted);
+    if (isWanted() && this.plain === undefined) await this.tellAnew(true);
+  }
+
+  /** Tries until it succeeds, cannot succeed, or nobody waits for it. */
+  private async readAll(isWanted: () => boolean): Promise<void> {
+    for (let tries = 1; isWanted(); tries++) {
+      try {
+        return await this.read(isWanted);
+      } catch (error) {
+        if (!(await this.mayTryAgain(error as Error, tries))) return;
+        await waitFor(RETRY_MS);
+      }
+    }
+  }
+
+  /** @param wasInterrupted - what was posted before may be lost */
+  private tellAnew(wasInterrupted: boolean): Promise<void> {
+    if (wasInterrupted) for (const each of this.untold.values()) each.isPosted = false;
+    this.pause?.resolve();
+    return this.tellAll();
   }
 
   private async read(isWanted: () => boolean): Promise<void> {

@@ -138,7 +138,7 @@ describe('A revocation', () => {
     expect(reporter.warnings).toEqual([]);
     // Nobody knows, which is told once.
     for (const _ of [1, 2]) expect(hub.sessions.open({ auth: { userId: 'ada' } }).closed).toBe(false);
-    expect(reporter.warnings).toEqual([expect.stringContaining('has no issuedAt (or iat)')]);
+    expect(reporter.warnings).toEqual([expect.stringContaining('without issuedAt (or iat)')]);
   });
 
   test('is told on its channel before the sessions end, on each node', async () => {
@@ -249,8 +249,9 @@ describe('A revocation', () => {
       const [one, two] = [await node(broker), await node(broker)];
       const news = await heard(two.hub);
       await one.known;
-      const { append } = one.transport.history;
-      one.transport.history.append = async (channel, ...post) =>
+      const { history } = one.transport;
+      const append = history.append.bind(history);
+      history.append = async (channel, ...post) =>
         channel === REVOCATIONS ? { kind: 'unknown' } : append(channel, ...post);
       broker.cut(one.transport);
       expect(await one.revocations.revoke('ada', User)).toBe(false);
