@@ -572,7 +572,7 @@ describe('The gateway’s options', () => {
     [{ leaveMs: -1 }, 'MessagingModule: gateway: option "leaveMs" must be a whole number of at least 0'],
     [{ timeoutMs: 0 }, 'MessagingModule: gateway: option "timeoutMs" must be a whole number of at least 1'],
     ['messages', 'MessagingModule: option "gateway" must be true, false or an object of options'],
-  ])('%j are refused where they are written', (gateway, text) => {
+  ])('are refused at the call with %j', (gateway, text) => {
     expect(() => MessagingModule.forRoot({ gateway: gateway as never })).toThrow(text);
   });
 

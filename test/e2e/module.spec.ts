@@ -609,7 +609,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
         },
       ],
       ['gives no user', (() => ({ name: 'ada' })) as () => never],
-    ])('lets nobody in where authenticate %s', async (_case, authenticate) => {
+    ])('admits nobody if authenticate %s', async (_case, authenticate) => {
       await using running = await start({ authenticate });
       const body = bodyOf(await supertest(running.url).get('/listen').expect(200));
       expect(body['auth']).toBeNull();

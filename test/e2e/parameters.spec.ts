@@ -117,7 +117,7 @@ describe.each(ADAPTER_NAMES)('On %s, a ValidationPipe of custom decorators', (ad
     ['provided as APP_PIPE', () => CompiledBySwc, { providers: [{ provide: APP_PIPE, useFactory: pipe }] }],
     ['of a controller', controllerWithPipe, {}],
     ['of methods', methodsWithPipe, {}],
-  ])('%s validates what the application declares, and nothing that is injected', async (_case, controller, setting) => {
+  ])('%s validates declared parameters, and no injected ones', async (_case, controller, setting) => {
     const { configure, providers = [] } = setting as { configure?: typeof useGlobally; providers?: [] };
     await using running = await startApp(
       { imports: [MessagingModule.forRoot()], controllers: [controller()], providers },

@@ -919,7 +919,7 @@ describe('@Sse()', () => {
     [{ heartbeat: 1 }, 'unknown option "heartbeat"'],
     [{ heartbeatMs: -1 }, 'option "heartbeatMs" must be'],
     [{ requiredScopes: 'chat' }, 'option "requiredScopes" must be an array of strings'],
-  ])('with %j is refused where it is written', (options, text) => {
+  ])('with %j is refused at the decorator', (options, text) => {
     expect(() => {
       class Wrong {
         @Sse('x', options as never)

@@ -51,7 +51,7 @@ test.each([
   expect(single).toEqual({ events: EVENTS, chunks: bytes.length });
 });
 
-test('reads whatever text as a library does that is by the letter of the standard', async () => {
+test('reads any text like a library that follows the standard to the letter', async () => {
   const random = randomFrom(7);
   const pieces = [
     'data',
@@ -85,7 +85,7 @@ test('reads whatever text as a library does that is by the letter of the standar
   }
 });
 
-test('passes on what the receiver throws', async () => {
+test('passes on errors of the receiver', async () => {
   const body = new Response('data: x\n\n').body!;
   const failure = new Error('no');
   const receiver = {
@@ -99,7 +99,7 @@ test('passes on what the receiver throws', async () => {
   await expect(reading).rejects.toBe(failure);
 });
 
-test('ends and lets go of the body when the signal is aborted, whoever made the body', async () => {
+test('ends and releases the body when the signal is aborted, whatever the source of the body', async () => {
   const controller = new AbortController();
   const cancelled = new Queue<unknown>();
   const body = new ReadableStream<Uint8Array>({ cancel: cancelled.push });

@@ -27,7 +27,7 @@ function setup() {
 const at = (offset: number) => ({ epoch: 'h.e', offset });
 const gapAt = (offset: number) => ({ channel: 'news', reason: 'trimmed', position: at(offset) }) as const;
 
-test('A gap in a channel is told once if its only listener is given the past, and not if that holds what is behind the gap', () => {
+test('A gap in a channel is reported once if its only listener gets earlier messages, and not if these include the missing ones', () => {
   const { client, receiver, listeners, gaps } = setup();
   void client.subscribe('news', () => undefined, { replay: { epoch: 'e', offset: 1 } });
   const [listener] = listeners as [string];
@@ -43,7 +43,7 @@ test('A gap in a channel is told once if its only listener is given the past, an
   expect(gaps.map(({ position }) => position?.offset)).toEqual([4, 14]);
 });
 
-test('A gap in a channel is told if another listener is not given the past', () => {
+test('A gap in a channel is reported if another listener gets no earlier messages', () => {
   const { client, receiver, gaps } = setup();
   void client.subscribe('news', () => undefined, { replay: 1 });
   void client.subscribe('news', () => undefined);

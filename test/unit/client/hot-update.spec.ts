@@ -27,7 +27,7 @@ function evaluate() {
 }
 
 describe('A message class that is evaluated anew', () => {
-  test('replaces the one before for those who subscribe with it, and inside of messages', async () => {
+  test('replaces the previous one for subscriptions with it, and inside messages', async () => {
     await using harness = await Harness.start({ identityMap: new IdentityMap() });
     const { client, gateway } = harness;
     const messages = new Queue<unknown>();

@@ -67,7 +67,7 @@ describe('A loop', () => {
     });
   });
 
-  test('that is too slow gets what waits, then an error', async () => {
+  test('that is too slow gets the waiting messages, then an error', async () => {
     await using harness = await posting();
     const loop = harness.client.createStream(Ticks, { maxBuffered: 2 })[Symbol.asyncIterator]();
     await harness.gateway.answered();
@@ -78,7 +78,7 @@ describe('A loop', () => {
     expect(await loop.next()).toEqual({ value: undefined, done: true });
   });
 
-  test('keeps a thousand messages where nothing else is said', async () => {
+  test('keeps a thousand messages by default', async () => {
     await using harness = await posting();
     const loop = harness.client.createStream(Ticks)[Symbol.asyncIterator]();
     await harness.gateway.answered();
@@ -98,7 +98,7 @@ describe('A loop', () => {
     expect(await loop.next()).toEqual({ value: undefined, done: true });
   });
 
-  test('throws what ends it from outside, to one that waits once', async () => {
+  test('throws the error that ends it from outside, to a caller that waits once', async () => {
     await using harness = await posting();
     const loop = harness.client.createStream(Ticks)[Symbol.asyncIterator]();
     const asked = [loop.next(), loop.next()];
@@ -121,7 +121,7 @@ describe('An observer', () => {
     expect((await harness.gateway.answered()).request.body.unsubscribe).toEqual([name]);
   });
 
-  test('is told of the end, good or bad', async () => {
+  test('learns of the end, with or without an error', async () => {
     await using harness = await posting();
     const heard = new Queue<unknown>();
     from(harness.client.createStream('denied')).subscribe({ error: heard.push });
@@ -161,7 +161,7 @@ describe('An observer', () => {
     expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'ticks' } });
   });
 
-  test('finds it by Symbol.observable where somebody has defined that', () => {
+  test('finds it by Symbol.observable if that is defined', () => {
     const symbol = Symbol('observable');
     Object.defineProperty(Symbol, 'observable', { value: symbol, configurable: true });
     try {

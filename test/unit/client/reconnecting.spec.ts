@@ -14,7 +14,7 @@ import type { FakeClock } from './fake-clock.js';
 import { Harness, soon } from './harness.js';
 
 describe('A stream that breaks off', () => {
-  test('in the middle of a message is opened again with all that is wanted, and the half is not delivered', async () => {
+  test('in the middle of a message is opened again with all wanted channels, and the half message is not delivered', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
@@ -157,7 +157,7 @@ describe('A stream that breaks off', () => {
     expect(harness.clock.pending).toBe(0);
   });
 
-  test('may come back without a channel, whose listeners are told', async () => {
+  test('may come back without a channel, whose listeners learn of it', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     const { messages, stream, subscription } = await harness.subscribed();
@@ -187,7 +187,7 @@ describe('A stream that breaks off', () => {
   });
 });
 
-test('A channel that is refused after a reconnect may be the reason to close the client', async () => {
+test('A channel that is refused after a reconnect may make the application close the client', async () => {
   await using harness = await Harness.start();
   const { client, clock, gateway } = harness;
   const { stream } = await harness.subscribed();
@@ -494,7 +494,7 @@ describe('A change', () => {
     },
   );
 
-  test('that may or may not have been made is taken back, where nobody wants it any more', async () => {
+  test('that may or may not have been made is undone if nobody wants it any more', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     await harness.subscribed();
@@ -519,7 +519,7 @@ describe('A change', () => {
     expect(harness.clock.pending).toBe(0);
   });
 
-  test('to a stream that has ended meanwhile means nothing, whatever is answered', async () => {
+  test('to a stream that has ended meanwhile has no effect, whatever the answer', async () => {
     const answered = new Queue<unknown>();
     await using harness = await Harness.start({
       fetch: async (input, init) => {
@@ -544,7 +544,7 @@ describe('A change', () => {
     expect((await more).closed).toBe(false);
   });
 
-  test('may be refused to somebody who closes the client then', async () => {
+  test('may be refused to an application that then closes the client', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -677,7 +677,7 @@ describe('Headers', () => {
     await more;
   });
 
-  test('and whatever else of a request may be the application’s', async () => {
+  test('and other parts of a request may be the application’s', async () => {
     const seen = new Queue<RequestInit>();
     await using harness = await Harness.start({
       credentials: 'include',
@@ -745,7 +745,7 @@ describe('The server', () => {
     expect(messages.pending).toEqual([]);
   });
 
-  test('may say what this client does not know', async () => {
+  test('may send events that this client does not know', async () => {
     await using harness = await Harness.start();
     const { messages, stream } = await harness.subscribed();
     stream.write(
@@ -1068,7 +1068,7 @@ async function startWithGaps() {
 const at = (channel: string, offset: number) => ({ channel, position: { epoch: 'e', offset } });
 
 describe('After its stream has broken off, a client', () => {
-  test('asks for what came after the last message of each channel that it has got', async () => {
+  test('requests the messages after the last one of each channel that it has got', async () => {
     await using world = await startWithGaps();
     const { harness, messages, stream, gaps } = world;
     harness.client.subscribe('more', () => {}).catch(() => {});
@@ -1103,7 +1103,7 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toEqual([]);
   });
 
-  test('takes what was missed at once, and goes on after it if the next stream breaks off too', async () => {
+  test('takes missed messages at once, and continues after them if the next stream breaks off too', async () => {
     await using world = await startWithGaps();
     const { harness, messages, stream } = world;
     stream.cut();
@@ -1124,7 +1124,7 @@ describe('After its stream has broken off, a client', () => {
     expect(messages.pending).toEqual([]);
   });
 
-  test('counts what came by a template and by the name of one of its channels apart', async () => {
+  test('counts messages of a template apart from those of one of its channels by name', async () => {
     await using world = await startWithGaps();
     const { harness, stream, messages } = world;
     const heard = new Queue<unknown>();
@@ -1145,7 +1145,7 @@ describe('After its stream has broken off, a client', () => {
     expect(messages.pending).toEqual([]);
   });
 
-  test('is told of a gap, and why, on each channel of which something is missing, once, and on no other', async () => {
+  test('gets a gap with its reason on each channel that lacks messages, once, and on no other', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps } = world;
     for (const channel of ['lost', 'dropped', 'denied']) harness.client.subscribe(channel, () => {}).catch(() => {});
@@ -1164,7 +1164,7 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toEqual([{ channel: 'lost', reason: 'node', position }]);
   });
 
-  test('is told of a gap that the server knows of in its place, and goes on after it', async () => {
+  test('gets a gap that the server knows of in its place, and continues after it', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps, messages } = world;
     stream.message({ channel: 'news', data: 1 }, 1);
@@ -1175,7 +1175,7 @@ describe('After its stream has broken off, a client', () => {
     expect((await nextAttempt(harness)).request.body.channels).toEqual([at('news', 2)]);
   });
 
-  test('recovers by changes what is too much for one request', async () => {
+  test('recovers through changes if one request has no room for everything', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const gaps = new Queue<unknown>();
@@ -1208,7 +1208,7 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toHaveLength(1);
   });
 
-  test('is told of a gap of which no reason is known by a server that does not know of positions', async () => {
+  test('gets a gap of unknown reason from a server that does not know positions', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps } = world;
     stream.cut();
@@ -1218,7 +1218,7 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toEqual([]);
   });
 
-  test('is told of no gap if its stream began without any channel that it may have', async () => {
+  test('gets no gap if its stream began without any permitted channel', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const gaps = new Queue<unknown>();
@@ -1364,7 +1364,7 @@ describe('A stream on which nothing comes', () => {
     expect(harness.client.status.state).toBe('open');
   });
 
-  test('lives where the server sends no heartbeats', async () => {
+  test('lives if the server sends no heartbeats', async () => {
     await using harness = await Harness.start();
     const subscribed = harness.client.subscribe('news', () => {});
     await harness.gateway.ready({ heartbeatMs: 0 });
@@ -1402,7 +1402,7 @@ describe('A stream on which nothing comes', () => {
     await stream.closed;
   });
 
-  test('but what was missed, for minutes, is not given up, though it is not ready', async () => {
+  test('but missed messages, for minutes, is not given up, though it is not ready', async () => {
     await using harness = await Harness.start();
     harness.client.subscribe('news', () => {}).catch(() => {});
     const stream = await harness.gateway.streams.next();
@@ -1476,7 +1476,7 @@ describe('In a browser', () => {
     expect(listeners).toEqual([]);
   });
 
-  test('a page that is hidden does not end the wait, but being online does', async () => {
+  test('a hidden page does not end the wait, but coming online does', async () => {
     const { document, inner, window } = page();
     await using harness = await Harness.start();
     const { stream } = await harness.subscribed();
@@ -1560,7 +1560,7 @@ describe('In a browser', () => {
     await harness.reaches('open');
   });
 
-  test('a page that is looked at again keeps a stream that lives', async () => {
+  test('a page that is visible again keeps a live stream', async () => {
     const { inner } = page();
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
@@ -1573,7 +1573,7 @@ describe('In a browser', () => {
     expect(client.status.state).toBe('open');
   });
 
-  test('a page that is looked at again takes the answer to a change that it waits for', async () => {
+  test('a page that is visible again takes the answer to a change that it waits for', async () => {
     const { inner } = page();
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;

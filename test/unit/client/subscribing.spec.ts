@@ -88,7 +88,7 @@ describe('A subscription', () => {
     await subscription;
   });
 
-  test('gets instances of its class, and what is to be known of each', async () => {
+  test('gets instances of its class, with their context', async () => {
     await using harness = await Harness.start({ types: [User] });
     const heard = new Queue<[ChatMessage, ClientMessageContext]>();
     const subscribed = harness.client.subscribe(Rooms.for({ roomId: 7 }), (message, context) =>
@@ -147,7 +147,7 @@ describe('A subscription', () => {
     expect(harness.errors.pending).toEqual([]);
   });
 
-  test('to a template gets what comes by that alone, one to a channel what does not', async () => {
+  test('to a template gets the messages that come through it alone, one to a channel gets the others', async () => {
     await using harness = await Harness.start();
     const heard = new Queue<[string, unknown, unknown]>();
     const all = [
@@ -220,7 +220,7 @@ describe('A subscription', () => {
     expect((await gateway.answered()).request.body.unsubscribe).toEqual([name, template]);
   });
 
-  test('to a channel that is subscribed to costs the server nothing, and is there at once', async () => {
+  test('to a subscribed channel costs the server nothing, and is ready at once', async () => {
     await using harness = await Harness.start();
     const { messages, stream } = await harness.subscribed();
     const second = new Queue<unknown>();
@@ -401,7 +401,7 @@ describe('A channel that is refused', () => {
     expect(harness.errors.pending).toEqual([]);
   });
 
-  test('while it is being asked for is asked for again by whoever wants it then', async () => {
+  test('while it is being requested is requested again by a later subscription', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -418,7 +418,7 @@ describe('A channel that is refused', () => {
     await last;
   });
 
-  test('while it is being asked for is left again, if the server has it after that', async () => {
+  test('while it is being requested is left again, if the server adds it after that', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -532,7 +532,7 @@ describe('The option "url"', () => {
     expect(statuses.pending).toEqual([{ state: 'connecting' }, { state: 'closed', reason: 'misconfigured', error }]);
   });
 
-  test('may be a path where the option "fetch" knows what to do with it', async () => {
+  test('may be a path if the option "fetch" can handle it', async () => {
     const asked = new Queue<unknown>();
     using client = new MessagingClient({
       url: '/messages',
@@ -602,7 +602,7 @@ describe('A signal', () => {
     expect((await harness.gateway.answered()).request.body.unsubscribe).toEqual(['news']);
   });
 
-  test('ends a subscription that is there, and is let go of with it', async () => {
+  test('ends a ready subscription, and is released with it', async () => {
     await using harness = await Harness.start();
     const { stream } = await harness.subscribed();
     const controller = new AbortController();
@@ -632,7 +632,7 @@ describe('There is no unhandled rejection', () => {
     ['before the server has confirmed', () => {}, (abort: () => void) => abort()],
     ['by a client that is closed', () => {}, (_: unknown, client: MessagingClient) => client.close()],
     ['by a client that was closed', (_: unknown, client: MessagingClient) => client.close(), () => {}],
-  ])('when a subscription is ended here %s, but whoever waits is told', async (_, before, after) => {
+  ])('when a subscription is ended here %s, but its caller learns of it', async (_, before, after) => {
     await using harness = await Harness.start();
     const controller = new AbortController();
     const abort = () => controller.abort();
@@ -646,7 +646,7 @@ describe('There is no unhandled rejection', () => {
     await soon();
   });
 
-  test('when a signal ends a subscription that is there', async () => {
+  test('when a signal ends a ready subscription', async () => {
     await using harness = await Harness.start();
     await harness.subscribed();
     const controller = new AbortController();
@@ -687,7 +687,7 @@ describe('A handle of listen', () => {
     expect(handle.closed).toBe(true);
   });
 
-  test('that is ended before it is ready resolves with a closed subscription, and nothing is asked for', async () => {
+  test('that is ended before it is ready resolves with a closed subscription, and nothing is requested', async () => {
     await using harness = await Harness.start();
     const handle = harness.client.listen('news', () => {});
     {
@@ -705,7 +705,7 @@ describe('A handle of listen', () => {
   test.each([
     ['refused', { denied: { news: 'CHANNEL_DENIED' } } as const, {}, ChannelDeniedError],
     ['of a client that cannot connect', {}, { url: '' }, ConfigurationError],
-  ])('that is %s tells onError, once, and whoever looks at ready', async (_, answer, options, type) => {
+  ])('that is %s calls onError, once, and rejects ready for its users', async (_, answer, options, type) => {
     await using harness = await Harness.start(options);
     void harness.client.listen('news', () => {});
     const { error, context } = await (async () => {
@@ -734,7 +734,7 @@ describe('A handle of listen', () => {
     ['by its signal', () => {}, (abort: () => void) => abort()],
     ['by its client', () => {}, (_: unknown, client: MessagingClient) => client.close()],
     ['by its client, before', (_: unknown, client: MessagingClient) => client.close(), () => {}],
-  ])('that is ended here %s, tells its ready alone', async (_, before, after) => {
+  ])('that is ended here %s, rejects only its ready', async (_, before, after) => {
     await using harness = await Harness.start();
     const controller = new AbortController();
     const abort = () => controller.abort();
@@ -857,7 +857,7 @@ describe('Listeners', () => {
     expect(heard.pending).toEqual([1]);
   });
 
-  test('of gaps are told of none any more once one of them has closed the client', async () => {
+  test('of gaps are not called any more once one of them has closed the client', async () => {
     await using harness = await Harness.start();
     const { client } = harness;
     const gaps = new Queue<unknown>();
@@ -921,7 +921,7 @@ describe('Listeners', () => {
     stop();
   });
 
-  test('that are added while others are told hear of the next status first', async () => {
+  test('that are added while others are being called get the next status first', async () => {
     await using harness = await Harness.start();
     const told = new Queue<string>();
     const stop = harness.client.onStatus(() => {
@@ -983,7 +983,7 @@ describe('Listeners', () => {
     }
   });
 
-  test('fail on the console where there is no onError', async () => {
+  test('fail on the console if there is no onError', async () => {
     const logged = new Queue<unknown>();
     const { error: original } = console;
     console.error = logged.push;
@@ -1062,7 +1062,7 @@ test('An identity map keeps one live object for each key', async () => {
   expect(first).toEqual(new User(1, 'b'));
 });
 
-test('A closed client rejects what waits and what comes', async () => {
+test('A closed client rejects waiting and later calls', async () => {
   await using harness = await Harness.start();
   const pending = harness.client.subscribe('news', () => {});
   const stream = await harness.gateway.streams.next();
@@ -1086,7 +1086,7 @@ describe('A client in a reactive object of Vue', () => {
     expect(() => store.client.status).toThrow(error);
   });
 
-  test('works if it was marked raw where it was made', () => {
+  test('works if it was marked raw when it was made', () => {
     const store = reactive({ client: markRaw(new MessagingClient({ url: '/messages' })) });
     expect(store.client.status).toEqual({ state: 'idle' });
   });

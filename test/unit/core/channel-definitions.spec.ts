@@ -29,7 +29,7 @@ describe('What decides about a name', () => {
     expect(decidersOf('definitions/news/today')).toEqual(['definitions/news/today']);
   });
 
-  test('is else the most literal template that is defined or has an authorizer, with its parameters', () => {
+  test('is otherwise the most literal template that is defined or has an authorizer, with its parameters', () => {
     expect(definitions.decidersOf('definitions/prices/tin')).toEqual([
       { name: 'definitions/prices/:id', params: { id: 'tin' } },
     ]);
@@ -38,7 +38,7 @@ describe('What decides about a name', () => {
     expect(decidersOf('definitions/news')).toEqual([]);
   });
 
-  test('is for what a source sends the template of its class', () => {
+  test('is the template of its class, for the channel of a source', () => {
     expect(definitions.decidersOf('messaging:from/Room/a%2Fb/Chat')).toEqual([
       { name: 'messaging:from/Room/:key/Chat', params: { key: 'a/b' } },
     ]);
@@ -53,7 +53,7 @@ describe('What decides about a name', () => {
     expect(definitions.decides('definitions/prices/:id', 'definitions/prices/tin')).toBe(true);
   });
 
-  test('changes with what is defined, or ruled, later', () => {
+  test('changes with later definitions and authorizers', () => {
     const [a, b] = ['definitions/late/a', 'definitions/late/b'];
     expect([a, b].map((name) => definitions.decides('definitions/:area/:id', name))).toEqual([true, true]);
     defineChannel(a);
@@ -88,7 +88,7 @@ describe('Definitions of one name that differ', () => {
     expect(definitions.of('definitions/double/1')).toBe(used.definition);
   });
 
-  test('are not guessed at by who listens to a name, nor do they keep messages from other listeners', () => {
+  test('are an error for listeners of that name, and do not keep messages from other listeners', () => {
     const hub = new Hub({ reporter: new RecordingReporter() });
     expect(() => hub.heardUnder('definitions/both')).toThrow(
       'Channel "definitions/both" is defined twice, in different ways',

@@ -124,7 +124,7 @@ describe('A post to a channel of a class', () => {
     expect(heard).toEqual(made);
   });
 
-  test('is judged by prototypes, not by what the class says of itself', () => {
+  test('is judged by prototypes, not by claims of the class', () => {
     class Liberal {
       readonly id = 1;
       static [Symbol.hasInstance](): boolean {
@@ -162,7 +162,7 @@ describe('A post to a channel of a class', () => {
     void hub.post('guard-elsewhere/1', { id: 1 });
   });
 
-  test('that is something of its own within a template takes its own class only, whoever listens first', () => {
+  test('that has its own definition within a template takes only its own class, whoever listens first', () => {
     const { hub, heard, hear } = setup();
     hub.listen(Rooms.for({ roomId: 'special' }), hear, hub.root);
     hub.listen(SpecialRoom, hear, hub.root);
@@ -172,7 +172,7 @@ describe('A post to a channel of a class', () => {
     expect(heard).toEqual([new Other(), new Other()]);
   });
 
-  test('does not reach listeners of a template of another class, which is told', () => {
+  test('does not reach listeners of a template of another class, which is reported', () => {
     const { hub, heard, hear, reporter } = setup();
     hub.listen(AnyGuarded, (message) => heard.push(['any', message]), hub.root);
     hub.listen(Guarded, hear, hub.root);
@@ -221,7 +221,7 @@ test('A channel without a class takes anything', () => {
 });
 
 test.each([String, Number, Boolean])(
-  'A channel of %p is refused, whose instances nobody posts, and says what to write',
+  'A channel of %p is refused, since nobody posts its instances, with advice',
   (type) => {
     const define = () =>
       new Hub({ reporter: new RecordingReporter() }).post(defineChannel(`guard/${type.name}`, type as never), 'x');

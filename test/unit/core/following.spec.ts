@@ -56,7 +56,7 @@ describe('Who passes on the messages of a stream', () => {
     expect(told.pending).toEqual([]);
   });
 
-  test('is given the past as it can take it, what comes meanwhile too', async () => {
+  test('gets earlier messages as it can take them, and live ones meanwhile too', async () => {
     const { hub, session, told, waiting, state } = setup(0);
     for (const number of [1, 2]) void hub.post(Orders, number);
     const read = hub.readHistory.bind(hub);

@@ -54,7 +54,7 @@ async function setup() {
 }
 
 describe('A loss that the transport tells of', () => {
-  test('is told to each listener of that name once, and to no other', async () => {
+  test('is reported to each listener of that name once, and to no other', async () => {
     const { transport, hub, seen, listen } = await setup();
     listen('a', 'one');
     listen('a', 'two');
@@ -65,7 +65,7 @@ describe('A loss that the transport tells of', () => {
     expect(seen).toEqual(['one gap of a: broker', 'two gap of a: broker']);
   });
 
-  test('of a template is told to its listeners, not to those of its channels', async () => {
+  test('of a template is reported to its listeners, not to those of its channels', async () => {
     const { transport, seen, listen } = await setup();
     listen('rooms/1', 'room');
     listen('rooms/:room', 'all rooms');
@@ -74,7 +74,7 @@ describe('A loss that the transport tells of', () => {
     expect(seen).toEqual(['all rooms gap of rooms/:room: broker']);
   });
 
-  test('of a name that nobody listens to any more is told to nobody', async () => {
+  test('of a name without listeners is reported to nobody', async () => {
     const { transport, seen, listen } = await setup();
     listen('a', 'one').unsubscribe();
     transport.lost('a', 'broker');
@@ -101,7 +101,7 @@ describe('A loss that the transport tells of', () => {
     expect(seen).toEqual(['all 1', 'all gap of rooms/:room: broker', 'all 2']);
   });
 
-  test('is told as one, for each reason, with those that follow it before a message', async () => {
+  test('is reported as one, for each reason, with the losses that follow it before a message', async () => {
     const { transport, seen, listen, receive } = await setup();
     listen('a', 'one');
     for (let each = 0; each < 1_000; each++) transport.lost('a', each % 2 === 0 ? 'broker' : 'node');
@@ -114,7 +114,7 @@ describe('A loss that the transport tells of', () => {
     expect(seen).toEqual(['one gap of a: broker', 'one 1', 'one gap of a: broker']);
   });
 
-  test('inside a post is told once, before its message', async () => {
+  test('inside a post is reported once, before its message', async () => {
     const { transport, hub, seen, listen } = await setup();
     listen('a', 'one');
     transport.onPublish = () => {
@@ -176,7 +176,7 @@ describe('A loss that the transport tells of', () => {
     expect(seen).toEqual(['all 1', 'all 2', 'all gap of rooms/:room: broker']);
   });
 
-  test('deep inside of deliveries is told when they have ended', async () => {
+  test('deep inside deliveries is reported when they have ended', async () => {
     const { transport, seen, listen, hub } = await setup();
     for (let depth = 0; depth < 40; depth++) {
       hub.listen(`deep/${depth}`, () => void hub.post(`deep/${depth + 1}`, 'x'), hub.root);
@@ -188,7 +188,7 @@ describe('A loss that the transport tells of', () => {
     expect(seen).toEqual(['outermost', 'one gap of a: broker']);
   });
 
-  test('is not told to a listener that ends while others are told', async () => {
+  test('is not reported to a listener that ends while others get it', async () => {
     const { transport, hub, seen, listen } = await setup();
     const events = { onGap: () => late.unsubscribe() };
     hub.tap(hub.heard('a'), () => {}, hub.root, 'first', events);
@@ -198,7 +198,7 @@ describe('A loss that the transport tells of', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is told to the others if one of them fails, which is reported', async () => {
+  test('is reported to the others if one of them fails, and the failure is reported', async () => {
     const { reporter, transport, hub, seen, listen } = await setup();
     const broken = new Error('broken');
     const onGap = () => {
@@ -319,7 +319,7 @@ describe('Told of a loss', () => {
     expect(seen).toEqual([gap]);
   });
 
-  test('is a loop that is too slow of what it drops, once where the messages were', async () => {
+  test('is a loop that drops messages because it is too slow, once in their place', async () => {
     const { transport, hub, receive } = await setup();
     const seen: unknown[] = [];
     const options = { maxBuffered: 2, overflow: 'dropOldest', onGap: (each: unknown) => seen.push(each) } as const;
@@ -335,7 +335,7 @@ describe('Told of a loss', () => {
     expect(seen).toEqual([slow, '3', '4', gap, '5', slow, '7']);
   });
 
-  test('is a loop whose function fails, too: that is reported, and the loop goes on', async () => {
+  test('is a loop whose function fails, too: the failure is reported, and the loop continues', async () => {
     const { reporter, transport, hub, receive } = await setup();
     const error = new Error('broken');
     const onGap = () => {

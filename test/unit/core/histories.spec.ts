@@ -39,7 +39,7 @@ describe('A channel with history in one process', () => {
     expect(heard.pending).toEqual(['1: 7']);
   });
 
-  test('keeps what was posted before anybody listened', async () => {
+  test('keeps posts from before anybody listened', async () => {
     const { hub } = await node();
     for (const number of [1, 2, 3]) expect(await hub.post(Orders, number)).toBe(true);
     const { deliveries, gap, end } = await hub.readHistory(Orders.name, 2);
@@ -57,7 +57,7 @@ describe('A channel with history in one process', () => {
     expect(heard.pending).toEqual(['1: 1']);
   });
 
-  test('refuses posts that could not be the same everywhere, and ids where nothing is kept', async () => {
+  test('refuses posts that could not be the same everywhere, and ids without a history', async () => {
     const { hub } = await node();
     expect(() => hub.post(Orders, 1, { scope: 'local' })).toThrow('keeps a history');
     expect(() => hub.post(Orders, 1, { global: true })).toThrow(RedisNotEnabledError);
@@ -76,7 +76,7 @@ describe('A channel with history on several nodes', () => {
     for (const { heard } of [a, b]) expect(await heard.take(3)).toEqual(['1: 1', '2: 2', '3: 3']);
   });
 
-  test('tells each listener where a message was posted, though all get it from the broker', async () => {
+  test('gives each listener the place of the post, though all get it from the broker', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const origins = new Queue<string>();
@@ -88,7 +88,7 @@ describe('A channel with history on several nodes', () => {
     expect((await origins.take(2)).toSorted()).toEqual(['a: local', 'b: global']);
   });
 
-  test('reads what a node has not heard while the broker was away, and tells of no gap', async () => {
+  test('reads messages that a node has not heard while the broker was away, and reports no gap', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     await b.listen();
@@ -101,7 +101,7 @@ describe('A channel with history on several nodes', () => {
     expect(await b.heard.take(3)).toEqual(['2: 2', '3: 3', '4: 4']);
   });
 
-  test('reads what was missed before the first message was heard', async () => {
+  test('reads missed messages before the first one that is heard', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     await b.listen();
@@ -111,7 +111,7 @@ describe('A channel with history on several nodes', () => {
     expect(await b.heard.take(1)).toEqual(['1: 1']);
   });
 
-  test('tells of one gap if what was missed is not there any more', async () => {
+  test('reports one gap if missed messages are no longer kept', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     await b.listen();
@@ -158,7 +158,7 @@ describe('Listeners of channels with history', () => {
     }
   });
 
-  test('that are not ready at the start get what this node posts meanwhile, by name and by template, once', async () => {
+  test('that are not ready at the start get posts that this node makes meanwhile, by name and by template, once', async () => {
     const { hub } = await node(new MemoryBroker());
     hub.holdPosts();
     const heard = new Queue<string>();
@@ -200,7 +200,7 @@ describe('Listeners of channels with history', () => {
     expect(heard.filter((text) => text !== '1: 1')).toEqual([]);
   });
 
-  test('that come back begin anew: what was posted while nobody listened is not for them', async () => {
+  test('that come back start anew: posts from while nobody listened are not for them', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const heard = new Queue<number>();
@@ -231,7 +231,7 @@ describe('Listeners of channels with history', () => {
     expect(await heard.next()).toBe(2);
   });
 
-  test('that fail at what is read are reported, and get the rest', async () => {
+  test('that fail at a message from the history are reported, and get the rest', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const heard = new Queue<number>();
@@ -247,7 +247,7 @@ describe('Listeners of channels with history', () => {
     expect(b.reporter.listenerFailures).toHaveLength(2);
   });
 
-  test('get what they post to their own channel after what they are given', async () => {
+  test('get their own posts to their channel after the messages that they are given', async () => {
     for (const broker of [undefined, new MemoryBroker()]) {
       const { hub } = await node(broker);
       const heard = new Queue<number>();
@@ -300,7 +300,7 @@ async function templateNodes(broker = new MemoryBroker()) {
 }
 
 describe('A listener of a template, after an outage', () => {
-  test('gets what channels had as their first messages meanwhile, in order before what comes, and has no gap', async () => {
+  test('gets the first messages that channels had meanwhile, in order, before later ones, and has no gap', async () => {
     const { broker, b, post, rest } = await templateNodes();
     await post('known', 1);
     broker.cut(b.transport);
@@ -314,7 +314,7 @@ describe('A listener of a template, after an outage', () => {
     expect(all).toHaveLength(5);
   });
 
-  test('is not given what was posted before it listened', async () => {
+  test('is not given posts from before it listened', async () => {
     const broker = new MemoryBroker();
     const early = await node(broker);
     expect(await early.hub.post(Rooms.for({ id: 'old' }), 1)).toBe(true);
@@ -326,7 +326,7 @@ describe('A listener of a template, after an outage', () => {
     expect(await rest()).toEqual(['old 2: 2']);
   });
 
-  test('of which only the latest is known meanwhile, gets those of both, once', async () => {
+  test('with room for only the latest channel meanwhile, gets the messages of both, once', async () => {
     const { broker, b, post, rest } = await templateNodes();
     for (const message of [1, 2, 3]) {
       broker.cut(b.transport);
@@ -337,7 +337,7 @@ describe('A listener of a template, after an outage', () => {
     expect((await rest()).toSorted()).toEqual(['new-1 1: 1', 'new-2 1: 2', 'new-3 1: 3']);
   });
 
-  test('has one gap if the broker has lost what it knew', async () => {
+  test('has one gap if the broker has lost its record of changes', async () => {
     const { broker, b, post, rest } = await templateNodes();
     broker.cut(b.transport);
     await post('new', 1);
@@ -348,7 +348,7 @@ describe('A listener of a template, after an outage', () => {
     expect(await rest()).toEqual(['gap broker', 'other 1: 1', 'new 1: 2']);
   });
 
-  test('has none if the broker lost what it knew before anybody listened', async () => {
+  test('has none if the broker lost its record before anybody listened', async () => {
     const broker = new MemoryBroker();
     const first = await templateNodes(broker);
     first.b.hub.root.end('ended');
@@ -365,7 +365,7 @@ describe('A listener of a template, after an outage', () => {
     expect(await told.take(2)).toEqual(['1', '2']);
   });
 
-  test('has a gap in a channel of which messages are gone, and gets what there is', async () => {
+  test('has a gap in a channel whose messages are gone, and gets the rest', async () => {
     const { broker, b, post, rest } = await templateNodes();
     broker.cut(b.transport);
     for (let message = 1; message <= 300; message++) await post('busy', message);
@@ -394,7 +394,7 @@ describe('A listener of a template, after an outage', () => {
     expect(await heard.next()).toBe('5');
   });
 
-  test('waits for what it has missed while the store cannot be asked, and for no channel that it knows', async () => {
+  test('waits for missed messages while the store cannot be read, but not for channels that it knows', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
     const { broker, b, post, heard } = await templateNodes();
     await post('known', 1);

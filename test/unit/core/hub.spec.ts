@@ -189,7 +189,7 @@ describe('a post', () => {
       expect(seen).toEqual([...inner, 'chain/33', 'chain/32']);
     });
 
-    test('comes behind what already waits on the same channel', () => {
+    test('comes after the messages that already wait on the same channel', () => {
       const { hub, session, seen } = setup();
       hub.listen('late', (message) => seen.push(message), session);
       hub.listen(
@@ -240,7 +240,7 @@ describe('a post', () => {
       expect(hub.deliveryOf('second')).toBeUndefined();
     });
 
-    test('by a listener is reported as its failure, and what waited on its channel is delivered', () => {
+    test('by a listener is reported as its failure, and messages that waited on its channel are delivered', () => {
       const { hub, session, seen, reporter } = setup();
       hub.listen(
         'deep',
@@ -263,7 +263,7 @@ describe('a post', () => {
       ]);
     });
 
-    test('leaves what it cannot deliver to be delivered afterwards, in order', async () => {
+    test('leaves undelivered messages to be delivered afterwards, in order', async () => {
       const { hub, session, seen, reporter } = setup();
       hub.listen(
         'left',
@@ -436,7 +436,7 @@ describe('a listener', () => {
     expect(() => hub.listen('channel', listener as never, session)).toThrow('A listener is a function');
   });
 
-  test('on a template hears all of its channels and is told the parameters', () => {
+  test('on a template hears all of its channels and gets the parameters', () => {
     const { hub, session, seen } = setup();
     hub.listen(
       Rooms,
@@ -478,7 +478,7 @@ describe('a listener', () => {
     expect(seen).toEqual(['of the source']);
   });
 
-  test('on a channel with parameters filled in is told them', () => {
+  test('on a channel with parameters filled in gets them', () => {
     const { hub, session, seen } = setup();
     hub.listen(Rooms.for({ roomId: 'a b' }), (_text, { params }) => seen.push({ ...params }), session);
 
@@ -487,7 +487,7 @@ describe('a listener', () => {
     expect(seen).toEqual([{ roomId: 'a b' }]);
   });
 
-  test('is told channel, type, origin, node and time', () => {
+  test('gets channel, type, origin, node and time', () => {
     const { hub, session } = setup();
     let context!: MessageContext;
     hub.listen(
@@ -566,7 +566,7 @@ describe('a channel', () => {
     expect(seen).toEqual([3]);
   });
 
-  test('defined twice in different ways is refused where the second is used', () => {
+  test('defined twice in different ways is refused when the second one is used', () => {
     const { hub, session } = setup();
     class Other {}
     hub.listen(defineChannel('twice', UserUpdate), () => {}, session);
@@ -672,7 +672,7 @@ describe('posts held for handlers that are not ready', () => {
     expect(seen).toEqual([]);
   });
 
-  test('are bounded, and what is too much is reported', () => {
+  test('are limited, and the excess is reported', () => {
     const { hub, reporter } = setup();
     hub.holdPosts();
     for (let n = 0; n <= 10_000; n++) void hub.post('a', n);

@@ -61,7 +61,7 @@ describe('A transport of the application', () => {
     ['rejects', rejecting, 'broken'],
     ['gives a number', () => Promise.resolve(5), 'it must resolve to true or false, not 5'],
     ['gives nothing', () => undefined, 'it must resolve to true or false, not undefined'],
-  ])('whose publish %s has not accepted the post, which local listeners get all the same', async (_, publish, text) => {
+  ])('whose publish %s has not accepted the post, but local listeners get it', async (_, publish, text) => {
     const { hub, session, failures } = setup('publish', publish);
     await hub.start();
     const seen: unknown[] = [];
@@ -98,7 +98,7 @@ describe('A transport of the application', () => {
     await expect(hub.start()).rejects.toThrow('broken');
   });
 
-  test('that does not come to an end of starting and closing is waited for 10 s each, and told of', async () => {
+  test('that never finishes starting or closing is waited for 10 s each, and reported', async () => {
     jest.useFakeTimers();
     for (const [method, rest] of [
       ['start', 'the application goes on without it'],
@@ -115,7 +115,7 @@ describe('A transport of the application', () => {
     }
   });
 
-  test('whose start fails later than it is waited for is told of', async () => {
+  test('whose start fails after its time is up is reported', async () => {
     jest.useFakeTimers();
     let fail!: (error: Error) => void;
     const { hub, failures } = setup('start', () => new Promise((_, reject) => (fail = reject)));
@@ -135,7 +135,7 @@ describe('A transport of the application', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('that hands over something other than text is told of, and nothing is thrown at it', async () => {
+  test('that hands over something other than text is reported, and nothing is thrown at it', async () => {
     let receive!: (...args: unknown[]) => void;
     const { hub, reporter } = setup('start', (receiver: never) => {
       receive = receiver;
@@ -150,7 +150,7 @@ describe('A transport of the application', () => {
     ]);
   });
 
-  test('that tells of losses wrongly is reported, and what it tells rightly is passed on', async () => {
+  test('that reports losses wrongly is reported, and its valid losses are passed on', async () => {
     const reporter = new RecordingReporter();
     const inner = new MemoryTransport(new MemoryBroker());
     const losses: unknown[] = [];

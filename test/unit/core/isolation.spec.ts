@@ -110,7 +110,7 @@ describe('what an application throws when a session ends', () => {
     });
   });
 
-  test('is reported with what failed', () => {
+  test('is reported with the error', () => {
     const { hub, reporter } = setup();
     const session = hub.sessions.open();
     session.signal.addEventListener('abort', fail);
@@ -327,7 +327,7 @@ describe('a subscriber of a stream', () => {
     expect(reporter.listenerFailures).toMatchObject([{ error: failure }]);
   });
 
-  test('with one is told of it, and what that throws is reported', async () => {
+  test('with one is told of it, and an error in that is reported', async () => {
     const { hub, reporter, seen } = setup();
     createStream(hub, 'numbers', hub.root)
       .pipe(map(fail))

@@ -13,7 +13,7 @@ function setup(options?: IterateOptions) {
 }
 
 describe('an iteration', () => {
-  test('gives the messages posted since it began, in order, waiting for what is to come', async () => {
+  test('gives the messages posted since it began, in order, and waits for more', async () => {
     const { iterable, post } = setup();
     const iterator = iterable[Symbol.asyncIterator]();
     post(1);
@@ -23,7 +23,7 @@ describe('an iteration', () => {
     expect(await second).toEqual({ value: 2, done: false });
   });
 
-  test('ends when the session closes, after what was still waiting to be taken', async () => {
+  test('ends when the session closes, after the waiting messages', async () => {
     const { iterable, post, session } = setup();
     const taken: number[] = [];
     const loop = (async () => {
@@ -76,7 +76,7 @@ describe('an iteration', () => {
     post(1);
   });
 
-  test('ends with what is thrown into it, and answers those that wait', async () => {
+  test('ends with an error that is thrown into it, and answers waiting calls', async () => {
     const { hub, iterable } = setup();
     const waiting = iterable.next();
     await expect(iterable.throw!(new Error('enough'))).rejects.toThrow('enough');
@@ -116,7 +116,7 @@ describe('an iteration', () => {
     [5, 'iterate: the options must be an object, not 5'],
     [null, 'iterate: the options must be an object, not null'],
     [{ maxBufferd: 1 }, 'iterate: unknown option "maxBufferd"; the options are: maxBuffered, overflow, onGap'],
-  ])('with %j names what is wrong', (options, text) => {
+  ])('with %j names the problem', (options, text) => {
     expect(() => setup(options as never)).toThrow(ConfigurationError);
     expect(() => setup(options as never)).toThrow(text);
   });

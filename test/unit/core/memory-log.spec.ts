@@ -66,7 +66,7 @@ describe('Logs in memory', () => {
     expect(Math.min(...counts) * 2).toBeGreaterThanOrEqual(Math.max(...counts) - 10);
   });
 
-  test('count what they hold, whatever is forgotten and closed', () => {
+  test('count their content through forgetting and closing', () => {
     const logs = logsOf({ maxLogBytes: 50 * ENTRY });
     const [first, second] = [logs.open<string>(false), logs.open<string>(false)];
     fill(first, 100, 10);

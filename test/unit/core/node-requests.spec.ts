@@ -155,7 +155,7 @@ describe('A request to another node', () => {
     cleared.mockRestore();
   });
 
-  test('whose answer fails is reported where it failed, and fails at once where it was asked', async () => {
+  test('whose answer fails is reported on the answering node, and fails at once on the asking one', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker, () => {
@@ -175,7 +175,7 @@ describe('A request to another node', () => {
   test.each([
     ['longer than a message may be', 'x'.repeat(2_000_000)],
     ['what cannot travel', () => {}],
-  ])('that is %s fails at once, with what is wrong, and leaves nothing behind', async (_case, body) => {
+  ])('that is %s fails at once, with the cause, and leaves nothing behind', async (_case, body) => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -432,7 +432,7 @@ describe('A request to a node that may be gone', () => {
   });
 });
 
-test('All who wait at a time until everything has been heard do so once', async () => {
+test('Concurrent waits until everything has been heard share one', async () => {
   const broker = new MemoryBroker();
   await using a = await Node.start(broker);
   const listens = jest.spyOn(a.hub, 'listen');
@@ -446,7 +446,7 @@ test('All who wait at a time until everything has been heard do so once', async 
   expect(listens).toHaveBeenCalledTimes(3);
 });
 
-test('It is not known to have been heard if the transport cannot catch up with what nodes have published', async () => {
+test('It is unknown whether everything was heard if the transport cannot catch up with posts of other nodes', async () => {
   const broker = new MemoryBroker();
   await using a = await Node.start(broker);
   const caughtUp = new Deferred<boolean>();

@@ -24,7 +24,7 @@ describe('An ordered channel', () => {
     expect(channel.isAt({ epoch: 'e', offset: 5 })).toBe(true);
   });
 
-  test('delivers what was on its way when the store was asked where the channel is', () => {
+  test('delivers messages that were under way when the store was asked for the position', () => {
     const { channel, heard, receive } = setup();
     // Answers of the store may overtake what it publishes, since that takes another connection.
     channel.beginAt({ epoch: 'e', offset: 5 });
@@ -32,7 +32,7 @@ describe('An ordered channel', () => {
     expect(heard).toEqual(['4: m4', '5: m5', '6: m6']);
   });
 
-  test('reads what stands in the place of a message that is rejected, seldom enough, and reports what it is once', async () => {
+  test('reads the entry in the place of a rejected message, seldom enough, and reports its kind once', async () => {
     jest.useFakeTimers();
     try {
       const entries: HistoryEntry[] = [];

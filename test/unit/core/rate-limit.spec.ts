@@ -17,7 +17,7 @@ describe('How often something may be done', () => {
     expect(takeAll(limit, 50)).toBe(0);
   });
 
-  test('is so many times a second on average, once that is used up', () => {
+  test('is that many times a second on average, once the initial share is used up', () => {
     const limit = rate(5);
     takeAll(limit, 50);
     for (let second = 0; second < 20; second++) {
@@ -54,7 +54,7 @@ describe('How often something may be done', () => {
     expect(limit.size).toBe(1);
   });
 
-  test('takes a bounded memory, whatever names there are; those that were here last are remembered', () => {
+  test('takes a bounded memory, however many names there are; the latest are remembered', () => {
     const limit = rate(1, 100);
     for (let n = 0; n < 10_000; n++) {
       limit.take(`name ${n}`);

@@ -44,7 +44,7 @@ function filled(...texts: string[]): MemoryLog<string> {
 }
 
 describe('A client that comes from another node', () => {
-  test('is sent the rest of that log, then what only this one has', () => {
+  test('gets the rest of that log, then the messages that only this one has', () => {
     const cut = new Cut('B', 10, 14, vector({ P: 2, Q: 5 }));
     const merged = merge(found('P2', 'Q5'), cut, here(10, 'P2', 'Q5', 'P3', 'Q6'), 10);
     expect([bodies(merged.missed), bodies(merged.rest)]).toEqual([
@@ -70,7 +70,7 @@ describe('A client that comes from another node', () => {
     expect(merged).toMatchObject({ rest: [], offset: 11, isCut: false });
   });
 
-  test('goes on by a cut if what it is not to be sent stands between what it is', () => {
+  test('continues by a cut if a message that is not for it comes between those that are', () => {
     const cut = new Cut('B', 10, 13, vector({ A: 1 }));
     const merged = merge(found('A1'), cut, here(10, 'P1', 'A1', 'P2'), 10);
     expect(bodies(merged.rest)).toEqual(['P1', 'P2']);
@@ -78,26 +78,26 @@ describe('A client that comes from another node', () => {
     expect(bodies(cut.owed(entries(11, 'A1', 'P2', 'A2'), 10))).toEqual(['P2', 'A2']);
   });
 
-  test('is sent what stayed on this node only if it was here already', () => {
+  test('gets messages that stayed on this node only if it was here already', () => {
     const cut = new Cut('B', 10, 14, vector({}));
     const merged = merge(found(), cut, here(10, 'B', 'P1', 'B', 'B'), 12);
     expect(merged.rest.map(({ offset }) => offset)).toEqual([12, 13, 14]);
   });
 
-  test('is told of a gap if messages of foreign parts have come meanwhile, which it may have read, and gets later ones', () => {
+  test('gets a gap if messages of foreign senders have come meanwhile, which it may have read, and gets later ones', () => {
     const merged = merge(found('-'), new Cut('B', 10, 12, vector({})), here(10, '-', 'P1', '-'), 10);
     expect(merged.gap).toBe('node');
     expect(merged.rest.map(({ offset }) => offset)).toEqual([12, 13]);
   });
 
-  test('is told why nothing is known of what it has missed, and is sent nothing that it may have read', () => {
+  test('gets the reason if nothing is known of the missed messages, and no message that it may have read', () => {
     const cut = new Cut('B', 10, 12, undefined);
     const merged = merge({ found: false, reason: 'node' }, cut, here(10, 'P1', 'P2', 'P3'), 10);
     expect(merged.gap).toBe('node');
     expect(bodies(merged.rest)).toEqual(['P3']);
   });
 
-  test('is told once of a loss that both nodes have had', () => {
+  test('gets one gap for a loss on both nodes', () => {
     const cut = new Cut('B', 10, 12, vector({ P: 1 }));
     const both = merge(found('P1', 'gap'), cut, here(10, 'gap', 'P2'), 10);
     expect([bodies(both.missed), both.gap, bodies(both.rest)]).toEqual([['P1', 'gap'], undefined, ['P2']]);
@@ -105,18 +105,18 @@ describe('A client that comes from another node', () => {
     expect([unknown.gap, bodies(unknown.rest)]).toEqual(['epoch', ['P2']]);
   });
 
-  test('is not told of a loss of this node from before it asked: the other one has what was lost', () => {
+  test('gets no gap for a loss of this node from before it asked: the other one has the messages', () => {
     const cut = new Cut('B', 10, 14, vector({ P: 2 }), 12);
     const merged = merge(found('P1', 'P2'), cut, here(10, 'P1', 'gap', 'gap', 'P3'), 10);
     expect([merged.gap, bodies(merged.rest)]).toEqual([undefined, ['gap', 'P3']]);
   });
 
-  test('is told of a later loss of this node in its place', () => {
+  test('gets a gap for a later loss of this node in its place', () => {
     const merged = merge(found('P1'), new Cut('B', 10, 13, vector({ P: 1 })), here(10, 'P2', 'gap', 'P3'), 10);
     expect(bodies(merged.rest)).toEqual(['P2', 'gap', 'P3']);
   });
 
-  test('is told of a gap if this node has forgotten what came since it asked', () => {
+  test('gets a gap if this node has forgotten messages since it asked', () => {
     const forgotten: LogRead<string> = { found: false, reason: 'trimmed', end: { epoch: 'B', offset: 99 } };
     const merged = merge(found('P1'), new Cut('B', 10, 12, vector({ P: 1 })), forgotten, 10);
     expect(bodies(merged.missed)).toEqual(['P1']);

@@ -77,7 +77,7 @@ describe.each([
     expect(await heard.take(1)).toEqual(['(2)']);
   });
 
-  test('is given what was posted after a position', async () => {
+  test('gets the posts after a position', async () => {
     const a = await node(broker());
     await post(a, 1, 2);
     const position = await a.messages.position(Orders);
@@ -97,7 +97,7 @@ describe.each([
     expect(await heard.take(1)).toEqual(['(1)']);
   });
 
-  test('is given a past of several pages, and what is posted meanwhile', async () => {
+  test('gets earlier messages of several pages, and posts made meanwhile', async () => {
     const a = await node(broker());
     const numbers = Array.from({ length: 900 }, (_, index) => index + 1);
     await post(a, ...numbers);
@@ -117,14 +117,14 @@ describe.each([
     expect(heard.pending).toEqual([]);
   });
 
-  test('is told of one gap if its position is of another channel, and given all that there is', async () => {
+  test('gets one gap if its position is of another channel, and all messages that there are', async () => {
     const a = await node(broker());
     await post(a, 1, 2);
     const { heard } = a.listen({ replay: { epoch: 'other', offset: 1 } });
     expect(await heard.take(3)).toEqual(['gap epoch 0', '(1)', '(2)']);
   });
 
-  test('is told of one gap if messages after its position are no longer kept', async () => {
+  test('gets one gap if messages after its position are no longer kept', async () => {
     const a = await node(broker());
     await a.hub.post(Few, 1);
     const position = await a.messages.position(Few);
@@ -136,7 +136,7 @@ describe.each([
     for (let number = first; number <= 100; number++) expect(await heard.next()).toBe(`(${number})`);
   });
 
-  test('may post to its own channel for what it is given', async () => {
+  test('may post to its own channel while it gets earlier messages', async () => {
     const a = await node(broker());
     await post(a, 1, 2, 3);
     const heard = new Queue<number>();
@@ -226,7 +226,7 @@ describe.each([
 });
 
 describe('A listener with replay in one process', () => {
-  test('misses nothing that is posted before it was given anything', async () => {
+  test('misses no post from before its first message', async () => {
     const a = await node();
     await post(a, 1, 2);
     const { heard, listener } = a.listen({ replay: 'latest' });
@@ -296,7 +296,7 @@ describe('A listener with replay, however much comes while it reads', () => {
     expect(numbers).toEqual(Array.from({ length: 1_500 }, (_, index) => index + 1));
   });
 
-  test('is not told of a gap of what it has read', async () => {
+  test('gets no gap for messages that it has read', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const plain = b.listen();
@@ -328,7 +328,7 @@ describe('A listener with replay, however much comes while it reads', () => {
 });
 
 describe('A loop over a channel with replay', () => {
-  test('has the next page read when it has taken the one before, and its bound holds for what comes live', async () => {
+  test('reads the next page when it has taken the previous one, and limits only live messages', async () => {
     for (const broker of [undefined, new MemoryBroker()]) {
       const a = await node(broker);
       const numbers = Array.from({ length: 600 }, (_, index) => index + 1);
@@ -368,7 +368,7 @@ describe('A loop over a channel with replay', () => {
     }
   });
 
-  test('is told of a gap in its place, and ends with its session', async () => {
+  test('gets a gap in its place, and ends with its session', async () => {
     const a = await node();
     await post(a, 1, 2);
     const session = a.hub.sessions.open();

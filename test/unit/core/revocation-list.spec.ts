@@ -45,7 +45,7 @@ describe('The list of revocations', () => {
     ]);
   });
 
-  test('takes a sign-in that does not say when it was issued for one of then if whoever has it came before', () => {
+  test('counts a sign-in without an issue time as earlier if its holder came before', () => {
     const list = new RevocationList();
     const before = list.order;
     list.add({ userId: 'ada', at: NOON });
@@ -54,7 +54,7 @@ describe('The list of revocations', () => {
     expect(verdict(list, { userId: 'bob' }, before)).toBe('valid');
   });
 
-  test('believes nobody who was issued in the future', () => {
+  test('does not trust an issue time in the future', () => {
     const list = new RevocationList();
     const before = list.order;
     list.add({ userId: 'ada', at: NOON });

@@ -48,7 +48,7 @@ async function heard(hub: Hub, channel: Parameters<Hub['listen']>[0] = 'news') {
 }
 
 describe('A revocation', () => {
-  test('ends what is open on other nodes, and is known to those that start later', async () => {
+  test('ends everything on other nodes, and is known to nodes that start later', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     const ended = two.ended();
@@ -96,7 +96,7 @@ describe('A revocation', () => {
     expect(session.closeReason).toBe('revoked');
   });
 
-  test('that could not be told is told as soon as that can be done, once', async () => {
+  test('that could not be posted is posted as soon as possible, once', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     const [session, ended] = [two.ada(), two.ended()];
@@ -141,7 +141,7 @@ describe('A revocation', () => {
     expect(reporter.warnings).toEqual([expect.stringContaining('without issuedAt (or iat)')]);
   });
 
-  test('is told on its channel before the sessions end, on each node', async () => {
+  test('is announced on its channel before the sessions end, on each node', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     const seen: string[] = [];
@@ -159,7 +159,7 @@ describe('A revocation', () => {
     expect(seen).toEqual(['one RevokedAuthenticationUser', 'one ended', 'two RevokedAuthenticationUser', 'two ended']);
   });
 
-  test('is told on its channel with what can be sent to a browser', async () => {
+  test('is announced on its channel without anything that a browser must not get', async () => {
     const { hub, revocations } = await node(new MemoryBroker());
     const told = await heard(hub, revokedAuthenticationChannel('a/b*'));
     await revocations.revoke('a/b*', User);
@@ -170,7 +170,7 @@ describe('A revocation', () => {
     ]);
   });
 
-  test('calls those who want to know of it, with what it withdraws', async () => {
+  test('calls its listeners with the withdrawn authentication', async () => {
     const { hub, revocations } = await node(new MemoryBroker());
     const told: unknown[] = [];
     hub.sessions.onRevoked((revocation) => told.push(revocation));
@@ -178,7 +178,7 @@ describe('A revocation', () => {
     expect(told).toMatchObject([{ userId: '7', scopes: ['chat'], at: expect.any(Number) }]);
   });
 
-  test('made twice at once ends what was opened between', async () => {
+  test('made twice at once also ends sessions opened in between', async () => {
     const { hub, revocations } = await node(new MemoryBroker());
     const between = [1, 2, 3].map(() => {
       void revocations.revoke('ada', User);
@@ -188,7 +188,7 @@ describe('A revocation', () => {
     expect(between.map(({ closeReason }) => closeReason)).toEqual(['revoked', 'revoked', 'revoked']);
   });
 
-  test('that is none is rejected, and the others are known', async () => {
+  test('that is invalid is rejected, and the others are known', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     const ended = two.ended();
@@ -242,7 +242,7 @@ describe('A revocation', () => {
     }
   });
 
-  test('that cannot be written again holds up the posts of its node for some seconds, which is told', async () => {
+  test('that cannot be written again delays the posts of its node for some seconds, which is reported', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance', 'Date'] });
     try {
       const broker = new MemoryBroker();

@@ -45,7 +45,7 @@ describe('a session that closes', () => {
     expect(seen).toEqual([1, 'complete']);
   });
 
-  test('completes a stream that is subscribed to later', () => {
+  test('completes later subscriptions to its streams at once', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     const stream = createStream(hub, 'channel', session);
@@ -106,7 +106,7 @@ describe('a session that closes', () => {
     expect(seen).toEqual(['ended']);
   });
 
-  test('by a call at the end of the stack tells all who are to hear of it', async () => {
+  test('by a call at the end of the stack calls all functions that wait for its end', async () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     const listener = hub.listen('channel', (message) => seen.push(message), session);
@@ -140,7 +140,7 @@ describe('a session that closes', () => {
     expect(seen).toHaveLength(10_000);
   });
 
-  test('runs what was to be run then in the order in which it came, and what comes later at once', () => {
+  test('runs its functions in order, and later ones at once', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     for (const name of ['one', 'two', 'three']) session.onClose((reason) => seen.push(`${name}: ${reason}`));
@@ -211,7 +211,7 @@ describe('a session', () => {
     expect(hub.own.closeReason).toBe('shutdown');
   });
 
-  test('asks who is behind it until it is told, then remembers', () => {
+  test('asks for its user until there is an answer, then remembers it', () => {
     const { hub } = setup();
     const answers = [null, { userId: 'ada' }, { userId: 'bob' }];
     const session = hub.sessions.open({ auth: () => answers.shift() ?? null });
@@ -273,7 +273,7 @@ describe('a revocation', () => {
     expect(session.closed).toBe(true);
   });
 
-  test('that comes while it is being asked who is behind a session ends the session once that is known', async () => {
+  test('that comes while the user of a session is being looked up ends the session once the user is known', async () => {
     const { hub, revocations } = setup();
     const [ada, bob, late] = ['ada', 'bob', 'ada'].map((userId) => {
       let answer: (() => void) | undefined;
@@ -446,7 +446,7 @@ describe('The sign-in behind a session', () => {
   afterEach(() => void jest.useRealTimers());
   const expiring = (ms: number, userId = 'ada') => ({ userId, expiresAt: START + ms });
 
-  test('ends it when it expires, and what is registered in it', () => {
+  test('ends it when it expires, with everything registered in it', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open({ auth: expiring(60_000) });
     const lasting = hub.sessions.open({ auth: { userId: 'ada' } });

@@ -57,7 +57,7 @@ describe('A client connection', () => {
     expect(reader.raw.at(-1)).toMatch(/^id: 1\ndata: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
   });
 
-  test('is told in the order of its messages from where a channel goes on, of one that it has too', async () => {
+  test('gets the position where a channel continues in the order of its messages, even of a channel that it has', async () => {
     const node = await GatewayNode.start();
     const reader = await node.open('news');
     void node.post('news', 'still waits to be sent');
@@ -89,7 +89,7 @@ describe('A client connection', () => {
     expect(await reader.next(2)).toEqual(['messaging:ready', 'messaging:position']);
   });
 
-  test('is sent what comes from another server, though nobody here but its channel has named the class', async () => {
+  test('gets messages of another server, even if on this one only its channel has named the class', async () => {
     class Price {
       readonly value = 7;
     }
@@ -105,7 +105,7 @@ describe('A client connection', () => {
     await elsewhere.close();
   });
 
-  test('is denied, with a report, a channel whose class has the name of another one that the application uses', async () => {
+  test('is denied, with a report, a channel whose class has the name of another class of the application', async () => {
     const node = await GatewayNode.start();
     const [mine, other] = [class Update {}, class Update {}];
     node.hub.types.register(other);
@@ -118,7 +118,7 @@ describe('A client connection', () => {
     expect(node.reporter.rejections).toMatchObject([{ channel: channel.name, error: { code: 'CONFIGURATION' } }]);
   });
 
-  test('is sent the very frame that others are sent, also of what both have missed', async () => {
+  test('gets the same frame object as the others, also of messages that both have missed', async () => {
     const node = await GatewayNode.start();
     const readers = [await node.open('news'), await node.open('news')];
     void node.post('news', 'for all');

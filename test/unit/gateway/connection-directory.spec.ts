@@ -39,7 +39,7 @@ describe('Ending a subscription of a client', () => {
     }
   });
 
-  test('keeps from it what was posted after, however late that comes from another node', async () => {
+  test('keeps later posts from it, however late they come from another node', async () => {
     const { a, b } = await twoNodes();
     const reader = await a.open('news', 'other');
     void b.post('news', 'on its way');
@@ -63,7 +63,7 @@ describe('Ending a subscription of a client', () => {
   });
 
   test.each(['client', 'native'] as const)(
-    'before a stream of a %s has begun is told at its beginning',
+    'before a stream of a %s has begun is reported at its beginning',
     async (form) => {
       const node = await GatewayNode.start();
       const reader = form === 'client' ? node.connect(['news', 'other']) : node.get(['news', 'other']);
@@ -164,7 +164,7 @@ describe('Ending the connections of a user', () => {
     expect(a.gateway['opening'].size).toBe(0);
   });
 
-  test('expects those back that are told to come back, and no others', async () => {
+  test('expects back the clients that are told to come back, and no others', async () => {
     const node = await GatewayNode.start();
     const [ada, bob] = [await clientOf(node, 'ada', 'news'), await clientOf(node, 'bob', 'news')];
     await node.gateway.directory.order({ ...disconnect('ada'), reconnect: true });
@@ -203,7 +203,7 @@ describe('Ending the connections of a user', () => {
 });
 
 describe('A list of connections', () => {
-  test('has those of a user, or those that have a channel, of all nodes, with who they are and what they have', async () => {
+  test('has the connections of a user, or of a channel, from all nodes, with their users and channels', async () => {
     const { a, b } = await twoNodes();
     const [first, second] = [await clientOf(a, 'ada', 'news', 'other'), await clientOf(b, 'ada')];
     const [third, fourth] = [await clientOf(b, 'bob', 'news'), await b.open('news')];

@@ -29,7 +29,7 @@ describe('A stream whose sign-in expires', () => {
     [0, 45],
     [0.5, 60],
     [0.999, 75],
-  ])('is told a minute before, more or less by chance (%p)', (chance, seconds) => {
+  ])('gets the notice a minute before, at a random moment (%p)', (chance, seconds) => {
     jest.spyOn(Math, 'random').mockReturnValue(chance);
     const { told } = setup(HOUR_MS);
     jest.advanceTimersByTime(HOUR_MS - (seconds + 1) * 1_000);
@@ -39,7 +39,7 @@ describe('A stream whose sign-in expires', () => {
     expect(told[0]![1] / 1_000).toBeCloseTo(seconds, 0);
   });
 
-  test('is told in half of its time if that is short, again after half of the rest, and not in its last second', () => {
+  test('gets the notice in half of its time if that is short, again after half of the rest, and not in its last second', () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { session, told } = setup(16_000);
     jest.advanceTimersByTime(16_000);
@@ -53,7 +53,7 @@ describe('A stream whose sign-in expires', () => {
     expect(session.closeReason).toBe('expired');
   });
 
-  test('is told no more when the sign-in has been renewed, until that expires', () => {
+  test('gets no further notice when the sign-in has been renewed, until the new one expires', () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { session, told, notice } = setup(16_000);
     jest.advanceTimersByTime(9_000);
@@ -65,14 +65,14 @@ describe('A stream whose sign-in expires', () => {
     expect(told[1]).toEqual([HOUR_MS - 60_000, 60_000]);
   });
 
-  test('is told no more when it has ended, and keeps no timer', () => {
+  test('gets no notice when it has ended, and keeps no timer', () => {
     const { session, told } = setup(16_000);
     session.close();
     jest.advanceTimersByTime(16_000);
     expect([told, jest.getTimerCount()]).toEqual([[], 0]);
   });
 
-  test('is not told if that is no use: it does not expire, is over in a second, or its client cannot renew it', () => {
+  test('gets no notice if that is useless: it does not expire, ends within a second, or its client cannot renew it', () => {
     expect(setup(undefined).notice).toBeUndefined();
     expect(setup(HOUR_MS, { canRenew: false }).notice).toBeUndefined();
     const { told } = setup(999);

@@ -56,7 +56,7 @@ describe('A client of a channel with history', () => {
   });
 
   test.each(['the same node', 'another node'])(
-    'that comes back to %s gets what it has missed, once and in order',
+    'that comes back to %s gets missed messages, once and in order',
     async (where) => {
       const { a, b } = await twoNodes();
       const before = await a.open(name);
@@ -72,7 +72,7 @@ describe('A client of a channel with history', () => {
     },
   );
 
-  test('is not sent again what was on its way when the store was asked where the channel is', async () => {
+  test('gets no message again that was under way when the store was asked for the position', async () => {
     const { a } = await twoNodes();
     await post(a, 1);
     const reader = await a.open(name);
@@ -82,7 +82,7 @@ describe('A client of a channel with history', () => {
     expect(await next(reader, 1)).toEqual([2]);
   });
 
-  test('that is new gets the position of what comes while it enters', async () => {
+  test('that is new gets the position of messages that come while it enters', async () => {
     const { a } = await twoNodes();
     await a.open(name);
     await post(a, 1);
@@ -122,7 +122,7 @@ describe('A client of a channel with history', () => {
     expect(await next(b.connect(reached(before)), 2)).toEqual([2, 'ready']);
   });
 
-  test('that has missed what was trimmed has one gap, then everything that there is', async () => {
+  test('that has missed trimmed messages has one gap, then all messages that there are', async () => {
     const { a } = await twoNodes();
     const before = await a.open(name);
     before.close();
@@ -189,7 +189,7 @@ describe('Clients that want the same of a history at once', () => {
     }
   });
 
-  test('are given what the node has sent a moment ago without any read', async () => {
+  test('get messages that the node has just sent without any read', async () => {
     const { a } = await twoNodes();
     await post(a, 0);
     const [before, other] = [await a.open(name), await a.open(name)];
@@ -203,7 +203,7 @@ describe('Clients that want the same of a history at once', () => {
 });
 
 describe('A history that becomes another one while clients have it', () => {
-  test('tells each of one gap, and from where it goes on', async () => {
+  test('gives each client one gap, and the position where it continues', async () => {
     const { broker, a, b } = await twoNodes();
     const reader = await a.open(name);
     await post(b, 1);
@@ -217,7 +217,7 @@ describe('A history that becomes another one while clients have it', () => {
     expect(reader.positions.get(name)!.offset).toBe(1);
   });
 
-  test('is no loss if its messages go on: clients are told the new name of the place', async () => {
+  test('is no loss if its messages continue: clients get the new name of the position', async () => {
     const { a } = await twoNodes();
     const reader = await a.open(name);
     await post(a, 1);
@@ -233,7 +233,7 @@ describe('A history that becomes another one while clients have it', () => {
 });
 
 describe('A node that has not heard yet what the history has', () => {
-  test('gives a listener what comes only when the stream has come as far as the past that it was given', async () => {
+  test('gives a listener live messages only when the stream has come as far as the earlier messages that it got', async () => {
     const { a, b } = await twoNodes();
     await post(a, 1);
     const reader = await b.open(name);
@@ -257,7 +257,7 @@ describe('A node that has not heard yet what the history has', () => {
 });
 
 describe('A client for which the history was read before it became another one', () => {
-  test('is told so, also if nothing is posted any more', async () => {
+  test('learns of it, even if nothing is posted any more', async () => {
     const { broker, a } = await twoNodes();
     const before = await a.open(name);
     await post(a, 1);
@@ -275,7 +275,7 @@ describe('A client for which the history was read before it became another one',
 });
 
 describe('A client that comes while the history cannot be read', () => {
-  test('is sent what it has missed when that is over', async () => {
+  test('gets missed messages when that is over', async () => {
     const { broker, a, b } = await twoNodes();
     const before = await a.open(name);
     before.close();
@@ -289,7 +289,7 @@ describe('A client that comes while the history cannot be read', () => {
     expect(await next(after, 1)).toEqual([3]);
   });
 
-  test('that is new is told of a gap when it is known where the channel is', async () => {
+  test('that is new gets a gap when the position of the channel is known', async () => {
     const { broker, a, b } = await twoNodes();
     await post(a, 1);
     broker.cut(b.transport);
@@ -303,7 +303,7 @@ describe('A client that comes while the history cannot be read', () => {
 });
 
 describe('A native EventSource of channels with history, beside others', () => {
-  test('comes back to any node with its Last-Event-ID, which is forged by nobody who may not have the channel', async () => {
+  test('comes back to any node with its Last-Event-ID, which nobody without the channel can forge', async () => {
     const { a, b } = await twoNodes();
     const names = [name, 'gateway-history/plain'];
     const before = a.get(names);
@@ -380,7 +380,7 @@ describe('A client of a template as a whole, that moves', () => {
     return { a, b, first, goOn };
   }
 
-  test('to a server that still reads what it has missed of a history, gets nothing twice', async () => {
+  test('to a server that still reads missed messages of a history, gets nothing twice', async () => {
     const { a, b, first, goOn } = await afterOutage('b', 2, 3);
     expect(await first.next(2)).toEqual([2, 3]);
     first.close();
@@ -395,7 +395,7 @@ describe('A client of a template as a whole, that moves', () => {
     expect(await back.next(1)).toEqual([5]);
   });
 
-  test('from a server that still reads what it has missed of a history, misses nothing', async () => {
+  test('from a server that still reads missed messages of a history, misses nothing', async () => {
     const { a, b, first, goOn } = await afterOutage('a', 2, 3);
     first.close();
     const back = b.connect(first.wanted(template));
@@ -406,7 +406,7 @@ describe('A client of a template as a whole, that moves', () => {
     expect(got.filter((each) => typeof each === 'number')).toEqual([2, 3, 4]);
   });
 
-  test('from a server that is gone to one that still reads, gets nothing behind its gap that it had before', async () => {
+  test('from a server that is gone to one that still reads, gets no message again after its gap', async () => {
     const { a, b, first, goOn } = await afterOutage('b', 2);
     expect(await first.next(1)).toEqual([2]);
     await a.hub.close();

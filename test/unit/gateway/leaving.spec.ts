@@ -53,7 +53,7 @@ describe('a node that leaves', () => {
     expect(await isGoneAfter(260)).toBe(true);
   });
 
-  test('goes when its time is over, whoever is still away', async () => {
+  test('leaves when its time is over, even if clients are still away', async () => {
     const { leaving, isGoneAfter } = leave();
     leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(LEAVE_MS - 10)).toBe(false);
@@ -63,7 +63,7 @@ describe('a node that leaves', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('is not kept by those who ask without end', async () => {
+  test('is not kept by clients that ask without end', async () => {
     const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     for (let ms = 0; ms < LEAVE_MS - 100; ms += 100) {
       leaving.noteQuestion([['a', 'al']]);
@@ -82,7 +82,7 @@ describe('a node that leaves', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('counts its time from when it has sent its clients away, whatever has kept the application from closing since', async () => {
+  test('counts its time from when it sent its clients away, whatever has delayed the close of the application since', async () => {
     const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
     await jest.advanceTimersByTimeAsync(LEAVE_MS);
     let isGone = false;
@@ -127,7 +127,7 @@ describe('a gateway that leaves', () => {
   beforeEach(() => void jest.useRealTimers());
   afterEach(() => GatewayNode.closeAll());
 
-  test('answers for a client until that is back at another node, and has it come back in time for that', async () => {
+  test('answers for a client until that client is back at another node, and tells it to come back in time for that', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const { node, client, backMs } = await leftBy(broker, { leaveMs: LONG_MS }, 'news');
@@ -142,7 +142,7 @@ describe('a gateway that leaves', () => {
     await hasLeft;
   });
 
-  test('answers for each native EventSource until that is back at another node', async () => {
+  test('answers for each native EventSource until it is back at another node', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
@@ -191,7 +191,7 @@ describe('a gateway that leaves', () => {
     await hasLeft;
   });
 
-  test('does not stay for a client that it lost and that is back, on it or elsewhere, or whose authentication was withdrawn', async () => {
+  test('does not stay for a client that it lost and that is back, here or elsewhere, or whose authentication was revoked', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
@@ -220,7 +220,7 @@ describe('a gateway that leaves', () => {
     clock.mockRestore();
   });
 
-  test('leaves once, though it is told so twice', async () => {
+  test('leaves once, even if it is told twice', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const { node, client, backMs } = await leftBy(broker, { leaveMs: LONG_MS }, 'news');

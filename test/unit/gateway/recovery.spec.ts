@@ -107,7 +107,7 @@ const answersOf = async (reader: StreamReader) =>
   });
 
 describe('A client that comes back to its server', () => {
-  test('gets what it has missed, then what comes, and the stream goes on in its epoch', async () => {
+  test('gets missed messages, then live ones, and the stream continues in its epoch', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('news');
     void node.post('news', 'read');
@@ -125,7 +125,7 @@ describe('A client that comes back to its server', () => {
     expect(back.positions.get('news')).toEqual({ epoch, offset: 4 });
   });
 
-  test('gets once what is posted while its stream begins', async () => {
+  test('gets once each post from while its stream begins', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('news');
     first.close();
@@ -159,7 +159,7 @@ describe('A client that comes back to its server', () => {
     expect(back.pending).toEqual([]);
   });
 
-  test('that asks again for a channel that the stream has is told a position behind what waits, and nothing twice', async () => {
+  test('that requests again a channel that the stream has gets a position after the waiting messages, and nothing twice', async () => {
     const node = await GatewayNode.start();
     const reader = await node.open('news');
     const claims = claimsOf(reader.wanted('news'));
@@ -186,7 +186,7 @@ describe('A client that comes back to its server', () => {
     ]);
   });
 
-  test('gets what it has missed in its few channels, whatever number of others strangers have opened and left', async () => {
+  test('gets missed messages of its few channels, however many others strangers have opened and left', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('quiet', 'other');
     first.close();
@@ -208,7 +208,7 @@ describe('A client that comes back to its server', () => {
     expect(await node.connect(user.wanted('its own'), { user: 'al' }).next(1)).toEqual(['missed too']);
   });
 
-  test('is told of a loss that its server has had, in its place among what it has missed, and is recovered', async () => {
+  test('gets a gap for its server’s loss, in its place among the missed messages, and is recovered', async () => {
     const broker = new MemoryBroker();
     const node = await GatewayNode.start(broker);
     const here = await node.open('news');
@@ -274,7 +274,7 @@ describe('What cannot be recovered', () => {
       'node',
       (position) => move(position, { epoch: position.epoch.replace(/^.{8}/, '00000000') }),
     ],
-  ])('is a gap, and nothing from before, with a position that is %s', async (_what, reason, changed) => {
+  ])('is a gap, and no earlier message, with a position that is %s', async (_what, reason, changed) => {
     const node = await GatewayNode.start(new MemoryBroker());
     const others = await node.open('news');
     for (const text of ['secret', 'secret too']) await node.post('news', text);
@@ -335,7 +335,7 @@ describe('What cannot be recovered', () => {
   });
 });
 
-test('A client with 1,000 channels of long names gets what it has missed in each of them', async () => {
+test('A client with 1,000 channels of long names gets the missed messages of each', async () => {
   const node = await GatewayNode.start();
   const names = Array.from({ length: 1_000 }, (_, index) => `${'x'.repeat(62)}${String(index).padStart(4, '0')}`);
   const first = await node.open(...names);
@@ -357,7 +357,7 @@ test('A client with 1,000 channels of long names gets what it has missed in each
 });
 
 describe('A client that comes from another server', () => {
-  test('gets once what it has missed, in order', async () => {
+  test('gets missed messages once, in order', async () => {
     const { a, b } = await twoNodes();
     await b.open('news');
     const first = await a.open('news');
@@ -489,7 +489,7 @@ describe('A client that comes from another server', () => {
     expect(await b.connect(back.wanted(...names)).next(2)).toEqual(['again', 'again']);
   });
 
-  test('is told that its server is gone, once, and gets nothing that it may have read', async () => {
+  test('learns that its server is gone, once, and gets nothing that it may have read', async () => {
     const { a, b } = await twoNodes();
     await b.open('news');
     const first = await a.open('news');
@@ -526,7 +526,7 @@ describe('A client that comes from another server', () => {
     expect(await soon(back.next(1))).toEqual(['live']);
   });
 
-  test('is told that the broker is away, if its server cannot be asked', async () => {
+  test('learns that the broker is away, if its server cannot be asked', async () => {
     const { broker, a, b } = await twoNodes();
     const first = await a.open('news');
     fakeTime();
@@ -534,7 +534,7 @@ describe('A client that comes from another server', () => {
     expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, 'broker']]);
   });
 
-  test.each(['former', 'new'])('is told that the broker fails if its %s server cannot catch up', async (which) => {
+  test.each(['former', 'new'])('learns that the broker fails if its %s server cannot catch up', async (which) => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     fakeTime();
@@ -544,7 +544,7 @@ describe('A client that comes from another server', () => {
     expect(catchUp).toHaveBeenCalled();
   });
 
-  test('gets what it has missed when the broker is back, if that was away for a moment', async () => {
+  test('gets missed messages when the broker is back after a moment', async () => {
     const { broker, a, b } = await twoNodes();
     const first = await a.open('news');
     fakeTime();
@@ -587,7 +587,7 @@ describe('A client that comes from another server', () => {
     ['names what no channel is called', ['x'.repeat(300)], '1.0,1.0~AAAAAAAAAAAAAAAA~0,0'],
     ['asks for what no channel is called', ['x'.repeat(300)], '1.0,~AAAAAAAAAAAAAAAA~0,'],
     ['names nothing', [''], '1.0,1.0~AAAAAAAAAAAAAAAA~0,0'],
-  ])('gets what it has missed, though a stranger beside it %s', async (_case, names, forged) => {
+  ])('gets missed messages, though a stranger beside it %s', async (_case, names, forged) => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     first.close();
@@ -648,7 +648,7 @@ describe('A client that comes from another server', () => {
     ]);
   });
 
-  test('is told of a loss that its former server has had', async () => {
+  test('gets a gap for a loss of its former server', async () => {
     const { broker, a, b } = await twoNodes();
     await b.open('news');
     const first = await a.open('news');
@@ -750,7 +750,7 @@ describe('A client that comes from another server', () => {
     expect(b.reporter.rejections).toEqual([]);
   });
 
-  test('gets what it has missed in channels with names so long that one question has no room for them', async () => {
+  test('gets missed messages of channels with names too long for one question', async () => {
     const { a, b } = await twoNodes();
     const names = Array.from({ length: 900 }, (_, index) => `${'語'.repeat(240)}${index}`);
     const first = await a.open(...names);
@@ -761,7 +761,7 @@ describe('A client that comes from another server', () => {
     expect((await answersOf(back)).filter(([, isRecovered]) => isRecovered !== true)).toEqual([]);
   });
 
-  test('gets what it has missed by smaller questions if that server finds its answer too long', async () => {
+  test('gets missed messages by smaller questions if that server finds its answer too long', async () => {
     const { a, b } = await twoNodes();
     const names = Array.from({ length: 10 }, (_, index) => `rooms/${index}`);
     const clients = await Promise.all(names.map((name) => a.open(name)));
@@ -778,7 +778,7 @@ describe('A client that comes from another server', () => {
     expect((await Promise.all(back.map(answersOf))).flat()).toEqual(names.map((name) => [name, true]));
   });
 
-  test('gets what it has missed in other channels if the answer about one is invalid', async () => {
+  test('gets missed messages of other channels if the answer about one is invalid', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('one', 'two');
     first.close();
@@ -975,7 +975,7 @@ describe('A server that is asked by another one', () => {
 });
 
 describe('A native EventSource that comes back', () => {
-  test('gets what it has missed in each of its channels, from its server and from another one', async () => {
+  test('gets missed messages of each of its channels, from its server and from another one', async () => {
     const { a, b } = await twoNodes();
     const names = ['news', Rooms.name];
     await b.open(...names);
@@ -1003,7 +1003,7 @@ describe('A native EventSource that comes back', () => {
     }
   });
 
-  test('goes on from wherever its stream breaks off, while it is sent what it has missed too', async () => {
+  test('continues from any point where its stream breaks off, even while it gets missed messages', async () => {
     const { a, b } = await twoNodes();
     const names = ['one', 'two'];
     const first = a.get(names);
@@ -1033,7 +1033,7 @@ describe('A native EventSource that comes back', () => {
     expect(read.toSorted(byText)).toEqual(['a', 'b', 'c', 'd']);
   });
 
-  test('is told of gaps by events, after which it goes on', async () => {
+  test('gets gaps as events, and continues after them', async () => {
     const { a, b } = await twoNodes();
     const first = a.get(['news', 'other']);
     await first.ready();

@@ -32,7 +32,7 @@ async function readTemplate() {
 }
 
 describe('A client that has a template as a whole', () => {
-  test('is told of no loss in a channel that something else decides about', async () => {
+  test('gets no gap for a channel that has its own authorizer or definition', async () => {
     const { readers, post, gaps } = await readTemplate();
     await post('vault', 'after');
     expect(await gaps.next()).toEqual({ channel: Rooms.name, reason: 'epoch' });
@@ -40,7 +40,7 @@ describe('A client that has a template as a whole', () => {
     for (const reader of readers) expect(await reader.next(1)).toEqual(['last']);
   });
 
-  test('is told of a loss in a channel that it has, also beside one in a channel that it does not have', async () => {
+  test('gets a gap for a loss in a channel that it has, even beside one in a channel that it does not have', async () => {
     const { readers, post, gaps } = await readTemplate();
     await Promise.all([post('vault', 'after'), post('hall', 'after')]);
     await gaps.next();

@@ -89,7 +89,7 @@ async function settle(): Promise<void> {
 }
 
 describe('The way of a reader to the present', () => {
-  test('leads page by page to where the others are, and joins them there', async () => {
+  test('leads page by page to the other readers, and joins them there', async () => {
     const { begin, history, sent } = setup(place(0), place(3));
     history.end = 3;
     begin();
@@ -121,7 +121,7 @@ describe('The way of a reader to the present', () => {
     expect(sent).toEqual(['message e:1', 'message e:2', 'position e:2', 'joined']);
   });
 
-  test('reads again what the others have not heard either', async () => {
+  test('reads again messages that the others have not heard either', async () => {
     const { begin, history, sent } = setup(place(0));
     history.end = 1;
     const { hear } = begin();
@@ -180,7 +180,7 @@ describe('The way of a reader to the present', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('reports once what is wrong with a history, and tries again', async () => {
+  test('reports a broken history once, and tries again', async () => {
     const { begin, history, sent, reporter } = setup(place(0));
     history.isBroken = true;
     history.end = 1;

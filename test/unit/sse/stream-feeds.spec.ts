@@ -38,7 +38,7 @@ function setup() {
 const textOf = (frame: Buffer) => String(JSON.parse(/^data: (.*)$/m.exec(frame.toString())![1]!));
 
 describe('Feeds', () => {
-  test('hand all who read a channel what was posted to it, the same batch to each, once', () => {
+  test('give all readers of a channel its posts, the same batch to each, once', () => {
     const { flusher, post, join } = setup();
     const streams = [join(['news']), join(['news'])];
     post('news', 'one');
@@ -50,7 +50,7 @@ describe('Feeds', () => {
     expect(streams[0]!.batches[0]).toBe(streams[1]!.batches[0]);
   });
 
-  test('keep the order of posts to several channels for who reads them all', () => {
+  test('keep the order of posts to several channels for a reader of all of them', () => {
     const { flusher, post, join } = setup();
     const both = join(['news', 'weather']);
     const one = join(['weather']);
@@ -63,7 +63,7 @@ describe('Feeds', () => {
     expect(one.sent).toEqual(['w1 w2']);
   });
 
-  test('hand nobody what was posted before he came, and everybody what was posted before he went', () => {
+  test('give a reader no post from before it came, and every post from before it left', () => {
     const { hub, flusher, post, join } = setup();
     const session = hub.sessions.open();
     const first = join(['news']);
@@ -103,7 +103,7 @@ describe('Feeds', () => {
     expect(streams.map(({ sent }) => sent)).toEqual([['good'], ['good']]);
   });
 
-  test('hand on what is posted while they hand on', () => {
+  test('deliver posts that are made while they deliver', () => {
     const { flusher, post, read, join } = setup();
     const { sent } = join(['answers']);
     read('questions', () => post('answers', 'yes'));

@@ -31,7 +31,7 @@ describe('What waits for a slow reader', () => {
     expect(textsOf(thinOut(batchOf([old, kept, older, latest]), 300))).toEqual(['kept', GAP, '3'.repeat(100)]);
   });
 
-  test('goes on behind the last message that is missing, for whoever comes back after the gap, and by the template it came by', () => {
+  test('continues after the last missing message for a client that comes back after the gap, and by the template it came through', () => {
     const message = (id: string, template?: string) => frame(id.repeat(400), { channel: 'ticks', id, template });
     const batch = batchOf([message('1'), message('2', ':all'), message('3'), message('4', ':all'), frame('kept')]);
     expect(textsOf(thinOut(batch, 100))).toEqual([
@@ -57,12 +57,12 @@ describe('What waits for a slow reader', () => {
     expect(textsOf(thinOut(batchOf([a, b]), 10))).toEqual(['a', 'b']);
   });
 
-  test('is too much where what may be dropped is not enough', () => {
+  test('is too much if dropping is not enough', () => {
     const kept = [frame('x'.repeat(100)), frame('y'.repeat(100))];
     expect(thinOut(batchOf([...kept, frame('z', { channel: 'ticks' })]), 50)).toBeUndefined();
   });
 
-  test('may be one message longer than the bound, and what waits beside it is not thinned out for it', () => {
+  test('may be one message longer than the limit, and the rest is not thinned out for it', () => {
     const short = frame('tick', { channel: 'ticks' });
     const long = frame('x'.repeat(1_000));
     expect(textsOf(thinOut(batchOf([short, long, short]), 50))).toEqual(['tick', 'x'.repeat(1_000), 'tick']);

@@ -20,7 +20,7 @@ test('brokers do not meet', async () => {
   expect(atA.pending).toEqual([]);
 });
 
-test('what is on its way when the broker is cut is not accepted and not delivered', async () => {
+test('a post under way when the broker is cut is not accepted and not delivered', async () => {
   const broker = new MemoryBroker();
   const [a, atA] = await node(broker, 'news');
   const published = a.publish('news', 'lost');
@@ -45,7 +45,7 @@ test('cutting twice and healing twice is as doing it once', async () => {
   expect(states).toEqual(['ready', 'waiting', 'ready']);
 });
 
-test('what a receiver publishes is delivered in a later turn', async () => {
+test('a post by a receiver is delivered in a later turn', async () => {
   const broker = new MemoryBroker();
   const transport = new MemoryTransport(broker);
   const depths: number[] = [];
@@ -63,7 +63,7 @@ test('what a receiver publishes is delivered in a later turn', async () => {
   expect(depths).toEqual([1, 1, 1]);
 });
 
-test('one node can be cut off alone: it is told of its loss, and the others of none', async () => {
+test('one node can be cut off alone: it learns of its loss, and the others have none', async () => {
   const broker = new MemoryBroker();
   const events: string[] = [];
   const [a, b] = ['a', 'b'].map((label) => {
