@@ -66,6 +66,9 @@ interface HeaderTarget {
   header(name: string, value: string): unknown;
 }
 
+/** The response before bodies are read: of Express, which is node's as well, or Fastify's reply around node's. */
+type EarlyResponse = HeaderTarget & (RawResponse | { readonly raw: RawResponse });
+
 interface FastifyLike {
   addHook(
     name: 'onRequest' | 'preHandler',
@@ -80,7 +83,7 @@ interface FastifyLike {
  */
 export function beforeBodies(
   http: HttpAdapterHost,
-  handle: (request: HttpRequest, response: HeaderTarget, next: () => void) => void,
+  handle: (request: HttpRequest, response: EarlyResponse, next: () => void) => void,
 ): void {
   // A testing module gets its adapter later, and some programs have none.
   http.init$.subscribe(() => {
@@ -104,12 +107,12 @@ export function beforeBodies(
  */
 export function takeStreamsInTurn(
   http: HttpAdapterHost,
-  later: (handle: () => void) => void,
+  later: (handle: () => void, response: RawResponse) => void,
   known: () => number,
 ): void {
-  beforeBodies(http, (request, _response, next) => {
+  beforeBodies(http, (request, response, next) => {
     request[ARRIVED] = known();
-    if (asksForStream(request)) later(next);
+    if (asksForStream(request)) later(next, 'raw' in response ? response.raw : response);
     else next();
   });
 }

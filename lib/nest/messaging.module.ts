@@ -219,7 +219,10 @@ export class MessagingModule
     const { revocations: known } = hub.sessions;
     takeStreamsInTurn(
       http,
-      (handle) => streams.queue.add(handle),
+      (handle, response) => {
+        streams.expect(response);
+        streams.queue.add(handle);
+      },
       () => known.order,
     );
   }

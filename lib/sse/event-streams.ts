@@ -9,7 +9,7 @@ import { EventStream, type StreamContext, type StreamRequest } from './event-str
 import { Http2Sessions } from './http2-sessions.js';
 import { Returns, pickReturn, returnWindow } from './return-window.js';
 import { Rotation } from './rotation.js';
-import { destroyResponse, type RawResponse } from './response.js';
+import { destroyResponse, isWaitingForTurn, type RawResponse } from './response.js';
 import type { MessageStream } from './stream-source.js';
 import { WorkQueue } from './work-queue.js';
 
@@ -39,6 +39,10 @@ export class EventStreams implements StreamContext {
   readonly feeds: StreamFeeds;
   /** Responses to requests for streams, and for changes, that are still being processed. */
   private readonly working = new Set<RawResponse>();
+  /** Responses to requests that ask for a stream and have not reached their handler: a guard may be at work. */
+  private readonly expected = new Set<RawResponse>();
+  /** Shared by all responses, so that a request costs no function of its own. */
+  private readonly closed: (this: RawResponse) => void;
   private readonly http2Sessions = new Http2Sessions();
   private isDraining = false;
 
@@ -47,6 +51,10 @@ export class EventStreams implements StreamContext {
     readonly reporter: Reporter,
     readonly options: EventStreamOptions,
   ) {
+    const { expected } = this;
+    this.closed = function () {
+      expected.delete(this);
+    };
     this.queue = new WorkQueue(reporter);
     this.feeds = new StreamFeeds({ hub, flusher: this.flusher, queue: this.queue });
     this.rotation = new Rotation(this.streams, options.maxConnectionAgeMs);
@@ -63,6 +71,7 @@ export class EventStreams implements StreamContext {
    */
   async answer(response: RawResponse, work: () => Promise<void>): Promise<void> {
     if (this.isDraining) return destroyResponse(response);
+    this.forget(response);
     this.working.add(response);
     this.http2Sessions.note(response);
     try {
@@ -70,6 +79,18 @@ export class EventStreams implements StreamContext {
     } finally {
       this.working.delete(response);
     }
+  }
+
+  /** Notes a request that asks for a stream, before its guards run. If {@link drain} comes first, the request is cut off too. */
+  expect(response: RawResponse): void {
+    // Node may not report the end of such a response.
+    if (isWaitingForTurn(response)) return;
+    this.expected.add(response);
+    response.on('close', this.closed);
+  }
+
+  private forget(response: RawResponse): void {
+    if (this.expected.delete(response)) response.off('close', this.closed);
   }
 
   /**
@@ -113,6 +134,7 @@ export class EventStreams implements StreamContext {
   async drain(backWithinMs?: number): Promise<void> {
     this.isDraining = true;
     for (const response of this.working) destroyResponse(response);
+    for (const response of this.expected) if (!response.headersSent) destroyResponse(response);
     this.http2Sessions.close();
     if (this.streams.size === 0) return;
     const window = returnWindow(this.streams.size, backWithinMs);

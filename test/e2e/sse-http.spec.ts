@@ -15,8 +15,10 @@ import {
   Res,
   SSE_ABORT_CONTROLLER,
   SseSignal,
+  UseGuards,
   UseInterceptors,
   type CallHandler,
+  type CanActivate,
   type ExecutionContext,
   type INestApplication,
   type NestInterceptor,
@@ -72,6 +74,15 @@ class SetsStatus implements NestInterceptor {
   }
 }
 
+class SlowGuard implements CanActivate {
+  async canActivate(): Promise<boolean> {
+    told.push('guard entered');
+    await new Promise((resolve) => gate.subscribe(resolve));
+    told.push('guard left');
+    return true;
+  }
+}
+
 @Controller()
 class HttpController {
   @Get('slow')
@@ -117,6 +128,13 @@ class HttpController {
     told.push('handler entered');
     await new Promise((resolve) => gate.subscribe(resolve));
     told.push('handler left');
+    return watched();
+  }
+
+  @UseGuards(SlowGuard)
+  @Sse('guarded')
+  guarded() {
+    told.push('handler called');
     return watched();
   }
 
@@ -288,6 +306,21 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(await told.next()).toBe('handler left');
       await nextTurn();
       expect(told.pending).toEqual([]);
+      expect(connectionsOf(running.app)).toEqual([]);
+    });
+
+    test('is not opened if a guard is still at work: the request is cut off, and closing does not wait', async () => {
+      const running = await start(adapter);
+      const answer = fetch(`${running.url}/guarded`, { headers: { accept: 'text/event-stream' } }).catch(
+        (error: Error) => error,
+      );
+      expect(await told.next()).toBe('guard entered');
+      await running.app.close();
+      expect(await answer).toMatchObject({ message: 'fetch failed' });
+      gate.next();
+      expect(await told.next()).toBe('guard left');
+      await nextTurn();
+      expect(told.pending.filter((each) => each !== 'handler called')).toEqual([]);
       expect(connectionsOf(running.app)).toEqual([]);
     });
 

@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
   RevokedAuthenticationAuthId,
@@ -6,7 +9,9 @@ import {
   revokedAuthenticationChannel,
 } from 'nestjs-messaging';
 import { Inbox } from 'nestjs-messaging/testing';
+import { Hub } from '../../lib/core/hub.js';
 import { reached } from '../support/redis-nodes.js';
+import { Queue } from '../support/queue.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 import {
@@ -94,7 +99,7 @@ async function closeAll(readers: readonly Reader[]): Promise<void> {
 }
 
 /** Posts on both channels until those who may hear it do, which a server that comes back does some time. */
-async function heardByAll(witnesses: readonly Reader[], text: string): Promise<void> {
+async function heardByAll(witnesses: readonly Reader[], text: string, by = here): Promise<void> {
   const waiting = new Set(witnesses);
   for (const witness of witnesses) {
     void (async () => {
@@ -103,7 +108,7 @@ async function heardByAll(witnesses: readonly Reader[], text: string): Promise<v
     })();
   }
   while (waiting.size > 0) {
-    await here.messaging.postMessage(News, `news ${text}`, { global: true });
+    await by.messaging.postMessage(News, `news ${text}`, { global: true });
     await new Promise(setImmediate);
   }
 }
@@ -311,4 +316,43 @@ test('Posts that waited for a Redis that restarts empty go out after the revocat
     expect(told.toSorted()).toEqual([`kept meanwhile ${row}`, `kept waiting ${row}`, 'news meanwhile', 'news waiting']);
   }
   await closeAll([...readers, ...witnesses]);
+}, 30_000);
+
+test('A post does not overtake a revocation of a new epoch, which a server that reads slowly does not know yet', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'revocations-'));
+  const lasting = await RedisServer.start({ dir });
+  const [one, two] = [await startServer(lasting.port), await startServer(lasting.port)];
+  // So that the epoch is another one for the next revocation.
+  expect(await one.messaging.revokeAuthentication('nobody')).toBe(true);
+  await lasting.restart();
+  for (const { messaging } of [one, two]) await reached(messaging, 'ready');
+  const ada = signIn();
+  const readers = await Promise.all(Object.values(WAYS).map((way) => way(two.url, ada)));
+  await heardByAll(readers, 'before', one);
+  const hub = two.app.get(Hub);
+  const readNow = hub.readNow.bind(hub);
+  let goOn!: () => void;
+  const mayRead = new Promise<void>((resolve) => (goOn = resolve));
+  hub.readNow = async (...asked) => {
+    await mayRead;
+    return readNow(...asked);
+  };
+  using probe = new RedisProbe(lasting.url);
+  const published = new Queue<string>();
+  await probe.redis.subscribe(`messaging:|${News.name}`);
+  probe.redis.on('message', (_, text: string) => published.push(text));
+  expect(await one.messaging.revokeAuthentication(ada.userId)).toBe(true);
+  expect(await one.messaging.postMessage(News, 'news after', { global: true })).toBe(true);
+  expect(await one.messaging.postMessage(Kept, 'kept after')).toBe(true);
+  await published.next();
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  goOn();
+  expect(await Promise.all(readers.map(({ closed }) => closed))).toEqual(readers.map(() => 'revoked'));
+  expect(readers.map(({ heard }) => heard.pending.filter((each) => each.endsWith('after')))).toEqual(
+    readers.map(() => []),
+  );
+  await closeAll(readers);
+  for (const server of [one, two]) await stopServer(server);
+  await lasting.stop();
+  await rm(dir, { recursive: true });
 }, 30_000);
