@@ -1,90 +1,44 @@
 import { describe, expect, test } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { ConfigurationError } from 'nestjs-messaging';
-import ts from 'typescript';
+import { RevocationList } from '../../../lib/core/revocation-list.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { checkExtras, resolveOptions } from '../../../lib/nest/validate-options.js';
 
-const LIB = new URL('../../../lib/', import.meta.url);
 const PAGE = readFileSync(new URL('../../../docs/options.md', import.meta.url), 'utf8');
 
-/** The properties of an interface, each with its default, but for internal ones. */
-function propertiesOf(file: string, name: string): Map<string, string | undefined> {
-  const source = ts.createSourceFile(file, readFileSync(new URL(file, LIB), 'utf8'), ts.ScriptTarget.Latest, true);
-  const found = source.statements.find(
-    (statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name,
-  ) as ts.InterfaceDeclaration;
-  return new Map(
-    found.members.flatMap((member): [string, string | undefined][] => {
-      const tags = ts.getJSDocTags(member);
-      if (tags.some(({ tagName }) => tagName.text === 'internal')) return [];
-      const tag = tags.find(({ tagName }) => tagName.text === 'defaultValue');
-      return [[member.name!.getText(source), tag && ts.getTextOfJSDocComment(tag.comment)]];
-    }),
-  );
-}
+/** The groups of options that `forRoot` takes, by the headings of the page. */
+const GROUPS = ['redis', 'revocation', 'sse', 'limits', 'gateway', 'classTransformer', 'classValidator'] as const;
 
-/** The rows of the table under a heading: option and default. */
-function rowsUnder(heading: string): Map<string, string> {
+/**
+ * The options under a heading of docs/options.md, each with its default if that is a number.
+ * test/package/documents.spec.ts holds the page against the types.
+ */
+function optionsOf(heading: string): Map<string, number | undefined> {
   const [, after = ''] = PAGE.split(new RegExp(`^#+ \`${heading}\`$`, 'm'));
   const [section = ''] = after.split(/^#/m);
-  return new Map(
-    [...section.matchAll(/^\| `(\w+)` .*\| +([^|]*?) *\|$/gm)].map(([, option, value]) => [option!, value!]),
+  const options = [...section.matchAll(/^- \*\*`(\w+)`\*\*: .*$/gm)].map(
+    ([item, option]): [string, number | undefined] => {
+      const [, number] = /, default `([\d_]+)`/.exec(item) ?? [];
+      return [option!, number === undefined ? undefined : Number(number.replaceAll('_', ''))];
+    },
   );
+  expect(options).not.toEqual([]);
+  return new Map(options);
 }
 
-const TABLES: [heading: string, of: [file: string, name: string][]][] = [
-  [
-    'MessagingModule.forRoot',
-    [
-      ['nest/messaging-options.ts', 'MessagingOptions'],
-      ['nest/messaging-options.ts', 'MessagingModuleExtras'],
-    ],
-  ],
-  ['redis', [['transport/redis-options.ts', 'RedisTransportOptions']]],
-  ['revocation', [['nest/messaging-options.ts', 'RevocationOptions']]],
-  ['sse', [['nest/messaging-options.ts', 'SseOptions']]],
-  ['limits', [['protocol/limits.ts', 'Limits']]],
-  ['gateway', [['nest/gateway/gateway-options.ts', 'GatewayOptions']]],
-  ['classTransformer', [['nest/messaging-options.ts', 'ClassTransformerOptions']]],
-  ['classValidator', [['nest/messaging-options.ts', 'ClassValidatorOptions']]],
-  ['defineChannel', [['protocol/channel-definition.ts', 'ChannelOptions']]],
-  ['history', [['protocol/channel-definition.ts', 'HistoryOptions']]],
-  ['@Sse', [['nest/sse.decorator.ts', 'SseRouteOptions']]],
-  ['new MessagingClient', [['client/client-options.ts', 'MessagingClientOptions']]],
-];
+const isGiven = ([, value]: [string, unknown]): boolean => value !== undefined;
 
-const optionsOf = (of: [file: string, name: string][]): Map<string, string | undefined> =>
-  new Map(of.flatMap(([file, name]) => [...propertiesOf(file, name)]));
+describe('The defaults that docs/options.md gives', () => {
+  const resolved = resolveOptions({});
 
-describe('docs/options.md', () => {
-  test.each(TABLES)('lists the options of %s, and no others', (heading, of) => {
-    expect([...rowsUnder(heading).keys()]).toEqual([...optionsOf(of).keys()]);
-  });
-
-  test.each(TABLES)('gives the defaults of %s that are numbers as their docstrings do', (heading, of) => {
-    const rows = rowsUnder(heading);
-    for (const [option, value] of optionsOf(of)) {
-      const number = /^[\d_]+/.exec(value ?? '')?.[0];
-      if (number === undefined) continue;
-      expect([option, rows.get(option)]).toEqual([
-        option,
-        expect.stringMatching(`^${Number(number.replaceAll('_', '')).toLocaleString('en')}`),
-      ]);
-    }
-  });
-});
-
-describe('Defaults in docstrings', () => {
-  test.each([
-    ['sse', 'nest/messaging-options.ts', 'SseOptions'],
-    ['limits', 'protocol/limits.ts', 'Limits'],
-  ] as const)('of %s are those that apply', (group, file, name) => {
-    const applied = Object.entries(resolveOptions({})[group]).filter(([, value]) => value !== undefined);
-    const written = propertiesOf(file, name);
-    const numberOf = (option: string) => Number(/^[\d_]*/.exec(written.get(option) ?? '')![0].replaceAll('_', ''));
-    expect(applied).toEqual(applied.map(([option]) => [option, numberOf(option)]));
+  test.each<[group: string, applied: object]>([
+    ['sse', resolved.sse],
+    ['limits', resolved.limits],
+    ['revocation', { ttlMs: new RevocationList().ttlMs }],
+  ])('of %s are those that apply', (group, applied) => {
+    expect([...optionsOf(group)].filter(isGiven)).toEqual(Object.entries(applied).filter(isGiven));
   });
 });
 
@@ -93,20 +47,18 @@ describe('Each option of the module', () => {
   const wrong = 0n;
 
   test('is checked', () => {
-    const { resolve, extras } = { resolve: optionsOf([TABLES[0]![1][0]!]), extras: optionsOf([TABLES[0]![1][1]!]) };
-    for (const option of resolve.keys()) {
-      expect(() => resolveOptions({ [option]: wrong } as never)).toThrow(ConfigurationError);
-      expect(() => resolveOptions({ [option]: wrong } as never)).toThrow(option);
+    for (const option of optionsOf('MessagingModule.forRoot').keys()) {
+      const check = ['scope', 'global', 'gateway'].includes(option) ? checkExtras : resolveOptions;
+      expect(() => check({ [option]: wrong } as never)).toThrow(ConfigurationError);
+      expect(() => check({ [option]: wrong } as never)).toThrow(option);
     }
-    for (const option of extras.keys()) expect(() => checkExtras({ [option]: wrong })).toThrow(option);
   });
 
-  test.each(TABLES.slice(1, 7))('in %s is checked', (group, of) => {
-    const check = (options: object): unknown =>
-      group === 'gateway' ? checkExtras(options) : resolveOptions(options as never);
-    for (const option of optionsOf(of).keys()) {
-      expect(() => check({ [group]: { [option]: wrong } })).toThrow(ConfigurationError);
-      expect(() => check({ [group]: { [option]: wrong } })).toThrow(option);
+  test.each(GROUPS)('in %s is checked', (group) => {
+    const check = group === 'gateway' ? checkExtras : resolveOptions;
+    for (const option of optionsOf(group).keys()) {
+      expect(() => check({ [group]: { [option]: wrong } } as never)).toThrow(ConfigurationError);
+      expect(() => check({ [group]: { [option]: wrong } } as never)).toThrow(option);
     }
   });
 
