@@ -277,6 +277,7 @@ export class Session implements Disposable, AsyncDisposable {
   /**
    * Closes the session. Everything that learns of the end is isolated from the others. Near the end of the stack they learn of it in a
    * microtask. Throws only if even that is impossible; the session is then still open.
+   * @internal
    */
   end(reason: SessionCloseReason): void {
     if (this.closed) return;
