@@ -73,7 +73,7 @@ describe('What a neighbour publishes for the next places of a history, and what 
     expect((await probe.calls('evalsha')) - before).toBeLessThanOrEqual(4 + 2 * (pauses + overflows));
   });
 
-  test('is reported once if the history has it, and those behind it are heard', async () => {
+  test('is reported once if the history has it, and later messages are heard', async () => {
     const server = await nodes.server();
     const [transport] = await nodes.node(server.url);
     const { hub, told, rejected } = await listener(server);

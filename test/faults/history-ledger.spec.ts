@@ -80,7 +80,7 @@ describe('the checker of channels with history', () => {
     expect(check([1, 6]).counts.silent).toBe(4);
   });
 
-  test('does not miss what was posted before the reader was there or after it has left', () => {
+  test('does not miss messages from before the reader came or after it left', () => {
     expect(check([4, 5, 6], { sinceMs: 40 }).findings).toEqual([]);
     expect(kinds(check([5, 6], { sinceMs: 40 }))).toEqual(['lost']);
     expect(check([1, 2, 3], { hasEnded: true }).findings).toEqual([]);
@@ -95,7 +95,7 @@ describe('the checker of channels with history', () => {
     ]);
   });
 
-  test('finds a message that the history has twice, and one that is elsewhere for another reader', () => {
+  test('finds a message that the history has twice, and one at another position for another reader', () => {
     expect(kinds(check([1, 2, 3], { history: [[1, 2, 3, 2]] }))).toContain('doubled');
     const ledger = new HistoryLedger(() => KEEPS);
     for (const [reader, numbers] of [
@@ -113,7 +113,7 @@ describe('the checker of channels with history', () => {
     });
   });
 
-  test('takes no gap if nothing was wiped and not more has come than is kept, not even where messages are missing', () => {
+  test('accepts no gap if nothing was wiped or exceeded its limit, even if messages are missing', () => {
     expect(kinds(check([1, 2, 'gap', 3, 4, 5, 6]))).toEqual(['false gap']);
     expect(kinds(check([1, 2, 'broker', 3, 4, 5, 6]))).toEqual(['false gap']);
     expect(kinds(check([1, 2, 'trimmed', 5, 6]))).toEqual(['needless loss', 'doubled gap']);
@@ -121,7 +121,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'broker', 5, 6]))).toEqual(['false gap']);
   });
 
-  test('takes one gap where a history was wiped, if all of the next one comes', () => {
+  test('accepts one gap after a wipe, if all messages of the next history come', () => {
     const history = [
       [1, 2, 3, 4],
       [7, 8, 9],
@@ -137,7 +137,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'gap', 2, 7, 8, 9], { history }))).toEqual(['false gap', 'lost']);
   });
 
-  test('does not miss what was wiped before a reader had anything', () => {
+  test('does not miss messages that were wiped before a reader had any', () => {
     const history = [
       [1, 2],
       [3, 4],
@@ -185,7 +185,7 @@ describe('the checker of channels with history', () => {
     expect(ledger.check().findings).toEqual([]);
   });
 
-  test('follows a history that branches where a replica takes over without the tail: who has the tail keeps it', () => {
+  test('follows a history that branches because a replica takes over without the latest messages: readers of those keep them', () => {
     const ledger = new HistoryLedger(() => KEEPS);
     const [had, other, blind] = ['had', 'other', 'blind'].map((reader) =>
       ledger.add(new HistoryLog(reader, CHANNEL, () => true, 0)),
@@ -204,7 +204,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(ledger.check())).toEqual(['doubled']);
   });
 
-  test('takes a gap where more has come than is kept, if all comes that is kept', () => {
+  test('accepts a gap if more messages came than are kept, if all kept ones come', () => {
     expect(check([1, 2, 'trimmed', ...tail(190)], { history: LONG }).findings).toEqual([]);
     expect(kinds(check([1, 2, 'trimmed', ...tail(198)], { history: LONG }))).toEqual(['needless loss', 'doubled gap']);
     expect(kinds(check([1, 2, 'trimmed', 'trimmed', ...tail(190)], { history: LONG }))).toEqual(['doubled gap']);
@@ -222,7 +222,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 2, 3], { history: [[1, 2, 3]], accepted: [4] }))).toEqual(['lost']);
   });
 
-  test('takes a post that was answered false for one that is there for all, or for nobody', () => {
+  test('accepts a post that returned false either for all readers, or for none', () => {
     expect(check([1, 2, 3], { history: [[1, 2, 3]], refused: [2] }).findings).toEqual([]);
     expect(kinds(check([1, 3], { history: [[1, 2, 3]], refused: [2] }))).toEqual(['lost']);
     // At the end nobody waits for it.
@@ -233,7 +233,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 3, 2], { history: [[1, 3, 2]] }))).toEqual(['disorder']);
   });
 
-  test('lets a reader of a template have gaps where nothing is missing if something was wiped, and finds what has no cause', () => {
+  test('lets a reader of a template have gaps without missing messages after a wipe, and finds gaps without a cause', () => {
     const options = { isTemplate: true };
     const wiped = { options, wipes: 1 };
     expect(check([1, 2, 'broker', 3, 4, 5, 6], wiped)).toMatchObject({ findings: [], counts: { idleGaps: 1 } });

@@ -55,7 +55,7 @@ describe('the checker of the schedules of faults', () => {
     expect(check([1, 6]).counts.silent).toBe(4);
   });
 
-  test('takes a gap between the messages around them for what tells of them, and no other', () => {
+  test('accepts a gap between the messages around it as their report, and no other', () => {
     expect(check([1, 2, 'gap', 5, 6], { causes: 1 })).toMatchObject({ findings: [], counts: { told: 2, silent: 0 } });
     expect(check([1, 2, 3, 'gap'], { causes: 1 }).findings).toEqual([]);
     expect(check(['gap', 4, 5, 6], { causes: 1 }).findings).toEqual([]);
@@ -63,17 +63,17 @@ describe('the checker of the schedules of faults', () => {
     expect(kinds(check([1, 2, 5, 'gap', 6], { causes: 1 }))).toEqual(['lost']);
   });
 
-  test('looks at each poster by itself: a gap may stand between messages of another one', () => {
+  test('checks each poster separately: a gap may come between messages of another one', () => {
     expect(check([1, 2, ['q', 1], 'gap', ['q', 2], 5, 6], { causes: 1 }).findings).toEqual([]);
     expect(kinds(check([1, 2, ['q', 1], 5, 'gap', ['q', 2], 6], { causes: 1 }))).toEqual(['lost']);
   });
 
-  test('does not miss what Redis has not accepted, and takes it if it comes', () => {
+  test('does not miss posts that Redis has not accepted, and accepts them if they come', () => {
     expect(check([1, 2, 6], { accepted: [1, 2, 6] }).findings).toEqual([]);
     expect(check([1, 2, 3, 6], { accepted: [1, 2, 6] }).findings).toEqual([]);
   });
 
-  test('does not miss what was posted before the reader was there or after it has left', () => {
+  test('does not miss messages from before the reader came or after it left', () => {
     expect(check([4, 5, 6], { sinceMs: 40 }).findings).toEqual([]);
     expect(kinds(check([5, 6], { sinceMs: 40 }))).toEqual(['lost']);
     expect(check([1, 2, 3], { hasEnded: true }).findings).toEqual([]);
@@ -99,11 +99,11 @@ describe('the checker of the schedules of faults', () => {
     expect(check([1, 2, 3, 'gap', 4, 5, 6], { causes: 1 })).toMatchObject({ findings: [], counts: { idleGaps: 1 } });
   });
 
-  test('finds a loss that is told though nothing has happened that may lose messages', () => {
+  test('finds a reported loss without any event that could cause it', () => {
     expect(kinds(check([1, 2, 'gap', 5, 6]))).toEqual(['needless loss']);
   });
 
-  test('finds a loss that is told twice', () => {
+  test('finds a loss that is reported twice', () => {
     expect(kinds(check([1, 2, 'gap', 'gap', 5, 6], { causes: 1 }))).toEqual(['doubled gap']);
     expect(kinds(check([1, 2, 'gap', ['q', 1], 'gap', 5, 6], { causes: 1 }))).toEqual(['doubled gap']);
     expect(check([1, 2, 'gap', 'gap', 5, 6], { causes: 2 }).findings).toEqual([]);

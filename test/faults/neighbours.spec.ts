@@ -146,7 +146,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     eve.client.abort();
   });
 
-  test('keeps no revocation from any server by putting another one in its place', async () => {
+  test('hides no revocation from any server by putting another one in its place', async () => {
     const [a, b] = [await server({ secret: SECRET }), await server({ secret: SECRET })];
     const { channel, signed, epoch, offset } = await recordRevocation(a);
     await using opened = await requestsTo(b, 'owner phone').open(Board.name, Vault.name);
@@ -176,7 +176,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     expect((await neighbour.calls('evalsha')) - before).toBeLessThanOrEqual(4 + pauses);
   });
 
-  test('has nobody let in again by deleting what is kept of revocations, once there is another one', async () => {
+  test('readmits nobody by deleting the stored revocations, once there is another one', async () => {
     const a = await server({ secret: SECRET });
     const { heard } = await recordRevocation(a);
     expect(await a.app.get(MessagingService).revokeAuthentication('owner', Phone)).toBe(true);
@@ -263,7 +263,7 @@ test('Everything that servers with a secret send each other is signed', async ()
   for (const { channel, line } of sent) expect([channel, SIGNED.test(line)]).toEqual([channel, true]);
 });
 
-test('A server without a secret beside one that has one is told of once on both sides, in plain words', async () => {
+test('A server without a secret next to one with a secret is reported once on both sides, in plain words', async () => {
   const gateway = { leaveMs: 0, timeoutMs: 100 };
   const [signing, plain] = [await server({ secret: SECRET, gateway }), await server({ gateway })];
   await using opened = await requestsTo(signing, 'eve').open(Board.name);
@@ -279,7 +279,7 @@ test('A server without a secret beside one that has one is told of once on both 
   ]);
 });
 
-test('Without a secret a neighbour is trusted: it may revoke whom it likes, as SECURITY.md says', async () => {
+test('Without a secret a neighbour is trusted: it may revoke any user, as SECURITY.md says', async () => {
   const [a, neighbour] = [await server(), await server()];
   await using opened = await requestsTo(a, 'owner').open(Board.name);
   expect(await neighbour.app.get(MessagingService).revokeAuthentication('owner')).toBe(true);

@@ -208,7 +208,7 @@ describe('While running', () => {
     expect((await calls('subscribe')) - before).toBe(2);
   });
 
-  test('an interest that is taken up again soon costs nothing, and one that is not leaves Redis', async () => {
+  test('an interest that is soon taken again costs nothing, and one that is not leaves Redis', async () => {
     const server = await startServer();
     const looker = probe(server);
     const [transport] = await node(server.url, ['news', 'rooms/:id', 'kept']);
@@ -638,7 +638,7 @@ describe('A user of Redis', () => {
     expect(states).toEqual([['ready', true]]);
   });
 
-  test('whom the pattern of a template is denied hears by the pattern of the prefix, also after Redis was gone', async () => {
+  test('without permission for the pattern of a template hears by the pattern of the prefix, even after Redis was gone', async () => {
     const { looker, redis } = await restricted('&messaging:*');
     const [a, atA] = await node(redis, ['rooms/:id', 'rooms/:id/users', 'end']);
     const { error } = await statusOf(a);
@@ -660,7 +660,7 @@ describe('A user of Redis', () => {
     while (Number(await looker.redis.pubsub('NUMPAT')) !== 0);
   });
 
-  test('who is allowed the pattern of a template hears by that', async () => {
+  test('with permission for the pattern of a template hears by that pattern', async () => {
     const { looker, redis } = await restricted('&messaging:*', '&messaging:|rooms/*');
     const [a] = await node(redis, ['rooms/:id']);
     expect(await statusOf(a)).toEqual({ state: 'ready', error: undefined });
@@ -668,7 +668,7 @@ describe('A user of Redis', () => {
     expect(await looker.redis.publish('messaging:|other', 'x')).toBe(0);
   });
 
-  test('whom both patterns are denied is told of it, and of the one of the prefix', async () => {
+  test('without permission for either pattern gets an error that names the pattern of the prefix', async () => {
     const { redis } = await restricted('&messaging:|*');
     const [a] = await node(redis);
     void a.subscribe('rooms/:id');

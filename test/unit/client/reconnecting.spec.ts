@@ -1573,7 +1573,7 @@ describe('In a browser', () => {
     expect(client.status.state).toBe('open');
   });
 
-  test('a page that is visible again takes the answer to a change that it waits for', async () => {
+  test('a page that is visible again uses the answer to a pending change', async () => {
     const { inner } = page();
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;

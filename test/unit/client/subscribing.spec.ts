@@ -308,7 +308,7 @@ describe('Changes', () => {
     await marker;
   });
 
-  test('back and forth while the server is told end as they should', async () => {
+  test('back and forth while a change is under way end correctly', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { subscription } = await harness.subscribed();

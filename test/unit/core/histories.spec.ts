@@ -59,7 +59,7 @@ describe('A channel with history in one process', () => {
 
   test('refuses posts that could not be the same everywhere, and ids without a history', async () => {
     const { hub } = await node();
-    expect(() => hub.post(Orders, 1, { scope: 'local' })).toThrow('keeps a history');
+    expect(() => hub.post(Orders, 1, { scope: 'local' })).toThrow('has a history');
     expect(() => hub.post(Orders, 1, { global: true })).toThrow(RedisNotEnabledError);
     expect(() => hub.post(Plain, 1, { id: 'a' })).toThrow('needs a channel with history');
   });
@@ -269,7 +269,7 @@ describe('Listeners of channels with history', () => {
     hub.listen(Orders, (message) => void hub.post(Orders, message + 1), hub.root);
     void hub.post(Orders, 0);
     expect(reporter.listenerFailures.map(({ error }) => String(error))).toEqual([
-      expect.stringContaining('a listener posts without end'),
+      expect.stringContaining('this chain of listeners does not end'),
     ]);
   });
 });

@@ -170,9 +170,11 @@ describe('A transport of the application', () => {
     const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
     expect(failures).toEqual([
       expect.stringMatching(
-        /^A call of "lost" by the transport: a loss must be told with .*, not "news" and "weather"$/,
+        /^A call of "lost" by the transport: "lost" takes a subscription and one of .*, not "news" and "weather"$/,
       ),
-      expect.stringMatching(/^A call of "lost" by the transport: a loss must be told with .*, not 5 and "broker"$/),
+      expect.stringMatching(
+        /^A call of "lost" by the transport: "lost" takes a subscription and one of .*, not 5 and "broker"$/,
+      ),
     ]);
   });
 

@@ -56,7 +56,7 @@ describe('a session that closes', () => {
     expect(seen).toEqual(['complete']);
   });
 
-  test('aborts its signal, also one that is asked for afterwards', () => {
+  test('aborts its signal, even one that is requested afterwards', () => {
     const { hub } = setup();
     const [asked, late] = [hub.sessions.open(), hub.sessions.open()];
     const { signal } = asked;
@@ -191,7 +191,7 @@ describe('a session', () => {
     expect(hub.sessions.open().closed).toBe(true);
   });
 
-  test('of the application closes when the hub retires, and so does one that is opened later; that of the library goes on', async () => {
+  test('of the application closes when the hub retires, even one that is opened later; the library’s own stays open', async () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     hub.listen('channel', (message) => seen.push(['application', message]), hub.root);
@@ -366,7 +366,7 @@ describe('Who is behind a session', () => {
   });
 
   test.each(['at once', 'later'])(
-    'is asked once by what says so itself, %s: it may revoke, read it and open sessions',
+    'is asked once by the function that answers, %s: it may revoke, read it and open sessions',
     async (when) => {
       const { hub, revocations, seen } = setup();
       const reporter = hub.reporter as RecordingReporter;
@@ -402,7 +402,7 @@ describe('Who is behind a session', () => {
     },
   );
 
-  test('is asked for any number of sessions by a revocation, of which each revokes in turn', async () => {
+  test('is asked for any number of sessions by a revocation, even if each of them revokes in turn', async () => {
     const { hub, revocations } = setup();
     const count = 5_000;
     let asked = 0;
@@ -511,7 +511,7 @@ describe('The sign-in behind a session', () => {
     expect(sessions[0]!.closeReason).toBe('ended');
   });
 
-  test('gives way to another one of the user that lasts longer, by which the session then ends', () => {
+  test('gives way to another one of the user that lasts longer, and the session ends with that one', () => {
     const { hub } = setup();
     const session = hub.sessions.open({ auth: expiring(10_000) });
     const later = { ...expiring(20_000), authId: 'two', scopes: ['read'] };

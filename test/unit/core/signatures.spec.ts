@@ -38,7 +38,7 @@ afterEach(() => {
 });
 
 describe('A signed envelope', () => {
-  test('is what it was before, for whoever has the secret', () => {
+  test('is the original envelope for any node with the secret', () => {
     fc.assert(
       fc.property(fc.json(), (json) => {
         const envelope = envelopeOf(JSON.parse(json));
@@ -105,7 +105,7 @@ describe('A signed envelope', () => {
     expect(() => signatures.open(envelopeOf(1), NODES, NODES, true)).toThrow('it is not signed');
   });
 
-  test('is none of the messages of the application, and of its sources', () => {
+  test('is never used for messages of the application and of its sources', () => {
     const signatures = of(secret);
     for (const channel of ['news', 'messaging:from/Room/7/Said', 'messages']) {
       const envelope = envelopeOf(1, channel);
@@ -136,7 +136,7 @@ async function neighbourOn(broker: MemoryBroker, ...channels: string[]) {
 }
 
 describe('Nodes with a secret', () => {
-  test('ask each other, and refuse what a neighbour repeats, changes or makes up', async () => {
+  test('ask each other, and refuse messages that a neighbour repeats, changes or makes up', async () => {
     const broker = new MemoryBroker();
     await using a = await nodeOn(broker, secret);
     await using b = await nodeOn(broker, secret);
@@ -168,7 +168,7 @@ describe('Nodes with a secret', () => {
   });
 
   test.each(['messaging:nodes', 'messaging:node/x', 'messaging:request/orders/7', 'messaging:kept'])(
-    'refuse on %s what a neighbour has recorded and calls a part of a history',
+    'refuse on %s recorded messages that a neighbour presents as part of a history',
     async (name) => {
       reservedChannel('kept', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
       const broker = new MemoryBroker();
@@ -192,7 +192,7 @@ describe('Nodes with a secret', () => {
     },
   );
 
-  test('change it one after the other: each takes what any of them signs', async () => {
+  test('change it one after the other: each accepts signatures of both', async () => {
     const broker = new MemoryBroker();
     await using a = await nodeOn(broker, secret, other);
     await using b = await nodeOn(broker, other, secret);
@@ -227,7 +227,7 @@ describe('Nodes with a secret', () => {
     ]);
   });
 
-  test('sign what the library keeps in histories, and refuse what others put there', async () => {
+  test('sign the library’s entries in histories, and refuse entries of others there', async () => {
     const kept = reservedChannel<number>('kept', undefined, {
       history: { maxMessages: 10, ttlMs: 60_000 },
     }) as Channel<number>;

@@ -48,7 +48,7 @@ describe('A wheel', () => {
     expect(woken).toHaveLength(3);
   });
 
-  test('leaves alone whoever was taken off', () => {
+  test('does not wake removed objects', () => {
     const { wheel, woken, named } = setup();
     const [gone, there] = [named('gone'), named('there')];
     wheel.add(START + 1_000, gone);
@@ -75,7 +75,7 @@ describe('A wheel', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('goes by a clock that is set forward, as after a sleep, and by one that is set back', () => {
+  test('follows a clock that is set forward, as after a sleep, and one that is set back', () => {
     const { wheel, woken, named } = setup();
     for (const times of [1, 2, 3]) wheel.add(START + times * LONG_MS, named(`${times} x`));
     jest.setSystemTime(START + 2 * LONG_MS);
@@ -103,7 +103,7 @@ describe('A wheel', () => {
     expect(reporter.callbackFailures).toEqual([{ callback: 'What was to be done at a time', error }]);
   });
 
-  test('wakes whoever is put on it by one that it wakes, also if that time is over', () => {
+  test('wakes an object that is added during a wake, even if its time is over', () => {
     const { wheel, woken, named } = setup();
     wheel.add(START + 1_000, {
       timeIsUp: () => {

@@ -46,7 +46,7 @@ describe('The authenticator', () => {
     ]);
   });
 
-  test('gives nobody, or nothing, for what throws when it is read', () => {
+  test('returns null or undefined for values that throw when they are read', () => {
     const asked = authenticator();
     expect(asked.ask({ user: Object.defineProperty({}, 'userId', { get: broken }) })).toBeNull();
     expect(asked.ask({ user: new Proxy({}, { get: broken }) })).toBeUndefined();

@@ -80,7 +80,7 @@ function decode(on: Codec, { data, type, meta }: ReturnType<Codec['encode']>): u
 }
 
 describe('Messages of classes with class-transformer rules', () => {
-  test('hold of an instance just what instanceToPlain gives', async () => {
+  test('contain exactly the properties that instanceToPlain returns', async () => {
     for (const options of [
       {},
       { groups: ['admin'] },
@@ -107,7 +107,7 @@ describe('Messages of classes with class-transformer rules', () => {
     await new Promise((resolve) => setTimeout(resolve));
   });
 
-  test('do not hold a secret at any depth, in no container, neither in the data nor beside it', async () => {
+  test('contain no secret at any depth, in no container, neither in the data nor in the metadata', async () => {
     const user = new User('Ada');
     user.friend = new Derived('Eve');
     user.friend.friend = user;
@@ -148,7 +148,7 @@ describe('Messages of classes with class-transformer rules', () => {
     expect([copy[0].born, copy[0].count, copy[0].initial]).toEqual([1815, 1, 'A']);
   });
 
-  test('keep what is shared between instances', async () => {
+  test('keep objects shared between instances', async () => {
     const on = await codec();
     const user = new User('Ada');
     user.friend = user;
@@ -180,7 +180,7 @@ describe('A rule that throws', () => {
     ['Type', () => Type(fail)],
   ];
 
-  test.each(rules)('is told with path and cause: @%s', async (name, rule) => {
+  test.each(rules)('is reported with path and cause: @%s', async (name, rule) => {
     @Serializable({ name: `filter-failing-${name}` })
     class Failing {
       readonly part: unknown = {};
@@ -197,7 +197,7 @@ describe('A rule that throws', () => {
     );
   });
 
-  test('is told with path and cause: a getter with @Expose', async () => {
+  test('is reported with path and cause: a getter with @Expose', async () => {
     @Serializable({ name: 'filter-failing-expose' })
     class Failing {
       @Expose()

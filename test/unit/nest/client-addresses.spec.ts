@@ -22,7 +22,7 @@ describe('The address that a client counts by', () => {
 
   const alone = ['127.0.0.1', '127.9.9.9', '10.1.2.3', '172.16.0.1', '172.31.255.255', '192.168.1.1', '169.254.1.1'];
   test.each([...alone, '100.64.0.1', '::ffff:10.1.2.3', '::1', 'fd00::1', 'fe80::1%eth0'])(
-    'is none if it is the private %s, unless a trusted proxy names it',
+    'is undefined for the private %s, unless a trusted proxy names it',
     (text) => {
       expect(countedAddress(text, false)).toBeUndefined();
       expect(countedAddress(text, true)).toEqual(expect.any(String));

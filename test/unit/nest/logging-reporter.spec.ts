@@ -73,7 +73,7 @@ describe('Lines of one kind', () => {
     expect(lines.at(-1)).toBe('warn is told');
   });
 
-  test('that are held back when the application ends are told then', () => {
+  test('that are held back are logged when the application ends', () => {
     const reporter = new LoggingReporter();
     for (let n = 1; n <= 8; n++) reporter.warn('kind', 'text');
     reporter.flush();
@@ -83,7 +83,7 @@ describe('Lines of one kind', () => {
 });
 
 describe('The text of a line that is held back', () => {
-  test('is made for the latest of many alone, soon, and of what is then no longer kept', () => {
+  test('is made only for the latest of many, soon, and then no longer kept', () => {
     const reporter = new LoggingReporter();
     const read: number[] = [];
     for (let n = 1; n <= 1_000; n++) {
@@ -108,7 +108,7 @@ describe('The text of a line that is held back', () => {
 });
 
 describe('Lines of the link to the other servers', () => {
-  test('end with how it is: the last of them is told after five seconds, however many there were before', () => {
+  test('end with the current state: the last line is logged after five seconds, however many there were before', () => {
     const reporter = new LoggingReporter();
     for (let outage = 0; outage < 3; outage++) {
       reporter.state('warn', 'lost');
@@ -137,7 +137,7 @@ describe('Lines of the link to the other servers', () => {
 });
 
 describe('Kinds', () => {
-  test('are told apart up to 200; of those beyond, the log says so, and goes on counting', () => {
+  test('are counted separately up to 200; beyond that the log says so, and continues to count', () => {
     const reporter = new LoggingReporter();
     for (let n = 1; n <= 200; n++) reporter.warn(`kind ${n}`, `text ${n}`);
     expect(lines).toHaveLength(200);
@@ -161,7 +161,7 @@ describe('Kinds', () => {
     expect(lines).toHaveLength(15);
   });
 
-  test('are made of the place in the code and of what kind of error it is', () => {
+  test('consist of the place in the code and the sort of error', () => {
     const reporter = new LoggingReporter();
     for (let n = 0; n < 10; n++) {
       listenerFailed(reporter, new Error('a'), 'A.a');
@@ -187,7 +187,7 @@ describe('Kinds', () => {
 });
 
 describe('What the log is given', () => {
-  test('is one line, whatever characters are in it', () => {
+  test('is one line, whatever characters it contains', () => {
     new LoggingReporter().warn('kind', `a\nb\r\tc${ESC}[2Jd\u0000\u009b\u2028\u202e\ud800é😀`);
     expect(lines).toEqual([`warn a\\nb\\r\\tc\\u{1b}[2Jd\\u{0}\\u{9b}\\u{2028}\\u{202e}\\u{d800}é😀`]);
   });
@@ -254,7 +254,7 @@ describe('What the log is given', () => {
     ]);
   });
 
-  test('takes a moment, however large what was thrown is', () => {
+  test('takes a moment, however large the thrown value is', () => {
     const huge: Record<string, number> = {};
     for (let n = 0; n < 300_000; n++) huge[`key ${n}`] = n;
     const reporter = new LoggingReporter();

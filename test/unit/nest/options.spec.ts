@@ -72,11 +72,11 @@ describe('Each option of the module', () => {
     [{ recoveryBytes: 2 ** 53 }, '"recoveryBytes" must be a whole number of at most 9007199254740991, in bytes, not'],
     [{ maxRecoveriesAtOnce: 0 }, '"maxRecoveriesAtOnce" must be a whole number of at least 1, not 0'],
     [{ maxAuthorizers: Infinity }, '"maxAuthorizers" must be a whole number of at least 1, not Infinity'],
-  ])('that is a number has bounds and a unit, which the error names: %j', (gateway, text) => {
+  ])('that is a number has limits and a unit, which the error names: %j', (gateway, text) => {
     expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
   });
 
-  test('that is a number may be as large as its bound', () => {
+  test('that is a number may be as large as its limit', () => {
     const gateway = { recoveryMs: 2 ** 31 - 1, recoveryBytes: Number.MAX_SAFE_INTEGER };
     expect(() => checkExtras({ gateway })).not.toThrow();
   });
@@ -89,7 +89,7 @@ describe('Each option of the module', () => {
     [['a'.repeat(32), undefined], 'item 1 is no string, but undefined'],
     [`${'a'.repeat(32)}\n`, 'ends with white space'],
     [Array.from({ length: 11 }, (_, index) => `${'a'.repeat(32)}${index}`), 'it has 11'],
-  ])('that is a secret is one that nobody guesses, and no error shows it: %j', (secret, text) => {
+  ])('that is a secret must be hard to guess, and no error shows it: %j', (secret, text) => {
     expect(() => resolveOptions({ secret } as never)).toThrow(ConfigurationError);
     expect(() => resolveOptions({ secret } as never)).toThrow(text);
     expect(() => resolveOptions({ secret } as never)).not.toThrow(/aaa|sesame|short/);

@@ -19,7 +19,7 @@ function linesOf(statuses: TransportStatus[], isStarted = true): string[] {
 
 const LOST = 'until this ends, messages between this server and the others may be lost';
 
-test('A problem that is new when Redis is back is a warning, and one that is gone is told again if it comes again', () => {
+test('A problem that is new when Redis is back is a warning, and one that is gone is reported again if it comes again', () => {
   const [slow, odd] = [new Error('slow'), new Error('odd')];
   const statuses: TransportStatus[] = [
     { state: 'ready' },
@@ -38,7 +38,7 @@ test('A problem that is new when Redis is back is a warning, and one that is gon
   ]);
 });
 
-test('What could have been why the start fails is told if it does not', () => {
+test('A possible cause of a failed start is logged if the start succeeds', () => {
   const statuses: TransportStatus[] = [
     { state: 'connecting' },
     { state: 'waiting', error: new ConfigurationError('Wrong.') },

@@ -176,7 +176,7 @@ describe('An invalid message', () => {
     expect(() => from.postMessage(Unruleds, new Unruled({ author: author() }))).toThrow('email must be an email');
   });
 
-  test('is posted with validateOnPost: false, and refused where it arrives', async () => {
+  test('is posted with validateOnPost: false, and refused on arrival', async () => {
     const { from, to } = await servers({ validateOnPost: false });
     using there = new Inbox(to, Posts);
     await there.ready;
@@ -196,7 +196,7 @@ test('Instances of classes that cannot travel are not looked into, and a message
 });
 
 describe('A message is checked as receivers would see it', () => {
-  test('without what class-transformer excludes, with what it transforms', async () => {
+  test('without properties that class-transformer excludes, and with transformed ones', async () => {
     const { from, to } = await servers();
     using there = new Inbox(to, Accounts);
     await there.ready;
@@ -226,7 +226,7 @@ describe('A message is checked as receivers would see it', () => {
 test.each([
   ['bytes', () => new Uint8Array(3)],
   ['numbers', () => [1, 2, 3]],
-])('Of an array of %s the properties are not gone through, of which there may be a million', async (_, make) => {
+])('Properties of an array of %s, of which there may be a million, are not checked', async (_, make) => {
   const { from } = await servers();
   let read = 0;
   const message = Object.defineProperty(make(), 'trap', { enumerable: true, get: () => ++read });
@@ -245,7 +245,7 @@ describe('The options of class-validator', () => {
     expect(() => strict.from.postMessage(Groupeds, new Grouped())).toThrow('id must be an integer');
   });
 
-  test('whitelist: takes properties without a rule from what arrives, and from nothing that was posted', async () => {
+  test('whitelist: removes properties without a rule from received messages, and from no posted one', async () => {
     const { from, to } = await servers({ classValidator: { whitelist: true } });
     using here = new Inbox(from, Posts);
     using there = new Inbox(to, Posts);
@@ -270,7 +270,7 @@ describe('The options of class-validator', () => {
     expect(() => from.postMessage(Unruleds, new Unruled())).toThrow('unknown value');
   });
 
-  test('skipMissingProperties: passes over what is missing', async () => {
+  test('skipMissingProperties: ignores missing properties', async () => {
     const { from } = await servers({ classValidator: { skipMissingProperties: true } });
     await expect(from.postMessage(Posts, Object.assign(new Post(1), { id: undefined }))).resolves.toBe(true);
   });

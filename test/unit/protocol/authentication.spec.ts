@@ -32,7 +32,7 @@ describe('Claims of who somebody is', () => {
     expect(readAuthentication(claims)).toEqual(auth);
   });
 
-  test('are copied, so that nobody changes what has been checked', () => {
+  test('are copied, so that checked values cannot change', () => {
     const claims = { userId: 'ada', scopes: ['read'], password: 'secret' };
     const auth = readAuthentication(claims);
     claims.scopes.push('admin');

@@ -152,7 +152,7 @@ describe('Codec.decode, where sender and receiver differ in a class', () => {
     expect(decode('{"id":1}', undefined, 'account')).toBeInstanceOf(Account);
   });
 
-  test('does not look into what it does not have to restore', () => {
+  test('does not look into parts that need no restoring', () => {
     const data: unknown = JSON.parse('{"a":{"b":1}}');
     expect(new Codec(new TypeRegistry()).decode(data, undefined, undefined)).toBe(data);
   });

@@ -363,7 +363,7 @@ describe('Codec', () => {
     expect(isSameGraph(roundTrip(Buffer.from([1, 2])), new Uint8Array([1, 2]))).toBe(true);
   });
 
-  test('takes values of another realm for what they are', () => {
+  test('recognises values of another realm', () => {
     const foreign: unknown = vm.runInNewContext(
       '({ d: new Date(5), m: new Map([[1, { a: [2] }]]), r: /x/g, e: new TypeError("t"), u: new Uint16Array([7]) })',
     );
@@ -379,20 +379,20 @@ describe('Codec', () => {
     ).toBe(true);
   });
 
-  test('says nothing beside the data where JSON carries a message', () => {
+  test('adds no metadata if JSON is enough for a message', () => {
     const list = Array.from({ length: 500 }, (_, index) => ({ id: index % 7, name: 'same' }));
     const { data, type, meta } = codec().encode({ list });
     expect([data, type, meta]).toEqual([JSON.stringify({ list }), undefined, undefined]);
   });
 
-  test('takes the short way again and again where JSON carries a message', () => {
+  test('takes the short path again and again if JSON is enough for a message', () => {
     for (const count of [10, 100, 1_000, 10_000, 100]) {
       const list = Array.from({ length: count }, (_, index) => ({ index, alike: [0] }));
       expect([isPlainJson(list), isPlainJson(list)]).toEqual([true, true]);
     }
   });
 
-  test.each([3, 12, 40, 300, 20_000])('finds the one object that is there twice among %i', (count) => {
+  test.each([3, 12, 40, 300, 20_000])('finds the one object that occurs twice among %i', (count) => {
     for (const twice of [{ a: 1 }, ['x'], {}]) {
       for (const first of [0, Math.floor(count / 3)]) {
         const list: unknown[] = Array.from({ length: count }, (_, index) => ({ index, alike: [0] }));
@@ -404,7 +404,7 @@ describe('Codec', () => {
     }
   });
 
-  test.each([20, 100, 300, 1_500])('finds the one object that is there twice among %i that look alike', (count) => {
+  test.each([20, 100, 300, 1_500])('finds the one object that occurs twice among %i that look alike', (count) => {
     for (const make of [() => [7], () => ({ on: true }), () => ({ id: 7, name: 'same' }), () => ({})]) {
       for (const first of [0, 1, count >> 1, count - 1]) {
         const list = Array.from({ length: count }, make);
@@ -416,7 +416,7 @@ describe('Codec', () => {
     }
   });
 
-  test('finds the one object that is there twice while a getter sends another message', () => {
+  test('finds the one object that occurs twice while a getter sends another message', () => {
     const other = Array.from({ length: 500 }, (_, index) => ({ index: 1_000 + index }));
     const twice = { a: 1 };
     const list: unknown[] = Array.from({ length: 100 }, (_, index) => ({ index }));
@@ -452,7 +452,7 @@ describe('Codec', () => {
     expect(sent.map((part) => part.deref())).toEqual([undefined, undefined, undefined, undefined]);
   });
 
-  test('stays small and quick where objects share their parts at every level', () => {
+  test('stays small and fast if objects share their parts at every level', () => {
     let shares: unknown = { leaf: true };
     for (let level = 0; level < 100; level++) shares = { left: shares, right: shares, also: [shares] };
     const { data, meta } = codec().encode(shares);
@@ -460,7 +460,7 @@ describe('Codec', () => {
     expect(isSameGraph(decode({ data, meta }), shares)).toBe(true);
   });
 
-  test('changes neither the message nor what it holds', () => {
+  test('changes neither the message nor its content', () => {
     const message = Object.freeze({ m: Object.freeze(new Map([['a', Object.freeze(new Person('x'))]])), u: undefined });
     codec().encode(message);
     expect(Object.keys(message)).toEqual(['m', 'u']);
@@ -569,7 +569,7 @@ describe('toJSON()', () => {
     ['as the message', (account: unknown) => account],
     ['in an object', (account: unknown) => ({ account })],
     ['in arrays, Maps and Sets', (account: unknown) => [new Map([['k', new Set([account])]])]],
-  ])('decides what leaves of an instance, %s; the class is kept', (_where, wrap) => {
+  ])('decides which data of an instance is sent, %s; the class is kept', (_where, wrap) => {
     for (const account of [new Account('ada'), new Inheriting('ada')]) {
       const written = write(wrap(account));
       expect(written.data + String(written.meta)).not.toMatch(/password|hunter2|self/);
@@ -585,7 +585,7 @@ describe('toJSON()', () => {
     }
   });
 
-  test('is obeyed where the instance has it itself, also where it is not enumerable', () => {
+  test('is used if the instance has it itself, even if it is not enumerable', () => {
     expect(write(giving(() => ({ shown: 1 }))).data).toBe('{"shown":1}');
     const quiet = Object.defineProperty(new Person('ada'), 'toJSON', { value: () => ({ shown: 1 }) });
     expect(write(quiet)).toEqual({ data: '{"shown":1}', type: 'person', meta: undefined });
@@ -636,7 +636,7 @@ describe('toJSON()', () => {
     await new Promise((resolve) => setTimeout(resolve));
   });
 
-  test('that throws is refused with the path and what it threw', () => {
+  test('that throws is refused with the path and the error', () => {
     const cause = new Error('no session');
     const failing = giving(() => {
       throw cause;
@@ -699,7 +699,7 @@ describe('What throws while it is read', () => {
     ['the prototype of a proxy', () => new Proxy({}, { getPrototypeOf: fail }), 'message'],
     ['the keys of a proxy', () => ({ a: new Proxy({}, { ownKeys: fail }) }), 'message.a'],
     ['a getter of an error', () => ({ e: Object.defineProperty(new Error('x'), 'name', { get: fail }) }), 'message.e'],
-  ])('is told with path and cause: %s', (_, make, path) => {
+  ])('is reported with path and cause: %s', (_, make, path) => {
     expect(() => new Codec(new TypeRegistry()).encode(make())).toThrow(
       expect.objectContaining({
         code: 'UNSERIALIZABLE',
@@ -710,7 +710,7 @@ describe('What throws while it is read', () => {
     );
   });
 
-  test('is told of a proxy that has been revoked, alone and inside', () => {
+  test('is reported for a revoked proxy, alone and inside', () => {
     const { proxy: revoked, revoke } = Proxy.revocable({}, {});
     revoke();
     expect(() => new Codec(new TypeRegistry()).encode(revoked)).toThrow(/^message: it cannot be read: .*revoked/);
@@ -719,7 +719,7 @@ describe('What throws while it is read', () => {
     );
   });
 
-  test('is told with the path also if what it throws cannot be read', () => {
+  test('is reported with the path even if the thrown value cannot be read', () => {
     const { proxy: revoked, revoke } = Proxy.revocable({}, {});
     revoke();
     const failing = {

@@ -12,7 +12,7 @@ function envelope(data = DATA, type?: string, meta?: string, channel = 'rooms/42
 }
 
 describe('The text of the data', () => {
-  test('is what the node wrote, to the character, and costs no second reading', () => {
+  test('is exactly the text that the node wrote, and costs no second parse', () => {
     for (const [type, meta] of [[], ['chat'], [undefined, '{"at":"Date"}'], ['chat', '{"at":"Date"}']] as const) {
       const payload = envelope(DATA, type, meta);
       expect(splitEnvelope(payload)?.text).toBe(DATA);
@@ -28,7 +28,7 @@ describe('The text of the data', () => {
     }
   });
 
-  test('is found whatever the metadata hold', () => {
+  test('is found whatever the metadata contain', () => {
     // A note that looks like the end of the metadata, names with what JSON escapes, a node that numbers nothing.
     const tricky = '{"x":{"a":"Date"},"pattern":"Date","data":"Date"}';
     const data = '{"pattern":"1970-01-01T00:00:00.000Z","data":"1970-01-01T00:00:00.000Z","x":{"a":null}}';
@@ -55,7 +55,7 @@ describe('The text of the data', () => {
     expect(() => decodeEnvelope(envelope('1,'))).toThrow('it is not JSON');
   });
 
-  test('is refused where it is nested deeper than anybody can write', () => {
+  test('is refused if it is nested deeper than any encoder writes', () => {
     const deep = '['.repeat(50_000) + ']'.repeat(50_000);
     expect(() => decodeEnvelope(envelope(deep).replace(',"n":17', ''))).toThrow(InvalidMessageError);
   });
@@ -64,7 +64,7 @@ describe('The text of the data', () => {
     expect(decodeEnvelope('{"pattern":"news","data":{"id":1}}')).toEqual({ data: { id: 1 } });
   });
 
-  test('takes time in proportion to the payload, whatever stands in it', () => {
+  test('takes time in proportion to the payload, whatever it contains', () => {
     const payloads = ['},"pattern":"', ',"meta":', '},"pattern":"a","data":'].map((part) =>
       envelope('1', 'chat', `"${part.repeat(80_000)}`),
     );

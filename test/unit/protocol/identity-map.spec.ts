@@ -104,7 +104,7 @@ function thrownBy(call: () => unknown): unknown {
 }
 
 describe('A keyed instance that arrives again', () => {
-  test('is the object that it was, as the message itself, with what the message says', () => {
+  test('is the existing object, as the message itself, with the new values', () => {
     const map = new IdentityMap();
     const live = receive(user(1, { name: 'Ada', tags: ['a'] }), map);
     expect(receive(user(1, { name: 'Bob', tags: [] }), map)).toBe(live);
@@ -142,7 +142,7 @@ describe('A keyed instance that arrives again', () => {
     expect(live).toStrictEqual(user(1, { name: 'Ada' }));
   });
 
-  test('is what its own cycles, and references before and after it, lead to', () => {
+  test('is the target of its own cycles, and of references before and after it', () => {
     const map = new IdentityMap();
     const live = receive(user(1), map) as User;
     const one = user(1);
@@ -163,7 +163,7 @@ describe('A keyed instance that arrives again', () => {
     expect(live).toStrictEqual(user(1, { name: undefined, added: new Date(0) }));
   });
 
-  test('keeps what is not enumerable, even where the message names it', () => {
+  test('keeps properties that are not enumerable, even if the message names them', () => {
     const map = new IdentityMap();
     const live = receive(user(1), map) as User;
     const seen = Symbol('seen');
@@ -191,7 +191,7 @@ describe('A keyed instance that arrives again', () => {
     expect(Object.getOwnPropertyDescriptor(live, 'role')).toMatchObject({ value: 'root', writable: true });
   });
 
-  test('keeps an accessor of its own, and a property that cannot go, as undefined where the message lacks it', () => {
+  test('keeps its own accessor, and a property that cannot be deleted, as undefined if the message lacks it', () => {
     const map = new IdentityMap();
     const live = receive(user(1, { name: 'Ada', fixed: 1 }), map) as User;
     const assigned: unknown[] = [];
@@ -219,7 +219,7 @@ describe('A keyed instance that arrives again', () => {
     expect([one['a'], one['b'], one['c'], two['a']]).toEqual([2, 'as it was', 2, 2]);
   });
 
-  test('is one object also where a setter reads another message while the first is taken over', () => {
+  test('is one object even if a setter reads another message meanwhile', () => {
     const map = new IdentityMap();
     const live = receive(user(1, { name: 'Ada' }), map) as User;
     let inner: unknown;
@@ -331,7 +331,7 @@ function replaceNth(tree: unknown, nth: number, scrap: unknown): unknown {
 }
 
 describe('One key twice in a message', () => {
-  test('is one object with what the later one says', () => {
+  test('is one object with the values of the later one', () => {
     const map = new IdentityMap();
     const other = user(1, { name: 'Bob', b: 1 });
     const found = receive([user(1, { name: 'Ada', a: 1 }), other, { other }], map) as [User, User, { other: User }];
@@ -341,7 +341,7 @@ describe('One key twice in a message', () => {
     expect(map.find(User, 1)).toBe(found[0]);
   });
 
-  test('is the live object where there is one', () => {
+  test('is the live object if there is one', () => {
     const map = new IdentityMap();
     const live = receive(user(1), map);
     const found = receive([user(1, { name: 'Ada' }), user(1, { name: 'Bob' })], map) as [User, User];
@@ -439,7 +439,7 @@ describe('What makes two instances one', () => {
     },
   );
 
-  test('is not a key that is missing, for which no getter of the class is asked', () => {
+  test('is not a missing key, and no getter of the class is called for it', () => {
     const map = new IdentityMap();
     const lazy = () => readTexts('{"name":"x"}', 'identity-lazy', undefined, map);
     expect(lazy()).not.toBe(lazy());
@@ -482,7 +482,7 @@ async function collectUntil(isSo: () => boolean): Promise<void> {
 }
 
 describe('An identity map', () => {
-  test('keeps no instance, and no key of one that is gone', async () => {
+  test('keeps no instance, and no key of a collected one', async () => {
     const map = new IdentityMap();
     const kept = receive(user('kept'), map);
     // In a function of its own, so that no local variable keeps the last one.
@@ -497,7 +497,7 @@ describe('An identity map', () => {
     expect(map.find(User, 999)).toBeUndefined();
   });
 
-  test('keeps the instance that took the place of one that is gone', async () => {
+  test('keeps the instance that replaced a collected one', async () => {
     const map = new IdentityMap();
     const receiveFrozen = () => new WeakRef(Object.freeze(receive(user(1), map) as User));
     const first = receiveFrozen();

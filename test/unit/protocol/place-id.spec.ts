@@ -10,7 +10,7 @@ describe('The id of a place in a history', () => {
     expect(placeId({ epoch: '', offset: 0 })).toBe('messaging::0');
   });
 
-  it('is read as what it was made of', () => {
+  it('is read back as the same position', () => {
     fc.assert(
       fc.property(epoch, fc.maxSafeNat(), (its, offset) => {
         expect(readPlaceId(placeId({ epoch: its, offset }))).toEqual({ epoch: its, offset });

@@ -29,11 +29,11 @@ const THROWN: readonly [name: string, thrown: unknown, text: string][] = [
 ];
 
 describe('of something that was thrown', () => {
-  test.each(THROWN)('the text is given, whatever it is: %s', (_name, thrown, text) => {
+  test.each(THROWN)('the text is known, whatever it is: %s', (_name, thrown, text) => {
     expect(thrownText(thrown)).toBe(text);
   });
 
-  test.each(THROWN)('the class is told, whatever it is: %s', (name, thrown) => {
+  test.each(THROWN)('the class is known, whatever it is: %s', (name, thrown) => {
     expect(isErrorOf(thrown, Error)).toBe(name.startsWith('an error'));
     expect(isErrorOf(thrown, RangeError)).toBe(false);
     expect(isAbortError(thrown)).toBe(false);

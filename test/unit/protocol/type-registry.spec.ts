@@ -25,14 +25,14 @@ describe('TypeRegistry', () => {
     expect([here.resolve('registry-both'), there.resolve('registry-both')]).toEqual([mine, yours]);
   });
 
-  test('learns from what an application sends which of two classes it means', () => {
+  test('learns from sent messages which of two classes an application means', () => {
     const [mine] = [declareClass('registry-sent'), declareClass('registry-sent')] as const;
     const codec = new Codec(new TypeRegistry());
     const { data, meta } = codec.encode([new mine()]);
     expect(codec.decode(JSON.parse(data), undefined, JSON.parse(meta!))).toEqual([expect.any(mine)]);
   });
 
-  test('says that a name is ambiguous only to who asks for it', () => {
+  test('reports that a name is ambiguous only when it is looked up', () => {
     declareClass('registry-ambiguous');
     declareClass('registry-ambiguous');
     const types = new TypeRegistry();

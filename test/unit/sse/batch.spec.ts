@@ -30,7 +30,7 @@ describe('A batch', () => {
     );
   });
 
-  test('is the very same for all who add the same frames to the same batch, one after the other or by turns', () => {
+  test('is the same object for all that add the same frames to the same batch, one after the other or in turns', () => {
     const start = Batch.empty();
     const [a, b] = [frame('a'), frame('b')];
     const one = start.add(a).add(b);
@@ -39,7 +39,7 @@ describe('A batch', () => {
     expect(other.chunk).toBe(one.chunk);
   });
 
-  test('is longer by another batch, the very same for all who add that', () => {
+  test('is longer by another batch, and the same object for all that add that one', () => {
     fc.assert(
       fc.property(frames, frames, (head, tail) => {
         const one = batchOf(Batch.empty(), head);
@@ -51,7 +51,7 @@ describe('A batch', () => {
     );
   });
 
-  test('is another one for who adds another frame, and leaves the first as it was', () => {
+  test('differs for another frame, and leaves the first as it was', () => {
     fc.assert(
       fc.property(frames, frames, frames, (head, tail, otherTail) => {
         const shared = batchOf(Batch.empty(), head);

@@ -24,7 +24,7 @@ function connection(costMs = 0) {
 }
 
 describe('A flusher', () => {
-  test('flushes at the end of the turn where writing costs nothing', () => {
+  test('flushes at the end of the turn if writing costs nothing', () => {
     const flusher = new Flusher();
     const [a, b] = [connection(), connection()];
     flusher.add(a);
@@ -49,7 +49,7 @@ describe('A flusher', () => {
     expect(slow.flushes).toBe(2);
   });
 
-  test('does not rest where nothing came for as long', () => {
+  test('does not rest if nothing came for as long', () => {
     const flusher = new Flusher();
     const slow = connection(8);
     flusher.add(slow);
@@ -72,7 +72,7 @@ describe('A flusher', () => {
     expect(slow.flushes).toBe(2);
   });
 
-  test('takes what comes while it flushes to the next flush', () => {
+  test('leaves frames that come while it flushes to the next flush', () => {
     const flusher = new Flusher();
     const second = connection();
     const first = { flush: () => flusher.add(second) };

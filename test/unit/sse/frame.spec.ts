@@ -36,7 +36,7 @@ describe('a frame', () => {
     );
   });
 
-  test('arrives as it was written, whatever is in it and however the network cuts it', () => {
+  test('arrives as it was written, with any content and however the network splits it', () => {
     const field = fc.string({ minLength: 1 }).filter((text) => !/[\r\n\0]/.test(text) && text.trimStart() === text);
     // Text without lone surrogates, which UTF-8 has no bytes for; line breaks of all three kinds included.
     const data = fc

@@ -55,7 +55,7 @@ function setup() {
 }
 
 describe('Pages of a history', () => {
-  test('are kept for those who want the same for a moment, and no longer', () => {
+  test('are kept for other readers of the same page for a moment, and no longer', () => {
     jest.useFakeTimers();
     try {
       const { hub, asked } = setup();
@@ -77,7 +77,7 @@ describe('Pages of a history', () => {
 });
 
 describe('A feed of a channel with history', () => {
-  test('asks once where it is for all that come before it knows, and tells each; those that come later at once', async () => {
+  test('asks once for its position for all that come before it knows, and tells each; later ones at once', async () => {
     const { open, post, asked } = setup();
     const [first, second, leaving] = [open(), open(), open()];
     leaving.leave();
@@ -93,7 +93,7 @@ describe('A feed of a channel with history', () => {
     expect(asked).toEqual(['position']);
   });
 
-  test('goes on for those who are still on their way when the last of the others leaves', async () => {
+  test('continues for readers that are still catching up when the last of the others leaves', async () => {
     const { hub, open, post } = setup();
     post(1);
     const position = await hub.positionOf(Orders.name);
@@ -107,7 +107,7 @@ describe('A feed of a channel with history', () => {
     expect(hub['audience']['channels'].get(Orders.name)).toBeUndefined();
   });
 
-  test('ends for one who leaves on the way', async () => {
+  test('ends for a reader that leaves while catching up', async () => {
     const { hub, open, post } = setup();
     post(1);
     const position = await hub.positionOf(Orders.name);
@@ -121,7 +121,7 @@ describe('A feed of a channel with history', () => {
     expect(await other.told()).toEqual(['position 1', '2', '3']);
   });
 
-  test('ends for one who leaves while it reads for him', async () => {
+  test('ends for a reader that leaves during a read', async () => {
     const { hub, open, post } = setup();
     post(1);
     const comer = open({ epoch: '', offset: 0 });
@@ -134,7 +134,7 @@ describe('A feed of a channel with history', () => {
     expect(await comer.told()).toEqual([]);
   });
 
-  test('tells those who are there of a gap, and has those on their way look for themselves', async () => {
+  test('reports a gap to the joined readers, and lets the others read on', async () => {
     const { hub, open, post } = setup();
     post(1);
     const position = await hub.positionOf(Orders.name);
@@ -151,7 +151,7 @@ describe('A feed of a channel with history', () => {
     expect(await comer.told()).toEqual(['position 1', '2', '3']);
   });
 
-  test('reads once for all who want the same, and encodes it once; and again when there is more', async () => {
+  test('reads once for all readers of the same page, and encodes it once; and again when there is more', async () => {
     const { hub, open, post, asked } = setup();
     for (const number of [1, 2, 3]) post(number);
     const { epoch } = await hub.positionOf(Orders.name);

@@ -223,7 +223,7 @@ describe('The way of a reader to the present', () => {
     expect(sent).toEqual([]);
   });
 
-  test('counts the last messages from where it began, whatever comes meanwhile', async () => {
+  test('counts the last messages from where it began, even if more come meanwhile', async () => {
     const { begin, history, sent } = setup(2, place(5));
     history.end = 8;
     begin();
@@ -231,7 +231,7 @@ describe('The way of a reader to the present', () => {
     expect(sent.slice(0, 5)).toEqual([4, 5, 6, 7, 8].map((offset) => `message e:${offset}`));
   });
 
-  test('counts from the first message that it hears if nothing was heard before, and misses none that is not there', async () => {
+  test('counts from the first message that it hears if nothing was heard before, and misses none', async () => {
     const { begin, history, sent } = setup(5);
     Object.assign(history, { first: 4, end: 9 });
     begin().hear(place(7));

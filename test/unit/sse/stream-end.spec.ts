@@ -160,7 +160,7 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
     expect(await server.failures.next()).toHaveProperty('callback', 'The end of the stream of Test.stream');
   });
 
-  test('is not reported where it only says that the signal was aborted', async () => {
+  test('is not reported if it only says that the signal was aborted', async () => {
     const returned = new Queue<string>();
     await using server = await Server.start(async function* (_hub, { signal }) {
       try {

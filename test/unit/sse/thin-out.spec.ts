@@ -68,7 +68,7 @@ describe('What waits for a slow reader', () => {
     expect(textsOf(thinOut(batchOf([short, long, short]), 50))).toEqual(['tick', 'x'.repeat(1_000), 'tick']);
   });
 
-  test('fits afterwards or is given up, keeps its order, and never loses what may not be dropped', () => {
+  test('fits afterwards or is given up, keeps its order, and never loses frames that may not be dropped', () => {
     fc.assert(
       fc.property(fc.array(anyFrame, { maxLength: 30 }), fc.integer({ min: 1, max: 3_000 }), (frames, maxBytes) => {
         const thinned = thinOut(batchOf(frames), maxBytes);

@@ -44,7 +44,7 @@ describe('What is done for clients that come at once', () => {
     expect(turns).toBeGreaterThan(4);
   });
 
-  test('is done in the context of whoever asked for it', async () => {
+  test('is done in the context of its own caller', async () => {
     const { queue, emptied } = setup();
     const storage = new AsyncLocalStorage<string>();
     const seen: unknown[] = [];

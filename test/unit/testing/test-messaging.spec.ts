@@ -88,7 +88,7 @@ describe('Messaging without an application', () => {
     expect(session.session.closed).toBe(true);
   });
 
-  test('refuses what an application refuses: what cannot travel, and what breaks the rules of its class', () => {
+  test('refuses the same posts as an application: values that cannot be sent, and values that break the rules of their class', () => {
     expect(() => messaging.service.postMessage('testing/any', new WeakMap(), { global: true })).toThrow(
       UnserializableError,
     );
@@ -130,7 +130,7 @@ describe('Messaging without an application', () => {
 });
 
 describe('Recorded posts', () => {
-  test('are told apart by channel; a template stands for all of its channels', async () => {
+  test('are separated by channel; a template stands for all of its channels', async () => {
     const { service, posts } = messaging;
     await service.postMessage(ShopOrders.for({ shopId: 1 }), new Placed(1));
     await service.postMessage(OrdersPlaced, new Placed(2), { scope: 'auto' });
@@ -153,7 +153,7 @@ describe('Recorded posts', () => {
     expect((await messaging.posts.nextPost(Kept)).options).toEqual({ id: 'once' });
   });
 
-  test('have what was sent from a source', async () => {
+  test('include messages of a source', async () => {
     await messaging.service.sendMessage(new Order(7), new Shipped('Gdynia'));
     expect(messaging.posts.to(messagesFrom(sourceRef(Order, 7), Shipped))).toEqual([new Shipped('Gdynia')]);
     expect(messaging.posts.to(messagesFrom(sourceRef(Order, 8), Shipped))).toEqual([]);
@@ -189,7 +189,7 @@ describe('Recorded posts', () => {
     expect(posts.to('testing/any')).toEqual(['fine']);
   });
 
-  test('do not have what the library posts itself', async () => {
+  test('do not include the library’s own posts', async () => {
     await messaging.service.revokeAuthentication('ada');
     expect(messaging.posts.all).toEqual([]);
   });

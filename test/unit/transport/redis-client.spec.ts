@@ -11,6 +11,6 @@ test.each([
     "NOPERM User x has no permissions to run the 'publish' command",
     "NOPERM User x has no permissions to run the 'publish' command",
   ],
-])('What Redis answers is told without what it was sent: %j', (message, told) => {
+])('An answer of Redis is shown without the arguments of the command: %j', (message, told) => {
   expect(replyText(new Error(message))).toBe(told);
 });

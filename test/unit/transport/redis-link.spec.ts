@@ -10,7 +10,7 @@ import { RedisNodes } from '../../support/redis-nodes.js';
 const nodes = new RedisNodes();
 afterEach(() => nodes[Symbol.asyncDispose]());
 
-test('a link holds back what a turn sends, however often it is asked to, until the turn ends', async () => {
+test('a link holds back the commands of a turn until the turn ends, however often it is asked to', async () => {
   const server = await nodes.server();
   const client = new Redis(server.url, { lazyConnect: true });
   const link = new RedisLink({ client, backoff: new Backoff(REDIS_BACKOFF) }, listener);

@@ -32,7 +32,7 @@ describe('A channel in Redis', () => {
     expect(names.isPlain('news', undefined)).toBe(false);
   });
 
-  test('has its plain name too where its definition or the module says so', () => {
+  test('also has its plain name if its definition or the module requires it', () => {
     expect(keysOf(names, 'news', true)).toEqual(['messaging:|news', 'news']);
     expect(keysOf(names, 'news', false)).toEqual(['messaging:|news']);
     const open = new RedisNames('messaging:', true);
@@ -40,12 +40,12 @@ describe('A channel in Redis', () => {
     expect(keysOf(open, 'news', false)).toEqual(['messaging:|news']);
   });
 
-  test('has only its prefixed name with interop: false, whatever the channel says', () => {
+  test('has only its prefixed name with interop: false, whatever its own option', () => {
     expect(keysOf(new RedisNames('messaging:', false), 'news', true)).toEqual(['messaging:|news']);
   });
 
   test.each(['messaging:own', 'a/messaging:own', 'app:|news', '|news'])(
-    'called %p never is without prefix, whatever the prefix',
+    'called %p is never without prefix, whatever the prefix',
     (name) => {
       for (const prefix of ['messaging:', 'app:', '']) {
         expect(keysOf(new RedisNames(prefix, true), name, true)).toEqual([`${prefix}|${name}`]);
@@ -53,7 +53,7 @@ describe('A channel in Redis', () => {
     },
   );
 
-  test('has a prefixed name where the prefix is empty, too', () => {
+  test('has a prefixed name even if the prefix is empty', () => {
     const bare = new RedisNames('', undefined);
     expect(keysOf(bare, 'news')).toEqual(['|news']);
     expect(bare.toPublish('news')).toBe('|news');
@@ -84,7 +84,7 @@ describe('A template in Redis', () => {
     ]);
   });
 
-  test('hears what its pattern and itself match', () => {
+  test('hears only channels that match its pattern and the template itself', () => {
     expect(match('rooms/:id', 'app[1]:|rooms/42', false)).toBe('rooms/42');
     expect(match('rooms/:id', 'rooms/42', true)).toBe('rooms/42');
     expect(match('rooms/:id', 'app[1]:|rooms/42/users', false)).toBeUndefined();
@@ -99,7 +99,7 @@ describe('A template in Redis', () => {
     expect(match('messaging:own/:b', 'app[1]:|messaging:own/1', false)).toBe('messaging:own/1');
   });
 
-  test('hears nothing under what cannot be the name of a channel', () => {
+  test('hears nothing under an invalid channel name', () => {
     for (const id of ['a\nb', '\0', '*', 'x'.repeat(10_000_000), '/'.repeat(10_000_000)]) {
       expect(match('rooms/:id', `app[1]:|rooms/${id}`, false)).toBeUndefined();
       expect(match('rooms/:id', `rooms/${id}`, true)).toBeUndefined();
@@ -124,7 +124,7 @@ function isName(name: string): boolean {
   }
 }
 
-test('Applications with two different prefixes never hear each other, whatever prefixes and names', () => {
+test('Applications with two different prefixes never hear each other, for any prefixes and names', () => {
   const part = fc.constantFrom('a', 'b', ':', '/', 'app:', '[', '?', '\\', '{', 'messaging:');
   const prefix = fc.array(part, { maxLength: 4 }).map((parts) => parts.join(''));
   const segment = fc.constantFrom(':x', ':y', 'a', 'b', ':', '|', '|a', 'a:', 'app:|b', '[');
@@ -153,7 +153,7 @@ function keysOfAll(prefix: string, channel: string, id: string): string[] {
   return [keys.state, keys.stream, keys.appender(id), keys.post(id), names.changes(keys.part)];
 }
 
-test('Applications with two different prefixes share no key, whatever prefixes, channels and ids', () => {
+test('Applications with two different prefixes share no key, for any prefixes, channels and ids', () => {
   const part = fc.constantFrom('a', '%', '7B', '{', '}', 'h', 's', '|', '0', ':', '/', 'a|1');
   const text = fc.array(part, { maxLength: 5 }).map((parts) => parts.join(''));
   const prefix = text.map((each) => each.replaceAll('|', ''));
@@ -169,7 +169,7 @@ test('Applications with two different prefixes share no key, whatever prefixes, 
 
 describe('The keys of a history', () => {
   test.each(['messaging:', '', '{}', 'a{b', 'a}b{', '{app}'])(
-    'have one hash tag of their part, with the prefix %p, whatever the name of the channel',
+    'have the hash tag of their part, with the prefix %p, for any channel name',
     (prefix) => {
       for (const channel of ['news', 'rooms/{1}', '}{', '{}', 'a|b']) {
         const tags = historyKeysOf(prefix, channel).map((key) => /^[^{]*\{([^}]+)\}/.exec(key)?.[1]);

@@ -158,7 +158,7 @@ describe('The connections', () => {
     }
   });
 
-  test('go where the URL says, with the other options', async () => {
+  test('use the URL, with the other options', async () => {
     const [commands, subscriber] = await made({
       url: 'rediss://me:secret@a.test:6380/3',
       connectTimeout: 5,
@@ -281,7 +281,7 @@ describe('The connections', () => {
     expect(unhandled).toEqual([]);
   });
 
-  test('need ioredis, and say so where it is missing', async () => {
+  test('need ioredis, and say so if it is missing', async () => {
     const error: unknown = await loadIoredis(missing).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ConfigurationError);
     expect((error as Error).message).toMatch(/needs the package ioredis.*npm install ioredis/);

@@ -48,7 +48,7 @@ class EndedLink implements PublishLink {
   }
 }
 
-test('what could not be written is sent, in order, when the link is back', async () => {
+test('posts that could not be written are sent, in order, when the link is back', async () => {
   const link = new EndedLink();
   const publisher = new RedisPublisher(5_000, UNHEARD);
   publisher.attach(link);
@@ -223,7 +223,7 @@ describe('Posts', () => {
 describe('A batch', () => {
   const payload = fc.string().filter((text) => !text.includes('\n'));
 
-  test('is split into what it was made of', () => {
+  test('is split into its original payloads', () => {
     fc.assert(
       fc.property(fc.array(payload, { minLength: 2 }), (payloads) => {
         const text = joinPayloads(payloads);
@@ -232,7 +232,7 @@ describe('A batch', () => {
     );
   });
 
-  test('that is longer than it may be gives what lies within the bound whole, and is cut', () => {
+  test('that is longer than the limit yields its complete payloads within the limit, and is cut', () => {
     fc.assert(
       fc.property(fc.array(payload, { minLength: 2 }), fc.nat(), (payloads, bound) => {
         const text = joinPayloads(payloads);

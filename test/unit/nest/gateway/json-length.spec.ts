@@ -18,7 +18,7 @@ describe('The length of what a client has sent', () => {
     expect([exceedsJsonBytes(value, bytes), exceedsJsonBytes(value, bytes - 1)]).toEqual([false, true]);
   });
 
-  test('is told however deeply it is nested', () => {
+  test('is known however deeply it is nested', () => {
     const value: unknown = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
     expect([exceedsJsonBytes(value, 200_000), exceedsJsonBytes(value, 199_999)]).toEqual([false, true]);
   });
