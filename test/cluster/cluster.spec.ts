@@ -293,7 +293,7 @@ describe('a server', () => {
     expect(one.logger.lines.filter((line) => line.includes('Redis'))).toEqual([lost, back, lost, back]);
   });
 
-  describe('whose user of Redis may not do all', () => {
+  describe('whose Redis user lacks permissions', () => {
     const lookers: RedisProbe[] = [];
     afterEach(() => lookers.splice(0).forEach((looker) => looker[Symbol.dispose]()));
 

@@ -590,7 +590,7 @@ describe('in one process without Redis', () => {
   });
 });
 
-describe('what is misused', () => {
+describe('misuse', () => {
   const WRONG: [what: string, pattern: unknown, text: string][] = [
     ['with "*"', 'rooms/*', '("rooms/*"): Channel "rooms/*" contains "*"'],
     ['without a character', '', '(""): A channel name must not be empty'],

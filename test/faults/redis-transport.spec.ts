@@ -557,7 +557,7 @@ async function hostile(names: string[]) {
   return { publisher, received, rejections };
 }
 
-describe('What others write', () => {
+describe('A foreign payload', () => {
   test('as a batch of a million line breaks costs next to nothing, and is reported once', async () => {
     const { publisher, received, rejections } = await hostile(['news']);
     let handedOver = 0;

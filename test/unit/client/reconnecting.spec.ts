@@ -868,7 +868,7 @@ describe('A sign-in that is about to expire', () => {
   });
 });
 
-describe('A stream of which nothing is wanted any more', () => {
+describe('A stream without any wanted channel', () => {
   test('is closed after a while, and the client is idle', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;

@@ -230,7 +230,7 @@ test.each([String, Number, Boolean])(
   },
 );
 
-describe('What arrives on a channel of a class', () => {
+describe('A message that arrives on a channel of a class', () => {
   const node = envelopePrefix('3d5c6a8e-0000-4000-8000-000000000000');
   const written = (data: string, type?: string) =>
     encodeEnvelope('guard/updates', node, { postedAt: 1, serial: 1 }, { data, type });
@@ -241,7 +241,7 @@ describe('What arrives on a channel of a class', () => {
     ['with no object', written('"ada"'), 'not a string'],
     ['with an unknown type', written('{"id":1}', 'guard-t'), '"guard-t" is not known here'],
     ['from a stock client, with no object', '{"pattern":"guard/updates","data":"ada"}', 'it is called a guard-update'],
-  ])('%s is rejected and told, and the next message comes', async (_what, payload, problem) => {
+  ])('%s is rejected and reported, and the next message arrives', async (_what, payload, problem) => {
     const { heard, publish, reporter, hub } = await receiving(Updates);
     await publish(payload);
     await publish(written('{"id":2,"name":"eve"}', 'guard-rename'));
@@ -275,7 +275,7 @@ describe('What arrives on a channel of a class', () => {
   });
 });
 
-describe('What cannot be read', () => {
+describe('A value that cannot be read', () => {
   test('is refused on a channel of a class, and reaches local listeners of any other', async () => {
     const { hub, heard, hear } = setup(new MemoryTransport(new MemoryBroker()));
     const { proxy, revoke } = Proxy.revocable({}, {});

@@ -40,8 +40,8 @@ function setup(offset?: number) {
   return { hub, session, told, waiting, state, followed };
 }
 
-describe('Who passes on the messages of a stream', () => {
-  test('follows those of one channel with history, each from its begin to its end, until the subscription ends', async () => {
+describe('A reader that passes on the messages of a stream', () => {
+  test('follows the messages of one channel with history, each from its beginning to its end, until the subscription ends', async () => {
     const { hub, session, told, followed } = setup();
     for (const channel of [Orders, Plain, Rooms]) {
       const subscription = createStream(hub, channel as typeof Orders, session).subscribe(() => told.push('message'));

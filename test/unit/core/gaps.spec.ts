@@ -53,7 +53,7 @@ async function setup() {
   return { reporter, transport, hub, seen, listen, receive };
 }
 
-describe('A loss that the transport tells of', () => {
+describe('A loss that the transport reports', () => {
   test('is reported to each listener of that name once, and to no other', async () => {
     const { transport, hub, seen, listen } = await setup();
     listen('a', 'one');

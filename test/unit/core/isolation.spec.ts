@@ -110,7 +110,7 @@ describe('what an application throws when a session ends', () => {
     });
   });
 
-  test('is reported with the error', () => {
+  test('is reported with the name of the function', () => {
     const { hub, reporter } = setup();
     const session = hub.sessions.open();
     session.signal.addEventListener('abort', fail);
@@ -155,8 +155,8 @@ describe('what an application throws when a session ends', () => {
   });
 });
 
-describe('the one who is asked who is behind a session', () => {
-  test('may fail, which is reported and means nobody; other sessions are revoked', async () => {
+describe('the lookup of a session’s user', () => {
+  test('may fail, which is reported and means no user; other sessions are revoked', async () => {
     const { hub, reporter, revocations } = setup();
     const unknown = hub.sessions.open({ auth: fail });
     const known = hub.sessions.open({ auth: { userId: 'ada' } });

@@ -3,8 +3,8 @@ import { SeenOnce } from '../../../lib/core/seen-once.js';
 
 const NOW = 1_700_000_000_000;
 
-describe('What is seen once', () => {
-  test('is new once, in a window of time around now', () => {
+describe('The record of seen ids', () => {
+  test('knows an id as new once, in a window of time around now', () => {
     const seen = new SeenOnce(1_000);
     expect([seen.add('a', NOW, NOW), seen.add('b', NOW, NOW), seen.add('a', NOW, NOW + 999)]).toEqual([
       'new',
@@ -15,7 +15,7 @@ describe('What is seen once', () => {
     for (const at of [NOW - 1_001, NOW + 1_001, NaN]) expect(seen.add(`of ${at}`, at, NOW)).toBe('out of time');
   });
 
-  test('is never new a second time, whenever it comes', () => {
+  test('never knows it as new a second time, at any time', () => {
     const seen = new SeenOnce(5_000);
     for (let now = NOW; now < NOW + 30_000; now += 250) {
       const at = now + 4_900 - (now % 9_800);
@@ -26,13 +26,13 @@ describe('What is seen once', () => {
     }
   });
 
-  test('is forgotten when its time is over, so little is kept', () => {
+  test('forgets it when its time is over, so little is kept', () => {
     const seen = new SeenOnce(2_000);
     for (let now = NOW; now < NOW + 100_000; now += 10) seen.add(`${now}`, now, now);
     expect(seen.count).toBeLessThanOrEqual(301);
   });
 
-  test('is bounded: if there are too many, what is old is refused, and what is new is not', () => {
+  test('is bounded: if there are too many, old ids are refused and new ones are not', () => {
     const seen = new SeenOnce(60_000, 100);
     for (let index = 0; index < 1_000; index++) {
       const now = NOW + index * 100;
@@ -44,14 +44,14 @@ describe('What is seen once', () => {
     expect(seen.add('999', NOW + 99_900, now)).toBe('repeated');
   });
 
-  test('goes on if the clock of this machine is set back', () => {
+  test('works if the clock of this machine is set back', () => {
     const seen = new SeenOnce(1_000);
     expect(seen.add('a', NOW, NOW)).toBe('new');
     const back = NOW - 3_600_000;
     expect([seen.add('b', back, back), seen.add('b', back, back)]).toEqual(['new', 'repeated']);
   });
 
-  test('goes on then with as much room as before', () => {
+  test('then has as much room as before', () => {
     const seen = new SeenOnce(1_000, 10);
     for (let index = 0; index < 20; index++) seen.add(`${index}`, NOW, NOW);
     const back = NOW - 3_600_000;

@@ -309,8 +309,8 @@ describe('a revocation', () => {
   });
 });
 
-describe('Who is behind a session', () => {
-  test('is asked again until somebody is, since guards may not have run yet', () => {
+describe('The user of a session', () => {
+  test('is looked up again until there is one, since guards may not have run yet', () => {
     const { hub } = setup();
     let user: { userId: string } | null = null;
     const session = hub.sessions.open({ auth: () => user });
@@ -319,7 +319,7 @@ describe('Who is behind a session', () => {
     expect(session.auth).toEqual({ userId: 'ada' });
   });
 
-  test('is asked again after a failure, since guards may not have run yet; not once they have', async () => {
+  test('is looked up again after a failure, since guards may not have run yet; not once they have', async () => {
     const { hub } = setup();
     let count = 0;
     const session = hub.sessions.open({
@@ -338,7 +338,7 @@ describe('Who is behind a session', () => {
     expect(count).toBe(3);
   });
 
-  test('is asked again if it was nobody, also once guards have run', async () => {
+  test('is looked up again if there was none, even once guards have run', async () => {
     const { hub } = setup();
     let user: { userId: string } | null = null;
     const session = hub.sessions.open({ auth: async () => Promise.resolve(user) });
@@ -347,7 +347,7 @@ describe('Who is behind a session', () => {
     expect(await session.authenticated()).toEqual(user);
   });
 
-  test('is not told before it is known', async () => {
+  test('is unavailable before it is known', async () => {
     const { hub } = setup();
     const session = hub.sessions.open({ auth: async () => Promise.resolve({ userId: 'ada' }) });
     expect(() => session.auth).toThrow(ConfigurationError);
@@ -356,7 +356,7 @@ describe('Who is behind a session', () => {
     expect(session.auth).toEqual({ userId: 'ada' });
   });
 
-  test('is asked once, by however many', async () => {
+  test('is looked up once, however many ask', async () => {
     const { hub } = setup();
     let count = 0;
     const session = hub.sessions.open({ auth: async () => Promise.resolve({ userId: ++count }) });
@@ -366,7 +366,7 @@ describe('Who is behind a session', () => {
   });
 
   test.each(['at once', 'later'])(
-    'is asked once by the function that answers, %s: it may revoke, read it and open sessions',
+    'is looked up once by the function that answers, %s: it may revoke, read it and open sessions',
     async (when) => {
       const { hub, revocations, seen } = setup();
       const reporter = hub.reporter as RecordingReporter;
@@ -402,7 +402,7 @@ describe('Who is behind a session', () => {
     },
   );
 
-  test('is asked for any number of sessions by a revocation, even if each of them revokes in turn', async () => {
+  test('is looked up for any number of sessions by a revocation, even if each of them revokes in turn', async () => {
     const { hub, revocations } = setup();
     const count = 5_000;
     let asked = 0;
@@ -420,7 +420,7 @@ describe('Who is behind a session', () => {
     expect((hub.reporter as RecordingReporter).callbackFailures).toEqual([]);
   });
 
-  test('is nobody once that has been waited for, until it is waited for again', async () => {
+  test('is null once the lookup has finished, until the next lookup', async () => {
     const { hub, revocations } = setup();
     let user: { userId: string } | null = null;
     let count = 0;
@@ -440,7 +440,7 @@ describe('Who is behind a session', () => {
   });
 });
 
-describe('The sign-in behind a session', () => {
+describe('The sign-in of a session', () => {
   const START = Date.parse('2026-01-01T00:00:00.000Z');
   beforeEach(() => void jest.useFakeTimers({ now: START }));
   afterEach(() => void jest.useRealTimers());

@@ -266,7 +266,7 @@ describe('A list of connections', () => {
   });
 });
 
-describe('What a node asks another one about connections', () => {
+describe('A question of a node about connections', () => {
   const target = { connection: 'c' };
   test.each([
     ['nothing', {}],

@@ -14,8 +14,8 @@ function leaving(feeds: IdleFeeds, count: number): string[] {
   });
 }
 
-describe('Feeds that nobody has', () => {
-  test('go first if they are of those who have left the most, and of these the first that was left', () => {
+describe('Unused feeds', () => {
+  test('go first if their leavers have left the most, the earliest of these first', () => {
     const feeds = new IdleFeeds();
     feeds.add(feed('first'), 'al');
     for (const each of many(8, 'eve')) feeds.add(each, 'eve');
@@ -25,7 +25,7 @@ describe('Feeds that nobody has', () => {
     expect([feeds.size, feeds.leastFair]).toEqual([0, undefined]);
   });
 
-  test('are known by who has left them last, and no longer once somebody has them', () => {
+  test('are grouped by the client that left them last, and are no longer unused once they are taken', () => {
     const feeds = new IdleFeeds();
     const shared = feed('shared');
     for (const each of [shared, ...many(3, 'eve')]) feeds.add(each, 'eve');
@@ -37,7 +37,7 @@ describe('Feeds that nobody has', () => {
     expect(feeds.before(performance.now() - 60_000)).toEqual([]);
   });
 
-  test('leave nothing behind of those who had them', () => {
+  test('leave no record of their leavers behind', () => {
     const feeds = new IdleFeeds();
     for (let count = 0; count < 100; count++) feeds.add(feed('x'), `user ${count}`);
     leaving(feeds, 100);

@@ -45,7 +45,7 @@ describe('a node that leaves', () => {
     expect(await isGoneAfter(60)).toBe(true);
   });
 
-  test('takes nobody for a client that names the connection of another user', async () => {
+  test('ignores a client that names the connection of another user', async () => {
     const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     leaving.noteQuestion([['a', 'eve']]);
     expect(await isGoneAfter(1_000)).toBe(false);

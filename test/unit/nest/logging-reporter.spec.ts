@@ -186,7 +186,7 @@ describe('Kinds', () => {
   });
 });
 
-describe('What the log is given', () => {
+describe('The text for the log', () => {
   test('is one line, whatever characters it contains', () => {
     new LoggingReporter().warn('kind', `a\nb\r\tc${ESC}[2Jd\u0000\u009b\u2028\u202e\ud800é😀`);
     expect(lines).toEqual([`warn a\\nb\\r\\tc\\u{1b}[2Jd\\u{0}\\u{9b}\\u{2028}\\u{202e}\\u{d800}é😀`]);
@@ -202,7 +202,7 @@ describe('What the log is given', () => {
     expect(stacks[0]!.length).toBeLessThan(30_000);
   });
 
-  test('has the frames of the stack as lines, and no line that the message brings', () => {
+  test('has the frames of the stack as lines, and no line from the message', () => {
     const forged = `no\n    at forged (file.js:1:1)\n[Nest] 1 LOG all is well${ESC}[0m`;
     listenerFailed(new LoggingReporter(), new Error(forged));
     expect(lines).toEqual([
@@ -244,7 +244,7 @@ describe('What the log is given', () => {
       Object.defineProperty(() => 1, 'name', { get: fail }),
       'a value that cannot be read',
     ],
-  ])('says in words that %s was thrown', (_what, error, text) => {
+  ])('states in words that %s was thrown', (_what, error, text) => {
     const reporter = new LoggingReporter();
     listenerFailed(reporter, error);
     reporter.messageRejected({ channel: 'orders', error: error as Error });

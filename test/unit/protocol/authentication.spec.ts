@@ -9,7 +9,7 @@ class ObjectId {
   }
 }
 
-describe('Claims of who somebody is', () => {
+describe('Identity claims', () => {
   test.each<[string, object, object]>([
     ['userId', { userId: 'ada', sub: 'x', id: 'y' }, { userId: 'ada' }],
     ['sub, as the tokens of Nest’s own guide have', { sub: 7, username: 'ada' }, { userId: 7 }],

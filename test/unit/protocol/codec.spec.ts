@@ -681,7 +681,7 @@ function findInstance(value: unknown): unknown {
   return account ?? value;
 }
 
-describe('What throws while it is read', () => {
+describe('An error while a value is read', () => {
   const cause = new Error('not loaded');
   const fail = (): never => {
     throw cause;

@@ -38,7 +38,7 @@ describe('The text of the data', () => {
     }
   });
 
-  test('never holds more than the one value that was read', () => {
+  test('never refers to more than the one value that was read', () => {
     const more = [
       envelope('1,"data":2'),
       envelope('{"a":1},"channel":"other"'),

@@ -23,7 +23,7 @@ const anyFrame = fc
     frame('x'.repeat(length), rule === 'keep' ? undefined : rule === 'drop' ? { channel } : { channel, key }),
   );
 
-describe('What waits for a slow reader', () => {
+describe('The backlog of a slow reader', () => {
   test('loses the oldest messages of channels that allow it, with a gap in their place, and keeps the others', () => {
     const [old, older] = [frame('1'.repeat(400), { channel: 'ticks' }), frame('2'.repeat(400), { channel: 'ticks' })];
     const latest = frame('3'.repeat(100), { channel: 'ticks' });
@@ -41,7 +41,7 @@ describe('What waits for a slow reader', () => {
     ]);
   });
 
-  test('keeps of messages with one key the latest, in its place, and tells of no gap', () => {
+  test('keeps the latest of messages with one key, in its place, and has no gap', () => {
     const batch = batchOf([price('1', 'A'), price('2', 'B'), price('3', 'A'), price('4', 'A')]);
     expect(textsOf(thinOut(batch, 500))).toEqual(['2'.repeat(200), '4'.repeat(200)]);
   });
@@ -52,7 +52,7 @@ describe('What waits for a slow reader', () => {
     expect(textsOf(batch)).toEqual([GAP, '5'.repeat(300)]);
   });
 
-  test('does not take keys of one channel for those of another', () => {
+  test('does not confuse keys of one channel with those of another', () => {
     const [a, b] = [frame('a', { channel: 'a', key: 1 }), frame('b', { channel: 'b', key: 1 })];
     expect(textsOf(thinOut(batchOf([a, b]), 10))).toEqual(['a', 'b']);
   });

@@ -11,8 +11,8 @@ function setup() {
   return { reporter, queue, emptied };
 }
 
-describe('What is done for clients that come at once', () => {
-  test('is done in order, some of it in each turn of the loop', async () => {
+describe('Work for clients that come at once', () => {
+  test('is done in order, some of it in each turn of the event loop', async () => {
     const { queue, emptied } = setup();
     const done: number[] = [];
     for (let task = 0; task < 20; task++) {
@@ -27,7 +27,7 @@ describe('What is done for clients that come at once', () => {
     expect(turns).toBeGreaterThan(4);
   });
 
-  test('counts with all that it goes on with in promises', async () => {
+  test('counts with all its promise continuations', async () => {
     const { queue, emptied } = setup();
     for (let task = 0; task < 40; task++) {
       queue.add(() => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { exceedsJsonBytes } from '../../../../lib/nest/gateway/json-length.js';
 
-describe('The length of what a client has sent', () => {
+describe('The length of a client’s request', () => {
   test.each<[unknown]>([
     [1],
     [-0.5e-7],
