@@ -39,7 +39,7 @@ const LASTING_MS = 10_000;
 /** A timer that goes off this late says nothing about the server. */
 const LATE_MS = 500;
 
-/** Who a stream works for, and by what. */
+/** The owner of a stream, and its tools. */
 export interface StreamOwner extends PastOwner {
   /** Whether requests leave out positions, since the server does not understand them. */
   readonly isPlain: boolean;
@@ -51,10 +51,10 @@ export interface StreamOwner extends PastOwner {
   ended(end: StreamEnd): void;
 }
 
-/** What became of a channel. */
+/** The outcome for a channel. */
 type Answer = ChannelAnswer & Partial<Pick<ChannelPosition, 'position' | 'recovered' | 'reason'>>;
 
-/** What the server says to what was asked for. */
+/** The server's answers to a request. */
 type Answers = Pick<ChangeAnswer, 'replays'> & { readonly channels: readonly Answer[] };
 
 /** How a stream ended. After a {@link CloseReason} no other one should be opened. */
@@ -344,7 +344,7 @@ export class ServerStream {
     if (response.status === 200 && !this.#isOver) return response;
     const failure = await failureOf(response, url, clock);
     if (!path) this.end(failure);
-    // What else a change fails by is no fault of the stream.
+    // A change that fails for another reason is no fault of the stream.
     else if (response.status === 404) this.end({ error: failure.error });
     throw failure.error;
   }

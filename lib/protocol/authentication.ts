@@ -1,10 +1,10 @@
-/** Who is behind a session: read from {@link AuthenticationClaims}, checked, and frozen. */
+/** The user of a session: read from {@link AuthenticationClaims}, checked, and frozen. */
 export interface AuthenticationInfo {
   /** The user. Numbers and their decimal strings are the same user. */
   readonly userId: string | number;
   /** This one sign-in of the user: a session, a device, a token. */
   readonly authId?: string | undefined;
-  /** What this sign-in may do. */
+  /** The scopes of this sign-in. */
   readonly scopes?: readonly string[] | undefined;
   /** When the sign-in was issued, in milliseconds since 1970. */
   readonly issuedAt?: number | undefined;
@@ -22,7 +22,7 @@ function contentOf({ userId, authId, scopes, issuedAt, expiresAt }: Authenticati
 }
 
 /**
- * What an application may say of who somebody is: as {@link AuthenticationInfo}, or with the claims of a JSON web token.
+ * The user in the form of an application: as {@link AuthenticationInfo}, or with the claims of a JSON web token.
  * At least one of `userId`, `sub` and `id` must be there; the first one that is there counts. Other properties are not
  * looked at.
  */
@@ -37,7 +37,7 @@ export interface AuthenticationClaims {
   readonly authId?: string | number | bigint | null | undefined;
   /** In place of `authId`: the token's id. */
   readonly jti?: string | number | bigint | null | undefined;
-  /** What this sign-in may do: a list, or a text with spaces between the scopes. */
+  /** The scopes of this sign-in: a list, or a text with spaces between the scopes. */
   readonly scopes?: readonly string[] | string | null | undefined;
   /** In place of `scopes`, as OAuth calls it. */
   readonly scope?: readonly string[] | string | null | undefined;
@@ -77,6 +77,6 @@ export class RevokedAuthenticationScope {
   }
 }
 
-/** What `revokeAuthentication` withdraws. */
+/** The part that `revokeAuthentication` withdraws. */
 export type RevokedAuthentication =
   RevokedAuthenticationUser | RevokedAuthenticationAuthId | RevokedAuthenticationScope;

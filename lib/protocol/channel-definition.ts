@@ -55,7 +55,7 @@ export interface ChannelOptions {
   isLocal?: boolean;
 }
 
-/** What a channel, or all channels of a template, have in common. Immutable. */
+/** The definition of a channel, or of all channels of a template. Immutable. */
 export class ChannelDefinition<T = unknown> {
   /**
    * A template's name, split; `undefined` for a channel without parameters.

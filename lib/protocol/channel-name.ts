@@ -154,7 +154,7 @@ export function quote(name: string): string {
   return text.length > 100 ? `${text.slice(0, 99)}…"` : text;
 }
 
-/** What a wrong value is, in a word or two, for error texts. Takes any value; never throws. */
+/** Describes a wrong value in a word or two, for error texts. Takes any value; never throws. */
 export function describe(value: unknown): string {
   try {
     return describeSafe(value);

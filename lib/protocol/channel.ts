@@ -13,7 +13,7 @@ export type ParameterNames<Name extends string> = Name extends `${infer Head}/${
     ? Parameter
     : never;
 
-/** What {@link ChannelTemplate.for} takes. */
+/** The argument of {@link ChannelTemplate.for}. */
 export type ChannelParams<Name extends string> = { readonly [Parameter in ParameterNames<Name>]: string | number };
 
 /**
@@ -91,10 +91,10 @@ export class ChannelTemplate<T = unknown, Name extends string = string> {
   }
 }
 
-/** Where messages may be posted: a channel, or its name. */
+/** A channel that messages may be posted to, or its name. */
 export type PostableChannel<T = unknown> = Channel<T> | string;
 
-/** What may be listened to: also a template, which stands for all of its channels. */
+/** A channel that may be listened to, or a template, which stands for all of its channels. */
 export type ListenableChannel<T = unknown, Name extends string = string> =
   Channel<T, Name> | ChannelTemplate<T, Name> | Name;
 
@@ -106,7 +106,7 @@ export type AnyPostableChannel = PostableChannel<any>;
 export type AnyListenableChannel = ListenableChannel<any>;
 // oxlint-enable typescript/no-explicit-any
 
-/** What {@link defineChannel} gives: a template where the name has parameters. */
+/** The result of {@link defineChannel}: a template if the name has parameters. */
 export type DefinedChannel<T, Name extends string> = [ParameterNames<Name>] extends [never]
   ? Channel<T, Name>
   : ChannelTemplate<T, Name>;
@@ -200,7 +200,7 @@ export function isChannel(value: unknown): value is Channel | ChannelTemplate {
 /**
  * The name under which something may be posted to.
  *
- * @throws InvalidChannelError for what is no channel, and for a template
+ * @throws InvalidChannelError if the value is not a channel, or is a template
  */
 export function postableName(channel: unknown): string {
   if (channel instanceof Channel) return channel.name;

@@ -2,7 +2,7 @@
 export const COPY = Symbol.for('nestjs-messaging:copy');
 
 /**
- * What stands under {@link COPY}. To be called by code of the copy itself.
+ * The value under {@link COPY}. Only code of the copy itself may call this.
  *
  * @param here - made by code of the copy
  */
@@ -11,7 +11,7 @@ export function describeCopy(kind: string, here = new Error()): string {
 }
 
 /**
- * What to tell of a value that another copy of this package has made, whose classes this one does not know.
+ * The error text for a value of another copy of this package, whose classes this one does not know.
  *
  * @returns `undefined` for anything else
  */

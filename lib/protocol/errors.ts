@@ -5,7 +5,7 @@ import type { ErrorCode } from './error-codes.js';
  * and names the option, path or channel at fault together with the fix.
  */
 export class MessagingError extends Error {
-  /** What went wrong, for programs. */
+  /** The code of the error, for programs. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
@@ -47,7 +47,7 @@ export class InvalidChannelError extends MessagingError {
 
 /** A value inside a message cannot travel. */
 export class UnserializableError extends MessagingError {
-  /** Where the value stands, from the message down: `message.order.repository`. */
+  /** The path of the value, from the message down: `message.order.repository`. */
   readonly path: string;
 
   constructor(path: string, problem: string, options?: ErrorOptions) {
@@ -56,7 +56,7 @@ export class UnserializableError extends MessagingError {
   }
 }
 
-/** What arrived over the wire is not a message of its channel; it is never delivered. */
+/** Something that arrived is not a message of its channel; it is never delivered. */
 export class InvalidMessageError extends MessagingError {
   constructor(message: string, options?: ErrorOptions) {
     super('INVALID_MESSAGE', message, options);

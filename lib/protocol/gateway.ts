@@ -1,7 +1,7 @@
 import type { GapReason, Position } from './position.js';
 import type { ReplayOption } from './replay.js';
 
-// What travels between a client and the gateway. docs/protocol.md specifies it.
+// The data between a client and the gateway. docs/protocol.md specifies it.
 
 /** The longest id of a connection that is looked at, in characters; a server's own are shorter. */
 export const MAX_CONNECTION_LENGTH = 100;
@@ -35,7 +35,7 @@ export interface ChannelRequest {
 /** The longest {@link ChannelRequest.listener} that is looked at, in characters. */
 export const MAX_LISTENER_LENGTH = 100;
 
-/** What became of a request with a `listener`. Without `error` its past comes. */
+/** The answer to a request with a `listener`. Without `error`, the earlier messages follow. */
 export interface ReplayAnswer {
   readonly listener: string;
   readonly error?: 'CONFIGURATION';
@@ -90,7 +90,7 @@ export interface ChangeRequest {
  */
 export type SubscribeError = 'CHANNEL_DENIED' | 'INVALID_CHANNEL' | 'LIMIT_EXCEEDED' | 'CONFIGURATION';
 
-/** What became of one channel that was asked for; without `error` it is subscribed to. */
+/** The answer about one requested channel. Without `error`, the client is subscribed to it. */
 export interface ChannelAnswer {
   readonly channel: string;
   readonly error?: SubscribeError;

@@ -112,7 +112,7 @@ class WeakInstances {
   }
 }
 
-/** @returns `undefined` for what is no key; the name of a class has no "/" */
+/** @returns `undefined` for an invalid key; the name of a class contains no "/" */
 function identityOf(type: Function, key: unknown): string | undefined {
   const isKey = typeof key === 'string' || typeof key === 'bigint' || (typeof key === 'number' && !Number.isNaN(key));
   return isKey && key !== '' ? `${typeName(type)}/${key}` : undefined;

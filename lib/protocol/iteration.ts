@@ -29,7 +29,7 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
   readonly #overflow: IterateOptions['overflow'];
   readonly #channel: string;
   readonly #leave: () => void;
-  /** What waits to be taken. */
+  /** The waiting messages. */
   protected buffered: unknown[] = [];
   #waiting: ((result: Promise<IteratorResult<T, undefined>> | IteratorResult<T, undefined>) => void)[] = [];
   #isDone = false;

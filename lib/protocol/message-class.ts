@@ -12,7 +12,7 @@ export function isInstance(value: unknown, type: Class): boolean {
   }
 }
 
-/** What a value is that is no instance of a class, for errors. */
+/** Describes a value that is not an instance of a class, for errors. */
 export function describeOther(value: unknown, type: Class): string {
   const other = typeof value === 'object' && value !== null ? readableClassOf(value) : undefined;
   if (other === undefined || typeName(other) !== typeName(type)) return kindOf(value);

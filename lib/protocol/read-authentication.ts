@@ -44,7 +44,7 @@ function milliseconds(value: unknown): number | undefined {
 }
 milliseconds.expected = 'a number of milliseconds since 1970, or a Date';
 
-/** Those of a JSON web token (RFC 7519, 4.1). */
+/** The claims of a JSON web token (RFC 7519, 4.1). */
 function seconds(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? value * 1_000 : undefined;
 }
@@ -71,7 +71,7 @@ function firstOf<T>(claims: Readonly<Record<string, unknown>>, read: Reader<T>):
   return undefined;
 }
 
-/** What a value is, and not which: credentials have no place in a log. */
+/** The kind of a value, not the value itself: credentials do not belong in a log. */
 function kindOf(value: unknown): string {
   if (value === '') return 'an empty string';
   if (Array.isArray(value)) return 'an array of other values';

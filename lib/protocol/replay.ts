@@ -1,11 +1,11 @@
 import { MAX_EPOCH_LENGTH, type Position } from './position.js';
 
-/** What of the past of a channel with history a reader begins with: so many of its last messages (`'latest'`: one), or all after a position. */
+/** Where a reader of a channel with history begins: with a number of its last messages (`'latest'`: one), or after a position. */
 export type ReplayOption = number | 'latest' | Position;
 
 const EPOCH = /^[\x21-\x7e]*$/;
 
-/** What {@link readReplay} takes, for errors. */
+/** The values that {@link readReplay} accepts, for errors. */
 export const REPLAY_FORM = "a whole number of at least 1, 'latest' or a position { epoch, offset }";
 
 /** Reads a {@link ReplayOption}; `undefined` for anything else. */

@@ -4,7 +4,7 @@ import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
 import { nameOf } from './thrown.js';
 
-/** What a decorator says of a class. */
+/** The options that a decorator sets for a class. */
 export interface ClassInfo {
   /** `data` travels by value, `source` as a reference. */
   readonly kind: 'data' | 'source';
@@ -194,7 +194,7 @@ export function declaredNames(): string[] {
   return [...declaredByName().keys()];
 }
 
-/** Where the decorator of a class stands, `file:line:column`; the file with the query that it was loaded with. */
+/** The place of a class's decorator, `file:line:column`; the file includes the query that it was loaded with. */
 export function placeOf(target: Class): string | undefined {
   // The decorator itself, then who called it; V8 writes a line above them, and "at" where others write "@".
   const places = classInfo(target)?.declaredAt.stack?.matchAll(/^(?:.* \(|\s*at |[^@\n]*@)(.*:\d+:\d+)\)?$/gm) ?? [];
@@ -215,7 +215,7 @@ export function isTypeName(name: unknown): name is string {
   return typeof name === 'string' && TYPE_NAME.test(name);
 }
 
-/** What a decorator said of exactly this class; a subclass does not inherit it. */
+/** The options that a decorator set for exactly this class; subclasses do not inherit them. */
 export function classInfo(target: Function): ClassInfo | undefined {
   return Object.hasOwn(target, INFO) ? (target as unknown as { [INFO]: ClassInfo })[INFO] : undefined;
 }

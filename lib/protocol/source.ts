@@ -101,7 +101,7 @@ function pathOf(sourceType: string, type: Class): string {
   return `${FROM}/${sourceType}/:key/${typeName(type)}`;
 }
 
-/** What the sources of one class send of one class of messages. */
+/** The channel of all sources of one class for one class of messages. */
 interface Sent<T> {
   readonly typeName: string;
   readonly all: ChannelTemplate<T, SourceTemplate>;

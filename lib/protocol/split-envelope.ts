@@ -1,11 +1,11 @@
 /** A packet, and the text of its data. */
 export interface SplitEnvelope {
   readonly packet: { readonly metadata: object; readonly pattern: string; readonly data: unknown };
-  /** What `packet.data` was read from. */
+  /** The text of `packet.data`. */
   readonly text: string;
 }
 
-// What encodeEnvelope() writes, up to the data. A text with an escape in it does not match, nor does what later versions add.
+// The output of encodeEnvelope() up to the data. A text with an escape in it does not match, nor do additions of later versions.
 const HEAD =
   /^\{"metadata":\{"v":1,"node":"([^"\\]*)","at":(\d{1,15}),"n":(\d{1,15})(?:,"type":"([^"\\]*)")?(?:,"meta":(.*?))?\},"pattern":"([^"\\]*)","data":/y;
 
@@ -14,7 +14,7 @@ const HEAD =
  * on every node the same. Head and data are each parsed by themselves, so nothing is taken on trust: what stands in
  * the text can be nothing but the one value. It takes no longer than to parse the whole.
  *
- * @returns `undefined` for anything else; it may be an envelope all the same
+ * @returns `undefined` for any other text, even if it is an envelope
  */
 export function splitEnvelope(payload: string): SplitEnvelope | undefined {
   HEAD.lastIndex = 0;
@@ -26,7 +26,7 @@ export function splitEnvelope(payload: string): SplitEnvelope | undefined {
     const metadata = { v: 1, node, at: Number(at), n: Number(n), type, meta: meta && (JSON.parse(meta) as unknown) };
     return { packet: { metadata, pattern, data: JSON.parse(text) }, text };
   } catch {
-    // Where the note to a message looks like the end of the metadata. Whether it is JSON at all turns out elsewhere.
+    // The note of a message looks like the end of the metadata. Whether it is JSON at all is checked elsewhere.
     return undefined;
   }
 }

@@ -3,7 +3,7 @@ import { MAX_CHANNEL_NAME_LENGTH, kindOf } from './channel-name.js';
 import { InvalidMessageError } from './errors.js';
 import { readAuthentication } from './read-authentication.js';
 
-// What nodes say to each other is read by these, and never by a cast: whoever can write to the broker could say anything.
+// Reads data between nodes with checks, never with a cast: any client of the broker may have written it.
 
 /** @throws InvalidMessageError for anything but an object */
 export function readObject(value: unknown, path: string): Readonly<Record<string, unknown>> {

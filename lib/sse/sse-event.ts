@@ -1,7 +1,7 @@
 import { checkOptions, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
 import { eventField, idField } from './frame.js';
 
-/** What an {@link SseEvent} says beside its message. */
+/** Options of an {@link SseEvent} besides its message. */
 export interface SseEventOptions {
   /**
    * The id that a browser sends as `Last-Event-ID` when it reconnects.

@@ -29,7 +29,7 @@ export function decodeTypedArray(tag: TypedArrayTag, data: unknown): object | un
     const value = isOfBigInts ? toBigInt(data[index]) : toNumber(data[index]);
     if (value === undefined) return undefined;
     array[index] = value;
-    // What does not fit into the type would have been changed in silence.
+    // A value that does not fit into the type would change silently.
     if (!Object.is(array[index], value)) return undefined;
   }
   return array;

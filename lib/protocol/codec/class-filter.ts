@@ -19,7 +19,7 @@ export interface ClassFilter {
   /** Whether a property of instances of this class leaves. */
   letsOut(type: Function, property: string): boolean;
   /**
-   * What leaves of an object, asked only where {@link appliesTo} said yes.
+   * The parts of an object that are sent. Called only if {@link appliesTo} returned true.
    *
    * @param object - an instance of the class, or a plain object that stands for one
    * @param keys - the properties that leave where no rule says otherwise

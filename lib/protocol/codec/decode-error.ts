@@ -26,7 +26,7 @@ export function decodeError(
         if (key === 'stack' || (key === 'name' && value === error.name)) continue;
         define(error, key, value, !HIDDEN.includes(key));
       }
-      // Where it was thrown is not known here, and where it was restored interests nobody.
+      // The place of the throw is unknown here, and the place of the restore does not matter.
       define(error, 'stack', `${error.name}: ${error.message}`, false);
     },
   };

@@ -1,7 +1,7 @@
 import { encodeTypedArray, toBase64, type TypedArray } from './binary.js';
 import { isTypedArrayTag, type BuiltinTag } from './builtin-type.js';
 
-/** What a value of the language without parts of its own reads as in JSON. */
+/** Encodes a built-in value without parts in the form that it has in JSON. */
 export function encodeBuiltinValue(tag: BuiltinTag, value: object): unknown {
   if (isTypedArrayTag(tag)) return encodeTypedArray(tag, value as TypedArray);
   if (tag === 'Date') {

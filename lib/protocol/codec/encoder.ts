@@ -21,7 +21,7 @@ interface Encoded {
   readonly note: NoteDraft | Note | undefined;
 }
 
-/** What is known of an object that has been met. */
+/** The record of an object that the walk has met. */
 interface Met {
   readonly note: NoteDraft;
   /** Its data once it is complete; while it is not, the object contains the place that refers to it. */
@@ -61,7 +61,7 @@ export class Encoder {
       const { data, note } = this.value(message, 0, undefined, rootType);
       return { data, note: note instanceof NoteDraft ? note.finish() : note };
     } catch (error) {
-      // What the application's code threw, at the place where the walk stands: a proxy, a getter, a rule of its class.
+      // An error of application code at the current place of the walk: a proxy, a getter, or a rule of its class.
       if (isErrorOf(error, MessagingError)) throw error;
       return this.refuse(`it cannot be read: ${thrownText(error)}`, error);
     }
@@ -254,7 +254,7 @@ export class Encoder {
     return this.properties(shown, ownKeys(shown), depth, note, type);
   }
 
-  /** What an instance lets be seen of it: what its toJSON() gives, as for everybody who writes JSON. */
+  /** The visible form of an instance: the result of its toJSON(), as in any JSON. */
   private shown(object: object, type: Function): object {
     try {
       return shownOf(object);

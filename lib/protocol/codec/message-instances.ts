@@ -1,7 +1,7 @@
 import type { MessagePath } from './message-path.js';
 import type { ReadNote } from './note.js';
 
-/** What becomes of the instances of one message while it is read. */
+/** The instances of one message while it is read. */
 export interface MessageInstances {
   /** Whether one identity came in several objects, so that a Set of them has fewer members than its data. */
   readonly hasMerged: boolean;
@@ -13,7 +13,7 @@ export interface MessageInstances {
   resolve(type: Function, fresh: object, note: ReadNote, path: MessagePath): object;
   /** Takes what has been restored for what its instance is to become. */
   complete(instance: object, fresh: object): void;
-  /** All of the message has been restored. Throws InvalidMessageError if it is refused all the same. */
+  /** The whole message has been restored. Throws InvalidMessageError if it is nevertheless refused. */
   accept(): void;
 }
 

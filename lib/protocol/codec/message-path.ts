@@ -1,6 +1,6 @@
 const MAX_SHOWN = 12;
 
-/** Where a walk through a message stands. Costs next to nothing until somebody asks for the text. */
+/** The position of a walk through a message. It costs almost nothing until the text is needed. */
 export class MessagePath {
   readonly #segments: (string | number | { readonly text: string })[] = [];
 

@@ -4,7 +4,7 @@ import { thrownText } from '../thrown.js';
 import { extendedBuiltin } from './builtin-type.js';
 
 /**
- * What an instance of an application's class lets be seen of it: the object that its `toJSON()` gives, or else itself.
+ * The visible form of an instance of an application's class: the result of its `toJSON()`, or the instance itself.
  *
  * @throws Error whose text goes on from "toJSON() of Order": it failed, with what it threw as the `cause`, or gave no object
  */
@@ -17,7 +17,7 @@ export function shownOf(object: object): object {
   } catch (cause) {
     throw new Error(`failed: ${thrownText(cause)}`, { cause });
   }
-  // What these hold is in no property.
+  // The content of these is not in properties.
   if (
     typeof shown !== 'object' ||
     shown === null ||
