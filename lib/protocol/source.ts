@@ -101,15 +101,15 @@ function pathOf(sourceType: string, type: Class): string {
   return `${FROM}/${sourceType}/:key/${typeName(type)}`;
 }
 
-/** The channel of all sources of one class for one class of messages. */
+/** The channels of all sources of one class for one class of messages. */
 interface Sent<T> {
   readonly typeName: string;
   readonly all: ChannelTemplate<T, SourceTemplate>;
-  /** By key, those that were asked for lately. */
+  /** Recently used channels, by key. */
   readonly channels: Map<string, Channel<T, SourceTemplate>>;
 }
 
-// To make a channel costs 30 times as much as to post to it. By classes, which do not change, and names: no source is held.
+// Making a channel costs 30 times as much as posting to it. Keyed by classes and names, so that no source is kept alive.
 const SENT = new WeakMap<Class, Map<string, Sent<unknown>>>();
 const MAX_SOURCE_CLASSES = 100;
 const MAX_KEYS = 1_000;

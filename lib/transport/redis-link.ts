@@ -291,7 +291,7 @@ export class RedisLink {
   /** Leaves out the text of ioredis, which quotes the answer and so perhaps a message. */
   private outOfStep(): MessagingError {
     const text = `${this.address} sent an answer that belongs to no command`;
-    return new TransportUnavailableError(`${text}; it is connected to anew`);
+    return new TransportUnavailableError(`${text}; the library reconnects`);
   }
 
   private unreachable(cause: Error): MessagingError {

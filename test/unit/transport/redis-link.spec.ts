@@ -44,7 +44,7 @@ test('a link whose answers no longer belong to its commands is made anew, and sa
   socket.emit('data', Buffer.from('+OK\r\n'));
   expect(await events.next()).toBe('down');
   expect(await events.next()).toMatch(
-    /Redis at 127\.0\.0\.1:\d+ sent an answer that belongs to no command; it is connected to anew/,
+    /Redis at 127\.0\.0\.1:\d+ sent an answer that belongs to no command; the library reconnects/,
   );
   expect(await events.until((event) => event === 'up')).toBeDefined();
 });
