@@ -13,7 +13,7 @@ export interface StreamEvent {
 }
 
 /** What is told of an event stream as it is read. */
-export interface EventReceiver {
+export interface EventSink {
   event(event: StreamEvent): void;
   /** The `retry:` field, in milliseconds. */
   retry(ms: number): void;
@@ -29,7 +29,7 @@ export interface EventReceiver {
  */
 export async function readEvents(
   body: ReadableStream<Uint8Array>,
-  receiver: EventReceiver,
+  receiver: EventSink,
   signal: AbortSignal,
 ): Promise<void> {
   const lines = new LineReader(receiver);
@@ -50,7 +50,7 @@ export async function readEvents(
  * it is a tenth of what the client takes of a page.
  */
 class LineReader {
-  readonly #receiver: EventReceiver;
+  readonly #receiver: EventSink;
   /** The line that has no end yet. */
   #rest = '';
   /** Whether the last line ended with CR, so that LF may still belong to that end. */
@@ -59,7 +59,7 @@ class LineReader {
   #data: string | undefined;
   #id: string | undefined;
 
-  constructor(receiver: EventReceiver) {
+  constructor(receiver: EventSink) {
     this.#receiver = receiver;
   }
 

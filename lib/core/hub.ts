@@ -28,7 +28,7 @@ import { MemoryHistories } from './memory-histories.js';
 import { Outbound } from './outbound.js';
 import { OutboundCheck } from './outbound-check.js';
 import { PostCheck } from './post-check.js';
-import { Replay, type DeliveriesRead, type Pace, type PastReader, type ReplayStart } from './replay.js';
+import { Replay, type DeliveriesRead, type Pace, type PastSource, type ReplayStart } from './replay.js';
 import type { PostOptions } from './post-options.js';
 import type { Reporter } from './reporter.js';
 import { Session } from './session.js';
@@ -45,7 +45,7 @@ const MAX_READS = 16;
  * The messaging engine of one node: its {@link Audience}, its {@link Outbound} and {@link Inbound} messages, and the sessions of its
  * listeners.
  */
-export class Hub implements PastReader {
+export class Hub implements PastSource {
   /** Distinguishes this node from others. */
   readonly node = randomUUID();
   readonly types = new TypeRegistry();

@@ -29,7 +29,7 @@ export interface DeliveriesRead extends Omit<HistoryRead, 'entries'> {
 }
 
 /** The parts of the node that a replay needs. */
-export interface PastReader {
+export interface PastSource {
   readonly reporter: Reporter;
   /** See `HistoryStore.read`. */
   readHistory(channel: string, after: ReplayStart, page: ReadBounds): Promise<DeliveriesRead>;
@@ -73,7 +73,7 @@ export class Replay {
    * @param pace - absent: the listener gets one page after the other
    */
   constructor(
-    private readonly hub: PastReader,
+    private readonly hub: PastSource,
     private readonly listener: Listener,
     start: ReplayStart,
     private readonly pace?: Pace,

@@ -1,7 +1,7 @@
 import type { GapReason, Position } from '../protocol/position.js';
 import type { HistoryFeed, HistoryStart } from './history-feed.js';
 import type { HistoryPage } from './history-reads.js';
-import { Replay } from './replays.js';
+import { ClientReplay } from './replays.js';
 
 /** How a client enters, or continues on, the feed of a channel with history. */
 export interface HistoryEntrance {
@@ -12,7 +12,7 @@ export interface HistoryEntrance {
   readonly gap: GapReason | undefined;
   /** Right before {@link missed}, if the client cannot know that. */
   readonly from: Position | undefined;
-  readonly missed: Replay;
+  readonly missed: ClientReplay;
   /** The position directly after {@link missed}; `undefined` if it is not known yet. */
   readonly at: Position | undefined;
   /** Whether the client gets live messages now; otherwise more must be read for it. */
@@ -49,7 +49,7 @@ export function enterLater(feed: HistoryFeed, start: HistoryStart): HistoryEntra
     isBack: start !== undefined,
     gap: undefined,
     from: undefined,
-    missed: new Replay(feed.name, []),
+    missed: new ClientReplay(feed.name, []),
     at: typeof start === 'object' ? start : undefined,
     isWhole: false,
   };

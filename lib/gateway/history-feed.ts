@@ -12,7 +12,7 @@ import { clientMessage, type ClientEntry } from './client-message.js';
 import { positionFrame } from './history-place.js';
 import type { HistoryPage, HistoryReads } from './history-reads.js';
 import { HistoryRing } from './history-ring.js';
-import { Replay } from './replays.js';
+import { ClientReplay } from './replays.js';
 import { UsedFeed, type NativeReader } from './used-feed.js';
 
 /** How many messages are read at once. */
@@ -87,7 +87,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
    * Joins a page with the messages since then, if its reader can continue with live messages: call {@link join} in the same turn. Call it
    * when the feed is settled.
    */
-  meet({ missed, next, isLast }: HistoryPage): { readonly missed: Replay; readonly at: Position } | undefined {
+  meet({ missed, next, isLast }: HistoryPage): { readonly missed: ClientReplay; readonly at: Position } | undefined {
     const { end, ring, name } = this;
     const { replays } = this.context.reads;
     if (end?.epoch !== next.epoch) return isLast ? { missed, at: next } : undefined;
@@ -95,7 +95,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     if (next.offset < ring.floor) return undefined;
     // All clients from the same position get the same messages.
     const isAll = missed.entries.length === 0;
-    const make = (): Replay => new Replay(name, [...missed.entries, ...(ring.after(next.offset) ?? [])]);
+    const make = (): ClientReplay => new ClientReplay(name, [...missed.entries, ...(ring.after(next.offset) ?? [])]);
     return { missed: replays.get(isAll ? ring.key : missed, end.offset, next.offset, make), at: end };
   }
 
@@ -177,7 +177,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   }
 
   private nothingAfter(position: Position): HistoryPage {
-    return { gap: undefined, from: position, missed: new Replay(this.name, []), next: position, isLast: true };
+    return { gap: undefined, from: position, missed: new ClientReplay(this.name, []), next: position, isLast: true };
   }
 
   private isInRing({ epoch, offset }: Position): boolean {
@@ -206,7 +206,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     return {
       gap: gap && gapReasonOf(gap),
       from,
-      missed: new Replay(this.name, entries),
+      missed: new ClientReplay(this.name, entries),
       next,
       isLast: isLastPage({ next, end }),
     };

@@ -1,5 +1,5 @@
 import type { GapReason, Position } from '../protocol/position.js';
-import { Replays, type Replay } from './replays.js';
+import { Replays, type ClientReplay } from './replays.js';
 
 /** How much is kept for the next client. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
@@ -10,7 +10,7 @@ export interface HistoryPage {
   readonly gap: GapReason | undefined;
   /** The position directly before its first message. */
   readonly from: Position;
-  readonly missed: Replay;
+  readonly missed: ClientReplay;
   /** The position directly after its last message. */
   readonly next: Position;
   /** Whether it reached the end of the history. */

@@ -5,7 +5,7 @@ import type { ClientEntry } from './client-message.js';
 const MAX_BYTES = 16 * 1024 * 1024;
 
 /** The messages of one channel or template that clients have missed, from one position on. */
-export class Replay {
+export class ClientReplay {
   /** The size of its messages, in bytes. */
   readonly size: number;
   private joined: Frame | undefined = undefined;
@@ -30,7 +30,7 @@ export function clientFrame(name: string, { offset, item }: ClientEntry): Frame 
 
 /** Missed messages that several clients share, built once while clients come back. */
 export class Replays {
-  private bySource = new Map<object, { readonly end: number; readonly byOffset: Map<number, Replay> }>();
+  private bySource = new Map<object, { readonly end: number; readonly byOffset: Map<number, ClientReplay> }>();
   private bytes = 0;
 
   /**
@@ -39,7 +39,7 @@ export class Replays {
    * @param offset - the offset before the first message
    * @param make - builds the replay
    */
-  get(source: object, end: number, offset: number, make: () => Replay): Replay {
+  get(source: object, end: number, offset: number, make: () => ClientReplay): ClientReplay {
     let known = this.bySource.get(source);
     if (known?.end !== end) this.bySource.set(source, (known = { end, byOffset: new Map() }));
     let replay = known.byOffset.get(offset);

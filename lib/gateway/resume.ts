@@ -6,7 +6,7 @@ import type { ChannelFeed } from './channel-feed.js';
 import { admissionFor, type Claim } from './claim.js';
 import type { ClientEntry } from './client-message.js';
 import type { HistoryEntrance } from './history-entrance.js';
-import { Replay, type Replays } from './replays.js';
+import { ClientReplay, type Replays } from './replays.js';
 
 /** How a client enters a feed: the messages that it gets first, and the position from which it reads on. */
 export type Entrance = ChannelEntrance | HistoryEntrance;
@@ -15,7 +15,7 @@ export type Entrance = ChannelEntrance | HistoryEntrance;
 export interface ChannelEntrance {
   readonly feed: ChannelFeed;
   /** Entries of the log that it comes from, with the offsets of that log. */
-  readonly missed: Replay;
+  readonly missed: ClientReplay;
   /** Why messages are missing here, besides the gaps among the entries. */
   readonly gap: GapReason | undefined;
   /** Whether it is a returning client. */
@@ -52,7 +52,7 @@ export interface OtherLog {
 export function enterAnew({ feed, claim }: Entering, gap?: GapReason): ChannelEntrance {
   const { log } = feed;
   const { number, lastOffset: offset } = log;
-  const missed = new Replay(feed.name, []);
+  const missed = new ClientReplay(feed.name, []);
   return {
     feed,
     missed,
@@ -71,15 +71,15 @@ export function enterAgain(entering: Entering, admissions: Admissions, replays: 
   const { offset } = claim!;
   const admission = admissionFor(name, owner, claim!, admissions);
   let gap: GapReason | undefined;
-  const read = (): Replay => {
+  const read = (): ClientReplay => {
     const missed = missedSince(log, cuts, admission, offset, {});
     if (missed.found)
-      return new Replay(
+      return new ClientReplay(
         name,
         missed.entries.filter((entry) => isCarried(feed, entry)),
       );
     gap = missed.reason;
-    return new Replay(name, []);
+    return new ClientReplay(name, []);
   };
   // Clients at the same offset have missed the same entries, unless a cut applies.
   const isShared = isOwedAll(log, admission, offset) && isKept(feed, offset);
@@ -102,7 +102,7 @@ export function enterFrom(
   if (offset < after) return enterAnew(entering, 'trimmed');
   const owed = (entry: ClientEntry): boolean =>
     entry.offset > offset && !except.has(entry.offset) && isCarried(feed, entry);
-  const read = (): Replay => new Replay(name, entries.filter(owed));
+  const read = (): ClientReplay => new ClientReplay(name, entries.filter(owed));
   const missed = except.size === 0 ? replays.get(other, 0, offset, read) : read();
   const here = log.read({ epoch: log.epoch, offset: cut.from });
   const merged = merge({ found: true, entries: missed.entries }, cut, here, joined);

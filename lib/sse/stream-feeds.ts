@@ -16,7 +16,7 @@ export interface StreamReader extends FeedReader, PastReader {
 }
 
 /** The registration of an event stream in a feed. It ends with the session of the stream. */
-class StreamPlace implements StreamFeedPlace, Registration, Unsubscribable {
+class StreamRegistration implements StreamFeedPlace, Registration, Unsubscribable {
   private closed = false;
 
   constructor(
@@ -56,7 +56,7 @@ export class StreamFeeds {
       return Subscription.EMPTY;
     }
     const feed = this.feedOf(stream);
-    const place = new StreamPlace(feed, session, reader);
+    const place = new StreamRegistration(feed, session, reader);
     feed.enter(place, reader.resumesAfter ?? stream.replay);
     session.own(place);
     return place;

@@ -32,7 +32,7 @@ export class PendingBytes {
 }
 
 /** Payloads of one channel that share one PUBLISH. */
-interface Batch {
+interface PublishBatch {
   /** Rises with each batch. */
   readonly number: number;
   readonly channel: string;
@@ -52,12 +52,12 @@ interface Batch {
  */
 export class RedisPublisher {
   // Batches that are not sent yet, in order.
-  private waiting: Batch[] = [];
+  private waiting: PublishBatch[] = [];
   // The last of them, if it takes more posts. There is not one for each channel: such a batch would overtake posts to other channels, which
   // would surprise listeners of both.
-  private filling: Batch | undefined = undefined;
+  private filling: PublishBatch | undefined = undefined;
   private unflushedBytes = 0;
-  private readonly unsettled = new UnsettledPosts<Batch>();
+  private readonly unsettled = new UnsettledPosts<PublishBatch>();
   // The bytes that were sent and not answered.
   private sentBytes = 0;
   private unanswered = 0;
@@ -173,11 +173,11 @@ export class RedisPublisher {
     return this.link?.isUp === true && this.holding === undefined && this.gate?.isOpen !== false;
   }
 
-  private createBatch(channel: string): Batch {
+  private createBatch(channel: string): PublishBatch {
     const { promise: accepted, resolve } = new Deferred<boolean>();
     const deadline = performance.now() + this.timeoutMs;
     const number = ++this.batches;
-    const batch: Batch = { number, channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
+    const batch: PublishBatch = { number, channel, payloads: [], bytes: 0, deadline, accepted, resolve, isSent: false };
     this.waiting.push(batch);
     this.unsettled.add(batch);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
@@ -208,7 +208,7 @@ export class RedisPublisher {
     for (const batch of waiting) this.send(batch);
   };
 
-  private send(batch: Batch): void {
+  private send(batch: PublishBatch): void {
     const { session } = this;
     batch.isSent = true;
     this.sentBytes += batch.bytes;
@@ -236,20 +236,20 @@ export class RedisPublisher {
     );
   }
 
-  private refused({ channel, resolve }: Batch, error: Error): void {
+  private refused({ channel, resolve }: PublishBatch, error: Error): void {
     // An error that is not an answer concerns the link.
     if (resolve === undefined || !isReply(error)) return;
     this.problem.refused(channel, error);
   }
 
   /** Puts a batch back in its place among the waiting ones. */
-  private takeBack(batch: Batch): void {
+  private takeBack(batch: PublishBatch): void {
     batch.isSent = false;
     const later = this.waiting.findIndex(({ number }) => number > batch.number);
     this.waiting.splice(later < 0 ? this.waiting.length : later, 0, batch);
   }
 
-  private settle(batch: Batch, accepted: boolean): void {
+  private settle(batch: PublishBatch, accepted: boolean): void {
     const { resolve } = batch;
     batch.resolve = undefined;
     resolve?.(accepted);
