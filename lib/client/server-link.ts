@@ -136,7 +136,8 @@ export class ServerLink implements Link, StreamOwner {
     this.#stopWakeUps?.();
     this.#stream?.end({});
     // What made the client give up is not to be tried again.
-    const final = error instanceof ConnectionLostError ? new ConnectionClosedError(error.message) : error;
+    const hint = reason === 'misconfigured' ? '; is the option "url" right?' : '';
+    const final = error instanceof ConnectionLostError ? new ConnectionClosedError(error.message + hint) : error;
     this.receiver.status({ state: 'closed', reason, error: final });
   }
 }

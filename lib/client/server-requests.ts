@@ -85,8 +85,7 @@ export async function failureOf(response: Response, url: string, clock: Clock): 
   if (!isRevoked) response.body?.cancel().catch(() => {});
   const refused = isRevoked ? 'revoked' : 'refused';
   const reason = [204, 401, 403].includes(status) ? refused : mayPass ? undefined : 'misconfigured';
-  const hint = reason === 'misconfigured' ? '; is the option "url" right?' : '';
-  const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}${hint}`, {
+  const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}`, {
     retryAfterMs: retryAfterOf(headers, clock),
   });
   return { error, status, reason };

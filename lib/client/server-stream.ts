@@ -344,8 +344,9 @@ export class ServerStream {
     if (response.status === 200 && !this.#isOver) return response;
     const failure = await failureOf(response, url, clock);
     if (!path) this.end(failure);
-    // A change that fails for another reason is no fault of the stream.
-    else if (response.status === 404) this.end({ error: failure.error });
+    // It has ended, or belongs to another user. A change that fails for another reason is no fault of the stream.
+    else if (response.status === 404)
+      this.end({ error: new ConnectionLostError('The server does not know the stream') });
     throw failure.error;
   }
 

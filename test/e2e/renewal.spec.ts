@@ -6,10 +6,11 @@ import {
   defineChannel,
   MessagingModule,
   MessagingService,
+  RevokedAuthenticationAuthId,
   type ClientConnectionChange,
   type ClientContext,
 } from 'nestjs-messaging';
-import { MessagingClient, type ClientStatus, type MessageGap } from 'nestjs-messaging/client';
+import { ChannelDeniedError, MessagingClient, type ClientStatus, type MessageGap } from 'nestjs-messaging/client';
 import { startApp, type AdapterName, type TestApp } from '../support/apps.js';
 import { GatewayRequests, changesTo, frameOf } from '../support/gateway-requests.js';
 import { Queue } from '../support/queue.js';
@@ -251,4 +252,80 @@ test('A renewal that cannot reach the server of the stream for a while is tried 
   await post(holder, 1);
   expect(await messages.next()).toBe(1);
   expect(statuses.pending.filter(({ state }) => state !== 'open')).toEqual([]);
+});
+
+const Room = Rooms.for({ roomId: '1' });
+const readerOf = (userId: string) => signIn(60_000, { userId, scopes: ['room 1'], authId: `of ${userId}` });
+
+/** A client of a page, which sends the user of that moment. */
+function pageOf(user: () => string | undefined) {
+  const statuses = new Queue<ClientStatus>();
+  const client = new MessagingClient({
+    url: `${servers.Express!.url}/messages`,
+    headers: () => {
+      const userId = user();
+      return userId === undefined ? {} : { 'x-sign-in': JSON.stringify(readerOf(userId)) };
+    },
+    onError: () => {},
+  });
+  client.onStatus(statuses.push);
+  ends.push(() => client.close());
+  return { client, statuses };
+}
+
+/** Whether a client is let into the room. */
+async function isLetIn(client: MessagingClient): Promise<boolean> {
+  try {
+    await client.subscribe(Room, () => {});
+    return true;
+  } catch (error) {
+    expect(error).toBeInstanceOf(ChannelDeniedError);
+    return false;
+  }
+}
+
+describe('When the user of a page changes', () => {
+  const service = () => servers.Express!.app.get(MessagingService);
+
+  test('an open stream goes on as the user before, until the server revokes the sign-in', async () => {
+    let user: string | undefined = 'ada';
+    const { client, statuses } = pageOf(() => user);
+    const messages = new Queue<number>();
+    await client.subscribe(Room, messages.push);
+    user = undefined;
+    await service().postMessage(Room, 1);
+    expect(await messages.next()).toBe(1);
+    await service().revokeAuthentication('ada', new RevokedAuthenticationAuthId('of ada'));
+    await statuses.until(({ state, reason }) => state === 'closed' && reason === 'revoked');
+  });
+
+  test.each([
+    ['bob', 'cleo'],
+    ['dora', undefined],
+    [undefined, 'eve'],
+  ])('from %s to %s, the next request of the same client leads to a stream of the new user', async (old, next) => {
+    let user = old;
+    const { client, statuses } = pageOf(() => user);
+    await client.subscribe(News, () => {});
+    expect(await isLetIn(client)).toBe(old !== undefined);
+    user = next;
+    client.retryNow();
+    const { error } = await statuses.until(({ state }) => state === 'waiting');
+    expect(error?.message).toBe('The server does not know the stream');
+    await statuses.until(({ state }) => state === 'open');
+    expect(await isLetIn(client)).toBe(next !== undefined);
+  });
+
+  test('a new client gets the channels of the new user, and the closed one gets nothing more', async () => {
+    const before = pageOf(() => 'fay').client;
+    const old = new Queue<number>();
+    await before.subscribe(Room, old.push);
+    before.close();
+    const messages = new Queue<number>();
+    await pageOf(() => 'gus').client.subscribe(Room, messages.push);
+    await service().postMessage(Room, 3);
+    expect(await messages.next()).toBe(3);
+    expect(old.pending).toEqual([]);
+    expect(await isLetIn(pageOf(() => undefined).client)).toBe(false);
+  });
 });

@@ -275,7 +275,11 @@ describe('An answer', () => {
       const { stream, subscription } = await harness.subscribed();
       stream.cut();
       (await nextAttempt(harness)).refuse(code);
-      (await nextAttempt(harness)).refuse(code);
+      // Nothing about the option "url": there was a gateway.
+      const { error } = await harness.statuses.until((status) => status.error?.message.includes('status') ?? false);
+      expect(error!.message).toBe(`The gateway at ${harness.gateway.url} answered with status ${code}`);
+      harness.clock.advance(1_000);
+      (await harness.gateway.streams.next()).refuse(code);
       (await nextAttempt(harness)).ready();
       await harness.reaches('open');
       expect(subscription.closed).toBe(false);
@@ -441,7 +445,7 @@ describe('A change', () => {
     await stream.closed;
     expect((await harness.reaches('waiting')).error).toMatchObject({
       code: 'CONNECTION_LOST',
-      message: expect.stringContaining('404'),
+      message: 'The server does not know the stream',
     });
     clock.advance(250);
     const again = await gateway.streams.next();
