@@ -160,6 +160,8 @@ function provideNode(version) {
   const program = join(folder, 'node_modules', name, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
   if (!existsSync(program)) {
     mkdirSync(folder, { recursive: true });
+    // Without one, npm installs into this repository instead.
+    writeFileSync(join(folder, 'package.json'), '{}');
     npm(folder, 'install', '--no-save', '--no-package-lock', `${name}@${version}`);
   }
   return existsSync(program) ? program : undefined;

@@ -4,7 +4,7 @@ import { isolateListeners } from '../core/isolated-signal.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Session } from '../core/session.js';
 
-// Nest 11 has neither.
+// Nest before 11.2 has neither.
 const { SSE_ABORT_CONTROLLER: CONTROLLER, SseSignal } = common as {
   /** Where `@SseSignal()` finds the controller of a request. */
   SSE_ABORT_CONTROLLER?: symbol;
