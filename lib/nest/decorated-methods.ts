@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { ContextIdFactory, DiscoveryService, LazyModuleLoader, MetadataScanner, ModuleRef } from '@nestjs/core';
+import { STATIC_CONTEXT } from '@nestjs/core/injector/constants.js';
 import type { ContextId, InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import { Injector } from '@nestjs/core/injector/injector.js';
 
@@ -45,7 +46,7 @@ export class DecoratedMethods {
    * @returns finds the methods that were not there the last time
    */
   finder<Mark>(marksOf: (handler: Function) => readonly Mark[]): () => DecoratedMethod<Mark>[] {
-    const visited = new WeakSet<object>();
+    const visited = new Visited();
     return () => {
       const wrappers = [...this.discovery.getProviders(), ...this.discovery.getControllers()];
       return wrappers.flatMap((wrapper) => this.methodsOf(wrapper, marksOf, visited));
@@ -74,15 +75,15 @@ export class DecoratedMethods {
   private methodsOf<Mark>(
     wrapper: InstanceWrapper,
     marksOf: (handler: Function) => readonly Mark[],
-    visited: WeakSet<object>,
+    visited: Visited,
   ): DecoratedMethod<Mark>[] {
     const instance: unknown = wrapper.instance;
     if (wrapper.isAlias || typeof instance !== 'object' || instance === null) return [];
     const isStatic = wrapper.isDependencyTreeStatic() && !wrapper.isTransient;
+    // Of a module that is being loaded while another load ends: not constructed yet.
+    if (isStatic && !wrapper.getInstanceByContextId(STATIC_CONTEXT).isResolved) return [];
     // An instance that several tokens lead to is one handler.
-    const identity = isStatic ? instance : wrapper;
-    if (visited.has(identity)) return [];
-    visited.add(identity);
+    if (!visited.add(isStatic ? instance : wrapper, wrapper)) return [];
     const prototype = (isStatic ? Object.getPrototypeOf(instance) : wrapper.metatype?.prototype) as Record<
       string,
       Function
@@ -93,5 +94,22 @@ export class DecoratedMethods {
       const label = `${prototype.constructor.name}.${method}`;
       return marks.length === 0 ? [] : [{ wrapper, method, label, isStatic, marks }];
     });
+  }
+}
+
+/** What a finder has come by: identities, and places in modules. */
+class Visited {
+  private readonly identities = new WeakSet<object>();
+  private readonly places = new WeakMap<object, Set<unknown>>();
+
+  /** @returns whether both are new; Nest before 11.2 fills the places of a module anew when it is loaded again */
+  add(identity: object, wrapper: InstanceWrapper): boolean {
+    const { controllers, providers } = wrapper.host!;
+    const collection = controllers.get(wrapper.token) === wrapper ? controllers : providers;
+    const tokens = this.places.get(collection) ?? new Set();
+    const isNew = !this.identities.has(identity) && !tokens.has(wrapper.token);
+    this.identities.add(identity);
+    this.places.set(collection, tokens.add(wrapper.token));
+    return isNew;
   }
 }

@@ -191,6 +191,39 @@ describe('an @OnMessage handler', () => {
     expect(seen).toEqual(['after']);
   });
 
+  test('of a lazy module whose load another one overtakes hears once, with all that its instance is made of', async () => {
+    const asked = new Queue<string>();
+    const names = new Queue<string>();
+    @Injectable()
+    class LazyProvider {
+      constructor(@Inject('NAME') private readonly name: string) {}
+      @OnMessage('x')
+      handle(message: unknown) {
+        seen.push(`${this.name}: ${String(message)}`);
+      }
+    }
+    const useFactory = () => {
+      asked.push('for a name');
+      return names.next();
+    };
+    @Module({ providers: [LazyProvider, { provide: 'NAME', useFactory }] })
+    class SlowModule {}
+    @Module({})
+    class FastModule {}
+    await using running = await start([]);
+    const loader = running.app.get(LazyModuleLoader);
+
+    const loading = loader.load(() => SlowModule);
+    await asked.next();
+    await loader.load(() => FastModule);
+    void running.messaging.postMessage('x', 'before');
+    names.push('slow');
+    await loading;
+    void running.messaging.postMessage('x', 'after');
+
+    expect(seen).toEqual(['slow: after']);
+  });
+
   test('gets posts from the start of the application once it is ready, in order and once', async () => {
     @Injectable()
     class Early implements OnModuleInit, OnApplicationBootstrap {
