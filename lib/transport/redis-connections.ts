@@ -130,16 +130,15 @@ function nextAddress(cluster: RedisClient, { options }: RedisClient): Address {
 /**
  * Loads ioredis. Applications that pass a client, or use no Redis, do not need it.
  *
- * @throws ConfigurationError that says to install it
+ * @throws ConfigurationError that says to install it, or a later one
  */
 export async function loadIoredis(load: () => Promise<object> = () => import('ioredis')): Promise<RedisConstructor> {
-  try {
-    const { Redis } = (await load()) as { Redis: RedisConstructor };
-    return Redis;
-  } catch (cause) {
+  const { Redis } = (await load().catch((cause: unknown) => {
     const message = 'Option "redis" needs the package ioredis, which cannot be loaded; npm install ioredis';
     throw new ConfigurationError(message, { cause });
-  }
+  })) as { Redis?: RedisConstructor };
+  if (Redis !== undefined) return Redis;
+  throw new ConfigurationError('Option "redis" needs ioredis 5.3.0 or later; npm install ioredis@latest');
 }
 
 function duplicate(client: RedisClient): OwnedConnection {

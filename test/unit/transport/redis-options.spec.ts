@@ -289,4 +289,10 @@ describe('The connections', () => {
     await expect(transport.start(() => undefined)).rejects.toThrow(/npm install ioredis/);
     await transport.close();
   });
+
+  test('need an ioredis that is new enough, and say so of one whose `Redis` has no name', async () => {
+    const old = Promise.resolve({ default: class {} });
+    await expect(loadIoredis(() => old)).rejects.toThrow(ConfigurationError);
+    await expect(loadIoredis(() => old)).rejects.toThrow('needs ioredis 5.3.0 or later; npm install ioredis@latest');
+  });
 });
