@@ -5,13 +5,10 @@ import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js'
 import { errorText } from '../log-text.js';
 import { LoggingReporter } from '../logging-reporter.js';
 import { AuthorizerCalls } from '../../gateway/authorizer-calls.js';
-import { GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
+import { GATEWAY_DEFAULTS as DEFAULTS, GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
 import { authorizationsOf, type Authorization, type ClientContext } from './authorize-channel.decorator.js';
 
 type Params = Readonly<Record<string, string>>;
-
-const TIMEOUT_MS = 5_000;
-const MAX_AUTHORIZERS = 1_000;
 
 /** Decides whether a client may have a channel. */
 export type Authorizer = (client: ClientContext, params: Params) => Promise<boolean>;
@@ -35,7 +32,8 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
     private readonly methods: DecoratedMethods,
     private readonly reporter: LoggingReporter,
     private readonly hub: Hub,
-    @Inject(GATEWAY_OPTIONS) { maxAuthorizers = MAX_AUTHORIZERS, authorizerTimeoutMs = TIMEOUT_MS }: GatewayOptions,
+    @Inject(GATEWAY_OPTIONS)
+    { maxAuthorizers = DEFAULTS.maxAuthorizers, authorizerTimeoutMs = DEFAULTS.authorizerTimeoutMs }: GatewayOptions,
   ) {
     this.timeoutMs = authorizerTimeoutMs;
     this.findNew = methods.finder(authorizationsOf);

@@ -6,16 +6,10 @@ import type { EventStreams } from '../../sse/event-streams.js';
 import type { LoggingReporter } from '../logging-reporter.js';
 import type { ResolvedMessagingOptions } from '../messaging-options.js';
 import type { ClientChannels } from './client-channels.js';
-import type { GatewayOptions } from './gateway-options.js';
+import { GATEWAY_DEFAULTS as DEFAULTS, type GatewayOptions } from './gateway-options.js';
 
-const TIMEOUT_MS = 5_000;
-const RECOVERY_MS = 60_000;
-const RECOVERY_BYTES = 16 * 1024 * 1024;
-const LEAVE_MS = 8_000;
 /** How long PM2 lets a process end, unless it is told otherwise. */
 const PM2_KILL_MS = 1_600;
-const MAX_PENDING_REQUESTS = 1_000;
-const MAX_RECOVERIES_AT_ONCE = 4;
 
 /** Makes the gateway of an application, by its options. */
 export function createGateway(
@@ -26,12 +20,12 @@ export function createGateway(
   channels: ClientChannels,
   { limits, sse: { heartbeatMs }, leaveMs: usualLeaveMs = leaveMsFor(process.env) }: ResolvedMessagingOptions,
   {
-    timeoutMs = TIMEOUT_MS,
-    recoveryMs = RECOVERY_MS,
-    recoveryBytes = RECOVERY_BYTES,
+    timeoutMs = DEFAULTS.timeoutMs,
+    recoveryMs = DEFAULTS.recoveryMs,
+    recoveryBytes = DEFAULTS.recoveryBytes,
     leaveMs = usualLeaveMs,
-    maxPendingRequests = MAX_PENDING_REQUESTS,
-    maxRecoveriesAtOnce = MAX_RECOVERIES_AT_ONCE,
+    maxPendingRequests = DEFAULTS.maxPendingRequests,
+    maxRecoveriesAtOnce = DEFAULTS.maxRecoveriesAtOnce,
   }: GatewayOptions,
 ): Gateway {
   const noticedAfterMs = Math.ceil(heartbeatMs * SILENT_HEARTBEATS) + PROBE_MS;
@@ -58,5 +52,5 @@ export function createGateway(
 
 /** A process must be gone before its manager kills it. Its clients then come back sooner, too. */
 export function leaveMsFor({ pm_id: isPm2, kill_timeout: killMs }: NodeJS.ProcessEnv): number {
-  return isPm2 === undefined ? LEAVE_MS : Math.min(LEAVE_MS, Number(killMs) || PM2_KILL_MS);
+  return isPm2 === undefined ? DEFAULTS.leaveMs : Math.min(DEFAULTS.leaveMs, Number(killMs) || PM2_KILL_MS);
 }

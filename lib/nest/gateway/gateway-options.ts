@@ -91,6 +91,18 @@ export interface GatewayOptions {
 /** The default of the option `path`. */
 export const GATEWAY_PATH = 'messages';
 
+/** The defaults of the options that are numbers. */
+export const GATEWAY_DEFAULTS = {
+  timeoutMs: 5_000,
+  recoveryMs: 60_000,
+  recoveryBytes: 16 * 1024 * 1024,
+  leaveMs: 8_000,
+  authorizerTimeoutMs: 5_000,
+  maxAuthorizers: 1_000,
+  maxPendingRequests: 1_000,
+  maxRecoveriesAtOnce: 4,
+} as const;
+
 /** As browsers write it. A page in a sandbox, whose origin is `null`, may be anybody's. */
 const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/[^\s/?#@A-Z]+$/;
 

@@ -4,6 +4,7 @@ import { ConfigurationError } from 'nestjs-messaging';
 import { RevocationList } from '../../../lib/core/revocation-list.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
+import { GATEWAY_DEFAULTS } from '../../../lib/nest/gateway/gateway-options.js';
 import { checkExtras, resolveOptions } from '../../../lib/nest/validate-options.js';
 
 const PAGE = readFileSync(new URL('../../../docs/options.md', import.meta.url), 'utf8');
@@ -36,6 +37,7 @@ describe('The defaults that docs/options.md gives', () => {
   test.each<[group: string, applied: object]>([
     ['sse', resolved.sse],
     ['limits', resolved.limits],
+    ['gateway', GATEWAY_DEFAULTS],
     ['revocation', { ttlMs: new RevocationList().ttlMs }],
   ])('of %s are those that apply', (group, applied) => {
     expect([...optionsOf(group)].filter(isGiven)).toEqual(Object.entries(applied).filter(isGiven));
