@@ -358,3 +358,23 @@ describe('A client in the process', () => {
     await expect(connectClient(app)).rejects.toThrow(/the application has no gateway/);
   });
 });
+
+// `nest g controller` writes such a spec. docs/testing.md names these errors of Nest.
+describe('A spec that Nest generates for a class that injects SessionMessages', () => {
+  test('fails until the module for tests is imported', async () => {
+    const compiled = Test.createTestingModule({ controllers: [OrdersController] }).compile();
+    await expect(compiled).rejects.toThrow(
+      /^Nest can't resolve dependencies of the OrdersController \(\?\).*SessionMessages/s,
+    );
+  });
+
+  test('fails by get(), and passes by resolve()', async () => {
+    const imports = [MessagingTestingModule.forRoot()];
+    const module = await Test.createTestingModule({ imports, controllers: [OrdersController] }).compile();
+    expect(() => module.get(OrdersController)).toThrow(
+      /^OrdersController is marked as a scoped provider\..*use "resolve\(\)" instead\.$/s,
+    );
+    expect(await module.resolve(OrdersController)).toBeInstanceOf(OrdersController);
+    await module.close();
+  });
+});

@@ -12,6 +12,11 @@ import { RedisServer } from '../support/redis-server.js';
 
 const nest11 = join(REPOSITORY, 'fixtures/nest-11');
 const GREETING = 'Hello <b>you</b>';
+// A line of a main file. It does what helmet does by default.
+const POLICY = `app.use((_request: unknown, response: { setHeader(name: string, value: string): void }, next: () => void) => {
+  response.setHeader('content-security-policy', "default-src 'self'; script-src 'self'; script-src-attr 'none'");
+  next();
+});`;
 
 let pair: PackedPair;
 let browser: Browser;
@@ -63,16 +68,20 @@ function sourcesOf(project: string): Record<string, string> {
 }
 
 describe('nest add nestjs-messaging', () => {
-  it('brings a message to a browser in a CommonJS project of Nest 11 on Express, below a global prefix', async () => {
+  it('brings a message to a browser in a CommonJS project of Nest 11 on Express, below a global prefix, with a slash at the end and a policy that forbids inline scripts', async () => {
     const project = createProject('nest-11', 'cjs', join(nest11, 'node_modules'));
     cpSync(join(nest11, 'tsconfig.json'), join(project, 'tsconfig.json'));
     expect(nestAdd(project)).toContain('open /greetings');
     const main = join(project, 'src/main.ts');
-    writeFileSync(main, readFileSync(main, 'utf8').replace(/(?=await app\.listen)/, "app.setGlobalPrefix('api');"));
+    writeFileSync(
+      main,
+      readFileSync(main, 'utf8').replace(/(?=await app\.listen)/, `app.setGlobalPrefix('api');${POLICY}`),
+    );
     compile(project);
     using application = await RunningApplication.start(project);
     const address = `${application.address}/api`;
     expect(await greetInBrowser(browser, address, address, GREETING)).toBe(GREETING);
+    expect(await greetInBrowser(browser, address, address, GREETING, '/greetings/')).toBe(GREETING);
   }, 120_000);
 
   it('brings a message from one server to a browser at another in an ESM project of Nest 12 on Fastify, and changes nothing the second time', async () => {

@@ -56,14 +56,24 @@ export class RunningApplication implements Disposable {
   }
 }
 
-/** Posts a greeting in a window of the example at one address, and gives what a window at the other one shows. */
-export async function greetInBrowser(browser: Browser, from: string, to: string, greeting: string): Promise<string> {
+/**
+ * Posts a greeting in a window of the example at one address, and gives what a window at the other one shows.
+ *
+ * @param path - of the example
+ */
+export async function greetInBrowser(
+  browser: Browser,
+  from: string,
+  to: string,
+  greeting: string,
+  path = '/greetings',
+): Promise<string> {
   const context = await browser.newContext();
   const [reader, writer] = [await context.newPage(), await context.newPage()];
   await reader.addInitScript(showReadiness);
-  await reader.goto(`${to}/greetings`);
+  await reader.goto(to + path);
   await reader.waitForSelector('[data-ready]');
-  await writer.goto(`${from}/greetings`);
+  await writer.goto(from + path);
   await writer.fill('input', greeting);
   await writer.click('button');
   const text = await reader.textContent('li');

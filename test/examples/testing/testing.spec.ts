@@ -67,6 +67,16 @@ test('Orders add up', async () => {
 
 import request from 'supertest';
 
+test('The controller has its dependencies', async () => {
+  const module = await Test.createTestingModule({
+    imports: [MessagingTestingModule.forRoot()],
+    controllers: [OrdersController],
+    providers: [Orders],
+  }).compile();
+  expect(await module.resolve(OrdersController)).toBeInstanceOf(OrdersController);
+  await module.close();
+});
+
 test('POST /orders announces the order', async () => {
   const testing = await Test.createTestingModule({ imports: [AppModule] })
     .overrideProvider(MESSAGING_OPTIONS)

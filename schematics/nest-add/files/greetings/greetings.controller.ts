@@ -1,5 +1,5 @@
 import { BadRequestException, Body, Controller, Get, Header, HttpCode, Post } from '@nestjs/common';
-import { GREETINGS_PAGE } from './greetings.page.js';
+import { GREETINGS_PAGE, GREETINGS_SCRIPT } from './greetings.page.js';
 import { GreetingsService } from './greetings.service.js';
 
 @Controller('greetings')
@@ -10,6 +10,13 @@ export class GreetingsController {
   @Header('Content-Type', 'text/html; charset=utf-8')
   page(): string {
     return GREETINGS_PAGE;
+  }
+
+  // A page that is opened as /greetings/ asks for the second one.
+  @Get(['script.js', 'greetings/script.js'])
+  @Header('Content-Type', 'text/javascript; charset=utf-8')
+  script(): string {
+    return GREETINGS_SCRIPT;
   }
 
   @Post()
