@@ -110,7 +110,11 @@ export class MessagingClient implements Disposable {
       gap: (gap) => this.#tellGap(gap),
       status: (status) => this.#changeStatus(status),
     });
-    this.#makeLink = (waitMs) => link(options, this.#subscriptions, waitMs);
+    this.#makeLink = (waitMs) => {
+      const made = link(options, this.#subscriptions, waitMs) as Partial<Link> | undefined;
+      if (made?.want) return made as Link;
+      throw new ConfigurationError('MessagingClient: option "link" returns no link');
+    };
     this.#subscriptions.link = this.#makeLink();
   }
 

@@ -10,14 +10,14 @@ export interface ClientSubscription extends Disposable, AsyncDisposable {
   readonly closed: boolean;
   /**
    * Ends it. The listener is not called again, not even for a message that is being delivered. If this was the last
-   * subscription to the channel, the client then informs the server.
+   * subscription to the channel, the client then informs the server. It needs no `this`.
    */
-  unsubscribe(): Promise<void>;
+  unsubscribe(this: void): Promise<void>;
 }
 
 /**
- * The handle that `MessagingClient.listen` returns at once. RxJS accepts it as an `Unsubscribable`, and a function that returns
- * `handle.unsubscribe()` is a cleanup of React or Vue.
+ * The handle that `MessagingClient.listen` returns at once. RxJS accepts it as an `Unsubscribable`, and its `unsubscribe` is a cleanup
+ * for React or Vue.
  */
 export interface ListenHandle extends Disposable {
   /** The name or template of the subscription. */
@@ -30,8 +30,8 @@ export interface ListenHandle extends Disposable {
    * gets the error as well. If the application itself ends the subscription (`client.close()`, `signal`), only `ready` rejects.
    */
   readonly ready: Promise<ClientSubscription>;
-  /** Ends it, also before it is ready. The listener is not called again. To call it once more does nothing. */
-  unsubscribe(): void;
+  /** Ends it, also before it is ready. The listener is not called again. To call it once more does nothing. It needs no `this`. */
+  unsubscribe(this: void): void;
 }
 
 /** The information that a listener gets with a message. */
@@ -96,9 +96,10 @@ export class Registration implements ClientSubscription {
     return this.target.name;
   }
 
-  async unsubscribe(): Promise<void> {
+  /** A handle may be taken apart, and this be the cleanup of an effect. */
+  readonly unsubscribe = async (): Promise<void> => {
     this.#remove(this);
-  }
+  };
 
   [Symbol.dispose](): void {
     this.#remove(this);

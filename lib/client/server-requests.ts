@@ -50,7 +50,7 @@ function headersOf(given: object = {}): Headers {
     return headers;
   } catch {
     // Without the cause, whose text may quote a secret.
-    const advice = 'encode line breaks and characters beyond Latin-1';
+    const advice = 'names are tokens, values one line of Latin-1';
     throw new ConfigurationError(`MessagingClient: option "headers": ${part} cannot be sent; ${advice}`);
   }
 }

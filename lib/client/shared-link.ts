@@ -1,3 +1,4 @@
+import { checkOptions, text } from '../protocol/check-options.js';
 import type { Position } from '../protocol/position.js';
 import type { LinkFactory, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
@@ -25,6 +26,7 @@ export interface ShareAcrossTabsOptions {
  * it goes. For the option `link` of a client. Where the browser cannot do that (it needs Web Locks and BroadcastChannel),
  * each tab has a connection of its own.
  *
+ * @throws ConfigurationError for a wrong option
  * @example
  * ```ts
  * import { MessagingClient, shareAcrossTabs } from 'nestjs-messaging/client';
@@ -32,12 +34,13 @@ export interface ShareAcrossTabsOptions {
  * const client = new MessagingClient({ url: '/messages', link: shareAcrossTabs({ name: 'user 42' }) });
  * ```
  */
-export function shareAcrossTabs({ name = '' }: ShareAcrossTabsOptions = {}): LinkFactory {
-  return (options, receiver, waitMs) => {
+export function shareAcrossTabs(options: ShareAcrossTabsOptions = {}): LinkFactory {
+  checkOptions(options, 'shareAcrossTabs', { name: text });
+  return (client, receiver, waitMs) => {
     const locks = (globalThis.navigator as Navigator | undefined)?.locks;
     return locks && globalThis.BroadcastChannel
-      ? new SharedLink(options, receiver, `nestjs-messaging ${options.url} ${name}`, locks)
-      : new ServerLink(options, receiver, waitMs);
+      ? new SharedLink(client, receiver, `nestjs-messaging ${client.url} ${options.name ?? ''}`, locks)
+      : new ServerLink(client, receiver, waitMs);
   };
 }
 

@@ -1,5 +1,12 @@
-import { callback, checkOptions, flag, strings, wholeNumber, type OptionCheck } from '../protocol/check-options.js';
-import { describe } from '../protocol/channel-name.js';
+import {
+  callback,
+  checkOptions,
+  classes,
+  flag,
+  strings,
+  wholeNumber,
+  type OptionCheck,
+} from '../protocol/check-options.js';
 import { MAX_UNSUBSCRIBED } from '../gateway/connection-change.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS, resolveLimits } from '../protocol/limits.js';
@@ -74,12 +81,7 @@ const MODULE: Record<string, OptionCheck> = {
     return forbidNonWhitelisted && !whitelist ? 'given "whitelist: true" beside "forbidNonWhitelisted"' : undefined;
   },
   validateOnPost: flag,
-  types: (value) => {
-    if (!Array.isArray(value)) return 'an array of classes';
-    // Where modules import each other in a circle, a class may not be there yet.
-    const wrong = value.findIndex((type) => typeof type !== 'function');
-    return wrong < 0 ? undefined : `an array of classes (item ${wrong} is ${describe(value[wrong])})`;
-  },
+  types: classes,
   onListenerError: callback,
 };
 

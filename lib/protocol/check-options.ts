@@ -8,8 +8,22 @@ export const flag: OptionCheck = (value) => (typeof value === 'boolean' ? undefi
 
 export const callback: OptionCheck = (value) => (typeof value === 'function' ? undefined : 'a function');
 
-export const strings: OptionCheck = (value) =>
-  Array.isArray(value) && value.every((item) => typeof item === 'string') ? undefined : 'an array of strings';
+export const text: OptionCheck = (value) => (typeof value === 'string' ? undefined : 'a string');
+
+/** @param kind - what its items are, in the plural */
+export function arrayOf(kind: string, isFit: (item: unknown) => boolean): OptionCheck {
+  return (value) => {
+    const expected = `an array of ${kind}`;
+    if (!Array.isArray(value)) return expected;
+    // By its place: where modules import each other in a circle, a class may not be there yet.
+    const wrong = value.findIndex((item) => !isFit(item));
+    return wrong < 0 ? undefined : `${expected} (item ${wrong} is ${describe(value[wrong])})`;
+  };
+}
+
+export const strings: OptionCheck = /* @__PURE__ */ arrayOf('strings', (item) => typeof item === 'string');
+
+export const classes: OptionCheck = /* @__PURE__ */ arrayOf('classes', (item) => typeof item === 'function');
 
 /** One of a few texts. */
 export function oneOf(...texts: string[]): OptionCheck {

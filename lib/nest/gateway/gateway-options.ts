@@ -1,5 +1,5 @@
 import type { CanActivate, ModuleMetadata, Type } from '@nestjs/common';
-import { callback, checkOptions, wholeNumber, type OptionCheck } from '../../protocol/check-options.js';
+import { arrayOf, checkOptions, wholeNumber, type OptionCheck } from '../../protocol/check-options.js';
 
 /** Options of the gateway, the endpoint for subscriptions of clients. */
 export interface GatewayOptions {
@@ -112,16 +112,13 @@ export const GATEWAY_OPTIONS = Symbol('GATEWAY_OPTIONS');
 const OPTIONS: Record<string, OptionCheck> = {
   path: (value) =>
     typeof value === 'string' && !/[\s:*?#]/.test(value) ? undefined : 'a path without parameters, as "messages"',
-  guards: (value) =>
-    Array.isArray(value) && value.every((guard) => callback(guard, '') === undefined || isGuard(guard))
-      ? undefined
-      : 'an array of guards',
+  guards: arrayOf('guards', (guard) => typeof guard === 'function' || isGuard(guard)),
   // Each is checked where it is put.
   decorators: (value) => (Array.isArray(value) ? undefined : 'an array of decorators, as [Public()]'),
-  origins: (value) =>
-    Array.isArray(value) && value.every((origin) => typeof origin === 'string' && ORIGIN.test(origin))
-      ? undefined
-      : 'an array of origins as browsers write them, as "https://app.example"',
+  origins: arrayOf(
+    'origins as browsers write them, as "https://app.example"',
+    (origin) => typeof origin === 'string' && ORIGIN.test(origin),
+  ),
   imports: (value) => (Array.isArray(value) ? undefined : 'an array'),
   version: (value) =>
     typeof value === 'string' || typeof value === 'symbol' || Array.isArray(value) ? undefined : 'a version of Nest',

@@ -648,7 +648,7 @@ describe('Headers', () => {
     'that cannot be sent close the client, whose error names the header and not its value: %p',
     async (headers, part) => {
       await using harness = await Harness.start({ headers: headers as () => HeadersInit });
-      const advice = 'encode line breaks and characters beyond Latin-1';
+      const advice = 'names are tokens, values one line of Latin-1';
       const expected = `MessagingClient: option "headers": ${part} cannot be sent; ${advice}`;
       await expect(harness.client.subscribe('news', () => {})).rejects.toThrow(new ConfigurationError(expected));
       expect(harness.client.status).toMatchObject({ state: 'closed', reason: 'misconfigured' });

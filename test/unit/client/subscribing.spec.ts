@@ -49,6 +49,18 @@ const fault = (name: string) => new ConfigurationError(`class "${name}": name it
 // oxlint-disable-next-line no-eval -- a class keeps the text that it was evaluated from
 const evaluated = (code: string): unknown => (0, eval)(code);
 
+test.each<[unknown, string]>([
+  [null, 'the options must be an object, not null'],
+  ['x', 'the options must be an object, not "x"'],
+  [7, 'the options must be an object, not 7'],
+  [{ name: 7 }, 'option "name" must be a string, not 7'],
+  [{ nam: 'user 7' }, 'unknown option "nam"; the options are: name'],
+])('Tabs do not share a connection by wrong options: %p', (options, text) => {
+  expect(() => shareAcrossTabs(options as { name: string })).toThrow(
+    new ConfigurationError(`shareAcrossTabs: ${text}`),
+  );
+});
+
 describe('A subscription', () => {
   test('made together with others goes with them in one request that opens the stream', async () => {
     await using harness = await Harness.start({ headers: { authorization: 'Bearer 1' } });
@@ -473,6 +485,8 @@ describe('Wrong arguments', () => {
     [{ identityMap: new Map() }, 'option "identityMap" must be an IdentityMap, not an instance of Map'],
     [{ link: {} }, 'option "link" must be a function, not an object'],
     [{ onError: true }, 'option "onError" must be a function, not true'],
+    [{ link: () => undefined }, 'option "link" returns no link'],
+    [{ link: () => ({}) }, 'option "link" returns no link'],
     [{ header: {} }, 'MessagingClient: unknown option "header"; the options are: url, headers, credentials, fetch'],
   ])('make no client: options %j', (options, message) => {
     const given = (options && { url: '/messages', ...options }) as MessagingClientOptions;
@@ -778,6 +792,18 @@ describe('Unsubscribing', () => {
     expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['news'] });
     expect(await loop.next()).toEqual({ value: 1, done: false });
     expect(await loop.next()).toEqual({ value: undefined, done: true });
+  });
+
+  test('works by a handle or a subscription that was taken apart', async () => {
+    await using harness = await Harness.start();
+    await harness.subscribed();
+    const { unsubscribe, ready } = harness.client.listen('news', () => {});
+    unsubscribe();
+    expect((await ready).closed).toBe(true);
+    const subscription = await harness.client.subscribe('news', () => {});
+    const { unsubscribe: end } = subscription;
+    await end();
+    expect(subscription.closed).toBe(true);
   });
 
   test('works by the handle, also as a resource, and more than once', async () => {

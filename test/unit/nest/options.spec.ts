@@ -78,6 +78,16 @@ describe('Each option of the module', () => {
     expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
   });
 
+  test.each<[object, string]>([
+    [{ guards: [7] }, '"guards" must be an array of guards (item 0 is 7), not an array'],
+    [
+      { origins: ['https://app.example', 'x'] },
+      '"origins" must be an array of origins as browsers write them, as "https://app.example" (item 1 is "x"), not an array',
+    ],
+  ])('that is an array names the item that is wrong: %j', (gateway, text) => {
+    expect(() => checkExtras({ gateway } as never)).toThrow(`option ${text}`);
+  });
+
   test('that is a number may be as large as its limit', () => {
     const gateway = { recoveryMs: 2 ** 31 - 1, recoveryBytes: Number.MAX_SAFE_INTEGER };
     expect(() => checkExtras({ gateway })).not.toThrow();
