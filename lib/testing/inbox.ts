@@ -2,8 +2,9 @@ import type { ListenableChannel } from '../protocol/channel.js';
 import type { Gap } from '../core/gap.js';
 import { checkListenOptions, type ListenOptions } from '../core/listen-options.js';
 import type { MessageContext } from '../core/message-context.js';
-import type { MessageSubscription } from '../core/listener.js';
+import type { Listener, MessageSubscription } from '../core/listener.js';
 import type { Messenger } from '../core/messenger.js';
+import { MessagingError } from '../protocol/errors.js';
 import { Arrived, ReceivedMessages, type Received } from './received-messages.js';
 
 /** A message with what came beside it. */
@@ -24,6 +25,7 @@ export type ReceivedMessage<T> = Received<T, MessageContext>;
 export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Disposable {
   /** What it was told of messages that it may have missed, in order. `gaps.next()` waits for the next gap. */
   readonly gaps: ReceivedMessages<Gap, undefined>;
+  private readonly end: (error: Error) => void;
   private readonly subscription: MessageSubscription;
 
   /**
@@ -41,7 +43,16 @@ export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Dis
       gaps.add(gap);
       return options.onGap?.(gap);
     };
+    this.end = (error) => {
+      this.fail(error);
+      gaps.end(error);
+    };
     this.subscription = messenger.addListener<T>(channel, receive, { ...options, onGap });
+    const closed = new MessagingError(
+      'SESSION_CLOSED',
+      `Inbox of ${this.subscription.channel}: its session has closed`,
+    );
+    (this.subscription as Listener).onSessionClose = () => this.end(closed);
   }
 
   /** Resolves once no later global post can be missed. */
@@ -49,8 +60,9 @@ export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Dis
     return this.subscription.ready;
   }
 
-  /** Ends the listening. */
+  /** Ends the listening. What waits for a message then rejects. */
   [Symbol.dispose](): void {
     this.subscription.unsubscribe();
+    this.end(new MessagingError('SESSION_CLOSED', `Inbox of ${this.subscription.channel}: it was disposed of`));
   }
 }

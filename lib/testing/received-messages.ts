@@ -23,19 +23,21 @@ export class ReceivedMessages<T, Context> {
     return this.received.map(({ message }) => message);
   }
 
-  /** The next message; waits for it. */
-  async next(): Promise<T> {
-    return (await this.nextReceived()).message;
+  /** The next message; waits for it. Rejects once none can come any more. */
+  next(): Promise<T> {
+    return awaitedOrNot(this.nextReceived().then(({ message }) => message));
   }
 
-  /** The next message with its context; waits for it. */
+  /** The next message with its context; waits for it. Rejects once none can come any more. */
   nextReceived(): Promise<Received<T, Context>> {
     const first = this.received.shift();
     if (first) return Promise.resolve(first);
-    return new Promise((give, fail) => {
-      if (this.failure) fail(this.failure);
-      else this.waiting.push({ give, fail });
-    });
+    return awaitedOrNot(
+      new Promise((give, fail) => {
+        if (this.failure) fail(this.failure);
+        else this.waiting.push({ give, fail });
+      }),
+    );
   }
 
   /** The next so many messages; waits for them. */
@@ -55,7 +57,7 @@ export class ReceivedMessages<T, Context> {
 
   /** No more will come: whoever waits, or will, is told why. */
   protected fail(error: Error): void {
-    this.failure = error;
+    this.failure ??= error;
     for (const { fail } of this.waiting.splice(0)) fail(error);
   }
 }
@@ -64,4 +66,12 @@ export class ReceivedMessages<T, Context> {
 export class Arrived<T> extends ReceivedMessages<T, undefined> {
   /** Takes one. */
   readonly add = (thing: T): void => this.receive(thing, undefined);
+  /** No more will come. */
+  readonly end = (error: Error): void => this.fail(error);
+}
+
+/** A test may end while nobody waits for the next message any more: that is no unhandled rejection. */
+export function awaitedOrNot<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }

@@ -10,7 +10,9 @@ import {
   type ListenableChannel,
 } from '../protocol/channel.js';
 import { checkChannelName, isTemplate, matchTemplate, RESERVED_PREFIX } from '../protocol/channel-name.js';
+import { MessagingError } from '../protocol/errors.js';
 import { isOfSource } from '../protocol/source.js';
+import { awaitedOrNot } from './received-messages.js';
 
 /** A post that was made. */
 export interface RecordedPost<T = unknown> {
@@ -32,6 +34,7 @@ interface Entry {
 interface Waiting {
   readonly fits: (channel: string) => boolean;
   readonly give: (post: RecordedPost) => void;
+  readonly fail: (error: Error) => void;
 }
 
 /**
@@ -48,13 +51,18 @@ interface Waiting {
 export class RecordedPosts implements Disposable {
   private entries: Entry[] = [];
   private waiting: Waiting[] = [];
-  private isRecording = true;
+  private ended: string | undefined = undefined;
 
   /** @internal */
   constructor(hub: Hub) {
     const post = hub.post.bind(hub);
     // On this one hub, for a test: others, and the way of a message, have nothing to do with it.
     hub.post = (channel, message, options) => this.record(channel, message, options, post);
+    const close = hub.close.bind(hub);
+    hub.close = () => {
+      this.end('the application has closed');
+      return close();
+    };
   }
 
   /** All posts since the start, or since {@link clear}. */
@@ -83,19 +91,26 @@ export class RecordedPosts implements Disposable {
   next<T>(channel: Channel<T> | ChannelTemplate<T>): Promise<T>;
   next<T = unknown>(channel: string): Promise<T>;
   next<T>(channel: ListenableChannel<T>): Promise<T>;
-  async next<T>(channel: ListenableChannel<T>): Promise<T> {
-    return (await this.nextPost<T>(channel)).message;
+  next<T>(channel: ListenableChannel<T>): Promise<T> {
+    return awaitedOrNot(this.nextPost<T>(channel).then(({ message }) => message));
   }
 
   /** Like {@link next}, with the name of the channel and the options. */
   nextPost<T>(channel: Channel<T> | ChannelTemplate<T>): Promise<RecordedPost<T>>;
   nextPost<T = unknown>(channel: string): Promise<RecordedPost<T>>;
   nextPost<T>(channel: ListenableChannel<T>): Promise<RecordedPost<T>>;
-  async nextPost<T>(channel: ListenableChannel<T>): Promise<RecordedPost<T>> {
+  nextPost<T>(channel: ListenableChannel<T>): Promise<RecordedPost<T>> {
+    return awaitedOrNot(this.find<T>(channel));
+  }
+
+  private async find<T>(channel: ListenableChannel<T>): Promise<RecordedPost<T>> {
     const fits = fitting(channel);
     const entry = this.entries.find(({ post, isTaken }) => !isTaken && fits(post.channel));
     if (entry === undefined) {
-      return new Promise((resolve) => this.waiting.push({ fits, give: (post) => resolve(post as RecordedPost<T>) }));
+      return new Promise((resolve, fail) => {
+        if (this.ended !== undefined) fail(noMore(this.ended));
+        else this.waiting.push({ fits, give: (post) => resolve(post as RecordedPost<T>), fail });
+      });
     }
     entry.isTaken = true;
     return entry.post as RecordedPost<T>;
@@ -108,7 +123,12 @@ export class RecordedPosts implements Disposable {
 
   /** Records no more. */
   [Symbol.dispose](): void {
-    this.isRecording = false;
+    this.end('they were disposed of');
+  }
+
+  private end(why: string): void {
+    this.ended ??= why;
+    for (const { fail } of this.waiting.splice(0)) fail(noMore(why));
   }
 
   private record(
@@ -118,7 +138,7 @@ export class RecordedPosts implements Disposable {
     post: Hub['post'],
   ): Promise<boolean> {
     const name = typeof channel === 'string' ? channel : channel?.name;
-    if (!this.isRecording || typeof name !== 'string' || isOwn(name)) {
+    if (this.ended !== undefined || typeof name !== 'string' || isOwn(name)) {
       return post(channel, message, options);
     }
     // Before it is made: what its listeners post in turn comes later.
@@ -150,6 +170,10 @@ export class RecordedPosts implements Disposable {
  */
 export function recordPosts(app: Pick<INestApplicationContext, 'get'>): RecordedPosts {
   return new RecordedPosts(app.get(Hub, { strict: false }));
+}
+
+function noMore(why: string): MessagingError {
+  return new MessagingError('SESSION_CLOSED', `Recorded posts: ${why}`);
 }
 
 /** Whether the library itself posts there. */

@@ -316,9 +316,13 @@ describe('A client in the process', () => {
     const closed = new Promise<void>((resolve) => {
       client.onStatus(({ state }) => state === 'closed' && resolve());
     });
+    const [message, gap] = [inbox.next(), inbox.gaps.next()];
+    void inbox.next();
     await app.close();
     await closed;
     expect(client.status).toMatchObject({ state: 'closed', reason: 'close' });
+    await expect(message).rejects.toThrow('ClientInbox of testing/placed: its client was closed');
+    await expect(gap).rejects.toThrow('ClientInbox of testing/placed: its client was closed');
   });
 
   test('of two servers moves to the other one when its own closes, and has missed nothing', async () => {

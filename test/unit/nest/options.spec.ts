@@ -85,7 +85,7 @@ describe('Each option of the module', () => {
       '"origins" must be an array of origins as browsers write them, as "https://app.example" (item 1 is "x"), not an array',
     ],
   ])('that is an array names the item that is wrong: %j', (gateway, text) => {
-    expect(() => checkExtras({ gateway } as never)).toThrow(`option ${text}`);
+    expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
   });
 
   test('that is a number may be as large as its limit', () => {

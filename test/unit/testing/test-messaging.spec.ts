@@ -116,6 +116,30 @@ describe('Messaging without an application', () => {
     expect(() => new Inbox(service, Kept, { replay: 0 })).toThrow(ConfigurationError);
   });
 
+  test.each<[string, (inbox: Inbox<Placed>) => unknown, RegExp]>([
+    ['it is disposed of', (inbox) => inbox[Symbol.dispose](), /testing\/orders_placed: it was disposed of/],
+    ['its session closes', () => messaging[Symbol.asyncDispose](), /testing\/orders_placed: its session has closed/],
+  ])('has an inbox whose waiting rejects when %s, without an unhandled rejection', async (_, end, text) => {
+    const inbox = new Inbox(messaging.service, OrdersPlaced);
+    const [message, gap] = [inbox.next(), inbox.gaps.next()];
+    void inbox.next();
+    await end(inbox);
+    await expect(message).rejects.toThrow(text);
+    await expect(gap).rejects.toThrow(text);
+    await expect(inbox.take(1)).rejects.toThrow(text);
+  });
+
+  test.each<[string, () => unknown, RegExp]>([
+    ['they are disposed of', () => messaging.posts[Symbol.dispose](), /Recorded posts: they were disposed of/],
+    ['the application closes', () => messaging[Symbol.asyncDispose](), /Recorded posts: the application has closed/],
+  ])('has posts whose waiting rejects when %s, without an unhandled rejection', async (_, end, text) => {
+    const next = messaging.posts.next(OrdersPlaced);
+    void messaging.posts.next(OrdersPlaced);
+    await end();
+    await expect(next).rejects.toThrow(text);
+    await expect(messaging.posts.next(OrdersPlaced)).rejects.toThrow(text);
+  });
+
   test.each([
     [{ redis: 'redis://127.0.0.1' }, /createTestMessaging\(\): option "redis"/],
     [{ broker: {} }, /createTestMessaging\(\): option "broker" must be a MemoryBroker/],
