@@ -58,7 +58,7 @@ import { refuseSignedOut } from './refuse-signed-out.js';
 import { RequestLimits } from './request-limits.js';
 import { RequestSessions } from './request-sessions.js';
 import { SessionMessages } from './session-messages.js';
-import { checkAsyncOptions, checkExtras, resolveOptions } from './validate-options.js';
+import { askForOptions, checkAsyncOptions, checkExtras, resolveOptions } from './validate-options.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<MessagingOptions>()
   .setClassMethodName('forRoot')
@@ -245,7 +245,15 @@ export class MessagingModule
   /** Like {@link forRoot}, with options that a factory makes. */
   static override forRootAsync(options: MessagingModuleAsyncOptions): DynamicModule {
     checkAsyncOptions(options);
-    return super.forRootAsync(options as Parameters<typeof ConfigurableModuleClass.forRootAsync>[0]);
+    const definition = super.forRootAsync(options as Parameters<typeof ConfigurableModuleClass.forRootAsync>[0]);
+    if (options.useFactory) return definition;
+    // Nest calls the method without a look whether there is one.
+    const asked = {
+      provide: MODULE_OPTIONS_TOKEN,
+      useFactory: askForOptions,
+      inject: [options.useClass ?? options.useExisting!],
+    };
+    return { ...definition, providers: [...(definition.providers ?? []), asked] };
   }
 
   /** Called by Nest before routes are served. */

@@ -1,3 +1,4 @@
+import { describe } from '../protocol/channel-name.js';
 import {
   callback,
   checkOptions,
@@ -17,6 +18,7 @@ import type {
   ClassValidatorOptions,
   MessagingModuleExtras,
   MessagingOptions,
+  MessagingOptionsFactory,
   ResolvedMessagingOptions,
 } from './messaging-options.js';
 
@@ -156,4 +158,11 @@ export function checkAsyncOptions(options: object): void {
       `${path}: give exactly one of useFactory, useClass and useExisting, not ${ways.length}`,
     );
   }
+}
+
+/** @throws ConfigurationError if what `useClass` or `useExisting` names has no method for it */
+export async function askForOptions(factory: Partial<MessagingOptionsFactory> | null): Promise<MessagingOptions> {
+  if (typeof factory?.createMessagingOptions === 'function') return factory.createMessagingOptions();
+  const what = `useClass and useExisting need a method "createMessagingOptions", which ${describe(factory)} has not`;
+  throw new ConfigurationError(`MessagingModule.forRootAsync(): ${what}`);
 }

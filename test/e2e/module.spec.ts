@@ -172,6 +172,21 @@ describe('the options', () => {
     expect(error.message).toContain('option "scope" must be known before a factory runs');
   });
 
+  test.each(['useClass', 'useExisting'])('of %s need a method that makes them', async (way) => {
+    @Injectable()
+    class Settings {}
+    @Module({ providers: [Settings], exports: [Settings] })
+    class SettingsModule {}
+    const options = { imports: [SettingsModule], [way]: Settings };
+    const error = await startupError({ imports: [MessagingModule.forRootAsync(options)] });
+    expect(error).toEqual(
+      new ConfigurationError(
+        'MessagingModule.forRootAsync(): useClass and useExisting need a method "createMessagingOptions", ' +
+          'which an instance of Settings has not',
+      ),
+    );
+  });
+
   test('may come from useFactory with injected parts, from useClass and from useExisting', async () => {
     const failures: unknown[] = [];
     @Injectable()
