@@ -5,6 +5,8 @@ import { ApplicationConfig } from '@nestjs/core';
 import { MessagingClient } from '../client/messaging-client.js';
 import type { MessagingClientOptions } from '../client/client-options.js';
 import { GATEWAY_OPTIONS, GATEWAY_PATH, type GatewayOptions } from '../nest/gateway/gateway-options.js';
+import { describe } from '../protocol/channel-name.js';
+import { checkOptions, readOptions, text } from '../protocol/check-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -33,11 +35,14 @@ export interface ConnectClientOptions extends Omit<MessagingClientOptions, 'url'
  */
 export async function connectClient(
   app: INestApplication | readonly INestApplication[],
-  { path, ...options }: ConnectClientOptions = {},
+  given: ConnectClientOptions = {},
 ): Promise<MessagingClient> {
+  const { path, ...options } = readOptions(given, 'connectClient()') as ConnectClientOptions;
+  checkOptions({ path }, 'connectClient()', { path: text });
   const apps = Array.isArray(app) ? (app as readonly INestApplication[]) : [app as INestApplication];
   const [first] = apps;
   if (first === undefined) throw new ConfigurationError('connectClient(): give at least one application');
+  for (const each of apps) checkApp(each);
   const mounted = path ?? mountedPath(first);
   const servers = apps.map((each) => each.getHttpServer() as Server);
   for (const [index, server] of servers.entries()) if (!server.listening) await apps[index]!.listen(0, '127.0.0.1');
@@ -49,6 +54,14 @@ export async function connectClient(
     return balancer?.[Symbol.asyncDispose]();
   });
   return client;
+}
+
+/** @throws ConfigurationError for anything but an application with a server */
+function checkApp(app: Partial<INestApplication> | null | undefined): void {
+  if (typeof app?.getHttpServer === 'function') return;
+  throw new ConfigurationError(
+    `connectClient(): give it an application, as createNestApplication() makes it, not ${describe(app)}`,
+  );
 }
 
 /** Of the first that takes connections. */

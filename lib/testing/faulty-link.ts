@@ -1,5 +1,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { describe } from '../protocol/channel-name.js';
+import { checkOptions, oneOf } from '../protocol/check-options.js';
+import { ConfigurationError } from '../protocol/errors.js';
 import { Arrived, type ReceivedMessages } from './received-messages.js';
 
 /** What a {@link FaultyLink} does with new connections. */
@@ -66,6 +69,7 @@ export abstract class FaultyLink implements AsyncDisposable {
 
   /** Passes new connections on to somewhere else, as a virtual address that moves. */
   retarget(target: ProxyTarget): void {
+    checkTarget(target, 'retarget()');
     this.target = target;
   }
 
@@ -97,6 +101,7 @@ export abstract class FaultyLink implements AsyncDisposable {
    * @param connection - the only one, by its age among those that there are: the oldest is 0
    */
   mute(way: Way | 'both' = 'both', connection?: number): void {
+    checkOptions({ way }, 'mute()', { way: oneOf('up', 'down', 'both') });
     for (const { muted } of this.chosen(connection)) {
       if (way !== 'down') muted.add('up');
       if (way !== 'up') muted.add('down');
@@ -214,6 +219,16 @@ export function addressOf(url: string | number | undefined): Address | undefined
   if (typeof url !== 'string') return url === undefined ? undefined : { host: '127.0.0.1', port: url };
   const { protocol, hostname, port } = new URL(url);
   return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || DEFAULT_PORTS[protocol]) };
+}
+
+/** @throws ConfigurationError for what no connection can be made to */
+export function checkTarget(target: unknown, path: string): void {
+  if (typeof target === 'function') return;
+  if (typeof target === 'number' && Number.isInteger(target) && target > 0 && target < 65_536) return;
+  if (typeof target === 'string' && URL.canParse(target) && addressOf(target).port > 0) return;
+  throw new ConfigurationError(
+    `${path}: the target must be a URL with a port, a port or a function, not ${describe(target)}`,
+  );
 }
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'http:': 80, 'https:': 443, 'redis:': 6379 };

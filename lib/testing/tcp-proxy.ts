@@ -1,4 +1,5 @@
-import { FaultyLink, listening, type ProxyMode, type ProxyTarget } from './faulty-link.js';
+import { checkOptions, oneOf } from '../protocol/check-options.js';
+import { checkTarget, FaultyLink, listening, type ProxyMode, type ProxyTarget } from './faulty-link.js';
 
 /**
  * Stands in front of a server, so that a test can break the network between them: in front of an application, for its pages. In front of a Redis, see
@@ -17,8 +18,11 @@ export class TcpProxy extends FaultyLink {
    * Starts a proxy.
    *
    * @param mode - what becomes of connections, from the first one on
+   * @throws (rejects) ConfigurationError for a wrong target or mode
    */
   static async start(target: ProxyTarget, mode: ProxyMode = 'pass'): Promise<TcpProxy> {
+    checkTarget(target, 'TcpProxy.start()');
+    checkOptions({ mode }, 'TcpProxy.start()', { mode: oneOf('pass', 'refuse', 'swallow') });
     const proxy = new TcpProxy(await listening(), target);
     proxy.mode = mode;
     return proxy;

@@ -23,6 +23,7 @@ import {
   MESSAGING_OPTIONS,
   MessagingTestingModule,
   recordPosts,
+  TcpProxy,
 } from 'nestjs-messaging/testing';
 import request from 'supertest';
 
@@ -352,6 +353,25 @@ describe('A client in the process', () => {
 
   test('is not made of no application', async () => {
     await expect(connectClient([])).rejects.toThrow(/at least one application/);
+  });
+
+  test.each<[string, unknown, unknown, string]>([
+    ['a number', [7], {}, 'give it an application, as createNestApplication() makes it, not 7'],
+    ['nothing', [undefined], {}, 'not undefined'],
+    ['options that are none', [], 7, 'the options must be an object, not 7'],
+    ['a path that is none', [], { path: 7 }, 'option "path" must be a string, not 7'],
+  ])('is not made of %s', async (_, others, options, text) => {
+    const made = connectClient([await startGateway(), ...(others as [])], options as object);
+    await expect(made).rejects.toThrow(ConfigurationError);
+    await expect(made).rejects.toThrow(`connectClient(): ${text}`.replace('connectClient(): not', 'not'));
+  });
+
+  test('has no proxy with a wrong target, mode or way', async () => {
+    await expect(TcpProxy.start('x')).rejects.toThrow('TcpProxy.start(): the target must be a URL with a port');
+    await expect(TcpProxy.start(1, 'x' as never)).rejects.toThrow('TcpProxy.start(): option "mode" must be one of');
+    await using proxy = await TcpProxy.start(1);
+    expect(() => proxy.retarget('nix')).toThrow('retarget(): the target must be a URL with a port');
+    expect(() => proxy.mute('sideways' as never)).toThrow(`mute(): option "way" must be one of 'up', 'down', 'both'`);
   });
 
   test('is not made for an application without a gateway', async () => {
