@@ -9,8 +9,8 @@ import {
   type ChannelTemplate,
   type ListenableChannel,
 } from '../protocol/channel.js';
-import { checkChannelName, isTemplate, matchTemplate, RESERVED_PREFIX } from '../protocol/channel-name.js';
-import { MessagingError } from '../protocol/errors.js';
+import { checkChannelName, describe, isTemplate, matchTemplate, RESERVED_PREFIX } from '../protocol/channel-name.js';
+import { ConfigurationError, MessagingError } from '../protocol/errors.js';
 import { isOfSource } from '../protocol/source.js';
 import { awaitedOrNot } from './received-messages.js';
 
@@ -167,8 +167,12 @@ export class RecordedPosts implements Disposable {
  * Records what an application posts from now on.
  *
  * @param app - an application or a testing module
+ * @throws ConfigurationError for anything else
  */
 export function recordPosts(app: Pick<INestApplicationContext, 'get'>): RecordedPosts {
+  if (typeof (app as Partial<typeof app> | null)?.get !== 'function') {
+    throw new ConfigurationError(`recordPosts(): give it an application or a testing module, not ${describe(app)}`);
+  }
   return new RecordedPosts(app.get(Hub, { strict: false }));
 }
 

@@ -2,10 +2,10 @@ import { ReplaySubject, type Observable } from 'rxjs';
 import { Deferred } from '../core/deferred.js';
 import type { HistoryStore } from '../core/history-store.js';
 import type { Transport, TransportEvents, TransportReceiver, TransportStatus } from '../core/transport.js';
-import { isTemplate, matchTemplate } from '../protocol/channel-name.js';
-import { TransportUnavailableError } from '../protocol/errors.js';
+import { describe, isTemplate, matchTemplate } from '../protocol/channel-name.js';
+import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
-import type { MemoryBroker, MemoryNode } from './memory-broker.js';
+import { MemoryBroker, type MemoryNode } from './memory-broker.js';
 
 interface Interest {
   readonly segments: readonly string[] | undefined;
@@ -41,7 +41,11 @@ export class MemoryTransport implements Transport, MemoryNode {
   private current: TransportStatus = { state: 'connecting' };
   private awaySince = 0;
 
+  /** @throws ConfigurationError for anything but a MemoryBroker */
   constructor(private readonly broker: MemoryBroker) {
+    if (!(broker instanceof MemoryBroker)) {
+      throw new ConfigurationError(`new MemoryTransport(): give it a MemoryBroker, not ${describe(broker)}`);
+    }
     this.status = this.changes.asObservable();
     this.changes.next(this.current);
   }

@@ -14,7 +14,14 @@ import {
   MessageSource,
   UnserializableError,
 } from 'nestjs-messaging';
-import { createTestMessaging, Inbox, MemoryBroker, type TestMessaging } from 'nestjs-messaging/testing';
+import {
+  createTestMessaging,
+  Inbox,
+  MemoryBroker,
+  MemoryTransport,
+  recordPosts,
+  type TestMessaging,
+} from 'nestjs-messaging/testing';
 
 class Placed {
   @IsInt()
@@ -151,6 +158,11 @@ describe('Messaging without an application', () => {
     await expect(made).rejects.toThrow(ConfigurationError);
     await expect(made).rejects.toThrow(text);
   });
+});
+
+test('The testing kit names what it cannot record or join', () => {
+  expect(() => recordPosts({} as never)).toThrow('recordPosts(): give it an application or a testing module');
+  expect(() => new MemoryTransport(7 as never)).toThrow('new MemoryTransport(): give it a MemoryBroker, not 7');
 });
 
 describe('Recorded posts', () => {
