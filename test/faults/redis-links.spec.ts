@@ -136,9 +136,12 @@ function quiet<T extends Redis | Cluster>(client: T): T {
   return client;
 }
 
+// A port that these proxies connect nobody to.
+const NOWHERE = 1;
+
 describe('While Redis is away', () => {
   test.each(KINDS)('attempts are spaced and one status or two tell of it, with %s', async (name, option) => {
-    const proxy = nodes.use(await TcpProxy.start(0, 'refuse'));
+    const proxy = nodes.use(await TcpProxy.start(NOWHERE, 'refuse'));
     const a = nodes.create(option(proxy.port));
     const statuses = recordStatuses(a);
     await a.start(() => undefined);
@@ -166,7 +169,7 @@ describe('While Redis is away', () => {
   test.each(KINDS.filter(([name]) => name === 'options' || name === 'Sentinels' || name === 'a Cluster'))(
     'and accepts connections without an answer, that is reported at the start, with %s',
     async (_, option) => {
-      const proxy = nodes.use(await TcpProxy.start(0, 'swallow'));
+      const proxy = nodes.use(await TcpProxy.start(NOWHERE, 'swallow'));
       const a = nodes.create(option(proxy.port));
       const before = performance.now();
       await a.start(() => undefined);
