@@ -47,7 +47,8 @@ export class FaultWorld implements AsyncDisposable, RunWorld {
     try {
       await Promise.all(
         Array.from({ length: NODES }, async (_, index) => {
-          const link = await TcpProxy.start('port' in broker.redis ? broker.redis.port : 0);
+          // Nodes go past it to a Cluster, or to the Redis that Sentinels name.
+          const link = await TcpProxy.start('port' in broker.redis ? broker.redis.port : 1);
           const slot: Slot = {
             index,
             link,
