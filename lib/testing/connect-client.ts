@@ -35,9 +35,9 @@ export interface ConnectClientOptions extends Omit<MessagingClientOptions, 'url'
  */
 export async function connectClient(
   app: INestApplication | readonly INestApplication[],
-  given: ConnectClientOptions = {},
+  options: ConnectClientOptions = {},
 ): Promise<MessagingClient> {
-  const { path, ...options } = readOptions(given, 'connectClient()') as ConnectClientOptions;
+  const { path, ...rest } = readOptions(options, 'connectClient()') as ConnectClientOptions;
   checkOptions({ path }, 'connectClient()', { path: text });
   const apps = Array.isArray(app) ? (app as readonly INestApplication[]) : [app as INestApplication];
   const [first] = apps;
@@ -48,7 +48,7 @@ export async function connectClient(
   for (const [index, server] of servers.entries()) if (!server.listening) await apps[index]!.listen(0, '127.0.0.1');
   const balancer = apps.length > 1 ? await TcpProxy.start(() => portOf(servers)) : undefined;
   const origin = balancer === undefined ? await first.getUrl() : `http://127.0.0.1:${balancer.port}`;
-  const client = new MessagingClient({ ...options, url: new URL(mounted, `${origin}/`) });
+  const client = new MessagingClient({ ...rest, url: new URL(mounted, `${origin}/`) });
   void Promise.all(servers.map((server) => new Promise((closed) => server.once('close', closed)))).then(() => {
     client.close();
     return balancer?.[Symbol.asyncDispose]();
