@@ -111,27 +111,30 @@ function build(project, entry, needs) {
 
 /** The same once more, for programs that load CommonJS only: those of Jest, above all. */
 function buildCommonJs() {
-  if (modified('dist/cjs/package.json') >= Math.max(...['lib', 'tsconfig.json'].map(newest))) return;
-  say('Building lib as CommonJS ...');
-  rmSync('dist/cjs', { recursive: true, force: true });
-  if (!run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'lib/tsconfig.cjs.json'])) {
-    give('lib could not be built as CommonJS; see above.');
-  }
-  writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
+  compileCommonJs('lib as CommonJS', 'lib', 'lib/tsconfig.cjs.json', 'dist/cjs');
 }
 
 /** What `nest add` runs. It is CommonJS, because the schematics CLI of Nest 11 loads it by require(). */
 function buildSchematics() {
-  if (modified('dist/schematics/package.json') >= Math.max(...['schematics', 'tsconfig.json'].map(newest))) return;
-  say('Building the schematic ...');
-  rmSync('dist/schematics', { recursive: true, force: true });
-  if (!run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'schematics/tsconfig.json'])) {
-    give('The schematic could not be built; see above.');
+  compileCommonJs('the schematic', 'schematics', 'schematics/tsconfig.json', 'dist/schematics', [
+    'collection.json',
+    'nest-add/schema.json',
+    'nest-add/files',
+  ]);
+}
+
+/** Compiles a folder, and copies some of its files as they are, if the result is older than what it is made of. */
+function compileCommonJs(what, folder, project, out, copied = []) {
+  // Written last, so it is there only if all of it is.
+  const manifest = join(out, 'package.json');
+  if (modified(manifest) >= Math.max(...[folder, 'tsconfig.json'].map(newest))) return;
+  say(`Building ${what} ...`);
+  rmSync(out, { recursive: true, force: true });
+  if (!run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', project])) {
+    give(`Building ${what} has failed; see above.`);
   }
-  for (const path of ['collection.json', 'nest-add/schema.json', 'nest-add/files']) {
-    cpSync(join('schematics', path), join('dist/schematics', path), { recursive: true });
-  }
-  writeFileSync('dist/schematics/package.json', '{ "type": "commonjs" }\n');
+  for (const path of copied) cpSync(join(folder, path), join(out, path), { recursive: true });
+  writeFileSync(manifest, '{ "type": "commonjs" }\n');
 }
 
 /** Makes the script of the sample app's page if it is missing, as after each build, or older than what goes into it. */

@@ -91,7 +91,7 @@ export class ClientConnection {
     return [this.form?.returnsAs ?? this.id, this.owner];
   }
 
-  /** Whether its client has any channels of which it could miss messages. */
+  /** Whether its client is subscribed to a channel whose messages it could miss. */
   get isInUse(): boolean {
     return this.hasBegun && this.held.size > 0;
   }

@@ -133,7 +133,7 @@ export class Gateway {
    * recently lost ones, until {@link whenLeft}. Further calls have no effect.
    *
    * @returns the time by which the clients must be back elsewhere, in milliseconds from the first call; `undefined` if this node does
-   *   not wait for them: there are none, or there is no transport, or nothing is kept for them
+   *   not wait: it has no such clients or no transport, or it keeps nothing for them
    */
   leave(): number | undefined {
     const { leaveMs, recoveryMs } = this.settings;

@@ -225,7 +225,7 @@ export interface MessagingModuleExtras {
   global?: boolean | undefined;
   /**
    * The endpoint for subscriptions of clients. `true`: with its defaults.
-   * @defaultValue false: there is none
+   * @defaultValue false: clients cannot subscribe
    */
   gateway?: GatewayOptions | boolean | undefined;
 }

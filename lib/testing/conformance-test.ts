@@ -1,4 +1,5 @@
 import { AssertionError } from 'node:assert/strict';
+import { inTime } from '../core/in-time.js';
 
 /** One thing that an implementation of a contract guarantees. */
 export interface ConformanceTest {
@@ -29,6 +30,36 @@ export function conformanceTests<Check>(
       }
     },
   }));
+}
+
+/** What a guarantee is tried on. */
+interface Trial {
+  /** Ends all that was made for it. */
+  close(): void | Promise<void>;
+}
+
+/**
+ * As {@link conformanceTests}, for guarantees that are tried on something of their own, each within a time.
+ *
+ * @param start - makes what one guarantee is tried on
+ * @param testMs - how long a guarantee may take, in milliseconds
+ */
+export function conformanceTrials<T extends Trial>(
+  guarantees: Readonly<Record<string, (trial: T) => Promise<void>>>,
+  what: string,
+  start: () => Promise<T>,
+  testMs: number,
+): ConformanceTest[] {
+  return conformanceTests(guarantees, what, async (check) => {
+    const trial = await start();
+    try {
+      await inTime(check(trial), testMs, () => {
+        throw new AssertionError({ message: `The ${what} has not done this within ${testMs} ms` });
+      });
+    } finally {
+      await trial.close();
+    }
+  });
 }
 
 function asAssertion(cause: unknown, what: string): AssertionError {

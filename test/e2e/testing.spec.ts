@@ -358,8 +358,8 @@ describe('A client in the process', () => {
   test.each<[string, unknown, unknown, string]>([
     ['a number', [7], {}, 'give it an application, as createNestApplication() makes it, not 7'],
     ['nothing', [undefined], {}, 'not undefined'],
-    ['options that are none', [], 7, 'the options must be an object, not 7'],
-    ['a path that is none', [], { path: 7 }, 'option "path" must be a string, not 7'],
+    ['options that are no object', [], 7, 'the options must be an object, not 7'],
+    ['a path that is no text', [], { path: 7 }, 'option "path" must be a string, not 7'],
   ])('is not made of %s', async (_, others, options, text) => {
     const made = connectClient([await startGateway(), ...(others as [])], options as object);
     await expect(made).rejects.toThrow(ConfigurationError);
