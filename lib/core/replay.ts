@@ -2,7 +2,7 @@ import type { Delivery } from './delivery.js';
 import type { Position } from '../protocol/position.js';
 import type { Gap } from './gap.js';
 import { gapReasonOf } from './histories.js';
-import { isLastPage, type HistoryRead } from './history-store.js';
+import { BEGINNING, isLastPage, type HistoryRead } from './history-store.js';
 import type { ReadBounds } from './channel-log.js';
 import type { Reporter } from './reporter.js';
 import { tellOfGap } from './isolate.js';
@@ -204,23 +204,40 @@ export class Replay {
   private readonly skip = (delivery: Delivery): unknown => {
     const { position } = delivery;
     const last = this.last as Position;
-    // Without a gap in between, another epoch continues the offsets of the previous one.
-    if (position !== undefined && position.offset >= last.offset) this.end();
-    return position !== undefined && position.offset <= last.offset ? undefined : this.pass(delivery);
+    if (position !== undefined) {
+      if (isOther(last, position)) return this.readAgain();
+      if (position.offset >= last.offset) this.end();
+      if (position.offset <= last.offset) return undefined;
+    }
+    return this.pass(delivery);
   };
 
   private readonly skipGap = (gap: Gap): unknown => {
     const { position } = gap;
     if (position !== undefined) {
+      if (isOther(this.last as Position, position)) return this.readAgain();
       if (isBehind(this.last as Position, position)) return undefined;
       this.end();
     }
     return this.onGap?.(gap);
   };
 
+  /** Only the store can compare positions of two epochs: the later one may begin before the end of the earlier one. */
+  private readAgain(): void {
+    const { listener } = this;
+    listener.tap = this.hold;
+    listener.onGap = this.holdGap;
+    void this.run();
+  }
+
   /** Runs within a delivery. */
   private pass(delivery: Delivery): unknown {
     if (this.tap !== undefined) return this.tap(delivery);
     return this.call(delivery.message as never, new MessageContext(delivery, this.listener));
   }
+}
+
+/** Whether a position is of another epoch. Nothing is before the first epoch. */
+function isOther(last: Position, { epoch }: Position): boolean {
+  return last.epoch !== epoch && last.epoch !== BEGINNING.epoch;
 }

@@ -195,10 +195,11 @@ export class Revocations {
       const { gap, deliveries, next, end } = page;
       // Redis has lost some or all of them, but the nodes still have them.
       const isLost = (gap !== undefined && gap !== 'trimmed') || end.epoch === BEGINNING.epoch;
-      if (isLost || (next.epoch === last.epoch && next.offset < last.offset)) this.noteLost();
+      if (isLost || (end.epoch === last.epoch && end.offset < last.offset)) this.noteLost();
       for (const delivery of deliveries) this.take(delivery, this.hasStarted);
-      this.last = next;
-      if (isLastPage(page)) return;
+      const isLast = isLastPage(page);
+      this.last = isLast ? end : next;
+      if (isLast) return;
     }
   }
 

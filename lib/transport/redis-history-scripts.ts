@@ -246,8 +246,8 @@ else
     end
     if ended then start = math.min(start, ended) else gap = 'epoch' end
   elseif asked > last then
-    -- Another process has lost the latest entries, and has appended nothing yet.
-    if askedEpoch ~= '' and state[3] ~= master() then start = last else gap = 'future' end
+    -- Another process has lost the latest entries, and has appended nothing yet. The position stays: lost messages may still be under way.
+    if askedEpoch == '' or state[3] == master() then gap = 'future' end
   end
   if gap ~= '' then start = floor
   elseif start < floor then gap, start = 'trimmed', floor end

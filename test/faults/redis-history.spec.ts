@@ -220,12 +220,13 @@ describe('A history', () => {
       await reached(transport, 'ready');
       expect(await history.read('news', before!)).toEqual({ gap: undefined, entries: [], next: before, end: before });
       // What the former process told of a tail that this one has lost.
-      expect(await history.read('news', { ...before!, offset: 9 })).toMatchObject({ gap: undefined, next: before });
+      const ahead = { ...before!, offset: 9 };
+      expect(await history.read('news', ahead)).toEqual({ gap: undefined, entries: [], next: ahead, end: before });
       expect(offsetOf(await post(history, '2', '2'))).toBe(2);
       expect(offsetOf(await post(history, '4'))).toBe(4);
       const [after] = await history.positions(['news']);
       expect(after!.epoch).not.toBe(before!.epoch);
-      const read = await history.read('news', { ...before!, offset: 9 });
+      const read = await history.read('news', ahead);
       expect(read).toEqual({ gap: undefined, entries: [{ offset: 4, payload: '4' }], next: after, end: after });
       expect((await history.read('news', { ...before!, offset: 1 })).entries).toHaveLength(3);
     } finally {
@@ -288,8 +289,8 @@ describe('A history', () => {
     await follow(probe, other);
     expect(await history.positions(['news'])).toEqual([common]);
     await probe.redis.replicaof('NO', 'ONE');
-    // What was told of the tail is no reason for a gap.
-    expect(await history.read('news', before!)).toMatchObject({ gap: undefined, entries: [], next: common });
+    // What was told of the tail is no reason for a gap. A reader that has heard it stays behind it: it may come again.
+    expect(await history.read('news', before!)).toEqual({ gap: undefined, entries: [], next: before, end: common });
     expect(offsetOf(await post(history, '2'))).toBe(2);
     const [after] = await history.positions(['news']);
     expect(after!.epoch).not.toBe(before!.epoch);
