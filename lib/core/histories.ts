@@ -20,6 +20,8 @@ export interface HistoriesOutput extends OrderedOutput {
 
 /** How long to wait before asking again for positions that could not be read. In milliseconds. */
 const RETRY_MS = 500;
+/** How long after a sign that the store has lost its data it is asked for the moment. In milliseconds. */
+const DOUBT_MS = 1_000;
 /** How many channels of a template are tracked. Beyond that, the oldest are forgotten. */
 const MAX_CHANNELS = 100_000;
 
@@ -36,14 +38,22 @@ export class Histories {
   /** The next request for positions. */
   private asking: NodeJS.Immediate | NodeJS.Timeout | undefined = undefined;
   private timer: NodeJS.Timeout | undefined = undefined;
+  /** The next request for the moment. */
+  private doubting: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
+  private readonly output: HistoriesOutput;
   /** Losses of templates. */
   private readonly missed: MissedChannels;
 
   constructor(
     readonly store: HistoryStore,
-    private readonly output: HistoriesOutput,
+    output: HistoriesOutput,
   ) {
+    const gap: HistoriesOutput['gap'] = (subscription, channel, failure, position) => {
+      if (failure !== 'trimmed') this.doubtStore();
+      output.gap(subscription, channel, failure, position);
+    };
+    this.output = { ...output, gap };
     const goOn: MissedOutput['goOn'] = (template, channel, position) => {
       if (this.subscriptions.has(template)) this.channelOf(template, channel).goOn(position);
     };
@@ -152,6 +162,7 @@ export class Histories {
   close(): void {
     this.isClosed = true;
     clearTimeout(this.timer);
+    clearTimeout(this.doubting);
     clearTimeout(this.asking as NodeJS.Timeout);
     clearImmediate(this.asking as NodeJS.Immediate);
     for (const subscription of [...this.subscriptions.keys()]) this.forget(subscription);
@@ -257,10 +268,20 @@ export class Histories {
     const all = [...this.subscriptions.values()].flatMap(({ byName: channels }) => [...channels.values()]);
     const quiet = byName(all.filter((channel) => channel.isQuietSince(before)));
     await this.ask([...quiet.keys()], (name, position) => {
-      for (const channel of quiet.get(name) ?? []) channel.compare(position, before);
+      for (const channel of quiet.get(name) ?? []) if (channel.compare(position, before)) this.doubtStore();
     });
     if (this.missed.isOld) await this.missed.noteMoment().catch(() => {});
     if (!this.isClosed) this.timer = setTimeout(() => void this.compare(), nextCheckMs()).unref();
+  }
+
+  /** The store may have lost everything. Templates need a new moment then: the old one would make the next outage look like a loss. */
+  private doubtStore(): void {
+    if (this.isClosed || !this.missed.isKnown) return;
+    this.doubting ??= setTimeout(() => {
+      this.doubting = undefined;
+      // If the link is down, the outage itself is searched.
+      void this.missed.noteMoment().catch(() => {});
+    }, DOUBT_MS).unref();
   }
 
   /**

@@ -49,6 +49,11 @@ export class MissedChannels {
     return this.store.changes !== undefined;
   }
 
+  /** Whether a moment is known: some template has listeners. */
+  get isKnown(): boolean {
+    return this.known !== undefined;
+  }
+
   /** Whether the known moment is old. */
   get isOld(): boolean {
     return this.known !== undefined && performance.now() - this.known.atMs > MOMENT_MS;

@@ -37,6 +37,8 @@ export class OrderedChannel {
   /** Whether nothing was delivered or reported yet, so that {@link last} comes from the store. */
   private isSilent = true;
   private lastAt = performance.now();
+  /** Whether the store had no history any more when positions were compared. */
+  private isGone = false;
   private reading = false;
   /** Whether another read must follow the current one. */
   private isStale = false;
@@ -140,11 +142,19 @@ export class OrderedChannel {
     return this.last !== undefined && !this.isReading && this.lastAt < time;
   }
 
-  /** @param before - it must have been quiet at least since then */
-  compare(position: Position, before: number): void {
-    const { last } = this;
-    if (!this.isQuietSince(before) || isSame(last!, position)) return;
-    if (position.epoch !== BEGINNING.epoch) void this.read();
+  /**
+   * Reads messages that were not heard.
+   *
+   * @param before - it must have been quiet at least since then
+   * @returns whether the history is gone, unless it was already the last time
+   */
+  compare(position: Position, before: number): boolean {
+    const { last, isGone } = this;
+    if (!this.isQuietSince(before)) return false;
+    const isSamePlace = isSame(last!, position);
+    this.isGone = !isSamePlace && position.epoch === BEGINNING.epoch;
+    if (!this.isGone && !isSamePlace) void this.read();
+    return this.isGone && !isGone;
   }
 
   close(): void {

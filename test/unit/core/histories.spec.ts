@@ -348,6 +348,35 @@ describe('A listener of a template, after an outage', () => {
     expect(await rest()).toEqual(['gap broker', 'other 1: 1', 'new 1: 2']);
   });
 
+  test.each([
+    ['the next message has shown', true],
+    ['a quiet channel has shown', false],
+  ])('has no gap for an earlier loss that %s', async (_how, isPosted) => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    try {
+      const { broker, b, post, heard, rest } = await templateNodes();
+      await post('known', 1);
+      expect(await heard.next()).toBe('known 1: 1');
+      broker.wipe();
+      if (isPosted) {
+        await post('known', 2);
+        expect(await heard.take(2)).toEqual(['gap epoch', 'known 1: 2']);
+      }
+      // Beyond the time after which quiet channels are looked at, twice: they have to be quiet for a while.
+      for (let second = 0; second < 30; second++) {
+        await jest.advanceTimersByTimeAsync(1_000);
+        await broker.turn();
+      }
+      broker.cut(b.transport);
+      await post('new', 1);
+      broker.heal();
+      await broker.turn();
+      expect(await rest()).toEqual(['new 1: 1']);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   test('has none if the broker lost its record before anybody listened', async () => {
     const broker = new MemoryBroker();
     const first = await templateNodes(broker);
