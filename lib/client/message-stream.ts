@@ -47,8 +47,8 @@ export class MessageStream<T> implements AsyncIterable<T> {
 
   /** Calls an observer with each message from now on; nothing is buffered for it. */
   subscribe(observer: MessageObserver<T>): {
-    /** Ends the subscription. */
-    unsubscribe(): void;
+    /** Ends the subscription. It needs no `this`. */
+    unsubscribe(this: void): void;
   } {
     const registration = this.#listen({
       message: (message: T) => observer.next?.(message),

@@ -61,8 +61,8 @@ export interface MessageSubscription extends Disposable {
    * ends first. Never rejects.
    */
   readonly ready: Promise<void>;
-  /** Ends the registration. The listener is not called again, not even for a message being delivered. */
-  unsubscribe(): void;
+  /** Ends the registration. The listener is not called again, not even for a message being delivered. It needs no `this`. */
+  unsubscribe(this: void): void;
 }
 
 // Shared by all listeners: without a broker nothing has to be waited for.
@@ -178,7 +178,13 @@ export class Listener implements Heard, MessageSubscription, Registration {
     list.add(this);
   }
 
-  unsubscribe(): void {
+  /** Made when it is asked for: a handle may be taken apart, and few of a hundred thousand listeners are. */
+  get unsubscribe(): () => void {
+    return () => this.end();
+  }
+
+  /** Ends the registration. */
+  private end(): void {
     if (this.closed) return;
     this.closed = true;
     this.session.release(this);
@@ -189,7 +195,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
   }
 
   [Symbol.dispose](): void {
-    this.unsubscribe();
+    this.end();
   }
 }
 

@@ -2,7 +2,7 @@ import { AssertionError, deepStrictEqual, notStrictEqual, strictEqual } from 'no
 import type { ChannelLog, LogItem, LogMessage, LogRead, ReadBounds } from '../core/channel-log.js';
 import { inTime } from '../core/in-time.js';
 import { GAP_REASONS, type Position } from '../protocol/position.js';
-import { conformanceTests, type ConformanceTest } from './conformance-test.js';
+import { checkSuite, conformanceTests, type ConformanceTest } from './conformance-test.js';
 
 /** A log to be tried, and what its readers cannot do themselves. */
 export interface ChannelLogUnderTest {
@@ -240,11 +240,14 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
  * ```
  *
  * @param start - gives what is tested, once for each test
+ * @throws ConfigurationError for a start that is not a function, and for wrong options
  */
 export function channelLogConformance(
   start: () => ChannelLogUnderTest | Promise<ChannelLogUnderTest>,
-  { stepMs = STEP_MS }: ConformanceOptions = {},
+  options: ConformanceOptions = {},
 ): ConformanceTest[] {
+  checkSuite('channelLogConformance', start, options, 'stepMs');
+  const { stepMs = STEP_MS } = options;
   return conformanceTests(GUARANTEES, 'log', async (check) => {
     const logs = await start();
     await check(new LogOnTrial(await logs.open(), logs, stepMs));

@@ -1,7 +1,8 @@
 import { MessagingClient, type MessageGap, type SubscribeOptions } from '../client/messaging-client.js';
-import type { ClientMessageContext } from '../client/registration.js';
+import type { ClientMessageContext, ClientSubscription, Registration } from '../client/registration.js';
 import { isChannel, type ListenableChannel } from '../protocol/channel.js';
-import { ConnectionClosedError } from '../protocol/errors.js';
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError, ConnectionClosedError } from '../protocol/errors.js';
 import { Arrived, ReceivedMessages, type Received } from './received-messages.js';
 
 /** A message that a client got, with what came beside it. */
@@ -22,7 +23,8 @@ export type ClientReceivedMessage<T> = Received<T, ClientMessageContext>;
 export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> implements AsyncDisposable {
   /**
    * Resolves once the server has confirmed the subscription. If it refuses, rejects with its error, for instance a
-   * `ChannelDeniedError`; `next` then rejects with it too.
+   * `ChannelDeniedError`; `next` and `take` then reject with it too. So they do if the server takes the channel away later, and
+   * if `client.unsubscribe` ends it.
    */
   readonly ready: Promise<void>;
   /** What it was told of messages that it may have missed, in order. `gaps.next()` waits for the next gap. */
@@ -31,9 +33,18 @@ export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> im
   private readonly end: (error: Error) => void;
   private readonly channel: string;
 
-  /** Subscribes now, until disposed of or until the client closes. */
+  /**
+   * Subscribes now, until disposed of or until the client closes.
+   *
+   * @throws ConfigurationError for anything but a client
+   */
   constructor(client: MessagingClient, channel: ListenableChannel<T>, options: Pick<SubscribeOptions, 'replay'> = {}) {
     super();
+    if (typeof (client as Partial<MessagingClient> | null)?.onGap !== 'function') {
+      throw new ConfigurationError(
+        `new ClientInbox(): give it a MessagingClient, as connectClient() makes it, not ${describe(client)}`,
+      );
+    }
     const { signal } = this.ending;
     const gaps = new Arrived<MessageGap>();
     this.gaps = gaps;
@@ -46,24 +57,29 @@ export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> im
       this.fail(error);
       gaps.end(error);
     };
-    const leave = client.onStatus(({ state, error }) => {
-      if (state === 'closed') this.end(error ?? this.ended('its client was closed'));
-    });
-    signal.addEventListener(
-      'abort',
-      () => {
-        forget();
-        leave();
-      },
-      { once: true },
-    );
+    signal.addEventListener('abort', forget, { once: true });
     const subscribed = client.subscribe<T>(channel, (message, context) => this.receive(message, context), {
       ...options,
       signal,
     });
-    this.ready = subscribed.then(() => undefined);
+    this.ready = subscribed.then((subscription) => this.follow(subscription, client));
     // A test that only asks for the next message is told by that.
     this.ready.catch(this.end);
+  }
+
+  /** Learns of the end of the subscription, which the handle has no event for: applications are told by `onError`. */
+  private follow(subscription: ClientSubscription, client: MessagingClient): void {
+    const ended = (error?: Error): void => {
+      const why = client.status.state === 'closed' ? 'its client was closed' : 'its subscription has ended';
+      this.end(error ?? this.ended(why));
+    };
+    if (subscription.closed) return ended();
+    const { receiver } = subscription as Registration;
+    const tell = receiver.ended.bind(receiver);
+    receiver.ended = (error, call) => {
+      ended(error);
+      return tell(error, call);
+    };
   }
 
   /** Ends the subscription. */

@@ -1,5 +1,8 @@
 import { AssertionError } from 'node:assert/strict';
 import { inTime } from '../core/in-time.js';
+import { describe } from '../protocol/channel-name.js';
+import { checkOptions, wholeNumber } from '../protocol/check-options.js';
+import { ConfigurationError } from '../protocol/errors.js';
 
 /** One thing that an implementation of a contract guarantees. */
 export interface ConformanceTest {
@@ -7,6 +10,20 @@ export interface ConformanceTest {
   readonly name: string;
   /** Rejects with an `AssertionError` if it does not hold; also if what is tested throws, rejects or does not answer. */
   readonly run: () => Promise<void>;
+}
+
+/**
+ * Checks what a suite is given: before any test is made, so that a wrong time does not fail a hundred of them.
+ *
+ * @param start - the function that gives what is tested
+ * @param time - the name of the option that bounds a test
+ * @throws ConfigurationError that names the suite and the option
+ */
+export function checkSuite(suite: string, start: unknown, options: unknown, time: string): void {
+  if (typeof start !== 'function') {
+    throw new ConfigurationError(`${suite}(): give it a function that returns what is tested, not ${describe(start)}`);
+  }
+  checkOptions(options, `${suite}()`, { [time]: wholeNumber(1) });
 }
 
 /**

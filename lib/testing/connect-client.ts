@@ -1,9 +1,10 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { INestApplication } from '@nestjs/common';
+import type { INestApplication, InjectionToken } from '@nestjs/common';
 import { ApplicationConfig } from '@nestjs/core';
 import { MessagingClient } from '../client/messaging-client.js';
 import type { MessagingClientOptions } from '../client/client-options.js';
+import { Hub } from '../core/hub.js';
 import { GATEWAY_OPTIONS, GATEWAY_PATH, type GatewayOptions } from '../nest/gateway/gateway-options.js';
 import { describe } from '../protocol/channel-name.js';
 import { checkOptions, readOptions, text } from '../protocol/check-options.js';
@@ -26,7 +27,7 @@ export interface ConnectClientOptions extends Omit<MessagingClientOptions, 'url'
  * @param app - or several servers, as behind a load balancer: the client's connections go to the first of them that takes any, so it moves
  *   to the next one when that closes
  * @param options - `headers` sign it in, as those of any request
- * @throws (rejects) ConfigurationError for an application without a gateway
+ * @throws (rejects) ConfigurationError for an application without a gateway, and for one that is closed
  * @example
  * ```ts
  * const client = await connectClient(app, { headers: { authorization: 'Bearer a-token' } });
@@ -56,12 +57,18 @@ export async function connectClient(
   return client;
 }
 
-/** @throws ConfigurationError for anything but an application with a server */
+/** @throws ConfigurationError for anything but an application with a server that is not closed */
 function checkApp(app: Partial<INestApplication> | null | undefined): void {
-  if (typeof app?.getHttpServer === 'function') return;
-  throw new ConfigurationError(
-    `connectClient(): give it an application, as createNestApplication() makes it, not ${describe(app)}`,
-  );
+  if (typeof app?.getHttpServer !== 'function') {
+    throw new ConfigurationError(
+      `connectClient(): give it an application, as createNestApplication() makes it, not ${describe(app)}`,
+    );
+  }
+  if (found(app as INestApplication, Hub)?.root.closed) {
+    throw new ConfigurationError(
+      'connectClient(): the application is closed; connect before app.close(), or make another application for this test',
+    );
+  }
 }
 
 /** Of the first that takes connections. */
@@ -70,7 +77,7 @@ function portOf(servers: readonly Server[]): number | undefined {
 }
 
 function mountedPath(app: INestApplication): string {
-  const gateway = gatewayOf(app);
+  const gateway = found<GatewayOptions>(app, GATEWAY_OPTIONS);
   if (gateway === undefined) {
     throw new ConfigurationError(
       'connectClient(): the application has no gateway; give MessagingModule.forRoot() the option "gateway"',
@@ -83,9 +90,9 @@ function mountedPath(app: INestApplication): string {
     .join('/');
 }
 
-function gatewayOf(app: INestApplication): GatewayOptions | undefined {
+function found<T>(app: INestApplication, token: InjectionToken<T>): T | undefined {
   try {
-    return app.get<GatewayOptions>(GATEWAY_OPTIONS, { strict: false });
+    return app.get<T>(token, { strict: false });
   } catch {
     // Nest throws for what it does not have.
     return undefined;

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { describe } from '../protocol/channel-name.js';
-import { checkOptions, oneOf } from '../protocol/check-options.js';
-import { ConfigurationError } from '../protocol/errors.js';
+import { checkOptions, oneOf, wholeNumber } from '../protocol/check-options.js';
+import { ConfigurationError, ConnectionClosedError } from '../protocol/errors.js';
 import { Arrived, type ReceivedMessages } from './received-messages.js';
 
 /** What a {@link FaultyLink} does with new connections. */
@@ -33,10 +33,8 @@ export type BytesFilter = (bytes: Buffer) => Buffer;
 
 /** A server on a free port of 127.0.0.1 that passes connections on to another one, and fails as a network does when a test says so. */
 export abstract class FaultyLink implements AsyncDisposable {
-  /** What becomes of new connections: passed on, closed at once, or taken and never answered. */
-  mode: ProxyMode = 'pass';
-  /** How long bytes take, in milliseconds. */
-  delayMs = 0;
+  private currentMode: ProxyMode = 'pass';
+  private currentDelayMs = 0;
   private readonly made = new Arrived<number>();
   private held: (() => void)[] | undefined = undefined;
   private readonly sockets = new Set<Socket>();
@@ -48,6 +46,33 @@ export abstract class FaultyLink implements AsyncDisposable {
     private target: ProxyTarget,
   ) {
     server.on('connection', (socket) => this.take(socket));
+  }
+
+  /**
+   * What becomes of new connections: passed on, closed at once, or taken and never answered. To set anything else throws a
+   * `ConfigurationError`.
+   * @defaultValue 'pass'
+   */
+  get mode(): ProxyMode {
+    return this.currentMode;
+  }
+
+  set mode(mode: ProxyMode) {
+    checkMode(mode, this.constructor.name);
+    this.currentMode = mode;
+  }
+
+  /**
+   * How long bytes take, in milliseconds: a whole number, as timers take it. To set anything else throws a `ConfigurationError`.
+   * @defaultValue 0
+   */
+  get delayMs(): number {
+    return this.currentDelayMs;
+  }
+
+  set delayMs(delayMs: number) {
+    checkOptions({ delayMs: delayMs ?? null }, this.constructor.name, { delayMs: wholeNumber(0) });
+    this.currentDelayMs = delayMs;
   }
 
   /** The port of 127.0.0.1 to connect to. */
@@ -62,12 +87,16 @@ export abstract class FaultyLink implements AsyncDisposable {
     return url.href;
   }
 
-  /** When each connection was made, by `performance.now()`: a test awaits the next one. */
+  /** When each connection was made, by `performance.now()`: a test awaits the next one. It rejects once the proxy is closed. */
   get connections(): ReceivedMessages<number, undefined> {
     return this.made;
   }
 
-  /** Passes new connections on to somewhere else, as a virtual address that moves. */
+  /**
+   * Passes new connections on to somewhere else, as a virtual address that moves.
+   *
+   * @throws ConfigurationError for a wrong target
+   */
   retarget(target: ProxyTarget): void {
     checkTarget(target, 'retarget()');
     this.target = target;
@@ -77,10 +106,12 @@ export abstract class FaultyLink implements AsyncDisposable {
    * Closes the connections that there are. New ones are passed on.
    *
    * @param connection - the only one to close, by its age among those that there are: the oldest is 0
+   * @throws ConfigurationError for anything but a whole number
    */
   cut(connection?: number): void {
+    const chosen = this.chosen(connection, 'cut()');
     if (connection === undefined) for (const socket of this.sockets) socket.destroy();
-    else for (const { client } of this.chosen(connection)) client.destroy();
+    else for (const { client } of chosen) client.destroy();
   }
 
   /** Closes the connections that there are, and new ones at once, until {@link accept}. */
@@ -99,10 +130,11 @@ export abstract class FaultyLink implements AsyncDisposable {
    *
    * @param way - the only way that is lost
    * @param connection - the only one, by its age among those that there are: the oldest is 0
+   * @throws ConfigurationError for another way, and for a connection that is not a whole number
    */
   mute(way: Way | 'both' = 'both', connection?: number): void {
     checkOptions({ way }, 'mute()', { way: oneOf('up', 'down', 'both') });
-    for (const { muted } of this.chosen(connection)) {
+    for (const { muted } of this.chosen(connection, 'mute()')) {
       if (way !== 'down') muted.add('up');
       if (way !== 'up') muted.add('down');
     }
@@ -131,6 +163,7 @@ export abstract class FaultyLink implements AsyncDisposable {
 
   /** Closes all connections, and the port. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.made.end(new ConnectionClosedError(`${this.constructor.name}: it was disposed of`));
     this.server.close();
     this.cut();
     await once(this.server, 'close');
@@ -141,7 +174,8 @@ export abstract class FaultyLink implements AsyncDisposable {
     return (bytes) => bytes;
   }
 
-  private chosen(connection: number | undefined): readonly Passage[] {
+  private chosen(connection: number | undefined, path: string): readonly Passage[] {
+    checkOptions({ connection }, path, { connection: wholeNumber(0) });
     const all = [...this.passages];
     return connection === undefined || all.length === 0 ? all : [all[connection % all.length]!];
   }
@@ -151,8 +185,10 @@ export abstract class FaultyLink implements AsyncDisposable {
     this.keep(socket);
     if (this.mode === 'refuse') socket.destroy();
     if (this.mode !== 'pass') return;
-    const address = addressOf(typeof this.target === 'function' ? this.target() : this.target);
-    if (address === undefined) return void socket.destroy();
+    const target = typeof this.target === 'function' ? this.target() : this.target;
+    if (target === undefined) return void socket.destroy();
+    checkTarget(target, 'The function that finds the target');
+    const address = addressOf(target);
     const onward = this.keep(connect(address.port, address.host));
     const passage: Passage = { client: socket, muted: new Set(), isOrphan: false };
     this.passages.add(passage);
@@ -213,12 +249,15 @@ export async function listening(): Promise<Server> {
 }
 
 /** @param url - or a port of 127.0.0.1 */
-export function addressOf(url: string | number): Address;
-export function addressOf(url: string | number | undefined): Address | undefined;
-export function addressOf(url: string | number | undefined): Address | undefined {
-  if (typeof url !== 'string') return url === undefined ? undefined : { host: '127.0.0.1', port: url };
+export function addressOf(url: string | number): Address {
+  if (typeof url !== 'string') return { host: '127.0.0.1', port: url };
   const { protocol, hostname, port } = new URL(url);
   return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || DEFAULT_PORTS[protocol]) };
+}
+
+/** @throws ConfigurationError for anything but a mode */
+export function checkMode(mode: unknown, path: string): void {
+  checkOptions({ mode: mode ?? null }, path, { mode: oneOf('pass', 'refuse', 'swallow') });
 }
 
 /** @throws ConfigurationError for what no connection can be made to */

@@ -1,7 +1,7 @@
 import { AssertionError, deepStrictEqual, match, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import type { ReadBounds } from '../core/channel-log.js';
 import { BEGINNING, type AppendOutcome, type HistoryStore } from '../core/history-store.js';
-import { conformanceTrials, type ConformanceTest } from './conformance-test.js';
+import { checkSuite, conformanceTrials, type ConformanceTest } from './conformance-test.js';
 import {
   BOUNDS,
   HistoriesOnTrial,
@@ -240,10 +240,13 @@ const GUARANTEES: typeof WHOLE = { ...WHOLE, ...READS, ...BOUNDED, ...IDS, ...CH
  * ```
  *
  * @param start - gives what is tested, once for each test; it may be the same store each time
+ * @throws ConfigurationError for a start that is not a function, and for wrong options
  */
 export function historyStoreConformance(
   start: () => HistoryStoreUnderTest | Promise<HistoryStoreUnderTest>,
-  { testMs = TEST_MS }: HistoryStoreConformanceOptions = {},
+  options: HistoryStoreConformanceOptions = {},
 ): ConformanceTest[] {
+  checkSuite('historyStoreConformance', start, options, 'testMs');
+  const { testMs = TEST_MS } = options;
   return conformanceTrials(GUARANTEES, 'history store', async () => new HistoriesOnTrial(await start()), testMs);
 }

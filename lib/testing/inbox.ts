@@ -4,7 +4,8 @@ import { checkListenOptions, type ListenOptions } from '../core/listen-options.j
 import type { MessageContext } from '../core/message-context.js';
 import type { Listener, MessageSubscription } from '../core/listener.js';
 import type { Messenger } from '../core/messenger.js';
-import { MessagingError } from '../protocol/errors.js';
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError, MessagingError } from '../protocol/errors.js';
 import { Arrived, ReceivedMessages, type Received } from './received-messages.js';
 
 /** A message with what came beside it. */
@@ -31,10 +32,15 @@ export class Inbox<T> extends ReceivedMessages<T, MessageContext> implements Dis
   /**
    * Listens from now on, or from where `replay` says, until disposed of or until the session of the messenger closes.
    *
-   * @throws ConfigurationError for wrong options
+   * @throws ConfigurationError for anything but a messenger, and for wrong options
    */
   constructor(messenger: Messenger, channel: ListenableChannel<T>, options: ListenOptions = {}) {
     super();
+    if (typeof (messenger as Partial<Messenger> | null)?.addListener !== 'function') {
+      throw new ConfigurationError(
+        `new Inbox(): give it the MessagingService or SessionMessages to listen with, not ${describe(messenger)}`,
+      );
+    }
     checkListenOptions(options, 'new Inbox()');
     const receive = (message: T, context: MessageContext): void => this.receive(message, context);
     const gaps = new Arrived<Gap>();

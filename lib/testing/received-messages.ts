@@ -1,3 +1,5 @@
+import { checkOptions, wholeNumber } from '../protocol/check-options.js';
+
 /** A message with what came beside it. */
 export interface Received<T, Context> {
   /** The message. */
@@ -40,8 +42,17 @@ export class ReceivedMessages<T, Context> {
     );
   }
 
-  /** The next so many messages; waits for them. */
-  async take(count: number): Promise<T[]> {
+  /**
+   * The next so many messages; waits for them. Rejects once so many cannot come any more.
+   *
+   * @throws (rejects) ConfigurationError for anything but a whole number
+   */
+  take(count: number): Promise<T[]> {
+    return awaitedOrNot(this.takeNext(count));
+  }
+
+  private async takeNext(count: number): Promise<T[]> {
+    checkOptions({ count: count ?? null }, 'take()', { count: wholeNumber(0) });
     const messages: T[] = [];
     while (messages.length < count) messages.push(await this.next());
     return messages;

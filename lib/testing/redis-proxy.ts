@@ -1,8 +1,11 @@
 import { once } from 'node:events';
 import { connect, type Server } from 'node:net';
-import { ConfigurationError } from '../protocol/errors.js';
+import { describe } from '../protocol/channel-name.js';
+import { checkOptions, text } from '../protocol/check-options.js';
+import { ConfigurationError, ConnectionClosedError } from '../protocol/errors.js';
 import { channelOf, RedisReplies } from './redis-replies.js';
 import { addressOf, FaultyLink, listening, type Address, type BytesFilter } from './faulty-link.js';
+import { awaitedOrNot } from './received-messages.js';
 
 const DEFAULT_URL = 'redis://127.0.0.1:6379';
 /** That of `MessagingModule`. */
@@ -18,6 +21,7 @@ return 0`;
 interface Drop {
   readonly channel: string;
   readonly done: () => void;
+  readonly fail: (error: Error) => void;
 }
 
 /**
@@ -61,26 +65,39 @@ export class RedisProxy extends FaultyLink {
    * Takes out the next message of a channel that Redis sends through this proxy; messages that were posted together go together. The connection stays as it is.
    * A channel with history notices that, and reads the message.
    *
-   * @returns resolves when that has happened
+   * @returns resolves when that has happened; rejects if the proxy is closed first
+   * @throws ConfigurationError for anything but a channel or its name
    */
   dropNext(channel: string | { readonly name: string }): Promise<void> {
-    const name = typeof channel === 'string' ? channel : channel.name;
-    return new Promise((done) => this.drops.push({ channel: name, done }));
+    const name: unknown = typeof channel === 'string' ? channel : (channel as typeof channel | null)?.name;
+    if (typeof name !== 'string') {
+      throw new ConfigurationError(`dropNext(): give it a channel or its name, not ${describe(channel)}`);
+    }
+    return awaitedOrNot(new Promise((done, fail) => this.drops.push({ channel: name, done, fail })));
   }
 
   /**
    * Deletes all that the library keeps in this Redis: histories, and revocations. Like a Redis that has lost its data. Goes around the proxy.
    *
    * @param prefix - the option `prefix` of the module
-   * @throws (rejects) Error if Redis cannot be reached, or refuses
+   * @throws (rejects) Error if Redis cannot be reached, or refuses; ConfigurationError for a prefix that is not a string
    */
   async wipe(prefix: string = DEFAULT_PREFIX): Promise<void> {
+    checkOptions({ prefix }, 'wipe()', { prefix: text });
     const { username, password, pathname } = new URL(this.redis);
     const commands = [['EVAL', WIPE, '0', prefix]];
     if (pathname.length > 1) commands.unshift(['SELECT', pathname.slice(1)]);
     const signIn = [username, password].filter((part) => part !== '').map(decodeURIComponent);
     if (signIn.length > 0) commands.unshift(['AUTH', ...signIn]);
     await ask(addressOf(this.redis), commands);
+  }
+
+  /** Closes all connections, and the port. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    for (const { channel, fail } of this.drops.splice(0)) {
+      fail(new ConnectionClosedError(`RedisProxy: it was disposed of before a message of ${channel} came`));
+    }
+    await super[Symbol.asyncDispose]();
   }
 
   protected override filter(): BytesFilter {

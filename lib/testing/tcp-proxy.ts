@@ -1,5 +1,4 @@
-import { checkOptions, oneOf } from '../protocol/check-options.js';
-import { checkTarget, FaultyLink, listening, type ProxyMode, type ProxyTarget } from './faulty-link.js';
+import { checkMode, checkTarget, FaultyLink, listening, type ProxyMode, type ProxyTarget } from './faulty-link.js';
 
 /**
  * Stands in front of a server, so that a test can break the network between them: in front of an application, for its pages. In front of a Redis, see
@@ -22,7 +21,7 @@ export class TcpProxy extends FaultyLink {
    */
   static async start(target: ProxyTarget, mode: ProxyMode = 'pass'): Promise<TcpProxy> {
     checkTarget(target, 'TcpProxy.start()');
-    checkOptions({ mode }, 'TcpProxy.start()', { mode: oneOf('pass', 'refuse', 'swallow') });
+    checkMode(mode, 'TcpProxy.start()');
     const proxy = new TcpProxy(await listening(), target);
     proxy.mode = mode;
     return proxy;

@@ -2,7 +2,7 @@ import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { filter, firstValueFrom } from 'rxjs';
 import type { Transport, TransportStatus } from '../core/transport.js';
-import { conformanceTrials, type ConformanceTest } from './conformance-test.js';
+import { checkSuite, conformanceTrials, type ConformanceTest } from './conformance-test.js';
 import { ReceivedMessages } from './received-messages.js';
 
 /** Transports to be tried, and what their broker cannot do itself. */
@@ -350,10 +350,13 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
  * ```
  *
  * @param start - gives what is tested, once for each test; it may be the same broker each time
+ * @throws ConfigurationError for a start that is not a function, and for wrong options
  */
 export function transportConformance(
   start: () => TransportUnderTest | Promise<TransportUnderTest>,
-  { testMs = TEST_MS }: TransportConformanceOptions = {},
+  options: TransportConformanceOptions = {},
 ): ConformanceTest[] {
+  checkSuite('transportConformance', start, options, 'testMs');
+  const { testMs = TEST_MS } = options;
   return conformanceTrials(GUARANTEES, 'transport', async () => new TransportsOnTrial(await start()), testMs);
 }

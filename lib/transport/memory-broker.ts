@@ -8,11 +8,14 @@ import type {
   HistoryTime,
 } from '../core/history-store.js';
 import { MemoryHistories } from '../core/memory-histories.js';
-import { TransportUnavailableError } from '../protocol/errors.js';
+import { describe } from '../protocol/channel-name.js';
+import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
 
 /** A node that a broker connects; a `MemoryTransport`. */
 export interface MemoryNode {
+  /** Whether it was made with this broker, started or not. @internal */
+  isOf(broker: MemoryBroker): boolean;
   /** The broker can be reached, and knows none of the node's interests. */
   connected(): void;
   /** The broker cannot be reached, and has forgotten the node's interests. */
@@ -49,8 +52,10 @@ export class MemoryBroker {
    * Disconnects nodes. The broker forgets their interests and their posts that it has not accepted yet.
    *
    * @param only - the only node to disconnect; absent: all, including those that join meanwhile
+   * @throws ConfigurationError for anything but a transport of this broker
    */
   cut(only?: MemoryNode): void {
+    this.checkNode(only, 'cut()');
     if (only === undefined) this.isCut = true;
     const lost = [...this.nodes].filter((node) => (only ?? node) === node && !this.away.has(node));
     for (const node of lost) this.away.add(node);
@@ -64,8 +69,10 @@ export class MemoryBroker {
    * Reconnects nodes. They register their interests again, in a later turn.
    *
    * @param only - the only node to reconnect; absent: all
+   * @throws ConfigurationError for anything but a transport of this broker
    */
   heal(only?: MemoryNode): void {
+    this.checkNode(only, 'heal()');
     if (only === undefined) this.isCut = false;
     const back = [...this.away].filter((node) => (only ?? node) === node);
     for (const node of back) {
@@ -139,6 +146,16 @@ export class MemoryBroker {
   /** Forgets all histories, like a broker that was restarted without its data. */
   wipe(): void {
     this.histories.clear();
+  }
+
+  private checkNode(only: Partial<MemoryNode> | null | undefined, path: string): void {
+    if (only === undefined) return;
+    const isNode = typeof only?.isOf === 'function';
+    if (isNode && only.isOf!(this)) return;
+    const given = isNode ? 'one of another broker' : describe(only);
+    throw new ConfigurationError(
+      `MemoryBroker.${path}: give it a transport of this broker, as new MemoryTransport(broker) makes it, or nothing for all of them; not ${given}`,
+    );
   }
 
   private ask<T>(from: MemoryNode, answer: () => T): Promise<T> {

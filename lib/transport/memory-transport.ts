@@ -129,6 +129,11 @@ export class MemoryTransport implements Transport, MemoryNode {
     }
   }
 
+  /** For the broker: whether it was made with it. @internal */
+  isOf(broker: MemoryBroker): boolean {
+    return this.broker === broker;
+  }
+
   /** For the broker: whether an interest in exactly this name is registered. */
   hears(name: string): boolean {
     return this.interests.get(name)?.isRegistered ?? false;

@@ -2,6 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import { AssertionError } from 'node:assert';
 import {
   channelLogConformance,
+  historyStoreConformance,
+  transportConformance,
   type ChannelLog,
   type LogItem,
   type LogMessage,
@@ -195,5 +197,28 @@ describe('The conformance suite of logs', () => {
     const cause = new TypeError('no such key');
     const [first] = channelLogConformance(broken(() => ({ position: () => Promise.reject(cause) })));
     await expect(first!.run()).rejects.toMatchObject({ message: 'The log failed: TypeError: no such key', cause });
+  });
+});
+
+describe.each([
+  ['channelLogConformance()', 'stepMs', channelLogConformance],
+  ['historyStoreConformance()', 'testMs', historyStoreConformance],
+  ['transportConformance()', 'testMs', transportConformance],
+] as [string, string, (start: never, options?: object) => unknown][])('%s', (name, time, suite) => {
+  test.each<[unknown, string]>([
+    [{ [time]: NaN }, `option "${time}" must be a whole number of at least 1, in milliseconds, not NaN`],
+    [{ [time]: -1 }, `option "${time}" must be a whole number of at least 1, in milliseconds, not -1`],
+    [{ [time]: '5' }, `option "${time}" must be a whole number of at least 1, in milliseconds, not "5"`],
+    [{ timeMs: 5 }, `unknown option "timeMs"; the options are: ${time}`],
+    [null, 'the options must be an object, not null'],
+    [5, 'the options must be an object, not 5'],
+  ])('refuses the options %j before it makes a test', (options, text) => {
+    expect(() => suite((() => ({})) as never, options as object)).toThrow(`${name}: ${text}`);
+  });
+
+  test('refuses anything but a function that returns what is tested', () => {
+    for (const wrong of [undefined, null, {}]) {
+      expect(() => suite(wrong as never)).toThrow(`${name}: give it a function that returns what is tested, not`);
+    }
   });
 });

@@ -7,6 +7,7 @@ import { Test, type TestingModule } from '@nestjs/testing';
 import {
   AuthorizeChannel,
   ChannelDeniedError,
+  ClientConnections,
   ConfigurationError,
   defineChannel,
   MessagingModule,
@@ -23,8 +24,10 @@ import {
   MESSAGING_OPTIONS,
   MessagingTestingModule,
   recordPosts,
+  RedisProxy,
   TcpProxy,
 } from 'nestjs-messaging/testing';
+import type { MessagingClient } from 'nestjs-messaging/client';
 import request from 'supertest';
 
 class Placed {
@@ -246,6 +249,35 @@ describe('A client in the process', () => {
   });
 
   test.each([
+    [
+      'the server takes the channel away',
+      (app: INestApplication) => app.get(ClientConnections).unsubscribe({ userId: 'ada' }, OrdersPlaced),
+      ChannelDeniedError,
+    ],
+    [
+      'the client ends its subscriptions',
+      (_: INestApplication, client: MessagingClient) => client.unsubscribe(OrdersPlaced),
+      'ClientInbox of testing/placed: its subscription has ended',
+    ],
+  ])('ends the waiting of its inbox with the reason if %s', async (_, end, reason) => {
+    const gateway = { leaveMs: 0 };
+    const testing = await Test.createTestingModule({
+      imports: [MessagingTestingModule.forRoot({ gateway, authenticate: () => ({ userId: 'ada' }) })],
+    }).compile();
+    const app = testing.createNestApplication();
+    open.push(app);
+    using client = await connectClient(app, { onError: () => {} });
+    const inbox = new ClientInbox(client, OrdersPlaced);
+    await inbox.ready;
+    await app.get(MessagingService).postMessage(OrdersPlaced, new Placed(1));
+    expect(await inbox.next()).toEqual(new Placed(1));
+    const [message, messages, gap] = [inbox.next(), inbox.take(2), inbox.gaps.next()];
+    await end(app, client);
+    for (const waiting of [message, messages, gap]) await expect(waiting).rejects.toThrow(reason);
+    await expect(inbox.next()).rejects.toThrow(reason);
+  });
+
+  test.each([
     ['MessagingTestingModule', (broker: MemoryBroker) => MessagingTestingModule.forRoot({ broker, gateway: true })],
     ['inMemory()', () => MessagingModule.forRoot({ redis: REDIS, gateway: true })],
   ])('hears another server of the broker by %s, and is not waited for at the end', async (_, configure) => {
@@ -351,6 +383,15 @@ describe('A client in the process', () => {
     await two.close();
   });
 
+  test('is not made of an application that is closed, alone or among others', async () => {
+    const [one, other] = [await startGateway(), await startGateway()];
+    await one.init();
+    await one.close();
+    for (const apps of [one, [other, one]]) {
+      await expect(connectClient(apps)).rejects.toThrow('connectClient(): the application is closed; connect before');
+    }
+  });
+
   test('is not made of no application', async () => {
     await expect(connectClient([])).rejects.toThrow(/at least one application/);
   });
@@ -366,12 +407,51 @@ describe('A client in the process', () => {
     await expect(made).rejects.toThrow(`connectClient(): ${text}`.replace('connectClient(): not', 'not'));
   });
 
-  test('has no proxy with a wrong target, mode or way', async () => {
+  test('has no inbox of anything but a client, a channel and options', async () => {
+    const app = await startGateway();
+    using client = await connectClient(app);
+    expect(() => new ClientInbox(app as never, OrdersPlaced)).toThrow(
+      'new ClientInbox(): give it a MessagingClient, as connectClient() makes it, not',
+    );
+    expect(() => new ClientInbox(undefined as never, OrdersPlaced)).toThrow(ConfigurationError);
+    expect(() => new Inbox(app as never, OrdersPlaced)).toThrow(
+      'new Inbox(): give it the MessagingService or SessionMessages to listen with, not',
+    );
+    const inbox = new ClientInbox(client, OrdersPlaced, { replai: true } as never);
+    await expect(inbox.next()).rejects.toThrow('unknown option "replai"');
+    for (const count of [-1, 0.5, NaN, Infinity, '2' as never]) {
+      await expect(inbox.take(count)).rejects.toThrow('take(): option "count" must be a whole number of at');
+    }
+  });
+
+  test('has no proxy with a wrong target, mode, way, delay or connection', async () => {
     await expect(TcpProxy.start('x')).rejects.toThrow('TcpProxy.start(): the target must be a URL with a port');
     await expect(TcpProxy.start(1, 'x' as never)).rejects.toThrow('TcpProxy.start(): option "mode" must be one of');
     await using proxy = await TcpProxy.start(1);
     expect(() => proxy.retarget('nix')).toThrow('retarget(): the target must be a URL with a port');
     expect(() => proxy.mute('sideways' as never)).toThrow(`mute(): option "way" must be one of 'up', 'down', 'both'`);
+    for (const wrong of [NaN, -1, 0.5, Infinity, 2 ** 31, '5', undefined]) {
+      expect(() => (proxy.delayMs = wrong as never)).toThrow('TcpProxy: option "delayMs" must be a whole number of at');
+    }
+    expect(() => (proxy.mode = 'fail' as never)).toThrow(`TcpProxy: option "mode" must be one of 'pass',`);
+    expect([proxy.delayMs, proxy.mode]).toEqual([0, 'pass']);
+    for (const wrong of [NaN, -1, 0.5, Infinity, '5']) {
+      expect(() => proxy.cut(wrong as never)).toThrow('cut(): option "connection" must be a whole number of at');
+      expect(() => proxy.mute('up', wrong as never)).toThrow(
+        'mute(): option "connection" must be a whole number of at',
+      );
+    }
+    await using redis = await RedisProxy.start('redis://127.0.0.1:1');
+    expect(() => redis.dropNext({} as never)).toThrow('dropNext(): give it a channel or its name, not an object');
+    await expect(redis.wipe(7 as never)).rejects.toThrow('wipe(): option "prefix" must be a string, not 7');
+  });
+
+  test('has proxies that end all waiting when they are disposed of', async () => {
+    const [tcp, redis] = [await TcpProxy.start(1), await RedisProxy.start('redis://127.0.0.1:1')];
+    const [connection, dropped] = [tcp.connections.next(), redis.dropNext(OrdersPlaced)];
+    await Promise.all([tcp[Symbol.asyncDispose](), redis[Symbol.asyncDispose]()]);
+    await expect(connection).rejects.toThrow('TcpProxy: it was disposed of');
+    await expect(dropped).rejects.toThrow('RedisProxy: it was disposed of before a message of testing/placed came');
   });
 
   test('is not made for an application without a gateway', async () => {

@@ -119,6 +119,7 @@ export async function streaming(client: MessagingClient): Promise<Observable<Sai
   // @ts-expect-error -- no such way
   client.createStream(Users, { overflow: 'block' });
   client.createStream(Ticks).subscribe({ next: (tick) => void tick.toFixed() });
+  ((cleanup: (this: void) => void) => cleanup)(client.createStream(Ticks).subscribe({}).unsubscribe);
   return from(client.createStream(sourceRef('Server', 'x'), Said));
 }
 

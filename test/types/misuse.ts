@@ -66,6 +66,7 @@ export function posting(messages: MessagingService): void {
 export function listening(messages: MessagingService): void {
   messages.addListener(Users, (update, { channel }) => [update.id, channel]);
   messages.addListener(Rooms, ({ text }) => text);
+  ((cleanup: (this: void) => void) => cleanup)(messages.addListener(Rooms, () => {}).unsubscribe);
   messages.addListener(Rooms, (_, { params }) => params.roomId.length + params.topic.length);
   messages.addListener('rooms/:roomId', (_, { params }) => params.roomId.length);
   messages.addListener(AnyUsers, (_, { params }) => params['roomId']?.length);

@@ -391,6 +391,16 @@ describe('a listener', () => {
     expect(seen).toHaveLength(3);
   });
 
+  test('ends by the method of its handle without the handle, as the cleanup of an effect does', () => {
+    const { hub, session, seen } = setup();
+    const { unsubscribe } = hub.listen('a', () => seen.push('heard'), session);
+    void hub.post('a', 1);
+    unsubscribe();
+    unsubscribe();
+    void hub.post('a', 2);
+    expect([seen, session.registrations()]).toEqual([['heard'], []]);
+  });
+
   test('on two channels keeps the one when the other ends', () => {
     const { hub, session, seen } = setup();
     const listener = (message: unknown) => seen.push(message);

@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { ConfigurationError } from '../../../lib/protocol/errors.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
@@ -96,4 +97,24 @@ test('one node can be healed alone, and the others later', async () => {
   await b.subscribe('news');
   expect(await a.publish('news', '2')).toBe(true);
   expect(await atB.next()).toBe('2');
+});
+
+test('a broker cuts off and heals its own nodes alone, and refuses anything else', async () => {
+  const broker = new MemoryBroker();
+  const [a, atA] = await node(broker, 'news');
+  const [foreign] = await node(new MemoryBroker(), 'news');
+  for (const wrong of [7, {}, null, 'news', broker, foreign]) {
+    expect(() => broker.cut(wrong as never)).toThrow(ConfigurationError);
+    expect(() => broker.cut(wrong as never)).toThrow('MemoryBroker.cut(): give it a transport of this broker, as new');
+    expect(() => broker.heal(wrong as never)).toThrow(
+      'MemoryBroker.heal(): give it a transport of this broker, as new',
+    );
+  }
+  expect(() => broker.cut(foreign)).toThrow('or nothing for all of them; not one of another broker');
+  expect(await a.publish('news', '1')).toBe(true);
+  expect(await atA.next()).toBe('1');
+  // Before its start and after its end there is nothing to cut, and nothing to refuse.
+  broker.cut(new MemoryTransport(broker));
+  await a.close();
+  broker.cut(a);
 });
