@@ -20,7 +20,7 @@ const CPU = {
   publishSharded: 5.7e-6,
 };
 /** Bytes, without what the system holds for sockets. */
-const MEMORY = { node: 120e6, connection: 15_000, channelOfNode: 2_430, channelOfNodeInRedis: 440 };
+const MEMORY = { node: 120e6, connection: 17_000, channelOfNode: 1_860, channelOfNodeInRedis: 218 };
 /** Bytes of an event of 225 bytes on its way: through Redis, and to a connection. */
 const LENGTH = { envelope: 360, frame: 260 };
 /** What is chosen, not measured: shares of a core and of a network of 10 Gbit/s, and what a process may have open. */
