@@ -188,6 +188,7 @@ export class RedisHistoryAppends {
     ].map(String);
     const { session } = this;
     const { client } = this.link!;
+    this.link!.gather();
     if (client.isCluster) batch.retry = setTimeout(() => this.tryAgain(lane, batch), CLUSTER_PATIENCE_MS).unref();
     SCRIPT.run(client, keys, args).then(
       (answer) => {

@@ -9,6 +9,7 @@ import {
   isRefusal,
   isReply,
   isUnsent,
+  membersOf,
   type RedisClient,
 } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
@@ -160,13 +161,14 @@ export class RedisLink {
    */
   gather(): void {
     if (this.isGathering) return;
-    const socket = socketOf(this.client);
-    if (socket?.cork === undefined) return;
     this.isGathering = true;
-    socket.cork();
+    const { client } = this;
+    // A command may go to any master of a Cluster.
+    const sockets = (client.isCluster ? membersOf(client, 'master') : [client]).map(socketOf);
+    for (const socket of sockets) socket?.cork?.();
     process.nextTick(() => {
       this.isGathering = false;
-      socket.uncork?.();
+      for (const socket of sockets) socket?.uncork?.();
     });
   }
 

@@ -21,6 +21,8 @@ export interface PublishLink {
   overdue(): void;
   /** Whether a post was not sent, or was sent to a Redis that is not responsible for it. It is then sent again. */
   isUnsent(error: Error): boolean;
+  /** Several posts follow in this turn: they go out together. */
+  gather?(): void;
   /** Everything that was sent has been answered. */
   idle?(): void;
 }
@@ -205,6 +207,7 @@ export class RedisPublisher {
     if (!this.canSend) return;
     const { waiting } = this;
     this.waiting = [];
+    if (waiting.length > 1) this.link!.gather?.();
     for (const batch of waiting) this.send(batch);
   };
 

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
 import { RedisTransport } from '../../lib/transport/redis-transport.js';
@@ -45,6 +46,27 @@ test('payloads of one publisher stay in order', async () => {
   const accepted = await Promise.all(payloads.map((payload) => a.publish('news', payload)));
   expect(accepted.every(Boolean)).toBe(true);
   expect((await atB.take(1_000)).map(([payload]) => payload)).toEqual(payloads);
+});
+
+test('posts of one turn to different channels go out together, those to histories too', async () => {
+  const own = connect();
+  const [a] = await nodes.node(() => own);
+  const corked = (): number[] =>
+    own.nodes('master').map(({ stream }) => (stream as Socket | undefined)?.writableCorked ?? 0);
+  const post: Record<string, (name: string) => Promise<unknown>> = {
+    plain: (name) => a.publish(name, 'hello'),
+    kept: (name) => a.history.append(name, { payload: 'hello' }, { maxMessages: 10, ttlMs: 60_000 }),
+  };
+  for (const [kind, publish] of Object.entries(post)) {
+    // Connects ioredis to the members.
+    await Promise.all(Array.from({ length: 30 }, (_, index) => publish(`rooms/${index}`)));
+    const posts = Array.from({ length: 30 }, (_, index) => publish(`rooms/${index}`));
+    // The turn ends with its microtasks.
+    await Promise.resolve();
+    expect([kind, Math.max(...corked())]).toEqual([kind, 1]);
+    await Promise.all(posts);
+    expect(Math.max(...corked())).toBe(0);
+  }
 });
 
 test('a cluster of the application is neither used nor ended', async () => {
