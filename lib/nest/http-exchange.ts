@@ -142,7 +142,7 @@ export function installRequestHooks(
 }
 
 /** Whether a request says that it wants an event stream, as EventSource and our client do. */
-function asksForStream({ headers }: HttpRequest): boolean {
+export function asksForStream({ headers }: Pick<HttpRequest, 'headers'>): boolean {
   return headers?.['accept'] === 'text/event-stream';
 }
 

@@ -327,6 +327,31 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(connectionsOf(running.app)).toEqual([]);
     });
 
+    test('is cut off without a status if its request is complete only when the server takes no more', async () => {
+      const running = await start(adapter);
+      const server = running.app.getHttpServer() as http.Server;
+      const [client, [connection]] = await Promise.all([
+        RawClient.connect(running.url),
+        once(server, 'connection') as Promise<[Socket]>,
+      ]);
+      client.write('GET /watched HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n');
+      while (connection.bytesRead === 0) await nextTurn();
+      const slow = await RawClient.connect(running.url);
+      slow.get('/slow');
+      expect(await told.next()).toBe('slow entered');
+      const serverClosed = jest.spyOn(running.app.getHttpAdapter(), 'close');
+      const closing = running.app.close();
+      while (serverClosed.mock.calls.length === 0) await nextTurn();
+      // Fastify answers 503 a few turns later.
+      for (let turn = 0; turn < 20; turn++) await nextTurn();
+      client.write('\r\n');
+      await client.closed;
+      expect(client.received).toBe('');
+      slow.leave();
+      gate.next();
+      await closing;
+    });
+
     test('has told no client to keep connections as long as the server does, for which it would wait', async () => {
       await using running = await start(adapter);
       const agent = new http.Agent({ keepAlive: true });

@@ -22,9 +22,14 @@ export class RawClient implements AsyncDisposable {
     return new RawClient(socket);
   }
 
+  /** Sends a part of a request. */
+  write(text: string): void {
+    this.socket.write(text);
+  }
+
   /** Sends requests, one after the other without waiting for answers. */
   get(...paths: string[]): void {
-    this.socket.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nhost: test\r\n\r\n`).join(''));
+    this.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nhost: test\r\n\r\n`).join(''));
   }
 
   /** Resolves when a text has come. */
