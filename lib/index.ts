@@ -92,6 +92,7 @@ export type {
 } from './nest/messaging-options.js';
 export type { AuthorizeChannelOptions, ClientContext } from './nest/gateway/authorize-channel.decorator.js';
 export type { ClientConnectionChange } from './gateway/client-connection-changes.js';
+export type { ChannelGrant, ChannelRule } from './gateway/channel-rule.js';
 export type { ClientConnectionInfo } from './gateway/connection-order.js';
 export type {
   ClientConnectionCount,

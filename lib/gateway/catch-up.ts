@@ -2,6 +2,7 @@ import type { Reporter } from '../core/reporter.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { WorkQueue } from '../sse/work-queue.js';
+import type { ChannelRule } from './channel-rule.js';
 import type { NativeReader } from './used-feed.js';
 import { enterHistory, enterLater, type HistoryEntrance } from './history-entrance.js';
 import type { HistoryFeed, HistoryStart } from './history-feed.js';
@@ -15,6 +16,8 @@ const RETRY_MS = 500;
 /** A channel with history that a client is subscribed to. */
 export interface HeldHistory {
   readonly feed: HistoryFeed;
+  /** The rule that granted it, if it is known. */
+  rule: ChannelRule | undefined;
   /** Where to read on for it, until it gets live messages. */
   start: HistoryStart;
   /** Set while it gets live messages. */

@@ -1,5 +1,6 @@
 import type { ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
+import type { ChannelRule, RulesByName } from './channel-rule.js';
 import { clientLeft } from './refusal.js';
 import type { RequestPlaces } from './request-places.js';
 import type { Requester } from './requester.js';
@@ -10,10 +11,18 @@ const MAX_PER_REQUEST = 16;
 
 /** Decides which clients may use which channels. */
 export interface ChannelDecider {
-  /** Whether a client may subscribe to a channel, or to a template as a whole. Never rejects. */
-  decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer>;
+  /** The rule by which a client may subscribe to a channel, or to a template as a whole; or why it may not. Never rejects. */
+  decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelRule | SubscribeError>;
   /** Why no client may subscribe to a channel, or to a template as a whole, on this server. No authorizer is called. */
   faultOf(channel: string): SubscribeError | undefined;
+}
+
+/** The decisions about the channels of a request. */
+export interface Decisions {
+  /** The answers for the client, in the order of the request. */
+  readonly answers: readonly ChannelAnswer[];
+  /** The rules that granted channels. Never for the client: they name classes of the application. */
+  readonly rules: RulesByName;
 }
 
 /** Decides about all channels of a request, and bounds the cost of requests. */
@@ -29,17 +38,17 @@ export class ChannelDecisions {
   ) {}
 
   /**
-   * @returns the decision about each channel, in the order of the request
    * @throws LimitReached (rejects) if too many requests wait, in total or from this requester
    * @throws Refusal (rejects) if the client leaves meanwhile
    */
-  decide(names: readonly string[], requester: Requester): Promise<ChannelAnswer[]> {
+  decide(names: readonly string[], requester: Requester): Promise<Decisions> {
     return this.places.during(requester, () => this.decideAll(names, requester));
   }
 
-  private async decideAll(names: readonly string[], { session, request }: Requester): Promise<ChannelAnswer[]> {
+  private async decideAll(names: readonly string[], { session, request }: Requester): Promise<Decisions> {
     const { auth } = session;
     const answers = names.map((channel): ChannelAnswer => ({ channel, error: 'LIMIT_EXCEEDED' }));
+    const rules = new Map<string, ChannelRule>();
     const count = Math.min(names.length, this.maxChannels);
     let next = 0;
     const slices = new Slices();
@@ -48,11 +57,18 @@ export class ChannelDecisions {
         const index = next++;
         // Checked directly before, since others work on the same request.
         while (slices.isOver) await slices.next();
-        answers[index] = await this.channels.decide(names[index]!, auth, request);
+        const channel = names[index]!;
+        const decision = await this.channels.decide(channel, auth, request);
+        if (typeof decision === 'string') {
+          answers[index] = { channel, error: decision };
+        } else {
+          answers[index] = { channel };
+          rules.set(channel, decision);
+        }
       }
     };
     await Promise.all(Array.from({ length: Math.min(count, MAX_PER_REQUEST) }, work));
     if (session.closed) throw clientLeft();
-    return answers;
+    return { answers, rules };
   }
 }

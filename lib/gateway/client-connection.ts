@@ -1,59 +1,27 @@
 import { randomUUID } from 'node:crypto';
 import { Subscription, type Observable } from 'rxjs';
 import { whenHeard } from '../core/heard.js';
-import type { Hub } from '../core/hub.js';
 import type { Session } from '../core/session.js';
 import { DirectStream, type Reader } from '../core/stream.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { ChannelAnswer, WithdrawalReason } from '../protocol/gateway.js';
 import type { FeedReader } from '../sse/feed.js';
-import { positionOwner, type Admissions } from './admission.js';
+import { positionOwner } from './admission.js';
 import { CatchUp, type HeldHistory } from './catch-up.js';
-import type { ChannelFeeds } from './channel-feeds.js';
+import { NO_RULES, type ChannelGrant, type RulesByName } from './channel-rule.js';
 import type { ClientFeed } from './client-feed.js';
-import type { Claim, NativeProof } from './claim.js';
+import type { Claim } from './claim.js';
 import { ClientForm } from './client-form.js';
+import type { ConnectionContext } from './connection-context.js';
 import { ExpiryNotice } from './expiry-notice.js';
-import { grantOf, type Grants } from './grants.js';
+import { grantOf } from './grants.js';
 import { findHistory, holdFeed, isOfChannel, isOfHistory, placeOf, within, type Enter, type Held } from './held.js';
 import { NativeForm } from './native-form.js';
-import type { RecentEnds } from './recent-ends.js';
-import type { Recovery } from './recovery.js';
 import type { Returned } from './recovery-wire.js';
 import type { Renewal } from './renewal.js';
-import type { ListenerReplay, ListenerReplays } from './replay-request.js';
+import type { ListenerReplay } from './replay-request.js';
 import { enterAnew, type Entrance } from './resume.js';
-import { withoutLost, type StreamForm } from './stream-form.js';
-import type { WorkQueue } from '../sse/work-queue.js';
-
-/** Shared by all client connections of a node. */
-export interface ConnectionContext {
-  readonly hub: Hub;
-  readonly feeds: ChannelFeeds;
-  readonly admissions: Admissions;
-  readonly grants: Grants;
-  /** Subscriptions that the application has ended, even before they began. */
-  readonly ends: RecentEnds;
-  readonly recovery: Recovery;
-  /** The work queue for returning clients. */
-  readonly queue: WorkQueue;
-  readonly heartbeatMs: number;
-  readonly maxSubscriptions: number;
-  /** Called with the earlier connections of a client that has come back here. */
-  readonly returned: (connections: readonly Returned[]) => void;
-}
-
-/** How a stream opens. */
-export type Opening =
-  /** For this library's client; `from` as in `OpenRequest`. */
-  | {
-      readonly form: 'client';
-      readonly from?: string | undefined;
-      /** The earlier messages that its listeners request. */
-      readonly past?: ListenerReplays;
-    }
-  /** For a native EventSource; `proof` is the proof that it came back with. */
-  | { readonly form: 'native'; readonly names: readonly string[]; readonly proof?: NativeProof | undefined };
+import { withoutLost, type Opening, type StreamForm } from './stream-form.js';
 
 /** One client's stream and its subscriptions, which may change while the stream is open. */
 export class ClientConnection {
@@ -101,6 +69,13 @@ export class ClientConnection {
     return this.held.has(name);
   }
 
+  /** What granted a channel or template that it has. */
+  grantFor(channel: string): ChannelGrant {
+    const rule = this.held.get(channel)?.rule;
+    const auth = this.context.grants.authOf(this, channel) ?? this.session.auth;
+    return { channel, auth, ...(rule !== undefined && { rule }) };
+  }
+
   /** The channels and templates that it has. */
   get names(): string[] {
     return [...this.held.keys()];
@@ -111,15 +86,21 @@ export class ClientConnection {
    *
    * @param answers - to the requested channels; those without an error may be subscribed to
    * @param claims - how far the client says that it has read them
+   * @param rules - the rules that granted them
    */
-  stream(answers: readonly ChannelAnswer[], claims: ReadonlyMap<string, Claim>, opening: Opening): Observable<unknown> {
+  stream(
+    answers: readonly ChannelAnswer[],
+    claims: ReadonlyMap<string, Claim>,
+    opening: Opening,
+    rules: RulesByName = NO_RULES,
+  ): Observable<unknown> {
     return new DirectStream(
       (reader) => {
         if (this.session.closed) {
           reader.complete();
         } else {
           this.reader = reader;
-          void this.begin(answers, claims, opening);
+          void this.begin(answers, claims, opening, rules);
         }
         // Only the session ends it, and that also ends the subscriptions.
         return Subscription.EMPTY;
@@ -136,6 +117,7 @@ export class ClientConnection {
    * @param claims - how far the client says that it has read them
    * @param replays - the earlier messages to send to listeners of the client
    * @param by - the sign-in that they were granted to; by default that of the stream
+   * @param rules - the rules that granted them
    * @returns the answers, once no later post to these channels can be missed
    */
   async subscribe(
@@ -143,6 +125,7 @@ export class ClientConnection {
     claims: ReadonlyMap<string, Claim> = new Map(),
     replays: readonly ListenerReplay[] = [],
     by: AuthenticationInfo | null = this.session.auth,
+    rules: RulesByName = NO_RULES,
   ): Promise<ChannelAnswer[]> {
     if (!this.hasBegun) await new Promise<void>((resolve) => (this.waiting ??= []).push(resolve));
     const grant = grantOf(by, this.session.auth);
@@ -150,7 +133,7 @@ export class ClientConnection {
     if (grant !== undefined && !this.context.grants.isValid(grant)) {
       return answers.map((answer) => withoutLost(answer, () => false));
     }
-    const asked = this.hold(answers, claims, grant);
+    const asked = this.hold(answers, claims, rules, grant);
     const all = [...asked.added, ...asked.had];
     await whenHeard(
       this.context.hub,
@@ -210,6 +193,7 @@ export class ClientConnection {
     if (!this.session.renew(auth)) return false;
     this.notice?.plan();
     this.context.grants.renewed(this, before!, renewal);
+    for (const name of renewal.granted) this.noteRule(name, renewal.rules);
     return true;
   }
 
@@ -217,10 +201,11 @@ export class ClientConnection {
     asked: readonly ChannelAnswer[],
     claims: ReadonlyMap<string, Claim>,
     opening: Opening,
+    rules: RulesByName,
   ): Promise<void> {
     const { hub, ends } = this.context;
     const granted = asked.map((answer) => withoutLost(answer, (name) => !ends.has(this.id, name)));
-    const { answers, added } = this.hold(granted, claims);
+    const { answers, added } = this.hold(granted, claims, rules);
     this.form = this.formOf(opening, answers);
     this.notice = ExpiryNotice.of(this.session, this.form, hub.sessions.wheel);
     if (opening.form === 'client' && opening.past !== undefined) {
@@ -275,7 +260,12 @@ export class ClientConnection {
    *
    * @param grant - see {@link grantOf}
    */
-  private hold(answers: readonly ChannelAnswer[], claims: ReadonlyMap<string, Claim>, grant?: AuthenticationInfo) {
+  private hold(
+    answers: readonly ChannelAnswer[],
+    claims: ReadonlyMap<string, Claim>,
+    rules: RulesByName,
+    grant?: AuthenticationInfo,
+  ) {
     const { grants } = this.context;
     const added: Held[] = [];
     const had: Held[] = [];
@@ -285,9 +275,11 @@ export class ClientConnection {
       const known = this.held.get(channel);
       if (known !== undefined) {
         had.push(known);
-        // A grant by the stream's own sign-in needs no entry.
+        // A grant by the stream's own sign-in needs no entry, and outlives all others.
         if (grant === undefined) grants.forget(this, channel);
         else if (grants.has(this, channel)) grants.note(this, channel, grant);
+        else return answer;
+        this.noteRule(channel, rules);
         return answer;
       }
       if (this.held.size >= this.context.maxSubscriptions) return { channel, error: 'LIMIT_EXCEEDED' };
@@ -295,11 +287,18 @@ export class ClientConnection {
       if (feed === undefined) return { channel, error: 'CHANNEL_DENIED' };
       const held = holdFeed(feed, claims.get(channel), this.owner);
       this.held.set(channel, held);
+      this.noteRule(channel, rules);
       if (grant !== undefined) grants.note(this, channel, grant);
       added.push(held);
       return answer;
     });
     return { answers: result, added, had };
+  }
+
+  private noteRule(channel: string, rules: RulesByName): void {
+    const held = this.held.get(channel);
+    const rule = rules.get(channel);
+    if (held !== undefined) held.rule = rule && this.context.rules.same(rule);
   }
 
   /** @returns `undefined` if the channel cannot be listened to, which has been reported */

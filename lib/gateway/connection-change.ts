@@ -12,9 +12,10 @@ import {
   readTuple,
   readWholeNumber,
 } from '../protocol/wire-reader.js';
+import { readRules, writeRules, type RulesByName } from './channel-rule.js';
 import { claimOf, type Claim } from './claim.js';
 import type { DecisionAge } from './recent-ends.js';
-import { readRenewal, type Renewal } from './renewal.js';
+import { readRenewal, writeRenewal, type Renewal } from './renewal.js';
 import { readListenerReplay, writeReplay, type ListenerReplay } from './replay-request.js';
 
 /** How many subscriptions one change may end; a client may name more than it has. */
@@ -38,6 +39,8 @@ export interface ConnectionChange {
   readonly auth: AuthenticationInfo | null;
   /** Channels that this sign-in may use. */
   readonly subscribe: readonly string[];
+  /** The rules that grant them. */
+  readonly rules: RulesByName;
   /** How far the client says that it has read them. Only this library's client changes subscriptions, so these are never native claims. */
   readonly claims: ReadonlyMap<string, Claim>;
   readonly unsubscribe: readonly string[];
@@ -75,12 +78,18 @@ export function isOf(auth: AuthenticationInfo | null, user: AuthenticationInfo |
 }
 
 /** The change as it goes to the node that holds the connection. */
-export function writeConnectionChange({ claims, replays, ...change }: ConnectionChange): unknown {
+export function writeConnectionChange({ claims, replays, rules, renewal, ...change }: ConnectionChange): unknown {
   const positions = change.subscribe.map((name) => {
     const claim = claims.get(name);
     return typeof claim?.proof === 'string' ? [claim.proof, claim.offset] : null;
   });
-  return { ...change, positions, ...(replays.length > 0 && { replays: replays.map(writeReplay) }) };
+  return {
+    ...change,
+    positions,
+    rules: writeRules(change.subscribe, rules),
+    ...(replays.length > 0 && { replays: replays.map(writeReplay) }),
+    ...(renewal !== undefined && { renewal: writeRenewal(renewal) }),
+  };
 }
 
 /**
@@ -88,7 +97,10 @@ export function writeConnectionChange({ claims, replays, ...change }: Connection
  * @throws InvalidMessageError for an invalid value
  */
 export function readConnectionChange(value: unknown, maxNames: number): ConnectionChange {
-  const { connection, auth, subscribe, positions, unsubscribe, replays, renewal, age } = readObject(value, 'a change');
+  const { connection, auth, subscribe, positions, rules, unsubscribe, replays, renewal, age } = readObject(
+    value,
+    'a change',
+  );
   const names = readList(subscribe, 'what it subscribes to', maxNames, readName);
   // Nodes of the previous version send no positions.
   const claims = readList(positions ?? [], 'its positions', names.length, readClaim);
@@ -96,6 +108,7 @@ export function readConnectionChange(value: unknown, maxNames: number): Connecti
     connection: readText(connection, 'its connection', MAX_CONNECTION_LENGTH),
     auth: readAuth(auth, 'its sign-in'),
     subscribe: names,
+    rules: readRules(rules, names),
     claims: new Map(claims.flatMap((claim, index) => (claim === undefined ? [] : [[names[index]!, claim]]))),
     unsubscribe: readList(unsubscribe, 'what it unsubscribes from', MAX_UNSUBSCRIBED, readName),
     replays: readList(replays ?? [], 'what it wants of the past', maxNames, readListenerReplay),

@@ -2,12 +2,15 @@ import type { Hub } from '../core/hub.js';
 import type { NodeRequests } from '../core/node-requests.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { InvalidMessageError } from '../protocol/errors.js';
+import { RuleTable } from './channel-rule.js';
 import type { ClientConnection } from './client-connection.js';
 import {
   readConnectionQuestion,
   readCount,
   readListing,
   reasonOf,
+  writeInfo,
+  writeListing,
   type ClientConnectionInfo,
   type ConnectionListing,
   type ConnectionOrder,
@@ -98,7 +101,7 @@ export class ConnectionDirectory {
   /** @throws InvalidMessageError (rejects) for an invalid question */
   async answer(asked: unknown): Promise<unknown> {
     const question = readConnectionQuestion(asked);
-    return 'order' in question ? this.carryOut(question.order) : this.listHere(question.query);
+    return 'order' in question ? this.carryOut(question.order) : writeListing(await this.listHere(question.query));
   }
 
   private async askOthers<T>(question: ConnectionQuestion, read: (answer: unknown) => T) {
@@ -140,12 +143,14 @@ export class ConnectionDirectory {
   private async listHere({ of, limit }: ConnectionQuery): Promise<ConnectionListing> {
     const connections: ClientConnectionInfo[] = [];
     const slices = new Slices();
+    const table = new RuleTable();
     let left = this.maxListBytes;
     for (const connection of this.held.open.values()) {
       while (slices.isOver) await slices.next();
       const info = infoOf(connection, of);
       if (info === undefined) continue;
-      left -= Buffer.byteLength(JSON.stringify(info)) + 1;
+      const known = table.all.length;
+      left -= bytesOf(writeInfo(info, table)) + bytesOf(table.all.slice(known));
       if (left < 0 || connections.length === limit) return { connections, more: true };
       connections.push(info);
     }
@@ -157,8 +162,15 @@ export class ConnectionDirectory {
 function infoOf(connection: ClientConnection, of: ConnectionQuery['of']): ClientConnectionInfo | undefined {
   const { id, session } = connection;
   const { auth } = session;
-  if ('userId' in of) return isUser(auth, of.userId) ? { connection: id, auth, channels: connection.names } : undefined;
-  return connection.has(of.channel) ? { connection: id, auth, channels: [of.channel] } : undefined;
+  const matches = 'userId' in of ? isUser(auth, of.userId) : connection.has(of.channel);
+  if (!matches) return undefined;
+  const channels = 'userId' in of ? connection.names : [of.channel];
+  return { connection: id, auth, channels, grants: channels.map((channel) => connection.grantFor(channel)) };
+}
+
+/** The size as JSON, with the comma after it. */
+function bytesOf(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value)) + 1;
 }
 
 /** Whether a sign-in is of a user. */

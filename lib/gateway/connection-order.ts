@@ -9,8 +9,10 @@ import {
   readName,
   readObject,
   readText,
+  readTuple,
   readWholeNumber,
 } from '../protocol/wire-reader.js';
+import { RuleTable, readRuleIndexes, readRuleTable, type ChannelGrant, type ChannelRule } from './channel-rule.js';
 
 /** The longest id of a user, in characters; the application chooses these ids. */
 const MAX_USER_LENGTH = 10_000;
@@ -49,6 +51,8 @@ export interface ClientConnectionInfo {
   readonly auth: AuthenticationInfo | null;
   /** The names of the channels and templates that it is subscribed to; in a list by `channel`, only that one. */
   readonly channels: readonly string[];
+  /** What granted each of `channels`, in the same order. Empty if a server of an earlier version holds the connection. */
+  readonly grants: readonly ChannelGrant[];
 }
 
 /** The connections of one node. */
@@ -75,11 +79,30 @@ export function readCount(value: unknown): number {
   return readWholeNumber(value, 'the answer to an order');
 }
 
+/** The list as it goes to the node that asked. */
+export function writeListing({ connections, more }: ConnectionListing): unknown {
+  const table = new RuleTable();
+  return { connections: connections.map((info) => writeInfo(info, table)), more, rules: table.all };
+}
+
+/** A connection as it goes to another node. @param table - receives its rules */
+export function writeInfo({ connection, auth, channels, grants }: ClientConnectionInfo, table: RuleTable): unknown {
+  const others = grants.flatMap((grant, index) => (grant.auth === auth ? [] : [[index, grant.auth] as const]));
+  return {
+    connection,
+    auth,
+    channels,
+    rules: grants.map(({ rule }) => table.indexOf(rule)),
+    ...(others.length > 0 && { grantedTo: others }),
+  };
+}
+
 /** @throws InvalidMessageError for an invalid value */
 export function readListing(value: unknown, limit: number): ConnectionListing {
-  const { connections, more } = readObject(value, 'a list of connections');
+  const { connections, more, rules } = readObject(value, 'a list of connections');
+  const table = readRuleTable(rules ?? [], MAX_NAMES);
   return {
-    connections: readList(connections, 'its connections', limit, readInfo),
+    connections: readList(connections, 'its connections', limit, (item, path) => readInfo(item, path, table)),
     more: readFlag(more, 'whether there are more'),
   };
 }
@@ -108,11 +131,28 @@ function readQuery(value: unknown): ConnectionQuery {
   return { of: { channel: readName(channel, 'its channel') }, limit: count };
 }
 
-function readInfo(value: unknown, path: string): ClientConnectionInfo {
-  const { connection, auth, channels } = readObject(value, path);
+function readInfo(value: unknown, path: string, table: readonly ChannelRule[]): ClientConnectionInfo {
+  const { connection, auth, channels, rules, grantedTo } = readObject(value, path);
+  const own = readAuth(auth, `the sign-in of ${path}`);
+  const names = readList(channels, `the channels of ${path}`, MAX_NAMES, readName);
+  const others = new Map(readList(grantedTo ?? [], `the sign-ins of ${path}`, names.length, readGrantedTo));
   return {
     connection: readText(connection, `the id of ${path}`, MAX_CONNECTION_LENGTH),
-    auth: readAuth(auth, `the sign-in of ${path}`),
-    channels: readList(channels, `the channels of ${path}`, MAX_NAMES, readName),
+    auth: own,
+    channels: names,
+    // Nodes of the previous version send none.
+    grants:
+      rules === undefined
+        ? []
+        : readRuleIndexes(rules, names.length, table).map((rule, index) => ({
+            channel: names[index]!,
+            auth: others.get(index) ?? own,
+            ...(rule !== undefined && { rule }),
+          })),
   };
+}
+
+function readGrantedTo(value: unknown, path: string): readonly [number, AuthenticationInfo | null] {
+  const [index, auth] = readTuple(value, path, 2);
+  return [readWholeNumber(index, path), readAuth(auth, path)];
 }

@@ -8,8 +8,10 @@ import type { ChangeAnswer, ChannelAnswer, SubscribeError } from '../protocol/ga
 import { readObject } from '../protocol/wire-reader.js';
 import { Admissions } from './admission.js';
 import { ChannelFeeds } from './channel-feeds.js';
+import { KnownRules } from './channel-rule.js';
 import type { Claim } from './claim.js';
-import { ClientConnection, type ConnectionContext } from './client-connection.js';
+import { ClientConnection } from './client-connection.js';
+import type { ConnectionContext } from './connection-context.js';
 import type { GatewayParts, GatewaySettings } from './gateway-parts.js';
 import { Grants } from './grants.js';
 import { Leaving, backWithin } from './leaving.js';
@@ -113,7 +115,8 @@ export class Gateway {
     const returned = (connections: readonly Returned[]): void => this.lost.returned(connections);
     const grants = new Grants(hub.sessions);
     const ends = new RecentEnds();
-    this.context = { hub, feeds, admissions, grants, ends, recovery, queue, heartbeatMs, maxSubscriptions, returned };
+    const shared = { hub, feeds, admissions, grants, rules: new KnownRules(), ends, recovery, queue, returned };
+    this.context = { ...shared, heartbeatMs, maxSubscriptions };
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
     this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (connections) => {
       returned(connections);
@@ -220,12 +223,13 @@ export class Gateway {
     const node = nodeOf(connection);
     const { auth } = session;
     if (node === undefined || !this.mayHold(node, connection, auth)) throw noConnection();
-    const { answers, claims, replays, replayAnswers } = await this.decide(channels.subscribe, requester, channels);
+    const decided = await this.decide(channels.subscribe, requester, channels);
+    const { answers, rules, claims, replays, replayAnswers } = decided;
     const subscribe = answers.filter(({ error }) => error === undefined).map(({ channel }) => channel);
     const { unsubscribe, renew } = channels;
     const renewal = renew ? await this.decideRenewal(node, connection, requester) : undefined;
     const age = { tookMs: Math.ceil(performance.now() - begun), after };
-    const change: ConnectionChange = { connection, auth, subscribe, claims, replays, unsubscribe, renewal, age };
+    const change: ConnectionChange = { connection, auth, subscribe, rules, claims, replays, unsubscribe, renewal, age };
     const outcome = await (node === this.hub.node ? this.apply(change) : this.askFor(node, change, requester));
     if (outcome === null) throw noConnection();
     const errors = new Map(subscribe.map((channel, index) => [channel, outcome.errors[index]]));
@@ -269,10 +273,10 @@ export class Gateway {
       ? this.renewable(question)
       : this.ask(node, requester, { renewal: question }, (answer) => readRenewable(answer, most)));
     if (names === undefined) return undefined;
-    const answers = await this.decisions.decide(names, requester);
+    const { answers, rules } = await this.decisions.decide(names, requester);
     const namesOf = (isDenied: boolean): string[] =>
       answers.filter(({ error }) => (error !== undefined) === isDenied).map(({ channel }) => channel);
-    return { granted: namesOf(false), denied: namesOf(true) };
+    return { granted: namesOf(false), denied: namesOf(true), rules };
   }
 
   /** The channels of a connection of this node, if this sign-in may replace its own. */
@@ -355,7 +359,7 @@ export class Gateway {
   }
 
   private async apply(
-    { connection: id, auth, subscribe, claims, replays, unsubscribe, renewal, age }: ConnectionChange,
+    { connection: id, auth, subscribe, rules, claims, replays, unsubscribe, renewal, age }: ConnectionChange,
     faultOf: (channel: string) => SubscribeError | undefined = () => undefined,
   ): Promise<ChangeOutcome> {
     const connection = this.connections.get(id);
@@ -369,6 +373,7 @@ export class Gateway {
       claims,
       replays.filter(({ channel }) => !overruled.has(channel)),
       auth,
+      rules,
     );
     const errors = new Map(answers.map(({ channel, error }) => [channel, error]));
     return {

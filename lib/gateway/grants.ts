@@ -54,6 +54,11 @@ export class Grants {
     return this.all.get(grantee)?.has(name) === true;
   }
 
+  /** The other sign-in that a subscription was granted to; `undefined`: it was granted to that of its stream. */
+  authOf(grantee: Grantee, name: string): AuthenticationInfo | undefined {
+    return this.all.get(grantee)?.get(name)?.auth;
+  }
+
   /** Notes a subscription that was granted to another sign-in. It replaces an earlier grant. */
   note(grantee: Grantee, name: string, auth: AuthenticationInfo): void {
     this.forget(grantee, name);

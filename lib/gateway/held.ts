@@ -2,6 +2,7 @@ import type { Admission } from '../core/recovery.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { HeldHistory } from './catch-up.js';
 import { ChannelFeed } from './channel-feed.js';
+import type { ChannelRule } from './channel-rule.js';
 import type { NativeReader } from './used-feed.js';
 import type { Claim } from './claim.js';
 import type { ClientFeed } from './client-feed.js';
@@ -13,6 +14,8 @@ import type { Place } from './stream-form.js';
 /** A channel or template of a client, without a history. */
 export interface HeldChannel {
   readonly feed: ChannelFeed;
+  /** The rule that granted it, if it is known. */
+  rule: ChannelRule | undefined;
   /** The end of the feed's log when the client came. */
   readonly joined: number;
   /** Set until it has entered. */
@@ -35,9 +38,14 @@ const NO_HISTORY = { epoch: '-', offset: 0 };
 /** @param claim - how far the client says that it has read it @param owner - the only owner whose claims are accepted */
 export function holdFeed(feed: ClientFeed, claim: Claim | undefined, owner: string): Held {
   if (feed instanceof ChannelFeed) {
-    return { feed, joined: feed.log.lastOffset, claim, owner, place: undefined, admission: undefined };
+    return { feed, rule: undefined, joined: feed.log.lastOffset, claim, owner, place: undefined, admission: undefined };
   }
-  return { feed, start: claim && (startOf(claim.proof, claim.offset) ?? NO_HISTORY), place: undefined };
+  return {
+    feed,
+    rule: undefined,
+    start: claim && (startOf(claim.proof, claim.offset) ?? NO_HISTORY),
+    place: undefined,
+  };
 }
 
 export function isOfChannel(held: Held): held is HeldChannel {

@@ -1,5 +1,6 @@
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { InvalidMessageError } from '../protocol/errors.js';
+import { readRules, writeRules, type RulesByName } from './channel-rule.js';
 import { MAX_CONNECTION_LENGTH } from '../protocol/gateway.js';
 import { readAuth, readList, readName, readObject, readText } from '../protocol/wire-reader.js';
 
@@ -13,6 +14,8 @@ export interface RenewalQuestion {
 export interface Renewal {
   readonly granted: readonly string[];
   readonly denied: readonly string[];
+  /** The rules that grant them. */
+  readonly rules: RulesByName;
 }
 
 /** @throws InvalidMessageError for an invalid value */
@@ -32,14 +35,21 @@ export function readRenewable(value: unknown, maxNames: number): readonly string
   return value === null ? undefined : readList(value, 'what a stream has', maxNames, readName);
 }
 
+/** The renewal as it goes to the node that holds the stream. */
+export function writeRenewal({ granted, denied, rules }: Renewal): unknown {
+  return { granted, denied, rules: writeRules(granted, rules) };
+}
+
 /**
  * @param maxNames - how many channels a stream may have
  * @throws InvalidMessageError for an invalid value
  */
 export function readRenewal(value: unknown, maxNames: number): Renewal {
-  const { granted, denied } = readObject(value, 'a renewal');
+  const { granted, denied, rules } = readObject(value, 'a renewal');
+  const names = readList(granted, 'what it grants', maxNames, readName);
   return {
-    granted: readList(granted, 'what it grants', maxNames, readName),
+    granted: names,
     denied: readList(denied, 'what it denies', maxNames, readName),
+    rules: readRules(rules, names),
   };
 }

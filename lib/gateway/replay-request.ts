@@ -5,6 +5,7 @@ import { MAX_LISTENER_LENGTH } from '../protocol/gateway.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import { MAX_EPOCH_LENGTH, type Position } from '../protocol/position.js';
 import { readName, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
+import type { Decisions } from './channel-decisions.js';
 import { claimOf, type Claim } from './claim.js';
 import { claimedBy, startOf } from './history-place.js';
 
@@ -28,21 +29,19 @@ export interface ListenerReplays {
 }
 
 /** The granted parts of a client's request. */
-export interface Granted extends ListenerReplays {
-  /** The answers about the requested channels. */
-  readonly answers: readonly ChannelAnswer[];
+export interface Granted extends ListenerReplays, Decisions {
   /** How far it says that it has read them, or where it begins. */
   readonly claims: ReadonlyMap<string, Claim>;
 }
 
-/** Decides which earlier messages a client may read. @param answers - about the requested channels */
+/** Decides which earlier messages a client may read. @param decisions - about the requested channels */
 export function grantReplays(
   hub: Hub,
-  answers: readonly ChannelAnswer[],
+  { answers, rules }: Decisions,
   claims: ReadonlyMap<string, Claim>,
   requested: readonly RequestedReplay[],
 ): Granted {
-  if (requested.length === 0) return { answers, claims, replays: [], replayAnswers: [] };
+  if (requested.length === 0) return { answers, rules, claims, replays: [], replayAnswers: [] };
   const refused = new Set(answers.filter(({ error }) => error !== undefined).map(({ channel }) => channel));
   const faults = new Map<string, string>();
   const all = new Map(claims);
@@ -63,7 +62,7 @@ export function grantReplays(
     const message = faults.get(answer.channel);
     return message === undefined ? answer : { channel: answer.channel, error: 'CONFIGURATION', message };
   });
-  return { answers: granted, claims: all, replays, replayAnswers };
+  return { answers: granted, rules, claims: all, replays, replayAnswers };
 }
 
 /** The replay as it goes to the node that holds the connection. */

@@ -4,12 +4,26 @@ import type { Position } from '../protocol/position.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { Frame } from '../sse/frame.js';
 import type { Batch } from '../sse/batch.js';
+import type { NativeProof } from './claim.js';
+import type { ListenerReplays } from './replay-request.js';
 import type { NativeReader } from './used-feed.js';
 import type { HistoryEntrance } from './history-entrance.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
 
 /** Takes the output of a stream. */
 export type Send = (sent: Frame | Batch) => void;
+
+/** How a stream opens. */
+export type Opening =
+  /** For this library's client; `from` as in `OpenRequest`. */
+  | {
+      readonly form: 'client';
+      readonly from?: string | undefined;
+      /** The earlier messages that its listeners request. */
+      readonly past?: ListenerReplays;
+    }
+  /** For a native EventSource; `proof` is the proof that it came back with. */
+  | { readonly form: 'native'; readonly names: readonly string[]; readonly proof?: NativeProof | undefined };
 
 /** The first information for a client. */
 export interface Greeting {

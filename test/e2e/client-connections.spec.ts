@@ -14,6 +14,7 @@ import {
   RevokedAuthenticationScope,
   TransportUnavailableError,
   type Channel,
+  type ChannelGrant,
   type ClientConnectionChange,
   type ClientContext,
   type MessagingModuleOptions,
@@ -28,6 +29,7 @@ import { RedisServer } from '../support/redis-server.js';
 const News = defineChannel<string>('connections/news', undefined, { clients: true });
 const Audit = defineChannel<string>('connections/audit', undefined, { clients: true, requiredScopes: ['admin'] });
 const Rooms = defineChannel<string, 'connections/rooms/:roomId'>('connections/rooms/:roomId');
+defineChannel('connections/pairs/:right', undefined, { clients: true, requiredScopes: ['read'] });
 
 /** An authorizer that decides when the test says so. */
 @Injectable()
@@ -37,6 +39,16 @@ class RoomAccess {
   @AuthorizeChannel(Rooms)
   mayRead(client: ClientContext) {
     return new Promise<boolean>((decide) => this.asked.push({ client, decide }));
+  }
+
+  @AuthorizeChannel('connections/pairs/:left')
+  mayPair() {
+    return true;
+  }
+
+  @AuthorizeChannel(Rooms, { all: true })
+  mayReadAll({ auth }: ClientContext) {
+    return auth?.scopes?.includes('admin') === true;
   }
 }
 
@@ -249,8 +261,10 @@ describe('ClientConnections', () => {
     await using first = await at(a).as('grace phone read,write').open(News.name);
     await using second = await at(b).as('grace').open();
     const auth = { userId: 'grace', authId: 'phone', scopes: ['read', 'write'] };
-    const has = { connection: first.ready.connection, auth, channels: [News.name] };
-    const hasNot = { connection: second.ready.connection, auth: { userId: 'grace' }, channels: [] };
+    const rule = { names: [News.name], scopes: [], authorizers: [] };
+    const grants = [{ channel: News.name, auth, rule }];
+    const has = { connection: first.ready.connection, auth, channels: [News.name], grants };
+    const hasNot = { connection: second.ready.connection, auth: { userId: 'grace' }, channels: [], grants: [] };
     const whole = { more: false, complete: true };
     expect(await connectionsOf(b).list({ userId: 'grace' })).toEqual({ ...whole, connections: [hasNot, has] });
     expect(await connectionsOf(b).list({ channel: News })).toEqual({ ...whole, connections: [has] });
@@ -261,6 +275,70 @@ describe('ClientConnections', () => {
       complete: true,
     });
     expect(await connectionsOf(a).list({ channel: Rooms })).toEqual({ ...whole, connections: [] });
+  });
+
+  test('lists what granted each subscription, wherever it was decided, and tells no client', async () => {
+    const room = Rooms.for({ roomId: 8 });
+    const names = [News.name, room.name, Audit.name, Rooms.name];
+    const rules = [
+      { names: [News.name], scopes: [], authorizers: [] },
+      { names: [Rooms.name], scopes: [], authorizers: ['RoomAccess.mayRead'] },
+      { names: [Audit.name], scopes: ['admin'], authorizers: [] },
+      { names: [Rooms.name], scopes: [], authorizers: ['RoomAccess.mayReadAll'] },
+    ];
+    const [user, raised] = ['joan phone', 'joan key admin'];
+    const auth = { userId: 'joan', authId: 'phone' };
+    const other = { userId: 'joan', authId: 'key', scopes: ['admin'] };
+    const grants = names.map((channel, index) => ({ channel, auth: index < 2 ? auth : other, rule: rules[index] }));
+    for (const server of [a, b]) {
+      const opening = at(a)
+        .as(user)
+        .connect({ channels: [{ channel: News.name }, { channel: room.name }] });
+      (await a.app.get(RoomAccess).asked.next()).decide(true);
+      await using client = await opening;
+      const [event, ready] = await client.next();
+      expect([event, JSON.stringify(ready)]).toEqual(['messaging:ready', expect.not.stringContaining('RoomAccess')]);
+      const { connection } = ready as { readonly connection: string };
+      const change = { subscribe: [{ channel: Audit.name }, { channel: Rooms.name }] };
+      const response = await at(server).as(raised).change(connection, change);
+      expect(await response.text()).not.toContain('RoomAccess');
+      for (const asked of [a, b]) {
+        const { connections } = await connectionsOf(asked).list({ userId: 'joan' });
+        expect(connections).toEqual([{ connection, auth, channels: names, grants }]);
+        const found = await connectionsOf(asked).list({ channel: room });
+        expect(found.connections).toEqual([{ connection, auth, channels: [room.name], grants: [grants[1]] }]);
+      }
+      await connectionsOf(b).disconnect(connection);
+      await client.ended;
+    }
+  });
+
+  test('lists what granted it to a client that has come back to another server, and to a native EventSource', async () => {
+    const rule = { names: [News.name], scopes: [], authorizers: [] };
+    const grants = [{ channel: News.name, auth: { userId: 'mary' }, rule }];
+    const ofMary = async () => (await connectionsOf(a).list({ userId: 'mary' })).connections;
+    await using first = await at(a).as('mary').open(News.name);
+    const { connection: from } = first.ready;
+    const position = first.positions.get(News.name);
+    await connectionsOf(a).disconnect(from, { reconnect: true });
+    await first.client.ended;
+    await using back = await at(b)
+      .as('mary')
+      .connect({ channels: [{ channel: News.name, position }], from });
+    expect((await back.next())[1]).toMatchObject({ channels: [{ channel: News.name, recovered: true }] });
+    expect(await ofMary()).toMatchObject([{ grants }]);
+    await using native = await at(a).as('mary').get(News.name);
+    expect((await native.next())[0]).toBe('messaging:ready');
+    expect(await ofMary()).toMatchObject([{ grants }, { grants }]);
+  });
+
+  test('lists all templates that granted a channel, if they are equally literal', async () => {
+    await using opened = await at(a).as('nora phone read').open('connections/pairs/1');
+    const { connections } = await connectionsOf(b).list({ channel: 'connections/pairs/1' });
+    expect(opened.ready.channels).toEqual([{ channel: 'connections/pairs/1' }]);
+    const [{ rule }] = connections[0]!.grants as [ChannelGrant];
+    expect(rule!.names.toSorted()).toEqual(['connections/pairs/:left', 'connections/pairs/:right']);
+    expect([rule!.scopes, rule!.authorizers]).toEqual([['read'], ['RoomAccess.mayPair']]);
   });
 
   test('finds no connection of a server that is gone', async () => {

@@ -2,6 +2,7 @@ import { createParser } from 'eventsource-parser';
 import { Hub } from '../../lib/core/hub.js';
 import type { Session } from '../../lib/core/session.js';
 import { NativeProof, claimOf } from '../../lib/gateway/claim.js';
+import type { ChannelRule } from '../../lib/gateway/channel-rule.js';
 import type { ClientConnection } from '../../lib/gateway/client-connection.js';
 import { Gateway } from '../../lib/gateway/gateway.js';
 import type { GapEvent, MessageFrame, PositionEvent, ReadyEvent } from '../../lib/protocol/gateway.js';
@@ -68,7 +69,7 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
         reporter,
         streams: streams as EventStreams,
         clients: new ClientLimits(all),
-        channels: { decide: async (channel) => ({ channel }), faultOf: () => undefined },
+        channels: { decide: async (channel) => ruleOf(channel), faultOf: () => undefined },
         otherServerNamed: () => {},
       },
       {
@@ -120,6 +121,7 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
         names.map((channel) => ({ channel })),
         claimsOf(wanted),
         { form: 'client', from },
+        new Map(names.map((channel) => [channel, ruleOf(channel)])),
       ),
     );
   }
@@ -245,6 +247,11 @@ function textOf({ event, data }: StreamEvent): unknown {
   const parsed = JSON.parse(data) as { data?: unknown; reason?: string };
   if (event === 'messaging:gap') return `gap ${parsed.reason}`;
   return event?.startsWith('messaging:') ? event : (parsed?.data ?? parsed);
+}
+
+/** The rule by which a node of these grants a channel. */
+export function ruleOf(channel: string): ChannelRule {
+  return { names: [channel], scopes: [], authorizers: ['Test.decides'] };
 }
 
 function nameOf(wanted: Wanted): string {

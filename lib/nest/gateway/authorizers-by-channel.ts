@@ -11,7 +11,11 @@ import { authorizationsOf, type Authorization, type ClientContext } from './auth
 type Params = Readonly<Record<string, string>>;
 
 /** Decides whether a client may have a channel. */
-export type Authorizer = (client: ClientContext, params: Params) => Promise<boolean>;
+export interface Authorizer {
+  /** `Class.method`. */
+  readonly label: string;
+  readonly allows: (client: ClientContext, params: Params) => Promise<boolean>;
+}
 
 /** The authorizers of one channel or template. */
 interface ChannelAuthorizers {
@@ -59,7 +63,10 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
           this.byName.set(name, (authorizers = { each: [], all: [] }));
           this.hub.definitions.rule(name);
         }
-        authorizers[all ? 'all' : 'each'].push((client, params) => this.ask(method, client, params));
+        authorizers[all ? 'all' : 'each'].push({
+          label: method.label,
+          allows: (client, params) => this.ask(method, client, params),
+        });
       }
     }
   }

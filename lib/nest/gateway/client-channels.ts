@@ -3,11 +3,12 @@ import { definedTwice } from '../../core/channel-definitions.js';
 import { Hub } from '../../core/hub.js';
 import type { TemplateMatch } from '../../core/known-templates.js';
 import type { ChannelDecider } from '../../gateway/channel-decisions.js';
+import type { ChannelRule } from '../../gateway/channel-rule.js';
 import { DenialTimes } from '../../gateway/denial-times.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import type { ChannelDefinition } from '../../protocol/channel-definition.js';
 import { checkSyntax, isTemplate } from '../../protocol/channel-name.js';
-import type { ChannelAnswer, SubscribeError } from '../../protocol/gateway.js';
+import type { SubscribeError } from '../../protocol/gateway.js';
 import { classInfo, declaredClasses } from '../../protocol/serializable.js';
 import { sourceOfChannel } from '../../protocol/source.js';
 import { LoggingReporter } from '../logging-reporter.js';
@@ -37,21 +38,26 @@ export class ClientChannels implements ChannelDecider {
     this.hints = new DenialHints(hub, reporter);
   }
 
-  async decide(channel: string, auth: AuthenticationInfo | null, request: unknown): Promise<ChannelAnswer> {
+  async decide(
+    channel: string,
+    auth: AuthenticationInfo | null,
+    request: unknown,
+  ): Promise<ChannelRule | SubscribeError> {
     const began = performance.now();
     const error = this.faultOf(channel);
     // The name alone shows this, so it needs neither a hint nor a delay.
-    if (error === 'INVALID_CHANNEL') return { channel, error };
+    if (error === 'INVALID_CHANNEL') return error;
     if (error !== undefined) this.hints.explain(channel);
     const deciders = error === undefined ? this.decidersOf(channel) : [];
     const client: ClientContext = { auth, channel, request };
     const asked: string[] = [];
-    const decisions = await Promise.all(deciders.map((decider) => this.allows(decider, client, asked)));
-    if (deciders.length > 0 && decisions.every(Boolean)) return { channel };
+    const decisions = await Promise.all(deciders.map((decider) => this.ruleOf(decider, client, asked)));
+    const rules = decisions.filter((rule) => rule !== undefined);
+    if (deciders.length > 0 && rules.length === deciders.length) return together(rules);
     const [first] = asked;
     if (first === undefined) await this.denials.wait(channel);
     else this.denials.note(first, performance.now() - began);
-    return { channel, error: 'CHANNEL_DENIED' };
+    return 'CHANNEL_DENIED';
   }
 
   faultOf(channel: string): SubscribeError | undefined {
@@ -81,17 +87,26 @@ export class ClientChannels implements ChannelDecider {
     return (isTemplate(channel) ? authorizers?.all : authorizers?.each) ?? [];
   }
 
-  /** @param asked - receives the name of each channel or template whose authorizers are asked */
-  private async allows({ name, params }: TemplateMatch, client: ClientContext, asked: string[]): Promise<boolean> {
+  /**
+   * @param asked - receives the name of each channel or template whose authorizers are asked
+   * @returns `undefined` if the client is denied
+   */
+  private async ruleOf(
+    { name, params }: TemplateMatch,
+    client: ClientContext,
+    asked: string[],
+  ): Promise<ChannelRule | undefined> {
     const definition = this.hub.definitions.of(name);
-    if (definition === 'unclear') return false;
-    const { requiredScopes = [] } = definition?.options ?? {};
-    if (!requiredScopes.every((scope) => client.auth?.scopes?.includes(scope) ?? false)) return false;
-    for (const authorizer of this.authorizersFor(name, client.channel)) {
+    if (definition === 'unclear') return undefined;
+    const { requiredScopes: scopes = [] } = definition?.options ?? {};
+    if (!scopes.every((scope) => client.auth?.scopes?.includes(scope) ?? false)) return undefined;
+    const authorizers: string[] = [];
+    for (const { label, allows } of this.authorizersFor(name, client.channel)) {
       asked.push(name);
-      if (!(await authorizer(client, params))) return false;
+      if (!(await allows(client, params))) return undefined;
+      authorizers.push(label);
     }
-    return true;
+    return { names: [name], scopes, authorizers };
   }
 
   private isOpen(name: string, definition: ChannelDefinition | undefined): boolean {
@@ -100,6 +115,18 @@ export class ClientChannels implements ChannelDecider {
     const classes = [...declaredClasses(source.type, 'source'), ...declaredClasses(source.type, 'data')];
     return classes.length > 0 && classes.every((target) => classInfo(target)?.clients === true);
   }
+}
+
+/** The rule of a channel that several equally literal templates decide about. */
+function together([rule, ...others]: readonly ChannelRule[]): ChannelRule {
+  return others.reduce<ChannelRule>(
+    (all, { names, scopes, authorizers }) => ({
+      names: [...all.names, ...names],
+      scopes: [...new Set([...all.scopes, ...scopes])],
+      authorizers: [...all.authorizers, ...authorizers],
+    }),
+    rule!,
+  );
 }
 
 function isWellFormed(name: string): boolean {

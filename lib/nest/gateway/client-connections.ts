@@ -122,7 +122,8 @@ export class ClientConnections {
   }
 
   /**
-   * Lists the connections of a user, or those that have a channel or template, at the moment when each server answers.
+   * Lists the connections of a user, or those that have a channel or template, at the moment when each server answers; with what
+   * granted each subscription: the sign-in, the scopes and the authorizers.
    *
    * @throws ConfigurationError for arguments of the wrong form, and without the gateway
    */

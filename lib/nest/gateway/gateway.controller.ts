@@ -67,10 +67,10 @@ class GatewayController implements OnApplicationBootstrap {
     const channels = readChannelQuery(request.url, this.limits.perRequest);
     const proof = lastEventId === undefined ? undefined : new NativeProof(lastEventId, channels);
     const asked = { channels, claims: proof?.claims ?? NO_CLAIMS, replays: [] };
-    const { reservation, answers, claims } = await this.decide(asked, request);
+    const { reservation, answers, claims, rules } = await this.decide(asked, request);
     if (answers.every(isRefused)) throw new ForbiddenException('None of these channels may be subscribed to here');
     const connection = this.gateway.open(reservation);
-    return connection.stream(answers, claims, { form: 'native', names: channels, proof });
+    return connection.stream(answers, claims, { form: 'native', names: channels, proof }, rules);
   }
 
   /** A stream for our client. */
@@ -83,8 +83,8 @@ class GatewayController implements OnApplicationBootstrap {
     assertJson(headers['content-type']);
     assertShort(headers, body, this.limits.perRequest);
     const { from, ...asked } = readOpenRequest(body, this.limits.perRequest);
-    const { reservation, answers, claims, ...past } = await this.decide(asked, request);
-    return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from, past });
+    const { reservation, answers, claims, rules, ...past } = await this.decide(asked, request);
+    return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from, past }, rules);
   }
 
   /** Changes an open stream, from any node. */

@@ -9,7 +9,7 @@ import type { Refusal } from '../../../lib/gateway/refusal.js';
 import type { Requester } from '../../../lib/gateway/requester.js';
 import { RequestPlaces } from '../../../lib/gateway/request-places.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
-import { GatewayNode } from '../../support/gateway-node.js';
+import { GatewayNode, ruleOf } from '../../support/gateway-node.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 import { turnsUntil } from '../../support/turns.js';
 
@@ -86,21 +86,35 @@ describe('Decisions about the channels of requests', () => {
   test('are answered in the order of the request, up to as many channels as a connection may have', async () => {
     decide.mockImplementation(async (channel) => {
       if (channel.endsWith('1')) await settled();
-      return { channel };
+      return ruleOf(channel);
     });
     const decisions = new ChannelDecisions(channels, new RequestPlaces(1), 30);
-    expect(await decisions.decide(namesOf(30), requester())).toEqual(namesOf(30).map((channel) => ({ channel })));
+    const { answers } = await decisions.decide(namesOf(30), requester());
+    expect(answers).toEqual(namesOf(30).map((channel) => ({ channel })));
     decide.mockClear();
-    const [last] = (await decisions.decide(namesOf(31), requester())).slice(-1);
-    expect(last).toEqual({ channel: 'c30', error: 'LIMIT_EXCEEDED' });
+    const more = await decisions.decide(namesOf(31), requester());
+    expect(more.answers.at(-1)).toEqual({ channel: 'c30', error: 'LIMIT_EXCEEDED' });
     expect(decide).toHaveBeenCalledTimes(30);
+  });
+
+  test('name the rules of the granted channels, apart from the answers for the client', async () => {
+    decide.mockImplementation(async (channel) => (channel === 'c1' ? 'CHANNEL_DENIED' : ruleOf(channel)));
+    const decisions = new ChannelDecisions(channels, new RequestPlaces(1), 2);
+    expect(await decisions.decide(namesOf(3), requester())).toEqual({
+      answers: [
+        { channel: 'c0' },
+        { channel: 'c1', error: 'CHANNEL_DENIED' },
+        { channel: 'c2', error: 'LIMIT_EXCEEDED' },
+      ],
+      rules: new Map([['c0', ruleOf('c0')]]),
+    });
   });
 
   test('are made about 16 channels of a request at a time', async () => {
     const pending = new Pending();
     decide.mockImplementation(async (channel) => {
       await pending.call();
-      return { channel };
+      return ruleOf(channel);
     });
     const result = new ChannelDecisions(channels, new RequestPlaces(1), 1_000).decide(namesOf(100), requester());
     await settled();
@@ -109,14 +123,14 @@ describe('Decisions about the channels of requests', () => {
       pending.answerOne();
       await settled();
     }
-    expect(await result).toHaveLength(100);
+    expect((await result).answers).toHaveLength(100);
   });
 
   test('are made for so many requests at a time; of 50 at once the others are refused', async () => {
     const pending = new Pending();
     decide.mockImplementation(async (channel) => {
       await pending.call();
-      return { channel };
+      return ruleOf(channel);
     });
     const decisions = new ChannelDecisions(channels, new RequestPlaces(10), 1_000);
     const all = Array.from({ length: 50 }, () => decisions.decide(['a'], requester()).then(() => 'decided', reasonOf));
@@ -128,14 +142,14 @@ describe('Decisions about the channels of requests', () => {
     const again = decisions.decide(['a'], requester());
     await settled();
     pending.answerOne();
-    expect(await again).toEqual([{ channel: 'a' }]);
+    expect((await again).answers).toEqual([{ channel: 'a' }]);
   });
 
   test('end when the client leaves', async () => {
     const pending = new Pending();
     decide.mockImplementation(async (channel) => {
       await pending.call();
-      return { channel };
+      return ruleOf(channel);
     });
     const session = sessions.open();
     const result = new ChannelDecisions(channels, new RequestPlaces(1), 1_000)
@@ -152,7 +166,7 @@ describe('Decisions about the channels of requests', () => {
     decide.mockImplementation((channel) => {
       const end = performance.now() + 1;
       while (performance.now() < end);
-      return Promise.resolve({ channel });
+      return Promise.resolve(ruleOf(channel));
     });
     const decisions = new ChannelDecisions(channels, new RequestPlaces(1), 1_000).decide(namesOf(100), requester());
     expect(await turnsUntil(decisions)).toBeGreaterThan(10);

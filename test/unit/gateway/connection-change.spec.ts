@@ -9,11 +9,13 @@ import {
   type ConnectionChange,
 } from '../../../lib/gateway/connection-change.js';
 import { InvalidMessageError } from '../../../lib/protocol/errors.js';
+import { ruleOf } from '../../support/gateway-node.js';
 
 const CHANGE: ConnectionChange = {
   connection: 'c',
   auth: { userId: 'ada', authId: 'phone', scopes: ['read'], issuedAt: 1, expiresAt: 2 },
   subscribe: ['a'],
+  rules: new Map(),
   claims: new Map(),
   replays: [],
   unsubscribe: ['b'],
@@ -47,8 +49,22 @@ describe('A change that another node asks for', () => {
     });
   });
 
+  test('has the rules that grant its channels, and each of them once', () => {
+    const rule = { names: ['rooms/:roomId'], scopes: ['read'], authorizers: ['Rooms.mayRead', 'Rooms.mayEnter'] };
+    const subscribe = names(1_000);
+    // Each decision makes an object of its own. An earlier version has decided about the first channel.
+    const rules = new Map(subscribe.slice(1).map((name) => [name, { ...rule }]));
+    const change = { ...CHANGE, subscribe, rules };
+    expect(readConnectionChange(sent(change), 1_000)).toEqual(change);
+    const without = JSON.stringify(sent({ ...change, rules: new Map() }));
+    expect(JSON.stringify(sent(change)).length - without.length).toBeLessThan(2_200);
+    expect(without).not.toContain('rules');
+    expect(readConnectionChange(JSON.parse(without), 1_000)).toEqual({ ...change, rules: new Map() });
+  });
+
   test('has what its sign-in may have, if the stream is to go on with that', () => {
-    const renewal = { granted: ['a', 'b'], denied: ['c'] };
+    const rules = new Map([['b', ruleOf('b')]]);
+    const renewal = { granted: ['a', 'b'], denied: ['c'], rules };
     expect(readConnectionChange(sent({ ...CHANGE, renewal }), 10)).toEqual({ ...CHANGE, renewal });
   });
 
@@ -77,6 +93,20 @@ describe('A change that another node asks for', () => {
     ['of a negative age', { ...CHANGE, age: { tookMs: -1 } }],
     ['of an age after nothing that can be counted', { ...CHANGE, age: { tookMs: 7, after: null } }],
     ['a position of three parts', { ...CHANGE, positions: [['epoch', 1, 2]] }],
+    ['a rule too few', { ...CHANGE, rules: { all: [ruleOf('a')], of: [] } }],
+    ['a rule too many', { ...CHANGE, rules: { all: [ruleOf('a')], of: [0, 0] } }],
+    ['more rules than channels', { ...CHANGE, rules: { all: [ruleOf('a'), ruleOf('b')], of: [0] } }],
+    ['a rule that is not there', { ...CHANGE, rules: { all: [ruleOf('a')], of: [1] } }],
+    ['a rule of no list', { ...CHANGE, rules: { all: [ruleOf('a')], of: ['length'] } }],
+    ['rules that are no list', { ...CHANGE, rules: { all: { 0: ruleOf('a'), length: 1 }, of: [0] } }],
+    ['a rule without names', { ...CHANGE, rules: { all: [{ scopes: [], authorizers: [] }], of: [0] } }],
+    ['a rule with a long name', { ...CHANGE, rules: { all: [ruleOf('n'.repeat(256))], of: [0] } }],
+    ['a rule with a scope of another type', { ...CHANGE, rules: { all: [{ ...ruleOf('a'), scopes: [7] }], of: [0] } }],
+    ['a rule without authorizers', { ...CHANGE, rules: { all: [{ names: [], scopes: [] }], of: [0] } }],
+    [
+      'a renewal by a rule that is not there',
+      { ...CHANGE, renewal: { granted: ['a'], denied: [], rules: { of: [0] } } },
+    ],
     ['a renewal without lists', { ...CHANGE, renewal: {} }],
     ['a renewal of too much', { ...CHANGE, renewal: { granted: names(11), denied: [] } }],
     ['a renewal of what is no name', { ...CHANGE, renewal: { granted: [], denied: [1] } }],

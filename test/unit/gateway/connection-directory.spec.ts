@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import type { AuthenticationInfo } from '../../../lib/protocol/authentication.js';
 import { reservedChannel, type Channel } from '../../../lib/protocol/channel.js';
 import { InvalidMessageError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { MAX_LISTED, readConnectionQuestion, readListing } from '../../../lib/gateway/connection-order.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
-import { GatewayNode, StreamReader } from '../../support/gateway-node.js';
+import { GatewayNode, StreamReader, ruleOf } from '../../support/gateway-node.js';
 
 afterEach(() => GatewayNode.closeAll());
 
@@ -18,6 +19,10 @@ async function clientOf(node: GatewayNode, user: string, ...channels: string[]) 
   await reader.ready();
   return reader;
 }
+
+/** The grants of channels to a sign-in, by the rule of the nodes of these tests. */
+const grantsTo = (auth: AuthenticationInfo | null, ...channels: string[]) =>
+  channels.map((channel) => ({ channel, auth, rule: ruleOf(channel) }));
 
 async function twoNodes() {
   const broker = new MemoryBroker();
@@ -207,24 +212,54 @@ describe('A list of connections', () => {
     const { a, b } = await twoNodes();
     const [first, second] = [await clientOf(a, 'ada', 'news', 'other'), await clientOf(b, 'ada')];
     const [third, fourth] = [await clientOf(b, 'bob', 'news'), await b.open('news')];
-    const auth = { userId: 'ada' };
+    const [auth, bob] = [{ userId: 'ada' }, { userId: 'bob' }];
     const { directory } = b.gateway;
     expect(await directory.list({ of: { userId: 'ada' }, limit: 10 })).toEqual({
       isComplete: true,
       result: {
         more: false,
         connections: [
-          { connection: second.connection.id, auth, channels: [] },
-          { connection: first.connection.id, auth, channels: ['news', 'other'] },
+          { connection: second.connection.id, auth, channels: [], grants: [] },
+          {
+            connection: first.connection.id,
+            auth,
+            channels: ['news', 'other'],
+            grants: grantsTo(auth, 'news', 'other'),
+          },
         ],
       },
     });
     const { result } = await directory.list({ of: { channel: 'news' }, limit: 10 });
     expect(result.connections).toEqual([
-      { connection: third.connection.id, auth: { userId: 'bob' }, channels: ['news'] },
-      { connection: fourth.connection.id, auth: null, channels: ['news'] },
-      { connection: first.connection.id, auth, channels: ['news'] },
+      { connection: third.connection.id, auth: bob, channels: ['news'], grants: grantsTo(bob, 'news') },
+      { connection: fourth.connection.id, auth: null, channels: ['news'], grants: grantsTo(null, 'news') },
+      { connection: first.connection.id, auth, channels: ['news'], grants: grantsTo(auth, 'news') },
     ]);
+  });
+
+  test('has no grants from a node of an earlier version', async () => {
+    const { a, b } = await twoNodes();
+    const info = { connection: 'c', auth: { userId: 'ada' }, channels: ['news'] };
+    jest.spyOn(b.gateway.directory, 'answer').mockResolvedValue({ connections: [info], more: false });
+    expect(await a.gateway.directory.list({ of: { channel: 'news' }, limit: 10 })).toEqual({
+      isComplete: true,
+      result: { more: false, connections: [{ ...info, grants: [] }] },
+    });
+  });
+
+  test('has each rule once on its way, and is read by a node of an earlier version', async () => {
+    const { a, b } = await twoNodes();
+    const reader = await clientOf(a, 'ada', 'news');
+    const answer = await a.gateway.directory.answer({ query: { of: { channel: 'news' }, limit: 10 } });
+    expect(answer).toEqual({
+      connections: [{ connection: reader.connection.id, auth: { userId: 'ada' }, channels: ['news'], rules: [0] }],
+      more: false,
+      rules: [ruleOf('news')],
+    });
+    const later = { ...(answer as object), later: 1 };
+    jest.spyOn(a.gateway.directory, 'answer').mockResolvedValue(later);
+    const { result } = await b.gateway.directory.list({ of: { channel: 'news' }, limit: 10 });
+    expect(result.connections).toMatchObject([{ grants: grantsTo({ userId: 'ada' }, 'news') }]);
   });
 
   test('has no more than were asked for, of all nodes together, and says whether there are more', async () => {
@@ -242,12 +277,12 @@ describe('A list of connections', () => {
     ]);
   });
 
-  test('has no more of one node than 256 KiB', async () => {
+  test('has no more of one node than 256 KiB, with the rules', async () => {
     const node = await GatewayNode.start();
     const names = Array.from({ length: 200 }, (_, index) => `${'n'.repeat(200)}${index}`);
     for (let n = 0; n < 10; n++) await clientOf(node, 'ada', ...names);
     const { result } = await node.gateway.directory.list({ of: { userId: 'ada' }, limit: 100 });
-    expect([result.connections.length, result.more]).toEqual([6, true]);
+    expect([result.connections.length, result.more]).toEqual([5, true]);
   });
 
   test('leaves others their turn', async () => {
@@ -267,6 +302,7 @@ describe('A list of connections', () => {
 });
 
 describe('A question of a node about connections', () => {
+  const INFO = { connection: 'c', auth: null, channels: ['a'] };
   const target = { connection: 'c' };
   test.each([
     ['nothing', {}],
@@ -294,6 +330,26 @@ describe('A question of a node about connections', () => {
     ['of a connection without an id', { connections: [{ auth: null, channels: [] }], more: true }],
     ['of a connection of who knows whom', { connections: [{ connection: 'c', auth: {}, channels: [] }], more: true }],
     ['of a connection without channels', { connections: [{ connection: 'c', auth: null }], more: true }],
+    ['of a channel with two rules', { connections: [{ ...INFO, rules: [0, 0] }], more: true, rules: [ruleOf('a')] }],
+    ['of a channel with a rule that is not there', { connections: [{ ...INFO, rules: [0] }], more: true }],
+    ['of a rule without scopes', { connections: [], more: true, rules: [{ names: [], authorizers: [] }] }],
+    ['granted to who knows whom', { connections: [{ ...INFO, rules: [null], grantedTo: [[0, {}]] }], more: true }],
+    [
+      'granted to more than have it',
+      {
+        connections: [
+          {
+            ...INFO,
+            rules: [null],
+            grantedTo: [
+              [0, null],
+              [0, null],
+            ],
+          },
+        ],
+        more: true,
+      },
+    ],
   ])('is not answered by a list that is %s', (_what, answer) => {
     expect(() => readListing(answer, 2)).toThrow(InvalidMessageError);
   });

@@ -1,8 +1,11 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { NO_RULES, type ChannelRule } from '../../../lib/gateway/channel-rule.js';
 import type { AuthenticationInfo } from '../../../lib/protocol/authentication.js';
 import type { Revocation } from '../../../lib/protocol/revocation.js';
+import type { RequestedChange } from '../../../lib/gateway/gateway.js';
+import type { SubscribeError } from '../../../lib/protocol/gateway.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
-import { GatewayNode, StreamReader } from '../../support/gateway-node.js';
+import { GatewayNode, StreamReader, ruleOf } from '../../support/gateway-node.js';
 
 afterEach(() => {
   jest.useRealTimers();
@@ -25,10 +28,23 @@ async function streamOf(node: GatewayNode, auth: AuthenticationInfo | null, ...c
 
 /** A change of a stream, asked of any node with a sign-in. */
 async function change(node: GatewayNode, { connection }: StreamReader, auth: AuthenticationInfo, ...names: string[]) {
-  using session = node.hub.sessions.open({ auth });
   const asked = { subscribe: names, unsubscribe: [], claims: new Map(), replays: [], renew: false };
-  const { channels } = await node.gateway.change(connection.id, asked, { session, request: {} } as never);
-  return channels;
+  return (await ask(node, connection.id, auth, asked)).channels;
+}
+
+async function renew(node: GatewayNode, { connection }: StreamReader, auth: AuthenticationInfo) {
+  const asked = { subscribe: [], unsubscribe: [], claims: new Map(), replays: [], renew: true };
+  return (await ask(node, connection.id, auth, asked)).renewed;
+}
+
+async function ask(node: GatewayNode, connection: string, auth: AuthenticationInfo, asked: RequestedChange) {
+  using session = node.hub.sessions.open({ auth });
+  return await node.gateway.change(connection, asked, { session, request: {} } as never);
+}
+
+/** Has a node decide by a rule for each channel from now on, in place of its own. */
+function decideBy(node: GatewayNode, decide: (channel: string) => ChannelRule | SubscribeError): void {
+  jest.spyOn(node.gateway['parts'].channels, 'decide').mockImplementation(async (channel) => decide(channel));
 }
 
 /** What a revocation that is applied on a node does there. */
@@ -109,7 +125,7 @@ describe('A stream that goes on with a renewed sign-in', () => {
     await change(node, reader, STEPPED_UP, 'audit');
     await change(node, reader, after, 'news');
     expect(grantsOf(node).size).toBe(1);
-    expect(reader.connection.renew(after, { granted: ['audit', 'news'], denied: [] })).toBe(true);
+    expect(reader.connection.renew(after, { granted: ['audit', 'news'], denied: [], rules: NO_RULES })).toBe(true);
     expect(grantsOf(node).size).toBe(0);
     revoke(node, { authId: 'key' });
     expect(reader.connection.names).toEqual(['audit', 'news']);
@@ -119,7 +135,7 @@ describe('A stream that goes on with a renewed sign-in', () => {
     const node = await GatewayNode.start();
     const reader = await streamOf(node, before, 'lost');
     await change(node, reader, STEPPED_UP, 'audit');
-    expect(reader.connection.renew(after, { granted: [], denied: ['audit', 'lost'] })).toBe(true);
+    expect(reader.connection.renew(after, { granted: [], denied: ['audit', 'lost'], rules: NO_RULES })).toBe(true);
     expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['lost'], reason: 'denied' });
     expect(reader.connection.names).toEqual(['audit']);
     revoke(node, { authId: 'key' });
@@ -130,7 +146,7 @@ describe('A stream that goes on with a renewed sign-in', () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
     const node = await GatewayNode.start();
     const reader = await streamOf(node, before, 'news', 'meanwhile');
-    expect(reader.connection.renew(after, { granted: ['news'], denied: [] })).toBe(true);
+    expect(reader.connection.renew(after, { granted: ['news'], denied: [], rules: NO_RULES })).toBe(true);
     jest.setSystemTime(before.expiresAt - 250);
     jest.advanceTimersByTime(500);
     expect(reader.connection.names).toEqual(['news']);
@@ -192,3 +208,73 @@ describe('A subscription', () => {
     expect([grantsOf(node).size, waitingIn(node)]).toEqual([0, 0]);
   });
 });
+
+describe.each(['that holds the stream', 'of another stream'])(
+  'What granted a subscription, decided on a node %s,',
+  (where) => {
+    async function start() {
+      const broker = new MemoryBroker();
+      const [holder, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
+      const asked = where === 'of another stream' ? other : holder;
+      const grants = async (userId = 'ada') => {
+        const { result } = await other.gateway.directory.list({ of: { userId }, limit: 10 });
+        return result.connections.flatMap((connection) => connection.grants);
+      };
+      return { holder, asked, grants };
+    }
+    const later: AuthenticationInfo = { ...OWN, issuedAt: 3_000, expiresAt: Date.now() + 7_200_000 };
+
+    test('is its rule, and the sign-in that it was granted to', async () => {
+      const { holder, asked, grants } = await start();
+      const reader = await streamOf(holder, OWN);
+      await change(asked, reader, OWN, 'news');
+      await change(asked, reader, STEPPED_UP, 'audit');
+      expect(await grants()).toEqual([
+        { channel: 'news', auth: OWN, rule: ruleOf('news') },
+        { channel: 'audit', auth: STEPPED_UP, rule: ruleOf('audit') },
+      ]);
+    });
+
+    test('is the latest decision that counts: that of the stream’s own sign-in before that of another one', async () => {
+      const { holder, asked, grants } = await start();
+      const reader = await streamOf(holder, OWN);
+      const names = ['own', 'raised', 'taken over'];
+      await change(asked, reader, OWN, 'own');
+      await change(asked, reader, STEPPED_UP, 'raised', 'taken over');
+      const rule = { names: ['*'], scopes: ['admin'], authorizers: [] };
+      decideBy(asked, () => rule);
+      await change(asked, reader, OTHER, 'own', 'raised');
+      await change(asked, reader, OWN, 'taken over');
+      expect((await grants()).toSorted((a, b) => names.indexOf(a.channel) - names.indexOf(b.channel))).toEqual([
+        { channel: 'own', auth: OWN, rule: ruleOf('own') },
+        { channel: 'raised', auth: OTHER, rule },
+        { channel: 'taken over', auth: OWN, rule },
+      ]);
+    });
+
+    test('is the renewed sign-in, with the rule that let it in; other sign-ins keep what it may not have', async () => {
+      const { holder, asked, grants } = await start();
+      const own = { ...OWN, expiresAt: Date.now() + 3_600_000 };
+      const reader = await streamOf(holder, own);
+      await change(asked, reader, own, 'news', 'lost');
+      await change(asked, reader, STEPPED_UP, 'audit', 'both');
+      const rule = { names: ['renewed'], scopes: [], authorizers: ['Access.mayStay'] };
+      decideBy(asked, (channel) => (['news', 'both'].includes(channel) ? rule : 'CHANNEL_DENIED'));
+      expect(await renew(asked, reader, later)).toBe(true);
+      expect(await grants()).toEqual([
+        { channel: 'news', auth: later, rule },
+        { channel: 'audit', auth: STEPPED_UP, rule: ruleOf('audit') },
+        { channel: 'both', auth: later, rule },
+      ]);
+    });
+
+    test('is one object for all that a rule grants', async () => {
+      const { holder, asked } = await start();
+      decideBy(asked, () => ({ names: ['rooms/:id'], scopes: [], authorizers: ['Rooms.mayRead'] }));
+      const readers = [await streamOf(holder, OWN), await streamOf(holder, OWN)];
+      for (const reader of readers) await change(asked, reader, OWN, 'rooms/1', 'rooms/2');
+      const rules = readers.flatMap(({ connection }) => connection.names.map((name) => connection.grantFor(name).rule));
+      expect([rules.length, new Set(rules).size, Object.isFrozen(rules[0]?.authorizers)]).toEqual([4, 1, true]);
+    });
+  },
+);
