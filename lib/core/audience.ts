@@ -44,7 +44,7 @@ export class Audience {
     private readonly reporter: Reporter,
     private readonly histories: Histories | undefined,
   ) {
-    this.definitions = new ChannelDefinitions(types);
+    this.definitions = new ChannelDefinitions(types, transport?.noInterop);
     this.channels = new ListenerRegistry(transport, histories);
     this.dispatcher = new Dispatcher(this.channels, reporter);
   }
@@ -193,10 +193,12 @@ export class Audience {
     return Listener.of(this.heard(channel), call, session, label);
   }
 
+  /** @throws ConfigurationError if the transport cannot carry the channel */
   attach(listener: Listener): void {
-    const definition = listener.definition ?? (this.transport && this.definitions.of(listener.channel));
-    const options = definition === 'unclear' ? undefined : definition?.options;
-    this.channels.add(listener, options);
+    const found = listener.definition ?? (this.transport && this.definitions.of(listener.channel));
+    const definition = found === 'unclear' ? undefined : found;
+    if (definition !== undefined) this.definitions.assertCarried(definition);
+    this.channels.add(listener, definition?.options);
     listener.session.own(listener);
     // Otherwise listeners that are not ready would miss the messages before the first one that the broker sends.
     if (this.held !== undefined) for (const early of this.early) this.hear(early, listener.channel);

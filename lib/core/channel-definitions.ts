@@ -47,7 +47,11 @@ export class ChannelDefinitions {
   private historiesVersion = 0;
   private uses = 0;
 
-  constructor(private readonly types: TypeRegistry) {}
+  /** @param noInterop - see `Transport.noInterop` */
+  constructor(
+    private readonly types: TypeRegistry,
+    private readonly noInterop?: string,
+  ) {}
 
   /** The definition of a channel, or of a template as a whole. `unclear`: there are several, and this application uses none of them yet. */
   of(name: string): ChannelDefinition | 'unclear' | undefined {
@@ -122,11 +126,19 @@ export class ChannelDefinitions {
     return history;
   }
 
+  /** @throws ConfigurationError for a channel with `interop: true` if the transport cannot keep that promise */
+  assertCarried({ name, options }: ChannelDefinition): void {
+    if (options.interop === true && this.noInterop !== undefined)
+      throw new ConfigurationError(`Channel ${quote(name)} has interop: true, but ${this.noInterop}`);
+  }
+
   /**
-   * @throws ConfigurationError if the name has another definition, or its message class shares its wire name with another class
+   * @throws ConfigurationError if the name has another definition, if its message class shares its wire name with another class, or if the
+   *   transport cannot carry it
    */
   use(definition: ChannelDefinition): void {
     if (this.known.has(definition)) return;
+    this.assertCarried(definition);
     const other = this.byName.get(definition.name)?.deref();
     if (other !== undefined && !isSameDefinition(definition, other)) throw definedTwice(definition.name);
     if (PRIMITIVES.includes(definition.type)) {

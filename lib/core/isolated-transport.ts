@@ -28,12 +28,14 @@ const ANSWER_PATIENCE_MS = 2_000;
  */
 export class IsolatedTransport implements Transport {
   readonly history: HistoryStore | undefined;
+  readonly noInterop: string | undefined;
 
   constructor(
     private readonly transport: Transport,
     private readonly reporter: Reporter,
   ) {
-    const { history } = transport;
+    const { history, noInterop } = transport;
+    this.noInterop = typeof noInterop === 'string' ? noInterop : undefined;
     this.history = history && new IsolatedHistoryStore(history, reporter);
   }
 

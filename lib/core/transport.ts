@@ -73,6 +73,12 @@ export interface Transport {
   /** The current status, then every change; completes when closed. */
   readonly status: Observable<TransportStatus>;
 
+  /**
+   * Why channels cannot have `interop: true` over this transport, and what to do about it: the end of an error text. Absent: they can, or
+   * the option has no meaning here.
+   */
+  readonly noInterop?: string | undefined;
+
   /** Where channels keep their histories; a transport without it carries none that do. */
   readonly history?: HistoryStore | undefined;
 

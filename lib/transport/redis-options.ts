@@ -28,7 +28,8 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
   readonly interop?: boolean | undefined;
   /**
    * Whether each master of a Cluster carries its own channels, by sharded publish/subscribe (Redis 7). All servers of an
-   * application need the same setting: servers with different settings do not hear each other. Not with `interop`.
+   * application need the same setting: servers with different settings do not hear each other. Refuses channels with `interop: true`,
+   * unless the option `interop` is `false`.
    * @defaultValue false: each master passes all posts on to all others
    */
   readonly sharded?: boolean | undefined;
@@ -52,6 +53,8 @@ export interface RedisSettings {
   readonly source: RedisConnectionOptions | RedisClient | (() => RedisClient);
   readonly url: string | undefined;
   readonly interop: boolean | undefined;
+  /** See `Transport.noInterop`. */
+  readonly noInterop: string | undefined;
   readonly sharded: boolean;
   readonly publishTimeoutMs: number;
 }
@@ -64,6 +67,9 @@ export interface RedisSettings {
 export function validateRedisOption(value: unknown): asserts value is RedisOption {
   normalizeRedisOption(value);
 }
+
+const NO_INTEROP =
+  '"redis.sharded" is on, and stock parts of Nest know no sharded channels; leave out one of the two options, or set "redis.interop" to false';
 
 /**
  * Normalises the option `redis`.
@@ -93,7 +99,15 @@ export function normalizeRedisOption(value: unknown): RedisSettings {
       'Option "redis.interop" cannot be true beside "redis.sharded": stock parts of Nest know no sharded channels',
     );
   }
-  return { source: client ?? connection, url, interop: sharded ? false : interop, sharded, publishTimeoutMs };
+  const noInterop = sharded && interop !== false ? NO_INTEROP : undefined;
+  return {
+    source: client ?? connection,
+    url,
+    interop: sharded ? false : interop,
+    noInterop,
+    sharded,
+    publishTimeoutMs,
+  };
 }
 
 function checkOptions(value: unknown): asserts value is RedisTransportOptions {

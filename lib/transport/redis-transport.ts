@@ -65,6 +65,7 @@ export interface RedisTransportSettings {
 export class RedisTransport implements Transport {
   readonly status: Observable<TransportStatus>;
   readonly history: RedisHistory;
+  readonly noInterop: string | undefined;
   private readonly changes = new ReplaySubject<TransportStatus>(1);
   private readonly settings: RedisSettings;
   private readonly names: RedisNames;
@@ -111,9 +112,10 @@ export class RedisTransport implements Transport {
     this.settings = normalizeRedisOption(redis);
     this.load = load;
     this.heartbeatMs = heartbeatMs;
-    this.names = new RedisNames(prefix, this.settings.interop, this.settings.sharded);
+    const { publishTimeoutMs, sharded, interop, noInterop } = this.settings;
+    this.names = new RedisNames(prefix, interop, sharded);
+    this.noInterop = noInterop;
     this.mark = plainMark(prefix);
-    const { publishTimeoutMs, sharded } = this.settings;
     const posts = {
       refused: (error: Error) => this.refused(error),
       unanswered: () => this.unanswered(),
