@@ -161,6 +161,7 @@ export class RedisHistoryAppends {
   }
 
   private try(lane: Lane, batch: HistoryBatch): void {
+    if (!batch.isUnclear) batch.dropSettled();
     const { channel, number, bounds } = batch;
     const attempt = ++batch.attempt;
     const wasUnclear = batch.isUnclear;

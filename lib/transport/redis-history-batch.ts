@@ -34,7 +34,7 @@ export class HistoryBatch {
   constructor(
     readonly channel: string,
     readonly number: number,
-    readonly posts: readonly PendingPost[],
+    public posts: readonly PendingPost[],
   ) {
     for (const post of posts) post.batch = this;
   }
@@ -46,6 +46,11 @@ export class HistoryBatch {
   /** Whether nobody waits for it any more. */
   get isSettled(): boolean {
     return this.posts.every(({ resolve }) => resolve === undefined);
+  }
+
+  /** Takes out the posts that were refused meanwhile. Call it before a try, if no earlier one may have appended. */
+  dropSettled(): void {
+    this.posts = this.posts.filter(({ resolve }) => resolve !== undefined);
   }
 
   /** The ids of its posts, if they have any, in their order. */
