@@ -1,7 +1,7 @@
-import { callback, oneOf, type OptionCheck } from '../protocol/check-options.js';
+import { callback, classes, oneOf, type OptionCheck } from '../protocol/check-options.js';
 import type { IdentityMap } from '../protocol/identity-map.js';
 import type { Class } from '../protocol/message.js';
-import type { Clock } from './clock.js';
+import type { CLOCK, Clock } from './clock.js';
 import type { Link, LinkReceiver } from './link.js';
 
 /** What `new Headers()` takes. Of this name there is a global type in browsers, but not on Node. */
@@ -54,27 +54,23 @@ export interface MessagingClientOptions {
    */
   onError?: (error: unknown, context: ClientErrorContext) => unknown;
   /** @internal */
-  clock?: Clock;
+  [CLOCK]?: Clock;
 }
 
-const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
-
 /** The checks of {@link MessagingClientOptions}. */
-export const CLIENT_OPTIONS: Record<keyof MessagingClientOptions, OptionCheck> = {
+export const CLIENT_OPTIONS: Record<Exclude<keyof MessagingClientOptions, typeof CLOCK>, OptionCheck> = {
   // Checked with the first connection.
   url: () => undefined,
   headers: (value) =>
-    typeof value === 'function' || isObject(value) ? undefined : 'headers or a function that returns them',
+    value && ['function', 'object'].includes(typeof value) ? undefined : 'headers or a function that returns them',
   credentials: oneOf('omit', 'same-origin', 'include'),
   fetch: callback,
-  types: (value) =>
-    Array.isArray(value) && value.every((type) => typeof type === 'function') ? undefined : 'an array of classes',
+  types: classes,
   // Not by its class, which would then be part of every page.
   identityMap: (value) =>
     typeof (value as Partial<IdentityMap> | null)?.find === 'function' ? undefined : 'an IdentityMap',
   link: callback,
   onError: callback,
-  clock: () => undefined,
 };
 
 /** Makes the link of a client. With `waitMs`, it first waits that long. */

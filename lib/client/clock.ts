@@ -10,8 +10,11 @@ export interface Clock {
   clearTimeout(timer: unknown): void;
 }
 
+/** The option of a client that gives it another clock, for tests. A symbol, so that no error lists it. */
+export const CLOCK: unique symbol = Symbol.for('nestjs-messaging:clock');
+
 /** The longest time that a timer can take: 31 bits of milliseconds. */
-export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+export const MAX_TIMEOUT_MS = 2_147_483_647;
 
 /** The ones of the platform. */
 export const realClock: Clock = {

@@ -1,7 +1,7 @@
 import { ConnectionLostError } from '../protocol/errors.js';
 
 /** The most characters that one event may have; without a bound a stream could fill the memory. */
-const MAX_EVENT_CHARACTERS = 16 * 1024 * 1024;
+const MAX_EVENT_CHARACTERS = 16_777_216;
 
 /** One event of a stream. */
 export interface StreamEvent {

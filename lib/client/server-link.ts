@@ -1,7 +1,7 @@
 import { ConnectionClosedError, ConnectionLostError, type MessagingError } from '../protocol/errors.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
-import { realClock, type Clock } from './clock.js';
+import { CLOCK, realClock, type Clock } from './clock.js';
 import type { Link, LinkReceiver, Past } from './link.js';
 import type { Positions } from './positions.js';
 import { Retry } from './retry.js';
@@ -36,7 +36,7 @@ export class ServerLink implements Link, StreamOwner {
   constructor(options: MessagingClientOptions, receiver: LinkReceiver, waitMs?: number) {
     this.url = String(options.url);
     this.post = serverRequests(options);
-    this.clock = options.clock ?? realClock;
+    this.clock = options[CLOCK] ?? realClock;
     this.receiver = receiver;
     this.#retry = new Retry(this.clock, () => this.#connect());
     if (waitMs) this.#retry.wait(undefined, waitMs);

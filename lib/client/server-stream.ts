@@ -127,7 +127,7 @@ export class ServerStream {
       const { headers, body } = await this.#request('', { channels: asked, from: from! });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
-        throw new ConnectionLostError(`The gateway at ${url} answered with ${type}, which is no event stream`);
+        throw new ConnectionLostError(`The gateway at ${url} answered with ${type}, no event stream`);
       }
       const receiver = {
         event: (event: StreamEvent) => this.#isOver || this.#take(event, asked),
@@ -305,7 +305,7 @@ export class ServerStream {
         this.#past.settle(listener, channel, replays);
         continue;
       }
-      if (!answer) throw new ConnectionLostError(`The gateway said nothing about channel ${quote(channel)}`);
+      if (!answer) throw new ConnectionLostError(`The gateway did not answer for channel ${quote(channel)}`);
       if (answer.error) {
         this.#held.delete(channel);
         this.#refused(answer);

@@ -2,7 +2,7 @@ import { checkOptions, text } from '../protocol/check-options.js';
 import type { Position } from '../protocol/position.js';
 import type { LinkFactory, MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
-import { realClock, type Clock } from './clock.js';
+import { CLOCK, realClock, type Clock } from './clock.js';
 import { errorOf } from './error-of.js';
 import type { Link, LinkReceiver, Past } from './link.js';
 import { advance, isUpTo, nameOf, type Positions } from './positions.js';
@@ -83,7 +83,7 @@ class SharedLink implements Link {
     this.#receiver = receiver;
     this.#name = name;
     this.#locks = locks;
-    this.#clock = options.clock ?? realClock;
+    this.#clock = options[CLOCK] ?? realClock;
   }
 
   want(channel: string): void {

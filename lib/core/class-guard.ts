@@ -3,7 +3,7 @@ import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
 import { describeOther, isInstance } from '../protocol/message-class.js';
-import { nameOf } from '../protocol/thrown.js';
+import { nameOf } from '../protocol/text-of.js';
 
 // A channel of a class carries instances of that class and its subclasses, and nothing else.
 

@@ -2,7 +2,7 @@ import { describe, matchTemplate } from '../protocol/channel-name.js';
 import type { MessageParams } from '../protocol/channel.js';
 import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { MessagingError } from '../protocol/errors.js';
-import { nameOf } from '../protocol/thrown.js';
+import { nameOf } from '../protocol/text-of.js';
 import type { Delivery } from './delivery.js';
 import type { GapListener } from './gap.js';
 import type { MessageContext } from './message-context.js';

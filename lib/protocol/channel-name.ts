@@ -1,4 +1,5 @@
 import { InvalidChannelError } from './errors.js';
+import { nameOf } from './text-of.js';
 
 /** The longest channel name, in UTF-16 code units, parameters filled in. */
 export const MAX_CHANNEL_NAME_LENGTH = 255;
@@ -175,18 +176,15 @@ export function kindOf(value: unknown): string {
 }
 
 function describeSafe(value: unknown): string {
-  if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'string') return quote(value);
-  if (typeof value === 'object') {
-    const name = nameOf((Object.getPrototypeOf(value) as object | null)?.constructor);
-    return name !== '' && name !== 'Object' ? `an instance of ${name}` : 'an object';
+  if (typeof value === 'object' && value !== null) {
+    const name = nameOf((Object.getPrototypeOf(value) as object | null)?.constructor)?.slice(0, 100);
+    return name && name !== 'Object' ? `an instance of ${name}` : 'an object';
   }
-  if (typeof value === 'function') return nameOf(value) === '' ? 'a function' : `the function ${nameOf(value)}`;
-  return value === undefined ? 'undefined' : (value as boolean | number | bigint | symbol).toString().slice(0, 100);
-}
-
-function nameOf(value: unknown): string {
-  const name: unknown = (value as { name?: unknown } | undefined)?.name;
-  return typeof name === 'string' ? name.slice(0, 100) : '';
+  if (typeof value === 'function') {
+    const name = nameOf(value)?.slice(0, 100);
+    return name ? `the function ${name}` : 'a function';
+  }
+  return String(value).slice(0, 100);
 }

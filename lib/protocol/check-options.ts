@@ -1,7 +1,11 @@
 import { describe } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
 
-/** Says what a value should have been; `undefined` where it is right. */
+/**
+ * Says what a value should have been; `undefined` if it is right.
+ *
+ * @throws ConfigurationError that names a part of the value, if only that is wrong
+ */
 export type OptionCheck = (value: unknown, path: string) => string | undefined;
 
 export const flag: OptionCheck = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
@@ -10,20 +14,24 @@ export const callback: OptionCheck = (value) => (typeof value === 'function' ? u
 
 export const text: OptionCheck = (value) => (typeof value === 'string' ? undefined : 'a string');
 
-/** @param kind - what its items are, in the plural */
-export function arrayOf(kind: string, isFit: (item: unknown) => boolean): OptionCheck {
-  return (value) => {
-    const expected = `an array of ${kind}`;
-    if (!Array.isArray(value)) return expected;
-    // By its place: where modules import each other in a circle, a class may not be there yet.
-    const wrong = value.findIndex((item) => !isFit(item));
-    return wrong < 0 ? undefined : `${expected} (item ${wrong} is ${describe(value[wrong])})`;
+/**
+ * @param kind - its items, in the plural
+ * @param one - one of them, with its article
+ */
+export function arrayOf(kind: string, one: string, isFit: (item: unknown) => boolean): OptionCheck {
+  return (value, path) => {
+    if (!Array.isArray(value)) return `an array of ${kind}`;
+    for (const [index, item] of value.entries()) {
+      // By its place: if modules import each other in a circle, a class may not be there yet.
+      if (!isFit(item)) throw new ConfigurationError(`${path}[${index}] must be ${one}, not ${describe(item)}`);
+    }
+    return undefined;
   };
 }
 
-export const strings: OptionCheck = /* @__PURE__ */ arrayOf('strings', (item) => typeof item === 'string');
+export const strings: OptionCheck = /* @__PURE__ */ arrayOf('strings', 'a string', (item) => typeof item === 'string');
 
-export const classes: OptionCheck = /* @__PURE__ */ arrayOf('classes', (item) => typeof item === 'function');
+export const classes: OptionCheck = /* @__PURE__ */ arrayOf('classes', 'a class', (item) => typeof item === 'function');
 
 /** One of a few texts. */
 export function oneOf(...texts: string[]): OptionCheck {
@@ -38,8 +46,8 @@ export const abortSignal: OptionCheck = (value) =>
 export const atLeastOne: OptionCheck = (value) =>
   Number.isSafeInteger(value) && (value as number) > 0 ? undefined : 'a whole number of at least 1';
 
-/** Timers of Node hold no more than 31 bits. */
-const MAX_WHOLE = 2 ** 31 - 1;
+/** Timers of Node hold no more than 31 bits. Written out, since bundlers keep a sum that nobody uses. */
+const MAX_WHOLE = 2_147_483_647;
 
 /** A number of things; or of what the option's name ends in, which the error says. */
 export function wholeNumber(least: number, most = MAX_WHOLE): OptionCheck {
@@ -60,14 +68,14 @@ export function wholeNumber(least: number, most = MAX_WHOLE): OptionCheck {
  */
 export function checkOptions(options: unknown, path: string, checks: Readonly<Record<string, OptionCheck>>): undefined {
   for (const [option, value] of Object.entries(readOptions(options, path))) {
-    const check = Object.hasOwn(checks, option) ? checks[option] : undefined;
-    if (check === undefined) {
+    const check = Object.hasOwn(checks, option) && checks[option];
+    if (!check) {
       throw new ConfigurationError(
         `${path}: unknown option "${option}"; the options are: ${Object.keys(checks).join(', ')}`,
       );
     }
-    const expected = value === undefined ? undefined : check(value, `${path}: ${option}`);
-    if (expected !== undefined) {
+    const expected = value !== undefined && check(value, `${path}: ${option}`);
+    if (expected) {
       throw new ConfigurationError(`${path}: option "${option}" must be ${expected}, not ${describe(value)}`);
     }
   }

@@ -43,7 +43,7 @@ export class KnownTypes {
     const latest = declared.at(-1);
     if (declared.some((type) => type !== latest && !this.#replaces(type, latest!))) {
       throw new ConfigurationError(
-        `${declared.length} classes are called "${name}"; rename one with @Serializable({ name }), or register the right one`,
+        `${declared.length} message classes are called "${name}"; rename one with @Serializable({ name }), or pass the right one as "types"`,
       );
     }
     return latest;

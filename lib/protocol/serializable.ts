@@ -2,7 +2,7 @@ import { describe } from './channel-name.js';
 import { checkOptions, type OptionCheck } from './check-options.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { nameOf } from './thrown.js';
+import { nameOf } from './text-of.js';
 
 /** The options that a decorator sets for a class. */
 export interface ClassInfo {

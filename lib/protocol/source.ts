@@ -151,7 +151,7 @@ function classOfSource(source: object): Function {
   const target = typeof source === 'object' && source !== null ? classOf(source) : undefined;
   if (target === undefined) {
     throw new ConfigurationError(
-      `A source is an instance of a class with @MessageSource or a keyed @Serializable, not ${describe(source)}`,
+      `A source is an instance of a class with @MessageSource({ key }) or @Serializable({ key }), not ${describe(source)}`,
     );
   }
   return target;

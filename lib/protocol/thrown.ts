@@ -1,4 +1,5 @@
 import { describe } from './channel-name.js';
+import { nameOf, textOf } from './text-of.js';
 
 // What an application throws may be anything: nothing, a proxy, an object whose getters throw. Whoever looks at it
 // while handling one failure must not cause the next.
@@ -25,18 +26,4 @@ export function messageOf(thrown: unknown): string | undefined {
 /** Whether it is the error that ends what waits for an aborted signal. Never throws. */
 export function isAbortError(thrown: unknown): boolean {
   return nameOf(thrown) === 'AbortError';
-}
-
-/** The name of a function, a class or an error; `undefined` if it is not a text or cannot be read. Never throws. */
-export function nameOf(value: unknown): string | undefined {
-  return textOf(value, 'name');
-}
-
-function textOf(thrown: unknown, property: 'message' | 'name'): string | undefined {
-  try {
-    const text = (thrown as Record<string, unknown> | null | undefined)?.[property];
-    return typeof text === 'string' ? text : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { MessagingModule, MessagingService, defineChannel } from 'nestjs-messaging';
 import { MessagingClient, type ClientMessageContext, type MessageGap } from 'nestjs-messaging/client';
-import { realClock } from '../../lib/client/clock.js';
+import { CLOCK, realClock } from '../../lib/client/clock.js';
 import type { Position } from '../../lib/protocol/position.js';
 import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
@@ -52,7 +52,7 @@ function clientOf(url: string) {
   const gaps = new Queue<MessageGap>();
   const errors = new Queue<unknown>();
   const statuses = new Queue<string>();
-  const client = new MessagingClient({ url, clock: { ...realClock, random: () => 0.02 }, onError: errors.push });
+  const client = new MessagingClient({ url, [CLOCK]: { ...realClock, random: () => 0.02 }, onError: errors.push });
   client.onGap(gaps.push);
   client.onStatus(({ state }) => statuses.push(state));
   ends.push(() => client.close());

@@ -95,7 +95,7 @@ describe('the options', () => {
       { sse: { heartbeatMs: -1 } },
       'MessagingModule: sse: option "heartbeatMs" must be a whole number of at least 0, in milliseconds, not -1',
     ],
-    [{ types: ['User'] }, 'MessagingModule: option "types" must be an array of classes (item 0 is "User")'],
+    [{ types: ['User'] }, 'MessagingModule: types[0] must be a class, not "User"'],
     [{ sse: { heartbeatMs: 2 ** 31 } }, 'option "heartbeatMs" must be'],
     [
       { sse: { maxBufferedBytes: '1 MB' } },

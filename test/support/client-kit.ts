@@ -13,7 +13,7 @@ import {
   type MessageGap,
   type MessagingClientOptions,
 } from 'nestjs-messaging/client';
-import { realClock } from '../../lib/client/clock.js';
+import { CLOCK, realClock } from '../../lib/client/clock.js';
 import { HURRIED_MS } from '../../lib/client/retry.js';
 import * as messages from './client-messages.js';
 
@@ -86,7 +86,7 @@ export class ClientKit {
       url,
       headers: async () => ({ authorization: `Bearer ${await Promise.resolve(this.token)}` }),
       onError: (error, { channel }) => this.#tell({ about: 'error', text: nameOf(error), channel }),
-      clock: {
+      [CLOCK]: {
         ...realClock,
         // The first attempts come soon, so that no test takes long.
         random: () => (this.isTimeStopped ? 1 : 0.02),

@@ -24,7 +24,7 @@ import {
 } from 'nestjs-messaging';
 import { MessagingClient } from 'nestjs-messaging/client';
 import { merge } from 'rxjs';
-import { realClock } from '../../lib/client/clock.js';
+import { CLOCK, realClock } from '../../lib/client/clock.js';
 import { Deferred } from '../../lib/core/deferred.js';
 import { startApp, type TestApp, type TestAppOptions } from './apps.js';
 import { Queue } from './queue.js';
@@ -231,7 +231,7 @@ async function readHttp2(url: string, signIn: SignIn): Promise<Reader> {
 async function readByClient(url: string, signIn: SignIn): Promise<Reader> {
   const heard = new Queue<string>();
   const clock = { ...realClock, random: () => 0 };
-  const client = new MessagingClient({ url: `${url}/messages`, headers: headersOf(signIn), clock });
+  const client = new MessagingClient({ url: `${url}/messages`, headers: headersOf(signIn), [CLOCK]: clock });
   const closed = new Promise<string>((resolve) => {
     client.onStatus(({ state, reason }) => state === 'closed' && resolve(reason!));
   });

@@ -112,11 +112,12 @@ export const GATEWAY_OPTIONS = Symbol('GATEWAY_OPTIONS');
 const OPTIONS: Record<string, OptionCheck> = {
   path: (value) =>
     typeof value === 'string' && !/[\s:*?#]/.test(value) ? undefined : 'a path without parameters, as "messages"',
-  guards: arrayOf('guards', (guard) => typeof guard === 'function' || isGuard(guard)),
+  guards: arrayOf('guards', 'a guard', (guard) => typeof guard === 'function' || isGuard(guard)),
   // Each is checked where it is put.
   decorators: (value) => (Array.isArray(value) ? undefined : 'an array of decorators, as [Public()]'),
   origins: arrayOf(
     'origins as browsers write them, as "https://app.example"',
+    'an origin as browsers write it, as "https://app.example"',
     (origin) => typeof origin === 'string' && ORIGIN.test(origin),
   ),
   imports: (value) => (Array.isArray(value) ? undefined : 'an array'),

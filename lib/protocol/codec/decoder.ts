@@ -77,7 +77,7 @@ export class Decoder {
       if (isWellFormed && Number.isSafeInteger(id) && (id as number) >= 0)
         return noteOf(tag, parts, (id as number) || undefined, names);
     }
-    return this.#fail(`the note to it is none: ${kindOf(meta)}`);
+    return this.#fail(`its note cannot be ${kindOf(meta)}`);
   }
 
   #reference(id: number): unknown {
@@ -154,7 +154,7 @@ export class Decoder {
 
   // The data has been checked; this is what a note could still smuggle in.
   #checkProperty(key: string, value: unknown): void {
-    if (isPolluting(key, value)) this.#fail(`it has a property ${quote(key)} that could change a prototype`);
+    if (isPolluting(key, value)) this.#fail(`it has a property ${quote(key)}, which is not allowed`);
   }
 
   #instance(data: unknown, name: string, note: ReadNote): object {
@@ -204,8 +204,7 @@ export class Decoder {
 
   #countKey(key: unknown): unknown {
     const isNumeric = typeof key === 'number' || typeof key === 'bigint';
-    if (isNumeric && ++this.#numericKeys > MAX_NUMERIC_KEYS)
-      this.#fail('its Maps and Sets have too many numbers as keys');
+    if (isNumeric && ++this.#numericKeys > MAX_NUMERIC_KEYS) this.#fail('it has too many numbers as keys');
     return key;
   }
 

@@ -6,6 +6,7 @@ import {
 } from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
 import { ScriptedGateway } from '../../support/scripted-gateway.js';
+import { CLOCK } from '../../../lib/client/clock.js';
 import { FakeClock } from './fake-clock.js';
 
 /** A client, the gateway it talks to, and all that it says. */
@@ -21,7 +22,7 @@ export class Harness implements AsyncDisposable {
   ) {
     this.client = new MessagingClient({
       url: gateway.url,
-      clock: this.clock,
+      [CLOCK]: this.clock,
       onError: (error, context) => this.errors.push({ error: error as Error, context }),
       ...options,
     });

@@ -294,7 +294,7 @@ describe('An answer', () => {
       'without a word on a channel',
       undefined,
       'event: messaging:ready\ndata: {"connection":"c","channels":[]}\n\n',
-      /nothing about channel "news"/,
+      /did not answer for channel "news"/,
     ],
   ])('%s is a failed attempt', async (_, type, bytes, text) => {
     await using harness = await Harness.start();

@@ -481,13 +481,18 @@ describe('Wrong arguments', () => {
     [{ credentials: 'yes' }, `option "credentials" must be one of 'omit', 'same-origin', 'include', not "yes"`],
     [{ fetch: 5 }, 'option "fetch" must be a function, not 5'],
     [{ types: 5 }, 'option "types" must be an array of classes, not 5'],
-    [{ types: ['User'] }, 'option "types" must be an array of classes, not an array'],
+    [{ types: [ChatMessage, 7] }, 'MessagingClient: types[1] must be a class, not 7'],
+    [{ types: [undefined] }, 'MessagingClient: types[0] must be a class, not undefined'],
     [{ identityMap: new Map() }, 'option "identityMap" must be an IdentityMap, not an instance of Map'],
     [{ link: {} }, 'option "link" must be a function, not an object'],
     [{ onError: true }, 'option "onError" must be a function, not true'],
     [{ link: () => undefined }, 'option "link" returns no link'],
     [{ link: () => ({}) }, 'option "link" returns no link'],
-    [{ header: {} }, 'MessagingClient: unknown option "header"; the options are: url, headers, credentials, fetch'],
+    [
+      { header: {} },
+      'MessagingClient: unknown option "header"; the options are: url, headers, credentials, fetch, types, identityMap, link, onError',
+    ],
+    [{ clock: {} }, 'MessagingClient: unknown option "clock"'],
   ])('make no client: options %j', (options, message) => {
     const given = (options && { url: '/messages', ...options }) as MessagingClientOptions;
     const make = () => new MessagingClient(given);

@@ -79,13 +79,13 @@ describe('Each option of the module', () => {
   });
 
   test.each<[object, string]>([
-    [{ guards: [7] }, '"guards" must be an array of guards (item 0 is 7), not an array'],
+    [{ guards: [7] }, 'guards[0] must be a guard, not 7'],
     [
       { origins: ['https://app.example', 'x'] },
-      '"origins" must be an array of origins as browsers write them, as "https://app.example" (item 1 is "x"), not an array',
+      'origins[1] must be an origin as browsers write it, as "https://app.example", not "x"',
     ],
   ])('that is an array names the item that is wrong: %j', (gateway, text) => {
-    expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
+    expect(() => checkExtras({ gateway })).toThrow(`MessagingModule: gateway: ${text}`);
   });
 
   test('that is a number may be as large as its limit', () => {

@@ -40,7 +40,7 @@ describe('TypeRegistry', () => {
     expect(() => types.resolve('registry-ambiguous')).toThrow(ConfigurationError);
     const decode = () => new Codec(types).decode({}, 'registry-ambiguous', undefined);
     expect(decode).toThrow(InvalidMessageError);
-    expect(decode).toThrow(/2 classes are called "registry-ambiguous"/);
+    expect(decode).toThrow(/2 message classes are called "registry-ambiguous"/);
   });
 
   test('refuses two classes of one name in one application, registered or sent', () => {
