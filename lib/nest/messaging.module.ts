@@ -34,6 +34,7 @@ import { PrivateAnswers } from './gateway/private-answers.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
 import { createGateway } from './gateway/create-gateway.js';
 import { installRequestHooks, takeStreamsInTurn } from './http-exchange.js';
+import { HttpShutdown } from './http-shutdown.js';
 import { LocalSessions } from './local-sessions.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { StatusLog } from './status-log.js';
@@ -52,7 +53,6 @@ import { MessagingService } from './messaging.service.js';
 import { preparePatternHandlers } from './pattern-handlers.js';
 import { StartupHints } from './startup-hints.js';
 import { startOrClose } from './start-or-close.js';
-import { stopListening } from './stop-listening.js';
 import { refuseDurableHolders } from './refuse-durable-holders.js';
 import { refuseSignedOut } from './refuse-signed-out.js';
 import { RequestLimits } from './request-limits.js';
@@ -191,6 +191,8 @@ export class MessagingModule
   implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
   /** @internal */
+  private readonly shutdown: HttpShutdown;
+
   constructor(
     private readonly hub: Hub,
     private readonly streams: EventStreams,
@@ -214,6 +216,7 @@ export class MessagingModule
           'import MessagingModule.forRoot() once, in the root module: its providers are global',
       );
     }
+    this.shutdown = new HttpShutdown(http);
     // Now, since microservices are made of their controllers before any hook of a module is called.
     preparePatternHandlers(modules);
     const { revocations: known } = hub.sessions;
@@ -260,6 +263,7 @@ export class MessagingModule
   configure(_consumer: MiddlewareConsumer): void {
     const { local } = this;
     this.answers?.hideBodies();
+    this.shutdown.watch();
     installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
   }
 
@@ -280,7 +284,7 @@ export class MessagingModule
   /** Called by Nest while it still serves requests: accepts no more of them from new connections, and ends the event streams. */
   async beforeApplicationShutdown(): Promise<void> {
     this.streams.aboutToClose();
-    stopListening(this.http);
+    this.shutdown.begin();
     await this.streams.drain(this.gateway?.leave());
   }
 

@@ -352,6 +352,15 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       await closing;
     });
 
+    test('does not keep it waiting by a connection that a browser opened in advance', async () => {
+      const running = await start(adapter);
+      const server = running.app.getHttpServer() as http.Server;
+      const [client] = await Promise.all([RawClient.connect(running.url), once(server, 'connection')]);
+      await running.app.close();
+      await client.closed;
+      expect(client.received).toBe('');
+    });
+
     test('has told no client to keep connections as long as the server does, for which it would wait', async () => {
       await using running = await start(adapter);
       const agent = new http.Agent({ keepAlive: true });

@@ -13,6 +13,8 @@ interface Case {
   /** The history: the numbers of one poster; in each epoch, at offset 1 and following. */
   readonly history?: readonly (readonly number[])[];
   readonly refused?: readonly number[];
+  /** Those that the history lets go of before the reader with positions has read them. */
+  readonly unseen?: readonly number[];
   /** More posts that were answered `true`. */
   readonly accepted?: readonly number[];
   readonly wipes?: number;
@@ -27,6 +29,7 @@ function check(
   {
     history = [[1, 2, 3, 4, 5, 6]],
     refused = [],
+    unseen = [],
     accepted = [],
     wipes = history.length - 1,
     sinceMs = 0,
@@ -40,7 +43,8 @@ function check(
   for (const [epoch, numbers] of history.entries()) {
     if (epoch > 0) whole.gap('epoch', 0);
     for (const [index, n] of numbers.entries()) {
-      whole.message('p', CHANNEL, n, n * 10, { epoch: `e${epoch}`, offset: index + 1 });
+      if (!unseen.includes(n)) whole.message('p', CHANNEL, n, n * 10, { epoch: `e${epoch}`, offset: index + 1 });
+      else if (!unseen.includes(n - 1)) whole.gap('trimmed', n * 10);
       ledger.posted('p', CHANNEL, n, n * 10, !refused.includes(n));
     }
   }
@@ -220,6 +224,24 @@ describe('the checker of channels with history', () => {
     ];
     expect(check([1, 2, 'gap', 4, 5], { history, accepted: [3] }).findings).toEqual([]);
     expect(kinds(check([1, 2, 3], { history: [[1, 2, 3]], accepted: [4] }))).toEqual(['lost']);
+  });
+
+  test('accepts a post without a reader, even the first one, if the history let go of it before anybody was back', () => {
+    const history = [[1, 2, 3, 4, 5, 6, 7, 8]];
+    expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3], sinceMs: 40 }))).toEqual([]);
+    expect(kinds(check(['trimmed', 4, 5, 6, 7, 8], { history, unseen: [1, 2, 3] }))).toEqual([]);
+    expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3] }))).toEqual(['lost']);
+    expect(kinds(check([1, 2, 'trimmed', 5, 6, 7, 8], { history, unseen: [3, 4] }))).toEqual([]);
+  });
+
+  test('accepts messages that only one reader had before the history let go of them, with a gap for each loss around them', () => {
+    const options = { history: [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]], unseen: [2, 3, 4, 5, 6] };
+    expect(kinds(check([1, 'trimmed', 4, 'trimmed', 7, 8, 9, 10, 11], options))).toEqual([]);
+    expect(kinds(check([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], options))).toEqual([]);
+    expect(kinds(check([1, 'trimmed', 5, 6, 7, 8, 9, 10, 11], options))).toEqual([]);
+    expect(kinds(check([1, 2, 7, 8, 9, 10, 11], options))).toEqual(['lost']);
+    expect(kinds(check([1, 'trimmed', 'trimmed', 4, 'trimmed', 7, 8, 9, 10, 11], options))).toEqual(['doubled gap']);
+    expect(kinds(check([1, 'trimmed', 4, 4, 'trimmed', 7, 8, 9, 10, 11], options))).toEqual(['doubled']);
   });
 
   test('accepts a post that returned false either for all readers, or for none', () => {

@@ -168,10 +168,12 @@ export class HistoryLedger {
     const before = ranks.slice(0, index).findLast((rank) => rank !== undefined);
     const behind = ranks.slice(index + 1).find((rank) => rank !== undefined);
     if (order.hasBranched(before ?? 0, behind ?? Infinity)) return true;
-    if (before === undefined || behind === undefined) return this.wipes > 0;
-    return order.epochAt(before) !== order.epochAt(behind) || order.hasUnseen(before, behind);
+    if (behind === undefined || (before === undefined && this.wipes > 0)) return this.wipes > 0;
+    return order.epochAt(before ?? behind) !== order.epochAt(behind) || order.hasUnseen(before ?? 0, behind);
   }
 }
+
+const NONE_UNSEEN = { count: 0, isTold: false };
 
 /** What one reader got of one channel. */
 class LogCheck {
@@ -179,6 +181,8 @@ class LogCheck {
   /** Those since the last message. */
   private gaps: Gap[] = [];
   private readonly had = new Set<string>();
+  /** Messages since the last one that has a place, and whether a gap was before any of them. */
+  private unseen = NONE_UNSEEN;
 
   constructor(
     private readonly log: HistoryLog,
@@ -217,6 +221,8 @@ class LogCheck {
       (rank === undefined || message.position !== undefined || rank !== (this.last ?? 0) + 1)
     )
       return;
+    if (rank === undefined && position === undefined && order.hasUnseen(this.last ?? 0, order.end ?? 0))
+      return this.takeUnseen(message);
     if (rank === undefined)
       return this.find('disorder', `${message.key} has no place in the order of the others`, message);
     if (this.last !== undefined && rank <= this.last) {
@@ -229,13 +235,26 @@ class LogCheck {
     this.last = rank;
   }
 
+  /** Takes a message that the history let go of before any reader with positions had it. The losses around it have a gap each. */
+  private takeUnseen(message: Placed): void {
+    const { gaps, had } = this;
+    if (had.has(message.key)) return this.find('doubled', message.key, message);
+    had.add(message.key);
+    if (gaps.length > 1) this.find('doubled gap', `${gaps.length} gaps of one loss before ${message.key}`, message);
+    this.counts.gaps += gaps.length;
+    this.gaps = [];
+    this.unseen = { count: this.unseen.count + 1, isTold: this.unseen.isTold || gaps.length > 0 };
+  }
+
   /** Goes on to the message of a rank; none: to the end. */
   private step(rank: number, message: Placed | undefined): void {
-    const { gaps } = this;
+    const { gaps, unseen } = this;
     this.gaps = [];
+    this.unseen = NONE_UNSEEN;
     this.counts.gaps += gaps.length;
     const first = this.last === undefined ? this.begin(rank) : this.last + 1;
-    const missing = rank - first;
+    // Nobody knows the places of unseen messages: if a gap was before one, no more may be missing behind it.
+    const missing = gaps.length === 0 && unseen.isTold ? 0 : Math.max(0, rank - first - unseen.count);
     if (missing > 0) {
       if (gaps.length === 0) {
         this.counts.silent += missing;
@@ -262,8 +281,8 @@ class LogCheck {
   /** @returns the first rank that it must have, of those that it has not before its first message */
   private begin(rank: number): number {
     const { order, posted } = this.channel;
-    const owed = posted.flatMap(({ poster, n, atMs }) =>
-      atMs >= this.log.sinceMs ? [order.rankOf(`${poster} ${n}`) ?? rank] : [],
+    const owed = posted.flatMap(({ poster, n, atMs, isAccepted }) =>
+      atMs >= this.log.sinceMs ? [order.rankOf(`${poster} ${n}`) ?? (isAccepted ? order.unseenBelow(rank) : rank)] : [],
     );
     const first = Math.min(rank, ...owed);
     // As docs/delivery.md says of a channel that nothing was ever posted to: it has no epoch that could be another one.

@@ -131,6 +131,12 @@ export class HistoryOrder {
     return false;
   }
 
+  /** The first of the places directly below a rank of which no reader knows what was there; the rank itself if there is none. */
+  unseenBelow(rank: number): number {
+    while (rank > 1 && !this.#keys.has(rank - 1)) rank--;
+    return rank;
+  }
+
   /** Of which numbering a rank is, counted from 0. */
   epochAt(rank: number): number {
     return this.epochs.findLastIndex(({ base }) => base < rank);
