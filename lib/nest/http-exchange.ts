@@ -72,7 +72,11 @@ type EarlyResponse = HeaderTarget & (RawResponse | { readonly raw: RawResponse }
 interface FastifyLike {
   addHook(
     name: 'onRequest' | 'preHandler',
-    hook: (request: { raw: HttpRequest }, reply: HeaderTarget & { raw: RawResponse }, done: () => void) => void,
+    hook: (
+      request: HttpRequest & { raw: HttpRequest },
+      reply: HeaderTarget & { raw: RawResponse },
+      done: (error?: unknown) => void,
+    ) => void,
   ): void;
 }
 
@@ -138,6 +142,23 @@ export function installRequestHooks(
     if (around) fastify.addHook('preHandler', (request, _reply, done) => around(request, done));
   } else if (type === 'express' && around) {
     httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => around(request, next));
+  }
+}
+
+/**
+ * Has each request judged after CORS headers were set and its body was read, and before its guards. To be called before routes are served.
+ *
+ * @param errorOf - the error that a request is answered with; `undefined`: it goes on
+ */
+export function beforeGuards({ httpAdapter }: HttpAdapterHost, errorOf: (request: HttpRequest) => unknown): void {
+  const type = httpAdapter?.getType?.();
+  if (type === 'fastify') {
+    const fastify = httpAdapter.getInstance<FastifyLike>();
+    fastify.addHook('preHandler', (request, _reply, done) => done(errorOf(request)));
+  } else if (type === 'express') {
+    httpAdapter.use((request: HttpRequest, _response: unknown, next: (error?: unknown) => void) =>
+      next(errorOf(request)),
+    );
   }
 }
 

@@ -30,6 +30,8 @@ import { AuthorizersByChannel } from './gateway/authorizers-by-channel.js';
 import { ClientChannels } from './gateway/client-channels.js';
 import { ClientConnections } from './gateway/client-connections.js';
 import { createGatewayController } from './gateway/gateway.controller.js';
+import { EarlyLimits } from './gateway/early-limits.js';
+import { GatewayPaths } from './gateway/gateway-paths.js';
 import { PrivateAnswers } from './gateway/private-answers.js';
 import { GATEWAY_OPTIONS } from './gateway/gateway-options.js';
 import { createGateway } from './gateway/create-gateway.js';
@@ -131,7 +133,9 @@ const GATEWAY: Provider[] = [
   },
   ClientChannels,
   AuthorizersByChannel,
+  GatewayPaths,
   PrivateAnswers,
+  EarlyLimits,
 ];
 
 const ENGINE: Provider[] = [
@@ -203,6 +207,7 @@ export class MessagingModule
     @Optional() private readonly local?: LocalSessions,
     @Optional() private readonly gateway?: Gateway,
     @Optional() private readonly answers?: PrivateAnswers,
+    @Optional() private readonly early?: EarlyLimits,
   ) {
     super();
     const other = [...modules.values()].find(
@@ -265,6 +270,7 @@ export class MessagingModule
     this.answers?.hideBodies();
     this.shutdown.watch();
     installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
+    this.early?.install();
   }
 
   /** Called by Nest: connects to the other servers; fails where that can never succeed. */

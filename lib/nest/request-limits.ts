@@ -5,13 +5,15 @@ import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { ClientLimits, type ClientAddress } from '../sse/client-limits.js';
 import { ClientAddresses } from './client-addresses.js';
 import type { RequestBounds } from './gateway/client-requests.js';
-import { responseOf, type HttpRequest } from './http-exchange.js';
+import { rawRequest, responseOf, type HttpRequest } from './http-exchange.js';
 import { LoggingReporter } from './logging-reporter.js';
 
 /** Applies the limits to the requests of clients. */
 @Injectable()
 export class RequestLimits {
   private readonly addresses: ClientAddresses;
+  /** Requests that were counted for their address before the guards. */
+  private readonly counted = new WeakSet<object>();
 
   constructor(
     private readonly limits: ClientLimits,
@@ -30,6 +32,24 @@ export class RequestLimits {
   }
 
   /**
+   * Applies the limits that need no user to a request for a stream: before the guards, which may be expensive.
+   *
+   * @throws LimitReached if it is one too many
+   */
+  openEarly(request: HttpRequest): void {
+    const address = this.addressOf(request);
+    this.counted.add(rawRequest(request));
+    this.limits.openFrom(address);
+    this.limits.places.assertRoom(address);
+  }
+
+  /** Applies the limit of an address to a change, before the guards. @throws LimitReached if it is one too many */
+  changeEarly(request: HttpRequest): void {
+    this.counted.add(rawRequest(request));
+    this.limits.changeFrom(this.addressOf(request));
+  }
+
+  /**
    * Takes a place for a stream before it waits for anything. The place is given back when the session closes.
    *
    * @returns the sign-in of the request
@@ -38,7 +58,7 @@ export class RequestLimits {
   async enter(request: HttpRequest, session: Session): Promise<AuthenticationInfo | null> {
     const { limits } = this;
     const address = this.addressOf(request);
-    limits.openFrom(address);
+    if (!this.counted.has(rawRequest(request))) limits.openFrom(address);
     const asked = session.settleAuthentication();
     const place = limits.places.take(address, asked instanceof Promise ? undefined : asked);
     session.onClose(() => place.giveBack());
@@ -49,8 +69,9 @@ export class RequestLimits {
   }
 
   /** Counts a change of a client connection. @throws LimitReached if it is one too many */
-  change(connection: string, address: ClientAddress): void {
-    this.limits.change(connection, address);
+  change(connection: string, request: HttpRequest): void {
+    if (!this.counted.has(rawRequest(request))) this.limits.changeFrom(this.addressOf(request));
+    this.limits.changeOf(connection);
   }
 
   /**

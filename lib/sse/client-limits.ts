@@ -33,9 +33,13 @@ export class ClientLimits {
     this.take('maxOpensPerSecondPerUser', userOf(auth), 'streams were asked for by this user');
   }
 
-  /** A client requests a change of its connection. @throws LimitReached if there are too many, for it or from its address */
-  change(connection: string, address: ClientAddress): void {
+  /** A client requests a change. @throws LimitReached if there are too many from its address */
+  changeFrom(address: ClientAddress): void {
     this.take('maxChangesPerSecondPerAddress', address, 'changes were asked for from this address');
+  }
+
+  /** A client requests a change of its connection. @throws LimitReached if there are too many of it */
+  changeOf(connection: string): void {
     this.take('maxChangesPerSecondPerConnection', connection, 'changes of this connection were asked for');
   }
 

@@ -27,12 +27,11 @@ export class StreamPlaces {
   }
 
   /**
-   * Takes a place.
+   * Checks whether there is room for another place, whoever takes it.
    *
-   * @param address - the client's address; `undefined` if it is unknown or identifies nobody
-   * @throws LimitReached if the server, this address or this owner has no place left
+   * @throws LimitReached if the server or this address has no place left
    */
-  take(address: string | undefined, owner: PlaceOwner): StreamPlace {
+  assertRoom(address: string | undefined): void {
     const { maxConnections, maxConnectionsPerAddress } = this.limits;
     if (this.taken >= maxConnections) {
       const message = `This server holds ${maxConnections} connections`;
@@ -42,6 +41,16 @@ export class StreamPlaces {
       const message = `This address has ${maxConnectionsPerAddress} connections`;
       throw noPlace('limits.maxConnectionsPerAddress', false, message);
     }
+  }
+
+  /**
+   * Takes a place.
+   *
+   * @param address - the client's address; `undefined` if it is unknown or identifies nobody
+   * @throws LimitReached if the server, this address or this owner has no place left
+   */
+  take(address: string | undefined, owner: PlaceOwner): StreamPlace {
+    this.assertRoom(address);
     const place = new StreamPlace(this, address);
     if (owner !== undefined) place.identify(owner);
     this.taken++;

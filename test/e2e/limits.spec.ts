@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import http2 from 'node:http2';
-import { Controller, type ModuleMetadata } from '@nestjs/common';
+import { Controller, Injectable, Scope, VersioningType, type CanActivate, type ModuleMetadata } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { NEVER, type Observable } from 'rxjs';
@@ -21,6 +21,17 @@ class QuietController {
   @Sse()
   stream(): Observable<unknown> {
     return NEVER;
+  }
+}
+
+let timesGuarded = 0;
+
+/** A guard that lets nobody in. Nest makes one for each request. */
+@Injectable({ scope: Scope.REQUEST })
+class LetsNobodyIn implements CanActivate {
+  canActivate(): boolean {
+    timesGuarded++;
+    return false;
   }
 }
 
@@ -145,6 +156,47 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(statuses(named)).toEqual({ 404: 30, '429 after 1 s': 20 });
     await running.app.get(MessagingService).postMessage(News, 'still here');
     for (const { client } of [ada, bob]) expect(await frameOf(client)).toMatchObject({ data: 'still here' });
+  });
+
+  test('of an address and of the server hold for the gateway before its guards are asked', async () => {
+    const limits = { maxOpensPerSecondPerAddress: 1, maxChangesPerSecondPerAddress: 2, maxConnections: 1 };
+    const metadata: ModuleMetadata = {
+      imports: [MessagingModule.forRoot({ gateway: { path: 'live', guards: [LetsNobodyIn], version: '2' }, limits })],
+      controllers: [QuietController],
+    };
+    await using running = await startApp(metadata, {
+      adapter,
+      trustProxy: '127.0.0.1',
+      configure: (app) => {
+        app.enableCors({ origin: 'https://app.example' });
+        app.enableVersioning({ type: VersioningType.URI, defaultVersion: '1' });
+        app.setGlobalPrefix('api');
+      },
+    });
+    Reflect.set(running.app.get(ClientLimits), 'now', () => 0);
+    timesGuarded = 0;
+    const requests = new GatewayRequests(`${running.url}/api/v2/live`, { origin: 'https://app.example' });
+    const asked = requests.with(from('192.0.2.1'));
+    const opens = await fifty(async (index) => followed(await (index % 2 ? asked.get(News.name) : openOf(asked))));
+    expect(statuses(opens)).toEqual({ 403: 10, '429 after 1 s': 40 });
+    expect(timesGuarded).toBe(10);
+    // A page can read the answer.
+    const origins = new Set(opens.map(({ headers }) => headers['access-control-allow-origin']));
+    expect(origins).toEqual(new Set(['https://app.example']));
+    const changes = await fifty(() => asked.change('none', { subscribe: [] }));
+    expect(statuses(changes)).toEqual({ 403: 20, '429 after 1 s': 30 });
+    expect(timesGuarded).toBe(30);
+    // One stream of an address that is not counted, and the server is full.
+    await using stream = await SseClient.connect(`${running.url}/api/v1/quiet`);
+    expect(statuses([stream, await openOf(requests), await openOf(requests)])).toEqual({ 200: 1, '503 after 5 s': 2 });
+    expect(timesGuarded).toBe(30);
+  });
+
+  test('of an address count each request to the gateway once, and no question of a browser before it', async () => {
+    await using running = await behindProxy({ maxOpensPerSecondPerAddress: 1 });
+    await fifty(() => fetch(`${running.url}/messages`, { method: 'OPTIONS', headers: from('192.0.2.1') }));
+    const answers = await fifty(() => openOf(gateway(running).with(from('192.0.2.1'))));
+    expect(statusesOf(answers)).toEqual({ 200: 10, 429: 40 });
   });
 
   test('of requests for missed messages hold for opens, for changes, and for a native EventSource', async () => {

@@ -106,7 +106,7 @@ class GatewayController implements OnApplicationBootstrap {
       if (isGone(raw)) return;
       try {
         const address = this.limits.addressOf(request);
-        this.limits.change(connection, address);
+        this.limits.change(connection, request);
         await session.settleAuthentication();
         if (isGone(raw)) return;
         refuseSignedOut(session);

@@ -104,12 +104,8 @@ describe('What clients ask for in a second', () => {
   const cases: Case[] = [
     ['maxOpensPerSecondPerAddress', (clients) => clients.openFrom('a'), (clients) => clients.openFrom('b')],
     ['maxOpensPerSecondPerUser', (clients) => clients.openBy(ada), (clients) => clients.openBy({ userId: 'bob' })],
-    ['maxChangesPerSecondPerAddress', (clients) => clients.change('1', 'a'), (clients) => clients.change('1', 'b')],
-    [
-      'maxChangesPerSecondPerConnection',
-      (clients) => clients.change('1', undefined),
-      (clients) => clients.change('2', undefined),
-    ],
+    ['maxChangesPerSecondPerAddress', (clients) => clients.changeFrom('a'), (clients) => clients.changeFrom('b')],
+    ['maxChangesPerSecondPerConnection', (clients) => clients.changeOf('1'), (clients) => clients.changeOf('2')],
     [
       'maxRecoveriesPerSecondPerAddress',
       (clients) => clients.recover(null, 'a'),

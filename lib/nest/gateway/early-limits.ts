@@ -1,0 +1,38 @@
+import { Injectable } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { beforeGuards, type HttpRequest } from '../http-exchange.js';
+import { RequestLimits } from '../request-limits.js';
+import { GatewayPaths } from './gateway-paths.js';
+
+/**
+ * Applies the limits of an address and of the server before the guards of the application run, because a guard may ask a database.
+ * A request that this does not recognise, and one of `@Sse()`, whose routes only Nest knows, is counted behind its guards.
+ */
+@Injectable()
+export class EarlyLimits {
+  constructor(
+    private readonly http: HttpAdapterHost,
+    private readonly paths: GatewayPaths,
+    private readonly limits: RequestLimits,
+  ) {}
+
+  /** To be called before routes are served. */
+  install(): void {
+    beforeGuards(this.http, (request) => this.errorOf(request));
+  }
+
+  private errorOf(request: HttpRequest): unknown {
+    const { method, url = '' } = request;
+    const kind = this.paths.kindOf(url);
+    try {
+      if (kind === 'streams' && STREAM_METHODS.has(method)) this.limits.openEarly(request);
+      if (kind === 'changes' && method === 'POST') this.limits.changeEarly(request);
+      return undefined;
+    } catch (error) {
+      return this.limits.errorOf(error, request);
+    }
+  }
+}
+
+/** Browsers ask with OPTIONS before other requests. */
+const STREAM_METHODS: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD', 'POST']);
