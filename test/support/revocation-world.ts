@@ -1,5 +1,5 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import http2 from 'node:http2';
 import {
   Controller,
   Get,
@@ -20,15 +20,16 @@ import {
   SessionMessages,
   Sse,
   type AuthenticationInfo,
+  type Channel,
   type ClientContext,
 } from 'nestjs-messaging';
-import { MessagingClient } from 'nestjs-messaging/client';
+import { MessagingClient, shareAcrossTabs, type MessagingClientOptions } from 'nestjs-messaging/client';
 import { merge } from 'rxjs';
 import { CLOCK, realClock } from '../../lib/client/clock.js';
 import { Deferred } from '../../lib/core/deferred.js';
 import { startApp, type TestApp, type TestAppOptions } from './apps.js';
+import { fetchByHttp2 } from './http2-fetch.js';
 import { Queue } from './queue.js';
-import { SseClient } from './sse-client.js';
 import { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 /** At most once, and with a history. */
@@ -37,7 +38,8 @@ export const Kept = defineChannel<string, 'revocation/kept'>('revocation/kept', 
   history: { maxMessages: 1_000, ttlMs: 600_000 },
 });
 
-/** Each of its channels is for one test, so that no server has anything of it in its memory. */
+/** The same, but each of their channels is for one test, so that no server has anything of it in its memory. */
+export const Recent = defineChannel<string, 'revocation/recent/:of'>('revocation/recent/:of');
 export const Past = defineChannel<string, 'revocation/past/:of'>('revocation/past/:of', undefined, {
   history: { maxMessages: 1_000, ttlMs: 600_000 },
 });
@@ -92,6 +94,11 @@ class Access {
     return true;
   }
 
+  @AuthorizeChannel(Recent)
+  recent() {
+    return true;
+  }
+
   private async isOpen({ auth }: ClientContext): Promise<boolean> {
     await pass('authorizer', auth?.userId as string);
     return true;
@@ -100,6 +107,11 @@ class Access {
 
 /** What listeners in the sessions of requests have heard, by request. */
 const heardBy = new Map<string, Queue<string>>();
+
+/** Where such a listener says what it hears; in a server of another process, its parent. */
+export const requests = {
+  tell: (name: string, message: string): void => heardBy.get(name)?.push(message),
+};
 
 @UseGuards(HeaderGuard)
 @Controller()
@@ -119,17 +131,37 @@ class Streams {
   async listen(@Messages() messages: SessionMessages, @Query('name') name: string) {
     const { session } = messages;
     await pass('handler', session.auth?.userId as string);
-    const heard = heardBy.get(name)!;
-    const listeners = [News, Kept].map((channel) => messages.addListener(channel, (message) => heard.push(message)));
+    const tell = (message: string) => requests.tell(name, message);
+    const listeners = [News, Kept].map((channel) => messages.addListener(channel, tell));
     await Promise.all(listeners.map(({ ready }) => ready));
-    heard.push('listening');
-    if (!session.closed) await once(session.signal, 'abort');
-    return { closed: session.closeReason };
+    tell(LISTENING);
+    return whenClosed(session);
+  }
+
+  @Get('replay/:of')
+  replay(@Messages() messages: SessionMessages, @Param('of') of: string, @Query('name') name: string) {
+    const tell = (message: string) => requests.tell(name, message);
+    messages.addListener(Past.for({ of }), tell, { replay: 1_000 });
+    tell(LISTENING);
+    return whenClosed(messages.session);
   }
 }
 
+const LISTENING = 'listening';
+
+async function whenClosed(session: SessionMessages['session']): Promise<{ closed: string | undefined }> {
+  if (!session.closed) await once(session.signal, 'abort');
+  return { closed: session.closeReason };
+}
+
+/** Where a server is, and how a request gets there. */
+export interface Address {
+  readonly url: string;
+  readonly fetch: typeof fetch;
+}
+
 /** One server of the application. */
-export interface Server extends TestApp {
+export interface Server extends TestApp, Address {
   readonly messaging: MessagingService;
   /** Between it and Redis. */
   readonly proxy: TcpProxy;
@@ -148,7 +180,7 @@ export async function startServer(redisPort: number, options: TestAppOptions = {
     },
     options,
   );
-  return { ...app, messaging: app.app.get(MessagingService), proxy };
+  return { ...app, messaging: app.app.get(MessagingService), proxy, fetch: options.http2 ? fetchByHttp2 : fetch };
 }
 
 export async function stopServer({ app, proxy }: Server): Promise<void> {
@@ -163,126 +195,210 @@ export interface Reader extends AsyncDisposable {
   readonly closed: Promise<string>;
 }
 
+const opened = new Set<Reader>();
+
+function note<Opened extends Reader>(reader: Opened): Opened {
+  opened.add(reader);
+  return reader;
+}
+
+/** Closes all readers that were opened. */
+export async function closeReaders(): Promise<void> {
+  const readers = [...opened];
+  opened.clear();
+  await Promise.all(readers.map((reader) => reader[Symbol.asyncDispose]()));
+}
+
 /** How somebody hears a server. Resolves when that hears all, or lets nobody in. */
-export type Way = (url: string, signIn: SignIn) => Promise<Reader>;
+export type Way = (at: Address, signIn: SignIn) => Promise<Reader>;
 
 const headersOf = (signIn: SignIn) => ({ 'sign-in': JSON.stringify(signIn), accept: 'text/event-stream' });
 
-/** Takes the events of a stream: texts are messages, those of our library are not. */
-function eventsInto(heard: Queue<string>, told: Queue<string>) {
-  let last = 'nothing';
-  return {
-    take(event: string, data: string): void {
-      last = event;
-      if (event.startsWith('messaging:')) told.push(event);
-      else heard.push(JSON.parse(data) as string);
-    },
-    get reason(): string {
-      return last.replace('messaging:', '');
-    },
-  };
-}
-
 /** A plain client of an event stream. */
-export async function readSse(url: string, signIn: SignIn, lastEventId?: string): Promise<Reader> {
-  const resume: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
-  const client = await SseClient.connect(url, { headers: { ...headersOf(signIn), ...resume } });
-  const heard = new Queue<string>();
-  const events = eventsInto(heard, new Queue());
-  const whole = (async () => {
-    await client.ended;
-    // The last event may have been handed to the reader, which has not looked at it yet.
-    do await new Promise(setImmediate);
-    while (client.events.pending.length > 0);
-    return client.status === 200 ? events.reason : String(client.status);
-  })();
-  const read = async (): Promise<never> => {
-    for (;;) {
-      const { event, data } = await client.events.next();
-      events.take(event, data);
+class StreamReader implements Reader {
+  readonly heard = new Queue<string>();
+  readonly closed: Promise<string>;
+  /** The id that it would come back with. */
+  lastId: string | undefined;
+
+  private constructor(
+    response: Response,
+    private readonly abort: AbortController,
+  ) {
+    this.closed = this.read(response);
+  }
+
+  static async open(at: Address, path: string, signIn: SignIn, lastId?: string): Promise<StreamReader> {
+    const abort = new AbortController();
+    const headers = { ...headersOf(signIn), ...(lastId !== undefined && { 'last-event-id': lastId }) };
+    return note(new StreamReader(await at.fetch(`${at.url}/${path}`, { headers, signal: abort.signal }), abort));
+  }
+
+  private async read({ status, body }: Response): Promise<string> {
+    let last = 'nothing';
+    const parser = createParser({
+      onEvent: ({ event = 'message', id, data }) => {
+        last = event;
+        this.lastId = id ?? this.lastId;
+        // The others are of our library.
+        if (!event.startsWith('messaging:')) this.heard.push(JSON.parse(data) as string);
+      },
+    });
+    const text = new TextDecoder();
+    try {
+      for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
+        parser.feed(text.decode(chunk, { stream: true }));
+      }
+    } catch {
+      // It was left.
     }
-  };
-  void read();
-  return { heard, closed: whole, [Symbol.asyncDispose]: async () => client[Symbol.asyncDispose]() };
+    return status === 200 ? last.replace('messaging:', '') : String(status);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.abort.abort();
+    await this.closed;
+  }
 }
 
-async function readHttp2(url: string, signIn: SignIn): Promise<Reader> {
-  const session = http2.connect(url);
-  const stream = session.request({ ':path': '/stream', ...headersOf(signIn) });
-  const heard = new Queue<string>();
-  const events = eventsInto(heard, new Queue());
-  const parser = createParser({ onEvent: ({ event = 'message', data }) => events.take(event, data) });
-  const [headers] = (await once(stream, 'response')) as [{ ':status': number }];
-  stream.setEncoding('utf8').on('data', (chunk: string) => parser.feed(chunk));
-  const closed = once(stream, 'close').then(() =>
-    headers[':status'] === 200 ? events.reason : String(headers[':status']),
-  );
-  return {
-    heard,
-    closed,
-    async [Symbol.asyncDispose]() {
-      session.destroy();
-      await closed;
-    },
-  };
-}
+// With those of our client that it gives up for good, as it would after a little while.
+const clock = { ...realClock, random: () => 0 };
 
-/** With those of our client that it gives up for good, as it would after a little while. */
-async function readByClient(url: string, signIn: SignIn): Promise<Reader> {
+/** One tab of a page, or all of those that share a connection. */
+async function readByTabs(
+  { url, fetch }: Address,
+  signIn: SignIn,
+  tabs: readonly Tab[],
+  channels: readonly Channel<string>[] = [News, Kept],
+): Promise<Reader> {
   const heard = new Queue<string>();
-  const clock = { ...realClock, random: () => 0 };
-  const client = new MessagingClient({ url: `${url}/messages`, headers: headersOf(signIn), [CLOCK]: clock });
-  const closed = new Promise<string>((resolve) => {
-    client.onStatus(({ state, reason }) => state === 'closed' && resolve(reason!));
+  const clients = tabs.map((link) => {
+    const client = new MessagingClient({
+      url: `${url}/messages`,
+      headers: headersOf(signIn),
+      [CLOCK]: clock,
+      fetch,
+      ...link,
+    });
+    const closed = new Promise<string>((resolve) => {
+      client.onStatus(({ state, reason }) => state === 'closed' && resolve(reason!));
+    });
+    const subscribed = Promise.all(channels.map((channel) => client.subscribe(channel, heard.push)));
+    return { client, closed, there: Promise.race([subscribed, closed]).catch(() => {}) };
   });
-  const subscribed = Promise.all(
-    [News, Kept].map((channel) => client.subscribe(channel, (message) => heard.push(message))),
-  );
-  await Promise.race([subscribed, closed]).catch(() => {});
-  subscribed.catch(() => {});
-  return { heard, closed, [Symbol.asyncDispose]: async () => client.close() };
+  const reader = note({
+    heard,
+    closed: Promise.all(clients.map(({ closed }) => closed)).then((reasons) => [...new Set(reasons)].join(', ')),
+    [Symbol.asyncDispose]: async () => clients.forEach(({ client }) => client.close()),
+  });
+  await Promise.all(clients.map(({ there }) => there));
+  return reader;
 }
 
-async function readByRequest(url: string, signIn: SignIn): Promise<Reader> {
-  const name = `${Math.random()}`;
+type Tab = Pick<MessagingClientOptions, 'link'>;
+
+const oneTab = (): Tab[] => [{}];
+
+/** Two that share a connection, with no others. */
+function twoTabs(): Tab[] {
+  const name = randomUUID();
+  return [{ link: shareAcrossTabs({ name }) }, { link: shareAcrossTabs({ name }) }];
+}
+
+/** @param path - of a route that listens until its session is closed */
+async function readByRequest({ url, fetch }: Address, signIn: SignIn, path: string): Promise<Reader> {
+  const name = randomUUID();
   const heard = new Queue<string>();
   heardBy.set(name, heard);
   const abort = new AbortController();
-  const answer = fetch(`${url}/listen?name=${name}`, { headers: headersOf(signIn), signal: abort.signal });
+  const answer = fetch(`${url}/${path}?name=${name}`, { headers: headersOf(signIn), signal: abort.signal });
   const closed = answer.then(async (response) => {
     heardBy.delete(name);
     return response.ok ? ((await response.json()) as { closed: string }).closed : String(response.status);
   });
   closed.catch(() => {});
+  const reader = note({ heard, closed, [Symbol.asyncDispose]: async () => abort.abort() });
   await Promise.race([heard.next(), closed]);
-  return { heard, closed, [Symbol.asyncDispose]: async () => abort.abort() };
+  return reader;
 }
 
-const NAMES = `channel=${News.name}&channel=${Kept.name}`;
-
-/** The ways to hear a server over HTTP/1.1. */
-export const WAYS = {
-  '@Sse': (url: string, signIn: SignIn) => readSse(`${url}/stream`, signIn),
-  'gateway client': readByClient,
-  'native EventSource': (url: string, signIn: SignIn) => readSse(`${url}/messages?${NAMES}`, signIn),
-  'request listener': readByRequest,
-} satisfies Record<string, Way>;
-
-export const HTTP2: Way = readHttp2;
-
-/** Where one comes back to where one was, in the history, with the last id that one has. */
-export const COMING_BACK = {
-  '@Sse stream': (url: string, of: string) => `${url}/past/${of}`,
-  'native EventSource': (url: string, of: string) => `${url}/messages?channel=${Past.for({ of }).name}`,
+/** The ways to hear a server. */
+export const WAYS: Record<string, Way> = {
+  '@Sse': (at, signIn) => StreamReader.open(at, 'stream', signIn),
+  'gateway client': (at, signIn) => readByTabs(at, signIn, oneTab()),
+  'client of two tabs': (at, signIn) => readByTabs(at, signIn, twoTabs()),
+  'native EventSource': (at, signIn) =>
+    StreamReader.open(at, `messages?channel=${News.name}&channel=${Kept.name}`, signIn),
+  'request listener': (at, signIn) => readByRequest(at, signIn, 'listen'),
 };
 
-/** The id of the first message that is posted once a stream is open. */
-export async function idBy(url: string, signIn: SignIn, post: () => Promise<unknown>): Promise<string> {
-  await using client = await SseClient.connect(url, { headers: headersOf(signIn) });
-  for (;;) {
-    // It is not heard before the subscription is known.
-    await post();
-    for (const { event, id } of client.events.pending) if (event === 'message' && id !== undefined) return id;
-    await new Promise(setImmediate);
-  }
+/** Somebody who has left one server, with what is needed to go on at another one. */
+export interface Away {
+  /** Resolves when the server has the request. */
+  comeBack(to: Address): Promise<Reader>;
 }
+
+/**
+ * How somebody hears the channels of one test at a server, leaves it, and comes back.
+ *
+ * @param post - posts a message on all of these channels
+ */
+export type Leaving = (from: Address, of: string, signIn: SignIn, post: () => Promise<unknown>) => Promise<Away>;
+
+function leaveStream(path: (of: string) => string): Leaving {
+  return async (from, of, signIn, post) => {
+    await using reader = await StreamReader.open(from, path(of), signIn);
+    // It is not heard before the subscription is known.
+    while (reader.heard.pending.length === 0) {
+      await post();
+      await new Promise(setImmediate);
+    }
+    const { lastId } = reader;
+    return { comeBack: (to) => StreamReader.open(to, path(of), signIn, lastId) };
+  };
+}
+
+function leaveTabs(open: () => Tab[]): Leaving {
+  return async (from, of, signIn, post) => {
+    let to: Promise<Address> = Promise.resolve(from);
+    let cut = new AbortController();
+    const arrived = new Queue<void>();
+    const url = 'http://balancer.invalid';
+    const fetchOne: typeof fetch = async (input, init) => {
+      const at = await to;
+      const signal = AbortSignal.any([cut.signal, init!.signal!]);
+      const response = await at.fetch((input as string).replace(url, at.url), { ...init, signal });
+      arrived.push();
+      return response;
+    };
+    const channels = [Recent.for({ of }), Past.for({ of })];
+    const tabs = open();
+    const reader = await readByTabs({ url, fetch: fetchOne }, signIn, tabs, channels);
+    await post();
+    await reader.heard.take(tabs.length * channels.length);
+    const { promise, resolve } = new Deferred<Address>();
+    to = promise;
+    cut.abort();
+    cut = new AbortController();
+    await arrived.next();
+    return {
+      comeBack: async (other) => {
+        resolve(other);
+        await arrived.next();
+        return reader;
+      },
+    };
+  };
+}
+
+/** The ways to come back to missed messages. */
+export const LEAVING: Record<string, Leaving> = {
+  '@Sse': leaveStream((of) => `past/${of}`),
+  'native EventSource': leaveStream(
+    (of) => `messages?channel=${Recent.for({ of }).name}&channel=${Past.for({ of }).name}`,
+  ),
+  'gateway client': leaveTabs(oneTab),
+  'client of two tabs': leaveTabs(twoTabs),
+  // A request has no stream to come back to: its equivalent is a listener that wants earlier messages.
+  'request listener': async (_from, of, signIn) => ({ comeBack: (to) => readByRequest(to, signIn, `replay/${of}`) }),
+};

@@ -6,24 +6,10 @@ import { Controller, Get, Module, Param } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import {
-  MessagingModule,
-  MessagingService,
-  RevokedAuthenticationAuthId,
-  RevokedAuthenticationScope,
-  RevokedAuthenticationUser,
-  Sse,
-} from 'nestjs-messaging';
+import { MessagingModule, MessagingService, Sse } from 'nestjs-messaging';
 import { of } from 'rxjs';
 
 const [adapter, redis] = process.argv.slice(2);
-const revoked = {
-  user: new RevokedAuthenticationUser(),
-  authId: new RevokedAuthenticationAuthId('phone'),
-  scope: new RevokedAuthenticationScope(['chat']),
-};
-/** Whoever says in this header who they are is believed. */
-const authenticate = ({ headers }) => (headers['sign-in'] === undefined ? null : JSON.parse(headers['sign-in']));
 
 class Numbers {
   constructor(messaging) {
@@ -38,10 +24,6 @@ class Numbers {
     return of(1, 2);
   }
 
-  revoke(user, form) {
-    return this.messaging.revokeAuthentication(user, revoked[form]);
-  }
-
   post(n) {
     return this.messaging.postMessage('numbers', Number(n), { scope: 'auto' });
   }
@@ -54,18 +36,13 @@ function decorate(decorator, method) {
 }
 Reflect.defineMetadata('design:paramtypes', [MessagingService], Numbers);
 Param('n')(Numbers.prototype, 'post', 0);
-Param('user')(Numbers.prototype, 'revoke', 0);
-Param('form')(Numbers.prototype, 'revoke', 1);
-decorate(Get('revoke/:user/:form'), 'revoke');
 decorate(Sse('numbers'), 'stream');
 decorate(Sse('finite'), 'finite');
 decorate(Get('post/:n'), 'post');
 Controller()(Numbers);
 
 class AppModule {}
-Module({ imports: [MessagingModule.forRoot({ authenticate, ...(redis && { redis }) })], controllers: [Numbers] })(
-  AppModule,
-);
+Module({ imports: [MessagingModule.forRoot(redis ? { redis } : {})], controllers: [Numbers] })(AppModule);
 
 const http = adapter === 'fastify' ? new FastifyAdapter() : new ExpressAdapter();
 const app = await NestFactory.create(AppModule, http, { logger: ['error', 'warn'] });
