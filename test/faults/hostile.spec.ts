@@ -34,10 +34,8 @@ const RUN = randomUUID();
 
 /** A message that has not come by then does not come. */
 const PATIENCE_MS = 20_000;
-// One turn of the loop takes what many clients and a flood from Redis have sent by then. A few may be longer, with the work of the
-// collector's threads; what blocks takes far longer.
-const MAX_BUSY_MS = 250;
-const MOST_STALLS = 2;
+// The longest turns take half of it: a batch of 16 MB that Redis sends, and the messages that waited until revocations were read.
+const MAX_BUSY_MS = 100;
 const MAX_HEAP_GROWTH_BYTES = 10 * 1024 * 1024;
 const MOST_MEASUREMENTS = 20;
 const MAX_LINES = 1_000;
@@ -163,7 +161,7 @@ describe('two servers whose own code fails wherever it is called, and that get w
     console.log(`HOSTILE_SEED=${SEED} HOSTILE_INPUTS=${INPUTS}`);
     const heaps: number[][] = [];
     /** Before, with the good clients alone. */
-    const open = (await Promise.all(servers.map((server) => server.state()))).map((state) => state.open);
+    const open = await Promise.all(servers.map(openAlone));
     for (let index = 0; total() < INPUTS; index++) {
       if (ONLY_ROUND !== undefined && index !== Number(ONLY_ROUND)) {
         if (index > Number(ONLY_ROUND)) break;
@@ -192,12 +190,11 @@ describe('two servers whose own code fails wherever it is called, and that get w
     expect(crashes.slice(0, 3)).toEqual([]);
     expect(Object.fromEntries(firstRoundOf)).toEqual({});
     expect(states.map((state) => state.open)).toEqual(open);
-    for (const [index, { good, kept, heardRemote, lines, busyMs, stalls, heapBytes }] of states.entries()) {
+    for (const [index, { good, kept, heardRemote, lines, busyMs, heapBytes }] of states.entries()) {
       for (const each of [good, kept]) expect(each).toEqual({ count: sent, wrong: undefined });
       expect(heardRemote).toBeGreaterThan(0);
       expect(lines).toBeLessThan(MAX_LINES);
       expect(busyMs).toBeLessThan(MAX_BUSY_MS);
-      expect(stalls).toBeLessThanOrEqual(MOST_STALLS);
       expect(heapBytes - heaps[0]![index]!).toBeLessThan(MAX_HEAP_GROWTH_BYTES);
     }
     for (const client of clients) expect(client.statuses).toEqual(['connecting', 'open']);
@@ -208,6 +205,14 @@ describe('two servers whose own code fails wherever it is called, and that get w
 function deferred(): { promise: Promise<never>; reject: (error: Error) => void } {
   let reject!: (error: Error) => void;
   return { promise: new Promise((_, fail) => (reject = fail)), reject };
+}
+
+/** What is open on a server once it has noticed that the stream of {@link vectorOf} has ended. */
+async function openAlone(server: HostileProcess): Promise<MeasuredServerState['open']> {
+  for (;;) {
+    const { open } = await server.state();
+    if (open.streams === 1) return open;
+  }
 }
 
 /** The state of a server once what it waits for has come or is late: that is held until then. */

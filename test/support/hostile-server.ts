@@ -37,6 +37,7 @@ import {
   thenableThatThrows,
 } from './hostile-code.js';
 import { Good, GoodKept, type Numbered } from './hostile-messages.js';
+import { ThreadClock } from './thread-clock.js';
 
 /** How a server stands. */
 export interface HostileServerState {
@@ -54,11 +55,9 @@ export interface HostileServerState {
   readonly lastLines: readonly string[];
   /** How many sessions and event streams are open. */
   readonly open: { readonly sessions: number; readonly streams: number };
-  /** The longest time for which the event loop was at work without a pause, in milliseconds. */
+  /** The most CPU time that one turn of the event loop took of its thread, in milliseconds. */
   readonly busyMs: number;
-  /** How often that was more than 100 ms. */
-  readonly stalls: number;
-  /** The event loop's delay, with what else the machine did, in milliseconds. */
+  /** The event loop's delay by the clock, with what else the machine did, in milliseconds: to read, since it is that of the machine. */
   readonly delayMs: { readonly p99: number; readonly max: number };
 }
 
@@ -70,7 +69,6 @@ export interface MeasuredServerState extends HostileServerState {
 
 const MOST_FAULTS = 50;
 const MAX_CHAINED = 1_000;
-const STALL_MS = 100;
 const faults = new Set<string>();
 const lines: string[] = [];
 let lineCount = 0;
@@ -425,38 +423,35 @@ function heap(): number {
   return heapUsed + external;
 }
 
-/** How long the event loop is at work without a pause: also on a machine that does other things, whose time does not count. */
+/**
+ * How much the event loop does in one turn: the CPU time of its thread. What other threads and other programs take does not count, so it
+ * is the same on a busy machine.
+ */
 class LoopWatch {
-  private lastAt = performance.now();
-  private lastCpu = process.cpuUsage();
+  private readonly cpu = new ThreadClock();
+  private lastMs = this.cpu.now();
   busyMs = 0;
-  stalls = 0;
   readonly delay = monitorEventLoopDelay({ resolution: 5 });
 
   constructor() {
     this.delay.enable();
     setInterval(() => {
-      const { user, system } = process.cpuUsage(this.lastCpu);
-      const busyMs = Math.min(performance.now() - this.lastAt, (user + system) / 1_000);
-      this.busyMs = Math.max(this.busyMs, busyMs);
-      if (busyMs > STALL_MS) this.stalls++;
-      this.restart();
+      const now = this.cpu.now();
+      this.busyMs = Math.max(this.busyMs, now - this.lastMs);
+      this.lastMs = now;
     }, 5).unref();
   }
 
   /** Runs something that does not count. */
   except<T>(run: () => T): T {
+    const before = this.cpu.now();
     const result = run();
-    this.restart();
+    this.lastMs += this.cpu.now() - before;
     return result;
-  }
-
-  private restart(): void {
-    [this.lastAt, this.lastCpu] = [performance.now(), process.cpuUsage()];
   }
 }
 
-function stateOf({ busyMs, stalls, delay }: LoopWatch): Omit<HostileServerState, 'open'> {
+function stateOf({ busyMs, delay }: LoopWatch): Omit<HostileServerState, 'open'> {
   return {
     faults: [...faults],
     good: { count: good.count, wrong: good.wrong },
@@ -466,7 +461,6 @@ function stateOf({ busyMs, stalls, delay }: LoopWatch): Omit<HostileServerState,
     lines: lineCount,
     lastLines: lines,
     busyMs,
-    stalls,
     delayMs: { p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 },
   };
 }
