@@ -1,10 +1,14 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { Controller, Get, Header, Req } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { transform } from 'esbuild';
 import type { Browser, Page } from 'playwright-core';
 import { EMPTY, concat, merge, of, timer } from 'rxjs';
 import { map } from 'rxjs/operators';
 import {
   defineChannel,
+  type Limits,
   Messages,
   MessagingModule,
   MessagingService,
@@ -18,9 +22,11 @@ import { ADAPTER_NAMES, startApp, type AdapterName } from '../support/apps.js';
 import { launchChromium } from '../support/chromium.js';
 import { ServerProcess } from '../support/client-server-process.js';
 import { Hub } from '../../lib/core/hub.js';
+import { EventStreams } from '../../lib/sse/event-streams.js';
 import { Queue } from '../support/queue.js';
 import { randomFrom } from '../support/random.js';
 import { RedisServer } from '../support/redis-server.js';
+import { SseClient } from '../support/sse-client.js';
 import { StreamedOrders } from '../support/stream-server.js';
 
 // What a browser's own EventSource makes of the streams.
@@ -126,10 +132,10 @@ async function open(page: Page, path: string): Promise<Queue<[type: string, data
 
 const asAda = (): AuthenticationClaims => ({ userId: 'ada' });
 
-async function setup(adapter: AdapterName, retryMs = 20, authenticate = asAda) {
+async function setup(adapter: AdapterName, retryMs = 20, authenticate = asAda, limits: Partial<Limits> = {}) {
   requests = new Queue();
   const running = await startApp(
-    { imports: [MessagingModule.forRoot({ sse: { retryMs }, authenticate })], controllers: [Streams] },
+    { imports: [MessagingModule.forRoot({ sse: { retryMs }, authenticate, limits })], controllers: [Streams] },
     { adapter },
   );
   const page = await browser.newPage();
@@ -215,6 +221,8 @@ function noted(message: unknown): string {
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
+
+const DOCUMENT = resolve(import.meta.dirname, '../../docs/event-streams.md');
 
 const isMessage = ([type]: readonly [string, unknown]) => type === 'message' || type === 'messaging:gap';
 
@@ -370,6 +378,42 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
       ['message', 'before'],
     ]);
     await running.page.close();
+  });
+
+  test('comes back after an error status if the page does what the documentation says, and not after its end', async () => {
+    const [, code] = /^```ts\n([^`]*export function keepListening.*?)^```/ms.exec(readFileSync(DOCUMENT, 'utf8'))!;
+    const script = await transform(code!.replace('export ', ''), { loader: 'ts' });
+    await using running = await setup(adapter, 20, asAda, { maxConnectionsPerUser: 1 });
+    const { page, messaging } = running;
+    const events = new Queue<string>();
+    await page.exposeFunction('note', events.push);
+    await page.clock.install();
+    await page.addScriptTag({ content: script.code });
+    const other = await SseClient.connect(`${running.url}/users`);
+    await page.evaluate(() => {
+      const { keepListening, note } = globalThis as unknown as {
+        keepListening: (url: string, listen: (source: EventSource) => void) => void;
+        note: (event: string) => void;
+      };
+      keepListening('/users', (source) => {
+        note('another one');
+        for (const type of ['open', 'messaging:revoked']) source.addEventListener(type, () => note(type));
+        source.addEventListener('error', () => note(`error ${source.readyState}`));
+      });
+    });
+    expect(await events.take(2)).toEqual(['another one', `error ${CLOSED}`]);
+    await page.clock.runFor(2_000);
+    expect(await events.take(2)).toEqual(['another one', `error ${CLOSED}`]);
+
+    await other[Symbol.asyncDispose]();
+    while (running.app.get(EventStreams, { strict: false }).size > 0) await new Promise(setImmediate);
+    await page.clock.runFor(4_000);
+    expect(await events.take(2)).toEqual(['another one', 'open']);
+    expect(await messaging.revokeAuthentication('ada')).toBe(true);
+    expect(await events.take(3)).toEqual(['messaging:revoked', `error ${CONNECTING}`, `error ${CLOSED}`]);
+    await page.clock.runFor(120_000);
+    expect(events.pending).toEqual([]);
+    await page.close();
   });
 
   test('comes back when the server shuts down and tells it to', async () => {
