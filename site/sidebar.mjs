@@ -1,4 +1,6 @@
 // The order of the pages in the sidebar of the site. Each page of docs/ has one place here.
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** Groups of `[title, page]`; pages are paths from the root of the repository, without their ending. */
 export const GROUPS = [
@@ -75,3 +77,39 @@ export const GROUPS = [
     ],
   },
 ];
+
+/** The kinds of pages that TypeDoc writes, each into a folder of its own, as the sidebar calls them. */
+const KINDS = [
+  ['classes', 'Classes'],
+  ['functions', 'Functions'],
+  ['interfaces', 'Interfaces'],
+  ['type-aliases', 'Types'],
+  ['variables', 'Constants'],
+];
+
+/**
+ * The reference of the API as a tree: entry of the package, kind, name.
+ *
+ * @param pages - the folder of the pages, `api` within
+ */
+export function apiTree(pages) {
+  const entries = [
+    'nestjs-messaging',
+    ...['client', 'microservices', 'testing'].map((part) => `nestjs-messaging/${part}`),
+  ];
+  return entries.map((entry) => ({
+    text: entry,
+    link: `/api/${entry}/`,
+    items: KINDS.map(([folder, text]) => ({
+      text,
+      collapsed: true,
+      items: linksOf(pages, `api/${entry}/${folder}`),
+    })).filter(({ items }) => items.length > 0),
+  }));
+}
+
+function linksOf(pages, folder) {
+  const path = join(pages, folder);
+  const names = existsSync(path) ? readdirSync(path).map((file) => file.replace(/\.md$/, '')) : [];
+  return names.toSorted((one, other) => one.localeCompare(other)).map((text) => ({ text, link: `/${folder}/${text}` }));
+}

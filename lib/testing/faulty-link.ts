@@ -49,27 +49,28 @@ export abstract class FaultyLink implements AsyncDisposable {
   }
 
   /**
-   * What becomes of new connections: passed on, closed at once, or taken and never answered. To set anything else throws a
-   * `ConfigurationError`.
+   * What becomes of new connections: passed on, closed at once, or taken and never answered.
    * @defaultValue 'pass'
    */
   get mode(): ProxyMode {
     return this.currentMode;
   }
 
+  /** @throws ConfigurationError for anything else */
   set mode(mode: ProxyMode) {
     checkMode(mode, this.constructor.name);
     this.currentMode = mode;
   }
 
   /**
-   * How long bytes take, in milliseconds: a whole number, as timers take it. To set anything else throws a `ConfigurationError`.
+   * How long bytes take, in milliseconds: a whole number.
    * @defaultValue 0
    */
   get delayMs(): number {
     return this.currentDelayMs;
   }
 
+  /** @throws ConfigurationError for anything else */
   set delayMs(delayMs: number) {
     checkOptions({ delayMs: delayMs ?? null }, this.constructor.name, { delayMs: wholeNumber(0) });
     this.currentDelayMs = delayMs;

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitepress';
 import { anchorOf } from '../anchor.mjs';
-import { GROUPS } from '../sidebar.mjs';
+import { apiTree, GROUPS } from '../sidebar.mjs';
 
 const fromRoot = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
@@ -26,9 +26,12 @@ export default defineConfig({
       { text: 'Guides', link: '/docs/to-the-browser' },
       { text: 'API', link: '/api/nestjs-messaging/' },
     ],
-    sidebar: GROUPS.map(({ title, pages }) => ({
-      text: title,
-      items: pages.map(([text, page]) => ({ text, link: `/${page}` })),
-    })),
+    sidebar: {
+      '/api/': apiTree(fromRoot('dist/pages')),
+      '/': GROUPS.map(({ title, pages }) => ({
+        text: title,
+        items: pages.map(([text, page]) => ({ text, link: `/${page}` })),
+      })),
+    },
   },
 });

@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -16,11 +17,16 @@ function run(...args: string[]): string {
   }
 }
 
+interface Sidebar {
+  readonly GROUPS: readonly { readonly pages: readonly [title: string, page: string][] }[];
+  apiTree(pages: string): unknown[];
+}
+
+const sidebar = async () => (await import(pathToFileURL(join(root, 'site/sidebar.mjs')).href)) as Sidebar;
+
 /** The pages that the sidebar of the site leads to, as files. */
 async function sidebarPages(): Promise<string[]> {
-  const { GROUPS } = (await import(pathToFileURL(join(root, 'site/sidebar.mjs')).href)) as {
-    GROUPS: { pages: [title: string, page: string][] }[];
-  };
+  const { GROUPS } = await sidebar();
   return GROUPS.flatMap(({ pages }) => pages.map(([, page]) => `${page}.md`)).filter(
     (page) => !page.startsWith('api/'),
   );
@@ -38,6 +44,36 @@ describe('The sidebar of the site', () => {
 
   it('leads to documents that exist', async () => {
     expect((await sidebarPages()).filter((page) => !existsSync(join(root, page)))).toEqual([]);
+  });
+
+  it('shows the reference of the API as a tree of entries, kinds and names', async () => {
+    const pages = mkdtempSync(join(tmpdir(), 'pages-'));
+    for (const page of ['functions/defineChannel', 'classes/Message', 'classes/Channel', 'client/interfaces/Gap']) {
+      const path = join(pages, 'api/nestjs-messaging', `${page}.md`);
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, '');
+    }
+
+    const [server, client, ...others] = (await sidebar()).apiTree(pages);
+    rmSync(pages, { recursive: true });
+
+    const link = (path: string, text: string) => ({ text, link: `/api/nestjs-messaging/${path}/${text}` });
+    expect(server).toEqual({
+      text: 'nestjs-messaging',
+      link: '/api/nestjs-messaging/',
+      items: [
+        { text: 'Classes', collapsed: true, items: [link('classes', 'Channel'), link('classes', 'Message')] },
+        { text: 'Functions', collapsed: true, items: [link('functions', 'defineChannel')] },
+      ],
+    });
+    expect(client).toMatchObject({
+      link: '/api/nestjs-messaging/client/',
+      items: [{ text: 'Interfaces', items: [link('client/interfaces', 'Gap')] }],
+    });
+    expect(others).toMatchObject([
+      { text: 'nestjs-messaging/microservices', items: [] },
+      { text: 'nestjs-messaging/testing', items: [] },
+    ]);
   });
 });
 
