@@ -3,6 +3,7 @@ import { bundleProgram } from '../support/bundled-program.js';
 import { ClusterBroker, SentinelBroker } from '../support/fault-brokers.js';
 import { describeReport, summaryOf, type RunReport } from '../support/fault-report.js';
 import { partOf, scheduleOf, type Fault, type FaultKind, type Schedule } from '../support/fault-schedule.js';
+import type { RunOptions } from '../support/fault-run.js';
 import { FaultWorld, type FaultBroker } from '../support/fault-world.js';
 
 // The same as schedules.spec.ts, with other brokers than a single Redis; each schedule has a broker of its own.
@@ -41,24 +42,30 @@ function scheduleWith(kind: FaultKind, atMs: readonly number[], seed: number): S
   return { seed, faults: [...others, ...own].toSorted((a, b) => a.atMs - b.atMs) };
 }
 
-async function go(start: () => Promise<FaultBroker>, kind: FaultKind, atMs: readonly number[]): Promise<string> {
+// Ports that are free for one broker would be free for another one too.
+let lastStart = Promise.resolve<unknown>(undefined);
+
+async function go(
+  start: () => Promise<FaultBroker>,
+  kind: FaultKind,
+  atMs: readonly number[],
+  run: RunOptions = RUN,
+  seeds = Array.from({ length: SCHEDULES }, (_, index) => FIRST_SEED + index),
+): Promise<string> {
   const code = await bundleProgram(PROGRAM);
-  const seeds = Array.from({ length: SCHEDULES }, (_, index) => FIRST_SEED + index);
   const reports: RunReport[] = [];
   const failures: string[] = [];
   let again = 0;
-  // Ports that are free for one would be free for another one too.
-  let last = Promise.resolve<unknown>(undefined);
   const startBroker = (): Promise<FaultBroker> => {
-    const started = last.then(start);
-    last = started;
+    const started = lastStart.then(start);
+    lastStart = started.catch(() => undefined);
     return started;
   };
   const work = async (): Promise<void> => {
     for (let seed = seeds.shift(); seed !== undefined; seed = seeds.shift()) {
       const schedule = scheduleWith(kind, atMs, seed);
       await using world = await FaultWorld.start({ code, broker: await startBroker() });
-      const report = await world.go(schedule, RUN);
+      const report = await world.go(schedule, run);
       reports.push(report);
       if (report.findings.length === 0) continue;
       // No promise holds on a machine that stands still for longer than what is waited for.
@@ -88,3 +95,23 @@ describe('Channels with history', () => {
     expect(await go(() => ClusterBroker.start(), 'redis-reshard', [1_500, 3_500])).toBe('');
   }, 300_000);
 });
+
+test('Channels of a Cluster that shards them tell each loss and no other, and lose nothing with a history, while slots move and while a member is killed', async () => {
+  const run = {
+    everyMs: { ...RUN.everyMs, busy: 50, calm: 150 },
+    clients: [
+      ['kept', 'busy'],
+      ['kept', 'kept/calm'],
+      ['*', 'kept/*', 'calm'],
+    ],
+    natives: [['busy'], ['kept', 'kept/calm', 'calm']],
+    streams: ['kept'],
+    reloads: [1],
+  };
+  const seeds = [FIRST_SEED, FIRST_SEED + 1];
+  const failures = await Promise.all([
+    go(() => ClusterBroker.start(true), 'redis-reshard', [1_500, 3_500], run, seeds.slice(0, 1)),
+    go(() => ClusterBroker.startWithReplicas(true), 'redis-crash', [2_000], run, seeds.slice(1)),
+  ]);
+  expect(failures).toEqual(['', '']);
+}, 300_000);

@@ -50,26 +50,29 @@ export class SentinelBroker implements FaultBroker {
 const NODE_TIMEOUT_MS = 1_500;
 
 /**
- * Three masters. A fault moves all slots that hold histories to another member each; or kills the master of a channel, whose replica takes
- * over then.
+ * Three masters. A fault moves all slots of the channels that a run posts to, to another member each; or kills the master of a channel,
+ * whose replica takes over then.
  */
 export class ClusterBroker implements FaultBroker {
-  private constructor(private readonly cluster: RedisCluster) {}
+  private constructor(
+    private readonly cluster: RedisCluster,
+    private readonly isSharded: boolean,
+  ) {}
 
-  static async start(): Promise<ClusterBroker> {
-    return new ClusterBroker(await RedisCluster.start(3));
+  static async start(isSharded = false): Promise<ClusterBroker> {
+    return new ClusterBroker(await RedisCluster.start(3), isSharded);
   }
 
   /** Each master has a replica. */
-  static async startWithReplicas(): Promise<ClusterBroker> {
+  static async startWithReplicas(isSharded = false): Promise<ClusterBroker> {
     const args = ['--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--repl-diskless-sync-delay', '0'];
-    const broker = new ClusterBroker(await RedisCluster.start(3, false, args));
+    const broker = new ClusterBroker(await RedisCluster.start(3, false, args), isSharded);
     for (const member of [0, 1, 2]) await broker.cluster.addReplica(member);
     return broker;
   }
 
   get redis() {
-    return { members: this.cluster.nodes };
+    return { members: this.cluster.nodes, isSharded: this.isSharded };
   }
 
   async inflict({ kind }: Fault): Promise<void> {
@@ -80,6 +83,7 @@ export class ClusterBroker implements FaultBroker {
       const moves: (readonly [slot: number, from: number])[] = [];
       for (const [from, { client }] of members.entries()) {
         const keys = (await client.keys('*')).filter((key) => key.includes('faults-'));
+        if (this.isSharded) keys.push(...((await client.call('PUBSUB', 'SHARDCHANNELS', '*c|faults/*')) as string[]));
         const slots = await Promise.all(keys.map((key) => client.cluster('KEYSLOT', key)));
         for (const slot of new Set(slots)) moves.push([slot, from]);
       }
@@ -95,7 +99,7 @@ export class ClusterBroker implements FaultBroker {
 
   /** Kills the master of a channel that all read. */
   private async crash(): Promise<void> {
-    const { stream } = new RedisNames('messaging:', undefined).history(Kept.name);
+    const { stream } = new RedisNames('messaging:', undefined, this.isSharded).history(Kept.name);
     const owner = this.cluster.servers[await this.cluster.ownerOf(stream)]!;
     await owner.kill();
     using probe = new RedisProbe(this.cluster.servers.find((server) => server !== owner)!.url);

@@ -1,5 +1,5 @@
 import type { FaultReader } from './fault-readers.js';
-import { partOf, type Fault } from './fault-schedule.js';
+import { partOf, type Fault, type FaultKind } from './fault-schedule.js';
 import { ReaderLog, type Ledger } from './ledger.js';
 
 /** A deaf subscriber is found within 5 s; what is shorter than this is not even suspected. */
@@ -8,6 +8,8 @@ const SUSPECTED_AFTER_MS = 3_500;
 const LEAVES_AFTER_MS = 4_000;
 /** How long after a fault it may be told. */
 const TOLD_WITHIN_MS = 30_000;
+/** How often a template may lose messages while a sharded Cluster changes: each slot comes back by itself. */
+const TEMPLATE_LOSSES = 10;
 /** A fault as it was. */
 export interface Inflicted {
   readonly fault: Fault;
@@ -42,7 +44,7 @@ export function explain(scene: Scene, { kind, target }: Fault, fromMs: number, u
     const [, slot] = /^node (\d)/.exec(log.reader) ?? [];
     if (slot === undefined) continue;
     const isDeaf = part !== 'node' || (kind === 'node-pause' && forMs >= SUSPECTED_AFTER_MS);
-    if (isDeaf && isHit(Number(slot))) log.causes.push({ fromMs, untilMs: until, times: 1 });
+    if (isDeaf && isHit(Number(slot))) log.causes.push({ fromMs, untilMs: until, times: lossesOf(kind, log) });
   }
   for (const [client, reader] of scene.readers.entries()) {
     const visits = scene.visits[client]!;
@@ -62,9 +64,14 @@ export function explain(scene: Scene, { kind, target }: Fault, fromMs: number, u
     }
     // What it could not be sent of the past where it came to, each time, and what was lost while it was there.
     for (const log of reader.logs.values()) {
-      if (log instanceof ReaderLog) log.causes.push({ fromMs, untilMs: until, times: 1 + openings.length });
+      if (!(log instanceof ReaderLog)) continue;
+      log.causes.push({ fromMs, untilMs: until, times: lossesOf(kind, log) + openings.length });
     }
   }
+}
+
+function lossesOf(kind: FaultKind, { name }: ReaderLog): number {
+  return name.includes(':') && /^redis-(crash|reshard)$/.test(kind) ? TEMPLATE_LOSSES : 1;
 }
 
 /** Whether the network of a client had failed, and the client was not back yet. */

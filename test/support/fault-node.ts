@@ -27,7 +27,7 @@ import { machineClock } from './machine-clock.js';
 export type FaultNodeRedis =
   | { readonly host: string; readonly port: number }
   | { readonly sentinels: readonly { readonly host: string; readonly port: number }[]; readonly name: string }
-  | { readonly members: readonly { readonly host: string; readonly port: number }[] };
+  | { readonly members: readonly { readonly host: string; readonly port: number }[]; readonly isSharded: boolean };
 
 export interface FaultNodeOptions {
   /** Its name as a poster and a reader: of this process, not of its successor. */
@@ -135,7 +135,7 @@ export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
   @Module({
     imports: [
       MessagingModule.forRoot({
-        redis: 'members' in redis ? () => new Cluster([...redis.members]) : redis,
+        redis: 'members' in redis ? { client: () => new Cluster([...redis.members]), sharded: redis.isSharded } : redis,
         gateway: { recoveryMs: options.recoveryMs },
         sse: { heartbeatMs: options.heartbeatMs, retryMs: 300 },
       }),
