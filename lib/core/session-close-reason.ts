@@ -9,3 +9,8 @@
  * - `shutdown`: the application shuts down
  */
 export type SessionCloseReason = 'ended' | 'revoked' | 'expired' | 'disconnected' | 'reconnect' | 'shutdown';
+
+/** Learns of the end of a session. An object that exists anyway costs a session no function of its own. */
+export interface SessionObserver {
+  sessionClosed(reason: SessionCloseReason): void;
+}

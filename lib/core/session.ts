@@ -10,7 +10,7 @@ import { isolate } from './isolate.js';
 import { isolateListeners } from './isolated-signal.js';
 import type { Reporter } from './reporter.js';
 import type { RevocationList } from './revocation-list.js';
-import type { SessionCloseReason } from './session-close-reason.js';
+import type { SessionCloseReason, SessionObserver } from './session-close-reason.js';
 import type { Answer, AskAuthentication, SessionInit } from './session-init.js';
 import { hasStackRoom } from './stack-room.js';
 import type { TimeWheel } from './time-wheel.js';
@@ -46,7 +46,7 @@ export interface Registration {
   unsubscribe(): void;
 }
 
-type OnClose = (reason: SessionCloseReason) => void;
+type OnClose = ((reason: SessionCloseReason) => void) | SessionObserver;
 
 /**
  * The lifetime of one request or stream on a server. Everything registered in it ends with it.
@@ -63,9 +63,10 @@ export class Session implements Disposable, AsyncDisposable {
   #closeReason: SessionCloseReason | undefined;
   /** A single value up to the second registration: most sessions have at most one, and a set costs as much as the rest of the session. */
   #registrations: Registration | Set<Registration> | undefined;
-  /** A single value up to the second function. */
+  /** A single value up to the second one. */
   #onClose: OnClose | OnClose[] | undefined;
   #askAuth: AskAuthentication | undefined;
+  readonly #request: unknown;
   #gapReader: GapReader | undefined;
   readonly #sessions: SessionKeeper;
 
@@ -73,6 +74,7 @@ export class Session implements Disposable, AsyncDisposable {
   constructor(options: SessionInit, sessions: SessionKeeper) {
     this.#sessions = sessions;
     this.since = options.since ?? sessions.revocations.order;
+    this.#request = options.request;
     if (typeof options.auth === 'function') this.#askAuth = options.auth;
     if (options.signal) this.#follow(options.signal);
     if (typeof options.auth !== 'function') this.#know(options.auth ?? null);
@@ -167,19 +169,19 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Runs a function when the session closes, after earlier ones; at once if it has already closed. Errors are reported.
+   * Runs a function or tells an observer when the session closes, after earlier ones; at once if it has closed. Errors are reported.
    *
-   * @throws MessagingError (INVALID_LISTENER) if the value is not a function
+   * @throws MessagingError (INVALID_LISTENER) if the value is neither
    * @internal
    */
   onClose(run: OnClose): void {
-    if (typeof run !== 'function') {
+    if (typeof run !== 'function' && typeof (run as SessionObserver | null)?.sessionClosed !== 'function') {
       throw new MessagingError('INVALID_LISTENER', `Session.onClose takes a function, not ${describe(run)}`);
     }
     const earlier = this.#onClose;
     if (this.#closeReason !== undefined) this.#runOnClose(run, this.#closeReason);
     else if (earlier === undefined) this.#onClose = run;
-    else if (typeof earlier === 'function') this.#onClose = [earlier, run];
+    else if (!Array.isArray(earlier)) this.#onClose = [earlier, run];
     // Not pushed or spread: a growing array reserves room for many more, and there may be 100,000 sessions.
     else this.#onClose = earlier.concat(run);
   }
@@ -310,8 +312,7 @@ export class Session implements Disposable, AsyncDisposable {
     // Functions that ask for the reason come first, since a completing stream would report a normal end.
     const onClose = this.#onClose;
     this.#onClose = undefined;
-    if (typeof onClose === 'function') this.#runOnClose(onClose, reason);
-    else onClose?.forEach((run) => this.#runOnClose(run, reason));
+    for (const run of [onClose ?? []].flat()) this.#runOnClose(run, reason);
     for (const registration of registrations) {
       const { onSessionClose } = registration;
       if (onSessionClose !== undefined) this.#isolate(`The end of ${registration.name}`, onSessionClose);
@@ -319,7 +320,7 @@ export class Session implements Disposable, AsyncDisposable {
   }
 
   #runOnClose(run: OnClose, reason: SessionCloseReason): void {
-    this.#isolate('onClose of a session', () => run(reason));
+    this.#isolate('onClose of a session', () => (typeof run === 'function' ? run(reason) : run.sessionClosed(reason)));
   }
 
   #isolate(callback: string, run: () => unknown): void {
@@ -356,7 +357,7 @@ export class Session implements Disposable, AsyncDisposable {
     this.#pending = promise;
     let answer: ReturnType<AskAuthentication>;
     try {
-      this.#isolate('"auth" of a session', () => void (answer = ask()));
+      this.#isolate('"auth" of a session', () => void (answer = ask(this.#request)));
     } finally {
       this.#pending = undefined;
       resolve(answer);

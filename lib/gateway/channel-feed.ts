@@ -1,6 +1,7 @@
 import { Cuts } from '../core/cut.js';
 import type { Delivery } from '../core/delivery.js';
 import type { MemoryLog } from '../core/memory-log.js';
+import type { Admission } from '../core/recovery.js';
 import type { GapReason } from '../protocol/position.js';
 import { dropRuleOf } from '../sse/drop-rule.js';
 import type { FeedContext, FeedPlace } from '../sse/feed.js';
@@ -17,6 +18,7 @@ export class ChannelFeed extends UsedFeed<FeedContext> {
   readonly cuts = new Cuts();
   private isRegistered = false;
   private hasEarlyReaders = false;
+  private latest: Admission | undefined = undefined;
 
   /** @throws ConfigurationError if the class of the channel has the name of another class */
   constructor(
@@ -31,6 +33,13 @@ export class ChannelFeed extends UsedFeed<FeedContext> {
   /** Whether clients with this name get a channel: a template as a whole gets only channels that nothing else decides about. */
   carries(channel: string): boolean {
     return !this.feed.isTemplate || this.context.hub.definitions.decides(this.name, channel);
+  }
+
+  /** The admission of a client that enters now. Clients that enter between two messages share one object. */
+  get admission(): Admission {
+    const { number, lastOffset } = this.log;
+    if (this.latest?.admitted !== lastOffset) this.latest = { log: number, admitted: lastOffset };
+    return this.latest;
   }
 
   /** Sends a reader of either form all messages from now on. Call it directly after {@link settle}. */

@@ -2,10 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { Subscription, type Observable } from 'rxjs';
 import { whenHeard } from '../core/heard.js';
 import type { Session } from '../core/session.js';
+import type { SessionObserver } from '../core/session-close-reason.js';
 import { DirectStream, type Reader } from '../core/stream.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { ChannelAnswer, WithdrawalReason } from '../protocol/gateway.js';
-import type { FeedReader } from '../sse/feed.js';
+import type { Batch } from '../sse/batch.js';
+import { isFeedReader, type FeedReader } from '../sse/feed.js';
+import type { Frame } from '../sse/frame.js';
 import { positionOwner } from './admission.js';
 import { CatchUp, type HeldHistory } from './catch-up.js';
 import { NO_RULES, type ChannelGrant, type RulesByName } from './channel-rule.js';
@@ -21,10 +24,10 @@ import type { Returned } from './recovery-wire.js';
 import type { Renewal } from './renewal.js';
 import type { ListenerReplay } from './replay-request.js';
 import { enterAnew, type Entrance } from './resume.js';
-import { withoutLost, type Opening, type StreamForm } from './stream-form.js';
+import { withoutLost, type Opening, type StreamForm, type StreamOutput } from './stream-form.js';
 
 /** One client's stream and its subscriptions, which may change while the stream is open. */
-export class ClientConnection {
+export class ClientConnection implements SessionObserver, StreamOutput {
   /** Unguessable, and contains the id of this node. */
   readonly id: string;
   /** The client's owner id; see {@link positionOwner}. */
@@ -48,10 +51,17 @@ export class ClientConnection {
   ) {
     this.id = `${context.hub.node}.${randomUUID()}`;
     this.owner = positionOwner(session.auth);
-    session.onClose(() => {
-      this.unsubscribe(this.names);
-      this.noteBegun();
-    });
+    session.onClose(this);
+  }
+
+  sessionClosed(): void {
+    this.unsubscribe(this.names);
+    this.noteBegun();
+  }
+
+  /** See {@link StreamOutput}. */
+  send(sent: Frame | Batch): void {
+    this.reader?.next(sent);
   }
 
   /** The identity by which its client is recognised when it comes back, here or on another node. */
@@ -227,25 +237,18 @@ export class ClientConnection {
   private formOf(opening: Opening, answers: readonly ChannelAnswer[]): StreamForm {
     const { owner } = this;
     const { admissions, heartbeatMs } = this.context;
-    const send = (sent: unknown): void => void this.reader?.next(sent);
     const greeting = { connection: this.id, heartbeatMs, answers };
     if (opening.form === 'client') {
-      const replays = opening.past?.replayAnswers ?? [];
+      const told = { ...greeting, replays: opening.past?.replayAnswers ?? [] };
       this.replace(opening.from);
       // A stream that takes batches gets them directly. With thousands of clients, any object on the way has left the CPU cache by the next
       // message, and loading it costs more than the call.
       const { reader } = this;
-      return new ClientForm(
-        admissions,
-        owner,
-        send,
-        { ...greeting, replays },
-        isFeedReader(reader) ? reader : undefined,
-      );
+      return new ClientForm(admissions, owner, this, told, isFeedReader(reader) ? reader : undefined);
     }
     const { names, proof } = opening;
     this.replace(proof?.streamOn(owner, admissions));
-    return new NativeForm(admissions, owner, send, names, proof?.position, greeting);
+    return new NativeForm(admissions, owner, this, names, proof?.position, greeting);
   }
 
   /** Once this connection has begun, its client cannot return from the previous one. */
@@ -392,8 +395,4 @@ export class ClientConnection {
     this.waiting = undefined;
     for (const resume of waiting) resume();
   }
-}
-
-function isFeedReader(reader: Partial<FeedReader> | undefined): reader is FeedReader {
-  return reader?.sendAll !== undefined;
 }

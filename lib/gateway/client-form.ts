@@ -15,32 +15,40 @@ import type { HistoryEntrance } from './history-entrance.js';
 import { clientPosition, positionFrame } from './history-place.js';
 import { clientFrame } from './replays.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
-import { placeAfter, withoutLost, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
+import {
+  placeAfter,
+  withoutLost,
+  type Greeting,
+  type Place,
+  type StreamForm,
+  type StreamOutput,
+} from './stream-form.js';
 
 /** A stream for this library's client: its frames name the channel and restore types, and it has events for positions. */
-export class ClientForm implements StreamForm {
-  private readonly place: FeedPlace;
+export class ClientForm implements StreamForm, FeedPlace {
+  /** Receives the frames of feeds. */
+  readonly reader: FeedReader;
 
   /**
    * @param owner - see `positionOwner`
    * @param greeting - set until the stream is ready
-   * @param reader - receives the frames of feeds; by default {@link send} does
+   * @param reader - receives the frames of feeds; by default the output does
    */
   constructor(
     private readonly admissions: Admissions,
     private readonly owner: string,
-    private readonly send: Send,
+    private readonly output: StreamOutput,
     private greeting: Greeting | undefined,
-    reader: FeedReader = { sendAll: send },
+    reader: FeedReader = { sendAll: (batch) => output.send(batch) },
   ) {
-    this.place = { reader };
+    this.reader = reader;
   }
 
   missed(entrance: Entrance): void {
     const { feed, missed, gap } = entrance;
     // Must come before the messages that are counted from there.
-    if ('at' in entrance && entrance.from !== undefined) this.send(positionFrame(feed.name, entrance.from, gap));
-    if (missed.entries.length > 0) this.send(missed.frame);
+    if ('at' in entrance && entrance.from !== undefined) this.output.send(positionFrame(feed.name, entrance.from, gap));
+    if (missed.entries.length > 0) this.output.send(missed.frame);
   }
 
   goOn(entered: readonly Entrance[], had: readonly Place[]): void {
@@ -67,7 +75,7 @@ export class ClientForm implements StreamForm {
   }
 
   rest({ feed, rest }: ChannelEntrance): void {
-    for (const entry of rest) this.send(clientFrame(feed.name, entry));
+    for (const entry of rest) this.output.send(clientFrame(feed.name, entry));
   }
 
   replayed(listener: string, page: HistoryEntrance, isDone: boolean): void {
@@ -76,7 +84,7 @@ export class ClientForm implements StreamForm {
     const told = { channel: feed.name, listener };
     const before: ReplayEvent = { ...told, position: clientPosition(from), ...(gap !== undefined && { reason: gap }) };
     this.event('messaging:replay', before);
-    if (missed.entries.length > 0) this.send(missed.frame);
+    if (missed.entries.length > 0) this.output.send(missed.frame);
     this.event('messaging:replay', { ...told, position: clientPosition(at), done: isDone } satisfies ReplayEvent);
   }
 
@@ -89,7 +97,7 @@ export class ClientForm implements StreamForm {
   }
 
   placeIn(): FeedPlace {
-    return this.place;
+    return this;
   }
 
   /** Has no position if that is not known yet; a later event reports it. */
@@ -110,6 +118,6 @@ export class ClientForm implements StreamForm {
   }
 
   private event(event: string, data: object): void {
-    this.send(new Frame(encodeFrame({ event, data: JSON.stringify(data) })));
+    this.output.send(new Frame(encodeFrame({ event, data: JSON.stringify(data) })));
   }
 }

@@ -2,6 +2,7 @@ import { whenHeard } from '../core/heard.js';
 import type { Hub } from '../core/hub.js';
 import { NodeRequests } from '../core/node-requests.js';
 import type { Session } from '../core/session.js';
+import type { SessionCloseReason } from '../core/session-close-reason.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { InvalidMessageError, LimitExceededError } from '../protocol/errors.js';
 import type { ChangeAnswer, ChannelAnswer, SubscribeError } from '../protocol/gateway.js';
@@ -38,6 +39,7 @@ import { reasonOf, type ConnectionOrder } from './connection-order.js';
 import { Refusal, clientLeft, noConnection } from './refusal.js';
 import { readRenewable, readRenewalQuestion, type Renewal, type RenewalQuestion } from './renewal.js';
 import { RequestPlaces } from './request-places.js';
+import { Reservation } from './reservation.js';
 import type { Requester } from './requester.js';
 import { grantReplays, type Granted, type RequestedReplay } from './replay-request.js';
 
@@ -62,12 +64,6 @@ export interface RequestedChange {
 type WantedPast = Pick<RequestedChange, 'claims' | 'replays'>;
 
 const NO_PAST: WantedPast = { claims: new Map(), replays: [] };
-
-/** A future connection, from before the decision about its channels. */
-export interface Reservation {
-  readonly session: Session;
-  connection: ClientConnection | undefined;
-}
 
 /** The client connections of this node, and access to those of other nodes. */
 export class Gateway {
@@ -156,20 +152,21 @@ export class Gateway {
 
   /** Notes a future connection. It is known until its session closes, whether it opens or not. */
   reserve(session: Session): Reservation {
-    const { auth } = session;
-    const reservation: Reservation = { session, connection: undefined };
-    this.opening.set(reservation, this.early.of(auth, session.since));
-    // One function for everything that ends with a session: there may be 100,000 sessions.
-    session.onClose((reason) => {
-      this.opening.delete(reservation);
-      const { connection } = reservation;
-      if (connection === undefined) return;
-      const { id } = connection;
-      this.connections.delete(id);
-      if (connection.isInUse) this.lost.note(connection.returnsAs, reason);
-      this.tell({ kind: 'disconnected', connection: id, auth, reason });
-    });
+    const reservation = new Reservation(session, this);
+    this.opening.set(reservation, this.early.of(reservation.auth, session.since));
+    session.onClose(reservation);
     return reservation;
+  }
+
+  /** Called by a reservation whose session has closed. */
+  ended(reservation: Reservation, reason: SessionCloseReason): void {
+    this.opening.delete(reservation);
+    const { connection, auth } = reservation;
+    if (connection === undefined) return;
+    const { id } = connection;
+    this.connections.delete(id);
+    if (connection.isInUse) this.lost.note(connection.returnsAs, reason);
+    this.tell({ kind: 'disconnected', connection: id, auth, reason });
   }
 
   /**

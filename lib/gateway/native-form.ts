@@ -6,7 +6,14 @@ import type { NativeReader } from './used-feed.js';
 import { nativeBytes, type ClientEntry } from './client-message.js';
 import { NativePosition, streamId, type NativePlace } from './native-position.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
-import { placeAfter, withoutLost, type Greeting, type Place, type Send, type StreamForm } from './stream-form.js';
+import {
+  placeAfter,
+  withoutLost,
+  type Greeting,
+  type Place,
+  type StreamForm,
+  type StreamOutput,
+} from './stream-form.js';
 
 /** The `id` of a stream whose position is too long. A client that comes back with it has a gap in each channel. */
 const NO_POSITION = '-';
@@ -32,7 +39,7 @@ export class NativeForm implements StreamForm {
   constructor(
     private readonly admissions: Admissions,
     private readonly owner: string,
-    private readonly send: Send,
+    private readonly output: StreamOutput,
     private readonly names: readonly string[],
     private position: NativePosition | undefined,
     private greeting: Greeting | undefined,
@@ -57,7 +64,7 @@ export class NativeForm implements StreamForm {
     const { from, at } = entrance;
     const epoch = (from ?? at)?.epoch;
     if (from !== undefined) this.advance(name, from.offset, epoch);
-    if (gap !== undefined) this.send(gapFrame({ channel: name, reason: gap }, this.id));
+    if (gap !== undefined) this.output.send(gapFrame({ channel: name, reason: gap }, this.id));
     for (const entry of missed.entries) this.entry(name, entry, epoch);
     if (at !== undefined) this.advance(name, at.offset, at.epoch);
   }
@@ -71,7 +78,7 @@ export class NativeForm implements StreamForm {
     for (const { feed, gap, ...entrance } of entered) {
       // In a history, the gap was reported in its place.
       if (gap !== undefined && 'admission' in entrance)
-        this.send(gapFrame({ channel: feed.name, reason: gap }, this.id));
+        this.output.send(gapFrame({ channel: feed.name, reason: gap }, this.id));
     }
   }
 
@@ -82,7 +89,7 @@ export class NativeForm implements StreamForm {
   withdrawn(channels: readonly string[], reason: WithdrawalReason): void {
     // Has no `id`, so the position stays.
     const event: WithdrawnEvent = { channels, reason };
-    this.send(new Frame(encodeFrame({ event: 'messaging:withdrawn', data: JSON.stringify(event) })));
+    this.output.send(new Frame(encodeFrame({ event: 'messaging:withdrawn', data: JSON.stringify(event) })));
   }
 
   placeIn(name: string): NativeReader {
@@ -104,7 +111,7 @@ export class NativeForm implements StreamForm {
     this.greeting = undefined;
     const channels = answers.map((answer) => withoutLost(answer, (name) => has.has(name)));
     const ready: ReadyEvent = { connection, heartbeatMs, channels };
-    this.send(new Frame(encodeFrame({ event: 'messaging:ready', id: this.id, data: JSON.stringify(ready) })));
+    this.output.send(new Frame(encodeFrame({ event: 'messaging:ready', id: this.id, data: JSON.stringify(ready) })));
   }
 
   private set({ name, ...place }: Place): void {
@@ -128,12 +135,12 @@ export class NativeForm implements StreamForm {
     this.advance(name, at.offset, at.epoch);
     const { id } = this;
     // In the same block as the message, so that no received message is requested again.
-    this.send(new Frame(Buffer.concat([Buffer.from(`id: ${id}\n`), bytes]), rule && { ...rule, id }));
+    this.output.send(new Frame(Buffer.concat([Buffer.from(`id: ${id}\n`), bytes]), rule && { ...rule, id }));
   }
 
   private gap(name: string, at: Reached, reason: GapReason): void {
     this.advance(name, at.offset, at.epoch);
-    this.send(gapFrame({ channel: name, reason }, this.id));
+    this.output.send(gapFrame({ channel: name, reason }, this.id));
   }
 
   private advance(name: string, offset: number, epoch?: string): void {

@@ -50,8 +50,6 @@ export interface OtherLog {
 
 /** Enters without any missed messages. */
 export function enterAnew({ feed, claim }: Entering, gap?: GapReason): ChannelEntrance {
-  const { log } = feed;
-  const { number, lastOffset: offset } = log;
   const missed = new ClientReplay(feed.name, []);
   return {
     feed,
@@ -59,8 +57,8 @@ export function enterAnew({ feed, claim }: Entering, gap?: GapReason): ChannelEn
     gap,
     isBack: claim !== undefined,
     rest: [],
-    offset,
-    admission: { log: number, admitted: offset },
+    offset: feed.log.lastOffset,
+    admission: feed.admission,
   };
 }
 

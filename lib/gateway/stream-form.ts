@@ -11,7 +11,9 @@ import type { HistoryEntrance } from './history-entrance.js';
 import type { ChannelEntrance, Entrance } from './resume.js';
 
 /** Takes the output of a stream. */
-export type Send = (sent: Frame | Batch) => void;
+export interface StreamOutput {
+  send(sent: Frame | Batch): void;
+}
 
 /** How a stream opens. */
 export type Opening =

@@ -3,10 +3,11 @@ import { Injectable } from '@nestjs/common';
 import type { Session } from '../core/session.js';
 import { MessagingError } from '../protocol/errors.js';
 import { RequestSessions } from './request-sessions.js';
+import type { SessionFinder } from './session-messages.js';
 
 /** Finds the session of the request or message that is being handled, wherever in its handling one is. */
 @Injectable()
-export class LocalSessions {
+export class LocalSessions implements SessionFinder {
   private readonly storage = new AsyncLocalStorage<{ readonly request: unknown }>();
 
   constructor(private readonly sessions: RequestSessions) {}
@@ -14,6 +15,11 @@ export class LocalSessions {
   /** Runs the handling of a request, as Nest would inject it. */
   run<T>(request: unknown, handle: () => T): T {
     return this.storage.run({ request }, handle);
+  }
+
+  /** See {@link SessionFinder}. */
+  of(_request: unknown, action: string): Session {
+    return this.current(action);
   }
 
   /** @throws MessagingError (NO_SESSION) where neither a request nor a message is being handled */

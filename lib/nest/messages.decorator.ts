@@ -1,6 +1,5 @@
 import { Injectable, Optional, type ExecutionContext, type PipeTransform } from '@nestjs/common';
 import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
-import type { Session } from '../core/session.js';
 import { Hub } from '../core/hub.js';
 import { Revocations } from '../core/revocations.js';
 import { Authenticator } from './authenticator.js';
@@ -8,7 +7,7 @@ import { contextOf, injectedParameter, type InjectedContext } from './injected-p
 import { LocalSessions } from './local-sessions.js';
 import { refuseSignedOut } from './refuse-signed-out.js';
 import { RequestSessions } from './request-sessions.js';
-import { SessionMessages } from './session-messages.js';
+import { GIVEN_SESSION, SessionMessages } from './session-messages.js';
 
 const NOTHING = Object.freeze({});
 
@@ -28,7 +27,7 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
 
   transform(injected: InjectedContext): SessionMessages | Promise<SessionMessages> {
     const context = contextOf(injected, '@Messages()');
-    const messages = new SessionMessages(this.hub, this.revocations, this.finder(context), refuseSignedOut);
+    const messages = this.messagesOf(context);
     // Guards have run by now, so handlers find known who it is. The default answers at once, whenever it is asked.
     if (!this.authenticator.isCustom || !REQUESTS.has(context.getType())) return messages;
     const { session } = messages;
@@ -37,28 +36,30 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
     return found instanceof Promise ? found.then(() => messages) : messages;
   }
 
-  private finder(context: ExecutionContext): (action: string) => Session {
-    switch (context.getType<string>()) {
-      case 'http':
-        return this.finderOf(context.switchToHttp().getRequest());
-      case 'ws':
-        return this.finderOf(context.switchToWs().getClient());
-      case 'message':
-        // A singleton's handler has a session of its own only where sessions are found by AsyncLocalStorage.
-        return this.local ? (action) => this.local!.current(action) : () => this.hub.root;
-      case 'graphql':
-        return this.finderOf(graphqlContextOf(context.getArgs()));
-      case 'rpc':
-        return this.finderOf(context.switchToRpc().getContext());
-      default:
-        // Of which nothing is known. What posts only needs no session.
-        return this.finderOf(NOTHING);
+  private messagesOf(context: ExecutionContext): SessionMessages {
+    const { hub, revocations, sessions, local } = this;
+    if (context.getType<string>() !== 'message') {
+      return new SessionMessages(hub, revocations, sessions, requestOf(context), refuseSignedOut);
     }
+    // A singleton's handler has a session of its own only if sessions are found by AsyncLocalStorage.
+    return new SessionMessages(hub, revocations, local ?? GIVEN_SESSION, hub.root, refuseSignedOut);
   }
+}
 
-  // Of the request and not of the context, which leads to all that has handled the request.
-  private finderOf(request: unknown): () => Session {
-    return () => this.sessions.of(request);
+/** Its session is kept by this, not by the context, which leads to everything that has handled the request. */
+function requestOf(context: ExecutionContext): unknown {
+  switch (context.getType<string>()) {
+    case 'http':
+      return context.switchToHttp().getRequest();
+    case 'ws':
+      return context.switchToWs().getClient();
+    case 'graphql':
+      return graphqlContextOf(context.getArgs());
+    case 'rpc':
+      return context.switchToRpc().getContext();
+    default:
+      // Nothing is known about its end. Code that only posts needs no session.
+      return NOTHING;
   }
 }
 

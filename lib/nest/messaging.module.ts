@@ -17,7 +17,6 @@ import { Hub } from '../core/hub.js';
 import { inTime } from '../core/in-time.js';
 import { Revocations } from '../core/revocations.js';
 import { describeServerCopy, fromOtherServerCopy, SERVER_COPY } from '../core/server-copy.js';
-import type { Session } from '../core/session.js';
 import { readOptions } from '../protocol/check-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { Gateway } from '../gateway/gateway.js';
@@ -107,11 +106,8 @@ const REQUEST_SCOPED: Provider[] = [
     provide: SessionMessages,
     scope: Scope.REQUEST,
     inject: [Hub, Revocations, RequestSessions, REQUEST],
-    useFactory: (hub: Hub, revocations: Revocations, sessions: RequestSessions, request: unknown) => {
-      // Found on first use: most requests only post, which needs no session.
-      let session: Session | undefined;
-      return new SessionMessages(hub, revocations, () => (session ??= sessions.of(request)), refuseSignedOut);
-    },
+    useFactory: (hub: Hub, revocations: Revocations, sessions: RequestSessions, request: unknown) =>
+      new SessionMessages(hub, revocations, sessions, request, refuseSignedOut),
   },
 ];
 
@@ -121,7 +117,7 @@ const ASYNC_LOCAL: Provider[] = [
     provide: SessionMessages,
     inject: [Hub, Revocations, LocalSessions],
     useFactory: (hub: Hub, revocations: Revocations, local: LocalSessions) =>
-      new SessionMessages(hub, revocations, (action) => local.current(action), refuseSignedOut),
+      new SessionMessages(hub, revocations, local, undefined, refuseSignedOut),
   },
 ];
 

@@ -13,7 +13,7 @@ import { readAuthentication } from '../protocol/read-authentication.js';
 import { Authenticator } from './authenticator.js';
 import { LocalSessions } from './local-sessions.js';
 import { errorText } from './log-text.js';
-import { SessionMessages } from './session-messages.js';
+import { GIVEN_SESSION, SessionMessages } from './session-messages.js';
 
 /** Options of {@link MessagingService.openSession}. */
 export interface SessionOptions {
@@ -90,7 +90,7 @@ export class MessagingService extends Messenger {
     checkOptions(options, 'openSession', SESSION_OPTIONS);
     const { auth, signal } = options;
     const session = this.hub.sessions.open({ auth: this.authOf(auth), signal });
-    return new SessionMessages(this.hub, this.revocations, () => session);
+    return new SessionMessages(this.hub, this.revocations, GIVEN_SESSION, session);
   }
 
   private authOf(auth: SessionOptions['auth']): SessionInit['auth'] {

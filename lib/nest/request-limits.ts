@@ -61,7 +61,7 @@ export class RequestLimits {
     if (!this.counted.has(rawRequest(request))) limits.openFrom(address);
     const asked = session.settleAuthentication();
     const place = limits.places.take(address, asked instanceof Promise ? undefined : asked);
-    session.onClose(() => place.giveBack());
+    session.onClose(place);
     const auth = await asked;
     place.identify(auth);
     limits.openBy(auth);

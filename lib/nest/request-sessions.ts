@@ -1,23 +1,34 @@
 import { Injectable } from '@nestjs/common';
 import { Hub } from '../core/hub.js';
 import { Session } from '../core/session.js';
+import type { AskAuthentication } from '../core/session-init.js';
 import { MessagingError } from '../protocol/errors.js';
-import { isGone, onceGone } from '../sse/response.js';
+import { isGone, onceGone, type RawResponse } from '../sse/response.js';
 import { Authenticator } from './authenticator.js';
 import { isBeingHandled, onceHandled } from './handler-end.js';
-import { arrivalOf, rawRequest, responseOf } from './http-exchange.js';
+import { arrivalOf, responseOf } from './http-exchange.js';
 import { MessageRequest } from './message-request.js';
-import { carrierOf, onceClosed } from './request-carrier.js';
+import { carrierOf, onceClosed, type Carrier } from './request-carrier.js';
 
 /** Gives each request its one session, whoever asks for it and how often. */
 @Injectable()
 export class RequestSessions {
+  /** By the HTTP response, the socket, or the context of a message. */
   private readonly byOrigin = new WeakMap<object, Session>();
+  // Shared by all sessions and responses: a function of their own would cost each open stream as much as a session.
+  private readonly authenticate: AskAuthentication;
+  private readonly responseClosed: (this: RawResponse) => void;
 
   constructor(
     private readonly hub: Hub,
-    private readonly authenticator: Authenticator,
-  ) {}
+    authenticator: Authenticator,
+  ) {
+    const { byOrigin } = this;
+    this.authenticate = (request) => authenticator.ask(request as object);
+    this.responseClosed = function () {
+      byOrigin.get(this)?.close();
+    };
+  }
 
   /**
    * The session of what Nest injects as `REQUEST`. It closes when the HTTP response has closed, when the socket of a
@@ -32,24 +43,22 @@ export class RequestSessions {
     if (typeof request !== 'object') throw noEnd();
     const carrier = carrierOf(request);
     if (carrier === undefined) return this.ofMessage(request);
-    const key = rawRequest(carrier.origin);
+    const key = responseOf(carrier.origin) ?? carrier.origin;
     let session = this.byOrigin.get(key);
     if (session === undefined) {
-      session = this.open(carrier.origin, carrier.request);
+      session = this.open(carrier);
       this.byOrigin.set(key, session);
     }
     return session;
   }
 
-  private open(origin: object, request: object): Session {
-    const since = arrivalOf(origin);
-    const session = this.hub.sessions.open({ auth: () => this.authenticator.ask(request), since });
+  private open({ origin, request }: Carrier): Session {
+    const session = this.hub.sessions.open({ auth: this.authenticate, request, since: arrivalOf(origin) });
     const response = responseOf(origin);
-    const close = () => session.close();
     // Of the response, not of the request: a request closes when its body has been read.
-    if (response === undefined) onceClosed(origin, close);
-    else if (isGone(response)) close();
-    else onceGone(response, close);
+    if (response === undefined) onceClosed(origin, () => session.close());
+    else if (isGone(response)) session.close();
+    else onceGone(response, this.responseClosed);
     return session;
   }
 

@@ -4,6 +4,18 @@ import type { Revocations } from '../core/revocations.js';
 import type { Session } from '../core/session.js';
 import { SessionClosedError } from '../protocol/errors.js';
 
+/** Finds the session that messages belong to. */
+export interface SessionFinder {
+  /**
+   * @param request - what Nest injects as `REQUEST`, if the session is that of a request
+   * @param action - what needs a session, for errors
+   */
+  of(request: unknown, action: string): Session;
+}
+
+/** Takes the session itself in place of a request. */
+export const GIVEN_SESSION: SessionFinder = { of: (session) => session as Session };
+
 /**
  * Messages of one session. Inject it in code that handles a request or stream. Registrations
  * end with the session.
@@ -26,7 +38,9 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
   constructor(
     hub: Hub,
     revocations: Revocations,
-    private readonly findSession: (action: string) => Session,
+    // Not a function of its own: there is one of these for each request.
+    private readonly sessions: SessionFinder,
+    private readonly request?: unknown,
     /** May throw another error in place of the one that says the session has closed. */
     private readonly refuse?: (session: Session, error: SessionClosedError) => void,
   ) {
@@ -35,7 +49,7 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
 
   /** The session: its user, whether it is open, and how to close it. */
   get session(): Session {
-    return this.findSession('session');
+    return this.sessionFor('session');
   }
 
   /** Closes the session. */
@@ -50,7 +64,7 @@ export class SessionMessages extends Messenger implements Disposable, AsyncDispo
 
   /** @internal */
   protected override sessionFor(action: string): Session {
-    return this.findSession(action);
+    return this.sessions.of(this.request, action);
   }
 
   /**

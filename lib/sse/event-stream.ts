@@ -5,7 +5,7 @@ import type { Hub } from '../core/hub.js';
 import type { Reporter } from '../core/reporter.js';
 import type { Following, GapReader } from '../core/gap-reader.js';
 import type { Session } from '../core/session.js';
-import type { SessionCloseReason } from '../core/session-close-reason.js';
+import type { SessionCloseReason, SessionObserver } from '../core/session-close-reason.js';
 import type { Position } from '../protocol/position.js';
 import { Batch } from './batch.js';
 import { SseConnection, type ConnectionObserver, type ConnectionOptions } from './connection.js';
@@ -74,7 +74,7 @@ const SILENT_BEAT_MS = 15_000;
  * One stream of messages on its connection, from the handler's result to the last byte. There are many streams, mostly idle: an open one
  * keeps nothing that is needed only at its start or end (docs/performance.md, "Memory").
  */
-export class EventStream implements StreamObserver, ConnectionObserver, GapReader, ProgressOutput {
+export class EventStream implements StreamObserver, ConnectionObserver, SessionObserver, GapReader, ProgressOutput {
   private readonly heartbeatMs: number;
   private readonly connection: SseConnection;
   readonly handler: string;
@@ -108,7 +108,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
   /** See {@link EventStreams.serve}. */
   serve(stream: MessageStream, { session, beforeHead }: StreamRequest): Promise<void> {
     const started = new Promise<void>((resolve, reject) => (this.opening = { beforeHead, resolve, reject }));
-    this.watch(session);
+    session.onClose(this);
     try {
       const reading = this.read(stream, session);
       // A source may complete while it is being subscribed to.
@@ -176,6 +176,10 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
     this.finish(END_FRAME);
   }
 
+  sessionClosed(reason: SessionCloseReason): void {
+    this.finish(this.lastFrame(reason));
+  }
+
   endFailed(error: unknown): void {
     this.context.endFailed(this.handler, error);
   }
@@ -215,11 +219,6 @@ export class EventStream implements StreamObserver, ConnectionObserver, GapReade
   cutOff(): void {
     this.connection.destroy();
     this.stop();
-  }
-
-  // A separate method, so that the closure that the session keeps refers only to the stream.
-  private watch(session: Session): void {
-    session.onClose((reason) => this.finish(this.lastFrame(reason)));
   }
 
   /** The last frame for the client when the session has closed. */

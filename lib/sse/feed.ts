@@ -12,6 +12,11 @@ export interface FeedReader {
   sendAll(batch: Batch): void;
 }
 
+/** Whether a reader of a stream takes the frames of one flush together. */
+export function isFeedReader(reader: Partial<FeedReader> | undefined): reader is FeedReader {
+  return reader?.sendAll !== undefined;
+}
+
 /** A reader's registration in a feed. */
 export interface FeedPlace {
   readonly reader: FeedReader;

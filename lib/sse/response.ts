@@ -9,10 +9,12 @@ export type RawResponse = ServerResponse;
 // `no-transform` keeps compressing middleware and proxies from holding events back; `x-accel-buffering` does the same for nginx. A stream
 // is for one client: a cache that answers several requests with one response would give it to others.
 const NO_TRANSFORM = 'no-transform';
+/** For one client: no cache may keep it. */
+export const PRIVATE = 'private, no-store';
 const HEADERS = {
   'content-type': 'text/event-stream',
   'x-accel-buffering': 'no',
-  'cache-control': `private, no-store, ${NO_TRANSFORM}`,
+  'cache-control': `${PRIVATE}, ${NO_TRANSFORM}`,
 } as const;
 
 /**
@@ -40,8 +42,8 @@ export function isGone(response: RawResponse): boolean {
   return destroyed || closed || isFinished || (connectionOf(response)?.destroyed ?? true);
 }
 
-/** Calls a function when nobody can receive this response any more; perhaps more than once. */
-export function onceGone(response: RawResponse, run: () => void): void {
+/** Calls a function of a response when nobody can receive it any more; perhaps more than once. */
+export function onceGone(response: RawResponse, run: (this: RawResponse) => void): void {
   const connection = isWaitingForTurn(response) ? connectionOf(response) : undefined;
   if (connection === undefined) {
     response.on('close', run);
@@ -50,10 +52,11 @@ export function onceGone(response: RawResponse, run: () => void): void {
   // Node reports a closed connection only to the response whose turn it is. One listener serves all waiting responses, since clients decide
   // how many there are.
   const waiting = waitingOn(connection);
-  waiting.add(run);
+  const gone = () => run.call(response);
+  waiting.add(gone);
   response.on('close', () => {
-    waiting.delete(run);
-    run();
+    waiting.delete(gone);
+    gone();
   });
 }
 
@@ -118,5 +121,7 @@ function connectionOf(response: RawResponse): Socket | undefined {
 
 function withNoTransform(cacheControl: number | string | readonly string[]): string {
   const directives = typeof cacheControl === 'object' ? cacheControl.join(', ') : String(cacheControl);
-  return /(?:^|,)\s*no-transform\s*(?:,|$)/i.test(directives) ? directives : `${directives}, ${NO_TRANSFORM}`;
+  if (/(?:^|,)\s*no-transform\s*(?:,|$)/i.test(directives)) return directives;
+  // The gateway sets it for all of its answers; the text would be one more string of each stream.
+  return directives === PRIVATE ? HEADERS['cache-control'] : `${directives}, ${NO_TRANSFORM}`;
 }

@@ -1,5 +1,6 @@
 import { Counts } from '../core/counts.js';
 import { noPlace } from '../core/limit-reached.js';
+import type { SessionObserver } from '../core/session-close-reason.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { Limits } from '../protocol/limits.js';
 
@@ -87,8 +88,8 @@ export class StreamPlaces {
   }
 }
 
-/** The place of one stream. */
-export class StreamPlace {
+/** The place of one stream. It is given back when its session closes. */
+export class StreamPlace implements SessionObserver {
   /** `null`: anonymous; `undefined`: not known yet. */
   private user: string | null | undefined = undefined;
   private isGivenBack = false;
@@ -107,6 +108,10 @@ export class StreamPlace {
   identify(auth: AuthenticationInfo | null): void {
     if (this.isGivenBack || this.user !== undefined) return;
     this.user = this.places.countOwner(auth);
+  }
+
+  sessionClosed(): void {
+    this.giveBack();
   }
 
   /** Gives the place back. Further calls have no effect. */

@@ -3,8 +3,11 @@ import { expect, test } from '@jest/globals';
 import { defineChannel, Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
 import { concat, from, map, NEVER, of, switchMap, throwError, timer } from 'rxjs';
 import { Hub } from '../../lib/core/hub.js';
+import type { Session } from '../../lib/core/session.js';
 import { createStream } from '../../lib/core/stream.js';
+import { responseOf, type HttpRequest } from '../../lib/nest/http-exchange.js';
 import { EventStreams } from '../../lib/sse/event-streams.js';
+import type { RawResponse } from '../../lib/sse/response.js';
 import { ADAPTER_NAMES, startApp } from '../support/apps.js';
 import { RecordingReporter } from '../support/recording-reporter.js';
 import { SseClient } from '../support/sse-client.js';
@@ -99,6 +102,35 @@ test.each(ADAPTER_NAMES)(
     expect(await survivors(refs)).toBe(0);
   },
   120_000,
+);
+
+test.each(ADAPTER_NAMES)(
+  'open streams on %s share the function that waits for their clients to leave, and each ends with its own client',
+  async (adapter) => {
+    @Controller()
+    class Streams {
+      @Sse('numbers')
+      numbers(@Messages() messages: SessionMessages, @Req() request: HttpRequest) {
+        opened.push({ session: messages.session, response: responseOf(request)! });
+        return messages.createStream(Numbers);
+      }
+    }
+    const opened: { readonly session: Session; readonly response: RawResponse }[] = [];
+    await using running = await startApp({ imports: [MessagingModule.forRoot()], controllers: [Streams] }, { adapter });
+    const streams = running.app.get(EventStreams, { strict: false });
+    const clients: SseClient[] = [];
+    for (let count = 0; count < 2; count++) {
+      clients.push(await SseClient.connect(`${running.url}/numbers`));
+      await clients[count]!.comments.next();
+    }
+    const [one, two] = opened.map(({ response }) => response.listeners('close'));
+    expect(one!.filter((listener) => two!.includes(listener))).toHaveLength(1);
+
+    await clients[0]![Symbol.asyncDispose]();
+    while (streams.size > 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(opened.map(({ session }) => session.closed)).toEqual([true, false]);
+    await clients[1]![Symbol.asyncDispose]();
+  },
 );
 
 test.each(ADAPTER_NAMES)(

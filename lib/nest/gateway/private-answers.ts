@@ -1,10 +1,8 @@
 import { HttpException, HttpStatus, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { PRIVATE } from '../../sse/response.js';
 import { beforeBodies } from '../http-exchange.js';
 import { GatewayPaths } from './gateway-paths.js';
-
-/** No cache may keep an answer: it is for one client. */
-const CACHE_CONTROL = 'private, no-store';
 
 type Next = (error?: unknown) => void;
 
@@ -20,7 +18,7 @@ export class PrivateAnswers {
   ) {
     // Before bodies are read: their errors are answers as well.
     beforeBodies(http, ({ url = '' }, response, next) => {
-      if (paths.kindOf(url) !== undefined) response.header('cache-control', CACHE_CONTROL);
+      if (paths.kindOf(url) !== undefined) response.header('cache-control', PRIVATE);
       next();
     });
   }

@@ -149,6 +149,30 @@ describe('a session that closes', () => {
     expect(seen).toEqual(['one: ended', 'two: ended', 'three: ended', 'late: ended']);
   });
 
+  test('tells observers and calls functions in order, each with the reason', () => {
+    const { hub, seen } = setup();
+    const session = hub.sessions.open();
+    class Observer {
+      sessionClosed(reason: string): void {
+        seen.push([this, reason]);
+      }
+    }
+    const [one, two, late] = [new Observer(), new Observer(), new Observer()];
+    session.onClose(one);
+    session.onClose((reason) => seen.push(reason));
+    session.onClose(two);
+    session.close();
+    session.onClose(late);
+    expect(seen).toEqual([[one, 'ended'], 'ended', [two, 'ended'], [late, 'ended']]);
+  });
+
+  test('gives its function "auth" the request that it is opened with', () => {
+    const { hub } = setup();
+    const auth = (request: unknown) => ({ userId: String(request) });
+    const [ada, bob] = ['ada', 'bob'].map((request) => hub.sessions.open({ auth, request }));
+    expect([ada!.auth?.userId, bob!.auth?.userId]).toEqual(['ada', 'bob']);
+  });
+
   test('is no longer counted among the open ones', () => {
     const { hub } = setup();
     const before = hub.sessions.size;
