@@ -30,9 +30,7 @@ export function checkChannelName(name: unknown): 'name' | 'template' {
 
 /** Like {@link checkChannelName} for a name whose reserved prefix the library itself has put there. */
 export function checkSyntax(name: string): 'name' | 'template' {
-  if (name.length === 0) {
-    throw new InvalidChannelError('A channel name must not be empty');
-  }
+  if (name === '') refuse(name, ': a name must not be empty');
   if (name.length > MAX_CHANNEL_NAME_LENGTH) {
     refuse(name, ` has ${name.length} characters; the limit is ${MAX_CHANNEL_NAME_LENGTH}`);
   }

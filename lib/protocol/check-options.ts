@@ -1,5 +1,6 @@
 import { describe } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
+import { isRecord } from './is-record.js';
 
 /**
  * Says what a value should have been; `undefined` if it is right.
@@ -88,7 +89,7 @@ export function checkOptions(options: unknown, path: string, checks: Readonly<Re
  * @throws ConfigurationError for anything but an object, and for one that cannot be read
  */
 export function readOptions(options: unknown, path: string): Record<string, unknown> {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+  if (!isRecord(options)) {
     throw new ConfigurationError(`${path}: the options must be an object, not ${describe(options)}`);
   }
   try {

@@ -593,7 +593,7 @@ describe('in one process without Redis', () => {
 describe('misuse', () => {
   const WRONG: [what: string, pattern: unknown, text: string][] = [
     ['with "*"', 'rooms/*', '("rooms/*"): Channel "rooms/*" contains "*"'],
-    ['without a character', '', '(""): A channel name must not be empty'],
+    ['without a character', '', '(""): Channel "": a name must not be empty'],
     ['of 256 characters', 'x'.repeat(256), 'has 256 characters; the limit is 255'],
     [
       'of the library',

@@ -1,7 +1,10 @@
 import type { TypedArrayTag } from './builtin-type.js';
+import { MAX_BIGINT_DIGITS } from './codec-limits.js';
 
 /** Any of the classes of numbers in a row. */
 export type TypedArray = ArrayBufferView & { readonly length: number; [index: number]: number | bigint };
+
+const NUMBERS: readonly unknown[] = ['NaN', 'Infinity', '-Infinity', '-0'];
 
 /** Arrays of bytes read as Base64, as bytes do all over JSON; rows of other numbers as the numbers they are. */
 export function encodeTypedArray(tag: TypedArrayTag, array: TypedArray): unknown {
@@ -58,14 +61,21 @@ export function fromBase64(data: unknown): Uint8Array<ArrayBuffer> | undefined {
 }
 
 function isOfBytes(tag: TypedArrayTag): boolean {
-  return tag === 'Uint8Array' || tag === 'Uint8ClampedArray';
+  return /^Uint8(Clamped)?Array$/.test(tag);
 }
 
 function toNumber(data: unknown): number | undefined {
   if (typeof data === 'number') return data;
-  return data === 'NaN' || data === 'Infinity' || data === '-Infinity' || data === '-0' ? Number(data) : undefined;
+  return isNumberText(data) ? Number(data) : undefined;
 }
 
-function toBigInt(data: unknown): bigint | undefined {
-  return typeof data === 'string' && /^-?\d{1,20}$/.test(data) ? BigInt(data) : undefined;
+/** @returns `undefined` for anything but the digits of a whole number */
+export function toBigInt(data: unknown): bigint | undefined {
+  const isInteger = typeof data === 'string' && data.length <= MAX_BIGINT_DIGITS && /^-?\d+$/.test(data);
+  return isInteger ? BigInt(data) : undefined;
+}
+
+/** Whether a text stands for a number that JSON cannot hold. */
+export function isNumberText(data: unknown): boolean {
+  return NUMBERS.includes(data);
 }

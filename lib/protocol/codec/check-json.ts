@@ -1,3 +1,4 @@
+import { quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
 import { MAX_DEPTH } from './codec-limits.js';
 
@@ -30,12 +31,19 @@ function check(object: object, depth: number): void {
   const properties = object as Record<string, unknown>;
   for (const key in properties) {
     // A call of isPolluting() for each property would double the time that this takes.
-    if (key === '__proto__') throw new InvalidMessageError('it has a property "__proto__"');
+    if (key === '__proto__') refuse(key);
     const value = properties[key];
     if (typeof value !== 'object' || value === null) continue;
-    if (key === 'constructor' && isPolluting(key, value)) {
-      throw new InvalidMessageError('it has a property "constructor.prototype"');
-    }
+    if (key === 'constructor' && isPolluting(key, value)) refuse(key);
     check(value, depth + 1);
   }
+}
+
+function refuse(property: string): never {
+  throw new InvalidMessageError(pollution(property));
+}
+
+/** The fault of a property that {@link isPolluting}. */
+export function pollution(property: string): string {
+  return `it has a property ${quote(property)}, which is not allowed`;
 }

@@ -1,21 +1,19 @@
+import { isRecord } from '../is-record.js';
 import { isTypeName } from '../serializable.js';
 import { sourceRef, type SourceRef } from '../source.js';
-import { decodeTypedArray, fromBase64 } from './binary.js';
+import { decodeTypedArray, fromBase64, isNumberText, toBigInt } from './binary.js';
 import { isTypedArrayTag } from './builtin-type.js';
-import { MAX_BIGINT_DIGITS } from './codec-limits.js';
 
 const ISO_DATE = /^(?:\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
-const NUMBERS: ReadonlySet<string> = new Set(['NaN', 'Infinity', '-Infinity', '-0']);
 
 /** Whether a tag is that of a value which is no object, undefined excepted. */
 export function isPrimitiveTag(tag: string): boolean {
-  return tag === 'bigint' || NUMBERS.has(tag);
+  return tag === 'bigint' || isNumberText(tag);
 }
 
 /** @returns `undefined` where the data is none of that */
 export function decodePrimitive(tag: string, data: unknown): number | bigint | undefined {
-  if (tag !== 'bigint') return Number(tag);
-  return isInteger(data) ? BigInt(data) : undefined;
+  return tag === 'bigint' ? toBigInt(data) : Number(tag);
 }
 
 /**
@@ -45,10 +43,6 @@ export function decodeValue(tag: string, data: unknown): object | undefined {
   }
 }
 
-function isInteger(data: unknown): data is string {
-  return typeof data === 'string' && data.length <= MAX_BIGINT_DIGITS && /^-?\d+$/.test(data);
-}
-
 function decodeDate(data: unknown): Date | undefined {
   if (data === null) return new Date(Number.NaN);
   // Only what toISOString() writes: Date reads any text, "1" as a day of this engine's choice.
@@ -64,7 +58,7 @@ function decodeRegExp(data: unknown): RegExp | undefined {
 }
 
 function decodeSource(data: unknown): SourceRef | undefined {
-  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
-  const { type, key } = data as Record<string, unknown>;
+  if (!isRecord(data)) return undefined;
+  const { type, key } = data;
   return isTypeName(type) && typeof key === 'string' && key !== '' ? sourceRef(type, key) : undefined;
 }

@@ -1,9 +1,10 @@
 import { kindOf, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
+import { isRecord } from '../is-record.js';
 import { NAME_IT } from '../serializable.js';
 import type { KnownTypes } from '../known-types.js';
 import { isErrorTag } from './builtin-type.js';
-import { isPolluting } from './check-json.js';
+import { isPolluting, pollution } from './check-json.js';
 import { MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { decodeError, define } from './decode-error.js';
 import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
@@ -154,7 +155,7 @@ export class Decoder {
 
   // The data has been checked; this is what a note could still smuggle in.
   #checkProperty(key: string, value: unknown): void {
-    if (isPolluting(key, value)) this.#fail(`it has a property ${quote(key)}, which is not allowed`);
+    if (isPolluting(key, value)) this.#fail(pollution(key));
   }
 
   #instance(data: unknown, name: string, note: ReadNote): object {
@@ -256,8 +257,4 @@ function isRecordOrNone(value: unknown): value is Properties | undefined {
 
 function isPair(value: unknown): value is [unknown, unknown] {
   return Array.isArray(value) && value.length === 2;
-}
-
-function isRecord(value: unknown): value is Properties {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -21,13 +21,13 @@ const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth);
 
 describe('Codec.decode refuses', () => {
   test.each<[data: string, meta: string | undefined, type: string | undefined, reason: string]>([
-    ['{"a":{"__proto__":{"polluted":1}}}', undefined, undefined, 'it has a property "__proto__"'],
-    ['{"\\u005f_proto__":1}', undefined, 'account', 'it has a property "__proto__"'],
+    ['{"a":{"__proto__":{"polluted":1}}}', undefined, undefined, 'it has a property "__proto__", which is not allowed'],
+    ['{"\\u005f_proto__":1}', undefined, 'account', 'it has a property "__proto__", which is not allowed'],
     [
       '[{"constructor":{"prototype":{"polluted":1}}}]',
       undefined,
       undefined,
-      'it has a property "constructor.prototype"',
+      'it has a property "constructor", which is not allowed',
     ],
     ['{}', '{"__proto__":"undefined"}', undefined, 'it has a property "__proto__", which is not allowed'],
     ['{"a":1}', '["",{},0,{"a":"__proto__"}]', undefined, 'it has a property "__proto__", which is not allowed'],
