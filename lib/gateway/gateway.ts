@@ -60,6 +60,9 @@ export interface RequestedChange {
   readonly renew: boolean;
 }
 
+/** How long missed messages are kept for the next clients that have missed the same. In milliseconds. */
+const KEEP_REPLAYS_MS = 1_000;
+
 /** The claims and replays of a request. */
 type WantedPast = Pick<RequestedChange, 'claims' | 'replays'>;
 
@@ -104,9 +107,14 @@ export class Gateway {
     const recovery = new Recovery(hub, admissions, this.nodes, maxRecoveriesAtOnce);
     const { queue } = streams;
     const { feeds } = this;
+    let forgetting: NodeJS.Timeout | undefined;
+    // Thousands of clients that come at once may come as slowly as they are accepted, each to an empty queue.
     queue.onEmpty = () => {
-      recovery.replays.clear();
-      feeds.reads.clear();
+      forgetting ??= setTimeout(() => {
+        forgetting = undefined;
+        recovery.replays.clear();
+        feeds.reads.clear();
+      }, KEEP_REPLAYS_MS).unref();
     };
     const returned = (connections: readonly Returned[]): void => this.lost.returned(connections);
     const grants = new Grants(hub.sessions);

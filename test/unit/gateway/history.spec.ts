@@ -189,6 +189,31 @@ describe('Clients that want the same of a history at once', () => {
     }
   });
 
+  test('cost one read and one encoding within a second, even if each comes when the one before has everything', async () => {
+    const { a, b } = await twoNodes();
+    const before = await a.open(name);
+    before.close();
+    await post(a, 1, 2, 3);
+    const reads = countReads(b);
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
+    try {
+      const comeBack = async () => {
+        const reader = b.connect(reached(before));
+        expect(await next(reader, 4)).toEqual([1, 2, 3, 'ready']);
+        await turns(5);
+        return reader.frames.find(({ bytes }) => bytes.includes('"data":3'));
+      };
+      const first = await comeBack();
+      expect(await comeBack()).toBe(first);
+      expect(reads()).toBe(1);
+      jest.advanceTimersByTime(1_000);
+      expect(await comeBack()).not.toBe(first);
+      expect(reads()).toBe(2);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   test('get messages that the node has just sent without any read', async () => {
     const { a } = await twoNodes();
     await post(a, 0);
