@@ -2,13 +2,13 @@
 // 60,000 messages are kept for them: how long it takes until all are recovered, and for how long the event loop of the server
 // that they come to is held up at most. Node takes all connections that wait in one turn: servers that keep nothing show what
 // that costs by itself.
-import { connect, type Socket } from 'node:net';
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { AnsweringCalls } from './support/answering-server.js';
 import { PinnedProcess } from './support/pinned-process.js';
 import type { RecoveryCalls } from './support/recovery-server.js';
 import { Redis } from './support/redis.js';
+import { StormClient } from './support/storm-client.js';
 import { report } from './support/table.js';
 
 const ROUNDS = 3;
@@ -17,11 +17,6 @@ const CHANNELS = 1_000;
 const MESSAGES = 60_000;
 
 type Server = PinnedProcess<RecoveryCalls>;
-
-interface Position {
-  readonly epoch: string;
-  readonly offset: number;
-}
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const redis = await Redis.start();
@@ -71,10 +66,10 @@ interface Storm {
 
 async function storm(from: Server, to: Server): Promise<Storm> {
   const fromPort = await from.call('port');
-  const clients: Client[] = [];
+  const clients: StormClient[] = [];
   // In portions: it is not this that is measured.
   for (let opened = 0; opened < CLIENTS; opened += 100) {
-    const some = Array.from({ length: 100 }, (_, index) => new Client(opened + index));
+    const some = Array.from({ length: 100 }, (_, index) => clientOf(opened + index));
     await Promise.all(some.map((client) => client.open(fromPort)));
     clients.push(...some);
   }
@@ -87,7 +82,7 @@ async function storm(from: Server, to: Server): Promise<Storm> {
 }
 
 /** All at once. */
-async function comeBack(clients: readonly Client[], to: PinnedProcess<AnsweringCalls>): Promise<Storm> {
+async function comeBack(clients: readonly StormClient[], to: PinnedProcess<AnsweringCalls>): Promise<Storm> {
   const port = await to.call('port');
   await to.call('watch');
   const start = performance.now();
@@ -98,48 +93,10 @@ async function comeBack(clients: readonly Client[], to: PinnedProcess<AnsweringC
   return { tookMs, longestTurnMs };
 }
 
-function clientsOfNobody(): Client[] {
-  return Array.from({ length: CLIENTS }, (_, index) => new Client(index));
+function clientOf(number: number): StormClient {
+  return new StormClient(`bench/${number % CHANNELS}`);
 }
 
-/** A client of one channel. */
-class Client {
-  /** How many messages came before it was ready. */
-  missed = 0;
-  private position: Position | undefined;
-  private socket: Socket | undefined;
-  private readonly channel: string;
-
-  constructor(number: number) {
-    this.channel = `bench/${number % CHANNELS}`;
-  }
-
-  /** Resolves when the stream is ready. */
-  open(port: number): Promise<void> {
-    const { channel, position } = this;
-    const body = JSON.stringify({ channels: [{ channel, ...(position && { position }) }] });
-    return new Promise((resolve, reject) => {
-      let text = '';
-      this.socket = connect(port, '127.0.0.1', () => {
-        const head = `POST /messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\naccept: text/event-stream\r\ncontent-length: ${body.length}\r\n\r\n`;
-        this.socket!.write(head + body);
-      })
-        .setEncoding('utf8')
-        .on('error', reject)
-        .on('data', (chunk: string) => {
-          text += chunk;
-          const ready = /event: messaging:ready\ndata: (.*)\n\n/.exec(text);
-          if (ready === null) return;
-          const [answer] = (JSON.parse(ready[1]!) as { channels: { position?: Position }[] }).channels;
-          this.position = answer!.position;
-          this.missed = text.split('\nid: ').length - 1;
-          text = '';
-          resolve();
-        });
-    });
-  }
-
-  cut(): void {
-    this.socket?.destroy();
-  }
+function clientsOfNobody(): StormClient[] {
+  return Array.from({ length: CLIENTS }, (_, index) => clientOf(index));
 }

@@ -20,6 +20,8 @@ import { joinTables, printTable, type Table } from './support/table.js';
 
 interface Bench {
   readonly run: (options: BenchOptions) => Promise<void>;
+  /** In how many processes it is run if nobody says; left out: {@link PROCESSES}. */
+  readonly processes?: number;
 }
 
 /** What a bench may be told. */
@@ -29,6 +31,7 @@ export interface BenchOptions {
 }
 
 const PROCESSES = 5;
+const INTERRUPTS = ['SIGINT', 'SIGTERM'] as const;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -43,12 +46,11 @@ if (process.send === undefined) await runAll(positionals.length > 0 ? positional
 else await runOne(positionals[0]!);
 
 async function runAll(names: readonly string[]): Promise<void> {
-  const processes = count('processes') ?? PROCESSES;
   const rounds = count('rounds');
   console.log(machineNow());
-  console.log(`taken     by turns, in ${processes} processes one after another`);
   for (const name of names.flatMap(benchesBy)) {
-    console.log(`\n## ${name}`);
+    const processes = count('processes') ?? (await benchOf(name)).processes ?? PROCESSES;
+    console.log(`\n## ${name}\n\ntaken by turns, in ${processes} processes one after another`);
     const use = machineUse();
     const runs: Table[][] = [];
     for (let run = 0; run < processes; run++)
@@ -76,17 +78,26 @@ async function tablesOf(args: readonly string[]): Promise<Table[]> {
   const tables: Table[] = [];
   const child = fork(fileURLToPath(import.meta.url), args);
   child.on('message', (table: Table) => tables.push(table));
+  const interrupt = () => child.kill();
+  for (const signal of INTERRUPTS) process.on(signal, interrupt);
   const [code] = (await once(child, 'exit')) as [number | null];
+  for (const signal of INTERRUPTS) process.off(signal, interrupt);
   if (code !== 0) process.exit(1);
   return tables;
 }
 
 async function runOne(name: string): Promise<void> {
-  const bench = (await import(`./${name}.js`)) as Bench;
+  // What a bench has started ends with its process.
+  for (const signal of INTERRUPTS) process.on(signal, () => process.exit(1));
+  const bench = await benchOf(name);
   await bench.run({ rounds: count('rounds') });
   // Applications that a bench has started would keep the process.
   process.disconnect();
   process.exit();
+}
+
+function benchOf(name: string): Promise<Bench> {
+  return import(`./${name}.js`) as Promise<Bench>;
 }
 
 function count(option: 'rounds' | 'processes'): number | undefined {

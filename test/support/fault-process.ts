@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { FaultNodeNote, FaultNodeOptions, FaultNodeTask } from './fault-node.js';
+import { watch } from './watchdog.js';
 
 /** The messages of a process that runs `startFaultNode`. */
 interface Word {
@@ -15,6 +16,7 @@ export class FaultProcess implements AsyncDisposable {
   hasEnded = false;
   readonly #answers = new Map<number, () => void>();
   #asked = 0;
+  #watchdog: ChildProcess | undefined;
 
   private constructor(
     private readonly child: ChildProcess,
@@ -74,6 +76,7 @@ export class FaultProcess implements AsyncDisposable {
   async kill(): Promise<void> {
     this.child.kill('SIGKILL');
     await this.ended;
+    this.#watchdog?.kill('SIGKILL');
   }
 
   /** Tells it to leave; resolves when it has. */
@@ -83,10 +86,13 @@ export class FaultProcess implements AsyncDisposable {
   }
 
   pause(): void {
+    // It could not notice by itself that this process has ended.
+    this.#watchdog = watch(this.child.pid!);
     this.child.kill('SIGSTOP');
   }
 
   resume(): void {
+    this.#watchdog?.kill('SIGKILL');
     this.child.kill('SIGCONT');
   }
 

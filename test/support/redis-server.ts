@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { watch } from './watchdog.js';
 
 /** How a {@link RedisServer} is started. */
 export interface RedisServerOptions {
@@ -138,14 +139,6 @@ export class RedisServer implements AsyncDisposable {
     await ended;
     watchdog?.kill('SIGKILL');
   }
-}
-
-/** Kills a process when this one is gone, however it went: its input then ends. */
-function watch(pid: number): ChildProcess {
-  const watchdog = spawn('sh', ['-c', `cat >/dev/null; kill -KILL ${pid}`], { stdio: ['pipe', 'ignore', 'ignore'] });
-  watchdog.unref();
-  (watchdog.stdin as unknown as { unref(): void }).unref();
-  return watchdog;
 }
 
 /** A port of 127.0.0.1 that nobody listens to just now. */

@@ -1,0 +1,84 @@
+// What Redis keeps of channels with history: the memory of a message and of a channel, if the messages of a channel are posted one by one,
+// and ten at a time.
+import { Redis as Client } from 'ioredis';
+import type { BenchOptions } from './run.js';
+import type { HistoryCalls } from './support/history-server.js';
+import { PinnedProcess } from './support/pinned-process.js';
+import { Redis } from './support/redis.js';
+import { report } from './support/table.js';
+
+const CHANNELS = 1_000;
+const MESSAGES = 100;
+
+export const processes = 1;
+
+interface Kept {
+  readonly name: string;
+  /** Of all that Redis uses, in bytes; the first message of a channel belongs to the channel. */
+  readonly channel: number;
+  readonly message: number;
+  /** The keys of one channel. */
+  readonly stream: number;
+  readonly hash: number;
+}
+
+export async function run({ rounds = 1 }: BenchOptions): Promise<void> {
+  const results: Kept[] = [];
+  for (let round = 0; round < rounds; round++) {
+    for (const atOnce of [1, 10]) results.push(await measure(atOnce));
+  }
+  const tables = [
+    ['channel', 'A channel with one message: memory of Redis'],
+    ['message', `Each further message, of ${MESSAGES} in each of ${CHANNELS} channels: memory of Redis`],
+    ['stream', `The stream of a channel with ${MESSAGES} messages, by MEMORY USAGE`],
+    ['hash', 'Its hash, by MEMORY USAGE'],
+  ] as const;
+  for (const [figure, title] of tables) {
+    const names = [...new Set(results.map(({ name }) => name))];
+    const rows = names.map((name) => ({
+      name,
+      samples: results.filter((each) => each.name === name).map((each) => each[figure]),
+    }));
+    await report({ title, unit: 'bytes', rows });
+  }
+}
+
+async function measure(atOnce: number): Promise<Kept> {
+  const redis = await Redis.start();
+  const client = new Client(redis.url);
+  const server = await PinnedProcess.start<HistoryCalls>('history-server.js', undefined, [redis.url]);
+  // What does not belong to any channel.
+  await server.call('post', { from: CHANNELS, channels: 1, each: 1, atOnce: 1 });
+  const before = await usedMemory(client);
+  await server.call('post', { from: 0, channels: CHANNELS, each: 1, atOnce: 1 });
+  const begun = await usedMemory(client);
+  await server.call('post', { from: 0, channels: CHANNELS, each: MESSAGES - 1, atOnce });
+  const ended = await usedMemory(client);
+  const sizes = await sizesByType(client);
+  await server.stop();
+  client.disconnect();
+  await redis.stop();
+  return {
+    name: atOnce === 1 ? 'posted one by one' : `${atOnce} at a time`,
+    channel: (begun - before) / CHANNELS,
+    message: (ended - begun) / CHANNELS / (MESSAGES - 1),
+    stream: sizes.stream / CHANNELS,
+    hash: sizes.hash / CHANNELS,
+  };
+}
+
+async function usedMemory(client: Client): Promise<number> {
+  return Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))![1]);
+}
+
+/** All keys of a type together. */
+async function sizesByType(client: Client): Promise<{ stream: number; hash: number }> {
+  const sizes = { stream: 0, hash: 0 };
+  for (const type of ['stream', 'hash'] as const) {
+    for await (const keys of client.scanStream({ type, count: 1_000 }) as AsyncIterable<string[]>) {
+      const used = await Promise.all(keys.map((key) => client.memory('USAGE', key, 'SAMPLES', 0)));
+      sizes[type] += used.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
+    }
+  }
+  return sizes;
+}

@@ -1,0 +1,44 @@
+// Three servers with a Redis and clients that go through a schedule of faults, in a process of its own: what the checker of one
+// world takes must not hold up the clients of another one.
+import type { RunReport } from '../../test/support/fault-report.js';
+import type { RunOptions } from '../../test/support/fault-run.js';
+import type { Schedule } from '../../test/support/fault-schedule.js';
+import { FaultWorld } from '../../test/support/fault-world.js';
+import { answerCalls } from './pinned-process.js';
+
+/** A schedule, and who goes through it. */
+export interface LaneTask {
+  readonly schedule: Schedule;
+  readonly options: RunOptions;
+}
+
+const node = new URL('../../test/support/fault-node.js', import.meta.url);
+const code = `import { startFaultNode } from '${node.href}'; await startFaultNode(JSON.parse(process.env.FAULT_NODE));`;
+
+let world: Promise<FaultWorld> | undefined;
+
+const calls = { go };
+
+/** What such a process can be called for. */
+export type LaneCalls = typeof calls;
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => void end().finally(() => process.exit(1)));
+answerCalls(calls, end);
+
+async function go({ schedule, options }: LaneTask): Promise<RunReport> {
+  world = FaultWorld.start({ code, heartbeatMs: 15_000, recoveryMs: 60_000 });
+  try {
+    return await (await world).go(schedule, options);
+  } finally {
+    await end();
+  }
+}
+
+/** Ends all processes of the world, those that are stopped too. */
+async function end(): Promise<void> {
+  // One that did not start has ended its own.
+  const started = await world?.catch(() => undefined);
+  world = undefined;
+  await started?.[Symbol.asyncDispose]();
+}

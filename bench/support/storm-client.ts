@@ -1,0 +1,54 @@
+import { connect, type Socket } from 'node:net';
+
+interface Position {
+  readonly epoch: string;
+  readonly offset: number;
+}
+
+/** A client of one channel, with as little to it as can be: there are thousands in a process. */
+export class StormClient {
+  /** How many messages came before it was ready. */
+  missed = 0;
+  private position: Position | undefined;
+  private socket: Socket | undefined;
+
+  /** @param replay - how many earlier messages it asks for when it comes without a position */
+  constructor(
+    private readonly channel: string,
+    private readonly replay?: number,
+  ) {}
+
+  /** Resolves when the stream is ready. */
+  open(port: number): Promise<void> {
+    const { channel, position, replay } = this;
+    const start = position === undefined ? replay !== undefined && { replay } : { position };
+    const body = JSON.stringify({ channels: [{ channel, ...start }] });
+    return new Promise((resolve, reject) => {
+      let text = '';
+      this.socket = connect(port, '127.0.0.1', () => {
+        const head = `POST /messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\naccept: text/event-stream\r\ncontent-length: ${body.length}\r\n\r\n`;
+        this.socket!.write(head + body);
+      })
+        .setEncoding('utf8')
+        .on('error', (error: NodeJS.ErrnoException) => {
+          // The system had no more room for connections that wait to be accepted.
+          if (error.code === 'ECONNRESET' && text === '') this.open(port).then(resolve, reject);
+          else reject(error);
+        })
+        .on('data', (chunk: string) => {
+          text += chunk;
+          const ready = /event: messaging:ready\ndata: (.*)\n\n/.exec(text);
+          if (ready === null) return;
+          const [answer] = (JSON.parse(ready[1]!) as { channels: { position?: Position }[] }).channels;
+          this.position = answer!.position;
+          this.missed = text.split('\nid: ').length - 1;
+          text = '';
+          resolve();
+        });
+    });
+  }
+
+  cut(): void {
+    this.socket?.destroy();
+  }
+}
