@@ -87,12 +87,11 @@ async function tablesOf(args: readonly string[]): Promise<Table[]> {
 }
 
 async function runOne(name: string): Promise<void> {
-  // What a bench has started ends with its process.
-  for (const signal of INTERRUPTS) process.on(signal, () => process.exit(1));
+  // What a bench has started ends with its process, and that one with the process that runs all benches.
+  for (const end of [...INTERRUPTS, 'disconnect']) process.on(end, () => process.exit(1));
   const bench = await benchOf(name);
   await bench.run({ rounds: count('rounds') });
   // Applications that a bench has started would keep the process.
-  process.disconnect();
   process.exit();
 }
 

@@ -15,30 +15,14 @@ export interface LaneTask {
 const node = new URL('../../test/support/fault-node.js', import.meta.url);
 const code = `import { startFaultNode } from '${node.href}'; await startFaultNode(JSON.parse(process.env.FAULT_NODE));`;
 
-let world: Promise<FaultWorld> | undefined;
-
 const calls = { go };
 
 /** What such a process can be called for. */
 export type LaneCalls = typeof calls;
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.on(signal, () => void end().finally(() => process.exit(1)));
-answerCalls(calls, end);
+answerCalls(calls);
 
 async function go({ schedule, options }: LaneTask): Promise<RunReport> {
-  world = FaultWorld.start({ code, heartbeatMs: 15_000, recoveryMs: 60_000 });
-  try {
-    return await (await world).go(schedule, options);
-  } finally {
-    await end();
-  }
-}
-
-/** Ends all processes of the world, those that are stopped too. */
-async function end(): Promise<void> {
-  // One that did not start has ended its own.
-  const started = await world?.catch(() => undefined);
-  world = undefined;
-  await started?.[Symbol.asyncDispose]();
+  await using world = await FaultWorld.start({ code, heartbeatMs: 15_000, recoveryMs: 60_000 });
+  return await world.go(schedule, options);
 }

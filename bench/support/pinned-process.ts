@@ -68,19 +68,12 @@ export function pin({ pid }: Pick<ChildProcess, 'pid'>, core: 0 | 1): void {
   if (canPin) execFileSync('taskset', ['-acp', String(core), String(pid)]);
 }
 
-/**
- * In a {@link PinnedProcess}: says that it is ready, and answers calls. What one throws ends the process.
- *
- * @param end - ends what the process has started, before it ends itself
- */
-export function answerCalls(calls: Calls, end?: () => Promise<void>): void {
+/** In a {@link PinnedProcess}: says that it is ready, and answers calls. What one throws ends the process. */
+export function answerCalls(calls: Calls): void {
   const answer = async ({ name, argument }: { name: string; argument: unknown }) =>
     process.send!({ answer: await calls[name]!(argument) });
   process.on('message', (call: { name: string; argument: unknown }) => void answer(call));
-  process.on('disconnect', () => {
-    if (end === undefined) process.exit();
-    else void end().finally(() => process.exit());
-  });
+  process.on('disconnect', () => process.exit());
   process.send!({ answer: 'ready' });
 }
 

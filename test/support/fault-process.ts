@@ -16,7 +16,6 @@ export class FaultProcess implements AsyncDisposable {
   hasEnded = false;
   readonly #answers = new Map<number, () => void>();
   #asked = 0;
-  #watchdog: ChildProcess | undefined;
 
   private constructor(
     private readonly child: ChildProcess,
@@ -50,6 +49,8 @@ export class FaultProcess implements AsyncDisposable {
       env: { ...process.env, FAULT_NODE: JSON.stringify(options) },
       stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
     });
+    const watchdog = watch(child.pid!);
+    child.once('exit', () => watchdog.kill('SIGKILL'));
     child.stdin!.end(code);
     const exit = once(child, 'exit').then(([status]) =>
       Promise.reject(new Error(`The server ${options.name} ended with ${status} before it was ready`)),
@@ -76,7 +77,6 @@ export class FaultProcess implements AsyncDisposable {
   async kill(): Promise<void> {
     this.child.kill('SIGKILL');
     await this.ended;
-    this.#watchdog?.kill('SIGKILL');
   }
 
   /** Tells it to leave; resolves when it has. */
@@ -86,13 +86,10 @@ export class FaultProcess implements AsyncDisposable {
   }
 
   pause(): void {
-    // It could not notice by itself that this process has ended.
-    this.#watchdog = watch(this.child.pid!);
     this.child.kill('SIGSTOP');
   }
 
   resume(): void {
-    this.#watchdog?.kill('SIGKILL');
     this.child.kill('SIGCONT');
   }
 
