@@ -113,14 +113,32 @@ function changeBody(random: Random, targets: Targets): string {
   const change = {
     connection: connectionId(random, targets),
     // Whoever can write to Redis could end what the good client has.
-    owner: { userId: pick(random, USERS.slice(1)), authId: random(2) === 0 ? null : 'a1' },
-    auth: random(2) === 0 ? null : { userId: pick(random, USERS), scopes: ['chat'] },
+    auth: random(2) === 0 ? null : { userId: pick(random, USERS.slice(1)), scopes: ['chat'] },
     subscribe,
+    rules: rulesOf(random, subscribe),
     unsubscribe: channelNames(random),
+    renewal: random(3) === 0 ? renewalOf(random) : undefined,
+    age: { tookMs: random(10_000), after: random(3) === 0 ? random(10) : undefined },
   };
   const text = JSON.stringify(change).slice(0, -1);
   const body = `{"change":${text},"positions":[${positions.join()}],"replays":[${replays.join()}]}}`;
   return random(2) === 0 ? altered(random, body) : body;
+}
+
+function renewalOf(random: Random): unknown {
+  const granted = channelNames(random);
+  return { granted, denied: channelNames(random), rules: rulesOf(random, granted) };
+}
+
+/** The rules that are said to grant channels. */
+function rulesOf(random: Random, names: readonly string[]): unknown {
+  const rule = (name: string) => ({
+    names: [name, '__proto__'],
+    scopes: ['chat'],
+    authorizers: ['x'.repeat(random(99))],
+  });
+  const of = names.map((_, index) => (random(3) === 0 ? null : index));
+  return random(3) === 0 ? undefined : { all: names.map(rule), of };
 }
 
 function recoverBody(random: Random, targets: Targets): string {
