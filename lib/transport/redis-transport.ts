@@ -24,6 +24,7 @@ import { RedisNames } from './redis-names.js';
 import { normalizeRedisOption, type RedisOption, type RedisSettings } from './redis-options.js';
 import { RedisPublisher } from './redis-publisher.js';
 import { RedisShards } from './redis-shards.js';
+import { watchMembers } from './returned-members.js';
 import { RedisSubscriber } from './redis-subscriber.js';
 
 /** How long `start` waits for a Redis that does not answer. Attempts continue afterwards. */
@@ -80,10 +81,8 @@ export class RedisTransport implements Transport {
   private readonly heartbeatMs: number;
   private current: TransportStatus = { state: 'connecting' };
   private links: { commands: RedisLink; subscriber: RedisLink | undefined } | undefined = undefined;
-  // Why Redis accepts no posts, from the publisher. It stays until the publisher reports otherwise, even if links change.
-  private refusal: Error | undefined = undefined;
-  // The same for histories.
-  private historyRefusal: Error | undefined = undefined;
+  // Why Redis accepts no posts, plain ones and those to histories. It stays until they are accepted, even if links change.
+  private readonly refusals: { posts?: Error | undefined; appends?: Error | undefined } = {};
   private readonly historyCheck: RedisHistoryCheck;
   // Why posts are not accepted although the link is up, or why there is no link. Each reason is reported once.
   private readonly reasons = new Set<string>();
@@ -91,6 +90,7 @@ export class RedisTransport implements Transport {
   private ticks = 0;
   // How many times in a row the subscription was found to be deaf.
   private deafCount = 0;
+  private unwatch: (() => void) | undefined = undefined;
   private starting: Promise<void> | undefined = undefined;
   private closing: Promise<void> | undefined = undefined;
   // Resolved once the outcome of the first attempt is known.
@@ -117,9 +117,9 @@ export class RedisTransport implements Transport {
     this.noInterop = noInterop;
     this.mark = plainMark(prefix);
     const posts = {
-      refused: (error: Error) => this.refused(error),
-      unanswered: () => this.unanswered(),
-      answered: () => this.accepted(),
+      refused: (error: Error) => this.refuse('posts', `refuses PUBLISH: ${replyText(error)}`, error),
+      unanswered: () => this.refuse('posts', this.unansweredText),
+      answered: () => this.accepted('posts'),
     };
     this.publisher = new RedisPublisher(publishTimeoutMs, posts);
     this.reader = new PayloadReader(this.mark, maxMessageBytes);
@@ -127,9 +127,9 @@ export class RedisTransport implements Transport {
       this.names,
       publishTimeoutMs,
       {
-        refused: (cause) => this.refuseHistory(`refuses to append to histories: ${replyText(cause)}`, cause),
-        unanswered: () => this.refuseHistory(this.unansweredText),
-        answered: () => this.acceptedHistory(),
+        refused: (error) => this.refuse('appends', `refuses to append to histories: ${replyText(error)}`, error),
+        unanswered: () => this.refuse('appends', this.unansweredText),
+        answered: () => this.accepted('appends'),
         malformed: (channel, error) => this.reader.reject(channel, error),
       },
       this.gate,
@@ -206,6 +206,9 @@ export class RedisTransport implements Transport {
     this.links = { commands: link, subscriber: undefined };
     this.publisher.attach(link, this.gate);
     this.history.attach(link);
+    // Of a Cluster that shards channels, each master has a link of its own.
+    if (commands.client.isCluster && this.shards === undefined)
+      this.unwatch = watchMembers(commands.client, this.returned);
     link.open();
     if (subscriber) this.openSubscriber(subscriber);
     // Closed while ioredis was loading: a factory may have connected already.
@@ -249,6 +252,13 @@ export class RedisTransport implements Transport {
     this.update();
   }
 
+  /** A member of a Cluster, which may have lost what other nodes must know. */
+  private readonly returned = (): void => {
+    if (this.links?.commands.isUp !== true || this.closing) return;
+    this.reader.interrupted();
+    void this.gate.shut();
+  };
+
   private opened(): void {
     this.publisher.up();
     this.history.opened();
@@ -289,7 +299,7 @@ export class RedisTransport implements Transport {
     if (this.links.commands.isUp && this.subscriptions.isRegistered && error === undefined) {
       if (this.historyCheck.isAsking) return;
       this.deafCount = 0;
-      this.emit({ state: 'ready', error: this.refusal ?? this.historyRefusal ?? this.subscriptions.notice });
+      this.emit({ state: 'ready', error: this.refusals.posts ?? this.refusals.appends ?? this.subscriptions.notice });
     } else if (error !== undefined) {
       this.emit({ state: 'waiting', error });
     }
@@ -314,44 +324,18 @@ export class RedisTransport implements Transport {
     this.changes.next(status);
   }
 
-  /** For posts that Redis does not accept, the poster gets `false`. The reason is reported once for each kind of answer. */
-  private refused(cause: Error): void {
-    this.refuse(`refuses PUBLISH: ${replyText(cause)}`, cause);
-  }
-
-  private unanswered(): void {
-    this.refuse(this.unansweredText);
-  }
-
   private get unansweredText(): string {
     return `has left posts unanswered for ${this.settings.publishTimeoutMs} ms and has accepted none since`;
   }
 
-  private refuse(what: string, cause?: Error): void {
-    this.refusal = this.unavailable(what, cause);
+  /** For posts that Redis does not accept, the poster gets `false`. The reason is reported once for each kind of answer. */
+  private refuse(what: 'posts' | 'appends', why: string, cause?: Error): void {
+    this.refusals[what] = new TransportUnavailableError(`${this.links!.commands.address} ${why}`, { cause });
     this.update();
   }
 
-  private refuseHistory(what: string, cause?: Error): void {
-    this.historyRefusal = this.unavailable(what, cause);
-    this.update();
-  }
-
-  private unavailable(what: string, cause?: Error): TransportUnavailableError {
-    return new TransportUnavailableError(`${this.links!.commands.address} ${what}`, { cause });
-  }
-
-  private acceptedHistory(): void {
-    this.historyRefusal = undefined;
-    this.cleared();
-  }
-
-  private accepted(): void {
-    this.refusal = undefined;
-    this.cleared();
-  }
-
-  private cleared(): void {
+  private accepted(what: 'posts' | 'appends'): void {
+    this.refusals[what] = undefined;
     // If it occurs again, it is reported again; and the status returns to the earlier one.
     if (this.current.state === 'ready') this.reasons.clear();
     this.update();
@@ -384,6 +368,7 @@ export class RedisTransport implements Transport {
 
   private async end(): Promise<void> {
     clearInterval(this.heartbeat);
+    this.unwatch?.();
     this.publisher.close();
     this.history.close();
     this.subscriber.close();

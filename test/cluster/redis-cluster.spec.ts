@@ -87,6 +87,31 @@ test('closing ends all connections', async () => {
   expect(states).toEqual(['ready', 'closed']);
 });
 
+test('a member that comes back may have lost its data: what comes before posts is done again, and so is what follows an interruption', async () => {
+  const own = new Cluster(redis.nodes, { lazyConnect: true, slotsRefreshInterval: 200 });
+  const told = new Queue<string>();
+  const transport = nodes.create(() => own);
+  const run = (): Promise<void> => {
+    told.push('before posts');
+    return Promise.resolve();
+  };
+  const beforePosts = { except: 'revocations', run };
+  await transport.start(() => undefined, { interrupted: () => told.push('interrupted'), beforePosts });
+  await reached(transport, 'ready');
+  await Promise.all(own.nodes('master').map((member) => member.ping()));
+  expect(told.pending).toEqual(['before posts']);
+  // Neither posts nor subscriptions go through this one.
+  await transport.subscribe('here');
+  const channels = await Promise.all(redis.servers.map((each) => nodes.probe(each).channels()));
+  const posting = await postingMember(transport);
+  const server = redis.servers.find((_, each) => each !== posting && !channels[each]!.includes('messaging:|here'))!;
+  await server.kill();
+  await server.restart();
+  expect(await told.take(3)).toEqual(['before posts', 'interrupted', 'before posts']);
+  expect(await transport.publish('news', 'x')).toBe(true);
+  await redis.isWhole();
+});
+
 /** The index of the member that a transport posts through. */
 async function postingMember(transport: RedisTransport, { servers } = redis): Promise<number> {
   const probes = servers.map((server) => nodes.probe(server));

@@ -371,6 +371,11 @@ test.each([
   40_000,
 );
 
+function hubWith(interop?: boolean): Hub {
+  const transport = nodes.create({ client: () => new Cluster([]), sharded: true, interop });
+  return new Hub({ reporter: new RecordingReporter(), transport });
+}
+
 describe('Sharded channels are refused at the start', () => {
   test('by a Redis without the command, which is named', async () => {
     const cluster = nodes.use(await RedisCluster.start(2, false, ['--rename-command', 'SPUBLISH', '']));
@@ -401,18 +406,14 @@ describe('Sharded channels are refused at the start', () => {
 
   test('together with a channel for stock parts of Nest, by the first listener or post, unless the application wants none', () => {
     const Shared = defineChannel('sharded/shared', undefined, { interop: true });
-    const hubOf = (interop?: boolean): Hub => {
-      const transport = nodes.create({ client: () => new Cluster([]), sharded: true, interop });
-      return new Hub({ reporter: new RecordingReporter(), transport });
-    };
-    const hub = hubOf();
+    const hub = hubWith();
     const text =
       'Channel "sharded/shared" has interop: true, but "redis.sharded" is on, and stock parts of Nest know no sharded channels; leave out one of the two options, or set "redis.interop" to false';
     for (const channel of [Shared, Shared.name]) {
       expect(() => hub.listen(channel, () => undefined, hub.root)).toThrow(new ConfigurationError(text));
     }
     expect(() => hub.post(Shared, 1)).toThrow(new ConfigurationError(text));
-    const without = hubOf(false);
+    const without = hubWith(false);
     expect(() => without.listen(Shared, () => undefined, without.root)).not.toThrow();
     expect(() => without.post(Shared, 1, { scope: 'local' })).not.toThrow();
   });
