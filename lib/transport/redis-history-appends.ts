@@ -2,8 +2,16 @@ import { Deferred } from '../core/deferred.js';
 import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-store.js';
 import { newEpoch } from '../core/random-number.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
-import { HistoryBatch, countForBatch, readAppendAnswer, type PendingPost } from './redis-history-batch.js';
-import { APPEND_SCRIPT } from './redis-history-scripts.js';
+import {
+  HistoryBatch,
+  countForBatch,
+  isEarly,
+  isFull,
+  readAppendAnswer,
+  type AppendAnswer,
+  type PendingPost,
+} from './redis-history-batch.js';
+import { APPEND_SCRIPT } from './redis-history-append-script.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isElsewhere, isReply, isUnsent, replyText } from './redis-client.js';
 import type { OutboundGate } from './outbound-gate.js';
@@ -19,24 +27,28 @@ const RETRY_MS = 50;
 /** When to repeat a try at a Cluster, which may have lost it with one of its members without notice. In milliseconds. */
 const CLUSTER_PATIENCE_MS = 500;
 
-/** How long Redis remembers a node's last batch in a channel: longer than any try may take. In milliseconds. */
-const REMEMBER_MS = 120_000;
+/** How many batches of one channel may be under way. Only full ones are sent while others are. */
+const MAX_UNDER_WAY = 8;
 
 const SCRIPT = new RedisScript(APPEND_SCRIPT);
+
+const NO_MASTER: AppendAnswer['master'] = ['', ''];
 
 /** The posts to one channel. */
 interface Lane {
   readonly channel: string;
   waiting: PendingPost[];
-  /** The current batch. There is at most one, so that posts keep their order. */
-  batch: HistoryBatch | undefined;
+  /** The bytes of the waiting posts. */
+  waitingBytes: number;
+  /** The batches under way, in order. Redis appends each only if it has appended the one before, so posts keep their order. */
+  batches: HistoryBatch[];
   isDue: boolean;
 }
 
 /**
  * Appends posts to histories, each once, over a link that may break. Posts of one channel are appended in order: while a batch is under
- * way, new posts collect for the next one. A batch is tried until Redis answers or nobody waits any more. Redis recognises a batch that
- * it has already appended by its number.
+ * way, new posts collect for the next one, which is sent at the latest when it is full. A batch is tried until Redis answers or nobody
+ * waits any more. Redis recognises a batch that it has already appended by its number.
  */
 export class RedisHistoryAppends {
   private readonly lanes = new Map<string, Lane>();
@@ -45,7 +57,7 @@ export class RedisHistoryAppends {
   private pendingBytes = 0;
   private number = 0;
   // The master at the other end, by its last answer. Unknown for a Cluster, which has several.
-  private master = '';
+  private master = NO_MASTER;
   private session = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
@@ -86,43 +98,38 @@ export class RedisHistoryAppends {
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
     let lane = this.lanes.get(channel);
     if (lane === undefined) {
-      lane = { channel, waiting: [], batch: undefined, isDue: false };
+      lane = { channel, waiting: [], waitingBytes: 0, batches: [], isDue: false };
       this.lanes.set(channel, lane);
     }
     lane.waiting.push(post);
-    if (lane.batch === undefined && !lane.isDue) this.sendSoon(lane);
+    lane.waitingBytes += bytes;
+    if (lane.batches.length === 0 && !lane.isDue) this.sendSoon(lane);
+    if (isFull(lane)) this.send(lane);
     return promise;
   }
 
   /** The link is up: sends waiting posts, and batches that were under way when it broke. */
   up(): void {
-    for (const lane of this.lanes.values()) {
-      if (lane.batch === undefined) this.send(lane);
-      else this.tryAgain(lane, lane.batch);
-    }
+    for (const lane of this.lanes.values()) this.resume(lane);
   }
 
   /** The gate is open: sends the posts that waited for it. */
   opened(): void {
     if (this.link?.isUp !== true) return;
-    for (const lane of this.lanes.values()) {
-      if (lane.batch === undefined) this.send(lane);
-      // With a Cluster, another try of a batch under way may be due.
-      else if (!lane.batch.isOut || this.link.client.isCluster) this.tryAgain(lane, lane.batch);
-    }
+    for (const lane of this.lanes.values()) this.resume(lane);
   }
 
   /** The link is down: unanswered commands will not be answered. */
   down(): void {
     this.session++;
-    this.master = '';
+    this.master = NO_MASTER;
     for (const lane of this.lanes.values()) {
-      const { batch } = lane;
-      if (batch === undefined) continue;
-      batch.isOut = false;
-      batch.attempt++;
-      clearTimeout(batch.retry);
-      if (batch.isSettled) this.end(lane);
+      for (const batch of lane.batches) {
+        batch.isOut = false;
+        batch.attempt++;
+        batch.stopRetry();
+      }
+      dropSettled(lane);
     }
   }
 
@@ -131,7 +138,7 @@ export class RedisHistoryAppends {
     for (const lane of this.lanes.values()) this.send(lane);
     this.isClosed = true;
     clearTimeout(this.timer);
-    for (const { batch } of this.lanes.values()) clearTimeout(batch?.retry);
+    for (const { batches } of this.lanes.values()) for (const batch of batches) batch.stopRetry();
     for (const post of [...this.unsettled]) this.giveUp(post);
     this.lanes.clear();
   }
@@ -144,25 +151,34 @@ export class RedisHistoryAppends {
       this.due = [];
       for (const each of due) {
         each.isDue = false;
-        this.send(each);
+        // The rest of many posts in one turn follows the full batches.
+        this.send(each, true);
       }
     });
   }
 
-  private send(lane: Lane): void {
-    if (lane.batch !== undefined || this.isClosed || !this.canSend(lane)) return;
-    const { channel, waiting } = lane;
-    if (waiting.length === 0) {
-      this.lanes.delete(channel);
-      return;
+  /** @param isRest - whether to send a batch that is not full even though others are under way */
+  private send(lane: Lane, isRest = false): void {
+    if (this.isClosed || !this.canSend(lane)) return;
+    const { channel, waiting, batches } = lane;
+    const most = this.link!.client.isCluster ? 1 : MAX_UNDER_WAY;
+    while (waiting.length > 0 && batches.length < most) {
+      if (batches.length > 0 && !isRest && !isFull(lane)) return;
+      // A full batch leaves at once: Redis appends it while others fill.
+      if (!isFull(lane)) this.link!.gather();
+      const batch = new HistoryBatch(channel, ++this.number, waiting.splice(0, countForBatch(waiting)));
+      for (const { bytes } of batch.posts) lane.waitingBytes -= bytes;
+      batches.push(batch);
+      this.try(lane, batch);
     }
-    lane.batch = new HistoryBatch(channel, ++this.number, waiting.splice(0, countForBatch(waiting)));
-    this.try(lane, lane.batch);
+    if (batches.length === 0) this.lanes.delete(channel);
   }
 
   private try(lane: Lane, batch: HistoryBatch): void {
     if (!batch.isUnclear) batch.dropSettled();
     const { channel, number, bounds } = batch;
+    const { batches } = lane;
+    const before = batches[batches.indexOf(batch) - 1];
     const attempt = ++batch.attempt;
     const wasUnclear = batch.isUnclear;
     batch.isUnclear = batch.isOut = true;
@@ -177,40 +193,67 @@ export class RedisHistoryAppends {
     const args = [
       // A new epoch for each try: the epoch of an earlier try may have been lost with its Redis.
       newEpoch(),
-      this.master,
+      ...this.master,
       number,
-      REMEMBER_MS,
+      before === undefined ? '' : `${before.number} ${batches[0]!.number}`,
       bounds.maxMessages,
       bounds.ttlMs,
       this.names.historyRoute(channel),
       batch.posts.length,
-      channel,
       ...batch.payloadArgs,
     ].map(String);
     const { session } = this;
     const { client } = this.link!;
-    this.link!.gather();
     if (client.isCluster) batch.retry = setTimeout(() => this.tryAgain(lane, batch), CLUSTER_PATIENCE_MS).unref();
     SCRIPT.run(client, keys, args).then(
       (answer) => {
-        // An answer to any try counts.
-        if (lane.batch === batch) this.answered(lane, batch, answer, session);
+        // An answer to any try counts, except that it came too early.
+        if (!lane.batches.includes(batch)) return;
+        if (!isEarly(answer)) return this.answered(lane, batch, answer, session);
+        if (batch.attempt !== attempt) return;
+        batch.isOut = false;
+        batch.isUnclear = wasUnclear;
+        batch.lastError ??= lane.batches[0]!.lastError;
+        this.goOn(lane);
       },
       (error: Error) => {
-        if (lane.batch !== batch || batch.attempt !== attempt) return;
+        if (!lane.batches.includes(batch) || batch.attempt !== attempt) return;
         batch.isOut = false;
-        clearTimeout(batch.retry);
+        batch.stopRetry();
         this.failed(lane, batch, error, wasUnclear);
       },
     );
   }
 
   private tryAgain(lane: Lane, batch: HistoryBatch): void {
-    if (lane.batch !== batch) return;
-    clearTimeout(batch.retry);
-    if (batch.isSettled) this.end(lane);
-    // Otherwise it is tried when the link is up and the gate open.
-    else if (this.canSend(lane)) this.try(lane, batch);
+    if (!lane.batches.includes(batch)) return;
+    batch.stopRetry();
+    // A settled one ends.
+    if (batch.isSettled || this.canSend(lane)) batch.isOut = false;
+    this.goOn(lane);
+  }
+
+  /** Tries the batches that are not under way, in order. Batches behind one that waits for its next try wait too. */
+  private tryWaiting(lane: Lane): void {
+    // Otherwise they are tried when the link is up and the gate open.
+    if (!this.canSend(lane)) return;
+    for (const batch of lane.batches) {
+      if (batch.isOut) continue;
+      if (batch.retry !== undefined) return;
+      this.try(lane, batch);
+    }
+  }
+
+  /** Posts may be sent again. */
+  private resume(lane: Lane): void {
+    const isAgain = this.link!.client.isCluster && this.canSend(lane);
+    for (const batch of lane.batches) {
+      // With a Cluster, another try of a batch under way may be due.
+      if (batch.isOut && !isAgain) continue;
+      batch.stopRetry();
+      batch.isOut = false;
+    }
+    this.goOn(lane);
   }
 
   private canSend({ channel }: Lane): boolean {
@@ -223,17 +266,22 @@ export class RedisHistoryAppends {
       if (read !== undefined) {
         if (session === this.session && !this.link!.client.isCluster) this.master = read.master;
         batch.posts.forEach((post, index) => this.settle(post, read.outcomes[index]!));
-        const published = new Error(`${this.names.publishCommand}: ${read.publishError}`);
-        // While a slot moves, nobody is subscribed at the member that appended; readers detect the missing messages.
-        if (read.publishError !== '' && !isElsewhere(new Error(read.publishError)))
-          this.problem.refused(batch.channel, published);
-        else this.problem.accepted(batch.channel);
+        this.told(batch.channel, read.publishError);
       }
     } catch (error) {
       batch.lastError = error as Error;
     }
     for (const post of batch.posts) this.settle(post, { kind: 'unknown' });
-    this.end(lane);
+    this.end(lane, batch);
+  }
+
+  /** @param refusal - of the command that publishes; empty: it published */
+  private told(channel: string, refusal: string): void {
+    // An error costs more than the rest of an answer.
+    if (refusal === '') return this.problem.accepted(channel);
+    // While a slot moves, nobody is subscribed at the member that appended; readers detect the missing messages.
+    if (isElsewhere(new Error(refusal))) this.problem.accepted(channel);
+    else this.problem.refused(channel, new Error(`${this.names.publishCommand}: ${refusal}`));
   }
 
   private failed(lane: Lane, batch: HistoryBatch, error: Error, wasUnclear: boolean): void {
@@ -247,13 +295,20 @@ export class RedisHistoryAppends {
     }
     for (const post of batch.posts) this.giveUp(post);
     this.problem.refused(batch.channel, error);
-    this.end(lane);
+    this.end(lane, batch);
   }
 
   /** The batch is no longer under way. */
-  private end(lane: Lane): void {
-    clearTimeout(lane.batch?.retry);
-    lane.batch = undefined;
+  private end(lane: Lane, batch: HistoryBatch): void {
+    batch.stopRetry();
+    lane.batches = lane.batches.filter((each) => each !== batch);
+    this.goOn(lane);
+  }
+
+  /** Tries what can be tried, and sends what can be sent. */
+  private goOn(lane: Lane): void {
+    dropSettled(lane);
+    this.tryWaiting(lane);
     this.send(lane);
   }
 
@@ -289,9 +344,8 @@ export class RedisHistoryAppends {
     }
     for (const lane of this.lanes.values()) {
       lane.waiting = lane.waiting.filter(({ resolve }) => resolve !== undefined);
-      const { batch } = lane;
-      if (batch !== undefined && !batch.isOut && batch.isSettled) this.end(lane);
-      else if (batch === undefined) this.send(lane);
+      lane.waitingBytes = lane.waiting.reduce((sum, { bytes }) => sum + bytes, 0);
+      this.goOn(lane);
     }
     const next = this.unsettled.oldest;
     this.timer = next && setTimeout(this.expire, next.deadline - now);
@@ -301,6 +355,15 @@ export class RedisHistoryAppends {
       else if (batch?.isOut === true && this.link!.isUp) this.problem.unanswered();
     }
   };
+}
+
+/** Drops the batches that nobody waits for any more, unless they are under way. */
+function dropSettled(lane: Lane): void {
+  lane.batches = lane.batches.filter((batch) => {
+    if (batch.isOut || !batch.isSettled) return true;
+    batch.stopRetry();
+    return false;
+  });
 }
 
 /** The error code at the beginning of an answer of Redis, even for a command inside a script. */

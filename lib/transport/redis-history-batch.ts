@@ -1,9 +1,9 @@
 import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-store.js';
 import { quote } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError } from '../protocol/errors.js';
-import { readList, readText } from '../protocol/wire-reader.js';
+import { readText } from '../protocol/wire-reader.js';
 import { LINE_BREAK, MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS } from './payload-batch.js';
-import { readEpoch, readOffset } from './redis-history-read.js';
+import { readOffset } from './redis-history-read.js';
 
 /** A post on its way into a history. */
 export interface PendingPost extends HistoryPost {
@@ -24,6 +24,7 @@ export class HistoryBatch {
   isUnclear = false;
   /** Whether a try is under way. */
   isOut = false;
+  /** Runs until its next try. */
   retry: NodeJS.Timeout | undefined = undefined;
   lastError: Error | undefined = undefined;
 
@@ -41,6 +42,12 @@ export class HistoryBatch {
 
   get bounds(): HistoryBounds {
     return this.posts[0]!.bounds;
+  }
+
+  /** Cancels its next try. */
+  stopRetry(): void {
+    clearTimeout(this.retry);
+    this.retry = undefined;
   }
 
   /** Whether nobody waits for it any more. */
@@ -66,6 +73,11 @@ export class HistoryBatch {
   }
 }
 
+/** Whether waiting posts fill a batch. */
+export function isFull({ waiting, waitingBytes }: { waiting: readonly unknown[]; waitingBytes: number }): boolean {
+  return waitingBytes >= MAX_BATCH_BYTES || waiting.length >= MAX_BATCH_PAYLOADS;
+}
+
 /** How many waiting posts go into the next batch: as many from the front as fit and may be combined. */
 export function countForBatch(posts: readonly PendingPost[]): number {
   const { maxMessages, ttlMs } = posts[0]!.bounds;
@@ -83,14 +95,21 @@ export function countForBatch(posts: readonly PendingPost[]): number {
   return count;
 }
 
+const ANSWER = /^ok ([\dA-Za-z]{1,40}) ([\dx,]+) (\d+) (\w+)(?: (.*))?$/s;
+
 /** The answer of the append script. */
 export interface AppendAnswer {
   /** One for each post of the batch. */
   readonly outcomes: readonly AppendOutcome[];
   /** Why the appended batch could not be published; empty: it was published. */
   readonly publishError: string;
-  /** The master that answered, and when it said so. */
-  readonly master: string;
+  /** The master that answered, and when it was asked for, in the words of Redis. */
+  readonly master: readonly [id: string, asked: string];
+}
+
+/** Whether the append script has appended nothing since another batch must come first. */
+export function isEarly(answer: unknown): boolean {
+  return answer === 'early';
 }
 
 /**
@@ -99,10 +118,10 @@ export interface AppendAnswer {
  */
 export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unknown): AppendAnswer | undefined {
   const path = `the answer to a post to ${quote(channel)}`;
-  const [kind, epochText, placesText, publishError, master] = readList(answer, path, 5, (item) => item);
-  if (kind === 'stale') return undefined;
-  const epoch = readEpoch(epochText, path);
-  const places = readText(placesText, path, Infinity).split(',');
+  if (answer === 'stale') return undefined;
+  const [, epoch, placesText, asked, master, publishError = ''] = ANSWER.exec(readText(answer, path, Infinity)) ?? [];
+  if (epoch === undefined) throw new InvalidMessageError(`${path} is none`);
+  const places = placesText!.split(',');
   if (places.length !== 1 && places.length !== posts.length) {
     throw new InvalidMessageError(`${path} has ${places.length} places, not ${posts.length}`);
   }
@@ -114,7 +133,7 @@ export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unkno
     if (place === 'x') return { kind: 'refused', error: usedTwice(channel, post.id!) };
     return { kind: 'appended', position: { epoch, offset: readOffset(place, path) } };
   });
-  return { outcomes, publishError: readText(publishError, path, Infinity), master: readText(master, path, 64) };
+  return { outcomes, publishError, master: [master!, asked!] };
 }
 
 function usedTwice(channel: string, id: string): ConfigurationError {

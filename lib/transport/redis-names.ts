@@ -45,6 +45,9 @@ export interface ShardedRoutes {
  */
 export const HISTORY_PARTS = 1_024;
 
+/** For how many channels the keys of histories are remembered: a hash costs more than the rest of a post. */
+const MAX_REMEMBERED = 1_000;
+
 /** The keys of one channel's history. A Cluster keeps all of them in one slot. */
 export interface HistoryKeys {
   /** Its part, one of {@link HISTORY_PARTS}. */
@@ -67,6 +70,7 @@ export class RedisNames {
   readonly everything: RedisTopic;
   private readonly before: string;
   private readonly beforeKeys: string;
+  private readonly histories = new Map<string, HistoryKeys>();
 
   /**
    * @param prefix - comes before every name
@@ -126,6 +130,15 @@ export class RedisNames {
 
   /** The keys of a history: `prefix|{part}h|channel` and similar. They never clash with those of other prefixes. */
   history(channel: string): HistoryKeys {
+    let keys = this.histories.get(channel);
+    if (keys === undefined) {
+      if (this.histories.size >= MAX_REMEMBERED) this.histories.clear();
+      this.histories.set(channel, (keys = this.historyOf(channel)));
+    }
+    return keys;
+  }
+
+  private historyOf(channel: string): HistoryKeys {
     const part = this.isSharded ? groupOf(channel) : createHash('sha1').update(channel).digest().readUInt16BE() >> 6;
     const before = this.part(part);
     const key = (kind: string): string => `${before}${kind}|${channel}`;

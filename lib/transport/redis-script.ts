@@ -24,12 +24,11 @@ export class RedisScript {
    *
    * @throws (rejects) errors of Redis and of the link
    */
-  async run(client: RedisClient, keys: readonly string[], args: readonly string[]): Promise<unknown> {
-    try {
-      return await client.call('EVALSHA', this.sha, String(keys.length), ...keys, ...args);
-    } catch (error) {
-      if (!(error as Error).message.startsWith('NOSCRIPT')) throw error;
-      return client.call('EVAL', this.text, String(keys.length), ...keys, ...args);
-    }
+  run(client: RedisClient, keys: readonly string[], args: readonly string[]): Promise<unknown> {
+    const number = String(keys.length);
+    return client.call('EVALSHA', this.sha, number, ...keys, ...args).catch((error: Error) => {
+      if (!error.message.startsWith('NOSCRIPT')) throw error;
+      return client.call('EVAL', this.text, number, ...keys, ...args);
+    });
   }
 }

@@ -7,6 +7,7 @@ import { Hub } from '../../lib/core/hub.js';
 import { defineChannel } from '../../lib/protocol/channel.js';
 import { ConfigurationError, TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { Position } from '../../lib/protocol/position.js';
+import { APPEND_SCRIPT } from '../../lib/transport/redis-history-append-script.js';
 import { BOUNDS, heard, keys, offsetOf, post } from '../support/history-posts.js';
 import { Queue } from '../support/queue.js';
 import { RecordingReporter } from '../support/recording-reporter.js';
@@ -35,6 +36,13 @@ async function kept(store: HistoryStore): Promise<string[]> {
 function errorOf(outcome: AppendOutcome): Error {
   if (outcome.kind !== 'refused') throw new Error(`it is ${outcome.kind}`);
   return outcome.error;
+}
+
+/** Appends a batch as the appender `node` does. @param chain - what must come before it */
+function appendBatch(probe: RedisProbe, number: number, chain = ''): Promise<unknown> {
+  const names = [keys.state, keys.stream, keys.appender('node'), keys.changes];
+  const args = ['epoch', '', '', number, chain, 1_000, 60_000, 'messaging:|news', 1, `payload ${number}`];
+  return probe.redis.eval(APPEND_SCRIPT, 4, ...names, ...args);
 }
 
 /** Behind a proxy: its first connection is for posts. */
@@ -202,6 +210,53 @@ describe('A post to a channel with history', () => {
     await probe.redis.call('ACL', 'SETUSER', 'app', '+publish');
     expect(offsetOf(await post(history, '2'))).toBe(2);
     expect((await reached(transport, 'ready')).error).toBeUndefined();
+  });
+});
+
+describe('The script that appends', () => {
+  test('appends a batch behind another one only if that is the last one of its appender', async () => {
+    const probe = nodes.probe(await nodes.server());
+    expect(await appendBatch(probe, 2, '1 1')).toBe('early');
+    expect(await appendBatch(probe, 1)).toMatch(/^ok epoch 1 /);
+    expect(await appendBatch(probe, 3, '2 1')).toBe('early');
+    expect(await appendBatch(probe, 2, '1 1')).toMatch(/^ok epoch 2 /);
+    expect(await appendBatch(probe, 3, '1 1')).toBe('early');
+    expect(await appendBatch(probe, 3, '2 1')).toMatch(/^ok epoch 3 /);
+    expect(await probe.redis.xlen(keys.stream)).toBe(3);
+  });
+
+  test('answers each batch that may be tried again as the first time, and knows the others as past', async () => {
+    const probe = nodes.probe(await nodes.server());
+    for (const [number, chain] of [[1], [2, '1 1'], [3, '2 2']] as const) await appendBatch(probe, number, chain);
+    expect(await appendBatch(probe, 2)).toMatch(/^ok epoch 2 /);
+    expect(await appendBatch(probe, 3, '2 2')).toMatch(/^ok epoch 3 /);
+    expect(await appendBatch(probe, 1)).toBe('stale');
+    await appendBatch(probe, 4);
+    expect(await appendBatch(probe, 3)).toBe('stale');
+    expect(await appendBatch(probe, 4)).toMatch(/^ok epoch 4 /);
+    expect(await probe.redis.xlen(keys.stream)).toBe(4);
+  });
+
+  test('remembers the last batch of an appender for at least two minutes, and does not set the time with each', async () => {
+    const probe = nodes.probe(await nodes.server());
+    const key = keys.appender('node');
+    const left = async (): Promise<number> => probe.redis.pttl(key);
+    await appendBatch(probe, 1);
+    expect(await left()).toBeGreaterThan(150_000);
+    const [now] = (await probe.redis.time()).map(Number) as [number];
+    // Set a while ago; too long ago; and in the future, by a clock that was put back.
+    for (const [seconds, isSet] of [
+      [-35, false],
+      [-45, true],
+      [60, true],
+    ] as const) {
+      const record = (await probe.redis.get(key))!.replace(/^\d+/, String((now + seconds) * 1_000));
+      await probe.redis.set(key, record, 'PX', 125_000);
+      const { length } = record;
+      await appendBatch(probe, (await probe.redis.xlen(keys.stream)) + 1);
+      expect((await left()) > 130_000).toBe(isSet);
+      expect((await probe.redis.get(key))!).toHaveLength(length);
+    }
   });
 });
 

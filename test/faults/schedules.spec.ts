@@ -36,8 +36,8 @@ const DAMAGES: readonly { what: string; damage: Damage; kind: Finding['kind']; b
     what: 'a post is appended again at each try',
     damage: {
       file: 'transport/redis-history-appends.ts',
-      from: '      number,\n      REMEMBER_MS',
-      to: '++this.number, REMEMBER_MS',
+      from: '      number,\n      before ',
+      to: '++this.number, before ',
     },
     kind: 'doubled',
     by: /^everybody/,

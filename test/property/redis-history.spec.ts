@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { BEGINNING, type AppendOutcome, type HistoryEntry } from '../../lib/core/history-store.js';
+import { MAX_BATCH_BYTES } from '../../lib/transport/payload-batch.js';
 import type { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { RedisNodes } from '../support/redis-nodes.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -16,7 +17,11 @@ afterAll(() => server.kill());
 
 /** What one of two nodes does; posts of one turn go together. */
 type Step =
-  | { readonly kind: 'post'; readonly node: 0 | 1; readonly posts: readonly { id: number | undefined; text: number }[] }
+  | {
+      readonly kind: 'post';
+      readonly node: 0 | 1;
+      readonly posts: readonly { id: number | undefined; text: number; isLong: boolean }[];
+    }
   /** What is under way gets no answer, or does not reach Redis; then the connection breaks. */
   | { readonly kind: 'cut'; readonly node: 0 | 1; readonly way: 'up' | 'down' }
   | { readonly kind: 'flush' }
@@ -34,6 +39,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         fc.record({
           id: fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined }),
           text: fc.integer({ min: 0, max: 1 }),
+          // Fills a batch, so that several are under way.
+          isLong: fc.boolean(),
         }),
         { minLength: 1, maxLength: 5 },
       ),
@@ -77,9 +84,10 @@ test('each post is appended once, in the order of its node, whatever is tried ag
         }
         if (each.kind !== 'post') continue;
         const { history } = transports[each.node]!;
-        for (const { id: name, text } of each.posts) {
-          const payload = name === undefined ? `${posts.length}` : `${name} ${text}`;
-          const [id, digest] = name === undefined ? [] : [`id${name}`, `of${text}`];
+        for (const { id: name, text, isLong } of each.posts) {
+          const short = name === undefined ? `${posts.length}` : `${name} ${text}`;
+          const payload = isLong ? short.padEnd(MAX_BATCH_BYTES) : short;
+          const [id, digest] = name === undefined ? [] : [`id${name}`, `of${text}${isLong}`];
           const outcome = history.append(channel, { payload, id, digest }, BOUNDS);
           posts.push({ node: each.node, payload, id, digest, outcome });
         }
@@ -93,7 +101,7 @@ test('each post is appended once, in the order of its node, whatever is tried ag
       const heard = await received.take(entries.length);
       expect(heard.map(([payload, , , position]) => ({ offset: position!.offset, payload }))).toEqual(entries);
       expect(received.pending).toEqual([]);
-      expect(faultsOf(posts, outcomes, entries)).toEqual([]);
+      expect(faultsOf(posts, outcomes, entries).map((fault) => fault.replace(/ {9,}/, ' …'))).toEqual([]);
       // From each position, of whatever epoch, it goes on with what comes behind it.
       for (const outcome of outcomes) {
         if (outcome.kind !== 'appended') continue;

@@ -1,18 +1,228 @@
-import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Deferred } from '../../../lib/core/deferred.js';
+import type { AppendOutcome } from '../../../lib/core/history-store.js';
 import { OutboundGate } from '../../../lib/transport/outbound-gate.js';
+import { MAX_BATCH_BYTES } from '../../../lib/transport/payload-batch.js';
 import { RedisHistoryAppends } from '../../../lib/transport/redis-history-appends.js';
 import type { RedisLink } from '../../../lib/transport/redis-link.js';
 import { RedisNames } from '../../../lib/transport/redis-names.js';
 import { RedisPublisher } from '../../../lib/transport/redis-publisher.js';
+import { BOUNDS, offsetOf } from '../../support/history-posts.js';
 
-const BOUNDS = { maxMessages: 100, ttlMs: 60_000 };
+/** One call of the append script. */
+interface Call extends Deferred<unknown> {
+  readonly number: number;
+  /** The batch that must come right before it, and the lowest one that may be tried again. */
+  readonly chain: string;
+}
+
+/** A link whose Redis answers when, and how, the test tells it to: no real one fails in the midst of a pipeline on demand. */
+class AnsweringLink {
+  isUp = true;
+  readonly calls: Call[] = [];
+  readonly client: { isCluster: boolean; call: (...args: string[]) => Promise<unknown> };
+
+  constructor(isCluster: boolean) {
+    this.client = {
+      isCluster,
+      call: (...args) => {
+        const [number, chain] = args.slice(10) as [string, string];
+        const call = Object.assign(new Deferred<unknown>(), {
+          number: Number(number),
+          chain,
+        });
+        this.calls.push(call);
+        return call.promise;
+      },
+    };
+  }
+
+  gather(): void {}
+
+  /** What was sent since the last time: the number of each batch, and what must come before it. */
+  sent(): string[] {
+    return this.calls.splice(0).map(({ number, chain }) => `${number}${chain && ` after ${chain}`}`);
+  }
+}
+
 const UNHEARD = { refused: () => {}, unanswered: () => {}, answered: () => {} };
+const FULL = 'x'.repeat(MAX_BATCH_BYTES);
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
-beforeEach(() => void jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] }));
-afterEach(() => void jest.useRealTimers());
+function appended(offset: number): string {
+  return `ok epoch ${offset} 1732270000000 master`;
+}
 
-/** A Redis that answers as the test says: with an error, or by appending. */
+function replyError(text: string): Error {
+  return Object.assign(new Error(text), { name: 'ReplyError' });
+}
+
+let history: RedisHistoryAppends;
+let redis: AnsweringLink;
+
+function create(isCluster = false): void {
+  redis = new AnsweringLink(isCluster);
+  history = new RedisHistoryAppends(
+    new RedisNames('messaging:', undefined),
+    'node',
+    10_000,
+    UNHEARD,
+    new OutboundGate(() => {}),
+  );
+  history.attach(redis as unknown as RedisLink);
+}
+
+function post(payload: string): Promise<AppendOutcome> {
+  return history.append('news', { payload }, BOUNDS);
+}
+
+beforeEach(() => {
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+  create();
+});
+afterEach(() => {
+  history.close();
+  jest.useRealTimers();
+});
+
+describe('The posts of one turn to a channel', () => {
+  test('leave in full batches as soon as one is full, and the rest at the end of the turn, each behind the one before', async () => {
+    void post(FULL);
+    expect(redis.sent()).toEqual(['1']);
+    void post(FULL);
+    void post('rest');
+    expect(redis.sent()).toEqual(['2 after 1 1']);
+    await turn();
+    expect(redis.sent()).toEqual(['3 after 2 1']);
+  });
+
+  test('wait for an answer if eight batches are under way', async () => {
+    for (let count = 0; count < 9; count++) void post(FULL);
+    await turn();
+    const [first] = redis.calls;
+    expect(redis.sent()).toHaveLength(8);
+    first!.resolve(appended(1));
+    await turn();
+    expect(redis.sent()).toEqual(['9 after 8 2']);
+  });
+
+  test('leave one batch after another at a Cluster, which may send each somewhere else', async () => {
+    create(true);
+    const outcomes = [post(FULL), post(FULL)];
+    await turn();
+    const [first] = redis.calls;
+    expect(redis.sent()).toEqual(['1']);
+    first!.resolve(appended(1));
+    expect(offsetOf(await outcomes[0]!)).toBe(1);
+    expect(redis.sent()).toEqual(['2']);
+  });
+});
+
+describe('A post to a channel with a batch under way', () => {
+  test('waits for its answer, unless a batch is full', async () => {
+    void post('1');
+    await turn();
+    const [first] = redis.calls;
+    void post('2');
+    await turn();
+    expect(redis.sent()).toEqual(['1']);
+    void post(FULL);
+    expect(redis.sent()).toEqual(['2 after 1 1']);
+    void post('4');
+    await turn();
+    first!.resolve(appended(1));
+    await turn();
+    expect(redis.sent()).toEqual([]);
+  });
+});
+
+describe('A batch behind one that Redis did not append', () => {
+  test('is tried again behind the next try of that one, not sooner, and both are appended', async () => {
+    const outcomes = [post(FULL), post(FULL), post(FULL)];
+    const [first, second, third] = redis.calls.splice(0);
+    first!.reject(replyError('BUSY Redis is busy'));
+    second!.resolve('early');
+    await turn();
+    expect(redis.sent()).toEqual([]);
+    jest.advanceTimersByTime(50);
+    // The third one is still under way: whenever it comes, Redis refuses it unless the second one is there.
+    const [again, behind] = redis.calls;
+    expect(redis.sent()).toEqual(['1', '2 after 1 1']);
+    third!.resolve('early');
+    await turn();
+    const [last] = redis.calls;
+    expect(redis.sent()).toEqual(['3 after 2 1']);
+    again!.resolve(appended(1));
+    behind!.resolve(appended(2));
+    last!.resolve(appended(3));
+    expect((await Promise.all(outcomes)).map(offsetOf)).toEqual([1, 2, 3]);
+  });
+
+  test('is tried without it once that one is refused', async () => {
+    const outcomes = [post(FULL), post(FULL)];
+    const [first, second] = redis.calls.splice(0);
+    first!.reject(replyError('OOM command not allowed'));
+    second!.resolve('early');
+    expect((await outcomes[0]!).kind).toBe('refused');
+    await turn();
+    const [again] = redis.calls;
+    expect(redis.sent()).toEqual(['2']);
+    again!.resolve(appended(1));
+    expect(offsetOf(await outcomes[1]!)).toBe(1);
+  });
+
+  test('is refused with the reason for which that one was not appended if that lasts too long', async () => {
+    const outcomes = [post(FULL), post(FULL)];
+    const [first, second] = redis.calls.splice(0);
+    first!.reject(replyError('BUSY Redis is busy'));
+    second!.resolve('early');
+    await turn();
+    jest.setSystemTime(Date.now() + 10_000);
+    redis.isUp = false;
+    history.down();
+    history.close();
+    for (const outcome of await Promise.all(outcomes)) {
+      expect(outcome).toMatchObject({ kind: 'refused', error: { message: expect.stringContaining('BUSY') } });
+    }
+  });
+});
+
+describe('A batch under way that nobody waits for any more', () => {
+  test('is not tried again if it came too early', async () => {
+    const outcomes = [post(FULL), post(FULL)];
+    const [first, second] = redis.calls.splice(0);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect((await Promise.all(outcomes)).map(offsetOf)).toEqual(['unknown', 'unknown']);
+    second!.resolve('early');
+    first!.reject(replyError('BUSY Redis is busy'));
+    await jest.advanceTimersByTimeAsync(50);
+    expect(redis.sent()).toEqual([]);
+    void post('next');
+    await turn();
+    expect(redis.sent()).toEqual(['3']);
+  });
+});
+
+describe('Batches under way when the link breaks', () => {
+  test('are tried again in order over the next link, and answers of the former one count', async () => {
+    const outcomes = [post(FULL), post(FULL)];
+    const [, second] = redis.calls.splice(0);
+    redis.isUp = false;
+    history.down();
+    redis.isUp = true;
+    history.up();
+    const [first] = redis.calls;
+    expect(redis.sent()).toEqual(['1', '2 after 1 1']);
+    second!.resolve('early');
+    await turn();
+    expect(redis.sent()).toEqual([]);
+    first!.resolve(appended(1));
+    second!.resolve('ignored');
+    expect(offsetOf(await outcomes[0]!)).toBe(1);
+  });
+});
+
+/** A Redis that answers at once, as the test says: with an error, or by appending. */
 class ToldLink {
   isUp = true;
   failure: string | undefined = undefined;
@@ -34,7 +244,7 @@ class ToldLink {
     }
     const before = this.appended.length;
     this.appended.push(...payloads.split('\n').filter((payload) => payload !== ''));
-    return Promise.resolve(['ok', 'e', String(before + 1), '', 'master 1']);
+    return Promise.resolve(`ok e ${before + 1} 1 master`);
   }
 }
 
