@@ -190,9 +190,9 @@ export class MessagingModule
   extends ConfigurableModuleClass
   implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
-  /** @internal */
   private readonly shutdown: HttpShutdown;
 
+  /** @internal */
   constructor(
     private readonly hub: Hub,
     private readonly streams: EventStreams,
