@@ -7,7 +7,8 @@ import {
   isSameDefinition,
 } from '../protocol/declared-channels.js';
 import { ConfigurationError } from '../protocol/errors.js';
-import { declarations } from '../protocol/serializable.js';
+import { classInfo, declarations, describePlace } from '../protocol/serializable.js';
+import { nameOf } from '../protocol/text-of.js';
 import { sourceOfChannel } from '../protocol/source.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import type { Class } from '../protocol/message.js';
@@ -46,6 +47,8 @@ export class ChannelDefinitions {
   private readonly histories = new Map<string, HistoryOptions | undefined>();
   private historiesVersion = 0;
   private uses = 0;
+  /** See {@link newContradictions}. */
+  private readonly contradicting = new Set<string>();
 
   /** @param noInterop - see `Transport.noInterop` */
   constructor(
@@ -140,7 +143,8 @@ export class ChannelDefinitions {
     if (this.known.has(definition)) return;
     this.assertCarried(definition);
     const other = this.byName.get(definition.name)?.deref();
-    if (other !== undefined && !isSameDefinition(definition, other)) throw definedTwice(definition.name);
+    if (other !== undefined && !isSameDefinition(definition, other))
+      throw definedTwice(definition.name, [other, definition]);
     if (PRIMITIVES.includes(definition.type)) {
       throw new ConfigurationError(`Channel ${quote(definition.name)}: for plain values leave out the class`);
     }
@@ -160,6 +164,20 @@ export class ChannelDefinitions {
     this.classes.clear();
   }
 
+  /** Names whose definitions in this process differ, with the text about each; every name once. */
+  newContradictions(): [name: string, text: string][] {
+    const names = declaredChannelNames().filter(
+      (name) => !this.contradicting.has(name) && declaredChannels(name).length > 1,
+    );
+    return names.flatMap((name) => {
+      const settings = declaredChannels(name).map(settingsOf);
+      // Code that was loaded anew defines its channels anew: only the classes are others.
+      if (settings.every((each) => differences(each, settings[0]!).length === 0)) return [];
+      this.contradicting.add(name);
+      return [[name, definedTwice(name).message] as [string, string]];
+    });
+  }
+
   private findClass(name: string): Class | undefined {
     const exact = this.byName.get(name)?.deref();
     if (exact !== undefined) return exact.type;
@@ -176,9 +194,45 @@ export class ChannelDefinitions {
   }
 }
 
-/** The error for an {@link ChannelDefinitions.of | unclear} name. */
-export function definedTwice(name: string): ConfigurationError {
+/**
+ * The error for a name with several definitions.
+ *
+ * @param definitions - those that differ
+ */
+export function definedTwice(name: string, definitions = declaredChannels(name)): ConfigurationError {
+  const settings = definitions.map(settingsOf);
+  const ways = settings.map((each) => {
+    const keys = new Set(settings.flatMap((other) => differences(each, other)));
+    return [...keys].map((key) => `${key}: ${each[key]}`).join(', ');
+  });
+  const shown = ways.every((way) => way !== '') ? ` (once with ${ways.join('; once with ')})` : '';
   return new ConfigurationError(
-    `Channel ${quote(name)} is defined twice, in different ways; define it once and import it where it is used`,
+    `Channel ${quote(name)} is defined twice, in different ways${shown}; define it once and import it where it is used`,
   );
+}
+
+type Settings = Readonly<Record<string, string>>;
+
+/** The settings of a definition, as an error shows them. */
+function settingsOf({ type, options }: ChannelDefinition): Settings {
+  const { interop, clients, slowConsumer, conflateBy, history, requiredScopes = [] } = options;
+  return {
+    class: type === undefined ? 'none' : `${nameOf(type) || 'an anonymous class'}${placeOf(type)}`,
+    interop: String(interop),
+    clients: String(clients),
+    slowConsumer: String(slowConsumer),
+    conflateBy: conflateBy === undefined ? 'none' : conflateBy.toString().slice(0, 60),
+    history: history === undefined ? 'none' : JSON.stringify(history),
+    requiredScopes: JSON.stringify(requiredScopes.toSorted()),
+  };
+}
+
+/** Where a class was declared, if a decorator says so. */
+function placeOf(type: Class): string {
+  return classInfo(type) === undefined ? '' : ` at ${describePlace(type)}`;
+}
+
+/** The names of the settings that differ. */
+function differences(one: Settings, other: Settings): string[] {
+  return Object.keys(one).filter((key) => one[key] !== other[key]);
 }

@@ -13,6 +13,7 @@ import { MessageRequest } from './message-request.js';
 import { handledBy, type Handled } from './on-message.decorator.js';
 import { refuseUnclearClasses } from './refuse-unclear-classes.js';
 import { startOrClose } from './start-or-close.js';
+import { warnOfContradictions } from './warn-of-contradictions.js';
 import { warnOfRenamedClasses } from './warn-of-renamed-classes.js';
 
 /** Makes the methods decorated with `@OnMessage` listeners of the hub. */
@@ -48,11 +49,13 @@ export class MessageHandlers implements OnApplicationBootstrap {
     const listeners = this.discover();
     refuseUnclearClasses(this.hub.types, this.reporter);
     warnOfRenamedClasses(this.hub.types, this.reporter);
+    warnOfContradictions(this.hub.definitions, this.reporter);
     return listeners;
   }
 
   private async attachNew(): Promise<void> {
     const listeners = this.discover();
+    warnOfContradictions(this.hub.definitions, this.reporter);
     for (const listener of listeners) this.hub.attach(listener);
     await whenHeard(this.hub, listeners);
   }

@@ -596,7 +596,9 @@ describe('The gateway’s options', () => {
     [{ gateway: true, sse: { heartbeatMs: 30_000 } }, []],
   ])('are warned of once if messages are forgotten before clients can ask for them: %j', async (options, expected) => {
     await using running = await startApp({ imports: [MessagingModule.forRoot(options)] });
-    expect(running.logger.problems).toEqual(expected);
+    // This file defines two channels in two ways.
+    const problems = running.logger.problems.filter((line) => !line.includes('is defined twice'));
+    expect(problems).toEqual(expected);
   });
 
   test('leave the gateway out if they are absent', async () => {

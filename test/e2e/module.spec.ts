@@ -14,7 +14,7 @@ import {
   type OnApplicationBootstrap,
   type Type,
 } from '@nestjs/common';
-import { ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
+import { LazyModuleLoader, ModuleRef, NestFactory, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, jest, test } from '@jest/globals';
 import supertest from 'supertest';
@@ -828,5 +828,61 @@ describe('message classes of one name', () => {
       expect.stringMatching(/^warn 2 message classes called "module-again" were declared at .*module\.spec\.ts/),
     ]);
     expect(classes).toHaveLength(2);
+  });
+});
+
+describe('Channels that are defined twice', () => {
+  class One {}
+  class Other {}
+  test('in different ways are named at the start, once, with the settings that differ and the fix', async () => {
+    const Posted = defineChannel('module-twice/:id', One, { clients: true, requiredScopes: ['a', 'b'] });
+    defineChannel('module-twice/:id', Other, { clients: true });
+    defineChannel('module-reloaded', class Reloaded {});
+    defineChannel('module-reloaded', class Reloaded {});
+    class Listener {
+      @OnMessage(Posted)
+      handle() {}
+    }
+    const types = declaredClasses('module-clash', 'data').slice(0, 1);
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ types })], providers: [Listener] });
+    await running.app.get(LazyModuleLoader).load(() => class {});
+    const about = (name: string) => running.logger.problems.filter((line) => line.includes(`Channel "${name}`));
+    expect(about('module-twice/:id')).toEqual([
+      'warn Channel "module-twice/:id" is defined twice, in different ways ' +
+        '(once with class: One, requiredScopes: ["a","b"]; once with class: Other, requiredScopes: []); ' +
+        'define it once and import it where it is used',
+    ]);
+    expect(about('module-reloaded')).toEqual([]);
+  });
+
+  test('in a module that is loaded later are named then', async () => {
+    const types = declaredClasses('module-clash', 'data').slice(0, 1);
+    await using running = await startApp({ imports: [MessagingModule.forRoot({ types })] });
+    await running.app.get(LazyModuleLoader).load(() => {
+      defineChannel('module-late');
+      defineChannel('module-late', undefined, { interop: true });
+      return class LateModule {};
+    });
+    expect(running.logger.problems.filter((line) => line.includes('module-late'))).toEqual([
+      expect.stringContaining('(once with interop: undefined; once with interop: true)'),
+    ]);
+  });
+
+  test('keep the application from starting if an @AuthorizeChannel names one and a handler the other', async () => {
+    const Closed = defineChannel('module-closed', undefined, { requiredScopes: ['staff'] });
+    const Open = defineChannel('module-closed', undefined, { clients: true });
+    class Handlers {
+      @OnMessage(Open)
+      handle() {}
+      @AuthorizeChannel(Closed)
+      may() {
+        return true;
+      }
+    }
+    const types = declaredClasses('module-clash', 'data').slice(0, 1);
+    const imports = [MessagingModule.forRoot({ types, gateway: true })];
+    await expect(startApp({ imports, providers: [Handlers] })).rejects.toThrow(
+      'Channel "module-closed" is defined twice, in different ways (once with',
+    );
   });
 });

@@ -22,6 +22,8 @@ interface Sidebar {
   apiTree(pages: string): unknown[];
 }
 
+const link = (path: string, text: string) => ({ text, link: `/api/nestjs-messaging/${path}/${text}` });
+
 const sidebar = async () => (await import(pathToFileURL(join(root, 'site/sidebar.mjs')).href)) as Sidebar;
 
 /** The pages that the sidebar of the site leads to, as files. */
@@ -57,7 +59,6 @@ describe('The sidebar of the site', () => {
     const [server, client, ...others] = (await sidebar()).apiTree(pages);
     rmSync(pages, { recursive: true });
 
-    const link = (path: string, text: string) => ({ text, link: `/api/nestjs-messaging/${path}/${text}` });
     expect(server).toEqual({
       text: 'nestjs-messaging',
       link: '/api/nestjs-messaging/',

@@ -4,6 +4,7 @@ import { describe, quote } from '../../protocol/channel-name.js';
 import { DecoratedMethods, type DecoratedMethod } from '../decorated-methods.js';
 import { errorText } from '../log-text.js';
 import { LoggingReporter } from '../logging-reporter.js';
+import { startOrClose } from '../start-or-close.js';
 import { AuthorizerCalls } from '../../gateway/authorizer-calls.js';
 import { GATEWAY_DEFAULTS as DEFAULTS, GATEWAY_OPTIONS, type GatewayOptions } from './gateway-options.js';
 import { authorizationsOf, type Authorization, type ClientContext } from './authorize-channel.decorator.js';
@@ -44,8 +45,9 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
     this.calls = new AuthorizerCalls({ maxAtOnce: maxAuthorizers, timeoutMs: authorizerTimeoutMs });
   }
 
-  onApplicationBootstrap(): void {
-    this.discover();
+  /** @throws ConfigurationError if channels contradict each other */
+  async onApplicationBootstrap(): Promise<void> {
+    await startOrClose(this.hub, () => this.discover());
     this.methods.whenLoaded(async () => this.discover());
   }
 
@@ -56,8 +58,8 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
   private discover(): void {
     for (const method of this.findNew()) {
       for (const { channel: channelOf, all } of method.marks) {
-        const channel = channelOf();
-        const name = typeof channel === 'string' ? channel : channel.name;
+        // As a listener's: a definition that contradicts another one that is used would leave its scopes without effect.
+        const { channel: name } = this.hub.heard(channelOf());
         let authorizers = this.byName.get(name);
         if (authorizers === undefined) {
           this.byName.set(name, (authorizers = { each: [], all: [] }));

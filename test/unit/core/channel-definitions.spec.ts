@@ -91,7 +91,7 @@ describe('Definitions of one name that differ', () => {
   test('are an error for listeners of that name, and do not keep messages from other listeners', () => {
     const hub = new Hub({ reporter: new RecordingReporter() });
     expect(() => hub.heardUnder('definitions/both')).toThrow(
-      'Channel "definitions/both" is defined twice, in different ways',
+      'Channel "definitions/both" is defined twice, in different ways (once with clients: undefined; once with clients: true); define it once and import it',
     );
     const got: unknown[] = [];
     const take = (delivery: Delivery) => got.push([delivery.message, hub.optionsOf(delivery)]);

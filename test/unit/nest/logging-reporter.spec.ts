@@ -239,11 +239,7 @@ describe('The text for the log', () => {
       Object.create(new Proxy({}, { get: fail, getPrototypeOf: fail })) as unknown,
       'a value that cannot be read',
     ],
-    [
-      'a function whose name is a getter',
-      Object.defineProperty(() => 1, 'name', { get: fail }),
-      'a value that cannot be read',
-    ],
+    ['a function whose name is a getter', Object.defineProperty(() => 1, 'name', { get: fail }), 'a function'],
   ])('states in words that %s was thrown', (_what, error, text) => {
     const reporter = new LoggingReporter();
     listenerFailed(reporter, error);
