@@ -232,6 +232,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check(['trimmed', 4, 5, 6, 7, 8], { history, unseen: [1, 2, 3] }))).toEqual([]);
     expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3] }))).toEqual(['lost']);
     expect(kinds(check([1, 2, 'trimmed', 5, 6, 7, 8], { history, unseen: [3, 4] }))).toEqual([]);
+    expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3], wipes: 1 }))).toEqual([]);
   });
 
   test('accepts messages that only one reader had before the history let go of them, with a gap for each loss around them', () => {

@@ -153,7 +153,7 @@ describe('Three servers with a Redis, and clients that move between them', () =>
         for (let tries = 1; ; tries++) {
           const { findings } = await world.go({ ...schedule, seed: FIRST_SEED + tries }, options);
           const found = findings.filter((finding) => finding.kind === kind && by.test(finding.reader));
-          if (found.length > 0 || tries === 6) return { found, all: findings.length };
+          if (found.length > 0 || tries === 9) return { found, all: findings.length };
         }
       }),
     ]);

@@ -281,8 +281,10 @@ class LogCheck {
   /** @returns the first rank that it must have, of those that it has not before its first message */
   private begin(rank: number): number {
     const { order, posted } = this.channel;
+    // Below them may be what was wiped.
+    const unseen = this.ledger.wipes > 0 ? rank : order.unseenBelow(rank);
     const owed = posted.flatMap(({ poster, n, atMs, isAccepted }) =>
-      atMs >= this.log.sinceMs ? [order.rankOf(`${poster} ${n}`) ?? (isAccepted ? order.unseenBelow(rank) : rank)] : [],
+      atMs >= this.log.sinceMs ? [order.rankOf(`${poster} ${n}`) ?? (isAccepted ? unseen : rank)] : [],
     );
     const first = Math.min(rank, ...owed);
     // As docs/delivery.md says of a channel that nothing was ever posted to: it has no epoch that could be another one.
