@@ -78,7 +78,7 @@ export class ChannelDefinition<T = unknown> {
     readonly type: Class<T> | undefined,
     readonly options: Readonly<ChannelOptions>,
   ) {
-    // A function without one is refused where the channel is used.
+    // The channel's first use refuses a function without one.
     this.prototype = (type as { readonly prototype?: object } | undefined)?.prototype;
     this.keepsHistory = options.history !== undefined;
     this.segments = isTemplate(name) ? name.split('/') : undefined;

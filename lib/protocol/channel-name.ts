@@ -67,7 +67,7 @@ function parameterNames(template: string): string[] {
 /**
  * Puts parameters into a template.
  *
- * @throws InvalidChannelError where one is missing, unknown, empty, or would change the number of segments
+ * @throws InvalidChannelError if one is missing, unknown, empty, or would change the number of segments
  */
 export function fillTemplate(template: string, params: Readonly<Record<string, unknown>>): string {
   const expected = parameterNames(template);
@@ -122,7 +122,7 @@ function isReserved(name: string): boolean {
  * Compares a name with a template, segment by segment, in time linear in the name's length. The library's own
  * channels are of no template but its own, which name them by their first segment.
  *
- * @returns the parameters, or `undefined` where the name is not of this template
+ * @returns the parameters, or `undefined` if the name is not of this template
  */
 export function matchTemplate(
   template: readonly string[],

@@ -42,7 +42,7 @@ const OPTIONS: Record<Exclude<keyof ChannelOptions, 'isLocal'>, OptionCheck> = {
 
 /** A named stream of messages of one type. `Name` is its name, or that of the template that it is of. */
 export class Channel<T = unknown, Name extends string = string> {
-  // Compile-time marks: without the first a Channel<A> could be passed where a Channel<B> is due.
+  // Compile-time marks: without the first a Channel<A> could be passed in place of a Channel<B>.
   declare protected readonly message: (message: T) => T;
   declare protected readonly template: Name;
 
@@ -80,7 +80,7 @@ export class ChannelTemplate<T = unknown, Name extends string = string> {
   /**
    * The channel of these parameters.
    *
-   * @throws InvalidChannelError where a parameter is missing, unknown, empty, contains "/" or begins with ":"
+   * @throws InvalidChannelError if a parameter is missing, unknown, empty, contains "/" or begins with ":"
    * @example
    * ```ts
    * RoomMessages.for({ roomId: 42 }).name; // 'rooms/42'

@@ -63,7 +63,7 @@ export function wholeNumber(least: number, most = MAX_WHOLE): OptionCheck {
 /**
  * Checks options by name. One that is `undefined` counts as not given.
  *
- * @param path - what the options were given to, as the error has it
+ * @param path - the call or option that the options belong to, for the error
  * @returns `undefined`, so that it may be the check of an option that holds options
  * @throws ConfigurationError that names the option, and for an unknown one the options that there are
  */

@@ -14,11 +14,11 @@ import type { TypeRegistry } from './type-registry.js';
 
 /** A message as text. */
 export interface EncodedMessage {
-  /** Plain JSON that reads naturally to whoever does not know this library. */
+  /** Plain JSON that reads naturally without this library. */
   readonly data: string;
   /** The wire name of the message's class; none for a plain value. */
   readonly type?: string | undefined;
-  /** JSON that restores in `data` what JSON cannot say; none where there is nothing to restore. */
+  /** JSON that restores in `data` what JSON cannot say; none if there is nothing to restore. */
   readonly meta?: string | undefined;
 }
 
@@ -53,7 +53,7 @@ export class Codec {
    * instances; getters are.
    *
    * @throws UnserializableError with the path to a value that cannot travel
-   * @throws ConfigurationError where the application sends instances of two classes of one name
+   * @throws ConfigurationError if the application sends instances of two classes of one name
    */
   encode(message: unknown): EncodedMessage {
     let target: Function | undefined;
@@ -79,7 +79,7 @@ export class Codec {
    *
    * @param data - what JSON.parse made of `EncodedMessage.data`; it becomes part of the message
    * @param meta - what JSON.parse made of `EncodedMessage.meta`
-   * @throws InvalidMessageError where it is no value of its type, and nothing else
+   * @throws InvalidMessageError, and nothing else, if it is not a value of its type
    */
   decode(data: unknown, type: string | undefined, meta: unknown): unknown {
     return decodeMessage(this.types, data, type, meta, this.instances);

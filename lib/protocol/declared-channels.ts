@@ -18,7 +18,7 @@ export function declareChannel(definition: ChannelDefinition): void {
   if (!others.some((other) => isSameDefinition(other, definition))) declared.set(name, [...others, definition]);
 }
 
-/** The definitions of this process that have this name; more than one where they differ. */
+/** The definitions of this process that have this name; more than one if they differ. */
 export function declaredChannels(name: string): readonly ChannelDefinition[] {
   return declared.get(name) ?? [];
 }

@@ -14,13 +14,13 @@ const MAX_TYPE_LENGTH = 255;
 export interface Envelope {
   /** The message as plain JSON values. */
   readonly data: unknown;
-  /** The data as its node wrote it; none where a stock client sent it. */
+  /** The data as its node wrote it; none if a stock client sent it. */
   readonly text?: string | undefined;
   readonly type?: string | undefined;
   readonly meta?: unknown;
-  /** The node it was posted on; none where a stock client of Nest sent it. */
+  /** The node it was posted on; none if a stock client of Nest sent it. */
   readonly node?: string | undefined;
-  /** When it was posted, in milliseconds since 1970; none where a stock client sent it. */
+  /** When it was posted, in milliseconds since 1970; none if a stock client sent it. */
   readonly postedAt?: number | undefined;
   /** Tells it from the others that its node has published. */
   readonly serial?: number | undefined;

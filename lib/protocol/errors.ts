@@ -124,9 +124,9 @@ export class ConnectionClosedError extends MessagingError {
   }
 }
 
-/** A client has no connection to its server for now and tries again by itself. `client.status.error` holds it. */
+/** A client has no connection to its server for now and tries again. `client.status.error` holds it. */
 export class ConnectionLostError extends MessagingError {
-  /** How long the server has asked to wait (`Retry-After`), in milliseconds, where it has. */
+  /** How long the server has asked to wait (`Retry-After`), in milliseconds, if it has. */
   readonly retryAfterMs: number | undefined;
 
   constructor(message: string, options?: ErrorOptions & { readonly retryAfterMs?: number | undefined }) {

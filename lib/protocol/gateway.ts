@@ -193,7 +193,7 @@ export interface GapEvent {
  */
 export interface MessageFrame {
   readonly channel: string;
-  /** The template that was subscribed to, where the message comes by that. */
+  /** The template that was subscribed to, if the message comes by one. */
   readonly template?: string;
   /** When it was posted, in milliseconds since 1970. */
   readonly at: number;

@@ -77,7 +77,7 @@ export class MessageIdentities implements MessageInstances {
   /**
    * Makes the instances of the message the live ones and brings those that were to what it says.
    *
-   * @throws InvalidMessageError after all of that, where a setter of the application threw
+   * @throws InvalidMessageError after all of that, if a setter of the application threw
    */
   accept(): void {
     // Before any setter runs, which might read another message.

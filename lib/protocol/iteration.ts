@@ -86,7 +86,7 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
     else this.buffered.push(message);
   }
 
-  /** No more messages come; the loop ends after those that wait, with the error where there is one. */
+  /** No more messages come; the loop ends after those that wait, with the error if there is one. */
   finish(error?: Error): void {
     if (this.#isDone) return;
     this.#isDone = true;

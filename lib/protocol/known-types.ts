@@ -17,7 +17,7 @@ export class KnownTypes {
    *
    * @param name - given only for the library's own classes, which a minifier may have renamed
    * @returns whether it was not yet
-   * @throws ConfigurationError where this application uses another class of that name: its messages would arrive as
+   * @throws ConfigurationError if this application uses another class of that name: its messages would arrive as
    *   the wrong class
    */
   register(type: Class, name = typeName(type)): boolean {
@@ -33,7 +33,7 @@ export class KnownTypes {
   /**
    * The class of a name.
    *
-   * @throws ConfigurationError where decorators declared several classes of that name and this application has neither
+   * @throws ConfigurationError if decorators declared several classes of that name and this application has neither
    *   registered nor sent one of them
    */
   resolve(name: string): Class | undefined {

@@ -56,7 +56,7 @@ export interface MessageSourceOptions {
 }
 
 // On the class itself and under a registered symbol, so that a class declared through the server's
-// entry is known to the client's entry even where a bundler made two copies of this file.
+// entry is known to the client's entry even if a bundler made two copies of this file.
 const INFO = Symbol.for('nestjs-messaging:class');
 const TYPE_NAME = /^[^\p{Cc}\p{Cs}/*:]{1,100}$/u;
 

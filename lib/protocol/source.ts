@@ -124,7 +124,7 @@ function sentBy<T>(sourceType: string, type: Class<T>): Sent<T> {
   return keep(bySource, sourceType, { typeName: name, all, channels: new Map() }, MAX_SOURCE_CLASSES) as Sent<T>;
 }
 
-/** Sets an entry in place of the oldest one, where there are too many. */
+/** Sets an entry in place of the oldest one if there are too many. */
 function keep<V>(map: Map<string, V>, key: string, value: V, max: number): V {
   if (map.size >= max) map.delete(map.keys().next().value!);
   map.set(key, value);

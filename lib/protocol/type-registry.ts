@@ -7,8 +7,8 @@ import { classInfo, declarations, typeName } from './serializable.js';
  *
  * It learns them in three ways: the application registers them (the hub does so for the classes of its channels), it
  * sends an instance of one, or a decorator declared one and nobody else has that name. So an application in the same
- * process, or another test, may have another class of the same name: only where it is unclear which of them is meant
- * does anything fail, and registering the right one makes it clear.
+ * process, or another test, may have another class of the same name: a name fails only while it
+ * is unclear which of them is meant, until the right one is registered.
  */
 export class TypeRegistry extends KnownTypes {
   readonly #names = new Map<Function, string>();
@@ -42,7 +42,7 @@ export class TypeRegistry extends KnownTypes {
    *
    * @param isMessage - whether it is the message itself, whose class needs no decorator if it extends Message
    * @returns `undefined` for a class whose instances may not travel
-   * @throws ConfigurationError where this application uses another class of that name
+   * @throws ConfigurationError if this application uses another class of that name
    * @internal
    */
   nameToSend(type: Function, isMessage: boolean): string | undefined {

@@ -17,7 +17,7 @@ export function encodeTypedArray(tag: TypedArrayTag, array: TypedArray): unknown
   });
 }
 
-/** @returns `undefined` where the data is none of such an array */
+/** @returns `undefined` if the data is not of such an array */
 export function decodeTypedArray(tag: TypedArrayTag, data: unknown): object | undefined {
   const type = (globalThis as unknown as Record<string, new (source: number | ArrayBuffer) => TypedArray>)[tag];
   if (type === undefined) return undefined;
@@ -51,7 +51,7 @@ export function toBase64(source: ArrayBufferView | ArrayBuffer): string {
   return btoa(text);
 }
 
-/** @returns `undefined` where the data is no Base64 */
+/** @returns `undefined` if the data is not Base64 */
 export function fromBase64(data: unknown): Uint8Array<ArrayBuffer> | undefined {
   if (typeof data !== 'string' || data.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(data)) return undefined;
   const text = atob(data);

@@ -5,7 +5,7 @@ import { MAX_DEPTH } from './codec-limits.js';
 /**
  * Checks what `JSON.parse` made of a message before anything is done with it: the depth of its nesting, and names that
  * would turn a later copy of it, by whatever code, into a change of a prototype. Everything that arrives passes here
- * once; where nothing has to be restored, this is all that decoding costs.
+ * once. If nothing has to be restored, decoding costs no more than this.
  *
  * @throws InvalidMessageError that names the fault
  */

@@ -22,7 +22,7 @@ export interface ClassFilter {
    * The parts of an object that are sent. Called only if {@link appliesTo} returned true.
    *
    * @param object - an instance of the class, or a plain object that stands for one
-   * @param keys - the properties that leave where no rule says otherwise
+   * @param keys - the properties that leave, unless a rule keeps them
    * @throws FailedProperty with what the application's code threw
    */
   properties(object: object, type: Function, keys: readonly string[]): readonly OutgoingProperty[];

@@ -11,10 +11,10 @@ import type { InstanceReader } from './message-instances.js';
  *
  * @param types - the classes of the application
  * @param data - what JSON.parse made of `EncodedMessage.data`
- * @param type - the wire name of the message's class, where there is one
+ * @param type - the wire name of the message's class, if there is one
  * @param meta - what JSON.parse made of `EncodedMessage.meta`
  * @param instances - what becomes of the instances in it, once all of the message is found to be right
- * @throws InvalidMessageError where it is no value of its type, and nothing else
+ * @throws InvalidMessageError, and nothing else, if it is not a value of its type
  */
 export function decodeMessage(
   types: KnownTypes,

@@ -11,7 +11,7 @@ export function isPrimitiveTag(tag: string): boolean {
   return tag === 'bigint' || isNumberText(tag);
 }
 
-/** @returns `undefined` where the data is none of that */
+/** @returns `undefined` if the data is not of that type */
 export function decodePrimitive(tag: string, data: unknown): number | bigint | undefined {
   return tag === 'bigint' ? toBigInt(data) : Number(tag);
 }
@@ -19,7 +19,7 @@ export function decodePrimitive(tag: string, data: unknown): number | bigint | u
 /**
  * Reads an object that has no parts.
  *
- * @returns `undefined` where the tag is not known or the data is none of that
+ * @returns `undefined` if the tag is not known or the data is not of that type
  * @throws SyntaxError or TypeError of a class of the language that does not take the data
  */
 export function decodeValue(tag: string, data: unknown): object | undefined {

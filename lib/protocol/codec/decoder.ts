@@ -32,7 +32,7 @@ export class Decoder {
   }
 
   /**
-   * @param type - the wire name of the message's class, where the envelope says one
+   * @param type - the wire name of the message's class, if the envelope names one
    * @throws InvalidMessageError that names the place and the fault
    */
   decode(data: unknown, type: string | undefined, meta: unknown): unknown {

@@ -54,7 +54,7 @@ export class Encoder {
   ) {}
 
   /**
-   * @param rootType - the class of the message, where the envelope says it
+   * @param rootType - the class of the message, if the envelope names it
    * @throws UnserializableError with the path to what cannot travel
    */
   encode(message: unknown, rootType: Function | undefined): { data: unknown; note: Note | undefined } {
@@ -124,7 +124,7 @@ export class Encoder {
   private contents(object: object, depth: number, note: NoteDraft, type?: Function, rootType?: Function): unknown {
     const prototype = Object.getPrototypeOf(object) as object | null;
     if (Array.isArray(object)) {
-      // Array.prototype is an array itself; the prototype of a class that extends it is none.
+      // Array.prototype is an array itself; the prototype of a class that extends it is not one.
       if (!Array.isArray(prototype)) this.refuseClass(object);
       return this.items(object, depth, note, type);
     }

@@ -46,7 +46,7 @@ export class NoteDraft {
     (this.names ??= {})[nameInData] = property;
   }
 
-  /** @returns `undefined` where nothing needs restoring */
+  /** @returns `undefined` if nothing needs restoring */
   finish(): Note | undefined {
     const parts = this.finishParts();
     if (this.names !== undefined) return [this.tag, parts ?? {}, this.id, this.names];
