@@ -151,21 +151,20 @@ export class RedisHistoryAppends {
       this.due = [];
       for (const each of due) {
         each.isDue = false;
-        // The rest of many posts in one turn follows the full batches.
-        this.send(each, true);
+        this.send(each, due.length);
       }
     });
   }
 
-  /** @param isRest - whether to send a batch that is not full even though others are under way */
-  private send(lane: Lane, isRest = false): void {
+  /** @param due - at the end of a turn, how many channels got posts in it. The rest of these posts follows full batches of the same turn */
+  private send(lane: Lane, due?: number): void {
     if (this.isClosed || !this.canSend(lane)) return;
     const { channel, waiting, batches } = lane;
     const most = this.link!.client.isCluster ? 1 : MAX_UNDER_WAY;
     while (waiting.length > 0 && batches.length < most) {
-      if (batches.length > 0 && !isRest && !isFull(lane)) return;
-      // A full batch leaves at once: Redis appends it while others fill.
-      if (!isFull(lane)) this.link!.gather();
+      if (batches.length > 0 && due === undefined && !isFull(lane)) return;
+      // A full batch leaves at once: Redis appends it while others fill. One that is alone in its turn has nothing to wait for.
+      if (due !== 1 && !isFull(lane)) this.link!.gather();
       const batch = new HistoryBatch(channel, ++this.number, waiting.splice(0, countForBatch(waiting)));
       for (const { bytes } of batch.posts) lane.waitingBytes -= bytes;
       batches.push(batch);

@@ -37,7 +37,11 @@ class AnsweringLink {
     };
   }
 
-  gather(): void {}
+  gathered = 0;
+
+  gather(): void {
+    this.gathered++;
+  }
 
   /** What was sent since the last time: the number of each batch, and what must come before it. */
   sent(): string[] {
@@ -94,6 +98,16 @@ describe('The posts of one turn to a channel', () => {
     expect(redis.sent()).toEqual(['2 after 1 1']);
     await turn();
     expect(redis.sent()).toEqual(['3 after 2 1']);
+  });
+
+  test('leave together with those to other channels, and at once if there are none and if they fill a batch', async () => {
+    void post('1');
+    await turn();
+    void history.append('full', { payload: FULL }, BOUNDS);
+    expect(redis.gathered).toBe(0);
+    for (const channel of ['one', 'another']) void history.append(channel, { payload: '1' }, BOUNDS);
+    await turn();
+    expect(redis.gathered).toBeGreaterThan(0);
   });
 
   test('wait for an answer if eight batches are under way', async () => {
