@@ -231,7 +231,7 @@ describe('the page of the sample app', () => {
     expect(await lin.getByText('cake').count()).toBe(0);
   }, 60_000);
 
-  test('a new room is there for everybody, and what is said in it is counted until it is read', async () => {
+  test('a new room appears for everybody, and its messages are counted until they are read', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
     await grace.getByLabel('Name of a new room').fill('Coffee & cake');
@@ -311,7 +311,7 @@ describe('the page of the sample app', () => {
     expect(await notes(ada)).toEqual(['You are up to date: 600 messages came meanwhile']);
   }, 60_000);
 
-  test('without Redis a restart loses messages; the page keeps those that it shows, and marks where some may be missing', async () => {
+  test('without Redis a restart loses messages; the page keeps its own and marks possible gaps', async () => {
     const settings = new Settings({ sessionSecret: 'the same after the restart' });
     const app = await start(settings);
     const port = Number(new URL(await app.getUrl()).port);

@@ -253,7 +253,7 @@ describe('In a Cluster that shards channels', () => {
       expect(all).toEqual(numbers(count).map((text) => Number(text) + 1));
     });
 
-    test('without: what is missing was told as lost', async () => {
+    test('without: missing messages were reported as lost', async () => {
       const [a] = await nodes.node(sharded());
       const [, told] = await nodes.listener(sharded(), ['news', 'rooms/:id']);
       const posted: Promise<boolean>[] = [];
@@ -395,7 +395,7 @@ describe('Sharded channels are refused at the start', () => {
     await expect(started).rejects.toThrow(/Option "redis.sharded" needs the command SPUBLISH; Redis at .* refuses it/);
   });
 
-  test('of what is no Cluster', async () => {
+  test('of anything but a Cluster', async () => {
     const server = await nodes.server();
     const single = { client: () => new Redis(server.url), sharded: true };
     await expect(nodes.create(single).start(() => undefined)).rejects.toThrow(

@@ -108,7 +108,7 @@ describe.each(ADAPTER_NAMES)('A client that has a template as a whole, on %s,', 
   });
   afterAll(async () => running[Symbol.asyncDispose]());
 
-  test('gets none of the channels that something else decides about', async () => {
+  test('gets no channel with a decider of its own', async () => {
     await using opened = await at(running).open(Rooms.name, Board.name, Vault.name, 'access/rooms/denied');
     expect(opened.ready.channels.map(({ error }) => error)).toEqual([
       undefined,
@@ -120,14 +120,14 @@ describe.each(ADAPTER_NAMES)('A client that has a template as a whole, on %s,', 
     expect(await frameOf(opened.client)).toMatchObject({ channel: 'access/rooms/lobby', data: 'open' });
   });
 
-  test('gets none of them on the stream of a native EventSource', async () => {
+  test('gets no such channel on the stream of a native EventSource', async () => {
     await using client = await at(running).get(Rooms.name);
     expect((await client.next())[0]).toBe('messaging:ready');
     await postToAll(running, 'lobby');
     expect(await client.next()).toEqual(['message', 'open']);
   });
 
-  test('gets none of a more literal template', async () => {
+  test('gets no channel of a more literal template', async () => {
     await using opened = await at(running).open(Areas.name);
     await postToAll(running, 'lobby');
     await running.app.get(MessagingService).postMessage(Areas.for({ area: 'halls', roomId: 1 }), 'hall');
@@ -787,7 +787,7 @@ describe.each(ADAPTER_NAMES)('The option gateway.decorators, on %s,', (adapter) 
     expect([allowed.status, refused.status]).toEqual([200, 401]);
   });
 
-  test('takes decorators that are for methods alone, and those that are for classes alone', async () => {
+  test('takes decorators for methods alone, and decorators for classes alone', async () => {
     await using running = await start(LooksAnywhere, { decorators: [Header('x-gateway', 'yes'), ForClasses] });
     await using native = await new GatewayRequests(`${running.url}/messages`).get(open);
     expect([native.status, native.headers['x-gateway']]).toEqual([200, 'yes']);

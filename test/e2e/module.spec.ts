@@ -634,7 +634,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
   });
 });
 
-describe('SessionMessages where there is no request', () => {
+describe('SessionMessages without a request', () => {
   test('belongs, in request scope, to a session of its own that ends with the application', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     const [one, two] = [await running.app.resolve(SessionMessages), await running.app.resolve(SessionMessages)];

@@ -584,7 +584,7 @@ describe('the enhancers of an @OnMessage handler', () => {
     ]);
   });
 
-  test('are not those of the application, which are made for requests', async () => {
+  test('do not include global ones, which are made for requests', async () => {
     const refuse = { canActivate: () => false };
     const explode = {
       transform: () => {

@@ -276,7 +276,7 @@ describe('the sample app on one server', () => {
     expect(notices[0]).toMatchObject({ isNotice: true, sentAt: expect.any(Date) });
   });
 
-  test('does not report as left a user who reloads the page, or has another one open', async () => {
+  test('does not report a user as gone after a reload, or with another page open', async () => {
     const [, page] = await Person.comeIn(url, 'Ada');
     const [bob, firstPage] = await Person.comeIn(url, 'Bob');
     const [, carolsPage] = await Person.comeIn(url, 'Carol');
@@ -517,7 +517,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     [one, two] = [await start(settings('one')), await start(settings('two'))];
   });
 
-  test('shows on one server who is on the other, and their messages', async () => {
+  test('shows the users of the other server, and their messages', async () => {
     const [[ada, page], bob] = [await Person.comeIn(one, 'Ada'), await Person.signIn(two, 'Bob')];
     const [lobby, house] = [await page.hear(RoomMessages.for({ roomId: 'lobby' })), await page.hearHouse()];
     await bob.open();

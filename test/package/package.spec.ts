@@ -109,7 +109,7 @@ describe('The documents of the server', () => {
     expect(dead).toEqual([]);
   });
 
-  it('hold no document that none of them links to', () => {
+  it('hold no document without a link to it', () => {
     const documents = pair.server.files().filter((file) => file.endsWith('.md'));
     const linked = new Set(
       documents.flatMap((file) => linksIn(file).flatMap(({ target }) => (target === file ? [] : [target]))),

@@ -80,7 +80,7 @@ describe('Epochs', () => {
 });
 
 describe('Positions', () => {
-  test('may be anything at all: a position is read, or an error names what is wrong', () => {
+  test('may be any value: a position is read, or an error names the fault', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -183,7 +183,7 @@ describe('Vectors of serials', () => {
     );
   });
 
-  test('may be anything at all: one is read, or an error names what is wrong', () => {
+  test('may be any value: one is read, or an error names the fault', () => {
     const wrong = fc.oneof(fc.anything(), fc.array(fc.oneof(fc.anything(), fc.array(fc.anything(), { maxLength: 4 }))));
     fc.assert(
       fc.property(wrong, (value) => {

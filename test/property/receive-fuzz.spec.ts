@@ -598,11 +598,11 @@ describe('A server that receives damaged payloads', () => {
     expect(outcomes.delivered + outcomes.rejected).toBe(MUTATIONS + (MUTATIONS / ROUND) * WAYS.length);
   });
 
-  test('counts just those that it reports as rejected', () => {
+  test('counts exactly the reported rejections', () => {
     expect(rejectedCount).toBe(outcomes.rejected);
   });
 
-  test('delivers instances only where they keep the rules of their class', () => {
+  test('delivers only instances that keep the rules of their class', () => {
     expect(outcomes.users).toBeGreaterThan(ROUND);
     expect(outcomes.rulesBroken).toBeGreaterThan(ROUND);
   });

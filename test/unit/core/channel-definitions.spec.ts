@@ -10,7 +10,7 @@ const Loose = defineChannel('definitions/:area/:id', undefined, { slowConsumer: 
 const Literal = defineChannel('definitions/prices/:id', undefined, { interop: true });
 const Exact = defineChannel('definitions/prices/gold');
 
-test('the definition of a name is its own, else that of the template that says most of it literally', () => {
+test('a name has its own definition, or else that of its most literal template', () => {
   const definitions = new ChannelDefinitions(new TypeRegistry());
   expect(definitions.of('definitions/prices/gold')).toBe(Exact.definition);
   expect(definitions.of('definitions/prices/tin')).toBe(Literal.definition);

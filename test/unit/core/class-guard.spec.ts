@@ -110,7 +110,7 @@ describe('A post to a channel of a class', () => {
     await Promise.all([hub.close(), far.hub.close()]);
   });
 
-  test('takes instances, however they were made, and those of subclasses', () => {
+  test('takes instances of the class and its subclasses, however they were made', () => {
     const { hub, heard, hear } = setup();
     hub.listen(Updates, hear, hub.root);
     const made = [

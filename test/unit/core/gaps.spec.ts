@@ -65,7 +65,7 @@ describe('A loss that the transport reports', () => {
     expect(seen).toEqual(['one gap of a: broker', 'two gap of a: broker']);
   });
 
-  test('of a template is reported to its listeners, not to those of its channels', async () => {
+  test('of a template is reported to its own listeners, not to listeners of its channels', async () => {
     const { transport, seen, listen } = await setup();
     listen('rooms/1', 'room');
     listen('rooms/:room', 'all rooms');

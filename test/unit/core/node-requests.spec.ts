@@ -82,7 +82,7 @@ describe('A request to another node', () => {
     expect(a.pending).toBe(0);
   });
 
-  test('keeps its answer apart from those of others under way', async () => {
+  test('keeps its answer apart from other answers under way', async () => {
     const broker = new MemoryBroker();
     const slow = new Deferred();
     await using a = await Node.start(broker);

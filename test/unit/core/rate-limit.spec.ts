@@ -42,7 +42,7 @@ describe('How often something may be done', () => {
     expect(takeAll(limit, 20, 'b')).toBe(10);
   });
 
-  test('forgets those that have done nothing for ten seconds, as others come', () => {
+  test('forgets addresses after ten idle seconds, when others come', () => {
     const limit = rate(1);
     for (let n = 0; n < 1_000; n++) limit.take(`early ${n}`);
     expect(limit.size).toBe(1_000);

@@ -84,7 +84,7 @@ describe('The list of revocations', () => {
     expect(verdict(list, { userId: 'ada', issuedAt: NOON + 4_000 })).toBe('revoked');
   });
 
-  test('tells apart what is in an id from what comes after it', () => {
+  test('distinguishes the parts of an id from the text after it', () => {
     const list = new RevocationList();
     list.add({ userId: 'a authId b', at: NOON });
     list.add({ userId: 'c', authId: 'd scope e', at: NOON });

@@ -268,7 +268,7 @@ describe('A revocation', () => {
     }
   });
 
-  test('over a transport that keeps no histories reaches those that hear it', async () => {
+  test('reaches all listening servers over a transport without histories', async () => {
     const broker = new MemoryBroker();
     const plain = () => Object.assign(new MemoryTransport(broker), { history: undefined });
     const [one, two] = [await node(broker, plain()), await node(broker, plain())];

@@ -55,7 +55,7 @@ describe('The templates that are listened to', () => {
     expect(templates['byName'].size).toBe(0);
   });
 
-  test('are removed by who is there, not by who has the same name', () => {
+  test('are removed by identity, not by name', () => {
     const templates = new Templates<ListenerList>();
     const there = list('users/:id');
     templates.add(there);

@@ -35,7 +35,7 @@ describe('An epoch that a client is given', () => {
     expect(admissions.read(owner, 'news', text)).toEqual(largest);
   });
 
-  it('is believed from the user alone who was given it, and is no longer for a longer id', () => {
+  it('is accepted from its own user alone, and is not longer for a longer id', () => {
     const long = positionOwner({ userId: 'x'.repeat(10_000) });
     expect(long.length).toBeLessThanOrEqual(MAX_OWNER_LENGTH);
     for (const other of [positionOwner({ userId: 'eve' }), positionOwner(null), long]) {
@@ -89,7 +89,7 @@ describe('The position of a native stream', () => {
     expect(read.id).toBe(position.id);
   });
 
-  it('goes on where it was read, on another node too, until that has a position of its own', () => {
+  it('continues from the last read place, on another node too, until that node has its own position', () => {
     const elsewhere = NativePosition.read(begin().id!, 3)!;
     elsewhere.advance(2, 8);
     const back = NativePosition.read(elsewhere.id!, 3)!;

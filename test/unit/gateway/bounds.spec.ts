@@ -180,7 +180,7 @@ describe('The places for requests that wait', () => {
     return { session: sessions.open({ auth }), request: {}, address };
   };
 
-  test('are a quarter of all for one user, whatever the address, and for all who are anonymous at one', async () => {
+  test('are a quarter of all for one user at any address, and for all anonymous clients of one address', async () => {
     const places = new RequestPlaces(18);
     for (let again = 0; again < 2; again++) {
       expect(await begunOf(places, by('ada', '192.0.2.1'))).toEqual([5]);
@@ -191,11 +191,11 @@ describe('The places for requests that wait', () => {
     expect(places['byAsker'].size).toBe(0);
   });
 
-  test('are not shared out among those who are anonymous at no known address', async () => {
+  test('are not divided among anonymous clients without a known address', async () => {
     expect(await begunOf(new RequestPlaces(18), by(undefined))).toEqual([18]);
   });
 
-  test('are the fault of who asks for too many, or of nobody', async () => {
+  test('blame the client with too many requests, or nobody', async () => {
     const places = new RequestPlaces(5);
     const fill = (requester: Requester, count: number) => {
       for (let n = 0; n < count; n++) places.during(requester, () => new Promise(() => {})).catch(() => {});

@@ -142,7 +142,7 @@ describe('A stream that goes on with a renewed sign-in', () => {
     expect(reader.connection.names).toEqual([]);
   });
 
-  test('keeps what has come while it was decided about until the sign-in of before would have expired', async () => {
+  test('keeps messages that came during the decision until the earlier sign-in would have expired', async () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
     const node = await GatewayNode.start();
     const reader = await streamOf(node, before, 'news', 'meanwhile');
@@ -235,7 +235,7 @@ describe.each(['that holds the stream', 'of another stream'])(
       ]);
     });
 
-    test('is the latest decision that counts: that of the stream’s own sign-in before that of another one', async () => {
+    test('follows the latest decision; the stream’s own sign-in comes before another one', async () => {
       const { holder, asked, grants } = await start();
       const reader = await streamOf(holder, OWN);
       const names = ['own', 'raised', 'taken over'];

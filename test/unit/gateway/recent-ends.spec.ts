@@ -31,7 +31,7 @@ describe('A decision', () => {
     expect(ends.overrule('c', 'other', again)).toBe(false);
   });
 
-  test('that has begun before what is still known is overruled', () => {
+  test('is overruled if it began before the oldest known end', () => {
     const ends = new RecentEnds();
     ends.note('c', 'news');
     now += 60_001;

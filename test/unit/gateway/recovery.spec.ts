@@ -662,7 +662,7 @@ describe('A client that comes from another server', () => {
     expect(await answersOf(back)).toEqual([['news', true]]);
   });
 
-  test('is not told of a loss that its new server has while it comes, where others had the channel before: it gets what was lost', async () => {
+  test('gets lost messages instead of a gap if its new server has a loss while it comes and others had the channel before', async () => {
     const broker = new MemoryBroker();
     const a = await GatewayNode.start(broker);
     const b = await GatewayNode.start(new PatientTransport(broker));

@@ -79,7 +79,7 @@ describe('The denial of a channel that no authorizer decides about', () => {
     expect(await waited(times, 'nowhere')).toBe(1_000);
   });
 
-  test('is like one of other channels of its template, and else like that of the same place each time', async () => {
+  test('takes as long as other channels of its template, or else as the same place each time', async () => {
     jest.useFakeTimers();
     const times = new DenialTimes(1_000);
     const places = [10, 20, 30, 40, 50];
@@ -95,7 +95,7 @@ describe('The denial of a channel that no authorizer decides about', () => {
     expect(seen.size).toBe(places.length);
   });
 
-  test('is like those of other names with the same beginning: the sum of many tells no more than one', async () => {
+  test('takes as long as names with the same beginning: the sum of many shows no more than one', async () => {
     jest.useFakeTimers();
     const times = new DenialTimes(1_000);
     const places = [10, 20, 30, 40, 50];

@@ -66,7 +66,7 @@ describe('Lines of one kind', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('do not hold back those of another kind', () => {
+  test('do not hold back lines of another kind', () => {
     const reporter = new LoggingReporter();
     for (let n = 1; n <= 100; n++) reporter.warn('kind', 'text');
     reporter.warn('another', 'is told');

@@ -132,7 +132,7 @@ describe('Codec.decode refuses', () => {
   });
 });
 
-describe('Codec.decode, where sender and receiver differ in a class', () => {
+describe('Codec.decode, if sender and receiver differ in a class,', () => {
   test('keeps a property that the class does not know', () => {
     expect(decode('{"id":1,"added":{"x":2}}', undefined, 'account')).toMatchObject({ id: 1, added: { x: 2 } });
   });

@@ -585,7 +585,7 @@ describe('toJSON()', () => {
     }
   });
 
-  test('is used if the instance has it itself, even if it is not enumerable', () => {
+  test('is used if it is the instance’s own, even if it is not enumerable', () => {
     expect(write(giving(() => ({ shown: 1 }))).data).toBe('{"shown":1}');
     const quiet = Object.defineProperty(new Person('ada'), 'toJSON', { value: () => ({ shown: 1 }) });
     expect(write(quiet)).toEqual({ data: '{"shown":1}', type: 'person', meta: undefined });

@@ -155,7 +155,7 @@ describe('A keyed instance that arrives again', () => {
     expect(after!['one']).toBe(live);
   });
 
-  test('loses properties that the message lacks and gets those that it did not have', () => {
+  test('loses properties that the message lacks and gets new ones', () => {
     const map = new IdentityMap();
     const live = receive(user(1, { name: 'Ada', old: 1 }), map) as User;
     receive(user(1, { name: undefined, added: new Date(0) }), map);

@@ -39,7 +39,7 @@ describe('of something that was thrown', () => {
     expect(isAbortError(thrown)).toBe(false);
   });
 
-  test('an AbortError is known by its name, since it is of a class of its own where it comes from', () => {
+  test('an AbortError is recognised by its name, since its class differs between realms', () => {
     expect(isAbortError(AbortSignal.abort().reason)).toBe(true);
     expect(isAbortError(Object.assign(new Error(), { name: 'AbortError' }))).toBe(true);
   });

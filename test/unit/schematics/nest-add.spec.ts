@@ -112,7 +112,7 @@ describe('nest add', () => {
     expect(said).toEqual(['nestjs-messaging is already set up in src/live/live.module.ts. Nothing was changed.']);
   });
 
-  it('names the line to add if it does not see where the application is created', async () => {
+  it('names the line to add if it does not find the creation of the application', async () => {
     const { files, said } = await apply({ ...usual, 'src/main.ts': "import { serve } from './serve';\nserve();\n" });
     expect(files.get('src/app.module.ts')!).toContain('MessagingModule.forRoot');
     expect(said[0]).toMatch(/^src\/main\.ts .*Call app\.enableShutdownHooks\(\) yourself.*--main=<path>/);

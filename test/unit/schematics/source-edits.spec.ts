@@ -53,7 +53,7 @@ describe('A module file that gets modules', () => {
     expect(module(file(before))).toBe(file(after, "import { Added } from './added.js';\n"));
   });
 
-  it('has imports where @Module() was given an empty object', () => {
+  it('gets imports if @Module() had an empty object', () => {
     expect(module('@Module({})\nclass AppModule {}\n')).toBe(
       "import { Added } from './added.js';\n@Module({\n  imports: [\n    // why\n    Added.forRoot(),\n    Other,\n  ],\n})\nclass AppModule {}\n",
     );

@@ -52,7 +52,7 @@ describe('The backlog of a slow reader', () => {
     expect(textsOf(batch)).toEqual([GAP, '5'.repeat(300)]);
   });
 
-  test('does not confuse keys of one channel with those of another', () => {
+  test('does not confuse equal keys of two channels', () => {
     const [a, b] = [frame('a', { channel: 'a', key: 1 }), frame('b', { channel: 'b', key: 1 })];
     expect(textsOf(thinOut(batchOf([a, b]), 10))).toEqual(['a', 'b']);
   });

@@ -195,7 +195,7 @@ describe('Recorded posts', () => {
     expect(messaging.posts.to(messagesFrom(sourceRef(Order, 8), Shipped))).toEqual([]);
   });
 
-  test('are awaited one after the other, also those that were made before', async () => {
+  test('are awaited one after the other, earlier ones too', async () => {
     const { service, posts } = messaging;
     await service.postMessage(OrdersPlaced, new Placed(1));
     const [first, second, third] = [posts.next(OrdersPlaced), posts.next(OrdersPlaced), posts.next(OrdersPlaced)];

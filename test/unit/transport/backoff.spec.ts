@@ -19,7 +19,7 @@ test('waits with full jitter are anything up to that', () => {
   expect(new Backoff(FULL, () => 0).next()).toBe(0);
 });
 
-test('waits are spread, so that those who failed together do not come back together', () => {
+test('waits are spread, so that clients that failed together come back apart', () => {
   const waits = new Set(
     Array.from({ length: 50 }, () => {
       const backoff = new Backoff(HALF);

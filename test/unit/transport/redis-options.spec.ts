@@ -54,7 +54,7 @@ describe('The option redis takes', () => {
     expect(() => validateRedisOption(option)).not.toThrow();
   });
 
-  test('a post’s time from where it is said, two seconds otherwise', () => {
+  test('a post’s time as given, or two seconds', () => {
     expect(normalizeRedisOption('redis://a.test').publishTimeoutMs).toBe(2_000);
     expect(normalizeRedisOption({ client, publishTimeoutMs: 7 }).publishTimeoutMs).toBe(7);
   });
