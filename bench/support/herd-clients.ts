@@ -9,7 +9,11 @@ interface Herd {
   readonly clients: number;
   readonly channel: string;
   readonly replay: number;
+  /** How many messages the server has for each of them. */
+  readonly messages: number;
 }
+
+const TIMEOUT_MS = 60_000;
 
 let clients: StormClient[] = [];
 
@@ -21,9 +25,14 @@ export type HerdCalls = typeof calls;
 answerCalls(calls);
 
 /** @returns when the last of them had all that it asked for, by the clock of the machine, and how many messages came in all */
-async function join({ port, clients: count, channel, replay }: Herd): Promise<{ doneAt: number; messages: number }> {
-  clients = Array.from({ length: count }, () => new StormClient(channel, replay));
-  await Promise.all(clients.map((client) => client.open(port)));
+async function join(herd: Herd): Promise<{ doneAt: number; messages: number }> {
+  const { port, channel, replay, messages } = herd;
+  const timeout = setTimeout(() => {
+    throw new Error(`some clients have not got ${messages} messages`);
+  }, TIMEOUT_MS);
+  clients = Array.from({ length: herd.clients }, () => new StormClient(channel, replay));
+  await Promise.all(clients.map((client) => client.open(port, messages)));
+  clearTimeout(timeout);
   return { doneAt: machineClock(), messages: clients.reduce((sum, { missed }) => sum + missed, 0) };
 }
 

@@ -7,7 +7,7 @@ interface Position {
 
 /** A client of one channel, with as little to it as can be: there are thousands in a process. */
 export class StormClient {
-  /** How many messages came before it was ready. */
+  /** How many messages came when it was opened. */
   missed = 0;
   private position: Position | undefined;
   private socket: Socket | undefined;
@@ -18,8 +18,8 @@ export class StormClient {
     private readonly replay?: number,
   ) {}
 
-  /** Resolves when the stream is ready. */
-  open(port: number): Promise<void> {
+  /** Resolves when the stream is ready, and so many messages have come: those that cannot be read at once come a little later. */
+  open(port: number, least = 0): Promise<void> {
     const { channel, position, replay } = this;
     const start = position === undefined ? replay !== undefined && { replay } : { position };
     const body = JSON.stringify({ channels: [{ channel, ...start }] });
@@ -32,16 +32,17 @@ export class StormClient {
         .setEncoding('utf8')
         .on('error', (error: NodeJS.ErrnoException) => {
           // The system had no more room for connections that wait to be accepted.
-          if (error.code === 'ECONNRESET' && text === '') this.open(port).then(resolve, reject);
+          if (error.code === 'ECONNRESET' && text === '') this.open(port, least).then(resolve, reject);
           else reject(error);
         })
         .on('data', (chunk: string) => {
           text += chunk;
           const ready = /event: messaging:ready\ndata: (.*)\n\n/.exec(text);
           if (ready === null) return;
+          this.missed = text.split('\nid: ').length - 1;
+          if (this.missed < least) return;
           const [answer] = (JSON.parse(ready[1]!) as { channels: { position?: Position }[] }).channels;
           this.position = answer!.position;
-          this.missed = text.split('\nid: ').length - 1;
           text = '';
           resolve();
         });
