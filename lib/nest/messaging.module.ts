@@ -107,7 +107,7 @@ const REQUEST_SCOPED: Provider[] = [
     scope: Scope.REQUEST,
     inject: [Hub, Revocations, RequestSessions, REQUEST],
     useFactory: (hub: Hub, revocations: Revocations, sessions: RequestSessions, request: unknown) =>
-      new SessionMessages(hub, revocations, sessions, request, refuseSignedOut),
+      new SessionMessages(hub, revocations, sessions.finderFor(request), request, refuseSignedOut),
   },
 ];
 

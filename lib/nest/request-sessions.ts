@@ -8,6 +8,7 @@ import { Authenticator } from './authenticator.js';
 import { isBeingHandled, onceHandled } from './handler-end.js';
 import { arrivalOf, responseOf } from './http-exchange.js';
 import { MessageRequest } from './message-request.js';
+import type { SessionFinder } from './session-messages.js';
 import { carrierOf, onceClosed, type Carrier } from './request-carrier.js';
 
 /** Gives each request its one session, whoever asks for it and how often. */
@@ -50,6 +51,14 @@ export class RequestSessions {
       this.byOrigin.set(key, session);
     }
     return session;
+  }
+
+  /** Finds the session of what Nest injects as `REQUEST`: on first use, then the same one, even after its end. */
+  finderFor(request: unknown): SessionFinder {
+    // An HTTP request leads to its session itself, which saves a function for each open stream.
+    if (typeof request === 'object' && request !== null && responseOf(request) !== undefined) return this;
+    let session: Session | undefined;
+    return { of: () => (session ??= this.of(request)) };
   }
 
   private open({ origin, request }: Carrier): Session {
