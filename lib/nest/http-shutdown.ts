@@ -7,10 +7,14 @@ import { asksForStream } from './http-exchange.js';
 /** How long a connection without a request may live when the server closes, in milliseconds: its request may be on its way. */
 const SILENT_MS = 1_000;
 
+/** So many connections without a request may be gone before they are looked for. */
+const FEW = 64;
+
 /** What the HTTP server of an application does when the application begins to shut down. */
 export class HttpShutdown {
   /** Connections without a request so far. Browsers and proxies open some in advance. */
   private readonly fresh = new Set<Socket>();
+  private sweepAt = FEW;
 
   constructor(private readonly http: HttpAdapterHost) {}
 
@@ -18,16 +22,11 @@ export class HttpShutdown {
   watch(): void {
     const { fresh, server } = this;
     if (!isHttp1(server)) return;
-    const forget = function (this: Socket): void {
-      fresh.delete(this);
-    };
     server.on('connection', (socket) => {
+      if (fresh.size >= this.sweepAt) this.sweep();
       fresh.add(socket);
-      socket.on('close', forget);
     });
-    server.on('request', ({ socket }) => {
-      if (fresh.delete(socket)) socket.off('close', forget);
-    });
+    server.on('request', ({ socket }) => fresh.delete(socket));
   }
 
   /**
@@ -46,6 +45,13 @@ export class HttpShutdown {
 
   private get server(): Partial<Server> | undefined {
     return this.http.httpAdapter?.getHttpServer() as Partial<Server> | undefined;
+  }
+
+  /** Forgets those that are gone. A listener on each connection would cost all of them memory for as long as they live. */
+  private sweep(): void {
+    const { fresh } = this;
+    for (const socket of fresh) if (socket.destroyed) fresh.delete(socket);
+    this.sweepAt = Math.max(FEW, fresh.size * 2);
   }
 
   private cutSilent(): void {

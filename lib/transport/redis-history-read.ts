@@ -21,7 +21,7 @@ export function boundsOf({ maxEntries = Infinity, maxBytes = Infinity }: ReadBou
 }
 
 /** @throws InvalidMessageError if the value is not the epoch of a history */
-export function readEpoch(value: unknown, path: string): string {
+function readEpoch(value: unknown, path: string): string {
   if (typeof value === 'string' && EPOCH.test(value)) return value;
   throw new InvalidMessageError(`${path} has no epoch`);
 }

@@ -333,7 +333,7 @@ export const WAYS: Record<string, Way> = {
 };
 
 /** Somebody who has left one server, with what is needed to go on at another one. */
-export interface Away {
+interface Away {
   /** Resolves when the server has the request. */
   comeBack(to: Address): Promise<Reader>;
 }

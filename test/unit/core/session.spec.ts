@@ -15,6 +15,8 @@ function setup() {
   return { hub, revocations: new Revocations(hub), seen: [] as unknown[] };
 }
 
+const userOf = (request: unknown) => ({ userId: String(request) });
+
 describe('a session that closes', () => {
   test('ends its listeners and no others', () => {
     const { hub, seen } = setup();
@@ -168,8 +170,7 @@ describe('a session that closes', () => {
 
   test('gives its function "auth" the request that it is opened with', () => {
     const { hub } = setup();
-    const auth = (request: unknown) => ({ userId: String(request) });
-    const [ada, bob] = ['ada', 'bob'].map((request) => hub.sessions.open({ auth, request }));
+    const [ada, bob] = ['ada', 'bob'].map((request) => hub.sessions.open({ auth: userOf, request }));
     expect([ada!.auth?.userId, bob!.auth?.userId]).toEqual(['ada', 'bob']);
   });
 
