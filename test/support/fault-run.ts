@@ -160,7 +160,10 @@ export class Run implements Scene {
     const isResumed = name.endsWith(RESUMED);
     const reader = isResumed ? `slot ${poster.split('.')[0]}` : `node ${poster}`;
     const key = `${reader} ${name}`;
-    if (note[0] === 'ready' && !(isResumed && this.nodeLogs.has(key))) {
+    const former = this.nodeLogs.get(key);
+    if (note[0] === 'ready' && !(isResumed && former !== undefined && hasPosition(former, name))) {
+      // It cannot go on from a message that the process before it never had.
+      if (isResumed && former !== undefined) former.hasEnded = true;
       this.nodeLogs.set(key, this.newLog(reader, name, note[2]));
     }
     const log = this.nodeLogs.get(key);
@@ -395,4 +398,9 @@ export class Run implements Scene {
       return opened === undefined ? [] : [Math.max(0, opened - untilMs)];
     });
   }
+}
+
+/** Whether a reader knows where it is in a channel, by the last message or gap that it had. */
+function hasPosition(log: AnyLog, way: string): boolean {
+  return log instanceof HistoryLog && log.position(way.split(' ')[0]!) !== undefined;
 }
