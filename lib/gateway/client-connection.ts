@@ -69,9 +69,12 @@ export class ClientConnection implements SessionObserver, StreamOutput {
     return [this.form?.returnsAs ?? this.id, this.owner];
   }
 
-  /** Whether its client is subscribed to a channel whose messages it could miss. */
-  get isInUse(): boolean {
-    return this.hasBegun && this.held.size > 0;
+  /**
+   * Whether its client, once it is back elsewhere, needs what this node keeps: it has a channel without a history, or a whole template.
+   * Every node reads histories, and asks nobody about them.
+   */
+  get needsNode(): boolean {
+    return this.hasBegun && [...this.held.values()].some(isOfChannel);
   }
 
   /** Whether it has a channel or template. */

@@ -140,13 +140,13 @@ export class Gateway {
    * recently lost ones, until {@link whenLeft}. Further calls have no effect.
    *
    * @returns the time by which the clients must be back elsewhere, in milliseconds from the first call; `undefined` if this node does
-   *   not wait: it has no such clients or no transport, or it keeps nothing for them
+   *   not wait: no such client needs it, it has no transport, or it keeps nothing for them
    */
   leave(): number | undefined {
     const { leaveMs, recoveryMs } = this.settings;
     if (this.leaving !== undefined) return backWithin(leaveMs);
     if (!this.hub.hasTransport || leaveMs === 0 || recoveryMs === 0) return undefined;
-    const open = [...this.connections.values()].filter(({ isInUse }) => isInUse);
+    const open = [...this.connections.values()].filter(({ needsNode }) => needsNode);
     const away = [...this.lost.recent, ...open.map(({ returnsAs }) => returnsAs)];
     if (away.length === 0) return undefined;
     this.leaving = new Leaving(away, leaveMs, this.nodes.hasOthers(OTHERS_TIMEOUT_MS));
@@ -173,7 +173,7 @@ export class Gateway {
     if (connection === undefined) return;
     const { id } = connection;
     this.connections.delete(id);
-    if (connection.isInUse) this.lost.note(connection.returnsAs, reason);
+    if (connection.needsNode) this.lost.note(connection.returnsAs, reason);
     this.tell({ kind: 'disconnected', connection: id, auth, reason });
   }
 

@@ -24,7 +24,8 @@ export class Leaving {
   private wake: () => void = () => {};
 
   /**
-   * @param connections - the connections of its clients with their owners, as other nodes name them when the clients return there
+   * @param connections - the connections of the clients that need it (`ClientConnection.needsNode`) with their owners, as other nodes
+   *   name them when the clients return there
    * @param leaveMs - how long this node waits at most, from now
    * @param hasOthers - whether another node has answered, to which clients can go
    */

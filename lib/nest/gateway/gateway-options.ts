@@ -57,8 +57,9 @@ export interface GatewayOptions {
   /**
    * How long this server stays, at most, after a shutdown has sent its clients away, in milliseconds. Until its clients, and those
    * whose connections broke off shortly before, are back elsewhere, it sends the other servers the messages that they missed. It
-   * accepts no connections meanwhile, and does not stay if there is no client or no other server. All clients come back within this
-   * time, less 3 s, so allow 3 s for each thousand of them, and 4 more. 0: not at all.
+   * accepts no connections meanwhile, and does not stay if there is no client or no other server. It does not wait for clients that
+   * have only channels with a history. All clients come back within this time, less 3 s, so allow 3 s for each thousand of them, and
+   * 4 more. 0: not at all.
    * @defaultValue 8_000; under PM2 its `kill_timeout`, if that is shorter: 1_600
    */
   leaveMs?: number | undefined;

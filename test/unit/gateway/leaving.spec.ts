@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Leaving, backWithin } from '../../../lib/gateway/leaving.js';
 import type { Returned } from '../../../lib/gateway/recovery-wire.js';
+import { defineChannel } from '../../../lib/protocol/channel.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type GatewayNodeOptions } from '../../support/gateway-node.js';
 
@@ -11,6 +12,8 @@ const CONNECTIONS = [
   ['a', 'al'],
   ['b', 'al'],
 ] as const;
+
+defineChannel('leaving/:room', undefined, { history: { maxMessages: 100, ttlMs: 60_000 } });
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
@@ -208,6 +211,36 @@ describe('a gateway that leaves', () => {
     expect(node.gateway.leave()).toBeUndefined();
   });
 
+  test('does not stay for a client of a channel with history that it lost a moment before', async () => {
+    const broker = new MemoryBroker();
+    const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
+    const clients = [await node.open('leaving/a'), node.get(['leaving/a'])];
+    await clients[1]!.ready();
+    for (const client of clients) client.close();
+    expect(node.gateway.leave()).toBeUndefined();
+  });
+
+  test.each([
+    ['a whole template whose channels have histories', ['leaving/:room']],
+    ['channels of both kinds', ['leaving/a', 'news']],
+  ])('answers for a client of %s until it is back', async (_what, channels) => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const { node, client, backMs } = await leftBy(broker, { leaveMs: LONG_MS }, ...channels);
+    expect(backMs).toBe(LONG_MS - 3_000);
+    let isGone = false;
+    const hasLeft = node.gateway.whenLeft().then(() => (isGone = true));
+    node.hub.retire();
+    await other.post('leaving/a', 'missed');
+    expect(isGone).toBe(false);
+
+    const back = other.connect(client.wanted(...channels), { from: client.connection.id });
+
+    await back.events.until(({ data }) => data.includes('missed'));
+    await back.ready();
+    await hasLeft;
+  });
+
   test('does not stay for a client that it lost so long ago that it would be back, or that had no channel', async () => {
     const broker = new MemoryBroker();
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
@@ -233,6 +266,7 @@ describe('a gateway that leaves', () => {
 
   test.each<[string, GatewayNodeOptions, string[]]>([
     ['no client that has a channel', {}, []],
+    ['no client but those of channels with history, which every node reads', {}, ['leaving/a', 'leaving/b']],
     ['nothing kept for its clients', { recoveryMs: 0 }, ['news']],
     ['no time for it', { leaveMs: 0 }, ['news']],
   ])('does not stay if there is %s', async (_what, options, channels) => {
