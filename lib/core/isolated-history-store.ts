@@ -86,10 +86,10 @@ export class IsolatedHistoryStore implements HistoryStore {
       return read(answer);
     } catch (cause) {
       if (cause instanceof TransportUnavailableError) throw cause;
-      const of = channel === undefined ? '' : `, for channel ${quote(channel)}`;
-      const callback = `"history.${method}" of the transport${of}`;
-      this.reporter.callbackFailed({ callback, error: cause });
-      throw new TransportUnavailableError(`${callback} has failed`, { cause });
+      const callback = `"history.${method}" of the transport`;
+      this.reporter.callbackFailed({ callback, channel, error: cause });
+      const of = channel === undefined ? '' : ` for channel ${quote(channel)}`;
+      throw new TransportUnavailableError(`${callback} has failed${of}`, { cause });
     }
   }
 }

@@ -138,7 +138,7 @@ export class Outbound {
       return true;
     }
     if (outcome.kind === 'refused') {
-      this.reporter.callbackFailed({ callback: `A post to channel ${quote(name)}`, error: outcome.error });
+      this.reporter.callbackFailed({ callback: 'A post', channel: name, error: outcome.error });
     }
     return false;
   }

@@ -35,8 +35,13 @@ export interface SlowConsumer {
 
 /** A function of the application that failed and has no caller to tell, other than a listener. */
 export interface CallbackFailure {
-  /** What it is, for logs: `'onClose of a session'`, `'the end of Class.method'`. */
+  /**
+   * What it is, for logs: `'onClose of a session'`, `'the end of Class.method'`. A place in the code: it contains no name of a channel, and
+   * no id, which clients may choose.
+   */
   readonly callback: string;
+  /** The channel for which it failed. */
+  readonly channel?: string | undefined;
   readonly error: unknown;
 }
 

@@ -69,10 +69,7 @@ export class ClientConnection implements SessionObserver, StreamOutput {
     return [this.form?.returnsAs ?? this.id, this.owner];
   }
 
-  /**
-   * Whether its client, once it is back elsewhere, needs what this node keeps: it has a channel without a history, or a whole template.
-   * Every node reads histories, and asks nobody about them.
-   */
+  /** Whether its client may need this node's memory when it is back elsewhere. Histories are read without it; a template has none. */
   get needsNode(): boolean {
     return this.hasBegun && [...this.held.values()].some(isOfChannel);
   }

@@ -12,6 +12,8 @@ export interface LogLine extends Omit<LogEntry, 'text'> {
   readonly text: () => string;
   /** Whether it tells how something is from now on; of those that are held back, the latest is reported soon. */
   readonly isState?: boolean;
+  /** Whether one line of its kind is written at once, in place of {@link LogLimits.maxLines}. */
+  readonly isBrief?: boolean;
 }
 
 /** Bounds of a {@link LogLimiter}. */
@@ -64,7 +66,8 @@ export class LogLimiter {
 
   /** @param kind - the sort of event and its place in the code, never a text that a client chooses */
   offer(kind: string, line: LogLine): void {
-    const { maxLines, maxKinds, intervalMs } = this.limits;
+    const { maxKinds, intervalMs } = this.limits;
+    const maxLines = line.isBrief ? 1 : this.limits.maxLines;
     const known = kind.length > MAX_KIND_LENGTH ? kind.slice(0, MAX_KIND_LENGTH) : kind;
     const isOther = !this.kinds.has(known) && this.kinds.size >= maxKinds;
     const key = isOther ? OTHER_KINDS : known;
@@ -74,7 +77,7 @@ export class LogLimiter {
       this.kinds.set(key, state);
       this.timer ??= setTimeout(() => this.sweep(), intervalMs).unref();
     }
-    if (state.written === maxLines) {
+    if (state.written >= maxLines) {
       state.heldBack++;
       state.last = line;
       this.making ??= setTimeout(() => this.makeTexts(), MAX_UNMADE_MS).unref();

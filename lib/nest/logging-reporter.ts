@@ -10,8 +10,12 @@ import type {
 } from '../core/reporter.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { declaredChannels } from '../protocol/declared-channels.js';
+import type { ErrorCode } from '../protocol/error-codes.js';
 import { LogLimiter, type LogEntry, type LogLine } from './log-limiter.js';
 import { errorClass, errorStack, errorText, printable } from './log-text.js';
+
+/** The code of an error that the status of the link explains. */
+const UNAVAILABLE: ErrorCode = 'TRANSPORT_UNAVAILABLE';
 
 /**
  * Tells the application's log, and its `onListenerError`, of failures that have no caller. All that the library logs
@@ -40,8 +44,12 @@ export class LoggingReporter implements Reporter {
     this.failed(`stream ${handler}`, () => `The stream of ${handler} failed and was ended`, error);
   }
 
-  callbackFailed({ callback, error }: CallbackFailure): void {
-    this.failed(`callback ${callback}`, () => `${callback} failed`, error);
+  callbackFailed({ callback, channel, error }: CallbackFailure): void {
+    const place = channel === undefined ? callback : `${callback} ${this.placeOf(channel)}`;
+    const what = () =>
+      channel === undefined ? `${callback} failed` : `${callback} failed on channel ${quote(channel)}`;
+    // The status tells of the outage, and the stack would lead into this library.
+    this.failed(`callback ${place}`, what, error, errorClass(error) === UNAVAILABLE);
   }
 
   serversDiffer(fault: string): void {
@@ -74,9 +82,9 @@ export class LoggingReporter implements Reporter {
     this.limiter.flush();
   }
 
-  private failed(place: string, what: () => string, error: unknown): void {
+  private failed(place: string, what: () => string, error: unknown, isBrief = false): void {
     const text = () => `${what()}: ${errorText(error)}`;
-    this.offer(`${place} ${errorClass(error)}`, { level: 'error', text, error });
+    this.offer(`${place} ${errorClass(error)}`, { level: 'error', text, ...(isBrief ? { isBrief } : { error }) });
   }
 
   private tellApplication(error: unknown, failure: ListenerFailure): void {

@@ -3,7 +3,6 @@ import type { Hub } from '../core/hub.js';
 import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
 import { isLastPage } from '../core/history-store.js';
 import { isBehind, isNext } from '../core/ordered-channel.js';
-import { quote } from '../protocol/channel-name.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import { placeId } from '../protocol/place-id.js';
 import type { Position } from '../protocol/position.js';
@@ -133,7 +132,7 @@ export class PastReading {
     // The status shows already that the link is down.
     if (!(error instanceof TransportUnavailableError) && !this.hasReported) {
       this.hasReported = true;
-      hub.reporter.callbackFailed({ callback: `Reading the history of channel ${quote(channel)}`, error });
+      hub.reporter.callbackFailed({ callback: 'Reading the history', channel, error });
     }
     if (this.state === 'reading') this.readLater();
   }

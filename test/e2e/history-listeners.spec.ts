@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Injectable } from '@nestjs/common';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { filter, firstValueFrom } from 'rxjs';
 import {
   ConfigurationError,
@@ -12,6 +12,7 @@ import {
   OnMessage,
   type MessageContext,
   type Position,
+  type RedisTransportOptions,
 } from 'nestjs-messaging';
 import { startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
@@ -35,9 +36,9 @@ class Ledger {
   }
 }
 
-async function server(redis?: RedisServer, providers: (typeof Ledger)[] = []) {
+async function server(redis?: RedisServer, providers: (typeof Ledger)[] = [], options: RedisTransportOptions = {}) {
   const { app, ...rest } = await startApp({
-    imports: [MessagingModule.forRoot(redis === undefined ? {} : { redis: { port: redis.port } })],
+    imports: [MessagingModule.forRoot(redis === undefined ? {} : { redis: { port: redis.port, ...options } })],
     providers,
   });
   const messaging = app.get(MessagingService);
@@ -112,6 +113,24 @@ describe('Listeners of a channel with history on two servers with Redis', () => 
     await one.messaging.postMessage(Long, 701);
     expect(await next).toEqual({ value: 701, done: false });
   });
+});
+
+test('An outage takes a few lines of the log, however many channels of a template are posted to', async () => {
+  const redis = await RedisServer.start();
+  await using one = await server(redis, [], { publishTimeoutMs: 300 });
+  await isReady(one.messaging);
+  const error = jest.spyOn(one.logger, 'error');
+  await redis.kill();
+  const posts = Array.from({ length: 150 }, (_, id) => one.messaging.postMessage(Rooms.for({ id }), id));
+  expect(new Set(await Promise.all(posts))).toEqual(new Set([false]));
+  expect(one.logger.problems).toEqual([
+    expect.stringMatching(/^warn .*; until this ends, messages between this server and the others may be lost$/),
+    expect.stringMatching(
+      /^error A post failed on channel "history-listeners\/rooms\/\d+": It is not appended: .*every 60 s\)$/,
+    ),
+  ]);
+  const stacks = (error.mock.calls as unknown[][]).flat().filter((text) => /^ +at /m.test(String(text)));
+  expect(stacks).toEqual([]);
 });
 
 /** Decorates a method with wrong options. */

@@ -46,7 +46,10 @@ function withStore(method: keyof HistoryStore, replacement: (...args: never[]) =
   const isolated = new IsolatedTransport(Object.assign(transport, { history }), reporter);
   const hub = new Hub({ reporter, transport: isolated });
   const failures = () =>
-    reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
+    reporter.callbackFailures.map(({ callback, channel, error }) => {
+      const place = channel === undefined ? callback : `${callback} on ${channel}`;
+      return `${place}: ${(error as Error).message}`;
+    });
   return { hub, failures };
 }
 
@@ -240,7 +243,7 @@ describe('The history store of a transport of the application', () => {
     await hub.start();
     expect(await hub.post(Kept, 1)).toBe(false);
     expect(failures()).toEqual([
-      expect.stringContaining(`"history.append" of the transport, for channel "isolated/kept": ${text}`),
+      expect.stringContaining(`"history.append" of the transport on isolated/kept: ${text}`),
     ]);
   });
 
@@ -248,7 +251,7 @@ describe('The history store of a transport of the application', () => {
     const { hub, failures } = withStore('append', () => ({ kind: 'refused' }));
     await hub.start();
     expect(await hub.post(Kept, 1)).toBe(false);
-    expect(failures()).toEqual(['A post to channel "isolated/kept": undefined']);
+    expect(failures()).toEqual(['A post on isolated/kept: undefined']);
   });
 
   test.each<[string, () => unknown, string]>([
@@ -270,9 +273,7 @@ describe('The history store of a transport of the application', () => {
     const { hub, failures } = withStore('read', read);
     await hub.start();
     await expect(hub.readHistory(Kept.name, 1)).rejects.toThrow(TransportUnavailableError);
-    expect(failures()).toEqual([
-      expect.stringContaining('"history.read" of the transport, for channel "isolated/kept": '),
-    ]);
+    expect(failures()).toEqual([expect.stringContaining('"history.read" of the transport on isolated/kept: ')]);
     expect(failures()[0]).toContain(text);
   });
 

@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import type { MessageContext } from '../../../lib/core/message-context.js';
 import { LoggingReporter } from '../../../lib/nest/logging-reporter.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
-import { ConfigurationError, InvalidMessageError } from '../../../lib/protocol/errors.js';
+import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
 
 const MINUTE = 60_000;
 const ESC = '\u001b';
@@ -157,8 +157,39 @@ describe('Kinds', () => {
       reporter.messageRejected({ channel: `log-rooms/${n}`, error: new InvalidMessageError(`wrong: "piece ${n}x"`) });
       reporter.messageRejected({ channel: `messaging:node/${n}`, error: new InvalidMessageError(`wrong ${n}`) });
       listenerFailed(reporter, new Error(`no user ${n}`), 'Orders.bill', `log-rooms/${n}`);
+      reporter.callbackFailed({ callback: 'A post', channel: `log-rooms/${n}`, error: new Error(`no room ${n}`) });
+    }
+    expect(lines).toHaveLength(20);
+    expect(lines[3]).toBe('error A post failed on channel "log-rooms/0": no room 0');
+  });
+
+  test('have a line for each definition of a channel', () => {
+    for (const name of ['log-shops/:shopId', 'log-stock']) defineChannel(name);
+    const reporter = new LoggingReporter();
+    for (let n = 0; n < 100; n++) {
+      for (const channel of [`log-shops/${n}`, 'log-stock', `log-nobody/${n}`]) {
+        reporter.callbackFailed({ callback: 'A post', channel, error: new Error('a') });
+      }
     }
     expect(lines).toHaveLength(15);
+  });
+
+  test('of which the status tells why, since Redis is away, have one line without a stack; further ones are counted', () => {
+    const reporter = new LoggingReporter();
+    const refuse = (n: number) => {
+      const error = new TransportUnavailableError(`It is not appended: for ${n} ms`);
+      reporter.callbackFailed({ callback: 'A post', channel: 'log-away', error });
+    };
+    for (let n = 1; n <= 100; n++) refuse(n);
+    expect(lines).toEqual([
+      'error A post failed on channel "log-away": It is not appended: for 1 ms ' +
+        '(further lines like this are counted and reported every 60 s)',
+    ]);
+    jest.advanceTimersByTime(MINUTE);
+    expect(lines.slice(1)).toEqual([
+      'error 99 lines like this were held back, the latest: A post failed on channel "log-away": It is not appended: for 100 ms',
+    ]);
+    expect(stacks).toEqual([]);
   });
 
   test('consist of the place in the code and the sort of error', () => {
@@ -244,9 +275,11 @@ describe('The text for the log', () => {
     const reporter = new LoggingReporter();
     listenerFailed(reporter, error);
     reporter.messageRejected({ channel: 'orders', error: error as Error });
+    reporter.callbackFailed({ callback: 'onClose of a session', error });
     expect(lines).toEqual([
       `error Listener Orders.bill failed on channel "orders": ${text}`,
       `error A message on channel "orders" was not delivered: ${text}`,
+      `error onClose of a session failed: ${text}`,
     ]);
   });
 

@@ -188,9 +188,7 @@ describe('The way of a reader to the present', () => {
     await settle();
     jest.advanceTimersByTime(500);
     await settle();
-    expect(reporter.callbackFailures.map(({ callback }) => callback)).toEqual([
-      'Reading the history of channel "orders"',
-    ]);
+    expect(reporter.callbackFailures).toMatchObject([{ callback: 'Reading the history', channel: 'orders' }]);
     history.isBroken = false;
     jest.advanceTimersByTime(500);
     await settle();
