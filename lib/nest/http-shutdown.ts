@@ -4,8 +4,11 @@ import type { HttpAdapterHost } from '@nestjs/core';
 import { destroyResponse, type RawResponse } from '../sse/response.js';
 import { asksForStream } from './http-exchange.js';
 
-/** How long a connection without a request may live when the server closes, in milliseconds: its request may be on its way. */
-const SILENT_MS = 1_000;
+/** How often a closing server looks for connections that nothing is to come from, in milliseconds. A first request may be on its way. */
+const LOOK_MS = 1_000;
+
+/** After so many looks, a connection that has sent a part of its first request is cut too. */
+const MOST_LOOKS = 5;
 
 /** So many connections without a request may be gone before they are looked for. */
 const FEW = 64;
@@ -15,6 +18,8 @@ export class HttpShutdown {
   /** Connections without a request so far. Browsers and proxies open some in advance. */
   private readonly fresh = new Set<Socket>();
   private sweepAt = FEW;
+  private looks = 0;
+  private timer: NodeJS.Timeout | undefined = undefined;
 
   constructor(private readonly http: HttpAdapterHost) {}
 
@@ -39,8 +44,12 @@ export class HttpShutdown {
     server?.prependListener?.('request', cutStreamOff);
     // Nest closes it again, which waits for the last connection all the same.
     if (server?.listening) server.close?.();
-    // Node closes those between two requests, and would wait for those before their first one, however long they are silent.
-    setTimeout(() => this.cutSilent(), SILENT_MS).unref();
+    this.timer = setInterval(() => this.look(), LOOK_MS).unref();
+  }
+
+  /** The server is closed. */
+  end(): void {
+    clearInterval(this.timer);
   }
 
   private get server(): Partial<Server> | undefined {
@@ -54,8 +63,18 @@ export class HttpShutdown {
     this.sweepAt = Math.max(FEW, fresh.size * 2);
   }
 
-  private cutSilent(): void {
-    for (const socket of this.fresh) if (socket.bytesRead === 0) socket.destroy();
+  /**
+   * Node closes connections between two requests when a server closes, but none that become so later, which stay for as long as they are kept
+   * alive: 72 s on Fastify. It waits for a first request for ever.
+   */
+  private look(): void {
+    const { fresh, server } = this;
+    if (!isHttp1(server)) return;
+    server.closeIdleConnections();
+    // A connection of another protocol has had no request either.
+    const isOver =
+      ++this.looks >= MOST_LOOKS && server.listenerCount('upgrade') + server.listenerCount('connect') === 0;
+    for (const socket of fresh) if (socket.bytesRead === 0 || isOver) socket.destroy();
   }
 }
 

@@ -292,6 +292,7 @@ export class MessagingModule
 
   /** Called by Nest when it serves no more: closes the sessions and, when no other server needs this one any more, the transport. */
   async onApplicationShutdown(): Promise<void> {
+    this.shutdown.end();
     this.hub.retire();
     await this.gateway?.whenLeft();
     await this.hub.close();

@@ -361,6 +361,26 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(client.received).toBe('');
     });
 
+    test('does not keep it waiting by a connection whose last request is answered meanwhile, nor by half a request', async () => {
+      const running = await start(adapter);
+      const server = running.app.getHttpServer() as http.Server;
+      const [half, [connection]] = await Promise.all([
+        RawClient.connect(running.url),
+        once(server, 'connection') as Promise<[Socket]>,
+      ]);
+      half.write('GET /watched');
+      while (connection.bytesRead === 0) await nextTurn();
+      const slow = await RawClient.connect(running.url);
+      slow.get('/slow');
+      expect(await told.next()).toBe('slow entered');
+      const closing = running.app.close();
+      gate.next();
+      await slow.closed;
+      expect(slow.received).toContain('200 OK');
+      await half.closed;
+      await closing;
+    });
+
     test('has told no client to keep connections as long as the server does, for which it would wait', async () => {
       await using running = await start(adapter);
       const agent = new http.Agent({ keepAlive: true });
