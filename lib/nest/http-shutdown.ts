@@ -44,7 +44,7 @@ export class HttpShutdown {
     server?.prependListener?.('request', cutStreamOff);
     // Nest closes it again, which waits for the last connection all the same.
     if (server?.listening) server.close?.();
-    this.timer = setInterval(() => this.look(), LOOK_MS).unref();
+    if (isHttp1(server)) this.timer = setInterval(() => this.look(server), LOOK_MS).unref();
   }
 
   /** The server is closed. */
@@ -67,9 +67,8 @@ export class HttpShutdown {
    * Node closes connections between two requests when a server closes, but none that become so later, which stay for as long as they are kept
    * alive: 72 s on Fastify. It waits for a first request for ever.
    */
-  private look(): void {
-    const { fresh, server } = this;
-    if (!isHttp1(server)) return;
+  private look(server: Server): void {
+    const { fresh } = this;
     server.closeIdleConnections();
     // A connection of another protocol has had no request either.
     const isOver =
