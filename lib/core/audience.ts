@@ -14,6 +14,7 @@ import type { ListenerList } from './listener-list.js';
 import { ListenerRegistry } from './listener-registry.js';
 import type { Reporter } from './reporter.js';
 import type { Session } from './session.js';
+import type { Told } from './told-losses.js';
 import type { Transport } from './transport.js';
 
 const NO_OPTIONS: Readonly<ChannelOptions> = {};
@@ -145,13 +146,14 @@ export class Audience {
    *
    * @param position - from where the channel goes on, if it keeps a history
    * @param channel - for a template: the only one of its channels that may lack messages, if there is only one
+   * @param told - for a template: listeners that know of the loss; those that are told now are added
    */
-  tellGap(subscription: string, reason: GapReason, position?: Position, channel?: string): void {
+  tellGap(subscription: string, reason: GapReason, position?: Position, channel?: string, told?: Told): void {
     const list = this.of(subscription) ?? this.ofTemplate(subscription);
     if (list === undefined) return;
     const gap = { channel: subscription, reason, ...(position !== undefined && { position }) };
     const channels = channel === undefined ? undefined : new Set([channel]);
-    this.dispatcher.enqueueGap({ gap, channels }, list);
+    this.dispatcher.enqueueGap({ gap, channels, told }, list);
   }
 
   /**

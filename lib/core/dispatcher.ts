@@ -170,7 +170,7 @@ export class Dispatcher {
     return false;
   }
 
-  private tell({ gap, channels }: WaitingGap, list: ListenerList): void {
+  private tell({ gap, channels, told }: WaitingGap, list: ListenerList): void {
     this.current = undefined;
     const listeners = list.all;
     const { length } = listeners;
@@ -179,6 +179,8 @@ export class Dispatcher {
       const { onGap, carries } = listener;
       if (onGap === undefined || listener.closed) continue;
       if (channels !== undefined && carries !== undefined && ![...channels].some(carries)) continue;
+      if (told?.has(listener) === true) continue;
+      told?.add(listener);
       tellOfGap(this.reporter, listener.name, gap, onGap);
     }
   }

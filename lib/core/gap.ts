@@ -1,4 +1,5 @@
 import type { GapReason, Position } from '../protocol/position.js';
+import type { Told } from './told-losses.js';
 
 /** Messages of a channel may be missing here. */
 export interface Gap {
@@ -18,4 +19,6 @@ export interface WaitingGap {
   readonly gap: Gap;
   /** The channels of the template that lack something; more may be added. Absent if any of its channels may. */
   readonly channels: Set<string> | undefined;
+  /** Listeners that know of the loss; those that are told are added. */
+  readonly told?: Told | undefined;
 }

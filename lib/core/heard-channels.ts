@@ -1,9 +1,12 @@
 import { Deferred } from './deferred.js';
 import type { OrderedChannel } from './ordered-channel.js';
+import { ToldLosses } from './told-losses.js';
 
 /** The channels with history that one subscription hears, and whether messages of any of them are being recovered. */
 export class HeardChannels {
   readonly byName = new Map<string, OrderedChannel>();
+  /** Of a template. */
+  readonly told = new ToldLosses();
   /** When readers were first promised every message. */
   promisedMs = Infinity;
   /** Whether channels were forgotten because there were too many. */

@@ -7,6 +7,7 @@ import { HeardChannels } from './heard-channels.js';
 import { inTime } from './in-time.js';
 import { MissedChannels, type MissedOutput } from './missed-channels.js';
 import { OrderedChannel, type OrderedOutput } from './ordered-channel.js';
+import type { Told } from './told-losses.js';
 
 /** How long a channel must be quiet before its position is compared with that of the store. In milliseconds. */
 const QUIET_MS = 10_000;
@@ -14,6 +15,8 @@ const QUIET_MS = 10_000;
 const BATCH = 200;
 /** Where received messages go. */
 export interface HistoriesOutput extends OrderedOutput {
+  /** @param told - listeners of the template that know of the loss; those that are told now are added */
+  gap(...gap: [...Parameters<OrderedOutput['gap']>, told?: Told]): void;
   /** Messages of a template's channels may be missing, and it cannot be known of which ones. */
   lost(template: string): void;
 }
@@ -41,23 +44,19 @@ export class Histories {
   /** The next request for the moment. */
   private doubting: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
-  private readonly output: HistoriesOutput;
+  private readonly ordered: OrderedOutput;
   /** Losses of templates. */
   private readonly missed: MissedChannels;
 
   constructor(
     readonly store: HistoryStore,
-    output: HistoriesOutput,
+    private readonly output: HistoriesOutput,
   ) {
-    const gap: HistoriesOutput['gap'] = (subscription, channel, failure, position) => {
-      if (failure !== 'trimmed') this.doubtStore();
-      output.gap(subscription, channel, failure, position);
-    };
-    this.output = { ...output, gap };
+    this.ordered = { ...output, gap: this.tellGap };
     const goOn: MissedOutput['goOn'] = (template, channel, position) => {
       if (this.subscriptions.has(template)) this.channelOf(template, channel).goOn(position);
     };
-    this.missed = new MissedChannels(store, { goOn, lost: (template) => output.lost(template) }, MAX_CHANNELS);
+    this.missed = new MissedChannels(store, { goOn, lost: this.tellLost }, MAX_CHANNELS);
   }
 
   /**
@@ -123,7 +122,10 @@ export class Histories {
       this.doubted.add(channel);
       heard.want(channel);
     }
+    heard.told.clear();
     if (isTemplate(subscription)) isKnown ||= this.missed.begin(subscription, heard, forMs);
+    // The caller reports the loss.
+    if (!isKnown) heard.told.note(heard.byName.values());
     this.askSoon();
     return isKnown;
   }
@@ -184,13 +186,14 @@ export class Histories {
     const { byName: channels } = heard;
     let channel = channels.get(name);
     if (channel === undefined) {
-      channel = new OrderedChannel(name, subscription, this.store, this.output, this.changed);
+      channel = new OrderedChannel(name, subscription, this.store, this.ordered, this.changed);
       channels.set(name, channel);
       heard.holdNew(channel);
       const [oldest] = channels;
       if (channels.size > MAX_CHANNELS && oldest !== undefined) {
         this.drop(oldest[1]);
         heard.found(oldest[1]);
+        heard.told.forget(oldest[1]);
         heard.hasForgotten = true;
         channels.delete(oldest[0]);
       }
@@ -203,6 +206,26 @@ export class Histories {
     if (heard?.byName.get(channel.name) !== channel) return;
     if (channel.isReading) heard.want(channel);
     else if (!this.doubted.has(channel)) heard.found(channel);
+  };
+
+  private readonly tellLost = (template: string): void => {
+    const heard = this.subscriptions.get(template);
+    heard?.told.note(heard.byName.values());
+    this.output.lost(template);
+  };
+
+  /** Tells listeners of a template only once if several of its channels have lost their histories. */
+  private readonly tellGap: OrderedOutput['gap'] = (subscription, name, failure, position) => {
+    if (failure !== 'trimmed') this.doubtStore();
+    const heard = this.subscriptions.get(subscription);
+    const channel = heard?.byName.get(name);
+    const isGone =
+      failure !== 'trimmed' && channel?.position !== undefined && channel.position.epoch !== position.epoch;
+    if (!isGone || !isTemplate(subscription)) return this.output.gap(subscription, name, failure, position);
+    let told = heard!.told.of(channel, position);
+    if (told === undefined && this.missed.tellLost(subscription)) return;
+    told ??= heard!.told.note(heard!.byName.values(), channel);
+    if (told !== 'all') this.output.gap(subscription, name, failure, position, told);
   };
 
   private askSoon(): void {
@@ -218,6 +241,7 @@ export class Histories {
       this.endBeginning(name);
       for (const channel of doubted.get(name) ?? []) {
         this.doubted.delete(channel);
+        this.subscriptions.get(channel.subscription)?.told.see(channel, position);
         channel.checkUntil(position);
         this.changed(channel);
       }
@@ -268,7 +292,10 @@ export class Histories {
     const all = [...this.subscriptions.values()].flatMap(({ byName: channels }) => [...channels.values()]);
     const quiet = byName(all.filter((channel) => channel.isQuietSince(before)));
     await this.ask([...quiet.keys()], (name, position) => {
-      for (const channel of quiet.get(name) ?? []) if (channel.compare(position, before)) this.doubtStore();
+      for (const channel of quiet.get(name) ?? []) {
+        this.subscriptions.get(channel.subscription)?.told.see(channel, position);
+        if (channel.compare(position, before)) this.doubtStore();
+      }
     });
     if (this.missed.isOld) await this.missed.noteMoment().catch(() => {});
     if (!this.isClosed) this.timer = setTimeout(() => void this.compare(), nextCheckMs()).unref();

@@ -363,10 +363,10 @@ export class Hub implements PastSource {
     if (transport.history === undefined) return undefined;
     return new Histories(this.gate.guarded(transport.history), {
       message: (...heard) => this.inbound.deliver(...heard),
-      gap: (subscription, channel, failure, position) => {
+      gap: (subscription, channel, failure, position, told) => {
         const reason = gapReasonOf(failure);
         if (subscription === channel) this.audience.tellGap(subscription, reason, position);
-        else this.audience.tellGap(subscription, reason, undefined, channel);
+        else this.audience.tellGap(subscription, reason, undefined, channel, told);
       },
       lost: (template) => this.audience.tellGap(template, 'broker'),
       failed: (error) => this.reporter.callbackFailed({ callback: 'The delivery of what a history has', error }),

@@ -96,7 +96,8 @@ export class ListenerList implements Registry {
       if (before instanceof Delivery) break;
       if (before.gap.reason !== gap.reason) continue;
       // The later position counts.
-      waiting[index] = { gap, channels: joined(before.channels, later.channels) };
+      const told = before.told === later.told ? later.told : undefined;
+      waiting[index] = { gap, channels: joined(before.channels, later.channels), told };
       return;
     }
     this.wait(later);

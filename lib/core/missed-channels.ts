@@ -16,6 +16,8 @@ interface Outage {
   readonly heard: HeardChannels;
   /** It was heard at least until then, or nothing had been promised before. */
   readonly sinceMs: number;
+  /** Whether its loss was reported. */
+  isTold: boolean;
 }
 
 /** Receives the results of a search. */
@@ -84,12 +86,22 @@ export class MissedChannels {
     const before = this.outages.get(template);
     const sinceMs = Math.max(heard.promisedMs, performance.now() - forMs - SLACK_MS);
     if (sinceMs < this.lostMs) return false;
-    const outage = { template, heard, sinceMs: Math.min(sinceMs, before?.sinceMs ?? Infinity) };
+    const outage = { template, heard, sinceMs: Math.min(sinceMs, before?.sinceMs ?? Infinity), isTold: false };
     heard.want(outage);
     if (before !== undefined) heard.found(before);
     this.outages.set(template, outage);
     heard.holdUnknown();
     return true;
+  }
+
+  /**
+   * Called when a channel has lost its history.
+   *
+   * @returns whether the loss came with an outage that is being searched, and is reported now: the search would report it only later
+   */
+  tellLost(template: string): boolean {
+    const outage = this.outages.get(template);
+    return outage !== undefined && this.lose(outage);
   }
 
   /** Called when nobody is subscribed any more. */
@@ -106,9 +118,7 @@ export class MissedChannels {
     const outages = [...this.outages.values()];
     if (outages.length === 0) return;
     const { known } = this;
-    const { channels, isWhole } = await this.changesSince(Math.min(...outages.map(({ sinceMs }) => sinceMs)));
-    // All outages are reported first, since the store reports its loss only once.
-    if (!isWhole) for (const outage of outages) this.lose(outage);
+    const { channels } = await this.changesSince(Math.min(...outages.map(({ sinceMs }) => sinceMs)));
     for (const outage of outages) {
       const missed = unknownOf(outage, channels);
       if (missed.length + outage.heard.byName.size > this.maxChannels) this.lose(outage);
@@ -117,8 +127,12 @@ export class MissedChannels {
     }
   }
 
-  private lose(outage: Outage): void {
-    if (this.isOn(outage)) this.output.lost(outage.template);
+  /** @returns whether it is reported now */
+  private lose(outage: Outage): boolean {
+    if (!this.isOn(outage) || outage.isTold) return false;
+    outage.isTold = true;
+    this.output.lost(outage.template);
+    return true;
   }
 
   private async goOn(outage: Outage, missed: readonly string[], at: HistoryTime): Promise<void> {
@@ -151,6 +165,8 @@ export class MissedChannels {
     const changes = await this.store.changes!(since);
     // The moment may be slightly too early; then the search finds more, not less.
     this.known = { moment: changes.now, atMs: performance.now() };
+    // The store reports its loss only once, so outages that began meanwhile have it too.
+    if (!changes.isWhole) for (const outage of this.outages.values()) this.lose(outage);
     return changes;
   }
 }

@@ -15,7 +15,11 @@ const DOUBT_MS = 100;
 export interface OrderedOutput {
   /** @returns `false` for an invalid message, which has been reported */
   message(payload: string, subscription: string, channel: string, position: Position): boolean;
-  /** @param position - after which the channel continues */
+  /**
+   * Called while the channel has its former position.
+   *
+   * @param position - after which the channel continues
+   */
   gap(subscription: string, channel: string, failure: ReadFailure, position: Position): void;
   /** Receives errors that one of them has thrown. */
   failed(error: unknown): void;
@@ -274,9 +278,9 @@ export class OrderedChannel {
 
   /** @param from - where the channel goes on */
   private tellGap(failure: ReadFailure, from: Position): void {
+    this.guard(() => this.output.gap(this.subscription, this.name, failure, from));
     this.last = from;
     this.isSilent = false;
-    this.guard(() => this.output.gap(this.subscription, this.name, failure, from));
   }
 
   /** @returns whether it is a valid message */

@@ -126,6 +126,47 @@ describe('When the connection to Redis that hears messages is killed', () => {
   });
 });
 
+test.each([
+  ['is wiped', false, 'epoch'],
+  ['comes back empty from an outage', true, 'broker'],
+])('When Redis %s, listeners and @OnGap methods of a template learn of it once', async (_what, isAway, reason) => {
+  const Halls = defineChannel<number, 'halls/:id'>('halls/:id', undefined, {
+    history: { maxMessages: 100, ttlMs: 60_000 },
+  });
+  @Injectable()
+  class Loader {
+    @OnGap(Halls)
+    reload(gap: Gap) {
+      told.push(`method: ${gap.channel} ${gap.reason}`);
+    }
+  }
+  const redis = await RedisServer.start();
+  ends.push(() => redis.stop());
+  const poster = await start({ redis: redis.url });
+  const { messaging, hub } = await start({ redis: redis.url }, [Loader]);
+  const onGap = (gap: Gap) => told.push(`template: ${gap.channel} ${gap.reason}`);
+  await messaging.addListener(Halls, (message, { channel }) => told.push(`${channel} ${message}`), { onGap }).ready;
+  const post = async (message: number) => {
+    for (const id of ['1', '2', '3']) {
+      expect(await poster.messaging.postMessage(Halls.for({ id }), message)).toBe(true);
+    }
+  };
+  await post(1);
+  await told.take(3);
+  using probe = new RedisProbe(redis.url);
+  const isBack = isAway ? backAfter(hub) : undefined;
+  await probe.redis.flushall();
+  if (isAway) await probe.redis.client('KILL', 'TYPE', 'PUBSUB');
+  await isBack;
+  await hub.whenWhole(Halls.name, 5_000);
+  await post(2);
+  const lines = (await told.take(5)).map(String);
+  expect(lines.slice(0, 2).toSorted()).toEqual([`method: halls/:id ${reason}`, `template: halls/:id ${reason}`]);
+  await post(3);
+  expect(lines.slice(2).toSorted()).toEqual(['halls/1 2', 'halls/2 2', 'halls/3 2']);
+  expect((await told.take(3)).map(String).toSorted()).toEqual(['halls/1 3', 'halls/2 3', 'halls/3 3']);
+});
+
 describe('An event stream', () => {
   const noted: ListenOptions = { onGap: ({ channel }) => told.push(`noted ${channel}`) };
 

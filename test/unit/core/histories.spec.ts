@@ -1,5 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import type { HistoryStore } from '../../../lib/core/history-store.js';
+import type { Histories } from '../../../lib/core/histories.js';
+import type { HistoryChanges, HistoryStore, HistoryTime } from '../../../lib/core/history-store.js';
 import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { ConfigurationError, RedisNotEnabledError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
@@ -349,6 +350,25 @@ describe('A listener of a template, after an outage', () => {
   });
 
   test.each([
+    ['the search after an outage', true],
+    ['a look without an outage', false],
+  ])('has one gap if it began while %s found that the broker has lost its record of changes', async (_look, isAway) => {
+    const { broker, b, post, rest } = await templateNodes();
+    const store = b.transport!.history as { changes(since?: HistoryTime): Promise<HistoryChanges> };
+    const changes = store.changes.bind(store);
+    jest.spyOn(store, 'changes').mockImplementationOnce(async (since) => {
+      const found = await changes(since);
+      b.hub['inbound'].lose(Rooms.name, 'broker', 0);
+      return found;
+    });
+    broker.wipe();
+    if (isAway) b.hub['inbound'].lose(Rooms.name, 'broker', 0);
+    else await (b.hub['histories'] as Histories)['missed'].noteMoment();
+    await post('new', 1);
+    expect(await rest()).toEqual(['gap broker', 'new 1: 1']);
+  });
+
+  test.each([
     ['the next message has shown', ['gap epoch', 'known 1: 2']],
     ['a quiet channel has shown', []],
   ])('has no gap for an earlier loss that %s', async (_how, told) => {
@@ -438,5 +458,161 @@ describe('A listener of a template, after an outage', () => {
     await jest.advanceTimersByTimeAsync(600);
     expect(await heard.take(2)).toEqual(['new 1: 1', 'new 2: 2']);
     jest.useRealTimers();
+  });
+});
+
+describe('A loss of several channels of a template', () => {
+  const ids = ['a', 'b', 'c'];
+
+  /** Like {@link templateNodes}, with channels that have been heard and a listener of the first one by its name. */
+  async function heardNodes() {
+    const nodes = await templateNodes();
+    const { b, heard, post } = nodes;
+    const named = new Queue<string>();
+    await b.hub.listen(
+      Rooms.for({ id: 'a' }),
+      (message: number) => named.push(`${message}`),
+      b.hub.root,
+      undefined,
+      ({ reason, position }) => named.push(`gap ${reason} ${position?.offset}`),
+    ).ready;
+    const postAll = async (message: number): Promise<void> => {
+      for (const id of ids) await post(id, message);
+    };
+    await postAll(1);
+    await heard.take(3);
+    await named.next();
+    return { ...nodes, postAll, named };
+  }
+
+  test('is one gap for its listeners, and one for those of a channel by its name', async () => {
+    const { broker, postAll, named, rest } = await heardNodes();
+    broker.wipe();
+    await postAll(2);
+    expect(await rest()).toEqual(['gap epoch', 'a 1: 2', 'b 1: 2', 'c 1: 2']);
+    expect(await named.take(2)).toEqual(['gap epoch 0', '2']);
+  });
+
+  test('is one gap if it came with an outage, whether channels are posted to before its end or after it', async () => {
+    const { broker, b, post, named, rest } = await heardNodes();
+    broker.cut(b.transport);
+    broker.wipe();
+    for (const id of ['a', 'b']) await post(id, 2);
+    broker.heal();
+    await broker.turn();
+    await post('c', 2);
+    const all = await rest();
+    expect(all[0]).toBe('gap broker');
+    expect(all.slice(1).toSorted()).toEqual(['a 1: 2', 'b 1: 2', 'c 1: 2']);
+    expect(await named.take(2)).toEqual(['gap epoch 0', '2']);
+  });
+
+  test('is one gap if it came with an outage, also if later messages of the outage are no longer kept', async () => {
+    const { broker, b, post, rest } = await heardNodes();
+    broker.cut(b.transport);
+    broker.wipe();
+    for (let message = 1; message <= 300; message++) for (const id of ids) await post(id, message);
+    broker.heal();
+    const all = await rest();
+    expect(all.filter((text) => text.startsWith('gap'))).toEqual(['gap broker']);
+    expect(all[0]).toBe('gap broker');
+    expect(all.filter((text) => text.endsWith(': 300'))).toHaveLength(3);
+  });
+
+  test('is another gap in a channel that no longer keeps messages since then', async () => {
+    const { broker, post, heard } = await heardNodes();
+    broker.wipe();
+    await post('a', 2);
+    expect(await heard.take(2)).toEqual(['gap epoch', 'a 1: 2']);
+    broker['histories']['open'](Rooms.for({ id: 'b' }).name, { maxMessages: 100, ttlMs: 60_000 }).floor = 5;
+    await post('b', 2);
+    await post('c', 2);
+    expect(await heard.take(3)).toEqual(['gap epoch', 'b 6: 2', 'c 1: 2']);
+  });
+
+  test('is one gap if a channel shows it before the search for missed channels', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
+    try {
+      const { broker, b, post, heard, rest } = await heardNodes();
+      const store = b.transport!.history as HistoryStore & { changes: NonNullable<HistoryStore['changes']> };
+      jest.spyOn(store, 'changes').mockRejectedValueOnce(new TransportUnavailableError('not now'));
+      broker.cut(b.transport);
+      broker.wipe();
+      broker.heal();
+      await post('a', 2);
+      expect(await heard.take(2)).toEqual(['gap broker', 'a 1: 2']);
+      await jest.advanceTimersByTimeAsync(600);
+      await post('b', 2);
+      expect(await rest()).toEqual(['b 1: 2']);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  test('is one gap if the store cannot tell of changes', async () => {
+    const { broker, b, postAll, rest } = await heardNodes();
+    broker.wipe();
+    b.hub['inbound'].lose(Rooms.name, 'broker');
+    await postAll(2);
+    expect(await rest()).toEqual(['gap broker', 'a 1: 2', 'b 1: 2', 'c 1: 2']);
+  });
+
+  test('is another gap if it comes after messages that followed the first one', async () => {
+    const { broker, post, postAll, rest } = await heardNodes();
+    broker.wipe();
+    await post('a', 2);
+    broker.wipe();
+    await postAll(3);
+    const told = ['gap epoch', 'a 1: 2', 'gap epoch', 'a 1: 3', 'b 1: 3', 'c 1: 3'];
+    expect(await rest()).toEqual(told);
+  });
+
+  test('is another gap if an outage lies between the two', async () => {
+    const { broker, b, post, rest } = await heardNodes();
+    broker.wipe();
+    await post('a', 2);
+    await broker.turn();
+    broker.cut(b.transport);
+    broker.heal();
+    await b.hub.whenWhole(Rooms.name, 5_000);
+    await post('b', 2);
+    await post('c', 2);
+    const all = await rest();
+    expect(all.filter((text) => text.startsWith('gap'))).toHaveLength(2);
+    expect(all.slice(-3)).toEqual([expect.stringMatching(/^gap/), 'b 1: 2', 'c 1: 2']);
+  });
+
+  test('is another gap if a channel was seen whole after the first one', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    try {
+      const { broker, post, heard } = await heardNodes();
+      broker['histories']['histories'].delete('histories/rooms/a');
+      await post('a', 2);
+      expect(await heard.take(2)).toEqual(['gap epoch', 'a 1: 2']);
+      for (let second = 0; second < 30; second++) {
+        await jest.advanceTimersByTimeAsync(1_000);
+        await broker.turn();
+      }
+      broker.wipe();
+      await post('b', 2);
+      await post('c', 2);
+      expect(await heard.take(3)).toEqual(['gap epoch', 'b 1: 2', 'c 1: 2']);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  test('is one gap for each listener that gets only some of the channels', async () => {
+    const { broker, b, postAll, rest } = await heardNodes();
+    const told = new Queue<string>();
+    for (const some of ['a', 'bc', 'x']) {
+      const carries = (channel: string) => some.includes(channel.at(-1)!);
+      const onGap = ({ reason }: { reason: string }) => told.push(`${some} ${reason}`);
+      b.hub.tap(b.hub['audience'].heard(Rooms), () => undefined, b.hub.root, some, { onGap, carries });
+    }
+    broker.wipe();
+    await postAll(2);
+    await rest();
+    expect(told.pending).toEqual(['a epoch', 'bc epoch']);
   });
 });

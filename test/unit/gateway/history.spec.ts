@@ -372,6 +372,51 @@ describe('A native EventSource of channels with history, beside others', () => {
   );
 });
 
+describe('A client of a template as a whole', () => {
+  const Halls = defineChannel<number, 'gateway-history/halls/:id'>('gateway-history/halls/:id', undefined, { history });
+
+  async function heardHalls() {
+    const { broker, a, b } = await twoNodes();
+    const reader = await b.open(Halls.name);
+    const say = async (message: number, ...ids: string[]): Promise<void> => {
+      for (const id of ids) expect(await a.hub.post(Halls.for({ id }), message)).toBe(true);
+    };
+    await say(1, '1', '2', '3');
+    expect(await next(reader, 3)).toEqual([1, 1, 1]);
+    /** Reasons of gaps, and messages up to the next one of each channel; messages of different channels in any order. */
+    const rest = async (): Promise<unknown[]> => {
+      await say(3, '1', '2', '3', 'end');
+      const found: unknown[] = [];
+      for (let left = 4; left > 0;) {
+        const { data } = (await reader.events.take(1))[0]!;
+        const told = JSON.parse(data) as { reason?: string; data?: number };
+        found.push(told.reason ?? told.data);
+        if (told.data === 3) left--;
+      }
+      const first = found.findIndex((each) => typeof each === 'number');
+      return [...found.slice(0, first), ...found.slice(first).toSorted((one, other) => Number(one) - Number(other))];
+    };
+    return { broker, b, say, rest };
+  }
+
+  test('has one gap if several channels lost their histories', async () => {
+    const { broker, say, rest } = await heardHalls();
+    broker.wipe();
+    await say(2, '1', '2');
+    expect(await rest()).toEqual(['epoch', 2, 2, 3, 3, 3, 3]);
+  });
+
+  test('has one gap if several channels lost their histories in an outage', async () => {
+    const { broker, b, say, rest } = await heardHalls();
+    broker.cut(b.transport);
+    broker.wipe();
+    await say(2, '1', '2');
+    broker.heal();
+    await b.hub.whenWhole(Halls.name, 5_000);
+    expect(await rest()).toEqual(['broker', 2, 2, 3, 3, 3, 3]);
+  });
+});
+
 describe('A client of a template as a whole, that moves', () => {
   const Rooms = defineChannel<number, 'gateway-history/rooms/:id'>('gateway-history/rooms/:id', undefined, { history });
   const template = Rooms.name;

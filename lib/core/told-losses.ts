@@ -1,0 +1,64 @@
+import type { Position } from '../protocol/position.js';
+import type { OrderedChannel } from './ordered-channel.js';
+
+/** Listeners that were told of a loss. */
+export type Told = WeakSet<object>;
+
+/** Where a channel was when a loss was told. */
+interface Place {
+  /** The position after its last message. */
+  readonly last: Position;
+  /** How far its new history had come before that, if it is known. */
+  readonly end: Position | undefined;
+}
+
+/**
+ * The loss that listeners of a template were told of last. A gap names the template, so it stands for each of its channels that has
+ * delivered nothing since: if their histories are gone too, that is the same loss.
+ */
+export class ToldLosses {
+  /** Without channels that turned out to be whole. */
+  private readonly places = new Map<string, Place>();
+  /** How far new histories have come, as far as is known. */
+  private readonly ends = new Map<string, Position>();
+  private told: Told | 'all' = 'all';
+
+  /** @param channel - the one whose listeners are told now; `undefined`: all listeners. @returns the listeners that will have been told */
+  note(channels: Iterable<OrderedChannel>, channel?: OrderedChannel): Told | 'all' {
+    this.places.clear();
+    for (const { name, position } of channels) {
+      if (name !== channel?.name && position !== undefined) {
+        this.places.set(name, { last: position, end: this.ends.get(name) });
+      }
+    }
+    return (this.told = channel === undefined ? 'all' : new WeakSet());
+  }
+
+  /** @param position - that of the store. If it is of the same history, the next loss of the channel is another one */
+  see({ name, position: last }: OrderedChannel, position: Position): void {
+    if (last?.epoch === position.epoch) this.places.delete(name);
+    else this.ends.set(name, position);
+  }
+
+  /** Called when a channel is no longer tracked. */
+  forget({ name }: OrderedChannel): void {
+    this.places.delete(name);
+    this.ends.delete(name);
+  }
+
+  /** Later losses are other ones: messages may have been missed since. */
+  clear(): void {
+    this.places.clear();
+    this.ends.clear();
+  }
+
+  /**
+   * @param from - where a channel goes on whose history is gone
+   * @returns the listeners that know of this loss; `undefined`: none, or messages of the new history may have been lost since
+   */
+  of({ name, position }: OrderedChannel, from: Position): Told | 'all' | undefined {
+    const { last, end } = this.places.get(name) ?? {};
+    const lostTo = end?.epoch === from.epoch ? end.offset : 0;
+    return last !== undefined && last === position && from.offset <= lostTo ? this.told : undefined;
+  }
+}
