@@ -17,8 +17,12 @@ const BATCH = 200;
 export interface HistoriesOutput extends OrderedOutput {
   /** @param told - listeners of the template that know of the loss; those that are told now are added */
   gap(...gap: [...Parameters<OrderedOutput['gap']>, told?: Told]): void;
-  /** Messages of a template's channels may be missing, and it cannot be known of which ones. */
-  lost(template: string): void;
+  /**
+   * Messages of a template's channels may be missing, and it cannot be known of which ones.
+   *
+   * @param channel - the only one that is known to lack something
+   */
+  lost(template: string, told: Told, channel?: string): void;
 }
 
 /** How long to wait before asking again for positions that could not be read. In milliseconds. */
@@ -125,7 +129,7 @@ export class Histories {
     heard.told.clear();
     if (isTemplate(subscription)) isKnown ||= this.missed.begin(subscription, heard, forMs);
     // The caller reports the loss.
-    if (!isKnown) heard.told.note(heard.byName.values());
+    if (!isKnown) heard.told.note(heard.byName.values(), 'all');
     this.askSoon();
     return isKnown;
   }
@@ -208,10 +212,10 @@ export class Histories {
     else if (!this.doubted.has(channel)) heard.found(channel);
   };
 
-  private readonly tellLost = (template: string): void => {
+  private readonly tellLost: MissedOutput['lost'] = (template, told, isKnown) => {
     const heard = this.subscriptions.get(template);
-    heard?.told.note(heard.byName.values());
-    this.output.lost(template);
+    if (!isKnown) heard?.told.note(heard.byName.values(), told);
+    this.output.lost(template, told);
   };
 
   /** Tells listeners of a template only once if several of its channels have lost their histories. */
@@ -222,10 +226,13 @@ export class Histories {
     const isGone =
       failure !== 'trimmed' && channel?.position !== undefined && channel.position.epoch !== position.epoch;
     if (!isGone || !isTemplate(subscription)) return this.output.gap(subscription, name, failure, position);
-    let told = heard!.told.of(channel, position);
-    if (told === undefined && this.missed.tellLost(subscription)) return;
-    told ??= heard!.told.note(heard!.byName.values(), channel);
-    if (told !== 'all') this.output.gap(subscription, name, failure, position, told);
+    const known = heard!.told.of(channel, position);
+    if (known === 'all') return;
+    const lost = known === undefined ? this.missed.lossOf(subscription) : undefined;
+    const told: Told = known ?? lost ?? new WeakSet();
+    if (known === undefined) heard!.told.note(heard!.byName.values(), told);
+    if (lost === undefined) this.output.gap(subscription, name, failure, position, told);
+    else this.output.lost(subscription, lost, name);
   };
 
   private askSoon(): void {

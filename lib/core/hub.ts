@@ -368,7 +368,7 @@ export class Hub implements PastSource {
         if (subscription === channel) this.audience.tellGap(subscription, reason, position);
         else this.audience.tellGap(subscription, reason, undefined, channel, told);
       },
-      lost: (template) => this.audience.tellGap(template, 'broker'),
+      lost: (template, told, channel) => this.audience.tellGap(template, 'broker', undefined, channel, told),
       failed: (error) => this.reporter.callbackFailed({ callback: 'The delivery of what a history has', error }),
     });
   }

@@ -2,6 +2,7 @@ import { matchTemplate } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
 import type { HeardChannels } from './heard-channels.js';
 import type { HistoryChanges, HistoryMoment, HistoryStore, HistoryTime } from './history-store.js';
+import type { Told } from './told-losses.js';
 
 /** How much earlier the store may have taken a moment than this node received it, in milliseconds. */
 const SLACK_MS = 1_000;
@@ -16,16 +17,20 @@ interface Outage {
   readonly heard: HeardChannels;
   /** It was heard at least until then, or nothing had been promised before. */
   readonly sinceMs: number;
-  /** Whether its loss was reported. */
-  isTold: boolean;
+  /** The listeners that know of its loss, once it was reported. */
+  told: Told | undefined;
 }
 
 /** Receives the results of a search. */
 export interface MissedOutput {
   /** A channel continues after a position; `undefined`: it had no messages before the first one heard. */
   goOn(template: string, channel: string, position: Position | undefined): void;
-  /** It cannot be known which channels had messages. */
-  lost(template: string): void;
+  /**
+   * It cannot be known which channels had messages.
+   *
+   * @param isKnown - whether some of the listeners know of the loss
+   */
+  lost(template: string, told: Told, isKnown: boolean): void;
 }
 
 /**
@@ -86,7 +91,7 @@ export class MissedChannels {
     const before = this.outages.get(template);
     const sinceMs = Math.max(heard.promisedMs, performance.now() - forMs - SLACK_MS);
     if (sinceMs < this.lostMs) return false;
-    const outage = { template, heard, sinceMs: Math.min(sinceMs, before?.sinceMs ?? Infinity), isTold: false };
+    const outage = { template, heard, sinceMs: Math.min(sinceMs, before?.sinceMs ?? Infinity), told: undefined };
     heard.want(outage);
     if (before !== undefined) heard.found(before);
     this.outages.set(template, outage);
@@ -95,13 +100,14 @@ export class MissedChannels {
   }
 
   /**
-   * Called when a channel has lost its history.
+   * Called when a channel has lost its history. If that came with an outage that is being searched, the search may report the same loss.
    *
-   * @returns whether the loss came with an outage that is being searched, and is reported now: the search would report it only later
+   * @returns the listeners to tell of it now, none yet; `undefined`: it is another loss
    */
-  tellLost(template: string): boolean {
+  lossOf(template: string): Told | undefined {
     const outage = this.outages.get(template);
-    return outage !== undefined && this.lose(outage);
+    if (outage === undefined || outage.told !== undefined) return undefined;
+    return (outage.told = new WeakSet());
   }
 
   /** Called when nobody is subscribed any more. */
@@ -127,12 +133,11 @@ export class MissedChannels {
     }
   }
 
-  /** @returns whether it is reported now */
-  private lose(outage: Outage): boolean {
-    if (!this.isOn(outage) || outage.isTold) return false;
-    outage.isTold = true;
-    this.output.lost(outage.template);
-    return true;
+  private lose(outage: Outage): void {
+    if (!this.isOn(outage)) return;
+    const isKnown = outage.told !== undefined;
+    outage.told ??= new WeakSet();
+    this.output.lost(outage.template, outage.told, isKnown);
   }
 
   private async goOn(outage: Outage, missed: readonly string[], at: HistoryTime): Promise<void> {

@@ -23,15 +23,13 @@ export class ToldLosses {
   private readonly ends = new Map<string, Position>();
   private told: Told | 'all' = 'all';
 
-  /** @param channel - the one whose listeners are told now; `undefined`: all listeners. @returns the listeners that will have been told */
-  note(channels: Iterable<OrderedChannel>, channel?: OrderedChannel): Told | 'all' {
+  /** Call it when a loss is told, while the channels have their former positions. */
+  note(channels: Iterable<OrderedChannel>, told: Told | 'all'): void {
+    this.told = told;
     this.places.clear();
     for (const { name, position } of channels) {
-      if (name !== channel?.name && position !== undefined) {
-        this.places.set(name, { last: position, end: this.ends.get(name) });
-      }
+      if (position !== undefined) this.places.set(name, { last: position, end: this.ends.get(name) });
     }
-    return (this.told = channel === undefined ? 'all' : new WeakSet());
   }
 
   /** @param position - that of the store. If it is of the same history, the next loss of the channel is another one */

@@ -536,14 +536,20 @@ describe('A loss of several channels of a template', () => {
       const { broker, b, post, heard, rest } = await heardNodes();
       const store = b.transport!.history as HistoryStore & { changes: NonNullable<HistoryStore['changes']> };
       jest.spyOn(store, 'changes').mockRejectedValueOnce(new TransportUnavailableError('not now'));
+      const told: string[] = [];
+      const onGap = ({ reason }: { reason: string }) => told.push(reason);
+      const events = { onGap, carries: (channel: string) => !channel.endsWith('/a') };
+      b.hub.tap(b.hub['audience'].heard(Rooms), () => undefined, b.hub.root, 'others', events);
       broker.cut(b.transport);
       broker.wipe();
       broker.heal();
       await post('a', 2);
       expect(await heard.take(2)).toEqual(['gap broker', 'a 1: 2']);
+      expect(told).toEqual([]);
       await jest.advanceTimersByTimeAsync(600);
       await post('b', 2);
       expect(await rest()).toEqual(['b 1: 2']);
+      expect(told).toEqual(['broker']);
     } finally {
       jest.useRealTimers();
     }
