@@ -2,16 +2,14 @@ import type { Hub } from '../core/hub.js';
 import type { NodeRequests } from '../core/node-requests.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import { InvalidMessageError } from '../protocol/errors.js';
-import { RuleTable } from './channel-rule.js';
+import { BoundedList } from './bounded-list.js';
 import type { ClientConnection } from './client-connection.js';
 import {
   readConnectionQuestion,
   readCount,
   readListing,
   reasonOf,
-  writeInfo,
   writeListing,
-  type ClientConnectionInfo,
   type ConnectionListing,
   type ConnectionOrder,
   type ConnectionQuery,
@@ -141,36 +139,22 @@ export class ConnectionDirectory {
   }
 
   private async listHere({ of, limit }: ConnectionQuery): Promise<ConnectionListing> {
-    const connections: ClientConnectionInfo[] = [];
+    const list = new BoundedList(this.maxListBytes);
     const slices = new Slices();
-    const table = new RuleTable();
-    let left = this.maxListBytes;
+    let more = false;
     for (const connection of this.held.open.values()) {
       while (slices.isOver) await slices.next();
-      const info = infoOf(connection, of);
-      if (info === undefined) continue;
-      const known = table.all.length;
-      left -= bytesOf(writeInfo(info, table)) + bytesOf(table.all.slice(known));
-      if (left < 0 || connections.length === limit) return { connections, more: true };
-      connections.push(info);
+      if (!matches(connection, of)) continue;
+      if (list.size === limit) return { connections: await list.finish(slices), more: true };
+      const isListed = 'userId' in of ? list.add(connection) : list.addWith(connection, of.channel);
+      more ||= !isListed;
     }
-    return { connections, more: false };
+    return { connections: await list.finish(slices), more };
   }
 }
 
-/** @returns `undefined` if the query does not match it */
-function infoOf(connection: ClientConnection, of: ConnectionQuery['of']): ClientConnectionInfo | undefined {
-  const { id, session } = connection;
-  const { auth } = session;
-  const matches = 'userId' in of ? isUser(auth, of.userId) : connection.has(of.channel);
-  if (!matches) return undefined;
-  const channels = 'userId' in of ? connection.names : [of.channel];
-  return { connection: id, auth, channels, grants: channels.map((channel) => connection.grantFor(channel)) };
-}
-
-/** The size as JSON, with the comma after it. */
-function bytesOf(value: unknown): number {
-  return Buffer.byteLength(JSON.stringify(value)) + 1;
+function matches(connection: ClientConnection, of: ConnectionQuery['of']): boolean {
+  return 'userId' in of ? isUser(connection.session.auth, of.userId) : connection.has(of.channel);
 }
 
 /** Whether a sign-in is of a user. */

@@ -19,7 +19,7 @@ const MAX_USER_LENGTH = 10_000;
 /** How many connections one answer may list. */
 export const MAX_LISTED = 1_000;
 /** More channels than any application lets one connection have. */
-const MAX_NAMES = 1_000_000;
+export const MAX_NAMES = 1_000_000;
 
 /** One connection, or all connections of a user. */
 export type ConnectionTarget = { readonly connection: string } | { readonly userId: string };
@@ -51,6 +51,8 @@ export interface ClientConnectionInfo {
   readonly auth: AuthenticationInfo | null;
   /** The names of the channels and templates that it is subscribed to; in a list by `channel`, only that one. */
   readonly channels: readonly string[];
+  /** How many more channels and templates it has that had no room in the answer of its server; absent if `channels` has all. */
+  readonly moreChannels?: number;
   /** What granted each of `channels`, in the same order. Empty if a server of an earlier version holds the connection. */
   readonly grants: readonly ChannelGrant[];
 }
@@ -86,12 +88,14 @@ export function writeListing({ connections, more }: ConnectionListing): unknown 
 }
 
 /** A connection as it goes to another node. @param table - receives its rules */
-export function writeInfo({ connection, auth, channels, grants }: ClientConnectionInfo, table: RuleTable): unknown {
+function writeInfo(info: ClientConnectionInfo, table: RuleTable): unknown {
+  const { connection, auth, channels, moreChannels, grants } = info;
   const others = grants.flatMap((grant, index) => (grant.auth === auth ? [] : [[index, grant.auth] as const]));
   return {
     connection,
     auth,
     channels,
+    ...(moreChannels !== undefined && { moreChannels }),
     rules: grants.map(({ rule }) => table.indexOf(rule)),
     ...(others.length > 0 && { grantedTo: others }),
   };
@@ -132,7 +136,7 @@ function readQuery(value: unknown): ConnectionQuery {
 }
 
 function readInfo(value: unknown, path: string, table: readonly ChannelRule[]): ClientConnectionInfo {
-  const { connection, auth, channels, rules, grantedTo } = readObject(value, path);
+  const { connection, auth, channels, moreChannels, rules, grantedTo } = readObject(value, path);
   const own = readAuth(auth, `the sign-in of ${path}`);
   const names = readList(channels, `the channels of ${path}`, MAX_NAMES, readName);
   const others = new Map(readList(grantedTo ?? [], `the sign-ins of ${path}`, names.length, readGrantedTo));
@@ -140,6 +144,7 @@ function readInfo(value: unknown, path: string, table: readonly ChannelRule[]): 
     connection: readText(connection, `the id of ${path}`, MAX_CONNECTION_LENGTH),
     auth: own,
     channels: names,
+    ...(moreChannels !== undefined && { moreChannels: readWholeNumber(moreChannels, `the other channels of ${path}`) }),
     // Nodes of the previous version send none.
     grants:
       rules === undefined

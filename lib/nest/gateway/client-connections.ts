@@ -52,7 +52,7 @@ export interface ClientConnectionCount {
 export interface ClientConnectionList {
   /** The connections, on all servers that have answered. */
   readonly connections: readonly ClientConnectionInfo[];
-  /** Whether there are more than these: `limit` was reached, or the answer of one server exceeded 256 KiB. */
+  /** Whether there are more than these: `limit` was reached, or some had no room in the 256 KiB of a server's answer. */
   readonly more: boolean;
   /** Whether all servers that Redis knows of have answered. If not, connections on others may be missing. */
   readonly complete: boolean;

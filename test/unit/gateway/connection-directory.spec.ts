@@ -281,8 +281,46 @@ describe('A list of connections', () => {
     const node = await GatewayNode.start();
     const names = Array.from({ length: 200 }, (_, index) => `${'n'.repeat(200)}${index}`);
     for (let n = 0; n < 10; n++) await clientOf(node, 'ada', ...names);
-    const { result } = await node.gateway.directory.list({ of: { userId: 'ada' }, limit: 100 });
-    expect([result.connections.length, result.more]).toEqual([5, true]);
+    const answer = await node.gateway.directory.answer({ query: { of: { userId: 'ada' }, limit: 100 } });
+    const bytes = Buffer.byteLength(JSON.stringify(answer));
+    expect([bytes > 250 * 1024, bytes <= 256 * 1024]).toEqual([true, true]);
+    const { connections, more } = readListing(answer, 100);
+    expect([connections.length, more]).toEqual([10, false]);
+    for (const { channels, moreChannels, grants } of connections) {
+      expect(channels.length).toBeGreaterThan(50);
+      expect([channels.length + moreChannels!, grants.map(({ channel }) => channel)]).toEqual([200, channels]);
+    }
+  });
+
+  test('has all connections of a user, however many channels one of them has', async () => {
+    const { a, b } = await twoNodes();
+    const names = Array.from({ length: 990 }, (_, index) => String(index).padStart(248, 'n'));
+    const readers = [await clientOf(b, 'eve', ...names)];
+    for (const name of ['first', 'second']) readers.push(await clientOf(b, 'eve', name));
+    for (const asked of [a, b]) {
+      const { result } = await asked.gateway.directory.list({ of: { userId: 'eve' }, limit: 1_000 });
+      expect([result.more, result.connections.map(({ connection }) => connection)]).toEqual([
+        false,
+        readers.map(({ connection }) => connection.id),
+      ]);
+      const [large, ...others] = result.connections;
+      expect(large!.channels.length).toBeGreaterThan(300);
+      expect(large!.channels.length + large!.moreChannels!).toBe(990);
+      expect(others.map(({ channels, moreChannels }) => [channels, moreChannels])).toEqual([
+        [['first'], undefined],
+        [['second'], undefined],
+      ]);
+    }
+  });
+
+  test('says that there are more if one has no room, and has those that do', async () => {
+    const node = await GatewayNode.start();
+    const long = { userId: 'ada', scopes: ['s'.repeat(256 * 1024)] };
+    const [large, small] = [long, { userId: 'ada' }].map((auth) => node.hub.sessions.open({ auth }));
+    node.gateway.open(node.gateway.reserve(large!));
+    const { id } = node.gateway.open(node.gateway.reserve(small!));
+    const { result } = await node.gateway.directory.list({ of: { userId: 'ada' }, limit: 10 });
+    expect([result.connections.map(({ connection }) => connection), result.more]).toEqual([[id], true]);
   });
 
   test('leaves others their turn', async () => {

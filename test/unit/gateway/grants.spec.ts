@@ -186,6 +186,25 @@ describe('A subscription', () => {
     expect(reader.connection.names).toEqual([]);
   });
 
+  test('that the latest sign-in loses is not kept by an earlier one', async () => {
+    const node = await GatewayNode.start();
+    const reader = await streamOf(node, OWN);
+    await change(node, reader, OTHER, 'audit');
+    await change(node, reader, STEPPED_UP, 'audit');
+    revoke(node, { authId: 'key' });
+    expect(reader.connection.names).toEqual([]);
+  });
+
+  test('of the stream’s own sign-in is not kept by another one if a renewal denies it', async () => {
+    const node = await GatewayNode.start();
+    const own = { ...OWN, expiresAt: Date.now() + 3_600_000 };
+    const reader = await streamOf(node, own, 'news');
+    await change(node, reader, STEPPED_UP, 'news');
+    const later = { ...own, issuedAt: 3_000, expiresAt: own.expiresAt + 3_600_000 };
+    expect(reader.connection.renew(later, { granted: [], denied: ['news'], rules: NO_RULES })).toBe(true);
+    expect(reader.connection.names).toEqual([]);
+  });
+
   test('is no grant if the sign-in is the stream’s own, or if nobody is signed in', async () => {
     const node = await GatewayNode.start();
     const reader = await streamOf(node, OWN, 'news');
