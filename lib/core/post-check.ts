@@ -2,9 +2,10 @@ import { describe, quote } from '../protocol/channel-name.js';
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { MAX_DEPTH } from '../protocol/codec/codec-limits.js';
+import { hasTooManyHoles, TOO_MANY_HOLES } from '../protocol/codec/holes.js';
 import { MessagePath } from '../protocol/codec/message-path.js';
 import { shownOf } from '../protocol/codec/shown.js';
-import { InvalidMessageError, MessagingError } from '../protocol/errors.js';
+import { InvalidMessageError, MessagingError, UnserializableError } from '../protocol/errors.js';
 import { ignoreRejection } from '../protocol/promises.js';
 import { classInfo, classOf, declaredClasses, declaredNames, declarations } from '../protocol/serializable.js';
 import { isErrorOf } from '../protocol/thrown.js';
@@ -42,7 +43,10 @@ export class PostCheck {
     return this.hasRules;
   }
 
-  /** @throws InvalidMessageError that names the channel, the path, the property and the rule */
+  /**
+   * @throws InvalidMessageError that names the channel, the path, the property and the rule
+   * @throws UnserializableError with the path to an array that has too many holes to be walked through
+   */
   assertValid(message: unknown, channel: string): void {
     if (typeof message !== 'object' || message === null) return;
     try {
@@ -66,7 +70,7 @@ export class PostCheck {
     if (type !== undefined && this.check.appliesTo(type)) return false;
     // Views are skipped without reading their keys, of which there may be a million.
     if (ArrayBuffer.isView(message)) return true;
-    if (Array.isArray(message)) return !message.some(isObject);
+    if (Array.isArray(message)) return !hasTooManyHoles(message) && !message.some(isObject);
     for (const key in message) if (isObject((message as Properties)[key])) return false;
     return !(message instanceof Map || message instanceof Set || message instanceof Error);
   }
@@ -90,13 +94,19 @@ export class PostCheck {
   private instance(object: object, type: Function, depth: number, walk: Walk): void {
     const seen = this.asReceived(object, type);
     if (seen === undefined) return;
+    // The parts come first: rules may walk through any of them, so endless ones are refused before.
+    try {
+      this.values(seen, Object.keys(seen), depth, walk);
+    } catch (error) {
+      // An unreadable part, reported when the message is encoded, exempts the rest from no rule.
+      if (isErrorOf(error, MessagingError)) throw error;
+    }
     if (this.check.appliesTo(type)) {
       const problem = this.check.problemOf(seen, type, false);
       if (problem !== undefined) {
         throw new InvalidMessageError(`Channel ${quote(walk.channel)}: ${walk.path.toString()}: ${problem}`);
       }
     }
-    this.values(seen, Object.keys(seen), depth, walk);
   }
 
   /** An instance as receivers would see it; `undefined` if its `toJSON()` fails, which is reported when the message is encoded. */
@@ -129,6 +139,7 @@ export class PostCheck {
   }
 
   private items(items: readonly unknown[], depth: number, walk: Walk): void {
+    if (hasTooManyHoles(items)) throw new UnserializableError(walk.path.toString(), TOO_MANY_HOLES);
     for (let index = 0; index < items.length; index++) {
       const value = items[index];
       if (isObject(value)) this.part(value, index, depth, walk);
@@ -144,8 +155,11 @@ export class PostCheck {
 
   private part(value: object, segment: string | number | { text: string }, depth: number, walk: Walk): void {
     walk.path.enter(segment);
-    this.object(value, depth + 1, walk);
-    walk.path.leave();
+    try {
+      this.object(value, depth + 1, walk);
+    } finally {
+      walk.path.leave();
+    }
   }
 }
 

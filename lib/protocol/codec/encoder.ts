@@ -12,6 +12,7 @@ import { isPolluting } from './check-json.js';
 import { FailedProperty, type ClassFilter } from './class-filter.js';
 import { MAX_BIGINT_DIGITS, MAX_DEPTH, MAX_HOLES, MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { encodeBuiltinValue } from './encode-builtin-value.js';
+import { TOO_MANY_HOLES } from './holes.js';
 import { MessagePath } from './message-path.js';
 import { shownOf } from './shown.js';
 import { CLASS_MARK, NoteDraft, type Note } from './note.js';
@@ -145,7 +146,7 @@ export class Encoder {
     for (let index = 0; index < items.length; index++) {
       const value = this.read(items, index);
       if (value === undefined && !Object.hasOwn(items, index)) {
-        if (++holes > MAX_HOLES) this.refuse(`it has more than ${MAX_HOLES} holes; send a Map instead`);
+        if (++holes > MAX_HOLES) this.refuse(TOO_MANY_HOLES);
         data.push(null);
         note.addPart(index, 'hole');
         continue;

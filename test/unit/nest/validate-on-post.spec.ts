@@ -11,6 +11,7 @@ import {
   MessagingModule,
   MessagingService,
   Serializable,
+  UnserializableError,
   type MessagingModuleOptions,
 } from 'nestjs-messaging';
 import { Inbox } from 'nestjs-messaging/testing';
@@ -78,6 +79,14 @@ class Note extends Message {
   @IsInt()
   n: unknown = 1;
 }
+@Serializable({ name: 'on-post-tags' })
+class Tags {
+  @IsString({ each: true })
+  readonly tags: unknown;
+  constructor(tags: unknown) {
+    this.tags = tags;
+  }
+}
 class Stranger {
   @IsInt()
   n = 'not known to messages';
@@ -135,7 +144,42 @@ async function servers(options: MessagingModuleOptions = {}, others = options) {
 
 const author = () => new Author('nobody');
 
+const Anything = defineChannel('on-post/anything');
+
+describe('An array of endless length', () => {
+  const endless = Object.assign([1], { length: 4_294_967_295 });
+  const outer = new Post(1);
+  Object.assign(outer, { nested: new Tags(endless) });
+
+  test.each<[string, unknown]>([
+    ['message', endless],
+    ['message.a', { a: endless }],
+    ['message.tags', new Tags(endless)],
+    ['message.nested.tags', outer],
+  ])('is refused at once, at %s', async (path, message) => {
+    const { from } = await servers();
+    for (const scope of ['local', 'global'] as const) {
+      const post = async () => from.postMessage(Anything, message, { scope });
+      await expect(post()).rejects.toThrow(
+        new UnserializableError(path, 'it has more than 10000 holes; send a Map instead'),
+      );
+    }
+  });
+});
+
 describe('An invalid message', () => {
+  test('is refused, whatever part of it cannot be read', async () => {
+    const { from } = await servers();
+    const unreadable = Object.defineProperty({}, 'x', {
+      enumerable: true,
+      get: () => {
+        throw new Error('nobody may look here');
+      },
+    });
+    const post = async () => from.postMessage(Posts, new Post(0, { deep: unreadable }), { scope: 'local' });
+    await expect(post()).rejects.toThrow('message: id must not be less than 1');
+  });
+
   test.each<[string, () => Post, string]>([
     ['by a property', () => new Post(0), 'message: id must not be less than 1 (property "id", rule min)'],
     [
