@@ -233,6 +233,10 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3] }))).toEqual(['lost']);
     expect(kinds(check([1, 2, 'trimmed', 5, 6, 7, 8], { history, unseen: [3, 4] }))).toEqual([]);
     expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3], wipes: 1 }))).toEqual([]);
+    const longer = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]];
+    const last = { history: longer, unseen: [4, 5, 6], accepted: [20] };
+    expect(kinds(check([1, 2, 3, 'trimmed', 7, 8, 9, 10], last))).toEqual([]);
+    expect(kinds(check([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], { history: longer, accepted: [20] }))).toEqual(['lost']);
   });
 
   test('accepts messages that only one reader had before the history let go of them, with a gap for each loss around them', () => {

@@ -168,8 +168,9 @@ export class HistoryLedger {
     const before = ranks.slice(0, index).findLast((rank) => rank !== undefined);
     const behind = ranks.slice(index + 1).find((rank) => rank !== undefined);
     if (order.hasBranched(before ?? 0, behind ?? Infinity)) return true;
-    if (behind === undefined || (before === undefined && this.wipes > 0)) return this.wipes > 0;
-    return order.epochAt(before ?? behind) !== order.epochAt(behind) || order.hasUnseen(before ?? 0, behind);
+    if ((before === undefined || behind === undefined) && this.wipes > 0) return true;
+    const isOfTwo = before !== undefined && behind !== undefined && order.epochAt(before) !== order.epochAt(behind);
+    return isOfTwo || order.hasUnseen(before ?? 0, behind ?? order.end ?? 0);
   }
 }
 
