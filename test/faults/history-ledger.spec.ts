@@ -17,6 +17,8 @@ interface Case {
   readonly unseen?: readonly number[];
   /** More posts that were answered `true`. */
   readonly accepted?: readonly number[];
+  /** The same, of another poster. */
+  readonly ofAnother?: readonly number[];
   readonly wipes?: number;
   readonly sinceMs?: number;
   readonly hasEnded?: boolean;
@@ -31,6 +33,7 @@ function check(
     refused = [],
     unseen = [],
     accepted = [],
+    ofAnother = [],
     wipes = history.length - 1,
     sinceMs = 0,
     hasEnded = false,
@@ -49,6 +52,7 @@ function check(
     }
   }
   for (const n of accepted) ledger.posted('p', CHANNEL, n, n * 10, true);
+  for (const n of ofAnother) ledger.posted('q', CHANNEL, n, n * 10, true);
   const log = ledger.add(new HistoryLog('r', CHANNEL, () => true, sinceMs, options));
   for (const [index, each] of given.entries()) {
     if (typeof each === 'number') log.message('p', CHANNEL, each, each * 10);
@@ -234,9 +238,9 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 2, 'trimmed', 5, 6, 7, 8], { history, unseen: [3, 4] }))).toEqual([]);
     expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3], wipes: 1 }))).toEqual([]);
     const longer = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]];
-    const last = { history: longer, unseen: [4, 5, 6], accepted: [20] };
+    const last = { history: longer, unseen: [4, 5, 6], ofAnother: [9] };
     expect(kinds(check([1, 2, 3, 'trimmed', 7, 8, 9, 10], last))).toEqual([]);
-    expect(kinds(check([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], { history: longer, accepted: [20] }))).toEqual(['lost']);
+    expect(kinds(check([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], { history: longer, ofAnother: [9] }))).toEqual(['lost']);
   });
 
   test('accepts messages that only one reader had before the history let go of them, with a gap for each loss around them', () => {
