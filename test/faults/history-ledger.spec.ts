@@ -250,6 +250,12 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'trimmed', 5, 6, 7, 8, 9, 10, 11], options))).toEqual([]);
     expect(kinds(check([1, 2, 7, 8, 9, 10, 11], options))).toEqual(['lost']);
     expect(kinds(check([1, 'trimmed', 'trimmed', 4, 'trimmed', 7, 8, 9, 10, 11], options))).toEqual(['doubled gap']);
+    const wiped = [
+      [1, 2],
+      [5, 6],
+    ];
+    expect(kinds(check([1, 2, 3, 'gap', 5, 6], { history: wiped }))).toEqual([]);
+    expect(kinds(check([1, 2, 3, 6], { history: wiped }))).toEqual(['lost']);
     expect(kinds(check([1, 'trimmed', 4, 4, 'trimmed', 7, 8, 9, 10, 11], options))).toEqual(['doubled']);
   });
 

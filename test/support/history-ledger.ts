@@ -222,8 +222,9 @@ class LogCheck {
       (rank === undefined || message.position !== undefined || rank !== (this.last ?? 0) + 1)
     )
       return;
-    if (rank === undefined && position === undefined && order.hasUnseen(this.last ?? 0, order.end ?? 0))
-      return this.takeUnseen(message);
+    const isWiped = this.ledger.wipes > 0;
+    if (rank === undefined && position === undefined && (isWiped || order.hasUnseen(this.last ?? 0, order.end ?? 0)))
+      return this.takeUnseen(message, isWiped);
     if (rank === undefined)
       return this.find('disorder', `${message.key} has no place in the order of the others`, message);
     if (this.last !== undefined && rank <= this.last) {
@@ -236,15 +237,19 @@ class LogCheck {
     this.last = rank;
   }
 
-  /** Takes a message that the history let go of before any reader with positions had it. The losses around it have a gap each. */
-  private takeUnseen(message: Placed): void {
+  /**
+   * Takes a message that the history let go of, or lost, before any reader with positions had it. The losses around it have a gap each.
+   *
+   * @param isWiped - whether it may have no place at all
+   */
+  private takeUnseen(message: Placed, isWiped: boolean): void {
     const { gaps, had } = this;
     if (had.has(message.key)) return this.find('doubled', message.key, message);
     had.add(message.key);
     if (gaps.length > 1) this.find('doubled gap', `${gaps.length} gaps of one loss before ${message.key}`, message);
     this.counts.gaps += gaps.length;
     this.gaps = [];
-    this.unseen = { count: this.unseen.count + 1, isTold: this.unseen.isTold || gaps.length > 0 };
+    this.unseen = { count: this.unseen.count + Number(!isWiped), isTold: this.unseen.isTold || gaps.length > 0 };
   }
 
   /** Goes on to the message of a rank; none: to the end. */
