@@ -8,7 +8,7 @@ import {
   LimitExceededError,
   MessagingError,
 } from '../protocol/errors.js';
-import { describe } from '../protocol/channel-name.js';
+import { isErrorOf, thrownText } from '../protocol/thrown.js';
 
 type ErrorClass = new (message: string) => MessagingError;
 
@@ -27,9 +27,8 @@ export function errorOf(code: ErrorCode, message: string): MessagingError {
   return known ?? new ChannelDeniedError(message);
 }
 
-/** What an attempt to talk to the server failed by, as an error of this library. */
+/** What an attempt to talk to the server failed by, as an error of this library. Takes whatever was thrown; never throws. */
 export function failedBy(cause: unknown, url: string): MessagingError {
-  if (cause instanceof MessagingError) return cause;
-  const text = (cause as Partial<Error> | null | undefined)?.message ?? describe(cause);
-  return new ConnectionLostError(`The connection to ${url} failed: ${text}`, { cause });
+  if (isErrorOf(cause, MessagingError)) return cause;
+  return new ConnectionLostError(`The connection to ${url} failed: ${thrownText(cause)}`, { cause });
 }

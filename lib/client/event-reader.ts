@@ -81,7 +81,7 @@ class LineReader {
     if (field === 'data') this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
     else if (field === 'event') this.#event = value;
     else if (field === 'id' && !value.includes('\0')) this.#id = value;
-    else if (field === 'retry' && /^\d+$/.test(value)) this.#receiver.retry(Number(value));
+    else if (field === 'retry' && /^\d+$/.test(value)) this.#receiver.retry(+value);
   }
 
   #endEvent(): void {

@@ -9,6 +9,7 @@ import type { GapReason, Position } from '../protocol/position.js';
 import { REPLAY_FORM, readReplay } from '../protocol/replay.js';
 import { NAME_IT, isMinified, typeName } from '../protocol/serializable.js';
 import { KnownTypes } from '../protocol/known-types.js';
+import { thrownText } from '../protocol/thrown.js';
 import { CLIENT_OPTIONS, type ClientErrorContext, type MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { isDeclaredAnew } from './declared-anew.js';
@@ -356,7 +357,13 @@ function checkListener<T>(listener: T): T {
   throw new MessagingError('INVALID_LISTENER', `A listener is a function, not ${describe(listener)}`);
 }
 
+/** Never throws: nobody is left to tell. */
 function logError(error: unknown): void {
-  // oxlint-disable-next-line no-console -- what to do with it only the application knows
-  console.error(error);
+  try {
+    // oxlint-disable-next-line no-console -- what to do with it only the application knows
+    console.error(error);
+  } catch {
+    // The console may read a getter that throws, or be one that the application has put there.
+    if (typeof error !== 'string') logError(thrownText(error));
+  }
 }

@@ -40,7 +40,7 @@ export function advance(positions: Positions, told: unknown, id: string | undefi
   const name = nameOf(told);
   const position = positions.get(name);
   if (!position || !id) return true;
-  const isNew = Number(id) > position.offset;
-  if (isNew) positions.set(name, { epoch: position.epoch, offset: Number(id) });
+  const isNew = +id > position.offset;
+  if (isNew) positions.set(name, { epoch: position.epoch, offset: +id });
   return isNew;
 }

@@ -250,8 +250,7 @@ class SharedLink implements Link {
         return undefined;
       case 'message':
         // Told with what was missed before it, by the next that says how far the leader has got.
-        if (this.#mayLack(nameOf(note.frame))) return undefined;
-        if (advance(this.#positions, note.frame, note.id)) {
+        if (!this.#mayLack(nameOf(note.frame)) && advance(this.#positions, note.frame, note.id)) {
           this.#receiver.message(note.frame, note.id, this.#positions.get(nameOf(note.frame)));
         }
         return undefined;
@@ -270,7 +269,7 @@ class SharedLink implements Link {
         return this.#receiver.gap(note.gap);
       }
       case 'status':
-        if (note.tab !== undefined && note.tab !== this.#tab) return undefined;
+        if ((note.tab ?? this.#tab) !== this.#tab) return undefined;
         if (note.positions) this.#catchUp(note.positions);
         return this.#changeStatus(note);
     }

@@ -1,18 +1,21 @@
 import type { MetadataStorage } from 'class-validator';
-import { isThenable } from '../protocol/promises.js';
+import { ignoreRejection, isThenable } from '../protocol/promises.js';
 
 type Constraint = ReturnType<MetadataStorage['getTargetValidatorConstraints']>[number];
 type Rule = Constraint['instance'];
+type Condition = (object: unknown, value: unknown) => boolean;
+type Use = ReturnType<MetadataStorage['getTargetValidationMetadatas']>[number];
 
 const LATE_RULES = new WeakMap<MetadataStorage, LateRules>();
 
 /**
  * Rules of class-validator that answer by a promise and do not say so, as those of `ValidateBy()` cannot:
  * `validateSync()` leaves their promise to nobody, and if it rejects, the process ends. Here they are passed over like
- * those that do say so. Elsewhere, as in a `ValidationPipe`, nothing about them changes.
+ * those that do say so. A promise in place of a message or a condition, which class-validator does not wait for either,
+ * harms nobody by its rejection. Elsewhere, as in a `ValidationPipe`, nothing about them changes.
  */
 export class LateRules {
-  private readonly known = new WeakSet<Constraint>();
+  private readonly known = new WeakSet<Constraint | Use>();
   private isChecking = false;
 
   /** The applications of a process share the rules, and so what watches them. */
@@ -29,6 +32,12 @@ export class LateRules {
       const constraints = constraintsOf(target);
       for (const constraint of constraints) this.watch(constraint);
       return constraints;
+    };
+    const usesOf = storage.getTargetValidationMetadatas.bind(storage);
+    storage.getTargetValidationMetadatas = (...of) => {
+      const uses = usesOf(...of);
+      for (const use of uses) this.watchUse(use);
+      return uses;
     };
   }
 
@@ -57,6 +66,38 @@ export class LateRules {
     Object.defineProperty(constraint, 'instance', { get: () => wrapperOf(instanceOf()), configurable: true });
   }
 
+  /** The functions in the options of a decorator, and the condition of `@ValidateIf()`. */
+  private watchUse(use: Use): void {
+    if (this.known.has(use)) return;
+    this.known.add(use);
+    const { message, validateIf, constraints } = use;
+    if (typeof message === 'function') use.message = this.text(message);
+    if (typeof validateIf === 'function') use.validateIf = this.condition(validateIf);
+    // `ValidationTypes.CONDITIONAL_VALIDATION`
+    if (use.type === 'conditionalValidation') {
+      const [condition, ...rest] = constraints as [Condition, ...unknown[]];
+      use.constraints = [this.condition(condition), ...rest];
+    }
+  }
+
+  /** A promise counts as true, as it does elsewhere. */
+  private condition(applies: Condition): Condition {
+    return (object, value) => {
+      const answer = applies(object, value);
+      if (this.isChecking) ignoreRejection(answer);
+      return answer;
+    };
+  }
+
+  private text<Args extends unknown[]>(textOf: (...args: Args) => string): (...args: Args) => string {
+    return (...args) => {
+      const text: unknown = textOf(...args);
+      if (!this.isChecking || !isThenable(text)) return text as string;
+      ignoreRejection(text);
+      return 'it breaks a rule whose message is a promise';
+    };
+  }
+
   private wrap(rule: Rule): Rule {
     return {
       validate: (value, context) => {
@@ -65,7 +106,7 @@ export class LateRules {
         Promise.resolve(answer).catch(() => {});
         return true;
       },
-      ...(rule.defaultMessage && { defaultMessage: (context) => rule.defaultMessage!(context) }),
+      ...(rule.defaultMessage && { defaultMessage: this.text((context) => rule.defaultMessage!(context)) }),
     };
   }
 }

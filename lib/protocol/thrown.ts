@@ -15,7 +15,7 @@ export function isErrorOf<T>(thrown: unknown, type: new (...args: never[]) => T)
 
 /** The message of an error; in words what else was thrown. Never throws. */
 export function thrownText(thrown: unknown): string {
-  return messageOf(thrown) ?? describe(thrown);
+  return textOf(thrown, 'message') ?? describe(thrown);
 }
 
 /** The message of an error; `undefined` if it is not a text or cannot be read. Never throws. */

@@ -79,12 +79,21 @@ const Prices = defineChannel('sse-prices/:market', undefined, {
   slowConsumer: 'conflate',
   conflateBy: ({ share }: Tick) => share,
 });
+const Unkeyed = defineChannel('sse-unkeyed', undefined, {
+  slowConsumer: 'conflate',
+  conflateBy: ({ share }: Tick) => (share === 'late' ? (Promise.reject(new Error('late')) as never) : share),
+});
 
 @Controller()
 class LossyController {
   @Sse('ticks')
   ticks(@Messages() messages: SessionMessages) {
     return messages.createStream(Ticks);
+  }
+
+  @Sse('unkeyed')
+  unkeyed(@Messages() messages: SessionMessages) {
+    return messages.createStream(Unkeyed);
   }
 
   @Sse('prices')
@@ -716,6 +725,29 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
         ['C', 1_499],
       ]),
     );
+  });
+
+  test('reports a message whose key is a promise, and goes on with the others', async () => {
+    const escaped: unknown[] = [];
+    const note = (error: unknown) => escaped.push(error);
+    process.on('unhandledRejection', note);
+    try {
+      await using running = await startApp(
+        { imports: [MessagingModule.forRoot()], controllers: [LossyController] },
+        { adapter },
+      );
+      await using client = await SseClient.connect(`${running.url}/unkeyed`);
+      await client.comments.next();
+      const messages = running.app.get(MessagingService);
+      for (const share of ['late', 'A']) void messages.postMessage(Unkeyed, { id: 1, share, text: '' });
+      expect(JSON.parse((await client.events.next()).data)).toMatchObject({ share: 'A' });
+      expect(running.logger.problems).toEqual([
+        expect.stringContaining('option "conflateBy" must return a string or a number, not an instance of Promise'),
+      ]);
+      expect(escaped).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note);
+    }
   });
 
   test.each([15_000, 0])(

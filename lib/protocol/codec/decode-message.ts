@@ -1,5 +1,6 @@
 import { InvalidMessageError } from '../errors.js';
 import type { KnownTypes } from '../known-types.js';
+import { isErrorOf, thrownText } from '../thrown.js';
 import { checkJson } from './check-json.js';
 import { Decoder } from './decoder.js';
 import type { InstanceReader } from './message-instances.js';
@@ -28,7 +29,8 @@ export function decodeMessage(
     if (type === undefined && meta === undefined) return data;
     return new Decoder(types, instances?.begin()).decode(data, type, meta);
   } catch (error) {
-    if (error instanceof InvalidMessageError) throw error;
-    throw new InvalidMessageError(`it cannot be read: ${(error as Error).message}`, { cause: error });
+    // Objects of the application that the message updates may throw anything.
+    if (isErrorOf(error, InvalidMessageError)) throw error;
+    throw new InvalidMessageError(`it cannot be read: ${thrownText(error)}`, { cause: error });
   }
 }

@@ -7,11 +7,16 @@ import {
   MessagingClient,
   MessagingError,
   shareAcrossTabs,
+  type MessagingClientOptions,
 } from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
 import type { Exchange } from '../../support/scripted-gateway.js';
 import type { FakeClock } from './fake-clock.js';
 import { Harness, soon } from './harness.js';
+
+const trap = () => {
+  throw new Error('trap');
+};
 
 describe('A stream that breaks off', () => {
   test('in the middle of a message is opened again with all wanted channels, and the half message is not delivered', async () => {
@@ -600,6 +605,67 @@ describe('A change', () => {
     clock.advance(250);
     await gateway.ready();
     await more;
+  });
+});
+
+describe('An attempt that fails by a thrown value', () => {
+  const everyTrap = new Proxy({}, { get: () => trap });
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const thrown: [string, unknown, string][] = [
+    ['is a proxy whose traps throw', new Proxy({}, everyTrap), 'a value that cannot be read'],
+    ['is a revoked proxy', revoked.proxy, 'a value that cannot be read'],
+    [
+      'has a getter "message" that throws',
+      Object.defineProperty(new Error(), 'message', { get: trap }),
+      'an instance of Error',
+    ],
+    ['has a symbol as its message', Object.assign(new Error(), { message: Symbol('m') }), 'an instance of Error'],
+    ['cannot become a text', { toString: trap, [Symbol.toPrimitive]: trap }, 'an object'],
+    ['is nothing', undefined, 'undefined'],
+  ];
+  const places: [string, (fail: () => void) => Partial<MessagingClientOptions>][] = [
+    ['headers', (fail) => ({ headers: () => (fail(), {}) })],
+    ['fetch', (fail) => ({ fetch: async (...args) => (fail(), fetch(...args)) })],
+  ];
+
+  test.each(
+    thrown.flatMap(([what, value, text]) => places.map(([place, options]) => ({ what, value, text, place, options }))),
+  )('is made again if the value $what, from $place', async ({ value, text, options }) => {
+    let count = 0;
+    const fail = () => {
+      if (++count === 1) throw value;
+    };
+    await using harness = await Harness.start(options(fail));
+    const subscribed = harness.client.subscribe('news', () => {});
+    const { error } = await harness.reaches('waiting');
+    expect(error!.code).toBe('CONNECTION_LOST');
+    expect(error!.message).toBe(`The connection to ${harness.gateway.url} failed: ${text}`);
+    // Not by a matcher, which would look into it.
+    expect(Object.is(error!.cause, value)).toBe(true);
+    harness.clock.advance(250);
+    await harness.gateway.ready();
+    await subscribed;
+  });
+
+  test('is made again if the values are thrown at a change', async () => {
+    const values = thrown.slice(0, 4);
+    let count = 0;
+    const headers = () => {
+      const value = count++ > 0 && values[count - 2];
+      if (value) throw value[1];
+      return {};
+    };
+    await using harness = await Harness.start({ headers });
+    await harness.subscribed();
+    const second = harness.client.subscribe('more', () => {});
+    for (const [, , text] of values) {
+      const { error, retryAt } = await harness.statuses.until(({ error: failure }) => failure !== undefined);
+      expect(error!.message).toBe(`The connection to ${harness.gateway.url} failed: ${text}`);
+      harness.clock.advance(retryAt! - harness.clock.now());
+    }
+    await harness.gateway.answered();
+    await second;
   });
 });
 

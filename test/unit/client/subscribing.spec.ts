@@ -43,6 +43,13 @@ class ChatServer {
 }
 const Rooms = defineChannel('rooms/:roomId', ChatMessage);
 
+const unprintable = () =>
+  Object.defineProperty(new Error(), 'message', {
+    get: () => {
+      throw new Error('trap');
+    },
+  });
+
 const fault = (name: string) => new ConfigurationError(`class "${name}": name it with defineMessage('name', Class)`);
 
 /** Code of another program, with its white space. */
@@ -1009,6 +1016,54 @@ describe('Listeners', () => {
       await subscribed;
       stream.message({ channel: 'news' });
       expect(await logged.next()).toMatchObject({ message: 'onError', cause: { message: 'listener' } });
+    } finally {
+      console.error = original;
+    }
+  });
+
+  test.each<[string, (error: unknown) => void, unknown[]]>([
+    ['cannot print the error', (error) => void [(error as Error).message], ['an instance of Error']],
+    [
+      'always throws',
+      () => {
+        throw new Error('the console');
+      },
+      [],
+    ],
+  ])('that fail do not disturb others if the console %s', async (_, print, expected) => {
+    const logged: unknown[] = [];
+    const { error: original } = console;
+    console.error = (error: unknown) => {
+      print(error);
+      logged.push(error);
+    };
+    try {
+      for (const onError of [
+        undefined,
+        () => {
+          throw unprintable();
+        },
+        () => Promise.reject(unprintable()),
+      ]) {
+        logged.length = 0;
+        await using harness = await Harness.start({ onError: onError! });
+        const statuses = new Queue<string>();
+        harness.client.onStatus(() => {
+          throw unprintable();
+        });
+        harness.client.onStatus(({ state }) => statuses.push(state));
+        const failing = harness.client.subscribe('news', () => {
+          throw unprintable();
+        });
+        const { messages, stream } = await harness.subscribed();
+        await failing;
+        expect(await statuses.take(2)).toEqual(['connecting', 'open']);
+        stream.message({ channel: 'news', data: 1 });
+        stream.message({ channel: 'news', data: 2 });
+        expect(await messages.take(2)).toEqual([1, 2]);
+        await soon();
+        expect([...new Set(logged)]).toEqual(expected);
+      }
     } finally {
       console.error = original;
     }

@@ -1,7 +1,17 @@
 import 'reflect-metadata';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Exclude, Transform } from 'class-transformer';
-import { IsEmail, IsInt, IsOptional, IsString, Min, validate, ValidateBy, ValidateNested } from 'class-validator';
+import {
+  IsEmail,
+  IsInt,
+  IsOptional,
+  IsString,
+  Min,
+  validate,
+  ValidateBy,
+  ValidateIf,
+  ValidateNested,
+} from 'class-validator';
 import {
   ConfigurationError,
   defineChannel,
@@ -115,6 +125,24 @@ class Late {
     },
   })
   name = 'ada';
+}
+
+const rejected = (): never => Promise.reject(new Error('late')) as never;
+@Serializable({ name: 'on-post-late-message' })
+class LateMessage {
+  @IsInt({ message: rejected })
+  count: unknown = 'x';
+}
+@Serializable({ name: 'on-post-late-default' })
+class LateDefault {
+  @ValidateBy({ name: 'never', validator: { validate: () => false, defaultMessage: rejected } })
+  count: unknown = 1;
+}
+@Serializable({ name: 'on-post-late-condition' })
+class LateCondition {
+  @ValidateIf(rejected)
+  @IsInt({ validateIf: rejected })
+  count: unknown = 'x';
 }
 
 const Lates = defineChannel('on-post/late', Late);
@@ -327,6 +355,27 @@ describe('The options of class-validator', () => {
     const start = startApp({ imports: [MessagingModule.forRoot({ classValidator })] });
     await expect(start).rejects.toThrow(ConfigurationError);
     await expect(start).rejects.toThrow(problem);
+  });
+});
+
+describe('A promise that rejects,', () => {
+  const LATE = 'it breaks a rule whose message is a promise';
+  test.each<[string, object, string]>([
+    ['as the message of a decorator', new LateMessage(), `${LATE} (property "count", rule isInt)`],
+    ['as the default message of a rule', new LateDefault(), `${LATE} (property "count", rule never)`],
+    ['as a condition', new LateCondition(), 'count must be an integer number (property "count", rule isInt)'],
+  ])('%s, ends no process: the message breaks the rule', async (_, message, problem) => {
+    const escaped: unknown[] = [];
+    const note = (error: unknown) => escaped.push(error);
+    process.on('unhandledRejection', note);
+    try {
+      const { from } = await servers();
+      expect(() => from.postMessage('on-post/late-texts', message)).toThrow(problem);
+      await new Promise((resolve) => setTimeout(resolve));
+      expect(escaped).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note);
+    }
   });
 });
 
