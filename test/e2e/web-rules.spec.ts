@@ -167,7 +167,7 @@ describe.each(['https://app.example/', 'app.example', 'https://App.example', '*'
     test('is refused', () => {
       const gateway = { origins: [origin] } as GatewayOptions;
       expect(() => MessagingModule.forRoot({ gateway })).toThrow(
-        /option "origins" must be an array of origins as browsers write them/,
+        /gateway: origins\[0\] must be an origin as browsers write it/,
       );
     });
   },
