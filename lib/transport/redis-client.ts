@@ -58,6 +58,33 @@ export function membersOf(cluster: RedisClient, role: 'master' | 'all'): RedisCl
   return (cluster as unknown as { nodes(role: string): RedisClient[] }).nodes(role);
 }
 
+interface Socket {
+  readonly bytesRead?: number;
+  destroy?(): void;
+  cork?(): void;
+  uncork?(): void;
+  on?(event: 'error', listener: () => void): unknown;
+  off?(event: 'error', listener: () => void): unknown;
+}
+
+/** The socket of a client, an undocumented property of ioredis. */
+export function socketOf(client: RedisClient): Socket | undefined {
+  return (client as { stream?: Socket | null }).stream ?? undefined;
+}
+
+/**
+ * Takes all further errors of a connection that has failed or is about to end. ioredis takes the first one only, but a TLS handshake may
+ * report two, and an error that nobody takes ends the process.
+ */
+export function takeFurtherErrors(client: RedisClient): void {
+  const socket = socketOf(client);
+  // Once for each socket.
+  socket?.off?.('error', ignore);
+  socket?.on?.('error', ignore);
+}
+
+function ignore(): void {}
+
 /** Whether the error is an answer of Redis, not a failed link. */
 export function isReply(error: Error): boolean {
   return error.name === 'ReplyError';

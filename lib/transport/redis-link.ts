@@ -10,6 +10,8 @@ import {
   isReply,
   isUnsent,
   membersOf,
+  socketOf,
+  takeFurtherErrors,
   type RedisClient,
 } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
@@ -91,6 +93,7 @@ export class RedisLink {
   /** Connects. Failures go to the listener. */
   open(): void {
     const { client } = this;
+    client.on('+node', (node: RedisClient) => node.on('error', () => takeFurtherErrors(node)));
     client.on('ready', this.verify);
     client.on('error', this.onError);
     client.on('close', this.onClose);
@@ -129,7 +132,7 @@ export class RedisLink {
   cut(error: Error): void {
     this.unansweredBeats = 0;
     this.attemptError = error;
-    this.client.disconnect(true);
+    this.disconnect(true);
     // The other end of a dead connection never acknowledges, and ioredis would wait for that.
     this.destroySocket();
   }
@@ -200,8 +203,14 @@ export class RedisLink {
     // Between two attempts ioredis has no socket, and reports no end.
     const hasSocket = !['wait', 'reconnecting', 'close', 'end'].includes(client.status);
     const ended = hasSocket ? this.ended() : undefined;
-    if (client.status !== 'end') client.disconnect();
+    if (client.status !== 'end') this.disconnect(false);
     await ended;
+  }
+
+  private disconnect(reconnect: boolean): void {
+    const { client } = this;
+    for (const each of client.isCluster ? membersOf(client, 'all') : [client]) takeFurtherErrors(each);
+    client.disconnect(reconnect);
   }
 
   private connect(): void {
@@ -218,7 +227,7 @@ export class RedisLink {
         if (!isRefusal(error) || isDenial(error)) return this.onAnswer();
       }
       this.onError(error);
-      this.client.disconnect(true);
+      this.disconnect(true);
     });
   };
 
@@ -254,6 +263,7 @@ export class RedisLink {
   }
 
   private readonly onError = (error: Error): void => {
+    takeFurtherErrors(this.client);
     if (this.isClosed) return;
     if (isOutOfStep(error)) return this.cut(this.outOfStep());
     this.attemptError = error;
@@ -313,16 +323,4 @@ export class RedisLink {
   private destroySocket(): void {
     socketOf(this.client)?.destroy?.();
   }
-}
-
-interface Socket {
-  readonly bytesRead?: number;
-  destroy?(): void;
-  cork?(): void;
-  uncork?(): void;
-}
-
-/** The socket of a client, an undocumented property of ioredis. */
-function socketOf(client: RedisClient): Socket | undefined {
-  return (client as { stream?: Socket }).stream;
 }

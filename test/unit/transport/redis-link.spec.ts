@@ -49,4 +49,23 @@ test('a link whose answers no longer belong to its commands is made anew, and sa
   expect(await events.until((event) => event === 'up')).toBeDefined();
 });
 
+test('a connection that reports a second error, as a TLS handshake may, does not end the process, also after its link is closed', async () => {
+  const server = await nodes.server();
+  const client = new Redis(server.url, { lazyConnect: true });
+  const events = new Queue<string>();
+  const link = new RedisLink(
+    { client, backoff: new Backoff(REDIS_BACKOFF) },
+    { up: () => events.push('up'), down: () => events.push('down'), changed: () => undefined },
+  );
+  link.open();
+  expect(await events.next()).toBe('up');
+  const first: Socket = client.stream;
+  first.destroy(new Error('first'));
+  expect(await events.take(2)).toEqual(['down', 'up']);
+  expect(() => first.emit('error', new Error('second'))).not.toThrow();
+  const last: Socket = client.stream;
+  await link.close();
+  for (const text of ['third', 'fourth']) expect(() => last.emit('error', new Error(text))).not.toThrow();
+});
+
 const listener = { up: () => undefined, down: () => undefined, changed: () => undefined };
