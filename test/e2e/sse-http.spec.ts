@@ -26,7 +26,7 @@ import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { finalize, firstValueFrom, map, NEVER, Observable, of, Subject, takeUntil } from 'rxjs';
 import { Messages, MessagingModule, MessagingService, SessionMessages, Sse } from 'nestjs-messaging';
 import { EventStreams } from '../../lib/sse/event-streams.js';
-import { ADAPTER_NAMES, startApp, type AdapterName, type TestAppOptions } from '../support/apps.js';
+import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp, type TestAppOptions } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { RawClient, readResponses } from '../support/raw-client.js';
 import { SseClient } from '../support/sse-client.js';
@@ -233,7 +233,26 @@ const start = async (adapter: AdapterName, options: Omit<TestAppOptions, 'adapte
 const connectionsOf = (app: INestApplication) =>
   [...app.get(EventStreams)['streams']].map((stream) => stream['connection']);
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
 const serverOf = (app: INestApplication) => app.getHttpServer() as http.Server;
+
+/** A client whose server has received the beginning of a request. */
+async function sendPart({ app, url }: TestApp, text: string): Promise<RawClient> {
+  const connected = once(serverOf(app), 'connection') as Promise<[Socket]>;
+  const client = await RawClient.connect(url);
+  const [connection] = await connected;
+  client.write(text);
+  while (connection.bytesRead === 0) await nextTurn();
+  return client;
+}
+
+/** A client with a request that is answered when the gate opens. */
+async function enterSlow({ url }: TestApp): Promise<RawClient> {
+  const client = await RawClient.connect(url);
+  client.get('/slow');
+  expect(await told.next()).toBe('slow entered');
+  return client;
+}
 
 /** Opens a stream over HTTP/2. */
 const openOver = async (session: http2.ClientHttp2Session, path: string) => {
@@ -329,16 +348,8 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
 
     test('is cut off without a status if its request is complete only when the server takes no more', async () => {
       const running = await start(adapter);
-      const server = running.app.getHttpServer() as http.Server;
-      const [client, [connection]] = await Promise.all([
-        RawClient.connect(running.url),
-        once(server, 'connection') as Promise<[Socket]>,
-      ]);
-      client.write('GET /watched HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n');
-      while (connection.bytesRead === 0) await nextTurn();
-      const slow = await RawClient.connect(running.url);
-      slow.get('/slow');
-      expect(await told.next()).toBe('slow entered');
+      const client = await sendPart(running, 'GET /watched HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n');
+      const slow = await enterSlow(running);
       const serverClosed = jest.spyOn(running.app.getHttpAdapter(), 'close');
       const closing = running.app.close();
       while (serverClosed.mock.calls.length === 0) await nextTurn();
@@ -352,27 +363,18 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       await closing;
     });
 
-    test('does not keep it waiting by a connection that a browser opened in advance', async () => {
+    test('a connection that a browser opened in advance does not delay it', async () => {
       const running = await start(adapter);
-      const server = running.app.getHttpServer() as http.Server;
-      const [client] = await Promise.all([RawClient.connect(running.url), once(server, 'connection')]);
+      const [client] = await Promise.all([RawClient.connect(running.url), once(serverOf(running.app), 'connection')]);
       await running.app.close();
       await client.closed;
       expect(client.received).toBe('');
     });
 
-    test('does not keep it waiting by a connection whose last request is answered meanwhile, nor by half a request', async () => {
+    test('a connection that is kept alive after its last answer does not delay it, nor does half a request', async () => {
       const running = await start(adapter);
-      const server = running.app.getHttpServer() as http.Server;
-      const [half, [connection]] = await Promise.all([
-        RawClient.connect(running.url),
-        once(server, 'connection') as Promise<[Socket]>,
-      ]);
-      half.write('GET /watched');
-      while (connection.bytesRead === 0) await nextTurn();
-      const slow = await RawClient.connect(running.url);
-      slow.get('/slow');
-      expect(await told.next()).toBe('slow entered');
+      const half = await sendPart(running, 'GET /watched');
+      const slow = await enterSlow(running);
       const closing = running.app.close();
       gate.next();
       await slow.closed;
