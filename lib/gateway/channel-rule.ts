@@ -68,7 +68,7 @@ export class RuleTable {
   }
 }
 
-/** The rules of some names as they go to another node; `undefined` if there are none. */
+/** The rules of some names as they go to another node; `undefined` if no name has a rule. */
 export function writeRules(names: readonly string[], rules: RulesByName): unknown {
   const table = new RuleTable();
   const known = new KnownRules();

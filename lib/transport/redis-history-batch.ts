@@ -120,7 +120,7 @@ export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unkno
   const path = `the answer to a post to ${quote(channel)}`;
   if (answer === 'stale') return undefined;
   const [, epoch, placesText, asked, master, publishError = ''] = ANSWER.exec(readText(answer, path, Infinity)) ?? [];
-  if (epoch === undefined) throw new InvalidMessageError(`${path} is none`);
+  if (epoch === undefined) throw new InvalidMessageError(`${path} has an unknown form`);
   const places = placesText!.split(',');
   if (places.length !== 1 && places.length !== posts.length) {
     throw new InvalidMessageError(`${path} has ${places.length} places, not ${posts.length}`);

@@ -449,7 +449,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
 
     test.each([
       ['one of a server that is not there', `${unknown}.${unknown}`],
-      ['one that is none', 'x'],
+      ['an invalid one', 'x'],
       ['one with a path in it', '..%2f..'],
     ])('404 to a change of an unknown connection, %s', async (_title, connection) => {
       expect((await requests.change(connection, { subscribe: [] })).status).toBe(404);

@@ -125,13 +125,13 @@ export class HistoryOrder {
     return numbering && numbering.base + offset;
   }
 
-  /** Whether there are places between two ranks of which no reader knows what was there. */
+  /** Whether no reader has seen one of the places between two ranks. */
   hasUnseen(after: number, before: number): boolean {
     for (let rank = after + 1; rank < before; rank++) if (!this.#keys.has(rank)) return true;
     return false;
   }
 
-  /** The first of the places directly below a rank of which no reader knows what was there; the rank itself if there is none. */
+  /** The start of the unbroken run of places below a rank that no reader has seen; the rank itself if a reader has seen the place below it. */
   unseenBelow(rank: number): number {
     while (rank > 1 && !this.#keys.has(rank - 1)) rank--;
     return rank;

@@ -294,7 +294,7 @@ describe('An answer', () => {
   test.each([
     ['of another type', 'text/html', '<html>', /messages answered with text\/html/],
     ['with a ready event that is no JSON', undefined, 'event: messaging:ready\ndata: {\n\n', /JSON/],
-    ['with a ready event that is none', undefined, 'event: messaging:ready\ndata: {"channels":[]}\n\n', /name/],
+    ['with an invalid ready event', undefined, 'event: messaging:ready\ndata: {"channels":[]}\n\n', /name/],
     [
       'without a word on a channel',
       undefined,

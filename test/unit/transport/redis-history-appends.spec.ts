@@ -100,7 +100,7 @@ describe('The posts of one turn to a channel', () => {
     expect(redis.sent()).toEqual(['3 after 2 1']);
   });
 
-  test('leave together with those to other channels, and at once if there are none and if they fill a batch', async () => {
+  test('leave together with posts to other channels, and at once if there are no such posts or they fill a batch', async () => {
     void post('1');
     await turn();
     void history.append('full', { payload: FULL }, BOUNDS);
