@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { compile as compileSvelte } from 'svelte/compiler';
 import ts from 'typescript';
+import { parseAllDocuments } from 'yaml';
 
 // The code of README, guides and docstrings is code: it compiles against the library's sources.
 const root = path.resolve(import.meta.dirname, '../..');
@@ -61,9 +63,9 @@ interface Example {
   readonly path?: string;
 }
 
-/** The blocks of TypeScript of a document. */
-function blocksOf(file: string): string[] {
-  return [...read(file).matchAll(/^```tsx?\n(.*?)^```/gms)].map(([, code]) => code!);
+/** The blocks of a document in one language, by default in TypeScript. */
+function blocksOf(file: string, language = 'tsx?'): string[] {
+  return [...read(file).matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, code]) => code!);
 }
 
 /** The path that a block gives itself in its first line, `// server/src/chat.ts`: it is a file, which others import. */
@@ -73,10 +75,16 @@ function pathOf(block: string): string | undefined {
 
 /** The blocks of a document that are files, in a folder of the document's own. */
 function filesIn(file: string, index: number): Example[] {
-  return blocksOf(file).flatMap((code) => {
+  const files = blocksOf(file).flatMap((code) => {
     const at = pathOf(code);
     return at === undefined ? [] : [{ name: file, code, path: `document-${index}/${at}` }];
   });
+  const components = blocksOf(file, 'svelte').map((code, nth) => ({
+    name: file,
+    code: `import 'svelte';\n${/^<script lang="ts">(.*?)^<\/script>/ms.exec(code)![1]!}`,
+    path: `document-${index}/svelte-${nth}.ts`,
+  }));
+  return [...files, ...components];
 }
 
 /** One program of all other blocks of a document, as somebody who follows it would have. */
@@ -138,9 +146,8 @@ const filesOf = (folder: string, ending: string) =>
     .map((file) => path.join(folder, file))
     .toSorted();
 
-const pages = ['README.md', ...filesOf('docs', '.md'), ...filesOf('lib', '.md')].filter(
-  (file) => blocksOf(file).length > 0,
-);
+const texts = ['README.md', ...filesOf('docs', '.md'), ...filesOf('lib', '.md')];
+const pages = texts.filter((file) => blocksOf(file).length > 0);
 const documents = pages.flatMap((file, index) => [document(file), ...filesIn(file, index)]);
 const examples = filesOf('lib', '.ts').flatMap(docstrings);
 
@@ -205,6 +212,33 @@ describe('the examples', () => {
   test('would not pass if they were wrong', () => {
     const wrong = { name: 'wrong', code: wrap("await messaging.postMessage(UserUpdates, 'no update');") };
     expect(compile([wrong]).get('wrong')).toHaveLength(1);
+  });
+});
+
+/** What is wrong with a block that is not TypeScript, by its language. */
+const PROBLEMS: Readonly<Record<string, (code: string) => readonly unknown[]>> = {
+  js: (code) => ts.transpileModule(code, { reportDiagnostics: true, fileName: 'block.js' }).diagnostics!,
+  json: (code) => (ts.parseConfigFileTextToJson('block.json', code).error ? [code] : []),
+  yaml: (code) => parseAllDocuments(code).flatMap(({ errors }) => errors),
+  svelte: (code) => {
+    try {
+      return compileSvelte(code, {}).warnings;
+    } catch (error) {
+      return [error];
+    }
+  },
+};
+
+describe.each(Object.entries(PROBLEMS))('the blocks of %s in the documents', (language, problemsOf) => {
+  const blocks = texts.flatMap((file) => blocksOf(file, language));
+
+  test('are valid', () => {
+    expect(blocks.length).toBeGreaterThan(0);
+    for (const block of blocks) expect(problemsOf(block)).toEqual([]);
+  });
+
+  test('would not pass if they were wrong', () => {
+    expect(problemsOf(`${blocks[0]}\n<script>{ const : [ }`)).not.toEqual([]);
   });
 });
 
