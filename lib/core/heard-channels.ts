@@ -1,12 +1,10 @@
 import { Deferred } from './deferred.js';
 import type { OrderedChannel } from './ordered-channel.js';
-import { ToldLosses } from './told-losses.js';
+import type { ToldLosses } from './told-losses.js';
 
 /** The channels with history that one subscription hears, and whether messages of any of them are being recovered. */
 export class HeardChannels {
   readonly byName = new Map<string, OrderedChannel>();
-  /** Of a template. */
-  readonly told = new ToldLosses();
   /** When readers were first promised every message. */
   promisedMs = Infinity;
   /** Whether channels were forgotten because there were too many. */
@@ -16,6 +14,9 @@ export class HeardChannels {
   /** Keys for which messages are being recovered. */
   private readonly wanting = new Set<object>();
   private whole: Deferred | undefined = undefined;
+
+  /** @param told - for a template */
+  constructor(readonly told: ToldLosses | undefined) {}
 
   /** Channels that wait until it is known what came before the first message heard of them. */
   get held(): Iterable<string> {

@@ -7,7 +7,7 @@ import { HeardChannels } from './heard-channels.js';
 import { inTime } from './in-time.js';
 import { MissedChannels, type MissedOutput } from './missed-channels.js';
 import { OrderedChannel, type OrderedOutput } from './ordered-channel.js';
-import type { Told } from './told-losses.js';
+import { ToldLosses, type Told } from './told-losses.js';
 
 /** How long a channel must be quiet before its position is compared with that of the store. In milliseconds. */
 const QUIET_MS = 10_000;
@@ -126,10 +126,10 @@ export class Histories {
       this.doubted.add(channel);
       heard.want(channel);
     }
-    heard.told.clear();
+    heard.told?.clear();
     if (isTemplate(subscription)) isKnown ||= this.missed.begin(subscription, heard, forMs);
     // The caller reports the loss.
-    if (!isKnown) heard.told.note(heard.byName.values(), 'all');
+    if (!isKnown) heard.told?.note(heard.byName.values(), 'all');
     this.askSoon();
     return isKnown;
   }
@@ -181,7 +181,10 @@ export class Histories {
 
   private subscribe(subscription: string): HeardChannels {
     let heard = this.subscriptions.get(subscription);
-    if (heard === undefined) this.subscriptions.set(subscription, (heard = new HeardChannels()));
+    if (heard === undefined) {
+      heard = new HeardChannels(isTemplate(subscription) ? new ToldLosses() : undefined);
+      this.subscriptions.set(subscription, heard);
+    }
     return heard;
   }
 
@@ -197,7 +200,7 @@ export class Histories {
       if (channels.size > MAX_CHANNELS && oldest !== undefined) {
         this.drop(oldest[1]);
         heard.found(oldest[1]);
-        heard.told.forget(oldest[1]);
+        heard.told?.forget(oldest[1]);
         heard.hasForgotten = true;
         channels.delete(oldest[0]);
       }
@@ -214,7 +217,7 @@ export class Histories {
 
   private readonly tellLost: MissedOutput['lost'] = (template, told, isKnown) => {
     const heard = this.subscriptions.get(template);
-    if (!isKnown) heard?.told.note(heard.byName.values(), told);
+    if (!isKnown) heard?.told?.note(heard.byName.values(), told);
     this.output.lost(template, told);
   };
 
@@ -225,14 +228,15 @@ export class Histories {
     const channel = heard?.byName.get(name);
     const isGone =
       failure !== 'trimmed' && channel?.position !== undefined && channel.position.epoch !== position.epoch;
-    if (!isGone || !isTemplate(subscription)) return this.output.gap(subscription, name, failure, position);
-    const known = heard!.told.of(channel, position);
+    if (!isGone || heard?.told === undefined) return this.output.gap(subscription, name, failure, position);
+    const known = heard.told.of(channel, position);
     if (known === 'all') return;
-    const lost = known === undefined ? this.missed.lossOf(subscription) : undefined;
-    const told: Told = known ?? lost ?? new WeakSet();
-    if (known === undefined) heard!.told.note(heard!.byName.values(), told);
+    if (known !== undefined) return this.output.gap(subscription, name, failure, position, known);
+    const lost = this.missed.lossOf(subscription);
+    const told: Told = lost ?? new WeakSet();
+    heard.told.note(heard.byName.values(), told);
     if (lost === undefined) this.output.gap(subscription, name, failure, position, told);
-    else this.output.lost(subscription, lost, name);
+    else this.output.lost(subscription, told, name);
   };
 
   private askSoon(): void {
@@ -248,7 +252,7 @@ export class Histories {
       this.endBeginning(name);
       for (const channel of doubted.get(name) ?? []) {
         this.doubted.delete(channel);
-        this.subscriptions.get(channel.subscription)?.told.see(channel, position);
+        this.subscriptions.get(channel.subscription)?.told?.see(channel, position);
         channel.checkUntil(position);
         this.changed(channel);
       }
@@ -300,7 +304,7 @@ export class Histories {
     const quiet = byName(all.filter((channel) => channel.isQuietSince(before)));
     await this.ask([...quiet.keys()], (name, position) => {
       for (const channel of quiet.get(name) ?? []) {
-        this.subscriptions.get(channel.subscription)?.told.see(channel, position);
+        this.subscriptions.get(channel.subscription)?.told?.see(channel, position);
         if (channel.compare(position, before)) this.doubtStore();
       }
     });
