@@ -45,10 +45,7 @@ export class KnownRules {
     if (rule !== undefined) return rule;
     // An application can define channels without end. Rules in use stay in use; later equal ones are other objects.
     if (this.known.size >= MAX_KNOWN) this.known.clear();
-    const [frozenNames, frozenScopes, frozenAuthorizers] = [names, scopes, authorizers].map((part) =>
-      Object.freeze([...part]),
-    );
-    rule = Object.freeze({ names: frozenNames!, scopes: frozenScopes!, authorizers: frozenAuthorizers! });
+    rule = Object.freeze({ names: frozen(names), scopes: frozen(scopes), authorizers: frozen(authorizers) });
     this.known.set(key, rule);
     return rule;
   }
@@ -109,6 +106,10 @@ export function readRuleIndexes(value: unknown, count: number, table: readonly C
   });
   if (rules.length === count) return rules;
   throw new InvalidMessageError(`the rules of ${count} subscriptions must have as many items, not ${rules.length}`);
+}
+
+function frozen(part: readonly string[]): readonly string[] {
+  return Object.freeze([...part]);
 }
 
 function readRule(value: unknown, path: string): ChannelRule {

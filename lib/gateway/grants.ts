@@ -51,7 +51,7 @@ export class Grants {
 
   /** Whether a subscription was granted to another sign-in than that of its stream. */
   has(grantee: Grantee, name: string): boolean {
-    return this.all.get(grantee)?.has(name) === true;
+    return this.authOf(grantee, name) !== undefined;
   }
 
   /** The other sign-in that a subscription was granted to; `undefined`: it was granted to that of its stream. */
