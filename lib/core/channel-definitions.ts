@@ -171,7 +171,7 @@ export class ChannelDefinitions {
     );
     return names.flatMap((name) => {
       const settings = declaredChannels(name).map(settingsOf);
-      // Code that was loaded anew defines its channels anew: only the classes are others.
+      // Reloaded code defines its channels again: only the class objects differ.
       if (settings.every((each) => differences(each, settings[0]!).length === 0)) return [];
       this.contradicting.add(name);
       return [[name, definedTwice(name).message] as [string, string]];

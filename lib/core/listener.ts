@@ -178,7 +178,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
     list.add(this);
   }
 
-  /** Made when it is asked for: a handle may be taken apart, and few of a hundred thousand listeners are. */
+  /** Made on access: a handle may be destructured, but few of a hundred thousand are. */
   get unsubscribe(): () => void {
     return () => this.end();
   }

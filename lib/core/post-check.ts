@@ -94,11 +94,11 @@ export class PostCheck {
   private instance(object: object, type: Function, depth: number, walk: Walk): void {
     const seen = this.asReceived(object, type);
     if (seen === undefined) return;
-    // The parts come first: rules may walk through any of them, so endless ones are refused before.
+    // The parts come first: rules may walk through them, so endless arrays must be refused before that.
     try {
       this.values(seen, Object.keys(seen), depth, walk);
     } catch (error) {
-      // An unreadable part, reported when the message is encoded, exempts the rest from no rule.
+      // An unreadable part is reported when the message is encoded. The rules still apply to the rest.
       if (isErrorOf(error, MessagingError)) throw error;
     }
     if (this.check.appliesTo(type)) {

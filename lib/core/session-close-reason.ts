@@ -10,7 +10,7 @@
  */
 export type SessionCloseReason = 'ended' | 'revoked' | 'expired' | 'disconnected' | 'reconnect' | 'shutdown';
 
-/** Learns of the end of a session. An object that exists anyway costs a session no function of its own. */
+/** Is told of the end of a session. An object that exists anyway needs no function per session. */
 export interface SessionObserver {
   sessionClosed(reason: SessionCloseReason): void;
 }

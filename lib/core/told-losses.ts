@@ -13,7 +13,7 @@ interface Place {
 }
 
 /**
- * The loss that listeners of a template were told of last. A gap names the template, so it stands for each of its channels that has
+ * The latest loss that listeners of a template were told of. A gap names the template, so it stands for each of its channels that has
  * delivered nothing since: if their histories are gone too, that is the same loss.
  */
 export class ToldLosses {
@@ -44,7 +44,7 @@ export class ToldLosses {
     this.ends.delete(name);
   }
 
-  /** Later losses are other ones: messages may have been missed since. */
+  /** Called after an interruption: later losses are new ones, since messages may have been missed. */
   clear(): void {
     this.places.clear();
     this.ends.clear();

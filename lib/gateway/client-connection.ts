@@ -69,7 +69,7 @@ export class ClientConnection implements SessionObserver, StreamOutput {
     return [this.form?.returnsAs ?? this.id, this.owner];
   }
 
-  /** Whether its client may need this node's memory when it is back elsewhere. Histories are read without it; a template has none. */
+  /** Whether its client may need this node's memory when it is back elsewhere. Histories are read without it; a whole template has none. */
   get needsNode(): boolean {
     return this.hasBegun && [...this.held.values()].some(isOfChannel);
   }

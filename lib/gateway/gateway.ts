@@ -108,7 +108,7 @@ export class Gateway {
     const { queue } = streams;
     const { feeds } = this;
     let forgetting: NodeJS.Timeout | undefined;
-    // Thousands of clients that come at once may come as slowly as they are accepted, each to an empty queue.
+    // Even thousands of clients that return at once are accepted one by one, each perhaps to an empty queue.
     queue.onEmpty = () => {
       forgetting ??= setTimeout(() => {
         forgetting = undefined;

@@ -351,7 +351,7 @@ describe('A listener of a template, after an outage', () => {
 
   test.each([
     ['the search after an outage', true],
-    ['a look without an outage', false],
+    ['a check without an outage', false],
   ])('has one gap if it began while %s found that the broker has lost its record of changes', async (_look, isAway) => {
     const { broker, b, post, rest } = await templateNodes();
     const store = b.transport!.history as { changes(since?: HistoryTime): Promise<HistoryChanges> };
@@ -555,7 +555,7 @@ describe('A loss of several channels of a template', () => {
     }
   });
 
-  test('is one gap if the store cannot tell of changes', async () => {
+  test('is one gap if the store cannot report changes', async () => {
     const { broker, b, postAll, rest } = await heardNodes();
     broker.wipe();
     b.hub['inbound'].lose(Rooms.name, 'broker');

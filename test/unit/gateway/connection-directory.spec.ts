@@ -366,14 +366,14 @@ describe('A question of a node about connections', () => {
       { connections: ['a', 'b', 'c'].map((id) => ({ connection: id, auth: null, channels: [] })), more: true },
     ],
     ['of a connection without an id', { connections: [{ auth: null, channels: [] }], more: true }],
-    ['of a connection of who knows whom', { connections: [{ connection: 'c', auth: {}, channels: [] }], more: true }],
+    ['of an invalid sign-in', { connections: [{ connection: 'c', auth: {}, channels: [] }], more: true }],
     ['of a connection without channels', { connections: [{ connection: 'c', auth: null }], more: true }],
     ['of a channel with two rules', { connections: [{ ...INFO, rules: [0, 0] }], more: true, rules: [ruleOf('a')] }],
-    ['of a channel with a rule that is not there', { connections: [{ ...INFO, rules: [0] }], more: true }],
+    ['of a channel with a rule that its table lacks', { connections: [{ ...INFO, rules: [0] }], more: true }],
     ['of a rule without scopes', { connections: [], more: true, rules: [{ names: [], authorizers: [] }] }],
-    ['granted to who knows whom', { connections: [{ ...INFO, rules: [null], grantedTo: [[0, {}]] }], more: true }],
+    ['granted to an invalid sign-in', { connections: [{ ...INFO, rules: [null], grantedTo: [[0, {}]] }], more: true }],
     [
-      'granted to more than have it',
+      'with more sign-ins than channels',
       {
         connections: [
           {

@@ -266,7 +266,7 @@ describe('a gateway that leaves', () => {
 
   test.each<[string, GatewayNodeOptions, string[]]>([
     ['no client that has a channel', {}, []],
-    ['no client but those of channels with history, which every node reads', {}, ['leaving/a', 'leaving/b']],
+    ['no client except on channels with history, which every node can read', {}, ['leaving/a', 'leaving/b']],
     ['nothing kept for its clients', { recoveryMs: 0 }, ['news']],
     ['no time for it', { leaveMs: 0 }, ['news']],
   ])('does not stay if there is %s', async (_what, options, channels) => {
