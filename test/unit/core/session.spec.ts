@@ -168,12 +168,6 @@ describe('a session that closes', () => {
     expect(seen).toEqual([[one, 'ended'], 'ended', [two, 'ended'], [late, 'ended']]);
   });
 
-  test('gives its function "auth" the request that it is opened with', () => {
-    const { hub } = setup();
-    const [ada, bob] = ['ada', 'bob'].map((request) => hub.sessions.open({ auth: userOf, request }));
-    expect([ada!.auth?.userId, bob!.auth?.userId]).toEqual(['ada', 'bob']);
-  });
-
   test('is no longer counted among the open ones', () => {
     const { hub } = setup();
     const before = hub.sessions.size;
@@ -335,6 +329,12 @@ describe('a revocation', () => {
 });
 
 describe('The user of a session', () => {
+  test('is looked up with the request that the session was opened with', () => {
+    const { hub } = setup();
+    const [ada, bob] = ['ada', 'bob'].map((request) => hub.sessions.open({ auth: userOf, request }));
+    expect([ada!.auth?.userId, bob!.auth?.userId]).toEqual(['ada', 'bob']);
+  });
+
   test('is looked up again until there is one, since guards may not have run yet', () => {
     const { hub } = setup();
     let user: { userId: string } | null = null;
