@@ -2,19 +2,19 @@
 // and ten at a time.
 import { Redis as Client } from 'ioredis';
 import type { BenchOptions } from './run.js';
+import { compareFigures } from './support/compare-figures.js';
 import type { HistoryCalls } from './support/history-server.js';
 import { PinnedProcess } from './support/pinned-process.js';
 import { Redis } from './support/redis.js';
-import { report } from './support/table.js';
 
 const CHANNELS = 1_000;
 const MESSAGES = 100;
 
 export const processes = 1;
 
+/** In bytes. */
 interface Kept {
-  readonly name: string;
-  /** Of all that Redis uses, in bytes; the first message of a channel belongs to the channel. */
+  /** Of all that Redis uses; the first message of a channel belongs to the channel. */
   readonly channel: number;
   readonly message: number;
   /** The keys of one channel. */
@@ -23,24 +23,23 @@ interface Kept {
 }
 
 export async function run({ rounds = 1 }: BenchOptions): Promise<void> {
-  const results: Kept[] = [];
-  for (let round = 0; round < rounds; round++) {
-    for (const atOnce of [1, 10]) results.push(await measure(atOnce));
-  }
-  const tables = [
-    ['channel', 'A channel with one message: memory of Redis'],
-    ['message', `Each further message, of ${MESSAGES} in each of ${CHANNELS} channels: memory of Redis`],
-    ['stream', `The stream of a channel with ${MESSAGES} messages, by MEMORY USAGE`],
-    ['hash', 'Its hash, by MEMORY USAGE'],
-  ] as const;
-  for (const [figure, title] of tables) {
-    const names = [...new Set(results.map(({ name }) => name))];
-    const rows = names.map((name) => ({
-      name,
-      samples: results.filter((each) => each.name === name).map((each) => each[figure]),
-    }));
-    await report({ title, unit: 'bytes', rows });
-  }
+  await compareFigures({
+    figures: {
+      channel: { title: 'A channel with one message: memory of Redis', unit: 'bytes' },
+      message: {
+        title: `Each further message, of ${MESSAGES} in each of ${CHANNELS} channels: memory of Redis`,
+        unit: 'bytes',
+      },
+      stream: { title: `The stream of a channel with ${MESSAGES} messages, by MEMORY USAGE`, unit: 'bytes' },
+      hash: { title: 'Its hash, by MEMORY USAGE', unit: 'bytes' },
+    },
+    cases: [
+      { name: 'posted one by one', atOnce: 1 },
+      { name: '10 at a time', atOnce: 10 },
+    ],
+    rounds,
+    measure: ({ atOnce }) => measure(atOnce),
+  });
 }
 
 async function measure(atOnce: number): Promise<Kept> {
@@ -59,7 +58,6 @@ async function measure(atOnce: number): Promise<Kept> {
   client.disconnect();
   await redis.stop();
   return {
-    name: atOnce === 1 ? 'posted one by one' : `${atOnce} at a time`,
     channel: (begun - before) / CHANNELS,
     message: (ended - begun) / CHANNELS / (MESSAGES - 1),
     stream: sizes.stream / CHANNELS,
