@@ -1,7 +1,7 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { freePort } from '../../test/support/redis-server.js';
-import { endsWithUs } from './ends-with-us.js';
+import { watch } from '../../test/support/watchdog.js';
 import { whenOpen } from './when-open.js';
 
 /** A nats-server of its own, on a free port. */
@@ -24,7 +24,7 @@ export class Nats {
   static async start(): Promise<Nats> {
     const port = await freePort();
     const child = spawn('nats-server', ['--addr', '127.0.0.1', '--port', String(port)], { stdio: 'ignore' });
-    endsWithUs(child);
+    watch(child);
     await whenOpen(port);
     return new Nats(child, `nats://127.0.0.1:${port}`);
   }

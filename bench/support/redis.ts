@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { Redis as Client } from 'ioredis';
 import { freePort } from '../../test/support/redis-server.js';
-import { endsWithUs } from './ends-with-us.js';
+import { watch } from '../../test/support/watchdog.js';
 import { pin } from './pinned-process.js';
 
 /** A redis-server of its own, on a free port, without persistence. */
@@ -38,7 +38,7 @@ export class Redis {
     for await (const line of createInterface(child.stdout)) if (line.includes('Ready to accept connections')) break;
     child.stdout.resume();
     if (core !== undefined) pin(child, core);
-    endsWithUs(child);
+    watch(child);
     return new Redis(child, `redis://127.0.0.1:${port}`);
   }
 

@@ -49,8 +49,7 @@ export class FaultProcess implements AsyncDisposable {
       env: { ...process.env, FAULT_NODE: JSON.stringify(options) },
       stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
     });
-    const watchdog = watch(child.pid!);
-    child.once('exit', () => watchdog.kill('SIGKILL'));
+    watch(child);
     child.stdin!.end(code);
     const exit = once(child, 'exit').then(([status]) =>
       Promise.reject(new Error(`The server ${options.name} ended with ${status} before it was ready`)),

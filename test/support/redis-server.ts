@@ -23,7 +23,6 @@ const PROGRAM = process.env['REDIS_SERVER'] ?? 'redis-server';
 /** A real redis-server on a free port, without persistence if not asked for, that a test may stop, kill, pause and restart. */
 export class RedisServer implements AsyncDisposable {
   private child: ChildProcess | undefined = undefined;
-  private watchdog: ChildProcess | undefined = undefined;
 
   private constructor(
     readonly port: number,
@@ -88,7 +87,7 @@ export class RedisServer implements AsyncDisposable {
   private async run(all: readonly string[], sign = 'Ready to accept connections'): Promise<void> {
     const child = spawn(PROGRAM, all, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.child = child;
-    this.watchdog = watch(child.pid!);
+    watch(child);
     const lines: string[] = [];
     await new Promise<void>((resolve, reject) => {
       child.once('error', reject);
@@ -129,15 +128,13 @@ export class RedisServer implements AsyncDisposable {
   }
 
   private async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-    const { child, watchdog } = this;
+    const { child } = this;
     this.child = undefined;
-    this.watchdog = undefined;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return void watchdog?.kill();
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
     child.kill(signal);
     child.kill('SIGCONT');
     await ended;
-    watchdog?.kill('SIGKILL');
   }
 }
 

@@ -3,13 +3,13 @@ import { once } from 'node:events';
 import { bundleProgram, PROGRAM_ROOT } from './bundled-program.js';
 import { fetchByHttp2 } from './http2-fetch.js';
 import { requests, type Address } from './revocation-world.js';
+import { watch } from './watchdog.js';
 
 const PROGRAM = `
   import { requests, startServer } from './revocation-world.ts';
   requests.tell = (name, message) => process.send({ name, message });
   const port = Number(process.env.REDIS_PORT);
   const servers = [await startServer(port), await startServer(port, { adapter: 'Fastify' }), await startServer(port, { http2: {} })];
-  process.on('disconnect', () => process.exit());
   process.send({ urls: servers.map(({ url }) => url) });`;
 
 /** Servers of Express, of Fastify and over HTTP/2, in a process that can be stopped. */
@@ -26,6 +26,7 @@ export class RevocationProcess implements AsyncDisposable {
       env: { ...process.env, REDIS_PORT: String(redisPort) },
       stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
     });
+    watch(child);
     child.stdin!.end(code);
     const failed = once(child, 'exit').then(([status]) =>
       Promise.reject(new Error(`The servers ended with ${status}`)),

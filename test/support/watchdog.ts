@@ -1,9 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 
-/** Kills a process when this one is gone, however it went: its input then ends. */
-export function watch(pid: number): ChildProcess {
-  const watchdog = spawn('sh', ['-c', `cat >/dev/null; kill -KILL ${pid}`], { stdio: ['pipe', 'ignore', 'ignore'] });
+/** Kills a child when this process is gone, however it ended: the input of the watchdog then ends. Also if the child is stopped. */
+export function watch(child: ChildProcess): void {
+  const script = `cat >/dev/null; kill -KILL ${child.pid}`;
+  const watchdog = spawn('sh', ['-c', script], { stdio: ['pipe', 'ignore', 'ignore'] });
   watchdog.unref();
   (watchdog.stdin as unknown as { unref(): void }).unref();
-  return watchdog;
+  child.once('exit', () => watchdog.kill('SIGKILL'));
 }
