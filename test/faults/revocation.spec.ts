@@ -88,6 +88,9 @@ const signIn = (userId = `ada ${++count}`) => ({
 });
 const other = (): SignIn => ({ ...signIn(`bob ${++count}`), authId: 'desk' });
 
+/** How a way to hear a server learns that its sign-in is revoked when it opens. */
+const refusalOf = (name: string) => (name.includes('client') ? 'revoked' : '401');
+
 /** Whether a place is on the way of a request. */
 const isOf = (place: Place, name: string) => (place === 'authorizer') === /client|EventSource/.test(name);
 
@@ -199,7 +202,7 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
 
       const again = await openAll(ada);
       const answers = await Promise.all(again.map(({ closed }) => closed));
-      expect(named(answers)).toEqual(named(readersOf().map(([name]) => (name.includes('client') ? 'revoked' : '401'))));
+      expect(named(answers)).toEqual(named(readersOf().map(([name]) => refusalOf(name))));
     },
     30_000,
   );
@@ -229,7 +232,7 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
       const readers = await Promise.all(opening);
       const answers = await Promise.all(readers.map(({ closed }) => closed));
       expect(Object.fromEntries(mine.map(([name], index) => [name, answers[index]]))).toEqual(
-        Object.fromEntries(mine.map(([name]) => [name, name.includes('client') ? 'revoked' : '401'])),
+        Object.fromEntries(mine.map(([name]) => [name, refusalOf(name)])),
       );
       for (const inbox of known) inbox[Symbol.dispose]();
     },
@@ -276,9 +279,7 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
     expect(await revoke(ada)).toBe(true);
     const later = await startServer(redis.port);
     const readers = await Promise.all(Object.values(WAYS).map((way) => way(later, ada)));
-    expect(await Promise.all(readers.map(({ closed }) => closed))).toEqual(
-      Object.keys(WAYS).map((name) => (name.includes('client') ? 'revoked' : '401')),
-    );
+    expect(await Promise.all(readers.map(({ closed }) => closed))).toEqual(Object.keys(WAYS).map(refusalOf));
     await stopServer(later);
   }, 30_000);
 });
@@ -306,7 +307,7 @@ test('A process that stood still ends all that was revoked meanwhile, before it 
   expect(readers.flatMap((each) => each.flatMap(({ heard }) => heard.pending.filter(isOfRow)))).toEqual([]);
   const again = await Promise.all(adas.map(openThere));
   const answers = await Promise.all(again.map((each) => Promise.all(each.map((reader) => reader.closed))));
-  const refused = Object.keys(WAYS).map((name) => (name.includes('client') ? 'revoked' : '401'));
+  const refused = Object.keys(WAYS).map(refusalOf);
   expect(answers).toEqual(adas.map(() => stopped.addresses.flatMap(() => refused)));
 }, 60_000);
 
