@@ -161,9 +161,9 @@ export class Run implements Scene {
     const reader = isResumed ? `slot ${poster.split('.')[0]}` : `node ${poster}`;
     const key = `${reader} ${name}`;
     const former = this.nodeLogs.get(key);
-    if (note[0] === 'ready' && !(isResumed && former !== undefined && hasPosition(former, name))) {
+    if (note[0] === 'ready' && !(isResumed && hasPosition(former, name))) {
       // It cannot go on from a message that the process before it never had.
-      if (isResumed && former !== undefined) former.hasEnded = true;
+      if (isResumed && former) former.hasEnded = true;
       this.nodeLogs.set(key, this.newLog(reader, name, note[2]));
     }
     const log = this.nodeLogs.get(key);
@@ -401,6 +401,6 @@ export class Run implements Scene {
 }
 
 /** Whether a reader knows where it is in a channel, by the last message or gap that it had. */
-function hasPosition(log: AnyLog, way: string): boolean {
+function hasPosition(log: AnyLog | undefined, way: string): boolean {
   return log instanceof HistoryLog && log.position(way.split(' ')[0]!) !== undefined;
 }
