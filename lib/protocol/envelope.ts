@@ -1,6 +1,7 @@
 import { kindOf } from './channel-name.js';
 import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
+import { isRecord } from './is-record.js';
 import { splitEnvelope } from './split-envelope.js';
 import { readText, readWholeNumber } from './wire-reader.js';
 
@@ -58,14 +59,14 @@ export function envelopePrefix(node: string): string {
 export function decodeEnvelope(payload: string): Envelope {
   const split = splitEnvelope(payload);
   const packet: unknown = split?.packet ?? parse(payload);
-  if (!isObject(packet) || !Object.hasOwn(packet, 'pattern')) {
+  if (!isRecord(packet) || !Object.hasOwn(packet, 'pattern')) {
     throw new InvalidMessageError('it is no envelope: an object with "pattern" and "data" is expected');
   }
   if (Object.hasOwn(packet, 'id')) {
     throw new InvalidMessageError('it is a request (it has an "id"); only a @MessagePattern handler answers requests');
   }
   const metadata = packet['metadata'];
-  if (!isObject(metadata) || !Object.hasOwn(metadata, 'v')) {
+  if (!isRecord(metadata) || !Object.hasOwn(metadata, 'v')) {
     return { data: packet['data'] };
   }
   const known = readMetadata(metadata);
@@ -106,8 +107,4 @@ function write(data: unknown): string {
   } catch (error) {
     throw new InvalidMessageError(`its data is nested too deeply: ${(error as Error).message}`, { cause: error });
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

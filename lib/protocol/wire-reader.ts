@@ -1,14 +1,15 @@
 import type { AuthenticationInfo } from './authentication.js';
 import { MAX_CHANNEL_NAME_LENGTH, kindOf } from './channel-name.js';
 import { InvalidMessageError } from './errors.js';
+import { isRecord } from './is-record.js';
 import { readAuthentication } from './read-authentication.js';
 
 // Reads data between nodes with checks, never with a cast: any client of the broker may have written it.
 
 /** @throws InvalidMessageError for anything but an object */
 export function readObject(value: unknown, path: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(path, 'an object', value);
-  return value as Record<string, unknown>;
+  if (!isRecord(value)) throw wrong(path, 'an object', value);
+  return value;
 }
 
 /** @throws InvalidMessageError for anything but a text of at most so many characters */

@@ -1,5 +1,6 @@
 import { describe } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
+import { isRecord } from '../protocol/is-record.js';
 import { isRedisClient } from './redis-client.js';
 
 /**
@@ -145,7 +146,6 @@ export interface RedisConnectionOptions extends Partial<Record<PassedOn | Refuse
 export type OptionCheck = readonly [expected: string, holds: (value: unknown) => boolean];
 
 const isString = (value: unknown): boolean => typeof value === 'string';
-const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isWhole = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
 const isNumber = (value: unknown, most: number): boolean =>
   /^\d+$/.test(typeof value === 'number' ? String(value) : isString(value) ? (value as string) : '') &&
@@ -178,11 +178,11 @@ export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
   db: ['a whole number', (value) => isNumber(value, 2 ** 31)],
   tls: [
     'options of tls.connect(), or true',
-    (value) => isObject(value) || isString(value) || typeof value === 'boolean',
+    (value) => isRecord(value) || isString(value) || typeof value === 'boolean',
   ],
   sentinels: [
     'an array of at least one { host, port }',
-    (value) => Array.isArray(value) && value.length > 0 && value.every(isObject),
+    (value) => Array.isArray(value) && value.length > 0 && value.every(isRecord),
   ],
   name: TEXT,
   failoverDetector: FLAG,
