@@ -123,9 +123,9 @@ function buildSchematics() {
   ]);
 }
 
-/** Compiles a folder, and copies some of its files as they are, if the result is older than what it is made of. */
+/** Compiles a folder, and copies some of its files as they are, if the result is older than its sources. */
 function compileCommonJs(what, folder, project, out, copied = []) {
-  // Written last, so it is there only if all of it is.
+  // Written last: it is there only if the build was complete.
   const manifest = join(out, 'package.json');
   if (modified(manifest) >= Math.max(...[folder, 'tsconfig.json'].map(newest))) return;
   say(`Building ${what} ...`);

@@ -1,8 +1,8 @@
 // What clients get while networks, servers and Redis fail: 200 clients of three servers, in processes of their own, that are
 // cut off for 0.5–12 s and come back to any of the servers; each kind of fault by itself and beside such cuts. They read channels
-// and a template without history, and channels with one. A checker follows every message, and what it finds is printed. Then 2,000 clients while the servers are told to leave
-// (SIGTERM) and replaced, one after another. One process with one round takes less than four minutes; more of either draw other
-// cuts.
+// and a template without history, and channels with one. A checker follows every message, and its findings are printed. Then 2,000
+// clients while the servers are told to leave (SIGTERM) and replaced, one after another. One process with one round takes less
+// than four minutes; more processes or rounds draw other cuts.
 import { FAULT_KINDS, type Fault, type FaultKind } from '../test/support/fault-schedule.js';
 import type { RunReport } from '../test/support/fault-report.js';
 import type { LedgerCounts } from '../test/support/ledger.js';

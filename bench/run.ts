@@ -20,7 +20,7 @@ import { joinTables, printTable, type Table } from './support/table.js';
 
 interface Bench {
   readonly run: (options: BenchOptions) => Promise<void>;
-  /** In how many processes it is run if nobody says; left out: {@link PROCESSES}. */
+  /** How many processes run it without `--processes`. Default: {@link PROCESSES}. */
   readonly processes?: number;
 }
 

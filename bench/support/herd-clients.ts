@@ -3,7 +3,7 @@ import { machineClock } from '../../test/support/machine-clock.js';
 import { answerCalls } from './pinned-process.js';
 import { StormClient } from './storm-client.js';
 
-/** Who joins what. */
+/** The clients, and the channel that they join. */
 interface Herd {
   readonly port: number;
   readonly clients: number;

@@ -6,7 +6,7 @@ import type { Schedule } from '../../test/support/fault-schedule.js';
 import { FaultWorld } from '../../test/support/fault-world.js';
 import { answerCalls } from './pinned-process.js';
 
-/** A schedule, and who goes through it. */
+/** A schedule, and the readers that go through it. */
 export interface LaneTask {
   readonly schedule: Schedule;
   readonly options: RunOptions;

@@ -5,7 +5,7 @@ interface Position {
   readonly offset: number;
 }
 
-/** A client of one channel, with as little to it as can be: there are thousands in a process. */
+/** A client of one channel, as small as possible: there are thousands in a process. */
 export class StormClient {
   /** How many messages came when it was opened. */
   missed = 0;

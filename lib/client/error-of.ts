@@ -27,7 +27,7 @@ export function errorOf(code: ErrorCode, message: string): MessagingError {
   return known ?? new ChannelDeniedError(message);
 }
 
-/** What an attempt to talk to the server failed by, as an error of this library. Takes whatever was thrown; never throws. */
+/** The reason for a failed attempt to talk to the server, as an error of this library. Takes any thrown value; never throws. */
 export function failedBy(cause: unknown, url: string): MessagingError {
   if (isErrorOf(cause, MessagingError)) return cause;
   return new ConnectionLostError(`The connection to ${url} failed: ${thrownText(cause)}`, { cause });

@@ -357,7 +357,7 @@ function checkListener<T>(listener: T): T {
   throw new MessagingError('INVALID_LISTENER', `A listener is a function, not ${describe(listener)}`);
 }
 
-/** Never throws: nobody is left to tell. */
+/** Never throws: no handler is left for another error. */
 function logError(error: unknown): void {
   try {
     // oxlint-disable-next-line no-console -- what to do with it only the application knows

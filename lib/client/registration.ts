@@ -96,7 +96,7 @@ export class Registration implements ClientSubscription {
     return this.target.name;
   }
 
-  /** A handle may be taken apart, and this be the cleanup of an effect. */
+  /** Bound, so that it can be the cleanup of an effect without its handle. */
   readonly unsubscribe = async (): Promise<void> => {
     this.#remove(this);
   };

@@ -23,7 +23,7 @@ export function arrayOf(kind: string, one: string, isFit: (item: unknown) => boo
   return (value, path) => {
     if (!Array.isArray(value)) return `an array of ${kind}`;
     for (const [index, item] of value.entries()) {
-      // By its place: if modules import each other in a circle, a class may not be there yet.
+      // Named by its index: if modules import each other in a circle, a class may still be undefined.
       if (!isFit(item)) throw new ConfigurationError(`${path}[${index}] must be ${one}, not ${describe(item)}`);
     }
     return undefined;
@@ -47,7 +47,7 @@ export const abortSignal: OptionCheck = (value) =>
 export const atLeastOne: OptionCheck = (value) =>
   Number.isSafeInteger(value) && (value as number) > 0 ? undefined : 'a whole number of at least 1';
 
-/** Timers of Node hold no more than 31 bits. Written out, since bundlers keep a sum that nobody uses. */
+/** Timers of Node hold no more than 31 bits. Written out, because bundlers keep an unused calculation. */
 const MAX_WHOLE = 2_147_483_647;
 
 /** A number of things; or of what the option's name ends in, which the error says. */

@@ -7,8 +7,8 @@ import { classInfo, declarations, typeName } from './serializable.js';
  *
  * It learns them in three ways: the application registers them (the hub does so for the classes of its channels), it
  * sends an instance of one, or a decorator declared one and nobody else has that name. So an application in the same
- * process, or another test, may have another class of the same name: a name fails only while it
- * is unclear which of them is meant, until the right one is registered.
+ * process, or another test, may have another class of the same name: a name fails only while it is unclear which of
+ * them is meant, until the right one is registered.
  */
 export class TypeRegistry extends KnownTypes {
   readonly #names = new Map<Function, string>();

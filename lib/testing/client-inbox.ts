@@ -23,8 +23,8 @@ export type ClientReceivedMessage<T> = Received<T, ClientMessageContext>;
 export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> implements AsyncDisposable {
   /**
    * Resolves once the server has confirmed the subscription. If it refuses, rejects with its error, for instance a
-   * `ChannelDeniedError`; `next` and `take` then reject with it too. So they do if the server takes the channel away later, and
-   * if `client.unsubscribe` ends it.
+   * `ChannelDeniedError`; `next` and `take` then reject with it too. They also reject if the server takes the channel away later,
+   * or if `client.unsubscribe` ends the subscription.
    */
   readonly ready: Promise<void>;
   /** What it was told of messages that it may have missed, in order. `gaps.next()` waits for the next gap. */
@@ -67,7 +67,7 @@ export class ClientInbox<T> extends ReceivedMessages<T, ClientMessageContext> im
     this.ready.catch(this.end);
   }
 
-  /** Learns of the end of the subscription, which the handle has no event for: applications are told by `onError`. */
+  /** Learns that the subscription has ended. Its handle has no event for that, because applications learn it by `onError`. */
   private follow(subscription: ClientSubscription, client: MessagingClient): void {
     const ended = (error?: Error): void => {
       const why = client.status.state === 'closed' ? 'its client was closed' : 'its subscription has ended';

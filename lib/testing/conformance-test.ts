@@ -13,7 +13,7 @@ export interface ConformanceTest {
 }
 
 /**
- * Checks what a suite is given: before any test is made, so that a wrong time does not fail a hundred of them.
+ * Checks the arguments of a suite before any test is made, so that a wrong time does not fail a hundred tests.
  *
  * @param start - the function that gives what is tested
  * @param time - the name of the option that bounds a test

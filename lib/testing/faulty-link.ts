@@ -261,7 +261,7 @@ export function checkMode(mode: unknown, path: string): void {
   checkOptions({ mode: mode ?? null }, path, { mode: oneOf('pass', 'refuse', 'swallow') });
 }
 
-/** @throws ConfigurationError for what no connection can be made to */
+/** @throws ConfigurationError for a target that no connection can be made to */
 export function checkTarget(target: unknown, path: string): void {
   if (typeof target === 'function') return;
   if (typeof target === 'number' && Number.isInteger(target) && target > 0 && target < 65_536) return;

@@ -25,12 +25,12 @@ export class ReceivedMessages<T, Context> {
     return this.received.map(({ message }) => message);
   }
 
-  /** The next message; waits for it. Rejects once none can come any more. */
+  /** The next message; waits for it. Rejects once no more can come. */
   next(): Promise<T> {
     return awaitedOrNot(this.nextReceived().then(({ message }) => message));
   }
 
-  /** The next message with its context; waits for it. Rejects once none can come any more. */
+  /** The next message with its context; waits for it. Rejects once no more can come. */
   nextReceived(): Promise<Received<T, Context>> {
     const first = this.received.shift();
     if (first) return Promise.resolve(first);
@@ -43,7 +43,7 @@ export class ReceivedMessages<T, Context> {
   }
 
   /**
-   * The next so many messages; waits for them. Rejects once so many cannot come any more.
+   * The next so many messages; waits for them. Rejects once that many can no longer come.
    *
    * @throws (rejects) ConfigurationError for anything but a whole number
    */
@@ -81,7 +81,7 @@ export class Arrived<T> extends ReceivedMessages<T, undefined> {
   readonly end = (error: Error): void => this.fail(error);
 }
 
-/** A test may end while nobody waits for the next message any more: that is no unhandled rejection. */
+/** Keeps a rejection from being unhandled: a test may end without awaiting what it has asked for. */
 export function awaitedOrNot<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;

@@ -57,7 +57,7 @@ export interface HostileServerState {
   readonly open: { readonly sessions: number; readonly streams: number };
   /** The most CPU time that one turn of the event loop took of its thread, in milliseconds. */
   readonly busyMs: number;
-  /** The event loop's delay by the clock, with what else the machine did, in milliseconds: to read, since it is that of the machine. */
+  /** The event loop's delay by the clock, with what else the machine did, in milliseconds: for information only. */
   readonly delayMs: { readonly p99: number; readonly max: number };
 }
 

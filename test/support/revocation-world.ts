@@ -108,7 +108,7 @@ class Access {
 /** What listeners in the sessions of requests have heard, by request. */
 const heardBy = new Map<string, Queue<string>>();
 
-/** Where such a listener says what it hears; in a server of another process, its parent. */
+/** Where such a listener reports what it hears: in a server of another process, to its parent. */
 export const requests = {
   tell: (name: string, message: string): void => heardBy.get(name)?.push(message),
 };
@@ -332,7 +332,7 @@ export const WAYS: Record<string, Way> = {
   'request listener': (at, signIn) => readByRequest(at, signIn, 'listen'),
 };
 
-/** Somebody who has left one server, with what is needed to go on at another one. */
+/** A reader that has left one server, and can go on at another one. */
 interface Away {
   /** Resolves when the server has the request. */
   comeBack(to: Address): Promise<Reader>;

@@ -1,7 +1,7 @@
 import { openSync, readSync } from 'node:fs';
 
 /**
- * The CPU time of the first thread of this process: what other threads and other programs take does not count. Linux tells it; Node has
+ * The CPU time of the first thread of this process: what other threads and other programs take does not count. Linux reports it; Node has
  * `process.threadCpuUsage()` only from version 23.9 on. Elsewhere than on Linux, all threads count.
  */
 export class ThreadClock {

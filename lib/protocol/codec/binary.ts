@@ -17,7 +17,7 @@ export function encodeTypedArray(tag: TypedArrayTag, array: TypedArray): unknown
   });
 }
 
-/** @returns `undefined` if the data is not of such an array */
+/** @returns `undefined` if the data is not that of such an array */
 export function decodeTypedArray(tag: TypedArrayTag, data: unknown): object | undefined {
   const type = (globalThis as unknown as Record<string, new (source: number | ArrayBuffer) => TypedArray>)[tag];
   if (type === undefined) return undefined;
