@@ -90,7 +90,7 @@ function providePrograms(programs) {
   give(`Please install ${names} (on Debian and Ubuntu: sudo ${install.join(' ')}), then run this again.`);
 }
 
-/** What to put before a command that must be run as root; undefined where there is no way, or no apt-get. */
+/** What to put before a command that must be run as root; undefined if there is no way, or no apt-get. */
 function rootPrefix() {
   if (!isOnPath('apt-get')) return undefined;
   if (process.getuid?.() === 0) return [];

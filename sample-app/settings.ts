@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 /** What differs from one start of the application to the next. */
 export class Settings {
-  /** What the page calls this server; empty where there is only one. */
+  /** What the page calls this server; empty if there is only one. */
   readonly serverName: string;
   /** The Redis that joins servers; without one, this server is alone. */
   readonly redisUrl: string | undefined;

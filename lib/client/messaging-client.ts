@@ -295,7 +295,7 @@ export class MessagingClient implements Disposable {
           if (error ?? signal?.aborted) reject(error ?? (signal!.reason as Error));
           else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client was closed'));
           else resolve(registration);
-          // What the application ended itself is nobody's failure: whoever waits is told, but it is no unhandled rejection.
+          // What the application ended itself is nobody's failure: a caller that waits is told, but it is no unhandled rejection.
           if (!error || action === 'listen') queueMicrotask(() => void ready.catch(() => {}));
           if (error && isPending && action === 'listen') this.#report(error, { channel: target.name });
           return isPending;

@@ -44,7 +44,7 @@ export class ServerLink implements Link, StreamOwner {
 
   /** @param before - how far another link has read it */
   want(channel: string, before?: Positions): void {
-    // Whoever wants it again begins anew, unless the stream has it still.
+    // A later subscription begins anew, unless the stream still has it.
     if (!this.wanted.has(channel) && !this.#stream?.confirmed.has(channel)) {
       if (before?.has(channel)) this.positions.set(channel, before.get(channel));
       else this.positions.delete(channel);

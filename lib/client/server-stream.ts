@@ -236,7 +236,7 @@ export class ServerStream {
     const { connection, heartbeatMs, channels } = ready;
     if (typeof connection !== 'string') throw new ConnectionLostError('The gateway did not name the stream');
     this.#settle(asked, ready);
-    // Whoever was told may have closed the client.
+    // A listener may have closed the client.
     if (this.#isOver) return;
     this.connection = connection;
     this.#hasPositions = (channels as readonly Answer[]).some((answer) => answer.position);
@@ -251,7 +251,7 @@ export class ServerStream {
     const { clock, receiver, positions, url } = this.#owner;
     for (const channel of unsubscribe) {
       this.confirmed.delete(channel);
-      // Whoever wants it again begins anew.
+      // A later subscription begins anew.
       positions.delete(channel);
     }
     this.#answerBy = clock.uptime() + ANSWER_TIMEOUT_MS;

@@ -180,7 +180,7 @@ class SharedLink implements Link {
     if (!this.#leader) this.#lead();
   }
 
-  /** Takes the lead if the tab that has it does not answer any more. */
+  /** Takes the lead if the leading tab no longer answers. */
   #listen(): void {
     this.#timer = this.#clock.setTimeout(() => {
       this.#listen();

@@ -7,7 +7,7 @@ import { nameOfSource } from '../protocol/source.js';
 export interface Target {
   /** The name or template, as the server is asked for it. */
   readonly name: string;
-  /** The segments of the template that names the parameters, where there is one. */
+  /** The segments of the template that names the parameters, if there is one. */
   readonly segments?: readonly string[] | undefined;
   /** The class of the messages, where one is known. */
   readonly type?: Class | undefined;

@@ -8,7 +8,7 @@ import type { Transport } from './transport.js';
 export interface HubOptions {
   /** Where failures are told that have no caller. */
   readonly reporter: Reporter;
-  /** Carries messages to other nodes; without one there are none. */
+  /** Carries messages to other nodes. Without it, this node is alone. */
   readonly transport?: Transport | undefined;
   readonly limits?: Partial<Limits> | undefined;
   /** Decides what of an instance leaves the process; without it, all of its own enumerable properties. */

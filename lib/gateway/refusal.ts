@@ -1,14 +1,14 @@
 /**
  * Why the gateway does not do what a client asks for.
  *
- * - `clientLeft`: the session of the request has closed. If its sign-in has ended, whoever speaks HTTP says that instead
+ * - `clientLeft`: the session of the request has closed. If its sign-in has ended, the HTTP layer says that instead
  * - `noConnection`: the connection does not exist, or is not the requester's
  * - `tooMuch`: the request asks for more than may be asked for at once
  * - `badAnswer`: the server that holds the connection gave an answer that cannot be read
  */
 export type RefusalReason = 'clientLeft' | 'noConnection' | 'tooMuch' | 'badAnswer';
 
-/** The gateway does not do what a client asks for; whoever speaks HTTP gives it a status. */
+/** The gateway does not do what a client asks for. The HTTP layer chooses the status. */
 export class Refusal extends Error {
   constructor(
     readonly reason: RefusalReason,

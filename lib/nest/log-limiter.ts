@@ -40,7 +40,7 @@ interface Kind {
   heldBack: number;
   /** The latest line that was held back; a {@link LogEntry} once its text is made. */
   last: LogLine | LogEntry | undefined;
-  /** When the lines that were held back are reported, or the kind is forgotten if there are none. */
+  /** When the lines that were held back are reported, or, if no line was, the kind is forgotten. */
   until: number;
   settling?: NodeJS.Timeout;
 }

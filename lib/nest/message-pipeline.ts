@@ -78,7 +78,7 @@ export class MessagePipeline {
   }
 }
 
-/** The method without any machinery, where there is nothing that would need it. */
+/** The bare method, if nothing needs the pipeline. */
 function directCall(instance: Instance, method: string): MessageCall | undefined {
   const target = instance.constructor;
   const handler = instance[method]!;

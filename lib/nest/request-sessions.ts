@@ -11,7 +11,7 @@ import { MessageRequest } from './message-request.js';
 import type { SessionFinder } from './session-messages.js';
 import { carrierOf, onceClosed, type Carrier } from './request-carrier.js';
 
-/** Gives each request its one session, whoever asks for it and how often. */
+/** Gives each request one session, however often it is asked for. */
 @Injectable()
 export class RequestSessions {
   /** By the HTTP response, the socket, or the context of a message. */

@@ -66,7 +66,7 @@ export class ReceivedMessages<T, Context> {
     else this.received.push(received);
   }
 
-  /** No more will come: whoever waits, or will, is told why. */
+  /** No more will come: present and later callers that wait are told why. */
   protected fail(error: Error): void {
     this.failure ??= error;
     for (const { fail } of this.waiting.splice(0)) fail(error);

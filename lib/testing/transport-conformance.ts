@@ -216,7 +216,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     const [a] = await trial.node();
     a.unsubscribe('unknown');
   },
-  'A transport tells its status from connecting to closed, and the last one to whoever comes late': async (trial) => {
+  'A transport tells its status from connecting to closed, and the last one to late subscribers': async (trial) => {
     const a = trial.connect();
     const states: string[] = [];
     const completed = new Promise<void>((resolve) => {

@@ -20,7 +20,7 @@ import { DenialHints } from './denial-hints.js';
  * Which channels there are for clients, and for which client. Closed by default: a channel that is not declared
  * `clients: true` and has no authorizer does not exist for them.
  *
- * A name is decided about by the channel of exactly that name; where there is none, by the template that says most of
+ * A name is decided about by the channel of exactly that name; if there is no such channel, by the template that says most of
  * it literally. So a channel that is not for clients is not opened by a template that is, nor is it part of that template
  * as a whole.
  */
