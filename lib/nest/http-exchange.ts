@@ -126,9 +126,10 @@ export function takeStreamsInTurn(
  * To be called before routes are served.
  */
 export function installRequestHooks(
-  { httpAdapter }: HttpAdapterHost,
+  http: HttpAdapterHost,
   around?: (request: HttpRequest, handle: () => void) => void,
 ): void {
+  const { httpAdapter } = http;
   // No HTTP at all: a microservice, a worker, a test.
   const type = httpAdapter?.getType?.();
   if (type !== undefined) replyUnlessTaken(httpAdapter);
@@ -138,26 +139,27 @@ export function installRequestHooks(
       request.raw[RESPONSE] = reply.raw;
       done();
     });
-    // Not earlier: reading the body continues in a context of the socket's.
-    if (around) fastify.addHook('preHandler', (request, _reply, done) => around(request, done));
-  } else if (type === 'express' && around) {
-    httpAdapter.use((request: HttpRequest, _response: unknown, next: () => void) => around(request, next));
   }
+  // Not earlier: reading the body continues in a context of the socket's.
+  if (around) beforeGuards(http, around);
 }
 
 /**
- * Has each request judged after CORS headers were set and its body was read, and before its guards. To be called before routes are served.
+ * Has each request handled after CORS headers were set and its body was read, and before its guards. To be called before routes are served.
  *
- * @param errorOf - the error that a request is answered with; `undefined`: it goes on
+ * @param handle - goes on by `next`, or gives it the error that the request is answered with
  */
-export function beforeGuards({ httpAdapter }: HttpAdapterHost, errorOf: (request: HttpRequest) => unknown): void {
+export function beforeGuards(
+  { httpAdapter }: HttpAdapterHost,
+  handle: (request: HttpRequest, next: (error?: unknown) => void) => void,
+): void {
   const type = httpAdapter?.getType?.();
   if (type === 'fastify') {
     const fastify = httpAdapter.getInstance<FastifyLike>();
-    fastify.addHook('preHandler', (request, _reply, done) => done(errorOf(request)));
+    fastify.addHook('preHandler', (request, _reply, done) => handle(request, done));
   } else if (type === 'express') {
     httpAdapter.use((request: HttpRequest, _response: unknown, next: (error?: unknown) => void) =>
-      next(errorOf(request)),
+      handle(request, next),
     );
   }
 }

@@ -18,7 +18,7 @@ export class EarlyLimits {
 
   /** To be called before routes are served. */
   install(): void {
-    beforeGuards(this.http, (request) => this.errorOf(request));
+    beforeGuards(this.http, (request, next) => next(this.errorOf(request)));
   }
 
   private errorOf(request: HttpRequest): unknown {
