@@ -17,13 +17,12 @@ export class LocalSessions implements SessionFinder {
     return this.storage.run({ request }, handle);
   }
 
-  /** See {@link SessionFinder}. */
+  /**
+   * See {@link SessionFinder}: of the current request, whatever is passed for one.
+   *
+   * @throws MessagingError (NO_SESSION) if neither a request nor a message is being handled
+   */
   of(_request: unknown, action: string): Session {
-    return this.current(action);
-  }
-
-  /** @throws MessagingError (NO_SESSION) where neither a request nor a message is being handled */
-  current(action: string): Session {
     const current = this.storage.getStore();
     if (current === undefined) {
       throw new MessagingError(
