@@ -117,16 +117,14 @@ export class ClientChannels implements ChannelDecider {
   }
 }
 
-/** The rule of a channel that several equally literal templates decide about. */
-function together([rule, ...others]: readonly ChannelRule[]): ChannelRule {
-  return others.reduce<ChannelRule>(
-    (all, { names, scopes, authorizers }) => ({
-      names: [...all.names, ...names],
-      scopes: [...new Set([...all.scopes, ...scopes])],
-      authorizers: [...all.authorizers, ...authorizers],
-    }),
-    rule!,
-  );
+/** The rule of a channel. Several equally literal templates may decide about it; then all of them had to agree. */
+function together(rules: readonly ChannelRule[]): ChannelRule {
+  if (rules.length === 1) return rules[0]!;
+  return {
+    names: rules.flatMap(({ names }) => names),
+    scopes: [...new Set(rules.flatMap(({ scopes }) => scopes))],
+    authorizers: rules.flatMap(({ authorizers }) => authorizers),
+  };
 }
 
 function isWellFormed(name: string): boolean {
