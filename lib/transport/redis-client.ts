@@ -53,9 +53,10 @@ export function addressOf(client: RedisClient): string {
   return typeof path === 'string' && path !== '' ? `Redis at ${path}` : `Redis at ${String(host)}:${String(port)}`;
 }
 
-/** The known members of a Cluster. */
-export function membersOf(cluster: RedisClient, role: 'master' | 'all'): RedisClient[] {
-  return (cluster as unknown as { nodes(role: string): RedisClient[] }).nodes(role);
+/** The known members of a Cluster. A client of a single Redis is its own only member. */
+export function membersOf(client: RedisClient, role: 'master' | 'all'): RedisClient[] {
+  if (!client.isCluster) return [client];
+  return (client as unknown as { nodes(role: string): RedisClient[] }).nodes(role);
 }
 
 interface Socket {

@@ -14,7 +14,7 @@ export async function subscribersOf(
   { sharded, publishTimeoutMs }: RedisSettings,
 ): Promise<number | undefined> {
   const question = sharded ? 'SHARDNUMSUB' : 'NUMSUB';
-  const members = client.isCluster ? membersOf(client, 'all') : [client];
+  const members = membersOf(client, 'all');
   const answers = await Promise.all(
     members.map((member) => inTime(askHearers(member, question, key), publishTimeoutMs, () => undefined)),
   );

@@ -165,9 +165,8 @@ export class RedisLink {
   gather(): void {
     if (this.isGathering) return;
     this.isGathering = true;
-    const { client } = this;
     // A command may go to any master of a Cluster.
-    const sockets = (client.isCluster ? membersOf(client, 'master') : [client]).map(socketOf);
+    const sockets = membersOf(this.client, 'master').map(socketOf);
     for (const socket of sockets) socket?.cork?.();
     process.nextTick(() => {
       this.isGathering = false;
@@ -208,9 +207,8 @@ export class RedisLink {
   }
 
   private disconnect(reconnect: boolean): void {
-    const { client } = this;
-    for (const each of client.isCluster ? membersOf(client, 'all') : [client]) takeFurtherErrors(each);
-    client.disconnect(reconnect);
+    for (const member of membersOf(this.client, 'all')) takeFurtherErrors(member);
+    this.client.disconnect(reconnect);
   }
 
   private connect(): void {
