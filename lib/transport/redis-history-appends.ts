@@ -115,8 +115,7 @@ export class RedisHistoryAppends {
 
   /** The gate is open: sends the posts that waited for it. */
   opened(): void {
-    if (this.link?.isUp !== true) return;
-    for (const lane of this.lanes.values()) this.resume(lane);
+    if (this.link?.isUp === true) this.up();
   }
 
   /** The link is down: unanswered commands will not be answered. */
@@ -206,7 +205,7 @@ export class RedisHistoryAppends {
     if (client.isCluster) batch.retry = setTimeout(() => this.tryAgain(lane, batch), CLUSTER_PATIENCE_MS).unref();
     SCRIPT.run(client, keys, args).then(
       (answer) => {
-        // An answer to any try counts, except that it came too early.
+        // The answer to any try counts, unless it is that the batch came too early.
         if (!lane.batches.includes(batch)) return;
         if (!isEarly(answer)) return this.answered(lane, batch, answer, session);
         if (batch.attempt !== attempt) return;
@@ -297,10 +296,9 @@ export class RedisHistoryAppends {
     this.end(lane, batch);
   }
 
-  /** The batch is no longer under way. */
+  /** The batch is no longer under way: its posts are settled. */
   private end(lane: Lane, batch: HistoryBatch): void {
-    batch.stopRetry();
-    lane.batches = lane.batches.filter((each) => each !== batch);
+    batch.isOut = false;
     this.goOn(lane);
   }
 

@@ -16,10 +16,11 @@ interface Call extends Deferred<unknown> {
   readonly chain: string;
 }
 
-/** A link whose Redis answers when, and how, the test tells it to: no real one fails in the midst of a pipeline on demand. */
+/** A link whose Redis answers when and how the test tells it to, because no real Redis fails on demand in the middle of a pipeline. */
 class AnsweringLink {
   isUp = true;
   readonly calls: Call[] = [];
+  gathered = 0;
   readonly client: { isCluster: boolean; call: (...args: string[]) => Promise<unknown> };
 
   constructor(isCluster: boolean) {
@@ -27,17 +28,12 @@ class AnsweringLink {
       isCluster,
       call: (...args) => {
         const [number, chain] = args.slice(10) as [string, string];
-        const call = Object.assign(new Deferred<unknown>(), {
-          number: Number(number),
-          chain,
-        });
+        const call = Object.assign(new Deferred<unknown>(), { number: Number(number), chain });
         this.calls.push(call);
         return call.promise;
       },
     };
   }
-
-  gathered = 0;
 
   gather(): void {
     this.gathered++;
@@ -253,9 +249,7 @@ class ToldLink {
   }
 
   private append(payloads: string): Promise<unknown> {
-    if (this.failure !== undefined) {
-      return Promise.reject(Object.assign(new Error(this.failure), { name: 'ReplyError' }));
-    }
+    if (this.failure !== undefined) return Promise.reject(replyError(this.failure));
     const before = this.appended.length;
     this.appended.push(...payloads.split('\n').filter((payload) => payload !== ''));
     return Promise.resolve(`ok e ${before + 1} 1 master`);
