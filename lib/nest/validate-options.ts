@@ -163,6 +163,6 @@ export function checkAsyncOptions(options: object): void {
 /** @throws ConfigurationError if what `useClass` or `useExisting` names has no method for it */
 export async function askForOptions(factory: Partial<MessagingOptionsFactory> | null): Promise<MessagingOptions> {
   if (typeof factory?.createMessagingOptions === 'function') return factory.createMessagingOptions();
-  const what = `useClass and useExisting need a method "createMessagingOptions", which ${describe(factory)} has not`;
+  const what = `useClass and useExisting need a method "createMessagingOptions", which ${describe(factory)} does not have`;
   throw new ConfigurationError(`MessagingModule.forRootAsync(): ${what}`);
 }

@@ -107,7 +107,7 @@ export interface AppendAnswer {
   readonly master: readonly [id: string, asked: string];
 }
 
-/** Whether the append script has appended nothing since another batch must come first. */
+/** Whether the append script has appended nothing because another batch must come first. */
 export function isEarly(answer: unknown): boolean {
   return answer === 'early';
 }

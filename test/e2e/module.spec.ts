@@ -182,7 +182,7 @@ describe('the options', () => {
     expect(error).toEqual(
       new ConfigurationError(
         'MessagingModule.forRootAsync(): useClass and useExisting need a method "createMessagingOptions", ' +
-          'which an instance of Settings has not',
+          'which an instance of Settings does not have',
       ),
     );
   });
