@@ -4,13 +4,13 @@ import type { HttpAdapterHost } from '@nestjs/core';
 import { destroyResponse, type RawResponse } from '../sse/response.js';
 import { asksForStream } from './http-exchange.js';
 
-/** How often a closing server looks for connections that nothing is to come from, in milliseconds. A first request may be on its way. */
+/** How often a closing server looks for idle connections to close, in milliseconds. A first request may be on its way. */
 const LOOK_MS = 1_000;
 
-/** After so many looks, a connection that has sent a part of its first request is cut too. */
+/** After this many looks, a connection that has sent a part of its first request is cut too. */
 const MOST_LOOKS = 5;
 
-/** So many connections without a request may be gone before they are looked for. */
+/** Closed connections are looked for once this many connections have had no request. */
 const FEW = 64;
 
 /** What the HTTP server of an application does when the application begins to shut down. */
@@ -56,7 +56,7 @@ export class HttpShutdown {
     return this.http.httpAdapter?.getHttpServer() as Partial<Server> | undefined;
   }
 
-  /** Forgets those that are gone. A listener on each connection would cost all of them memory for as long as they live. */
+  /** Forgets closed connections. A listener on each one would cost memory for as long as it lives. */
   private sweep(): void {
     const { fresh } = this;
     for (const socket of fresh) if (socket.destroyed) fresh.delete(socket);
@@ -64,8 +64,8 @@ export class HttpShutdown {
   }
 
   /**
-   * Node closes connections between two requests when a server closes, but none that become so later, which stay for as long as they are kept
-   * alive: 72 s on Fastify. It waits for a first request for ever.
+   * When a server closes, Node closes the connections that are idle between two requests. Those that become idle later stay for as long as
+   * they are kept alive: 72 s on Fastify. For a first request, Node waits for ever.
    */
   private look(server: Server): void {
     const { fresh } = this;
@@ -77,12 +77,12 @@ export class HttpShutdown {
   }
 }
 
-/** Only there a request names the socket of its connection, without TLS between them. */
+/** Whether the requests of a server name the sockets of its `connection` events. With TLS, they name others. */
 function isHttp1(server: Partial<Server> | undefined): server is Server {
   return server instanceof Server;
 }
 
-/** Adapters answer 503 while they close, which a browser treats as final. After a lost connection it tries again elsewhere. */
+/** While adapters close, they answer 503, which a browser treats as final. After a lost connection it tries again elsewhere. */
 function cutStreamOff(request: IncomingMessage, response: RawResponse): void {
   if (asksForStream(request)) destroyResponse(response);
 }

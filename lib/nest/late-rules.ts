@@ -12,7 +12,7 @@ const LATE_RULES = new WeakMap<MetadataStorage, LateRules>();
  * Rules of class-validator that answer by a promise and do not say so, as those of `ValidateBy()` cannot:
  * `validateSync()` leaves their promise to nobody, and if it rejects, the process ends. Here they are passed over like
  * those that do say so. A promise in place of a message or a condition, which class-validator does not wait for either,
- * harms nobody by its rejection. Elsewhere, as in a `ValidationPipe`, nothing about them changes.
+ * may reject without harm. Elsewhere, as in a `ValidationPipe`, nothing about them changes.
  */
 export class LateRules {
   private readonly known = new WeakSet<Constraint | Use>();

@@ -46,7 +46,7 @@ class SessionMessagesPipe implements PipeTransform<InjectedContext, SessionMessa
   }
 }
 
-/** Its session is kept by this, not by the context, which leads to everything that has handled the request. */
+/** The object that a session is kept for. Not the context, which leads to everything that has handled the request. */
 function requestOf(context: ExecutionContext): unknown {
   switch (context.getType<string>()) {
     case 'http':

@@ -251,7 +251,7 @@ export class MessagingModule
     checkAsyncOptions(options);
     const definition = super.forRootAsync(options as Parameters<typeof ConfigurableModuleClass.forRootAsync>[0]);
     if (options.useFactory) return definition;
-    // Nest calls the method without a look whether there is one.
+    // Nest calls the method without checking that it exists.
     const asked = {
       provide: MODULE_OPTIONS_TOKEN,
       useFactory: askForOptions,

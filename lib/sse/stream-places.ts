@@ -28,7 +28,7 @@ export class StreamPlaces {
   }
 
   /**
-   * Checks whether there is room for another place, whoever takes it.
+   * Checks whether there is room for another place, of any owner.
    *
    * @throws LimitReached if the server or this address has no place left
    */

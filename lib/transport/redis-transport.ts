@@ -252,7 +252,7 @@ export class RedisTransport implements Transport {
     this.update();
   }
 
-  /** A member of a Cluster, which may have lost what other nodes must know. */
+  /** A member of a Cluster is back. It may have lost data that other nodes must know. */
   private readonly returned = (): void => {
     if (this.links?.commands.isUp !== true || this.closing) return;
     this.reader.interrupted();

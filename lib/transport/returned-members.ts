@@ -1,11 +1,11 @@
 import type { RedisClient } from './redis-client.js';
 
 /**
- * Calls back whenever a master of a Cluster can be reached again. It may have been restarted without its data, and nothing else tells of
- * that: the other members go on, and so does the link to the Cluster.
+ * Calls back whenever a master of a Cluster can be reached again. It may have restarted without its data, and nothing else reports
+ * this: the other members continue, and so does the link to the Cluster.
  *
  * @param cluster - an ioredis `Cluster`
- * @returns ends it
+ * @returns a function that stops this
  */
 export function watchMembers(cluster: RedisClient, returned: () => void): () => void {
   const onNode = (member: RedisClient): void => {

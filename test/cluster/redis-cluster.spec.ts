@@ -87,7 +87,7 @@ test('closing ends all connections', async () => {
   expect(states).toEqual(['ready', 'closed']);
 });
 
-test('a member that comes back may have lost its data: what comes before posts is done again, and so is what follows an interruption', async () => {
+test('a member that comes back may have lost its data, so the work before posts and after an interruption is done again', async () => {
   const own = new Cluster(redis.nodes, { lazyConnect: true, slotsRefreshInterval: 200 });
   const told = new Queue<string>();
   const transport = nodes.create(() => own);

@@ -404,7 +404,7 @@ describe('Sharded channels are refused at the start', () => {
     expect(() => nodes.create({ ...single, interop: true })).toThrow('Option "redis.interop" cannot be true');
   });
 
-  test('together with a channel for stock parts of Nest, by the first listener or post, unless the application wants none', () => {
+  test('together with a channel for stock parts of Nest, by the first listener or post, unless "redis.interop" is false', () => {
     const Shared = defineChannel('sharded/shared', undefined, { interop: true });
     const hub = hubWith();
     const text =

@@ -58,7 +58,7 @@ export class AuthorizersByChannel implements OnApplicationBootstrap {
   private discover(): void {
     for (const method of this.findNew()) {
       for (const { channel: channelOf, all } of method.marks) {
-        // As a listener's: a definition that contradicts another one that is used would leave its scopes without effect.
+        // Checked like a listener's channel: the scopes of a definition that contradicts one in use would have no effect.
         const { channel: name } = this.hub.heard(channelOf());
         let authorizers = this.byName.get(name);
         if (authorizers === undefined) {

@@ -122,8 +122,8 @@ export class ClientConnections {
   }
 
   /**
-   * Lists the connections of a user, or those that have a channel or template, at the moment when each server answers; with what
-   * granted each subscription: the sign-in, the scopes and the authorizers.
+   * Lists the connections of a user, or those that have a channel or template, at the moment when each server answers. It also
+   * lists the grant of each subscription: the sign-in, the scopes and the authorizers.
    *
    * @throws ConfigurationError for arguments of the wrong form, and without the gateway
    */

@@ -6,7 +6,7 @@ import { GatewayPaths } from './gateway-paths.js';
 
 /**
  * Applies the limits of an address and of the server before the guards of the application run, because a guard may ask a database.
- * A request that this does not recognise, and one of `@Sse()`, whose routes only Nest knows, is counted behind its guards.
+ * Requests that this does not recognise, and those of `@Sse()`, whose routes only Nest knows, are counted after their guards.
  */
 @Injectable()
 export class EarlyLimits {

@@ -174,7 +174,7 @@ describe('Kinds', () => {
     expect(lines).toHaveLength(15);
   });
 
-  test('of which the status tells why, since Redis is away, have one line without a stack; further ones are counted', () => {
+  test('that the status explains, because Redis is away, have one line without a stack; further lines are counted', () => {
     const reporter = new LoggingReporter();
     const refuse = (n: number) => {
       const error = new TransportUnavailableError(`It is not appended: for ${n} ms`);

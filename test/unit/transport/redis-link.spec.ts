@@ -40,7 +40,7 @@ test('a link whose answers no longer belong to its commands is made anew, and sa
   link.open();
   expect(await events.next()).toBe('up');
   const socket: Socket = client.stream;
-  // As ioredis 5 reads it if Redis ends a subscription of its own accord: as the answer to the oldest command, although none waits.
+  // As ioredis 5 reads it if Redis ends a subscription of its own accord: as the answer to the oldest command, although no command waits.
   socket.emit('data', Buffer.from('+OK\r\n'));
   expect(await events.next()).toBe('down');
   expect(await events.next()).toMatch(
