@@ -136,6 +136,8 @@ export class RedisCluster implements AsyncDisposable {
       const first = Math.floor((index * SLOTS) / size);
       const last = Math.floor(((index + 1) * SLOTS) / size) - 1;
       await client.cluster('ADDSLOTSRANGE', first, last);
+      // Members with one epoch settle that among themselves later, and may disagree for ever about a slot that moves then.
+      await client.cluster('SET-CONFIG-EPOCH', index + 1);
     }
     for (const client of clients.slice(1)) {
       await client.call('CLUSTER', 'MEET', '127.0.0.1', String(this.servers[0]!.port), this.firstBus);
