@@ -82,7 +82,7 @@ async function failure(log: LogOnTrial, after: Position): Promise<string> {
 type Check = (log: LogOnTrial) => Promise<void>;
 
 const GUARANTEES: Readonly<Record<string, Check>> = {
-  'A log gives offsets from 1 on, and the same epoch with each': async (log) => {
+  'A log counts offsets from 1, all in one epoch': async (log) => {
     const { epoch, offset } = await log.position();
     strictEqual(offset, 0);
     for (const expected of [1, 2, 3]) {
@@ -90,7 +90,7 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
       deepStrictEqual({ ...(await log.position()) }, { epoch, offset: expected });
     }
   },
-  'A log keeps the order in which items are appended, also if none waits for the one before': async (log) => {
+  'A log keeps the order of its items, even if they are appended at once': async (log) => {
     const bodies = Array.from({ length: 100 }, (_, index) => String(index));
     const positions = await Promise.all(bodies.map(async (body) => log.append(message(body))));
     deepStrictEqual(
@@ -103,7 +103,7 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
       bodies.map((body, index) => [index + 1, body]),
     );
   },
-  'A log gives what came after a position, and how far it has come': async (log) => {
+  'A log returns the items after a position, and its own end': async (log) => {
     await append(log, 'a', 'b', 'c');
     const { epoch } = await log.position();
     const read = await log.read({ epoch, offset: 1 });
@@ -114,13 +114,13 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
     deepStrictEqual({ ...read.end }, { epoch, offset: 3 });
     deepStrictEqual(found(await log.read({ epoch, offset: 3 })), []);
   },
-  'A log without items gives none, and not that something was forgotten': async (log) => {
+  'An empty log returns no items, and reports none as forgotten': async (log) => {
     const { epoch } = await log.position();
     const read = await log.read({ epoch, offset: 0 });
     deepStrictEqual(found(read), []);
     deepStrictEqual({ ...read.end }, { epoch, offset: 0 });
   },
-  'A log gives what was appended as it was, whatever is in it': async (log) => {
+  'A log keeps bodies as they are, whatever they contain': async (log) => {
     const bodies = ['', '\0\r\n', 'żółć 🦊', '"\\', 'x'.repeat(10_000)];
     await append(log, ...bodies);
     const { epoch } = await log.position();
@@ -129,7 +129,7 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
       bodies,
     );
   },
-  'A log gives who posted a message, and where, with it': async (log) => {
+  'A log returns each message with its channel, node, serial and size': async (log) => {
     const { epoch } = await log.position();
     const wanted = [undefined, 0, 7].map((serial, index) => {
       const [channel, node] = index === 1 ? ['news', ''] : ['Rooms/1', 'another node'];
@@ -143,7 +143,7 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
     });
     deepStrictEqual(got, wanted);
   },
-  'A log has gaps in their place, with an offset and their reason': async (log) => {
+  'A log keeps gaps in their place, with their offset and reason': async (log) => {
     await append(log, 'a');
     const { epoch } = await log.position();
     for (const [index, reason] of GAP_REASONS.entries()) {
@@ -157,7 +157,7 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
       [end, 'b'],
     ]);
   },
-  'A log read in parts leaves nothing out, and gives at least one entry': async (log) => {
+  'A log that is read in parts leaves nothing out; each part has at least one entry': async (log) => {
     await append(log, 'aaaa', 'bb', 'cc', 'dddddddd', 'e');
     const { epoch } = await log.position();
     const parts: string[] = [];
@@ -178,7 +178,7 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
       [3, 'cc'],
     ]);
   },
-  'A log says that a position is of another log, and not that something was forgotten': async (log) => {
+  'A log reports a position of another log as such, not as forgotten': async (log) => {
     await append(log, 'a');
     const { epoch } = await log.position();
     const position = await (await log.other()).position();
@@ -187,13 +187,13 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
     strictEqual(await failure(log, { epoch: '', offset: 0 }), 'epoch');
     strictEqual(await failure(log, { epoch: '', offset: 99 }), 'epoch');
   },
-  'A log says that it has not come so far': async (log) => {
+  'A log reports a position beyond its end': async (log) => {
     await append(log, 'a');
     const { epoch } = await log.position();
     strictEqual(await failure(log, { epoch, offset: 2 }), 'future');
     deepStrictEqual({ ...(await log.position()) }, { epoch, offset: 1 });
   },
-  'A log that has forgotten something says so, and goes on in the same epoch': async (log) => {
+  'A log reports forgotten items as trimmed, and continues in the same epoch': async (log) => {
     await append(log, 'a', 'b');
     const { epoch } = await log.position();
     await log.forget();
@@ -223,7 +223,7 @@ const GUARANTEES: Readonly<Record<string, Check>> = {
       ['a', 'b', 'a', 'c'],
     );
   },
-  'A log appends a post anew that it has forgotten': async (log) => {
+  'A log appends a forgotten post again': async (log) => {
     const { epoch } = await log.append(message('a', '1'));
     await log.forget();
     strictEqual((await log.append(message('a', '1'))).offset, 2);

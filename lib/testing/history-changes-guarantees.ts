@@ -24,23 +24,20 @@ async function pass(ms = 5): Promise<void> {
 }
 
 const ALL: Readonly<Record<string, HistoryCheck>> = {
-  'A store tells which channels were posted to since a moment, by any node, and those before it not for ever': async (
-    trial,
-  ) => {
-    const { channel } = trial;
-    const [a] = await trial.node();
-    const [b] = await trial.node();
-    const began = await momentOf(b);
-    ok(!(await b.changes!(later(began))).channels.includes(channel));
-    await trial.append(a, '1');
-    const { channels, isWhole } = await b.changes!(later(began));
-    deepStrictEqual([channels.includes(channel), isWhole], [true, true]);
-    deepStrictEqual((await b.changes!(later(await momentOf(b), 20_000))).channels, []);
-    ok((await b.changes!(later(await momentOf(b), -60_000))).channels.includes(channel));
-  },
-  'A store tells how far a channel had come at a moment, from where all is read that was posted since': async (
-    trial,
-  ) => {
+  'A store lists the channels that any node has posted to since a moment, and drops channels without later posts':
+    async (trial) => {
+      const { channel } = trial;
+      const [a] = await trial.node();
+      const [b] = await trial.node();
+      const began = await momentOf(b);
+      ok(!(await b.changes!(later(began))).channels.includes(channel));
+      await trial.append(a, '1');
+      const { channels, isWhole } = await b.changes!(later(began));
+      deepStrictEqual([channels.includes(channel), isWhole], [true, true]);
+      deepStrictEqual((await b.changes!(later(await momentOf(b), 20_000))).channels, []);
+      ok((await b.changes!(later(await momentOf(b), -60_000))).channels.includes(channel));
+    },
+  'A store gives the position of a channel at a moment, from which all later posts can be read': async (trial) => {
     const [store] = await trial.node();
     const before = await momentOf(store);
     await trial.append(store, 'a', 'b');
@@ -62,27 +59,26 @@ const ALL: Readonly<Record<string, HistoryCheck>> = {
     const [never] = await store.positions([`${trial.channel}/never`], later(after));
     deepStrictEqual({ ...never }, BEGINNING);
   },
-  'A store gives a place before a gap if messages since a moment are gone, and no such place if older ones are': async (
-    trial,
-  ) => {
-    const [store] = await trial.node();
-    const began = await momentOf(store);
-    for (let count = 1; count <= 100; count++) {
-      await trial.post(store, { payload: String(count) }, { maxMessages: 5, ttlMs: 60_000 });
-    }
-    strictEqual((await trial.read(store, await trial.position(store, later(began)))).gap, 'trimmed');
-    const short = `${trial.channel}/short`;
-    const append = (payload: string) => store.append(short, { payload }, { maxMessages: 5, ttlMs: 1_000 });
-    await append('1');
-    while ((await store.read(short, BEGINNING)).entries.length > 0);
-    const now = await momentOf(store);
-    await pass();
-    await append('2');
-    const [place] = await store.positions([short], later(now));
-    const read = await store.read(short, place!);
-    deepStrictEqual([read.gap, payloadsOf(read)], [undefined, ['2 2']]);
-  },
-  'A store says that it does not know the changes if it has lost them, and tells those since then again': async (
+  'A store gives a position that leads to a gap if messages since the moment are gone, but not if only older ones are':
+    async (trial) => {
+      const [store] = await trial.node();
+      const began = await momentOf(store);
+      for (let count = 1; count <= 100; count++) {
+        await trial.post(store, { payload: String(count) }, { maxMessages: 5, ttlMs: 60_000 });
+      }
+      strictEqual((await trial.read(store, await trial.position(store, later(began)))).gap, 'trimmed');
+      const short = `${trial.channel}/short`;
+      const append = (payload: string) => store.append(short, { payload }, { maxMessages: 5, ttlMs: 1_000 });
+      await append('1');
+      while ((await store.read(short, BEGINNING)).entries.length > 0);
+      const now = await momentOf(store);
+      await pass();
+      await append('2');
+      const [place] = await store.positions([short], later(now));
+      const read = await store.read(short, place!);
+      deepStrictEqual([read.gap, payloadsOf(read)], [undefined, ['2 2']]);
+    },
+  'A store reports its changes as incomplete after it has lost them, and as complete again since then': async (
     trial,
   ) => {
     const [store] = await trial.node();

@@ -23,7 +23,7 @@ export interface HistoryStoreConformanceOptions {
 const TEST_MS = 15_000;
 
 const WHOLE: Readonly<Record<string, HistoryCheck>> = {
-  'A history gives offsets from 1 on, in the order of posting, and one epoch': async (trial) => {
+  'A history counts offsets from 1, in the order of posting, in one epoch': async (trial) => {
     const [store] = await trial.node();
     deepStrictEqual({ ...(await trial.position(store)) }, BEGINNING);
     deepStrictEqual(await trial.append(store, '1', '2', '3'), [1, 2, 3]);
@@ -39,7 +39,7 @@ const WHOLE: Readonly<Record<string, HistoryCheck>> = {
       [end, BEGINNING],
     );
   },
-  'A history hands each message to every node that is subscribed, the poster too, once, with its position': async (
+  'A history hands each message once, with its position, to every subscribed node, including the poster': async (
     trial,
   ) => {
     const { channel } = trial;
@@ -53,7 +53,7 @@ const WHOLE: Readonly<Record<string, HistoryCheck>> = {
     deepStrictEqual(await atB.take(3), expected('rooms/:roomId'));
     deepStrictEqual([atA.pending, atB.pending], [[], []]);
   },
-  'A history has one order for all nodes, and keeps that of each': async (trial) => {
+  'A history has one order for all nodes, and keeps the order of the posts of each node': async (trial) => {
     const [a, atA] = await trial.node(trial.channel);
     const [b, atB] = await trial.node(trial.channel);
     const posts = Array.from({ length: 200 }, (_, index) => trial.append(index % 2 === 0 ? a : b, String(index)));
@@ -78,7 +78,7 @@ const WHOLE: Readonly<Record<string, HistoryCheck>> = {
       );
     }
   },
-  'A history keeps payloads as they are, whatever is in them': async (trial) => {
+  'A history keeps payloads as they are, whatever they contain': async (trial) => {
     const [store, arrivals] = await trial.node(trial.channel);
     const payloads = ['', '\n', 'a\nb', '\0\r\n', 'żółć 🦊', '"\\', '{"history":{"epoch":"a"}}', 'x'.repeat(100_000)];
     await trial.append(store, ...payloads);
@@ -91,7 +91,7 @@ const WHOLE: Readonly<Record<string, HistoryCheck>> = {
       payloads,
     );
   },
-  'A history is of one channel, whatever the names of others': async (trial) => {
+  'A history holds one channel, however similar the names of others': async (trial) => {
     const [store] = await trial.node();
     const names = ['rooms/{1}', 'rooms/{}', 'rooms/}{', 'a|b', 'h|a', 'ünï'].map((name) => `${name}/${trial.channel}`);
     for (const name of names) await store.append(name, { payload: name }, BOUNDS);
@@ -100,7 +100,7 @@ const WHOLE: Readonly<Record<string, HistoryCheck>> = {
 };
 
 const READS: typeof WHOLE = {
-  'A history gives what came after a position, in pages of at least one entry': async (trial) => {
+  'A history returns the messages after a position, in pages of at least one entry': async (trial) => {
     const [store] = await trial.node();
     await trial.append(store, 'aaaa', 'bb', 'cc');
     await trial.append(store, 'dddddddd', 'e');
@@ -118,7 +118,7 @@ const READS: typeof WHOLE = {
     await isRead(3, { maxBytes: 4 }, ['4 dddddddd']);
     await isRead(1, { maxEntries: 3 }, ['2 bb', '3 cc', '4 dddddddd']);
   },
-  'A history gives its last messages, and none of them counts as missing': async (trial) => {
+  'A history returns its last messages without a gap': async (trial) => {
     const [store] = await trial.node();
     await trial.append(store, 'a', 'b', 'c');
     const end = { ...(await trial.position(store)) };
@@ -132,7 +132,7 @@ const READS: typeof WHOLE = {
       deepStrictEqual(plain(await trial.read(store, count)), { gap: undefined, entries: [...entries], next: end, end });
     }
   },
-  'A history says why messages are missing, and gives those that there are': async (trial) => {
+  'A history reports why messages are missing, and returns the rest': async (trial) => {
     const [store] = await trial.node();
     await trial.append(store, 'a', 'b');
     const { epoch } = await trial.position(store);
@@ -165,7 +165,7 @@ const BOUNDED: typeof WHOLE = {
     strictEqual((await trial.read(store, { epoch, offset: 90 })).gap, undefined);
     deepStrictEqual(plain(await trial.read(store, { epoch, offset: 1 })), plain(read));
   },
-  'A history gives no message that is older than `ttlMs`, and goes on in the same epoch': async (trial) => {
+  'A history returns no message older than `ttlMs`, and continues in the same epoch': async (trial) => {
     const [store] = await trial.node();
     const bounds = { maxMessages: 1_000, ttlMs: 1_000 };
     const { epoch } = positionOf(await trial.post(store, { payload: 'a' }, bounds));
@@ -194,7 +194,7 @@ const BOUNDED: typeof WHOLE = {
 };
 
 const IDS: typeof WHOLE = {
-  'A history appends a post of one id once, also among others and by another node, and hands it over once': async (
+  'A history appends and delivers posts with the same id once, even among others and from another node': async (
     trial,
   ) => {
     const [a] = await trial.node();
@@ -212,7 +212,7 @@ const IDS: typeof WHOLE = {
     );
     deepStrictEqual(atB.pending, []);
   },
-  'A history refuses a post whose id has been used for another message, by an error that names channel and id, and appends others with it':
+  'A history refuses a post that reuses an id for another message, names channel and id, and appends the posts around it':
     async (trial) => {
       const [store] = await trial.node();
       const post = (payload: string, id?: string): Promise<AppendOutcome> =>

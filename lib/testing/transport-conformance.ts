@@ -98,7 +98,7 @@ function reached(transport: Transport, state: TransportStatus['state']): Promise
 }
 
 const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<void>>> = {
-  'A transport carries a payload to every node that is subscribed, and to no other': async (trial) => {
+  'A transport carries a payload to every subscribed node, and to no other': async (trial) => {
     const [a, atA] = await trial.node('news');
     const [, atB] = await trial.node('news');
     const [, atC] = await trial.node('other');
@@ -116,7 +116,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     await published;
     await atA.next();
   },
-  'A transport keeps the order of what one publisher publishes on a channel': async (trial) => {
+  'A transport keeps the order of one publisher’s payloads on a channel': async (trial) => {
     const [a] = await trial.node();
     const [, atB] = await trial.node('news');
     const payloads = Array.from({ length: 500 }, (_, index) => String(index));
@@ -127,7 +127,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
       payloads,
     );
   },
-  'A transport keeps payloads as they are, whatever is in them': async (trial) => {
+  'A transport keeps payloads as they are, whatever they contain': async (trial) => {
     const [a, atA] = await trial.node('news');
     const payloads = ['', '\0\r\n', 'żółć 🦊', 'x'.repeat(100_000)];
     for (const payload of payloads) await a.publish('news', payload);
@@ -166,7 +166,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
       'yes,rooms/:roomId,rooms/:odd',
     ]);
   },
-  'A transport gives the library’s own channels to no template of the application': async (trial) => {
+  'A transport delivers the library’s own channels to no template of the application': async (trial) => {
     const [a, atA] = await trial.node(':a/:b', 'messaging:own/:x', 'messaging:own/1');
     await a.publish('messaging:own/1', 'own');
     await a.publish('x/y', 'theirs');
@@ -178,7 +178,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     ]);
     strictEqual(received.find(([, subscription]) => subscription === ':a/:b')?.[2], 'x/y');
   },
-  'A transport hands over once what is subscribed to twice, until it is dropped': async (trial) => {
+  'A transport delivers a payload once, even if its name is subscribed twice': async (trial) => {
     const [a, atA] = await trial.node('news', 'news');
     await a.publish('news', '1');
     await a.subscribe('news');
@@ -212,11 +212,11 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     a.unsubscribe('news');
     strictEqual(await subscribed, undefined);
   },
-  'A transport ignores the end of an interest that never was': async (trial) => {
+  'A transport ignores the end of an interest that never existed': async (trial) => {
     const [a] = await trial.node();
     a.unsubscribe('unknown');
   },
-  'A transport tells its status from connecting to closed, and the last one to late subscribers': async (trial) => {
+  'A transport reports its status from connecting to closed, and the latest one to late subscribers': async (trial) => {
     const a = trial.connect();
     const states: string[] = [];
     const completed = new Promise<void>((resolve) => {
@@ -229,7 +229,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     deepStrictEqual(states, ['connecting', 'ready', 'closed']);
     strictEqual((await firstValueFrom(a.status)).state, 'closed');
   },
-  'A transport is silent once closed: nothing is accepted, nothing stays pending': async (trial) => {
+  'A transport is silent once closed: it accepts nothing and leaves nothing pending': async (trial) => {
     const [a, atA] = await trial.node('news');
     const [b] = await trial.node();
     const pending = a.subscribe('later');
@@ -254,7 +254,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     await started;
     strictEqual((await firstValueFrom(during.status)).state, 'closed');
   },
-  'A transport says that the broker is lost, accepts nothing, and is as before when the broker is back': async (
+  'A transport reports a lost broker, accepts nothing meanwhile, and works as before once the broker is back': async (
     trial,
   ) => {
     const [a, atA] = await trial.node('news', 'rooms/:roomId');
@@ -276,7 +276,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
       'rooms/1: back',
     ]);
   },
-  'A transport starts without a broker, says so, and comes up with it': async (trial) => {
+  'A transport starts without a broker, reports that, and becomes ready when the broker comes': async (trial) => {
     await trial.cut();
     const a = trial.connect();
     const received = new Arrivals();
@@ -289,9 +289,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     await a.publish('news', 'hello');
     strictEqual((await received.next())[0], 'hello');
   },
-  'A transport tells a loss of each name that was registered when the broker was lost, once, and of no other': async (
-    trial,
-  ) => {
+  'A transport reports one loss for each name registered when the broker was lost, and for no other': async (trial) => {
     const [a, atA] = await trial.node('news', 'rooms/:roomId', 'dropped');
     await trial.outage(() => {
       a.unsubscribe('dropped');
@@ -303,7 +301,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     await a.publish('new', 'end');
     deepStrictEqual(await atA.lostNamesUntilEnd(), ['new', 'news', 'rooms/:roomId']);
   },
-  'A transport tells a loss after what came before it and before what comes after it': async (trial) => {
+  'A transport reports a loss between the payloads before and after it': async (trial) => {
     const [a, atA] = await trial.node('news');
     await Promise.all([1, 2, 3].map((count) => a.publish('news', `before ${count}`)));
     await trial.outage();
@@ -311,7 +309,7 @@ const GUARANTEES: Readonly<Record<string, (trial: TransportsOnTrial) => Promise<
     const payloads = (await atA.take(5)).map(([payload]) => payload);
     deepStrictEqual(payloads, ['before 1', 'before 2', 'before 3', 'LOST', 'after']);
   },
-  'A transport tells no loss at the first start, however late the broker comes': async (trial) => {
+  'A transport reports no loss at the first start, however late the broker comes': async (trial) => {
     await trial.cut();
     const [a, received] = [trial.connect(), new Arrivals()];
     const subscribed = a.subscribe('news');

@@ -19,7 +19,7 @@ describeClient(
   (proxy) => PageProgram.start(tab, proxy),
   (inWorld) => {
     test(
-      'does not wait any longer once the browser is online again',
+      'stops waiting once the browser is online again',
       inWorld(async ({ a, proxy, program }) => {
         await program.run((kit) => kit.enter(1));
         await program.reaches('open');
@@ -46,7 +46,7 @@ describeClient(
     );
 
     test(
-      'is gone with its page',
+      'disconnects when its page goes away',
       inWorld(async ({ a, b, program }) => {
         await program.run((kit) => kit.enter(1));
         expect(a.subscriptions).toHaveLength(1);
@@ -57,7 +57,7 @@ describeClient(
     );
 
     test(
-      'of its own, an EventSource, gets messages by the names of their classes, from any server',
+      'gets messages by class name from any server through a native EventSource',
       inWorld(async (world) => {
         const { a, b, proxy, program } = world;
         await program.run(listenNatively, `/messages?channel=${News.name}&channel=client/rooms/1`);
@@ -82,7 +82,7 @@ describeClient(
     );
 
     test(
-      'of its own, an EventSource, does not come back if it may use none of its channels',
+      'does not come back through a native EventSource that may use none of its channels',
       inWorld(async ({ proxy, program }) => {
         await program.run(listenNatively, `/messages?channel=${Closed.name}`);
         expect(await program.words.next()).toEqual({ word: 'error', value: CLOSED });

@@ -230,7 +230,7 @@ const CONNECTING = 0;
 const CLOSED = 2;
 
 describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
-  test('reads any text as it was posted, of a route and of the gateway, and takes none of it for fields', async () => {
+  test('reads any posted text unchanged, from a route and from the gateway, and mistakes none of it for fields', async () => {
     await using running = await startApp(
       { imports: [MessagingModule.forRoot({ gateway: true })], controllers: [Streams] },
       { adapter },
@@ -317,7 +317,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await running.page.close();
   });
 
-  test('sleeps through a restart of its server, and has every message of a channel with history once', async () => {
+  test('outlives a restart of its server, and gets every message of a channel with history once', async () => {
     const broker = new MemoryBroker();
     const start = (port = 0) =>
       startApp(
@@ -344,7 +344,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await page.close();
   });
 
-  test('loses nothing of a channel with history if its server crashes, and is started again', async () => {
+  test('loses nothing of a channel with history if its server crashes and is started again', async () => {
     await using redis = await RedisServer.start();
     const before = await ServerProcess.startStreams({ redis: redis.url, adapter });
     await using other = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
@@ -380,7 +380,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await running.page.close();
   });
 
-  test('comes back after an error status if the page does what the documentation says, and not after its end', async () => {
+  test('comes back after an error status if the page follows the documentation, but not after the end of the stream', async () => {
     const [, code] = /^```ts\n([^`]*export function keepListening.*?)^```/ms.exec(readFileSync(DOCUMENT, 'utf8'))!;
     const script = await transform(code!.replace('export ', ''), { loader: 'ts' });
     await using running = await setup(adapter, 20, asAda, { maxConnectionsPerUser: 1 });

@@ -160,7 +160,7 @@ describe('the page of the sample app', () => {
     expect(await grace.getByRole('log').getByText('No, I think', { exact: true }).count()).toBe(1);
   }, 60_000);
 
-  test('tells what somebody is writing five times a second, not with each letter', async () => {
+  test('shows that somebody is writing five times a second, not with each letter', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
     const told: unknown[] = [];
@@ -195,7 +195,7 @@ describe('the page of the sample app', () => {
     expect(await reaction(lin, 'It works', 'Hooray, 1').getAttribute('aria-pressed')).toBe('false');
   }, 60_000);
 
-  test('a private room is there for its members only', async () => {
+  test('a private room is visible to its members only', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
     const lin = await signIn(app, 'Lin');
@@ -441,7 +441,7 @@ describe('the page of the sample app', () => {
     await ada.getByRole('link', { name: 'Birthday' }).waitFor({ state: 'detached' });
   }, 60_000);
 
-  test('a page that finds no server says so, until there is one', async () => {
+  test('a page that finds no server says so until a server answers', async () => {
     const settings = new Settings({ sessionSecret: 'the same after the restart' });
     const app = await start(settings);
     const port = Number(new URL(await app.getUrl()).port);
@@ -463,7 +463,7 @@ describe('the page of the sample app', () => {
     await hears(ada, 'Is anybody there?');
   }, 60_000);
 
-  test('a page that is opened while its requests reach no server is there as soon as they do', async () => {
+  test('a page that is opened while its requests reach no server works as soon as they do', async () => {
     const app = await start();
     const context = await newContext();
     const ada = await signIn(app, 'Ada', context);
@@ -479,7 +479,7 @@ describe('the page of the sample app', () => {
     ['a phone', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }],
     ['a small phone', { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true }],
   ])(
-    'on %s nothing covers anything, and nothing is out of sight',
+    'on %s no element covers another or lies out of sight',
     async (_device, options) => {
       const app = await start();
       const ada = await signIn(app, 'Ada', await newContext(options));
@@ -517,7 +517,7 @@ describe('the page of the sample app', () => {
     60_000,
   );
 
-  test('is at home on a phone', async () => {
+  test('fits on a phone', async () => {
     const app = await start();
     const phone = await newContext({ viewport: { width: 360, height: 640 }, colorScheme: 'dark' });
     const ada = await signIn(app, 'Ada', phone);
@@ -529,7 +529,7 @@ describe('the page of the sample app', () => {
     await people(ada).filter({ hasText: 'Ada' }).waitFor({ state: 'hidden' });
   }, 60_000);
 
-  test('pages of two servers with a Redis between them show the same, also after one was restarted', async () => {
+  test('pages of two servers with a Redis between them show the same, even after one server has restarted', async () => {
     await using redis = await RedisServer.start();
     const settings = (serverName: string) =>
       new Settings({ serverName, redisUrl: redis.url, sessionSecret: 'shared by both' });

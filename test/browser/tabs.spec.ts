@@ -186,7 +186,7 @@ describe('Tabs that share a connection', () => {
     for (const tab of [a, b, c, d]) expect(await tab.message()).toBe('tabs/all again');
   });
 
-  test('listen by handles that they have at once, also if they do not lead', async () => {
+  test('get handles for their listeners at once, even if they do not lead', async () => {
     await using context = await browser.newContext();
     const tabs = await openTabs(context, 2, 'tabs/first');
     for (const tab of tabs) {
@@ -201,7 +201,7 @@ describe('Tabs that share a connection', () => {
     for (const tab of tabs) expect(await tab.message()).toBe('heard now');
   });
 
-  test('are all told when the application ends a subscription of theirs, and go on with the others', async () => {
+  test('all learn when the application ends one of their subscriptions, and continue with the others', async () => {
     await using context = await browser.newContext();
     const tabs = await openTabs(context, 3, 'tabs/lost');
     for (const tab of tabs) expect(await tab.subscribe('tabs/kept')).toBe('subscribed');
@@ -218,7 +218,7 @@ describe('Tabs that share a connection', () => {
     expect(await tabs[2]!.message()).toBe('tabs/lost heard again');
   });
 
-  test('go on when the one that leads is closed, by one connection again, and nothing comes twice', async () => {
+  test('continue over one new connection when the leading tab is closed, and get nothing twice', async () => {
     await using context = await browser.newContext();
     const [leader, ...others] = (await openTabs(context, 4, 'tabs/takeover')) as [Tab, Tab, Tab, Tab];
     expect(await others[1].subscribe('tabs/second')).toBe('subscribed');
@@ -280,7 +280,7 @@ describe('Tabs that share a connection', () => {
     ]);
   });
 
-  test('that were put aside get the messages that they missed when they are shown again, if no other tab has got them', async () => {
+  test('that were put aside get missed messages when they are shown again, if no other tab has received them', async () => {
     await using context = await browser.newContext();
     const [tab] = (await openTabs(context, 1, 'tabs/aside')) as [Tab];
     post('aside', 'before');
@@ -294,7 +294,7 @@ describe('Tabs that share a connection', () => {
     expect(await tab.message()).toBe('tabs/aside after');
   });
 
-  test('that were put aside while other tabs continued learn of a gap if there is one', async () => {
+  test('that were put aside while other tabs continued learn of a gap if messages are missing', async () => {
     await using context = await browser.newContext();
     const [other, tab] = (await openTabs(context, 2, 'tabs/behind')) as [Tab, Tab];
     const hide = () => tab.run("dispatchEvent(new Event('pagehide'))");
@@ -353,7 +353,7 @@ describe('Tabs that share a connection', () => {
     expect(read === last || isTold).toBe(true);
   });
 
-  test('go on when the client of the one that leads is closed, whose page stays', async () => {
+  test('continue when the client of the leading tab is closed but its page stays open', async () => {
     await using context = await browser.newContext();
     const [leader, other] = (await openTabs(context, 2, 'tabs/closed')) as [Tab, Tab];
     await leader.run('client.close()');
@@ -365,7 +365,7 @@ describe('Tabs that share a connection', () => {
     expect(connections()).toBe(1);
   });
 
-  test('leave the channels on the server that only a closed tab needed', async () => {
+  test('leave channels on the server that only a closed tab needed', async () => {
     await using context = await browser.newContext();
     const [, other] = (await openTabs(context, 2, 'tabs/kept')) as [Tab, Tab];
     await other.subscribe('tabs/only-there');
@@ -375,7 +375,7 @@ describe('Tabs that share a connection', () => {
     expect(listeners('tabs/kept')).toBe(true);
   });
 
-  test('that take over ask for nothing that all have left', async () => {
+  test('that take over request no channel that all tabs have left', async () => {
     await using context = await browser.newContext();
     const [leader, other] = (await openTabs(context, 2, 'tabs/stays')) as [Tab, Tab];
     await other.subscribe('tabs/goes');
@@ -389,7 +389,7 @@ describe('Tabs that share a connection', () => {
     expect(connection!.names).toEqual(['tabs/stays']);
   });
 
-  test('are all told when the server ends the connection for good', async () => {
+  test('all learn when the server ends the connection for good', async () => {
     await using context = await browser.newContext();
     const tabs = await openTabs(context, 3, 'tabs/ended');
     for (const { session } of running.app.get(Gateway)['connections'].values()) session.end('revoked');
@@ -398,7 +398,7 @@ describe('Tabs that share a connection', () => {
     expect(tabs.flatMap((tab) => tab.messagesPending)).toEqual([]);
   });
 
-  test('go on through the sign-ins of the one that leads, by the same connection', async () => {
+  test('keep their connection while the leading tab renews its sign-in', async () => {
     await using context = await browser.newContext();
     const [leader, other] = [await Tab.open(context, running.url), await Tab.open(context, running.url)];
     await leader.run(`signIn = () => ({ 'x-expires-at': String(Date.now() + 1_600) })`);
@@ -415,7 +415,7 @@ describe('Tabs that share a connection', () => {
     expect([...running.app.get(Gateway)['connections'].keys()]).toEqual([connection]);
   });
 
-  test('of different names have a connection each', async () => {
+  test('with different names have a connection each', async () => {
     await using context = await browser.newContext();
     const ada = await Tab.open(context, running.url, 'ada');
     const bob = await Tab.open(context, running.url, 'bob');

@@ -96,7 +96,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
   const start = (parts = {}) => startNode(LINKS[link](), parts);
   const three = async () => [await start(), await start(), await start()] as const;
 
-  test('deliver a global post once to each listener on each of them, as an instance of its class', async () => {
+  test('deliver a global post once to each listener on each server, as an instance of its class', async () => {
     const nodes = await three();
     const inboxes = nodes.flatMap(({ messaging }) => [
       new Inbox(messaging, Users),
@@ -124,7 +124,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
     }
   });
 
-  test('keep a local post where it was made', async () => {
+  test('keep a local post on its own server', async () => {
     const [one, two] = await three();
     using here = new Inbox(one.messaging, Numbers);
     using there = new Inbox(two.messaging, Numbers);
@@ -136,7 +136,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
     expect(await there.next()).toBe(3);
   });
 
-  test('see posts in the order in which they were made, also those that a listener makes', async () => {
+  test('see posts in the order of posting, including posts made by a listener', async () => {
     const [one, two] = await three();
     using there = new Inbox(two.messaging, Numbers);
     await there.ready;
@@ -150,7 +150,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
     expect(await there.take(1_000)).toEqual(expected);
   });
 
-  test('hear all channels of a template with their parameters, and a channel of it, each once', async () => {
+  test('hear each post to a template once with its parameters, and each post to one of its channels once', async () => {
     const [one, two] = await three();
     const seen = new Queue<unknown>();
     const all = two.messaging.addListener(Rooms, (text, { params, channel }) =>
@@ -196,7 +196,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
     expect(await from.next()).toEqual(new Said('hello'));
   });
 
-  test('end the streams of a revoked sign-in wherever they are open', async () => {
+  test('end the streams of a revoked sign-in on every server', async () => {
     @Controller()
     class Streams {
       @Sse('users')
@@ -274,7 +274,7 @@ describe('a server', () => {
     expect(two.logger.lines).toContainEqual(expect.stringContaining('Redis is back'));
   });
 
-  test('logs one line when Redis is lost and one when it is back, however many attempts there were', async () => {
+  test('logs one line when Redis is lost and one when it is back, however many attempts lie between', async () => {
     await using server = await RedisServer.start();
     const attempts = new Queue<void>();
     const retryStrategy = () => {
@@ -308,7 +308,7 @@ describe('a server', () => {
       return { node, looker, allow, lines };
     }
 
-    test('warns of it once, and says each time when Redis is lost and when it is back', async () => {
+    test('warns of it once, and reports each loss and each return of Redis', async () => {
       await using server = await RedisServer.start();
       const { node, looker, lines } = await startRestricted(server, '+@all');
       using inbox = new Inbox(node.messaging, Rooms);
@@ -341,7 +341,7 @@ describe('a server', () => {
       expect(lines()).toEqual([expect.stringContaining('hears all of'), refused, again, refused, again]);
     });
 
-    test('does not say that Redis takes messages while it accepts none over a new connection', async () => {
+    test('does not report that Redis accepts messages while Redis refuses them over a new connection', async () => {
       await using server = await RedisServer.start();
       const { node, looker, allow, lines } = await startRestricted(server, '+@all');
       await allow('-publish');
@@ -355,7 +355,7 @@ describe('a server', () => {
       ]);
     });
 
-    test('to hear says nothing false of what it posts, which the others hear', async () => {
+    test('to hear reports nothing false about its own posts, which the others hear', async () => {
       await using server = await RedisServer.start();
       const { node, lines } = await startRestricted(server, '+@all', '-subscribe', '-psubscribe');
       const other = await startNode({ redis: server.url });
@@ -368,7 +368,7 @@ describe('a server', () => {
     });
   });
 
-  test('starts without its Redis, says so, and joins when Redis comes', async () => {
+  test('starts without its Redis, reports that, and joins when Redis comes', async () => {
     await using server = await RedisServer.start();
     await server.stop();
     const one = await startNode({ redis: server.url });
@@ -392,7 +392,7 @@ describe('a server', () => {
     await app.close();
   });
 
-  test('hears nothing of those with another prefix', async () => {
+  test('hears nothing of servers with another prefix', async () => {
     const one = await startNode({ redis: redis.url, prefix: 'shop:' });
     const two = await startNode({ redis: redis.url, prefix: 'blog:' });
     const three = await startNode({ redis: redis.url, prefix: 'shop:' });
@@ -407,7 +407,7 @@ describe('a server', () => {
 
   test.each([
     ['that is not JSON', 'garbage', 'it is not JSON'],
-    ['that is no envelope', '[1,2]', 'it is no envelope'],
+    ['that is not an envelope', '[1,2]', 'it is no envelope'],
     ['that is a request', '{"pattern":"numbers","data":1,"id":"x"}', 'it is a request'],
     ['of another version', '{"metadata":{"v":99},"pattern":"numbers","data":1}', 'its envelope has version 99'],
     [
@@ -425,7 +425,7 @@ describe('a server', () => {
       `{"metadata":{"v":1,"node":"n","at":1},"pattern":"numbers","data":"${'x'.repeat(1_100_000)}"}`,
       'limits.maxMessageBytes',
     ],
-  ])('that gets something %s reports it a few times and goes on', async (_case, payload, problem) => {
+  ])('that gets a message %s reports it a few times and continues', async (_case, payload, problem) => {
     const node = await startNode({ redis: redis.url });
     using probe = new RedisProbe(redis.url);
     using inbox = new Inbox(node.messaging, Numbers);
@@ -456,7 +456,7 @@ describe('a server', () => {
     expect(heard).toEqual([]);
   });
 
-  test('takes a plain packet of a stock client for a global post of the class of its channel', async () => {
+  test('treats a plain packet of a stock client as a global post of the class of its channel', async () => {
     const node = await startNode({ redis: { url: redis.url, interop: true } });
     using probe = new RedisProbe(redis.url);
     using inbox = new Inbox(node.messaging, Users);

@@ -76,7 +76,7 @@ describe('Applications on one Redis with prefixes of their own', () => {
   /** All that Redis had taken before has come to all of them. */
   const settle = () => Promise.all(applications.map(async ({ hub }) => expect(await hub.catchUp()).toBe(true)));
 
-  test('hear nothing of each other, by name, by template or by history, and keep their own', async () => {
+  test('hear nothing of each other, by name, by template or by history, and keep their own messages', async () => {
     for (const [index, { prefix, messaging }] of applications.entries()) {
       expect(await messaging.postMessage(News, prefix, { global: true })).toBe(true);
       for (let count = 0; count <= index; count++) await messaging.postMessage(Ledger, prefix);
@@ -110,7 +110,7 @@ describe('Applications on one Redis with prefixes of their own', () => {
       expect([prefix, await hub.isHeard(`${News.name}/nobody`)]).toEqual([prefix, false]);
   });
 
-  test('have no key in common, and each of its keys behind its prefix', async () => {
+  test('have no key in common, and put each key behind their prefix', async () => {
     using probe = new RedisProbe(redis.url);
     const keys = await probe.redis.keys('*');
     expect(keys.length).toBeGreaterThan(4 * PREFIXES.length);

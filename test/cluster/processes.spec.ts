@@ -26,7 +26,7 @@ async function startServer(adapter: 'express' | 'fastify', redis = '') {
   return { child, url, errors, exited: once(child, 'exit') as Promise<[code: number | null, signal: string | null]> };
 }
 
-test('three processes joined by Redis deliver each post to the streams of all, in the order of its poster, also after one is killed', async () => {
+test('three processes joined by Redis deliver each post to all streams in the order of its poster, even after one is killed', async () => {
   await using redis = await RedisServer.start();
   const servers = await Promise.all([
     startServer('express', redis.url),
@@ -66,7 +66,7 @@ test('three processes joined by Redis deliver each post to the streams of all, i
 
 // In a process of its own, since a warning of Node's does not reach the sandbox of a test.
 test.each(['express', 'fastify'] as const)(
-  '%s gives no warning of listeners, however many streams',
+  '%s causes no warning about too many listeners, however many streams are open',
   async (adapter) => {
     const server = await startServer(adapter);
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
@@ -88,7 +88,7 @@ test.each(['express', 'fastify'] as const)(
 );
 
 test.each(['express', 'fastify'] as const)(
-  'SIGTERM ends a process on %s with open streams in order, and soon',
+  'SIGTERM soon ends a process on %s, and its open streams in order',
   async (adapter) => {
     const server = await startServer(adapter);
     const clients = await Promise.all(Array.from({ length: 10 }, () => SseClient.connect(`${server.url}/numbers`)));
@@ -109,7 +109,7 @@ test.each(['express', 'fastify'] as const)(
 );
 
 test.each(['express', 'fastify'] as const)(
-  'a worker of node:cluster on %s that ends accepts no more connections, however slow its readers are: the others do',
+  'a closing worker of node:cluster on %s accepts no more connections, however slow its readers; the other workers do',
   async (adapter) => {
     const script = path.join(root, 'test/support/cluster-process.mjs');
     const child = spawn(process.execPath, [script, adapter], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });

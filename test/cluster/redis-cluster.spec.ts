@@ -48,7 +48,7 @@ test('payloads of one publisher stay in order', async () => {
   expect((await atB.take(1_000)).map(([payload]) => payload)).toEqual(payloads);
 });
 
-test('posts of one turn to different channels go out together, those to histories too', async () => {
+test('posts of one turn to different channels go out together, including posts to histories', async () => {
   const own = connect();
   const [a] = await nodes.node(() => own);
   const corked = (): number[] =>
@@ -146,7 +146,7 @@ async function postUntilAccepted(transport: RedisTransport): Promise<{ refused: 
   return { refused, accepted: [String(refused), ...more] };
 }
 
-test('posts go through another member at once when the connection to theirs ends', async () => {
+test('posts go through another member at once if the connection to the current one ends', async () => {
   const [a] = await nodes.node(connect());
   const { member, heard } = await postedThrough(a);
   await member.kill();
@@ -159,7 +159,7 @@ test('posts go through another member at once when the connection to theirs ends
   }
 });
 
-test('posts go through another member when theirs does not answer, in order', async () => {
+test('posts go through another member, in order, if the current one does not answer', async () => {
   const [a] = await nodes.node(connect(), [], { heartbeatMs: 50 });
   const { member, heard } = await postedThrough(a);
   member.pause();
@@ -209,7 +209,7 @@ async function toldUntilHeard(b: RedisTransport, told: Queue<string>): Promise<s
 
 const LOSSES = ['news lost: broker', 'rooms/:id lost: broker'];
 
-test('a node whose subscription member ends hears through another one, and its names have a loss', async () => {
+test('a node that loses its member for subscriptions hears through another one, and its names have a loss', async () => {
   const [b] = await nodes.node(connect());
   const { told, member } = await subscribed();
   await member.kill();
@@ -220,7 +220,7 @@ test('a node whose subscription member ends hears through another one, and its n
   }
 });
 
-test('a node whose subscription member falls silent notices within 5 s, and hears through another one', async () => {
+test('a node whose member for subscriptions falls silent notices within 5 s, and hears through another one', async () => {
   const [b] = await nodes.node(connect());
   const { transport, told, member } = await subscribed();
   member.pause();
@@ -256,7 +256,7 @@ test('a node whose member answers but receives no posts notices within 5 s, and 
   expect(await toldUntilHeard(transport, told)).toEqual(LOSSES);
 });
 
-test('how many hear a name is asked of all members, and not known while one of them is silent', async () => {
+test('the number of nodes that hear a name is the sum over all members, and unknown while one of them is silent', async () => {
   const [a] = await nodes.node({ client: connect(), publishTimeoutMs: 500 });
   const [b] = await nodes.node(connect(), ['news']);
   expect(await a.hearers('news')).toBe(1);
@@ -272,8 +272,8 @@ test('how many hear a name is asked of all members, and not known while one of t
   }
 });
 
-describe('A node has caught up with all that any member took', () => {
-  test('when each has passed on a mark: not while one of them is silent, but again when that one is gone', async () => {
+describe('A node has caught up with all posts that any member took', () => {
+  test('when each has passed on a mark: not while one member is silent, but again once that member is gone', async () => {
     const [a] = await nodes.node(connect());
     const { member } = await subscribed();
     const silent = redis.servers.find((server) => server !== member)!;
@@ -307,7 +307,7 @@ describe('A node has caught up with all that any member took', () => {
   });
 });
 
-describe('With a link between two members that is slow, a client that comes from another server', () => {
+describe('With a slow link between two members, a client that comes from another server', () => {
   let slow: RedisCluster;
   beforeAll(async () => {
     slow = await RedisCluster.start(3, true);
@@ -359,7 +359,7 @@ describe('With a link between two members that is slow, a client that comes from
     slow.buses[held]!.resume();
   }
 
-  test('misses nothing that its former server hears later than the new one', async () => {
+  test('misses nothing that reaches its former server later than the new one', async () => {
     const [former, , held] = await serverAt(() => true);
     const [next] = await serverAt((posts, listens) => posts === held && listens !== held);
     const [poster, through] = await serverAt((posts) => posts !== held);
@@ -377,7 +377,7 @@ describe('With a link between two members that is slow, a client that comes from
     expect(await moved.next(1)).toEqual(['again']);
   });
 
-  test('gets nothing twice that the new server hears later than the former one', async () => {
+  test('gets nothing twice that reaches the new server later than the former one', async () => {
     const [next, by, held] = await serverAt(() => true);
     const [former] = await serverAt((posts, listens) => posts === held && listens !== held);
     const [poster, through] = await serverAt((posts) => posts !== held && posts !== by);

@@ -24,7 +24,7 @@ describe('A history in a Cluster', () => {
     return { client, publishTimeoutMs: 15_000 };
   }
 
-  test('is kept by one member, of each channel by its own, and is heard by nodes at any member', async () => {
+  test('is kept by one member for each channel, and is heard by nodes at any member', async () => {
     const names = Array.from({ length: 30 }, (_, index) => `rooms/{${index}`);
     const [{ history }] = await nodes.node(connect());
     const [, received] = await nodes.node(connect(), ['rooms/:id']);
@@ -41,7 +41,7 @@ describe('A history in a Cluster', () => {
     for (const server of redis.servers) expect(await nodes.probe(server).redis.dbsize()).toBeGreaterThan(0);
   });
 
-  test('lists the channels that were posted to since a moment, on any master, with their positions', async () => {
+  test('lists the channels with posts since a moment, on any master, with their positions', async () => {
     const names = Array.from({ length: 30 }, (_, index) => `rooms/${index}`);
     const [{ history }] = await nodes.node(connect());
     const [{ history: other }] = await nodes.node(connect());
@@ -62,7 +62,7 @@ describe('A history in a Cluster', () => {
     expect((await other.changes(since)).isWhole).toBe(false);
   });
 
-  test('loses nothing and doubles nothing while its slot moves to another member', async () => {
+  test('loses and doubles nothing while its slot moves to another member', async () => {
     const [{ history }] = await nodes.node(connect());
     const [{ history: other }, received] = await nodes.node(connect(), ['news']);
     expect(offsetOf(await post(history, '1', 'an id'))).toBe(1);
@@ -80,7 +80,7 @@ describe('A history in a Cluster', () => {
     expect(await nodes.probe(redis.servers[from]!).redis.dbsize()).toBe(0);
   });
 
-  test('begins another epoch at a replica that has taken over, also if that had not got the tail: no gap', async () => {
+  test('begins another epoch at a replica that takes over, even without the tail: no gap', async () => {
     const owner = await redis.ownerOf(keys.stream);
     const replica = await redis.addReplica(owner);
     const [{ history }] = await nodes.node(connect());
@@ -104,7 +104,7 @@ describe('A history in a Cluster', () => {
   }, 40_000);
 });
 
-test('A history goes on after a failover by Sentinels, without a gap, with what was posted meanwhile once', async () => {
+test('A history continues after a failover by Sentinels, without a gap, and has the posts of that time once', async () => {
   const sentinel = nodes.use(await RedisSentinel.start());
   const redis = { sentinels: [{ host: '127.0.0.1', port: sentinel.port }], name: 'main', publishTimeoutMs: 15_000 };
   const [{ history }] = await nodes.node(redis);

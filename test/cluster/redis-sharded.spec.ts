@@ -78,7 +78,7 @@ describe('In a Cluster that shards channels', () => {
   });
   afterAll(() => redis[Symbol.asyncDispose]());
 
-  test('the groups of channels are spread evenly over the slots, and their tags have the slots that Redis gives them', async () => {
+  test('the groups of channels are spread evenly over the slots, and the tag of each group has the slot that Redis computes', async () => {
     const probe = nodes.probe(redis.servers[0]!);
     for (const group of [0, 1, 100, GROUPS - 1]) {
       const slot = await probe.redis.cluster('KEYSLOT', names.ofGroup(group, 'x'));
@@ -100,7 +100,7 @@ describe('In a Cluster that shards channels', () => {
     expect(await Promise.all(probes.map((probe) => probe.calls('publish')))).toEqual([0, 0, 0]);
   });
 
-  test('subscriptions that a master ends and whose slot it has again are registered again, after a loss', async () => {
+  test('subscriptions that a master ends because a slot moved away and back are registered again, after a loss', async () => {
     const [a] = await nodes.node(sharded());
     const [, told] = await nodes.listener(sharded(), ['news', 'rooms/:id']);
     const { own } = names.routes('news');
@@ -183,7 +183,7 @@ describe('In a Cluster that shards channels', () => {
     expect(await received.next()).toEqual(['end', 'rooms/:id', 'rooms/1']);
   });
 
-  test('whether a name is heard is asked of all masters', async () => {
+  test('the number of nodes that hear a name comes from all masters', async () => {
     const [a] = await nodes.node(sharded());
     const [b] = await nodes.node(sharded(), namesOf(redis));
     for (const name of namesOf(redis)) expect(await a.hearers(name)).toBe(1);
@@ -194,8 +194,8 @@ describe('In a Cluster that shards channels', () => {
 
   test.each([
     ['that starts later', false],
-    ['that was there before', true],
-  ])('a server %s with another setting learns of it, and the others do too', async (_, isClassicFirst) => {
+    ['that started earlier', true],
+  ])('a server %s with another setting learns of the difference, and the others do too', async (_, isClassicFirst) => {
     const { client } = sharded() as { client: Cluster };
     const starts = [() => nodes.node(sharded(), [], { heartbeatMs: 50 }), () => nodes.node(client)];
     if (isClassicFirst) starts.reverse();
@@ -215,8 +215,8 @@ describe('In a Cluster that shards channels', () => {
     expect(await a.publish('news', 'no')).toBe(false);
   });
 
-  describe('nothing is lost or doubled, and order is kept, while the slot of a channel moves', () => {
-    test('with a history: all of it is heard', async () => {
+  describe('while the slot of a channel moves, nothing is lost or doubled, and order is kept', () => {
+    test('with a history: the reader gets everything', async () => {
       const [{ history }] = await nodes.node(sharded());
       const told = new Queue<string>();
       const b = nodes.create(sharded());
@@ -253,7 +253,7 @@ describe('In a Cluster that shards channels', () => {
       expect(all).toEqual(numbers(count).map((text) => Number(text) + 1));
     });
 
-    test('without: missing messages were reported as lost', async () => {
+    test('without one: missing messages are reported as lost', async () => {
       const [a] = await nodes.node(sharded());
       const [, told] = await nodes.listener(sharded(), ['news', 'rooms/:id']);
       const posted: Promise<boolean>[] = [];
@@ -279,7 +279,7 @@ describe('In a Cluster that shards channels', () => {
 });
 
 describe('When a master of a Cluster that shards channels fails, and a replica takes over', () => {
-  test('posts to the other masters continue, its own wait, and each of its names has a loss', async () => {
+  test('posts to the other masters continue, its own posts wait, and each of its names has a loss', async () => {
     const cluster = nodes.use(await RedisCluster.start(3));
     const mine = namesOf(cluster);
     const replica = await cluster.addReplica(0);
@@ -321,7 +321,7 @@ test.each([
   ['slots move', false],
   ['a master fails, and a replica takes over', true],
 ])(
-  'While %s under load, listeners of a history get all that was accepted, in order, without a gap',
+  'While %s under load, listeners of a history get all accepted posts, in order, without a gap',
   async (_, isFailover) => {
     const cluster = nodes.use(await RedisCluster.start(3));
     const room = numbers(100).find((each) => slotOfGroup(groupOf(`sharded/${each}`)) < 16_384 / 3)!;
@@ -377,7 +377,7 @@ function hubWith(interop?: boolean): Hub {
 }
 
 describe('Sharded channels are refused at the start', () => {
-  test('by a Redis without the command, which is named', async () => {
+  test('by a Redis without the command, and the error names it', async () => {
     const cluster = nodes.use(await RedisCluster.start(2, false, ['--rename-command', 'SPUBLISH', '']));
     const started = nodes.create(sharded(cluster)).start(() => undefined);
     await expect(started).rejects.toThrow(
@@ -395,7 +395,7 @@ describe('Sharded channels are refused at the start', () => {
     await expect(started).rejects.toThrow(/Option "redis.sharded" needs the command SPUBLISH; Redis at .* refuses it/);
   });
 
-  test('of anything but a Cluster', async () => {
+  test('for anything but a Cluster', async () => {
     const server = await nodes.server();
     const single = { client: () => new Redis(server.url), sharded: true };
     await expect(nodes.create(single).start(() => undefined)).rejects.toThrow(

@@ -108,7 +108,7 @@ function report(): Report {
   return written;
 }
 
-test('a message with Map, Set, Date, bigint, bytes, instances, a shared part and a cycle arrives on another server as it was', async () => {
+test('a message with Map, Set, Date, bigint, bytes, instances, a shared part and a cycle arrives unchanged on another server', async () => {
   using inbox = new Inbox(two.app.get(MessagingService), Reports);
   await inbox.ready;
   await one.app.get(MessagingService).postMessage(Reports, report(), { global: true });
@@ -158,7 +158,7 @@ test('properties that are exposed to a group are sent if the module names the gr
   expect(data).not.toContain('hunter2');
 });
 
-test('browsers of every server get the very text that the server of the post has written', async () => {
+test('browsers of every server get the exact text written by the server of the post', async () => {
   const clients = [];
   for (const { url } of [one, two]) {
     const headers = { 'content-type': 'application/json' };

@@ -145,7 +145,7 @@ describe.each(TRAVELLING_VALUES)('$name', (row) => {
   });
 });
 
-test('a server takes every value of the table and logs no problem', () => {
+test('a server accepts every value of the table and logs no problem', () => {
   expect(two.app.get(MessagingService).rejectedCount).toBe(0);
   expect([...one.logger.problems, ...two.logger.problems]).toEqual([]);
 });

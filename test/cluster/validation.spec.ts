@@ -58,7 +58,7 @@ afterAll(async () => {
 
 const good = () => new Post(1, new Map([['first', new Author('ada@example.org')]]));
 
-test('a message that breaks a rule of its class, or of a class inside it, is not delivered, but told and counted', async () => {
+test('a message that breaks a rule of its class, or of a class inside it, is reported and counted instead of delivered', async () => {
   const [from, to] = [one.app.get(MessagingService), two.app.get(MessagingService)];
   using inbox = new Inbox(to, Posts);
   await inbox.ready;

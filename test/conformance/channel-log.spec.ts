@@ -85,12 +85,12 @@ function broken(change: (log: MemoryLog<string>) => Partial<ChannelLog<string>>)
   };
 }
 
-/** A log that keeps something else than it was given. */
+/** A log that stores changed items. */
 const keeps = (change: (item: LogMessage<string>) => object) => (log: MemoryLog<string>) => ({
   append: (item: LogItem<string>) => log.append(item.kind === 'gap' ? item : { ...item, ...change(item) }),
 });
 
-/** A log that answers something else than it would. */
+/** A log that gives changed answers. */
 const answers =
   (change: (read: LogRead<string>, offset: number, log: MemoryLog<string>) => object) => (log: MemoryLog<string>) => ({
     read: (...[after, bounds]: Parameters<ChannelLog<string>['read']>) => {
@@ -101,11 +101,11 @@ const answers =
 
 describe('The conformance suite of logs', () => {
   test.each<[string, (log: MemoryLog<string>) => Partial<ChannelLog<string>>, RegExp]>([
-    ['counts from 0', (log) => ({ position: () => ({ epoch: log.epoch, offset: log.lastOffset - 1 }) }), /from 1 on/],
+    ['counts from 0', (log) => ({ position: () => ({ epoch: log.epoch, offset: log.lastOffset - 1 }) }), /from 1/],
     [
-      'gives what is at the position too',
+      'also returns the item at the position',
       (log) => ({ read: ({ epoch, offset }, bounds) => log.read({ epoch, offset: Math.max(0, offset - 1) }, bounds) }),
-      /what came after a position/,
+      /items after a position/,
     ],
     [
       'leaves gaps out',
@@ -120,14 +120,14 @@ describe('The conformance suite of logs', () => {
       /appends a post once/,
     ],
     [
-      'takes a position to come for its end',
+      'mistakes a later position for its end',
       (log) => ({
         read: ({ epoch, offset }, bounds) => log.read({ epoch, offset: Math.min(offset, log.lastOffset) }, bounds),
       }),
-      /has not come so far/,
+      /beyond its end/,
     ],
     [
-      'appends later what it was given first',
+      'appends its first item too late',
       (log) => {
         let first: Promise<unknown> | undefined;
         return {
@@ -140,7 +140,7 @@ describe('The conformance suite of logs', () => {
       /keeps the order/,
     ],
     [
-      'takes the last entry that it gives for its end',
+      'reports the last returned entry as its end',
       answers((read) => {
         const last = read.found ? read.entries.at(-1) : undefined;
         return last === undefined ? {} : { end: { ...read.end, offset: last.offset } };
@@ -148,22 +148,22 @@ describe('The conformance suite of logs', () => {
       /read in parts/,
     ],
     [
-      'takes a position that is not its own for its end',
+      'reports a foreign position as its end',
       answers((read, offset) => (read.found ? {} : { end: { ...read.end, offset } })),
-      /not come so far/,
+      /beyond its end/,
     ],
     [
-      'knows one reason of gaps',
+      'knows only one reason for gaps',
       (log) => ({ append: (item) => log.append(item.kind === 'gap' ? { ...item, reason: 'broker' } : item) }),
       /gaps in their place/,
     ],
-    ['makes null of no serial', keeps(({ serial }) => ({ serial: serial ?? null })), /who posted/],
-    ['has no serial 0', keeps(({ serial }) => ({ serial: serial || undefined })), /who posted/],
-    ['loses sizes', keeps(() => ({ bytes: 0 })), /who posted/],
-    ['changes names', keeps(({ channel }) => ({ channel: channel.toLowerCase() })), /who posted/],
-    ['knows no empty id of a post', keeps(({ postId }) => ({ postId: postId || undefined })), /appends a post once/],
+    ['turns a missing serial into null', keeps(({ serial }) => ({ serial: serial ?? null })), /serial and size/],
+    ['loses the serial 0', keeps(({ serial }) => ({ serial: serial || undefined })), /serial and size/],
+    ['loses sizes', keeps(() => ({ bytes: 0 })), /serial and size/],
+    ['changes names', keeps(({ channel }) => ({ channel: channel.toLowerCase() })), /serial and size/],
+    ['ignores the empty id of a post', keeps(({ postId }) => ({ postId: postId || undefined })), /appends a post once/],
     [
-      'still knows posts that it has forgotten',
+      'still recognises forgotten posts',
       (log) => {
         const known = new Map<string, Position>();
         const append = (item: LogItem<string>) => {
@@ -173,20 +173,20 @@ describe('The conformance suite of logs', () => {
         };
         return { append };
       },
-      /appends a post anew/,
+      /forgotten post again/,
     ],
     [
-      'takes nothing for something forgotten',
+      'reports an empty log as trimmed',
       answers((_, __, { lastOffset }) => (lastOffset === 0 ? { found: false, reason: 'trimmed' } : {})),
-      /without items/,
+      /empty log/,
     ],
-    ['gives no position', (log) => ({ append: (item) => void log.append(item) as never }), /from 1 on/],
-    ['fails', () => ({ position: () => Promise.reject(new TypeError('broken')) }), /from 1 on/],
+    ['gives no position', (log) => ({ append: (item) => void log.append(item) as never }), /from 1/],
+    ['fails', () => ({ position: () => Promise.reject(new TypeError('broken')) }), /from 1/],
   ])('finds a log that %s', async (_, change, name) => {
     expect(await failures(broken(change))).toContainEqual(expect.stringMatching(name));
   });
 
-  test('finds a log that does not answer, in the time that it is given', async () => {
+  test('finds a log that does not answer in the given time', async () => {
     const silent = broken(() => ({ append: () => new Promise<never>(() => {}) }));
     expect(await failures(silent, 1)).toHaveLength(channelLogConformance(silent).length - 1);
     const [first] = channelLogConformance(silent, { stepMs: 1 });
@@ -216,7 +216,7 @@ describe.each([
     expect(() => suite((() => ({})) as never, options as object)).toThrow(`${name}: ${text}`);
   });
 
-  test('refuses anything but a function that returns what is tested', () => {
+  test('accepts only a function that returns the subject of the tests', () => {
     for (const wrong of [undefined, null, {}]) {
       expect(() => suite(wrong as never)).toThrow(`${name}: give it a function that returns what is tested, not`);
     }

@@ -67,13 +67,13 @@ describe.each(brokers)('The history store over %s', (_, start) => {
     await expect(run()).resolves.toBeUndefined();
   });
 
-  test('keeps at most three times as many messages as it is asked to', async () => {
+  test('keeps at most three times as many messages as requested', async () => {
     const [store, channel] = [await connect(), randomUUID()];
     for (let count = 1; count <= 100; count++) await store.append(channel, { payload: String(count) }, BOUNDS);
     expect((await store.read(channel, BEGINNING)).entries.length).toBeLessThanOrEqual(30);
   });
 
-  test('refuses an id that was used for another message by a ConfigurationError', async () => {
+  test('refuses a reused id with a ConfigurationError if the message differs', async () => {
     const [store, channel] = [await connect(), randomUUID()];
     await store.append(channel, { payload: 'a', id: 'id', digest: 'a' }, BOUNDS);
     expect(await store.append(channel, { payload: 'b', id: 'id', digest: 'b' }, BOUNDS)).toMatchObject({
@@ -129,8 +129,8 @@ async function failuresOf(connect: () => Transport, broker: MemoryBroker, testMs
   return failed;
 }
 
-describe('The suite for history stores is not passed by one', () => {
-  test('that keeps messages without end, and tells no changes; the latter alone passes', async () => {
+describe('The suite for history stores rejects a store', () => {
+  test('that keeps messages without end, but passes one that only lacks changes', async () => {
     const endless = { maxMessages: 1e6, ttlMs: 1e9 };
     const failed = await failures(
       (store) => ({
@@ -141,25 +141,28 @@ describe('The suite for history stores is not passed by one', () => {
     );
     expect(failed).toEqual([
       'A history forgets the oldest of too many messages, and never one of the latest `maxMessages`',
-      'A history gives no message that is older than `ttlMs`, and goes on in the same epoch',
+      'A history returns no message older than `ttlMs`, and continues in the same epoch',
     ]);
   });
 
-  test('that takes no notice of ids', async () => {
+  test('that ignores ids', async () => {
     const failed = await failures((store) => ({
       append: (channel, { payload }, bounds) => store.append(channel, { payload }, bounds),
     }));
-    expect(failed).toEqual([expect.stringContaining('of one id once'), expect.stringContaining('refuses a post')]);
+    expect(failed).toEqual([
+      expect.stringContaining('with the same id once'),
+      expect.stringContaining('refuses a post'),
+    ]);
   });
 
-  test('that tells no gaps', async () => {
+  test('that reports no gaps', async () => {
     const failed = await failures((store) => ({
       read: async (...asked) => ({ ...(await store.read(...asked)), gap: undefined }),
     }));
-    expect(failed).toContain('A history says why messages are missing, and gives those that there are');
+    expect(failed).toContain('A history reports why messages are missing, and returns the rest');
   });
 
-  test('whose messages come without a position', async () => {
+  test('whose messages have no position', async () => {
     class Bare extends MemoryTransport {
       override start(receiver: TransportReceiver): Promise<void> {
         return super.start((payload, subscription, channel) => receiver(payload, subscription, channel));
@@ -167,12 +170,12 @@ describe('The suite for history stores is not passed by one', () => {
     }
     const broker = new MemoryBroker();
     expect(await failuresOf(() => new Bare(broker), broker, 500)).toEqual([
-      'A history hands each message to every node that is subscribed, the poster too, once, with its position',
-      'A history appends a post of one id once, also among others and by another node, and hands it over once',
+      'A history hands each message once, with its position, to every subscribed node, including the poster',
+      'A history appends and delivers posts with the same id once, even among others and from another node',
     ]);
   });
 
-  test('that is not there, or never answers', async () => {
+  test('that is missing, or never answers', async () => {
     class Without extends MemoryTransport {
       override readonly history = undefined as never;
     }
@@ -181,6 +184,6 @@ describe('The suite for history stores is not passed by one', () => {
       historyStoreConformance(() => ({}) as never).length,
     );
     const failed = await failures(() => ({ append: () => new Promise(() => {}) }), 20);
-    expect(failed).toContain('A history gives offsets from 1 on, in the order of posting, and one epoch');
+    expect(failed).toContain('A history counts offsets from 1, in the order of posting, in one epoch');
   });
 });

@@ -67,7 +67,7 @@ test('messages of a stock client are heard, by name and by template', async () =
   ]);
 });
 
-test('messages of a stock client are heard on a single channel if only that one has interop', async () => {
+test('messages of a stock client are heard on the only channel that has interop', async () => {
   const [transport, received] = await node({});
   await Promise.all([
     transport.subscribe('news'),
@@ -82,7 +82,7 @@ test('messages of a stock client are heard on a single channel if only that one 
   expect((await received.take(2)).map(([, , channel]) => channel)).toEqual(['open', 'later']);
 });
 
-test('posts with interop reach a stock handler, and every node once', async () => {
+test('posts with interop reach a stock handler, and every node, once', async () => {
   const handled = await stockServer('news');
   const [a, atA] = await node({ interop: true });
   const [b, atB] = await node({});
@@ -105,7 +105,7 @@ test('posts with interop reach a stock handler, and every node once', async () =
   for (const received of [atA, atB]) expect((await received.next())[0]).toBe(packet(5));
 });
 
-test('payloads that are no packets are published only for nodes of this library', async () => {
+test('payloads that are not packets are published only for nodes of this library', async () => {
   const [a, atA] = await node({ interop: true });
   await a.subscribe('news');
   await a.publish('news', 'no packet');
@@ -122,7 +122,7 @@ test('a packet of a stock client is never taken for a batch', async () => {
 });
 
 test.each([{}, { interop: false }])(
-  'with %p stock parts are neither heard nor told, and nothing is subscribed for them',
+  'with %p stock parts are not heard and get nothing, and nothing is subscribed for them',
   async (options) => {
     const handled = await stockServer('news');
     const [a, atA] = await node(options);
@@ -139,7 +139,7 @@ test.each([{}, { interop: false }])(
   },
 );
 
-test('with interop: false a channel that says otherwise has no say', async () => {
+test('with interop: false the interop option of a channel has no effect', async () => {
   const handled = await stockServer('news');
   const [a] = await node({ interop: false });
   await a.subscribe('news', { interop: true });
@@ -170,7 +170,7 @@ async function until(received: Queue<Received>, end: string): Promise<Received[]
   }
 }
 
-test('applications with different prefixes do not meet, also if one prefix begins with the other', async () => {
+test('applications with different prefixes never hear each other, even if one prefix begins with the other', async () => {
   const [a, atA] = await node({}, { prefix: 'app:' });
   const [b, atB] = await node({}, { prefix: 'app:b:' });
   const [bare, atBare] = await node({}, { prefix: '' });
@@ -187,7 +187,7 @@ test('applications with different prefixes do not meet, also if one prefix begin
   expect(atBare.pending).toHaveLength(5);
 });
 
-test('applications that both take part with stock parts hear each other there, and nothing else', async () => {
+test('applications that both have interop hear each other’s interop posts, and nothing else', async () => {
   const [a, atA] = await node({ interop: true }, { prefix: 'a:' });
   const [b, atB] = await node({ interop: true }, { prefix: 'b:' });
   await Promise.all([a.subscribe('news'), b.subscribe('news'), b.subscribe(':x/:y')]);

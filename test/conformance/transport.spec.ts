@@ -156,7 +156,7 @@ async function failures(connect: (broker: MemoryBroker) => Transport, testMs = 5
   return failed;
 }
 
-describe('The suite for transports is not passed by one', () => {
+describe('The suite for transports rejects a transport', () => {
   test('that delivers inside publish', async () => {
     class Hasty extends MemoryTransport {
       override publish(channel: string, payload: string): Promise<boolean> {
@@ -167,16 +167,16 @@ describe('The suite for transports is not passed by one', () => {
     expect(await failures((broker) => new Hasty(broker))).toContain('A transport never delivers inside publish');
   });
 
-  test('that tells no losses', async () => {
+  test('that reports no losses', async () => {
     class Silent extends MemoryTransport {
       override start(receiver: TransportReceiver): Promise<void> {
         return super.start(receiver);
       }
     }
     expect(await failures((broker) => new Silent(broker))).toEqual([
-      'A transport says that the broker is lost, accepts nothing, and is as before when the broker is back',
-      'A transport tells a loss of each name that was registered when the broker was lost, once, and of no other',
-      'A transport tells a loss after what came before it and before what comes after it',
+      'A transport reports a lost broker, accepts nothing meanwhile, and works as before once the broker is back',
+      'A transport reports one loss for each name registered when the broker was lost, and for no other',
+      'A transport reports a loss between the payloads before and after it',
     ]);
   });
 
