@@ -197,7 +197,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       });
     });
 
-    test('has a scope only if it is one of its scopes, and not a part of one', async () => {
+    test('has a scope only if the whole scope is in its list', async () => {
       await using running = await start();
       const status = async (user: unknown) => {
         const client = await SseClient.connect(`${running.url}/admin`, as(user));
@@ -232,7 +232,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
         { sub: 'ada', jti: 'a', iat: 1 },
         { authenticate: fromUser },
       ],
-    ])('%s is answered 401 wherever it comes back, with the reason', async (_case, user, options) => {
+    ])('%s gets 401 with the reason from every route', async (_case, user, options) => {
       await using running = await start(options);
       const { url } = running;
       const other = as({ sub: 'ada', jti: 'b', iat: 1 });
@@ -253,7 +253,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
     });
 
     test.each(['request', 'async-local'] as const)(
-      'that was revoked or has expired is answered 401 with the reason by handlers that listen in their session, in scope %s',
+      'that was revoked or has expired gets 401 with the reason from handlers that listen in their session, in scope %s',
       async (scope) => {
         await using running = await start({ scope });
         const listen = async (user: object) => {
@@ -295,7 +295,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       await laptop.ended;
     });
 
-    test('is nobody if it cannot be read, with one warning that names the option', async () => {
+    test('counts as nobody if it cannot be read, with one warning that names the option', async () => {
       await using running = await start();
       for (let i = 0; i < 10; i++) {
         const { body } = (await supertest(running.url)
@@ -336,7 +336,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       ]);
     });
 
-    test('ends the session of a request that waits', async () => {
+    test('ends the session of a waiting request', async () => {
       await using running = await start();
       const expiresAt = Date.now() + 300;
       const waiting = supertest(running.url)
@@ -353,7 +353,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       waiting.abort();
     });
 
-    test('while a handler or an authorizer is at work lets nothing begin: 401', async () => {
+    test('while a handler or an authorizer is at work starts nothing: the answer is 401', async () => {
       await using running = await start();
       const { url } = running;
       const user = { userId: 'ada', expiresAt: Date.now() + 800 };
@@ -385,7 +385,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       expect((await open.events.until(({ event }) => event === 'messaging:expired')).data).toBe('{}');
     });
 
-    test('and has done so before the request is not let in, with 401', async () => {
+    test('before the request arrives gets 401', async () => {
       await using running = await start();
       const { url } = running;
       const headers = { ...as({ userId: 'ada', exp: 1_000 }).headers, 'content-type': 'application/json' };
@@ -434,7 +434,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
     );
 
     test.each(['request', 'async-local'] as const)(
-      'is waited for by others, in scope %s, which cannot take it for nobody',
+      'is waited for by other handlers, which cannot read the user before, in scope %s',
       async (scope) => {
         await using running = await start({ scope, authenticate: lookUp });
         const auth = { userId: 'ada!' };
@@ -472,7 +472,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       expect(stream.status).toBe(200);
     });
 
-    test('lets no stream begin whose user was revoked meanwhile', async () => {
+    test('starts no stream whose user was revoked meanwhile', async () => {
       isSlow = true;
       const isAsked = new Queue<void>();
       await using running = await start({
@@ -489,7 +489,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       (await opening).abort();
     });
 
-    test('is asked for a revocation, by which a session ends that nobody has asked about', async () => {
+    test('is called for a revocation, which ends a session whose user nobody has asked for', async () => {
       await using running = await start({ authenticate: lookUp });
       const waiting = supertest(running.url)
         .get('/injected/wait')
@@ -508,7 +508,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
     test.each<[string, () => Promise<AuthenticationInfo>]>([
       ['rejects', () => Promise.reject(new Error('no database'))],
       ['gives no user', async () => Promise.resolve({ name: 'ada' } as never)],
-    ])('that %s gives nobody, and says so in the log', async (_case, authenticate) => {
+    ])('that %s counts as nobody, which the log reports', async (_case, authenticate) => {
       await using running = await start({ authenticate });
       expect((await supertest(running.url).get('/who').expect(200)).body).toEqual({ auth: null });
       expect((await SseClient.connect(`${running.url}/admin`)).status).toBe(401);
@@ -518,7 +518,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
     test.each<[string, () => never]>([
       ['throws', () => fail()],
       ['rejects', (async () => fail()) as () => never],
-    ])('that %s after the guards is asked once a request', async (_case, authenticate) => {
+    ])('that %s after the guards is called once for each request', async (_case, authenticate) => {
       let count = 0;
       await using running = await start({ authenticate: () => (count++, authenticate()) });
       const { url } = running;
@@ -543,7 +543,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
 });
 
 describe('A session of an application', () => {
-  test('takes claims as a request does, and refuses others', async () => {
+  test('takes the same claims as a request, and refuses others', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     const messaging = running.app.get(MessagingService);
     const { session } = messaging.openSession({ auth: { sub: 7, jti: 8n, scope: 'read' } });

@@ -86,7 +86,7 @@ describe.each([
   ['its scope is revoked', new RevokedAuthenticationScope(['admin'])],
   ['it is revoked', new RevokedAuthenticationAuthId('key')],
 ])('What a client is granted by another sign-in ends when %s', (_how, what) => {
-  test('on any server, and the stream and its other subscriptions go on', async () => {
+  test('on any server, and the stream and its other subscriptions continue', async () => {
     await using redis = await RedisServer.start();
     const options = { redis: redis.url, gateway: { leaveMs: 0 } };
     await using a = await startApp(modules(options), { adapter: 'Express' });
@@ -142,7 +142,7 @@ describe('ClientConnections', () => {
   });
   const post = (text: string) => b.app.get(MessagingService).postMessage(News, text, { global: true });
 
-  test('ends one subscription of one client from any server, which may be asked for again', async () => {
+  test('ends one subscription of one client from any server, and the client may subscribe again', async () => {
     for (const server of [a, b]) {
       await using opened = await at(a).as('ada').open(News.name);
       const { connection } = opened.ready;
@@ -173,7 +173,7 @@ describe('ClientConnections', () => {
     expect(without.client.events.pending).toEqual([]);
   });
 
-  test('disconnects a client for good, or makes it come back', async () => {
+  test('disconnects a client, for good or until it reconnects', async () => {
     const changes = new Queue<ClientConnectionChange>();
     using listening = a.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
     await listening.ready;
@@ -225,7 +225,7 @@ describe('ClientConnections', () => {
     }
   });
 
-  test('disconnects a user whose stream is just being decided about, as soon as it opens', async () => {
+  test('disconnects a user whose stream is waiting for an authorizer, as soon as it opens', async () => {
     const opening = at(a)
       .as('eve')
       .connect({ channels: [{ channel: Rooms.for({ roomId: 1 }).name }] });
@@ -238,7 +238,7 @@ describe('ClientConnections', () => {
     await client.ended;
   });
 
-  test('disconnects a user whose request is still in a guard as soon as its stream opens, but nobody who comes later', async () => {
+  test('disconnects a user whose request is still in a guard, as soon as its stream opens, but no later stream', async () => {
     const { entered, held } = holdGuards();
     const opening = at(a)
       .as('slow')
@@ -277,7 +277,7 @@ describe('ClientConnections', () => {
     expect(await connectionsOf(a).list({ channel: Rooms })).toEqual({ ...whole, connections: [] });
   });
 
-  test('lists what granted each subscription, wherever it was decided, and tells no client', async () => {
+  test('lists the rule behind each subscription, wherever it was decided, and reveals it to no client', async () => {
     const room = Rooms.for({ roomId: 8 });
     const names = [News.name, room.name, Audit.name, Rooms.name];
     const rules = [
@@ -313,7 +313,7 @@ describe('ClientConnections', () => {
     }
   });
 
-  test('lists what granted it to a client that has come back to another server, and to a native EventSource', async () => {
+  test('lists the rule for a client that has come back to another server, and for a native EventSource', async () => {
     const rule = { names: [News.name], scopes: [], authorizers: [] };
     const grants = [{ channel: News.name, auth: { userId: 'mary' }, rule }];
     const ofMary = async () => (await connectionsOf(a).list({ userId: 'mary' })).connections;
@@ -332,7 +332,7 @@ describe('ClientConnections', () => {
     expect(await ofMary()).toMatchObject([{ grants }, { grants }]);
   });
 
-  test('lists all templates that granted a channel, if they are equally literal', async () => {
+  test('lists all templates that granted a channel if they are equally literal', async () => {
     await using opened = await at(a).as('nora phone read').open('connections/pairs/1');
     const { connections } = await connectionsOf(b).list({ channel: 'connections/pairs/1' });
     expect(opened.ready.channels).toEqual([{ channel: 'connections/pairs/1' }]);
@@ -389,7 +389,7 @@ describe('ClientConnections', () => {
     await expect(connectionsOf(a).unsubscribe('x', '')).rejects.toThrow(InvalidChannelError);
   });
 
-  test('needs the gateway, and says so', async () => {
+  test('needs the gateway, and reports its absence', async () => {
     await using running = await startApp(modules({}));
     await expect(connectionsOf(running).list({ userId: 1 })).rejects.toThrow(
       'ClientConnections needs the gateway: MessagingModule.forRoot({ gateway: true })',

@@ -85,7 +85,7 @@ describe('A client of a channel with history', () => {
     expect(contexts[0]!.position).toEqual(await positions.next());
   });
 
-  test('gets messages from while its server was replaced, once, in order and without a gap', async () => {
+  test('gets the messages posted while its server was replaced, once, in order and without a gap', async () => {
     const broker = new MemoryBroker();
     const [first, other] = [await serve(broker), await serve(broker)];
     const { gaps, listen } = clientOf(first.url);
@@ -100,7 +100,7 @@ describe('A client of a channel with history', () => {
     expect(gaps.pending).toEqual([]);
   });
 
-  test('gets one gap if the history is gone, then all messages that there are', async () => {
+  test('gets one gap if the history is gone, then all available messages', async () => {
     const broker = new MemoryBroker();
     const [first, other] = [await serve(broker), await serve(broker)];
     const { gaps, listen } = clientOf(first.url);
@@ -132,8 +132,8 @@ const slow: typeof fetch = async (...asked) => {
   return new Response(response.body!.pipeThrough(pause), response);
 };
 
-describe('A client that has missed more than may wait for it', () => {
-  test('gets all of it as it reads, and has no gap', async () => {
+describe('A client whose missed messages exceed the buffer of its stream', () => {
+  test('gets all of them at its own pace, without a gap', async () => {
     const broker = new MemoryBroker();
     const a = await serve(broker, undefined, 65_536);
     const Long = defineChannel<string>('client-history/long', undefined, { clients: true, history });
@@ -153,7 +153,7 @@ describe('A client that has missed more than may wait for it', () => {
 });
 
 describe('Over Redis, a client of a channel with history', () => {
-  test('gets all on other servers, after its own was killed and after Redis has restarted with its data', async () => {
+  test('gets every message on other servers, after its own was killed and Redis has restarted with its data', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'client-history-'));
     const redis = await RedisServer.start({ dir });
     ends.push(async () => {
@@ -189,7 +189,7 @@ describe('A listener of a client with `replay`', () => {
     expect(await heard.take(1)).toEqual(told(4, 4));
   });
 
-  test('is given the latest message, and all after a position', async () => {
+  test('gets the latest message, and all messages after a position', async () => {
     const a = await serve(new MemoryBroker());
     await post(a, 1, 2, 3);
     const { listen } = clientOf(a.url);
@@ -201,7 +201,7 @@ describe('A listener of a client with `replay`', () => {
     expect(heard.pending).toEqual([]);
   });
 
-  test('is given more than goes into one page, while others post', async () => {
+  test('gets more than one page holds, while others post', async () => {
     const a = await serve(new MemoryBroker());
     await post(a, ...range(1, 700));
     const { heard } = await clientOf(a.url).listen(1_000);
@@ -210,7 +210,7 @@ describe('A listener of a client with `replay`', () => {
     expect(all.map((line) => line.replace(' again', ''))).toEqual(told(1, 720));
   });
 
-  test('begins at the beginning with the position of an empty channel', async () => {
+  test('gets all messages after the position of an empty channel', async () => {
     const a = await serve(new MemoryBroker());
     const { heard } = await clientOf(a.url).listen(10);
     await post(a, 1, 2);
@@ -226,7 +226,7 @@ describe('A listener of a client with `replay`', () => {
     expect(await gaps.take(1)).toMatchObject([{ reason: 'epoch', position: { offset: 0 } }]);
   });
 
-  test('goes on with the past at another server if its own is replaced in the middle', async () => {
+  test('continues with earlier messages at another server if its own is replaced in the middle', async () => {
     const broker = new MemoryBroker();
     const [first, other] = [await serve(broker), await serve(broker)];
     await post(first, ...range(1, 900));
@@ -296,7 +296,7 @@ describe('A stream of a client with `replay`', () => {
 });
 
 describe('A second listener of a channel with `replay`', () => {
-  test('is given its own past, which the first one does not hear', async () => {
+  test('gets its own earlier messages, which the first one does not hear', async () => {
     const a = await serve(new MemoryBroker());
     const { listen, errors } = clientOf(a.url);
     const first = await listen();
@@ -310,7 +310,7 @@ describe('A second listener of a channel with `replay`', () => {
     expect(errors.pending).toEqual([]);
   });
 
-  test('has no hole and nothing twice while others post', async () => {
+  test('misses and doubles nothing while others post', async () => {
     const a = await serve(new MemoryBroker());
     const { listen } = clientOf(a.url);
     const first = await listen();

@@ -72,7 +72,7 @@ async function startPair(options: MessagingOptions = {}, providers: unknown[] = 
 }
 
 describe('When the connection to Redis that hears messages is killed', () => {
-  test('listeners, streams, loops and @OnGap methods learn of it once, between the messages before and after', async () => {
+  test('listeners, streams, loops and @OnGap methods get one gap for it, between the messages before and after', async () => {
     const redis = await RedisServer.start();
     ends.push(() => redis.stop());
     @Injectable()
@@ -129,7 +129,7 @@ describe('When the connection to Redis that hears messages is killed', () => {
 test.each([
   ['is wiped', false, 'epoch'],
   ['comes back empty from an outage', true, 'broker'],
-])('When Redis %s, listeners and @OnGap methods of a template learn of it once', async (_what, isAway, reason) => {
+])('When Redis %s, listeners and @OnGap methods of a template get one gap for it', async (_what, isAway, reason) => {
   const Halls = defineChannel<number, 'halls/:id'>('halls/:id', undefined, {
     history: { maxMessages: 100, ttlMs: 60_000 },
   });
@@ -341,7 +341,7 @@ describe('An @OnGap method', () => {
 });
 
 describe('addListener', () => {
-  test('refuses options that it does not know', async () => {
+  test('refuses unknown options', async () => {
     const { messaging } = await start({});
     expect(() => messaging.addListener('a', () => {}, { onGaps: () => {} } as never)).toThrow(
       'addListener: unknown option "onGaps"; the options are: onGap',

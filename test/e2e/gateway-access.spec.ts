@@ -101,14 +101,14 @@ async function postToAll({ app }: TestApp, last: string, global = false): Promis
   await messaging.postMessage(Rooms.for({ roomId: last }), 'open', { global });
 }
 
-describe.each(ADAPTER_NAMES)('A client that has a template as a whole, on %s,', (adapter: AdapterName) => {
+describe.each(ADAPTER_NAMES)('A client of a whole template, on %s,', (adapter: AdapterName) => {
   let running: TestApp;
   beforeAll(async () => {
     running = await startApp(modules(), { adapter });
   });
   afterAll(async () => running[Symbol.asyncDispose]());
 
-  test('gets no channel with a decider of its own', async () => {
+  test('gets no channel that has its own authorizer or definition', async () => {
     await using opened = await at(running).open(Rooms.name, Board.name, Vault.name, 'access/rooms/denied');
     expect(opened.ready.channels.map(({ error }) => error)).toEqual([
       undefined,
@@ -134,7 +134,7 @@ describe.each(ADAPTER_NAMES)('A client that has a template as a whole, on %s,', 
     expect(await frameOf(opened.client)).toMatchObject({ channel: 'access/halls/1' });
   });
 
-  test('gets no more of a channel that a module decides about which is loaded later', async () => {
+  test('gets no more messages of a channel once a module loaded later decides about it', async () => {
     const name = `access/rooms/late-${adapter}`;
     const messaging = running.app.get(MessagingService);
     await using opened = await at(running).open(Rooms.name);
@@ -159,7 +159,7 @@ describe.each(ADAPTER_NAMES)('A client that has a template as a whole, on %s,', 
     expect(await framesBeforeReady(back)).toEqual(['access/rooms/lobby']);
   });
 
-  test('gets none of them when it comes back', async () => {
+  test('gets no message of such channels when it comes back', async () => {
     await using opened = await at(running).open(Rooms.name);
     opened.client.abort();
     await postToAll(running, 'missed');
@@ -187,9 +187,9 @@ describe.each(ADAPTER_NAMES)('A channel that a client may not have, on %s,', (ad
     ['does not exist', 'aside/nothing'],
     ['does not exist, of any depth', 'nothing/at/all'],
     ['needs scopes', Archive.name],
-    ['is closed, under a template that is not', Ledger.name],
-    ['is a template that nobody may have as a whole', 'aside/orders/:id'],
-    ['is one of the library', 'messaging:connections'],
+    ['is closed, under an open template', Ledger.name],
+    ['is a whole template that is open to nobody', 'aside/orders/:id'],
+    ['belongs to the library', 'messaging:connections'],
   ];
   let running: TestApp;
   beforeAll(async () => {
@@ -237,7 +237,7 @@ describe.each(ADAPTER_NAMES)('A channel that a client may not have, on %s,', (ad
     ],
   ];
 
-  test.each(others)('because it %s, is told from a denied one by neither answer nor time', async (_, name) => {
+  test.each(others)('because it %s, differs from a denied one neither in answer nor in time', async (_, name) => {
     for (const [, ask] of ways) {
       const see = async (channel: string): Promise<[string, boolean]> => {
         const began = performance.now();
@@ -269,7 +269,7 @@ const channelsOf = (user: string) => [Own.for({ user }).name, KeptOwn.for({ user
 const inPlaceOf = (name: string) => name.replace(/(al|eve)$/, (user) => (user === 'al' ? 'eve' : 'al'));
 
 test.each(ADAPTER_NAMES)(
-  'Users who come back at once get nothing of each other, whatever positions they send, on %s',
+  'Users who come back at once get nothing of each other’s messages, whatever positions they send, on %s',
   async (adapter) => {
     await using running = await startApp(
       {
@@ -329,7 +329,7 @@ test.each(ADAPTER_NAMES)(
   },
 );
 
-test('A client that has a template as a whole gets no closed channel from another server, nor when it comes back to one', async () => {
+test('A client of a whole template gets no closed channel from another server, not even when it comes back to one', async () => {
   await using redis = await RedisServer.start();
   await using a = await startApp(modules({ redis: redis.url }));
   await using b = await startApp(modules({ redis: redis.url }));
@@ -361,7 +361,7 @@ const failToAuthenticate = (): never => {
 };
 
 describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterName) => {
-  test('that an authorizer still decides about when the application closes is cut off, and closing does not wait', async () => {
+  test('that waits for an authorizer when the application closes is cut off, and closing does not wait', async () => {
     const running = await startApp(modules(), { adapter });
     const slow = running.app.get(Slow);
     const answer = new GatewayRequests(`${running.url}/messages`).get('access/slow/0').catch((error: Error) => error);
@@ -426,7 +426,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     await untilRoom(anybody.as('ada'));
   });
 
-  test('gives its place back when it is refused, and when the client leaves while authorizers wait', async () => {
+  test('gives its place back when it is refused, and when the client leaves while an authorizer decides', async () => {
     await using running = await startApp(modules({ limits: { maxConnections: 1 } }), { adapter });
     const slow = running.app.get(Slow);
     const refused = await at(running).get('access/nothing');
@@ -443,7 +443,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(running.logger.problems.filter((line) => !isHint(line))).toEqual([]);
   });
 
-  test('is denied a channel whose authorizer does not decide in time, which is logged a few times', async () => {
+  test('is denied a channel whose authorizer does not decide in time, and the log has a few lines about it', async () => {
     await using running = await startApp(modules({ gateway: { authorizerTimeoutMs: 20, maxAuthorizers: 10 } }), {
       adapter,
     });
@@ -461,7 +461,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(answers.map(({ error }) => error)).toEqual(['CHANNEL_DENIED', 'CHANNEL_DENIED', 'CHANNEL_DENIED']);
   });
 
-  test('is answered 503 while so many others are decided about; changes of open streams count', async () => {
+  test('gets 503 while too many others wait for decisions; changes of open streams count', async () => {
     await using running = await startApp(modules({ gateway: { maxPendingRequests: 2 } }), { adapter });
     const slow = running.app.get(Slow);
     // Of nobody in particular: a user may have a part of the places.
@@ -481,7 +481,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(await anonymous.changed(connection, { subscribe: ['access/open/1'] })).toHaveLength(1);
   });
 
-  test('cannot make the log grow by a line, whatever the application throws', async () => {
+  test('cannot grow the log without limit or break its lines, whatever the application throws', async () => {
     await using running = await startApp(modules({ authenticate: failToAuthenticate }), { adapter });
     const requests = at(running);
     for (let n = 0; n < 20; n++) {
@@ -492,7 +492,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
     expect(running.logger.problems.filter((line) => line.includes('\n'))).toEqual([]);
   });
 
-  test('that is too long for another server is answered 413, and nothing has changed', async () => {
+  test('that is too long for another server gets 413 and changes nothing', async () => {
     await using redis = await RedisServer.start();
     const options = { redis: redis.url, limits: { maxMessageBytes: 65_536 } };
     await using a = await startApp(modules(options), { adapter });
@@ -517,7 +517,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
   });
 });
 
-test('A client with 1,000 long names swaps all of them, in parts that servers can hand on', async () => {
+test('A client with 1,000 long names swaps all of them, in parts that servers can pass on', async () => {
   await using redis = await RedisServer.start();
   const options = { redis: redis.url, limits: { maxMessageBytes: 65_536, maxSubscriptionsPerConnection: 1_000 } };
   await using a = await startApp(modules(options));
@@ -570,7 +570,7 @@ test('Wrong packets on the library’s own channels neither disturb a server nor
   expect(running.logger.problems.length).toBeLessThanOrEqual(20);
 });
 
-test('An unreadable answer of another server is answered 502, and logged a few times', async () => {
+test('An unreadable answer of another server leads to status 502, and a few lines in the log', async () => {
   await using redis = await RedisServer.start();
   await using running = await startApp(modules({ redis: redis.url }));
   using probe = new RedisProbe(redis.url);
@@ -591,7 +591,7 @@ test('An unreadable answer of another server is answered 502, and logged a few t
   expect(running.logger.problems[0]).toContain('the answer to a change must be an array, not undefined');
 });
 
-test('A change that another server asks for opens no channel that no client may have here', async () => {
+test('A change that another server asks for opens no channel here that is closed to all clients', async () => {
   await using redis = await RedisServer.start();
   await using running = await startApp(modules({ redis: redis.url }));
   using probe = new RedisProbe(redis.url);
@@ -632,7 +632,7 @@ test('A change that another server asks for opens no channel that no client may 
   ]);
 });
 
-test('Clients that come from another server get what they have missed, whatever strangers say beside them', async () => {
+test('Clients that come from another server get missed messages, whatever strangers send at the same time', async () => {
   await using redis = await RedisServer.start();
   await using a = await startApp(modules({ redis: redis.url, gateway: { leaveMs: 0 } }));
   await using b = await startApp(modules({ redis: redis.url, gateway: { leaveMs: 0 } }));
@@ -787,7 +787,7 @@ describe.each(ADAPTER_NAMES)('The option gateway.decorators, on %s,', (adapter) 
     expect([allowed.status, refused.status]).toEqual([200, 401]);
   });
 
-  test('takes decorators for methods alone, and decorators for classes alone', async () => {
+  test('accepts decorators for methods only, and decorators for classes only', async () => {
     await using running = await start(LooksAnywhere, { decorators: [Header('x-gateway', 'yes'), ForClasses] });
     await using native = await new GatewayRequests(`${running.url}/messages`).get(open);
     expect([native.status, native.headers['x-gateway']]).toEqual([200, 'yes']);
@@ -808,7 +808,7 @@ describe.each(ADAPTER_NAMES)('The option gateway.decorators, on %s,', (adapter) 
   });
 });
 
-test('The option gateway.decorators refuses what decorates nothing, and names it', () => {
+test('The option gateway.decorators refuses a value that decorates nothing, and names it', () => {
   expect(mount([Public])).toThrow('option "decorators[0]" of the gateway must not replace what it decorates');
   expect(mount([Public(), fails])).toThrow('option "decorators[1]" of the gateway fits neither');
   expect(mount(Public())).toThrow('option "decorators" must be an array of decorators, as [Public()], not');
@@ -816,7 +816,7 @@ test('The option gateway.decorators refuses what decorates nothing, and names it
   expect(mount([7])).toThrow('option "decorators[0]" of the gateway must be a decorator, as Public(), not 7');
 });
 
-test('The option gateway.decorators tells of a decorator that fails or takes the route away', () => {
+test('The option gateway.decorators reports a decorator that fails or takes the route away', () => {
   expect(mount([failsAtRoutes])).toThrow('option "decorators[0]" of the gateway failed at its routes: no such role');
   expect(mount([fails])).toThrow('fits neither its controller (no) nor its routes (no)');
   expect(mount([replaces])).toThrow('option "decorators[0]" of the gateway must not replace what it decorates');
@@ -853,7 +853,7 @@ const because = (channel: string, reason: string) =>
   `warn A client was denied channel "${channel}": ${reason} (this is not logged in production)`;
 
 describe('A channel that the application offers to no client', () => {
-  test('is explained in the log, once for each name and for a few of them', async () => {
+  test('is explained in the log, once for each name, and for a few names only', async () => {
     const unknown = 'nothing on this server defines a channel or template of this name';
     expect(
       await problemsAfter([
@@ -878,7 +878,7 @@ describe('A channel that the application offers to no client', () => {
     ]);
   });
 
-  test('is not explained in production, nor is one that an authorizer or a scope denies', async () => {
+  test('is not explained in production; a denial by an authorizer or a scope is never explained', async () => {
     expect(await problemsAfter(['access/rooms/denied', Vault.name])).toEqual([]);
     const { NODE_ENV } = process.env;
     process.env['NODE_ENV'] = 'production';

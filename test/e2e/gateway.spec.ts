@@ -232,7 +232,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect(await client.next()).toEqual(['gateway-chat', { text: 'hello', tags: [] }]);
   });
 
-  test('changes the stream of a native EventSource too, whose place in the channels of its URL stays', async () => {
+  test('changes the stream of a native EventSource too, and keeps its position in the channels of its URL', async () => {
     const names = ['gateway/many/1', 'gateway/many/2'];
     await using client = await requests.get(...names);
     const [, ready] = (await client.next()) as [string, ReadyEvent];
@@ -270,7 +270,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect((await frameOf(client)).data).toBe(4);
   });
 
-  test('takes requests with properties that it does not know', async () => {
+  test('accepts requests with unknown properties', async () => {
     const later = { later: [{}] };
     const wanted = [{ channel: 'gateway/news', ...later }];
     await using client = await requests.connect({ channels: wanted, from: 7, ...later });
@@ -300,7 +300,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect(await frameOf(a.client)).toEqual(await frameOf(b.client));
   });
 
-  test('tells a message that cannot be sent once in the log, and goes on', async () => {
+  test('logs a message that cannot be sent once, and continues', async () => {
     await using a = await requests.open('gateway/open/9');
     await using b = await requests.open('gateway/open/9');
     const unsendable = new ChatMessage('x');
@@ -316,33 +316,29 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     test.each<[string, string, string | undefined]>([
       ['a channel with clients: true', 'gateway/news', undefined],
       ['a channel of a template with clients: true', 'gateway/open/7', undefined],
-      ['what an authorizer by name says true to', 'gateway/by-name/yes', undefined],
-      ['what a source with clients: true sends', messagesFrom(new OpenLobby('a/b'), ChatMessage).name, undefined],
+      ['a channel that an authorizer by name allows', 'gateway/by-name/yes', undefined],
+      ['messages of a source with clients: true', messagesFrom(new OpenLobby('a/b'), ChatMessage).name, undefined],
       [
-        'what an authorizer says true to for a source',
+        'messages of a source that an authorizer allows',
         messagesFrom(sourceRef('GatewayClub', 'golf/polo'), ChatMessage).name,
         undefined,
       ],
       [
-        'what a source that decides itself says true to',
+        'messages of a source that decides itself',
         messagesFrom(sourceRef('GatewayOffice', 'main'), ChatMessage).name,
         'ada',
       ],
-      ['what an authorizer says true to for this user', 'gateway/rooms/42', 'ada'],
-      ['what needs scopes that the user has', 'gateway/staff', 'ada login chat,staff'],
-      ['a template as a whole where an authorizer says so', 'gateway/rooms/:roomId', 'admin'],
-      [
-        'what has an authorizer, and is of a template with a scope that the user has',
-        'gateway/floors/14',
-        'ada login staff',
-      ],
+      ['a channel that an authorizer allows this user', 'gateway/rooms/42', 'ada'],
+      ['a channel whose scopes the user has', 'gateway/staff', 'ada login chat,staff'],
+      ['a whole template that an authorizer allows', 'gateway/rooms/:roomId', 'admin'],
+      ['a channel with an authorizer, of a template whose scope the user has', 'gateway/floors/14', 'ada login staff'],
     ])('%s', async (_title, channel, user) => {
       await using opened = await (user === undefined ? requests : requests.as(user)).open(channel);
       const { ready } = opened;
       expect(ready.channels).toEqual([{ channel }]);
     });
 
-    test('a channel that another application in the process defines otherwise, once this one uses its own', async () => {
+    test('a channel that another application in the process defines differently, once this one uses its own definition', async () => {
       await using before = await requests.open(Ours.name);
       expect(before.ready.channels).toEqual([{ channel: Ours.name, error: 'CHANNEL_DENIED' }]);
       await messaging.postMessage(Ours, 1);
@@ -350,7 +346,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       expect(after.ready.channels).toEqual([{ channel: Ours.name }]);
     });
 
-    test('a channel that a request-scoped authorizer allows, made for the request', async () => {
+    test('a channel that a request-scoped authorizer allows, with an instance for the request', async () => {
       await using acme = await requests.with({ 'x-tenant': 'acme' }).open('gateway/scoped');
       await using other = await requests.with({ 'x-tenant': 'other' }).open('gateway/scoped');
       expect(acme.ready.channels).toEqual([{ channel: 'gateway/scoped' }]);
@@ -361,28 +357,28 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
   describe('denies', () => {
     test.each<[string, string, string | undefined]>([
       ['a channel that is not for clients', 'gateway/inner', 'admin'],
-      ['a channel that nobody defined, in the same words', 'gateway/nothing', 'admin'],
-      ['a channel that is not for clients although a template of it is', 'gateway/open/secret', 'admin'],
-      ['what an authorizer says false to', 'gateway/rooms/private', 'ada'],
-      ['nobody, where an authorizer asks for a user', 'gateway/rooms/42', undefined],
-      ['what an authorizer fails for', 'gateway/rooms/broken', 'ada'],
-      ['what an authorizer says nothing to', 'gateway/rooms/unsaid', 'ada'],
-      ['what needs a scope that the user lacks', 'gateway/staff', 'ada login chat'],
-      ['what has an authorizer, but is of a template with a scope that the user lacks', 'gateway/floors/13', 'ada'],
-      ['what has one by its name, and is of such a template', 'gateway/floors/14', 'ada'],
-      ['a template as a whole where nobody lets them', 'gateway/open/:roomId', 'admin'],
-      ['a template as a whole to all but those it is for', 'gateway/rooms/:roomId', 'ada'],
-      ['a template that only looks like one that is allowed', 'gateway/rooms/:id', 'admin'],
-      ['a template of its own making', ':a/:b', 'admin'],
-      ['what a source that is not for clients sends', messagesFrom(new Vault('a'), ChatMessage).name, 'admin'],
-      ['what sources send, as a whole', 'messaging:from/GatewayLobby/:key/gateway-chat', 'admin'],
+      ['an undefined channel, with the same answer', 'gateway/nothing', 'admin'],
+      ['a channel that is not for clients, although its template is', 'gateway/open/secret', 'admin'],
+      ['a channel that an authorizer denies', 'gateway/rooms/private', 'ada'],
+      ['an anonymous client whose authorizer needs a user', 'gateway/rooms/42', undefined],
+      ['a channel whose authorizer fails', 'gateway/rooms/broken', 'ada'],
+      ['a channel whose authorizer returns nothing', 'gateway/rooms/unsaid', 'ada'],
+      ['a channel whose scope the user lacks', 'gateway/staff', 'ada login chat'],
+      ['a channel with an authorizer, of a template whose scope the user lacks', 'gateway/floors/13', 'ada'],
+      ['a channel with an authorizer by name, of such a template', 'gateway/floors/14', 'ada'],
+      ['a whole template that no authorizer allows', 'gateway/open/:roomId', 'admin'],
+      ['a whole template to users whom its authorizer does not allow', 'gateway/rooms/:roomId', 'ada'],
+      ['a template with another parameter name than the allowed one', 'gateway/rooms/:id', 'admin'],
+      ['an invented template', ':a/:b', 'admin'],
+      ['messages of a source that is not for clients', messagesFrom(new Vault('a'), ChatMessage).name, 'admin'],
+      ['the messages of all sources together', 'messaging:from/GatewayLobby/:key/gateway-chat', 'admin'],
       ['a source without a key', 'messaging:from/GatewayLobby//gateway-chat', 'admin'],
-      ['a source whose key is no text', 'messaging:from/GatewayLobby/%E0%A4%A/gateway-chat', 'admin'],
-      ['a source that nobody declared', 'messaging:from/Nobody/a/gateway-chat', 'admin'],
+      ['a source whose key is not a valid text', 'messaging:from/GatewayLobby/%E0%A4%A/gateway-chat', 'admin'],
+      ['an undeclared source', 'messaging:from/Nobody/a/gateway-chat', 'admin'],
       ["the library's own channels", 'messaging:revocations', 'admin'],
       ['requests between servers', 'messaging:node/x', 'admin'],
-      ['a name that is defined in two ways', Ambiguous[0]!.name, 'admin'],
-      ['what one of two equally literal templates does not open', 'gateway/tied/1', 'admin'],
+      ['a name with two definitions', Ambiguous[0]!.name, 'admin'],
+      ['a channel that only one of two equally literal templates opens', 'gateway/tied/1', 'admin'],
     ])('%s', async (_title, channel, user) => {
       await using opened = await (user === undefined ? requests : requests.as(user)).open(channel, 'gateway/news');
       const { ready } = opened;
@@ -399,12 +395,12 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       },
     );
 
-    test('a native EventSource that may have none of its channels, for good', async () => {
+    test('a native EventSource all of its channels, for good', async () => {
       await using client = await requests.get('gateway/inner', 'gateway/nothing');
       expect(client.status).toBe(403);
     });
 
-    test('a channel that its literal template denies, although a looser one would allow it', async () => {
+    test('a channel that its most literal template denies, although a looser one would allow it', async () => {
       // gateway/open/staff is of gateway/open/:roomId, which says more of it than gateway/:area/staff.
       await using opened = await requests.open('gateway/open/staff', 'gateway/other/staff');
       const { ready } = opened;
@@ -422,7 +418,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect(running.app.get(RoomAccess).asked).toEqual(['ada gateway/rooms/1 1', 'ada gateway/rooms/2 2']);
   });
 
-  test('delivers a template as a whole by frames that say so', async () => {
+  test('marks frames of a whole template with that template', async () => {
     await using opened = await requests.as('admin').open('gateway/rooms/:roomId', 'gateway/rooms/5');
     const { client } = opened;
     void messaging.postMessage(Rooms.for({ roomId: 5 }), new ChatMessage('five'));
@@ -433,7 +429,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     ]);
   });
 
-  test('delivers messages of a source to subscribers of this source and class, empty messages too', async () => {
+  test('delivers messages of a source, including empty ones, to subscribers of this source and class', async () => {
     const lobby = new OpenLobby('a/b');
     await using opened = await requests.open(messagesFrom(lobby, ChatMessage).name, messagesFrom(lobby, Ping).name);
     const { client } = opened;
@@ -448,9 +444,9 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     const unknown = '11111111-1111-4111-8111-111111111111';
 
     test.each([
-      ['one of a server that is not there', `${unknown}.${unknown}`],
-      ['an invalid one', 'x'],
-      ['one with a path in it', '..%2f..'],
+      ['of a missing server', `${unknown}.${unknown}`],
+      ['an invalid id', 'x'],
+      ['an id with a path', '..%2f..'],
     ])('404 to a change of an unknown connection, %s', async (_title, connection) => {
       expect((await requests.change(connection, { subscribe: [] })).status).toBe(404);
     });
@@ -511,7 +507,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     });
 
     test.each([['text/plain'], ['application/x-www-form-urlencoded'], ['application/jsonp']])(
-      '415 to a POST of %s, which other sites may send without asking',
+      '415 to a POST of %s, which other sites may send without a preflight',
       async (type) => {
         expect((await requests.post('', '{"channels":[]}', { 'content-type': type })).status).toBe(415);
         const path = `/${unknown}.${unknown}/channels`;
@@ -552,7 +548,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect(await changes.next()).toMatchObject({ kind: 'disconnected', reason: 'revoked' });
   });
 
-  test('keeps nothing of connections that have gone', async () => {
+  test('keeps nothing of closed connections', async () => {
     const held = running.app.get(Gateway)['connections'];
     const clients = await Promise.all(
       Array.from({ length: 20 }, () => requests.open('gateway/news', 'gateway/many/1')),
@@ -576,7 +572,7 @@ describe('The gateway’s options', () => {
     expect(() => MessagingModule.forRoot({ gateway: gateway as never })).toThrow(text);
   });
 
-  test('from a factory are refused, since its routes are made before', async () => {
+  test('from a factory are refused, because its routes are made earlier', async () => {
     const creating = createApp({
       imports: [MessagingModule.forRootAsync({ useFactory: () => ({ gateway: true }) as never })],
     });
@@ -594,14 +590,14 @@ describe('The gateway’s options', () => {
     [{ gateway: { recoveryMs: 3_000 }, sse: { heartbeatMs: 1_000 } }, []],
     [{ gateway: { recoveryMs: 0 } }, []],
     [{ gateway: true, sse: { heartbeatMs: 30_000 } }, []],
-  ])('are warned of once if messages are forgotten before clients can ask for them: %j', async (options, expected) => {
+  ])('cause one warning if messages are forgotten before clients can request them: %j', async (options, expected) => {
     await using running = await startApp({ imports: [MessagingModule.forRoot(options)] });
     // This file defines two channels in two ways.
     const problems = running.logger.problems.filter((line) => !line.includes('is defined twice'));
     expect(problems).toEqual(expected);
   });
 
-  test('leave the gateway out if they are absent', async () => {
+  test('switch the gateway off if they are absent', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     await using client = await SseClient.connect(`${running.url}/messages?channel=gateway/news`);
     expect(client.status).toBe(404);
@@ -663,7 +659,7 @@ describe('The gateway’s options', () => {
     expect(ready.channels).toEqual(names.map((channel) => ({ channel })));
   });
 
-  test('limit how many channels a connection may have', async () => {
+  test('limit the number of channels of a connection', async () => {
     await using running = await startApp({
       imports: [MessagingModule.forRoot({ gateway: true, limits: { maxSubscriptionsPerConnection: 2 } })],
     });
@@ -682,7 +678,7 @@ describe('The gateway’s options', () => {
     ]);
   });
 
-  test('ask authorizers about no more channels than a connection may have', async () => {
+  test('call authorizers for no more channels than a connection may have', async () => {
     await using running = await startApp(modules({ limits: { maxSubscriptionsPerConnection: 2 } }));
     const names = ['gateway/rooms/1', 'gateway/rooms/2', 'gateway/rooms/3', 'gateway/rooms/4'];
     await using opened = await new Requests(`${running.url}/messages`).as('ada').open(...names);
@@ -695,7 +691,7 @@ describe('The gateway’s options', () => {
     expect(running.app.get(RoomAccess).asked).toHaveLength(2);
   });
 
-  test('limit how many connections a user, and a server, may have', async () => {
+  test('limit the number of connections of a user and of a server', async () => {
     await using running = await startApp(modules({ limits: { maxConnectionsPerUser: 2, maxConnections: 4 } }));
     const requests = new Requests(`${running.url}/messages`);
     const [ada, bob] = [requests.as('ada'), requests.as('bob')];
@@ -762,7 +758,7 @@ describe('The gateways of two servers on one Redis', () => {
     await redis[Symbol.asyncDispose]();
   });
 
-  test('change a stream from either, and deliver posts of either from the answer on', async () => {
+  test('change a stream of either server, and deliver posts of both once the change is answered', async () => {
     await using opened = await at(a).as('ada').open();
     const { client, ready } = opened;
     expect(
@@ -789,7 +785,7 @@ describe('The gateways of two servers on one Redis', () => {
     expect((await frameOf(client)).data).toMatchObject({ text: 'heard' });
   });
 
-  test('lose nothing of a client whose server shuts down: that answers until the client is back, and is deaf to the application', async () => {
+  test('lose nothing of a client of a closing server: it answers until the client is back, and hides messages from its application', async () => {
     const ending = await startApp(modules({ redis: redis.url, gateway: { leaveMs: 3_000 } }));
     const messaging = ending.app.get(MessagingService);
     const heard = new Queue<ChatMessage>();
@@ -834,7 +830,7 @@ describe('The gateways of two servers on one Redis', () => {
     ).toBe(404);
   });
 
-  test('let another sign-in of the same user change it, which may have more', async () => {
+  test('let another sign-in of the same user, with more rights, change it', async () => {
     await using opened = await at(a).as('ada phone').open('gateway/news', 'gateway/staff');
     const { connection, channels } = opened.ready;
     expect(channels[1]!.error).toBe('CHANNEL_DENIED');
@@ -850,7 +846,7 @@ describe('The gateways of two servers on one Redis', () => {
     }
   });
 
-  test('deliver messages of a source on the other one', async () => {
+  test('deliver messages of a source on the other server', async () => {
     await using opened = await at(a).open(messagesFrom(new OpenLobby('x'), ChatMessage).name);
     const { client } = opened;
     await b.app.get(MessagingService).sendMessage(new OpenLobby('x'), new ChatMessage('from afar'));

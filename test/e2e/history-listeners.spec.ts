@@ -115,7 +115,7 @@ describe('Listeners of a channel with history on two servers with Redis', () => 
   });
 });
 
-test('An outage takes a few lines of the log, however many channels of a template are posted to', async () => {
+test('An outage costs a few lines of the log, however many channels of a template get posts', async () => {
   const redis = await RedisServer.start();
   await using one = await server(redis, [], { publishTimeoutMs: 300 });
   await isReady(one.messaging);
@@ -161,7 +161,7 @@ describe('@OnMessage with replay', () => {
     ['a template', () => OnMessage(Rooms, { replay: 1 }), 'replay" needs one channel'],
     ['a channel without history', () => OnMessage('history-listeners/none', { replay: 1 }), 'keeps none'],
     ['more than is kept', () => OnMessage(Orders, { replay: 2_000 }), 'must be at most 1000'],
-  ])('of %s ends the start with the name of the handler', async (_, decorator, text) => {
+  ])('of %s ends the start with an error that names the handler', async (_, decorator, text) => {
     @Injectable()
     class Wrong {
       handle() {}
@@ -174,7 +174,7 @@ describe('@OnMessage with replay', () => {
     await expect(starting).rejects.toThrow(text);
   });
 
-  test('takes no other options, and no nonsense', () => {
+  test('accepts no other options and no invalid values', () => {
     expect(decorate({ replay: 'all' })).toThrow(
       `@OnMessage on Wrong.handle: option "replay" must be a whole number of at least 1, 'latest' or a position`,
     );

@@ -73,7 +73,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
   /** Behind a proxy that it trusts. */
   const behindProxy = (limits: Limits) => start(limits, {}, '127.0.0.1');
 
-  test('hold for streams of @Sse() and of the gateway together, of 50 at once', async () => {
+  test('hold for streams of @Sse() and of the gateway together, even for 50 at once', async () => {
     await using running = await start({ maxConnections: 20, maxAnonymousConnections: 20 });
     const answers = await fifty((index) => (index % 2 ? quiet(running) : openOf(gateway(running))));
     expect(statuses(answers)).toEqual({ 200: 20, '503 after 5 s': 30 });
@@ -83,7 +83,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(running.logger.problems).toHaveLength(5);
   });
 
-  test('are checked before anything is waited for, so that those count that wait for authentication', async () => {
+  test('are checked first, so that requests count while they wait for authentication', async () => {
     const waiting = new Queue<() => void>();
     const authenticate = () => new Promise<null>((resolve) => waiting.push(() => resolve(null)));
     await using running = await start({ maxConnections: 10, maxAnonymousConnections: 5 }, { authenticate });
@@ -95,7 +95,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     await asked;
   });
 
-  test('of a user hold for @Sse() as well, and places are given back', async () => {
+  test('of a user hold for @Sse() as well, and closed streams make room again', async () => {
     await using running = await start({ maxConnectionsPerUser: 3 });
     const ada = { 'x-user': 'ada' };
     const answers = await fifty(() => quiet(running, ada));
@@ -106,7 +106,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(statuses([await quiet(running, ada)])).toEqual({ '429 after 5 s': 1 });
   });
 
-  test('of an address hold for the clients behind a trusted proxy, each by its own', async () => {
+  test('of an address hold separately for each client behind a trusted proxy', async () => {
     await using running = await behindProxy({ maxConnectionsPerAddress: 4 });
     const answers = await fifty((index) => quiet(running, from(`198.51.100.7, 192.0.2.${(index % 5) + 1}`)));
     expect(statuses(answers)).toEqual({ 200: 20, '429 after 5 s': 30 });
@@ -132,7 +132,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(statuses([await quiet(running, { 'x-user': 'ada' })])).toEqual({ 200: 1 });
   });
 
-  test('of how often streams are asked for hold for an address and for a user', async () => {
+  test('for opens per second hold for an address and for a user', async () => {
     await using running = await behindProxy({ maxOpensPerSecondPerAddress: 2, maxOpensPerSecondPerUser: 1 });
     const byAddress = await fifty(() => quiet(running, from('192.0.2.1')));
     expect(statusesOf(byAddress)).toEqual({ 200: 20, 429: 30 });
@@ -142,7 +142,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(statuses([await quiet(running)])).toEqual({ 200: 1 });
   });
 
-  test('of how often a connection and an address change harm no stream', async () => {
+  test('for changes per second of a connection and an address harm no stream', async () => {
     await using running = await behindProxy({ maxChangesPerSecondPerConnection: 1, maxChangesPerSecondPerAddress: 3 });
     await using ada = await gateway(running).open(News.name);
     await using bob = await gateway(running).open(News.name);
@@ -158,7 +158,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     for (const { client } of [ada, bob]) expect(await frameOf(client)).toMatchObject({ data: 'still here' });
   });
 
-  test('of an address and of the server hold for the gateway before its guards are asked', async () => {
+  test('of an address and of the server apply to the gateway before its guards run', async () => {
     const limits = { maxOpensPerSecondPerAddress: 1, maxChangesPerSecondPerAddress: 2, maxConnections: 1 };
     const metadata: ModuleMetadata = {
       imports: [MessagingModule.forRoot({ gateway: { path: 'live', guards: [LetsNobodyIn], version: '2' }, limits })],
@@ -192,7 +192,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(timesGuarded).toBe(30);
   });
 
-  test('of an address count each request to the gateway once, and no question of a browser before it', async () => {
+  test('of an address count each request to the gateway once, and do not count preflight requests', async () => {
     await using running = await behindProxy({ maxOpensPerSecondPerAddress: 1 });
     await fifty(() => fetch(`${running.url}/messages`, { method: 'OPTIONS', headers: from('192.0.2.1') }));
     const answers = await fifty(() => openOf(gateway(running).with(from('192.0.2.1'))));
@@ -231,7 +231,7 @@ const inChunks = (text: string) => new Blob([text]).stream();
 const nested = (depth: number, begin = '[', end = ']') => `${begin.repeat(depth)}1${end.repeat(depth)}`;
 
 describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
-  test('names so many channels, all together, and not one more', async () => {
+  test('may name up to the limit of channels in total, and not one more', async () => {
     await using running = await startApp(modules({ maxNamesPerRequest: 20 }), { adapter });
     const requests = gateway(running);
     await using opened = await requests.open(News.name);
@@ -252,7 +252,7 @@ describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
     expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
   });
 
-  test('subscribes to so many channels as the connection may have, of 50 changes at once', async () => {
+  test('may subscribe to as many channels as the connection may have, even among 50 changes at once', async () => {
     await using running = await startApp(modules({ maxSubscriptionsPerConnection: 20 }), { adapter });
     const requests = gateway(running);
     await using opened = await requests.open(News.name);
@@ -265,7 +265,7 @@ describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
     expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
   });
 
-  test('is so many bytes long, and not one more, also in chunks', async () => {
+  test('may be as long as the limit, and not one byte longer, even in chunks', async () => {
     await using running = await startApp(modules({ maxRequestBytes: 1_000 }), { adapter });
     const requests = gateway(running);
     await using opened = await requests.open(News.name);
@@ -290,7 +290,7 @@ describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
     expect(await frameOf(opened.client)).toMatchObject({ data: 'still here' });
   });
 
-  test('is nested as deeply as its length allows, also in chunks, and nothing is logged', async () => {
+  test('may be nested as deeply as its length allows, even in chunks, and nothing is logged', async () => {
     await using running = await startApp(modules({}), { adapter });
     await using opened = await gateway(running).open(News.name);
     const url = `${running.url}/messages`;
@@ -307,7 +307,7 @@ describe.each(ADAPTER_NAMES)('One request on %s', (adapter: AdapterName) => {
   });
 });
 
-test('Limits hold for streams over one connection of HTTP/2, and leave the others of it alone', async () => {
+test('Limits hold for streams over one HTTP/2 connection, and refused streams do not disturb the others', async () => {
   await using running = await startApp(modules({ maxConnections: 10, maxAnonymousConnections: 10 }), { http2: {} });
   const session = http2.connect(running.url);
   const statusOf = async (path: string) => {

@@ -104,7 +104,7 @@ test('an emit of a stock client reaches @EventPattern, @OnMessage and addListene
   for (const [, update] of updates) expect(update).toEqual(new UserUpdate(7));
 });
 
-test('an object as the pattern of a stock emit is the same channel as with us', async () => {
+test('an object as the pattern of a stock emit means the same channel as in this library', async () => {
   const heard = new Queue<unknown>();
   @Controller()
   class Users {
@@ -155,7 +155,7 @@ test('with redis.interop, and for a channel with interop, stock event handlers g
   expect(heard.pending).toEqual([]);
 });
 
-test('requests are answered by another server, streams in order, also after Redis was gone', async () => {
+test('requests are answered by another server, streams in order, even after an outage of Redis', async () => {
   @Controller()
   class Answers {
     @MessagePattern('redis/sum')
@@ -209,7 +209,7 @@ test('an application starts without waiting for a Redis that is away, and answer
   expect(await firstValueFrom(other.client.send('alone', {}))).toBe('answered');
 });
 
-test('with a secret, a request of a server that has it is answered, and one of a neighbour reaches no handler', async () => {
+test('with a secret, a request of a server that has it is answered, and a request of a neighbour reaches no handler', async () => {
   const asked: unknown[] = [];
   @Controller()
   class Doubles {

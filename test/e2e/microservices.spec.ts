@@ -230,7 +230,7 @@ describe('in one process without Redis', () => {
     expect(heard.pending).toEqual([]);
   });
 
-  test('all handlers of one pattern run, and the failures of some are reported with the pattern', async () => {
+  test('all handlers of one pattern run, and each failure is reported with the pattern', async () => {
     const heard = new Queue<string>();
     const failures = new Queue<[unknown, ListenerFailure]>();
     @Controller()
@@ -299,7 +299,7 @@ describe('in one process without Redis', () => {
     expect(heard.pending).toEqual([]);
   });
 
-  test('a request is answered by the handler of its pattern, be it a string, an object or a template', async () => {
+  test('a request is answered by the handler of its pattern: a string, an object or a template', async () => {
     await using served = await serve([Answers]);
     const { client } = served;
     expect(await firstValueFrom(client.send('sum', [1, 2, 3]))).toBe(6);
@@ -312,13 +312,13 @@ describe('in one process without Redis', () => {
     expect(await allOf(client.send('nothing', {}))).toEqual([]);
   });
 
-  test('the answers of a stream come in order, of many streams at once too', async () => {
+  test('the answers of a stream come in order, even if many streams run at once', async () => {
     await using served = await serve([Answers]);
     const streams = await Promise.all([1, 30, 2].map((to) => allOf(served.client.send('count', to))));
     expect(streams).toEqual([1, 30, 2].map((to) => Array.from({ length: to }, (_, index) => index + 1)));
   });
 
-  test('each subscription to a request sends it anew, and none sends nothing', async () => {
+  test('each subscription to a request sends it again, and nothing is sent without one', async () => {
     let calls = 0;
     @Controller()
     class Calls {
@@ -406,7 +406,7 @@ describe('in one process without Redis', () => {
     expect(await passed.take(3)).toEqual(['rpc denied events', 'rpc allowed events', 'event allowed']);
   });
 
-  test('a request-scoped controller is made anew for each message', async () => {
+  test('a request-scoped controller has a new instance for each message', async () => {
     let instances = 0;
     @Controller({ scope: Scope.REQUEST })
     class Scoped {
@@ -582,7 +582,7 @@ describe('in one process without Redis', () => {
     ]);
   });
 
-  test('data that is null is refused, as every client of Nest does', async () => {
+  test('data that is null is refused, as by every client of Nest', async () => {
     await using served = await serve([Answers]);
     for (const answers of [served.client.send('sum', null), served.client.emit('sum', undefined)]) {
       expect((await failureOf(answers)).constructor.name).toBe('InvalidMessageException');
@@ -605,7 +605,7 @@ describe('misuse', () => {
   ];
 
   test.each(WRONG)(
-    'a pattern %s is refused by its name when the microservice is connected',
+    'a pattern %s is refused when the microservice is connected, by an error that names it',
     async (_, pattern, text) => {
       const decorators: [string, MethodDecorator][] = [
         ['EventPattern', EventPattern<unknown>(pattern)],
@@ -642,7 +642,7 @@ describe('misuse', () => {
     );
   });
 
-  test('a second handler for the requests of one pattern is warned of', async () => {
+  test('a second handler for the requests of one pattern causes a warning', async () => {
     @Controller()
     class Twice {
       @MessagePattern('twice')
@@ -660,7 +660,7 @@ describe('misuse', () => {
     expect(await allOf(served.client.send('twice', {}))).toEqual([2]);
   });
 
-  test('anything but a MessagingService, and listening for events that there are not, is a ConfigurationError', async () => {
+  test('a wrong or missing MessagingService, and server.on(), cause a ConfigurationError', async () => {
     for (const make of [() => new MessagingServer({} as never), () => new MessagingClientProxy(undefined as never)]) {
       expect(make).toThrow(ConfigurationError);
       expect(make).toThrow('takes the MessagingService of the application');
@@ -672,7 +672,7 @@ describe('misuse', () => {
   });
 });
 
-test('NestFactory.createMicroservice() makes an application that is nothing else', async () => {
+test('NestFactory.createMicroservice() makes a microservice without HTTP', async () => {
   const started = new Queue<string>();
   @Module({
     imports: [MessagingModule.forRoot()],
@@ -694,7 +694,7 @@ test('NestFactory.createMicroservice() makes an application that is nothing else
   expect(await started.next()).toBe('disconnected');
 });
 
-test('started before the application is, as in a hybrid application, it serves once there is a link', async () => {
+test('started before the application, as in a hybrid application, it serves once there is a link', async () => {
   const broker = new MemoryBroker();
   const { app } = await createApp({
     imports: [MessagingModule.forRoot(on(broker))],
@@ -712,7 +712,7 @@ test('started before the application is, as in a hybrid application, it serves o
   await app.close();
 });
 
-test('a handler that names another transport is not served, one that names this transport is', async () => {
+test('a handler for another transport is not served, and a handler for this transport is', async () => {
   const heard = new Queue<string>();
   @Controller()
   class Choosy {
@@ -756,7 +756,7 @@ describe('between two servers', () => {
     expect(heard.pending).toEqual([]);
   });
 
-  test('a request is answered by the server that has a handler for it, streams and errors too', async () => {
+  test('a request, its stream and its error are answered by the server that has a handler for it', async () => {
     const broker = new MemoryBroker();
     @Controller()
     class Echo extends Answers {
@@ -778,7 +778,7 @@ describe('between two servers', () => {
     expect(answerer.logger.problems).toEqual([]);
   });
 
-  test('of several servers that answer, one is heard, and the streams of the others end', async () => {
+  test('of several servers that answer, the first one is heard, and the streams of the others end', async () => {
     const broker = new MemoryBroker();
     const sources = [new Source(), new Source()] as const;
     const endless = (source: Source) => {
@@ -850,7 +850,7 @@ describe('between two servers', () => {
     expect(await failureOf(caller.client.send('x', { f: () => {} }))).toMatchObject({ code: 'UNSERIALIZABLE' });
   });
 
-  test('while the broker is away, this server answers itself, and an emit tells that the others were not reached', async () => {
+  test('while the broker is away, this server answers its own requests, and an emit fails because it reached no other server', async () => {
     const broker = new MemoryBroker();
     const heard = new Queue<unknown>();
     @Controller()
@@ -874,7 +874,7 @@ describe('between two servers', () => {
     await lastValueFrom(served.client.emit('user_updates', 3));
   });
 
-  test('a request that is answered at once costs one message each way', async () => {
+  test('a request with an immediate answer costs one message each way', async () => {
     const broker = new MemoryBroker();
     const outside = new MemoryTransport(broker);
     const travelled = new Queue<string>();
@@ -895,7 +895,7 @@ describe('between two servers', () => {
     await outside.close();
   });
 
-  test('it has started, and sends requests, only when nothing can be missed any more', async () => {
+  test('it starts, and sends requests, only when it can miss nothing any more', async () => {
     const held = new Map<string, () => void>();
     const asked = new Queue<string>();
     class SlowSubscriptions extends MemoryTransport {
@@ -933,7 +933,7 @@ describe('between two servers', () => {
     await app.close();
   });
 
-  test('a server waits, at its end, until its callers have been told', async () => {
+  test('a closing server waits until its callers know', async () => {
     const broker = new MemoryBroker();
     class SlowPublisher extends MemoryTransport {
       override async publish(channel: string, payload: string): Promise<boolean> {
@@ -983,7 +983,7 @@ describe('between two servers', () => {
     await outside.close();
   });
 
-  test('a request sent twice by the wire is handled once', async () => {
+  test('a request that the broker delivers twice is handled once', async () => {
     const broker = new MemoryBroker();
     const source = new Source();
     @Controller()
