@@ -121,6 +121,18 @@ describe('In a Cluster that shards channels', () => {
     expect(await told.next()).toBe('news: end');
   });
 
+  test('a slot that a test moves ends subscriptions once: each member is told once that it has moved', async () => {
+    const probes = redis.servers.map((server) => nodes.probe(server));
+    const told = (): Promise<number[]> => Promise.all(probes.map((probe) => probe.calls('cluster\\|setslot')));
+    const from = await redis.ownerOf(names.routes('news').own);
+    const before = await told();
+    await moveTwice('news', async () => {});
+    const after = await told();
+    // Before a slot moves, its two masters are told that it will.
+    const expected = redis.servers.map((_, index) => (index === (from + 2) % 3 ? 2 : 4));
+    expect(after.map((count, index) => count - before[index]!)).toEqual(expected);
+  });
+
   test('a history is kept and published by the master of its channel, for templates too', async () => {
     const [{ history }] = await nodes.node(sharded());
     const mine = namesOf(redis);

@@ -77,19 +77,17 @@ export class ClusterBroker implements FaultBroker {
 
   async inflict({ kind }: Fault): Promise<void> {
     if (kind === 'redis-crash') return this.crash();
-    const members = this.cluster.servers.map(({ url, port }) => ({ client: new Redis(url), port }));
-    try {
-      const ids = await Promise.all(members.map(({ client }) => client.cluster('MYID')));
-      const moves: (readonly [slot: number, from: number])[] = [];
-      for (const [from, { client }] of members.entries()) {
-        const keys = (await client.keys('*')).filter((key) => key.includes('faults-'));
-        if (this.isSharded) keys.push(...((await client.call('PUBSUB', 'SHARDCHANNELS', '*c|faults/*')) as string[]));
-        const slots = await Promise.all(keys.map((key) => client.cluster('KEYSLOT', key)));
-        for (const slot of new Set(slots)) moves.push([slot, from]);
-      }
-      for (const [slot, from] of moves) await this.move(slot, members, ids, from, (from + 1) % members.length);
-    } finally {
-      for (const { client } of members) client.disconnect();
+    // One key or channel of each slot, with its member.
+    const inSlots = new Map<number, readonly [key: string, from: number]>();
+    for (const [from, { url }] of this.cluster.servers.entries()) {
+      using probe = new RedisProbe(url);
+      const { redis } = probe;
+      const keys = (await redis.keys('*')).filter((key) => key.includes('faults-'));
+      if (this.isSharded) keys.push(...((await redis.call('PUBSUB', 'SHARDCHANNELS', '*c|faults/*')) as string[]));
+      for (const key of keys) inSlots.set(await redis.cluster('KEYSLOT', key), [key, from]);
+    }
+    for (const [key, from] of inSlots.values()) {
+      await this.cluster.moveSlot(key, from, (from + 1) % this.cluster.servers.length);
     }
   }
 
@@ -109,27 +107,6 @@ export class ClusterBroker implements FaultBroker {
       if (hasFailed && !fails) return;
       hasFailed ||= fails;
       await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-
-  private async move(
-    slot: number,
-    members: readonly { readonly client: Redis; readonly port: number }[],
-    ids: readonly string[],
-    from: number,
-    to: number,
-  ): Promise<void> {
-    const { client } = members[from]!;
-    await members[to]!.client.cluster('SETSLOT', slot, 'IMPORTING', ids[from]!);
-    await client.cluster('SETSLOT', slot, 'MIGRATING', ids[to]!);
-    for (;;) {
-      const keys = await client.cluster('GETKEYSINSLOT', slot, 100);
-      if (keys.length === 0) break;
-      // One by one, as a slot with much in it would move.
-      for (const key of keys) await client.call('MIGRATE', '127.0.0.1', members[to]!.port, key, 0, 5_000);
-    }
-    for (const { client: each } of [members[to]!, members[from]!, ...members]) {
-      await each.cluster('SETSLOT', slot, 'NODE', ids[to]!);
     }
   }
 }

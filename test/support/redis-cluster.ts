@@ -98,23 +98,34 @@ export class RedisCluster implements AsyncDisposable {
     return Math.floor(((slot + 1) * this.servers.length - 1) / SLOTS);
   }
 
-  /** Moves the slot of a key to another member, with all keys in it. */
+  /**
+   * Moves the slot of a key to another member, with all keys in it one by one, as redis-cli does.
+   *
+   * @param halfway - called when the first key has moved
+   */
   async moveSlot(key: string, from: number, to: number, halfway: () => Promise<void> = async () => {}): Promise<void> {
     const slot = await this.slotOf(key);
-    using source = new RedisProbe(this.servers[from]!.url);
-    using target = new RedisProbe(this.servers[to]!.url);
-    const [sourceId, targetId] = [await source.redis.cluster('MYID'), await target.redis.cluster('MYID')];
-    await target.redis.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', sourceId);
-    await source.redis.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', targetId);
-    for (let isFirst = true; ; isFirst = false) {
-      const keys = (await source.redis.call('CLUSTER', 'GETKEYSINSLOT', slot, 1)) as string[];
-      if (keys.length === 0) break;
-      await source.redis.call('MIGRATE', '127.0.0.1', String(this.servers[to]!.port), '', '0', '5000', 'KEYS', ...keys);
-      if (isFirst) await halfway();
-    }
-    for (const { url } of [this.servers[to]!, this.servers[from]!, ...this.servers]) {
-      using each = new RedisProbe(url);
-      await each.redis.call('CLUSTER', 'SETSLOT', slot, 'NODE', targetId);
+    const probes = this.servers.map(({ url }) => new RedisProbe(url));
+    try {
+      const clients = probes.map(({ redis }) => redis);
+      const [source, target] = [clients[from]!, clients[to]!];
+      const [sourceId, targetId] = [await source.cluster('MYID'), await target.cluster('MYID')];
+      // Connected before anything moves: a connection that is made between two of the commands would leave the members at odds for longer.
+      await Promise.all(clients.map((client) => client.ping()));
+      await target.cluster('SETSLOT', slot, 'IMPORTING', sourceId);
+      await source.cluster('SETSLOT', slot, 'MIGRATING', targetId);
+      for (let isFirst = true; ; isFirst = false) {
+        const keys = await source.cluster('GETKEYSINSLOT', slot, 1);
+        if (keys.length === 0) break;
+        await source.call('MIGRATE', '127.0.0.1', this.servers[to]!.port, '', 0, 5_000, 'KEYS', ...keys);
+        if (isFirst) await halfway();
+      }
+      // Each member once: with every such command, a member ends all subscriptions in the slot, even if it has the slot already.
+      for (const client of new Set([target, source, ...clients])) {
+        await client.cluster('SETSLOT', slot, 'NODE', targetId);
+      }
+    } finally {
+      for (const probe of probes) probe[Symbol.dispose]();
     }
   }
 
