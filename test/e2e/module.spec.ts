@@ -123,7 +123,7 @@ describe('the options', () => {
     [{ redis: 'redis://x', transport: new MemoryTransport(new MemoryBroker()) }, 'give either "redis" or "transport"'],
     [{ redis: 6379 }, 'redis'],
     ['redis://x', 'the options must be an object'],
-  ])('%j stop the application at its start, named', async (options, text) => {
+  ])('%j stop the application at its start with an error that names the option', async (options, text) => {
     const error = await startupError({
       imports: [MessagingModule.forRootAsync({ useFactory: () => options as MessagingOptions })],
     });
@@ -138,7 +138,7 @@ describe('the options', () => {
     expect(() => MessagingModule.forRoot(options as MessagingModuleOptions)).toThrow(text);
   });
 
-  test('of forRootAsync need exactly one way to be made', () => {
+  test('of forRootAsync need exactly one source', () => {
     expect(() => MessagingModule.forRootAsync({})).toThrow(
       'exactly one of useFactory, useClass and useExisting, not 0',
     );
@@ -172,7 +172,7 @@ describe('the options', () => {
     expect(error.message).toContain('option "scope" must be known before a factory runs');
   });
 
-  test.each(['useClass', 'useExisting'])('of %s need a method that makes them', async (way) => {
+  test.each(['useClass', 'useExisting'])('of %s need a method that returns them', async (way) => {
     @Injectable()
     class Settings {}
     @Module({ providers: [Settings], exports: [Settings] })
@@ -216,7 +216,7 @@ describe('the options', () => {
     expect(failures).toEqual(['failure 0', 'failure 1', 'failure 2']);
   });
 
-  test('of a log that fails itself do not keep a failing listener from being isolated', async () => {
+  test('of a log that fails itself do not stop the library from isolating a failing listener', async () => {
     const warning = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     const messaging = running.app.get(MessagingService);
@@ -240,7 +240,7 @@ describe('the options', () => {
     warning.mockRestore();
   });
 
-  test('onListenerError that fails itself is logged and stops nobody', async () => {
+  test('onListenerError that fails itself is logged and stops no listener', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot({ onListenerError: brokenSink })] });
     const messaging = running.app.get(MessagingService);
     const seen: unknown[] = [];
@@ -261,7 +261,7 @@ describe('the options', () => {
 });
 
 describe('the module', () => {
-  test('configured twice in one application stops it at its start', async () => {
+  test('that is configured twice in one application stops it at its start', async () => {
     @Module({ imports: [MessagingModule.forRoot()] })
     class FeatureModule {}
     const error = await startupError({ imports: [MessagingModule.forRoot(), FeatureModule] });
@@ -269,7 +269,7 @@ describe('the module', () => {
     expect(error.message).toContain('MessagingModule is configured 2 times');
   });
 
-  test('imported without forRoot() stops the application at its start, with the line to write', async () => {
+  test('imported without forRoot() stops the application at its start and names the missing line', async () => {
     const error = await startupError({ imports: [MessagingModule] });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toContain(
@@ -341,7 +341,7 @@ describe('the module', () => {
     }
   });
 
-  test('imported as one and the same object by two modules is one', async () => {
+  test('imported as the same object by two modules exists once', async () => {
     const messaging = MessagingModule.forRoot();
     @Module({ imports: [messaging] })
     class FeatureModule {}
@@ -404,7 +404,7 @@ describe('the module', () => {
 });
 
 describe('MessagingService', () => {
-  test('opens sessions of its own that end by hand, by using, and by a signal', async () => {
+  test('opens its own sessions, which end by close(), by using, and by a signal', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     const messaging = running.app.get(MessagingService);
     const controller = new AbortController();
@@ -568,7 +568,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
         { adapter },
       );
 
-    test('gives all handlers of a request the same session, which closes when the response has', async () => {
+    test('gives all handlers of a request the same session, which closes with the response', async () => {
       await using running = await start();
       for (const _ of [1, 2]) {
         const body = bodyOf(await supertest(running.url).get('/listen').expect(200));
@@ -577,7 +577,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
       }
     });
 
-    test('keeps the session open while a request with a body is handled, and closes it after', async () => {
+    test('keeps the session open while a request with a body is handled, and closes it afterwards', async () => {
       await using running = await start();
       const body = bodyOf(
         await supertest(running.url)
@@ -589,7 +589,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
       await closed(await sessions.next());
     });
 
-    test('closes the session of a request that the client does not wait for, with its listeners', async () => {
+    test('closes the session of a request whose client leaves, with its listeners', async () => {
       await using running = await start();
       const request = http.get(`${running.url}/wait`);
       const cutOff = once(request, 'error');
@@ -609,7 +609,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
       expect(session.closeReason).toBe('ended');
     });
 
-    test('asks the option authenticate for the user of the request', async () => {
+    test('calls the option authenticate for the user of the request', async () => {
       await using running = await start({ authenticate: authenticateByHeader });
       const body = bodyOf(await supertest(running.url).get('/listen').set('x-user', 'ada'));
       expect(body['auth']).toEqual({ userId: 'ada' });
@@ -624,7 +624,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
         },
       ],
       ['gives no user', (() => ({ name: 'ada' })) as () => never],
-    ])('admits nobody if authenticate %s', async (_case, authenticate) => {
+    ])('treats the user as nobody if authenticate %s', async (_case, authenticate) => {
       await using running = await start({ authenticate });
       const body = bodyOf(await supertest(running.url).get('/listen').expect(200));
       expect(body['auth']).toBeNull();
@@ -635,7 +635,7 @@ describe.each(ADAPTER_NAMES)('SessionMessages on %s', (adapter) => {
 });
 
 describe('SessionMessages without a request', () => {
-  test('belongs, in request scope, to a session of its own that ends with the application', async () => {
+  test('belongs, in request scope, to its own session, which ends with the application', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot()] });
     const [one, two] = [await running.app.resolve(SessionMessages), await running.app.resolve(SessionMessages)];
     expect(one.session).toBe(one.session);
@@ -644,7 +644,7 @@ describe('SessionMessages without a request', () => {
     expect(one.session.closeReason).toBe('shutdown');
   });
 
-  test('of scope async-local posts, but says that listening needs a session', async () => {
+  test('of scope async-local posts, but reports that listening needs a session', async () => {
     await using running = await startApp({ imports: [MessagingModule.forRoot({ scope: 'async-local' })] });
     const messages = running.app.get(SessionMessages);
     await expect(messages.postMessage('x', 1)).resolves.toBe(true);
@@ -665,7 +665,7 @@ describe('SessionMessages without a request', () => {
     expect(session.closed).toBe(true);
   });
 
-  test('tolerates a request that is nothing HTTP knows', async () => {
+  test('tolerates a request that is not an HTTP request', async () => {
     @Injectable({ scope: Scope.REQUEST })
     class Holder {
       constructor(
@@ -680,7 +680,7 @@ describe('SessionMessages without a request', () => {
   });
 });
 
-test('a transport of the application that breaks its contract is logged, and breaks nothing else', async () => {
+test('a broken transport of the application is logged, and breaks nothing else', async () => {
   const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { publish: brokenSink, close: brokenSink });
   const { app, logger } = await createApp({ imports: [MessagingModule.forRoot({ transport })] });
   await app.init();
@@ -697,7 +697,7 @@ test('a transport of the application that breaks its contract is logged, and bre
 });
 
 // As docs/history.md shows it.
-describe('a cache that asks for the position, loads the state, then listens from the position', () => {
+describe('a cache that reads the position, loads the state, then listens from the position', () => {
   const Prices = defineChannel<[share: string, cents: number]>('module/prices', undefined, {
     history: { maxMessages: 100, ttlMs: 60_000 },
   });
@@ -762,7 +762,7 @@ describe('a cache that asks for the position, loads the state, then listens from
     return { broker, database, change, transport, poster, server, cache: server.app.get(PriceCache) };
   }
 
-  test('has changes from during the load when the application has started', async () => {
+  test('has the changes made during the load when the application has started', async () => {
     const { poster, server, database, cache } = await startCache();
     expect(database.loads.pending).toEqual(['[["a",1]]']);
     expect([...cache.prices]).toEqual([['a', 2]]);
@@ -770,7 +770,7 @@ describe('a cache that asks for the position, loads the state, then listens from
     await poster[Symbol.asyncDispose]();
   });
 
-  test('loads again if messages are lost, and has changes from meanwhile', async () => {
+  test('loads again if messages are lost, and has the changes of that time', async () => {
     const { poster, server, broker, transport, cache, change } = await startCache();
     expect(await cache.followed.next()).toBe('[["a",2]]');
     broker.cut(transport);
@@ -791,8 +791,8 @@ function declareClass(name: string): new () => object {
 }
 
 // At the end of the file, since classes that are declared stay so.
-describe('message classes of one name', () => {
-  test('keep the application from starting, unless it says which one it means', async () => {
+describe('message classes with one name', () => {
+  test('keep the application from starting unless it shows which one it uses', async () => {
     const name = 'module-clash';
     const one = declareClass(name);
     @Serializable({ name })
@@ -820,7 +820,7 @@ describe('message classes of one name', () => {
     }
   });
 
-  test('come with the place of a second declaration, for example when a module is loaded again', async () => {
+  test('are logged with their place if a class is declared again, for example when a module is loaded again', async () => {
     const classes = [declareClass('module-again'), declareClass('module-again')];
     const types = declaredClasses('module-clash', 'data').slice(0, 1);
     await using running = await startApp({ imports: [MessagingModule.forRoot({ types })] });
@@ -834,7 +834,7 @@ describe('message classes of one name', () => {
 describe('Channels that are defined twice', () => {
   class One {}
   class Other {}
-  test('in different ways are named at the start, once, with the settings that differ and the fix', async () => {
+  test('in different ways are logged once at the start, with the differing settings and the fix', async () => {
     const Posted = defineChannel('module-twice/:id', One, { clients: true, requiredScopes: ['a', 'b'] });
     defineChannel('module-twice/:id', Other, { clients: true });
     defineChannel('module-reloaded', class Reloaded {});
@@ -855,7 +855,7 @@ describe('Channels that are defined twice', () => {
     expect(about('module-reloaded')).toEqual([]);
   });
 
-  test('in a module that is loaded later are named then', async () => {
+  test('in a module that is loaded later are logged then', async () => {
     const types = declaredClasses('module-clash', 'data').slice(0, 1);
     await using running = await startApp({ imports: [MessagingModule.forRoot({ types })] });
     await running.app.get(LazyModuleLoader).load(() => {
@@ -868,7 +868,7 @@ describe('Channels that are defined twice', () => {
     ]);
   });
 
-  test('keep the application from starting if an @AuthorizeChannel names one and a handler the other', async () => {
+  test('keep the application from starting if an @AuthorizeChannel names one definition and a handler the other', async () => {
     const Closed = defineChannel('module-closed', undefined, { requiredScopes: ['staff'] });
     const Open = defineChannel('module-closed', undefined, { clients: true });
     class Handlers {

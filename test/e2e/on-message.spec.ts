@@ -127,7 +127,7 @@ describe('an @OnMessage handler', () => {
     ]);
   });
 
-  test('is inherited, or replaced by the overriding method if that is decorated too', async () => {
+  test('is inherited, or replaced by a decorated method that overrides it', async () => {
     abstract class Base {
       abstract readonly name: string;
       @OnMessage('inherited')
@@ -153,7 +153,7 @@ describe('an @OnMessage handler', () => {
     expect(seen).toEqual(['child inherited', 'child overrides']);
   });
 
-  test('of one instance under several tokens is called once', async () => {
+  test('of one instance with several tokens is called once', async () => {
     @Injectable()
     class Provider {
       @OnMessage('x')
@@ -170,7 +170,7 @@ describe('an @OnMessage handler', () => {
     expect(seen).toEqual(['called']);
   });
 
-  test('of a lazy module hears from the moment the module is loaded, once', async () => {
+  test('of a lazy module hears messages once, from the moment at which the module is loaded', async () => {
     @Injectable()
     class LazyProvider {
       @OnMessage('x')
@@ -191,7 +191,7 @@ describe('an @OnMessage handler', () => {
     expect(seen).toEqual(['after']);
   });
 
-  test('of a lazy module whose load another one overtakes hears once, with all that its instance is made of', async () => {
+  test('of a lazy module that loads more slowly than another one hears once, with a complete instance', async () => {
     const asked = new Queue<string>();
     const names = new Queue<string>();
     @Injectable()
@@ -224,7 +224,7 @@ describe('an @OnMessage handler', () => {
     expect(seen).toEqual(['slow: after']);
   });
 
-  test('gets posts from the start of the application once it is ready, in order and once', async () => {
+  test('gets posts made during the start of the application once it is ready, in order and once', async () => {
     @Injectable()
     class Early implements OnModuleInit, OnApplicationBootstrap {
       constructor(private readonly messaging: MessagingService) {
@@ -374,7 +374,7 @@ describe('a request-scoped @OnMessage handler', () => {
     }
   }
 
-  test('has an instance and a session of its own for each message, which end with its handling', async () => {
+  test('has its own instance and session for each message, which end after the handler', async () => {
     await using running = await start([Scoped]);
     void running.messaging.postMessage('numbers', 1);
     expect(await calls.next()).toEqual([1, 1, 'numbers', false]);
@@ -397,7 +397,7 @@ describe('a request-scoped @OnMessage handler', () => {
 });
 
 describe('with scope async-local an @OnMessage handler', () => {
-  test('finds the session of its message in all functions that it calls, and it ends with the handling', async () => {
+  test('finds the session of its message in all functions that it calls, and that session ends after the handler', async () => {
     @Injectable()
     class Deep {
       constructor(readonly messages: SessionMessages) {}
@@ -531,7 +531,7 @@ describe('the enhancers of an @OnMessage handler', () => {
     expect(await calls.next()).toEqual(['filter', 'Forbidden resource']);
   });
 
-  test('give the message to the pipes of an undecorated handler and of its class, and the context to none', async () => {
+  test('give the message to the pipes of an undecorated handler and of its class, and the context to no pipe', async () => {
     class Raw {
       @IsInt() n!: number;
     }
@@ -563,7 +563,7 @@ describe('the enhancers of an @OnMessage handler', () => {
     expect(await calls.next()).toBe('injected 8');
   });
 
-  test('that refuse a message are reported if no filter catches it', async () => {
+  test('that refuse a message are reported if no filter catches the error', async () => {
     @Injectable()
     class Validated {
       @OnMessage(Orders)
@@ -584,7 +584,7 @@ describe('the enhancers of an @OnMessage handler', () => {
     ]);
   });
 
-  test('do not include global ones, which are made for requests', async () => {
+  test('do not include global ones, which belong to requests', async () => {
     const refuse = { canActivate: () => false };
     const explode = {
       transform: () => {

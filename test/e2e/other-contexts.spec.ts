@@ -118,7 +118,7 @@ test.each(['request', 'async-local'] as const)(
   },
 );
 
-test('the session of a socket ends when the sign-in expires that a guard has put there, though nobody has asked for it', async () => {
+test('the session of a socket ends when the sign-in set by a guard expires, even if no handler reads it', async () => {
   const sessions = new Queue<Session>();
   let expiresAt = 0;
   @Injectable()
@@ -326,7 +326,7 @@ async function startTcp(controllers: Type[], options: MessagingModuleOptions = {
 
 describe('Another microservice transport', () => {
   test.each(['request', 'async-local'] as const)(
-    'has a session for each message, by @Messages(), which ends with its handler, in scope %s',
+    'has a session for each message, by @Messages(), which ends after its handler, in scope %s',
     async (scope) => {
       const sessions = new Queue<Session>();
       @Controller()
@@ -402,7 +402,7 @@ describe('Another microservice transport', () => {
   });
 
   test.each(['request', 'async-local'] as const)(
-    'says that an injected SessionMessages has no end there, in scope %s',
+    'reports that an injected SessionMessages would never end there, in scope %s',
     async (scope) => {
       const errors = new Queue<unknown>();
       @Controller()
@@ -427,7 +427,7 @@ describe('Another microservice transport', () => {
   );
 });
 
-test('a handler of our own microservice server has the session of its message, also in scope async-local', async () => {
+test('a handler of our own microservice server has the session of its message, even in scope async-local', async () => {
   const sessions = new Queue<Session>();
   @Controller()
   class Handlers {
@@ -491,7 +491,7 @@ describe('A durable provider', () => {
 
   test.each<[string, Type, string]>([
     ['SessionMessages', Direct, 'Direct is durable and injects SessionMessages, which belongs to a single request'],
-    ['what injects it', Indirect, 'Indirect is durable and injects SessionMessages by way of Helper, which'],
+    ['a provider that injects it', Indirect, 'Indirect is durable and injects SessionMessages by way of Helper, which'],
   ])('is refused at the start if it injects %s', async (_case, provider, text) => {
     const { app } = await createApp({ imports: [MessagingModule.forRoot()], providers: [Helper, provider] });
     const error: unknown = await app.init().catch((failure: unknown) => failure);
@@ -534,7 +534,7 @@ describe('A durable provider', () => {
   });
 });
 
-test('a process that is asked for the stream of another one says once that redis is missing', async () => {
+test('a process that is asked for the stream of another process reports once that redis is missing', async () => {
   @Injectable()
   class Access {
     @AuthorizeChannel('other-process')

@@ -154,7 +154,7 @@ describe('A pipe of the application', () => {
     }
   }
 
-  test('that copies all objects that it is given does no harm', async () => {
+  test('that copies all objects does no harm', async () => {
     @Controller()
     class Routes {
       @Get('open')
@@ -200,7 +200,7 @@ describe('A pipe of the application', () => {
     );
   });
 
-  test('of an @OnMessage handler is given the message, and not the context', async () => {
+  test('of an @OnMessage handler gets the message, and not the context', async () => {
     class Context {
       @IsInt()
       readonly channel!: string;
@@ -224,7 +224,7 @@ describe('A pipe of the application', () => {
   });
 });
 
-test('A pipe of a microservice handler is given the data, and not the context of our own server', async () => {
+test('A pipe of a microservice handler gets the data, and not the context of our own server', async () => {
   @Controller()
   class Handlers {
     @UsePipes(pipe())
@@ -254,7 +254,7 @@ test('A pipe of a microservice handler is given the data, and not the context of
   }
 });
 
-test('@Messages() says that it is for methods', () => {
+test('@Messages() reports that it is for methods', () => {
   expect(() => {
     class Service {
       constructor(readonly messages: SessionMessages) {}

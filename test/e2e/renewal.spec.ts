@@ -134,7 +134,7 @@ describe.each([
     );
   });
 
-  test('is not renewed by a sign-in that lasts no longer, by one of another user, or by nobody', async () => {
+  test('is not renewed by a sign-in that does not last longer, by another user, or by nobody', async () => {
     const old = signIn(1_500);
     const changes = new Queue<ClientConnectionChange>();
     const listener = holder.app.get(MessagingService).addListener(ClientConnectionChanges, changes.push);
@@ -176,7 +176,7 @@ describe.each([
     return { client, statuses, gaps, messages, ready: client.subscribe(News.name, messages.push as never) };
   }
 
-  test('stays the same for our client, through several sign-ins', async () => {
+  test('stays the same for our client through several sign-ins', async () => {
     const given: number[] = [];
     const renewed = new Queue<number>();
     const { client, statuses, gaps, messages, ready } = connect(() => {
@@ -201,7 +201,7 @@ describe.each([
     expect([gaps.pending, client.status]).toEqual([[], { state: 'open' }]);
   });
 
-  test('that is not renewed ends for our client, which comes back and gets the messages that it missed', async () => {
+  test('that is not renewed ends for our client, which comes back and gets missed messages', async () => {
     const stale = signIn(1_200);
     let isFresh = false;
     const { client, statuses, gaps, messages, ready } = connect(() => (isFresh ? signIn(60_000) : stale));
@@ -218,7 +218,7 @@ describe.each([
   });
 });
 
-test('A renewal that cannot reach the server of the stream for a while is tried again, and in time', async () => {
+test('A renewal that cannot reach the server of the stream for a while is tried again in time', async () => {
   await using link = await TcpProxy.start(Number(new URL(redis.url).port));
   const statuses = new Queue<ClientStatus>();
   const messages = new Queue<number>();
@@ -287,7 +287,7 @@ async function isLetIn(client: MessagingClient): Promise<boolean> {
 const service = () => servers.Express!.app.get(MessagingService);
 
 describe('When the user of a page changes', () => {
-  test('an open stream goes on as the user before, until the server revokes the sign-in', async () => {
+  test('an open stream continues for the old user until the server revokes the sign-in', async () => {
     let user: string | undefined = 'ada';
     const { client, statuses } = pageOf(() => user);
     const messages = new Queue<number>();

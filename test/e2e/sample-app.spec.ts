@@ -196,7 +196,7 @@ describe('the sample app on one server', () => {
     for (const [, path] of page.text.matchAll(/(?:src|href)="(\/[^"]+)"/g)) await request(url).get(path!).expect(200);
   });
 
-  test('the script of the page has nothing of the server in it', async () => {
+  test('the script of the page contains no server code', async () => {
     const { text } = await request(url)
       .get('/app.js')
       .expect('content-type', /javascript/);
@@ -233,7 +233,7 @@ describe('the sample app on one server', () => {
     expect((response.body as { message: string[] }).message).toContain(reason);
   });
 
-  test('takes no cookie that it has not signed', async () => {
+  test('accepts no cookie that it has not signed', async () => {
     const { cookie } = await Person.signIn(url, 'Ada');
     const [name, token] = cookie.split('=') as [string, string];
     const [payload, signature] = token.split('.') as [string, string];
@@ -248,14 +248,14 @@ describe('the sample app on one server', () => {
     await request(url).get('/me').set('cookie', `theme=dark; ${cookie}`).expect(200);
   });
 
-  test('gives a name that is online to nobody else, whatever its spelling', async () => {
+  test('reserves the name of an online user, whatever its spelling', async () => {
     const [ada] = await Person.comeIn(url, 'Ada');
     const taken = await answerTo(request(url).post('/sign-in').send({ name: 'ADA' }));
     expect(taken).toEqual([409, 'ADA is here already. Please choose another name.']);
     await ada.post('/sign-in', { name: 'Ada' }).expect(200);
   });
 
-  test('reports arrivals, states and departures to all pages, with a notice of the house', async () => {
+  test('reports arrivals, states and departures to all pages, with a notice in the house channel', async () => {
     const [ada, page] = await Person.comeIn(url, 'Ada');
     const house = await page.hearHouse();
     const [bob] = await Person.comeIn(url, 'Bob');
@@ -300,7 +300,7 @@ describe('the sample app on one server', () => {
     expect((response.body as { message: string[] }).message).toContain(reason);
   });
 
-  test('ends every connection of a sign-in that signs out, and its cookie is worth nothing any more', async () => {
+  test('ends every connection of a sign-in that signs out, and invalidates its cookie', async () => {
     const [ada, page] = await Person.comeIn(url, 'Ada');
     const otherTab = await ada.open();
     const messages = await otherTab.hear(RoomMessages.for({ roomId: 'lobby' }));
@@ -336,7 +336,7 @@ describe('the sample app on one server', () => {
     expect([heard[0], heard[49], heard[50]]).toEqual(['Message 3', 'Message 52', 'Message 53']);
   });
 
-  test('brings a page that was away all that was said meanwhile, in every room, and says of no gap', async () => {
+  test('brings all missed messages of every room to a page that was away, and reports no gap', async () => {
     const [[ada], bob] = [await Person.comeIn(url, 'Ada'), await Person.signIn(url, 'Bob')];
     const line = new Line();
     const page = await bob.open(line.fetch);
@@ -356,7 +356,7 @@ describe('the sample app on one server', () => {
     expect(gaps.pending).toEqual([]);
   });
 
-  test('shows what somebody is writing, as they write it', async () => {
+  test('shows a draft while somebody is writing it', async () => {
     const [[ada], [, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
     const drafts = await page.hear(RoomTyping.for({ roomId: 'lobby' }));
     for (const text of ['Hel', 'Hello', '']) await ada.put('/rooms/lobby/typing', { text }).expect(204);
@@ -406,7 +406,7 @@ describe('the sample app on one server', () => {
     expect(await ada.namesOf('/rooms')).toEqual(['Lobby', 'Ideas', 'Coffee & cake', '茶室']);
   });
 
-  test('a private room does not exist for others: not by requests, not by the gateway, not by a notice', async () => {
+  test('a private room does not exist for others: not by requests, by the gateway or by a notice', async () => {
     const [[ada], [bob, page]] = [await Person.comeIn(url, 'Ada'), await Person.comeIn(url, 'Bob')];
     const [rooms, house] = [await page.hear(Rooms), await page.hearHouse()];
     const roomId = await ada.openPrivateRoom('Birthday');
@@ -469,7 +469,7 @@ describe('the sample app on one server', () => {
     },
   );
 
-  test('has room for 100 rooms', async () => {
+  test('opens at most 100 rooms', async () => {
     const ada = await Person.signIn(url, 'Ada');
     for (let count = 3; count <= 100; count++) await ada.post('/rooms', { name: `Room ${count}` }).expect(201);
     expect(await answerTo(ada.post('/rooms', { name: 'One more' }))).toEqual([409, 'There are 100 rooms already.']);
@@ -582,7 +582,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     await expect(later.enter(secretId)).rejects.toBeInstanceOf(ChannelDeniedError);
   });
 
-  test('a server that is cut off from the others informs its pages, and reports nobody as left', async () => {
+  test('a server that is cut off from the others informs its pages, and reports no user as gone', async () => {
     await using ownRedis = await RedisServer.start();
     const own = { redisUrl: ownRedis.url, sessionSecret: 'shared' };
     const [three, four] = [await start(new Settings(own)), await start(new Settings(own))];
@@ -612,7 +612,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     await Promise.all(started.splice(-2).map((app) => app.close()));
   });
 
-  test('users of a server that shuts down have left', async () => {
+  test('users of a server that shuts down are reported as gone', async () => {
     const [ada, page] = await Person.comeIn(one, 'Ada');
     await Person.comeIn(two, 'Bob');
     await page.until('joined', 'bob');

@@ -182,7 +182,7 @@ const told = (event: string, data: string) => (event === 'message' ? Number(data
 const GAP = (reason: string) => `messaging:gap {"channel":"sse-history/orders","reason":"${reason}"}`;
 
 describe.each(ADAPTER_NAMES)('An event stream of a channel with history on %s', (adapter: AdapterName) => {
-  test('tells where it begins, and with each message its place', async () => {
+  test('sends its start position, and the position of each message', async () => {
     await using server = await start(undefined, { adapter });
     await server.post(1, 2);
     await using client = await open(server, 'orders');
@@ -199,7 +199,7 @@ describe.each(ADAPTER_NAMES)('An event stream of a channel with history on %s', 
     expect((await second.events.next()).id).toBe(`messaging:${epoch}:3`);
   });
 
-  test('goes on right after the last message that was read, on any server', async () => {
+  test('continues right after the last message read, on any server', async () => {
     const broker = new MemoryBroker();
     await using a = await start(broker, { adapter });
     await using b = await start(broker, { adapter });
@@ -217,7 +217,7 @@ describe.each(ADAPTER_NAMES)('An event stream of a channel with history on %s', 
     expect(second.events.pending).toEqual([]);
   });
 
-  test('loses nothing to a client that left before there was any message', async () => {
+  test('loses nothing for a client that left before the first message', async () => {
     const broker = new MemoryBroker();
     await using server = await start(broker, { adapter });
     await using first = await open(server, 'orders');
@@ -231,7 +231,7 @@ describe.each(ADAPTER_NAMES)('An event stream of a channel with history on %s', 
 });
 
 describe('An event stream of a channel with history', () => {
-  test('goes on over HTTP/2 as well', async () => {
+  test('works over HTTP/2 as well', async () => {
     await using server = await start(undefined, { http2: {} });
     await server.post(1, 2, 3);
     const { epoch } = await server.hub.positionOf(Orders.name);
@@ -245,7 +245,7 @@ describe('An event stream of a channel with history', () => {
     session.close();
   });
 
-  test('leaves no hole and doubles nothing while messages are being posted', async () => {
+  test('misses and doubles nothing while messages are being posted', async () => {
     const broker = new MemoryBroker();
     await using server = await start(broker);
     await server.post(...range(1, 50));
@@ -264,7 +264,7 @@ describe('An event stream of a channel with history', () => {
   test.each([
     ['foreign', 'messaging:another.1:7', 'epoch'],
     ['forged', 'messaging:EPOCH:9000', 'epoch'],
-  ])('has one gap for a %s place, and then everything that there is', async (_title, id, reason) => {
+  ])('has one gap for a %s position, and then all available messages', async (_title, id, reason) => {
     await using server = await start(new MemoryBroker());
     await server.post(1, 2);
     const { epoch } = await server.hub.positionOf(Orders.name);
@@ -292,7 +292,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await wiped.events.take(1))).toEqual([7]);
   });
 
-  test('waits for a broker that is away, and then has the missed messages', async () => {
+  test('waits while the broker is away, and then gets missed messages', async () => {
     const broker = new MemoryBroker();
     await using server = await start(broker);
     await server.post(1, 2);
@@ -304,7 +304,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await past(client))).toEqual([2]);
   });
 
-  test('leaves ids of the application to it', async () => {
+  test('leaves ids of the application unchanged', async () => {
     await using server = await start();
     await server.post(1, 2);
     await using client = await open(server, 'own', 'order:1');
@@ -317,7 +317,7 @@ describe('An event stream of a channel with history', () => {
     ]);
   });
 
-  test('has ids behind operators: of each message that comes through, and with the last of its events', async () => {
+  test('has ids behind operators: one for each message that comes through, on the last of its events', async () => {
     await using server = await start();
     const clients = [await open(server, 'odd'), await open(server, 'doubled'), await open(server, 'orders-and-news')];
     for (const client of clients) await past(client);
@@ -338,7 +338,7 @@ describe('An event stream of a channel with history', () => {
     for (const client of clients) client.abort();
   });
 
-  test('begins with the past that its handler asks for, shared or behind operators; a place that the client has counts more', async () => {
+  test('begins with the earlier messages that its handler requests, even behind operators; the position of the client comes first', async () => {
     await using server = await start(new MemoryBroker());
     await server.post(...range(1, 7));
     const { epoch } = await server.hub.positionOf(Orders.name);
@@ -382,7 +382,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await client.events.take(1))).toEqual([3]);
   });
 
-  test('sends all events of a message before anything else, even at its end', async () => {
+  test('sends all events of a message before anything else, even when the stream ends', async () => {
     await using server = await start();
     const clients = [await open(server, 'first'), await open(server, 'own-and-more')];
     for (const client of clients) await past(client);
@@ -399,7 +399,7 @@ describe('An event stream of a channel with history', () => {
     for (const client of clients) client.abort();
   });
 
-  test('tells gaps behind operators with the place from which it goes on', async () => {
+  test('reports gaps behind operators with the position from which it continues', async () => {
     const broker = new MemoryBroker();
     await using server = await start(broker);
     await using other = await start(broker);
@@ -418,7 +418,7 @@ describe('An event stream of a channel with history', () => {
     ]);
   });
 
-  test('has no ids if it is of several channels with history, or of a template; nor one without history', async () => {
+  test('has no id for several channels with history, for a template, or for a channel without history', async () => {
     await using server = await start();
     const clients = [await open(server, 'several'), await open(server, 'rooms'), await open(server, 'news')];
     for (const client of clients) await client.comments.next();
@@ -430,7 +430,7 @@ describe('An event stream of a channel with history', () => {
     for (const client of clients) client.abort();
   });
 
-  test('is of one room as well', async () => {
+  test('may be of one channel of a template', async () => {
     await using server = await start();
     const room = Rooms.for({ room: '7' });
     for (const number of [1, 2]) await server.messaging.postMessage(room, number);
@@ -439,7 +439,7 @@ describe('An event stream of a channel with history', () => {
     expect(numbers(await past(client))).toEqual([2]);
   });
 
-  test('is read a page at a time by a slow reader, and never cut off for its past', async () => {
+  test('is read a page at a time by a slow reader, and never cut off for earlier messages', async () => {
     const broker = new MemoryBroker();
     await using server = await start(broker, {}, { maxBufferedBytes: 100_000 });
     const room = Rooms.for({ room: 'long' });
@@ -496,7 +496,7 @@ async function overrun(path: string, channel: typeof Ticks) {
 }
 
 describe('A slow reader of a channel with history', () => {
-  test('is given the past behind operators as it takes it, by each of its subscriptions', async () => {
+  test('gets earlier messages behind operators at its own pace, through each of its subscriptions', async () => {
     await using server = await start(new MemoryBroker(), {}, { maxBufferedBytes: 100_000 });
     const room = Rooms.for({ room: 'twice' });
     // Much more in all than the network takes.
@@ -576,7 +576,7 @@ describe('Requests with any Last-Event-ID', () => {
     expect(server.logger.problems).toEqual([]);
   });
 
-  test('that no HTTP client could send, or that are too long, are refused as ever', async () => {
+  test('that no HTTP client could send, or that are too long, are refused as usual', async () => {
     await using server = await start();
     const send = (id: string) =>
       converse(server.url, {

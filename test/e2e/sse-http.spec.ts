@@ -265,7 +265,7 @@ const openOver = async (session: http2.ClientHttp2Session, path: string) => {
 
 describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
   describe('behind other requests on one connection (pipelining)', () => {
-    test('is answered when its turn comes, with all that was posted meanwhile', async () => {
+    test('is answered in its turn, with all messages posted before', async () => {
       await using running = await start(adapter);
       await using client = await RawClient.connect(running.url);
       client.get('/slow', '/news');
@@ -303,7 +303,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     });
   });
 
-  test('that has come to its end behind another request is forgotten when the client leaves before its turn', async () => {
+  test('that ends while it waits behind another request is forgotten when the client leaves', async () => {
     await using running = await start(adapter);
     const streams = running.app.get(EventStreams);
     const client = await RawClient.connect(running.url);
@@ -318,7 +318,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
   });
 
   describe('when the application closes', () => {
-    test('is not opened if its handler is still at work: the request is cut off, and closing does not wait', async () => {
+    test('is not opened if its handler is still working: the request is cut off, and closing does not wait', async () => {
       const running = await start(adapter);
       const answer = fetch(`${running.url}/slow-start`).catch((error: Error) => error);
       expect(await told.next()).toBe('handler entered');
@@ -331,7 +331,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(connectionsOf(running.app)).toEqual([]);
     });
 
-    test('is not opened if a guard is still at work: the request is cut off, and closing does not wait', async () => {
+    test('is not opened if a guard is still working: the request is cut off, and closing does not wait', async () => {
       const running = await start(adapter);
       const answer = fetch(`${running.url}/guarded`, { headers: { accept: 'text/event-stream' } }).catch(
         (error: Error) => error,
@@ -346,7 +346,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(connectionsOf(running.app)).toEqual([]);
     });
 
-    test('is cut off without a status if its request is complete only when the server takes no more', async () => {
+    test('is cut off without a status if its request is complete only after the server stops accepting requests', async () => {
       const running = await start(adapter);
       const client = await sendPart(running, 'GET /watched HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n');
       const slow = await enterSlow(running);
@@ -371,7 +371,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(client.received).toBe('');
     });
 
-    test('a connection that is kept alive after its last answer does not delay it, nor does half a request', async () => {
+    test('neither a connection kept alive after its last answer nor half a request delays it', async () => {
       const running = await start(adapter);
       const half = await sendPart(running, 'GET /watched');
       const slow = await enterSlow(running);
@@ -383,7 +383,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       await closing;
     });
 
-    test('has told no client to keep connections as long as the server does, for which it would wait', async () => {
+    test('has sent clients no keep-alive time, because closing would wait for it', async () => {
       await using running = await start(adapter);
       const agent = new http.Agent({ keepAlive: true });
       const request = http.get(`${running.url}/watched`, { agent });
@@ -438,7 +438,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(told.pending).toEqual([]);
     });
 
-    test('the cache-control that was set, and forbids to transform it', async () => {
+    test('the cache-control that was set, and adds no-transform', async () => {
       await using running = await start(adapter);
       const cacheControl = async (path: string, method = 'GET') => {
         const response = await fetch(running.url + path, { method });
@@ -454,7 +454,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
 
   const describeSignals = SseSignal === undefined ? describe.skip : describe;
   describeSignals("with Nest's @SseSignal()", () => {
-    test('aborts the signal when the client leaves, also while the handler is at work', async () => {
+    test('aborts the signal when the client leaves, even while the handler is working', async () => {
       await using running = await start(adapter);
       const client = await RawClient.connect(running.url);
       client.get('/signal');
@@ -473,14 +473,14 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
       expect(await told.next()).toBe('aborted');
     });
 
-    test('has no signal if its handler requests none, since that costs memory for each stream', async () => {
+    test('has no signal if its handler requests none, because that costs memory for each stream', async () => {
       await using running = await start(adapter);
       const response = await fetch(`${running.url}/without-signal`);
       expect(await response.text()).toContain('data: "false"');
     });
   });
 
-  test('is not cut off by the idle timeout of the server, which the connection has again afterwards', async () => {
+  test('is not cut off by the idle timeout of the server, which applies to the connection again afterwards', async () => {
     const sockets: Socket[] = [];
     await using running = await start(adapter, {
       configure: (app) => {
@@ -503,7 +503,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     await after.closed;
   });
 
-  test('that the application ends itself leaves a well-formed response, is released and reported', async () => {
+  test('leaves a well-formed response, is released and reported if the application ends the response', async () => {
     await using running = await start(adapter);
     await using client = await RawClient.connect(running.url);
     client.get('/news');
@@ -534,7 +534,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     ]);
   });
 
-  test('of a generator that always has more is released when the client leaves, and does not keep the turn from ending', async () => {
+  test('of a generator without pauses is released when the client leaves, and lets the turn end', async () => {
     await using running = await start(adapter);
     const client = await RawClient.connect(running.url);
     client.get('/generator');
@@ -551,7 +551,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
 });
 
 describe.each(ADAPTER_NAMES)('A request that waits for a message on %s', (adapter) => {
-  test('but not without an end lets the application close', async () => {
+  test('and stops waiting lets the application close', async () => {
     const running = await start(adapter);
     const answer = once(http.get(`${running.url}/next`, { agent: false }), 'response');
     expect(await told.next()).toBe('waiting');
@@ -566,7 +566,7 @@ describe.each(ADAPTER_NAMES)('A request that waits for a message on %s', (adapte
     expect(running.logger.problems).toEqual([]);
   });
 
-  test('is answered with it, and fails nothing if its client leaves first', async () => {
+  test('is answered with it, and causes no error if its client leaves first', async () => {
     await using running = await start(adapter);
     const client = await RawClient.connect(running.url);
     client.get('/next');
@@ -600,7 +600,7 @@ describe('An event stream on Fastify', () => {
     ['HEAD', '/news', {}, 200],
     ['GET', '/news', { 'last-event-id': 'messaging:end' }, 204],
     ['GET', '/nothing-here', {}, 204],
-  ])('runs onSend hooks before its head, in which cookies are set: %s %s %j', async (method, path, headers, status) => {
+  ])('runs onSend hooks, which may set cookies, before its head: %s %s %j', async (method, path, headers, status) => {
     let runs = 0;
     await using running = await withHook(async (_request, reply, payload) => {
       runs++;
@@ -617,7 +617,7 @@ describe('An event stream on Fastify', () => {
     expect(connectionsOf(running.app)[0]!['socket']).toBeDefined();
   });
 
-  test('sends the output of its source, and its end, while hooks are at work', async () => {
+  test('sends the output of its source, and its end, while hooks are working', async () => {
     await using running = await withHook(async () => void (await nextTurn()));
     await using client = await SseClient.connect(`${running.url}/finite`);
     expect(await client.next()).toEqual(['message', 'one']);
@@ -625,7 +625,7 @@ describe('An event stream on Fastify', () => {
     await client.ended;
   });
 
-  test('is not opened if a hook fails, which is answered as on any other route', async () => {
+  test('is not opened if a hook fails, and is answered like any other route', async () => {
     await using running = await withHook(async (request) => {
       if (request.url === '/watched' && told.pending.length < 2) {
         told.push('hook failed');
@@ -648,7 +648,7 @@ describe('An event stream on Fastify', () => {
     expect(connectionsOf(running.app)).toEqual([]);
   });
 
-  test('is ended while hooks are at work when the application closes', async () => {
+  test('is ended while hooks are working when the application closes', async () => {
     const running = await withHook(async (request) => {
       if (request.url !== '/watched') return;
       told.push('hook entered');
@@ -685,7 +685,7 @@ describe('An event stream on Fastify', () => {
       session.close();
     });
 
-    test('keeps its session from being ended as idle; after its last stream the session can be ended again', async () => {
+    test('keeps its session from being ended as idle until its last stream has ended', async () => {
       await using running = await start('Fastify', { http2: { http2SessionTimeout: 40 } });
       const session = http2.connect(running.url);
       const [one, other] = [await openOver(session, '/news'), await openOver(session, '/news')];
@@ -699,7 +699,7 @@ describe('An event stream on Fastify', () => {
       await once(session, 'close');
     });
 
-    test('does not keep the application from closing: sessions of clients that have left it end', async () => {
+    test('lets the application close: sessions without clients end', async () => {
       const running = await start('Fastify', { http2: {} });
       const session = http2.connect(running.url);
       const { stream } = await openOver(session, '/watched');
@@ -714,7 +714,7 @@ describe('An event stream on Fastify', () => {
     test.each([
       ['nothing waits', ''],
       ['more waits than it takes', 'x'.repeat(8_000_000)],
-    ])('does not keep the application from closing if its reader has stopped and %s', async (_case, message) => {
+    ])('lets the application close if its reader has stopped and %s', async (_case, message) => {
       const running = await start('Fastify', { http2: {} });
       const session = http2.connect(running.url);
       session.on('error', () => {});
@@ -732,7 +732,7 @@ describe('An event stream on Fastify', () => {
     test.each([
       ['nothing waits', ''],
       ['more waits than the network takes', 'x'.repeat(20_000_000)],
-    ])('does not keep the application from closing if its client has frozen and %s', async (_case, message) => {
+    ])('lets the application close if its client has frozen and %s', async (_case, message) => {
       const running = await start('Fastify', { http2: {} });
       const program = `
         const session = require('http2').connect('${running.url}', { settings: { initialWindowSize: 64_000_000 } });
@@ -753,7 +753,7 @@ describe('An event stream on Fastify', () => {
       await exit;
     });
 
-    test('that is cut off for this reason leaves other responses of its session to finish', async () => {
+    test('that is cut off for this reason lets other responses of its session finish', async () => {
       const running = await start('Fastify', { http2: {} });
       const server = running.app.getHttpServer() as http2.Http2Server;
       const atServer = once(server, 'session') as Promise<[http2.ServerHttp2Session]>;
@@ -786,7 +786,7 @@ describe('An event stream on Fastify', () => {
       await closed;
     });
 
-    test('keeps a reader that makes progress, and cuts off one that makes none', async () => {
+    test('is kept for a reader that makes progress, and cut off for one that makes none', async () => {
       await using running = await start('Fastify', { http2: {} });
       const [slow, stalled] = [http2.connect(running.url), http2.connect(running.url)];
       const reading = await openOver(slow, '/news');
@@ -817,7 +817,7 @@ describe('An event stream on Fastify', () => {
       stalled.destroy();
     });
 
-    test('that the application ends itself is released and reported', async () => {
+    test('is released and reported if the application ends the response', async () => {
       await using running = await start('Fastify', { http2: {} });
       const session = http2.connect(running.url);
       const { stream } = await openOver(session, '/news');

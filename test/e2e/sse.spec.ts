@@ -387,7 +387,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await told.next()).toBe('quiet subscribed');
   });
 
-  test('waits for its turn before the request is read, so that thousands of them hold nobody up', async () => {
+  test('waits for its turn before the request is read, so that thousands of requests block nobody', async () => {
     const steps: string[] = [];
     const note = (next: () => void): void => {
       steps.push('is read');
@@ -424,14 +424,14 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(steps).toEqual(['is read']);
   });
 
-  test('tells the browser how long to wait, if the option says so', async () => {
+  test('sends the time to wait to the browser, if the option sets one', async () => {
     await using running = await start(adapter, { sse: { retryMs: 1234 } });
     await using client = await SseClient.connect(`${running.url}/finite`);
     await client.ended;
     expect(client.retryMs).toBe(1234);
   });
 
-  test('sends any value as one event: instances by class, the rest as messages, none taken for SSE fields', async () => {
+  test('sends any value as one event: instances by class, other values as messages, never as SSE fields', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/values`);
     await client.ended;
@@ -449,7 +449,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     ]);
   });
 
-  test('sends an event with the id, the name and the time to wait that the handler gave it', async () => {
+  test('sends an event with the id, the name and the time to wait set by the handler', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/named`);
     await client.comments.next();
@@ -462,7 +462,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(client.retryMs).toBe(77);
   });
 
-  test('leaves out, with a report, an event that a browser would take for one of its own', async () => {
+  test('omits and reports an event with a name of the browser’s own events', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/colliding`);
     await client.ended;
@@ -470,7 +470,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(running.logger.problems[0]).toContain('give the class another one with @Serializable');
   });
 
-  test('takes a promise of a stream, with parameters, pipes and the session of the request', async () => {
+  test('accepts a promise of a stream, with parameters, pipes and the session of the request', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/rooms/7`);
     await client.comments.next();
@@ -479,7 +479,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await client.next()).toEqual(['room-update', { room: 'mine' }]);
   });
 
-  test('takes an AsyncIterable, and releases it when the client leaves', async () => {
+  test('accepts an AsyncIterable, and releases it when the client leaves', async () => {
     await using running = await start(adapter);
     {
       await using client = await SseClient.connect(`${running.url}/iterable`);
@@ -494,7 +494,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await loop.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
   });
 
-  test('encodes a message once, however many streams it goes to, filtered ones included', async () => {
+  test('encodes a message once for any number of streams, including filtered ones', async () => {
     await using running = await start(adapter);
     const clients = await Promise.all(
       Array.from({ length: 10 }, (_, n) => SseClient.connect(`${running.url}/${n % 2 ? 'users' : 'filtered'}`)),
@@ -512,7 +512,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     for (const client of clients) await client[Symbol.asyncDispose]();
   });
 
-  test('ends a stream that completes so that a browser does not come back for ever', async () => {
+  test('ends a stream that completes so that a browser does not come back forever', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/finite`);
     await client.ended;
@@ -541,7 +541,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await told.next()).toBe('quiet released');
   });
 
-  test('does not subscribe to the source of a client that has left while the handler was busy', async () => {
+  test('does not subscribe to the source of a client that left while the handler was busy', async () => {
     await using running = await start(adapter);
     const controller = new AbortController();
     const gone = fetch(`${running.url}/slow-start`, { signal: controller.signal }).catch(() => 'gone');
@@ -571,7 +571,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect((await fetch(`${running.url}/rooms/none`)).status).toBe(400);
   });
 
-  test('ends a stream that fails later without telling the client why, so that it comes back', async () => {
+  test('ends a stream that fails later without revealing the cause to the client, so that the client comes back', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/late`);
     await client.ended;
@@ -581,7 +581,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     ]);
   });
 
-  test('reports a message that cannot be sent, with its path, and goes on with the others', async () => {
+  test('reports a message that cannot be sent, with its path, and continues with the others', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/unsendable`);
     await client.ended;
@@ -599,7 +599,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     );
   });
 
-  test('answers HEAD with the headers alone and does not run the handler', async () => {
+  test('answers HEAD with the headers only and does not run the handler', async () => {
     await using running = await start(adapter);
     const response = await fetch(`${running.url}/quiet`, { method: 'HEAD' });
     expect([response.status, response.headers.get('content-type')]).toEqual([200, 'text/event-stream']);
@@ -623,7 +623,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await client.next()).toEqual(['UserUpdate', { id: 1, name: 'Ada' }]);
   });
 
-  test('runs interceptors around the handler, keeps @Header, CORS and prefix, and sends messages as they are', async () => {
+  test('runs interceptors around the handler, keeps @Header, CORS and prefix, and sends messages unchanged', async () => {
     await using running = await start(adapter, {}, (app) => {
       app.enableCors({ origin: 'http://page.example' });
       app.setGlobalPrefix('api');
@@ -646,7 +646,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await status('ada phone read,chat')).toBe(200);
   });
 
-  test('ends the streams of a revoked sign-in, and only those, and tells the browser not to come back', async () => {
+  test('ends only the streams of a revoked sign-in, and keeps the browser from coming back', async () => {
     await using running = await start(adapter);
     const open = (user: string) => SseClient.connect(`${running.url}/users`, { headers: { 'x-user': user } });
     await using phone = await open('ada phone');
@@ -673,7 +673,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(told.pending).toEqual([]);
   });
 
-  test('gives every client every message once and in order, however fast they come, slow readers included', async () => {
+  test('gives every client every message once and in order, however fast they come, even to slow readers', async () => {
     await using running = await start(adapter);
     const clients = await Promise.all(Array.from({ length: 20 }, () => SseClient.connect(`${running.url}/users`)));
     const filtered = await SseClient.connect(`${running.url}/filtered`);
@@ -697,7 +697,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     for (const client of [...clients, filtered]) await client[Symbol.asyncDispose]();
   });
 
-  test('drops the oldest messages for a slow reader if the channel permits it, and reports where', async () => {
+  test('drops the oldest messages for a slow reader if the channel permits it, and reports each gap in its place', async () => {
     const events = await overrun(adapter, 'ticks', Ticks);
     const ids = events.filter(([event]) => event === 'message').map(([, { id }]) => id);
     expect(ids).toEqual(ids.toSorted((a, b) => a - b));
@@ -727,7 +727,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     );
   });
 
-  test('reports a message whose key is a promise, and goes on with the others', async () => {
+  test('reports a message whose key is a promise, and continues with the others', async () => {
     const escaped: unknown[] = [];
     const note = (error: unknown) => escaped.push(error);
     process.on('unhandledRejection', note);
@@ -751,7 +751,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
   });
 
   test.each([15_000, 0])(
-    'cuts off a reader that takes nothing for a minute, though it leaves little waiting; heartbeats of %d ms',
+    'cuts off a reader that takes nothing for a minute, even if little is waiting; heartbeats of %d ms',
     async (heartbeatMs) => {
       await using running = await start(adapter, { sse: { heartbeatMs, maxBufferedBytes: 100_000_000 } });
       await using reader = await SseClient.connect(`${running.url}/users`);
@@ -778,7 +778,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     },
   );
 
-  test('never cuts off a reader that makes progress, however long a message takes and however many wait behind it', async () => {
+  test('never cuts off a reader that makes progress, however long a message takes and however many wait after it', async () => {
     await using running = await start(adapter, { sse: { maxBufferedBytes: 500_000 } });
     await using slow = await SseClient.connect(`${running.url}/users`);
     slow.stall();
@@ -851,7 +851,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await reader.next()).toEqual(['UserUpdate', { id: -1, name: 'still here' }]);
   });
 
-  test('ends open streams when the application closes, in well under a second, with a time to come back', async () => {
+  test('ends open streams in well under a second when the application closes, and sends a time to come back', async () => {
     const running = await start(adapter);
     const clients = await Promise.all(Array.from({ length: 20 }, () => SseClient.connect(`${running.url}/users`)));
     for (const client of clients) await client.comments.next();
@@ -869,7 +869,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(new Set(clients.map(({ retryMs }) => retryMs)).size).toBeGreaterThan(10);
   });
 
-  test('sends posts from the moment before it shuts down', async () => {
+  test('sends posts made just before it shuts down', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/users`);
     await client.comments.next();
@@ -879,14 +879,14 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await client.next()).toEqual(['messaging:drain', {}]);
   });
 
-  test('cuts off requests for new streams while it shuts down, so that a browser tries again elsewhere', async () => {
+  test('cuts off requests for new streams while it shuts down, so that a browser tries another server', async () => {
     await using running = await start(adapter);
     await running.app.get(EventStreams, { strict: false }).drain();
     // An error status would be final for an EventSource.
     await expect(SseClient.connect(`${running.url}/users`)).rejects.toThrow('socket hang up');
   });
 
-  test('accepts no connection from the moment on in which it ends its streams, while slow readers keep it from closing', async () => {
+  test('accepts no connection once it ends its streams, even while slow readers delay closing', async () => {
     const running = await start(adapter);
     const stalled = await SseClient.connect(`${running.url}/users`);
     stalled.stall();
@@ -902,7 +902,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     await stalled[Symbol.asyncDispose]();
   });
 
-  test('ends a stream that has become as old as it may, in good order, with a time to come back', async () => {
+  test('ends a stream properly at its maximum age, and sends a time to come back', async () => {
     await using running = await start(adapter, { sse: { maxConnectionAgeMs: 100 } });
     await using client = await SseClient.connect(`${running.url}/users`);
     await client.comments.next();
@@ -920,7 +920,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await again.next()).toEqual(['UserUpdate', { id: 2, name: 'Ada' }]);
   });
 
-  test('cuts off readers that do not take the end of their stream', async () => {
+  test('cuts off readers that do not read the end of their stream', async () => {
     const running = await start(adapter);
     const stalled = await SseClient.connect(`${running.url}/users`);
     stalled.stall();

@@ -150,7 +150,7 @@ describe('MessagingTestingModule', () => {
     }
   });
 
-  test('refuses options that would take it out of memory, and invalid ones of MessagingModule', async () => {
+  test('refuses redis, and invalid options of MessagingModule', async () => {
     for (const [options, text] of [
       [{ redis: REDIS }, /MessagingTestingModule\.forRoot\(\): option "redis"/],
       [{ broker: 5 }, /option "broker" must be a MemoryBroker/],
@@ -170,7 +170,7 @@ describe('inMemory()', () => {
     ['forRoot', () => MessagingModule.forRoot(OPTIONS)],
     ['forRootAsync', () => MessagingModule.forRootAsync({ useFactory: async () => OPTIONS })],
     ['forRoot with a local scope', () => MessagingModule.forRoot({ ...OPTIONS, scope: 'async-local' })],
-  ])('takes an application off Redis that configures it by %s; its other options stay', async (_, configure) => {
+  ])('replaces the Redis of an application that uses %s; its other options stay', async (_, configure) => {
     const app = await startOverridden(configure());
     const posts = recordPosts(app);
     await requestOf(app).post('/orders').expect(201, 'true');
@@ -216,7 +216,7 @@ describe('A client in the process', () => {
     ['at its default', () => startGateway()],
     ['under a global prefix', () => startGateway({ path: '/live/' }, 'api')],
     ['on Fastify', () => startGateway(true, undefined, new FastifyAdapter())],
-  ])('finds the gateway %s, has the application listen, and awaits the next message', async (_, make) => {
+  ])('finds the gateway %s, makes the application listen, and awaits the next message', async (_, make) => {
     const app = await make();
     using client = await connectClient(app);
     await using inbox = new ClientInbox(client, OrdersPlaced);
@@ -229,7 +229,7 @@ describe('A client in the process', () => {
     expect(inbox.pending).toEqual([]);
   });
 
-  test('leaves an application that listens as it is, and takes a path', async () => {
+  test('leaves an application that listens unchanged, and accepts a path', async () => {
     const app = await startGateway();
     await app.listen(0, '127.0.0.1');
     const url = await app.getUrl();
@@ -238,7 +238,7 @@ describe('A client in the process', () => {
     expect(await app.getUrl()).toBe(url);
   });
 
-  test('gets the error of a refused channel, whether the test waits for it or for a message', async () => {
+  test('gets the error of a refused channel, whether the test waits for the channel or for a message', async () => {
     const app = await startGateway();
     using client = await connectClient(app);
     const inbox = new ClientInbox(client, Hidden);
@@ -280,27 +280,30 @@ describe('A client in the process', () => {
   test.each([
     ['MessagingTestingModule', (broker: MemoryBroker) => MessagingTestingModule.forRoot({ broker, gateway: true })],
     ['inMemory()', () => MessagingModule.forRoot({ redis: REDIS, gateway: true })],
-  ])('hears another server of the broker by %s, and is not waited for at the end', async (_, configure) => {
-    const broker = new MemoryBroker();
-    const [one, two] = await Promise.all(
-      [1, 2].map(async () => {
-        const builder = Test.createTestingModule({ imports: [configure(broker), OrdersModule] });
-        if (configure.length === 0) builder.overrideProvider(MESSAGING_OPTIONS).useFactory(inMemory({ broker }));
-        const app = (await builder.compile()).createNestApplication();
-        open.push(app);
-        return app.init();
-      }),
-    );
-    using client = await connectClient(one!);
-    const inbox = new ClientInbox(client, OrdersPlaced);
-    await inbox.ready;
-    await requestOf(two!).post('/orders').expect(201);
-    expect(await inbox.next()).toEqual(new Placed(7));
-    const began = performance.now();
-    await one!.close();
-    // By default a server stays 8 s for clients that are to go to another one.
-    expect(performance.now() - began).toBeLessThan(4_000);
-  });
+  ])(
+    'hears another server of the broker by %s, and its own server closes without waiting for it',
+    async (_, configure) => {
+      const broker = new MemoryBroker();
+      const [one, two] = await Promise.all(
+        [1, 2].map(async () => {
+          const builder = Test.createTestingModule({ imports: [configure(broker), OrdersModule] });
+          if (configure.length === 0) builder.overrideProvider(MESSAGING_OPTIONS).useFactory(inMemory({ broker }));
+          const app = (await builder.compile()).createNestApplication();
+          open.push(app);
+          return app.init();
+        }),
+      );
+      using client = await connectClient(one!);
+      const inbox = new ClientInbox(client, OrdersPlaced);
+      await inbox.ready;
+      await requestOf(two!).post('/orders').expect(201);
+      expect(await inbox.next()).toEqual(new Placed(7));
+      const began = performance.now();
+      await one!.close();
+      // By default a server stays 8 s for clients that are to go to another one.
+      expect(performance.now() - began).toBeLessThan(4_000);
+    },
+  );
 
   test('has an inbox with the gaps of its own channel or template among the messages, until it is disposed of', async () => {
     const broker = new MemoryBroker();
@@ -358,7 +361,7 @@ describe('A client in the process', () => {
     await expect(gap).rejects.toThrow('ClientInbox of testing/placed: its client was closed');
   });
 
-  test('of two servers moves to the other one when its own closes, and has missed nothing', async () => {
+  test('of two servers moves to the other one when its own closes, and misses nothing', async () => {
     const broker = new MemoryBroker();
     const gateway = { leaveMs: 4_000 };
     const [one, two] = [
@@ -383,7 +386,7 @@ describe('A client in the process', () => {
     await two.close();
   });
 
-  test('is not made of an application that is closed, alone or among others', async () => {
+  test('cannot be made of a closed application, alone or among others', async () => {
     const [one, other] = [await startGateway(), await startGateway()];
     await one.init();
     await one.close();
@@ -392,16 +395,16 @@ describe('A client in the process', () => {
     }
   });
 
-  test('is not made of no application', async () => {
+  test('cannot be made without an application', async () => {
     await expect(connectClient([])).rejects.toThrow(/at least one application/);
   });
 
   test.each<[string, unknown, unknown, string]>([
     ['a number', [7], {}, 'give it an application, as createNestApplication() makes it, not 7'],
     ['nothing', [undefined], {}, 'not undefined'],
-    ['options that are no object', [], 7, 'the options must be an object, not 7'],
-    ['a path that is no text', [], { path: 7 }, 'option "path" must be a string, not 7'],
-  ])('is not made of %s', async (_, others, options, text) => {
+    ['options that are not an object', [], 7, 'the options must be an object, not 7'],
+    ['a path that is not a text', [], { path: 7 }, 'option "path" must be a string, not 7'],
+  ])('cannot be made of %s', async (_, others, options, text) => {
     const made = connectClient([await startGateway(), ...(others as [])], options as object);
     await expect(made).rejects.toThrow(ConfigurationError);
     await expect(made).rejects.toThrow(`connectClient(): ${text}`.replace('connectClient(): not', 'not'));
@@ -454,7 +457,7 @@ describe('A client in the process', () => {
     await expect(dropped).rejects.toThrow('RedisProxy: it was disposed of before a message of testing/placed came');
   });
 
-  test('is not made for an application without a gateway', async () => {
+  test('cannot be made for an application without a gateway', async () => {
     const app = (
       await Test.createTestingModule({ imports: [MessagingTestingModule.forRoot()] }).compile()
     ).createNestApplication();
@@ -472,7 +475,7 @@ describe('A spec that Nest generates for a class that injects SessionMessages', 
     );
   });
 
-  test('fails by get(), and passes by resolve()', async () => {
+  test('fails with get(), and passes with resolve()', async () => {
     const imports = [MessagingTestingModule.forRoot()];
     const module = await Test.createTestingModule({ imports, controllers: [OrdersController] }).compile();
     expect(() => module.get(OrdersController)).toThrow(

@@ -78,7 +78,7 @@ function wayOf(visited: readonly string[]): string[] {
   return visited.filter((name, index) => !own.includes(name) || visited.indexOf(name) === index);
 }
 
-test('the way of a message is the one that docs/architecture.md lists, through at most 8 files', async () => {
+test('the way of a message matches the list in docs/architecture.md, through at most 8 files', async () => {
   const hops = documentedHops('## The way of a message');
   const visited: string[] = [];
   let isWatching = false;
@@ -105,7 +105,7 @@ test('the way of a message is the one that docs/architecture.md lists, through a
   expect(new Set(hops.map(({ file }) => file)).size).toBeLessThanOrEqual(8);
 });
 
-test('the way of a message with history is the one that docs/architecture.md lists', async () => {
+test('the way of a message with history matches the list in docs/architecture.md', async () => {
   const hops = documentedHops('### On a channel with history');
   expect(hops).toHaveLength(13);
   const visited: string[] = [];
@@ -124,7 +124,7 @@ test('the way of a message with history is the one that docs/architecture.md lis
   expect(visited).toEqual(hops.map(({ className, method }) => `${className}.${method}`));
 });
 
-test('the way of a message to a client of the gateway is the one that docs/architecture.md lists', async () => {
+test('the way of a message to a client of the gateway matches the list in docs/architecture.md', async () => {
   const hops = [
     ...documentedHops('## The way of a message').slice(0, 10),
     ...documentedHops('### To a client of the gateway'),

@@ -103,32 +103,32 @@ describe.each(ADAPTER_NAMES)('A page that asks the gateway, on %s,', (adapter) =
     ['is of another site, in an old browser', { origin: 'https://evil.example' }, () => plain, 403],
     ['is of another host of the same site', site('same-site', 'https://blog.own.example'), () => plain, 403],
     [
-      'is of the same host, and not of the same origin',
+      'is of the same host, but not of the same origin',
       { ...site('same-site', 'http://own.example'), host: 'own.example' },
       () => plain,
       403,
     ],
     ['is in a sandbox', site('cross-site', 'null'), () => plain, 403],
-    ['is of nobody, in an old browser', { origin: 'null' }, () => plain, 403],
-    ['hides where it is from, and is not of the same site', site('cross-site'), () => plain, 403],
+    ['has the origin null, in an old browser', { origin: 'null' }, () => plain, 403],
+    ['hides its origin, and is of another site', site('cross-site'), () => plain, 403],
     [
       'has an origin that looks like the host',
       { origin: 'http://own.example@evil.example', host: 'own.example' },
       () => plain,
       403,
     ],
-    ['has an origin that the option names', site('cross-site', 'https://app.example'), () => listed, 200],
-    ['has the origin of an app that the option names', { origin: 'capacitor://localhost' }, () => listed, 200],
+    ['has an origin from the option', site('cross-site', 'https://app.example'), () => listed, 200],
+    ['has the origin of an app from the option', { origin: 'capacitor://localhost' }, () => listed, 200],
     [
-      'has an origin that only begins like one of the option',
+      'has an origin that only begins like one from the option',
       site('cross-site', 'https://app.example.evil.example'),
       () => listed,
       403,
     ],
-    ['has an origin that CORS lets in', site('cross-site', 'https://app.example'), () => byCors, 200],
-    ['has an origin that CORS does not let in', site('cross-site', 'https://evil.example'), () => byCors, 403],
+    ['has an origin that CORS allows', site('cross-site', 'https://app.example'), () => byCors, 200],
+    ['has an origin that CORS does not allow', site('cross-site', 'https://evil.example'), () => byCors, 403],
     [
-      'has any origin, and CORS lets in all, which is without cookies',
+      'has any origin, and CORS allows all, which excludes cookies',
       site('cross-site', 'https://any.example'),
       () => forAll,
       200,
@@ -149,7 +149,7 @@ describe.each(ADAPTER_NAMES)('A page that asks the gateway, on %s,', (adapter) =
     expect(refusals).toHaveLength(status === 403 ? answers.length : 0);
   });
 
-  test('is named in the log once, with advice, and its text is truncated', async () => {
+  test('is logged once, with advice, and its text is truncated', async () => {
     await using app = await start(adapter);
     for (let count = 0; count < 3; count++) await ask(app.url, GET, site('cross-site', 'https://evil.example'));
     await ask(app.url, GET, { origin: `https://${'x'.repeat(5_000)}` });
@@ -186,26 +186,26 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
   const rows: [string, string, string | undefined, Record<string, string>, number][] = [
     ['a stream', '/messages', BODY, {}, 200],
     ['a native stream', GET, undefined, {}, 200],
-    ['none of its channels', `/messages?channel=${TOKEN}`, undefined, {}, 403],
-    ['a query of another kind', `/messages?channel[${TOKEN}]=${TOKEN}`, undefined, {}, 400],
-    ['nothing that is named', '/messages', undefined, {}, 400],
+    ['a request whose channels are all denied', `/messages?channel=${TOKEN}`, undefined, {}, 403],
+    ['a query of the wrong type', `/messages?channel[${TOKEN}]=${TOKEN}`, undefined, {}, 400],
+    ['a request without channels', '/messages', undefined, {}, 400],
     ['the end', GET, undefined, { 'last-event-id': 'messaging:end' }, 204],
     ['a guard', GET, undefined, { 'x-banned': 'yes' }, 403],
     ['another site', '/messages', BODY, { origin: 'https://evil.example' }, 403],
     ['an unknown connection', change, '{}', {}, 404],
     ['broken JSON', '/messages', `{"a":${TOKEN}`, {}, 400],
-    ['JSON of another kind', '/messages', `"${TOKEN}"`, {}, 400],
-    ['channels of another kind', '/messages', `{"channels":"${TOKEN}"}`, {}, 400],
-    ['names of another kind', '/messages', `{"channels":["${TOKEN}"]}`, {}, 400],
-    ['a replay of another kind', '/messages', `{"channels":[{"channel":"a","replay":"${TOKEN}"}]}`, {}, 400],
+    ['JSON of the wrong type', '/messages', `"${TOKEN}"`, {}, 400],
+    ['channels of the wrong type', '/messages', `{"channels":"${TOKEN}"}`, {}, 400],
+    ['names of the wrong type', '/messages', `{"channels":["${TOKEN}"]}`, {}, 400],
+    ['a replay of the wrong type', '/messages', `{"channels":[{"channel":"a","replay":"${TOKEN}"}]}`, {}, 400],
     [
-      'a listener of another kind',
+      'a listener of the wrong type',
       change,
       `{"subscribe":[{"channel":"a","replay":1,"listener":["${TOKEN}"]}]}`,
       {},
       400,
     ],
-    ['no names to leave', change, `{"unsubscribe":["a",{"${TOKEN}":1}]}`, {}, 400],
+    ['invalid names to leave', change, `{"unsubscribe":["a",{"${TOKEN}":1}]}`, {}, 400],
     ['another type', '/messages', BODY, { 'content-type': `text/${TOKEN}` }, 415],
     [
       'another charset',
@@ -219,7 +219,7 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
   ];
 
   test.each(rows)(
-    'to %s is kept by no cache and holds nothing that was asked',
+    'to %s is kept by no cache and repeats nothing from the request',
     async (_, path, body, headers, status) => {
       const answer = await ask(app.url, path, headers, body);
       expect(answer.status).toBe(status);
@@ -230,7 +230,7 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
     },
   );
 
-  test('leaves other routes alone, which keep their headers and texts', async () => {
+  test('does not change other routes, which keep their headers and texts', async () => {
     const path = '/rooms/1/messages';
     expect((await ask(app.url, path)).headers['cache-control']).toBeUndefined();
     const broken = await ask(app.url, path, {}, `{"a":${TOKEN}`);
@@ -238,7 +238,7 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
     expect(broken.text).toContain(adapter === 'Express' ? 'Unexpected token' : 'is not valid JSON');
   });
 
-  test('is known by prefix, version and path', async () => {
+  test('is recognised by prefix, version and path', async () => {
     await using other = await start(adapter, { path: 'live/feed', version: '2' }, (nest) => {
       nest.setGlobalPrefix('api');
       nest.enableVersioning({ type: VersioningType.URI });
@@ -263,7 +263,7 @@ describe('The log of a server', () => {
   }
   const Accounts = defineChannel('web/accounts', Account);
 
-  test('holds nothing of messages that it takes for none, wherever they are from', async () => {
+  test('contains nothing of messages that are rejected, wherever they come from', async () => {
     const reporter = new RecordingReporter();
     const hub = new Hub({ reporter, transport: new MemoryTransport(new MemoryBroker()) });
     await hub.start();
