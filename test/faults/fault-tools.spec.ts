@@ -21,7 +21,7 @@ describe('a schedule of faults', () => {
     for (const kind of FAULT_KINDS) expect(kinds.filter((each) => each === kind).length).toBeGreaterThanOrEqual(5);
   });
 
-  test('has no two faults of one thing at a time', () => {
+  test('never has two faults of one target at a time', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const endOf = new Map<string, number>();
       for (const { kind, target, atMs, forMs } of scheduleOf(seed).faults) {
@@ -74,7 +74,7 @@ describe('the proxy that is the network', () => {
     expect((await atServer.take(5)).join('')).toBe('01234');
   });
 
-  test('lets one connection be silent one way, and others speak', async () => {
+  test('silences one connection in one direction, while others continue', async () => {
     const [silent, other] = [await pair(), await pair()];
     proxy.mute('down', 0);
     silent.server.write('x');
@@ -86,7 +86,7 @@ describe('the proxy that is the network', () => {
     expect(silent.client.destroyed).toBe(false);
   });
 
-  test('cuts clients off while the server goes on in the belief that they are there', async () => {
+  test('cuts clients off while the server still considers them connected', async () => {
     const { client, server } = await pair();
     const closed = once(client, 'close');
     proxy.orphan();
@@ -123,7 +123,7 @@ describe('a proxy before a Redis', () => {
     }
   });
 
-  test('cuts the link and restores it: posts are not accepted, and listeners learn that they may have missed some', async () => {
+  test('cuts the link and restores it: posts are not accepted, and listeners learn that they may have missed messages', async () => {
     const server = await nodes.server();
     const proxy = nodes.use(await RedisProxy.start(server.url));
     const [a, told] = await nodes.listener({ url: proxy.url, publishTimeoutMs: 300 }, ['news']);
@@ -150,7 +150,7 @@ describe('a proxy before a Redis', () => {
     expect((await told.take(2)).toSorted()).toEqual(['news: late', 'news: other']);
   });
 
-  test.each([2, 3])('drops the next message of one channel and nothing else, by protocol %i', async (protocol) => {
+  test.each([2, 3])('drops the next message of one channel and nothing else, with protocol %i', async (protocol) => {
     const server = await nodes.server();
     const proxy = nodes.use(await RedisProxy.start(server.url));
     const [, told] = await nodes.listener({ url: proxy.url, protocol }, ['news', 'ews', 'rooms/:id']);
@@ -164,7 +164,7 @@ describe('a proxy before a Redis', () => {
     expect(heard).toEqual(['news: news', 'rooms/:id: rooms/2', 'ews: ews', 'rooms/:id: rooms/1', 'news: news']);
   });
 
-  test('drops a message of a channel with history, which is read then', async () => {
+  test('drops a message of a channel with history, which readers then fetch', async () => {
     const server = await nodes.server();
     const proxy = nodes.use(await RedisProxy.start(server.url));
     await using one = await createTestMessaging({ transport: new RedisTransport(server.url) });
@@ -178,7 +178,7 @@ describe('a proxy before a Redis', () => {
     expect(await inbox.take(2)).toEqual([1, 2]);
   });
 
-  test('wipes the data of the library, which readers notice, and nothing else; it passes on refusals of Redis', async () => {
+  test('wipes only the data of the library, which readers notice, and passes on refusals of Redis', async () => {
     const server = await nodes.server({ password: 'se cret' });
     const probe = nodes.probe(server);
     await probe.redis.set('messaging', 'of the application');

@@ -28,7 +28,7 @@ describe.each(ADAPTER_NAMES)('Beside a flood on %s', (adapter: AdapterName) => {
     };
   });
 
-  test('of connects, and of readers that do not read, good clients lose nothing and are not cut off', async () => {
+  test('of connects, and of readers that do not read, good clients lose nothing and stay connected', async () => {
     const limits = { maxConnectionsPerAddress: PER_ADDRESS, maxOpensPerSecondPerAddress: 5 };
     await using server = await FloodProcess.start(start, 'server', { adapter, limits });
     await using clients = await FloodProcess.start(start, 'clients');

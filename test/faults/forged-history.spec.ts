@@ -43,8 +43,8 @@ async function listener(server: RedisServer) {
   return { hub, told, rejected: () => reporter.rejections.length };
 }
 
-describe('What a neighbour publishes for the next places of a history, and what is no message', () => {
-  test('is not taken for those that come there', async () => {
+describe('Forged messages that a neighbour publishes for the next positions of a history, and foreign payloads in it', () => {
+  test('do not replace the real messages there', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const { hub, told, rejected } = await listener(server);
@@ -56,7 +56,7 @@ describe('What a neighbour publishes for the next places of a history, and what 
     expect(rejected()).toBeGreaterThan(0);
   });
 
-  test('costs few reads, however much it is', async () => {
+  test('cost few reads, however many they are', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const { hub, told, rejected } = await listener(server);
@@ -73,7 +73,7 @@ describe('What a neighbour publishes for the next places of a history, and what 
     expect((await probe.calls('evalsha')) - before).toBeLessThanOrEqual(4 + 2 * (pauses + overflows));
   });
 
-  test('is reported once if the history has it, and later messages are heard', async () => {
+  test('are reported once if they are in the history, and later messages are heard', async () => {
     const server = await nodes.server();
     const [transport] = await nodes.node(server.url);
     const { hub, told, rejected } = await listener(server);
@@ -86,7 +86,7 @@ describe('What a neighbour publishes for the next places of a history, and what 
   });
 });
 
-test('A message that a neighbour publishes in the place of the next one hides nothing from listeners, and costs them no second copy', async () => {
+test('A forged message in the next position of a history hides no message from listeners, and doubles none', async () => {
   const server = await nodes.server();
   const probe = nodes.probe(server);
   const { hub, told } = await listener(server);
@@ -141,7 +141,7 @@ async function clientsOf(server: RedisServer) {
 }
 
 test.each([1, 3])(
-  '%i messages in a row that a neighbour publishes in the places of the next ones are a gap for clients, who get the real ones',
+  '%i forged messages in the next positions of a history are a gap for clients, who get the real ones',
   async (count) => {
     const server = await nodes.server();
     const probe = nodes.probe(server);

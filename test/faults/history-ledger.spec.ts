@@ -78,7 +78,7 @@ describe('the checker of channels with history', () => {
     });
   });
 
-  test('finds messages that are missing in the middle, at the beginning and at the end', () => {
+  test('finds messages missing in the middle, at the beginning and at the end', () => {
     expect(check([1, 2, 5, 6]).findings).toEqual([
       { kind: 'lost', reader: 'r', name: CHANNEL, what: 'c: 2 from 1:3 to 1:4, at 50 ms' },
     ]);
@@ -88,14 +88,14 @@ describe('the checker of channels with history', () => {
     expect(check([1, 6]).counts.silent).toBe(4);
   });
 
-  test('does not miss messages from before the reader came or after it left', () => {
+  test('does not expect messages from before the reader came or after it left', () => {
     expect(check([4, 5, 6], { sinceMs: 40 }).findings).toEqual([]);
     expect(kinds(check([5, 6], { sinceMs: 40 }))).toEqual(['lost']);
     expect(check([1, 2, 3], { hasEnded: true }).findings).toEqual([]);
     expect(kinds(check([1, 3], { hasEnded: true }))).toEqual(['lost']);
   });
 
-  test('finds messages that have come twice or late', () => {
+  test('finds messages that come twice or late', () => {
     expect(kinds(check([1, 2, 2, 3, 4, 5, 6]))).toEqual(['doubled']);
     expect(check([1, 3, 2, 4, 5, 6]).findings).toEqual([
       { kind: 'lost', reader: 'r', name: CHANNEL, what: 'c: 1 from 1:2 to 1:2, at 30 ms' },
@@ -103,7 +103,7 @@ describe('the checker of channels with history', () => {
     ]);
   });
 
-  test('finds a message that the history has twice, and one at another position for another reader', () => {
+  test('finds a message that the history has twice, and a message with different positions for two readers', () => {
     expect(kinds(check([1, 2, 3], { history: [[1, 2, 3, 2]] }))).toContain('doubled');
     const ledger = new HistoryLedger(() => KEEPS);
     for (const [reader, numbers] of [
@@ -121,7 +121,7 @@ describe('the checker of channels with history', () => {
     });
   });
 
-  test('accepts no gap if nothing was wiped or exceeded its limit, even if messages are missing', () => {
+  test('accepts no gap if nothing was wiped and no limit exceeded, even if messages are missing', () => {
     expect(kinds(check([1, 2, 'gap', 3, 4, 5, 6]))).toEqual(['false gap']);
     expect(kinds(check([1, 2, 'broker', 3, 4, 5, 6]))).toEqual(['false gap']);
     expect(kinds(check([1, 2, 'trimmed', 5, 6]))).toEqual(['needless loss', 'doubled gap']);
@@ -129,7 +129,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'broker', 5, 6]))).toEqual(['false gap']);
   });
 
-  test('accepts one gap after a wipe, if all messages of the next history come', () => {
+  test('accepts one gap after a wipe if all messages of the next history come', () => {
     const history = [
       [1, 2, 3, 4],
       [7, 8, 9],
@@ -145,7 +145,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'gap', 2, 7, 8, 9], { history }))).toEqual(['false gap', 'lost']);
   });
 
-  test('does not miss messages that were wiped before a reader had any', () => {
+  test('does not expect messages that were wiped before a reader had any', () => {
     const history = [
       [1, 2],
       [3, 4],
@@ -156,7 +156,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([2, 3, 4], { history }))).toEqual(['lost']);
   });
 
-  test('takes a post that was tried again after a wipe in both histories, and twice in none', () => {
+  test('accepts a post that was repeated after a wipe in both histories, but never twice in one', () => {
     const history = [
       [1, 2, 3],
       [3, 4],
@@ -167,7 +167,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 2, 3, 'gap', 3, 4, 3], { history }))).toEqual(['doubled']);
   });
 
-  test('finds a history that began anew though nobody has wiped it', () => {
+  test('finds a history that began again without a wipe', () => {
     expect(
       kinds(
         check([1, 2, 'gap', 3, 4], {
@@ -181,7 +181,7 @@ describe('the checker of channels with history', () => {
     ).toContain('needless loss');
   });
 
-  test('takes a change of epoch for none if offsets go on', () => {
+  test('does not treat a new epoch as a new history if offsets continue', () => {
     const ledger = new HistoryLedger(() => KEEPS);
     const [knows, other] = ['knows', 'other'].map((reader) =>
       ledger.add(new HistoryLog(reader, CHANNEL, () => true, 0)),
@@ -193,7 +193,7 @@ describe('the checker of channels with history', () => {
     expect(ledger.check().findings).toEqual([]);
   });
 
-  test('follows a history that branches because a replica takes over without the latest messages: readers of those keep them', () => {
+  test('follows a history that branches because a replica takes over without the latest messages: their readers keep them', () => {
     const ledger = new HistoryLedger(() => KEEPS);
     const [had, other, blind] = ['had', 'other', 'blind'].map((reader) =>
       ledger.add(new HistoryLog(reader, CHANNEL, () => true, 0)),
@@ -212,13 +212,13 @@ describe('the checker of channels with history', () => {
     expect(kinds(ledger.check())).toEqual(['doubled']);
   });
 
-  test('accepts a gap if more messages came than are kept, if all kept ones come', () => {
+  test('accepts a gap if more messages came than are kept, and all kept ones come', () => {
     expect(check([1, 2, 'trimmed', ...tail(190)], { history: LONG }).findings).toEqual([]);
     expect(kinds(check([1, 2, 'trimmed', ...tail(198)], { history: LONG }))).toEqual(['needless loss', 'doubled gap']);
     expect(kinds(check([1, 2, 'trimmed', 'trimmed', ...tail(190)], { history: LONG }))).toEqual(['doubled gap']);
   });
 
-  test('finds a post that was answered true and that nobody has, unless it may have been wiped', () => {
+  test('finds an accepted post that nobody has, unless it may have been wiped', () => {
     expect(check([1, 2, 4, 5], { history: [[1, 2, 4, 5]], accepted: [3] }).findings).toEqual([
       { kind: 'lost', reader: 'everybody', name: CHANNEL, what: 'p 3 was answered true' },
     ]);
@@ -230,7 +230,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 2, 3], { history: [[1, 2, 3]], accepted: [4] }))).toEqual(['lost']);
   });
 
-  test('accepts a post without a reader, even the first one, if the history let go of it before anybody was back', () => {
+  test('accepts a post without a reader, even the first one, if the history dropped it before any reader was back', () => {
     const history = [[1, 2, 3, 4, 5, 6, 7, 8]];
     expect(kinds(check([4, 5, 6, 7, 8], { history, unseen: [1, 2, 3], sinceMs: 40 }))).toEqual([]);
     expect(kinds(check(['trimmed', 4, 5, 6, 7, 8], { history, unseen: [1, 2, 3] }))).toEqual([]);
@@ -243,7 +243,7 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], { history: longer, ofAnother: [9] }))).toEqual(['lost']);
   });
 
-  test('accepts messages that only one reader had before the history let go of them, with a gap for each loss around them', () => {
+  test('accepts messages that only one reader had before the history dropped them, with a gap for each loss around them', () => {
     const options = { history: [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]], unseen: [2, 3, 4, 5, 6] };
     expect(kinds(check([1, 'trimmed', 4, 'trimmed', 7, 8, 9, 10, 11], options))).toEqual([]);
     expect(kinds(check([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], options))).toEqual([]);
@@ -259,18 +259,18 @@ describe('the checker of channels with history', () => {
     expect(kinds(check([1, 'trimmed', 4, 4, 'trimmed', 7, 8, 9, 10, 11], options))).toEqual(['doubled']);
   });
 
-  test('accepts a post that returned false either for all readers, or for none', () => {
+  test('accepts a post that returned false either for all readers or for none', () => {
     expect(check([1, 2, 3], { history: [[1, 2, 3]], refused: [2] }).findings).toEqual([]);
     expect(kinds(check([1, 3], { history: [[1, 2, 3]], refused: [2] }))).toEqual(['lost']);
     // At the end nobody waits for it.
     expect(check([1, 2], { history: [[1, 2, 3]], refused: [3] }).findings).toEqual([]);
   });
 
-  test('finds posts of one poster that are not in the order of posting', () => {
+  test('finds posts of one poster that are out of order', () => {
     expect(kinds(check([1, 3, 2], { history: [[1, 3, 2]] }))).toEqual(['disorder']);
   });
 
-  test('lets a reader of a template have gaps without missing messages after a wipe, and finds gaps without a cause', () => {
+  test('lets a reader of a template have gaps without missing messages after a wipe, but finds gaps without a cause', () => {
     const options = { isTemplate: true };
     const wiped = { options, wipes: 1 };
     expect(check([1, 2, 'broker', 3, 4, 5, 6], wiped)).toMatchObject({ findings: [], counts: { idleGaps: 1 } });

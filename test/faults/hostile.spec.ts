@@ -40,7 +40,7 @@ const MAX_HEAP_GROWTH_BYTES = 10 * 1024 * 1024;
 const MOST_MEASUREMENTS = 20;
 const MAX_LINES = 1_000;
 
-describe('two servers whose own code fails wherever it is called, and that get whatever can be sent', () => {
+describe('two servers whose own code fails at every call, and that receive every kind of input', () => {
   let redis: RedisServer;
   let peer: TestApp;
   let stranger: Redis;
@@ -157,7 +157,7 @@ describe('two servers whose own code fails wherever it is called, and that get w
 
   const total = (): number => Object.values(counts).reduce((sum, count) => sum + count, 0);
 
-  test('neither ends, lets a failure escape, stalls, grows, floods its log or loses a good message', async () => {
+  test('do not end, leak a failure, stall, grow, flood their log or lose a good message', async () => {
     console.log(`HOSTILE_SEED=${SEED} HOSTILE_INPUTS=${INPUTS}`);
     const heaps: number[][] = [];
     /** Before, with the good clients alone. */

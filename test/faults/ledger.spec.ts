@@ -40,7 +40,7 @@ describe('the checker of the schedules of faults', () => {
     });
   });
 
-  test('finds messages that are missing in the middle, at the beginning and at the end', () => {
+  test('finds messages missing in the middle, at the beginning and at the end', () => {
     expect(check([1, 2, 5, 6]).findings).toEqual([
       {
         kind: 'lost',
@@ -55,7 +55,7 @@ describe('the checker of the schedules of faults', () => {
     expect(check([1, 6]).counts.silent).toBe(4);
   });
 
-  test('accepts a gap between the messages around it as their report, and no other', () => {
+  test('accepts a gap as a report only between the messages around the missing ones', () => {
     expect(check([1, 2, 'gap', 5, 6], { causes: 1 })).toMatchObject({ findings: [], counts: { told: 2, silent: 0 } });
     expect(check([1, 2, 3, 'gap'], { causes: 1 }).findings).toEqual([]);
     expect(check(['gap', 4, 5, 6], { causes: 1 }).findings).toEqual([]);
@@ -63,43 +63,43 @@ describe('the checker of the schedules of faults', () => {
     expect(kinds(check([1, 2, 5, 'gap', 6], { causes: 1 }))).toEqual(['lost']);
   });
 
-  test('checks each poster separately: a gap may come between messages of another one', () => {
+  test('checks each poster separately: a gap may come between messages of another poster', () => {
     expect(check([1, 2, ['q', 1], 'gap', ['q', 2], 5, 6], { causes: 1 }).findings).toEqual([]);
     expect(kinds(check([1, 2, ['q', 1], 5, 'gap', ['q', 2], 6], { causes: 1 }))).toEqual(['lost']);
   });
 
-  test('does not miss posts that Redis has not accepted, and accepts them if they come', () => {
+  test('does not expect posts that Redis did not accept, and accepts them if they come', () => {
     expect(check([1, 2, 6], { accepted: [1, 2, 6] }).findings).toEqual([]);
     expect(check([1, 2, 3, 6], { accepted: [1, 2, 6] }).findings).toEqual([]);
   });
 
-  test('does not miss messages from before the reader came or after it left', () => {
+  test('does not expect messages from before the reader came or after it left', () => {
     expect(check([4, 5, 6], { sinceMs: 40 }).findings).toEqual([]);
     expect(kinds(check([5, 6], { sinceMs: 40 }))).toEqual(['lost']);
     expect(check([1, 2, 3], { hasEnded: true }).findings).toEqual([]);
     expect(kinds(check([1, 3], { hasEnded: true }))).toEqual(['lost']);
   });
 
-  test('finds a message that has come twice, at once or later', () => {
+  test('finds a message that comes twice, at once or later', () => {
     expect(kinds(check([1, 2, 2, 3, 4, 5, 6]))).toEqual(['doubled']);
     expect(check([1, 2, 3, 2, 3, 4, 5, 6]).findings).toEqual([
       { kind: 'doubled', reader: 'r', name: CHANNEL, what: 'p c: 2–3 (2)' },
     ]);
   });
 
-  test('finds a message that has come behind a later one, and does not take it for lost', () => {
+  test('finds a message that comes after a later one, and does not count it as lost', () => {
     expect(check([1, 3, 2, 4, 5, 6]).findings).toEqual([
       { kind: 'disorder', reader: 'r', name: CHANNEL, what: 'p c: 2 (1) behind later ones' },
     ]);
   });
 
-  test('finds a gap if nothing has happened, and one for which a fault was too early', () => {
+  test('finds a gap if nothing has happened, and a gap whose fault came too early', () => {
     expect(kinds(check([1, 2, 3, 'gap', 4, 5, 6]))).toEqual(['false gap']);
     expect(kinds(check([1, 2, 3, 'gap', 4, 5, 6], { causes: 1, untilMs: 20 }))).toEqual(['false gap']);
     expect(check([1, 2, 3, 'gap', 4, 5, 6], { causes: 1 })).toMatchObject({ findings: [], counts: { idleGaps: 1 } });
   });
 
-  test('finds a reported loss without any event that could cause it', () => {
+  test('finds a reported loss without an event that could cause it', () => {
     expect(kinds(check([1, 2, 'gap', 5, 6]))).toEqual(['needless loss']);
   });
 

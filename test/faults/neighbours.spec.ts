@@ -102,7 +102,7 @@ async function untilHeard(opened: { readonly client: Parameters<typeof frameOf>[
 }
 
 describe('A neighbour on the same Redis, if the servers have a secret,', () => {
-  test('changes no subscription of a client, and repeats none that was made', async () => {
+  test('changes no subscription of a client, and repeats no former change', async () => {
     const [a, b] = [await server({ secret: SECRET }), await server({ secret: [SECRET] })];
     await using opened = await requestsTo(a, 'eve').open(Board.name);
     const { connection } = opened.ready;
@@ -124,7 +124,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     expect(logged()).toMatch(/signature is wrong[^]*not signed[^]*received before/);
   });
 
-  test('repeats nothing by calling it a part of a history', async () => {
+  test('repeats nothing by presenting it as a part of a history', async () => {
     const [a, b] = [await server({ secret: SECRET }), await server({ secret: SECRET })];
     const eve = await requestsTo(a, 'eve').open(Board.name);
     const heard = await eavesdropper();
@@ -146,7 +146,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     eve.client.abort();
   });
 
-  test('hides no revocation from any server by putting another one in its place', async () => {
+  test('hides no revocation from any server by publishing another one in its place', async () => {
     const [a, b] = [await server({ secret: SECRET }), await server({ secret: SECRET })];
     const { channel, signed, epoch, offset } = await recordRevocation(a);
     await using opened = await requestsTo(b, 'owner phone').open(Board.name, Vault.name);
@@ -161,7 +161,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     expect((await requestsTo(b, 'owner phone').connect({ channels: [{ channel: Vault.name }] })).status).toBe(401);
   });
 
-  test('costs a server few reads, and holds up nothing, by announcing revocations without end', async () => {
+  test('costs a server few reads, and delays nothing, by announcing revocations without end', async () => {
     const a = await server({ secret: SECRET });
     const { channel, signed, epoch, offset } = await recordRevocation(a);
     await using opened = await requestsTo(a, 'eve').open(Board.name);
@@ -176,7 +176,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     expect((await neighbour.calls('evalsha')) - before).toBeLessThanOrEqual(4 + pauses);
   });
 
-  test('readmits nobody by deleting the stored revocations, once there is another one', async () => {
+  test('readmits nobody by deleting the stored revocations, once another revocation follows', async () => {
     const a = await server({ secret: SECRET });
     const { heard } = await recordRevocation(a);
     expect(await a.app.get(MessagingService).revokeAuthentication('owner', Phone)).toBe(true);
@@ -190,7 +190,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     expect((await requestsTo(late, 'owner phone').connect({ channels: [{ channel: Vault.name }] })).status).toBe(401);
   });
 
-  test("answers in no server's place", async () => {
+  test('cannot answer in place of a server', async () => {
     const answer = new Deferred();
     const at = async (answers: (body: unknown) => unknown) => {
       const hub = new Hub({ reporter: new RecordingReporter(), secrets: [SECRET], transport: nodes.create(redis.url) });
@@ -263,7 +263,7 @@ test('Everything that servers with a secret send each other is signed', async ()
   for (const { channel, line } of sent) expect([channel, SIGNED.test(line)]).toEqual([channel, true]);
 });
 
-test('A server without a secret next to one with a secret is reported once on both sides, in plain words', async () => {
+test('A server without a secret next to one with a secret is reported once by both, in plain words', async () => {
   const gateway = { leaveMs: 0, timeoutMs: 100 };
   const [signing, plain] = [await server({ secret: SECRET, gateway }), await server({ gateway })];
   await using opened = await requestsTo(signing, 'eve').open(Board.name);
@@ -279,14 +279,14 @@ test('A server without a secret next to one with a secret is reported once on bo
   ]);
 });
 
-test('Without a secret a neighbour is trusted: it may revoke any user, as SECURITY.md says', async () => {
+test('Without a secret a neighbour is trusted: it may revoke any user, as SECURITY.md states', async () => {
   const [a, neighbour] = [await server(), await server()];
   await using opened = await requestsTo(a, 'owner').open(Board.name);
   expect(await neighbour.app.get(MessagingService).revokeAuthentication('owner')).toBe(true);
   await opened.client.ended;
 });
 
-test('The permissions of docs/redis.md keep a neighbour from all that it could do', async () => {
+test('The permissions of docs/redis.md keep a neighbour from all harm', async () => {
   const file = path.resolve(import.meta.dirname, '../../docs/redis.md');
   const rules = [...readFileSync(file, 'utf8').matchAll(/^ACL (SETUSER .*)$/gm)].map(([, rule]) => rule!.split(' '));
   const admin = nodes.probe(redis);

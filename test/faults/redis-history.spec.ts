@@ -62,7 +62,7 @@ describe('A post to a channel with history', () => {
   });
 
   test.each(['down', 'up'] as const)(
-    'is appended and published once if the connection is cut while it is on its way (%s)',
+    'is appended and published once if the connection is cut in the middle of it (%s)',
     async (way) => {
       const server = await nodes.server();
       const proxy = await behindProxy(server);
@@ -83,7 +83,7 @@ describe('A post to a channel with history', () => {
     },
   );
 
-  test('has an unknown outcome if Redis hangs for too long, and is there at most once; those behind it are refused and never come', async () => {
+  test('has an unknown outcome if Redis hangs too long, and exists at most once; later posts are refused and never come', async () => {
     const server = await nodes.server();
     const [transport, received] = await nodes.node({ url: server.url, publishTimeoutMs: 300 }, ['news']);
     const { history } = transport;
@@ -104,7 +104,7 @@ describe('A post to a channel with history', () => {
     await reached(transport, 'ready');
   });
 
-  test('waits for a Redis that is away, in order, and is refused if that takes too long', async () => {
+  test('waits in order while Redis is away, and is refused if that takes too long', async () => {
     const server = await nodes.server();
     const [transport] = await nodes.node({ url: server.url, publishTimeoutMs: 3_000 });
     const { history } = transport;
@@ -133,7 +133,7 @@ describe('A post to a channel with history', () => {
     await Promise.all(outcomes);
   });
 
-  test('is appended once the script of another is over, or killed', async () => {
+  test('is appended once a script of another client has ended or was killed', async () => {
     const server = await nodes.server({ args: ['--busy-reply-threshold', '10'] });
     const [probe, killer] = [nodes.probe(server), nodes.probe(server)];
     const [{ history }] = await nodes.node({ url: server.url, publishTimeoutMs: 10_000 });
@@ -149,7 +149,7 @@ describe('A post to a channel with history', () => {
     expect(await kept(history)).toEqual(['1 1', '2 2']);
   });
 
-  test('is refused by a Redis that is full; the status names it until there is room again', async () => {
+  test('is refused by a full Redis; the status reports that until there is room again', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [transport, received] = await nodes.node(server.url, ['news']);
@@ -168,7 +168,7 @@ describe('A post to a channel with history', () => {
     expect(await kept(history)).toEqual(['1 1', '2 2']);
   });
 
-  test('is refused if Redis does not allow its keys; other channels go on', async () => {
+  test('is refused if Redis does not allow its keys, while other channels continue', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     await probe.redis.call('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '&*', '+@all');
@@ -194,7 +194,7 @@ describe('A post to a channel with history', () => {
     expect((await reached(transport, 'ready')).error).toBeUndefined();
   });
 
-  test('is refused for the lack of a permission, and told if it is appended and cannot be published', async () => {
+  test('is refused for a missing permission, and the status reports a post that is appended but cannot be published', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     await probe.redis.call('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '&*', '+@all');
@@ -214,7 +214,7 @@ describe('A post to a channel with history', () => {
 });
 
 describe('The script that appends', () => {
-  test('appends a batch behind another one only if that is the last one of its appender', async () => {
+  test('appends a batch with a predecessor only if that is the last batch of its appender', async () => {
     const probe = nodes.probe(await nodes.server());
     expect(await appendBatch(probe, 2, '1 1')).toBe('early');
     expect(await appendBatch(probe, 1)).toMatch(/^ok epoch 1 /);
@@ -225,7 +225,7 @@ describe('The script that appends', () => {
     expect(await probe.redis.xlen(keys.stream)).toBe(3);
   });
 
-  test('answers each batch that may be tried again as the first time, and knows the others as past', async () => {
+  test('answers each batch that may be repeated as it did the first time, and reports older ones as stale', async () => {
     const probe = nodes.probe(await nodes.server());
     for (const [number, chain] of [[1], [2, '1 1'], [3, '2 2']] as const) await appendBatch(probe, number, chain);
     expect(await appendBatch(probe, 2)).toMatch(/^ok epoch 2 /);
@@ -237,7 +237,7 @@ describe('The script that appends', () => {
     expect(await probe.redis.xlen(keys.stream)).toBe(4);
   });
 
-  test('remembers the last batch of an appender for at least two minutes, and does not set the time with each', async () => {
+  test('remembers the last batch of an appender for at least two minutes, without renewing that time at each batch', async () => {
     const probe = nodes.probe(await nodes.server());
     const key = keys.appender('node');
     const left = async (): Promise<number> => probe.redis.pttl(key);
@@ -261,7 +261,7 @@ describe('The script that appends', () => {
 });
 
 describe('A history', () => {
-  test('goes on in another epoch after Redis came back from disk, without a gap', async () => {
+  test('continues in another epoch after Redis came back from disk, without a gap', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'history-'));
     try {
       const server = await nodes.server({ args: ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', dir] });
@@ -290,7 +290,7 @@ describe('A history', () => {
     }
   });
 
-  test('knows the positions of its last 64 epochs, except of those that ended before its oldest message', async () => {
+  test('knows the positions of its last 64 epochs, except epochs that ended before its oldest message', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [{ history }] = await nodes.node(server.url);
@@ -327,7 +327,7 @@ describe('A history', () => {
     );
   });
 
-  test('goes on in another epoch if its Redis was a replica for a while and has lost messages by that, on a connection that stays', async () => {
+  test('continues in another epoch if its Redis was a replica for a while and lost messages, while the connection stayed', async () => {
     const args = ['--repl-diskless-sync-delay', '0'];
     const [server, other] = [await nodes.server({ args }), await nodes.server({ args })];
     const [probe, otherProbe] = [nodes.probe(server), nodes.probe(other)];
@@ -353,7 +353,7 @@ describe('A history', () => {
     expect(await history.read('news', before!)).toEqual({ gap: undefined, entries, next: after, end: after });
   });
 
-  test('that is left alone keeps its epoch, however long it is between two posts', async () => {
+  test('that nobody disturbs keeps its epoch, however long the time between two posts', async () => {
     const server = await nodes.server();
     const [{ history }] = await nodes.node(server.url);
     await post(history, '1');
@@ -377,7 +377,7 @@ describe('A history', () => {
     ['offset', '99999999999999999999'],
     ['root', ''],
     ['root', 'a b'],
-  ])('whose %s says %p counts as not there: a post begins anew', async (field, value) => {
+  ])('whose %s is %p counts as missing: a post begins a new one', async (field, value) => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [{ history }] = await nodes.node(server.url);
@@ -399,7 +399,7 @@ describe('A history', () => {
     ['ttl', '-inf'],
     ['former', 'x:99999999999999999999 :: nonsense'],
     ['run', ''],
-  ])('whose %s says %p goes on, and a post replaces it', async (field, value) => {
+  ])('whose %s is %p continues, and a post replaces the value', async (field, value) => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [{ history }] = await nodes.node(server.url);
@@ -415,7 +415,7 @@ describe('A history', () => {
   });
 
   test.each(['state', 'stream', 'appender', 'post'] as const)(
-    'whose key of the %s holds something else counts as not there: a post replaces it',
+    'whose key of the %s holds something else counts as missing: a post replaces it',
     async (which) => {
       const server = await nodes.server();
       const probe = nodes.probe(server);
@@ -448,7 +448,7 @@ describe('A history', () => {
     },
   );
 
-  test('with many foreign entries has an end: Redis does not hang', async () => {
+  test('with many foreign entries is read in bounded time: Redis does not hang', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const transport = nodes.create(server.url);
@@ -479,7 +479,7 @@ describe('A history', () => {
     expect(await kept(history)).toEqual(['1 first']);
   });
 
-  test('is let go of by Redis after its time, but not how far it had come', async () => {
+  test('is deleted by Redis after its time, but its last offset stays', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [{ history }] = await nodes.node(server.url);
@@ -515,7 +515,7 @@ describe('A history', () => {
     expect(entries).toBeGreaterThanOrEqual(read.length);
   });
 
-  test('whose entries somebody has deleted, or put others among, has a gap there, and an end', async () => {
+  test('with deleted or foreign entries has a gap there, and continues', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const [{ history }] = await nodes.node(server.url);
@@ -545,7 +545,7 @@ describe('A history', () => {
     expect(offsetOf(await post(history, '9'))).toBe(9);
   });
 
-  test('that says how many messages an entry holds, and holds others, is refused with the key, and told once', async () => {
+  test('with an entry that states a wrong number of messages is refused with the key, and reported once', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
     const told: string[] = [];
@@ -567,7 +567,7 @@ describe('A history', () => {
   });
 });
 
-test('a question that is under way when the connection ends is answered at once, as unknown', async () => {
+test('a read that waits for its answer when the connection ends fails at once', async () => {
   const server = await nodes.server();
   const proxy = await behindProxy(server);
   const [{ history }] = await nodes.node({ url: proxy.url, publishTimeoutMs: 60_000 });
@@ -655,7 +655,7 @@ describe('A start', () => {
     await expect(nodes.create(redis).start(() => undefined)).rejects.toThrow(/history.*NOPERM/);
   });
 
-  test('is looked at again when it comes back, if it was first reached after the start and lacked a command', async () => {
+  test('is checked again when Redis comes back, if Redis lacked a command when it was first reached after the start', async () => {
     defineChannel('redis-history-spec', class Later {}, { history: BOUNDS });
     const user = ['--user', 'default', 'on', 'nopass', '~*', '&*', '+@all'];
     const server = await nodes.server({ args: [...user, '-xadd'] });
@@ -685,7 +685,7 @@ async function startTls(): Promise<{ server: RedisServer; url: string }> {
 }
 
 describe('Over TLS, histories', () => {
-  test('are appended to, heard and read on, also after Redis was restarted', async () => {
+  test('are appended, heard and read, even after Redis has restarted', async () => {
     const { server, url } = await startTls();
     const redis = { url, tls: { ca: TLS.cert }, publishTimeoutMs: 10_000 };
     const [{ history }] = await nodes.node(redis);
@@ -698,7 +698,7 @@ describe('Over TLS, histories', () => {
     expect(await kept(other.history)).toEqual(['1 1', '2 2', '3 3']);
   });
 
-  test('are kept at no Redis whose certificate is unknown', async () => {
+  test('are not kept at a Redis with an unknown certificate', async () => {
     const { url } = await startTls();
     const transport = nodes.create({ url, publishTimeoutMs: 200 });
     await transport.start(() => undefined);
@@ -707,7 +707,7 @@ describe('Over TLS, histories', () => {
   });
 });
 
-test('A listener of a template hears the first messages of channels that were posted while its link was cut, and has no gap', async () => {
+test('A listener of a template hears the first messages of channels with posts while its link was cut, and has no gap', async () => {
   const server = await nodes.server();
   const proxy = nodes.use(await TcpProxy.start(server.port));
   const Rooms = defineChannel<number, 'outage/:room'>('outage/:room', undefined, { history: BOUNDS });

@@ -41,7 +41,7 @@ describe('A Redis that is a replica', () => {
     expect(await a.publish('news', 'yes')).toBe(true);
   });
 
-  test.each([2, 3] as const)('is left by both connections when it becomes one, by protocol %p', async (protocol) => {
+  test.each([2, 3] as const)('is left by both connections when it becomes one, with protocol %p', async (protocol) => {
     const { first, demote, promote } = await pair();
     const [a, atA] = await nodes.node({ url: first.url, protocol, publishTimeoutMs: 50 }, ['news'], FAST);
     const looker = nodes.probe(first);
@@ -98,7 +98,7 @@ describe('With Sentinels', () => {
     expect(await ownClients(sentinel.servers[1])).toHaveLength(4);
   });
 
-  test('a master that is demoted without notice of the Sentinels is left', async () => {
+  test('a master that is demoted without a notice by the Sentinels is left', async () => {
     const { first, second, demote } = await pair();
     const sentinel = nodes.use(await TcpProxy.start(first.port));
     // Behind one address that moves, as a virtual one does.
@@ -140,7 +140,7 @@ function quiet<T extends Redis | Cluster>(client: T): T {
 const NOWHERE = 1;
 
 describe('While Redis is away', () => {
-  test.each(KINDS)('attempts are spaced and one status or two tell of it, with %s', async (name, option) => {
+  test.each(KINDS)('attempts are spaced, and one or two statuses report it, with %s', async (name, option) => {
     const proxy = nodes.use(await TcpProxy.start(NOWHERE, 'refuse'));
     const a = nodes.create(option(proxy.port));
     const statuses = recordStatuses(a);
@@ -152,7 +152,7 @@ describe('While Redis is away', () => {
     expect(statuses.at(-1)).toMatch(/^waiting /);
   });
 
-  test('that comes and goes, attempts are spaced as if it had been away', async () => {
+  test('and returns repeatedly, attempts are spaced as in one long outage', async () => {
     const server = await nodes.server();
     const proxy = nodes.use(await TcpProxy.start(server.port));
     const [a] = await nodes.node({ host: '127.0.0.1', port: proxy.port });
@@ -167,7 +167,7 @@ describe('While Redis is away', () => {
   });
 
   test.each(KINDS.filter(([name]) => name === 'options' || name === 'Sentinels' || name === 'a Cluster'))(
-    'and accepts connections without an answer, that is reported at the start, with %s',
+    'and accepts connections without an answer, the start reports that, with %s',
     async (_, option) => {
       const proxy = nodes.use(await TcpProxy.start(NOWHERE, 'swallow'));
       const a = nodes.create(option(proxy.port));
@@ -181,7 +181,7 @@ describe('While Redis is away', () => {
 });
 
 describe('Posts that Redis leaves unanswered', () => {
-  test('are reported once, and so is the next answer', async () => {
+  test('are reported once, and the next answer is, too', async () => {
     const server: RedisServer = await nodes.server();
     const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 50 });
     const statuses = recordStatuses(a);
@@ -196,7 +196,7 @@ describe('Posts that Redis leaves unanswered', () => {
     ]);
   });
 
-  test('stay the error of the status over a new connection, until one is accepted', async () => {
+  test('stay the error of the status over a new connection until one is accepted', async () => {
     const server = await nodes.server();
     const looker = nodes.probe(server);
     const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 50 });
@@ -226,7 +226,7 @@ async function restricted(...rules: string[]) {
 }
 
 describe('Posts that Redis refuses', () => {
-  test('are reported each time they begin, until one is accepted again', async () => {
+  test('are reported each time refusals begin, until one is accepted again', async () => {
     const { a, allow, error } = await restricted('allchannels');
     const statuses = recordStatuses(a);
     for (let time = 0; time < 2; time++) {

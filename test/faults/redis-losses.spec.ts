@@ -54,7 +54,7 @@ function check(lines: readonly string[]): { problems: string[]; losses: number[]
 }
 
 describe('A subscriber whose connection is killed', () => {
-  test('reports a loss once for each registered name, after the earlier messages and before the later ones', async () => {
+  test('reports one loss for each registered name, after the earlier messages and before the later ones', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     const [a, told] = await nodes.listener(server.url, ['news', 'rooms/:roomId', 'dropped', 'again']);
@@ -73,7 +73,7 @@ describe('A subscriber whose connection is killed', () => {
     expect(all.slice(2)).toEqual(['news: after', 'rooms/:roomId: after', 'again: after', 'new: after']);
   });
 
-  test('tells the loss before the first payload, also while others post without a break', async () => {
+  test('reports the loss before the first payload, even while others post without a pause', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     const names = Array.from({ length: 50 }, (_, index) => `channel ${index}`);
@@ -99,7 +99,7 @@ describe('A subscriber whose connection is killed', () => {
     expect(check(lines)).toEqual({ problems: [], losses: names.map(() => 5) });
   });
 
-  test('tells a loss of a name that Redis refuses then, once Redis takes it again', async () => {
+  test('reports a loss of a name that Redis then refuses, once Redis accepts it again', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
@@ -116,7 +116,7 @@ describe('A subscriber whose connection is killed', () => {
     expect(told.pending).toEqual([]);
   });
 
-  test('tells losses also if an ACL forbids its beats, and says that it cannot tell whether it hears', async () => {
+  test('reports losses even if an ACL forbids its beats, and reports that it cannot know whether it hears', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:|news');
@@ -129,8 +129,8 @@ describe('A subscriber whose connection is killed', () => {
   });
 });
 
-describe('A name that is heard in more ways than one', () => {
-  test('has one loss even if stock parts are heard, too', async () => {
+describe('A name that is heard in several ways', () => {
+  test('has one loss even if stock parts are heard as well', async () => {
     const server = await nodes.server();
     const { redis } = nodes.probe(server);
     const [a, told] = await nodes.listener({ url: server.url, interop: true }, ['news', 'rooms/:roomId']);
@@ -158,7 +158,7 @@ describe('A name that is heard in more ways than one', () => {
   });
 });
 
-test('The connection for posts alone is lost without a loss for listeners', async () => {
+test('A loss of the connection for posts alone is no loss for listeners', async () => {
   const server = await nodes.server();
   const looker = nodes.probe(server);
   const [a, told] = await nodes.listener(server.url, ['news']);
@@ -194,7 +194,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     ]);
   });
 
-  test('is found if it is connected to another Redis than the posts', async () => {
+  test('is found if it is connected to another Redis than the posts are', async () => {
     const [server, other] = [await nodes.server(), await nodes.server()];
     const proxy = await proxyOf(server);
     const [a, told] = await nodes.listener(splitOver(server.port, proxy.port), ['news']);
@@ -213,7 +213,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     expect(statuses.map((text) => text.split(' ')[0])).toEqual(['ready', 'waiting', 'waiting', 'ready']);
   });
 
-  test('finds its posts at another Redis than all subscriptions, too', async () => {
+  test('is found if only the posts are connected to another Redis', async () => {
     const [server, other] = [await nodes.server(), await nodes.server()];
     const proxy = await proxyOf(server);
     const [a, told] = await nodes.listener(splitOver(proxy.port, server.port), ['news']);
@@ -229,7 +229,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     expect(statuses.map((text) => text.split(' ')[0]).filter((state) => state === 'ready')).toHaveLength(2);
   });
 
-  test('that persists is reported once, and leaves the posts alone after their link was replaced once', async () => {
+  test('for a long time is reported once, and leaves the connection for posts alone after replacing it once', async () => {
     const server = await nodes.server();
     const other = await nodes.server();
     const proxy = await proxyOf(other);
@@ -249,7 +249,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     expect(told.pending).toEqual([]);
   });
 
-  test('is not suspected while Redis is paused: one status tells of that within 5 s, and nothing is made anew', async () => {
+  test('is not suspected while Redis is paused: one status reports that within 5 s, and no connection is replaced', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
     const [a, told] = await nodes.listener(`redis://127.0.0.1:${proxy.port}`, ['news']);
@@ -288,7 +288,7 @@ test('A Redis that is paused for long costs one loss for each name, once it cont
 });
 
 describe('Posts that have waited for Redis', () => {
-  test('are sent only when the interests of this node are registered again', async () => {
+  test('are sent only after the interests of this node are registered again', async () => {
     const server = await nodes.server();
     const proxy = await proxyOf(server);
     const [a, told] = await nodes.listener({ client: splitOver(server.port, proxy.port) as () => Redis }, ['news']);

@@ -130,18 +130,18 @@ describe('At the start', () => {
     await expect(transport.start(() => undefined)).rejects.toThrow(/WRONGPASS/);
   });
 
-  test('a database that Redis does not have is an error', async () => {
+  test('a database that does not exist is an error', async () => {
     const server = await startServer();
     await expect(create(`${server.url}/99`).start(() => undefined)).rejects.toThrow(/DB index is out of range/);
   });
 
-  test('a password that Redis does not need is no error', async () => {
+  test('an unnecessary password is no error', async () => {
     const server = await startServer();
     const [a] = await node(`redis://:needless@${server.address}`);
     expect(await a.publish('news', 'x')).toBe(true);
   });
 
-  test('a Redis that is not there does not delay the application, and is named', async () => {
+  test('a missing Redis does not delay the application, and is named', async () => {
     const server = await startServer();
     await server.kill();
     const transport = create(server.url);
@@ -154,7 +154,7 @@ describe('At the start', () => {
     await reached(transport, 'ready');
   });
 
-  test('a failure at several addresses of one host has a text, too', async () => {
+  test('a failure at several addresses of one host has a text as well', async () => {
     const server = await startServer();
     await server.kill();
     const transport = create({ host: 'localhost', port: server.port });
@@ -169,7 +169,7 @@ describe('At the start', () => {
     expect(error?.message).toMatch(/^Redis at redis.invalid:6379 cannot be reached: getaddrinfo/);
   });
 
-  test('a Redis that does not answer is waited for no longer than two seconds, and is reported', async () => {
+  test('a Redis that does not answer delays the start by at most two seconds, and is reported', async () => {
     const port = await silentServer();
     const transport = create({ host: '127.0.0.1', port });
     await within(3_000, () => transport.start(() => undefined));
@@ -179,7 +179,7 @@ describe('At the start', () => {
     await within(800, () => transport.close());
   });
 
-  test('a Redis whose errors carry a password does not tell it', async () => {
+  test('the error of a missing Redis does not contain its password', async () => {
     const server = await startServer();
     await server.kill();
     const transport = create(`redis://user:hunter2@${server.address}`);
@@ -208,7 +208,7 @@ describe('While running', () => {
     expect((await calls('subscribe')) - before).toBe(2);
   });
 
-  test('an interest that is soon taken again costs nothing, and one that is not leaves Redis', async () => {
+  test('an interest that soon returns costs nothing, and one that does not leaves Redis', async () => {
     const server = await startServer();
     const looker = probe(server);
     const [transport] = await node(server.url, ['news', 'rooms/:id', 'kept']);
@@ -226,7 +226,7 @@ describe('While running', () => {
     expect(await looker.channels()).toEqual(['messaging:|kept']);
   });
 
-  test('templates with one pattern share it until the last one goes', async () => {
+  test('templates with one pattern share it until the last one ends', async () => {
     const server = await startServer();
     const looker = probe(server);
     const [a, atA] = await node(server.url, ['rooms/:id', 'rooms/:roomId', 'end']);
@@ -245,7 +245,7 @@ describe('While running', () => {
     expect((await atA.take(2)).map(([, subscription]) => subscription)).toEqual(['rooms/:roomId', 'end']);
   });
 
-  test('broken connections come back, with every interest once and nothing that was dropped', async () => {
+  test('broken connections come back, with every interest once and without dropped ones', async () => {
     const server = await startServer();
     const looker = probe(server);
     const [a, atA] = await node(server.url, ['news', 'rooms/:id', 'dropped']);
@@ -296,7 +296,7 @@ describe('While running', () => {
     expect(await a.publish('news', 'yes')).toBe(true);
   });
 
-  test('a retryStrategy of the application is used, and one that gives up does not end the attempts', async () => {
+  test('a retryStrategy of the application is used, and attempts continue even if it gives up', async () => {
     const server = await startServer();
     const times: number[] = [];
     const gaveUp = new Queue<void>();
@@ -315,7 +315,7 @@ describe('While running', () => {
     expect(times.filter((attempt) => attempt === 3).length).toBeGreaterThan(0);
   });
 
-  test('a link whose other end has fallen silent is cut, and comes back', async () => {
+  test('a link whose other end is silent is cut, and comes back', async () => {
     const server = await startServer();
     const [a, atA] = await node(server.url, ['news'], { heartbeatMs: 60 });
     server.pause();
@@ -369,12 +369,12 @@ describe('A post', () => {
     expect((await atA.next())[0]).toBe('end');
   });
 
-  test('waits from before the start, and no longer than its time', async () => {
+  test('before the start waits, but no longer than its time', async () => {
     const transport = create({ port: 1, host: '127.0.0.1', publishTimeoutMs: 50 });
     expect(await within(1_000, () => transport.publish('news', 'no'))).toBe(false);
   });
 
-  test('in flight when the link breaks is not accepted, and not sent again', async () => {
+  test('that is in flight when the link breaks is not accepted, and not sent again', async () => {
     const server = await startServer();
     const [a, atA] = await node({ url: server.url, publishTimeoutMs: 10_000 }, ['news']);
     server.pause();
@@ -400,7 +400,7 @@ describe('A post', () => {
     expect((await statusOf(a)).state).toBe('ready');
   });
 
-  test('is never doubled nor out of order when the link breaks in the midst of many', async () => {
+  test('is never doubled nor out of order if the link breaks in the middle of many', async () => {
     const server = await startServer();
     const looker = probe(server);
     const [a] = await node(server.url);
@@ -426,7 +426,7 @@ describe('A post', () => {
     expect(accepted.length).toBeGreaterThan(100);
   });
 
-  test('is not accepted if too much waits already', async () => {
+  test('is not accepted if too much is waiting already', async () => {
     const transport = create({ port: 1, host: '127.0.0.1', publishTimeoutMs: 60_000 });
     const half = 'x'.repeat(MAX_PENDING_BYTES / 2);
     const waiting = [transport.publish('news', half), transport.publish('news', half)];
@@ -435,7 +435,7 @@ describe('A post', () => {
     expect(await Promise.all(waiting)).toEqual([false, false]);
   });
 
-  test('frees its bytes when it is accepted, and when the link breaks, but not while Redis may still take it', async () => {
+  test('frees its bytes when it is accepted, and when the link breaks, but not while Redis may still accept it', async () => {
     const server = await startServer();
     const [a] = await node({ url: server.url, publishTimeoutMs: 300, retryStrategy: () => 20 });
     const all = 'x'.repeat(MAX_PENDING_BYTES);
@@ -460,7 +460,7 @@ describe('A post', () => {
     expect(performance.now() - before).toBeGreaterThan(40);
   });
 
-  test('that Redis refuses is not accepted, and the status says why', async () => {
+  test('that Redis refuses is not accepted, and the status names the reason', async () => {
     const server = await startServer();
     const looker = probe(server);
     await looker.redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
@@ -482,7 +482,7 @@ describe('A post', () => {
 });
 
 describe('A subscription', () => {
-  test('that Redis refuses leaves the others alone, is reported, and is tried again', async () => {
+  test('that Redis refuses does not affect the others, is reported, and is tried again', async () => {
     const server = await startServer();
     const looker = probe(server);
     await looker.redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:|good*');
@@ -508,7 +508,7 @@ describe('A subscription', () => {
     expect(await atA.next()).toEqual(['hello', 'bad', 'bad']);
   });
 
-  test('that Redis refuses and nobody wants any more does not keep the status from being ready', async () => {
+  test('that Redis refuses and nobody needs any more does not keep the status from being ready', async () => {
     const server = await startServer();
     await probe(server).redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
     const user = { port: server.port, host: '127.0.0.1', username: 'app', password: 'secret' };
@@ -521,7 +521,7 @@ describe('A subscription', () => {
     await reached(a, 'ready');
   });
 
-  test('asked for during an outage is registered before the status is ready', async () => {
+  test('requested during an outage is registered before the status is ready', async () => {
     const server = await startServer();
     const looker = probe(server);
     const [a] = await node(server.url, ['news']);
@@ -558,7 +558,7 @@ async function hostile(names: string[]) {
 }
 
 describe('A foreign payload', () => {
-  test('as a batch of a million line breaks costs next to nothing, and is reported once', async () => {
+  test('in the form of a batch of a million line breaks costs next to nothing, and is reported once', async () => {
     const { publisher, received, rejections } = await hostile(['news']);
     let handedOver = 0;
     await within(2_000, async () => {
@@ -572,7 +572,7 @@ describe('A foreign payload', () => {
     ]);
   });
 
-  test('as a batch beyond its limit is read up to there, and reported once', async () => {
+  test('in the form of a batch beyond its limit is read up to the limit, and reported once', async () => {
     const { publisher, received, rejections } = await hostile(['news']);
     await publisher.publish('messaging:|news', `\nfirst\nsecond\n${'x'.repeat(2_000_000)}\nthird`);
     await publisher.publish('messaging:|news', 'end');
@@ -638,7 +638,7 @@ describe('A user of Redis', () => {
     expect(states).toEqual([['ready', true]]);
   });
 
-  test('without permission for the pattern of a template hears by the pattern of the prefix, even after Redis was gone', async () => {
+  test('without permission for the pattern of a template hears by the pattern of the prefix, even after an outage of Redis', async () => {
     const { looker, redis } = await restricted('&messaging:*');
     const [a, atA] = await node(redis, ['rooms/:id', 'rooms/:id/users', 'end']);
     const { error } = await statusOf(a);
@@ -692,7 +692,7 @@ describe('Closing', () => {
     while ((await looker.clients()).length > 0);
   });
 
-  test('takes well under a second with a connection that the application set up to take longer', async () => {
+  test('takes well under a second even if the application configured the connection to take longer', async () => {
     const server = await startServer();
     const [a] = await node(() => new Redis(server.url, { disconnectTimeout: 5_000 }));
     server.pause();
@@ -776,7 +776,7 @@ describe('Connections of the application', () => {
     );
   });
 
-  test('need no ioredis of the library’s', async () => {
+  test('need no ioredis of the library', async () => {
     const server = await startServer();
     const [a] = await node(() => new Redis(server.url), [], { load: notInstalled });
     expect(await a.publish('news', 'x')).toBe(true);

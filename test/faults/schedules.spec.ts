@@ -98,7 +98,7 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     expect(unjudged).toBeLessThanOrEqual(SCHEDULES / 4);
   }, 1_200_000);
 
-  test('would be found if they told nobody of a loss', async () => {
+  test('would be found if no loss were reported', async () => {
     const kind: FaultKind = 'link-cut';
     const faults = [0, 1, 2].map((target): Fault => ({
       kind,
@@ -128,7 +128,7 @@ describe('Three servers with a Redis, and clients that move between them', () =>
     expect(counts.gaps).toBe(0);
   }, 120_000);
 
-  test('would be found if holes were not filled, a post appended again at each try, or a message left out', async () => {
+  test('would be found if holes were not filled, posts were appended at each try, or messages were left out', async () => {
     const fault = { kind: 'link-cut', forMs: 300, way: 'both', connection: undefined } as const;
     const cuts = [0, 1, 2, 3, 4, 5, 6, 7, 8].map((nth): Fault => ({
       ...fault,

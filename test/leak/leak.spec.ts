@@ -34,7 +34,7 @@ async function survivors(refs: readonly WeakRef<object>[], expected = 0): Promis
   return alive();
 }
 
-test('sessions, listeners and streams that have ended leave no object behind', async () => {
+test('sessions, listeners and streams leave no object behind after their end', async () => {
   const hub = new Hub({ reporter: new RecordingReporter() });
   const sessionsBefore = hub.sessions.size;
   const refs: WeakRef<object>[] = [];
@@ -55,7 +55,7 @@ test('sessions, listeners and streams that have ended leave no object behind', a
   expect(hub.sessions.size).toBe(sessionsBefore);
 });
 
-test('listeners that end one by one among others that stay leave no object behind', async () => {
+test('listeners that end one by one leave no object behind, even if other listeners stay', async () => {
   const hub = new Hub({ reporter: new RecordingReporter() });
   const session = hub.sessions.open();
   hub.listen(Numbers, () => {}, session);
@@ -71,7 +71,7 @@ test('listeners that end one by one among others that stay leave no object behin
 });
 
 test.each(ADAPTER_NAMES)(
-  'event streams on %s that clients have left, and their sessions, leave no object behind',
+  'event streams on %s without their clients, and their sessions, leave no object behind',
   async (adapter) => {
     @Controller()
     class Streams {
@@ -105,7 +105,7 @@ test.each(ADAPTER_NAMES)(
 );
 
 test.each(ADAPTER_NAMES)(
-  'open streams on %s share the function that waits for their clients to leave, and each ends with its own client',
+  'open streams on %s share the function that waits for clients to leave, but each ends with its own client',
   async (adapter) => {
     @Controller()
     class Streams {
@@ -180,59 +180,56 @@ test.each(ADAPTER_NAMES)(
   },
 );
 
-test.each(ADAPTER_NAMES)(
-  'streams on %s are counted no longer than until they end, for whatever reason',
-  async (adapter) => {
-    @Injectable()
-    class HasSession implements CanActivate {
-      constructor(private readonly messaging: MessagingService) {}
+test.each(ADAPTER_NAMES)('streams on %s count only until they end, for whatever reason', async (adapter) => {
+  @Injectable()
+  class HasSession implements CanActivate {
+    constructor(private readonly messaging: MessagingService) {}
 
-      canActivate(context: ExecutionContext) {
-        // Nobody closes this one; it must not be taken for the session of the request.
-        context.switchToHttp().getRequest<{ session: unknown }>().session = this.messaging.openSession().session;
-        return true;
-      }
+    canActivate(context: ExecutionContext) {
+      // Nobody closes this one; it must not be taken for the session of the request.
+      context.switchToHttp().getRequest<{ session: unknown }>().session = this.messaging.openSession().session;
+      return true;
     }
+  }
 
-    @Controller()
-    @UseGuards(HasSession)
-    class Streams {
-      @Sse(':end')
-      stream(@Param('end') end: string, @Messages() messages: SessionMessages) {
-        const { session } = messages;
-        const ends = {
-          completes: from([1, 2]),
-          iterates: (async function* () {
-            yield 1;
-          })(),
-          fails: concat(of(1), timer(1).pipe(switchMap(() => throwError(() => new Error('no more'))))),
-          failsAtOnce: throwError(() => new Error('none')),
-          closed: concat(of(1), timer(1).pipe(map(() => session.close())), NEVER),
-          left: concat(of(1), NEVER),
-        };
-        return ends[end as keyof typeof ends];
-      }
+  @Controller()
+  @UseGuards(HasSession)
+  class Streams {
+    @Sse(':end')
+    stream(@Param('end') end: string, @Messages() messages: SessionMessages) {
+      const { session } = messages;
+      const ends = {
+        completes: from([1, 2]),
+        iterates: (async function* () {
+          yield 1;
+        })(),
+        fails: concat(of(1), timer(1).pipe(switchMap(() => throwError(() => new Error('no more'))))),
+        failsAtOnce: throwError(() => new Error('none')),
+        closed: concat(of(1), timer(1).pipe(map(() => session.close())), NEVER),
+        left: concat(of(1), NEVER),
+      };
+      return ends[end as keyof typeof ends];
     }
-    await using running = await startApp({ imports: [MessagingModule.forRoot()], controllers: [Streams] }, { adapter });
-    const streams = running.app.get(EventStreams, { strict: false });
-    const timers = streams['heartbeat']['timers'];
-    // Times out where one is never let go.
-    const allGone = async () => {
-      while (streams.size > 0) await new Promise((resolve) => setImmediate(resolve));
-    };
-    const client = await SseClient.connect(`${running.url}/left`);
-    await client.events.next();
-    expect(streams.size).toBe(1);
-    expect(timers.size).toBe(1);
-    await client[Symbol.asyncDispose]();
+  }
+  await using running = await startApp({ imports: [MessagingModule.forRoot()], controllers: [Streams] }, { adapter });
+  const streams = running.app.get(EventStreams, { strict: false });
+  const timers = streams['heartbeat']['timers'];
+  // Times out where one is never let go.
+  const allGone = async () => {
+    while (streams.size > 0) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const client = await SseClient.connect(`${running.url}/left`);
+  await client.events.next();
+  expect(streams.size).toBe(1);
+  expect(timers.size).toBe(1);
+  await client[Symbol.asyncDispose]();
+  await allGone();
+  expect(timers.size).toBe(0);
+
+  for (const end of ['completes', 'iterates', 'fails', 'closed', 'failsAtOnce']) {
+    await using ended = await SseClient.connect(`${running.url}/${end}`);
     await allGone();
     expect(timers.size).toBe(0);
-
-    for (const end of ['completes', 'iterates', 'fails', 'closed', 'failsAtOnce']) {
-      await using ended = await SseClient.connect(`${running.url}/${end}`);
-      await allGone();
-      expect(timers.size).toBe(0);
-      await ended.ended;
-    }
-  },
-);
+    await ended.ended;
+  }
+});
