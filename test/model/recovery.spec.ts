@@ -29,7 +29,7 @@ function told(budget: Budget): string {
   return `clients: ${clients}${from === undefined ? '' : ', all at A'}; ${parts.join(', ')}${sharesAnswers ? '; answers are shared' : ''}`;
 }
 
-describe('Recovery keeps its promises in whatever order things happen', () => {
+describe('Recovery keeps its promises in every order of events', () => {
   test.each(
     [
       { clients: 1, posts: 2, breaks: 1 },
@@ -60,13 +60,13 @@ describe('Recovery keeps its promises in whatever order things happen', () => {
 describe('The model notices when', () => {
   test.each<[string, Fault, Budget, RegExp]>([
     [
-      'what the client has read is not compared with what comes live',
+      'messages that the client has read are not compared with live ones',
       'no vector',
       { clients: 1, begin, posts: 1, breaks: 1 },
       /got a message twice/,
     ],
     [
-      'a node that is gone is given up without a barrier',
+      'a lost node is given up without a barrier',
       'no barrier',
       { clients: 1, begin, posts: 1, breaks: 1, kills: 1 },
       /got a message twice/,
@@ -84,7 +84,7 @@ describe('The model notices when', () => {
       /got a message twice/,
     ],
     [
-      'the position that a client is given lies behind messages that still wait for it',
+      'the position sent to a client lies behind messages that still wait for it',
       'position after the rest',
       { clients: 1, begin, posts: 1, breaks: 2 },
       /not been told/,
@@ -120,7 +120,7 @@ describe('The model notices when', () => {
       /not been told/,
     ],
     [
-      'a client may read what was there before it was let in',
+      'a client may read messages from before it was let in',
       'no admission',
       { clients: 1, posts: 1, breaks: 1, lies: 1 },
       /from before it was let in/,

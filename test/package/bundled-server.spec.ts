@@ -128,7 +128,7 @@ describe('A server in one file', () => {
       { external: [...NOT_THERE, 'nestjs-messaging', '@nestjs/*', 'rxjs'], minify: true, keepNames: true },
     ],
   ])(
-    '%s: with a copy of class-transformer that the library cannot see does not start, and says why',
+    '%s: with a copy of class-transformer that the library cannot see does not start, and reports the reason',
     async (name, options) => {
       const said = await run(name, options);
       expect(said).not.toContain(SECRET);
@@ -136,7 +136,7 @@ describe('A server in one file', () => {
     },
   );
 
-  test('with class-validator bundled and the library external keeps its rules', async () => {
+  test('with class-validator bundled and the library external keeps the rules of its classes', async () => {
     const external = [...NOT_THERE, 'nestjs-messaging', '@nestjs/*', 'rxjs', 'class-transformer'];
     expect(await run('validator-in', { external })).toMatch(KEPT);
   });
@@ -188,13 +188,13 @@ process.exit(0);
     expect(others).toEqual([]);
   });
 
-  test('are reported when the application starts if a minifier has shortened them', async () => {
+  test('are reported when the application starts if a minifier shortened them', async () => {
     const [warning, ...others] = await bundled('renamed-minified', { minify: true });
     expect(TOLD.exec(warning!)?.[1]).toMatch(/^("\w{1,2}"(, )?){5}$/);
     expect(others).toEqual([]);
   });
 
-  test('are not reported if the bundler kept their names, or there was no bundler', async () => {
+  test('are not reported if the bundler kept their names, or without a bundler', async () => {
     expect(await bundled('kept', { keepNames: true })).toEqual([]);
     expect(await bundled('kept-minified', { keepNames: true, minify: true })).toEqual([]);
     const said = spawnSync(process.execPath, [compiled('unbundled')], { cwd: folder, encoding: 'utf8' });
@@ -247,7 +247,7 @@ for (const [name, trial] of Object.entries(trials)) {
 process.exit(0);
 `;
 
-  test('is named in each error that comes of it, with the places of both', () => {
+  test('is named in each error that it causes, with the places of both copies', () => {
     const modules = join(folder, 'node_modules');
     cpSync(join(modules, 'nestjs-messaging'), join(modules, 'nestjs-messaging-twin'), { recursive: true });
     writeFileSync(join(folder, 'twins.mjs'), TRIALS);

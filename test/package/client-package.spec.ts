@@ -24,7 +24,7 @@ beforeAll(() => {
 afterAll(() => pair[Symbol.dispose]());
 
 describe('npm', () => {
-  it('installs the client and nothing else into the project of a page', () => {
+  it('installs only the client into the project of a page', () => {
     const page = pair.install('page', [pair.client]);
 
     expect(readdirSync(join(page, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual([
@@ -73,7 +73,7 @@ const main = async () => {
 main().catch((error) => { console.log(error); process.exit(1); });
 `;
 
-describe('A server and a page that share code which imports from the client alone', () => {
+describe('A server and a page with shared code that imports from the client package alone', () => {
   test.each([
     ['ES modules', 'mjs', (from: string) => `await import('${from}')`, 'export default'],
     ['CommonJS', 'cjs', (from: string) => `require('${from}')`, 'module.exports ='],
@@ -85,7 +85,7 @@ describe('A server and a page that share code which imports from the client alon
     expect(run(project, `main.${ending}`)).toBe('true true true\n');
   });
 
-  it('learn of two copies of the server that share one of the client', () => {
+  it('notice two copies of the server that share one copy of the client', () => {
     const modules = join(project, 'node_modules');
     cpSync(join(modules, 'nestjs-messaging'), join(modules, 'nestjs-messaging-twin'), { recursive: true });
     writeFileSync(
@@ -205,7 +205,7 @@ export async function post(messages: MessagingService, client: MessagingClient):
     expect(JSON.parse(stdout)).toEqual(cases.map(() => []));
   });
 
-  it('hold in TypeScript 7, which has no interface for programs yet', () => {
+  it('hold in TypeScript 7, which has no API for programs yet', () => {
     const cases = CASES.filter(({ options }) => options['moduleResolution'] !== 'node10');
     for (const [index, { files, options }] of cases.entries()) {
       const strict = { noEmit: true, strict: true, skipLibCheck: false };
@@ -229,7 +229,7 @@ function complaints(compile: () => string): string[] {
 }
 
 describe('A release', () => {
-  it('publishes the client, then the server, and leaves out versions that the registry has already', async () => {
+  it('publishes the client, then the server, and skips versions that are in the registry already', async () => {
     const published: string[] = [];
     const bodies: { name: string; repository: unknown }[] = [];
     const registry = createServer((request, response) => {

@@ -79,7 +79,7 @@ describe('The sidebar of the site', () => {
 });
 
 describe('The options page', () => {
-  it('lists each option of each public call as its type and its doc comment describe it', () => {
+  it('lists each option of each public call with its type and its doc comment', () => {
     expect(() => run('site/options.mjs', '--check')).not.toThrow();
   }, 60_000);
 });
@@ -89,7 +89,7 @@ describe('The report of the public API', () => {
     run('.ci/prepare.mjs', '--build=lib');
   }, 60_000);
 
-  it('shows the API as it is', () => {
+  it('matches the API', () => {
     expect(() => run('.ci/api-report.mjs', '--check')).not.toThrow();
   }, 60_000);
 });

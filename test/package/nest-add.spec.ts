@@ -68,7 +68,7 @@ function sourcesOf(project: string): Record<string, string> {
 }
 
 describe('nest add nestjs-messaging', () => {
-  it('brings a message to a browser in a CommonJS project of Nest 11 on Express, below a global prefix, with a slash at the end and a policy that forbids inline scripts', async () => {
+  it('brings a message to a browser in a CommonJS project of Nest 11 on Express, with a global prefix, a trailing slash and a policy against inline scripts', async () => {
     const project = createProject('nest-11', 'cjs', join(nest11, 'node_modules'));
     cpSync(join(nest11, 'tsconfig.json'), join(project, 'tsconfig.json'));
     expect(nestAdd(project)).toContain('open /greetings');

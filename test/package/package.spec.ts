@@ -65,7 +65,7 @@ describe.each(['client', 'server'] as const)('The packed files of the %s', (whic
     expect(run(root, tool('publint/src/cli.js'), 'run', packed.tarball, '--strict')).toContain('All good!');
   });
 
-  it('have types that resolve from ES modules, CommonJS and bundlers, by the old resolution of TypeScript too', () => {
+  it('have types that resolve from ES modules, CommonJS and bundlers, even by the old resolution of TypeScript', () => {
     expect(() => run(root, tool('@arethetypeswrong/cli/dist/index.js'), packed.tarball)).not.toThrow();
   });
 
@@ -80,7 +80,7 @@ describe.each(['client', 'server'] as const)('The packed files of the %s', (whic
     );
   });
 
-  it('hold every source that a source map or a declaration map leads to', () => {
+  it('contain every source that a source map or a declaration map names', () => {
     const maps = packed.files().filter((file) => file.endsWith('.map'));
     const dangling = maps.filter((file) => {
       const path = join(packed.folder, file);
@@ -94,7 +94,7 @@ describe.each(['client', 'server'] as const)('The packed files of the %s', (whic
 });
 
 describe('The documents of the server', () => {
-  it('hold every document, and every heading in it, that one of them links to', () => {
+  it('contain every document and heading that one of them links to', () => {
     const documents = pair.server.files().filter((file) => file.endsWith('.md'));
     const dead = documents.flatMap((file) =>
       linksIn(file)
@@ -109,7 +109,7 @@ describe('The documents of the server', () => {
     expect(dead).toEqual([]);
   });
 
-  it('hold no document without a link to it', () => {
+  it('contain no document without a link to it', () => {
     const documents = pair.server.files().filter((file) => file.endsWith('.md'));
     const linked = new Set(
       documents.flatMap((file) => linksIn(file).flatMap(({ target }) => (target === file ? [] : [target]))),
@@ -163,7 +163,7 @@ describe('A project that installed the package', () => {
     );
   });
 
-  it('compiles the shared code of the README as a new page of Vite does, with the client alone: nothing to erase but types, no types of Node', () => {
+  it('compiles the shared code of the README as a new page of Vite does, with the client alone, erasable syntax and no types of Node', () => {
     const project = pair.createProject('page', [pair.client]);
     const [, shared] = /```ts\n(\/\/ In a file that server and page share[^]*?)```/.exec(
       pair.server.text('README.md'),
@@ -206,7 +206,7 @@ describe('A project that installed the package', () => {
     expect(outputFiles[0]?.text).not.toMatch(/['"]node:|\brequire\(/);
   });
 
-  it('takes no more of a page than it says it does, minified and compressed', async () => {
+  it('is no larger in a page than the README states, minified and compressed', async () => {
     const project = createProject('size', []);
     const sizeFrom = async (from: string, names: string) => {
       const { outputFiles } = await build({
@@ -250,7 +250,7 @@ describe('A CommonJS project as Nest 11 generates it', () => {
     for (const packed of [pair.client, pair.server]) packed.copyTo(project);
   });
 
-  it('passes its tests in Jest, whose CommonJS loads no ES module', () => {
+  it('passes its tests in Jest, which loads no ES modules from CommonJS', () => {
     expect(() => run(project, join(fixture, 'node_modules/jest/bin/jest.js'))).not.toThrow();
   });
 
@@ -278,7 +278,7 @@ describe('A CommonJS project as Nest 11 generates it', () => {
 });
 
 describe('The repository', () => {
-  it('packs itself, for trying it out, as one package that needs no other', () => {
+  it('packs itself for trials as one package that needs no other', () => {
     run(root, '.ci/prepare.mjs', '--build=lib', '--commonjs');
     const args = ['pack', '--ignore-scripts', '--loglevel=error', '--pack-destination', pair.folder];
     const [tarball] = execFileSync('npm', args, { cwd: root, encoding: 'utf8', stdio: 'pipe' }).trim().split('\n');

@@ -135,7 +135,7 @@ describe('Logs in memory', () => {
     jest.useRealTimers();
   });
 
-  test('give what was appended, without a hole, for as long as they must and not much longer, within their room', () => {
+  test('keep all items, without a hole, for as long as they must and not much longer, within their limits', () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
         const pair = new Pair();

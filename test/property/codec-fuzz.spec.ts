@@ -193,7 +193,7 @@ function mutateTree(text: string, random: (bound: number) => number): string {
 }
 
 describe('A damaged envelope', () => {
-  test('is read or refused with InvalidMessageError, quickly, and changes nothing else', () => {
+  test('is read or refused with InvalidMessageError, quickly and without side effects', () => {
     const random = randomFrom(20_261_122);
     const prototypes = [
       Object.prototype,

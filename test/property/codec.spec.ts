@@ -83,7 +83,7 @@ function safe(object: object, name: string): string {
 describe('Codec', () => {
   const codec = new Codec(new TypeRegistry());
 
-  test('gives back every value as it was, with its sharing and its cycles', () => {
+  test('returns every value unchanged, with its shared parts and cycles', () => {
     fc.assert(
       fc.property(fc.oneof(graph, leaf), (value) => {
         const { data, type, meta } = codec.encode(value);
@@ -94,7 +94,7 @@ describe('Codec', () => {
     );
   });
 
-  test('writes plain JSON exactly as JSON.stringify does, with nothing beside it', () => {
+  test('writes plain JSON exactly as JSON.stringify does, and adds nothing', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const json = JSON.stringify(value);
@@ -105,7 +105,7 @@ describe('Codec', () => {
     );
   });
 
-  test('encodes what it decoded to the same texts', () => {
+  test('encodes a decoded value to the same texts again', () => {
     fc.assert(
       fc.property(graph, (value) => {
         const first = codec.encode(value);

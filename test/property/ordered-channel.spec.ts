@@ -191,7 +191,7 @@ describe('An ordered channel, whatever is lost, late or doubled', () => {
   beforeEach(() => void jest.useFakeTimers({ doNotFake: ['setImmediate', 'queueMicrotask', 'nextTick'] }));
   afterEach(() => void jest.useRealTimers());
 
-  test('delivers each message once and in order, without a gap, if the history has everything', async () => {
+  test('delivers each message once and in order, without a gap, if the history is complete', async () => {
     let delivered = 0;
     for (let seed = 1; seed <= 200; seed++) {
       const judge = await run(randomFrom(seed), false);

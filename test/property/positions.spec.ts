@@ -45,7 +45,7 @@ function readOrError<T>(read: () => T): T | undefined {
 }
 
 describe('Epochs', () => {
-  test('give back what they were made of, for their name and no other', () => {
+  test('give back their contents, for their own channel and no other', () => {
     fc.assert(
       fc.property(name, name, admission, (its, other, given) => {
         const epoch = admissions.epoch(owner, its, given);
@@ -57,7 +57,7 @@ describe('Epochs', () => {
     );
   });
 
-  test('are not believed once anything in them is changed', () => {
+  test('are rejected once anything in them is changed', () => {
     fc.assert(
       fc.property(admission, change, (given, [at, character, kind]) => {
         const epoch = admissions.epoch(owner, 'news', given);
@@ -69,7 +69,7 @@ describe('Epochs', () => {
     );
   });
 
-  test('may be anything at all, which is read as none', () => {
+  test('are rejected if they are arbitrary text', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary', maxLength: 300 })), (text) => {
         expect(admissions.read(owner, 'news', text)).toBeUndefined();
@@ -80,7 +80,7 @@ describe('Epochs', () => {
 });
 
 describe('Positions', () => {
-  test('may be any value: a position is read, or an error names the fault', () => {
+  test('are read from a valid value; any other value causes an error that names the fault', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -112,7 +112,7 @@ describe('Positions of native streams', () => {
       ),
     );
 
-  test('give back how far each channel was read, and are one header', () => {
+  test('give back how far each channel was read, and fit into one header', () => {
     fc.assert(
       fc.property(stream, ([names, places, steps]) => {
         const position = NativePosition.begin(admissions, owner, names, places, admissions.nextStream());
@@ -137,7 +137,7 @@ describe('Positions of native streams', () => {
     );
   });
 
-  test('are not believed once anything but an offset is changed', () => {
+  test('are rejected once anything but an offset is changed', () => {
     fc.assert(
       fc.property(stream, change, ([names, places], [at, character, kind]) => {
         const { id } = NativePosition.begin(admissions, owner, names, places, admissions.nextStream());
@@ -151,7 +151,7 @@ describe('Positions of native streams', () => {
     );
   });
 
-  test('may be anything at all, which is read as none, or as one that nobody has handed out', () => {
+  test('are rejected, or read as one that no server has handed out, if they are arbitrary text', () => {
     const hostile = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 300 }),
       fc.array(fc.constantFrom('~', ',', '.', '-', '0', 'z', node), { maxLength: 60 }).map((parts) => parts.join('')),
@@ -171,7 +171,7 @@ describe('Vectors of serials', () => {
     fc.tuple(fc.constantFrom('a', 'b', '__proto__'), fc.constantFrom('1', '2', 'constructor'), number),
   );
 
-  test('say the same after they have travelled', () => {
+  test('mean the same after their journey', () => {
     fc.assert(
       fc.property(rows, fc.boolean(), (noted, perChannel) => {
         const vector = new SerialVector(perChannel);
@@ -183,7 +183,7 @@ describe('Vectors of serials', () => {
     );
   });
 
-  test('may be any value: one is read, or an error names the fault', () => {
+  test('are read from a valid value; any other value causes an error that names the fault', () => {
     const wrong = fc.oneof(fc.anything(), fc.array(fc.oneof(fc.anything(), fc.array(fc.anything(), { maxLength: 4 }))));
     fc.assert(
       fc.property(wrong, (value) => {

@@ -590,7 +590,7 @@ describe('A server that receives damaged payloads', () => {
     ({ rejectedCount } = hub);
   }, 120_000);
 
-  test('delivers each once or rejects it once with an InvalidMessageError, never throws, and can send on what it delivered', () => {
+  test('delivers each once or rejects it once with an InvalidMessageError, never throws, and can send each delivered message on', () => {
     expect(unexpected.slice(0, 3)).toEqual([]);
     // Both must be frequent, or the mutations tell nothing.
     expect(outcomes.delivered).toBeGreaterThan(MUTATIONS / 10);
@@ -607,7 +607,7 @@ describe('A server that receives damaged payloads', () => {
     expect(outcomes.rulesBroken).toBeGreaterThan(ROUND);
   });
 
-  test('has the listeners run without a failure', () => {
+  test('runs the listeners without a failure', () => {
     expect(reporter.listenerFailures).toEqual([]);
   });
 
@@ -615,11 +615,11 @@ describe('A server that receives damaged payloads', () => {
     expect(outcomes.intact).toBe((MUTATIONS / ROUND) * WAYS.length);
   });
 
-  test('has the prototypes and classes as they were', () => {
+  test('leaves prototypes and classes unchanged', () => {
     expect(changedOf(PROTOTYPES, before)).toEqual([]);
   });
 
-  test('is done with even the slowest in a moment', () => {
+  test('handles even the slowest quickly', () => {
     const tooSlow = slowest.filter(({ payload, way }) => ![1, 2, 3].some(() => timeOf(payload, way) <= MOST_MS));
     expect(slowest).toHaveLength(SLOWEST);
     expect(tooSlow.map(({ ms, payload }) => [ms, payload.length, payload.slice(0, 200)])).toEqual([]);

@@ -14,7 +14,7 @@ describe('Recovery over long times', () => {
     ['nodes that are killed', { clients: 3, posts: 30, otherPosts: 15, breaks: 15, kills: 6 }],
     ['logs that forget', { clients: 3, posts: 30, otherPosts: 15, localPosts: 5, breaks: 15, trims: 8 }],
     [
-      'all of that, and messages of foreign parts',
+      'all of that, and messages of foreign senders',
       {
         clients: 3,
         posts: 20,
@@ -30,7 +30,7 @@ describe('Recovery over long times', () => {
     ],
   ];
 
-  test.each(budgets)('has nothing missing, doubled or out of order without a word, with %s', (_, budget) => {
+  test.each(budgets)('misses, doubles or reorders nothing without a report, with %s', (_, budget) => {
     fc.assert(
       fc.property(fc.array(fc.nat(1_000), { minLength: 50, maxLength: 300 }), (choices) => {
         const world = new World(budget);
@@ -162,7 +162,7 @@ describe('The merge of the logs of two nodes', () => {
     return { a, b: b.slice(start), all, merged, before: a.slice(0, offset).map(keyOf), cut, log: b };
   }
 
-  test('gives all that either has, once, each poster in order', () => {
+  test('returns all messages of both, once, each poster in order', () => {
     fc.assert(
       fc.property(scenario, (plan) => {
         const { a, b, merged, before } = recover(plan, true);
@@ -194,7 +194,7 @@ describe('The merge of the logs of two nodes', () => {
     );
   });
 
-  test('would lose messages of a template if its channels were not counted each by itself', () => {
+  test('would lose messages of a template if its channels were not counted separately', () => {
     const details = fc.check(
       fc.property(scenario, (plan) => {
         const { a, b, merged, before } = recover(plan, false);

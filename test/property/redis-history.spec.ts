@@ -61,7 +61,7 @@ interface Post {
 
 let runs = 0;
 
-test('each post is appended once, in the order of its node, whatever is tried again; posts of one id once', async () => {
+test('each post is appended once, in the order of its node, whatever is repeated; so are posts with the same id', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
       await using nodes = new RedisNodes();

@@ -122,7 +122,7 @@ describe('Listeners with replay, whenever they come and whatever breaks', () => 
   test.each([
     [1, 40],
     [2, 60],
-  ])('hear all of the past and of the present once and in order (nodes: %d)', async (nodes, seeds) => {
+  ])('hear all earlier and new messages once and in order (nodes: %d)', async (nodes, seeds) => {
     let heard = 0;
     for (let seed = 1; seed <= seeds; seed++) {
       for (const { count, gaps } of await run(randomFrom(seed), false, nodes)) {
@@ -133,7 +133,7 @@ describe('Listeners with replay, whenever they come and whatever breaks', () => 
     expect(heard).toBeGreaterThan(5_000);
   });
 
-  test('are told of what the broker has forgotten', async () => {
+  test('learn which messages the broker has forgotten', async () => {
     let gaps = 0;
     for (let seed = 1; seed <= 60; seed++) {
       for (const reader of await run(randomFrom(seed), true, 2)) gaps += reader.gaps;
@@ -330,7 +330,7 @@ describe('Listeners with replay, while a replica takes over with or without the 
   afterEach(() => void jest.useRealTimers());
 
   test.each([false, true])(
-    'hear each message once and in order, and all that are kept (wiped at times: %s)',
+    'hear each message once and in order, and all kept ones (wiped at times: %s)',
     async (canWipe) => {
       const hub = new Hub({ reporter: new RecordingReporter() });
       let readers = 0;

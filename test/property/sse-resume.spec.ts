@@ -80,8 +80,8 @@ const connection = fc.record({
   during: fc.nat(12),
 });
 
-describe('A reader that is cut off at any byte, and comes back with the last id that it has read', () => {
-  test.each(Object.keys(OUTCOMES))('of the stream /%s has every message once and in order', async (path) => {
+describe('A reader that is cut off at any byte, and comes back with the last id it has read', () => {
+  test.each(Object.keys(OUTCOMES))('of the stream /%s gets every message once and in order', async (path) => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(connection, { minLength: 2, maxLength: 12 }),

@@ -92,7 +92,7 @@ export function describeClient<Program extends ClientProgram>(
     };
 
     test(
-      'gets instances, with all that they hold',
+      'gets instances, with all their contents',
       inWorld(async ({ b, program }) => {
         await program.run(({ client, messages, listener }) =>
           client.subscribe(messages.Rooms.for({ roomId: 7 }), listener('room')).then(() => {}),
@@ -158,7 +158,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'gets what sources send: by reference, by instance, of one class',
+      'gets messages of sources: by reference, by instance, of one class',
       inWorld(async ({ a, b, program }) => {
         await program.run(async ({ client, messages, sourceRef, listener }) => {
           const { ChatMessage: Chat, Lobby: Hall, Person: Someone, Ping: Pinged } = messages;
@@ -190,7 +190,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'gets nothing more after it has unsubscribed, and the server keeps nothing',
+      'gets nothing more after it has unsubscribed, and the server keeps nothing of the channel',
       inWorld(async (world) => {
         const { a, proxy, program } = world;
         await program.run((kit) => kit.enter('left', 'kept'));
@@ -210,7 +210,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'ends subscriptions by a signal, and by a loop that is left',
+      'ends subscriptions by a signal, and by leaving a loop',
       inWorld(async ({ a, proxy, program }) => {
         const looping = program.run(async ({ client, messages, say: tell }) => {
           const leaving = new AbortController();
@@ -267,7 +267,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'is told which channels it may not have, and has the others',
+      'learns which channels are denied, and gets the others',
       inWorld(async ({ a, proxy, program }) => {
         const attempt = (names: string[]): Promise<string[]> =>
           program.run(
@@ -294,7 +294,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'listens by a handle that it has at once, and is told by onError of what it may not have',
+      'gets a handle at once when it listens, and learns of denied channels through onError',
       inWorld(async ({ a, program }) => {
         await program.run(async ({ client, messages, listener }) => {
           client.listen(messages.Rooms.for({ roomId: 1 }), listener('left')).unsubscribe();
@@ -311,7 +311,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'has a template as a whole where it may, with the parameters of each message',
+      'gets a whole template if it may have it, with the parameters of each message',
       inWorld(async (world) => {
         const { a, b, program } = world;
         await program.run(async (kit) => {
@@ -336,7 +336,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'costs the server one subscription however many listen to a channel',
+      'costs the server one subscription for a channel, however many listeners it has',
       inWorld(async ({ a, proxy, program }) => {
         await program.run(async ({ client, messages, listener, kept }) => {
           const { Rooms: Rooms2 } = messages;
@@ -405,7 +405,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'is back with its subscriptions after it was offline',
+      'comes back with its subscriptions after it was offline',
       inWorld(async ({ a, b, proxy, program }) => {
         await program.run((kit) => kit.enter(1, 2));
         await program.reaches('open');
@@ -454,8 +454,8 @@ export function describeClient<Program extends ClientProgram>(
 
     test.each([
       ['its own server', A],
-      ['the other one', B],
-    ])('gets what was posted while it was away, once, when it comes back to %s', (_, target) =>
+      ['the other server', B],
+    ])('gets posts of the time when it was away, once, when it comes back to %s', (_, target) =>
       inWorld(async ({ a, b, proxy, program }) => {
         await program.run((kit) => kit.enter(1));
         await program.reaches('open');
@@ -487,7 +487,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'misses and doubles nothing of what flows from two servers, however often it is cut off',
+      'misses and doubles nothing from two busy servers, however often it is cut off',
       inWorld(async ({ a, b, proxy, program }) => {
         await program.run((kit) => kit.enter('flow'));
         await program.reaches('open');
@@ -517,7 +517,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'is told of a gap where what it has missed is gone with its server',
+      'gets a gap if missed messages are gone with its server',
       inWorld(async ({ redis, a, proxy, program }) => {
         const leaving = use(await ClientServer.start({ redis: redis.url }));
         proxy.targets[A] = leaving.url;
@@ -557,7 +557,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'goes to another server when its own shuts down',
+      'moves to another server when its own shuts down',
       inWorld(async ({ redis, b, program, proxy }) => {
         const ending = use(await ClientServer.start({ redis: redis.url }));
         proxy.targets[A] = ending.url;
@@ -576,7 +576,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'goes on when the process of its server is killed, once another has taken its place',
+      'continues when the process of its server is killed, once another server has taken its place',
       inWorld(async (world) => {
         const { redis, a, proxy, program } = world;
         const start = async (): Promise<ServerProcess> => use(await ServerProcess.start({ redis: redis.url }));
@@ -597,7 +597,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'tries a change again that did not get through, while its stream goes on',
+      'repeats a change that did not get through, while its stream continues',
       inWorld(async (world) => {
         const { a, b, proxy, program } = world;
         await program.run((kit) => kit.enter(1));
@@ -619,7 +619,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'tries a change again when the server that holds its stream has not answered in time',
+      'repeats a change if the server that holds its stream has not answered in time',
       inWorld(async (world) => {
         const { redis, a, proxy, program } = world;
         const hanging = use(await ServerProcess.start({ redis: redis.url }));
@@ -646,7 +646,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'opens another stream where the server does not know the one that it has',
+      'opens another stream if the server does not know the current one',
       inWorld(async (world) => {
         const { a, b, proxy, program } = world;
         await program.run((kit) => kit.enter(1));
@@ -665,7 +665,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'brings the server to what it wants, in whatever order that changes',
+      'brings the server to the wanted channels, in whatever order they change',
       inWorld(async ({ a, b, proxy, program }) => {
         const random = randomFrom(7);
         const steps = Array.from({ length: 300 }, () => ({ room: random(20), isLate: random(10) === 0 }));
@@ -705,7 +705,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'keeps one instance of each keyed object, also across streams',
+      'keeps one instance of each keyed object, even across streams',
       inWorld(async ({ b, proxy, program }) => {
         await program.run(async (kit) => {
           kit.connect(kit.url, { identityMap: new kit.IdentityMap() });
@@ -731,7 +731,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'notices a connection that has gone silent, and not one that is merely idle',
+      'notices a silent connection, and does not mistake an idle one for it',
       inWorld(async (world) => {
         const { redis, b, proxy, program } = world;
         const beating = use(await ClientServer.start({ redis: redis.url, heartbeatMs: 150 }));
@@ -806,7 +806,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'comes back when the application has it do so, and is closed for good when it does not, on the other server',
+      'comes back or is closed for good, as the application on the other server demands',
       inWorld(async ({ a, b, program }) => {
         await program.run((kit) => kit.enter(1));
         await program.reaches('open');
@@ -825,7 +825,7 @@ export function describeClient<Program extends ClientProgram>(
     );
 
     test(
-      'comes back with the token of then',
+      'comes back with its current token',
       inWorld(async ({ a, proxy, program }) => {
         const tokens = async (): Promise<unknown[]> =>
           [await proxy.opened.next()].map(({ headers, status }) => [headers.authorization, status]);

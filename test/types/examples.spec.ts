@@ -209,7 +209,7 @@ describe('the examples', () => {
     expect(examples.flatMap(({ name }) => problems.get(name)!.map((problem) => `${name}: ${problem}`))).toEqual([]);
   });
 
-  test('would not pass if they were wrong', () => {
+  test('would fail if they were wrong', () => {
     const wrong = { name: 'wrong', code: wrap("await messaging.postMessage(UserUpdates, 'no update');") };
     expect(compile([wrong]).get('wrong')).toHaveLength(1);
   });
@@ -237,7 +237,7 @@ describe.each(Object.entries(PROBLEMS))('the blocks of %s in the documents', (la
     for (const block of blocks) expect(problemsOf(block)).toEqual([]);
   });
 
-  test('would not pass if they were wrong', () => {
+  test('would fail if they were wrong', () => {
     expect(problemsOf(`${blocks[0]}\n<script>{ const : [ }`)).not.toEqual([]);
   });
 });

@@ -90,7 +90,7 @@ function kindOf(specifier: string): string {
 }
 
 describe('The layers of lib/', () => {
-  it('are all named in the import rule, and nothing lies beside them', () => {
+  it('are all named in the import rule, and no file lies outside them', () => {
     const unknown = sourceFiles().filter((file) => !LAYERS[layerOf(file)]);
 
     expect(sourceFiles()).not.toEqual([]);
@@ -166,7 +166,7 @@ describe('A file of lib/', () => {
     expect(long).toEqual([]);
   });
 
-  it('has a name in kebab-case, and so have the folders above it; in nest/ with the suffix that Nest gives to its kind', () => {
+  it('has a kebab-case name, like its folders, and in nest/ the suffix that Nest uses for its kind', () => {
     const misnamed = sourceFiles().filter((file) => !KEBAB_CASE.test(file));
 
     expect(misnamed).toEqual([]);

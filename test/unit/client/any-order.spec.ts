@@ -48,7 +48,7 @@ class Server {
 }
 
 test.each(Array.from({ length: 12 }, (_, seed) => [seed]))(
-  'whatever the order of subscribing and leaving, the server ends with the wanted channels (seed %i)',
+  'in any order of subscribing and leaving, the server ends with the wanted channels (seed %i)',
   async (seed) => {
     await using harness = await Harness.start();
     const next = randomFrom(seed);

@@ -51,7 +51,7 @@ test.each([
   expect(single).toEqual({ events: EVENTS, chunks: bytes.length });
 });
 
-test('reads any text like a library that follows the standard to the letter', async () => {
+test('reads any text exactly like a library that follows the standard', async () => {
   const random = randomFrom(7);
   const pieces = [
     'data',

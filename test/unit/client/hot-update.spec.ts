@@ -26,7 +26,7 @@ function evaluate() {
   return { Author, Post, Plain, Posts: defineChannel('posts', Post), Plains: defineChannel('plains', Plain) };
 }
 
-describe('A message class that is evaluated anew', () => {
+describe('A message class that is evaluated again', () => {
   test('replaces the previous one for subscriptions with it, and inside messages', async () => {
     await using harness = await Harness.start({ identityMap: new IdentityMap() });
     const { client, gateway } = harness;
@@ -57,7 +57,7 @@ describe('A message class that is evaluated anew', () => {
     expect(harness.errors.pending).toEqual([]);
   });
 
-  test('replaces the one before without a decorator, too, while its source is the same', async () => {
+  test('replaces the previous one even without a decorator, while its source is the same', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const messages = new Queue<unknown>();
@@ -73,7 +73,7 @@ describe('A message class that is evaluated anew', () => {
     expect(await messages.next()).toBeInstanceOf(Plain);
   });
 
-  test('is not any class of the same name', async () => {
+  test('does not replace a different class of the same name', async () => {
     await using harness = await Harness.start();
     const { subscription } = await harness.subscribed();
     await subscription.unsubscribe();
@@ -100,7 +100,7 @@ function declared(stack: string) {
   return Declared;
 }
 
-describe('A class is known to be another one evaluated anew', () => {
+describe('A class that may have been evaluated again', () => {
   const stacks = {
     chrome: (place: string) => `Error\n    at Serializable (http://h/lib@1.js:1:1)\n    at ${place}`,
     'chrome, within a function': (place: string) =>
@@ -122,7 +122,7 @@ describe('A class is known to be another one evaluated anew', () => {
     });
   });
 
-  test('nowhere, if its place is unknown', () => {
+  test('counts as a different one if its place is unknown', () => {
     expect(isDeclaredAnew(declared('Error'), declared('Error'))).toBe(false);
     expect(describePlace(declared(''))).toBe('an unknown place');
   });

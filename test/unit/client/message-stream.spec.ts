@@ -29,7 +29,7 @@ async function posting() {
 }
 
 describe('A loop', () => {
-  test('gets the messages from its start to its end, and unsubscribes then', async () => {
+  test('gets the messages from its start to its end, and then unsubscribes', async () => {
     await using harness = await posting();
     const stream = harness.client.createStream(Ticks);
     const heard: Tick[] = [];
@@ -87,7 +87,7 @@ describe('A loop', () => {
     await expect(loop.next()).rejects.toThrow('1000');
   });
 
-  test('that is too slow may lose the oldest instead', async () => {
+  test('that is too slow may lose the oldest messages instead', async () => {
     await using harness = await posting();
     const loop = harness.client.createStream(Ticks, { maxBuffered: 2, overflow: 'dropOldest' })[Symbol.asyncIterator]();
     await harness.gateway.answered();
@@ -98,7 +98,7 @@ describe('A loop', () => {
     expect(await loop.next()).toEqual({ value: undefined, done: true });
   });
 
-  test('throws the error that ends it from outside, to a caller that waits once', async () => {
+  test('throws the error that ends it from outside once, to a waiting caller', async () => {
     await using harness = await posting();
     const loop = harness.client.createStream(Ticks)[Symbol.asyncIterator]();
     const asked = [loop.next(), loop.next()];
@@ -110,7 +110,7 @@ describe('A loop', () => {
 });
 
 describe('An observer', () => {
-  test('of RxJS gets the messages as they come, without an iteration between', async () => {
+  test('of RxJS gets the messages as they come, without an iterator in between', async () => {
     await using harness = await posting();
     const stream = harness.client.createStream(sourceRef('Clock', 1), Tick);
     Object.defineProperty(stream, Symbol.asyncIterator, { value: undefined });
@@ -133,7 +133,7 @@ describe('An observer', () => {
     expect(harness.errors.pending).toEqual([]);
   });
 
-  test('that does not care for errors leaves them to onError, and one that fails is reported', async () => {
+  test('without an error function leaves errors to onError, and is reported if it fails itself', async () => {
     await using harness = await posting();
     harness.client.createStream('denied').subscribe({});
     const failure = new Error('complete');
@@ -148,7 +148,7 @@ describe('An observer', () => {
     expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'ticks' } });
   });
 
-  test('whose promise for the end, or for an error, rejects is reported', async () => {
+  test('is reported if its promise for the end, or for an error, rejects', async () => {
     await using harness = await posting();
     const failure = new Error('late');
     const fail: () => unknown = async () => Promise.reject(failure);
@@ -161,7 +161,7 @@ describe('An observer', () => {
     expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'ticks' } });
   });
 
-  test('finds it by Symbol.observable if that is defined', () => {
+  test('finds the stream by Symbol.observable if that is defined', () => {
     const symbol = Symbol('observable');
     Object.defineProperty(Symbol, 'observable', { value: symbol, configurable: true });
     try {

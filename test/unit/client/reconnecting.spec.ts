@@ -19,7 +19,7 @@ const trap = () => {
 };
 
 describe('A stream that breaks off', () => {
-  test('in the middle of a message is opened again with all wanted channels, and the half message is not delivered', async () => {
+  test('in the middle of a message is opened again with all wanted channels, and the partial message is not delivered', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
@@ -56,7 +56,7 @@ describe('A stream that breaks off', () => {
     await fourth;
   });
 
-  test('is opened after a time that doubles up to 5 s, for 25 times, then up to half a minute, and begins anew after a success', async () => {
+  test('is opened after a time that doubles up to 5 s, 25 times, then up to half a minute, and starts over after a success', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     clock.chance = 0.999;
@@ -80,7 +80,7 @@ describe('A stream that breaks off', () => {
     expect((await harness.reaches('waiting')).retryAt! - clock.now()).toBeCloseTo(499.5);
   });
 
-  test('right after it was ready is opened less and less often', async () => {
+  test('right after it was ready is opened again after growing waits', async () => {
     await using harness = await Harness.start();
     const { clock, gateway } = harness;
     harness.client.subscribe('news', () => {}).catch(() => {});
@@ -95,7 +95,7 @@ describe('A stream that breaks off', () => {
   test.each([
     ['has brought a message', (stream: Exchange) => stream.message({ channel: 'news' })],
     ['was ready for ten seconds', (_: Exchange, harness: Harness) => harness.clock.advance(10_000)],
-  ])('but %s was a success', async (_, act) => {
+  ])('but %s counts as a success', async (_, act) => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     const messages = new Queue<unknown>();
@@ -112,7 +112,7 @@ describe('A stream that breaks off', () => {
     expect((await harness.reaches('waiting')).retryAt! - clock.now()).toBe(250);
   });
 
-  test('has not been a success before it was ready', async () => {
+  test('does not count as a success before it was ready', async () => {
     await using harness = await Harness.start();
     const { clock, gateway } = harness;
     harness.client.subscribe('news', () => {}).catch(() => {});
@@ -146,7 +146,7 @@ describe('A stream that breaks off', () => {
     expect(clock.pending).toBe(0);
   });
 
-  test('that nobody could be reached for is tried again', async () => {
+  test('is tried again if no server was reached', async () => {
     const harness = await Harness.start();
     const { url } = harness.gateway;
     await harness.gateway[Symbol.asyncDispose]();
@@ -274,7 +274,7 @@ describe('An answer', () => {
   });
 
   test.each([[301], [400], [404], [405], [409], [410]])(
-    'of %i closes no client that has been let in before: it passes',
+    'of %i closes no client that was let in before: the client tries again',
     async (code) => {
       await using harness = await Harness.start();
       const { stream, subscription } = await harness.subscribed();
@@ -301,7 +301,7 @@ describe('An answer', () => {
       'event: messaging:ready\ndata: {"connection":"c","channels":[]}\n\n',
       /did not answer for channel "news"/,
     ],
-  ])('%s is a failed attempt', async (_, type, bytes, text) => {
+  ])('%s counts as a failed attempt', async (_, type, bytes, text) => {
     await using harness = await Harness.start();
     const pending = harness.client.subscribe('news', () => {});
     const stream = await harness.gateway.streams.next();
@@ -363,7 +363,7 @@ async function waitAfter(harness: Harness, status: number, headers: Record<strin
   return { error, wait: retryAt! - harness.clock.now() };
 }
 
-describe('A server that says when to come back, by Retry-After,', () => {
+describe('A server that sends a time to come back, by Retry-After,', () => {
   test.each([
     ['seconds', { 'retry-after': '20' }, 20_000],
     ['a date', { 'retry-after': 'Wed, 25 Nov 2026 12:00:40 GMT', date: 'Wed, 25 Nov 2026 12:00:10 GMT' }, 30_000],
@@ -394,7 +394,7 @@ describe('A server that says when to come back, by Retry-After,', () => {
     }
   });
 
-  test('is obeyed with a date without the server’s own, by the time of day here', async () => {
+  test('is obeyed with a date, without a date of the server, by the local time', async () => {
     await using harness = await Harness.start();
     harness.client.subscribe('news', () => {}).catch(() => {});
     const date = new Date(harness.clock.now() + 60_000);
@@ -404,7 +404,7 @@ describe('A server that says when to come back, by Retry-After,', () => {
     expect(wait).toBe(date.getTime() - harness.clock.now() + 250);
   });
 
-  test('is obeyed also if nothing is wanted in between', async () => {
+  test('is obeyed even if no channel is wanted in between', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     client.subscribe('news', () => {}).catch(() => {});
@@ -426,7 +426,7 @@ describe('A server that says when to come back, by Retry-After,', () => {
     await harness.reaches('open');
   });
 
-  test('is obeyed by a change of subscriptions, too', async () => {
+  test('is obeyed by a change of subscriptions as well', async () => {
     await using harness = await Harness.start();
     await harness.subscribed();
     await harness.reaches('open');
@@ -460,7 +460,7 @@ describe('A change', () => {
   });
 
   test.each([[503], [429], ['no JSON'], ['no answer'], ['cut']])(
-    'that fails (%s) is made again with back-off',
+    'that fails (%s) is repeated with back-off',
     async (how) => {
       await using harness = await Harness.start();
       const { client, clock, gateway } = harness;
@@ -503,7 +503,7 @@ describe('A change', () => {
     },
   );
 
-  test('that may or may not have been made is undone if nobody wants it any more', async () => {
+  test('with an unknown outcome is undone if nobody wants it any more', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     await harness.subscribed();
@@ -517,7 +517,7 @@ describe('A change', () => {
     expect((await gateway.answered()).request.body).toEqual({ subscribe: [], unsubscribe: ['more'] });
   });
 
-  test('that waits to be made again is forgotten with the client', async () => {
+  test('that waits to be repeated is forgotten with the client', async () => {
     await using harness = await Harness.start();
     await harness.subscribed();
     await harness.reaches('open');
@@ -528,7 +528,7 @@ describe('A change', () => {
     expect(harness.clock.pending).toBe(0);
   });
 
-  test('to a stream that has ended meanwhile has no effect, whatever the answer', async () => {
+  test('of a stream that has ended meanwhile has no effect, whatever the answer', async () => {
     const answered = new Queue<unknown>();
     await using harness = await Harness.start({
       fetch: async (input, init) => {
@@ -631,7 +631,7 @@ describe('An attempt that fails by a thrown value', () => {
 
   test.each(
     thrown.flatMap(([what, value, text]) => places.map(([place, options]) => ({ what, value, text, place, options }))),
-  )('is made again if the value $what, from $place', async ({ value, text, options }) => {
+  )('is repeated if the value $what, from $place', async ({ value, text, options }) => {
     let count = 0;
     const fail = () => {
       if (++count === 1) throw value;
@@ -648,7 +648,7 @@ describe('An attempt that fails by a thrown value', () => {
     await subscribed;
   });
 
-  test('is made again if the values are thrown at a change', async () => {
+  test('is repeated if the values are thrown at a change', async () => {
     const values = thrown.slice(0, 4);
     let count = 0;
     const headers = () => {
@@ -670,7 +670,7 @@ describe('An attempt that fails by a thrown value', () => {
 });
 
 describe('Headers', () => {
-  test('are asked for anew for each request, and a failure of them is a failed attempt', async () => {
+  test('are requested again for each request, and an error there counts as a failed attempt', async () => {
     let count = 0;
     const failure = new Error('no token');
     await using harness = await Harness.start({
@@ -711,7 +711,7 @@ describe('Headers', () => {
     [() => 5, '5'],
     [() => null, 'null'],
   ])(
-    'that cannot be sent close the client, whose error names the header and not its value: %p',
+    'that cannot be sent close the client with an error that names the header but not its value: %p',
     async (headers, part) => {
       await using harness = await Harness.start({ headers: headers as () => HeadersInit });
       const advice = 'names are tokens, values one line of Latin-1';
@@ -723,13 +723,13 @@ describe('Headers', () => {
     },
   );
 
-  test('may be none', async () => {
+  test('may be undefined', async () => {
     await using harness = await Harness.start({ headers: () => undefined as unknown as HeadersInit });
     const { stream } = await harness.subscribed();
     expect(stream.request.headers.accept).toBe('text/event-stream');
   });
 
-  test('that cannot be sent are asked for again by a client that has been open', async () => {
+  test('that cannot be sent are requested again by a client that has been open', async () => {
     let token = 'good';
     await using harness = await Harness.start({ headers: () => ({ 'x-token': token }) });
     const { stream } = await harness.subscribed();
@@ -747,7 +747,7 @@ describe('Headers', () => {
     await more;
   });
 
-  test('and other parts of a request may be the application’s', async () => {
+  test('and other parts of a request may come from the application', async () => {
     const seen = new Queue<RequestInit>();
     await using harness = await Harness.start({
       credentials: 'include',
@@ -783,7 +783,7 @@ describe('The server', () => {
     expect([harness.errors.pending, harness.clock.pending]).toEqual([[], 0]);
   });
 
-  test('that goes away says when to come back', async () => {
+  test('that goes away sets the time to come back', async () => {
     await using harness = await Harness.start();
     const { clock, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -802,7 +802,7 @@ describe('The server', () => {
     expect((await harness.reaches('waiting')).retryAt).toBe(clock.now() + 250);
   });
 
-  test('that goes away is not listened to any more', async () => {
+  test('that goes away is ignored from then on', async () => {
     await using harness = await Harness.start();
     const { messages, stream, subscription } = await harness.subscribed();
     await harness.reaches('open');
@@ -834,7 +834,7 @@ function startRenewing() {
 }
 
 describe('A sign-in that is about to expire', () => {
-  test('is renewed on the same stream, with fresh headers, once for each time that the server says so', async () => {
+  test('is renewed on the same stream, with fresh headers, once for each notice of the server', async () => {
     await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
@@ -854,7 +854,7 @@ describe('A sign-in that is about to expire', () => {
     expect([gateway.requests.length, harness.client.status]).toEqual([4, { state: 'open' }]);
   });
 
-  test('is renewed after the change that is under way, and together with the next one', async () => {
+  test('is renewed after the current change, together with the next one', async () => {
     await using harness = await startRenewing();
     const { client, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -871,7 +871,7 @@ describe('A sign-in that is about to expire', () => {
     await Promise.all([first, second]);
   });
 
-  test('before the stream is ready is renewed as soon as it is', async () => {
+  test('before the stream is ready is renewed as soon as the stream is ready', async () => {
     await using harness = await startRenewing();
     const { gateway } = harness;
     const subscribed = harness.client.subscribe('news', () => {});
@@ -883,7 +883,7 @@ describe('A sign-in that is about to expire', () => {
     await subscribed;
   });
 
-  test.each([401, 503])('is renewed again if that has failed, as with %i, while the stream goes on', async (status) => {
+  test.each([401, 503])('is renewed again after a failure, as with %i, while the stream continues', async (status) => {
     await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
@@ -900,7 +900,7 @@ describe('A sign-in that is about to expire', () => {
     expect(await harness.statuses.next()).toEqual({ state: 'open' });
   });
 
-  test('and does so has the client come back as the server says, with fresh headers and with its positions', async () => {
+  test('and expires makes the client come back at the time set by the server, with fresh headers and its positions', async () => {
     await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { messages, stream } = await harness.subscribed();
@@ -923,7 +923,7 @@ describe('A sign-in that is about to expire', () => {
     expect(harness.errors.pending).toEqual([]);
   });
 
-  test('and cannot be renewed closes the client when it is refused twice after that', async () => {
+  test('and cannot be renewed closes the client when it is refused twice afterwards', async () => {
     await using harness = await startRenewing();
     const { clock, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -956,7 +956,7 @@ describe('A stream without any wanted channel', () => {
     await again;
   });
 
-  test('stays if something is wanted again meanwhile', async () => {
+  test('stays if a channel is wanted again meanwhile', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     const { messages, stream, subscription } = await harness.subscribed();
@@ -1038,7 +1038,7 @@ describe('Trying again at once', () => {
     },
   );
 
-  test('after the page was busy or asleep does not wait for longer than it would have', async () => {
+  test('after the page was busy or asleep waits no longer than it would have', async () => {
     await using harness = await Harness.start();
     const { stream } = await harness.subscribed();
     harness.clock.chance = 0.1;
@@ -1050,7 +1050,7 @@ describe('Trying again at once', () => {
     expect(harness.client.status.state).toBe('connecting');
   });
 
-  test('waits for the time that the server has asked for', async () => {
+  test('waits for the time requested by the server', async () => {
     await using harness = await Harness.start();
     harness.client.subscribe('news', () => {}).catch(() => {});
     (await harness.gateway.streams.next()).refuse(503, '', { 'retry-after': '20' });
@@ -1082,7 +1082,7 @@ describe('Trying again at once', () => {
     await harness.reaches('open');
   });
 
-  test('makes a client that was refused usable again, but not one that was closed', async () => {
+  test('makes a refused client usable again, but not a closed one', async () => {
     await using harness = await Harness.start();
     const { client, gateway, clock } = harness;
     client.subscribe('news', () => {}).catch(() => {});
@@ -1138,7 +1138,7 @@ async function startWithGaps() {
 const at = (channel: string, offset: number) => ({ channel, position: { epoch: 'e', offset } });
 
 describe('After its stream has broken off, a client', () => {
-  test('requests the messages after the last one of each channel that it has got', async () => {
+  test('requests the messages after the last received one of each channel', async () => {
     await using world = await startWithGaps();
     const { harness, messages, stream, gaps } = world;
     harness.client.subscribe('more', () => {}).catch(() => {});
@@ -1194,7 +1194,7 @@ describe('After its stream has broken off, a client', () => {
     expect(messages.pending).toEqual([]);
   });
 
-  test('counts messages of a template apart from those of one of its channels by name', async () => {
+  test('counts messages of a template separately from those of one of its channels by name', async () => {
     await using world = await startWithGaps();
     const { harness, stream, messages } = world;
     const heard = new Queue<unknown>();
@@ -1215,7 +1215,7 @@ describe('After its stream has broken off, a client', () => {
     expect(messages.pending).toEqual([]);
   });
 
-  test('gets a gap with its reason on each channel that lacks messages, once, and on no other', async () => {
+  test('gets one gap with its reason on each channel with missing messages, and on no other', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps } = world;
     for (const channel of ['lost', 'dropped', 'denied']) harness.client.subscribe(channel, () => {}).catch(() => {});
@@ -1234,7 +1234,7 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toEqual([{ channel: 'lost', reason: 'node', position }]);
   });
 
-  test('gets a gap that the server knows of in its place, and continues after it', async () => {
+  test('gets a gap from the server in its place, and continues after it', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps, messages } = world;
     stream.message({ channel: 'news', data: 1 }, 1);
@@ -1311,7 +1311,7 @@ describe('After its stream has broken off, a client', () => {
     expect(gaps.pending).toEqual([{ channel: 'marker', reason: 'broker' }]);
   });
 
-  test('counts anew on another server also if a history goes on elsewhere before the stream is ready', async () => {
+  test('counts from the start on another server, even if a history continues elsewhere before the stream is ready', async () => {
     await using harness = await Harness.start();
     const { messages, stream } = await harness.subscribed('news');
     const kept = harness.client.subscribe('kept', () => {});
@@ -1334,7 +1334,7 @@ describe('After its stream has broken off, a client', () => {
     });
   });
 
-  test('asks a server that does not understand positions once without them, which costs a gap at most', async () => {
+  test('asks a server that does not understand positions once without them, which costs at most one gap', async () => {
     await using world = await startWithGaps();
     const { harness, stream, gaps, subscription } = world;
     stream.cut();
@@ -1353,8 +1353,8 @@ describe('After its stream has broken off, a client', () => {
   });
 });
 
-describe('A stream on which nothing comes', () => {
-  test('for one and a half heartbeats is asked for, and given up if nothing comes', async () => {
+describe('A silent stream', () => {
+  test('is asked for after one and a half heartbeats, and given up if nothing comes', async () => {
     await using harness = await Harness.start();
     const { clock, gateway } = harness;
     const subscribed = harness.client.subscribe('news', () => {});
@@ -1381,7 +1381,7 @@ describe('A stream on which nothing comes', () => {
     await gateway.ready();
   });
 
-  test('is given up in time although somebody sets the clock back', async () => {
+  test('is given up in time even if somebody sets the clock back', async () => {
     await using harness = await Harness.start();
     const { clock } = harness;
     await harness.subscribed();
@@ -1392,7 +1392,7 @@ describe('A stream on which nothing comes', () => {
     expect(harness.client.status).toMatchObject({ state: 'waiting', retryAt: clock.now() + 250 });
   });
 
-  test('nor an answer to a change is given up in time although somebody sets the clock back', async () => {
+  test('without an answer to a change is given up in time even if somebody sets the clock back', async () => {
     await using harness = await Harness.start();
     const { clock } = harness;
     const subscribed = harness.client.subscribe('news', () => {});
@@ -1405,7 +1405,7 @@ describe('A stream on which nothing comes', () => {
     expect(harness.client.status.state).toBe('waiting');
   });
 
-  test('lives if something comes when it is asked for', async () => {
+  test('stays if something comes when it is asked for', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -1419,7 +1419,7 @@ describe('A stream on which nothing comes', () => {
     expect(client.status.state).toBe('open');
   });
 
-  test('since the page was busy is read before it is given up', async () => {
+  test('that is silent because the page was busy is read before it is given up', async () => {
     await using harness = await Harness.start();
     const { clock } = harness;
     const { messages, stream } = await harness.subscribed();
@@ -1434,7 +1434,7 @@ describe('A stream on which nothing comes', () => {
     expect(harness.client.status.state).toBe('open');
   });
 
-  test('lives if the server sends no heartbeats', async () => {
+  test('stays if the server sends no heartbeats', async () => {
     await using harness = await Harness.start();
     const subscribed = harness.client.subscribe('news', () => {});
     await harness.gateway.ready({ heartbeatMs: 0 });
@@ -1459,7 +1459,7 @@ describe('A stream on which nothing comes', () => {
   test.each([
     ['no answer', () => {}],
     ['no ready event', (stream: { open(): void }) => stream.open()],
-  ])('within 15 s of the attempt, nor soon after, is given up: %s', async (_, act) => {
+  ])('from its start is given up soon after 15 s: %s', async (_, act) => {
     await using harness = await Harness.start();
     const { clock } = harness;
     harness.client.subscribe('news', () => {}).catch(() => {});
@@ -1472,7 +1472,7 @@ describe('A stream on which nothing comes', () => {
     await stream.closed;
   });
 
-  test('but missed messages, for minutes, is not given up, though it is not ready', async () => {
+  test('that brings missed messages for minutes is not given up, although it is not ready', async () => {
     await using harness = await Harness.start();
     harness.client.subscribe('news', () => {}).catch(() => {});
     const stream = await harness.gateway.streams.next();
@@ -1485,7 +1485,7 @@ describe('A stream on which nothing comes', () => {
     expect(harness.client.status.state).toBe('connecting');
   });
 
-  test('since the headers do not come is given up, too', async () => {
+  test('that waits for headers is given up as well', async () => {
     await using harness = await Harness.start({ headers: () => new Promise(() => {}) });
     harness.client.subscribe('news', () => {}).catch(() => {});
     await harness.reaches('connecting');
@@ -1562,7 +1562,7 @@ describe('In a browser', () => {
   });
 
   test.each([['stream'], ['change']])(
-    'being online again does not bring a %s before the server wants it',
+    'being online again does not repeat a %s before the time set by the server',
     async (what) => {
       const { window } = page();
       await using harness = await Harness.start();
@@ -1660,7 +1660,7 @@ describe('In a browser', () => {
     expect([client.status.state, gateway.changes.pending]).toEqual(['open', []]);
   });
 
-  test('being online again repeats a change at once that waits for that', async () => {
+  test('being online again repeats a waiting change at once', async () => {
     const { window } = page();
     await using harness = await Harness.start();
     await harness.subscribed();

@@ -4,7 +4,7 @@ import type { ChannelAnswer } from '../../../lib/protocol/gateway.js';
 import { Queue } from '../../support/queue.js';
 import { ScriptedGateway } from '../../support/scripted-gateway.js';
 
-test('answers to each time that a channel is wanted, and asks for one that was refused no more', async () => {
+test('answers each time a channel is wanted, and no longer requests a refused channel', async () => {
   await using gateway = await ScriptedGateway.start();
   const answers = new Queue<ChannelAnswer>();
   const link = new ServerLink(
@@ -23,7 +23,7 @@ test('answers to each time that a channel is wanted, and asks for one that was r
   link.close();
 });
 
-test('answers nothing about a channel that was left before the server answered, and keeps no position of it', async () => {
+test('answers nothing about a channel that was left before the server answered, and keeps no position for it', async () => {
   await using gateway = await ScriptedGateway.start();
   const answers = new Queue<ChannelAnswer>();
   const link = new ServerLink(

@@ -62,7 +62,7 @@ test.each<[unknown, string]>([
   [7, 'the options must be an object, not 7'],
   [{ name: 7 }, 'option "name" must be a string, not 7'],
   [{ nam: 'user 7' }, 'unknown option "nam"; the options are: name'],
-])('Tabs do not share a connection by wrong options: %p', (options, text) => {
+])('Tabs cannot share a connection with wrong options: %p', (options, text) => {
   expect(() => shareAcrossTabs(options as { name: string })).toThrow(
     new ConfigurationError(`shareAcrossTabs: ${text}`),
   );
@@ -91,7 +91,7 @@ describe('A subscription', () => {
     expect(await harness.statuses.take(2)).toEqual([{ state: 'connecting' }, { state: 'open' }]);
   });
 
-  test('is there once the server has confirmed it; messages that come before are there at once', async () => {
+  test('is ready once the server has confirmed it; messages that come earlier are delivered at once', async () => {
     await using harness = await Harness.start();
     const messages = new Queue<unknown>();
     let isThere = false;
@@ -136,7 +136,7 @@ describe('A subscription', () => {
     });
   });
 
-  test('reports a class whose name a minifier may have made, once and before any message of it comes', async () => {
+  test('reports a class whose name a minifier may have made, once, before any of its messages comes', async () => {
     const classes = '[class Qr{}, class t extends Object{constructor(a){super()}}, class{}]';
     const [Qr, t, Nameless] = evaluated(classes) as [Class, Class, Class];
     @Serializable({ name: 'Tx' })
@@ -152,7 +152,7 @@ describe('A subscription', () => {
     await harness.gateway.ready();
   });
 
-  test('does not report a short name that is the one of the source', async () => {
+  test('does not report a short name that comes from the source code', async () => {
     const kept = `(() => {
       const n = (value, name) => Object.defineProperty(value, 'name', { value: name, configurable: true });
       class t{static{n(this,"Id")}}
@@ -166,7 +166,7 @@ describe('A subscription', () => {
     expect(harness.errors.pending).toEqual([]);
   });
 
-  test('to a template gets the messages that come through it alone, one to a channel gets the others', async () => {
+  test('to a template gets the messages that come through it only, one to a channel gets the others', async () => {
     await using harness = await Harness.start();
     const heard = new Queue<[string, unknown, unknown]>();
     const all = [
@@ -188,7 +188,7 @@ describe('A subscription', () => {
     ]);
   });
 
-  test('to a channel of a class gets its instances only; anything else is an error that names the channel', async () => {
+  test('to a channel of a class gets only its instances; anything else is an error that names the channel', async () => {
     await using harness = await Harness.start();
     const heard = new Queue<ChatMessage>();
     const streamed = harness.client.createStream(Rooms.for({ roomId: 7 }))[Symbol.asyncIterator]();
@@ -212,7 +212,7 @@ describe('A subscription', () => {
     await streamed.return?.();
   });
 
-  test('to a source names it by its class and key', async () => {
+  test('to a source names the source by its class and key', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const heard = new Queue<[ChatMessage, unknown]>();
@@ -249,7 +249,7 @@ describe('A subscription', () => {
     expect(harness.gateway.requests).toHaveLength(1);
   });
 
-  test('in the same function twice is called twice', async () => {
+  test('with the same function twice is called twice', async () => {
     await using harness = await Harness.start();
     const { messages, stream } = await harness.subscribed();
     const again = await harness.client.subscribe('news', messages.push);
@@ -263,7 +263,7 @@ describe('A subscription', () => {
 });
 
 describe('Changes', () => {
-  test('made together go in one request, and never is there a second one before its answer', async () => {
+  test('made together go in one request, and the next one waits for its answer', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { subscription } = await harness.subscribed();
@@ -304,7 +304,7 @@ describe('Changes', () => {
     await late;
   });
 
-  test('that come to nothing before there is a connection need none', async () => {
+  test('that cancel each other before there is a connection need no connection', async () => {
     await using harness = await Harness.start();
     const pending = harness.client.subscribe('news', () => {});
     await harness.client.unsubscribe('news');
@@ -327,7 +327,7 @@ describe('Changes', () => {
     await marker;
   });
 
-  test('back and forth while a change is under way end correctly', async () => {
+  test('back and forth during another change end correctly', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { subscription } = await harness.subscribed();
@@ -396,7 +396,7 @@ describe('A channel that is refused', () => {
     await marker;
   });
 
-  test('later, on the open stream, ends its subscriptions, and the others go on', async () => {
+  test('later, on the open stream, ends its subscriptions, and the others continue', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { stream, messages } = await harness.subscribed();
@@ -437,7 +437,7 @@ describe('A channel that is refused', () => {
     await last;
   });
 
-  test('while it is being requested is left again, if the server adds it after that', async () => {
+  test('while it is being requested is left again if the server adds it afterwards', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { stream } = await harness.subscribed();
@@ -472,7 +472,7 @@ describe('Wrong arguments', () => {
     expect(client.status.state).toBe('idle');
   });
 
-  test('reject two classes of one name', async () => {
+  test('reject two classes with one name', async () => {
     using client = new MessagingClient({ url: 'http://127.0.0.1:9/', types: [ChatMessage] });
     const Other = Object.defineProperty(class {}, 'name', { value: 'ChatMessage' });
     await expect(client.subscribe(new ChatServer('x'), Other, () => {})).rejects.toThrow(ConfigurationError);
@@ -579,7 +579,7 @@ describe('The option "url"', () => {
     await first;
   });
 
-  test('needs no page, and holds nothing, before there is a subscription', () => {
+  test('needs no page, and the client holds nothing, before there is a subscription', () => {
     const { BroadcastChannel: original } = globalThis;
     const navigator = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
     const made = new Queue<unknown>();
@@ -604,7 +604,7 @@ describe('The option "url"', () => {
 });
 
 describe('A signal', () => {
-  test('that was aborted before rejects with its reason, and nothing is asked for', async () => {
+  test('that was aborted before rejects with its reason, and nothing is requested', async () => {
     await using harness = await Harness.start();
     const reason = new Error('left');
     await expect(harness.client.subscribe('news', () => {}, { signal: AbortSignal.abort(reason) })).rejects.toBe(
@@ -652,7 +652,7 @@ describe('A signal', () => {
 });
 
 // Jest fails a test in which one is unhandled.
-describe('There is no unhandled rejection', () => {
+describe('No rejection is unhandled', () => {
   test.each([
     ['before', (abort: () => void) => abort(), () => {}],
     ['before the server has confirmed', () => {}, (abort: () => void) => abort()],
@@ -685,7 +685,7 @@ describe('There is no unhandled rejection', () => {
 });
 
 describe('A handle of listen', () => {
-  test('is there at once, and its ready is the subscription once the server has confirmed it', async () => {
+  test('exists at once, and its ready is the subscription once the server has confirmed it', async () => {
     await using harness = await Harness.start();
     const messages = new Queue<unknown>();
     const handle = harness.client.listen(defineChannel('users', User), messages.push);
@@ -700,7 +700,7 @@ describe('A handle of listen', () => {
     expect([handle.closed, (await handle.ready).closed]).toEqual([true, true]);
   });
 
-  test('takes a source, the past and a signal as subscribe does', async () => {
+  test('accepts a source, a replay and a signal as subscribe does', async () => {
     await using harness = await Harness.start();
     const controller = new AbortController();
     const options = { replay: 5, signal: controller.signal };
@@ -731,7 +731,7 @@ describe('A handle of listen', () => {
   test.each([
     ['refused', { denied: { news: 'CHANNEL_DENIED' } } as const, {}, ChannelDeniedError],
     ['of a client that cannot connect', {}, { url: '' }, ConfigurationError],
-  ])('that is %s calls onError, once, and rejects ready for its users', async (_, answer, options, type) => {
+  ])('that is %s calls onError once, and rejects ready for its users', async (_, answer, options, type) => {
     await using harness = await Harness.start(options);
     void harness.client.listen('news', () => {});
     const { error, context } = await (async () => {
@@ -745,7 +745,7 @@ describe('A handle of listen', () => {
     expect([late.closed, harness.errors.pending]).toEqual([true, [{ error, context }]]);
   });
 
-  test('whose channel is refused later tells onError, once', async () => {
+  test('whose channel is refused later calls onError once', async () => {
     await using harness = await Harness.start();
     const handle = harness.client.listen('news', () => {});
     const stream = await harness.gateway.ready();
@@ -786,7 +786,7 @@ describe('A handle of listen', () => {
 });
 
 describe('Unsubscribing', () => {
-  test('takes one listener, or all of them and the streams', async () => {
+  test('ends one listener, or all listeners and streams', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { messages, stream, subscription } = await harness.subscribed();
@@ -806,7 +806,7 @@ describe('Unsubscribing', () => {
     expect(await loop.next()).toEqual({ value: undefined, done: true });
   });
 
-  test('works by a handle or a subscription that was taken apart', async () => {
+  test('works with a handle or a subscription whose method was taken out', async () => {
     await using harness = await Harness.start();
     await harness.subscribed();
     const { unsubscribe, ready } = harness.client.listen('news', () => {});
@@ -818,7 +818,7 @@ describe('Unsubscribing', () => {
     expect(subscription.closed).toBe(true);
   });
 
-  test('works by the handle, also as a resource, and more than once', async () => {
+  test('works with the handle, even as a resource, and more than once', async () => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const { subscription } = await harness.subscribed();
@@ -878,7 +878,7 @@ describe('Listeners', () => {
     expect(await heard.take(3)).toEqual(['first 1', 'first 2', 'late 2']);
   });
 
-  test('are not called after the client was closed within one of them', async () => {
+  test('are not called after one of them has closed the client', async () => {
     await using harness = await Harness.start();
     const heard = new Queue<unknown>();
     const all = [
@@ -895,7 +895,7 @@ describe('Listeners', () => {
     expect(heard.pending).toEqual([1]);
   });
 
-  test('of gaps are not called any more once one of them has closed the client', async () => {
+  test('of gaps are not called after one of them has closed the client', async () => {
     await using harness = await Harness.start();
     const { client } = harness;
     const gaps = new Queue<unknown>();
@@ -910,7 +910,7 @@ describe('Listeners', () => {
     expect(gaps.pending).toHaveLength(1);
   });
 
-  test('of the status and of gaps are isolated, too, and can be taken back', async () => {
+  test('of the status and of gaps are isolated as well, and can be removed', async () => {
     await using harness = await Harness.start();
     const { client } = harness;
     const failure = new Error('status');
@@ -940,7 +940,7 @@ describe('Listeners', () => {
     expect(statuses.pending).toEqual([client.status]);
   });
 
-  test('of the status that close the client leave nobody with an earlier one', async () => {
+  test('of the status that close the client leave no other listener with an earlier status', async () => {
     await using harness = await Harness.start();
     const { client } = harness;
     const told = new Queue<string>();
@@ -1069,7 +1069,7 @@ describe('Listeners', () => {
     }
   });
 
-  test('fail on the console if there is no onError', async () => {
+  test('fail on the console without an onError', async () => {
     const logged = new Queue<unknown>();
     const { error: original } = console;
     console.error = logged.push;
@@ -1108,7 +1108,7 @@ describe('A frame', () => {
     expect(harness.errors.pending).toEqual([{ error: expect.any(InvalidMessageError), context }]);
   });
 
-  test('of a channel that nobody listens to any more is not even read', async () => {
+  test('of a channel without listeners is not even read', async () => {
     await using harness = await Harness.start();
     const { stream } = await harness.subscribed();
     stream.message({ channel: 'gone', type: 'Unheard', data: {} });
@@ -1117,7 +1117,7 @@ describe('A frame', () => {
   });
 });
 
-test('Long names are asked for in portions, since servers take no large bodies', async () => {
+test('Long names are requested in portions, because servers accept no large bodies', async () => {
   await using harness = await Harness.start();
   const names = Array.from({ length: 900 }, (_, number) => `long/${String(number).padStart(120, 'x')}`);
   const subscribed = Promise.all(names.map((name) => harness.client.subscribe(name, () => {})));
