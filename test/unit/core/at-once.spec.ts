@@ -7,7 +7,7 @@ import { RecordingReporter } from '../../support/recording-reporter.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-test('So many run at a time, in the order of asking, also if some fail', async () => {
+test('A limited number of tasks runs at a time, in the order of asking, even if some fail', async () => {
   const atOnce = new AtOnce(2);
   const begun: number[] = [];
   const ends = [0, 1, 2, 3].map(() => new Deferred());
@@ -29,7 +29,7 @@ test('So many run at a time, in the order of asking, also if some fail', async (
   expect(await Promise.all(runs.slice(1))).toEqual([1, 2, 3]);
 });
 
-test('Pages of a history that could be read at once leave the event loop its turns', async () => {
+test('Pages of a history that could be read immediately leave the event loop its turns', async () => {
   const hub = new Hub({ reporter: new RecordingReporter() });
   const Orders = defineChannel<number>('at-once/orders', undefined, { history: { maxMessages: 10, ttlMs: 60_000 } });
   void hub.post(Orders, 1);

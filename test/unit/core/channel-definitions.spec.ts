@@ -10,7 +10,7 @@ const Loose = defineChannel('definitions/:area/:id', undefined, { slowConsumer: 
 const Literal = defineChannel('definitions/prices/:id', undefined, { interop: true });
 const Exact = defineChannel('definitions/prices/gold');
 
-test('a name has its own definition, or else that of its most literal template', () => {
+test('a name has its own definition, or else the definition of its most literal template', () => {
   const definitions = new ChannelDefinitions(new TypeRegistry());
   expect(definitions.of('definitions/prices/gold')).toBe(Exact.definition);
   expect(definitions.of('definitions/prices/tin')).toBe(Literal.definition);
@@ -18,7 +18,7 @@ test('a name has its own definition, or else that of its most literal template',
   expect(definitions.of('definitions/news')).toBeUndefined();
 });
 
-describe('What decides about a name', () => {
+describe('The decider of a name', () => {
   const definitions = new ChannelDefinitions(new TypeRegistry());
   const decidersOf = (name: string) => definitions.decidersOf(name).map((decider) => decider.name);
   definitions.rule('definitions/:area/vault');
@@ -38,14 +38,14 @@ describe('What decides about a name', () => {
     expect(decidersOf('definitions/news')).toEqual([]);
   });
 
-  test('is the template of its class, for the channel of a source', () => {
+  test('is the template of its class for the channel of a source', () => {
     expect(definitions.decidersOf('messaging:from/Room/a%2Fb/Chat')).toEqual([
       { name: 'messaging:from/Room/:key/Chat', params: { key: 'a/b' } },
     ]);
     expect(decidersOf('messaging:from/Room/%/Chat')).toEqual([]);
   });
 
-  test('is a template only if nothing else is', () => {
+  test('is a template only if no other name is', () => {
     expect(definitions.decides('definitions/:area/:id', 'definitions/news/1')).toBe(true);
     for (const name of ['prices/gold', 'prices/tin', 'news/vault', 'news/today', 'news']) {
       expect(definitions.decides('definitions/:area/:id', `definitions/${name}`)).toBe(false);
@@ -61,7 +61,7 @@ describe('What decides about a name', () => {
     expect([a, b].map((name) => definitions.decides('definitions/:area/:id', name))).toEqual([false, false]);
   });
 
-  test('is nothing for a name of equally literal templates as a whole, and both for the name alone', () => {
+  test('is both of two equally literal templates for the name alone, and none for a whole template', () => {
     definitions.rule('definitions/twin/:one');
     definitions.rule('definitions/twin/:other');
     expect(decidersOf('definitions/twin/1')).toEqual(['definitions/twin/:one', 'definitions/twin/:other']);
@@ -74,13 +74,13 @@ describe('What decides about a name', () => {
   });
 });
 
-describe('Definitions of one name that differ', () => {
+describe('Different definitions of one name', () => {
   defineChannel('definitions/double/:id', undefined, { clients: true });
   const used = defineChannel('definitions/double/:id', undefined, { clients: true, requiredScopes: ['x'] });
   defineChannel('definitions/both');
   defineChannel('definitions/both', undefined, { clients: true });
 
-  test('are unclear, for their channels too, until the application uses one of them', () => {
+  test('are unclear, also for channels of a template, until the application uses one of them', () => {
     const definitions = new ChannelDefinitions(new TypeRegistry());
     expect(definitions.of('definitions/both')).toBe('unclear');
     expect(definitions.of('definitions/double/1')).toBe('unclear');
@@ -88,7 +88,7 @@ describe('Definitions of one name that differ', () => {
     expect(definitions.of('definitions/double/1')).toBe(used.definition);
   });
 
-  test('are an error for listeners of that name, and do not keep messages from other listeners', () => {
+  test('are an error for listeners of that name, but do not keep messages from other listeners', () => {
     const hub = new Hub({ reporter: new RecordingReporter() });
     expect(() => hub.heardUnder('definitions/both')).toThrow(
       'Channel "definitions/both" is defined twice, in different ways (once with clients: undefined; once with clients: true); define it once and import it',

@@ -73,7 +73,7 @@ async function receiving(channel: typeof Updates | string | typeof Rooms) {
 
 const NOT_INSTANCES: [string, () => unknown, string][] = [
   ['a plain object of the same form', () => ({ id: 1, name: 'ada' }), 'an object'],
-  ['one that names the class as its constructor', () => ({ id: 1, constructor: UserUpdate }), 'an object'],
+  ['an object that names the class as its constructor', () => ({ id: 1, constructor: UserUpdate }), 'an object'],
   ['an object without a prototype', () => Object.create(null) as unknown, 'an object'],
   ['an instance of another class', () => new Other(), 'an instance of Other'],
   ['a text', () => 'ada', 'a string'],
@@ -85,7 +85,7 @@ const NOT_INSTANCES: [string, () => unknown, string][] = [
 ];
 
 describe('A post to a channel of a class', () => {
-  test.each(NOT_INSTANCES)('of %s is refused at once, and nobody gets it', async (_what, make, said) => {
+  test.each(NOT_INSTANCES)('of %s is refused at once, and no listener gets it', async (_what, make, said) => {
     const broker = new MemoryBroker();
     const { hub, heard, hear } = setup(new MemoryTransport(broker));
     const far = setup(new MemoryTransport(broker));
@@ -110,7 +110,7 @@ describe('A post to a channel of a class', () => {
     await Promise.all([hub.close(), far.hub.close()]);
   });
 
-  test('takes instances of the class and its subclasses, however they were made', () => {
+  test('accepts instances of the class and its subclasses, however they were made', () => {
     const { hub, heard, hear } = setup();
     hub.listen(Updates, hear, hub.root);
     const made = [
@@ -135,7 +135,7 @@ describe('A post to a channel of a class', () => {
     expect(() => hub.post(defineChannel('guard/liberal', Liberal), { id: 1 })).toThrow(InvalidMessageError);
   });
 
-  test('of an instance of a class that was loaded twice says so, with both places', () => {
+  test('of an instance of a class that was loaded twice is refused with both places', () => {
     const [First, Second] = [loadTwice(), loadTwice()];
     const { hub } = setup();
     const channel = defineChannel('guard/twice', First);
@@ -162,7 +162,7 @@ describe('A post to a channel of a class', () => {
     void hub.post('guard-elsewhere/1', { id: 1 });
   });
 
-  test('that has its own definition within a template takes only its own class, whoever listens first', () => {
+  test('that has its own definition within a template accepts only its own class, whoever listens first', () => {
     const { hub, heard, hear } = setup();
     hub.listen(Rooms.for({ roomId: 'special' }), hear, hub.root);
     hub.listen(SpecialRoom, hear, hub.root);
@@ -186,7 +186,7 @@ describe('A post to a channel of a class', () => {
     ]);
   });
 
-  test('before the handlers are ready does not reach one of a class either', () => {
+  test('before the handlers are ready does not reach a handler of a class either', () => {
     const { hub, heard, hear, reporter } = setup();
     hub.holdPosts();
     void hub.post('guard/updates', { id: 1 });
@@ -196,7 +196,7 @@ describe('A post to a channel of a class', () => {
     expect(reporter.rejections).toHaveLength(1);
   });
 
-  test('of a source is of the class of the pair', () => {
+  test('of a source has the class of the pair', () => {
     const { hub } = setup();
     const channel = messagesFrom(new Source(), Quiet);
     expect(() => hub.post(channel, { n: 1 })).toThrow('carries Quiet: post new Quiet(…)');
@@ -212,7 +212,7 @@ describe('A post to a channel of a class', () => {
   });
 });
 
-test('A channel without a class takes anything', () => {
+test('A channel without a class accepts anything', () => {
   const { hub, heard, hear } = setup();
   const free = defineChannel('guard/free');
   hub.listen(free, hear, hub.root);
@@ -221,7 +221,7 @@ test('A channel without a class takes anything', () => {
 });
 
 test.each([String, Number, Boolean])(
-  'A channel of %p is refused, since nobody posts its instances, with advice',
+  'A channel of %p is refused with advice, because nobody posts its instances',
   (type) => {
     const define = () =>
       new Hub({ reporter: new RecordingReporter() }).post(defineChannel(`guard/${type.name}`, type as never), 'x');
@@ -259,7 +259,7 @@ describe('A message that arrives on a channel of a class', () => {
     await hub.close();
   });
 
-  test('from a stock client becomes an instance, for listeners by name and by template too', async () => {
+  test('from a stock client becomes an instance, even for listeners by name and by template', async () => {
     const { heard, publish, hub } = await receiving('guard/updates');
     await publish('{"pattern":"guard/updates","data":{"id":1}}');
     expect(await heard.next()).toEqual({ id: 1 });
@@ -276,7 +276,7 @@ describe('A message that arrives on a channel of a class', () => {
 });
 
 describe('A value that cannot be read', () => {
-  test('is refused on a channel of a class, and reaches local listeners of any other', async () => {
+  test('is refused on a channel of a class, and reaches local listeners of any other channel', async () => {
     const { hub, heard, hear } = setup(new MemoryTransport(new MemoryBroker()));
     const { proxy, revoke } = Proxy.revocable({}, {});
     revoke();
@@ -293,7 +293,7 @@ describe('A value that cannot be read', () => {
     await hub.close();
   });
 
-  test('does not keep a wrong message from being refused: a class whose name is no text', () => {
+  test('does not keep a wrong message from being refused: a class whose name is not a text', () => {
     const { hub } = setup();
     class Odd {
       readonly n = 1;

@@ -41,7 +41,7 @@ function setup(offset?: number) {
 }
 
 describe('A reader that passes on the messages of a stream', () => {
-  test('follows the messages of one channel with history, each from its beginning to its end, until the subscription ends', async () => {
+  test('follows the messages of one channel with history, each from start to end, until the subscription ends', async () => {
     const { hub, session, told, followed } = setup();
     for (const channel of [Orders, Plain, Rooms]) {
       const subscription = createStream(hub, channel as typeof Orders, session).subscribe(() => told.push('message'));
@@ -56,7 +56,7 @@ describe('A reader that passes on the messages of a stream', () => {
     expect(told.pending).toEqual([]);
   });
 
-  test('gets earlier messages as it can take them, and live ones meanwhile too', async () => {
+  test('gets earlier messages at its own pace, and later gets live ones of that time', async () => {
     const { hub, session, told, waiting, state } = setup(0);
     for (const number of [1, 2]) void hub.post(Orders, number);
     const read = hub.readHistory.bind(hub);

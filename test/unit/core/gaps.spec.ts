@@ -83,7 +83,7 @@ describe('A loss that the transport reports', () => {
     expect(seen).toEqual([]);
   });
 
-  test('comes between the messages before it and those after it', async () => {
+  test('comes between the messages before and after it', async () => {
     const { transport, seen, listen, receive } = await setup();
     listen('a', 'one');
     receive('a', '1');
@@ -92,7 +92,7 @@ describe('A loss that the transport reports', () => {
     expect(seen).toEqual(['one 1', 'one gap of a: broker', 'one 2']);
   });
 
-  test('of a template comes between the messages before it and those after it', async () => {
+  test('of a template comes between the messages before and after it', async () => {
     const { transport, seen, listen, receive } = await setup();
     listen('rooms/:room', 'all');
     receive('rooms/1', '1', 'rooms/:room');
@@ -101,7 +101,7 @@ describe('A loss that the transport reports', () => {
     expect(seen).toEqual(['all 1', 'all gap of rooms/:room: broker', 'all 2']);
   });
 
-  test('is reported as one, for each reason, with the losses that follow it before a message', async () => {
+  test('is reported once for each reason, together with losses that follow before the next message', async () => {
     const { transport, seen, listen, receive } = await setup();
     listen('a', 'one');
     for (let each = 0; each < 1_000; each++) transport.lost('a', each % 2 === 0 ? 'broker' : 'node');
@@ -124,7 +124,7 @@ describe('A loss that the transport reports', () => {
     expect(seen).toEqual(['one gap of a: broker', 'one 1']);
   });
 
-  test('leads to listeners that get the message after it', async () => {
+  test('may add listeners, which get the message after it', async () => {
     const { transport, hub, seen, listen, receive } = await setup();
     const onGap = () => {
       first.unsubscribe();
@@ -136,7 +136,7 @@ describe('A loss that the transport reports', () => {
     expect(seen).toEqual(['second 1']);
   });
 
-  test('waits until the message being delivered, and those that wait for it, have reached all listeners', async () => {
+  test('waits until the current message, and messages that wait for it, have reached all listeners', async () => {
     const { transport, seen, listen, receive } = await setup();
     listen('a', 'one', (message) => {
       if (message !== '1') return;
@@ -152,7 +152,7 @@ describe('A loss that the transport reports', () => {
     ]);
   });
 
-  test('is no part of the delivery before it', async () => {
+  test('does not belong to the delivery before it', async () => {
     const { transport, hub, receive } = await setup();
     const deliveries: unknown[] = [];
     const note = () => void deliveries.push(hub.deliveryOf('1')?.channel);
@@ -219,7 +219,7 @@ describe('A loss that the transport reports', () => {
     expect(reporter.callbackFailures).toEqual([]);
   });
 
-  test('lets posts that are made because of it go out after all have been told', async () => {
+  test('lets posts made because of it go out after all listeners have been told', async () => {
     const { transport, hub, seen, listen } = await setup();
     hub.tap(hub.heard('a'), () => {}, hub.root, 'posts', { onGap: () => void hub.post('a', 'after') });
     listen('a', 'one');
@@ -228,7 +228,7 @@ describe('A loss that the transport reports', () => {
     expect(seen).toEqual(['one gap of a: broker', 'one after']);
   });
 
-  test('leaves nothing behind of a template that has lost its last listener meanwhile', async () => {
+  test('leaves nothing behind if a template loses its last listener meanwhile', async () => {
     const { transport, hub } = await setup();
     const events = { onGap: () => listener.unsubscribe() };
     const listener = hub.tap(hub.heard('rooms/:room'), () => {}, hub.root, 'leaves', events);
@@ -238,10 +238,10 @@ describe('A loss that the transport reports', () => {
   });
 });
 
-describe('Told of a loss', () => {
+describe('A loss is reported to', () => {
   const gap = { channel: 'a', reason: 'broker' };
 
-  test('is a listener of the application that asks for it, in its place among the messages', async () => {
+  test('a listener of the application that asks for it, in its place among the messages', async () => {
     const { transport, hub, receive } = await setup();
     const seen: unknown[] = [];
     hub.listen(
@@ -257,7 +257,7 @@ describe('Told of a loss', () => {
     expect(seen).toEqual(['1', gap, '2']);
   });
 
-  test('is each subscriber of a stream, until it unsubscribes', async () => {
+  test('each subscriber of a stream, until it unsubscribes', async () => {
     const { transport, hub, receive } = await setup();
     const seen: unknown[] = [];
     const stream = createStream(hub, 'a', hub.root, { onGap: (each) => seen.push(each) });
@@ -272,7 +272,7 @@ describe('Told of a loss', () => {
     expect(seen.length).toBe(4);
   });
 
-  test('is a loop when it has taken the messages from before it', async () => {
+  test('a loop when it has taken the messages before it', async () => {
     const { transport, hub, receive } = await setup();
     const seen: unknown[] = [];
     const loop = iterate(hub, 'a', hub.root, { onGap: (each) => seen.push(each) })[Symbol.asyncIterator]();
@@ -286,7 +286,7 @@ describe('Told of a loss', () => {
     expect(seen).toEqual([gap]);
   });
 
-  test('is a loop at once if it waits for a message', async () => {
+  test('a loop at once if it waits for a message', async () => {
     const { transport, hub, receive } = await setup();
     const seen: unknown[] = [];
     const loop = iterate(hub, 'a', hub.root, { onGap: (each) => seen.push(each) });
@@ -299,7 +299,7 @@ describe('Told of a loss', () => {
     expect(await next).toEqual({ value: '1', done: false });
   });
 
-  test('is a loop before it ends, and not once it has been left', async () => {
+  test('a loop before it ends, and not once it has been left', async () => {
     const { transport, hub } = await setup();
     const seen: unknown[] = [];
     const onGap = (each: unknown) => seen.push(each);
@@ -319,7 +319,7 @@ describe('Told of a loss', () => {
     expect(seen).toEqual([gap]);
   });
 
-  test('is a loop that drops messages because it is too slow, once in their place', async () => {
+  test('a loop that drops messages because it is too slow, once in their place', async () => {
     const { transport, hub, receive } = await setup();
     const seen: unknown[] = [];
     const options = { maxBuffered: 2, overflow: 'dropOldest', onGap: (each: unknown) => seen.push(each) } as const;
@@ -335,7 +335,7 @@ describe('Told of a loss', () => {
     expect(seen).toEqual([slow, '3', '4', gap, '5', slow, '7']);
   });
 
-  test('is a loop whose function fails, too: the failure is reported, and the loop continues', async () => {
+  test('a loop whose function fails: the failure is reported, and the loop continues', async () => {
     const { reporter, transport, hub, receive } = await setup();
     const error = new Error('broken');
     const onGap = () => {
@@ -351,7 +351,7 @@ describe('Told of a loss', () => {
   test.each([
     ['createStream: option "onGap" must be a function, not "log"', { onGap: 'log' }],
     ['createStream: unknown option "ongap"', { ongap: () => {} }],
-  ])('is nobody with wrong options: %s', async (message, options) => {
+  ])('nobody with wrong options: %s', async (message, options) => {
     const { hub } = await setup();
     expect(() => createStream(hub, 'a', hub.root, options as never)).toThrow(message);
     expect(() => iterate(hub, 'a', hub.root, options as never)).toThrow(message.replace('createStream', 'iterate'));

@@ -33,14 +33,14 @@ async function node(broker?: MemoryBroker) {
 }
 
 describe('A channel with history in one process', () => {
-  test('delivers at once, and tells the position', async () => {
+  test('delivers at once, with the position', async () => {
     const { hub, heard, listen } = await node();
     await listen();
     expect(hub.post(Orders, 7)).toBeInstanceOf(Promise);
     expect(heard.pending).toEqual(['1: 7']);
   });
 
-  test('keeps posts from before anybody listened', async () => {
+  test('keeps posts made before anybody listened', async () => {
     const { hub } = await node();
     for (const number of [1, 2, 3]) expect(await hub.post(Orders, number)).toBe(true);
     const { deliveries, gap, end } = await hub.readHistory(Orders.name, 2);
@@ -49,7 +49,7 @@ describe('A channel with history in one process', () => {
     expect(end).toEqual(await hub.positionOf(Orders.name));
   });
 
-  test('takes a post with an id once', async () => {
+  test('accepts a post with an id once', async () => {
     const { hub, heard, listen } = await node();
     await listen();
     expect(await hub.post(Orders, 1, { id: 'a' })).toBe(true);
@@ -67,7 +67,7 @@ describe('A channel with history in one process', () => {
 });
 
 describe('A channel with history on several nodes', () => {
-  test('delivers in the order of offsets on each, that of the poster too', async () => {
+  test('delivers in the order of offsets on each node, including the poster', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     await Promise.all([a.listen(), b.listen()]);
@@ -77,7 +77,7 @@ describe('A channel with history on several nodes', () => {
     for (const { heard } of [a, b]) expect(await heard.take(3)).toEqual(['1: 1', '2: 2', '3: 3']);
   });
 
-  test('gives each listener the place of the post, though all get it from the broker', async () => {
+  test('gives each listener the origin of the post, though all get it from the broker', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const origins = new Queue<string>();
@@ -89,7 +89,7 @@ describe('A channel with history on several nodes', () => {
     expect((await origins.take(2)).toSorted()).toEqual(['a: local', 'b: global']);
   });
 
-  test('reads messages that a node has not heard while the broker was away, and reports no gap', async () => {
+  test('reads messages that a node missed while the broker was away, and reports no gap', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     await b.listen();
@@ -102,7 +102,7 @@ describe('A channel with history on several nodes', () => {
     expect(await b.heard.take(3)).toEqual(['2: 2', '3: 3', '4: 4']);
   });
 
-  test('reads missed messages before the first one that is heard', async () => {
+  test('reads missed messages before the first live one', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     await b.listen();
@@ -128,7 +128,7 @@ describe('A channel with history on several nodes', () => {
     expect(await b.heard.take(1)).toEqual(['2: 4']);
   });
 
-  test('is not accepted while the broker is away, and delivered nowhere', async () => {
+  test('is not accepted while the broker is away, and reaches no listener', async () => {
     const broker = new MemoryBroker();
     const a = await node(broker);
     await a.listen();
@@ -145,7 +145,7 @@ const Rooms = defineChannel<number, 'histories/rooms/:id'>('histories/rooms/:id'
 });
 
 describe('Listeners of channels with history', () => {
-  test('to a template, and to a channel of it, get each message once', async () => {
+  test('of a template, and of one of its channels, get each message once', async () => {
     for (const broker of [undefined, new MemoryBroker()]) {
       const { hub } = await node(broker);
       const heard = new Queue<string>();
@@ -159,7 +159,7 @@ describe('Listeners of channels with history', () => {
     }
   });
 
-  test('that are not ready at the start get posts that this node makes meanwhile, by name and by template, once', async () => {
+  test('that are not ready at the start get the posts of this node from that time once, by name and by template', async () => {
     const { hub } = await node(new MemoryBroker());
     hub.holdPosts();
     const heard = new Queue<string>();
@@ -182,7 +182,7 @@ describe('Listeners of channels with history', () => {
     expect(heard.pending).toEqual([]);
   });
 
-  test('are ready when nothing can be missed any more, also if the link breaks before anything was heard', async () => {
+  test('are ready when they can miss nothing any more, even if the link breaks before the first message', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const listening = b.listen();
@@ -201,7 +201,7 @@ describe('Listeners of channels with history', () => {
     expect(heard.filter((text) => text !== '1: 1')).toEqual([]);
   });
 
-  test('that come back start anew: posts from while nobody listened are not for them', async () => {
+  test('that come back start again, without the posts made while nobody listened', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const heard = new Queue<number>();
@@ -232,7 +232,7 @@ describe('Listeners of channels with history', () => {
     expect(await heard.next()).toBe(2);
   });
 
-  test('that fail at a message from the history are reported, and get the rest', async () => {
+  test('that fail at a message from the history are reported, and get the other messages', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const heard = new Queue<number>();
@@ -248,7 +248,7 @@ describe('Listeners of channels with history', () => {
     expect(b.reporter.listenerFailures).toHaveLength(2);
   });
 
-  test('get their own posts to their channel after the messages that they are given', async () => {
+  test('get their own posts to their channel after the messages of the history', async () => {
     for (const broker of [undefined, new MemoryBroker()]) {
       const { hub } = await node(broker);
       const heard = new Queue<number>();
@@ -265,7 +265,7 @@ describe('Listeners of channels with history', () => {
     }
   });
 
-  test('that post without end do not hold up the process', async () => {
+  test('that post without end do not block the process', async () => {
     const { hub, reporter } = await node();
     hub.listen(Orders, (message) => void hub.post(Orders, message + 1), hub.root);
     void hub.post(Orders, 0);
@@ -309,7 +309,7 @@ async function passQuietChecks(broker: MemoryBroker): Promise<void> {
 }
 
 describe('A listener of a template, after an outage', () => {
-  test('gets the first messages that channels had meanwhile, in order, before later ones, and has no gap', async () => {
+  test('gets the first messages of channels from that time, in order, before later ones, and has no gap', async () => {
     const { broker, b, post, rest } = await templateNodes();
     await post('known', 1);
     broker.cut(b.transport);
@@ -323,7 +323,7 @@ describe('A listener of a template, after an outage', () => {
     expect(all).toHaveLength(5);
   });
 
-  test('is not given posts from before it listened', async () => {
+  test('gets no posts from before it listened', async () => {
     const broker = new MemoryBroker();
     const early = await node(broker);
     expect(await early.hub.post(Rooms.for({ id: 'old' }), 1)).toBe(true);
@@ -335,7 +335,7 @@ describe('A listener of a template, after an outage', () => {
     expect(await rest()).toEqual(['old 2: 2']);
   });
 
-  test('with room for only the latest channel meanwhile, gets the messages of both, once', async () => {
+  test('gets the messages of all channels once, even if the record has room for only the latest one', async () => {
     const { broker, b, post, rest } = await templateNodes();
     for (const message of [1, 2, 3]) {
       broker.cut(b.transport);
@@ -360,7 +360,7 @@ describe('A listener of a template, after an outage', () => {
   test.each([
     ['the search after an outage', true],
     ['a check without an outage', false],
-  ])('has one gap if it began while %s found that the broker has lost its record of changes', async (_look, isAway) => {
+  ])('has one gap if it began while %s found that the broker had lost its record of changes', async (_look, isAway) => {
     const { broker, b, post, rest } = await templateNodes();
     const store = b.transport!.history as { changes(since?: HistoryTime): Promise<HistoryChanges> };
     const changes = store.changes.bind(store);
@@ -377,8 +377,8 @@ describe('A listener of a template, after an outage', () => {
   });
 
   test.each([
-    ['the next message has shown', ['gap epoch', 'known 1: 2']],
-    ['a quiet channel has shown', []],
+    ['the next message showed', ['gap epoch', 'known 1: 2']],
+    ['a quiet channel showed', []],
   ])('has no gap for an earlier loss that %s', async (_how, told) => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
     try {
@@ -399,7 +399,7 @@ describe('A listener of a template, after an outage', () => {
     }
   });
 
-  test('has none if the broker lost its record before anybody listened', async () => {
+  test('has no gap if the broker lost its record before anybody listened', async () => {
     const broker = new MemoryBroker();
     const first = await templateNodes(broker);
     first.b.hub.root.end('ended');
@@ -427,7 +427,7 @@ describe('A listener of a template, after an outage', () => {
     expect(all.at(-1)).toBe('busy 300: 300');
   });
 
-  test('has a gap if the transport does not know for how long it heard nothing, or cannot tell of changes', async () => {
+  test('has a gap if the transport does not know how long it heard nothing, or cannot report changes', async () => {
     const { broker, b, post, rest } = await templateNodes();
     b.hub['inbound'].lose(Rooms.name, 'broker');
     expect(await rest()).toEqual(['gap broker']);
@@ -445,7 +445,7 @@ describe('A listener of a template, after an outage', () => {
     expect(await heard.next()).toBe('5');
   });
 
-  test('waits for missed messages while the store cannot be read, but not for channels that it knows', async () => {
+  test('waits for missed messages while the store cannot be read, except in channels that it knows', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
     const { broker, b, post, heard } = await templateNodes();
     await post('known', 1);
@@ -489,7 +489,7 @@ describe('A loss of several channels of a template', () => {
     return { ...nodes, postAll, named };
   }
 
-  test('is one gap for its listeners, and one for those of a channel by its name', async () => {
+  test('is one gap for its listeners, and one for listeners of a channel by its name', async () => {
     const { broker, postAll, named, rest } = await heardNodes();
     broker.wipe();
     await postAll(2);
@@ -497,7 +497,7 @@ describe('A loss of several channels of a template', () => {
     expect(await named.take(2)).toEqual(['gap epoch 0', '2']);
   });
 
-  test('is one gap if it came with an outage, whether channels are posted to before its end or after it', async () => {
+  test('is one gap if it came with an outage, whether channels get posts before its end or after it', async () => {
     const { broker, b, post, named, rest } = await heardNodes();
     broker.cut(b.transport);
     broker.wipe();
@@ -511,7 +511,7 @@ describe('A loss of several channels of a template', () => {
     expect(await named.take(2)).toEqual(['gap epoch 0', '2']);
   });
 
-  test('is one gap if it came with an outage, also if later messages of the outage are no longer kept', async () => {
+  test('is one gap if it came with an outage, even if later messages of the outage are no longer kept', async () => {
     const { broker, b, post, rest } = await heardNodes();
     broker.cut(b.transport);
     broker.wipe();

@@ -48,7 +48,7 @@ function atTheEnd(call: () => void): void {
 }
 
 describe('a post', () => {
-  test('has reached every local listener, in the order of registration, when the call returns', () => {
+  test('reaches every local listener, in the order of registration, before the call returns', () => {
     const { hub, session, seen } = setup();
     for (const name of ['a', 'b', 'c']) hub.listen(Updates, () => seen.push(name), session);
 
@@ -57,7 +57,7 @@ describe('a post', () => {
     expect(seen).toEqual(['a', 'b', 'c']);
   });
 
-  test('gives all listeners the very instance that was posted', () => {
+  test('gives all listeners the posted instance itself', () => {
     const { hub, session, seen } = setup();
     hub.listen(Updates, (update: UserUpdate) => seen.push(update), session);
     hub.listen('user_updates', (update) => seen.push(update), session);
@@ -110,7 +110,7 @@ describe('a post', () => {
     expect(seen).toEqual(['inner', 'outer done']);
   });
 
-  test('that a listener makes again and again without end fails instead of hanging the process', () => {
+  test('that a listener makes without end fails instead of blocking the process', () => {
     const { hub, session, reporter } = setup();
     let count = 0;
     hub.listen(
@@ -129,11 +129,11 @@ describe('a post', () => {
     expect(reporter.listenerFailures[0]!.error).toBeInstanceOf(LimitExceededError);
   });
 
-  describe('made by listeners of ever other channels, each inside the one before,', () => {
+  describe('made by a chain of listeners of different channels, each inside the previous one,', () => {
     const CHAIN = /^chain\/(\d+)$/;
     const nextOf = (channel: string) => `chain/${Number(CHAIN.exec(channel)![1]) + 1}`;
 
-    test('reaches them all, however many they are, and the channels work afterwards', () => {
+    test('reaches all of them, however many they are, and the channels work afterwards', () => {
       const { hub, session, seen, reporter } = setup();
       const last = 9_000;
       hub.listen(
@@ -154,7 +154,7 @@ describe('a post', () => {
       expect(seen).toEqual([`chain/${last}`, `chain/${last - 1}`, `chain/${last}`]);
     });
 
-    test('fails with the limit named when there are more than 10,000', () => {
+    test('fails with an error that names the limit if there are more than 10,000', () => {
       const { hub, session, reporter } = setup();
       let count = 0;
       hub.listen(
@@ -172,7 +172,7 @@ describe('a post', () => {
       expect(reporter.listenerFailures).toMatchObject([{ error: { code: 'LIMIT_EXCEEDED' } }]);
     });
 
-    test('reaches them before the call returns, up to 32 of them', () => {
+    test('reaches them before the call returns, up to 32 levels deep', () => {
       const { hub, session, seen } = setup();
       hub.listen(
         'chain/:n',
@@ -263,7 +263,7 @@ describe('a post', () => {
       ]);
     });
 
-    test('leaves undelivered messages to be delivered afterwards, in order', async () => {
+    test('leaves undelivered messages, which are delivered afterwards in order', async () => {
       const { hub, session, seen, reporter } = setup();
       hub.listen(
         'left',
@@ -301,18 +301,18 @@ describe('a post', () => {
     ['a parameter twice', ':a/:a', 'names a parameter twice'],
     ['no channel at all', undefined, 'not undefined'],
     ['a number', 7, 'not 7'],
-  ])('to %s is refused with the fault named', (_case, channel, fault) => {
+  ])('to %s is refused with an error that names the fault', (_case, channel, fault) => {
     const { hub } = setup();
     expect(() => hub.post(channel as string, 1)).toThrow(InvalidChannelError);
     expect(() => hub.post(channel as string, 1)).toThrow(fault);
   });
 
-  test('to a defined template without its parameters is refused and says how to fill them', () => {
+  test('to a defined template without its parameters is refused with the way to fill them', () => {
     const { hub } = setup();
     expect(() => hub.post(Rooms as never, 'x')).toThrow('.for({ … })');
   });
 
-  test('to a reserved name stays refused when the library itself listens there', () => {
+  test('to a reserved name stays refused even if the library itself listens there', () => {
     const { hub, session } = setup();
     const { definition } = Updates;
     hub.listen(
@@ -333,7 +333,7 @@ describe('a post', () => {
     [[], ConfigurationError, 'postMessage: the options must be an object, not an array'],
     [{ global: 'no' }, ConfigurationError, 'postMessage: option "global" must be true or false, not "no"'],
     [{ id: 'x' }, ConfigurationError, 'needs a channel with history; "channel" keeps none'],
-  ])('with the options %j is refused before anybody gets it', (options, type, text) => {
+  ])('with the options %j is refused before any listener gets it', (options, type, text) => {
     const { hub, session, seen } = setup();
     hub.listen('channel', () => seen.push('called'), session);
 
@@ -391,7 +391,7 @@ describe('a listener', () => {
     expect(seen).toHaveLength(3);
   });
 
-  test('ends by the method of its handle without the handle, as the cleanup of an effect does', () => {
+  test('ends by the method of its handle alone, as the cleanup of an effect calls it', () => {
     const { hub, session, seen } = setup();
     const { unsubscribe } = hub.listen('a', () => seen.push('heard'), session);
     void hub.post('a', 1);
@@ -401,7 +401,7 @@ describe('a listener', () => {
     expect([seen, session.registrations()]).toEqual([['heard'], []]);
   });
 
-  test('on two channels keeps the one when the other ends', () => {
+  test('on two channels keeps the other one when one of them ends', () => {
     const { hub, session, seen } = setup();
     const listener = (message: unknown) => seen.push(message);
     hub.listen('a', listener, session).unsubscribe();
@@ -413,7 +413,7 @@ describe('a listener', () => {
     expect(seen).toEqual(['to b']);
   });
 
-  test('that ends while a message is being delivered does not get that message any more', () => {
+  test('that ends while a message is being delivered does not get that message', () => {
     const { hub, session, seen } = setup();
     hub.listen('channel', () => second.unsubscribe(), session);
     const second = hub.listen('channel', () => seen.push('second'), session);
@@ -424,7 +424,7 @@ describe('a listener', () => {
     expect(seen).toEqual([]);
   });
 
-  test('added while a message is being delivered gets the next message, not that one', () => {
+  test('added while a message is being delivered gets only the next message', () => {
     const { hub, session, seen } = setup();
     hub.listen(
       'channel',
@@ -519,7 +519,7 @@ describe('a listener', () => {
     expect(context.signal.aborted).toBe(true);
   });
 
-  test('of many can end in any order without slowing the others down or missing a message', () => {
+  test('may end among many in any order without slowing the others down or missing a message', () => {
     const { hub, session, seen } = setup();
     const listeners = Array.from({ length: 500 }, (_, n) => hub.listen('channel', () => seen.push(n), session));
     for (const [n, listener] of listeners.entries()) if (n % 3 !== 0) listener.unsubscribe();
@@ -531,7 +531,7 @@ describe('a listener', () => {
 });
 
 describe('a listener of the library itself', () => {
-  test('is given the delivery, in its place among the others, also through a template', () => {
+  test('gets the delivery, in its place among the others, even through a template', () => {
     const { hub, session, seen } = setup();
     hub.listen('rooms/1', () => seen.push('before'), session);
     const take = ({ message, channel, serial }: Delivery) =>
@@ -557,7 +557,7 @@ describe('a listener of the library itself', () => {
     ]);
   });
 
-  test('ends with its session, which then says so', () => {
+  test('ends with its session, and learns of that', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     const events = { onSessionClose: () => seen.push('ended') };
@@ -569,7 +569,7 @@ describe('a listener of the library itself', () => {
 });
 
 describe('a channel', () => {
-  test('defined twice in one way is one channel', () => {
+  test('defined twice in the same way is one channel', () => {
     const { hub, session, seen } = setup();
     hub.listen(defineChannel('twice', UserUpdate), (update: UserUpdate) => seen.push(update.id), session);
     void hub.post(defineChannel('twice', UserUpdate), new UserUpdate(3));
@@ -586,7 +586,7 @@ describe('a channel', () => {
     );
   });
 
-  test('of a class whose name another class of the application has is refused', () => {
+  test('of a class whose name belongs to another class of the application is refused', () => {
     const { hub, session } = setup();
     hub.listen(Updates, () => {}, session);
     const namesake = class {};
@@ -660,7 +660,7 @@ describe('posts held for handlers that are not ready', () => {
     expect(seen).toEqual(['a1', 'b2', 'a3', 'a9', 'a4']);
   });
 
-  test('have reached other listeners at once, and not again', () => {
+  test('reach other listeners at once, and only once', () => {
     const { hub, session, seen } = setup();
     hub.holdPosts();
     hub.listen('a', (n: number) => seen.push(`early ${n}`), session);

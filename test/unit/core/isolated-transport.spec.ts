@@ -64,7 +64,7 @@ describe('A transport of the application', () => {
     ['rejects', rejecting, 'broken'],
     ['gives a number', () => Promise.resolve(5), 'it must resolve to true or false, not 5'],
     ['gives nothing', () => undefined, 'it must resolve to true or false, not undefined'],
-  ])('whose publish %s has not accepted the post, but local listeners get it', async (_, publish, text) => {
+  ])('whose publish %s does not accept the post, but local listeners get it', async (_, publish, text) => {
     const { hub, session, failures } = setup('publish', publish);
     await hub.start();
     const seen: unknown[] = [];
@@ -138,7 +138,7 @@ describe('A transport of the application', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('that hands over something other than text is reported, and nothing is thrown at it', async () => {
+  test('that hands over something other than text is reported, and gets no error itself', async () => {
     let receive!: (...args: unknown[]) => void;
     const { hub, reporter } = setup('start', (receiver: never) => {
       receive = receiver;
@@ -153,7 +153,7 @@ describe('A transport of the application', () => {
     ]);
   });
 
-  test('that reports losses wrongly is reported, and its valid losses are passed on', async () => {
+  test('that reports wrong losses is reported, and its valid losses are passed on', async () => {
     const reporter = new RecordingReporter();
     const inner = new MemoryTransport(new MemoryBroker());
     const losses: unknown[] = [];
@@ -185,10 +185,14 @@ describe('A transport of the application', () => {
     ['is missing', undefined, []],
     ['throws', failing, ['"hearers" of the transport: broken']],
     ['rejects', rejecting, ['"hearers" of the transport: broken']],
-    ['says yes', () => true, ['"hearers" of the transport: it must resolve to a count or undefined, not true']],
-    ['gives half a node', () => 0.5, ['"hearers" of the transport: it must resolve to a count or undefined, not 0.5']],
+    ['returns true', () => true, ['"hearers" of the transport: it must resolve to a count or undefined, not true']],
+    [
+      'returns half a node',
+      () => 0.5,
+      ['"hearers" of the transport: it must resolve to a count or undefined, not 0.5'],
+    ],
     ['never answers', hanging, []],
-  ])('whose hearers %s does not know', async (_, hearers, expected) => {
+  ])('whose hearers %s gives no answer', async (_, hearers, expected) => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
     const reporter = new RecordingReporter();
     const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers });
@@ -211,7 +215,7 @@ describe('A transport of the application', () => {
       ['"catchUp" of the transport: it must resolve to true, false or undefined, not 5'],
     ],
     ['never resolves', hanging, false, []],
-  ])('whose catchUp %s does as well as it can', async (_, catchUp, hasCaughtUp, expected) => {
+  ])('whose catchUp %s does its best', async (_, catchUp, hasCaughtUp, expected) => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
     const reporter = new RecordingReporter();
     const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { catchUp }) as object as Transport;
@@ -229,16 +233,16 @@ describe('The history store of a transport of the application', () => {
     ['rejects', rejecting, 'broken'],
     ['gives nothing', () => undefined, 'the outcome must be an object, not undefined'],
     [
-      'gives a kind of its own',
+      'returns an unknown kind',
       () => ({ kind: 'done' }),
       'the kind of the outcome must be appended, refused or unknown',
     ],
     [
-      'gives no position',
+      'returns no position',
       () => ({ kind: 'appended' }),
       'the position of the outcome must be a position { epoch, offset }',
     ],
-  ])('that %s at an append has not accepted the post', async (_, append, text) => {
+  ])('that %s at an append does not accept the post', async (_, append, text) => {
     const { hub, failures } = withStore('append', append);
     await hub.start();
     expect(await hub.post(Kept, 1)).toBe(false);
@@ -247,7 +251,7 @@ describe('The history store of a transport of the application', () => {
     ]);
   });
 
-  test('that refuses a post without an error has refused it', async () => {
+  test('that refuses a post without an error refuses it', async () => {
     const { hub, failures } = withStore('append', () => ({ kind: 'refused' }));
     await hub.start();
     expect(await hub.post(Kept, 1)).toBe(false);
@@ -258,18 +262,18 @@ describe('The history store of a transport of the application', () => {
     ['throws', failing, 'broken'],
     ['rejects', rejecting, 'broken'],
     ['gives nothing', () => undefined, 'the answer must be an object'],
-    ['gives no place', () => page({ end: { epoch: 7 } }), 'end must be a position'],
-    ['gives a gap of its own', () => page({ gap: 'lost' }), 'gap must be one of trimmed, epoch, future'],
-    ['gives no entries', () => page({ entries: {} }), 'entries must be an array'],
+    ['returns no position', () => page({ end: { epoch: 7 } }), 'end must be a position'],
+    ['returns an unknown gap', () => page({ gap: 'lost' }), 'gap must be one of trimmed, epoch, future'],
+    ['returns no entries', () => page({ entries: {} }), 'entries must be an array'],
     [
-      'gives an entry without a payload',
+      'returns an entry without a payload',
       () => page({ entries: [{ offset: 1 }], next: at(1) }),
       'entries.payload must be a text',
     ],
-    ['leaves one out', () => page({ entries: [entry(1), entry(3)], next: at(3) }), 'must rise by one'],
-    ['goes on elsewhere', () => page({ entries: [entry(1)], next: at(2), end: at(2) }), 'must rise by one'],
+    ['skips an entry', () => page({ entries: [entry(1), entry(3)], next: at(3) }), 'must rise by one'],
+    ['continues elsewhere', () => page({ entries: [entry(1)], next: at(2), end: at(2) }), 'must rise by one'],
     ['makes no progress', () => page({ end: at(2) }), 'there must be an entry if next is before end'],
-  ])('that %s at a read cannot tell now, and is reported', async (_, read, text) => {
+  ])('that %s at a read cannot be read now, and is reported', async (_, read, text) => {
     const { hub, failures } = withStore('read', read);
     await hub.start();
     await expect(hub.readHistory(Kept.name, 1)).rejects.toThrow(TransportUnavailableError);
@@ -279,9 +283,9 @@ describe('The history store of a transport of the application', () => {
 
   test.each<[string, () => unknown]>([
     ['throws', failing],
-    ['gives too few', () => []],
-    ['gives no positions', () => [{ epoch: '', offset: 3 }]],
-  ])('that %s when it is asked for positions cannot tell now, and is reported', async (_, positions) => {
+    ['returns too few', () => []],
+    ['returns no positions', () => [{ epoch: '', offset: 3 }]],
+  ])('that %s when it is asked for positions cannot answer now, and is reported', async (_, positions) => {
     const { hub, failures } = withStore('positions', positions);
     await hub.start();
     await expect(hub.positionOf(Kept.name)).rejects.toThrow(TransportUnavailableError);
@@ -290,11 +294,11 @@ describe('The history store of a transport of the application', () => {
 
   test.each<[string, () => unknown, string]>([
     ['throws', failing, 'broken'],
-    ['gives no moment', () => ({ channels: [] }), 'now must be a moment'],
-    ['gives no list', () => ({ now: {}, channels: 'all', isWhole: true }), 'channels must be an array'],
-    ['does not say whether that is all', () => ({ now: {}, channels: [] }), 'isWhole must be'],
-    ['gives what is no name', () => ({ now: {}, channels: [5], isWhole: true }), 'channels'],
-  ])('that %s when it is asked for changes cannot tell now, and is reported', async (_, changes, text) => {
+    ['returns no moment', () => ({ channels: [] }), 'now must be a moment'],
+    ['returns no list', () => ({ now: {}, channels: 'all', isWhole: true }), 'channels must be an array'],
+    ['does not state whether the list is complete', () => ({ now: {}, channels: [] }), 'isWhole must be'],
+    ['returns an invalid name', () => ({ now: {}, channels: [5], isWhole: true }), 'channels'],
+  ])('that %s when it is asked for changes cannot answer now, and is reported', async (_, changes, text) => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
     const { hub, failures } = withStore('changes', changes);
     await hub.start();
@@ -311,7 +315,7 @@ describe('The history store of a transport of the application', () => {
     ['append', (hub) => hub.post(Kept, 1), false],
     ['read', (hub) => hub.readHistory(Kept.name, 1), expect.any(TransportUnavailableError)],
     ['positions', (hub) => hub.positionOf(Kept.name), expect.any(TransportUnavailableError)],
-  ])('that does not answer at %s keeps nobody waiting for ever', async (method, ask, expected) => {
+  ])('that does not answer at %s keeps no caller waiting forever', async (method, ask, expected) => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
     const { hub, failures } = withStore(method, hanging);
     await hub.start();
@@ -321,7 +325,7 @@ describe('The history store of a transport of the application', () => {
     expect(failures()).toEqual([expect.stringMatching(/it has not answered for \d+ s$/)]);
   });
 
-  test('says that the link is away without a report', async () => {
+  test('reports a missing link without a failure', async () => {
     const { hub, failures } = withStore('read', () => Promise.reject(new TransportUnavailableError('away')));
     await hub.start();
     await expect(hub.readHistory(Kept.name, 1)).rejects.toThrow('away');
@@ -329,7 +333,7 @@ describe('The history store of a transport of the application', () => {
   });
 });
 
-test('A message that a transport hands over with a malformed position is rejected, and not taken as one without history', async () => {
+test('A message with a malformed position from a transport is rejected, not treated as one without history', async () => {
   const reporter = new RecordingReporter();
   let receive!: (...handed: unknown[]) => void;
   const transport = Object.assign(new MemoryTransport(new MemoryBroker()), {

@@ -79,9 +79,9 @@ const FAILURES: Record<string, (session: Session, hub: Hub) => void> = {
 
 const endOf = ({ signal }: Session): Observable<unknown> => fromEvent(signal, 'abort');
 
-describe('what an application throws when a session ends', () => {
+describe('code of the application at the end of a session', () => {
   describe.each(Object.entries(FAILURES))('in %s', (name, add) => {
-    test('is reported, and a revocation ends all sessions of the user', async () => {
+    test('that throws is reported, and a revocation ends all sessions of the user', async () => {
       const { hub, reporter, revocations, seen } = setup();
       const sessions = [1, 2, 3].map(() => hub.sessions.open({ auth: { userId: 'ada' } }));
       for (const session of sessions) {
@@ -100,7 +100,7 @@ describe('what an application throws when a session ends', () => {
       expect(reporter.callbackFailures.map(({ error }) => error)).toEqual([failure, failure, failure]);
     });
 
-    test('does not keep the hub from closing', async () => {
+    test('that throws does not keep the hub from closing', async () => {
       const { hub } = setup();
       const sessions = [1, 2].map(() => hub.sessions.open());
       for (const session of sessions) add(session, hub);
@@ -110,7 +110,7 @@ describe('what an application throws when a session ends', () => {
     });
   });
 
-  test('is reported with the name of the function', () => {
+  test('that throws is reported with the name of the function', () => {
     const { hub, reporter } = setup();
     const session = hub.sessions.open();
     session.signal.addEventListener('abort', fail);
@@ -124,7 +124,7 @@ describe('what an application throws when a session ends', () => {
     ]);
   });
 
-  test('comes with a session that is opened again for the same user, which stays open', async () => {
+  test('may open a session for the same user again, which stays open', async () => {
     const { hub, revocations } = setup();
     const opened: Session[] = [];
     const open = (): void => {
@@ -137,7 +137,7 @@ describe('what an application throws when a session ends', () => {
     expect(opened.map(({ closed }) => closed)).toEqual([true, false]);
   });
 
-  test('comes with calls that end the session and others meanwhile', () => {
+  test('may end the session and others meanwhile', () => {
     const { hub, seen } = setup();
     const [one, two] = [hub.sessions.open(), hub.sessions.open()];
     const stream = createStream(hub, 'x', one).subscribe({ complete: () => seen.push('stream') });
@@ -169,7 +169,7 @@ describe('the lookup of a session’s user', () => {
 });
 
 describe('the signal of a session', () => {
-  test('knows its listeners as any other does: once each, until they are removed, with the event and itself', () => {
+  test('treats its listeners like any other signal: once each, until they are removed, with the event and itself', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     const { signal } = session;
@@ -221,7 +221,7 @@ describe('a listener that fails', () => {
       'a symbol for the name of an async function',
       Object.defineProperty(async () => fail(), 'name', { value: Symbol('q') }),
     ],
-  ])('with %s disturbs no other, and is reported as anonymous', async (_what, listener) => {
+  ])('with %s disturbs no other listener, and is reported as anonymous', async (_what, listener) => {
     const { hub, reporter, seen } = setup();
     hub.listen('x', listener, hub.root);
     hub.listen('x', (message) => seen.push(message), hub.root);
@@ -253,7 +253,7 @@ describe('a listener that fails', () => {
     expect(reporter.listenerFailures).toMatchObject([{ error: failure, channel: 'x' }]);
   });
 
-  test('is not one that gives a thenable which calls the function for its value, at once or later', async () => {
+  test('may give a thenable that calls its function with the value, at once or later, without counting as a failure', async () => {
     const { hub, reporter, seen } = setup();
     type Resolve = (value: number) => void;
     hub.listen('x', () => ({ then: (resolve: Resolve) => resolve(seen.push('at once')) }), hub.root);
@@ -266,7 +266,7 @@ describe('a listener that fails', () => {
 });
 
 describe('a subscriber of a stream', () => {
-  test('whose promise rejects is reported like a listener, with the message that it failed at', async () => {
+  test('whose promise rejects is reported like a listener, with the failing message', async () => {
     const { hub, reporter } = setup();
     const stream = createStream<number>(hub, 'numbers', hub.root);
     stream.subscribe(async () => fail());
@@ -280,7 +280,7 @@ describe('a subscriber of a stream', () => {
     ]);
   });
 
-  test('whose promise for the end, or for an error, rejects is reported', async () => {
+  test('is reported if its promise for the end, or for an error, rejects', async () => {
     const { hub, reporter } = setup();
     const session = hub.sessions.open();
     createStream(hub, 'x', session).subscribe({ complete: async () => fail() });
@@ -294,7 +294,7 @@ describe('a subscriber of a stream', () => {
     expect(reporter.callbackFailures).toEqual([{ callback: 'A subscriber of createStream()', error: failure }]);
   });
 
-  test('that throws is reported like a listener, goes on to be called, and disturbs no other', async () => {
+  test('that throws is reported like a listener, is still called, and disturbs no other subscriber', async () => {
     const { hub, reporter, seen } = setup();
     const stream = createStream<number>(hub, 'numbers', hub.root);
     stream.subscribe((n) => {
@@ -318,7 +318,7 @@ describe('a subscriber of a stream', () => {
     });
   });
 
-  test('without a function for errors has an error of its operators reported', async () => {
+  test('without an error function has errors of its operators reported', async () => {
     const { hub, reporter } = setup();
     const subscription = createStream(hub, 'numbers', hub.root).pipe(map(fail)).subscribe();
     void hub.post('numbers', 1);
@@ -327,7 +327,7 @@ describe('a subscriber of a stream', () => {
     expect(reporter.listenerFailures).toMatchObject([{ error: failure }]);
   });
 
-  test('with one is told of it, and an error in that is reported', async () => {
+  test('with an error function gets such errors, and an error in that function is reported', async () => {
     const { hub, reporter, seen } = setup();
     createStream(hub, 'numbers', hub.root)
       .pipe(map(fail))
@@ -357,7 +357,7 @@ describe('a subscriber of a stream', () => {
     expect(reporter.callbackFailures[0]!.callback).toBe('A subscriber of createStream()');
   });
 
-  test('may be any that RxJS has', async () => {
+  test('may be of any kind that RxJS has', async () => {
     const { hub, seen } = setup();
     const stream = createStream<number>(hub, 'numbers', hub.root);
     const first = firstValueFrom(stream);

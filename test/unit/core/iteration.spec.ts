@@ -36,7 +36,7 @@ describe('an iteration', () => {
     expect(taken).toEqual([1, 2]);
   });
 
-  test('stops listening when the loop is left, and is over for good', async () => {
+  test('stops listening when the loop is left, and ends for good', async () => {
     const { hub, iterable, post, session } = setup();
     const left = (async () => {
       for await (const n of iterable) if (n === 1) break;
@@ -68,7 +68,7 @@ describe('an iteration', () => {
     }
   });
 
-  test('left before it has begun never listens', async () => {
+  test('that is left before it has begun never listens', async () => {
     const { hub, iterable, post } = setup();
     expect(await iterable.return!()).toEqual({ value: undefined, done: true });
     expect(await iterable.next()).toEqual({ value: undefined, done: true });
@@ -76,7 +76,7 @@ describe('an iteration', () => {
     post(1);
   });
 
-  test('ends with an error that is thrown into it, and answers waiting calls', async () => {
+  test('ends with an error thrown into it, and answers waiting calls', async () => {
     const { hub, iterable } = setup();
     const waiting = iterable.next();
     await expect(iterable.throw!(new Error('enough'))).rejects.toThrow('enough');
@@ -84,7 +84,7 @@ describe('an iteration', () => {
     expect(hub['audience']['channels'].get('numbers')).toBeUndefined();
   });
 
-  test('that is too slow fails with the limit named, after the messages that fit', async () => {
+  test('that is too slow fails with an error that names the limit, after the messages that fit', async () => {
     const { iterable, post } = setup({ maxBuffered: 2 });
     const iterator = iterable[Symbol.asyncIterator]();
     [1, 2, 3, 4].forEach(post);
@@ -102,7 +102,7 @@ describe('an iteration', () => {
     expect(await iterator.next()).toEqual({ value: 4, done: false });
   });
 
-  test('begun after the session has closed is over at once', async () => {
+  test('that begins after the session has closed ends at once', async () => {
     const { iterable, session } = setup();
     session.close();
     expect(await iterable[Symbol.asyncIterator]().next()).toEqual({ value: undefined, done: true });

@@ -9,7 +9,7 @@ beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
 describe('Histories in memory', () => {
-  test('know how far a channel has come for a day after its last message, and then nothing', () => {
+  test('know the offset of a channel for a day after its last message, and then nothing', () => {
     const histories = new MemoryHistories();
     histories.append('news', { payload: '1' }, BOUNDS);
     const position = histories.position('news');
@@ -21,7 +21,7 @@ describe('Histories in memory', () => {
     histories.clear();
   });
 
-  test('forget the channels that were posted to longest ago if too many hold nothing', () => {
+  test('forget the channels with the oldest posts if too many are empty', () => {
     const histories = new MemoryHistories();
     for (let index = 0; index < 100_002; index++) {
       histories.append(`news/${index}`, { payload: '1' }, BOUNDS);

@@ -28,21 +28,21 @@ function logsOf({ maxBytes = 1e9, maxLogBytes = 1e9, keepMs = KEEP_MS } = {}): M
 }
 
 describe('Logs in memory', () => {
-  test('have an epoch each, which leads to their node', () => {
+  test('have one epoch each, which leads to their node', () => {
     const logs = logsOf();
     const opened = Array.from({ length: 100 }, () => logs.open(false));
     expect(new Set(opened.map(({ epoch }) => epoch)).size).toBe(100);
     for (const { epoch, number } of opened) expect(epoch).toBe(`node.${number}`);
   });
 
-  test('have numbers that say nothing of how many there are', () => {
+  test('have numbers that reveal nothing about how many there are', () => {
     const logs = logsOf();
     const numbers = Array.from({ length: 100 }, () => logs.open(false).number);
     const steps = numbers.slice(1).map((number, index) => Math.abs(number - numbers[index]!));
     expect(Math.min(...steps)).toBeGreaterThan(1_000);
   });
 
-  test('forget their oldest items when they have no room of their own left', () => {
+  test('forget their oldest items when they exceed their own room', () => {
     const log = logsOf({ maxLogBytes: 10 * ENTRY }).open<string>(false);
     fill(log, 25);
     expect([log.forgottenOffset, log.lastOffset]).toEqual([15, 25]);
@@ -52,7 +52,7 @@ describe('Logs in memory', () => {
     expect([log.forgottenOffset, log.lastOffset]).toEqual([27, 27]);
   });
 
-  test('do not lose a quiet one because of busy ones', () => {
+  test('do not lose a quiet log because of busy ones', () => {
     const logs = logsOf({ maxBytes: 1_000 * ENTRY });
     const quiet = logs.open<string>(false);
     fill(quiet, 3);
@@ -66,7 +66,7 @@ describe('Logs in memory', () => {
     expect(Math.min(...counts) * 2).toBeGreaterThanOrEqual(Math.max(...counts) - 10);
   });
 
-  test('count their content through forgetting and closing', () => {
+  test('count their content while they forget and close', () => {
     const logs = logsOf({ maxLogBytes: 50 * ENTRY });
     const [first, second] = [logs.open<string>(false), logs.open<string>(false)];
     fill(first, 100, 10);
@@ -78,7 +78,7 @@ describe('Logs in memory', () => {
     expect(logs.bytes).toBe(0);
   });
 
-  test('hold nothing if nothing is to be kept, and count on', () => {
+  test('hold nothing if nothing is to be kept, and continue to count', () => {
     const log = logsOf({ keepMs: 0 }).open<string>(false);
     fill(log, 3);
     expect(log.position()).toEqual({ epoch: log.epoch, offset: 3 });
@@ -109,7 +109,7 @@ describe('Logs in memory', () => {
       jest.useRealTimers();
     });
 
-    test('keep items for the time, and at most a quarter longer', () => {
+    test('keep items for their time, and at most a quarter longer', () => {
       const log = logsOf().open<string>(false);
       log.append(message());
       jest.advanceTimersByTime(KEEP_MS / 3);
@@ -123,7 +123,7 @@ describe('Logs in memory', () => {
       expect(log.position()).toEqual({ epoch: log.epoch, offset: 2 });
     });
 
-    test('need one timer, and none while they are empty', () => {
+    test('need one timer together, and no timer while they are empty', () => {
       const logs = logsOf();
       const [first, second] = [logs.open<string>(false), logs.open<string>(false)];
       expect(jest.getTimerCount()).toBe(0);
@@ -142,7 +142,7 @@ describe('Logs in memory', () => {
       expect(jest.getTimerCount()).toBe(0);
     });
 
-    test('know how far posters have come for as long as items are kept, also if there is no room for these', () => {
+    test('know the serials of posters as long as items are kept, even without room for the items', () => {
       const log = logsOf({ maxLogBytes: 2 * ENTRY }).open<string>(false);
       log.append(message(0, { node: 'b', serial: 7 }));
       jest.advanceTimersByTime(KEEP_MS / 2);
@@ -160,28 +160,25 @@ describe('Logs in memory', () => {
     test.each([
       ['posters', false, (number: number) => ({ node: `n${number}` })],
       ['channels of a template', true, (number: number) => ({ channel: `rooms/${number}` })],
-    ])(
-      'know how far the latest have come of too many %s, and of the others that they do not know',
-      (_what, isTemplate, of) => {
-        const log = logsOf({ maxBytes: 10_000_000 }).open<string>(isTemplate);
-        const covers = (number: number, upTo: number): boolean | undefined => {
-          const { node = 'a', channel = 'news' } = of(number) as { node?: string; channel?: string };
-          return log.vector().covers(node, channel, upTo);
-        };
-        for (let number = 0; number < 10_000; number++) log.append(message(0, { node: 'a', serial: 3, ...of(number) }));
-        expect(log.vector().size).toBeLessThanOrEqual(2_000);
-        for (const number of [9_000, 9_999]) {
-          expect(covers(number, 3)).toBe(true);
-          expect(covers(number, 4)).toBe(false);
-        }
-        for (const number of [0, 7_999, 10_000]) expect(covers(number, 3)).toBeUndefined();
-        jest.advanceTimersByTime(2 * KEEP_MS);
-        expect(covers(10_000, 3)).toBe(false);
-        expect(log.vector().size).toBe(0);
-      },
-    );
+    ])('know the latest serials of too many %s, and which ones they do not know', (_what, isTemplate, of) => {
+      const log = logsOf({ maxBytes: 10_000_000 }).open<string>(isTemplate);
+      const covers = (number: number, upTo: number): boolean | undefined => {
+        const { node = 'a', channel = 'news' } = of(number) as { node?: string; channel?: string };
+        return log.vector().covers(node, channel, upTo);
+      };
+      for (let number = 0; number < 10_000; number++) log.append(message(0, { node: 'a', serial: 3, ...of(number) }));
+      expect(log.vector().size).toBeLessThanOrEqual(2_000);
+      for (const number of [9_000, 9_999]) {
+        expect(covers(number, 3)).toBe(true);
+        expect(covers(number, 4)).toBe(false);
+      }
+      for (const number of [0, 7_999, 10_000]) expect(covers(number, 3)).toBeUndefined();
+      jest.advanceTimersByTime(2 * KEEP_MS);
+      expect(covers(10_000, 3)).toBe(false);
+      expect(log.vector().size).toBe(0);
+    });
 
-    test('are counted with how far posters have come, which they forget before the messages of others', () => {
+    test('count the bytes of serials, which they forget before the messages of others', () => {
       const logs = logsOf({ maxBytes: 100_000 });
       const quiet = logs.open<string>(false);
       quiet.append(message(0, { node: 'a', serial: 1 }));
@@ -199,7 +196,7 @@ describe('Logs in memory', () => {
     });
   });
 
-  test('count the channels of a template each by itself, since serials rise in each alone', () => {
+  test('count serials separately for each channel of a template, because they rise in each alone', () => {
     const log = logsOf().open<string>(true);
     log.append(message(0, { channel: 'rooms/2', serial: 5 }));
     expect(log.vector().covers('a', 'rooms/1', 4)).toBe(false);

@@ -82,7 +82,7 @@ describe('A request to another node', () => {
     expect(a.pending).toBe(0);
   });
 
-  test('keeps its answer apart from other answers under way', async () => {
+  test('keeps its answer separate from other pending answers', async () => {
     const broker = new MemoryBroker();
     const slow = new Deferred();
     await using a = await Node.start(broker);
@@ -96,7 +96,7 @@ describe('A request to another node', () => {
     expect(await first).toBe('slow');
   });
 
-  test('fails when no answer has come in time, and an answer that comes later harms nobody', async () => {
+  test('fails if no answer comes in time, and a later answer does no harm', async () => {
     const broker = new MemoryBroker();
     const late = new Deferred();
     await using a = await Node.start(broker);
@@ -127,7 +127,7 @@ describe('A request to another node', () => {
     expect(await a.requests.ask(b.hub.node, 'x', 50)).toBe('x');
   });
 
-  test('fails at once when the broker does not take it', async () => {
+  test('fails at once if the broker does not accept it', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -155,7 +155,7 @@ describe('A request to another node', () => {
     cleared.mockRestore();
   });
 
-  test('whose answer fails is reported on the answering node, and fails at once on the asking one', async () => {
+  test('with a failing answer is reported on the answering node, and fails at once on the asking one', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker, () => {
@@ -174,7 +174,7 @@ describe('A request to another node', () => {
 
   test.each([
     ['longer than a message may be', 'x'.repeat(2_000_000)],
-    ['what cannot travel', () => {}],
+    ['not serializable', () => {}],
   ])('that is %s fails at once, with the cause, and leaves nothing behind', async (_case, body) => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
@@ -188,7 +188,7 @@ describe('A request to another node', () => {
     expect(await a.requests.ask(b.hub.node, 'short', 60_000)).toEqual({ got: 'short' });
   });
 
-  test('may be as long as a message may be, and so may the answer and a post; not one byte more, with 50 at once', async () => {
+  test('may be as long as a message, like an answer and a post, and not one byte longer, with 50 at once', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker, (body) => (typeof body === 'number' ? 'x'.repeat(body) : 'taken'));
@@ -228,7 +228,7 @@ describe('A request to another node', () => {
     published.mockRestore();
   });
 
-  test('whose answer is longer than a message may be fails at once on both sides', async () => {
+  test('with an answer longer than a message may be fails at once on both sides', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker, () => 'x'.repeat(2_000_000));
@@ -238,7 +238,7 @@ describe('A request to another node', () => {
   });
 
   test.each([[''], ['------------------------------------'], [':node'], ['x'.repeat(300)]])(
-    'to %j, which no server is called, fails at once',
+    'to %j, which is no id of a server, fails at once',
     async (node) => {
       const broker = new MemoryBroker();
       await using a = await Node.start(broker);
@@ -260,7 +260,7 @@ describe('A request to another node', () => {
     [{ kind: 'question', id, from: [id] }, '"from" of a packet'],
     [{ kind: 'failure', id, reason: '<script>' }, '"reason" of a packet'],
     [{ kind: 'order', id, from: id }, '"kind" of a packet'],
-  ])('that is invalid, case %#, is reported and answered by nobody', async (packet, text) => {
+  ])('that is invalid, case %#, is reported and gets no answer', async (packet, text) => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -275,7 +275,7 @@ describe('A request to another node', () => {
 });
 
 describe('A question to all other nodes', () => {
-  test('is answered by each of them, and not by the one that asks', async () => {
+  test('is answered by each of them, and not by the asking node', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -286,14 +286,14 @@ describe('A question to all other nodes', () => {
     expect(a.requests['polls'].size).toBe(0);
   });
 
-  test('is complete at once if there is no other, and sent to nobody', async () => {
+  test('is complete at once if there is no other node, and is not sent', async () => {
     await using a = await Node.start(new MemoryBroker());
     const post = jest.spyOn(a.hub, 'post');
     expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [], areComplete: true });
     expect(post).not.toHaveBeenCalled();
   });
 
-  test('is not complete if one of them fails to answer, or does not in time', async () => {
+  test('is not complete if one of them fails to answer, or does not answer in time', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -304,7 +304,7 @@ describe('A question to all other nodes', () => {
     expect(b.asked.pending).toEqual(['x', 'x']);
   });
 
-  test('is not complete if the broker is away, or if nobody knows how many nodes there are', async () => {
+  test('is not complete if the broker is away, or if the number of nodes is unknown', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -338,7 +338,7 @@ describe('Whether there are other nodes', () => {
     expect([a, b, c].flatMap(({ asked }) => asked.pending)).toEqual([]);
   });
 
-  test('is denied at once, and nobody asked, if the broker knows of none', async () => {
+  test('is denied at once, without a question, if the broker knows no other', async () => {
     await using a = await Node.start(new MemoryBroker());
     const post = jest.spyOn(a.hub, 'post');
     expect(await a.requests.hasOthers(60_000)).toBe(false);
@@ -346,7 +346,7 @@ describe('Whether there are other nodes', () => {
     expect(a.pending).toBe(0);
   });
 
-  test('is denied if none answers in time, and this one does not answer itself', async () => {
+  test('is denied if no node answers in time, and this one does not answer itself', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     const isHeard = jest.spyOn(a.hub, 'isHeard').mockResolvedValueOnce(undefined);
@@ -355,7 +355,7 @@ describe('Whether there are other nodes', () => {
     expect(a.pending).toBe(0);
   });
 
-  test('is known from the broker if they are too busy to answer', async () => {
+  test('is known from the broker if the others are too busy to answer', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -396,7 +396,7 @@ describe('A request to a node that may be gone', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('is asked as soon as it is back, also if it was given up', async () => {
+  test('goes out as soon as the node is back, even if it was given up', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
@@ -416,7 +416,7 @@ describe('A request to a node that may be gone', () => {
     expect(await a.requests.askIfThere(b.hub.node, 'again', 60_000)).toEqual({ got: 'again' });
   });
 
-  test('looks less often for each if there are many, and knows of so many only', async () => {
+  test('looks less often for each node if there are many, and remembers a limited number', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     fakeTime();
@@ -432,7 +432,7 @@ describe('A request to a node that may be gone', () => {
   });
 });
 
-test('Concurrent waits until everything has been heard share one', async () => {
+test('Concurrent waits until everything has been heard share one wait', async () => {
   const broker = new MemoryBroker();
   await using a = await Node.start(broker);
   const listens = jest.spyOn(a.hub, 'listen');
@@ -446,7 +446,7 @@ test('Concurrent waits until everything has been heard share one', async () => {
   expect(listens).toHaveBeenCalledTimes(3);
 });
 
-test('It is unknown whether everything was heard if the transport cannot catch up with posts of other nodes', async () => {
+test('Whether everything was heard is unknown if the transport cannot catch up with posts of other nodes', async () => {
   const broker = new MemoryBroker();
   await using a = await Node.start(broker);
   const caughtUp = new Deferred<boolean>();
@@ -457,7 +457,7 @@ test('It is unknown whether everything was heard if the transport cannot catch u
   expect(await passed).toBe(false);
 });
 
-describe('An application that shuts down, and waits for other nodes, is not ended by Node before', () => {
+describe('An application that shuts down and waits for other nodes is kept alive until', () => {
   test('they have answered or their time is over', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
@@ -474,7 +474,7 @@ describe('An application that shuts down, and waits for other nodes, is not ende
     expect(a.pending).toBe(0);
   });
 
-  test('one that is away is back or given up', async () => {
+  test('a missing one is back or given up', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     const isHeard = jest.spyOn(a.hub, 'isHeard');

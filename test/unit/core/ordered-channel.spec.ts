@@ -16,7 +16,7 @@ function setup() {
 }
 
 describe('An ordered channel', () => {
-  test('is only at the place that the store has told when it has heard something: more may be on its way', () => {
+  test('reaches the position reported by the store only when it has heard a message: more may be on its way', () => {
     const { channel, receive } = setup();
     channel.beginAt({ epoch: 'e', offset: 5 });
     expect(channel.isAt({ epoch: 'e', offset: 5 })).toBe(false);
@@ -24,7 +24,7 @@ describe('An ordered channel', () => {
     expect(channel.isAt({ epoch: 'e', offset: 5 })).toBe(true);
   });
 
-  test('delivers messages that were under way when the store was asked for the position', () => {
+  test('delivers messages that were on their way when the store was asked for the position', () => {
     const { channel, heard, receive } = setup();
     // Answers of the store may overtake what it publishes, since that takes another connection.
     channel.beginAt({ epoch: 'e', offset: 5 });
@@ -32,7 +32,7 @@ describe('An ordered channel', () => {
     expect(heard).toEqual(['4: m4', '5: m5', '6: m6']);
   });
 
-  test('reads the entry in the place of a rejected message, seldom enough, and reports its kind once', async () => {
+  test('reads the entry in place of a rejected message, seldom enough, and reports its kind once', async () => {
     jest.useFakeTimers();
     try {
       const entries: HistoryEntry[] = [];
@@ -75,7 +75,7 @@ describe('An ordered channel', () => {
     }
   });
 
-  test('reads seldom for positions that nobody has appended', async () => {
+  test('reads seldom for positions without entries', async () => {
     jest.useFakeTimers();
     try {
       const end = { epoch: 'e', offset: 5 };

@@ -4,20 +4,23 @@ import { RateLimit } from '../../../lib/core/rate-limit.js';
 const takeAll = (limit: RateLimit, count: number, key = 'a') =>
   Array.from({ length: count }, () => limit.take(key)).filter((waitMs) => waitMs === 0).length;
 
-describe('How often something may be done', () => {
+describe('A rate limit', () => {
   let now = 0;
   const rate = (perSecond: number, maxKeys?: number) => new RateLimit(perSecond, () => now, maxKeys);
   beforeEach(() => void (now = 1_000));
 
-  test.each([1, 3, 7, 50, 500, 1_000])('is ten seconds’ worth at once, and not one more: %i a second', (perSecond) => {
-    const limit = rate(perSecond);
-    expect(takeAll(limit, perSecond * 10)).toBe(perSecond * 10);
-    const waitMs = limit.take('a');
-    expect(waitMs).toBeCloseTo(1_000 / perSecond);
-    expect(takeAll(limit, 50)).toBe(0);
-  });
+  test.each([1, 3, 7, 50, 500, 1_000])(
+    'allows ten seconds’ worth at once, and not one more: %i a second',
+    (perSecond) => {
+      const limit = rate(perSecond);
+      expect(takeAll(limit, perSecond * 10)).toBe(perSecond * 10);
+      const waitMs = limit.take('a');
+      expect(waitMs).toBeCloseTo(1_000 / perSecond);
+      expect(takeAll(limit, 50)).toBe(0);
+    },
+  );
 
-  test('is that many times a second on average, once the initial share is used up', () => {
+  test('allows that many times a second on average, once the initial share is used up', () => {
     const limit = rate(5);
     takeAll(limit, 50);
     for (let second = 0; second < 20; second++) {
@@ -26,7 +29,7 @@ describe('How often something may be done', () => {
     }
   });
 
-  test('says when it may be done next, and then it may', () => {
+  test('returns the time of the next action, and allows it then', () => {
     const limit = rate(4);
     takeAll(limit, 40);
     const waitMs = limit.take('a');
@@ -36,7 +39,7 @@ describe('How often something may be done', () => {
     expect(limit.take('a')).toBe(0);
   });
 
-  test('is counted for each alone', () => {
+  test('counts separately for each name', () => {
     const limit = rate(1);
     expect(takeAll(limit, 20, 'a')).toBe(10);
     expect(takeAll(limit, 20, 'b')).toBe(10);
@@ -54,7 +57,7 @@ describe('How often something may be done', () => {
     expect(limit.size).toBe(1);
   });
 
-  test('takes a bounded memory, however many names there are; the latest are remembered', () => {
+  test('takes bounded memory, however many names there are, and remembers the latest ones', () => {
     const limit = rate(1, 100);
     for (let n = 0; n < 10_000; n++) {
       limit.take(`name ${n}`);

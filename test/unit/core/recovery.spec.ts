@@ -44,7 +44,7 @@ function filled(...texts: string[]): MemoryLog<string> {
 }
 
 describe('A client that comes from another node', () => {
-  test('gets the rest of that log, then the messages that only this one has', () => {
+  test('gets the missed messages of that log, then the messages that only this node has', () => {
     const cut = new Cut('B', 10, 14, vector({ P: 2, Q: 5 }));
     const merged = merge(found('P2', 'Q5'), cut, here(10, 'P2', 'Q5', 'P3', 'Q6'), 10);
     expect([bodies(merged.missed), bodies(merged.rest)]).toEqual([
@@ -54,7 +54,7 @@ describe('A client that comes from another node', () => {
     expect(merged).toMatchObject({ gap: undefined, offset: 12, isCut: false });
   });
 
-  test('has a gap, and nothing twice, if the other node has forgotten how far a poster had come', () => {
+  test('has a gap, and nothing twice, if the other node has forgotten the serial of a poster', () => {
     const known = new SerialVector(false, 10, false);
     known.note('P', '', 2);
     const told = SerialVector.read(JSON.parse(JSON.stringify(known)), 'the vector', false);
@@ -65,12 +65,12 @@ describe('A client that comes from another node', () => {
     expect([bodies(whole.rest), whole.gap]).toEqual([['P3'], undefined]);
   });
 
-  test('goes on from the end if there is no more', () => {
+  test('continues from the end if there are no more messages', () => {
     const merged = merge(found('P2'), new Cut('B', 10, 11, vector({ P: 2 })), here(10, 'P2'), 10);
     expect(merged).toMatchObject({ rest: [], offset: 11, isCut: false });
   });
 
-  test('continues by a cut if a message that is not for it comes between those that are', () => {
+  test('continues by a cut if a message that it already has comes between the others', () => {
     const cut = new Cut('B', 10, 13, vector({ A: 1 }));
     const merged = merge(found('A1'), cut, here(10, 'P1', 'A1', 'P2'), 10);
     expect(bodies(merged.rest)).toEqual(['P1', 'P2']);
@@ -84,13 +84,13 @@ describe('A client that comes from another node', () => {
     expect(merged.rest.map(({ offset }) => offset)).toEqual([12, 13, 14]);
   });
 
-  test('gets a gap if messages of foreign senders have come meanwhile, which it may have read, and gets later ones', () => {
+  test('gets a gap if foreign messages that it may have read came meanwhile, and gets later ones', () => {
     const merged = merge(found('-'), new Cut('B', 10, 12, vector({})), here(10, '-', 'P1', '-'), 10);
     expect(merged.gap).toBe('node');
     expect(merged.rest.map(({ offset }) => offset)).toEqual([12, 13]);
   });
 
-  test('gets the reason if nothing is known of the missed messages, and no message that it may have read', () => {
+  test('gets the reason if nothing is known of missed messages, and no message that it may have read', () => {
     const cut = new Cut('B', 10, 12, undefined);
     const merged = merge({ found: false, reason: 'node' }, cut, here(10, 'P1', 'P2', 'P3'), 10);
     expect(merged.gap).toBe('node');
@@ -105,7 +105,7 @@ describe('A client that comes from another node', () => {
     expect([unknown.gap, bodies(unknown.rest)]).toEqual(['epoch', ['P2']]);
   });
 
-  test('gets no gap for a loss of this node from before it asked: the other one has the messages', () => {
+  test('gets no gap for a loss of this node before it asked, because the other node has the messages', () => {
     const cut = new Cut('B', 10, 14, vector({ P: 2 }), 12);
     const merged = merge(found('P1', 'P2'), cut, here(10, 'P1', 'gap', 'gap', 'P3'), 10);
     expect([merged.gap, bodies(merged.rest)]).toEqual([undefined, ['gap', 'P3']]);
@@ -124,10 +124,10 @@ describe('A client that comes from another node', () => {
   });
 });
 
-describe('What a client has missed of its own log', () => {
+describe('The missed messages of a client in its own log', () => {
   const bounds = { maxBytes: 1_000 };
 
-  test('is all that came after its position', () => {
+  test('are all messages after its position', () => {
     const log = filled('P1', 'P2', 'gap', 'P3');
     const missed = missedSince(log, new Cuts(), { log: log.number, admitted: 0 }, 1, bounds);
     expect(missed.found && bodies(missed.entries)).toEqual(['P2', 'gap', 'P3']);
@@ -136,16 +136,16 @@ describe('What a client has missed of its own log', () => {
   test.each([
     ['without an admission', undefined, 1, 'epoch'],
     ['of another log', { log: 2, admitted: 0 }, 1, 'epoch'],
-    ['from before it was let in', { admitted: 2 }, 1, 'epoch'],
-    ['that the log has not reached', { admitted: 0 }, 5, 'epoch'],
-    ['by a cut that there never was', { admitted: 2, cut: 7 }, 1, 'epoch'],
-  ])('is not known by a position %s', (_, admission, offset, reason) => {
+    ['from before it was admitted', { admitted: 2 }, 1, 'epoch'],
+    ['beyond the end of the log', { admitted: 0 }, 5, 'epoch'],
+    ['with an unknown cut', { admitted: 2, cut: 7 }, 1, 'epoch'],
+  ])('are unknown for a position %s', (_, admission, offset, reason) => {
     const log = filled('P1', 'P2', 'P3', 'P4');
     const its = admission && { log: log.number, ...admission };
     expect(missedSince(log, new Cuts(), its, offset, bounds)).toEqual({ found: false, reason });
   });
 
-  test('is a gap if some of it is forgotten, or it is too much', () => {
+  test('are a gap if some are forgotten, or they are too many', () => {
     const log = filled('P1', 'P2', 'P3', 'P4');
     const since = (offset: number) =>
       missedSince(log, new Cuts(), { log: log.number, admitted: 0 }, offset, { maxBytes: 25 });
@@ -158,7 +158,7 @@ describe('What a client has missed of its own log', () => {
     expect(since(3)).toMatchObject({ found: true });
   });
 
-  test('is counted by the cut by which it came, until it has read further', () => {
+  test('are counted by the cut of the client until it has read further', () => {
     const log = filled('P1', 'A1', 'P2');
     const cuts = new Cuts();
     const cut = new Cut('B', 0, 3, vector({ A: 1 }));
@@ -192,7 +192,7 @@ describe('Cuts', () => {
     expect([cuts.get(one, 10), cuts.get(two, 24)]).toEqual([undefined, second]);
   });
 
-  test('are at most a thousand: a position that needs an older one is not known', () => {
+  test('are at most a thousand: a position with an older one is unknown', () => {
     const cuts = new Cuts();
     const numbers = Array.from({ length: 1_001 }, (_, index) => cuts.keep(new Cut('B', 0, index + 1, undefined), 0, 0));
     expect(cuts.get(numbers[0]!, 0)).toBe('lost');
@@ -200,7 +200,7 @@ describe('Cuts', () => {
     expect(cuts.get(numbers[1]!, 0)).toBeInstanceOf(Cut);
   });
 
-  test('have numbers that say nothing of how many clients have come from elsewhere', () => {
+  test('have numbers that reveal nothing about how many clients have come from elsewhere', () => {
     const cuts = new Cuts();
     const [one, other] = [1, 2].map((to) => cuts.keep(new Cut('B', 0, to, undefined), 0, 0));
     expect(Math.abs(one! - other!)).toBeGreaterThan(1_000);

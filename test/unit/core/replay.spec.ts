@@ -60,7 +60,7 @@ describe.each([
   ['in one process', () => undefined],
   ['over a broker', () => new MemoryBroker()],
 ])('A listener with replay, %s', (_kind, broker) => {
-  test('is given the last messages, then those that are posted from then on', async () => {
+  test('gets the last messages, then new ones', async () => {
     const a = await node(broker());
     await post(a, 1, 2, 3);
     const { heard, listener } = a.listen({ replay: 2 });
@@ -70,7 +70,7 @@ describe.each([
     expect(await heard.take(3)).toEqual(['(2)', '(3)', '4']);
   });
 
-  test('is given the latest message', async () => {
+  test('gets the latest message', async () => {
     const a = await node(broker());
     await post(a, 1, 2);
     const { heard } = a.listen({ replay: 'latest' });
@@ -88,7 +88,7 @@ describe.each([
     expect(await heard.take(1)).toEqual(['5']);
   });
 
-  test('is given everything after the position of a channel that nothing was posted to', async () => {
+  test('gets all messages after the position of an empty channel', async () => {
     const a = await node(broker());
     const position = await a.messages.position('replay/orders');
     expect(position).toEqual({ epoch: '', offset: 0 });
@@ -117,7 +117,7 @@ describe.each([
     expect(heard.pending).toEqual([]);
   });
 
-  test('gets one gap if its position is of another channel, and all messages that there are', async () => {
+  test('gets one gap if its position is of another channel, and all available messages', async () => {
     const a = await node(broker());
     await post(a, 1, 2);
     const { heard } = a.listen({ replay: { epoch: 'other', offset: 1 } });
@@ -151,7 +151,7 @@ describe.each([
     expect(await heard.take(6)).toEqual([1, 2, 3, 11, 12, 13]);
   });
 
-  test('is given nothing more when it has unsubscribed in the middle', async () => {
+  test('gets nothing more after it has unsubscribed in the middle', async () => {
     const a = await node(broker());
     await post(a, 1, 2, 3);
     const heard: number[] = [];
@@ -169,7 +169,7 @@ describe.each([
     expect(heard).toEqual([1, 2]);
   });
 
-  test('is given nothing more when its session has closed in the middle', async () => {
+  test('gets nothing more after its session has closed in the middle', async () => {
     const a = await node(broker());
     await post(a, 1, 2, 3);
     const session = a.hub.sessions.open();
@@ -182,7 +182,7 @@ describe.each([
     expect(heard).toEqual([1, 2]);
   });
 
-  test('that throws is reported, and given the rest', async () => {
+  test('that throws is reported, and gets the other messages', async () => {
     const a = await node(broker());
     await post(a, 1, 2);
     const heard = new Queue<number>();
@@ -212,7 +212,7 @@ describe.each([
     expect(heard).toEqual([1]);
   });
 
-  test('gives each subscriber of a stream the past', async () => {
+  test('gives each subscriber of a stream the earlier messages', async () => {
     const a = await node(broker());
     await post(a, 1, 2);
     const stream = a.messages.createStream(Orders, { replay: 2 });
@@ -226,7 +226,7 @@ describe.each([
 });
 
 describe('A listener with replay in one process', () => {
-  test('misses no post from before its first message', async () => {
+  test('misses no post made before its first message', async () => {
     const a = await node();
     await post(a, 1, 2);
     const { heard, listener } = a.listen({ replay: 'latest' });
@@ -236,7 +236,7 @@ describe('A listener with replay in one process', () => {
     expect(heard.pending).toEqual(['(2)', '(3)', '(4)']);
   });
 
-  test('costs no more than any other when it has been given the past', async () => {
+  test('costs no more than any other after the earlier messages', async () => {
     const a = await node();
     await post(a, 1);
     const { listener } = a.listen({ replay: 1 });
@@ -246,7 +246,7 @@ describe('A listener with replay in one process', () => {
 });
 
 describe('A listener with replay over a broker', () => {
-  test('is given the past when the broker is there', async () => {
+  test('gets earlier messages when the broker is back', async () => {
     const broker = new MemoryBroker();
     const a = await node(broker);
     const b = await node(broker);
@@ -258,7 +258,7 @@ describe('A listener with replay over a broker', () => {
     expect(await heard.take(2)).toEqual(['(2)', '(3)']);
   });
 
-  test('is given each message once if the node is behind the history', async () => {
+  test('gets each message once if the node is behind the history', async () => {
     const broker = new MemoryBroker();
     const a = await node(broker);
     const b = await node(broker);
@@ -278,8 +278,8 @@ describe('A listener with replay over a broker', () => {
   });
 });
 
-describe('A listener with replay, however much comes while it reads', () => {
-  test('misses nothing of more than it can hold', async () => {
+describe('A listener with replay, however many messages come while it reads', () => {
+  test('misses nothing if more come than it can hold', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
     const store = b.transport!.history as { read: (...asked: unknown[]) => Promise<unknown> };
@@ -328,7 +328,7 @@ describe('A listener with replay, however much comes while it reads', () => {
 });
 
 describe('A loop over a channel with replay', () => {
-  test('reads the next page when it has taken the previous one, and limits only live messages', async () => {
+  test('reads a page when it has taken the previous one, and limits only live messages', async () => {
     for (const broker of [undefined, new MemoryBroker()]) {
       const a = await node(broker);
       const numbers = Array.from({ length: 600 }, (_, index) => index + 1);
@@ -421,7 +421,7 @@ describe('The option "replay"', () => {
 });
 
 describe('The position of a channel', () => {
-  test('is refused if it keeps no history, and cannot be known while the broker is away', async () => {
+  test('is refused without a history, and unknown while the broker is away', async () => {
     const broker = new MemoryBroker();
     const { messages } = await node(broker);
     await expect(messages.position(Plain)).rejects.toThrow('position() needs a channel with history');

@@ -10,7 +10,7 @@ describe('The list of revocations', () => {
   beforeEach(() => void jest.useFakeTimers({ now: NOON }));
   afterEach(() => void jest.useRealTimers());
 
-  test('knows a sign-in that was revoked by its id whenever it was issued, and no other', () => {
+  test('knows a sign-in revoked by its id, whenever it was issued, and no other', () => {
     const list = new RevocationList();
     list.add({ userId: '7', authId: 'a', at: NOON });
     jest.advanceTimersByTime(10_000);
@@ -21,7 +21,7 @@ describe('The list of revocations', () => {
     expect(verdict(list, { userId: '8', authId: 'a' })).toBe('valid');
   });
 
-  test('knows the sign-ins of a user that were issued by then, and lets in later ones', () => {
+  test('knows the sign-ins of a user issued before the revocation, and admits later ones', () => {
     const list = new RevocationList();
     list.add({ userId: 'ada', at: NOON });
     jest.advanceTimersByTime(10_000);
@@ -32,7 +32,7 @@ describe('The list of revocations', () => {
     expect(verdict(list, { userId: 'bob', issuedAt: NOON - 1 })).toBe('valid');
   });
 
-  test('knows sign-ins with one of the scopes that were issued by then', () => {
+  test('knows sign-ins with one of the scopes issued before the revocation', () => {
     const list = new RevocationList();
     list.add({ userId: 'ada', scopes: ['chat', 'admin'], at: NOON });
     jest.advanceTimersByTime(10_000);
@@ -62,7 +62,7 @@ describe('The list of revocations', () => {
     expect(verdict(list, { userId: 'ada', issuedAt: NOON * 1_000 })).toBe('unclear');
   });
 
-  test('takes each once, and forgets it after its time', () => {
+  test('accepts each revocation once, and forgets it after its time', () => {
     const list = new RevocationList(60_000);
     const added = list.add({ userId: 'ada', authId: 'a', at: NOON });
     expect(added).toMatchObject({ order: 1, revocation: { userId: 'ada' } });
@@ -76,7 +76,7 @@ describe('The list of revocations', () => {
     expect(list.add({ userId: 'ada', authId: 'a', at: NOON })).toBeUndefined();
   });
 
-  test('goes by the latest of a kind, in whichever order they come', () => {
+  test('uses the latest of a kind, in whichever order they come', () => {
     const list = new RevocationList();
     jest.advanceTimersByTime(10_000);
     list.add({ userId: 'ada', at: NOON + 5_000 });
@@ -92,7 +92,7 @@ describe('The list of revocations', () => {
     expect(verdict(list, { userId: 'c authId d', scopes: ['e'], issuedAt: 0 })).toBe('valid');
   });
 
-  test('forgets the oldest if there are too many, and says so', () => {
+  test('forgets the oldest if there are too many, and reports that', () => {
     const dropped = jest.fn();
     const list = new RevocationList(undefined, dropped);
     for (let index = 0; index <= MAX_REVOCATIONS; index++) list.add({ userId: `user ${index}`, at: NOON });

@@ -60,7 +60,7 @@ describe('A revocation', () => {
     expect([one, two, three].map(({ ada }) => ada(Date.now()).closeReason)).toEqual([undefined, undefined, undefined]);
   });
 
-  test('that a node was cut off from is known to it before anything else that comes from other nodes', async () => {
+  test('made while a node was cut off reaches that node before any other message from other nodes', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     const [news, kept] = [await heard(two.hub), await heard(two.hub, Kept)];
@@ -81,7 +81,7 @@ describe('A revocation', () => {
     expect(seen).toEqual([]);
   });
 
-  test('that a node does not hear is known to it before anything that it reads of a history', async () => {
+  test('that a node did not hear reaches it before any message that it reads from a history', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     await two.known;
@@ -96,7 +96,7 @@ describe('A revocation', () => {
     expect(session.closeReason).toBe('revoked');
   });
 
-  test('that could not be posted is posted as soon as possible, once', async () => {
+  test('that could not be posted is posted once, as soon as possible', async () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     const [session, ended] = [two.ada(), two.ended()];
@@ -130,7 +130,7 @@ describe('A revocation', () => {
     await probe.close();
   });
 
-  test('ends a session whose request came before it, although its sign-in does not say when it was issued', async () => {
+  test('ends a session whose request came before it, even if its sign-in has no issue time', async () => {
     const { hub, revocations, reporter } = await node(new MemoryBroker());
     const since = hub.sessions.revocations.order;
     await revocations.revoke('ada', User);
@@ -159,7 +159,7 @@ describe('A revocation', () => {
     expect(seen).toEqual(['one RevokedAuthenticationUser', 'one ended', 'two RevokedAuthenticationUser', 'two ended']);
   });
 
-  test('is announced on its channel without anything that a browser must not get', async () => {
+  test('is announced on its channel without data that a browser must not get', async () => {
     const { hub, revocations } = await node(new MemoryBroker());
     const told = await heard(hub, revokedAuthenticationChannel('a/b*'));
     await revocations.revoke('a/b*', User);
@@ -178,7 +178,7 @@ describe('A revocation', () => {
     expect(told).toMatchObject([{ userId: '7', scopes: ['chat'], at: expect.any(Number) }]);
   });
 
-  test('made twice at once also ends sessions opened in between', async () => {
+  test('made several times at once ends sessions opened in between as well', async () => {
     const { hub, revocations } = await node(new MemoryBroker());
     const between = [1, 2, 3].map(() => {
       void revocations.revoke('ada', User);
@@ -219,7 +219,7 @@ describe('A revocation', () => {
     expect([session.closed, two.ada().closed]).toEqual([false, false]);
   });
 
-  test('is written again by the nodes within some seconds if the broker has lost it, and nothing tells them', async () => {
+  test('is written again within some seconds if the broker has silently lost it', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance', 'Date'] });
     try {
       const broker = new MemoryBroker();

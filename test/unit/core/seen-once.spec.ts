@@ -4,7 +4,7 @@ import { SeenOnce } from '../../../lib/core/seen-once.js';
 const NOW = 1_700_000_000_000;
 
 describe('The record of seen ids', () => {
-  test('knows an id as new once, in a window of time around now', () => {
+  test('reports an id as new once, in a window of time around now', () => {
     const seen = new SeenOnce(1_000);
     expect([seen.add('a', NOW, NOW), seen.add('b', NOW, NOW), seen.add('a', NOW, NOW + 999)]).toEqual([
       'new',
@@ -15,7 +15,7 @@ describe('The record of seen ids', () => {
     for (const at of [NOW - 1_001, NOW + 1_001, NaN]) expect(seen.add(`of ${at}`, at, NOW)).toBe('out of time');
   });
 
-  test('never knows it as new a second time, at any time', () => {
+  test('never reports it as new again, at any time', () => {
     const seen = new SeenOnce(5_000);
     for (let now = NOW; now < NOW + 30_000; now += 250) {
       const at = now + 4_900 - (now % 9_800);
@@ -26,13 +26,13 @@ describe('The record of seen ids', () => {
     }
   });
 
-  test('forgets it when its time is over, so little is kept', () => {
+  test('forgets it after its time, so it stays small', () => {
     const seen = new SeenOnce(2_000);
     for (let now = NOW; now < NOW + 100_000; now += 10) seen.add(`${now}`, now, now);
     expect(seen.count).toBeLessThanOrEqual(301);
   });
 
-  test('is bounded: if there are too many, old ids are refused and new ones are not', () => {
+  test('is bounded: if there are too many ids, old ones are refused and new ones accepted', () => {
     const seen = new SeenOnce(60_000, 100);
     for (let index = 0; index < 1_000; index++) {
       const now = NOW + index * 100;
@@ -51,7 +51,7 @@ describe('The record of seen ids', () => {
     expect([seen.add('b', back, back), seen.add('b', back, back)]).toEqual(['new', 'repeated']);
   });
 
-  test('then has as much room as before', () => {
+  test('has as much room as before after the clock was set back', () => {
     const seen = new SeenOnce(1_000, 10);
     for (let index = 0; index < 20; index++) seen.add(`${index}`, NOW, NOW);
     const back = NOW - 3_600_000;

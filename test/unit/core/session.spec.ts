@@ -79,7 +79,7 @@ describe('a session that closes', () => {
     expect(session.closeReason).toBe('ended');
   });
 
-  test('ends all of its listeners that have not ended before, one or several', () => {
+  test('ends all listeners that are left, one or several', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     const listen = (name: string) => hub.listen('channel', () => seen.push(name), session);
@@ -129,7 +129,7 @@ describe('a session that closes', () => {
     expect(seen).toEqual(['abort', 'ended', 'complete']);
   });
 
-  test('leads to the ends of any number of sessions, each closed by the one before', async () => {
+  test('may end any number of sessions, each closed by the previous one', async () => {
     const { hub, seen } = setup();
     const sessions = Array.from({ length: 10_000 }, () => hub.sessions.open());
     sessions.forEach((session, index) => {
@@ -151,7 +151,7 @@ describe('a session that closes', () => {
     expect(seen).toEqual(['one: ended', 'two: ended', 'three: ended', 'late: ended']);
   });
 
-  test('tells observers and calls functions in order, each with the reason', () => {
+  test('informs observers and calls functions in order, each with the reason', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     class Observer {
@@ -168,7 +168,7 @@ describe('a session that closes', () => {
     expect(seen).toEqual([[one, 'ended'], 'ended', [two, 'ended'], [late, 'ended']]);
   });
 
-  test('is no longer counted among the open ones', () => {
+  test('no longer counts among the open sessions', () => {
     const { hub } = setup();
     const before = hub.sessions.size;
     const session = hub.sessions.open();
@@ -187,7 +187,7 @@ describe('a session', () => {
     expect(session.closed).toBe(true);
   });
 
-  test('opened with an aborted signal is closed from the start', () => {
+  test('that is opened with an aborted signal is closed from the start', () => {
     const { hub } = setup();
     expect(hub.sessions.open({ signal: AbortSignal.abort() }).closed).toBe(true);
   });
@@ -202,7 +202,7 @@ describe('a session', () => {
     expect(outside.closed).toBe(true);
   });
 
-  test('opened after the hub has closed is closed from the start', async () => {
+  test('that is opened after the hub has closed is closed from the start', async () => {
     const { hub } = setup();
     const open = hub.sessions.open();
     await hub.close();
@@ -210,7 +210,7 @@ describe('a session', () => {
     expect(hub.sessions.open().closed).toBe(true);
   });
 
-  test('of the application closes when the hub retires, even one that is opened later; the library’s own stays open', async () => {
+  test('of the application closes when the hub retires, even if it is opened later; the session of the library stays open', async () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open();
     hub.listen('channel', (message) => seen.push(['application', message]), hub.root);
@@ -230,7 +230,7 @@ describe('a session', () => {
     expect(hub.own.closeReason).toBe('shutdown');
   });
 
-  test('asks for its user until there is an answer, then remembers it', () => {
+  test('asks for its user until it gets an answer, then remembers it', () => {
     const { hub } = setup();
     const answers = [null, { userId: 'ada' }, { userId: 'bob' }];
     const session = hub.sessions.open({ auth: () => answers.shift() ?? null });
@@ -239,7 +239,7 @@ describe('a session', () => {
     expect(session.auth).toEqual({ userId: 'ada' });
   });
 
-  test('has an id of its own', () => {
+  test('has its own id', () => {
     const { hub } = setup();
     const session = hub.sessions.open();
     expect(session.id).toMatch(/^[0-9a-f-]{36}$/);
@@ -269,7 +269,7 @@ describe('a revocation', () => {
     expect(await closedBy('ada', new RevokedAuthenticationUser())).toEqual([true, true, false]);
   });
 
-  test('of one sign-in ends that one', async () => {
+  test('of one sign-in ends only the session of that sign-in', async () => {
     expect(await closedBy('ada', new RevokedAuthenticationAuthId('phone'))).toEqual([true, false, false]);
   });
 
@@ -329,13 +329,13 @@ describe('a revocation', () => {
 });
 
 describe('The user of a session', () => {
-  test('is looked up with the request that the session was opened with', () => {
+  test('is looked up with the request of the session', () => {
     const { hub } = setup();
     const [ada, bob] = ['ada', 'bob'].map((request) => hub.sessions.open({ auth: userOf, request }));
     expect([ada!.auth?.userId, bob!.auth?.userId]).toEqual(['ada', 'bob']);
   });
 
-  test('is looked up again until there is one, since guards may not have run yet', () => {
+  test('is looked up again until there is one, because guards may not have run yet', () => {
     const { hub } = setup();
     let user: { userId: string } | null = null;
     const session = hub.sessions.open({ auth: () => user });
@@ -344,7 +344,7 @@ describe('The user of a session', () => {
     expect(session.auth).toEqual({ userId: 'ada' });
   });
 
-  test('is looked up again after a failure, since guards may not have run yet; not once they have', async () => {
+  test('is looked up again after a failure, because guards may not have run yet, but not once they have', async () => {
     const { hub } = setup();
     let count = 0;
     const session = hub.sessions.open({
@@ -363,7 +363,7 @@ describe('The user of a session', () => {
     expect(count).toBe(3);
   });
 
-  test('is looked up again if there was none, even once guards have run', async () => {
+  test('is looked up again if there was no user, even after the guards', async () => {
     const { hub } = setup();
     let user: { userId: string } | null = null;
     const session = hub.sessions.open({ auth: async () => Promise.resolve(user) });
@@ -381,7 +381,7 @@ describe('The user of a session', () => {
     expect(session.auth).toEqual({ userId: 'ada' });
   });
 
-  test('is looked up once, however many ask', async () => {
+  test('is looked up once, however many callers ask', async () => {
     const { hub } = setup();
     let count = 0;
     const session = hub.sessions.open({ auth: async () => Promise.resolve({ userId: ++count }) });
@@ -391,7 +391,7 @@ describe('The user of a session', () => {
   });
 
   test.each(['at once', 'later'])(
-    'is looked up once by the function that answers, %s: it may revoke, read it and open sessions',
+    'is looked up once by a function that revokes, reads the user and opens sessions before it answers %s',
     async (when) => {
       const { hub, revocations, seen } = setup();
       const reporter = hub.reporter as RecordingReporter;
@@ -427,7 +427,7 @@ describe('The user of a session', () => {
     },
   );
 
-  test('is looked up for any number of sessions by a revocation, even if each of them revokes in turn', async () => {
+  test('is looked up for any number of sessions by a revocation, even if each lookup revokes in turn', async () => {
     const { hub, revocations } = setup();
     const count = 5_000;
     let asked = 0;
@@ -471,7 +471,7 @@ describe('The sign-in of a session', () => {
   afterEach(() => void jest.useRealTimers());
   const expiring = (ms: number, userId = 'ada') => ({ userId, expiresAt: START + ms });
 
-  test('ends it when it expires, with everything registered in it', () => {
+  test('ends the session when it expires, with everything registered in it', () => {
     const { hub, seen } = setup();
     const session = hub.sessions.open({ auth: expiring(60_000) });
     const lasting = hub.sessions.open({ auth: { userId: 'ada' } });
@@ -485,7 +485,7 @@ describe('The sign-in of a session', () => {
     expect([session.closeReason, lasting.closeReason, hub.sessions.size]).toEqual(['expired', undefined, 2]);
   });
 
-  test('ends it at once if it has expired before', () => {
+  test('ends the session at once if it has already expired', () => {
     const { hub } = setup();
     const [given, asked] = [hub.sessions.open({ auth: expiring(0) }), hub.sessions.open({ auth: () => expiring(-1) })];
     expect([given.closeReason, asked.closeReason]).toEqual(['expired', undefined]);
@@ -493,7 +493,7 @@ describe('The sign-in of a session', () => {
     expect([asked.closeReason, hub.sessions.size]).toEqual(['expired', 1]);
   });
 
-  test('ends it as soon as a slow answer says that it has expired meanwhile', async () => {
+  test('ends the session as soon as a slow answer shows that it has expired meanwhile', async () => {
     const { hub } = setup();
     let answer: (() => void) | undefined;
     const auth = new Promise<ReturnType<typeof expiring>>((resolve) => (answer = () => resolve(expiring(1_000))));
@@ -506,7 +506,7 @@ describe('The sign-in of a session', () => {
   });
 
   test.each(['at once', 'later'])(
-    'is asked for if it lasts and nobody else asks, when the answer comes %s',
+    'is asked for if the session lasts and nobody else asks, when the answer comes %s',
     async (when) => {
       const { hub } = setup();
       let count = 0;
@@ -527,7 +527,7 @@ describe('The sign-in of a session', () => {
     },
   );
 
-  test('that expires costs no timer after its session has closed', () => {
+  test('that expires leaves no timer after its session has closed', () => {
     const { hub } = setup();
     const sessions = Array.from({ length: 100 }, () => hub.sessions.open({ auth: expiring(3_600_000) }));
     for (const session of sessions) session.close();
@@ -536,7 +536,7 @@ describe('The sign-in of a session', () => {
     expect(sessions[0]!.closeReason).toBe('ended');
   });
 
-  test('gives way to another one of the user that lasts longer, and the session ends with that one', () => {
+  test('gives way to a longer one of the same user, and the session ends with that one', () => {
     const { hub } = setup();
     const session = hub.sessions.open({ auth: expiring(10_000) });
     const later = { ...expiring(20_000), authId: 'two', scopes: ['read'] };
@@ -554,7 +554,7 @@ describe('The sign-in of a session', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('gives way to one of the user that does not expire', () => {
+  test('gives way to one of the same user without an expiry', () => {
     const { hub } = setup();
     const session = hub.sessions.open({ auth: { userId: 7, expiresAt: START + 10_000 } });
     expect(session.renew({ userId: '7' })).toBe(true);
@@ -576,7 +576,7 @@ describe('The sign-in of a session', () => {
     expect(session.closeReason).toBe('expired');
   });
 
-  test('does not give way to one that was revoked: the session ends', async () => {
+  test('does not give way to a revoked one: the session ends', async () => {
     const { hub, revocations } = setup();
     const session = hub.sessions.open({ auth: { ...expiring(10_000), authId: 'one' } });
     await revocations.revoke('ada', new RevokedAuthenticationAuthId('two'));
@@ -585,7 +585,7 @@ describe('The sign-in of a session', () => {
     expect(session.closeReason).toBe('revoked');
   });
 
-  test('does not give way once the session has closed, nor if nobody is signed in', () => {
+  test('does not give way once the session has closed, nor for an anonymous session', () => {
     const { hub } = setup();
     const [closed, nobody] = [hub.sessions.open({ auth: expiring(10_000) }), hub.sessions.open()];
     closed.close();

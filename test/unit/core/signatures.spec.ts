@@ -47,7 +47,7 @@ describe('A signed envelope', () => {
     );
   });
 
-  test('is refused if anything in it is another', () => {
+  test('is refused if anything in it was changed', () => {
     const signed = of(secret).sign(NODES, envelopeOf({ kind: 'call', id: 'x' }));
     fc.assert(
       fc.property(fc.nat(signed.length - 1), fc.constantFrom('0', 'A', '"', '}', ' '), (index, character) => {
@@ -73,13 +73,13 @@ describe('A signed envelope', () => {
     expect(() => open(of(secret), `${envelope.slice(0, -1)},"sig":"${'A'.repeat(43)}"}`)).toThrow('is wrong');
   });
 
-  test('is taken with any of several secrets, and signed with the first', () => {
+  test('is accepted with any of several secrets, and signed with the first', () => {
     const signed = of(secret, other).sign(NODES, envelopeOf(1));
     expect(open(of(other, secret), signed)).toBe(open(of(secret), signed));
     expect(() => open(of(other), signed)).toThrow('its signature is wrong');
   });
 
-  test('is refused a second time, and counts once for each subscription that it comes through', () => {
+  test('is refused a second time, and counts once for each subscription that receives it', () => {
     const signatures = of(secret);
     const channel = 'messaging:request/orders/7';
     const signed = signatures.sign(channel, envelopeOf(1, channel));
@@ -89,7 +89,7 @@ describe('A signed envelope', () => {
     }
   });
 
-  test.each([-1, 1])('is refused if it is older, or younger, than clocks may differ: %d', (sign) => {
+  test.each([-1, 1])('is refused if it is older or younger than clocks may differ: %d', (sign) => {
     const now = Date.now();
     const signed = of(secret).sign(NODES, envelopeOf(1, NODES, now));
     const clock = jest.spyOn(Date, 'now').mockReturnValue(now + sign * SIGNED_WITHIN_MS);
@@ -136,7 +136,7 @@ async function neighbourOn(broker: MemoryBroker, ...channels: string[]) {
 }
 
 describe('Nodes with a secret', () => {
-  test('ask each other, and refuse messages that a neighbour repeats, changes or makes up', async () => {
+  test('ask each other, and refuse messages that a neighbour repeats, changes or invents', async () => {
     const broker = new MemoryBroker();
     await using a = await nodeOn(broker, secret);
     await using b = await nodeOn(broker, secret);
@@ -192,7 +192,7 @@ describe('Nodes with a secret', () => {
     },
   );
 
-  test('change it one after the other: each accepts signatures of both', async () => {
+  test('may change it one after the other: each accepts signatures of both', async () => {
     const broker = new MemoryBroker();
     await using a = await nodeOn(broker, secret, other);
     await using b = await nodeOn(broker, other, secret);
@@ -201,7 +201,7 @@ describe('Nodes with a secret', () => {
     expect([...a.reporter.faultsOfServers, ...b.reporter.faultsOfServers]).toEqual([]);
   });
 
-  test('and one without: both tell it once, and the question is not answered', async () => {
+  test('and nodes without one: both report it once, and the question gets no answer', async () => {
     const broker = new MemoryBroker();
     await using signing = await nodeOn(broker, secret);
     await using plain = await nodeOn(broker);
@@ -215,7 +215,7 @@ describe('Nodes with a secret', () => {
     expect(plain.reporter.faultsOfServers).toEqual([expect.stringContaining('this one has no secret')]);
   });
 
-  test('and one with another secret tell it once', async () => {
+  test('and nodes with another secret report it once', async () => {
     const broker = new MemoryBroker();
     await using a = await nodeOn(broker, secret);
     await using b = await nodeOn(broker, other);
@@ -227,7 +227,7 @@ describe('Nodes with a secret', () => {
     ]);
   });
 
-  test('sign the library’s entries in histories, and refuse entries of others there', async () => {
+  test('sign the library’s entries in histories, and refuse foreign entries there', async () => {
     const kept = reservedChannel<number>('kept', undefined, {
       history: { maxMessages: 10, ttlMs: 60_000 },
     }) as Channel<number>;

@@ -22,7 +22,7 @@ const name = fc.oneof(
 const byName = (one: ListenerList, other: ListenerList): number => (one.name < other.name ? -1 : 1);
 
 describe('The templates that are listened to', () => {
-  test('are found by a name exactly as one by one', () => {
+  test('are found by name exactly as in a search one by one', () => {
     fc.assert(
       fc.property(fc.uniqueArray(template), fc.array(fc.nat()), name, (all, removed, channel) => {
         const templates = new Templates<ListenerList>();

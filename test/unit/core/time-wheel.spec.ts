@@ -22,7 +22,7 @@ function setup() {
 }
 
 describe('A wheel', () => {
-  test('wakes each when its time has come, never before, and once', () => {
+  test('wakes each object when its time has come, never before, and once', () => {
     const { wheel, woken, named } = setup();
     for (const ms of [7_000, 1, 999, 1_000, 1_001, LONG_MS]) wheel.add(START + ms, named(`${ms}`));
     jest.advanceTimersByTime(2 * LONG_MS);
@@ -36,7 +36,7 @@ describe('A wheel', () => {
     ]);
   });
 
-  test('wakes those whose time was over already with its next look', () => {
+  test('wakes objects that are already due with its next look', () => {
     const { wheel, woken, named } = setup();
     wheel.add(START + 60_000, named('later'));
     jest.advanceTimersByTime(10_000);
@@ -60,7 +60,7 @@ describe('A wheel', () => {
     expect(woken).toEqual([['there', 1_000]]);
   });
 
-  test('keeps a timer only while somebody waits', () => {
+  test('keeps a timer only while an object waits', () => {
     const { wheel, named } = setup();
     expect(jest.getTimerCount()).toBe(0);
     const one = named('one');
@@ -75,7 +75,7 @@ describe('A wheel', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('follows a clock that is set forward, as after a sleep, and one that is set back', () => {
+  test('follows a clock that is set forward, as after a sleep, and a clock that is set back', () => {
     const { wheel, woken, named } = setup();
     for (const times of [1, 2, 3]) wheel.add(START + times * LONG_MS, named(`${times} x`));
     jest.setSystemTime(START + 2 * LONG_MS);
@@ -89,7 +89,7 @@ describe('A wheel', () => {
     expect(woken.map(([name]) => name)).toEqual(['1 x', '2 x', '1 min', '3 x']);
   });
 
-  test('wakes the others if one fails, and reports that', () => {
+  test('wakes the other objects if one fails, and reports the failure', () => {
     const { reporter, wheel, woken, named } = setup();
     const error = new Error('no');
     wheel.add(START + 1_000, {
@@ -118,7 +118,7 @@ describe('A wheel', () => {
     ]);
   });
 
-  test('leaves turns of the loop to others when thousands are due at once', () => {
+  test('leaves turns of the event loop to others when thousands are due at once', () => {
     const { wheel, woken, named } = setup();
     // Each of them takes a millisecond.
     jest.spyOn(performance, 'now').mockImplementation(() => woken.length);
@@ -131,7 +131,7 @@ describe('A wheel', () => {
     expect(othersAt).toBeLessThan(50);
   });
 
-  test('wakes nobody in the context of the request that came first', async () => {
+  test('wakes no object in the context of the request that came first', async () => {
     jest.useRealTimers();
     const { wheel } = setup();
     const storage = new AsyncLocalStorage<string>();
