@@ -11,20 +11,20 @@ const owner = positionOwner({ userId: 'al' });
 const admission = { log: 3, admitted: 40 };
 const epoch = admissions.epoch(owner, 'news', admission);
 
-describe('An epoch that a client is given', () => {
-  it('leads any node to the one that handed it out, which alone can read it', () => {
+describe('The epoch of a client', () => {
+  it('leads any node to its origin, and only that node can read it', () => {
     expect(nodeOfEpoch(epoch)).toBe(node);
     expect(admissions.read(owner, 'news', epoch)).toEqual(admission);
     expect(new Admissions(node).read(owner, 'news', epoch)).toBeUndefined();
     expect(new Admissions(randomUUID()).read(owner, 'news', epoch)).toBeUndefined();
   });
 
-  it('says by which cut its positions are counted, if it came from another node', () => {
+  it('names the cut by which its positions are counted, if it came from another node', () => {
     const cut = { ...admission, cut: 0 };
     expect(admissions.read(owner, 'news', admissions.epoch(owner, 'news', cut))).toEqual(cut);
   });
 
-  it('is the same each time, so that a client that comes back is let in to the same', () => {
+  it('is the same each time, so that a client that comes back keeps its admission', () => {
     expect(admissions.epoch(owner, 'news', admission)).toBe(epoch);
   });
 
@@ -35,7 +35,7 @@ describe('An epoch that a client is given', () => {
     expect(admissions.read(owner, 'news', text)).toEqual(largest);
   });
 
-  it('is accepted from its own user alone, and is not longer for a longer id', () => {
+  it('is accepted from its own user only, and is not longer for a longer id', () => {
     const long = positionOwner({ userId: 'x'.repeat(10_000) });
     expect(long.length).toBeLessThanOrEqual(MAX_OWNER_LENGTH);
     for (const other of [positionOwner({ userId: 'eve' }), positionOwner(null), long]) {
@@ -53,12 +53,12 @@ describe('An epoch that a client is given', () => {
     ['for another log', 'news', epoch.replace('.3.', '.4.')],
     ['with a cut added', 'news', epoch.replace('.14.', '.14-1.')],
     ['without its end', 'news', epoch.slice(0, -1)],
-    ['with more at its end', 'news', `${epoch}A`],
+    ['with a longer end', 'news', `${epoch}A`],
     ['with another end', 'news', epoch.slice(0, -1) + (epoch.endsWith('A') ? 'B' : 'A')],
     ['without a node', 'news', epoch.slice(node.length)],
-    ['of the wire before', 'news', `${node}.40`],
+    ['of the former wire format', 'news', `${node}.40`],
     ['that is empty', 'news', ''],
-  ])('is not believed: one %s', (_, name, forged) => {
+  ])('is rejected: one %s', (_, name, forged) => {
     expect(admissions.read(owner, name, forged)).toBeUndefined();
   });
 });
@@ -74,7 +74,7 @@ describe('The position of a native stream', () => {
       admissions.nextStream(),
     );
 
-  it('says how far each channel has been read, in one id', () => {
+  it('contains how far each channel has been read, in one id', () => {
     const position = begin();
     position.advance(0, 99);
     position.advance(2, 7);
@@ -89,7 +89,7 @@ describe('The position of a native stream', () => {
     expect(read.id).toBe(position.id);
   });
 
-  it('continues from the last read place, on another node too, until that node has its own position', () => {
+  it('continues from the last read position, even on another node, until that node has its own position', () => {
     const elsewhere = NativePosition.read(begin().id!, 3)!;
     elsewhere.advance(2, 8);
     const back = NativePosition.read(elsewhere.id!, 3)!;
@@ -97,7 +97,7 @@ describe('The position of a native stream', () => {
     expect(back.isOf(admissions, owner, names)).toBe(true);
   });
 
-  it('is not believed for other channels, in another order, with other admissions or of another node', () => {
+  it('is rejected for other channels, in another order, with other admissions or of another node', () => {
     const { id } = begin();
     const read = NativePosition.read(id!, 3)!;
     expect(read.isOf(admissions, owner, ['news', 'rooms/1', 'rooms/:id'])).toBe(false);
@@ -108,11 +108,11 @@ describe('The position of a native stream', () => {
     expect(NativePosition.read(id!.replace('3.14', '3.0'), 3)!.isOf(admissions, owner, names)).toBe(false);
   });
 
-  it('says nothing of how many streams there are', () => {
+  it('reveals nothing about how many streams there are', () => {
     expect(Math.abs(admissions.nextStream() - admissions.nextStream())).toBeGreaterThan(1_000);
   });
 
-  it('says nothing of the channels that the stream did not have', () => {
+  it('contains nothing about channels that the stream did not have', () => {
     const id = begin().id!;
     const asked = ['news', 'x'.repeat(300), 'rooms/:roomId'];
     const proof = new NativeProof(id, asked);
@@ -121,13 +121,16 @@ describe('The position of a native stream', () => {
     expect([...proof.claims.keys()]).toEqual(['news', 'rooms/:roomId']);
   });
 
-  it.each([['x'.repeat(300)], [''], ['a\0b']])('is of no node if it says that the stream had a channel %#', (name) => {
-    const proof = new NativeProof(begin().id!, [name, 'rooms/1', 'rooms/:roomId']);
-    expect(proof.position).toBeUndefined();
-    expect([...proof.claims.values()].map((claim) => claim.node)).toEqual([undefined, undefined, undefined]);
-  });
+  it.each([['x'.repeat(300)], [''], ['a\0b']])(
+    'belongs to no node if it contains a channel that the stream cannot have had, %#',
+    (name) => {
+      const proof = new NativeProof(begin().id!, [name, 'rooms/1', 'rooms/:roomId']);
+      expect(proof.position).toBeUndefined();
+      expect([...proof.claims.values()].map((claim) => claim.node)).toEqual([undefined, undefined, undefined]);
+    },
+  );
 
-  it('has no id if that would be too long for a header', () => {
+  it('has no id if the id would be too long for a header', () => {
     const many = Array.from({ length: 400 }, (_, index) => `rooms/${index}`);
     const places = many.map(() => ({ admission: { log: 9, admitted: 9 }, offset: 9 }));
     const position = NativePosition.begin(admissions, owner, many, places, admissions.nextStream());
@@ -141,23 +144,23 @@ describe('The position of a native stream', () => {
     ['an id of the application', 'order-17'],
     ['one for fewer channels', NativePosition.begin(admissions, owner, ['news'], [undefined], 1).id!],
     ['one without a node', begin().id!.slice(node.length)],
-    ['one with an offset that is no number', begin().id!.replace(/~[^~]*$/, '~15,,x!')],
-    ['one with an offset beyond all counting', begin().id!.replace(/~[^~]*$/, '~15,,zzzzzzzzzzz')],
-    ['one with a place that the stream does not have', begin().id!.replace(/~[^~]*$/, '~15,1,0')],
+    ['one with an offset that is not a number', begin().id!.replace(/~[^~]*$/, '~15,,x!')],
+    ['one with an offset that is too large', begin().id!.replace(/~[^~]*$/, '~15,,zzzzzzzzzzz')],
+    ['one with a position that the stream does not have', begin().id!.replace(/~[^~]*$/, '~15,1,0')],
     ['one without an offset', begin().id!.replace(/~[^~]*$/, '~15,,')],
     ['one with a zero before a number', begin().id!.replace(/~[^~]*$/, '~015,,0')],
-    ['one with more behind it', `${begin().id!}~`],
+    ['one with text after it', `${begin().id!}~`],
     ['one with a line break', `${begin().id!}\n`],
   ])('is not %s', (_, id) => {
     expect(NativePosition.read(id, 3)).toBeUndefined();
   });
 
-  it('is not read if it is longer than any that is handed out', () => {
+  it('is not read if it is longer than any real one', () => {
     expect(NativePosition.read(`${begin().id!}${'0'.repeat(MAX_NATIVE_ID_LENGTH)}`, 3)).toBeUndefined();
   });
 });
 
-describe('A place in a history, in the Last-Event-ID of a native EventSource', () => {
+describe('A position in a history, in the Last-Event-ID of a native EventSource', () => {
   const NODE = '0b0c5d1e-1111-4222-8333-444455556666';
 
   it.each([
@@ -169,7 +172,7 @@ describe('A place in a history, in the Last-Event-ID of a native EventSource', (
     ['caf%C3%A9', false],
     ['e'.repeat(41), false],
     ['%zz', false],
-  ])('with the epoch %j is taken: %j', (name, isTaken) => {
+  ])('with the epoch %j is accepted: %j', (name, isTaken) => {
     const position = NativePosition.read(`${NODE}.1~~AAAAAAAAAAAAAAAA~5!${name}`, 1);
     expect(position !== undefined).toBe(isTaken);
     // It is written into the stream.

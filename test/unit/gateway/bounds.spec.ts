@@ -36,7 +36,7 @@ const namesOf = (count: number): string[] => Array.from({ length: count }, (_, i
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 describe('Calls of authorizers', () => {
-  test('run so many at a time, the others in their order as those end', async () => {
+  test('run a limited number at a time, and the others in their order when those end', async () => {
     const calls = new AuthorizerCalls({ maxAtOnce: 3, timeoutMs: 1_000 });
     const pending = new Pending();
     const done: number[] = [];
@@ -55,7 +55,7 @@ describe('Calls of authorizers', () => {
     expect(await again).toBe('free');
   });
 
-  test('give their place back when they throw, and when they take too long', async () => {
+  test('free their place when they throw, and when they take too long', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate'] });
     const calls = new AuthorizerCalls({ maxAtOnce: 1, timeoutMs: 1_000 });
     await expect(calls.run(() => Promise.reject(new Error('away')))).rejects.toThrow('away');
@@ -97,7 +97,7 @@ describe('Decisions about the channels of requests', () => {
     expect(decide).toHaveBeenCalledTimes(30);
   });
 
-  test('name the rules of the granted channels, apart from the answers for the client', async () => {
+  test('name the rules of the granted channels, separately from the answers for the client', async () => {
     decide.mockImplementation(async (channel) => (channel === 'c1' ? 'CHANNEL_DENIED' : ruleOf(channel)));
     const decisions = new ChannelDecisions(channels, new RequestPlaces(1), 2);
     expect(await decisions.decide(namesOf(3), requester())).toEqual({
@@ -126,7 +126,7 @@ describe('Decisions about the channels of requests', () => {
     expect((await result).answers).toHaveLength(100);
   });
 
-  test('are made for so many requests at a time; of 50 at once the others are refused', async () => {
+  test('are made for a limited number of requests at a time; of 50 at once the others are refused', async () => {
     const pending = new Pending();
     decide.mockImplementation(async (channel) => {
       await pending.call();
@@ -162,7 +162,7 @@ describe('Decisions about the channels of requests', () => {
     expect(pending.begun).toBe(16);
   });
 
-  test('let others have their turn', async () => {
+  test('leave others their turn', async () => {
     decide.mockImplementation((channel) => {
       const end = performance.now() + 1;
       while (performance.now() < end);
@@ -173,14 +173,14 @@ describe('Decisions about the channels of requests', () => {
   });
 });
 
-describe('The places for requests that wait', () => {
+describe('The places for waiting requests', () => {
   const sessions = new Sessions(new RecordingReporter());
   const by = (userId: string | undefined, address?: string) => {
     const auth = userId === undefined ? undefined : { userId };
     return { session: sessions.open({ auth }), request: {}, address };
   };
 
-  test('are a quarter of all for one user at any address, and for all anonymous clients of one address', async () => {
+  test('are limited to a quarter for one user at any address, and for all anonymous clients of one address', async () => {
     const places = new RequestPlaces(18);
     for (let again = 0; again < 2; again++) {
       expect(await begunOf(places, by('ada', '192.0.2.1'))).toEqual([5]);
@@ -195,7 +195,7 @@ describe('The places for requests that wait', () => {
     expect(await begunOf(new RequestPlaces(18), by(undefined))).toEqual([18]);
   });
 
-  test('blame the client with too many requests, or nobody', async () => {
+  test('blame the client with too many requests, or no client', async () => {
     const places = new RequestPlaces(5);
     const fill = (requester: Requester, count: number) => {
       for (let n = 0; n < count; n++) places.during(requester, () => new Promise(() => {})).catch(() => {});
@@ -209,7 +209,7 @@ describe('The places for requests that wait', () => {
   });
 });
 
-describe('Changes of connections of another server', () => {
+describe('Changes of connections on another server', () => {
   const nothing = { subscribe: [], unsubscribe: [], claims: new Map(), replays: [], renew: false };
   afterEach(() => GatewayNode.closeAll());
 
@@ -230,7 +230,7 @@ describe('Changes of connections of another server', () => {
     return { refused, all };
   }
 
-  test('wait for one that has never answered, or does not any more, so many at a time', async () => {
+  test('wait, a limited number at a time, for a server that has never answered or no longer answers', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
     const madeUp = await fifty(a, `${randomUUID()}.${randomUUID()}`);

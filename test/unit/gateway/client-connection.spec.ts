@@ -26,7 +26,7 @@ async function turns(): Promise<void> {
 afterEach(() => GatewayNode.closeAll());
 
 describe('A client connection', () => {
-  test('answers a subscription once the broker has confirmed it, and not before', async () => {
+  test('answers a subscription only after the broker has confirmed it', async () => {
     const transport = new SlowTransport(new MemoryBroker());
     const node = await GatewayNode.start(transport);
     const { connection } = await node.open();
@@ -43,7 +43,7 @@ describe('A client connection', () => {
     expect(await answer).toEqual([{ channel: 'news' }]);
   });
 
-  test('listens to nothing that it was not granted', async () => {
+  test('listens to nothing that was not granted', async () => {
     const node = await GatewayNode.start();
     const reader = await node.open();
     const granted = [{ channel: 'secret', error: 'CHANNEL_DENIED' }, { channel: 'news' }] as const;
@@ -57,7 +57,7 @@ describe('A client connection', () => {
     expect(reader.raw.at(-1)).toMatch(/^id: 1\ndata: \{"channel":"news","at":\d+,"data":"for clients"\}\n\n$/);
   });
 
-  test('gets the position where a channel continues in the order of its messages, even of a channel that it has', async () => {
+  test('gets the position where a channel continues in the order of its messages, even of a channel that it already has', async () => {
     const node = await GatewayNode.start();
     const reader = await node.open('news');
     void node.post('news', 'still waits to be sent');
@@ -69,7 +69,7 @@ describe('A client connection', () => {
     expect(channels).toContainEqual({ channel: 'other', position: { epoch: expect.any(String), offset: 0 } });
   });
 
-  test('writes to its stream for each change, also one that changes nothing, so that clients can try whether it lives', async () => {
+  test('writes to its stream for each change, even an empty one, so that clients can check that it is alive', async () => {
     const node = await GatewayNode.start();
     const reader = await node.open('news');
     await reader.connection.subscribe([]);
@@ -89,7 +89,7 @@ describe('A client connection', () => {
     expect(await reader.next(2)).toEqual(['messaging:ready', 'messaging:position']);
   });
 
-  test('gets messages of another server, even if on this one only its channel has named the class', async () => {
+  test('gets messages of another server, even if only the channel names the class on this one', async () => {
     class Price {
       readonly value = 7;
     }
@@ -105,7 +105,7 @@ describe('A client connection', () => {
     await elsewhere.close();
   });
 
-  test('is denied, with a report, a channel whose class has the name of another class of the application', async () => {
+  test('is denied a channel whose class has the name of another class of the application, which is reported', async () => {
     const node = await GatewayNode.start();
     const [mine, other] = [class Update {}, class Update {}];
     node.hub.types.register(other);
@@ -118,7 +118,7 @@ describe('A client connection', () => {
     expect(node.reporter.rejections).toMatchObject([{ channel: channel.name, error: { code: 'CONFIGURATION' } }]);
   });
 
-  test('gets the same frame object as the others, also of messages that both have missed', async () => {
+  test('gets the same frame object as the others, even for messages that both have missed', async () => {
     const node = await GatewayNode.start();
     const readers = [await node.open('news'), await node.open('news')];
     void node.post('news', 'for all');
@@ -132,7 +132,7 @@ describe('A client connection', () => {
     expect(back[0]!.frames[0]).toBe(back[1]!.frames[0]);
   });
 
-  test('whose session has ended before it was read registers nothing', async () => {
+  test('whose session ended before it was read registers nothing', async () => {
     const { hub, gateway } = await GatewayNode.start();
     const session = hub.sessions.open();
     const connection = gateway.open(gateway.reserve(session));

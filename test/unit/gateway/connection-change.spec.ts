@@ -25,7 +25,7 @@ const sent = (change: ConnectionChange): object => JSON.parse(JSON.stringify(wri
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => String(index));
 
 describe('A change that another node asks for', () => {
-  test('is read up to its bounds', () => {
+  test('is read up to its limits', () => {
     const change = {
       ...CHANGE,
       subscribe: [...names(9), 'n'.repeat(255)],
@@ -36,11 +36,11 @@ describe('A change that another node asks for', () => {
     expect(readConnectionChange(sent(change), 10)).toEqual(expected);
   });
 
-  test('is nobody’s if nobody is signed in', () => {
+  test('belongs to nobody if nobody is signed in', () => {
     expect(readConnectionChange(sent({ ...CHANGE, auth: null }), 10).auth).toBeNull();
   });
 
-  test('has the positions of the channels that the client had', () => {
+  test('contains the positions of the channels that the client had', () => {
     const claims = new Map([['a', claimOf({ epoch: 'epoch', offset: 7 })]]);
     expect(readConnectionChange(sent({ ...CHANGE, subscribe: ['b', 'a'], claims }), 10)).toEqual({
       ...CHANGE,
@@ -49,7 +49,7 @@ describe('A change that another node asks for', () => {
     });
   });
 
-  test('has the rules that grant its channels, and each of them once', () => {
+  test('contains the rules that grant its channels, each of them once', () => {
     const rule = { names: ['rooms/:roomId'], scopes: ['read'], authorizers: ['Rooms.mayRead', 'Rooms.mayEnter'] };
     const subscribe = names(1_000);
     // Each decision makes an object of its own. An earlier version has decided about the first channel.
@@ -62,7 +62,7 @@ describe('A change that another node asks for', () => {
     expect(readConnectionChange(JSON.parse(without), 1_000)).toEqual({ ...change, rules: new Map() });
   });
 
-  test('has what its sign-in may have, if the stream is to go on with that', () => {
+  test('contains the channels that its sign-in may have, if the stream should continue with that sign-in', () => {
     const rules = new Map([['b', ruleOf('b')]]);
     const renewal = { granted: ['a', 'b'], denied: ['c'], rules };
     expect(readConnectionChange(sent({ ...CHANGE, renewal }), 10)).toEqual({ ...CHANGE, renewal });
@@ -80,39 +80,42 @@ describe('A change that another node asks for', () => {
     ['a name too many', { ...CHANGE, subscribe: names(11) }],
     ['a long name', { ...CHANGE, subscribe: ['n'.repeat(256)] }],
     ['a name of another type', { ...CHANGE, subscribe: [{ channel: 'a' }] }],
-    ['what only looks like a list', { ...CHANGE, subscribe: { length: 1e9 } }],
-    ['too much to unsubscribe from', { ...CHANGE, unsubscribe: names(MAX_UNSUBSCRIBED + 1) }],
+    ['an object with a length', { ...CHANGE, subscribe: { length: 1e9 } }],
+    ['too many names to unsubscribe from', { ...CHANGE, unsubscribe: names(MAX_UNSUBSCRIBED + 1) }],
     ['nothing to unsubscribe from', { ...CHANGE, unsubscribe: null }],
     ['more positions than channels', { ...CHANGE, positions: [null, null] }],
-    ['positions that only look like a list', { ...CHANGE, positions: { length: 1 } }],
+    ['positions in an object with a length', { ...CHANGE, positions: { length: 1 } }],
     ['a position without an offset', { ...CHANGE, positions: [['epoch']] }],
     ['a position with an offset of another type', { ...CHANGE, positions: [['epoch', '1']] }],
     ['a position with a long epoch', { ...CHANGE, positions: [['e'.repeat(129), 1]] }],
     ['of no age', { ...CHANGE, age: undefined }],
     ['of an age of another type', { ...CHANGE, age: { tookMs: '7' } }],
     ['of a negative age', { ...CHANGE, age: { tookMs: -1 } }],
-    ['of an age after nothing that can be counted', { ...CHANGE, age: { tookMs: 7, after: null } }],
+    ['of an age with an invalid end', { ...CHANGE, age: { tookMs: 7, after: null } }],
     ['a position of three parts', { ...CHANGE, positions: [['epoch', 1, 2]] }],
     ['a rule too few', { ...CHANGE, rules: { all: [ruleOf('a')], of: [] } }],
     ['a rule too many', { ...CHANGE, rules: { all: [ruleOf('a')], of: [0, 0] } }],
     ['more rules than channels', { ...CHANGE, rules: { all: [ruleOf('a'), ruleOf('b')], of: [0] } }],
     ['a rule that its table lacks', { ...CHANGE, rules: { all: [ruleOf('a')], of: [1] } }],
-    ['a rule that is not named by a number', { ...CHANGE, rules: { all: [ruleOf('a')], of: ['length'] } }],
-    ['rules that only look like a list', { ...CHANGE, rules: { all: { 0: ruleOf('a'), length: 1 }, of: [0] } }],
+    ['a rule without a number', { ...CHANGE, rules: { all: [ruleOf('a')], of: ['length'] } }],
+    ['rules in an object with a length', { ...CHANGE, rules: { all: { 0: ruleOf('a'), length: 1 }, of: [0] } }],
     ['a rule without names', { ...CHANGE, rules: { all: [{ scopes: [], authorizers: [] }], of: [0] } }],
     ['a rule with a long name', { ...CHANGE, rules: { all: [ruleOf('n'.repeat(256))], of: [0] } }],
     ['a rule with a scope of another type', { ...CHANGE, rules: { all: [{ ...ruleOf('a'), scopes: [7] }], of: [0] } }],
     ['a rule without authorizers', { ...CHANGE, rules: { all: [{ names: [], scopes: [] }], of: [0] } }],
-    ['a renewal by rules without a table', { ...CHANGE, renewal: { granted: ['a'], denied: [], rules: { of: [0] } } }],
+    [
+      'a renewal with rules without a table',
+      { ...CHANGE, renewal: { granted: ['a'], denied: [], rules: { of: [0] } } },
+    ],
     ['a renewal without lists', { ...CHANGE, renewal: {} }],
-    ['a renewal of too much', { ...CHANGE, renewal: { granted: names(11), denied: [] } }],
-    ['a renewal of what is no name', { ...CHANGE, renewal: { granted: [], denied: [1] } }],
+    ['a renewal of too many names', { ...CHANGE, renewal: { granted: names(11), denied: [] } }],
+    ['a renewal of an invalid name', { ...CHANGE, renewal: { granted: [], denied: [1] } }],
   ])('is refused if it is %s', (_what, change) => {
     expect(() => readConnectionChange(change, 10)).toThrow(InvalidMessageError);
   });
 });
 
-describe('The answer to it', () => {
+describe('The answer to a change', () => {
   test('is one outcome for each channel, or nothing', () => {
     const errors = [undefined, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'] as const;
     const outcome = { errors, isRenewed: false, order: 0 };
@@ -124,27 +127,27 @@ describe('The answer to it', () => {
     expect(readChangeOutcome(null, 4)).toBeNull();
   });
 
-  test('says whether the sign-in was renewed', () => {
+  test('contains whether the sign-in was renewed', () => {
     const outcome = { errors: [undefined, 'CHANNEL_DENIED'], isRenewed: true, order: 3 } as const;
     expect(readChangeOutcome(JSON.parse(JSON.stringify(writeChangeOutcome(outcome))), 2)).toEqual(outcome);
   });
 
-  test('says what has to be decided about once more, and after what', () => {
+  test('names the channels that need another decision, and the last end that they know', () => {
     const outcome = { errors: [undefined, 'OVERRULED'], isRenewed: false, order: 3 } as const;
     expect(readChangeOutcome(JSON.parse(JSON.stringify(writeChangeOutcome(outcome))), 2)).toEqual(outcome);
   });
 
   test.each([
     ['nothing', undefined, 1],
-    ['what only looks like a list', { length: 1e9 }, 1],
+    ['an object with a length', { length: 1e9 }, 1],
     ['too short', [0], 2],
     ['too long', [0, 0], 1],
     ['an unknown outcome', [5], 1],
     ['a text', ['0'], 1],
     ['an object', [{}], 1],
     ['renewed without outcomes', { renewed: true }, 1],
-    ['neither renewed nor not', { errors: [0], renewed: 1, order: 1 }, 1],
-    ['after nothing that can be counted', { errors: [4], renewed: false }, 1],
+    ['with an invalid renewal', { errors: [0], renewed: 1, order: 1 }, 1],
+    ['overruled without an order', { errors: [4], renewed: false }, 1],
   ])('is refused if it is %s', (_what, answer, count) => {
     expect(() => readChangeOutcome(answer, count)).toThrow(InvalidMessageError);
   });

@@ -30,7 +30,7 @@ async function twoNodes() {
 }
 
 describe('Ending a subscription of a client', () => {
-  test('ends that one, wherever it is asked for, and tells the client', async () => {
+  test('ends only that one, on whatever node it is requested, and informs the client', async () => {
     const { a, b } = await twoNodes();
     for (const asked of [a, b]) {
       const reader = await a.open('news', 'other');
@@ -44,7 +44,7 @@ describe('Ending a subscription of a client', () => {
     }
   });
 
-  test('keeps later posts from it, however late they come from another node', async () => {
+  test('keeps later posts from the client, however late they come from another node', async () => {
     const { a, b } = await twoNodes();
     const reader = await a.open('news', 'other');
     void b.post('news', 'on its way');
@@ -53,7 +53,7 @@ describe('Ending a subscription of a client', () => {
     expect(await reader.next(2)).toEqual(['messaging:withdrawn', 'last']);
   });
 
-  test('is told to a native EventSource without an id, and it goes on', async () => {
+  test('is reported to a native EventSource without an id, and its stream continues', async () => {
     const node = await GatewayNode.start();
     const reader = node.get(['news', 'other']);
     await reader.ready();
@@ -81,7 +81,7 @@ describe('Ending a subscription of a client', () => {
     },
   );
 
-  test('while it is subscribed to is the answer to that', async () => {
+  test('while it is being added denies it in the answer', async () => {
     const node = await GatewayNode.start();
     const reader = await node.open();
     const answer = reader.connection.subscribe([{ channel: 'news' }, { channel: 'other' }]);
@@ -90,7 +90,7 @@ describe('Ending a subscription of a client', () => {
     expect(reader.connection.names).toEqual(['other']);
   });
 
-  test('of no connection that there is, or that it never was, ends nothing', async () => {
+  test('of a wrong connection, or one that the client never had, ends nothing', async () => {
     const { a, b } = await twoNodes();
     const { connection } = await a.open('news');
     for (const id of ['', 'x', `${a.hub.node}.${randomUUID()}`, connection.id.slice(0, -1)]) {
@@ -102,7 +102,7 @@ describe('Ending a subscription of a client', () => {
     expect(connection.names).toEqual(['news']);
   });
 
-  test('whose node does not answer rejects: whether it has ended is not known', async () => {
+  test('whose node does not answer rejects: whether it has ended is unknown', async () => {
     const { a, b, broker } = await twoNodes();
     const { connection } = await a.open('news');
     broker.cut();
@@ -156,7 +156,7 @@ describe('Ending the connections of a user', () => {
     expect([a.gateway['connections'].size, b.gateway['connections'].size]).toEqual([2, 1]);
   });
 
-  test('ends those too that are just being opened, as soon as they are', async () => {
+  test('ends connections that are just being opened as soon as they are open', async () => {
     const { a, b } = await twoNodes();
     const sessions = ['ada', 'bob'].map((userId) => a.hub.sessions.open({ auth: { userId } }));
     const reservations = sessions.map((session) => a.gateway.reserve(session));
@@ -169,7 +169,7 @@ describe('Ending the connections of a user', () => {
     expect(a.gateway['opening'].size).toBe(0);
   });
 
-  test('expects back the clients that are told to come back, and no others', async () => {
+  test('expects clients back that are asked to come back, and no others', async () => {
     const node = await GatewayNode.start();
     const [ada, bob] = [await clientOf(node, 'ada', 'news'), await clientOf(node, 'bob', 'news')];
     await node.gateway.directory.order({ ...disconnect('ada'), reconnect: true });
@@ -208,7 +208,7 @@ describe('Ending the connections of a user', () => {
 });
 
 describe('A list of connections', () => {
-  test('has the connections of a user, or of a channel, from all nodes, with their users and channels', async () => {
+  test('contains the connections of a user or of a channel, from all nodes, with their users and channels', async () => {
     const { a, b } = await twoNodes();
     const [first, second] = [await clientOf(a, 'ada', 'news', 'other'), await clientOf(b, 'ada')];
     const [third, fourth] = [await clientOf(b, 'bob', 'news'), await b.open('news')];
@@ -237,7 +237,7 @@ describe('A list of connections', () => {
     ]);
   });
 
-  test('has no grants from a node of an earlier version', async () => {
+  test('contains no grants from a node of an earlier version', async () => {
     const { a, b } = await twoNodes();
     const info = { connection: 'c', auth: { userId: 'ada' }, channels: ['news'] };
     jest.spyOn(b.gateway.directory, 'answer').mockResolvedValue({ connections: [info], more: false });
@@ -247,7 +247,7 @@ describe('A list of connections', () => {
     });
   });
 
-  test('has each rule once on its way, and is read by a node of an earlier version', async () => {
+  test('contains each rule once in transit, and is readable for a node of an earlier version', async () => {
     const { a, b } = await twoNodes();
     const reader = await clientOf(a, 'ada', 'news');
     const answer = await a.gateway.directory.answer({ query: { of: { channel: 'news' }, limit: 10 } });
@@ -262,7 +262,7 @@ describe('A list of connections', () => {
     expect(result.connections).toMatchObject([{ grants: grantsTo({ userId: 'ada' }, 'news') }]);
   });
 
-  test('has no more than were asked for, of all nodes together, and says whether there are more', async () => {
+  test('contains no more than requested from all nodes together, and states whether there are more', async () => {
     const { a, b } = await twoNodes();
     for (const node of [a, a, b]) await clientOf(node, 'ada', 'news');
     const list = async (limit: number) => {
@@ -277,7 +277,7 @@ describe('A list of connections', () => {
     ]);
   });
 
-  test('has no more of one node than 256 KiB, with the rules', async () => {
+  test('contains at most 256 KiB from one node, including the rules', async () => {
     const node = await GatewayNode.start();
     const names = Array.from({ length: 200 }, (_, index) => `${'n'.repeat(200)}${index}`);
     for (let n = 0; n < 10; n++) await clientOf(node, 'ada', ...names);
@@ -292,7 +292,7 @@ describe('A list of connections', () => {
     }
   });
 
-  test('has all connections of a user, however many channels one of them has', async () => {
+  test('contains all connections of a user, however many channels one of them has', async () => {
     const { a, b } = await twoNodes();
     const names = Array.from({ length: 990 }, (_, index) => String(index).padStart(248, 'n'));
     const readers = [await clientOf(b, 'eve', ...names)];
@@ -313,7 +313,7 @@ describe('A list of connections', () => {
     }
   });
 
-  test('says that there are more if one has no room, and has those that do', async () => {
+  test('states that there are more if one does not fit, and contains those that do', async () => {
     const node = await GatewayNode.start();
     const long = { userId: 'ada', scopes: ['s'.repeat(256 * 1024)] };
     const [large, small] = [long, { userId: 'ada' }].map((auth) => node.hub.sessions.open({ auth }));
@@ -346,10 +346,10 @@ describe('A question of a node about connections', () => {
     ['nothing', {}],
     ['an order of an unknown kind', { order: { kind: 'delete', target } }],
     ['an order without a target', { order: { kind: 'disconnect', reconnect: true } }],
-    ['an order for nobody', { order: { kind: 'disconnect', target: {}, reconnect: true } }],
+    ['an order for no target', { order: { kind: 'disconnect', target: {}, reconnect: true } }],
     ['an order for a user of another type', { order: { kind: 'disconnect', target: { userId: 7 }, reconnect: true } }],
     ['an order for a long connection', { order: { kind: 'disconnect', target: { connection: 'c'.repeat(101) } } }],
-    ['an order that does not say whether clients come back', { order: { kind: 'disconnect', target } }],
+    ['an order without whether clients come back', { order: { kind: 'disconnect', target } }],
     ['an order without a channel', { order: { kind: 'unsubscribe', target } }],
     ['a query for nothing', { query: { of: {}, limit: 1 } }],
     ['a query without a limit', { query: { of: { userId: 'ada' } } }],
@@ -362,7 +362,7 @@ describe('A question of a node about connections', () => {
     ['no list', { more: false }],
     ['without whether there are more', { connections: [] }],
     [
-      'longer than was asked for',
+      'longer than requested',
       { connections: ['a', 'b', 'c'].map((id) => ({ connection: id, auth: null, channels: [] })), more: true },
     ],
     ['of a connection without an id', { connections: [{ auth: null, channels: [] }], more: true }],
@@ -392,7 +392,7 @@ describe('A question of a node about connections', () => {
     expect(() => readListing(answer, 2)).toThrow(InvalidMessageError);
   });
 
-  test('is answered to nobody if it cannot be read, and reported', async () => {
+  test('gets no answer if it cannot be read, and is reported', async () => {
     const { a, b } = await twoNodes();
     const reader = await clientOf(a, 'ada', 'news');
     const everybody = reservedChannel('nodes') as Channel;

@@ -39,7 +39,7 @@ describe('A stream whose sign-in expires', () => {
     expect(told[0]![1] / 1_000).toBeCloseTo(seconds, 0);
   });
 
-  test('gets the notice in half of its time if that is short, again after half of the rest, and not in its last second', () => {
+  test('gets the notice halfway if its time is short, again after half of the rest, and not in its last second', () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { session, told } = setup(16_000);
     jest.advanceTimersByTime(16_000);
@@ -72,7 +72,7 @@ describe('A stream whose sign-in expires', () => {
     expect([told, jest.getTimerCount()]).toEqual([[], 0]);
   });
 
-  test('gets no notice if that is useless: it does not expire, ends within a second, or its client cannot renew it', () => {
+  test('gets no notice if none is useful: the sign-in does not expire, ends within a second, or cannot be renewed by its client', () => {
     expect(setup(undefined).notice).toBeUndefined();
     expect(setup(HOUR_MS, { canRenew: false }).notice).toBeUndefined();
     const { told } = setup(999);

@@ -57,69 +57,75 @@ function revoke(node: GatewayNode, what: Partial<Revocation>): void {
 const grantsOf = (node: GatewayNode) => node.gateway['context'].grants['all'];
 const waitingIn = (node: GatewayNode) => node.hub.sessions.wheel['buckets'].size;
 
-describe.each(['that holds the stream', 'of another stream'])('A sign-in that has more, on a node %s,', (where) => {
-  async function start() {
-    const broker = new MemoryBroker();
-    const [holder, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
-    return { holder, asked: where === 'of another stream' ? other : holder };
-  }
+describe.each(['that holds the stream', 'of another stream'])(
+  'Another sign-in with more rights, on a node %s,',
+  (where) => {
+    async function start() {
+      const broker = new MemoryBroker();
+      const [holder, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
+      return { holder, asked: where === 'of another stream' ? other : holder };
+    }
 
-  test.each<[string, Partial<Revocation>]>([
-    ['it is revoked', { authId: 'key' }],
-    ['a scope is revoked that only it has', { scopes: ['admin', 'x'] }],
-  ])('grants a subscription of an open stream until %s; the stream and what it has itself go on', async (_, what) => {
-    const { holder, asked } = await start();
-    const reader = await streamOf(holder, OWN, 'news');
-    expect(await change(asked, reader, STEPPED_UP, 'audit', 'logs')).toEqual([
-      { channel: 'audit' },
-      { channel: 'logs' },
-    ]);
-    expect(await change(asked, reader, { ...OWN }, 'more')).toEqual([{ channel: 'more' }]);
-    revoke(holder, { authId: 'someone else’s' });
-    expect(reader.connection.names).toEqual(['news', 'audit', 'logs', 'more']);
+    test.each<[string, Partial<Revocation>]>([
+      ['it is revoked', { authId: 'key' }],
+      ['a scope that only it has is revoked', { scopes: ['admin', 'x'] }],
+    ])(
+      'grants a subscription of an open stream until %s; the stream and its own subscriptions continue',
+      async (_, what) => {
+        const { holder, asked } = await start();
+        const reader = await streamOf(holder, OWN, 'news');
+        expect(await change(asked, reader, STEPPED_UP, 'audit', 'logs')).toEqual([
+          { channel: 'audit' },
+          { channel: 'logs' },
+        ]);
+        expect(await change(asked, reader, { ...OWN }, 'more')).toEqual([{ channel: 'more' }]);
+        revoke(holder, { authId: 'someone else’s' });
+        expect(reader.connection.names).toEqual(['news', 'audit', 'logs', 'more']);
 
-    revoke(holder, what);
-    for (const channel of ['audit', 'logs']) void holder.post(channel, 'not for it any more');
-    void holder.post('news', 'still for it');
-    expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['audit', 'logs'], reason: 'revoked' });
-    expect(await reader.next(1)).toEqual(['still for it']);
-    expect(reader.connection.names).toEqual(['news', 'more']);
-    expect(reader.session.closed).toBe(false);
-  });
+        revoke(holder, what);
+        for (const channel of ['audit', 'logs']) void holder.post(channel, 'not for it any more');
+        void holder.post('news', 'still for it');
+        expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['audit', 'logs'], reason: 'revoked' });
+        expect(await reader.next(1)).toEqual(['still for it']);
+        expect(reader.connection.names).toEqual(['news', 'more']);
+        expect(reader.session.closed).toBe(false);
+      },
+    );
 
-  test('grants it until it expires', async () => {
-    const { holder, asked } = await start();
-    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
-    const reader = await streamOf(holder, OWN, 'news');
-    await change(asked, reader, { ...STEPPED_UP, expiresAt: Date.now() + 10_000 }, 'audit');
-    jest.advanceTimersByTime(9_999);
-    expect(reader.connection.names).toEqual(['news', 'audit']);
-    jest.advanceTimersByTime(251);
-    expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['audit'], reason: 'expired' });
-    expect(reader.connection.names).toEqual(['news']);
-    expect([grantsOf(holder).size, waitingIn(holder)]).toEqual([0, 0]);
-  });
+    test('grants it until it expires', async () => {
+      const { holder, asked } = await start();
+      jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+      const reader = await streamOf(holder, OWN, 'news');
+      await change(asked, reader, { ...STEPPED_UP, expiresAt: Date.now() + 10_000 }, 'audit');
+      jest.advanceTimersByTime(9_999);
+      expect(reader.connection.names).toEqual(['news', 'audit']);
+      jest.advanceTimersByTime(251);
+      expect(await reader.until('messaging:withdrawn')).toEqual({ channels: ['audit'], reason: 'expired' });
+      expect(reader.connection.names).toEqual(['news']);
+      expect([grantsOf(holder).size, waitingIn(holder)]).toEqual([0, 0]);
+    });
 
-  test('grants nothing if it was revoked, or has expired, on its way', async () => {
-    const { holder, asked } = await start();
-    const reader = await streamOf(holder, OWN);
-    holder.hub.sessions.revocations.add({ userId: 'ada', authId: 'key', at: Date.now() });
-    const denied = [{ channel: 'audit', error: 'CHANNEL_DENIED' }];
-    const late = { ...OTHER, expiresAt: Date.now() - 1 };
-    expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], late)).toEqual(denied);
-    expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], STEPPED_UP)).toEqual(denied);
-    // That node does not know of it yet; or it refuses the request.
-    const asking = change(asked, reader, STEPPED_UP, 'audit').catch(() => denied);
-    expect(await asking).toEqual(denied);
-    expect([reader.connection.names, grantsOf(holder).size]).toEqual([[], 0]);
-  });
-});
+    test('grants nothing if it was revoked or has expired on its way', async () => {
+      const { holder, asked } = await start();
+      const reader = await streamOf(holder, OWN);
+      holder.hub.sessions.revocations.add({ userId: 'ada', authId: 'key', at: Date.now() });
+      const denied = [{ channel: 'audit', error: 'CHANNEL_DENIED' }];
+      const late = { ...OTHER, expiresAt: Date.now() - 1 };
+      expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], late)).toEqual(denied);
+      expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], STEPPED_UP)).toEqual(denied);
+      // That node does not know of it yet; or it refuses the request.
+      const asking = change(asked, reader, STEPPED_UP, 'audit').catch(() => denied);
+      expect(await asking).toEqual(denied);
+      expect([reader.connection.names, grantsOf(holder).size]).toEqual([[], 0]);
+    });
+  },
+);
 
-describe('A stream that goes on with a renewed sign-in', () => {
+describe('A stream that continues with a renewed sign-in', () => {
   const before = { ...OWN, expiresAt: Date.now() + 3_600_000 };
   const after = { ...OWN, issuedAt: 3_000, expiresAt: before.expiresAt + 3_600_000 };
 
-  test('keeps what that may have too, until the stream ends', async () => {
+  test('keeps subscriptions that the new sign-in may have too, until the stream ends', async () => {
     const node = await GatewayNode.start();
     const reader = await streamOf(node, before);
     await change(node, reader, STEPPED_UP, 'audit');
@@ -131,7 +137,7 @@ describe('A stream that goes on with a renewed sign-in', () => {
     expect(reader.connection.names).toEqual(['audit', 'news']);
   });
 
-  test('keeps what another sign-in was granted and it may not have, until that ends', async () => {
+  test('keeps subscriptions granted to another sign-in that the new one may not have, until the other one ends', async () => {
     const node = await GatewayNode.start();
     const reader = await streamOf(node, before, 'lost');
     await change(node, reader, STEPPED_UP, 'audit');
@@ -142,7 +148,7 @@ describe('A stream that goes on with a renewed sign-in', () => {
     expect(reader.connection.names).toEqual([]);
   });
 
-  test('keeps messages that came during the decision until the earlier sign-in would have expired', async () => {
+  test('keeps subscriptions made during the decision until the earlier sign-in would have expired', async () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
     const node = await GatewayNode.start();
     const reader = await streamOf(node, before, 'news', 'meanwhile');
@@ -155,7 +161,7 @@ describe('A stream that goes on with a renewed sign-in', () => {
 });
 
 describe('A subscription', () => {
-  test('that a sign-in was granted while it was revoked is not had', async () => {
+  test('granted to a sign-in while it was revoked is lost', async () => {
     const node = await GatewayNode.start();
     const reader = await streamOf(node, OWN);
     const answer = change(node, reader, STEPPED_UP, 'audit');
@@ -164,7 +170,7 @@ describe('A subscription', () => {
     expect(await answer).toEqual([{ channel: 'audit', error: 'CHANNEL_DENIED' }]);
   });
 
-  test('that the stream’s own sign-in is granted too outlasts the other one', async () => {
+  test('that is also granted to the stream’s own sign-in outlasts the other one', async () => {
     const node = await GatewayNode.start();
     const reader = await streamOf(node, OWN, 'first');
     // Before, and after.
@@ -175,7 +181,7 @@ describe('A subscription', () => {
     expect(grantsOf(node).size).toBe(0);
   });
 
-  test('that another sign-in is granted again ends with the latest one', async () => {
+  test('that is granted again to another sign-in ends with the latest one', async () => {
     const node = await GatewayNode.start();
     const reader = await streamOf(node, OWN);
     await change(node, reader, STEPPED_UP, 'audit', 'logs');
@@ -214,7 +220,7 @@ describe('A subscription', () => {
     expect(grantsOf(node).size).toBe(0);
   });
 
-  test('leaves nothing behind when it is left, or its stream ends', async () => {
+  test('leaves nothing behind when the client leaves it, or its stream ends', async () => {
     const node = await GatewayNode.start();
     const [one, two] = [await streamOf(node, OWN), await streamOf(node, OWN)];
     const auth = { ...STEPPED_UP, expiresAt: Date.now() + 3_600_000 };
@@ -229,7 +235,7 @@ describe('A subscription', () => {
 });
 
 describe.each(['that holds the stream', 'of another stream'])(
-  'What granted a subscription, decided on a node %s,',
+  'The grant of a subscription, decided on a node %s,',
   (where) => {
     async function start() {
       const broker = new MemoryBroker();
@@ -243,7 +249,7 @@ describe.each(['that holds the stream', 'of another stream'])(
     }
     const later: AuthenticationInfo = { ...OWN, issuedAt: 3_000, expiresAt: Date.now() + 7_200_000 };
 
-    test('is its rule, and the sign-in that it was granted to', async () => {
+    test('contains its rule, and the sign-in that it was granted to', async () => {
       const { holder, asked, grants } = await start();
       const reader = await streamOf(holder, OWN);
       await change(asked, reader, OWN, 'news');
@@ -254,7 +260,7 @@ describe.each(['that holds the stream', 'of another stream'])(
       ]);
     });
 
-    test('follows the latest decision; the stream’s own sign-in comes before another one', async () => {
+    test('follows the latest decision, and prefers the stream’s own sign-in', async () => {
       const { holder, asked, grants } = await start();
       const reader = await streamOf(holder, OWN);
       const names = ['own', 'raised', 'taken over'];
@@ -271,7 +277,7 @@ describe.each(['that holds the stream', 'of another stream'])(
       ]);
     });
 
-    test('is the renewed sign-in, with the rule that let it in; other sign-ins keep what it may not have', async () => {
+    test('belongs to the renewed sign-in, with its rule; other sign-ins keep subscriptions that it may not have', async () => {
       const { holder, asked, grants } = await start();
       const own = { ...OWN, expiresAt: Date.now() + 3_600_000 };
       const reader = await streamOf(holder, own);
@@ -287,7 +293,7 @@ describe.each(['that holds the stream', 'of another stream'])(
       ]);
     });
 
-    test('is one object for all that a rule grants', async () => {
+    test('is one object for all subscriptions of a rule', async () => {
       const { holder, asked } = await start();
       decideBy(asked, () => ({ names: ['rooms/:id'], scopes: [], authorizers: ['Rooms.mayRead'] }));
       const readers = [await streamOf(holder, OWN), await streamOf(holder, OWN)];

@@ -72,7 +72,7 @@ describe('A client of a channel with history', () => {
     },
   );
 
-  test('gets no message again that was under way when the store was asked for the position', async () => {
+  test('does not get a message again that was on its way when the store was asked for the position', async () => {
     const { a } = await twoNodes();
     await post(a, 1);
     const reader = await a.open(name);
@@ -82,7 +82,7 @@ describe('A client of a channel with history', () => {
     expect(await next(reader, 1)).toEqual([2]);
   });
 
-  test('that is new gets the position of messages that come while it enters', async () => {
+  test('that is new gets the position before messages that come while it enters', async () => {
     const { a } = await twoNodes();
     await a.open(name);
     await post(a, 1);
@@ -101,7 +101,7 @@ describe('A client of a channel with history', () => {
     expect(reader.positions.get(name)!.offset).toBe(2);
   });
 
-  test('is told that everything has come', async () => {
+  test('learns that all messages have come', async () => {
     const { a, b } = await twoNodes();
     const before = await a.open(name);
     await post(a, 1);
@@ -110,7 +110,7 @@ describe('A client of a channel with history', () => {
     expect(channels).toEqual([{ channel: name, position: { epoch: expect.any(String), offset: 1 }, recovered: true }]);
   });
 
-  test('comes back to a node that has just begun, when the one that it has left is gone', async () => {
+  test('comes back to a new node when its former one is gone', async () => {
     const broker = new MemoryBroker();
     const a = await GatewayNode.start(broker);
     const before = await a.open(name);
@@ -122,7 +122,7 @@ describe('A client of a channel with history', () => {
     expect(await next(b.connect(reached(before)), 2)).toEqual([2, 'ready']);
   });
 
-  test('that has missed trimmed messages has one gap, then all messages that there are', async () => {
+  test('that missed trimmed messages has one gap, then all available messages', async () => {
     const { a } = await twoNodes();
     const before = await a.open(name);
     before.close();
@@ -145,7 +145,7 @@ describe('A client of a channel with history', () => {
     expect(await next(after, deliveries.length + 1)).toEqual([...deliveries.map(({ message }) => message), 'ready']);
   });
 
-  test('whose history was wiped has one gap, then everything that there is', async () => {
+  test('whose history was wiped has one gap, then all available messages', async () => {
     const { broker, a, b } = await twoNodes();
     const before = await a.open(name);
     await post(a, 1, 2);
@@ -168,8 +168,8 @@ function countReads({ hub }: GatewayNode): () => number {
   return () => read.mock.calls.length;
 }
 
-describe('Clients that want the same of a history at once', () => {
-  test('cost one read and one encoding, whether they come back or want the last messages', async () => {
+describe('Clients with the same request to a history at once', () => {
+  test('cost one read and one encoding, whether they come back or request the last messages', async () => {
     const { a, b } = await twoNodes();
     const before = await a.open(name);
     before.close();
@@ -189,7 +189,7 @@ describe('Clients that want the same of a history at once', () => {
     }
   });
 
-  test('cost one read and one encoding within a second, even if each comes when the one before has everything', async () => {
+  test('cost one read and one encoding within a second, even one after the other', async () => {
     const { a, b } = await twoNodes();
     const before = await a.open(name);
     before.close();
@@ -214,7 +214,7 @@ describe('Clients that want the same of a history at once', () => {
     }
   });
 
-  test('get messages that the node has just sent without any read', async () => {
+  test('get messages that the node has just sent without a read', async () => {
     const { a } = await twoNodes();
     await post(a, 0);
     const [before, other] = [await a.open(name), await a.open(name)];
@@ -227,7 +227,7 @@ describe('Clients that want the same of a history at once', () => {
   });
 });
 
-describe('A history that becomes another one while clients have it', () => {
+describe('A history that begins again while clients have it', () => {
   test('gives each client one gap, and the position where it continues', async () => {
     const { broker, a, b } = await twoNodes();
     const reader = await a.open(name);
@@ -242,7 +242,7 @@ describe('A history that becomes another one while clients have it', () => {
     expect(reader.positions.get(name)!.offset).toBe(1);
   });
 
-  test('is no loss if its messages continue: clients get the new name of the position', async () => {
+  test('loses nothing if its messages continue: clients get the new name of the position', async () => {
     const { a } = await twoNodes();
     const reader = await a.open(name);
     await post(a, 1);
@@ -257,8 +257,8 @@ describe('A history that becomes another one while clients have it', () => {
   });
 });
 
-describe('A node that has not heard yet what the history has', () => {
-  test('gives a listener live messages only when the stream has come as far as the earlier messages that it got', async () => {
+describe('A node that has not yet heard the latest messages of a history', () => {
+  test('gives a listener live messages only when the stream has reached the earlier messages that the listener got', async () => {
     const { a, b } = await twoNodes();
     await post(a, 1);
     const reader = await b.open(name);
@@ -281,8 +281,8 @@ describe('A node that has not heard yet what the history has', () => {
   });
 });
 
-describe('A client for which the history was read before it became another one', () => {
-  test('learns of it, even if nothing is posted any more', async () => {
+describe('A client whose history was read just before it began again', () => {
+  test('learns of that, even if nothing more is posted', async () => {
     const { broker, a } = await twoNodes();
     const before = await a.open(name);
     await post(a, 1);
@@ -300,7 +300,7 @@ describe('A client for which the history was read before it became another one',
 });
 
 describe('A client that comes while the history cannot be read', () => {
-  test('gets missed messages when that is over', async () => {
+  test('gets missed messages afterwards', async () => {
     const { broker, a, b } = await twoNodes();
     const before = await a.open(name);
     before.close();
@@ -327,7 +327,7 @@ describe('A client that comes while the history cannot be read', () => {
   });
 });
 
-describe('A native EventSource of channels with history, beside others', () => {
+describe('A native EventSource of channels with and without history', () => {
   test('comes back to any node with its Last-Event-ID, which nobody without the channel can forge', async () => {
     const { a, b } = await twoNodes();
     const names = [name, 'gateway-history/plain'];
@@ -345,7 +345,7 @@ describe('A native EventSource of channels with history, beside others', () => {
     expect(told).toEqual(expect.arrayContaining(['plain 2', 'messaging:ready']));
   });
 
-  test('comes back with its place when the node that it has left is gone', async () => {
+  test('comes back with its position when its former node is gone', async () => {
     const broker = new MemoryBroker();
     const a = await GatewayNode.start(broker);
     const before = a.get([name]);
@@ -372,7 +372,7 @@ describe('A native EventSource of channels with history, beside others', () => {
   );
 });
 
-describe('A client of a template as a whole', () => {
+describe('A client of a whole template', () => {
   const Halls = defineChannel<number, 'gateway-history/halls/:id'>('gateway-history/halls/:id', undefined, { history });
 
   async function heardHalls() {
@@ -417,7 +417,7 @@ describe('A client of a template as a whole', () => {
   });
 });
 
-describe('A client of a template as a whole, that moves', () => {
+describe('A client of a whole template that moves', () => {
   const Rooms = defineChannel<number, 'gateway-history/rooms/:id'>('gateway-history/rooms/:id', undefined, { history });
   const template = Rooms.name;
 
@@ -450,7 +450,7 @@ describe('A client of a template as a whole, that moves', () => {
     return { a, b, first, goOn };
   }
 
-  test('to a server that still reads missed messages of a history, gets nothing twice', async () => {
+  test('to a server that still reads missed messages of a history gets nothing twice', async () => {
     const { a, b, first, goOn } = await afterOutage('b', 2, 3);
     expect(await first.next(2)).toEqual([2, 3]);
     first.close();
@@ -465,7 +465,7 @@ describe('A client of a template as a whole, that moves', () => {
     expect(await back.next(1)).toEqual([5]);
   });
 
-  test('from a server that still reads missed messages of a history, misses nothing', async () => {
+  test('from a server that still reads missed messages of a history misses nothing', async () => {
     const { a, b, first, goOn } = await afterOutage('a', 2, 3);
     first.close();
     const back = b.connect(first.wanted(template));
@@ -476,7 +476,7 @@ describe('A client of a template as a whole, that moves', () => {
     expect(got.filter((each) => typeof each === 'number')).toEqual([2, 3, 4]);
   });
 
-  test('from a server that is gone to one that still reads, gets no message again after its gap', async () => {
+  test('from a lost server to one that still reads gets no message again after its gap', async () => {
     const { a, b, first, goOn } = await afterOutage('b', 2);
     expect(await first.next(1)).toEqual([2]);
     await a.hub.close();

@@ -15,7 +15,7 @@ function leaving(feeds: IdleFeeds, count: number): string[] {
 }
 
 describe('Unused feeds', () => {
-  test('go first if their leavers have left the most, the earliest of these first', () => {
+  test('go first if their last client left the most of them, the oldest of these first', () => {
     const feeds = new IdleFeeds();
     feeds.add(feed('first'), 'al');
     for (const each of many(8, 'eve')) feeds.add(each, 'eve');
@@ -25,7 +25,7 @@ describe('Unused feeds', () => {
     expect([feeds.size, feeds.leastFair]).toEqual([0, undefined]);
   });
 
-  test('are grouped by the client that left them last, and are no longer unused once they are taken', () => {
+  test('are grouped by the client that left them last, and count as used once they are taken', () => {
     const feeds = new IdleFeeds();
     const shared = feed('shared');
     for (const each of [shared, ...many(3, 'eve')]) feeds.add(each, 'eve');
@@ -37,7 +37,7 @@ describe('Unused feeds', () => {
     expect(feeds.before(performance.now() - 60_000)).toEqual([]);
   });
 
-  test('leave no record of their leavers behind', () => {
+  test('leave no record of their last clients behind', () => {
     const feeds = new IdleFeeds();
     for (let count = 0; count < 100; count++) feeds.add(feed('x'), `user ${count}`);
     leaving(feeds, 100);

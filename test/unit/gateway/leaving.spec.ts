@@ -66,7 +66,7 @@ describe('a node that leaves', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('is not kept by clients that ask without end', async () => {
+  test('is not delayed by clients that ask without end', async () => {
     const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     for (let ms = 0; ms < LEAVE_MS - 100; ms += 100) {
       leaving.noteQuestion([['a', 'al']]);
@@ -76,7 +76,7 @@ describe('a node that leaves', () => {
     expect(await isGoneAfter(120)).toBe(true);
   });
 
-  test('lets all go on that wait for it', async () => {
+  test('ends the wait of all callers', async () => {
     const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     const isOver = leaving.whenOver();
     leaving.noteQuestion([['a', 'al']]);
@@ -85,7 +85,7 @@ describe('a node that leaves', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('counts its time from when it sent its clients away, whatever has delayed the close of the application since', async () => {
+  test('counts its time from when it sent its clients away, however long closing the application was delayed since', async () => {
     const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
     await jest.advanceTimersByTimeAsync(LEAVE_MS);
     let isGone = false;
@@ -94,7 +94,7 @@ describe('a node that leaves', () => {
     expect(isGone).toBe(true);
   });
 
-  test('goes at once if all of its clients came back while the application was closing', async () => {
+  test('leaves at once if all of its clients came back while the application was closing', async () => {
     const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
     leaving.noteQuestion([['a', 'al']]);
     await jest.advanceTimersByTimeAsync(300);
@@ -102,13 +102,13 @@ describe('a node that leaves', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('goes at once if there is no other node', async () => {
+  test('leaves at once if there is no other node', async () => {
     const { isGoneAfter } = leave(undefined, Promise.resolve(false));
     expect(await isGoneAfter(0)).toBe(true);
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('stays if another node was too busy to say that it is there, but asks something', async () => {
+  test('stays if another node was too busy to answer, but asks something', async () => {
     const { leaving, isGoneAfter } = leave(undefined, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
     leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(1_100)).toBe(false);
@@ -130,7 +130,7 @@ describe('a gateway that leaves', () => {
   beforeEach(() => void jest.useRealTimers());
   afterEach(() => GatewayNode.closeAll());
 
-  test('answers for a client until that client is back at another node, and tells it to come back in time for that', async () => {
+  test('answers for a client until it is back at another node, and sends it there in time', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const { node, client, backMs } = await leftBy(broker, { leaveMs: LONG_MS }, 'news');
@@ -174,7 +174,7 @@ describe('a gateway that leaves', () => {
     clock.mockRestore();
   });
 
-  test.each(['our client', 'a native EventSource'])('answers for %s that it has lost a moment before', async (kind) => {
+  test.each(['our client', 'a native EventSource'])('answers for %s that it lost a moment before', async (kind) => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
@@ -194,7 +194,7 @@ describe('a gateway that leaves', () => {
     await hasLeft;
   });
 
-  test('does not stay for a client that it lost and that is back, here or elsewhere, or whose authentication was revoked', async () => {
+  test('does not stay for a lost client that is back here or elsewhere, or whose authentication was revoked', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
@@ -211,7 +211,7 @@ describe('a gateway that leaves', () => {
     expect(node.gateway.leave()).toBeUndefined();
   });
 
-  test('does not stay for a client of a channel with history that it lost a moment before', async () => {
+  test('does not stay for a lost client of a channel with history', async () => {
     const broker = new MemoryBroker();
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
     const clients = [await node.open('leaving/a'), node.get(['leaving/a'])];
@@ -241,7 +241,7 @@ describe('a gateway that leaves', () => {
     await hasLeft;
   });
 
-  test('does not stay for a client that it lost so long ago that it would be back, or that had no channel', async () => {
+  test('does not stay for a client that was lost long ago, or that had no channel', async () => {
     const broker = new MemoryBroker();
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
     const [client, withoutChannel] = [await node.open('news'), await node.open()];
@@ -253,7 +253,7 @@ describe('a gateway that leaves', () => {
     clock.mockRestore();
   });
 
-  test('leaves once, even if it is told twice', async () => {
+  test('leaves once, even if it is asked twice', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const { node, client, backMs } = await leftBy(broker, { leaveMs: LONG_MS }, 'news');
@@ -265,10 +265,10 @@ describe('a gateway that leaves', () => {
   });
 
   test.each<[string, GatewayNodeOptions, string[]]>([
-    ['no client that has a channel', {}, []],
+    ['no client with a channel', {}, []],
     ['no client except on channels with history, which every node can read', {}, ['leaving/a', 'leaving/b']],
     ['nothing kept for its clients', { recoveryMs: 0 }, ['news']],
-    ['no time for it', { leaveMs: 0 }, ['news']],
+    ['no time to stay', { leaveMs: 0 }, ['news']],
   ])('does not stay if there is %s', async (_what, options, channels) => {
     const broker = new MemoryBroker();
     await GatewayNode.start(broker);
@@ -277,14 +277,14 @@ describe('a gateway that leaves', () => {
     await node.gateway.whenLeft();
   });
 
-  test('does not stay if there is no way to other nodes', async () => {
+  test('does not stay if it has no link to other nodes', async () => {
     const node = await GatewayNode.start(undefined, { leaveMs: LONG_MS });
     await node.open('news');
     expect(node.gateway.leave()).toBeUndefined();
     await node.gateway.whenLeft();
   });
 
-  test('does not stay if no other node is there, or the broker is away', async () => {
+  test('does not stay if there is no other node, or the broker is away', async () => {
     const broker = new MemoryBroker();
     const alone = await leftBy(broker, { leaveMs: LONG_MS }, 'news');
     expect(await alone.node.gateway.whenLeft()).toBeUndefined();

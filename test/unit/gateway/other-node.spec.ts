@@ -10,7 +10,7 @@ function texts(channel: string) {
   );
 }
 
-test('What another node answers about many channels at once is read in many turns of the loop', async () => {
+test('The answer of another node about many channels at once is read in many turns of the event loop', async () => {
   const node = new OtherNode(
     'here',
     {
@@ -85,7 +85,7 @@ function ask(count: number, failAt: number, most = 4) {
 }
 
 describe('Another node', () => {
-  test.each([1, 4, 49])('is asked %i things at a time, however many clients come from there', async (most) => {
+  test.each([1, 4, 49])('gets %i questions at a time, however many clients come from there', async (most) => {
     const { counted, told } = ask(50, Infinity, most);
     for (const each of await told) expect('log' in each && each.log.entries.length).toBe(10);
     expect(counted.atOnce).toBe(most);

@@ -9,7 +9,7 @@ describe('A decision', () => {
   });
   afterEach(() => void jest.restoreAllMocks());
 
-  test('is overruled by an end that came after it had begun, of that channel and connection', () => {
+  test('is overruled by an end of that channel and connection that came after its beginning', () => {
     const ends = new RecentEnds();
     expect(ends.overrule('c', 'news', { tookMs: Infinity })).toBe(false);
     ends.note('c', 'news');
@@ -20,7 +20,7 @@ describe('A decision', () => {
     expect(ends.overrule('d', 'news', { tookMs: 10 })).toBe(false);
   });
 
-  test('that was made again is overruled by a further end alone, however long it has taken', () => {
+  test('that was repeated is overruled only by a further end, however long it took', () => {
     const ends = new RecentEnds();
     ends.note('c', 'news');
     ends.note('c', 'other');

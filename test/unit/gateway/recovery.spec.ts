@@ -125,7 +125,7 @@ describe('A client that comes back to its server', () => {
     expect(back.positions.get('news')).toEqual({ epoch, offset: 4 });
   });
 
-  test('gets once each post from while its stream begins', async () => {
+  test('gets each post made while its stream begins once', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('news');
     first.close();
@@ -137,7 +137,7 @@ describe('A client that comes back to its server', () => {
     expect(back.pending).toEqual([]);
   });
 
-  test('by a change gets it too, in the stream, and the other channels go on meanwhile', async () => {
+  test('by a change gets missed messages too, in the stream, while the other channels continue', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('news', 'other');
     first.close();
@@ -159,7 +159,7 @@ describe('A client that comes back to its server', () => {
     expect(back.pending).toEqual([]);
   });
 
-  test('that requests again a channel that the stream has gets a position after the waiting messages, and nothing twice', async () => {
+  test('that requests a channel again gets a position after the waiting messages, and nothing twice', async () => {
     const node = await GatewayNode.start();
     const reader = await node.open('news');
     const claims = claimsOf(reader.wanted('news'));
@@ -173,7 +173,7 @@ describe('A client that comes back to its server', () => {
     expect(reader.pending).toEqual([]);
   });
 
-  test('and has lost a channel meanwhile is sent nothing of it, and told', async () => {
+  test('and lost a channel meanwhile gets nothing of it, and learns of that', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('news', 'other');
     first.close();
@@ -186,7 +186,7 @@ describe('A client that comes back to its server', () => {
     ]);
   });
 
-  test('gets missed messages of its few channels, however many others strangers have opened and left', async () => {
+  test('gets missed messages of its few channels, however many other channels strangers have opened and left', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('quiet', 'other');
     first.close();
@@ -208,7 +208,7 @@ describe('A client that comes back to its server', () => {
     expect(await node.connect(user.wanted('its own'), { user: 'al' }).next(1)).toEqual(['missed too']);
   });
 
-  test('gets a gap for its server’s loss, in its place among the missed messages, and is recovered', async () => {
+  test('gets a gap for a loss of its server, in its place among the missed messages, and is recovered', async () => {
     const broker = new MemoryBroker();
     const node = await GatewayNode.start(broker);
     const here = await node.open('news');
@@ -227,7 +227,7 @@ describe('A client that comes back to its server', () => {
     expect(await answersOf(node.connect(here.wanted('news')))).toEqual([['news', true]]);
   });
 
-  test('is told once of what it could not be told while the broker was away', async () => {
+  test('gets one gap for messages that could not reach it while the broker was away', async () => {
     const broker = new MemoryBroker();
     const node = await GatewayNode.start(broker);
     broker.cut();
@@ -238,8 +238,8 @@ describe('A client that comes back to its server', () => {
   });
 });
 
-describe('What cannot be recovered', () => {
-  test('is what another user, or nobody who is signed in, has read: on the same server and on another one', async () => {
+describe('Recovery is refused', () => {
+  test('for messages read by another user or an anonymous client, on the same server and on another one', async () => {
     const { a, b } = await twoNodes();
     const al = a.connect(['secret', 'news'], { user: 'al' });
     const native = a.get(['secret', 'news'], undefined, { user: 'al' });
@@ -266,15 +266,11 @@ describe('What cannot be recovered', () => {
       (position) => move(position, { epoch: position.epoch.replace(/.$/, (last) => (last === 'x' ? 'y' : 'x')) }),
     ],
     ['of another admission', 'epoch', (position) => move(position, { epoch: position.epoch.replace('.2.', '.0.') })],
-    ['from before the client was let in', 'epoch', (position) => move(position, { offset: 1 })],
+    ['from before the client was admitted', 'epoch', (position) => move(position, { offset: 1 })],
     ['from the future', 'epoch', (position) => move(position, { offset: 1_000 })],
     ['no epoch', 'epoch', (position) => move(position, { epoch: '' })],
-    [
-      'of a node that is not there',
-      'node',
-      (position) => move(position, { epoch: position.epoch.replace(/^.{8}/, '00000000') }),
-    ],
-  ])('is a gap, and no earlier message, with a position that is %s', async (_what, reason, changed) => {
+    ['of a missing node', 'node', (position) => move(position, { epoch: position.epoch.replace(/^.{8}/, '00000000') })],
+  ])('with a gap, and no earlier message, for a position that is %s', async (_what, reason, changed) => {
     const node = await GatewayNode.start(new MemoryBroker());
     const others = await node.open('news');
     for (const text of ['secret', 'secret too']) await node.post('news', text);
@@ -291,7 +287,7 @@ describe('What cannot be recovered', () => {
     expect(await soon(others.next(4))).toEqual(['secret', 'secret too', 'missed', 'live']);
   });
 
-  test('is a gap with the position of another channel', async () => {
+  test('with a gap for the position of another channel', async () => {
     const node = await GatewayNode.start();
     const first = await node.open('mine', 'other');
     void node.post('other', 'not yours');
@@ -299,7 +295,7 @@ describe('What cannot be recovered', () => {
     expect(await answersOf(back)).toEqual([['other', false, 'epoch']]);
   });
 
-  test('is a gap with the position of a log that this server has closed', async () => {
+  test('with a gap for the position of a log that this server has closed', async () => {
     const node = await GatewayNode.start(undefined, { recoveryMs: 0 });
     const first = await node.open('news');
     first.close();
@@ -307,7 +303,7 @@ describe('What cannot be recovered', () => {
     expect(await answersOf(back)).toEqual([['news', false, 'epoch']]);
   });
 
-  test('is a gap in the channel that has missed too much, and in no quiet one', async () => {
+  test('with a gap in a channel with too many missed messages, but not in a quiet one', async () => {
     const node = await GatewayNode.start(undefined, { maxBufferedBytes: 10_000 });
     const first = await node.open('busy', 'quiet', 'other');
     first.close();
@@ -323,7 +319,7 @@ describe('What cannot be recovered', () => {
     ]);
   });
 
-  test('is a gap in the busiest channels if all together are more than a client may be sent', async () => {
+  test('with a gap in the busiest channels if all together exceed the buffer of a client', async () => {
     const node = await GatewayNode.start(undefined, { maxBufferedBytes: 10_000 });
     const names = Array.from({ length: 10 }, (_, index) => `c/${index}`);
     const first = await node.open(...names);
@@ -375,7 +371,7 @@ describe('A client that comes from another server', () => {
     expect([...a.reporter.rejections, ...b.reporter.rejections, ...a.reporter.callbackFailures]).toEqual([]);
   });
 
-  test('gets nothing twice and nothing out of order that reaches that server only now, since the broker stood still', async () => {
+  test('gets nothing twice and nothing out of order if posts reach that server late because the broker stood still', async () => {
     const broker = new StallingBroker();
     const { a, b } = await twoNodes(broker);
     const there = await b.open('news');
@@ -397,7 +393,7 @@ describe('A client that comes from another server', () => {
     expect((await there.next(5)).toSorted(byText)).toEqual([1, 2, 3, 4, 'of the other server']);
   });
 
-  test('goes on exactly, on that server and on a third one, wherever its stream breaks off', async () => {
+  test('continues exactly, on that server and on a third one, wherever its stream breaks off', async () => {
     const broker = new StallingBroker();
     const { a, b } = await twoNodes(broker);
     const c = await GatewayNode.start(broker);
@@ -445,7 +441,7 @@ describe('A client that comes from another server', () => {
     }
   });
 
-  test('gets nothing twice that it has read there while another client was already here', async () => {
+  test('gets nothing twice that it read there while another client was already here', async () => {
     const { a, b } = await twoNodes();
     await b.open('news');
     const [early, late] = [await a.open('news'), await a.open('news')];
@@ -471,7 +467,7 @@ describe('A client that comes from another server', () => {
     expect((await others[1]!.next(2)).toSorted(byText)).toEqual([4, 'messaging:ready']);
   });
 
-  test('gets both of two messages that it has by the name of a channel and by a template', async () => {
+  test('gets both copies of a message that it has by the name of a channel and by a template', async () => {
     const { a, b } = await twoNodes();
     const names = ['rooms/1', Rooms.name];
     const first = await a.open(...names);
@@ -489,7 +485,7 @@ describe('A client that comes from another server', () => {
     expect(await b.connect(back.wanted(...names)).next(2)).toEqual(['again', 'again']);
   });
 
-  test('learns that its server is gone, once, and gets nothing that it may have read', async () => {
+  test('learns once that its server is gone, and gets nothing that it may have read', async () => {
     const { a, b } = await twoNodes();
     await b.open('news');
     const first = await a.open('news');
@@ -505,7 +501,7 @@ describe('A client that comes from another server', () => {
     expect(b.reporter.rejections).toEqual([]);
   });
 
-  test('gets nothing twice if its server was only cut off for a moment, with posts that waited', async () => {
+  test('gets nothing twice if its server was cut off only for a moment, with posts that waited', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await GatewayNode.start(new PatientTransport(broker)), await GatewayNode.start(broker)];
     const first = await a.open('news');
@@ -526,7 +522,7 @@ describe('A client that comes from another server', () => {
     expect(await soon(back.next(1))).toEqual(['live']);
   });
 
-  test('learns that the broker is away, if its server cannot be asked', async () => {
+  test('learns that the broker is away if its server cannot be asked', async () => {
     const { broker, a, b } = await twoNodes();
     const first = await a.open('news');
     fakeTime();
@@ -562,7 +558,7 @@ describe('A client that comes from another server', () => {
     expect(await soon(back.next(1))).toEqual(['live']);
   });
 
-  test('is told what that server cannot say any more, and what it does not know', async () => {
+  test('gets a gap for messages that the server no longer has or does not know', async () => {
     const { a, b } = await twoNodes(undefined, { maxBufferedBytes: 3_000 });
     const first = await a.open('busy', 'quiet');
     const [busy, quiet] = [first.positions.get('busy')!, first.positions.get('quiet')!];
@@ -584,10 +580,10 @@ describe('A client that comes from another server', () => {
   });
 
   test.each([
-    ['names what no channel is called', ['x'.repeat(300)], '1.0,1.0~AAAAAAAAAAAAAAAA~0,0'],
-    ['asks for what no channel is called', ['x'.repeat(300)], '1.0,~AAAAAAAAAAAAAAAA~0,'],
+    ['names an invalid channel', ['x'.repeat(300)], '1.0,1.0~AAAAAAAAAAAAAAAA~0,0'],
+    ['requests an invalid channel', ['x'.repeat(300)], '1.0,~AAAAAAAAAAAAAAAA~0,'],
     ['names nothing', [''], '1.0,1.0~AAAAAAAAAAAAAAAA~0,0'],
-  ])('gets missed messages, though a stranger beside it %s', async (_case, names, forged) => {
+  ])('gets missed messages even if a stranger %s at the same time', async (_case, names, forged) => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     first.close();
@@ -602,7 +598,7 @@ describe('A client that comes from another server', () => {
     expect([a, b].flatMap(({ reporter }) => [reporter.rejections, reporter.callbackFailures].flat())).toEqual([]);
   });
 
-  test('gets it, however many servers that there are not others come from; those cost the broker next to nothing', async () => {
+  test('gets missed messages, however many invented servers others name, which cost the broker next to nothing', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     first.close();
@@ -631,7 +627,7 @@ describe('A client that comes from another server', () => {
     expect(b.gateway['context'].recovery['others'].size).toBe(0);
   });
 
-  test('from more servers than clients come from is told of a gap in the channels of the last ones, and gets the others', async () => {
+  test('from too many servers gets a gap in the channels of the last ones, and recovers the others', async () => {
     const broker = new MemoryBroker();
     const nodes = await Promise.all(Array.from({ length: 6 }, () => GatewayNode.start(broker)));
     const here = nodes.pop()!;
@@ -679,7 +675,7 @@ describe('A client that comes from another server', () => {
     expect(await back.next(1)).toEqual(['live']);
   });
 
-  test('names the connection that it had, so that a server that leaves need not wait for it', async () => {
+  test('names its former connection, so that a leaving server need not wait for it', async () => {
     const { a, b } = await twoNodes();
     const asked: unknown[] = [];
     Object.assign(a.gateway['answers'], { asked: (from: unknown) => asked.push(from) });
@@ -691,7 +687,7 @@ describe('A client that comes from another server', () => {
     expect(asked).toEqual([[[first.connection.id, positionOwner({ userId: 'al' })]]]);
   });
 
-  test('gets more than fits into one answer, and a gap in place of what fits into none', async () => {
+  test('gets more than one answer can hold, and a gap in place of a message that fits into none', async () => {
     const { a, b } = await twoNodes(undefined, { limits: { maxMessageBytes: 5_000 } });
     const first = await a.open('news');
     first.close();
@@ -703,7 +699,7 @@ describe('A client that comes from another server', () => {
     expect(await answersOf(back)).toEqual([['news', true]]);
   });
 
-  test('does so with 199 others that have missed 600 kB each, of which that server is asked once', async () => {
+  test('is recovered with 199 others that missed 600 kB each, with one question to that server', async () => {
     const { a, b } = await twoNodes();
     const clients = await Promise.all(Array.from({ length: 200 }, () => a.open('news')));
     for (const client of clients) client.close();
@@ -722,7 +718,7 @@ describe('A client that comes from another server', () => {
     expect(back[0]!.frames[0]!.bytes.length).toBeGreaterThan(600_000);
   });
 
-  test('gets what it has missed with 399 others that have missed other channels, together more than one answer holds', async () => {
+  test('is recovered with 399 others that missed other channels, more together than one answer holds', async () => {
     const { a, b } = await twoNodes();
     const names = Array.from({ length: 400 }, (_, index) => `rooms/${index}`);
     const clients = await Promise.all(names.map((name) => a.open(name)));
@@ -734,7 +730,7 @@ describe('A client that comes from another server', () => {
     expect(b.reporter.rejections).toEqual([]);
   });
 
-  test('gets what it has missed in 780 channels with messages of 30 other servers each', async () => {
+  test('is recovered in 780 channels with messages of 30 other servers each', async () => {
     const { broker, a, b } = await twoNodes();
     const names = Array.from({ length: 780 }, (_, index) => `rooms/${index}`);
     const stays = await a.open(...names);
@@ -796,7 +792,7 @@ describe('A client that comes from another server', () => {
     ]);
   });
 
-  test('gets what it has missed after a message of a server with an id as long as one may be', async () => {
+  test('is recovered after a message of a server with an id of maximum length', async () => {
     const { broker, a, b } = await twoNodes();
     const first = await a.open('news');
     const transport = await startedTransport(broker);
@@ -811,12 +807,12 @@ describe('A client that comes from another server', () => {
 
   test.each<[string, (asked: number, after: number) => unknown[]]>([
     ['nothing else', () => []],
-    ['the same again and again', () => [textAt(1)]],
+    ['always the same', () => [textAt(1)]],
     [
       'more than it can have kept',
       (_asked, after) => Array.from({ length: 1_000 }, (_, index) => textAt(after + index + 1)),
     ],
-  ])('is not disturbed by a server that always says that there is more, and %s', async (_what, entriesOf) => {
+  ])('is not disturbed by a server that always reports more, and sends %s', async (_what, entriesOf) => {
     const { a, b } = await twoNodes(undefined, { maxBufferedBytes: 500_000 });
     const first = await a.open('news');
     first.close();
@@ -832,7 +828,7 @@ describe('A client that comes from another server', () => {
     expect(b.reporter.rejections).toMatchObject([{ error: { code: 'INVALID_MESSAGE' } }]);
   });
 
-  test('is asked about no more when it has gone again', async () => {
+  test('causes no further question after it has left again', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     first.close();
@@ -857,7 +853,7 @@ describe('A client that comes from another server', () => {
     expect([...b.gateway['context'].recovery['others']]).toEqual([]);
   });
 
-  test('is given what was read for others, whoever asks in between for what is not theirs', async () => {
+  test('gets the messages read for others, whoever asks for foreign ones in between', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     first.close();
@@ -871,7 +867,7 @@ describe('A client that comes from another server', () => {
     expect(read).toHaveBeenCalledTimes(1);
   });
 
-  test('has what it missed read there a few times at most, however often it comes and from wherever in the log', async () => {
+  test('causes few reads of its missed messages there, however often it comes and from wherever in the log', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     for (let count = 0; count < 100; count++) await a.post('news', 'x'.repeat(1_000));
@@ -894,7 +890,7 @@ describe('A client that comes from another server', () => {
     expect(missed).toBeLessThan(1_000);
   });
 
-  test('costs that server nothing beside the look at its position if that is forged', async () => {
+  test('costs that server only a look at its position if that is forged', async () => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
     first.close();
@@ -935,7 +931,7 @@ describe('A client that comes from another server', () => {
   });
 });
 
-describe('A server that is asked by another one', () => {
+describe('A server that gets a question from another one', () => {
   test('refuses to read one log twice for one question', async () => {
     const { a, b } = await twoNodes();
     await a.open('news');
@@ -949,7 +945,7 @@ describe('A server that is asked by another one', () => {
     expect(String(a.reporter.callbackFailures[0]?.error)).toContain('is to be read twice under one name');
   });
 
-  test('goes on with other things while it answers', async () => {
+  test('continues other work while it answers', async () => {
     const { a, b } = await twoNodes();
     const names = Array.from({ length: 100 }, (_, index) => `rooms/${index}`);
     const first = await a.open(...names);
@@ -975,7 +971,7 @@ describe('A server that is asked by another one', () => {
 });
 
 describe('A native EventSource that comes back', () => {
-  test('gets missed messages of each of its channels, from its server and from another one', async () => {
+  test('gets missed messages of each of its channels, from its own server and from another one', async () => {
     const { a, b } = await twoNodes();
     const names = ['news', Rooms.name];
     await b.open(...names);
@@ -1062,7 +1058,7 @@ describe('A native EventSource that comes back', () => {
   });
 });
 
-test('A client that asks for what nobody keeps is told of a gap, and only if something may be missing', async () => {
+test('A client of a server that keeps nothing gets a gap only if something may be missing', async () => {
   const node = await GatewayNode.start(undefined, { recoveryMs: 0 });
   const stays = await node.open('news');
   const first = await node.open('news');

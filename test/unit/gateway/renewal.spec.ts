@@ -19,8 +19,8 @@ describe('A question of another node about a renewal', () => {
   });
 });
 
-describe('The answer to it', () => {
-  test('is what the stream has, or nothing if it is not renewed', () => {
+describe('The answer to a renewal', () => {
+  test('is the channels of the stream, or nothing if it is not renewed', () => {
     expect(readRenewable(['a', 'b'], 2)).toEqual(['a', 'b']);
     expect(readRenewable(null, 2)).toBeUndefined();
   });
@@ -28,7 +28,7 @@ describe('The answer to it', () => {
   test.each([
     ['no answer', undefined],
     ['more than a stream may have', ['a', 'b', 'c']],
-    ['what is no name', [1]],
+    ['an invalid name', [1]],
     ['an object', { length: 1 }],
   ])('is refused if it is %s', (_what, answer) => {
     expect(() => readRenewable(answer, 2)).toThrow(InvalidMessageError);

@@ -31,7 +31,7 @@ async function readTemplate() {
   return { readers: [reader, native], post, gaps };
 }
 
-describe('A client that has a template as a whole', () => {
+describe('A client of a whole template', () => {
   test('gets no gap for a channel that has its own authorizer or definition', async () => {
     const { readers, post, gaps } = await readTemplate();
     await post('vault', 'after');
@@ -40,7 +40,7 @@ describe('A client that has a template as a whole', () => {
     for (const reader of readers) expect(await reader.next(1)).toEqual(['last']);
   });
 
-  test('gets a gap for a loss in a channel that it has, even beside one in a channel that it does not have', async () => {
+  test('gets a gap for a loss in a channel that it has, even beside one in a denied channel', async () => {
     const { readers, post, gaps } = await readTemplate();
     await Promise.all([post('vault', 'after'), post('hall', 'after')]);
     await gaps.next();
@@ -58,10 +58,10 @@ async function waited(times: DenialTimes, channel: string): Promise<number> {
   }
 }
 
-describe('The denial of a channel that no authorizer decides about', () => {
+describe('The denial of a channel without an authorizer', () => {
   afterEach(() => void jest.useRealTimers());
 
-  test('waits as long as one of the latest denials by an authorizer, and does not if there was none', async () => {
+  test('waits as long as one of the latest denials by an authorizer, and does not wait if there was none', async () => {
     jest.useFakeTimers();
     const times = new DenialTimes(1_000);
     expect(await waited(times, 'nowhere')).toBe(0);
@@ -79,7 +79,7 @@ describe('The denial of a channel that no authorizer decides about', () => {
     expect(await waited(times, 'nowhere')).toBe(1_000);
   });
 
-  test('takes as long as other channels of its template, or else as the same place each time', async () => {
+  test('takes as long as other channels of its template, or else as one known authorizer, the same each time', async () => {
     jest.useFakeTimers();
     const times = new DenialTimes(1_000);
     const places = [10, 20, 30, 40, 50];
@@ -95,7 +95,7 @@ describe('The denial of a channel that no authorizer decides about', () => {
     expect(seen.size).toBe(places.length);
   });
 
-  test('takes as long as names with the same beginning: the sum of many shows no more than one', async () => {
+  test('takes as long as names with the same beginning, so that the sum of many reveals no more than one', async () => {
     jest.useFakeTimers();
     const times = new DenialTimes(1_000);
     const places = [10, 20, 30, 40, 50];
@@ -110,7 +110,7 @@ describe('The denial of a channel that no authorizer decides about', () => {
     expect(seen.size).toBe(places.length);
   });
 
-  test('knows of so many places at most', async () => {
+  test('remembers a limited number of authorizers', async () => {
     const times = new DenialTimes(1_000);
     for (let index = 0; index < 2_000; index++) times.note(`rooms/${index}`, 1);
     expect(times['places'].length).toBe(1_000);
