@@ -49,7 +49,7 @@ describe('The workflows', () => {
   });
 });
 
-describe('The commands that are named', () => {
+describe('The commands in the documents', () => {
   // Of the reader's application.
   const OTHERS = new Set(['dev', 'start:dev', 'start:prod']);
 
@@ -74,7 +74,7 @@ describe('The templates of issues', () => {
   const KINDS = ['markdown', 'input', 'textarea', 'dropdown', 'checkboxes'];
 
   test.each(filesIn('.github/ISSUE_TEMPLATE', '.yml').filter((path) => !path.endsWith('config.yml')))(
-    'in %s are forms as GitHub knows them',
+    'in %s are forms that GitHub accepts',
     (path) => {
       const form = parse(read(path)) as { name: unknown; description: unknown; body: Field[] };
       expect(form).toMatchObject({ name: expect.any(String), description: expect.any(String) });
@@ -94,7 +94,7 @@ describe('The combinations of `npm run matrix`', () => {
   const latest = combinations.filter(({ nest }) => nest !== 'lowest');
   const values = (name: keyof Combination) => [...new Set(latest.map((combination) => combination[name]))];
 
-  test('have each pair of versions at least once', () => {
+  test('contain each pair of versions at least once', () => {
     const names = ['node', 'nest', 'http', 'ioredis', 'redis'] as const;
     const missing = names.flatMap((one, index) =>
       names.slice(index + 1).flatMap((other) =>
@@ -111,7 +111,7 @@ describe('The combinations of `npm run matrix`', () => {
     expect(values('ioredis').toSorted()).toEqual(Object.keys(matrix.ioredis).toSorted());
   });
 
-  test('are what package.json promises, from the lowest versions on', () => {
+  test('match package.json, from the lowest versions on', () => {
     const peers = Object.entries(manifest.peerDependencies);
     expect(peers.filter(([name, range]) => rangesOf(range)[0] !== `^${lowest[name]}`)).toEqual([]);
     const ofNest = peers.filter(([name]) => name.startsWith('@nestjs/'));

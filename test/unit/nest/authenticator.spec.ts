@@ -32,12 +32,12 @@ describe('The authenticator', () => {
     expect(user).toEqual({ sub: 'ada', scope: 'read write' });
   });
 
-  test.each([undefined, null, false])('takes a user %s for nobody, without a word', (user) => {
+  test.each([undefined, null, false])('reads a user %s as nobody, without a warning', (user) => {
     expect(authenticator().ask({ user })).toBeNull();
     expect(warnings).toEqual([]);
   });
 
-  test('warns once of a user that it cannot read, and says how to map it', () => {
+  test('warns once of a user that it cannot read, and names the way to map it', () => {
     const asked = authenticator();
     for (let i = 0; i < 20; i++) expect(asked.ask({ user: { name: 'ada' } })).toBeNull();
     expect(warnings).toEqual([
@@ -56,12 +56,12 @@ describe('The authenticator', () => {
     expect(warnings).toHaveLength(4);
   });
 
-  test('waits for an answer that takes time', async () => {
+  test('waits for a slow answer', async () => {
     const asked = authenticator(async (request: { token: string }) => Promise.resolve({ userId: request.token }));
     await expect(asked.ask({ token: 'ada' })).resolves.toEqual({ userId: 'ada' });
   });
 
-  test('gives nothing for a rejection', async () => {
+  test('returns nothing for a rejection', async () => {
     const asked = authenticator(() => Promise.reject(new Error('no database')));
     await expect(asked.ask({})).resolves.toBeUndefined();
     expect(warnings).toEqual(['Option "authenticate" failed; taken as nobody: no database']);

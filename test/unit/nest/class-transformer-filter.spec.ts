@@ -95,7 +95,7 @@ describe('Messages of classes with class-transformer rules', () => {
     }
   });
 
-  test('are refused for a rule that gives a promise, and the process goes on when that rejects', async () => {
+  test('are refused for a rule that returns a promise, and the process continues when the promise rejects', async () => {
     @Serializable({ name: 'filter-late' })
     class Late {
       @Transform(async () => Promise.reject(new Error('late')))
@@ -107,7 +107,7 @@ describe('Messages of classes with class-transformer rules', () => {
     await new Promise((resolve) => setTimeout(resolve));
   });
 
-  test('contain no secret at any depth, in no container, neither in the data nor in the metadata', async () => {
+  test('contain no secret at any depth or in any container, neither in the data nor in the metadata', async () => {
     const user = new User('Ada');
     user.friend = new Derived('Eve');
     user.friend.friend = user;
@@ -126,7 +126,7 @@ describe('Messages of classes with class-transformer rules', () => {
     }
   });
 
-  test('obey @Type for plain objects that stand for an instance', async () => {
+  test('obey @Type for plain objects in place of an instance', async () => {
     const like = { password: SECRET, name: 'x' };
     const holder = Object.assign(new Holder(), {
       plain: { ...like },
@@ -138,7 +138,7 @@ describe('Messages of classes with class-transformer rules', () => {
     expect(data.match(/"name":"x"/g)).toHaveLength(4);
   });
 
-  test('arrive with the properties under their names in the class, as the class', async () => {
+  test('arrive as instances, with the property names of the class', async () => {
     const on = await codec();
     const copy = decode(on, on.encode([new User('Ada')])) as [User];
     expect(copy[0]).toBeInstanceOf(User);
@@ -163,7 +163,7 @@ describe('Messages of classes with class-transformer rules', () => {
     expect([copy.message, copy instanceof Failure, Object.keys(copy)]).toEqual(['no', true, []]);
   });
 
-  test('cost a class without rules nothing', async () => {
+  test('of a class without rules cost nothing extra', async () => {
     @Serializable({ name: 'filter-none' })
     class None {}
     expect((await loadClassTransformerFilter())!.appliesTo(None)).toBe(false);

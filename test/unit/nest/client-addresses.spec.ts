@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { countedAddress } from '../../../lib/nest/client-addresses.js';
 
-describe('The address that a client counts by', () => {
+describe('The counted address of a client', () => {
   test.each([
     ['192.0.2.7', '192.0.2.7'],
     ['::ffff:192.0.2.7', '192.0.2.7'],
@@ -29,7 +29,7 @@ describe('The address that a client counts by', () => {
     },
   );
 
-  test.each(['172.32.0.1', '11.0.0.1', '100.128.0.1', 'fb00::1'])('is there for the public %s', (text) => {
+  test.each(['172.32.0.1', '11.0.0.1', '100.128.0.1', 'fb00::1'])('is defined for the public %s', (text) => {
     expect(countedAddress(text, false)).toEqual(expect.any(String));
   });
 
@@ -44,7 +44,7 @@ describe('The address that a client counts by', () => {
     'x'.repeat(100_000),
     '1.2.3.4, 5.6.7.8',
     ':::',
-  ])('is one and the same for all that a trusted proxy names, but not by an address: %#', (text) => {
+  ])('is the same for all unreadable addresses from a trusted proxy: %#', (text) => {
     expect(countedAddress(text, true)).toBe('unknown');
     expect(countedAddress(text, false)).toBeUndefined();
   });

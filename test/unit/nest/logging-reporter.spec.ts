@@ -30,7 +30,7 @@ function listenerFailed(reporter: LoggingReporter, error: unknown, listener = 'O
 }
 
 describe('Lines of one kind', () => {
-  test('are written at once until there are five; the fifth says that further ones are counted', () => {
+  test('are written at once up to five; the fifth states that further lines are counted', () => {
     const reporter = new LoggingReporter();
     for (let n = 1; n <= 5; n++) reporter.warn('kind', `text ${n}`);
     expect(lines).toEqual([
@@ -44,7 +44,7 @@ describe('Lines of one kind', () => {
     expect(lines).toHaveLength(5);
   });
 
-  test('become one line a minute, with their number and the latest of them, for as long as they come', () => {
+  test('become one line a minute while they continue, with their number and the latest text', () => {
     const reporter = new LoggingReporter();
     for (let n = 1; n <= 1_000; n++) reporter.warn('kind', `text ${n}`);
     jest.advanceTimersByTime(MINUTE);
@@ -83,7 +83,7 @@ describe('Lines of one kind', () => {
 });
 
 describe('The text of a line that is held back', () => {
-  test('is made only for the latest of many, soon, and then no longer kept', () => {
+  test('is made soon, for the latest of many only, and then no longer kept', () => {
     const reporter = new LoggingReporter();
     const read: number[] = [];
     for (let n = 1; n <= 1_000; n++) {
@@ -108,7 +108,7 @@ describe('The text of a line that is held back', () => {
 });
 
 describe('Lines of the link to the other servers', () => {
-  test('end with the current state: the last line is logged after five seconds, however many there were before', () => {
+  test('end with the current state: the last line is logged after five seconds, however many lines came before', () => {
     const reporter = new LoggingReporter();
     for (let outage = 0; outage < 3; outage++) {
       reporter.state('warn', 'lost');
@@ -124,7 +124,7 @@ describe('Lines of the link to the other servers', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('that go on changing are no more than one a minute', () => {
+  test('that keep changing are no more than one a minute', () => {
     const reporter = new LoggingReporter();
     for (let second = 0; second < 60; second++) {
       reporter.state('warn', 'lost');
@@ -137,7 +137,7 @@ describe('Lines of the link to the other servers', () => {
 });
 
 describe('Kinds', () => {
-  test('are counted separately up to 200; beyond that the log says so, and continues to count', () => {
+  test('are counted separately up to 200; beyond that the log reports the limit, and continues to count', () => {
     const reporter = new LoggingReporter();
     for (let n = 1; n <= 200; n++) reporter.warn(`kind ${n}`, `text ${n}`);
     expect(lines).toHaveLength(200);
@@ -150,7 +150,7 @@ describe('Kinds', () => {
     expect(lines.slice(205)).toEqual(['warn 9795 lines like this were held back, the latest: text 10000']);
   });
 
-  test('are not made of the names that clients choose: 1,000 channels of one template are one kind', () => {
+  test('do not depend on names chosen by clients: 1,000 channels of one template are one kind', () => {
     defineChannel('log-rooms/:roomId');
     const reporter = new LoggingReporter();
     for (let n = 0; n < 1_000; n++) {
@@ -192,7 +192,7 @@ describe('Kinds', () => {
     expect(stacks).toEqual([]);
   });
 
-  test('consist of the place in the code and the sort of error', () => {
+  test('consist of the place in the code and the kind of error', () => {
     const reporter = new LoggingReporter();
     for (let n = 0; n < 10; n++) {
       listenerFailed(reporter, new Error('a'), 'A.a');
@@ -207,7 +207,7 @@ describe('Kinds', () => {
     expect(lines).toHaveLength(8 * 5);
   });
 
-  test('of failures of onListenerError are bounded too', () => {
+  test('for failures of onListenerError are limited too', () => {
     const reporter = new LoggingReporter(() => {
       throw new Error('that too');
     });
@@ -233,7 +233,7 @@ describe('The text for the log', () => {
     expect(stacks[0]!.length).toBeLessThan(30_000);
   });
 
-  test('has the frames of the stack as lines, and no line from the message', () => {
+  test('contains the frames of the stack as lines, and no line from the message', () => {
     const forged = `no\n    at forged (file.js:1:1)\n[Nest] 1 LOG all is well${ESC}[0m`;
     listenerFailed(new LoggingReporter(), new Error(forged));
     expect(lines).toEqual([
@@ -246,7 +246,7 @@ describe('The text for the log', () => {
     expect(frames.filter((frame) => frame.includes('forged'))).toEqual([]);
   });
 
-  test('has no line but frames of a stack whose message was changed afterwards', () => {
+  test('contains no line but frames of a stack whose message was changed afterwards', () => {
     const error = new Error('first\nsecond');
     expect(error.stack).toContain('first');
     error.message = 'another';
@@ -271,7 +271,7 @@ describe('The text for the log', () => {
       'a value that cannot be read',
     ],
     ['a function whose name is a getter', Object.defineProperty(() => 1, 'name', { get: fail }), 'a function'],
-  ])('states in words that %s was thrown', (_what, error, text) => {
+  ])('describes the thrown value: %s', (_what, error, text) => {
     const reporter = new LoggingReporter();
     listenerFailed(reporter, error);
     reporter.messageRejected({ channel: 'orders', error: error as Error });
@@ -283,7 +283,7 @@ describe('The text for the log', () => {
     ]);
   });
 
-  test('takes a moment, however large the thrown value is', () => {
+  test('is quick, however large the thrown value is', () => {
     const huge: Record<string, number> = {};
     for (let n = 0; n < 300_000; n++) huge[`key ${n}`] = n;
     const reporter = new LoggingReporter();

@@ -31,7 +31,7 @@ function optionsOf(heading: string): Map<string, number | undefined> {
 
 const isGiven = ([, value]: [string, unknown]): boolean => value !== undefined;
 
-describe('The defaults that docs/options.md gives', () => {
+describe('The defaults in docs/options.md', () => {
   const resolved = resolveOptions({});
 
   test.each<[group: string, applied: object]>([
@@ -39,7 +39,7 @@ describe('The defaults that docs/options.md gives', () => {
     ['limits', resolved.limits],
     ['gateway', GATEWAY_DEFAULTS],
     ['revocation', { ttlMs: new RevocationList().ttlMs }],
-  ])('of %s are those that apply', (group, applied) => {
+  ])('of %s are the real ones', (group, applied) => {
     expect([...optionsOf(group)].filter(isGiven)).toEqual(Object.entries(applied).filter(isGiven));
   });
 });
@@ -74,7 +74,7 @@ describe('Each option of the module', () => {
     [{ recoveryBytes: 2 ** 53 }, '"recoveryBytes" must be a whole number of at most 9007199254740991, in bytes, not'],
     [{ maxRecoveriesAtOnce: 0 }, '"maxRecoveriesAtOnce" must be a whole number of at least 1, not 0'],
     [{ maxAuthorizers: Infinity }, '"maxAuthorizers" must be a whole number of at least 1, not Infinity'],
-  ])('that is a number has limits and a unit, which the error names: %j', (gateway, text) => {
+  ])('that is a number has limits and a unit, named by the error: %j', (gateway, text) => {
     expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
   });
 
@@ -84,7 +84,7 @@ describe('Each option of the module', () => {
       { origins: ['https://app.example', 'x'] },
       'origins[1] must be an origin as browsers write it, as "https://app.example", not "x"',
     ],
-  ])('that is an array names the item that is wrong: %j', (gateway, text) => {
+  ])('that is an array names the wrong item: %j', (gateway, text) => {
     expect(() => checkExtras({ gateway })).toThrow(`MessagingModule: gateway: ${text}`);
   });
 
@@ -101,7 +101,7 @@ describe('Each option of the module', () => {
     [['a'.repeat(32), undefined], 'item 1 is no string, but undefined'],
     [`${'a'.repeat(32)}\n`, 'ends with white space'],
     [Array.from({ length: 11 }, (_, index) => `${'a'.repeat(32)}${index}`), 'it has 11'],
-  ])('that is a secret must be hard to guess, and no error shows it: %j', (secret, text) => {
+  ])('that is a secret must be hard to guess, and no error contains it: %j', (secret, text) => {
     expect(() => resolveOptions({ secret } as never)).toThrow(ConfigurationError);
     expect(() => resolveOptions({ secret } as never)).toThrow(text);
     expect(() => resolveOptions({ secret } as never)).not.toThrow(/aaa|sesame|short/);
@@ -113,7 +113,7 @@ describe('Each option of the module', () => {
     }
   });
 
-  test('in a transport of the application that it may have is a function', () => {
+  test('is a function if it is an optional method of a transport', () => {
     const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers: 'no' });
     expect(() => resolveOptions({ transport })).toThrow(
       'option "transport" must be a Transport (its "hearers" is no method)',

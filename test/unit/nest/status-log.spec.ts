@@ -19,7 +19,7 @@ function linesOf(statuses: TransportStatus[], isStarted = true): string[] {
 
 const LOST = 'until this ends, messages between this server and the others may be lost';
 
-test('A problem that is new when Redis is back is a warning, and one that is gone is reported again if it comes again', () => {
+test('A problem that is new when Redis is back is a warning, and a problem that ended is reported again if it returns', () => {
   const [slow, odd] = [new Error('slow'), new Error('odd')];
   const statuses: TransportStatus[] = [
     { state: 'ready' },

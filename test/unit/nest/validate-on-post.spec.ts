@@ -196,7 +196,7 @@ describe('An array of endless length', () => {
 });
 
 describe('An invalid message', () => {
-  test('is refused, whatever part of it cannot be read', async () => {
+  test('is refused, even if a part of it cannot be read', async () => {
     const { from } = await servers();
     const unreadable = Object.defineProperty({}, 'x', {
       enumerable: true,
@@ -223,7 +223,7 @@ describe('An invalid message', () => {
     ['in a Set', () => new Post(1, { set: new Set([author()]) }), 'message.anything.set[0]: email must be'],
     ['in an error', () => new Post(1, new Error('x', { cause: author() })), 'message.anything.cause: email must be'],
     ['by @ValidateNested()', () => Object.assign(new Post(1), { nested: author() }), 'rule isEmail)'],
-  ])('%s is refused to the poster, before anybody gets it', async (_where, make, problem) => {
+  ])('%s is refused to the poster before any listener gets it', async (_where, make, problem) => {
     const { from, to } = await servers();
     using here = new Inbox(from, Posts);
     using there = new Inbox(to, Posts);
@@ -241,7 +241,7 @@ describe('An invalid message', () => {
     expect(to.rejectedCount).toBe(0);
   });
 
-  test('of a source, in a channel by name, or in a message of a class without rules, is refused as well', async () => {
+  test('of a source, in a channel by name, or in a message of a class without rules is refused as well', async () => {
     const { from } = await servers();
     expect(() => from.sendMessage(new Source(), Object.assign(new Note(), { n: 'x' }))).toThrow('n must be an integer');
     expect(() => from.postMessage('on-post/any', { a: [author()] })).toThrow('message.a[0]: email must be an email');
@@ -259,7 +259,7 @@ describe('An invalid message', () => {
   });
 });
 
-test('Instances of classes that cannot travel are not looked into, and a message that contains itself is', async () => {
+test('Instances of undeclared classes are not checked, while a message may contain itself', async () => {
   const { from } = await servers();
   await expect(from.postMessage(Unruleds, new Unruled(new Stranger()))).resolves.toBe(true);
   const cyclic = new Post(1);
@@ -277,7 +277,7 @@ describe('A message is checked as receivers would see it', () => {
     expect(to.rejectedCount).toBe(0);
   });
 
-  test("without the promise that an async transform gives, whose rejection is nobody else's", async () => {
+  test('without the promise of an async transform, whose rejection is handled', async () => {
     const { from } = await servers();
     using here = new Inbox(from, Asyncs);
     await from.postMessage(Asyncs, new Async());
@@ -286,7 +286,7 @@ describe('A message is checked as receivers would see it', () => {
     await new Promise((resolve) => setTimeout(resolve));
   });
 
-  test('as its toJSON() gives it', async () => {
+  test('as the result of its toJSON()', async () => {
     const { from, to } = await servers();
     using there = new Inbox(to, Showns);
     await there.ready;
@@ -298,7 +298,7 @@ describe('A message is checked as receivers would see it', () => {
 test.each([
   ['bytes', () => new Uint8Array(3)],
   ['numbers', () => [1, 2, 3]],
-])('Properties of an array of %s, of which there may be a million, are not checked', async (_, make) => {
+])('Extra properties of an array of %s are not checked, because there may be a million', async (_, make) => {
   const { from } = await servers();
   let read = 0;
   const message = Object.defineProperty(make(), 'trap', { enumerable: true, get: () => ++read });
@@ -307,7 +307,7 @@ test.each([
 });
 
 describe('The options of class-validator', () => {
-  test('groups: rules of other groups are not checked, at the post or on arrival', async () => {
+  test('groups: rules of other groups are not checked, either at the post or on arrival', async () => {
     const { from, to } = await servers({ classValidator: { groups: ['lax'] } });
     using there = new Inbox(to, Groupeds);
     await there.ready;
@@ -317,7 +317,7 @@ describe('The options of class-validator', () => {
     expect(() => strict.from.postMessage(Groupeds, new Grouped())).toThrow('id must be an integer');
   });
 
-  test('whitelist: removes properties without a rule from received messages, and from no posted one', async () => {
+  test('whitelist: removes properties without a rule from received messages, but not from posted ones', async () => {
     const { from, to } = await servers({ classValidator: { whitelist: true } });
     using here = new Inbox(from, Posts);
     using there = new Inbox(to, Posts);
@@ -332,7 +332,7 @@ describe('The options of class-validator', () => {
     expect(Object.keys(arrived.nested!)).toEqual(['email']);
   });
 
-  test('forbidNonWhitelisted: refuses them to the poster', async () => {
+  test('forbidNonWhitelisted: refuses such properties to the poster', async () => {
     const { from } = await servers({ classValidator: { whitelist: true, forbidNonWhitelisted: true } });
     expect(() => from.postMessage(Posts, new Post(1, 'more'))).toThrow('property anything should not exist');
   });
@@ -379,8 +379,8 @@ describe('A promise that rejects,', () => {
   });
 });
 
-describe('A rule that answers by a promise, without saying so', () => {
-  test('is passed over, here and on arrival; that it fails ends no process, and validate() asks it as ever', async () => {
+describe('A rule that returns a promise, although it is not declared async', () => {
+  test('is skipped, here and on arrival; its failure ends no process, and validate() still calls it', async () => {
     const escaped: unknown[] = [];
     const note = (error: unknown) => escaped.push(error);
     process.on('unhandledRejection', note);

@@ -12,14 +12,14 @@ class ObjectId {
 describe('Identity claims', () => {
   test.each<[string, object, object]>([
     ['userId', { userId: 'ada', sub: 'x', id: 'y' }, { userId: 'ada' }],
-    ['sub, as the tokens of Nest’s own guide have', { sub: 7, username: 'ada' }, { userId: 7 }],
+    ['sub, as in the tokens of the guide of Nest', { sub: 7, username: 'ada' }, { userId: 7 }],
     ['id', { userId: null, sub: undefined, id: 'ada' }, { userId: 'ada' }],
     ['a bigint', { id: 2n ** 60n }, { userId: '1152921504606846976' }],
     ['0', { id: 0 }, { userId: 0 }],
     ['authId', { userId: 1, authId: 7, jti: 'x' }, { userId: 1, authId: '7' }],
     ['jti', { userId: 1, jti: 'token' }, { userId: 1, authId: 'token' }],
     ['scopes', { userId: 1, scopes: ['a b', 'c'], scope: 'd' }, { userId: 1, scopes: ['a b', 'c'] }],
-    ['scopes in a text', { userId: 1, scopes: 'nonadmin-readonly' }, { userId: 1, scopes: ['nonadmin-readonly'] }],
+    ['scopes in one text', { userId: 1, scopes: 'nonadmin-readonly' }, { userId: 1, scopes: ['nonadmin-readonly'] }],
     ['scope of OAuth', { userId: 1, scope: ' read  write ' }, { userId: 1, scopes: ['read', 'write'] }],
     ['no scopes', { userId: 1, scopes: null }, { userId: 1 }],
     ['iat and exp', { userId: 1, iat: 10, exp: 20.5 }, { userId: 1, issuedAt: 10_000, expiresAt: 20_500 }],
@@ -58,12 +58,12 @@ describe('Identity claims', () => {
     [{ id: 1, scope: { admin: true } }, 'its scope must be'],
     [{ id: 1, iat: '10' }, 'its iat must be a number of seconds since 1970, not a string'],
     [{ id: 1, expiresAt: new Date(NaN) }, 'its expiresAt must be a number of milliseconds since 1970, or a Date'],
-  ])('are refused by name: %j', (claims, text) => {
+  ])('are refused with an error that names them: %j', (claims, text) => {
     expect(() => readAuthentication(claims)).toThrow(ConfigurationError);
     expect(() => readAuthentication(claims)).toThrow(text);
   });
 
-  test('of a number are revoked by the number and by its text', () => {
+  test('that are numbers are revoked by the number and by its text', () => {
     const auth = readAuthentication({ id: 7, jti: 8, scope: 'read' });
     expect(isRevoked(auth, { userId: '7', authId: '8', at: 0 }, 1)).toBe(true);
     expect(isRevoked(auth, { userId: '7', scopes: ['rea'], at: 0 }, 1)).toBe(false);

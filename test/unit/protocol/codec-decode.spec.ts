@@ -122,9 +122,9 @@ describe('Codec.decode refuses', () => {
       Object.fromEntries(Array.from({ length: 1_000 }, (_, index) => [index, 'RegExp'])),
     ],
     ['a date of a million characters', `1${'0'.repeat(1_000_000)}`, 'Date'],
-    ['notes as deep as can be', [], JSON.parse('{"0":'.repeat(10_000) + '1' + '}'.repeat(10_000))],
-    ['numbers that were chosen to collide', Array.from({ length: 50_000 }, (_, index) => index * 65_536), 'Set'],
-  ])('%s, soon', (_what, data, meta) => {
+    ['notes nested very deeply', [], JSON.parse('{"0":'.repeat(10_000) + '1' + '}'.repeat(10_000))],
+    ['numbers chosen to collide', Array.from({ length: 50_000 }, (_, index) => index * 65_536), 'Set'],
+  ])('%s, quickly', (_what, data, meta) => {
     const codec = new Codec(new TypeRegistry());
     const start = performance.now();
     expect(() => codec.decode(data, undefined, meta)).toThrow(InvalidMessageError);
@@ -133,7 +133,7 @@ describe('Codec.decode refuses', () => {
 });
 
 describe('Codec.decode, if sender and receiver differ in a class,', () => {
-  test('keeps a property that the class does not know', () => {
+  test('keeps a property that is not in the class', () => {
     expect(decode('{"id":1,"added":{"x":2}}', undefined, 'account')).toMatchObject({ id: 1, added: { x: 2 } });
   });
 
@@ -143,7 +143,7 @@ describe('Codec.decode, if sender and receiver differ in a class,', () => {
     expect(account).toBeInstanceOf(Account);
   });
 
-  test('takes plain JSON of a sender without notes for an instance of the class', () => {
+  test('reads plain JSON of a sender without notes as an instance of the class', () => {
     expect(decode('{"id":1}', undefined, 'account')).toBeInstanceOf(Account);
   });
 
@@ -153,7 +153,7 @@ describe('Codec.decode, if sender and receiver differ in a class,', () => {
   });
 });
 
-test('The patterns of tags know just the typed arrays and the errors', () => {
+test('The patterns of tags match only the typed arrays and the errors', () => {
   const tags = [...TYPED_ARRAYS, ...ERRORS, 'Map', 'Array', 'Int64Array', 'BigInt8Array', 'Float8Array', 'UError', ''];
   expect(tags.filter(isTypedArrayTag)).toEqual(TYPED_ARRAYS);
   expect(tags.filter(isErrorTag)).toEqual(ERRORS);

@@ -353,13 +353,13 @@ describe('Codec', () => {
     expect((roundTrip(new ChatServer('a')) as object) instanceof SourceRef).toBe(true);
   });
 
-  test('leaves out the stack of an error, here and in its cause', () => {
+  test('omits the stack of an error, and of its cause', () => {
     const { data, meta } = codec().encode({ error: new Error('x', { cause: new RangeError('y') }) });
     expect(`${data}${meta}`).not.toContain('codec.spec');
     expect((roundTrip(new RangeError('y')) as Error).stack).toBe('RangeError: y');
   });
 
-  test('sends a Buffer as the bytes that it is', () => {
+  test('sends a Buffer as its bytes', () => {
     expect(isSameGraph(roundTrip(Buffer.from([1, 2])), new Uint8Array([1, 2]))).toBe(true);
   });
 
@@ -385,14 +385,14 @@ describe('Codec', () => {
     expect([data, type, meta]).toEqual([JSON.stringify({ list }), undefined, undefined]);
   });
 
-  test('takes the short path again and again if JSON is enough for a message', () => {
+  test('takes the short path every time if JSON is enough for a message', () => {
     for (const count of [10, 100, 1_000, 10_000, 100]) {
       const list = Array.from({ length: count }, (_, index) => ({ index, alike: [0] }));
       expect([isPlainJson(list), isPlainJson(list)]).toEqual([true, true]);
     }
   });
 
-  test.each([3, 12, 40, 300, 20_000])('finds the one object that occurs twice among %i', (count) => {
+  test.each([3, 12, 40, 300, 20_000])('finds the only object that occurs twice among %i', (count) => {
     for (const twice of [{ a: 1 }, ['x'], {}]) {
       for (const first of [0, Math.floor(count / 3)]) {
         const list: unknown[] = Array.from({ length: count }, (_, index) => ({ index, alike: [0] }));
@@ -404,7 +404,7 @@ describe('Codec', () => {
     }
   });
 
-  test.each([20, 100, 300, 1_500])('finds the one object that occurs twice among %i that look alike', (count) => {
+  test.each([20, 100, 300, 1_500])('finds the only object that occurs twice among %i similar ones', (count) => {
     for (const make of [() => [7], () => ({ on: true }), () => ({ id: 7, name: 'same' }), () => ({})]) {
       for (const first of [0, 1, count >> 1, count - 1]) {
         const list = Array.from({ length: count }, make);
@@ -416,7 +416,7 @@ describe('Codec', () => {
     }
   });
 
-  test('finds the one object that occurs twice while a getter sends another message', () => {
+  test('finds the only object that occurs twice while a getter sends another message', () => {
     const other = Array.from({ length: 500 }, (_, index) => ({ index: 1_000 + index }));
     const twice = { a: 1 };
     const list: unknown[] = Array.from({ length: 100 }, (_, index) => ({ index }));
@@ -432,7 +432,7 @@ describe('Codec', () => {
     expect((copy[50] as unknown[]).length).toBe(JSON.stringify(other).length);
   });
 
-  test('sends the next message as ever after a getter has thrown', () => {
+  test('sends the next message as usual after a getter has thrown', () => {
     const list: unknown[] = Array.from({ length: 100 }, (_, index) => ({ index }));
     const broken = {
       get it(): unknown {
@@ -544,7 +544,7 @@ describe('Codec refuses to send', () => {
     );
   });
 
-  test('an array of endless length, soon', () => {
+  test('an array of endless length, quickly', () => {
     const endless: unknown[] = [];
     endless.length = 4_294_967_295;
     expect(() => codec().encode(endless)).toThrow('holes');
@@ -569,7 +569,7 @@ describe('toJSON()', () => {
     ['as the message', (account: unknown) => account],
     ['in an object', (account: unknown) => ({ account })],
     ['in arrays, Maps and Sets', (account: unknown) => [new Map([['k', new Set([account])]])]],
-  ])('decides which data of an instance is sent, %s; the class is kept', (_where, wrap) => {
+  ])('decides which data of an instance is sent, %s, and keeps its class', (_where, wrap) => {
     for (const account of [new Account('ada'), new Inheriting('ada')]) {
       const written = write(wrap(account));
       expect(written.data + String(written.meta)).not.toMatch(/password|hunter2|self/);
@@ -585,14 +585,14 @@ describe('toJSON()', () => {
     }
   });
 
-  test('is used if it is the instance’s own, even if it is not enumerable', () => {
+  test('is used if it belongs to the instance itself, even if it is not enumerable', () => {
     expect(write(giving(() => ({ shown: 1 }))).data).toBe('{"shown":1}');
     const quiet = Object.defineProperty(new Person('ada'), 'toJSON', { value: () => ({ shown: 1 }) });
     expect(write(quiet)).toEqual({ data: '{"shown":1}', type: 'person', meta: undefined });
     expect(() => write(Object.defineProperty(new Person('ada'), 'toJSON', { value: () => 'text' }))).toThrow('"text"');
   });
 
-  test('may give the instance itself, which leaves as it is but for its functions', () => {
+  test('may return the instance itself, which is then sent as it is, without its functions', () => {
     @Serializable({ name: 'to-json-this' })
     class Itself {
       readonly shown = 1;
@@ -623,14 +623,14 @@ describe('toJSON()', () => {
       () => Promise.resolve({}),
       'returned an instance of Promise; it must return an object, not a promise',
     ],
-  ])('that gives %s is refused with the path', (_what, toJSON, problem) => {
+  ])('that returns %s is refused with the path', (_what, toJSON, problem) => {
     expect(() => write({ accounts: [giving(toJSON)] })).toThrow(`message.accounts[0]: toJSON() of Any ${problem}`);
   });
 
   test.each<[string, () => unknown]>([
-    ['gives', () => Promise.reject(new Error('late'))],
-    ['gives a property of', () => ({ late: Promise.reject(new Error('late')) })],
-  ])('that %s a promise which rejects is refused, and the process goes on', async (_what, toJSON) => {
+    ['returns', () => Promise.reject(new Error('late'))],
+    ['returns a property with', () => ({ late: Promise.reject(new Error('late')) })],
+  ])('that %s a promise which rejects is refused, and the process continues', async (_what, toJSON) => {
     expect(() => write(giving(toJSON as () => object))).toThrow(UnserializableError);
     // An unhandled rejection would fail this test.
     await new Promise((resolve) => setTimeout(resolve));
@@ -655,7 +655,7 @@ describe('toJSON()', () => {
     });
   });
 
-  test('of a plain object is a function like any other, and refused', () => {
+  test('of a plain object is an ordinary function, and refused', () => {
     expect(() => write({ a: { toJSON: () => ({}) } })).toThrow('message.a.toJSON: the function toJSON cannot be sent');
   });
 });

@@ -12,7 +12,7 @@ function envelope(data = DATA, type?: string, meta?: string, channel = 'rooms/42
 }
 
 describe('The text of the data', () => {
-  test('is exactly the text that the node wrote, and costs no second parse', () => {
+  test('is exactly the text written by the node, and costs no second parse', () => {
     for (const [type, meta] of [[], ['chat'], [undefined, '{"at":"Date"}'], ['chat', '{"at":"Date"}']] as const) {
       const payload = envelope(DATA, type, meta);
       expect(splitEnvelope(payload)?.text).toBe(DATA);
@@ -38,7 +38,7 @@ describe('The text of the data', () => {
     }
   });
 
-  test('never refers to more than the one value that was read', () => {
+  test('never contains more than the value that was read', () => {
     const more = [
       envelope('1,"data":2'),
       envelope('{"a":1},"channel":"other"'),
@@ -77,7 +77,7 @@ describe('The text of the data', () => {
 const read = (metadata: string) => decodeEnvelope(`{"metadata":{"v":1,${metadata}},"pattern":"news","data":1}`);
 
 describe('The metadata', () => {
-  test('are read up to their bounds', () => {
+  test('are read up to their limits', () => {
     expect(read(`"node":"${'n'.repeat(100)}","at":9007199254740991,"n":0,"type":"${'t'.repeat(255)}"`)).toEqual({
       data: 1,
       text: '1',
@@ -90,7 +90,7 @@ describe('The metadata', () => {
     expect(read('"node":"n","at":0').serial).toBeUndefined();
   });
 
-  test('may have properties that are not known', () => {
+  test('may have unknown properties', () => {
     const known = { data: 1, text: '1', node: 'n', postedAt: 1, serial: 2, type: undefined, meta: undefined };
     expect(read('"node":"n","at":1,"n":2,"later":{"v":2}')).toEqual(known);
     const packet = '{"metadata":{"v":1,"node":"n","at":1,"n":2},"pattern":"news","data":1';

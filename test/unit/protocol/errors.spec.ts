@@ -29,12 +29,12 @@ const instances = [
 ];
 
 describe('the errors', () => {
-  test('are documented as they are, each code in one row', () => {
+  test('are documented exactly, each code in one row', () => {
     const codes = Object.entries(ERROR_CODES).map(([code, { retryable, meaning }]) => ({ code, retryable, meaning }));
     expect(rows.map(({ code, retryable, meaning }) => ({ code, retryable, meaning }))).toEqual(codes);
   });
 
-  test('report whether the same call may succeed later, as the table of their codes does', () => {
+  test('report whether the same call may succeed later, as the table of codes does', () => {
     for (const [code, { retryable }] of Object.entries(ERROR_CODES)) {
       const error = instances.find((instance) => instance.code === code) ?? new MessagingError(code as ErrorCode, 'x');
       expect([code, error.retryable]).toEqual([code, retryable]);
@@ -48,7 +48,7 @@ describe('the errors', () => {
     expect(exported).toHaveLength(instances.length);
   });
 
-  test('carry name, code, cause and whether trying again may help', () => {
+  test('carry name, code, cause and whether another try may help', () => {
     const cause = new Error('cause');
     const error = new errors.TransportUnavailableError('gone', { cause });
     expect(error).toBeInstanceOf(MessagingError);
@@ -68,7 +68,7 @@ describe('the errors', () => {
     expect(new errors.SessionClosedError('addListener', 'ended')).not.toHaveProperty('statusCode');
   });
 
-  test('of a value that cannot travel name the path', () => {
+  test('of a value that cannot be sent name the path', () => {
     expect(new errors.UnserializableError('message.order', 'a function cannot be sent')).toMatchObject({
       path: 'message.order',
       message: 'message.order: a function cannot be sent',
@@ -88,7 +88,7 @@ describe('the lines of the log', () => {
     (line) => new RegExp(line === `${VARIES} failed` ? `^${VARIES} failed$` : patternOf(line)),
   );
 
-  test('are documented, each in a row', () => {
+  test('are all documented, each in a row', () => {
     const texts = files.flatMap(({ file, calls }) =>
       calls
         .flatMap((call) => linesOf(file, call))
@@ -98,7 +98,7 @@ describe('the lines of the log', () => {
     expect(texts).toEqual([]);
   });
 
-  test('are documented as they are', () => {
+  test('are documented with their real texts', () => {
     expect(lines.length).toBeGreaterThan(40);
     const texts = files.flatMap((file) => file.texts);
     const unknown = lines.filter((line) => {

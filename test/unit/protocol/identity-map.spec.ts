@@ -113,7 +113,7 @@ describe('A keyed instance that arrives again', () => {
     expect(map.size).toBe(1);
   });
 
-  test('is that object inside an object, an array, a Map, a Set and another instance', () => {
+  test('is the same object inside an object, an array, a Map, a Set and another instance', () => {
     const map = new IdentityMap();
     const live = receive(user(1), map);
     const one = user(1, { name: 'Ada' });
@@ -163,7 +163,7 @@ describe('A keyed instance that arrives again', () => {
     expect(live).toStrictEqual(user(1, { name: undefined, added: new Date(0) }));
   });
 
-  test('keeps properties that are not enumerable, even if the message names them', () => {
+  test('keeps its properties that are not enumerable, even if the message names them', () => {
     const map = new IdentityMap();
     const live = receive(user(1), map) as User;
     const seen = Symbol('seen');
@@ -173,7 +173,7 @@ describe('A keyed instance that arrives again', () => {
     expect([live['cache'], live['name'], Reflect.get(live, seen)]).toEqual(['mine', 'Ada', true]);
   });
 
-  test('is assigned through an accessor of its own, never through one of its class', () => {
+  test('is assigned through its own accessor, never through one of its class', () => {
     const map = new IdentityMap();
     const live = receive(user(1, { name: 'Ada' }), map) as User;
     const assigned: unknown[] = [];
@@ -191,7 +191,7 @@ describe('A keyed instance that arrives again', () => {
     expect(Object.getOwnPropertyDescriptor(live, 'role')).toMatchObject({ value: 'root', writable: true });
   });
 
-  test('keeps its own accessor, and a property that cannot be deleted, as undefined if the message lacks it', () => {
+  test('sets its own accessor, or a property that cannot be deleted, to undefined if the message lacks it', () => {
     const map = new IdentityMap();
     const live = receive(user(1, { name: 'Ada', fixed: 1 }), map) as User;
     const assigned: unknown[] = [];
@@ -205,7 +205,7 @@ describe('A keyed instance that arrives again', () => {
     expect(live).toMatchObject({ name: 'Bob', fixed: 2 });
   });
 
-  test('is updated but for the property whose own setter throws, which the error then says', () => {
+  test('is updated except for a property whose own setter throws, and the error reports that', () => {
     const map = new IdentityMap();
     const [one, two] = receive([user(1, { a: 1, b: 1, c: 1 }), user(2, { a: 1 })], map) as [User, User];
     const failure = new RangeError('not so');
@@ -241,7 +241,7 @@ describe('A keyed instance that arrives again', () => {
       'without a setter for one property',
       (live) => Object.defineProperty(live, 'name', { get: () => 'Ada', configurable: true }),
     ],
-  ])('gives its place to the new one if it is %s, and nothing of it changes', (_what, seal) => {
+  ])('is replaced and left unchanged if it is %s', (_what, seal) => {
     const map = new IdentityMap();
     const live = receive(user(1, { age: 1, name: 'Ada' }), map) as User;
     seal(live);
@@ -264,7 +264,7 @@ const arriving = () => {
 };
 
 describe('A message that is refused', () => {
-  test('changes nothing if the last instance in it does not pass its check', () => {
+  test('changes nothing if the last instance in it fails its check', () => {
     const map = new IdentityMap();
     const live = receive(known(), map);
     const checked: unknown[] = [];
@@ -301,7 +301,7 @@ describe('A message that is refused', () => {
     expect(refused).toBeGreaterThan(80);
   });
 
-  test('brings no key under which a later one would be found', () => {
+  test('adds no key under which a later one would be found', () => {
     const map = new IdentityMap();
     expect(() =>
       receive(
@@ -352,7 +352,7 @@ describe('One key twice in a message', () => {
   test.each([
     ['new', 0],
     ['known', 1],
-  ])('has the content of the outer one if one contains the other, as a %s one', (_what, times) => {
+  ])('keeps the content of the outer one if one contains the other, as a %s one', (_what, times) => {
     const map = new IdentityMap();
     const held = Array.from({ length: times }, () => receive(user(1), map));
     const found = receive(user(1, { name: 'all', friend: user(2, { of: user(1, { name: 'part' }) }) }), map) as User;
@@ -379,7 +379,7 @@ describe('One key twice in a message', () => {
     expect(() => readTexts('[[1,1],[1,1]]', undefined, '"Map"', map)).toThrow('a Map has each key once');
   });
 
-  test('is checked in each of its forms', () => {
+  test('is checked each time', () => {
     const names: unknown[] = [];
     const check = rules((instance) => {
       names.push((instance as User)['name']);
@@ -390,15 +390,15 @@ describe('One key twice in a message', () => {
   });
 });
 
-describe('What makes two instances one', () => {
-  test('is their class, under its own name, as well as their key', () => {
+describe('The identity of an instance', () => {
+  test('consists of its class, under its own name, and its key', () => {
     const map = new IdentityMap();
     const found = receive([user('x'), new Admin({ id: 'x' }), new Room({ name: 'x' })], map) as Entity[];
     expect(new Set(found).size).toBe(3);
     expect([map.find(User, 'x'), map.find(Admin, 'x'), map.find(Room, 'x')]).toEqual(found);
   });
 
-  test('is nobody else\u2019s: another map has objects of its own', () => {
+  test('belongs to one map: another map has its own objects', () => {
     const [mine, yours] = [new IdentityMap(), new IdentityMap()];
     expect(receive(user(1), mine)).not.toBe(receive(user(1), yours));
   });
@@ -419,7 +419,7 @@ describe('What makes two instances one', () => {
     Infinity,
   ];
 
-  test.each(KEYS)('is a key that names the same source, as %p and others do', (key) => {
+  test.each(KEYS)('has a key that names the same source, like %p', (key) => {
     for (const other of KEYS) {
       const map = new IdentityMap();
       const live = receive(user(key), map) as User;
@@ -431,7 +431,7 @@ describe('What makes two instances one', () => {
   });
 
   test.each([[undefined], [null], [''], [Number.NaN], [true], [new Date(0)], [{ a: 1 }], [[1]], [user(5)]])(
-    'is not the key %p',
+    'never has the key %p',
     (key) => {
       const map = new IdentityMap();
       expect(receive(user(key), map)).not.toBe(receive(user(key), map));
@@ -439,7 +439,7 @@ describe('What makes two instances one', () => {
     },
   );
 
-  test('is not a missing key, and no getter of the class is called for it', () => {
+  test('never has a missing key, and calls no getter of the class for it', () => {
     const map = new IdentityMap();
     const lazy = () => readTexts('{"name":"x"}', 'identity-lazy', undefined, map);
     expect(lazy()).not.toBe(lazy());
@@ -447,7 +447,7 @@ describe('What makes two instances one', () => {
     expect(map.size).toBe(0);
   });
 
-  test('is the key under the name that the property has in the class', () => {
+  test('has the key under the name of the property in the class', () => {
     const map = new IdentityMap();
     const live = receive(user(7), map);
     const renamed = (meta: string) => readTexts('{"ID":"7","id":"x"}', 'identity-user', meta, map);
@@ -457,14 +457,14 @@ describe('What makes two instances one', () => {
     expect(map.size).toBe(1);
   });
 
-  test('is nothing for a class without a key, and for errors', () => {
+  test('does not exist for a class without a key, or for errors', () => {
     const map = new IdentityMap();
     const notes = () => receive([new Note({ id: 1 }), new Failure()], map) as object[];
     const [first, second] = [notes(), notes()];
     expect([first[0] === second[0], first[1] === second[1], map.size]).toEqual([false, false, 0]);
   });
 
-  test('is nothing without a map', () => {
+  test('does not exist without a map', () => {
     const [first, second] = [receive(user(1, { a: 1 })), receive(user(1, { b: 1 }))];
     expect(first).toEqual(user(1, { a: 1 }));
     expect(second).toEqual(user(1, { b: 1 }));
@@ -511,7 +511,7 @@ describe('An identity map', () => {
     expect(map.size).toBe(1);
   });
 
-  test('is a new instance after the last one is gone', async () => {
+  test('creates a new instance after the last one is gone', async () => {
     const map = new IdentityMap();
     const gone = ((): WeakRef<object> => new WeakRef(receive(user(1, { a: 1 }), map) as User))();
     await collectUntil(() => gone.deref() === undefined);
@@ -569,7 +569,7 @@ function build(vertices: readonly Vertex[]): unknown {
   return objects[0];
 }
 
-test('Any messages, one after the other, read as they would without an identity map, from the same instances', () => {
+test('Any sequence of messages is read as without an identity map, but from the same instances', () => {
   const identities = [User, Admin, Room].flatMap((type) => [0, 1, 2, 3].map((key) => [type, key] as const));
   let updates = 0;
   fc.assert(

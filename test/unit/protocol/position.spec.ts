@@ -5,7 +5,7 @@ import { MAX_EPOCH_LENGTH, positionFrom, readGapReason, readPosition } from '../
 const position = { epoch: 'node.1.0.mac', offset: 7 };
 
 describe('A position', () => {
-  it('is read with nothing else that came with it', () => {
+  it('is read without extra properties', () => {
     expect(readPosition({ ...position, __proto__: null, isAdmin: true }, 'position')).toEqual(position);
     expect(positionFrom({ ...position, offset: 0 })).toEqual({ ...position, offset: 0 });
     expect(positionFrom({ ...position, epoch: 'x'.repeat(MAX_EPOCH_LENGTH) })).toBeDefined();
@@ -14,10 +14,10 @@ describe('A position', () => {
   it.each([
     ['nothing', undefined, 'position must be an object'],
     ['null', null, 'position must be an object'],
-    ['that of the wire before', 'node.7', 'position must be an object'],
+    ['one of the former wire format', 'node.7', 'position must be an object'],
     ['a list', ['node.1', 7], 'position must be an object'],
     ['one without an epoch', { offset: 7 }, 'position.epoch must be a text of at most 128 characters'],
-    ['an epoch that is no text', { ...position, epoch: 7 }, 'position.epoch must be a text'],
+    ['an epoch that is not a text', { ...position, epoch: 7 }, 'position.epoch must be a text'],
     ['an empty epoch', { ...position, epoch: '' }, 'position.epoch must be visible ASCII characters'],
     ['an epoch with a line break', { ...position, epoch: 'a\nid: 1' }, 'visible ASCII'],
     ['an epoch with a space', { ...position, epoch: 'a b' }, 'visible ASCII'],
@@ -28,7 +28,7 @@ describe('A position', () => {
     ['a negative offset', { ...position, offset: -1 }, 'position.offset must be a whole number'],
     ['half an offset', { ...position, offset: 0.5 }, 'position.offset must be a whole number'],
     ['an offset that is not a number', { ...position, offset: NaN }, 'position.offset must be a whole number'],
-    ['an offset beyond all counting', { ...position, offset: 2 ** 53 }, 'position.offset must be a whole number'],
+    ['an offset that is too large', { ...position, offset: 2 ** 53 }, 'position.offset must be a whole number'],
   ])('is not %s', (_, value, reason) => {
     expect(() => readPosition(value, 'position')).toThrow(InvalidMessageError);
     expect(() => readPosition(value, 'position')).toThrow(reason);

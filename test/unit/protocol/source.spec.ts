@@ -13,7 +13,7 @@ class Said {}
 class Heard {}
 
 describe('the channel of a source and a class of messages', () => {
-  test('is made once for each pair, whichever instance or reference stands for the source', () => {
+  test('is made once for each pair, whether an instance or a reference names the source', () => {
     const channel = messagesFrom(new Room(7), Said);
     expect(channel.name).toBe('messaging:from/Room/7/said');
     expect(messagesFrom(new Room('7'), Said)).toBe(channel);
@@ -22,7 +22,7 @@ describe('the channel of a source and a class of messages', () => {
     expect(messagesFrom(Room, Said).definition).toBe(channel.definition);
   });
 
-  test('differs for another key, another class of messages, and a source class of another name', () => {
+  test('differs for another key, another class of messages, and a source class with another name', () => {
     const names = [
       messagesFrom(new Room('a'), Said),
       messagesFrom(new Room('a/b'), Said),
@@ -37,7 +37,7 @@ describe('the channel of a source and a class of messages', () => {
     ]);
   });
 
-  test('follows the key of the source when that changes', () => {
+  test('follows the key of the source when the key changes', () => {
     const room = new Room('new');
     expect(messagesFrom(room, Said).name).toBe('messaging:from/Room/new/said');
     room.id = 42;
@@ -49,7 +49,7 @@ describe('the channel of a source and a class of messages', () => {
     expect(() => messagesFrom(room, Said)).toThrow(InvalidChannelError);
   });
 
-  test('needs a key that tells one from another, and that can be read', () => {
+  test('needs a unique, readable key', () => {
     for (const key of [Number.NaN, '', null, {}]) {
       expect(() => messagesFrom(new Room(key), Said)).toThrow(/^A Room needs a key to be a source/);
     }
@@ -71,7 +71,7 @@ describe('the channel of a source and a class of messages', () => {
     }
   });
 
-  test('follows the name that a class is given later', () => {
+  test('follows a name that a class gets later', () => {
     class Named {}
     expect(messagesFrom(Room, Named).name).toBe('messaging:from/Room/:key/Named');
     Serializable({ name: 'renamed' })(Named);
@@ -79,7 +79,7 @@ describe('the channel of a source and a class of messages', () => {
     expect(messagesFrom(new Room(1), Named).name).toBe('messaging:from/Room/1/renamed');
   });
 
-  test('is kept for a bounded number of sources, and source classes', () => {
+  test('is kept for a limited number of sources, and source classes', () => {
     const first = messagesFrom(new Room('first'), Said);
     for (let n = 0; n < 999; n++) messagesFrom(new Room(`other ${n}`), Said);
     expect(messagesFrom(new Room('first'), Said)).toBe(first);

@@ -28,18 +28,18 @@ const THROWN: readonly [name: string, thrown: unknown, text: string][] = [
   ],
 ];
 
-describe('of something that was thrown', () => {
-  test.each(THROWN)('the text is known, whatever it is: %s', (_name, thrown, text) => {
+describe('for any thrown value', () => {
+  test.each(THROWN)('the text is known: %s', (_name, thrown, text) => {
     expect(thrownText(thrown)).toBe(text);
   });
 
-  test.each(THROWN)('the class is known, whatever it is: %s', (name, thrown) => {
+  test.each(THROWN)('the class is known: %s', (name, thrown) => {
     expect(isErrorOf(thrown, Error)).toBe(name.startsWith('an error'));
     expect(isErrorOf(thrown, RangeError)).toBe(false);
     expect(isAbortError(thrown)).toBe(false);
   });
 
-  test('an AbortError is recognised by its name, since its class differs between realms', () => {
+  test('an AbortError is recognised by its name, because its class differs between realms', () => {
     expect(isAbortError(AbortSignal.abort().reason)).toBe(true);
     expect(isAbortError(Object.assign(new Error(), { name: 'AbortError' }))).toBe(true);
   });

@@ -12,12 +12,12 @@ function declareClass(name: string): new () => object {
 }
 
 describe('TypeRegistry', () => {
-  test('finds a class that only its decorator declared', () => {
+  test('finds a class that is known only by its decorator', () => {
     const type = declareClass('registry-alone');
     expect(new TypeRegistry().resolve('registry-alone')).toBe(type);
   });
 
-  test('lets two applications in one process have a class each of the same name', () => {
+  test('lets two applications in one process have different classes with the same name', () => {
     const [mine, yours] = [declareClass('registry-both'), declareClass('registry-both')];
     const [here, there] = [new TypeRegistry(), new TypeRegistry()];
     here.register(mine);
@@ -43,7 +43,7 @@ describe('TypeRegistry', () => {
     expect(decode).toThrow(/2 message classes are called "registry-ambiguous"/);
   });
 
-  test('refuses two classes of one name in one application, registered or sent', () => {
+  test('refuses two classes with one name in one application, registered or sent', () => {
     const [one, other] = [declareClass('registry-twice'), declareClass('registry-twice')] as const;
     const types = new TypeRegistry();
     types.register(one);
@@ -52,7 +52,7 @@ describe('TypeRegistry', () => {
     expect(() => new Codec(types).encode([new other()])).toThrow(ConfigurationError);
   });
 
-  test('knows a Message that it has sent, and no other class without a decorator', () => {
+  test('knows a Message that it has sent, but no other class without a decorator', () => {
     class Ping extends Message {}
     class Plain {}
     const codec = new Codec(new TypeRegistry());
@@ -62,7 +62,7 @@ describe('TypeRegistry', () => {
     expect(() => codec.encode(new Plain())).toThrow('Plain is not @Serializable');
   });
 
-  test('carries instances of a registered class that has no decorator, also inside', () => {
+  test('carries instances of a registered class without a decorator, even inside other values', () => {
     class Plain {}
     const types = new TypeRegistry();
     types.register(Plain);
@@ -71,7 +71,7 @@ describe('TypeRegistry', () => {
     expect(codec.decode(JSON.parse(data), undefined, JSON.parse(meta!))).toEqual({ a: expect.any(Plain) });
   });
 
-  test('holds no class that nobody uses any more', async () => {
+  test('holds no class that is no longer used', async () => {
     const gc = (globalThis as { gc?: () => void }).gc;
     if (gc === undefined) return;
     declareClass('registry-gone');
@@ -86,7 +86,7 @@ describe('defineMessage', () => {
     readonly id = 7;
   }
 
-  test('declares a class without a decorator, under a name of its own, at the place of the call', () => {
+  test('declares a class without a decorator, with its own name, at the place of the call', () => {
     expect(defineMessage('plain-message', Plain, { key: 'id' })).toBe(Plain);
     expect(classInfo(Plain)).toMatchObject({ kind: 'data', name: 'plain-message', isNamed: true, key: 'id' });
     expect(new TypeRegistry().resolve('plain-message')).toBe(Plain);

@@ -67,20 +67,20 @@ describe('nest add', () => {
     );
   });
 
-  it.each(['node_modules/some', 'dist', '.cache'])('is not kept from its work by what is in %s', async (folder) => {
+  it.each(['node_modules/some', 'dist', '.cache'])('ignores the contents of %s', async (folder) => {
     const other = 'import { MessagingModule } from "nestjs-messaging";\nMessagingModule.forRoot()';
     const { files } = await apply({ ...usual, [`src/${folder}/some.module.ts`]: other });
     expect(files.get('src/app.module.ts')).toContain('MessagingModule.forRoot');
   });
 
-  it('imports files as the project does, by .js if it has no import yet and is an ES module', async () => {
+  it('imports files as the project does, with .js if it has no import yet and is an ES module', async () => {
     expect(await endings(usual)).toEqual([undefined, undefined]);
     expect(await endings({ ...usual, 'src/main.ts': main('./app.module.ts') })).toEqual(['.ts', '.ts']);
     const alias = { ...usual, 'src/main.ts': main('src/app.module'), 'package.json': '{"type":"module"}' };
     expect(await endings(alias)).toEqual(['.js', '.js']);
   });
 
-  it('formats what it adds, and no file that was not formatted before', async () => {
+  it('formats its additions, and no file that was not formatted before', async () => {
     const formatted = (await edited(MODULE.replace(' imports: [] ', '\n  imports: [],\n'))).split('\n');
     expect(formatted).toEqual(expect.arrayContaining(['  imports: [', '  ],']));
     expect(await edited(MODULE)).toMatch(/@Module\(\{\n {2}imports: \[\n[^]*\n {2}\],\n\}\)/);
@@ -89,14 +89,14 @@ describe('nest add', () => {
     );
   });
 
-  it('adds no example if it is told so', async () => {
+  it('adds no example if the option forbids it', async () => {
     const { files, said } = await apply(usual, { example: false });
     expect([...files.keys()].toSorted()).toEqual(['src/app.module.ts', 'src/main.ts']);
     expect(files.get('src/app.module.ts')!).not.toContain('Greetings');
     expect(said).toEqual([]);
   });
 
-  it('gives our module another name if the application has one of that name', async () => {
+  it('gives our module another name if the application already uses its name', async () => {
     const own = MODULE.replace('imports: []', 'imports: [MessagingModule]');
     const { files } = await apply({ ...usual, 'src/app.module.ts': own });
     const module = files.get('src/app.module.ts')!;
@@ -104,7 +104,7 @@ describe('nest add', () => {
     expect(module).toContain('NestjsMessagingModule.forRoot({');
   });
 
-  it.each(['forRoot', 'forRootAsync'])('changes nothing if a module imports %s() already', async (method) => {
+  it.each(['forRoot', 'forRootAsync'])('changes nothing if a module already imports %s()', async (method) => {
     const own = `import { MessagingModule } from "nestjs-messaging";\n@Module({ imports: [MessagingModule.${method}({})] })`;
     const before = { ...usual, 'src/live/live.module.ts': own };
     const { files, said } = await apply(before);
@@ -112,7 +112,7 @@ describe('nest add', () => {
     expect(said).toEqual(['nestjs-messaging is already set up in src/live/live.module.ts. Nothing was changed.']);
   });
 
-  it('names the line to add if it does not find the creation of the application', async () => {
+  it('names the line to add if it does not find the code that creates the application', async () => {
     const { files, said } = await apply({ ...usual, 'src/main.ts': "import { serve } from './serve';\nserve();\n" });
     expect(files.get('src/app.module.ts')!).toContain('MessagingModule.forRoot');
     expect(said[0]).toMatch(/^src\/main\.ts .*Call app\.enableShutdownHooks\(\) yourself.*--main=<path>/);
@@ -129,8 +129,13 @@ describe('nest add', () => {
       {},
       /by hand/,
     ],
-    ['a file of that name', { ...usual, 'src/greetings/greetings.page.ts': '' }, {}, /exists\. .*--example=false/],
-  ])('names the option or the fix if it meets %s', async (_what, files, options, problem) => {
+    [
+      'an existing file of that name',
+      { ...usual, 'src/greetings/greetings.page.ts': '' },
+      {},
+      /exists\. .*--example=false/,
+    ],
+  ])('names the option or the fix for %s', async (_what, files, options, problem) => {
     await expect(apply(files, options)).rejects.toThrow(problem);
   });
 });

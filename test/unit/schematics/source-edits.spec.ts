@@ -49,7 +49,7 @@ describe('A module file that gets modules', () => {
       '  controllers: [],',
       '  imports: [\n    // why\n    Added.forRoot(),\n    Other,\n  ],\n  controllers: [],',
     ],
-  ])('keeps what is there: %s', (_what, before, after) => {
+  ])('keeps the existing text: %s', (_what, before, after) => {
     expect(module(file(before))).toBe(file(after, "import { Added } from './added.js';\n"));
   });
 
@@ -59,7 +59,7 @@ describe('A module file that gets modules', () => {
     );
   });
 
-  it('keeps its quotes and line ends', () => {
+  it('keeps its quotes and line endings', () => {
     const before =
       'import { Module } from "@nestjs/common";\r\n\r\n@Module({\r\n  imports: [],\r\n})\r\nclass AppModule {}\r\n';
     const after = module(before)!;
@@ -79,7 +79,7 @@ describe('A module file that gets modules', () => {
     ['a @Module() of nothing', '@Module()\nclass AppModule {}'],
     ['imports of a variable', '@Module({ imports: modules })\nclass AppModule {}'],
     ['imports by shorthand', '@Module({ imports })\nclass AppModule {}'],
-  ])('is not touched with %s', (_what, before) => {
+  ])('is not changed with %s', (_what, before) => {
     expect(module(before)).toBeUndefined();
   });
 });
@@ -111,7 +111,7 @@ describe('A main file that enables shutdown hooks', () => {
     expect(main(before)).toBe(before.slice(0, listen) + added + before.slice(listen));
   });
 
-  it('is not touched if it does so already', () => {
+  it('is not changed if it does so already', () => {
     const text = 'const app = await NestFactory.create(AppModule);\napp.enableShutdownHooks();\n';
     expect(main(text)).toBe(text);
   });
@@ -124,7 +124,7 @@ describe('A main file that enables shutdown hooks', () => {
     ['creates it in an expression', 'const start = async () => (app = await NestFactory.create(AppModule));'],
     ['takes it apart', 'const { listen } = await NestFactory.create(AppModule);'],
     ['leaves it to another file', "import { createApp } from './app.js';\nconst app = await createApp();"],
-  ])('is not touched if it %s', (_what, text) => {
+  ])('is not changed if it %s', (_what, text) => {
     expect(main(text)).toBeUndefined();
   });
 });
@@ -143,12 +143,12 @@ describe('The root module of a main file', () => {
     expect(rootModuleOf(ts, `${text}\nconst app = await NestFactory.create(AppModule);`)).toEqual(found);
   });
 
-  it('is not known if it is made by a call, or elsewhere', () => {
+  it('is unknown if it is made by a call, or elsewhere', () => {
     expect(rootModuleOf(ts, 'await NestFactory.create(AppModule.forRoot());')).toBeUndefined();
     expect(rootModuleOf(ts, 'await bootstrap();')).toBeUndefined();
   });
 });
 
-it('Relative imports are told from those of packages', () => {
+it('Relative imports are distinguished from imports of packages', () => {
   expect(relativeImports(ts, "import 'a';\nimport './b.js';\nimport { c } from '../c';")).toEqual(['./b.js', '../c']);
 });

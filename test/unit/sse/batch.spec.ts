@@ -30,7 +30,7 @@ describe('A batch', () => {
     );
   });
 
-  test('is the same object for all that add the same frames to the same batch, one after the other or in turns', () => {
+  test('is the same object for all callers that add the same frames to the same batch', () => {
     const start = Batch.empty();
     const [a, b] = [frame('a'), frame('b')];
     const one = start.add(a).add(b);
@@ -39,7 +39,7 @@ describe('A batch', () => {
     expect(other.chunk).toBe(one.chunk);
   });
 
-  test('is longer by another batch, and the same object for all that add that one', () => {
+  test('may be extended by another batch, and is the same object for all callers that add that one', () => {
     fc.assert(
       fc.property(frames, frames, (head, tail) => {
         const one = batchOf(Batch.empty(), head);
@@ -51,7 +51,7 @@ describe('A batch', () => {
     );
   });
 
-  test('differs for another frame, and leaves the first as it was', () => {
+  test('differs for another frame, and leaves the first batch unchanged', () => {
     fc.assert(
       fc.property(frames, frames, frames, (head, tail, otherTail) => {
         const shared = batchOf(Batch.empty(), head);

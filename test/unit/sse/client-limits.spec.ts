@@ -29,7 +29,7 @@ const refusals = (taken: readonly unknown[], limit: string) =>
   taken.filter((each) => each === `limits.${limit}`).length;
 
 describe('Places for streams', () => {
-  test('are as many as a server and a user may have, 50 at once', () => {
+  test('are limited for a server and a user, even for 50 at once', () => {
     const slots = places({ maxConnections: 20, maxConnectionsPerUser: 3, maxAnonymousConnections: 20 });
     const take = (auth: { userId: string | number } | null) => outcomeOf(() => slots.take(undefined, auth));
     const adas = fifty(() => slots.take(undefined, ada));
@@ -47,7 +47,7 @@ describe('Places for streams', () => {
     expect(slots.size).toBe(20);
   });
 
-  test.each([1, 3, 49, 50])('are as many as one address may have, 50 at once: %i', (most) => {
+  test.each([1, 3, 49, 50])('are limited for one address, even for 50 at once: %i', (most) => {
     const slots = places({ maxConnectionsPerAddress: most });
     const taken = fifty(() => slots.take('192.0.2.1', undefined));
     expect(refusals(taken, 'maxConnectionsPerAddress')).toBe(50 - most);
@@ -58,7 +58,7 @@ describe('Places for streams', () => {
     expect(outcomeOf(() => slots.take('192.0.2.1', null))).toBe('limits.maxConnectionsPerAddress');
   });
 
-  test('are as many as may be anonymous, 50 at once; users still have theirs', () => {
+  test('are limited for anonymous connections, even for 50 at once; users keep their own', () => {
     const slots = places({ maxConnections: 20 });
     const taken = fifty(() => slots.take(undefined, null));
     expect(refusals(taken, 'maxAnonymousConnections')).toBe(34);
@@ -69,7 +69,7 @@ describe('Places for streams', () => {
     expect(outcomeOf(() => slots.take(undefined, null))).toBe('limits.maxAnonymousConnections');
   });
 
-  test('are counted while it is not known whose they are, and then for them; each is given back once', () => {
+  test('count while their user is unknown, and then for that user; each is given back once', () => {
     const slots = places({ maxConnections: 3, maxConnectionsPerUser: 1, maxConnectionsPerAddress: 3 });
     const [first, second, third] = [1, 2, 3].map(() => slots.take('192.0.2.1', undefined));
     expect(outcomeOf(() => slots.take('192.0.2.1', undefined))).toBe('limits.maxConnections');
@@ -85,7 +85,7 @@ describe('Places for streams', () => {
     again.giveBack();
   });
 
-  test('of a server are its own matter, those of a client are the client’s; both say when to come back', () => {
+  test('of a server blame the server, and those of a client blame the client; both set a time to come back', () => {
     const full = places({ maxConnections: 1 });
     full.take(undefined, null);
     expect(errorOf(() => full.take(undefined, ada))).toMatchObject({
@@ -99,7 +99,7 @@ describe('Places for streams', () => {
   });
 });
 
-describe('What clients ask for in a second', () => {
+describe('The rate of requests', () => {
   type Case = readonly [keyof Limits, (clients: ClientLimits) => void, (clients: ClientLimits) => void];
   const cases: Case[] = [
     ['maxOpensPerSecondPerAddress', (clients) => clients.openFrom('a'), (clients) => clients.openFrom('b')],
@@ -114,7 +114,7 @@ describe('What clients ask for in a second', () => {
     ['maxRecoveriesPerSecondPerUser', (clients) => clients.recover(ada, 'a'), (clients) => clients.recover(null, 'a')],
   ];
 
-  test.each(cases)('is ten times %s at once, of 50; others have their own', (limit, ask, askAsOther) => {
+  test.each(cases)('is limited to ten times %s at once; other clients have their own', (limit, ask, askAsOther) => {
     const clients = at({ [limit]: 3 });
     expect(
       refusals(
@@ -126,7 +126,7 @@ describe('What clients ask for in a second', () => {
     expect(outcomeOf(() => ask(clients))).toBe(`limits.${limit}`);
   });
 
-  test('is not counted for clients whose address says nothing, nor for nobody', () => {
+  test('does not count for unknown addresses and anonymous clients', () => {
     const clients = at({
       maxOpensPerSecondPerAddress: 1,
       maxOpensPerSecondPerUser: 1,
@@ -140,7 +140,7 @@ describe('What clients ask for in a second', () => {
     expect(taken.every((outcome) => outcome === undefined)).toBe(true);
   });
 
-  test('lets all connections that may be open come back at once', () => {
+  test('lets all permitted connections come back at once', () => {
     const limits = { maxConnectionsPerUser: 3_000, maxConnectionsPerAddress: 20_000 };
     const clients = at(limits);
     for (let n = 0; n < 20_000; n++) clients.openFrom('a');

@@ -37,7 +37,7 @@ describe('A flusher', () => {
     expect([a.flushes, b.flushes]).toEqual([2, 1]);
   });
 
-  test('rests after a flush for as long as it took, so that more goes out together', () => {
+  test('rests after a flush for its duration, so that more goes out together', () => {
     const flusher = new Flusher();
     const slow = connection(8);
     flusher.add(slow);
@@ -60,7 +60,7 @@ describe('A flusher', () => {
     expect(slow.flushes).toBe(2);
   });
 
-  test('never rests longer than it says', () => {
+  test('never rests longer than its limit', () => {
     const flusher = new Flusher();
     const slow = connection(500);
     flusher.add(slow);
@@ -72,7 +72,7 @@ describe('A flusher', () => {
     expect(slow.flushes).toBe(2);
   });
 
-  test('leaves frames that come while it flushes to the next flush', () => {
+  test('leaves frames that come during a flush to the next flush', () => {
     const flusher = new Flusher();
     const second = connection();
     const first = { flush: () => flusher.add(second) };
@@ -83,7 +83,7 @@ describe('A flusher', () => {
     expect(second.flushes).toBe(1);
   });
 
-  test('begins batches anew after each flush', () => {
+  test('starts new batches after each flush', () => {
     const flusher = new Flusher();
     const { start } = flusher;
     flusher.add(connection());

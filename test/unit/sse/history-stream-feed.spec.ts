@@ -77,7 +77,7 @@ describe('Pages of a history', () => {
 });
 
 describe('A feed of a channel with history', () => {
-  test('asks once for its position for all that come before it knows, and tells each; later ones at once', async () => {
+  test('asks once for its position for all early readers, and sends it to each; later readers get it at once', async () => {
     const { open, post, asked } = setup();
     const [first, second, leaving] = [open(), open(), open()];
     leaving.leave();
@@ -151,7 +151,7 @@ describe('A feed of a channel with history', () => {
     expect(await comer.told()).toEqual(['position 1', '2', '3']);
   });
 
-  test('reads once for all readers of the same page, and encodes it once; and again when there is more', async () => {
+  test('reads and encodes each page once for all its readers, and again when there is more', async () => {
     const { hub, open, post, asked } = setup();
     for (const number of [1, 2, 3]) post(number);
     const { epoch } = await hub.positionOf(Orders.name);

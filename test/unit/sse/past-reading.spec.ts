@@ -88,8 +88,8 @@ async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-describe('The way of a reader to the present', () => {
-  test('leads page by page to the other readers, and joins them there', async () => {
+describe('A reader of earlier messages', () => {
+  test('is led page by page to the other readers, and joins them there', async () => {
     const { begin, history, sent } = setup(place(0), place(3));
     history.end = 3;
     begin();
@@ -221,7 +221,7 @@ describe('The way of a reader to the present', () => {
     expect(sent).toEqual([]);
   });
 
-  test('counts the last messages from where it began, even if more come meanwhile', async () => {
+  test('counts the last messages from its beginning, even if more come meanwhile', async () => {
     const { begin, history, sent } = setup(2, place(5));
     history.end = 8;
     begin();
@@ -229,7 +229,7 @@ describe('The way of a reader to the present', () => {
     expect(sent.slice(0, 5)).toEqual([4, 5, 6, 7, 8].map((offset) => `message e:${offset}`));
   });
 
-  test('counts from the first message that it hears if nothing was heard before, and misses none', async () => {
+  test('counts from the first message that it hears if none was heard before, and misses none', async () => {
     const { begin, history, sent } = setup(5);
     Object.assign(history, { first: 4, end: 9 });
     begin().hear(place(7));

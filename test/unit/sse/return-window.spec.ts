@@ -7,8 +7,8 @@ describe('clients that are sent away together', () => {
     ['a hundred, within half a second', 100, undefined, { fromMs: 500, toMs: 1_000 }],
     ['2,000, within 6 s', 2_000, undefined, { fromMs: 500, toMs: 6_500 }],
     ['100,000, within half a minute', 100_000, undefined, { fromMs: 500, toMs: 30_000 }],
-    ['10,000 that have to be back after 4 s', 10_000, 4_000, { fromMs: 500, toMs: 4_000 }],
-    ['those that have hardly any time', 100, 300, { fromMs: 150, toMs: 300 }],
+    ['10,000 that must be back after 4 s', 10_000, 4_000, { fromMs: 500, toMs: 4_000 }],
+    ['a hundred with very little time', 100, 300, { fromMs: 150, toMs: 300 }],
   ])('come back after a while: %s', (_title, clients, latestMs, window) => {
     expect(returnWindow(clients, latestMs)).toEqual(window);
   });
@@ -29,7 +29,7 @@ describe('clients that are sent away together', () => {
 describe('Clients that are sent away one by one', () => {
   afterEach(() => void jest.useRealTimers());
 
-  test('come back the later the more of them there are within a second', () => {
+  test('come back later if there are more of them within a second', () => {
     jest.useFakeTimers();
     const returns = new Returns();
     const next = (count: number) => Array.from({ length: count }, () => returns.next());

@@ -36,7 +36,7 @@ function setup(maxAgeMs: number | undefined, { areRead = true } = {}) {
   return { add, ended, cutOff };
 }
 
-test('a stream lasts between half of the longest time and all of it', () => {
+test('a stream lasts between half and all of the longest time', () => {
   const { add, ended } = setup(HOUR_MS);
   const begun = performance.now();
   for (let count = 0; count < 1_000; count++) add();
@@ -46,7 +46,7 @@ test('a stream lasts between half of the longest time and all of it', () => {
   expect(ended.at(-1)! - begun).toBeLessThanOrEqual(HOUR_MS + 5_000);
 });
 
-test('streams that began together end evenly over half of the time: no minute has twice as many as the mean', () => {
+test('streams that began together end evenly over half of the time: no minute has twice the mean', () => {
   const { add, ended } = setup(HOUR_MS);
   const begun = performance.now();
   for (let count = 0; count < 3_000; count++) add();
@@ -59,7 +59,7 @@ test('streams that began together end evenly over half of the time: no minute ha
   expect(Math.max(...minutes.values())).toBeLessThan(200);
 });
 
-test('a short time is kept to, too', () => {
+test('a short time is respected as well', () => {
   const { add, ended } = setup(100);
   const begun = performance.now();
   add();
@@ -80,7 +80,7 @@ test('one timer serves all streams, and ends with the last of them', () => {
   expect(jest.getTimerCount()).toBe(1);
 });
 
-test('without a longest time there is no timer, and streams last', () => {
+test('without a longest time there is no timer, and streams do not end', () => {
   const { add, ended } = setup(undefined);
   add();
   expect(jest.getTimerCount()).toBe(0);
@@ -88,7 +88,7 @@ test('without a longest time there is no timer, and streams last', () => {
   expect(ended).toEqual([]);
 });
 
-test('a stream whose reader does not take its end is cut off a minute later', () => {
+test('a stream whose reader does not read its end is cut off a minute later', () => {
   const { add, ended, cutOff } = setup(HOUR_MS, { areRead: false });
   add();
   jest.advanceTimersByTime(HOUR_MS + 70_000);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { SseEvent } from '../../../lib/sse/sse-event.js';
 
-describe('An event with a name or id of its own', () => {
+describe('An event with its own name or id', () => {
   test.each([
     [{ event: 'error' }, 'option "event" must be another name, since every EventSource has events of this name'],
     [{ event: 'open' }, 'option "event" must be another name'],
@@ -17,7 +17,7 @@ describe('An event with a name or id of its own', () => {
     expect(() => new SseEvent('message', options as never)).toThrow(text);
   });
 
-  test('may have any other name and id, and none', () => {
+  test('may have any other name and id, or none', () => {
     expect(() => new SseEvent(1, { id: '', event: 'message', retryMs: 0 })).not.toThrow();
     expect(new SseEvent('x').options).toEqual({});
   });

@@ -76,7 +76,7 @@ const STREAMS: Record<string, MakeStream> = {
       finalize(fail),
       map((x) => x),
     ),
-  'finalize() of a stream of its own': () => NEVER.pipe(finalize(fail)),
+  'finalize() of another stream': () => NEVER.pipe(finalize(fail)),
   'the teardown of a notifier of takeUntil()': (hub, session) =>
     createStream(hub, 'x', session).pipe(takeUntil(new Observable(() => fail))),
   'the teardown of merged streams': (hub, session) =>
@@ -92,13 +92,13 @@ const STREAMS: Record<string, MakeStream> = {
     })),
 };
 
-describe('what a stream of an @Sse() handler throws at its end', () => {
+describe('an error of the stream of an @Sse() handler at its end', () => {
   describe.each(Object.entries(STREAMS))('in %s', (_name, make) => {
     test.each([
       ['when the client leaves', (_server: Server, client: SseClient) => client[Symbol.asyncDispose]()],
       ['when its session is closed', ({ sessions }: Server) => sessions[0]!.close()],
       ['when the application shuts down', ({ streams }: Server) => streams.drain()],
-    ])('%s is reported; the stream is over and others go on', async (_when, end) => {
+    ])('%s is reported; the stream ends and others continue', async (_when, end) => {
       await using server = await Server.start(make);
       const client = await server.connect();
       await client.comments.next();
@@ -136,7 +136,7 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
     expect(server.streams.size).toBe(0);
   });
 
-  test('keeps no other stream from ending, when all end at once', async () => {
+  test('does not keep other streams from ending, even if all end at once', async () => {
     let count = 0;
     await using server = await Server.start((hub, session) =>
       count++ % 2 === 0 ? messages(hub, session) : STREAMS['finalize()']!(hub, session),
@@ -149,7 +149,7 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
     expect(server.failures.pending).toHaveLength(3);
   });
 
-  test('is reported also if it can hardly be looked at', async () => {
+  test('is reported even if it can hardly be read', async () => {
     const { proxy, revoke } = Proxy.revocable({}, {});
     revoke();
     // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- what a careless application rejects with
@@ -160,7 +160,7 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
     expect(await server.failures.next()).toHaveProperty('callback', 'The end of the stream of Test.stream');
   });
 
-  test('is not reported if it only says that the signal was aborted', async () => {
+  test('is not reported if it only states that the signal was aborted', async () => {
     const returned = new Queue<string>();
     await using server = await Server.start(async function* (_hub, { signal }) {
       try {
@@ -180,7 +180,7 @@ describe('what a stream of an @Sse() handler throws at its end', () => {
 });
 
 describe('a stream whose source never waits', () => {
-  test('leaves others their turn, also if nothing of it can be sent', async () => {
+  test('leaves others their turn, even if nothing of it can be sent', async () => {
     const turns = new Queue<number>();
     await using server = await Server.start(async function* () {
       let read = 0;
@@ -250,7 +250,7 @@ describe('an AsyncIterable that breaks the rules of iteration', () => {
   });
 });
 
-describe('a message that cannot be asked for its class', () => {
+describe('a message whose class cannot be read', () => {
   const unreadable = new Proxy({}, { getPrototypeOf: fail });
 
   test.each<[string, MakeStream]>([
@@ -262,7 +262,7 @@ describe('a message that cannot be asked for its class', () => {
         yield 'next';
       },
     ],
-  ])('of %s is reported as not delivered, and the stream goes on', async (_what, make) => {
+  ])('of %s is reported as not delivered, and the stream continues', async (_what, make) => {
     await using server = await Server.start(make);
     await using client = await server.connect();
     expect(await client.next()).toEqual(['message', 'next']);
@@ -273,7 +273,7 @@ describe('a message that cannot be asked for its class', () => {
   });
 });
 
-describe('a function of middleware that throws in place of one of node', () => {
+describe('a failing function of middleware that replaces one of Node', () => {
   test.each(['write', 'end'] as const)('as %s cuts the stream off and is reported', async (method) => {
     await using server = await Server.start(messages, (response) => {
       const original = response[method].bind(response) as (...args: unknown[]) => never;
@@ -296,7 +296,7 @@ describe('a function of middleware that throws in place of one of node', () => {
   });
 });
 
-describe('a stream that nobody will read', () => {
+describe('an unread stream', () => {
   test.each<[string, unknown]>([
     ['whose iterator cannot be made', { [Symbol.asyncIterator]: fail }],
     ['whose return() throws', iterable(fail)],

@@ -63,7 +63,7 @@ describe('Feeds', () => {
     expect(one.sent).toEqual(['w1 w2']);
   });
 
-  test('give a reader no post from before it came, and every post from before it left', () => {
+  test('give a reader no post from before it came, and every post made before it left', () => {
     const { hub, flusher, post, join } = setup();
     const session = hub.sessions.open();
     const first = join(['news']);
@@ -83,7 +83,7 @@ describe('Feeds', () => {
     expect(ending.sent.join(' ')).toBe('1 2 3');
   });
 
-  test('write a message as it was when it was posted', () => {
+  test('write a message as it was at the post', () => {
     const { flusher, post, join } = setup();
     const { sent } = join(['news']);
     const message = ['as posted'];
@@ -93,7 +93,7 @@ describe('Feeds', () => {
     expect(sent).toEqual(['as posted']);
   });
 
-  test('report a message that cannot be written once, and go on with the others', () => {
+  test('report a message that cannot be written once, and continue with the others', () => {
     const { reporter, flusher, post, join } = setup();
     const streams = [join(['news']), join(['news'])];
     post('news', () => {});
@@ -103,7 +103,7 @@ describe('Feeds', () => {
     expect(streams.map(({ sent }) => sent)).toEqual([['good'], ['good']]);
   });
 
-  test('deliver posts that are made while they deliver', () => {
+  test('deliver posts made during delivery', () => {
     const { flusher, post, read, join } = setup();
     const { sent } = join(['answers']);
     read('questions', () => post('answers', 'yes'));
@@ -112,7 +112,7 @@ describe('Feeds', () => {
     expect(sent).toEqual(['yes']);
   });
 
-  test('listen to a channel while somebody reads it, and no longer', () => {
+  test('listen to a channel only while it has a reader', () => {
     const { hub, join } = setup();
     const streams = [join(['news']), join(['news'])];
     for (const { readings } of streams) {

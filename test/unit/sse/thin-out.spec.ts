@@ -31,7 +31,7 @@ describe('The backlog of a slow reader', () => {
     expect(textsOf(thinOut(batchOf([old, kept, older, latest]), 300))).toEqual(['kept', GAP, '3'.repeat(100)]);
   });
 
-  test('continues after the last missing message for a client that comes back after the gap, and by the template it came through', () => {
+  test('continues after the last missing message for a client that comes back after the gap, by the template of that message', () => {
     const message = (id: string, template?: string) => frame(id.repeat(400), { channel: 'ticks', id, template });
     const batch = batchOf([message('1'), message('2', ':all'), message('3'), message('4', ':all'), frame('kept')]);
     expect(textsOf(thinOut(batch, 100))).toEqual([
@@ -46,7 +46,7 @@ describe('The backlog of a slow reader', () => {
     expect(textsOf(thinOut(batch, 500))).toEqual(['2'.repeat(200), '4'.repeat(200)]);
   });
 
-  test('that is thinned out again and again has one gap, not one for each time', () => {
+  test('that is thinned out repeatedly has one gap, not one for each time', () => {
     let batch = batchOf([tick('1'), tick('2')]);
     for (const text of ['3', '4', '5']) batch = thinOut(batch.add(tick(text)), 800)!;
     expect(textsOf(batch)).toEqual([GAP, '5'.repeat(300)]);
@@ -62,7 +62,7 @@ describe('The backlog of a slow reader', () => {
     expect(thinOut(batchOf([...kept, frame('z', { channel: 'ticks' })]), 50)).toBeUndefined();
   });
 
-  test('may be one message longer than the limit, and the rest is not thinned out for it', () => {
+  test('may be one message longer than the limit, and the other messages are not dropped for it', () => {
     const short = frame('tick', { channel: 'ticks' });
     const long = frame('x'.repeat(1_000));
     expect(textsOf(thinOut(batchOf([short, long, short]), 50))).toEqual(['tick', 'x'.repeat(1_000), 'tick']);

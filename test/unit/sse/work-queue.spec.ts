@@ -12,7 +12,7 @@ function setup() {
 }
 
 describe('Work for clients that come at once', () => {
-  test('is done in order, some of it in each turn of the event loop', async () => {
+  test('is done in order, a part in each turn of the event loop', async () => {
     const { queue, emptied } = setup();
     const done: number[] = [];
     for (let task = 0; task < 20; task++) {
@@ -54,7 +54,7 @@ describe('Work for clients that come at once', () => {
     expect(seen).toEqual(['one', 'two', undefined]);
   });
 
-  test('is reported if it fails, and the rest is done', async () => {
+  test('is reported if it fails, and the other work is done', async () => {
     const { queue, emptied, reporter } = setup();
     const done: string[] = [];
     queue.add(() => {

@@ -79,7 +79,7 @@ describe('Messaging without an application', () => {
     expect(messaging.posts.to(OrdersPlaced)).toEqual([new Placed(7)]);
   });
 
-  test('serves a service that injects SessionMessages, as the user that the test says', async () => {
+  test('serves a service that injects SessionMessages, as the user set by the test', async () => {
     const session = messaging.openSession({ auth: { userId: 'ada' } });
     expect(await new Cart(session).buy()).toBe('ada');
     expect(messaging.posts.to(OrdersPlaced)).toEqual([new Placed(1)]);
@@ -95,7 +95,7 @@ describe('Messaging without an application', () => {
     expect(session.session.closed).toBe(true);
   });
 
-  test('refuses the same posts as an application: values that cannot be sent, and values that break the rules of their class', () => {
+  test('refuses the same posts as an application: values that cannot be sent, or that break the rules of their class', () => {
     expect(() => messaging.service.postMessage('testing/any', new WeakMap(), { global: true })).toThrow(
       UnserializableError,
     );
@@ -153,14 +153,14 @@ describe('Messaging without an application', () => {
     [{ broker: new MemoryBroker(), transport: {} }, /either "broker" or "transport"/],
     [{ limit: {} }, /unknown option "limit"/],
     [5, /createTestMessaging\(\)/],
-  ])('takes no wrong options: %j', async (options, text) => {
+  ])('refuses wrong options: %j', async (options, text) => {
     const made = createTestMessaging(options as never);
     await expect(made).rejects.toThrow(ConfigurationError);
     await expect(made).rejects.toThrow(text);
   });
 });
 
-test('The testing kit names what it cannot record or join', () => {
+test('The testing kit names a target that it cannot record or join', () => {
   expect(() => recordPosts({} as never)).toThrow('recordPosts(): give it an application or a testing module');
   expect(() => new MemoryTransport(7 as never)).toThrow('new MemoryTransport(): give it a MemoryBroker, not 7');
 });
@@ -182,7 +182,7 @@ describe('Recorded posts', () => {
     ]);
   });
 
-  test('have the instance that was posted, also of a channel with history', async () => {
+  test('contain the posted instance, even of a channel with history', async () => {
     const placed = new Placed(1);
     await messaging.service.postMessage(Kept, placed, { id: 'once' });
     expect(messaging.posts.to(Kept)[0]).toBe(placed);
@@ -195,7 +195,7 @@ describe('Recorded posts', () => {
     expect(messaging.posts.to(messagesFrom(sourceRef(Order, 8), Shipped))).toEqual([]);
   });
 
-  test('are awaited one after the other, earlier ones too', async () => {
+  test('are awaited one after the other, including earlier ones', async () => {
     const { service, posts } = messaging;
     await service.postMessage(OrdersPlaced, new Placed(1));
     const [first, second, third] = [posts.next(OrdersPlaced), posts.next(OrdersPlaced), posts.next(OrdersPlaced)];
@@ -216,7 +216,7 @@ describe('Recorded posts', () => {
     expect(posts.to(OrdersPlaced).map(({ id }) => id)).toEqual([1, 2, 3]);
   });
 
-  test('do not have a refused post, and nobody waits for it', async () => {
+  test('do not contain a refused post, and nobody waits for it', async () => {
     const { service, posts } = messaging;
     const next = posts.next('testing/any');
     expect(() => service.postMessage('testing/any', () => {}, { global: true })).toThrow(UnserializableError);
@@ -225,12 +225,12 @@ describe('Recorded posts', () => {
     expect(posts.to('testing/any')).toEqual(['fine']);
   });
 
-  test('do not include the library’s own posts', async () => {
+  test('do not contain the library’s own posts', async () => {
     await messaging.service.revokeAuthentication('ada');
     expect(messaging.posts.all).toEqual([]);
   });
 
-  test('can be forgotten, and come to an end', async () => {
+  test('can be cleared, and end', async () => {
     const { service, posts } = messaging;
     await service.postMessage(OrdersPlaced, new Placed(1));
     posts.clear();
@@ -241,7 +241,7 @@ describe('Recorded posts', () => {
     expect(posts.to(OrdersPlaced)).toEqual([new Placed(2)]);
   });
 
-  test('are not asked for by a wrong name', async () => {
+  test('are not available under a wrong name', async () => {
     const { posts } = messaging;
     expect(() => posts.to('')).toThrow(InvalidChannelError);
     await expect(posts.next('a*')).rejects.toThrow(InvalidChannelError);

@@ -13,13 +13,13 @@ test('waits double, up to the longest', () => {
   expect(take(longest)).toEqual([100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
 });
 
-test('waits with full jitter are anything up to that', () => {
+test('waits with full jitter are random between zero and that time', () => {
   const longest = new Backoff(FULL, () => 1 - Number.EPSILON);
   expect(take(longest).slice(0, 8)).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
   expect(new Backoff(FULL, () => 0).next()).toBe(0);
 });
 
-test('waits are spread, so that clients that failed together come back apart', () => {
+test('waits are spread, so that clients that failed together come back at different times', () => {
   const waits = new Set(
     Array.from({ length: 50 }, () => {
       const backoff = new Backoff(HALF);
@@ -34,7 +34,7 @@ test('waits are spread, so that clients that failed together come back apart', (
   }
 });
 
-test('waits stay sensible however many attempts there were', () => {
+test('waits stay reasonable, however many attempts there were', () => {
   const [half, full] = [new Backoff(HALF, () => 0.5), new Backoff(FULL, () => 0.5)];
   for (let attempt = 0; attempt < 5_000; attempt++) {
     half.next();

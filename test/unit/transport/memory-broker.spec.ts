@@ -12,7 +12,7 @@ async function node(broker: MemoryBroker, name: string): Promise<[MemoryTranspor
   return [transport, received];
 }
 
-test('brokers do not meet', async () => {
+test('nodes of different brokers do not hear each other', async () => {
   const [a, atA] = await node(new MemoryBroker(), 'news');
   const [b, atB] = await node(new MemoryBroker(), 'news');
   await a.publish('news', 'a');
@@ -21,7 +21,7 @@ test('brokers do not meet', async () => {
   expect(atA.pending).toEqual([]);
 });
 
-test('a post under way when the broker is cut is not accepted and not delivered', async () => {
+test('a post on its way when the broker is cut is not accepted and not delivered', async () => {
   const broker = new MemoryBroker();
   const [a, atA] = await node(broker, 'news');
   const published = a.publish('news', 'lost');
@@ -33,7 +33,7 @@ test('a post under way when the broker is cut is not accepted and not delivered'
   expect(await atA.next()).toBe('end');
 });
 
-test('cutting twice and healing twice is as doing it once', async () => {
+test('cutting twice and healing twice has the same effect as once', async () => {
   const broker = new MemoryBroker();
   const [a] = await node(broker, 'news');
   const states: string[] = [];
@@ -99,7 +99,7 @@ test('one node can be healed alone, and the others later', async () => {
   expect(await atB.next()).toBe('2');
 });
 
-test('a broker cuts off and heals its own nodes alone, and refuses anything else', async () => {
+test('a broker cuts off and heals only its own nodes, and refuses other arguments', async () => {
   const broker = new MemoryBroker();
   const [a, atA] = await node(broker, 'news');
   const [foreign] = await node(new MemoryBroker(), 'news');

@@ -42,13 +42,13 @@ class Beats {
   }
 }
 
-test('one goes out at once and then every second tick, as long as they come back', async () => {
+test('a beat goes out at once and then every second tick, as long as beats come back', async () => {
   const beats = new Beats();
   expect(beats.beat.start()).toBe(true);
   expect(await beats.pass(6)).toEqual(['beat', 'beat', 'beat', 'beat']);
 });
 
-test('two that do not come back are deafness, found within 4 s of any moment, and told once', async () => {
+test('two missing beats mean deafness, found within 4 s of any moment, and reported once', async () => {
   const beats = new Beats();
   beats.beat.start();
   await beats.pass(2);
@@ -58,7 +58,7 @@ test('two that do not come back are deafness, found within 4 s of any moment, an
   expect(await beats.pass(10)).toEqual([]);
 });
 
-test('one that does not come back and one that does are none', async () => {
+test('a single missing beat does not mean deafness', async () => {
   const beats = new Beats();
   beats.isHeard = false;
   beats.beat.start();
@@ -67,21 +67,21 @@ test('one that does not come back and one that does are none', async () => {
   expect(await beats.pass(2)).toEqual(['beat']);
 });
 
-test('one that Redis leaves unanswered says nothing of the subscription, is told once, and no other goes out', async () => {
+test('a beat that Redis leaves unanswered proves nothing about the subscription, is reported once, and no other goes out', async () => {
   const beats = new Beats();
   beats.answer = 'never';
   beats.beat.start();
   expect(await beats.pass(60)).toEqual(['beat', 'failed: unanswered']);
 });
 
-test('one that fails says nothing of the subscription, and is tried again', async () => {
+test('a beat that fails proves nothing about the subscription, and is repeated', async () => {
   const beats = new Beats();
   beats.answer = new Error('refused');
   beats.beat.start();
   expect(await beats.pass(4)).toEqual(['beat', 'failed: refused', 'beat', 'failed: refused', 'beat']);
 });
 
-test('none goes out while posts cannot be sent', async () => {
+test('no beat goes out while posts cannot be sent', async () => {
   const beats = new Beats();
   beats.answer = 'unsendable';
   expect(beats.beat.start()).toBe(false);
@@ -90,7 +90,7 @@ test('none goes out while posts cannot be sent', async () => {
   expect(await beats.pass(2)).toEqual(['beat']);
 });
 
-test('none is counted of a connection that has gone', async () => {
+test('no beat of a closed connection counts', async () => {
   const beats = new Beats();
   beats.isHeard = false;
   beats.beat.start();
@@ -101,7 +101,7 @@ test('none is counted of a connection that has gone', async () => {
   expect(await beats.pass(1)).toEqual(['beat', 'beat']);
 });
 
-test('tells until when all has been heard: what was published before the beat that came back before the last', async () => {
+test('the proven time is the time of the beat before the last one that came back', async () => {
   const beats = new Beats();
   expect(beats.beat.provenMs).toBe(-Infinity);
   beats.beat.start();
@@ -115,8 +115,8 @@ test('tells until when all has been heard: what was published before the beat th
   expect(beats.beat.provenMs).toBeLessThanOrEqual(proven + 2_000);
 });
 
-describe('One that waits behind other messages', () => {
-  test('is waited for, for half a minute', async () => {
+describe('A beat that waits behind other messages', () => {
+  test('has half a minute to come back', async () => {
     const beats = new Beats();
     beats.isHeard = false;
     beats.beat.start();
@@ -124,7 +124,7 @@ describe('One that waits behind other messages', () => {
     expect(await beats.pass(40, 100_000)).toEqual(['beat', 'deaf']);
   });
 
-  test('and that nobody got, as Redis says, is not waited for', async () => {
+  test('that nobody got, according to Redis, does not get that time', async () => {
     const beats = new Beats();
     beats.isHeard = false;
     beats.answer = 0;
@@ -132,7 +132,7 @@ describe('One that waits behind other messages', () => {
     expect(await beats.pass(2, 100_000)).toEqual(['beat', 'beat', 'deaf']);
   });
 
-  test('is not taken for waiting because answers of Redis come by the same connection', async () => {
+  test('does not count as waiting because answers of Redis come over the same connection', async () => {
     const beats = new Beats();
     beats.isHeard = false;
     beats.beat.start();

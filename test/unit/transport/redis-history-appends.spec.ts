@@ -86,7 +86,7 @@ afterEach(() => {
 });
 
 describe('The posts of one turn to a channel', () => {
-  test('leave in full batches as soon as one is full, and the rest at the end of the turn, each behind the one before', async () => {
+  test('leave in full batches as soon as one is full, and the rest at the end of the turn, each after the previous one', async () => {
     void post(FULL);
     expect(redis.sent()).toEqual(['1']);
     void post(FULL);
@@ -96,7 +96,7 @@ describe('The posts of one turn to a channel', () => {
     expect(redis.sent()).toEqual(['3 after 2 1']);
   });
 
-  test('leave together with posts to other channels, and at once if there are no such posts or they fill a batch', async () => {
+  test('leave together with posts to other channels, or at once if there are none or they fill a batch', async () => {
     void post('1');
     await turn();
     void history.append('full', { payload: FULL }, BOUNDS);
@@ -116,7 +116,7 @@ describe('The posts of one turn to a channel', () => {
     expect(redis.sent()).toEqual(['9 after 8 2']);
   });
 
-  test('leave one batch after another at a Cluster, which may send each somewhere else', async () => {
+  test('leave one batch after another at a Cluster, which may send each to another member', async () => {
     create(true);
     const outcomes = [post(FULL), post(FULL)];
     await turn();
@@ -146,8 +146,8 @@ describe('A post to a channel with a batch under way', () => {
   });
 });
 
-describe('A batch behind one that Redis did not append', () => {
-  test('is tried again behind the next try of that one, not sooner, and both are appended', async () => {
+describe('A batch after one that Redis did not append', () => {
+  test('is repeated after the next try of that one, not sooner, and both are appended', async () => {
     const outcomes = [post(FULL), post(FULL), post(FULL)];
     const [first, second, third] = redis.calls.splice(0);
     first!.reject(replyError('BUSY Redis is busy'));
@@ -168,7 +168,7 @@ describe('A batch behind one that Redis did not append', () => {
     expect((await Promise.all(outcomes)).map(offsetOf)).toEqual([1, 2, 3]);
   });
 
-  test('is tried without it once that one is refused', async () => {
+  test('is repeated without it once that one is refused', async () => {
     const outcomes = [post(FULL), post(FULL)];
     const [first, second] = redis.calls.splice(0);
     first!.reject(replyError('OOM command not allowed'));
@@ -181,7 +181,7 @@ describe('A batch behind one that Redis did not append', () => {
     expect(offsetOf(await outcomes[1]!)).toBe(1);
   });
 
-  test('is refused with the reason for which that one was not appended if that lasts too long', async () => {
+  test('is refused with the reason of that one if this lasts too long', async () => {
     const outcomes = [post(FULL), post(FULL)];
     const [first, second] = redis.calls.splice(0);
     first!.reject(replyError('BUSY Redis is busy'));
@@ -197,8 +197,8 @@ describe('A batch behind one that Redis did not append', () => {
   });
 });
 
-describe('A batch under way that nobody waits for any more', () => {
-  test('is not tried again if it came too early', async () => {
+describe('A batch under way without a waiting post', () => {
+  test('is not repeated if it came too early', async () => {
     const outcomes = [post(FULL), post(FULL)];
     const [first, second] = redis.calls.splice(0);
     await jest.advanceTimersByTimeAsync(10_000);
@@ -214,7 +214,7 @@ describe('A batch under way that nobody waits for any more', () => {
 });
 
 describe('Batches under way when the link breaks', () => {
-  test('are tried again in order over the next link, and answers of the former one count', async () => {
+  test('are repeated in order over the next link, and answers of the former link count', async () => {
     const outcomes = [post(FULL), post(FULL)];
     const [, second] = redis.calls.splice(0);
     redis.isUp = false;
@@ -271,7 +271,7 @@ function start(timeoutMs: number) {
   return { link, gate, appends, publisher, append };
 }
 
-test('a post that was refused when its time was over is not appended later with others of its batch', async () => {
+test('a post that was refused after its time is not appended later with others of its batch', async () => {
   const { link, appends, append } = start(2_000);
   link.isUp = false;
   const early = append('early');
@@ -290,7 +290,7 @@ test('a post that was refused when its time was over is not appended later with 
   appends.close();
 });
 
-test('posts whose time is over while others must go first resolve with false, and are never sent', async () => {
+test('posts whose time ends while others must go first resolve with false, and are never sent', async () => {
   const { link, gate, appends, publisher, append } = start(2_000);
   const first = new Deferred();
   gate.attach({ except: 'revocations', run: () => first.promise });

@@ -10,7 +10,7 @@ import { RedisNodes } from '../../support/redis-nodes.js';
 const nodes = new RedisNodes();
 afterEach(() => nodes[Symbol.asyncDispose]());
 
-test('a link holds back the commands of a turn until the turn ends, however often it is asked to', async () => {
+test('a link holds back the commands of a turn until the turn ends, however often that is requested', async () => {
   const server = await nodes.server();
   const client = new Redis(server.url, { lazyConnect: true });
   const link = new RedisLink({ client, backoff: new Backoff(REDIS_BACKOFF) }, listener);
@@ -28,7 +28,7 @@ test('a link holds back the commands of a turn until the turn ends, however ofte
   expect(socket.writableCorked).toBe(0);
 });
 
-test('a link whose answers no longer belong to its commands is made anew, and says so', async () => {
+test('a link whose answers no longer belong to its commands is replaced, and reports that', async () => {
   const server = await nodes.server();
   const client = new Redis(server.url, { lazyConnect: true });
   const events = new Queue<string>();
@@ -49,7 +49,7 @@ test('a link whose answers no longer belong to its commands is made anew, and sa
   expect(await events.until((event) => event === 'up')).toBeDefined();
 });
 
-test('a connection that reports a second error, as a TLS handshake may, does not end the process, also after its link is closed', async () => {
+test('a connection that reports a second error, as a TLS handshake may, does not end the process, even after its link is closed', async () => {
   const server = await nodes.server();
   const client = new Redis(server.url, { lazyConnect: true });
   const events = new Queue<string>();

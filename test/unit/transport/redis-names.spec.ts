@@ -26,7 +26,7 @@ function slotOf(key: string): number {
 describe('A channel in Redis', () => {
   const names = new RedisNames('messaging:', undefined);
 
-  test('has our prefix, and only that name', () => {
+  test('has our prefix, and no other name', () => {
     expect(names.toPublish('news')).toBe('messaging:|news');
     expect(keysOf(names, 'news')).toEqual(['messaging:|news']);
     expect(names.isPlain('news', undefined)).toBe(false);
@@ -60,7 +60,7 @@ describe('A channel in Redis', () => {
   });
 
   test.each(['a|b', 'a\n', 1, undefined])(
-    'has no prefix like %p, which would not keep applications apart',
+    'refuses the prefix %p, which would not keep applications apart',
     (prefix) => {
       expect(() => new RedisNames(prefix as string, undefined)).toThrow(ConfigurationError);
       expect(() => new RedisNames(prefix as string, undefined)).toThrow(
@@ -77,7 +77,7 @@ describe('A template in Redis', () => {
     return names.match(redisChannel, template.split('/'), isPlain);
   }
 
-  test('is a pattern in which only its parameters mean something', () => {
+  test('is a pattern in which only its parameters have a meaning', () => {
     expect(keysOf(names, 'rooms/:id/a?[b]\\')).toEqual([
       'app\\[1\\]:|rooms/*/a\\?\\[b\\]\\\\',
       'rooms/*/a\\?\\[b\\]\\\\',
@@ -90,7 +90,7 @@ describe('A template in Redis', () => {
     expect(match('rooms/:id', 'app[1]:|rooms/42/users', false)).toBeUndefined();
   });
 
-  test('takes no prefixed channel of any application for a plain one', () => {
+  test('never mistakes a prefixed channel of any application for a plain one', () => {
     expect(match(':a/:b', 'app[1]:|rooms/42', true)).toBeUndefined();
     expect(match(':a/:b', 'other:|rooms/42', true)).toBeUndefined();
     expect(match(':a/:b', 'messaging:own/1', true)).toBeUndefined();
@@ -195,7 +195,7 @@ describe('The keys of a history', () => {
     }
   });
 
-  test('are of no other channel, prefix or post, and stand behind the prefix', () => {
+  test('belong to no other channel, prefix or post, and follow the prefix', () => {
     const channels = ['news', 'a|b', 'b', '1|news', 'h|news'];
     const all = ['messaging:', 'messaging', 'a%7B', 'a{'].flatMap((prefix) =>
       channels.flatMap((channel) => historyKeysOf(prefix, channel)),

@@ -28,7 +28,7 @@ async function made(option: RedisOption): Promise<Redis[]> {
 const ownStrategy = (): number => 1;
 const missing = (): Promise<object> => Promise.reject(new Error("Cannot find package 'ioredis'"));
 
-describe('The option redis takes', () => {
+describe('The option redis accepts', () => {
   // Typed: what ioredis gives and takes fits without a cast.
   const options: RedisOptions = { host: 'a.test', port: 6380, db: 2 };
   const accepted: [string, RedisOption][] = [
@@ -41,26 +41,26 @@ describe('The option redis takes', () => {
     ['TLS', { tls: {}, host: 'a.test' }],
     ['Sentinels', { sentinels: [{ host: 'a.test', port: 26379 }], name: 'main', sentinelPassword: 'secret' }],
     ['its own options', { url: 'redis://a.test', interop: true, publishTimeoutMs: 50 }],
-    ['options that are undefined', { url: undefined, password: undefined, interop: undefined, tls: undefined }],
+    ['undefined options', { url: undefined, password: undefined, interop: undefined, tls: undefined }],
     ['a connection', client],
     ['a cluster', cluster],
     ['a function', () => client],
     ['a connection with its own options', { client, interop: false }],
-    ['options that are fixed anyway', { lazyConnect: false, maxRetriesPerRequest: null, role: 'master' }],
-    ['options that only a later ioredis knows', { clientTracking: true } as object],
+    ['options with their fixed values', { lazyConnect: false, maxRetriesPerRequest: null, role: 'master' }],
+    ['options of a later ioredis', { clientTracking: true } as object],
   ];
 
   test.each(accepted)('%s', (_, option) => {
     expect(() => validateRedisOption(option)).not.toThrow();
   });
 
-  test('a post’s time as given, or two seconds', () => {
+  test('a time for posts as given, or two seconds', () => {
     expect(normalizeRedisOption('redis://a.test').publishTimeoutMs).toBe(2_000);
     expect(normalizeRedisOption({ client, publishTimeoutMs: 7 }).publishTimeoutMs).toBe(7);
   });
 });
 
-describe('The option redis names what is wrong:', () => {
+describe('The option redis is refused with an error that names the fault', () => {
   const refused: [unknown, RegExp][] = [
     [undefined, /^Option "redis" must be a URL, options of ioredis, .* not undefined$/],
     [null, /^Option "redis" must be .* not null$/],
@@ -118,7 +118,7 @@ describe('The option redis names what is wrong:', () => {
     expect(failure(option)).toMatch(text);
   });
 
-  test('but never tells a password', () => {
+  test('and never contains a password', () => {
     expect(failure({ url: 'redis:/user:hunter2@a.test' })).not.toContain('hunter2');
     expect(failure({ password: ['hunter2'] })).not.toContain('hunter2');
     expect(failure('http://user:hunter2@a.test')).not.toContain('hunter2');
@@ -129,7 +129,7 @@ describe('The option redis names what is wrong:', () => {
     expect(() => new RedisTransport({}, { prefix: 1 as never })).toThrow(/Option "prefix" must be a string .*, not 1/);
   });
 
-  test('in a client of the application, too, before it is used', async () => {
+  test('in a client of the application as well, before it is used', async () => {
     for (const options of [{ role: 'slave' }, { readOnly: true }] as const) {
       const slave = new Redis({ ...options, lazyConnect: true, sentinels: [{ host: 'a.test' }], name: 'main' });
       const [name] = Object.keys(options);
@@ -144,7 +144,7 @@ function clusterStrategy(options: object): (times: number) => unknown {
 }
 
 describe('The connections', () => {
-  test('are not connected yet, and neither resend nor resubscribe nor queue by themselves', async () => {
+  test('are not connected yet, and do not resend, resubscribe or queue on their own', async () => {
     for (const option of ['redis://a.test', { host: 'a.test', autoResubscribe: true }, client] as RedisOption[]) {
       for (const { status, options } of await made(option)) {
         expect(status).toBe('wait');
@@ -177,7 +177,7 @@ describe('The connections', () => {
     expect(subscriber!.options.connectionName).toBe('nestjs-messaging:subscriber');
   });
 
-  test('wait for the next attempt as this library does, unless the application says otherwise', async () => {
+  test('wait for the next attempt by the rules of this library, unless the application sets others', async () => {
     const usual = await made('redis://a.test');
     const duplicated = await made(client);
     for (const { options } of [...usual, ...duplicated]) {
@@ -190,7 +190,7 @@ describe('The connections', () => {
     expect([given!.options.retryStrategy, kept!.options.retryStrategy]).toEqual([ownStrategy, ownStrategy]);
   });
 
-  test('wait so with Sentinels and of a Cluster, too, unless the application says otherwise', async () => {
+  test('wait by these rules with Sentinels and of a Cluster as well, unless the application sets others', async () => {
     const sentinels = { sentinels: [{ host: 'a.test' }], name: 'main' };
     for (const { options } of [
       ...(await made(sentinels)),
@@ -209,7 +209,7 @@ describe('The connections', () => {
     expect(clusterStrategy((await made(own))[0]!.options)).toBe(ownStrategy);
   });
 
-  test('notice a failover by the word of the Sentinels', async () => {
+  test('notice a failover reported by the Sentinels', async () => {
     const sentinels = { sentinels: [{ host: 'a.test' }], name: 'main', lazyConnect: true };
     const options: RedisOption[] = [sentinels, new Redis(sentinels), () => new Redis(sentinels)];
     for (const option of options) {
@@ -242,9 +242,9 @@ describe('The connections', () => {
       },
       'Option "redis": the function failed: no more',
     ],
-    ['gives none', () => null, 'Option "redis": the function must give an ioredis Redis or Cluster, not null'],
+    ['returns null', () => null, 'Option "redis": the function must give an ioredis Redis or Cluster, not null'],
     [
-      'gives a replica',
+      'returns a replica',
       () => new Redis({ lazyConnect: true, readOnly: true }),
       'Option "redis": the client’s option "readOnly" cannot be true',
     ],
@@ -259,13 +259,13 @@ describe('The connections', () => {
     expect(first.status).toBe('end');
   });
 
-  test('of a function that gives the same one twice are closed', async () => {
+  test('of a function that returns the same one twice are closed', async () => {
     const only = new Redis({ lazyConnect: true });
     await expect(made(() => only)).rejects.toThrow('it gave the same one twice');
     expect(only.status).toBe('end');
   });
 
-  test('of an asynchronous function are closed once they come, and its failure is nobody’s unhandled rejection', async () => {
+  test('of an asynchronous function are closed once they come, and its rejection is handled', async () => {
     const late = new Redis({ lazyConnect: true });
     const ended = once(late, 'end');
     const text = 'Option "redis": the function must give an ioredis Redis or Cluster, not an instance of Promise';
@@ -281,7 +281,7 @@ describe('The connections', () => {
     expect(unhandled).toEqual([]);
   });
 
-  test('need ioredis, and say so if it is missing', async () => {
+  test('need ioredis, and report it if it is missing', async () => {
     const error: unknown = await loadIoredis(missing).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ConfigurationError);
     expect((error as Error).message).toMatch(/needs the package ioredis.*npm install ioredis/);
@@ -290,7 +290,7 @@ describe('The connections', () => {
     await transport.close();
   });
 
-  test('need an ioredis that is new enough, and say so of one whose `Redis` has no name', async () => {
+  test('need a recent ioredis, and refuse one whose `Redis` has no name', async () => {
     const old = Promise.resolve({ default: class {} });
     await expect(loadIoredis(() => old)).rejects.toThrow(ConfigurationError);
     await expect(loadIoredis(() => old)).rejects.toThrow('needs ioredis 5.3.0 or later; npm install ioredis@latest');

@@ -133,7 +133,7 @@ describe('Posts', () => {
     publisher.close();
   });
 
-  test('to several channels keep their order, over all of them', async () => {
+  test('to several channels keep their order over all channels', async () => {
     const { link, publisher } = start();
     for (const [index, channel] of ['a', 'a', 'b', 'a', 'a'].entries()) {
       void publisher.publish(channel, String(index + 1));
@@ -147,7 +147,7 @@ describe('Posts', () => {
     publisher.close();
   });
 
-  test('for readers that know no batches, or with a line break, go alone and are not overtaken', async () => {
+  test('for readers that know no batches, or with a line break, go alone and in order', async () => {
     const { link, publisher } = start();
     void publisher.publish('news', '1');
     void publisher.publish('news', 'for others', true);
@@ -159,7 +159,7 @@ describe('Posts', () => {
     publisher.close();
   });
 
-  test('wait while Redis has not answered to earlier ones, and go together with its answer', async () => {
+  test('wait while Redis has not answered earlier ones, and leave together with its answer', async () => {
     const { link, publisher } = start();
     void publisher.publish('news', '1');
     await Promise.resolve();
@@ -173,7 +173,7 @@ describe('Posts', () => {
     publisher.close();
   });
 
-  test('wait for that no longer than a millisecond', () => {
+  test('wait for an answer no longer than a millisecond', () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
     const { link, publisher } = start();
     void publisher.publish('news', 'x'.repeat(64 * 1024));
@@ -186,7 +186,7 @@ describe('Posts', () => {
     publisher.close();
   });
 
-  test('go at once when there is much of them', () => {
+  test('leave at once if they are long together', () => {
     const { link, publisher } = start();
     const payload = 'x'.repeat(1_000);
     for (let count = 0; count < 100; count++) void publisher.publish('news', payload);
@@ -195,14 +195,14 @@ describe('Posts', () => {
     publisher.close();
   });
 
-  test('go at once when there are many of them, however short', () => {
+  test('leave at once if they are many, however short', () => {
     const { link, publisher } = start();
     for (let count = 0; count <= MAX_BATCH_PAYLOADS; count++) void publisher.publish('news', 'x');
     expect(link.published.map(([, payload]) => payloadsOf(payload).length)).toEqual([MAX_BATCH_PAYLOADS]);
     publisher.close();
   });
 
-  test('of different turns, made while the link is down, have each their own time', () => {
+  test('of different turns, made while the link is down, each have their own time', () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
     const publisher = new RedisPublisher(100, UNHEARD);
     void publisher.publish('news', '1');
@@ -232,7 +232,7 @@ describe('A batch', () => {
     );
   });
 
-  test('that is longer than the limit yields its complete payloads within the limit, and is cut', () => {
+  test('that exceeds the limit yields its complete payloads within the limit, and is cut', () => {
     fc.assert(
       fc.property(fc.array(payload, { minLength: 2 }), fc.nat(), (payloads, bound) => {
         const text = joinPayloads(payloads);
@@ -246,13 +246,13 @@ describe('A batch', () => {
     );
   });
 
-  test('of a million line breaks, which held the loop for 12 s, is cut after the most payloads there may be', () => {
+  test('of a million line breaks, which blocked the event loop for 12 s, is cut after the maximum number of payloads', () => {
     const { payloads, isCut } = splitPayloads('\n'.repeat(1_000_000), maxBatchLength(1_048_576));
     expect(payloads).toHaveLength(MAX_BATCH_PAYLOADS);
     expect(isCut).toBe(true);
   });
 
-  test('of the longest message behind as much as waits for others is whole', () => {
+  test('with the longest message after as much as it may follow is whole', () => {
     const long = 'x'.repeat(1_000);
     const text = joinPayloads([...Array.from({ length: 1_023 }, () => 'y'.repeat(64)), long]);
     expect(splitPayloads(text, maxBatchLength(1_000)).isCut).toBe(false);

@@ -3,10 +3,10 @@ import { leaveMsFor } from '../../../../lib/nest/gateway/create-gateway.js';
 
 test.each([
   ['8 s by default', {}, 8_000],
-  ['8 s if something else has a time of that name', { kill_timeout: '100' }, 8_000],
-  ['as long as PM2 lets it by default', { pm_id: '0' }, 1_600],
-  ['as long as PM2 is told to let it', { pm_id: '0', kill_timeout: '3000' }, 3_000],
-  ['no longer than by default, however long PM2 lets it', { pm_id: '0', kill_timeout: '60000' }, 8_000],
+  ['8 s if another program uses that variable', { kill_timeout: '100' }, 8_000],
+  ['as long as PM2 allows by default', { pm_id: '0' }, 1_600],
+  ['as long as the configuration of PM2 allows', { pm_id: '0', kill_timeout: '3000' }, 3_000],
+  ['no longer than by default, however long PM2 allows', { pm_id: '0', kill_timeout: '60000' }, 8_000],
 ])('a server that shuts down stays for its clients %s', (_title, environment, leaveMs) => {
   expect(leaveMsFor(environment)).toBe(leaveMs);
 });

@@ -13,7 +13,7 @@ describe('The length of a client’s request', () => {
     [[[], {}, [1, [2, null]]]],
     [{ a: 1, 'é"': [{ b: 'c', d: {} }], '': false, 7: 'x' }],
     [Array.from({ length: 300_000 }, () => 1)],
-  ])('is that of its JSON: %#', (value) => {
+  ])('is the length of its JSON: %#', (value) => {
     const bytes = Buffer.byteLength(JSON.stringify(value));
     expect([exceedsJsonBytes(value, bytes), exceedsJsonBytes(value, bytes - 1)]).toEqual([false, true]);
   });
