@@ -298,7 +298,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await running.page.close();
   });
 
-  test('comes back with another sign-in when its own has expired, and goes on in a channel with history', async () => {
+  test('comes back with another sign-in when its own has expired, and continues in a channel with history', async () => {
     const lastMs = [2_000, 60_000];
     await using running = await setup(adapter, 20, () => ({
       userId: 'ada',
@@ -416,7 +416,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     await page.close();
   });
 
-  test('comes back when the server shuts down and tells it to', async () => {
+  test('comes back when the server shuts down and asks it to', async () => {
     const running = await setup(adapter);
     const events = await open(running.page, '/users');
     expect(await events.next()).toEqual(['open', null]);

@@ -138,7 +138,7 @@ const reaction = (page: Page, text: string, name: string) =>
   page.getByRole('listitem').filter({ hasText: text }).getByRole('button', { name });
 
 describe('the page of the sample app', () => {
-  test('two people talk, and see what the other is up to', async () => {
+  test('two people talk, and each sees the other type and set a status', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
     await isTold(ada, 'Grace came in');
@@ -352,7 +352,7 @@ describe('the page of the sample app', () => {
     await hears(grace, 'One more');
   }, 60_000);
 
-  test('signing out ends the streams of all tabs of this sign-in, and each of them says so', async () => {
+  test('signing out ends the streams of all tabs of this sign-in, and each of them reports it', async () => {
     const app = await start();
     const [ada, grace] = [await signIn(app, 'Ada'), await signIn(app, 'Grace')];
     const otherTab = await ada.context().newPage();
@@ -367,7 +367,7 @@ describe('the page of the sample app', () => {
     expect(await ada.context().cookies()).toEqual([]);
   }, 60_000);
 
-  test('says what was wrong with a name', async () => {
+  test('explains why a name was refused', async () => {
     const app = await start();
     await signIn(app, 'Ada');
     const page = await (await newContext()).newPage();

@@ -121,7 +121,7 @@ describe('In a Cluster that shards channels', () => {
     expect(await told.next()).toBe('news: end');
   });
 
-  test('a slot that a test moves ends subscriptions once: each member is told once that it has moved', async () => {
+  test('a moved slot ends its subscriptions once: each member receives one SETSLOT NODE', async () => {
     const probes = redis.servers.map((server) => nodes.probe(server));
     const told = (): Promise<number[]> => Promise.all(probes.map((probe) => probe.calls('cluster\\|setslot')));
     const from = await redis.ownerOf(names.routes('news').own);

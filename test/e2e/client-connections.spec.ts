@@ -85,7 +85,7 @@ const connectionsOf = ({ app }: TestApp) => app.get(ClientConnections);
 describe.each([
   ['its scope is revoked', new RevokedAuthenticationScope(['admin'])],
   ['it is revoked', new RevokedAuthenticationAuthId('key')],
-])('What a client is granted by another sign-in ends when %s', (_how, what) => {
+])('A subscription granted by another sign-in ends when %s', (_how, what) => {
   test('on any server, and the stream and its other subscriptions continue', async () => {
     await using redis = await RedisServer.start();
     const options = { redis: redis.url, gateway: { leaveMs: 0 } };

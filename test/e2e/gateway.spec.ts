@@ -489,7 +489,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
       ['', '{"channels":[{"channel":"a","replay":1,"listener":7}]}', '\\"channels[0].listener\\" must be a text'],
       [`/${unknown}.${unknown}/channels`, '{"subscribe":{}}', '\\"subscribe\\" must be an array'],
       [`/${unknown}.${unknown}/channels`, '{"unsubscribe":[1]}', '\\"unsubscribe\\" must be an array of channel names'],
-    ])('400 to POST /messages%s with %s, and says why', async (path, body, text) => {
+    ])('400 to POST /messages%s with %s, with the reason', async (path, body, text) => {
       const response = await requests.post(path, body);
       expect(response.status).toBe(400);
       expect(await response.text()).toContain(text);

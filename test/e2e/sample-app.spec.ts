@@ -228,7 +228,7 @@ describe('the sample app on one server', () => {
     [{ name: '<b>Ada</b>' }, "A name is made of letters, digits, spaces and .'_-"],
     [{ name: { length: 3 } }, 'A name has 1 to 30 characters.'],
     [{ name: 'Ada', isAdmin: true }, 'property isAdmin should not exist'],
-  ])('refuses to sign in with %j, and says why', async (body, reason) => {
+  ])('refuses to sign in with %j, with the reason', async (body, reason) => {
     const response = await request(url).post('/sign-in').send(body).expect(400);
     expect((response.body as { message: string[] }).message).toContain(reason);
   });

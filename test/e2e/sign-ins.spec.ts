@@ -125,7 +125,7 @@ describe.each<[string, AdapterName, Type, SignIn]>([
     expect(others).toEqual([first, first, first]);
   });
 
-  test('a wrong one is answered 401, also for open channels', async () => {
+  test('a wrong one is answered 401, even for open channels', async () => {
     await using running = await start();
     await using opened = await at(running, await signIn.headers(running)).open(Open.name);
     const wrong = at(running, signIn.wrong);

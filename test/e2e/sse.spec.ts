@@ -380,7 +380,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await client.next()).toEqual(['UserUpdate', { id: 2, name: 'Grace' }]);
   });
 
-  test('sends the head and the first bytes at once, before there is any message', async () => {
+  test('sends the head and the first bytes at once, before any message', async () => {
     await using running = await start(adapter);
     await using client = await SseClient.connect(`${running.url}/quiet`);
     expect(await client.comments.next()).toBe('');

@@ -17,10 +17,10 @@ export const ADAPTERS = {
 
 export type AdapterName = keyof typeof ADAPTERS;
 const ALL_ADAPTERS = Object.keys(ADAPTERS) as AdapterName[];
-/** All of them, or the one that `npm run matrix` names. */
+/** Every adapter, or only the one that `npm run matrix` names. */
 export const ADAPTER_NAMES = ALL_ADAPTERS.filter((name) => name === (process.env['TEST_ADAPTER'] ?? name));
 
-/** Keeps what an application logs; prints nothing. */
+/** Keeps the log of an application; prints nothing. */
 class RecordingLogger implements LoggerService {
   readonly lines: string[] = [];
 

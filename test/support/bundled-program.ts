@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 /** Where Node runs a bundled program, to find the packages. */
 export const PROGRAM_ROOT = resolve(import.meta.dirname, '../..');
 
-/** A place in a source file that is replaced, to see what finds it. */
+/** A place in a source file to replace, so that a test sees which code finds it. */
 export interface Damage {
   /** How the file's path ends. */
   readonly file: string;

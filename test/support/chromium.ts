@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { chromium, type Browser } from 'playwright-core';
 
-// As root and without a display; nothing here talks to anybody but the application.
+// As root and without a display. Nothing here connects to anything except the application.
 const FLAGS = [
   '--no-sandbox',
   '--disable-gpu',

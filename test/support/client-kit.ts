@@ -17,9 +17,9 @@ import { CLOCK, realClock } from '../../lib/client/clock.js';
 import { HURRIED_MS } from '../../lib/client/retry.js';
 import * as messages from './client-messages.js';
 
-// What the program under test has, be it this process or a page. Instances do not leave it: it describes what it gets.
+// The kit of the program under test, in this process or in a page. Instances do not leave it: it describes its values.
 
-/** What a program tells of itself, as plain values. */
+/** A report of a program, as plain values. */
 export type Note =
   | { readonly about: 'message'; readonly listener: string; readonly message: unknown; readonly context: unknown }
   | ({ readonly about: 'status' } & NotedStatus)
@@ -44,16 +44,16 @@ const CLASSES = {
   LimitExceededError,
 };
 
-/** A program that has a client, with what its code needs: scenarios get it as their only variable. */
+/** A program with a client, and everything that its code needs. Scenarios get it as their only variable. */
 export class ClientKit {
   readonly messages = messages;
   readonly sourceRef = sourceRef;
   readonly IdentityMap = IdentityMap;
-  /** Subscriptions to be ended later. */
+  /** Subscriptions that a scenario ends later. */
   readonly kept = new Map<string, ClientSubscription>();
-  /** Who the client says it is. */
+  /** The name that the client gives for itself. */
   token = 'ada';
-  /** While it is set, no timer of the client goes off but the short one of an attempt that is in a hurry; only events wake it. */
+  /** While it is set, no timer of the client fires except the short one of an urgent attempt; only events wake it. */
   isTimeStopped = false;
   readonly #timers = new Set<unknown>();
   readonly #note: (note: string) => void;
@@ -75,7 +75,7 @@ export class ClientKit {
     return this.#url;
   }
 
-  /** How many timers of the client are set. */
+  /** How many timers the client has set. */
   get timerCount(): number {
     return this.#timers.size;
   }
@@ -88,7 +88,7 @@ export class ClientKit {
       onError: (error, { channel }) => this.#tell({ about: 'error', text: nameOf(error), channel }),
       [CLOCK]: {
         ...realClock,
-        // The first attempts come soon, so that no test takes long.
+        // The first attempts come soon, to keep tests short.
         random: () => (this.isTimeStopped ? 1 : 0.02),
         setTimeout: (run, ms) => {
           const timer = realClock.setTimeout(() => {
@@ -127,10 +127,10 @@ export class ClientKit {
     );
   }
 
-  /** What becomes of something: what an error is, or `fulfilled`. */
+  /** The outcome of a promise: a description of its error, or `fulfilled`. */
   readonly outcome = (doing: Promise<unknown>): Promise<string> => doing.then(() => 'fulfilled', nameOf);
 
-  /** Tells of anything else. */
+  /** Reports any other value. */
   readonly say = (word: string, value?: unknown): void => this.#tell({ about: 'word', word, value: describe(value) });
 
   #tell(note: Note): void {
@@ -138,7 +138,7 @@ export class ClientKit {
   }
 }
 
-/** Says of any value what it is an instance of, here. */
+/** Describes any value by its class, here. */
 function describe(value: unknown): unknown {
   if (typeof value === 'bigint') return { bigint: String(value) };
   if (typeof value !== 'object' || value === null) return value;

@@ -1,6 +1,6 @@
 import { defineChannel, Message, MessageSource, Serializable } from 'nestjs-messaging/client';
 
-// What servers and clients share. It is bundled into a page too, minified, so each class has a name of its own.
+// Shared by servers and clients. Pages get it bundled and minified, so each class has an explicit name.
 
 @Serializable({ name: 'client-person', key: 'id', clients: true })
 export class Person {
@@ -39,7 +39,7 @@ export const News = defineChannel('client/news', ChatMessage, { clients: true })
 export const Numbers = defineChannel<number, 'client/numbers/:number'>('client/numbers/:number', undefined, {
   clients: true,
 });
-/** An authorizer decides about it. */
+/** An authorizer decides on each subscription. */
 export const Rooms = defineChannel('client/rooms/:roomId', ChatMessage);
 /** Not for clients. */
 export const Closed = defineChannel('client/closed', ChatMessage);

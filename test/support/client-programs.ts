@@ -5,26 +5,26 @@ import { ClientKit, type Note, type NotedStatus } from './client-kit.js';
 import type { FaultyProxy } from './client-proxy.js';
 import { Queue } from './queue.js';
 
-/** Where a client runs. Code that it is given sees nothing but its arguments, since it may be sent to a page. */
+/** Where a client runs. Code given to it sees only its arguments, because it may be sent to a page. */
 export abstract class ClientProgram implements AsyncDisposable {
   readonly statuses = new Queue<NotedStatus>();
   readonly gaps = new Queue<MessageGap>();
-  /** What `onError` of the client was told of. */
+  /** The reports to `onError` of the client. */
   readonly errors = new Queue<string>();
   readonly words = new Queue<{ word: string; value: unknown }>();
-  /** What nobody caught. */
+  /** Uncaught errors. */
   readonly failures: string[] = [];
   readonly #messages = new Map<string, Queue<{ message: unknown; context: unknown }>>();
 
   /** Runs code in the program. */
   abstract run<T, R = void>(code: (kit: ClientKit, given: T) => R | Promise<R>, given?: T): Promise<R>;
 
-  /** Takes the network away, or gives it back. */
+  /** Disconnects the network, or restores it. */
   abstract setOnline(isOnline: boolean): Promise<void>;
 
   abstract [Symbol.asyncDispose](): Promise<void>;
 
-  /** The messages that the listener of this name has got. */
+  /** The messages that the listener of this name has received. */
   messages(listener: string): Queue<{ message: unknown; context: unknown }> {
     let queue = this.#messages.get(listener);
     if (!queue) this.#messages.set(listener, (queue = new Queue()));
@@ -37,7 +37,7 @@ export abstract class ClientProgram implements AsyncDisposable {
     return (message as { ChatMessage: { text: string } }).ChatMessage.text;
   }
 
-  /** Waits for a status, past others. */
+  /** Waits for a status and skips others. */
   reaches(state: NotedStatus['state']): Promise<NotedStatus> {
     return this.statuses.until((status) => status.state === state);
   }
@@ -61,7 +61,7 @@ export abstract class ClientProgram implements AsyncDisposable {
   };
 }
 
-/** This process. What is rejected and not handled fails the test that runs, by Jest. */
+/** This process. Jest fails the running test on an unhandled rejection. */
 export class NodeProgram extends ClientProgram {
   readonly #kit = new ClientKit(this.take);
 
@@ -86,7 +86,7 @@ export class NodeProgram extends ClientProgram {
 
 let bundle: Promise<string> | undefined;
 
-/** The kit and all that it needs, as a page loads it. */
+/** The kit and its dependencies, as a page loads them. */
 function bundled(): Promise<string> {
   return (bundle ??= build({
     stdin: {
@@ -101,9 +101,9 @@ function bundled(): Promise<string> {
   }).then(({ outputFiles }) => outputFiles[0]!.text));
 }
 
-/** A tab of Chromium that shows one page after the other, since it takes long to open. */
+/** A tab of Chromium that shows one page after another, because opening a tab is slow. */
 export class Tab implements AsyncDisposable {
-  /** What its page tells. */
+  /** The reports of its page. */
   receiver: { note(text: string): void; failure(text: string): void } | undefined;
 
   private constructor(
@@ -112,7 +112,7 @@ export class Tab implements AsyncDisposable {
   ) {
     page.on('pageerror', (error) => this.receiver?.failure(String(error)));
     page.on('console', (line) => {
-      // Chromium says so of each request that fails, which many of them shall.
+      // Chromium logs each failed request, and many are meant to fail.
       const isExpected = line.type() !== 'error' || line.text().startsWith('Failed to load resource');
       if (!isExpected) this.receiver?.failure(line.text());
     });
@@ -130,7 +130,7 @@ export class Tab implements AsyncDisposable {
   }
 }
 
-/** A page from the same origin as the gateway. */
+/** A page of the same origin as the gateway. */
 export class PageProgram extends ClientProgram {
   private constructor(private readonly tab: Tab) {
     super();
@@ -160,7 +160,7 @@ export class PageProgram extends ClientProgram {
     await this.tab.context.setOffline(!isOnline);
   }
 
-  /** Leaves the page, as one does who follows a link. */
+  /** Leaves the page, as a user who follows a link does. */
   async leave(): Promise<void> {
     await this.tab.page.goto('about:blank');
   }

@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { ChangeRequest, OpenRequest } from '../../lib/protocol/gateway.js';
 import { Queue } from './queue.js';
 
-/** A request that has been answered; a stream's has when its head is there. */
+/** An answered request. A stream counts as answered once its head has arrived. */
 interface Forwarded {
   readonly method: string;
   readonly path: string;
@@ -18,7 +18,7 @@ interface Forwarded {
  * Streams pass as they come.
  */
 export class FaultyProxy implements AsyncDisposable {
-  /** Which server takes the next streams, and which the changes of streams. */
+  /** The servers that take the next streams and the changes of streams. */
   streamsTo = 0;
   changesTo = 0;
   /** Whether each change goes to the next server. */
@@ -26,9 +26,9 @@ export class FaultyProxy implements AsyncDisposable {
   /** Requests for streams, and others, in the order of their answers. */
   readonly opened = new Queue<Forwarded>();
   readonly changed = new Queue<Forwarded>();
-  /** Pieces of streams, as they are handed on. */
+  /** Pieces of streams, in the order in which they pass. */
   readonly pieces = new Queue<string>();
-  /** How many requests have come for any server, also those that were refused. */
+  /** How many requests have come for any server, refused ones included. */
   requestCount = 0;
   readonly #files = new Map<string, { type: string; text: string }>();
   readonly #sockets = new Set<Socket>();
@@ -62,7 +62,7 @@ export class FaultyProxy implements AsyncDisposable {
     this.#files.set(path, { type, text });
   }
 
-  /** Cuts every connection, and those that are made from now on. */
+  /** Cuts every connection, including new ones from now on. */
   refuse(): void {
     this.#isRefusing = true;
     this.cut();
@@ -73,17 +73,17 @@ export class FaultyProxy implements AsyncDisposable {
     this.#isRefusing = false;
   }
 
-  /** Cuts every connection, in the middle of whatever it carries. */
+  /** Cuts every connection, in the middle of any transfer. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Hands on no more of the streams that are open, which stay open. */
+  /** Passes nothing more of the open streams, which stay open. */
   silence(): void {
     for (const stream of this.#streams) stream.pause();
   }
 
-  /** Leaves the servers, and their clients in the belief that the streams are open. */
+  /** Disconnects from the servers; their clients still see open streams. */
   orphan(): void {
     for (const stream of this.#streams)
       stream
@@ -125,7 +125,7 @@ export class FaultyProxy implements AsyncDisposable {
     const target = this.targets[isChange ? this.changesTo : this.streamsTo]!;
     const forwarded = http.request(target + path, { method, headers: { ...headers, connection: 'close' } });
     response.on('close', () => forwarded.destroy());
-    // The server is gone: so is the connection of whoever asked for it.
+    // The server is gone, so its client loses the connection too.
     forwarded.on('error', () => response.destroy());
     forwarded.on('response', (answer) => {
       const { statusCode = 502 } = answer;

@@ -57,12 +57,12 @@ export class ServerProcess implements AsyncDisposable {
     return new ServerProcess(child, url);
   }
 
-  /** Ends it without a word, as a crash does. */
+  /** Kills it, as a crash does. */
   kill(): Promise<void> {
     return this.end('SIGKILL');
   }
 
-  /** Has it shut down in order. */
+  /** Shuts it down in order. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const exited = once(this.child, 'exit');

@@ -16,7 +16,7 @@ import { Queue } from './queue.js';
 
 // Servers that clients subscribe at.
 
-/** Tokens that are valid no more, anywhere. */
+/** Tokens that no server accepts any more. */
 export const expiredTokens = new Set<string>();
 
 @Injectable()
@@ -49,15 +49,15 @@ export interface ClientServerOptions {
   readonly adapter?: AdapterName;
   readonly heartbeatMs?: number;
   readonly port?: number;
-  /** How long it stays for its clients when it ends. */
+  /** How long it stays for its clients while it shuts down. */
   readonly leaveMs?: number;
   /** Whether it shuts down on SIGTERM: in a process of its own. */
   readonly shutdownHooks?: boolean;
 }
 
-/** A server with a gateway, and a view into what it keeps of its clients. */
+/** A server with a gateway, and a view of its state per client. */
 export class ClientServer implements AsyncDisposable {
-  /** The clients that come and go. */
+  /** The clients that connect and leave. */
   readonly comings = new Queue<ClientConnectionChange>();
   readonly messaging: MessagingService;
   #isClosed = false;
@@ -92,17 +92,17 @@ export class ClientServer implements AsyncDisposable {
     return this.running.url;
   }
 
-  /** What the application does to clients, wherever they are. */
+  /** Acts of the application on clients, on any server. */
   get connections(): ClientConnections {
     return this.running.app.get(ClientConnections);
   }
 
   get problems(): readonly string[] {
-    // Scenarios ask for channels that nobody may have, which the log explains.
+    // Scenarios ask for channels that nobody may have; the log explains each.
     return this.running.logger.problems.filter((line) => !line.endsWith('(this is not logged in production)'));
   }
 
-  /** The names that each connection has subscribed to. */
+  /** The subscribed names of each connection. */
   get subscriptions(): string[][] {
     const connections = this.running.app.get(Gateway)['connections'].values();
     return Array.from(connections, (connection) => connection.names);
@@ -113,7 +113,7 @@ export class ClientServer implements AsyncDisposable {
     return this.running.app.get(Gateway)['feeds'].get(channel)?.['feed'].hasReaders === true;
   }
 
-  /** Waits until nothing of any client is left. */
+  /** Waits until the server holds nothing of any client. */
   async isEmpty(): Promise<void> {
     while (this.subscriptions.length > 0) await new Promise((resolve) => setImmediate(resolve));
   }

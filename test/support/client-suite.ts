@@ -9,12 +9,12 @@ import { ClientServer, expiredTokens } from './client-servers.js';
 import { randomFrom } from './random.js';
 import { RedisServer } from './redis-server.js';
 
-// One suite for the client wherever it runs, against real gateways on a real Redis.
+// One suite for the client, wherever it runs, against real gateways on a real Redis.
 
-/** What a scenario happens between. */
+/** The participants of a scenario. */
 interface World<Program extends ClientProgram = ClientProgram> {
   readonly redis: RedisServer;
-  /** Two servers on one Redis. Streams go to the first, and so do changes, unless the proxy is told otherwise. */
+  /** Two servers on one Redis. Streams and changes go to the first, unless a scenario configures the proxy otherwise. */
   readonly a: ClientServer;
   readonly b: ClientServer;
   readonly proxy: FaultyProxy;
@@ -22,7 +22,7 @@ interface World<Program extends ClientProgram = ClientProgram> {
   readonly program: Program;
 }
 
-/** Makes a test of a scenario, in a world of its own. */
+/** Makes a test of a scenario, in its own world. */
 type InWorld<Program extends ClientProgram> = (play: (world: World<Program>) => Promise<void>) => () => Promise<void>;
 
 const A = 0;
@@ -30,7 +30,7 @@ const B = 1;
 
 const room = (roomId: string | number): Channel<ChatMessage> => Rooms.for({ roomId });
 
-/** Posts to all servers; resolves when Redis has it. */
+/** Posts to all servers; resolves once Redis has the message. */
 const post = <T>(server: ClientServer, channel: Channel<T>, message: T): Promise<boolean> =>
   server.messaging.postMessage(channel, message, { global: true });
 
@@ -67,7 +67,7 @@ export function describeClient<Program extends ClientProgram>(
     });
 
     const used: AsyncDisposable[] = [];
-    /** Disposes of something after the scenario, however that ends. */
+    /** Disposes of something after the scenario, however it ends. */
     const use = <T extends AsyncDisposable>(thing: T): T => {
       used.push(thing);
       return thing;
@@ -75,7 +75,7 @@ export function describeClient<Program extends ClientProgram>(
     const dispose = async (): Promise<void> => {
       for (const thing of used.splice(0).toReversed()) await thing[Symbol.asyncDispose]();
     };
-    // Not by `await using`: that does nothing for a scenario that waits in vain.
+    // Not by `await using`: that does nothing for a scenario that waits forever.
     afterEach(dispose);
 
     const inWorld: InWorld<Program> = (play) => async () => {
@@ -349,7 +349,7 @@ export function describeClient<Program extends ClientProgram>(
         await program.run((kit) => kit.kept.get('one')!.unsubscribe());
         await say(a, 1, 'the other');
         expect(await program.text('two')).toBe('the other');
-        // The stream, and nothing else.
+        // Only the stream.
         expect(proxy.requestCount).toBe(1);
         expect(a.subscriptions).toEqual([['client/rooms/1']]);
         await program.run((kit) => kit.kept.get('two')!.unsubscribe());
@@ -409,10 +409,10 @@ export function describeClient<Program extends ClientProgram>(
       inWorld(async ({ a, b, proxy, program }) => {
         await program.run((kit) => kit.enter(1, 2));
         await program.reaches('open');
-        // No attempt is under way when something more is wanted.
+        // No attempt is under way when the next subscription starts.
         await program.run((kit) => void (kit.isTimeStopped = true));
         await program.setOnline(false);
-        // A browser leaves a stream alone that is open, until the network does not.
+        // A browser keeps an open stream until its network fails.
         proxy.cut();
         expect(await program.reaches('waiting')).toMatchObject({
           error: expect.any(String),
@@ -420,7 +420,7 @@ export function describeClient<Program extends ClientProgram>(
         });
         await a.isEmpty();
         await say(a, 1, 'posted meanwhile');
-        // Wanted while there is no connection: confirmed when there is.
+        // Subscribed without a connection; confirmed once there is one.
         const entering = program.run((kit) => {
           kit.say('asked');
           return kit.enter(3);
@@ -603,7 +603,7 @@ export function describeClient<Program extends ClientProgram>(
         await program.run((kit) => kit.enter(1));
         await program.reaches('open');
         proxy.changesTo = B;
-        // Only the change fails; the stream goes on.
+        // Only the change fails; the stream continues.
         proxy.targets[B] = 'http://127.0.0.1:9';
         const entering = program.run((kit) => kit.enter(2));
         expect(await program.statuses.next()).toMatchObject({ state: 'open', error: expect.any(String) });
@@ -688,7 +688,7 @@ export function describeClient<Program extends ClientProgram>(
                   if (!signal.aborted) tell('refused', error);
                 });
             }
-            // Lets requests go and answers come in between.
+            // Gives requests and answers time to pass.
             if (isLate) await new Promise((resolve) => setTimeout(resolve));
           }
           await client.subscribe('client/rooms/last', () => {});
@@ -738,7 +738,7 @@ export function describeClient<Program extends ClientProgram>(
         proxy.targets[A] = beating.url;
         await program.run((kit) => kit.enter(1));
         await program.reaches('open');
-        // Far longer than it waits for one.
+        // Much longer than the client waits for one.
         for (let count = 0; count < 5; count++) await proxy.pieces.until((piece) => piece.startsWith(':'));
         expect(program.statuses.pending).toEqual([]);
         proxy.silence();
@@ -798,7 +798,7 @@ export function describeClient<Program extends ClientProgram>(
         await say(a, 'kept', 'heard');
         expect(await program.text('kept')).toBe('heard');
         expect(program.messages('lost').pending).toEqual([]);
-        // It may be had again.
+        // The client may subscribe to it again.
         await program.run((kit) => kit.enter('lost'));
         await say(a, 'lost', 'heard again');
         expect(await program.text('lost')).toBe('heard again');
@@ -857,7 +857,7 @@ export function describeClient<Program extends ClientProgram>(
         expect(outcome).toBe(error);
         expect(await program.reaches('closed')).toEqual({ state: 'closed', reason: 'refused', error });
         expect(await program.run((kit) => kit.timerCount)).toBe(0);
-        // With the headers asked for anew, once.
+        // With the headers requested again, once.
         expect(proxy.requestCount).toBe(2);
       }),
     );

@@ -2,10 +2,10 @@ import http from 'node:http';
 import { createParser } from 'eventsource-parser';
 import type { ReceivedEvent } from './sse-client.js';
 
-/** What was read completely of a stream that broke off. */
+/** The completely read part of a stream that broke off. */
 export interface CutRead {
   readonly events: readonly ReceivedEvent[];
-  /** What a browser would come back with. */
+  /** The `Last-Event-ID` with which a browser would return. */
   readonly lastEventId: string | undefined;
 }
 
@@ -46,7 +46,7 @@ export function readUntilCut(
         isOver ||= count >= cutAt;
         if (isOver) request.destroy();
       });
-      // It is cut off, after all.
+      // Expected: the stream is cut off.
       response.on('error', () => {});
       response.on('close', () => resolve({ events, lastEventId: last }));
     });

@@ -4,7 +4,7 @@ import type { Received } from './redis-nodes.js';
 
 // Tests of histories in Redis post to the channel `news`.
 
-/** What tests of histories keep, unless they are about that. */
+/** The bounds of tests of histories, unless a test is about bounds. */
 export const BOUNDS = { maxMessages: 1_000, ttlMs: 60_000 };
 
 /** The keys of the history of `news`. */
@@ -14,12 +14,12 @@ export function post(store: HistoryStore, payload: string, id?: string): Promise
   return store.append('news', { payload, id, digest: id && payload }, BOUNDS);
 }
 
-/** Where it is now, or what became of it. */
+/** The place of the message, or the outcome of the post. */
 export function offsetOf(outcome: AppendOutcome): number | string {
   return outcome.kind === 'appended' ? outcome.position.offset : outcome.kind;
 }
 
-/** What a node has heard, each message with its offset. */
+/** The messages that a node has heard, each with its offset. */
 export function heard(received: readonly Received[]): string[] {
   return received.map(([payload, , , position]) => `${position?.offset} ${payload}`);
 }

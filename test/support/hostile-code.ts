@@ -1,4 +1,4 @@
-// What user code may throw, and how. Each of it is legal JavaScript.
+// What user code may throw, and how. All of it is legal JavaScript.
 
 class RenderingFails extends Error {
   override get message(): string {
@@ -62,10 +62,10 @@ const THROWN: readonly (() => unknown)[] = [
 ];
 
 let turn = 0;
-/** Where something was thrown last; what is thrown does not always say. */
+/** Where something was thrown last, because not every thrown value shows it. */
 const origins = new Map<unknown, string>();
 
-/** Throws something, each time something else. */
+/** Throws something different each time. */
 export function fail(): never {
   const thrown = THROWN[turn++ % THROWN.length]!();
   const { stack = '' } = new Error();
@@ -79,19 +79,19 @@ export function originOf(thrown: unknown): string | undefined {
   return origins.get(thrown);
 }
 
-/** `then` throws when it is called. */
+/** `then` throws when called. */
 export function thenableThatThrows(): PromiseLike<never> {
   // oxlint-disable-next-line unicorn/no-thenable -- that is what it is for
   return { then: fail };
 }
 
-/** `then` throws when it is read. */
+/** `then` throws when read. */
 export function thenGetterThatThrows(): PromiseLike<never> {
   // oxlint-disable-next-line unicorn/no-thenable
   return Object.defineProperty({}, 'then', { get: fail }) as PromiseLike<never>;
 }
 
-/** Settles twice, and throws then. */
+/** Settles twice, then throws. */
 function thenableOfTwoMinds(): PromiseLike<never> {
   return {
     // oxlint-disable-next-line unicorn/no-thenable
@@ -107,7 +107,7 @@ export function never(): Promise<never> {
   return new Promise<never>(() => {});
 }
 
-/** Functions that fail in each of the ways in which a function can. */
+/** Functions that fail in every way in which a function can. */
 export const FAILURES: readonly (() => unknown)[] = [
   fail,
   async () => fail(),
@@ -121,7 +121,7 @@ export const FAILURES: readonly (() => unknown)[] = [
   never,
 ];
 
-/** Values that are no message, or no good one. */
+/** Values that are not messages, or not valid ones. */
 export function hostileMessage(index: number, body: unknown): unknown {
   const makers: readonly (() => unknown)[] = [
     () => Object.defineProperty({}, 'secret', { get: fail, enumerable: true }),

@@ -16,15 +16,15 @@ import {
 } from './hostile-texts.js';
 import type { Random } from './random.js';
 
-// What another application on the Redis and a broken server may send.
+// The payloads of another application on the same Redis, or of a broken server.
 
-/** What is sent to Redis. */
+/** A payload for Redis. */
 export interface HostilePayload {
   readonly channel: string;
   readonly payload: Buffer;
 }
 
-/** Something published in Redis: from a damaged message to a forged answer. */
+/** A payload published in Redis: from a damaged message to a forged answer. */
 export function hostilePayload(random: Random, targets: Targets): HostilePayload {
   const kind = random(100);
   const node = pick(random, targets.nodes);
@@ -68,7 +68,7 @@ function envelopeOf(random: Random, name: string, data: string, { nodes }: Targe
     ',"type":"Nobody"',
   ]);
   const meta = random(4) === 0 ? `,"meta":${metaOf(random)}` : '';
-  // Its own, a server does not read.
+  // A server does not read its own.
   const node = random(5) === 0 ? uuid(random) : nodes.at(-1)!;
   const at = random(6) === 0 ? pick(random, NASTY_JSON) : String(1.7e12 + random(1e9));
   const pattern = JSON.stringify(name);
@@ -95,7 +95,7 @@ function metaOf(random: Random): string {
   return `{"":["${tag}",${pick(random, NASTY_JSON)}],"v":[["${tag}",0],["${tag}",${random(1e9)}]]}`;
 }
 
-/** A question of a server, or an answer, as another server sends it. */
+/** A question or an answer, as another server sends it. */
 function packetOf(random: Random, targets: Targets): string {
   const from = pick(random, targets.nodes);
   if (random(3) === 0) return `{"kind":"answer","id":"${uuid(random)}","body":${answerBody(random, uuid(random))}}`;
@@ -112,7 +112,7 @@ function changeBody(random: Random, targets: Targets): string {
   const replays = subscribe.map((name) => JSON.stringify([name, '1', pick(random, ['*', 'h.x', '']), random(100)]));
   const change = {
     connection: connectionId(random, targets),
-    // Whoever can write to Redis could end what the good client has.
+    // Anyone who can write to Redis could end the subscriptions of the good client.
     auth: random(2) === 0 ? null : { userId: pick(random, USERS.slice(1)), scopes: ['chat'] },
     subscribe,
     rules: rulesOf(random, subscribe),
@@ -130,7 +130,7 @@ function renewalOf(random: Random): unknown {
   return { granted, denied: channelNames(random), rules: rulesOf(random, granted) };
 }
 
-/** The rules that are said to grant channels. */
+/** The rules that, by the payload, grant channels. */
 function rulesOf(random: Random, names: readonly string[]): unknown {
   const rule = (name: string) => ({
     names: [name, '__proto__'],
@@ -204,7 +204,7 @@ function answerBody(random: Random, id: string): string {
   return random(3) === 0 ? altered(random, answer) : answer;
 }
 
-/** A payload in one of the forms in which it may come: whole, damaged, several at once, or nothing like it. */
+/** A payload in one of its possible forms: whole, damaged, several at once, or unrelated. */
 function shaped(random: Random, envelope: string): string {
   const form = random(1_000);
   if (form === 0) return '\n'.repeat(1_000_000);

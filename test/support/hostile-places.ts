@@ -2,7 +2,7 @@ import { RedisNames } from '../../lib/transport/redis-names.js';
 import { KEPT, NASTY_JSON, NASTY_TEXT, damaged, pick, uuid, type Targets } from './hostile-texts.js';
 import type { Random } from './random.js';
 
-// Where a hostile client says to be, and what a neighbour does to histories in Redis.
+// The positions that a hostile client sends, and the writes of a neighbour to histories in Redis.
 
 const OFFSETS = [0, 1, 2, 17, 1e6, 2 ** 53 - 1, 2 ** 53, -1, 0.5];
 
@@ -25,7 +25,7 @@ export function hostilePosition(random: Random, { nodes, epochs }: Targets): str
   return `{"epoch":${JSON.stringify(epoch)},"offset":${pick(random, OFFSETS)}}`;
 }
 
-/** What is wanted of the past, as members of the request for a channel. */
+/** The requested past, as members of the request for a channel. */
 export function hostileReplay(random: Random, targets: Targets): string {
   const replay = pick(random, [
     () => String(1 + random(50)),

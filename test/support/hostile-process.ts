@@ -13,7 +13,7 @@ const PATIENCE_MS = 20_000;
 
 let bundle: Promise<string> | undefined;
 
-/** A server whose every function fails, in a process of its own: what ends it, ends it. */
+/** A server whose every function fails, in a separate process, so that a crash ends only that. */
 export class HostileProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #answers = new Map<number, (answer: unknown) => void>();
@@ -37,7 +37,7 @@ export class HostileProcess implements AsyncDisposable {
     });
   }
 
-  /** @param run - what marks the messages of the good channel that count */
+  /** @param run - marks the messages of the good channel that count */
   static async start(name: AdapterName, redis: string, run: string): Promise<HostileProcess> {
     const code = await (bundle ??= bundleProgram(PROGRAM));
     const child = spawn(process.execPath, ['--expose-gc', '--input-type=module'], {
@@ -62,12 +62,12 @@ export class HostileProcess implements AsyncDisposable {
     return this.#ask('state');
   }
 
-  /** With what it holds in memory. */
+  /** With its data in memory. */
   measure(): Promise<MeasuredServerState> {
     return this.#ask('heap');
   }
 
-  /** @throws (rejects) if it cannot be closed in order */
+  /** @throws (rejects) if it does not close in order */
   async close(): Promise<void> {
     await this.#ask('close');
     this.#child.disconnect();

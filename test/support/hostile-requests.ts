@@ -11,15 +11,15 @@ import {
 } from './hostile-texts.js';
 import type { Random } from './random.js';
 
-// What a hostile client may ask for.
+// The requests of a hostile client.
 
-/** Whose code answers a request: the library's, or the application's, which may fail as it likes. */
+/** Whose code answers a request: the library's, or the application's, which may fail in any way. */
 export interface HostileRequest {
   readonly of: 'gateway' | 'application';
   readonly text: string;
 }
 
-/** A request as it stands on the wire. */
+/** A request as it is sent. */
 export function hostileRequest(random: Random, targets: Targets): HostileRequest {
   const kind = random(100);
   if (kind < 20) return { of: 'gateway', text: requestOf(random, targets, 'GET', eventSourcePath(random)) };

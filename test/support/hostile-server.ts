@@ -39,11 +39,11 @@ import {
 import { Good, GoodKept, type Numbered } from './hostile-messages.js';
 import { ThreadClock } from './thread-clock.js';
 
-/** How a server stands. */
+/** The state of a server. */
 export interface HostileServerState {
-  /** What reached the process: rejections and exceptions that nobody handled. */
+  /** Rejections and exceptions that reached the process unhandled. */
   readonly faults: readonly string[];
-  /** The messages that arrived on the good channel: how many, and the first that was not the next one. */
+  /** The messages on the good channel: how many arrived, and the first one out of order. */
   readonly good: { readonly count: number; readonly wrong: string | undefined };
   /** The same, of the good channel with history. */
   readonly kept: { readonly count: number; readonly wrong: string | undefined };
@@ -61,9 +61,9 @@ export interface HostileServerState {
   readonly delayMs: { readonly p99: number; readonly max: number };
 }
 
-/** With what it holds in memory. */
+/** With its data in memory. */
 export interface MeasuredServerState extends HostileServerState {
-  /** After a collection, in bytes. */
+  /** After a garbage collection, in bytes. */
   readonly heapBytes: number;
 }
 
@@ -75,7 +75,7 @@ let lineCount = 0;
 let heard = 0;
 let heardRemote = 0;
 
-/** What has to arrive in order. */
+/** The messages that must arrive in order. */
 class Sequence {
   count = 0;
   wrong: string | undefined;
@@ -95,7 +95,7 @@ class ThrowingLogger implements LoggerService {
   error = (...line: unknown[]): void => this.keep(line);
 
   private keep(line: unknown[]): void {
-    // Those of Nest are of its own failed requests; and it does not survive a logger that throws.
+    // Lines of Nest report its own failed requests, and Nest does not survive a logger that throws.
     if (line.at(-1) !== 'Messaging') return;
     lineCount++;
     lines.push(String(line[0]).slice(0, 300));
@@ -225,7 +225,7 @@ const SHAPES: readonly unknown[] = [
   thenableThatThrows(),
 ];
 
-/** Who a request is from, as a header says: somebody, or a failure. */
+/** The sender of a request, as a header names it: a user, or a failure. */
 function authenticate({ headers }: { headers: Record<string, string | undefined> }): AuthenticationInfo | null {
   const [what, value = ''] = (headers['x-auth'] ?? '').split(':');
   if (what === 'user') return { userId: value, authId: 'a1', scopes: ['chat'] };
@@ -333,7 +333,7 @@ class HostileController {
     return STREAMS[Number(index) % STREAMS.length]!(messages, this.messaging) as never;
   }
 
-  /** Posts something that can hardly be posted. What it is answered with, the application decides. */
+  /** Posts a value that is hard to post. The application decides on the answer. */
   @Post('post/:channel/:index')
   async post(
     @Param('channel') channel: string,
@@ -346,7 +346,7 @@ class HostileController {
       const message = channel === 'checked' ? new Checked('x', body, index) : hostileMessage(Number(index), body);
       const global = Number(index) % 2 === 0;
       const posted = messages.postMessage(channel.replace('~', '/'), message, { global });
-      // A call without `await` is safe, says the documentation.
+      // According to the documentation, a call without `await` is safe.
       if (Number(index) % 3 === 0) return 'posted';
       return String(await posted);
     } catch {
@@ -376,9 +376,9 @@ export async function startHostileServer(options: { adapter: AdapterName; redis:
   @Module({
     imports: [
       MessagingModule.forRoot({
-        // One of them hears stock parts, too.
+        // One of them also hears stock clients.
         redis: { url: options.redis, interop: options.adapter === 'Fastify' },
-        // What is kept for clients that come back would look like growth.
+        // State kept for returning clients would look like growth.
         gateway: { recoveryMs: 500 },
         authenticate: authenticate as never,
         onListenerError: fail,
@@ -410,7 +410,7 @@ export async function startHostileServer(options: { adapter: AdapterName; redis:
   return app.getUrl();
 }
 
-/** What the parent asks. */
+/** The requests of the parent process. */
 interface Question {
   readonly id: number;
   readonly ask: 'state' | 'heap' | 'node' | 'close';
@@ -442,7 +442,7 @@ class LoopWatch {
     }, 5).unref();
   }
 
-  /** Runs something that does not count. */
+  /** Runs something uncounted. */
   except<T>(run: () => T): T {
     const before = this.cpu.now();
     const result = run();
@@ -465,7 +465,7 @@ function stateOf({ busyMs, delay }: LoopWatch): Omit<HostileServerState, 'open'>
   };
 }
 
-/** Keeps what escaped, each kind once. */
+/** Keeps escaped errors, one of each kind. */
 function note(kind: string, error: unknown): void {
   const where = originOf(error) ?? stackOf(error);
   if (faults.size < MOST_FAULTS) faults.add(`${kind}:\n${where.replaceAll(/\(?file:\S+eval1\]|:\d+:\d+\)?/g, '')}`);

@@ -1,23 +1,23 @@
 import { Good } from './hostile-messages.js';
 import type { Random } from './random.js';
 
-// What everything hostile is made of. All of it follows from the numbers that it is made with.
+// The parts of all hostile inputs. All of it follows from the numbers that it is made with.
 
 /** The servers that inputs are for. */
 export interface Targets {
   /** Ids of the servers, and of one that the test plays. */
   readonly nodes: readonly string[];
-  /** Streams that are open on the servers, of somebody else. */
+  /** Open streams of other users on the servers. */
   readonly connections: readonly string[];
-  /** Epochs that somebody else was given, of logs and of histories. */
+  /** Epochs of logs and of histories, given to other clients. */
   readonly epochs: readonly string[];
-  /** Ids of events of somebody else's native streams. */
+  /** Event ids of other clients' native streams. */
   readonly vectors: readonly string[];
-  /** What names in Redis begin with. */
+  /** The prefix of names in Redis. */
   readonly prefix: string;
 }
 
-/** Channels with history that are open to whatever comes; beside them is one that has to stay as it is. */
+/** Channels with history that accept anything; beside them is one that must stay intact. */
 export const KEPT = ['kept/a', 'kept/b', 'kept/c'] as const;
 
 export const USERS = ['good', 'victim', 'ada', '7', '__proto__', 'constructor', ''];
@@ -103,7 +103,7 @@ export function pick<T>(random: Random, items: readonly T[]): T {
   return items[random(items.length)]!;
 }
 
-/** A text that is broken in a few places. */
+/** A text with a few broken places. */
 export function damaged(random: Random, text: string): string {
   let result = text;
   for (let count = 1 + random(3); count > 0; count--) {
@@ -122,7 +122,7 @@ export function damaged(random: Random, text: string): string {
   return result;
 }
 
-/** JSON in which one value is another one. */
+/** JSON with one value replaced. */
 export function altered(random: Random, json: string): string {
   const values = [
     ...json.matchAll(/(?<=[:[,])(?:"(?:[^"\\]|\\.)*"|-?\d[\d.e+-]*|true|false|null|\{\}|\[\])(?=[,}\]])/g),
@@ -138,7 +138,7 @@ export function uuid(random: Random): string {
 }
 
 export function channelNames(random: Random): string[] {
-  // Now and then a thousand that exist nowhere.
+  // Now and then, a thousand that exist nowhere.
   if (random(300) === 0) return Array.from({ length: 1_000 }, (_, n) => `nowhere/${n}/${random(1e6)}`);
   return Array.from({ length: random(8) }, () => pick(random, CHANNELS));
 }

@@ -240,7 +240,7 @@ function errors(): TravellingValue[] {
       json: '{"name":"Error","message":"x"}',
     },
     {
-      name: 'an Error with properties of its own',
+      name: 'an Error with its own properties',
       value: () => Object.assign(new RangeError('x'), { code: 'E', at: new Date(0), status: undefined }),
       json: `{"name":"RangeError","message":"x","code":"E","at":${EPOCH}}`,
     },

@@ -79,7 +79,7 @@ function rules(): Promised[] {
   return blocks.map((block) => ({ text: block.trim(), tests: testsIn(block) }));
 }
 
-test('Each line of what is delivered, in docs/delivery.md, names tests that exist', () => {
+test('Each line of docs/delivery.md names tests that exist', () => {
   const lines = deliveries();
   expect(lines.length).toBeGreaterThan(15);
   expect(lines.filter(({ tests }) => tests.length === 0)).toEqual([]);

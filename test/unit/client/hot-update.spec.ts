@@ -113,7 +113,7 @@ describe('A class that may have been evaluated again', () => {
       ['at the same place', 'http://h/a.js:3:5', 'http://h/a.js:3:5', true],
       ['in another line of the same load', 'http://h/a.js:3:5', 'http://h/a.js:4:5', false],
       ['in another file', 'http://h/a.js:3:5', 'http://h/b.js:3:5', false],
-      ['in a file that was loaded anew, by Vite', 'http://h/a.ts:3:5', 'http://h/a.ts?t=17:4:5', true],
+      ['in a file that Vite loaded again', 'http://h/a.ts:3:5', 'http://h/a.ts?t=17:4:5', true],
       ['in a module of webpack', 'webpack-internal:///./a.ts:3:5', 'webpack-internal:///./a.ts:4:5', true],
     ])('%s', (__, before, after, isAnew) => {
       const [earlier, later] = [declared(stackAt(before)), declared(stackAt(after))];

@@ -374,7 +374,7 @@ describe('A channel that is refused', () => {
     ['CHANNEL_DENIED', ChannelDeniedError],
     ['INVALID_CHANNEL', InvalidChannelError],
     ['LIMIT_EXCEEDED', LimitExceededError],
-  ] as const)('as %s rejects, and the others go on', async (code, type) => {
+  ] as const)('as %s rejects, and the others continue', async (code, type) => {
     await using harness = await Harness.start();
     const { client, gateway } = harness;
     const messages = new Queue<unknown>();
@@ -1166,7 +1166,7 @@ test('A closed client rejects waiting and later calls', async () => {
 describe('A client in a reactive object of Vue', () => {
   const page = readFileSync(new URL('../../../docs/frameworks.md', import.meta.url), 'utf8');
 
-  test('fails as docs/frameworks.md says, because it has private fields', () => {
+  test('fails as docs/frameworks.md describes, because it has private fields', () => {
     const [, error] = /`(Cannot read private member [^`]+)`/.exec(page)!;
     const store = reactive({ client: new MessagingClient({ url: '/messages' }) });
     expect(() => store.client.status).toThrow(error);

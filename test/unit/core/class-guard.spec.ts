@@ -238,7 +238,7 @@ describe('A message that arrives on a channel of a class', () => {
   test.each([
     ['without a type', written('{"id":1,"name":"ada"}'), 'the channel carries UserUpdate, not an object'],
     ['with the type of another class', written('{"id":1}', 'guard-other'), 'not an instance of Other'],
-    ['with no object', written('"ada"'), 'not a string'],
+    ['without an object', written('"ada"'), 'not a string'],
     ['with an unknown type', written('{"id":1}', 'guard-t'), '"guard-t" is not known here'],
     ['from a stock client, with no object', '{"pattern":"guard/updates","data":"ada"}', 'it is called a guard-update'],
   ])('%s is rejected and reported, and the next message arrives', async (_what, payload, problem) => {

@@ -278,14 +278,14 @@ describe('a revocation', () => {
     expect(await closedBy('ada', new RevokedAuthenticationScope(['admin']))).toEqual([false, false, false]);
   });
 
-  test('takes a number and its decimal string for the same user', async () => {
+  test('treats a number and its decimal string as the same user', async () => {
     const { hub, revocations } = setup();
     const session = hub.sessions.open({ auth: { userId: 7 } });
     await revocations.revoke('7', new RevokedAuthenticationUser());
     expect(session.closed).toBe(true);
   });
 
-  test('takes a number for its decimal string, of a sign-in too', async () => {
+  test('treats a number as its decimal string, for sign-ins too', async () => {
     const { hub, revocations } = setup();
     const session = hub.sessions.open({ auth: { userId: 7, authId: '8' } });
     await revocations.revoke(7, new RevokedAuthenticationAuthId(8));

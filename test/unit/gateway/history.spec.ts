@@ -359,7 +359,7 @@ describe('A native EventSource of channels with and without history', () => {
   });
 
   test.each(['nonsense', '-', `${'0'.repeat(8)}~~~5!e`])(
-    'has a gap or begins anew with %s, and nothing fails',
+    'has a gap or begins again with %s, and nothing fails',
     async (id) => {
       const { a } = await twoNodes();
       await post(a, 1);

@@ -140,7 +140,7 @@ const TABLE: [name: string, value: unknown, data: string, meta?: string][] = [
     '["AggregateError",{"errors":{"0":"Error"}}]',
   ],
   [
-    'an Error with properties of its own',
+    'an Error with its own properties',
     Object.assign(new Error('x'), { code: 'E', at: new Date(1) }),
     '{"name":"Error","message":"x","code":"E","at":"1970-01-01T00:00:00.001Z"}',
     '["Error",{"at":"Date"}]',
