@@ -10,3 +10,9 @@ export async function whenHeard(hub: Hub, listeners: readonly { readonly ready: 
   const isAway = hub.status.pipe(filter(({ state }) => state !== 'ready'));
   await firstValueFrom(merge(heard, isAway), { defaultValue: undefined });
 }
+
+/** Whether any node hears a name; `undefined`: unknown at the moment. */
+export async function isHeard(hub: Hub, name: string): Promise<boolean | undefined> {
+  const count = await hub.hearers(name);
+  return count === undefined ? undefined : count > 0;
+}

@@ -114,10 +114,9 @@ export class Hub implements PastSource {
     return this.transport?.hearers?.(name);
   }
 
-  /** Whether any node hears a name; `undefined`: unknown at the moment. */
-  async isHeard(name: string): Promise<boolean | undefined> {
-    const count = await this.hearers(name);
-    return count === undefined ? undefined : count > 0;
+  /** Whether the transport can count the nodes that hear a name. */
+  get countsHearers(): boolean {
+    return this.transport?.hearers !== undefined;
   }
 
   /** See {@link Transport.catchUp}. Resolves at once if messages of all nodes come in one order. */

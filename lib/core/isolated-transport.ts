@@ -29,6 +29,8 @@ const ANSWER_PATIENCE_MS = 2_000;
 export class IsolatedTransport implements Transport {
   readonly history: HistoryStore | undefined;
   readonly noInterop: string | undefined;
+  /** Resolves with `undefined` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
+  readonly hearers?: (name: string) => Promise<number | undefined>;
 
   constructor(
     private readonly transport: Transport,
@@ -37,6 +39,8 @@ export class IsolatedTransport implements Transport {
     const { history, noInterop } = transport;
     this.noInterop = typeof noInterop === 'string' ? noInterop : undefined;
     this.history = history && new IsolatedHistoryStore(history, reporter);
+    if (transport.hearers === undefined) return;
+    this.hearers = (name) => this.ask('hearers', () => transport.hearers!(name), isCount, 'a count');
   }
 
   get status(): Observable<TransportStatus> {
@@ -95,11 +99,6 @@ export class IsolatedTransport implements Transport {
 
   unsubscribe(name: string): void {
     isolate(this.reporter, callbackOf('unsubscribe'), () => this.transport.unsubscribe(name));
-  }
-
-  /** Resolves with `undefined` also if the transport lacks the method, fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
-  hearers(name: string): Promise<number | undefined> {
-    return this.ask('hearers', () => this.transport.hearers?.(name), isCount, 'a count');
   }
 
   /** Resolves with `false` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */

@@ -1,3 +1,4 @@
+import { isHeard } from './heard.js';
 import type { Hub } from './hub.js';
 
 /**
@@ -49,7 +50,7 @@ export class NodePresence {
   }
 
   private look(node: string): Promise<boolean | undefined> {
-    return shared(this.looks, node, () => this.hub.isHeard(this.channelOf(node)));
+    return shared(this.looks, node, () => isHeard(this.hub, this.channelOf(node)));
   }
 
   private noteGone(node: string): void {

@@ -4,15 +4,12 @@ import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
 import { Deferred } from './deferred.js';
-import { whenHeard } from './heard.js';
+import { isHeard, whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
 import type { Listener } from './listener.js';
 import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
 import { NodePresence } from './node-presence.js';
-
-/** All nodes hear this channel. */
-const EVERYBODY = reservedChannel<NodePacket>('nodes') as Channel<NodePacket>;
 
 /** The answers of other nodes to a question to all of them. */
 export interface Answers {
@@ -48,19 +45,26 @@ export class NodeRequests {
   private lastBarrier: Promise<boolean> = Promise.resolve(true);
   private nextBarrier: Promise<boolean> | undefined = undefined;
   private byEverybody: Listener | undefined = undefined;
+  /** All nodes hear this channel. */
+  private readonly everybody: Channel<NodePacket>;
 
-  /** @param answer - gets the question of another node, unchecked, and returns plain JSON values or a promise of them */
+  /**
+   * @param answer - gets the question of another node, unchecked, and returns plain JSON values or a promise of them
+   * @param under - what the names of its channels begin with: nodes hear only requests under the same name
+   */
   constructor(
     private readonly hub: Hub,
     private readonly answer: (body: unknown) => unknown,
+    private readonly under = '',
   ) {
-    this.presence = new NodePresence(hub, (node) => channelOf(node).name);
+    this.everybody = reservedChannel<NodePacket>(`${under}nodes`) as Channel<NodePacket>;
+    this.presence = new NodePresence(hub, (node) => this.channelOf(node).name);
   }
 
   /** Starts to answer other nodes, and to hear their answers. */
   listen(): readonly Listener[] {
     const { hub } = this;
-    const listeners = [channelOf(hub.node), EVERYBODY].map((channel) =>
+    const listeners = [this.channelOf(hub.node), this.everybody].map((channel) =>
       hub.listen(channel, (packet: unknown) => this.receive(packet), hub.own, 'requests of other nodes'),
     );
     listeners[0]!.onSessionClose = () => this.abandon();
@@ -78,7 +82,7 @@ export class NodeRequests {
     if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
     const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
     try {
-      const answer = await this.request(channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
+      const answer = await this.request(this.channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
       this.noteKnown(node);
       return answer;
     } catch (error) {
@@ -100,13 +104,13 @@ export class NodeRequests {
   async hasOthers(timeoutMs: number): Promise<boolean> {
     const packet = { kind: 'call', id: randomUUID(), from: this.hub.node } as const;
     this.byEverybody?.unsubscribe();
-    if ((await this.hub.isHeard(EVERYBODY.name)) === false) return false;
+    if ((await isHeard(this.hub, this.everybody.name)) === false) return false;
     try {
-      await this.request(EVERYBODY, packet, timeoutMs, 'no other node answered');
+      await this.request(this.everybody, packet, timeoutMs, 'no other node answered');
       return true;
     } catch {
       // They may be busy with the clients of this node.
-      return (await this.hub.isHeard(EVERYBODY.name)) ?? false;
+      return (await isHeard(this.hub, this.everybody.name)) ?? false;
     }
   }
 
@@ -130,7 +134,7 @@ export class NodeRequests {
   async askOthers(body: unknown, timeoutMs: number): Promise<Answers> {
     const { hub } = this;
     if (!hub.hasTransport) return { bodies: [], areComplete: true };
-    const hearers = await hub.hearers(EVERYBODY.name);
+    const hearers = await hub.hearers(this.everybody.name);
     const others = hearers === undefined ? undefined : hearers - (this.byEverybody?.closed === false ? 1 : 0);
     if (others !== undefined && others <= 0) return { bodies: [], areComplete: true };
     const id = randomUUID();
@@ -138,7 +142,7 @@ export class NodeRequests {
     this.polls.set(id, poll);
     try {
       const packet = { kind: 'question', id, from: hub.node, body } as const;
-      if (!(await this.send(EVERYBODY, packet))) poll.end();
+      if (!(await this.send(this.everybody, packet))) poll.end();
       await inTime(poll.over.promise, others === undefined ? Math.min(timeoutMs, UNCOUNTED_MS) : timeoutMs, nextTurn);
       return poll;
     } finally {
@@ -197,7 +201,7 @@ export class NodeRequests {
     switch (packet?.kind) {
       case 'call':
         if (packet.from !== this.hub.node)
-          await this.send(channelOf(packet.from), { kind: 'answer', id: packet.id, body: null });
+          await this.send(this.channelOf(packet.from), { kind: 'answer', id: packet.id, body: null });
         return;
       case 'question':
         // A question to all nodes comes back to its sender.
@@ -218,7 +222,7 @@ export class NodeRequests {
     try {
       return readNodePacket(value);
     } catch (error) {
-      this.hub.reporter.messageRejected({ channel: channelOf(this.hub.node).name, error: error as Error });
+      this.hub.reporter.messageRejected({ channel: this.channelOf(this.hub.node).name, error: error as Error });
       return undefined;
     }
   }
@@ -226,10 +230,10 @@ export class NodeRequests {
   /** The asking node gets a reply in any case, so it need not wait for its timeout. */
   private async answerQuestion({ id, from, body }: NodePacket & { kind: 'question' }): Promise<void> {
     try {
-      await this.send(channelOf(from), { kind: 'answer', id, body: await this.answer(body) });
+      await this.send(this.channelOf(from), { kind: 'answer', id, body: await this.answer(body) });
     } catch (error) {
       this.hub.reporter.callbackFailed({ callback: 'The answer to another server', error });
-      await this.send(channelOf(from), {
+      await this.send(this.channelOf(from), {
         kind: 'failure',
         id,
         reason: error instanceof LimitExceededError ? 'tooLong' : 'failed',
@@ -240,6 +244,10 @@ export class NodeRequests {
   /** Rejects if the hub throws. */
   private async send(channel: Channel<NodePacket>, packet: NodePacket): Promise<boolean> {
     return this.hub.post(channel, packet, { scope: 'auto' });
+  }
+
+  private channelOf(node: string): Channel<NodePacket> {
+    return reservedChannel<NodePacket>(`${this.under}node/${node}`) as Channel<NodePacket>;
   }
 
   private fail(id: string, error: unknown): void {
@@ -299,10 +307,6 @@ class Poll implements Answers {
   private noteAnswer(): void {
     if (this.bodies.length + this.failures >= (this.others ?? MAX_NODES)) this.end();
   }
-}
-
-function channelOf(node: string): Channel<NodePacket> {
-  return reservedChannel<NodePacket>(`node/${node}`) as Channel<NodePacket>;
 }
 
 function unavailable(reason: string): MessagingError {

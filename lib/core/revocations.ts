@@ -11,6 +11,7 @@ import {
   withdrawnBy,
   type Revocation,
 } from '../protocol/revocation.js';
+import { Confirmations } from './confirmations.js';
 import { Deferred } from './deferred.js';
 import type { Delivery } from './delivery.js';
 import { BEGINNING, isLastPage } from './history-store.js';
@@ -51,6 +52,7 @@ interface Untold {
  */
 export class Revocations {
   private readonly kept: Channel<Revocation> | undefined;
+  private readonly confirmations: Confirmations;
   /** The channel for transports without histories: revocations reach only the nodes that hear them at that moment. */
   private plain: Channel<Revocation> | undefined = undefined;
   /** The position up to which the history is known. */
@@ -69,6 +71,7 @@ export class Revocations {
   private pause: Deferred | undefined = undefined;
 
   constructor(private readonly hub: Hub) {
+    this.confirmations = new Confirmations(hub);
     if (!hub.hasTransport) return;
     const { ttlMs } = hub.sessions.revocations;
     const history = { maxMessages: MAX_REVOCATIONS, ttlMs };
@@ -84,6 +87,7 @@ export class Revocations {
    * @returns resolves when they are known; never rejects
    */
   start(): Promise<void> {
+    if (this.hub.hasTransport) this.confirmations.listen();
     if (this.kept === undefined) return Promise.resolve();
     this.lookLater();
     this.hub.outboundCheck.guard(() => this.restore());
@@ -94,8 +98,8 @@ export class Revocations {
   }
 
   /**
-   * @returns whether the other nodes know, or will know before they continue; if not, they learn of it as soon as possible. The sessions of
-   *   this node have ended in any case
+   * @returns whether every other node that the broker knows of has applied it; if not, they learn of it as soon as possible. The sessions
+   *   of this node have ended in any case
    * @throws ConfigurationError for arguments that name no user or sign-in
    */
   revoke(userId: string | number, what: unknown): Promise<boolean> {
@@ -252,7 +256,7 @@ export class Revocations {
   private async tell(known: KnownRevocation): Promise<boolean> {
     const untold = { known, isPosted: true };
     this.untold.set(known.id, untold);
-    if (await this.post(untold)) return true;
+    if (await this.post(untold)) return this.confirmations.confirm(known.id);
     void this.tellAll();
     return false;
   }

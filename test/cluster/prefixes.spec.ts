@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { defineChannel, MessagingModule, MessagingService } from 'nestjs-messaging';
+import { isHeard } from '../../lib/core/heard.js';
 import { Hub } from '../../lib/core/hub.js';
 import { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { startApp, type TestApp } from '../support/apps.js';
@@ -107,7 +108,7 @@ describe('Applications on one Redis with prefixes of their own', () => {
 
   test('find no other server: each is alone', async () => {
     for (const { hub, prefix } of applications)
-      expect([prefix, await hub.isHeard(`${News.name}/nobody`)]).toEqual([prefix, false]);
+      expect([prefix, await isHeard(hub, `${News.name}/nobody`)]).toEqual([prefix, false]);
   });
 
   test('have no key in common, and put each key behind their prefix', async () => {

@@ -10,6 +10,8 @@ import {
 } from 'nestjs-messaging';
 import { Inbox } from 'nestjs-messaging/testing';
 import { Hub } from '../../lib/core/hub.js';
+import { isSame } from '../../lib/core/ordered-channel.js';
+import { REVOCATIONS } from '../../lib/protocol/revocation.js';
 import { reached } from '../support/redis-nodes.js';
 import { Queue } from '../support/queue.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -112,6 +114,15 @@ async function heardByAll(witnesses: readonly Reader[], text: string, by = here)
     await by.messaging.postMessage(News, `news ${text}`, { global: true });
     await new Promise(setImmediate);
   }
+}
+
+/** Makes a revocation. Resolves when Redis has it, with the promise of the call. */
+async function stored(by: Server, revoke: () => Promise<boolean>): Promise<[Promise<boolean>]> {
+  const hub = by.app.get(Hub);
+  const before = await hub.positionOf(REVOCATIONS);
+  const told = revoke();
+  while (isSame(before, await hub.positionOf(REVOCATIONS)));
+  return [told];
 }
 
 async function cut(servers: readonly Server[]): Promise<void> {
@@ -255,10 +266,10 @@ describe.each(FORM_NAMES)('A revocation by %s', (form) => {
         await post('missed');
         server.proxy.pause();
         const readers = await Promise.all(away.map((each) => each.comeBack(server)));
-        const told = revoke(ada, by === 'another server' ? here : server);
-        if (by === 'another server') await told;
+        const told = by === 'another server' ? await stored(here, () => revoke(ada)) : [revoke(ada, server)];
         server.proxy.resume();
-        expect(await told).toBe(true);
+        expect(await told[0]).toBe(true);
+        expect(server.app.get(Hub).sessions.revocations.verdictOn(ada, 0)).toBe('revoked');
         // Of ada and bob by turns.
         const hers = readers.filter((_, index) => index % 2 === 0);
         const his = readers.filter((_, index) => index % 2 === 1);
@@ -294,9 +305,8 @@ test('A process that stood still ends all that was revoked meanwhile, before it 
   await heardByAll([...witnesses!, ...readers.flat()], 'before');
 
   stopped.pause();
-  for (const [index, form] of FORM_NAMES.entries()) {
-    expect(await here.messaging.revokeAuthentication(adas[index]!.userId, FORMS[form]())).toBe(true);
-  }
+  const told = FORM_NAMES.map((form, index) => here.messaging.revokeAuthentication(adas[index]!.userId, FORMS[form]()));
+  expect(await Promise.all(told)).toEqual(told.map(() => false));
   expect(await here.messaging.postMessage(Kept, `kept meanwhile ${row}`)).toBe(true);
   await here.messaging.postMessage(News, 'news meanwhile', { global: true });
   stopped.resume();
@@ -310,6 +320,14 @@ test('A process that stood still ends all that was revoked meanwhile, before it 
   const refused = Object.keys(WAYS).map(refusalOf);
   expect(answers).toEqual(adas.map(() => stopped.addresses.flatMap(() => refused)));
 }, 60_000);
+
+test('A revocation does not wait for a server that is killed meanwhile', async () => {
+  await using stopped = await RevocationProcess.start(redis.port);
+  stopped.pause();
+  const [told] = await stored(here, () => here.messaging.revokeAuthentication(signIn().userId));
+  await stopped[Symbol.asyncDispose]();
+  expect(await told).toBe(true);
+}, 30_000);
 
 const isPost = (message: string) => /waiting|meanwhile/.test(message);
 
@@ -385,7 +403,7 @@ test('A post does not overtake a revocation of a new epoch, which a server that 
   const published = new Queue<string>();
   await probe.redis.subscribe(`messaging:|${News.name}`);
   probe.redis.on('message', (_, text: string) => published.push(text));
-  expect(await one.messaging.revokeAuthentication(ada.userId)).toBe(true);
+  const [told] = await stored(one, () => one.messaging.revokeAuthentication(ada.userId));
   expect(await one.messaging.postMessage(News, 'news after', { global: true })).toBe(true);
   expect(await one.messaging.postMessage(Kept, 'kept after')).toBe(true);
   await published.next();
@@ -395,6 +413,7 @@ test('A post does not overtake a revocation of a new epoch, which a server that 
   expect(readers.map(({ heard }) => heard.pending.filter((each) => each.endsWith('after')))).toEqual(
     readers.map(() => []),
   );
+  expect(await told).toBe(true);
   for (const server of [one, two]) await stopServer(server);
   await lasting.stop();
   await rm(dir, { recursive: true });

@@ -196,7 +196,7 @@ describe('A transport of the application', () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
     const reporter = new RecordingReporter();
     const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers });
-    const answer = new IsolatedTransport(transport, reporter).hearers('news');
+    const answer = new IsolatedTransport(transport, reporter).hearers?.('news');
     await jest.advanceTimersByTimeAsync(2_000);
     expect(await answer).toBeUndefined();
     const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);

@@ -349,9 +349,9 @@ describe('Whether there are other nodes', () => {
   test('is denied if no node answers in time, and this one does not answer itself', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
-    const isHeard = jest.spyOn(a.hub, 'isHeard').mockResolvedValueOnce(undefined);
+    const hearers = jest.spyOn(a.hub, 'hearers').mockResolvedValueOnce(undefined);
     expect(await a.requests.hasOthers(1)).toBe(false);
-    expect(isHeard).toHaveBeenCalledTimes(2);
+    expect(hearers).toHaveBeenCalledTimes(2);
     expect(a.pending).toBe(0);
   });
 
@@ -380,7 +380,7 @@ describe('A request to a node that may be gone', () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     fakeTime();
-    const [looks, posts] = [jest.spyOn(a.hub, 'isHeard'), jest.spyOn(a.hub, 'post')];
+    const [looks, posts] = [jest.spyOn(a.hub, 'hearers'), jest.spyOn(a.hub, 'post')];
     const gone = randomUUID();
     const first = askAll(
       a,
@@ -401,14 +401,14 @@ describe('A request to a node that may be gone', () => {
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
     fakeTime();
-    const looks = jest.spyOn(a.hub, 'isHeard').mockResolvedValue(false);
+    const looks = jest.spyOn(a.hub, 'hearers').mockResolvedValue(0);
     const answer = a.requests.askIfThere(b.hub.node, 'first', 60_000);
     await pass(broker, 500);
     expect(b.asked.pending).toEqual([]);
     looks.mockRestore();
     await pass(broker, 500);
     expect(await answer).toEqual({ got: 'first' });
-    const away = jest.spyOn(a.hub, 'isHeard').mockResolvedValue(false);
+    const away = jest.spyOn(a.hub, 'hearers').mockResolvedValue(0);
     const given = askAll(a, [b.hub.node]);
     await pass(broker, 3_000);
     expect((await given)[0]!.status).toBe('rejected');
@@ -420,7 +420,7 @@ describe('A request to a node that may be gone', () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
     fakeTime();
-    const looks = jest.spyOn(a.hub, 'isHeard');
+    const looks = jest.spyOn(a.hub, 'hearers');
     const ids = Array.from({ length: 1_500 }, () => randomUUID());
     const all = askAll(a, ids);
     await pass(broker, 3_000);
@@ -477,16 +477,16 @@ describe('An application that shuts down and waits for other nodes is kept alive
   test('a missing one is back or given up', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
-    const isHeard = jest.spyOn(a.hub, 'isHeard');
+    const hearers = jest.spyOn(a.hub, 'hearers');
     const set = jest.spyOn(globalThis, 'setTimeout');
     const answer = a.requests.askIfThere(randomUUID(), 'anything', 60_000);
-    while (isHeard.mock.results.length === 0) await broker.turn();
-    await isHeard.mock.results[0]!.value;
+    while (hearers.mock.results.length === 0) await broker.turn();
+    await hearers.mock.results[0]!.value;
     await broker.turn();
     // Until the next look.
     expect(timersOf(set, 250).map((timer) => timer.hasRef())).toEqual([true]);
     set.mockRestore();
-    isHeard.mockResolvedValue(undefined);
+    hearers.mockResolvedValue(undefined);
     await a.hub.close();
     await expect(answer).rejects.toThrow(TransportUnavailableError);
   });

@@ -1,5 +1,8 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { Deferred } from '../../../lib/core/deferred.js';
 import { Hub } from '../../../lib/core/hub.js';
+import { NodeRequests } from '../../../lib/core/node-requests.js';
+import { isSame } from '../../../lib/core/ordered-channel.js';
 import { Revocations } from '../../../lib/core/revocations.js';
 import { revokedAuthenticationChannel } from '../../../lib/core/revoked-channel.js';
 import type { Transport } from '../../../lib/core/transport.js';
@@ -9,7 +12,7 @@ import {
   RevokedAuthenticationUser,
 } from '../../../lib/protocol/authentication.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
-import { REVOCATIONS } from '../../../lib/protocol/revocation.js';
+import { REVOCATIONS, REVOCATIONS_NAME } from '../../../lib/protocol/revocation.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
@@ -45,6 +48,28 @@ async function heard(hub: Hub, channel: Parameters<Hub['listen']>[0] = 'news') {
   const messages = new Queue<unknown>();
   await hub.listen(channel, (message: unknown) => messages.push(message), hub.root).ready;
   return messages;
+}
+
+/** Makes a revocation. Resolves when the history has it, with the promise of the call. */
+async function stored(hub: Hub, revoke: () => Promise<boolean>): Promise<[Promise<boolean>]> {
+  const before = await hub.positionOf(REVOCATIONS);
+  const told = revoke();
+  while (isSame(before, await hub.positionOf(REVOCATIONS)));
+  return [told];
+}
+
+/** What a call gives after 2 s, in which it waits three times. */
+async function afterTwoSeconds(broker: MemoryBroker, told: Promise<boolean>): Promise<boolean> {
+  for (const ms of [250, 500, 1_250]) {
+    for (let turn = 0; turn < 20; turn++) await broker.turn();
+    jest.advanceTimersByTime(ms);
+  }
+  return told;
+}
+
+function fakeTimers(): Disposable {
+  jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance', 'Date'] });
+  return { [Symbol.dispose]: () => void jest.useRealTimers() };
 }
 
 describe('A revocation', () => {
@@ -87,13 +112,113 @@ describe('A revocation', () => {
     await two.known;
     const session = two.ada();
     // Its subscriptions are dead, and it has not noticed.
+    const deliver = two.transport.deliver.bind(two.transport);
     two.transport.deliver = () => {};
-    expect(await one.revocations.revoke('ada', User)).toBe(true);
+    const [told] = await stored(one.hub, () => one.revocations.revoke('ada', User));
     expect(await one.hub.post(Kept, 1)).toBe(true);
     expect(session.closed).toBe(false);
     const { deliveries } = await two.hub.readHistory(Kept.name, 1);
     expect(deliveries.map(({ message }) => message)).toEqual([1]);
     expect(session.closeReason).toBe('revoked');
+    two.transport.deliver = deliver;
+    expect(await told).toBe(true);
+  });
+
+  test('is answered with true only after every other node has applied it, however long that takes', async () => {
+    const broker = new MemoryBroker();
+    const [one, two, three] = [await node(broker), await node(broker), await node(broker)];
+    await Promise.all([two.known, three.known]);
+    const session = two.ada();
+    const readNow = two.hub.readNow.bind(two.hub);
+    const mayRead = new Deferred();
+    two.hub.readNow = async (...asked) => {
+      await mayRead.promise;
+      return readNow(...asked);
+    };
+    const ended = three.ended();
+    const told = one.revocations.revoke('ada', User);
+    let isTold = false;
+    void told.then(() => (isTold = true));
+    expect(await ended).toBe('revoked');
+    for (let turn = 0; turn < 50; turn++) await broker.turn();
+    expect([isTold, session.closed]).toEqual([false, false]);
+    mayRead.resolve();
+    expect(await told).toBe(true);
+    expect(session.closeReason).toBe('revoked');
+  });
+
+  test('is answered with false if another node does not apply it within 2 s, and applied there later', async () => {
+    using _ = fakeTimers();
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    await two.known;
+    const ended = two.ended();
+    const deliver = two.transport.deliver.bind(two.transport);
+    two.transport.deliver = () => {};
+    expect(await afterTwoSeconds(broker, one.revocations.revoke('ada', User))).toBe(false);
+    two.transport.deliver = deliver;
+    expect(await one.revocations.revoke('eve', User)).toBe(true);
+    expect(await ended).toBe('revoked');
+  });
+
+  test('does not wait for a node that has ended meanwhile', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    await two.known;
+    two.transport.deliver = () => {};
+    const [told] = await stored(one.hub, () => one.revocations.revoke('ada', User));
+    await two.transport.close();
+    expect(await told).toBe(true);
+  });
+
+  test('is not confirmed by a server of an earlier version, which answers no questions', async () => {
+    using _ = fakeTimers();
+    const broker = new MemoryBroker();
+    const one = await node(broker);
+    const old = new MemoryTransport(broker);
+    await old.start(() => {});
+    await old.subscribe(REVOCATIONS);
+    expect(await afterTwoSeconds(broker, one.revocations.revoke('ada', User))).toBe(false);
+    await old.close();
+    expect(await one.revocations.revoke('ada', User)).toBe(true);
+  });
+
+  test('is asked about together with others of the same moment', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    await Promise.all([one.known, two.known]);
+    const questions: string[] = [];
+    const publish = one.transport.publish.bind(one.transport);
+    one.transport.publish = (channel, ...rest) => {
+      if (channel === `${REVOCATIONS}/nodes`) questions.push(channel);
+      return publish(channel, ...rest);
+    };
+    const told = await Promise.all(Array.from({ length: 250 }, (_, user) => one.revocations.revoke(user, User)));
+    expect(told).toEqual(Array(250).fill(true));
+    expect(questions).toHaveLength(3);
+  });
+
+  test('is answered with what the broker said if the transport cannot count its nodes', async () => {
+    const broker = new MemoryBroker();
+    const uncounted = () => Object.assign(new MemoryTransport(broker), { hearers: undefined });
+    const [one, two] = [await node(broker, uncounted()), await node(broker, uncounted())];
+    await two.known;
+    two.transport.deliver = () => {};
+    expect(await one.revocations.revoke('ada', User)).toBe(true);
+  });
+
+  test('is confirmed to nobody who asks with garbage, which is reported', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    await Promise.all([one.known, two.known]);
+    const asker = new NodeRequests(one.hub, () => null, `${REVOCATIONS_NAME}/`);
+    await Promise.all(asker.listen().map(({ ready }) => ready));
+    const long = 'x'.repeat(44);
+    for (const body of [null, {}, { ids: 'all' }, { ids: [long] }, { ids: Array(101).fill('x') }]) {
+      await expect(asker.ask(two.hub.node, body, 2_000)).rejects.toThrow('it failed while it made the answer');
+    }
+    expect(two.reporter.callbackFailures).toHaveLength(5);
+    expect(await asker.ask(two.hub.node, { ids: ['unknown'] }, 2_000)).toBe(false);
   });
 
   test('that could not be posted is posted once, as soon as possible', async () => {
@@ -220,52 +345,44 @@ describe('A revocation', () => {
   });
 
   test('is written again within some seconds if the broker has silently lost it', async () => {
-    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance', 'Date'] });
-    try {
-      const broker = new MemoryBroker();
-      const one = await node(broker);
-      await one.revocations.revoke('ada', User);
-      await heard(one.hub);
-      broker.wipe();
-      const written = new Queue<string>();
-      const probe = new MemoryTransport(broker);
-      await probe.start((payload) => written.push(payload));
-      await probe.subscribe(REVOCATIONS);
-      jest.advanceTimersByTime(12_500);
-      expect(await written.next()).toContain('"userId":"ada"');
-      const two = await node(broker);
-      await two.known;
-      expect(two.ada().closeReason).toBe('revoked');
-      await probe.close();
-    } finally {
-      jest.useRealTimers();
-    }
+    using _ = fakeTimers();
+    const broker = new MemoryBroker();
+    const one = await node(broker);
+    await one.revocations.revoke('ada', User);
+    await heard(one.hub);
+    broker.wipe();
+    const written = new Queue<string>();
+    const probe = new MemoryTransport(broker);
+    await probe.start((payload) => written.push(payload));
+    await probe.subscribe(REVOCATIONS);
+    jest.advanceTimersByTime(12_500);
+    expect(await written.next()).toContain('"userId":"ada"');
+    const two = await node(broker);
+    await two.known;
+    expect(two.ada().closeReason).toBe('revoked');
+    await probe.close();
   });
 
   test('that cannot be written again delays the posts of its node for some seconds, which is reported', async () => {
-    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance', 'Date'] });
-    try {
-      const broker = new MemoryBroker();
-      const [one, two] = [await node(broker), await node(broker)];
-      const news = await heard(two.hub);
-      await one.known;
-      const { history } = one.transport;
-      const append = history.append.bind(history);
-      history.append = async (channel, ...post) =>
-        channel === REVOCATIONS ? { kind: 'unknown' } : append(channel, ...post);
-      broker.cut(one.transport);
-      expect(await one.revocations.revoke('ada', User)).toBe(false);
-      broker.heal();
-      const posted = one.hub.post('news', 'late', { scope: 'global' });
-      for (let turn = 0; turn < 20; turn++) await broker.turn();
-      expect(news.pending).toEqual([]);
-      jest.advanceTimersByTime(5_000);
-      expect(await posted).toBe(true);
-      expect(await news.next()).toBe('late');
-      expect(one.reporter.warnings).toEqual([expect.stringContaining('Posts go out although')]);
-    } finally {
-      jest.useRealTimers();
-    }
+    using _ = fakeTimers();
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    const news = await heard(two.hub);
+    await one.known;
+    const { history } = one.transport;
+    const append = history.append.bind(history);
+    history.append = async (channel, ...post) =>
+      channel === REVOCATIONS ? { kind: 'unknown' } : append(channel, ...post);
+    broker.cut(one.transport);
+    expect(await one.revocations.revoke('ada', User)).toBe(false);
+    broker.heal();
+    const posted = one.hub.post('news', 'late', { scope: 'global' });
+    for (let turn = 0; turn < 20; turn++) await broker.turn();
+    expect(news.pending).toEqual([]);
+    jest.advanceTimersByTime(5_000);
+    expect(await posted).toBe(true);
+    expect(await news.next()).toBe('late');
+    expect(one.reporter.warnings).toEqual([expect.stringContaining('Posts go out although')]);
   });
 
   test('reaches all listening servers over a transport without histories', async () => {

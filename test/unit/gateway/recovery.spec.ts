@@ -603,7 +603,7 @@ describe('A client that comes from another server', () => {
     const first = await a.open('news');
     first.close();
     await a.post('news', 'missed');
-    const [asks, looks] = [jest.spyOn(b.hub, 'post'), jest.spyOn(b.hub, 'isHeard')];
+    const [asks, looks] = [jest.spyOn(b.hub, 'post'), jest.spyOn(b.hub, 'hearers')];
     const listens = jest.spyOn(b.hub, 'listen');
     fakeTime();
     const names = Array.from({ length: 500 }, (_, index) => `rooms/${index}`);
