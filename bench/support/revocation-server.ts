@@ -1,4 +1,4 @@
-// A server of event streams that says when it revoked a user's sign-ins: forked with the URL of a Redis.
+// A server of event streams that says when it revoked a user's sign-ins, and how long the call took: forked with the URL of a Redis.
 import 'reflect-metadata';
 import { Controller } from '@nestjs/common';
 import { Messages, MessagingModule, MessagingService, Sse, type SessionMessages } from 'nestjs-messaging';
@@ -27,11 +27,11 @@ const messaging = app.get(MessagingService);
 
 const calls = {
   port: () => port,
-  /** @returns when it was called, by the clock of the machine, in milliseconds */
+  /** @returns when it was called, by the clock of the machine, and how long the call took. In milliseconds */
   revoke: async (userId: string) => {
     const calledAt = performance.timeOrigin + performance.now();
-    if (!(await messaging.revokeAuthentication(userId))) throw new Error('Redis did not take it');
-    return calledAt;
+    if (!(await messaging.revokeAuthentication(userId))) throw new Error('The other server did not confirm it');
+    return { calledAt, tookMs: performance.timeOrigin + performance.now() - calledAt };
   },
 };
 

@@ -203,7 +203,8 @@ export abstract class Messenger {
    * before it returns, even while Redis is away, and on every other one.
    *
    * @param what - all sign-ins of the user (default), one of them, or those that hold one of some scopes
-   * @returns `false` if Redis did not accept it in time: other servers learn of it when Redis is back, unless this server ends before
+   * @returns `true`: every other server that is connected to Redis has confirmed that it applies the revocation. `false`: not all have
+   *   within 2 s, or Redis did not accept it. They learn of it as soon as possible, unless this server ends before Redis has it
    * @throws ConfigurationError for arguments that name no user or sign-in
    */
   revokeAuthentication(

@@ -109,7 +109,8 @@ export interface Transport {
   unsubscribe(name: string): void;
 
   /**
-   * Asks the broker how many nodes, this one included, are subscribed to exactly this name right now. Never rejects.
+   * Asks the broker how many nodes, this one included, are subscribed to exactly this name right now. Never rejects. Without this method,
+   * nobody knows whether all nodes have applied a revocation.
    *
    * @returns also counts a node that has just died or is deaf, as long as its subscription is registered. `undefined`: it cannot
    *   be known now
