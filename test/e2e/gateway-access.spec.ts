@@ -599,7 +599,9 @@ test('A change that another server asks for opens no channel here that is closed
   await using opened = await at(running).open('access/open/1');
   const { connection } = opened.ready;
   const node = '22222222-2222-4222-8222-222222222222';
-  const own = (await probe.channels()).find((channel) => channel.includes(connection.slice(0, 36)))!;
+  const own = (await probe.channels()).find((channel) =>
+    channel.endsWith(`messaging:node/${connection.slice(0, 36)}`),
+  )!;
   const answers = new Queue<unknown>();
   await other.redis.subscribe(own.replace(/[^/]*$/, node));
   other.redis.on('message', (_channel: string, payload: string) => {

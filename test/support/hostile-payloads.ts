@@ -32,7 +32,8 @@ export function hostilePayload(random: Random, targets: Targets): HostilePayload
     const channel = pick(random, KEPT);
     return { channel: targets.prefix + channel, payload: Buffer.from(hostileBatch(random, channel)) };
   }
-  const name = kind < 45 ? publicName(random) : kind < 80 ? `messaging:node/${node}` : 'messaging:revocations';
+  const requests = pick(random, ['messaging:node', 'messaging:node', 'messaging:revocations/node']);
+  const name = kind < 45 ? publicName(random) : kind < 80 ? `${requests}/${node}` : 'messaging:revocations';
   const data = kind < 45 ? messageData(random) : kind < 80 ? packetOf(random, targets) : revocationOf(random);
   const text = shaped(random, envelopeOf(random, name, data, targets));
   // Now and then on the name as stock parts use it.
@@ -99,7 +100,10 @@ function metaOf(random: Random): string {
 function packetOf(random: Random, targets: Targets): string {
   const from = pick(random, targets.nodes);
   if (random(3) === 0) return `{"kind":"answer","id":"${uuid(random)}","body":${answerBody(random, uuid(random))}}`;
-  const body = pick(random, [changeBody, recoverBody, ordersBody, () => pick(random, NASTY_JSON)])(random, targets);
+  const body = pick(random, [changeBody, recoverBody, ordersBody, confirmationBody, () => pick(random, NASTY_JSON)])(
+    random,
+    targets,
+  );
   const question = `{"kind":"question","id":"${uuid(random)}","from":"${from}","body":${body}}`;
   return random(3) === 0 ? altered(random, question) : question;
 }
@@ -171,6 +175,13 @@ function ordersBody(random: Random, targets: Targets): string {
     { order: { kind: 'disconnect', target, reconnect: random(2) === 0 } },
   ]);
   const body = JSON.stringify({ connections });
+  return random(2) === 0 ? altered(random, body) : body;
+}
+
+/** Whether a server applies revocations that nobody has made. */
+function confirmationBody(random: Random): string {
+  const ids = Array.from({ length: random(102) }, () => pick(random, ['', uuid(random), 'x'.repeat(random(60))]));
+  const body = JSON.stringify({ ids });
   return random(2) === 0 ? altered(random, body) : body;
 }
 
