@@ -106,7 +106,7 @@ describe('docs/protocol.md', () => {
     expect([...events].filter((event) => !headings.some((heading) => heading.includes(`\`${event}\``)))).toEqual([]);
 
     const channels = filesIn('lib').flatMap((path) =>
-      [...read(path).matchAll(/reservedChannel(?:<\w+>)?\(['`]([a-z]+)/g)].map(([, name]) => name!),
+      [...read(path).matchAll(/reservedChannel(?:<\w+>)?\(['`](?:\$\{[\w.]+\})?([a-z]+)/g)].map(([, name]) => name!),
     );
     expect(channels.length).toBeGreaterThan(5);
     expect(channels.filter((name) => !text.includes(`\`messaging:${name}`))).toEqual([]);
