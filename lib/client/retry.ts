@@ -2,9 +2,11 @@ import type { Clock } from './clock.js';
 
 /** The longest wait after the first failure; it doubles with each further one. */
 const FIRST_MS = 500;
-/** After this many failures, a minute or more, waits get longer than {@link LONGEST_EAGER_MS}: most outages are over by then. */
-const EAGER_FAILURES = 25;
+/** After this many failures, a minute or more, waits get longer: most outages are over by then. */
+const EAGER_FAILURES = 60;
 const LONGEST_EAGER_MS = 5_000;
+/** The same if no server has answered: so a network that is back is found soon, and until then attempts disturb nobody. */
+const LONGEST_UNANSWERED_MS = 2_000;
 const LONGEST_MS = 30_000;
 /**
  * How soon after a failure an attempt may come if somebody is in a hurry. Without it, an application that asks for one after
@@ -58,7 +60,9 @@ export class Retry {
   wait(error: RetryError | undefined, waitMs?: number): number {
     this.noteAsked(error);
     const { askedMs } = this;
-    const longestMs = this.#failures < EAGER_FAILURES ? LONGEST_EAGER_MS : LONGEST_MS;
+    // Only a failure of the platform, or of `headers`, has a cause.
+    const eagerMs = error?.cause ? LONGEST_UNANSWERED_MS : LONGEST_EAGER_MS;
+    const longestMs = this.#failures < EAGER_FAILURES ? eagerMs : LONGEST_MS;
     // Drawn at random from all of the wait, since there are many clients, and the server may have asked all of them to wait.
     const ms = waitMs ?? askedMs + Math.min(longestMs, FIRST_MS * 2 ** this.#failures++) * this.#clock.random();
     const now = this.#clock.now();

@@ -25,6 +25,8 @@ export class ServerLink implements Link, StreamOwner {
   readonly receiver: LinkReceiver;
   readonly #retry: Retry;
   #stream: ServerStream | undefined;
+  /** The last stream that was asked to hurry: if the attempt to open it fails, the next one comes soon. */
+  #hurried: ServerStream | undefined;
   #isClosed = false;
   /** Whether there is a gateway that understands this client: a stream was ready. */
   #isKnown = false;
@@ -66,6 +68,7 @@ export class ServerLink implements Link, StreamOwner {
   }
 
   retryNow(): void {
+    this.#hurried = this.#stream;
     this.#stream?.wake();
     this.#retry.wake();
   }
@@ -75,7 +78,7 @@ export class ServerLink implements Link, StreamOwner {
   }
 
   /** Called by the stream. */
-  ended({ error, reason, status, retryMs }: StreamEnd): void {
+  ended({ error, reason, sentBy, status, retryMs }: StreamEnd): void {
     const stream = this.#stream;
     this.#stream = undefined;
     if (this.#isClosed) return;
@@ -88,17 +91,17 @@ export class ServerLink implements Link, StreamOwner {
     this.isPlain = status === 400 && !this.isPlain && this.positions.size > 0;
     // Some server on the way, or one that starts, may answer so for a while. And `headers` may renew a sign-in, once.
     const mayPass = reason === 'misconfigured' ? this.#isKnown : status! > 400 && ++this.#refusals < 2;
-    const returnReason = reason === 'drain' || reason === 'expired' ? reason : undefined;
-    if (reason && !returnReason && !this.isPlain && !mayPass) return this.#shut(reason as CloseReason, error);
+    if (reason && !this.isPlain && !mayPass) return this.#shut(reason, error);
     if (stream?.isSuccess) this.#retry.reset();
     this.#retry.noteAsked(error);
     if (this.wanted.size === 0) return this.#connect();
     this.receiver.status({
       state: 'waiting',
       retryAt: this.#retry.wait(error, retryMs),
-      reason: returnReason,
+      reason: sentBy,
       error,
     });
+    if (stream === this.#hurried && !stream!.isReady) this.#retry.wake();
   }
 
   /** Later, so that what is wanted together goes in one request. */

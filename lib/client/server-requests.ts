@@ -81,9 +81,11 @@ export async function failureOf(response: Response, url: string, clock: Clock): 
   // These pass: Request Timeout, Content Too Large (RFC 9110; a limit of somebody on the way), Too Early (RFC 8470), Too
   // Many Requests (RFC 6585).
   const mayPass = status < 400 || status >= 500 || [408, 413, 425, 429].includes(status);
-  const isRevoked = status === 401 && (await saysRevoked(response));
-  if (!isRevoked) response.body?.cancel().catch(() => {});
-  const refused = isRevoked ? 'revoked' : 'refused';
+  // The body may be anything: a proxy may have sent it.
+  const body =
+    status === 401 ? ((await response.json().catch(() => null)) as { readonly reason?: unknown } | null) : null;
+  response.body?.cancel().catch(() => {});
+  const refused = body?.reason === 'revoked' ? 'revoked' : 'refused';
   const reason = [204, 401, 403].includes(status) ? refused : mayPass ? undefined : 'misconfigured';
   const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}`, {
     retryAfterMs: retryAfterOf(headers, clock),
@@ -91,21 +93,11 @@ export async function failureOf(response: Response, url: string, clock: Clock): 
   return { error, status, reason };
 }
 
-/** Whether the body gives this reason. The body may be anything: a proxy may have sent it. */
-async function saysRevoked(response: Response): Promise<boolean> {
-  try {
-    const { reason } = (await response.json()) as { readonly reason?: unknown };
-    return reason === 'revoked';
-  } catch {
-    return false;
-  }
-}
-
 /** `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, by the server's clock where that is known. */
 function retryAfterOf(headers: Headers, clock: Clock): number | undefined {
-  const value = headers.get('retry-after');
-  if (value === null) return undefined;
-  const now = Date.parse(headers.get('date') ?? '') || clock.now();
-  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now;
+  // Without one, or if it is neither, it is no number.
+  const value = headers.get('retry-after')!;
+  const now = Date.parse(headers.get('date')!) || clock.now();
+  const ms = +value * 1_000 || Date.parse(value) - now;
   return ms > 0 ? Math.min(ms, LONGEST_RETRY_AFTER_MS) : undefined;
 }

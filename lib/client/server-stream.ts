@@ -19,7 +19,7 @@ import {
 } from '../protocol/gateway.js';
 import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason, ReturnReason } from './client-status.js';
-import { MAX_TIMEOUT_MS, Stopwatch, type Clock } from './clock.js';
+import { Stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
 import { readEvents, type StreamEvent } from './event-reader.js';
 import { PastStream, type PastOwner } from './past-stream.js';
@@ -60,7 +60,9 @@ type Answers = Pick<ChangeAnswer, 'replays'> & { readonly channels: readonly Ans
 /** How a stream ended. After a {@link CloseReason} no other one should be opened. */
 export interface StreamEnd {
   readonly error?: MessagingError;
-  readonly reason?: CloseReason | ReturnReason | undefined;
+  readonly reason?: CloseReason | undefined;
+  /** Why the server has sent the client to another one, if it has. */
+  readonly sentBy?: ReturnReason;
   /** The status that was answered instead of a stream, if that is the reason. */
   readonly status?: number;
   /** How long to stay away, as the server asks. */
@@ -223,7 +225,7 @@ export class ServerStream {
         return this.reconcile();
       case 'messaging:drain':
       case 'messaging:expired':
-        return this.end({ reason: event.slice(10) as ReturnReason, retryMs: this.#retryMs });
+        return this.end({ sentBy: event.slice(10) as ReturnReason, retryMs: this.#retryMs });
       case 'messaging:end':
       case 'messaging:revoked': {
         const reason = event.slice(10) as CloseReason;
@@ -366,9 +368,7 @@ export class ServerStream {
     const silentMs = this.#doubtBy ? this.#doubtBy - now : this.#limitMs - this.#silence.elapsedMs;
     const leftMs = Math.min(silentMs, answerMs);
     if (leftMs > 0) {
-      if (leftMs < Infinity) {
-        this.#watchTimer = clock.setTimeout(() => this.#watch(), Math.min(leftMs, MAX_TIMEOUT_MS));
-      }
+      if (leftMs < Infinity) this.#watchTimer = clock.setTimeout(() => this.#watch(), leftMs);
     } else if (answerMs > 0 && (!this.#doubtBy || leftMs < -LATE_MS)) {
       // A page that was busy or asleep has not read yet what has come meanwhile.
       this.#probe();

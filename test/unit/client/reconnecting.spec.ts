@@ -56,13 +56,13 @@ describe('A stream that breaks off', () => {
     await fourth;
   });
 
-  test('is opened after a time that doubles up to 5 s, 25 times, then up to half a minute, and starts over after a success', async () => {
+  test('is opened after a time that doubles up to 5 s, 60 times, then up to half a minute, and starts over after a success', async () => {
     await using harness = await Harness.start();
     const { client, clock, gateway } = harness;
     clock.chance = 0.999;
     const subscribed = client.subscribe('news', () => {});
     const waits: number[] = [];
-    for (let index = 0; index < 27; index++) {
+    for (let index = 0; index < 62; index++) {
       const status = [503, 500, 429, 408, 502][index % 5]!;
       (await gateway.streams.next()).refuse(status);
       const { error, retryAt } = await harness.reaches('waiting');
@@ -71,13 +71,34 @@ describe('A stream that breaks off', () => {
       clock.advance(retryAt! - clock.now());
     }
     expect(waits.slice(0, 5)).toEqual([500, 1_000, 2_000, 4_000, 5_000]);
-    expect(new Set(waits.slice(5, 25))).toEqual(new Set([5_000]));
-    expect(waits.slice(25)).toEqual([30_000, 30_000]);
+    expect(new Set(waits.slice(5, 60))).toEqual(new Set([5_000]));
+    expect(waits.slice(60)).toEqual([30_000, 30_000]);
     const stream = await gateway.ready();
     await subscribed;
     stream.message({ channel: 'news' });
     stream.end();
     expect((await harness.reaches('waiting')).retryAt! - clock.now()).toBeCloseTo(499.5);
+  });
+
+  test('is opened within 2 s after an attempt that nobody answered, within 5 s after one that a server refused', async () => {
+    let isAway = true;
+    await using harness = await Harness.start({
+      fetch: (...request) => (isAway ? Promise.reject(new TypeError('no network')) : fetch(...request)),
+    });
+    const { client, clock, gateway } = harness;
+    clock.chance = 0.999;
+    client.subscribe('news', () => {}).catch(() => {});
+    const waits: number[] = [];
+    for (let index = 0; index < 60; index++) {
+      const { retryAt } = await harness.reaches('waiting');
+      waits.push(Math.round((retryAt! - clock.now()) / 0.999));
+      if (index === 58) isAway = false;
+      clock.advance(retryAt! - clock.now());
+      if (!isAway) (await gateway.streams.next()).refuse(503);
+    }
+    expect(waits.slice(0, 3)).toEqual([500, 1_000, 2_000]);
+    expect(new Set(waits.slice(3, 59))).toEqual(new Set([2_000]));
+    expect(waits[59]).toBe(5_000);
   });
 
   test('right after it was ready is opened again after growing waits', async () => {
@@ -998,6 +1019,36 @@ describe('Trying again at once', () => {
     expect(harness.client.status.state).toBe('connecting');
     await harness.gateway.ready();
     await harness.reaches('open');
+  });
+
+  test('during an attempt that fails comes 250 ms after it, once, and hurries no attempt after a stream that was ready', async () => {
+    await using harness = await Harness.start();
+    const { client, clock, gateway } = harness;
+    clock.chance = 0.8;
+    client.subscribe('news', () => {}).catch(() => {});
+    const wait = async (): Promise<number> => {
+      await harness.reaches('waiting');
+      let waited = 0;
+      for (; client.status.state === 'waiting' && waited < 2_500; waited++) clock.advance(1);
+      return waited;
+    };
+    const cutOff = async (isHurried: boolean): Promise<number> => {
+      const stream = await gateway.streams.next();
+      if (isHurried) client.retryNow();
+      stream.cut();
+      return wait();
+    };
+    expect(await cutOff(false)).toBe(400);
+    expect(await cutOff(false)).toBe(800);
+    expect(await cutOff(true)).toBe(250);
+    expect(await cutOff(false)).toBe(1_600);
+    const stream = await gateway.streams.next();
+    client.retryNow();
+    stream.ready();
+    await harness.reaches('open');
+    clock.advance(10_000);
+    stream.cut();
+    expect(await wait()).toBe(400);
   });
 
   test('whenever an attempt fails comes no sooner than 250 ms after it', async () => {
