@@ -29,7 +29,7 @@ import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
 import { StreamedOrders } from '../support/stream-server.js';
 
-// What a browser's own EventSource makes of the streams.
+// How a browser's own EventSource handles the streams.
 
 class UserUpdate {
   constructor(
@@ -159,7 +159,7 @@ async function openOrders(page: Page, post: PostOrders): Promise<Events> {
   return events;
 }
 
-/** What was posted while the server was away comes first, then the next one. */
+/** The posts from the server's absence come first, then the next one. */
 async function expectOrdersGoOn(events: Events, post: PostOrders): Promise<void> {
   expect([await events.until(isMessage), await events.until(isMessage)]).toEqual([
     ['message', 3],
@@ -169,7 +169,7 @@ async function expectOrdersGoOn(events: Events, post: PostOrders): Promise<void>
   expect(await events.until(isMessage)).toEqual(['message', 5]);
 }
 
-/** What an event stream, or JSON, could take for something else than text. */
+/** Text that an event stream, or JSON, could misread. */
 const PIECES = [
   ...['\r', '\n', '\r\n', '\n\n', '\r\r', '\0', '\ufeff', '\ud800', '\udfff', '\u2028', '\u2029', '\u0085', '\u001b'],
   ...[
@@ -189,7 +189,7 @@ const PIECES = [
   ],
 ];
 
-/** Opens an EventSource in a page, and notes each message as JSON that is ASCII, and whatever else it takes for an event. */
+/** Opens an EventSource in a page, and notes each message as ASCII JSON, and every other event. */
 async function openTexts(page: Page, path: string): Promise<Queue<string>> {
   const told = new Queue<string>();
   const name = `tell${path.replaceAll(/\W/g, '')}`;
@@ -214,7 +214,7 @@ async function openTexts(page: Page, path: string): Promise<Queue<string>> {
   return told;
 }
 
-/** As {@link openTexts} notes it. */
+/** In the form of {@link openTexts}. */
 function noted(message: unknown): string {
   return JSON.stringify(message).replaceAll(
     /[^\x20-\x7e]/g,
@@ -245,7 +245,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
     const messages = Array.from({ length: 300 }, () => (random(3) === 0 ? { [text()]: [text()] } : text()));
     const messaging = running.app.get(MessagingService);
     for (const message of messages) await messaging.postMessage(random(2) === 0 ? Texts : KeptTexts, message);
-    // Somebody may write JSON over several lines, and browsers are sent the very text.
+    // An application may write JSON over several lines, and browsers receive the exact text.
     const lines =
       '{"metadata":{"v":1,"node":"n","at":1,"n":1},"pattern":"x","data":\r{\r\n"id":\n"evil"\r,\n\n"event":\r\r1}}';
     running.app.get(Hub)['inbound'].receive(lines, Texts.name, Texts.name);
@@ -275,7 +275,7 @@ describe.each(ADAPTER_NAMES)('an EventSource on %s', (adapter) => {
       ...messages.map((message) => ['message', message]),
       ['messaging:end', {}],
     ]);
-    // It reconnects once, is told by the answer that there is nothing more, and closes.
+    // It reconnects once, learns from the answer that nothing more will come, and closes.
     expect(await events.take(2)).toEqual([
       ['error', CONNECTING],
       ['error', CLOSED],

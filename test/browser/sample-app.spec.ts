@@ -17,7 +17,7 @@ import { TcpProxy } from 'nestjs-messaging/testing';
 let browser: Browser;
 let pageFolder: string;
 const running: NestExpressApplication[] = [];
-/** What pages have complained about: nothing, at the end of each test. */
+/** The errors of pages: none, at the end of each test. */
 const complaints: string[] = [];
 
 beforeAll(async () => {
@@ -50,7 +50,7 @@ async function stop(app: NestExpressApplication): Promise<void> {
   await app.close();
 }
 
-/** A browser of somebody's own. */
+/** A separate browser. */
 async function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
   const context = await browser.newContext(options);
   context.on('weberror', (event) => complaints.push(String(event.error())));
@@ -68,7 +68,7 @@ async function signIn(at: NestExpressApplication | string, name: string, context
   return page;
 }
 
-/** Chromium says by itself that a request has failed, also where that was to be expected. */
+/** Chromium logs each failed request, even expected ones. */
 function isOfBrowser(line: string): boolean {
   return line.startsWith('Failed to load resource');
 }
@@ -77,7 +77,7 @@ function isLive(page: Page): Promise<void> {
   return page.getByRole('status').getByText('Live').waitFor();
 }
 
-/** Opens an address as from a link in a mail: where only the part after # differs, a browser would not load the page. */
+/** Opens an address as from a link in a mail. A browser would not load the page if only the part after # changed. */
 async function openAnew(page: Page, url: string): Promise<void> {
   await page.goto('about:blank');
   await page.goto(url);
@@ -89,17 +89,17 @@ async function say(page: Page, text: string): Promise<void> {
   await page.keyboard.press('Enter');
 }
 
-/** Resolves when the text is there, in the messages of the room. */
+/** Resolves once the text is among the messages of the room. */
 function hears(page: Page, text: string): Promise<void> {
   return page.getByRole('log').getByText(text, { exact: true }).waitFor();
 }
 
-/** Resolves when this piece of news is there, between the messages. */
+/** Resolves once this news is shown between the messages. */
 function isTold(page: Page, news: string): Promise<void> {
   return page.getByRole('log').getByRole('listitem').filter({ hasText: news }).waitFor();
 }
 
-/** The lines of the room that are neither messages nor of people who come and go. */
+/** The lines of the room, without messages, arrivals and departures. */
 async function notes(page: Page): Promise<string[]> {
   const lines = page.getByRole('log').locator('.up-to-date, .gap');
   return (await lines.allTextContents()).map((line) => line.replace(/ [^ ]*\d:\d.*$/, ''));
@@ -110,7 +110,7 @@ function deferred(): [promise: Promise<void>, resolve: () => void] {
   return [new Promise<void>((settle) => (resolve = settle)), () => resolve()];
 }
 
-/** What is being written. */
+/** The input for the next message. */
 const draft = (page: Page) => page.getByLabel('Message', { exact: true });
 
 async function openPrivateRoom(page: Page, name: string): Promise<void> {
@@ -145,7 +145,7 @@ describe('the page of the sample app', () => {
     await say(ada, 'Is this <b>bold</b>?');
     await hears(grace, 'Is this <b>bold</b>?');
     expect(await grace.getByRole('log').locator('b').count()).toBe(0);
-    // As it is being written, and no more once it is said.
+    // While Grace writes it, and no longer once she has sent it.
     await grace.getByLabel('Message', { exact: true }).pressSequentially('No, I');
     await ada.getByText('Grace is writing: No, I', { exact: true }).waitFor();
     await grace.getByLabel('Message', { exact: true }).pressSequentially(' think');
@@ -186,7 +186,7 @@ describe('the page of the sample app', () => {
     await grace.keyboard.press('Enter');
     await reaction(ada, 'It works', 'Hooray, 1').click();
     await reaction(grace, 'It works', 'Hooray, 2').waitFor();
-    // The focus is where it was.
+    // The focus has not moved.
     await grace.keyboard.press('Enter');
     await reaction(ada, 'It works', 'Hooray, 1').waitFor();
     expect(await reaction(ada, 'It works', 'Hooray, 1').getAttribute('aria-pressed')).toBe('true');
@@ -204,7 +204,7 @@ describe('the page of the sample app', () => {
     await ada.getByRole('button', { name: 'Create the room' }).click();
     await ada.getByRole('heading', { name: 'Birthday' }).waitFor();
     await say(ada, 'Shall we bake a cake?');
-    // Those who are here can be picked.
+    // People in the room can be picked.
     for (const name of ['Grace', 'Lin'])
       await ada.locator(`#present option[value="${name}"]`).waitFor({ state: 'attached' });
     expect(await ada.locator('#present option').count()).toBe(2);
@@ -219,7 +219,7 @@ describe('the page of the sample app', () => {
     await grace.keyboard.press('Enter');
     await hears(ada, 'Yes');
 
-    // Whoever has the address only is in no room at all. What comes in the lobby has come after everything of the room.
+    // A browser with only the address is in no room. A message in the lobby arrives after everything in the room.
     await openAnew(lin, ada.url());
     await lin.getByRole('heading', { name: 'No such room' }).waitFor();
     expect(await lin.getByLabel('Message', { exact: true }).isEditable()).toBe(false);
@@ -243,7 +243,7 @@ describe('the page of the sample app', () => {
     await room(ada, 'Coffee & cake').click();
     await hears(ada, 'First!');
     await room(ada, 'Coffee & cake').getByLabel('1 new').waitFor({ state: 'detached' });
-    // Whoever opens the address of the room is in it.
+    // Opening the address of the room enters it.
     const lin = await signIn(app, 'Lin');
     await openAnew(lin, ada.url());
     await hears(lin, 'First!');
@@ -266,7 +266,7 @@ describe('the page of the sample app', () => {
     await signIn(app, 'Grace');
     await isTold(ada, 'Grace came in');
     release();
-    // She herself is in the answer only.
+    // Only the answer contains the user herself.
     await people(ada).filter({ hasText: 'Ada' }).waitFor();
     await people(ada).filter({ hasText: 'Grace' }).waitFor();
     expect(await people(ada).count()).toBe(2);
@@ -296,7 +296,7 @@ describe('the page of the sample app', () => {
     expect(await said.allTextContents()).toEqual(['Before the tunnel', 'One', 'Two', 'Three']);
     await reaction(ada, 'Before the tunnel', 'Heart, 1').waitFor();
     await room(ada, 'Ideas').getByLabel('1 new').waitFor();
-    // Said once, when all of it is there, however much it is: the next time it stands where it belongs then.
+    // Reported once, when all of it is there, however much it is. Later it is shown in its place.
     tunnel.cut();
     await isTold(ada, 'You are up to date: nothing was said meanwhile');
     tunnel.mode = 'refuse';
@@ -432,7 +432,7 @@ describe('the page of the sample app', () => {
     await say(ada, 'I am back');
     await hears(grace, 'I am back');
     expect(await grace.getByText('boat').count()).toBe(0);
-    // Also after a reload, until it is discarded.
+    // After a reload too, until it is discarded.
     await ada.reload();
     await ada.getByRole('link', { name: 'Birthday not sent' }).click();
     await ada.getByText('What you wrote is not sent.').waitFor();
@@ -457,7 +457,7 @@ describe('the page of the sample app', () => {
     await isLive(ada);
     for (const page of [ada, stranger])
       await page.getByText('The server cannot be reached').waitFor({ state: 'hidden' });
-    // Nothing was sent behind anybody's back.
+    // Nothing was sent without its author.
     expect(await draft(ada).inputValue()).toBe('Is anybody there?');
     await draft(ada).press('Enter');
     await hears(ada, 'Is anybody there?');
@@ -555,12 +555,12 @@ describe('the page of the sample app', () => {
     await people(ada).filter({ hasText: 'Grace' }).waitFor();
     await say(ada, 'Back again');
     await hears(grace, 'Back again');
-    // What the page had already was not shown twice.
+    // The page did not show old messages twice.
     expect(await ada.getByRole('log').getByText('Hello from two').count()).toBe(1);
-    // Cut off from each other, each page says so; who cannot be heard has not left.
+    // Cut off from each other, each page reports it. A silent user has not left.
     await redis.stop();
     for (const page of [ada, grace]) await page.getByText('Cut off, read only').waitFor();
-    // What no history has, nobody gets; nor is it lost to its author.
+    // A refused message reaches nobody, and its author keeps the text.
     await say(ada, 'Anybody?');
     await ada.getByText('This server did not reach the others. Please try again.').waitFor();
     expect(await draft(ada).inputValue()).toBe('Anybody?');
@@ -569,7 +569,7 @@ describe('the page of the sample app', () => {
     await ada.getByText('People there are shown as last heard of.').waitFor();
     await ada.reload();
     await ada.getByText('Cut off, read only').waitFor();
-    // It comes back without its data: what was said is lost to whoever comes in, and pages that had it are told.
+    // Redis returns without its data. Newcomers do not get the earlier messages, and pages that had them learn of the loss.
     await redis.restart();
     await ada.getByText('Live on server one').waitFor();
     await grace.getByText('Live on server two').waitFor();
@@ -577,7 +577,7 @@ describe('the page of the sample app', () => {
     await say(grace, 'Together again');
     await hears(ada, 'Together again');
     await isTold(grace, 'Messages may be missing here: the server has forgotten what was said before');
-    // Before their Redis, which they would miss.
+    // Before their Redis, so that they do not miss it.
     await Promise.all(running.splice(0).map((app) => app.close()));
   }, 60_000);
 });

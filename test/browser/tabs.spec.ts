@@ -55,7 +55,7 @@ const { outputFiles } = await build({
 
 @Controller('page')
 class PageController {
-  /** A page with a frame that may not share anything with others. */
+  /** A page with a frame that may share nothing with others. */
   @Get('framing')
   @Header('content-type', 'text/html')
   framing() {
@@ -73,7 +73,7 @@ type Told = readonly [kind: string, text: string];
 
 const textOf = ([kind, text]: Told) => (kind === 'message' ? text : `${kind}: ${text}`);
 
-/** One tab, and what its client tells. */
+/** One tab, and the reports of its client. */
 class Tab {
   private readonly told = new Queue<Told>();
 
@@ -99,7 +99,7 @@ class Tab {
     await this.page.evaluate(code);
   }
 
-  /** The next message, past statuses; an error is told as it is. */
+  /** The next message; skips statuses. Errors are returned unchanged. */
   async message(): Promise<string> {
     return textOf(await this.told.until((told) => told[0] !== 'status'));
   }
@@ -122,7 +122,7 @@ class Tab {
 let browser: Browser;
 let running: TestApp;
 let messaging: MessagingService;
-/** When the sign-ins expire that requests have come with. */
+/** The expiry times of the sign-ins that requests have used. */
 const signIns = new Queue<number>();
 beforeAll(async () => {
   browser = await launchChromium();
@@ -137,13 +137,13 @@ beforeAll(async () => {
             signIns.push(expiresAt);
             return { userId: 'ada', expiresAt };
           },
-          // More than a fast machine can post until another tab leads.
+          // More than a fast machine can post before another tab leads.
           sse: { maxBufferedBytes: 256 * 1024 * 1024 },
         }),
       ],
       controllers: [PageController],
     },
-    // A sandboxed frame is of no origin.
+    // A sandboxed frame has no origin.
     { configure: (app) => app.enableCors({ origin: true }) },
   );
   messaging = running.app.get(MessagingService);
@@ -158,7 +158,7 @@ const listeners = (name: string) => running.app.get(Gateway)['feeds'].get(name)?
 const post = (name: string, message: unknown) => void messaging.postMessage(News.for({ name }), message);
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Opens tabs one after another, the first of which leads. */
+/** Opens tabs one after another; the first one leads. */
 async function openTabs(context: BrowserContext, count: number, channel: string): Promise<Tab[]> {
   const tabs: Tab[] = [];
   for (let index = 0; index < count; index++) {
@@ -222,7 +222,7 @@ describe('Tabs that share a connection', () => {
     await using context = await browser.newContext();
     const [leader, ...others] = (await openTabs(context, 4, 'tabs/takeover')) as [Tab, Tab, Tab, Tab];
     expect(await others[1].subscribe('tabs/second')).toBe('subscribed');
-    // Then each of them knows where both channels are.
+    // Then each of them knows its position in both channels.
     post('second', 'here');
     post('takeover', 'here');
     expect(await others[1].message()).toBe('tabs/second here');
@@ -264,7 +264,7 @@ describe('Tabs that share a connection', () => {
       using listening = messaging.addListener(ClientConnectionChanges, changes.push);
       await listening.ready;
       void tabs.shift()!.page.close();
-      // Until the next one leads: each turn of the event loop a message.
+      // Until the next one leads: one message in each turn of the event loop.
       while (!changes.pending.some(({ kind }) => kind === 'connected')) {
         flow(++last);
         await turn();
@@ -438,7 +438,7 @@ describe('Tabs that share a connection', () => {
     const [leader, other] = (await openTabs(context, 2, 'tabs/frozen')) as [Tab, Tab];
     post('frozen', 'before');
     for (const tab of [leader, other]) expect(await tab.message()).toBe('tabs/frozen before');
-    // A dialogue stops a page until it is closed.
+    // A dialog stops a page until a user closes it.
     const opened = new Promise<Dialog>((resolve) => leader.page.once('dialog', resolve));
     const stopped = leader.run("alert('stopped')");
     const dialog = await opened;

@@ -65,7 +65,7 @@ const envelope = (channel: string, data: string) =>
 const ready = (node: Node) => firstValueFrom(node.messaging.status.pipe(filter(({ state }) => state === 'ready')));
 const waiting = (node: Node) => firstValueFrom(node.messaging.status.pipe(filter(({ state }) => state === 'waiting')));
 
-/** The status of a node with this in the text of its error. */
+/** The status of a node with this text in its error. */
 const told = (node: Node, text: string) =>
   firstValueFrom(node.messaging.status.pipe(filter(({ error }) => error?.message.includes(text) ?? false)));
 
@@ -118,7 +118,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
         node: nodes[0].messaging.node,
       });
       expect(Math.abs(Date.now() - context.postedAt)).toBeLessThan(60_000);
-      // What follows immediately is the next post: nothing came twice.
+      // The next post follows immediately: nothing came twice.
       expect(await inbox.next()).toMatchObject({ id: 8 });
       expect(inbox.pending).toEqual([]);
     }
@@ -189,7 +189,7 @@ describe.each(Object.keys(LINKS) as (keyof typeof LINKS)[])('three servers joine
     const two = await start({ providers: [Handler] });
     using from = new Inbox(two.messaging, messagesFrom(sourceRef('Room', 'lobby'), Said));
     await from.ready;
-    // Asked for together with the inbox, so registered by now as well.
+    // Requested together with the inbox, so registered by now as well.
     await one.messaging.postMessage(Users, new UserUpdate(1, 'Ada'), { global: true });
     await one.messaging.sendMessage(sourceRef('Room', 'lobby'), new Said('hello'));
     expect(await handled.next()).toBe('1: Ada');
@@ -267,7 +267,7 @@ describe('a server', () => {
     await Promise.all([ready(one), ready(two)]);
     await expect(one.messaging.postMessage(Numbers, 2, { global: true })).resolves.toBe(true);
     expect(await there.next()).toBe(2);
-    // Nest has one logger a process: the one of the application that was made last.
+    // Nest has one logger in a process: that of the latest application.
     expect(two.logger.problems[0]).toContain(
       'until this ends, messages between this server and the others may be lost',
     );
@@ -297,7 +297,7 @@ describe('a server', () => {
     const lookers: RedisProbe[] = [];
     afterEach(() => lookers.splice(0).forEach((looker) => looker[Symbol.dispose]()));
 
-    /** A node with a user that has these rules, and what changes them. */
+    /** A node whose user has these rules, and a function that changes them. */
     async function startRestricted(server: RedisServer, ...rules: string[]) {
       const looker = new RedisProbe(server.url);
       lookers.push(looker);
@@ -387,7 +387,7 @@ describe('a server', () => {
       imports: [MessagingModule.forRoot({ redis: { port: server.port, host: '127.0.0.1', password: 'wrong' } })],
     });
     await expect(app.init()).rejects.toThrow('WRONGPASS');
-    // The error of the start says it all.
+    // The error of the start contains everything.
     expect(logger.problems).toEqual([]);
     await app.close();
   });

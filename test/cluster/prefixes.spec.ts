@@ -7,7 +7,7 @@ import { startApp, type TestApp } from '../support/apps.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 
-// Applications on one Redis, each with a prefix of its own: all pairs of them at once.
+// Applications on one Redis, each with its own prefix: all pairs of them at once.
 
 const PREFIXES = [
   '',
@@ -31,7 +31,7 @@ const history = { maxMessages: 100, ttlMs: 60_000 };
 const News = defineChannel<string>('prefixes/news');
 const Kept = defineChannel<string, 'prefixes/kept/:id'>('prefixes/kept/:id', undefined, { history });
 const Ledger = defineChannel<string>('prefixes/ledger', undefined, { history });
-/** Heard by every name of two and of three parts. */
+/** Reached by every name of two and of three parts. */
 const TEMPLATES = [':any/:other', ':any/:other/:third', 'prefixes/:name'];
 
 interface Application {
@@ -48,7 +48,7 @@ describe('Applications on one Redis with prefixes of their own', () => {
   let applications: Application[];
 
   async function start(prefix: string): Promise<Application> {
-    // The option `prefix` of the module takes no characters that patterns of Redis know.
+    // The module's option `prefix` accepts no characters of Redis patterns.
     const transport = new RedisTransport(redis.url, { prefix });
     const running = await startApp({ imports: [MessagingModule.forRoot({ transport, gateway: true })] });
     const messaging = running.app.get(MessagingService);
@@ -74,7 +74,7 @@ describe('Applications on one Redis with prefixes of their own', () => {
     await redis?.[Symbol.asyncDispose]();
   });
 
-  /** All that Redis had taken before has come to all of them. */
+  /** Everything that Redis accepted before has reached all of them. */
   const settle = () => Promise.all(applications.map(async ({ hub }) => expect(await hub.catchUp()).toBe(true)));
 
   test('hear nothing of each other, by name, by template or by history, and keep their own messages', async () => {

@@ -15,7 +15,7 @@ afterEach(() => {
   for (const child of processes.splice(0)) child.kill('SIGKILL');
 });
 
-/** Starts a server in a process of its own. */
+/** Starts a server in a separate process. */
 async function startServer(adapter: 'express' | 'fastify', redis = '') {
   const script = path.join(root, 'test/support/server-process.mjs');
   const child = spawn(process.execPath, [script, adapter, redis], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -37,7 +37,7 @@ test('three processes joined by Redis deliver each post to all streams in the or
   for (const client of clients) await client.comments.next();
   const post = async (server: number, n: number): Promise<unknown> =>
     (await fetch(`${servers[server]!.url}/post/${n}`)).json();
-  // Until Redis has confirmed the subscriptions, what others post may be missed: the first that all get is the start.
+  // Until Redis has confirmed the subscriptions, readers may miss posts of others. The first post that all receive is the start.
   let n = 0;
   const deaf = new Set(clients);
   for (const client of clients) void client.next().then(() => deaf.delete(client));
@@ -50,7 +50,7 @@ test('three processes joined by Redis deliver each post to all streams in the or
     await client.events.until(({ data }) => Number(data) === start - 1);
     const got: number[] = [];
     while (got.length < 30) got.push((await client.next())[1] as number);
-    // A server delivers its own posts at once, those of others when they come: the order is that of each poster.
+    // A server delivers its own posts at once, and those of others as they arrive. The order is per poster.
     for (const poster of [0, 1, 2]) {
       const own = got.filter((number) => (number - start) % 3 === poster);
       expect(own).toEqual(Array.from({ length: 10 }, (_, count) => start + 3 * count + poster));
@@ -64,7 +64,7 @@ test('three processes joined by Redis deliver each post to all streams in the or
   for (const client of clients) await client[Symbol.asyncDispose]();
 });
 
-// In a process of its own, since a warning of Node's does not reach the sandbox of a test.
+// In a separate process, because Node's warnings do not reach the sandbox of a test.
 test.each(['express', 'fastify'] as const)(
   '%s causes no warning about too many listeners, however many streams are open',
   async (adapter) => {
@@ -98,7 +98,7 @@ test.each(['express', 'fastify'] as const)(
     server.child.kill('SIGTERM');
 
     expect(await server.exited).toEqual([null, 'SIGTERM']);
-    // Far above what it takes, far below the 5 seconds that an HTTP server keeps idle connections.
+    // Far above its usual time, far below the 5 seconds for which an HTTP server keeps idle connections.
     expect(performance.now() - before).toBeLessThan(2_000);
     for (const client of clients) {
       await client.ended;
@@ -121,7 +121,7 @@ test.each(['express', 'fastify'] as const)(
       clients.push(client);
       return client;
     };
-    // Connections go to the two workers in turn, so each has a reader of these two, and stalled ones.
+    // Connections go to the two workers in turn, so each has one of these two readers, and stalled ones.
     const readers = [await connect(), await connect()];
     for (let count = 0; count < 6; count++) (await connect()).stall();
     const next = (type: string) =>
@@ -132,7 +132,7 @@ test.each(['express', 'fastify'] as const)(
 
     child.send('end');
 
-    // From here on the worker waits for readers that do not read, for 400 ms.
+    // From here on, the worker waits 400 ms for readers that do not read.
     await next('messaging:drain');
     for (let count = 0; count < 30; count++) expect((await connect()).status).toBe(200);
     expect(await ended).toEqual(['SIGTERM', undefined]);

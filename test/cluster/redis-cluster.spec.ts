@@ -32,7 +32,7 @@ test('payloads reach every node of the application, whichever nodes of the clust
     const [, atB] = await nodes.node(connect(), ['news', 'rooms/:id']);
     expect(await a.publish('news', 'hello')).toBe(true);
     expect(await a.publish('rooms/1', 'room')).toBe(true);
-    // Order is promised within a channel, not between two.
+    // Order is guaranteed within a channel, not between two.
     const received = await atB.take(2);
     expect(received).toContainEqual(['hello', 'news', 'news']);
     expect(received).toContainEqual(['room', 'rooms/:id', 'rooms/1']);
@@ -100,7 +100,7 @@ test('a member that comes back may have lost its data, so the work before posts 
   await reached(transport, 'ready');
   await Promise.all(own.nodes('master').map((member) => member.ping()));
   expect(told.pending).toEqual(['before posts']);
-  // Neither posts nor subscriptions go through this one.
+  // Neither posts nor subscriptions use this one.
   await transport.subscribe('here');
   const channels = await Promise.all(redis.servers.map((each) => nodes.probe(each).channels()));
   const posting = await postingMember(transport);
@@ -112,7 +112,7 @@ test('a member that comes back may have lost its data, so the work before posts 
   await redis.isWhole();
 });
 
-/** The index of the member that a transport posts through. */
+/** The index of the member through which a transport posts. */
 async function postingMember(transport: RedisTransport, { servers } = redis): Promise<number> {
   const probes = servers.map((server) => nodes.probe(server));
   const counts = await Promise.all(probes.map((each) => each.calls('publish')));
@@ -121,7 +121,7 @@ async function postingMember(transport: RedisTransport, { servers } = redis): Pr
   return after.findIndex((count, each) => count > counts[each]!);
 }
 
-/** The member that a transport posts through, and what somebody hears who is subscribed to another one. */
+/** The member through which a transport posts, and the messages of a subscriber to another member. */
 async function postedThrough(transport: RedisTransport) {
   const { servers } = redis;
   const index = await postingMember(transport);
@@ -184,7 +184,7 @@ test('unanswered posts make later ones go through another member, whatever the h
   }
 });
 
-/** A node that writes down what it is told, and the member that it is subscribed at. */
+/** A node that records its messages, and the member of its subscription. */
 async function subscribed(cluster = redis) {
   const [transport, told] = await nodes.listener(connect(cluster), ['news', 'rooms/:id']);
   const probes = cluster.servers.map(({ url }) => new RedisProbe(url));
@@ -193,7 +193,7 @@ async function subscribed(cluster = redis) {
   return { transport, told, member: cluster.servers[listening.indexOf(true)]! };
 }
 
-/** Posts until the node that listens hears it and was told of a loss of each of its names; gives what it was told. */
+/** Posts until the listening node hears it and has a loss for each of its names; returns everything that it received. */
 async function toldUntilHeard(b: RedisTransport, told: Queue<string>): Promise<string[]> {
   const posting = setInterval(() => void b.publish('news', 'hello'), 20);
   try {
@@ -238,7 +238,7 @@ test('a node whose member for subscriptions falls silent notices within 5 s, and
 test('a node whose member answers but receives no posts notices within 5 s, and hears through another one', async () => {
   const cluster = nodes.use(await RedisCluster.start(3));
   let listening = await subscribed(cluster);
-  // Posts that go through the member itself come back.
+  // Posts through the member itself return to it.
   while (cluster.servers[await postingMember(listening.transport, cluster)] === listening.member) {
     await listening.transport.close();
     listening = await subscribed(cluster);
@@ -284,7 +284,7 @@ describe('A node has caught up with all posts that any member took', () => {
       expect(await a.catchUp()).toBe(false);
       expect(performance.now() - before).toBeLessThan(2_000);
       await silent.kill();
-      // When the end of its connection has been noticed.
+      // Once the end of its connection is noticed.
       while (!(await a.catchUp())) await new Promise((resolve) => setImmediate(resolve));
     } finally {
       await silent.restart();
@@ -318,13 +318,13 @@ describe('With a slow link between two members, a client that comes from another
   });
   afterAll(() => slow[Symbol.asyncDispose]());
 
-  /** Through which member a server posts, and at which one it listens. */
+  /** The members through which a server posts and listens. */
   type Place = readonly [posts: number, listens: number];
 
-  /** Servers, until one has the wanted place. */
+  /** Starts servers until one has the wanted members. */
   async function serverAt(fits: (...place: Place) => boolean): Promise<[GatewayNode<RedisTransport>, ...Place]> {
     for (;;) {
-      // Without beats, which would be counted too.
+      // Without heartbeats, which would count too.
       const node = await GatewayNode.start(new RedisTransport(connect(slow), { heartbeatMs: 60_000 }));
       await reached(node.transport!, 'ready');
       const place: Place = [await postsAt(node), await listensAt(node)];
@@ -353,7 +353,7 @@ describe('With a slow link between two members, a client that comes from another
     return channels.findIndex((names) => names.includes(`messaging:|${channel}`));
   }
 
-  /** Lets go on what was held when a client is there, or when so much more has gone through a member. */
+  /** Releases held data once a client is connected, or a member has carried this much more. */
   async function releaseFor(moved: StreamReader, held: number, through: number, until: number): Promise<void> {
     while (moved.events.pending.length === 0 && (await published())[through]! < until);
     slow.buses[held]!.resume();
@@ -370,7 +370,7 @@ describe('With a slow link between two members, a client that comes from another
     expect(await other.next(1)).toEqual(['hello']);
     const before = (await published())[through]!;
     const moved = next.connect(client.wanted('news'));
-    // That server waits for what it lacks.
+    // That server waits for its missing messages.
     await releaseFor(moved, held, through, before + 1);
     expect(await moved.next(2)).toEqual(['hello', 'messaging:ready']);
     await poster.post('news', 'again');
@@ -388,7 +388,7 @@ describe('With a slow link between two members, a client that comes from another
     expect(await client.next(1)).toEqual(['hello']);
     const before = (await published())[through]!;
     const moved = next.connect(client.wanted('news'));
-    // Both servers wait for what they lack.
+    // Both servers wait for their missing messages.
     await releaseFor(moved, held, through, before + 2);
     expect(await other.next(1)).toEqual(['hello']);
     expect(await moved.next(1)).toEqual(['messaging:ready']);

@@ -47,13 +47,13 @@ describe('A history in a Cluster', () => {
     const [{ history: other }] = await nodes.node(connect());
     for (const name of names) await history.append(name, { payload: 'before' }, BOUNDS);
     const { now: moment } = await other.changes();
-    // Redis tells moments from posts by the millisecond: the clock itself has to go on, and no event tells of that.
+    // Redis distinguishes moments and posts by the millisecond: the clock itself must advance, and no event reports that.
     await new Promise((resolve) => setTimeout(resolve, 5));
     for (const name of names.slice(0, 20)) await history.append(name, { payload: 'after' }, BOUNDS);
     const since = { moment, laterMs: 0 };
     const { channels, isWhole } = await other.changes(since);
     expect(isWhole).toBe(true);
-    // Those from a little before the moment may be among them.
+    // They may include some from shortly before the moment.
     expect(channels).toEqual(expect.arrayContaining(names.slice(0, 20)));
     expect(await other.positions(names, since)).toEqual(names.map(() => expect.objectContaining({ offset: 1 })));
     const { now: later } = await other.changes();

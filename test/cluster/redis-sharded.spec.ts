@@ -30,7 +30,7 @@ function sharded(to = redis, more: object = {}): RedisTransportOptions {
   return { client, sharded: true, publishTimeoutMs: 15_000 };
 }
 
-/** Names of one master each. */
+/** One name for each master. */
 function namesOf(cluster: RedisCluster): string[] {
   const found: string[] = [];
   for (let count = 0; found.filter(Boolean).length < cluster.servers.length; count++) {
@@ -51,7 +51,7 @@ async function moveTwice(name: string, pause: () => Promise<void>): Promise<void
   await redis.moveSlot(own, (from + 1) % 3, from);
 }
 
-/** What is missing between two numbers without a loss between them, and what comes out of order. */
+/** Numbers missing without a loss in between, and numbers out of order. */
 function untoldHoles(lines: readonly string[]): string[] {
   let last: number | undefined;
   return lines.filter((line) => {
@@ -128,7 +128,7 @@ describe('In a Cluster that shards channels', () => {
     const before = await told();
     await moveTwice('news', async () => {});
     const after = await told();
-    // Before a slot moves, its two masters are told that it will.
+    // Before a slot moves, its two masters receive one SETSLOT each.
     const expected = redis.servers.map((_, index) => (index === (from + 2) % 3 ? 2 : 4));
     expect(after.map((count, index) => count - before[index]!)).toEqual(expected);
   });
@@ -148,7 +148,7 @@ describe('In a Cluster that shards channels', () => {
       expect(its).toEqual(['1', '2'].map((text) => `${name} <- ${mine[2]}: ${text} at ${text}`));
     }
     expect((await history.read(mine[2]!, BEGINNING)).entries).toHaveLength(2);
-    // Not DBSIZE, which counts the key of the check at the start until Redis has cleared it away.
+    // Not DBSIZE, which counts the key of the check at the start until Redis has removed it.
     const keys = await Promise.all(redis.servers.map((server) => nodes.probe(server).redis.keys('*')));
     expect(keys.map(({ length }) => length > 0)).toEqual([false, false, true]);
   });
@@ -253,7 +253,7 @@ describe('In a Cluster that shards channels', () => {
       const lines = told.pending;
       const offsets = lines.filter((line) => !line.includes('lost')).map((line) => Number.parseInt(line, 10));
       expect(offsets).toEqual([...new Set(offsets)].toSorted((x, y) => x - y));
-      // What is missing is behind a loss, which has readers read it.
+      // Missing numbers are behind a loss, and the loss makes readers read the history.
       expect(untoldHoles(lines)).toEqual([]);
       const all: number[] = [];
       for (let after = BEGINNING; all.length < count;) {
@@ -318,7 +318,7 @@ describe('When a master of a Cluster that shards channels fails, and a replica t
     const ofLost = lines.filter((line) => line.startsWith(`${mine[0]}`));
     expect(ofLost.filter((line) => line.includes('lost'))).toEqual([`${mine[0]} lost: broker`]);
     expect(lines.filter((line) => line === 'rooms/:id lost: broker')).toHaveLength(1);
-    // What was posted before the other server heard again is among the loss; the rest is in order behind it.
+    // Earlier posts, from before the other server heard again, are part of the loss; the rest follows in order.
     const after = ofLost.slice(ofLost.findIndex((line) => line.includes('lost')) + 1);
     expect(after).toEqual([...after].toSorted());
     expect((await history.read(mine[0]!, BEGINNING)).entries.map(({ payload }) => payload)).toEqual(['kept', 'later']);

@@ -13,7 +13,7 @@ import { SseClient, type ReceivedEvent } from '../support/sse-client.js';
 const CHANNEL = Numbers.for({ number: 1 });
 const CLIENTS = 12;
 
-/** A reader of the channel, whatever becomes of its servers. */
+/** A reader of the channel that outlives its servers. */
 abstract class Reader implements AsyncDisposable {
   readonly numbers = new Queue<number>();
   readonly gaps: unknown[] = [];
@@ -40,7 +40,7 @@ class OurClient extends Reader {
   }
 }
 
-/** Does what an EventSource of a browser does. */
+/** Acts like an EventSource of a browser. */
 class NativeClient extends Reader {
   private stream: SseClient | undefined;
   private lastEventId: string | undefined;
@@ -92,7 +92,7 @@ class Readers implements AsyncDisposable {
   }
 }
 
-/** The next event of a stream; none if it has ended. */
+/** The next event of a stream; nothing if the stream has ended. */
 function eventOf({ events, ended }: SseClient): Promise<ReceivedEvent | void> {
   return Promise.race([events.next(), ended]);
 }

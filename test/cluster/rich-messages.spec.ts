@@ -18,7 +18,7 @@ import { Queue } from '../support/queue.js';
 import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
 
-// What a message holds, over a real Redis and in the frames of an event stream.
+// The contents of a message, over a real Redis and in the frames of an event stream.
 
 @Serializable({ key: 'id' })
 class User {
@@ -172,7 +172,7 @@ test('browsers of every server get the exact text written by the server of the p
   using inbox = new Inbox(two.app.get(MessagingService), Quotes);
   using accounts = new Inbox(two.app.get(MessagingService), Accounts);
   await Promise.all([inbox.ready, accounts.ready]);
-  // Nothing that a listener does to the message changes what browsers are sent.
+  // Changes by a listener do not affect the message that browsers receive.
   two.app.get(MessagingService).addListener(Quotes, (quote) => void Object.assign(quote, { text: 'changed' }));
   const from = one.app.get(MessagingService);
   await from.postMessage(Quotes, new Quote('x'), { global: true });

@@ -11,12 +11,12 @@ import { isSameGraph } from '../support/same-graph.js';
 import { SseClient } from '../support/sse-client.js';
 import { Greeting, TRAVELLING_VALUES, type TravellingValue } from '../support/travelling-values.js';
 
-// The promise of docs/codec.md, value by value, on each of the ways that a message takes.
+// The guarantee of docs/codec.md, value by value, on each way of a message.
 
-// One for each way: the sender's own event stream would carry what is posted globally too.
+// One for each way: the sender's own event stream would also receive global posts.
 const HOPS = 'hops';
 const FRAMES = 'frames';
-// Makes Greeting, which has no decorator, known to the server that listens to it.
+// Makes Greeting, which has no decorator, known to the listening server.
 const Greetings = defineChannel('greetings', Greeting);
 
 @Controller()
@@ -44,7 +44,7 @@ beforeAll(async () => {
   inbox = new Inbox(receiver, HOPS);
   await inbox.ready;
   client = await SseClient.connect(`${one.url}/frames`);
-  // By the first comment the stream is listening.
+  // The stream listens by the time of its first comment.
   await client.comments.next();
 });
 afterAll(async () => {
@@ -71,23 +71,23 @@ async function takeUntil<T>(next: () => Promise<T>, isMarker: (item: T) => boole
   return taken;
 }
 
-/** What shall arrive, made anew. */
+/** A new copy of the expected value. */
 function promised({ value, becomes }: TravellingValue): unknown {
   return (becomes?.value ?? value)();
 }
 
-/** Every object that is in both of two values. */
+/** Every object that both values contain. */
 function commonObjects(a: unknown, b: unknown): object[] {
   const ofA = objectsOf(a);
   return [...objectsOf(b)].filter((object) => ofA.has(object));
 }
 
-/** Every object that a value is or holds. */
+/** Every object in a value, itself included. */
 function objectsOf(value: unknown, found = new Set<object>()): Set<object> {
   if (typeof value !== 'object' || value === null || found.has(value)) return found;
   found.add(value);
   const contents: unknown[] = value instanceof Map || value instanceof Set ? [...value].flat() : [];
-  // Those of an error are not enumerable.
+  // Properties of an error are not enumerable.
   const own = Object.values(Object.getOwnPropertyDescriptors(value)).map((property): unknown => property.value);
   for (const part of [...contents, ...own]) objectsOf(part, found);
   if (ArrayBuffer.isView(value)) found.add(value.buffer);
@@ -140,7 +140,7 @@ describe.each(TRAVELLING_VALUES)('$name', (row) => {
     expect(isSameGraph(received, promised(row))).toBe(true);
     row.also?.(received);
     expect(commonObjects(received, sent)).toEqual([]);
-    // Encoding leaves alone what it reads.
+    // Encoding does not change its input.
     expect(isSameGraph(sent, row.value())).toBe(true);
   });
 });

@@ -20,7 +20,7 @@ class Post {
   @IsInt()
   @Min(1)
   readonly id: number;
-  // Without @ValidateNested(), as it is often forgotten: rules of a class hold wherever its instances are.
+  // Without @ValidateNested(), as applications often forget it: rules of a class hold wherever its instances are.
   readonly authors: Map<string, Author>;
   self?: Post;
   constructor(id: number, authors: Map<string, Author>) {
@@ -46,7 +46,7 @@ let one: TestApp;
 let two: TestApp;
 beforeAll(async () => {
   redis = await RedisServer.start();
-  // As a server of a version that does not look: what others refuse is the matter here.
+  // Like a server of a version without checks, because this is about refusals by others.
   one = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url, validateOnPost: false })] });
   two = await startApp({ imports: [MessagingModule.forRoot({ redis: redis.url })] });
 });
@@ -74,7 +74,7 @@ test('a message that breaks a rule of its class, or of a class inside it, is rep
   }
   await from.postMessage(Posts, good(), { global: true });
 
-  // Of all that was sent, these two keep the rules.
+  // Of all sent messages, these two keep the rules.
   expect((await inbox.next()).self).toBeInstanceOf(Post);
   expect(await inbox.next()).toEqual(good());
   expect(inbox.pending).toEqual([]);

@@ -23,7 +23,7 @@ function memoryLogs() {
   };
 }
 
-/** As if each were on another server, whose answers take their time. */
+/** As if each were on another server with slow answers. */
 function distantLogs() {
   const { open, forget } = memoryLogs();
   const logs = new Map<ChannelLog<string>, MemoryLog<string>>();
@@ -42,7 +42,7 @@ function distantLogs() {
   };
 }
 
-/** Which guarantees a log breaks; all of that is told by an `AssertionError`. */
+/** The guarantees that a log breaks; all failures are `AssertionError`s. */
 async function failures(start: Parameters<typeof channelLogConformance>[0], stepMs?: number): Promise<string[]> {
   const failed: string[] = [];
   for (const { name, run } of channelLogConformance(start, stepMs === undefined ? undefined : { stepMs })) {
@@ -90,7 +90,7 @@ const keeps = (change: (item: LogMessage<string>) => object) => (log: MemoryLog<
   append: (item: LogItem<string>) => log.append(item.kind === 'gap' ? item : { ...item, ...change(item) }),
 });
 
-/** A log that gives changed answers. */
+/** A log that returns changed answers. */
 const answers =
   (change: (read: LogRead<string>, offset: number, log: MemoryLog<string>) => object) => (log: MemoryLog<string>) => ({
     read: (...[after, bounds]: Parameters<ChannelLog<string>['read']>) => {

@@ -96,10 +96,10 @@ describe.each(brokers)('The history store over %s', (_, start) => {
   });
 });
 
-/** Longer than messages of the suite take to become too old. */
+/** Longer than messages of the suite take to expire. */
 const AGE_MS = 1_200;
 
-/** Which guarantees a store breaks; all of that is told by an `AssertionError`. */
+/** The guarantees that a store breaks; all failures are `AssertionError`s. */
 async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, testMs = 500): Promise<string[]> {
   const broker = new MemoryBroker();
   class Wrong extends MemoryTransport {
@@ -108,7 +108,7 @@ async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, t
     constructor() {
       super(broker);
       const store = new MemoryTransport(broker);
-      // The store of a node that nobody hears has the same histories.
+      // The store of a node without listeners has the same histories.
       void store.start(() => undefined);
       this.history = { ...store.history, ...wrong(store.history) };
     }
@@ -116,7 +116,7 @@ async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, t
   return failuresOf(() => new Wrong(), broker, testMs);
 }
 
-/** Those that wait until messages are too old are left out, unless it is about them. */
+/** Leaves out tests that wait for messages to expire, unless they are the subject. */
 async function failuresOf(connect: () => Transport, broker: MemoryBroker, testMs: number): Promise<string[]> {
   const failed: string[] = [];
   for (const { name, run } of historyStoreConformance(() => ({ connect, wipe: () => broker.wipe() }), { testMs })) {

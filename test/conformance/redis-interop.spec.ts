@@ -98,7 +98,7 @@ test('posts with interop reach a stock handler, and every node, once', async () 
   expect(new Set(await handled.take(3))).toEqual(new Set([1, 2, 4]));
   for (const received of [atA, atB]) {
     const payloads = (await received.take(4)).map(([payload]) => payload);
-    // As they were published: what only stock parts read does not reach a node of the application.
+    // The payloads as published: those for stock parts alone do not reach a node of the application.
     expect(new Set(payloads)).toEqual(new Set([1, 2, 3, 4].map(packet)));
   }
   await a.publish('news', packet(5));

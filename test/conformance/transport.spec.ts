@@ -140,7 +140,7 @@ describe.each(brokers)('The transport over %s', (_, start) => {
   }, 30_000);
 });
 
-/** Which guarantees a transport breaks; all of that is told by an `AssertionError`. */
+/** The guarantees that a transport breaks; all failures are `AssertionError`s. */
 async function failures(connect: (broker: MemoryBroker) => Transport, testMs = 500): Promise<string[]> {
   const failed: string[] = [];
   const start = () => {

@@ -43,10 +43,10 @@ import { Queue } from '../support/queue.js';
 import { SseClient } from '../support/sse-client.js';
 
 const Lobby = defineChannel('authentication/lobby');
-// Declared is enough: clients ask for it by name.
+// The declaration suffices: clients ask for it by name.
 defineChannel('authentication/staff', undefined, { clients: true, requiredScopes: ['admin'] });
 
-/** What a guard puts there, as JSON in a header. */
+/** The user that a guard sets, as JSON in a header. */
 @Injectable()
 class HeaderGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
@@ -73,7 +73,7 @@ class LobbyAccess {
   }
 }
 
-/** What the handlers and authorizers that are slow wait for. */
+/** Slow handlers and authorizers wait for it. */
 let released: Promise<unknown> = Promise.resolve();
 
 @Injectable()
@@ -143,7 +143,7 @@ class Injected {
   }
 }
 
-/** As an application answers all its errors in one form. */
+/** Like an application that answers all errors in one form. */
 @Catch()
 class CatchAll implements ExceptionFilter {
   constructor(private readonly caught: (error: unknown) => void) {}
@@ -261,7 +261,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
           return (await Promise.all(answers)).map(async (answer) => [answer.status, (await answer.json()) as unknown]);
         };
         const expired = refusal('The sign-in has expired', 'expired');
-        // Before any revocation is known.
+        // Before any revocation.
         expect(await Promise.all(await listen({ id: 'ada', exp: 1_000 }))).toEqual([expired, expired]);
         await revoke(running.app, 'ada');
         const revoked = refusal('The sign-in was revoked', 'revoked');
@@ -322,7 +322,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       const [session, lasting] = await sessions.take(2);
       expect((await native.next())[0]).toBe('messaging:ready');
       for (const client of [stream, native]) {
-        // Without an id: a browser comes back with the one that it has.
+        // Without an id: a browser returns with the id that it has.
         expect(await client.events.next()).toEqual({ event: 'messaging:expired', id: undefined, data: '{}' });
         await client.ended;
         expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
@@ -357,7 +357,7 @@ describe.each(ADAPTER_NAMES)('On %s', (adapter) => {
       await using running = await start();
       const { url } = running;
       const user = { userId: 'ada', expiresAt: Date.now() + 800 };
-      // Closes in the same moment.
+      // Closes at the same moment.
       const { session: witness } = running.app.get(MessagingService).openSession({ auth: user });
       released = once(witness.signal, 'abort');
       const headers = { ...as(user).headers, 'content-type': 'application/json' };

@@ -31,7 +31,7 @@ const Audit = defineChannel<string>('connections/audit', undefined, { clients: t
 const Rooms = defineChannel<string, 'connections/rooms/:roomId'>('connections/rooms/:roomId');
 defineChannel('connections/pairs/:right', undefined, { clients: true, requiredScopes: ['read'] });
 
-/** An authorizer that decides when the test says so. */
+/** An authorizer that decides when the test releases it. */
 @Injectable()
 class RoomAccess {
   readonly asked = new Queue<{ readonly client: ClientContext; readonly decide: (decision: boolean) => void }>();
@@ -54,7 +54,7 @@ class RoomAccess {
 
 let guardHolds: { readonly entered: Queue<unknown>; readonly release: Promise<void> } | undefined;
 
-/** Has guards that come next wait. */
+/** Makes the next guards wait. */
 function holdGuards() {
   let free!: () => void;
   const entered = new Queue<unknown>();
@@ -212,10 +212,10 @@ describe('ClientConnections', () => {
           .as('ada')
           .changed(connection, { subscribe: [room.name] });
         const before = await asked.next();
-        // It is not subscribed to it yet.
+        // It is not subscribed yet.
         expect(await connectionsOf(b).unsubscribe(connection, room)).toBe(false);
         before.decide(true);
-        // Whoever is asked now knows.
+        // From now on, each question finds it.
         (await asked.next()).decide(isStillAllowed);
         const error = isStillAllowed ? {} : { error: 'CHANNEL_DENIED' };
         expect(await change).toEqual([{ channel: room.name, ...error }]);

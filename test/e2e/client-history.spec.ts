@@ -47,7 +47,7 @@ async function post({ messaging }: Server, ...numbers: readonly number[]): Promi
 
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
-/** A client whose attempts to connect come soon, and what it is told. */
+/** A client with early connection attempts, and everything that it receives. */
 function clientOf(url: string) {
   const gaps = new Queue<MessageGap>();
   const errors = new Queue<unknown>();
@@ -120,7 +120,7 @@ describe('A client of a channel with history', () => {
   });
 });
 
-/** Takes little at a time, and late. */
+/** Reads a little at a time, and late. */
 const slow: typeof fetch = async (...asked) => {
   const response = await fetch(...asked);
   const pause = new TransformStream<Uint8Array, Uint8Array>({

@@ -48,7 +48,7 @@ async function start(options: MessagingOptions, providers: unknown[] = [], contr
   return { ...running, messaging: running.app.get(MessagingService), hub: running.app.get(Hub, { strict: false }) };
 }
 
-/** Resolves when a link that breaks after this call is back. */
+/** Resolves once a link that breaks after this call is back. */
 const backAfter = (hub: Hub) =>
   firstValueFrom(
     hub.status.pipe(
@@ -57,7 +57,7 @@ const backAfter = (hub: Hub) =>
     ),
   );
 
-/** Two applications that hear each other by a broker that a test may cut. */
+/** Two applications connected by a broker that a test may cut. */
 async function startPair(options: MessagingOptions = {}, providers: unknown[] = [], controllers: unknown[] = []) {
   const broker = new MemoryBroker();
   const poster = await start({ transport: new MemoryTransport(broker) });
@@ -184,7 +184,7 @@ describe('An event stream', () => {
 
     @Sse('filtered')
     filtered() {
-      // Heard, but no part of what the page is sent.
+      // Heard, but not sent to the page.
       this.messages.addListener('side', () => {});
       return this.messages.createStream(Prices).pipe(filter((price) => price > 1));
     }
@@ -281,7 +281,7 @@ describe('An @OnGap method', () => {
         await lose();
         return (await told.next()) as [boolean, { readonly closed: boolean }];
       };
-      // One after the other: losses with no message between them may be told as one.
+      // One after another: losses without a message in between may be reported as one.
       const [first, second] = [await next(), await next()];
       expect([first[0], first[1].closed, first[1] === second[1]]).toEqual([true, true, false]);
     },

@@ -66,7 +66,7 @@ const Open = defineChannel<string, 'access/open/:id'>('access/open/:id', undefin
 
 defineChannel('access/closed/:id');
 
-/** An authorizer that decides when the test says so, or never. */
+/** An authorizer that decides when the test releases it, or never. */
 @Injectable()
 class Slow {
   readonly asked = new Queue<(decision: boolean) => void>();
@@ -89,11 +89,11 @@ const modules = (options: MessagingModuleOptions = {}): ModuleMetadata => ({
   imports: [MessagingModule.forRoot({ gateway: true, ...options })],
   providers: [Access, Slow, Broken, { provide: APP_GUARD, useClass: ReadsUser }],
 });
-/** Whether a line explains why a channel was denied. */
+/** Whether a line explains a denied channel. */
 const isHint = (line: string) => line.endsWith('(this is not logged in production)');
 const at = ({ url }: TestApp) => new GatewayRequests(`${url}/messages`).as('ada');
 
-/** Posts to the channels that are closed, then to one that is not. */
+/** Posts to the closed channels, then to an open one. */
 async function postToAll({ app }: TestApp, last: string, global = false): Promise<void> {
   const messaging = app.get(MessagingService);
   for (const channel of [Board, Vault]) await messaging.postMessage(channel, 'closed', { global });
@@ -154,7 +154,7 @@ describe.each(ADAPTER_NAMES)('A client of a whole template, on %s,', (adapter: A
     await messaging.postMessage(name, 'after');
     await postToAll(running, 'lobby');
     expect(await frameOf(opened.client)).toMatchObject({ channel: 'access/rooms/lobby' });
-    // Not even of what was sent before.
+    // Nor of any earlier message.
     await using back = await comeBack(running, opened);
     expect(await framesBeforeReady(back)).toEqual(['access/rooms/lobby']);
   });
@@ -200,12 +200,12 @@ describe.each(ADAPTER_NAMES)('A channel that a client may not have, on %s,', (ad
       },
       { adapter },
     );
-    // From then on it is known how long a denial takes.
+    // From here on, the server knows how long a denial takes.
     await using _ = await at(running).open(denied);
   });
   afterAll(async () => running[Symbol.asyncDispose]());
 
-  /** What a client sees of the answer, but for the name that it has asked for, and whether that took as long as a denial. */
+  /** The answer as a client sees it, without the requested name, and whether it took as long as a denial. */
   const ways: [string, (channel: string) => Promise<unknown>][] = [
     [
       'POST',
@@ -347,9 +347,9 @@ const named = (kind: string) =>
 const packet = (data: unknown) => JSON.stringify({ metadata: { v: 1, node: 'n', at: 1 }, pattern: 'x', data });
 const openFifty = (requests: GatewayRequests) =>
   Array.from({ length: 50 }, () => requests.connect({ channels: [{ channel: 'access/slow/1' }] }));
-/** The position of a server that never gave it. */
+/** A forged position, which the server never issued. */
 const forged = (of: string) => ({ epoch: `${of}.1.0.${'A'.repeat(16)}`, offset: 0 });
-/** What a client says that has been told of 700 channels. */
+/** The request of a client that knows 700 channels. */
 const claims = (positionOf: (index: number) => object) => ({
   channels: Array.from({ length: 700 }, (_, index) => ({
     channel: `access/open/${index}`,
@@ -413,7 +413,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
       clients.push(...opened);
       for (const client of opened) void client.then(answers.push);
     };
-    /** The status of the next answers, and when they say to come back. */
+    /** The statuses of the next answers, with their `Retry-After`. */
     const statuses = async (count: number) =>
       new Set((await answers.take(count)).map(({ status, headers }) => `${status} ${headers['retry-after'] ?? ''}`));
     follow(openFifty(anybody.as('ada')));
@@ -464,7 +464,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
   test('gets 503 while too many others wait for decisions; changes of open streams count', async () => {
     await using running = await startApp(modules({ gateway: { maxPendingRequests: 2 } }), { adapter });
     const slow = running.app.get(Slow);
-    // Of nobody in particular: a user may have a part of the places.
+    // Anonymous, because a single user may have only a part of the places.
     const anonymous = new GatewayRequests(`${running.url}/messages`);
     await using opened = await anonymous.open();
     const { connection } = opened.ready;
@@ -508,7 +508,7 @@ describe.each(ADAPTER_NAMES)('A request of a client on %s', (adapter: AdapterNam
       expect(response.status).toBe(413);
       expect(await response.text()).toContain('limits.maxMessageBytes');
     }
-    // What is denied does not travel.
+    // Denied channels do not travel.
     const denied = await at(b).changed(connection, { subscribe: names(1_000, `access/${'x'.repeat(60)}/no`) });
     expect(denied).toHaveLength(1_000);
     void a.app.get(MessagingService).postMessage(Open.for({ id: 'kept' }), 'still there');
@@ -523,7 +523,7 @@ test('A client with 1,000 long names swaps all of them, in parts that servers ca
   await using a = await startApp(modules(options));
   await using b = await startApp(modules(options));
   const statuses: number[] = [];
-  // Streams come to one server, changes to the other.
+  // Streams go to one server, changes to the other.
   const send: typeof fetch = async (...asked) => {
     const response = await changesTo(b, a)(...asked);
     statuses.push(response.status);
@@ -626,7 +626,7 @@ test('A change that another server asks for opens no channel here that is closed
     age: { tookMs: 0 },
   };
   await probe.redis.publish(own, packet({ kind: 'question', id: node, from: node, body: { change } }));
-  // By number: 1 is CHANNEL_DENIED, 2 INVALID_CHANNEL. What a client may have, the other server has decided.
+  // By number: 1 is CHANNEL_DENIED, 2 INVALID_CHANNEL. The other server has decided on all permitted names.
   expect(await answers.next()).toEqual([...closed.map((name) => (name === '' ? 2 : 1)), 0, 0, 0]);
   expect(await opened.client.next()).toMatchObject([
     'messaging:position',
@@ -670,7 +670,7 @@ test('Clients that come from another server get missed messages, whatever strang
   for (const client of [...honest, ...strangers]) client.abort();
 });
 
-/** Opens a stream when there is room, however long that takes, and leaves it. */
+/** Opens a stream once there is room, however long that takes, and leaves it. */
 async function untilRoom(requests: GatewayRequests): Promise<void> {
   for (;;) {
     const client = await requests.connect({ channels: [] });
@@ -679,12 +679,12 @@ async function untilRoom(requests: GatewayRequests): Promise<void> {
   }
 }
 
-/** Comes back as one that has read nothing yet. */
+/** Returns as a client that has read nothing yet. */
 function comeBack(server: TestApp, { positions }: Opened): Promise<SseClient> {
   return at(server).connect({ channels: [...positions].map(([channel, position]) => ({ channel, position })) });
 }
 
-/** The channels of the messages that were missed, all of them. */
+/** The channels of all missed messages. */
 async function framesBeforeReady(client: SseClient): Promise<string[]> {
   const channels: string[] = [];
   for (;;) {
@@ -714,7 +714,7 @@ const replaces = (_target: object, _key?: string, descriptor?: PropertyDescripto
 const mount = (decorators: unknown) => () => MessagingModule.forRoot({ gateway: { decorators } as never });
 const noted: string[] = [];
 
-/** Refuses everybody, except on routes that are marked as public where it looks. */
+/** Refuses all requests, except on routes marked as public for its lookup. */
 @Injectable()
 abstract class RefusesAll implements CanActivate {
   constructor(protected readonly reflector: Reflector) {}

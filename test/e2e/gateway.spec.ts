@@ -89,10 +89,10 @@ const Ambiguous = [
   defineChannel('gateway/ambiguous', undefined, { clients: true }),
   defineChannel('gateway/ambiguous', undefined, { clients: true, requiredScopes: ['x'] }),
 ];
-// Equally literal, and only one of them is open.
+// Equally literal, and only one of them is open to clients.
 defineChannel('gateway/tied/:one', undefined, { clients: true });
 defineChannel('gateway/tied/:other');
-// Another application's of the same name; this one uses the first.
+// Another application's channel of the same name; this application uses the first.
 const Ours = defineChannel('gateway/ours', undefined, { clients: true });
 defineChannel('gateway/ours', undefined, { requiredScopes: ['theirs'] });
 const Floors = defineChannel('gateway/floors/:floor', undefined, { clients: true, requiredScopes: ['staff'] });
@@ -401,7 +401,7 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     });
 
     test('a channel that its most literal template denies, although a looser one would allow it', async () => {
-      // gateway/open/staff is of gateway/open/:roomId, which says more of it than gateway/:area/staff.
+      // gateway/open/staff belongs to gateway/open/:roomId, which is more literal than gateway/:area/staff.
       await using opened = await requests.open('gateway/open/staff', 'gateway/other/staff');
       const { ready } = opened;
       expect(OpenStaff.name).toBe('gateway/:area/staff');
@@ -647,7 +647,7 @@ describe('The gateway’s options', () => {
   );
 
   test.each(ADAPTER_NAMES)('let a native EventSource name any number of channels, on %s', async (adapter) => {
-    // A parser of queries that many applications choose makes of more than 20 values something else.
+    // A common query parser turns more than 20 values into an object.
     const configure = (nest: INestApplication) => {
       if (adapter === 'Express') (nest as NestExpressApplication).set('query parser', 'extended');
     };

@@ -77,7 +77,7 @@ describe('Listeners of a channel with history on two servers with Redis', () => 
     await isReady(one.messaging);
     expect(await one.messaging.position(Orders)).toEqual({ epoch: '', offset: 0 });
     for (const order of [1, 2, 3]) expect(await one.messaging.postMessage(Orders, order)).toBe(true);
-    // The application has started when its handlers have been given the past.
+    // The application has started once its handlers have received the earlier messages.
     await using two = await server(redis, [Ledger]);
     expect(calls.pending).toEqual(['2: (2)', '3: (3)']);
     const position = await two.messaging.position(Orders);
@@ -133,7 +133,7 @@ test('An outage costs a few lines of the log, however many channels of a templat
   expect(stacks).toEqual([]);
 });
 
-/** Decorates a method with wrong options. */
+/** Decorates a method with invalid options. */
 const decorate = (options: object) => () => {
   class Wrong {
     @OnMessage('any', options)

@@ -26,7 +26,7 @@ class QuietController {
 
 let timesGuarded = 0;
 
-/** A guard that lets nobody in. Nest makes one for each request. */
+/** A guard that refuses every request. Nest creates one for each request. */
 @Injectable({ scope: Scope.REQUEST })
 class LetsNobodyIn implements CanActivate {
   canActivate(): boolean {
@@ -55,7 +55,7 @@ const fifty = <T>(ask: (index: number) => Promise<T>) =>
   Promise.all(Array.from({ length: 50 }, (_, index) => ask(index)));
 const from = (address: string) => ({ 'x-forwarded-for': address });
 
-/** How many answers there are of each status, with what they say of when to come back. */
+/** How many answers have each status, with their `Retry-After`. */
 function statuses(answers: readonly (SseClient | Response)[]): Record<string, number> {
   return countsOf(answers, (answer) => {
     const after = answer instanceof SseClient ? answer.headers['retry-after'] : answer.headers.get('retry-after');
@@ -64,13 +64,13 @@ function statuses(answers: readonly (SseClient | Response)[]): Record<string, nu
 }
 
 describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
-  /** Time stands still there, so that nobody may do more while a test asks. */
+  /** Time stands still there, so that no limit refills during a test. */
   const start = async (limits: Limits, options: MessagingModuleOptions = {}, trustProxy?: string) => {
     const running = await startApp(modules(limits, options), { adapter, trustProxy });
     Reflect.set(running.app.get(ClientLimits), 'now', () => 0);
     return running;
   };
-  /** Behind a proxy that it trusts. */
+  /** Behind a trusted proxy. */
   const behindProxy = (limits: Limits) => start(limits, {}, '127.0.0.1');
 
   test('hold for streams of @Sse() and of the gateway together, even for 50 at once', async () => {
@@ -114,7 +114,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     expect(statuses(net)).toEqual({ 200: 4, '429 after 5 s': 46 });
     const odd = await fifty((index) => quiet(running, from(`nobody-${index}`)));
     expect(statuses(odd)).toEqual({ 200: 4, '429 after 5 s': 46 });
-    // Without a proxy's word, this machine is nobody in particular.
+    // Without a trusted proxy, the address of this machine is not counted.
     expect(statuses(await fifty(() => quiet(running)))).toEqual({ 200: 50 });
     expect(running.logger.problems.filter((line) => !line.includes('maxConnectionsPerAddress'))).toEqual([]);
   });
@@ -150,7 +150,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
       gateway(running).with(headers).change(connection, { subscribe: [] });
     expect(statusesOf(await fifty(() => change(ada.ready)))).toEqual({ 200: 10, 429: 40 });
     expect(await change(bob.ready)).toMatchObject({ status: 200 });
-    // Whatever connections are named.
+    // Regardless of the named connections.
     const named = await fifty((index) => change({ connection: `none-${index}` }, from('192.0.2.1')));
     expect(statusesOf(named)).toEqual({ 404: 30, 429: 20 });
     expect(statuses(named)).toEqual({ 404: 30, '429 after 1 s': 20 });
@@ -180,13 +180,13 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     const opens = await fifty(async (index) => followed(await (index % 2 ? asked.get(News.name) : openOf(asked))));
     expect(statuses(opens)).toEqual({ 403: 10, '429 after 1 s': 40 });
     expect(timesGuarded).toBe(10);
-    // A page can read the answer.
+    // A page may read the answer.
     const origins = new Set(opens.map(({ headers }) => headers['access-control-allow-origin']));
     expect(origins).toEqual(new Set(['https://app.example']));
     const changes = await fifty(() => asked.change('none', { subscribe: [] }));
     expect(statuses(changes)).toEqual({ 403: 20, '429 after 1 s': 30 });
     expect(timesGuarded).toBe(30);
-    // One stream of an address that is not counted, and the server is full.
+    // One stream from an uncounted address fills the server.
     await using stream = await SseClient.connect(`${running.url}/api/v1/quiet`);
     expect(statuses([stream, await openOf(requests), await openOf(requests)])).toEqual({ 200: 1, '503 after 5 s': 2 });
     expect(timesGuarded).toBe(30);
@@ -212,7 +212,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
       followed(await requests.with({ ...from('192.0.2.1'), 'last-event-id': 'unknown' }).get(News.name)),
     );
     expect(statusesOf(natives)).toEqual({ 200: 20, 429: 30 });
-    // Who asks for nothing that was missed is served.
+    // A request without missed messages is served.
     await using anew = await requests.as('ada').open(News.name);
     await running.app.get(MessagingService).postMessage(News, 'still here');
     for (const { client } of [opened, anew]) expect(await frameOf(client)).toMatchObject({ data: 'still here' });
@@ -222,7 +222,7 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
 const names = (count: number) => Array.from({ length: count }, (_, index) => `limits/none/${index}`);
 const asked = (count: number) => names(count).map((channel) => ({ channel }));
 
-/** A request of so many bytes. */
+/** A request of this many bytes. */
 const bodyOf = (bytes: number) => {
   const body = JSON.stringify({ unsubscribe: ['é'] });
   return body.replace('é', `é${'x'.repeat(bytes - Buffer.byteLength(body))}`);
@@ -331,7 +331,7 @@ test('Limits hold for streams over one HTTP/2 connection, and refused streams do
   session.destroy();
 });
 
-/** Opens a stream when there is room, however long that takes. */
+/** Opens a stream once there is room, however long that takes. */
 async function untilOpen(ask: () => Promise<SseClient>): Promise<void> {
   while ((await ask()).status !== 200);
 }

@@ -33,7 +33,7 @@ beforeAll(async () => {
 
 afterAll(() => redis.kill());
 
-/** An application that serves its handlers, on Redis. */
+/** An application that serves its handlers on Redis. */
 async function serve(controllers: Type[], options: MessagingModuleOptions = {}, providers: Type[] = []) {
   const { app, logger } = await createApp({
     imports: [MessagingModule.forRoot({ redis: redis.url, ...options })],
@@ -48,7 +48,7 @@ async function serve(controllers: Type[], options: MessagingModuleOptions = {}, 
   return { app, logger, server, messaging, client, [Symbol.asyncDispose]: () => app.close() };
 }
 
-/** A client of Nest's own Redis transport. */
+/** A client of Nest's built-in Redis transport. */
 async function stockClient() {
   const options = { host: '127.0.0.1', port: redis.port };
   const { app } = await createApp({
@@ -60,7 +60,7 @@ async function stockClient() {
   return { client, [Symbol.asyncDispose]: () => app.close() };
 }
 
-/** A microservice of Nest's own Redis transport. */
+/** A microservice on Nest's built-in Redis transport. */
 async function stockMicroservice(controller: Type) {
   @Module({ controllers: [controller] })
   class StockModule {}
@@ -146,7 +146,7 @@ test('with redis.interop, and for a channel with interop, stock event handlers g
   await lastValueFrom(all.client.emit('interop/module', { by: 'emit' }));
   expect(await heard.next()).toEqual(['module', { by: 'emit' }]);
 
-  // Not this one: neither its module nor the channel, which it names by a string, says so.
+  // This post does not reach it: neither the module nor the channel, named by a string, has the option.
   await lastValueFrom(some.client.emit('interop/module', { by: 'nobody' }));
   await some.messaging.postMessage(ForStock, { by: 'post' }, { global: true });
   expect(await heard.next()).toEqual(['channel', { by: 'post' }]);
@@ -227,7 +227,7 @@ test('with a secret, a request of a server that has it is answered, and a reques
   expect(await neighbour.messaging.postMessage('secret/any', 1, { global: true })).toBe(true);
   expect(await firstValueFrom(client.client.send('secret/double', 2))).toBe(4);
   expect(asked).toEqual([2]);
-  // Of one process, the application that was made last has the log.
+  // In one process, the latest application has the log.
   const told = [answering, client, neighbour].flatMap(({ logger }) => logger.problems).join('\n');
   expect(told).toContain('it is not signed (option "secret")');
 });

@@ -105,7 +105,7 @@ function on(broker: MemoryBroker): MessagingModuleOptions {
   return { transport: new MemoryTransport(broker) };
 }
 
-/** What an Observable fails with. */
+/** The error of an Observable. */
 function failureOf(answers: Observable<unknown>): Promise<object> {
   return lastValueFrom(answers).then(
     (value) => Promise.reject(new Error(`It gave ${JSON.stringify(value)}`)),
@@ -121,7 +121,7 @@ function allOf<T>(answers: Observable<T>): Promise<T[]> {
   return lastValueFrom(answers.pipe(toArray()));
 }
 
-/** Values from outside, as an Observable that says when it is subscribed to and when it is let go. */
+/** Values from outside, as an Observable that reports its subscription and its end. */
 class Source {
   readonly events = new Queue<string>();
   private readonly push: ((value: unknown) => void)[] = [];
@@ -222,7 +222,7 @@ describe('in one process without Redis', () => {
     expect(posted).toContainEqual(['@EventPattern', ada, 'user_updates', 'local', served.messaging.node]);
     for (const [, update] of posted) expect(update).toBe(ada);
 
-    // At once, as a post: what Nest puts before its handlers takes a few turns.
+    // At once, like a post: Nest's own steps before its handlers take a few turns.
     const result = served.client.emit('user_updates', bob);
     expect(heard.pending).toContainEqual(['addListener', bob]);
     expect(await allOf(result)).toEqual([undefined]);
@@ -470,7 +470,7 @@ describe('in one process without Redis', () => {
       (globalThis as { gc?: () => void }).gc!();
     }
     expect(held.filter((reference) => reference.deref() !== undefined)).toHaveLength(0);
-    // That of the client's replies.
+    // The session of the client's replies.
     expect(hub.sessions.size).toBe(before + 1);
   });
 
@@ -631,7 +631,7 @@ describe('misuse', () => {
     await using served = await serve([]);
     const { client } = served;
     for (const [, pattern, text] of WRONG) {
-      // Nest's own answer to no pattern at all is an error of the Observable.
+      // For a missing pattern, Nest fails the Observable instead.
       if (pattern === null) continue;
       expect(() => client.emit(pattern, {})).toThrow(text);
       expect(() => client.send(pattern, {})).toThrow(text);
@@ -865,7 +865,7 @@ describe('between two servers', () => {
     served.server.status.subscribe(statuses.push);
     broker.cut();
     expect(await firstValueFrom(served.client.send('sum', [1, 1]))).toBe(2);
-    // Without a subscriber its failure is nobody's, and must not end the process.
+    // Without a subscriber, its failure is unobserved and must not end the process.
     served.client.emit('user_updates', 1);
     expect(await failureOf(served.client.emit('user_updates', 2))).toBeInstanceOf(TransportUnavailableError);
     expect(await heard.take(2)).toEqual([1, 2]);

@@ -52,17 +52,17 @@ async function closed(session: Session): Promise<void> {
   if (!session.closed) await once(session.signal, 'abort');
 }
 
-/** The body of an answer, as what the route is known to give. */
+/** The body of an answer, with the known type of its route. */
 function bodyOf(response: { body: unknown }): Record<string, unknown> {
   return response.body as Record<string, unknown>;
 }
 
 const authenticateByHeader = ({ headers }: { headers: Record<string, string> }) =>
   headers['x-user'] ? { userId: headers['x-user'] } : null;
-/** What an application logs at its start, with a gateway and a controller. */
+/** The log of an application's start, with a gateway and a controller. */
 const warnings = async (controller: Type, options: GatewayOptions | true = true) => {
   const imports = [MessagingModule.forRoot({ gateway: options })];
-  // Fastify refuses a second route itself.
+  // Fastify itself refuses a second route.
   await using running = await startApp({ imports, controllers: [controller] }, { adapter: 'Express' });
   return running.logger.problems;
 };
@@ -75,7 +75,7 @@ const brokenSink = () => {
 
 const withoutStatus = Object.assign(new MemoryTransport(new MemoryBroker()), { status: 'ready' });
 
-/** What starting an application with these options fails with. */
+/** The error of a start with these options. */
 async function startupError(metadata: ModuleMetadata): Promise<Error> {
   try {
     const { app } = await createApp(metadata);
@@ -225,7 +225,7 @@ describe('the options', () => {
     };
     const seen: unknown[] = [];
     messaging.addListener('x', () => {
-      // Not even something that can be made a text of.
+      // Not even convertible to a string.
       throw Object.create(null) as Error;
     });
     messaging.addListener('x', (message) => seen.push(message));
@@ -696,7 +696,7 @@ test('a broken transport of the application is logged, and breaks nothing else',
   ]);
 });
 
-// As docs/history.md shows it.
+// As in docs/history.md.
 describe('a cache that reads the position, loads the state, then listens from the position', () => {
   const Prices = defineChannel<[share: string, cents: number]>('module/prices', undefined, {
     history: { maxMessages: 100, ttlMs: 60_000 },
@@ -705,7 +705,7 @@ describe('a cache that reads the position, loads the state, then listens from th
   class Database {
     readonly prices = new Map<string, number>();
     readonly loads = new Queue<string>();
-    /** What happens while it is being read. */
+    /** Runs during a read. */
     meanwhile: (() => Promise<void>) | undefined;
 
     async load(): Promise<ReadonlyMap<string, number>> {
@@ -790,7 +790,7 @@ function declareClass(name: string): new () => object {
   return Declared;
 }
 
-// At the end of the file, since classes that are declared stay so.
+// At the end of the file, because declared classes stay declared.
 describe('message classes with one name', () => {
   test('keep the application from starting unless it shows which one it uses', async () => {
     const name = 'module-clash';
@@ -804,7 +804,7 @@ describe('message classes with one name', () => {
       /^Two message classes are called "module-clash": Declared at .*module\.spec\.ts:\d+:\d+, Other at .*module\.spec\.ts:\d+:\d+; give them different names/,
     );
 
-    // Nothing is left open that would keep the process.
+    // Nothing stays open that would keep the process alive.
     expect(await lastValueFrom(transport.status)).toEqual({ state: 'closed' });
 
     class Listener {

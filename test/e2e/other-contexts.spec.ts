@@ -48,7 +48,7 @@ import { Hub } from '../../lib/core/hub.js';
 import { ADAPTER_NAMES, createApp, startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 
-// Code that is no HTTP handler has no response whose end would be the session's.
+// Code other than an HTTP handler has no response whose end could end the session.
 
 test('a gateway has a session for each socket, which ends when the socket disconnects', async () => {
   const sessions = new Queue<Session>();
@@ -111,7 +111,7 @@ test.each(['request', 'async-local'] as const)(
     const client = ClientProxyFactory.create({ transport: Transport.TCP, options: { host: '127.0.0.1', port } });
     expect(await firstValueFrom(client.send('rename', 'Ada'))).toBe(true);
     expect(await seen.next()).toBe('Ada');
-    // Posting needs no session, so none is left open.
+    // Posting needs no session, so none stays open.
     expect(app.get(Hub).sessions.size).toBe(before);
     client.close();
     await app.close();
@@ -124,7 +124,7 @@ test('the session of a socket ends when the sign-in set by a guard expires, even
   @Injectable()
   class SocketGuard implements CanActivate {
     canActivate(context: ExecutionContext) {
-      // From now: a busy machine takes longer to start.
+      // Counted from now, because a busy machine takes longer to start.
       expiresAt = Date.now() + 300;
       context.switchToWs().getClient<{ user?: unknown }>().user = { userId: 'ada', expiresAt };
       return true;
@@ -182,7 +182,7 @@ async function closed(session: Session): Promise<void> {
 
 const noSession = expect.objectContaining({ code: 'NO_SESSION', message: expect.stringContaining('openSession()') });
 
-/** Calls a resolver as @nestjs/graphql does: by the same call of Nest, with the same four arguments. */
+/** Calls a resolver as @nestjs/graphql does: through the same function of Nest, with the same four arguments. */
 function resolverOf(app: INestApplication, token: Type, method: string, isScoped: boolean) {
   const creator = app.get(ExternalContextCreator);
   const params = { exchangeKeyForValue: () => null };
@@ -277,7 +277,7 @@ describe('GraphQL', () => {
     @WebSocketGateway()
     class Sockets {
       handleConnection(socket: WebSocket) {
-        // The shape that graphql-ws gives.
+        // The shape of a graphql-ws context.
         const gqlContext = { req: { connectionParams: {}, extra: { socket, request: {} } } };
         void resolverOf(running.app, Resolvers, 'followed', false)(gqlContext);
         resolverOf(running.app, Resolvers, 'followed', false)({ req: {} }).catch(errors.push);
@@ -304,7 +304,7 @@ describe('GraphQL', () => {
   });
 });
 
-/** An application with a TCP server, and a client of it. */
+/** An application with a TCP server, and a client for it. */
 async function startTcp(controllers: Type[], options: MessagingModuleOptions = {}) {
   const { app, logger } = await createApp({ imports: [MessagingModule.forRoot(options)], controllers });
   app.connectMicroservice({ transport: Transport.TCP, options: { host: '127.0.0.1', port: 0 } });

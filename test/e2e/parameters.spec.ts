@@ -36,7 +36,7 @@ import { ADAPTER_NAMES, startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
 import { SseClient } from '../support/sse-client.js';
 
-// Pipes of an application are given every parameter that a decorator injects, before the decorator's own pipe.
+// Nest passes every injected parameter to the application's pipes, before the decorator's own pipe.
 
 const pipe = () => new ValidationPipe({ validateCustomDecorators: true, transform: true, whitelist: true });
 
@@ -58,7 +58,7 @@ class CompiledBySwc {
   }
 }
 
-/** The same controller as another compiler gives it. */
+/** The same controller as another compiler emits it. */
 function compiledByTsc(emitDecoratorMetadata: boolean): Type {
   const source = `
     @Controller()

@@ -94,7 +94,7 @@ describe.each([
 
   test('continues after its first sign-in has expired, without channels that the new one may not use', async () => {
     const old = signIn(2_000);
-    // Expires in the same moment, and shows that it has.
+    // Expires at the same moment, and reports it.
     await using witness = await as(holder, old).open(News.name);
     await using opened = await as(holder, old).open(News.name, Staff.name, 'renewal/rooms/1', 'renewal/rooms/2');
     const { client, ready } = opened;
@@ -128,7 +128,7 @@ describe.each([
     await app.get(MessagingService).postMessage(Staff, 0, { global: true });
     await post(other, 1);
     expect(await frameOf(client)).toMatchObject({ channel: News.name, data: 1 });
-    // The stream belongs to the new sign-in: it is revoked, and changes are, by that.
+    // The stream belongs to the new sign-in, which also decides its changes.
     expect((await as(other, next).changed(ready.connection, { subscribe: [Staff.name] }))[0]?.error).toBe(
       'CHANNEL_DENIED',
     );
@@ -161,7 +161,7 @@ describe.each([
     listener.unsubscribe();
   });
 
-  /** A client whose stream the one server holds and whose changes the other one is asked for. */
+  /** A client with its stream on one server and its changes on the other. */
   function connect(tokens: () => object) {
     const statuses = new Queue<ClientStatus>();
     const gaps = new Queue<MessageGap>();
@@ -189,7 +189,7 @@ describe.each([
     await ready;
     const [first, second] = await renewed.take(3);
     await post(other, 1);
-    // Past the ends of the first and, if the third is in time, the second.
+    // After the end of the first sign-in and, if the third is in time, of the second.
     await using witness = await SseClient.connect(`${holder.url}/messages?channel=${News.name}`, {
       headers: { 'x-sign-in': JSON.stringify({ userId: 'eve', expiresAt: second }) },
     });
@@ -229,7 +229,7 @@ test('A renewal that cannot reach the server of the stream for a while is tried 
   const client = new MessagingClient({
     url: `${holder.url}/messages`,
     headers: () => {
-      // Only the first one is short.
+      // Only the first one is short-lived.
       const next = signIn(given.length === 0 ? 5_000 : 60_000);
       given.push(next.expiresAt);
       return { 'x-sign-in': JSON.stringify(next) };
@@ -257,7 +257,7 @@ test('A renewal that cannot reach the server of the stream for a while is tried 
 const Room = Rooms.for({ roomId: '1' });
 const readerOf = (userId: string) => signIn(60_000, { userId, scopes: ['room 1'], authId: `of ${userId}` });
 
-/** A client of a page, which sends the user of that moment. */
+/** A client of a page, which sends the current user. */
 function pageOf(user: () => string | undefined) {
   const statuses = new Queue<ClientStatus>();
   const client = new MessagingClient({
@@ -273,7 +273,7 @@ function pageOf(user: () => string | undefined) {
   return { client, statuses };
 }
 
-/** Whether a client is let into the room. */
+/** Whether the room accepts a client. */
 async function isLetIn(client: MessagingClient): Promise<boolean> {
   try {
     await client.subscribe(Room, () => {});

@@ -55,7 +55,7 @@ afterEach(async () => {
   await Promise.all(started.splice(0).map((app) => app.close()));
 });
 
-/** Somebody with a browser of their own. */
+/** A user with a separate browser. */
 class Person {
   private constructor(
     readonly url: string,
@@ -96,13 +96,13 @@ class Person {
     return (response.body as { id: string }).id;
   }
 
-  /** Opens a private room; gives its id. */
+  /** Opens a private room; returns its id. */
   async openPrivateRoom(name: string): Promise<string> {
     const response = await this.post('/rooms', { name, isPrivate: true }).expect(201);
     return (response.body as { roomId: string }).roomId;
   }
 
-  /** The names of some things that the server has. */
+  /** The names in one of the server's lists. */
   async namesOf(path: '/people' | '/rooms'): Promise<string[]> {
     const response = await this.get(path).expect(200);
     return (response.body as { name: string }[]).map(({ name }) => name);
@@ -136,7 +136,7 @@ class Line {
 
 class Page {
   readonly statuses = new Queue<ClientStatus>();
-  /** Who comes and goes. */
+  /** Arrivals and departures. */
   people!: Queue<UserUpdate>;
 
   constructor(readonly client: MessagingClient) {
@@ -151,7 +151,7 @@ class Page {
     return messages;
   }
 
-  /** What was said in a room last, and what comes, as the page shows it to a newcomer. */
+  /** The last messages of a room and all new ones, as the page shows them to a newcomer. */
   async enter(roomId = 'lobby'): Promise<Queue<ChatMessage>> {
     const messages = new Queue<ChatMessage>();
     await this.client.subscribe(RoomMessages.for({ roomId }), (message) => messages.push(message), { replay: 50 });
@@ -164,18 +164,18 @@ class Page {
     return notices;
   }
 
-  /** Resolves when this is heard of somebody. */
+  /** Resolves once this news of a user has arrived. */
   async until(kind: string, userId: string): Promise<void> {
     await this.people.until((update) => update.kind === kind && update.userId === userId);
   }
 
-  /** Why the server ended the connection. */
+  /** The reason why the server ended the connection. */
   async closed(): Promise<string | undefined> {
     return (await this.statuses.until(({ state }) => state === 'closed')).reason;
   }
 }
 
-/** The status of an answer, and its text for people: the first, where there are several. */
+/** The status of an answer, and the first of its texts for people. */
 async function answerTo(attempt: request.Test): Promise<[status: number, message: string | undefined]> {
   const { status, body } = (await attempt) as { status: number; body: { message?: string | string[] } };
   return [status, [body.message].flat()[0]];
@@ -284,7 +284,7 @@ describe('the sample app on one server', () => {
     for (const { client } of [firstPage, await bob.open()]) client.close();
     const [closing] = [await bob.open(), await bob.open()];
     for (const { client } of [closing, carolsPage]) client.close();
-    // Who has left is missed after a while, and that is Carol alone.
+    // Departures are noticed after a while, and only Carol has left.
     expect(await page.people.next()).toMatchObject({ kind: 'left', userId: 'carol' });
     await bob.put('/me/status', { status: 'Still here' }).expect(204);
     expect(await page.people.next()).toMatchObject({ kind: 'status', userId: 'bob' });
@@ -310,7 +310,7 @@ describe('the sample app on one server', () => {
     expect(await answerTo(ada.get('/me'))).toEqual([401, 'Please sign in.']);
     await expect(ada.open()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
     expect(await opened.at(-1)!.closed()).toBe('refused');
-    // The name is free at once, and others are not disturbed.
+    // The name is free at once, and other users are not disturbed.
     await Person.signIn(url, 'Ada');
     await bob.say('Where is she?');
     expect(bobsPage.client.status.state).toBe('open');
@@ -512,7 +512,7 @@ describe('the sample app on two servers with a Redis between them', () => {
   const settings = (serverName: string) => new Settings({ serverName, redisUrl: redis.url, sessionSecret: 'shared' });
 
   beforeEach(async () => {
-    // Rooms are kept there.
+    // Redis keeps the rooms.
     await redis.restart();
     [one, two] = [await start(settings('one')), await start(settings('two'))];
   });
@@ -537,7 +537,7 @@ describe('the sample app on two servers with a Redis between them', () => {
   test('takes a sign-in of one server on the other, and ends it on both', async () => {
     const [ada, page] = await Person.comeIn(one, 'Ada');
     const otherPage = await ada.at(two).open();
-    // A status reaches the page wherever the request was taken.
+    // A status reaches the page, whichever server took the request.
     await ada.at(two).put('/me/status', { status: 'Everywhere' }).expect(204);
     await page.until('status', 'ada');
     await ada.post('/sign-out').expect(204);
@@ -571,7 +571,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     const three = await start(settings('three'));
     const [bob, later] = await Person.comeIn(three, 'Bob');
     await page.until('joined', 'bob');
-    // Messages come in order: once this one is there, so is all that was known before.
+    // Messages arrive in order: once this one is there, so is everything known before.
     const rooms = await later.hear(Rooms);
     await ada.post('/rooms', { name: 'Cellar' }).expect(201);
     await rooms.until(({ name }) => name === 'Cellar');
@@ -593,7 +593,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     for (const heard of [statuses, bobsStatuses]) await heard.until(({ isCutOff }) => isCutOff);
     await ada.get('/me').expect('x-server-cut-off', 'true');
 
-    // Long after a server that is silent counts as gone.
+    // Long after a silent server counts as gone.
     const now = jest
       .spyOn(Date, 'now')
       .mockImplementation(() => Math.round(performance.timeOrigin + performance.now()) + 60_000);
@@ -620,7 +620,7 @@ describe('the sample app on two servers with a Redis between them', () => {
     await started.pop()!.close();
     await page.until('left', 'bob');
     expect(await ada.namesOf('/people')).toEqual(['Ada']);
-    // And the name is free.
+    // And the name is free again.
     await Person.signIn(one, 'Bob');
   });
 });

@@ -51,11 +51,11 @@ class Routes {
   }
 }
 
-/** How a client signs in. */
+/** A way to sign in. */
 interface SignIn {
-  /** Resolves to the headers that it sends from then on. */
+  /** Resolves to the headers of all later requests. */
   readonly headers: (running: TestApp) => Promise<Record<string, string>>;
-  /** Those of somebody who only says so. */
+  /** The headers of a client with forged credentials. */
   readonly wrong: Record<string, string>;
 }
 
@@ -147,20 +147,20 @@ describe.each<[string, AdapterName, Type, SignIn]>([
     const { authId } = (await seen.next())!;
     await running.app.get(MessagingService).revokeAuthentication('ada', new RevokedAuthenticationAuthId(authId!));
     await Promise.all([events.ended, native.ended, opened.client.ended]);
-    // And lets nobody in who comes back with it.
+    // And refuses later requests with the same credentials.
     await using again = await at(running, headers).get(Open.name);
     await using client = await at(running, headers).connect({ channels: [{ channel: Open.name }] });
     await using stream = await SseClient.connect(`${running.url}/events`, { headers });
     const change = await at(running, headers).change(anonymous.ready.connection, { subscribe: [] });
     expect([again.status, client.status, stream.status, change.status]).toEqual([401, 401, 401, 401]);
-    // Whoever is somebody else stays.
+    // Another user's connection stays open.
     await running.app.get(MessagingService).postMessage(Open, 'after');
     expect((await anonymous.client.next())[1]).toMatchObject({ data: 'after' });
   });
 });
 
 test('A wrong password is answered 401', async () => {
-  // Its sessions are those of express-session.
+  // It uses the sessions of express-session.
   await using running = await startApp({ imports: [SessionModule] }, { adapter: 'Express' });
   const response = await fetch(`${running.url}/sign-in`, {
     method: 'POST',

@@ -166,13 +166,13 @@ async function start(broker?: MemoryBroker, options: TestAppOptions = {}, sse?: 
   return { ...running, messaging, post, hub: running.app.get(Hub), transport };
 }
 
-/** Opens a stream, as a browser does that comes back with an id. */
+/** Opens a stream as a browser that returns with an id. */
 function open({ url }: { readonly url: string }, path: string, lastEventId?: string): Promise<SseClient> {
   const headers = lastEventId === undefined ? undefined : { 'last-event-id': lastEventId };
   return SseClient.connect(`${url}/${path}`, headers && { headers });
 }
 
-/** The next events up to the one that says that there is nothing more for now. */
+/** The next events, up to the one that marks the end of the earlier messages. */
 function past({ events }: SseClient): Promise<ReceivedEvent[]> {
   return events.takeUntil(({ event }) => event === 'messaging:position');
 }
@@ -194,7 +194,7 @@ describe.each(ADAPTER_NAMES)('An event stream of a channel with history on %s', 
     });
     await server.post(3);
     expect(await client.events.next()).toEqual({ event: 'message', id: `messaging:${epoch}:3`, data: '3' });
-    // One that comes to those who are there already.
+    // A newcomer, beside a stream that is already open.
     await using second = await open(server, 'orders');
     expect((await second.events.next()).id).toBe(`messaging:${epoch}:3`);
   });
@@ -443,7 +443,7 @@ describe('An event stream of a channel with history', () => {
     const broker = new MemoryBroker();
     await using server = await start(broker, {}, { maxBufferedBytes: 100_000 });
     const room = Rooms.for({ room: 'long' });
-    // Much more in all than the network takes.
+    // Much more than the network buffers.
     const text = 'x'.repeat(300_000);
     for (let number = 0; number < 90; number++) await server.messaging.postMessage(room.name, text + number);
     const { epoch } = await server.hub.positionOf(room.name);
@@ -459,7 +459,7 @@ describe('An event stream of a channel with history', () => {
     await client.comments.next();
     client.stall();
     const [stream] = server.app.get(EventStreams)['streams'];
-    // Time enough to read all of it, if nobody waited for the reader.
+    // Enough turns to read everything, if nothing waited for the reader.
     await turns(500);
     expect(reads.length).toBeLessThan(90);
     expect(stream!['connection'].bufferedBytes).toBeLessThan(1_000_000);
@@ -473,7 +473,7 @@ describe('An event stream of a channel with history', () => {
   });
 });
 
-/** Posts much more than may wait for a reader that stands still; what it gets when it reads on, each with the offset of its id. */
+/** Posts much more than may wait for a stalled reader; returns all that it receives once it continues, with offsets. */
 async function overrun(path: string, channel: typeof Ticks) {
   const count = 1_500;
   await using server = await start(new MemoryBroker(), {}, { maxBufferedBytes: 200_000 });
@@ -499,14 +499,14 @@ describe('A slow reader of a channel with history', () => {
   test('gets earlier messages behind operators at its own pace, through each of its subscriptions', async () => {
     await using server = await start(new MemoryBroker(), {}, { maxBufferedBytes: 100_000 });
     const room = Rooms.for({ room: 'twice' });
-    // Much more in all than the network takes.
+    // Much more than the network buffers.
     const text = 'x'.repeat(300_000);
     for (let number = 1; number <= 90; number++) await server.messaging.postMessage(room, text + number);
     const { epoch } = await server.hub.positionOf(room.name);
     await using client = await open(server, 'rooms-twice/twice', `messaging:${epoch}:0`);
     client.stall();
     const [stream] = server.app.get(EventStreams)['streams'];
-    // Time enough to read all of it, if nobody waited for the reader.
+    // Enough turns to read everything, if nothing waited for the reader.
     await turns(500);
     expect(stream!['connection']['behind']).toBeDefined();
     expect(stream!['connection'].bufferedBytes).toBeLessThan(3_000_000);
@@ -523,7 +523,7 @@ describe('A slow reader of a channel with history', () => {
     const gaps = events.filter(({ gap }) => gap !== undefined);
     expect(gaps.length).toBeGreaterThan(0);
     expect(gaps[0]!.gap).toBe('{"channel":"sse-history/ticks","reason":"slow-consumer"}');
-    // Each goes on where the one before ended; a gap ends with the last that was dropped.
+    // Each continues where the one before ended; a gap ends with the last dropped message.
     const ends = [0, ...events.map(({ offset }) => offset)];
     expect(ends).toEqual(ends.toSorted((a, b) => a - b));
     const followed = events.map(({ offset, number }, index) => number === undefined || offset === ends[index]! + 1);
@@ -592,7 +592,7 @@ describe('Requests with any Last-Event-ID', () => {
   });
 });
 
-/** What a client could make up. */
+/** Ids that a client could make up. */
 function randomId(random: Random, epoch: string): string {
   const offset = [0, 1, 2, 3, 4, 2 ** 52, random(100)][random(7)]!;
   const digits = Array.from({ length: random(60) }, () => String.fromCharCode(33 + random(94))).join('');

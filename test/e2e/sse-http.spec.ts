@@ -42,14 +42,14 @@ beforeEach(() => {
   gate = new Subject();
 });
 
-/** A source that gives nothing and tells when it is let go. */
+/** A source that emits nothing and reports its end. */
 const watched = () =>
   new Observable<never>(() => {
     told.push('subscribed');
     return () => told.push('released');
   });
 
-/** Either adapter's response, as an application uses it. */
+/** Either adapter's response, in the form that an application uses. */
 interface AnyResponse {
   status(code: number): void;
   raw?: http.ServerResponse;
@@ -100,7 +100,7 @@ class HttpController {
     return { quick: 'answer' };
   }
 
-  /** As in README, where a timer is the gate. */
+  /** As in README, with a timer as the gate. */
   @Get('next')
   next(@Messages() messages: SessionMessages) {
     const next = messages.createStream<string>('http/news').pipe(
@@ -246,7 +246,7 @@ async function sendPart({ app, url }: TestApp, text: string): Promise<RawClient>
   return client;
 }
 
-/** A client with a request that is answered when the gate opens. */
+/** A client with a request that the server answers once the gate opens. */
 async function enterSlow({ url }: TestApp): Promise<RawClient> {
   const client = await RawClient.connect(url);
   client.get('/slow');
@@ -491,7 +491,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     });
     await using client = await SseClient.connect(`${running.url}/news`);
     await client.comments.next();
-    // Idle connections come and are cut off, one after the other.
+    // Idle connections open and are cut off, one after another.
     for (let count = 0; count < 4; count++) await (await RawClient.connect(running.url)).closed;
     void running.messaging.postMessage('http/news', 'still there');
     expect(await client.next()).toEqual(['message', 'still there']);
@@ -542,7 +542,7 @@ describe.each(ADAPTER_NAMES)('An event stream on %s', (adapter) => {
     const [connection] = connectionsOf(running.app);
     client.leave();
     expect(await told.next()).toBe('generator released');
-    // In the turn in which a connection breaks, its stream is not told yet.
+    // In the turn in which a connection breaks, its stream does not know yet.
     const order: string[] = [];
     setImmediate(() => order.push('next turn'));
     await connection!.drained().then(() => order.push('drained'));
@@ -556,7 +556,7 @@ describe.each(ADAPTER_NAMES)('A request that waits for a message on %s', (adapte
     const answer = once(http.get(`${running.url}/next`, { agent: false }), 'response');
     expect(await told.next()).toBe('waiting');
     const closed = running.app.close();
-    // Once the server has stopped listening.
+    // After the server has stopped listening.
     while (serverOf(running.app).listening) await nextTurn();
     gate.next();
     const [response] = (await answer) as [http.IncomingMessage];
@@ -690,7 +690,7 @@ describe('An event stream on Fastify', () => {
       const session = http2.connect(running.url);
       const [one, other] = [await openOver(session, '/news'), await openOver(session, '/news')];
       one.stream.close(http2.constants.NGHTTP2_CANCEL);
-      // Idle sessions come and are ended, one after the other.
+      // Idle sessions open and end, one after another.
       for (let count = 0; count < 4; count++) await once(http2.connect(running.url), 'close');
       expect(session.closed).toBe(false);
       void running.messaging.postMessage('http/news', 'still there');
@@ -759,7 +759,7 @@ describe('An event stream on Fastify', () => {
       const atServer = once(server, 'session') as Promise<[http2.ServerHttp2Session]>;
       const session = http2.connect(running.url);
       const { stream } = await openOver(session, '/watched');
-      // From Node 24 on, a server that closes also closes its sessions, which send no pings then.
+      // From Node 24 on, a closing server also closes its sessions, which then send no pings.
       const [ofClient] = await atServer;
       const close = server.close.bind(server);
       server.close = (done) => {

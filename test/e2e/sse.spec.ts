@@ -102,7 +102,7 @@ class LossyController {
   }
 }
 
-/** Posts much more than a stalled reader can have waiting, and tells what of it is left when it reads on. */
+/** Posts much more than may wait for a stalled reader; returns the rest that it receives once it continues. */
 async function overrun(adapter: AdapterName, path: string, channel: Channel): Promise<[string, Tick][]> {
   await using running = await startApp(
     { imports: [MessagingModule.forRoot({ sse: { maxBufferedBytes: 200_000 } })], controllers: [LossyController] },
@@ -126,7 +126,7 @@ async function overrun(adapter: AdapterName, path: string, channel: Channel): Pr
   return events;
 }
 
-/** What sources of streams tell of themselves. */
+/** Reports of the sources of streams. */
 let told = new Queue<string>();
 let gate = new Subject<void>();
 beforeEach(() => {
@@ -134,7 +134,7 @@ beforeEach(() => {
   gate = new Subject();
 });
 
-/** A source that gives nothing and tells when it is let go. */
+/** A source that emits nothing and reports its end. */
 const watched = (name: string) =>
   new Observable<never>(() => {
     told.push(`${name} subscribed`);
@@ -331,7 +331,7 @@ const start = async (
 
 const updates = (count: number) => Array.from({ length: count }, (_, id) => new UserUpdate(id, `Ada ${id} ✓\n`));
 
-/** Posts updates, some of them in one turn of the event loop and some in several. */
+/** Posts updates, some in one turn of the event loop and some in several. */
 async function postInWaves(messaging: MessagingService, count: number): Promise<void> {
   const random = randomFrom(7);
   let left = 0;
@@ -347,7 +347,7 @@ async function postInWaves(messaging: MessagingService, count: number): Promise<
 const streamsOf = ({ app }: { app: INestApplication }) => [...app.get(EventStreams)['streams']];
 const connectionsOf = (running: { app: INestApplication }) => streamsOf(running).map((stream) => stream['connection']);
 
-/** Has so many beats pass, in no time. */
+/** Simulates this many heartbeats, without waiting. */
 function beat(running: { app: INestApplication }, times: number): void {
   for (let count = 0; count < times; count++) for (const stream of streamsOf(running)) stream.beat();
 }
@@ -403,7 +403,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
           task();
         });
       };
-      // Behind both, bodies are read.
+      // Bodies are parsed after both.
       if (adapter === 'Express') app.use((_request: unknown, _response: unknown, next: () => void) => note(next));
       else {
         const fastify = app.getHttpAdapter() as FastifyAdapter;
@@ -418,7 +418,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     await using client = await SseClient.connect(`${running.url}/three`, { headers });
     await client.ended;
     expect(steps.slice(0, 3)).toEqual(['waits', 'has its turn', 'is read']);
-    // A request for anything else does not wait.
+    // A request of another kind does not wait.
     steps.length = 0;
     await fetch(`${running.url}/three`, { method: 'DELETE' });
     expect(steps).toEqual(['is read']);
@@ -487,7 +487,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       expect(await client.next()).toEqual(['message', 2]);
       expect(await told.next()).toBe('generator waits');
     }
-    // A generator that waits cannot be interrupted; one that listens through the session ends with it.
+    // A waiting generator cannot be interrupted; one that listens through the session ends with it.
     await using loop = await SseClient.connect(`${running.url}/loop`);
     await loop.comments.next();
     void running.messaging.postMessage(Users, new UserUpdate(1, 'Ada'));
@@ -507,7 +507,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     void running.messaging.postMessage(Users, update);
 
     for (const client of clients) expect((await client.next())[0]).toBe('UserUpdate');
-    // A property is read once to be checked and once to be written.
+    // A property is read once for the check and once for the encoding.
     expect(encoded).toBeLessThanOrEqual(2);
     for (const client of clients) await client[Symbol.asyncDispose]();
   });
@@ -548,7 +548,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(await told.next()).toBe('handler entered');
     controller.abort();
     expect(await gone).toBe('gone');
-    // The server has noticed when it answers the next request on its own connection.
+    // The server knows of it by the time it answers the next request on its own connection.
     await (await fetch(`${running.url}/finite`)).text();
     gate.next();
     expect(await told.next()).toBe('handler left');
@@ -679,7 +679,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     const filtered = await SseClient.connect(`${running.url}/filtered`);
     const [slow] = clients as [SseClient];
     slow.stall();
-    // Written past node's response, where nothing stands between.
+    // Written directly to the socket, because nothing wraps the response.
     expect(connectionsOf(running).map((connection) => connection['socket'] !== undefined)).toEqual(
       Array.from({ length: 21 }, () => true),
     );
@@ -702,7 +702,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     const ids = events.filter(([event]) => event === 'message').map(([, { id }]) => id);
     expect(ids).toEqual(ids.toSorted((a, b) => a - b));
     expect(ids.length).toBeLessThan(1_400);
-    // Wherever some are missing, a gap stands; and nowhere else.
+    // Each place with missing messages has a gap, and no other place has one.
     const gaps = events.flatMap(([event], index) => (event === 'messaging:gap' ? [index] : []));
     expect(gaps.length).toBeGreaterThan(0);
     for (const index of gaps) {
@@ -761,7 +761,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       void running.messaging.postMessage(Users, big);
       expect(await reader.next()).toEqual(['UserUpdate', { id: 1, name: big.name }]);
       expect(streamsOf(running).map(({ beatMs }) => beatMs)).toEqual([15_000, 15_000]);
-      // Four beats are 45 to 60 seconds.
+      // Four heartbeats take 45 to 60 seconds.
       beat(running, 4);
       expect(streamsOf(running)).toHaveLength(2);
       while (streamsOf(running).length > 1) {
@@ -773,7 +773,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       ]);
       void running.messaging.postMessage(Users, new UserUpdate(2, 'still here'));
       expect(await reader.next()).toEqual(['UserUpdate', { id: 2, name: 'still here' }]);
-      // The first is that of the head.
+      // The first comment is that of the head.
       expect(reader.comments.pending.length > 1).toBe(heartbeatMs > 0);
     },
   );
@@ -795,7 +795,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
       slow.stall();
       beat(running, 4);
     }
-    // The kernel takes some megabytes at a time.
+    // The kernel accepts some megabytes at a time.
     expect(posted).toBeGreaterThan(1);
     slow.resume();
     const events = await slow.events.take(posted + 1);
@@ -859,7 +859,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
 
     await running.app.close();
 
-    // Far above what it takes, far below the keep-alive time that a server waits for idle sockets.
+    // Far above its usual time, far below the keep-alive time that a server waits for idle sockets.
     expect(performance.now() - before).toBeLessThan(2_000);
     for (const client of clients) {
       await client.ended;
@@ -882,7 +882,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
   test('cuts off requests for new streams while it shuts down, so that a browser tries another server', async () => {
     await using running = await start(adapter);
     await running.app.get(EventStreams, { strict: false }).drain();
-    // An error status would be final for an EventSource.
+    // An EventSource gives up after an error status.
     await expect(SseClient.connect(`${running.url}/users`)).rejects.toThrow('socket hang up');
   });
 
@@ -892,7 +892,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     stalled.stall();
     const client = await SseClient.connect(`${running.url}/users`);
     await client.comments.next();
-    // More than the network takes.
+    // More than the network buffers.
     void running.messaging.postMessage(Users, new UserUpdate(1, 'x'.repeat(16_000_000)));
     await client.events.next();
     const closing = running.app.close();
@@ -913,7 +913,7 @@ describe.each(Object.keys(ADAPTERS) as AdapterName[])('@Sse() on %s', (adapter) 
     expect(client.retryMs).toBeGreaterThanOrEqual(500);
     expect(client.retryMs).toBeLessThanOrEqual(1_000);
     expect(client.events.pending).toEqual([]);
-    // The server goes on.
+    // The server continues.
     await using again = await SseClient.connect(`${running.url}/users`);
     await again.comments.next();
     void running.messaging.postMessage(Users, new UserUpdate(2, 'Ada'));
@@ -978,7 +978,7 @@ describe('@Sse()', () => {
     await using running = await startApplication();
     await using client = await SseClient.connect(`${running.url}/users`);
     expect(connectionsOf(running).map((connection) => connection['socket'])).toEqual([undefined]);
-    // Long enough to be written in pieces.
+    // Long enough for several pieces.
     const long = new UserUpdate(-1, 'x'.repeat(1_000_000));
     void running.messaging.postMessage(Users, long);
     await postInWaves(running.messaging, 300);

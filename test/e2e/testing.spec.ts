@@ -68,7 +68,7 @@ class Revenue {
 @Module({ controllers: [OrdersController], providers: [Revenue] })
 class OrdersModule {}
 
-/** Nobody is there. It would be told as a warning, and posts would be `false`. */
+/** No Redis runs there. A connection attempt would log a warning, and posts would resolve to `false`. */
 const REDIS = 'redis://127.0.0.1:1';
 const OPTIONS = { redis: REDIS, authenticate: () => ({ userId: 'ada' }) };
 
@@ -300,7 +300,7 @@ describe('A client in the process', () => {
       expect(await inbox.next()).toEqual(new Placed(7));
       const began = performance.now();
       await one!.close();
-      // By default a server stays 8 s for clients that are to go to another one.
+      // By default, a server stays 8 s for clients that it sends to another one.
       expect(performance.now() - began).toBeLessThan(4_000);
     },
   );
@@ -374,7 +374,7 @@ describe('A client in the process', () => {
     const inbox = new ClientInbox(client, OrdersPlaced);
     await inbox.ready;
     const closed = one.close();
-    // Whether the client has left by then or not: the servers together have them all.
+    // Whether the client has left by then or not: together, the servers have all of its messages.
     for (const id of [1, 2, 3]) {
       await two.get(MessagingService).postMessage(OrdersPlaced, new Placed(id), { global: true });
     }
@@ -466,7 +466,7 @@ describe('A client in the process', () => {
   });
 });
 
-// `nest g controller` writes such a spec. docs/testing.md names these errors of Nest.
+// `nest g controller` writes such a spec. docs/testing.md quotes these errors of Nest.
 describe('A spec that Nest generates for a class that injects SessionMessages', () => {
   test('fails until the module for tests is imported', async () => {
     const compiled = Test.createTestingModule({ controllers: [OrdersController] }).compile();

@@ -19,7 +19,7 @@ interface Hop {
 }
 
 /** The table of docs/architecture.md. */
-/** @param heading - of the part that lists them */
+/** @param heading - of the section with the table */
 function documentedHops(heading: string): Hop[] {
   const all = readFileSync(path.join(root, 'docs/architecture.md'), 'utf8');
   const [text = ''] = all.slice(all.indexOf(`${heading}\n`) + heading.length).split(/^##/m);
@@ -35,7 +35,7 @@ afterEach(() => {
   for (const undo of restore.splice(0)) undo();
 });
 
-/** Notes each call of these methods, in the order of the calls. */
+/** Records the calls of these methods, in order. */
 async function watch(hops: readonly Hop[], visited: string[], isWatching: () => boolean): Promise<void> {
   const seen = new Set<string>();
   for (const { className, method, file } of hops) {
@@ -72,7 +72,7 @@ class Streams {
   }
 }
 
-/** The poster hears its own post from Redis if it listens too, and drops it: that is no hop of the way. */
+/** A poster that also listens hears its own post from Redis and drops it: that is no hop of the way. */
 function wayOf(visited: readonly string[]): string[] {
   const own = ['RedisSubscriber.receive', 'Inbound.receive'];
   return visited.filter((name, index) => !own.includes(name) || visited.indexOf(name) === index);

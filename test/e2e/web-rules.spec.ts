@@ -10,7 +10,7 @@ import { ADAPTER_NAMES, startApp, type AdapterName, type TestApp } from '../supp
 import { RecordingReporter } from '../support/recording-reporter.js';
 import { ReadsUser } from '../support/reads-user.js';
 
-// What browsers, caches and pages of other sites have to do with the gateway.
+// The gateway with browsers, caches and pages of other sites.
 
 const News = defineChannel<string>('web/news', undefined, { clients: true });
 
@@ -42,11 +42,11 @@ const site = (name: string, origin?: string) => ({ 'sec-fetch-site': name, ...(o
 interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  /** Of a stream, what came first. */
+  /** The first text of a stream. */
   readonly text: string;
 }
 
-/** Asks as a browser would, which sets headers that `fetch` does not let anybody set. */
+/** Asks like a browser, with headers that `fetch` does not let anyone set. */
 function ask(url: string, path: string, headers: Record<string, string> = {}, body?: string): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const json = body === undefined ? {} : { 'content-type': 'application/json' };
@@ -144,7 +144,7 @@ describe.each(ADAPTER_NAMES)('A page that asks the gateway, on %s,', (adapter) =
       await ask(url, unknown, headers, '{}'),
     ];
     expect(answers.map((answer) => answer.status)).toEqual([status, status, status === 200 ? 404 : status]);
-    // Nothing of the gateway's has been touched.
+    // The origin check comes before everything else in the gateway.
     const refusals = answers.filter(({ text }) => text.includes('A page of this origin may not ask here'));
     expect(refusals).toHaveLength(status === 403 ? answers.length : 0);
   });

@@ -28,17 +28,17 @@ export interface GatewayNodeOptions {
   readonly limits?: Partial<Limits>;
 }
 
-/** What a client is, and was. */
+/** A client: its user, and its earlier connection. */
 export interface Client {
-  /** The connection that it had. */
+  /** Its earlier connection. */
   readonly from?: string;
   readonly user?: string;
 }
 
-/** What a test says that a client asks for. */
+/** A client's request, as a test describes it. */
 export type Wanted = string | { readonly channel: string; readonly position: Position };
 
-/** A gateway with the node that it is of, without HTTP. */
+/** A gateway with its node, without HTTP. */
 export class GatewayNode<Way extends Transport = MemoryTransport> {
   private static readonly nodes = new Set<GatewayNode<Transport>>();
   readonly reporter = new RecordingReporter();
@@ -85,7 +85,7 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
     GatewayNode.nodes.add(this);
   }
 
-  /** @param at - where other nodes are; without it there are none */
+  /** @param at - finds other nodes; left out, there are none */
   static start(at?: MemoryBroker, options?: GatewayNodeOptions): Promise<GatewayNode>;
   static start<Way extends Transport>(at: Way, options?: GatewayNodeOptions): Promise<GatewayNode<Way>>;
   static async start(at?: MemoryBroker | Transport, options: GatewayNodeOptions = {}): Promise<GatewayNode<Transport>> {
@@ -102,17 +102,17 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
     for (const { hub } of nodes) await hub.close();
   }
 
-  /** The name of the channel on which this node is asked. */
+  /** The name of the channel for questions to this node. */
   get channel(): string {
     return `messaging:node/${this.hub.node}`;
   }
 
-  /** Posts to all nodes; resolves when the broker has taken it. */
+  /** Posts to all nodes; resolves once the broker has the message. */
   post(channel: string, message: unknown): Promise<boolean> {
     return this.hub.post(channel, message, { scope: 'auto' });
   }
 
-  /** Opens a stream for our client, which is ready when it says so. */
+  /** Opens a stream for our client, which reports when it is ready. */
   connect(wanted: readonly Wanted[], { from, user }: Client = {}): StreamReader {
     const { session, connection } = this.reserve(user);
     const names = wanted.map(nameOf);
@@ -167,12 +167,12 @@ export interface StreamEvent {
 /** Reads a stream as a client does. */
 export class StreamReader {
   readonly events = new Queue<StreamEvent>();
-  /** What it has been sent, each frame as it is. */
+  /** The frames sent to it, unchanged. */
   readonly frames: Frame[] = [];
   readonly raw: string[] = [];
-  /** Where it is in each channel. */
+  /** Its position in each channel. */
   readonly positions = new Map<string, Position>();
-  /** That of a native EventSource. */
+  /** The last event id, as of a native EventSource. */
   lastEventId: string | undefined;
 
   constructor(
@@ -193,7 +193,7 @@ export class StreamReader {
     });
   }
 
-  /** The next event of a name, past messages if there are some. */
+  /** The next event of a name; skips messages. */
   async until(event: string): Promise<unknown> {
     const { data } = await this.events.until((each) => each.event === event);
     return JSON.parse(data);
@@ -207,17 +207,17 @@ export class StreamReader {
     return (await this.until('messaging:position')) as PositionEvent;
   }
 
-  /** The messages of the next so many events, and `gap reason` for a gap; of others their names. */
+  /** The next `count` events: messages as they are, gaps as `gap reason`, others by name. */
   async next(count: number): Promise<unknown[]> {
     return (await this.events.take(count)).map(textOf);
   }
 
-  /** All that has come and not been taken, as by {@link next}. */
+  /** Everything received and not yet taken, in the form of {@link next}. */
   get pending(): unknown[] {
     return this.events.pending.map(textOf);
   }
 
-  /** Where a client goes on that has read everything up to now. */
+  /** The positions of a client that has read everything up to now. */
   wanted(...channels: readonly string[]): Wanted[] {
     return channels.map((channel) => ({ channel, position: this.positions.get(channel)! }));
   }
@@ -249,7 +249,7 @@ function textOf({ event, data }: StreamEvent): unknown {
   return event?.startsWith('messaging:') ? event : (parsed?.data ?? parsed);
 }
 
-/** The rule by which a node of these grants a channel. */
+/** The rule by which these nodes grant a channel. */
 export function ruleOf(channel: string): ChannelRule {
   return { names: [channel], scopes: [], authorizers: ['Test.decides'] };
 }
@@ -258,7 +258,7 @@ function nameOf(wanted: Wanted): string {
   return typeof wanted === 'string' ? wanted : wanted.channel;
 }
 
-/** How far a client says to have read what it asks for. */
+/** How far a client claims to have read the channels that it asks for. */
 export function claimsOf(wanted: readonly Wanted[]) {
   return new Map(
     wanted.flatMap((each) => (typeof each === 'string' ? [] : [[each.channel, claimOf(each.position)] as const])),

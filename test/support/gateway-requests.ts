@@ -3,9 +3,9 @@ import type { ChannelAnswer, MessageFrame, ReadyEvent } from '../../lib/protocol
 import type { Position } from '../../lib/protocol/position.js';
 import { SseClient } from './sse-client.js';
 
-/** A client's stream and how it began. */
+/** A client's stream and its first answers. */
 export class Opened implements AsyncDisposable {
-  /** The answers in it without the positions. */
+  /** Its answers, without the positions. */
   readonly ready: ReadyEvent & { readonly channels: readonly ChannelAnswer[] };
   /** By channel. */
   readonly positions = new Map<string, Position>();
@@ -27,7 +27,7 @@ export class Opened implements AsyncDisposable {
   }
 }
 
-/** A `fetch` for clients whose stream is `at` one server and whose changes go to the `other` one. */
+/** A `fetch` for clients that stream `at` one server and send changes to the `other` one. */
 export function changesTo(other: { readonly url: string }, at: { readonly url: string }): typeof fetch {
   return (input, init) => {
     const url = input as string;
@@ -35,7 +35,7 @@ export function changesTo(other: { readonly url: string }, at: { readonly url: s
   };
 }
 
-/** What one client asks of one server. */
+/** The requests of one client to one server. */
 export class GatewayRequests {
   constructor(
     private readonly url: string,
@@ -57,7 +57,7 @@ export class GatewayRequests {
     return new Opened(client, ready as ReadyEvent);
   }
 
-  /** Asks for a stream, whatever the answer is. */
+  /** Asks for a stream and accepts any answer. */
   connect(body: object): Promise<SseClient> {
     return SseClient.connect(this.url, {
       method: 'POST',
@@ -75,7 +75,7 @@ export class GatewayRequests {
     return this.post(`/${connection}/channels`, JSON.stringify(change));
   }
 
-  /** The answers to a change that is granted. */
+  /** The answers to a granted change. */
   async changed(
     connection: string,
     change: { subscribe?: string[]; unsubscribe?: string[] },

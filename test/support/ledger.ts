@@ -1,4 +1,4 @@
-/** What a checker has found wrong with what one reader was given. */
+/** A checker's findings about one reader. */
 export interface Finding {
   /**
    * - `lost`: messages that Redis accepted are missing, and no gap stands where they are missing
@@ -10,33 +10,33 @@ export interface Finding {
    */
   readonly kind: 'lost' | 'doubled' | 'disorder' | 'false gap' | 'doubled gap' | 'needless loss' | 'absent';
   readonly reader: string;
-  /** The channel or the template that the reader has subscribed to. */
+  /** The channel or template that the reader is subscribed to. */
   readonly name: string;
   readonly what: string;
 }
 
-/** Something that may lose messages of a reader. */
+/** An event that may lose messages of a reader. */
 export interface Cause {
   readonly fromMs: number;
-  /** A gap that is told later is not explained by it. */
+  /** The last time at which it can explain a gap. */
   readonly untilMs: number;
-  /** How often it may lose messages of one channel: a reader that moves from node to node loses some at each. */
+  /** How often it may lose messages of one channel: a reader that moves between nodes loses some at each. */
   readonly times: number;
 }
 
-/** What all readers together were given. */
+/** The messages that all readers together received. */
 export interface LedgerCounts {
   readonly received: number;
-  /** Messages that are missing, and whose loss was told. */
+  /** Missing messages whose loss was reported. */
   readonly told: number;
-  /** Messages that are missing, of which nobody was told. */
+  /** Missing messages whose loss was not reported. */
   readonly silent: number;
   readonly doubled: number;
   readonly disorder: number;
   readonly gaps: number;
-  /** Gaps where nothing is missing, though something could have been. */
+  /** Gaps with nothing missing, though a cause existed. */
   readonly idleGaps: number;
-  /** Gaps that nothing explains. */
+  /** Gaps without a cause. */
   readonly falseGaps: number;
 }
 
@@ -57,7 +57,7 @@ interface Accepted {
   readonly numbers: { readonly n: number; readonly atMs: number }[];
 }
 
-/** A run of numbers that a reader has not got, between two places of what it was given. */
+/** A run of numbers that a reader did not receive, between two places of its log. */
 interface Hole {
   readonly stream: string;
   readonly numbers: readonly number[];
@@ -67,12 +67,12 @@ interface Hole {
   readonly before: number;
 }
 
-/** One reader of one channel or template: all that it was given, in order. */
+/** One reader of one channel or template, and everything that it received, in order. */
 export class ReaderLog {
   readonly entries: (Message | Gap)[] = [];
   readonly causes: Cause[] = [];
   readonly #last = new Map<string, number>();
-  /** Whether it left for good, so that it owes nothing of what came later. */
+  /** Whether it left for good. Later messages then do not count as missing. */
   hasEnded = false;
 
   /**
@@ -96,7 +96,7 @@ export class ReaderLog {
     this.entries.push({ reason, atMs });
   }
 
-  /** The highest number that it has of a poster on a channel. */
+  /** The highest number that it received of a poster on a channel. */
   last(poster: string, channel: string): number {
     return this.#last.get(streamOf(poster, channel)) ?? 0;
   }
@@ -109,7 +109,7 @@ export class ReaderLog {
  */
 export class Ledger {
   readonly logs: ReaderLog[] = [];
-  /** Reports tell times since then. */
+  /** The start of the times in reports. */
   startMs = 0;
   readonly #accepted = new Map<string, Accepted>();
 
@@ -118,7 +118,7 @@ export class Ledger {
     return log;
   }
 
-  /** A post that was answered `true`. */
+  /** A post answered with `true`. */
   accepted(poster: string, channel: string, n: number, atMs: number): void {
     const stream = streamOf(poster, channel);
     let known = this.#accepted.get(stream);
@@ -127,7 +127,7 @@ export class Ledger {
     known.last = Math.max(known.last, n);
   }
 
-  /** The highest number of a poster on a channel that was answered `true`. */
+  /** The highest number of a poster on a channel that was answered with `true`. */
   last(poster: string, channel: string): number {
     return this.#accepted.get(streamOf(poster, channel))?.last ?? 0;
   }
@@ -227,7 +227,7 @@ function isIn({ after, before }: Hole, place: number): boolean {
   return place > after && place < before;
 }
 
-/** Where the messages of each poster on each channel stand in a log. */
+/** The places of the messages of each poster on each channel in a log. */
 function placesByStream({ entries }: ReaderLog): Map<string, number[]> {
   const places = new Map<string, number[]>();
   for (const [place, entry] of entries.entries()) {
@@ -268,7 +268,7 @@ function holesOf(
   return holes;
 }
 
-/** The indices of the gaps that have a cause each: of those that fit, the one that ends first. */
+/** The indices of the gaps that have a cause each: of matching causes, the one that ends first. */
 function explain({ causes }: ReaderLog, gaps: readonly Gap[]): ReadonlySet<number> {
   const left = causes.map((cause) => ({ ...cause })).toSorted((a, b) => a.untilMs - b.untilMs);
   const explained = new Set<number>();
@@ -281,7 +281,7 @@ function explain({ causes }: ReaderLog, gaps: readonly Gap[]): ReadonlySet<numbe
   return explained;
 }
 
-/** Between which times the reader got what is around a hole, and what gaps it got at all. */
+/** When the reader received the messages around a hole, and all of its gaps. */
 function around({ entries }: ReaderLog, { after, before }: Hole, shown: (atMs: number) => number): string {
   const [last, next] = [entries[after], entries[before]].map((entry) =>
     entry ? `${shown(entry.atMs)} ms` : 'nothing',

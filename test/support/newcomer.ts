@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Browser } from 'playwright-core';
 
-// What somebody new to the library does once `nest add` is through, in a project that is not part of this repository.
+// The first steps of a new user after `nest add`, in a project outside of this repository.
 
-/** Changes the main file from Express to Fastify as the documentation of Nest does. */
+/** Changes the main file from Express to Fastify, as the documentation of Nest does. */
 export function useFastify(project: string): void {
   const main = join(project, 'src/main.ts');
   const text = readFileSync(main, 'utf8')
@@ -15,7 +15,7 @@ export function useFastify(project: string): void {
   writeFileSync(main, text);
 }
 
-// Prints the port that the server of an application got.
+// Prints the port of an application's server.
 const TELL_PORT = `import { Server } from 'node:net';
 const listen = Server.prototype.listen;
 Server.prototype.listen = function (...args) {
@@ -23,7 +23,7 @@ Server.prototype.listen = function (...args) {
   return listen.apply(this, args);
 };`;
 
-/** A built application in a process of its own. */
+/** A built application in a separate process. */
 export class RunningApplication implements Disposable {
   private constructor(
     private readonly child: ChildProcess,
@@ -81,7 +81,7 @@ export async function greetInBrowser(
   return text ?? '';
 }
 
-/** Marks the page, in which this runs, once its stream has begun. */
+/** Runs in the page: marks it once its stream has begun. */
 function showReadiness(): void {
   const Native = EventSource;
   globalThis.EventSource = class extends Native {

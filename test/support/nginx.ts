@@ -7,7 +7,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { freePort } from './redis-server.js';
 
-// Not on the path of everybody.
+// Not on everyone's path.
 const DEBIANS = '/usr/sbin/nginx';
 
 /** A real nginx on a free port that shares requests among servers. */
@@ -43,7 +43,7 @@ export class Nginx implements AsyncDisposable {
   }
 }
 
-/** The configuration that docs/operations.md shows, for these servers. */
+/** The configuration from docs/operations.md, for these servers. */
 function configuration(folder: string, port: number, ports: readonly number[]): string {
   const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
   const [, shown] = /^```nginx\n(.*?)^```/ms.exec(page)!;

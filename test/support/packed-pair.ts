@@ -25,7 +25,7 @@ export function run(cwd: string, ...args: string[]): string {
   }
 }
 
-/** What a package of this repository has installed. */
+/** The installed packages of a package of this repository. */
 export function tool(path: string): string {
   return join(REPOSITORY, 'node_modules', path);
 }
@@ -49,7 +49,7 @@ export class PackedPackage {
     return entries.map((file) => file.replaceAll('\\', '/'));
   }
 
-  /** Puts it among the packages of a project, as a package manager would. */
+  /** Puts it among the packages of a project, as a package manager does. */
   copyTo(project: string): void {
     cpSync(this.folder, join(project, 'node_modules', this.manifest.name), { recursive: true });
   }
@@ -59,7 +59,7 @@ export class PackedPackage {
   }
 }
 
-/** The two packages as they are published, and projects that have them. */
+/** The two packages as published, and projects that have them. */
 export class PackedPair implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'nestjs-messaging-package-'));
   readonly client: PackedPackage;
@@ -75,7 +75,7 @@ export class PackedPair implements Disposable {
     this.server = server!;
   }
 
-  /** Creates a project of which nothing is installed but these packages, and links to packages of this repository. */
+  /** Creates a project with only these packages, and links to packages of this repository. */
   createProject(name: string, packed: readonly PackedPackage[], packages: readonly string[] = []): string {
     const project = this.createEmpty(name);
     for (const each of packed) each.copyTo(project);
@@ -83,7 +83,7 @@ export class PackedPair implements Disposable {
     return project;
   }
 
-  /** Creates a project in which npm installs the tarballs. It may ask nobody for more. */
+  /** Creates a project in which npm installs the tarballs. npm may not use the network for more. */
   install(name: string, packed: readonly PackedPackage[], packages: readonly string[] = []): string {
     const project = this.createEmpty(name);
     const args = ['install', '--offline', '--legacy-peer-deps', '--ignore-scripts', '--no-audit', '--no-fund'];

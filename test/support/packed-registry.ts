@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import type { PackedPackage } from './packed-pair.js';
 
-/** A registry of npm that has these packages as if they were published, and sends whoever wants others to the usual one. */
+/** An npm registry that serves these packages as if they were published, and redirects other requests to the usual one. */
 export class PackedRegistry implements Disposable {
   private readonly tarballs = new Map<string, Buffer>();
   private readonly packuments = new Map<string, object>();

@@ -1,4 +1,4 @@
-/** Waits for what comes, in order, so that nothing is missed and no test has to sleep. */
+/** Waits for items, in order, so that a test misses none and never has to sleep. */
 export class Queue<T> {
   private readonly items: T[] = [];
   private readonly waiting: ((item: T) => void)[] = [];
@@ -22,7 +22,7 @@ export class Queue<T> {
     return taken;
   }
 
-  /** The next item that fits; drops those before it. */
+  /** The next item that matches; drops those before it. */
   async until(fits: (item: T) => boolean): Promise<T> {
     for (;;) {
       const item = await this.next();
@@ -30,7 +30,7 @@ export class Queue<T> {
     }
   }
 
-  /** The items before the next one that fits, which is dropped. */
+  /** The items before the next match, which is dropped. */
   async takeUntil(fits: (item: T) => boolean): Promise<T[]> {
     const taken: T[] = [];
     for (;;) {
@@ -40,7 +40,7 @@ export class Queue<T> {
     }
   }
 
-  /** What has come and was not taken. */
+  /** All items that nobody has taken yet. */
   get pending(): readonly T[] {
     return this.items;
   }

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import net from 'node:net';
 
-/** A client that writes and reads the bytes of one connection itself. */
+/** A client that writes and reads the bytes of one connection directly. */
 export class RawClient implements AsyncDisposable {
-  /** All that has come. */
+  /** Everything received. */
   received = '';
   readonly closed: Promise<unknown>;
 
@@ -32,7 +32,7 @@ export class RawClient implements AsyncDisposable {
     this.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nhost: test\r\n\r\n`).join(''));
   }
 
-  /** Resolves when a text has come. */
+  /** Resolves once a text has arrived. */
   async until(text: string): Promise<void> {
     while (!this.received.includes(text)) await once(this.socket, 'data');
   }
@@ -42,12 +42,12 @@ export class RawClient implements AsyncDisposable {
     this.socket.pause();
   }
 
-  /** Reads on. */
+  /** Continues to read. */
   resume(): void {
     this.socket.resume();
   }
 
-  /** Leaves without a word. */
+  /** Leaves without a goodbye. */
   leave(): void {
     this.socket.destroy();
   }
@@ -58,7 +58,7 @@ export class RawClient implements AsyncDisposable {
   }
 }
 
-/** The bodies of responses that stand one behind the other, as chunks make them up. Throws where they are not well-formed. */
+/** The bodies of successive responses, assembled from their chunks. Throws if they are not well-formed. */
 export function readResponses(text: string): { readonly head: string; readonly body: string }[] {
   const responses: { head: string; body: string }[] = [];
   let rest = text;

@@ -1,12 +1,12 @@
 import { connect, type Socket } from 'node:net';
 
-/** How a conversation goes. */
+/** The course of a conversation. */
 export interface ConversationOptions {
-  /** Where each of the texts that are written ends, and the next begins only once the one before has been taken. */
+  /** Where each written text ends. The next one begins only after the server has taken the one before. */
   readonly pieces: readonly Buffer[];
-  /** How many answers are waited for. */
+  /** How many answers to wait for. */
   readonly answers: number;
-  /** How long it may take; then the client leaves, as clients do. */
+  /** How long it may take. Then the client leaves, as clients do. */
   readonly patienceMs: number;
   /** Whether the client leaves without a goodbye. */
   readonly reset: boolean;
@@ -15,7 +15,7 @@ export interface ConversationOptions {
 const STATUS_LINE = /HTTP\/1\.1 (\d{3}) /g;
 const MOST_KEPT = 65_536;
 
-/** Writes to a server what may be no HTTP at all; gives what came back, up to 64 KiB. Never rejects. */
+/** Writes to a server what may not be valid HTTP; returns up to 64 KiB of the answer. Never rejects. */
 export function converse(url: string, options: ConversationOptions): Promise<string> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve) => {
@@ -32,7 +32,7 @@ export function converse(url: string, options: ConversationOptions): Promise<str
       if (received.length < MOST_KEPT) received += bytes.toString('latin1');
       if (statusesOf(received).length >= options.answers) leave();
     });
-    // Whatever the server makes of it.
+    // However the server reacts.
     socket.on('error', () => {});
     socket.on('close', () => {
       clearTimeout(timer);
@@ -46,7 +46,7 @@ export function converse(url: string, options: ConversationOptions): Promise<str
   });
 }
 
-/** The statuses of the answers in it. */
+/** The statuses of its answers. */
 export function statusesOf(received: string): number[] {
   return [...received.matchAll(STATUS_LINE)].map(([, status]) => Number(status));
 }

@@ -7,7 +7,7 @@ import type {
   StreamFailure,
 } from '../../lib/core/reporter.js';
 
-/** Keeps what the engine reports. */
+/** Keeps the reports of the engine. */
 export class RecordingReporter implements Reporter {
   readonly listenerFailures: (ListenerFailure & { error: unknown })[] = [];
   readonly rejections: Rejection[] = [];

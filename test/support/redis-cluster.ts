@@ -17,7 +17,7 @@ export class RedisCluster implements AsyncDisposable {
     readonly servers: readonly RedisServer[],
     private readonly files: string[],
     private readonly firstBus: string,
-    /** What each server hears from the others by, if that was asked for. */
+    /** How servers reach each other, if a test asked for that. */
     readonly buses: readonly TcpProxy[],
     private readonly more: readonly string[],
   ) {}
@@ -57,7 +57,7 @@ export class RedisCluster implements AsyncDisposable {
     return this.servers.map(({ port }) => ({ host: '127.0.0.1', port }));
   }
 
-  /** Gives a member a replica, which has all that it has when this resolves. */
+  /** Adds a replica to a member; resolves once the replica has all of its data. */
   async addReplica(member: number): Promise<RedisServer> {
     const [file, bus] = [join(tmpdir(), `nodes-${randomUUID()}.conf`), String(await freePort())];
     const args = ['--cluster-enabled', 'yes', '--cluster-config-file', file, '--cluster-port', bus, ...this.more];
@@ -69,10 +69,10 @@ export class RedisCluster implements AsyncDisposable {
     await probe.redis.call('CLUSTER', 'MEET', '127.0.0.1', String(this.servers[0]!.port), this.firstBus);
     const id = await master.redis.cluster('MYID');
     const isDone = async (): Promise<boolean> => (await master.redis.info('replication')).includes('state=online');
-    // It knows the master only after a while.
+    // It learns of the master only after a while.
     while (!(await isOk(probe.redis.call('CLUSTER', 'REPLICATE', id))));
     while (!(await isDone()));
-    // A member that has not heard of it yet would not believe that it takes over.
+    // A member that has not heard of it yet would not believe its takeover.
     const replicaId = await probe.redis.cluster('MYID');
     for (const { url } of this.servers) {
       using each = new RedisProbe(url);
@@ -83,7 +83,7 @@ export class RedisCluster implements AsyncDisposable {
     return replica;
   }
 
-  /** Resolves when the replica of a member has all that the member has now. WAIT tells that of the writes of its own connection alone. */
+  /** Resolves once the replica of a member has all of its current data. WAIT covers only the writes of its own connection. */
   async replicated(member: number): Promise<void> {
     using master = new RedisProbe(this.servers[member]!.url);
     const read = async (pattern: RegExp): Promise<number> =>

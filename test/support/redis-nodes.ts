@@ -7,14 +7,14 @@ import { Queue } from './queue.js';
 import { RedisProbe } from './redis-probe.js';
 import { RedisServer, type RedisServerOptions } from './redis-server.js';
 
-/** What a receiver was given. */
+/** The arguments of one call of a receiver. */
 export type Received = [payload: string, subscription: string, channel: string, position?: Position | undefined];
 
-/** Redis servers and transports of one test, which end with it. */
+/** Redis servers and transports of one test. They end with the test. */
 export class RedisNodes implements AsyncDisposable {
   private readonly open: (() => unknown)[] = [];
 
-  /** Has something end with the test. */
+  /** Ends something with the test. */
   use<T extends AsyncDisposable | Disposable>(resource: T): T {
     this.open.push(() =>
       Symbol.asyncDispose in resource ? resource[Symbol.asyncDispose]() : resource[Symbol.dispose](),
@@ -36,7 +36,7 @@ export class RedisNodes implements AsyncDisposable {
     return transport;
   }
 
-  /** A transport that is ready and listens to these names. */
+  /** A ready transport that listens to these names. */
   async node(
     redis: RedisOption,
     names: string[] = [],
@@ -50,7 +50,7 @@ export class RedisNodes implements AsyncDisposable {
     return [transport, received];
   }
 
-  /** A transport that is ready and listens to these names, and the payloads and losses that it is told, in order. */
+  /** A ready transport that listens to these names, and the payloads and losses that it receives, in order. */
   async listener(
     redis: RedisOption,
     names: string[],
@@ -71,7 +71,7 @@ export class RedisNodes implements AsyncDisposable {
   }
 }
 
-/** The next status that is this one, with this in the text of its error. */
+/** The next such status with this text in its error. */
 export function reached(
   transport: Pick<RedisTransport, 'status'>,
   state: TransportStatus['state'],

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 /** One connection of Redis' `CLIENT LIST`. */
 export type RedisClientInfo = Readonly<Record<string, string>>;
 
-/** Looks at a Redis from outside, and acts on it, by a plain connection of its own. */
+/** Observes a Redis from outside, and acts on it, through its own plain connection. */
 export class RedisProbe implements Disposable {
   readonly redis: Redis;
 
@@ -33,7 +33,7 @@ export class RedisProbe implements Disposable {
     return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(info)?.[1] ?? 0);
   }
 
-  /** The channels that anybody is subscribed to, sorted; without those of the beats of each node. */
+  /** The channels with any subscriber, sorted, without the heartbeat channels of nodes. */
   async channels(): Promise<string[]> {
     const channels = (await this.redis.pubsub('CHANNELS')) as string[];
     return channels.filter((channel) => !channel.includes('messaging:beat/')).toSorted();

@@ -10,17 +10,17 @@ import { RedisServer, freePort } from './redis-server.js';
 export class RedisSentinel implements AsyncDisposable {
   private constructor(
     readonly port: number,
-    /** The first is the master at the beginning. */
+    /** The first is the initial master. */
     readonly servers: readonly [RedisServer, RedisServer],
     private readonly sentinel: RedisServer,
     private readonly file: string,
   ) {}
 
-  /** @param args - more arguments of the first master */
+  /** @param args - additional arguments of the first master */
   static async start(args: readonly string[] = []): Promise<RedisSentinel> {
     const master = await RedisServer.start({ args: ['--repl-diskless-sync-delay', '0', ...args] });
     const replica = await RedisServer.start({ args: ['--replicaof', '127.0.0.1', String(master.port)] });
-    // Before the Sentinel looks at the master for the first time: the second look comes 10 s later.
+    // Before the first look of the Sentinel at the master, because its second look comes 10 s later.
     using looker = new RedisProbe(master.url);
     while (!(await looker.redis.info('replication')).includes('state=online'));
     const file = join(tmpdir(), `sentinel-${randomUUID()}.conf`);
@@ -45,7 +45,7 @@ export class RedisSentinel implements AsyncDisposable {
   async failover(): Promise<void> {
     const sentinel = new Redis({ host: '127.0.0.1', port: this.port });
     try {
-      // At first the Sentinel has not looked at the replica yet.
+      // At first, the Sentinel has not seen the replica yet.
       while (!(await isTaken(sentinel.call('SENTINEL', 'FAILOVER', 'main'))));
       const master = (): Promise<unknown> => sentinel.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main');
       while (!String(await master()).includes(String(this.servers[1].port)));

@@ -8,19 +8,19 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { watch } from './watchdog.js';
 
-/** How a {@link RedisServer} is started. */
+/** Options of a {@link RedisServer}. */
 export interface RedisServerOptions {
   readonly password?: string;
-  /** More arguments of redis-server. */
+  /** Additional arguments of redis-server. */
   readonly args?: readonly string[];
-  /** Where it keeps what it has, each write before its answer: it is there again after a restart, until it is wiped. */
+  /** The directory of its data. It persists each write before its answer, so data survives a restart until a test wipes it. */
   readonly dir?: string;
 }
 
-/** The program: of another version, or of Valkey, if `npm run matrix` says so. */
+/** The program: another version of Redis, or Valkey, if `npm run matrix` sets it. */
 const PROGRAM = process.env['REDIS_SERVER'] ?? 'redis-server';
 
-/** A real redis-server on a free port, without persistence if not asked for, that a test may stop, kill, pause and restart. */
+/** A real redis-server on a free port, by default without persistence. A test may stop, kill, pause and restart it. */
 export class RedisServer implements AsyncDisposable {
   private child: ChildProcess | undefined = undefined;
 
@@ -36,13 +36,13 @@ export class RedisServer implements AsyncDisposable {
         await server.restart();
         return server;
       } catch (error) {
-        // Another process may have taken the port since it was found free.
+        // Another process may have taken the port since the check.
         if (attempt === 5) throw error;
       }
     }
   }
 
-  /** A Sentinel, which keeps what it knows in its configuration file. */
+  /** A Sentinel, which keeps its state in its configuration file. */
   static async startSentinel(port: number, file: string): Promise<RedisServer> {
     const server = new RedisServer(port, { args: [file, '--sentinel'] });
     await server.run(server.options.args!, 'Sentinel ID is');
@@ -58,7 +58,7 @@ export class RedisServer implements AsyncDisposable {
     return `127.0.0.1:${this.port}`;
   }
 
-  /** Starts again on the same port, empty without a `dir`; ready for connections when it resolves. */
+  /** Starts again on the same port, empty without a `dir`; resolves once it accepts connections. */
   async restart(): Promise<void> {
     await this.stop();
     const { password, args = [], dir } = this.options;
@@ -75,7 +75,7 @@ export class RedisServer implements AsyncDisposable {
       'always',
       '--dir',
       dir ?? tmpdir(),
-      // A replica would write down what it gets, and whoever starts in that directory would read it.
+      // A replica would write its data to disk, and the next server in that directory would read it.
       '--repl-diskless-load',
       'swapdb',
       '--dbfilename',
@@ -104,12 +104,12 @@ export class RedisServer implements AsyncDisposable {
     return this.end('SIGTERM');
   }
 
-  /** Ends it without a word, as a crash does. */
+  /** Kills it, as a crash does. */
   kill(): Promise<void> {
     return this.end('SIGKILL');
   }
 
-  /** Removes what it keeps on disk, while it does not run. */
+  /** Removes its data on disk, while it does not run. */
   async wipe(): Promise<void> {
     await rm(join(this.options.dir!, 'appendonlydir'), { recursive: true, force: true });
   }
@@ -138,10 +138,10 @@ export class RedisServer implements AsyncDisposable {
   }
 }
 
-/** A port of 127.0.0.1 that nobody listens to just now. */
+/** A port of 127.0.0.1 that no process listens on now. */
 export async function freePort(): Promise<number> {
   for (;;) {
-    // Below the ports that systems give to outgoing connections: one of those could have it while the server is stopped.
+    // Below the range of outgoing connections, so that none of them takes the port while the server is stopped.
     const port = 10_000 + Math.floor(Math.random() * 20_000);
     const server = createServer();
     const isFree = await new Promise<boolean>((resolve) => {

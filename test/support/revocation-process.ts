@@ -12,7 +12,7 @@ const PROGRAM = `
   const servers = [await startServer(port), await startServer(port, { adapter: 'Fastify' }), await startServer(port, { http2: {} })];
   process.send({ urls: servers.map(({ url }) => url) });`;
 
-/** Servers of Express, of Fastify and over HTTP/2, in a process that can be stopped. */
+/** Servers on Express, on Fastify and over HTTP/2, in a process that can be stopped. */
 export class RevocationProcess implements AsyncDisposable {
   private constructor(
     private readonly child: ChildProcess,

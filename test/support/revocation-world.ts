@@ -38,7 +38,7 @@ export const Kept = defineChannel<string, 'revocation/kept'>('revocation/kept', 
   history: { maxMessages: 1_000, ttlMs: 600_000 },
 });
 
-/** The same, but each of their channels is for one test, so that no server has anything of it in its memory. */
+/** The same, but each of their channels serves one test, so that no server has anything of it in memory. */
 export const Recent = defineChannel<string, 'revocation/recent/:of'>('revocation/recent/:of');
 export const Past = defineChannel<string, 'revocation/past/:of'>('revocation/past/:of', undefined, {
   history: { maxMessages: 1_000, ttlMs: 600_000 },
@@ -48,12 +48,12 @@ export interface SignIn extends AuthenticationInfo {
   readonly userId: string;
 }
 
-/** Where the request of a user may be kept waiting. */
+/** The places at which a user's request may be held. */
 export type Place = 'guard' | 'handler' | 'authorizer';
 
 const gates = new Map<string, { readonly entered: Queue<void>; readonly opened: Promise<void> }>();
 
-/** Has the requests of a user wait at a place. */
+/** Holds the requests of a user at a place. */
 export function gateAt(place: Place, userId: string) {
   const { promise: opened, resolve: open } = new Deferred();
   const entered = new Queue<void>();
@@ -105,10 +105,10 @@ class Access {
   }
 }
 
-/** What listeners in the sessions of requests have heard, by request. */
+/** Messages heard by listeners in the sessions of requests, by request. */
 const heardBy = new Map<string, Queue<string>>();
 
-/** Where such a listener reports what it hears: in a server of another process, to its parent. */
+/** Where such a listener reports its messages: on a server in another process, to its parent. */
 export const requests = {
   tell: (name: string, message: string): void => heardBy.get(name)?.push(message),
 };
@@ -154,7 +154,7 @@ async function whenClosed(session: SessionMessages['session']): Promise<{ closed
   return { closed: session.closeReason };
 }
 
-/** Where a server is, and how a request gets there. */
+/** The place of a server, and how a request gets there. */
 export interface Address {
   readonly url: string;
   readonly fetch: typeof fetch;
@@ -163,7 +163,7 @@ export interface Address {
 /** One server of the application. */
 export interface Server extends TestApp, Address {
   readonly messaging: MessagingService;
-  /** Between it and Redis. */
+  /** The proxy between it and Redis. */
   readonly proxy: TcpProxy;
 }
 
@@ -188,10 +188,10 @@ export async function stopServer({ app, proxy }: Server): Promise<void> {
   await proxy[Symbol.asyncDispose]();
 }
 
-/** Somebody who hears both channels of one server. */
+/** A reader of both channels of one server. */
 export interface Reader extends AsyncDisposable {
   readonly heard: Queue<string>;
-  /** Why it was closed; or the status, if it was not let in. */
+  /** The reason of its end, or the status if it was refused. */
   readonly closed: Promise<string>;
 }
 
@@ -202,14 +202,14 @@ function note<Opened extends Reader>(reader: Opened): Opened {
   return reader;
 }
 
-/** Closes all readers that were opened. */
+/** Closes all readers. */
 export async function closeReaders(): Promise<void> {
   const readers = [...opened];
   opened.clear();
   await Promise.all(readers.map((reader) => reader[Symbol.asyncDispose]()));
 }
 
-/** How somebody hears a server. Resolves when that hears all, or lets nobody in. */
+/** How a reader listens to a server. Resolves once it hears both channels, or is refused. */
 export type Way = (at: Address, signIn: SignIn) => Promise<Reader>;
 
 const headersOf = (signIn: SignIn) => ({ 'sign-in': JSON.stringify(signIn), accept: 'text/event-stream' });
@@ -218,7 +218,7 @@ const headersOf = (signIn: SignIn) => ({ 'sign-in': JSON.stringify(signIn), acce
 class StreamReader implements Reader {
   readonly heard = new Queue<string>();
   readonly closed: Promise<string>;
-  /** The id that it would come back with. */
+  /** The id with which it would return. */
   lastId: string | undefined;
 
   private constructor(
@@ -240,7 +240,7 @@ class StreamReader implements Reader {
       onEvent: ({ event = 'message', id, data }) => {
         last = event;
         this.lastId = id ?? this.lastId;
-        // The others are of our library.
+        // The others belong to our library.
         if (!event.startsWith('messaging:')) this.heard.push(JSON.parse(data) as string);
       },
     });
@@ -250,7 +250,7 @@ class StreamReader implements Reader {
         parser.feed(text.decode(chunk, { stream: true }));
       }
     } catch {
-      // It was left.
+      // The reader left it.
     }
     return status === 200 ? last.replace('messaging:', '') : String(status);
   }
@@ -261,10 +261,10 @@ class StreamReader implements Reader {
   }
 }
 
-// With those of our client that it gives up for good, as it would after a little while.
+// Without waits between attempts, our client gives up for good at once instead of a little later.
 const clock = { ...realClock, random: () => 0 };
 
-/** One tab of a page, or all of those that share a connection. */
+/** One tab of a page, or all tabs that share a connection. */
 async function readByTabs(
   { url, fetch }: Address,
   signIn: SignIn,
@@ -299,7 +299,7 @@ type Tab = Pick<MessagingClientOptions, 'link'>;
 
 const oneTab = (): Tab[] => [{}];
 
-/** Two that share a connection, with no others. */
+/** Two tabs that share a connection with no others. */
 function twoTabs(): Tab[] {
   const name = randomUUID();
   return [{ link: shareAcrossTabs({ name }) }, { link: shareAcrossTabs({ name }) }];
@@ -322,7 +322,7 @@ async function readByRequest({ url, fetch }: Address, signIn: SignIn, path: stri
   return reader;
 }
 
-/** The ways to hear a server. */
+/** The ways to listen to a server. */
 export const WAYS: Record<string, Way> = {
   '@Sse': (at, signIn) => StreamReader.open(at, 'stream', signIn),
   'gateway client': (at, signIn) => readByTabs(at, signIn, oneTab()),
@@ -332,7 +332,7 @@ export const WAYS: Record<string, Way> = {
   'request listener': (at, signIn) => readByRequest(at, signIn, 'listen'),
 };
 
-/** A reader that has left one server, and can go on at another one. */
+/** A reader that has left one server, and can continue at another one. */
 interface Away {
   /** Resolves when the server has the request. */
   comeBack(to: Address): Promise<Reader>;
@@ -348,7 +348,7 @@ export type Leaving = (from: Address, of: string, signIn: SignIn, post: () => Pr
 function leaveStream(path: (of: string) => string): Leaving {
   return async (from, of, signIn, post) => {
     await using reader = await StreamReader.open(from, path(of), signIn);
-    // It is not heard before the subscription is known.
+    // It hears nothing before the server knows of the subscription.
     while (reader.heard.pending.length === 0) {
       await post();
       await new Promise(setImmediate);
@@ -391,7 +391,7 @@ function leaveTabs(open: () => Tab[]): Leaving {
   };
 }
 
-/** The ways to come back to missed messages. */
+/** The ways to return to missed messages. */
 export const LEAVING: Record<string, Leaving> = {
   '@Sse': leaveStream((of) => `past/${of}`),
   'native EventSource': leaveStream(
@@ -399,6 +399,6 @@ export const LEAVING: Record<string, Leaving> = {
   ),
   'gateway client': leaveTabs(oneTab),
   'client of two tabs': leaveTabs(twoTabs),
-  // A request has no stream to come back to: its equivalent is a listener that wants earlier messages.
+  // A request has no stream to return to: its equivalent is a listener that asks for earlier messages.
   'request listener': async (_from, of, signIn) => ({ comeBack: (to) => readByRequest(to, signIn, `replay/${of}`) }),
 };

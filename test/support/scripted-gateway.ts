@@ -10,7 +10,7 @@ import type {
 import type { GapReason } from '../../lib/protocol/position.js';
 import { Queue } from './queue.js';
 
-/** A request that the gateway has got and that a test may look at. */
+/** A request to the gateway, open to inspection by a test. */
 export interface SeenRequest {
   readonly method: string;
   readonly path: string;
@@ -18,9 +18,9 @@ export interface SeenRequest {
   readonly body: OpenRequest & ChangeRequest;
 }
 
-/** One request of a client to be answered by hand. */
+/** One request of a client, for the test to answer by hand. */
 export class Exchange {
-  /** Resolves when the client has left, or all of the answer has gone. */
+  /** Resolves once the client has left, or the whole answer was sent. */
   readonly closed: Promise<void>;
 
   constructor(
@@ -30,7 +30,7 @@ export class Exchange {
     this.closed = new Promise((resolve) => response.on('close', resolve));
   }
 
-  /** The names that are to be subscribed to. */
+  /** The names to subscribe to. */
   get wanted(): string[] {
     return (this.request.body.channels ?? this.request.body.subscribe ?? []).map(({ channel }) => channel);
   }
@@ -40,13 +40,13 @@ export class Exchange {
     this.response.writeHead(status, headers).end(body);
   }
 
-  /** Opens the event stream and says no more. */
+  /** Opens the event stream and sends nothing more. */
   open(contentType = 'text/event-stream; charset=utf-8'): void {
     this.response.writeHead(200, { 'content-type': contentType });
     this.response.flushHeaders();
   }
 
-  /** Writes bytes as they are, in one chunk. */
+  /** Writes bytes unchanged, in one chunk. */
   write(bytes: string | Buffer): void {
     this.response.write(bytes);
   }
@@ -55,7 +55,7 @@ export class Exchange {
     this.write(`event: ${name}\n${fields}data: ${JSON.stringify(data)}\n\n`);
   }
 
-  /** Opens the stream, if it is not open yet, and makes it ready. */
+  /** Opens the stream, if necessary, and makes it ready. */
   ready({
     connection = 'c1',
     heartbeatMs = 15_000,
@@ -76,7 +76,7 @@ export class Exchange {
     this.event('messaging:ready', { connection, heartbeatMs, position: '-', channels });
   }
 
-  /** @param offset - that of the message, which becomes its id */
+  /** @param offset - of the message; becomes its id */
   message(frame: Partial<MessageFrame> & { channel: string }, offset?: number): void {
     const id = offset === undefined ? '' : `id: ${offset}\n`;
     this.write(`${id}data: ${JSON.stringify({ at: 1_000, data: null, ...frame })}\n\n`);
@@ -93,25 +93,25 @@ export class Exchange {
     this.response.end();
   }
 
-  /** Breaks off in the middle of whatever it is. */
+  /** Breaks off in the middle of anything. */
   cut(): void {
     this.response.destroy();
   }
 }
 
-/** What {@link Exchange.ready} says. */
+/** The contents of {@link Exchange.ready}. */
 export interface ReadyOptions {
   readonly connection?: string;
   readonly heartbeatMs?: number;
   readonly denied?: Denied;
-  /** Of the positions of all channels; null for a server that does not know of positions. */
+  /** The positions of all channels; null for a server without positions. */
   readonly epoch?: string | null;
   readonly offset?: number;
-  /** Of which channels something is missing, and why. */
+  /** The channels with missing messages, and the reasons. */
   readonly lost?: Readonly<Record<string, GapReason>>;
 }
 
-/** What is denied, and as what. */
+/** The denied subscriptions, and their errors. */
 export type Denied = Readonly<Record<string, SubscribeError>>;
 
 function answers(channels: readonly string[], denied: Denied): ChannelAnswer[] {
@@ -130,7 +130,7 @@ export class ScriptedGateway implements AsyncDisposable {
   readonly streams = new Queue<Exchange>();
   /** Requests for a change. */
   readonly changes = new Queue<Exchange>();
-  /** All requests in the order in which they came. */
+  /** All requests, in the order in which they came. */
   readonly requests: SeenRequest[] = [];
   private readonly server: http.Server;
 

@@ -29,7 +29,7 @@ class Numbers {
   }
 }
 
-// What TypeScript makes of decorators.
+// The decorators as TypeScript compiles them.
 function decorate(decorator, method) {
   const descriptor = Object.getOwnPropertyDescriptor(Numbers.prototype, method);
   Object.defineProperty(Numbers.prototype, method, decorator(Numbers.prototype, method, descriptor) ?? descriptor);
@@ -51,5 +51,5 @@ process.on('message', () => {
   void app.get(MessagingService).postMessage('numbers', 'x'.repeat(16_000_000), { scope: 'local' });
 });
 await app.listen(0, '127.0.0.1');
-// The primary process of a cluster does it for its workers.
+// In a cluster, the primary process does this for its workers.
 if (!cluster.isWorker) console.log(await app.getUrl());

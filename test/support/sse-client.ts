@@ -16,11 +16,11 @@ export interface SseRequest {
   readonly body?: string;
 }
 
-/** A plain HTTP client of an event stream, each with a connection of its own, as a tab has. */
+/** A plain HTTP client of an event stream. Each has its own connection, as a tab has. */
 export class SseClient implements AsyncDisposable {
   readonly events = new Queue<ReceivedEvent>();
   readonly comments = new Queue<string>();
-  /** Resolves when the server has ended the stream, or this side has left it. */
+  /** Resolves once the server has ended the stream, or this side has left it. */
   readonly ended: Promise<void>;
   /** The latest `retry:` field, in milliseconds. */
   retryMs: number | undefined;
@@ -39,12 +39,12 @@ export class SseClient implements AsyncDisposable {
     this.ended = closeOf(response);
   }
 
-  /** Resolves when the response's head has come. */
+  /** Resolves once the response's head has arrived. */
   static connect(url: string, { body, ...options }: SseRequest = {}): Promise<SseClient> {
     return new Promise((resolve, reject) => {
-      // Kept alive after the stream, as a browser does: a server that shuts down must not wait for that.
+      // Kept alive after the stream, as in a browser. A server that shuts down must not wait for it.
       const isSecure = url.startsWith('https:');
-      // The certificate of a test is nobody's.
+      // No authority has signed the certificate of a test.
       const agent = isSecure
         ? new https.Agent({ keepAlive: true, rejectUnauthorized: false })
         : new http.Agent({ keepAlive: true });
@@ -69,17 +69,17 @@ export class SseClient implements AsyncDisposable {
     return [event, JSON.parse(data)];
   }
 
-  /** Stops reading without leaving: a phone in a tunnel. */
+  /** Stops reading without leaving, like a phone in a tunnel. */
   stall(): void {
     this.response.pause();
   }
 
-  /** Reads on. */
+  /** Continues to read. */
   resume(): void {
     this.response.resume();
   }
 
-  /** Leaves without a word, as a closed tab does. */
+  /** Leaves without a goodbye, like a closed tab. */
   abort(): void {
     this.request.destroy();
     this.agent.destroy();
@@ -91,10 +91,10 @@ export class SseClient implements AsyncDisposable {
   }
 }
 
-/** Resolves when a response has closed, in good order or not. */
+/** Resolves once a response has closed, in good order or not. */
 function closeOf(response: http.IncomingMessage): Promise<void> {
   return new Promise((resolve) => {
-    // Being cut off is what many of these tests are about; 'close' follows.
+    // Many of these tests are about broken streams; 'close' follows.
     response.on('error', () => {});
     response.on('close', resolve);
   });

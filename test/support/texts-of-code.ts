@@ -1,18 +1,18 @@
 import { readFileSync } from 'node:fs';
 import ts from 'typescript';
 
-/** Stands for a part of a text that varies. */
+/** Stands for a variable part of a text. */
 export const VARIES = '…';
 
-/** A call or a `new`, with the texts that its arguments may be. */
+/** A call or a `new`, with the possible texts of its arguments. */
 export interface CallOfText {
-  /** As it is written: `this.reporter.warn`, `TransportUnavailableError`. */
+  /** As in the source: `this.reporter.warn`, `TransportUnavailableError`. */
   readonly callee: string;
-  /** Of each argument the texts that it may be, with {@link VARIES} for the parts that vary. */
+  /** The possible texts of each argument, with {@link VARIES} for variable parts. */
   readonly args: readonly (readonly string[])[];
 }
 
-/** The texts of a source file, and the calls that are given texts. */
+/** The texts of a source file, and the calls that take texts. */
 export function textsOfFile(file: string): {
   readonly texts: readonly string[];
   readonly calls: readonly CallOfText[];
@@ -33,7 +33,7 @@ export function textsOfFile(file: string): {
   return { texts, calls };
 }
 
-/** The texts that an expression may be. Names are looked up in the blocks around it. */
+/** The possible texts of an expression. Looks names up in the blocks around it. */
 function textsOf(node: ts.Expression): string[] {
   if (ts.isStringLiteralLike(node)) return [node.text];
   if (ts.isParenthesizedExpression(node)) return textsOf(node.expression);

@@ -1,4 +1,4 @@
-// A certificate for this machine alone, signed by nobody; its key is no secret.
+// A self-signed certificate for this machine alone; its key is no secret.
 export const TLS = {
   key: `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgeUqRYpVBzUThdZaB

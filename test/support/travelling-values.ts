@@ -2,19 +2,19 @@ import { expect } from '@jest/globals';
 import { Exclude, Expose } from 'class-transformer';
 import { Message, MessageSource, Serializable, sourceRef } from 'nestjs-messaging';
 
-/** One value that a message may be or hold, by docs/codec.md. */
+/** One value that a message may be or hold, according to docs/codec.md. */
 export interface TravellingValue {
   /** In the singular; the titles of tests begin with it. */
   readonly name: string;
-  /** Makes it anew each time, so that nobody can be given the value of another test. */
+  /** Creates a new one each time, so that no test receives the value of another. */
   readonly value: () => unknown;
-  /** What a reader sees who knows nothing but JSON. Written by hand, since the codec must not be its own judge. */
+  /** The value for a reader that knows only JSON. Written by hand, because the codec must not judge itself. */
   readonly json: string;
-  /** The name of its event in a stream; `message` where it is not given, as for all that is of no declared class. */
+  /** The name of its event in a stream; if left out, `message`, as for all values without a declared class. */
   readonly event?: string;
-  /** What arrives instead, where that is something else by intention. */
+  /** The value that arrives instead, if it differs by intention. */
   readonly becomes?: { readonly what: string; readonly value: () => unknown };
-  /** Expects of what has arrived that of which `isSameGraph` takes no notice. */
+  /** Checks the parts of the received value that `isSameGraph` ignores. */
   also?(received: unknown): void;
 }
 
@@ -71,12 +71,12 @@ function handle(): void {}
 
 @MessageSource({ name: 'table-server', key: 'id' })
 class ChatServer {
-  // What no message could hold: sources are services.
+  // No message could hold it: sources are services.
   readonly handle = handle;
   constructor(readonly id: string) {}
 }
 
-/** Without a decorator: known to who has registered it, or has it as the class of a channel. */
+/** Without a decorator: known to servers that register it, or use it as the class of a channel. */
 export class Greeting extends Message {
   constructor(
     readonly text: string,
@@ -91,7 +91,7 @@ const longText = 'x'.repeat(20_000);
 const hugeDigits = '1234567890'.repeat(40);
 const EPOCH = '"1970-01-01T00:00:00.000Z"';
 
-/** Everything that travels. */
+/** Every value that travels. */
 export const TRAVELLING_VALUES: readonly TravellingValue[] = [
   ...primitives(),
   ...valuesOfTheLanguage(),
@@ -139,7 +139,7 @@ function primitives(): TravellingValue[] {
       value: () => [-0, { a: -0 }, new Map([['a', -0]])],
       json: '[0,{"a":0},[["a",0]]]',
     },
-    // Two rows, since what looks like plain JSON takes a shorter way through the codec.
+    // Two rows, because a value that resembles plain JSON takes a shorter way through the codec.
     { name: 'minus zero among plain values', value: () => [{ a: -0 }, -0, 'x'], json: '[{"a":0},0,"x"]' },
     { name: 'NaN', value: () => Number.NaN, json: 'null' },
     { name: 'Infinity', value: () => ({ a: Infinity }), json: '{"a":null}' },
@@ -183,7 +183,7 @@ function valuesOfTheLanguage(): TravellingValue[] {
     { name: 'a Date of the year 0', value: () => new Date(-62_167_219_200_000), json: '"0000-01-01T00:00:00.000Z"' },
     { name: 'a RegExp with flags', value: () => /a\/[/]b\n/dgimsuy, json: '"/a\\\\/[/]b\\\\n/dgimsuy"' },
     {
-      name: 'a RegExp of sets', // The flag is newer than the language that the compiler is told to write.
+      name: 'a RegExp of sets', // The flag is newer than the compiler's target language.
       value: () => ({ pattern: new RegExp('[\\p{L}--a]', 'v') }),
       json: '{"pattern":"/[\\\\p{L}--a]/v"}',
     },
@@ -216,7 +216,7 @@ function errors(): TravellingValue[] {
       value: () => new Error('broken'),
       json: '{"name":"Error","message":"broken"}',
       also: (received: Error) => {
-        // Of the place where it was thrown nothing may leave the process.
+        // The place of the throw must never leave the process.
         expect(received.stack).toBe('Error: broken');
         expect(Object.keys(received)).toEqual([]);
         expect(String(received)).toBe('Error: broken');
@@ -257,7 +257,7 @@ function errors(): TravellingValue[] {
     {
       name: 'an instance of a declared class of errors',
       value: () => new Failure('no', 7, { cause: new Failure('why', 8) }),
-      // A property that instances do not have of their own, as the name here, belongs to the class, which the event names.
+      // An inherited property, such as the name here, belongs to the class, which the event names.
       json: '{"code":7,"message":"no","cause":{"code":8,"message":"why"}}',
       event: 'table-failure',
       also: (received: Error) => expect(received.stack).toBe('Error: no'),
@@ -327,7 +327,7 @@ function eightBytes(): ArrayBuffer {
 }
 
 function bytesAndNumbers(): TravellingValue[] {
-  // Node 20 has none.
+  // Node 20 does not have it.
   const float16 = (globalThis as unknown as Record<string, (new (items: number[]) => object) | undefined>)[
     'Float16Array'
   ];
@@ -366,9 +366,9 @@ function bytesAndNumbers(): TravellingValue[] {
     {
       name: 'a view of a part of a buffer',
       value: () => ({ bytes: new Uint8Array(eightBytes(), 1, 3), pairs: new Uint16Array(eightBytes(), 2, 2) }),
-      // Numbers of two bytes are in the order of the machine, which is little-endian wherever Node runs but on s390x.
+      // Multi-byte numbers have the machine's byte order: little-endian everywhere that Node runs, except on s390x.
       json: '{"bytes":"AQID","pairs":[770,1284]}',
-      // Nothing of the buffer beside the part has come along.
+      // The rest of the buffer has not travelled with the part.
       also: ({ bytes, pairs }: { bytes: Uint8Array; pairs: Uint16Array }) =>
         expect([bytes.byteOffset, bytes.buffer.byteLength, pairs.byteOffset, pairs.buffer.byteLength]).toEqual([
           0, 3, 0, 4,
@@ -419,7 +419,7 @@ function objects(): TravellingValue[] {
       name: 'an object with property names that are numbers',
       value: () => ({ b: 1n, '10': 2n, '9': 3n, '-1': 4n, '01': 5n, '4294967295': 6n, a: 7n }),
       json: '{"9":"3","10":"2","b":"1","-1":"4","01":"5","4294967295":"6","a":"7"}',
-      // Numbers first, as everywhere in the language, then all others in the order in which they were set.
+      // Numbers first, as everywhere in the language, then all others in insertion order.
       also: (received: object) =>
         expect(Object.keys(received)).toEqual(['9', '10', 'b', '-1', '01', '4294967295', 'a']),
     },
@@ -565,7 +565,7 @@ function graphs(): TravellingValue[] {
         const shared = { text: longText };
         return [shared, shared, shared];
       },
-      // Written out again once; a third time would more than double the message.
+      // Written out once more; a third time would more than double the message.
       json: `[{"text":"${longText}"},{"text":"${longText}"},null]`,
     },
     {

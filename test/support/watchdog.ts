@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 
-/** Kills a child when this process is gone, however it ended: the input of the watchdog then ends. Also if the child is stopped. */
+/** Kills a child, even a stopped one, once this process has ended in any way: the watchdog's input then ends. */
 export function watch(child: ChildProcess): void {
   const script = `cat >/dev/null; kill -KILL ${child.pid}`;
   const watchdog = spawn('sh', ['-c', script], { stdio: ['pipe', 'ignore', 'ignore'] });

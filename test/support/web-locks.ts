@@ -1,14 +1,14 @@
-/** The Web Locks of a browser, for tabs that live in one process: exclusive locks, which nobody steals. */
+/** The Web Locks of a browser, for tabs within one process: exclusive locks without stealing. */
 export class WebLocks {
-  /** When the last claim to a lock, and all before it, are over. */
+  /** When the last claim to a lock, and all earlier ones, are over. */
   private readonly over = new Map<string, Promise<unknown>>();
 
-  /** Puts them where a page finds them. */
+  /** Puts them where a page looks for them. */
   static install(): void {
     Object.defineProperty(globalThis, 'navigator', { value: { locks: new WebLocks() }, configurable: true });
   }
 
-  /** @param signal - gives the claim up */
+  /** @param signal - withdraws the claim */
   request(name: string, { signal }: { readonly signal: AbortSignal }, held: () => unknown): Promise<unknown> {
     const turn = (this.over.get(name) ?? Promise.resolve()).then(() => {
       signal.throwIfAborted();
