@@ -54,7 +54,7 @@ describe('the proxy that is the network', () => {
     await once(listening, 'close');
   });
 
-  /** The two ends of a connection, and what each of them hears. */
+  /** The two ends of a connection, and the data that each receives. */
   async function pair() {
     const client = connect(proxy.port, '127.0.0.1').on('error', () => {});
     const server = await accepted.next();
@@ -68,7 +68,7 @@ describe('the proxy that is the network', () => {
       proxy.delayMs = delayMs;
       client.write(String(index));
       if (index > 0) continue;
-      // The first is on its way.
+      // The first one is on its way.
       await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
     }
     expect((await atServer.take(5)).join('')).toBe('01234');
@@ -201,7 +201,7 @@ describe('a proxy before a Redis', () => {
   });
 });
 
-/** What comes, character by character. */
+/** The received text, character by character. */
 function hear(socket: Socket): Queue<string> {
   const heard = new Queue<string>();
   socket.setEncoding('utf8').on('data', (text: string) => text.split('').forEach(heard.push));

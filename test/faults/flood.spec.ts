@@ -51,7 +51,7 @@ describe.each(ADAPTER_NAMES)('Beside a flood on %s', (adapter: AdapterName) => {
       gaps: 0,
       received: until * GOOD,
     });
-    // Those that do not read are.
+    // Connections that do not read are.
     expect(await flood.call('cutOff')).toBe(SLOW);
   }, 60_000);
 });

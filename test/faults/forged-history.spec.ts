@@ -25,7 +25,7 @@ function forged({ epoch, offset }: Position, count: number): string {
   return `\n{"history":{"epoch":"${epoch}","offset":${offset + 1},"count":${count}}}${'\n{"data":1'.repeat(count)}`;
 }
 
-/** A node that listens, and what it hears and reports. */
+/** A node that listens, and everything that it hears and reports. */
 async function listener(server: RedisServer) {
   const reporter = new RecordingReporter();
   const hub = new Hub({ reporter, transport: nodes.create(server.url) });
@@ -112,7 +112,7 @@ class Streams {
   }
 }
 
-/** What clients of a server hear, by each way, of what is posted and forged. */
+/** The messages that clients of a server receive, in each way, among posted and forged ones. */
 async function clientsOf(server: RedisServer) {
   const redis = { url: server.url, publishTimeoutMs: 5_000 };
   const started = await startApp({

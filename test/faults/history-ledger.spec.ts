@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { HistoryLedger, HistoryLog, type HistoryLogOptions } from '../support/history-ledger.js';
 import type { Finding } from '../support/ledger.js';
 
-// The checker of channels with history in the schedules of faults: it finds what is wrong, and nothing else.
+// The checker of channels with history in the schedules of faults: it finds every error, and reports nothing else.
 
 const CHANNEL = 'c';
 const KEEPS = 4;
@@ -13,9 +13,9 @@ interface Case {
   /** The history: the numbers of one poster; in each epoch, at offset 1 and following. */
   readonly history?: readonly (readonly number[])[];
   readonly refused?: readonly number[];
-  /** Those that the history lets go of before the reader with positions has read them. */
+  /** Messages that the history drops before the reader with positions has read them. */
   readonly unseen?: readonly number[];
-  /** More posts that were answered `true`. */
+  /** Further posts answered with `true`. */
   readonly accepted?: readonly number[];
   /** The same, of another poster. */
   readonly ofAnother?: readonly number[];
@@ -25,7 +25,7 @@ interface Case {
   readonly options?: HistoryLogOptions;
 }
 
-/** A reader that gets no positions, beside one that has the whole history and knows them. */
+/** A reader without positions, beside one that knows the whole history and its positions. */
 function check(
   given: readonly Given[],
   {
@@ -202,7 +202,7 @@ describe('the checker of channels with history', () => {
       log.message('p', CHANNEL, n, n, log === blind ? undefined : { epoch, offset });
     for (const n of [1, 2, 3, 4, 5, 6]) ledger.posted('p', CHANNEL, n, n, true);
     for (const log of [had, other, blind]) for (const n of [1, 2]) give(log, n, 'e', n);
-    // 3 and 4 are of the tail; 4 was tried again.
+    // 3 and 4 belong to the tail; 4 was tried again.
     for (const log of [had, blind]) for (const n of [3, 4]) give(log, n, 'e', n);
     for (const log of [had, other, blind]) for (const [index, n] of [4, 5, 6].entries()) give(log, n, 'f', 3 + index);
     expect(ledger.check().findings).not.toEqual([]);
@@ -262,7 +262,7 @@ describe('the checker of channels with history', () => {
   test('accepts a post that returned false either for all readers or for none', () => {
     expect(check([1, 2, 3], { history: [[1, 2, 3]], refused: [2] }).findings).toEqual([]);
     expect(kinds(check([1, 3], { history: [[1, 2, 3]], refused: [2] }))).toEqual(['lost']);
-    // At the end nobody waits for it.
+    // At the end, no reader waits for it.
     expect(check([1, 2], { history: [[1, 2, 3]], refused: [3] }).findings).toEqual([]);
   });
 

@@ -28,13 +28,13 @@ const ONLY_ROUND = process.env['HOSTILE_ROUND'];
 
 const ROUND = { payloads: 300, conversations: 70 };
 const CONVERSATIONS_AT_ONCE = 12;
-/** What names in Redis begin with. */
+/** The prefix of names in Redis. */
 const PREFIX = 'messaging:|';
 const RUN = randomUUID();
 
-/** A message that has not come by then does not come. */
+/** A message that has not arrived by then never arrives. */
 const PATIENCE_MS = 20_000;
-// The longest turns take half of it: a batch of 16 MB that Redis sends, and the messages that waited until revocations were read.
+// The longest turns take half of it: a batch of 16 MB from Redis, and the messages that waited until revocations were read.
 const MAX_BUSY_MS = 100;
 const MAX_HEAP_GROWTH_BYTES = 10 * 1024 * 1024;
 const MOST_MEASUREMENTS = 20;
@@ -51,9 +51,9 @@ describe('two servers whose own code fails at every call, and that receive every
   let sent = 0;
   const counts = { payloads: 0, commands: 0, answers: 0, gateway: 0, application: 0 };
   const statuses = new Map<string, number>();
-  /** What the library has answered as if it had not known what to do. */
+  /** Internal errors that the library answered with. */
   const crashes: { requests: readonly HostileRequest[]; received: string }[] = [];
-  /** What escaped from user code into a process, and in which round it did first. */
+  /** Errors of user code that escaped into a process, and the round of the first one. */
   const firstRoundOf = new Map<string, number>();
 
   beforeAll(async () => {
@@ -92,7 +92,7 @@ describe('two servers whose own code fails at every call, and that receive every
     await redis?.[Symbol.asyncDispose]();
   });
 
-  /** Posts a message that must reach a listener of each server and a client of each, and waits until it has. */
+  /** Posts a message that must reach a listener and a client of each server, and waits until it has. */
   async function postGood(): Promise<void> {
     const message = new Numbered(RUN, ++sent);
     const messaging = peer.app.get(MessagingService);
@@ -104,7 +104,7 @@ describe('two servers whose own code fails at every call, and that receive every
   async function publish(random: Random): Promise<void> {
     if (random(12) === 0) {
       counts.commands++;
-      // Some of it Redis refuses.
+      // Redis refuses some of it.
       await stranger.call(...hostileCommand(random, targets)).catch(() => {});
       return;
     }
@@ -113,7 +113,7 @@ describe('two servers whose own code fails at every call, and that receive every
     await stranger.publish(channel, payload);
   }
 
-  /** One connection, a few requests, in pieces, and perhaps a client that does not wait. */
+  /** One connection with a few requests, in pieces, and perhaps a client that does not wait. */
   async function talk(random: Random): Promise<void> {
     const server = pick(random, servers);
     const requests = Array.from({ length: 1 + random(5) }, () => hostileRequest(random, targets));
@@ -185,7 +185,7 @@ describe('two servers whose own code fails at every call, and that receive every
         1,
       ),
     );
-    // What the servers ask the one that the test plays.
+    // The questions of the servers to the one that the test plays.
     expect(counts.answers).toBeGreaterThan(0);
     expect(crashes.slice(0, 3)).toEqual([]);
     expect(Object.fromEntries(firstRoundOf)).toEqual({});
@@ -207,7 +207,7 @@ function deferred(): { promise: Promise<never>; reject: (error: Error) => void }
   return { promise: new Promise((_, fail) => (reject = fail)), reject };
 }
 
-/** What is open on a server once it has noticed that the stream of {@link vectorOf} has ended. */
+/** Everything open on a server, once it has noticed the end of the stream of {@link vectorOf}. */
 async function openAlone(server: HostileProcess): Promise<MeasuredServerState['open']> {
   for (;;) {
     const { open } = await server.state();
@@ -215,7 +215,7 @@ async function openAlone(server: HostileProcess): Promise<MeasuredServerState['o
   }
 }
 
-/** The state of a server once what it waits for has come or is late: that is held until then. */
+/** The state of a server, once its pending data has arrived or is late, because the server holds it until then. */
 async function settled(
   server: HostileProcess,
   heapBytes: number,
@@ -229,18 +229,18 @@ async function settled(
   }
 }
 
-/** Where a native stream of somebody else is. */
+/** The position of another user's native stream. */
 async function vectorOf({ url }: HostileProcess): Promise<string> {
   const channels = [Good, GoodKept].map(({ name }) => `channel=${name}`);
   await using client = await SseClient.connect(`${url}/messages?${channels.join('&')}`);
   return (await client.events.next()).id!;
 }
 
-/** A client beside all the others, which has to notice nothing of them. */
+/** A client beside all the others, which must notice nothing of them. */
 class GoodClient {
   readonly messages = new Queue<Numbered>();
   readonly kept = new Queue<Numbered>();
-  /** Those of its positions. */
+  /** Parts of its positions. */
   epochs: string[] = [];
   readonly statuses: ClientStatus['state'][] = [];
   connection = '';
@@ -249,7 +249,7 @@ class GoodClient {
     client.onStatus(({ state }) => this.statuses.push(state));
   }
 
-  /** The number of the next good message, and of the next one of the channel with history. */
+  /** The numbers of the next good message, and of the next one on the channel with history. */
   async take(): Promise<number[]> {
     const { promise: late, reject } = deferred();
     const timer = setTimeout(() => reject(new Error(`No good message within ${PATIENCE_MS} ms`)), PATIENCE_MS);
@@ -268,7 +268,7 @@ class GoodClient {
       new MessagingClient({
         url: `${url}/messages`,
         headers: { 'x-auth': 'user:good' },
-        // Damaged messages reach it too.
+        // It receives damaged messages too.
         onError: () => {},
         fetch: async (input, init) => {
           const response = await fetch(input, init);

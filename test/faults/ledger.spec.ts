@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { Ledger, ReaderLog, type Finding } from '../support/ledger.js';
 
-// The checker of the schedules of faults: it finds what is wrong, and nothing else.
+// The checker of the schedules of faults: it finds every error, and reports nothing else.
 
 const CHANNEL = 'c';
 
-/** What a reader was given: numbers of the poster `p`, or of another one, and gaps, each 10 ms later. */
+/** The log of a reader: numbers of the poster `p`, or of another one, and gaps, each 10 ms later. */
 function check(
   given: readonly (number | 'gap' | readonly [poster: string, n: number])[],
   {

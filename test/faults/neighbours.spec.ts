@@ -64,10 +64,10 @@ async function server(options: MessagingModuleOptions = {}): Promise<TestApp> {
 
 const requestsTo = ({ url }: TestApp, user: string) => new GatewayRequests(`${url}/messages`).as(user);
 
-/** What all servers have logged: Nest has one log in a process. */
+/** The logs of all servers: Nest has one logger in a process. */
 const logged = () => running.flatMap(({ logger }) => logger.problems).join('\n');
 
-/** All that travels under the prefix of the application, as somebody else on this Redis hears it. */
+/** Everything sent under the prefix of the application, as another client of this Redis sees it. */
 async function eavesdropper() {
   const heard = new Queue<{ readonly channel: string; readonly payload: string }>();
   const client = new Redis(redis.url);
@@ -77,12 +77,12 @@ async function eavesdropper() {
   return heard;
 }
 
-/** What a neighbour makes of a payload that it has recorded: a message in a place of a history. */
+/** A neighbour's use of a recorded payload: a message at a place of a history. */
 function wrapped(payload: string, epoch: string, offset: number): string {
   return `\n{"history":{"epoch":"${epoch}","offset":${offset},"count":1}}\n${payload}`;
 }
 
-/** What a neighbour has recorded of a revocation. */
+/** A neighbour's record of a revocation. */
 async function recordRevocation(by: TestApp) {
   const heard = await eavesdropper();
   expect(await by.app.get(MessagingService).revokeAuthentication('nobody')).toBe(true);
@@ -92,7 +92,7 @@ async function recordRevocation(by: TestApp) {
   return { heard, channel, signed: signed!, epoch, offset };
 }
 
-/** Whoever has said what they say before this has been heard by the server of this stream. */
+/** Resolves once the server of this stream has received everything published before. */
 async function untilHeard(opened: { readonly client: Parameters<typeof frameOf>[0] }): Promise<void> {
   const neighbour = nodes.probe(redis);
   const mark = randomUUID();
@@ -107,7 +107,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     await using opened = await requestsTo(a, 'eve').open(Board.name);
     const { connection } = opened.ready;
     const heard = await eavesdropper();
-    // A change that another server asks for, which the neighbour makes another one of.
+    // A change requested through another server, which the neighbour turns into a different one.
     await requestsTo(b, 'eve').changed(connection, { unsubscribe: ['neighbours/none'] });
     const { channel, payload } = await heard.until((each) => each.channel.includes(connection.slice(0, 36)));
     const forged = payload
@@ -229,7 +229,7 @@ describe('A neighbour on the same Redis, if the servers have a secret,', () => {
     await neighbour.app.get(MessagingService).revokeAuthentication('owner');
     await untilHeard(opened);
     expect(logged()).toContain('with a signature that no "secret" of this server has made');
-    // Nor does a server that starts now, and reads what was revoked before.
+    // Nor does a new server, which reads the earlier revocations at its start.
     const late = await server({ secret: SECRET });
     await using openedThere = await requestsTo(late, 'owner').open(Board.name, Vault.name);
     await b.app.get(MessagingService).revokeAuthentication('owner');
@@ -302,7 +302,7 @@ test('The permissions of docs/redis.md keep a neighbour from all harm', async ()
   expect(await messaging.postMessage(Log, 'kept')).toBe(true);
   expect(await messaging.revokeAuthentication('nobody')).toBe(true);
   expect(await app.app.get(ClientConnections).disconnect({ userId: 'nobody' })).toEqual({ count: 0, complete: true });
-  // The application may do all that it needs.
+  // The application has all the rights that it needs.
   expect(logged()).toBe('');
   const [key] = await admin.redis.keys('messaging:*');
   const neighbour = new Redis(as('neighbour', 'other'), { enableReadyCheck: false });

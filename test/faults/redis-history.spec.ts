@@ -38,7 +38,7 @@ function errorOf(outcome: AppendOutcome): Error {
   return outcome.error;
 }
 
-/** Appends a batch as the appender `node` does. @param chain - what must come before it */
+/** Appends a batch as the appender `node` does. @param chain - must come before it */
 function appendBatch(probe: RedisProbe, number: number, chain = ''): Promise<unknown> {
   const names = [keys.state, keys.stream, keys.appender('node'), keys.changes];
   const args = ['epoch', '', '', number, chain, 1_000, 60_000, 'messaging:|news', 1, `payload ${number}`];
@@ -71,7 +71,7 @@ describe('A post to a channel with history', () => {
       await post(history, '1');
       proxy.mute(way, 0);
       const outcomes = [post(history, '2'), post(history, '3', 'an id')];
-      // Appended and not answered; or not even sent on.
+      // Appended but not answered, or not even forwarded.
       const before = heard(await received.take(way === 'down' ? 3 : 1));
       await new Promise(setImmediate);
       outcomes.push(post(history, '4'));
@@ -244,7 +244,7 @@ describe('The script that appends', () => {
     await appendBatch(probe, 1);
     expect(await left()).toBeGreaterThan(150_000);
     const [now] = (await probe.redis.time()).map(Number) as [number];
-    // Set a while ago; too long ago; and in the future, by a clock that was put back.
+    // Set a while ago; too long ago; and in the future, by a clock that was set back.
     for (const [seconds, isSet] of [
       [-35, false],
       [-45, true],
@@ -274,7 +274,7 @@ describe('A history', () => {
       await server.restart();
       await reached(transport, 'ready');
       expect(await history.read('news', before!)).toEqual({ gap: undefined, entries: [], next: before, end: before });
-      // What the former process told of a tail that this one has lost.
+      // Reports of the former process about a tail that this one has lost.
       const ahead = { ...before!, offset: 9 };
       expect(await history.read('news', ahead)).toEqual({ gap: undefined, entries: [], next: ahead, end: before });
       expect(offsetOf(await post(history, '2', '2'))).toBe(2);
@@ -298,7 +298,7 @@ describe('A history', () => {
     for (let count = 1; count <= 66; count++) {
       await post(history, String(count));
       positions.push((await history.positions(['news']))[0]!);
-      // As if another master had appended it.
+      // As if appended by another master.
       await probe.redis.hset(keys.state, 'run', 'another');
     }
     await post(history, '67');
@@ -331,7 +331,7 @@ describe('A history', () => {
     const args = ['--repl-diskless-sync-delay', '0'];
     const [server, other] = [await nodes.server({ args }), await nodes.server({ args })];
     const [probe, otherProbe] = [nodes.probe(server), nodes.probe(other)];
-    // Nobody looks at the role meanwhile.
+    // Nothing checks the role meanwhile.
     const [{ history }] = await nodes.node(server.url, [], { heartbeatMs: 60_000 });
     await follow(otherProbe, server);
     expect(offsetOf(await post(history, '1'))).toBe(1);
@@ -344,7 +344,7 @@ describe('A history', () => {
     await follow(probe, other);
     expect(await history.positions(['news'])).toEqual([common]);
     await probe.redis.replicaof('NO', 'ONE');
-    // What was told of the tail is no reason for a gap. A reader that has heard it stays behind it: it may come again.
+    // Reports about the tail are no reason for a gap. A reader that has heard it stays behind it, because it may return.
     expect(await history.read('news', before!)).toEqual({ gap: undefined, entries: [], next: before, end: common });
     expect(offsetOf(await post(history, '2'))).toBe(2);
     const [after] = await history.positions(['news']);
@@ -358,7 +358,7 @@ describe('A history', () => {
     const [{ history }] = await nodes.node(server.url);
     await post(history, '1');
     const [before] = await history.positions(['news']);
-    // Longer than what a node knows of its master counts.
+    // Longer than a node's knowledge of its master stays valid.
     const start = performance.now();
     while (performance.now() - start < 50) await post(history, 'more');
     expect((await history.positions(['news']))[0]!.epoch).toBe(before!.epoch);
@@ -672,7 +672,7 @@ describe('A start', () => {
   });
 });
 
-/** A Redis that is reached over TLS only. */
+/** A Redis that accepts TLS only. */
 async function startTls(): Promise<{ server: RedisServer; url: string }> {
   const dir = await mkdtemp(join(tmpdir(), 'tls-'));
   nodes.use({ [Symbol.asyncDispose]: () => rm(dir, { recursive: true }) });
@@ -740,7 +740,7 @@ test('A listener of a template hears the first messages of channels with posts w
   const got = await told.take(3);
   expect(got.filter((each) => each.includes('new'))).toEqual(['outage/new 1', 'outage/new 2']);
   expect(got).toContain('outage/old 2');
-  // What Redis has lost with all that it knew, it cannot tell.
+  // A Redis without its former data cannot report the loss.
   const isAwayAgain = reached(listener, 'waiting');
   proxy.mode = 'refuse';
   proxy.cut();

@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 afterEach(() => nodes[Symbol.asyncDispose]());
 
-/** Two servers, of which the second is not a replica yet, and what tells the first to become one of the second. */
+/** Two servers, the second of which is not a replica yet, and a function that makes the first a replica of the second. */
 async function pair() {
   const [first, second] = [await nodes.server(), await nodes.server()];
   const demote = (): Promise<unknown> => nodes.probe(first).redis.replicaof('127.0.0.1', second.port);
@@ -72,7 +72,7 @@ describe('A Redis that is a replica', () => {
   });
 });
 
-/** The connections of this library at a server, without those by which ioredis listens to Sentinels. */
+/** The connections of this library at a server, without ioredis' subscriptions to Sentinels. */
 async function ownClients(server: RedisServer): Promise<string[]> {
   const clients = await nodes.probe(server).clients();
   return clients.map(({ name = '' }) => name).filter((name) => /^nestjs-messaging:\w+$/.test(name));
@@ -82,7 +82,7 @@ describe('With Sentinels', () => {
   test('a failover moves both connections to the new master at once', async () => {
     const sentinel = nodes.use(await RedisSentinel.start());
     const redis = { sentinels: [{ host: '127.0.0.1', port: sentinel.port }], name: 'main' };
-    // Without looks at the role, so that it is the word of the Sentinel that counts.
+    // Without checks of the role, so that the word of the Sentinel counts.
     const [a, atA] = await nodes.node(redis, ['news'], { heartbeatMs: 60_000 });
     await sentinel.failover();
     const before = performance.now();
@@ -101,7 +101,7 @@ describe('With Sentinels', () => {
   test('a master that is demoted without a notice by the Sentinels is left', async () => {
     const { first, second, demote } = await pair();
     const sentinel = nodes.use(await TcpProxy.start(first.port));
-    // Behind one address that moves, as a virtual one does.
+    // Behind one moving address, such as a virtual one.
     const [a] = await nodes.node({ host: '127.0.0.1', port: sentinel.port, publishTimeoutMs: 50 }, [], FAST);
     await demote();
     await reached(a, 'waiting', 'is a replica');
@@ -136,7 +136,7 @@ function quiet<T extends Redis | Cluster>(client: T): T {
   return client;
 }
 
-// A port that these proxies connect nobody to.
+// A port to which these proxies connect no client.
 const NOWHERE = 1;
 
 describe('While Redis is away', () => {
@@ -145,7 +145,7 @@ describe('While Redis is away', () => {
     const a = nodes.create(option(proxy.port));
     const statuses = recordStatuses(a);
     await a.start(() => undefined);
-    // Two connections, or one as long as no member of a Cluster is known; its first waits are at least 50, 100, 200 and 400 ms.
+    // Two connections, or one while no member of a Cluster is known. The first waits are at least 50, 100, 200 and 400 ms.
     const times = await proxy.connections.take(name.includes('Cluster') ? 5 : 10);
     expect(times.at(-1)! - times[0]!).toBeGreaterThan(700);
     expect(statuses.length).toBeLessThan(4);
@@ -215,7 +215,7 @@ describe('Posts that Redis leaves unanswered', () => {
   });
 });
 
-/** A node whose user may post to these channels, and what changes the rules of the user. */
+/** A node whose user may post to these channels, and a function that changes the rules of the user. */
 async function restricted(...rules: string[]) {
   const server = await nodes.server();
   const { redis } = nodes.probe(server);

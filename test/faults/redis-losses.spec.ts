@@ -15,7 +15,7 @@ afterEach(async () => {
   nodes = new RedisNodes();
 });
 
-/** Posts until it is accepted. */
+/** Posts until Redis accepts it. */
 async function acceptedAtLast(transport: RedisTransport, channel: string, payload: string): Promise<void> {
   while (!(await transport.publish(channel, payload))) await new Promise(setImmediate);
 }
@@ -30,13 +30,13 @@ async function proxyOf(server: RedisServer): Promise<TcpProxy> {
   return nodes.use(await TcpProxy.start(server.port));
 }
 
-/** Whether each hole in the numbers that were posted to a channel has one loss before what comes after it. */
+/** Whether each hole in the numbers posted to a channel has one loss before the next message. */
 function check(lines: readonly string[]): { problems: string[]; losses: number[] } {
   const channels = new Map<string, { last: number; isLost: boolean; losses: number }>();
   const problems: string[] = [];
   for (const line of lines) {
     const [, name = '', payload] = /^(.*?)(?: lost: broker|: (\d+))$/.exec(line)!;
-    // What came by the template stands under its name, of all channels.
+    // Messages of the template have its name, for all channels.
     if (name === ':any') continue;
     const channel = channels.get(name) ?? { last: -1, isLost: false, losses: 0 };
     channels.set(name, channel);
@@ -105,7 +105,7 @@ describe('A subscriber whose connection is killed', () => {
     await redis.acl('SETUSER', 'app', 'on', '>secret', '+@all', 'resetchannels', '&messaging:*');
     const [a, told] = await nodes.listener(`redis://app:secret@${server.address}`, ['free', 'secret']);
     const rules = ['resetchannels', '&messaging:|free', '&messaging:|messaging:*'];
-    // Redis ends connections that are subscribed to what they may not be any more.
+    // Redis ends connections with subscriptions that they may no longer have.
     await redis.acl('SETUSER', 'app', ...rules);
     const { error } = await reached(a, 'waiting', 'refuses SUBSCRIBE "messaging:|secret"');
     expect(error?.message).toContain('NOPERM');
@@ -209,7 +209,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     expect(await a.publish('news', 'heard')).toBe(true);
     expect(await told.next()).toBe('news: heard');
     expect(proxy.connections.pending.length - times).toBeLessThan(3);
-    // It was not ready in between, where it was registered at a Redis that nobody posts to.
+    // It was not ready in between, while registered at a Redis that receives no posts.
     expect(statuses.map((text) => text.split(' ')[0])).toEqual(['ready', 'waiting', 'waiting', 'ready']);
   });
 
@@ -225,7 +225,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     await reached(a, 'ready');
     expect(await a.publish('news', 'heard')).toBe(true);
     expect((await told.take(2)).at(-1)).toBe('news: heard');
-    // It was not ready in between, where posts went to a Redis that nobody listens to.
+    // It was not ready in between, while posts went to a Redis without listeners.
     expect(statuses.map((text) => text.split(' ')[0]).filter((state) => state === 'ready')).toHaveLength(2);
   });
 
@@ -274,7 +274,7 @@ test('A Redis that is paused for long costs one loss for each name, once it cont
   const statuses = recordStatuses(a);
   server.pause();
   await reached(a, 'waiting');
-  // More than one attempt ends without an answer meanwhile.
+  // Several attempts end without an answer meanwhile.
   for (let post = 0; post < 2; post++) expect(await a.publish('news', 'no')).toBe(false);
   server.resume();
   await reached(a, 'ready');

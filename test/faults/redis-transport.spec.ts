@@ -28,7 +28,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   for (const action of cleanUp.splice(0).toReversed()) await action();
-  // Rejections that nobody handles are told after the microtasks.
+  // Unhandled rejections are reported after the microtasks.
   await new Promise(setImmediate);
   process.off('unhandledRejection', onUnhandled);
   jest.restoreAllMocks();
@@ -76,7 +76,7 @@ function reached(transport: RedisTransport, state: TransportStatus['state'], tex
   return firstValueFrom(transport.status.pipe(filter(fits)));
 }
 
-/** A server that takes connections and never answers. */
+/** A server that accepts connections and never answers. */
 async function silentServer(): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => void sockets.add(socket.on('error', () => undefined)));
@@ -204,7 +204,7 @@ describe('While running', () => {
       'nestjs-messaging:commands',
       'nestjs-messaging:subscriber',
     ]);
-    // 512 a command.
+    // 512 per command.
     expect((await calls('subscribe')) - before).toBe(2);
   });
 
@@ -234,7 +234,7 @@ describe('While running', () => {
     a.unsubscribe('rooms/:id');
     const monitor = await looker.redis.monitor();
     cleanUp.push(() => monitor.disconnect());
-    // The linger of another interest ends after that of the first.
+    // The linger of another interest ends after the first one's.
     await a.subscribe('marker');
     a.unsubscribe('marker');
     await new Promise<void>((resolve) => {
@@ -348,7 +348,7 @@ describe('A post', () => {
     const accepted = Promise.all(payloads.map((payload) => a.publish('news', payload)));
     await server.restart();
     expect((await accepted).every(Boolean)).toBe(true);
-    // The subscriber may come back after the posts have gone; what it got is in order.
+    // The subscriber may return after the posts have gone; everything that it received is in order.
     await reached(a, 'ready');
     await a.publish('news', 'end');
     const got: string[] = [];
@@ -422,7 +422,7 @@ describe('A post', () => {
     for (let [payload] = await atB.next(); payload !== 'end'; [payload] = await atB.next()) got.push(Number(payload));
     expect(got).toEqual([...new Set(got)].toSorted((x, y) => x - y));
     expect(accepted.filter((index) => !got.includes(index))).toEqual([]);
-    // Those that were sent before, at the least.
+    // At least those sent before.
     expect(accepted.length).toBeGreaterThan(100);
   });
 
@@ -445,7 +445,7 @@ describe('A post', () => {
     expect(await within(200, () => a.publish('news', 'x'))).toBe(false);
     await server.kill();
     await server.restart();
-    // At once `false` until the link is known to be broken.
+    // Immediately `false`, until the link is known to be broken.
     while (!(await a.publish('news', all))) await new Promise(setImmediate);
     expect(await a.publish('news', 'x')).toBe(true);
   });
@@ -456,7 +456,7 @@ describe('A post', () => {
     expect(await transport.publish('news', all)).toBe(false);
     const before = performance.now();
     await transport.publish('news', all);
-    // Refused for want of room it would not have waited.
+    // Refused for lack of room, it would not have waited.
     expect(performance.now() - before).toBeGreaterThan(40);
   });
 
@@ -473,7 +473,7 @@ describe('A post', () => {
     });
     expect(await a.publish('news', 'yes')).toBe(true);
     await looker.redis.acl('SETUSER', 'app', 'resetchannels');
-    // Redis ends connections whose channels are withdrawn; those that come back may do without.
+    // Redis ends connections whose channels are withdrawn; reconnected ones may go without those channels.
     await looker.redis.acl('SETUSER', 'app', '-publish');
     await reached(a, 'ready');
     expect(await a.publish('news', 'no')).toBe(false);
@@ -535,7 +535,7 @@ describe('A subscription', () => {
     const registered = Promise.all(later).then(() => (isRegistered = true));
     await server.restart();
     await reached(a, 'ready');
-    // After what is due at once, before anything more can have come from Redis.
+    // After immediate tasks, before Redis can have sent anything more.
     await new Promise<void>((resolve) => process.nextTick(resolve));
     expect(isRegistered).toBe(true);
     await registered;
@@ -602,7 +602,7 @@ describe('A foreign payload', () => {
         );
       }
       await publisher.publish('messaging:|end', 'end');
-      // Bytes that are not UTF-8 become replacement characters, as in other Redis clients.
+      // Invalid UTF-8 becomes replacement characters, as in other Redis clients.
       expect((await received.take(3)).map(([payload, , channel]) => [payload, channel])).toEqual([
         ['\ufffd', 'a/\ufffd\ufffd'],
         ['\ufffd', 'a/\ufffd\ufffd'],

@@ -25,7 +25,7 @@ const Numbers = defineChannel<number>('numbers');
  */
 async function survivors(refs: readonly WeakRef<object>[], expected = 0): Promise<number> {
   const alive = () => refs.filter((ref) => ref.deref() !== undefined).length;
-  // A WeakRef keeps its object for the turn in which it was read.
+  // A WeakRef keeps its object alive for the turn that reads it.
   for (let attempt = 0; attempt < 20; attempt++) {
     await new Promise((resolve) => setImmediate(resolve));
     globalThis.gc!();
@@ -38,7 +38,7 @@ test('sessions, listeners and streams leave no object behind after their end', a
   const hub = new Hub({ reporter: new RecordingReporter() });
   const sessionsBefore = hub.sessions.size;
   const refs: WeakRef<object>[] = [];
-  // In a function of its own, so that no local variable keeps the last one.
+  // In a separate function, so that no local variable keeps the last one alive.
   const openAndClose = (n: number) => {
     const session = hub.sessions.open({ auth: { userId: n } });
     const call = () => n;
@@ -66,7 +66,7 @@ test('listeners that end one by one leave no object behind, even if other listen
     refs.push(new WeakRef(listener));
   };
   for (let n = 0; n < COUNT; n++) openAndClose();
-  // A list sweeps when enough has ended in it: the few that wait for the next sweep are all that may be left.
+  // A list sweeps once enough of its entries have ended: only the few that wait for the next sweep may remain.
   expect(await survivors(refs, 31)).toBeLessThan(32);
 });
 
@@ -95,7 +95,7 @@ test.each(ADAPTER_NAMES)(
       await Promise.all(Array.from({ length: 50 }, connectAndLeave));
       void running.app.get(MessagingService).postMessage(Numbers, round);
     }
-    // The server hears of the last departures in later turns of the event loop.
+    // The server learns of the last departures in later turns of the event loop.
     while (streams.size > 0) await new Promise((resolve) => setImmediate(resolve));
 
     expect(hub.sessions.size).toBe(sessionsBefore);
@@ -186,7 +186,7 @@ test.each(ADAPTER_NAMES)('streams on %s count only until they end, for whatever 
     constructor(private readonly messaging: MessagingService) {}
 
     canActivate(context: ExecutionContext) {
-      // Nobody closes this one; it must not be taken for the session of the request.
+      // Nothing closes this one, and it must not be mistaken for the session of the request.
       context.switchToHttp().getRequest<{ session: unknown }>().session = this.messaging.openSession().session;
       return true;
     }
@@ -214,7 +214,7 @@ test.each(ADAPTER_NAMES)('streams on %s count only until they end, for whatever 
   await using running = await startApp({ imports: [MessagingModule.forRoot()], controllers: [Streams] }, { adapter });
   const streams = running.app.get(EventStreams, { strict: false });
   const timers = streams['heartbeat']['timers'];
-  // Times out where one is never let go.
+  // Times out if one is never released.
   const allGone = async () => {
     while (streams.size > 0) await new Promise((resolve) => setImmediate(resolve));
   };

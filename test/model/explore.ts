@@ -2,14 +2,14 @@ import { createHash } from 'node:crypto';
 import { World, type Budget } from './world.js';
 
 export interface Exploration {
-  /** How many worlds there are that go on differently. */
+  /** How many worlds have a different future. */
   readonly worlds: number;
-  /** What is wrong, after the fewest steps that lead there, and these. */
+  /** The error with the fewest steps, and these steps. */
   readonly wrong?: string;
   readonly steps?: readonly string[];
 }
 
-/** Goes through all that can happen, breadth first. */
+/** Explores every possible course, breadth first. */
 export function explore(budget: Budget, maxWorlds = 1_000_000): Exploration {
   const seen = new Set<string>();
   let worlds: [World, Steps][] = [[new World(budget), undefined]];

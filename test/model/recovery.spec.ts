@@ -7,7 +7,7 @@ import type { Budget, Fault } from './world.js';
 
 const begin = 'with all at A';
 
-/** More of it, for a quarter of an hour: `MODEL=large`. */
+/** A larger exploration, for a quarter of an hour: `MODEL=large`. */
 const LARGE: Budget[] =
   process.env['MODEL'] === 'large'
     ? [

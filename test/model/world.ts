@@ -12,7 +12,7 @@ import type { GapReason, Position } from '../../lib/protocol/position.js';
 const NAME = 'news';
 const SECRET = new Uint8Array(32);
 
-/** What may be broken on purpose, to see that it is noticed. */
+/** Deliberate faults, to see that the model detects them. */
 export type Fault =
   | 'no vector'
   | 'no barrier'
@@ -26,26 +26,26 @@ export type Fault =
   | 'given up while posts may still come'
   | 'answer shared though the client has read further';
 
-/** How often what comes from outside may happen. */
+/** How often each outside event may happen. */
 export interface Budget {
   readonly clients: number;
-  /** Else nobody has come yet. */
+  /** Otherwise no client has connected yet. */
   readonly begin?: 'with all at A';
   readonly posts?: number;
   readonly localPosts?: number;
   /** By a node without clients. */
   readonly otherPosts?: number;
-  /** By a part that is not of this library. */
+  /** By a part outside of this library. */
   readonly foreignPosts?: number;
-  /** Streams that break, and come back to any node. */
+  /** Streams that break, and return to any node. */
   readonly breaks?: number;
   readonly cuts?: number;
   readonly kills?: number;
-  /** Logs that forget their oldest item. */
+  /** Logs that drop their oldest item. */
   readonly trims?: number;
-  /** Clients that say that they have read nothing yet. */
+  /** Clients that claim to have read nothing yet. */
   readonly lies?: number;
-  /** Whether what one client has missed is sent to others that come later. */
+  /** Whether one client's missed messages also go to later clients. */
   readonly sharesAnswers?: boolean;
   readonly fault?: Fault | undefined;
 }
@@ -73,7 +73,7 @@ type Packet =
       readonly to: string;
       readonly missed: readonly Missed<string>[];
       readonly vector: SerialVector | undefined;
-      /** How far the other node's log had come. */
+      /** The end of the other node's log. */
       readonly end: number;
     }
   | { readonly kind: 'barrier'; readonly id: string; readonly to: string };
@@ -86,7 +86,7 @@ interface Pending {
   readonly isBarrier: boolean;
 }
 
-/** What another node has answered once, for all who come from there. */
+/** One answer of another node, for all clients that come from there. */
 interface Shared {
   readonly owner: string;
   readonly after: number;
@@ -95,7 +95,7 @@ interface Shared {
   readonly cut: Cut;
 }
 
-/** A client's stream, as its node has it. */
+/** A client's stream, as seen by its node. */
 interface Connection {
   readonly client: number;
   readonly stream: number;
@@ -107,13 +107,13 @@ interface Connection {
 interface Node {
   readonly id: string;
   link: 'up' | 'partly' | 'down';
-  /** How much of what was published has come. */
+  /** How many of the published packets have arrived. */
   heard: number;
-  /** What was published from there on is heard; not subscribed yet without it. */
+  /** The node hears packets published from here on; undefined while it is not subscribed. */
   subscribedAt: number | undefined;
   hasFeed: boolean;
   wasSubscribed: boolean;
-  /** All that its log was given, and how much of it the log has forgotten. */
+  /** Everything given to its log, and how much of that the log has dropped. */
   items: readonly LogItem<string>[];
   forgotten: number;
   kept: readonly Parameters<Cuts['keep']>[];
@@ -134,12 +134,12 @@ type Frame =
       readonly kind: 'ready';
       readonly position: Position;
       readonly gap: GapReason | undefined;
-      /** What a new client is not to see: what the log had before. */
+      /** Earlier messages of the log, hidden from a new client. */
       readonly before: readonly string[] | undefined;
     };
 
 interface Client {
-  /** Which of its streams is open. */
+  /** The number of its open stream. */
   stream: number;
   node: number | undefined;
   position: Position | undefined;
@@ -148,9 +148,9 @@ interface Client {
   /** Bodies, and `gap`. */
   got: readonly string[];
   before: readonly string[];
-  /** What was posted since it was first ready. */
+  /** The posts since it was first ready. */
   owed: readonly string[];
-  /** It has said that it has read less than it has: nothing is owed to it. */
+  /** It has claimed to have read less than it has, so nothing is owed to it. */
   isLiar: boolean;
 }
 
@@ -183,7 +183,7 @@ function nodeId(index: number, life: number): string {
 
 const logs = new Map<string, MemoryLog<string>>();
 
-/** Logs are made of what they were given whenever they are needed, so that worlds can share them. */
+/** Logs are rebuilt from their input whenever needed, so that worlds can share them. */
 function logOf({ id, items, forgotten }: Node): MemoryLog<string> {
   const key = `${id} ${forgotten} ${items.map((item) => (item.kind === 'gap' ? 'gap' : item.body)).join()}`;
   let log = logs.get(key);
@@ -233,9 +233,9 @@ export class World {
   private lives = 0;
   private others = 0;
   private foreign = 0;
-  /** How many losses there were that somebody may have to be told of. */
+  /** How many losses may have to be reported. */
   losses = 0;
-  /** Posts that were never accepted by the broker: promised to nobody. */
+  /** Posts that the broker never accepted, and so never guaranteed. */
   private expired: readonly string[] = [];
   private left: Record<
     'posts' | 'localPosts' | 'otherPosts' | 'foreignPosts' | 'breaks' | 'cuts' | 'kills' | 'trims' | 'lies',
@@ -289,7 +289,7 @@ export class World {
     return other;
   }
 
-  /** The same for worlds that go on in the same way. */
+  /** Equal for worlds with the same future. */
   get key(): string {
     const { published, nodes, clients, left, expired, losses } = this;
     return JSON.stringify([published, nodes, clients, left, expired, losses]);
@@ -337,7 +337,7 @@ export class World {
           }
         }
       } else {
-        // What a client reads is known to nobody before it comes back: so it is enough to say then how much it has read.
+        // Nothing depends on a client's reading before it returns, so it suffices to choose then how much it has read.
         for (let count = 0; count <= client.frames.length; count++) {
           outside('breaks', `client ${index} reads ${count} of ${client.frames.length}, and its stream breaks`, () =>
             this.break(client, count),
@@ -348,7 +348,7 @@ export class World {
     return actions;
   }
 
-  /** What is wrong with what clients have got, if anything is. */
+  /** An error in the clients' messages, if there is one. */
   wrong(): string | undefined {
     const isQuiet = this.actions().every(({ isOutside }) => isOutside);
     for (const [index, client] of this.clients.entries()) {
@@ -386,7 +386,7 @@ export class World {
     return undefined;
   }
 
-  // What comes from outside.
+  // Events from outside.
 
   private post(node: Node): void {
     const serial = ++node.serial;
@@ -410,7 +410,7 @@ export class World {
 
   private postElsewhere(node: string, serial: number | undefined): void {
     const body = serial === undefined ? `foreign.${++this.foreign}` : `C0.${serial}`;
-    // It may be told as lost though it is not, whenever a client moves: it cannot be compared.
+    // A client that moves may see a gap for it although it was not lost, because nodes cannot compare it.
     if (serial === undefined) this.losses += 1 + this.left.breaks;
     this.owe(body);
     this.published = [...this.published, { kind: 'message', node, serial, body }];
@@ -440,7 +440,7 @@ export class World {
     const node = this.nodes[client.node!]!;
     node.connections = node.connections.filter((other) => this.clients[other.client] !== client);
     Object.assign(client, client.frames.slice(0, count).reduce(read, client), { node: undefined, frames: [] });
-    // It was never subscribed, as far as it knows.
+    // It was never subscribed, from its own point of view.
     if (client.position === undefined) client.owed = [];
   }
 
@@ -473,7 +473,7 @@ export class World {
     node.outbox = [];
   }
 
-  /** Passes over what means nothing to a node, and forgets what all have heard: fewer worlds, and no other ones. */
+  /** Skips packets without meaning for a node, and forgets packets that all have heard: fewer worlds, and no others. */
   private skip(): void {
     for (const node of this.nodes) {
       if (node.link === 'down') node.heard = this.published.length;
@@ -572,7 +572,7 @@ export class World {
     });
   }
 
-  /** What a client has missed by an answer that came for another one before, if that says so; else by its own. */
+  /** A client's missed messages, from an earlier answer to another client if that suffices, else from its own. */
   private share(
     node: Node,
     { owner }: Pending,
@@ -606,7 +606,7 @@ export class World {
     this.begin(node);
   }
 
-  /** Lets in those who have waited until the node is subscribed. */
+  /** Lets in the clients that have waited for the node's subscription. */
   private begin(node: Node): void {
     for (const { client, stream, state, asked } of node.connections) {
       if (state !== 'new') continue;
@@ -654,7 +654,7 @@ export class World {
     this.publish(node, { kind: 'question', id, to: owner, by: node.id, wants });
   }
 
-  /** Whether no answer will ever come, or none in a time in which what waits at the other node has come or been given up. */
+  /** Whether no answer can arrive any more, or none before everything that waits at the other node has arrived or expired. */
   private isLost(node: Node, { id, owner, isBarrier }: Pending): boolean {
     const isOnItsWay = (packet: Packet): boolean => packet.kind !== 'message' && packet.id === id;
     if (
@@ -714,7 +714,7 @@ export class World {
   }
 }
 
-/** The client when it has read one more frame. */
+/** The client after one more frame. */
 function read(client: Client, frame: Frame): Client {
   const { got } = client;
   if (frame.kind === 'entry') {

@@ -4,7 +4,7 @@ import { deepStrictEqual as deepEqual, strictEqual as equal, ok } from 'node:ass
 import type { LogItem } from '../../lib/core/channel-log.js';
 import { MemoryLogs } from '../../lib/core/memory-log.js';
 
-// Logs against a model so simple that it can be seen to be right: lists of all items, from which some may be missing in front.
+// Logs against an obviously correct model: lists of all items, from which some may be missing at the front.
 
 const KEEP_MS = 40_000;
 const MAX_BYTES = 4_000;
@@ -110,7 +110,7 @@ class Pair {
       ok(sizes[index]! <= MAX_LOG_BYTES);
       const oldest = this.kept(index)[0];
       if (oldest !== undefined) ok(this.now - oldest.at <= KEEP_MS * 1.25);
-      // What was forgotten early was forgotten for lack of room: its log was one of the large ones.
+      // Items dropped early were dropped for lack of room: their log was one of the large ones.
       const latest = this.model[index]![this.real[index]!.forgottenOffset - 1];
       if (latest === undefined || this.now - latest.at >= KEEP_MS) continue;
       const young = this.model[index]!.filter(({ at }) => this.now - at <= KEEP_MS * 1.25);

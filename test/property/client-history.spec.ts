@@ -13,11 +13,11 @@ const { name: channel } = Orders;
 
 afterEach(() => GatewayNode.closeAll());
 
-/** A client of our form that comes and goes: what it was sent is put together and must have no hole and nothing twice. */
+/** A client of our form that leaves and returns. All of its messages, put together, must have no hole and no duplicate. */
 class Client {
   /** Up to where it has everything. */
   position: Position | undefined;
-  /** The offsets that each of its listeners was given. */
+  /** The offsets that each of its listeners received. */
   readonly listeners = new Map<string, { offsets: number[]; isDone: boolean }>();
   readonly wrong: string[] = [];
   private reader: StreamReader | undefined;
@@ -41,7 +41,7 @@ class Client {
     return this.reader?.lastEventId;
   }
 
-  /** @returns what a native EventSource remembers */
+  /** @returns the last event id that a native EventSource keeps */
   close(): string | undefined {
     this.read();
     const { lastEventId } = this;
@@ -57,7 +57,7 @@ class Client {
     void this.reader.connection.subscribe([{ channel }], new Map(), [{ channel, listener, start }]);
   }
 
-  /** Takes what has come. */
+  /** Takes everything that has arrived. */
   read(): void {
     const come = this.reader?.events.pending.slice(this.seen) ?? [];
     this.seen += come.length;
@@ -70,7 +70,7 @@ class Client {
     }
   }
 
-  /** Only one that came while it could not be known where the channel was, and has read nothing, may have one. */
+  /** Only a client that came while the channel's position was unknown, and has read nothing, may have one. */
   private takeGap(reason: string): void {
     if (this.position !== undefined || !reason.includes('broker')) this.wrong.push(`a gap: ${reason}`);
   }
@@ -94,7 +94,7 @@ class Client {
   private takeMessage(offset: number, id?: string): void {
     if (Number.isNaN(offset)) this.wrong.push(`id ${id}`);
     if (this.page !== undefined) return void this.listeners.get(this.page)?.offsets.push(offset);
-    // A native one does not know where it began.
+    // A native EventSource does not know where it began.
     if (this.position !== undefined && offset !== this.position.offset + 1) {
       this.wrong.push(`${offset} after ${this.position.offset}`);
     }
@@ -103,12 +103,12 @@ class Client {
   }
 }
 
-/** How far the id of a native stream says that it is in its one channel. */
+/** How far a native stream has come in its one channel, by its id. */
 function offsetIn(id: string): number {
   return Number.parseInt(id.split('~').at(-1)!, 36);
 }
 
-/** @returns what is wrong with what clients were sent */
+/** @returns the errors in the messages of clients */
 async function run(random: Random): Promise<string[]> {
   const broker = new MemoryBroker();
   const nodes = [await GatewayNode.start(broker), await GatewayNode.start(broker), await GatewayNode.start(broker)];
@@ -135,7 +135,7 @@ async function run(random: Random): Promise<string[]> {
   broker.heal();
   await post(1);
   for (const client of clients) if (!client.isOpen) toggle(client);
-  // Until all have come to the end, and their listeners too.
+  // Until all clients have reached the end, and their listeners too.
   let posted = 0;
   const isDone = (client: Client): boolean =>
     (client.position?.offset ?? (client.isNative ? posted : -1)) === posted &&
@@ -150,11 +150,11 @@ async function run(random: Random): Promise<string[]> {
 }
 
 function faultsOf({ wrong, position, listeners, isNative }: Client, posted: number): string[] {
-  // One that has come after the last message is told nothing.
+  // A client that has come after the last message receives nothing.
   const isAtEnd = (isNative && position === undefined) || position?.offset === posted;
   const faults = isAtEnd ? wrong : [...wrong, `at ${position?.offset} of ${posted}`];
   for (const { offsets } of listeners.values()) {
-    // What comes for all may have been in its past already.
+    // A message for all may have been in its past already.
     const distinct = [...new Set(offsets)];
     const isWhole = distinct.every((offset, index) => offset === distinct[0]! + index) && distinct.at(-1) === posted;
     if (!isWhole) faults.push(`a listener was given ${distinct.join(',')} of ${posted}`);

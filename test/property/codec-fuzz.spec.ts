@@ -161,7 +161,7 @@ function mutateText(text: string, random: (bound: number) => number): string {
   }
 }
 
-/** Another value, property or place somewhere in the tree: what remains JSON gets further than what does not. */
+/** Another value, property or place somewhere in the tree: data that remains JSON gets further than other data. */
 function mutateTree(text: string, random: (bound: number) => number): string {
   const envelope = JSON.parse(text) as { metadata: object; data: unknown };
   const places: [holder: Record<string, unknown>, key: string][] = [];
@@ -183,7 +183,7 @@ function mutateTree(text: string, random: (bound: number) => number): string {
       Reflect.deleteProperty(holder, key);
       break;
     case 2:
-      // A list may have no property of that name, and not every length.
+      // A list may not have a property of that name, nor every length.
       if (!Array.isArray(holder)) holder[otherKey] = VALUES[random(VALUES.length)];
       break;
     default:
@@ -226,7 +226,7 @@ describe('A damaged envelope', () => {
     }
     expect(prototypes.map((prototype) => Reflect.ownKeys(prototype).length)).toEqual(before);
     expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
-    // Both must be frequent, or the mutations tell nothing.
+    // Both must be frequent, or the mutations prove nothing.
     expect(outcomes.read).toBeGreaterThan(MUTATIONS / 10);
     expect(outcomes.refused).toBeGreaterThan(MUTATIONS / 10);
     expect(slowestMs).toBeLessThan(500);

@@ -12,7 +12,7 @@ class GraphNode {
 
 const KINDS = ['object', 'array', 'map', 'set', 'instance', 'null-prototype', 'error'] as const;
 
-/** An object, and what it holds: leaves, or other objects of the graph by their index, itself among them. */
+/** An object and its contents: leaves, or other objects of the graph by index, itself included. */
 interface Vertex {
   readonly kind: (typeof KINDS)[number];
   readonly parts: readonly { key: string; mapKey: Part; value: Part }[];
@@ -75,7 +75,7 @@ const CREATE: Record<Vertex['kind'], () => object> = {
   error: () => new RangeError('out of range'),
 };
 
-// What an error keeps under these names is no property of the application.
+// Values of an error under these names are not properties of the application.
 function safe(object: object, name: string): string {
   return object instanceof Error && ['name', 'message', 'cause', 'errors', 'stack'].includes(name) ? `${name}_` : name;
 }

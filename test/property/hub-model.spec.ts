@@ -31,7 +31,7 @@ const anyAction: fc.Arbitrary<Action> = fc.oneof(
       kind: fc.constant('listen' as const),
       channel: fc.constantFrom(...LISTENABLE),
       session: fc.nat(2),
-      // What the listener does the first time it is called.
+      // The listener's action in its first call.
       does: simple,
     }),
   },

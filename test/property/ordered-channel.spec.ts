@@ -12,12 +12,12 @@ interface Sent {
   readonly position: Position;
 }
 
-/** A history as it may become, and what is on its way from there: in any order, twice, or not at all. */
+/** A history as it may become, and its packets on the way: in any order, twice, or never. */
 class World {
   readonly onItsWay: Sent[] = [];
-  /** What it has been asked. What it sees is older than its answer. */
+  /** Pending questions. Each one looks at the history before its answer arrives. */
   readonly questions: { readonly look: () => void; readonly answer: () => void; readonly fail: () => void }[] = [];
-  /** How often it has begun anew. */
+  /** How often it has begun again. */
   generation = 0;
   offset = 0;
   floor = 0;
@@ -80,7 +80,7 @@ class World {
   }
 }
 
-/** Holds what is delivered against the promise: offsets without a hole, or one gap that covers exactly what is missing. */
+/** Checks deliveries against the guarantee: offsets without a hole, or one gap that covers exactly the missing ones. */
 class Judge {
   last: Position;
   gaps = 0;
@@ -98,7 +98,7 @@ class Judge {
     const { world, last } = this;
     assert.equal(payload, `${world.generationOf(position)}:${position.offset}`);
     assert.equal(world.generationOf(position), world.generationOf(last));
-    // What was on its way when the channel began may come too.
+    // Packets on their way when the channel began may arrive too.
     if (this.isFirst) assert.ok(position.offset <= last.offset + 1);
     else assert.equal(position.offset, last.offset + 1);
     this.isFirst = false;
@@ -116,7 +116,7 @@ class Judge {
   }
 }
 
-/** What was answered has been taken. */
+/** Every answer has been processed. */
 async function turn(): Promise<void> {
   for (let count = 0; count < 4; count++) await Promise.resolve();
 }
@@ -174,7 +174,7 @@ async function run(random: Random, canLose: boolean): Promise<Judge> {
     steps[random(steps.length)]!();
     await turn();
   }
-  // In the end all is well, and what was lost is known.
+  // In the end all is well, and every loss is known.
   for (const sent of world.onItsWay.splice(0)) channel.receive(sent.payload, sent.position);
   if (!isLossKnown) channel.checkUntil(world.end);
   for (let count = 0; count < 200; count++) {

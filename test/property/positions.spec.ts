@@ -19,7 +19,7 @@ const admission: fc.Arbitrary<Admission> = fc.record(
 const name = fc.constantFrom('news', 'rooms/1', 'rooms/:roomId', 'żółć 🦊', 'a.b-c~d,e');
 const place: fc.Arbitrary<NativePlace> = fc.record({ admission, offset: number });
 
-/** A text with one thing changed: a character put in, taken out or put in place of another. */
+/** A text with one change: a character inserted, removed or replaced. */
 function changed(text: string, at: number, character: string, kind: 'in' | 'out' | 'other'): string {
   const index = at % (text.length + 1);
   return text.slice(0, index) + (kind === 'out' ? '' : character) + text.slice(index + (kind === 'in' ? 0 : 1));
@@ -34,7 +34,7 @@ const change = fc.tuple(
   fc.constantFrom('in' as const, 'out' as const, 'other' as const),
 );
 
-/** What is read; `undefined` if it throws what it may throw. */
+/** The parsed position; `undefined` after a permitted error. */
 function readOrError<T>(read: () => T): T | undefined {
   try {
     return read();

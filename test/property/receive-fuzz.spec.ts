@@ -15,7 +15,7 @@ import { randomFrom, type Random } from '../support/random.js';
 import { RecordingReporter } from '../support/recording-reporter.js';
 import { isSameGraph } from '../support/same-graph.js';
 
-// Whatever stands on Redis, a server takes it: here damaged and hostile payloads, from the transport to the listeners.
+// A server reads every payload on Redis: here damaged and hostile ones, from the transport to the listeners.
 
 const MUTATIONS = 100_000;
 const ROUND = 1_000;
@@ -23,7 +23,7 @@ const SLOWEST = 50;
 // Far above what the slowest takes even on a busy machine, which is why it is asked three times, and far below what the
 // longest would take if the time grew with the square of the length.
 const MOST_MS = 1_000;
-// Ends the run, which would otherwise go on for hours.
+// Ends the run, which would otherwise continue for hours.
 const FAR_TOO_SLOW_MS = 5_000;
 
 @Serializable({ name: 'receive-fuzz-user' })
@@ -62,7 +62,7 @@ class Room {
 @Serializable({ name: 'receive-fuzz-failure' })
 class Failure extends Error {}
 
-/** Hands payloads to whoever listens, in the same call, so that what is thrown and how long it takes can be seen. */
+/** Passes payloads to all listeners, in the same call, so that errors and durations are visible. */
 class Line implements Transport {
   readonly status = of<TransportStatus>({ state: 'ready' });
   receive: TransportReceiver = () => {
@@ -86,7 +86,7 @@ class Line implements Transport {
 
 const Users = defineChannel('users', User);
 
-/** The ways to a listener: what it has subscribed to, and the channel that a payload was published on. */
+/** The ways to a listener: its subscription, and the channel of the payload. */
 const WAYS: readonly [subscription: string, channel: string][] = [
   ['rooms', 'rooms'],
   ['rooms/:id', 'rooms/7'],
@@ -138,7 +138,7 @@ function pick<T>(from: readonly T[], random: Random): T {
   return from[random(from.length)]!;
 }
 
-/** One of some values, as a copy, since what it becomes a part of may be changed again. */
+/** One of some values, as a copy, because its new owner may be changed again. */
 function fresh(from: readonly unknown[], random: Random): unknown {
   return structuredClone(pick(from, random));
 }
@@ -271,7 +271,7 @@ interface Packet {
 }
 type Place = readonly [holder: Record<string, unknown>, key: string];
 
-/** Every property and item within, as a place to change something at. */
+/** Every property and item within, as a place for a change. */
 function placesIn(holder: unknown, places: Place[] = []): Place[] {
   if (typeof holder !== 'object' || holder === null) return places;
   for (const [key, value] of Object.entries(holder)) {
@@ -286,7 +286,7 @@ function placeIn(holder: unknown, random: Random): Place {
   return places.length === 0 ? [{ none: 1 }, 'none'] : pick(places, random);
 }
 
-/** Sets a property as JSON.parse does, so that `__proto__` is one like any other; in an array, an item. */
+/** Sets a property as JSON.parse does, so that `__proto__` is an ordinary one; in an array, an item. */
 function define(holder: object, key: string, value: unknown): void {
   if (Array.isArray(holder)) {
     if (Number(key) < holder.length) holder[Number(key)] = value;
@@ -307,7 +307,7 @@ function meta(packet: Packet): unknown {
   return (packet['metadata'] as Packet | undefined)?.['meta'];
 }
 
-/** Changes of what JSON.parse makes of a payload: what remains JSON gets further than what does not. */
+/** Changes of a parsed payload: data that remains JSON gets further than other data. */
 const OF_TREE: Readonly<Record<string, (packet: Packet, random: Random) => void>> = {
   'another value': (packet, random) => {
     const [holder, key] = placeIn(packet['data'], random);
@@ -358,7 +358,7 @@ const OF_TREE: Readonly<Record<string, (packet: Packet, random: Random) => void>
     const [holder, key] = pick(lists, random);
     const list = holder[key] as unknown[];
     const item = pick(list, random) ?? 0;
-    // Now and then so often that what takes time by the square of it would take very long.
+    // Now and then so often that quadratic work would take very long.
     const most = random(500) === 0 ? 300_000 / (JSON.stringify(item).length + 1) : 12;
     const isCounted = random(2) === 0;
     for (let time = 0; time < most; time++) {
@@ -442,14 +442,14 @@ function mutate(payload: string, random: Random): string {
 
 type Descriptors = Map<PropertyKey, PropertyDescriptor>;
 
-/** What objects are, down to the functions in them. */
+/** The contents of objects, down to their functions. */
 function snapshot(objects: readonly object[]): Descriptors[] {
   return objects.map(
     (object) => new Map(Reflect.ownKeys(object).map((key) => [key, Object.getOwnPropertyDescriptor(object, key)!])),
   );
 }
 
-/** The properties that were added, removed or changed since. */
+/** The properties added, removed or changed since. */
 function changedOf(objects: readonly object[], before: readonly Descriptors[]): string[] {
   return snapshot(objects).flatMap((now, index) => {
     const then = before[index]!;
@@ -506,7 +506,7 @@ describe('A server that receives damaged payloads', () => {
 
   function hear(message: unknown, context: MessageContext): void {
     heard.push(message);
-    // All that a listener may ask.
+    // Everything that a listener may ask for.
     void [context.type, context.params, context.node, context.postedAt, context.channel, context.origin];
   }
 
@@ -518,7 +518,7 @@ describe('A server that receives damaged payloads', () => {
     return performance.now() - start;
   }
 
-  /** One payload to the listeners of one way; notes whatever else happens than one delivery or one rejection. */
+  /** One payload to the listeners of one way; notes any outcome other than one delivery or one rejection. */
   function receive(payload: string, way: number): void {
     const complain = (what: string): void => void unexpected.push(`${what}: ${payload.slice(0, 2_000)}`);
     let ms = 0;
@@ -529,7 +529,7 @@ describe('A server that receives damaged payloads', () => {
     }
     if (ms > FAR_TOO_SLOW_MS) throw new Error(`${ms} ms for ${payload.length} characters: ${payload.slice(0, 2_000)}`);
     noteSlow({ ms, payload, way });
-    // Taken out, since so many errors at once are a load of their own.
+    // Removed, because so many errors at once would be a load of their own.
     const rejected = reporter.rejections.splice(0);
     if (heard.length + rejected.length !== 1) complain(`delivered ${heard.length}, rejected ${rejected.length} times`);
     for (const { error, channel } of rejected) {
@@ -550,7 +550,7 @@ describe('A server that receives damaged payloads', () => {
       if (!keepsRules) complain('delivered against the rules of its class');
     }
     try {
-      // As an event stream does at once with what it hears.
+      // As an event stream does at once with its messages.
       hub.codec.encode(message);
     } catch (error) {
       complain(`delivered, but cannot be sent on (${String(error)})`);
@@ -592,7 +592,7 @@ describe('A server that receives damaged payloads', () => {
 
   test('delivers each once or rejects it once with an InvalidMessageError, never throws, and can send each delivered message on', () => {
     expect(unexpected.slice(0, 3)).toEqual([]);
-    // Both must be frequent, or the mutations tell nothing.
+    // Both must be frequent, or the mutations prove nothing.
     expect(outcomes.delivered).toBeGreaterThan(MUTATIONS / 10);
     expect(outcomes.rejected).toBeGreaterThan(MUTATIONS / 10);
     expect(outcomes.delivered + outcomes.rejected).toBe(MUTATIONS + (MUTATIONS / ROUND) * WAYS.length);

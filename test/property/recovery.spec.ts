@@ -7,7 +7,7 @@ import { SerialVector } from '../../lib/core/serial-vector.js';
 import { World, type Budget } from '../model/world.js';
 
 describe('Recovery over long times', () => {
-  // What test/model goes through in full is gone through at random here, with more of everything.
+  // Explores at random the system that test/model explores in full, with more of everything.
   const budgets: [string, Budget][] = [
     ['streams that break', { clients: 3, posts: 30, otherPosts: 15, localPosts: 10, breaks: 25 }],
     ['links to the broker that are cut', { clients: 3, posts: 30, otherPosts: 15, localPosts: 5, breaks: 15, cuts: 8 }],
@@ -45,7 +45,7 @@ describe('Recovery over long times', () => {
           return true;
         };
         for (const choice of choices) go(choice, false);
-        // In the end nothing more comes from outside.
+        // In the end, nothing more comes from outside.
         for (let count = 0; count < 1_000 && go(choices[count % choices.length]!, true); count++);
         expect(world.actions().every(({ isOutside }) => isOutside)).toBe(true);
       }),
@@ -67,7 +67,7 @@ describe('The merge of the logs of two nodes', () => {
 
   const POSTERS = ['A', 'B', 'C', 'D'];
 
-  /** Posts in the order in which the broker has them; each poster's serials rise in each channel, not over all of them. */
+  /** Posts in the order of the broker. Each poster's serials rise in each channel, not over all of them. */
   const posts = fc
     .array(
       fc.record({ node: fc.constantFrom(...POSTERS), channel: fc.constantFrom('rooms/1', 'rooms/2', 'rooms/3') }),
@@ -134,7 +134,7 @@ describe('The merge of the logs of two nodes', () => {
     fc.record({
       all: fc.constant(all),
       early: fc.array(fc.boolean(), { minLength: 1, maxLength: 8 }),
-      // The question, the answer and what this node has heard when the answer is there stand in this order in the broker.
+      // In the broker's order: the question, the answer, and the last message that this node has heard when the answer arrives.
       bounds: fc
         .tuple(fc.nat(all.length), fc.nat(all.length), fc.nat(all.length))
         .map((three) => three.toSorted((a, b) => a - b)),
@@ -142,14 +142,14 @@ describe('The merge of the logs of two nodes', () => {
     }),
   );
 
-  /** What a client gets over all that it has read of A before. */
+  /** A client's messages: those of A that it has read, then the recovered ones. */
   function recover(
     { all, early, bounds, read }: typeof scenario extends fc.Arbitrary<infer T> ? T : never,
     perChannel: boolean,
   ) {
     const [asked, answered, now] = bounds as [number, number, number];
     const [a, b] = [logOf('A', all, answered, now, early), logOf('B', all, now, all.length, early)];
-    // All that was in B's log when it asked has come to A before the question.
+    // Everything in B's log at the time of the question has reached A before the question.
     const from = b.findIndex((post) => all.indexOf(post) >= asked);
     const start = from < 0 ? b.length : from;
     const offset = Math.min(read, a.length);

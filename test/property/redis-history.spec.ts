@@ -15,14 +15,14 @@ beforeAll(async () => {
 });
 afterAll(() => server.kill());
 
-/** What one of two nodes does; posts of one turn go together. */
+/** The actions of one of two nodes; posts of one turn go together. */
 type Step =
   | {
       readonly kind: 'post';
       readonly node: 0 | 1;
       readonly posts: readonly { id: number | undefined; text: number; isLong: boolean }[];
     }
-  /** What is under way gets no answer, or does not reach Redis; then the connection breaks. */
+  /** Pending batches get no answer, or do not reach Redis; then the connection breaks. */
   | { readonly kind: 'cut'; readonly node: 0 | 1; readonly way: 'up' | 'down' }
   | { readonly kind: 'flush' }
   /** As if another Redis had taken over. */
@@ -39,7 +39,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         fc.record({
           id: fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined }),
           text: fc.integer({ min: 0, max: 1 }),
-          // Fills a batch, so that several are under way.
+          // Fills a batch, so that several are pending.
           isLong: fc.boolean(),
         }),
         { minLength: 1, maxLength: 5 },
@@ -102,7 +102,7 @@ test('each post is appended once, in the order of its node, whatever is repeated
       expect(heard.map(([payload, , , position]) => ({ offset: position!.offset, payload }))).toEqual(entries);
       expect(received.pending).toEqual([]);
       expect(faultsOf(posts, outcomes, entries).map((fault) => fault.replace(/ {9,}/, ' …'))).toEqual([]);
-      // From each position, of whatever epoch, it goes on with what comes behind it.
+      // From each position, of any epoch, it continues with the messages behind it.
       for (const outcome of outcomes) {
         if (outcome.kind !== 'appended') continue;
         const read = await listener.history.read(channel, outcome.position);
@@ -122,7 +122,7 @@ async function another(
   await redis.eval(script, 0, `*}h|${channel}`);
 }
 
-/** What is wrong with what posts were told. */
+/** The errors in the results of posts. */
 function faultsOf(
   posts: readonly Post[],
   outcomes: readonly AppendOutcome[],
@@ -135,7 +135,7 @@ function faultsOf(
   for (const [index, outcome] of outcomes.entries()) {
     const { node: by, payload, id } = posts[index]!;
     if (outcome.kind === 'refused') {
-      // Only for another message of its id.
+      // Only for another message with its id.
       if (entries.some((entry) => entry.payload === payload)) faults.push(`"${payload}" is there, and was refused`);
       continue;
     }

@@ -15,7 +15,7 @@ import { RecordingReporter } from '../support/recording-reporter.js';
 
 const Kept = defineChannel<number>('replay/kept', undefined, { history: { maxMessages: 10_000, ttlMs: 3_600_000 } });
 
-/** A listener, and whether it is given what it was promised. */
+/** A listener, and whether it has received everything guaranteed. */
 class Reader {
   readonly listener: Listener;
   last: Position | undefined;
@@ -74,7 +74,7 @@ async function run(random: Random, canLose: boolean, nodeCount: number): Promise
     const known = readers.flatMap(({ last }) => last ?? []);
     const starts: (ReplayStart | undefined)[] = [undefined, 1, 1 + random(40), { epoch: '', offset: 0 }];
     if (known.length > 0) starts.push(one(known), one(known));
-    // Some post themselves, some leave.
+    // Some of them post, some leave.
     const act = (reader: Reader) => {
       if (random(30) === 0) post();
       if (random(500) === 0) reader.listener.unsubscribe();
@@ -98,7 +98,7 @@ async function run(random: Random, canLose: boolean, nodeCount: number): Promise
     () => turns(1),
   ];
   for (let step = 0; step < 60; step++) await one(steps)();
-  // In the end all is well. A wipe that nobody has posted after is not known yet.
+  // In the end all is well. A wipe without a later post is not known yet.
   broker?.heal();
   await turns(3);
   for (const hub of hubs) assert.equal(await hub.post(Kept, ++posts), true);
@@ -151,7 +151,7 @@ interface State {
   readonly isPromoted: boolean;
 }
 
-/** A master of Redis, with a replica that may be behind. What it publishes, and what it answers, is under way for a while. */
+/** A master of Redis, with a replica that may lag behind. Its publications and answers are on their way for a while. */
 class Master {
   kept: State = { epoch: '', messages: [], ends: new Map(), isPromoted: true };
   replica = this.kept;
@@ -228,7 +228,7 @@ class Node {
     });
   }
 
-  /** Passes on the next published message, unless it is lost on its way. */
+  /** Forwards the next published message, unless it is lost on its way. */
   hear(isLost: boolean): void {
     const next = this.master.published.shift();
     if (next !== undefined && !isLost) this.ordered.receive(String(next.message), next.position);
@@ -314,7 +314,7 @@ async function failOvers(hub: Hub, random: Random, canWipe: boolean): Promise<nu
         `once, in order: ${log}`,
       );
     const { messages } = master.kept;
-    // Messages that a failover has lost are in no history, but somebody may have heard them.
+    // Messages lost by a failover are in no history, but some readers may have heard them.
     const owed = messages.slice(messages.findIndex((message) => message >= since[0]!));
     assert.deepEqual(
       since.filter((message) => messages.includes(message)),

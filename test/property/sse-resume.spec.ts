@@ -43,7 +43,7 @@ class Streams {
   }
 }
 
-/** What comes of a message, by the path of the stream. */
+/** The events of a message, by the path of the stream. */
 const OUTCOMES: Record<string, (number: number) => number[]> = {
   whole: (number) => [number],
   odd: (number) => (number % 2 === 1 ? [number] : []),
@@ -110,7 +110,7 @@ describe('A reader that is cut off at any byte, and comes back with the last id 
           }
           await post(2, 0, text);
           await read(0, Infinity, lastOutcome(path, begun, posted));
-          // One that brings several events has its id with the last of them.
+          // A message with several events has its id on the last of them.
           const expected = range(begun + 1, posted).flatMap(OUTCOMES[path]!);
           expect(path === 'thrice' ? withoutRepeats(received) : received).toEqual(expected);
         },
@@ -126,7 +126,7 @@ function lastOutcome(path: string, begun: number, end: number): number | undefin
     .at(-1);
 }
 
-/** What comes of one message is sent again as a whole, if it was not read to its end. */
+/** The events of one message are sent again as a whole, unless the client has read all of them. */
 function withoutRepeats(received: readonly number[]): number[] {
   const kept: number[] = [];
   for (const number of received) {
