@@ -1,4 +1,4 @@
-// Makes the two packages that are published, in dist/packages, and a tarball of each:
+// Makes the two packages that are published, in dist/packages or the folder that it is given, and a tarball of each:
 //
 //   nestjs-messaging-client    lib/client and lib/protocol, without dependencies
 //   nestjs-messaging           everything else; takes these two layers from exactly this version of the first, so that a class
@@ -7,7 +7,7 @@
 // Publish them in this order, which is also the order of the output. package.json of both comes from the one of this repository.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -15,7 +15,7 @@ process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
 const CLIENT = 'nestjs-messaging-client';
 const LAYERS = ['client', 'protocol'];
 const FORMS = ['dist/lib', 'dist/cjs'];
-const OUT = 'dist/packages';
+const OUT = process.argv[2] ?? 'dist/packages';
 
 // What is for work on this repository only.
 const OWN = new Set(['private', 'scripts', 'devDependencies', 'prettier', 'jest', 'knip', 'typedocOptions']);
@@ -27,7 +27,9 @@ const folders = [makeClient(), makeServer()];
 const packArgs = ['pack', '--ignore-scripts', '--loglevel=error', `--pack-destination=${OUT}`];
 const npm = process.env['npm_execpath'];
 const [command, first] = npm ? [process.execPath, [npm]] : ['npm', []];
-execFileSync(command, [...first, ...packArgs, ...folders.map((folder) => `./${folder}`)], { stdio: ['ignore', 1, 2] });
+execFileSync(command, [...first, ...packArgs, ...folders.map((folder) => resolve(folder))], {
+  stdio: ['ignore', 1, 2],
+});
 
 function makeClient() {
   const { name, version, license, type, author, homepage, repository, bugs, engines, sideEffects } = manifest;

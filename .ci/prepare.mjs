@@ -6,7 +6,7 @@
 //     --commonjs                    ... and builds the CommonJS form of lib and the schematic, which are for packages only
 //     --build | --build=lib         ... and builds lib and sample-app, or lib alone, where dist is older than the sources
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -19,15 +19,7 @@ if (wants.has('--tests')) {
   installPackages('fixtures/nest-11');
   providePrograms([redisServer(), chromium(), nginx()]);
 } else if (wants.has('--redis') && !process.env['REDIS_URL']) providePrograms([redisServer()]);
-if (wants.has('--build') || wants.has('--build=lib')) build('lib', 'index.js', []);
-if (wants.has('--commonjs')) {
-  buildCommonJs();
-  buildSchematics();
-}
-if (wants.has('--build')) {
-  build('sample-app', 'main.js', ['dist/lib/index.js']);
-  bundlePage();
-}
+if (['--build', '--build=lib', '--commonjs'].some((want) => wants.has(want))) aloneIn('dist', buildWhatIsOld);
 
 /**
  * Installs what package-lock.json says, unless node_modules holds it. Not `npm ci`: that refuses a lock file which lacks the binaries of
@@ -97,6 +89,67 @@ function rootPrefix() {
   return isOnPath('sudo') && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0
     ? ['sudo', '-n']
     : undefined;
+}
+
+function buildWhatIsOld() {
+  if (wants.has('--build') || wants.has('--build=lib')) build('lib', 'index.js', []);
+  if (wants.has('--commonjs')) {
+    buildCommonJs();
+    buildSchematics();
+  }
+  if (wants.has('--build')) {
+    build('sample-app', 'main.js', ['dist/lib/index.js']);
+    bundlePage();
+  }
+}
+
+/**
+ * Works in a folder while nobody else does who calls this: two workers of Jest run suites that need the same build, and a build begins by
+ * deleting the former one. Whoever comes second waits, and finds everything built.
+ */
+function aloneIn(folder, work) {
+  mkdirSync(folder, { recursive: true });
+  const lock = join(folder, '.lock');
+  for (let waits = 0; !create(lock, String(process.pid)); waits++) {
+    const holder = Number(readText(lock));
+    if (waits === 0) say(`Another process builds. If none does, delete ${lock}.`);
+    // A holder that was killed cannot take its lock away. One that has just created it has not yet written who it is.
+    if (holder > 0 && !isRunning(holder)) rmSync(lock, { force: true });
+    else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  }
+  // Also if a build fails, which ends the process.
+  process.on('exit', () => rmSync(lock, { force: true }));
+  work();
+}
+
+/** Creates a file. `false` if it is there. */
+function create(path, content) {
+  try {
+    writeFileSync(path, content, { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (error.code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** The text of a file; empty if there is none. */
+function readText(path) {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+function isRunning(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code !== 'ESRCH';
+  }
 }
 
 /** Builds one project of nest-cli.json if a source, a setting or something it `needs` is younger than its `entry`. */

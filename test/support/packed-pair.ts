@@ -66,10 +66,11 @@ export class PackedPair implements Disposable {
   readonly server: PackedPackage;
 
   constructor() {
-    const tarballs = run(REPOSITORY, '.ci/pack.mjs').trim().split('\n');
+    // Into a folder of its own: other suites may pack at the same time.
+    const packages = join(this.folder, 'packages');
+    const tarballs = run(REPOSITORY, '.ci/pack.mjs', packages).trim().split('\n');
     const [client, server] = tarballs.map(
-      (tarball, index) =>
-        new PackedPackage(join(REPOSITORY, 'dist/packages', tarball), join(this.folder, `packed-${index}`)),
+      (tarball, index) => new PackedPackage(join(packages, tarball), join(this.folder, `packed-${index}`)),
     );
     this.client = client!;
     this.server = server!;

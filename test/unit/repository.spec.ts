@@ -1,7 +1,14 @@
 import { NoOperationTraceWriter, convertWorkflowTemplate, parseWorkflow } from '@actions/workflow-parser';
-import { describe, expect, test } from '@jest/globals';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { Queue } from '../support/queue.js';
 
 // What surrounds the library: workflows, templates of issues, and the commands that pages name.
 
@@ -120,5 +127,66 @@ describe('The combinations of `npm run matrix`', () => {
     expect(rangesOf(manifest.peerDependencies['ioredis']!)).toEqual(Object.values(matrix.ioredis));
     const [oldest] = combinations.filter(({ nest }) => nest === 'lowest');
     expect(`${manifest.engines.node}.0`).toBe(`>=${oldest!.node}`);
+  });
+});
+
+describe('The build', () => {
+  // A repository with a builder that fails if another one is at work, and works until the file `done` is there.
+  const BUILDER = `
+    import { appendFileSync, existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+    mkdirSync('at-work');
+    appendFileSync('builds', 'one ');
+    while (!existsSync('done')) {
+      if (!existsSync('lib')) process.exit(1); // The test has ended.
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    mkdirSync('dist/lib', { recursive: true });
+    writeFileSync('dist/lib/index.js', '');
+    rmdirSync('at-work');`;
+  let folder: string;
+
+  const write = (path: string, text: string): void => {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  };
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'nestjs-messaging-build-'));
+    cpSync(fileURLToPath(new URL('.ci/prepare.mjs', ROOT)), join(folder, '.ci/prepare.mjs'));
+    for (const path of ['package-lock.json', 'node_modules/.package-lock.json']) write(path, '{ "packages": {} }');
+    write('node_modules/@nestjs/cli/package.json', '{ "type": "module" }');
+    write('node_modules/@nestjs/cli/bin/nest.js', BUILDER);
+    write('lib/index.ts', '');
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  const prepare = (said = new Queue<string>()) => {
+    const child = spawn(process.execPath, ['.ci/prepare.mjs', '--build=lib'], { cwd: folder });
+    createInterface(child.stdout).on('line', said.push);
+    return once(child, 'exit');
+  };
+
+  test('is made once if two suites need it at the same time: the second one waits for the first', async () => {
+    const said = new Queue<string>();
+    const ends = [prepare(said), prepare(said)];
+    expect((await said.take(2)).toSorted()).toEqual([
+      expect.stringMatching(/^Another process builds\. If none does, delete dist.\.lock\.$/),
+      'Building lib ...',
+    ]);
+    write('done', '');
+    expect(await Promise.all(ends)).toEqual([
+      [0, null],
+      [0, null],
+    ]);
+    expect(readFileSync(join(folder, 'builds'), 'utf8')).toBe('one ');
+    expect(existsSync(join(folder, 'dist/.lock'))).toBe(false);
+  });
+
+  test('does not wait for a process that was killed while it built', async () => {
+    const { pid } = spawnSync(process.execPath, ['-e', '']);
+    write('dist/.lock', String(pid));
+    write('done', '');
+    expect(await prepare()).toEqual([0, null]);
+    expect(existsSync(join(folder, 'dist/lib/index.js'))).toBe(true);
   });
 });
