@@ -10,7 +10,7 @@ import type { Finding } from '../support/ledger.js';
 
 const FIRST_SEED = Number(process.env['FAULT_SEED'] ?? 1);
 const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 24 : 1));
-const WORLDS = Math.min(SCHEDULES, Number(process.env['FAULT_WORLDS'] ?? 8));
+const WORLDS = Math.min(SCHEDULES, Number(process.env['FAULT_WORLDS'] ?? 4));
 
 /** Of this process; servers that starve too are taken for deaf by then. */
 const MOST_STALL_MS = 1_000;
