@@ -75,7 +75,6 @@ export class Hub implements PastSource {
     const { reporter, transport, limits, classFilter, instanceCheck, validateOnPost = true } = options;
     const { secrets = [], application = '' } = options;
     const { maxMessageBytes } = { ...DEFAULT_LIMITS, ...limits };
-    const prefix = envelopePrefix(node);
     this.reporter = reporter;
     this.transport = transport;
     this.sessions = new Sessions(reporter, options.revocationTtlMs);
@@ -84,14 +83,13 @@ export class Hub implements PastSource {
     const codec = (this.codec = new Codec(types, classFilter, instanceCheck));
     this.gate = new InboundGate(REVOCATIONS, reporter);
     this.outboundCheck = new OutboundCheck(REVOCATIONS, reporter);
-    this.histories = this.historiesOf(transport);
-    const { histories } = this;
+    const histories = (this.histories = this.historiesOf(transport));
     const shared = histories instanceof Histories ? histories : undefined;
     const audience = (this.audience = new Audience(types, transport, reporter, shared));
     const postCheck = instanceCheck && validateOnPost ? new PostCheck(types, instanceCheck, classFilter) : undefined;
     const here = { origin: 'local', node, codec } as const;
     const signatures = new Signatures(secrets, application, (fault) => reporter.serversDiffer(fault));
-    const envelopes = { prefix, maxMessageBytes, signatures };
+    const envelopes = { prefix: envelopePrefix(node), maxMessageBytes, signatures };
     this.outbound = new Outbound(audience, here, envelopes, transport, postCheck, histories, reporter);
     this.inbound = new Inbound(audience, codec, envelopes, reporter, shared);
     this.gate.attach(this.inbound);
@@ -122,6 +120,11 @@ export class Hub implements PastSource {
   /** See {@link Transport.catchUp}. Resolves at once if messages of all nodes come in one order. */
   async catchUp(): Promise<boolean> {
     return (await this.transport?.catchUp?.()) ?? true;
+  }
+
+  /** See {@link Transport.settled}. Resolves at once if no message overtakes another one. */
+  async settled(): Promise<void> {
+    await this.transport?.settled?.();
   }
 
   /** Resolves when the listeners of a name hear it: at once, unless the link was interrupted. */

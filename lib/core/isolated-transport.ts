@@ -107,6 +107,16 @@ export class IsolatedTransport implements Transport {
     return (await this.ask('catchUp', () => this.transport.catchUp!(), isBoolean, 'true, false')) ?? false;
   }
 
+  /** Resolves also if the transport fails, or takes longer than {@link PATIENCE_MS}. */
+  async settled(): Promise<void> {
+    if (this.transport.settled === undefined) return;
+    try {
+      await this.waitFor('settled', this.transport.settled(), 'clients that change servers may get messages twice');
+    } catch (error) {
+      this.failed('settled', error);
+    }
+  }
+
   async close(): Promise<void> {
     try {
       await this.waitFor('close', this.transport.close(), 'the application ends without it');

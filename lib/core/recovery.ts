@@ -8,7 +8,7 @@ import type { MemoryLog } from './memory-log.js';
 // them.
 //
 // This node notes the end of its own log, asks the other node, and notes the end again when the answer arrives. Question and answer come
-// through the subscriptions, after everything that was published before them. So the other log, when it was read, had everything that
+// through the subscriptions, after everything that was published before them (`Hub.settled`). So the other log, when it was read, had everything that
 // this log had when the question was asked; and this log has, when the answer arrives, everything that the other one had. This holds only
 // if both nodes are subscribed to the channel at that moment: this node asks when its subscription is registered, and the other one answers
 // when its own is.

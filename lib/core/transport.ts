@@ -125,6 +125,12 @@ export interface Transport {
    */
   catchUp?(): Promise<boolean>;
 
+  /**
+   * Waits until the outcome of each payload that was published before the call is known. Never rejects. Needed only if a payload may overtake
+   * an earlier one of another channel; without this method none does.
+   */
+  settled?(): Promise<void>;
+
   /** Ends the link and frees everything. Publishing resolves with `false` from now on. */
   close(): Promise<void>;
 }

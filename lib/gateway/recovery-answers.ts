@@ -3,7 +3,7 @@ import type { Hub } from '../core/hub.js';
 import type { MemoryLog } from '../core/memory-log.js';
 import { isOwedAll, missedSince } from '../core/recovery.js';
 import type { Admissions } from './admission.js';
-import { whenCaughtUp } from './caught-up.js';
+import { whenCaughtUp, whenSettled } from './caught-up.js';
 import type { ChannelFeed } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
 import { admissionFor } from './claim.js';
@@ -76,6 +76,8 @@ export class RecoveryAnswers {
     await whenCaughtUp(this.hub, question, WHOLE_MS);
     const answer = this.making.then(() => this.make(question));
     this.making = answer.catch(() => {});
+    await answer;
+    await whenSettled(this.hub);
     return answer;
   }
 

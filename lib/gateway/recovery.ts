@@ -4,7 +4,7 @@ import type { NodeRequests } from '../core/node-requests.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { GapReason } from '../protocol/position.js';
 import type { Admissions } from './admission.js';
-import { whenCaughtUp } from './caught-up.js';
+import { whenCaughtUp, whenSettled } from './caught-up.js';
 import { OtherNode } from './other-node.js';
 import {
   readRecoveryAnswer,
@@ -111,6 +111,7 @@ export class Recovery {
         // The transport would keep the question and send it when the broker is back; then it would be unknown what this node had heard by
         // then.
         if (await this.isReady(until - performance.now())) sending();
+        await whenSettled(this.hub);
         const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
         // The answer may have arrived before messages that the other node has already heard or read.
         await whenCaughtUp(this.hub, question, WHOLE_MS);

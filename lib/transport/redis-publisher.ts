@@ -171,6 +171,11 @@ export class RedisPublisher {
     return this.unanswered > 0;
   }
 
+  /** The outcomes of all posts that are not settled yet. */
+  get outcomes(): Promise<boolean>[] {
+    return Array.from(this.unsettled, ({ accepted }) => accepted);
+  }
+
   private get canSend(): boolean {
     return this.link?.isUp === true && this.holding === undefined && this.gate?.isOpen !== false;
   }

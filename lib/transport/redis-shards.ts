@@ -157,6 +157,11 @@ export class RedisShards {
     return caughtUp.every(Boolean) && this.isRegistered && tables === this.tables;
   }
 
+  /** See {@link Transport.settled}. */
+  async settled(): Promise<void> {
+    await Promise.all(this.groups.flatMap(({ publisher }) => publisher.outcomes));
+  }
+
   /** Call it at intervals. */
   tick(): void {
     for (const shard of this.shards.values()) shard.tick();

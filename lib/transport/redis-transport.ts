@@ -185,6 +185,11 @@ export class RedisTransport implements Transport {
     return !this.closing && this.subscriptions.catchUp(commands.client);
   }
 
+  async settled(): Promise<void> {
+    // Over one connection, posts to all channels go in one order.
+    await this.shards?.settled();
+  }
+
   close(): Promise<void> {
     return (this.closing ??= this.end());
   }

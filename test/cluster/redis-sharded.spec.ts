@@ -183,6 +183,24 @@ describe('In a Cluster that shards channels', () => {
     expect(await a.catchUp()).toBe(false);
   });
 
+  test('posts are settled when all masters have answered', async () => {
+    const [a] = await nodes.node(sharded());
+    const mine = namesOf(redis);
+    await a.settled();
+    redis.servers[1]!.pause();
+    const accepted = a.publish(mine[1]!, 'waits');
+    let isSettled = false;
+    const settled = a.settled().then(() => (isSettled = true));
+    try {
+      for (const payload of numbers(3)) expect(await a.publish(mine[0]!, payload)).toBe(true);
+      expect(isSettled).toBe(false);
+    } finally {
+      redis.servers[1]!.resume();
+    }
+    await settled;
+    expect(await accepted).toBe(true);
+  });
+
   test('foreign messages in a channel of templates are dropped', async () => {
     const [a, received] = await nodes.node(sharded(), ['rooms/:id']);
     const { head } = names.routes('rooms/1');

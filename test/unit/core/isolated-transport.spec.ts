@@ -225,6 +225,27 @@ describe('A transport of the application', () => {
     const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
     expect(failures).toEqual(expected);
   });
+
+  test.each<[string, (() => unknown) | undefined, string[]]>([
+    ['is missing', undefined, []],
+    ['resolves', () => Promise.resolve(), []],
+    ['throws', failing, ['"settled" of the transport: broken']],
+    ['rejects', rejecting, ['"settled" of the transport: broken']],
+    [
+      'never resolves',
+      hanging,
+      ['"settled" of the transport: it has not resolved for 10 s; clients that change servers may get messages twice'],
+    ],
+  ])('whose settled %s keeps nobody waiting', async (_, settled, expected) => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
+    const reporter = new RecordingReporter();
+    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { settled }) as object as Transport;
+    const done = new IsolatedTransport(transport, reporter).settled();
+    await jest.advanceTimersByTimeAsync(10_000);
+    await done;
+    const failures = reporter.callbackFailures.map(({ callback, error }) => `${callback}: ${(error as Error).message}`);
+    expect(failures).toEqual(expected);
+  });
 });
 
 describe('The history store of a transport of the application', () => {

@@ -4,6 +4,7 @@ import { filter, firstValueFrom } from 'rxjs';
 import { MAX_IDLE_FEEDS } from '../../../lib/gateway/channel-feeds.js';
 import { positionOwner } from '../../../lib/gateway/admission.js';
 import { MAX_NATIVE_ID_LENGTH } from '../../../lib/gateway/native-position.js';
+import { Deferred } from '../../../lib/core/deferred.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { MAX_NODE_LENGTH, encodeEnvelope, envelopePrefix } from '../../../lib/protocol/envelope.js';
 import { LimitExceededError } from '../../../lib/protocol/errors.js';
@@ -46,6 +47,27 @@ class PatientTransport extends MemoryTransport {
   override async publish(channel: string, payload: string): Promise<boolean> {
     await firstValueFrom(this.status.pipe(filter(({ state }) => state === 'ready')));
     return super.publish(channel, payload);
+  }
+}
+
+/** Lets the posts to one channel wait while others go on, as a Cluster that shards channels does while a slot moves. */
+class OvertakingTransport extends MemoryTransport {
+  isAsked = false;
+  private readonly going = new Deferred();
+  private outcome: Promise<boolean> | undefined = undefined;
+
+  override publish(channel: string, payload: string): Promise<boolean> {
+    if (channel !== 'news') return super.publish(channel, payload);
+    return (this.outcome = this.going.promise.then(() => super.publish(channel, payload)));
+  }
+
+  async settled(): Promise<void> {
+    this.isAsked = true;
+    await this.outcome;
+  }
+
+  goOn(): void {
+    this.going.resolve();
   }
 }
 
@@ -528,6 +550,36 @@ describe('A client that comes from another server', () => {
     fakeTime();
     broker.cut(b.transport);
     expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, 'broker']]);
+  });
+
+  test.each(['former', 'new'])(
+    'gets once what its %s server has posted and the broker has not taken',
+    async (which) => {
+      const broker = new MemoryBroker();
+      const a = await GatewayNode.start(new OvertakingTransport(broker));
+      const b = await GatewayNode.start(new OvertakingTransport(broker));
+      const first = await a.open('news');
+      first.close();
+      await b.open('news');
+      const poster = which === 'former' ? a : b;
+      void poster.post('news', 'waits');
+      const back = b.connect(first.wanted('news'));
+      // Without waiting for the broker, the client would be back already.
+      while (!poster.transport!.isAsked && !back.pending.includes('messaging:ready')) await turn();
+      poster.transport!.goOn();
+      await poster.post('news', 'live');
+      await poster.post('news', 'end');
+      const told = await back.next(4);
+      expect(told.filter((each) => each !== 'messaging:ready')).toEqual(['waits', 'live', 'end']);
+    },
+  );
+
+  test.each(['former', 'new'])('has a gap if the posts of its %s server are not answered', async (which) => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    fakeTime();
+    jest.spyOn((which === 'former' ? a : b).hub, 'settled').mockReturnValue(new Promise(() => {}));
+    expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, 'node']]);
   });
 
   test.each(['former', 'new'])('learns that the broker fails if its %s server cannot catch up', async (which) => {
