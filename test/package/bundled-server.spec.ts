@@ -53,7 +53,7 @@ console.log('STREAM ' + (await reader.read()).value.replaceAll('\\n', ' ') + ' I
 process.exit(0);
 `;
 
-// What Nest asks for and an application need not have.
+// Packages that Nest looks for and applications may lack.
 const NOT_THERE = [
   '@nestjs/websockets',
   '@nestjs/websockets/*',
@@ -74,7 +74,7 @@ beforeAll(() => {
   for (const name of readdirSync(join(root, 'node_modules'))) {
     if (!name.startsWith('.')) symlinkSync(join(root, 'node_modules', name), join(modules, name), 'junction');
   }
-  // A real copy, whose place is in this node_modules.
+  // A real copy, located in this node_modules.
   cpSync(join(root, 'dist', 'lib'), join(modules, 'nestjs-messaging', 'dist', 'lib'), { recursive: true });
   cpSync(join(root, 'package.json'), join(modules, 'nestjs-messaging', 'package.json'));
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
@@ -82,7 +82,7 @@ beforeAll(() => {
 }, 60_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Bundles the server and starts it; gives what it says. */
+/** Bundles the server and starts it; returns its output. */
 async function run(name: string, options: BuildOptions): Promise<string> {
   const outfile = join(folder, `${name}.mjs`);
   await build({
@@ -104,7 +104,7 @@ async function run(name: string, options: BuildOptions): Promise<string> {
   return stdout || stderr.slice(-2_000);
 }
 
-/** The warnings that a program said before all else. */
+/** The warnings that a program logged first. */
 const warnings = (said: string) => JSON.parse(said.slice(0, said.lastIndexOf(']') + 1)) as string[];
 
 const KEPT = /^STREAM event: user data: \{"id":1\}\s+INVALID .*id must be an integer number/;

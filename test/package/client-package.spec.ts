@@ -13,7 +13,7 @@ const PEERS = ['@nestjs', 'rxjs', 'reflect-metadata', 'ioredis', 'class-transfor
 const TYPES = ['@types/node', 'undici-types'];
 
 let pair: PackedPair;
-/** A project into which npm has installed both packages, with links to the rest. */
+/** A project in which npm has installed both packages, with links to the rest. */
 let project: string;
 
 beforeAll(() => {
@@ -48,7 +48,7 @@ const { defineChannel, defineMessage } = ${load('nestjs-messaging-client')};
 class Note { text; sentAt = new Date(0); constructor(text) { this.text = text; } }
 ${exported} { Note, Notes: defineChannel('notes', defineMessage('note', Note), { clients: true }) };
 `;
-/** Posts to a channel of the shared code, and shows what a client gets. */
+/** Posts to a channel of the shared code, and prints the messages of a client. */
 const PROGRAM = (load: (from: string) => string, shared: string) => `
 const main = async () => {
   ${load('reflect-metadata')};
@@ -217,7 +217,7 @@ export async function post(messages: MessagingService, client: MessagingClient):
   });
 });
 
-/** A compiler's complaints about our declarations and about what uses them; those about declarations of others are not our concern. */
+/** A compiler's errors in our declarations and their uses; errors in declarations of other packages do not count. */
 function complaints(compile: () => string): string[] {
   try {
     compile();

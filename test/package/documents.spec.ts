@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Runs a script of this repository; its failure is the test's. */
+/** Runs a script of this repository; fails the test if the script fails. */
 function run(...args: string[]): string {
   try {
     return execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8', stdio: 'pipe' });
@@ -26,7 +26,7 @@ const link = (path: string, text: string) => ({ text, link: `/api/nestjs-messagi
 
 const sidebar = async () => (await import(pathToFileURL(join(root, 'site/sidebar.mjs')).href)) as Sidebar;
 
-/** The pages that the sidebar of the site leads to, as files. */
+/** The pages in the sidebar of the site, as files. */
 async function sidebarPages(): Promise<string[]> {
   const { GROUPS } = await sidebar();
   return GROUPS.flatMap(({ pages }) => pages.map(([, page]) => `${page}.md`)).filter(

@@ -7,12 +7,12 @@ import { greetInBrowser, RunningApplication, useFastify } from '../support/newco
 import { PackedPair, REPOSITORY, run, tool } from '../support/packed-pair.js';
 import { RedisServer } from '../support/redis-server.js';
 
-// From an empty folder to a message in a browser: `nest new`, the packed library, `nest add`, build, start. Nobody writes a line.
+// From an empty folder to a message in a browser: `nest new`, the packed library, `nest add`, build, start. No code by hand.
 // `npm run newcomer` does the same with everything installed, with the CLI of each version of Nest.
 
 const nest11 = join(REPOSITORY, 'fixtures/nest-11');
 const GREETING = 'Hello <b>you</b>';
-// A line of a main file. It does what helmet does by default.
+// A line of a main file. It has the same effect as helmet's defaults.
 const POLICY = `app.use((_request: unknown, response: { setHeader(name: string, value: string): void }, next: () => void) => {
   response.setHeader('content-security-policy', "default-src 'self'; script-src 'self'; script-src-attr 'none'");
   next();
@@ -31,7 +31,7 @@ afterAll(async () => {
   pair?.[Symbol.dispose]();
 });
 
-/** A project as `nest new` makes it, with the packages of another folder and the packed library. */
+/** A project like that of `nest new`, with the packages of another folder and the packed library. */
 function createProject(name: string, type: 'cjs' | 'esm', packages: string): string {
   const schematics = tool('@angular-devkit/schematics-cli/bin/schematics.js');
   run(pair.folder, schematics, '@nestjs/schematics:application', `--name=${name}`, `--type=${type}`, '--language=ts');
@@ -49,7 +49,7 @@ function nestAdd(project: string, ...options: string[]): string {
   return run(project, tool('@nestjs/cli/bin/nest.js'), 'add', 'nestjs-messaging', '--skip-install', ...options);
 }
 
-/** Compiles a project with its own compiler, more strictly than `nest new` asks for. */
+/** Compiles a project with its own compiler, more strictly than `nest new` does. */
 function compile(project: string): void {
   const main = join(project, 'src/main.ts');
   writeFileSync(main, readFileSync(main, 'utf8').replace('process.env.PORT', "process.env['PORT']"));
@@ -60,7 +60,7 @@ function compile(project: string): void {
   run(project, compiler, '-p', 'tsconfig.build.json', ...types, ...strict, ...stricter);
 }
 
-/** The texts of a project's sources, by their paths. */
+/** The source texts of a project, by path. */
 function sourcesOf(project: string): Record<string, string> {
   const entries = readdirSync(join(project, 'src'), { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));

@@ -26,7 +26,7 @@ afterAll(async () => {
   pair?.[Symbol.dispose]();
 });
 
-/** Types a command. Its failure is the test's. */
+/** Runs a command. Fails the test if the command fails. */
 async function type(cwd: string, command: string, env: Record<string, string> = {}): Promise<void> {
   const quiet = { npm_config_audit: 'false', npm_config_fund: 'false', npm_config_yes: 'true' };
   try {

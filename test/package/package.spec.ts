@@ -27,7 +27,7 @@ function entry(subpath: string): string {
   return join(manifest.name, subpath);
 }
 
-/** The names that a module exports when Node loads it in that project. */
+/** The exports of a module when Node loads it in that project. */
 function namesOf(project: string, code: string): string[] {
   return JSON.parse(
     run(project, '--input-type=module', '-e', `${code}; console.log(JSON.stringify(Object.keys(loaded)))`),
@@ -38,7 +38,7 @@ function importFrom(project: string, subpath: string): string[] {
   return namesOf(project, `const loaded = await import('${entry(subpath)}')`);
 }
 
-/** What a document of the server links to, outside of the web: a path, as the document gives it, and a heading. */
+/** The links of a server document, except those to the web: a path, as in the document, and a heading. */
 function linksIn(file: string): { readonly target: string; readonly heading: string | undefined }[] {
   return [...pair.server.text(file).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(
     ([, path, heading]) => ({
@@ -48,7 +48,7 @@ function linksIn(file: string): { readonly target: string; readonly heading: str
   );
 }
 
-/** What links within a document may lead to: its headings, as GitHub writes them in addresses. */
+/** The targets of links within a document: its headings, in GitHub's form for addresses. */
 function anchorsOf(document: string): Set<string> {
   const withoutCode = document.replace(/^```.*?^```/gms, '');
   const headings = [...withoutCode.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading!.toLowerCase());
@@ -227,7 +227,7 @@ describe('A project that installed the package', () => {
       return size;
     };
 
-    // What docs/performance.md says, and a little: who adds to it shall notice.
+    // The figure of docs/performance.md, and a little more, so that a larger package does not go unnoticed.
     expect(await sizeOf('MessagingClient')).toBeLessThan(13_506);
     expect(await sizeOf('MessagingClient, shareAcrossTabs')).toBeLessThan(15_238);
     expect(await sizeOf('defineChannel, Serializable, Message')).toBeLessThan(2_992);

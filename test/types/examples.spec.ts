@@ -5,11 +5,11 @@ import { compile as compileSvelte } from 'svelte/compiler';
 import ts from 'typescript';
 import { parseAllDocuments } from 'yaml';
 
-// The code of README, guides and docstrings is code: it compiles against the library's sources.
+// The code of README, guides and doc comments compiles against the library's sources.
 const root = path.resolve(import.meta.dirname, '../..');
 const read = (file: string) => readFileSync(path.join(root, file), 'utf8');
 
-/** What the examples of docstrings take for granted. */
+/** The names that examples in doc comments assume. */
 const PRELUDE = `
 import { Controller, Injectable, Module, ParseIntPipe } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -59,21 +59,21 @@ declare class Rooms { hasMember(roomId: string, userId: string | number | undefi
 interface Example {
   readonly name: string;
   readonly code: string;
-  /** Where it stands beside the other files of its document; without it, it is on its own. */
+  /** Its place beside the other files of its document. Without one, the block stands alone. */
   readonly path?: string;
 }
 
-/** The blocks of a document in one language, by default in TypeScript. */
+/** The blocks of a document in one language, by default TypeScript. */
 function blocksOf(file: string, language = 'tsx?'): string[] {
   return [...read(file).matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, code]) => code!);
 }
 
-/** The path that a block gives itself in its first line, `// server/src/chat.ts`: it is a file, which others import. */
+/** The path in a block's first line, `// server/src/chat.ts`: the block is a file, and others import it. */
 function pathOf(block: string): string | undefined {
   return /^\/\/ ([\w./[\]-]+\.tsx?)\n/.exec(block)?.[1];
 }
 
-/** The blocks of a document that are files, in a folder of the document's own. */
+/** The blocks of a document that are files, in a separate folder for the document. */
 function filesIn(file: string, index: number): Example[] {
   const files = blocksOf(file).flatMap((code) => {
     const at = pathOf(code);
@@ -87,7 +87,7 @@ function filesIn(file: string, index: number): Example[] {
   return [...files, ...components];
 }
 
-/** One program of all other blocks of a document, as somebody who follows it would have. */
+/** One program from all other blocks of a document, as its reader would write it. */
 function document(file: string): Example {
   const blocks = blocksOf(file).filter((block) => pathOf(block) === undefined);
   const imports = new Map<string, Set<string>>();
@@ -95,14 +95,14 @@ function document(file: string): Example {
     block.replace(/^import (?:type )?\{([^}]+)\} from '([^']+)';\n/gm, (line, names: string, from: string) => {
       const known = imports.get(from) ?? new Set<string>();
       for (const name of names.split(',').map((given) => given.trim()))
-        // What both entries give is the same; imported once.
+        // Both entries export the same names, so each is imported once.
         if (name && ![...imports.values()].some((others) => others.has(name)))
           known.add(line.startsWith('import type') ? `type ${name}` : name);
       imports.set(from, known);
       return '';
     }),
   );
-  // What runs stands in a function of its own, so that two blocks may each begin with `const app = …`.
+  // Running code is in a separate function, so that two blocks may each begin with `const app = …`.
   const parts = bodies.map((body, index) => {
     const start = body.search(/^(const \w+ = )?await |^const \w+ = new /m);
     return start < 0 ? body : `${body.slice(0, start)}export async function block${index}() {\n${body.slice(start)}}`;
@@ -111,7 +111,7 @@ function document(file: string): Example {
   return { name: file, code: [...header, ...parts].join('\n') };
 }
 
-/** The examples of the docstrings of one source file. */
+/** The examples in doc comments of one source file. */
 function docstrings(file: string): Example[] {
   const comments = read(file).match(/\/\*\*.*?\*\//gs) ?? [];
   return comments.flatMap((comment) => {
@@ -123,11 +123,11 @@ function docstrings(file: string): Example[] {
   });
 }
 
-/** Makes a program of a fragment: members of a class stand in one, statements in a function. */
+/** Makes a program of a fragment: class members go into a class, statements into a function. */
 function wrap(code: string): string {
   const isMember = /^@(OnMessage|OnGap|Sse|EventPattern|MessagePattern)/.test(code);
   const isDeclaration = /^(@\w+|(abstract )?class|const|import|export)\b/.test(code) && !/\bawait\b/.test(code);
-  // What an example declares itself is not taken from the fixtures.
+  // Declarations of an example replace those of the fixtures.
   const own = new Set([...code.matchAll(/^(?:class|const) (\w+)/gm)].map(([, name]) => name));
   const fixtures = FIXTURES.split('\n').filter(
     (line) => ![...own].some((name) => new RegExp(`\\b${name}\\b`).test(line)),
@@ -162,7 +162,7 @@ function compile(all: readonly Example[]): Map<string, string[]> {
       noUnusedLocals: false,
       noUnusedParameters: false,
       noEmit: true,
-      // Pages import files as their bundlers allow it: without an ending, or with that of TypeScript.
+      // Pages import files in the way of their bundlers: without an extension, or with that of TypeScript.
       module: 'ESNext',
       moduleResolution: 'Bundler',
       allowImportingTsExtensions: true,
@@ -215,7 +215,7 @@ describe('the examples', () => {
   });
 });
 
-/** What is wrong with a block that is not TypeScript, by its language. */
+/** The errors in a block that is not TypeScript, by its language. */
 const PROBLEMS: Readonly<Record<string, (code: string) => readonly unknown[]>> = {
   js: (code) => ts.transpileModule(code, { reportDiagnostics: true, fileName: 'block.js' }).diagnostics!,
   json: (code) => (ts.parseConfigFileTextToJson('block.json', code).error ? [code] : []),

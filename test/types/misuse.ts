@@ -103,7 +103,7 @@ export async function replaying(messages: MessagingService): Promise<void> {
   await messages.position(Rooms);
 }
 
-/** Code that is written for any channel takes what the server's methods take. */
+/** Code for any channel accepts the same channels as the server's methods. */
 export function generic<T>(
   messages: MessagingService,
   postable: PostableChannel<T>,

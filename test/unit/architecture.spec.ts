@@ -64,7 +64,7 @@ function layerOf(file: string): string {
   return file.split('/')[1]?.replace(/\.ts$/, '') ?? '';
 }
 
-/** All of lib's imports: static, dynamic, of types alone, and re-exports. */
+/** All imports in lib: static, dynamic, type-only, and re-exports. */
 function imports(): ImportStatement[] {
   return sourceFiles().flatMap((file) => {
     const { importedFiles } = ts.preProcessFile(read(file), true, true);
@@ -138,7 +138,7 @@ describe('The layers of lib/', () => {
     const edges = imports()
       .filter(({ specifier }) => specifier.startsWith('.'))
       .map(({ file, specifier }) => [file, normalize(join(dirname(file), specifier)).replace(/\.js$/, '.ts')] as const);
-    // A file that imports none of those left, or that none of them imports, is in no circle.
+    // A file that imports none of the rest, or that none of the rest imports, is in no cycle.
     let circles = edges;
     for (let count = -1; count !== circles.length;) {
       count = circles.length;
@@ -186,7 +186,7 @@ interface Manifest {
   jest: { moduleNameMapper: Record<string, string | string[]> };
 }
 
-/** `./dist/lib/index.js` is built from `lib/index.ts`. */
+/** `./dist/lib/index.js` comes from `lib/index.ts`. */
 function sourceOf(built: string): string {
   return built.replace('./dist/', '').replace(/\.js$/, '.ts');
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { readFileSync, readdirSync } from 'node:fs';
 import ts from 'typescript';
 
-// The documents that promise something name the tests that show it.
+// Documents with guarantees name the tests that show them.
 
 const ROOT = new URL('../../', import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, ROOT), 'utf8');
@@ -15,13 +15,13 @@ const filesIn = (folder: string): string[] =>
 /** A test by the path of its file and its name. */
 type TestName = readonly [path: string, name: string];
 
-/** A promise, and the tests that show it. */
+/** A guarantee, and the tests that show it. */
 interface Promised {
   readonly text: string;
   readonly tests: readonly TestName[];
 }
 
-/** The texts that name tests, and what they describe, in a file. */
+/** The texts in a file that name tests, and the tests that they name. */
 function namesIn(path: string): Set<string> {
   const names = new Set<string>();
   const visit = (node: ts.Node): void => {
@@ -29,12 +29,12 @@ function namesIn(path: string): Set<string> {
       const [name] = node.arguments;
       if (name !== undefined && ts.isStringLiteralLike(name)) names.add(name.text);
     }
-    // The rows of `test.each` whose names begin with `%s` name tests too.
+    // Rows of `test.each` whose names begin with `%s` name tests too.
     if (ts.isArrayLiteralExpression(node)) {
       const [name] = node.elements;
       if (name !== undefined && ts.isStringLiteralLike(name)) names.add(name.text);
     }
-    // Suites that are published are objects of tests by their names.
+    // Published suites are objects of tests by name.
     if (ts.isPropertyAssignment(node) && ts.isStringLiteralLike(node.name)) names.add(node.name.text);
     ts.forEachChild(node, visit);
   };
@@ -42,14 +42,14 @@ function namesIn(path: string): Set<string> {
   return names;
 }
 
-/** The tests that a text names: `path` "name", "name". */
+/** The tests named in a text: `path` "name", "name". */
 function testsIn(text: string): TestName[] {
   return [...text.matchAll(/`((?:test|lib\/testing)\/[^`]+)`((?:,? "[^"]+")+)/g)].flatMap(([, path, names]) =>
     [...names!.matchAll(/"([^"]+)"/g)].map(([, name]) => [path!, name!] as const),
   );
 }
 
-/** Names in words the tests of promises that do not exist. */
+/** Guarantees whose tests do not exist, in words. */
 function missingOf(promises: readonly Promised[]): string[] {
   const known = new Map<string, Set<string>>();
   return promises.flatMap(({ text, tests }) =>

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { Queue } from '../support/queue.js';
 
-// What surrounds the library: workflows, templates of issues, and the commands that pages name.
+// The library's surroundings: workflows, issue templates, and the commands that pages name.
 
 const ROOT = new URL('../../', import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, ROOT), 'utf8');
@@ -25,7 +25,7 @@ interface Manifest {
   readonly peerDependencies: Record<string, string>;
 }
 
-/** A field of a form for issues. */
+/** A field of an issue form. */
 interface Field {
   readonly type: string;
   readonly id?: unknown;

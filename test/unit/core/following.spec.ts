@@ -10,7 +10,7 @@ const Orders = defineChannel<number>('following/orders', undefined, { history: {
 const Plain = defineChannel<number>('following/plain');
 const Rooms = defineChannel('following/rooms/:room', undefined, { history: { maxMessages: 100, ttlMs: 60_000 } });
 
-/** A session whose streams somebody passes on. */
+/** A session whose streams are passed on. */
 function setup(offset?: number) {
   const hub = new Hub({ reporter: new RecordingReporter() });
   const session = hub.sessions.open();

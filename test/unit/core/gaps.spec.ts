@@ -8,10 +8,10 @@ import { createStream } from '../../../lib/core/stream.js';
 import type { Transport, TransportEvents, TransportReceiver } from '../../../lib/core/transport.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
-/** Losses are told when what tells of them has returned. */
+/** Losses are reported after the reporting call has returned. */
 const told = (): Promise<void> => Promise.resolve();
 
-/** A transport that does what a test says, at once. */
+/** A transport that acts at once, as a test directs. */
 class Link implements Transport {
   readonly status = of({ state: 'ready' } as const);
   receive!: TransportReceiver;
@@ -39,7 +39,7 @@ async function setup() {
   const hub = new Hub({ reporter, transport });
   await hub.start();
   const seen: string[] = [];
-  /** Listens as the library does, and notes what it hears. */
+  /** Listens as the library does, and records its messages. */
   const listen = (name: string, label: string, onMessage?: (message: unknown) => void) => {
     const take = ({ message }: Delivery) => {
       seen.push(`${label} ${message as string}`);

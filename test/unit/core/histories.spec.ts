@@ -12,7 +12,7 @@ import { RecordingReporter } from '../../support/recording-reporter.js';
 const Orders = defineChannel<number>('histories/orders', undefined, { history: { maxMessages: 100, ttlMs: 60_000 } });
 const Plain = defineChannel<number>('histories/plain');
 
-/** A node of a broker, or the only one there is, with what it hears. */
+/** A node of a broker, or the only node, with its messages. */
 async function node(broker?: MemoryBroker) {
   const transport = broker && new MemoryTransport(broker);
   const reporter = new RecordingReporter();
@@ -166,7 +166,7 @@ describe('Listeners of channels with history', () => {
     const hear = (name: string) => (message: number) => heard.push(`${name}: ${message}`);
     const room = Rooms.for({ id: '2' });
     const prepared = [hub.prepare(room, hear('room'), hub.root), hub.prepare(Rooms, hear('template'), hub.root)];
-    // Another one is subscribed already, so that the broker hands over some of it.
+    // Another listener is subscribed already, so the broker delivers some of the messages.
     await hub.post(room, 1);
     await hub.listen(room, () => {}, hub.root).ready;
     await hub.post(room, 2);
@@ -188,7 +188,7 @@ describe('Listeners of channels with history', () => {
     const listening = b.listen();
     let isReady = false;
     void listening.then(() => (isReady = true));
-    // The subscription is registered, and it is not known where the channel is.
+    // The subscription is registered, but the position of the channel is not known yet.
     await broker.turn();
     broker.cut(b.transport);
     expect(await a.hub.post(Orders, 1)).toBe(true);
@@ -275,7 +275,7 @@ describe('Listeners of channels with history', () => {
   });
 });
 
-/** Two nodes, of which the second listens to the template. */
+/** Two nodes; the second one listens to the template. */
 async function templateNodes(broker = new MemoryBroker()) {
   const [a, b] = [await node(broker), await node(broker)];
   const { heard } = b;
@@ -291,7 +291,7 @@ async function templateNodes(broker = new MemoryBroker()) {
   const post = async (id: string, message: number): Promise<void> => {
     expect(await a.hub.post(Rooms.for({ id }), message)).toBe(true);
   };
-  /** All that has come until a message of a channel that is not in the test. */
+  /** Everything up to a message of a channel outside of the test. */
   const rest = async (): Promise<string[]> => {
     expect(await b.hub.whenWhole(Rooms.name, 5_000)).toBe(true);
     await post('end', 0);
@@ -300,7 +300,7 @@ async function templateNodes(broker = new MemoryBroker()) {
   return { broker, a, b, heard, post, rest };
 }
 
-/** Lets the time pass in which quiet channels are checked twice: they must be quiet for a while first. Timers must be fake. */
+/** Lets enough time pass for two checks of quiet channels, which first must be quiet for a while. Requires fake timers. */
 async function passQuietChecks(broker: MemoryBroker): Promise<void> {
   for (let second = 0; second < 30; second++) {
     await jest.advanceTimersByTimeAsync(1_000);
@@ -468,7 +468,7 @@ describe('A listener of a template, after an outage', () => {
 describe('A loss of several channels of a template', () => {
   const ids = ['a', 'b', 'c'];
 
-  /** Like {@link templateNodes}, with channels that have been heard and a listener of the first one by its name. */
+  /** Like {@link templateNodes}, with channels already heard, and a listener of the first one by name. */
   async function heardNodes() {
     const nodes = await templateNodes();
     const { b, heard, post } = nodes;

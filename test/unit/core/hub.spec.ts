@@ -32,7 +32,7 @@ function fail(): never {
   throw new Error('failed');
 }
 
-/** Calls a function at each of the last few hundred depths of the stack, down to its end. */
+/** Calls a function at each of the last few hundred stack depths, down to the end of the stack. */
 function atTheEnd(call: () => void): void {
   let depth = 0;
   const measure = (): void => {
@@ -224,7 +224,7 @@ describe('a post', () => {
 
       for (let run = 0; run < 20; run++) {
         if (run === 10) template.unsubscribe();
-        // From another depth each time, so that the stack ends in another place.
+        // From another depth each time, so that the stack ends at another place.
         const from = (depth: number): void => {
           if (depth > 0) from(depth - 1);
           else atTheEnd(() => void hub.post('a', 'first'));

@@ -19,7 +19,7 @@ const ways: [string, () => unknown][] = [
   ['rejects', rejecting],
 ];
 
-/** A hub over a transport of which one method is another one. */
+/** A hub over a transport with one replaced method. */
 function setup(method: keyof Transport, replacement: (...args: never[]) => unknown) {
   const reporter = new RecordingReporter();
   const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { [method]: replacement });
@@ -38,7 +38,7 @@ const at = (offset: number) => ({ epoch: 'e', offset });
 const page = (change: object) => ({ gap: undefined, entries: [], next: at(0), end: at(0), ...change });
 const entry = (offset: unknown) => ({ offset, payload: '' });
 
-/** A hub whose store answers something else. */
+/** A hub whose store gives a different answer. */
 function withStore(method: keyof HistoryStore, replacement: (...args: never[]) => unknown) {
   const reporter = new RecordingReporter();
   const transport = new MemoryTransport(new MemoryBroker());
@@ -53,7 +53,7 @@ function withStore(method: keyof HistoryStore, replacement: (...args: never[]) =
   return { hub, failures };
 }
 
-/** After what is not handled has been told of. */
+/** After unhandled rejections have been reported. */
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 afterEach(() => void jest.useRealTimers());
@@ -165,7 +165,7 @@ describe('A transport of the application', () => {
       lost(5, 'broker');
     };
     await new IsolatedTransport(inner, reporter).start(() => undefined, { lost: (...args) => losses.push(args) });
-    // Who does not know for how long is told of a gap.
+    // A loss of unknown duration counts as a gap.
     expect(losses).toEqual([
       ['news', 'broker', 7],
       ['news', 'broker', undefined],

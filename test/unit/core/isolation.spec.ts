@@ -34,10 +34,10 @@ const fail = (): never => {
   throw failure;
 };
 
-/** Resolves behind every timer of RxJS and every tick of Node in which an error would be thrown that nobody caught. */
+/** Resolves after every timer of RxJS and every tick of Node that would throw an uncaught error. */
 const afterTheTurn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
 
-/** Each way in which an application hears of a session's end, and fails at it. */
+/** Each way in which an application learns of a session's end and fails. */
 const FAILURES: Record<string, (session: Session, hub: Hub) => void> = {
   'a listener of its signal': ({ signal }) => signal.addEventListener('abort', fail),
   'a listener of its signal, once': ({ signal }) => signal.addEventListener('abort', fail, { once: true }),
@@ -96,7 +96,7 @@ describe('code of the application at the end of a session', () => {
 
       expect(sessions.map(({ closeReason }) => closeReason)).toEqual(['revoked', 'revoked', 'revoked']);
       expect(seen).toHaveLength(9);
-      if (name === 'finalize of merged streams') return; // RxJS keeps what fails behind takeUntil to itself.
+      if (name === 'finalize of merged streams') return; // RxJS swallows failures behind takeUntil.
       expect(reporter.callbackFailures.map(({ error }) => error)).toEqual([failure, failure, failure]);
     });
 

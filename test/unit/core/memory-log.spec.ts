@@ -3,9 +3,9 @@ import { MemoryLogs, type MemoryLog } from '../../../lib/core/memory-log.js';
 import type { LogMessage } from '../../../lib/core/channel-log.js';
 
 const KEEP_MS = 60_000;
-/** Of a body without bytes. */
+/** The size of a body without bytes. */
 const ENTRY = 128;
-/** Of a poster, of whom there is one in most of these logs. */
+/** The size of a poster; most of these logs have one. */
 const ROW = 256;
 
 let serial = 0;
@@ -18,7 +18,7 @@ function fill(log: MemoryLog<string>, count: number, bytes = 0): void {
   for (let index = 0; index < count; index++) log.append(message(bytes));
 }
 
-/** How many of the latest are there. */
+/** How many of the latest items remain. */
 function kept(log: MemoryLog<string>): number {
   return log.lastOffset - log.forgottenOffset;
 }
@@ -61,7 +61,7 @@ describe('Logs in memory', () => {
     expect(kept(quiet)).toBe(3);
     expect(logs.bytes).toBeLessThanOrEqual(1_000 * ENTRY);
     expect(logs.bytes).toBeGreaterThan(990 * ENTRY);
-    // None of the busy ones has less than half of what another has.
+    // None of the busy ones has less than half as many as another.
     const counts = busy.map(kept);
     expect(Math.min(...counts) * 2).toBeGreaterThanOrEqual(Math.max(...counts) - 10);
   });
@@ -96,7 +96,7 @@ describe('Logs in memory', () => {
       return process.cpuUsage(before).user;
     };
     costOf(100_000);
-    // 200 µs each if what is held were moved each time.
+    // Moving the held items each time would take 200 µs each.
     expect(costOf(100_000)).toBeLessThan(1_000_000);
     expect(kept(log)).toBe(60_000);
   });

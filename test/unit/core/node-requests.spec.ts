@@ -12,7 +12,7 @@ import { RecordingReporter } from '../../support/recording-reporter.js';
 
 const MAX_BYTES = 1_048_576;
 
-/** A node that answers what `answer` says. */
+/** A node that answers with the result of `answer`. */
 class Node implements AsyncDisposable {
   readonly reporter = new RecordingReporter();
   readonly asked = new Queue<unknown>();
@@ -44,7 +44,7 @@ class Node implements AsyncDisposable {
   }
 }
 
-/** Those of so many milliseconds, as they are set. */
+/** The timers of this many milliseconds, as they are set. */
 const timersOf = (set: jest.Spied<typeof setTimeout>, ms: number): NodeJS.Timeout[] =>
   set.mock.results.filter((_, index) => set.mock.calls[index]![1] === ms).map(({ value }) => value as NodeJS.Timeout);
 
@@ -54,7 +54,7 @@ function fakeTime(): void {
   jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
 }
 
-/** Fake time, in steps between which nodes do what they have to do. */
+/** Passes fake time, in steps between which nodes do their work. */
 async function pass(broker: MemoryBroker, ms: number): Promise<void> {
   for (let past = 0; past < ms; past += 50) {
     await broker.turn();
@@ -123,7 +123,7 @@ describe('A request to another node', () => {
       while (performance.now() - begun < 60);
       return body;
     });
-    // The answer is on its way when the time is over, and is read in the turn of the loop that begins with that.
+    // The answer is on its way when the time is over, and is read in the turn of the loop that the timeout begins.
     expect(await a.requests.ask(b.hub.node, 'x', 50)).toBe('x');
   });
 
@@ -193,7 +193,7 @@ describe('A request to another node', () => {
     await using a = await Node.start(broker);
     await using b = await Node.start(broker, (body) => (typeof body === 'number' ? 'x'.repeat(body) : 'taken'));
     const published = jest.spyOn(MemoryTransport.prototype, 'publish');
-    /** How long the longest payload is that is sent with so much in it, and with how much. */
+    /** The length of the longest payload that is sent, and the amount of data in it. */
     const longest = async (send: (length: number) => Promise<unknown>): Promise<[bytes: number, length: number]> => {
       let [passes, fails] = [0, MAX_BYTES + 1];
       let bytes = 0;
@@ -217,7 +217,7 @@ describe('A request to another node', () => {
     const post = async (length: number) => a.hub.post('news', 'x'.repeat(length), { scope: 'global' });
     for (const send of [question, answer, post]) {
       const [bytes, length] = await longest(send);
-      // What differs from one to the next, as numbers of messages, is a few bytes.
+      // Variable parts, such as message numbers, take a few bytes.
       expect(bytes).toBeLessThanOrEqual(MAX_BYTES);
       expect(bytes).toBeGreaterThan(MAX_BYTES - 10);
       const all = await Promise.allSettled(Array.from({ length: 50 }, () => send(length + 10)));
@@ -334,7 +334,7 @@ describe('Whether there are other nodes', () => {
     await using c = await Node.start(broker);
     expect(await a.requests.hasOthers(60_000)).toBe(true);
     expect([a, b, c].map(({ pending }) => pending)).toEqual([0, 0, 0]);
-    // Nobody is asked anything.
+    // No node is asked anything.
     expect([a, b, c].flatMap(({ asked }) => asked.pending)).toEqual([]);
   });
 
@@ -389,7 +389,7 @@ describe('A request to a node that may be gone', () => {
     await pass(broker, 3_000);
     for (const { status } of await first) expect(status).toBe('rejected');
     expect(looks).toHaveBeenCalledTimes(11);
-    // Who asks then does not wait again.
+    // A later question does not wait again.
     expect((await askAll(a, [gone]))[0]).toMatchObject({ reason: { code: 'TRANSPORT_UNAVAILABLE' } });
     expect(looks).toHaveBeenCalledTimes(12);
     expect(posts).not.toHaveBeenCalled();
@@ -438,7 +438,7 @@ test('Concurrent waits until everything has been heard share one wait', async ()
   const listens = jest.spyOn(a.hub, 'listen');
   const first = a.requests.barrier();
   await broker.turn();
-  // The first may have begun too early for these.
+  // The first one may have begun too early for these.
   const others = Array.from({ length: 100 }, () => a.requests.barrier());
   expect(await Promise.all([first, ...others])).toEqual(Array.from({ length: 101 }, () => true));
   expect(listens).toHaveBeenCalledTimes(2);
@@ -483,7 +483,7 @@ describe('An application that shuts down and waits for other nodes is kept alive
     while (hearers.mock.results.length === 0) await broker.turn();
     await hearers.mock.results[0]!.value;
     await broker.turn();
-    // Until the next look.
+    // Until the next check.
     expect(timersOf(set, 250).map((timer) => timer.hasRef())).toEqual([true]);
     set.mockRestore();
     hearers.mockResolvedValue(undefined);

@@ -26,7 +26,7 @@ describe('An ordered channel', () => {
 
   test('delivers messages that were on their way when the store was asked for the position', () => {
     const { channel, heard, receive } = setup();
-    // Answers of the store may overtake what it publishes, since that takes another connection.
+    // Answers of the store use another connection, so they may overtake its publications.
     channel.beginAt({ epoch: 'e', offset: 5 });
     for (const offset of [4, 5, 5, 6, 4]) receive(offset);
     expect(heard).toEqual(['4: m4', '5: m5', '6: m6']);
@@ -59,7 +59,7 @@ describe('An ordered channel', () => {
       expect(channel.position).toEqual({ epoch: 'e', offset: 5 });
       await jest.advanceTimersByTimeAsync(1);
       expect(reads).toBe(2);
-      // What comes meanwhile waits, and is in the history.
+      // Messages meanwhile wait, and are in the history.
       entries.push({ offset: 6, payload: '6' });
       receive('6', 6);
       await jest.advanceTimersByTimeAsync(2_000);

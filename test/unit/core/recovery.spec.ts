@@ -7,7 +7,7 @@ import { SerialVector } from '../../../lib/core/serial-vector.js';
 
 const GAP = { kind: 'gap', reason: 'broker' } as const;
 
-/** `P7`: the message of node P with the serial 7; `P`: one that stayed on P; `-`: one of a foreign part. */
+/** `P7`: node P's message with serial 7; `P`: a message that stayed on P; `-`: a message from foreign code. */
 function item(text: string): LogItem<string> {
   if (text === 'gap') return GAP;
   const node = text[0] === '-' ? '' : text[0]!;

@@ -31,14 +31,14 @@ class Messages extends Messenger {
   }
 }
 
-/** A node of a broker, or the only one there is. */
+/** A node of a broker, or the only node. */
 async function node(broker?: MemoryBroker) {
   const transport = broker && new MemoryTransport(broker);
   const reporter = new RecordingReporter();
   const hub = new Hub({ reporter, transport });
   await hub.start();
   const messages = new Messages(hub);
-  /** What a listener hears: `n` live, `(n)` from the history. */
+  /** The messages of a listener: `n` live, `(n)` from the history. */
   const listen = (options?: ListenOptions, channel: typeof Orders = Orders) => {
     const heard = new Queue<string>();
     const onGap: ListenOptions['onGap'] = ({ reason, position }) => heard.push(`gap ${reason} ${position?.offset}`);
@@ -306,7 +306,7 @@ describe('A listener with replay, however many messages come while it reads', ()
     broker.cut(b.transport);
     broker.wipe();
     await post(a, 1, 2, 3);
-    // The node tries again later, when the listener has read everything.
+    // The node tries again later, once the listener has read everything.
     const store = b.transport!.history as { read: unknown };
     const { read } = store;
     const asked = new Queue<void>();
@@ -347,7 +347,7 @@ describe('A loop over a channel with replay', () => {
       for (const number of numbers) {
         expect(await loop.next()).toEqual({ value: number, done: false });
         taken++;
-        // Nothing of what is posted while it is in the past counts.
+        // Posts during its reading of the past do not count.
         if (number < 10) void a.hub.post(Orders, 600 + number);
       }
       for (let number = 601; number < 610; number++) {
@@ -356,7 +356,7 @@ describe('A loop over a channel with replay', () => {
       }
       expect(reads.slice(0, 4)).toEqual([0, 256, 512, 609].slice(0, reads.length));
       const next = loop.next();
-      // It listens as others do when nothing more is to be read.
+      // With nothing more to read, it listens like any other listener.
       while (reads.at(-1)! < 609 || open.size > 0) await new Promise((resolve) => void setImmediate(resolve));
       await post(a, 610);
       expect(await next).toEqual({ value: 610, done: false });

@@ -26,7 +26,7 @@ describe('The list of revocations', () => {
     list.add({ userId: 'ada', at: NOON });
     jest.advanceTimersByTime(10_000);
     expect(verdict(list, { userId: 'ada', issuedAt: NOON - 1 })).toBe('revoked');
-    // In whole seconds, as a JSON web token has it: it may be from before.
+    // In whole seconds, as in a JSON web token: the sign-in may be from before.
     expect(verdict(list, { userId: 'ada', issuedAt: NOON })).toBe('revoked');
     expect(verdict(list, { userId: 'ada', issuedAt: NOON + 1 })).toBe('valid');
     expect(verdict(list, { userId: 'bob', issuedAt: NOON - 1 })).toBe('valid');

@@ -99,7 +99,7 @@ describe('A revocation', () => {
     expect(await one.revocations.revoke('ada', User)).toBe(true);
     expect(await one.hub.post(Kept, 2)).toBe(true);
     broker.heal();
-    // In the order in which the broker is asked, this comes before the revocations are read.
+    // In the broker's order, this precedes the reading of the revocations.
     expect(await one.hub.post('news', 'after', { scope: 'global' })).toBe(true);
     expect([await news.next(), await kept.next()]).toEqual(['after', 2]);
     expect([session.closeReason, two.ada().closeReason]).toEqual(['revoked', 'revoked']);
@@ -111,7 +111,7 @@ describe('A revocation', () => {
     const [one, two] = [await node(broker), await node(broker)];
     await two.known;
     const session = two.ada();
-    // Its subscriptions are dead, and it has not noticed.
+    // Its subscriptions are dead, and it has not noticed yet.
     const deliver = two.transport.deliver.bind(two.transport);
     two.transport.deliver = () => {};
     const [told] = await stored(one.hub, () => one.revocations.revoke('ada', User));
@@ -261,7 +261,7 @@ describe('A revocation', () => {
     await revocations.revoke('ada', User);
     expect(hub.sessions.open({ auth: { userId: 'ada' }, since }).closeReason).toBe('revoked');
     expect(reporter.warnings).toEqual([]);
-    // Nobody knows, which is told once.
+    // No server knows, and it is reported once.
     for (const _ of [1, 2]) expect(hub.sessions.open({ auth: { userId: 'ada' } }).closed).toBe(false);
     expect(reporter.warnings).toEqual([expect.stringContaining('without issuedAt (or iat)')]);
   });

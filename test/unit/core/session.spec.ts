@@ -300,7 +300,7 @@ describe('a revocation', () => {
       return { session: hub.sessions.open({ auth: () => auth }), answer: () => answer?.() };
     });
     const asked = [ada!, bob!].map(({ session }) => session.authenticated());
-    // The third one has not been asked for by anybody yet.
+    // Nothing has asked for the third one yet.
     await revocations.revoke('ada', new RevokedAuthenticationUser());
     for (const { session, answer } of [ada!, bob!, late!]) {
       expect(session.closed).toBe(false);
@@ -421,7 +421,7 @@ describe('The user of a session', () => {
 
       expect(count).toBe(1);
       expect(seen).toEqual([expect.any(ConfigurationError), 'revoked']);
-      // What was revoked meanwhile counts.
+      // Revocations meanwhile count.
       expect(session.closeReason).toBe('revoked');
       expect(reporter.callbackFailures).toEqual([]);
     },
@@ -457,7 +457,7 @@ describe('The user of a session', () => {
     });
     expect(await session.authenticated()).toBeNull();
     expect(session.auth).toBeNull();
-    // A revocation asks nobody's session no more, of which there may be ten thousand.
+    // A revocation does not ask anonymous sessions, of which there may be ten thousand.
     await revocations.revoke('ada', new RevokedAuthenticationUser());
     expect(count).toBe(1);
     user = { userId: 'ada' };
@@ -516,7 +516,7 @@ describe('The sign-in of a session', () => {
       };
       const [listens, idle] = [hub.sessions.open({ auth: answer }), hub.sessions.open({ auth: answer })];
       for (let i = 0; i < 3; i++) hub.listen('channel', () => {}, listens);
-      // One that is over by then is not asked.
+      // A session that has ended by then is not asked.
       const short = hub.sessions.open({ auth: answer });
       hub.listen('channel', () => {}, short);
       short.close();
@@ -546,7 +546,7 @@ describe('The sign-in of a session', () => {
     expect(session.closed).toBe(false);
     jest.advanceTimersByTime(10_000);
     expect(session.closeReason).toBe('expired');
-    // Neither of them is waited for when it has ended.
+    // Once ended, neither of them is waited for.
     const short = hub.sessions.open({ auth: expiring(30_000) });
     short.renew(expiring(40_000));
     short.close();

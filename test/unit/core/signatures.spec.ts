@@ -126,7 +126,7 @@ async function nodeOn(broker: MemoryBroker, ...secrets: string[]) {
   return { hub, reporter, requests, [Symbol.asyncDispose]: () => hub.close() };
 }
 
-/** What travels on a channel, and the broker as somebody else sees it. */
+/** The payloads on a channel, and the broker as an outsider sees it. */
 async function neighbourOn(broker: MemoryBroker, ...channels: string[]) {
   const seen = new Queue<string>();
   const transport = new MemoryTransport(broker);

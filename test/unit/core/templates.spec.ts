@@ -8,7 +8,7 @@ const list = (name: string): ListenerList => new ListenerList(name, () => {});
 const rankOf = (template: string): string =>
   template.replaceAll(/[^/]+/g, (part) => (part.startsWith(':') ? '1' : '0'));
 
-// Few segments, so that many templates and names have some in common.
+// Few segments, so that many templates and names share some.
 const path = (...segments: string[]) =>
   fc
     .array(fc.constantFrom(...segments), { minLength: 1, maxLength: 4 })
@@ -36,7 +36,7 @@ describe('The templates that are listened to', () => {
         }
         const expected = [...lists.values()].filter((each) => matchTemplate(each.name.split('/'), channel.split('/')));
         expect(templates.match(channel).toSorted(byName)).toEqual(expected.toSorted(byName));
-        // Of those the ones that come first, a literal segment before a parameter.
+        // Of those, the ones that come first: a literal segment before a parameter.
         const [best] = expected.map(({ name: each }) => rankOf(each)).toSorted();
         const mostLiteral = expected.filter(({ name: each }) => rankOf(each) === best);
         expect(templates.mostLiteral(channel).toSorted(byName)).toEqual(mostLiteral.toSorted(byName));

@@ -12,7 +12,7 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-/** A wheel, and who was woken when. */
+/** A wheel, and the times at which it woke each entry. */
 function setup() {
   const reporter = new RecordingReporter();
   const wheel = new TimeWheel(reporter);
@@ -54,7 +54,7 @@ describe('A wheel', () => {
     wheel.add(START + 1_000, gone);
     wheel.add(START + 1_000, there);
     wheel.remove(START + 1_000, gone);
-    // Was never on it.
+    // It was never on the wheel.
     wheel.remove(START + 2_000, gone);
     jest.advanceTimersByTime(LONG_MS);
     expect(woken).toEqual([['there', 1_000]]);

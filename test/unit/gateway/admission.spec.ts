@@ -175,7 +175,7 @@ describe('A position in a history, in the Last-Event-ID of a native EventSource'
   ])('with the epoch %j is accepted: %j', (name, isTaken) => {
     const position = NativePosition.read(`${NODE}.1~~AAAAAAAAAAAAAAAA~5!${name}`, 1);
     expect(position !== undefined).toBe(isTaken);
-    // It is written into the stream.
+    // It is sent in the stream.
     expect(position?.id ?? '').not.toMatch(/[^\x21-\x7e]/);
   });
 });

@@ -15,7 +15,7 @@ import { turnsUntil } from '../../support/turns.js';
 
 afterEach(() => void jest.useRealTimers());
 
-/** A call that is answered when the test says so. */
+/** A call that the test answers. */
 class Pending {
   begun = 0;
   readonly #ends: ((value: boolean) => void)[] = [];
@@ -32,7 +32,7 @@ class Pending {
 
 const namesOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `c${index}`);
 
-/** Lets what is settled be seen. */
+/** Makes settled promises visible. */
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 describe('Calls of authorizers', () => {
@@ -252,7 +252,7 @@ describe('Changes of connections on another server', () => {
   });
 });
 
-/** How many of 50 at once are begun, in all and of each; then all of those end. */
+/** How many of 50 concurrent requests begin for each requester; then all of them end. */
 async function begunOf(places: RequestPlaces, ...requesters: Requester[]): Promise<number[]> {
   return Promise.all(
     requesters.map(async (requester) => {
@@ -268,7 +268,7 @@ async function begunOf(places: RequestPlaces, ...requesters: Requester[]): Promi
   );
 }
 
-/** Why it is refused: the limit that is reached, or something else. */
+/** The reason of a refusal: the reached limit, or another one. */
 function reasonOf(error: unknown): string {
   return error instanceof LimitReached ? error.limit : (error as Refusal).reason;
 }

@@ -7,7 +7,7 @@ import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { GatewayNode } from '../../support/gateway-node.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
-/** A transport whose broker confirms a subscription when the test says so. */
+/** A transport whose broker confirms a subscription once the test allows it. */
 class SlowTransport extends MemoryTransport {
   isSlow = false;
   readonly confirmed = new Deferred();

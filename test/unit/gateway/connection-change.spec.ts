@@ -52,7 +52,7 @@ describe('A change that another node asks for', () => {
   test('contains the rules that grant its channels, each of them once', () => {
     const rule = { names: ['rooms/:roomId'], scopes: ['read'], authorizers: ['Rooms.mayRead', 'Rooms.mayEnter'] };
     const subscribe = names(1_000);
-    // Each decision makes an object of its own. An earlier version has decided about the first channel.
+    // Each decision creates a new object. An earlier version has decided about the first channel.
     const rules = new Map(subscribe.slice(1).map((name) => [name, { ...rule }]));
     const change = { ...CHANGE, subscribe, rules };
     expect(readConnectionChange(sent(change), 1_000)).toEqual(change);
@@ -119,7 +119,7 @@ describe('The answer to a change', () => {
   test('is one outcome for each channel, or nothing', () => {
     const errors = [undefined, 'CHANNEL_DENIED', 'INVALID_CHANNEL', 'LIMIT_EXCEEDED'] as const;
     const outcome = { errors, isRenewed: false, order: 0 };
-    // As nodes of before read it, which ask for no renewal.
+    // Like the reading of older nodes, which do not ask for a renewal.
     expect(writeChangeOutcome(outcome)).toEqual([0, 1, 2, 3]);
     expect(readChangeOutcome(writeChangeOutcome(outcome), 4)).toEqual(outcome);
     expect(writeChangeOutcome(null)).toBeNull();

@@ -13,14 +13,14 @@ const unsubscribe = (connection: string, channel: string) =>
   ({ kind: 'unsubscribe', target: { connection }, channel }) as const;
 const disconnect = (userId: string) => ({ kind: 'disconnect', target: { userId }, reconnect: false }) as const;
 
-/** A client of a user, which is ready. */
+/** A ready client of a user. */
 async function clientOf(node: GatewayNode, user: string, ...channels: string[]) {
   const reader = node.connect(channels, { user });
   await reader.ready();
   return reader;
 }
 
-/** The grants of channels to a sign-in, by the rule of the nodes of these tests. */
+/** The grants of channels to a sign-in, by the rules of these tests' nodes. */
 const grantsTo = (auth: AuthenticationInfo | null, ...channels: string[]) =>
   channels.map((channel) => ({ channel, auth, rule: ruleOf(channel) }));
 
@@ -184,7 +184,7 @@ describe('Ending the connections of a user', () => {
     const [here, there, cut] = [await clientOf(a, 'ada'), await clientOf(b, 'ada'), await clientOf(c, 'ada')];
     jest.spyOn(c.hub, 'post').mockResolvedValue(true);
     expect(await a.gateway.directory.order(disconnect('ada'))).toEqual({ result: 2, isComplete: false });
-    // That node has done it all the same.
+    // That node has done it anyway.
     for (const { session } of [here, there, cut]) expect(session.closed).toBe(true);
     const again = await clientOf(a, 'ada');
     broker.cut();

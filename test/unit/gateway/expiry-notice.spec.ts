@@ -13,7 +13,7 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-/** A session whose sign-in lasts for a time, and when its client was told what. */
+/** A session with a sign-in of this duration, and the notices to its client with their times. */
 function setup(lastsMs: number | undefined, { canRenew = true } = {}) {
   const { sessions } = new Hub({ reporter: new RecordingReporter() });
   const expiresAt = lastsMs === undefined ? undefined : START + lastsMs;

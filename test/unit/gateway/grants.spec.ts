@@ -16,7 +16,7 @@ const OWN: AuthenticationInfo = { userId: 'ada', authId: 'phone', scopes: ['read
 const STEPPED_UP: AuthenticationInfo = { userId: 'ada', authId: 'key', scopes: ['read', 'admin'], issuedAt: 2_000 };
 const OTHER: AuthenticationInfo = { ...STEPPED_UP, authId: 'other key', scopes: ['admin', 'audit'] };
 
-/** A stream of a sign-in, which is ready. */
+/** A ready stream of a sign-in. */
 async function streamOf(node: GatewayNode, auth: AuthenticationInfo | null, ...channels: string[]) {
   const session = node.hub.sessions.open({ auth });
   const connection = node.gateway.open(node.gateway.reserve(session));
@@ -26,7 +26,7 @@ async function streamOf(node: GatewayNode, auth: AuthenticationInfo | null, ...c
   return reader;
 }
 
-/** A change of a stream, asked of any node with a sign-in. */
+/** A change of a stream, sent to any node with a sign-in. */
 async function change(node: GatewayNode, { connection }: StreamReader, auth: AuthenticationInfo, ...names: string[]) {
   const asked = { subscribe: names, unsubscribe: [], claims: new Map(), replays: [], renew: false };
   return (await ask(node, connection.id, auth, asked)).channels;
@@ -42,12 +42,12 @@ async function ask(node: GatewayNode, connection: string, auth: AuthenticationIn
   return await node.gateway.change(connection, asked, { session, request: {} } as never);
 }
 
-/** Has a node decide by a rule for each channel from now on, in place of its own. */
+/** From now on, the node decides on each channel by this function. */
 function decideBy(node: GatewayNode, decide: (channel: string) => ChannelRule | SubscribeError): void {
   jest.spyOn(node.gateway['parts'].channels, 'decide').mockImplementation(async (channel) => decide(channel));
 }
 
-/** What a revocation that is applied on a node does there. */
+/** Applies a revocation on a node. */
 function revoke(node: GatewayNode, what: Partial<Revocation>): void {
   const revocation = { userId: 'ada', at: Date.now(), ...what };
   node.hub.sessions.revocations.add(revocation);
@@ -113,7 +113,7 @@ describe.each(['that holds the stream', 'of another stream'])(
       const late = { ...OTHER, expiresAt: Date.now() - 1 };
       expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], late)).toEqual(denied);
       expect(await reader.connection.subscribe([{ channel: 'audit' }], new Map(), [], STEPPED_UP)).toEqual(denied);
-      // That node does not know of it yet; or it refuses the request.
+      // That node does not know of it yet, or refuses the request.
       const asking = change(asked, reader, STEPPED_UP, 'audit').catch(() => denied);
       expect(await asking).toEqual(denied);
       expect([reader.connection.names, grantsOf(holder).size]).toEqual([[], 0]);

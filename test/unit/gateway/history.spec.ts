@@ -22,7 +22,7 @@ async function post(node: GatewayNode, ...messages: readonly number[]): Promise<
   for (const message of messages) expect(await node.hub.post(Orders, message)).toBe(true);
 }
 
-/** The next so many messages, `ready` and gaps; past positions that tell of no loss. */
+/** The next `count` messages, `ready` and gaps; skips positions that report no loss. */
 async function next(reader: StreamReader, count: number): Promise<unknown[]> {
   const found: unknown[] = [];
   while (found.length < count) {
@@ -38,7 +38,7 @@ async function next(reader: StreamReader, count: number): Promise<unknown[]> {
   return found;
 }
 
-/** Where a client is that has read everything so far. */
+/** The position of a client that has read everything up to now. */
 const reached = (reader: StreamReader) => reader.wanted(name);
 
 describe('A client of a channel with history', () => {
@@ -249,7 +249,7 @@ describe('A history that begins again while clients have it', () => {
     expect(await next(reader, 1)).toEqual([1]);
     const { epoch } = reader.positions.get(name)!;
     const payload = (await a.transport!.history.read(name, 1)).entries[0]!.payload;
-    // As over a Redis that another one has replaced, with all that it had.
+    // As over a Redis that was replaced by another one, with all of its data.
     a.hub['inbound'].deliver(payload, name, name, { epoch: 'new', offset: 2 });
     expect(await next(reader, 1)).toEqual([1]);
     expect(epoch).not.toBe('h.new');
@@ -264,7 +264,7 @@ describe('A node that has not yet heard the latest messages of a history', () =>
     const reader = await b.open(name);
     jest.spyOn(b.transport!, 'deliver').mockImplementationOnce(() => {});
     await post(a, 2);
-    // As a page that is loaded anew, which had it from another node.
+    // Like a reloaded page that had the message from another node.
     const { next: start } = await a.transport!.history.read(name, 2);
     await reader.connection.subscribe([], undefined, [{ channel: name, listener: 'one', start }]);
     const told = async (count: number) => {
@@ -276,7 +276,7 @@ describe('A node that has not yet heard the latest messages of a history', () =>
     };
     expect(await told(3)).toEqual(['messaging:position', 'from 2', 'false 2']);
     await post(a, 3);
-    // Of the stream, not for the listener; then what is for it alone.
+    // The first belongs to the stream, not to the listener; the rest is for the listener alone.
     expect(await told(5)).toEqual(['2', '3', 'from 2', '3', 'true 3']);
   });
 });
@@ -383,7 +383,7 @@ describe('A client of a whole template', () => {
     };
     await say(1, '1', '2', '3');
     expect(await next(reader, 3)).toEqual([1, 1, 1]);
-    /** Reasons of gaps, and messages up to the next one of each channel; messages of different channels in any order. */
+    /** Reasons of gaps, and messages up to the next one of each channel. Messages of different channels may be in any order. */
     const rest = async (): Promise<unknown[]> => {
       await say(3, '1', '2', '3', 'end');
       const found: unknown[] = [];
@@ -425,7 +425,7 @@ describe('A client of a whole template that moves', () => {
     expect(await from.hub.post(Rooms.for({ id: '1' }), message)).toBe(true);
   }
 
-  /** Two nodes that have heard the first message; what the one that is named misses meanwhile, it does not get to read. */
+  /** Two nodes that have heard the first message; the named one misses the next ones and cannot read them yet. */
   async function afterOutage(which: 'a' | 'b', ...missed: readonly number[]) {
     const { broker, a, b } = await twoNodes();
     const first = await a.open(template);
@@ -456,7 +456,7 @@ describe('A client of a whole template that moves', () => {
     first.close();
     await say(a, 4);
     const back = b.connect(first.wanted(template));
-    // Whoever waited for nothing would be there by then.
+    // A client without anything to wait for would be ready by then.
     await turns(50);
     expect(back.pending).toEqual([]);
     goOn();
@@ -480,7 +480,7 @@ describe('A client of a whole template that moves', () => {
     const { a, b, first, goOn } = await afterOutage('b', 2);
     expect(await first.next(1)).toEqual([2]);
     await a.hub.close();
-    // Else it is looked for, for a while.
+    // Otherwise the node looks for it for a while.
     jest.spyOn(b.gateway['nodes'], 'askIfThere').mockRejectedValue(new TransportUnavailableError('it is gone'));
     const back = b.connect(first.wanted(template));
     await turns(50);

@@ -5,7 +5,7 @@ import { IdleFeeds } from '../../../lib/gateway/idle-feeds.js';
 const feed = (name: string): ChannelFeed => ({ name }) as ChannelFeed;
 const many = (count: number, name: string): ChannelFeed[] => Array.from({ length: count }, () => feed(name));
 
-/** The names of those that go, one after another. */
+/** The names of the next feeds to go, in order. */
 function leaving(feeds: IdleFeeds, count: number): string[] {
   return Array.from({ length: count }, () => {
     const gone = feeds.leastFair!;

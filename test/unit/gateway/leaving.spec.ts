@@ -6,7 +6,7 @@ import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type GatewayNodeOptions } from '../../support/gateway-node.js';
 
 const LEAVE_MS = 5_000;
-/** Longer than a test may take, and no longer than Jest may wait for one that has failed. */
+/** Longer than a test may take, and not longer than Jest may wait after a failure. */
 const LONG_MS = 30_000;
 const CONNECTIONS = [
   ['a', 'al'],
@@ -18,7 +18,7 @@ defineChannel('leaving/:room', undefined, { history: { maxMessages: 100, ttlMs: 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-/** A node that leaves now; says when it is gone. */
+/** A node that leaves now, and whether it is gone. */
 function leave(connections: readonly Returned[] = CONNECTIONS, hasOthers = Promise.resolve(true)) {
   const leaving = new Leaving(connections, LEAVE_MS, hasOthers);
   let isGone = false;
@@ -42,7 +42,7 @@ describe('a node that leaves', () => {
       ['somebody else', 'al'],
     ]);
     expect(await isGoneAfter(200)).toBe(false);
-    // The client has more to ask for.
+    // The client has more questions.
     leaving.noteQuestion([]);
     expect(await isGoneAfter(200)).toBe(false);
     expect(await isGoneAfter(60)).toBe(true);
@@ -60,7 +60,7 @@ describe('a node that leaves', () => {
     const { leaving, isGoneAfter } = leave();
     leaving.noteQuestion([['a', 'al']]);
     expect(await isGoneAfter(LEAVE_MS - 10)).toBe(false);
-    // Not even those who go on asking keep it.
+    // Not even continued questions keep it.
     leaving.noteQuestion([]);
     expect(await isGoneAfter(20)).toBe(true);
     expect(jest.getTimerCount()).toBe(0);
@@ -117,7 +117,7 @@ describe('a node that leaves', () => {
   });
 });
 
-/** A node that its clients have left at its word, as far as it is not told that they are back. */
+/** A node whose clients have left at its request. Unless told otherwise, it does not know that they are back. */
 async function leftBy(broker: MemoryBroker, options: GatewayNodeOptions, ...channels: string[]) {
   const node = await GatewayNode.start(broker, options);
   const client = await node.open(...channels);
@@ -149,7 +149,7 @@ describe('a gateway that leaves', () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
     const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
-    // Both enter at the same place.
+    // Both connect at the same position.
     const clients = [node.get(['news']), node.get(['news'])] as const;
     for (const client of clients) await client.ready();
     node.gateway.leave();
@@ -161,7 +161,7 @@ describe('a gateway that leaves', () => {
 
     const first = other.get(['news'], clients[0].lastEventId);
     expect(await first.next(1)).toEqual(['missed']);
-    // However long that takes; and it asks once more, which makes it no other one.
+    // However long that takes. A second request of the same client does not count as another client.
     const now = performance.now.bind(performance);
     const clock = jest.spyOn(performance, 'now').mockImplementation(() => now() + 8_000);
     const again = other.get(['news'], clients[0].lastEventId);

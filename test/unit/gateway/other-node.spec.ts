@@ -38,7 +38,7 @@ test('The answer of another node about many channels at once is read in many tur
   expect(turns).toBeGreaterThanOrEqual(10);
 });
 
-/** What clients that come from there in as many channels are told; each log has ten parts. */
+/** The answers to clients of that many channels; each log has ten parts. */
 function ask(count: number, failAt: number, most = 4) {
   const counted = { asking: 0, atOnce: 0, asked: 0 };
   const node = new OtherNode(

@@ -22,7 +22,7 @@ afterEach(async () => {
 
 const Rooms = defineChannel('rooms/:roomId');
 
-/** A broker that can stand still, as a Redis that is paused. */
+/** A broker that can stop answering, like a paused Redis. */
 class StallingBroker extends MemoryBroker {
   private waiting: Parameters<MemoryBroker['request']>[] | undefined;
 
@@ -42,7 +42,7 @@ class StallingBroker extends MemoryBroker {
   }
 }
 
-/** Keeps what is published until the broker is back, as the transport over Redis does for a while. */
+/** Keeps publications until the broker is back, as the Redis transport does for a while. */
 class PatientTransport extends MemoryTransport {
   override async publish(channel: string, payload: string): Promise<boolean> {
     await firstValueFrom(this.status.pipe(filter(({ state }) => state === 'ready')));
@@ -71,7 +71,7 @@ class OvertakingTransport extends MemoryTransport {
   }
 }
 
-/** The position of a server that there is not. */
+/** A position of a server that does not exist. */
 const madeUp = (): Position => ({ epoch: `${randomUUID()}.1.0.${'A'.repeat(16)}`, offset: 0 });
 
 async function twoNodes(broker: MemoryBroker = new MemoryBroker(), options = {}) {
@@ -84,7 +84,7 @@ function fakeTime(): void {
   jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
 }
 
-/** Fake time, in steps between which nodes do what they have to do. */
+/** Passes fake time, in steps between which nodes do their work. */
 async function pass(ms: number): Promise<void> {
   for (let past = 0; past < ms; past += 100) {
     for (let count = 0; count < 5; count++) await turn();
@@ -92,7 +92,7 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-/** What comes when as much fake time has passed as it takes; on a busy machine, what is written waits for some. */
+/** The result of a promise, after as much fake time as it takes. On a busy machine, written data needs some. */
 async function soon<T>(promise: Promise<T>): Promise<T> {
   const state = { isWaiting: true };
   const waiting = promise.finally(() => (state.isWaiting = false));
@@ -108,7 +108,7 @@ async function startedTransport(broker: MemoryBroker): Promise<MemoryTransport> 
   return transport;
 }
 
-/** What another server publishes. */
+/** A message of another server. */
 function messageOf(node: string, serial: number, channel: string, data: string): string {
   return encodeEnvelope(
     channel,
@@ -216,7 +216,7 @@ describe('A client that comes back to its server', () => {
     await user.ready();
     user.close();
     const perStranger = MAX_IDLE_FEEDS / 10;
-    // One after another of the same user, and of strangers.
+    // One after another, from the same user and from strangers.
     for (let count = 0; count < 12; count++) {
       const names = Array.from({ length: perStranger }, (_, index) => `rooms/${count}-${index}`);
       const stranger = node.connect(names, count % 2 === 0 ? {} : { user: 'eve' });
@@ -244,7 +244,7 @@ describe('A client that comes back to its server', () => {
     const back = node.connect(first.wanted('news'));
     expect(await back.next(3)).toEqual(['before', 'gap broker', 'after']);
     expect(await answersOf(back)).toEqual([['news', true]]);
-    // Whoever was here is told once, and has read over it.
+    // Clients that were connected learn of it once, and have read past it.
     here.close();
     expect(await answersOf(node.connect(here.wanted('news')))).toEqual([['news', true]]);
   });
@@ -359,7 +359,7 @@ test('A client with 1,000 channels of long names gets the missed messages of eac
   const first = await node.open(...names);
   first.close();
   for (const name of names) void node.post(name, name);
-  // As many go into one request as its body has room for.
+  // Each request has as many as its body holds.
   const back = await node.open();
   for (let from = 0; from < 1_000; from += 200) {
     const some = names.slice(from, from + 200);
@@ -422,7 +422,7 @@ describe('A client that comes from another server', () => {
     await b.open('news');
     const first = await a.open('news');
     broker.stall();
-    // In the log of b: its own ones, then those of a, of which the client has read the first two.
+    // In the log of b: its own ones, then those of a. The client has read the first two of a.
     const posts = [b.post('news', 'b1'), a.post('news', 'a1'), b.post('news', 'b2'), a.post('news', 'a2')];
     expect(await first.next(2)).toEqual(['a1', 'a2']);
     first.close();
@@ -434,7 +434,7 @@ describe('A client that comes from another server', () => {
     await a.post('news', 'a3');
     const got = await back.next(5);
     expect(got.filter((text) => text !== 'messaging:ready')).toEqual(['b1', 'b2', 'b3', 'a3']);
-    // Each place where it could have broken off.
+    // Each place at which the stream could have broken off.
     const places = new Map<string, Position>();
     let position = first.positions.get('news')!;
     const seen: unknown[] = [];
@@ -478,7 +478,7 @@ describe('A client that comes from another server', () => {
     expect(await second.next(1)).toEqual(['messaging:ready']);
     await a.post('news', 3);
     expect(await second.next(1)).toEqual([3]);
-    // Nor does the one who asks while the question of the other is on its way.
+    // Nor does a client that asks while the other one's question is on its way.
     const third = await a.open('news');
     third.close();
     const others = [b.connect(early.wanted('news'))];
@@ -533,11 +533,11 @@ describe('A client that comes from another server', () => {
     first.close();
     fakeTime();
     const back = b.connect(first.wanted('news'));
-    // For nearly as long as posts wait at most.
+    // Nearly as long as posts may wait.
     await pass(1_900);
     broker.heal();
     await pass(10_000);
-    // It could be asked again, and has had a loss itself.
+    // The question could be sent again, but there was a loss meanwhile.
     expect(await soon(back.next(1))).toEqual(['gap broker']);
     expect(await soon(answersOf(back))).toEqual([['news', true]]);
     await b.post('news', 'live');
@@ -670,11 +670,11 @@ describe('A client that comes from another server', () => {
     }
     const sent = asks.mock.calls.map(([channel]) => nameOf(channel));
     expect(sent.filter((name) => name.startsWith('messaging:node/'))).toEqual([a.channel]);
-    // Four of each, which are looked for until they are given up.
+    // Four of each, with checks until they are given up.
     expect(looks.mock.calls.length).toBeLessThan(3 * 4 * 12 + 5);
     const barriers = listens.mock.calls.filter(([channel]) => nameOf(channel).startsWith('messaging:barrier/'));
     expect(barriers.length).toBeLessThan(12);
-    // Nothing goes on behind it.
+    // Nothing continues after it.
     expect(b.gateway['nodes']['pending'].size).toBe(0);
     expect(b.gateway['context'].recovery['others'].size).toBe(0);
   });
@@ -831,7 +831,7 @@ describe('A client that comes from another server', () => {
     const first = await a.open('one', 'two');
     first.close();
     await a.post('one', 'missed');
-    // More than is read in one turn.
+    // More than one turn reads.
     const texts = Array.from({ length: 1_100 }, (_, index) => index);
     for (const text of texts) await a.post('two', text);
     const { log } = a.gateway['feeds'].get('one')!;
@@ -927,7 +927,7 @@ describe('A client that comes from another server', () => {
     const position = first.positions.get('news')!;
     const read = jest.spyOn(a.gateway['feeds'].get('news')!.log, 'read');
     let missed = 0;
-    // Each from further back, in turn with those that have read to the end of a log that goes on.
+    // Each one from further back, alternating with clients that have read to the end of a growing log.
     for (let back = 1; back <= 50; back++) {
       await a.post('news', 'x'.repeat(1_000));
       const { offset: end } = (await first.next(1), first.positions.get('news')!);
@@ -938,7 +938,7 @@ describe('A client that comes from another server', () => {
       for (const reader of [latest, early]) reader.close();
     }
     for (const { value } of read.mock.results) missed += (value as { entries: unknown[] }).entries.length;
-    // All of it once or twice, and again if this takes longer than what was read is kept; not 50 times.
+    // All of it once or twice, and again after the cached answer expires; not 50 times.
     expect(missed).toBeLessThan(1_000);
   });
 
@@ -952,7 +952,7 @@ describe('A client that comes from another server', () => {
     const forged = { epoch: `${epoch.slice(0, -3)}xxx`, offset: 0 };
     expect(await answersOf(b.connect([{ channel: 'news', position: forged }]))).toEqual([['news', false, 'epoch']]);
     expect(read).not.toHaveBeenCalled();
-    // Nor is whoever asks meanwhile and has been there disturbed.
+    // Nor does it disturb an honest client that asks meanwhile.
     const back = b.connect([{ channel: 'news', position: forged }]);
     await turn();
     const honest = b.connect(first.wanted('news'));
@@ -1004,7 +1004,7 @@ describe('A server that gets a question from another one', () => {
     first.close();
     for (const name of names) await a.post(name, 'missed');
     let now = 0;
-    // Each look at the clock is 2 ms later.
+    // Each reading of the clock is 2 ms later.
     const clock = jest.spyOn(performance, 'now').mockImplementation(() => (now += 2));
     let turns = 0;
     const { answers } = a.gateway as unknown as { answers: { make(value: unknown): Promise<unknown> } };
@@ -1017,7 +1017,7 @@ describe('A server that gets a question from another one', () => {
     const back = b.connect(first.wanted(...names));
     expect(await back.next(100)).toEqual(names.map(() => 'missed'));
     clock.mockRestore();
-    // 100 claims and as many logs, of which it looks at two in a turn.
+    // 100 claims and as many logs, two of which fit in a turn.
     expect(turns).toBeGreaterThan(50);
   });
 });
@@ -1035,7 +1035,7 @@ describe('A native EventSource that comes back', () => {
     first.close();
     await a.post('rooms/7', 3);
     await a.post('news', 4);
-    // The other one first: what is only here is for those who come back here, too.
+    // The other one first, because local messages are for clients that return here, too.
     for (const node of [b, a]) {
       const back = node.get(names, first.lastEventId);
       const events = await back.next(3);

@@ -6,7 +6,7 @@ import type { Gap } from '../../../lib/core/gap.js';
 import { GatewayNode } from '../../support/gateway-node.js';
 import { Queue } from '../../support/queue.js';
 
-// What a client could learn of channels that it may not have.
+// The ways in which a client could learn about forbidden channels.
 
 afterEach(() => GatewayNode.closeAll());
 

@@ -15,7 +15,7 @@ beforeEach(() => {
   [lines, stacks] = [[], []];
   const record = (level: string) => (text: unknown, stack?: unknown) => {
     lines.push(`${level} ${String(text)}`);
-    // Nest hands on the name of the logger too.
+    // Nest also passes on the name of the logger.
     if (stack !== undefined && stack !== 'Messaging') stacks.push(stack as string);
   };
   Logger.overrideLogger({ log: record('log'), warn: record('warn'), error: record('error') });
@@ -301,7 +301,7 @@ function fail(): never {
 
 function hostileError(): Error {
   return Object.defineProperties(new Error('a'), {
-    // First, since it is made when it is first touched, of the others.
+    // First, because the engine creates it from the others on first access.
     stack: { get: fail },
     message: { get: fail },
     code: { get: fail },

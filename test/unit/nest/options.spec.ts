@@ -9,7 +9,7 @@ import { checkExtras, resolveOptions } from '../../../lib/nest/validate-options.
 
 const PAGE = readFileSync(new URL('../../../docs/options.md', import.meta.url), 'utf8');
 
-/** The groups of options that `forRoot` takes, by the headings of the page. */
+/** The groups of options of `forRoot`, by the headings of the page. */
 const GROUPS = ['redis', 'revocation', 'sse', 'limits', 'gateway', 'classTransformer', 'classValidator'] as const;
 
 /**
@@ -45,7 +45,7 @@ describe('The defaults in docs/options.md', () => {
 });
 
 describe('Each option of the module', () => {
-  // Nothing takes a bigint.
+  // No option accepts a bigint.
   const wrong = 0n;
 
   test('is checked', () => {

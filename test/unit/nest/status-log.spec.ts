@@ -4,7 +4,7 @@ import type { LoggingReporter } from '../../../lib/nest/logging-reporter.js';
 import { StatusLog } from '../../../lib/nest/status-log.js';
 import { ConfigurationError } from '../../../lib/protocol/errors.js';
 
-/** What is logged of these statuses. */
+/** The log lines for these statuses. */
 function linesOf(statuses: TransportStatus[], isStarted = true): string[] {
   const lines: string[] = [];
   const reporter = { state: (level: string, text: string) => lines.push(`${level} ${text}`) };

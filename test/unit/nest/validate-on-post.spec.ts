@@ -158,7 +158,7 @@ afterEach(async () => {
   for (const { app } of open.splice(0)) await app.close();
 });
 
-/** Two servers: what one posts, the other gets, or not. */
+/** Two servers: each post of the first reaches the second, or not. */
 async function servers(options: MessagingModuleOptions = {}, others = options) {
   const broker = new MemoryBroker();
   const [one, two] = await Promise.all(
@@ -385,7 +385,7 @@ describe('A rule that returns a promise, although it is not declared async', () 
     const note = (error: unknown) => escaped.push(error);
     process.on('unhandledRejection', note);
     try {
-      // Each application of a process knows of it.
+      // Each application in the process knows of it.
       await servers();
       const { from, to } = await servers();
       using there = new Inbox(to, Lates);

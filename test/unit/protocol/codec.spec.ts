@@ -109,7 +109,7 @@ const typedArrays = [
   new BigUint64Array([2n ** 64n - 1n]),
 ];
 
-/** A value, its data as it reads to others, and its note. */
+/** A value, its data as other readers see it, and its note. */
 const TABLE: [name: string, value: unknown, data: string, meta?: string][] = [
   ['undefined', undefined, 'null', '"undefined"'],
   ['null', null, 'null'],
@@ -288,7 +288,7 @@ function readsAs(array: (typeof typedArrays)[number]): unknown {
   );
 }
 
-/** Encodes a message of so many objects that look alike, and gives one of them. */
+/** Encodes a message of this many similar objects, and returns one of them. */
 function encodePart(count: number): WeakRef<object> {
   const list = Array.from({ length: count }, () => ({ alike: [0] }));
   codec().encode(list);
@@ -316,7 +316,7 @@ describe('Codec', () => {
         new Greeting('', value),
         Object.assign(new Error('e'), { value }),
       ]) {
-        // As keys and members -0 becomes 0 already in the Map and the Set.
+        // As keys and members, -0 becomes 0 already in the Map and the Set.
         if (isSameGraph(roundTrip(container), container)) continue;
         failed.push(`${name} in ${container.constructor.name}`);
       }
@@ -446,7 +446,7 @@ describe('Codec', () => {
 
   test('keeps no part of a message', async () => {
     const sent = [3, 60, 300, 10_000].map(encodePart);
-    // What a WeakRef was asked for, or made of, stays until the end of the task.
+    // The target of a WeakRef lives until the end of the task that created or read it.
     await new Promise((resolve) => setImmediate(resolve));
     globalThis.gc!();
     expect(sent.map((part) => part.deref())).toEqual([undefined, undefined, undefined, undefined]);

@@ -29,7 +29,7 @@ describe('The text of the data', () => {
   });
 
   test('is found whatever the metadata contain', () => {
-    // A note that looks like the end of the metadata, names with what JSON escapes, a node that numbers nothing.
+    // A note that resembles the end of the metadata, names with characters that JSON escapes, a node that numbers nothing.
     const tricky = '{"x":{"a":"Date"},"pattern":"Date","data":"Date"}';
     const data = '{"pattern":"1970-01-01T00:00:00.000Z","data":"1970-01-01T00:00:00.000Z","x":{"a":null}}';
     const unnumbered = envelope(data).replace(',"n":17', '');

@@ -13,7 +13,7 @@ const rows = [...documentation.matchAll(/^\| `(\w+)`\s*\| `(\w+)`\s*\| (yes|no)\
   ([, code, className, retryable, meaning]) => ({ code, className, retryable: retryable === 'yes', meaning }),
 );
 
-/** One error of each class that a caller can tell apart. */
+/** One error of each class that a caller can distinguish. */
 const instances = [
   new errors.ConfigurationError('x'),
   new errors.RedisNotEnabledError(),
@@ -114,7 +114,7 @@ function patternOf(line: string): string {
   return line.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(VARIES, '.*');
 }
 
-/** The text of a call that writes a line: by the reporter, or as the reason why Redis is away or refuses something. */
+/** The text of a call that writes a line: through the reporter, or as the reason of an unreachable or refusing Redis. */
 function linesOf(file: string, { callee, args: [first = [], second = []] }: CallOfText): readonly string[] {
   if (/\breporter\.(warn|state)$/.test(callee)) return second;
   if (file === 'nest/logging-reporter.ts' && /^this\.(warn|failed)$/.test(callee)) return second;

@@ -50,7 +50,7 @@ class Failure extends Error {
 const types = new TypeRegistry();
 const codec = new Codec(types);
 
-/** What arrives when this is sent. */
+/** Applies to every instance. */
 function rules(problemOf: InstanceCheck['problemOf']): InstanceCheck {
   return { appliesTo: () => true, problemOf };
 }
@@ -71,7 +71,7 @@ function readTexts(
   return decodeMessage(types, JSON.parse(data), type, note, check ? checkedBefore(check, identityMap!) : identityMap);
 }
 
-/** An identity map whose messages are checked before it takes them. */
+/** An identity map that checks messages before it accepts them. */
 function checkedBefore(check: InstanceCheck, identityMap: IdentityMap): InstanceReader {
   return {
     begin: () => {
@@ -276,7 +276,7 @@ describe('A message that is refused', () => {
     expect(live).toStrictEqual(known());
     expect(map.find(User, 2)).toBeUndefined();
     expect(map.size).toBe(2);
-    // What the check sees is what has arrived, not what is there.
+    // The check sees the received data, not the existing instance.
     expect(checked[0]).toMatchObject({ id: 1, name: 'Bob' });
   });
 
@@ -315,7 +315,7 @@ describe('A message that is refused', () => {
   });
 });
 
-/** The tree with its nth part replaced, counted depth first; `undefined` if it has fewer. */
+/** The tree with its nth part replaced, counted depth first; `undefined` if it has fewer parts. */
 function replaceNth(tree: unknown, nth: number, scrap: unknown): unknown {
   let count = 0;
   const visit = (holder: Record<string, unknown>): boolean =>
@@ -472,7 +472,7 @@ describe('The identity of an instance', () => {
 });
 
 async function collect(): Promise<void> {
-  // A WeakRef keeps its object for the turn in which it was read.
+  // A WeakRef keeps its object alive for the turn that reads it.
   await new Promise((resolve) => setImmediate(resolve));
   globalThis.gc!();
 }
@@ -485,7 +485,7 @@ describe('An identity map', () => {
   test('keeps no instance, and no key of a collected one', async () => {
     const map = new IdentityMap();
     const kept = receive(user('kept'), map);
-    // In a function of its own, so that no local variable keeps the last one.
+    // In a separate function, so that no local variable keeps the last one alive.
     const receiveMany = () => {
       for (let id = 0; id < 1_000; id++) receive({ users: [user(id), user(id)] }, map);
     };

@@ -11,7 +11,7 @@ function revoked(): unknown {
   return proxy;
 }
 
-/** What may be thrown, and the text of it. */
+/** Possible thrown values, and their texts. */
 const THROWN: readonly [name: string, thrown: unknown, text: string][] = [
   ['an error', new TypeError('wrong'), 'wrong'],
   ['a text', 'wrong', '"wrong"'],

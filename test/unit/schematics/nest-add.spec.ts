@@ -12,7 +12,7 @@ await app.listen(3000);
 `;
 const usual = { 'src/main.ts': main('./app.module'), 'src/app.module.ts': MODULE };
 
-/** What it makes of these files, and what it says. Jest cannot load the Tree of the CLI, so this is as much of one as it needs. */
+/** The resulting files and the output. Jest cannot load the Tree of the CLI, so this has only the needed parts. */
 async function apply(before: Record<string, string>, options = {}) {
   const files = new Map(Object.entries(before));
   const said: string[] = [];
@@ -42,7 +42,7 @@ async function endings(before: Record<string, string>) {
   );
 }
 
-/** What becomes of a module. */
+/** The module after the schematic. */
 async function edited(module: string) {
   const { files } = await apply({ ...usual, 'src/app.module.ts': module }, { example: false });
   return files.get('src/app.module.ts')!;

@@ -7,7 +7,7 @@ import {
   withShutdownHooks,
 } from '../../../schematics/nest-add/source-edits.js';
 
-// The edits of `nest add`: what is in a file stays as it is, and the addition looks like the rest.
+// The edits of `nest add`: existing code stays as it is, and the addition matches its style.
 
 const IMPORTS = [{ name: 'Added', from: './added.js' }];
 

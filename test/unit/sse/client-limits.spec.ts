@@ -6,7 +6,7 @@ import { StreamPlaces, type StreamPlace } from '../../../lib/sse/stream-places.j
 
 const ada = { userId: 'ada' };
 
-/** What comes of it: its result, or the limit that is reached. */
+/** The result, or the reached limit. */
 function outcomeOf<T>(act: () => T): T | string {
   try {
     return act();
@@ -78,7 +78,7 @@ describe('Places for streams', () => {
     expect(outcomeOf(() => third!.identify(null))).toBeUndefined();
     for (const place of [first, second, third, first, second]) place!.giveBack();
     expect(slots.size).toBe(0);
-    // Known too late.
+    // Identified too late.
     second!.identify({ userId: 'bob' });
     const again = slots.take('192.0.2.1', { userId: 'bob' });
     expect(outcomeOf(() => slots.take('192.0.2.1', ada))).not.toBe('limits.maxConnectionsPerUser');

@@ -18,7 +18,7 @@ function pass(ms: number): void {
   jest.advanceTimersByTime(ms);
 }
 
-/** A connection whose flush takes so long. */
+/** A connection whose flush takes this long. */
 function connection(costMs = 0) {
   return { flushes: 0, flush() { this.flushes++; now += costMs; } }; // prettier-ignore
 }

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { ConfigurationError } from '../../../lib/protocol/errors.js';
 import { COMMENT_FRAME, END_FRAME, drainFrame, encodeFrame } from '../../../lib/sse/frame.js';
 
-/** What a browser makes of bytes that come in pieces. */
+/** The events that a browser reads from bytes in pieces. */
 function parse(bytes: Buffer, cuts: readonly number[] = []): { events: EventSourceMessage[]; retries: number[] } {
   const events: EventSourceMessage[] = [];
   const retries: number[] = [];
@@ -38,7 +38,7 @@ describe('a frame', () => {
 
   test('arrives as it was written, with any content and however the network splits it', () => {
     const field = fc.string({ minLength: 1 }).filter((text) => !/[\r\n\0]/.test(text) && text.trimStart() === text);
-    // Text without lone surrogates, which UTF-8 has no bytes for; line breaks of all three kinds included.
+    // Text without lone surrogates, which UTF-8 cannot encode; includes line breaks of all three kinds.
     const data = fc
       .array(fc.oneof(fc.string({ unit: 'grapheme' }), fc.constantFrom('\n', '\r', '\r\n', 'data: x', ':')))
       .map((parts) => parts.join(''));

@@ -38,7 +38,7 @@ function setup() {
       drained: () => Promise.resolve(),
       resumesAfter,
     });
-    /** What it was sent: the event's name, if it has one, and the offset. */
+    /** The sent events: the name, if there is one, and the offset. */
     const told = async () => {
       for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
       flusher.settle();
@@ -63,7 +63,7 @@ describe('Pages of a history', () => {
       for (let offset = 0; offset < 300; offset++) void pages.read({ epoch: 'e', offset });
       void pages.read({ epoch: 'e', offset: 299 });
       expect(asked).toHaveLength(300);
-      // Too many to be kept all.
+      // Too many to keep all of them.
       void pages.read({ epoch: 'e', offset: 0 });
       expect(asked).toHaveLength(301);
       expect(pages['pages'].size).toBe(256);
@@ -140,7 +140,7 @@ describe('A feed of a channel with history', () => {
     const position = await hub.positionOf(Orders.name);
     const [there, comer] = [open(), open(position)];
     expect(await comer.told()).toEqual(['position 1']);
-    // What another server has appended, and this one does not hear.
+    // Appended by another server, and not heard by this one.
     const { store } = hub['histories']!;
     const { entries } = await store.read(Orders.name, 1);
     await store.append(Orders.name, entries[0]!, { maxMessages: 100, ttlMs: 60_000 });

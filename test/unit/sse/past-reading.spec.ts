@@ -19,7 +19,7 @@ afterEach(() => {
 
 const place = (offset: number, epoch = 'e'): Position => ({ epoch, offset });
 
-/** A reader on its way to the present, with a history that does as it is told. */
+/** A reader on its way to the present, with a history under the test's control. */
 function setup(start: ReplayStart, last?: Position) {
   const reporter = new RecordingReporter();
   const hub = new Hub({ reporter });
@@ -74,7 +74,7 @@ function setup(start: ReplayStart, last?: Position) {
   };
   const begin = () => {
     const reading = new PastReading(present, reader, start, () => sent.push('joined'));
-    /** The present comes to a message. */
+    /** The live stream reaches a message. */
     const hear = (position: Position) => {
       reading.heard(position);
       present.last = position;

@@ -6,7 +6,7 @@ afterEach(() => void jest.useRealTimers());
 
 const HOUR_MS = 3_600_000;
 
-/** Streams that end when they are told to, and the times at which they were. */
+/** Streams that end when told, and the times of their ends. */
 function setup(maxAgeMs: number | undefined, { areRead = true } = {}) {
   const streams = new Set<{ endsAt: number; rotate(): void; cutOff(): void }>();
   const rotation = new Rotation(streams, maxAgeMs);

@@ -19,7 +19,7 @@ const fail = (): never => {
 
 type MakeStream = (hub: Hub, session: Session) => MessageStream;
 
-/** A server whose every response is a stream that a handler makes. */
+/** A server that answers every request with a handler's stream. */
 class Server implements AsyncDisposable {
   readonly reporter = new RecordingReporter();
   readonly hub = new Hub({ reporter: this.reporter });
@@ -64,7 +64,7 @@ class Server implements AsyncDisposable {
 
 const messages: MakeStream = (hub, session) => createStream(hub, 'x', session);
 
-/** What waits for ever, and fails when it is told to end. */
+/** Waits forever, and fails when asked to end. */
 const iterable = (end: () => unknown): AsyncIterable<unknown> => ({
   [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}), return: end as never }),
 });

@@ -22,7 +22,7 @@ function setup() {
       drained: () => Promise.resolve(),
       resumesAfter: undefined,
     });
-  /** A stream of channels: what it was sent, one text for each batch. */
+  /** A stream of channels, and one text for each batch sent. */
   const join = (channels: readonly string[], session: Session = hub.root) => {
     const batches: Batch[] = [];
     const sent: string[] = [];

@@ -47,7 +47,7 @@ const OrdersPlaced = defineChannel('testing/orders_placed', Placed);
 const ShopOrders = defineChannel('testing/shops/:shopId/orders', Placed);
 const Kept = defineChannel('testing/kept', Placed, { history: { maxMessages: 10, ttlMs: 60_000 } });
 
-/** As an application has it. */
+/** As in an application. */
 class Orders {
   constructor(private readonly messages: MessagingService) {}
 

@@ -113,7 +113,7 @@ test('a broker cuts off and heals only its own nodes, and refuses other argument
   expect(() => broker.cut(foreign)).toThrow('or nothing for all of them; not one of another broker');
   expect(await a.publish('news', '1')).toBe(true);
   expect(await atA.next()).toBe('1');
-  // Before its start and after its end there is nothing to cut, and nothing to refuse.
+  // Before its start and after its end, it has nothing to cut or refuse.
   broker.cut(new MemoryTransport(broker));
   await a.close();
   broker.cut(a);

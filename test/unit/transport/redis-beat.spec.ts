@@ -4,11 +4,11 @@ import { RedisBeat } from '../../../lib/transport/redis-beat.js';
 beforeEach(() => void jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] }));
 afterEach(() => void jest.useRealTimers());
 
-/** Beats over a connection that the test answers for, with a tick each second. */
+/** Heartbeats over a connection that the test answers for, with a tick each second. */
 class Beats {
   readonly events: string[] = [];
   bytes = 0;
-  /** What Redis answers to a beat: how many got it, an error, nothing at all, or that it cannot be sent. */
+  /** Redis' answer to a heartbeat: the number of receivers, an error, no answer, or that it cannot be sent. */
   answer: number | undefined | Error | 'never' | 'unsendable' = 1;
   isHeard = true;
   readonly beat: RedisBeat = new RedisBeat(
@@ -21,7 +21,7 @@ class Beats {
     1_000,
   );
 
-  /** So many seconds, with so many bytes read in each. */
+  /** This many seconds, with this many bytes read in each. */
   async pass(seconds: number, bytes = 0): Promise<string[]> {
     for (let second = 0; second < seconds; second++) {
       await jest.advanceTimersByTimeAsync(1_000);

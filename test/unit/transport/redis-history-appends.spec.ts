@@ -12,11 +12,11 @@ import { BOUNDS, offsetOf } from '../../support/history-posts.js';
 /** One call of the append script. */
 interface Call extends Deferred<unknown> {
   readonly number: number;
-  /** The batch that must come right before it, and the lowest one that may be tried again. */
+  /** The batch that must come right before it, and the lowest batch that may be tried again. */
   readonly chain: string;
 }
 
-/** A link whose Redis answers when and how the test tells it to, because no real Redis fails on demand in the middle of a pipeline. */
+/** A link whose Redis answers as the test directs, because no real Redis fails on demand in the middle of a pipeline. */
 class AnsweringLink {
   isUp = true;
   readonly calls: Call[] = [];
@@ -39,7 +39,7 @@ class AnsweringLink {
     this.gathered++;
   }
 
-  /** What was sent since the last time: the number of each batch, and what must come before it. */
+  /** The calls since the last time: the number of each batch, and its required predecessor. */
   sent(): string[] {
     return this.calls.splice(0).map(({ number, chain }) => `${number}${chain && ` after ${chain}`}`);
   }
@@ -155,7 +155,7 @@ describe('A batch after one that Redis did not append', () => {
     await turn();
     expect(redis.sent()).toEqual([]);
     jest.advanceTimersByTime(50);
-    // The third one is still under way: whenever it comes, Redis refuses it unless the second one is there.
+    // The third one is still pending: whenever it arrives, Redis refuses it unless the second one is there.
     const [again, behind] = redis.calls;
     expect(redis.sent()).toEqual(['1', '2 after 1 1']);
     third!.resolve('early');
@@ -232,7 +232,7 @@ describe('Batches under way when the link breaks', () => {
   });
 });
 
-/** A Redis that answers at once, as the test says: with an error, or by appending. */
+/** A Redis that answers at once, as the test directs: with an error, or by appending. */
 class ToldLink {
   isUp = true;
   failure: string | undefined = undefined;
@@ -277,7 +277,7 @@ test('a post that was refused after its time is not appended later with others o
   const early = append('early');
   await jest.advanceTimersByTimeAsync(1_900);
   const late = append('late');
-  // It loads its data, then serves.
+  // It loads its data, then accepts commands.
   link.isUp = true;
   link.failure = 'LOADING Redis is loading the dataset in memory';
   appends.up();

@@ -15,7 +15,7 @@ test('a link holds back the commands of a turn until the turn ends, however ofte
   const client = new Redis(server.url, { lazyConnect: true });
   const link = new RedisLink({ client, backoff: new Backoff(REDIS_BACKOFF) }, listener);
   nodes.use({ [Symbol.asyncDispose]: () => link.close() });
-  // Nothing to hold back yet.
+  // Nothing is held back yet.
   link.gather();
   await client.connect();
   const socket: Socket = client.stream;
@@ -40,7 +40,7 @@ test('a link whose answers no longer belong to its commands is replaced, and rep
   link.open();
   expect(await events.next()).toBe('up');
   const socket: Socket = client.stream;
-  // As ioredis 5 reads it if Redis ends a subscription of its own accord: as the answer to the oldest command, although no command waits.
+  // If Redis ends a subscription, ioredis 5 reads that as the answer to the oldest command, although no command waits.
   socket.emit('data', Buffer.from('+OK\r\n'));
   expect(await events.next()).toBe('down');
   expect(await events.next()).toMatch(

@@ -13,7 +13,7 @@ function historyKeysOf(prefix: string, channel: string): string[] {
   return [keys.state, keys.stream, keys.appender('node'), keys.post('1'), keys.post('11')];
 }
 
-/** As a Cluster counts: CRC-16 of what is in braces. */
+/** The slot in a Cluster: CRC-16 of the part in braces. */
 function slotOf(key: string): number {
   let sum = 0;
   for (const byte of Buffer.from(/\{([^}]+)\}/.exec(key)![1]!)) {
@@ -107,7 +107,7 @@ describe('A template in Redis', () => {
   });
 });
 
-/** Redis' own matching of patterns, as far as we write them. */
+/** Redis' own pattern matching, as far as our patterns use it. */
 function redisMatches(pattern: string, text: string): boolean {
   const source = pattern.replace(/\\(.)|(\*)|([^\\*])/gsu, (_, escaped?: string, star?: string, other?: string) =>
     star ? '[^]*' : (escaped ?? other)!.replace(/[.*+?^${}()|[\]\\/-]/gu, '\\$&'),

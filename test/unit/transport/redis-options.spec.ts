@@ -29,7 +29,7 @@ const ownStrategy = (): number => 1;
 const missing = (): Promise<object> => Promise.reject(new Error("Cannot find package 'ioredis'"));
 
 describe('The option redis accepts', () => {
-  // Typed: what ioredis gives and takes fits without a cast.
+  // Typed: values to and from ioredis fit without a cast.
   const options: RedisOptions = { host: 'a.test', port: 6380, db: 2 };
   const accepted: [string, RedisOption][] = [
     ['a URL', 'redis://user:secret@a.test:6380/2'],
@@ -196,7 +196,7 @@ describe('The connections', () => {
       ...(await made(sentinels)),
       ...(await made(new Redis({ ...sentinels, lazyConnect: true }))),
     ]) {
-      // A round through all of them is one attempt.
+      // One round through all of them is one attempt.
       expect(options.sentinelRetryStrategy!(1)).toBeNull();
     }
     for (const option of [cluster, () => new Cluster([{ host: 'a.test' }], { lazyConnect: true })]) {

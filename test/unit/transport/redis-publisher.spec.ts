@@ -15,12 +15,12 @@ afterEach(() => void jest.useRealTimers());
 const UNHEARD: PublisherListener = { refused: () => {}, unanswered: () => {}, answered: () => {} };
 const MAX_LENGTH = maxBatchLength(1_000);
 
-/** What a single payload or a batch holds. */
+/** The payloads of a single payload or a batch. */
 function payloadsOf(text: string): string[] {
   return text.startsWith('\n') ? splitPayloads(text, MAX_LENGTH).payloads : [text];
 }
 
-/** A link in a state that lasts too short to be met on purpose: its socket has ended, and it has not noticed yet. */
+/** A link in a brief state that is hard to reach on purpose: its socket has ended, and it has not noticed yet. */
 class EndedLink implements PublishLink {
   isUp = true;
   readonly sent: string[] = [];
@@ -79,7 +79,7 @@ test('each post waits for its own time', async () => {
   publisher.close();
 });
 
-/** A link whose Redis answers when the test says so. */
+/** A link whose Redis answers once the test allows it. */
 class SlowLink implements PublishLink {
   isUp = true;
   readonly published: [channel: string, payload: string][] = [];
@@ -97,7 +97,7 @@ class SlowLink implements PublishLink {
     return false;
   }
 
-  /** Answers what was published first. */
+  /** Answers the first publication. */
   async answer(): Promise<void> {
     this.answers.shift()!();
     await turn();
