@@ -1,6 +1,6 @@
-// What a client takes of a page: bundled by esbuild (minified, ES modules, for browsers) and compressed (gzip -9), ours
-// and those that one would take otherwise. They are installed from the registry into a folder of their own, which goes
-// with the bench.
+// The client's size in a page: bundled by esbuild (minified, ES modules, for browsers) and compressed (gzip -9), beside
+// its alternatives. The alternatives are installed from the registry into a temporary folder, which is removed with
+// the bench.
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,9 +12,9 @@ import { report, type Goal } from './support/table.js';
 
 interface Client {
   readonly name: string;
-  /** The packages to be installed, with their versions. */
+  /** The packages to install, with their versions. */
   readonly packages?: Readonly<Record<string, string>>;
-  /** What a page that receives messages imports of it. */
+  /** The imports of a page that receives messages. */
   readonly code: string;
   readonly goal?: Goal;
 }
@@ -23,7 +23,7 @@ const OURS = fileURLToPath(import.meta.resolve('nestjs-messaging/client'));
 const GOAL_KB = 12;
 
 const CLIENTS: readonly Client[] = [
-  // The size that the goal names, so that it stands in the table as the others do.
+  // The size that the goal names, in the table beside the others.
   { name: 'goal', code: '' },
   { name: 'MessagingClient', code: `export { MessagingClient } from '${OURS}'`, goal: { base: 'goal', ratio: 1 } },
   {
@@ -59,7 +59,7 @@ export async function run(): Promise<void> {
   try {
     const dependencies = Object.assign({}, ...CLIENTS.map(({ packages }) => packages)) as Record<string, string>;
     writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies }));
-    // npm on Windows is a script, which needs a shell.
+    // npm on Windows is a script and needs a shell.
     const shell = process.platform === 'win32';
     execFileSync('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', '--force'], {
       cwd: folder,

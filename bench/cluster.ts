@@ -1,5 +1,5 @@
-// What posts cost each master of a Redis Cluster of three, in CPU: by classic publish/subscribe, which passes each post on to all
-// of them, and by sharded one (`redis.sharded`), by how many channels they go to. Two nodes listen to each channel, or to a template.
+// The CPU that posts cost each master of a Redis Cluster of three: with classic publish/subscribe, which forwards each post to all
+// masters, and with sharded (`redis.sharded`), by the number of channels. Two nodes listen to each channel, or to a template.
 import { Cluster } from 'ioredis';
 import { RedisTransport } from '../lib/transport/redis-transport.js';
 import { RedisCluster } from '../test/support/redis-cluster.js';
@@ -70,7 +70,7 @@ async function start({ nodes }: RedisCluster, setting: Setting): Promise<Node> {
   return node;
 }
 
-/** Posts to all channels in turn, so that few go in one command, and waits until all have come. */
+/** Posts to all channels in turn, so that few posts share a command, and waits until all have arrived. */
 async function pass({ transport }: Node, listeners: readonly Node[], names: readonly string[]): Promise<void> {
   for (const node of listeners) node.received = 0;
   for (let index = 0; index < POSTS; index += IN_FLIGHT) {
@@ -80,7 +80,7 @@ async function pass({ transport }: Node, listeners: readonly Node[], names: read
   while (listeners.some(({ received }) => received < POSTS)) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** What each master takes for each post, in microseconds. */
+/** The CPU of each master for each post, in microseconds. */
 async function mastersCpuOf({ servers }: RedisCluster, action: () => Promise<void>): Promise<number[]> {
   const used = (): Promise<number[]> => Promise.all(servers.map(({ url }) => cpu(url)));
   const before = await used();

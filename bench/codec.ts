@@ -1,5 +1,5 @@
-// What it costs to encode and to decode a message, against JSON alone and against the libraries that one would take
-// otherwise: plain messages, which hold nothing but what JSON can say, and rich ones.
+// The cost of encoding and decoding a message, against JSON alone and against alternative libraries:
+// plain messages, which contain only JSON, and rich ones.
 import 'reflect-metadata';
 import { instanceToPlain, plainToInstance, Type } from 'class-transformer';
 import * as devalue from 'devalue';
@@ -8,7 +8,7 @@ import { SuperJSON } from 'superjson';
 import type { BenchOptions } from './run.js';
 import { Tally, compareCalls, type CallCase } from './support/calls.js';
 
-/** What is used here of files that the package does not export. */
+/** The parts used here of files that the package does not export. */
 interface Internals {
   readonly Codec: new (types: object) => {
     encode(message: unknown): { data: string; type?: string; meta?: string };
@@ -18,7 +18,7 @@ interface Internals {
 }
 
 const ROUNDS = 15;
-// The price of types for a message that has none to keep.
+// The price of types for a message without any.
 const PLAIN_GOAL = 1.3;
 const OURS = 'Codec';
 const JSON_ALONE = 'JSON';
@@ -110,7 +110,7 @@ function libraries(): Both[] {
   ];
 }
 
-// JSON cannot say one at all; it is here for the sake of comparison only.
+// JSON cannot encode one at all; it is here only for comparison.
 function withoutBigInt(message: unknown): ((key: string, value: unknown) => unknown) | undefined {
   const { id } = message as { id?: unknown };
   return typeof id === 'bigint' ? (_key, value) => (typeof value === 'bigint' ? String(value) : value) : undefined;
@@ -135,7 +135,7 @@ async function compareBoth(
   await compareAll(title, make, [...libraries(), ours(codec)], rounds, ratio);
 }
 
-/** One instance with a Date: what class-transformer is made for. */
+/** One instance with a Date, the purpose of class-transformer. */
 async function compareInstances(codec: InstanceType<Internals['Codec']>, rounds: number): Promise<void> {
   const classTransformer: Both = [
     'class-transformer',
@@ -152,7 +152,7 @@ async function compareAll(
   rounds: number,
   ratio?: number,
 ): Promise<void> {
-  // Many, in turn: what has been looked at a moment ago is looked at faster, and no application sends one message only.
+  // Many, in turn: recently read objects are read faster, and no application sends only one message.
   const messages = Array.from({ length: 50 }, (_, id) => make(id));
   const goal = ratio === undefined ? {} : { goal: { base: JSON_ALONE, ratio } };
   const cases = (call: (one: Both) => (message: unknown) => unknown, input: (one: Both) => unknown[]): CallCase[] =>
@@ -196,7 +196,7 @@ function inTurn(call: (input: unknown) => unknown, inputs: readonly unknown[]): 
   return () => {
     const result = call(inputs[next]);
     next = next + 1 === inputs.length ? 0 : next + 1;
-    // Any use of the result, so that none can be optimised away.
+    // Uses the result, so that no call is optimised away.
     tally.total += typeof result === 'symbol' ? 0 : 1;
   };
 }

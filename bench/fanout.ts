@@ -1,5 +1,5 @@
-// What it costs to bring a burst of events to many connections: the time that passes and the server's CPU, for each event
-// that reaches a client; against Nest's @Sse(), better-sse, Socket.IO and what can be written by hand.
+// The cost of a burst of events for many connections: the time, and the server's CPU for each event
+// that reaches a client; against Nest's @Sse(), better-sse, Socket.IO and code by hand.
 import type { BenchOptions } from './run.js';
 import { compareFigures, goalsFor } from './support/compare-figures.js';
 import { BUSY_LOAD, withFanouts, type Fanout } from './support/fanout-process.js';
@@ -12,7 +12,7 @@ const ROUNDS = 5;
 const CONNECTIONS = 2_000;
 const AT_ONCE: Posting = { events: 100, atOnce: 100, everyMs: 0 };
 const OVER_TURNS: Posting = { events: 50, atOnce: 5, everyMs: 0 };
-// Until then it is V8's compiler that is measured, which shows where a delivery takes a tenth of a microsecond.
+// Before that, the bench would measure V8's compiler, which matters if a delivery takes a tenth of a microsecond.
 const WARM_UPS = 4;
 
 const VARIANTS: readonly FanoutVariant[] = [
@@ -40,7 +40,7 @@ const FAR_ABOVE_THE_PEERS: readonly Goal[] = [
   { base: 'Socket.IO', ratio: 1 / 10 },
 ];
 
-/** How events are posted, and what shall be reached with that. */
+/** How events are posted, and the goal for that. */
 interface Burst {
   readonly what: string;
   readonly posting: Posting;
@@ -52,7 +52,7 @@ const IN_ONE_GO: Burst = {
   posting: AT_ONCE,
   goals: [...FAR_ABOVE_THE_PEERS, NEARLY_THE_LIMIT],
 };
-// With so few of them in a turn, the limit itself is not that far above the peers.
+// With so few of them in a turn, the limit itself is not far above the peers.
 const TURN_BY_TURN: Burst = {
   what: `${OVER_TURNS.events} events, ${OVER_TURNS.atOnce} in each turn of the event loop`,
   posting: OVER_TURNS,

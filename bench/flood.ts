@@ -12,7 +12,7 @@ const SLOW = 1_000;
 const CONNECTS = 5_000;
 const POSTING = { count: 300, everyMs: 20 };
 const BULK_BYTES = 20_000;
-/** As many attackers as have more than the limits allow. */
+/** As many attackers as would have more than the limits allow. */
 const ADDRESSES = 5;
 const LIMITS = { maxConnectionsPerAddress: 500, maxOpensPerSecondPerAddress: 50 };
 

@@ -1,5 +1,5 @@
-// What a client waits for when it changes the subscriptions of its open stream: on the server that holds the stream,
-// and on another one, from where it goes through Redis; against an empty route of the same application.
+// How long a client waits for a change of its open stream's subscriptions: on the server that holds the stream,
+// and on another one, which forwards the change through Redis; against an empty route of the same application.
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { BenchOptions } from './run.js';
@@ -84,7 +84,7 @@ async function startServer(redis: Redis, servers: ChildProcess[]): Promise<strin
   return `http://127.0.0.1:${port}`;
 }
 
-/** Opens a stream, which stays open, and tells its connection's id. */
+/** Opens a stream, which stays open; returns its connection's id. */
 async function open(url: string): Promise<string> {
   const response = await send(`${url}/messages`, { channels: [] });
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();

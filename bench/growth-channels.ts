@@ -1,5 +1,5 @@
-// How cost grows with the channels that are listened to, nearly all of them idle: of a post in the process, of a message
-// that comes over Redis and of one that does not concern the node, of beginning to listen, and of memory.
+// How cost grows with the number of channels, nearly all of them idle: of a post in the process, of a message
+// over Redis, of one that does not concern the node, of starting to listen, and of memory.
 import { EventEmitter } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import { MessagingModule, MessagingService, defineChannel } from 'nestjs-messaging';
@@ -40,7 +40,7 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   await measureMessages(rounds);
 }
 
-/** Posts in the process; each point has an application of its own. */
+/** Posts in the process; each point has a separate application. */
 async function comparePosts(rounds: number): Promise<void> {
   const cases: PostCase[] = [];
   for (const at of POINTS) {
@@ -71,7 +71,7 @@ async function comparePosts(rounds: number): Promise<void> {
   await comparePostCases('A post in the process', ALONG, cases, rounds);
 }
 
-/** Posts in the process where there are templates that the channel is not of. */
+/** Posts in the process beside templates that do not match the channel. */
 async function compareTemplates(rounds: number): Promise<void> {
   const cases: PostCase[] = [];
   for (const at of TEMPLATES) {
@@ -87,7 +87,7 @@ async function compareTemplates(rounds: number): Promise<void> {
   await comparePostCases('A post beside templates', 'templates', cases, rounds);
 }
 
-/** Redis compares each post with all patterns that any node is subscribed to. */
+/** Redis compares each post with every pattern that any node is subscribed to. */
 async function compareTemplatesInRedis(rounds: number): Promise<void> {
   const cluster = await Cluster.start();
   const node = await cluster.join();
@@ -120,14 +120,14 @@ async function comparePostCases(
   await compareFigures({ figures: { cpu: { title, unit: 'ns of CPU', along } }, cases, rounds, measure });
 }
 
-/** What it takes to begin to listen, and what is kept for it: in a process that gets more and more channels. */
+/** The cost and the memory of starting to listen, in a process that gets more and more channels. */
 async function measureListening(): Promise<void> {
   const cluster = await Cluster.start();
   const nodes = { 'in the process': await startNode(1), 'over Redis': await cluster.join() };
   const times: Measurements<Case, 'time'>[] = [];
   const memory: Measurements<Case, 'memory'>[] = [];
   for (const [name, node] of Object.entries(nodes)) {
-    // Otherwise the first ones would pay for the compiler.
+    // Otherwise, the first ones would pay for the compiler.
     await node.call('listen', channels('warm', 500));
     const empty = { heap: await node.call('memory'), redis: await cluster.redisMemory() };
     let from = 0;
@@ -155,7 +155,7 @@ async function measureListening(): Promise<void> {
   await reportFigures({ memory: { title: 'Memory for a channel', unit: 'bytes', along: ALONG } }, memory);
 }
 
-/** What comes over Redis to a node with so many channels. */
+/** Messages over Redis to a node with this many channels. */
 async function measureMessages(rounds: number): Promise<void> {
   const cluster = await Cluster.start();
   const node = await cluster.join();

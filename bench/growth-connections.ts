@@ -1,5 +1,5 @@
-// How the cost of an event grows with the connections that it goes to: the server's CPU for each delivery where many events
-// are posted in one go, and where they come one by one; and that of a post that is for none of them does not grow.
+// How the cost of an event grows with its connections: the server's CPU for each delivery, if many events
+// are posted at once and if they come one by one. The cost of a post for none of them does not grow.
 import type { BenchOptions } from './run.js';
 import { takeTurns } from './support/compare.js';
 import { reportFigures, type Measurements } from './support/compare-figures.js';
@@ -8,18 +8,18 @@ import type { Posting } from './support/fanout-server.js';
 import { OURS, type FanoutVariant } from './support/fanout-servers.js';
 
 const ROUNDS = 3;
-// A process may have 20,000 open files on many systems.
+// Many systems limit a process to 20,000 open files.
 const POINTS = [1_000, 2_000, 5_000, 10_000, 15_000];
 const BURST: Posting = { events: 100, atOnce: 100, everyMs: 0 };
 const POSTS_ELSEWHERE = 100_000;
 const WARM_UP: Posting = { events: 20, atOnce: 20, everyMs: 0 };
 
-/** Up to how many connections a burst is bearable: above that it takes many seconds. */
+/** The most connections for a burst; above that it takes many seconds. */
 const MOST_IN_BURSTS: Partial<Record<FanoutVariant, number>> = {
   'raw socket(shared buffer)': 2_000,
   'Nest @Sse Express': 2_000,
 };
-/** And events that come one by one, for which the coalescer is another raw socket. */
+/** And events one by one, for which the coalescer is another raw socket. */
 const MOST_ONE_BY_ONE: Partial<Record<FanoutVariant, number>> = {
   'hand-written coalescer': 0,
   'Nest @Sse Express': 5_000,
@@ -61,7 +61,7 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   );
 }
 
-/** So far apart that a server is done with one before the next comes, and fewer of them the more deliveries each is. */
+/** So far apart that a server is done with one before the next comes; fewer, the more deliveries each one has. */
 function oneByOne(connections: number): Posting {
   return {
     events: Math.max(4, Math.min(15, 60_000 / connections)),

@@ -1,12 +1,12 @@
-// What connections cost that nothing is posted to: memory after garbage collection, and the CPU of their heartbeats.
+// The cost of connections without posts: memory after garbage collection, and the CPU of their heartbeats.
 import { reportFigures, type Measurements } from './support/compare-figures.js';
 import { Fanout } from './support/fanout-process.js';
 import type { FanoutVariant } from './support/fanout-servers.js';
 
 const POINTS = [1_000, 2_000, 5_000, 10_000, 15_000];
-// The first ones load what all of them share.
+// The first ones load the code that all of them share.
 const WARM_UP = 50;
-// The default is 15 s, which would be long to watch.
+// The default is 15 s, too long to wait for here.
 const HEARTBEAT_MS = 2_500;
 const BEATS = 2;
 

@@ -1,4 +1,4 @@
-// How the cost of a post in the process grows with the listeners of its channel, and that it does not with the sessions that
+// How the cost of a post in the process grows with the listeners of its channel, and that it does not grow with sessions that
 // listen to other channels.
 import { EventEmitter } from 'node:events';
 import { MessagingModule, MessagingService, defineChannel } from 'nestjs-messaging';
@@ -24,7 +24,7 @@ let total = 0;
 
 interface PostCase extends Case {
   readonly post: () => void;
-  /** What the cost is divided by. */
+  /** The divisor of the cost. */
   readonly listeners: number;
 }
 
@@ -76,7 +76,7 @@ function besideSessions(messaging: MessagingService, at: number): PostCase[] {
 }
 
 async function comparePosts(title: string, along: string, cases: readonly PostCase[], rounds: number): Promise<void> {
-  // So many calls that looking at the clock costs nothing beside them.
+  // So many calls that reading the clock costs nothing beside them.
   const measure = async ({ post, listeners }: PostCase) => ({
     cpu: nsOfCall(post, Math.ceil(1_000 / listeners)) / listeners,
   });

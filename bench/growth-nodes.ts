@@ -1,5 +1,5 @@
-// How the cost of a global post grows with the nodes on one Redis: for the node that posts, for those that listen, for those
-// that do not, and for Redis.
+// How the cost of a global post grows with the nodes on one Redis: for the posting node, for listening nodes, for
+// other nodes, and for Redis.
 import { setTimeout } from 'node:timers/promises';
 import type { BenchOptions } from './run.js';
 import { takeTurns } from './support/compare.js';
@@ -9,7 +9,7 @@ import type { Channels } from './support/growth-node.js';
 import type { Case } from './support/table.js';
 
 const ROUNDS = 3;
-// Beside the node that posts.
+// Beside the posting node.
 const POINTS = [1, 2, 4, 8];
 const POSTS = 20_000;
 const IN_FLIGHT = 100;
@@ -20,7 +20,7 @@ const FIRST = channels('first', 1_000);
 const NOBODY = channels('nobody', 1_000);
 
 interface NodesCase extends Case {
-  /** Where is posted to; `undefined`: nothing is posted. */
+  /** The channels of the posts; `undefined`: nothing is posted. */
   readonly to?: Channels;
   /** How many nodes listen there. */
   readonly listening: number;
@@ -74,7 +74,7 @@ async function measure(cluster: Cluster, { to, listening }: NodesCase) {
     to === undefined
       ? await cluster.spent(() => setTimeout(lastMs))
       : await cluster.pass({ to, count: POSTS, inFlight: IN_FLIGHT }, listening);
-  // For as long as posting took, so that what a node does by itself is the same.
+  // For as long as posting took, so that a node's own background work is the same.
   if (to === NOBODY) lastMs = ms;
   return {
     poster: poster / POSTS,

@@ -1,4 +1,4 @@
-// What it costs to post a message to methods decorated with @OnMessage, against @OnEvent.
+// The cost of posting a message to methods decorated with @OnMessage, against @OnEvent.
 import { Injectable, type Type } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule, OnEvent } from '@nestjs/event-emitter';
 import { MessagingModule, MessagingService, OnMessage, defineChannel, type SessionScope } from 'nestjs-messaging';
@@ -17,7 +17,7 @@ const message = new UserUpdate();
 const tally = new Tally();
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
-  // Async-local last: the first use of AsyncLocalStorage makes every promise of the process dearer.
+  // Async-local last, because the first use of AsyncLocalStorage makes every promise of the process more expensive.
   for (const scope of ['request', 'async-local'] satisfies SessionScope[]) {
     for (const handlers of [1, 10]) {
       const cases = [await onEvent(handlers), await onMessage(handlers, scope)];

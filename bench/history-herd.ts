@@ -1,6 +1,6 @@
-// Clients that join a channel with history all at once, and ask for its last 50 messages: how often the history is read and put together
-// for them, how long it takes until all have it, and for how long the event loop of the server is held up at most. A server that keeps
-// nothing shows what so many requests take by themselves. The clients are in two processes; a process may have 20,000 open files here.
+// Clients that join a channel with history all at once, and ask for its last 50 messages: how often the server reads and encodes
+// the history for them, how long until all clients have it, and for how long the server's event loop is blocked at most. A stateless
+// server shows the cost of that many requests alone. The clients are in two processes; a process may have 20,000 open files here.
 import { Redis as Client } from 'ioredis';
 import { machineClock } from '../test/support/machine-clock.js';
 import type { BenchOptions } from './run.js';

@@ -1,4 +1,4 @@
-// What Redis keeps of channels with history: the memory of a message and of a channel, if the messages of a channel are posted one by one,
+// The memory of channels with history in Redis: of a message and of a channel, with messages posted one by one,
 // and ten at a time.
 import { Redis as Client } from 'ioredis';
 import type { BenchOptions } from './run.js';
@@ -14,7 +14,7 @@ export const processes = 1;
 
 /** In bytes. */
 interface Kept {
-  /** Of all that Redis uses; the first message of a channel belongs to the channel. */
+  /** Of all of Redis' memory; the first message of a channel counts as part of the channel. */
   readonly channel: number;
   readonly message: number;
   /** The keys of one channel. */
@@ -46,7 +46,7 @@ async function measure(atOnce: number): Promise<Kept> {
   const redis = await Redis.start();
   const client = new Client(redis.url);
   const server = await PinnedProcess.start<HistoryCalls>('history-server.js', undefined, [redis.url]);
-  // What does not belong to any channel.
+  // Everything outside of channels.
   await server.call('post', { from: CHANNELS, channels: 1, each: 1, atOnce: 1 });
   const before = await usedMemory(client);
   await server.call('post', { from: 0, channels: CHANNELS, each: 1, atOnce: 1 });

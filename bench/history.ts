@@ -1,5 +1,5 @@
-// What a history costs: to bring messages from one node to another over Redis and keep them there, against posts without history
-// and against one pipelined call of a script for each message by hand; and what Redis holds of them.
+// The cost of a history: messages between two nodes over Redis, which keeps them, against posts without history
+// and against one pipelined script call for each message by hand; and the memory in Redis.
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { NodeTask } from './support/redis-node.js';

@@ -1,4 +1,4 @@
-// How long an event takes from its post to its clients at a moderate, even rate: by a time in the event, on a sample of
+// How long an event takes from its post to its clients at a moderate, steady rate, measured by a time in the event on a sample of
 // the clients. Client and server are on one machine and read one clock, which is checked.
 import type { BenchOptions } from './run.js';
 import { compareFigures, goalsFor } from './support/compare-figures.js';

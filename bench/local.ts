@@ -1,5 +1,5 @@
-// What it costs to post a message to 1, 10 and 1,000 listeners in the process, against the emitters that
-// one would take otherwise.
+// The cost of posting a message to 1, 10 and 1,000 listeners in the process, against
+// alternative emitters.
 import { EventEmitter } from 'node:events';
 import { EventEmitter2 } from '@nestjs/event-emitter';
 import { MessagingModule, MessagingService, defineChannel } from 'nestjs-messaging';
@@ -32,7 +32,7 @@ const tally = new Tally();
 
 export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   const messaging = await startMessaging();
-  // Where templates are listened to, every channel's name has to be compared with them.
+  // With templates, every channel's name must be compared with them.
   const besideTemplate = await startMessaging();
   besideTemplate.addListener('rooms/:roomId', () => {});
   for (const [listeners, ratio] of LISTENER_GOALS) {
@@ -81,7 +81,7 @@ function ours(messaging: MessagingService, count: number, goal: Goal): CallCase[
   ];
 }
 
-// As in an application, listeners are not all the same function: each of these has its own code, which
+// As in an application, listeners are not all the same function: each one has different code, which
 // keeps the engine from inlining one of them into the loop that calls them.
 const KINDS: readonly (() => (update: UserUpdate) => void)[] = [
   () => (update) => void (tally.total += update.weight),

@@ -1,5 +1,5 @@
-// What an idle connection costs the server in memory, after garbage collection: of the whole process, and of V8's heap;
-// against responses of plain node, and of a route of the same adapter, that are simply left open.
+// The memory of an idle connection on the server, after garbage collection: of the whole process, and of V8's heap;
+// against open responses of plain Node, and of a route of the same adapter.
 import type { BenchOptions } from './run.js';
 import { compareFigures, type Figure } from './support/compare-figures.js';
 import { Fanout } from './support/fanout-process.js';
@@ -8,7 +8,7 @@ import type { FanoutVariant } from './support/fanout-servers.js';
 import type { Case, Goal } from './support/table.js';
 
 const ROUNDS = 3;
-// The first ones load what all of them share; a process may have 20,000 open files on many systems, 9,000 leave room.
+// The first ones load the code that all of them share. Many systems limit a process to 20,000 open files; 9,000 leave room.
 const WARM_UP = 50;
 const FEW = 1_000;
 const MANY = 9_000;
@@ -47,7 +47,7 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
     figures: {
       rssOfFew: figure('RSS', FEW),
       heapOfFew: figure('Heap', FEW),
-      // What a process has taken at its start and not yet used hides much of what the first ones cost: goals are for many.
+      // Memory reserved at the start and not yet used hides much of the first connections' cost, so goals are for many.
       rssOfMany: { ...figure('RSS', MANY), goals: GOALS },
       heapOfMany: { ...figure('Heap', MANY), goals: GOALS },
     },
@@ -61,7 +61,7 @@ function figure(what: string, connections: number): Figure {
   return { title: `${what} for each of ${connections} idle connections`, unit: 'KB' };
 }
 
-/** In a process of its own: memory that was once taken is not given back. */
+/** In a separate process, because a process does not return memory. */
 async function perConnection(variant: FanoutVariant) {
   const fanout = await Fanout.start(variant, { connections: WARM_UP });
   const none = await fanout.memory();

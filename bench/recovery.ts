@@ -1,7 +1,7 @@
-// All clients of a server lose their connections at once and come back at once, to that server or to another one, while
-// 60,000 messages are kept for them: how long it takes until all are recovered, and for how long the event loop of the server
-// that they come to is held up at most. Node takes all connections that wait in one turn: servers that keep nothing show what
-// that costs by itself.
+// All clients of a server lose their connections at once and return at once, to that server or to another one, with
+// 60,000 messages kept for them: how long until all are recovered, and for how long the event loop of their new server
+// is blocked at most. Node accepts all waiting connections in one turn: servers without any state show the cost of
+// that alone.
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { AnsweringCalls } from './support/answering-server.js';
@@ -67,7 +67,7 @@ interface Storm {
 async function storm(from: Server, to: Server): Promise<Storm> {
   const fromPort = await from.call('port');
   const clients: StormClient[] = [];
-  // In portions: it is not this that is measured.
+  // In portions, because this is not measured.
   for (let opened = 0; opened < CLIENTS; opened += 100) {
     const some = Array.from({ length: 100 }, (_, index) => clientOf(opened + index));
     await Promise.all(some.map((client) => client.open(fromPort)));

@@ -1,6 +1,6 @@
-// What it costs to bring messages from one node to another over Redis, against PUBLISH and SUBSCRIBE by hand, and
-// against nats.js over a NATS server, both with JSON: time and CPU of both nodes for each message when many are posted at once, and the time
-// that a single one takes.
+// The cost of sending messages from one node to another over Redis, against PUBLISH and SUBSCRIBE by hand, and
+// against nats.js over a NATS server, both with JSON: time and CPU of both nodes per message if many are posted at once, and the time
+// of a single message.
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { NodeTask } from './support/redis-node.js';
@@ -48,7 +48,7 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   }
 }
 
-/** Time and CPU where so many posts wait for Redis' answer at a time. */
+/** Time and CPU with this many posts waiting for Redis' answer at a time. */
 async function compareLoad(task: NodeTask, cases: readonly NodesCase[], rounds: number): Promise<void> {
   const cpu = new Map<string, number[]>(cases.map(({ name }) => [name, []]));
   await compare({

@@ -1,7 +1,7 @@
-// What it costs to bring events to the clients of another server: one server posts, a second one holds the clients, a third
-// one of the same cluster has none, and a Redis is between them. The time from the posts to the clients, the CPU of the
-// servers and Redis, and what the third one pays for what it does not need; against Nest's @Sse() with PUBLISH and SUBSCRIBE
-// by hand, and Socket.IO with the adapters for Redis.
+// The cost of events for the clients of another server: one server posts, a second one holds the clients, a third
+// one of the same cluster has no clients, and Redis connects them. Measures the time from the posts to the clients, the CPU of the
+// servers and Redis, and the third server's cost of irrelevant messages; against Nest's @Sse() with PUBLISH and SUBSCRIBE
+// by hand, and Socket.IO with its adapters for Redis.
 import type { BenchOptions } from './run.js';
 import { compareFigures } from './support/compare-figures.js';
 import { BUSY_LOAD, Fanout, startServer, type Delivered } from './support/fanout-process.js';
@@ -19,7 +19,7 @@ const SAMPLED_EVERY = 50;
 const IN_ONE_GO: Posting = { events: 100, atOnce: 100, everyMs: 0 };
 const POSTS_PER_SECOND = 20;
 const PACED: Posting = { events: 60, atOnce: 1, everyMs: 1000 / POSTS_PER_SECOND };
-// The fewer clients the second server has, the more messages the third one can be given in the same time.
+// The fewer clients the second server has, the more messages the third one can receive in the same time.
 const FEW = 10;
 const MANY_MESSAGES: Posting = { events: 2_000, atOnce: 1, everyMs: 1 };
 const WARM_UP: Posting = { events: 200, atOnce: 5, everyMs: 10 };
@@ -32,7 +32,7 @@ const VARIANTS: readonly FanoutVariant[] = [
   'messaging gateway',
 ];
 
-/** A Redis of its own, a server that posts and one that has clients, and one that has none. */
+/** A separate Redis, a server that posts, one with clients, and one without. */
 interface Cluster extends Case {
   readonly redis: Redis;
   readonly fanout: Fanout;
@@ -93,7 +93,7 @@ function comparePaced(cases: readonly Cluster[], rounds: number): Promise<void> 
 }
 
 async function compareThird(cases: readonly Cluster[], rounds: number): Promise<void> {
-  // Until what runs is compiled, and most of what the start has left is collected.
+  // Until the code is compiled, and most garbage of the start is collected.
   for (const { fanout } of cases) await fanout.deliver(MANY_MESSAGES);
   await compareFigures({
     figures: {

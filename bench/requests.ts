@@ -1,4 +1,4 @@
-// What it costs a request, in the server's CPU time, that its controller has SessionMessages: in both scopes
+// The cost of SessionMessages in a controller for a request, in the server's CPU time: in both scopes
 // and as a parameter, against a plain singleton and against Nest's own price for request scope.
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';

@@ -1,5 +1,5 @@
-// How long it takes from a revocation until the stream that it ends has got its last event, and until the call resolves: of 1,000 streams, half of them on
-// the server where the call is made, half of them on another one, revoked one after the other. All processes read one clock.
+// How long a revocation takes until the last event of the stream that it ends, and until its call resolves: of 1,000 streams, half of them on
+// the server of the call, half of them on another one, revoked one after another. All processes read one clock.
 import { connect, type Socket } from 'node:net';
 import type { BenchOptions } from './run.js';
 import { PinnedProcess } from './support/pinned-process.js';
@@ -10,7 +10,7 @@ import { report } from './support/table.js';
 
 const ROUNDS = 3;
 const STREAMS = 1_000;
-/** So many are opened at once: it is not this that is measured. */
+/** How many are opened at once, because this is not measured. */
 const AT_ONCE = 100;
 
 type Node = PinnedProcess<RevocationCalls>;
@@ -68,7 +68,7 @@ async function revokeAll(nodes: readonly Node[], round: number): Promise<number[
 
 /** The stream of one user. */
 class Stream {
-  /** When its last event came, by the clock of the machine. */
+  /** The time of its last event, by the clock of the machine. */
   readonly revoked: Promise<number>;
   private socket: Socket | undefined;
   private noteRevoked!: (at: number) => void;

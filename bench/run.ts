@@ -5,8 +5,8 @@
 //   npm run bench -- local --processes=5 --rounds=9
 //   npm run bench -- growth --plots=docs/plots     those that begin with growth-, and a picture of each table
 //
-// A bench is a file beside this one; what it measures is said in its first lines. Each is run in several
-// processes, one after another: two processes of one program differ, for as long as they live, by more than
+// A bench is a file beside this one; its first lines describe its measurements. Each runs in several
+// processes, one after another: two processes of one program differ, for their whole lives, by more than
 // two rounds in one of them do.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -24,9 +24,9 @@ interface Bench {
   readonly processes?: number;
 }
 
-/** What a bench may be told. */
+/** The options of a bench. */
 export interface BenchOptions {
-  /** How often each case is measured in a process; left to the bench where `undefined`. */
+  /** How often a process measures each case; `undefined` leaves it to the bench. */
   readonly rounds: number | undefined;
 }
 
@@ -41,7 +41,7 @@ const known = readdirSync(new URL('.', import.meta.url))
   .filter((file) => file.endsWith('.js') && !['run.js', 'scaling.js'].includes(file))
   .map((file) => file.slice(0, -'.js'.length));
 
-// A child of this file has somebody to send its tables to.
+// Only a child of this file has a parent for its tables.
 if (process.send === undefined) await runAll(positionals.length > 0 ? positionals : known);
 else await runOne(positionals[0]!);
 
@@ -62,7 +62,7 @@ async function runAll(names: readonly string[]): Promise<void> {
   }
 }
 
-/** The bench of a name, or those whose names begin with it. */
+/** The bench of a name, or all benches whose names begin with it. */
 function benchesBy(name: string): string[] {
   const benches = known.filter((bench) => bench === name || bench.startsWith(`${name}-`));
   if (benches.length === 0) fail(`there is no bench "${name}"`);
@@ -87,11 +87,11 @@ async function tablesOf(args: readonly string[]): Promise<Table[]> {
 }
 
 async function runOne(name: string): Promise<void> {
-  // What a bench has started ends with its process, and that one with the process that runs all benches.
+  // Everything that a bench has started ends with its process, and that one with the process that runs all benches.
   for (const end of [...INTERRUPTS, 'disconnect']) process.on(end, () => process.exit(1));
   const bench = await benchOf(name);
   await bench.run({ rounds: count('rounds') });
-  // Applications that a bench has started would keep the process.
+  // Applications started by a bench would keep the process alive.
   process.exit();
 }
 

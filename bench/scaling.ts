@@ -1,5 +1,5 @@
-// The model of docs/scaling.md: what an installation needs, by what was measured on one machine. Not a bench: prints its table
-// at once, by `node dist/bench/bench/scaling.js`. Change what is here to see what follows.
+// The model of docs/scaling.md: the needs of an installation, from measurements on one machine. Not a bench: it prints its table
+// at once, with `node dist/bench/bench/scaling.js`. Change the constants here to see the effect.
 
 /** Seconds of CPU, on one core of the machine that docs/performance.md names. */
 const CPU = {
@@ -9,37 +9,37 @@ const CPU = {
   post: 6.5e-6,
   /** Of a node that listens, for each message from another one. */
   message: 5.3e-6,
-  /** Of an event to a connection, with none that it could go together with. */
+  /** Of an event to a connection, with no other event to write with it. */
   delivery: 7.5e-6,
   /** Of a heartbeat of a connection. */
   heartbeat: 8e-6,
-  /** Of Redis for each post, and on top of that for each node that listens. */
+  /** Of Redis for each post, plus the cost for each listening node. */
   publish: 2.4e-6,
   publishToNode: 0.3e-6,
   /** In place of `publish`, of a master of a Cluster that shards channels. */
   publishSharded: 5.7e-6,
 };
-/** Bytes, without what the system holds for sockets. */
+/** Bytes, without the system's memory for sockets. */
 const MEMORY = { node: 120e6, connection: 17_000, channelOfNode: 1_860, channelOfNodeInRedis: 218 };
 /** Bytes of an event of 225 bytes on its way: through Redis, and to a connection. */
 const LENGTH = { envelope: 360, frame: 260 };
-/** What is chosen, not measured: shares of a core and of a network of 10 Gbit/s, and what a process may have open. */
+/** Chosen, not measured: shares of a core and of a network of 10 Gbit/s, and the limits of a process. */
 const LIMITS = { busy: 0.7, bytesPerSecond: 0.7 * 1.25e9, connectionsOfNode: 15_000, heartbeatSeconds: 15 };
 
 interface Scenario {
   readonly name: string;
   readonly connections: number;
   readonly postsPerSecond: number;
-  /** Whether each post comes by a request of its own. */
+  /** Whether each post has a separate request. */
   readonly isPostedByRequest?: true;
   readonly channels: number;
-  /** How many connections get each post. */
+  /** How many connections receive each post. */
   readonly receivers: number;
-  /** How many of so many nodes listen to a channel. */
+  /** How many of this many nodes listen to a channel. */
   readonly listening: (nodes: number) => number;
 }
 
-/** How many nodes so many connections are on, each on any of them. */
+/** How many nodes hold this many connections, each on any of the nodes. */
 const anywhere = (connections: number) => (nodes: number) => nodes * (1 - (1 - 1 / nodes) ** connections);
 
 const SCENARIOS: readonly Scenario[] = [
@@ -95,7 +95,7 @@ const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-/** What each of so many nodes, and Redis, have to do. */
+/** The load of each of this many nodes, and of Redis. */
 function loadOf(scenario: Scenario, nodes: number) {
   const { connections, postsPerSecond, isPostedByRequest, channels, receivers } = scenario;
   const listening = scenario.listening(nodes);

@@ -1,5 +1,5 @@
-// What clients that do not read do to a server: the memory that it holds for them once the system's own buffers are full,
-// whether it keeps them, and what they cost the others.
+// The effect of clients that do not read on a server: the memory that it holds for them once the system's buffers are full,
+// whether it keeps them, and their cost for other clients.
 import type { BenchOptions } from './run.js';
 import { compareFigures } from './support/compare-figures.js';
 import { Fanout } from './support/fanout-process.js';
@@ -49,7 +49,7 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
   });
 }
 
-/** In processes of their own: most servers cut the stalled off, and that can be done once. */
+/** In separate processes, because most servers cut stalled clients off, which happens only once. */
 async function withStalled({ variant, stalled }: StalledCase) {
   const fanout = await Fanout.start(variant, { connections: stalled, stalled });
   await fanout.deliver(FILLING);

@@ -1,6 +1,6 @@
-// What an event costs the server's CPU for each connection when events come one at a time, so far apart that none can be
-// written together with another one. A server that falls behind writes several together, as on a busy machine: then the
-// figures of those that do so mean nothing.
+// The server's CPU for each connection of an event, with events one at a time and so far apart that none can be
+// written together with another one. A server that falls behind, as on a busy machine, writes several together, and then
+// its figures mean nothing.
 import type { BenchOptions } from './run.js';
 import { compareFigures, goalsFor } from './support/compare-figures.js';
 import { hasNchan } from './support/fanout-nchan.js';
@@ -13,7 +13,7 @@ import type { Goal } from './support/table.js';
 const ROUNDS = 8;
 const CONNECTIONS = 1_000;
 const POSTING: Posting = { events: 50, atOnce: 1, everyMs: 40 };
-// Until all of it is compiled for good, and what the connections were opened with has been collected.
+// Until all of it is compiled for good, and the garbage of opening the connections has been collected.
 const WARM_UP: Posting = { events: 300, atOnce: 1, everyMs: 20 };
 
 const GOAL: readonly Goal[] = [

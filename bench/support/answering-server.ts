@@ -1,5 +1,5 @@
-// A server that answers each request with a stream and keeps nothing for anybody, in a process of its own: forked with what it is
-// made with, `node` or `Nest`. It shows for how long 5,000 requests at once hold up the event loop by themselves.
+// A stateless server that answers each request with a stream, in a separate process: forked with its kind,
+// `node` or `Nest`. It shows for how long 5,000 simultaneous requests alone block the event loop.
 import 'reflect-metadata';
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
@@ -25,7 +25,7 @@ class Answers {
 const port = process.argv[2] === 'Nest' ? (await startServer({ controllers: [Answers] })).port : await startNode();
 const calls = { port: () => port, watch, longestTurnMs };
 
-/** What such a server can be called for. */
+/** The functions that such a server offers. */
 export type AnsweringCalls = typeof calls;
 
 answerCalls(calls);
@@ -39,7 +39,7 @@ async function startNode(): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** As the gateway says it, of channels without positions. */
+/** As the gateway sends it, for channels without positions. */
 function ready(response: ServerResponse, { channels }: Opening): void {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   response.write(`event: messaging:ready\ndata: ${JSON.stringify({ channels })}\n\n`);

@@ -1,11 +1,11 @@
-// autocannon has no types of its own; this is what the benches use of it.
+// autocannon has no types; these are the parts that the benches use.
 declare module 'autocannon' {
   interface Options {
     readonly url: string;
     readonly connections: number;
     /** How many requests to make. */
     readonly amount: number;
-    /** Milliseconds between two looks at whether they have been made. */
+    /** Milliseconds between two checks whether they have been made. */
     readonly sampleInt: number;
   }
   interface Result {

@@ -6,7 +6,7 @@ export interface CallCase extends Case {
   readonly call: () => void;
 }
 
-/** Counts what listeners were called with, so that no call can be optimised away or be missing. */
+/** Counts the arguments of listeners, so that no call can be optimised away or be missing. */
 export class Tally {
   total = 0;
 }
@@ -23,13 +23,13 @@ export interface CallComparison {
 
 const SAMPLE_MS = 10;
 const WARM_UP_MS = 150;
-// Some cases leave promises behind; they are part of the cost and have to be settled before the heap fills.
+// Some cases leave promises behind. They are part of the cost and must settle before the heap fills.
 const CALLS_PER_TURN = 100;
 
-/** Prints how many nanoseconds a call takes in each case. */
+/** Prints the nanoseconds per call in each case. */
 export async function compareCalls({ title, cases, tally, perCall, rounds }: CallComparison): Promise<void> {
   const timesOf = new Map<CallCase, number>();
-  // Twice, since the later cases change what the compiler knows of the earlier ones.
+  // Twice, because later cases change the compiler's knowledge of earlier ones.
   for (const measured of [...cases, ...cases]) timesOf.set(measured, await calibrate(measured.call));
   await compare({
     title,
@@ -48,7 +48,7 @@ export async function compareCalls({ title, cases, tally, perCall, rounds }: Cal
   });
 }
 
-/** Warms up and finds how many calls fill a sample. */
+/** Warms up and determines how many calls fill a sample. */
 async function calibrate(call: () => void): Promise<number> {
   let times = 1;
   let usedMs = 0;

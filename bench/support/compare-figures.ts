@@ -1,7 +1,7 @@
 import { takeTurns } from './compare.js';
 import { report, type Case, type Goal } from './table.js';
 
-/** One of the figures that are taken of a case at once. */
+/** One of several figures measured together. */
 export interface Figure {
   readonly title: string;
   readonly unit: string;
@@ -16,25 +16,25 @@ export function goalsFor(names: readonly string[], goals: readonly Goal[]): Read
   return Object.fromEntries(names.map((name) => [name, goals]));
 }
 
-/** What was measured of a case, in the order of the rounds. */
+/** The measurements of a case, in the order of the rounds. */
 export interface Measurements<C extends Case, Name extends string> {
   readonly measured: C;
   readonly results: readonly Readonly<Record<Name, number>>[];
 }
 
-/** What all cases of a comparison by several figures have in common. */
+/** The common part of all cases of a comparison by several figures. */
 export interface FigureComparison<C extends Case, Name extends string> {
-  /** A table each. */
+  /** One table each. */
   readonly figures: Readonly<Record<Name, Figure>>;
   /** The first one is the base of the ratios. */
   readonly cases: readonly C[];
   readonly rounds: number;
   readonly measure: (measured: C) => Promise<Readonly<Record<Name, number>>>;
-  /** What to know of a case, by what was measured of it. */
+  /** Notes on a case, by its measurements. */
   readonly note?: (results: readonly Readonly<Record<Name, number>>[]) => string | undefined;
 }
 
-/** Like `compare`, where each measurement gives several figures. */
+/** Like `compare`, with several figures for each measurement. */
 export async function compareFigures<C extends Case, Name extends string>({
   figures,
   cases,

@@ -1,6 +1,6 @@
 import { report, type Case } from './table.js';
 
-/** What all cases of a comparison have in common. */
+/** The common part of all cases of a comparison. */
 export interface Comparison<C extends Case> {
   readonly title: string;
   readonly unit: string;
@@ -29,7 +29,7 @@ export async function takeTurns<C extends Case, Result>(
 ): Promise<{ readonly measured: C; readonly results: Result[] }[]> {
   const rows = cases.map((measured) => ({ measured, results: [] as Result[] }));
   for (let round = 0; round < rounds; round++) {
-    // Turned and mirrored, so that no case always follows the same one and pays for its garbage.
+    // Rotated and mirrored, so that no case always follows the same one and pays for its garbage.
     const shift = round % rows.length;
     const order = [...rows.slice(shift), ...rows.slice(0, shift)];
     for (const { measured, results } of round % 2 === 0 ? order : order.toReversed())

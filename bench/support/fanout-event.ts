@@ -1,11 +1,11 @@
-/** Occurs once in each event, and in nothing else that a server sends, frames of WebSocket included: events are counted by it. */
+/** Occurs once in each event, and in nothing else that a server sends, WebSocket frames included, so that it counts events. */
 export const MARK = '^';
 
-/** What all servers send: about 225 bytes of JSON without `filler`. */
+/** The payload of all servers: about 225 bytes of JSON without `filler`. */
 export class PriceChange {
-  /** Counts what a server has posted. */
+  /** Numbers a server's posts. */
   readonly seq: number;
-  /** When it was posted, or was to be: see {@link clock}. */
+  /** The time of the post, or its scheduled time: see {@link clock}. */
   readonly at: number;
   readonly symbol = `ACME${MARK}XNAS`;
   readonly name = 'Acme Rockets, Class A';

@@ -1,4 +1,4 @@
-// nginx with its module nchan, which publishes what it is sent by HTTP to event streams: in a process of its own, beside ours.
+// nginx with its module nchan, which publishes HTTP requests to event streams: in a separate process, beside ours.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, createServer, request } from 'node:http';
@@ -14,10 +14,10 @@ import { whenOpen } from './when-open.js';
 /** Of Debian's and Ubuntu's package libnginx-mod-nchan. */
 const MODULE = '/usr/lib/nginx/modules/ngx_nchan_module.so';
 
-/** Whether nginx can be measured here. */
+/** Whether nginx can run here. */
 export const hasNchan = existsSync(MODULE);
 
-/** Its one worker is on the core of servers; its CPU is read from outside. */
+/** Its one worker is on the servers' core; its CPU is read from outside. */
 export async function nchan(): Promise<FanoutServer> {
   const http = createServer().listen(0, '127.0.0.1');
   await once(http, 'listening');

@@ -69,7 +69,7 @@ export async function messaging(
   };
 }
 
-/** What is written without the library: a Subject, returned to every client, and PUBLISH and SUBSCRIBE around it. */
+/** The code without the library: a Subject, returned to every client, and PUBLISH and SUBSCRIBE around it. */
 export async function nestSse(adapter: Adapter, redis?: string): Promise<FanoutServer> {
   const { http } = await listen(adapter, { controllers: [NestController] });
   if (redis === undefined) return { http, post: (event) => changes.next(event) };
@@ -77,7 +77,7 @@ export async function nestSse(adapter: Adapter, redis?: string): Promise<FanoutS
   return { http, post: await byHand(redis, changes) };
 }
 
-/** Responses that a handler keeps open itself, and sends nothing to. */
+/** Responses that a handler keeps open, and sends nothing to. */
 export async function heldResponses(adapter: Adapter): Promise<FanoutServer> {
   const { http } = await listen(adapter, { controllers: [HoldingController] });
   return { http, post: () => {} };

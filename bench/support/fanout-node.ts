@@ -1,21 +1,21 @@
-// What the library is compared with, on node's http server without Nest.
+// The library's competitors, on node's http server without Nest.
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createChannel, createSession } from 'better-sse';
 import { Server as SocketIoServer } from 'socket.io';
 import type { PriceChange } from './fanout-event.js';
 
-/** Sends each event to everybody who is connected. */
+/** Sends each event to all connected clients. */
 export interface FanoutServer {
   readonly http: Server;
-  /** Where clients connect, and the microseconds of CPU that it has used, if another process sends the events. */
+  /** The clients' address, and the used CPU in microseconds, if another process sends the events. */
   readonly outside?: { readonly port: number; readonly cpu: () => number };
   readonly post: (event: PriceChange) => void;
-  /** Posts to a channel that none of them has; not every variant knows channels. */
+  /** Posts to a channel without clients; not every variant has channels. */
   readonly postElsewhere?: (event: PriceChange) => void;
 }
 
-/** Longer than any bench: nothing but events is to be sent. */
+/** Longer than any bench, because only events may be sent. */
 const NEVER_MS = 3_600_000;
 
 const COMMENT = Buffer.from(':\n');
@@ -41,7 +41,7 @@ export async function rawSockets(heartbeatMs: number): Promise<FanoutServer> {
   return { http, post: (event) => writeChunk(open, frameOf(event)) };
 }
 
-/** The same, one write for all events of a turn of the event loop: the least that can be done. */
+/** The same, with one write for all events of a turn of the event loop: the least possible work. */
 export async function coalescer(): Promise<FanoutServer> {
   const open = new Set<ServerResponse>();
   const http = await listen((_request, response) => keepOpen(response, open));
@@ -65,7 +65,7 @@ export async function betterSse(): Promise<FanoutServer> {
   return { http: await listen(register), post: (event) => void channel.broadcast(event, 'PriceChange') };
 }
 
-/** To everybody who is connected; over Redis to a room, which the adapters can tell from what a server has no use for. */
+/** To all connected clients; over Redis, to a room, which the adapters can tell from messages without local receivers. */
 export async function socketIo(redis: string | undefined, adapter: 'classic' | 'sharded'): Promise<FanoutServer> {
   const http = await listen();
   const options = { transports: ['websocket' as const], pingInterval: NEVER_MS, serveClient: false };

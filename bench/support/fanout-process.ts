@@ -4,26 +4,26 @@ import type { FanoutVariant } from './fanout-servers.js';
 import type { Audience, LoadCalls } from './load.js';
 import { PinnedProcess } from './pinned-process.js';
 
-/** What it took to bring events to all clients that read. */
+/** The cost of sending events to all clients that read. */
 export interface Delivered {
   /** How many times an event reached a client. */
   readonly deliveries: number;
-  /** From the first post until the last client had the last event. */
+  /** From the first post until the last client has received the last event. */
   readonly elapsedMs: number;
-  /** Of the server, or of both where one posts and another has the clients. */
+  /** Of the server, or of both if one posts and another has the clients. */
   readonly serverCpuMs: number;
-  /** How busy the core of the clients was; near 1 it is they that were measured. */
+  /** The load of the clients' core; near 1, the clients were the bottleneck. */
   readonly loadShare: number;
   /** From post to client, in milliseconds, of a sample of the clients. */
   readonly latencies: readonly number[];
 }
 
-/** Above this share of its core it may be the load that is measured. */
+/** Above this share of its core, the load generator may be the bottleneck. */
 export const BUSY_LOAD = 0.85;
-// What a server does after its last event has arrived belongs to the cost of it.
+// A server's work after its last event has arrived belongs to the event's cost.
 const SETTLE_MS = 30;
 
-/** A server of events and its clients, in a process each. */
+/** A server of events and its clients, each in a separate process. */
 export class Fanout {
   private readers = 0;
 
@@ -50,13 +50,13 @@ export class Fanout {
     return fanout;
   }
 
-  /** Connects clients, beside those that there are. */
+  /** Connects more clients. */
   async connect(audience: Audience): Promise<void> {
     await this.load.call('open', { port: await this.server.call('port'), audience });
     this.readers += audience.connections - (audience.stalled ?? 0);
   }
 
-  /** Posts events; resolves when every client that reads has got all of them. */
+  /** Posts events; resolves once every client that reads has received all of them. */
   async deliver(posting: Posting): Promise<Delivered> {
     await this.load.call('expect', posting.events);
     const cpuBefore = await this.serverCpu();
@@ -79,12 +79,12 @@ export class Fanout {
     return this.server.call('memory');
   }
 
-  /** Posts to a channel that no client has; milliseconds of the server's CPU. */
+  /** Posts to a channel without clients; returns milliseconds of the server's CPU. */
   async postElsewhere(posts: number): Promise<number> {
     return (await this.server.call('postElsewhere', posts)) / 1000;
   }
 
-  /** Milliseconds of the server's CPU in so many in which nothing is posted. */
+  /** Milliseconds of the server's CPU in this many milliseconds without posts. */
   async idle(ms: number): Promise<number> {
     return (await this.server.call('idle', ms)) / 1000;
   }
@@ -94,7 +94,7 @@ export class Fanout {
     return this.server.call('connections');
   }
 
-  /** Ends all processes; fails where clients have got more than what was posted. */
+  /** Ends all processes; fails if clients have received more than the posts. */
   async stop(): Promise<void> {
     await this.load.call('expect', 0);
     await this.load.stop();
@@ -107,7 +107,7 @@ export class Fanout {
     return this.poster === this.server ? cpu : cpu + (await this.poster.call('cpu'));
   }
 
-  /** Latencies are taken with the clocks of two processes; they must be one. */
+  /** Latencies use the clocks of two processes, which must be one. */
   private async assertSameClock(): Promise<void> {
     const times = [await this.poster.call('clock'), await this.load.call('clock'), await this.poster.call('clock')];
     if (times.some((time, index) => index > 0 && time < times[index - 1]!))
@@ -115,7 +115,7 @@ export class Fanout {
   }
 }
 
-/** Starts one server of events, of a cluster where there is the URL of a Redis. */
+/** Starts one server of events; with the URL of a Redis, one of a cluster. */
 export function startServer(
   variant: FanoutVariant,
   redis?: string,

@@ -1,5 +1,5 @@
-// A server of events in a process of its own: forked with the name of a variant, the time between heartbeats, and the URL of a Redis
-// where it is one of a cluster, it says on which port it listens, posts events when it is told to, and says what that took.
+// A server of events in a separate process: forked with the name of a variant, the time between heartbeats, and in a cluster
+// the URL of a Redis. It reports its port, posts events on request, and reports the cost.
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -9,12 +9,12 @@ import { PriceChange } from './fanout-event.js';
 import { FANOUT_SERVERS, type FanoutVariant } from './fanout-servers.js';
 import { answerCalls } from './pinned-process.js';
 
-/** Which events to post, and when. */
+/** The events to post, and their times. */
 export interface Posting {
   readonly events: number;
-  /** How many in one go. */
+  /** How many at once. */
   readonly atOnce: number;
-  /** Time between two goes; 0: each in the next turn of the event loop. */
+  /** Time between two batches; 0: each in the next turn of the event loop. */
   readonly everyMs: number;
   /** How many bytes longer than usual an event is. */
   readonly extraBytes?: number;
@@ -42,7 +42,7 @@ const calls = {
   postElsewhere,
 };
 
-/** What a server can be called for. */
+/** The functions that such a server offers. */
 export type ServerCalls = typeof calls;
 
 answerCalls(calls);
@@ -53,7 +53,7 @@ async function post({ events, atOnce, everyMs, extraBytes = 0 }: Posting): Promi
   const start = clock();
   let posted = 0;
   for (let go = 0; posted < events; go++) {
-    // A server that is late has made its clients wait since the time that the event was due.
+    // A late server has made its clients wait since the scheduled time of the event.
     const due = start + go * everyMs;
     if (everyMs > 0) await setTimeout(Math.max(0, due - clock()));
     else if (go > 0) await setImmediate();
@@ -70,14 +70,14 @@ function cpu(): number {
   return user + system;
 }
 
-/** @returns the microseconds of CPU that are used in so many milliseconds in which nothing is posted */
+/** @returns the microseconds of CPU used in this many milliseconds without posts */
 async function idle(ms: number): Promise<number> {
   const before = cpu();
   await setTimeout(ms);
   return cpu() - before;
 }
 
-/** @returns the microseconds of CPU that so many posts take that are for none of the clients */
+/** @returns the microseconds of CPU for this many posts that no client receives */
 function postElsewhere(posts: number): number {
   const event = new PriceChange(0, 0);
   const before = cpu();

@@ -1,6 +1,6 @@
 import type { FanoutServer } from './fanout-node.js';
 
-// Loaded when they are asked for: none of them is to pay for what another one imports.
+// Loaded on demand, so that none of them pays for the imports of another one.
 const nest = () => import('./fanout-nest.js');
 const node = () => import('./fanout-node.js');
 

@@ -1,4 +1,4 @@
-// A server with a gateway, in a process of its own: forked with the URL of a Redis, it says on which port it listens.
+// A server with a gateway, in a separate process: forked with the URL of a Redis, it reports its port.
 import 'reflect-metadata';
 import { Body, Controller, Module, Post } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -16,7 +16,7 @@ class EmptyController {
   }
 }
 
-// One connection changes more often here than a client may by default.
+// One connection changes more often here than the default limit allows.
 const limits = { maxChangesPerSecondPerConnection: 100_000 };
 
 @Module({

@@ -1,6 +1,6 @@
 const SAMPLE_MS = 10;
 
-/** @returns nanoseconds of CPU for each call of a function that is called with 0, 1, 2 and so on */
+/** @returns nanoseconds of CPU for each call of a function, called with 0, 1, 2 and so on */
 export function nsOfCall(call: (index: number) => void, callsAtOnce: number): number {
   const before = process.cpuUsage();
   const end = performance.now() + SAMPLE_MS;

@@ -11,13 +11,13 @@ interface Used {
   readonly nodes: readonly number[];
 }
 
-/** What something has taken. */
+/** The cost of an action. */
 export interface Spent extends Used {
-  /** Milliseconds that passed. */
+  /** Elapsed milliseconds. */
   readonly ms: number;
 }
 
-/** A node that posts, and nodes that may listen, in processes of their own, on one Redis. */
+/** A node that posts, and nodes that may listen, in separate processes, on one Redis. */
 export class Cluster {
   private readonly nodes: PinnedProcess<NodeCalls>[] = [];
 
@@ -42,7 +42,7 @@ export class Cluster {
     return node;
   }
 
-  /** Posts, and waits until so many nodes, those that joined first, have got everything. */
+  /** Posts, and waits until this many nodes, the first ones to join, have received everything. */
   pass(posts: Posts, listening: number): Promise<Spent> {
     return this.spent(() =>
       Promise.all([
@@ -52,7 +52,7 @@ export class Cluster {
     );
   }
 
-  /** What something takes. */
+  /** Measures an action. */
   async spent(action: () => Promise<unknown>): Promise<Spent> {
     const before = await this.used();
     const start = performance.now();
@@ -67,7 +67,7 @@ export class Cluster {
     };
   }
 
-  /** What Redis holds, in bytes. */
+  /** Redis' memory, in bytes. */
   async redisMemory(): Promise<number> {
     return Number(/^used_memory:(.+)$/m.exec(await this.client.info('memory'))![1]);
   }
@@ -87,7 +87,7 @@ export class Cluster {
   }
 }
 
-/** So many channels of a kind. */
+/** This many channels of a kind. */
 export function channels(kind: string, count: number): Channels {
   return { kind, from: 0, to: count };
 }

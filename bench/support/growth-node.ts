@@ -1,11 +1,11 @@
-// A node of a cluster in a process of its own: forked with the URL of a Redis, it listens and posts as it is told.
+// A node of a cluster in a separate process: forked with the URL of a Redis, it listens and posts on request.
 import 'reflect-metadata';
 import { setTimeout } from 'node:timers/promises';
 import { defineChannel, MessagingModule, MessagingService, Serializable } from 'nestjs-messaging';
 import { startApplication } from './application.js';
 import { answerCalls } from './pinned-process.js';
 
-/** What each message holds: about 225 bytes as JSON. */
+/** The content of each message: about 225 bytes as JSON. */
 @Serializable({ name: 'growth-event' })
 class Event {
   readonly room = 'rooms/42';
@@ -24,7 +24,7 @@ export interface Channels {
   readonly to: number;
 }
 
-/** Posts to each of the channels in turn; `inFlight` of them may wait for Redis' answer. */
+/** Posts to each of the channels in turn; `inFlight` posts may wait for Redis' answer. */
 export interface Posts {
   readonly to: Channels;
   readonly count: number;
@@ -47,12 +47,12 @@ const calls = {
   memory,
 };
 
-/** What a node can be called for. */
+/** The functions that such a node offers. */
 export type NodeCalls = typeof calls;
 
 answerCalls(calls);
 
-/** One listener for each channel; resolves when Redis has confirmed all of them. */
+/** One listener for each channel; resolves once Redis has confirmed all of them. */
 async function listen({ kind, from, to }: Channels): Promise<void> {
   const listening: Promise<unknown>[] = [];
   for (let number = from; number < to; number++)
@@ -60,7 +60,7 @@ async function listen({ kind, from, to }: Channels): Promise<void> {
   await Promise.all(listening);
 }
 
-/** As many templates, of as many segments as the channels, none of which is of one. */
+/** As many templates, with as many segments as the channels, but no match among them. */
 async function listenToTemplates({ kind, from, to }: Channels): Promise<void> {
   for (let number = from; number < to; number++)
     await messaging.addListener(`templates/${kind}${number}/:id`, () => {}).ready;
@@ -83,7 +83,7 @@ async function post({ to: { kind, from, to }, count: posts, inFlight }: Posts): 
   }
 }
 
-/** Resolves when so many messages have come since the last time. */
+/** Resolves once this many messages have arrived since the last time. */
 async function receive(messages: number): Promise<void> {
   if (received < messages) {
     await new Promise<void>((resolve) => {

@@ -1,4 +1,4 @@
-// Clients that join a channel all at once, in a process of their own.
+// Clients that join a channel all at once, in a separate process.
 import { machineClock } from '../../test/support/machine-clock.js';
 import { answerCalls } from './pinned-process.js';
 import { StormClient } from './storm-client.js';
@@ -19,12 +19,12 @@ let clients: StormClient[] = [];
 
 const calls = { join, cut };
 
-/** What such a process can be called for. */
+/** The functions that such a process offers. */
 export type HerdCalls = typeof calls;
 
 answerCalls(calls);
 
-/** @returns when the last of them had all that it asked for, by the clock of the machine, and how many messages came in all */
+/** @returns when the last of them had all requested messages, by the clock of the machine, and how many messages came in all */
 async function join(herd: Herd): Promise<{ doneAt: number; messages: number }> {
   const { port, channel, replay, messages } = herd;
   const timeout = setTimeout(() => {

@@ -1,5 +1,5 @@
-// A server with a gateway and channels with history, in a process of its own: forked with the URL of a Redis. Posts, and measures the
-// turns of its event loop and how often a page of a history is put together for clients.
+// A server with a gateway and channels with history, in a separate process: forked with the URL of a Redis. Posts, and measures the
+// turns of its event loop and how often it encodes a page of a history for clients.
 import 'reflect-metadata';
 import { defineChannel, MessagingModule, MessagingService } from 'nestjs-messaging';
 import { startServer } from './application.js';
@@ -25,18 +25,18 @@ const { app, port } = await startServer({
 const messaging = app.get(MessagingService);
 const concat = Buffer.concat.bind(Buffer);
 
-/** What a server is told to post. */
+/** The posts that a server makes on request. */
 interface HistoryPosting {
   readonly from: number;
   readonly channels: number;
   readonly each: number;
-  /** How many to a channel go together. */
+  /** How many posts to a channel go together. */
   readonly atOnce: number;
 }
 
 const calls = { port: () => port, post, watch, longestTurnMs, countJoins, joins };
 
-/** What such a server can be called for. */
+/** The functions that such a server offers. */
 export type HistoryCalls = typeof calls;
 
 answerCalls(calls);
@@ -53,7 +53,7 @@ async function post({ from, channels, each, atOnce }: HistoryPosting): Promise<v
 
 let joined = 0;
 
-/** Counts from now on how often so many buffers or more are put together. */
+/** From now on, counts how often this many buffers or more are concatenated. */
 function countJoins(least: number): void {
   joined = 0;
   Buffer.concat = (list, length) => {

@@ -2,13 +2,13 @@ import { connect, type Socket } from 'node:net';
 import { MARK } from './fanout-event.js';
 import type { FanoutVariant } from './fanout-servers.js';
 
-/** What a client sends, and what it then waits for. */
+/** The request of a client, and the answer that it then waits for. */
 interface Step {
   readonly send: string;
   readonly until: string;
 }
 
-/** Who is told of what clients receive. */
+/** The receiver of a client's reports. */
 export interface LoadObserver {
   received(client: LoadClient, events: number): void;
   closed(client: LoadClient): void;
@@ -40,11 +40,11 @@ const OPENINGS: Partial<Record<FanoutVariant, readonly Step[]>> = {
 };
 const EVENT_STREAM: readonly Step[] = [{ send: `GET /events HTTP/1.1\r\n${HOST}\r\n`, until: '\r\n\r\n' }];
 
-/** One connection, that counts events and looks at no more of them unless it is a sample. */
+/** One connection, which counts events and, unless it is a sample, does not read them further. */
 export class LoadClient {
   /** How many events it has received. */
   events = 0;
-  /** When each event was posted, where it is a sample. */
+  /** The time of each event's post, if it is a sample. */
   onSample: ((at: number) => void) | undefined = undefined;
   private readonly socket: Socket;
   private readonly steps: Step[];
@@ -67,13 +67,13 @@ export class LoadClient {
     this.socket.on('close', () => observer.closed(this));
   }
 
-  /** Resolves when the server sends it events. */
+  /** Resolves once the server sends it events. */
   open(): Promise<void> {
     this.socket.write(this.steps[0]!.send, 'latin1');
     return new Promise((resolve) => (this.resolveOpened = resolve));
   }
 
-  /** Reads no more, and lets everything wait. */
+  /** Stops reading, and lets everything wait. */
   stall(): void {
     this.socket.pause();
   }
@@ -114,7 +114,7 @@ function postRequest(path: string, body: string): string {
   return `POST ${path} HTTP/1.1\r\n${HOST}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 }
 
-/** Looks first where the next one is if events are of one length, which is several times as fast as a search. */
+/** Checks first at the expected place of the next one: with events of one length, that is several times as fast as a search. */
 function countMarks(bytes: Buffer): number {
   let count = 0;
   let distance = 0;

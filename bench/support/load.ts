@@ -1,47 +1,47 @@
-// Clients of a server of events, in a process of their own: forked with the name of the server's variant. Every client must receive every event, once and not more:
-// else the process fails.
+// Clients of a server of events, in a separate process: forked with the name of the server's variant. Every client must
+// receive every event exactly once, or the process fails.
 import { machineClock as clock } from '../../test/support/machine-clock.js';
 import type { FanoutVariant } from './fanout-servers.js';
 import { LoadClient, type LoadObserver } from './load-client.js';
 import { answerCalls } from './pinned-process.js';
 
-/** Who is to be connected to a server of events. */
+/** The connections to a server of events. */
 export interface Audience {
   readonly connections: number;
-  /** How many of them do not read; none where it is left out. */
+  /** How many of them do not read; left out, none. */
   readonly stalled?: number;
-  /** Of how many clients one looks at each event, its order and when it was posted; see {@link SAMPLED_EVERY}. */
+  /** One of this many clients checks each event, its order and its time; see {@link SAMPLED_EVERY}. */
   readonly sampledEvery?: number;
 }
 
-/** What became of events that were expected. */
+/** The delivery of the expected events. */
 interface Received {
-  /** When the last client had the last event. */
+  /** When the last client had received the last event. */
   readonly lastAt: number;
-  /** What that took this process, in milliseconds of CPU. */
+  /** The CPU of this process for that, in milliseconds. */
   readonly cpuMs: number;
-  /** How many milliseconds after they were posted a sample of the clients had each event. */
+  /** The delays of each event from its post to a sample of the clients, in milliseconds. */
   readonly latencies: readonly number[];
 }
 
 const variant = process.argv[2] as FanoutVariant;
 const AT_ONCE = 100;
 const TIMEOUT_MS = 60_000;
-/** So few that what they do is not the limit. */
+/** So few that their work is not the limit. */
 const SAMPLED_EVERY = 100;
 
 class Clients implements LoadObserver {
   private readonly readers: LoadClient[] = [];
   private readonly stalled = new Set<LoadClient>();
   private target = 0;
-  /** How many clients have not got everything. */
+  /** How many clients have not received everything. */
   private missing = 0;
   private latencies: number[] = [];
   private cpuBefore = process.cpuUsage();
   private lastAt = 0;
   private onComplete: (() => void) | undefined = undefined;
 
-  /** Connects clients, beside those that there are. */
+  /** Connects more clients. */
   async open(port: number, { connections, stalled = 0, sampledEvery = SAMPLED_EVERY }: Audience): Promise<void> {
     for (let opened = 0; opened < connections;) {
       const clients = Array.from({ length: Math.min(AT_ONCE, connections - opened) }, () => this.connect(port));
@@ -56,7 +56,7 @@ class Clients implements LoadObserver {
       this.readers[index]!.onSample = (at) => this.latencies.push(clock() - at);
   }
 
-  /** Begins to wait for events. */
+  /** Starts to wait for events. */
   expect(events: number): void {
     this.assertComplete();
     this.target += events;
@@ -65,7 +65,7 @@ class Clients implements LoadObserver {
     this.cpuBefore = process.cpuUsage();
   }
 
-  /** Resolves when all clients have got what was expected. */
+  /** Resolves once all clients have received the expected events. */
   async finish(): Promise<Received> {
     const timeout = setTimeout(() => this.assertComplete(), TIMEOUT_MS);
     if (this.missing > 0) await new Promise<void>((resolve) => (this.onComplete = resolve));
@@ -95,7 +95,7 @@ class Clients implements LoadObserver {
 
   private connect(port: number): LoadClient {
     const client = new LoadClient(variant, port, this);
-    // What was sent before it came is not for it.
+    // Sent before it came, so not expected.
     client.events = this.target;
     this.readers.push(client);
     return client;
@@ -110,7 +110,7 @@ const calls = {
   clock,
 };
 
-/** What the load can be called for. */
+/** The functions that the load offers. */
 export type LoadCalls = typeof calls;
 
 answerCalls(calls);

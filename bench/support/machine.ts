@@ -16,7 +16,7 @@ const PACKAGES = [
   'ioredis',
 ];
 
-/** What figures depend on, for the head of a report. */
+/** The conditions of figures, for the head of a report. */
 export function machineNow(): string {
   const [cpu] = cpus();
   return [
@@ -27,7 +27,7 @@ export function machineNow(): string {
   ].join('\n');
 }
 
-/** Begins to watch how busy the machine is; call the result for a line about it. */
+/** Starts to watch the machine's load; call the result for a line about it. */
 export function machineUse(): () => string {
   const before = cpuTimes();
   const start = performance.now();
@@ -48,7 +48,7 @@ function cpuTimes(): { busy: number; stolen: number } {
   return { busy, stolen: stolenSeconds() };
 }
 
-/** Only Linux tells, in hundredths of a second: proc(5), /proc/stat. */
+/** Only on Linux, in hundredths of a second: proc(5), /proc/stat. */
 function stolenSeconds(): number {
   if (process.platform !== 'linux') return 0;
   const [, , , , , , , , stolen] = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0]!.split(/\s+/);

@@ -4,14 +4,14 @@ import { freePort } from '../../test/support/redis-server.js';
 import { watch } from '../../test/support/watchdog.js';
 import { whenOpen } from './when-open.js';
 
-/** A nats-server of its own, on a free port. */
+/** A separate nats-server, on a free port. */
 export class Nats {
   private constructor(
     private readonly child: ChildProcess,
     readonly url: string,
   ) {}
 
-  /** Whether there is one here; of Debian's and Ubuntu's package nats-server. */
+  /** Whether it is installed; part of Debian's and Ubuntu's package nats-server. */
   static get isInstalled(): boolean {
     try {
       execFileSync('nats-server', ['--version'], { stdio: 'ignore' });

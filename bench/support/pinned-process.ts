@@ -1,18 +1,18 @@
 import { execFileSync, fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 
-/** What a process can be called for. */
+/** The functions that a process offers. */
 // oxlint-disable-next-line typescript/no-explicit-any -- what a call takes is for each of them to say
 export type Calls = Record<string, (argument: any) => unknown>;
 
 const canPin = hasTaskset();
 
-/** What runs where, for the titles of tables. */
+/** The placement of processes, for the titles of tables. */
 export const PLACES = canPin
   ? 'servers on core 0, load on core 1'
   : 'servers and load wherever the system puts them, since there is no taskset';
 
-/** A process of the bench, on a core of its own if it is given one and the system has `taskset`; called one call at a time. */
+/** A process of the bench, on a separate core if one is given and the system has `taskset`; it takes one call at a time. */
 export class PinnedProcess<C extends Calls> {
   private constructor(private readonly child: ChildProcess) {}
 
@@ -63,12 +63,12 @@ export class PinnedProcess<C extends Calls> {
   }
 }
 
-/** Keeps a process on a core, where the system has `taskset`. */
+/** Keeps a process on a core, if the system has `taskset`. */
 export function pin({ pid }: Pick<ChildProcess, 'pid'>, core: 0 | 1): void {
   if (canPin) execFileSync('taskset', ['-acp', String(core), String(pid)]);
 }
 
-/** In a {@link PinnedProcess}: says that it is ready, and answers calls. What one throws ends the process. */
+/** In a {@link PinnedProcess}: reports that it is ready, and answers calls. An error in one ends the process. */
 export function answerCalls(calls: Calls): void {
   const answer = async ({ name, argument }: { name: string; argument: unknown }) =>
     process.send!({ answer: await calls[name]!(argument) });

@@ -5,12 +5,12 @@ const COLOURS = ['#4269d0', '#c77800', '#e0443e', '#1f9e8f', '#3f9b3f', '#d3589e
 const STYLE =
   '.page{fill:#fff}text{fill:#1f2328}line{stroke:#d1d9e0}' +
   '@media(prefers-color-scheme:dark){.page{fill:#0d1117}text{fill:#e6edf3}line{stroke:#3d444d}}';
-// What the fonts of most systems need for a character of 12 pixels, and for a line of them.
+// The space of a character of 12 pixels, and of a line of them, in the fonts of most systems.
 const CHARACTER = 6.8;
 const LINE = 16;
 const [LEFT, RIGHT, TOP, BOTTOM] = [70, 550, 62, 342];
 
-/** A table as a picture in SVG: curves where it has them, else bars. Readable on light and on dark pages. */
+/** A table as a picture in SVG: curves if it has them, else bars. Readable on light and on dark pages. */
 export function plotOf(table: Table): string {
   return table.along === undefined ? bars(table) : curves(table, table.along);
 }
@@ -66,7 +66,7 @@ function bars(table: Table): string {
   ]);
 }
 
-/** From zero where the values are of one order, else logarithmic. */
+/** From zero if the values have one order of magnitude, else logarithmic. */
 function yAxis(values: readonly number[]) {
   const most = Math.max(...values);
   const least = Math.min(...values.filter((value) => value > 0));
@@ -84,7 +84,7 @@ function yAxis(values: readonly number[]) {
   };
 }
 
-/** Where labels stand that would overlap beside the ends of their lines. */
+/** The places of labels that would overlap beside the ends of their lines. */
 function apart(ys: readonly number[]): number[] {
   const places = [...ys];
   let free = -Infinity;
@@ -116,7 +116,7 @@ function text(x: number, y: number, content: string, anchor: 'start' | 'middle' 
   return `<text x="${x}" y="${y}" text-anchor="${anchor}"${style}>${escape(content)}</text>`;
 }
 
-/** Without what was measured where. */
+/** Without the places of the processes. */
 function headOf({ title }: Table): string {
   return title.split(';', 1)[0]!;
 }

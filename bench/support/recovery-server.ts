@@ -26,7 +26,7 @@ const calls = {
   longestTurnMs,
 };
 
-/** What such a server can be called for. */
+/** The functions that such a server offers. */
 export type RecoveryCalls = typeof calls;
 
 answerCalls(calls);

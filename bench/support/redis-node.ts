@@ -7,7 +7,7 @@ import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import { defineChannel, MessagingModule, MessagingService, Serializable } from 'nestjs-messaging';
 
-/** What each message holds: about 225 bytes as JSON. */
+/** The content of each message: about 225 bytes as JSON. */
 @Serializable({ name: 'bench-event' })
 class Event {
   readonly id: number;
@@ -66,7 +66,7 @@ const VARIANTS: Record<string, (url: string) => Promise<End>> = {
     return {
       post: (event) => {
         nats.publish('naive.events', JSON.stringify(event));
-        // The server answers a flush, but no post: all of one turn wait for the same.
+        // The server answers a flush, but no post, so all of one turn wait for the same.
         return (flushed ??= nats.flush().finally(() => (flushed = undefined)));
       },
       listen: async (listener) => {
@@ -90,7 +90,7 @@ async function messaging(url: string, channel: typeof Events | typeof KeptEvents
   };
 }
 
-/** What a node is told to do; `inFlight`: how many posts may wait for Redis' answer. */
+/** The requests to a node; `inFlight`: how many posts may wait for Redis' answer. */
 export interface NodeTask {
   readonly count: number;
   readonly inFlight: number;

@@ -7,9 +7,9 @@ import { freePort } from '../../test/support/redis-server.js';
 import { watch } from '../../test/support/watchdog.js';
 import { pin } from './pinned-process.js';
 
-/** A redis-server of its own, on a free port, without persistence. */
+/** A separate redis-server, on a free port, without persistence. */
 export class Redis {
-  // Connects when it is used.
+  // Connects on first use.
   private readonly client: Client;
 
   private constructor(
@@ -19,7 +19,7 @@ export class Redis {
     this.client = new Client(url, { lazyConnect: true });
   }
 
-  /** @param core - where it is to stay; wherever the system puts it if left out */
+  /** @param core - for its process; left out, the system chooses */
   static async start(core?: 0 | 1): Promise<Redis> {
     const port = await freePort();
     const settings = [
@@ -42,7 +42,7 @@ export class Redis {
     return new Redis(child, `redis://127.0.0.1:${port}`);
   }
 
-  /** What it has used since its start, in microseconds of CPU. */
+  /** The CPU used since its start, in microseconds. */
   async cpu(): Promise<number> {
     return cpuOf(this.client);
   }
@@ -54,7 +54,7 @@ export class Redis {
   }
 }
 
-/** What a Redis has used since its start, in microseconds of CPU. */
+/** The CPU that a Redis has used since its start, in microseconds. */
 export async function cpuOf(client: Client): Promise<number> {
   const info = await client.info('cpu');
   const seconds = (key: string) => Number(new RegExp(`^${key}:(.+)`, 'm').exec(info)![1]);

@@ -1,5 +1,5 @@
-// A server in a process of its own: forked with the name of a variant and of an adapter, it says on which
-// port it listens, and then, whenever asked, how many microseconds of CPU it has used.
+// A server in a separate process: forked with the names of a variant and of an adapter, it reports its
+// port, and then, on request, the microseconds of CPU that it has used.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

@@ -102,7 +102,7 @@ function messaging(
   return { imports: [MessagingModule.forRoot({ scope })], controllers: [controller], providers: [Handler] };
 }
 
-/** Applications that answer the same to `GET /` and differ in how the controller comes by its messages. */
+/** Applications that answer `GET /` in the same way and differ in how the controller gets its messages. */
 export const REQUEST_VARIANTS = {
   plain: { controllers: [Plain] },
   'empty request-scoped provider': { controllers: [WithEmpty], providers: [Empty] },

@@ -35,7 +35,7 @@ const calls = {
   },
 };
 
-/** What such a server can be called for. */
+/** The functions that such a server offers. */
 export type RevocationCalls = typeof calls;
 
 answerCalls(calls);

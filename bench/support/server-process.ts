@@ -8,7 +8,7 @@ export type Adapter = 'Express' | 'Fastify';
 
 const CONNECTIONS = 32;
 
-/** One variant of the application, served by a process of its own. */
+/** One variant of the application, in a separate process. */
 export class ServerProcess {
   private constructor(
     private readonly child: ChildProcess,
@@ -20,7 +20,7 @@ export class ServerProcess {
     return new ServerProcess(child, `http://127.0.0.1:${await answerOf(child)}/`);
   }
 
-  /** Loads the server with so many requests and tells how many microseconds of its CPU each of them took. */
+  /** Sends the server this many requests; returns the microseconds of its CPU for each of them. */
   async cpuPerRequest(requests: number): Promise<number> {
     const before = await this.cpu();
     const { '2xx': answered, errors } = await autocannon({

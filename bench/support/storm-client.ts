@@ -5,20 +5,20 @@ interface Position {
   readonly offset: number;
 }
 
-/** A client of one channel, as small as possible: there are thousands in a process. */
+/** A client of one channel, as small as possible, because a process has thousands of them. */
 export class StormClient {
-  /** How many messages came when it was opened. */
+  /** How many messages have arrived since it was opened. */
   missed = 0;
   private position: Position | undefined;
   private socket: Socket | undefined;
 
-  /** @param replay - how many earlier messages it asks for when it comes without a position */
+  /** @param replay - how many earlier messages it asks for if it has no position */
   constructor(
     private readonly channel: string,
     private readonly replay?: number,
   ) {}
 
-  /** Resolves when the stream is ready, and so many messages have come: those that cannot be read at once come a little later. */
+  /** Resolves once the stream is ready and this many messages have arrived. Some arrive a little later than `ready`. */
   open(port: number, least = 0): Promise<void> {
     const { channel, position, replay } = this;
     const start = position === undefined ? replay !== undefined && { replay } : { position };
@@ -31,7 +31,7 @@ export class StormClient {
       })
         .setEncoding('utf8')
         .on('error', (error: NodeJS.ErrnoException) => {
-          // The system had no more room for connections that wait to be accepted.
+          // The system had no more room for connections waiting for acceptance.
           if (error.code === 'ECONNRESET' && text === '') this.open(port, least).then(resolve, reject);
           else reject(error);
         })

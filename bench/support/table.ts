@@ -3,38 +3,38 @@ import { median, medianRatio, spread } from './statistics.js';
 /** One of several ways to do the same. */
 export interface Case {
   readonly name: string;
-  /** Where on a curve it was taken: how many there were of what the curve is drawn along. */
+  /** Its place on a curve: the value on the curve's axis. */
   readonly at?: number | undefined;
-  /** What it shall reach, measured in the same run. */
+  /** The goal, measured in the same run. */
   readonly goal?: Goal | readonly Goal[];
 }
 
 /** At most `ratio` times as much as the case `base`, or at most `extra` units more. */
 export type Goal = { readonly base: string } & ({ readonly ratio: number } | { readonly extra: number });
 
-/** What was measured of the cases of one comparison; the first is the base of the ratios. */
+/** The measurements of the cases of one comparison; the first is the base of the ratios. */
 export interface Table {
   readonly title: string;
   readonly unit: string;
-  /** What grows, where the rows are points of curves: those of one name are one curve. */
+  /** The growing quantity, if the rows are points of curves: rows of one name form one curve. */
   readonly along?: string | undefined;
   readonly rows: readonly Row[];
 }
 
-/** What was measured of one case, in the order of the rounds. */
+/** The measurements of one case, in the order of the rounds. */
 interface Row extends Case {
-  /** What to know of it. */
+  /** Notes on it. */
   readonly note?: string | undefined;
   readonly samples: readonly number[];
 }
 
-/** Gives a table to the process that has started this one, or prints it where there is none. */
+/** Sends a table to the parent process, or prints it without one. */
 export async function report(table: Table): Promise<void> {
   if (process.send === undefined) printTable(table);
   else await new Promise<void>((resolve) => process.send!(table, () => resolve()));
 }
 
-/** The tables that several processes made of the same comparisons, as if one had made them. */
+/** The tables of the same comparisons from several processes, as if from one. */
 export function joinTables(runs: readonly (readonly Table[])[]): Table[] {
   return runs[0]!.map((first, place) => ({
     ...first,
@@ -53,7 +53,7 @@ export function printTable(table: Table): void {
   else printCurves(table);
 }
 
-/** Of each case the median, the least and the spread, its ratio to the base, and its goal. */
+/** For each case: the median, the least value and the spread, its ratio to the base, and its goal. */
 function printCases({ unit, rows }: Table): void {
   const base = rows[0]!;
   console.log(`| case | median, ${unit} | least | spread | x ${base.name} | goal | reached |`);
@@ -71,7 +71,7 @@ function printCases({ unit, rows }: Table): void {
   }
 }
 
-/** Of each curve the medians, and how many times as much the last is as the first. */
+/** For each curve: the medians, and the ratio of the last to the first. */
 function printCurves(table: Table): void {
   const curves = curvesOf(table);
   console.log(`| ${table.along}; ${table.unit} | ${curves.map(({ name }) => name).join(' | ')} |`);
@@ -135,7 +135,7 @@ function percent(share: number): string {
 }
 
 function ratioText(ratio: number): string {
-  // Of nothing to nothing, or to something, there is none.
+  // A ratio of nothing to nothing, or to something, does not exist.
   if (!Number.isFinite(ratio)) return '';
   return ratio.toFixed(ratio < 0.1 ? 3 : 2);
 }

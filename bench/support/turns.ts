@@ -2,7 +2,7 @@ let isWatching = false;
 let longestMs = 0;
 let last = 0;
 
-/** Measures the turns of the event loop of this process, from now on. */
+/** Measures the turns of this process' event loop, from now on. */
 export function watch(): void {
   isWatching = true;
   longestMs = 0;
@@ -10,7 +10,7 @@ export function watch(): void {
   setImmediate(watchTurn);
 }
 
-/** Watches no longer. @returns how long the longest turn since {@link watch} took */
+/** Stops measuring. @returns how long the longest turn since {@link watch} took */
 export function longestTurnMs(): number {
   isWatching = false;
   return longestMs;

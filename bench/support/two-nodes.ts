@@ -15,7 +15,7 @@ export class TwoNodes {
     private readonly listener: ChildProcess,
   ) {}
 
-  /** @param broker - what is between them */
+  /** @param broker - between them */
   static async start(variant: string, broker: { readonly url: string }): Promise<TwoNodes> {
     const node = async (role: string): Promise<ChildProcess> => {
       const child = fork(new URL('redis-node.js', import.meta.url), [variant, role, broker.url]);
@@ -25,7 +25,7 @@ export class TwoNodes {
     return new TwoNodes(await node('poster'), await node('listener'));
   }
 
-  /** Passes messages from one to the other; microseconds. */
+  /** Passes messages from one to the other; returns microseconds. */
   async pass(task: NodeTask): Promise<{ time: number; cpu: number }> {
     this.listener.send(task);
     await once(this.listener, 'message');
