@@ -18,8 +18,8 @@ const SUBJECT = 'RxJS Subject';
 const ROUNDS = 15;
 
 /**
- * How much of the Subject's time a post may take, by the number of listeners. Many first: once the calling
- * code has met many listeners, as in an application, the engine no longer inlines the one.
+ * The limit of a post as a share of the Subject's time, by the number of listeners. Many first: once the calling
+ * code has met many listeners, as in an application, the engine no longer inlines a single one.
  */
 const LISTENER_GOALS = [
   [1_000, 0.7],

@@ -61,8 +61,8 @@ async function calibrate(call: () => void): Promise<number> {
 }
 
 /**
- * Calls so many times and tells the milliseconds of CPU that took, in all threads of the process. Not the
- * time that passed: on a busy machine that tells of others.
+ * Makes this many calls and returns their CPU time in milliseconds, in all threads of the process. Not the
+ * elapsed time, which on a busy machine includes other processes.
  */
 async function time(call: () => void, times: number): Promise<number> {
   const before = process.cpuUsage();

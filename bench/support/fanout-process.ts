@@ -37,8 +37,8 @@ export class Fanout {
   ) {}
 
   /**
-   * @param redis - the URL of a Redis by which events reach the server of the clients from another one, that posts them
-   * @param heartbeatMs - 0: nothing but events is sent
+   * @param redis - the URL of a Redis, over which another server posts the events to the server of the clients
+   * @param heartbeatMs - 0: only events are sent
    */
   static async start(variant: FanoutVariant, audience: Audience, redis?: string, heartbeatMs = 0): Promise<Fanout> {
     const server = await startServer(variant, redis, heartbeatMs);

@@ -5,8 +5,8 @@ const nest = () => import('./fanout-nest.js');
 const node = () => import('./fanout-node.js');
 
 /**
- * Servers that send the same events to all of their clients, each in its way; those that make something of the URL of a
- * Redis, also to the clients of the others there, and those that make something of it with a heartbeat at intervals.
+ * Servers that send the same events to all of their clients, each in a different way. With the URL of a Redis, those that support
+ * it also send them to the clients of the other servers there; with a heartbeat, those that support it send one at intervals.
  */
 export const FANOUT_SERVERS = {
   'Nest @Sse Express': async (redis) => (await nest()).nestSse('Express', redis),

@@ -17,9 +17,9 @@ export class PinnedProcess<C extends Calls> {
   private constructor(private readonly child: ChildProcess) {}
 
   /**
-   * Starts a file of this folder; resolves when it is ready.
+   * Starts a file of this folder; resolves once it is ready.
    *
-   * @param core - where it is to stay; wherever the system puts it if `undefined`
+   * @param core - for the process; if `undefined`, the system chooses
    */
   static async start<C extends Calls>(
     file: string,

@@ -17,8 +17,8 @@ export function spread(values: readonly number[]): number {
 }
 
 /**
- * The ratio of two series whose values were taken in turn, pair by pair. What disturbs a whole round
- * disturbs both of a pair and so leaves their ratio alone.
+ * The ratio of two series with values taken in turn, pair by pair. A disturbance of a whole round
+ * affects both values of a pair and so leaves their ratio unchanged.
  */
 export function medianRatio(values: readonly number[], base: readonly number[]): number {
   return median(values.map((value, index) => value / base[index]!));

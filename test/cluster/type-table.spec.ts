@@ -55,8 +55,8 @@ afterAll(async () => {
 });
 
 /**
- * Posts a value and, behind it, a marker. Messages of one channel stay in order, so what comes before the marker is all
- * that came of the value: one that gets lost fails its test at once.
+ * Posts a value and, after it, a marker. Messages of one channel stay in order, so everything before the marker comes
+ * from the value: a lost one fails its test at once.
  */
 function postWithMarker(channel: string, value: unknown, marker: string): void {
   const options = { global: channel === HOPS };

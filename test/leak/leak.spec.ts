@@ -21,7 +21,7 @@ const Numbers = defineChannel<number>('numbers');
 /**
  * How many of these objects survive garbage collection.
  *
- * @param expected - how many may: as soon as there are no more, nothing is collected again
+ * @param expected - how many may survive: with no more left, garbage collection stops
  */
 async function survivors(refs: readonly WeakRef<object>[], expected = 0): Promise<number> {
   const alive = () => refs.filter((ref) => ref.deref() !== undefined).length;

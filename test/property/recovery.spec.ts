@@ -98,11 +98,11 @@ describe('The merge of the logs of two nodes', () => {
   const keyOf = ({ node, channel, serial }: Post): string => `${node} ${channel} ${serial}`;
 
   /**
-   * What a node has in its log.
+   * The log of a node.
    *
-   * @param heard - how much of what the broker has has come to it
-   * @param posted - how much the broker has, or will have, when the node's own latest post has come there
-   * @param isEarly - for each step, whether a post of its own comes before those that the broker has before it
+   * @param heard - how many of the broker's posts have reached it
+   * @param posted - how many posts the broker has, or will have, once it has the node's own latest post
+   * @param isEarly - for each step, whether a post of its own precedes the posts that the broker has before it
    */
   function logOf(
     node: string,

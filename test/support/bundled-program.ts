@@ -15,10 +15,10 @@ export interface Damage {
 }
 
 /**
- * A program and the library, from the sources, for a Node that knows no TypeScript.
+ * A program and the library, from the sources, for Node versions without TypeScript.
  *
- * @param contents - imports what it needs from files of test/support
- * @throws if what is to be damaged is not there
+ * @param contents - imports its dependencies from files of test/support
+ * @throws if the part to replace is missing
  */
 export async function bundleProgram(contents: string, damage?: Damage): Promise<string> {
   let isDamaged = damage === undefined;

@@ -14,8 +14,8 @@ interface Forwarded {
 }
 
 /**
- * What stands between clients and several servers: says which of them takes a request, and is where the network fails.
- * Streams pass as they come.
+ * The proxy between clients and several servers: chooses the server of each request, and simulates network failures.
+ * Streams pass unchanged.
  */
 export class FaultyProxy implements AsyncDisposable {
   /** The servers that take the next streams and the changes of streams. */

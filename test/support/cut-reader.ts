@@ -10,10 +10,10 @@ export interface CutRead {
 }
 
 /**
- * Reads a stream as a browser does, until so many bytes of its body have come, or the last event is the one that is waited for.
+ * Reads a stream as a browser does, until this many bytes of its body have arrived, or until the awaited last event.
  *
- * @param lastEventId - with which it comes back
- * @param isLast - whether nothing more will come
+ * @param lastEventId - with which it returns
+ * @param isLast - whether an event is the last one
  */
 export function readUntilCut(
   url: string,

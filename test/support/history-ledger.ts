@@ -2,16 +2,16 @@ import type { Position } from 'nestjs-messaging';
 import type { Finding, LedgerCounts } from './ledger.js';
 import { HistoryOrder, type Gap, type Placed } from './history-order.js';
 
-/** How a reader of channels with history is judged. */
+/** How the checker judges a reader of channels with history. */
 export interface HistoryLogOptions {
   /**
-   * It reads a template as a whole: its gaps name no channel, so they may be of another one than the one that is looked at. In servers
-   * they need a cause all the same; clients have one if their former server is gone.
+   * It reads a template as a whole: its gaps name no channel, so they may belong to another channel than the checked one. On
+   * servers they still need a cause; clients have one if their former server is gone.
    */
   readonly isTemplate?: boolean;
 }
 
-/** One reader: all that it was given of channels with history, in order. */
+/** One reader, and everything that it received of channels with history, in order. */
 export class HistoryLog {
   readonly entries: (Placed | Gap)[] = [];
   readonly #last = new Map<string, number>();
@@ -29,7 +29,7 @@ export class HistoryLog {
     readonly options: HistoryLogOptions = {},
   ) {}
 
-  /** @param position - that of the message, if its reader gets to know it */
+  /** @param position - of the message, if its reader learns it */
   message(poster: string, channel: string, n: number, atMs: number, position?: Position): void {
     this.entries.push({ channel, key: `${poster} ${n}`, atMs, position });
     this.#last.set(`${poster} ${channel}`, Math.max(n, this.last(poster, channel)));
@@ -40,12 +40,12 @@ export class HistoryLog {
     this.entries.push({ reason, atMs, position });
   }
 
-  /** The highest number that it has of a poster on a channel. */
+  /** The highest number that it received of a poster on a channel. */
   last(poster: string, channel: string): number {
     return this.#last.get(`${poster} ${channel}`) ?? 0;
   }
 
-  /** From where whoever takes its place goes on. */
+  /** Where its successor continues. */
   position(channel: string): Position | undefined {
     return this.#position.get(channel);
   }
@@ -59,7 +59,7 @@ interface Posted {
   readonly isAccepted: boolean;
 }
 
-/** What of a channel is looked at together. */
+/** The parts of a channel that are checked together. */
 interface Channel {
   readonly name: string;
   readonly order: HistoryOrder;
@@ -79,24 +79,24 @@ const NO_COUNTS: LedgerCounts = {
 };
 
 /**
- * Follows every message of channels with history. All readers must get the messages in one order, that of the offsets, each
- * once and without a hole, from where they begin. A gap may stand only where a wiped Redis has lost messages, or where
- * more came than the history keeps; it must cover what is missing and nothing else. What was answered `true` must be in the
- * order, unless it was wiped; what was answered `false` is there once, or not at all.
+ * Follows every message of channels with history. All readers must receive the messages in one order, that of the offsets, each
+ * once and without a hole, from where they begin. A gap is allowed only if a wiped Redis has lost messages, or if
+ * more were posted than the history keeps; it must cover exactly the missing ones. Posts answered with `true` must be in the
+ * order, unless they were wiped; posts answered with `false` are there once, or not at all.
  */
 export class HistoryLedger {
   readonly logs: HistoryLog[] = [];
   startMs = 0;
-  /** How often histories were wiped while the readers were there, or might have been. */
+  /** How often histories were wiped during the readers' time, or may have been. */
   wipes = 0;
-  /** Whether a run before has wiped them: until servers have looked again, the next outage costs a template a gap. */
+  /** Whether an earlier run has wiped them: until servers have looked again, the next outage costs a template a gap. */
   wasWiped = false;
   /** Whether another Redis may have taken over without the tail. */
   canBranch = false;
   readonly #posted = new Map<string, Posted[]>();
   readonly #last = new Map<string, number>();
 
-  /** @param maxMessages - how much each channel keeps at least */
+  /** @param maxMessages - how many messages each channel keeps at least */
   constructor(private readonly maxMessages: (channel: string) => number) {}
 
   add(log: HistoryLog): HistoryLog {
@@ -111,7 +111,7 @@ export class HistoryLedger {
     if (isAccepted) this.#last.set(`${poster} ${channel}`, Math.max(n, this.last(poster, channel)));
   }
 
-  /** The highest number of a poster on a channel that was answered `true`. */
+  /** The highest number of a poster on a channel that was answered with `true`. */
   last(poster: string, channel: string): number {
     return this.#last.get(`${poster} ${channel}`) ?? 0;
   }
@@ -135,7 +135,7 @@ export class HistoryLedger {
     return { findings, counts };
   }
 
-  /** What is wrong for everybody. */
+  /** The errors that concern all readers. */
   private checkChannel({ name, order, posted }: Channel): Finding[] {
     const findings: Finding[] = order.conflicts.map((what) => ({ kind: 'doubled', reader: 'everybody', name, what }));
     const find = (kind: Finding['kind'], what: string): number =>
@@ -161,8 +161,8 @@ export class HistoryLedger {
   }
 
   /**
-   * Whether nobody could read a post between those that are known of its poster: a history was wiped there, or has let go of
-   * messages before anybody was back to read them.
+   * Whether no reader could read a post between its poster's known ones: the history was wiped there, or dropped
+   * messages before any reader was back to read them.
    */
   private mayBeGone(order: HistoryOrder, ranks: readonly (number | undefined)[], index: number): boolean {
     const before = ranks.slice(0, index).findLast((rank) => rank !== undefined);
@@ -176,13 +176,13 @@ export class HistoryLedger {
 
 const NONE_UNSEEN = { count: 0, isTold: false };
 
-/** What one reader got of one channel. */
+/** One reader's messages of one channel. */
 class LogCheck {
   private last: number | undefined = undefined;
-  /** Those since the last message. */
+  /** The gaps since the last message. */
   private gaps: Gap[] = [];
   private readonly had = new Set<string>();
-  /** Messages since the last one that has a place, and whether a gap was before any of them. */
+  /** Messages since the last one with a place, and whether a gap preceded any of them. */
   private unseen = NONE_UNSEEN;
 
   constructor(
@@ -199,7 +199,7 @@ class LogCheck {
       if (!('key' in entry)) this.gaps.push(entry);
       else if (entry.channel === this.channel.name) this.take(entry);
     }
-    // What was answered `false` at the end may come whenever it likes, and nobody waits for it.
+    // Posts answered with `false` at the end may arrive at any time, and nothing waits for them.
     const { order, posted } = this.channel;
     const ranks = posted.flatMap(({ poster, n, isAccepted }) =>
       isAccepted ? (order.rankOf(`${poster} ${n}`) ?? []) : [],
@@ -213,10 +213,10 @@ class LogCheck {
     this.counts.received++;
     const { order } = this.channel;
     const { key, position } = message;
-    // Behind a wipe it is of the history that began then.
+    // After a wipe, it belongs to the history that began then.
     const after = this.gaps.some(({ reason }) => reason === 'epoch') ? Infinity : (this.last ?? 0);
     const rank = position ? order.rankAt(position) : order.rankOf(key, after);
-    // A reader that knows no positions may have it from either branch: it is in the way of nothing.
+    // A reader without positions may have it from either branch, so it conflicts with neither.
     if (
       order.isLost(message) &&
       (rank === undefined || message.position !== undefined || rank !== (this.last ?? 0) + 1)
@@ -238,7 +238,7 @@ class LogCheck {
   }
 
   /**
-   * Takes a message that the history let go of, or lost, before any reader with positions had it. The losses around it have a gap each.
+   * Accepts a message that the history dropped, or lost, before any reader with positions had it. The losses around it have a gap each.
    *
    * @param isWiped - whether it may have no place at all
    */
@@ -252,14 +252,14 @@ class LogCheck {
     this.unseen = { count: this.unseen.count + Number(!isWiped), isTold: this.unseen.isTold || gaps.length > 0 };
   }
 
-  /** Goes on to the message of a rank; none: to the end. */
+  /** Continues to the message of a rank; without one, to the end. */
   private step(rank: number, message: Placed | undefined): void {
     const { gaps, unseen } = this;
     this.gaps = [];
     this.unseen = NONE_UNSEEN;
     this.counts.gaps += gaps.length;
     const first = this.last === undefined ? this.begin(rank) : this.last + 1;
-    // Nobody knows the places of unseen messages: if a gap was before one, no more may be missing behind it.
+    // The places of unseen messages are unknown: if a gap was before one, no more may be missing after it.
     const missing = gaps.length === 0 && unseen.isTold ? 0 : Math.max(0, rank - first - unseen.count);
     if (missing > 0) {
       if (gaps.length === 0) {
@@ -284,20 +284,20 @@ class LogCheck {
     this.judge(gaps, rank, missing, message);
   }
 
-  /** @returns the first rank that it must have, of those that it has not before its first message */
+  /** @returns the first rank that it must have, of those missing before its first message */
   private begin(rank: number): number {
     const { order, posted } = this.channel;
-    // Below them may be what was wiped.
+    // The ranks below may have been wiped.
     const unseen = this.ledger.wipes > 0 ? rank : order.unseenBelow(rank);
     const owed = posted.flatMap(({ poster, n, atMs, isAccepted }) =>
       atMs >= this.log.sinceMs ? [order.rankOf(`${poster} ${n}`) ?? (isAccepted ? unseen : rank)] : [],
     );
     const first = Math.min(rank, ...owed);
-    // As docs/delivery.md says of a channel that nothing was ever posted to: it has no epoch that could be another one.
+    // As in docs/delivery.md for a channel without any post: it has no epoch that could change.
     return this.ledger.wipes > 0 ? Math.max(first, order.beginningOf(rank)) : first;
   }
 
-  /** Whether the gaps before a message tell what is missing there, once, and nothing else. */
+  /** Whether the gaps before a message report exactly the messages missing there, once. */
   private judge(gaps: readonly Gap[], rank: number, missing: number, message: Placed | undefined): void {
     if (gaps.length === 0) return;
     const { order, maxMessages } = this.channel;
@@ -309,7 +309,7 @@ class LogCheck {
       this.counts.falseGaps += gaps.length;
       return this.find('false gap', `${gaps.map(({ reason }) => reason).join(', ')}; ${missing} are missing`, message);
     }
-    // What came since it was wiped last is missing only if more came than is kept.
+    // Messages since the last wipe are missing only if there were more than the history keeps.
     const kept = rank - (isWiped || last === undefined ? order.beginningOf(rank) : last + 1);
     const isTrimmed = kept > 0 && order.highestAt(message?.atMs ?? Infinity) - rank >= maxMessages - 1;
     if (kept > 0 && missing > 0 && !isTrimmed) {
@@ -319,13 +319,13 @@ class LogCheck {
       this.find('doubled gap', `${gaps.length} gaps of one loss before ${this.placeOf(rank)}`, message);
     }
     const position = gaps.at(-1)?.position;
-    // Nothing had been posted yet to the history that began after a wipe.
+    // The history after a wipe had no post yet.
     if (position === undefined || message === undefined || position.epoch === '') return;
     if (order.rankAt(position) === rank - 1) return;
     this.find('false gap', `goes on at ${position.epoch}:${position.offset}, then ${this.placeOf(rank)}`, message);
   }
 
-  /** Of a template: nothing was wiped, and of no channel more has come than is kept. */
+  /** Of a template: nothing was wiped, and no channel received more than the history keeps. */
   private findCauseless(gaps: readonly Gap[], message: Placed | undefined): void {
     this.counts.falseGaps += gaps.length;
     this.find(

@@ -1,61 +1,61 @@
 import type { Position } from 'nestjs-messaging';
 
-/** A message as a reader got it. */
+/** A message as a reader received it. */
 export interface Placed {
   readonly channel: string;
-  /** Names it: its poster and its number there. */
+  /** The name of the message: its poster and its number there. */
   readonly key: string;
   readonly atMs: number;
-  /** Where it is in the history, if the reader gets to know it. */
+  /** Its place in the history, if the reader learns it. */
   readonly position: Position | undefined;
 }
 
-/** What a reader was told of a loss. */
+/** A reader's report of a loss. */
 export interface Gap {
   readonly reason: string;
   readonly atMs: number;
-  /** From where the channel goes on, if the reader gets to know it. */
+  /** Where the channel continues, if the reader learns it. */
   readonly position: Position | undefined;
 }
 
-/** Readers tell of messages a little later than they get them. */
+/** Readers report messages a little later than they receive them. */
 const SLACK_MS = 1_000;
 
-/** A numbering of a history, from its beginning until the history is wiped: of one epoch, or of several that go on one in another. */
+/** A numbering of a history, from its beginning until a wipe: of one epoch, or of several that continue each other. */
 interface Numbering {
   last: number;
   firstSeenMs: number;
-  /** The ranks of its messages are their offsets and so many more. */
+  /** The ranks of its messages are their offsets plus this number. */
   base: number;
 }
 
 /**
- * The order of the messages of one channel, as those readers say together who get to know positions. Ranks go on where a history
- * was wiped and began anew.
+ * The order of one channel's messages, from the combined reports of all readers with positions. Ranks continue after a history
+ * was wiped and began again.
  *
- * A replica that takes over may lack the tail of what its master had: the history branches. The new epoch goes on where that of the master
- * was known to the replica; the tail has no ranks, and nobody is owed it.
+ * A replica that takes over may lack the tail of its master's history: the history branches. The new epoch continues at the last place
+ * that the replica knew of the master's epoch. The tail has no ranks, and no reader must have it.
  */
 export class HistoryOrder {
-  /** Messages that are at two places, and places that have two messages. */
+  /** Messages at two places, and places with two messages. */
   readonly conflicts: string[] = [];
   /** From the first to the last. */
   readonly epochs: readonly Numbering[];
   readonly #numberings = new Map<string, Numbering>();
-  /** The places of each message: one in each numbering at most. */
+  /** The places of each message: at most one in each numbering. */
   readonly #ranks = new Map<string, number[]>();
-  /** When each rank was seen that was the highest then. */
+  /** Each rank that was the highest when it was seen, and that time. */
   readonly #growth: { readonly atMs: number; readonly rank: number }[] = [];
 
   readonly #keys = new Map<number, string>();
-  /** The last offset of an epoch that the next one goes on from, where its tail was lost. */
+  /** The last offset of an epoch from which the next one continues, if its tail was lost. */
   readonly #ends = new Map<string, number>();
   /** The messages of tails. */
   readonly #tails = new Set<string>();
 
   /**
-   * @param logs - what each reader got of the channel, in order
-   * @param canBranch - whether a master was killed; else a history that goes back without a gap is wrong
+   * @param logs - of each reader of the channel, in order
+   * @param canBranch - whether a master was killed; otherwise a history that goes back without a gap is an error
    */
   constructor(logs: readonly (readonly (Placed | Gap)[])[], canBranch = false) {
     const seen = logs.flatMap((log) =>
@@ -80,7 +80,7 @@ export class HistoryOrder {
       if (this.isInTail(position)) continue;
       const rank = this.rankAt(position)!;
       const [own = [], there] = [this.#ranks.get(key), this.#keys.get(rank)];
-      // A post that was tried again after a wipe may be in the history before it, and in the one behind it.
+      // A post tried again after a wipe may be in the history before it, and in the one after it.
       const before = own.find((each) => this.epochAt(each) === this.epochAt(rank));
       if (before !== undefined && before !== rank) this.conflict(`${key} is at ${this.placeOf(before)} too`, rank);
       if (there !== undefined && there !== key) this.conflict(`${there} and ${key} are both there`, rank);
@@ -94,12 +94,12 @@ export class HistoryOrder {
     }
   }
 
-  /** Whether a message is one that only its first readers have, since the master that had it is gone; it may be elsewhere too. */
+  /** Whether only the first readers of a message have it, because its master is gone; it may have another place too. */
   isLost({ key, position }: Placed): boolean {
     return position === undefined ? this.#tails.has(key) : this.isInTail(position);
   }
 
-  /** Whether a history branched between two ranks: what was posted there may be gone. */
+  /** Whether a history branched between two ranks, so that posts from there may be gone. */
   hasBranched(after: number, before: number): boolean {
     return [...this.#ends].some(([epoch, offset]) => {
       const rank = this.rankAt({ epoch, offset }) ?? 0;
@@ -107,19 +107,19 @@ export class HistoryOrder {
     });
   }
 
-  /** The last rank; none if nothing is known. */
+  /** The last rank; undefined if none is known. */
   get end(): number | undefined {
     const last = this.epochs.at(-1);
     return last && last.base + last.last;
   }
 
-  /** The first place of a message behind a rank, else the last one. */
+  /** The first place of a message after a rank, else the last one. */
   rankOf(key: string, after = Infinity): number | undefined {
     const ranks = this.#ranks.get(key);
     return ranks?.find((rank) => rank > after) ?? ranks?.at(-1);
   }
 
-  /** Of a position, also one behind which nothing was read. */
+  /** The rank of a position, even if no message after it was read. */
   rankAt({ epoch, offset }: Position): number | undefined {
     const numbering = this.#numberings.get(epoch);
     return numbering && numbering.base + offset;
@@ -131,13 +131,13 @@ export class HistoryOrder {
     return false;
   }
 
-  /** The start of the unbroken run of places below a rank that no reader has seen; the rank itself if a reader has seen the place below it. */
+  /** The start of the run of unseen places directly below a rank; the rank itself if the place below it was seen. */
   unseenBelow(rank: number): number {
     while (rank > 1 && !this.#keys.has(rank - 1)) rank--;
     return rank;
   }
 
-  /** Of which numbering a rank is, counted from 0. */
+  /** The index of a rank's numbering, from 0. */
   epochAt(rank: number): number {
     return this.epochs.findLastIndex(({ base }) => base < rank);
   }
@@ -147,7 +147,7 @@ export class HistoryOrder {
     return (this.epochs[this.epochAt(rank)]?.base ?? 0) + 1;
   }
 
-  /** How far the history had come at a time, at most. */
+  /** The highest possible rank of the history at a time. */
   highestAt(atMs: number): number {
     return this.#growth.findLast((each) => each.atMs <= atMs + SLACK_MS)?.rank ?? 0;
   }
@@ -183,7 +183,7 @@ export class HistoryOrder {
   }
 
   /**
-   * Where a reader went on in another epoch with the next offset, or was told that more was not kept, that is the same
+   * If a reader continued in another epoch with the next offset, or learned that more was not kept, that is the same
    * numbering.
    */
   private join(log: readonly (Placed | Gap)[]): void {
@@ -216,7 +216,7 @@ export class HistoryOrder {
   }
 }
 
-/** Of each epoch, the lowest one that was seen. */
+/** The lowest seen offset of each epoch. */
 function firstOffsets(positions: readonly Position[]): Map<string, number> {
   const first = new Map<string, number>();
   for (const { epoch, offset } of positions) first.set(epoch, Math.min(offset, first.get(epoch) ?? Infinity));

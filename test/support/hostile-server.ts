@@ -424,7 +424,7 @@ function heap(): number {
 }
 
 /**
- * How much the event loop does in one turn: the CPU time of its thread. What other threads and other programs take does not count, so it
+ * The work of the event loop in one turn: the CPU time of its thread. Other threads and programs do not count, so it
  * is the same on a busy machine.
  */
 class LoopWatch {

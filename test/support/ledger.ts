@@ -76,7 +76,7 @@ export class ReaderLog {
   hasEnded = false;
 
   /**
-   * @param hears - whether messages of a channel are for it
+   * @param hears - whether it receives messages of a channel
    * @param sinceMs - posts from then on must reach it
    */
   constructor(
@@ -103,9 +103,9 @@ export class ReaderLog {
 }
 
 /**
- * Follows every message from those who post to those who read. Each poster numbers its posts on each channel. A reader must
- * get what Redis has accepted in the order of the numbers, once; or a gap must stand between the last message that it has
- * before those that are missing and the first one behind them. Each gap needs a {@link Cause} of its own.
+ * Follows every message from posters to readers. Each poster numbers its posts on each channel. A reader must
+ * receive the posts that Redis has accepted in the order of the numbers, once; or a gap must stand between the last message
+ * before the missing ones and the first one after them. Each gap needs its own {@link Cause}.
  */
 export class Ledger {
   readonly logs: ReaderLog[] = [];

@@ -57,7 +57,7 @@ export class RunningApplication implements Disposable {
 }
 
 /**
- * Posts a greeting in a window of the example at one address, and gives what a window at the other one shows.
+ * Posts a greeting in a window of the example at one address, and returns the text that a window at the other one shows.
  *
  * @param path - of the example
  */

@@ -99,7 +99,7 @@ export class RedisCluster implements AsyncDisposable {
   }
 
   /**
-   * Moves the slot of a key to another member, with all keys in it one by one, as redis-cli does.
+   * Moves the slot of a key to another member, with all of its keys one by one, as redis-cli does.
    *
    * @param halfway - called when the first key has moved
    */

@@ -39,7 +39,7 @@ export class RedisSentinel implements AsyncDisposable {
   }
 
   /**
-   * Hands the master's part to the replica, as an operator does; resolves when the Sentinel names the new master. The former
+   * Makes the replica the master, as an operator does; resolves once the Sentinel names the new master. The former
    * one keeps its role for another 8 s.
    */
   async failover(): Promise<void> {

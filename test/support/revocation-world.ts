@@ -339,7 +339,7 @@ interface Away {
 }
 
 /**
- * How somebody hears the channels of one test at a server, leaves it, and comes back.
+ * How a reader listens to the channels of one test at a server, leaves it, and returns.
  *
  * @param post - posts a message on all of these channels
  */

@@ -1,7 +1,7 @@
 /**
- * Whether two values are the same as far as anybody can see: types, own properties, order of Maps and Sets, holes, and
- * which of their objects are one object. Unlike Jest's `toEqual` it takes two equal objects for one only where both
- * sides do.
+ * Whether two values are observably the same: types, own properties, order of Maps and Sets, holes, and
+ * object identity. Unlike Jest's `toEqual`, it accepts one object in place of two equal ones only if both
+ * sides have it.
  */
 export function isSameGraph(a: unknown, b: unknown): boolean {
   return new Comparison().isSame(a, b);

@@ -122,7 +122,7 @@ function answers(channels: readonly string[], denied: Denied): ChannelAnswer[] {
 }
 
 /**
- * A server that speaks the gateway's wire and leaves it to the test what to answer, and when: to hold an answer, refuse,
+ * A server that speaks the gateway's protocol and lets the test choose the answers and their times: hold an answer, refuse,
  * cut off, or send garbage.
  */
 export class ScriptedGateway implements AsyncDisposable {

@@ -1,8 +1,8 @@
 import { openSync, readSync } from 'node:fs';
 
 /**
- * The CPU time of the first thread of this process: what other threads and other programs take does not count. Linux reports it; Node has
- * `process.threadCpuUsage()` only from version 23.9 on. Elsewhere than on Linux, all threads count.
+ * The CPU time of the first thread of this process, without other threads and programs. Linux reports it; Node has
+ * `process.threadCpuUsage()` only from version 23.9 on. On systems other than Linux, all threads count.
  */
 export class ThreadClock {
   private readonly buffer = Buffer.alloc(100);

@@ -3,7 +3,7 @@ import type { ClientSubscription } from 'nestjs-messaging/client';
 import { randomFrom, type Random } from '../../support/random.js';
 import { Harness, soon } from './harness.js';
 
-/** Answers whatever has come, by chance well or badly; keeps what a server would be subscribed to. */
+/** Answers requests, at random well or badly; tracks the names that a server would be subscribed to. */
 class Server {
   connection = 0;
   subscribed = new Set<string>();
@@ -35,7 +35,7 @@ class Server {
         continue;
       }
       const fate = isKind ? 0 : this.next(4);
-      // 1: not done, and said so. 2: done, but the answer is lost.
+      // 1: not done, and reported. 2: done, but the answer is lost.
       if (fate !== 1) {
         for (const channel of change.request.body.unsubscribe ?? []) this.subscribed.delete(channel);
         for (const channel of change.wanted) this.subscribed.add(channel);

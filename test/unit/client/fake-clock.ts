@@ -6,14 +6,14 @@ interface Timer {
   readonly run: () => void;
 }
 
-/** A clock that stands still until it is told otherwise. */
+/** A clock that stands still until a test advances it. */
 export class FakeClock implements Clock {
   /** The delay of each timer that was set. */
   readonly delays = new Queue<number>();
-  /** What {@link random} gives. */
+  /** The result of {@link random}. */
   chance = 0.5;
   private time = 1_000;
-  /** What {@link now} is ahead of {@link uptime}. */
+  /** How far {@link now} is ahead of {@link uptime}. */
   private offset = 1_000_000;
   private readonly timers = new Set<Timer>();
 
@@ -30,12 +30,12 @@ export class FakeClock implements Clock {
 
   readonly clearTimeout = (timer: unknown): void => void this.timers.delete(timer as Timer);
 
-  /** How many timers run. */
+  /** The number of running timers. */
   get pending(): number {
     return this.timers.size;
   }
 
-  /** Lets time pass; what is due runs in its order. */
+  /** Lets time pass; due timers run in their order. */
   advance(ms: number): void {
     const end = this.time + ms;
     for (;;) {
@@ -48,12 +48,12 @@ export class FakeClock implements Clock {
     this.time = end;
   }
 
-  /** Lets time pass without the timers, as a suspended machine does. */
+  /** Lets time pass without the timers, as on a suspended machine. */
   sleep(ms: number): void {
     this.offset += ms;
   }
 
-  /** Lets time pass before the timers that have become due go off, late and at once, as in a busy page. */
+  /** Lets time pass before the due timers fire, late and at once, as in a busy page. */
   oversleep(ms: number): void {
     this.time += ms;
     this.advance(0);

@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { MessagingClient, type MessageGap } from '../../../lib/client/index.js';
 import type { LinkReceiver } from '../../../lib/client/link.js';
 
-/** A client of which the test is the server. */
+/** A client whose server is the test. */
 function setup() {
   let receiver!: LinkReceiver;
   const listeners: string[] = [];

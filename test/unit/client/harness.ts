@@ -9,7 +9,7 @@ import { ScriptedGateway } from '../../support/scripted-gateway.js';
 import { CLOCK } from '../../../lib/client/clock.js';
 import { FakeClock } from './fake-clock.js';
 
-/** A client, the gateway it talks to, and all that it says. */
+/** A client, its gateway, and all of its reports. */
 export class Harness implements AsyncDisposable {
   readonly statuses = new Queue<ClientStatus>();
   readonly errors = new Queue<{ error: Error; context: ClientErrorContext }>();
@@ -33,12 +33,12 @@ export class Harness implements AsyncDisposable {
     return new Harness(await ScriptedGateway.start(), options);
   }
 
-  /** Waits for a status, past others. */
+  /** Waits for a status and skips others. */
   reaches(state: ClientStatus['state']): Promise<ClientStatus> {
     return this.statuses.until((status) => status.state === state);
   }
 
-  /** A subscription whose messages wait in a queue, and the ready stream it comes by; for the first of a client. */
+  /** A subscription with its messages in a queue, and the ready stream that carries it; for a client's first subscription. */
   async subscribed(channel = 'news') {
     const messages = new Queue<unknown>();
     const subscription = this.client.subscribe<unknown>(channel, messages.push);
@@ -46,7 +46,7 @@ export class Harness implements AsyncDisposable {
     return { messages, stream, subscription: await subscription };
   }
 
-  /** Waits until the stream has been read up to here. */
+  /** Waits until the client has read the stream up to here. */
   async settled(stream: { event(name: string, data: unknown): void }): Promise<void> {
     const gaps = new Queue<unknown>();
     const stop = this.client.onGap(gaps.push);
@@ -61,5 +61,5 @@ export class Harness implements AsyncDisposable {
   }
 }
 
-/** Runs what is due as soon as possible: microtasks, then the event loop once. */
+/** Runs everything that is due as soon as possible: microtasks, then the event loop once. */
 export const soon = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -5,7 +5,7 @@ import { classInfo, describePlace } from '../../../lib/protocol/serializable.js'
 import { Queue } from '../../support/queue.js';
 import { Harness } from './harness.js';
 
-/** A module of message classes, which each call evaluates anew. */
+/** A module of message classes, which each call evaluates again. */
 function evaluate() {
   @Serializable({ name: 'hot-author', key: 'id' })
   class Author {

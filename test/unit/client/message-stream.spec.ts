@@ -17,7 +17,7 @@ class Tick {
 }
 const Ticks = defineChannel('ticks', Tick);
 
-/** A harness whose stream is ready, and a function that posts numbers and waits until they have come. */
+/** A harness with a ready stream, and a function that posts numbers and waits until they have arrived. */
 async function posting() {
   const harness = await Harness.start();
   const { stream } = await harness.subscribed('marker');

@@ -52,7 +52,7 @@ const unprintable = () =>
 
 const fault = (name: string) => new ConfigurationError(`class "${name}": name it with defineMessage('name', Class)`);
 
-/** Code of another program, with its white space. */
+/** The code of another program, with its white space. */
 // oxlint-disable-next-line no-eval -- a class keeps the text that it was evaluated from
 const evaluated = (code: string): unknown => (0, eval)(code);
 
@@ -201,7 +201,7 @@ describe('A subscription', () => {
     expect(await heard.next()).toBeInstanceOf(ChatMessage);
     expect(await first).toEqual({ done: false, value: new ChatMessage('1') });
     expect(heard.pending).toEqual([]);
-    // One for the listener and one for the stream; what cannot be read at all is told once.
+    // One for the listener and one for the stream; an unreadable event is reported once.
     const errors = await harness.errors.take(5);
     expect(errors.map(({ context }) => context)).toEqual(Array.from({ length: 5 }, () => ({ channel: 'rooms/7' })));
     expect(errors.map(({ error }) => error.message)).toEqual([
@@ -412,7 +412,7 @@ describe('A channel that is refused', () => {
     stream.message({ channel: 'secret', data: 'nobody hears it' });
     stream.message({ channel: 'news', data: 'still here' });
     expect(await messages.next()).toBe('still here');
-    // It may be asked for again, and begins anew.
+    // A client may subscribe to it again, and it begins again.
     const again = client.subscribe('secret', () => {});
     const change = await gateway.answered();
     expect(change.request.body.subscribe).toEqual([{ channel: 'secret' }]);
