@@ -28,6 +28,8 @@ interface Bench {
 export interface BenchOptions {
   /** How often a process measures each case; `undefined` leaves it to the bench. */
   readonly rounds: number | undefined;
+  /** How many cases run side by side; `undefined` leaves it to the bench. Only `jitter` has any. */
+  readonly lanes: number | undefined;
 }
 
 const PROCESSES = 5;
@@ -35,7 +37,12 @@ const INTERRUPTS = ['SIGINT', 'SIGTERM'] as const;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string' }, processes: { type: 'string' }, plots: { type: 'string' } },
+  options: {
+    rounds: { type: 'string' },
+    lanes: { type: 'string' },
+    processes: { type: 'string' },
+    plots: { type: 'string' },
+  },
 });
 const known = readdirSync(new URL('.', import.meta.url))
   .filter((file) => file.endsWith('.js') && !['run.js', 'scaling.js'].includes(file))
@@ -46,15 +53,17 @@ if (process.send === undefined) await runAll(positionals.length > 0 ? positional
 else await runOne(positionals[0]!);
 
 async function runAll(names: readonly string[]): Promise<void> {
-  const rounds = count('rounds');
+  const handedOn = (['rounds', 'lanes'] as const).flatMap((option) => {
+    const value = count(option);
+    return value === undefined ? [] : [`--${option}=${value}`];
+  });
   console.log(machineNow());
   for (const name of names.flatMap(benchesBy)) {
     const processes = count('processes') ?? (await benchOf(name)).processes ?? PROCESSES;
     console.log(`\n## ${name}\n\ntaken by turns, in ${processes} processes one after another`);
     const use = machineUse();
     const runs: Table[][] = [];
-    for (let run = 0; run < processes; run++)
-      runs.push(await tablesOf([name, ...(rounds === undefined ? [] : [`--rounds=${rounds}`])]));
+    for (let run = 0; run < processes; run++) runs.push(await tablesOf([name, ...handedOn]));
     const tables = joinTables(runs);
     tables.forEach(printTable);
     if (values.plots !== undefined) plotAll(tables, values.plots);
@@ -90,7 +99,7 @@ async function runOne(name: string): Promise<void> {
   // Everything that a bench has started ends with its process, and that one with the process that runs all benches.
   for (const end of [...INTERRUPTS, 'disconnect']) process.on(end, () => process.exit(1));
   const bench = await benchOf(name);
-  await bench.run({ rounds: count('rounds') });
+  await bench.run({ rounds: count('rounds'), lanes: count('lanes') });
   // Applications started by a bench would keep the process alive.
   process.exit();
 }
@@ -99,7 +108,7 @@ function benchOf(name: string): Promise<Bench> {
   return import(`./${name}.js`) as Promise<Bench>;
 }
 
-function count(option: 'rounds' | 'processes'): number | undefined {
+function count(option: 'rounds' | 'lanes' | 'processes'): number | undefined {
   const value = values[option];
   if (value === undefined) return undefined;
   if (!/^[1-9]\d*$/.test(value)) fail(`--${option} must be a whole number of at least 1`);
@@ -108,7 +117,7 @@ function count(option: 'rounds' | 'processes'): number | undefined {
 
 function fail(reason: string): never {
   console.error(
-    `${reason}\nusage: run [--processes=N] [--rounds=N] [--plots=FOLDER] [name …]; the names are: ${known.join(', ')}`,
+    `${reason}\nusage: run [--processes=N] [--rounds=N] [--lanes=N] [--plots=FOLDER] [name …]; the names are: ${known.join(', ')}`,
   );
   process.exit(2);
 }

@@ -25,11 +25,13 @@ const MAX_NODES = 1_000;
 const MAX_KNOWN = 1_000;
 /** How long to wait for answers if nobody knows how many will come. */
 const UNCOUNTED_MS = 1_500;
+/** How often a question is sent again. It or its answer is lost if one of the two nodes has just lost its connection to the broker. */
+const REPEAT_MS = 1_000;
 
 interface Pending {
   readonly resolve: (body: unknown) => void;
   readonly reject: (error: unknown) => void;
-  readonly timer: NodeJS.Timeout;
+  readonly timers: readonly NodeJS.Timeout[];
 }
 
 /**
@@ -39,6 +41,8 @@ interface Pending {
 export class NodeRequests {
   private readonly pending = new Map<string, Pending>();
   private readonly polls = new Map<string, Poll>();
+  /** The questions of other nodes that this one is answering. */
+  private readonly answering = new Set<string>();
   private readonly presence: NodePresence;
   /** Nodes that answered their latest direct question, the latest at the end. */
   private readonly known = new Set<string>();
@@ -79,16 +83,7 @@ export class NodeRequests {
    * @throws LimitExceededError (rejects) if the question or the answer is longer than `limits.maxMessageBytes`
    */
   async ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
-    if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
-    const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
-    try {
-      const answer = await this.request(this.channelOf(node), packet, timeoutMs, `node ${node} did not answer`);
-      this.noteKnown(node);
-      return answer;
-    } catch (error) {
-      if (error instanceof TransportUnavailableError) this.known.delete(node);
-      throw error;
-    }
+    return this.askNode(node, body, timeoutMs, false);
   }
 
   /** Whether a node answered the last {@link ask}. */
@@ -117,11 +112,12 @@ export class NodeRequests {
   /**
    * Like {@link ask}, but asks a node only if it is there or soon comes back.
    *
+   * @param isRepeated - whether it is asked again each second until it answers: only a question that changes nothing there
    * @throws as {@link ask}, and TransportUnavailableError (rejects) if that node hears no requests for a while
    */
-  async askIfThere(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
+  async askIfThere(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
     if (isNodeId(node) && !(await this.presence.isThere(node))) throw unavailable(`node ${node} is not there`);
-    return this.ask(node, body, timeoutMs);
+    return this.askNode(node, body, timeoutMs, isRepeated);
   }
 
   /**
@@ -164,18 +160,36 @@ export class NodeRequests {
     return (this.nextBarrier ??= this.lastBarrier.then(begin, begin));
   }
 
+  private async askNode(node: string, body: unknown, timeoutMs: number, isRepeated: boolean): Promise<unknown> {
+    if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
+    const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
+    try {
+      const failure = `node ${node} did not answer`;
+      const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, isRepeated);
+      this.noteKnown(node);
+      return answer;
+    } catch (error) {
+      if (error instanceof TransportUnavailableError) this.known.delete(node);
+      throw error;
+    }
+  }
+
   private request(
     channel: Channel<NodePacket>,
     packet: NodePacket,
     timeoutMs: number,
     failure: string,
+    isRepeated = false,
   ): Promise<unknown> {
     const { id } = packet;
     return new Promise((resolve, reject) => {
       const tooLate = (): void => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`));
       // One turn later: if this process was busy all the time, the answer may have arrived unread.
       const timer = setTimeout(() => setImmediate(tooLate), timeoutMs);
-      this.pending.set(id, { resolve, reject, timer });
+      // The first one shows whether it can be sent.
+      const again = (): void => void this.send(channel, packet).catch(() => {});
+      const timers = isRepeated ? [timer, setInterval(again, REPEAT_MS)] : [timer];
+      this.pending.set(id, { resolve, reject, timers });
       this.send(channel, packet).then(
         (isAccepted) => {
           if (!isAccepted) this.fail(id, unavailable('the broker did not accept the request'));
@@ -229,6 +243,9 @@ export class NodeRequests {
 
   /** The asking node gets a reply in any case, so it need not wait for its timeout. */
   private async answerQuestion({ id, from, body }: NodePacket & { kind: 'question' }): Promise<void> {
+    // It was sent again meanwhile.
+    if (this.answering.has(id)) return;
+    this.answering.add(id);
     try {
       await this.send(this.channelOf(from), { kind: 'answer', id, body: await this.answer(body) });
     } catch (error) {
@@ -238,6 +255,8 @@ export class NodeRequests {
         id,
         reason: error instanceof LimitExceededError ? 'tooLong' : 'failed',
       });
+    } finally {
+      this.answering.delete(id);
     }
   }
 
@@ -258,7 +277,7 @@ export class NodeRequests {
     const pending = this.pending.get(id);
     if (pending === undefined) return undefined;
     this.pending.delete(id);
-    clearTimeout(pending.timer);
+    for (const timer of pending.timers) clearTimeout(timer);
     return pending;
   }
 

@@ -112,7 +112,7 @@ export class Recovery {
         // then.
         if (await this.isReady(until - performance.now())) sending();
         await whenSettled(this.hub);
-        const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS), question);
+        const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS, true), question);
         // The answer may have arrived before messages that the other node has already heard or read.
         await whenCaughtUp(this.hub, question, WHOLE_MS);
         return answer;

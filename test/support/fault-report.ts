@@ -1,6 +1,14 @@
 import type { Schedule } from './fault-schedule.js';
 import type { Finding, LedgerCounts } from './ledger.js';
 
+/** How a client came back after its network was back, in milliseconds. */
+export interface ClientReturn {
+  /** Until it reached the server that let it in. */
+  readonly waitMs: number;
+  /** From then until its stream was open: what the server needs to find missed messages, on other servers too. */
+  readonly openMs: number;
+}
+
 /** What became of a schedule. */
 export interface RunReport {
   readonly seed: number;
@@ -8,8 +16,8 @@ export interface RunReport {
   readonly counts: LedgerCounts;
   /** Of channels with history. */
   readonly histories: LedgerCounts;
-  /** How long after a client's network was back its stream was open again, in milliseconds. */
-  readonly returnsMs: readonly number[];
+  /** Of each client whose network was gone. */
+  readonly returns: readonly ClientReturn[];
   /** When clients opened streams, the first ones apart, in milliseconds since the schedule began. */
   readonly openingsMs: readonly number[];
   /** How long this process stood still, at the longest: whatever waits for a beat was late then. */
@@ -58,7 +66,9 @@ export function summaryOf(reports: readonly RunReport[]): string {
     const sum = (of: keyof LedgerCounts): number => reports.reduce((total, report) => total + report[part][of], 0);
     return `${sum('received')} messages were read, ${sum('told')} are missing and told, in ${sum('gaps')} gaps, ${sum('idleGaps')} of them without need`;
   };
-  const returns = reports.flatMap(({ returnsMs }) => returnsMs).toSorted((a, b) => a - b);
+  const returns = reports
+    .flatMap((report) => report.returns.map(({ waitMs, openMs }) => waitMs + openMs))
+    .toSorted((a, b) => a - b);
   const at = (share: number): number => Math.round(returns[Math.floor((returns.length - 1) * share)] ?? 0);
   return [
     `${reports.length} schedules: ${totals('counts')}`,

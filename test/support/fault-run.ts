@@ -6,7 +6,7 @@ import { channelOf, hearsOf, keepsHistory, keptOf, RESUMED } from './fault-chann
 import type { FaultNodeNote, FaultNodeRun } from './fault-node.js';
 import type { FaultProcess } from './fault-process.js';
 import { ClientReader, NativeReader, type AnyLog, type FaultReader } from './fault-readers.js';
-import type { RunReport } from './fault-report.js';
+import type { ClientReturn, RunReport } from './fault-report.js';
 import { isWipe, partOf, type Fault, type Schedule } from './fault-schedule.js';
 import { HistoryLedger, HistoryLog } from './history-ledger.js';
 import { Ledger, ReaderLog, type Finding } from './ledger.js';
@@ -141,7 +141,7 @@ export class Run implements Scene {
       findings: [...this.findings, ...findings, ...histories.findings],
       counts,
       histories: histories.counts,
-      returnsMs: this.returnsMs(),
+      returns: this.returns(),
       openingsMs: openings.toSorted((a, b) => a - b),
       stallMs: this.stallMs,
       ways: this.waysOf([...findings, ...histories.findings]),
@@ -392,10 +392,13 @@ export class Run implements Scene {
     this.findings.push({ kind, reader, name, what });
   }
 
-  private returnsMs(): number[] {
+  private returns(): ClientReturn[] {
     return this.absences.flatMap(({ client, fromMs, untilMs }) => {
       const opened = this.readers[client]!.openedAtMs.find((atMs) => atMs > fromMs);
-      return opened === undefined ? [] : [Math.max(0, opened - untilMs)];
+      if (opened === undefined) return [];
+      // What reached no server before the network was back, or broke off later, is not the attempt that it was opened by.
+      const reached = this.visits[client]!.findLast(({ atMs }) => atMs <= opened)?.atMs ?? untilMs;
+      return [{ waitMs: Math.max(0, reached - untilMs), openMs: Math.max(0, opened - Math.max(reached, untilMs)) }];
     });
   }
 }

@@ -416,6 +416,32 @@ describe('A request to a node that may be gone', () => {
     expect(await a.requests.askIfThere(b.hub.node, 'again', 60_000)).toEqual({ got: 'again' });
   });
 
+  test('that changes nothing is sent again each second if it or its answer is lost, and is not answered twice at a time', async () => {
+    const broker = new MemoryBroker();
+    const slow = new Deferred();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker, async (body) => {
+      if (body === 'slow') await slow.promise;
+      return body;
+    });
+    fakeTime();
+    for (const { hub } of [a, b]) {
+      // Accepted by the broker, but one of the nodes was not subscribed.
+      jest.spyOn(hub, 'post').mockResolvedValueOnce(true);
+      const answer = a.requests.askIfThere(b.hub.node, 'lost', 6_000, true);
+      await pass(broker, 1_100);
+      expect(await answer).toBe('lost');
+    }
+    expect(b.asked.pending).toEqual(['lost', 'lost', 'lost']);
+    const answer = a.requests.askIfThere(b.hub.node, 'slow', 6_000, true);
+    await pass(broker, 3_500);
+    expect(b.asked.pending).toEqual(['lost', 'lost', 'lost', 'slow']);
+    slow.resolve();
+    expect(await answer).toBe('slow');
+    expect(jest.getTimerCount()).toBe(0);
+    expect(b.requests['answering'].size).toBe(0);
+  });
+
   test('looks less often for each node if there are many, and remembers a limited number', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
