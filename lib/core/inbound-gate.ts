@@ -9,6 +9,8 @@ import type { BeforePosts, Transport } from './transport.js';
 /** How many messages are held back. More are lost, and reported as lost. */
 const MAX_HELD = 10_000;
 const MAX_HELD_LENGTH = 16 * 1024 * 1024;
+/** For how long held messages are delivered in one turn of the event loop, in milliseconds. */
+const TURN_MS = 10;
 
 /**
  * A condition that must hold before messages of other nodes are delivered.
@@ -158,10 +160,19 @@ export class InboundGate {
   private hold(subscription: string, length: number, deliver: () => void): void {
     if (this.held.length >= MAX_HELD || this.heldLength + length > MAX_HELD_LENGTH) {
       this.lost.add(subscription);
-    } else {
-      this.heldLength += length;
-      this.held.push({ length, deliver });
+      return;
     }
+    this.holdLosses();
+    this.heldLength += length;
+    this.held.push({ length, deliver });
+  }
+
+  /** These losses happened when it was full, so they come after everything that is held, and before everything that is held later. */
+  private holdLosses(): void {
+    for (const subscription of this.lost) {
+      this.held.push({ length: 0, deliver: () => this.inbound.lose(subscription, 'broker') });
+    }
+    this.lost.clear();
   }
 
   private shut(wasInterrupted: boolean): void {
@@ -172,25 +183,36 @@ export class InboundGate {
     void this.check!(isWanted, wasInterrupted).then(() => isWanted() && this.pass());
   }
 
-  /** Opens; if the bell rang meanwhile, only for messages from before the ring. */
+  /** Opens once all that is held is delivered; if the bell rings before, only what was held before the ring. */
   private pass(): void {
-    const { held, lost, opening, next } = this;
-    const passing = held.splice(0, next === undefined ? held.length : this.heldBefore);
-    // These losses happened when it was full, so they come after everything that was held.
-    for (const subscription of lost) {
-      (next === undefined ? passing : held).push({
-        length: 0,
-        deliver: () => this.inbound.lose(subscription, 'broker'),
-      });
+    const { turn } = this;
+    this.holdLosses();
+    if (!this.release(turn)) {
+      setImmediate(() => turn === this.turn && this.pass());
+      return;
     }
-    lost.clear();
+    const { opening, next } = this;
     this.opening = next;
     this.next = undefined;
-    for (const { length, deliver } of passing) {
+    opening?.resolve();
+    if (next !== undefined) this.shut(false);
+  }
+
+  /** Delivers in order, for {@link TURN_MS}, until it shuts again or closes. Returns whether that was all. */
+  private release(turn: number): boolean {
+    const { held } = this;
+    const until = performance.now() + TURN_MS;
+    let count = 0;
+    // The bell may ring meanwhile.
+    const isOver = (): boolean => count >= (this.next === undefined ? held.length : this.heldBefore);
+    while (turn === this.turn && !isOver() && performance.now() < until) {
+      const { length, deliver } = held[count++]!;
       this.heldLength -= length;
       isolate(this.reporter, 'The delivery of what other servers have posted', deliver);
     }
-    opening?.resolve();
-    if (next !== undefined) this.shut(false);
+    const isAll = turn === this.turn && isOver();
+    held.splice(0, count);
+    this.heldBefore -= count;
+    return isAll;
   }
 }
