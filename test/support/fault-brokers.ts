@@ -101,12 +101,14 @@ export class ClusterBroker implements FaultBroker {
     const owner = this.cluster.servers[await this.cluster.ownerOf(stream)]!;
     await owner.kill();
     using probe = new RedisProbe(this.cluster.servers.find((server) => server !== owner)!.url);
-    const isFailed = async (): Promise<boolean> => !(await probe.redis.cluster('INFO')).includes('cluster_state:ok');
-    for (let hasFailed = false; ;) {
-      const fails = await isFailed();
-      if (hasFailed && !fails) return;
-      hasFailed ||= fails;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+    const { redis } = probe;
+    const slot = await redis.cluster('KEYSLOT', stream);
+    // Not whether it has failed and works again: on a busy machine nobody may see the first of these.
+    const isTakenOver = async (): Promise<boolean> => {
+      const [, , master] = (await redis.cluster('SLOTS')).find(([first, last]) => first <= slot && slot <= last) ?? [];
+      if (master === undefined || master[1] === owner.port) return false;
+      return (await redis.cluster('INFO')).includes('cluster_state:ok');
+    };
+    while (!(await isTakenOver())) await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
