@@ -30,7 +30,11 @@ export class Confirmations {
   /** What is asked about in the next turn. */
   private gathered: Gathered | undefined = undefined;
 
-  constructor(private readonly hub: Hub) {
+  /** @param read - reads the revocations that this node may have missed */
+  constructor(
+    private readonly hub: Hub,
+    private readonly read: () => Promise<void>,
+  ) {
     this.nodes = new NodeRequests(hub, (question) => this.answer(question), `${REVOCATIONS_NAME}/`);
   }
 
@@ -74,25 +78,24 @@ export class Confirmations {
 
   private async askAll(ids: readonly string[], ms: number): Promise<boolean> {
     const { hub, nodes } = this;
-    // If this node itself is not subscribed, the broker does not count it, and another node would be taken for it.
+    const { interruptions } = hub.gate;
     if (!(await nodes.barrier())) return false;
     const { bodies, areComplete } = await nodes.askOthers({ ids }, ms);
     if (!areComplete || !bodies.every((isApplied) => isApplied === true)) return false;
     // Nodes of earlier versions hear revocations too, but no questions. And a node may have come in between.
     const hearers = await hub.hearers(REVOCATIONS);
-    return hearers !== undefined && hearers - 1 <= bodies.length;
+    if (hearers === undefined || hearers - 1 > bodies.length) return false;
+    // A broker does not count this node while it is not subscribed, so another node would be taken for it.
+    return (await nodes.barrier()) && hub.gate.interruptions === interruptions;
   }
 
   private async answer(question: unknown): Promise<boolean> {
-    const { gate, sessions } = this.hub;
+    const { revocations } = this.hub.sessions;
     const { ids } = readObject(question, 'a question about revocations');
     const asked = readList(ids, 'the ids of revocations', MAX_IDS, (id, path) => readText(id, path, ID_LENGTH));
-    const areApplied = (): boolean => asked.every((id) => sessions.revocations.has(id));
-    if (!areApplied()) {
-      // The history has them, and says so later.
-      gate.ring();
-      await gate.passed();
-    }
+    const areApplied = (): boolean => asked.every((id) => revocations.has(id));
+    // The history has them, and the message that says so has not arrived.
+    if (!areApplied()) await this.read();
     return areApplied();
   }
 }

@@ -36,6 +36,8 @@ export class InboundGate {
   private inbound!: Pick<Inbound, 'receive' | 'lose' | 'reject'>;
   private check: GateCheck | undefined = undefined;
   private isKnown: (position: Position | undefined) => boolean = () => true;
+  /** How often the link has been interrupted. */
+  interruptions = 0;
   /** How often it has shut. */
   private turn = 0;
   private opening: Deferred | undefined = undefined;
@@ -125,6 +127,7 @@ export class InboundGate {
   }
 
   private interrupted(): void {
+    this.interruptions++;
     if (this.check !== undefined) this.shut(true);
   }
 

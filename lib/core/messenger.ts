@@ -204,7 +204,7 @@ export abstract class Messenger {
    *
    * @param what - all sign-ins of the user (default), one of them, or those that hold one of some scopes
    * @returns `true`: every other server that is connected to Redis has confirmed that it applies the revocation. `false`: not all have
-   *   within 2 s, or Redis did not accept it. They learn of it as soon as possible, unless this server ends before Redis has it
+   *   in time, or Redis did not accept it. They learn of it as soon as possible, unless this server ends before Redis has it
    * @throws ConfigurationError for arguments that name no user or sign-in
    */
   revokeAuthentication(

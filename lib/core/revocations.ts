@@ -60,6 +60,8 @@ export class Revocations {
   /** Whether everything from before the start is known. */
   private hasStarted = false;
   private readonly untold = new Map<string, Untold>();
+  /** The read for other nodes that ask. */
+  private reading: Promise<void> | undefined = undefined;
   private isTelling = false;
   private telling = Promise.resolve();
   /** How often a restore has begun. */
@@ -71,7 +73,7 @@ export class Revocations {
   private pause: Deferred | undefined = undefined;
 
   constructor(private readonly hub: Hub) {
-    this.confirmations = new Confirmations(hub);
+    this.confirmations = new Confirmations(hub, () => (this.reading ??= this.readSoon()));
     if (!hub.hasTransport) return;
     const { ttlMs } = hub.sessions.revocations;
     const history = { maxMessages: MAX_REVOCATIONS, ttlMs };
@@ -169,6 +171,13 @@ export class Revocations {
     const isWanted = (): boolean => turn === this.restores && !this.hub.own.closed;
     await this.readAll(isWanted);
     if (isWanted() && this.plain === undefined) await this.tellAnew(true);
+  }
+
+  /** For nodes that ask, who may be anybody: messages do not wait for it, and it comes at most once in {@link VAIN_PAUSE_MS}. */
+  private async readSoon(): Promise<void> {
+    await waitFor(VAIN_PAUSE_MS);
+    this.reading = undefined;
+    if (this.plain === undefined) await this.readAll(() => !this.hub.own.closed);
   }
 
   /** Tries until it succeeds, cannot succeed, or nobody waits for it. */

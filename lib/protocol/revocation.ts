@@ -14,7 +14,7 @@ import { readList, readObject, readText, readWholeNumber } from './wire-reader.j
 export const REVOCATIONS_NAME = 'revocations';
 export const REVOCATIONS = RESERVED_PREFIX + REVOCATIONS_NAME;
 
-/** The longest id or scope that is read from another server. Applications choose them. */
+/** The longest id or scope, which applications choose. */
 const MAX_TEXT_LENGTH = 10_000;
 const MAX_SCOPES = 10_000;
 
@@ -30,14 +30,14 @@ export interface Revocation {
 /**
  * Checks the arguments of `revokeAuthentication`.
  *
- * @throws ConfigurationError for anything but the three forms: a revocation that silently matches nobody
- *   would leave a stream open that somebody believes closed
+ * @throws ConfigurationError for anything but the three forms, and for more than other servers read: a revocation that silently matches
+ *   nobody would leave a stream open that somebody believes closed
  */
 export function toRevocation(userId: unknown, what: unknown, at: number): Revocation {
   if (identity(userId) === undefined) {
     throw new ConfigurationError(`revokeAuthentication: userId must be ${identity.expected}, not ${describe(userId)}`);
   }
-  const user = String(userId);
+  const user = checkLength(String(userId), 'revokeAuthentication: userId');
   if (what instanceof RevokedAuthenticationUser) return { userId: user, at };
   if (what instanceof RevokedAuthenticationAuthId) {
     if (identity(what.authId) === undefined) {
@@ -45,13 +45,19 @@ export function toRevocation(userId: unknown, what: unknown, at: number): Revoca
         `RevokedAuthenticationAuthId: authId must be ${identity.expected}, not ${describe(what.authId)}`,
       );
     }
-    return { userId: user, authId: String(what.authId), at };
+    return { userId: user, authId: checkLength(String(what.authId), 'RevokedAuthenticationAuthId: authId'), at };
   }
   if (what instanceof RevokedAuthenticationScope) {
     const scopes: unknown = what.scopes;
     if (!isScopes(scopes) || scopes.length === 0) {
       throw new ConfigurationError('RevokedAuthenticationScope: scopes must be a non-empty array of strings');
     }
+    if (scopes.length > MAX_SCOPES) {
+      throw new ConfigurationError(
+        `RevokedAuthenticationScope: ${scopes.length} scopes; a call takes at most ${MAX_SCOPES}`,
+      );
+    }
+    for (const scope of scopes) checkLength(scope, 'RevokedAuthenticationScope: a scope');
     return { userId: user, scopes: [...scopes], at };
   }
   throw new ConfigurationError(
@@ -102,6 +108,11 @@ export function isRevoked(auth: AuthenticationInfo, revocation: Revocation, now:
 /** When a sign-in was issued, in milliseconds since 1970; `undefined` if that is not known, or would be in the future. */
 export function issuedBy({ issuedAt }: AuthenticationInfo, now: number): number | undefined {
   return issuedAt !== undefined && issuedAt <= now ? issuedAt : undefined;
+}
+
+function checkLength(text: string, name: string): string {
+  if (text.length <= MAX_TEXT_LENGTH) return text;
+  throw new ConfigurationError(`${name} has ${text.length} characters; at most ${MAX_TEXT_LENGTH} are possible`);
 }
 
 function isScopes(value: unknown): value is readonly string[] {

@@ -10,6 +10,7 @@ import {
   RevokedAuthenticationAuthId,
   RevokedAuthenticationScope,
   RevokedAuthenticationUser,
+  type RevokedAuthentication,
 } from '../../../lib/protocol/authentication.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { REVOCATIONS, REVOCATIONS_NAME } from '../../../lib/protocol/revocation.js';
@@ -181,6 +182,52 @@ describe('A revocation', () => {
     expect(await afterTwoSeconds(broker, one.revocations.revoke('ada', User))).toBe(false);
     await old.close();
     expect(await one.revocations.revoke('ada', User)).toBe(true);
+  });
+
+  test('is not confirmed while the broker does not count the node that asks, and takes another one for it', async () => {
+    using _ = fakeTimers();
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    await two.known;
+    two.transport.deliver = () => {};
+    for (const _turn of [1, 2]) {
+      jest.spyOn(one.transport, 'hearers').mockImplementationOnce(async () => {
+        broker.cut(one.transport);
+        broker.heal(one.transport);
+        return 1;
+      });
+    }
+    expect(await afterTwoSeconds(broker, one.revocations.revoke('ada', User))).toBe(false);
+  });
+
+  test('holds back no messages while another node asks about revocations that nobody has made', async () => {
+    const broker = new MemoryBroker();
+    const [one, two] = [await node(broker), await node(broker)];
+    await Promise.all([one.known, two.known]);
+    const news = await heard(two.hub);
+    const asker = new NodeRequests(one.hub, () => null, `${REVOCATIONS_NAME}/`);
+    await Promise.all(asker.listen().map(({ ready }) => ready));
+    const reads = jest.spyOn(two.hub, 'readNow');
+    const answers = Array.from({ length: 100 }, () => asker.ask(two.hub.node, { ids: ['unknown'] }, 2_000));
+    let isAnswered = false;
+    void Promise.all(answers).then(() => (isAnswered = true));
+    await one.hub.post('news', 'meanwhile', { scope: 'global' });
+    expect(await news.next()).toBe('meanwhile');
+    expect(isAnswered).toBe(false);
+    expect(await Promise.all(answers)).toEqual(Array(100).fill(false));
+    expect(reads).toHaveBeenCalledTimes(1);
+  });
+
+  test.each<[string, string, RevokedAuthentication]>([
+    ['a user', 'x'.repeat(10_001), User],
+    ['a sign-in', 'ada', new RevokedAuthenticationAuthId('x'.repeat(10_001))],
+    ['a scope', 'ada', new RevokedAuthenticationScope(['chat', 'x'.repeat(10_001)])],
+    ['scopes', 'ada', new RevokedAuthenticationScope(Array(10_001).fill('chat'))],
+  ])('with more of %s than other servers read is refused, and ends nothing', async (_, userId, what) => {
+    const { hub, revocations } = await node(new MemoryBroker());
+    const session = hub.sessions.open({ auth: { userId, authId: 'phone', scopes: ['chat'] } });
+    expect(() => revocations.revoke(userId, what)).toThrow(/10001 .* at most 10000/);
+    expect(session.closed).toBe(false);
   });
 
   test('is asked about together with others of the same moment', async () => {
