@@ -203,11 +203,11 @@ export class NodeRequests {
     // The broker confirms a subscription after everything it sent before.
     const channel = reservedChannel(`barrier/${randomUUID()}`);
     const listener = this.hub.listen(channel, () => {}, this.hub.own, 'a barrier');
-    let isHeard = false;
-    void listener.ready.then(() => (isHeard = true));
+    let isReached = false;
+    void listener.ready.then(() => (isReached = true));
     await whenHeard(this.hub, [listener]);
     listener.unsubscribe();
-    return isHeard && this.hub.catchUp();
+    return isReached && this.hub.catchUp();
   }
 
   private async receive(value: unknown): Promise<void> {
