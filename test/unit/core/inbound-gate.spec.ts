@@ -7,6 +7,7 @@ import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
 const BELL = 'bell';
+const ignore = (): void => {};
 
 afterEach(() => void jest.useRealTimers());
 
@@ -16,7 +17,7 @@ async function shutGate(takesMs = 0) {
   const reporter = new RecordingReporter();
   const gate = new InboundGate(BELL, reporter);
   const seen: string[] = [];
-  let during = (_message: string): void => {};
+  let during: (message: string) => void = ignore;
   const note = (what: string): void => {
     seen.push(what);
     jest.advanceTimersByTime(takesMs);
@@ -108,7 +109,7 @@ describe('A gate that opens', () => {
       jest.advanceTimersByTime(5);
     });
     await pass();
-    during(() => {});
+    during(ignore);
     while (seen.at(-1) !== 'later') await nextTurn();
     expect(seen).toEqual([...numbered(10_000), 'news lost: broker', 'later']);
   });
