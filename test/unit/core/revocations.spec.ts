@@ -62,7 +62,7 @@ async function stored(hub: Hub, revoke: () => Promise<boolean>): Promise<[Promis
 /** What a call gives after 2 s, in which it waits three times. */
 async function afterTwoSeconds(broker: MemoryBroker, told: Promise<boolean>): Promise<boolean> {
   for (const ms of [250, 500, 1_250]) {
-    for (let turn = 0; turn < 20; turn++) await broker.turn();
+    for (let turn = 0; turn < 100; turn++) await broker.turn();
     jest.advanceTimersByTime(ms);
   }
   return told;
@@ -193,6 +193,7 @@ describe('A revocation', () => {
     const uncounted = async () => {
       broker.cut(one.transport);
       broker.heal(one.transport);
+      for (let turn = 0; turn < 10; turn++) await broker.turn();
       return 1;
     };
     jest.spyOn(one.transport, 'hearers').mockImplementationOnce(uncounted).mockImplementationOnce(uncounted);
