@@ -557,13 +557,12 @@ test('Wrong packets on the library’s own channels neither disturb a server nor
   expect(channels).toHaveLength(2);
   const id = '22222222-2222-4222-8222-222222222222';
   const bodies = [7, {}, { ids: 7 }, { change: 7 }, { change: {} }, { recover: { from: [], reads: { length: 1e9 } } }];
-  const packets = [
-    ...bodies.map((body) => packet({ kind: 'question', id, from: id, body })),
-    packet('wrong'),
-    'not JSON',
-  ];
   for (let n = 0; n < 100; n++) {
-    for (const channel of channels) for (const each of packets) await probe.redis.publish(channel, each);
+    const questions = bodies.map((body) => packet({ kind: 'question', id, from: id, body }));
+    for (const channel of channels) {
+      for (const each of [...questions, packet(`wrong ${n}`), `not JSON ${n}`])
+        await probe.redis.publish(channel, each);
+    }
   }
   await using opened = await at(running).open(Open.for({ id: 1 }).name);
   await running.app.get(MessagingService).postMessage(Open.for({ id: 1 }), 'here', { global: true });
