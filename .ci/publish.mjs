@@ -1,6 +1,7 @@
-// Publishes the packages that `npm run pack` makes, the client first, because the server needs exactly its version:
+// Publishes the packages that .ci/pack.mjs made, in dist/packages or the folder that it is given, the client first, because the server needs
+// exactly its version:
 //
-//   node .ci/publish.mjs
+//   node .ci/publish.mjs [folder]
 //
 // Leaves out a package whose version the registry has already, so a release that broke off between the two can be run again. The workflow
 // of releases sets NPM_CONFIG_PROVENANCE; npm then signs where the packages were built, and compares that with `repository`.
@@ -9,7 +10,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const packages = join(dirname(dirname(fileURLToPath(import.meta.url))), 'dist', 'packages');
+const packages = process.argv[2] ?? join(dirname(dirname(fileURLToPath(import.meta.url))), 'dist', 'packages');
 
 for (const name of ['nestjs-messaging-client', 'nestjs-messaging']) {
   const folder = join(packages, name);
