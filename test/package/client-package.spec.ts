@@ -260,7 +260,11 @@ describe('A release', () => {
       GITHUB_SERVER_URL: 'https://host.example',
       GITHUB_REPOSITORY: 'owner/name',
     };
-    const publish = () => promisify(execFile)(process.execPath, ['.ci/publish.mjs', join(pair.folder, 'packages')], { cwd: REPOSITORY, env });
+    const publish = () =>
+      promisify(execFile)(process.execPath, ['.ci/publish.mjs', join(pair.folder, 'packages')], {
+        cwd: REPOSITORY,
+        env,
+      });
 
     published.push('nestjs-messaging-client');
     expect((await publish()).stdout).toContain('is published already');
