@@ -36,8 +36,9 @@ const DAMAGES: readonly { what: string; damage: Damage; kind: Finding['kind']; b
     what: 'a post is appended again at each try',
     damage: {
       file: 'transport/redis-history-appends.ts',
-      from: '      number,\n      before ',
-      to: '++this.number, before ',
+      from: '      number,\n      before === undefined',
+      // No other batch must come before it, or Redis would refuse it.
+      to: '++this.number, before === before',
     },
     kind: 'doubled',
     by: /^everybody/,
