@@ -14,7 +14,7 @@ export interface Clock {
 export const CLOCK: unique symbol = Symbol.for('nestjs-messaging:clock');
 
 /** The longest time that a timer can take: 31 bits of milliseconds. */
-export const MAX_TIMEOUT_MS = 2_147_483_647;
+const MAX_TIMEOUT_MS = 2_147_483_647;
 
 /** The ones of the platform. */
 export const realClock: Clock = {
