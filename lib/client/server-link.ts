@@ -46,7 +46,7 @@ export class ServerLink implements Link, StreamOwner {
 
   /** @param before - how far another link has read it */
   want(channel: string, before?: Positions): void {
-    // A later subscription begins anew, unless the stream still has it.
+    // A later subscription starts over, unless the stream still has the channel.
     if (!this.wanted.has(channel) && !this.#stream?.confirmed.has(channel)) {
       if (before?.has(channel)) this.positions.set(channel, before.get(channel));
       else this.positions.delete(channel);

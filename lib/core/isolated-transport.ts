@@ -39,8 +39,9 @@ export class IsolatedTransport implements Transport {
     const { history, noInterop } = transport;
     this.noInterop = typeof noInterop === 'string' ? noInterop : undefined;
     this.history = history && new IsolatedHistoryStore(history, reporter);
-    if (transport.hearers === undefined) return;
-    this.hearers = (name) => this.ask('hearers', () => transport.hearers!(name), isCount, 'a count');
+    if (transport.hearers !== undefined) {
+      this.hearers = (name) => this.ask('hearers', () => transport.hearers!(name), isCount, 'a count');
+    }
   }
 
   get status(): Observable<TransportStatus> {

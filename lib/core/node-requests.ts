@@ -78,12 +78,23 @@ export class NodeRequests {
 
   /**
    * @param body - plain JSON values
+   * @param isRepeated - whether it is asked again each second until it answers: only a question that changes nothing there
    * @returns the answer of the other node, unchecked
    * @throws TransportUnavailableError (rejects) if no answer comes in time: the broker is away, or that node is gone or failed to answer
    * @throws LimitExceededError (rejects) if the question or the answer is longer than `limits.maxMessageBytes`
    */
-  async ask(node: string, body: unknown, timeoutMs: number): Promise<unknown> {
-    return this.askNode(node, body, timeoutMs, false);
+  async ask(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
+    if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
+    const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
+    try {
+      const failure = `node ${node} did not answer`;
+      const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, isRepeated);
+      this.noteKnown(node);
+      return answer;
+    } catch (error) {
+      if (error instanceof TransportUnavailableError) this.known.delete(node);
+      throw error;
+    }
   }
 
   /** Whether a node answered the last {@link ask}. */
@@ -112,12 +123,11 @@ export class NodeRequests {
   /**
    * Like {@link ask}, but asks a node only if it is there or soon comes back.
    *
-   * @param isRepeated - whether it is asked again each second until it answers: only a question that changes nothing there
    * @throws as {@link ask}, and TransportUnavailableError (rejects) if that node hears no requests for a while
    */
   async askIfThere(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
     if (isNodeId(node) && !(await this.presence.isThere(node))) throw unavailable(`node ${node} is not there`);
-    return this.askNode(node, body, timeoutMs, isRepeated);
+    return this.ask(node, body, timeoutMs, isRepeated);
   }
 
   /**
@@ -158,20 +168,6 @@ export class NodeRequests {
       return (this.lastBarrier = this.passBarrier());
     };
     return (this.nextBarrier ??= this.lastBarrier.then(begin, begin));
-  }
-
-  private async askNode(node: string, body: unknown, timeoutMs: number, isRepeated: boolean): Promise<unknown> {
-    if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
-    const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
-    try {
-      const failure = `node ${node} did not answer`;
-      const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, isRepeated);
-      this.noteKnown(node);
-      return answer;
-    } catch (error) {
-      if (error instanceof TransportUnavailableError) this.known.delete(node);
-      throw error;
-    }
   }
 
   private request(

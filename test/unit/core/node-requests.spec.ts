@@ -67,6 +67,14 @@ function askAll(node: Node, ids: readonly string[]) {
   return Promise.allSettled(ids.map((id) => node.requests.askIfThere(id, 'x', 60_000)));
 }
 
+/** A node that answers with the question, and the question `slow` only later. */
+function slowNode(broker: MemoryBroker, later: Deferred): Promise<Node> {
+  return Node.start(broker, async (body) => {
+    if (body === 'slow') await later.promise;
+    return body;
+  });
+}
+
 describe('A request to another node', () => {
   test('is answered by that node alone', async () => {
     const broker = new MemoryBroker();
@@ -86,10 +94,7 @@ describe('A request to another node', () => {
     const broker = new MemoryBroker();
     const slow = new Deferred();
     await using a = await Node.start(broker);
-    await using b = await Node.start(broker, async (body) => {
-      if (body === 'slow') await slow.promise;
-      return body;
-    });
+    await using b = await slowNode(broker, slow);
     const first = a.requests.ask(b.hub.node, 'slow', 60_000);
     expect(await a.requests.ask(b.hub.node, 'quick', 60_000)).toBe('quick');
     slow.resolve();
@@ -420,10 +425,7 @@ describe('A request to a node that may be gone', () => {
     const broker = new MemoryBroker();
     const slow = new Deferred();
     await using a = await Node.start(broker);
-    await using b = await Node.start(broker, async (body) => {
-      if (body === 'slow') await slow.promise;
-      return body;
-    });
+    await using b = await slowNode(broker, slow);
     fakeTime();
     for (const { hub } of [a, b]) {
       // Accepted by the broker, but one of the nodes was not subscribed.

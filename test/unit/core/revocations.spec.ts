@@ -59,6 +59,13 @@ async function stored(hub: Hub, revoke: () => Promise<boolean>): Promise<[Promis
   return [told];
 }
 
+/** Lets nothing arrive any more, while the broker counts it as subscribed. Returns how to end that. */
+function deafen(transport: MemoryTransport): () => void {
+  const deliver = transport.deliver.bind(transport);
+  transport.deliver = () => {};
+  return () => void (transport.deliver = deliver);
+}
+
 /** What a call gives after 2 s, in which it waits three times. */
 async function afterTwoSeconds(broker: MemoryBroker, told: Promise<boolean>): Promise<boolean> {
   for (const ms of [250, 500, 1_250]) {
@@ -113,15 +120,14 @@ describe('A revocation', () => {
     await two.known;
     const session = two.ada();
     // Its subscriptions are dead, and it has not noticed yet.
-    const deliver = two.transport.deliver.bind(two.transport);
-    two.transport.deliver = () => {};
+    const hearAgain = deafen(two.transport);
     const [told] = await stored(one.hub, () => one.revocations.revoke('ada', User));
     expect(await one.hub.post(Kept, 1)).toBe(true);
     expect(session.closed).toBe(false);
     const { deliveries } = await two.hub.readHistory(Kept.name, 1);
     expect(deliveries.map(({ message }) => message)).toEqual([1]);
     expect(session.closeReason).toBe('revoked');
-    two.transport.deliver = deliver;
+    hearAgain();
     expect(await told).toBe(true);
   });
 
@@ -154,10 +160,9 @@ describe('A revocation', () => {
     const [one, two] = [await node(broker), await node(broker)];
     await two.known;
     const ended = two.ended();
-    const deliver = two.transport.deliver.bind(two.transport);
-    two.transport.deliver = () => {};
+    const hearAgain = deafen(two.transport);
     expect(await afterTwoSeconds(broker, one.revocations.revoke('ada', User))).toBe(false);
-    two.transport.deliver = deliver;
+    hearAgain();
     expect(await one.revocations.revoke('eve', User)).toBe(true);
     expect(await ended).toBe('revoked');
   });
@@ -166,7 +171,7 @@ describe('A revocation', () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     await two.known;
-    two.transport.deliver = () => {};
+    deafen(two.transport);
     const [told] = await stored(one.hub, () => one.revocations.revoke('ada', User));
     await two.transport.close();
     expect(await told).toBe(true);
@@ -189,7 +194,7 @@ describe('A revocation', () => {
     const broker = new MemoryBroker();
     const [one, two] = [await node(broker), await node(broker)];
     await two.known;
-    two.transport.deliver = () => {};
+    deafen(two.transport);
     const uncounted = async () => {
       broker.cut(one.transport);
       broker.heal(one.transport);
@@ -250,7 +255,7 @@ describe('A revocation', () => {
     const uncounted = () => Object.assign(new MemoryTransport(broker), { hearers: undefined });
     const [one, two] = [await node(broker, uncounted()), await node(broker, uncounted())];
     await two.known;
-    two.transport.deliver = () => {};
+    deafen(two.transport);
     expect(await one.revocations.revoke('ada', User)).toBe(true);
   });
 

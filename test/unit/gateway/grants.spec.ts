@@ -57,22 +57,23 @@ function revoke(node: GatewayNode, what: Partial<Revocation>): void {
 const grantsOf = (node: GatewayNode) => node.gateway['context'].grants['all'];
 const waitingIn = (node: GatewayNode) => node.hub.sessions.wheel['buckets'].size;
 
+/** The node that holds a stream, another one, and the one of the two that a client asks. */
+async function startNodes(where: string) {
+  const broker = new MemoryBroker();
+  const [holder, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
+  return { holder, other, asked: where === 'of another stream' ? other : holder };
+}
+
 describe.each(['that holds the stream', 'of another stream'])(
   'Another sign-in with more rights, on a node %s,',
   (where) => {
-    async function start() {
-      const broker = new MemoryBroker();
-      const [holder, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
-      return { holder, asked: where === 'of another stream' ? other : holder };
-    }
-
     test.each<[string, Partial<Revocation>]>([
       ['it is revoked', { authId: 'key' }],
       ['a scope that only it has is revoked', { scopes: ['admin', 'x'] }],
     ])(
       'grants a subscription of an open stream until %s; the stream and its own subscriptions continue',
       async (_, what) => {
-        const { holder, asked } = await start();
+        const { holder, asked } = await startNodes(where);
         const reader = await streamOf(holder, OWN, 'news');
         expect(await change(asked, reader, STEPPED_UP, 'audit', 'logs')).toEqual([
           { channel: 'audit' },
@@ -93,7 +94,7 @@ describe.each(['that holds the stream', 'of another stream'])(
     );
 
     test('grants it until it expires', async () => {
-      const { holder, asked } = await start();
+      const { holder, asked } = await startNodes(where);
       jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
       const reader = await streamOf(holder, OWN, 'news');
       await change(asked, reader, { ...STEPPED_UP, expiresAt: Date.now() + 10_000 }, 'audit');
@@ -106,7 +107,7 @@ describe.each(['that holds the stream', 'of another stream'])(
     });
 
     test('grants nothing if it was revoked or has expired on its way', async () => {
-      const { holder, asked } = await start();
+      const { holder, asked } = await startNodes(where);
       const reader = await streamOf(holder, OWN);
       holder.hub.sessions.revocations.add({ userId: 'ada', authId: 'key', at: Date.now() });
       const denied = [{ channel: 'audit', error: 'CHANNEL_DENIED' }];
@@ -238,9 +239,7 @@ describe.each(['that holds the stream', 'of another stream'])(
   'The grant of a subscription, decided on a node %s,',
   (where) => {
     async function start() {
-      const broker = new MemoryBroker();
-      const [holder, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
-      const asked = where === 'of another stream' ? other : holder;
+      const { holder, other, asked } = await startNodes(where);
       const grants = async (userId = 'ada') => {
         const { result } = await other.gateway.directory.list({ of: { userId }, limit: 10 });
         return result.connections.flatMap((connection) => connection.grants);

@@ -96,7 +96,7 @@ describe('The posts of one turn to a channel', () => {
     expect(redis.sent()).toEqual(['3 after 2 1']);
   });
 
-  test('leave together with posts to other channels, or at once if there are none or they fill a batch', async () => {
+  test('leave together with posts to other channels, or at once if there are no others or if they fill a batch', async () => {
     void post('1');
     await turn();
     void history.append('full', { payload: FULL }, BOUNDS);
