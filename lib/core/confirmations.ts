@@ -77,16 +77,9 @@ export class Confirmations {
   }
 
   private async askAll(ids: readonly string[], ms: number): Promise<boolean> {
-    const { hub, nodes } = this;
-    const { interruptions } = hub.gate;
-    if (!(await nodes.barrier())) return false;
-    const { bodies, areComplete } = await nodes.askOthers({ ids }, ms);
-    if (!areComplete || !bodies.every((isApplied) => isApplied === true)) return false;
-    // Nodes of earlier versions hear revocations too, but no questions. And a node may have come in between.
-    const hearers = await hub.hearers(REVOCATIONS);
-    if (hearers === undefined || hearers - 1 > bodies.length) return false;
-    // A broker does not count this node while it is not subscribed, so another node would be taken for it.
-    return (await nodes.barrier()) && hub.gate.interruptions === interruptions;
+    // Nodes of earlier versions hear revocations too, but no questions.
+    const { bodies, areComplete } = await this.nodes.askOthers({ ids }, ms, REVOCATIONS);
+    return areComplete && bodies.every((isApplied) => isApplied === true);
   }
 
   private async answer(question: unknown): Promise<boolean> {

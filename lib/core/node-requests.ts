@@ -135,25 +135,23 @@ export class NodeRequests {
    *
    * @param body - plain JSON values
    * @param timeoutMs - how long they may take to answer
+   * @param name - a name that all nodes subscribe to, those of earlier versions too: they count, and have to answer as well
    * @throws LimitExceededError (rejects) if the question is longer than `limits.maxMessageBytes`
    */
-  async askOthers(body: unknown, timeoutMs: number): Promise<Answers> {
+  async askOthers(body: unknown, timeoutMs: number, name = this.everybody.name): Promise<Answers> {
     const { hub } = this;
     if (!hub.hasTransport) return { bodies: [], areComplete: true };
-    const hearers = await hub.hearers(this.everybody.name);
-    const others = hearers === undefined ? undefined : hearers - (this.byEverybody?.closed === false ? 1 : 0);
-    if (others !== undefined && others <= 0) return { bodies: [], areComplete: true };
-    const id = randomUUID();
-    const poll = new Poll(others);
-    this.polls.set(id, poll);
-    try {
-      const packet = { kind: 'question', id, from: hub.node, body } as const;
-      if (!(await this.send(this.everybody, packet))) poll.end();
-      await inTime(poll.over.promise, others === undefined ? Math.min(timeoutMs, UNCOUNTED_MS) : timeoutMs, nextTurn);
-      return poll;
-    } finally {
-      this.polls.delete(id);
-    }
+    const { interruptions } = hub.gate;
+    const until = performance.now() + timeoutMs;
+    const left = (): number => Math.max(0, until - performance.now());
+    const hasPassed = (): Promise<boolean> => inTime(this.barrier(), left(), () => false);
+    // A broker does not count this node while it is not subscribed: another node would be taken for it.
+    const wasCounted = await hasPassed();
+    const { bodies, areComplete } = await this.poll(body, left());
+    // One may have come meanwhile.
+    const areAll = async (): Promise<boolean> => ((await this.othersWho(name)) ?? Infinity) <= bodies.length;
+    const isCounted = async (): Promise<boolean> => (await hasPassed()) && hub.gate.interruptions === interruptions;
+    return { bodies, areComplete: wasCounted && areComplete && (await areAll()) && (await isCounted()) };
   }
 
   /**
@@ -168,6 +166,30 @@ export class NodeRequests {
       return (this.lastBarrier = this.passBarrier());
     };
     return (this.nextBarrier ??= this.lastBarrier.then(begin, begin));
+  }
+
+  private async poll(body: unknown, timeoutMs: number): Promise<Answers> {
+    const { hub } = this;
+    const others = await this.othersWho(this.everybody.name);
+    if (others !== undefined && others <= 0) return { bodies: [], areComplete: true };
+    const id = randomUUID();
+    const poll = new Poll(others);
+    this.polls.set(id, poll);
+    try {
+      const packet = { kind: 'question', id, from: hub.node, body } as const;
+      if (!(await this.send(this.everybody, packet))) poll.end();
+      await inTime(poll.over.promise, others === undefined ? Math.min(timeoutMs, UNCOUNTED_MS) : timeoutMs, nextTurn);
+      return poll;
+    } finally {
+      this.polls.delete(id);
+    }
+  }
+
+  /** How many other nodes hear a name that all of them hear; `undefined`: unknown. */
+  private async othersWho(name: string): Promise<number | undefined> {
+    const hearers = await this.hub.hearers(name);
+    const isThisOne = name !== this.everybody.name || this.byEverybody?.closed === false;
+    return hearers === undefined || !isThisOne ? hearers : hearers - 1;
   }
 
   private request(

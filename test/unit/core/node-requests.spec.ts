@@ -19,8 +19,11 @@ class Node implements AsyncDisposable {
   readonly hub: Hub;
   readonly requests: NodeRequests;
 
+  readonly transport: MemoryTransport;
+
   private constructor(broker: MemoryBroker, answer: (body: unknown) => unknown) {
-    this.hub = new Hub({ reporter: this.reporter, transport: new MemoryTransport(broker) });
+    this.transport = new MemoryTransport(broker);
+    this.hub = new Hub({ reporter: this.reporter, transport: this.transport });
     this.requests = new NodeRequests(this.hub, async (body) => {
       this.asked.push(body);
       return answer(body);
@@ -317,6 +320,43 @@ describe('A question to all other nodes', () => {
     expect(await a.requests.askOthers('x', 50)).toMatchObject({ bodies: [{ got: 'x' }], areComplete: false });
     broker.cut();
     expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [], areComplete: false });
+    expect(b.asked.pending).toEqual(['x']);
+  });
+
+  test('is not complete while the broker does not count the asking node, and takes another one for it', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    const { transport } = a;
+    jest.spyOn(transport, 'hearers').mockImplementation(async () => {
+      // The one that is counted is b.
+      broker.cut(transport);
+      broker.heal(transport);
+      for (let turn = 0; turn < 10; turn++) await broker.turn();
+      return 1;
+    });
+    expect(await a.requests.askOthers('x', 60_000)).toMatchObject({ bodies: [], areComplete: false });
+    expect(b.asked.pending).toEqual([]);
+  });
+
+  test('is not complete if a node comes while the others answer', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    const answer = new Deferred();
+    await using b = await Node.start(broker, () => answer.promise.then(() => 'of b'));
+    const asking = a.requests.askOthers('x', 60_000);
+    await b.asked.next();
+    await using _ = await Node.start(broker);
+    answer.resolve();
+    expect(await asking).toMatchObject({ bodies: ['of b'], areComplete: false });
+  });
+
+  test('goes out to the others even if this node hears nothing', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    jest.spyOn(a.requests, 'barrier').mockReturnValue(new Promise(() => {}));
+    expect(await a.requests.askOthers('x', 50)).toMatchObject({ areComplete: false });
     expect(b.asked.pending).toEqual(['x']);
   });
 
