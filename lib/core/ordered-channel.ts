@@ -1,3 +1,4 @@
+import { ownText } from '../protocol/own-text.js';
 import type { Position } from '../protocol/position.js';
 import type { ReadFailure } from './channel-log.js';
 import { BEGINNING, isLastPage, type HistoryRead, type HistoryStore } from './history-store.js';
@@ -34,6 +35,8 @@ export class OrderedChannel {
   private last: Position | undefined = undefined;
   /** The payload delivered at that position. */
   private lastPayload: string | undefined = undefined;
+  /** Whether that is a text of its own, instead of a part of its batch. */
+  private isOwn = false;
   /** The offset up to which every delivered message is known to be in the store. Anybody may have published later ones. */
   private sureTo = 0;
   /** The first offset at which another message came than the delivered one. */
@@ -155,10 +158,18 @@ export class OrderedChannel {
   compare(position: Position, before: number): boolean {
     const { last, isGone } = this;
     if (!this.isQuietSince(before)) return false;
+    this.releaseBatch();
     const isSamePlace = isSame(last!, position);
     this.isGone = !isSamePlace && position.epoch === BEGINNING.epoch;
     if (!this.isGone && !isSamePlace) void this.read();
     return this.isGone && !isGone;
+  }
+
+  /** Otherwise the last batch of each quiet channel would stay in memory. */
+  private releaseBatch(): void {
+    if (this.isOwn || this.lastPayload === undefined) return;
+    this.lastPayload = ownText(this.lastPayload);
+    this.isOwn = true;
   }
 
   close(): void {
@@ -174,6 +185,7 @@ export class OrderedChannel {
     this.isSilent = false;
     if (this.output.message(payload, this.subscription, this.name, position)) {
       this.lastPayload = payload;
+      this.isOwn = false;
       return true;
     }
     this.last = last;
@@ -273,6 +285,7 @@ export class OrderedChannel {
     this.last = next;
     this.sureTo = next.offset;
     this.lastPayload = entries.at(-1)?.payload;
+    this.isOwn = false;
     return isLastPage(page);
   }
 

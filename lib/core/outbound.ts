@@ -9,7 +9,7 @@ import type { Envelopes } from './envelopes.js';
 import { assertPosted, isDirectly } from './class-guard.js';
 import { Delivery, type Origin } from './delivery.js';
 import { keepsNone, type Histories } from './histories.js';
-import { digestOf, type HistoryBounds, type HistoryPost } from './history-store.js';
+import { digestOf, type AppendOutcome, type HistoryBounds, type HistoryPost } from './history-store.js';
 import { LocalHistoryStore } from './local-history-store.js';
 import type { ListenerList } from './listener-list.js';
 import type { PostCheck } from './post-check.js';
@@ -125,22 +125,26 @@ export class Outbound {
     return DELIVERED;
   }
 
-  private async appendElsewhere(
+  private appendElsewhere(
     histories: Histories,
     name: string,
     post: HistoryPost,
     bounds: HistoryBounds,
   ): Promise<boolean> {
-    const { isHolding } = this.audience;
-    const outcome = await histories.store.append(name, post, bounds);
-    if (outcome.kind === 'appended') {
-      if (isHolding) this.audience.takeEarly({ payload: post.payload, channel: name, position: outcome.position });
-      return true;
-    }
-    if (outcome.kind === 'refused') {
-      this.reporter.callbackFailed({ callback: 'A post', channel: name, error: outcome.error });
-    }
-    return false;
+    const { audience } = this;
+    const settled = histories.store.append(name, post, bounds);
+    // Not awaited: of each post under way, an async function would keep half as much memory again.
+    if (!audience.isHolding) return settled.then((outcome) => this.isAppended(name, outcome));
+    return settled.then((outcome) => {
+      if (outcome.kind === 'appended')
+        audience.takeEarly({ payload: post.payload, channel: name, position: outcome.position });
+      return this.isAppended(name, outcome);
+    });
+  }
+
+  private isAppended(channel: string, outcome: AppendOutcome): boolean {
+    if (outcome.kind === 'refused') this.reporter.callbackFailed({ callback: 'A post', channel, error: outcome.error });
+    return outcome.kind === 'appended';
   }
 
   private isGlobal(options: PostOptions, name: string): boolean {

@@ -2,6 +2,7 @@ import { kindOf } from './channel-name.js';
 import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
 import { isRecord } from './is-record.js';
+import { sharedText } from './own-text.js';
 import { splitEnvelope } from './split-envelope.js';
 import { readText, readWholeNumber } from './wire-reader.js';
 
@@ -82,10 +83,11 @@ function readMetadata({ v, node, at, n, type, meta }: Record<string, unknown>): 
       `its envelope has version ${typeof v === 'number' ? v : kindOf(v)}; this node reads version ${ENVELOPE_VERSION}`,
     );
   }
+  // Logs keep node and type for longer than the rest.
   return {
-    type: type === undefined ? undefined : readText(type, '"type" in its metadata', MAX_TYPE_LENGTH),
+    type: type === undefined ? undefined : sharedText(readText(type, '"type" in its metadata', MAX_TYPE_LENGTH)),
     meta,
-    node: readText(node, '"node" in its metadata', MAX_NODE_LENGTH),
+    node: sharedText(readText(node, '"node" in its metadata', MAX_NODE_LENGTH)),
     postedAt: readWholeNumber(at, '"at" in its metadata'),
     // Not there if the node does not number what it publishes.
     serial: n === undefined ? undefined : readWholeNumber(n, '"n" in its metadata'),

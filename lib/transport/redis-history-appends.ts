@@ -1,4 +1,3 @@
-import { Deferred } from '../core/deferred.js';
 import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-store.js';
 import { newEpoch } from '../core/random-number.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
@@ -90,9 +89,9 @@ export class RedisHistoryAppends {
     if (this.pendingBytes + bytes > MAX_PENDING_BYTES) {
       return refuse(`more than ${MAX_PENDING_BYTES / 1024 / 1024} MiB of posts wait for Redis`);
     }
-    const { promise, resolve } = new Deferred<AppendOutcome>();
     const deadline = performance.now() + this.timeoutMs;
-    const post: PendingPost = { payload, id, digest, bounds, bytes, deadline, batch: undefined, resolve };
+    const post: PendingPost = { payload, id, digest, bounds, bytes, deadline, batch: undefined, resolve: undefined };
+    const settled = new Promise<AppendOutcome>((resolve) => (post.resolve = resolve));
     this.pendingBytes += bytes;
     this.unsettled.add(post);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
@@ -105,7 +104,7 @@ export class RedisHistoryAppends {
     lane.waitingBytes += bytes;
     if (lane.batches.length === 0 && !lane.isDue) this.sendSoon(lane);
     if (isFull(lane)) this.send(lane);
-    return promise;
+    return settled;
   }
 
   /** The link is up: sends waiting posts, and batches that were under way when it broke. */

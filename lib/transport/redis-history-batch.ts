@@ -62,7 +62,7 @@ export class HistoryBatch {
 
   /** The ids of its posts, if they have any, in their order. */
   get ids(): string[] {
-    return this.posts.flatMap(({ id }) => (id === undefined ? [] : [id]));
+    return this.posts.map(({ id }) => id).filter((id) => id !== undefined);
   }
 
   /** The last arguments of the append script. */
@@ -125,10 +125,9 @@ export function readAppendAnswer({ channel, posts }: HistoryBatch, answer: unkno
   if (places.length !== 1 && places.length !== posts.length) {
     throw new InvalidMessageError(`${path} has ${places.length} places, not ${posts.length}`);
   }
+  const first = places.length === 1 && posts.length > 1 ? readOffset(places[0], path) : undefined;
   const outcomes = posts.map((post, index): AppendOutcome => {
-    if (places.length === 1 && index > 0) {
-      return { kind: 'appended', position: { epoch, offset: readOffset(places[0], path) + index } };
-    }
+    if (first !== undefined) return { kind: 'appended', position: { epoch, offset: first + index } };
     const place = places[index];
     if (place === 'x') return { kind: 'refused', error: usedTwice(channel, post.id!) };
     return { kind: 'appended', position: { epoch, offset: readOffset(place, path) } };

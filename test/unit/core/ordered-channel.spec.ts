@@ -2,6 +2,7 @@ import { describe, expect, jest, test } from '@jest/globals';
 import type { HistoryEntry, HistoryStore } from '../../../lib/core/history-store.js';
 import { OrderedChannel } from '../../../lib/core/ordered-channel.js';
 import type { Position } from '../../../lib/protocol/position.js';
+import { keptBytes } from '../../support/kept-memory.js';
 
 function setup() {
   const heard: string[] = [];
@@ -16,6 +17,27 @@ function setup() {
 }
 
 describe('An ordered channel', () => {
+  test('does not keep the last batch in memory once it is quiet', () => {
+    const COUNT = 500;
+    const bytes = keptBytes(() =>
+      Array.from({ length: COUNT }, () => {
+        const output = { message: () => true, gap: () => {}, failed: () => {} };
+        const channel = new OrderedChannel('orders', 'orders', {} as HistoryStore, output);
+        const position = { epoch: 'e', offset: 2 };
+        channel.beginAt({ epoch: 'e', offset: 1 });
+        // As from Redis: 64 KB, of which a payload is a part.
+        const [, payload = ''] = Buffer.from(`${'x'.repeat(65_000)}\n${'y'.repeat(300)}`)
+          .toString()
+          .split('\n');
+        channel.receive(payload, position);
+        channel.compare(position, Infinity);
+        expect(channel.position).toEqual(position);
+        return channel;
+      }),
+    );
+    expect(bytes / COUNT).toBeLessThan(10_000);
+  });
+
   test('reaches the position reported by the store only when it has heard a message: more may be on its way', () => {
     const { channel, receive } = setup();
     channel.beginAt({ epoch: 'e', offset: 5 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../../../lib/protocol/envelope.js';
 import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 import { splitEnvelope } from '../../../lib/protocol/split-envelope.js';
+import { keptBytes } from '../../support/kept-memory.js';
 
 const NODE = '3d5c6a8e-1111-4222-8333-444455556666';
 const SENT = { postedAt: 1_795_353_600_000, serial: 17 };
@@ -10,6 +11,19 @@ const DATA = '{"text":"a,\\"data\\":1}","data":{"data":[1,2]},"at":"1970-01-01T0
 function envelope(data = DATA, type?: string, meta?: string, channel = 'rooms/42'): string {
   return encodeEnvelope(channel, envelopePrefix(NODE), SENT, { data, type, meta });
 }
+
+test('The node and the class of a message keep nothing else of it in memory, for logs keep both', () => {
+  const COUNT = 500;
+  const bytes = keptBytes(() =>
+    Array.from({ length: COUNT }, () => {
+      const payload = envelope(JSON.stringify('x'.repeat(65_000)), 'a-class-with-a-long-name');
+      const { node, type } = decodeEnvelope(Buffer.from(payload).toString());
+      expect([node, type]).toEqual([NODE, 'a-class-with-a-long-name']);
+      return { node, type };
+    }),
+  );
+  expect(bytes / COUNT).toBeLessThan(10_000);
+});
 
 describe('The text of the data', () => {
   test('is exactly the text written by the node, and costs no second parse', () => {
