@@ -28,6 +28,12 @@ const UNCOUNTED_MS = 1_500;
 /** How often a question is sent again. It or its answer is lost if one of the two nodes has just lost its connection to the broker. */
 const REPEAT_MS = 1_000;
 
+/** A question has reached the broker, or could have, but that node is gone or gives no answer. */
+export class NodeSilentError extends TransportUnavailableError {
+  // Applications know only the class that it extends.
+  override readonly name = 'TransportUnavailableError';
+}
+
 interface Pending {
   readonly resolve: (body: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -80,11 +86,12 @@ export class NodeRequests {
    * @param body - plain JSON values
    * @param isRepeated - whether it is asked again each second until it answers: only a question that changes nothing there
    * @returns the answer of the other node, unchecked
-   * @throws TransportUnavailableError (rejects) if no answer comes in time: the broker is away, or that node is gone or failed to answer
+   * @throws NodeSilentError (rejects) if no answer comes in time, or that node failed to answer
+   * @throws TransportUnavailableError (rejects) if the broker does not take the question
    * @throws LimitExceededError (rejects) if the question or the answer is longer than `limits.maxMessageBytes`
    */
   async ask(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
-    if (!isNodeId(node)) throw unavailable(`${describe(node)} is no server's id`);
+    if (!isNodeId(node)) throw silent(`${describe(node)} is no server's id`);
     const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
     try {
       const failure = `node ${node} did not answer`;
@@ -123,10 +130,10 @@ export class NodeRequests {
   /**
    * Like {@link ask}, but asks a node only if it is there or soon comes back.
    *
-   * @throws as {@link ask}, and TransportUnavailableError (rejects) if that node hears no requests for a while
+   * @throws as {@link ask}, and NodeSilentError (rejects) if that node hears no requests for a while
    */
   async askIfThere(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
-    if (isNodeId(node) && !(await this.presence.isThere(node))) throw unavailable(`node ${node} is not there`);
+    if (isNodeId(node) && !(await this.presence.isThere(node))) throw silent(`node ${node} is not there`);
     return this.ask(node, body, timeoutMs, isRepeated);
   }
 
@@ -201,7 +208,7 @@ export class NodeRequests {
   ): Promise<unknown> {
     const { id } = packet;
     return new Promise((resolve, reject) => {
-      const tooLate = (): void => this.fail(id, unavailable(`${failure} within ${timeoutMs} ms`));
+      const tooLate = (): void => this.fail(id, silent(`${failure} within ${timeoutMs} ms`));
       // One turn later: if this process was busy all the time, the answer may have arrived unread.
       const timer = setTimeout(() => setImmediate(tooLate), timeoutMs);
       // The first one shows whether it can be sent.
@@ -347,7 +354,15 @@ class Poll implements Answers {
 }
 
 function unavailable(reason: string): MessagingError {
-  return new TransportUnavailableError(`Another server could not be asked: ${reason}`);
+  return new TransportUnavailableError(textOf(reason));
+}
+
+function silent(reason: string): MessagingError {
+  return new NodeSilentError(textOf(reason));
+}
+
+function textOf(reason: string): string {
+  return `Another server could not be asked: ${reason}`;
 }
 
 function toError(reason: FailureReason): MessagingError {
@@ -356,5 +371,5 @@ function toError(reason: FailureReason): MessagingError {
       'Another server could not answer: the answer is longer than limits.maxMessageBytes there',
     );
   }
-  return unavailable('it failed while it made the answer; its log says why');
+  return silent('it failed while it made the answer; its log says why');
 }

@@ -1,6 +1,6 @@
 import { filter, firstValueFrom, map, of, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
-import type { NodeRequests } from '../core/node-requests.js';
+import { NodeSilentError, type NodeRequests } from '../core/node-requests.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { GapReason } from '../protocol/position.js';
 import type { Admissions } from './admission.js';
@@ -19,7 +19,8 @@ import { enterAgain, enterAnew, enterFrom, type Entering, type Entrance } from '
 const ANSWER_MS = 6_000;
 /** How long clients wait for a broker that is away, since with it they can get everything; then they get a gap. */
 const BROKER_BACK_MS = 6_000;
-
+/** The time between two tries. */
+const AGAIN_MS = 100;
 /** How long clients wait until this node has read missed messages of histories; then they get a gap. */
 const WHOLE_MS = 6_000;
 
@@ -102,7 +103,7 @@ export class Recovery {
     return other;
   }
 
-  /** Asks again if the broker was away and soon comes back: that node has everything, and its posts may arrive only now. */
+  /** Asks again if the broker fails and soon works again: that node has everything, and its posts may arrive only now. */
   private async ask(node: string, question: RecoveryQuestion, sending: () => void): Promise<RecoveryAnswer> {
     const body = { recover: writeRecoveryQuestion(question) };
     const until = performance.now() + BROKER_BACK_MS;
@@ -117,15 +118,22 @@ export class Recovery {
         await whenCaughtUp(this.hub, question, WHOLE_MS);
         return answer;
       } catch (error) {
-        const isBrokerAway = error instanceof TransportUnavailableError && !(await this.nodes.barrier());
-        if (!isBrokerAway || !(await this.isBrokerBack(until - performance.now()))) throw error;
+        if (!(await this.mayAnswerLater(error)) || !(await this.isBrokerBack(until))) throw error;
       }
     }
   }
 
-  /** Whether the broker is back in time, with all subscriptions of this node. */
-  private async isBrokerBack(ms: number): Promise<boolean> {
-    return (await this.isReady(ms)) && this.nodes.barrier();
+  /** Whether the failure is not that node's own. */
+  private async mayAnswerLater(error: unknown): Promise<boolean> {
+    return isOfBroker(error) || (error instanceof NodeSilentError && !(await this.nodes.barrier()));
+  }
+
+  /** Whether the broker works in time, with all subscriptions of this node: another try is worthwhile. */
+  private async isBrokerBack(until: number): Promise<boolean> {
+    // It may refuse each question at once.
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    const restMs = until - performance.now();
+    return restMs > 0 && (await this.isReady(restMs)) && this.nodes.barrier();
   }
 
   /** Whether this node hears everything in time, with its earlier losses noted in its logs. */
@@ -142,11 +150,17 @@ export class Recovery {
     if (!(error instanceof TransportUnavailableError)) {
       this.hub.reporter.messageRejected({ channel: `messaging:node/${node}`, error });
     }
-    return this.reasonOfSilence();
+    const reason = await this.reasonOfSilence();
+    return isOfBroker(error) ? 'broker' : reason;
   }
 
   private async reasonOfSilence(): Promise<GapReason> {
     // Messages that the client has read there may still be under way to this node; they must not be sent again after the gap.
     return (await this.nodes.barrier()) ? 'node' : 'broker';
   }
+}
+
+/** Whether the broker has failed this node, so that nothing is known of the other one. */
+function isOfBroker(error: unknown): boolean {
+  return error instanceof TransportUnavailableError && !(error instanceof NodeSilentError);
 }

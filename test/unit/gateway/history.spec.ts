@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Deferred } from '../../../lib/core/deferred.js';
+import { NodeSilentError } from '../../../lib/core/node-requests.js';
 import { HistoryFeed } from '../../../lib/gateway/history-feed.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
-import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import type { Position } from '../../../lib/protocol/position.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type StreamReader } from '../../support/gateway-node.js';
@@ -481,7 +481,7 @@ describe('A client of a whole template that moves', () => {
     expect(await first.next(1)).toEqual([2]);
     await a.hub.close();
     // Otherwise the node looks for it for a while.
-    jest.spyOn(b.gateway['nodes'], 'askIfThere').mockRejectedValue(new TransportUnavailableError('it is gone'));
+    jest.spyOn(b.gateway['nodes'], 'askIfThere').mockRejectedValue(new NodeSilentError('it is gone'));
     const back = b.connect(first.wanted(template));
     await turns(50);
     goOn();

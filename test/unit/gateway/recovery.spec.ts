@@ -50,6 +50,27 @@ class PatientTransport extends MemoryTransport {
   }
 }
 
+/** Gives a post up when its time is over, which the test decides; the broker may take it later all the same. */
+class ImpatientTransport extends MemoryTransport {
+  private readonly late = new Map<string, Deferred<boolean>>();
+  /** The channels that were posted to. */
+  readonly posted = new Queue<string>();
+  /** Called before each post. */
+  posting: (channel: string) => void = () => {};
+
+  override publish(channel: string, payload: string): Promise<boolean> {
+    this.posting(channel);
+    const late = new Deferred<boolean>();
+    this.late.set(channel, late);
+    this.posted.push(channel);
+    return Promise.race([super.publish(channel, payload), late.promise]);
+  }
+
+  giveUp(channel: string): void {
+    this.late.get(channel)!.resolve(false);
+  }
+}
+
 /** Lets the posts to one channel wait while others go on, as a Cluster that shards channels does while a slot moves. */
 class OvertakingTransport extends MemoryTransport {
   isAsked = false;
@@ -574,12 +595,15 @@ describe('A client that comes from another server', () => {
     },
   );
 
-  test.each(['former', 'new'])('has a gap if the posts of its %s server are not answered', async (which) => {
+  test.each([
+    ['former', 'node'],
+    ['new', 'broker'],
+  ])('has a gap if the posts of its %s server are not answered', async (which, reason) => {
     const { a, b } = await twoNodes();
     const first = await a.open('news');
-    fakeTime();
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
     jest.spyOn((which === 'former' ? a : b).hub, 'settled').mockReturnValue(new Promise(() => {}));
-    expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, 'node']]);
+    expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, reason]]);
   });
 
   test.each(['former', 'new'])('learns that the broker fails if its %s server cannot catch up', async (which) => {
@@ -608,6 +632,44 @@ describe('A client that comes from another server', () => {
     expect(await soon(answersOf(back))).toEqual([['news', true]]);
     await a.post('news', 'live');
     expect(await soon(back.next(1))).toEqual(['live']);
+  });
+
+  test('gets missed messages if the broker stands still for so long that the question is given up', async () => {
+    const broker = new StallingBroker();
+    const a = await GatewayNode.start(broker);
+    const b = await GatewayNode.start(new ImpatientTransport(broker));
+    const first = await a.open('news');
+    first.close();
+    await a.post('news', 'missed');
+    const { transport } = b;
+    transport!.posting = (channel) => channel === a.channel && broker.stall();
+    const back = b.connect(first.wanted('news'));
+    await transport!.posted.until((channel) => channel === a.channel);
+    transport!.posting = () => {};
+    transport!.giveUp(a.channel);
+    // The node now waits behind everything that the broker has not handled.
+    for (let count = 0; count < 5; count++) await turn();
+    broker.goOn();
+    expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
+    await a.post('news', 'live');
+    expect(await back.next(1)).toEqual(['live']);
+  });
+
+  test('learns that the broker fails if it takes other posts, but no question to that server', async () => {
+    const broker = new MemoryBroker();
+    const a = await GatewayNode.start(broker);
+    const b = await GatewayNode.start(new ImpatientTransport(broker));
+    const first = await a.open('news');
+    let questions = 0;
+    jest.spyOn(b.transport!, 'publish').mockImplementation(async (channel) => {
+      if (channel === a.channel) questions++;
+      return channel !== a.channel;
+    });
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+    expect(await soon(answersOf(b.connect(first.wanted('news'))))).toEqual([['news', false, 'broker']]);
+    // It asks again for a while, at intervals.
+    expect(questions).toBeGreaterThan(5);
+    expect(questions).toBeLessThan(61);
   });
 
   test('gets a gap for messages that the server no longer has or does not know', async () => {
