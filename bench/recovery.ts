@@ -1,7 +1,8 @@
 // All clients of a server lose their connections at once and return at once, to that server or to another one, with
 // 60,000 messages kept for them: how long until all are recovered, and for how long the event loop of their new server
-// is blocked at most. Node accepts all waiting connections in one turn: servers without any state show the cost of
-// that alone.
+// is blocked at most. Node reads all requests that have arrived in one turn: servers without any state show the cost of
+// that alone. The clients of the library spread their first attempts over a second, so that is measured too.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BenchOptions } from './run.js';
 import { compare } from './support/compare.js';
 import type { AnsweringCalls } from './support/answering-server.js';
@@ -15,6 +16,7 @@ const ROUNDS = 3;
 const CLIENTS = 5_000;
 const CHANNELS = 1_000;
 const MESSAGES = 60_000;
+const SPREAD_MS = 1_000;
 
 type Server = PinnedProcess<RecoveryCalls>;
 
@@ -35,10 +37,13 @@ export async function run({ rounds = ROUNDS }: BenchOptions): Promise<void> {
       { name: 'node http, nothing kept', again: () => comeBack(clientsOfNobody(), node) },
       { name: 'messaging, the same server', again: () => storm(former, former) },
       { name: 'messaging, another server', again: () => storm(former, other) },
+      { name: 'node http, nothing kept, over a second', again: () => comeBack(clientsOfNobody(), node, SPREAD_MS) },
+      { name: 'messaging, the same server, over a second', again: () => storm(former, former, SPREAD_MS) },
+      { name: 'messaging, another server, over a second', again: () => storm(former, other, SPREAD_MS) },
     ];
     for (const { name } of cases) turns.set(name, []);
     await compare({
-      title: `${CLIENTS} clients back at once, until the last one is recovered`,
+      title: `${CLIENTS} clients come back, until the last one is recovered`,
       unit: 'ms',
       cases,
       rounds,
@@ -64,7 +69,7 @@ interface Storm {
   readonly longestTurnMs: number;
 }
 
-async function storm(from: Server, to: Server): Promise<Storm> {
+async function storm(from: Server, to: Server, spreadMs = 0): Promise<Storm> {
   const fromPort = await from.call('port');
   const clients: StormClient[] = [];
   // In portions, because this is not measured.
@@ -75,18 +80,26 @@ async function storm(from: Server, to: Server): Promise<Storm> {
   }
   for (const client of clients) client.cut();
   await from.call('post', { channels: CHANNELS, each: MESSAGES / CHANNELS });
-  const result = await comeBack(clients, to);
+  const result = await comeBack(clients, to, spreadMs);
   const lost = clients.filter(({ missed }) => missed !== MESSAGES / CHANNELS);
   if (lost.length > 0) throw new Error(`${lost.length} clients got ${lost[0]!.missed} messages`);
   return result;
 }
 
-/** All at once. */
-async function comeBack(clients: readonly StormClient[], to: PinnedProcess<AnsweringCalls>): Promise<Storm> {
+/** @param spreadMs - over how long their attempts are spread, evenly */
+async function comeBack(
+  clients: readonly StormClient[],
+  to: PinnedProcess<AnsweringCalls>,
+  spreadMs = 0,
+): Promise<Storm> {
   const port = await to.call('port');
   await to.call('watch');
   const start = performance.now();
-  await Promise.all(clients.map((client) => client.open(port)));
+  const open = async (client: StormClient, index: number): Promise<void> => {
+    if (spreadMs > 0) await sleep((index / clients.length) * spreadMs);
+    await client.open(port);
+  };
+  await Promise.all(clients.map(open));
   const tookMs = performance.now() - start;
   const longestTurnMs = await to.call('longestTurnMs');
   for (const client of clients) client.cut();
