@@ -124,7 +124,7 @@ export class Gateway {
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
     this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (connections) => {
       returned(connections);
-      this.leaving?.noteQuestion(connections);
+      return this.leaving?.noteQuestion(connections);
     });
     const held = { open: this.connections, orderOpening: this.orderOpening.bind(this) };
     this.directory = new ConnectionDirectory(hub, this.nodes, held, ends, settings.timeoutMs, maxAnswerBytes);

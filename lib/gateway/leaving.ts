@@ -3,8 +3,13 @@ import type { Returned } from './recovery-wire.js';
 
 /** Clients must be back this long before the node leaves: their new servers may be busy. */
 const SLACK_MS = 3_000;
-/** The node leaves after this time without a question: a returning client may need several answers. */
+/** The node leaves this long after its last answer: it must reach the broker, and a returning client may have another question. */
 const QUIET_MS = 250;
+/** The same after an answer that says that there is more: the other node, which may be busy, asks for that as well. */
+const MORE_MS = 2_000;
+
+/** Call it when a question is answered. @param isWhole - whether nothing is left to ask for */
+export type Answered = (isWhole: boolean) => void;
 
 /**
  * The time by which the clients of a leaving node must be back elsewhere, in milliseconds from when they were sent away.
@@ -19,7 +24,10 @@ export function backWithin(leaveMs: number): number {
 export class Leaving {
   private readonly away: Map<string, string>;
   private readonly leavesAt: number;
-  private askedAt = -Infinity;
+  private isAsked = false;
+  /** How many questions are being answered. */
+  private answering = 0;
+  private quietUntil = -Infinity;
   private over: Promise<void> | undefined = undefined;
   private wake: () => void = () => {};
 
@@ -43,12 +51,17 @@ export class Leaving {
    *
    * @param returned - connections whose clients have returned there
    */
-  noteQuestion(returned: readonly Returned[]): void {
-    this.askedAt = performance.now();
+  noteQuestion(returned: readonly Returned[]): Answered {
+    this.isAsked = true;
+    this.answering++;
     for (const [connection, owner] of returned) {
       if (this.away.get(connection) === owner) this.away.delete(connection);
     }
-    if (this.away.size === 0) this.wake();
+    return (isWhole) => {
+      this.answering--;
+      this.quietUntil = Math.max(this.quietUntil, performance.now() + (isWhole ? QUIET_MS : MORE_MS));
+      if (!this.isNeeded) this.wake();
+    };
   }
 
   /** Resolves when all clients are back and served, or the time is over; at once if there is no other node. */
@@ -58,7 +71,7 @@ export class Leaving {
 
   private async waitUntilOver(): Promise<void> {
     // A busy node may have asked a question without answering the call.
-    if (!(await this.hasOthers) && this.askedAt === -Infinity) return;
+    if (!(await this.hasOthers) && !this.isAsked) return;
     for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {
       const woken = new Promise<void>((resolve) => (this.wake = resolve));
       await inTime(woken, restMs, () => undefined);
@@ -66,7 +79,10 @@ export class Leaving {
   }
 
   private get restMs(): number {
-    const lastBackAt = this.away.size > 0 ? Infinity : this.askedAt + QUIET_MS;
-    return Math.min(this.leavesAt, lastBackAt) - performance.now();
+    return Math.min(this.leavesAt, this.isNeeded ? Infinity : this.quietUntil) - performance.now();
+  }
+
+  private get isNeeded(): boolean {
+    return this.away.size > 0 || this.answering > 0;
   }
 }

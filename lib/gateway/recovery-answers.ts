@@ -8,6 +8,7 @@ import type { ChannelFeed } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
 import { admissionFor } from './claim.js';
 import { textOf, type ClientEntry } from './client-message.js';
+import type { Answered } from './leaving.js';
 import {
   lengthOf,
   readRecoveryQuestion,
@@ -47,14 +48,15 @@ export class RecoveryAnswers {
 
   /**
    * @param maxBytes - how long an answer may be
-   * @param asked - called for each question, with the connections whose clients are now elsewhere
+   * @param asked - called for each question, with the connections whose clients are now elsewhere. What it returns is called when the
+   *   question is answered
    */
   constructor(
     private readonly hub: Hub,
     private readonly feeds: ChannelFeeds,
     private readonly admissions: Admissions,
     private readonly maxBytes: number,
-    private readonly asked: (connections: readonly Returned[]) => void,
+    private readonly asked: (connections: readonly Returned[]) => Answered | undefined,
   ) {}
 
   /**
@@ -63,7 +65,18 @@ export class RecoveryAnswers {
    */
   async answer(value: unknown): Promise<RecoveryAnswer> {
     const question = readRecoveryQuestion(value);
-    this.asked([...question.from, ...this.nativesOf(question.claims)]);
+    const answered = this.asked([...question.from, ...this.nativesOf(question.claims)]);
+    let isWhole = false;
+    try {
+      const answer = await this.answerNow(question);
+      isWhole = isWholeAnswer(answer, question);
+      return answer;
+    } finally {
+      answered?.(isWhole);
+    }
+  }
+
+  private async answerNow(question: RecoveryQuestion): Promise<RecoveryAnswer> {
     // Otherwise this node's latest losses would not be in the logs yet.
     await firstValueFrom(
       this.hub.status.pipe(
@@ -163,6 +176,12 @@ export class RecoveryAnswers {
     }
     return entries.length === 0 ? undefined : { after, entries, vector: null, hasMore: true };
   }
+}
+
+/** Whether nothing that was asked for is left. */
+function isWholeAnswer({ verdicts, reads }: RecoveryAnswer, question: RecoveryQuestion): boolean {
+  const isComplete = verdicts.length === question.claims.length && reads.length === question.reads.length;
+  return isComplete && !reads.some((part) => part?.hasMore === true);
 }
 
 function writeVector(log: MemoryLog<unknown>, maxBytes: number): unknown[] | null {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Deferred } from '../../../lib/core/deferred.js';
 import { Leaving, backWithin } from '../../../lib/gateway/leaving.js';
 import type { Returned } from '../../../lib/gateway/recovery-wire.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
@@ -35,33 +36,33 @@ function leave(connections: readonly Returned[] = CONNECTIONS, hasOthers = Promi
 describe('a node that leaves', () => {
   test('stays until each of its clients is back elsewhere and has been quiet for a moment', async () => {
     const { leaving, isGoneAfter } = leave();
-    leaving.noteQuestion([['a', 'al']]);
+    leaving.noteQuestion([['a', 'al']])(true);
     expect(await isGoneAfter(1_000)).toBe(false);
     leaving.noteQuestion([
       ['b', 'al'],
       ['somebody else', 'al'],
-    ]);
+    ])(true);
     expect(await isGoneAfter(200)).toBe(false);
     // The client has more questions.
-    leaving.noteQuestion([]);
+    leaving.noteQuestion([])(true);
     expect(await isGoneAfter(200)).toBe(false);
     expect(await isGoneAfter(60)).toBe(true);
   });
 
   test('ignores a client that names the connection of another user', async () => {
     const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
-    leaving.noteQuestion([['a', 'eve']]);
+    leaving.noteQuestion([['a', 'eve']])(true);
     expect(await isGoneAfter(1_000)).toBe(false);
-    leaving.noteQuestion([['a', 'al']]);
+    leaving.noteQuestion([['a', 'al']])(true);
     expect(await isGoneAfter(260)).toBe(true);
   });
 
   test('leaves when its time is over, even if clients are still away', async () => {
     const { leaving, isGoneAfter } = leave();
-    leaving.noteQuestion([['a', 'al']]);
+    leaving.noteQuestion([['a', 'al']])(true);
     expect(await isGoneAfter(LEAVE_MS - 10)).toBe(false);
     // Not even continued questions keep it.
-    leaving.noteQuestion([]);
+    leaving.noteQuestion([])(true);
     expect(await isGoneAfter(20)).toBe(true);
     expect(jest.getTimerCount()).toBe(0);
   });
@@ -69,17 +70,44 @@ describe('a node that leaves', () => {
   test('is not delayed by clients that ask without end', async () => {
     const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     for (let ms = 0; ms < LEAVE_MS - 100; ms += 100) {
-      leaving.noteQuestion([['a', 'al']]);
+      leaving.noteQuestion([['a', 'al']])(true);
       expect(await isGoneAfter(100)).toBe(false);
     }
-    leaving.noteQuestion([['a', 'al']]);
+    leaving.noteQuestion([['a', 'al']])(true);
     expect(await isGoneAfter(120)).toBe(true);
+  });
+
+  test('stays while it answers, and for a moment after that', async () => {
+    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    const answered = leaving.noteQuestion([['a', 'al']]);
+    const answeredLater = leaving.noteQuestion([]);
+    expect(await isGoneAfter(1_000)).toBe(false);
+    answered(true);
+    expect(await isGoneAfter(1_000)).toBe(false);
+    answeredLater(true);
+    expect(await isGoneAfter(240)).toBe(false);
+    expect(await isGoneAfter(20)).toBe(true);
+  });
+
+  test('stays longer if another node still has to ask for the rest of an answer', async () => {
+    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    leaving.noteQuestion([['a', 'al']])(false);
+    leaving.noteQuestion([])(true);
+    expect(await isGoneAfter(1_900)).toBe(false);
+    expect(await isGoneAfter(200)).toBe(true);
+  });
+
+  test('does not stay longer than its time for an answer', async () => {
+    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    leaving.noteQuestion([['a', 'al']]);
+    expect(await isGoneAfter(LEAVE_MS - 10)).toBe(false);
+    expect(await isGoneAfter(20)).toBe(true);
   });
 
   test('ends the wait of all callers', async () => {
     const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     const isOver = leaving.whenOver();
-    leaving.noteQuestion([['a', 'al']]);
+    leaving.noteQuestion([['a', 'al']])(true);
     expect(await isGoneAfter(260)).toBe(true);
     await isOver;
     expect(jest.getTimerCount()).toBe(0);
@@ -96,7 +124,7 @@ describe('a node that leaves', () => {
 
   test('leaves at once if all of its clients came back while the application was closing', async () => {
     const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
-    leaving.noteQuestion([['a', 'al']]);
+    leaving.noteQuestion([['a', 'al']])(true);
     await jest.advanceTimersByTimeAsync(300);
     await leaving.whenOver();
     expect(jest.getTimerCount()).toBe(0);
@@ -110,9 +138,9 @@ describe('a node that leaves', () => {
 
   test('stays if another node was too busy to answer, but asks something', async () => {
     const { leaving, isGoneAfter } = leave(undefined, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
-    leaving.noteQuestion([['a', 'al']]);
+    leaving.noteQuestion([['a', 'al']])(true);
     expect(await isGoneAfter(1_100)).toBe(false);
-    leaving.noteQuestion([['b', 'al']]);
+    leaving.noteQuestion([['b', 'al']])(true);
     expect(await isGoneAfter(300)).toBe(true);
   });
 });
@@ -142,6 +170,46 @@ describe('a gateway that leaves', () => {
     const back = other.connect(client.wanted('news'), { from: client.connection.id });
 
     expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
+    await hasLeft;
+  });
+
+  test('does not leave before the client that is back has its answer, however long the broker takes', async () => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const { node, client } = await leftBy(broker, { leaveMs: LONG_MS }, 'news');
+    await other.post('news', 'missed');
+    const goOn = new Deferred();
+    const asked = jest.spyOn(node.hub, 'settled').mockReturnValue(goOn.promise);
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+    const hasLeft = node.gateway.whenLeft().then(() => node.hub.close());
+    node.hub.retire();
+    const back = other.connect(client.wanted('news'), { from: client.connection.id });
+    while (asked.mock.calls.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await jest.advanceTimersByTimeAsync(1_000);
+    goOn.resolve();
+    expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
+    await jest.advanceTimersByTimeAsync(300);
+    await hasLeft;
+  });
+
+  test('does not leave before the client that is back has the rest of a long answer, however busy its new server is', async () => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const limits = { maxMessageBytes: 5_000 };
+    const { node, client } = await leftBy(broker, { leaveMs: LONG_MS, limits }, 'news');
+    const texts = Array.from({ length: 6 }, (_, index) => String(index).padStart(900, '.'));
+    for (const text of texts) await other.post('news', text);
+    const goOn = new Deferred();
+    const busy = jest.spyOn(other.hub, 'settled').mockResolvedValueOnce().mockReturnValue(goOn.promise);
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+    const hasLeft = node.gateway.whenLeft().then(() => node.hub.close());
+    node.hub.retire();
+    const back = other.connect(client.wanted('news'), { from: client.connection.id });
+    while (busy.mock.calls.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    await jest.advanceTimersByTimeAsync(1_500);
+    goOn.resolve();
+    expect(await back.next(7)).toEqual([...texts, 'messaging:ready']);
+    await jest.advanceTimersByTimeAsync(2_100);
     await hasLeft;
   });
 
