@@ -4,7 +4,10 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { ConfigurationError, defineChannel } from 'nestjs-messaging';
 import { createTestMessaging, Inbox, RedisProxy, TcpProxy } from 'nestjs-messaging/testing';
 import { RedisTransport } from '../../lib/transport/redis-transport.js';
-import { FAULT_KINDS, partOf, scheduleOf } from '../support/fault-schedule.js';
+import { explain, type Visit } from '../support/fault-causes.js';
+import type { FaultReader } from '../support/fault-readers.js';
+import { FAULT_KINDS, partOf, scheduleOf, type Fault, type FaultKind } from '../support/fault-schedule.js';
+import { Ledger, ReaderLog } from '../support/ledger.js';
 import { Queue } from '../support/queue.js';
 import { RedisNodes, reached } from '../support/redis-nodes.js';
 
@@ -31,6 +34,58 @@ describe('a schedule of faults', () => {
         endOf.set(thing, atMs + forMs);
       }
     }
+  });
+});
+
+describe('a server that leaves', () => {
+  /** Whether it may cost a gap for the client that it had. */
+  function mayLose(
+    visits: readonly Visit[],
+    openedAtMs: readonly number[],
+    ...cuts: readonly (readonly [fromMs: number, untilMs: number])[]
+  ): boolean {
+    const log = new ReaderLog('client 0', 'c', () => true, 0);
+    const reader = { id: 'client 0', logs: new Map([['c', log]]), openedAtMs } as unknown as FaultReader;
+    const faultOf = (kind: FaultKind): Fault => ({
+      kind,
+      atMs: 0,
+      forMs: 0,
+      target: 0,
+      way: 'down',
+      connection: undefined,
+    });
+    const inflicted = cuts.map(([fromMs, untilMs]) => ({ fault: faultOf('client-cut'), fromMs, untilMs }));
+    const ledger = new Ledger();
+    ledger.add(log);
+    explain({ ledger, readers: [reader], visits: [visits], inflicted }, faultOf('node-restart'), 1_000, 12_000);
+    return log.causes.length > 0;
+  }
+  const [first, soon, late] = [
+    { slot: 0, atMs: 0 },
+    { slot: 2, atMs: 2_000 },
+    { slot: 2, atMs: 11_000 },
+  ] as const;
+
+  test('loses nothing for a client that comes back in time, or that is not its own', () => {
+    expect(mayLose([first, soon], [10, 2_100])).toBe(false);
+    expect(mayLose([{ ...first, slot: 1 }, late], [10, 11_100], [900, 10_900])).toBe(false);
+    expect(mayLose([{ ...first, atMs: -9 }, { slot: 1, atMs: 0 }, late], [-5, 10, 11_100])).toBe(false);
+  });
+
+  test('may lose something for a client that comes late, or whose network had failed', () => {
+    expect(mayLose([first, late], [10, 11_100])).toBe(true);
+    expect(mayLose([first, soon], [10, 2_100], [900, 1_900])).toBe(true);
+  });
+
+  test('may lose something for a client that comes in time, and whose network fails before its stream is open', () => {
+    expect(mayLose([first, soon, late], [10, 11_100], [2_050, 10_900])).toBe(true);
+    // Not if that was later, or if it is back in time all the same.
+    expect(mayLose([first, soon, late], [10, 2_030, 11_100], [2_050, 10_900])).toBe(false);
+    expect(mayLose([first, soon, { ...late, atMs: 3_000 }], [10, 3_100], [2_050, 2_900])).toBe(false);
+  });
+
+  test('may lose something for a client that has only just reached another server, and has nothing from there', () => {
+    expect(mayLose([first, { slot: 1, atMs: 900 }, late], [10, 11_100], [950, 10_900])).toBe(true);
   });
 });
 

@@ -52,10 +52,10 @@ export function explain(scene: Scene, { kind, target }: Fault, fromMs: number, u
     const since = visits.filter(({ atMs }) => atMs >= fromMs && atMs <= until);
     const openings = reader.openedAtMs.filter((atMs) => atMs >= fromMs && atMs <= until);
     if (kind === 'node-restart') {
-      if (!before.slice(-1).some(({ slot }) => isHit(slot))) continue;
+      if (!needed(reader, before, fromMs).some(({ slot }) => isHit(slot))) continue;
       // A server that leaves waits for the clients that it has then, for a while.
-      const isLate = !since.some(({ atMs }) => atMs < fromMs + LEAVES_AFTER_MS);
-      if (!isLate && !isAway(scene, client, fromMs)) continue;
+      const isBack = since.some((visit) => visit.atMs < fromMs + LEAVES_AFTER_MS && !isBrokenOff(scene, client, visit));
+      if (isBack && !isAway(scene, client, fromMs)) continue;
     } else if (
       part === 'node' &&
       ![...before.slice(-1), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
@@ -74,14 +74,34 @@ function lossesOf(kind: FaultKind, { name }: ReaderLog): number {
   return name.includes(':') && /^redis-(crash|reshard)$/.test(kind) ? TEMPLATE_LOSSES : 1;
 }
 
+/** Of the visits before a time, the one by which a client was open last, and later ones, which may have begun. */
+function needed({ openedAtMs }: FaultReader, before: readonly Visit[], atMs: number): readonly Visit[] {
+  const opened = openedAtMs.findLast((openedAt) => openedAt < atMs) ?? -Infinity;
+  return before.slice(
+    Math.max(
+      before.findLastIndex((visit) => visit.atMs <= opened),
+      0,
+    ),
+  );
+}
+
+/** Whether the network of a client failed before its stream was open after a visit. */
+function isBrokenOff({ readers, inflicted }: Scene, client: number, { atMs }: Visit): boolean {
+  const openedAt = readers[client]!.openedAtMs.find((each) => each > atMs) ?? Infinity;
+  return inflicted.some(({ fault, fromMs }) => isCutOf(fault, readers, client) && fromMs >= atMs && fromMs < openedAt);
+}
+
 /** Whether the network of a client had failed, and the client was not back yet. */
 function isAway({ readers, inflicted }: Scene, client: number, atMs: number): boolean {
   const openings = readers[client]!.openedAtMs;
   return inflicted.some(
-    ({ fault: { kind, target }, fromMs }) =>
-      /^client-(cut|leave|half-open)$/.test(kind) &&
-      target % readers.length === client &&
+    ({ fault, fromMs }) =>
+      isCutOf(fault, readers, client) &&
       fromMs <= atMs &&
       !openings.some((openedAt) => openedAt > fromMs && openedAt < atMs),
   );
+}
+
+function isCutOf({ kind, target }: Fault, readers: readonly FaultReader[], client: number): boolean {
+  return /^client-(cut|leave|half-open)$/.test(kind) && target % readers.length === client;
 }
