@@ -37,29 +37,31 @@ describe('a schedule of faults', () => {
   });
 });
 
+const faultOf = (kind: FaultKind): Fault => ({
+  kind,
+  atMs: 0,
+  forMs: 0,
+  target: 0,
+  way: 'down',
+  connection: undefined,
+});
+
+/** Whether a server that leaves may cost a gap for the client that it had. */
+function mayLose(
+  visits: readonly Visit[],
+  openedAtMs: readonly number[],
+  ...cuts: readonly (readonly [fromMs: number, untilMs: number])[]
+): boolean {
+  const log = new ReaderLog('client 0', 'c', () => true, 0);
+  const reader = { id: 'client 0', logs: new Map([['c', log]]), openedAtMs } as unknown as FaultReader;
+  const inflicted = cuts.map(([fromMs, untilMs]) => ({ fault: faultOf('client-cut'), fromMs, untilMs }));
+  const ledger = new Ledger();
+  ledger.add(log);
+  explain({ ledger, readers: [reader], visits: [visits], inflicted }, faultOf('node-restart'), 1_000, 12_000);
+  return log.causes.length > 0;
+}
+
 describe('a server that leaves', () => {
-  /** Whether it may cost a gap for the client that it had. */
-  function mayLose(
-    visits: readonly Visit[],
-    openedAtMs: readonly number[],
-    ...cuts: readonly (readonly [fromMs: number, untilMs: number])[]
-  ): boolean {
-    const log = new ReaderLog('client 0', 'c', () => true, 0);
-    const reader = { id: 'client 0', logs: new Map([['c', log]]), openedAtMs } as unknown as FaultReader;
-    const faultOf = (kind: FaultKind): Fault => ({
-      kind,
-      atMs: 0,
-      forMs: 0,
-      target: 0,
-      way: 'down',
-      connection: undefined,
-    });
-    const inflicted = cuts.map(([fromMs, untilMs]) => ({ fault: faultOf('client-cut'), fromMs, untilMs }));
-    const ledger = new Ledger();
-    ledger.add(log);
-    explain({ ledger, readers: [reader], visits: [visits], inflicted }, faultOf('node-restart'), 1_000, 12_000);
-    return log.causes.length > 0;
-  }
   const [first, soon, late] = [
     { slot: 0, atMs: 0 },
     { slot: 2, atMs: 2_000 },
