@@ -130,10 +130,14 @@ export class Recovery {
 
   /** Whether the broker works in time, with all subscriptions of this node: another try is worthwhile. */
   private async isBrokerBack(until: number): Promise<boolean> {
-    // It may refuse each question at once.
-    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-    const restMs = until - performance.now();
-    return restMs > 0 && (await this.isReady(restMs)) && this.nodes.barrier();
+    do {
+      // It may refuse each question at once.
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      const restMs = until - performance.now();
+      if (restMs <= 0 || !(await this.isReady(restMs))) return false;
+      // It may be away again meanwhile, or this node finds only now that it was.
+    } while (!(await this.nodes.barrier()));
+    return true;
   }
 
   /** Whether this node hears everything in time, with its earlier losses noted in its logs. */

@@ -634,21 +634,38 @@ describe('A client that comes from another server', () => {
     expect(await soon(back.next(1))).toEqual(['live']);
   });
 
-  test('gets missed messages if the broker stands still for so long that the question is given up', async () => {
+  test.each([
+    ['stands still for so long that the question is given up', 0],
+    ['does so and is away afterwards, twice', 2],
+  ])('gets missed messages if the broker %s', async (_what, times) => {
     const broker = new StallingBroker();
     const a = await GatewayNode.start(broker);
     const b = await GatewayNode.start(new ImpatientTransport(broker));
     const first = await a.open('news');
     first.close();
     await a.post('news', 'missed');
-    const { transport } = b;
-    transport!.posting = (channel) => channel === a.channel && broker.stall();
+    const transport = b.transport!;
+    transport.posting = (channel) => channel === a.channel && broker.stall();
     const back = b.connect(first.wanted('news'));
-    await transport!.posted.until((channel) => channel === a.channel);
-    transport!.posting = () => {};
-    transport!.giveUp(a.channel);
-    // The node now waits behind everything that the broker has not handled.
-    for (let count = 0; count < 5; count++) await turn();
+    await transport.posted.until((channel) => channel === a.channel);
+    transport.posting = () => {};
+    // The node waits behind everything that the broker has not handled.
+    const nodes = b.gateway['nodes'];
+    const barrier = nodes.barrier.bind(nodes);
+    const barriers = new Queue<undefined>();
+    jest.spyOn(nodes, 'barrier').mockImplementation(() => {
+      barriers.push(undefined);
+      return barrier();
+    });
+    transport.giveUp(a.channel);
+    for (let count = 0; count < times; count++) {
+      await barriers.next();
+      broker.cut(transport);
+      broker.heal(transport);
+      broker.goOn();
+      broker.stall();
+    }
+    await barriers.next();
     broker.goOn();
     expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
     await a.post('news', 'live');
