@@ -9,7 +9,6 @@ import type {
   HistoryStore,
   HistoryTime,
 } from '../core/history-store.js';
-import { Deferred } from '../core/deferred.js';
 import { inTime } from '../core/in-time.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
@@ -51,8 +50,6 @@ export class RedisHistory implements HistoryStore {
   private readonly appends: RedisHistoryAppends;
   private readonly told = new Set<string>();
   private link: RedisLink | undefined = undefined;
-  /** Functions that end the unanswered questions. */
-  private readonly questions = new Set<() => void>();
 
   /** @param timeoutMs - how long a post, or a question, may take */
   constructor(
@@ -167,37 +164,24 @@ export class RedisHistory implements HistoryStore {
 
   down(): void {
     this.appends.down();
-    this.endQuestions();
   }
 
   close(): void {
     this.appends.close();
-    this.endQuestions();
-  }
-
-  /** ioredis does not settle commands that were under way when a connection ended. */
-  private endQuestions(): void {
-    for (const end of this.questions) end();
-    this.questions.clear();
   }
 
   private async ask<T>(question: (link: RedisLink) => Promise<T>, channel?: string): Promise<T> {
     const { link } = this;
     if (!link?.isUp) throw link?.error ?? new TransportUnavailableError('Redis has not been reached yet');
     const what = `${link.address} does not tell the history${channel === undefined ? '' : ` of channel ${quote(channel)}`}`;
-    const { promise: ended, reject } = new Deferred<never>();
-    const end = (): void => reject(new TransportUnavailableError(`${what}: the link has failed`));
-    this.questions.add(end);
     try {
-      return await inTime(Promise.race([question(link), ended]), this.timeoutMs, () => {
+      return await inTime(link.whileUp(question(link)), this.timeoutMs, () => {
         throw new TransportUnavailableError(`${what}: it has not answered for ${this.timeoutMs} ms`);
       });
     } catch (cause) {
       if (cause instanceof TransportUnavailableError) throw cause;
       const text = `${what}: ${isReply(cause as Error) ? '' : 'the link failed: '}${replyText(cause as Error)}`;
       throw new TransportUnavailableError(text, { cause });
-    } finally {
-      this.questions.delete(end);
     }
   }
 }

@@ -16,6 +16,7 @@ import {
 } from './redis-client.js';
 import type { OwnedConnection } from './redis-connections.js';
 import { RedisRole, ReplicaError } from './redis-role.js';
+import { RedisSilence } from './redis-silence.js';
 
 /** Learns of changes of a link. */
 export interface RedisLinkListener {
@@ -58,11 +59,14 @@ export class RedisLink {
   // Whether the next attempt may reach another Redis with the same posts.
   private readonly hasOthers: boolean;
   private readonly role: RedisRole;
+  private readonly silence: RedisSilence;
   private member: ClusterMember | undefined = undefined;
   private attemptError: Error | undefined = undefined;
   private isClosed = false;
   private isGathering = false;
   private unansweredBeats = 0;
+  /** Functions that end the unanswered questions. */
+  private readonly questions = new Set<(error: Error) => void>();
   private retry: NodeJS.Timeout | undefined = undefined;
   private stable: NodeJS.Timeout | undefined = undefined;
 
@@ -75,6 +79,8 @@ export class RedisLink {
     this.backoff = backoff;
     this.address = addressOf(cluster ?? client);
     this.role = new RedisRole(client, this.address, isMember);
+    const dead = (): void => this.cut(new Error(UNANSWERED));
+    this.silence = new RedisSilence({ client, address: this.address, isMember, dead });
   }
 
   /** How many bytes the connection has received; `undefined` if that is unknown. */
@@ -128,6 +134,15 @@ export class RedisLink {
     this.listener.changed();
   }
 
+  /** Checks whether the connection is dead although Redis answers. Call it at shorter intervals. */
+  watch(): void {
+    // A Cluster asks any member.
+    if (!this.isUp || this.client.isCluster) return;
+    if (this.silence.isOn) return this.silence.look();
+    this.silence.asked();
+    this.client.ping().then(this.onAlive, this.onAlive);
+  }
+
   /** Ends the connection at once, without waiting for the other end. The next attempt starts immediately. */
   cut(error: Error): void {
     this.unansweredBeats = 0;
@@ -174,6 +189,18 @@ export class RedisLink {
     });
   }
 
+  /**
+   * Waits for an answer of Redis as long as the link is up. ioredis does not settle commands that were under way when a connection ended.
+   *
+   * @throws (rejects) as the answer, and if the link fails first
+   */
+  whileUp<T>(answer: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.questions.add(reject);
+      answer.then(resolve, reject).finally(() => this.questions.delete(reject));
+    });
+  }
+
   /** See {@link isUnsent}. */
   isUnsent(error: Error): boolean {
     return isUnsent(error);
@@ -190,6 +217,8 @@ export class RedisLink {
   async close(): Promise<void> {
     if (this.isClosed) return;
     this.isClosed = true;
+    this.silence.end();
+    this.endQuestions();
     clearTimeout(this.retry);
     clearTimeout(this.stable);
     const { client } = this;
@@ -239,15 +268,18 @@ export class RedisLink {
     this.listener.up();
   };
 
+  private readonly onAlive = (): void => {
+    this.silence.end();
+    this.unansweredBeats = 0;
+    if (!this.isUp || this.error === undefined) return;
+    this.error = undefined;
+    this.listener.changed();
+  };
+
   private check(): void {
-    const answered = (): void => {
-      this.unansweredBeats = 0;
-      if (!this.isUp || this.error === undefined) return;
-      this.error = undefined;
-      this.listener.changed();
-    };
-    this.role.check().then(answered, (error: Error) => {
-      answered();
+    this.silence.asked();
+    this.role.check().then(this.onAlive, (error: Error) => {
+      this.onAlive();
       if (!(error instanceof ReplicaError) || !this.isUp) return;
       this.cut(error);
       this.listener.demoted?.();
@@ -256,8 +288,18 @@ export class RedisLink {
 
   private memberLost(): void {
     if (!this.isUp || this.isClosed) return;
-    this.listener.down();
+    this.down();
     this.listener.up();
+  }
+
+  private down(): void {
+    this.endQuestions();
+    this.listener.down();
+  }
+
+  private endQuestions(): void {
+    for (const end of this.questions) end(new Error('the connection has ended'));
+    this.questions.clear();
   }
 
   private readonly onError = (error: Error): void => {
@@ -271,8 +313,9 @@ export class RedisLink {
   private readonly onClose = (): void => {
     const wasUp = this.isUp;
     this.isUp = false;
+    this.silence.end();
     clearTimeout(this.stable);
-    if (wasUp) this.listener.down();
+    if (wasUp) this.down();
     this.fail();
     this.attemptError = undefined;
   };

@@ -201,7 +201,7 @@ export class RedisShard {
 
   /** Whether anybody there is subscribed to a classic channel. Never rejects. */
   async isHeard(key: string): Promise<boolean> {
-    return ((await askHearers(this.client, 'NUMSUB', key)) ?? 0) > 0;
+    return ((await askHearers(this.commands, this.client, 'NUMSUB', key)) ?? 0) > 0;
   }
 
   /** See `Transport.catchUp`. */
@@ -217,6 +217,12 @@ export class RedisShard {
       else link.lookBetweenBeats();
     }
     this.registrar.tick();
+  }
+
+  /** See {@link RedisLink.watch}. */
+  watch(): void {
+    this.commands.watch();
+    this.subscriber.watch();
   }
 
   /** See {@link RedisLink.late}. */

@@ -170,6 +170,11 @@ export class RedisShards {
     if (this.ticks % AGREEMENT_TICKS === 0) void this.compare();
   }
 
+  /** See {@link RedisLink.watch}. */
+  watch(): void {
+    for (const shard of this.shards.values()) shard.watch();
+  }
+
   /** Some masters should have answered by now and have not. */
   late(waitedMs: number): void {
     for (const shard of this.shards.values()) shard.late(waitedMs);

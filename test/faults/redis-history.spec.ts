@@ -567,16 +567,19 @@ describe('A history', () => {
   });
 });
 
-test('a read that waits for its answer when the connection ends fails at once', async () => {
+test('a read, or a count of hearers, that waits for its answer when the connection ends has its outcome at once', async () => {
   const server = await nodes.server();
   const proxy = await behindProxy(server);
-  const [{ history }] = await nodes.node({ url: proxy.url, publishTimeoutMs: 60_000 });
+  const [transport] = await nodes.node({ url: proxy.url, publishTimeoutMs: 60_000 });
+  const { history } = transport;
   proxy.mute('down', 0);
+  const hearers = transport.hearers('news');
   const read = history.read('news', BEGINNING);
   const positions = history.positions(['news', 'other']);
   proxy.cut();
   await expect(read).rejects.toThrow(TransportUnavailableError);
-  await expect(positions).rejects.toThrow(/the link has failed/);
+  await expect(positions).rejects.toThrow(/the link failed: the connection has ended$/);
+  expect(await hearers).toBeUndefined();
 });
 
 test('a neighbour’s message in place of a batch is refused and reported, and later messages are heard', async () => {
