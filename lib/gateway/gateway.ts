@@ -124,7 +124,7 @@ export class Gateway {
     const maxAnswerBytes = limits.maxMessageBytes - ENVELOPE_BYTES;
     this.answers = new RecoveryAnswers(hub, feeds, admissions, maxAnswerBytes, (connections) => {
       returned(connections);
-      return this.leaving?.noteQuestion(connections);
+      this.leaving?.noteQuestion(connections);
     });
     const held = { open: this.connections, orderOpening: this.orderOpening.bind(this) };
     this.directory = new ConnectionDirectory(hub, this.nodes, held, ends, settings.timeoutMs, maxAnswerBytes);
@@ -140,7 +140,7 @@ export class Gateway {
    * recently lost ones, until {@link whenLeft}. Further calls have no effect.
    *
    * @returns the time by which the clients must be back elsewhere, in milliseconds from the first call; `undefined` if this node does
-   *   not wait: no such client needs it, it has no transport, or it keeps nothing for them
+   *   not wait: no such client needs it and no other node waits for an answer, it has no transport, or it keeps nothing for them
    */
   leave(): number | undefined {
     const { leaveMs, recoveryMs } = this.settings;
@@ -148,8 +148,9 @@ export class Gateway {
     if (!this.hub.hasTransport || leaveMs === 0 || recoveryMs === 0) return undefined;
     const open = [...this.connections.values()].filter(({ needsNode }) => needsNode);
     const away = [...this.lost.recent, ...open.map(({ returnsAs }) => returnsAs)];
-    if (away.length === 0) return undefined;
-    this.leaving = new Leaving(away, leaveMs, this.nodes.hasOthers(OTHERS_TIMEOUT_MS));
+    const { owed } = this.answers;
+    if (away.length === 0 && owed.until < performance.now()) return undefined;
+    this.leaving = new Leaving(away, leaveMs, this.nodes.hasOthers(OTHERS_TIMEOUT_MS), owed);
     return backWithin(leaveMs);
   }
 

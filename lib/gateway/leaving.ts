@@ -1,15 +1,9 @@
 import { inTime } from '../core/in-time.js';
+import type { OwedAnswers } from './owed-answers.js';
 import type { Returned } from './recovery-wire.js';
 
 /** Clients must be back this long before the node leaves: their new servers may be busy. */
 const SLACK_MS = 3_000;
-/** The node leaves this long after its last answer: it must reach the broker, and a returning client may have another question. */
-const QUIET_MS = 250;
-/** The same after an answer that says that there is more: the other node, which may be busy, asks for that as well. */
-const MORE_MS = 2_000;
-
-/** Call it when a question is answered. @param isWhole - whether nothing is left to ask for */
-export type Answered = (isWhole: boolean) => void;
 
 /**
  * The time by which the clients of a leaving node must be back elsewhere, in milliseconds from when they were sent away.
@@ -25,9 +19,6 @@ export class Leaving {
   private readonly away: Map<string, string>;
   private readonly leavesAt: number;
   private isAsked = false;
-  /** How many questions are being answered. */
-  private answering = 0;
-  private quietUntil = -Infinity;
   private over: Promise<void> | undefined = undefined;
   private wake: () => void = () => {};
 
@@ -41,7 +32,9 @@ export class Leaving {
     connections: Iterable<Returned>,
     leaveMs: number,
     private readonly hasOthers: Promise<boolean>,
+    private readonly owed: OwedAnswers,
   ) {
+    owed.onIdle = () => this.wake();
     this.away = new Map(connections);
     this.leavesAt = performance.now() + leaveMs;
   }
@@ -51,17 +44,12 @@ export class Leaving {
    *
    * @param returned - connections whose clients have returned there
    */
-  noteQuestion(returned: readonly Returned[]): Answered {
+  noteQuestion(returned: readonly Returned[]): void {
     this.isAsked = true;
-    this.answering++;
     for (const [connection, owner] of returned) {
       if (this.away.get(connection) === owner) this.away.delete(connection);
     }
-    return (isWhole) => {
-      this.answering--;
-      this.quietUntil = Math.max(this.quietUntil, performance.now() + (isWhole ? QUIET_MS : MORE_MS));
-      if (!this.isNeeded) this.wake();
-    };
+    if (this.away.size === 0) this.wake();
   }
 
   /** Resolves when all clients are back and served, or the time is over; at once if there is no other node. */
@@ -79,10 +67,7 @@ export class Leaving {
   }
 
   private get restMs(): number {
-    return Math.min(this.leavesAt, this.isNeeded ? Infinity : this.quietUntil) - performance.now();
-  }
-
-  private get isNeeded(): boolean {
-    return this.away.size > 0 || this.answering > 0;
+    const neededUntil = this.away.size > 0 ? Infinity : this.owed.until;
+    return Math.min(this.leavesAt, neededUntil) - performance.now();
   }
 }

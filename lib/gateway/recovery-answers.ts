@@ -8,7 +8,7 @@ import type { ChannelFeed } from './channel-feed.js';
 import type { ChannelFeeds } from './channel-feeds.js';
 import { admissionFor } from './claim.js';
 import { textOf, type ClientEntry } from './client-message.js';
-import type { Answered } from './leaving.js';
+import { OwedAnswers } from './owed-answers.js';
 import {
   lengthOf,
   readRecoveryQuestion,
@@ -43,20 +43,20 @@ class Room {
 
 /** Answers other nodes about clients that were here before. */
 export class RecoveryAnswers {
+  readonly owed = new OwedAnswers();
   /** Resolves when the previous answers are complete: one at a time, so that the event loop keeps turning. */
   private making: Promise<unknown> = Promise.resolve();
 
   /**
    * @param maxBytes - how long an answer may be
-   * @param asked - called for each question, with the connections whose clients are now elsewhere. What it returns is called when the
-   *   question is answered
+   * @param asked - called for each question, with the connections whose clients are now elsewhere
    */
   constructor(
     private readonly hub: Hub,
     private readonly feeds: ChannelFeeds,
     private readonly admissions: Admissions,
     private readonly maxBytes: number,
-    private readonly asked: (connections: readonly Returned[]) => Answered | undefined,
+    private readonly asked: (connections: readonly Returned[]) => void,
   ) {}
 
   /**
@@ -65,14 +65,15 @@ export class RecoveryAnswers {
    */
   async answer(value: unknown): Promise<RecoveryAnswer> {
     const question = readRecoveryQuestion(value);
-    const answered = this.asked([...question.from, ...this.nativesOf(question.claims)]);
+    const answered = this.owed.begin();
     let isWhole = false;
     try {
+      this.asked([...question.from, ...this.nativesOf(question.claims)]);
       const answer = await this.answerNow(question);
       isWhole = isWholeAnswer(answer, question);
       return answer;
     } finally {
-      answered?.(isWhole);
+      answered(isWhole);
     }
   }
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Deferred } from '../../../lib/core/deferred.js';
 import { Leaving, backWithin } from '../../../lib/gateway/leaving.js';
+import { OwedAnswers, type Answered } from '../../../lib/gateway/owed-answers.js';
 import type { Returned } from '../../../lib/gateway/recovery-wire.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
@@ -19,13 +20,24 @@ defineChannel('leaving/:room', undefined, { history: { maxMessages: 100, ttlMs: 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
+/** Asks a node that leaves, as other nodes do. */
+function askerOf(leaving: Leaving, owed: OwedAnswers) {
+  return (returned: readonly Returned[]): Answered => {
+    const answered = owed.begin();
+    leaving.noteQuestion(returned);
+    return answered;
+  };
+}
+
 /** A node that leaves now, and whether it is gone. */
 function leave(connections: readonly Returned[] = CONNECTIONS, hasOthers = Promise.resolve(true)) {
-  const leaving = new Leaving(connections, LEAVE_MS, hasOthers);
+  const owed = new OwedAnswers();
+  const leaving = new Leaving(connections, LEAVE_MS, hasOthers, owed);
   let isGone = false;
   void leaving.whenOver().then(() => (isGone = true));
   return {
     leaving,
+    ask: askerOf(leaving, owed),
     isGoneAfter: async (ms: number) => {
       await jest.advanceTimersByTimeAsync(ms);
       return isGone;
@@ -35,52 +47,52 @@ function leave(connections: readonly Returned[] = CONNECTIONS, hasOthers = Promi
 
 describe('a node that leaves', () => {
   test('stays until each of its clients is back elsewhere and has been quiet for a moment', async () => {
-    const { leaving, isGoneAfter } = leave();
-    leaving.noteQuestion([['a', 'al']])(true);
+    const { ask, isGoneAfter } = leave();
+    ask([['a', 'al']])(true);
     expect(await isGoneAfter(1_000)).toBe(false);
-    leaving.noteQuestion([
+    ask([
       ['b', 'al'],
       ['somebody else', 'al'],
     ])(true);
     expect(await isGoneAfter(200)).toBe(false);
     // The client has more questions.
-    leaving.noteQuestion([])(true);
+    ask([])(true);
     expect(await isGoneAfter(200)).toBe(false);
     expect(await isGoneAfter(60)).toBe(true);
   });
 
   test('ignores a client that names the connection of another user', async () => {
-    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
-    leaving.noteQuestion([['a', 'eve']])(true);
+    const { ask, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    ask([['a', 'eve']])(true);
     expect(await isGoneAfter(1_000)).toBe(false);
-    leaving.noteQuestion([['a', 'al']])(true);
+    ask([['a', 'al']])(true);
     expect(await isGoneAfter(260)).toBe(true);
   });
 
   test('leaves when its time is over, even if clients are still away', async () => {
-    const { leaving, isGoneAfter } = leave();
-    leaving.noteQuestion([['a', 'al']])(true);
+    const { ask, isGoneAfter } = leave();
+    ask([['a', 'al']])(true);
     expect(await isGoneAfter(LEAVE_MS - 10)).toBe(false);
     // Not even continued questions keep it.
-    leaving.noteQuestion([])(true);
+    ask([])(true);
     expect(await isGoneAfter(20)).toBe(true);
     expect(jest.getTimerCount()).toBe(0);
   });
 
   test('is not delayed by clients that ask without end', async () => {
-    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    const { ask, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     for (let ms = 0; ms < LEAVE_MS - 100; ms += 100) {
-      leaving.noteQuestion([['a', 'al']])(true);
+      ask([['a', 'al']])(true);
       expect(await isGoneAfter(100)).toBe(false);
     }
-    leaving.noteQuestion([['a', 'al']])(true);
+    ask([['a', 'al']])(true);
     expect(await isGoneAfter(120)).toBe(true);
   });
 
   test('stays while it answers, and for a moment after that', async () => {
-    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
-    const answered = leaving.noteQuestion([['a', 'al']]);
-    const answeredLater = leaving.noteQuestion([]);
+    const { ask, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    const answered = ask([['a', 'al']]);
+    const answeredLater = ask([]);
     expect(await isGoneAfter(1_000)).toBe(false);
     answered(true);
     expect(await isGoneAfter(1_000)).toBe(false);
@@ -90,31 +102,31 @@ describe('a node that leaves', () => {
   });
 
   test('stays longer if another node still has to ask for the rest of an answer', async () => {
-    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
-    leaving.noteQuestion([['a', 'al']])(false);
-    leaving.noteQuestion([])(true);
+    const { ask, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    ask([['a', 'al']])(false);
+    ask([])(true);
     expect(await isGoneAfter(1_900)).toBe(false);
     expect(await isGoneAfter(200)).toBe(true);
   });
 
   test('does not stay longer than its time for an answer', async () => {
-    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
-    leaving.noteQuestion([['a', 'al']]);
+    const { ask, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    ask([['a', 'al']]);
     expect(await isGoneAfter(LEAVE_MS - 10)).toBe(false);
     expect(await isGoneAfter(20)).toBe(true);
   });
 
   test('ends the wait of all callers', async () => {
-    const { leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
+    const { ask, leaving, isGoneAfter } = leave(CONNECTIONS.slice(0, 1));
     const isOver = leaving.whenOver();
-    leaving.noteQuestion([['a', 'al']])(true);
+    ask([['a', 'al']])(true);
     expect(await isGoneAfter(260)).toBe(true);
     await isOver;
     expect(jest.getTimerCount()).toBe(0);
   });
 
   test('counts its time from when it sent its clients away, however long closing the application was delayed since', async () => {
-    const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
+    const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true), new OwedAnswers());
     await jest.advanceTimersByTimeAsync(LEAVE_MS);
     let isGone = false;
     void leaving.whenOver().then(() => (isGone = true));
@@ -123,8 +135,9 @@ describe('a node that leaves', () => {
   });
 
   test('leaves at once if all of its clients came back while the application was closing', async () => {
-    const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true));
-    leaving.noteQuestion([['a', 'al']])(true);
+    const owed = new OwedAnswers();
+    const leaving = new Leaving(CONNECTIONS.slice(0, 1), LEAVE_MS, Promise.resolve(true), owed);
+    askerOf(leaving, owed)([['a', 'al']])(true);
     await jest.advanceTimersByTimeAsync(300);
     await leaving.whenOver();
     expect(jest.getTimerCount()).toBe(0);
@@ -137,10 +150,10 @@ describe('a node that leaves', () => {
   });
 
   test('stays if another node was too busy to answer, but asks something', async () => {
-    const { leaving, isGoneAfter } = leave(undefined, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
-    leaving.noteQuestion([['a', 'al']])(true);
+    const { ask, isGoneAfter } = leave(undefined, new Promise((resolve) => setTimeout(resolve, 1_000, false)));
+    ask([['a', 'al']])(true);
     expect(await isGoneAfter(1_100)).toBe(false);
-    leaving.noteQuestion([['b', 'al']])(true);
+    ask([['b', 'al']])(true);
     expect(await isGoneAfter(300)).toBe(true);
   });
 });
@@ -189,6 +202,25 @@ describe('a gateway that leaves', () => {
     goOn.resolve();
     expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
     await jest.advanceTimersByTimeAsync(300);
+    await hasLeft;
+  });
+
+  test('does not leave before a client that it has lost long since has its answer', async () => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const node = await GatewayNode.start(broker, { leaveMs: LONG_MS });
+    const client = await node.open('news');
+    client.close();
+    await other.post('news', 'missed');
+    const goOn = new Deferred();
+    const asked = jest.spyOn(node.hub, 'settled').mockReturnValue(goOn.promise);
+    const back = other.connect(client.wanted('news'), { from: client.connection.id });
+    while (asked.mock.calls.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(node.gateway.leave()).toBe(LONG_MS - 3_000);
+    const hasLeft = node.gateway.whenLeft().then(() => node.hub.close());
+    node.hub.retire();
+    goOn.resolve();
+    expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
     await hasLeft;
   });
 
@@ -276,7 +308,11 @@ describe('a gateway that leaves', () => {
     ];
     for (const client of back) await client.ready();
     for (const client of back) client.session.end('revoked');
+    // The last answer has reached the broker.
+    const now = performance.now() + 300;
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => now);
     expect(node.gateway.leave()).toBeUndefined();
+    clock.mockRestore();
   });
 
   test('does not stay for a lost client of a channel with history', async () => {
