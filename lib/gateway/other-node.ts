@@ -108,7 +108,17 @@ export class OtherNode {
 
   /** Asks together with others that come until then; while an answer is under way, it waits longer for more. */
   private askSoon(): void {
-    const ask = (): void => this.askForAll();
+    const ask = (): void => {
+      // In its turn, and for all that come until then: a slow node would get ever more small questions, and the last clients would wait for
+      // the answers to all of them.
+      if (this.asking < this.maxAsked) this.askForAll();
+      else {
+        this.queue.push(() => {
+          this.asking--;
+          this.askForAll();
+        });
+      }
+    };
     if (this.pending === 0) setImmediate(ask);
     else setTimeout(ask, GATHER_MS);
   }

@@ -1,6 +1,8 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
+import { Deferred } from '../../../lib/core/deferred.js';
 import type { ChannelFeed } from '../../../lib/gateway/channel-feed.js';
 import { OtherNode } from '../../../lib/gateway/other-node.js';
+import { Queue } from '../../support/queue.js';
 import { turnsUntil } from '../../support/turns.js';
 
 function texts(channel: string) {
@@ -97,4 +99,47 @@ describe('Another node', () => {
     expect(counted.asked).toBe(51);
     expect(counted.atOnce).toBeGreaterThan(40);
   });
+
+  test.each(['answers', 'fails'])(
+    'gets one question for all clients that come while it has as many as it may have, once it %s',
+    async (how) => {
+      const asked = new Queue<{ readonly claims: number; readonly answer: Deferred }>();
+      const node = new OtherNode(
+        'here',
+        {
+          ask: async ({ reads, claims }) => {
+            const answer = new Deferred();
+            asked.push({ claims: claims.length, answer });
+            await answer.promise;
+            return {
+              reads: reads.map(([, after]) => ({ after, entries: [], vector: [], hasMore: false })),
+              verdicts: claims.map(() => []),
+            };
+          },
+          reasonOf: async () => 'node',
+        },
+        () => {},
+        2,
+      );
+      const feed = { name: 'news', isUsed: true, log: { lastOffset: 0, maxBytes: 10_000 } } as unknown as ChannelFeed;
+      const come = () =>
+        node.recover({ feed, joined: 0, claim: { node: 'there', offset: 0, proof: 'e' }, owner: '' }, undefined);
+      const told = [come()];
+      const first = await asked.next();
+      jest.useFakeTimers({ doNotFake: ['setImmediate', 'queueMicrotask', 'nextTick'] });
+      told.push(come());
+      jest.advanceTimersByTime(20);
+      await asked.next();
+      for (let count = 0; count < 10; count++) {
+        told.push(come(), come());
+        jest.advanceTimersByTime(20);
+      }
+      expect(asked.pending).toEqual([]);
+      if (how === 'answers') first.answer.resolve();
+      else first.answer.reject(new Error('gone'));
+      expect((await asked.next()).claims).toBe(20);
+      jest.useRealTimers();
+      expect(await told[0]).toMatchObject(how === 'answers' ? { except: new Set() } : { reason: 'node' });
+    },
+  );
 });
