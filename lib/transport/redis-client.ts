@@ -61,6 +61,7 @@ export function membersOf(client: RedisClient, role: 'master' | 'all'): RedisCli
 
 interface Socket {
   readonly bytesRead?: number;
+  readonly bytesWritten?: number;
   destroy?(): void;
   cork?(): void;
   uncork?(): void;

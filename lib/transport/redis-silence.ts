@@ -13,6 +13,9 @@ const FOUND_MS = 4_500;
 /** More bytes than this between two looks are messages: an answer may wait behind them. */
 const BUSY_BYTES = 4_096;
 
+/** The slowest network that is reckoned with, in bytes a millisecond: 1 Mbit/s. What was sent before a question takes its time. */
+const SLOWEST = 125;
+
 /** No repetitions of its own: it is used once. */
 const ONCE = {
   lazyConnect: true,
@@ -40,11 +43,13 @@ export interface ObservedConnection {
  * answered, the silent one gets as long again, because a connection that has lost packets repeats them at growing intervals. Then it is dead.
  */
 export class RedisSilence {
-  /** Since when a question has been unanswered. */
+  /** Since when a question has been unanswered; later, if it had to wait behind what was sent before. */
   private sinceMs: number | undefined = undefined;
   private probe: Probe | undefined = undefined;
   private patience: NodeJS.Timeout | undefined = undefined;
   private bytesRead: number | undefined = 0;
+  /** How much had been sent when a question was asked: before the one that was answered last, and before the current one. */
+  private sent = { answered: 0, asked: 0 };
 
   constructor(private readonly connection: ObservedConnection) {}
 
@@ -56,22 +61,32 @@ export class RedisSilence {
   /** A question has been sent. */
   asked(): void {
     if (this.isOn) return;
-    this.sinceMs = performance.now();
+    const { sent } = this;
+    const asked = socketOf(this.connection.client)?.bytesWritten ?? 0;
+    // A new connection counts from the beginning.
+    const answered = asked < sent.answered ? 0 : sent.answered;
+    this.sent = { answered, asked };
+    this.sinceMs = performance.now() + (asked - answered) / SLOWEST;
     this.bytesRead = this.bytesNow;
   }
 
   /** A question has been answered, or no answer can come any more. */
   end(): void {
-    this.sinceMs = undefined;
-    this.probe?.close();
-    clearTimeout(this.patience);
-    this.probe = this.patience = undefined;
+    if (this.isOn) this.sent.answered = this.sent.asked;
+    this.stop();
   }
 
   /** Call it at intervals. */
   look(): void {
     // If this process was busy, the answer may have arrived unread.
     if (this.isOn) setImmediate(() => this.suspect());
+  }
+
+  private stop(): void {
+    this.sinceMs = undefined;
+    this.probe?.close();
+    clearTimeout(this.patience);
+    this.probe = this.patience = undefined;
   }
 
   private get bytesNow(): number | undefined {
@@ -98,7 +113,7 @@ export class RedisSilence {
     this.bytesRead = bytesNow;
     const { condition } = this.connection.client as { condition?: { subscriber?: unknown } | null };
     if (!(added >= (condition?.subscriber ? BUSY_BYTES : 1))) return false;
-    this.end();
+    this.stop();
     this.asked();
     return true;
   }

@@ -12,7 +12,7 @@ type Answer = Error | 'late' | unknown[];
 /** A connection whose questions nobody answers unless a test says so, and the new ones that are opened beside it. */
 class Silent {
   readonly events: string[] = [];
-  readonly stream = { bytesRead: 0 };
+  readonly stream = { bytesRead: 0, bytesWritten: 0 };
   answer: Answer = ['master'];
   isSubscriber = false;
   readonly silence: RedisSilence;
@@ -150,6 +150,26 @@ describe('A connection that leaves a question unanswered', () => {
     silent.isSubscriber = true;
     expect(await silent.pass(8, 4_096)).toEqual([]);
     expect(await silent.pass(2, 4_095)).toEqual(['opened', 'closed', 'dead']);
+  });
+
+  test('has time for what was sent before the question, as far as no answer says that it has arrived', async () => {
+    const silent = new Silent();
+    // At 1 Mbit/s this takes 2 s.
+    silent.stream.bytesWritten = 250_000;
+    expect(await silent.pass(4)).toEqual([]);
+    expect(await silent.pass(2)).toEqual(['opened', 'closed', 'dead']);
+    silent.stream.bytesWritten += 100;
+    expect(await silent.pass(2)).toEqual(['opened', 'closed', 'dead']);
+    // An answer to something earlier says nothing of the rest.
+    silent.stream.bytesWritten += 250_000;
+    expect(await silent.pass(1)).toEqual([]);
+    silent.stream.bytesRead++;
+    expect(await silent.pass(5)).toEqual([]);
+    expect(await silent.pass(2)).toEqual(['opened', 'closed', 'dead']);
+    // A new connection, which registers everything.
+    silent.stream.bytesWritten = 62_500;
+    expect(await silent.pass(1)).toEqual([]);
+    expect(await silent.pass(2)).toEqual(['opened', 'closed', 'dead']);
   });
 
   test('is suspected anew, from then on, if something arrives while it is given time', async () => {
