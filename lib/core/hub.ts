@@ -117,9 +117,9 @@ export class Hub implements PastSource {
     return this.transport?.hearers !== undefined;
   }
 
-  /** See {@link Transport.catchUp}. Resolves at once if messages of all nodes come in one order. */
+  /** See {@link Transport.catchUp}; waits for the gate too. Resolves at once if it is open and messages of all nodes come in one order. */
   async catchUp(): Promise<boolean> {
-    return (await this.transport?.catchUp?.()) ?? true;
+    return (await this.transport?.catchUp?.()) !== false && this.gate.whenDelivered();
   }
 
   /** See {@link Transport.settled}. Resolves at once if no message overtakes another one. */

@@ -2,6 +2,7 @@ import type { GapReason, Position } from '../protocol/position.js';
 import { Deferred } from './deferred.js';
 import type { HistoryRead, HistoryStore } from './history-store.js';
 import type { Inbound } from './inbound.js';
+import { inTime } from './in-time.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 import type { BeforePosts, Transport } from './transport.js';
@@ -9,6 +10,8 @@ import type { BeforePosts, Transport } from './transport.js';
 /** How many messages are held back. More are lost, and reported as lost. */
 const MAX_HELD = 10_000;
 const MAX_HELD_LENGTH = 16 * 1024 * 1024;
+/** How long {@link InboundGate.whenDelivered} waits. In milliseconds. */
+const DELIVERED_MS = 4_000;
 /** For how long held messages are delivered in one turn of the event loop, in milliseconds. */
 const TURN_MS = 10;
 
@@ -90,6 +93,17 @@ export class InboundGate {
   /** Resolves when a check that began after this call has passed: what was read before the call may then be delivered. */
   async passed(): Promise<void> {
     await (this.next ?? this.opening)?.promise;
+  }
+
+  /**
+   * Waits until all messages and losses that have arrived so far have been passed on.
+   *
+   * @returns `false` if that takes too long
+   */
+  async whenDelivered(): Promise<boolean> {
+    if (this.opening === undefined) return true;
+    const passed = this.passed().then(() => true);
+    return inTime(passed, DELIVERED_MS, () => false);
   }
 
   /**

@@ -10,6 +10,8 @@ import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
 import { RecordingReporter } from '../../support/recording-reporter.js';
 
+afterEach(() => void jest.useRealTimers());
+
 const MAX_BYTES = 1_048_576;
 
 /** A node that answers with the result of `answer`. */
@@ -419,8 +421,6 @@ describe('Whether there are other nodes', () => {
 });
 
 describe('A request to a node that may be gone', () => {
-  afterEach(() => void jest.useRealTimers());
-
   test('looks for it once, however many ask, sends it nothing, and gives it up for all of them', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
@@ -522,6 +522,37 @@ test('Whether everything was heard is unknown if the transport cannot catch up w
   const passed = a.requests.barrier();
   while (catchUp.mock.calls.length === 0) await broker.turn();
   caughtUp.resolve(false);
+  expect(await passed).toBe(false);
+});
+
+test('Everything was heard only once what waits until revocations are read has been passed on', async () => {
+  const broker = new MemoryBroker();
+  await using a = await Node.start(broker);
+  await using b = await Node.start(broker);
+  const check = new Deferred();
+  void a.hub.gate.guard(
+    () => check.promise,
+    () => true,
+  );
+  const heard: unknown[] = [];
+  await a.hub.listen(reservedChannel('news') as Channel, (message) => heard.push(message), a.hub.own, 'news').ready;
+  await b.hub.post(reservedChannel('news') as Channel, 'waits', { scope: 'auto' });
+  const outcome = a.requests.barrier().then((isReached) => [isReached, ...heard]);
+  for (let turn = 0; turn < 10; turn++) await broker.turn();
+  check.resolve();
+  expect(await outcome).toEqual([true, 'waits']);
+});
+
+test('Whether everything was heard is unknown if what waits until revocations are read is not passed on in time', async () => {
+  const broker = new MemoryBroker();
+  await using a = await Node.start(broker);
+  fakeTime();
+  void a.hub.gate.guard(
+    () => new Promise(() => {}),
+    () => true,
+  );
+  const passed = a.requests.barrier();
+  await pass(broker, 5_000);
   expect(await passed).toBe(false);
 });
 

@@ -9,6 +9,7 @@ import { defineChannel } from '../../../lib/protocol/channel.js';
 import { MAX_NODE_LENGTH, encodeEnvelope, envelopePrefix } from '../../../lib/protocol/envelope.js';
 import { LimitExceededError } from '../../../lib/protocol/errors.js';
 import type { Position } from '../../../lib/protocol/position.js';
+import type { TransportEvents, TransportReceiver } from '../../../lib/core/transport.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
@@ -68,6 +69,29 @@ class ImpatientTransport extends MemoryTransport {
 
   giveUp(channel: string): void {
     this.late.get(channel)!.resolve(false);
+  }
+}
+
+/** Misses what it is told to miss, and reports losses when it is told to. */
+class LosingTransport extends MemoryTransport {
+  isDeaf = false;
+  /** The channels of what arrives. */
+  readonly arrived = new Queue<string>();
+  private told: TransportEvents = {};
+
+  override start(receiver: TransportReceiver, events: TransportEvents): Promise<void> {
+    this.told = events;
+    return super.start(receiver, events);
+  }
+
+  override deliver(channel: string, ...payload: [string, Position?]): void {
+    if (this.isDeaf) return;
+    this.arrived.push(channel);
+    super.deliver(channel, ...payload);
+  }
+
+  lose(name: string): void {
+    this.told.lost?.(name, 'broker', 1_000);
   }
 }
 
@@ -786,6 +810,39 @@ describe('A client that comes from another server', () => {
     await b.post('news', 'heard by both');
     const back = b.connect(first.wanted('news'));
     expect(await back.next(2)).toEqual(['gap broker', 'heard by both']);
+    expect(await answersOf(back)).toEqual([['news', true]]);
+  });
+
+  test('gets a gap for a loss of its former server that waits behind the question there, until revocations are read', async () => {
+    const broker = new MemoryBroker();
+    const transport = new LosingTransport(broker);
+    const [a, b] = [await GatewayNode.start(transport), await GatewayNode.start(broker)];
+    await b.open('news');
+    const first = await a.open('news');
+    first.close();
+    // It takes longer than a gate lets messages through at a time.
+    a.hub.listen(
+      defineChannel('slow'),
+      () => {
+        for (const start = performance.now(); performance.now() - start < 20;);
+      },
+      a.hub.own,
+      'a slow listener',
+    );
+    transport.isDeaf = true;
+    await b.post('news', 'lost there');
+    transport.isDeaf = false;
+    const check = new Deferred();
+    void a.hub.gate.guard(
+      () => check.promise,
+      () => true,
+    );
+    const back = b.connect(first.wanted('news'));
+    await transport.arrived.until((channel) => channel === a.channel);
+    await b.post('slow', 'behind the question');
+    transport.lose('news');
+    check.resolve();
+    expect(await back.next(1)).toEqual(['gap broker']);
     expect(await answersOf(back)).toEqual([['news', true]]);
   });
 
