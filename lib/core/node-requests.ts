@@ -26,7 +26,7 @@ const MAX_KNOWN = 1_000;
 /** How long to wait for answers if nobody knows how many will come. */
 const UNCOUNTED_MS = 1_500;
 /** How often a question is sent again. It or its answer is lost if one of the two nodes has just lost its connection to the broker. */
-const REPEAT_MS = 1_000;
+const REPEAT_MS = 500;
 
 /** A question has reached the broker, or could have, but that node is gone or gives no answer. */
 export class NodeSilentError extends TransportUnavailableError {
@@ -84,7 +84,7 @@ export class NodeRequests {
 
   /**
    * @param body - plain JSON values
-   * @param isRepeated - whether it is asked again each second until it answers: only a question that changes nothing there
+   * @param isRepeated - whether it is asked again each half second until it answers: only a question that changes nothing there
    * @returns the answer of the other node, unchecked
    * @throws NodeSilentError (rejects) if no answer comes in time, or that node failed to answer
    * @throws TransportUnavailableError (rejects) if the broker does not take the question

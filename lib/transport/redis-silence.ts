@@ -46,6 +46,8 @@ export class RedisSilence {
   /** Since when a question has been unanswered; later, if it had to wait behind what was sent before. */
   private sinceMs: number | undefined = undefined;
   private probe: Probe | undefined = undefined;
+  /** Until the connection is suspected. */
+  private soon: NodeJS.Timeout | undefined = undefined;
   private patience: NodeJS.Timeout | undefined = undefined;
   private bytesRead: number | undefined = 0;
   /** How much had been sent when a question was asked: before the one that was answered last, and before the current one. */
@@ -85,8 +87,9 @@ export class RedisSilence {
   private stop(): void {
     this.sinceMs = undefined;
     this.probe?.close();
+    clearTimeout(this.soon);
     clearTimeout(this.patience);
-    this.probe = this.patience = undefined;
+    this.probe = this.soon = this.patience = undefined;
   }
 
   private get bytesNow(): number | undefined {
@@ -97,7 +100,12 @@ export class RedisSilence {
     const { sinceMs } = this;
     if (sinceMs === undefined || this.isReceiving()) return;
     const now = performance.now();
-    if (now - sinceMs < SUSPECT_MS || this.patience !== undefined) return;
+    if (this.patience !== undefined) return;
+    if (now - sinceMs < SUSPECT_MS) {
+      // The next look may be much later.
+      this.soon ??= setTimeout(() => this.look(), Math.ceil(sinceMs + SUSPECT_MS - now)).unref();
+      return;
+    }
     if (this.probe !== undefined && now - this.probe.startMs < PROBE_MS) return;
     this.probe?.close();
     this.probe = new Probe(this.connection, () => this.otherAnswered());

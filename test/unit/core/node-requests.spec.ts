@@ -461,7 +461,7 @@ describe('A request to a node that may be gone', () => {
     expect(await a.requests.askIfThere(b.hub.node, 'again', 60_000)).toEqual({ got: 'again' });
   });
 
-  test('that changes nothing is sent again each second if it or its answer is lost, and is not answered twice at a time', async () => {
+  test('that changes nothing is sent again each half second if it or its answer is lost, and is not answered twice at a time', async () => {
     const broker = new MemoryBroker();
     const slow = new Deferred();
     await using a = await Node.start(broker);

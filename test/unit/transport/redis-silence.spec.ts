@@ -172,6 +172,19 @@ describe('A connection that leaves a question unanswered', () => {
     expect(await silent.pass(2)).toEqual(['opened', 'closed', 'dead']);
   });
 
+  test('is suspected as soon as that time is over, not only at the next look', async () => {
+    const silent = new Silent();
+    silent.stream.bytesWritten = 25_000;
+    expect(await silent.pass(1)).toEqual([]);
+    await jest.advanceTimersByTimeAsync(99);
+    await new Promise(setImmediate);
+    expect(silent.events).toEqual([]);
+    await jest.advanceTimersByTimeAsync(1);
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    expect(silent.events.splice(0)).toEqual(['opened', 'closed']);
+    expect(await silent.pass(1)).toEqual(['dead']);
+  });
+
   test('is suspected anew, from then on, if something arrives while it is given time', async () => {
     const silent = new Silent();
     expect(await silent.pass(1)).toEqual(['opened', 'closed']);
