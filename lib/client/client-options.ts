@@ -68,7 +68,7 @@ export const CLIENT_OPTIONS: Record<Exclude<keyof MessagingClientOptions, typeof
   types: classes,
   // Not by its class, which would then be part of every page.
   identityMap: (value) =>
-    typeof (value as Partial<IdentityMap> | null)?.find === 'function' ? undefined : 'an IdentityMap',
+    typeof (value as Partial<IdentityMap> | null)?.begin === 'function' ? undefined : 'an IdentityMap',
   link: callback,
   onError: callback,
 };

@@ -58,7 +58,8 @@ export interface MessageSubscription extends Disposable {
   /**
    * Resolves once no later global post can be missed: at once without Redis, else when Redis has confirmed
    * the subscription; with `replay`, when the earlier messages have been delivered as well. Also resolves when the registration
-   * ends first. Never rejects.
+   * ends first, by `unsubscribe()` or because the application closes: then {@link closed} is `true`, and earlier messages may not
+   * have been delivered. Never rejects.
    */
   readonly ready: Promise<void>;
   /** Ends the registration. The listener is not called again, not even for a message being delivered. It needs no `this`. */

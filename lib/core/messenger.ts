@@ -183,7 +183,7 @@ export abstract class Messenger {
    * so a listener with `replay` of this position hears the rest. `{ epoch: '', offset: 0 }`: nothing was posted yet.
    *
    * @throws (rejects) ConfigurationError for a channel without history, and for a template
-   * @throws (rejects) TransportUnavailableError while Redis cannot be read
+   * @throws (rejects) TransportUnavailableError while Redis cannot be read, and with Redis after the application has closed
    * @example
    * ```ts
    * const position = await messaging.position(UserUpdates);

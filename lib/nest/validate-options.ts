@@ -4,6 +4,7 @@ import {
   checkOptions,
   classes,
   flag,
+  readable,
   strings,
   wholeNumber,
   type OptionCheck,
@@ -42,7 +43,7 @@ const LIMITS: Record<string, OptionCheck> = {
   maxNamesPerRequest: wholeNumber(1, MAX_UNSUBSCRIBED),
 };
 
-const MODULE: Record<string, OptionCheck> = {
+const MODULE: Record<string, OptionCheck> = readable({
   redis: (value) => {
     validateRedisOption(value);
     return undefined;
@@ -75,7 +76,7 @@ const MODULE: Record<string, OptionCheck> = {
   classTransformer: (value, path) =>
     checkOptions(value, path, {
       groups: strings,
-      version: (version) => (typeof version === 'number' ? undefined : 'a number'),
+      version: (version) => (Number.isFinite(version) ? undefined : 'a finite number'),
     }),
   classValidator: (value, path) => {
     checkOptions(value, path, CLASS_VALIDATOR);
@@ -85,13 +86,13 @@ const MODULE: Record<string, OptionCheck> = {
   validateOnPost: flag,
   types: classes,
   onListenerError: callback,
-};
+});
 
-const EXTRAS: Record<string, OptionCheck> = {
+const EXTRAS: Record<string, OptionCheck> = readable({
   scope: (value) => (value === 'request' || value === 'async-local' ? undefined : "'request' or 'async-local'"),
   global: flag,
   gateway: checkGateway,
-};
+});
 
 const ASYNC: Record<string, OptionCheck> = {
   ...EXTRAS,

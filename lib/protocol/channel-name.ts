@@ -83,7 +83,7 @@ export function fillTemplate(template: string, params: Readonly<Record<string, u
 
 function filledSegment(template: string, name: string, params: Readonly<Record<string, unknown>>): string {
   const value = Object.hasOwn(params, name) ? params[name] : undefined;
-  if (typeof value !== 'string' && typeof value !== 'number') {
+  if (typeof value !== 'string' && !Number.isFinite(value)) {
     return refuse(template, ` needs its parameter "${name}" as a string or a number, not ${describe(value)}`);
   }
   const text = String(value);

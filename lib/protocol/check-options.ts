@@ -43,7 +43,7 @@ export function oneOf(...texts: string[]): OptionCheck {
 export const abortSignal: OptionCheck = (value) =>
   typeof (value as Partial<AbortSignal> | null)?.aborted === 'boolean' ? undefined : 'an AbortSignal';
 
-/** At least one of something. */
+/** At least one of something. It has no upper limit: no timer takes it, and nothing is allocated for it. */
 export const atLeastOne: OptionCheck = (value) =>
   Number.isSafeInteger(value) && (value as number) > 0 ? undefined : 'a whole number of at least 1';
 
@@ -53,8 +53,10 @@ const MAX_WHOLE = 2_147_483_647;
 /** A number of things; or of what the option's name ends in, which the error says. */
 export function wholeNumber(least: number, most = MAX_WHOLE): OptionCheck {
   return (value, path) => {
-    const isLarge = (value as number) > most && Number.isInteger(value);
-    if (!isLarge && Number.isInteger(value) && (value as number) >= least) return undefined;
+    // First: a symbol cannot be compared.
+    const isWhole = Number.isInteger(value);
+    const isLarge = isWhole && (value as number) > most;
+    if (isWhole && !isLarge && (value as number) >= least) return undefined;
     const unit = path.endsWith('Ms') ? ', in milliseconds' : path.endsWith('Bytes') ? ', in bytes' : '';
     return `a whole number of ${isLarge ? `at most ${most}` : `at least ${least}`}${unit}`;
   };
@@ -97,4 +99,21 @@ export function readOptions(options: unknown, path: string): Record<string, unkn
   } catch (cause) {
     throw new ConfigurationError(`${path}: the options cannot be read`, { cause });
   }
+}
+
+/**
+ * Makes checks that read parts of a value safe for any value: proxies, and getters that throw. Apart from {@link checkOptions}, because
+ * pages have no room for it.
+ */
+export function readable(checks: Readonly<Record<string, OptionCheck>>): Record<string, OptionCheck> {
+  const safe = (check: OptionCheck): OptionCheck => {
+    return (value, path) => {
+      try {
+        return check(value, path);
+      } catch (cause) {
+        throw cause instanceof ConfigurationError ? cause : new ConfigurationError(`${path} cannot be read`, { cause });
+      }
+    };
+  };
+  return Object.fromEntries(Object.entries(checks).map(([option, check]) => [option, safe(check)]));
 }

@@ -114,7 +114,7 @@ class WeakInstances {
 
 /** @returns `undefined` for an invalid key; the name of a class contains no "/" */
 function identityOf(type: Function, key: unknown): string | undefined {
-  const isKey = typeof key === 'string' || typeof key === 'bigint' || (typeof key === 'number' && !Number.isNaN(key));
+  const isKey = typeof key === 'string' || typeof key === 'bigint' || (typeof key === 'number' && Number.isFinite(key));
   return isKey && key !== '' ? `${typeName(type)}/${key}` : undefined;
 }
 

@@ -5,7 +5,7 @@ import { LimitExceededError } from './errors.js';
 /** How a loop over the messages of a channel is kept. */
 export interface IterateOptions {
   /**
-   * How many messages may wait to be taken.
+   * How many messages may wait to be taken. Any whole number of at least 1.
    * @defaultValue 1_000
    */
   maxBuffered?: number;

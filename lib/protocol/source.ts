@@ -168,7 +168,7 @@ function keyedInfo(target: Function): ClassInfo & { key: string } {
 }
 
 function checkKey(type: string, key: unknown): string {
-  if (!(typeof key === 'string' ? key : typeof key === 'bigint' || (typeof key === 'number' && !Number.isNaN(key)))) {
+  if (!(typeof key === 'string' ? key : typeof key === 'bigint' || Number.isFinite(key))) {
     throw new ConfigurationError(
       `A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`,
     );

@@ -23,14 +23,18 @@ const FIXED: Readonly<Record<string, readonly [allowed: readonly unknown[], why:
 };
 
 // prettier-ignore
-/** ioredis options that are passed on unchanged, listed by name for the compiler. */
-type PassedOn =
-  | 'autoPipeliningIgnoredCommands' | 'autoResubscribe' | 'blockingTimeout' | 'blockingTimeoutGrace' | 'clientInfoTag'
-  | 'commandTimeout' | 'Connector' | 'disableClientInfo' | 'enableAutoPipelining' | 'enableReadyCheck'
-  | 'enableTLSForSentinelMode' | 'himportFieldsets' | 'lazyConnect' | 'maxLoadingRetryTime' | 'natMap' | 'protocol'
-  | 'reconnectOnError' | 'replyMapping' | 'role' | 'scripts' | 'sentinelMaxConnections' | 'sentinelReconnectStrategy'
-  | 'sentinelRetryStrategy' | 'sentinelTLS' | 'showFriendlyErrorStack' | 'socketTimeout' | 'stringNumbers'
-  | 'updateSentinels';
+/** ioredis options that are passed on unchanged, listed by name for the compiler, and for {@link similarOption}. */
+const PASSED_ON = [
+  'autoPipeliningIgnoredCommands', 'autoResubscribe', 'blockingTimeout', 'blockingTimeoutGrace', 'clientInfoTag',
+  'commandTimeout', 'Connector', 'disableClientInfo', 'enableAutoPipelining', 'enableReadyCheck',
+  'enableTLSForSentinelMode', 'himportFieldsets', 'lazyConnect', 'maxLoadingRetryTime', 'natMap', 'protocol',
+  'reconnectOnError', 'replyMapping', 'role', 'scripts', 'sentinelMaxConnections', 'sentinelReconnectStrategy',
+  'sentinelRetryStrategy', 'sentinelTLS', 'showFriendlyErrorStack', 'socketTimeout', 'stringNumbers',
+  'updateSentinels',
+] as const;
+
+/** See {@link PASSED_ON}. */
+type PassedOn = (typeof PASSED_ON)[number];
 
 // prettier-ignore
 /** ioredis options that are refused with most values, see {@link RedisConnectionOptions}. */
@@ -142,6 +146,9 @@ export interface RedisConnectionOptions extends Partial<Record<PassedOn | Refuse
   readonly retryStrategy?: ((times: number) => number | void | null) | null | undefined;
 }
 
+/** A name of so many letters is not another one by chance. */
+const MIN_LONG = 8;
+
 /** The expected value of an option in words, and a function that checks a value. */
 export type OptionCheck = readonly [expected: string, holds: (value: unknown) => boolean];
 
@@ -153,7 +160,18 @@ const isNumber = (value: unknown, most: number): boolean =>
 
 const TEXT: OptionCheck = ['a string', isString];
 const FLAG: OptionCheck = ['true or false', (value) => typeof value === 'boolean'];
-const DURATION: OptionCheck = ['a whole number of milliseconds', isWhole];
+const durationOf = (least: number, most: number, why = ''): OptionCheck => [
+  `a whole number of milliseconds from ${least} to ${most}${why}`,
+  (value) => isWhole(value) && (value as number) >= least && (value as number) <= most,
+];
+// Node's timers hold at most 31 bits.
+const DURATION = durationOf(0, 2_147_483_647);
+
+/**
+ * The longest time that a post may wait for Redis, in milliseconds. A post whose answer was lost is tried again for so long, and Redis must
+ * still remember it then.
+ */
+export const MAX_PUBLISH_TIMEOUT_MS = 100_000;
 
 /** The checks for the options of `redis`, except those that only ioredis knows. */
 export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
@@ -164,11 +182,11 @@ export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
   ],
   interop: FLAG,
   sharded: FLAG,
-  // Node's timers hold at most 31 bits.
-  publishTimeoutMs: [
-    'a whole number of milliseconds from 1',
-    (value) => isWhole(value) && value !== 0 && (value as number) < 2 ** 31,
-  ],
+  publishTimeoutMs: durationOf(
+    1,
+    MAX_PUBLISH_TIMEOUT_MS,
+    ' (after 2 minutes Redis may have forgotten an append, so another try could append the post twice)',
+  ),
   host: ['a host name or an address', (value) => isString(value) && value !== ''],
   port: ['a port number from 0 to 65535', (value) => isNumber(value, 65_535)],
   path: TEXT,
@@ -190,6 +208,11 @@ export const REDIS_OPTION_CHECKS: Readonly<Record<string, OptionCheck>> = {
   sentinelUsername: TEXT,
   sentinelPassword: TEXT,
   connectTimeout: DURATION,
+  commandTimeout: DURATION,
+  socketTimeout: DURATION,
+  blockingTimeout: DURATION,
+  blockingTimeoutGrace: DURATION,
+  maxLoadingRetryTime: DURATION,
   keepAlive: DURATION,
   noDelay: FLAG,
   connectionName: ['a string without spaces', (value) => isString(value) && !/\s/.test(value as string)],
@@ -215,22 +238,24 @@ export function checkUsable(options: Readonly<Record<string, unknown>>, what: st
 }
 
 /**
- * Passes on a name that ioredis may know and this library does not, unless it looks like a typing error: one letter added, missing or
- * replaced, or two swapped.
+ * Passes on a name that ioredis may know and this library does not, unless it looks like a typing error: another case; one letter added,
+ * missing or replaced, or two swapped; in a long name also up to three letters added or missing in a row, such as its unit.
  *
  * @returns the option that was probably intended
  */
 export function similarOption(name: string): string | undefined {
-  if (Object.hasOwn(FIXED, name)) return undefined;
-  return Object.keys(REDIS_OPTION_CHECKS).find((known) => isSlip(name.toLowerCase(), known.toLowerCase()));
+  const known = [...Object.keys(REDIS_OPTION_CHECKS), ...Object.keys(FIXED), ...PASSED_ON];
+  if (known.includes(name)) return undefined;
+  return known.find((option) => isSlip(name.toLowerCase(), option.toLowerCase()));
 }
 
 function isSlip(a: string, b: string): boolean {
-  if (Math.abs(a.length - b.length) > 1) return false;
+  const [short, long] = a.length < b.length ? [a, b] : [b, a];
   let start = 0;
-  while (start < a.length && a[start] === b[start]) start++;
-  const [restA, restB] = [a.slice(start), b.slice(start)];
-  if (restA.length !== restB.length) return restA.slice(1) === restB || restB.slice(1) === restA;
+  while (start < short.length && short[start] === long[start]) start++;
+  const [restA, restB] = [short.slice(start), long.slice(start)];
+  const added = long.length - short.length;
+  if (added > 0) return added <= (short.length < MIN_LONG ? 1 : 3) && restB.slice(added) === restA;
   if (restA.slice(1) === restB.slice(1)) return true;
   return restA[0] === restB[1] && restA[1] === restB[0] && restA.slice(2) === restB.slice(2);
 }

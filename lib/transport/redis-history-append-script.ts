@@ -1,10 +1,11 @@
+import { MAX_PUBLISH_TIMEOUT_MS } from './redis-connection-options.js';
 import { CHANGES_KEPT_MS, CHANGES_REACH_MS, COMMON, MASTER, NOTED_MS, TEXT, WHOLE } from './redis-history-lua.js';
 
 /**
- * How long the last batches of an appender are remembered, in milliseconds: at most, and at least three quarters of it, which is longer than
- * any try may take.
+ * How long the last batches of an appender are remembered, in milliseconds: at most, and at least three quarters of it. That is a fifth more
+ * than the time in which a batch may be tried again.
  */
-const REMEMBER_MS = 160_000;
+export const REMEMBER_MS = 1.6 * MAX_PUBLISH_TIMEOUT_MS;
 
 /**
  * Appends a batch and publishes it.

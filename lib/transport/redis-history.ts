@@ -50,6 +50,7 @@ export class RedisHistory implements HistoryStore {
   private readonly appends: RedisHistoryAppends;
   private readonly told = new Set<string>();
   private link: RedisLink | undefined = undefined;
+  private isClosed = false;
 
   /** @param timeoutMs - how long a post, or a question, may take */
   constructor(
@@ -167,11 +168,13 @@ export class RedisHistory implements HistoryStore {
   }
 
   close(): void {
+    this.isClosed = true;
     this.appends.close();
   }
 
   private async ask<T>(question: (link: RedisLink) => Promise<T>, channel?: string): Promise<T> {
     const { link } = this;
+    if (this.isClosed) throw new TransportUnavailableError('The application is closed');
     if (!link?.isUp) throw link?.error ?? new TransportUnavailableError('Redis has not been reached yet');
     const what = `${link.address} does not tell the history${channel === undefined ? '' : ` of channel ${quote(channel)}`}`;
     try {

@@ -34,7 +34,8 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
    */
   readonly sharded?: boolean | undefined;
   /**
-   * How long a post may wait for Redis to accept it, in milliseconds, before it counts as not accepted.
+   * How long a post may wait for Redis to accept it, in milliseconds, before it counts as not accepted. At most 100,000: a post to a
+   * history is tried again for so long, and Redis recognises it for 2 minutes.
    * @defaultValue 2_000
    */
   readonly publishTimeoutMs?: number | undefined;

@@ -51,6 +51,7 @@ export interface GatewayOptions {
   /**
    * How many bytes these messages may take on one server, for all channels together, with the data to compare servers (256 bytes for
    * each server that posts to a channel). One channel takes at most `sse.maxBufferedBytes`.
+   * Up to 9,007,199,254,740,991.
    * @defaultValue 16_777_216
    */
   recoveryBytes?: number | undefined;

@@ -490,6 +490,7 @@ describe('Wrong arguments', () => {
     [{ types: 5 }, 'option "types" must be an array of classes, not 5'],
     [{ types: [ChatMessage, 7] }, 'MessagingClient: types[1] must be a class, not 7'],
     [{ types: [undefined] }, 'MessagingClient: types[0] must be a class, not undefined'],
+    [{ identityMap: [1] }, 'option "identityMap" must be an IdentityMap, not an array'],
     [{ identityMap: new Map() }, 'option "identityMap" must be an IdentityMap, not an instance of Map'],
     [{ link: {} }, 'option "link" must be a function, not an object'],
     [{ onError: true }, 'option "onError" must be a function, not true'],

@@ -630,6 +630,9 @@ describe('a channel', () => {
     [{ roomId: ':x' }, 'begin with ":"'],
     [{ roomId: 'x', floor: 1 }, 'no parameter "floor"'],
     [{ roomId: {} }, 'as a string or a number'],
+    [{ roomId: NaN }, 'as a string or a number, not NaN'],
+    [{ roomId: -Infinity }, 'as a string or a number, not -Infinity'],
+    [{ roomId: Symbol('s') }, 'as a string or a number, not Symbol(s)'],
   ])('of a template with the parameters %j is refused', (params, text) => {
     expect(() => Rooms.for(params as never)).toThrow(InvalidChannelError);
     expect(() => Rooms.for(params as never)).toThrow(text);

@@ -258,6 +258,17 @@ describe('A listener with replay over a broker', () => {
     expect(await heard.take(2)).toEqual(['(2)', '(3)']);
   });
 
+  test('is ready and closed if the application closes before the broker is back', async () => {
+    const broker = new MemoryBroker();
+    const a = await node(broker);
+    broker.cut(a.transport);
+    const { listener } = a.listen({ replay: 2 });
+    expect(listener.closed).toBe(false);
+    await a.hub.close();
+    await listener.ready;
+    expect(listener.closed).toBe(true);
+  });
+
   test('gets each message once if the node is behind the history', async () => {
     const broker = new MemoryBroker();
     const a = await node(broker);

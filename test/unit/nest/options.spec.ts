@@ -78,6 +78,40 @@ describe('Each option of the module', () => {
     expect(() => checkExtras({ gateway })).toThrow(`option ${text}`);
   });
 
+  test.each(GROUPS)('in %s names itself if it is given a symbol', (group) => {
+    const check = group === 'gateway' ? checkExtras : resolveOptions;
+    for (const option of optionsOf(group).keys()) {
+      // One of Nest's versions is a symbol.
+      if (option === 'version' && group === 'gateway') continue;
+      expect(() => check({ [group]: { [option]: Symbol('s') } } as never)).toThrow(ConfigurationError);
+      expect(() => check({ [group]: { [option]: Symbol('s') } } as never)).toThrow(option);
+    }
+  });
+
+  test('names itself if its value cannot be read', () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    for (const option of optionsOf('MessagingModule.forRoot').keys()) {
+      const check = ['scope', 'global', 'gateway'].includes(option) ? checkExtras : resolveOptions;
+      expect(() => check({ [option]: proxy } as never)).toThrow(ConfigurationError);
+      expect(() => check({ [option]: proxy } as never)).toThrow(option);
+    }
+    const unreadable = {
+      toString() {
+        throw new Error('unreadable');
+      },
+    };
+    for (const gateway of [{ timeoutMs: unreadable }, { guards: [proxy] }]) {
+      expect(() => checkExtras({ gateway } as never)).toThrow(ConfigurationError);
+    }
+  });
+
+  test.each([NaN, Infinity, -Infinity])('that is the version of a class is a finite number, not %p', (version) => {
+    expect(() => resolveOptions({ classTransformer: { version } })).toThrow(
+      `classTransformer: option "version" must be a finite number, not ${version}`,
+    );
+  });
+
   test.each<[object, string]>([
     [{ guards: [7] }, 'guards[0] must be a guard, not 7'],
     [

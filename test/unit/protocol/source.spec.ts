@@ -50,7 +50,7 @@ describe('the channel of a source and a class of messages', () => {
   });
 
   test('needs a unique, readable key', () => {
-    for (const key of [Number.NaN, '', null, {}]) {
+    for (const key of [Number.NaN, Infinity, '', null, {}]) {
       expect(() => messagesFrom(new Room(key), Said)).toThrow(/^A Room needs a key to be a source/);
     }
     expect(() => sourceRef('Room', Number.NaN)).toThrow(ConfigurationError);

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
-import { ConfigurationError } from '../../../lib/protocol/errors.js';
+import { ConfigurationError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { addressOf } from '../../../lib/transport/redis-client.js';
 import { createConnections, loadIoredis } from '../../../lib/transport/redis-connections.js';
+import { MAX_PUBLISH_TIMEOUT_MS, similarOption } from '../../../lib/transport/redis-connection-options.js';
+import { REMEMBER_MS } from '../../../lib/transport/redis-history-append-script.js';
 import { normalizeRedisOption, validateRedisOption, type RedisOption } from '../../../lib/transport/redis-options.js';
 import { RedisTransport } from '../../../lib/transport/redis-transport.js';
 
@@ -48,10 +50,20 @@ describe('The option redis accepts', () => {
     ['a connection with its own options', { client, interop: false }],
     ['options with their fixed values', { lazyConnect: false, maxRetriesPerRequest: null, role: 'master' }],
     ['options of a later ioredis', { clientTracking: true } as object],
+    ['the longest times', { publishTimeoutMs: 100_000, connectTimeout: 2 ** 31 - 1, commandTimeout: 2 ** 31 - 1 }],
   ];
 
   test.each(accepted)('%s', (_, option) => {
     expect(() => validateRedisOption(option)).not.toThrow();
+  });
+
+  // Read from ioredis itself, so that a new version of it is covered.
+  test.each(Object.keys(new Redis({ lazyConnect: true }).options))('the name of an option of ioredis: %s', (name) => {
+    expect(similarOption(name)).toBeUndefined();
+  });
+
+  test('a time for posts in which Redis does not forget what it has appended', () => {
+    expect(MAX_PUBLISH_TIMEOUT_MS).toBeLessThan(REMEMBER_MS * 0.75);
   });
 
   test('a time for posts as given, or two seconds', () => {
@@ -74,6 +86,13 @@ describe('The option redis is refused with an error that names the fault', () =>
     [{ pasword: 'secret' }, /^Unknown option "redis.pasword"; is "redis.password" meant\?$/],
     [{ sentinel: [] }, /^Unknown option "redis.sentinel"; is "redis.sentinels" meant\?$/],
     [{ Host: 'a.test' }, /^Unknown option "redis.Host"; is "redis.host" meant\?$/],
+    [{ publishTimeout: 5_000 }, /^Unknown option "redis.publishTimeout"; is "redis.publishTimeoutMs" meant\?$/],
+    [{ PUBLISHTIMEOUT: 5_000 }, /is "redis.publishTimeoutMs" meant\?$/],
+    [{ connectTimeoutMs: 5_000 }, /is "redis.connectTimeout" meant\?$/],
+    [{ connectionTimeout: 5_000 }, /is "redis.connectTimeout" meant\?$/],
+    [{ keepAliveMs: 5_000 }, /is "redis.keepAlive" meant\?$/],
+    [{ keyprefix: 'app:' }, /is "redis.keyPrefix" meant\?$/],
+    [{ commandTimeoutMs: 5_000 }, /is "redis.commandTimeout" meant\?$/],
     [{ role: 'slave' }, /^Option "redis.role" cannot be "slave": a replica accepts posts .*; leave it out$/],
     [{ role: 'replica' }, /^Option "redis.role" cannot be "replica"/],
     [{ readOnly: true }, /^Option "redis.readOnly" cannot be true/],
@@ -100,8 +119,23 @@ describe('The option redis is refused with an error that names the fault', () =>
     [{ sentinels: [null], name: 'main' }, /^Option "redis.sentinels" must be/],
     [{ sentinels: [{ host: 'a.test' }] }, /^Option "redis.name" is missing/],
     [{ interop: 'yes' }, /^Option "redis.interop" must be true or false, not "yes"$/],
-    [{ publishTimeoutMs: 0 }, /^Option "redis.publishTimeoutMs" must be a whole number of milliseconds from 1, not 0$/],
-    [{ publishTimeoutMs: 2 ** 31 }, /^Option "redis.publishTimeoutMs"/],
+    [
+      { publishTimeoutMs: 0 },
+      /^Option "redis.publishTimeoutMs" must be a whole number of milliseconds from 1 to 100000 /,
+    ],
+    [{ publishTimeoutMs: 100_001 }, /from 1 to 100000 \(after 2 minutes .* append the post twice\), not 100001$/],
+    [{ publishTimeoutMs: Symbol('2 s') }, /^Option "redis.publishTimeoutMs" must be .* not Symbol\(2 s\)$/],
+    [
+      { connectTimeout: 2 ** 31 },
+      /^Option "redis.connectTimeout" must be a whole number of .* from 0 to 2147483647, not/,
+    ],
+    [{ sentinelCommandTimeout: 1e15 }, /^Option "redis.sentinelCommandTimeout" must be/],
+    [{ keepAlive: 1e15 }, /^Option "redis.keepAlive" must be/],
+    [{ commandTimeout: 1e15 }, /^Option "redis.commandTimeout" must be/],
+    [{ socketTimeout: 1e15 }, /^Option "redis.socketTimeout" must be/],
+    [{ blockingTimeout: 1e15 }, /^Option "redis.blockingTimeout" must be/],
+    [{ blockingTimeoutGrace: 1e15 }, /^Option "redis.blockingTimeoutGrace" must be/],
+    [{ maxLoadingRetryTime: 1e15 }, /^Option "redis.maxLoadingRetryTime" must be/],
     [
       { keyPrefix: 'app:' },
       /^Option "redis.keyPrefix" cannot be "app:": the option "prefix" of the module .*; leave it out$/,
@@ -295,4 +329,11 @@ describe('The connections', () => {
     await expect(loadIoredis(() => old)).rejects.toThrow(ConfigurationError);
     await expect(loadIoredis(() => old)).rejects.toThrow('needs ioredis 5.3.0 or later; npm install ioredis@latest');
   });
+});
+
+test('A history that is asked after the application has closed names that as the reason', async () => {
+  const transport = new RedisTransport('redis://a.test');
+  await transport.close();
+  await expect(transport.history.positions(['news'])).rejects.toThrow('The application is closed');
+  await expect(transport.history.positions(['news'])).rejects.toThrow(TransportUnavailableError);
 });
