@@ -4,6 +4,8 @@ export interface BackoffOptions {
   readonly firstMs: number;
   /** The longest of all. */
   readonly longestMs: number;
+  /** The longest one of the first attempts, since most outages are short; without it, waits double from the beginning. */
+  readonly early?: { readonly attempts: number; readonly longestMs: number };
   /** The random share of a wait: 1 is full jitter, from no wait at all to the longest. */
   readonly spread: number;
 }
@@ -25,13 +27,19 @@ export class Backoff {
 
   /** The wait after one more failure, in milliseconds. */
   next(): number {
-    const { firstMs, longestMs, spread } = this.#options;
-    const longest = Math.min(longestMs, firstMs * 2 ** this.#failures++);
-    return longest * (1 - spread + spread * this.#random());
+    const { spread } = this.#options;
+    return this.#longest(this.#failures++) * (1 - spread + spread * this.#random());
   }
 
   /** An attempt has succeeded: the next wait is the shortest again. */
   reset(): void {
     this.#failures = 0;
+  }
+
+  #longest(failures: number): number {
+    const { firstMs, longestMs, early } = this.#options;
+    if (early === undefined) return Math.min(longestMs, firstMs * 2 ** failures);
+    if (failures < early.attempts) return Math.min(early.longestMs, firstMs * 2 ** failures);
+    return Math.min(longestMs, early.longestMs * 2 ** (failures - early.attempts + 1));
   }
 }

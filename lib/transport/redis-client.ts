@@ -1,3 +1,5 @@
+import type { BackoffOptions } from './backoff.js';
+
 /**
  * The parts of an ioredis `Redis` or `Cluster` that this library uses, of ioredis 5 and later. A structural type, so that applications
  * without ioredis do not need its types.
@@ -143,4 +145,10 @@ export function causeOf(error: Error): string {
 }
 
 /** The back-off for attempts at a Redis that is away, or refuses something. */
-export const REDIS_BACKOFF = { firstMs: 100, longestMs: 10_000, spread: 0.5 } as const;
+export const REDIS_BACKOFF: BackoffOptions = {
+  firstMs: 100,
+  longestMs: 10_000,
+  spread: 0.5,
+  // About the first 5 s.
+  early: { attempts: 12, longestMs: 500 },
+};

@@ -13,6 +13,11 @@ test('waits double, up to the longest', () => {
   expect(take(longest)).toEqual([100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
 });
 
+test('waits stay short during the first attempts if that is wanted, and double after them', () => {
+  const backoff = new Backoff({ ...HALF, early: { attempts: 5, longestMs: 500 } }, () => 1 - Number.EPSILON);
+  expect(take(backoff)).toEqual([100, 200, 400, 500, 500, 1_000, 2_000, 4_000, 8_000, 10_000]);
+});
+
 test('waits with full jitter are random between zero and that time', () => {
   const longest = new Backoff(FULL, () => 1 - Number.EPSILON);
   expect(take(longest).slice(0, 8)).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);

@@ -215,7 +215,7 @@ describe('The connections', () => {
     const usual = await made('redis://a.test');
     const duplicated = await made(client);
     for (const { options } of [...usual, ...duplicated]) {
-      for (let attempt = 1; attempt < 10; attempt++) options.retryStrategy!(1);
+      for (let attempt = 1; attempt < 20; attempt++) options.retryStrategy!(1);
       // It counts for itself, and goes up to 10 s.
       expect(options.retryStrategy!(1)).toBeGreaterThanOrEqual(5_000);
     }
@@ -235,7 +235,7 @@ describe('The connections', () => {
     }
     for (const option of [cluster, () => new Cluster([{ host: 'a.test' }], { lazyConnect: true })]) {
       for (const { options } of await made(option)) {
-        for (let attempt = 1; attempt < 10; attempt++) clusterStrategy(options)(1);
+        for (let attempt = 1; attempt < 20; attempt++) clusterStrategy(options)(1);
         expect(clusterStrategy(options)(1)).toBeGreaterThanOrEqual(5_000);
       }
     }
