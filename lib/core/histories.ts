@@ -1,5 +1,6 @@
 import { isTemplate } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
+import { Branches } from './branches.js';
 import type { ReadBounds, ReadFailure } from './channel-log.js';
 import type { HistoryRead, HistoryStore } from './history-store.js';
 import { Deferred } from './deferred.js';
@@ -49,6 +50,7 @@ export class Histories {
   private doubting: NodeJS.Timeout | undefined = undefined;
   private isClosed = false;
   private readonly ordered: OrderedOutput;
+  private readonly branches: Branches;
   /** Losses of templates. */
   private readonly missed: MissedChannels;
 
@@ -57,6 +59,7 @@ export class Histories {
     private readonly output: HistoriesOutput,
   ) {
     this.ordered = { ...output, gap: this.tellGap };
+    this.branches = new Branches(store);
     const goOn: MissedOutput['goOn'] = (template, channel, position) => {
       if (this.subscriptions.has(template)) this.channelOf(template, channel).goOn(position);
     };
@@ -160,9 +163,9 @@ export class Histories {
     return channel.isAt(position);
   }
 
-  /** See `HistoryStore.read`. */
+  /** See {@link Branches.read}. */
   read(channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead> {
-    return this.store.read(channel, after, page);
+    return this.branches.read(channel, after, page);
   }
 
   close(): void {
@@ -193,7 +196,7 @@ export class Histories {
     const { byName: channels } = heard;
     let channel = channels.get(name);
     if (channel === undefined) {
-      channel = new OrderedChannel(name, subscription, this.store, this.ordered, this.changed);
+      channel = new OrderedChannel(name, subscription, this.branches, this.ordered, this.changed);
       channels.set(name, channel);
       heard.holdNew(channel);
       const [oldest] = channels;
@@ -229,7 +232,8 @@ export class Histories {
     const isGone =
       failure !== 'trimmed' && channel?.position !== undefined && channel.position.epoch !== position.epoch;
     if (!isGone || heard?.told === undefined) return this.output.gap(subscription, name, failure, position);
-    const known = heard.told.of(channel, position);
+    const isBranch = this.branches.areOne(name, channel.position, position);
+    const known = heard.told.of(channel, position, isBranch);
     if (known === 'all') return;
     if (known !== undefined) return this.output.gap(subscription, name, failure, position, known);
     const lost = this.missed.lossOf(subscription);

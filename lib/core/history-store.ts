@@ -67,6 +67,11 @@ export interface HistoryRead {
   readonly next: Position;
   /** How far the history has come; more is to be read if {@link next} is before it. */
   readonly end: Position;
+  /**
+   * Where earlier epochs of this history ended, the latest first: up to there its offsets are the same. Only of use if {@link end} is of
+   * another epoch than the requested position. Without it, a reader whose epoch is lost later may get a few messages again.
+   */
+  readonly former?: readonly Position[] | undefined;
 }
 
 /** A moment, as the store that has given it knows it; to others it says nothing. */

@@ -219,7 +219,7 @@ export class Hub implements PastSource {
 
   /** Like {@link readHistory}, for the library itself: it does not queue behind other readers. */
   async readNow(channel: string, after: Position | number, page?: ReadBounds): Promise<DeliveriesRead> {
-    return this.inbound.replay(await this.historiesFor(channel).store.read(channel, after, page), channel);
+    return this.inbound.replay(await this.historiesFor(channel).read(channel, after, page), channel);
   }
 
   /** Why the store cannot keep histories, if that is known; see {@link HistoryStore.check}. */

@@ -117,7 +117,7 @@ function changesFrom(answer: unknown): HistoryChanges {
 }
 
 function pageFrom(answer: unknown): HistoryRead {
-  const { gap, entries: given, next: after, end: last } = readObject(answer, 'the answer');
+  const { gap, entries: given, next: after, end: last, former: ends } = readObject(answer, 'the answer');
   const [next, end] = [placeOf(after, 'next'), placeOf(last, 'end')];
   if (gap !== undefined && !FAILURES.includes(gap)) {
     throw new InvalidMessageError(`gap must be one of ${FAILURES.join(', ')}, not ${describe(gap)}`);
@@ -127,7 +127,8 @@ function pageFrom(answer: unknown): HistoryRead {
   if (first < 1 || entries.some(({ offset }, index) => offset !== first + index)) {
     throw new InvalidMessageError('the offsets of entries must rise by one up to that of next');
   }
-  const page = { gap: gap as ReadFailure | undefined, entries, next, end };
+  const former = ends === undefined ? undefined : readList(ends, 'former', Infinity, placeOf);
+  const page = { gap: gap as ReadFailure | undefined, entries, next, end, former };
   // Otherwise it would be read forever.
   if (entries.length > 0 || isLastPage(page)) return page;
   throw new InvalidMessageError('there must be an entry if next is before end');

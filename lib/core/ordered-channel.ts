@@ -60,7 +60,7 @@ export class OrderedChannel {
   constructor(
     readonly name: string,
     readonly subscription: string,
-    private readonly store: HistoryStore,
+    private readonly store: Pick<HistoryStore, 'read'>,
     private readonly output: OrderedOutput,
     private readonly changed?: (channel: OrderedChannel) => void,
   ) {}

@@ -52,11 +52,12 @@ export class ToldLosses {
 
   /**
    * @param from - where a channel goes on whose history is gone
+   * @param isBranch - whether the channel has delivered everything of the new history up to there
    * @returns the listeners that know of this loss; `undefined`: none, or messages of the new history may have been lost since
    */
-  of({ name, position }: OrderedChannel, from: Position): Told | 'all' | undefined {
+  of({ name, position }: OrderedChannel, from: Position, isBranch: boolean): Told | 'all' | undefined {
     const { last, end } = this.places.get(name) ?? {};
     const lostTo = end?.epoch === from.epoch ? end.offset : 0;
-    return last !== undefined && last === position && from.offset <= lostTo ? this.told : undefined;
+    return last !== undefined && last === position && (isBranch || from.offset <= lostTo) ? this.told : undefined;
   }
 }

@@ -12,6 +12,9 @@ const EPOCH = /^[\dA-Za-z]{1,40}$/;
 const OFFSET = /^\d{1,16}$/;
 const GAPS: readonly unknown[] = ['trimmed', 'epoch', 'future'] satisfies ReadFailure[];
 
+/** How many former epochs a hash lists. */
+const MOST_EPOCHS = 64;
+
 /** The maximum size of one read, whatever is requested. */
 const MOST: Required<ReadBounds> = { maxEntries: 10_000, maxBytes: 4 * 1024 * 1024 };
 
@@ -66,10 +69,11 @@ export function readPage(
   const end = readOffset(items[1], path);
   const gap = GAPS.includes(items[2]) ? (items[2] as ReadFailure) : undefined;
   const start = readOffset(items[3], path);
+  const former = formerEnds(items[4]);
   const entries: HistoryEntry[] = [];
   let bytes = 0;
   let offset = start;
-  for (let index = 4; index < items.length; index += 3) {
+  for (let index = 5; index < items.length; index += 3) {
     const last = readOffset(items[index], path);
     const count = readOffset(items[index + 1], path);
     // Its contents would not match its id.
@@ -78,10 +82,20 @@ export function readPage(
     for (const payload of payloads.slice(Math.max(0, offset - last + count))) {
       bytes += Buffer.byteLength(payload);
       if (entries.length === maxEntries || (bytes > maxBytes && entries.length > 0)) {
-        return { gap, entries, next: { epoch, offset }, end: { epoch, offset: end } };
+        return { gap, entries, next: { epoch, offset }, end: { epoch, offset: end }, former };
       }
       entries.push({ offset: ++offset, payload });
     }
   }
-  return { gap, entries, next: { epoch, offset }, end: { epoch, offset: end } };
+  return { gap, entries, next: { epoch, offset }, end: { epoch, offset: end }, former };
+}
+
+/** Where former epochs ended, from the hash of a history; `undefined` if there are none. Other text counts as absent. */
+function formerEnds(value: unknown): Position[] | undefined {
+  if (typeof value !== 'string' || value === '') return undefined;
+  const ends = value.split(' ', MOST_EPOCHS).flatMap((each) => {
+    const end = positionOf(each.split(':'));
+    return end === BEGINNING ? [] : [end];
+  });
+  return ends.length === 0 ? undefined : ends;
 }

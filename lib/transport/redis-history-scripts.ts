@@ -12,7 +12,7 @@ import { CHANGES_KEPT_MS, CHANGES_REACH_MS, COMMON, NOTED_MS } from './redis-his
  * messages and of bytes.
  *
  * Answers nothing if there is no history. Otherwise: the epoch, the offset of the end, the gap (empty: none), the offset before the first
- * entry, and for each entry the last offset, the number of messages, and the payloads.
+ * entry, the ends of former epochs unless the position is of the current one, and for each entry the last offset, the number of messages, and the payloads.
  */
 export const READ_SCRIPT = `${COMMON}
 local hash, stream = KEYS[1], KEYS[2]
@@ -82,8 +82,8 @@ while at < last and at - start < most and bytes < mostBytes do
     at, bytes = offset, bytes + #payloads
   end
 end
-local answer = {epoch, text(last), gap, text(start)}
-for i = 1, #entries do answer[4 + i] = entries[i] end
+local answer = {epoch, text(last), gap, text(start), askedEpoch ~= epoch and state[4] or ''}
+for i = 1, #entries do answer[5 + i] = entries[i] end
 return answer
 `;
 

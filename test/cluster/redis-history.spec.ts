@@ -100,7 +100,8 @@ describe('A history in a Cluster', () => {
     expect(after).toEqual({ epoch: expect.any(String), offset: 4 });
     expect(after!.epoch).not.toBe(before!.epoch);
     const read = await history.read('news', before!);
-    expect(read).toEqual({ gap: undefined, entries: [{ offset: 4, payload: '4' }], next: after, end: after });
+    const former = [{ epoch: before!.epoch, offset: 3 }];
+    expect(read).toEqual({ gap: undefined, entries: [{ offset: 4, payload: '4' }], next: after, end: after, former });
   }, 40_000);
 });
 

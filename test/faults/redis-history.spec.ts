@@ -282,7 +282,8 @@ describe('A history', () => {
       const [after] = await history.positions(['news']);
       expect(after!.epoch).not.toBe(before!.epoch);
       const read = await history.read('news', ahead);
-      expect(read).toEqual({ gap: undefined, entries: [{ offset: 4, payload: '4' }], next: after, end: after });
+      const entries = [{ offset: 4, payload: '4' }];
+      expect(read).toEqual({ gap: undefined, entries, next: after, end: after, former: [before] });
       expect((await history.read('news', { ...before!, offset: 1 })).entries).toHaveLength(3);
     } finally {
       await nodes[Symbol.asyncDispose]();
@@ -350,7 +351,8 @@ describe('A history', () => {
     const [after] = await history.positions(['news']);
     expect(after!.epoch).not.toBe(before!.epoch);
     const entries = [{ offset: 2, payload: '2' }];
-    expect(await history.read('news', before!)).toEqual({ gap: undefined, entries, next: after, end: after });
+    const read = { gap: undefined, entries, next: after, end: after, former: [common] };
+    expect(await history.read('news', before!)).toEqual(read);
   });
 
   test('that nobody disturbs keeps its epoch, however long the time between two posts', async () => {
@@ -755,4 +757,64 @@ test('A listener of a template hears the first messages of channels with posts w
   expect(
     (await told.takeUntil((each) => each === 'outage/kept 1')).filter((each) => each === 'gap broker'),
   ).toHaveLength(1);
+});
+
+test('Readers whose epoch was lost with a Redis from an earlier copy have one gap, and go on where that epoch began', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'history-'));
+  try {
+    const server = await nodes.server({ args: ['--dir', dir, '--dbfilename', 'copy.rdb'] });
+    const Rooms = defineChannel<string, 'branch/:room'>('branch/:room', undefined, { history: BOUNDS });
+    const One = Rooms.for({ room: 'one' });
+    const hub = new Hub({ reporter: new RecordingReporter(), transport: nodes.create(server.url) });
+    nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
+    await hub.start();
+    const say = async (message: string): Promise<void> => {
+      for (const room of ['one', 'two']) expect(await hub.post(Rooms.for({ room }), message)).toBe(true);
+    };
+    const restart = async (): Promise<void> => {
+      const isAway = reached(hub, 'waiting');
+      await server.kill();
+      await isAway;
+      await server.restart();
+      await reached(hub, 'ready');
+    };
+    const [named, any] = [new Queue<string>(), new Queue<string>()];
+    await hub.listen(
+      One,
+      (message: string, { position }) => named.push(`${position!.offset} ${message}`),
+      hub.root,
+      undefined,
+      ({ reason, position }) => named.push(`gap ${reason} ${position?.offset}`),
+    ).ready;
+    await hub.listen(
+      Rooms,
+      (message: string) => any.push(message),
+      hub.root,
+      undefined,
+      ({ reason }) => any.push(`gap ${reason}`),
+    ).ready;
+    for (const message of ['a', 'b']) await say(message);
+    await nodes.probe(server).redis.save();
+    await restart();
+    for (const message of ['lost', 'lost too']) await say(message);
+    expect(await named.take(4)).toEqual(['1 a', '2 b', '3 lost', '4 lost too']);
+    const lost = await hub.positionOf(One.name);
+    await restart();
+    await say('c');
+    expect(await named.take(2)).toEqual(['gap epoch 2', '3 c']);
+    // The outage, if the search for its losses has not ended yet.
+    expect((await any.take(11)).slice(8)).toEqual([expect.stringMatching(/^gap (epoch|broker)$/), 'c', 'c']);
+    const end = await hub.positionOf(One.name);
+    const page = await hub.readHistory(One.name, lost);
+    expect(page).toMatchObject({ gap: 'epoch', from: { ...end, offset: 2 }, next: end });
+    expect(page.deliveries.map(({ message }) => message)).toEqual(['c']);
+    // No epoch of the reader is known any more.
+    await nodes.probe(server).redis.flushall();
+    await say('d');
+    expect(await named.take(2)).toEqual(['gap epoch 0', '1 d']);
+    expect(await any.take(3)).toEqual(['gap epoch', 'd', 'd']);
+  } finally {
+    await nodes[Symbol.asyncDispose]();
+    await rm(dir, { recursive: true, force: true });
+  }
 });

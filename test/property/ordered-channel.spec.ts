@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { ReadBounds } from '../../lib/core/channel-log.js';
 import type { HistoryRead, HistoryStore } from '../../lib/core/history-store.js';
+import { Branches } from '../../lib/core/branches.js';
 import { OrderedChannel } from '../../lib/core/ordered-channel.js';
 import { TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { Position } from '../../lib/protocol/position.js';
@@ -12,44 +13,76 @@ interface Sent {
   readonly position: Position;
 }
 
+/** One numbering: it goes on from an earlier one, or begins. */
+interface Epoch {
+  readonly parent: string | undefined;
+  /** The offset at which it left its parent. */
+  readonly from: number;
+  /** The offset of its last message. */
+  end: number;
+}
+
 /** A history as it may become, and its packets on the way: in any order, twice, or never. */
 class World {
   readonly onItsWay: Sent[] = [];
   /** Pending questions. Each one looks at the history before its answer arrives. */
   readonly questions: { readonly look: () => void; readonly answer: () => void; readonly fail: () => void }[] = [];
-  /** How often it has begun again. */
-  generation = 0;
-  offset = 0;
   floor = 0;
-  private epochs = 0;
-  private readonly generations = new Map<string, number>();
-  epoch = this.newEpoch();
+  /** All that ever were. */
+  private readonly epochs = new Map<string, Epoch>();
+  epoch = this.begin(undefined, 0);
 
-  /** Another one for the same numbering. */
-  newEpoch(): string {
-    const epoch = `e${++this.epochs}`;
-    this.generations.set(epoch, this.generation);
-    return (this.epoch = epoch);
-  }
-
-  wipe(): void {
-    this.generation++;
-    this.offset = 0;
-    this.floor = 0;
-    this.newEpoch();
-  }
-
-  post(): void {
-    const position = { epoch: this.epoch, offset: ++this.offset };
-    this.onItsWay.push({ payload: `${this.generation}:${this.offset}`, position });
-  }
-
-  generationOf({ epoch }: Position): number {
-    return this.generations.get(epoch)!;
+  get offset(): number {
+    return this.epochs.get(this.epoch)!.end;
   }
 
   get end(): Position {
     return { epoch: this.epoch, offset: this.offset };
+  }
+
+  /** Another epoch of the same history. */
+  newEpoch(): void {
+    this.epoch = this.begin(this.epoch, this.offset);
+  }
+
+  wipe(): void {
+    this.floor = 0;
+    this.epoch = this.begin(undefined, 0);
+  }
+
+  /** A Redis takes over that has an earlier state: of an earlier epoch, perhaps without its latest messages. It appends at once. */
+  loseBranch(random: Random): void {
+    const former = this.lineage(this.epoch).slice(1);
+    if (former.length === 0) return;
+    const [epoch, end] = former[random(former.length)]!;
+    const from = Math.max(this.epochs.get(epoch)!.from, end - random(3));
+    if (from < this.floor) return;
+    this.epoch = this.begin(epoch, from);
+    this.post();
+  }
+
+  post(): void {
+    this.epochs.get(this.epoch)!.end++;
+    const position = this.end;
+    this.onItsWay.push({ payload: this.payloadAt(position), position });
+  }
+
+  /** What is, or was, at a position: named by the epoch in which it was posted. */
+  payloadAt({ epoch, offset }: Position): string {
+    const [owner] = this.lineage(epoch).find(([each]) => offset > this.epochs.get(each)!.from) ?? ['nothing'];
+    return `${owner}:${offset}`;
+  }
+
+  /** Whether an epoch is another one, or one of those before it. */
+  hasCome(former: string, epoch: string): boolean {
+    return this.lineage(epoch).some(([each]) => each === former);
+  }
+
+  /** Up to which offset two positions come after the same messages. */
+  shared(one: Position, other: Position): number {
+    const others = new Map(this.lineage(other.epoch));
+    const [epoch, end] = this.lineage(one.epoch).find(([each]) => others.has(each)) ?? ['', 0];
+    return Math.min(one.offset, other.offset, end, others.get(epoch) ?? 0);
   }
 
   readonly store = {
@@ -64,18 +97,43 @@ class World {
       }),
   } as unknown as HistoryStore;
 
+  private begin(parent: string | undefined, from: number): string {
+    const epoch = `e${this.epochs.size + 1}`;
+    this.epochs.set(epoch, { parent, from, end: from });
+    return epoch;
+  }
+
+  /** An epoch and those before it, with the offsets up to which they are its own. */
+  private lineage(epoch: string): [epoch: string, end: number][] {
+    const found: [string, number][] = [];
+    let end = this.epochs.get(epoch)!.end;
+    for (let next: string | undefined = epoch; next !== undefined;) {
+      found.push([next, end]);
+      const { parent, from }: Epoch = this.epochs.get(next)!;
+      end = Math.min(end, from);
+      next = parent;
+    }
+    return found;
+  }
+
   private read(after: Position, { maxEntries = 3 }: ReadBounds): HistoryRead {
-    const { epoch, offset, floor, generation } = this;
-    const isKnown = this.generationOf(after) === generation && after.offset <= offset;
-    const gap = !isKnown ? 'epoch' : after.offset < floor ? 'trimmed' : undefined;
-    const first = gap === undefined ? after.offset : floor;
+    const { epoch, offset, floor } = this;
+    const former = this.lineage(epoch).slice(1);
+    const isCurrent = after.epoch === epoch;
+    const known = isCurrent ? offset : former.find(([each]) => each === after.epoch)?.[1];
+    const start = isCurrent ? after.offset : Math.min(after.offset, known ?? 0);
+    const isKnown = known !== undefined && start <= offset;
+    const gap = !isKnown ? 'epoch' : start < floor ? 'trimmed' : undefined;
+    const first = gap === undefined ? start : floor;
     const count = Math.min(3, maxEntries, offset - first);
     const entries = Array.from({ length: count }, (_, index) => first + 1 + index);
+    const ends = former.map(([each, end]) => ({ epoch: each, offset: end }));
     return {
       gap,
-      entries: entries.map((each) => ({ offset: each, payload: `${generation}:${each}` })),
+      entries: entries.map((each) => ({ offset: each, payload: this.payloadAt({ epoch, offset: each }) })),
       next: { epoch, offset: first + count },
       end: this.end,
+      former: isCurrent ? undefined : ends,
     };
   }
 }
@@ -96,11 +154,12 @@ class Judge {
 
   message(payload: string, position: Position): void {
     const { world, last } = this;
-    assert.equal(payload, `${world.generationOf(position)}:${position.offset}`);
-    assert.equal(world.generationOf(position), world.generationOf(last));
+    assert.equal(payload, world.payloadAt(position));
     // Packets on their way when the channel began may arrive too.
     if (this.isFirst) assert.ok(position.offset <= last.offset + 1);
-    else assert.equal(position.offset, last.offset + 1);
+    else assert.equal(position.offset, world.shared(last, position) + 1);
+    // Without a gap, a channel returns only to where its own epoch ended.
+    assert.ok(position.offset > last.offset || this.isFirst || world.hasCome(last.epoch, position.epoch));
     this.isFirst = false;
     this.last = position;
     this.delivered++;
@@ -108,8 +167,11 @@ class Judge {
 
   gap(position: Position): void {
     const { world, last } = this;
-    const isTrimmed = world.generationOf(position) === world.generationOf(last) && position.offset > last.offset;
-    assert.ok(isTrimmed || world.generationOf(position) > world.generationOf(last));
+    const shared = world.shared(last, { ...position, offset: Infinity });
+    const isTrimmed = position.offset > shared;
+    // The channel goes on where the lost branch began, and delivers nothing again.
+    const isBranch = position.offset === shared && !world.hasCome(last.epoch, position.epoch);
+    assert.ok(isTrimmed || isBranch, `a gap from ${JSON.stringify(last)} to ${JSON.stringify(position)}`);
     this.isFirst = false;
     this.last = position;
     this.gaps++;
@@ -121,11 +183,11 @@ async function turn(): Promise<void> {
   for (let count = 0; count < 4; count++) await Promise.resolve();
 }
 
-async function run(random: Random, canLose: boolean): Promise<Judge> {
+async function run(random: Random, canLose: boolean, canLoseBranches = false): Promise<Judge> {
   const world = new World();
   for (let count = random(4); count > 0; count--) world.post();
   const judge = new Judge(world, world.end);
-  const channel = new OrderedChannel('orders', 'orders', world.store, {
+  const channel = new OrderedChannel('orders', 'orders', new Branches(world.store), {
     message: (payload, _subscription, _channel, position) => {
       judge.message(payload, position);
       return true;
@@ -162,6 +224,11 @@ async function run(random: Random, canLose: boolean): Promise<Judge> {
     },
     () => random(5) === 0 && world.newEpoch(),
     () => {
+      if (!canLoseBranches || random(3) > 0) return;
+      world.loseBranch(random);
+      isLossKnown = false;
+    },
+    () => {
       if (!canLose || random(8) > 0) return;
       world.wipe();
       isLossKnown = false;
@@ -182,7 +249,7 @@ async function run(random: Random, canLose: boolean): Promise<Judge> {
     jest.advanceTimersByTime(500);
     await turn();
   }
-  assert.deepEqual([world.generationOf(judge.last), judge.last.offset], [world.generation, world.offset]);
+  assert.deepEqual([judge.last.offset, world.shared(judge.last, world.end)], [world.offset, world.offset]);
   assert.equal(world.questions.length, 0);
   return judge;
 }
@@ -204,6 +271,12 @@ describe('An ordered channel, whatever is lost, late or doubled', () => {
   test('has a gap wherever messages are missing, and nowhere else, if the history loses some', async () => {
     let gaps = 0;
     for (let seed = 1; seed <= 200; seed++) gaps += (await run(randomFrom(seed), true)).gaps;
+    expect(gaps).toBeGreaterThan(100);
+  });
+
+  test('goes on where a branch of the history began if that is lost, and delivers nothing before it again', async () => {
+    let gaps = 0;
+    for (let seed = 1; seed <= 300; seed++) gaps += (await run(randomFrom(seed), seed % 2 === 0, true)).gaps;
     expect(gaps).toBeGreaterThan(100);
   });
 });

@@ -1,9 +1,10 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import type { Histories } from '../../../lib/core/histories.js';
-import type { HistoryChanges, HistoryStore, HistoryTime } from '../../../lib/core/history-store.js';
+import { Histories, type HistoriesOutput } from '../../../lib/core/histories.js';
+import type { HistoryChanges, HistoryRead, HistoryStore, HistoryTime } from '../../../lib/core/history-store.js';
 import { Hub } from '../../../lib/core/hub.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { ConfigurationError, RedisNotEnabledError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import type { Position } from '../../../lib/protocol/position.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
@@ -606,6 +607,42 @@ describe('A loss of several channels of a template', () => {
       expect(await heard.take(3)).toEqual(['gap epoch', 'b 1: 2', 'c 1: 2']);
     } finally {
       jest.useRealTimers();
+    }
+  });
+
+  test('is one gap if an epoch of all of them is lost, and each goes on where that began', async () => {
+    let epoch = 'a';
+    const store = {
+      read: async (_channel: string, after: Position): Promise<HistoryRead> => {
+        const end = { epoch, offset: 2 };
+        const gap = epoch === 'c' && after.epoch === 'b' ? 'epoch' : undefined;
+        return { gap, entries: [{ offset: 2, payload: epoch }], next: end, end, former: [{ epoch: 'a', offset: 1 }] };
+      },
+    } as unknown as HistoryStore;
+    const heard = new Queue<string>();
+    const told: unknown[] = [];
+    const output = {
+      message: (payload: string, _template: string, channel: string) => {
+        heard.push(`${channel} ${payload}`);
+        return true;
+      },
+      gap: (...[, channel, reason, { offset }, listeners]: Parameters<HistoriesOutput['gap']>) => {
+        told.push(`${channel} ${reason} ${offset}`, listeners);
+      },
+    } as unknown as HistoriesOutput;
+    const histories = new Histories(store, output);
+    try {
+      for (epoch of ['a', 'b', 'c']) {
+        const offset = epoch === 'a' ? 1 : 2;
+        for (const name of ['rooms/1', 'rooms/2']) histories.receive(epoch, Rooms.name, name, { epoch, offset });
+        await heard.takeUntil((text) => text === `rooms/2 ${epoch}`);
+        await histories.whenWhole(Rooms.name, 5_000);
+      }
+      expect(told).toEqual(['rooms/1 epoch 1', expect.any(WeakSet), 'rooms/2 epoch 1', expect.any(WeakSet)]);
+      // They are the same listeners, so they are told once.
+      expect(told[3]).toBe(told[1]);
+    } finally {
+      histories.close();
     }
   });
 
