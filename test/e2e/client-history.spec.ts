@@ -10,6 +10,7 @@ import { MemoryBroker } from '../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../lib/transport/memory-transport.js';
 import { startApp } from '../support/apps.js';
 import { Queue } from '../support/queue.js';
+import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 import { SseClient } from '../support/sse-client.js';
 
@@ -176,6 +177,40 @@ describe('Over Redis, a client of a channel with history', () => {
     await post(again, 501);
     expect(await heard.take(1)).toEqual(told(501, 501));
     expect(gaps.pending).toEqual([]);
+  });
+
+  test('goes on where its epoch began, after a gap, if Redis comes back from a copy without that epoch', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'client-history-'));
+    const redis = await RedisServer.start({ args: ['--dir', dir, '--dbfilename', 'copy.rdb'] });
+    const probe = new RedisProbe(redis.url);
+    ends.push(async () => {
+      probe[Symbol.dispose]();
+      await redis.stop();
+      await rm(dir, { recursive: true });
+    });
+    const server = await serve(redis);
+    const { gaps, listen } = clientOf(server.url);
+    const { heard, contexts } = await listen();
+    await post(server, 1, 2);
+    await probe.redis.save();
+    await redis.kill();
+    await redis.restart();
+    await post(server, 3, 4);
+    expect(await heard.take(4)).toEqual(told(1, 4));
+    const { position } = contexts.at(-1)!;
+    await redis.kill();
+    await redis.restart();
+    await post(server, 5);
+    const gap = { channel: Orders.name, reason: 'epoch', position: { epoch: expect.any(String), offset: 2 } };
+    expect(await heard.next()).toBe('3: 5');
+    expect(await gaps.next()).toEqual(gap);
+    // So does one that comes with the lost position.
+    const late = clientOf(server.url);
+    expect(await (await late.listen(position)).heard.next()).toBe('3 again: 5');
+    expect(await late.gaps.next()).toEqual(gap);
+    await post(server, 6);
+    expect(await heard.next()).toBe('4: 6');
+    expect([gaps.pending, late.gaps.pending]).toEqual([[], []]);
   });
 });
 
