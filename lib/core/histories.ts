@@ -235,10 +235,9 @@ export class Histories {
     const isBranch = this.branches.areOne(name, channel.position, position);
     const known = heard.told.of(channel, position, isBranch);
     if (known === 'all') return;
-    if (known !== undefined) return this.output.gap(subscription, name, failure, position, known);
-    const lost = this.missed.lossOf(subscription);
-    const told: Told = lost ?? new WeakSet();
-    heard.told.note(heard.byName.values(), told);
+    const lost = this.missed.lossOf(subscription, known);
+    const told: Told = lost ?? known ?? new WeakSet();
+    if (known === undefined) heard.told.note(heard.byName.values(), told);
     if (lost === undefined) this.output.gap(subscription, name, failure, position, told);
     else this.output.lost(subscription, told, name);
   };
@@ -309,7 +308,7 @@ export class Histories {
     await this.ask([...quiet.keys()], (name, position) => {
       for (const channel of quiet.get(name) ?? []) {
         this.subscriptions.get(channel.subscription)?.told?.see(channel, position);
-        if (channel.compare(position, before)) this.doubtStore();
+        channel.compare(position, before);
       }
     });
     if (this.missed.isOld) await this.missed.noteMoment().catch(() => {});

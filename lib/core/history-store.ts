@@ -138,7 +138,8 @@ export interface HistoryStore {
   read(channel: string, after: Position | number, page?: ReadBounds): Promise<HistoryRead>;
 
   /**
-   * How far histories have come: `{ epoch: '', offset: 0 }` for those that do not exist.
+   * How far histories have come: `{ epoch: '', offset: 0 }` for those that do not exist. Each node asks every few seconds for the channels
+   * that it reads. A store may forget an empty history only if nobody has asked for a while: to readers, another one is a loss.
    *
    * @param at - how far they had come then, to be read on from; if messages since then are gone, a read from there has a gap
    * @returns as many as channels, in their order

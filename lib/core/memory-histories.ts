@@ -16,10 +16,12 @@ import { ConfigurationError } from '../protocol/errors.js';
 /** How often old messages are removed from the histories, in milliseconds. */
 const SWEEP_MS = 10_000;
 
-/** How long an empty history is remembered, since readers may come back to it; at least twice its `ttlMs`. */
+/** How long an empty history is remembered without posts and readers, who may come back to it; at least twice its `ttlMs`. */
 const KNOWN_MS = 24 * 3_600_000;
-/** How many empty histories are remembered. Beyond that, the ones with the oldest posts are forgotten first. */
+/** How many empty histories without readers are remembered. Beyond that, the ones unused for longest are forgotten first. */
 const MAX_EMPTY = 100_000;
+/** A reader asks for the position more often, in milliseconds. */
+const READ_MS = 60_000;
 
 /** How many messages above the bound are kept before they are removed together. */
 const MIN_EXCESS = 16;
@@ -46,6 +48,8 @@ interface History {
   floor: number;
   readonly offsetById: Map<string, number>;
   lastAt: number;
+  /** When its position was last asked for. */
+  askedAt: number;
 }
 
 /**
@@ -111,6 +115,7 @@ export class MemoryHistories {
   position(channel: string, at?: HistoryTime): Position {
     const history = this.histories.get(channel);
     if (history === undefined) return BEGINNING;
+    history.askedAt = performance.now();
     const { epoch, floor, kept } = history;
     const offset = at === undefined ? floor + kept.length : offsetAt(history, timeOf(at));
     return { epoch, offset };
@@ -138,7 +143,8 @@ export class MemoryHistories {
     let history = this.histories.get(channel);
     if (history === undefined) {
       const epoch = newEpoch();
-      history = { epoch, bounds, kept: [], floor: 0, offsetById: new Map(), lastAt: performance.now() };
+      const lastAt = performance.now();
+      history = { epoch, bounds, kept: [], floor: 0, offsetById: new Map(), lastAt, askedAt: -Infinity };
       this.histories.set(channel, history);
       this.timer ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
     }
@@ -146,17 +152,19 @@ export class MemoryHistories {
   }
 
   private sweep(): void {
-    const empty: [channel: string, history: History][] = [];
+    const unread: [channel: string, history: History][] = [];
+    const now = performance.now();
     for (const entry of this.histories) {
       const [, history] = entry;
       this.trim(history);
-      if (history.kept.length === 0) empty.push(entry);
+      // To readers, another history would be a loss.
+      if (history.kept.length === 0 && now - history.askedAt >= READ_MS) unread.push(entry);
     }
-    const now = performance.now();
-    const tooMany = empty.length - MAX_EMPTY;
-    if (tooMany > 0) empty.sort(([, one], [, other]) => one.lastAt - other.lastAt);
-    for (const [index, [channel, { lastAt, bounds }]] of empty.entries()) {
-      if (index < tooMany || now - lastAt >= Math.max(KNOWN_MS, 2 * bounds.ttlMs)) this.histories.delete(channel);
+    const tooMany = unread.length - MAX_EMPTY;
+    if (tooMany > 0) unread.sort(([, one], [, other]) => usedAt(one) - usedAt(other));
+    for (const [index, [channel, history]] of unread.entries()) {
+      const lifeMs = Math.max(KNOWN_MS, 2 * history.bounds.ttlMs);
+      if (index < tooMany || now - usedAt(history) >= lifeMs) this.histories.delete(channel);
     }
   }
 
@@ -172,6 +180,11 @@ export class MemoryHistories {
     history.kept = kept.slice(count);
     history.floor += count;
   }
+}
+
+/** When somebody last posted to it, or asked for its position. */
+function usedAt({ lastAt, askedAt }: History): number {
+  return Math.max(lastAt, askedAt);
 }
 
 /** The place where reading begins, and why messages are missing before it. */

@@ -102,12 +102,13 @@ export class MissedChannels {
   /**
    * Called when a channel has lost its history. If that came with an outage that is being searched, the search may report the same loss.
    *
-   * @returns the listeners to tell of it now, none yet; `undefined`: it is another loss
+   * @param told - the listeners that know of the loss, if any do
+   * @returns they, or none yet; `undefined`: it is another loss
    */
-  lossOf(template: string): Told | undefined {
+  lossOf(template: string, told: Told | undefined): Told | undefined {
     const outage = this.outages.get(template);
-    if (outage === undefined || outage.told !== undefined) return undefined;
-    return (outage.told = new WeakSet());
+    if (outage === undefined || outage.told !== told) return undefined;
+    return (outage.told ??= new WeakSet());
   }
 
   /** Called when nobody is subscribed any more. */

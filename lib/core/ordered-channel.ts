@@ -44,8 +44,8 @@ export class OrderedChannel {
   /** Whether nothing was delivered or reported yet, so that {@link last} comes from the store. */
   private isSilent = true;
   private lastAt = performance.now();
-  /** Whether the store had no history any more when positions were compared. */
-  private isGone = false;
+  /** The epoch of a lost history, if there was no other one yet when that was reported. */
+  private gone: string | undefined = undefined;
   private reading = false;
   /** Whether another read must follow the current one. */
   private isStale = false;
@@ -111,7 +111,7 @@ export class OrderedChannel {
     if (this.isReading) return this.wait(payload, position);
     const { last } = this;
     // The first message heard sets the start: earlier ones were not promised. It may have been under way when the store was asked.
-    if (last === undefined || isNext(last, position) || (this.isSilent && isBehind(last, position))) {
+    if (last === undefined || this.isNext(last, position) || (this.isSilent && isBehind(last, position))) {
       if (this.isSilent) this.sureTo = 0;
       if (!this.deliver(payload, position) && last !== undefined) this.doubt(payload, position);
       return;
@@ -133,9 +133,7 @@ export class OrderedChannel {
 
   /** Messages may have been missed before the position that the store reported. */
   checkUntil(position: Position): void {
-    // A history that expired as a whole starts anew with the next post.
-    if (position.epoch === BEGINNING.epoch || this.last === undefined || isBehind(this.last, position)) return;
-    this.check();
+    if (this.last !== undefined && !isBehind(this.last, position)) this.check();
   }
 
   /** Whether everything up to a position is delivered, and nothing after it. */
@@ -150,19 +148,14 @@ export class OrderedChannel {
   }
 
   /**
-   * Reads messages that were not heard.
+   * Reads messages that were not heard. A history is not forgotten while anybody reads it, so one that is gone is a loss.
    *
    * @param before - it must have been quiet at least since then
-   * @returns whether the history is gone, unless it was already the last time
    */
-  compare(position: Position, before: number): boolean {
-    const { last, isGone } = this;
-    if (!this.isQuietSince(before)) return false;
+  compare(position: Position, before: number): void {
+    if (!this.isQuietSince(before)) return;
     this.releaseBatch();
-    const isSamePlace = isSame(last!, position);
-    this.isGone = !isSamePlace && position.epoch === BEGINNING.epoch;
-    if (!this.isGone && !isSamePlace) void this.read();
-    return this.isGone && !isGone;
+    if (!isSame(this.last!, position)) void this.read();
   }
 
   /** Otherwise the last batch of each quiet channel would stay in memory. */
@@ -292,8 +285,14 @@ export class OrderedChannel {
   /** @param from - where the channel goes on */
   private tellGap(failure: ReadFailure, from: Position): void {
     this.guard(() => this.output.gap(this.subscription, this.name, failure, from));
+    if (from.epoch === BEGINNING.epoch) this.gone = this.last!.epoch;
     this.last = from;
     this.isSilent = false;
+  }
+
+  /** A late message of the lost history does not begin the next one. */
+  private isNext(last: Position, position: Position): boolean {
+    return isNext(last, position) && !(last.epoch === BEGINNING.epoch && position.epoch === this.gone);
   }
 
   /** @returns whether it is a valid message */
@@ -325,7 +324,7 @@ export class OrderedChannel {
         this.suspect(payload, position);
         continue;
       }
-      if (!isNext(this.last!, position)) {
+      if (!this.isNext(this.last!, position)) {
         if (index < asked) continue;
         this.waiting = [...waiting.slice(index), ...this.waiting].slice(0, MAX_WAITING);
         this.isStale = true;

@@ -1,5 +1,5 @@
 import { MAX_PUBLISH_TIMEOUT_MS } from './redis-connection-options.js';
-import { CHANGES_KEPT_MS, CHANGES_REACH_MS, COMMON, MASTER, NOTED_MS, TEXT, WHOLE } from './redis-history-lua.js';
+import { CHANGES_KEPT_MS, CHANGES_REACH_MS, COMMON, LIFE, MASTER, NOTED_MS, TEXT, WHOLE } from './redis-history-lua.js';
 
 /**
  * How long the last batches of an appender are remembered, in milliseconds: at most, and at least three quarters of it. That is a fifth more
@@ -156,7 +156,7 @@ if isNew or state[6] ~= ARGV[7] or time >= sweepAt or time < sweepAt - ttl then
   call('HSET', hash, 'epoch', epoch, 'offset', lastText, 'run', here, 'root', root, 'ttl', ttl, 'most', most, 'sweepAt', text(time + pause), 'noted', text(isDue and time or noted))
   if former then call('HSET', hash, 'former', former) end
   call('PEXPIRE', stream, ttl + pause)
-  call('PEXPIRE', hash, text(math.max(2 * ttl, 86400000)))
+  call('PEXPIRE', hash, text(${LIFE}))
 elseif isDue then call('HSET', hash, 'offset', lastText, 'noted', stamp)
 else call('HSET', hash, 'offset', lastText) end
 record = '\\n' .. ARGV[4] .. ' ' .. epoch .. ' ' .. places .. record

@@ -9,6 +9,9 @@ export const CHANGES_REACH_MS = 24 * 3_600_000;
 /** How long the record of a part is kept without posts and requests, in milliseconds. */
 export const CHANGES_KEPT_MS = 3 * CHANGES_REACH_MS;
 
+/** Lua: how long the hash of a channel is kept without posts and readers, in milliseconds; `ttl` is that of its messages. */
+export const LIFE = 'math.max(2 * ttl, 86400000)';
+
 /** Lua: writes a whole number in digits. */
 export const TEXT = `local function text(number) return string.format('%.0f', number) end`;
 

@@ -1,4 +1,4 @@
-import { CHANGES_KEPT_MS, CHANGES_REACH_MS, COMMON, NOTED_MS } from './redis-history-lua.js';
+import { CHANGES_KEPT_MS, CHANGES_REACH_MS, COMMON, LIFE, NOTED_MS, WHOLE } from './redis-history-lua.js';
 
 // The scripts for histories, each of which Redis runs in one step. A channel has a hash (how far it has come) and a stream. Each entry of
 // the stream is a batch: its id is `<offset of the last message>-0`, its fields are n (the number of messages), t (the time in
@@ -114,6 +114,37 @@ for i, key in ipairs(KEYS) do
     if asked ~= name or since <= time - ${CHANGES_REACH_MS} then isWhole = 0 end
   end
   answers[i] = {name, text(time), channels, isWhole}
+end
+return answers
+`;
+
+/**
+ * Tells how far channels of one slot have come. Whoever asks reads them, so their hashes live on: otherwise the next post to a quiet
+ * channel would begin another history, a loss to readers that have missed nothing. Each server asks every few seconds, so a hash is only
+ * written if half of its life has passed.
+ *
+ * Keys: the hashes. Answers for each the epoch and the offset, if there are any.
+ */
+export const POSITIONS_SCRIPT = `${WHOLE}
+local clock = redis.call('TIME')
+local time, answers = clock[1] * 1000 + math.floor(clock[2] / 1000), {}
+for i, hash in ipairs(KEYS) do
+  local state = redis.pcall('HMGET', hash, 'epoch', 'offset', 'ttl', 'keptTo')
+  if state.err then
+    if not string.find(state.err, 'WRONGTYPE', 1, true) then return state end
+    state = {}
+  end
+  local ttl, keptTo = whole(state[3]), whole(state[4])
+  if ttl then
+    local life = ${LIFE}
+    -- Absent after posts alone. It may be too late after a clock was set back, or if the channel had a longer life before.
+    if not keptTo or keptTo < time + life / 2 or keptTo > time + life then
+      -- If Redis refuses writes now, it still answers.
+      local isKept = redis.pcall('PEXPIRE', hash, string.format('%.0f', life))
+      if isKept == 1 then redis.pcall('HSET', hash, 'keptTo', string.format('%.0f', time + life)) end
+    end
+  end
+  answers[i] = {state[1], state[2]}
 end
 return answers
 `;

@@ -13,21 +13,28 @@ import { inTime } from '../core/in-time.js';
 import { RESERVED_PREFIX, quote } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
-import { readList, readText } from '../protocol/wire-reader.js';
-import { isDenial, isReply, replyText } from './redis-client.js';
+import { readList, readText, readTuple } from '../protocol/wire-reader.js';
+import { isDenial, isReply, replyText, type RedisClient } from './redis-client.js';
 import { RedisHistoryAppends } from './redis-history-appends.js';
 import { boundsOf, positionOf, readPage } from './redis-history-read.js';
 import { askedOf, readChanges, timeIn } from './redis-history-moment.js';
-import { CHANGES_SCRIPT, CHECK_SCRIPT, POSITION_SCRIPT, READ_SCRIPT } from './redis-history-scripts.js';
+import {
+  CHANGES_SCRIPT,
+  CHECK_SCRIPT,
+  POSITION_SCRIPT,
+  POSITIONS_SCRIPT,
+  READ_SCRIPT,
+} from './redis-history-scripts.js';
 import type { OutboundGate } from './outbound-gate.js';
 import type { RedisLink } from './redis-link.js';
-import { HISTORY_PARTS, type RedisNames } from './redis-names.js';
+import { HISTORY_PARTS, type HistoryKeys, type RedisNames } from './redis-names.js';
 import type { PublisherListener } from './post-problem.js';
 import { RedisScript } from './redis-script.js';
 
 const READ = new RedisScript(READ_SCRIPT);
 const CHANGES = new RedisScript(CHANGES_SCRIPT);
 const POSITION = new RedisScript(POSITION_SCRIPT);
+const POSITIONS = new RedisScript(POSITIONS_SCRIPT);
 const CHECK = new RedisScript(CHECK_SCRIPT);
 
 /** Commands that Redis forbids, or does not know. */
@@ -95,16 +102,11 @@ export class RedisHistory implements HistoryStore {
   }
 
   positions(channels: readonly string[], at?: HistoryTime): Promise<Position[]> {
+    const keys = channels.map((channel) => this.names.history(channel));
     return this.ask(async ({ client }) => {
-      const keys = channels.map((channel) => this.names.history(channel));
-      const answers = await Promise.all(
-        keys.map(({ state, stream, part }) =>
-          at === undefined
-            ? client.call('HMGET', state, 'epoch', 'offset').catch(notOurs)
-            : POSITION.run(client, [state, stream], [timeIn(part, at)]),
-        ),
-      );
-      return answers.map(positionOf);
+      if (at === undefined) return endsOf(client, keys);
+      const answers = keys.map(({ state, stream, part }) => POSITION.run(client, [state, stream], [timeIn(part, at)]));
+      return (await Promise.all(answers)).map(positionOf);
     });
   }
 
@@ -199,7 +201,21 @@ function listOf(answer: unknown): unknown[] {
   return readList(answer, 'the answer', HISTORY_PARTS, (item) => item);
 }
 
-/** A value of another type is no position. @throws any other error of Redis */
-function notOurs(error: Error): undefined {
-  if (!error.message.startsWith('WRONGTYPE')) throw error;
+/** How far histories have come. One question for all of them; for a Cluster, one for each slot. */
+async function endsOf(client: RedisClient, keys: readonly HistoryKeys[]): Promise<Position[]> {
+  const positions: Position[] = [];
+  const asked = new Map<number, number[]>();
+  keys.forEach(({ part }, index) => {
+    const slot = client.isCluster ? part : 0;
+    const others = asked.get(slot);
+    if (others === undefined) asked.set(slot, [index]);
+    else others.push(index);
+  });
+  const ask = async (indexes: readonly number[]): Promise<void> => {
+    const states = indexes.map((index) => keys[index]!.state);
+    const answers = readTuple(await POSITIONS.run(client, states, []), 'the answer', states.length);
+    indexes.forEach((index, place) => (positions[index] = positionOf(answers[place])));
+  };
+  await Promise.all([...asked.values()].map(ask));
+  return positions;
 }

@@ -8,6 +8,7 @@ import { defineChannel } from '../../lib/protocol/channel.js';
 import { ConfigurationError, TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { Position } from '../../lib/protocol/position.js';
 import { APPEND_SCRIPT } from '../../lib/transport/redis-history-append-script.js';
+import { POSITIONS_SCRIPT } from '../../lib/transport/redis-history-scripts.js';
 import { BOUNDS, heard, keys, offsetOf, post } from '../support/history-posts.js';
 import { Queue } from '../support/queue.js';
 import { RecordingReporter } from '../support/recording-reporter.js';
@@ -500,6 +501,75 @@ describe('A history', () => {
     expect(await probe.redis.pttl(keys.state)).toBeGreaterThan(59 * 86_400_000);
   });
 
+  test('lives on while a server asks how far it has come, which writes once in half of its life; offsets continue', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    await post(history, '1');
+    const [position] = await history.positions(['news']);
+    const left = () => probe.redis.pttl(keys.state);
+    const setLeft = async (ms: number, keptTo: number | undefined): Promise<void> => {
+      await probe.redis.pexpire(keys.state, ms);
+      if (keptTo === undefined) await probe.redis.hdel(keys.state, 'keptTo');
+      else await probe.redis.hset(keys.state, 'keptTo', keptTo);
+    };
+    const [DAY, HOUR] = [86_400_000, 3_600_000];
+    const now = Number((await probe.redis.time())[0]) * 1_000;
+    // Absent: an earlier version or only posts wrote it. Too late: a clock was set back, or `ttlMs` was longer.
+    for (const keptTo of [undefined, now + DAY / 2 - HOUR, now + 1_000, now - DAY, now + DAY + HOUR]) {
+      await setLeft(HOUR, keptTo);
+      expect(await history.positions(['other', 'news'])).toEqual([BEGINNING, position]);
+      expect(await left()).toBeGreaterThan(DAY - 60_000);
+      expect(Number(await probe.redis.hget(keys.state, 'keptTo'))).toBeGreaterThan(now + DAY - 60_000);
+    }
+    await setLeft(HOUR, now + DAY / 2 + HOUR);
+    await history.positions(['news']);
+    expect(await left()).toBeLessThanOrEqual(HOUR);
+    expect(await probe.redis.exists(keys.state.replace('news', 'other'))).toBe(0);
+    // Its messages have expired, long after the last look for old ones.
+    await probe.redis.del(keys.stream);
+    await probe.redis.hset(keys.state, 'sweepAt', now - HOUR);
+    expect(await history.positions(['news'])).toEqual([position]);
+    expect(await history.read('news', position!)).toMatchObject({ gap: undefined, entries: [], next: position });
+    expect(await history.read('news', BEGINNING)).toMatchObject({ gap: 'trimmed', entries: [], next: position });
+    expect(await history.read('news', 10)).toMatchObject({ gap: undefined, entries: [], next: position });
+    const later = { ...position!, offset: 2 };
+    expect(await history.read('news', later)).toMatchObject({ gap: 'future', next: position });
+    const { now: moment } = await history.changes();
+    expect(await history.positions(['news'], { moment, laterMs: -1_000 })).toEqual([position]);
+    expect(offsetOf(await post(history, '2'))).toBe(2);
+    expect(await history.read('news', position!)).toMatchObject({
+      gap: undefined,
+      entries: [{ offset: 2 }],
+      end: later,
+    });
+    expect(await probe.redis.pttl(keys.stream)).toBeGreaterThan(0);
+  });
+
+  test('is known at a Redis that refuses writes', async () => {
+    const [server, other] = [await nodes.server(), await nodes.server()];
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    await post(history, '1');
+    const [position] = await history.positions(['news']);
+    const isKnown = async (): Promise<void> => {
+      await probe.redis.hdel(keys.state, 'keptTo').catch(() => {});
+      expect(await history.positions(['news'])).toEqual([position]);
+    };
+    await probe.redis.config('SET', 'maxmemory', '1');
+    await isKnown();
+    await probe.redis.config('SET', 'maxmemory', '0');
+    await probe.redis.config('SET', 'min-replicas-to-write', '1');
+    await isKnown();
+    await probe.redis.config('SET', 'min-replicas-to-write', '0');
+    await probe.redis.hdel(keys.state, 'keptTo');
+    const replica = nodes.probe(other);
+    await probe.redis.config('SET', 'repl-diskless-sync-delay', '0');
+    await follow(replica, server);
+    expect(await replica.redis.eval(POSITIONS_SCRIPT, 1, keys.state)).toEqual([[position!.epoch, '1']]);
+    expect(await probe.redis.hexists(keys.state, 'keptTo')).toBe(0);
+  });
+
   test('removes old messages at each append', async () => {
     const server = await nodes.server();
     const probe = nodes.probe(server);
@@ -710,6 +780,45 @@ describe('Over TLS, histories', () => {
     expect((await reached(transport, 'waiting')).error?.message).toContain('self-signed certificate');
     expect(offsetOf(await post(transport.history, '1'))).toBe('refused');
   });
+});
+
+test('Listeners that hear Redis again after it lost its data get one gap without a post, and then the new history', async () => {
+  const server = await nodes.server();
+  const proxy = nodes.use(await TcpProxy.start(server.port));
+  const Rooms = defineChannel<number, 'wiped/:room'>('wiped/:room', undefined, { history: BOUNDS });
+  const [poster, listener] = [server.port, proxy.port].map((port) => {
+    const hub = new Hub({ reporter: new RecordingReporter(), transport: nodes.create({ host: '127.0.0.1', port }) });
+    nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
+    return hub;
+  }) as [Hub, Hub];
+  for (const hub of [poster, listener]) await hub.start();
+  const One = Rooms.for({ room: '1' });
+  const listen = async (channel: typeof One): Promise<Queue<string>> => {
+    const told = new Queue<string>();
+    const { ready } = listener.listen(
+      channel,
+      (message: number, { position }) => told.push(`${position!.offset}: ${message}`),
+      listener.root,
+      undefined,
+      ({ reason }) => told.push(`gap ${reason}`),
+    );
+    await ready;
+    return told;
+  };
+  const [named, all] = [await listen(One), await listen(Rooms as unknown as typeof One)];
+  expect(await poster.post(One, 1)).toBe(true);
+  for (const told of [named, all]) expect(await told.next()).toBe('1: 1');
+  const isAway = reached(listener, 'waiting');
+  proxy.mode = 'refuse';
+  proxy.cut();
+  await isAway;
+  expect(await poster.post(One, 2)).toBe(true);
+  await nodes.probe(server).redis.flushall();
+  proxy.mode = 'pass';
+  expect(await named.next()).toBe('gap epoch');
+  expect(await all.next()).toBe('gap broker');
+  for (const message of [3, 4]) expect(await poster.post(One, message)).toBe(true);
+  for (const told of [named, all]) expect(await told.take(2)).toEqual(['1: 3', '2: 4']);
 });
 
 test('A listener of a template hears the first messages of channels with posts while its link was cut, and has no gap', async () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { ReadBounds } from '../../lib/core/channel-log.js';
-import type { HistoryRead, HistoryStore } from '../../lib/core/history-store.js';
 import { Branches } from '../../lib/core/branches.js';
+import { BEGINNING, type HistoryRead, type HistoryStore } from '../../lib/core/history-store.js';
 import { OrderedChannel } from '../../lib/core/ordered-channel.js';
 import { TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { Position } from '../../lib/protocol/position.js';
@@ -29,15 +29,16 @@ class World {
   readonly questions: { readonly look: () => void; readonly answer: () => void; readonly fail: () => void }[] = [];
   floor = 0;
   /** All that ever were. */
-  private readonly epochs = new Map<string, Epoch>();
+  private readonly epochs = new Map<string, Epoch>([[BEGINNING.epoch, { parent: undefined, from: 0, end: 0 }]]);
   epoch = this.begin(undefined, 0);
 
   get offset(): number {
     return this.epochs.get(this.epoch)!.end;
   }
 
+  /** A history without posts since it was wiped does not exist. */
   get end(): Position {
-    return { epoch: this.epoch, offset: this.offset };
+    return this.offset === 0 ? BEGINNING : { epoch: this.epoch, offset: this.offset };
   }
 
   /** Another epoch of the same history. */
@@ -117,9 +118,10 @@ class World {
   }
 
   private read(after: Position, { maxEntries = 3 }: ReadBounds): HistoryRead {
-    const { epoch, offset, floor } = this;
+    const { offset, floor, end } = this;
+    const { epoch } = end;
     const former = this.lineage(epoch).slice(1);
-    const isCurrent = after.epoch === epoch;
+    const isCurrent = after.epoch === epoch || after.epoch === BEGINNING.epoch;
     const known = isCurrent ? offset : former.find(([each]) => each === after.epoch)?.[1];
     const start = isCurrent ? after.offset : Math.min(after.offset, known ?? 0);
     const isKnown = known !== undefined && start <= offset;
@@ -127,13 +129,13 @@ class World {
     const first = gap === undefined ? start : floor;
     const count = Math.min(3, maxEntries, offset - first);
     const entries = Array.from({ length: count }, (_, index) => first + 1 + index);
-    const ends = former.map(([each, end]) => ({ epoch: each, offset: end }));
+    const ends = former.map(([each, to]) => ({ epoch: each, offset: to }));
     return {
       gap,
       entries: entries.map((each) => ({ offset: each, payload: this.payloadAt({ epoch, offset: each }) })),
       next: { epoch, offset: first + count },
-      end: this.end,
-      former: isCurrent ? undefined : ends,
+      end,
+      former: after.epoch === epoch ? undefined : ends,
     };
   }
 }
@@ -143,6 +145,8 @@ class Judge {
   last: Position;
   gaps = 0;
   delivered = 0;
+  /** The epoch of a lost history without a successor. */
+  private gone: string | undefined = undefined;
   private isFirst = true;
 
   constructor(
@@ -155,6 +159,7 @@ class Judge {
   message(payload: string, position: Position): void {
     const { world, last } = this;
     assert.equal(payload, world.payloadAt(position));
+    if (last.epoch === BEGINNING.epoch) assert.notEqual(position.epoch, this.gone);
     // Packets on their way when the channel began may arrive too.
     if (this.isFirst) assert.ok(position.offset <= last.offset + 1);
     else assert.equal(position.offset, world.shared(last, position) + 1);
@@ -172,6 +177,10 @@ class Judge {
     // The channel goes on where the lost branch began, and delivers nothing again.
     const isBranch = position.offset === shared && !world.hasCome(last.epoch, position.epoch);
     assert.ok(isTrimmed || isBranch, `a gap from ${JSON.stringify(last)} to ${JSON.stringify(position)}`);
+    if (position.epoch === BEGINNING.epoch) {
+      assert.ok(last.epoch !== BEGINNING.epoch && !world.hasCome(last.epoch, world.epoch));
+      this.gone = last.epoch;
+    }
     this.isFirst = false;
     this.last = position;
     this.gaps++;
@@ -248,6 +257,8 @@ async function run(random: Random, canLose: boolean, canLoseBranches = false): P
     for (const { answer } of world.questions.splice(0)) answer();
     jest.advanceTimersByTime(500);
     await turn();
+    // Late packets of a lost history may have come after the loss was known.
+    if (canLose) channel.compare(world.end, Infinity);
   }
   assert.deepEqual([judge.last.offset, world.shared(judge.last, world.end)], [world.offset, world.offset]);
   assert.equal(world.questions.length, 0);

@@ -113,6 +113,25 @@ describe('A channel with history on several nodes', () => {
     expect(await b.heard.take(1)).toEqual(['1: 1']);
   });
 
+  test('that is quiet for days reports no gap, and continues its offsets', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    try {
+      const broker = new MemoryBroker();
+      const [a, b] = [await node(broker), await node(broker)];
+      await b.listen();
+      expect(await a.hub.post(Orders, 1)).toBe(true);
+      for (let minute = 0; minute < 3 * 24 * 60; minute += 5) {
+        await jest.advanceTimersByTimeAsync(300_000);
+        await broker.turn();
+      }
+      expect(await a.hub.post(Orders, 2)).toBe(true);
+      await broker.turn();
+      expect(b.heard.pending).toEqual(['1: 1', '2: 2']);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   test('reports one gap if missed messages are no longer kept', async () => {
     const broker = new MemoryBroker();
     const [a, b] = [await node(broker), await node(broker)];
@@ -379,7 +398,7 @@ describe('A listener of a template, after an outage', () => {
 
   test.each([
     ['the next message showed', ['gap epoch', 'known 1: 2']],
-    ['a quiet channel showed', []],
+    ['a quiet channel showed', ['gap epoch']],
   ])('has no gap for an earlier loss that %s', async (_how, told) => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
     try {
@@ -387,7 +406,8 @@ describe('A listener of a template, after an outage', () => {
       await post('known', 1);
       expect(await heard.next()).toBe('known 1: 1');
       broker.wipe();
-      if (told.length > 0) await post('known', 2);
+      if (told.length > 1) await post('known', 2);
+      else await passQuietChecks(broker);
       expect(await heard.take(told.length)).toEqual(told);
       await passQuietChecks(broker);
       broker.cut(b.transport);
@@ -496,6 +516,36 @@ describe('A loss of several channels of a template', () => {
     await postAll(2);
     expect(await rest()).toEqual(['gap epoch', 'a 1: 2', 'b 1: 2', 'c 1: 2']);
     expect(await named.take(2)).toEqual(['gap epoch 0', '2']);
+  });
+
+  test('is one gap at once, without a post, if the channels were quiet, and none at the next posts', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    try {
+      const { broker, heard, postAll, named, rest } = await heardNodes();
+      broker.wipe();
+      await passQuietChecks(broker);
+      expect(heard.pending).toEqual(['gap epoch']);
+      expect(named.pending).toEqual(['gap epoch 0']);
+      await passQuietChecks(broker);
+      await postAll(2);
+      expect(await rest()).toEqual(['gap epoch', 'a 1: 2', 'b 1: 2', 'c 1: 2']);
+      expect(await named.take(2)).toEqual(['gap epoch 0', '2']);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  test('is one gap at once, without a post, if it came with an outage, and none at the next posts', async () => {
+    const { broker, b, heard, postAll, named, rest } = await heardNodes();
+    broker.cut(b.transport);
+    await postAll(2);
+    broker.wipe();
+    broker.heal();
+    expect(await named.next()).toBe('gap epoch 0');
+    expect(await heard.next()).toBe('gap broker');
+    await postAll(3);
+    expect(await rest()).toEqual(['a 1: 3', 'b 1: 3', 'c 1: 3']);
+    expect(named.pending).toEqual(['3']);
   });
 
   test('is one gap if it came with an outage, whether channels get posts before its end or after it', async () => {

@@ -14,24 +14,45 @@ describe('Histories in memory', () => {
     histories.append('news', { payload: '1' }, BOUNDS);
     const position = histories.position('news');
     jest.advanceTimersByTime(23 * HOUR);
-    expect(histories.position('news')).toEqual(position);
-    expect(histories.read('news', position)).toMatchObject({ gap: undefined, entries: [] });
+    expect(histories.read('news', position)).toMatchObject({ gap: undefined, entries: [], next: position });
     jest.advanceTimersByTime(2 * HOUR);
     expect(histories.position('news')).toBe(BEGINNING);
     histories.clear();
   });
 
-  test('forget the channels with the oldest posts if too many are empty', () => {
+  test('know the offset of a channel as long as somebody asks for it, and a day longer', () => {
+    const histories = new MemoryHistories();
+    histories.append('news', { payload: '1' }, BOUNDS);
+    const position = histories.position('news');
+    for (let hours = 0; hours < 60; hours += 20) {
+      jest.advanceTimersByTime(20 * HOUR);
+      expect(histories.position('news')).toEqual(position);
+    }
+    jest.advanceTimersByTime(23 * HOUR);
+    expect(histories.read('news', position)).toMatchObject({ gap: undefined, entries: [], next: position });
+    expect(histories.append('news', { payload: '2' }, BOUNDS)).toMatchObject({ position: { ...position, offset: 2 } });
+    expect(histories.read('news', position)).toMatchObject({ gap: undefined, entries: [{ offset: 2 }] });
+    jest.advanceTimersByTime(25 * HOUR);
+    expect(histories.position('news')).toBe(BEGINNING);
+    histories.clear();
+  });
+
+  test('forget the channels that were unused for longest if too many are empty, but none that has readers', () => {
     const histories = new MemoryHistories();
     for (let index = 0; index < 100_002; index++) {
       histories.append(`news/${index}`, { payload: '1' }, BOUNDS);
       if (index === 1) jest.advanceTimersByTime(1_000);
     }
     histories.append('kept', { payload: '1' }, { ...BOUNDS, ttlMs: 10 * HOUR });
-    // Each sweep goes through all of them.
-    jest.advanceTimersByTime(2 * BOUNDS.ttlMs);
+    histories.append('one more', { payload: '1' }, BOUNDS);
     const isKnown = (name: string) => histories.position(name) !== BEGINNING;
-    expect(['news/0', 'news/1', 'news/2', 'news/100001', 'kept'].map(isKnown)).toEqual([
+    // Each sweep goes through all of them.
+    for (let ms = 0; ms < 2 * BOUNDS.ttlMs; ms += BOUNDS.ttlMs / 2) {
+      expect(isKnown('news/0')).toBe(true);
+      jest.advanceTimersByTime(BOUNDS.ttlMs / 2);
+    }
+    expect(['news/0', 'news/1', 'news/2', 'news/100001', 'one more', 'kept'].map(isKnown)).toEqual([
+      true,
       false,
       false,
       true,

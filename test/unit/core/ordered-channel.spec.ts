@@ -1,5 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import type { HistoryEntry, HistoryStore } from '../../../lib/core/history-store.js';
+import { BEGINNING, type HistoryEntry, type HistoryStore } from '../../../lib/core/history-store.js';
 import { OrderedChannel } from '../../../lib/core/ordered-channel.js';
 import type { Position } from '../../../lib/protocol/position.js';
 import { keptBytes } from '../../support/kept-memory.js';
@@ -15,6 +15,42 @@ function setup() {
   const receive = (offset: number) => channel.receive(`m${offset}`, { epoch: 'e', offset });
   return { channel, heard, receive };
 }
+
+/** A channel that has delivered two messages of a history that is gone. */
+function gone() {
+  const told: string[] = [];
+  let end: Position = BEGINNING;
+  const read = jest.fn((_: string, after: Position) => {
+    const gap = after.epoch === '' || after.epoch === end.epoch ? undefined : ('epoch' as const);
+    const from = gap === undefined ? after.offset : 0;
+    const entries = Array.from({ length: end.offset - from }, (_each, index) => {
+      const offset = from + 1 + index;
+      return { offset, payload: `${end.epoch}${offset}` };
+    });
+    return Promise.resolve({ gap, entries, next: end, end });
+  });
+  const channel = new OrderedChannel(
+    'orders',
+    'orders',
+    { read },
+    {
+      message: (payload) => told.push(payload) > 0,
+      gap: (_subscription, _channel, failure, { epoch, offset }) => told.push(`gap ${failure} ${epoch}${offset}`),
+      failed: () => told.push('failed'),
+    },
+  );
+  const post = (epoch: string, offset: number): void => {
+    end = { epoch, offset };
+    channel.receive(`${epoch}${offset}`, end);
+  };
+  channel.beginAt(BEGINNING);
+  for (const offset of [1, 2]) post('a', offset);
+  told.length = 0;
+  end = BEGINNING;
+  return { channel, told, read, post };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 describe('An ordered channel', () => {
   test('does not keep the last batch in memory once it is quiet', () => {
@@ -65,14 +101,19 @@ describe('An ordered channel', () => {
         const next = { epoch: 'e', offset: 5 + entries.length };
         return Promise.resolve({ gap: undefined, entries: entries.slice(offset - 5), next, end: next });
       };
-      const channel = new OrderedChannel('orders', 'orders', { read } as unknown as HistoryStore, {
-        message: (payload, _subscription, _channel, { offset }) => {
-          told.push(`${offset}: ${payload}`);
-          return !payload.startsWith('bad');
+      const channel = new OrderedChannel(
+        'orders',
+        'orders',
+        { read },
+        {
+          message: (payload, _subscription, _channel, { offset }) => {
+            told.push(`${offset}: ${payload}`);
+            return !payload.startsWith('bad');
+          },
+          gap: () => told.push('gap'),
+          failed: () => told.push('failed'),
         },
-        gap: () => told.push('gap'),
-        failed: () => told.push('failed'),
-      });
+      );
       const receive = (payload: string, offset: number): void => channel.receive(payload, { epoch: 'e', offset });
       channel.beginAt({ epoch: 'e', offset: 5 });
       for (let count = 0; count < 20; count++) receive('bad', 6);
@@ -102,11 +143,16 @@ describe('An ordered channel', () => {
     try {
       const end = { epoch: 'e', offset: 5 };
       const read = jest.fn(() => Promise.resolve({ gap: undefined, entries: [], next: end, end }));
-      const channel = new OrderedChannel('orders', 'orders', { read } as unknown as HistoryStore, {
-        message: () => true,
-        gap: () => undefined,
-        failed: () => undefined,
-      });
+      const channel = new OrderedChannel(
+        'orders',
+        'orders',
+        { read },
+        {
+          message: () => true,
+          gap: () => undefined,
+          failed: () => undefined,
+        },
+      );
       channel.beginAt(end);
       for (let ms = 0; ms < 1_000; ms++) {
         channel.receive('forged', { epoch: ms % 2 === 0 ? 'e' : 'another', offset: 1_000 + ms });
@@ -117,5 +163,56 @@ describe('An ordered channel', () => {
     } finally {
       jest.useRealTimers();
     }
+  });
+
+  describe('whose history is gone', () => {
+    test.each([
+      ['when it was quiet', (channel: OrderedChannel) => channel.compare(BEGINNING, Infinity)],
+      ['after an outage', (channel: OrderedChannel) => channel.checkUntil(BEGINNING)],
+    ])(
+      'reports that once if it is checked %s, without a post, and delivers the next history from its start',
+      async (_when, check) => {
+        const { channel, told, read, post } = gone();
+        for (let count = 0; count < 3; count++) {
+          check(channel);
+          await turn();
+        }
+        expect(told.splice(0)).toEqual(['gap epoch 0']);
+        expect(read).toHaveBeenCalledTimes(1);
+        for (const offset of [1, 2]) post('b', offset);
+        expect(told).toEqual(['b1', 'b2']);
+      },
+    );
+
+    test('does not begin the next one with a late message of the lost one', async () => {
+      const { channel, told, post } = gone();
+      channel.checkUntil(BEGINNING);
+      await turn();
+      channel.receive('a1', { epoch: 'a', offset: 1 });
+      await turn();
+      expect(told).toEqual(['gap epoch 0']);
+      post('b', 1);
+      expect(told).toEqual(['gap epoch 0', 'b1']);
+    });
+
+    test('has no gap if its first message came while the store was asked', async () => {
+      const { told, read } = gone();
+      const store = { read };
+      const channel = new OrderedChannel('orders', 'orders', store, {
+        message: (payload) => told.push(payload) > 0,
+        gap: () => told.push('gap'),
+        failed: () => told.push('failed'),
+      });
+      channel.beginAt(BEGINNING);
+      channel.checkUntil(BEGINNING);
+      channel.compare(BEGINNING, Infinity);
+      expect(read).not.toHaveBeenCalled();
+      const first = { epoch: 'c', offset: 1 };
+      channel.receive('c1', first);
+      read.mockResolvedValueOnce({ gap: undefined, entries: [], next: first, end: first });
+      channel.checkUntil(BEGINNING);
+      await turn();
+      expect(told).toEqual(['c1']);
+    });
   });
 });
