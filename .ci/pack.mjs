@@ -16,6 +16,7 @@ const CLIENT = 'nestjs-messaging-client';
 const LAYERS = ['client', 'protocol'];
 const FORMS = ['dist/lib', 'dist/cjs'];
 const OUT = process.argv[2] ?? 'dist/packages';
+if (OUT.startsWith('-')) throw new Error(`pack takes a folder for its output, no option such as ${OUT}`);
 
 // What is for work on this repository only.
 const OWN = new Set(['private', 'scripts', 'devDependencies', 'prettier', 'jest', 'knip', 'typedocOptions']);
