@@ -6,6 +6,8 @@ import { BEGINNING, type HistoryRead, type HistoryStore } from './history-store.
 const MAX_CHANNELS = 100_000;
 /** How many epochs are remembered of each, and how many earlier ones of each of those. */
 const MAX_EPOCHS = 8;
+/** How many times a page is read anew at most. */
+const MAX_READS = 5;
 
 /** Where the epochs of one history branched off: for each epoch the ends of those before it, the latest first. */
 type Epochs = Map<string, readonly Position[]>;
@@ -20,15 +22,8 @@ export class Branches {
   constructor(private readonly store: Pick<HistoryStore, 'read'>) {}
 
   /** See {@link HistoryStore.read}. After a position of a forgotten epoch, what the reader already has is not among the entries. */
-  async read(channel: string, after: Position | number, bounds?: ReadBounds): Promise<HistoryRead> {
-    const page = await this.readOnce(channel, after, bounds);
-    if (typeof after === 'number' || page.gap !== 'epoch' || page.end.epoch === BEGINNING.epoch) return page;
-    for (const place of this.before(channel, after)) {
-      const known = await this.readOnce(channel, place, bounds);
-      // A position that is ahead of its own epoch says nothing either.
-      if (known.gap !== 'epoch' && known.gap !== 'future') return { ...known, gap: 'epoch' };
-    }
-    return page;
+  read(channel: string, after: Position | number, bounds?: ReadBounds): Promise<HistoryRead> {
+    return this.readIn(channel, after, bounds, MAX_READS);
   }
 
   /** Whether a position, and another one of a later epoch, are known to come after the same messages up to the offset of the latter. */
@@ -38,6 +33,24 @@ export class Branches {
       ({ epoch, offset }) =>
         later.offset <= offset && ends.some((end) => end.epoch === epoch && end.offset === later.offset),
     );
+  }
+
+  /** @param left - how many times it is read, since the history may be replaced between two questions */
+  private async readIn(
+    channel: string,
+    after: Position | number,
+    bounds: ReadBounds | undefined,
+    left: number,
+  ): Promise<HistoryRead> {
+    const page = await this.readOnce(channel, after, bounds);
+    if (typeof after === 'number' || page.gap !== 'epoch' || page.end.epoch === BEGINNING.epoch) return page;
+    for (const place of this.before(channel, after)) {
+      const known = await this.readOnce(channel, place, bounds);
+      // A position that is ahead of its own epoch says nothing either.
+      if (known.gap !== 'epoch' && known.gap !== 'future') return { ...known, gap: 'epoch' };
+      if (known.next.epoch !== page.next.epoch && left > 1) return this.readIn(channel, after, bounds, left - 1);
+    }
+    return page;
   }
 
   /** The same place in earlier epochs, or where those ended before it; the latest epoch first. */

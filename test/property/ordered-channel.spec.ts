@@ -170,12 +170,13 @@ class Judge {
     this.delivered++;
   }
 
-  gap(position: Position): void {
+  /** @param at - where the channel was: it may have gone on to an epoch without messages */
+  gap(position: Position, at: Position): void {
     const { world, last } = this;
     const shared = world.shared(last, { ...position, offset: Infinity });
     const isTrimmed = position.offset > shared;
     // The channel goes on where the lost branch began, and delivers nothing again.
-    const isBranch = position.offset === shared && !world.hasCome(last.epoch, position.epoch);
+    const isBranch = position.offset === shared && !world.hasCome(at.epoch, position.epoch);
     assert.ok(isTrimmed || isBranch, `a gap from ${JSON.stringify(last)} to ${JSON.stringify(position)}`);
     if (position.epoch === BEGINNING.epoch) {
       assert.ok(last.epoch !== BEGINNING.epoch && !world.hasCome(last.epoch, world.epoch));
@@ -201,7 +202,7 @@ async function run(random: Random, canLose: boolean, canLoseBranches = false): P
       judge.message(payload, position);
       return true;
     },
-    gap: (_subscription, _channel, _failure, position) => judge.gap(position),
+    gap: (_subscription, _channel, _failure, position) => judge.gap(position, channel.position!),
     failed: (error) => {
       throw error;
     },

@@ -46,6 +46,20 @@ describe('Branches of a history', () => {
     expect(await readAfter('c', 1)).toBe('epoch 1');
   });
 
+  test('whose history is replaced between two reads are read anew', async () => {
+    const { asked, branches, readAfter, become } = scripted(true);
+    become('b', 9, ['a', 5]);
+    await readAfter('a', 2);
+    become('c', 6, ['a', 4]);
+    asked.length = 0;
+    const reading = branches.read('news', { epoch: 'b', offset: 9 });
+    // The first read has been answered.
+    become('d', 1);
+    const { gap, next } = await reading;
+    expect([gap, next]).toEqual(['epoch', { epoch: 'd', offset: 1 }]);
+    expect(asked).toEqual(['b9', 'a5', 'b9', 'a5']);
+  });
+
   test('are known from any read of earlier messages', async () => {
     for (const start of [BEGINNING, { epoch: 'unknown', offset: 7 }]) {
       const { readAfter, become } = scripted(true);
