@@ -205,7 +205,8 @@ export class Replay {
     const { position } = delivery;
     const last = this.last as Position;
     if (position !== undefined) {
-      if (isOther(last, position)) return this.readAgain();
+      // What is between is in the history.
+      if (isOther(last, position) || position.offset > last.offset + 1) return this.readAgain();
       if (position.offset >= last.offset) this.end();
       if (position.offset <= last.offset) return undefined;
     }

@@ -234,7 +234,8 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     if (end === undefined || isNewEpoch || offset !== end.offset + 1) this.ring.restart(offset - 1);
     this.end = position;
     for (const [place, { after }] of this.early) {
-      if (after.epoch !== epoch) this.sendAway(place);
+      // What is between is in the history.
+      if (after.epoch !== epoch || after.offset < offset - 1) this.sendAway(place);
       else if (after.offset < offset) {
         this.early.delete(place);
         this.letIn(place);

@@ -1,11 +1,16 @@
 import { describe, expect, test } from '@jest/globals';
 import { Hub } from '../../../lib/core/hub.js';
+import type { Delivery } from '../../../lib/core/delivery.js';
+import { Deferred } from '../../../lib/core/deferred.js';
+import type { Listener } from '../../../lib/core/listener.js';
 import type { ListenOptions } from '../../../lib/core/listen-options.js';
 import { Messenger } from '../../../lib/core/messenger.js';
+import { Replay, type PastSource } from '../../../lib/core/replay.js';
 import { Revocations } from '../../../lib/core/revocations.js';
 import type { Session } from '../../../lib/core/session.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { ConfigurationError, TransportUnavailableError } from '../../../lib/protocol/errors.js';
+import type { Position } from '../../../lib/protocol/position.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { MemoryTransport } from '../../../lib/transport/memory-transport.js';
 import { Queue } from '../../support/queue.js';
@@ -55,6 +60,44 @@ async function node(broker?: MemoryBroker) {
 async function post({ hub }: { hub: Hub }, ...numbers: number[]) {
   for (const number of numbers) expect(await hub.post(Orders, number)).toBe(true);
 }
+
+test('A listener that has read further than its server reads again if the server goes on beyond that, and misses nothing', async () => {
+  const heard: string[] = [];
+  const epoch = 'e';
+  const deliveryOf = (offset: number) =>
+    ({ message: offset, channel: 'orders', position: { epoch, offset } }) as Delivery;
+  let end = 3;
+  const source: PastSource = {
+    reporter: new RecordingReporter(),
+    readHistory: async (_channel, after) => {
+      const from = after as Position;
+      const deliveries = Array.from({ length: end - from.offset }, (_, index) => deliveryOf(from.offset + index + 1));
+      const next = { epoch, offset: end };
+      return { gap: undefined, from, deliveries, next, end: next };
+    },
+    hasHeard: () => false,
+    deliver: ({ message }) => heard.push(`(${message as number})`),
+  };
+  const ready = new Deferred();
+  const listener = {
+    channel: 'orders',
+    call: (message: number) => heard.push(`${message}`),
+    tap: undefined,
+    interest: Promise.resolve(),
+    closed: false,
+    delayReady: () => () => ready.resolve(),
+    setTap: (tap: Listener['tap']) => (listener.tap = tap),
+  } as unknown as Listener;
+  new Replay(source, listener, { epoch, offset: 0 }).begin();
+  await ready.promise;
+  // The listener was told of neither 4 nor 5.
+  end = 6;
+  listener.tap!(deliveryOf(6));
+  while (heard.length < 6) await new Promise(setImmediate);
+  expect(heard).toEqual(['(1)', '(2)', '(3)', '(4)', '(5)', '(6)']);
+  listener.tap!(deliveryOf(6));
+  expect([heard.length, listener.tap]).toEqual([6, undefined]);
+});
 
 describe.each([
   ['in one process', () => undefined],

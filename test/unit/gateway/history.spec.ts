@@ -4,6 +4,7 @@ import { NodeSilentError } from '../../../lib/core/node-requests.js';
 import { HistoryFeed } from '../../../lib/gateway/history-feed.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import type { Position } from '../../../lib/protocol/position.js';
+import type { FeedPlace } from '../../../lib/sse/feed.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type StreamReader } from '../../support/gateway-node.js';
 import { turns } from '../../support/turns.js';
@@ -99,6 +100,24 @@ describe('A client of a channel with history', () => {
     });
     expect(await next(reader, 2)).toEqual([2, 'ready']);
     expect(reader.positions.get(name)!.offset).toBe(2);
+  });
+
+  test('that is ahead of its server reads again if the server goes on beyond that, and misses nothing', async () => {
+    const join = jest.spyOn(HistoryFeed.prototype, 'join');
+    const { a } = await twoNodes();
+    await a.open(name);
+    await post(a, 1);
+    const feed = join.mock.contexts[0] as HistoryFeed;
+    const { epoch } = await a.hub.follow(name);
+    const again = jest.fn();
+    const place = {} as FeedPlace;
+    feed.join(place, { epoch, offset: 3 }, again);
+    feed['goTo']({ epoch, offset: 3 });
+    expect(again).not.toHaveBeenCalled();
+    // Nobody delivered 4 and 5.
+    feed['goTo']({ epoch, offset: 6 });
+    expect(again).toHaveBeenCalledTimes(1);
+    join.mockRestore();
   });
 
   test('learns that all messages have come', async () => {
