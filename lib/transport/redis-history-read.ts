@@ -90,7 +90,7 @@ export function readPage(
   return { gap, entries, next: { epoch, offset }, end: { epoch, offset: end }, former };
 }
 
-/** Where former epochs ended, from the hash of a history; `undefined` if there are none. Other text counts as absent. */
+/** Reads from the hash of a history where its former epochs ended. Invalid ones are left out. Returns `undefined` if none is left. */
 function formerEnds(value: unknown): Position[] | undefined {
   if (typeof value !== 'string' || value === '') return undefined;
   const ends = value.split(' ', MOST_EPOCHS).flatMap((each) => {

@@ -782,16 +782,18 @@ describe('Over TLS, histories', () => {
   });
 });
 
+async function startHub(port: number): Promise<Hub> {
+  const hub = new Hub({ reporter: new RecordingReporter(), transport: nodes.create({ host: '127.0.0.1', port }) });
+  nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
+  await hub.start();
+  return hub;
+}
+
 test('Listeners that hear Redis again after it lost its data get one gap without a post, and then the new history', async () => {
   const server = await nodes.server();
   const proxy = nodes.use(await TcpProxy.start(server.port));
   const Rooms = defineChannel<number, 'wiped/:room'>('wiped/:room', undefined, { history: BOUNDS });
-  const [poster, listener] = [server.port, proxy.port].map((port) => {
-    const hub = new Hub({ reporter: new RecordingReporter(), transport: nodes.create({ host: '127.0.0.1', port }) });
-    nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
-    return hub;
-  }) as [Hub, Hub];
-  for (const hub of [poster, listener]) await hub.start();
+  const [poster, listener] = [await startHub(server.port), await startHub(proxy.port)];
   const One = Rooms.for({ room: '1' });
   const listen = async (channel: typeof One): Promise<Queue<string>> => {
     const told = new Queue<string>();
@@ -825,12 +827,7 @@ test('A listener of a template hears the first messages of channels with posts w
   const server = await nodes.server();
   const proxy = nodes.use(await TcpProxy.start(server.port));
   const Rooms = defineChannel<number, 'outage/:room'>('outage/:room', undefined, { history: BOUNDS });
-  const [poster, listener] = [server.port, proxy.port].map((port) => {
-    const hub = new Hub({ reporter: new RecordingReporter(), transport: nodes.create({ host: '127.0.0.1', port }) });
-    nodes.use({ [Symbol.asyncDispose]: () => hub.close() });
-    return hub;
-  }) as [Hub, Hub];
-  for (const hub of [poster, listener]) await hub.start();
+  const [poster, listener] = [await startHub(server.port), await startHub(proxy.port)];
   const say = async (room: string, message: number): Promise<void> => {
     expect(await poster.post(Rooms.for({ room }), message)).toBe(true);
   };

@@ -85,7 +85,7 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
     GatewayNode.nodes.add(this);
   }
 
-  /** @param at - finds other nodes; without it, there are none */
+  /** @param at - the broker that connects it to other nodes. Without one, the node is alone */
   static start(at?: MemoryBroker, options?: GatewayNodeOptions): Promise<GatewayNode>;
   static start<Way extends Transport>(at: Way, options?: GatewayNodeOptions): Promise<GatewayNode<Way>>;
   static async start(at?: MemoryBroker | Transport, options: GatewayNodeOptions = {}): Promise<GatewayNode<Transport>> {

@@ -29,6 +29,11 @@ function askerOf(leaving: Leaving, owed: OwedAnswers) {
   };
 }
 
+/** Resolves when a function has been called so often. */
+async function whenCalled(spy: { readonly mock: { readonly calls: readonly unknown[] } }, times = 1): Promise<void> {
+  while (spy.mock.calls.length < times) await new Promise((resolve) => setImmediate(resolve));
+}
+
 /** A node that leaves now, and whether it is gone. */
 function leave(connections: readonly Returned[] = CONNECTIONS, hasOthers = Promise.resolve(true)) {
   const owed = new OwedAnswers();
@@ -197,7 +202,7 @@ describe('a gateway that leaves', () => {
     const hasLeft = node.gateway.whenLeft().then(() => node.hub.close());
     node.hub.retire();
     const back = other.connect(client.wanted('news'), { from: client.connection.id });
-    while (asked.mock.calls.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await whenCalled(asked);
     await jest.advanceTimersByTimeAsync(1_000);
     goOn.resolve();
     expect(await back.next(2)).toEqual(['missed', 'messaging:ready']);
@@ -215,7 +220,7 @@ describe('a gateway that leaves', () => {
     const goOn = new Deferred();
     const asked = jest.spyOn(node.hub, 'settled').mockReturnValue(goOn.promise);
     const back = other.connect(client.wanted('news'), { from: client.connection.id });
-    while (asked.mock.calls.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await whenCalled(asked);
     expect(node.gateway.leave()).toBe(LONG_MS - 3_000);
     const hasLeft = node.gateway.whenLeft().then(() => node.hub.close());
     node.hub.retire();
@@ -237,7 +242,7 @@ describe('a gateway that leaves', () => {
     const hasLeft = node.gateway.whenLeft().then(() => node.hub.close());
     node.hub.retire();
     const back = other.connect(client.wanted('news'), { from: client.connection.id });
-    while (busy.mock.calls.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    await whenCalled(busy, 2);
     await jest.advanceTimersByTimeAsync(1_500);
     goOn.resolve();
     expect(await back.next(7)).toEqual([...texts, 'messaging:ready']);
