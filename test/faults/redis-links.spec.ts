@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
-import { firstValueFrom } from 'rxjs';
+import { filter, firstValueFrom } from 'rxjs';
 import { TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { RedisOption } from '../../lib/transport/redis-options.js';
 import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
@@ -145,9 +145,9 @@ describe('While Redis is away', () => {
     const a = nodes.create(option(proxy.port));
     const statuses = recordStatuses(a);
     await a.start(() => undefined);
-    // Two connections, or one while no member of a Cluster is known. The first waits are at least 50, 100, 200 and 400 ms.
+    // Two connections, or one while no member of a Cluster is known. The first waits are at least 50, 100, 200 and 250 ms.
     const times = await proxy.connections.take(name.includes('Cluster') ? 5 : 10);
-    expect(times.at(-1)! - times[0]!).toBeGreaterThan(700);
+    expect(times.at(-1)! - times[0]!).toBeGreaterThan(590);
     expect(statuses.length).toBeLessThan(4);
     expect(statuses.at(-1)).toMatch(/^waiting /);
   });
@@ -210,8 +210,10 @@ describe('Posts that Redis leaves unanswered', () => {
       expect((await reached(a, 'ready')).error?.message).toContain(unanswered);
     }
     await looker.redis.client('UNPAUSE');
-    expect(await a.publish('news', 'yes')).toBe(true);
-    expect((await firstValueFrom(a.status)).error).toBeUndefined();
+    // The answers of a busy machine may take longer than the 50 ms.
+    while (!(await a.publish('news', 'yes')));
+    // The subscription's connection may be the one that is being replaced.
+    await firstValueFrom(a.status.pipe(filter(({ state, error }) => state === 'ready' && error === undefined)));
   });
 });
 
