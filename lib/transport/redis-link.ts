@@ -70,9 +70,11 @@ export class RedisLink {
   private retry: NodeJS.Timeout | undefined = undefined;
   private stable: NodeJS.Timeout | undefined = undefined;
 
+  /** @param post - a post that reaches nobody, if posts are sent through this connection */
   constructor(
     { client, backoff, cluster, isMember = cluster !== undefined }: OwnedConnection,
     private readonly listener: RedisLinkListener,
+    post?: (client: RedisClient) => Promise<unknown>,
   ) {
     this.hasOthers = cluster !== undefined;
     this.client = client;
@@ -80,7 +82,7 @@ export class RedisLink {
     this.address = addressOf(cluster ?? client);
     this.role = new RedisRole(client, this.address, isMember);
     const dead = (): void => this.cut(new Error(UNANSWERED));
-    this.silence = new RedisSilence({ client, address: this.address, isMember, dead });
+    this.silence = new RedisSilence({ client, address: this.address, isMember, post, dead });
   }
 
   /** How many bytes the connection has received; `undefined` if that is unknown. */

@@ -77,11 +77,11 @@ export class RedisShard {
     this.beatGroup = group;
     const { interests, reader, tickMs } = settings;
     const changed = (): void => this.changed();
-    this.commands = new RedisLink(connectTo(member, 'commands'), {
-      up: () => void this.teach(),
-      down: () => this.commandsDown(),
-      changed,
-    });
+    this.commands = new RedisLink(
+      connectTo(member, 'commands'),
+      { up: () => void this.teach(), down: () => this.commandsDown(), changed },
+      async (client) => client.spublish?.(this.checkKey, ''),
+    );
     this.subscriber = new RedisLink(connectTo(member, 'subscriber'), {
       up: () => this.registrar.up(),
       down: () => {
@@ -104,6 +104,11 @@ export class RedisShard {
 
   get beatKey(): string {
     return this.settings.names.ofGroup(this.beatGroup, this.id);
+  }
+
+  /** Nothing is subscribed to it: a post there shows whether this master takes posts. */
+  private get checkKey(): string {
+    return this.settings.names.ofGroup(this.beatGroup, 'check');
   }
 
   /** Whether posts can be sent. */
@@ -147,7 +152,7 @@ export class RedisShard {
     const session = ++this.session;
     clearTimeout(this.teaching);
     this.isTaught = false;
-    const key = this.settings.names.ofGroup(this.beatGroup, 'check');
+    const key = this.checkKey;
     try {
       await POST_SCRIPT.teach(this.client, [key, key, key, '', '']);
     } catch (error) {

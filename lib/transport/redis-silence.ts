@@ -34,6 +34,8 @@ export interface ObservedConnection {
   readonly address: string;
   /** Whether it is connected to a member of a Cluster. */
   readonly isMember: boolean;
+  /** A post that reaches nobody, for connections that posts are sent through: a Redis that holds posts back answers other questions. */
+  readonly post?: ((client: RedisClient) => Promise<unknown>) | undefined;
   /** New connections are answered, but this one is not. */
   dead(): void;
 }
@@ -137,17 +139,18 @@ export class RedisSilence {
   }
 }
 
-/** A new connection to the same Redis, for one question. */
+/** A new connection to the same Redis, for one question, and for a post if the silent one has posts. */
 class Probe {
   readonly startMs = performance.now();
   private client: RedisClient | undefined = undefined;
 
-  constructor({ client, address, isMember }: ObservedConnection, answered: () => void) {
+  constructor({ client, address, isMember, post }: ObservedConnection, answered: () => void) {
     const ask = async (): Promise<void> => {
       const probe = (this.client = client.duplicate(ONCE));
       probe.on('error', () => takeFurtherErrors(probe));
       await probe.connect();
       await new RedisRole(probe, address, isMember).check();
+      await post?.(probe);
     };
     void ask()
       .then(() => true, isOfLiveRedis)

@@ -196,6 +196,16 @@ describe('Posts that Redis leaves unanswered', () => {
     ]);
   });
 
+  test('while Redis holds writes back for a failover are taken afterwards, over the same connections', async () => {
+    const server = await nodes.server();
+    const looker = nodes.probe(server);
+    const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 20_000 });
+    const statuses = recordStatuses(a);
+    await looker.redis.client('PAUSE', 3_500, 'WRITE');
+    expect(await a.publish('news', 'kept')).toBe(true);
+    expect(statuses.filter((status) => status.startsWith('waiting'))).toEqual([]);
+  });
+
   test('stay the error of the status over a new connection until one is accepted', async () => {
     const server = await nodes.server();
     const looker = nodes.probe(server);
