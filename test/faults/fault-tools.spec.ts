@@ -4,10 +4,15 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { ConfigurationError, defineChannel } from 'nestjs-messaging';
 import { createTestMessaging, Inbox, RedisProxy, TcpProxy } from 'nestjs-messaging/testing';
 import { RedisTransport } from '../../lib/transport/redis-transport.js';
+import { bundleProgram } from '../support/bundled-program.js';
 import { explain, type Visit } from '../support/fault-causes.js';
+import { channelOf, RESUMED } from '../support/fault-channels.js';
+import type { FaultNodeNote } from '../support/fault-node.js';
+import { FaultProcess } from '../support/fault-process.js';
 import type { FaultReader } from '../support/fault-readers.js';
 import { FAULT_KINDS, partOf, scheduleOf, type Fault, type FaultKind } from '../support/fault-schedule.js';
 import { Ledger, ReaderLog } from '../support/ledger.js';
+import { machineClock } from '../support/machine-clock.js';
 import { Queue } from '../support/queue.js';
 import { RedisNodes, reached } from '../support/redis-nodes.js';
 
@@ -88,6 +93,50 @@ describe('a server that leaves', () => {
 
   test('may lose something for a client that has only just reached another server, and has nothing from there', () => {
     expect(mayLose([first, { slot: 1, atMs: 900 }, late], [10, 11_100], [950, 10_900])).toBe(true);
+  });
+});
+
+describe('a server of a fault world', () => {
+  test('promises a reader only what is posted once it is ready, unless it goes on from a place', async () => {
+    await using nodes = new RedisNodes();
+    const { url } = await nodes.server();
+    const link = nodes.use(await TcpProxy.start(url));
+    const notes = new Queue<FaultNodeNote>();
+    const options = { name: '0.2', adapter: 'Express', heartbeatMs: 15_000, recoveryMs: 60_000 } as const;
+    const code = `import { startFaultNode } from './fault-node.ts'; await startFaultNode(JSON.parse(process.env.FAULT_NODE));`;
+    await using server = await FaultProcess.start(
+      await bundleProgram(code),
+      { ...options, redis: { host: '127.0.0.1', port: link.port } },
+      (told) => told.forEach(notes.push),
+    );
+    const run = { run: 'r', everyMs: { 'kept/calm': 20 } };
+    const { name } = channelOf(run.run, 'kept/calm');
+    const way = `${name} ${RESUMED}`;
+    // Redis takes the subscriptions late.
+    link.pause();
+    const listening = server.do({ task: 'listen', run });
+    await server.do({ task: 'quiet' });
+    const takenMs = machineClock();
+    link.resume();
+    await listening;
+    const [, , readyMs] = await notes.until(([kind, of]) => kind === 'ready' && of === way);
+    expect(readyMs).toBeGreaterThan(takenMs);
+    await server.do({ task: 'post', run });
+    const isMessage = (n: number) => (note: FaultNodeNote) => note[0] === 'message' && note[1] === way && note[4] === n;
+    const [, , , , , position] = (await notes.until(isMessage(1))) as Extract<
+      FaultNodeNote,
+      readonly ['message', ...unknown[]]
+    >;
+    await notes.until(isMessage(3));
+    for (const task of ['quiet', 'end'] as const) await server.do({ task });
+    await notes.take(notes.pending.length);
+    await server.do({ task: 'listen', run: { ...run, from: { [name]: position! } } });
+    const again = notes.pending.filter((note) => note[1] === way).map((note) => [note[0], note[4]]);
+    expect(again.slice(0, 2)).toEqual([
+      ['message', 2],
+      ['message', 3],
+    ]);
+    expect(again.every(([kind]) => kind === 'message')).toBe(true);
   });
 });
 

@@ -58,7 +58,7 @@ export type FaultNodeTask =
 
 /** What a node tells of itself, in order. */
 export type FaultNodeNote =
-  /** A reader is ready: the subscribed name and the way in which it listens, when. */
+  /** A reader that begins is ready: the subscribed name and the way in which it listens, when. Others go on. */
   | readonly ['ready', name: string, atMs: number]
   | readonly ['message', name: string, poster: string, channel: string, n: number, position: Position | null]
   | readonly ['gap', name: string, reason: string, atMs: number, position: Position | null]
@@ -226,20 +226,23 @@ class FaultNode {
     for (const way of ways) this.#note(['ready', way, machineClock()]);
   }
 
+  /** Goes on where the process before this one was. From nowhere, it begins like others: nothing is promised before it is ready. */
   async #resume(name: string, run: string, from: NonNullable<FaultNodeRun['from']>): Promise<void> {
     const channel = channelOf(run, name) as Channel<FaultMessage>;
     const way = `${channel.name} ${RESUMED}`;
     const reader = this.#reader(way, run);
-    // Before the first message, which comes ahead of what `ready` waits for.
-    this.#note(['ready', way, machineClock()]);
     const replay = from[channel.name];
+    let hasBegun = replay !== undefined;
     const subscription = this.messaging.addListener(
       channel,
-      (message, { position }) => reader.message(message, position),
-      { onGap: reader.gap, ...(replay && { replay }) },
+      (message, { position }) => void (hasBegun && reader.message(message, position)),
+      { onGap: (gap) => void (hasBegun && reader.gap(gap)), ...(replay && { replay }) },
     );
     this.#endings.push(() => subscription.unsubscribe());
     await subscription.ready;
+    if (hasBegun) return;
+    hasBegun = true;
+    this.#note(['ready', way, machineClock()]);
   }
 
   #listenInOtherWays(name: string, run: string): string[] {

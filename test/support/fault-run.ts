@@ -157,13 +157,12 @@ export class Run implements Scene {
     }
     const [, name] = note;
     // Whoever goes on where the process before it was is the same reader.
-    const isResumed = name.endsWith(RESUMED);
-    const reader = isResumed ? `slot ${poster.split('.')[0]}` : `node ${poster}`;
+    const reader = name.endsWith(RESUMED) ? `slot ${poster.split('.')[0]}` : `node ${poster}`;
     const key = `${reader} ${name}`;
-    const former = this.nodeLogs.get(key);
-    if (note[0] === 'ready' && !(isResumed && hasPosition(former, name))) {
-      // It cannot go on from a message that the process before it never had.
-      if (isResumed && former) former.hasEnded = true;
+    if (note[0] === 'ready') {
+      // The process before it never had a message, so nothing is known from where it could go on.
+      const former = this.nodeLogs.get(key);
+      if (former) former.hasEnded = true;
       this.nodeLogs.set(key, this.newLog(reader, name, note[2]));
     }
     const log = this.nodeLogs.get(key);
@@ -401,9 +400,4 @@ export class Run implements Scene {
       return [{ waitMs: Math.max(0, reached - untilMs), openMs: Math.max(0, opened - Math.max(reached, untilMs)) }];
     });
   }
-}
-
-/** Whether a reader knows where it is in a channel, by the last message or gap that it had. */
-function hasPosition(log: AnyLog | undefined, way: string): boolean {
-  return log instanceof HistoryLog && log.position(way.split(' ')[0]!) !== undefined;
 }
