@@ -59,6 +59,8 @@ export class RequestLimits {
     const { limits } = this;
     const address = this.addressOf(request);
     if (!this.counted.has(rawRequest(request))) limits.openFrom(address);
+    // The sign-in of a request that is refused anyway is not looked up.
+    limits.places.assertRoom(address);
     const asked = session.settleAuthentication();
     const place = limits.places.take(address, asked instanceof Promise ? undefined : asked);
     session.onClose(place);

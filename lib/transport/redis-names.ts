@@ -68,6 +68,8 @@ export interface HistoryKeys {
 export class RedisNames {
   /** The pattern of all channels of this prefix, exactly as an ACL rule `&prefix*` names it. */
   readonly everything: RedisTopic;
+  /** Nothing is subscribed to this Redis channel: a post there shows whether Redis takes posts. */
+  readonly probe: string;
   private readonly before: string;
   private readonly beforeKeys: string;
   private readonly histories = new Map<string, HistoryKeys>();
@@ -85,6 +87,7 @@ export class RedisNames {
   ) {
     checkPrefix(prefix);
     this.before = prefix + PREFIX_END;
+    this.probe = `${this.before}${RESERVED_PREFIX}probe`;
     // A Cluster would treat braces in the prefix as a hash tag.
     this.beforeKeys = prefix.replace(/[%{}]/g, encodeURIComponent) + PREFIX_END;
     this.everything = { key: `${escape(prefix)}*`, isPattern: true, isPlain: false };

@@ -8,7 +8,7 @@ import type {
   TransportReceiver,
   TransportStatus,
 } from '../core/transport.js';
-import { isTemplate, RESERVED_PREFIX } from '../protocol/channel-name.js';
+import { isTemplate } from '../protocol/channel-name.js';
 import { replyText } from './redis-client.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
@@ -26,9 +26,6 @@ import { RedisPublisher } from './redis-publisher.js';
 import { RedisShards } from './redis-shards.js';
 import { watchMembers } from './returned-members.js';
 import { RedisSubscriber } from './redis-subscriber.js';
-
-/** Nothing is subscribed to this channel: a post there shows whether Redis takes posts. */
-const PROBE = `${RESERVED_PREFIX}probe`;
 
 /** How long `start` waits for a Redis that does not answer. Attempts continue afterwards. */
 const START_TIMEOUT_MS = 2_000;
@@ -203,7 +200,6 @@ export class RedisTransport implements Transport {
     const { commands, subscriber } = await createConnections(this.settings, this.load);
     this.reader.attach(receiver, events);
     this.gate.attach(events.beforePosts);
-    const probe = this.names.toPublish(PROBE);
     const link = new RedisLink(
       commands,
       {
@@ -215,7 +211,7 @@ export class RedisTransport implements Transport {
         changed: () => this.update(),
         demoted: () => this.links?.subscriber?.checkRole(),
       },
-      (client) => client.publish(probe, ''),
+      (client) => client.publish(this.names.probe, ''),
     );
     this.links = { commands: link, subscriber: undefined };
     this.publisher.attach(link, this.gate);

@@ -90,6 +90,8 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     const answers = new Queue<SseClient>();
     const asked = fifty(async () => answers.push(await quiet(running)));
     expect(statuses(await answers.take(40))).toEqual({ '503 after 5 s': 40 });
+    // The requests without a place were refused without a look at who they are from.
+    expect(waiting.pending).toHaveLength(10);
     for (const answer of await waiting.take(10)) answer();
     expect(statuses(await answers.take(10))).toEqual({ 200: 5, '503 after 5 s': 5 });
     await asked;

@@ -247,7 +247,7 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     const other = await nodes.server();
     const proxy = await proxyOf(other);
     const commands = await proxyOf(server);
-    const a = nodes.create(splitOver(commands.port, proxy.port), { heartbeatMs: 200 });
+    const a = nodes.create(splitOver(commands.port, proxy.port), { heartbeatMs: 600 });
     const told = new Queue<string>();
     await a.start((payload) => told.push(payload), { lost: (name) => told.push(`${name} lost`) });
     const statuses = recordStatuses(a);
