@@ -1,15 +1,32 @@
 import { kindOf } from '../protocol/channel-name.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 
-/**
- * The packets between nodes: a question, its answer, or a failure if there is no answer; or a call, which each node that hears it
- * answers without a body.
- */
+/** The packets between nodes: a question, its answer, or a failure if there is no answer; or a call. */
 export type NodePacket =
-  | { readonly kind: 'call'; readonly id: string; readonly from: string }
+  | NodeCall
   | { readonly kind: 'question'; readonly id: string; readonly from: string; readonly body: unknown }
   | { readonly kind: 'answer'; readonly id: string; readonly body: unknown }
   | { readonly kind: 'failure'; readonly id: string; readonly reason: FailureReason };
+
+/**
+ * Each node that hears a call answers it, without a body if nothing is asked. Nodes of earlier versions know neither `left` nor `of`: they
+ * answer all calls without a body.
+ */
+export interface NodeCall {
+  readonly kind: 'call';
+  readonly id: string;
+  readonly from: string;
+  /** The sender has left for good, and knows that the others here have, too. Nobody answers it. */
+  readonly left?: readonly string[] | undefined;
+  /** Asks for a {@link NodeReport} about this node. */
+  readonly of?: string | undefined;
+}
+
+/** What a node knows of another one; `null`: nothing. */
+export type NodeReport = { readonly left: true } | null;
+
+/** How many nodes one call may name. */
+export const MAX_LEFT_TOLD = 100;
 
 /** Why a question has no answer: it is longer than a message may be, or the node failed to produce it. */
 export type FailureReason = 'tooLong' | 'failed';
@@ -30,12 +47,14 @@ export function readNodePacket(value: unknown): NodePacket {
   if (typeof value !== 'object' || value === null) {
     throw new InvalidMessageError(`a packet of another node is not ${kindOf(value)}`);
   }
-  const { kind, id, from, reason, body } = value as Record<string, unknown>;
+  const { kind, id, from, reason, body, left, of } = value as Record<string, unknown>;
   if (typeof id !== 'string' || !UUID.test(id)) throw wrong('id', id);
   switch (kind) {
     case 'call':
       if (!isNodeId(from)) throw wrong('from', from);
-      return { kind, id, from };
+      if (left !== undefined && !isListOfNodes(left)) throw wrong('left', left);
+      if (of !== undefined && !isNodeId(of)) throw wrong('of', of);
+      return { kind, id, from, left, of };
     case 'question':
       if (!isNodeId(from)) throw wrong('from', from);
       return { kind, id, from, body };
@@ -47,6 +66,15 @@ export function readNodePacket(value: unknown): NodePacket {
     default:
       throw wrong('kind', kind);
   }
+}
+
+/** Whether the answer to a call about a node, of whatever version, says that it has left. */
+export function saysLeft(report: unknown): boolean {
+  return typeof report === 'object' && report !== null && 'left' in report && report.left === true;
+}
+
+function isListOfNodes(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length <= MAX_LEFT_TOLD && value.every(isNodeId);
 }
 
 function wrong(property: string, value: unknown): InvalidMessageError {

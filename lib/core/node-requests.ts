@@ -1,26 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { firstValueFrom } from 'rxjs';
 import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
-import { Deferred } from './deferred.js';
 import { isHeard, whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
 import type { Listener } from './listener.js';
-import { isNodeId, readNodePacket, type FailureReason, type NodePacket } from './node-packet.js';
+import {
+  isNodeId,
+  readNodePacket,
+  saysLeft,
+  type FailureReason,
+  type NodeCall,
+  type NodePacket,
+} from './node-packet.js';
+import { Poll, type Answers } from './node-poll.js';
 import { NodePresence } from './node-presence.js';
 
-/** The answers of other nodes to a question to all of them. */
-export interface Answers {
-  /** Unchecked. */
-  readonly bodies: readonly unknown[];
-  /** Whether every node that the broker knows of has answered. The broker does not know nodes that are cut off from it. */
-  readonly areComplete: boolean;
-}
-
-/** How many nodes are waited for at most. */
-const MAX_NODES = 1_000;
 /** How many nodes that have answered are remembered. */
 const MAX_KNOWN = 1_000;
 /** How long to wait for answers if nobody knows how many will come. */
@@ -35,6 +33,8 @@ export class NodeSilentError extends TransportUnavailableError {
 }
 
 interface Pending {
+  /** The node that is asked, if it is one alone. */
+  readonly node: string | undefined;
   readonly resolve: (body: unknown) => void;
   readonly reject: (error: unknown) => void;
   readonly timers: readonly NodeJS.Timeout[];
@@ -68,7 +68,8 @@ export class NodeRequests {
     private readonly under = '',
   ) {
     this.everybody = reservedChannel<NodePacket>(`${under}nodes`) as Channel<NodePacket>;
-    this.presence = new NodePresence(hub, (node) => this.channelOf(node).name);
+    const isKnownToHaveLeft = this.isKnownToHaveLeft.bind(this);
+    this.presence = new NodePresence(hub, (node) => this.channelOf(node).name, isKnownToHaveLeft);
   }
 
   /** Starts to answer other nodes, and to hear their answers. */
@@ -92,10 +93,11 @@ export class NodeRequests {
    */
   async ask(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
     if (!isNodeId(node)) throw silent(`${describe(node)} is no server's id`);
+    if (this.presence.hasLeft(node)) throw silent(`node ${node} has left`);
     const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
     try {
       const failure = `node ${node} did not answer`;
-      const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, isRepeated);
+      const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, node, isRepeated);
       this.noteKnown(node);
       return answer;
     } catch (error) {
@@ -128,6 +130,22 @@ export class NodeRequests {
   }
 
   /**
+   * Tells the other nodes that this one has left for good, and which others have: nobody needs to wait for it any more. Call it after its
+   * last answer, when the broker has all posts that its clients have read. Does nothing if the broker is away. Never rejects.
+   */
+  async leave(): Promise<void> {
+    const { hub } = this;
+    try {
+      const { state } = await firstValueFrom(hub.status);
+      if (!hub.hasTransport || state !== 'ready') return;
+      const left = [hub.node, ...this.presence.lastLeft];
+      await this.send(this.everybody, { kind: 'call', id: randomUUID(), from: hub.node, left });
+    } catch {
+      // The hub is closed. The others wait for this node, then.
+    }
+  }
+
+  /**
    * Like {@link ask}, but asks a node only if it is there or soon comes back.
    *
    * @throws as {@link ask}, and NodeSilentError (rejects) if that node hears no requests for a while
@@ -154,7 +172,7 @@ export class NodeRequests {
     const hasPassed = (): Promise<boolean> => inTime(this.barrier(), left(), () => false);
     // A broker does not count this node while it is not subscribed: another node would be taken for it.
     const wasCounted = await hasPassed();
-    const { bodies, areComplete } = await this.poll(body, left());
+    const { bodies, areComplete } = await this.poll({ kind: 'question', body }, left());
     // One may have come meanwhile.
     const areAll = async (): Promise<boolean> => ((await this.othersWho(name)) ?? Infinity) <= bodies.length;
     const isCounted = async (): Promise<boolean> => (await hasPassed()) && hub.gate.interruptions === interruptions;
@@ -175,16 +193,20 @@ export class NodeRequests {
     return (this.nextBarrier ??= this.lastBarrier.then(begin, begin));
   }
 
-  private async poll(body: unknown, timeoutMs: number): Promise<Answers> {
+  /** @param isEnough - whether the body of an answer makes further ones needless */
+  private async poll(
+    asked: { readonly kind: 'question'; readonly body: unknown } | { readonly kind: 'call'; readonly of: string },
+    timeoutMs: number,
+    isEnough: (body: unknown) => boolean = () => false,
+  ): Promise<Answers> {
     const { hub } = this;
     const others = await this.othersWho(this.everybody.name);
     if (others !== undefined && others <= 0) return { bodies: [], areComplete: true };
     const id = randomUUID();
-    const poll = new Poll(others);
+    const poll = new Poll(others, isEnough);
     this.polls.set(id, poll);
     try {
-      const packet = { kind: 'question', id, from: hub.node, body } as const;
-      if (!(await this.send(this.everybody, packet))) poll.end();
+      if (!(await this.send(this.everybody, { ...asked, id, from: hub.node }))) poll.end();
       await inTime(poll.over.promise, others === undefined ? Math.min(timeoutMs, UNCOUNTED_MS) : timeoutMs, nextTurn);
       return poll;
     } finally {
@@ -204,6 +226,7 @@ export class NodeRequests {
     packet: NodePacket,
     timeoutMs: number,
     failure: string,
+    node?: string,
     isRepeated = false,
   ): Promise<unknown> {
     const { id } = packet;
@@ -214,7 +237,7 @@ export class NodeRequests {
       // The first one shows whether it can be sent.
       const again = (): void => void this.send(channel, packet).catch(() => {});
       const timers = isRepeated ? [timer, setInterval(again, REPEAT_MS)] : [timer];
-      this.pending.set(id, { resolve, reject, timers });
+      this.pending.set(id, { node, resolve, reject, timers });
       this.send(channel, packet).then(
         (isAccepted) => {
           if (!isAccepted) this.fail(id, unavailable('the broker did not accept the request'));
@@ -239,8 +262,7 @@ export class NodeRequests {
     const packet = this.read(value);
     switch (packet?.kind) {
       case 'call':
-        if (packet.from !== this.hub.node)
-          await this.send(this.channelOf(packet.from), { kind: 'answer', id: packet.id, body: null });
+        if (packet.from !== this.hub.node) await this.answerCall(packet);
         return;
       case 'question':
         // A question to all nodes comes back to its sender.
@@ -263,6 +285,33 @@ export class NodeRequests {
     } catch (error) {
       this.hub.reporter.messageRejected({ channel: this.channelOf(this.hub.node).name, error: error as Error });
       return undefined;
+    }
+  }
+
+  private async answerCall({ id, from, left, of }: NodeCall): Promise<void> {
+    if (left !== undefined) return this.noteLeft(left);
+    const body = of === undefined ? null : this.presence.reportOf(of);
+    await this.send(this.channelOf(from), { kind: 'answer', id, body });
+  }
+
+  private async noteLeft(nodes: readonly string[]): Promise<void> {
+    this.presence.noteLeft(nodes);
+    for (const node of nodes) this.known.delete(node);
+    const isAsked = ({ node }: Pending): boolean => node !== undefined && nodes.includes(node);
+    if (![...this.pending.values()].some(isAsked)) return;
+    // Its last answers may arrive only now.
+    await this.barrier();
+    for (const [id, pending] of [...this.pending])
+      if (isAsked(pending)) this.fail(id, silent(`node ${pending.node} has left`));
+  }
+
+  /** Whether another node knows that a node has left for good. Never rejects. */
+  private async isKnownToHaveLeft(node: string, timeoutMs: number): Promise<boolean> {
+    try {
+      return (await this.poll({ kind: 'call', of: node }, timeoutMs, saysLeft)).bodies.some(saysLeft);
+    } catch {
+      // The hub is closed.
+      return false;
     }
   }
 
@@ -317,39 +366,6 @@ export class NodeRequests {
   private abandon(): void {
     for (const id of [...this.pending.keys()]) this.fail(id, unavailable('the application shuts down'));
     for (const poll of this.polls.values()) poll.end();
-  }
-}
-
-/** A question to all other nodes. */
-class Poll implements Answers {
-  readonly bodies: unknown[] = [];
-  /** Resolves when no more answers are expected. */
-  readonly over = new Deferred();
-  private failures = 0;
-
-  /** @param others - how many other nodes there are; `undefined`: unknown */
-  constructor(private readonly others: number | undefined) {}
-
-  get areComplete(): boolean {
-    return this.bodies.length >= (this.others ?? Infinity);
-  }
-
-  answered(body: unknown): void {
-    if (this.bodies.length < MAX_NODES) this.bodies.push(body);
-    this.noteAnswer();
-  }
-
-  failed(): void {
-    this.failures++;
-    this.noteAnswer();
-  }
-
-  end(): void {
-    this.over.resolve();
-  }
-
-  private noteAnswer(): void {
-    if (this.bodies.length + this.failures >= (this.others ?? MAX_NODES)) this.end();
   }
 }
 

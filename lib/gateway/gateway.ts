@@ -15,7 +15,7 @@ import { ClientConnection } from './client-connection.js';
 import type { ConnectionContext } from './connection-context.js';
 import type { GatewayParts, GatewaySettings } from './gateway-parts.js';
 import { Grants } from './grants.js';
-import { Leaving, backWithin } from './leaving.js';
+import { Leaving, backWithin, tellLeft } from './leaving.js';
 import { LostConnections } from './lost-connections.js';
 import { EarlyOrders } from './early-orders.js';
 import { RecentEnds } from './recent-ends.js';
@@ -154,9 +154,10 @@ export class Gateway {
     return backWithin(leaveMs);
   }
 
-  /** Resolves when nobody needs this node any more; at once if {@link leave} was not called. */
+  /** Resolves when nobody needs this node any more, and the others know; does not wait for clients unless {@link leave} was called. */
   async whenLeft(): Promise<void> {
     await this.leaving?.whenOver();
+    await tellLeft(this.hub, this.nodes);
   }
 
   /** Notes a future connection. It is known until its session closes, whether it opens or not. */

@@ -1,9 +1,14 @@
+import type { Hub } from '../core/hub.js';
 import { inTime } from '../core/in-time.js';
+import type { NodeRequests } from '../core/node-requests.js';
+import { whenSettled } from './caught-up.js';
 import type { OwedAnswers } from './owed-answers.js';
 import type { Returned } from './recovery-wire.js';
 
 /** Clients must be back this long before the node leaves: their new servers may be busy. */
 const SLACK_MS = 3_000;
+/** How long the broker may take to pass on that the node has left. */
+const TELL_MS = 1_000;
 
 /**
  * The time by which the clients of a leaving node must be back elsewhere, in milliseconds from when they were sent away.
@@ -70,4 +75,15 @@ export class Leaving {
     const neededUntil = this.away.size > 0 ? Infinity : this.owed.until;
     return Math.min(this.leavesAt, neededUntil) - performance.now();
   }
+}
+
+/** Tells the other nodes that this one has left, if the broker takes it in time; otherwise they wait for it for a while. Never rejects. */
+export async function tellLeft(hub: Hub, nodes: NodeRequests): Promise<void> {
+  const tell = async (): Promise<void> => {
+    // From then on, nobody waits for posts that clients have read here.
+    await whenSettled(hub);
+    await nodes.leave();
+  };
+  const told = tell().catch(() => {});
+  await inTime(told, TELL_MS, () => undefined);
 }

@@ -270,6 +270,10 @@ describe('A request to another node', () => {
     [{ kind: 'question', id, from: [id] }, '"from" of a packet'],
     [{ kind: 'failure', id, reason: '<script>' }, '"reason" of a packet'],
     [{ kind: 'order', id, from: id }, '"kind" of a packet'],
+    [{ kind: 'call', id, from: id, of: ':node' }, '"of" of a packet'],
+    [{ kind: 'call', id, from: id, left: id }, '"left" of a packet'],
+    [{ kind: 'call', id, from: id, left: [id, '*'] }, '"left" of a packet'],
+    [{ kind: 'call', id, from: id, left: Array.from({ length: 101 }, () => id) }, '"left" of a packet'],
   ])('that is invalid, case %#, is reported and gets no answer', async (packet, text) => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
@@ -431,12 +435,13 @@ describe('A request to a node that may be gone', () => {
       a,
       Array.from({ length: 100 }, () => gone),
     );
+    const looksAtIt = () => looks.mock.calls.filter(([name]) => name.endsWith(gone)).length;
     await pass(broker, 3_000);
     for (const { status } of await first) expect(status).toBe('rejected');
-    expect(looks).toHaveBeenCalledTimes(11);
+    expect(looksAtIt()).toBe(11);
     // A later question does not wait again.
     expect((await askAll(a, [gone]))[0]).toMatchObject({ reason: { code: 'TRANSPORT_UNAVAILABLE' } });
-    expect(looks).toHaveBeenCalledTimes(12);
+    expect(looksAtIt()).toBe(12);
     expect(posts).not.toHaveBeenCalled();
     expect(jest.getTimerCount()).toBe(0);
   });
@@ -497,6 +502,92 @@ describe('A request to a node that may be gone', () => {
     expect(looks.mock.calls.length).toBeLessThan(4_000);
     expect((a.requests['presence']['gone'] as Map<string, unknown>).size).toBe(1_000);
     expect((a.requests['presence']['waits'] as Map<string, unknown>).size).toBe(0);
+  });
+});
+
+/** Rejects only if nothing waits for time to pass. */
+async function failureOf(broker: MemoryBroker, asking: Promise<unknown>): Promise<string> {
+  let failure: string | undefined;
+  void asking.catch((error: unknown) => (failure = (error as Error).message));
+  for (let turn = 0; turn < 50 && failure === undefined; turn++) await broker.turn();
+  return failure ?? 'it still waits';
+}
+
+describe('A node that has left for good', () => {
+  test('is not waited for by the others, nor by a node that starts later, and is asked nothing', async () => {
+    const broker = new MemoryBroker();
+    const a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    fakeTime();
+    await a.requests.leave();
+    await a[Symbol.asyncDispose]();
+    await using c = await Node.start(broker);
+    expect(await failureOf(broker, b.requests.askIfThere(a.hub.node, 'x', 60_000))).toContain('is not there');
+    expect(await failureOf(broker, b.requests.ask(a.hub.node, 'x', 60_000))).toContain('has left');
+    expect(await failureOf(broker, c.requests.askIfThere(a.hub.node, 'x', 60_000))).toContain('is not there');
+    // It knows by itself now.
+    const posts = jest.spyOn(c.hub, 'post');
+    expect(await failureOf(broker, c.requests.askIfThere(a.hub.node, 'x', 60_000))).toContain('is not there');
+    expect(posts).not.toHaveBeenCalled();
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('ends the wait for it, and fails the questions that it has not answered, behind its last answers', async () => {
+    const broker = new MemoryBroker();
+    const a = await Node.start(broker, async (body) => (body === 'last' ? body : new Promise(() => {})));
+    await using b = await Node.start(broker);
+    fakeTime();
+    const [last, unanswered] = [b.requests.ask(a.hub.node, 'last', 60_000), b.requests.ask(a.hub.node, 'x', 60_000)];
+    const hearers = jest.spyOn(b.hub, 'hearers').mockResolvedValue(0);
+    const waits = b.requests.askIfThere(a.hub.node, 'x', 60_000);
+    await a.asked.take(2);
+    await broker.turn();
+    await a.requests.leave();
+    expect(await last).toBe('last');
+    expect(await failureOf(broker, unanswered)).toContain('has left');
+    expect(await failureOf(broker, waits)).toContain('is not there');
+    expect(b.pending).toBe(0);
+    hearers.mockRestore();
+    await a[Symbol.asyncDispose]();
+  });
+
+  test('is named again by each node that leaves after it, the last hundred of them', async () => {
+    const broker = new MemoryBroker();
+    const a = await Node.start(broker);
+    const b = await Node.start(broker);
+    fakeTime();
+    const earlier = Array.from({ length: 150 }, () => randomUUID());
+    b.requests['presence'].noteLeft(earlier);
+    await a.requests.leave();
+    await a[Symbol.asyncDispose]();
+    await using c = await Node.start(broker);
+    await b.requests.leave();
+    await b[Symbol.asyncDispose]();
+    for (const node of [a.hub.node, b.hub.node, earlier.at(-98)!])
+      expect(await failureOf(broker, c.requests.ask(node, 'x', 60_000))).toContain('has left');
+    expect(c.requests['presence']['left'].size).toBe(100);
+    expect(c.reporter.rejections).toEqual([]);
+  });
+
+  test('is waited for if only nodes of an earlier version know of it, which answer every call alike', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    jest.spyOn(b.requests['presence'], 'reportOf').mockReturnValue(null);
+    fakeTime();
+    const asking = a.requests.askIfThere(randomUUID(), 'x', 60_000);
+    expect(await failureOf(broker, asking)).toBe('it still waits');
+    await pass(broker, 3_000);
+    expect(await failureOf(broker, asking)).toContain('is not there');
+  });
+
+  test('is not told of while the broker is away', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    broker.cut();
+    const posts = jest.spyOn(a.hub, 'post');
+    await a.requests.leave();
+    expect(posts).not.toHaveBeenCalled();
   });
 });
 

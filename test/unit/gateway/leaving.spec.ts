@@ -299,6 +299,41 @@ describe('a gateway that leaves', () => {
     await hasLeft;
   });
 
+  test.each([
+    ['then', { leaveMs: LONG_MS }],
+    ['if it waits for no client', { leaveMs: 0 }],
+  ])('tells the others %s: nobody waits for it any more, nor do servers that start later', async (_when, options) => {
+    const broker = new MemoryBroker();
+    const other = await GatewayNode.start(broker);
+    const { node, client } = await leftBy(broker, options, 'news');
+    const position = client.wanted('news');
+    const first = other.connect(position, { from: client.connection.id });
+    await first.ready();
+    await node.gateway.whenLeft();
+    await node.hub.close();
+    const later = await GatewayNode.start(broker);
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+    for (const server of [other, later]) {
+      const back = server.connect(position);
+      // Time stands still.
+      for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+      expect(back.pending).toEqual(['messaging:ready']);
+    }
+  });
+
+  test('does not tell so before the broker has its posts, and not at all if that takes long', async () => {
+    const broker = new MemoryBroker();
+    await GatewayNode.start(broker);
+    const node = await GatewayNode.start(broker);
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+    jest.spyOn(node.hub, 'settled').mockReturnValue(new Promise(() => {}));
+    const posts = jest.spyOn(node.hub, 'post');
+    const hasLeft = node.gateway.whenLeft();
+    await jest.advanceTimersByTimeAsync(1_000);
+    await hasLeft;
+    expect(posts).not.toHaveBeenCalled();
+  });
+
   test('does not stay for a lost client that is back here or elsewhere, or whose authentication was revoked', async () => {
     const broker = new MemoryBroker();
     const other = await GatewayNode.start(broker);
