@@ -68,8 +68,8 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
    * @throws (rejects) TransportUnavailableError if it cannot be read now
    */
   async find(start: HistoryStart): Promise<HistoryPage> {
-    this.end ??= await this.begin();
-    if (start === undefined) return this.nothingAfter(this.end);
+    if (this.end === undefined) await this.begin();
+    if (start === undefined) return this.nothingAfter(this.end!);
     const after = typeof start === 'number' ? this.lastOf(start) : start;
     if (after !== undefined && this.isInRing(after)) return this.nothingAfter(after);
     const isPlace = typeof start !== 'number';
@@ -169,11 +169,12 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     this.wakeAt(position);
   }
 
-  private async begin(): Promise<Position> {
+  private async begin(): Promise<void> {
     const position = await this.context.hub.follow(this.name);
-    // Not if messages have arrived meanwhile.
-    if (this.end === undefined) this.ring.restart(position.offset);
-    return this.end ?? position;
+    // Not if messages have arrived meanwhile. More may arrive before the caller goes on, so it must not set the end.
+    if (this.end !== undefined) return;
+    this.ring.restart(position.offset);
+    this.end = position;
   }
 
   private nothingAfter(position: Position): HistoryPage {
